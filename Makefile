@@ -1,0 +1,71 @@
+# Strongroom. `make` runs the demonstration, `make test` every check and test; both set up what they need under this folder.
+.DEFAULT_GOAL := demo
+.PHONY: demo test check unit integration bench pins vectors wheel help clean env
+
+PYTHON ?= python3
+UV := .tools/bin/uv
+BIN := .venv/bin
+export UV_PYTHON_DOWNLOADS := never
+# Sources are linked one by one into the environment, so a new or removed file needs a new link.
+SOURCES := $(sort $(wildcard kms/* kms/providers/* storage/* storage/sql/* storage/sql/migrations/* visibility/* driver/* driver/sample/*))
+LISTING := .venv/.sources
+
+demo: env ## seal real histories in a throw-away PostgreSQL, search them, rotate, shred, and prove each claim (default)
+	@$(BIN)/strongroom demo
+
+test: env check ## every check and every test; REQUIRE_SERVICES=1 turns a missing service into a failure
+	$(BIN)/pytest
+
+check: env ## format, lint, types, import contracts (seconds)
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+unit: env ## unit tests, properties and vectors only (seconds, no server)
+	$(BIN)/pytest tests/unit tests/property tests/vectors
+
+integration: env ## tests against real servers, which the fixtures start and stop
+	$(BIN)/pytest tests/integration tests/packaging
+
+bench: env ## batch seal and open as a ratio to a bare AESGCM loop, in one run
+	$(BIN)/python benchmarks/sealing.py
+
+vectors: env ## write tests/vectors anew (the frozen files must not change)
+	$(BIN)/python tests/vectors/generate.py
+
+wheel: env ## build dist/strongroom-*.whl
+	$(BIN)/python -m build --wheel --no-isolation
+
+pins: .tools/.ready ## resolve requirements/*.txt anew, with hashes and without addresses
+	$(UV) pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
+	  -o requirements/bootstrap.txt requirements/bootstrap.in
+	$(UV) pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
+	  --extra demo --group dev -o requirements/dev.txt pyproject.toml
+
+clean: ## remove the environment and what was built
+	rm -rf .tools .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+env: .venv/.ready
+	@echo "$(SOURCES)" | cmp -s - $(LISTING) || { \
+	  $(UV) pip install -q --python $(BIN)/python --no-deps --no-build-isolation --reinstall-package strongroom \
+	    --config-settings editable_mode=strict -e . && echo "$(SOURCES)" > $(LISTING); }
+
+.venv/.ready: requirements/dev.txt pyproject.toml .tools/.ready
+	@echo "making the environment in .venv ..."
+	@rm -f $(LISTING)
+	@test -x $(BIN)/python || $(UV) venv -q --python .tools/bin/python .venv
+	@$(UV) pip sync -q --python $(BIN)/python --require-hashes requirements/dev.txt
+	@touch $@
+
+.tools/.ready: requirements/bootstrap.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Strongroom needs Python 3.11 or newer; $$($(PYTHON) -V) is here. Try: make PYTHON=python3.12"; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "$(PYTHON) can't make environments (no ensurepip). On Debian and Ubuntu: apt-get install python3-venv"; exit 2; }
+	@$(PYTHON) -m venv .tools
+	@.tools/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
+	@touch $@

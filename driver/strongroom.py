@@ -1,0 +1,144 @@
+"""The one object that a service opens."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from strongroom.kms import KekRef, Keyring, LocalProvider
+from strongroom.storage import (
+    Database,
+    HistoryManager,
+    NamespaceStore,
+    PostgresDataKeyStore,
+    apply_schema,
+    check_cell,
+    check_schema,
+    claim_cell,
+)
+from strongroom.visibility import VisibilityManager
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from strongroom.kms import NamespaceKeys
+    from strongroom.storage import Migration
+
+    from .config import StrongroomConfig
+
+CELL_KEK = "cell"
+"""The KEK of the cell's own keys, in the first provider."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strongroom:
+    """An open cell: `async with Strongroom.open(config) as strongroom: ...`.
+
+    Attributes:
+        config: what it was opened with.
+        database: its connections.
+        keyring: unwrapped keys by namespace.
+        namespaces: create, list, shred.
+        history: append, read, fork.
+        visibility: record, list, count.
+    """
+
+    config: StrongroomConfig
+    database: Database
+    keyring: Keyring
+    namespaces: NamespaceStore
+    history: HistoryManager
+    visibility: VisibilityManager
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, config: StrongroomConfig) -> AsyncIterator[Strongroom]:
+        """Open a cell whose database `Strongroom.init` has prepared.
+
+        Raises:
+            SchemaMismatch: the database is older or newer than this version.
+            CellMismatch: it belongs to another cell.
+            Unavailable: it can't be reached.
+            KeyringFileError: a local keyring can't be used.
+        """
+        async with assembled(config) as strongroom:
+            for provider in strongroom.keyring.providers.values():
+                await provider.check()
+            await check_schema(strongroom.database)
+            await check_cell(strongroom.database, config.cell)
+            yield strongroom
+
+    @classmethod
+    async def init(cls, config: StrongroomConfig) -> list[Migration]:
+        """Prepare keyring and database, or bring them up to date; doing it again changes nothing.
+
+        Returns:
+            The migrations that were run.
+        """
+        async with assembled(config) as strongroom:
+            steps = await apply_schema(strongroom.database)
+            await claim_cell(strongroom.database, config.cell)
+            provider_id = next(iter(config.kms))
+            await _create_keyrings(strongroom, await PostgresDataKeyStore(strongroom.database).providers_in_use())
+            await _local(strongroom.keyring, provider_id).create_kek(CELL_KEK)
+            await strongroom.namespaces.ensure_cell_keys(KekRef(provider_id, CELL_KEK))
+            return steps
+
+    async def create_local_kek(self, kek: KekRef) -> None:
+        """Make a KEK in a local keyring; an existing one is left as it is.
+
+        Raises:
+            KeyNotFound: no such provider.
+            KeyringFileError: the keyring can't be written.
+        """
+        await _local(self.keyring, kek.provider).create_kek(kek.key_id)
+
+
+def shard_of(keys: NamespaceKeys, workflow_id: str, shard_count: int) -> int:
+    """Return the shard of a workflow, from 1: keyed, so that a shard tells nothing of the id."""
+    return int.from_bytes(keys.identity("shard").token(workflow_id.encode())[:8], "big") % shard_count + 1
+
+
+@asynccontextmanager
+async def assembled(config: StrongroomConfig) -> AsyncIterator[Strongroom]:
+    """Put a cell together without checking anything, and take it apart at the end."""
+    database = Database(config.dsn, size=config.connections)
+    providers = {
+        provider_id: LocalProvider(provider_id, kms.keyring, passphrase=kms.passphrase)
+        for provider_id, kms in config.kms.items()
+    }
+    keyring = Keyring(
+        cell_id=config.cell.cell_id,
+        providers=providers,
+        store=PostgresDataKeyStore(database),
+        ttl=config.key_ttl,
+    )
+    try:
+        yield Strongroom(
+            config,
+            database,
+            keyring,
+            NamespaceStore(database, keyring),
+            HistoryManager(database, keyring),
+            VisibilityManager(database, keyring),
+        )
+    finally:
+        for provider in providers.values():
+            await provider.aclose()
+        await database.aclose()
+
+
+async def _create_keyrings(strongroom: Strongroom, in_use: set[str]) -> None:
+    """Make the keyrings of providers that nothing depends on yet; one that is in use and missing must come from a backup."""
+    for provider_id in strongroom.config.kms:
+        provider = _local(strongroom.keyring, provider_id)
+        if provider_id not in in_use:
+            await provider.create_keyring()
+        await provider.check()
+
+
+def _local(keyring: Keyring, provider_id: str) -> LocalProvider:
+    provider = keyring.provider(provider_id)
+    assert isinstance(provider, LocalProvider)  # noqa: S101 - the only kind that a configuration can name
+    return provider

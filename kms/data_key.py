@@ -1,0 +1,133 @@
+"""One version of a namespace's data key, unwrapped: seals and opens, and never shows its bytes."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, NoReturn
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from . import derivation
+from .errors import IntegrityError, SealingLimitExceeded
+from .header import HEADER_BYTES, Header, Suite
+from .packing import check_length, pack
+from .sealing import TAIL_BYTES, batch_nonces, random_nonces, seal_batch
+from .xaes import XAES256GCM
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .record_kind import Key, RecordKind
+    from .sealing import Decrypt
+    from .secret import Secret
+
+MAX_BATCH = 2**16
+SUBKEYS_KEPT = 4096
+"""Derived keys kept for reading: one serves every row of the batch that it was drawn for."""
+
+
+class DataKey:
+    """An unwrapped data key of class `data`."""
+
+    __slots__ = ("_aes", "_records_left", "_subkeys", "_xaes", "suite", "version")
+
+    def __init__(self, root: Secret, *, version: int, suite: Suite) -> None:
+        key = derivation.seal_key(root, suite).reveal()
+        self.version = version
+        self.suite = suite
+        self._xaes = XAES256GCM(key) if suite is Suite.XAES_256_GCM else None
+        self._aes = AESGCM(key) if suite is Suite.AES_256_GCM else None
+        self._subkeys: dict[bytes, AESGCM] = {}
+        self._records_left = 0
+
+    def seal_many(self, kind: RecordKind, context: bytes, rows: Sequence[tuple[Key, bytes]], scope: Key) -> list[bytes]:
+        """Seal rows under fresh nonces. `context` is the kind's associated data in its namespace.
+
+        Raises:
+            SealingLimitExceeded: too many rows, too long a row, or (suite 1) a lease that is used up.
+        """
+        count = len(rows)
+        if count > MAX_BATCH:
+            msg = f"a batch of {count} rows; the format's limit is {MAX_BATCH}"
+            raise SealingLimitExceeded(msg)
+        if self._xaes is not None:
+            prefix, tails = batch_nonces(count)
+            encrypt = self._xaes.derive(prefix).encrypt
+        else:
+            self._spend(count)
+            prefix, tails = b"", random_nonces(count)
+            encrypt = self._gcm().encrypt
+        encoded_scope, encode = kind.key_encoder(scope)
+        sealed: list[bytes] = []
+        for flags, run in _runs(kind, rows):
+            header = Header(self.suite, flags, self.version).encode()
+            sealed += seal_batch(
+                encrypt,
+                head=header + prefix,
+                tails=tails[len(sealed) : len(sealed) + len(run)],
+                associated=header + context + encoded_scope,
+                encode=encode,
+                rows=run,
+            )
+        return sealed
+
+    def decryptor(self, sealed: bytes, header: Header) -> tuple[Decrypt, int]:
+        """Return what decrypts a sealed value of this version, and where the last 12 bytes of its nonce begin.
+
+        Raises:
+            IntegrityError: the value claims another suite than this version has.
+        """
+        if header.suite is not self.suite:
+            raise IntegrityError
+        if self._xaes is None:
+            return self._gcm().decrypt, HEADER_BYTES
+        prefix = sealed[HEADER_BYTES : HEADER_BYTES + TAIL_BYTES]
+        subkey = self._subkeys.get(prefix)
+        if subkey is None:
+            subkey = self._xaes.derive(prefix)
+            if len(self._subkeys) >= SUBKEYS_KEPT:
+                for oldest in tuple(itertools.islice(self._subkeys, SUBKEYS_KEPT // 2)):
+                    self._subkeys.pop(oldest, None)  # another thread may have been here
+            self._subkeys[prefix] = subkey
+        return subkey.decrypt, HEADER_BYTES + TAIL_BYTES
+
+    @property
+    def records_left(self) -> int:
+        """How many rows may still be sealed before another lease is needed; meaningful in suite 1 only."""
+        return self._records_left
+
+    def lease(self, records: int) -> None:
+        """Allow as many more rows (suite 1), once the registry has set them aside."""
+        self._records_left += records
+
+    def _spend(self, records: int) -> None:
+        if records > self._records_left:
+            msg = (
+                "the leased uses of this AES-256-GCM key are spent; open the namespace's keys again, or rotate the key"
+            )
+            raise SealingLimitExceeded(msg)
+        self._records_left -= records
+
+    def _gcm(self) -> AESGCM:
+        assert self._aes is not None  # noqa: S101 - suite 1 always has it
+        return self._aes
+
+    def __repr__(self) -> str:
+        return f"DataKey(version={self.version}, suite={self.suite.name}, key=<redacted>)"
+
+    def __reduce__(self) -> NoReturn:
+        msg = "key material is not pickled"
+        raise TypeError(msg)
+
+
+def _runs(kind: RecordKind, rows: Sequence[tuple[Key, bytes]]) -> list[tuple[int, Sequence[tuple[Key, bytes]]]]:
+    """Pack the plaintexts, and split the batch into runs of rows with the same header flags, in order."""
+    if not (kind.compress or kind.padded):
+        longest = max((len(plaintext) for _, plaintext in rows), default=0)
+        check_length(longest)
+        return [(0, rows)]
+    packed = [(key, pack(kind, plaintext)) for key, plaintext in rows]
+    return [
+        (flags, [(key, body) for key, (_, body) in run])
+        for flags, run in itertools.groupby(packed, key=lambda row: row[1][0])
+    ]

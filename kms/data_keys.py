@@ -1,0 +1,130 @@
+"""The registry of data keys: what a row of it holds, and the store that keeps it (FORMAT.md section 6).
+
+A registry row holds a root key wrapped by a KEK; the row can be read by anyone, the root by whoever may use the KEK.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from .header import Suite
+
+
+class KeyClass(Enum):
+    """What a root is for."""
+
+    DATA = "data"  # seals rows and records; rotates freely, old versions only open
+    INDEX = "index"  # tokens of search attributes; an epoch of the index
+    IDENTITY = "identity"  # identifiers of rows and documents; fixed for the life of the namespace
+
+
+class KeyState(Enum):
+    """State of a data key, after NIST SP 800-57 part 1."""
+
+    PENDING = "pending"
+    ACTIVE = "active"
+    DECRYPT_ONLY = "decrypt_only"
+    DISABLED = "disabled"
+    DESTROYED = "destroyed"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyContext:
+    """What a root is bound to: in the KMS's encryption context where the provider has one, in the commitment always."""
+
+    cell_id: UUID
+    namespace_id: UUID
+    key_class: KeyClass
+    version: int
+
+    def encryption_context(self) -> dict[str, str]:
+        """Return the KMS's encryption context. A KMS logs it in clear, so it holds ids only."""
+        return {
+            "strongroom:cell": str(self.cell_id),
+            "strongroom:namespace": str(self.namespace_id),
+            "strongroom:class": self.key_class.value,
+            "strongroom:version": str(self.version),
+        }
+
+    def encode(self) -> bytes:
+        """Return the canonical bytes (FORMAT.md section 6.2)."""
+        name = self.key_class.value.encode()
+        return (
+            self.cell_id.bytes
+            + self.namespace_id.bytes
+            + struct.pack(">H", len(name))
+            + name
+            + struct.pack(">I", self.version)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DataKeyRecord:
+    """A row of the registry.
+
+    Attributes:
+        namespace_id: whose key this is.
+        key_class: what it is for.
+        version: from 1, per namespace and class; never used again, not even after destruction.
+        suite: what its values are sealed with (class data), else the suite in force when it was made.
+        state: see `KeyState`; one version per namespace and class is active.
+        provider: id of the KMS provider that wrapped it.
+        kek_id: the KEK within that provider.
+        kek_version: the version of the KEK that wrapped it.
+        wrapped: the wrapped root; None once destroyed.
+        commitment: 32 bytes that the unwrapped root must reproduce.
+        created_at: UTC.
+        destroyed_at: UTC; None before.
+    """
+
+    namespace_id: UUID
+    key_class: KeyClass
+    version: int
+    suite: Suite
+    state: KeyState
+    provider: str
+    kek_id: str
+    kek_version: str
+    wrapped: bytes | None
+    commitment: bytes
+    created_at: datetime
+    destroyed_at: datetime | None = None
+
+    def context(self, cell_id: UUID) -> KeyContext:
+        """Return what this root is bound to."""
+        return KeyContext(cell_id, self.namespace_id, self.key_class, self.version)
+
+
+class DataKeyStore(Protocol):
+    """Where the registry is kept. `strongroom.storage` keeps it in PostgreSQL."""
+
+    async def list_data_keys(self, namespace_id: UUID) -> Sequence[DataKeyRecord]:
+        """Return all keys of a namespace, the destroyed ones included, by class and version."""
+
+    async def insert_data_keys(self, records: Iterable[DataKeyRecord]) -> None:
+        """Store the first keys of a namespace, all or none.
+
+        Raises:
+            KeyConflict: it has keys.
+        """
+
+    async def rotate_data_key(self, successor: DataKeyRecord, *, expected_active: int) -> None:
+        """Make a new key the active one of its class, and the one that was active `decrypt_only`, at once.
+
+        Raises:
+            KeyConflict: the active version is not the expected one (any more).
+        """
+
+    async def destroy_data_keys(self, namespace_id: UUID, *, destroyed_at: datetime) -> Sequence[DataKeyRecord]:
+        """Forget every wrapped root of a namespace, for good; the rows stay as tombstones, and are returned."""
+
+    async def lease_records(self, namespace_id: UUID, version: int, *, count: int, limit: int) -> bool:
+        """Set aside `count` uses of a key of suite 1; False when that would pass `limit`. An unused rest is lost."""

@@ -1,0 +1,211 @@
+"""The unwrapped keys of one namespace: what storage and visibility seal, open and make tokens with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+from . import derivation
+from .data_key import DataKey
+from .data_keys import KeyClass, KeyState
+from .errors import KeyDestroyed, KeyDisabled, KeyNotFound, KmsError, StrongroomError
+from .header import HEADER_BYTES, Header, Suite, parse_header
+from .packing import unpack
+from .sealing import open_batch
+from .tokens import TokenKey
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from uuid import UUID
+
+    from .record_kind import Key, RecordKind
+    from .sealing import Decrypt
+    from .secret import Secret
+
+    T = TypeVar("T", "DataKey", "Secret")
+
+
+class NamespaceKeys:
+    """All key versions of one namespace that may be used, resolved once: no call below awaits anything.
+
+    Obtained from `Keyring.open`, for the time of one request; the keyring bounds how long it stays valid.
+
+    Args:
+        cell_id: the deployment that the rows belong to.
+        namespace_id: whose rows.
+        data: unwrapped data keys by version, or why a version can't be used.
+        index: roots of the index class, likewise.
+        identity: roots of the identity class, likewise.
+        active: the active version of each class that has one.
+        incomplete: whether a version that should open does not, because its KMS refused; asked again soon.
+    """
+
+    __slots__ = (
+        "_active",
+        "_cell",
+        "_contexts",
+        "_data",
+        "_identity",
+        "_index",
+        "_token_keys",
+        "incomplete",
+        "namespace_id",
+    )
+
+    def __init__(  # noqa: PLR0913 - one per class of keys
+        self,
+        *,
+        cell_id: UUID,
+        namespace_id: UUID,
+        data: Mapping[int, DataKey | StrongroomError],
+        index: Mapping[int, Secret | StrongroomError],
+        identity: Mapping[int, Secret | StrongroomError],
+        active: Mapping[KeyClass, int],
+        incomplete: bool = False,
+    ) -> None:
+        self.namespace_id = namespace_id
+        self.incomplete = incomplete
+        self._cell = cell_id.bytes
+        self._data = data
+        self._index = index
+        self._identity = identity
+        self._active = active
+        self._contexts: dict[RecordKind, bytes] = {}
+        self._token_keys: dict[tuple[KeyClass, int, str], TokenKey] = {}
+
+    def seal_many(self, kind: RecordKind, rows: Sequence[tuple[Key, bytes]], *, scope: Key = ()) -> list[bytes]:
+        """Seal a batch under the active data key.
+
+        Args:
+            kind: what the rows are.
+            rows: for each row the rest of its primary key, and the plaintext.
+            scope: the leading parts of the primary key that all rows share; encoded once.
+
+        Returns:
+            The sealed values, in order.
+
+        Raises:
+            KmsError: there is no active key, or it can't be used.
+            SealingLimitExceeded: see `DataKey.seal_many`.
+        """
+        return self.active_data_key().seal_many(kind, self._context(kind), rows, scope)
+
+    def open_many(self, kind: RecordKind, rows: Sequence[tuple[Key, bytes]], *, scope: Key = ()) -> list[bytes]:
+        """Open a batch; arguments as in `seal_many`, with sealed values for plaintexts.
+
+        Raises:
+            IntegrityError: a value does not open here: altered, moved, or sealed under another key.
+            UnsupportedFormat: a value is not of the sealed format.
+            KmsError: a value names a key version that is unknown, disabled or destroyed.
+        """
+        encoded_scope, encode = kind.key_encoder(scope)
+        context = self._context(kind) + encoded_scope
+        headers: dict[bytes, Header] = {}
+
+        def opener(sealed: bytes) -> tuple[Decrypt, bytes, int]:
+            start = sealed[:HEADER_BYTES]
+            header = headers.get(start)
+            if header is None:
+                header = headers[start] = parse_header(sealed)
+            decrypt, nonce_tail = _usable(self._data, header.key_version).decryptor(sealed, header)
+            return decrypt, start + context, nonce_tail
+
+        bodies = open_batch(opener, encode=encode, rows=rows)
+        if all(header.flags == 0 for header in headers.values()):
+            return bodies
+        return [
+            unpack(kind, flags, body) if (flags := sealed[3]) else body
+            for body, (_, sealed) in zip(bodies, rows, strict=True)
+        ]
+
+    def seal(self, kind: RecordKind, key: Key, plaintext: bytes) -> bytes:
+        """Seal one row."""
+        return self.seal_many(kind, [(key, plaintext)])[0]
+
+    def open(self, kind: RecordKind, key: Key, sealed: bytes) -> bytes:
+        """Open one row."""
+        return self.open_many(kind, [(key, sealed)])[0]
+
+    def active_data_key(self) -> DataKey:
+        """Return the data key that new rows are sealed with.
+
+        Raises:
+            KmsError: there is none, or it can't be used.
+        """
+        return _usable(self._data, self.active_version(KeyClass.DATA))
+
+    def lease_is_short(self, records: int) -> bool:
+        """Whether an active key of suite 1 may seal fewer rows than this before it needs another lease."""
+        key = self._data.get(self._active.get(KeyClass.DATA, 0))
+        return isinstance(key, DataKey) and key.suite is Suite.AES_256_GCM and key.records_left < records
+
+    def active_version(self, key_class: KeyClass) -> int:
+        """Return the active version of a class.
+
+        Raises:
+            KeyDestroyed: the namespace was shredded.
+            KeyNotFound: the class has no active key.
+        """
+        if key_class in self._active:
+            return self._active[key_class]
+        versions = {KeyClass.DATA: self._data, KeyClass.INDEX: self._index, KeyClass.IDENTITY: self._identity}[
+            key_class
+        ]
+        if versions and all(isinstance(version, KeyDestroyed) for version in versions.values()):
+            raise KeyDestroyed
+        msg = f"the namespace has no active {key_class.value} key"
+        raise KeyNotFound(msg)
+
+    def identity(self, purpose: str) -> TokenKey:
+        """Return the key for identifiers of one purpose (a column's values, say); fixed while the namespace lives."""
+        version = self.active_version(KeyClass.IDENTITY)
+        return self._token_key(KeyClass.IDENTITY, version, purpose)
+
+    def index(self, attribute: str, *, epoch: int) -> TokenKey:
+        """Return the key for the index tokens of an attribute in an epoch (a version of the index class)."""
+        return self._token_key(KeyClass.INDEX, epoch, attribute)
+
+    def _token_key(self, key_class: KeyClass, version: int, name: str) -> TokenKey:
+        slot = (key_class, version, name)
+        made = self._token_keys.get(slot)
+        if made is None:
+            if key_class is KeyClass.INDEX:
+                made = TokenKey(derivation.token_key(_usable(self._index, version), name))
+            else:
+                made = TokenKey(derivation.identity_key(_usable(self._identity, version), name))
+            self._token_keys[slot] = made
+        return made
+
+    def _context(self, kind: RecordKind) -> bytes:
+        context = self._contexts.get(kind)
+        if context is None:
+            context = self._contexts[kind] = kind.context(self._cell, self.namespace_id.bytes)
+        return context
+
+    def __repr__(self) -> str:
+        return f"NamespaceKeys(namespace_id={self.namespace_id}, data={sorted(self._data)}, keys=<redacted>)"
+
+    def __reduce__(self) -> NoReturn:
+        msg = "key material is not pickled"
+        raise TypeError(msg)
+
+
+def unusable(state: KeyState) -> KmsError | None:
+    """Return why a key in this state can't open anything; None if it can."""
+    if state is KeyState.DESTROYED:
+        return KeyDestroyed()
+    if state is KeyState.DISABLED:
+        return KeyDisabled()
+    if state is KeyState.PENDING:
+        return KeyNotFound("the key version is not active yet")
+    return None
+
+
+def _usable(versions: Mapping[int, T | StrongroomError], version: int) -> T:
+    """Look a version up; only ever the one that a row names, and only in the row's own namespace."""
+    found = versions.get(version)
+    if found is None:
+        msg = f"no key version {version} in this namespace"
+        raise KeyNotFound(msg)
+    if isinstance(found, StrongroomError):
+        raise type(found)(str(found))
+    return found

@@ -1,0 +1,126 @@
+"""Compression and padding of a plaintext before it is sealed, and back (FORMAT.md section 4).
+
+Each record alone: a dictionary holds no tenant's data, and no record is compressed together with another one. What
+compression shows a thief is a length that depends on the content; padding coarsens it to its order of magnitude
+(DESIGN.md, "Lengths").
+"""
+
+from __future__ import annotations
+
+import struct
+from functools import lru_cache
+from threading import local
+from typing import TYPE_CHECKING
+
+import zstandard
+
+from .errors import IntegrityError, SealingLimitExceeded
+from .header import COMPRESSION_MASK, PADDED, ZSTD
+
+if TYPE_CHECKING:
+    from .record_kind import RecordKind
+
+MAX_PLAINTEXT_BYTES = 64 * 2**20
+COMPRESS_OVER_BYTES = 512
+ZSTD_LEVEL = 1
+_LENGTH = struct.Struct(">I")
+_per_thread = local()  # zstd contexts are not for two threads at once
+
+
+def pack(kind: RecordKind, plaintext: bytes) -> tuple[int, bytes]:
+    """Return the header flags and the bytes to encrypt for one plaintext.
+
+    Raises:
+        SealingLimitExceeded: more than 64 MiB.
+    """
+    check_length(len(plaintext))
+    flags, body = 0, plaintext
+    # A dictionary pays from the first bytes on; without one a short text has nothing to refer back to.
+    if kind.compress and (kind.dictionary or len(plaintext) > COMPRESS_OVER_BYTES):
+        compressed = _compressor(kind.dictionary).compress(plaintext)
+        if (len(compressed) + _LENGTH.size) * 10 <= len(plaintext) * 9:
+            flags, body = ZSTD, _LENGTH.pack(len(plaintext)) + compressed
+    if kind.padded:
+        flags |= PADDED
+        body = _LENGTH.pack(len(body)) + body
+        body += bytes(padme(len(body)) - len(body))
+    return flags, body
+
+
+def unpack(kind: RecordKind, flags: int, body: bytes) -> bytes:
+    """Undo `pack`.
+
+    Raises:
+        IntegrityError: the body is not what `pack` makes; only someone who holds the key can have made it.
+    """
+    if flags & PADDED:
+        length = _declared_length(body)
+        padding = memoryview(body)[_LENGTH.size + length :]
+        if len(body) != padme(_LENGTH.size + length) or any(padding):
+            raise IntegrityError
+        body = body[_LENGTH.size : _LENGTH.size + length]
+    if flags & COMPRESSION_MASK == ZSTD:
+        length = _declared_length(body)
+        frame = body[_LENGTH.size :]
+        try:
+            # The frame must say the length itself: zstandard allocates by what the frame says, so a bomb stops here.
+            if length > MAX_PLAINTEXT_BYTES or zstandard.frame_content_size(frame) != length:
+                raise IntegrityError
+            body = _decompressor(kind.dictionary).decompress(frame, allow_extra_data=False)
+        except zstandard.ZstdError:
+            raise IntegrityError from None
+    return body
+
+
+def check_length(length: int) -> None:
+    """Refuse a plaintext that the format does not allow.
+
+    Raises:
+        SealingLimitExceeded: more than 64 MiB.
+    """
+    if length > MAX_PLAINTEXT_BYTES:
+        msg = f"a plaintext of {length} bytes; the format's limit is {MAX_PLAINTEXT_BYTES}"
+        raise SealingLimitExceeded(msg)
+
+
+def padme(length: int) -> int:
+    """Return the Padmé length for a length: at most 12 % more, and only O(log log n) bits of it shown.
+
+    Source: Nikitin et al., "Reducing Metadata Leakage from Encrypted Files and Communication with PURBs" (PETS 2019),
+    algorithm 1.
+    """
+    if length < 2:  # noqa: PLR2004 - the logarithm below is of at least 1
+        return length
+    exponent = length.bit_length() - 1
+    low_bits = exponent - exponent.bit_length()
+    mask = (1 << max(low_bits, 0)) - 1
+    return (length + mask) & ~mask
+
+
+def _declared_length(body: bytes) -> int:
+    if len(body) < _LENGTH.size:
+        raise IntegrityError
+    length: int = _LENGTH.unpack_from(body)[0]
+    return length
+
+
+@lru_cache(maxsize=16)
+def _dictionary(content: bytes) -> zstandard.ZstdCompressionDict:
+    return zstandard.ZstdCompressionDict(content, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+
+
+def _compressor(dictionary: bytes) -> zstandard.ZstdCompressor:
+    contexts = _per_thread.__dict__.setdefault("compressors", {})
+    if dictionary not in contexts:
+        trained = _dictionary(dictionary) if dictionary else None
+        contexts[dictionary] = zstandard.ZstdCompressor(level=ZSTD_LEVEL, dict_data=trained, write_checksum=False)
+    compressor: zstandard.ZstdCompressor = contexts[dictionary]
+    return compressor
+
+
+def _decompressor(dictionary: bytes) -> zstandard.ZstdDecompressor:
+    contexts = _per_thread.__dict__.setdefault("decompressors", {})
+    if dictionary not in contexts:
+        contexts[dictionary] = zstandard.ZstdDecompressor(dict_data=_dictionary(dictionary) if dictionary else None)
+    decompressor: zstandard.ZstdDecompressor = contexts[dictionary]
+    return decompressor

@@ -1,0 +1,128 @@
+"""What Strongroom asks of a KMS: one protocol, which a provider per vendor implements (`providers/`)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from .errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from .errors import StrongroomError
+    from .secret import Secret
+
+_URI = re.compile(r"(?P<provider>[a-z][a-z0-9-]{0,31}):(?P<key>[\x21-\x7e]{1,512})")
+
+
+@dataclass(frozen=True, slots=True)
+class KekRef:
+    """A KEK: the provider's id in the configuration, and the key's id within that provider. Written `provider:key`."""
+
+    provider: str
+    key_id: str
+
+    @classmethod
+    def parse(cls, uri: str) -> KekRef:
+        """Parse a KEK's URI.
+
+        Raises:
+            InvalidRequest: not of the form `provider:key`.
+        """
+        match = _URI.fullmatch(uri)
+        if match is None:
+            msg = "a KEK is named PROVIDER:KEY, for example local:customer-a"
+            raise InvalidRequest(msg)
+        return cls(match["provider"], match["key"])
+
+    def __str__(self) -> str:
+        return f"{self.provider}:{self.key_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Wrapped:
+    """A root key wrapped by a KEK: all that `unwrap` needs besides the context."""
+
+    kek: KekRef
+    kek_version: str
+    ciphertext: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedKey:
+    """A new root key of 32 bytes, and its wrapped form."""
+
+    root: Secret
+    wrapped: Wrapped
+
+
+@dataclass(frozen=True, slots=True)
+class KekInfo:
+    """What a KMS says of a KEK.
+
+    Attributes:
+        kek: which.
+        state: `enabled`, `disabled`, `pending_deletion` or `destroyed`.
+        primary_version: the version that wraps.
+        versions: all versions that still unwrap.
+        deletion_at: when a scheduled deletion happens; None where there is none.
+    """
+
+    kek: KekRef
+    state: Literal["enabled", "disabled", "pending_deletion", "destroyed"]
+    primary_version: str
+    versions: tuple[str, ...]
+    deletion_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a provider can do by itself; Strongroom makes up for the rest.
+
+    Attributes:
+        context: `native` when the KMS authenticates the encryption context, `commitment` when only our commitment
+            binds it.
+        rewrap: `server` when the root need not leave the KMS for a re-wrap.
+        batch: how many keys one call unwraps.
+    """
+
+    context: Literal["native", "commitment"]
+    rewrap: Literal["server", "client"]
+    batch: int
+
+
+class KmsProvider(Protocol):
+    """A KMS. Every method may raise any `KmsError`; a root that does not unwrap is an `IntegrityError`."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this provider does by itself."""
+
+    async def generate_data_key(self, kek: KekRef, *, context: Mapping[str, str]) -> GeneratedKey:
+        """Draw a root key and wrap it."""
+
+    async def wrap(self, kek: KekRef, root: Secret, *, context: Mapping[str, str]) -> Wrapped:
+        """Wrap a root key under the KEK's primary version."""
+
+    async def unwrap(self, wrapped: Wrapped, *, context: Mapping[str, str]) -> Secret:
+        """Unwrap with the very KEK and version that the wrapped key names."""
+
+    async def unwrap_many(
+        self, items: Sequence[tuple[Wrapped, Mapping[str, str]]]
+    ) -> Sequence[Secret | StrongroomError]:
+        """Unwrap several, in order; what fails for one is returned in its place and fails no other."""
+
+    async def rewrap(self, wrapped: Wrapped, kek: KekRef, *, context: Mapping[str, str]) -> Wrapped:
+        """Wrap the same root anew under the KEK's primary version."""
+
+    async def describe(self, kek: KekRef) -> KekInfo:
+        """Return state and versions of a KEK."""
+
+    async def check(self) -> None:
+        """Raise unless the KMS can be used now; makes no call that is billed per use of a key."""
+
+    async def aclose(self) -> None:
+        """Let go of connections."""

@@ -1,0 +1,222 @@
+"""The file of the local provider: KEKs with their versions, as JSON, for its owner's eyes only (FORMAT.md section 8).
+
+Written by replacing it whole: a reader sees the old file or the new one, and a crash leaves one of them.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import fcntl
+import json
+import os
+import stat
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
+from strongroom.kms.errors import KeyringFileError
+from strongroom.kms.secret import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+FORMAT = "strongroom-keyring/1"
+SCRYPT = {"n": 2**17, "r": 8, "p": 1}  # 128 MiB and about a third of a second: OWASP's first choice for scrypt
+_SCRYPT_MAX = {"n": 2**20, "r": 16, "p": 4}  # what a file may ask of its reader
+_NONCE_BYTES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Kek:
+    """A KEK: its versions by number, the highest one wraps."""
+
+    versions: dict[int, Secret]
+    created: dict[int, str]
+
+    @property
+    def primary(self) -> int:
+        """The version that wraps."""
+        return max(self.versions)
+
+
+@dataclass(slots=True)
+class KeyringFile:
+    """The content of a keyring file, opened.
+
+    Attributes:
+        keks: by id.
+        protection: None, or the scrypt parameters and salt of a file that a passphrase protects.
+    """
+
+    keks: dict[str, Kek] = field(default_factory=dict)
+    protection: dict[str, Any] | None = None
+
+    def add_version(self, kek_id: str) -> int:
+        """Draw a new version of a KEK, which becomes the one that wraps; makes the KEK where there is none."""
+        kek = self.keks.setdefault(kek_id, Kek({}, {}))
+        version = max(kek.versions, default=0) + 1
+        kek.versions[version] = Secret(os.urandom(32))
+        kek.created[version] = datetime.now(UTC).isoformat(timespec="seconds")
+        return version
+
+
+def new_keyring(passphrase: str | None = None) -> KeyringFile:
+    """Make an empty keyring; with a passphrase, one that is sealed under a key that scrypt derives."""
+    if passphrase is None:
+        return KeyringFile()
+    return KeyringFile(protection={"kdf": "scrypt", **SCRYPT, "salt": _b64(os.urandom(16))})
+
+
+def read_keyring(path: Path, passphrase: str | None = None) -> KeyringFile:
+    """Read and check a keyring file.
+
+    Raises:
+        KeyringFileError: missing, not a regular file, readable by others, damaged, or sealed under another passphrase.
+    """
+    content = _read_private(path)
+    try:
+        document = json.loads(content)
+        protection = {FORMAT: document["protection"]}[document["format"]]
+        wrapping = None if protection is None else _wrapping_key(protection, passphrase, path)
+        keks = {kek_id: _read_kek(kek_id, versions, wrapping) for kek_id, versions in document["keks"].items()}
+    except InvalidTag:
+        msg = f"{path}: the passphrase does not open this keyring, or the file was altered"
+        raise KeyringFileError(msg) from None
+    except (ValueError, KeyError, TypeError, AttributeError, binascii.Error, RecursionError):
+        msg = f"{path} is damaged: not a keyring of format {FORMAT}; restore it from a backup, without it nothing opens"
+        raise KeyringFileError(msg) from None
+    return KeyringFile(keks, protection)
+
+
+def write_keyring(path: Path, keyring: KeyringFile, passphrase: str | None = None) -> None:
+    """Replace a keyring file atomically, durably, with mode 0600.
+
+    Raises:
+        KeyringFileError: the folder does not take it.
+    """
+    wrapping = None if keyring.protection is None else _wrapping_key(keyring.protection, passphrase, path)
+    document = {
+        "format": FORMAT,
+        "protection": keyring.protection,
+        "keks": {
+            kek_id: {
+                str(version): {"created": kek.created[version], "key": _write_key(kek_id, version, key, wrapping)}
+                for version, key in kek.versions.items()
+            }
+            for kek_id, kek in keyring.keks.items()
+        },
+    }
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                json.dump(document, file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        msg = f"can't write the keyring {path}: {error.strerror}"
+        raise KeyringFileError(msg) from error
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep other writers of the same keyring out: read, change and write inside."""
+    try:
+        lock = os.open(path.with_name(f".{path.name}.lock"), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        msg = f"can't write in the folder of the keyring {path}: {error.strerror}"
+        raise KeyringFileError(msg) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _read_private(path: Path) -> bytes:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a fifo in its place must not hang us
+    except FileNotFoundError:
+        msg = f"the keyring {path} is missing; restore it from a backup (of a new cell: run `strongroom init`)"
+        raise KeyringFileError(msg) from None
+    except OSError as error:
+        msg = f"can't read the keyring {path}: {error.strerror}"
+        raise KeyringFileError(msg) from error
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            msg = f"{path} is not a regular file"
+            raise KeyringFileError(msg)
+        if status.st_mode & 0o077:
+            mode = stat.S_IMODE(status.st_mode)
+            msg = (
+                f"{path} has mode {mode:04o}: others can read or change it; run: chmod 600 {path}, and rotate its keys"
+            )
+            raise KeyringFileError(msg)
+        if status.st_uid not in (os.geteuid(), 0):
+            msg = f"{path} belongs to another user"
+            raise KeyringFileError(msg)
+        return file.read()
+
+
+def _wrapping_key(protection: dict[str, Any], passphrase: str | None, path: Path) -> AESGCM:
+    if protection["kdf"] != "scrypt":
+        raise ValueError
+    cost = {name: int(protection[name]) for name in ("n", "r", "p")}
+    if any(not 0 < cost[name] <= most for name, most in _SCRYPT_MAX.items()):
+        raise ValueError
+    if not passphrase:
+        msg = f"{path} is protected by a passphrase, and none was given"
+        raise KeyringFileError(msg)
+    return AESGCM(Scrypt(salt=_unb64(protection["salt"]), length=32, **cost).derive(passphrase.encode()))
+
+
+def _read_kek(kek_id: str, versions: dict[str, Any], wrapping: AESGCM | None) -> Kek:
+    keys = {}
+    for number, entry in versions.items():
+        material = _unb64(entry["key"])
+        if wrapping is not None:
+            nonce, sealed = material[:_NONCE_BYTES], material[_NONCE_BYTES:]
+            material = wrapping.decrypt(nonce, sealed, _place(kek_id, int(number)))
+        if len(material) != 32 or int(number) < 1:  # noqa: PLR2004 - AES-256
+            raise ValueError
+        keys[int(number)] = Secret(material)
+    if not keys:
+        raise ValueError
+    return Kek(keys, {int(number): str(entry["created"]) for number, entry in versions.items()})
+
+
+def _write_key(kek_id: str, version: int, key: Secret, wrapping: AESGCM | None) -> str:
+    if wrapping is None:
+        return _b64(key.reveal())
+    nonce = os.urandom(_NONCE_BYTES)
+    return _b64(nonce + wrapping.encrypt(nonce, key.reveal(), _place(kek_id, version)))
+
+
+def _place(kek_id: str, version: int) -> bytes:
+    return f"{FORMAT}\x00{version}\x00{kek_id}".encode()
+
+
+def _b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _unb64(text: str) -> bytes:
+    return base64.b64decode(text, validate=True)

@@ -1,0 +1,181 @@
+"""The local provider: KEKs in a keyring file. For development, tests, and machines whose disk is the trust boundary."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import struct
+from typing import TYPE_CHECKING
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from strongroom.kms.errors import IntegrityError, KeyNotFound, KmsError, StrongroomError
+from strongroom.kms.provider import Capabilities, GeneratedKey, KekInfo, KekRef, Wrapped
+from strongroom.kms.secret import Secret
+
+from .keyring_file import KeyringFile, locked, new_keyring, read_keyring, write_keyring
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+_NONCE_BYTES = 12
+_WRAP_LABEL = b"strongroom local wrap v1"
+
+
+class LocalProvider:
+    """Wraps with AES-256-GCM under KEKs from a keyring file of mode 0600 (FORMAT.md section 8).
+
+    The file is read again when it changes, so that a KEK that another process made or rotated is seen.
+
+    Args:
+        provider_id: as the registry and the KEK URIs name this provider.
+        path: of the keyring file.
+        passphrase: of a file that has one.
+    """
+
+    capabilities = Capabilities(context="native", rewrap="client", batch=10_000)
+
+    def __init__(self, provider_id: str, path: Path, *, passphrase: str | None = None) -> None:
+        self._id = provider_id
+        self._path = path
+        self._passphrase = passphrase
+        self._keyring = KeyringFile()
+        self._seen: tuple[int, int, int, int] | None = None
+
+    def __repr__(self) -> str:
+        return f"LocalProvider({self._id!r}, {str(self._path)!r})"
+
+    async def create_keyring(self) -> bool:
+        """Make an empty keyring file where there is none; return whether one was made.
+
+        Raises:
+            KeyringFileError: the file can't be read or written.
+        """
+        return await asyncio.to_thread(self._create)
+
+    async def create_kek(self, key_id: str) -> KekRef:
+        """Make a KEK; an existing one is left as it is.
+
+        Raises:
+            KeyringFileError: the file can't be read or written.
+        """
+        await asyncio.to_thread(self._change, key_id, only_new=True)
+        return KekRef(self._id, key_id)
+
+    async def rotate_kek(self, key_id: str) -> str:
+        """Add a version to a KEK, which wraps from now on. Older versions still unwrap.
+
+        Raises:
+            KeyNotFound: no such KEK.
+        """
+        return str(await asyncio.to_thread(self._change, key_id, only_new=False))
+
+    async def generate_data_key(self, kek: KekRef, *, context: Mapping[str, str]) -> GeneratedKey:
+        """Draw a root key and wrap it."""
+        root = Secret(os.urandom(32))
+        return GeneratedKey(root, await self.wrap(kek, root, context=context))
+
+    async def wrap(self, kek: KekRef, root: Secret, *, context: Mapping[str, str]) -> Wrapped:
+        """Wrap a root key under the KEK's primary version."""
+        await self._refresh()
+        found = self._keyring.keks.get(kek.key_id)
+        if found is None:
+            raise KeyNotFound(self._missing(kek))
+        version = found.primary
+        nonce = os.urandom(_NONCE_BYTES)
+        cipher = AESGCM(found.versions[version].reveal())
+        sealed = cipher.encrypt(nonce, root.reveal(), _associated(kek.key_id, version, context))
+        return Wrapped(kek, str(version), nonce + sealed)
+
+    async def unwrap(self, wrapped: Wrapped, *, context: Mapping[str, str]) -> Secret:
+        """Unwrap with the very KEK and version that the wrapped key names."""
+        await self._refresh()
+        return self._unwrap(wrapped, context)
+
+    async def unwrap_many(self, items: Sequence[tuple[Wrapped, Mapping[str, str]]]) -> list[Secret | StrongroomError]:
+        """Unwrap several, in order; what fails for one is returned in its place and fails no other."""
+        await self._refresh()
+        results: list[Secret | StrongroomError] = []
+        for wrapped, context in items:
+            try:
+                results.append(self._unwrap(wrapped, context))
+            except (KmsError, IntegrityError) as error:
+                results.append(error)
+        return results
+
+    async def rewrap(self, wrapped: Wrapped, kek: KekRef, *, context: Mapping[str, str]) -> Wrapped:
+        """Wrap the same root anew under the KEK's primary version."""
+        return await self.wrap(kek, await self.unwrap(wrapped, context=context), context=context)
+
+    async def describe(self, kek: KekRef) -> KekInfo:
+        """Return state and versions of a KEK."""
+        await self._refresh()
+        found = self._keyring.keks.get(kek.key_id)
+        if found is None:
+            raise KeyNotFound(self._missing(kek))
+        return KekInfo(kek, "enabled", str(found.primary), tuple(str(version) for version in sorted(found.versions)))
+
+    async def check(self) -> None:
+        """Raise `KeyringFileError` unless the file can be read."""
+        await self._refresh()
+
+    async def aclose(self) -> None:
+        """Nothing is held open."""
+
+    def _unwrap(self, wrapped: Wrapped, context: Mapping[str, str]) -> Secret:
+        found = self._keyring.keks.get(wrapped.kek.key_id)
+        if found is None:
+            raise KeyNotFound(self._missing(wrapped.kek))
+        version = int(wrapped.kek_version) if wrapped.kek_version.isdecimal() else 0
+        if version not in found.versions:
+            msg = f"the keyring {self._path} has no version {version} of this KEK"
+            raise KeyNotFound(msg)
+        nonce, sealed = wrapped.ciphertext[:_NONCE_BYTES], wrapped.ciphertext[_NONCE_BYTES:]
+        try:
+            associated = _associated(wrapped.kek.key_id, version, context)
+            return Secret(AESGCM(found.versions[version].reveal()).decrypt(nonce, sealed, associated))
+        except (InvalidTag, ValueError):
+            raise IntegrityError from None
+
+    async def _refresh(self) -> None:
+        await asyncio.to_thread(self._read_if_changed)  # scrypt takes a third of a second
+
+    def _read_if_changed(self) -> None:
+        try:
+            status = self._path.stat()
+            seen = (status.st_ino, status.st_mtime_ns, status.st_size, status.st_mode)
+        except OSError:
+            seen = None  # reading says what is wrong
+        if seen is None or seen != self._seen:
+            self._keyring = read_keyring(self._path, self._passphrase)
+            self._seen = seen
+
+    def _create(self) -> bool:
+        with locked(self._path):
+            if self._path.exists():
+                return False
+            write_keyring(self._path, new_keyring(self._passphrase), self._passphrase)
+            return True
+
+    def _change(self, key_id: str, *, only_new: bool) -> int:
+        with locked(self._path):
+            keyring = read_keyring(self._path, self._passphrase)
+            known = key_id in keyring.keks
+            if only_new and known:
+                return keyring.keks[key_id].primary
+            if not only_new and not known:
+                raise KeyNotFound(self._missing(KekRef(self._id, key_id)))
+            version = keyring.add_version(key_id)
+            write_keyring(self._path, keyring, self._passphrase)
+            return version
+
+    def _missing(self, kek: KekRef) -> str:
+        return f"the keyring {self._path} holds no KEK {kek.key_id!r}"
+
+
+def _associated(key_id: str, version: int, context: Mapping[str, str]) -> bytes:
+    """Bind a wrapped root to its KEK and encryption context, each length-prefixed, the context by name."""
+    parts = [key_id, str(version), *(part for item in sorted(context.items()) for part in item)]
+    return _WRAP_LABEL + b"".join(struct.pack(">H", len(part.encode())) + part.encode() for part in parts)

@@ -1,0 +1,129 @@
+"""What a sealed value is, and where it stands: the part of the associated data that says so (FORMAT.md section 3).
+
+Two different places never give the same bytes, so a sealed value that was moved, renamed, swapped between columns or
+carried to another namespace or cell does not open.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, TypeAlias
+
+from .errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+KeyPart: TypeAlias = int | bytes | str
+Key: TypeAlias = tuple[KeyPart, ...]
+
+ENCODING_VERSION = b"\x01"
+ID_BYTES = 16
+
+
+class PartType(IntEnum):
+    """Type of one part of a primary key, by its byte in the encoding (FORMAT.md section 3.2)."""
+
+    BYTES = 1
+    INT64 = 2
+    TEXT = 3
+    ID = 4
+
+
+@dataclass(frozen=True, slots=True)
+class RecordKind:
+    """A column that is sealed: its names, the types of its row's key, and how its plaintext is packed first.
+
+    Attributes:
+        name: of the record, as in FORMAT.md's register; not the name of an SQL table, which may change.
+        column: of the sealed value within the record.
+        key: types of the parts of the primary key, in order; authenticated columns that never change may follow it.
+        compress: try zstd on plaintexts over 512 bytes, and keep it where it saves a tenth.
+        dictionary: for zstd; empty for none. Part of the kind for ever, as no record names it.
+        padded: pad to Padmé lengths, so that a length shows only its order of magnitude.
+    """
+
+    name: str
+    column: str
+    key: tuple[PartType, ...]
+    compress: bool = False
+    dictionary: bytes = b""
+    padded: bool = False
+
+    def context(self, cell_id: bytes, namespace_id: bytes) -> bytes:
+        """Encode all that the rows of this kind in one namespace have in common (FORMAT.md section 3.1)."""
+        if len(cell_id) != ID_BYTES or len(namespace_id) != ID_BYTES:
+            msg = f"a cell id and a namespace id have {ID_BYTES} bytes each"
+            raise InvalidRequest(msg)
+        return b"".join(
+            (
+                ENCODING_VERSION,
+                cell_id,
+                namespace_id,
+                _text(self.name),
+                _text(self.column),
+                bytes((len(self.key), *self.key)),
+            )
+        )
+
+    def key_encoder(self, scope: Key) -> tuple[bytes, Callable[..., bytes]]:
+        """Encode the leading parts that all rows of a batch share, and return what encodes the rest of each row's key.
+
+        Returns:
+            The encoded scope, and a function from the remaining parts (as positional arguments) to bytes.
+
+        Raises:
+            InvalidRequest: more parts than the key has, or a part of another type.
+        """
+        split = len(scope)
+        encoded = encode_parts(self.key[:split], scope)
+        rest = self.key[split:]
+        if all(part is PartType.INT64 for part in rest):
+            return encoded, struct.Struct(f">{len(rest)}q").pack  # refuses other types, counts and ranges by itself
+        return encoded, lambda *parts: encode_parts(rest, parts)
+
+
+def encode_parts(types: Sequence[PartType], parts: Sequence[KeyPart]) -> bytes:
+    """Encode the parts of a primary key; injective for given types (FORMAT.md section 3.2).
+
+    Raises:
+        InvalidRequest: another number of parts, or a part that is not of its type.
+    """
+    try:
+        return b"".join([_ENCODERS[part_type](part) for part_type, part in zip(types, parts, strict=True)])
+    except (ValueError, TypeError, struct.error):
+        expected = ", ".join(part_type.name for part_type in types)
+        msg = f"the key of this record kind is ({expected})"
+        raise InvalidRequest(msg) from None
+
+
+def _bytes(part: KeyPart) -> bytes:
+    if not isinstance(part, bytes):
+        raise TypeError
+    return struct.pack(">H", len(part)) + part
+
+
+def _int64(part: KeyPart) -> bytes:
+    return struct.pack(">q", part)
+
+
+def _text(part: KeyPart) -> bytes:
+    if not isinstance(part, str):
+        raise TypeError
+    return _bytes(part.encode())
+
+
+def _id(part: KeyPart) -> bytes:
+    if not isinstance(part, bytes) or len(part) != ID_BYTES:
+        raise TypeError
+    return part
+
+
+_ENCODERS: dict[PartType, Callable[[KeyPart], bytes]] = {
+    PartType.BYTES: _bytes,
+    PartType.INT64: _int64,
+    PartType.TEXT: _text,
+    PartType.ID: _id,
+}

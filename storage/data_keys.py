@@ -1,0 +1,101 @@
+"""The registry of data keys in PostgreSQL: `strongroom.kms.DataKeyStore`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from strongroom.kms import DataKeyRecord, KeyClass, KeyConflict, KeyState, Suite
+
+from .queries import load_queries
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from .database import Connection, Database, Row
+
+_SQL = load_queries("data_keys")
+
+
+class PostgresDataKeyStore:
+    """See `strongroom.kms.DataKeyStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def list_data_keys(self, namespace_id: UUID) -> Sequence[DataKeyRecord]:
+        """Return all keys of a namespace, the destroyed ones included, by class and version."""
+        async with self._database.connection() as connection:
+            return [_record(row) for row in await connection.fetch(_SQL["list"], namespace_id)]
+
+    async def rotate_data_key(self, successor: DataKeyRecord, *, expected_active: int) -> None:
+        """Make a new key the active one of its class; see the protocol for its errors."""
+        async with self._database.transaction() as connection:
+            key_class = successor.key_class.value
+            if not await connection.fetch(_SQL["retire"], successor.namespace_id, key_class, expected_active):
+                raise KeyConflict
+            await _insert(connection, [successor])
+
+    async def destroy_data_keys(self, namespace_id: UUID, *, destroyed_at: datetime) -> Sequence[DataKeyRecord]:
+        """Forget every wrapped root of a namespace; the rows stay as tombstones, and are returned."""
+        async with self._database.transaction() as connection:
+            await connection.execute(_SQL["destroy"], namespace_id, destroyed_at)
+            return [_record(row) for row in await connection.fetch(_SQL["list"], namespace_id)]
+
+    async def insert_data_keys(self, records: Iterable[DataKeyRecord]) -> None:
+        """Store the first keys of a namespace, all or none.
+
+        Raises:
+            KeyConflict: it has keys.
+        """
+        async with self._database.transaction() as connection:
+            await _insert(connection, records)
+
+    async def providers_in_use(self) -> set[str]:
+        """Return the ids of the providers without which some key can't be unwrapped."""
+        async with self._database.connection() as connection:
+            return {row["provider"] for row in await connection.fetch(_SQL["providers"])}
+
+    async def lease_records(self, namespace_id: UUID, version: int, *, count: int, limit: int) -> bool:
+        """Set aside `count` uses of a key of suite 1; False when that would pass `limit`."""
+        async with self._database.connection() as connection:
+            return bool(await connection.fetch(_SQL["lease"], namespace_id, version, count, limit))
+
+
+async def _insert(connection: Connection, records: Iterable[DataKeyRecord]) -> None:
+    for record in records:
+        inserted = await connection.fetch(
+            _SQL["insert"],
+            record.namespace_id,
+            record.key_class.value,
+            record.version,
+            record.suite.value,
+            record.state.value,
+            record.provider,
+            record.kek_id,
+            record.kek_version,
+            record.wrapped,
+            record.commitment,
+            record.created_at,
+            record.destroyed_at,
+        )
+        if not inserted:
+            raise KeyConflict
+
+
+def _record(row: Row) -> DataKeyRecord:
+    return DataKeyRecord(
+        namespace_id=UUID(bytes=row["namespace_id"].bytes),
+        key_class=KeyClass(row["class"]),
+        version=row["version"],
+        suite=Suite(row["suite"]),
+        state=KeyState(row["state"]),
+        provider=row["provider"],
+        kek_id=row["kek_id"],
+        kek_version=row["kek_version"],
+        wrapped=row["wrapped"],
+        commitment=row["commitment"],
+        created_at=row["created_at"],
+        destroyed_at=row["destroyed_at"],
+    )

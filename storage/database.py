@@ -1,0 +1,130 @@
+"""Connections and transactions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import asyncpg
+
+from .errors import Unavailable
+from .translate import translated
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+Row: TypeAlias = Mapping[str, Any]
+
+SCHEMA = "strongroom"
+
+
+class Connection(Protocol):
+    """What the stores use of a connection. Values are always parameters, never part of the text."""
+
+    async def execute(self, query: str, *args: object) -> str:
+        """Run a statement; return its command tag."""
+
+    async def fetch(self, query: str, *args: object) -> Sequence[Row]:
+        """Run a query; return all rows."""
+
+    async def fetchrow(self, query: str, *args: object) -> Row | None:
+        """Run a query; return its first row."""
+
+
+class Database:
+    """A bounded list of connections, without the reset query that asyncpg's pool sends on each release.
+
+    Nothing here changes a session's state outside a transaction, so there is nothing to reset; a connection that comes back
+    broken or inside a transaction is closed instead.
+
+    Args:
+        dsn: PostgreSQL connection string.
+        size: the most connections open at once; a further caller waits.
+        statement_timeout: seconds after which the server stops a statement.
+        connect_timeout: seconds for making one connection, and for waiting for a free one.
+    """
+
+    def __init__(
+        self, dsn: str, *, size: int = 4, statement_timeout: float = 30.0, connect_timeout: float = 10.0
+    ) -> None:
+        self._dsn = dsn
+        self._statement_timeout = statement_timeout
+        self._connect_timeout = connect_timeout
+        self._idle: list[asyncpg.Connection[Any]] = []
+        self._places = asyncio.Semaphore(size)
+        self._closed = False
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Lend a connection; statements on it commit by themselves."""
+        async with self._lent() as connection:
+            with translated():
+                yield connection
+
+    @asynccontextmanager
+    async def transaction(self, *, read_only: bool = False) -> AsyncIterator[Connection]:
+        """Lend a connection inside a transaction, committed when the block ends well; a read-only one sees one snapshot."""
+        isolation = "repeatable_read" if read_only else "read_committed"
+        async with self._lent() as connection:
+            with translated():
+                async with connection.transaction(isolation=isolation, readonly=read_only):  # type: ignore[arg-type]
+                    yield connection
+
+    async def aclose(self) -> None:
+        """Close all connections that are not lent."""
+        self._closed = True
+        while self._idle:
+            await self._idle.pop().close()
+
+    @asynccontextmanager
+    async def _lent(self) -> AsyncIterator[asyncpg.Connection[Any]]:
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                await self._places.acquire()
+        except TimeoutError:
+            msg = "all connections to the database were busy for too long"
+            raise Unavailable(msg) from None
+        try:
+            connection = await self._take()
+            try:
+                yield connection
+            finally:
+                await self._give_back(connection)
+        finally:
+            self._places.release()
+
+    async def _take(self) -> asyncpg.Connection[Any]:
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed():
+                return connection
+        if self._closed:
+            msg = "the database handle is closed"
+            raise Unavailable(msg)
+        try:
+            return await asyncpg.connect(
+                self._dsn,
+                timeout=self._connect_timeout,
+                server_settings={
+                    "application_name": "strongroom",
+                    "search_path": SCHEMA,
+                    "timezone": "UTC",
+                    "statement_timeout": str(int(self._statement_timeout * 1000)),
+                },
+            )
+        except asyncpg.PostgresError:
+            with translated():
+                raise
+        except (OSError, TimeoutError, asyncpg.InterfaceError, ValueError):
+            msg = "the database can't be reached; check the dsn, and that the server is up"
+            raise Unavailable(msg) from None
+
+    async def _give_back(self, connection: asyncpg.Connection[Any]) -> None:
+        if connection.is_closed():
+            return
+        if self._closed or connection.is_in_transaction():
+            connection.terminate()
+        else:
+            self._idle.append(connection)

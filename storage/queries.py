@@ -1,0 +1,20 @@
+"""SQL lives in `sql/*.sql`, one file per store, each statement under a line `-- name: ...`."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
+
+
+def load_queries(store: str) -> Mapping[str, str]:
+    """Return the statements of a store by name."""
+    text = (files(__package__) / "sql" / f"{store}.sql").read_text(encoding="utf-8")
+    _, *parts = _NAME.split(text)
+    return MappingProxyType(dict(zip(parts[::2], (body.strip() for body in parts[1::2]), strict=True)))

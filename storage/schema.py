@@ -1,0 +1,140 @@
+"""Make the schema, bring it up to date, and refuse a database that this version does not know."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from .database import SCHEMA
+from .errors import CellMismatch, SchemaMismatch
+
+if TYPE_CHECKING:
+    from .database import Connection, Database
+
+_FILE = re.compile(r"(\d{4})_(?:pre|post)_\w+\.sql")
+_LOCK = 0x5374726F6E67  # "Strong": any number that no other program of this database locks
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """A numbered step: `pre` steps run before the new version is rolled out, `post` steps after the old one is gone."""
+
+    version: int
+    name: str
+    sql: str
+
+
+def migrations() -> list[Migration]:
+    """Return all steps in order."""
+    folder = files(__package__) / "sql" / "migrations"
+    found = [(match, entry) for entry in folder.iterdir() if (match := _FILE.fullmatch(entry.name))]
+    return sorted(
+        (Migration(int(match[1]), entry.name, entry.read_text(encoding="utf-8")) for match, entry in found),
+        key=lambda migration: migration.version,
+    )
+
+
+def current_version() -> int:
+    """Return the schema version that this code works with."""
+    return migrations()[-1].version
+
+
+async def apply_schema(database: Database) -> list[Migration]:
+    """Run the steps that the database lacks, all in one transaction; two callers at once do it once.
+
+    Returns:
+        The steps that were run.
+
+    Raises:
+        SchemaMismatch: the database was made by a newer version.
+    """
+    async with database.transaction() as connection:
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+        await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+        await connection.execute(
+            "CREATE TABLE IF NOT EXISTS schema_version ("
+            "version integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL)"
+        )
+        present = await _version(connection)
+        _refuse_newer(present)
+        missing = [migration for migration in migrations() if migration.version > present]
+        for migration in missing:
+            await connection.execute(migration.sql)
+            await connection.execute(
+                "INSERT INTO schema_version (version, name, applied_at) VALUES ($1, $2, now())",
+                migration.version,
+                migration.name,
+            )
+    return missing
+
+
+async def check_schema(database: Database) -> None:
+    """Raise `SchemaMismatch` unless the database has exactly the schema that this version works with."""
+    async with database.connection() as connection:
+        present = await _version(connection)
+    _refuse_newer(present)
+    if present < current_version():
+        msg = (
+            f"the database has schema version {present}, this version needs {current_version()}; run `strongroom init`"
+        )
+        raise SchemaMismatch(msg)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """The deployment that a database belongs to.
+
+    Attributes:
+        cell_id: in the associated data of every sealed value.
+        shard_count: how many shards workflows are spread over; fixed for the life of the cell.
+    """
+
+    cell_id: UUID
+    shard_count: int
+
+
+async def claim_cell(database: Database, cell: Cell) -> None:
+    """Note which cell the database belongs to, once.
+
+    Raises:
+        CellMismatch: it belongs to another one.
+    """
+    async with database.connection() as connection:
+        await connection.execute(
+            "INSERT INTO cell (cell_id, shard_count, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+            cell.cell_id,
+            cell.shard_count,
+            datetime.now(UTC),
+        )
+    await check_cell(database, cell)
+
+
+async def check_cell(database: Database, cell: Cell) -> None:
+    """Raise `CellMismatch` unless the database belongs to this cell."""
+    async with database.connection() as connection:
+        row = await connection.fetchrow("SELECT cell_id, shard_count FROM cell")
+    if row is None:
+        msg = "the database belongs to no cell yet; run `strongroom init`"
+        raise CellMismatch(msg)
+    found = Cell(UUID(bytes=row["cell_id"].bytes), row["shard_count"])
+    if found != cell:
+        msg = (
+            f"the database belongs to cell {found.cell_id} with {found.shard_count} shards, "
+            f"the configuration names cell {cell.cell_id} with {cell.shard_count}"
+        )
+        raise CellMismatch(msg)
+
+
+async def _version(connection: Connection) -> int:
+    row = await connection.fetchrow("SELECT max(version) AS version FROM schema_version")
+    return (row and row["version"]) or 0
+
+
+def _refuse_newer(present: int) -> None:
+    if present > current_version():
+        msg = f"the database has schema version {present}, newer than this version's {current_version()}; upgrade Strongroom"
+        raise SchemaMismatch(msg)

@@ -1,0 +1,59 @@
+"""asyncpg's errors into ours, by SQLSTATE (PostgreSQL documentation, appendix A). asyncpg's never leave this package."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from .errors import ResourceExhausted, SchemaMismatch, StorageError, Timeout, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# SQLSTATE, or its class of two characters -> error, what happened. An answer from the server means that the transaction was
+# rolled back; only a lost connection leaves the outcome open.
+_BY_STATE: dict[str, tuple[type[StorageError], str]] = {
+    "25006": (Unavailable, "the database is read-only; is this a standby, or is its disk full?"),
+    "28": (Unavailable, "the database refuses this user; check the dsn"),
+    "3D": (Unavailable, "the database named in the dsn does not exist"),
+    "3F": (SchemaMismatch, "the database holds no Strongroom schema; run `strongroom init`"),
+    "40": (Unavailable, "the database rolled the transaction back in favour of another one; try again"),
+    "42P01": (SchemaMismatch, "a table is missing; run `strongroom init` to bring the schema up to date"),
+    "42703": (SchemaMismatch, "a column is missing; run `strongroom init` to bring the schema up to date"),
+    "53": (ResourceExhausted, "the database is out of disk, memory or connections"),
+    "55P03": (Timeout, "a lock was not to be had in time"),
+    "57014": (Timeout, "the database stopped the statement at its time limit"),
+    "57P": (Unavailable, "the database is starting, stopping or was killed"),
+    "58": (ResourceExhausted, "the database met an error of its file system"),
+}
+
+
+def to_storage_error(error: BaseException) -> StorageError | None:
+    """Return our error for one of asyncpg or of the network; None for anything else."""
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        for length in (5, 3, 2):
+            found = _BY_STATE.get(state[:length])
+            if found is not None:
+                return found[0](found[1])
+        if state.startswith("08"):
+            return Unavailable("the connection to the database was lost", may_have_been_committed=True)
+        return StorageError(f"the database refused the statement (SQLSTATE {state})")
+    if isinstance(error, TimeoutError):
+        return Timeout("the database did not answer in time", may_have_been_committed=True)
+    if isinstance(error, (asyncpg.InterfaceError, OSError)):
+        return Unavailable("the connection to the database was lost", may_have_been_committed=True)
+    return None
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise our error for any of asyncpg's. The cause is dropped: its text may hold a tenant's value."""
+    try:
+        yield
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        ours = to_storage_error(error)
+        assert ours is not None  # noqa: S101 - these types are all translated
+        raise ours from None

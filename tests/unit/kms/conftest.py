@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from uuid import UUID, uuid4
+
+import pytest
+
+from strongroom.kms import KeyClass, KeyConflict, Keyring, KeyState, LocalProvider, create_data_keys
+
+CELL = UUID("0c0c0c0c-0000-4000-8000-00000000ce11")
+
+
+class MemoryStore:
+    """The registry in memory, with the conflicts of the real one; each call gives other tasks their turn."""
+
+    def __init__(self):
+        self.records = {}
+        self.leased = {}
+        self.leases = 0
+        self.reads = 0
+
+    async def list_data_keys(self, namespace_id):
+        self.reads += 1
+        await asyncio.sleep(0)
+        found = [record for (namespace, _, _), record in self.records.items() if namespace == namespace_id]
+        return sorted(found, key=lambda record: (record.key_class.value, record.version))
+
+    async def insert_data_keys(self, records):
+        await asyncio.sleep(0)
+        records = list(records)
+        namespaces = {namespace for namespace, _, _ in self.records}
+        if any(record.namespace_id in namespaces for record in records):
+            raise KeyConflict
+        for record in records:
+            self.put(record)
+
+    async def rotate_data_key(self, successor, *, expected_active):
+        await asyncio.sleep(0)
+        namespace, key_class = successor.namespace_id, successor.key_class
+        active = self.records.get((namespace, key_class, expected_active))
+        taken = (namespace, key_class, successor.version) in self.records
+        if active is None or active.state is not KeyState.ACTIVE or taken:
+            raise KeyConflict
+        self.put(dataclasses.replace(active, state=KeyState.DECRYPT_ONLY))
+        self.put(successor)
+
+    async def destroy_data_keys(self, namespace_id, *, destroyed_at):
+        await asyncio.sleep(0)
+        for record in [r for r in self.records.values() if r.namespace_id == namespace_id]:
+            self.put(
+                dataclasses.replace(record, state=KeyState.DESTROYED, wrapped=None, destroyed_at=destroyed_at),
+            )
+        return await self.list_data_keys(namespace_id)
+
+    async def lease_records(self, namespace_id, version, *, count, limit):
+        self.leases += 1
+        await asyncio.sleep(0)
+        leased = self.leased.get((namespace_id, version), 0) + count
+        if leased > limit:
+            return False
+        self.leased[namespace_id, version] = leased
+        return True
+
+    def put(self, record):
+        self.records[record.namespace_id, record.key_class, record.version] = record
+
+    def get(self, namespace_id, version=1, key_class=KeyClass.DATA):
+        return self.records[namespace_id, key_class, version]
+
+    def change(self, namespace_id, version=1, key_class=KeyClass.DATA, **changes):
+        self.put(dataclasses.replace(self.get(namespace_id, version, key_class), **changes))
+
+
+class CountingProvider:
+    """Passes every call on to a real provider; counts what unwraps, and fails or waits on demand."""
+
+    def __init__(self, provider):
+        self.provider = provider
+        self.capabilities = provider.capabilities
+        self.unwraps = 0
+        self.gate = None
+        self.error = None
+        self.errors_by_version = {}
+
+    async def unwrap_many(self, items):
+        self.unwraps += 1
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        answers = await self.provider.unwrap_many(items)
+        versions = [(context["strongroom:class"], int(context["strongroom:version"])) for _, context in items]
+        return [self.errors_by_version.get(v, answer) for v, answer in zip(versions, answers, strict=True)]
+
+    def __getattr__(self, name):
+        return getattr(self.provider, name)
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+class Deployment:
+    """A cell of its own: registry, provider with one KEK, keyring and clock."""
+
+    def __init__(self, folder):
+        self.store = MemoryStore()
+        self.clock = Clock()
+        self.local = LocalProvider("local", folder / "keyring.json")
+        self.provider = CountingProvider(self.local)
+        self.keyring = self.another_process()
+        self.kek = None
+
+    def another_process(self, **options):
+        """Return a keyring that shares the registry and the KMS with the first, and nothing else."""
+        return Keyring(cell_id=CELL, providers={"local": self.provider}, store=self.store, clock=self.clock, **options)
+
+    async def namespace(self, **options):
+        """Register a namespace and return its id."""
+        if self.kek is None:
+            self.kek = await self.local.create_kek("tests")
+        namespace_id = uuid4()
+        await create_data_keys(self.keyring, namespace_id, self.kek, **options)
+        return namespace_id
+
+
+@pytest.fixture
+def deployment(tmp_path):
+    return Deployment(tmp_path)

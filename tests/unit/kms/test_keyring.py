@@ -1,0 +1,628 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from strongroom.kms import (
+    IntegrityError,
+    InvalidRequest,
+    KekRef,
+    KeyClass,
+    KeyConflict,
+    KeyDestroyed,
+    KeyDisabled,
+    KeyNotFound,
+    KeyState,
+    PartType,
+    RecordKind,
+    SealingLimitExceeded,
+    Suite,
+    Throttled,
+    Timeout,
+    Unavailable,
+    UnsupportedOperation,
+    create_data_keys,
+    destroy_data_keys,
+    keyring,
+    refuse_rotation,
+    rotate_data_key,
+)
+
+KIND = RecordKind("record", "data", (PartType.INT64,))
+TTL = 900.0
+
+
+def version_of(sealed):
+    return int.from_bytes(sealed[4:8], "big")
+
+
+# --- one call however many wait
+
+
+async def test_thousand_concurrent_opens_make_one_kms_call(deployment):
+    """However many callers wait for a namespace, its keys are read and unwrapped once."""
+    namespace = await deployment.namespace()
+    reads = deployment.store.reads
+    opened = await asyncio.gather(*(deployment.keyring.open(namespace) for _ in range(1000)))
+    assert deployment.provider.unwraps == 1
+    assert deployment.store.reads == reads + 1
+    assert len({id(keys) for keys in opened}) == 1
+
+
+async def test_namespaces_are_not_mixed_up_by_concurrent_opens(deployment):
+    """Concurrent opens of several namespaces give each caller the keys of the namespace that it asked for."""
+    namespaces = [await deployment.namespace() for _ in range(10)]
+    wanted = namespaces * 20
+    opened = await asyncio.gather(*(deployment.keyring.open(namespace) for namespace in wanted))
+    assert [keys.namespace_id for keys in opened] == wanted
+    assert deployment.provider.unwraps == len(namespaces)
+
+
+async def test_cancelled_waiter_does_not_cancel_others(deployment):
+    """A caller that gives up, even the first, takes nothing from those who wait for the same keys."""
+    namespace = await deployment.namespace()
+    deployment.provider.gate = asyncio.Event()
+    first, second, third = (asyncio.create_task(deployment.keyring.open(namespace)) for _ in range(3))
+    while deployment.provider.unwraps == 0:
+        await asyncio.sleep(0)
+    first.cancel()
+    third.cancel()
+    await asyncio.sleep(0)
+    deployment.provider.gate.set()
+    keys = await second
+    assert keys.open(KIND, (1,), keys.seal(KIND, (1,), b"text")) == b"text"
+    assert first.cancelled()
+    assert third.cancelled()
+    assert deployment.provider.unwraps == 1
+
+
+async def test_keys_arrive_though_all_waiters_left(deployment):
+    """When every waiter gives up, what they waited for is still kept for the next one."""
+    namespace = await deployment.namespace()
+    deployment.provider.gate = asyncio.Event()
+    waiter = asyncio.create_task(deployment.keyring.open(namespace))
+    while deployment.provider.unwraps == 0:
+        await asyncio.sleep(0)
+    waiter.cancel()
+    deployment.provider.gate.set()
+    await deployment.keyring.open(namespace)
+    await deployment.keyring.open(namespace)
+    assert deployment.provider.unwraps == 1
+
+
+async def test_evicted_while_loading_is_not_kept(deployment):
+    """Keys that were being read when their namespace was evicted are not cached: they may be old."""
+    namespace = await deployment.namespace()
+    deployment.provider.gate = asyncio.Event()
+    waiter = asyncio.create_task(deployment.keyring.open(namespace))
+    while deployment.provider.unwraps == 0:
+        await asyncio.sleep(0)
+    deployment.keyring.evict(namespace)
+    deployment.provider.gate.set()
+    await waiter
+    await deployment.keyring.open(namespace)
+    assert deployment.provider.unwraps == 2
+
+
+# --- how long, and how many
+
+
+async def test_keys_are_unwrapped_anew_after_the_ttl(deployment):
+    """Keys are kept until the TTL has passed and not a second longer: revocation bites then."""
+    namespace = await deployment.namespace()
+    await deployment.keyring.open(namespace)
+    deployment.clock.now += TTL - 0.1
+    await deployment.keyring.open(namespace)
+    assert deployment.provider.unwraps == 1
+    deployment.clock.now += 0.1
+    await deployment.keyring.open(namespace)
+    assert deployment.provider.unwraps == 2
+
+
+async def test_ttl_is_not_extended_by_use(deployment):
+    """A namespace in constant use is unwrapped anew as often as one that is not."""
+    namespace = await deployment.namespace()
+    for _ in range(91):
+        await deployment.keyring.open(namespace)
+        deployment.clock.now += 10
+    assert deployment.provider.unwraps == 2
+
+
+async def test_outage_past_the_ttl_fails_closed(deployment):
+    """When the KMS is away, keys serve to the end of their TTL, no longer; and come back without a restart."""
+    namespace = await deployment.namespace()
+    await deployment.keyring.open(namespace)
+    deployment.provider.error = Unavailable()
+    deployment.clock.now += TTL - 1
+    await deployment.keyring.open(namespace)
+    deployment.clock.now += 1
+    with pytest.raises(Unavailable):
+        await deployment.keyring.open(namespace)
+    deployment.provider.error = None
+    await deployment.keyring.open(namespace)
+
+
+async def test_number_of_namespaces_is_bounded(deployment):
+    """The cache holds as many namespaces as it was told, and drops the one that was used longest ago."""
+    ring = deployment.another_process(max_namespaces=2)
+    first, second, third = [await deployment.namespace() for _ in range(3)]
+    for namespace in (first, second, first, third):
+        await ring.open(namespace)
+    assert deployment.provider.unwraps == 3
+    assert len(ring._cache) == 2
+    await ring.open(first)
+    await ring.open(third)
+    assert deployment.provider.unwraps == 3
+    await ring.open(second)
+    assert deployment.provider.unwraps == 4
+
+
+# --- failures
+
+
+@pytest.mark.parametrize("error", [Unavailable, Throttled, Timeout])
+async def test_retryable_failure_is_not_cached(deployment, error):
+    """A KMS that is away or slow fails the callers of the moment; the very next call asks it again."""
+    namespace = await deployment.namespace()
+    deployment.provider.error = error()
+    with pytest.raises(error):
+        await deployment.keyring.open(namespace)
+    deployment.provider.error = None
+    await deployment.keyring.open(namespace)
+    assert deployment.provider.unwraps == 2
+
+
+async def test_retryable_failure_of_one_version_is_not_cached(deployment):
+    """The same when the KMS answers, and only for one version that it is away."""
+    namespace = await deployment.namespace()
+    deployment.provider.errors_by_version["data", 1] = Throttled()
+    with pytest.raises(Throttled):
+        await deployment.keyring.open(namespace)
+    deployment.provider.errors_by_version.clear()
+    keys = await deployment.keyring.open(namespace)
+    assert keys.active_data_key().version == 1
+
+
+async def test_permanent_failure_is_retried_after_five_seconds(deployment):
+    """A refusal is believed for five seconds and then asked about again, so that a KEK that is enabled serves soon."""
+    namespace = await deployment.namespace()
+    deployment.provider.errors_by_version["data", 1] = KeyDisabled()
+    keys = await deployment.keyring.open(namespace)
+    with pytest.raises(KeyDisabled):
+        keys.seal(KIND, (1,), b"text")
+    deployment.provider.errors_by_version.clear()
+    deployment.clock.now += 4.9
+    with pytest.raises(KeyDisabled):
+        (await deployment.keyring.open(namespace)).seal(KIND, (1,), b"text")
+    assert deployment.provider.unwraps == 1
+    deployment.clock.now += 0.1
+    (await deployment.keyring.open(namespace)).seal(KIND, (1,), b"text")
+    assert deployment.provider.unwraps == 2
+
+
+async def test_one_failed_version_leaves_the_others(deployment):
+    """A version that the KMS refuses fails its own rows; those of other versions open, and new ones are sealed."""
+    namespace = await deployment.namespace()
+    old = (await deployment.keyring.open(namespace)).seal(KIND, (1,), b"old")
+    await rotate_data_key(deployment.keyring, namespace)
+    deployment.provider.errors_by_version["data", 1] = KeyDisabled()
+    keys = await deployment.keyring.open(namespace)
+    with pytest.raises(KeyDisabled):
+        keys.open(KIND, (1,), old)
+    assert keys.open(KIND, (2,), keys.seal(KIND, (2,), b"new")) == b"new"
+
+
+async def test_unknown_namespace_is_not_found_until_it_is_made(deployment):
+    """A namespace without keys is KeyNotFound, which is not remembered once it has keys."""
+    namespace = await deployment.namespace()
+    del deployment.store.records[namespace, KeyClass.DATA, 1]
+    for key_class in (KeyClass.INDEX, KeyClass.IDENTITY):
+        del deployment.store.records[namespace, key_class, 1]
+    with pytest.raises(KeyNotFound):
+        await deployment.keyring.open(namespace)
+    await create_data_keys(deployment.keyring, namespace, deployment.kek)
+    await deployment.keyring.open(namespace)
+
+
+async def test_unknown_provider_fails_its_versions_only(deployment):
+    """A version whose provider is not configured here is KeyNotFound; the others serve."""
+    namespace = await deployment.namespace()
+    old = (await deployment.keyring.open(namespace)).seal(KIND, (1,), b"old")
+    await rotate_data_key(deployment.keyring, namespace)
+    deployment.store.change(namespace, 1, provider="elsewhere")
+    keys = await deployment.keyring.open(namespace)
+    with pytest.raises(KeyNotFound):
+        keys.open(KIND, (1,), old)
+    keys.seal(KIND, (2,), b"new")
+
+
+# --- the right key for the place
+
+
+async def test_wrong_commitment_fails_at_use(deployment):
+    """A root that does not reproduce its commitment is an IntegrityError when used, and other versions still open."""
+    namespace = await deployment.namespace()
+    old = (await deployment.keyring.open(namespace)).seal(KIND, (1,), b"old")
+    await rotate_data_key(deployment.keyring, namespace)
+    before = await deployment.keyring.open(namespace)
+    new = before.seal(KIND, (2,), b"new")
+    record = deployment.store.get(namespace, 2)
+    deployment.store.change(namespace, 2, commitment=bytes(31) + bytes((record.commitment[31] ^ 1,)))
+    deployment.keyring.evict(namespace)
+    keys = await deployment.keyring.open(namespace)
+    with pytest.raises(IntegrityError):
+        keys.open(KIND, (2,), new)
+    with pytest.raises(IntegrityError):
+        keys.seal(KIND, (2,), b"new")
+    assert keys.open(KIND, (1,), old) == b"old"
+
+
+@pytest.mark.parametrize("change", [{"suite": Suite.AES_256_GCM}, {"commitment": b""}])
+async def test_commitment_covers_the_registry_row(deployment, change):
+    """A row whose suite was altered, or whose commitment was emptied, does not give a key."""
+    namespace = await deployment.namespace()
+    deployment.store.change(namespace, **change)
+    keys = await deployment.keyring.open(namespace)
+    with pytest.raises(IntegrityError):
+        keys.seal(KIND, (1,), b"text")
+
+
+@pytest.mark.parametrize("with_commitment", [False, True], ids=["wrapped", "wrapped-and-commitment"])
+async def test_keys_swapped_between_namespaces_are_refused(deployment, with_commitment):
+    """A wrapped key that was copied to another namespace's row is refused there, with its commitment or without."""
+    first, second = [await deployment.namespace() for _ in range(2)]
+    donor = deployment.store.get(first)
+    stolen = {"wrapped": donor.wrapped} | ({"commitment": donor.commitment} if with_commitment else {})
+    deployment.store.change(second, **stolen)
+    keys = await deployment.keyring.open(second)
+    with pytest.raises(IntegrityError):
+        keys.seal(KIND, (1,), b"text")
+
+
+async def test_keys_swapped_between_versions_are_refused(deployment):
+    """Two versions of a namespace whose wrapped keys and commitments were exchanged both fail."""
+    namespace = await deployment.namespace()
+    await rotate_data_key(deployment.keyring, namespace)
+    first, second = (deployment.store.get(namespace, version) for version in (1, 2))
+    deployment.store.change(namespace, 1, wrapped=second.wrapped, commitment=second.commitment)
+    deployment.store.change(namespace, 2, wrapped=first.wrapped, commitment=first.commitment)
+    roots = await deployment.keyring.unwrap([deployment.store.get(namespace, version) for version in (1, 2)])
+    assert [type(root) for root in roots] == [IntegrityError, IntegrityError]
+
+
+async def test_keys_swapped_between_classes_are_refused(deployment):
+    """The identity key does not serve in the place of the index key."""
+    namespace = await deployment.namespace()
+    donor = deployment.store.get(namespace, 1, KeyClass.IDENTITY)
+    deployment.store.change(namespace, 1, KeyClass.INDEX, wrapped=donor.wrapped, commitment=donor.commitment)
+    keys = await deployment.keyring.open(namespace)
+    keys.identity("workflow_id")
+    with pytest.raises(IntegrityError):
+        keys.index("CustomerId", epoch=1)
+
+
+async def test_commitment_alone_refuses_a_swap(deployment):
+    """Also where the provider does not bind the context, the commitment keeps a swapped key out."""
+    first, second = [await deployment.namespace() for _ in range(2)]
+    wrapped_of = {}
+    for namespace in (first, second):
+        record = deployment.store.get(namespace)
+        (root,) = await deployment.keyring.unwrap([record])
+        wrapped_of[namespace] = (await deployment.local.wrap(deployment.kek, root, context={})).ciphertext
+
+    unwrap_many = deployment.local.unwrap_many
+    deployment.provider.provider = type(
+        "Forgetful", (), {"unwrap_many": staticmethod(lambda items: unwrap_many([(w, {}) for w, _ in items]))}
+    )
+    deployment.store.change(first, wrapped=wrapped_of[first])
+    deployment.store.change(second, wrapped=wrapped_of[first])
+    own, swapped = await deployment.keyring.unwrap([deployment.store.get(first), deployment.store.get(second)])
+    assert not isinstance(own, Exception)
+    assert isinstance(swapped, IntegrityError)
+
+
+async def test_another_cell_gets_nothing(deployment):
+    """The registry of one deployment, copied to another one with the same KEK, gives no key there."""
+    namespace = await deployment.namespace()
+    stranger = deployment.another_process()
+    stranger.cell_id = namespace
+    keys = await stranger.open(namespace)
+    with pytest.raises(IntegrityError):
+        keys.seal(KIND, (1,), b"text")
+
+
+# --- rotation
+
+
+async def test_rotation_keeps_old_rows_and_seals_new_ones(deployment):
+    """After a rotation old rows open, and new rows carry the new version; one KMS call unwraps both."""
+    namespace = await deployment.namespace()
+    old = (await deployment.keyring.open(namespace)).seal(KIND, (1,), b"old")
+    successor = await rotate_data_key(deployment.keyring, namespace)
+    unwraps = deployment.provider.unwraps
+    keys = await deployment.keyring.open(namespace)
+    new = keys.seal(KIND, (2,), b"new")
+    assert (version_of(old), version_of(new), successor.version) == (1, 2, 2)
+    assert keys.open_many(KIND, [((1,), old), ((2,), new)]) == [b"old", b"new"]
+    assert deployment.provider.unwraps == unwraps + 1
+    assert deployment.store.get(namespace, 1).state is KeyState.DECRYPT_ONLY
+
+
+async def test_rotation_leaves_tokens_alone(deployment):
+    """A rotated data key changes neither identifiers nor index tokens."""
+    namespace = await deployment.namespace()
+    before = await deployment.keyring.open(namespace)
+    await rotate_data_key(deployment.keyring, namespace)
+    after = await deployment.keyring.open(namespace)
+    assert before.identity("id").token(b"x") == after.identity("id").token(b"x")
+    assert before.index("a", epoch=1).token(b"x") == after.index("a", epoch=1).token(b"x")
+
+
+async def test_rotation_to_another_suite(deployment):
+    """A rotation may change the suite; rows of both suites open side by side."""
+    namespace = await deployment.namespace(suite=Suite.AES_256_GCM)
+    old = (await deployment.keyring.open(namespace)).seal(KIND, (1,), b"old")
+    await rotate_data_key(deployment.keyring, namespace, suite=Suite.XAES_256_GCM)
+    keys = await deployment.keyring.open(namespace)
+    new = keys.seal(KIND, (2,), b"new")
+    assert (old[2], new[2]) == (1, 2)
+    assert keys.open_many(KIND, [((1,), old), ((2,), new), ((1,), old)]) == [b"old", b"new", b"old"]
+
+
+async def test_race_of_rotations_has_one_winner(deployment):
+    """Of rotations at the same time one wins, the others get KeyConflict, and one version is active."""
+    namespace = await deployment.namespace()
+    rings = [deployment.another_process() for _ in range(2)]
+    outcomes = await asyncio.gather(*(rotate_data_key(ring, namespace) for ring in rings), return_exceptions=True)
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["DataKeyRecord", "KeyConflict"]
+    states = [r.state for r in await deployment.store.list_data_keys(namespace) if r.key_class is KeyClass.DATA]
+    assert states == [KeyState.DECRYPT_ONLY, KeyState.ACTIVE]
+
+
+async def test_second_creation_is_a_conflict(deployment):
+    """Keys are never made twice for a namespace: the first ones stay."""
+    namespace = await deployment.namespace()
+    before = deployment.store.get(namespace)
+    with pytest.raises(KeyConflict):
+        await create_data_keys(deployment.keyring, namespace, deployment.kek)
+    assert deployment.store.get(namespace) is before
+
+
+async def test_unknown_kek_registers_nothing(deployment):
+    """When the KEK does not exist, no key of the namespace is registered."""
+    namespace = await deployment.namespace()
+    await destroy_data_keys(deployment.keyring, namespace)
+    deployment.store.records.clear()
+    with pytest.raises(KeyNotFound):
+        await create_data_keys(deployment.keyring, namespace, KekRef("local", "absent"))
+    with pytest.raises(KeyNotFound):
+        await create_data_keys(deployment.keyring, namespace, KekRef("elsewhere", "tests"))
+    assert not deployment.store.records
+
+
+async def test_with_keys_sees_a_version_of_another_process(deployment):
+    """A row that another process sealed under a version made a moment ago opens at once, not after the TTL."""
+    namespace = await deployment.namespace()
+    await deployment.keyring.open(namespace)
+    other = deployment.another_process()
+    await rotate_data_key(other, namespace)
+    sealed = (await other.open(namespace)).seal(KIND, (1,), b"theirs")
+    with pytest.raises(KeyNotFound):
+        (await deployment.keyring.open(namespace)).open(KIND, (1,), sealed)
+    assert await deployment.keyring.with_keys(namespace, lambda keys: keys.open(KIND, (1,), sealed)) == b"theirs"
+
+
+async def test_with_keys_asks_anew_once_only(deployment):
+    """A version that the registry does not have either is KeyNotFound after one more look."""
+    namespace = await deployment.namespace()
+    await deployment.keyring.open(namespace)
+    calls = []
+
+    def use(keys):
+        calls.append(keys)
+        raise KeyNotFound
+
+    with pytest.raises(KeyNotFound):
+        await deployment.keyring.with_keys(namespace, use)
+    assert len(calls) == 2
+    assert deployment.provider.unwraps == 2
+
+
+async def test_with_keys_does_not_retry_other_errors(deployment):
+    """An altered row is refused at once: reading the keys again would not mend it."""
+    namespace = await deployment.namespace()
+    calls = []
+
+    def use(keys):
+        calls.append(keys)
+        raise IntegrityError
+
+    with pytest.raises(IntegrityError):
+        await deployment.keyring.with_keys(namespace, use)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("key_class", [KeyClass.INDEX, KeyClass.IDENTITY])
+def test_other_classes_do_not_rotate(key_class):
+    """Index and identity keys refuse to rotate, with the reason; the data key does not."""
+    refuse_rotation(KeyClass.DATA)
+    with pytest.raises(UnsupportedOperation, match=key_class.value):
+        refuse_rotation(key_class)
+
+
+# --- destruction
+
+
+async def test_destruction_shreds_one_namespace_only(deployment):
+    """What a destroyed namespace sealed is KeyDestroyed for good; its neighbour is as before."""
+    shredded, neighbour = [await deployment.namespace() for _ in range(2)]
+    sealed = {n: (await deployment.keyring.open(n)).seal(KIND, (1,), b"text") for n in (shredded, neighbour)}
+    tombstones = await destroy_data_keys(deployment.keyring, shredded)
+    assert {(record.state, record.wrapped) for record in tombstones} == {(KeyState.DESTROYED, None)}
+    keys = await deployment.keyring.open(shredded)
+    for use in (
+        lambda: keys.open(KIND, (1,), sealed[shredded]),
+        lambda: keys.seal(KIND, (1,), b"text"),
+        lambda: keys.identity("id"),
+        lambda: keys.index("a", epoch=1),
+    ):
+        with pytest.raises(KeyDestroyed):
+            use()
+    with pytest.raises(KeyDestroyed):
+        await rotate_data_key(deployment.keyring, shredded)
+    assert (await deployment.keyring.open(neighbour)).open(KIND, (1,), sealed[neighbour]) == b"text"
+
+
+async def test_destroyed_state_wins_over_a_wrapped_key(deployment):
+    """A registry row that says destroyed is not unwrapped, even if its wrapped key was put back."""
+    namespace = await deployment.namespace()
+    wrapped = deployment.store.get(namespace).wrapped
+    await destroy_data_keys(deployment.keyring, namespace)
+    deployment.store.change(namespace, wrapped=wrapped)
+    unwraps = deployment.provider.unwraps
+    (root,) = await deployment.keyring.unwrap([deployment.store.get(namespace)])
+    assert isinstance(root, KeyDestroyed)
+    assert deployment.provider.unwraps == unwraps
+
+
+@pytest.mark.parametrize(
+    ("state", "error"), [(KeyState.DISABLED, KeyDisabled), (KeyState.PENDING, KeyNotFound), (KeyState.ACTIVE, None)]
+)
+async def test_state_of_a_version_decides(deployment, state, error):
+    """A disabled or pending version neither seals nor opens."""
+    namespace = await deployment.namespace()
+    sealed = (await deployment.keyring.open(namespace)).seal(KIND, (1,), b"text")
+    deployment.store.change(namespace, state=state)
+    deployment.keyring.evict(namespace)
+    keys = await deployment.keyring.open(namespace)
+    if error is None:
+        assert keys.open(KIND, (1,), sealed) == b"text"
+        return
+    with pytest.raises(error):
+        keys.open(KIND, (1,), sealed)
+    with pytest.raises(KeyNotFound):
+        keys.seal(KIND, (1,), b"text")
+
+
+# --- leases of suite 1
+
+
+@pytest.fixture
+def small_leases(monkeypatch):
+    monkeypatch.setattr(keyring, "SUITE_1_LEASE", 40)
+    monkeypatch.setattr(keyring, "SUITE_1_LIMIT", 100)
+
+
+def rows(count):
+    return [((number,), b"") for number in range(count)]
+
+
+@pytest.mark.usefixtures("small_leases")
+async def test_suite_1_never_seals_more_than_was_leased(deployment):
+    """A key of suite 1 seals what the registry set aside, and is refused beyond: at the lease, and at the limit."""
+    namespace = await deployment.namespace(suite=Suite.AES_256_GCM)
+    sealed = 0
+    for _ in range(50):
+        keys = await deployment.keyring.open(namespace)
+        try:
+            sealed += len(keys.seal_many(KIND, rows(7)))
+        except SealingLimitExceeded:
+            break
+        assert sealed <= deployment.store.leased[namespace, 1]
+    assert deployment.store.leased[namespace, 1] == 80
+    assert sealed == 77
+    keys.seal_many(KIND, rows(3))  # to the last one
+    with pytest.raises(SealingLimitExceeded):
+        keys.seal(KIND, (1,), b"")
+
+
+@pytest.mark.usefixtures("small_leases")
+async def test_suite_1_still_opens_when_its_uses_are_spent(deployment):
+    """A key of suite 1 that may seal no more still opens, and a rotation lets its namespace write again."""
+    namespace = await deployment.namespace(suite=Suite.AES_256_GCM)
+    keys = await deployment.keyring.open(namespace)
+    sealed = keys.seal_many(KIND, rows(40))
+    deployment.store.leased[namespace, 1] = 100
+    keys = await deployment.keyring.open(namespace)
+    with pytest.raises(SealingLimitExceeded):
+        keys.seal(KIND, (1,), b"")
+    assert keys.open_many(KIND, list(zip([(n,) for n in range(40)], sealed, strict=True))) == [b""] * 40
+    await rotate_data_key(deployment.keyring, namespace)
+    assert version_of((await deployment.keyring.open(namespace)).seal(KIND, (1,), b"")) == 2
+
+
+@pytest.mark.usefixtures("small_leases")
+async def test_suite_1_is_never_sealed_by_processes_beyond_the_limit(deployment):
+    """Many processes together seal no more rows under one key than its limit."""
+    namespace = await deployment.namespace(suite=Suite.AES_256_GCM)
+    sealed = 0
+    for _ in range(6):
+        keys = await deployment.another_process().open(namespace)
+        try:
+            sealed += len(keys.seal_many(KIND, rows(40)))
+        except SealingLimitExceeded:
+            continue
+    assert sealed == 80
+
+
+async def test_batch_larger_than_the_lease_seals_nothing(deployment):
+    """A batch that does not fit in the lease is refused whole, and spends nothing of it."""
+    namespace = await deployment.namespace(suite=Suite.AES_256_GCM)
+    key = (await deployment.keyring.open(namespace)).active_data_key()
+    key.lease(5 - key.records_left)
+    with pytest.raises(SealingLimitExceeded):
+        key.seal_many(KIND, b"", rows(6), ())
+    assert key.records_left == 5
+
+
+async def test_suite_2_takes_no_lease(deployment):
+    """Suite 2 needs no count, so the registry is not asked for one."""
+    namespace = await deployment.namespace()
+    (await deployment.keyring.open(namespace)).seal(KIND, (1,), b"")
+    assert deployment.store.leases == 0
+
+
+@pytest.mark.xfail(reason="each of the callers that wait for one load takes a lease of its own")
+async def test_concurrent_opens_take_one_lease(deployment):
+    """However many callers wait for a namespace of suite 1, one lease is taken: 1,024 of them are all there are."""
+    namespace = await deployment.namespace(suite=Suite.AES_256_GCM)
+    await asyncio.gather(*(deployment.keyring.open(namespace) for _ in range(1000)))
+    assert deployment.store.leases == 1
+
+
+@pytest.mark.xfail(reason="a lease is forgotten with the cached keys, so each reload takes another one")
+async def test_reload_goes_on_with_the_lease(deployment):
+    """Keys that are unwrapped anew go on with what is left of the lease: idle hours do not use the key up."""
+    namespace = await deployment.namespace(suite=Suite.AES_256_GCM)
+    for _ in range(10):
+        (await deployment.keyring.open(namespace)).seal(KIND, (1,), b"")
+        deployment.clock.now += TTL
+    assert deployment.store.leases == 1
+
+
+@pytest.mark.xfail(reason="a refused version halves the life of the cache to 5 s, and each reload takes a lease")
+async def test_refused_version_does_not_use_up_the_active_one(deployment):
+    """A version that its KMS refuses, asked about every five seconds, does not eat the active version's uses."""
+    namespace = await deployment.namespace(suite=Suite.AES_256_GCM)
+    await rotate_data_key(deployment.keyring, namespace)
+    deployment.provider.errors_by_version["data", 1] = KeyDisabled()
+    for _ in range(1100):  # an hour and a half
+        keys = await deployment.keyring.open(namespace)
+        deployment.clock.now += 5
+    keys.seal(KIND, (1,), b"")
+
+
+# --- requests that are wrong
+
+
+async def test_key_of_another_shape_is_an_invalid_request(deployment):
+    """A row key of other types, another number of parts, or out of range is refused when sealing and when opening."""
+    namespace = await deployment.namespace()
+    keys = await deployment.keyring.open(namespace)
+    sealed = keys.seal(KIND, (1,), b"text")
+    for key in ((), (1, 2), ("1",), (2**63,), (b"1",), (None,)):
+        with pytest.raises(InvalidRequest):
+            keys.seal(KIND, key, b"text")
+        with pytest.raises(InvalidRequest):
+            keys.open(KIND, key, sealed)

@@ -1,0 +1,555 @@
+"""Write the frozen vectors of the sealed format: one JSON file per case, in `sealed/` beside this file.
+
+Run it as `python tests/vectors/generate.py [FOLDER]`. The same program always writes the same bytes: root keys are
+fixed, and random bytes are drawn from SHAKE-128 of the case's name. A file that exists is a promise about rows that
+users hold, so a change of this program may add files; it must not change any.
+
+A file holds all that a reader needs, and no more:
+
+    name, what    the case, and what is special about it
+    cell, namespace, kind, key    where the value stands; parts of type BYTES and ID are in hex
+    keys          the data keys of the namespace: version, suite, root in hex, state
+    sealed        the sealed value in hex
+    plaintext     what it opens to, in hex; or instead
+    error         the name of the error that opening it raises, and
+    control       which of the fields above must be replaced, and by what, for a value that does open
+    zstd          the version of libzstd that compressed the plaintext: another one may compress to other bytes
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+from uuid import UUID
+
+import zstandard
+
+from strongroom.kms import KeyClass, NamespaceKeys, PartType, RecordKind, Secret, Suite, data_key, sealing
+from strongroom.kms.data_key import DataKey
+from strongroom.kms.header import PADDED, ZSTD
+from strongroom.kms.packing import padme
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Draw = Callable[[int], bytes]
+    Case = dict[str, Any]
+
+SEALED = Path(__file__).parent / "sealed"
+
+CELL = UUID("0c0c0c0c-0000-4000-8000-00000000ce11")
+OTHER_CELL = UUID("0c0c0c0c-0000-4000-8000-00000000ce12")
+NAMESPACE = UUID("0a0a0a0a-0000-4000-8000-0000000000a1")
+OTHER_NAMESPACE = UUID("0a0a0a0a-0000-4000-8000-0000000000a2")
+ROOTS = {1: bytes(range(32)), 2: bytes(range(32, 64))}
+ID = bytes(range(0xA0, 0xB0))
+
+EVENT = RecordKind("history_event", "data", (PartType.ID, PartType.INT64))
+EVENT_KEY = (ID, 7)
+PLAINTEXT = b"what only the owner of the key reads"
+TEXT = b'{"event":"WorkflowTaskScheduled","attempt":1,"queue":"payments"}' * 20
+DICTIONARY = b'{"event":"WorkflowTaskCompleted","attempt":,"queue":"payments"}'
+
+HEADER_BYTES = 8
+NONCE_AT = HEADER_BYTES
+CIPHERTEXT_AT = HEADER_BYTES + 24
+TAG_BYTES = 16
+LIMIT = 64 * 2**20
+
+
+def cases() -> Iterator[Case]:
+    """Make all cases, in the order in which this file tells them."""
+    yield from what_opens()
+    yield from wrong_headers()
+    yield from altered_bytes()
+    yield from moved_values()
+    yield from unusable_keys()
+    yield from wrong_padding()
+    yield from wrong_compression()
+
+
+# --- what opens
+
+
+def what_opens() -> Iterator[Case]:
+    """One case per way to seal."""
+    yield valid("suite_1", "AES-256-GCM under a random nonce", suite=Suite.AES_256_GCM)
+    yield valid("suite_2", "XAES-256-GCM")
+    yield valid("empty_plaintext", "a sealed value of no bytes", plaintext=b"")
+    yield valid("empty_plaintext_suite_1", "the same in suite 1", plaintext=b"", suite=Suite.AES_256_GCM)
+    yield valid("key_version_2", "the second version of the key, beside the first", version=2)
+    yield valid("key_version_highest", "the highest version that the header can name", version=2**32 - 1)
+
+    # The nonce counter starts two below 2^96, so the third row of the batch has a counter of zero.
+    start = hashlib.shake_128(b"nonce counter wraps").digest(12) + b"\xff" * 11 + b"\xfe"
+    keys = [(ID, number) for number in range(3)]
+    batch = seal_batch([(key, PLAINTEXT) for key in keys], draw=lambda _count: start)
+    for position, (key, sealed) in enumerate(zip(keys, batch, strict=True), start=1):
+        what = f"row {position} of a batch whose nonce counter passes 2^96 - 1 at row 2 and goes on at 0"
+        yield valid(f"nonce_counter_wraps_{position}", what, key=key, sealed=sealed)
+
+    yield valid("compressed", "zstd saves a tenth or more", kind=kind(compress=True), plaintext=TEXT)
+    yield valid("compressed_suite_1", "in suite 1", kind=kind(compress=True), plaintext=TEXT, suite=Suite.AES_256_GCM)
+    yield valid("compression_not_tried", "too short to be compressed", kind=kind(compress=True), plaintext=TEXT[:512])
+    noise = hashlib.shake_128(b"noise").digest(600)
+    yield valid("compression_not_kept", "zstd would save nothing", kind=kind(compress=True), plaintext=noise)
+    yield valid("padded", "padded to a Padmé length", kind=kind(padded=True), plaintext=TEXT)
+    yield valid("padded_empty", "a padded value of no bytes", kind=kind(padded=True), plaintext=b"")
+    both = kind(compress=True, padded=True)
+    yield valid("compressed_padded", "compressed, then padded", kind=both, plaintext=TEXT)
+    with_dictionary = kind(compress=True, dictionary=DICTIONARY)
+    yield valid("dictionary", "a short text, compressed with a dictionary", kind=with_dictionary, plaintext=TEXT[:64])
+    yield valid(
+        "dictionary_padded",
+        "compressed with a dictionary, then padded",
+        kind=kind(compress=True, dictionary=DICTIONARY, padded=True),
+        plaintext=TEXT[:64],
+    )
+
+    for name, what, key_types, key in (
+        ("key_bytes", "a key part of bytes", (PartType.BYTES,), (b"\x00\xff bytes",)),
+        ("key_bytes_empty", "a key part of no bytes", (PartType.BYTES,), (b"",)),
+        ("key_int64", "a key part that is a number", (PartType.INT64,), (42,)),
+        ("key_int64_lowest", "the lowest number", (PartType.INT64,), (-(2**63),)),
+        ("key_int64_highest", "the highest number", (PartType.INT64,), (2**63 - 1,)),
+        ("key_text", "a key part of text, in UTF-8 as it is", (PartType.TEXT,), ("Stra\u00dfe \u2192 \U0001f511",)),
+        ("key_id", "a key part that is an id", (PartType.ID,), (ID,)),
+        ("key_all_types", "one part of each type", tuple(PartType), (b"b", -1, "t", ID)),
+        ("key_none", "a key of no parts", (), ()),
+    ):
+        yield valid(name, what, kind=RecordKind("history_event", "data", key_types), key=key)
+
+
+# --- what is refused for its header
+
+
+def wrong_headers() -> Iterator[Case]:
+    """One case per field of the header."""
+    good = sealed_row()
+    unsupported = "UnsupportedFormat"
+    yield refused_bytes("magic_wrong", "the first byte is not 0x07", unsupported, put(good, 0, 0x08), good)
+    yield refused_bytes("version_unknown", "format version 2", unsupported, put(good, 1, 2), good)
+    yield refused_bytes("version_zero", "format version 0", unsupported, put(good, 1, 0), good)
+    yield refused_bytes("suite_unknown", "suite 3", unsupported, put(good, 2, 3), good)
+    yield refused_bytes("suite_zero", "suite 0", unsupported, put(good, 2, 0), good)
+    yield refused_bytes("suite_swapped", "a value of suite 2 says suite 1", "IntegrityError", put(good, 2, 1), good)
+    suite_1 = sealed_row(suite=Suite.AES_256_GCM)
+    yield refused_bytes(
+        "suite_swapped_1",
+        "a value of suite 1 says suite 2",
+        "IntegrityError",
+        put(suite_1, 2, 2),
+        suite_1,
+        keys=[key_of(1, Suite.AES_256_GCM)],
+    )
+    for bit in (4, 5, 6, 7):
+        name = f"flags_reserved_bit_{bit}"
+        yield refused_bytes(name, f"bit {bit} of the flags is set", unsupported, put(good, 3, 1 << bit), good)
+    for number in range(2, 8):
+        name = f"flags_compression_unknown_{number}"
+        yield refused_bytes(name, f"compression {number}", unsupported, put(good, 3, number), good)
+
+    padded = kind(padded=True)
+    padded_row = sealed_row(kind=padded)
+    what = "the padded bit of a padded value is cleared"
+    yield refused_bytes("flag_cleared", what, "IntegrityError", put(padded_row, 3, 0), padded_row, kind=padded)
+    what = "the padded bit of a value without padding is set"
+    yield refused_bytes("flag_set", what, "IntegrityError", put(good, 3, PADDED), good)
+    what = "a value that is not compressed says zstd"
+    yield refused_bytes("flag_compression_set", what, "IntegrityError", put(good, 3, ZSTD), good)
+
+    def numbered(version: int) -> bytes:
+        return good[:4] + struct.pack(">I", version) + good[8:]
+
+    yield refused_bytes("key_version_zero", "key version 0", unsupported, numbered(0), good)
+    what = "a version that the namespace does not have"
+    yield refused_bytes("key_version_unknown", what, "KeyNotFound", numbered(9), good)
+    what = "sealed under version 1, says version 2, which the namespace has too"
+    both = [key_of(1), key_of(2)]
+    yield refused_bytes("key_version_other", what, "IntegrityError", numbered(2), good, keys=both)
+
+
+# --- what is refused for its bytes
+
+
+def altered_bytes() -> Iterator[Case]:
+    """Flips, cuts and additions."""
+    good = sealed_row()
+    integrity, unsupported = "IntegrityError", "UnsupportedFormat"
+    yield refused_bytes("nonce_flipped", "first byte of the nonce", integrity, flip(good, NONCE_AT), good)
+    yield refused_bytes("nonce_tail_flipped", "last byte of the nonce", integrity, flip(good, CIPHERTEXT_AT - 1), good)
+    yield refused_bytes("ciphertext_flipped", "first byte of the text", integrity, flip(good, CIPHERTEXT_AT), good)
+    yield refused_bytes("tag_flipped", "last byte of the tag", integrity, flip(good, len(good) - 1), good)
+    yield refused_bytes("tag_truncated", "the last byte of the tag is missing", integrity, good[:-1], good)
+    yield refused_bytes("tag_truncated_to_12", "a tag of 12 bytes", integrity, good[:-4], good)
+    yield refused_bytes("tag_absent", "no tag at all", integrity, good[:-TAG_BYTES], good)
+    yield refused_bytes("ciphertext_truncated", "the text is a byte short", integrity, good[:32] + good[33:], good)
+    yield refused_bytes("nonce_truncated", "ends within the nonce", integrity, good[: CIPHERTEXT_AT - 1], good)
+    yield refused_bytes("nonce_tail_absent", "ends after 12 bytes of nonce", integrity, good[:20], good)
+    yield refused_bytes("header_only", "ends after the header", integrity, good[:HEADER_BYTES], good)
+    yield refused_bytes("header_truncated", "ends within the header", unsupported, good[: HEADER_BYTES - 1], good)
+    yield refused_bytes("empty", "no bytes", unsupported, b"", good)
+    yield refused_bytes("appended_byte", "a zero byte too many", integrity, good + b"\x00", good)
+    yield refused_bytes("prepended_byte", "a byte before the magic one", unsupported, b"\x00" + good, good)
+    yield refused_bytes("plaintext_unsealed", "the plaintext as it is", unsupported, PLAINTEXT, good)
+
+    suite_1 = sealed_row(suite=Suite.AES_256_GCM)
+    keys = [key_of(1, Suite.AES_256_GCM)]
+    for name, what, sealed in (
+        ("suite_1_nonce_flipped", "first byte of the nonce", flip(suite_1, NONCE_AT)),
+        ("suite_1_ciphertext_flipped", "first byte of the text", flip(suite_1, HEADER_BYTES + 12)),
+        ("suite_1_tag_flipped", "last byte of the tag", flip(suite_1, len(suite_1) - 1)),
+        ("suite_1_tag_truncated", "the last byte of the tag is missing", suite_1[:-1]),
+        ("suite_1_header_only", "ends after the header", suite_1[:HEADER_BYTES]),
+    ):
+        yield refused_bytes(name, f"{what}, in suite 1", integrity, sealed, suite_1, keys=keys)
+
+
+# --- what is refused for where it stands
+
+
+def moved_values() -> Iterator[Case]:
+    """A value that is whole, in another place than its own."""
+    good = sealed_row()
+    here = described(sealed=good)
+    for name, what, there in (
+        ("other_cell", "another cell", {"cell": OTHER_CELL.hex}),
+        ("other_namespace", "another namespace, of the same keys", {"namespace": OTHER_NAMESPACE.hex}),
+        ("other_kind", "another kind", {"kind": kind_of(kind(name="history_branch"))}),
+        ("other_column", "another column", {"kind": kind_of(kind(column="header"))}),
+        ("other_key_part", "another row", {"key": key_parts((ID, 8))}),
+        ("other_key_part_first", "another parent", {"key": key_parts((bytes(16), 7))}),
+    ):
+        yield refused(name, f"carried to {what}", "IntegrityError", {**here, **there}, there)
+
+    texts = RecordKind("search", "value", (PartType.TEXT, PartType.TEXT))
+    resplit = sealed_row(kind=texts, key=("ab", "c"))
+    moved = {"key": key_parts(("a", "bc"))}
+    yield refused(
+        "key_parts_resplit",
+        "two parts of text with another split between them",
+        "IntegrityError",
+        {**described(sealed=resplit, kind=texts, key=("ab", "c")), **moved},
+        moved,
+        control={"key": key_parts(("ab", "c"))},
+    )
+    one_name = RecordKind("ab", "c", ())
+    named = sealed_row(kind=one_name, key=())
+    moved = {"kind": kind_of(RecordKind("a", "bc", ()))}
+    yield refused(
+        "kind_names_resplit",
+        "the kind's name and column with another split between them",
+        "IntegrityError",
+        {**described(sealed=named, kind=one_name, key=()), **moved},
+        moved,
+        control={"kind": kind_of(one_name)},
+    )
+    as_bytes = RecordKind("search", "value", (PartType.BYTES,))
+    typed = sealed_row(kind=as_bytes, key=(b"same",))
+    moved = {"kind": kind_of(RecordKind("search", "value", (PartType.TEXT,))), "key": ["same"]}
+    yield refused(
+        "other_part_type",
+        "the same bytes as a key part of another type",
+        "IntegrityError",
+        {**described(sealed=typed, kind=as_bytes, key=(b"same",)), **moved},
+        moved,
+        control={"kind": kind_of(as_bytes), "key": key_parts((b"same",))},
+    )
+    other = put(sealed_row(version=2), 7, 1)
+    what = "sealed under another root, says the version that is here"
+    yield refused_bytes("other_root", what, "IntegrityError", other, good)
+
+
+# --- what is refused for the state of its key
+
+
+def unusable_keys() -> Iterator[Case]:
+    """A value that is whole, and a key that may not be used."""
+    here = described(sealed=sealed_row())
+    for name, error, state in (
+        ("key_destroyed", "KeyDestroyed", "destroyed"),
+        ("key_disabled", "KeyDisabled", "disabled"),
+        ("key_pending", "KeyNotFound", "pending"),
+    ):
+        there = {"keys": [{**key_of(1), "state": state}]}
+        yield refused(name, f"its key is {state}", error, {**here, **there}, there)
+    retired = [{**key_of(1), "state": "decrypt_only"}]
+    what = "its key only opens since it was rotated"
+    yield {**here, "keys": retired, "name": "key_decrypt_only", "what": what, "plaintext": PLAINTEXT.hex()}
+
+
+# --- what is refused although the tag is right: only a holder of the key can have made it
+
+
+def wrong_padding() -> Iterator[Case]:
+    """Bodies of padded values that no writer makes."""
+    padded = kind(padded=True)
+    body = struct.pack(">I", 40) + b"p" * 40
+    size = padme(len(body)) + 4  # of a longer text, so that there is padding to spoil
+    body = struct.pack(">I", size - 5) + b"p" * (size - 5)
+    right = body + bytes(padme(len(body)) - len(body))
+    assert len(right) > len(body)  # else there is no padding in it to spoil
+    short_of_it = body + bytes(padme(len(body)) - len(body) - 1)
+    for name, what, spoilt in (
+        ("padding_not_zero", "the last byte of the padding is 1", right[:-1] + b"\x01"),
+        ("padding_not_padme", "four bytes of padding too many", right + bytes(4)),
+        ("padding_short", "a byte of padding too few", short_of_it),
+        ("length_too_long", "the length is of more bytes than there are", struct.pack(">I", len(right)) + right[4:]),
+        ("length_highest", "the length is 2^32 - 1", b"\xff" * 4 + right[4:]),
+        ("length_too_short", "the length leaves text in the padding", struct.pack(">I", 3) + right[4:]),
+        ("length_absent", "three bytes where a length of four is due", right[:3]),
+    ):
+        yield refused_body(name, what, padded, PADDED, spoilt, right, b"p" * (size - 5))
+
+
+def wrong_compression() -> Iterator[Case]:
+    """Bodies of compressed values that no writer makes."""
+    compressed = kind(compress=True)
+    text = b"z" * 1000
+    right = struct.pack(">I", 1000) + zstd_frame(1000, runs(1000))
+    thousand = struct.pack(">I", 1000)
+    over = LIMIT + 1
+    for name, what, spoilt in (
+        ("zstd_bomb", "64 MiB and a byte, said truly", struct.pack(">I", over) + zstd_frame(over, runs(over))),
+        ("zstd_bomb_understated", "1,000 bytes, and a frame of 64 MiB", thousand + zstd_frame(LIMIT, runs(LIMIT))),
+        ("zstd_bomb_hidden", "1,000 bytes, said by the frame too, of 1 MiB", thousand + zstd_frame(1000, runs(2**20))),
+        ("zstd_size_too_high", "a length of 1,001", struct.pack(">I", 1001) + right[4:]),
+        ("zstd_size_too_low", "a length of 999", struct.pack(">I", 999) + right[4:]),
+        ("zstd_content_short", "a frame of 999 bytes that says 1,000", thousand + zstd_frame(1000, runs(999))),
+        ("zstd_trailing_bytes", "a byte after the frame", right + b"\x00"),
+        ("zstd_second_frame", "a frame after the frame", right + zstd_frame(1000, runs(1000))),
+        ("zstd_no_content_size", "a frame that does not say its length", thousand + zstd_frame(None, runs(1000))),
+        ("zstd_not_a_frame", "not zstd", thousand + text),
+        ("zstd_frame_truncated", "a frame that ends early", right[:-1]),
+        ("zstd_frame_absent", "a length and nothing after it", thousand),
+        ("zstd_length_absent", "three bytes where a length of four is due", right[:3]),
+    ):
+        yield refused_body(name, what, compressed, ZSTD, spoilt, right, text)
+
+    both = kind(compress=True, padded=True)
+    inner = struct.pack(">I", 1001) + right[4:]
+    yield refused_body(
+        "zstd_size_too_high_padded",
+        "a length of 1,001 within right padding",
+        both,
+        ZSTD | PADDED,
+        padded_body(inner),
+        padded_body(right),
+        text,
+    )
+
+
+# --- how cases are made
+
+
+def kind(name: str = EVENT.name, column: str = EVENT.column, **packing: Any) -> RecordKind:
+    """Return a kind with the key of `EVENT`."""
+    return RecordKind(name, column, EVENT.key, **packing)
+
+
+def seal_batch(  # noqa: PLR0913 - a case has as many sides
+    rows: list[tuple[tuple[Any, ...], bytes]],
+    *,
+    of: RecordKind = EVENT,
+    suite: Suite = Suite.XAES_256_GCM,
+    version: int = 1,
+    draw: Draw,
+    packed: tuple[int, bytes] | None = None,
+) -> list[bytes]:
+    """Seal through the public path; only what it draws at random is fixed, and, if `packed` is given, what it packs."""
+    key = DataKey(Secret(root_of(version)), version=version, suite=suite)
+    key.lease(len(rows))
+    keys = NamespaceKeys(
+        cell_id=CELL,
+        namespace_id=NAMESPACE,
+        data={version: key},
+        index={},
+        identity={},
+        active={KeyClass.DATA: version},
+    )
+    pack = data_key.pack if packed is None else (lambda _kind, _plaintext: packed)
+    with mock.patch.object(sealing, "os", SimpleNamespace(urandom=draw)), mock.patch.object(data_key, "pack", pack):
+        return keys.seal_many(of, rows)
+
+
+def sealed_row(  # noqa: PLR0913 - a case has as many sides
+    kind: RecordKind = EVENT,
+    key: tuple[Any, ...] = EVENT_KEY,
+    plaintext: bytes = PLAINTEXT,
+    *,
+    suite: Suite = Suite.XAES_256_GCM,
+    version: int = 1,
+    packed: tuple[int, bytes] | None = None,
+) -> bytes:
+    """Seal one row under a nonce that depends on all that is sealed, so that no two cases share one."""
+    seed = repr((kind, key, plaintext, suite, version, packed)).encode()
+
+    def draw(count: int) -> bytes:
+        return hashlib.shake_128(seed).digest(count)
+
+    return seal_batch([(key, plaintext)], of=kind, suite=suite, version=version, draw=draw, packed=packed)[0]
+
+
+def valid(  # noqa: PLR0913 - a case has as many sides
+    name: str,
+    what: str,
+    *,
+    kind: RecordKind = EVENT,
+    key: tuple[Any, ...] = EVENT_KEY,
+    plaintext: bytes = PLAINTEXT,
+    suite: Suite = Suite.XAES_256_GCM,
+    version: int = 1,
+    sealed: bytes | None = None,
+) -> Case:
+    """A value that opens."""
+    if sealed is None:
+        sealed = sealed_row(kind, key, plaintext, suite=suite, version=version)
+    keys = [key_of(number, suite) for number in sorted({1, version})]
+    case = described(sealed=sealed, kind=kind, key=key, keys=keys)
+    compressed = {"zstd": ".".join(map(str, zstandard.ZSTD_VERSION))} if sealed[3] & ZSTD else {}
+    return {"name": name, "what": what, **case, "plaintext": plaintext.hex(), **compressed}
+
+
+def refused_bytes(  # noqa: PLR0913 - a case has as many sides
+    name: str,
+    what: str,
+    error: str,
+    sealed: bytes,
+    good: bytes,
+    *,
+    kind: RecordKind = EVENT,
+    keys: list[dict[str, Any]] | None = None,
+) -> Case:
+    """A value that is refused, and the one that it was made from, which opens in the same place."""
+    case = described(sealed=sealed, kind=kind, keys=keys)
+    return refused(name, what, error, case, {}, control={"sealed": good.hex()})
+
+
+def refused_body(  # noqa: PLR0913, PLR0917 - a case has as many sides
+    name: str, what: str, kind: RecordKind, flags: int, spoilt: bytes, right: bytes, plaintext: bytes
+) -> Case:
+    """A sealed body that is refused once decrypted, and a right one."""
+    case = described(sealed=sealed_row(kind, packed=(flags, spoilt)), kind=kind)
+    control = {"sealed": sealed_row(kind, packed=(flags, right)).hex(), "plaintext": plaintext.hex()}
+    return refused(name, what, "IntegrityError", case, {}, control=control)
+
+
+def refused(  # noqa: PLR0913 - a case has as many sides
+    name: str,
+    what: str,
+    error: str,
+    case: Case,
+    moved: dict[str, Any],
+    *,
+    control: dict[str, Any] | None = None,
+) -> Case:
+    """A case that raises, with the fields that make it open; where it was `moved`, those of its own place."""
+    own = described(sealed=b"")
+    control = {field: own[field] for field in moved} if control is None else control
+    return {"name": name, "what": what, **case, "error": error, "control": {"plaintext": PLAINTEXT.hex(), **control}}
+
+
+def described(
+    *,
+    sealed: bytes,
+    kind: RecordKind = EVENT,
+    key: tuple[Any, ...] = EVENT_KEY,
+    keys: list[dict[str, Any]] | None = None,
+) -> Case:
+    """The fields that every case has."""
+    return {
+        "cell": CELL.hex,
+        "namespace": NAMESPACE.hex,
+        "keys": [key_of(1)] if keys is None else keys,
+        "kind": kind_of(kind),
+        "key": key_parts(key),
+        "sealed": sealed.hex(),
+    }
+
+
+def root_of(version: int) -> bytes:
+    """Return the fixed root of a version."""
+    return ROOTS.get(version) or hashlib.sha256(f"root {version}".encode()).digest()
+
+
+def key_of(version: int, suite: Suite = Suite.XAES_256_GCM) -> dict[str, Any]:
+    """Write a data key down."""
+    return {"version": version, "suite": int(suite), "root": root_of(version).hex(), "state": "active"}
+
+
+def kind_of(kind: RecordKind) -> dict[str, Any]:
+    """Write a kind down."""
+    return {
+        "name": kind.name,
+        "column": kind.column,
+        "key": [part.name for part in kind.key],
+        "compress": kind.compress,
+        "dictionary": kind.dictionary.hex(),
+        "padded": kind.padded,
+    }
+
+
+def key_parts(key: tuple[Any, ...]) -> list[Any]:
+    """Write a row's key down."""
+    return [part.hex() if isinstance(part, bytes) else part for part in key]
+
+
+def put(sealed: bytes, position: int, value: int) -> bytes:
+    """Replace one byte."""
+    return sealed[:position] + bytes((value,)) + sealed[position + 1 :]
+
+
+def flip(sealed: bytes, position: int) -> bytes:
+    """Flip the lowest bit of one byte."""
+    return put(sealed, position, sealed[position] ^ 1)
+
+
+def padded_body(body: bytes) -> bytes:
+    """Pad as a writer does."""
+    body = struct.pack(">I", len(body)) + body
+    return body + bytes(padme(len(body)) - len(body))
+
+
+def zstd_frame(content_size: int | None, blocks: list[int]) -> bytes:
+    """Write a zstd frame (RFC 8878) of run-length blocks of "z" by hand: the same with every version of libzstd."""
+    magic = b"\x28\xb5\x2f\xfd"
+    unsized = b"\x00\x58"  # no content size, a window of 2 MiB
+    # Else a content size of four bytes, in one segment.
+    header = unsized if content_size is None else b"\xa0" + struct.pack("<I", content_size)
+    body = b""
+    for number, size in enumerate(blocks, start=1):
+        is_last = number == len(blocks)
+        body += struct.pack("<I", is_last | 1 << 1 | size << 3)[:3] + b"z"
+    return magic + header + body
+
+
+def runs(length: int) -> list[int]:
+    """Split a length into blocks of at most 128 KiB, the most that a zstd block holds."""
+    full, rest = divmod(length, 2**17)
+    return [2**17] * full + [rest] * bool(rest)
+
+
+def write(folder: Path) -> None:
+    """Write one file per case.
+
+    Raises:
+        ValueError: two cases have one name.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    names = set()
+    for case in cases():
+        if case["name"] in names:
+            raise ValueError(case["name"])
+        names.add(case["name"])
+        ordered = {"name": case["name"], "what": case["what"], **case}
+        (folder / f"{case['name']}.json").write_text(json.dumps(ordered, indent=2, ensure_ascii=True) + "\n")
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]) if len(sys.argv) > 1 else SEALED)

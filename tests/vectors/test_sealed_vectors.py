@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+import zstandard
+
+import strongroom.kms
+from strongroom.kms import KeyState, NamespaceKeys, PartType, RecordKind, Secret, StrongroomError, Suite
+from strongroom.kms.data_key import DataKey
+from strongroom.kms.namespace_keys import unusable
+
+HERE = Path(__file__).parent
+FILES = sorted((HERE / "sealed").glob("*.json"))
+CASES = {path.stem: json.loads(path.read_text()) for path in FILES}
+OPENING = {name: case for name, case in CASES.items() if "plaintext" in case}
+REFUSED = {name: case for name, case in CASES.items() if "error" in case}
+
+
+def open_case(case):
+    """Open a case's value from what its file says, and nothing else."""
+    data = {
+        key["version"]: unusable(KeyState(key["state"]))
+        or DataKey(Secret(bytes.fromhex(key["root"])), version=key["version"], suite=Suite(key["suite"]))
+        for key in case["keys"]
+    }
+    keys = NamespaceKeys(
+        cell_id=UUID(case["cell"]),
+        namespace_id=UUID(case["namespace"]),
+        data=data,
+        index={},
+        identity={},
+        active={},
+    )
+    kind = RecordKind(
+        case["kind"]["name"],
+        case["kind"]["column"],
+        tuple(PartType[part] for part in case["kind"]["key"]),
+        compress=case["kind"]["compress"],
+        dictionary=bytes.fromhex(case["kind"]["dictionary"]),
+        padded=case["kind"]["padded"],
+    )
+    key = tuple(
+        bytes.fromhex(part) if part_type in {PartType.BYTES, PartType.ID} else part
+        for part_type, part in zip(kind.key, case["key"], strict=True)
+    )
+    return keys.open(kind, key, bytes.fromhex(case["sealed"]))
+
+
+@pytest.mark.parametrize("name", OPENING)
+def test_frozen_value_opens(name):
+    """A value that a released version sealed opens to the same bytes for ever."""
+    assert open_case(OPENING[name]) == bytes.fromhex(OPENING[name]["plaintext"])
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_frozen_value_is_refused(name):
+    """Each way to spoil or move a value raises the error that the format names, of exactly that class."""
+    case = REFUSED[name]
+    expected = getattr(strongroom.kms, case["error"])
+    with pytest.raises(StrongroomError) as refusal:
+        open_case(case)
+    assert type(refusal.value) is expected
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refusal_is_for_the_stated_reason(name):
+    """What is refused opens once the one thing that its file names is set right: nothing else is wrong with it."""
+    case = REFUSED[name]
+    changed = {field for field in case["control"] if field in case and case[field] != case["control"][field]}
+    assert changed
+    assert open_case({**case, **case["control"]}) == bytes.fromhex(case["control"]["plaintext"])
+
+
+@pytest.mark.parametrize("name", [name for name in REFUSED if REFUSED[name]["error"] == "IntegrityError"])
+def test_refusal_does_not_tell_why(name):
+    """All that the cipher or the packing refuses gives one message: a forger learns nothing from it."""
+    with pytest.raises(strongroom.kms.IntegrityError) as refusal:
+        open_case(REFUSED[name])
+    assert refusal.value.args == strongroom.kms.IntegrityError().args
+
+
+def test_vectors_are_there():
+    """The folder is not empty, each file is one case of its name, and each error of opening has a case."""
+    assert len(OPENING) >= 20
+    assert len(REFUSED) >= 30
+    assert OPENING.keys() | REFUSED.keys() == CASES.keys()
+    assert not OPENING.keys() & REFUSED.keys()
+    assert all(case["name"] == name for name, case in CASES.items())
+    errors = {"IntegrityError", "UnsupportedFormat", "KeyNotFound", "KeyDestroyed", "KeyDisabled"}
+    assert {case["error"] for case in REFUSED.values()} == errors
+
+
+def test_counter_of_frozen_batch_wraps():
+    """The last twelve bytes of a batch's nonces are counted modulo 2^96, and the first twelve stay."""
+    nonces = [bytes.fromhex(CASES[f"nonce_counter_wraps_{row}"]["sealed"])[8:32] for row in (1, 2, 3)]
+    assert {nonce[:12] for nonce in nonces} == {nonces[0][:12]}
+    assert [nonce[12:] for nonce in nonces] == [b"\xff" * 11 + b"\xfe", b"\xff" * 12, bytes(12)]
+
+
+def test_generator_reproduces_the_files(tmp_path):
+    """What this version seals, given the same keys and nonces, is byte for byte what the files hold.
+
+    A compressed text is left out if the installed libzstd is not the one that wrote it: it may compress otherwise.
+    """
+    spec = importlib.util.spec_from_file_location("strongroom_vector_generator", HERE / "generate.py")
+    generator = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generator)
+    generator.write(tmp_path)
+    made = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert made.keys() == {path.name for path in FILES}
+    zstd = ".".join(map(str, zstandard.ZSTD_VERSION))
+    for path in FILES:
+        if CASES[path.stem].get("zstd", zstd) == zstd:
+            assert made[path.name] == path.read_bytes(), path.name

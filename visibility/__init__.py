@@ -1,0 +1,49 @@
+"""Search over sealed visibility records: the list filter language, the token index, exact answers.
+
+`fields.py` is the one table for a security reviewer: what the index holds of each attribute, and what it shows.
+`DESIGN.md` beside this file says why.
+"""
+
+from .attributes import AttributeType
+from .document import check_record, registrable
+from .errors import (
+    InvalidExpression,
+    InvalidPageToken,
+    InvalidQuery,
+    InvalidRecord,
+    MalformedQuery,
+    QueryBudgetExceeded,
+    UnknownAttribute,
+    UnsupportedQuery,
+    VisibilityError,
+)
+from .evaluate import matches
+from .filter_parser import parse_filter
+from .filter_tree import ListFilter
+from .filter_values import _time as parse_datetime
+from .manager import ExecutionCount, ExecutionsPage, VisibilityManager
+from .record import AttributeValue, VisibilityRecord
+
+__all__ = [
+    "AttributeType",
+    "AttributeValue",
+    "ExecutionCount",
+    "ExecutionsPage",
+    "InvalidExpression",
+    "InvalidPageToken",
+    "InvalidQuery",
+    "InvalidRecord",
+    "ListFilter",
+    "MalformedQuery",
+    "QueryBudgetExceeded",
+    "UnknownAttribute",
+    "UnsupportedQuery",
+    "VisibilityError",
+    "VisibilityManager",
+    "VisibilityRecord",
+    "check_record",
+    "matches",
+    "parse_datetime",
+    "parse_filter",
+    "registrable",
+]

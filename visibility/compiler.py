@@ -1,0 +1,168 @@
+"""A filter into two token queries, one too narrow and one too wide: sure ⊆ filter ⊆ possible (DESIGN.md, "Two sides").
+
+A token can say less than the filter asks: a prefix is stored at some lengths only, a range ends inside a leaf. Answers are exact
+all the same: a list opens every possible document and keeps those that satisfy the filter; a count takes the sure ones as they
+are, and opens only those between. NOT swaps the sides; to negate one side alone would lose rows without a word.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from . import tokens
+from .attributes import AttributeType
+from .evaluate import matches
+from .filter_tree import STATUS_NAMES, And, Attribute, Between, Compare, In, IsNull, Node, Not, Or, StartsWith
+from .ranges import INT64_MAX, INT64_MIN, NANOSECONDS
+from .token_query import EVERYTHING, NOTHING, AnyOf, Bucket, TokenQuery, all_of, any_of, none_of
+from .words import split_words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from .filter_tree import Value
+    from .tokens import Tokenizer
+
+OPEN_RUN = 2**62
+"""b1 of a run that has not closed: beyond every time, so that open runs come first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Approximation:
+    """Two queries with sure ⊆ filter ⊆ possible."""
+
+    sure: TokenQuery
+    possible: TokenQuery
+
+    @property
+    def exact(self) -> bool:
+        """Whether the two are one, so that the index alone can count."""
+        return self.sure == self.possible
+
+
+def compile_filter(node: Node, tokenizer: Tokenizer) -> Approximation:
+    """Compile a filter for the documents of one namespace in one epoch."""
+    match node:
+        case And(items):
+            parts = [compile_filter(item, tokenizer) for item in items]
+            return Approximation(all_of(*(part.sure for part in parts)), all_of(*(part.possible for part in parts)))
+        case Or(items):
+            parts = [compile_filter(item, tokenizer) for item in items]
+            return Approximation(any_of(*(part.sure for part in parts)), any_of(*(part.possible for part in parts)))
+        case Not(item):
+            inner = compile_filter(item, tokenizer)
+            return Approximation(none_of(inner.possible), none_of(inner.sure))
+        case IsNull(attribute):
+            return _exact(none_of(_present(attribute, tokenizer)))
+        case Compare(attribute, "=", value):
+            return _equal(attribute, (value,), tokenizer)
+        case In(attribute, values):
+            return _equal(attribute, values, tokenizer)
+        case StartsWith(attribute, head):
+            return _prefix(attribute, head.encode("utf-8", "surrogatepass"), tokenizer)
+        case Compare() | Between():
+            return _ordered(node, tokenizer)
+
+
+def _exact(query: TokenQuery) -> Approximation:
+    return Approximation(query, query)
+
+
+def _holding(attribute: Attribute, messages: Iterable[bytes], tokenizer: Tokenizer) -> TokenQuery:
+    found = tokenizer.query(attribute.name, messages)
+    return AnyOf(found) if found else NOTHING
+
+
+def _present(attribute: Attribute, tokenizer: Tokenizer) -> TokenQuery:
+    bucket = tokens.profile_of(attribute.name, attribute.type).bucket
+    if bucket == "b2":
+        return EVERYTHING  # every run has started
+    if bucket == "b1":
+        return Bucket("b1", -OPEN_RUN, OPEN_RUN - 1)
+    return _holding(attribute, (tokens.PRESENT,), tokenizer)
+
+
+def _equal(attribute: Attribute, values: Sequence[Value], tokenizer: Tokenizer) -> Approximation:
+    if attribute.type is AttributeType.TEXT:
+        words = frozenset().union(*(split_words(str(value)) for value in values))
+        return _exact(_holding(attribute, map(tokens.word, words), tokenizer))
+    if attribute.type is AttributeType.DATETIME:
+        spans = [_within(attribute, int(value), int(value), tokenizer) for value in values]
+        return Approximation(any_of(*(span.sure for span in spans)), any_of(*(span.possible for span in spans)))
+    if attribute.type is AttributeType.INT:
+        values = [value for value in values if value == int(value) and INT64_MIN <= value <= INT64_MAX]
+    return _exact(_holding(attribute, (tokens.equality(attribute.type, value) for value in values), tokenizer))
+
+
+def _prefix(attribute: Attribute, head: bytes, tokenizer: Tokenizer) -> Approximation:
+    stored = [length for length in tokens.profile_of(attribute.name, attribute.type).prefixes if length <= len(head)]
+    if not stored:
+        present = _present(attribute, tokenizer)
+        return _exact(present) if not head else Approximation(NOTHING, present)
+    longest = max(stored)
+    sharing = _holding(attribute, (tokens.prefix(head[:longest]),), tokenizer)
+    return Approximation(sharing if longest == len(head) else NOTHING, sharing)
+
+
+def _ordered(node: Compare | Between, tokenizer: Tokenizer) -> Approximation:
+    attribute = node.attribute
+    few = _few_values(attribute)
+    if few:  # text order, as Elasticsearch has it: ask for each value that satisfies the condition
+        fitting = [value for value in few if matches(node, {attribute.name: value})]
+        return _equal(attribute, fitting, tokenizer)
+    if attribute.type is AttributeType.KEYWORD:
+        return Approximation(NOTHING, _present(attribute, tokenizer))  # tokens know nothing of the order of texts
+    match node:
+        case Between(_, low, high):
+            return _within(attribute, _at_least(attribute, low), _at_most(attribute, high), tokenizer)
+        case Compare(_, ">=", value):
+            return _within(attribute, _at_least(attribute, value), INT64_MAX, tokenizer)
+        case Compare(_, ">", value):
+            return _within(attribute, _at_most(attribute, value) + 1, INT64_MAX, tokenizer)
+        case Compare(_, "<=", value):
+            return _within(attribute, INT64_MIN, _at_most(attribute, value), tokenizer)
+        case Compare(_, _, value):
+            return _within(attribute, INT64_MIN, _at_least(attribute, value) - 1, tokenizer)
+
+
+def _few_values(attribute: Attribute) -> Sequence[Value]:
+    if attribute.type is AttributeType.BOOL:
+        return (False, True)
+    return STATUS_NAMES if attribute.name == "ExecutionStatus" else ()
+
+
+def _at_least(attribute: Attribute, value: Value) -> int:
+    """Return the smallest integer, on the attribute's tree, that is not below a number."""
+    return math.ceil(_on_tree(attribute, value))
+
+
+def _at_most(attribute: Attribute, value: Value) -> int:
+    """Return the largest integer, on the attribute's tree, that is not above a number."""
+    return math.floor(_on_tree(attribute, value))
+
+
+def _on_tree(attribute: Attribute, value: Value) -> float:
+    number = float(value) * tokens.DOUBLE_SCALE if attribute.type is AttributeType.DOUBLE else cast("float", value)
+    return min(max(number, 2 * INT64_MIN), 2 * INT64_MAX)  # beyond every stored value, and finite
+
+
+def _within(attribute: Attribute, low: int, high: int, tokenizer: Tokenizer) -> Approximation:
+    """Compile low <= value <= high, in integers on the attribute's tree."""
+    low, high = max(low, INT64_MIN), min(high, INT64_MAX)
+    if low > high:
+        return _exact(NOTHING)
+    profile = tokens.profile_of(attribute.name, attribute.type)
+    if profile.bucket is not None:
+        whole = Bucket(profile.bucket, -(-low // NANOSECONDS), (high + 1) // NANOSECONDS - 1)
+        sure = whole if whole.low <= whole.high else NOTHING
+        return Approximation(sure, Bucket(profile.bucket, low // NANOSECONDS, high // NANOSECONDS))
+    tree = tokens.TREES[profile.ranges or "magnitude"]
+    inside, touched = tree.leaves(low, high)
+    return Approximation(
+        *(
+            _holding(attribute, (tokens.range_node(*node) for node in tree.cover(*leaves)), tokenizer)
+            for leaves in (inside, touched)
+        )
+    )

@@ -1,0 +1,114 @@
+"""A visibility record as a sealed document, and back: what stands in clear, in tokens, and in the blob."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from strongroom.kms import KeyClass
+from strongroom.storage import VisibilityRow
+
+from .attributes import AttributeType
+from .compiler import OPEN_RUN
+from .errors import InvalidRecord
+from .fields import BUILT_IN, NOT_SEARCHABLE, PREDEFINED_FIELDS
+from .ranges import INT64_MAX, INT64_MIN, NANOSECONDS
+from .record import VISIBILITY_RECORD, VisibilityRecord
+from .tokens import Tokenizer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from strongroom.kms import Key, NamespaceKeys
+    from strongroom.storage import Row
+
+    from .record import AttributeValue
+
+_PYTHON_TYPES: Mapping[AttributeType, tuple[type, ...]] = {
+    AttributeType.KEYWORD: (str,),
+    AttributeType.KEYWORD_LIST: (tuple,),
+    AttributeType.TEXT: (str,),
+    AttributeType.INT: (int,),
+    AttributeType.DOUBLE: (float, int),
+    AttributeType.BOOL: (bool,),
+    AttributeType.DATETIME: (int,),
+}
+
+
+def document_id(keys: NamespaceKeys, workflow_id: str, run_id: str) -> bytes:
+    """Return the id of a run's document: 16 bytes, a keyed token of both ids."""
+    workflow, run = workflow_id.encode(), run_id.encode()
+    message = struct.pack(">I", len(workflow)) + workflow + run
+    return keys.identity("visibility document").token(message)[:16]
+
+
+def seal_documents(
+    keys: NamespaceKeys,
+    records: Sequence[tuple[int, int, VisibilityRecord]],
+    types: Mapping[str, AttributeType],
+) -> list[VisibilityRow]:
+    """Seal records under the active data key, with tokens of the active epoch.
+
+    Args:
+        keys: of the namespace.
+        records: for each its shard, its version, and the record.
+        types: of the namespace's custom search attributes.
+
+    Raises:
+        InvalidRecord: an attribute that is not registered, or a value that is not of its type.
+    """
+    tokenizer = Tokenizer(keys, epoch=keys.active_version(KeyClass.INDEX))
+    known = {**types, **{name: field.type for name, field in BUILT_IN.items()}}
+    rows, sealing = [], []
+    for shard_id, version, record in records:
+        check_record(record, types)
+        b1 = OPEN_RUN if record.close_time is None else record.close_time // NANOSECONDS
+        b2 = record.start_time // NANOSECONDS
+        identifier = document_id(keys, record.workflow_id, record.run_id)
+        tokens = tokenizer.document(record.attributes(), known)
+        rows.append((shard_id, identifier, version, tokenizer.epoch, b1, b2, tokens))
+        sealing.append(((identifier, shard_id, version, tokenizer.epoch, b1, b2), record.pack()))
+    sealed = keys.seal_many(VISIBILITY_RECORD, sealing)
+    return [VisibilityRow(*row, blob) for row, blob in zip(rows, sealed, strict=True)]
+
+
+def open_documents(keys: NamespaceKeys, rows: Sequence[Row]) -> list[VisibilityRecord]:
+    """Open sealed documents. What stands in clear beside a blob is authenticated with it, but for the tokens."""
+    sealed: list[tuple[Key, bytes]] = [
+        ((row["id"], row["shard_id"], row["version"], row["k"], row["b1"], row["b2"]), row["s"]) for row in rows
+    ]
+    return [VisibilityRecord.unpack(packed) for packed in keys.open_many(VISIBILITY_RECORD, sealed)]
+
+
+def check_record(record: VisibilityRecord, types: Mapping[str, AttributeType]) -> None:
+    """Refuse a record whose search attributes are not those that the namespace has registered.
+
+    Raises:
+        InvalidRecord: an attribute that is not registered, or a value that is not of its type.
+    """
+    for name, value in record.search_attributes.items():
+        field = PREDEFINED_FIELDS.get(name)
+        attribute_type = types.get(name) if field is None else field.type
+        if attribute_type is None:
+            raise InvalidRecord("a search attribute is not registered in this namespace")
+        if not fits(attribute_type, value):
+            raise InvalidRecord(f"the value of a search attribute is not a {attribute_type.value}")
+    numbers = (value for value in record.attributes().values() if isinstance(value, int))
+    if any(not INT64_MIN <= number <= INT64_MAX for number in numbers):
+        raise InvalidRecord("a number or time of a visibility record is beyond 64 bits")
+
+
+def fits(attribute_type: AttributeType, value: AttributeValue) -> bool:
+    """Whether a value is of an attribute's type."""
+    if isinstance(value, bool):
+        return attribute_type is AttributeType.BOOL
+    if isinstance(value, tuple) and not all(isinstance(item, str) for item in value):
+        return False
+    if isinstance(value, float) and value - value != 0:
+        return False  # neither infinite nor not-a-number has a place in the index
+    return isinstance(value, _PYTHON_TYPES[attribute_type])
+
+
+def registrable(name: str) -> bool:
+    """Whether a namespace may register a custom search attribute of this name."""
+    return bool(name) and len(name.encode()) <= 255 and name not in BUILT_IN and name not in NOT_SEARCHABLE  # noqa: PLR2004

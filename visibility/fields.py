@@ -1,0 +1,133 @@
+"""What the index holds of each attribute, and what a thief of the index learns from it: the one table for a security reviewer.
+
+A *profile* says which tokens of a value stand in the index (`tokens.py` makes them, `compiler.py` asks for them). Tokens are keyed
+with a key per namespace and attribute, so they are noise across namespaces and across attributes; within one attribute of one
+namespace they show what the column "leakage" says, and no more. Every profile adds one presence token where a document has the
+attribute. The record itself, memo and attribute names included, is sealed in every case.
+
+leakage of a snapshot of the index, without keys
+    classes   which documents share a value, and how many there are of each; never the value
+    prefixes  classes, and which values agree in their first 4, 8, 16 or 32 bytes
+    magnitude for each pair of values, how far down the tree of ranges they stay together; neither the value nor the order
+    words     which documents share a word, and how often words occur together; never the word
+    plain     the value to anyone who knows how common each value is: so few values exist that tokens can't hide them
+    seconds   the time itself, floored to a whole second
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal
+
+from .attributes import AttributeType
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ID_PREFIXES = (4, 8, 16, 32)
+"""Lengths in UTF-8 bytes of the prefixes of an id that have a token of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Which tokens stand in the index for a value.
+
+    Attributes:
+        equality: one token for each distinct value (of a list: for each element).
+        prefixes: one token for each of these leading lengths, in bytes, that the value has.
+        ranges: tokens of a tree of ranges, of magnitudes (numbers) or of seconds (times); None for no range tokens.
+        words: one token for each distinct word.
+        bucket: the clear column that holds the time floored to a second; None for none.
+        leakage: what these show; the words are explained at the head of this file.
+    """
+
+    leakage: str
+    equality: bool = False
+    prefixes: tuple[int, ...] = ()
+    ranges: Literal["magnitude", "seconds"] | None = None
+    words: bool = False
+    bucket: Literal["b1", "b2"] | None = None
+
+
+EQUALITY = Profile(equality=True, leakage="classes")
+IDENTIFIER = Profile(equality=True, prefixes=ID_PREFIXES, leakage="prefixes")
+FEW_VALUES = Profile(equality=True, leakage="plain")
+NUMBER = Profile(equality=True, ranges="magnitude", leakage="magnitude")
+TIME = Profile(ranges="seconds", leakage="magnitude")
+WORDS = Profile(words=True, leakage="words")
+CLOSE_BUCKET = Profile(bucket="b1", leakage="seconds")
+START_BUCKET = Profile(bucket="b2", leakage="seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A system or predefined attribute: its type, and what the index holds of it."""
+
+    type: AttributeType
+    profile: Profile
+
+
+SYSTEM_FIELDS: Mapping[str, Field] = MappingProxyType(
+    {
+        "WorkflowId": Field(AttributeType.KEYWORD, IDENTIFIER),
+        "RunId": Field(AttributeType.KEYWORD, EQUALITY),
+        "WorkflowType": Field(AttributeType.KEYWORD, EQUALITY),
+        "ExecutionStatus": Field(AttributeType.KEYWORD, FEW_VALUES),
+        "TaskQueue": Field(AttributeType.KEYWORD, EQUALITY),
+        "ParentWorkflowId": Field(AttributeType.KEYWORD, IDENTIFIER),
+        "ParentRunId": Field(AttributeType.KEYWORD, EQUALITY),
+        "RootWorkflowId": Field(AttributeType.KEYWORD, IDENTIFIER),
+        "RootRunId": Field(AttributeType.KEYWORD, EQUALITY),
+        "StartTime": Field(AttributeType.DATETIME, START_BUCKET),
+        "ExecutionTime": Field(AttributeType.DATETIME, TIME),
+        "CloseTime": Field(AttributeType.DATETIME, CLOSE_BUCKET),
+        "HistoryLength": Field(AttributeType.INT, NUMBER),
+        "HistorySizeBytes": Field(AttributeType.INT, NUMBER),
+        "ExecutionDuration": Field(AttributeType.INT, NUMBER),
+        "StateTransitionCount": Field(AttributeType.INT, NUMBER),
+    }
+)
+"""Attributes that a service fills in for each run."""
+
+PREDEFINED_FIELDS: Mapping[str, Field] = MappingProxyType(
+    {
+        "TemporalChangeVersion": Field(AttributeType.KEYWORD_LIST, EQUALITY),
+        "BinaryChecksums": Field(AttributeType.KEYWORD_LIST, EQUALITY),
+        "BuildIds": Field(AttributeType.KEYWORD_LIST, EQUALITY),
+        "TemporalPauseInfo": Field(AttributeType.KEYWORD_LIST, EQUALITY),
+        "TemporalReportedProblems": Field(AttributeType.KEYWORD_LIST, EQUALITY),
+        "TemporalUsedWorkerDeploymentVersions": Field(AttributeType.KEYWORD_LIST, EQUALITY),
+        "BatcherNamespace": Field(AttributeType.KEYWORD, EQUALITY),
+        "BatcherUser": Field(AttributeType.KEYWORD, EQUALITY),
+        "TemporalScheduledById": Field(AttributeType.KEYWORD, EQUALITY),
+        "TemporalNamespaceDivision": Field(AttributeType.KEYWORD, FEW_VALUES),
+        "TemporalWorkerDeployment": Field(AttributeType.KEYWORD, EQUALITY),
+        "TemporalWorkerDeploymentVersion": Field(AttributeType.KEYWORD, EQUALITY),
+        "TemporalWorkflowVersioningBehavior": Field(AttributeType.KEYWORD, EQUALITY),
+        "TemporalScheduledStartTime": Field(AttributeType.DATETIME, TIME),
+        "TemporalSchedulePaused": Field(AttributeType.BOOL, FEW_VALUES),
+        "TemporalExternalPayloadCount": Field(AttributeType.INT, NUMBER),
+        "TemporalExternalPayloadSizeBytes": Field(AttributeType.INT, NUMBER),
+    }
+)
+"""Attributes that a service or an SDK may set on a run; they travel with its custom search attributes."""
+
+CUSTOM_PROFILES: Mapping[AttributeType, Profile] = MappingProxyType(
+    {
+        AttributeType.KEYWORD: EQUALITY,
+        AttributeType.KEYWORD_LIST: EQUALITY,
+        AttributeType.TEXT: WORDS,
+        AttributeType.INT: NUMBER,
+        AttributeType.DOUBLE: NUMBER,
+        AttributeType.BOOL: FEW_VALUES,
+        AttributeType.DATETIME: TIME,
+    }
+)
+"""Profile of an attribute that a namespace registered, by its type."""
+
+NOT_SEARCHABLE = frozenset({"NamespaceId", "Memo", "MemoEncoding", "VisibilityTaskKey"})
+"""Names that are reserved, and can be neither registered nor searched."""
+
+BUILT_IN: Mapping[str, Field] = MappingProxyType({**SYSTEM_FIELDS, **PREDEFINED_FIELDS})
+"""All names that every namespace knows."""

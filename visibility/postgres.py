@@ -1,0 +1,86 @@
+"""Token queries answered by PostgreSQL, on the table `visibility_records` itself.
+
+SQL text is put together from the fixed fragments below; every value, namespace and token travels as a parameter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .token_query import All, AnyOf, Bucket, Not, Some, TokenQuery
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from uuid import UUID
+
+    from strongroom.storage import Connection, Row
+
+CHUNK = 200
+"""Rows fetched at a time while a list pages through candidates."""
+
+_COLUMNS = "shard_id, id, version, k, b1, b2, s"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in the order of the index: before it stand greater (b1, b2)."""
+
+    b1: int
+    b2: int
+
+
+async def count(connection: Connection, namespace_id: UUID, query: TokenQuery) -> int:
+    """Return how many documents satisfy a token query."""
+    condition, parameters = _where(namespace_id, query)
+    row = await connection.fetchrow(
+        f"SELECT count(*) AS documents FROM visibility_records WHERE {condition}", *parameters
+    )  # noqa: S608 - fixed fragments
+    return int(row["documents"]) if row else 0
+
+
+async def documents(
+    connection: Connection, namespace_id: UUID, query: TokenQuery, *, start: Place | None = None
+) -> AsyncIterator[Row]:
+    """Yield the sealed documents that satisfy a token query, in descending order of (b1, b2, id), from a place on."""
+    condition, parameters = _where(namespace_id, query)
+    if start is not None:
+        condition += f" AND (b1, b2) <= (${len(parameters) + 1}, ${len(parameters) + 2})"
+        parameters += [start.b1, start.b2]
+    first = (
+        f"SELECT {_COLUMNS} FROM visibility_records WHERE {condition} ORDER BY b1 DESC, b2 DESC, id DESC LIMIT {CHUNK}"  # noqa: S608 - fixed fragments
+    )
+    cursor = (
+        f"AND (b1, b2, id) < (${len(parameters) + 1}, ${len(parameters) + 2}, ${len(parameters) + 3}) ORDER BY b1 DESC"
+    )
+    following = first.replace("ORDER BY b1 DESC", cursor, 1)
+    rows = await connection.fetch(first, *parameters)
+    while rows:
+        for row in rows:
+            yield row
+        if len(rows) < CHUNK:
+            return
+        last = rows[-1]
+        rows = await connection.fetch(following, *parameters, last["b1"], last["b2"], last["id"])
+
+
+def _where(namespace_id: UUID, query: TokenQuery) -> tuple[str, list[object]]:
+    """Return an SQL condition and its parameters; the namespace comes first, and nothing can take it out."""
+    parameters: list[object] = [namespace_id]
+    return f"namespace_id = $1 AND ({_condition(query, parameters)})", parameters
+
+
+def _condition(query: TokenQuery, parameters: list[object]) -> str:
+    match query:
+        case AnyOf(tokens):
+            parameters.append(sorted(tokens))
+            return f"t && ${len(parameters)}::bigint[]"
+        case Bucket(column, low, high):
+            parameters += [low, high]
+            return f"{column} BETWEEN ${len(parameters) - 1} AND ${len(parameters)}"
+        case All(items):
+            return " AND ".join(f"({_condition(item, parameters)})" for item in items) or "true"
+        case Some(items):
+            return " OR ".join(f"({_condition(item, parameters)})" for item in items) or "false"
+        case Not(item):
+            return f"NOT ({_condition(item, parameters)})"

@@ -1,0 +1,129 @@
+"""The visibility record of a run: what a list returns, and how it is packed before it is sealed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib.resources import files
+from types import MappingProxyType
+from typing import TYPE_CHECKING, TypeAlias
+
+import orjson
+
+from strongroom.kms import PartType, RecordKind
+from strongroom.storage import DataLoss
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+Scalar: TypeAlias = str | int | float | bool
+AttributeValue: TypeAlias = Scalar | tuple[str, ...]
+
+VISIBILITY_RECORD = RecordKind(
+    "visibility_record",
+    "s",
+    # document id, shard, version, epoch, close and start bucket: all that stands in clear beside the blob, but the tokens
+    (PartType.ID, PartType.INT64, PartType.INT64, PartType.INT64, PartType.INT64, PartType.INT64),
+    compress=True,
+    dictionary=(files(__package__) / "dictionary.txt").read_bytes(),
+    padded=True,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class VisibilityRecord:
+    """What is known of one run, in Temporal's terms. Times are nanoseconds since the epoch, UTC; None where there is no value.
+
+    Attributes:
+        workflow_id: chosen by the tenant.
+        run_id: of this run.
+        workflow_type: chosen by the tenant.
+        execution_status: one of Temporal's short names: Running, Completed, ...
+        task_queue: chosen by the tenant.
+        start_time: when the run started.
+        execution_time: when its first task was due.
+        close_time: None while open.
+        execution_duration: nanoseconds; None while open.
+        history_length: events; None while open.
+        history_size_bytes: None while open.
+        state_transition_count: None while open.
+        parent_workflow_id: None for a run without parent; so is parent_run_id.
+        parent_run_id: see there.
+        root_workflow_id: the run's own id where it is the root; so is root_run_id.
+        root_run_id: see there.
+        search_attributes: custom and predefined ones; a KeywordList is a tuple, a Datetime an integer of nanoseconds.
+        memo: encoded as the service encodes it; sealed, never searched.
+    """
+
+    workflow_id: str
+    run_id: str
+    workflow_type: str
+    execution_status: str
+    task_queue: str
+    start_time: int
+    execution_time: int
+    close_time: int | None = None
+    execution_duration: int | None = None
+    history_length: int | None = None
+    history_size_bytes: int | None = None
+    state_transition_count: int | None = None
+    parent_workflow_id: str | None = None
+    parent_run_id: str | None = None
+    root_workflow_id: str | None = None
+    root_run_id: str | None = None
+    search_attributes: Mapping[str, AttributeValue] = field(default_factory=lambda: MappingProxyType({}))
+    memo: bytes = b""
+
+    def attributes(self) -> dict[str, AttributeValue]:
+        """Return all search attributes that have a value, by their canonical names."""
+        found: dict[str, AttributeValue] = {
+            name: value for name, slot in _SYSTEM_SLOTS if (value := getattr(self, slot)) is not None
+        }
+        found.update((name, value) for name, value in self.search_attributes.items() if value != ())
+        return found
+
+    def pack(self) -> bytes:
+        """Return the bytes to seal."""
+        values = [getattr(self, slot) for slot in _SLOTS]
+        return orjson.dumps([1, *values, dict(self.search_attributes), self.memo.hex()])
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> VisibilityRecord:
+        """Undo `pack`.
+
+        Raises:
+            DataLoss: a form that this version does not know.
+        """
+        try:
+            version, *values, attributes, memo = orjson.loads(packed)
+            if version == 1:
+                fields: dict[str, Any] = dict(zip(_SLOTS, values, strict=True))
+                restored = {
+                    name: tuple(value) if isinstance(value, list) else value for name, value in attributes.items()
+                }
+                return cls(**fields, search_attributes=MappingProxyType(restored), memo=bytes.fromhex(memo))
+        except (ValueError, TypeError, AttributeError):
+            pass
+        msg = "a visibility record is not of a form that this version knows"
+        raise DataLoss(msg)
+
+
+_SYSTEM_SLOTS = (
+    ("WorkflowId", "workflow_id"),
+    ("RunId", "run_id"),
+    ("WorkflowType", "workflow_type"),
+    ("ExecutionStatus", "execution_status"),
+    ("TaskQueue", "task_queue"),
+    ("StartTime", "start_time"),
+    ("ExecutionTime", "execution_time"),
+    ("CloseTime", "close_time"),
+    ("ExecutionDuration", "execution_duration"),
+    ("HistoryLength", "history_length"),
+    ("HistorySizeBytes", "history_size_bytes"),
+    ("StateTransitionCount", "state_transition_count"),
+    ("ParentWorkflowId", "parent_workflow_id"),
+    ("ParentRunId", "parent_run_id"),
+    ("RootWorkflowId", "root_workflow_id"),
+    ("RootRunId", "root_run_id"),
+)
+_SLOTS = tuple(slot for _, slot in _SYSTEM_SLOTS)

@@ -1,0 +1,73 @@
+"""What is asked of an index: tokens and time buckets, combined. Every backend answers this, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """Documents that hold at least one of these tokens."""
+
+    tokens: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """Documents whose bucket column lies in [low, high], in seconds."""
+
+    column: Literal["b1", "b2"]
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """Documents that satisfy every item; without items, all documents."""
+
+    items: tuple[TokenQuery, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Some:
+    """Documents that satisfy some item; without items, none."""
+
+    items: tuple[TokenQuery, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """Documents that do not satisfy the item."""
+
+    item: TokenQuery
+
+
+TokenQuery: TypeAlias = AnyOf | Bucket | All | Some | Not
+EVERYTHING = All()
+NOTHING = Some()
+
+
+def all_of(*items: TokenQuery) -> TokenQuery:
+    """Intersect, without what changes nothing."""
+    kept = [item for item in items if item != EVERYTHING]
+    if NOTHING in kept:
+        return NOTHING
+    return kept[0] if len(kept) == 1 else All(tuple(kept))
+
+
+def any_of(*items: TokenQuery) -> TokenQuery:
+    """Unite, without what changes nothing."""
+    kept = [item for item in items if item != NOTHING]
+    if EVERYTHING in kept:
+        return EVERYTHING
+    return kept[0] if len(kept) == 1 else Some(tuple(kept))
+
+
+def none_of(item: TokenQuery) -> TokenQuery:
+    """Negate."""
+    if item == EVERYTHING:
+        return NOTHING
+    if item == NOTHING:
+        return EVERYTHING
+    return item.item if isinstance(item, Not) else Not(item)
