@@ -1,4 +1,7 @@
-"""The command line. Every command ends with 0 when done, 1 when a check did not hold, 2 when the input or the set-up is wrong."""
+"""The command line.
+
+Every command ends with 0 when done, 1 when a check did not hold, 2 when the input or the set-up is wrong.
+"""
 
 from __future__ import annotations
 
@@ -138,7 +141,7 @@ def namespace() -> None:
 @click.pass_obj
 def create_namespace(
     config_path: Path, name: str, uri: str | None, create_kek: bool, pairs: tuple[str, ...], suite: str
-) -> None:  # noqa: FBT001, PLR0913 - one per option
+) -> None:
     """Create a namespace with data keys of its own."""
     attributes = dict(_search_attribute(pair) for pair in pairs)
 
@@ -213,11 +216,9 @@ def import_(config_path: Path, namespace_name: str, file: Path) -> None:
 @click.argument("namespace_name", metavar="NAMESPACE")
 @click.argument("workflow_id")
 @click.option("--run-id", help="Of one run; default: the latest.")
-@click.option(
-    "--json", "as_json", is_flag=True, help="One JSON object a line: event id, time, type, and the event in base64."
-)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, the event in base64.")
 @click.pass_obj
-def history(config_path: Path, namespace_name: str, workflow_id: str, run_id: str | None, as_json: bool) -> None:  # noqa: FBT001 - a flag
+def history(config_path: Path, namespace_name: str, workflow_id: str, run_id: str | None, as_json: bool) -> None:
     """Read a history back."""
 
     async def run(strongroom: Strongroom) -> None:
@@ -237,14 +238,14 @@ def history(config_path: Path, namespace_name: str, workflow_id: str, run_id: st
 @click.option("--page-token", help="From the page before.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.pass_obj
-def query(  # noqa: PLR0913 - one per option
+def query(
     config_path: Path,
     namespace_name: str,
     filter_: str,
     count: bool,
     limit: int,
     page_token: str | None,
-    as_json: bool,  # noqa: FBT001 - flags
+    as_json: bool,
 ) -> None:
     """List or count the runs that match a list filter; without one, all of them."""
 

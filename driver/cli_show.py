@@ -79,7 +79,7 @@ def findings(found: Iterable[Finding]) -> None:
     )
 
 
-async def executions(  # noqa: PLR0913 - one per option of the command
+async def executions(
     strongroom: Strongroom, name: str, query: str, *, limit: int, page_token: bytes | None, as_json: bool
 ) -> None:
     """Show a page of runs."""

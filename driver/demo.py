@@ -1,4 +1,7 @@
-"""`strongroom demo`: the whole of it on real histories, in a throw-away PostgreSQL. Each claim is checked, and a failed one fails it."""
+"""`strongroom demo`: the whole of it on real histories, in a throw-away PostgreSQL.
+
+Each claim is checked, and one that does not hold fails the demonstration.
+"""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ async def read_back(stage: Stage) -> bool:
 
 
 async def leak_scan(stage: Stage) -> bool:
-    """Search planted strings in every file of the server, then in those of a server that holds the same rows in clear."""
+    """Search planted strings in every file of the server, then in those of one that holds the rows in clear."""
     planted = planted_strings([execution for tenant in stage.tenants for execution in tenant.executions])
     await flush(stage.strongroom.database)
     with console.status("scanning ..."):
@@ -68,7 +68,7 @@ async def leak_scan(stage: Stage) -> bool:
 
 
 async def tampering(stage: Stage) -> bool:
-    """Copy a sealed row to another namespace, and flip one bit of one; both must be refused, and the honest row must open."""
+    """Copy a sealed row to another namespace, and flip a bit of one: both are refused, the honest row opens."""
     shop, clinic = stage.tenants
     branch, nodes = await _place(stage, shop, shop.executions[0]), history_nodes(shop.executions[0])
     copy = (
@@ -190,7 +190,8 @@ async def _key_versions(stage: Stage, tenant: Tenant) -> dict[int, int]:
     """Count history rows by the key version in their headers, which stands in clear."""
     async with stage.strongroom.database.connection() as connection:
         rows = await connection.fetch(
-            "SELECT get_byte(data, 7) AS version, count(*) AS nodes FROM history_node WHERE namespace_id = $1 GROUP BY 1",
+            "SELECT get_byte(data, 7) AS version, count(*) AS nodes FROM history_node "
+            "WHERE namespace_id = $1 GROUP BY 1",
             tenant.namespace.namespace_id,
         )
     return {row["version"]: row["nodes"] for row in rows}

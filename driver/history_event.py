@@ -1,4 +1,4 @@
-"""What an importer and a reader need of `temporal.api.history.v1.HistoryEvent`, read straight from its protobuf encoding.
+"""What an importer and a reader need of a `temporal.api.history.v1.HistoryEvent`, read from its protobuf encoding.
 
 Field numbers and event types: temporalio/api, history/v1/message.proto, common/v1/message.proto and enums/v1/event_type.proto.
 The bytes themselves are kept as they are; this only looks at them.
@@ -44,7 +44,8 @@ _FROM_COMMANDS = frozenset(
     ActivityTaskScheduled ActivityTaskCancelRequested TimerStarted TimerCanceled MarkerRecorded
     RequestCancelExternalWorkflowExecutionInitiated SignalExternalWorkflowExecutionInitiated
     StartChildWorkflowExecutionInitiated UpsertWorkflowSearchAttributes WorkflowPropertiesModified
-    WorkflowExecutionUpdateAccepted WorkflowExecutionUpdateCompleted NexusOperationScheduled NexusOperationCancelRequested
+    WorkflowExecutionUpdateAccepted WorkflowExecutionUpdateCompleted NexusOperationScheduled
+    NexusOperationCancelRequested
     """.split()
 )
 
@@ -85,7 +86,7 @@ def read_event(data: bytes) -> HistoryEvent:
 
 
 def batches(events: Sequence[HistoryEvent]) -> list[list[HistoryEvent]]:
-    """Group events as they were written: a completed task with what its commands made, every other event by itself."""
+    """Group events as they were written: a completed task with what its commands made, others by themselves."""
     grouped: list[list[HistoryEvent]] = []
     for event in events:
         follows = grouped and grouped[-1][0].type == _TASK_COMPLETED and event.type in _FROM_COMMANDS

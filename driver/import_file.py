@@ -1,4 +1,7 @@
-"""Read and check a file of exported executions: one JSON object a line, plain or gzip. Nothing is written until all is read."""
+"""Read and check a file of exported executions: one JSON object a line, plain or gzip.
+
+Nothing is written until all of it has been read.
+"""
 
 from __future__ import annotations
 
@@ -78,12 +81,9 @@ def read_import_file(path: Path, *, progress: Callable[[int], None] = lambda _: 
     types: dict[str, AttributeType] = {}
     runs: set[str] = set()
     for number, line in _lines(path):
-        try:
-            execution = _execution(orjson.loads(line))
-        except _Fault as fault:
-            raise ImportFileError(f"{path}: line {number}: {fault}") from None
-        except orjson.JSONDecodeError as error:
-            raise ImportFileError(f"{path}: line {number}: not JSON (column {error.colno})") from None
+        execution, fault = _read_line(line)
+        if execution is None:
+            raise ImportFileError(f"{path}: line {number}: {fault}")
         if execution.record.run_id in runs:
             raise ImportFileError(f"{path}: line {number}: this run stands in the file twice")
         runs.add(execution.record.run_id)
@@ -101,6 +101,16 @@ def read_import_file(path: Path, *, progress: Callable[[int], None] = lambda _: 
 
 class _Fault(Exception):  # noqa: N818 - turned into ImportFileError where the line is known
     pass
+
+
+def _read_line(line: bytes) -> tuple[Execution | None, str]:
+    """Return an execution, or what is wrong with the line; an exception would carry the line along as its context."""
+    try:
+        return _execution(orjson.loads(line)), ""
+    except orjson.JSONDecodeError as error:
+        return None, f"not JSON (column {error.colno})"
+    except _Fault as fault:
+        return None, str(fault)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:

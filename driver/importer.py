@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 from strongroom.storage import DataBlob, HistoryBranch, HistoryNode
-
 from strongroom.visibility import AttributeType
 
 from .history_event import batches, encode_batch
@@ -76,7 +75,7 @@ async def import_executions(
     """
     found = {name: kind for execution in executions for name, kind in execution.attribute_types.items()}
     added = {name: kind.value for name, kind in found.items()}
-    namespace = await strongroom.namespaces.add_search_attributes(namespace, added)
+    namespace = await strongroom.namespaces.add_search_attributes(namespace.namespace_id, added)
     types = attribute_types(namespace)
     written = nodes = done = 0
     for start in range(0, len(executions), PER_TRANSACTION):

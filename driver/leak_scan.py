@@ -1,4 +1,4 @@
-"""Look for plaintext in every file of a data directory, in each form in which a database or a carrier may have written it."""
+"""Look for plaintext in every file of a data directory, in each form in which it may have been written."""
 
 from __future__ import annotations
 

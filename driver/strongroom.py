@@ -130,7 +130,7 @@ async def assembled(config: StrongroomConfig) -> AsyncIterator[Strongroom]:
 
 
 async def _create_keyrings(strongroom: Strongroom, in_use: set[str]) -> None:
-    """Make the keyrings of providers that nothing depends on yet; one that is in use and missing must come from a backup."""
+    """Make the keyrings that nothing depends on yet; one that is in use and missing must come from a backup."""
     for provider_id in strongroom.config.kms:
         provider = _local(strongroom.keyring, provider_id)
         if provider_id not in in_use:

@@ -1,4 +1,4 @@
-"""The unsealed twin of imported executions: the same rows in clear, so that a leak scan can prove that it is not blind."""
+"""The unsealed twin of imported executions: the same rows in clear, to prove that a leak scan is not blind."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -26,19 +27,45 @@ SUBKEYS_KEPT = 4096
 """Derived keys kept for reading: one serves every row of the batch that it was drawn for."""
 
 
+@dataclass(slots=True)
+class Lease:
+    """Uses of a key of suite 1 that the registry has set aside for this process (FORMAT.md section 6.4).
+
+    Attributes:
+        left: rows that may still be sealed.
+        refused: whether the registry has none left to give.
+    """
+
+    left: int = 0
+    refused: bool = False
+
+    def spend(self, records: int) -> None:
+        """Count rows off.
+
+        Raises:
+            SealingLimitExceeded: there are not as many left.
+        """
+        if records > self.left:
+            msg = (
+                "the leased uses of this AES-256-GCM key are spent; open the namespace's keys again, or rotate the key"
+            )
+            raise SealingLimitExceeded(msg)
+        self.left -= records
+
+
 class DataKey:
     """An unwrapped data key of class `data`."""
 
-    __slots__ = ("_aes", "_records_left", "_subkeys", "_xaes", "suite", "version")
+    __slots__ = ("_aes", "_lease", "_subkeys", "_xaes", "suite", "version")
 
-    def __init__(self, root: Secret, *, version: int, suite: Suite) -> None:
+    def __init__(self, root: Secret, *, version: int, suite: Suite, lease: Lease | None = None) -> None:
         key = derivation.seal_key(root, suite).reveal()
         self.version = version
         self.suite = suite
         self._xaes = XAES256GCM(key) if suite is Suite.XAES_256_GCM else None
         self._aes = AESGCM(key) if suite is Suite.AES_256_GCM else None
         self._subkeys: dict[bytes, AESGCM] = {}
-        self._records_left = 0
+        self._lease = lease or Lease()
 
     def seal_many(self, kind: RecordKind, context: bytes, rows: Sequence[tuple[Key, bytes]], scope: Key) -> list[bytes]:
         """Seal rows under fresh nonces. `context` is the kind's associated data in its namespace.
@@ -54,7 +81,7 @@ class DataKey:
             prefix, tails = batch_nonces(count)
             encrypt = self._xaes.derive(prefix).encrypt
         else:
-            self._spend(count)
+            self._lease.spend(count)
             prefix, tails = b"", random_nonces(count)
             encrypt = self._gcm().encrypt
         encoded_scope, encode = kind.key_encoder(scope)
@@ -90,23 +117,6 @@ class DataKey:
                     self._subkeys.pop(oldest, None)  # another thread may have been here
             self._subkeys[prefix] = subkey
         return subkey.decrypt, HEADER_BYTES + TAIL_BYTES
-
-    @property
-    def records_left(self) -> int:
-        """How many rows may still be sealed before another lease is needed; meaningful in suite 1 only."""
-        return self._records_left
-
-    def lease(self, records: int) -> None:
-        """Allow as many more rows (suite 1), once the registry has set them aside."""
-        self._records_left += records
-
-    def _spend(self, records: int) -> None:
-        if records > self._records_left:
-            msg = (
-                "the leased uses of this AES-256-GCM key are spent; open the namespace's keys again, or rotate the key"
-            )
-            raise SealingLimitExceeded(msg)
-        self._records_left -= records
 
     def _gcm(self) -> AESGCM:
         assert self._aes is not None  # noqa: S101 - suite 1 always has it

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from . import derivation
-from .data_key import DataKey
+from .data_key import MAX_BATCH, DataKey, Lease
 from .data_keys import KeyClass, KeyState
 from .errors import IntegrityError, KeyNotFound, KmsError, StrongroomError
+from .header import Suite
 from .namespace_keys import NamespaceKeys, unusable
 from .provider import KekRef, Wrapped
 
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
 SUITE_1_LIMIT = 2**30
 """Uses of one AES-256-GCM key with random nonces, fleet-wide: odds of a collision 2^-37 (SP 800-38D section 8.3)."""
-SUITE_1_LEASE = 2**20
+SUITE_1_LEASE = 2 * MAX_BATCH
+"""Uses that a process sets aside at a time. What a process does not use is lost with it, so a lease is small."""
 FAILURE_TTL = 5.0
 
 
@@ -51,7 +53,7 @@ class Keyring:
         clock: monotonic seconds.
     """
 
-    def __init__(  # noqa: PLR0913 - each has a sane default but the first three
+    def __init__(
         self,
         *,
         cell_id: UUID,
@@ -69,6 +71,9 @@ class Keyring:
         self._clock = clock
         self._cache: OrderedDict[UUID, _Cached] = OrderedDict()
         self._loading: dict[UUID, asyncio.Task[NamespaceKeys]] = {}
+        # Leases outlive the cache: what is set aside is used up before more is asked for.
+        self._leases: dict[tuple[UUID, int], Lease] = {}
+        self._leasing = asyncio.Lock()
 
     async def open(self, namespace_id: UUID) -> NamespaceKeys:
         """Return the unwrapped keys of a namespace; use them for this request and let them go.
@@ -84,8 +89,9 @@ class Keyring:
             keys = cached.keys
         else:
             keys = await self._load_once(namespace_id)
-        if keys.lease_is_short(SUITE_1_LEASE // 4):
-            await self._lease(keys)
+        version = keys.leased_version()
+        if version is not None:
+            await self._extend_lease(namespace_id, version)
         return keys
 
     async def with_keys(self, namespace_id: UUID, use: Callable[[NamespaceKeys], T]) -> T:
@@ -202,11 +208,7 @@ class Keyring:
         for record, root in zip(records, roots, strict=True):
             by_class[record.key_class][record.version] = root
             if record.key_class is KeyClass.DATA:
-                data[record.version] = (
-                    root
-                    if isinstance(root, StrongroomError)
-                    else DataKey(root, version=record.version, suite=record.suite)
-                )
+                data[record.version] = root if isinstance(root, StrongroomError) else self._data_key(record, root)
         return NamespaceKeys(
             cell_id=self.cell_id,
             namespace_id=namespace_id,
@@ -217,7 +219,18 @@ class Keyring:
             incomplete=incomplete,
         )
 
-    async def _lease(self, keys: NamespaceKeys) -> None:
-        key = keys.active_data_key()
-        if await self.store.lease_records(keys.namespace_id, key.version, count=SUITE_1_LEASE, limit=SUITE_1_LIMIT):
-            key.lease(SUITE_1_LEASE)
+    def _data_key(self, record: DataKeyRecord, root: Secret) -> DataKey:
+        lease = None
+        if record.suite is Suite.AES_256_GCM:
+            lease = self._leases.setdefault((record.namespace_id, record.version), Lease())
+        return DataKey(root, version=record.version, suite=record.suite, lease=lease)
+
+    async def _extend_lease(self, namespace_id: UUID, version: int) -> None:
+        """See to it that a key of suite 1 may seal at least one full batch, unless all its uses are given out."""
+        lease = self._leases[namespace_id, version]
+        async with self._leasing:  # callers that come together take one lease
+            if lease.left >= SUITE_1_LEASE // 2 or lease.refused:
+                return
+            granted = await self.store.lease_records(namespace_id, version, count=SUITE_1_LEASE, limit=SUITE_1_LIMIT)
+            lease.left += SUITE_1_LEASE if granted else 0
+            lease.refused = not granted

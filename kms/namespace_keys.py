@@ -51,7 +51,7 @@ class NamespaceKeys:
         "namespace_id",
     )
 
-    def __init__(  # noqa: PLR0913 - one per class of keys
+    def __init__(
         self,
         *,
         cell_id: UUID,
@@ -133,10 +133,10 @@ class NamespaceKeys:
         """
         return _usable(self._data, self.active_version(KeyClass.DATA))
 
-    def lease_is_short(self, records: int) -> bool:
-        """Whether an active key of suite 1 may seal fewer rows than this before it needs another lease."""
+    def leased_version(self) -> int | None:
+        """Return the active data-key version if it is of suite 1, whose uses are counted; None otherwise."""
         key = self._data.get(self._active.get(KeyClass.DATA, 0))
-        return isinstance(key, DataKey) and key.suite is Suite.AES_256_GCM and key.records_left < records
+        return key.version if isinstance(key, DataKey) and key.suite is Suite.AES_256_GCM else None
 
     def active_version(self, key_class: KeyClass) -> int:
         """Return the active version of a class.

@@ -64,7 +64,8 @@ def unpack(kind: RecordKind, flags: int, body: bytes) -> bytes:
         frame = body[_LENGTH.size :]
         try:
             # The frame must say the length itself: zstandard allocates by what the frame says, so a bomb stops here.
-            if length > MAX_PLAINTEXT_BYTES or zstandard.frame_content_size(frame) != length:
+            # Nothing is smaller than an empty plaintext, so `pack` never compresses one.
+            if not 0 < length <= MAX_PLAINTEXT_BYTES or zstandard.frame_content_size(frame) != length:
                 raise IntegrityError
             body = _decompressor(kind.dictionary).decompress(frame, allow_extra_data=False)
         except zstandard.ZstdError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
+from hashlib import sha256
 from typing import TYPE_CHECKING, TypeAlias
 
 from .errors import InvalidRequest
@@ -41,7 +42,7 @@ class RecordKind:
         column: of the sealed value within the record.
         key: types of the parts of the primary key, in order; authenticated columns that never change may follow it.
         compress: try zstd on plaintexts over 512 bytes, and keep it where it saves a tenth.
-        dictionary: for zstd; empty for none. Part of the kind for ever, as no record names it.
+        dictionary: for zstd; empty for none. Its digest is in the associated data, so another one opens nothing.
         padded: pad to Padmé lengths, so that a length shows only its order of magnitude.
     """
 
@@ -64,6 +65,7 @@ class RecordKind:
                 namespace_id,
                 _text(self.name),
                 _text(self.column),
+                _bytes(sha256(self.dictionary).digest() if self.dictionary else b""),
                 bytes((len(self.key), *self.key)),
             )
         )

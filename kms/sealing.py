@@ -49,7 +49,7 @@ def random_nonces(count: int) -> list[bytes]:
     return [drawn[i : i + TAIL_BYTES] for i in range(0, len(drawn), TAIL_BYTES)]
 
 
-def seal_batch(  # noqa: PLR0913 - what a kernel needs, spelt out
+def seal_batch(
     encrypt: Encrypt,
     *,
     head: bytes,

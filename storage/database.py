@@ -65,7 +65,7 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self, *, read_only: bool = False) -> AsyncIterator[Connection]:
-        """Lend a connection inside a transaction, committed when the block ends well; a read-only one sees one snapshot."""
+        """Lend a connection in a transaction, committed when the block ends well; a read-only one sees one snapshot."""
         isolation = "repeatable_read" if read_only else "read_committed"
         async with self._lent() as connection:
             with translated():

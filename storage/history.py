@@ -197,7 +197,7 @@ class HistoryManager:
             _SQL["put_tree"], branch.shard_id, branch.tree_id, branch.branch_id, namespace_id, sealed
         )
 
-    async def _read_range(  # noqa: PLR0913 - a private step of read_history_branch
+    async def _read_range(
         self,
         namespace_id: UUID,
         branch: HistoryBranch,
@@ -206,7 +206,7 @@ class HistoryManager:
         wanted: int,
         position: ReadPosition | None,
     ) -> tuple[list[HistoryNode], int]:
-        """Read up to `wanted` rows of one range; return the nodes that count, and where to read on (the end when it is done)."""
+        """Read up to `wanted` rows of one range; return the nodes that count, and where to read on."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(
                 _SQL["read_nodes"], branch.shard_id, branch.tree_id, branch_id, namespace_id, *bounds, wanted

@@ -113,9 +113,7 @@ class ReadPosition:
         """
         try:
             version, node, txn = base64.urlsafe_b64decode(token).decode("ascii").split(".")
-            if version != "1":
-                raise ValueError
-            return cls(int(node), int(txn))
-        except (ValueError, binascii.Error):
+            return {"1": cls(int(node), int(txn))}[version]
+        except (ValueError, KeyError, binascii.Error):
             msg = "this is not a page token of a history"
             raise InvalidPersistenceRequest(msg) from None

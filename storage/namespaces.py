@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _SQL = load_queries("namespaces")
 _PURGED = ("history_node", "history_tree", "visibility_records")
 NAME_BYTES = 255
+_CHANGE_ATTEMPTS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,13 +156,27 @@ class NamespaceStore:
                 listed.append(replace(_bare(row), unreadable=str(error)))
         return listed
 
-    async def add_search_attributes(self, namespace: Namespace, added: Mapping[str, str]) -> Namespace:
+    async def add_search_attributes(self, namespace_id: UUID, added: Mapping[str, str]) -> Namespace:
         """Register more custom search attributes; names that are registered with the same type are left as they are.
 
+        Returns:
+            The namespace as it is then.
+
         Raises:
+            NamespaceNotFound: no such namespace, or it was shredded.
             InvalidPersistenceRequest: a name is registered with another type.
-            ConditionFailed: the namespace was changed by someone else meanwhile; get it again.
+            ConditionFailed: others kept changing the namespace.
         """
+        for _ in range(_CHANGE_ATTEMPTS):
+            row = await self._fetch("get_by_id", namespace_id)
+            if row is None or row["shredded_at"] is not None:
+                raise NamespaceNotFound
+            changed = await self._add_search_attributes(await self._open(row), added)
+            if changed is not None:
+                return changed
+        raise ConditionFailed
+
+    async def _add_search_attributes(self, namespace: Namespace, added: Mapping[str, str]) -> Namespace | None:
         known = namespace.search_attributes
         if any(known.get(name, kind) != kind for name, kind in added.items()):
             msg = "a search attribute is registered with another type; the type of an attribute never changes"
@@ -176,9 +191,7 @@ class NamespaceStore:
         details = await self._seal(changed)
         async with self._database.connection() as connection:
             updated = await connection.fetch(_SQL["update"], namespace.namespace_id, namespace.version, details)
-        if not updated:
-            raise ConditionFailed
-        return changed
+        return changed if updated else None
 
     async def shred(self, namespace_id: UUID) -> Shredded:
         """Destroy all keys of a namespace, then delete its rows. There is no way back; it can be run again to finish.

@@ -1,4 +1,4 @@
-"""Every kind of sealed record in PostgreSQL (kms/FORMAT.md section 9 registers them). A kind never changes once rows exist.
+"""Every kind of sealed record in PostgreSQL (kms/FORMAT.md section 9). A kind never changes once rows exist.
 
 Behind the primary key stand columns in clear that must not be changed unseen: an edited one makes the row unreadable.
 """

@@ -136,5 +136,5 @@ async def _version(connection: Connection) -> int:
 
 def _refuse_newer(present: int) -> None:
     if present > current_version():
-        msg = f"the database has schema version {present}, newer than this version's {current_version()}; upgrade Strongroom"
+        msg = f"the database has schema version {present}, newer than {current_version()} of this code; upgrade it"
         raise SchemaMismatch(msg)

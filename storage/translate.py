@@ -1,4 +1,4 @@
-"""asyncpg's errors into ours, by SQLSTATE (PostgreSQL documentation, appendix A). asyncpg's never leave this package."""
+"""asyncpg's errors into ours, by SQLSTATE (PostgreSQL documentation, appendix A). They never leave this package."""
 
 from __future__ import annotations
 
@@ -50,10 +50,12 @@ def to_storage_error(error: BaseException) -> StorageError | None:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raise our error for any of asyncpg's. The cause is dropped: its text may hold a tenant's value."""
+    """Raise our error for any of asyncpg's."""
+    ours = None
     try:
         yield
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
         ours = to_storage_error(error)
-        assert ours is not None  # noqa: S101 - these types are all translated
-        raise ours from None
+    if ours is not None:
+        # Raised out here: asyncpg's error may quote a tenant's value, and would go along as the context of ours.
+        raise ours

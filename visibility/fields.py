@@ -1,4 +1,4 @@
-"""What the index holds of each attribute, and what a thief of the index learns from it: the one table for a security reviewer.
+"""What the index holds of each attribute, and what its thief learns: the one table for a security reviewer.
 
 A *profile* says which tokens of a value stand in the index (`tokens.py` makes them, `compiler.py` asks for them). Tokens are keyed
 with a key per namespace and attribute, so they are noise across namespaces and across attributes; within one attribute of one

@@ -121,7 +121,10 @@ class VisibilityManager:
         page_size: int = 100,
         page_token: bytes | None = None,
     ) -> ExecutionsPage:
-        """Return a page of the runs that match: open ones first, then by close time, start time and run id, latest first.
+        """Return a page of the runs that match, open ones first, then the latest to close.
+
+        Equal close times are ordered by start time and run id, descending.
+
 
         Args:
             namespace_id: whose runs.
@@ -192,7 +195,7 @@ class VisibilityManager:
     async def _groups(
         self, namespace_id: UUID, scanned: AsyncIterator[Row], *, allowed: int
     ) -> AsyncIterator[list[VisibilityRecord]]:
-        """Yield opened documents in groups that the index can't order any further: equal second of close, or of start if open.
+        """Yield opened documents in groups that the index can't order: one second of close, or of start if open.
 
         Raises:
             QueryBudgetExceeded: more documents than are allowed.

@@ -35,7 +35,7 @@ async def count(connection: Connection, namespace_id: UUID, query: TokenQuery) -
     condition, parameters = _where(namespace_id, query)
     row = await connection.fetchrow(
         f"SELECT count(*) AS documents FROM visibility_records WHERE {condition}", *parameters
-    )  # noqa: S608 - fixed fragments
+    )
     return int(row["documents"]) if row else 0
 
 
@@ -48,7 +48,7 @@ async def documents(
         condition += f" AND (b1, b2) <= (${len(parameters) + 1}, ${len(parameters) + 2})"
         parameters += [start.b1, start.b2]
     first = (
-        f"SELECT {_COLUMNS} FROM visibility_records WHERE {condition} ORDER BY b1 DESC, b2 DESC, id DESC LIMIT {CHUNK}"  # noqa: S608 - fixed fragments
+        f"SELECT {_COLUMNS} FROM visibility_records WHERE {condition} ORDER BY b1 DESC, b2 DESC, id DESC LIMIT {CHUNK}"
     )
     cursor = (
         f"AND (b1, b2, id) < (${len(parameters) + 1}, ${len(parameters) + 2}, ${len(parameters) + 3}) ORDER BY b1 DESC"

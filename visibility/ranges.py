@@ -111,4 +111,4 @@ MAGNITUDES = RangeTree(3, _magnitude_leaf, _magnitude_lowest)
 SECONDS = RangeTree(9, _second_leaf, _second_lowest)
 """Times in nanoseconds by their second, from 1970 on."""
 
-_LAST_SECOND = _BRANCHES**SECONDS.levels - 1
+_LAST_SECOND = (1 << _BRANCH_BITS * SECONDS.levels) - 1

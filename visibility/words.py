@@ -1,4 +1,4 @@
-"""Text into words, as Elasticsearch's `standard` analyzer splits it: Unicode text segmentation (UAX #29), lower case."""
+"""Text into words, as Elasticsearch's `standard` analyzer splits it: UAX #29, lower case."""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ Written by replacing it whole: a reader sees the old file or the new one, and a 
 from __future__ import annotations
 
 import base64
-import binascii
 import fcntl
 import json
 import os
@@ -29,7 +28,8 @@ if TYPE_CHECKING:
 
 FORMAT = "strongroom-keyring/1"
 SCRYPT = {"n": 2**17, "r": 8, "p": 1}  # 128 MiB and about a third of a second: OWASP's first choice for scrypt
-_SCRYPT_MAX = {"n": 2**20, "r": 16, "p": 4}  # what a file may ask of its reader
+_SCRYPT_MAX = {"n": 2**18, "r": 8, "p": 4}  # what a file may ask of its reader: 256 MiB
+_CHECK = b"strongroom keyring"
 _NONCE_BYTES = 12
 
 
@@ -84,15 +84,15 @@ def read_keyring(path: Path, passphrase: str | None = None) -> KeyringFile:
     try:
         document = json.loads(content)
         protection = {FORMAT: document["protection"]}[document["format"]]
-        wrapping = None if protection is None else _wrapping_key(protection, passphrase, path)
+        wrapping = _opened(protection, passphrase, path)
         keks = {kek_id: _read_kek(kek_id, versions, wrapping) for kek_id, versions in document["keks"].items()}
+        return KeyringFile(keks, protection)
     except InvalidTag:
         msg = f"{path}: the passphrase does not open this keyring, or the file was altered"
-        raise KeyringFileError(msg) from None
-    except (ValueError, KeyError, TypeError, AttributeError, binascii.Error, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         msg = f"{path} is damaged: not a keyring of format {FORMAT}; restore it from a backup, without it nothing opens"
-        raise KeyringFileError(msg) from None
-    return KeyringFile(keks, protection)
+    # Raised out here: a JSON error quotes the file, keys and all, and would go along as the context of ours.
+    raise KeyringFileError(msg)
 
 
 def write_keyring(path: Path, keyring: KeyringFile, passphrase: str | None = None) -> None:
@@ -102,9 +102,12 @@ def write_keyring(path: Path, keyring: KeyringFile, passphrase: str | None = Non
         KeyringFileError: the folder does not take it.
     """
     wrapping = None if keyring.protection is None else _wrapping_key(keyring.protection, passphrase, path)
+    protection = keyring.protection
+    if wrapping is not None:
+        protection = {**(protection or {}), "check": _seal(wrapping, _CHECK, _place("", 0))}
     document = {
         "format": FORMAT,
-        "protection": keyring.protection,
+        "protection": protection,
         "keks": {
             kek_id: {
                 str(version): {"created": kek.created[version], "key": _write_key(kek_id, version, key, wrapping)}
@@ -159,11 +162,12 @@ def _read_private(path: Path) -> bytes:
     except OSError as error:
         msg = f"can't read the keyring {path}: {error.strerror}"
         raise KeyringFileError(msg) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        msg = f"{path} is not a regular file"
+        raise KeyringFileError(msg)
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            msg = f"{path} is not a regular file"
-            raise KeyringFileError(msg)
         if status.st_mode & 0o077:
             mode = stat.S_IMODE(status.st_mode)
             msg = (
@@ -174,6 +178,19 @@ def _read_private(path: Path) -> bytes:
             msg = f"{path} belongs to another user"
             raise KeyringFileError(msg)
         return file.read()
+
+
+def _opened(protection: dict[str, Any] | None, passphrase: str | None, path: Path) -> AESGCM | None:
+    """Return what opens the KEKs of a file, once it is clear that the passphrase is the file's."""
+    if protection is None:
+        if passphrase:
+            msg = f"{path} is not protected, and a passphrase is configured for it: whose file is this?"
+            raise KeyringFileError(msg)
+        return None
+    wrapping = _wrapping_key(protection, passphrase, path)
+    if _open(wrapping, protection["check"], _place("", 0)) != _CHECK:
+        raise ValueError
+    return wrapping
 
 
 def _wrapping_key(protection: dict[str, Any], passphrase: str | None, path: Path) -> AESGCM:
@@ -191,10 +208,8 @@ def _wrapping_key(protection: dict[str, Any], passphrase: str | None, path: Path
 def _read_kek(kek_id: str, versions: dict[str, Any], wrapping: AESGCM | None) -> Kek:
     keys = {}
     for number, entry in versions.items():
-        material = _unb64(entry["key"])
-        if wrapping is not None:
-            nonce, sealed = material[:_NONCE_BYTES], material[_NONCE_BYTES:]
-            material = wrapping.decrypt(nonce, sealed, _place(kek_id, int(number)))
+        place = _place(kek_id, int(number))
+        material = _unb64(entry["key"]) if wrapping is None else _open(wrapping, entry["key"], place)
         if len(material) != 32 or int(number) < 1:  # noqa: PLR2004 - AES-256
             raise ValueError
         keys[int(number)] = Secret(material)
@@ -204,10 +219,17 @@ def _read_kek(kek_id: str, versions: dict[str, Any], wrapping: AESGCM | None) ->
 
 
 def _write_key(kek_id: str, version: int, key: Secret, wrapping: AESGCM | None) -> str:
-    if wrapping is None:
-        return _b64(key.reveal())
+    return _b64(key.reveal()) if wrapping is None else _seal(wrapping, key.reveal(), _place(kek_id, version))
+
+
+def _seal(wrapping: AESGCM, material: bytes, place: bytes) -> str:
     nonce = os.urandom(_NONCE_BYTES)
-    return _b64(nonce + wrapping.encrypt(nonce, key.reveal(), _place(kek_id, version)))
+    return _b64(nonce + wrapping.encrypt(nonce, material, place))
+
+
+def _open(wrapping: AESGCM, sealed: str, place: bytes) -> bytes:
+    material = _unb64(sealed)
+    return wrapping.decrypt(material[:_NONCE_BYTES], material[_NONCE_BYTES:], place)
 
 
 def _place(kek_id: str, version: int) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _NONCE_BYTES = 12
+_VERSION_DIGITS = 9
 _WRAP_LABEL = b"strongroom local wrap v1"
 
 
@@ -46,6 +47,10 @@ class LocalProvider:
 
     def __repr__(self) -> str:
         return f"LocalProvider({self._id!r}, {str(self._path)!r})"
+
+    def __reduce__(self) -> NoReturn:
+        msg = "a provider holds key material and is not pickled"
+        raise TypeError(msg)
 
     async def create_keyring(self) -> bool:
         """Make an empty keyring file where there is none; return whether one was made.
@@ -128,7 +133,8 @@ class LocalProvider:
         found = self._keyring.keks.get(wrapped.kek.key_id)
         if found is None:
             raise KeyNotFound(self._missing(wrapped.kek))
-        version = int(wrapped.kek_version) if wrapped.kek_version.isdecimal() else 0
+        digits = wrapped.kek_version
+        version = int(digits) if digits.isdecimal() and len(digits) <= _VERSION_DIGITS else 0
         if version not in found.versions:
             msg = f"the keyring {self._path} has no version {version} of this KEK"
             raise KeyNotFound(msg)

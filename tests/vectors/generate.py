@@ -31,7 +31,7 @@ from uuid import UUID
 import zstandard
 
 from strongroom.kms import KeyClass, NamespaceKeys, PartType, RecordKind, Secret, Suite, data_key, sealing
-from strongroom.kms.data_key import DataKey
+from strongroom.kms.data_key import DataKey, Lease
 from strongroom.kms.header import PADDED, ZSTD
 from strongroom.kms.packing import padme
 
@@ -353,7 +353,7 @@ def kind(name: str = EVENT.name, column: str = EVENT.column, **packing: Any) -> 
     return RecordKind(name, column, EVENT.key, **packing)
 
 
-def seal_batch(  # noqa: PLR0913 - a case has as many sides
+def seal_batch(
     rows: list[tuple[tuple[Any, ...], bytes]],
     *,
     of: RecordKind = EVENT,
@@ -363,8 +363,7 @@ def seal_batch(  # noqa: PLR0913 - a case has as many sides
     packed: tuple[int, bytes] | None = None,
 ) -> list[bytes]:
     """Seal through the public path; only what it draws at random is fixed, and, if `packed` is given, what it packs."""
-    key = DataKey(Secret(root_of(version)), version=version, suite=suite)
-    key.lease(len(rows))
+    key = DataKey(Secret(root_of(version)), version=version, suite=suite, lease=Lease(len(rows)))
     keys = NamespaceKeys(
         cell_id=CELL,
         namespace_id=NAMESPACE,
@@ -378,7 +377,7 @@ def seal_batch(  # noqa: PLR0913 - a case has as many sides
         return keys.seal_many(of, rows)
 
 
-def sealed_row(  # noqa: PLR0913 - a case has as many sides
+def sealed_row(
     kind: RecordKind = EVENT,
     key: tuple[Any, ...] = EVENT_KEY,
     plaintext: bytes = PLAINTEXT,
@@ -396,7 +395,7 @@ def sealed_row(  # noqa: PLR0913 - a case has as many sides
     return seal_batch([(key, plaintext)], of=kind, suite=suite, version=version, draw=draw, packed=packed)[0]
 
 
-def valid(  # noqa: PLR0913 - a case has as many sides
+def valid(
     name: str,
     what: str,
     *,
@@ -416,7 +415,7 @@ def valid(  # noqa: PLR0913 - a case has as many sides
     return {"name": name, "what": what, **case, "plaintext": plaintext.hex(), **compressed}
 
 
-def refused_bytes(  # noqa: PLR0913 - a case has as many sides
+def refused_bytes(
     name: str,
     what: str,
     error: str,
@@ -431,7 +430,7 @@ def refused_bytes(  # noqa: PLR0913 - a case has as many sides
     return refused(name, what, error, case, {}, control={"sealed": good.hex()})
 
 
-def refused_body(  # noqa: PLR0913, PLR0917 - a case has as many sides
+def refused_body(
     name: str, what: str, kind: RecordKind, flags: int, spoilt: bytes, right: bytes, plaintext: bytes
 ) -> Case:
     """A sealed body that is refused once decrypted, and a right one."""
@@ -440,7 +439,7 @@ def refused_body(  # noqa: PLR0913, PLR0917 - a case has as many sides
     return refused(name, what, "IntegrityError", case, {}, control=control)
 
 
-def refused(  # noqa: PLR0913 - a case has as many sides
+def refused(
     name: str,
     what: str,
     error: str,

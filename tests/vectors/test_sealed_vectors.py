@@ -9,7 +9,18 @@ import pytest
 import zstandard
 
 import strongroom.kms
-from strongroom.kms import KeyState, NamespaceKeys, PartType, RecordKind, Secret, StrongroomError, Suite
+from strongroom.kms import (
+    KeyClass,
+    KeyState,
+    NamespaceKeys,
+    PartType,
+    RecordKind,
+    Secret,
+    StrongroomError,
+    Suite,
+    header,
+    packing,
+)
 from strongroom.kms.data_key import DataKey
 from strongroom.kms.namespace_keys import unusable
 
@@ -81,6 +92,35 @@ def test_refusal_does_not_tell_why(name):
     with pytest.raises(strongroom.kms.IntegrityError) as refusal:
         open_case(REFUSED[name])
     assert refusal.value.args == strongroom.kms.IntegrityError().args
+
+
+def test_bytes_after_an_empty_frame_are_refused():
+    """A compressed body of no bytes takes nothing after its frame, as any other body."""
+    kind = RecordKind("record", "data", (), compress=True)
+    body = bytes(4) + zstandard.ZstdCompressor().compress(b"") + b"trailing"
+    with pytest.raises(strongroom.kms.IntegrityError):
+        packing.unpack(kind, header.ZSTD, body)
+
+
+def test_another_dictionary_is_refused():
+    """A record whose kind has another dictionary than it was packed with is refused, not opened to other bytes."""
+    text = b'{"event":"WorkflowTaskCompleted","queue":"payments"}'
+    theirs = RecordKind("record", "data", (), compress=True, dictionary=text)
+    ours = RecordKind("record", "data", (), compress=True, dictionary=text.replace(b"payments", b"invoices"))
+    key = DataKey(Secret(bytes(32)), version=1, suite=Suite.XAES_256_GCM)
+    keys = NamespaceKeys(
+        cell_id=UUID(int=1),
+        namespace_id=UUID(int=2),
+        data={1: key},
+        index={},
+        identity={},
+        active={KeyClass.DATA: 1},
+    )
+    sealed = keys.seal(theirs, (), text)
+    assert sealed[3] == header.ZSTD  # else no dictionary was used
+    assert keys.open(theirs, (), sealed) == text
+    with pytest.raises(strongroom.kms.IntegrityError):
+        keys.open(ours, (), sealed)
 
 
 def test_vectors_are_there():

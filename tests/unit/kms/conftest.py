@@ -21,12 +21,14 @@ class MemoryStore:
         self.reads = 0
 
     async def list_data_keys(self, namespace_id):
+        """Return a namespace's keys by class and version."""
         self.reads += 1
         await asyncio.sleep(0)
         found = [record for (namespace, _, _), record in self.records.items() if namespace == namespace_id]
         return sorted(found, key=lambda record: (record.key_class.value, record.version))
 
     async def insert_data_keys(self, records):
+        """Store first keys, or raise KeyConflict."""
         await asyncio.sleep(0)
         records = list(records)
         namespaces = {namespace for namespace, _, _ in self.records}
@@ -36,6 +38,7 @@ class MemoryStore:
             self.put(record)
 
     async def rotate_data_key(self, successor, *, expected_active):
+        """Compare and set the active version."""
         await asyncio.sleep(0)
         namespace, key_class = successor.namespace_id, successor.key_class
         active = self.records.get((namespace, key_class, expected_active))
@@ -46,6 +49,7 @@ class MemoryStore:
         self.put(successor)
 
     async def destroy_data_keys(self, namespace_id, *, destroyed_at):
+        """Leave tombstones."""
         await asyncio.sleep(0)
         for record in [r for r in self.records.values() if r.namespace_id == namespace_id]:
             self.put(
@@ -54,6 +58,7 @@ class MemoryStore:
         return await self.list_data_keys(namespace_id)
 
     async def lease_records(self, namespace_id, version, *, count, limit):
+        """Count uses up to the limit."""
         self.leases += 1
         await asyncio.sleep(0)
         leased = self.leased.get((namespace_id, version), 0) + count
@@ -63,12 +68,15 @@ class MemoryStore:
         return True
 
     def put(self, record):
+        """Store a row, whatever was there."""
         self.records[record.namespace_id, record.key_class, record.version] = record
 
     def get(self, namespace_id, version=1, key_class=KeyClass.DATA):
+        """Return one row."""
         return self.records[namespace_id, key_class, version]
 
     def change(self, namespace_id, version=1, key_class=KeyClass.DATA, **changes):
+        """Alter a row behind everybody's back."""
         self.put(dataclasses.replace(self.get(namespace_id, version, key_class), **changes))
 
 
@@ -80,11 +88,14 @@ class CountingProvider:
         self.capabilities = provider.capabilities
         self.unwraps = 0
         self.gate = None
+        self.called = asyncio.Event()
         self.error = None
         self.errors_by_version = {}
 
     async def unwrap_many(self, items):
+        """Count, wait, fail or pass on."""
         self.unwraps += 1
+        self.called.set()
         if self.gate is not None:
             await self.gate.wait()
         if self.error is not None:
@@ -104,6 +115,7 @@ class Clock:
         self.now = 1000.0
 
     def __call__(self):
+        """Return the time."""
         return self.now
 
 
@@ -125,6 +137,7 @@ class Deployment:
     async def namespace(self, **options):
         """Register a namespace and return its id."""
         if self.kek is None:
+            await self.local.create_keyring()
             self.kek = await self.local.create_kek("tests")
         namespace_id = uuid4()
         await create_data_keys(self.keyring, namespace_id, self.kek, **options)

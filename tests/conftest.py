@@ -1,0 +1,20 @@
+"""Registers the fixtures, one file for each concern, and keeps our own environment variables out of the tests."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import settings
+
+pytest_plugins = ("tests.fix_postgres", "tests.fix_cell")
+
+settings.register_profile("dev", max_examples=50, deadline=None)
+settings.register_profile("ci", max_examples=300, deadline=None)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+@pytest.fixture(autouse=True)
+def _scrubbed_environment(monkeypatch):
+    for name in [name for name in os.environ if name.startswith("STRONGROOM_")]:
+        monkeypatch.delenv(name)

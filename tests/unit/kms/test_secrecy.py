@@ -1,0 +1,308 @@
+from __future__ import annotations
+
+import base64
+import copy
+import pickle
+import traceback
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+
+from strongroom.kms import (
+    XAES256GCM,
+    GeneratedKey,
+    IntegrityError,
+    KekRef,
+    KeyClass,
+    Keyring,
+    KeyringFileError,
+    KmsError,
+    LocalProvider,
+    NamespaceKeys,
+    PartType,
+    RecordKind,
+    Secret,
+    StrongroomError,
+    Suite,
+    TokenKey,
+    Wrapped,
+    derivation,
+    errors,
+)
+from strongroom.kms.data_key import DataKey
+from strongroom.kms.providers import keyring_file
+from strongroom.kms.providers.keyring_file import Kek, KeyringFile
+
+KIND = RecordKind("record", "data", (PartType.TEXT,))
+MATERIAL = bytes(range(0x61, 0x81))  # of letters and of bytes that repr() escapes
+PASSPHRASE = "a passphrase that nobody guesses"  # noqa: S105 - of files that a test makes
+ERRORS = [error for error in vars(errors).values() if isinstance(error, type) and issubclass(error, StrongroomError)]
+
+
+def shown_forms():
+    """All ways in which the test key, or one derived from it, could stand in a text or in bytes."""
+    root = Secret(MATERIAL)
+    keys = [MATERIAL, *(derivation.seal_key(root, suite).reveal() for suite in Suite)]
+    keys += [derivation.token_key(root, "a").reveal(), derivation.identity_key(root, "a").reveal()]
+    for key in keys:
+        for part in (key[:8], key[12:20], key[24:]):  # a third of a key is too much as well
+            yield part
+            yield part.hex().encode()
+            yield repr(part)[2:-1].encode()
+            yield ", ".join(map(str, part)).encode()
+        yield base64.b64encode(key)[:40]
+    yield PASSPHRASE.encode()
+
+
+FORMS = list(shown_forms())
+
+
+def assert_secret(content):
+    content = content if isinstance(content, bytes) else content.encode()
+    for form in FORMS:
+        assert form not in content
+
+
+def make_namespace_keys():
+    key = DataKey(Secret(MATERIAL), version=1, suite=Suite.XAES_256_GCM)
+    keys = NamespaceKeys(
+        cell_id=UUID(int=1),
+        namespace_id=UUID(int=2),
+        data={1: key},
+        index={1: Secret(MATERIAL)},
+        identity={1: Secret(MATERIAL)},
+        active={KeyClass.DATA: 1, KeyClass.IDENTITY: 1, KeyClass.INDEX: 1},
+    )
+    keys.open(KIND, ("a",), keys.seal(KIND, ("a",), b""))  # so that the caches are filled
+    keys.identity("a").token(b"")
+    keys.index("a", epoch=1).token(b"")
+    return keys
+
+
+def make_kek():
+    return Kek({1: Secret(MATERIAL)}, {1: "2026-11-23T00:00:00+00:00"})
+
+
+def make_provider(path):
+    provider = LocalProvider("local", path, passphrase=PASSPHRASE)
+    provider._keyring = KeyringFile({"a": make_kek()})
+    return provider
+
+
+def make_keyring(path):
+    keyring = Keyring(cell_id=UUID(int=1), providers={"local": make_provider(path)}, store=None)
+    keyring._cache[UUID(int=2)] = make_namespace_keys()
+    return keyring
+
+
+HOLDERS = {
+    "Secret": lambda _path: Secret(MATERIAL),
+    "XAES256GCM": lambda _path: XAES256GCM(MATERIAL),
+    "DataKey-1": lambda _path: DataKey(Secret(MATERIAL), version=1, suite=Suite.AES_256_GCM),
+    "DataKey-2": lambda _path: DataKey(Secret(MATERIAL), version=1, suite=Suite.XAES_256_GCM),
+    "TokenKey": lambda _path: TokenKey(Secret(MATERIAL)),
+    "NamespaceKeys": lambda _path: make_namespace_keys(),
+    "Keyring": make_keyring,
+    "LocalProvider": make_provider,
+    "Kek": lambda _path: make_kek(),
+    "KeyringFile": lambda _path: KeyringFile({"a": make_kek()}),
+    "GeneratedKey": lambda _path: GeneratedKey(Secret(MATERIAL), Wrapped(KekRef("local", "a"), "1", b"wrapped")),
+}
+
+
+@pytest.fixture(params=HOLDERS)
+def holder(request, tmp_path):
+    return HOLDERS[request.param](tmp_path / "keyring.json")
+
+
+def test_control_finds_a_key_that_is_shown():
+    """Control: the check below sees a key in a text, in hex, in a pickle, and in a list of numbers."""
+    for shown in (
+        repr(MATERIAL),
+        MATERIAL.hex(),
+        f"{list(MATERIAL)}",
+        pickle.dumps(MATERIAL),
+        [MATERIAL],
+        {"k": MATERIAL},
+    ):
+        with pytest.raises(AssertionError):
+            assert_secret(shown if isinstance(shown, (bytes, str)) else repr(shown))
+
+
+def test_text_of_a_holder_shows_no_key(holder):
+    """Whoever logs, prints or formats an object that holds keys, alone or within another, shows none of them."""
+    # An f-string without a conversion goes through __format__, as str() and repr() go through their own.
+    for text in (repr(holder), str(holder), f"{holder}", f"{holder!r:>400}", f"{[holder]}", f"{ ({'k': holder}) }"):
+        assert_secret(text)
+    assert_secret(ascii(holder))
+
+
+def test_holder_is_not_pickled(holder):
+    """An object that holds keys refuses to be pickled in every protocol: no key reaches a queue or a cache."""
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        with pytest.raises(TypeError) as refusal:
+            pickle.dumps(holder, protocol)
+        assert_secret("".join(traceback.format_exception(refusal.value)))
+
+
+def test_holder_is_not_copied_deeply(holder):
+    """Nor is it copied deeply, so that keys are where the code put them and nowhere else."""
+    with pytest.raises(TypeError) as refusal:
+        copy.deepcopy(holder)
+    assert_secret(str(refusal.value))
+
+
+@pytest.mark.parametrize("name", ["Secret", "XAES256GCM", "DataKey-1", "DataKey-2", "TokenKey", "NamespaceKeys"])
+def test_holder_of_bare_keys_is_not_copied(name, tmp_path):
+    """What holds key bytes itself refuses a shallow copy too."""
+    with pytest.raises(TypeError):
+        copy.copy(HOLDERS[name](tmp_path))
+
+
+def test_passphrase_is_not_pickled(tmp_path):
+    """Also before it has read its keyring, a provider does not give its passphrase to a pickle."""
+    provider = LocalProvider("local", tmp_path / "keyring.json", passphrase=PASSPHRASE)
+    try:
+        pickled = pickle.dumps(provider)
+    except TypeError:
+        return
+    assert_secret(pickled)
+
+
+def test_secrets_are_not_compared_or_iterated():
+    """A secret has no length, no items, no order, and equals nothing but itself: no byte leaks by way of them."""
+    secret = Secret(MATERIAL)
+    assert secret != Secret(MATERIAL)
+    assert secret != MATERIAL
+    for use in (
+        len,
+        list,
+        bytes,
+        sorted,
+        lambda s: s[0],
+        lambda s: s < Secret(b""),
+        lambda s: s + b"",
+        lambda s: b"".join([s]),
+    ):
+        with pytest.raises(TypeError):
+            use(secret)
+    assert not hasattr(secret, "__dict__")
+
+
+# --- errors
+
+
+def error_texts(error):
+    """Everything that a logger could write of an error, of its causes and of what it was raised during."""
+    yield str(error)
+    yield repr(error)
+    yield repr(error.args)
+    yield "".join(traceback.format_exception(error))
+    yield pickle.dumps(error)
+
+
+async def failures(path):
+    """Make each holder fail as often as it can, and collect the errors."""
+    caught = []
+
+    def attempt(call):
+        with pytest.raises(Exception) as failure:  # noqa: PT011 - each of another class
+            call()
+        caught.append(failure.value)
+
+    keys = make_namespace_keys()
+    sealed = keys.seal(KIND, ("a",), b"text")
+    for length in (0, 16, 31, 33):
+        attempt(lambda length=length: XAES256GCM((MATERIAL * 2)[:length]))
+    attempt(lambda: XAES256GCM(MATERIAL).encrypt(b"short", b"", None))
+    attempt(lambda: XAES256GCM(MATERIAL).decrypt(bytes(24), bytes(16), None))
+    attempt(lambda: keys.open(KIND, ("b",), sealed))
+    attempt(lambda: keys.open(KIND, ("a",), sealed[:-1]))
+    attempt(lambda: keys.open(KIND, ("a",), b""))
+    attempt(lambda: keys.open(KIND, (1,), sealed))
+    attempt(lambda: keys.open(KIND, ("a",), sealed[:4] + b"\x00\x00\x00\x09" + sealed[8:]))
+    attempt(lambda: keys.seal_many(KIND, [(("a",), b"")] * (2**16 + 1)))
+    attempt(lambda: keys.index("a", epoch=2))
+    attempt(
+        lambda: DataKey(Secret(MATERIAL), version=1, suite=Suite.AES_256_GCM).seal_many(KIND, b"", [(("a",), b"")], ())
+    )
+    attempt(lambda: Secret(MATERIAL) + b"")
+    attempt(lambda: TokenKey(Secret(MATERIAL)).token("text"))
+
+    keyring_file.write_keyring(path, KeyringFile({"a": make_kek()}))
+    provider = LocalProvider("local", path)
+    wrapped = await provider.wrap(KekRef("local", "a"), Secret(MATERIAL), context={})
+    for call in (
+        provider.unwrap(wrapped, context={"other": "context"}),
+        provider.unwrap(Wrapped(KekRef("local", "b"), "1", wrapped.ciphertext), context={}),
+        provider.unwrap(Wrapped(KekRef("local", "a"), "2", wrapped.ciphertext), context={}),
+        provider.wrap(KekRef("local", "b"), Secret(MATERIAL), context={}),
+    ):
+        with pytest.raises(StrongroomError) as failure:
+            await call
+        caught.append(failure.value)
+    content = path.read_text()
+    for damaged in (content[:-3], content.replace('"key"', '"kez"'), content.replace("keyring/1", "keyring/2")):
+        path.write_text(damaged)
+        attempt(lambda: keyring_file.read_keyring(path))
+    path.write_text(content)
+    path.chmod(0o644)
+    attempt(lambda: keyring_file.read_keyring(path))
+    return caught
+
+
+async def test_errors_show_no_key(tmp_path):
+    """No error that keys, ciphers or the keyring raise shows a key, in its message or in its traceback."""
+    caught = await failures(tmp_path / "keyring.json")
+    assert {IntegrityError, KeyringFileError} <= {type(error) for error in caught}
+    for error in caught:
+        for text in error_texts(error):
+            assert_secret(text)
+
+
+@pytest.mark.usefixtures("cheap_scrypt")
+def test_errors_show_no_passphrase(tmp_path):
+    """A wrong passphrase is not repeated in the error that refuses it."""
+    path = tmp_path / "keyring.json"
+    keyring = keyring_file.new_keyring("another one")
+    keyring.add_version("a")
+    keyring_file.write_keyring(path, keyring, "another one")
+    with pytest.raises(KeyringFileError) as failure:
+        keyring_file.read_keyring(path, PASSPHRASE)
+    for text in error_texts(failure.value):
+        assert_secret(text)
+
+
+@pytest.fixture
+def cheap_scrypt(monkeypatch):
+    monkeypatch.setattr(keyring_file, "SCRYPT", {"n": 2**12, "r": 8, "p": 1})
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_errors_are_pickled_and_copied(error):
+    """Every error of the tree crosses a process boundary with its class and message, given or its own."""
+    for original in (error(), error("a message of its own")):
+        for again in (pickle.loads(pickle.dumps(original)), copy.copy(original), copy.deepcopy(original)):  # noqa: S301 - our own
+            assert type(again) is error
+            assert str(again) == str(original)
+            assert again.args == original.args
+    assert str(error("a message of its own")) == "a message of its own"
+    assert str(error())
+
+
+def test_tree_of_errors():
+    """All errors descend from StrongroomError, and only throttling, outage and timeout say that a retry may help."""
+    assert len(ERRORS) >= 18
+    retryable = {error.__name__ for error in ERRORS if issubclass(error, KmsError) and error.retryable}
+    assert retryable == {"Throttled", "Unavailable", "Timeout"}
+
+
+def test_record_of_the_registry_holds_nothing_secret(tmp_path):
+    """What a keyring file says beside its keys is the time of their making."""
+    keyring = KeyringFile()
+    before = datetime.now(UTC).replace(microsecond=0)
+    keyring.add_version("a")
+    keyring_file.write_keyring(tmp_path / "keyring.json", keyring)
+    created = keyring_file.read_keyring(tmp_path / "keyring.json").keks["a"].created
+    assert before <= datetime.fromisoformat(created[1]) <= datetime.now(UTC)
