@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from . import derivation
 from .errors import IntegrityError, SealingLimitExceeded
-from .header import HEADER_BYTES, Header, Suite
+from .header import HEADER_BYTES, Suite, encode_header
 from .packing import check_length, pack
 from .sealing import TAIL_BYTES, batch_nonces, random_nonces, seal_batch
 from .xaes import XAES256GCM
@@ -18,11 +18,14 @@ from .xaes import XAES256GCM
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .header import Header
     from .record_kind import Key, RecordKind
     from .sealing import Decrypt
     from .secret import Secret
 
 MAX_BATCH = 2**16
+OVERHEAD_BYTES = HEADER_BYTES + 24 + 16
+"""What the longer suite adds to a plaintext: header, nonce and tag."""
 SUBKEYS_KEPT = 4096
 """Derived keys kept for reading: one serves every row of the batch that it was drawn for."""
 
@@ -87,7 +90,7 @@ class DataKey:
         encoded_scope, encode = kind.key_encoder(scope)
         sealed: list[bytes] = []
         for flags, run in _runs(kind, rows):
-            header = Header(self.suite, flags, self.version).encode()
+            header = encode_header(self.suite, flags, self.version)
             sealed += seal_batch(
                 encrypt,
                 head=header + prefix,
@@ -96,6 +99,8 @@ class DataKey:
                 encode=encode,
                 rows=run,
             )
+        # In one pass over what was made: to look at each plaintext beforehand costs several times as much.
+        check_length(max(map(len, sealed), default=0) - OVERHEAD_BYTES)
         return sealed
 
     def decryptor(self, sealed: bytes, header: Header) -> tuple[Decrypt, int]:
@@ -133,8 +138,6 @@ class DataKey:
 def _runs(kind: RecordKind, rows: Sequence[tuple[Key, bytes]]) -> list[tuple[int, Sequence[tuple[Key, bytes]]]]:
     """Pack the plaintexts, and split the batch into runs of rows with the same header flags, in order."""
     if not (kind.compress or kind.padded):
-        longest = max((len(plaintext) for _, plaintext in rows), default=0)
-        check_length(longest)
         return [(0, rows)]
     packed = [(key, pack(kind, plaintext)) for key, plaintext in rows]
     return [

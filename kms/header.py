@@ -35,9 +35,10 @@ class Header:
     flags: int
     key_version: int
 
-    def encode(self) -> bytes:
-        """Return the eight bytes."""
-        return _LAYOUT.pack(MAGIC, FORMAT_VERSION, self.suite, self.flags, self.key_version)
+
+def encode_header(suite: Suite, flags: int, key_version: int) -> bytes:
+    """Return the eight bytes."""
+    return _LAYOUT.pack(MAGIC, FORMAT_VERSION, suite, flags, key_version)
 
 
 def parse_header(sealed: bytes) -> Header:

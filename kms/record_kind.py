@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -81,10 +82,14 @@ class RecordKind:
         """
         split = len(scope)
         encoded = encode_parts(self.key[:split], scope)
-        rest = self.key[split:]
-        if all(part is PartType.INT64 for part in rest):
-            return encoded, struct.Struct(f">{len(rest)}q").pack  # refuses other types, counts and ranges by itself
-        return encoded, lambda *parts: encode_parts(rest, parts)
+        return encoded, _encoder(self.key[split:])
+
+
+@cache
+def _encoder(types: tuple[PartType, ...]) -> Callable[..., bytes]:
+    if all(part_type is PartType.INT64 for part_type in types):
+        return struct.Struct(f">{len(types)}q").pack  # refuses other types, counts and ranges by itself
+    return lambda *parts: encode_parts(types, parts)
 
 
 def encode_parts(types: Sequence[PartType], parts: Sequence[KeyPart]) -> bytes:

@@ -1,0 +1,324 @@
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from importlib.resources import files
+from uuid import uuid4
+
+import pytest
+
+from strongroom.driver.config import load_config
+from strongroom.driver.importer import attribute_types, import_executions
+from strongroom.driver.strongroom import Strongroom, shard_of
+from strongroom.kms import KekRef
+from strongroom.storage import (
+    Cell,
+    CellMismatch,
+    Database,
+    SchemaMismatch,
+    Unavailable,
+    apply_schema,
+    check_cell,
+    check_schema,
+    claim_cell,
+    current_version,
+)
+
+pytestmark = pytest.mark.integration
+
+CATALOGUE = """
+    SELECT c.relname AS "table", a.attname AS "column"
+    FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'strongroom' AND c.relkind IN ('r', 'p', 'm', 'v', 'f') AND a.attnum > 0 AND NOT a.attisdropped
+"""
+
+
+async def catalogue(database):
+    """Return (table, column) for all that the schema really holds."""
+    async with database.connection() as connection:
+        return {(row["table"], row["column"]) for row in await connection.fetch(CATALOGUE)}
+
+
+async def shape(database):
+    """Return columns, types and indexes: what a second application must not change."""
+    async with database.connection() as connection:
+        columns = await connection.fetch(
+            "SELECT table_name, column_name, data_type, is_nullable, column_default FROM information_schema.columns "
+            "WHERE table_schema = 'strongroom' ORDER BY 1, 2"
+        )
+        indexes = await connection.fetch("SELECT indexdef FROM pg_indexes WHERE schemaname = 'strongroom' ORDER BY 1")
+        versions = await connection.fetch("SELECT version, name, applied_at FROM schema_version ORDER BY 1")
+    return [[tuple(row.values()) for row in rows] for rows in (columns, indexes, versions)]
+
+
+def classed_columns(document):
+    """Return (table, column) -> (class, what a thief learns) from the table between the marks in a document."""
+    begin, end = "<!-- columns -->", "<!-- /columns -->"
+    assert document.count(begin) == document.count(end) == 1
+    lines = document[document.index(begin) + len(begin) : document.index(end)].strip().splitlines()
+    rows = [[cell.strip().strip("`") for cell in line.strip().strip("|").split("|")] for line in lines if line.strip()]
+    header, rule, *body = rows
+    assert [name.lower() for name in header] == ["table", "column", "class", "what a thief learns"]
+    assert all(set(cell) <= set("-:") for cell in rule)
+    assert body
+    assert all(len(row) == len(header) and all(row) for row in body), "every cell of the table is filled in"
+    classed = {(table, column): (kind, learns) for table, column, kind, learns in body}
+    assert len(classed) == len(body), "a column stands in the table twice"
+    return classed
+
+
+async def set_version(database, version):
+    async with database.connection() as connection:
+        await connection.execute(
+            "INSERT INTO schema_version (version, name, applied_at) VALUES ($1, 'of the future', now())", version
+        )
+
+
+async def test_applying_again_changes_nothing(database):
+    """The first application runs every step, in order; the second runs none, and leaves all as it is."""
+    steps = await apply_schema(database)
+    assert [step.version for step in steps] == list(range(1, current_version() + 1))
+    before = await shape(database)
+    assert await apply_schema(database) == []
+    assert await shape(database) == before
+    await check_schema(database)
+
+
+async def test_several_that_apply_at_once_do_it_once(dsn):
+    """Services that start together do not run a step twice, and none of them fails."""
+    databases = [Database(dsn) for _ in range(4)]
+    try:
+        outcomes = await asyncio.gather(*(apply_schema(database) for database in databases for _ in range(2)))
+        assert sorted(map(len, outcomes)) == [0] * 7 + [current_version()]
+        async with databases[0].connection() as connection:
+            rows = await connection.fetch("SELECT version FROM schema_version ORDER BY version")
+        assert [row["version"] for row in rows] == list(range(1, current_version() + 1))
+    finally:
+        for database in databases:
+            await database.aclose()
+
+
+async def test_several_that_init_at_once_agree(config_path):
+    """Initialising a cell from several places at once gives one cell with one set of keys, and no failure."""
+    config = load_config(config_path)
+    await asyncio.gather(*(Strongroom.init(config) for _ in range(4)))
+    async with Strongroom.open(config) as strongroom:
+        keys = await strongroom.keyring.store.list_data_keys(config.cell.cell_id)
+        assert [key.version for key in keys] == [1, 1, 1]
+        async with strongroom.database.connection() as connection:
+            assert len(await connection.fetch("SELECT 1 FROM cell")) == 1
+        kek = KekRef.parse("local:one")
+        await strongroom.create_local_kek(kek)
+        created = await strongroom.namespaces.create("works", kek=kek)
+        assert await strongroom.namespaces.get("works") == created
+
+
+async def test_a_newer_database_is_refused_everywhere(config_path, database):
+    """Code does not touch a database that a newer version made: neither open nor init nor a check goes on."""
+    config = load_config(config_path)
+    await Strongroom.init(config)
+    await set_version(database, current_version() + 1)
+    before = await shape(database)
+    with pytest.raises(SchemaMismatch, match="newer"):
+        async with Strongroom.open(config):
+            pass
+    for call in (Strongroom.init(config), apply_schema(database), check_schema(database)):
+        with pytest.raises(SchemaMismatch, match="newer"):
+            await call
+    assert await shape(database) == before
+
+
+async def test_an_empty_database_says_what_to_run(config_path):
+    """Opened before it was initialised, a database names the command that initialises it."""
+    config = load_config(config_path)
+    with pytest.raises(SchemaMismatch, match="strongroom init"):
+        await check_schema_of(config.dsn)
+
+
+async def check_schema_of(dsn):
+    database = Database(dsn)
+    try:
+        await check_schema(database)
+    finally:
+        await database.aclose()
+
+
+async def test_an_older_database_says_what_to_run(config_path, database):
+    """A database that lacks a step, or all of them, names the command that runs it; init then does."""
+    config = load_config(config_path)
+    await Strongroom.init(config)
+    async with database.connection() as connection:
+        await connection.execute("UPDATE schema_version SET version = version - 1")
+    with pytest.raises(SchemaMismatch, match="strongroom init"):
+        async with Strongroom.open(config):
+            pass
+    async with database.connection() as connection:
+        await connection.execute("DROP SCHEMA strongroom CASCADE")
+    with pytest.raises(SchemaMismatch, match="strongroom init"):
+        async with Strongroom.open(config):
+            pass
+    assert len(await apply_schema(database)) == current_version()
+    await check_schema(database)
+
+
+@pytest.mark.parametrize("table", ["cell", "namespaces", "data_keys", "history_node", "visibility_records"])
+async def test_a_missing_table_is_told_as_such(strongroom, namespace, table):
+    """A table that somebody dropped gives our error with advice, not one of the database driver."""
+    async with strongroom.database.connection() as connection:
+        await connection.execute(f"DROP TABLE {table}")
+    with pytest.raises(SchemaMismatch, match="strongroom init"):
+        await use_everything(strongroom, namespace)
+
+
+async def use_everything(strongroom, namespace):
+    await check_cell(strongroom.database, strongroom.config.cell)
+    await strongroom.namespaces.list_namespaces()
+    await strongroom.keyring.store.list_data_keys(namespace.namespace_id)
+    await strongroom.visibility.count_workflow_executions(namespace.namespace_id, "", {})
+    await strongroom.namespaces.shred(namespace.namespace_id)
+
+
+async def test_a_step_that_fails_leaves_nothing(database):
+    """Steps run in one transaction: a table that is in the way leaves neither half a schema nor a noted version."""
+    async with database.connection() as connection:
+        await connection.execute("CREATE SCHEMA strongroom")
+        await connection.execute("CREATE TABLE strongroom.namespaces (own integer)")
+    before = await catalogue(database)
+    with pytest.raises(Exception, match="SQLSTATE") as caught:
+        await apply_schema(database)
+    assert type(caught.value).__module__.startswith("strongroom.")
+    assert await catalogue(database) == before == {("namespaces", "own")}
+
+
+async def test_another_cell_is_refused(config_path, database):
+    """A configuration with another cell id, or other shards, does not open the database, nor claim it."""
+    config = load_config(config_path)
+    await Strongroom.init(config)
+    others = [
+        Cell(uuid4(), config.cell.shard_count),
+        Cell(config.cell.cell_id, config.cell.shard_count + 1),
+    ]
+    for cell in others:
+        with pytest.raises(CellMismatch):
+            async with Strongroom.open(replace(config, cell=cell)):
+                pass
+        for call in (Strongroom.init(replace(config, cell=cell)), claim_cell(database, cell)):
+            with pytest.raises(CellMismatch):
+                await call
+    await check_cell(database, config.cell)
+    async with Strongroom.open(config) as strongroom:
+        assert await strongroom.keyring.store.list_data_keys(others[0].cell_id) == []
+
+
+async def test_a_database_of_no_cell_says_what_to_run(database):
+    """A schema without a cell names the command that claims it."""
+    await apply_schema(database)
+    with pytest.raises(CellMismatch, match="strongroom init"):
+        await check_cell(database, Cell(uuid4(), 512))
+
+
+async def test_a_server_that_is_not_there_is_unavailable(config_path):
+    """Neither a missing server nor a missing database nor a malformed dsn gives the driver's own error."""
+    config = load_config(config_path)
+    for dsn in (
+        "postgresql://127.0.0.1:1/none",
+        "postgresql:///none?host=/nowhere",
+        config.dsn.replace("/test_", "/no_such_"),
+        "not a dsn",
+    ):
+        with pytest.raises(Unavailable):
+            await check_schema_of(dsn)
+
+
+ZONES = ("America/St_Johns", "Pacific/Kiritimati", "Asia/Kathmandu")
+
+
+@pytest.mark.parametrize("zone", ZONES)
+async def test_the_time_zone_of_the_database_changes_no_answer(config_path, sample, zone):
+    """Times are the same whatever zone the database is set to, and whenever it is set."""
+    config = load_config(config_path)
+    await Strongroom.init(config)
+    query = "CloseTime > '2026-11-23T18:00:00Z' OR DueDate < '2027-03-01T00:00:00+05:45' OR CloseTime IS NULL"
+    async with Strongroom.open(config) as strongroom:
+        kek = KekRef.parse("local:zoned")
+        await strongroom.create_local_kek(kek)
+        namespace = await strongroom.namespaces.create("zoned", kek=kek)
+        await import_executions(strongroom, namespace, sample[:30])
+        namespace = await strongroom.namespaces.get("zoned")
+        before = await answers(strongroom, namespace, sample[:30], query)
+        async with strongroom.database.connection() as connection:
+            name = (await connection.fetchrow("SELECT current_database() AS name"))["name"]
+            await connection.execute(f"ALTER DATABASE {name} SET timezone TO '{zone}'")
+            await connection.execute(f"ALTER DATABASE {name} SET datestyle TO 'SQL, DMY'")
+    async with Strongroom.open(config) as strongroom:
+        assert await answers(strongroom, namespace, sample[:30], query) == before
+        await import_executions(strongroom, namespace, sample[30:35])
+        listed = await strongroom.namespaces.list_namespaces()
+        assert [each.created_at for each in listed] == [namespace.created_at]
+        found = await strongroom.visibility.count_workflow_executions(namespace.namespace_id, "", {})
+        assert found.count == 35
+
+
+async def answers(strongroom, namespace, executions, query):
+    page = await strongroom.visibility.list_workflow_executions(
+        namespace.namespace_id, query, attribute_types(namespace), page_size=1000
+    )
+    assert page.executions
+    keys = await strongroom.keyring.open(namespace.namespace_id)
+    records = [
+        await strongroom.visibility.get_workflow_execution(
+            namespace.namespace_id,
+            shard_id=shard_of(keys, execution.record.workflow_id, strongroom.config.cell.shard_count),
+            workflow_id=execution.record.workflow_id,
+            run_id=execution.record.run_id,
+        )
+        for execution in executions
+    ]
+    registered = await strongroom.keyring.store.list_data_keys(namespace.namespace_id)
+    return page.executions, records, registered, await strongroom.namespaces.get("zoned")
+
+
+def design():
+    document = files("strongroom.storage") / "DESIGN.md"
+    return document.read_text(encoding="utf-8")
+
+
+async def test_every_column_is_classed(database):
+    """The document that says what each column shows to a thief names every column there is, and none that is not."""
+    await apply_schema(database)
+    assert set(classed_columns(design())) == await catalogue(database)
+
+
+async def test_a_column_that_nobody_classed_is_noticed(database):
+    """The control of the comparison: one column, table or view more in the database, and it fails."""
+    await apply_schema(database)
+    for addition, undo, added in (
+        ("ALTER TABLE namespaces ADD COLUMN name text", "ALTER TABLE namespaces DROP COLUMN name", "namespaces.name"),
+        ("CREATE TABLE notes (note text)", "DROP TABLE notes", "notes.note"),
+        ("CREATE VIEW peek AS SELECT cell_id FROM cell", "DROP VIEW peek", "peek.cell_id"),
+    ):
+        async with database.connection() as connection:
+            await connection.execute(addition)
+        assert await catalogue(database) - set(classed_columns(design())) == {tuple(added.split("."))}
+        async with database.connection() as connection:
+            await connection.execute(undo)
+
+
+MARKED = """
+<!-- columns -->
+| table | column | class | what a thief learns |
+|---|---|---|---|
+| `cell` | `cell_id` | clear | that it is this cell |
+| `cell` | `shard_count` | clear | how many shards |
+<!-- /columns -->
+"""
+
+
+def test_the_reader_of_the_table_of_columns_reads_it():
+    """The table is read row by row, and a row that is doubled, or not filled in, is refused."""
+    assert set(classed_columns(MARKED)) == {("cell", "cell_id"), ("cell", "shard_count")}
+    doubled = MARKED.replace("`shard_count`", "`cell_id`")
+    unclassed = MARKED.replace("| clear | how many shards |", "|  | how many shards |")
+    for document in (doubled, unclassed, MARKED.replace("what a thief learns", "notes"), "no table"):
+        with pytest.raises((AssertionError, ValueError)):
+            classed_columns(document)
