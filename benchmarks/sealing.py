@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import statistics
 import time
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -16,6 +17,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from strongroom.kms import KeyClass, NamespaceKeys, RecordKind, Secret, Suite
 from strongroom.kms.data_key import DataKey
 from strongroom.storage import HISTORY_NODE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SIZES = (256, 1024, 4096)
 BATCH = 256
@@ -31,24 +35,32 @@ def main() -> None:
     """Print the tables."""
     keys = namespace_keys()
     print(f"batches of {BATCH}, medians of {ROUNDS} interleaved rounds; ratio = time / time of a bare AESGCM loop\n")
-    print(f"{'bytes':>6} {'bare seal':>10} {'seal':>8} {'ratio':>6} {'bare open':>10} {'open':>8} {'ratio':>6}   target")
+    print(
+        f"{'bytes':>6} {'bare seal':>10} {'seal':>8} {'ratio':>6} {'bare open':>10} {'open':>8} {'ratio':>6}   target"
+    )
     for size in SIZES:
         rows = [((number, number, number - 1), os.urandom(size)) for number in range(1, BATCH + 1)]
         seal, opened = measure(keys, PLAIN, rows)
         target = TARGETS.get(size)
-        print(
-            f"{size:>6} {seal[0]:>8.2f}us {seal[1]:>6.2f}us {seal[2]:>6.2f} {opened[0]:>8.2f}us {opened[1]:>6.2f}us "
-            f"{opened[2]:>6.2f}   {f'at most {target}' if target else ''}"
-        )
+        print(line(size, seal, opened) + (f"   at most {target}" if target else ""))
     print("\nwith zstd, on text that compresses (history nodes over 512 bytes)")
     for size in SIZES:
         text = os.urandom(size // 8).hex().encode() * 4
         rows = [((number, number, number - 1), text) for number in range(1, BATCH + 1)]
         seal, opened = measure(keys, HISTORY_NODE, rows)
-        print(f"{size:>6} {seal[0]:>8.2f}us {seal[1]:>6.2f}us {seal[2]:>6.2f} {opened[0]:>8.2f}us {opened[1]:>6.2f}us {opened[2]:>6.2f}")
+        print(line(size, seal, opened))
 
 
-def measure(keys: NamespaceKeys, kind: RecordKind, rows: list) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def line(size: int, seal: tuple[float, ...], opened: tuple[float, ...]) -> str:
+    """Return a line of a table."""
+    return f"{size:>6}" + "".join(
+        f" {bare:>9.2f}us {ours:>6.2f}us {ratio:>6.2f}" for bare, ours, ratio in (seal, opened)
+    )
+
+
+def measure(
+    keys: NamespaceKeys, kind: RecordKind, rows: list[tuple[tuple[int, ...], bytes]]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return (bare, ours, ratio) for sealing and for opening, in microseconds a row."""
     cipher = AESGCM(os.urandom(32))
     associated = bytes(8) + kind.context(bytes(16), bytes(16)) + kind.key_encoder(SCOPE)[0]
@@ -70,7 +82,7 @@ def measure(keys: NamespaceKeys, kind: RecordKind, rows: list) -> tuple[tuple[fl
     return (medians[0], medians[1], seal_ratio), (medians[2], medians[3], open_ratio)
 
 
-def timed(contender) -> float:
+def timed(contender: Callable[[], object]) -> float:
     """Return the CPU time of the faster of two calls, in microseconds; what it made is kept until the clock has stopped."""
     best = float("inf")
     for _ in range(2):

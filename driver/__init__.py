@@ -1,0 +1,6 @@
+"""What a service links in: configuration, the one object that it opens, and the command line."""
+
+from .config import ConfigError, LocalKms, StrongroomConfig, load_config, write_config
+from .strongroom import Strongroom
+
+__all__ = ["ConfigError", "LocalKms", "Strongroom", "StrongroomConfig", "load_config", "write_config"]

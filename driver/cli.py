@@ -71,7 +71,7 @@ def cli(context: click.Context, config_path: Path) -> None:
     context.obj = config_path
 
 
-@cli.command(epilog="Examples:\n\n  strongroom demo\n\n  strongroom demo --keep /tmp/strongroom")
+@cli.command(epilog="\b\nExamples:\n  strongroom demo\n  strongroom demo --keep /tmp/strongroom")
 @click.option(
     "--keep", type=click.Path(file_okay=False, path_type=Path), help="Leave database and server in this new folder."
 )
@@ -85,7 +85,7 @@ def demo(keep: Path | None, stop: Path | None) -> None:
         raise click.exceptions.Exit(1)
 
 
-@cli.command(epilog="Example:\n\n  strongroom init --dsn postgresql://strongroom@db.example.com/strongroom")
+@cli.command(epilog="\b\nExample:\n  strongroom init --dsn postgresql://strongroom@db.example.com/strongroom")
 @click.option(
     "--dsn", envvar="STRONGROOM_DSN", help="PostgreSQL connection string, for a configuration that is not there yet."
 )
@@ -107,7 +107,7 @@ def init(config_path: Path, dsn: str | None, shards: int) -> None:
     console.print(f"cell {config.cell.cell_id} is ready, schema version {current_version()}")
 
 
-@cli.command(epilog="Example:\n\n  strongroom --config /etc/strongroom.toml doctor")
+@cli.command(epilog="\b\nExample:\n  strongroom --config /etc/strongroom.toml doctor")
 @click.pass_obj
 def doctor(config_path: Path) -> None:
     """Check configuration, keyrings, database, schema and keys, and say what to do about what is wrong."""
@@ -124,7 +124,7 @@ def namespace() -> None:
 
 @namespace.command(
     "create",
-    epilog="Examples:\n\n  strongroom namespace create payments\n\n"
+    epilog="\b\nExamples:\n  strongroom namespace create payments\n\n"
     "  strongroom namespace create payments --kek local:payments --create-kek -a CustomerId=Keyword -a Amount=Double",
 )
 @click.argument("name")
@@ -167,7 +167,7 @@ def list_namespaces(config_path: Path) -> None:
     _with(config_path, run)
 
 
-@namespace.command("shred", epilog="Example:\n\n  strongroom namespace shred payments --confirm payments")
+@namespace.command("shred", epilog="\b\nExample:\n  strongroom namespace shred payments --confirm payments")
 @click.argument("name")
 @click.option("--confirm", help="The name once more, so that nobody is asked for it.")
 @click.pass_obj
@@ -188,7 +188,7 @@ def shred_namespace(config_path: Path, name: str, confirm: str | None) -> None:
     _with(config_path, run)
 
 
-@cli.command("import", epilog="Example:\n\n  strongroom import payments workflows.jsonl.gz")
+@cli.command("import", epilog="\b\nExample:\n  strongroom import payments workflows.jsonl.gz")
 @click.argument("namespace_name", metavar="NAMESPACE")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.pass_obj
@@ -212,7 +212,7 @@ def import_(config_path: Path, namespace_name: str, file: Path) -> None:
     _with(config_path, run)
 
 
-@cli.command(epilog="Example:\n\n  strongroom history payments order/web/00157")
+@cli.command(epilog="\b\nExample:\n  strongroom history payments order/web/00157")
 @click.argument("namespace_name", metavar="NAMESPACE")
 @click.argument("workflow_id")
 @click.option("--run-id", help="Of one run; default: the latest.")
@@ -228,8 +228,8 @@ def history(config_path: Path, namespace_name: str, workflow_id: str, run_id: st
 
 
 @cli.command(
-    epilog="Examples:\n\n  strongroom query payments \"WorkflowType = 'OrderWorkflow' AND CustomerId = 'cust-00001'\"\n\n"
-    '  strongroom query payments "GROUP BY ExecutionStatus" --count'
+    epilog="\b\nExamples:\n  strongroom query payments \"WorkflowType = 'OrderWorkflow' AND CustomerId = 'cust-00001'\"\n\n"
+    '\n  strongroom query payments "GROUP BY ExecutionStatus" --count'
 )
 @click.argument("namespace_name", metavar="NAMESPACE")
 @click.argument("filter_", metavar="[FILTER]", default="")
@@ -271,7 +271,7 @@ def keys() -> None:
     """Show and rotate the keys of a namespace."""
 
 
-@keys.command("list", epilog="Example:\n\n  strongroom keys list payments")
+@keys.command("list", epilog="\b\nExample:\n  strongroom keys list payments")
 @click.argument("namespace_name", metavar="NAMESPACE")
 @click.pass_obj
 def list_keys(config_path: Path, namespace_name: str) -> None:
@@ -284,7 +284,7 @@ def list_keys(config_path: Path, namespace_name: str) -> None:
     _with(config_path, run)
 
 
-@keys.command("rotate", epilog="Example:\n\n  strongroom keys rotate payments")
+@keys.command("rotate", epilog="\b\nExample:\n  strongroom keys rotate payments")
 @click.argument("namespace_name", metavar="NAMESPACE")
 @click.option(
     "--class",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -14,13 +15,17 @@ from rich.table import Table
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-console = Console()
+PIPED_WIDTH = 140
+
+console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
 errors = Console(stderr=True)
 
 
 def table(*columns: str, rows: Iterable[Iterable[object]], title: str | None = None) -> None:
     """Print a table."""
-    grid = Table(*columns, title=title, title_justify="left", header_style="bold")
+    grid = Table(title=title, title_justify="left", header_style="bold")
+    for column in columns:
+        grid.add_column(column, overflow="fold")  # an id that is cut short is of no use
     for row in rows:
         grid.add_row(*(escape(str(cell)) for cell in row))
     console.print(grid)

@@ -20,7 +20,7 @@ from .errors import (
 from .evaluate import matches
 from .filter_parser import parse_filter
 from .filter_tree import ListFilter
-from .filter_values import _time as parse_datetime
+from .filter_values import parse_datetime
 from .manager import ExecutionCount, ExecutionsPage, VisibilityManager
 from .record import AttributeValue, VisibilityRecord
 

@@ -33,7 +33,7 @@ from .filter_tree import (
     StartsWith,
     attributes_of,
 )
-from .filter_values import convert, number, unquote
+from .filter_values import convert, number, shown, unquote
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -133,7 +133,7 @@ class _Walk:
         operator = _OPERATOR_OF.get(kind) or str(sign).replace("<>", "!=")
         fitting = _OPERATORS[attribute.type]
         if operator not in fitting:
-            reason = f"{operator} does not fit {attribute.name}, a {attribute.type.value}; use {', '.join(fitting)}"
+            reason = f"{operator} does not fit {shown(attribute)}, a {attribute.type.value}; use {', '.join(fitting)}"
             raise InvalidExpression(reason, position=_at(name))
         self.count(len(literals) if kind == "membership" else 1, name)
         values = tuple(_value(attribute, literal) for literal in literals)
@@ -162,7 +162,7 @@ class _Walk:
                 return Attribute(spelling, found.type)
             if registered := self.custom.get(spelling):
                 return Attribute(spelling, registered)
-        known = {each.lower(): each for each in (*self.custom, *BUILT_IN)}
+        known = {each.lower(): each for each in BUILT_IN}  # names that a tenant registered are not for an error's text
         close = [known[each] for each in get_close_matches(name.lower(), known)] if len(name) <= _LONGEST_GUESS else []
         advice = f"did you mean {' or '.join(close)}?" if close else "register it before it is searched for"
         raise UnknownAttribute(f"this is not a search attribute of the namespace; {advice}", position=_at(token))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from .attributes import AttributeType
 from .errors import InvalidExpression
+from .fields import BUILT_IN
 from .filter_tree import STATUS_NAMES
 
 if TYPE_CHECKING:
@@ -96,8 +97,13 @@ def convert(attribute: Attribute, literal: Value, position: int) -> Value:
     converter, wanted = _SPECIAL.get(attribute.name) or _BY_TYPE[attribute.type]
     value = converter(literal)
     if value is None:
-        raise InvalidExpression(f"this value does not fit {attribute.name}, which takes {wanted}", position=position)
+        raise InvalidExpression(f"this value does not fit {shown(attribute)}, which takes {wanted}", position=position)
     return value
+
+
+def shown(attribute: Attribute) -> str:
+    """Return what a message calls an attribute: a name that a tenant registered is not for a log."""
+    return attribute.name if attribute.name in BUILT_IN else "this attribute"
 
 
 def _text(literal: Value) -> str | None:
@@ -116,8 +122,11 @@ def _whole(literal: Value) -> int | None:
     return literal if isinstance(literal, int) and not isinstance(literal, bool) else None
 
 
-def _time(literal: Value) -> int | None:
-    """Nanoseconds since the epoch. `datetime` counts whole seconds only: it has no room for nanoseconds."""
+def parse_datetime(literal: Value) -> int | None:
+    """Return a time of RFC 3339, or an integer, as nanoseconds since the epoch; None for anything else.
+
+    `datetime` has no room for nanoseconds, so it counts the whole seconds only.
+    """
     match = _RFC3339.fullmatch(literal) if isinstance(literal, str) else None
     if match is None:
         return _whole(literal)
@@ -171,7 +180,7 @@ _BY_TYPE: Mapping[AttributeType, tuple[Callable[[Value], Value | None], str]] = 
     AttributeType.DOUBLE: (_number, "a number, without quotes"),
     AttributeType.BOOL: (_truth, "TRUE or FALSE, without quotes"),
     AttributeType.DATETIME: (
-        _time,
+        parse_datetime,
         "a time such as '2026-11-23T09:30:00.123456789Z' or '...+01:00', or whole nanoseconds since 1970",
     ),
 }

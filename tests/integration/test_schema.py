@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from importlib.resources import files
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -279,8 +279,7 @@ async def answers(strongroom, namespace, executions, query):
 
 
 def design():
-    document = files("strongroom.storage") / "DESIGN.md"
-    return document.read_text(encoding="utf-8")
+    return (Path(__file__).parents[2] / "storage" / "DESIGN.md").read_text(encoding="utf-8")
 
 
 async def test_every_column_is_classed(database):
