@@ -72,15 +72,15 @@ async def tampering(stage: Stage) -> bool:
     shop, clinic = stage.tenants
     branch, nodes = await _place(stage, shop, shop.executions[0]), history_nodes(shop.executions[0])
     copy = (
-        "INSERT INTO history_node SELECT shard_id, tree_id, branch_id, node_id, txn_id, prev_txn_id, $1, data "
-        "FROM history_node WHERE tree_id = $2 ON CONFLICT (shard_id, tree_id, branch_id, node_id, txn_id) "
-        "DO UPDATE SET namespace_id = excluded.namespace_id"
+        "INSERT INTO history_node SELECT shard_id, $1, tree_id, branch_id, node_id, txn_id, prev_txn_id, data "
+        "FROM history_node WHERE tree_id = $2"
     )
+    remove = "DELETE FROM history_node WHERE namespace_id = $1 AND tree_id = $2"
     flip = "UPDATE history_node SET data = set_bit(data, 8 * 30 + 3, 1 - get_bit(data, 8 * 30 + 3)) WHERE tree_id = $1"
     database = stage.strongroom.database
     await _run(database, copy, clinic.namespace.namespace_id, branch.tree_id)
     moved = await _refused(stage, clinic.namespace.namespace_id, branch)
-    await _run(database, copy, shop.namespace.namespace_id, branch.tree_id)
+    await _run(database, remove, clinic.namespace.namespace_id, branch.tree_id)
     await _run(database, flip, branch.tree_id)
     flipped = await _refused(stage, shop.namespace.namespace_id, branch)
     await _run(database, flip, branch.tree_id)

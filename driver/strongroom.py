@@ -104,6 +104,8 @@ def shard_of(keys: NamespaceKeys, workflow_id: str, shard_count: int) -> int:
 async def assembled(config: StrongroomConfig) -> AsyncIterator[Strongroom]:
     """Put a cell together without checking anything, and take it apart at the end."""
     database = Database(config.dsn, size=config.connections)
+    # Keys are read while transactions hold all other connections; waiting for one of those would be waiting for oneself.
+    registry = Database(config.dsn, size=1)
     providers = {
         provider_id: LocalProvider(provider_id, kms.keyring, passphrase=kms.passphrase)
         for provider_id, kms in config.kms.items()
@@ -111,7 +113,7 @@ async def assembled(config: StrongroomConfig) -> AsyncIterator[Strongroom]:
     keyring = Keyring(
         cell_id=config.cell.cell_id,
         providers=providers,
-        store=PostgresDataKeyStore(database),
+        store=PostgresDataKeyStore(registry),
         ttl=config.key_ttl,
     )
     try:
@@ -126,6 +128,7 @@ async def assembled(config: StrongroomConfig) -> AsyncIterator[Strongroom]:
     finally:
         for provider in providers.values():
             await provider.aclose()
+        await registry.aclose()
         await database.aclose()
 
 

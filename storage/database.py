@@ -64,12 +64,19 @@ class Database:
                 yield connection
 
     @asynccontextmanager
-    async def transaction(self, *, read_only: bool = False) -> AsyncIterator[Connection]:
-        """Lend a connection in a transaction, committed when the block ends well; a read-only one sees one snapshot."""
+    async def transaction(self, *, read_only: bool = False, unlimited: bool = False) -> AsyncIterator[Connection]:
+        """Lend a connection in a transaction, committed when the block ends well.
+
+        Args:
+            read_only: nothing is written, and all statements see one snapshot.
+            unlimited: no statement is stopped for taking long.
+        """
         isolation = "repeatable_read" if read_only else "read_committed"
         async with self._lent() as connection:
             with translated():
                 async with connection.transaction(isolation=isolation, readonly=read_only):  # type: ignore[arg-type]
+                    if unlimited:
+                        await connection.execute("SET LOCAL statement_timeout = 0")
                     yield connection
 
     async def aclose(self) -> None:
@@ -103,7 +110,7 @@ class Database:
         if self._closed:
             msg = "the database handle is closed"
             raise Unavailable(msg)
-        try:
+        with translated():
             return await asyncpg.connect(
                 self._dsn,
                 timeout=self._connect_timeout,
@@ -114,12 +121,6 @@ class Database:
                     "statement_timeout": str(int(self._statement_timeout * 1000)),
                 },
             )
-        except asyncpg.PostgresError:
-            with translated():
-                raise
-        except (OSError, TimeoutError, asyncpg.InterfaceError, ValueError):
-            msg = "the database can't be reached; check the dsn, and that the server is up"
-            raise Unavailable(msg) from None
 
     async def _give_back(self, connection: asyncpg.Connection[Any]) -> None:
         if connection.is_closed():

@@ -135,15 +135,16 @@ class HistoryManager:
         if not 0 < page_size <= MAX_PAGE_SIZE:
             msg = f"a page has 1 to {MAX_PAGE_SIZE} nodes"
             raise InvalidPersistenceRequest(msg)
-        position = ReadPosition.parse(page_token) if page_token else None
+        position = ReadPosition.parse(page_token) if page_token is not None else None
         start = max(min_node_id, position.last_node_id + 1) if position else min_node_id
         nodes: list[HistoryNode] = []
+        from_start = min_node_id <= FIRST_NODE
         for part in branch.ranges():
             begin, end = max(start, part.begin_node), min(max_node_id, part.end_node)
             while begin < end and len(nodes) <= page_size:
                 wanted = page_size + 1 - len(nodes)  # one more than asked for tells whether there is a next page
                 found, begin = await self._read_range(
-                    namespace_id, branch, part.branch_id, (begin, end), wanted, position
+                    namespace_id, branch, part.branch_id, (begin, end), wanted, position, from_start=from_start
                 )
                 nodes += found
                 if found:
@@ -205,13 +206,15 @@ class HistoryManager:
         bounds: tuple[int, int],
         wanted: int,
         position: ReadPosition | None,
+        *,
+        from_start: bool,
     ) -> tuple[list[HistoryNode], int]:
         """Read up to `wanted` rows of one range; return the nodes that count, and where to read on."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(
                 _SQL["read_nodes"], branch.shard_id, branch.tree_id, branch_id, namespace_id, *bounds, wanted
             )
-        current = _unshadowed(rows, position, from_start=bounds[0] <= FIRST_NODE)
+        current = _unshadowed(rows, position, from_start=from_start)
         sealed = [((row["node_id"], row["txn_id"], row["prev_txn_id"]), row["data"]) for row in current]
         scope = (branch.shard_id, branch.tree_id.bytes, branch_id.bytes)
         opened = await self._keyring.with_keys(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from .errors import DataLoss, InvalidPersistenceRequest
 
 FIRST_NODE = 1
 LAST_NODE = 2**63 - 1
+_TOKEN = re.compile(rb"1\.(\d{1,19})\.(\d{1,19})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +114,11 @@ class ReadPosition:
             InvalidPersistenceRequest: not a token that `token` made.
         """
         try:
-            version, node, txn = base64.urlsafe_b64decode(token).decode("ascii").split(".")
-            return {"1": cls(int(node), int(txn))}[version]
-        except (ValueError, KeyError, binascii.Error):
+            match = _TOKEN.fullmatch(base64.urlsafe_b64decode(token))
+        except (ValueError, binascii.Error):
+            match = None
+        node, txn = (int(match[1]), int(match[2])) if match else (0, 0)
+        if not (FIRST_NODE <= node <= LAST_NODE and 0 <= txn <= LAST_NODE) or match is None:
             msg = "this is not a page token of a history"
-            raise InvalidPersistenceRequest(msg) from None
+            raise InvalidPersistenceRequest(msg)
+        return cls(node, txn)

@@ -14,6 +14,7 @@ import orjson
 from strongroom.kms import (
     IntegrityError,
     KeyConflict,
+    KeyDestroyed,
     KeyState,
     KmsError,
     Suite,
@@ -131,18 +132,24 @@ class NamespaceStore:
         row = await self._fetch("get_by_token", await self._name_token(name))
         if row is None:
             raise NamespaceNotFound
-        return await self._open(row)
+        namespace = await self._open(row)
+        if namespace.name != name:
+            raise IntegrityError  # someone has exchanged the tokens of two rows
+        return namespace
 
     async def find(self, name: str) -> UUID:
-        """Return the id of a namespace by its name, without opening anything of it; works when its keys are gone.
+        """Return the id of a namespace by its name; also of one whose shredding broke off when its keys were destroyed.
 
         Raises:
             NamespaceNotFound: no such name, or shredding it was finished.
         """
-        row = await self._fetch("get_by_token", await self._name_token(name))
-        if row is None:
-            raise NamespaceNotFound
-        return _bare(row).namespace_id
+        try:
+            return (await self.get(name)).namespace_id
+        except KeyDestroyed:
+            row = await self._fetch("get_by_token", await self._name_token(name))
+            if row is None:
+                raise NamespaceNotFound from None
+            return _bare(row).namespace_id
 
     async def list_namespaces(self) -> Sequence[Namespace]:
         """Return all namespaces, the shredded ones too. One whose keys can't be had is listed, and says why."""
@@ -200,7 +207,7 @@ class NamespaceStore:
         """
         tombstones = await destroy_data_keys(self._keyring, namespace_id)
         deleted = {}
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(unlimited=True) as connection:
             await connection.execute(_SQL["shred"], namespace_id, datetime.now(UTC))
             for table in _PURGED:
                 tag = await connection.execute(_SQL[f"purge_{table}"], namespace_id)
@@ -209,9 +216,9 @@ class NamespaceStore:
         return Shredded(namespace_id, destroyed, MappingProxyType(deleted))
 
     async def _name_token(self, name: str) -> bytes:
-        encoded = name.encode()
-        if not 0 < len(encoded) <= NAME_BYTES:
-            msg = f"a namespace's name has 1 to {NAME_BYTES} bytes"
+        encoded = name.encode("utf-8", "replace")
+        if not 0 < len(encoded) <= NAME_BYTES or encoded.decode() != name:
+            msg = f"a namespace's name has 1 to {NAME_BYTES} bytes of UTF-8"
             raise InvalidPersistenceRequest(msg)
         cell = await self._keyring.open(self._keyring.cell_id)
         return cell.identity("namespace name").token(encoded)[:16]

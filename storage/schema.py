@@ -52,7 +52,7 @@ async def apply_schema(database: Database) -> list[Migration]:
     Raises:
         SchemaMismatch: the database was made by a newer version.
     """
-    async with database.transaction() as connection:
+    async with database.transaction(unlimited=True) as connection:
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
         await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
         await connection.execute(

@@ -41,10 +41,14 @@ def to_storage_error(error: BaseException) -> StorageError | None:
         if state.startswith("08"):
             return Unavailable("the connection to the database was lost", may_have_been_committed=True)
         return StorageError(f"the database refused the statement (SQLSTATE {state})")
+    if isinstance(error, asyncpg.ClientConfigurationError):
+        return Unavailable("the dsn is not one of PostgreSQL's: postgresql://user@host/database")
     if isinstance(error, TimeoutError):
         return Timeout("the database did not answer in time", may_have_been_committed=True)
     if isinstance(error, (asyncpg.InterfaceError, OSError)):
-        return Unavailable("the connection to the database was lost", may_have_been_committed=True)
+        return Unavailable(
+            "the database can't be reached, or the connection to it was lost", may_have_been_committed=True
+        )
     return None
 
 

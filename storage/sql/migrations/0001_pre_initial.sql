@@ -44,23 +44,23 @@ CREATE TABLE namespaces (
 -- A node is one batch of history events; an equal node_id with a higher txn_id shadows it.
 CREATE TABLE history_node (
     shard_id     integer NOT NULL,
+    namespace_id uuid    NOT NULL,
     tree_id      uuid    NOT NULL,
     branch_id    uuid    NOT NULL,
     node_id      bigint  NOT NULL,
     txn_id       bigint  NOT NULL,
     prev_txn_id  bigint  NOT NULL,
-    namespace_id uuid    NOT NULL,
     data         bytea   STORAGE MAIN NOT NULL,
-    PRIMARY KEY (shard_id, tree_id, branch_id, node_id, txn_id)
+    PRIMARY KEY (shard_id, namespace_id, tree_id, branch_id, node_id, txn_id)
 ) WITH (toast_tuple_target = 8160); -- sealed bytes do not compress; up to a page they are read without a second look-up
 
 CREATE TABLE history_tree (
     shard_id     integer NOT NULL,
+    namespace_id uuid    NOT NULL,
     tree_id      uuid    NOT NULL,
     branch_id    uuid    NOT NULL,
-    namespace_id uuid    NOT NULL,
     data         bytea   STORAGE MAIN NOT NULL,
-    PRIMARY KEY (shard_id, tree_id, branch_id)
+    PRIMARY KEY (shard_id, namespace_id, tree_id, branch_id)
 );
 
 -- The newest sealed visibility record of each run: the truth that any index can be rebuilt from, and the PostgreSQL index itself.

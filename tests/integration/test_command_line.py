@@ -1,0 +1,453 @@
+from __future__ import annotations
+
+import asyncio
+import base64
+import gzip
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
+
+import asyncpg
+import orjson
+import pytest
+
+from strongroom.storage import current_version
+
+pytestmark = pytest.mark.integration
+
+STRONGROOM = Path(sys.executable).with_name("strongroom")
+TABLES = ("cell", "data_keys", "namespaces", "history_node", "history_tree", "visibility_records", "schema_version")
+SECRET = "hidden-5c1f0e"  # stands in wrong inputs, and must not be repeated
+IMPORTED = 12
+
+
+def sql(dsn, statement, *arguments):
+    """Run a statement and return its rows, from code that is not asynchronous."""
+
+    async def fetch():
+        connection = await asyncpg.connect(dsn, server_settings={"search_path": "strongroom"})
+        try:
+            return await connection.fetch(statement, *arguments)
+        finally:
+            await connection.close()
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, fetch()).result()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A folder with a configuration and a keyring, and the database that they belong to."""
+
+    folder: Path
+    dsn: str
+
+    def run(self, *arguments, environment=None, typed=None):
+        """Run the installed command line in the folder, as a person would."""
+        return subprocess.run(
+            [STRONGROOM, *arguments],
+            cwd=self.folder,
+            env={**os.environ, "COLUMNS": "300", "NO_COLOR": "1", **(environment or {})},
+            input=typed,
+            stdin=subprocess.DEVNULL if typed is None else None,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def done(self, *arguments, **options):
+        """Run a command that must succeed, and return what it printed."""
+        result = self.run(*arguments, **options)
+        assert (result.returncode, result.stderr) == (0, ""), result
+        return result.stdout
+
+    def rows(self):
+        """Return how many rows each table has, and which keys and namespaces there are."""
+        counts = {table: sql(self.dsn, f"SELECT count(*) FROM {table}")[0][0] for table in TABLES}  # noqa: S608
+        keys = sql(self.dsn, "SELECT namespace_id, class, version, state FROM data_keys ORDER BY 1, 2, 3")
+        namespaces = sql(self.dsn, "SELECT namespace_id, version, details FROM namespaces ORDER BY 1")
+        return counts, keys, namespaces
+
+    def refused(self, *arguments, **options):
+        """Run a command that must be refused with one line and nothing changed; return that line."""
+        before = self.rows()
+        result = self.run(*arguments, **options)
+        assert result.returncode == 2, result
+        assert "Traceback" not in result.stderr, result
+        lines = [line for line in result.stderr.splitlines() if re.match(r"error:", line, re.IGNORECASE)]
+        assert len(lines) == 1, result
+        if lines[0].startswith("error:"):  # else one of usage, which says how to get help as well
+            assert result.stderr.splitlines()[-1] == lines[0], result
+        assert SECRET not in lines[0]
+        assert self.rows() == before
+        return lines[0]
+
+    def copy(self, folder):
+        """Return the same cell with a configuration and a keyring that may be spoilt."""
+        for name in ("strongroom.toml", "strongroom-keyring.json"):
+            shutil.copy2(self.folder / name, folder / name)
+        return Cell(folder, self.dsn)
+
+
+@pytest.fixture(scope="module")
+def lines(sample_path):
+    """The lines of the sample."""
+    with gzip.open(sample_path) as file:
+        return file.read().splitlines()
+
+
+@pytest.fixture(scope="module")
+def cell(server_dsn, tmp_path_factory, lines):
+    """A cell that the command line made, with a namespace and a few executions in it."""
+    name = f"command_line_{uuid4().hex[:12]}"
+    sql(server_dsn, f"CREATE DATABASE {name}")
+    dsn = urlunsplit(urlsplit(server_dsn)._replace(path=f"/{name}"))
+    cell = Cell(tmp_path_factory.mktemp("cell"), dsn)
+    cell.done("init", "--dsn", dsn)
+    cell.done("namespace", "create", "shop", "-a", "Extra=Double")
+    (cell.folder / "few.jsonl").write_bytes(b"\n".join(lines[:IMPORTED]) + b"\n")
+    cell.done("import", "shop", "few.jsonl")
+    yield cell
+    sql(server_dsn, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def test_from_an_empty_database_to_a_shredded_namespace(dsn, tmp_path, sample_path):
+    """The whole walk: every command does what it says, prints it, and can be run again where it promises that."""
+    cell = Cell(tmp_path, dsn)
+    assert "applied 0001" in cell.done("init", "--dsn", dsn, "--shards", "16")
+    again = cell.done("init")
+    assert "applied" not in again
+    assert f"schema version {current_version()}" in again
+    modes = {(tmp_path / name).stat().st_mode & 0o777 for name in ("strongroom.toml", "strongroom-keyring.json")}
+    assert modes == {0o600}
+    assert "WRONG" not in cell.done("doctor")
+    cell.done("namespace", "create", "orders", "--suite", "aes-256-gcm", "-a", "CustomerId=Keyword")
+    cell.done("namespace", "create", "other", "--kek", "local:shared", "--create-kek")
+    listed = cell.done("namespace", "list")
+    assert all(text in listed for text in ("orders", "other", "ready", "CustomerId=Keyword"))
+    imported = cell.done("import", "orders", str(sample_path))
+    assert "346 executions" in imported
+    assert "346 visibility records new or newer, 0 as they were" in imported
+    assert "0 visibility records new or newer, 346 as they were" in cell.done("import", "orders", str(sample_path))
+    assert cell.done("query", "orders", "--count", "--json") == '{"count":346,"groups":{}}\n'
+    assert cell.done("query", "other", "--count") == "0\n"
+    assert "decrypt_only" not in cell.done("keys", "list", "orders")
+    assert "version 2" in cell.done("keys", "rotate", "orders", "--suite", "xaes-256-gcm")
+    assert "decrypt_only" in cell.done("keys", "list", "orders")
+    assert cell.done("query", "orders", "--count") == "346\n"
+    declined = cell.run("namespace", "shred", "orders", typed="something else\n")
+    assert declined.returncode == 2
+    assert cell.done("query", "orders", "--count") == "346\n"
+    shredded = cell.done("namespace", "shred", "orders", "--confirm", "orders")
+    assert "4 keys destroyed" in shredded
+    assert "346 rows deleted from visibility_records" in shredded
+    assert "shredded" in cell.done("namespace", "list")
+    cell.refused("query", "orders", "--count")
+    assert "WRONG" not in cell.done("doctor")
+    assert cell.done("namespace", "create", "orders")
+
+
+def test_a_history_is_read_back(cell, lines):
+    """The events of a run come back byte for byte as JSON, and as a table that shows their types."""
+    for line in lines[:2]:
+        item = orjson.loads(line)
+        shown = cell.done("history", "shop", item["workflow_id"], "--run-id", item["run_id"], "--json")
+        events = [orjson.loads(each) for each in shown.splitlines()]
+        assert [base64.b64decode(event["event"]) for event in events] == [
+            base64.b64decode(event) for event in item["events"]
+        ]
+        assert [event["event_id"] for event in events] == list(range(1, len(events) + 1))
+    table = cell.done("history", "shop", item["workflow_id"])
+    assert item["run_id"] in table
+    assert "WorkflowExecutionStarted" in table
+
+
+def test_a_query_is_paged_to_its_end(cell, lines):
+    """Page after page gives every run once; the table and the JSON lines go on with the same tokens."""
+    found, token = [], None
+    while True:
+        more = ("--page-token", token) if token else ()
+        page = [orjson.loads(each) for each in cell.done("query", "shop", "--limit", "5", "--json", *more).splitlines()]
+        found += [each["run_id"] for each in page if "run_id" in each]
+        token = page[-1].get("next_page_token")
+        if token is None:
+            break
+    assert len(found) == IMPORTED
+    assert set(found) == {orjson.loads(line)["run_id"] for line in lines[:IMPORTED]}
+    table = cell.done("query", "shop", "--limit", "5")
+    token = re.search(r"--page-token (\S+)", table)[1]
+    rest = cell.done("query", "shop", "--limit", "1000", "--page-token", token)
+    assert {run for run in found if run in table} == set(found[:5])
+    assert {run for run in found if run in rest} == set(found[5:])
+
+
+def test_counts_and_groups(cell, lines):
+    """A count is exact, with a filter and by status."""
+    items = [orjson.loads(line) for line in lines[:IMPORTED]]
+    running = sum(item["status"] == "RUNNING" for item in items)
+    assert cell.done("query", "shop", "ExecutionStatus = 'Running'", "--count") == f"{running}\n"
+    groups = orjson.loads(cell.done("query", "shop", "GROUP BY ExecutionStatus", "--count", "--json"))
+    assert groups["count"] == sum(groups["groups"].values()) == IMPORTED
+    assert groups["groups"]["Running"] == running
+    assert "Running" in cell.done("query", "shop", "GROUP BY ExecutionStatus", "--count")
+
+
+def spoilt(line, **changes):
+    return orjson.dumps({**orjson.loads(line), **changes})
+
+
+WRONG_LINES = {
+    "garbage": (lambda _: b"\xff\xfe" + SECRET.encode(), "not JSON"),
+    "cut off": (lambda line: line[: len(line) // 2], "not JSON"),
+    "a list": (lambda _: orjson.dumps([SECRET]), "an object is expected"),
+    "foreign": (lambda _: orjson.dumps({"name": SECRET}), "missing"),
+    "no UUID": (lambda line: spoilt(line, run_id=SECRET), "run_id is not a UUID"),
+    "no time": (lambda line: spoilt(line, start_time=SECRET), "start_time is not a time"),
+    "status": (lambda line: spoilt(line, status=SECRET), "status is none of"),
+    "event": (lambda line: spoilt(line, events=[SECRET]), "event 1 is not a HistoryEvent"),
+    "attribute": (
+        lambda line: spoilt(line, search_attributes={SECRET: {"type": "Int", "value": SECRET}}),
+        "is not a Int",
+    ),
+    "NUL": (lambda line: spoilt(line, workflow_id=SECRET + "\x00"), "NUL"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_LINES)
+def test_a_wrong_line_of_an_import_file_is_named(cell, lines, tmp_path, wrong):
+    """A file with one wrong line is refused as a whole, with the line's number and what is wrong with it, not its content."""
+    spoil, reason = WRONG_LINES[wrong]
+    path = tmp_path / "wrong.jsonl"
+    path.write_bytes(b"\n".join([*lines[20:22], spoil(lines[22]), lines[23]]))
+    line = cell.refused("import", "shop", str(path))
+    assert "line 3: " in line
+    assert reason in line
+
+
+def test_an_import_file_that_is_not_there_or_not_whole_is_refused(cell, sample_path, tmp_path):
+    """A missing, empty, truncated or foreign file is told as such, and nothing of it is written."""
+    (tmp_path / "empty").write_bytes(b"")
+    (tmp_path / "cut.gz").write_bytes(sample_path.read_bytes()[:200_000])
+    (tmp_path / "damaged.gz").write_bytes(sample_path.read_bytes()[:300] + bytes(500))
+    (tmp_path / "foreign").write_bytes(bytes(range(256)) * 10)
+    for name, reason in {
+        "nobody": "no such file",
+        "empty": "the file is empty",
+        "cut.gz": r"breaks off or is damaged after line \d+",
+        "damaged.gz": r"breaks off or is damaged after line \d+",
+        "foreign": r"line 1: not JSON",
+        ".": "can't be read",
+    }.items():
+        assert re.search(reason, cell.refused("import", "shop", str(tmp_path / name))), name
+
+
+def test_an_attribute_of_another_type_is_refused(cell, lines, tmp_path):
+    """An import that gives a registered attribute another type changes neither the rows nor the registration."""
+    (tmp_path / "typed.jsonl").write_bytes(
+        spoilt(lines[30], run_id=str(uuid4()), search_attributes={"Extra": {"type": "Keyword", "value": SECRET}})
+    )
+    assert "another type" in cell.refused("import", "shop", str(tmp_path / "typed.jsonl"))
+
+
+WRONG_QUERIES = {
+    f"CustomerId ~ '{SECRET}'": 11,
+    f"CustomerId = '{SECRET}": 13,
+    f"({SECRET.replace('-', '_')} = 1)": 1,
+    f"CustomerId = '{SECRET}' AND": None,
+    "ItemCount = 'text'": 12,
+    "CustomerId LIKE 'x%'": 11,
+    "Paid = true ORDER BY StartTime": None,
+    "GROUP BY ExecutionStatus": None,
+}
+
+
+@pytest.mark.parametrize("query", WRONG_QUERIES)
+def test_a_wrong_filter_is_refused_with_its_position(cell, query):
+    """A filter that can't be used is refused; the line says where it is wrong, and a mark stands under that place."""
+    line = cell.refused("query", "shop", query)
+    position = WRONG_QUERIES[query]
+    if position is not None:
+        assert f"at character {position}" in line
+        marked = cell.run("query", "shop", query).stderr.splitlines()
+        assert marked[1] == f"  {' ' * position}^"
+    cell.refused("query", "shop", query + " !", "--count")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("query", f"{SECRET}"),
+        ("history", SECRET, "x"),
+        ("history", "shop", SECRET),
+        ("history", "shop", SECRET, "--run-id", "x'); --"),
+        ("import", SECRET, "few.jsonl"),
+        ("keys", "list", SECRET),
+        ("keys", "rotate", SECRET),
+        ("keys", "rotate", "shop", "--class", "index"),
+        ("keys", "rotate", "shop", "--class", "identity"),
+        ("namespace", "shred", SECRET, "--confirm", SECRET),
+        ("namespace", "shred", "shop", "--confirm", SECRET),
+        ("namespace", "create", "shop"),
+        ("namespace", "create", ""),
+        ("namespace", "create", "new", "-a", f"{SECRET}=Colour"),
+        ("namespace", "create", "new", "-a", "WorkflowId=Keyword"),
+        ("namespace", "create", "new", "-a", "=Keyword"),
+        ("namespace", "create", "new", "--kek", "local:nobody-made-it"),
+        ("namespace", "create", "new", "--kek", "elsewhere:key", "--create-kek"),
+        ("namespace", "create", "new", "--kek", "no-uri"),
+        ("query", "shop", "--page-token", SECRET),
+        ("query", "shop", "--limit", "0"),
+        ("--config", "nobody.toml", "doctor-what"),
+        ("--config", "nobody.toml", "query", "shop"),
+        ("--config", "nobody.toml", "init"),
+        ("demo", "--stop", "nobody"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_input_is_refused(cell, arguments):
+    """Whatever is wrong with a command, it ends with 2, says so in one line, repeats no value and changes nothing."""
+    cell.refused(*arguments)
+
+
+def test_a_lost_keyring_is_told_as_such(cell, tmp_path):
+    """Missing, damaged or open to others: the line names the file and what to do, and no new keyring is made."""
+    spoilt_cell = cell.copy(tmp_path)
+    keyring = tmp_path / "strongroom-keyring.json"
+    whole = keyring.read_bytes()
+    keyring.unlink()
+    for command in (("query", "shop"), ("namespace", "list"), ("init",)):
+        assert re.search(r"strongroom-keyring\.json is missing.*backup", spoilt_cell.refused(*command))
+        assert not keyring.exists()
+    for damaged in (b"", b"{}", whole[:-20], whole.replace(b'"format"', b'"formal"'), b"\x00" * 100):
+        keyring.write_bytes(damaged)
+        keyring.chmod(0o600)
+        assert "is damaged" in spoilt_cell.refused("query", "shop")
+    keyring.write_bytes(whole)
+    for mode in (0o644, 0o640, 0o602):
+        keyring.chmod(mode)
+        assert "chmod 600" in spoilt_cell.refused("query", "shop")
+        found = spoilt_cell.run("doctor")
+        assert found.returncode == 1
+        assert "WRONG" in found.stdout
+    keyring.chmod(0o600)
+    assert spoilt_cell.done("query", "shop", "--count") == f"{IMPORTED}\n"
+
+
+def test_a_foreign_database_is_refused(cell, tmp_path):
+    """A database of a newer schema, of another cell, or one that can't be reached: no command goes on."""
+    stranger = cell.copy(tmp_path)
+    config = tmp_path / "strongroom.toml"
+    config.write_text(re.sub(r'id = "[^"]+"', f'id = "{uuid4()}"', config.read_text()))
+    for command in (("query", "shop"), ("init",)):
+        assert "belongs to cell" in stranger.refused(*command)
+    sql(cell.dsn, "INSERT INTO schema_version VALUES ($1, 'of the future', now())", current_version() + 1)
+    try:
+        for command in (("query", "shop"), ("init",), ("namespace", "create", "new"), ("import", "shop", "few.jsonl")):
+            assert "newer" in cell.refused(*command)
+        assert cell.run("doctor").returncode == 1
+    finally:
+        sql(cell.dsn, "DELETE FROM schema_version WHERE version = $1", current_version() + 1)
+    nowhere = {"STRONGROOM_DSN": f"postgresql://user:{SECRET}@127.0.0.1:1/none"}
+    for command in (("query", "shop"), ("init",), ("namespace", "list")):
+        assert "can't be reached" in cell.refused(*command, environment=nowhere)
+    found = cell.run("doctor", environment=nowhere)
+    assert found.returncode == 1
+    assert SECRET not in found.stdout + found.stderr
+
+
+def test_init_does_not_overwrite(cell, tmp_path):
+    """A folder that can't be written, or a dsn that can't be one, is refused; a configuration is never replaced."""
+    before = (cell.folder / "strongroom.toml").read_bytes()
+    cell.done("init", "--dsn", "postgresql://elsewhere/other")
+    assert (cell.folder / "strongroom.toml").read_bytes() == before
+    cell.refused("--config", str(tmp_path / "none" / "strongroom.toml"), "init", "--dsn", cell.dsn)
+    cell.refused("--config", str(tmp_path / "new.toml"), "init", "--dsn", f"postgresql://{SECRET}:x@127.0.0.1:1/none")
+
+
+def test_an_import_that_was_killed_can_be_run_again(cell, lines, tmp_path):
+    """Killed midway and run again, an import ends with the rows of one that was never disturbed."""
+    path = tmp_path / "many.jsonl"
+    path.write_bytes(b"\n".join(spoilt(line, run_id=str(uuid4())) for line in [*lines, *lines]))
+    total = 2 * len(lines)
+    cell.done("namespace", "create", "killed")
+    [[namespace_id]] = sql(cell.dsn, "SELECT namespace_id FROM namespaces ORDER BY created_at DESC LIMIT 1")
+
+    def stored():
+        return sql(cell.dsn, "SELECT count(*) FROM visibility_records WHERE namespace_id = $1", namespace_id)[0][0]
+
+    with subprocess.Popen(
+        [STRONGROOM, "import", "killed", str(path)], cwd=cell.folder, stdout=subprocess.DEVNULL
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not stored():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    while sql(
+        cell.dsn,
+        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'strongroom'",
+    ):
+        assert time.monotonic() < deadline
+    assert 0 < stored() < total
+
+    def rows():
+        nodes = "SELECT shard_id, tree_id, branch_id, node_id, txn_id, prev_txn_id FROM history_node"
+        trees = "SELECT shard_id, tree_id, branch_id FROM history_tree"
+        records = "SELECT shard_id, id, version, k, b1, b2, t FROM visibility_records"
+        return [
+            sorted(map(tuple, sql(cell.dsn, f"{each} WHERE namespace_id = $1", namespace_id)))
+            for each in (nodes, trees, records)
+        ]
+
+    cell.done("import", "killed", str(path))
+    after = rows()
+    assert [len(trees) for trees in after[1:]] == [total, total]
+    for table in ("history_node", "history_tree", "visibility_records"):
+        sql(cell.dsn, f"DELETE FROM {table} WHERE namespace_id = $1", namespace_id)  # noqa: S608
+    cell.done("import", "killed", str(path))
+    assert rows() == after
+    last = orjson.loads(path.read_bytes().splitlines()[-1])
+    shown = cell.done("history", "killed", last["workflow_id"], "--run-id", last["run_id"], "--json")
+    assert len(shown.splitlines()) == len(last["events"])
+    cell.done("namespace", "shred", "killed", "--confirm", "killed")
+
+
+COMMANDS = {
+    "demo": True,
+    "init": True,
+    "doctor": True,
+    "import": True,
+    "history": True,
+    "query": True,
+    "namespace create": True,
+    "namespace list": False,
+    "namespace shred": True,
+    "keys list": True,
+    "keys rotate": True,
+    "namespace": False,
+    "keys": False,
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_an_example(tmp_path, command):
+    """Every command explains itself without a configuration, and those that take arguments show one in use."""
+    shown = Cell(tmp_path, "").done(*command.split(), "--help")
+    assert f"Usage: strongroom {command}" in shown
+    assert (re.search(r"Examples?:\s+strongroom ", shown) is not None) == COMMANDS[command]
+
+
+def test_the_version_is_that_of_the_package(tmp_path):
+    """The command line says which version it is."""
+    assert re.search(r"\d+\.\d+", Cell(tmp_path, "").done("--version"))
