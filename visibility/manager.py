@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from strongroom.kms import KeyClass
+from strongroom.kms import KeyClass, KeyNotFound
 from strongroom.storage import NotFound, get_visibility_record, put_visibility_records
 
 from . import postgres
@@ -146,8 +146,8 @@ class VisibilityManager:
         if not 0 < page_size <= MAX_PAGE_SIZE:
             msg = f"a page has 1 to {MAX_PAGE_SIZE} executions"
             raise InvalidPageToken(msg)
+        after = await self._resume(namespace_id, query, page_token) if page_token is not None else None
         keys = await self._keyring.open(namespace_id)
-        after = open_position(keys, query, page_token) if page_token else None
         start = None if after is None else postgres.Place(*_bucket(after))
         possible = self._compile(keys, parsed.where).possible
         found: list[tuple[Position, VisibilityRecord]] = []
@@ -191,6 +191,12 @@ class VisibilityManager:
 
     async def _open(self, namespace_id: UUID, rows: Sequence[Row]) -> list[VisibilityRecord]:
         return await self._keyring.with_keys(namespace_id, lambda keys: open_documents(keys, rows))
+
+    async def _resume(self, namespace_id: UUID, query: str, page_token: bytes) -> Position:
+        try:
+            return await self._keyring.with_keys(namespace_id, lambda keys: open_position(keys, query, page_token))
+        except KeyNotFound:
+            raise InvalidPageToken from None
 
     async def _groups(
         self, namespace_id: UUID, scanned: AsyncIterator[Row], *, allowed: int

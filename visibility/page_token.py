@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from strongroom.kms import IntegrityError, KmsError, PartType, RecordKind, UnsupportedFormat
+from strongroom.kms import IntegrityError, PartType, RecordKind, UnsupportedFormat
 
 from .errors import InvalidPageToken
 
@@ -48,11 +48,12 @@ def open_position(keys: NamespaceKeys, query: str, token: bytes) -> Position:
 
     Raises:
         InvalidPageToken: it was not made for this query in this namespace.
+        KeyNotFound: it names a key version that these keys lack; another process may have rotated since.
     """
     try:
         sealed = base64.b64decode(token, altchars=b"-_", validate=True)
         return Position(*orjson.loads(keys.open(PAGE_TOKEN, (_digest(query),), sealed)))
-    except (binascii.Error, ValueError, TypeError, IntegrityError, UnsupportedFormat, KmsError):
+    except (binascii.Error, ValueError, TypeError, IntegrityError, UnsupportedFormat):
         raise InvalidPageToken from None
 
 

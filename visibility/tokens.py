@@ -11,6 +11,7 @@ Message of a token, under the key of its attribute in an epoch: one byte for its
 
 from __future__ import annotations
 
+import math
 import struct
 from typing import TYPE_CHECKING
 
@@ -44,10 +45,10 @@ def profile_of(name: str, attribute_type: AttributeType) -> Profile:
 
 def scaled(value: float) -> int:
     """Return a Double as the integer that it is compared by: rounded half up, held within int64."""
-    try:
-        return min(max(int((value * DOUBLE_SCALE + 0.5) // 1), INT64_MIN), INT64_MAX)
-    except OverflowError:
-        return INT64_MAX if value > 0 else INT64_MIN
+    product = value * DOUBLE_SCALE  # infinite for the largest doubles
+    if product >= INT64_MAX:
+        return INT64_MAX
+    return INT64_MIN if product <= INT64_MIN else math.floor(product + 0.5)
 
 
 def value_bytes(attribute_type: AttributeType, value: Scalar) -> bytes:

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from strongroom.driver.demo import PASSPHRASE_VARIABLE
+
+pytestmark = pytest.mark.integration
+
+STRONGROOM = Path(sys.executable).with_name("strongroom")
+
+
+def strongroom(*arguments, folder, **environment):
+    """Run the installed command line; return what it ended with and printed."""
+    return subprocess.run(
+        [STRONGROOM, *arguments],
+        cwd=folder,
+        env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1", **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def files_under(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def assert_all_held(shown):
+    """Every step says that it held, none that it did not, and the last line counts them."""
+    steps = re.findall(r"^(\d)\. ", shown, re.MULTILINE)
+    assert steps == [str(number) for number in range(1, len(steps) + 1)]
+    assert len(steps) >= 7
+    assert f"All {len(steps)} claims held" in shown
+    assert len(re.findall(r"^held$", shown, re.MULTILINE)) == len(steps)
+    assert not re.search(r"DID NOT|DO NOT|DOES NOT|did not hold|NOT REFUSED", shown)
+
+
+def test_the_demonstration_holds_and_leaves_nothing(tmp_path):
+    """Run without anything at hand, the demonstration ends well, says so, and leaves neither a file nor a server."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    result = strongroom("demo", folder=tmp_path, TMPDIR=str(temporary))
+    assert (result.returncode, result.stderr) == (0, "")
+    assert_all_held(result.stdout)
+    assert [name for name in files_under(tmp_path) if "strongroom-demo" in name] == []
+    assert list(tmp_path.glob("strongroom*")) == []
+
+
+def test_a_kept_demonstration_can_be_searched_and_stopped(tmp_path):
+    """What --keep leaves is a cell that the command line works with, until --stop; then nobody answers there."""
+    kept = tmp_path / "kept"
+    result = strongroom("demo", "--keep", str(kept), folder=tmp_path)
+    passphrase = {PASSPHRASE_VARIABLE: "correct horse battery staple"}
+    config = ("--config", str(kept / "strongroom.toml"))
+    try:
+        assert (result.returncode, result.stderr) == (0, "")
+        assert_all_held(result.stdout)
+        assert f"strongroom demo --stop {kept}" in result.stdout
+        found = strongroom(
+            *config, "query", "acme-shop", "CustomerId = 'cust-00001'", "--count", folder=tmp_path, **passphrase
+        )
+        assert (found.returncode, found.stderr) == (0, "")
+        assert int(found.stdout) > 0
+        gone = strongroom(*config, "query", "north-clinic", folder=tmp_path, **passphrase)
+        assert gone.returncode == 2  # it was shredded
+        again = strongroom("demo", "--keep", str(kept), folder=tmp_path)
+        assert (again.returncode, again.stdout) == (2, "")
+        assert "is not empty" in again.stderr
+    finally:
+        stopped = strongroom("demo", "--stop", str(kept), folder=tmp_path)
+    assert (stopped.returncode, stopped.stderr) == (0, "")
+    assert not (kept / "postgres" / "postmaster.pid").exists()
+    unreachable = strongroom(*config, "query", "acme-shop", folder=tmp_path, **passphrase)
+    assert unreachable.returncode == 2
+    assert "can't be reached" in unreachable.stderr
+
+
+def test_a_folder_that_is_in_use_is_refused(tmp_path):
+    """--keep writes into a new or empty folder only, and --stop stops only what --keep left: nothing else is touched."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("not to be touched")
+    (tmp_path / "file").write_text("not a folder")
+    before = files_under(tmp_path)
+    for arguments, reason in [
+        (("--keep", "mine"), "is not empty"),
+        (("--keep", "file"), "file"),
+        (("--stop", "mine"), "holds no database"),
+        (("--stop", "nobody"), "holds no database"),
+    ]:
+        result = strongroom("demo", *arguments, folder=tmp_path)
+        assert (result.returncode, result.stdout) == (2, "")
+        assert reason in result.stderr
+        assert "Traceback" not in result.stderr
+    assert files_under(tmp_path) == before
+    assert (tmp_path / "mine" / "notes.txt").read_text() == "not to be touched"

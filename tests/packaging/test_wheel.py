@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = ("kms", "storage", "visibility", "driver")
+NEEDED = {
+    "strongroom/driver/cli.py",
+    "strongroom/driver/py.typed",
+    "strongroom/driver/sample/workflows.jsonl.gz",
+    "strongroom/kms/py.typed",
+    "strongroom/storage/py.typed",
+    "strongroom/storage/sql/history.sql",
+    "strongroom/storage/sql/migrations/0001_pre_initial.sql",
+    "strongroom/visibility/dictionary.txt",
+    "strongroom/visibility/list_filter.lark",
+    "strongroom/visibility/py.typed",
+}
+SUFFIXES = {".py", ".sql", ".md", ".lark", ".txt", ".gz", ".typed"}
+
+
+def run(*command, folder, **environment):
+    """Run a program; it must succeed, and what it printed is returned."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    result = subprocess.run(
+        command, cwd=folder, env={**kept, **environment}, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def listed_files():
+    """Return what a clone of the working tree would hold: tracked files and new ones, none that is ignored or deleted."""
+    listed = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", folder=ROOT).split("\0")
+    return [name for name in listed if name and (ROOT / name).is_file()]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """A wheel that was built from a copy of the working tree, without anything else at hand."""
+    tree = tmp_path_factory.mktemp("tree")
+    for name in listed_files():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, tree / name)
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", "out", ".", folder=tree)
+    [built] = (tree / "out").glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    """The Python of a clean environment into which the wheel was installed; our dependencies can be imported there."""
+    folder = tmp_path_factory.mktemp("installed")
+    uv = ROOT / ".tools" / "bin" / "uv"
+    python = folder / "venv" / "bin" / "python"
+    if uv.exists():
+        run(uv, "venv", "-q", "--offline", "--python", sys.executable, "venv", folder=folder)
+        run(uv, "pip", "install", "-q", "--offline", "--no-deps", "--python", python, wheel, folder=folder)
+    else:
+        run(sys.executable, "-m", "venv", "venv", folder=folder)
+        run(python, "-m", "pip", "install", "-q", "--no-index", "--no-deps", wheel, folder=folder)
+    return python
+
+
+def in_it(installed, tmp_path, code):
+    """Run code in the clean environment, in an empty folder, and return what it printed."""
+    # Behind the environment's own packages, and without the .pth files through which the working tree is importable here.
+    return run(installed, "-c", code, folder=tmp_path, PYTHONPATH=sysconfig.get_paths()["purelib"]).strip()
+
+
+def test_the_only_top_level_name_is_strongroom(wheel):
+    """The wheel puts nothing beside `strongroom` where Python looks for packages, and its record says so."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        [record] = [name for name in names if name.endswith(".dist-info/RECORD")]
+        recorded = [line.rsplit(",", 2)[0] for line in archive.read(record).decode().splitlines()]
+    assert set(recorded) == set(names)
+    tops = {PurePosixPath(name).parts[0] for name in names}
+    assert tops == {"strongroom", PurePosixPath(record).parts[0]}
+    assert tops.isdisjoint(FOLDERS)
+
+
+def test_every_file_of_the_packages_is_inside(wheel):
+    """Code, SQL, grammar, sample, word list, type marks and documents of the four folders are all in the wheel."""
+    with zipfile.ZipFile(wheel) as archive:
+        inside = {name for name in archive.namelist() if name.startswith("strongroom/")}
+    wanted = {
+        f"strongroom/{name}"
+        for name in listed_files()
+        if name.split("/")[0] in FOLDERS and Path(name).suffix in SUFFIXES | {Path(name).name}
+    }
+    assert NEEDED <= wanted
+    assert wanted - inside == set()
+    assert inside - wanted == set()
+
+
+def test_the_metadata_names_one_import(installed, tmp_path):
+    """What Python knows of the installed distribution: one import name, and the command."""
+    code = (
+        "import importlib.metadata as m; d = m.distribution('strongroom'); "
+        "print(sorted({str(f).split('/')[0] for f in d.files if '.dist-info' not in str(f) and '..' not in str(f)}), "
+        "[e.name for e in d.entry_points if e.group == 'console_scripts'])"
+    )
+    assert run(installed, "-c", code, folder=tmp_path).strip() == "['strongroom'] ['strongroom']"
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_folders_are_not_importable_by_their_own_names(installed, tmp_path, folder):
+    """`import kms` and its like find nothing: a second copy of each class can't come into being."""
+    code = f"import importlib.util; print(importlib.util.find_spec('{folder}'))"
+    assert in_it(installed, tmp_path, code) == "None"
+
+
+def test_the_command_line_works_from_the_wheel(installed, tmp_path):
+    """Installed, it imports from its own place and finds its own SQL, grammar, sample and word list."""
+    code = (
+        "import strongroom.driver.cli as cli, strongroom.storage.schema as schema\n"
+        "from importlib.resources import files\n"
+        "from pathlib import Path\n"
+        "from strongroom.driver.import_file import read_import_file\n"
+        "from strongroom.visibility import parse_filter\n"
+        "parse_filter(\"WorkflowType = 'x'\")\n"
+        "sample = Path(str(files('strongroom.driver') / 'sample' / 'workflows.jsonl.gz'))\n"
+        "print(schema.current_version() >= 1, len(read_import_file(sample)), Path(cli.__file__).parents[2])"
+    )
+    site = run(installed, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])", folder=tmp_path).strip()
+    assert in_it(installed, tmp_path, code) == f"True 346 {site}"
+    shown = run(
+        installed.with_name("strongroom"), "--help", folder=tmp_path, PYTHONPATH=sysconfig.get_paths()["purelib"]
+    )
+    assert "Usage: strongroom" in shown
