@@ -36,9 +36,8 @@ SUITES = {"xaes-256-gcm": Suite.XAES_256_GCM, "aes-256-gcm": Suite.AES_256_GCM}
 def main() -> None:
     """Run the command line, and turn every error of ours into one line and exit code 2."""
     try:
-        cli.main(standalone_mode=False)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
+        # Outside its stand-alone mode click returns the code of an `Exit` instead of ending with it.
+        sys.exit(cli.main(standalone_mode=False) or 0)
     except click.ClickException as error:
         error.show()
         sys.exit(2)

@@ -71,6 +71,9 @@ def load_config(path: Path) -> StrongroomConfig:
         cell = Cell(UUID(_get(document, "cell", "id", str)), _get(document, "cell", "shards", int))
         database = document.get("database", {})
         kms = {provider: _local_kms(provider, section, path) for provider, section in document["kms"].items()}
+        if not kms:
+            msg = "no KMS provider is configured; add a section such as [kms.local]"
+            raise ValueError(msg)  # noqa: TRY301 - the caller reports all faults of a file alike
         return StrongroomConfig(
             cell=cell,
             dsn=os.environ.get("STRONGROOM_DSN") or _get(document, "database", "dsn", str),

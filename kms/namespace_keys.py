@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
+    from .data_keys import DataKeyRecord
     from .record_kind import Key, RecordKind
     from .sealing import Decrypt
     from .secret import Secret
@@ -132,6 +133,10 @@ class NamespaceKeys:
             KmsError: there is none, or it can't be used.
         """
         return _usable(self._data, self.active_version(KeyClass.DATA))
+
+    def knows(self, records: Sequence[DataKeyRecord]) -> bool:
+        """Whether these keys hold every data-key version of the registry."""
+        return all(record.version in self._data for record in records if record.key_class is KeyClass.DATA)
 
     def leased_version(self) -> int | None:
         """Return the active data-key version if it is of suite 1, whose uses are counted; None otherwise."""

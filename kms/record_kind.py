@@ -54,6 +54,11 @@ class RecordKind:
     dictionary: bytes = b""
     padded: bool = False
 
+    @property
+    def is_packed(self) -> bool:
+        """Whether a plaintext is changed at all before it is sealed."""
+        return self.compress or self.padded
+
     def context(self, cell_id: bytes, namespace_id: bytes) -> bytes:
         """Encode all that the rows of this kind in one namespace have in common (FORMAT.md section 3.1)."""
         if len(cell_id) != ID_BYTES or len(namespace_id) != ID_BYTES:

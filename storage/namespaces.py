@@ -15,6 +15,7 @@ from strongroom.kms import (
     IntegrityError,
     KeyConflict,
     KeyDestroyed,
+    KeyringFileError,
     KeyState,
     KmsError,
     Suite,
@@ -159,7 +160,7 @@ class NamespaceStore:
         for row in rows:
             try:
                 listed.append(await self._open(row))
-            except (KmsError, IntegrityError, UnsupportedFormat) as error:
+            except (KmsError, KeyringFileError, IntegrityError, UnsupportedFormat) as error:
                 listed.append(replace(_bare(row), unreadable=str(error)))
         return listed
 
@@ -205,6 +206,9 @@ class NamespaceStore:
 
         What no deletion reaches: backups of this database, for as long as the KEK that wrapped the keys exists.
         """
+        if namespace_id == self._keyring.cell_id:
+            msg = "this is the cell itself: without its keys no namespace can be found by name"
+            raise InvalidPersistenceRequest(msg)
         tombstones = await destroy_data_keys(self._keyring, namespace_id)
         deleted = {}
         async with self._database.transaction(unlimited=True) as connection:

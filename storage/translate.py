@@ -12,8 +12,9 @@ from .errors import ResourceExhausted, SchemaMismatch, StorageError, Timeout, Un
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# SQLSTATE, or its class of two characters -> error, what happened. An answer from the server means that the transaction was
-# rolled back; only a lost connection leaves the outcome open.
+# Lost connections, "completion unknown", and a server that goes down: the commit may have been on its way.
+_OPEN_OUTCOME = ("08", "40003", "57P")
+# SQLSTATE, or its class of two characters -> error, what happened. Such an answer means that the transaction was rolled back.
 _BY_STATE: dict[str, tuple[type[StorageError], str]] = {
     "25006": (Unavailable, "the database is read-only; is this a standby, or is its disk full?"),
     "28": (Unavailable, "the database refuses this user; check the dsn"),
@@ -25,7 +26,6 @@ _BY_STATE: dict[str, tuple[type[StorageError], str]] = {
     "53": (ResourceExhausted, "the database is out of disk, memory or connections"),
     "55P03": (Timeout, "a lock was not to be had in time"),
     "57014": (Timeout, "the database stopped the statement at its time limit"),
-    "57P": (Unavailable, "the database is starting, stopping or was killed"),
     "58": (ResourceExhausted, "the database met an error of its file system"),
 }
 
@@ -34,12 +34,13 @@ def to_storage_error(error: BaseException) -> StorageError | None:
     """Return our error for one of asyncpg or of the network; None for anything else."""
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
-        for length in (5, 3, 2):
+        if state.startswith(_OPEN_OUTCOME):
+            message = "the connection to the database was lost, or its server is stopping"
+            return Unavailable(message, may_have_been_committed=True)
+        for length in (5, 2):
             found = _BY_STATE.get(state[:length])
             if found is not None:
                 return found[0](found[1])
-        if state.startswith("08"):
-            return Unavailable("the connection to the database was lost", may_have_been_committed=True)
         return StorageError(f"the database refused the statement (SQLSTATE {state})")
     if isinstance(error, asyncpg.ClientConfigurationError):
         return Unavailable("the dsn is not one of PostgreSQL's: postgresql://user@host/database")

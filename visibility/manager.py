@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from strongroom.kms import KeyClass, KeyNotFound
-from strongroom.storage import NotFound, get_visibility_record, put_visibility_records
+from strongroom.storage import InvalidPersistenceRequest, NotFound, get_visibility_record, put_visibility_records
 
 from . import postgres
 from .compiler import OPEN_RUN, Approximation, compile_filter
@@ -145,7 +145,7 @@ class VisibilityManager:
             raise UnsupportedQuery("ORDER BY is not served yet; without it runs come latest first")
         if not 0 < page_size <= MAX_PAGE_SIZE:
             msg = f"a page has 1 to {MAX_PAGE_SIZE} executions"
-            raise InvalidPageToken(msg)
+            raise InvalidPersistenceRequest(msg)
         after = await self._resume(namespace_id, query, page_token) if page_token is not None else None
         keys = await self._keyring.open(namespace_id)
         start = None if after is None else postgres.Place(*_bucket(after))

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.integration
 
 STRONGROOM = Path(sys.executable).with_name("strongroom")
 TABLES = ("cell", "data_keys", "namespaces", "history_node", "history_tree", "visibility_records", "schema_version")
-SECRET = "hidden-5c1f0e"  # stands in wrong inputs, and must not be repeated
+CANARY = "hidden-5c1f0e"  # stands in wrong inputs, and must not be repeated
 IMPORTED = 12
 
 
@@ -88,7 +88,7 @@ class Cell:
         assert len(lines) == 1, result
         if lines[0].startswith("error:"):  # else one of usage, which says how to get help as well
             assert result.stderr.splitlines()[-1] == lines[0], result
-        assert SECRET not in lines[0]
+        assert CANARY not in lines[0]
         assert self.rows() == before
         return lines[0]
 
@@ -207,19 +207,19 @@ def spoilt(line, **changes):
 
 
 WRONG_LINES = {
-    "garbage": (lambda _: b"\xff\xfe" + SECRET.encode(), "not JSON"),
+    "garbage": (lambda _: b"\xff\xfe" + CANARY.encode(), "not JSON"),
     "cut off": (lambda line: line[: len(line) // 2], "not JSON"),
-    "a list": (lambda _: orjson.dumps([SECRET]), "an object is expected"),
-    "foreign": (lambda _: orjson.dumps({"name": SECRET}), "missing"),
-    "no UUID": (lambda line: spoilt(line, run_id=SECRET), "run_id is not a UUID"),
-    "no time": (lambda line: spoilt(line, start_time=SECRET), "start_time is not a time"),
-    "status": (lambda line: spoilt(line, status=SECRET), "status is none of"),
-    "event": (lambda line: spoilt(line, events=[SECRET]), "event 1 is not a HistoryEvent"),
+    "a list": (lambda _: orjson.dumps([CANARY]), "an object is expected"),
+    "foreign": (lambda _: orjson.dumps({"name": CANARY}), "missing"),
+    "no UUID": (lambda line: spoilt(line, run_id=CANARY), "run_id is not a UUID"),
+    "no time": (lambda line: spoilt(line, start_time=CANARY), "start_time is not a time"),
+    "status": (lambda line: spoilt(line, status=CANARY), "status is none of"),
+    "event": (lambda line: spoilt(line, events=[CANARY]), "event 1 is not a HistoryEvent"),
     "attribute": (
-        lambda line: spoilt(line, search_attributes={SECRET: {"type": "Int", "value": SECRET}}),
+        lambda line: spoilt(line, search_attributes={CANARY: {"type": "Int", "value": CANARY}}),
         "is not a Int",
     ),
-    "NUL": (lambda line: spoilt(line, workflow_id=SECRET + "\x00"), "NUL"),
+    "NUL": (lambda line: spoilt(line, workflow_id=CANARY + "\x00"), "NUL"),
 }
 
 
@@ -254,16 +254,16 @@ def test_an_import_file_that_is_not_there_or_not_whole_is_refused(cell, sample_p
 def test_an_attribute_of_another_type_is_refused(cell, lines, tmp_path):
     """An import that gives a registered attribute another type changes neither the rows nor the registration."""
     (tmp_path / "typed.jsonl").write_bytes(
-        spoilt(lines[30], run_id=str(uuid4()), search_attributes={"Extra": {"type": "Keyword", "value": SECRET}})
+        spoilt(lines[30], run_id=str(uuid4()), search_attributes={"Extra": {"type": "Keyword", "value": CANARY}})
     )
     assert "another type" in cell.refused("import", "shop", str(tmp_path / "typed.jsonl"))
 
 
 WRONG_QUERIES = {
-    f"CustomerId ~ '{SECRET}'": 11,
-    f"CustomerId = '{SECRET}": 13,
-    f"({SECRET.replace('-', '_')} = 1)": 1,
-    f"CustomerId = '{SECRET}' AND": None,
+    f"CustomerId ~ '{CANARY}'": 11,
+    f"CustomerId = '{CANARY}": 13,
+    f"({CANARY.replace('-', '_')} = 1)": 1,
+    f"CustomerId = '{CANARY}' AND": None,
     "ItemCount = 'text'": 12,
     "CustomerId LIKE 'x%'": 11,
     "Paid = true ORDER BY StartTime": None,
@@ -286,26 +286,26 @@ def test_a_wrong_filter_is_refused_with_its_position(cell, query):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("query", f"{SECRET}"),
-        ("history", SECRET, "x"),
-        ("history", "shop", SECRET),
-        ("history", "shop", SECRET, "--run-id", "x'); --"),
-        ("import", SECRET, "few.jsonl"),
-        ("keys", "list", SECRET),
-        ("keys", "rotate", SECRET),
+        ("query", f"{CANARY}"),
+        ("history", CANARY, "x"),
+        ("history", "shop", CANARY),
+        ("history", "shop", CANARY, "--run-id", "x'); --"),
+        ("import", CANARY, "few.jsonl"),
+        ("keys", "list", CANARY),
+        ("keys", "rotate", CANARY),
         ("keys", "rotate", "shop", "--class", "index"),
         ("keys", "rotate", "shop", "--class", "identity"),
-        ("namespace", "shred", SECRET, "--confirm", SECRET),
-        ("namespace", "shred", "shop", "--confirm", SECRET),
+        ("namespace", "shred", CANARY, "--confirm", CANARY),
+        ("namespace", "shred", "shop", "--confirm", CANARY),
         ("namespace", "create", "shop"),
         ("namespace", "create", ""),
-        ("namespace", "create", "new", "-a", f"{SECRET}=Colour"),
+        ("namespace", "create", "new", "-a", f"{CANARY}=Colour"),
         ("namespace", "create", "new", "-a", "WorkflowId=Keyword"),
         ("namespace", "create", "new", "-a", "=Keyword"),
         ("namespace", "create", "new", "--kek", "local:nobody-made-it"),
         ("namespace", "create", "new", "--kek", "elsewhere:key", "--create-kek"),
         ("namespace", "create", "new", "--kek", "no-uri"),
-        ("query", "shop", "--page-token", SECRET),
+        ("query", "shop", "--page-token", CANARY),
         ("query", "shop", "--limit", "0"),
         ("--config", "nobody.toml", "doctor-what"),
         ("--config", "nobody.toml", "query", "shop"),
@@ -357,12 +357,12 @@ def test_a_foreign_database_is_refused(cell, tmp_path):
         assert cell.run("doctor").returncode == 1
     finally:
         sql(cell.dsn, "DELETE FROM schema_version WHERE version = $1", current_version() + 1)
-    nowhere = {"STRONGROOM_DSN": f"postgresql://user:{SECRET}@127.0.0.1:1/none"}
+    nowhere = {"STRONGROOM_DSN": f"postgresql://user:{CANARY}@127.0.0.1:1/none"}
     for command in (("query", "shop"), ("init",), ("namespace", "list")):
         assert "can't be reached" in cell.refused(*command, environment=nowhere)
     found = cell.run("doctor", environment=nowhere)
     assert found.returncode == 1
-    assert SECRET not in found.stdout + found.stderr
+    assert CANARY not in found.stdout + found.stderr
 
 
 def test_init_does_not_overwrite(cell, tmp_path):
@@ -371,7 +371,7 @@ def test_init_does_not_overwrite(cell, tmp_path):
     cell.done("init", "--dsn", "postgresql://elsewhere/other")
     assert (cell.folder / "strongroom.toml").read_bytes() == before
     cell.refused("--config", str(tmp_path / "none" / "strongroom.toml"), "init", "--dsn", cell.dsn)
-    cell.refused("--config", str(tmp_path / "new.toml"), "init", "--dsn", f"postgresql://{SECRET}:x@127.0.0.1:1/none")
+    cell.refused("--config", str(tmp_path / "new.toml"), "init", "--dsn", f"postgresql://{CANARY}:x@127.0.0.1:1/none")
 
 
 def test_an_import_that_was_killed_can_be_run_again(cell, lines, tmp_path):

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -45,13 +46,22 @@ def assert_all_held(shown):
 
 def test_the_demonstration_holds_and_leaves_nothing(tmp_path):
     """Run without anything at hand, the demonstration ends well, says so, and leaves neither a file nor a server."""
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
-    result = strongroom("demo", folder=tmp_path, TMPDIR=str(temporary))
-    assert (result.returncode, result.stderr) == (0, "")
-    assert_all_held(result.stdout)
-    assert [name for name in files_under(tmp_path) if "strongroom-demo" in name] == []
-    assert list(tmp_path.glob("strongroom*")) == []
+    with tempfile.TemporaryDirectory(prefix="sr", dir="/tmp") as temporary:
+        result = strongroom("demo", folder=tmp_path, TMPDIR=temporary)
+        assert (result.returncode, result.stderr) == (0, "")
+        assert_all_held(result.stdout)
+        assert [name for name in files_under(Path(temporary)) if "strongroom-demo" in name] == []
+    assert files_under(tmp_path) == []
+
+
+def test_a_folder_too_deep_for_a_socket_is_refused(tmp_path):
+    """Where the path is too long for a Unix socket, one line says so, and exit code 2."""
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+    result = strongroom("demo", folder=tmp_path, TMPDIR=str(deep))
+    assert result.returncode == 2
+    assert "too long for a Unix socket" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_a_kept_demonstration_can_be_searched_and_stopped(tmp_path):

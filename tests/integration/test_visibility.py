@@ -19,7 +19,7 @@ from strongroom.driver.config import load_config, write_config
 from strongroom.driver.importer import attribute_types, import_executions
 from strongroom.driver.strongroom import Strongroom, shard_of
 from strongroom.kms import IntegrityError, KekRef, KeyClass, rotate_data_key
-from strongroom.storage import NotFound
+from strongroom.storage import InvalidPersistenceRequest, NotFound
 from strongroom.visibility import (
     AttributeType,
     InvalidPageToken,
@@ -540,7 +540,7 @@ async def test_a_page_token_outlives_a_rotation(strongroom, small):
 @pytest.mark.parametrize("page_size", [0, -1, 1001])
 async def test_a_page_size_that_cannot_be_is_refused(small, page_size):
     """A page has 1 to 1,000 runs; anything else is told so."""
-    with pytest.raises(InvalidPageToken, match="1 to 1000"):
+    with pytest.raises(InvalidPersistenceRequest, match="1 to 1000"):
         await small.strongroom.visibility.list_workflow_executions(
             small.namespace_id, "", small.types, page_size=page_size
         )
