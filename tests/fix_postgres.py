@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from itertools import count
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -16,8 +18,13 @@ _numbers = count(1)
 
 
 @pytest.fixture(scope="session")
-def server_folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("postgres")
+def server_folder():
+    """Where the session's server keeps its files.
+
+    Not in pytest's own folder, whose mode every new session sets back: a server that runs as another user loses its way there.
+    """
+    with tempfile.TemporaryDirectory(prefix="strongroom-tests-") as folder:
+        yield Path(folder) / "postgres"
 
 
 @pytest.fixture(scope="session")

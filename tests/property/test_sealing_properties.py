@@ -331,8 +331,13 @@ def test_resplit_text_is_encoded_differently(data):
 @example(RecordKind("a", "bc", ()), RecordKind("ab", "c", ()))
 @example(RecordKind("a", "b", (PartType.TEXT,)), RecordKind("a", "b", (PartType.BYTES,)))
 def test_kinds_are_encoded_injectively(first, second):
-    """Two kinds have the same associated data only if name, column and key types are equal."""
-    same = (first.name, first.column, first.key) == (second.name, second.column, second.key)
+    """Two kinds have the same associated data only if name, column, dictionary and key types are equal."""
+    same = (first.name, first.column, first.dictionary, first.key) == (
+        second.name,
+        second.column,
+        second.dictionary,
+        second.key,
+    )
     contexts = [kind.context(CELL.bytes, NAMESPACE.bytes) for kind in (first, second)]
     assert (contexts[0] == contexts[1]) == same
     if not same:  # nor is one the beginning of the other, which key parts could complete
