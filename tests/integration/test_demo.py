@@ -5,6 +5,8 @@ import re
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,15 @@ def strongroom(*arguments, folder, **environment):
     )
 
 
+@dataclass(frozen=True)
+class Demonstrations:
+    thrown_away: subprocess.CompletedProcess[str]
+    temporary: Path
+    empty: Path
+    left: subprocess.CompletedProcess[str]
+    kept: Path
+
+
 def files_under(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
@@ -44,41 +55,54 @@ def assert_all_held(shown):
     assert not re.search(r"DID NOT|DO NOT|DOES NOT|did not hold|NOT REFUSED", shown)
 
 
-def test_the_demonstration_holds_and_leaves_nothing(tmp_path):
+@pytest.fixture(scope="module")
+def demonstrations():
+    """Two demonstrations, run side by side: one that leaves nothing, and one that is kept."""
+    with tempfile.TemporaryDirectory(prefix="sr-") as folder:  # short: a server's socket lies in it
+        temporary, kept, empty = (Path(folder) / name for name in ("temporary", "kept", "empty"))
+        temporary.mkdir()
+        empty.mkdir()
+        with ThreadPoolExecutor(2) as threads:
+            thrown_away = threads.submit(strongroom, "demo", folder=empty, TMPDIR=str(temporary))
+            left = threads.submit(strongroom, "demo", "--keep", str(kept), folder=empty)
+        try:
+            yield Demonstrations(thrown_away.result(), temporary, empty, left.result(), kept)
+        finally:
+            if (kept / "postgres" / "postmaster.pid").exists():
+                strongroom("demo", "--stop", str(kept), folder=empty)
+
+
+def test_the_demonstration_holds_and_leaves_nothing(demonstrations):
     """Run without anything at hand, the demonstration ends well, says so, and leaves neither a file nor a server."""
-    with tempfile.TemporaryDirectory(prefix="sr-") as temporary:  # short: a server's socket lies in it
-        result = strongroom("demo", folder=tmp_path, TMPDIR=temporary)
-        assert (result.returncode, result.stderr) == (0, "")
-        assert_all_held(result.stdout)
-        assert [name for name in files_under(Path(temporary)) if "strongroom" in name] == []
-    assert files_under(tmp_path) == []
+    result = demonstrations.thrown_away
+    assert (result.returncode, result.stderr) == (0, "")
+    assert_all_held(result.stdout)
+    assert [name for name in files_under(demonstrations.temporary) if "strongroom" in name] == []
+    assert files_under(demonstrations.empty) == []
 
 
-def test_a_kept_demonstration_can_be_searched_and_stopped(tmp_path):
+def test_a_kept_demonstration_can_be_searched_and_stopped(demonstrations):
     """What --keep leaves is a cell that the command line works with, until --stop; then nobody answers there."""
-    kept = tmp_path / "kept"
-    result = strongroom("demo", "--keep", str(kept), folder=tmp_path)
+    result, kept, folder = demonstrations.left, demonstrations.kept, demonstrations.empty
     passphrase = {PASSPHRASE_VARIABLE: "correct horse battery staple"}
     config = ("--config", str(kept / "strongroom.toml"))
-    try:
-        assert (result.returncode, result.stderr) == (0, "")
-        assert_all_held(result.stdout)
-        assert f"strongroom demo --stop {kept}" in result.stdout
-        found = strongroom(
-            *config, "query", "acme-shop", "CustomerId = 'cust-00001'", "--count", folder=tmp_path, **passphrase
-        )
-        assert (found.returncode, found.stderr) == (0, "")
-        assert int(found.stdout) > 0
-        gone = strongroom(*config, "query", "north-clinic", folder=tmp_path, **passphrase)
-        assert gone.returncode == 2  # it was shredded
-        again = strongroom("demo", "--keep", str(kept), folder=tmp_path)
-        assert (again.returncode, again.stdout) == (2, "")
-        assert "is not empty" in again.stderr
-    finally:
-        stopped = strongroom("demo", "--stop", str(kept), folder=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert_all_held(result.stdout)
+    assert f"strongroom demo --stop {kept}" in result.stdout
+    found = strongroom(
+        *config, "query", "acme-shop", "CustomerId = 'cust-00001'", "--count", folder=folder, **passphrase
+    )
+    assert (found.returncode, found.stderr) == (0, "")
+    assert int(found.stdout) > 0
+    gone = strongroom(*config, "query", "north-clinic", folder=folder, **passphrase)
+    assert gone.returncode == 2  # it was shredded
+    again = strongroom("demo", "--keep", str(kept), folder=folder)
+    assert (again.returncode, again.stdout) == (2, "")
+    assert "is not empty" in again.stderr
+    stopped = strongroom("demo", "--stop", str(kept), folder=folder)
     assert (stopped.returncode, stopped.stderr) == (0, "")
     assert not (kept / "postgres" / "postmaster.pid").exists()
-    unreachable = strongroom(*config, "query", "acme-shop", folder=tmp_path, **passphrase)
+    unreachable = strongroom(*config, "query", "acme-shop", folder=folder, **passphrase)
     assert unreachable.returncode == 2
     assert "can't be reached" in unreachable.stderr
 
