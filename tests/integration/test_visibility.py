@@ -384,7 +384,9 @@ async def searched(server_dsn, tmp_path_factory, sample):
 async def small(strongroom):
     """A namespace with a few generated records, to be changed."""
     rng = generator()
-    return await populated(strongroom, "small", [], [generated_record(rng) for _ in range(25)])
+    still_open = replace(generated_record(rng), execution_status="Running", close_time=None)
+    closed = replace(generated_record(rng), execution_status="Completed", close_time=BASE)
+    return await populated(strongroom, "small", [], [still_open, closed, *(generated_record(rng) for _ in range(25))])
 
 
 async def run(strongroom, statement, *arguments):
