@@ -123,7 +123,7 @@ def namespace() -> None:
 
 @namespace.command(
     "create",
-    epilog="\b\nExamples:\n  strongroom namespace create payments\n\n"
+    epilog="\b\nExamples:\n  strongroom namespace create payments\n"
     "  strongroom namespace create payments --kek local:payments --create-kek -a CustomerId=Keyword -a Amount=Double",
 )
 @click.argument("name")
@@ -227,8 +227,8 @@ def history(config_path: Path, namespace_name: str, workflow_id: str, run_id: st
 
 
 @cli.command(
-    epilog="\b\nExamples:\n  strongroom query payments \"WorkflowType = 'OrderWorkflow' AND CustomerId = 'cust-00001'\"\n\n"
-    '\n  strongroom query payments "GROUP BY ExecutionStatus" --count'
+    epilog="\b\nExamples:\n  strongroom query payments \"WorkflowType = 'OrderWorkflow' AND CustomerId = 'cust-00001'\"\n"
+    '  strongroom query payments "GROUP BY ExecutionStatus" --count'
 )
 @click.argument("namespace_name", metavar="NAMESPACE")
 @click.argument("filter_", metavar="[FILTER]", default="")

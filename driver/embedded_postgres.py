@@ -28,7 +28,8 @@ def embedded_postgres(folder: Path, *, keep_running: bool = False) -> Iterator[s
         Its connection string.
 
     Raises:
-        EmbeddedPostgresMissing: the wheel is not installed, or its server does not start there.
+        EmbeddedPostgresMissing: the wheel is not installed.
+        StrongroomError: its server does not start there.
     """
     try:
         with warnings.catch_warnings():
@@ -44,6 +45,6 @@ def embedded_postgres(folder: Path, *, keep_running: bool = False) -> Iterator[s
             "its path is too long for a Unix socket; name a shorter one (or TMPDIR)" if long else f"see {folder}/log"
         )
         msg = f"PostgreSQL did not start in {folder}: {reason}"
-        raise EmbeddedPostgresMissing(msg) from None
+        raise StrongroomError(msg) from None
     with server:
         yield server.get_uri()

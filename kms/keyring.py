@@ -230,9 +230,15 @@ class Keyring:
     async def _extend_lease(self, namespace_id: UUID, version: int) -> None:
         """See to it that a key of suite 1 may seal at least one full batch, unless all its uses are given out."""
         lease = self._leases[namespace_id, version]
+        if not _is_short(lease):
+            return
         async with self._leasing:  # callers that come together take one lease
-            if lease.left >= SUITE_1_LEASE // 2 or lease.refused:
+            if not _is_short(lease):
                 return
             granted = await self.store.lease_records(namespace_id, version, count=SUITE_1_LEASE, limit=SUITE_1_LIMIT)
             lease.left += SUITE_1_LEASE if granted else 0
             lease.refused = not granted
+
+
+def _is_short(lease: Lease) -> bool:
+    return lease.left < SUITE_1_LEASE // 2 and not lease.refused

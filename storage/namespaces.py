@@ -130,13 +130,7 @@ class NamespaceStore:
         Raises:
             NamespaceNotFound: no such name, or it was shredded.
         """
-        row = await self._fetch("get_by_token", await self._name_token(name))
-        if row is None:
-            raise NamespaceNotFound
-        namespace = await self._open(row)
-        if namespace.name != name:
-            raise IntegrityError  # someone has exchanged the tokens of two rows
-        return namespace
+        return await self._open_named(await self._row_of(name), name)
 
     async def find(self, name: str) -> UUID:
         """Return the id of a namespace by its name; also of one whose shredding broke off when its keys were destroyed.
@@ -144,13 +138,10 @@ class NamespaceStore:
         Raises:
             NamespaceNotFound: no such name, or shredding it was finished.
         """
-        try:
-            return (await self.get(name)).namespace_id
-        except KeyDestroyed:
-            row = await self._fetch("get_by_token", await self._name_token(name))
-            if row is None:
-                raise NamespaceNotFound from None
-            return _bare(row).namespace_id
+        row = await self._row_of(name)
+        with suppress(KeyDestroyed):
+            await self._open_named(row, name)
+        return _bare(row).namespace_id
 
     async def list_namespaces(self) -> Sequence[Namespace]:
         """Return all namespaces, the shredded ones too. One whose keys can't be had is listed, and says why."""
@@ -226,6 +217,18 @@ class NamespaceStore:
             raise InvalidPersistenceRequest(msg)
         cell = await self._keyring.open(self._keyring.cell_id)
         return cell.identity("namespace name").token(encoded)[:16]
+
+    async def _row_of(self, name: str) -> Row:
+        row = await self._fetch("get_by_token", await self._name_token(name))
+        if row is None:
+            raise NamespaceNotFound
+        return row
+
+    async def _open_named(self, row: Row, name: str) -> Namespace:
+        namespace = await self._open(row)
+        if namespace.name != name:
+            raise IntegrityError  # someone has exchanged the tokens of two rows
+        return namespace
 
     async def _fetch(self, query: str, argument: object) -> Row | None:
         async with self._database.connection() as connection:

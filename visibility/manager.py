@@ -125,7 +125,6 @@ class VisibilityManager:
 
         Equal close times are ordered by start time and run id, descending.
 
-
         Args:
             namespace_id: whose runs.
             query: a list filter; blank for all runs.
