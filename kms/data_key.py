@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from .record_kind import Key, RecordKind
     from .sealing import Decrypt
     from .secret import Secret
+
+    SealingGroup: TypeAlias = tuple[RecordKind, bytes, Key, Sequence[tuple[Key, bytes]]]
+    """A kind, its associated data in the namespace, the scope and the rows."""
 
 MAX_BATCH = 2**16
 OVERHEAD_BYTES = {Suite.AES_256_GCM: HEADER_BYTES + 12 + 16, Suite.XAES_256_GCM: HEADER_BYTES + 24 + 16}
@@ -70,13 +73,13 @@ class DataKey:
         self._subkeys: dict[bytes, AESGCM] = {}
         self._lease = lease or Lease()
 
-    def seal_many(self, kind: RecordKind, context: bytes, rows: Sequence[tuple[Key, bytes]], scope: Key) -> list[bytes]:
-        """Seal rows under fresh nonces. `context` is the kind's associated data in its namespace.
+    def seal_groups(self, groups: Sequence[SealingGroup]) -> list[list[bytes]]:
+        """Seal the rows of several groups under fresh nonces, drawn once for all.
 
         Raises:
             SealingLimitExceeded: too many rows, too long a row, or (suite 1) a lease that is used up.
         """
-        count = len(rows)
+        count = sum(len(rows) for _, _, _, rows in groups)
         if count > MAX_BATCH:
             msg = f"a batch of {count} rows; the format's limit is {MAX_BATCH}"
             raise SealingLimitExceeded(msg)
@@ -87,21 +90,25 @@ class DataKey:
             self._lease.spend(count)
             prefix, tails = b"", random_nonces(count)
             encrypt = self._gcm().encrypt
-        encoded_scope, encode = kind.key_encoder(scope)
-        sealed: list[bytes] = []
-        for flags, run in _runs(kind, rows):
-            header = encode_header(self.suite, flags, self.version)
-            sealed += seal_batch(
-                encrypt,
-                head=header + prefix,
-                tails=tails[len(sealed) : len(sealed) + len(run)],
-                associated=header + context + encoded_scope,
-                encode=encode,
-                rows=run,
-            )
-        if not kind.is_packed:
-            # In one pass over what was made: to look at each plaintext beforehand costs several times as much.
-            check_length(max(map(len, sealed), default=0) - OVERHEAD_BYTES[self.suite])
+        sealed, spent = [], 0
+        for kind, context, scope, rows in groups:
+            encoded_scope, encode = kind.key_encoder(scope)
+            group: list[bytes] = []
+            for flags, run in _runs(kind, rows):
+                header = encode_header(self.suite, flags, self.version)
+                group += seal_batch(
+                    encrypt,
+                    head=header + prefix,
+                    tails=tails[spent : spent + len(run)],
+                    associated=header + context + encoded_scope,
+                    encode=encode,
+                    rows=run,
+                )
+                spent += len(run)
+            if not kind.is_packed:
+                # In one pass over what was made: to look at each plaintext beforehand costs several times as much.
+                check_length(max(map(len, group), default=0) - OVERHEAD_BYTES[self.suite])
+            sealed.append(group)
         return sealed
 
     def decryptor(self, sealed: bytes, header: Header) -> tuple[Decrypt, int]:

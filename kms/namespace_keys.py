@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeVar
 
 from . import derivation
 from .data_key import DataKey
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .secret import Secret
 
     T = TypeVar("T", "DataKey", "Secret")
+    Group: TypeAlias = tuple[RecordKind, Key, Sequence[tuple[Key, bytes]]]
 
 
 class NamespaceKeys:
@@ -86,9 +87,25 @@ class NamespaceKeys:
 
         Raises:
             KmsError: there is no active key, or it can't be used.
-            SealingLimitExceeded: see `DataKey.seal_many`.
+            SealingLimitExceeded: see `DataKey.seal_groups`.
         """
-        return self.active_data_key().seal_many(kind, self._context(kind), rows, scope)
+        return self.seal_groups([(kind, scope, rows)])[0]
+
+    def seal_groups(self, groups: Sequence[Group]) -> list[list[bytes]]:
+        """Seal rows of several kinds as one batch: one draw of nonces and one derived key for all of them.
+
+        Args:
+            groups: for each its kind, the leading key parts that its rows share, and rows as in `seal_many`.
+
+        Returns:
+            The sealed values of each group, in order.
+
+        Raises:
+            KmsError, SealingLimitExceeded: as `seal_many`.
+        """
+        return self.active_data_key().seal_groups(
+            [(kind, self._context(kind), scope, rows) for kind, scope, rows in groups]
+        )
 
     def open_many(self, kind: RecordKind, rows: Sequence[tuple[Key, bytes]], *, scope: Key = ()) -> list[bytes]:
         """Open a batch; arguments as in `seal_many`, with sealed values for plaintexts.

@@ -34,6 +34,10 @@ class PartType(IntEnum):
     ID = 4
 
 
+_FIXED = {PartType.INT64: "q", PartType.ID: f"{ID_BYTES}s"}
+"""Types whose encoding has a fixed length, as `struct` writes it."""
+
+
 @dataclass(frozen=True, slots=True)
 class RecordKind:
     """A column that is sealed: its names, the types of its row's key, and how its plaintext is packed first.
@@ -92,9 +96,23 @@ class RecordKind:
 
 @cache
 def _encoder(types: tuple[PartType, ...]) -> Callable[..., bytes]:
-    if all(part_type is PartType.INT64 for part_type in types):
-        return struct.Struct(f">{len(types)}q").pack  # refuses other types, counts and ranges by itself
-    return lambda *parts: encode_parts(types, parts)
+    if not all(part_type in _FIXED for part_type in types):
+        return lambda *parts: encode_parts(types, parts)
+    pack = struct.Struct(">" + "".join(_FIXED[part_type] for part_type in types)).pack
+    count = len(types)
+    ids = tuple(index for index, part_type in enumerate(types) if part_type is PartType.ID)
+    if not ids:
+        return pack  # refuses other types, counts and ranges by itself
+
+    def encode(*parts: KeyPart) -> bytes:
+        if len(parts) == count:
+            for index in ids:
+                part = parts[index]
+                if not isinstance(part, bytes) or len(part) != ID_BYTES:
+                    raise struct.error  # `struct` would cut it or fill it up
+        return pack(*parts)
+
+    return encode
 
 
 def encode_parts(types: Sequence[PartType], parts: Sequence[KeyPart]) -> bytes:

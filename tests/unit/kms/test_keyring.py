@@ -569,7 +569,7 @@ async def test_batch_larger_than_the_lease_seals_nothing(deployment):
     key = (await deployment.keyring.open(namespace)).active_data_key()
     key._lease.left = 5
     with pytest.raises(SealingLimitExceeded):
-        key.seal_many(KIND, b"", rows(6), ())
+        key.seal_groups([(KIND, b"", (), rows(6))])
     assert key._lease.left == 5
 
 

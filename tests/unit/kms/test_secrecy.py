@@ -225,7 +225,9 @@ async def failures(path):
     attempt(lambda: keys.seal_many(KIND, [(("a",), b"")] * (2**16 + 1)))
     attempt(lambda: keys.index("a", epoch=2))
     attempt(
-        lambda: DataKey(Secret(MATERIAL), version=1, suite=Suite.AES_256_GCM).seal_many(KIND, b"", [(("a",), b"")], ())
+        lambda: DataKey(Secret(MATERIAL), version=1, suite=Suite.AES_256_GCM).seal_groups(
+            [(KIND, b"", (), [(("a",), b"")])]
+        )
     )
     attempt(lambda: Secret(MATERIAL) + b"")
     attempt(lambda: TokenKey(Secret(MATERIAL)).token("text"))
