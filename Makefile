@@ -7,7 +7,7 @@ UV := .tools/bin/uv
 BIN := .venv/bin
 export UV_PYTHON_DOWNLOADS := never
 # Sources are linked one by one into the environment, so a new or removed file needs a new link.
-SOURCES := $(sort $(wildcard kms/* kms/providers/* storage/* storage/sql/* storage/sql/migrations/* visibility/* driver/* driver/sample/*))
+SOURCES := $(sort $(wildcard kms/* kms/providers/* storage/* storage/sql/* storage/sql/functions/* storage/sql/migrations/* visibility/* driver/* driver/sample/*))
 LISTING := .venv/.sources
 
 demo: env ## seal real histories in a throw-away PostgreSQL, search them, rotate, shred, and prove each claim (default)

@@ -12,6 +12,7 @@ from strongroom.storage import (
     HistoryManager,
     NamespaceStore,
     PostgresDataKeyStore,
+    ShardStore,
     apply_schema,
     check_cell,
     check_schema,
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 CELL_KEK = "cell"
 """The KEK of the cell's own keys, in the first provider."""
+LOCK_TIMEOUT = 2.0
+"""Seconds that a statement of many callers waits for a row that another process holds; then its members go one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +40,9 @@ class Strongroom:
 
     Attributes:
         config: what it was opened with.
-        database: its connections.
+        database: its connections, for anything.
         keyring: unwrapped keys by namespace.
+        shards: who owns which shard.
         namespaces: create, list, shred.
         history: append, read, fork.
         visibility: record, list, count.
@@ -47,6 +51,7 @@ class Strongroom:
     config: StrongroomConfig
     database: Database
     keyring: Keyring
+    shards: ShardStore
     namespaces: NamespaceStore
     history: HistoryManager
     visibility: VisibilityManager
@@ -104,6 +109,8 @@ def shard_of(keys: NamespaceKeys, workflow_id: str, shard_count: int) -> int:
 async def assembled(config: StrongroomConfig) -> AsyncIterator[Strongroom]:
     """Put a cell together without checking anything, and take it apart at the end."""
     database = Database(config.dsn, size=config.connections)
+    # For the stores' hot paths, which look rows up by key and nothing else.
+    by_key = Database(config.dsn, size=config.connections, lock_timeout=LOCK_TIMEOUT, by_key=True)
     # Keys are read while transactions hold all other connections; waiting for one of those would be waiting for oneself.
     registry = Database(config.dsn, size=1)
     providers = {
@@ -121,6 +128,7 @@ async def assembled(config: StrongroomConfig) -> AsyncIterator[Strongroom]:
             config,
             database,
             keyring,
+            ShardStore(by_key, keyring),
             NamespaceStore(database, keyring),
             HistoryManager(database, keyring),
             VisibilityManager(database, keyring),
@@ -129,6 +137,7 @@ async def assembled(config: StrongroomConfig) -> AsyncIterator[Strongroom]:
         for provider in providers.values():
             await provider.aclose()
         await registry.aclose()
+        await by_key.aclose()
         await database.aclose()
 
 

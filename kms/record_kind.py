@@ -38,7 +38,7 @@ _FIXED = {PartType.INT64: "q", PartType.ID: f"{ID_BYTES}s"}
 """Types whose encoding has a fixed length, as `struct` writes it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # a kind is made once; comparing it by its fields would cost each batch
 class RecordKind:
     """A column that is sealed: its names, the types of its row's key, and how its plaintext is packed first.
 

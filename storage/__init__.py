@@ -7,8 +7,10 @@ from .data_blob import DataBlob, Encoding
 from .data_keys import PostgresDataKeyStore
 from .database import Connection, Database, Row
 from .errors import (
+    AppendHistoryTimeout,
     CellMismatch,
     ConditionFailed,
+    CurrentWorkflowConditionFailed,
     DataLoss,
     InvalidPersistenceRequest,
     NamespaceAlreadyExists,
@@ -16,26 +18,31 @@ from .errors import (
     NotFound,
     ResourceExhausted,
     SchemaMismatch,
+    ShardOwnershipLost,
     StorageError,
     Timeout,
     TransactionSizeLimit,
     Unavailable,
+    WorkflowConditionFailed,
 )
 from .history import HistoryManager, HistoryNode, HistoryPage
 from .history_branch import BranchInfo, BranchRange, HistoryBranch
 from .namespaces import Namespace, NamespaceStore, Shredded
 from .record_kinds import HISTORY_NODE
 from .schema import Cell, Migration, apply_schema, check_cell, check_schema, claim_cell, current_version
+from .shards import ShardInfo, ShardStore
 from .visibility_records import VisibilityRow, get_visibility_record, put_visibility_records
 
 __all__ = [
     "HISTORY_NODE",
+    "AppendHistoryTimeout",
     "BranchInfo",
     "BranchRange",
     "Cell",
     "CellMismatch",
     "ConditionFailed",
     "Connection",
+    "CurrentWorkflowConditionFailed",
     "DataBlob",
     "DataLoss",
     "Database",
@@ -55,12 +62,16 @@ __all__ = [
     "ResourceExhausted",
     "Row",
     "SchemaMismatch",
+    "ShardInfo",
+    "ShardOwnershipLost",
+    "ShardStore",
     "Shredded",
     "StorageError",
     "Timeout",
     "TransactionSizeLimit",
     "Unavailable",
     "VisibilityRow",
+    "WorkflowConditionFailed",
     "apply_schema",
     "check_cell",
     "check_schema",

@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 
 Row: TypeAlias = Mapping[str, Any]
 
+_BY_KEY = {
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_seqscan": "off",
+    "plan_cache_mode": "force_generic_plan",
+    "jit": "off",
+}
+
 SCHEMA = "strongroom"
 
 
@@ -39,18 +47,40 @@ class Database:
     Nothing here changes a session's state outside a transaction, so there is nothing to reset; a connection that comes back
     broken or inside a transaction is closed instead.
 
+    Attributes:
+        size: the most connections open at once.
+        answer_timeout: seconds after which the server is taken for gone: it would have stopped a statement by then.
+
     Args:
         dsn: PostgreSQL connection string.
         size: the most connections open at once; a further caller waits.
         statement_timeout: seconds after which the server stops a statement.
+        lock_timeout: seconds that a statement waits for one lock; 0 for as long as the statement may take.
         connect_timeout: seconds for making one connection, and for waiting for a free one.
+        by_key: all statements look rows up by their keys. The planner is then held to index look-ups and to one plan
+            for any parameters: a plan that was made while a table was small does not stay when it has grown.
     """
 
     def __init__(
-        self, dsn: str, *, size: int = 4, statement_timeout: float = 30.0, connect_timeout: float = 10.0
+        self,
+        dsn: str,
+        *,
+        size: int = 4,
+        statement_timeout: float = 30.0,
+        lock_timeout: float = 0.0,
+        connect_timeout: float = 10.0,
+        by_key: bool = False,
     ) -> None:
+        self.size = size
         self._dsn = dsn
-        self._statement_timeout = statement_timeout
+        self._settings = {
+            "application_name": "strongroom",
+            "search_path": SCHEMA,
+            "timezone": "UTC",
+            "statement_timeout": str(int(statement_timeout * 1000)),
+            "lock_timeout": str(int(lock_timeout * 1000)),
+        } | (_BY_KEY if by_key else {})
+        self.answer_timeout = statement_timeout + 5.0
         self._connect_timeout = connect_timeout
         self._idle: list[asyncpg.Connection[Any]] = []
         self._places = asyncio.Semaphore(size)
@@ -85,22 +115,44 @@ class Database:
         while self._idle:
             await self._idle.pop().close()
 
+    async def acquire(self) -> asyncpg.Connection[Any]:
+        """Take a connection, for who can't use the context managers; `release` gives it back.
+
+        Raises:
+            Unavailable: the server can't be reached, or all connections were busy for too long.
+        """
+        if self._places.locked():
+            try:
+                async with asyncio.timeout(self._connect_timeout):
+                    await self._places.acquire()
+            except TimeoutError:
+                msg = "all connections to the database were busy for too long"
+                raise Unavailable(msg) from None
+        else:
+            await self._places.acquire()
+        try:
+            return await self._take()
+        except BaseException:
+            self._places.release()
+            raise
+
+    def release(self, connection: asyncpg.Connection[Any]) -> None:
+        """Give a connection back."""
+        self._places.release()
+        if connection.is_closed():
+            return
+        if self._closed or connection.is_in_transaction():
+            connection.terminate()
+        else:
+            self._idle.append(connection)
+
     @asynccontextmanager
     async def _lent(self) -> AsyncIterator[asyncpg.Connection[Any]]:
+        connection = await self.acquire()
         try:
-            async with asyncio.timeout(self._connect_timeout):
-                await self._places.acquire()
-        except TimeoutError:
-            msg = "all connections to the database were busy for too long"
-            raise Unavailable(msg) from None
-        try:
-            connection = await self._take()
-            try:
-                yield connection
-            finally:
-                await self._give_back(connection)
+            yield connection
         finally:
-            self._places.release()
+            self.release(connection)
 
     async def _take(self) -> asyncpg.Connection[Any]:
         while self._idle:
@@ -114,18 +166,5 @@ class Database:
             return await asyncpg.connect(
                 self._dsn,
                 timeout=self._connect_timeout,
-                server_settings={
-                    "application_name": "strongroom",
-                    "search_path": SCHEMA,
-                    "timezone": "UTC",
-                    "statement_timeout": str(int(self._statement_timeout * 1000)),
-                },
+                server_settings=self._settings,
             )
-
-    async def _give_back(self, connection: asyncpg.Connection[Any]) -> None:
-        if connection.is_closed():
-            return
-        if self._closed or connection.is_in_transaction():
-            connection.terminate()
-        else:
-            self._idle.append(connection)

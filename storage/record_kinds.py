@@ -25,3 +25,43 @@ HISTORY_TREE = RecordKind(
     "data",
     (_INT, _ID, _ID),  # shard, tree, branch
 )
+SHARD = RecordKind(
+    "shard",
+    "data",
+    (_INT, _INT),  # shard, range_id
+)
+EXECUTION = RecordKind(
+    "execution",
+    "data",
+    (
+        _INT,
+        _ID,
+        _ID,
+        _INT,
+        _INT,
+        _INT,
+    ),  # shard, workflow token, run, next_event_id, last_write_version, db_record_version
+    compress=True,
+)
+EXECUTION_MAP = RecordKind(
+    "execution_map",
+    "data",
+    (
+        _INT,
+        _ID,
+        _ID,
+        _INT,
+        _ID,
+    ),  # shard, workflow token, run, map, item; an item of 8 bytes with 8 zero bytes before it
+    compress=True,
+)
+CURRENT_EXECUTION = RecordKind(
+    "current_execution",
+    "data",
+    (_INT, _ID, _INT, _ID, _INT, _INT),  # shard, workflow token, archetype, run, state, last_write_version
+)
+HISTORY_TASK = RecordKind(
+    "history_task",
+    "data",
+    (_INT, _INT, _INT, _INT),  # shard, category, fire_time, task
+)

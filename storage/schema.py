@@ -11,9 +11,11 @@ from uuid import UUID
 
 from .database import SCHEMA
 from .errors import CellMismatch, SchemaMismatch
+from .functions import load_functions
 
 if TYPE_CHECKING:
     from .database import Connection, Database
+    from .functions import Function
 
 _FILE = re.compile(r"(\d{4})_(?:pre|post)_\w+\.sql")
 _LOCK = 0x5374726F6E67  # "Strong": any number that no other program of this database locks
@@ -44,7 +46,9 @@ def current_version() -> int:
 
 
 async def apply_schema(database: Database) -> list[Migration]:
-    """Run the steps that the database lacks, all in one transaction; two callers at once do it once.
+    """Run the steps that the database lacks, and create missing functions, all in one transaction.
+
+    Two callers at once do it once.
 
     Returns:
         The steps that were run.
@@ -69,19 +73,38 @@ async def apply_schema(database: Database) -> list[Migration]:
                 migration.version,
                 migration.name,
             )
+        for function in await missing_functions(connection):
+            await connection.execute(function.sql)
     return missing
+
+
+async def missing_functions(connection: Connection) -> list[Function]:
+    """Return the functions of this version that the database lacks."""
+    row = await connection.fetchrow("SELECT bool_or(distributed) AS distributed FROM cell")
+    functions = load_functions(distributed=bool(row and row["distributed"])).values()
+    rows = await connection.fetch(
+        "SELECT proname FROM pg_proc WHERE pronamespace = $1::regnamespace AND proname = ANY($2)",
+        SCHEMA,
+        [function.name for function in functions],
+    )
+    present = {row["proname"] for row in rows}
+    return [function for function in functions if function.name not in present]
 
 
 async def check_schema(database: Database) -> None:
     """Raise `SchemaMismatch` unless the database has exactly the schema that this version works with."""
     async with database.connection() as connection:
         present = await _version(connection)
-    _refuse_newer(present)
-    if present < current_version():
-        msg = (
-            f"the database has schema version {present}, this version needs {current_version()}; run `strongroom init`"
-        )
-        raise SchemaMismatch(msg)
+        _refuse_newer(present)
+        if present < current_version():
+            msg = (
+                f"the database has schema version {present}, this version needs {current_version()}; "
+                "run `strongroom schema apply`"
+            )
+            raise SchemaMismatch(msg)
+        if await missing_functions(connection):
+            msg = "the database lacks functions of this version; run `strongroom schema apply`"
+            raise SchemaMismatch(msg)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +114,12 @@ class Cell:
     Attributes:
         cell_id: in the associated data of every sealed value.
         shard_count: how many shards workflows are spread over; fixed for the life of the cell.
+        distributed: whether the tables are spread over a Citus cluster.
     """
 
     cell_id: UUID
     shard_count: int
+    distributed: bool = False
 
 
 async def claim_cell(database: Database, cell: Cell) -> None:
@@ -116,11 +141,14 @@ async def claim_cell(database: Database, cell: Cell) -> None:
 async def check_cell(database: Database, cell: Cell) -> None:
     """Raise `CellMismatch` unless the database belongs to this cell."""
     async with database.connection() as connection:
-        row = await connection.fetchrow("SELECT cell_id, shard_count FROM cell")
+        row = await connection.fetchrow("SELECT cell_id, shard_count, distributed FROM cell")
     if row is None:
         msg = "the database belongs to no cell yet; run `strongroom init`"
         raise CellMismatch(msg)
-    found = Cell(UUID(bytes=row["cell_id"].bytes), row["shard_count"])
+    found = Cell(UUID(bytes=row["cell_id"].bytes), row["shard_count"], row["distributed"])
+    if found.distributed != cell.distributed:
+        msg = f"the configuration must say so: distributed = {str(found.distributed).lower()} under [database]"
+        raise CellMismatch(msg)
     if found != cell:
         msg = (
             f"the database belongs to cell {found.cell_id} with {found.shard_count} shards, "

@@ -50,7 +50,7 @@ CREATE TABLE history_node (
     node_id      bigint  NOT NULL,
     txn_id       bigint  NOT NULL,
     prev_txn_id  bigint  NOT NULL,
-    data         bytea   STORAGE MAIN NOT NULL,
+    data         bytea   NOT NULL,
     PRIMARY KEY (shard_id, namespace_id, tree_id, branch_id, node_id, txn_id)
 ) WITH (toast_tuple_target = 8160); -- sealed bytes do not compress; up to a page they are read without a second look-up
 
@@ -59,7 +59,7 @@ CREATE TABLE history_tree (
     namespace_id uuid    NOT NULL,
     tree_id      uuid    NOT NULL,
     branch_id    uuid    NOT NULL,
-    data         bytea   STORAGE MAIN NOT NULL,
+    data         bytea   NOT NULL,
     PRIMARY KEY (shard_id, namespace_id, tree_id, branch_id)
 );
 
@@ -73,10 +73,15 @@ CREATE TABLE visibility_records (
     b1              bigint   NOT NULL,
     b2              bigint   NOT NULL,
     t               bigint[] NOT NULL,
-    s               bytea    STORAGE MAIN NOT NULL,
+    s               bytea    NOT NULL,
     indexed_version bigint   NOT NULL DEFAULT 0,
     PRIMARY KEY (shard_id, namespace_id, id)
 ) WITH (toast_tuple_target = 8160);
 
 CREATE INDEX visibility_records_order ON visibility_records (namespace_id, b1 DESC, b2 DESC, id DESC);
 CREATE INDEX visibility_records_tokens ON visibility_records USING gin (t);
+
+-- Sealed values do not compress, so PostgreSQL need not try; and up to a page they stay in their row. Here, as 15 does not take it above.
+ALTER TABLE history_node ALTER COLUMN data SET STORAGE MAIN;
+ALTER TABLE history_tree ALTER COLUMN data SET STORAGE MAIN;
+ALTER TABLE visibility_records ALTER COLUMN s SET STORAGE MAIN;

@@ -1,0 +1,100 @@
+"""What a request must look like before the database sees it. Messages name the field, never its value."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from strongroom.kms import KeyNotFound
+
+from .data_blob import DataBlob
+from .errors import InvalidPersistenceRequest, NamespaceNotFound, TransactionSizeLimit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from strongroom.kms import Keyring, NamespaceKeys
+
+TRANSACTION_SIZE_LIMIT = 4 * 2**20
+"""Bytes of one blob: `system.transactionSizeLimit` of Temporal."""
+MAX_PAGE_SIZE = 10_000
+MAX_ID_BYTES = 1000
+"""Bytes of an identifier that a tenant chose: Temporal's `limit.maxIDLength`."""
+_INT64 = 2**63
+_INT32 = 2**31
+
+
+async def open_keys(keyring: Keyring, namespace_id: UUID) -> NamespaceKeys:
+    """Return a namespace's keys.
+
+    Raises:
+        InvalidPersistenceRequest: not a UUID.
+        NamespaceNotFound: no such namespace.
+        KmsError: its keys can't be had.
+    """
+    check_uuid("namespace_id", namespace_id)
+    try:
+        return await keyring.open(namespace_id)
+    except KeyNotFound:
+        if await keyring.store.list_data_keys(namespace_id):
+            raise
+        raise NamespaceNotFound from None
+
+
+def check_uuid(field: str, value: object) -> None:
+    """Refuse what is not a UUID."""
+    if not isinstance(value, UUID):
+        msg = f"{field} must be a UUID"
+        raise InvalidPersistenceRequest(msg)
+
+
+def check_number(field: str, value: object, *, least: int = 0, limit: int = _INT64) -> None:
+    """Refuse what is not a whole number from `least` to below `limit`."""
+    if type(value) is not int or not least <= value < limit:
+        what = "is negative" if type(value) is int and value < 0 <= least else "is not a whole number in its range"
+        msg = f"{field} {what}"
+        raise InvalidPersistenceRequest(msg)
+
+
+def check_shard_id(value: object) -> None:
+    """Refuse what is not a shard id: 1 or more."""
+    check_number("shard_id", value, least=1, limit=_INT32)
+
+
+def check_id(field: str, value: object) -> bytes:
+    """Refuse what is not a tenant's identifier, and return its bytes: text of 1 to 1000 bytes of UTF-8."""
+    try:
+        encoded = value.encode() if isinstance(value, str) else b""
+    except UnicodeEncodeError:
+        encoded = b""
+    if not 0 < len(encoded) <= MAX_ID_BYTES:
+        msg = f"{field} must be text of 1 to {MAX_ID_BYTES} bytes of UTF-8"
+        raise InvalidPersistenceRequest(msg)
+    return encoded
+
+
+def check_blob(field: str, value: object) -> int:
+    """Refuse what is not a blob of at most 4 MiB; return its size.
+
+    Raises:
+        InvalidPersistenceRequest: not a `DataBlob` of bytes.
+        TransactionSizeLimit: larger.
+    """
+    if not isinstance(value, DataBlob) or not isinstance(value.data, bytes):
+        msg = f"{field} must be a DataBlob of bytes"
+        raise InvalidPersistenceRequest(msg)
+    size = len(value.data)
+    if size > TRANSACTION_SIZE_LIMIT:
+        msg = f"{field} has {size} bytes; the limit is {TRANSACTION_SIZE_LIMIT}"
+        raise TransactionSizeLimit(msg)
+    return size
+
+
+def check_blobs(field: str, blobs: Iterable[object]) -> int:
+    """As `check_blob` for several; return their size in all."""
+    return sum(check_blob(field, blob) for blob in blobs)
+
+
+def check_page_size(value: object) -> None:
+    """Refuse a page size that is not 1 to 10,000."""
+    check_number("page_size", value, least=1, limit=MAX_PAGE_SIZE + 1)

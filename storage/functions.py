@@ -1,0 +1,59 @@
+"""The functions that batches of calls run in, one file each in `sql/functions`.
+
+A function's name in the database ends in a digest of its text, so two versions of the software find each their own while both run.
+On a Citus cluster each call is for one shard, and the parts in comments that begin with `confined:` say so to its planner.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_CREATE = re.compile(r"^CREATE FUNCTION (\w+)\((.*?)\)\s*\nRETURNS", re.MULTILINE | re.DOTALL)
+_CONFINED = re.compile(r"/\* confined: (.*?) \*/", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function of the database.
+
+    Attributes:
+        name: with its digest; what statements call.
+        parameters: types in order.
+        sql: what creates it.
+    """
+
+    name: str
+    parameters: tuple[str, ...]
+    sql: str
+
+    def select(self) -> str:
+        """Return the statement that calls it with parameters of the statement."""
+        arguments = ", ".join(f"${number}" for number in range(1, len(self.parameters) + 1))
+        return f"SELECT * FROM {self.name}({arguments})"  # noqa: S608 - our own name
+
+
+@cache
+def load_functions(*, distributed: bool) -> Mapping[str, Function]:
+    """Return all functions by their name without digest."""
+    folder = files(__package__) / "sql" / "functions"
+    texts = [entry.read_text(encoding="utf-8") for entry in folder.iterdir() if entry.name.endswith(".sql")]
+    return MappingProxyType(dict(sorted(_function(text, distributed=distributed) for text in texts)))
+
+
+def _function(text: str, *, distributed: bool) -> tuple[str, Function]:
+    text = _CONFINED.sub(r"\1" if distributed else "", text)
+    match = _CREATE.search(text)
+    assert match is not None, "a file of sql/functions creates one function"  # noqa: S101 - our own files
+    base = match[1]
+    name = f"{base}_{sha256(text.encode()).hexdigest()[:8]}"
+    parameters = tuple(line.split("--")[0].strip().rstrip(",").split()[-1] for line in match[2].strip().splitlines())
+    return base, Function(name, parameters, text.replace(f"CREATE FUNCTION {base}(", f"CREATE FUNCTION {name}(", 1))

@@ -1,0 +1,128 @@
+"""What the contract suites run on: one open cell on each PostgreSQL that is promised, a namespace and a shard for each test."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from contextlib import asynccontextmanager, contextmanager
+from itertools import count
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+
+from strongroom.driver.config import load_config, write_config
+from strongroom.driver.strongroom import Strongroom
+from strongroom.kms import KekRef
+from strongroom.storage import DataBlob, ShardInfo
+
+DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
+KEK = KekRef.parse("local:contract")
+_numbers = count(1)
+_shards = count(1)
+
+
+@contextmanager
+def debian_postgres(folder):
+    """Start Debian's PostgreSQL 15 on a Unix socket in `folder`; stop it at the end."""
+    user = "postgres" if os.geteuid() == 0 else None
+    if user:
+        account = pwd.getpwnam(user)
+        os.chown(folder, account.pw_uid, account.pw_gid)
+    data = folder / "data"
+
+    def run(program, *arguments):
+        subprocess.run(
+            [str(DEBIAN_15 / program), *arguments], check=True, user=user, cwd="/", stdout=subprocess.DEVNULL
+        )
+
+    run("initdb", "-D", str(data), "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-sync", "--locale=C.UTF-8")
+    options = f"-c listen_addresses='' -c unix_socket_directories='{folder}' -c max_connections=200"
+    run("pg_ctl", "-D", str(data), "-w", "-l", str(folder / "log"), "-o", options, "start")
+    try:
+        yield f"postgresql://postgres@/postgres?host={folder}"
+    finally:
+        run("pg_ctl", "-D", str(data), "-w", "-m", "immediate", "stop")
+
+
+@pytest.fixture(scope="session", params=["18", "15"])
+def contract_dsn(request):
+    """Connection string of a server of each promised version; a missing one skips, or fails where services are required."""
+    if request.param == "18":
+        yield request.getfixturevalue("server_dsn")
+        return
+    if not DEBIAN_15.is_dir():
+        reason = "no PostgreSQL 15: apt-get install postgresql-15 (Debian 12)"
+        if os.environ.get("REQUIRE_SERVICES") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with tempfile.TemporaryDirectory(prefix="strongroom-pg15-") as folder:
+        # Its parent is /tmp, which every user may pass through.
+        with debian_postgres(Path(folder)) as dsn:
+            yield dsn
+        shutil.rmtree(Path(folder) / "data", ignore_errors=True)
+
+
+async def new_database(server_dsn):
+    """Create an empty database on a server; return its connection string."""
+    name = f"contract_{os.getpid()}_{next(_numbers)}"
+    admin = await asyncpg.connect(server_dsn)
+    await admin.execute(f"CREATE DATABASE {name}")
+    await admin.close()
+    parts = urlsplit(server_dsn)
+    return urlunsplit(parts._replace(path=f"/{name}"))
+
+
+@pytest.fixture(scope="session")
+async def cell(contract_dsn, tmp_path_factory):
+    """An open cell for the whole session: what a test writes stands under a namespace and a shard of its own."""
+    async with open_cell(await new_database(contract_dsn), tmp_path_factory.mktemp("cell")) as strongroom:
+        yield strongroom
+
+
+@pytest.fixture
+async def own_cell(contract_dsn, tmp_path):
+    """An open cell of the test's own, for what is the same for all namespaces."""
+    async with open_cell(await new_database(contract_dsn), tmp_path) as strongroom:
+        yield strongroom
+
+
+@asynccontextmanager
+async def open_cell(dsn, folder):
+    """Initialise a cell on an empty database, and open it."""
+    path = folder / "strongroom.toml"
+    write_config(path, dsn=dsn, shards=16384)
+    config = load_config(path)
+    await Strongroom.init(config)
+    async with Strongroom.open(config) as strongroom:
+        await strongroom.create_local_kek(KEK)
+        yield strongroom
+
+
+@pytest.fixture
+async def namespace_id(cell):
+    """Id of a namespace of the test's own."""
+    return await new_namespace(cell)
+
+
+async def new_namespace(cell):
+    """Create a namespace; return its id."""
+    namespace = await cell.namespaces.create(f"contract-{next(_numbers)}", kek=KEK)
+    return namespace.namespace_id
+
+
+@pytest.fixture
+async def shard_id(cell):
+    """Id of a shard of the test's own, at range_id 1."""
+    return await new_shard(cell)
+
+
+async def new_shard(cell):
+    """Create a shard at range_id 1; return its id."""
+    number = next(_shards)
+    await cell.shards.get_or_create_shard(number, lambda: ShardInfo(number, 1, DataBlob(b"shard")))
+    return number
