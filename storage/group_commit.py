@@ -98,7 +98,9 @@ class GroupCommit(Generic[Request, Answer]):
         """
         key = self._key(request)
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(request, key, self._place(request), self._size(request), loop.time(), loop.create_future())
+        waiting: _Waiting[Request, Answer] = _Waiting(
+            request, key, self._place(request), self._size(request), loop.time(), loop.create_future()
+        )
         if not self._lanes and not self._direct and not self._waiting:
             return await self._bypass(waiting)
         if len(self._waiting) >= MAX_WAITING or self._waiting_bytes + waiting.size > MAX_WAITING_BYTES:
@@ -129,8 +131,7 @@ class GroupCommit(Generic[Request, Answer]):
             self._direct -= 1
             self._start_lane()
         if waiting.future.done():
-            result: Answer = waiting.future.result()
-            return result
+            return waiting.future.result()
         return await waiting.future  # it is run again, by a lane
 
     def _start_lane(self) -> None:
