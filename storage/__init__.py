@@ -25,8 +25,9 @@ from .errors import (
     Unavailable,
     WorkflowConditionFailed,
 )
-from .history import HistoryManager, HistoryNode, HistoryPage
+from .history import HistoryManager, HistoryPage
 from .history_branch import BranchInfo, BranchRange, HistoryBranch
+from .history_rows import HistoryAppend, HistoryNode
 from .namespaces import Namespace, NamespaceStore, Shredded
 from .record_kinds import HISTORY_NODE
 from .schema import Cell, Migration, apply_schema, check_cell, check_schema, claim_cell, current_version
@@ -47,6 +48,7 @@ __all__ = [
     "DataLoss",
     "Database",
     "Encoding",
+    "HistoryAppend",
     "HistoryBranch",
     "HistoryManager",
     "HistoryNode",

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 from .data_blob import DataBlob
 from .errors import DataLoss, InvalidPersistenceRequest, NotFound, TransactionSizeLimit
 from .history_branch import FIRST_NODE, LAST_NODE, BranchInfo, HistoryBranch, ReadPosition
+from .history_rows import HistoryNode
 from .queries import load_queries
 from .record_kinds import HISTORY_NODE, HISTORY_TREE
 
@@ -24,23 +25,6 @@ _SQL = load_queries("history")
 TRANSACTION_SIZE_LIMIT = 4 * 2**20
 """Bytes of one node: `system.transactionSizeLimit` of Temporal."""
 MAX_PAGE_SIZE = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryNode:
-    """A batch of events that were written together.
-
-    Attributes:
-        node_id: id of the batch's first event, from 1.
-        txn_id: of the write; of two writes of one node the higher one counts.
-        prev_txn_id: of the node before this one in the branch; authenticated, so a reader notices a missing node.
-        events: the batch.
-    """
-
-    node_id: int
-    txn_id: int
-    prev_txn_id: int
-    events: DataBlob
 
 
 @dataclass(frozen=True, slots=True)
