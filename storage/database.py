@@ -31,10 +31,10 @@ SCHEMA = "strongroom"
 class Connection(Protocol):
     """What the stores use of a connection. Values are always parameters, never part of the text."""
 
-    async def execute(self, query: str, *args: object) -> str:
-        """Run a statement; return its command tag."""
+    async def execute(self, query: str, *args: object, timeout: float | None = None) -> str:  # noqa: ASYNC109 - asyncpg's
+        """Run a statement; return its command tag. `timeout` is in seconds, for the answer."""
 
-    async def fetch(self, query: str, *args: object) -> Sequence[Row]:
+    async def fetch(self, query: str, *args: object, timeout: float | None = None) -> Sequence[Row]:  # noqa: ASYNC109
         """Run a query; return all rows."""
 
     async def fetchrow(self, query: str, *args: object) -> Row | None:
