@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from strongroom.kms import KekRef, Keyring, LocalProvider
 from strongroom.storage import (
     Database,
+    ExecutionStore,
     HistoryManager,
+    HistoryTaskStore,
     NamespaceStore,
     PostgresDataKeyStore,
     ShardStore,
@@ -43,6 +45,8 @@ class Strongroom:
         database: its connections, for anything.
         keyring: unwrapped keys by namespace.
         shards: who owns which shard.
+        executions: mutable state of runs.
+        history_tasks: what is to be done for runs.
         namespaces: create, list, shred.
         history: append, read, fork.
         visibility: record, list, count.
@@ -52,6 +56,8 @@ class Strongroom:
     database: Database
     keyring: Keyring
     shards: ShardStore
+    executions: ExecutionStore
+    history_tasks: HistoryTaskStore
     namespaces: NamespaceStore
     history: HistoryManager
     visibility: VisibilityManager
@@ -129,6 +135,8 @@ async def assembled(config: StrongroomConfig) -> AsyncIterator[Strongroom]:
             database,
             keyring,
             ShardStore(by_key, keyring),
+            ExecutionStore(by_key, keyring, distributed=config.cell.distributed),
+            HistoryTaskStore(by_key, keyring),
             NamespaceStore(database, keyring),
             HistoryManager(database, keyring),
             VisibilityManager(database, keyring),

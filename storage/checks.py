@@ -20,6 +20,7 @@ TRANSACTION_SIZE_LIMIT = 4 * 2**20
 MAX_PAGE_SIZE = 10_000
 MAX_ID_BYTES = 1000
 """Bytes of an identifier that a tenant chose: Temporal's `limit.maxIDLength`."""
+MAX_NAME_BYTES = 255
 _INT64 = 2**63
 _INT32 = 2**31
 
@@ -39,6 +40,13 @@ async def open_keys(keyring: Keyring, namespace_id: UUID) -> NamespaceKeys:
         if await keyring.store.list_data_keys(namespace_id):
             raise
         raise NamespaceNotFound from None
+
+
+def check_type(field: str, value: object, wanted: type) -> None:
+    """Refuse what is not of the type that the annotations promise."""
+    if not isinstance(value, wanted):
+        msg = f"{field} must be a {wanted.__name__}"
+        raise InvalidPersistenceRequest(msg)
 
 
 def check_uuid(field: str, value: object) -> None:
@@ -71,6 +79,13 @@ def check_id(field: str, value: object) -> bytes:
         msg = f"{field} must be text of 1 to {MAX_ID_BYTES} bytes of UTF-8"
         raise InvalidPersistenceRequest(msg)
     return encoded
+
+
+def check_name(field: str, value: object) -> None:
+    """Refuse what is not a name that an operator gives: text of 1 to 255 bytes."""
+    if not isinstance(value, str) or not 0 < len(value.encode("utf-8", "replace")) <= MAX_NAME_BYTES or "\x00" in value:
+        msg = f"{field} must be text of 1 to {MAX_NAME_BYTES} bytes of UTF-8"
+        raise InvalidPersistenceRequest(msg)
 
 
 def check_blob(field: str, value: object) -> int:

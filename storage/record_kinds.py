@@ -33,26 +33,15 @@ SHARD = RecordKind(
 EXECUTION = RecordKind(
     "execution",
     "data",
-    (
-        _INT,
-        _ID,
-        _ID,
-        _INT,
-        _INT,
-        _INT,
-    ),  # shard, workflow token, run, next_event_id, last_write_version, db_record_version
+    # shard, workflow token, run, next_event_id, last_write_version, db_record_version
+    (_INT, _ID, _ID, _INT, _INT, _INT),
     compress=True,
 )
 EXECUTION_MAP = RecordKind(
     "execution_map",
     "data",
-    (
-        _INT,
-        _ID,
-        _ID,
-        _INT,
-        _ID,
-    ),  # shard, workflow token, run, map, item; an item of 8 bytes with 8 zero bytes before it
+    # shard, workflow token, run, map, item: one of 8 bytes with 8 zero bytes before it
+    (_INT, _ID, _ID, _INT, _ID),
     compress=True,
 )
 CURRENT_EXECUTION = RecordKind(
@@ -64,4 +53,9 @@ HISTORY_TASK = RecordKind(
     "history_task",
     "data",
     (_INT, _INT, _INT, _INT),  # shard, category, fire_time, task
+)
+REPLICATION_DLQ_TASK = RecordKind(
+    "replication_dlq_task",
+    "data",
+    (_INT, PartType.TEXT, _INT),  # shard, source cluster, task
 )

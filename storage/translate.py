@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from .errors import ResourceExhausted, SchemaMismatch, StorageError, Timeout, Unavailable
+from .errors import ConditionFailed, ResourceExhausted, SchemaMismatch, StorageError, Timeout, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _OPEN_OUTCOME = ("08", "40003", "57P")
 # SQLSTATE, or its class of two characters -> error, what happened. Such an answer means that the transaction was rolled back.
 _BY_STATE: dict[str, tuple[type[StorageError], str]] = {
+    "23505": (ConditionFailed, "a row with this key is there already"),
     "25006": (Unavailable, "the database is read-only; is this a standby, or is its disk full?"),
     "28": (Unavailable, "the database refuses this user; check the dsn"),
     "3D": (Unavailable, "the database named in the dsn does not exist"),

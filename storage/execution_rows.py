@@ -1,0 +1,179 @@
+"""Several requests of the execution store as the columns of one statement: the parameters of `write_executions`, in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from .execution_maps import mutation_entries, snapshot_entries
+from .execution_packing import pack_current, pack_execution
+from .execution_requests import WorkflowMutation
+from .history_rows import HistoryColumns
+from .record_kinds import CURRENT_EXECUTION, EXECUTION, EXECUTION_MAP, HISTORY_TASK
+from .sealing import SealedColumns
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from strongroom.kms import NamespaceKeys
+
+    from .execution_requests import ExecutionState, WorkflowSnapshot
+    from .history_rows import HistoryAppend
+    from .visibility_records import VisibilityRow
+
+
+class CurrentRule(IntEnum):
+    """What a request wants of the current run; numbers as in `write_executions`."""
+
+    ABSENT_OR_EXPECTED = 1
+    EXPECTED_AND_COMPLETED = 2
+    EXPECTED = 3
+    NOT_EXPECTED = 4
+
+
+class RunRule(IntEnum):
+    """What is done with a run; numbers as in `write_executions`."""
+
+    INSERT = 1
+    UPDATE = 2
+    REPLACE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentChange:
+    """What is wanted of the current run, and what it becomes.
+
+    Attributes:
+        becomes: run, state and last_write_version; None where the row stays.
+    """
+
+    rule: CurrentRule
+    expected: UUID | None
+    archetype_id: int
+    expected_version: int = 0
+    becomes: tuple[UUID, ExecutionState, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionWrite:
+    """One request as rows see it."""
+
+    keys: NamespaceKeys
+    shard_id: int
+    range_id: int
+    workflow: bytes
+    current: CurrentChange | None
+    runs: Sequence[tuple[RunRule, WorkflowMutation | WorkflowSnapshot]]
+    appends: Sequence[HistoryAppend]
+    visibility: Sequence[VisibilityRow]
+    size: int
+
+    @property
+    def key(self) -> tuple[UUID, bytes]:
+        """The workflow: two requests of one are never in flight together."""
+        return self.keys.namespace_id, self.workflow
+
+
+class ExecutionColumns:
+    """Fills the columns, request by request."""
+
+    def __init__(self) -> None:
+        self._sealing = SealedColumns()
+        self._requests: tuple[list[object], ...] = ([], [], [], [])
+        self._currents: tuple[list[object], ...] = tuple([] for _ in range(8))
+        self._current_data: list[bytes | None] = []
+        self._runs: tuple[list[object], ...] = tuple([] for _ in range(7))
+        self._run_data: list[bytes | None] = []
+        self._maps: tuple[list[object], ...] = ([], [], [])
+        self._map_data: list[bytes | None] = []
+        self._tasks: tuple[list[object], ...] = ([], [], [], [])
+        self._task_data: list[bytes | None] = []
+        self._history = HistoryColumns()
+        self._visibility: tuple[list[object], ...] = tuple([] for _ in range(8))
+
+    def add(self, number: int, write: ExecutionWrite) -> None:
+        """Add a request; `number` counts from 1."""
+        namespace_id = write.keys.namespace_id
+        _append(self._requests, (write.shard_id, write.range_id, namespace_id, write.workflow))
+        if write.current is not None:
+            self._add_current(number, write, write.current)
+        for rule, run in write.runs:
+            self._add_run(number, write, rule, run)
+        for append in write.appends:
+            self._history.add(self._sealing, write.keys, number, append)
+        for row in write.visibility:
+            tokens = "{" + ",".join(map(str, row.t)) + "}"
+            _append(self._visibility, (number, row.id, row.version, row.k, row.b1, row.b2, tokens, row.s))
+
+    async def parameters(self, shard_id: int) -> tuple[object, ...]:
+        """Seal, and return all parameters of the function."""
+        await self._sealing.seal()
+        history = self._history
+        return (
+            shard_id,
+            *self._requests,
+            *self._currents,
+            self._current_data,
+            *self._runs,
+            self._run_data,
+            *self._maps,
+            self._map_data,
+            *self._tasks,
+            self._task_data,
+            history.n_index,
+            history.n_tree,
+            history.n_branch,
+            history.n_node,
+            history.n_txn,
+            history.n_prev_txn,
+            history.n_data,
+            history.t_index,
+            history.t_tree,
+            history.t_branch,
+            history.t_data,
+            *self._visibility,
+        )
+
+    def _add_current(self, number: int, write: ExecutionWrite, change: CurrentChange) -> None:
+        run_id, state, version = change.becomes or (None, None, None)
+        row = (number, change.rule, change.archetype_id, change.expected, change.expected_version, run_id)
+        _append(self._currents, (*row, state and state.state, version))
+        if run_id is None or state is None or version is None:
+            self._current_data.append(None)
+            return
+        key = (write.shard_id, write.workflow, change.archetype_id, run_id.bytes, int(state.state), version)
+        self._sealing.add(self._current_data, write.keys, CURRENT_EXECUTION, key, pack_current(state))
+
+    def _add_run(
+        self, number: int, write: ExecutionWrite, rule: RunRule, run: WorkflowMutation | WorkflowSnapshot
+    ) -> None:
+        versions = (run.next_event_id, run.last_write_version, run.db_record_version)
+        _append(self._runs, (number, rule, run.run_id, run.condition, *versions))
+        place = (write.shard_id, write.workflow, run.run_id.bytes)
+        packed = pack_execution(run.execution_info, run.execution_state.blob)
+        self._sealing.add(self._run_data, write.keys, EXECUTION, (*place, *versions), packed)
+        number_of_run = len(self._run_data)
+        entries = (
+            mutation_entries(write.keys, run)
+            if isinstance(run, WorkflowMutation)
+            else snapshot_entries(write.keys, run)
+        )
+        for kind, item, plaintext in entries:
+            _append(self._maps, (number_of_run, kind, item))
+            if plaintext is None or item is None:
+                self._map_data.append(None)
+            else:
+                key = (*place, kind, item.rjust(16, b"\x00"))
+                self._sealing.add(self._map_data, write.keys, EXECUTION_MAP, key, plaintext)
+        for category, tasks in run.tasks.items():
+            for (fire_time, task_id), blob, _ in tasks:
+                _append(self._tasks, (number, category.category_id, fire_time, task_id))
+                task_key = (write.shard_id, category.category_id, fire_time, task_id)
+                self._sealing.add(self._task_data, write.keys, HISTORY_TASK, task_key, blob.pack())
+
+
+def _append(columns: tuple[list[object], ...], row: tuple[object, ...]) -> None:
+    for column, value in zip(columns, row, strict=True):
+        column.append(value)

@@ -1,0 +1,270 @@
+-- Create, update, reset and replace the mutable state of several runs: lock, check, write. A request that fails a check is returned
+-- with the reason and leaves nothing; the others are written. Numbers in other arrays count the requests (or runs) from 1.
+--
+-- reason 1: the shard has another range_id; 2: the current run is not what the rule wants; 3: the run is at another version, or there
+-- already; 4: there is no such run.
+CREATE FUNCTION write_executions(
+    p_shard integer,          -- on a Citus cluster the shard of all requests; not used elsewhere
+    r_shard integer[],        -- requests, in ascending order of their workflows, so that two statements lock in the same order
+    r_range bigint[],
+    r_namespace uuid[],
+    r_workflow bytea[],
+    c_request integer[],      -- what is expected of current runs, and what they become
+    c_rule smallint[],        -- 1 none or expected, 2 expected and completed at version, 3 expected, 4 not expected; 4 writes nothing
+    c_archetype bigint[],
+    c_expected uuid[],
+    c_expected_version bigint[],
+    c_run uuid[],
+    c_state smallint[],
+    c_version bigint[],
+    c_data bytea[],
+    x_request integer[],      -- runs
+    x_rule smallint[],        -- 1 insert, 2 update, 3 update with all maps emptied first
+    x_run uuid[],
+    x_condition bigint[],
+    x_next_event bigint[],
+    x_version bigint[],
+    x_record_version bigint[],
+    x_data bytea[],
+    m_run integer[],          -- entries of maps; no data: delete; no item: delete the whole map
+    m_map smallint[],
+    m_item bytea[],
+    m_data bytea[],
+    t_request integer[],      -- history tasks
+    t_category smallint[],
+    t_fire_time bigint[],
+    t_task bigint[],
+    t_data bytea[],
+    n_request integer[],      -- history nodes
+    n_tree uuid[],
+    n_branch uuid[],
+    n_node bigint[],
+    n_txn bigint[],
+    n_prev_txn bigint[],
+    n_data bytea[],
+    h_request integer[],      -- rows of history trees
+    h_tree uuid[],
+    h_branch uuid[],
+    h_data bytea[],
+    v_request integer[],      -- visibility records
+    v_id bytea[],
+    v_version bigint[],
+    v_k integer[],
+    v_b1 bigint[],
+    v_b2 bigint[],
+    v_t text[],
+    v_s bytea[]
+)
+RETURNS TABLE (
+    request integer,
+    reason smallint,
+    run_id uuid,
+    state smallint,
+    last_write_version bigint,
+    data bytea,
+    next_event_id bigint,
+    db_record_version bigint
+) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+    refused integer[] := '{}';
+    found integer[];
+    one integer;
+BEGIN
+    -- Whoever moves the shard waits for this lock; afterwards the older range_id is refused here.
+    SELECT array_agg(r.number) INTO found
+    FROM unnest(r_shard, r_range) WITH ORDINALITY AS r (shard_id, range_id, number)
+    LEFT JOIN LATERAL (
+        SELECT s.range_id FROM shards s
+        WHERE s.shard_id = r.shard_id /* confined: AND s.shard_id = p_shard */
+        FOR SHARE
+    ) s ON true
+    WHERE s.range_id IS DISTINCT FROM r.range_id;
+    IF found IS NOT NULL THEN
+        refused := found;
+        FOREACH one IN ARRAY found LOOP
+            request := one; reason := 1; RETURN NEXT;
+        END LOOP;
+    END IF;
+
+    IF cardinality(c_request) > 0 THEN
+        SELECT array_agg(c.request) INTO found
+        FROM unnest(c_request, c_rule, c_archetype, c_expected, c_expected_version)
+             AS c (request, rule, archetype_id, expected, expected_version)
+        LEFT JOIN LATERAL (
+            SELECT e.run_id, e.state, e.last_write_version FROM current_executions e
+            WHERE e.shard_id = r_shard[c.request] AND e.namespace_id = r_namespace[c.request]
+              AND e.workflow_id = r_workflow[c.request] AND e.archetype_id = c.archetype_id
+              /* confined: AND e.shard_id = p_shard */
+            FOR UPDATE
+        ) e ON true
+        WHERE c.request <> ALL (refused) AND NOT coalesce(
+            CASE c.rule
+                WHEN 1 THEN e.run_id IS NULL OR e.run_id = c.expected
+                WHEN 2 THEN e.run_id = c.expected AND e.state = 3 AND c.expected_version = coalesce(
+                    (SELECT x.last_write_version FROM executions x
+                     WHERE x.shard_id = r_shard[c.request] AND x.namespace_id = r_namespace[c.request]
+                       AND x.workflow_id = r_workflow[c.request] AND x.run_id = e.run_id
+                       /* confined: AND x.shard_id = p_shard */), e.last_write_version)
+                WHEN 3 THEN e.run_id = c.expected
+                ELSE e.run_id IS DISTINCT FROM c.expected
+            END, false);
+        IF found IS NOT NULL THEN
+            refused := refused || found;
+            RETURN QUERY
+            SELECT c.request, 2::smallint, e.run_id, e.state, e.last_write_version, e.data, NULL::bigint, NULL::bigint
+            FROM unnest(c_request, c_archetype) AS c (request, archetype_id)
+            LEFT JOIN current_executions e
+                ON e.shard_id = r_shard[c.request] AND e.namespace_id = r_namespace[c.request]
+               AND e.workflow_id = r_workflow[c.request] AND e.archetype_id = c.archetype_id
+               /* confined: AND e.shard_id = p_shard */
+            WHERE c.request = ANY (found);
+        END IF;
+    END IF;
+
+    SELECT array_agg(DISTINCT x.request) INTO found
+    FROM unnest(x_request, x_rule, x_run, x_condition, x_record_version) AS x (request, rule, run_id, condition, record_version)
+    LEFT JOIN LATERAL (
+        SELECT e.next_event_id, e.db_record_version FROM executions e
+        WHERE e.shard_id = r_shard[x.request] AND e.namespace_id = r_namespace[x.request]
+          AND e.workflow_id = r_workflow[x.request] AND e.run_id = x.run_id
+          /* confined: AND e.shard_id = p_shard */
+        FOR UPDATE
+    ) e ON true
+    WHERE x.request <> ALL (refused) AND NOT coalesce(
+        CASE
+            WHEN x.rule = 1 THEN e.db_record_version IS NULL
+            WHEN x.record_version = 0 THEN e.next_event_id = x.condition
+            ELSE e.db_record_version = x.record_version - 1
+        END, false);
+    IF found IS NOT NULL THEN
+        refused := refused || found;
+        RETURN QUERY
+        SELECT DISTINCT ON (x.request)
+            x.request, CASE WHEN e.db_record_version IS NULL THEN 4 ELSE 3 END::smallint, x.run_id,
+            NULL::smallint, NULL::bigint, NULL::bytea, e.next_event_id, e.db_record_version
+        FROM unnest(x_request, x_rule, x_run, x_condition, x_record_version) AS x (request, rule, run_id, condition, record_version)
+        LEFT JOIN executions e
+            ON e.shard_id = r_shard[x.request] AND e.namespace_id = r_namespace[x.request]
+           AND e.workflow_id = r_workflow[x.request] AND e.run_id = x.run_id
+           /* confined: AND e.shard_id = p_shard */
+        WHERE x.request = ANY (found) AND NOT coalesce(
+            CASE
+                WHEN x.rule = 1 THEN e.db_record_version IS NULL
+                WHEN x.record_version = 0 THEN e.next_event_id = x.condition
+                ELSE e.db_record_version = x.record_version - 1
+            END, false)
+        ORDER BY x.request;
+    END IF;
+    IF cardinality(refused) >= cardinality(r_shard) THEN
+        RETURN;
+    END IF;
+
+    IF cardinality(c_request) > 0 THEN
+        UPDATE current_executions e
+        SET run_id = c.run_id, state = c.state, last_write_version = c.last_write_version, data = c.data
+        FROM unnest(c_request, c_rule, c_archetype, c_expected, c_run, c_state, c_version, c_data)
+             AS c (request, rule, archetype_id, expected, run_id, state, last_write_version, data)
+        WHERE c.rule <> 4 AND c.request <> ALL (refused)
+          AND e.shard_id = r_shard[c.request] AND e.namespace_id = r_namespace[c.request]
+          AND e.workflow_id = r_workflow[c.request] AND e.archetype_id = c.archetype_id AND e.run_id = c.expected
+          /* confined: AND e.shard_id = p_shard */;
+        -- Somebody who inserted the same row since the check makes this fail as a whole, and be run again.
+        IF 1 = ANY (c_rule) THEN
+            INSERT INTO current_executions (shard_id, namespace_id, workflow_id, archetype_id, run_id, state, last_write_version, data)
+            SELECT r_shard[c.request], r_namespace[c.request], r_workflow[c.request], c.archetype_id,
+                   c.run_id, c.state, c.last_write_version, c.data
+            FROM unnest(c_request, c_rule, c_archetype, c_expected, c_run, c_state, c_version, c_data)
+                 AS c (request, rule, archetype_id, expected, run_id, state, last_write_version, data)
+            WHERE c.rule = 1 AND c.request <> ALL (refused)
+              AND (c.expected IS NULL OR NOT EXISTS (
+                  SELECT FROM current_executions e
+                  WHERE e.shard_id = r_shard[c.request] AND e.namespace_id = r_namespace[c.request]
+                    AND e.workflow_id = r_workflow[c.request] AND e.archetype_id = c.archetype_id
+                    /* confined: AND e.shard_id = p_shard */))
+              /* confined: AND r_shard[c.request] = p_shard */;
+        END IF;
+    END IF;
+
+    UPDATE executions e
+    SET next_event_id = x.next_event_id, last_write_version = x.last_write_version, db_record_version = x.record_version, data = x.data
+    FROM unnest(x_request, x_rule, x_run, x_next_event, x_version, x_record_version, x_data)
+         AS x (request, rule, run_id, next_event_id, last_write_version, record_version, data)
+    WHERE x.rule <> 1 AND x.request <> ALL (refused)
+      AND e.shard_id = r_shard[x.request] AND e.namespace_id = r_namespace[x.request]
+      AND e.workflow_id = r_workflow[x.request] AND e.run_id = x.run_id
+      /* confined: AND e.shard_id = p_shard */;
+    IF 1 = ANY (x_rule) THEN
+        INSERT INTO executions (shard_id, namespace_id, workflow_id, run_id, next_event_id, last_write_version, db_record_version, data)
+        SELECT r_shard[x.request], r_namespace[x.request], r_workflow[x.request], x.run_id,
+               x.next_event_id, x.last_write_version, x.record_version, x.data
+        FROM unnest(x_request, x_rule, x_run, x_next_event, x_version, x_record_version, x_data)
+             AS x (request, rule, run_id, next_event_id, last_write_version, record_version, data)
+        WHERE x.rule = 1 AND x.request <> ALL (refused)
+          /* confined: AND r_shard[x.request] = p_shard */;
+    END IF;
+
+    IF 3 = ANY (x_rule) THEN
+        DELETE FROM execution_maps e
+        USING unnest(x_request, x_rule, x_run) AS x (request, rule, run_id)
+        WHERE x.rule = 3 AND x.request <> ALL (refused)
+          AND e.shard_id = r_shard[x.request] AND e.namespace_id = r_namespace[x.request]
+          AND e.workflow_id = r_workflow[x.request] AND e.run_id = x.run_id
+          /* confined: AND e.shard_id = p_shard */;
+    END IF;
+    IF cardinality(m_run) > 0 THEN
+        IF array_position(m_data, NULL) IS NOT NULL THEN
+            DELETE FROM execution_maps e
+            USING unnest(m_run, m_map, m_item, m_data) AS m (run, map, item, data)
+            WHERE m.data IS NULL AND x_request[m.run] <> ALL (refused)
+              AND e.shard_id = r_shard[x_request[m.run]] AND e.namespace_id = r_namespace[x_request[m.run]]
+              AND e.workflow_id = r_workflow[x_request[m.run]] AND e.run_id = x_run[m.run] AND e.map = m.map
+              AND (m.item IS NULL OR e.item = m.item)
+              /* confined: AND e.shard_id = p_shard */;
+        END IF;
+        INSERT INTO execution_maps (shard_id, namespace_id, workflow_id, run_id, map, item, data)
+        SELECT r_shard[x_request[m.run]], r_namespace[x_request[m.run]], r_workflow[x_request[m.run]], x_run[m.run],
+               m.map, m.item, m.data
+        FROM unnest(m_run, m_map, m_item, m_data) AS m (run, map, item, data)
+        WHERE m.data IS NOT NULL AND x_request[m.run] <> ALL (refused)
+          /* confined: AND r_shard[x_request[m.run]] = p_shard */
+        ON CONFLICT (shard_id, namespace_id, workflow_id, run_id, map, item) DO UPDATE SET data = excluded.data;
+    END IF;
+
+    IF cardinality(t_request) > 0 THEN
+        INSERT INTO history_tasks (shard_id, category_id, fire_time, task_id, namespace_id, data)
+        SELECT r_shard[t.request], t.category_id, t.fire_time, t.task_id, r_namespace[t.request], t.data
+        FROM unnest(t_request, t_category, t_fire_time, t_task, t_data) AS t (request, category_id, fire_time, task_id, data)
+        WHERE t.request <> ALL (refused)
+          /* confined: AND r_shard[t.request] = p_shard */;
+    END IF;
+    IF cardinality(h_request) > 0 THEN
+        INSERT INTO history_tree (shard_id, namespace_id, tree_id, branch_id, data)
+        SELECT r_shard[h.request], r_namespace[h.request], h.tree_id, h.branch_id, h.data
+        FROM unnest(h_request, h_tree, h_branch, h_data) AS h (request, tree_id, branch_id, data)
+        WHERE h.request <> ALL (refused)
+          /* confined: AND r_shard[h.request] = p_shard */
+        ON CONFLICT (shard_id, namespace_id, tree_id, branch_id) DO UPDATE SET data = excluded.data;
+    END IF;
+    IF cardinality(n_request) > 0 THEN
+        INSERT INTO history_node (shard_id, namespace_id, tree_id, branch_id, node_id, txn_id, prev_txn_id, data)
+        SELECT r_shard[n.request], r_namespace[n.request], n.tree_id, n.branch_id, n.node_id, n.txn_id, n.prev_txn_id, n.data
+        FROM unnest(n_request, n_tree, n_branch, n_node, n_txn, n_prev_txn, n_data)
+             AS n (request, tree_id, branch_id, node_id, txn_id, prev_txn_id, data)
+        WHERE n.request <> ALL (refused)
+          /* confined: AND r_shard[n.request] = p_shard */
+        ON CONFLICT (shard_id, namespace_id, tree_id, branch_id, node_id, txn_id)
+        DO UPDATE SET prev_txn_id = excluded.prev_txn_id, data = excluded.data;
+    END IF;
+    IF cardinality(v_request) > 0 THEN
+        INSERT INTO visibility_records AS stored (shard_id, namespace_id, id, version, k, b1, b2, t, s)
+        SELECT r_shard[v.request], r_namespace[v.request], v.id, v.version, v.k, v.b1, v.b2, v.t::bigint[], v.s
+        FROM unnest(v_request, v_id, v_version, v_k, v_b1, v_b2, v_t, v_s) AS v (request, id, version, k, b1, b2, t, s)
+        WHERE v.request <> ALL (refused)
+          /* confined: AND r_shard[v.request] = p_shard */
+        ON CONFLICT (shard_id, namespace_id, id)
+        DO UPDATE SET version = excluded.version, k = excluded.k, b1 = excluded.b1, b2 = excluded.b2, t = excluded.t, s = excluded.s
+        WHERE stored.version < excluded.version;
+    END IF;
+END
+$$;

@@ -1,0 +1,34 @@
+-- name: add
+-- Nothing is added unless the shard is still the caller's, and it can't change hands before this is committed.
+WITH owned AS (
+    SELECT shard_id FROM shards WHERE shard_id = $1 AND range_id = $2 FOR SHARE
+), added AS (
+    INSERT INTO history_tasks (shard_id, category_id, fire_time, task_id, namespace_id, data)
+    SELECT owned.shard_id, t.category_id, t.fire_time, t.task_id, $3, t.data
+    FROM owned, unnest($4::smallint[], $5::bigint[], $6::bigint[], $7::bytea[]) AS t (category_id, fire_time, task_id, data)
+)
+SELECT shard_id FROM owned
+
+-- name: get
+SELECT fire_time, task_id, namespace_id, data FROM history_tasks
+WHERE shard_id = $1 AND category_id = $2 AND (fire_time, task_id) >= ($3, $4) AND (fire_time, task_id) < ($5, $6)
+ORDER BY fire_time, task_id LIMIT $7
+
+-- name: range_complete
+DELETE FROM history_tasks
+WHERE shard_id = $1 AND category_id = $2 AND (fire_time, task_id) >= ($3, $4) AND (fire_time, task_id) < ($5, $6)
+
+-- name: put_dlq
+INSERT INTO replication_dlq_tasks (shard_id, source_cluster_name, task_id, namespace_id, data) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (shard_id, source_cluster_name, task_id) DO UPDATE SET namespace_id = excluded.namespace_id, data = excluded.data
+
+-- name: get_dlq
+SELECT task_id, namespace_id, data FROM replication_dlq_tasks
+WHERE shard_id = $1 AND source_cluster_name = $2 AND task_id >= $3 AND task_id < $4
+ORDER BY task_id LIMIT $5
+
+-- name: range_delete_dlq
+DELETE FROM replication_dlq_tasks WHERE shard_id = $1 AND source_cluster_name = $2 AND task_id >= $3 AND task_id < $4
+
+-- name: any_dlq
+SELECT 1 FROM replication_dlq_tasks WHERE shard_id = $1 AND source_cluster_name = $2 AND task_id >= $3 LIMIT 1
