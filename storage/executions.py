@@ -206,7 +206,7 @@ class ExecutionStore:
         place = (shard_id, key.workflow, run_id.bytes)
         execution = [(versions, row["data"])]
         maps, items = row["maps"] or (), row["items"] or ()
-        values = row["values"] or ()
+        values = row["blobs"] or ()
         entries = [
             ((kind, item.rjust(16, b"\x00")), value) for kind, item, value in zip(maps, items, values, strict=True)
         ]

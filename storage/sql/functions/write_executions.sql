@@ -68,11 +68,11 @@ RETURNS TABLE (
 #variable_conflict use_column
 DECLARE
     refused integer[] := '{}';
-    found integer[];
+    failing integer[];
     one integer;
 BEGIN
     -- Whoever moves the shard waits for this lock; afterwards the older range_id is refused here.
-    SELECT array_agg(r.number) INTO found
+    SELECT array_agg(r.number) INTO failing
     FROM unnest(r_shard, r_range) WITH ORDINALITY AS r (shard_id, range_id, number)
     LEFT JOIN LATERAL (
         SELECT s.range_id FROM shards s
@@ -80,15 +80,15 @@ BEGIN
         FOR SHARE
     ) s ON true
     WHERE s.range_id IS DISTINCT FROM r.range_id;
-    IF found IS NOT NULL THEN
-        refused := found;
-        FOREACH one IN ARRAY found LOOP
+    IF failing IS NOT NULL THEN
+        refused := failing;
+        FOREACH one IN ARRAY failing LOOP
             request := one; reason := 1; RETURN NEXT;
         END LOOP;
     END IF;
 
     IF cardinality(c_request) > 0 THEN
-        SELECT array_agg(c.request) INTO found
+        SELECT array_agg(c.request) INTO failing
         FROM unnest(c_request, c_rule, c_archetype, c_expected, c_expected_version)
              AS c (request, rule, archetype_id, expected, expected_version)
         LEFT JOIN LATERAL (
@@ -109,8 +109,8 @@ BEGIN
                 WHEN 3 THEN e.run_id = c.expected
                 ELSE e.run_id IS DISTINCT FROM c.expected
             END, false);
-        IF found IS NOT NULL THEN
-            refused := refused || found;
+        IF failing IS NOT NULL THEN
+            refused := refused || failing;
             RETURN QUERY
             SELECT c.request, 2::smallint, e.run_id, e.state, e.last_write_version, e.data, NULL::bigint, NULL::bigint
             FROM unnest(c_request, c_archetype) AS c (request, archetype_id)
@@ -118,11 +118,11 @@ BEGIN
                 ON e.shard_id = r_shard[c.request] AND e.namespace_id = r_namespace[c.request]
                AND e.workflow_id = r_workflow[c.request] AND e.archetype_id = c.archetype_id
                /* confined: AND e.shard_id = p_shard */
-            WHERE c.request = ANY (found);
+            WHERE c.request = ANY (failing);
         END IF;
     END IF;
 
-    SELECT array_agg(DISTINCT x.request) INTO found
+    SELECT array_agg(DISTINCT x.request) INTO failing
     FROM unnest(x_request, x_rule, x_run, x_condition, x_record_version) AS x (request, rule, run_id, condition, record_version)
     LEFT JOIN LATERAL (
         SELECT e.next_event_id, e.db_record_version FROM executions e
@@ -137,8 +137,8 @@ BEGIN
             WHEN x.record_version = 0 THEN e.next_event_id = x.condition
             ELSE e.db_record_version = x.record_version - 1
         END, false);
-    IF found IS NOT NULL THEN
-        refused := refused || found;
+    IF failing IS NOT NULL THEN
+        refused := refused || failing;
         RETURN QUERY
         SELECT DISTINCT ON (x.request)
             x.request, CASE WHEN e.db_record_version IS NULL THEN 4 ELSE 3 END::smallint, x.run_id,
@@ -148,7 +148,7 @@ BEGIN
             ON e.shard_id = r_shard[x.request] AND e.namespace_id = r_namespace[x.request]
            AND e.workflow_id = r_workflow[x.request] AND e.run_id = x.run_id
            /* confined: AND e.shard_id = p_shard */
-        WHERE x.request = ANY (found) AND NOT coalesce(
+        WHERE x.request = ANY (failing) AND NOT coalesce(
             CASE
                 WHEN x.rule = 1 THEN e.db_record_version IS NULL
                 WHEN x.record_version = 0 THEN e.next_event_id = x.condition
