@@ -56,6 +56,13 @@ def check_uuid(field: str, value: object) -> None:
         raise InvalidPersistenceRequest(msg)
 
 
+def check_flag(field: str, value: object) -> None:
+    """Refuse what is neither True nor False."""
+    if not isinstance(value, bool):
+        msg = f"{field} must be True or False"
+        raise InvalidPersistenceRequest(msg)
+
+
 def check_number(field: str, value: object, *, least: int = 0, limit: int = _INT64) -> None:
     """Refuse what is not a whole number from `least` to below `limit`."""
     if type(value) is not int or not least <= value < limit:

@@ -9,8 +9,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
-import orjson
-
 from strongroom.kms import (
     IntegrityError,
     KeyConflict,
@@ -24,9 +22,11 @@ from strongroom.kms import (
     destroy_data_keys,
 )
 
+from .data_blob import DataBlob
 from .errors import ConditionFailed, InvalidPersistenceRequest, NamespaceAlreadyExists, NamespaceNotFound
+from .namespace_rows import NamespaceDetails, NamespaceRows, check_name, open_details
+from .purge import purge_namespace
 from .queries import load_queries
-from .record_kinds import NAMESPACE_DETAILS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,11 +34,12 @@ if TYPE_CHECKING:
     from strongroom.kms import KekRef, Keyring
 
     from .database import Database, Row
+    from .purge import Progress
 
 _SQL = load_queries("namespaces")
-_PURGED = ("history_node", "history_tree", "visibility_records")
-NAME_BYTES = 255
 _CHANGE_ATTEMPTS = 10
+UNREADABLE = (KmsError, KeyringFileError, IntegrityError, UnsupportedFormat)
+"""Why a namespace may not be shown; it is listed with the reason, and hides no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class Namespace:
 
 @dataclass(frozen=True, slots=True)
 class Shredded:
-    """What shredding a namespace did: keys destroyed, and rows deleted by table."""
+    """What shredding a namespace did: keys destroyed, and rows deleted by table, as `purge_namespace` tells them."""
 
     namespace_id: UUID
     keys_destroyed: int
@@ -74,7 +75,7 @@ class Shredded:
 
 
 class NamespaceStore:
-    """MetadataStore: namespaces in PostgreSQL.
+    """Namespaces as their owner sees them: names, keys, search attributes. `MetadataStore` is the same ones as a service sees them.
 
     Names are looked up by tokens under the keys of the *cell*, a namespace of its own whose id is the cell's; what else is known of a
     namespace is sealed under its own keys, and goes with them.
@@ -83,6 +84,7 @@ class NamespaceStore:
     def __init__(self, database: Database, keyring: Keyring) -> None:
         self._database = database
         self._keyring = keyring
+        self._rows = NamespaceRows(database, keyring)
 
     async def ensure_cell_keys(self, kek: KekRef) -> None:
         """Make the cell's own keys where there are none; several callers at once make them once."""
@@ -107,21 +109,20 @@ class NamespaceStore:
             InvalidPersistenceRequest: the name is empty, or longer than 255 bytes.
             KmsError: the KEK can't be used.
         """
-        token = await self._name_token(name)
-        if await self._fetch("get_by_token", token) is not None:
+        if await self._rows.by_token(await self._rows.name_token(name)) is not None:
             raise NamespaceAlreadyExists
         attributes = MappingProxyType(dict(search_attributes or {}))
         namespace = Namespace(uuid4(), name, 1, datetime.now(UTC), search_attributes=attributes)
         # Keys first: a crash leaves keys that nobody uses, never a namespace without keys.
         await create_data_keys(self._keyring, namespace.namespace_id, kek, suite=suite)
-        details = await self._seal(namespace)
-        async with self._database.connection() as connection:
-            created = await connection.fetch(
-                _SQL["insert"], namespace.namespace_id, token, details, namespace.created_at
+        details = NamespaceDetails(name, attributes)
+        try:
+            await self._rows.insert(
+                namespace.namespace_id, details, created_at=namespace.created_at, data=DataBlob(b""), is_global=False
             )
-        if not created:
+        except NamespaceAlreadyExists:
             await destroy_data_keys(self._keyring, namespace.namespace_id)
-            raise NamespaceAlreadyExists
+            raise
         return namespace
 
     async def get(self, name: str) -> Namespace:
@@ -130,7 +131,7 @@ class NamespaceStore:
         Raises:
             NamespaceNotFound: no such name, or it was shredded.
         """
-        return await self._open_named(await self._row_of(name), name)
+        return await self._open(await self._rows.by_name(name), name)
 
     async def find(self, name: str) -> UUID:
         """Return the id of a namespace by its name; also of one whose shredding broke off when its keys were destroyed.
@@ -138,9 +139,9 @@ class NamespaceStore:
         Raises:
             NamespaceNotFound: no such name, or shredding it was finished.
         """
-        row = await self._row_of(name)
+        row = await self._rows.by_name(name)
         with suppress(KeyDestroyed):
-            await self._open_named(row, name)
+            await self._open(row, name)
         return _bare(row).namespace_id
 
     async def list_namespaces(self) -> Sequence[Namespace]:
@@ -151,7 +152,7 @@ class NamespaceStore:
         for row in rows:
             try:
                 listed.append(await self._open(row))
-            except (KmsError, KeyringFileError, IntegrityError, UnsupportedFormat) as error:
+            except UNREADABLE as error:
                 listed.append(replace(_bare(row), unreadable=str(error)))
         return listed
 
@@ -167,7 +168,7 @@ class NamespaceStore:
             ConditionFailed: others kept changing the namespace.
         """
         for _ in range(_CHANGE_ATTEMPTS):
-            row = await self._fetch("get_by_id", namespace_id)
+            row = await self._rows.by_id(namespace_id)
             if row is None or row["shredded_at"] is not None:
                 raise NamespaceNotFound
             changed = await self._add_search_attributes(await self._open(row), added)
@@ -187,12 +188,14 @@ class NamespaceStore:
             version=namespace.version + 1,
             search_attributes=MappingProxyType({**known, **added}),
         )
-        details = await self._seal(changed)
+        assert namespace.name is not None  # noqa: S101 - it was opened
+        keys = await self._keyring.open(namespace.namespace_id)
+        details = NamespaceDetails(namespace.name, changed.search_attributes).seal(keys, changed.version)
         async with self._database.connection() as connection:
             updated = await connection.fetch(_SQL["update"], namespace.namespace_id, namespace.version, details)
         return changed if updated else None
 
-    async def shred(self, namespace_id: UUID) -> Shredded:
+    async def shred(self, namespace_id: UUID, *, progress: Progress | None = None) -> Shredded:
         """Destroy all keys of a namespace, then delete its rows. There is no way back; it can be run again to finish.
 
         What no deletion reaches: backups of this database, for as long as the KEK that wrapped the keys exists.
@@ -201,55 +204,21 @@ class NamespaceStore:
             msg = "this is the cell itself: without its keys no namespace can be found by name"
             raise InvalidPersistenceRequest(msg)
         tombstones = await destroy_data_keys(self._keyring, namespace_id)
-        deleted = {}
-        async with self._database.transaction(unlimited=True) as connection:
-            await connection.execute(_SQL["shred"], namespace_id, datetime.now(UTC))
-            for table in _PURGED:
-                tag = await connection.execute(_SQL[f"purge_{table}"], namespace_id)
-                deleted[table] = int(tag.rpartition(" ")[2])
-        destroyed = sum(record.state is KeyState.DESTROYED for record in tombstones)
-        return Shredded(namespace_id, destroyed, MappingProxyType(deleted))
-
-    async def _name_token(self, name: str) -> bytes:
-        encoded = name.encode("utf-8", "replace")
-        if not 0 < len(encoded) <= NAME_BYTES or encoded.decode() != name:
-            msg = f"a namespace's name has 1 to {NAME_BYTES} bytes of UTF-8"
-            raise InvalidPersistenceRequest(msg)
-        cell = await self._keyring.open(self._keyring.cell_id)
-        return cell.identity("namespace name").token(encoded)[:16]
-
-    async def _row_of(self, name: str) -> Row:
-        row = await self._fetch("get_by_token", await self._name_token(name))
-        if row is None:
-            raise NamespaceNotFound
-        return row
-
-    async def _open_named(self, row: Row, name: str) -> Namespace:
-        namespace = await self._open(row)
-        if namespace.name != name:
-            raise IntegrityError  # someone has exchanged the tokens of two rows
-        return namespace
-
-    async def _fetch(self, query: str, argument: object) -> Row | None:
+        deleted = await purge_namespace(self._database, namespace_id, progress=progress)
+        # The name goes last: until then it finds what is left to delete.
         async with self._database.connection() as connection:
-            return await connection.fetchrow(_SQL[query], argument)
+            await connection.execute(_SQL["shred"], namespace_id, datetime.now(UTC))
+        destroyed = sum(record.state is KeyState.DESTROYED for record in tombstones)
+        return Shredded(namespace_id, destroyed, deleted)
 
-    async def _seal(self, namespace: Namespace) -> bytes:
-        details = {"name": namespace.name, "search_attributes": dict(namespace.search_attributes)}
-        keys = await self._keyring.open(namespace.namespace_id)
-        return keys.seal(NAMESPACE_DETAILS, (namespace.version,), orjson.dumps(details))
-
-    async def _open(self, row: Row) -> Namespace:
+    async def _open(self, row: Row, name: str | None = None) -> Namespace:
         namespace = _bare(row)
         if namespace.shredded_at is not None:
             return namespace
-        key = (namespace.version,)
-        opened = await self._keyring.with_keys(
-            namespace.namespace_id, lambda keys: keys.open(NAMESPACE_DETAILS, key, row["details"])
-        )
-        details = orjson.loads(opened)
-        attributes = MappingProxyType(details["search_attributes"])
-        return replace(namespace, name=details["name"], search_attributes=attributes)
+        details = await self._keyring.with_keys(namespace.namespace_id, lambda keys: open_details(keys, row))
+        if name is not None:
+            check_name(details, name)
+        return replace(namespace, name=details.name, search_attributes=details.search_attributes)
 
 
 def _bare(row: Row) -> Namespace:

@@ -59,3 +59,62 @@ REPLICATION_DLQ_TASK = RecordKind(
     "data",
     (_INT, PartType.TEXT, _INT),  # shard, source cluster, task
 )
+NAMESPACE_DATA = RecordKind(
+    "namespace",
+    "data",
+    (_INT, _INT),  # notification_version, is_global as 0 or 1
+)
+CLUSTER_METADATA = RecordKind(
+    "cluster_metadata",
+    "data",
+    (PartType.TEXT, _INT),  # cluster name, version
+)
+QUEUE = RecordKind(
+    "queue",
+    "data",
+    (_INT, _INT, _INT),  # queue type, next message, version
+)
+QUEUE_MESSAGE = RecordKind(
+    "queue_message",
+    "data",
+    (_INT, _INT),  # queue type, message
+    compress=True,
+)
+QUEUE_V2 = RecordKind(
+    "queue_v2",
+    "data",
+    (_INT, _ID, _INT),  # queue type, token of the queue's name, next message
+)
+QUEUE_V2_MESSAGE = RecordKind(
+    "queue_v2_message",
+    "data",
+    (_INT, _ID, _INT),  # queue type, token of the queue's name, message
+    compress=True,
+)
+NEXUS_ENDPOINT = RecordKind(
+    "nexus_endpoint",
+    "data",
+    (_ID, _INT),  # endpoint, version
+)
+TASK_QUEUE = RecordKind(
+    "task_queue",
+    "data",
+    (_INT, _ID, _INT, _INT, _INT),  # range_hash, token of the queue's name, type, fair as 0 or 1, range_id
+)
+TASK = RecordKind(
+    "task",
+    "data",
+    # range_hash, token of the queue or of its subqueue, type, fair as 0 or 1, pass, task
+    (_INT, _ID, _INT, _INT, _INT, _INT),
+)
+TASK_QUEUE_USER_DATA = RecordKind(
+    "task_queue_user_data",
+    "data",
+    (_INT, _ID, _INT),  # range_hash, token of the queue's name, version
+    compress=True,
+)
+BUILD_ID = RecordKind(
+    "build_id_to_task_queue",
+    "data",
+    (_INT, _ID, _ID),  # range_hash, token of the build id, token of the queue's name
+)

@@ -261,7 +261,7 @@ async def test_shredding_twice_keeps_the_first_tombstone(strongroom, namespace):
     [first] = await rows_of(strongroom, "namespaces", namespace.namespace_id)
     tombstones = await strongroom.keyring.store.list_data_keys(namespace.namespace_id)
     again = await strongroom.namespaces.shred(namespace.namespace_id)
-    assert set(again.rows_deleted.values()) == {0}
+    assert not again.rows_deleted
     [second] = await rows_of(strongroom, "namespaces", namespace.namespace_id)
     assert dict(second) == dict(first)
     assert await strongroom.keyring.store.list_data_keys(namespace.namespace_id) == tombstones

@@ -1,0 +1,114 @@
+"""Delete all rows of a namespace whose keys are destroyed. Needs no key, and may break off and be run again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import MappingProxyType
+from typing import TYPE_CHECKING, TypeAlias
+
+from .checks import check_uuid
+from .errors import ConditionFailed
+from .queries import load_queries
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from uuid import UUID
+
+    from .database import Database
+
+_SQL = load_queries("purge")
+
+PURGED_TABLES: Mapping[str, str] = MappingProxyType(
+    {
+        "executions": "shard_id",
+        "execution_maps": "shard_id",
+        "current_executions": "shard_id",
+        "history_tasks": "shard_id",
+        "replication_dlq_tasks": "shard_id",
+        "history_node": "shard_id",
+        "history_tree": "shard_id",
+        "visibility_records": "shard_id",
+        "task_queues": "range_hash",
+        "tasks": "range_hash",
+        "task_queue_user_data": "range_hash",
+        "build_id_to_task_queue": "range_hash",
+        "queue_messages": "queue_type",
+        "queue_v2_messages": "queue_type",
+    }
+)
+"""Every table with a namespace_id but the registry of keys and that of namespaces; each with the first column of its key."""
+
+CHUNK = 10_000
+"""Rows deleted by one statement, which is a transaction: no lock is held for long, and no time limit is met."""
+_WINDOW = 1024
+"""Values of the first column that one statement looks into."""
+_BELOW_ALL = -(2**31) - 1
+"""Less than any value of such a column, which has 32 bits."""
+_BY_NAMESPACE = frozenset({"history_tasks"})
+"""Tables whose key does not go on with the namespace, but that have an index on it."""
+
+Progress: TypeAlias = Callable[[str, int], None]
+"""Called with a table and how many of its rows are deleted so far; for each table at least once, when it is done."""
+
+
+async def purge_namespace(
+    database: Database, namespace_id: UUID, *, progress: Progress | None = None, chunk: int = CHUNK
+) -> Mapping[str, int]:
+    """Delete all rows of a namespace, chunk by chunk. What breaks off is finished by running it again.
+
+    Returns:
+        Rows deleted by table; tables that had none are left out.
+
+    Raises:
+        InvalidPersistenceRequest: not a UUID.
+        ConditionFailed: the namespace has keys that are not destroyed; it must be shredded.
+    """
+    check_uuid("namespace_id", namespace_id)
+    async with database.connection() as connection:
+        if await connection.fetchrow(_SQL["living"], namespace_id) is not None:
+            msg = "this namespace has keys that are not destroyed; shred it, and its rows go too"
+            raise ConditionFailed(msg)
+    deleted = {}
+    for table, lead in PURGED_TABLES.items():
+        rows = 0
+        async for count in _purged(database, table, lead, namespace_id, chunk):
+            rows += count
+            if progress is not None:
+                progress(table, rows)
+        if rows:
+            deleted[table] = rows
+    return MappingProxyType(deleted)
+
+
+async def _purged(database: Database, table: str, lead: str, namespace_id: UUID, chunk: int) -> AsyncIterator[int]:
+    """Purge one table, and tell how many rows each statement deleted.
+
+    A window of values of the key's first column is looked into by the key (shard, namespace), whatever the planner knows of the
+    table: a small namespace in a large table is found without reading the table.
+    """
+    by_namespace, by_key, next_window = (
+        # Names of our own, from the mapping above; values are parameters.
+        _SQL[query].format(table=table, lead=lead)
+        for query in ("delete_by_namespace", "delete_by_key", "window")
+    )
+    if table in _BY_NAMESPACE:
+        while count := await _execute(database, by_namespace, namespace_id, chunk):
+            yield count
+    else:
+        last = _BELOW_ALL
+        while window := await _fetch_window(database, next_window, last):
+            while count := await _execute(database, by_key, namespace_id, window, chunk):
+                yield count
+            last = window[-1]
+    yield 0
+
+
+async def _execute(database: Database, statement: str, *arguments: object) -> int:
+    async with database.connection() as connection:
+        tag = await connection.execute(statement, *arguments)
+    return int(tag.rpartition(" ")[2])
+
+
+async def _fetch_window(database: Database, statement: str, last: int) -> list[int]:
+    async with database.connection() as connection:
+        return [row["lead"] for row in await connection.fetch(statement, last, _WINDOW)]

@@ -1,0 +1,28 @@
+-- name: create
+INSERT INTO queues_v2 (queue_type, queue_id, next_message_id, data) VALUES ($1, $2, 0, $3)
+ON CONFLICT DO NOTHING RETURNING queue_id
+
+-- name: lock
+SELECT next_message_id, data FROM queues_v2 WHERE queue_type = $1 AND queue_id = $2 FOR UPDATE
+
+-- name: exists
+SELECT queue_id FROM queues_v2 WHERE queue_type = $1 AND queue_id = $2
+
+-- name: enqueue
+WITH message AS (
+    INSERT INTO queue_v2_messages (queue_type, queue_id, message_id, namespace_id, data) VALUES ($1, $2, $3, $4, $5)
+)
+UPDATE queues_v2 SET next_message_id = $3::bigint + 1, data = $6 WHERE queue_type = $1 AND queue_id = $2
+
+-- name: read
+SELECT message_id, namespace_id, data FROM queue_v2_messages
+WHERE queue_type = $1 AND queue_id = $2 AND message_id > $3 ORDER BY message_id LIMIT $4
+
+-- name: delete
+DELETE FROM queue_v2_messages WHERE queue_type = $1 AND queue_id = $2 AND message_id <= $3
+
+-- name: list
+SELECT queue.queue_id, queue.next_message_id, queue.data,
+    (SELECT count(*) FROM queue_v2_messages message
+     WHERE message.queue_type = queue.queue_type AND message.queue_id = queue.queue_id) AS message_count
+FROM queues_v2 queue WHERE queue.queue_type = $1 AND queue.queue_id > $2 ORDER BY queue.queue_id LIMIT $3
