@@ -3,6 +3,8 @@
 `DESIGN.md` beside this file says what each column shows to someone without keys.
 """
 
+from .cluster_members import ClusterMember, ClusterMembersPage, ServiceRole
+from .cluster_metadata import ClusterMetadata, ClusterMetadataPage, ClusterMetadataStore
 from .data_blob import DataBlob, Encoding
 from .data_keys import PostgresDataKeyStore
 from .database import Connection, Database, Row
@@ -45,8 +47,9 @@ from .execution_requests import (
 from .executions import (
     ExecutionStore,
 )
-from .history import HistoryManager, HistoryPage
+from .history import HistoryManager
 from .history_branch import BranchInfo, BranchRange, HistoryBranch
+from .history_pages import HistoryPage
 from .history_rows import HistoryAppend, HistoryNode
 from .history_tasks import (
     ARCHIVAL,
@@ -63,27 +66,64 @@ from .history_tasks import (
     TaskKey,
     UnreadableTask,
 )
+from .history_tree import BranchPage, ListedBranch
+from .metadata import MetadataStore, NamespacePage, NamespaceRecord
 from .namespaces import Namespace, NamespaceStore, Shredded
+from .nexus_endpoints import NexusEndpoint, NexusEndpointPage, NexusEndpointStore
+from .purge import PURGED_TABLES, purge_namespace
+from .queue import NAMESPACE_REPLICATION, AckLevels, Queue, QueueMessage, QueuePage
+from .queue_v2 import QueueV2, QueueV2Info, QueueV2InfoPage, QueueV2Message, QueueV2Page
 from .record_kinds import HISTORY_NODE
-from .schema import Cell, Migration, apply_schema, check_cell, check_schema, claim_cell, current_version
+from .schema import (
+    AppliedMigration,
+    Cell,
+    Migration,
+    SchemaStatus,
+    apply_schema,
+    check_cell,
+    check_schema,
+    claim_cell,
+    current_version,
+    schema_status,
+)
 from .shards import ShardInfo, ShardStore
+from .task_queue_keys import TaskQueueKey
+from .task_queue_user_data import (
+    TaskQueueUserData,
+    TaskQueueUserDataConflict,
+    TaskQueueUserDataStore,
+    UserDataPage,
+    UserDataUpdate,
+)
+from .task_queues import TaskQueue, TaskQueuePage, UnreadableTaskQueue
+from .tasks import Task, TaskPage, TaskStore
 from .visibility_records import VisibilityRow, get_visibility_record, put_visibility_records
 
 __all__ = [
     "ARCHIVAL",
     "HISTORY_NODE",
+    "NAMESPACE_REPLICATION",
     "OUTBOUND",
+    "PURGED_TABLES",
     "REPLICATION",
     "TIMER",
     "TRANSFER",
     "VISIBILITY",
+    "AckLevels",
     "AppendHistoryTimeout",
+    "AppliedMigration",
     "BranchInfo",
+    "BranchPage",
     "BranchRange",
     "CategoryType",
     "Cell",
     "CellMismatch",
     "ChasmNode",
+    "ClusterMember",
+    "ClusterMembersPage",
+    "ClusterMetadata",
+    "ClusterMetadataPage",
+    "ClusterMetadataStore",
     "ConditionFailed",
     "ConflictResolveMode",
     "ConflictResolveWorkflowExecutionRequest",
@@ -107,30 +147,59 @@ __all__ = [
     "HistoryTaskPage",
     "HistoryTaskStore",
     "InvalidPersistenceRequest",
+    "ListedBranch",
+    "MetadataStore",
     "Migration",
     "Namespace",
     "NamespaceAlreadyExists",
     "NamespaceNotFound",
+    "NamespacePage",
+    "NamespaceRecord",
     "NamespaceStore",
+    "NexusEndpoint",
+    "NexusEndpointPage",
+    "NexusEndpointStore",
     "NotFound",
     "PostgresDataKeyStore",
+    "Queue",
+    "QueueMessage",
+    "QueuePage",
+    "QueueV2",
+    "QueueV2Info",
+    "QueueV2InfoPage",
+    "QueueV2Message",
+    "QueueV2Page",
     "ResourceExhausted",
     "Row",
     "SchemaMismatch",
+    "SchemaStatus",
+    "ServiceRole",
     "SetWorkflowExecutionRequest",
     "ShardInfo",
     "ShardOwnershipLost",
     "ShardStore",
     "Shredded",
     "StorageError",
+    "Task",
     "TaskCategory",
     "TaskKey",
+    "TaskPage",
+    "TaskQueue",
+    "TaskQueueKey",
+    "TaskQueuePage",
+    "TaskQueueUserData",
+    "TaskQueueUserDataConflict",
+    "TaskQueueUserDataStore",
+    "TaskStore",
     "Timeout",
     "TransactionSizeLimit",
     "Unavailable",
     "UnreadableTask",
+    "UnreadableTaskQueue",
     "UpdateMode",
     "UpdateWorkflowExecutionRequest",
+    "UserDataPage",
+    "UserDataUpdate",
     "VisibilityRow",
     "WorkflowConditionFailed",
     "WorkflowMutableState",
@@ -144,5 +213,7 @@ __all__ = [
     "claim_cell",
     "current_version",
     "get_visibility_record",
+    "purge_namespace",
     "put_visibility_records",
+    "schema_status",
 ]

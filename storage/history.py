@@ -1,46 +1,63 @@
-"""Histories: append, read in pages, fork. The operations of Temporal's history manager and store, on sealed rows."""
+"""Histories: append, read in pages, fork, trim, delete. The operations of Temporal's history manager and store, on sealed rows."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-from uuid import UUID, uuid4
+from typing import TYPE_CHECKING, TypeAlias
 
-from .data_blob import DataBlob
-from .errors import DataLoss, InvalidPersistenceRequest, NotFound, TransactionSizeLimit
-from .history_branch import FIRST_NODE, LAST_NODE, BranchInfo, HistoryBranch, ReadPosition
-from .history_rows import HistoryNode
-from .queries import load_queries
-from .record_kinds import HISTORY_NODE, HISTORY_TREE
+from .checks import open_keys
+from .errors import AppendHistoryTimeout, Timeout
+from .functions import load_functions
+from .group_commit import GroupCommit
+from .history_branch import LAST_NODE
+from .history_deletion import HistoryDeleter
+from .history_pages import BranchRead
+from .history_reading import HistoryReader
+from .history_rows import HistoryAppend, HistoryColumns, check_append
+from .history_tree import HistoryTrees
+from .sealing import SealedColumns
+from .translate import translated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from uuid import UUID
 
-    from strongroom.kms import Keyring
+    from strongroom.kms import Keyring, NamespaceKeys
 
-    from .database import Connection, Database, Row
+    from .database import Connection, Database
+    from .history_branch import BranchInfo, HistoryBranch
+    from .history_pages import HistoryPage
+    from .history_rows import HistoryNode
+    from .history_tree import BranchPage
 
-_SQL = load_queries("history")
-TRANSACTION_SIZE_LIMIT = 4 * 2**20
-"""Bytes of one node: `system.transactionSizeLimit` of Temporal."""
-MAX_PAGE_SIZE = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryPage:
-    """Nodes in order, and a token for what follows; None at the end."""
-
-    nodes: tuple[HistoryNode, ...]
-    next_page_token: bytes | None
+    _Request: TypeAlias = tuple[NamespaceKeys, HistoryAppend, int]
 
 
 class HistoryManager:
-    """Reads and writes the histories of any namespace."""
+    """Reads and writes the histories of any namespace.
 
-    def __init__(self, database: Database, keyring: Keyring) -> None:
+    All operations raise `InvalidPersistenceRequest` for ids and numbers that can't be, before anything is sent.
+
+    Args:
+        database: for look-ups by key.
+        keyring: unwrapped keys.
+        distributed: whether the tables are spread over a Citus cluster.
+    """
+
+    def __init__(self, database: Database, keyring: Keyring, *, distributed: bool = False) -> None:
         self._database = database
         self._keyring = keyring
+        self._append = load_functions(distributed=distributed)["append_history_nodes"].select()
+        self._appends: GroupCommit[_Request, None] = GroupCommit(
+            database,
+            self._write,
+            key=lambda request: request[1].branch.branch_id.int,
+            place=(lambda request: request[1].branch.shard_id) if distributed else None,
+            size=lambda request: request[2],
+            idempotent=True,
+        )
+        self._reader = HistoryReader(database, keyring)
+        self._trees = HistoryTrees(database, keyring, distributed=distributed)
+        self._deleter = HistoryDeleter(database, self._trees, distributed=distributed)
 
     async def append_history_nodes(
         self,
@@ -52,41 +69,32 @@ class HistoryManager:
         info: str = "",
         transaction: Connection | None = None,
     ) -> None:
-        """Append nodes to a branch, in one statement; the same append again changes nothing.
+        """Append nodes to a branch: all or none, in one statement with other callers'. The same append again changes nothing.
 
         Args:
             namespace_id: whose history.
             branch: where; its own range, never an ancestor's.
             nodes: at least one, in any order.
-            is_new_branch: also write the branch's row in the tree.
+            is_new_branch: also write the branch's row in the tree. A branch that was forked has its row already.
             info: noted in that row, sealed.
             transaction: to be part of; None for one of its own.
 
         Raises:
-            InvalidPersistenceRequest: no nodes, or one that stands before the branch's own range.
+            InvalidPersistenceRequest: no nodes, one twice, or one that stands before the branch's own range.
             TransactionSizeLimit: a node of more than 4 MiB.
+            NamespaceNotFound: no such namespace.
+            AppendHistoryTimeout: the database did not answer in time.
         """
-        _check_append(branch, nodes)
-        keys = await self._keyring.open(namespace_id)
-        place = (branch.shard_id, branch.tree_id.bytes, branch.branch_id.bytes)
-        rows = [((node.node_id, node.txn_id, node.prev_txn_id), node.events.pack()) for node in nodes]
-        sealed = keys.seal_many(HISTORY_NODE, rows, scope=place)
-        arguments = (
-            branch.shard_id,
-            branch.tree_id,
-            branch.branch_id,
-            namespace_id,
-            [node.node_id for node in nodes],
-            [node.txn_id for node in nodes],
-            [node.prev_txn_id for node in nodes],
-            sealed,
-        )
-        tree = BranchInfo(branch, info, time.time_ns()) if is_new_branch else None
-        if transaction is not None:
-            await self._append(transaction, namespace_id, arguments, tree)
-        else:
-            async with self._database.transaction() as own:
-                await self._append(own, namespace_id, arguments, tree)
+        append = HistoryAppend(branch, nodes, is_new_branch, info)
+        size = check_append(append)
+        request = (await open_keys(self._keyring, namespace_id), append, size)
+        try:
+            if transaction is None:
+                await self._appends.submit(request)
+            else:
+                await self._write(transaction, [request])
+        except Timeout as error:
+            raise AppendHistoryTimeout(str(error), may_have_been_committed=error.may_have_been_committed) from None
 
     async def read_history_branch(
         self,
@@ -97,10 +105,14 @@ class HistoryManager:
         max_node_id: int = LAST_NODE,
         page_size: int = 1000,
         page_token: bytes | None = None,
+        reverse: bool = False,
+        metadata_only: bool = False,
+        last_txn_id: int | None = None,
     ) -> HistoryPage:
-        """Read a page of nodes, oldest first, through the ancestors' ranges.
+        """Read a page of nodes through the ancestors' ranges, oldest or newest first.
 
-        A node that a later write shadows is left out. Nodes must chain by their `prev_txn_id`; a gap is never passed over.
+        A node that a later write shadows is left out. Nodes must chain by their `prev_txn_id`; a gap is never passed over. The nodes
+        between two bounds are those that a reader of the whole history finds there.
 
         Args:
             namespace_id: whose history.
@@ -108,37 +120,23 @@ class HistoryManager:
             min_node_id: first node wanted, inclusive.
             max_node_id: last node wanted, exclusive.
             page_size: the most nodes to return.
-            page_token: from the page before.
+            page_token: from the page before, of the same read.
+            reverse: newest first.
+            metadata_only: node and transaction ids, with empty events. No key is used: **nothing is authenticated**, and whoever
+                can write to the database can make it say anything.
+            last_txn_id: of a reverse read, the transaction of its newest node, where the caller knows it: a history whose end is
+                missing is noticed then. None for the newest that is there.
 
         Raises:
             NotFound: a first page without a node.
-            DataLoss: a node is missing from the middle, or two contradict each other.
+            DataLoss: a node is missing from the middle, or two contradict each other; also when nodes that a page before this one
+                returned were written again in between.
             IntegrityError: a node does not open.
-            InvalidPersistenceRequest: a size or token that can't be.
+            InvalidPersistenceRequest: a size that can't be, or a token of another read.
+            NamespaceNotFound: no such namespace.
         """
-        if not 0 < page_size <= MAX_PAGE_SIZE:
-            msg = f"a page has 1 to {MAX_PAGE_SIZE} nodes"
-            raise InvalidPersistenceRequest(msg)
-        position = ReadPosition.parse(page_token) if page_token is not None else None
-        start = max(min_node_id, position.last_node_id + 1) if position else min_node_id
-        nodes: list[HistoryNode] = []
-        from_start = min_node_id <= FIRST_NODE
-        for part in branch.ranges():
-            begin, end = max(start, part.begin_node), min(max_node_id, part.end_node)
-            while begin < end and len(nodes) <= page_size:
-                wanted = page_size + 1 - len(nodes)  # one more than asked for tells whether there is a next page
-                found, begin = await self._read_range(
-                    namespace_id, branch, part.branch_id, (begin, end), wanted, position, from_start=from_start
-                )
-                nodes += found
-                if found:
-                    position = ReadPosition(found[-1].node_id, found[-1].txn_id)
-        if not nodes and page_token is None:
-            msg = "this history branch has no such nodes"
-            raise NotFound(msg)
-        page = tuple(nodes[:page_size])
-        more = len(nodes) > page_size
-        return HistoryPage(page, ReadPosition(page[-1].node_id, page[-1].txn_id).token() if more else None)
+        read = BranchRead(namespace_id, branch, min_node_id, max_node_id, reverse, metadata_only)
+        return await self._reader.read(read, page_size=page_size, token=page_token, last_txn_id=last_txn_id)
 
     async def fork_history_branch(
         self, namespace_id: UUID, branch: HistoryBranch, *, fork_node_id: int, info: str = ""
@@ -147,104 +145,90 @@ class HistoryManager:
 
         Raises:
             InvalidPersistenceRequest: nothing stands before that node.
+            NotFound: the branch has no row in its tree; if it had one, it was deleted, and its nodes may be gone.
         """
-        forked = branch.fork(at_node=fork_node_id, branch_id=uuid4())
-        async with self._database.connection() as connection:
-            await self._put_tree(connection, namespace_id, BranchInfo(forked, info, time.time_ns()))
-        return forked
+        return await self._trees.fork(namespace_id, branch, fork_node_id=fork_node_id, info=info)
+
+    async def trim_history_branch(self, namespace_id: UUID, branch: HistoryBranch, *, node_id: int, txn_id: int) -> int:
+        """Delete what failed attempts left up to a node: all writes in the branch's ranges that its chain does not lead to.
+
+        Needs no key, and authenticates nothing: it deletes by the numbers in clear.
+
+        Args:
+            namespace_id: whose history.
+            branch: which.
+            node_id: the newest node that counts, as the run's mutable state has it.
+            txn_id: its transaction.
+
+        Returns:
+            How many writes were deleted; 0 also when that node is not there, or its chain does not reach node 1.
+        """
+        return await self._deleter.trim(namespace_id, branch, node_id=node_id, txn_id=txn_id)
+
+    async def delete_history_branch(self, namespace_id: UUID, branch: HistoryBranch) -> None:
+        """Delete a branch: its row in the tree, and all nodes that no other branch shares. Doing it again changes nothing.
+
+        Raises:
+            NamespaceNotFound: no such namespace.
+            IntegrityError: a row of the tree does not open, so nobody knows what it shares.
+            Unavailable: others kept changing the tree; nothing was deleted.
+        """
+        await self._deleter.delete_branch(namespace_id, branch)
+
+    async def delete_history_nodes(
+        self, namespace_id: UUID, branch: HistoryBranch, *, node_id: int, txn_id: int
+    ) -> None:
+        """Delete one write of one of a branch's own nodes; none there is as good. Needs no key."""
+        await self._deleter.delete_nodes(namespace_id, branch, node_id=node_id, txn_id=txn_id)
 
     async def get_history_tree(self, namespace_id: UUID, *, shard_id: int, tree_id: UUID) -> list[BranchInfo]:
         """Return all branches of a tree; an empty list where there is no such tree."""
-        async with self._database.connection() as connection:
-            rows = await connection.fetch(_SQL["get_tree"], shard_id, tree_id, namespace_id)
-        sealed = [((row["branch_id"].bytes,), row["data"]) for row in rows]
-        opened = await self._keyring.with_keys(
-            namespace_id, lambda keys: keys.open_many(HISTORY_TREE, sealed, scope=(shard_id, tree_id.bytes))
-        )
-        return [
-            BranchInfo.unpack(packed, shard_id=shard_id, tree_id=tree_id, branch_id=UUID(bytes=row["branch_id"].bytes))
-            for row, packed in zip(rows, opened, strict=True)
-        ]
+        return await self._trees.get(namespace_id, shard_id, tree_id)
 
-    async def _append(
-        self, connection: Connection, namespace_id: UUID, arguments: tuple[object, ...], tree: BranchInfo | None
-    ) -> None:
-        if tree is not None:
-            await self._put_tree(connection, namespace_id, tree)
-        await connection.execute(_SQL["append_nodes"], *arguments)
+    async def get_history_tree_containing_branch(self, namespace_id: UUID, branch: HistoryBranch) -> list[BranchInfo]:
+        """Return all branches of a branch's tree, by Temporal's name for it."""
+        return await self._trees.get(namespace_id, branch.shard_id, branch.tree_id)
 
-    async def _put_tree(self, connection: Connection, namespace_id: UUID, tree: BranchInfo) -> None:
-        branch = tree.branch
-        keys = await self._keyring.open(namespace_id)
-        place = (branch.shard_id, branch.tree_id.bytes, branch.branch_id.bytes)
-        sealed = keys.seal(HISTORY_TREE, place, tree.pack())
-        await connection.execute(
-            _SQL["put_tree"], branch.shard_id, branch.tree_id, branch.branch_id, namespace_id, sealed
-        )
+    async def get_all_history_tree_branches(self, *, page_size: int, page_token: bytes | None = None) -> BranchPage:
+        """List branches of all namespaces, in the order of shard, namespace, tree and branch.
 
-    async def _read_range(
-        self,
-        namespace_id: UUID,
-        branch: HistoryBranch,
-        branch_id: UUID,
-        bounds: tuple[int, int],
-        wanted: int,
-        position: ReadPosition | None,
-        *,
-        from_start: bool,
-    ) -> tuple[list[HistoryNode], int]:
-        """Read up to `wanted` rows of one range; return the nodes that count, and where to read on."""
-        async with self._database.connection() as connection:
-            rows = await connection.fetch(
-                _SQL["read_nodes"], branch.shard_id, branch.tree_id, branch_id, namespace_id, *bounds, wanted
+        A branch whose row does not open, as when its namespace's keys are destroyed, is listed with its ids and the reason. What is
+        written meanwhile may be missed.
+
+        Raises:
+            InvalidPersistenceRequest: a page size that is not 1 to 10,000, or a foreign token.
+        """
+        return await self._trees.list_all(page_size=page_size, page_token=page_token)
+
+    async def aclose(self) -> None:
+        """Wait until no append is in flight or waiting."""
+        await self._appends.aclose()
+
+    async def _write(self, connection: Connection, requests: Sequence[_Request]) -> list[None]:
+        """Write the appends of several callers in one statement, sealed as one batch for each namespace."""
+        sealed, rows = SealedColumns(), HistoryColumns()
+        for index, (keys, append, _) in enumerate(requests):
+            rows.add(sealed, keys, index, append)
+        await sealed.seal()
+        shards = [append.branch.shard_id for _, append, _ in requests]
+        namespaces = [keys.namespace_id for keys, _, _ in requests]
+        with translated():
+            await connection.execute(
+                self._append,
+                shards[0],
+                [shards[index] for index in rows.n_index],
+                [namespaces[index] for index in rows.n_index],
+                rows.n_tree,
+                rows.n_branch,
+                rows.n_node,
+                rows.n_txn,
+                rows.n_prev_txn,
+                rows.n_data,
+                [shards[index] for index in rows.t_index],
+                [namespaces[index] for index in rows.t_index],
+                rows.t_tree,
+                rows.t_branch,
+                rows.t_data,
+                timeout=self._database.answer_timeout,
             )
-        current = _unshadowed(rows, position, from_start=from_start)
-        sealed = [((row["node_id"], row["txn_id"], row["prev_txn_id"]), row["data"]) for row in current]
-        scope = (branch.shard_id, branch.tree_id.bytes, branch_id.bytes)
-        opened = await self._keyring.with_keys(
-            namespace_id, lambda keys: keys.open_many(HISTORY_NODE, sealed, scope=scope)
-        )
-        nodes = [
-            HistoryNode(row["node_id"], row["txn_id"], row["prev_txn_id"], DataBlob.unpack(packed))
-            for row, packed in zip(current, opened, strict=True)
-        ]
-        # What is left of the last node's other writes is shadowed by the one that was read, as the highest comes first.
-        return nodes, bounds[1] if len(rows) < wanted else rows[-1]["node_id"] + 1
-
-
-def _unshadowed(rows: Sequence[Row], position: ReadPosition | None, *, from_start: bool) -> list[Row]:
-    """Keep the rows that count: the highest write of each node, none older than the node before it, and no gap between.
-
-    Raises:
-        DataLoss: a row's `prev_txn_id` does not name the row before it.
-    """
-    kept = []
-    last_node, last_txn = (position.last_node_id, position.last_txn_id) if position else (0, None)
-    if position is None and from_start and rows and rows[0]["node_id"] != FIRST_NODE:
-        msg = f"the history begins at node {rows[0]['node_id']}: what stood before it is missing"
-        raise DataLoss(msg)
-    for row in rows:
-        if row["node_id"] == last_node or (last_txn is not None and row["txn_id"] < last_txn):
-            continue  # a later write stands in its place
-        if last_txn is not None and row["prev_txn_id"] != last_txn:
-            msg = f"history node {row['node_id']} does not follow node {last_node}: a node between them is missing"
-            raise DataLoss(msg)
-        last_node, last_txn = row["node_id"], row["txn_id"]
-        kept.append(row)
-    return kept
-
-
-def _check_append(branch: HistoryBranch, nodes: Sequence[HistoryNode]) -> None:
-    if not nodes:
-        msg = "an append has at least one node"
-        raise InvalidPersistenceRequest(msg)
-    if len({(node.node_id, node.txn_id) for node in nodes}) < len(nodes):
-        msg = "an append names a node and transaction twice"
-        raise InvalidPersistenceRequest(msg)
-    for node in nodes:
-        if node.node_id < branch.begin_node:
-            msg = f"node {node.node_id} belongs to an ancestor; this branch begins at node {branch.begin_node}"
-            raise InvalidPersistenceRequest(msg)
-        if len(node.events.data) > TRANSACTION_SIZE_LIMIT:
-            msg = f"node {node.node_id} has {len(node.events.data)} bytes; the limit is {TRANSACTION_SIZE_LIMIT}"
-            raise TransactionSizeLimit(msg)
+        return [None] * len(requests)

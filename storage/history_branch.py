@@ -1,10 +1,7 @@
-"""Branches of a history tree: what they are, how they fork, how they are sealed, and where a reader stands in one."""
+"""Branches of a history tree: what they are, how they fork, how they are sealed."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -14,7 +11,6 @@ from .errors import DataLoss, InvalidPersistenceRequest
 
 FIRST_NODE = 1
 LAST_NODE = 2**63 - 1
-_TOKEN = re.compile(rb"1\.(\d{1,19})\.(\d{1,19})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,32 +89,3 @@ class BranchInfo:
         except (ValueError, KeyError, TypeError):
             msg = f"the row of history branch {branch_id} is not of a form that this version knows"
             raise DataLoss(msg) from None
-
-
-@dataclass(frozen=True, slots=True)
-class ReadPosition:
-    """Where the next page of a branch begins: behind this node."""
-
-    last_node_id: int
-    last_txn_id: int
-
-    def token(self) -> bytes:
-        """Return an opaque page token. It holds two numbers, which are in clear in the rows too."""
-        return base64.urlsafe_b64encode(f"1.{self.last_node_id}.{self.last_txn_id}".encode())
-
-    @classmethod
-    def parse(cls, token: bytes) -> ReadPosition:
-        """Parse a page token.
-
-        Raises:
-            InvalidPersistenceRequest: not a token that `token` made.
-        """
-        try:
-            match = _TOKEN.fullmatch(base64.urlsafe_b64decode(token))
-        except (ValueError, binascii.Error):
-            match = None
-        node, txn = (int(match[1]), int(match[2])) if match else (0, 0)
-        if not (FIRST_NODE <= node <= LAST_NODE and 0 <= txn <= LAST_NODE) or match is None:
-            msg = "this is not a page token of a history"
-            raise InvalidPersistenceRequest(msg)
-        return cls(node, txn)

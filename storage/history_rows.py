@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from .checks import check_blob, check_number, check_shard_id, check_uuid
+from .checks import TRANSACTION_SIZE_LIMIT, check_blob, check_number, check_shard_id, check_uuid
 from .errors import InvalidPersistenceRequest
 from .history_branch import LAST_NODE, BranchInfo, BranchRange, HistoryBranch
 from .record_kinds import HISTORY_NODE, HISTORY_TREE
@@ -131,9 +131,8 @@ def check_append(append: HistoryAppend) -> int:
     """
     branch, nodes = append.branch, append.nodes
     check_branch(branch)
-    if not isinstance(append.info, str):
-        msg = "the note of a branch must be text"
-        raise InvalidPersistenceRequest(msg)
+    if append.info:
+        check_note(append.info)
     if not nodes:
         msg = "an append has at least one node"
         raise InvalidPersistenceRequest(msg)
@@ -175,3 +174,18 @@ def check_branch(branch: object) -> None:
         check_uuid("branch_id of an ancestor", part.branch_id)
         check_number("end_node of an ancestor", part.end_node, least=begin + 1)
         begin = part.end_node
+
+
+def check_note(info: object) -> None:
+    """Refuse a branch's note that is not text, or can't be encoded.
+
+    Raises:
+        InvalidPersistenceRequest: it is not.
+    """
+    try:
+        valid = isinstance(info, str) and len(info.encode()) <= TRANSACTION_SIZE_LIMIT
+    except UnicodeEncodeError:
+        valid = False
+    if not valid:
+        msg = "the note of a branch must be text of at most 4 MiB"
+        raise InvalidPersistenceRequest(msg)

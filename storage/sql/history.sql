@@ -1,21 +1,57 @@
--- name: append_nodes
--- An equal key is overwritten in place, so a retry of the same append changes nothing.
-INSERT INTO history_node (shard_id, tree_id, branch_id, node_id, txn_id, prev_txn_id, namespace_id, data)
-SELECT $1, $2, $3, n.node_id, n.txn_id, n.prev_txn_id, $4, n.data
-FROM unnest($5::bigint[], $6::bigint[], $7::bigint[], $8::bytea[]) AS n (node_id, txn_id, prev_txn_id, data)
-ON CONFLICT (shard_id, namespace_id, tree_id, branch_id, node_id, txn_id)
-DO UPDATE SET prev_txn_id = excluded.prev_txn_id, data = excluded.data
+-- name: read_forwards
+-- One row of arrays: a row for each node costs the client more than its data. In the order of the key, so nothing is sorted.
+SELECT array_agg(node_id) AS node_ids, array_agg(txn_id) AS txn_ids, array_agg(prev_txn_id) AS prev_txn_ids,
+       array_agg(data) AS data
+FROM (
+    SELECT node_id, txn_id, prev_txn_id, data FROM history_node
+    WHERE shard_id = $1 AND namespace_id = $2 AND tree_id = $3 AND branch_id = $4 AND node_id >= $5 AND node_id < $6
+    ORDER BY node_id, txn_id LIMIT $7
+) AS part
 
--- name: read_nodes
--- The highest transaction of a node comes first: it shadows the others.
-SELECT node_id, txn_id, prev_txn_id, data FROM history_node
-WHERE shard_id = $1 AND namespace_id = $4 AND tree_id = $2 AND branch_id = $3
-  AND node_id >= $5 AND node_id < $6
-ORDER BY node_id, txn_id DESC LIMIT $7
+-- name: scan_forwards
+SELECT array_agg(node_id) AS node_ids, array_agg(txn_id) AS txn_ids, array_agg(prev_txn_id) AS prev_txn_ids
+FROM (
+    SELECT node_id, txn_id, prev_txn_id FROM history_node
+    WHERE shard_id = $1 AND namespace_id = $2 AND tree_id = $3 AND branch_id = $4 AND node_id >= $5 AND node_id < $6
+    ORDER BY node_id, txn_id LIMIT $7
+) AS part
 
--- name: put_tree
-INSERT INTO history_tree (shard_id, tree_id, branch_id, namespace_id, data) VALUES ($1, $2, $3, $4, $5)
-ON CONFLICT (shard_id, namespace_id, tree_id, branch_id) DO UPDATE SET data = excluded.data
+-- name: read_backwards
+-- From below a write of a node, which need not be there.
+SELECT array_agg(node_id) AS node_ids, array_agg(txn_id) AS txn_ids, array_agg(prev_txn_id) AS prev_txn_ids,
+       array_agg(data) AS data
+FROM (
+    SELECT node_id, txn_id, prev_txn_id, data FROM history_node
+    WHERE shard_id = $1 AND namespace_id = $2 AND tree_id = $3 AND branch_id = $4
+      AND node_id >= $5 AND (node_id, txn_id) < ($6, $7)
+    ORDER BY node_id DESC, txn_id DESC LIMIT $8
+) AS part
+
+-- name: scan_backwards
+SELECT array_agg(node_id) AS node_ids, array_agg(txn_id) AS txn_ids, array_agg(prev_txn_id) AS prev_txn_ids
+FROM (
+    SELECT node_id, txn_id, prev_txn_id FROM history_node
+    WHERE shard_id = $1 AND namespace_id = $2 AND tree_id = $3 AND branch_id = $4
+      AND node_id >= $5 AND (node_id, txn_id) < ($6, $7)
+    ORDER BY node_id DESC, txn_id DESC LIMIT $8
+) AS part
+
+-- name: newest_writes
+-- The highest transaction of several ranges, and of their nodes below $7; from the index alone.
+SELECT max(n.txn_id) AS newest, max(n.txn_id) FILTER (WHERE n.node_id < $7) AS below
+FROM unnest($4::uuid[], $5::bigint[], $6::bigint[]) AS part (branch_id, begin_node, end_node)
+JOIN history_node AS n ON n.branch_id = part.branch_id AND n.node_id >= part.begin_node AND n.node_id < part.end_node
+WHERE n.shard_id = $1 AND n.namespace_id = $2 AND n.tree_id = $3
 
 -- name: get_tree
-SELECT branch_id, data FROM history_tree WHERE shard_id = $1 AND namespace_id = $3 AND tree_id = $2 ORDER BY branch_id
+SELECT branch_id, data FROM history_tree WHERE shard_id = $1 AND namespace_id = $2 AND tree_id = $3 ORDER BY branch_id
+
+-- name: list_trees
+SELECT shard_id, namespace_id, tree_id, branch_id, data FROM history_tree
+WHERE (shard_id, namespace_id, tree_id, branch_id) > ($1, $2, $3, $4)
+ORDER BY shard_id, namespace_id, tree_id, branch_id LIMIT $5
+
+-- name: delete_nodes
+DELETE FROM history_node AS n USING unnest($4::uuid[], $5::bigint[], $6::bigint[]) AS d (branch_id, node_id, txn_id)
+WHERE n.shard_id = $1 AND n.namespace_id = $2 AND n.tree_id = $3
+  AND n.branch_id = d.branch_id AND n.node_id = d.node_id AND n.txn_id = d.txn_id

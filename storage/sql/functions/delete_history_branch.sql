@@ -1,0 +1,32 @@
+-- Delete a branch's row and ranges of nodes, if the tree still has the branches that the caller has read; false, and nothing, if not.
+-- All rows of the tree are locked before they are compared, so no branch is forked, and no other one deleted, in between.
+CREATE FUNCTION delete_history_branch(
+    p_shard integer,
+    p_namespace uuid,
+    p_tree uuid,
+    p_branch uuid,
+    p_known uuid[],           -- the branches of the tree, in order
+    d_branch uuid[],          -- of these branches the nodes from d_node on are deleted
+    d_node bigint[]
+)
+RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM 1 FROM history_tree AS t
+    WHERE t.shard_id = p_shard AND t.namespace_id = p_namespace AND t.tree_id = p_tree
+    ORDER BY t.branch_id FOR UPDATE;
+    -- A statement of its own, so that it sees what was committed while the locks were waited for.
+    IF p_known IS DISTINCT FROM ARRAY(
+        SELECT t.branch_id FROM history_tree AS t
+        WHERE t.shard_id = p_shard AND t.namespace_id = p_namespace AND t.tree_id = p_tree
+        ORDER BY t.branch_id
+    ) THEN
+        RETURN false;
+    END IF;
+    DELETE FROM history_tree AS t
+    WHERE t.shard_id = p_shard AND t.namespace_id = p_namespace AND t.tree_id = p_tree AND t.branch_id = p_branch;
+    DELETE FROM history_node AS n USING unnest(d_branch, d_node) AS d (branch_id, node_id)
+    WHERE n.shard_id = p_shard AND n.namespace_id = p_namespace AND n.tree_id = p_tree
+      AND n.branch_id = d.branch_id AND n.node_id >= d.node_id;
+    RETURN true;
+END
+$$;

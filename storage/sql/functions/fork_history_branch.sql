@@ -1,0 +1,23 @@
+-- Write the row of a new branch while the row of its base is held. Returns false, and writes nothing, where the base has none:
+-- it is being deleted, or was. Whoever deletes a branch of the tree waits for the lock, and then sees the new row.
+CREATE FUNCTION fork_history_branch(
+    p_shard integer,
+    p_namespace uuid,
+    p_tree uuid,
+    p_base uuid,
+    p_branch uuid,
+    p_data bytea
+)
+RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM 1 FROM history_tree AS t
+    WHERE t.shard_id = p_shard AND t.namespace_id = p_namespace AND t.tree_id = p_tree AND t.branch_id = p_base
+    FOR KEY SHARE;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    INSERT INTO history_tree (shard_id, namespace_id, tree_id, branch_id, data)
+    VALUES (p_shard, p_namespace, p_tree, p_branch, p_data);
+    RETURN true;
+END
+$$;
