@@ -18,7 +18,7 @@ from .output import console, moment, table
 from .strongroom import shard_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Mapping
 
     from strongroom.kms import DataKeyRecord
     from strongroom.storage import HistoryNode, Namespace, Shredded
@@ -70,6 +70,14 @@ def shredded(done: Shredded) -> None:
     for name, count in done.rows_deleted.items():
         console.print(f"  {count} rows deleted from {name}")
     console.print("Backups made before still hold the wrapped keys: destroy the KEK, or let the backups expire.")
+
+
+def purged(rows: Mapping[str, int]) -> None:
+    """Show what a purge deleted."""
+    for name, count in rows.items():
+        console.print(f"{count} rows deleted from {name}")
+    if not rows:
+        console.print("no rows were left")
 
 
 def findings(found: Iterable[Finding]) -> None:

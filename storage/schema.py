@@ -108,6 +108,64 @@ async def check_schema(database: Database) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class AppliedMigration:
+    """A step, and when it was run; None: it is missing."""
+
+    version: int
+    name: str
+    applied_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaStatus:
+    """What schema a database has.
+
+    Attributes:
+        version: 0 where there is none.
+        migrations: all that the database or this version knows, in order.
+        missing_functions: of this version.
+        distributed: whether the tables are spread over a Citus cluster.
+    """
+
+    version: int
+    migrations: tuple[AppliedMigration, ...]
+    missing_functions: tuple[str, ...]
+    distributed: bool
+
+    @property
+    def is_current(self) -> bool:
+        """Whether this version of the software can work with it."""
+        return self.version == current_version() and not self.missing_functions
+
+    @property
+    def advice(self) -> str:
+        """What to do about it."""
+        if self.version > current_version():
+            return "the database is newer than this version of the software: upgrade that"
+        return "run `strongroom schema apply`" if not self.is_current else "nothing to do"
+
+
+async def schema_status(database: Database) -> SchemaStatus:
+    """Return what schema a database has; also of one that has none."""
+    async with database.connection() as connection:
+        made = await connection.fetchrow("SELECT to_regclass('schema_version') IS NOT NULL AS made")
+        rows = []
+        if made is not None and made["made"]:
+            rows = list(await connection.fetch("SELECT version, name, applied_at FROM schema_version"))
+        applied = {row["version"]: AppliedMigration(row["version"], row["name"], row["applied_at"]) for row in rows}
+        known = {step.version: AppliedMigration(step.version, step.name, None) for step in migrations()}
+        version = max(applied, default=0)
+        if version < current_version():
+            functions, distributed = tuple(load_functions(distributed=False)), False
+        else:
+            functions = tuple(function.name for function in await missing_functions(connection))
+            row = await connection.fetchrow("SELECT bool_or(distributed) AS distributed FROM cell")
+            distributed = bool(row and row["distributed"])
+    steps = known | applied
+    return SchemaStatus(version, tuple(steps[number] for number in sorted(steps)), functions, distributed)
+
+
+@dataclass(frozen=True, slots=True)
 class Cell:
     """The deployment that a database belongs to.
 

@@ -1,0 +1,126 @@
+"""Commands on namespaces."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+import click
+
+from strongroom.kms import KekRef
+from strongroom.storage import purge_namespace
+from strongroom.visibility import AttributeType, registrable
+
+from . import cli_show
+from .cli_cell import SUITES, with_cell
+from .output import console
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .strongroom import Strongroom
+
+
+@click.group()
+def namespace() -> None:
+    """Create, list, shred and purge namespaces."""
+
+
+@namespace.command(
+    "create",
+    epilog="\b\nExamples:\n  strongroom namespace create payments\n"
+    "  strongroom namespace create payments --kek local:payments --create-kek -a CustomerId=Keyword -a Amount=Double",
+)
+@click.argument("name")
+@click.option(
+    "--kek", "uri", help="KEK for its keys, PROVIDER:KEY. Default: a new one of its own in the first provider."
+)
+@click.option("--create-kek", is_flag=True, help="Make the KEK if it is not there (local providers).")
+@click.option(
+    "-a", "--search-attribute", "pairs", multiple=True, metavar="NAME=TYPE", help="Register; may be given often."
+)
+@click.option(
+    "--suite", type=click.Choice(list(SUITES)), default="xaes-256-gcm", show_default=True, help="Cipher of its rows."
+)
+@click.pass_obj
+def create_namespace(
+    config_path: Path, name: str, uri: str | None, create_kek: bool, pairs: tuple[str, ...], suite: str
+) -> None:
+    """Create a namespace with data keys of its own."""
+    attributes = dict(_search_attribute(pair) for pair in pairs)
+
+    async def run(strongroom: Strongroom) -> None:
+        # Not the namespace's name: a KEK's id stands in clear in the registry and in the KMS's logs.
+        kek = KekRef.parse(uri or f"{next(iter(strongroom.config.kms))}:ns-{uuid4().hex[:12]}")
+        if create_kek or uri is None:
+            await strongroom.create_local_kek(kek)
+        created = await strongroom.namespaces.create(name, kek=kek, search_attributes=attributes, suite=SUITES[suite])
+        console.print(f"created {created.namespace_id}, its keys wrapped by {kek}")
+
+    with_cell(config_path, run)
+
+
+@namespace.command("list")
+@click.pass_obj
+def list_namespaces(config_path: Path) -> None:
+    """Show all namespaces. One whose KMS refuses is listed with the reason, and hides no other."""
+
+    async def run(strongroom: Strongroom) -> None:
+        cli_show.namespaces(await strongroom.namespaces.list_namespaces())
+
+    with_cell(config_path, run)
+
+
+@namespace.command("shred", epilog="\b\nExample:\n  strongroom namespace shred payments --confirm payments")
+@click.argument("name")
+@click.option("--confirm", help="The name once more, so that nobody is asked for it.")
+@click.pass_obj
+def shred_namespace(config_path: Path, name: str, confirm: str | None) -> None:
+    """Destroy a namespace's keys and delete its rows. Nothing brings them back.
+
+    Backups made before still open for whoever holds them and may use the KEK: destroy the KEK too.
+    """
+    if confirm is None:
+        confirm = click.prompt("This can't be undone. Type the name of the namespace to shred it")
+    if confirm != name:
+        msg = "the confirmation is not the name; nothing was changed"
+        raise click.UsageError(msg)
+
+    async def run(strongroom: Strongroom) -> None:
+        cli_show.shredded(await strongroom.namespaces.shred(await strongroom.namespaces.find(name)))
+
+    with_cell(config_path, run)
+
+
+@namespace.command("purge", epilog="\b\nExample:\n  strongroom namespace purge 0f2c1e5e-7c1b-4b3c-9d0a-5b1f7a3e9c11")
+@click.argument("namespace_id", type=click.UUID)
+@click.pass_obj
+def purge(config_path: Path, namespace_id: UUID) -> None:
+    """Delete all rows of a shredded namespace, by its id; no key is needed.
+
+    Shredding does this too. It is for rows that another process wrote under keys it still held, or for a shredding that was
+    interrupted; it can be stopped and run again at any time.
+    """
+
+    async def run(strongroom: Strongroom) -> None:
+        with console.status("purging ...") as status:
+            deleted = await purge_namespace(
+                strongroom.database,
+                namespace_id,
+                progress=lambda table, rows: status.update(f"purging: {rows} rows of {table} ..."),
+            )
+        cli_show.purged(deleted)
+
+    with_cell(config_path, run)
+
+
+def _search_attribute(pair: str) -> tuple[str, str]:
+    name, _, kind = pair.partition("=")
+    kinds = [attribute_type.value for attribute_type in AttributeType]
+    if kind not in kinds:
+        msg = f"a search attribute is given as NAME=TYPE, with a type of {', '.join(kinds)}"
+        raise click.UsageError(msg)
+    if not registrable(name):
+        msg = "this name is a system attribute or reserved, or is empty or longer than 255 bytes"
+        raise click.UsageError(msg)
+    return name, kind

@@ -1,0 +1,91 @@
+"""Commands on the database schema."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import click
+
+from strongroom.storage import Database, apply_schema, schema_status
+
+from .config import load_config
+from .output import console, table
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+
+@click.group()
+def schema() -> None:
+    """Bring the database schema up to date, and show what it is."""
+
+
+@schema.command(
+    "apply",
+    epilog="\b\nExamples:\n  strongroom schema apply\n  strongroom schema apply --distributed\n"
+    "  strongroom schema apply --distributed --print",
+)
+@click.option("--distributed", is_flag=True, help="Then spread the tables over a Citus cluster, by shard.")
+@click.option("--print", "only_print", is_flag=True, help="With --distributed: print the statements, and run nothing.")
+@click.pass_obj
+def apply(config_path: Path, distributed: bool, only_print: bool) -> None:
+    """Run the migrations that the database lacks, and create its functions. Safe to run again, and by several at once."""
+    if only_print:
+        if not distributed:
+            msg = "--print goes with --distributed"
+            raise click.UsageError(msg)
+        from strongroom.storage import distribution_statements
+
+        for statement in distribution_statements():
+            click.echo(f"{statement};")
+        return
+
+    async def run(database: Database) -> None:
+        for step in await apply_schema(database):
+            console.print(f"applied {step.name}")
+        if distributed:
+            from strongroom.storage import distribute_schema
+
+            for statement in await distribute_schema(database):
+                console.print(f"ran {statement}", markup=False, soft_wrap=True)
+            console.print("now set `distributed = true` under [database] in every host's configuration")
+        found = await schema_status(database)
+        console.print(f"schema version {found.version}, {'distributed' if found.distributed else 'on one server'}")
+
+    asyncio.run(_on_database(config_path, run))
+
+
+@schema.command("status", epilog="\b\nExample:\n  strongroom schema status")
+@click.pass_obj
+def status(config_path: Path) -> None:
+    """Show which migrations were run, and what is missing. Ends with 1 when something is."""
+
+    async def run(database: Database) -> None:
+        found = await schema_status(database)
+        table(
+            "version",
+            "migration",
+            "applied (UTC)",
+            rows=(
+                (step.version, step.name, f"{step.applied_at:%Y-%m-%d %H:%M}" if step.applied_at else "missing")
+                for step in found.migrations
+            ),
+        )
+        spread = "distributed over Citus" if found.distributed else "on one server"
+        console.print(f"{spread}; missing functions: {', '.join(found.missing_functions) or 'none'}")
+        if not found.is_current:
+            console.print(found.advice, soft_wrap=True)
+            raise click.exceptions.Exit(1)
+
+    asyncio.run(_on_database(config_path, run))
+
+
+async def _on_database(config_path: Path, run: Callable[[Database], Awaitable[None]]) -> None:
+    """Run a command on the configured database, whatever its schema is."""
+    database = Database(load_config(config_path).dsn, size=1)
+    try:
+        await run(database)
+    finally:
+        await database.aclose()
