@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import pytest
+
+from strongroom.kms import IntegrityError, KeyDestroyed
+from strongroom.storage.history_tasks import (
+    OUTBOUND,
+    TIMER,
+    TRANSFER,
+    CategoryType,
+    TaskCategory,
+    TaskKey,
+)
+from tests.fix_contract import new_namespace
+from tests.fix_executions import task
+
+pytestmark = pytest.mark.integration
+
+OWN_SCHEDULED = TaskCategory(5678, CategoryType.SCHEDULED)
+RANGE = {"min_key": TaskKey(0, 0), "max_key": TaskKey(0, 2**63 - 1)}
+NOW = 1_700_000_000_000_000_000
+
+
+async def add(workflow, category, *task_ids):
+    """Add tasks under these ids."""
+    made = [task(category, fire_time=NOW + task_id, task_id=task_id) for task_id in task_ids]
+    await workflow.cell.history_tasks.add_history_tasks(
+        workflow.namespace_id, {category: made}, shard_id=workflow.shard_id, range_id=1
+    )
+
+
+async def test_a_namespace_without_keys_hides_no_other(workflow, cell):
+    """Its tasks are named with the reason, in order and counted as read; pages go on behind them."""
+    other = workflow.like(namespace_id=await new_namespace(cell))
+    for number in range(1, 13):
+        place = other if number % 3 == 0 else workflow
+        await add(place, OUTBOUND, number)
+    # As a crash would leave it between destroying the keys and deleting the rows.
+    async with cell.database.connection() as connection:
+        kept = await connection.fetch("SELECT * FROM history_tasks WHERE namespace_id = $1", other.namespace_id)
+    await cell.namespaces.shred(other.namespace_id)
+    async with cell.database.connection() as connection:
+        for row in kept:
+            await connection.execute("INSERT INTO history_tasks VALUES ($1, $2, $3, $4, $5, $6)", *row.values())
+    read, unreadable, token = [], [], None
+    while True:
+        page = await cell.history_tasks.get_history_tasks(
+            OUTBOUND, shard_id=workflow.shard_id, batch_size=3, page_token=token, **RANGE
+        )
+        assert len(page.tasks) + len(page.unreadable) <= 3
+        read += [one.key.task_id for one in page.tasks]
+        unreadable += page.unreadable
+        token = page.next_page_token
+        if token is None:
+            break
+    assert read == [1, 2, 4, 5, 7, 8, 10, 11]
+    assert [one.key.task_id for one in unreadable] == [3, 6, 9, 12]
+    assert {(one.namespace_id, type(one.reason)) for one in unreadable} == {(other.namespace_id, KeyDestroyed)}
+    await cell.history_tasks.range_complete_history_tasks(OUTBOUND, shard_id=workflow.shard_id, **RANGE)
+    assert await workflow.stored_tasks(OUTBOUND) == []
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        "SET data = (SELECT o.data FROM history_tasks o WHERE o.shard_id = h.shard_id AND o.task_id <> h.task_id LIMIT 1)",
+        "SET task_id = task_id + 500",
+        "SET fire_time = fire_time + 1",
+        "SET category_id = 5678",
+    ],
+)
+async def test_a_moved_task_is_noticed(workflow, edit):
+    """Swapped with another, or under another id, time or category."""
+    await add(workflow, TIMER, 1, 2)
+    async with workflow.cell.database.connection() as connection:
+        await connection.execute(f"UPDATE history_tasks h {edit} WHERE shard_id = $1", workflow.shard_id)
+    with pytest.raises(IntegrityError):
+        await workflow.stored_tasks(OWN_SCHEDULED if "5678" in edit else TIMER)
+
+
+async def test_a_task_given_to_another_namespace_is_noticed(workflow, cell):
+    """It does not open under that one's keys."""
+    other = await new_namespace(cell)
+    await add(workflow, TRANSFER, 1, 2)
+    async with cell.database.connection() as connection:
+        await connection.execute(
+            "UPDATE history_tasks SET namespace_id = $2 WHERE shard_id = $1", workflow.shard_id, other
+        )
+    with pytest.raises(IntegrityError):
+        await workflow.stored_tasks(TRANSFER)
