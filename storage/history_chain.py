@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import DataLoss
-from .history_branch import FIRST_NODE
+from .history_branch import FIRST_NODE, LAST_NODE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,11 +111,13 @@ class Backwards:
         node_id: the last node that was taken; before the first, above all nodes.
         wanted: the transaction of the node that comes next.
         newest: the transaction of the first node; whatever is newer was written since.
+        lowest: the last node that was looked at, taken or not.
     """
 
     node_id: int
     wanted: int
     newest: int
+    lowest: int = LAST_NODE
 
     def take(self, rows: NodeRows) -> Sequence[int]:
         """Choose from rows in falling order of node and transaction; return the places of those that count.
@@ -154,7 +156,7 @@ class Backwards:
             DataLoss: the node that comes next is missing.
         """
         reaches_start = self.node_id == FIRST_NODE
-        reaches_below = first > FIRST_NODE and below in (None, self.wanted)
+        reaches_below = first > FIRST_NODE and (self.lowest >= self.node_id if below is None else below == self.wanted)
         if not (reaches_start or reaches_below):
             msg = f"the node that transaction {self.wanted} wrote is missing from the history"
             raise DataLoss(msg)

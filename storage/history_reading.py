@@ -109,7 +109,7 @@ class HistoryReader:
             if last_txn_id is None or first > FIRST_NODE:
                 found, below = await self._newest(read, read.max_node_id)
                 newest = found if last_txn_id is None else last_txn_id
-            if newest is None or newest == below:
+            if newest is None:
                 return [], None
             chain = Backwards(LAST_NODE, newest, newest)
         taken: list[_Taken] = []
@@ -125,9 +125,11 @@ class HistoryReader:
                 places = chain.take(rows)
                 room -= len(places)
                 taken += _cut(part.branch_id, rows, data, places)
-        # What comes next stands below the first node: but for a chain of equal transactions there is no further page.
-        is_last = chain.node_id <= first or (chain.wanted == below and taken[-1].rows.txn_ids[-1] != below)
-        if not room and not is_last:
+        is_last = bool(room) or chain.node_id <= first
+        if not is_last and chain.wanted == below:
+            # What comes next stands below the first node, unless both have the same transaction.
+            is_last = taken[-1].rows.txn_ids[-1] != below
+        if not is_last:
             return taken, read.token(chain.node_id, chain.wanted, chain.newest, NO_WRITE if below is None else below)
         if token is not None or not is_empty:
             chain.check_end(first=first, below=below)
