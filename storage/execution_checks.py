@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from .checks import check_blob, check_id, check_number, check_shard_id, check_type, check_uuid
 from .errors import InvalidPersistenceRequest
-from .execution_maps import BY_EVENT_ID
+from .execution_maps import BY_EVENT_ID, deletes_by_event_id, event_id_maps, upserts_by_event_id
 from .execution_requests import (
     ChasmNode,
     ConflictResolveMode,
@@ -117,9 +117,9 @@ def check_run(run: WorkflowMutation | WorkflowSnapshot) -> int:
     check_number("db_record_version", run.db_record_version)
     check_number("condition", run.condition)
     size = check_blob("execution_info", run.execution_info) + _check_state(run.execution_state) + check_tasks(run.tasks)
-    prefix = "upsert_" if isinstance(run, WorkflowMutation) else ""
-    for name in BY_EVENT_ID.values():
-        for event_id, blob in getattr(run, prefix + name).items():
+    maps = upserts_by_event_id(run) if isinstance(run, WorkflowMutation) else event_id_maps(run)
+    for name, infos in zip(BY_EVENT_ID.values(), maps, strict=True):
+        for event_id, blob in infos.items():
             check_number("the key of an entry", event_id)
             size += check_blob(name, blob) + _ROW_BYTES
     if isinstance(run, WorkflowMutation):
@@ -166,8 +166,8 @@ def check_visibility(shard_id: int, rows: Sequence[VisibilityRow]) -> int:
 
 def _check_deletions(run: WorkflowMutation) -> int:
     size = 0
-    for name in BY_EVENT_ID.values():
-        for event_id in getattr(run, "delete_" + name):
+    for deleted in deletes_by_event_id(run):
+        for event_id in deleted:
             check_number("the key of an entry", event_id)
             size += _ROW_BYTES
     for field, names in (

@@ -14,7 +14,7 @@ from .record_kinds import CURRENT_EXECUTION, EXECUTION, EXECUTION_MAP, HISTORY_T
 from .sealing import SealedColumns
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from uuid import UUID
 
     from strongroom.kms import NamespaceKeys
@@ -81,22 +81,21 @@ class ExecutionColumns:
 
     def __init__(self) -> None:
         self._sealing = SealedColumns()
-        self._requests: tuple[list[object], ...] = ([], [], [], [])
-        self._currents: tuple[list[object], ...] = tuple([] for _ in range(8))
+        self._requests: list[tuple[object, ...]] = []
+        self._currents: list[tuple[object, ...]] = []
         self._current_data: list[bytes | None] = []
-        self._runs: tuple[list[object], ...] = tuple([] for _ in range(7))
+        self._runs: list[tuple[object, ...]] = []
         self._run_data: list[bytes | None] = []
-        self._maps: tuple[list[object], ...] = ([], [], [])
+        self._maps: list[tuple[object, ...]] = []
         self._map_data: list[bytes | None] = []
-        self._tasks: tuple[list[object], ...] = ([], [], [], [])
+        self._tasks: list[tuple[object, ...]] = []
         self._task_data: list[bytes | None] = []
         self._history = HistoryColumns()
-        self._visibility: tuple[list[object], ...] = tuple([] for _ in range(8))
+        self._visibility: list[tuple[object, ...]] = []
 
     def add(self, number: int, write: ExecutionWrite) -> None:
         """Add a request; `number` counts from 1."""
-        namespace_id = write.keys.namespace_id
-        _append(self._requests, (write.shard_id, write.range_id, namespace_id, write.workflow))
+        self._requests.append((write.shard_id, write.range_id, write.keys.namespace_id, write.workflow))
         if write.current is not None:
             self._add_current(number, write, write.current)
         for rule, run in write.runs:
@@ -105,7 +104,7 @@ class ExecutionColumns:
             self._history.add(self._sealing, write.keys, number, append)
         for row in write.visibility:
             tokens = "{" + ",".join(map(str, row.t)) + "}"
-            _append(self._visibility, (number, row.id, row.version, row.k, row.b1, row.b2, tokens, row.s))
+            self._visibility.append((number, row.id, row.version, row.k, row.b1, row.b2, tokens, row.s))
 
     async def parameters(self, shard_id: int) -> tuple[object, ...]:
         """Seal, and return all parameters of the function."""
@@ -113,14 +112,14 @@ class ExecutionColumns:
         history = self._history
         return (
             shard_id,
-            *self._requests,
-            *self._currents,
+            *_columns(self._requests, 4),
+            *_columns(self._currents, 8),
             self._current_data,
-            *self._runs,
+            *_columns(self._runs, 7),
             self._run_data,
-            *self._maps,
+            *_columns(self._maps, 3),
             self._map_data,
-            *self._tasks,
+            *_columns(self._tasks, 4),
             self._task_data,
             history.n_index,
             history.n_tree,
@@ -133,47 +132,49 @@ class ExecutionColumns:
             history.t_tree,
             history.t_branch,
             history.t_data,
-            *self._visibility,
+            *_columns(self._visibility, 8),
         )
 
     def _add_current(self, number: int, write: ExecutionWrite, change: CurrentChange) -> None:
-        run_id, state, version = change.becomes or (None, None, None)
-        row = (number, change.rule, change.archetype_id, change.expected, change.expected_version, run_id)
-        _append(self._currents, (*row, state and state.state, version))
-        if run_id is None or state is None or version is None:
+        rule, archetype_id = int(change.rule), change.archetype_id
+        if change.becomes is None:
+            row = (number, rule, archetype_id, change.expected, change.expected_version, None, None, None)
+            self._currents.append(row)
             self._current_data.append(None)
             return
-        key = (write.shard_id, write.workflow, change.archetype_id, run_id.bytes, int(state.state), version)
+        run_id, state, version = change.becomes
+        code = int(state.state)
+        self._currents.append(
+            (number, rule, archetype_id, change.expected, change.expected_version, run_id, code, version)
+        )
+        key = (write.shard_id, write.workflow, archetype_id, run_id.bytes, code, version)
         self._sealing.add(self._current_data, write.keys, CURRENT_EXECUTION, key, pack_current(state))
 
     def _add_run(
         self, number: int, write: ExecutionWrite, rule: RunRule, run: WorkflowMutation | WorkflowSnapshot
     ) -> None:
-        versions = (run.next_event_id, run.last_write_version, run.db_record_version)
-        _append(self._runs, (number, rule, run.run_id, run.condition, *versions))
-        place = (write.shard_id, write.workflow, run.run_id.bytes)
+        shard_id, keys, run_bytes = write.shard_id, write.keys, run.run_id.bytes
+        next_event_id, version, record_version = run.next_event_id, run.last_write_version, run.db_record_version
+        self._runs.append((number, int(rule), run.run_id, run.condition, next_event_id, version, record_version))
+        key = (shard_id, write.workflow, run_bytes, next_event_id, version, record_version)
         packed = pack_execution(run.execution_info, run.execution_state.blob)
-        self._sealing.add(self._run_data, write.keys, EXECUTION, (*place, *versions), packed)
+        self._sealing.add(self._run_data, keys, EXECUTION, key, packed)
         number_of_run = len(self._run_data)
-        entries = (
-            mutation_entries(write.keys, run)
-            if isinstance(run, WorkflowMutation)
-            else snapshot_entries(write.keys, run)
-        )
+        entries = mutation_entries(keys, run) if isinstance(run, WorkflowMutation) else snapshot_entries(keys, run)
         for kind, item, plaintext in entries:
-            _append(self._maps, (number_of_run, kind, item))
+            self._maps.append((number_of_run, kind, item))
             if plaintext is None or item is None:
                 self._map_data.append(None)
             else:
-                key = (*place, kind, item.rjust(16, b"\x00"))
-                self._sealing.add(self._map_data, write.keys, EXECUTION_MAP, key, plaintext)
+                map_key = (shard_id, write.workflow, run_bytes, kind, item.rjust(16, b"\x00"))
+                self._sealing.add(self._map_data, keys, EXECUTION_MAP, map_key, plaintext)
         for category, tasks in run.tasks.items():
+            category_id = category.category_id
             for (fire_time, task_id), blob, _ in tasks:
-                _append(self._tasks, (number, category.category_id, fire_time, task_id))
-                task_key = (write.shard_id, category.category_id, fire_time, task_id)
-                self._sealing.add(self._task_data, write.keys, HISTORY_TASK, task_key, blob.pack())
+                self._tasks.append((number, category_id, fire_time, task_id))
+                task_key = (shard_id, category_id, fire_time, task_id)
+                self._sealing.add(self._task_data, keys, HISTORY_TASK, task_key, blob.pack())
 
 
-def _append(columns: tuple[list[object], ...], row: tuple[object, ...]) -> None:
-    for column, value in zip(columns, row, strict=True):
-        column.append(value)
+def _columns(rows: Sequence[tuple[object, ...]], width: int) -> Iterable[tuple[object, ...]]:
+    return zip(*rows, strict=True) if rows else ((),) * width

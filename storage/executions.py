@@ -30,7 +30,6 @@ from .group_commit import GroupCommit
 from .queries import load_queries
 from .record_kinds import CURRENT_EXECUTION, EXECUTION, EXECUTION_MAP
 from .sealing import open_rows
-from .translate import translated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,8 +76,8 @@ class ExecutionStore:
         self._database = database
         self._keyring = keyring
         functions = load_functions(distributed=distributed)
-        self._write_statement = functions["write_executions"].select()
-        self._get_statement = functions["get_executions"].select()
+        self._write_executions = functions["write_executions"]
+        self._get_executions = functions["get_executions"]
         place = (lambda request: request.shard_id) if distributed else None
         self._writes: GroupCommit[ExecutionWrite, None] = GroupCommit(
             database,
@@ -311,8 +310,8 @@ class ExecutionStore:
         for number, index in enumerate(order, 1):
             columns.add(number, writes[index])
         parameters = await columns.parameters(writes[0].shard_id)
-        with translated():
-            refusals = await connection.fetch(self._write_statement, *parameters, timeout=self._database.answer_timeout)
+        timeout = self._database.answer_timeout
+        refusals = await self._write_executions.call(connection, *parameters, timeout=timeout)
         answers: list[StorageError | None] = [None] * len(writes)
         for row in refusals:
             index = order[row["request"] - 1]
@@ -320,10 +319,9 @@ class ExecutionStore:
         return answers
 
     async def _run_reads(self, connection: Connection, keys: Sequence[_RunKey]) -> Sequence[Row | None]:
-        with translated():
-            rows = await connection.fetch(
-                self._get_statement, keys[0].shard_id, *zip(*keys, strict=True), timeout=self._database.answer_timeout
-            )
+        columns = zip(*keys, strict=True)
+        timeout = self._database.answer_timeout
+        rows = await self._get_executions.call(connection, keys[0].shard_id, *columns, timeout=timeout)
         answers: list[Row | None] = [None] * len(keys)
         for row in rows:
             answers[row["number"] - 1] = row

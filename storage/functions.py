@@ -7,21 +7,34 @@ On a Citus cluster each call is for one shard, and the parts in comments that be
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from hashlib import sha256
 from importlib.resources import files
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
+
+from .translate import translated
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from .database import Connection, Row
 
 _CREATE = re.compile(r"^CREATE FUNCTION (\w+)\((.*?)\)\s*\nRETURNS", re.MULTILINE | re.DOTALL)
 _CONFINED = re.compile(r"/\* confined: (.*?) \*/", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
+_INTEGERS = frozenset({"smallint[]", "integer[]", "bigint[]"})
+
+
+def _integers(values: Iterable[int | None]) -> str:
+    """Return an array literal: asyncpg looks at each element of an array for arrays within, which costs more than this."""
+    return "{" + str(list(values))[1:-1].replace("None", "NULL") + "}"
+
+
+@dataclass(frozen=True)
 class Function:
     """A function of the database.
 
@@ -35,10 +48,23 @@ class Function:
     parameters: tuple[str, ...]
     sql: str
 
-    def select(self) -> str:
-        """Return the statement that calls it with parameters of the statement."""
-        arguments = ", ".join(f"${number}" for number in range(1, len(self.parameters) + 1))
-        return f"SELECT * FROM {self.name}({arguments})"  # noqa: S608 - our own name
+    async def call(self, connection: Connection, *arguments: object, timeout: float | None = None) -> Sequence[Row]:  # noqa: ASYNC109 - asyncpg's
+        """Call it on a connection; return its rows. What a function returns that has no columns stands under `result`.
+
+        Raises:
+            StorageError: see `translate.py`.
+        """
+        encoded = [
+            _integers(cast(Iterable[int | None], argument)) if kind in _INTEGERS else argument
+            for kind, argument in zip(self.parameters, arguments, strict=True)
+        ]
+        with translated():
+            return await connection.fetch(self._statement, *encoded, timeout=timeout)
+
+    @cached_property
+    def _statement(self) -> str:
+        casts = (f"${n}::text::{kind}" if kind in _INTEGERS else f"${n}" for n, kind in enumerate(self.parameters, 1))
+        return f"SELECT * FROM {self.name}({', '.join(casts)}) AS result"  # noqa: S608 - our own name
 
 
 @cache

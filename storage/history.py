@@ -15,7 +15,6 @@ from .history_reading import HistoryReader
 from .history_rows import HistoryAppend, HistoryColumns, check_append
 from .history_tree import HistoryTrees
 from .sealing import SealedColumns
-from .translate import translated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +45,7 @@ class HistoryManager:
     def __init__(self, database: Database, keyring: Keyring, *, distributed: bool = False) -> None:
         self._database = database
         self._keyring = keyring
-        self._append = load_functions(distributed=distributed)["append_history_nodes"].select()
+        self._append = load_functions(distributed=distributed)["append_history_nodes"]
         self._appends: GroupCommit[_Request, None] = GroupCommit(
             database,
             self._write,
@@ -212,23 +211,22 @@ class HistoryManager:
         await sealed.seal()
         shards = [append.branch.shard_id for _, append, _ in requests]
         namespaces = [keys.namespace_id for keys, _, _ in requests]
-        with translated():
-            await connection.execute(
-                self._append,
-                shards[0],
-                [shards[index] for index in rows.n_index],
-                [namespaces[index] for index in rows.n_index],
-                rows.n_tree,
-                rows.n_branch,
-                rows.n_node,
-                rows.n_txn,
-                rows.n_prev_txn,
-                rows.n_data,
-                [shards[index] for index in rows.t_index],
-                [namespaces[index] for index in rows.t_index],
-                rows.t_tree,
-                rows.t_branch,
-                rows.t_data,
-                timeout=self._database.answer_timeout,
-            )
+        await self._append.call(
+            connection,
+            shards[0],
+            [shards[index] for index in rows.n_index],
+            [namespaces[index] for index in rows.n_index],
+            rows.n_tree,
+            rows.n_branch,
+            rows.n_node,
+            rows.n_txn,
+            rows.n_prev_txn,
+            rows.n_data,
+            [shards[index] for index in rows.t_index],
+            [namespaces[index] for index in rows.t_index],
+            rows.t_tree,
+            rows.t_branch,
+            rows.t_data,
+            timeout=self._database.answer_timeout,
+        )
         return [None] * len(requests)

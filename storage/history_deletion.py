@@ -36,7 +36,7 @@ class HistoryDeleter:
     def __init__(self, database: Database, trees: HistoryTrees, *, distributed: bool = False) -> None:
         self._database = database
         self._trees = trees
-        self._delete = load_functions(distributed=distributed)["delete_history_branch"].select()
+        self._delete = load_functions(distributed=distributed)["delete_history_branch"]
 
     async def delete_branch(self, namespace_id: UUID, branch: HistoryBranch) -> None:
         """Delete a branch; see `HistoryManager.delete_history_branch`."""
@@ -45,8 +45,8 @@ class HistoryDeleter:
             tree = await self._trees.get(namespace_id, branch.shard_id, branch.tree_id)
             ranges = unshared(branch, tree)
             async with self._database.connection() as connection:
-                row = await connection.fetchrow(
-                    self._delete,
+                rows = await self._delete.call(
+                    connection,
                     branch.shard_id,
                     namespace_id,
                     branch.tree_id,
@@ -55,7 +55,7 @@ class HistoryDeleter:
                     [branch_id for branch_id, _ in ranges],
                     [node_id for _, node_id in ranges],
                 )
-            if row is not None and next(iter(row.values())):
+            if rows[0]["result"]:
                 return
         msg = "others kept forking and deleting branches of this tree; nothing was deleted"
         raise Unavailable(msg)

@@ -75,7 +75,7 @@ class HistoryTrees:
     def __init__(self, database: Database, keyring: Keyring, *, distributed: bool = False) -> None:
         self._database = database
         self._keyring = keyring
-        self._fork = load_functions(distributed=distributed)["fork_history_branch"].select()
+        self._fork = load_functions(distributed=distributed)["fork_history_branch"]
 
     async def fork(self, namespace_id: UUID, branch: HistoryBranch, *, fork_node_id: int, info: str) -> HistoryBranch:
         """Make a branch; see `HistoryManager.fork_history_branch`."""
@@ -87,8 +87,8 @@ class HistoryTrees:
         key = (forked.shard_id, forked.tree_id.bytes, forked.branch_id.bytes)
         sealed = keys.seal(HISTORY_TREE, key, BranchInfo(forked, info, time.time_ns()).pack())
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(
-                self._fork,
+            rows = await self._fork.call(
+                connection,
                 branch.shard_id,
                 namespace_id,
                 branch.tree_id,
@@ -96,7 +96,7 @@ class HistoryTrees:
                 forked.branch_id,
                 sealed,
             )
-        if row is None or not next(iter(row.values())):
+        if not rows[0]["result"]:
             msg = "the branch to fork has no row in its tree: it was deleted, or never made as a new branch"
             raise NotFound(msg)
         return forked

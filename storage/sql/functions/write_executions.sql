@@ -213,13 +213,12 @@ BEGIN
           /* confined: AND e.shard_id = p_shard */;
     END IF;
     IF cardinality(m_run) > 0 THEN
-        IF array_position(m_data, NULL) IS NOT NULL THEN
+        IF array_position(m_item, NULL) IS NOT NULL THEN
             DELETE FROM execution_maps e
-            USING unnest(m_run, m_map, m_item, m_data) AS m (run, map, item, data)
-            WHERE m.data IS NULL AND x_request[m.run] <> ALL (refused)
+            USING unnest(m_run, m_map, m_item) AS m (run, map, item)
+            WHERE m.item IS NULL AND x_request[m.run] <> ALL (refused)
               AND e.shard_id = r_shard[x_request[m.run]] AND e.namespace_id = r_namespace[x_request[m.run]]
               AND e.workflow_id = r_workflow[x_request[m.run]] AND e.run_id = x_run[m.run] AND e.map = m.map
-              AND (m.item IS NULL OR e.item = m.item)
               /* confined: AND e.shard_id = p_shard */;
         END IF;
         INSERT INTO execution_maps (shard_id, namespace_id, workflow_id, run_id, map, item, data)
@@ -229,6 +228,15 @@ BEGIN
         WHERE m.data IS NOT NULL AND x_request[m.run] <> ALL (refused)
           /* confined: AND r_shard[x_request[m.run]] = p_shard */
         ON CONFLICT (shard_id, namespace_id, workflow_id, run_id, map, item) DO UPDATE SET data = excluded.data;
+        -- What a request both writes and deletes is deleted, as in Temporal.
+        IF array_position(m_data, NULL) IS NOT NULL THEN
+            DELETE FROM execution_maps e
+            USING unnest(m_run, m_map, m_item, m_data) AS m (run, map, item, data)
+            WHERE m.data IS NULL AND m.item IS NOT NULL AND x_request[m.run] <> ALL (refused)
+              AND e.shard_id = r_shard[x_request[m.run]] AND e.namespace_id = r_namespace[x_request[m.run]]
+              AND e.workflow_id = r_workflow[x_request[m.run]] AND e.run_id = x_run[m.run] AND e.map = m.map AND e.item = m.item
+              /* confined: AND e.shard_id = p_shard */;
+        END IF;
     END IF;
 
     IF cardinality(t_request) > 0 THEN

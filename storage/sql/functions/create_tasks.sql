@@ -1,0 +1,41 @@
+-- Add tasks to the queues of several requests. A queue's row is held FOR SHARE until the commit: writers of one queue go on side by
+-- side, and a new owner's update of range_id waits for them, or they see what it wrote. The requests whose queue is not there, or at
+-- another range_id, are returned by number, from 1, and leave nothing. A task that is there already fails the whole statement.
+CREATE FUNCTION create_tasks(
+    p_shard integer,          -- on a Citus cluster the range_hash of all requests; not used elsewhere
+    p_fair boolean,
+    q_hash integer[],
+    q_namespace uuid[],
+    q_queue bytea[],
+    q_type smallint[],
+    q_range bigint[],
+    t_request integer[],      -- which of the requests a task is of
+    t_queue bytea[],          -- the queue, or one of its subqueues
+    t_pass bigint[],
+    t_task bigint[],
+    t_data bytea[]
+)
+RETURNS TABLE (request integer) LANGUAGE plpgsql AS $$
+DECLARE
+    owned integer[];
+BEGIN
+    SELECT coalesce(array_agg(held.number), '{}') INTO owned
+    FROM (
+        SELECT q.number::integer AS number
+        FROM unnest(q_hash, q_namespace, q_queue, q_type, q_range)
+             WITH ORDINALITY AS q (range_hash, namespace_id, task_queue_id, task_type, range_id, number)
+        JOIN task_queues AS k
+          ON k.range_hash = q.range_hash AND k.namespace_id = q.namespace_id AND k.task_queue_id = q.task_queue_id
+         AND k.task_type = q.task_type AND k.fair = p_fair
+        WHERE k.range_id = q.range_id /* confined: AND k.range_hash = p_shard */
+        FOR SHARE OF k
+    ) AS held;
+    INSERT INTO tasks (range_hash, namespace_id, task_queue_id, task_type, fair, pass, task_id, data)
+    SELECT q_hash[t.request], q_namespace[t.request], t.task_queue_id, q_type[t.request], p_fair, t.pass, t.task_id, t.data
+    FROM unnest(t_request, t_queue, t_pass, t_task, t_data) AS t (request, task_queue_id, pass, task_id, data)
+    WHERE t.request = ANY (owned) /* confined: AND q_hash[t.request] = p_shard */;
+    IF cardinality(owned) < cardinality(q_hash) THEN
+        RETURN QUERY SELECT n FROM generate_series(1, cardinality(q_hash)) AS n WHERE n <> ALL (owned);
+    END IF;
+END
+$$;

@@ -1,0 +1,37 @@
+-- Read a page of tasks for each of several requests, in order of pass and task id: one row of arrays for each, in the order of the
+-- requests. NULL where there is no task.
+CREATE FUNCTION get_tasks(
+    p_shard integer,          -- on a Citus cluster the range_hash of all requests; not used elsewhere
+    p_fair boolean,
+    q_hash integer[],
+    q_namespace uuid[],
+    q_queue bytea[],
+    q_type smallint[],
+    q_min_pass bigint[],
+    q_min_task bigint[],
+    q_max_pass bigint[],      -- exclusive, as a pair
+    q_max_task bigint[],
+    q_limit integer[]
+)
+RETURNS TABLE (passes bigint[], task_ids bigint[], sealed bytea[]) LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN QUERY
+    SELECT page.passes, page.task_ids, page.sealed
+    FROM unnest(q_hash, q_namespace, q_queue, q_type, q_min_pass, q_min_task, q_max_pass, q_max_task, q_limit)
+         WITH ORDINALITY AS q (range_hash, namespace_id, task_queue_id, task_type, min_pass, min_task, max_pass, max_task, size, number)
+    CROSS JOIN LATERAL (
+        SELECT array_agg(t.pass) AS passes, array_agg(t.task_id) AS task_ids, array_agg(t.data) AS sealed
+        FROM (
+            SELECT k.pass, k.task_id, k.data
+            FROM tasks AS k
+            WHERE k.range_hash = q.range_hash AND k.namespace_id = q.namespace_id AND k.task_queue_id = q.task_queue_id
+              AND k.task_type = q.task_type AND k.fair = p_fair
+              AND (k.pass, k.task_id) >= (q.min_pass, q.min_task) AND (k.pass, k.task_id) < (q.max_pass, q.max_task)
+              /* confined: AND k.range_hash = p_shard */
+            ORDER BY k.pass, k.task_id
+            LIMIT q.size
+        ) AS t
+    ) AS page
+    ORDER BY q.number;
+END
+$$;
