@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+
+import pytest
+
+from strongroom.driver.strongroom import Strongroom
+from strongroom.storage import Unavailable, group_commit
+from strongroom.storage.errors import ResourceExhausted, Timeout
+from tests.fix_batches import LOCK_TIMEOUT, at_once, creation, errors_of, is_whole, locked, places, shard_lock
+from tests.fix_executions import ZOMBIE, accumulated
+
+pytestmark = pytest.mark.integration
+
+
+async def test_closing_waits_for_what_is_in_flight(workflow):
+    """Nothing runs on after a host is closed, though its callers are gone."""
+    held = asyncio.Event()
+
+    async def hold():
+        async with shard_lock(workflow):
+            held.set()
+            await asyncio.sleep(0.4)
+
+    holder = asyncio.ensure_future(hold())
+    await held.wait()
+    async with Strongroom.open(workflow.cell.config) as own:
+        made = [(place, *creation(place)) for place in places(workflow.like(cell=own), 40)]
+        callers = [asyncio.ensure_future(call) for _, _, call in made]
+        await asyncio.sleep(0.1)
+        for caller in callers:
+            caller.cancel()
+        await asyncio.gather(*callers, return_exceptions=True)
+    writes = own.executions._writes
+    left = [*writes._lanes, *writes._waiting]
+    await holder
+    await writes.aclose()
+    assert left == []
+    for place, snapshot, _ in made:
+        await is_whole(place.like(cell=workflow.cell), snapshot)
+
+
+@pytest.mark.parametrize("limit", [{"MAX_WAITING": 3}, {"MAX_WAITING_BYTES": 2000}])
+async def test_what_waits_is_bounded(host, monkeypatch, limit):
+    """Beyond it a call is refused at once and was not sent; what was taken on is done."""
+    for name, value in (limit | {"MAX_REQUESTS": 1}).items():
+        monkeypatch.setattr(group_commit, name, value)
+    made = [(place, *creation(place)) for place in places(host, 40)]
+    async with shard_lock(host):
+        callers = [asyncio.ensure_future(call) for _, _, call in made]
+        await asyncio.sleep(0.2)
+        refused = [caller for caller in callers if caller.done()]
+        assert len(refused) > 25
+    answers = errors_of(await asyncio.gather(*callers, return_exceptions=True))
+    assert Counter(map(type, answers)) == {type(None): 40 - len(refused), ResourceExhausted: len(refused)}
+    assert len(refused) < 40
+    assert not any(error.may_have_been_committed for error in answers if error)
+    for (place, snapshot, _), error in zip(made, answers, strict=True):
+        assert await is_whole(place, snapshot) is (error is None)
+
+
+async def test_waiting_is_bounded(host, monkeypatch):
+    """A call that could not be sent in time gives up, and leaves nothing when the way is free again."""
+    for name, value in {"MAX_REQUESTS": 1, "MAX_WAIT": 0.2, "_SWEEP": 0.05}.items():
+        monkeypatch.setattr(group_commit, name, value)
+    made = [(place, *creation(place)) for place in places(host, 12)]
+    async with shard_lock(host):
+        callers = [asyncio.ensure_future(call) for _, _, call in made]
+        await asyncio.sleep(0.6)
+    answers = errors_of(await asyncio.gather(*callers, return_exceptions=True))
+    assert Counter(map(type, answers)) == {type(None): 4, Unavailable: 8}
+    assert not any(error.may_have_been_committed for error in answers if error)
+    for (place, snapshot, _), error in zip(made, answers, strict=True):
+        assert await is_whole(place, snapshot) is (error is None)
+
+
+@pytest.mark.parametrize("slow", [1, 15])
+async def test_a_locked_row_delays_its_neighbours_no_longer_than_the_lock_timeout(host, batches, slow):
+    """Wherever it stands in its batch; its own caller hears that nothing was written, and succeeds later."""
+    others = places(host, 40)
+    runs = [await place.create() for place in others]
+    ended = [0.0] * len(others)
+
+    async def update(number):
+        try:
+            await others[number].update(others[number].mutation(runs[number].run_id))
+        finally:
+            ended[number] = time.monotonic() - started
+
+    async with locked(host, "SELECT FROM executions WHERE run_id = $1 FOR UPDATE", runs[slow].run_id):
+        started = time.monotonic()
+        answers = await at_once(update(number) for number in range(40))
+    assert max(batches) > 8
+    error = answers[slow]
+    assert [one for one in answers if one is not None] == [error]
+    assert type(error) is Timeout
+    assert not error.may_have_been_committed
+    assert max(time for number, time in enumerate(ended) if number != slow) < 1.6 * LOCK_TIMEOUT
+    await update(slow)
+
+
+async def terminate(workflow):
+    """Have the server drop the connections that wait for a lock."""
+    query = """
+        SELECT count(pg_terminate_backend(pid)) AS number FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'
+    """
+    async with workflow.cell.database.connection() as connection:
+        row = await connection.fetchrow(query)
+    return row["number"]
+
+
+async def test_a_write_whose_outcome_is_open_is_not_run_again(host, batches):
+    """All callers of the lost statements hear that it may have been committed; those that waited are written."""
+    made = [(place, *creation(place)) for place in places(host, 100)]
+    async with shard_lock(host):
+        callers = [asyncio.ensure_future(call) for _, _, call in made]
+        await asyncio.sleep(0.2)
+        assert await terminate(host) == 4
+        await asyncio.sleep(0.1)
+    answers = errors_of(await asyncio.gather(*callers, return_exceptions=True))
+    lost = [error for error in answers if error is not None]
+    assert len(lost) > 20
+    assert {(type(error), error.may_have_been_committed) for error in lost} == {(Unavailable, True)}
+    assert max(batches) > 8
+    for (place, snapshot, _), error in zip(made, answers, strict=True):
+        assert await is_whole(place, snapshot) is (error is None)
+
+
+async def test_a_read_that_was_lost_is_run_again(host):
+    """Nobody hears of it."""
+    snapshot = await host.create_zombie(host.full(of=ZOMBIE))
+    async with locked(host, "LOCK TABLE executions IN ACCESS EXCLUSIVE MODE"):
+        readers = [asyncio.ensure_future(host.get(snapshot.run_id)) for _ in range(20)]
+        await asyncio.sleep(0.2)
+        assert await terminate(host) >= 2
+        await asyncio.sleep(0.1)
+    found = await asyncio.gather(*readers)
+    assert found == [accumulated(snapshot)] * 20
