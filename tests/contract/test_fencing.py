@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+import pytest
+
+from strongroom.driver.strongroom import Strongroom
+from strongroom.storage import DataBlob, ShardOwnershipLost
+from strongroom.storage.errors import WorkflowConditionFailed
+from strongroom.storage.history_tasks import TRANSFER
+from tests.fix_executions import COMPLETED, ZOMBIE, task, tasks
+
+if TYPE_CHECKING:
+    from tests.fix_executions import Workflow
+
+pytestmark = pytest.mark.integration
+
+STEALS = 8
+WRITERS = 6
+
+
+@dataclass
+class Host:
+    """A process that takes itself for the shard's owner from its last steal on, and writes until it is told to stop.
+
+    Everything it writes holds the range id that it was written with, in clear: a run as its last_write_version, an update of the
+    ledger as the number of an activity, a task as part of its id.
+    """
+
+    place: Workflow
+    ledger: UUID
+    runs: dict[UUID, int] = field(default_factory=dict)
+    entries: dict[int, int] = field(default_factory=dict)
+    tasks: dict[int, int] = field(default_factory=dict)
+    refused: Counter = field(default_factory=Counter)
+    stopped: bool = False
+
+    async def steal(self):
+        """Take the shard over; from the return on nothing of an older owner may be written."""
+        store, shard_id = self.place.cell.shards, self.place.shard_id
+        shard = await store.get_or_create_shard(shard_id)
+        await store.update_shard(replace(shard, range_id=shard.range_id + 1), previous_range_id=shard.range_id)
+        self.place = self.place.like(range_id=shard.range_id + 1)
+
+    async def write(self, writer):
+        """Write in turns: new runs, updates of a run that both hosts update, and tasks."""
+        turn = 0
+        while not self.stopped:
+            turn += 1
+            place = self.place
+            kind = (self.create, self.update, self.add)[(turn + writer) % 3]
+            try:
+                await kind(place)
+            except ShardOwnershipLost:
+                self.refused[place.range_id] += 1
+                await asyncio.sleep(0.001)
+            except WorkflowConditionFailed:
+                continue  # the other host, or another writer here, was first
+
+    async def create(self, place):
+        """Create a run with a task and an event."""
+        run_id, version = uuid4(), place.range_id
+        snapshot = place.snapshot(run_id, ZOMBIE, last_write_version=version, tasks=tasks(TRANSFER))
+        await place.create_zombie(snapshot, new_workflow_new_events=place.events(run_id))
+        self.runs[run_id] = version
+
+    async def update(self, place):
+        """Add an entry to the ledger."""
+        version = (await place.get(self.ledger)).db_record_version + 1
+        entry = version * 1000 + place.range_id
+        mutation = place.mutation(
+            self.ledger, COMPLETED, db_record_version=version, upsert_activity_infos={entry: DataBlob(b"entry")}
+        )
+        await place.update(mutation)
+        self.entries[entry] = place.range_id
+
+    async def add(self, place):
+        """Add a task by itself."""
+        one = task(TRANSFER)
+        one = one._replace(key=one.key._replace(task_id=one.key.task_id * 1000 + place.range_id))
+        given = {"shard_id": place.shard_id, "range_id": place.range_id}
+        await place.cell.history_tasks.add_history_tasks(place.namespace_id, {TRANSFER: [one]}, **given)
+        self.tasks[one.key.task_id] = place.range_id
+
+
+async def rows_of(workflow, ledger, *, below):
+    """Return what stands in the database that was written with a range id below this one."""
+    async with workflow.cell.database.connection() as connection:
+        runs = await connection.fetch(
+            "SELECT run_id, last_write_version AS range_id FROM executions WHERE shard_id = $1 AND run_id <> $2",
+            workflow.shard_id,
+            ledger,
+        )
+        added = await connection.fetch(
+            "SELECT task_id FROM history_tasks WHERE shard_id = $1 AND task_id > 100000", workflow.shard_id
+        )
+    updates = (await workflow.get(ledger)).activity_infos
+    return (
+        {UUID(bytes=row["run_id"].bytes) for row in runs if row["range_id"] < below},
+        {entry for entry in updates if entry % 1000 < below},
+        {row["task_id"] for row in added if row["task_id"] % 1000 < below},
+    )
+
+
+async def test_a_stale_owner_writes_nothing_after_a_steal(workflow):
+    """Two hosts under load, the shard stolen back and forth: what older owners wrote is as it was when the steal was acknowledged.
+
+    And of what was acknowledged nothing is lost, whoever wrote it.
+    """
+    ledger = (await workflow.create(workflow.snapshot(of=COMPLETED))).run_id
+    seen = []
+    async with Strongroom.open(workflow.cell.config) as one, Strongroom.open(workflow.cell.config) as two:
+        hosts = [Host(workflow.like(cell=cell), ledger) for cell in (one, two)]
+        writers = [asyncio.ensure_future(host.write(number)) for host in hosts for number in range(WRITERS)]
+        for turn in range(STEALS):
+            await asyncio.sleep(0.12)
+            host = hosts[turn % 2]
+            await host.steal()
+            seen.append((host.place.range_id, await rows_of(workflow, ledger, below=host.place.range_id)))
+        await asyncio.sleep(0.12)
+        for host in hosts:
+            host.stopped = True
+        await asyncio.gather(*writers)
+
+    for range_id, then in seen:
+        assert await rows_of(workflow, ledger, below=range_id) == then
+    runs, updates, added = await rows_of(workflow, ledger, below=STEALS + 2)
+    first, second = hosts
+    assert set(first.runs) | set(second.runs) == runs
+    assert set(first.entries) | set(second.entries) == updates
+    assert set(first.tasks) | set(second.tasks) == added
+    ordered = [entry % 1000 for entry in sorted(updates)]
+    assert ordered == sorted(ordered)
+    assert len(updates) == (await workflow.get(ledger)).db_record_version - 1
+    # What makes this a test: each owner wrote, of each kind, and stale ones tried in vain.
+    wrote = Counter((*first.runs.values(), *second.runs.values()))
+    assert all(wrote[range_id] for range_id in range(1, STEALS + 2)), wrote
+    assert all(first.refused[range_id] + second.refused[range_id] for range_id in range(1, STEALS + 1))
+    assert len(updates) > STEALS
+    assert len(added) > STEALS
+
+
+async def test_a_steal_waits_for_the_write_that_is_being_committed(workflow):
+    """While a statement holds the shard, it can't change hands; afterwards the older owner is refused."""
+    host = Host(workflow, uuid4())
+    async with workflow.cell.database.transaction() as connection:
+        await connection.execute("SELECT FROM shards WHERE shard_id = $1 FOR SHARE", workflow.shard_id)
+        steal = asyncio.ensure_future(host.steal())
+        await asyncio.sleep(0.2)
+        assert not steal.done()
+    await steal
+    with pytest.raises(ShardOwnershipLost):
+        await workflow.like(workflow_id="order 2").create()
+    await host.place.like(workflow_id="order 2").create()
