@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from uuid import UUID, uuid4
+
+import pytest
+
+from strongroom.kms import KekRef, destroy_data_keys
+from strongroom.storage import (
+    PURGED_TABLES,
+    ConditionFailed,
+    Database,
+    InvalidPersistenceRequest,
+    SchemaMismatch,
+    purge_namespace,
+)
+from tests.fix_contract import new_namespace
+from tests.fix_raw_rows import execute, fetch
+
+pytestmark = pytest.mark.integration
+
+KEPT = {"data_keys", "namespaces"}
+"""The registry, whose tombstones stay; and the table of namespaces, whose row is emptied instead."""
+VALUES = {
+    "smallint": "1",
+    "integer": "{number}",
+    "bigint": "{number}",
+    "uuid": "gen_random_uuid()",
+    "boolean": "false",
+    "text": "'cluster'",
+    "bytea": "decode(lpad(to_hex({number}), 32, '0'), 'hex')",
+    "bigint[]": "'{{}}'",
+}
+
+
+async def columns(cell):
+    """Return each table's columns with their types, those of the key in order and first."""
+    rows = await fetch(
+        cell,
+        """
+        SELECT c.relname AS table, a.attname AS column, format_type(a.atttypid, NULL) AS type,
+            array_position(i.indkey::smallint[], a.attnum) AS place
+        FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary
+        WHERE c.relnamespace = 'strongroom'::regnamespace AND c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped
+        ORDER BY 1, 4 NULLS LAST
+        """,
+    )
+    tables = {}
+    for row in rows:
+        tables.setdefault(row["table"], {})[row["column"]] = row["type"]
+    return tables
+
+
+async def fill(cell, table, namespace_id, rows, *, lead=None, first=1):
+    """Put rows of a namespace into a table, spread over as many values of its key's first column unless one is given."""
+    values = {
+        column: VALUES[kind].format(number=f"({first} + number)")
+        for column, kind in (await columns(cell))[table].items()
+    }
+    values["namespace_id"] = "$1"
+    if lead is not None:
+        values[PURGED_TABLES[table]] = str(lead)
+    statement = f"INSERT INTO {table} ({', '.join(values)}) SELECT {', '.join(values.values())} FROM generate_series(1, $2) AS number"  # noqa: S608
+    assert await execute(cell, statement, namespace_id, rows) == f"INSERT 0 {rows}"
+
+
+async def count(cell, namespace_id):
+    """Return how many rows a namespace has in each table that is purged."""
+    counted = {}
+    for table in PURGED_TABLES:
+        [row] = await fetch(cell, f"SELECT count(*) AS rows FROM {table} WHERE namespace_id = $1", namespace_id)  # noqa: S608
+        counted[table] = row["rows"]
+    return counted
+
+
+async def dead_namespace(cell):
+    """Return the id of a namespace whose keys are destroyed, and whose rows are not deleted."""
+    namespace_id = await new_namespace(cell)
+    await destroy_data_keys(cell.keyring, namespace_id)
+    return namespace_id
+
+
+async def test_every_table_with_a_namespace_is_purged(own_cell):
+    """A new table with a namespace_id that nobody added to the list fails here; so does one whose key begins otherwise."""
+    tables = await columns(own_cell)
+    with_namespace = {table for table, names in tables.items() if "namespace_id" in names}
+    assert with_namespace - KEPT == set(PURGED_TABLES)
+    assert {table: next(iter(tables[table])) for table in PURGED_TABLES} == dict(PURGED_TABLES)
+    await execute(own_cell, "CREATE TABLE notes (namespace_id uuid PRIMARY KEY)")
+    added = {table for table, names in (await columns(own_cell)).items() if "namespace_id" in names}
+    assert added - KEPT - set(PURGED_TABLES) == {"notes"}
+
+
+async def test_all_rows_of_a_namespace_go_and_no_others(own_cell):
+    """From every table; the answer is how many from which."""
+    gone, stays = await dead_namespace(own_cell), await new_namespace(own_cell)
+    rows = {table: 3 + number for number, table in enumerate(PURGED_TABLES)}
+    for table, number in rows.items():
+        await fill(own_cell, table, stays, 5)
+        await fill(own_cell, table, gone, number, first=100)
+    assert await count(own_cell, gone) == rows
+    assert dict(await purge_namespace(own_cell.database, gone)) == rows
+    assert set((await count(own_cell, gone)).values()) == {0}
+    assert set((await count(own_cell, stays)).values()) == {5}
+    assert dict(await purge_namespace(own_cell.database, gone)) == {}
+
+
+@pytest.mark.parametrize("table", PURGED_TABLES)
+@pytest.mark.parametrize("chunk", [1, 7, 10, 1000])
+async def test_chunks_of_any_size_find_all_rows(cell, table, chunk):
+    """Many rows under one first column of the key, and few under many; none is left over at a chunk's border."""
+    gone = await dead_namespace(cell)
+    first = gone.int % 10**6 * 1000  # the cell is the session's, and its rows stand under other numbers
+    await fill(cell, table, gone, 20, lead=first, first=first)
+    await fill(cell, table, gone, 10, first=first + 100)
+    assert dict(await purge_namespace(cell.database, gone, chunk=chunk)) == {table: 30}
+    assert (await count(cell, gone))[table] == 0
+
+
+async def test_a_key_with_more_first_columns_than_one_statement_looks_into(own_cell):
+    """Windows follow each other without a gap, up to the column's ends."""
+    gone = await dead_namespace(own_cell)
+    await fill(own_cell, "history_tree", await new_namespace(own_cell), 500)
+    await fill(own_cell, "history_tree", gone, 3000, first=200)
+    for lead in (-(2**31), -1, 0, 2**31 - 1):
+        await fill(own_cell, "history_tree", gone, 1, lead=lead)
+    assert dict(await purge_namespace(own_cell.database, gone)) == {"history_tree": 3004}
+
+
+async def test_progress_is_told_for_each_chunk_and_each_table(own_cell):
+    """The count of a table rises to what was deleted from it; a table without rows is told once."""
+    gone, told = await dead_namespace(own_cell), []
+    await fill(own_cell, "tasks", gone, 25, lead=1)
+    await fill(own_cell, "history_tasks", gone, 25, lead=1)
+    await purge_namespace(own_cell.database, gone, progress=lambda *seen: told.append(seen), chunk=10)
+    for table in ("tasks", "history_tasks"):
+        counts = [rows for name, rows in told if name == table]
+        assert counts == sorted(counts)
+        assert {10, 20, 25} <= set(counts)
+    assert {name for name, _ in told} == set(PURGED_TABLES)
+    assert Counter(name for name, _ in told)["executions"] == 1
+
+
+async def test_a_purge_that_breaks_off_keeps_what_it_did_and_goes_on(own_cell):
+    """Each chunk is committed by itself; the next run finishes, and so do two at once."""
+    gone = await dead_namespace(own_cell)
+    for table in ("executions", "tasks", "build_id_to_task_queue"):
+        await fill(own_cell, table, gone, 40)
+
+    def stop(table, rows):
+        if table == "tasks" and rows >= 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        await purge_namespace(own_cell.database, gone, progress=stop, chunk=10)
+    left = await count(own_cell, gone)
+    assert (left["executions"], left["tasks"], left["build_id_to_task_queue"]) == (0, 20, 40)
+    both = await asyncio.gather(*(purge_namespace(own_cell.database, gone, chunk=5) for _ in range(2)))
+    assert sum(sum(each.values()) for each in both) == 60
+    assert set((await count(own_cell, gone)).values()) == {0}
+
+
+async def test_a_chunk_is_short_and_locks_little(own_cell):
+    """A large purge runs under a time limit that it would not keep in one statement, and rows outside the chunk are free."""
+    gone = await dead_namespace(own_cell)
+    await fill(own_cell, "tasks", gone, 60, lead=1)
+    await execute(
+        own_cell,
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.02); RETURN OLD; END'",
+    )
+    await execute(own_cell, "CREATE TRIGGER slow BEFORE DELETE ON tasks FOR EACH ROW EXECUTE FUNCTION slow()")
+    limited = Database(own_cell.config.dsn, statement_timeout=0.6)
+    try:
+        assert dict(await purge_namespace(limited, gone, chunk=10)) == {"tasks": 60}
+    finally:
+        await limited.aclose()
+
+
+async def test_no_key_is_needed(own_cell):
+    """A purge runs without a keyring, for a namespace whose KEK is gone and whose row is gone."""
+    gone = await dead_namespace(own_cell)
+    await fill(own_cell, "executions", gone, 3)
+    await execute(own_cell, "DELETE FROM namespaces WHERE namespace_id = $1", gone)
+    await execute(own_cell, "DELETE FROM data_keys WHERE namespace_id = $1", gone)
+    own_cell.config.kms["local"].keyring.unlink()
+    assert dict(await purge_namespace(own_cell.database, gone)) == {"executions": 3}
+
+
+async def test_a_living_namespace_is_not_purged(own_cell):
+    """Neither one whose keys are not destroyed, nor the cell itself; not one row goes."""
+    living, cell_id = await new_namespace(own_cell), own_cell.keyring.cell_id
+    for namespace_id, first in ((living, 1), (cell_id, 100)):
+        await fill(own_cell, "queue_v2_messages", namespace_id, 3, first=first)
+        with pytest.raises(ConditionFailed):
+            await purge_namespace(own_cell.database, namespace_id)
+        assert (await count(own_cell, namespace_id))["queue_v2_messages"] == 3
+    await execute(own_cell, "UPDATE data_keys SET state = 'disabled' WHERE namespace_id = $1", living)
+    with pytest.raises(ConditionFailed):
+        await purge_namespace(own_cell.database, living)
+
+
+@pytest.mark.parametrize("wrong", [None, "x", str(UUID(int=1)), 1])
+async def test_what_is_not_an_id_is_refused(cell, wrong):
+    """Before the database sees it."""
+    with pytest.raises(InvalidPersistenceRequest):
+        await purge_namespace(cell.database, wrong)
+
+
+async def test_an_unknown_namespace_has_no_rows(cell):
+    """And is no error."""
+    assert dict(await purge_namespace(cell.database, uuid4())) == {}
+
+
+async def test_a_missing_table_is_told_as_such(own_cell):
+    """A purge does not pass over a table that is not there."""
+    gone = await dead_namespace(own_cell)
+    await execute(own_cell, "DROP TABLE build_id_to_task_queue")
+    with pytest.raises(SchemaMismatch):
+        await purge_namespace(own_cell.database, gone)
+
+
+async def test_shredding_purges_every_table_and_keeps_the_name_to_the_end(own_cell):
+    """One that broke off among the rows is still found by its name, and shredding it again ends the work."""
+    namespace = await own_cell.namespaces.create("to be shredded", kek=KekRef.parse("local:contract"))
+    for table in PURGED_TABLES:
+        await fill(own_cell, table, namespace.namespace_id, 4)
+
+    def stop(table, rows):
+        if table == "tasks" and rows:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        await own_cell.namespaces.shred(namespace.namespace_id, progress=stop)
+    found = await own_cell.namespaces.find("to be shredded")
+    assert found == namespace.namespace_id
+    shredded = await own_cell.namespaces.shred(found)
+    assert shredded.keys_destroyed == 3
+    assert shredded.rows_deleted["build_id_to_task_queue"] == 4
+    assert set((await count(own_cell, found)).values()) == {0}

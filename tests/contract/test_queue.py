@@ -1,0 +1,343 @@
+from __future__ import annotations
+
+import asyncio
+import secrets
+
+import pytest
+
+from strongroom.driver.strongroom import Strongroom
+from strongroom.kms import IntegrityError, rotate_data_key
+from strongroom.storage import (
+    AckLevels,
+    ConditionFailed,
+    DataBlob,
+    Encoding,
+    InvalidPersistenceRequest,
+    Queue,
+    QueueMessage,
+    TransactionSizeLimit,
+)
+from tests.fix_raw_rows import assert_only_sealed, execute, fetch, swap
+
+pytestmark = pytest.mark.integration
+
+BLOB = DataBlob(b"namespace task", Encoding.JSON)
+
+
+@pytest.fixture
+def queue(own_cell):
+    return Queue(own_cell.database, own_cell.keyring)
+
+
+class DeadLetters:
+    """A queue's dead letters under the names of a queue, so that one test is of both."""
+
+    def __init__(self, queue):
+        self.enqueue_message = queue.enqueue_message_to_dlq
+        self.update_ack_level = queue.update_dlq_ack_level
+        self.get_ack_levels = queue.get_dlq_ack_levels
+        self._queue = queue
+
+    async def read_messages(self, *, last_message_id=-1, max_count):
+        """As a queue's."""
+        page = await self._queue.read_messages_from_dlq(
+            first_message_id=last_message_id, last_message_id=2**62, page_size=max_count
+        )
+        return page.messages
+
+
+@pytest.fixture(params=["queue", "dead letters"])
+def either(request, queue):
+    return queue if request.param == "queue" else DeadLetters(queue)
+
+
+async def enqueue(queue, count):
+    """Append messages; return what must come back."""
+    made = []
+    for number in range(count):
+        data = DataBlob(b"message %d" % number)
+        made.append(QueueMessage(await queue.enqueue_message(data), data))
+    return made
+
+
+async def dead_letters(queue, first=-1, last=2**62, page_size=1000):
+    """Read all dead letters of a range, page by page."""
+    read, token = [], None
+    while True:
+        page = await queue.read_messages_from_dlq(
+            first_message_id=first, last_message_id=last, page_size=page_size, page_token=token
+        )
+        assert len(page.messages) <= page_size
+        read += page.messages
+        token = page.next_page_token
+        if token is None:
+            return read
+
+
+async def test_an_empty_queue_has_nothing_to_read(either):
+    """Reading creates no row."""
+    assert list(await either.read_messages(max_count=10)) == []
+    assert await either.get_ack_levels() == AckLevels(DataBlob(b""), 0)
+
+
+async def test_messages_come_back_in_order_from_0(either):
+    """Each under the id that appending it returned, with its blob and encoding."""
+    first = await either.enqueue_message(BLOB)
+    made = [QueueMessage(first, BLOB), *(await enqueue(either, 5))]
+    assert [each.message_id for each in made] == list(range(6))
+    assert list(await either.read_messages(max_count=100)) == made
+
+
+async def test_a_read_begins_after_the_last_message_and_ends_at_its_count(either):
+    """Message 0 is read by naming none, or -1."""
+    made = await enqueue(either, 5)
+    assert list(await either.read_messages(max_count=2)) == made[:2]
+    assert list(await either.read_messages(last_message_id=-1, max_count=1)) == made[:1]
+    assert list(await either.read_messages(last_message_id=1, max_count=2)) == made[2:4]
+    assert list(await either.read_messages(last_message_id=3, max_count=10)) == made[4:]
+    assert list(await either.read_messages(last_message_id=4, max_count=10)) == []
+
+
+async def test_many_that_append_at_once_leave_no_gap(own_cell, either, request):
+    """100 messages of ten senders in two processes have the ids 0 to 99, each its own."""
+    dead = "dead" in request.node.name
+    async with Strongroom.open(own_cell.config) as elsewhere:
+        other = Queue(elsewhere.database, elsewhere.keyring)
+        queues = (either, DeadLetters(other) if dead else other)
+
+        async def send(sender):
+            return [
+                (await queues[sender % 2].enqueue_message(data), data)
+                for data in (DataBlob(b"%d of %d" % (number, sender)) for number in range(10))
+            ]
+
+        sent = [each for sender in await asyncio.gather(*(send(sender) for sender in range(10))) for each in sender]
+    assert sorted(message_id for message_id, _ in sent) == list(range(100))
+    assert [(each.message_id, each.data) for each in await either.read_messages(max_count=1000)] == sorted(
+        sent, key=lambda pair: pair[0]
+    )
+
+
+async def test_an_append_that_fails_uses_up_no_id(own_cell, queue):
+    """Ids are dense: the number of a message that was not stored goes to the next one."""
+    await enqueue(queue, 2)
+    await execute(own_cell, "ALTER TABLE queue_messages ADD CONSTRAINT small CHECK (octet_length(data) < 200)")
+    with pytest.raises(Exception, match="SQLSTATE"):
+        await queue.enqueue_message(DataBlob(secrets.token_bytes(500)))
+    assert await queue.enqueue_message(BLOB) == 2
+
+
+async def test_deleted_messages_are_gone_and_their_ids_too(queue):
+    """All before an id; it stays itself. The next message's id is as if nothing had been deleted."""
+    made = await enqueue(queue, 5)
+    await queue.delete_messages_before(3)
+    assert list(await queue.read_messages(max_count=10)) == made[3:]
+    for _ in range(2):
+        await queue.delete_messages_before(1000)
+        assert list(await queue.read_messages(max_count=10)) == []
+    assert await queue.enqueue_message(BLOB) == 5
+    await queue.delete_messages_before(0)
+    assert [each.message_id for each in await queue.read_messages(max_count=10)] == [5]
+
+
+async def test_ack_levels_come_back_with_the_next_version(either):
+    """Each update is of the version that was read, and raises it by one."""
+    assert await either.update_ack_level(BLOB, version=0) == 1
+    assert await either.get_ack_levels() == AckLevels(BLOB, 1)
+    await enqueue(either, 3)
+    assert await either.get_ack_levels() == AckLevels(BLOB, 1)
+    assert await either.update_ack_level(DataBlob(b"20"), version=1) == 2
+    assert await either.get_ack_levels() == AckLevels(DataBlob(b"20"), 2)
+    assert len(await either.read_messages(max_count=10)) == 3
+
+
+async def test_ack_levels_of_another_version_are_refused(either):
+    """An older one and one to come, of a queue that has rows and of one that has none; nothing changes."""
+    with pytest.raises(ConditionFailed):
+        await either.update_ack_level(BLOB, version=1)
+    await either.update_ack_level(BLOB, version=0)
+    for version in (0, 2, 100):
+        with pytest.raises(ConditionFailed) as refused:
+            await either.update_ack_level(DataBlob(b"x"), version=version)
+        assert not refused.value.may_have_been_committed
+    assert await either.get_ack_levels() == AckLevels(BLOB, 1)
+
+
+async def test_of_many_updates_of_one_version_one_wins(either):
+    """Also of the very first, where there is no row yet."""
+    for version in (0, 1):
+        outcomes = await asyncio.gather(
+            *(either.update_ack_level(DataBlob(bytes([number])), version=version) for number in range(6)),
+            return_exceptions=True,
+        )
+        assert sorted(type(outcome).__name__ for outcome in outcomes) == ["ConditionFailed"] * 5 + ["int"]
+        winner = outcomes.index(version + 1)
+        assert await either.get_ack_levels() == AckLevels(DataBlob(bytes([winner])), version + 1)
+
+
+async def test_appends_and_updates_at_once_lose_nothing(queue):
+    """Both write the queue's row; neither takes back what the other wrote."""
+
+    async def update():
+        for version in range(10):
+            await queue.update_ack_level(DataBlob(bytes([version])), version=version)
+
+    await asyncio.gather(update(), *(queue.enqueue_message(BLOB) for _ in range(20)))
+    assert await queue.get_ack_levels() == AckLevels(DataBlob(bytes([9])), 10)
+    assert [each.message_id for each in await queue.read_messages(max_count=100)] == list(range(20))
+
+
+async def test_a_queue_its_dead_letters_and_another_queue_do_not_meet(own_cell, queue):
+    """Ids, messages, ack levels and deletions of one are not the other's."""
+    other = Queue(own_cell.database, own_cell.keyring, queue_type=2)
+    made = await enqueue(queue, 3)
+    await queue.enqueue_message_to_dlq(DataBlob(b"dead"))
+    await other.enqueue_message(DataBlob(b"other"))
+    await queue.update_ack_level(BLOB, version=0)
+    assert list(await queue.read_messages(max_count=10)) == made
+    assert await dead_letters(queue) == [QueueMessage(0, DataBlob(b"dead"))]
+    assert list(await other.read_messages(max_count=10)) == [QueueMessage(0, DataBlob(b"other"))]
+    assert await dead_letters(other) == []
+    assert (await queue.get_dlq_ack_levels()).version == (await other.get_ack_levels()).version == 0
+    await queue.range_delete_messages_from_dlq(first_message_id=-1, last_message_id=100)
+    await other.delete_messages_before(100)
+    assert list(await queue.read_messages(max_count=10)) == made
+
+
+@pytest.mark.parametrize("page_size", [1, 3, 10, 100])
+async def test_dead_letters_are_read_page_by_page(queue, page_size):
+    """After the first id, up to and with the last, each once."""
+    made = await enqueue(DeadLetters(queue), 10)
+    assert await dead_letters(queue, page_size=page_size) == made
+    assert await dead_letters(queue, 2, 7, page_size) == made[3:8]
+    assert await dead_letters(queue, 7, 7, page_size) == []
+    assert await dead_letters(queue, 8, 2, page_size) == []
+    assert await dead_letters(queue, -1, 2**63 - 1, page_size) == made
+
+
+async def test_a_token_does_not_lead_out_of_its_range(queue):
+    """Used with a range that begins later, the range counts."""
+    made = await enqueue(DeadLetters(queue), 10)
+    page = await queue.read_messages_from_dlq(first_message_id=-1, last_message_id=9, page_size=2)
+    later = await queue.read_messages_from_dlq(
+        first_message_id=6, last_message_id=8, page_size=10, page_token=page.next_page_token
+    )
+    assert list(later.messages) == made[7:9]
+
+
+async def test_dead_letters_are_deleted_one_by_one_and_by_range(queue):
+    """A range is that of reading; deleting what is not there is no error."""
+    made = await enqueue(DeadLetters(queue), 10)
+    for _ in range(2):
+        await queue.delete_message_from_dlq(9)
+        assert await dead_letters(queue) == made[:9]
+    await queue.delete_message_from_dlq(0)
+    await queue.range_delete_messages_from_dlq(first_message_id=3, last_message_id=6)
+    assert await dead_letters(queue) == [*made[1:4], *made[7:9]]
+    await queue.range_delete_messages_from_dlq(first_message_id=-1, last_message_id=2**63 - 1)
+    assert await dead_letters(queue) == []
+    assert await queue.enqueue_message_to_dlq(BLOB) == 10
+
+
+async def test_messages_are_read_across_a_rotation_of_the_cells_keys(own_cell, queue):
+    """Those sealed before and after open, also for a process that has the old keys in memory."""
+    async with Strongroom.open(own_cell.config) as elsewhere:
+        other = Queue(elsewhere.database, elsewhere.keyring)
+        made = await enqueue(other, 1)
+        await rotate_data_key(own_cell.keyring, own_cell.keyring.cell_id)
+        made.append(QueueMessage(await queue.enqueue_message(BLOB), BLOB))
+        assert list(await other.read_messages(max_count=10)) == made
+        assert await other.enqueue_message(BLOB) == 2
+
+
+@pytest.mark.parametrize("column", ["next_message_id", "version"])
+@pytest.mark.parametrize("change", ["+ 1", "- 1"])
+async def test_an_edited_counter_is_noticed(own_cell, queue, column, change):
+    """Nobody who edits the next id, or the version, makes a queue give an id twice or skip one: it is refused."""
+    await enqueue(queue, 3)
+    await queue.update_ack_level(BLOB, version=0)
+    await execute(own_cell, f"UPDATE queues SET {column} = {column} {change}")  # noqa: S608
+    with pytest.raises(IntegrityError):
+        await queue.enqueue_message(BLOB)
+    with pytest.raises(IntegrityError):
+        await queue.get_ack_levels()
+    with pytest.raises(IntegrityError):
+        await queue.update_ack_level(BLOB, version=1)
+    assert len(await fetch(own_cell, "SELECT FROM queue_messages")) == 3
+
+
+async def test_messages_that_were_exchanged_or_moved_do_not_open(own_cell, queue):
+    """A message is bound to its queue and number."""
+    await enqueue(queue, 2)
+    await queue.enqueue_message_to_dlq(BLOB)
+    await swap(own_cell, "queue_messages", "data", "queue_type = 1")
+    with pytest.raises(IntegrityError):
+        await queue.read_messages(max_count=1)
+    await execute(own_cell, "DELETE FROM queue_messages WHERE queue_type = 1")
+    await execute(own_cell, "UPDATE queue_messages SET queue_type = 1")
+    with pytest.raises(IntegrityError):
+        await queue.read_messages(max_count=1)
+
+
+async def test_nothing_of_a_message_stands_in_clear(own_cell, queue):
+    """Neither a message nor the ack levels; where one does, this search finds it."""
+    planted = f"planted-{secrets.token_hex(12)}"
+    blob = DataBlob(planted.encode())
+    await queue.enqueue_message(blob)
+    await queue.enqueue_message_to_dlq(blob)
+    await queue.update_ack_level(blob, version=0)
+    control = "UPDATE queues SET data = convert_to($1, 'UTF8') WHERE queue_type = 1"
+    await assert_only_sealed(own_cell, planted, "queues", "queue_messages", control=control)
+
+
+async def test_malformed_requests_are_refused(own_cell, queue):
+    """Before the database sees them, each with an error that says which field it is."""
+    ranges = [(-2, 1), (0, -2), (None, 1), (0, 2**63)]
+    calls = {
+        "data": [
+            queue.enqueue_message(b"bytes"),
+            queue.enqueue_message_to_dlq(None),
+            queue.update_ack_level("x", version=0),
+        ],
+        "version": [queue.update_ack_level(BLOB, version=version) for version in (-1, None, 2**63)],
+        "last_message_id": [queue.read_messages(last_message_id=wrong, max_count=1) for wrong in (-2, "0")],
+        "page_size": [queue.read_messages(max_count=count) for count in (0, -1, 10_001)],
+        "message_id": [
+            *(queue.delete_messages_before(wrong) for wrong in (-1, None)),
+            *(queue.delete_message_from_dlq(wrong) for wrong in (-1, None)),
+            *(
+                queue.range_delete_messages_from_dlq(first_message_id=first, last_message_id=last)
+                for first, last in ranges
+            ),
+            *(
+                queue.read_messages_from_dlq(first_message_id=first, last_message_id=last, page_size=1)
+                for first, last in ranges
+            ),
+        ],
+        "page token": [
+            queue.read_messages_from_dlq(first_message_id=-1, last_message_id=1, page_size=1, page_token=token)
+            for token in (b"", b"x", b"AAAA" * 4)
+        ],
+    }
+    for field, refused in calls.items():
+        for call in refused:
+            with pytest.raises(InvalidPersistenceRequest, match=field):
+                await call
+    with pytest.raises(InvalidPersistenceRequest, match="page_size"):
+        await queue.read_messages_from_dlq(first_message_id=-1, last_message_id=1, page_size=0)
+    with pytest.raises(TransactionSizeLimit):
+        await queue.enqueue_message(DataBlob(bytes(4 * 2**20 + 1)))
+    for queue_type in (0, -1, 2**31, None):
+        with pytest.raises(InvalidPersistenceRequest, match="queue_type"):
+            Queue(own_cell.database, own_cell.keyring, queue_type=queue_type)
+
+
+async def test_a_token_of_another_queue_is_refused(own_cell, queue):
+    """A token is of the queue whose page it ended."""
+    other = Queue(own_cell.database, own_cell.keyring, queue_type=2)
+    await enqueue(DeadLetters(queue), 2)
+    page = await queue.read_messages_from_dlq(first_message_id=-1, last_message_id=1, page_size=1)
+    with pytest.raises(InvalidPersistenceRequest, match="page token"):
+        await other.read_messages_from_dlq(
+            first_message_id=-1, last_message_id=1, page_size=1, page_token=page.next_page_token
+        )
