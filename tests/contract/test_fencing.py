@@ -144,15 +144,34 @@ async def test_a_stale_owner_writes_nothing_after_a_steal(workflow):
     assert len(added) > STEALS
 
 
-async def test_a_steal_waits_for_the_write_that_is_being_committed(workflow):
-    """While a statement holds the shard, it can't change hands; afterwards the older owner is refused."""
-    host = Host(workflow, uuid4())
-    async with workflow.cell.database.transaction() as connection:
-        await connection.execute("SELECT FROM shards WHERE shard_id = $1 FOR SHARE", workflow.shard_id)
-        steal = asyncio.ensure_future(host.steal())
-        await asyncio.sleep(0.2)
-        assert not steal.done()
-    await steal
+@pytest.mark.parametrize("kind", ["a run", "a task"])
+async def test_a_steal_waits_for_the_write_that_is_being_committed(workflow, kind):
+    """From its check of the owner until its end a write holds the shard; afterwards the older owner is refused."""
+    host, one = Host(workflow, uuid4()), task(TRANSFER)
+    tasks_store, given = workflow.cell.history_tasks, {"shard_id": workflow.shard_id, "range_id": 1}
+    async with Strongroom.open(workflow.cell.config) as other:
+        async with other.database.transaction() as connection:
+            # The write meets a row that may yet be committed, and waits in the middle of its statement.
+            await connection.execute(
+                "INSERT INTO history_tasks VALUES ($1, 1, 0, $2, $3, '')",
+                workflow.shard_id,
+                one.key.task_id,
+                workflow.namespace_id,
+            )
+            if kind == "a run":
+                write = workflow.create(workflow.snapshot(tasks={TRANSFER: [one]}))
+            else:
+                write = tasks_store.add_history_tasks(workflow.namespace_id, {TRANSFER: [one]}, **given)
+            writing = asyncio.ensure_future(write)
+            await asyncio.sleep(0.2)
+            stealing = asyncio.ensure_future(host.steal())
+            await asyncio.sleep(0.2)
+            assert not writing.done()
+            assert not stealing.done()
+            await connection.execute("DELETE FROM history_tasks WHERE shard_id = $1", workflow.shard_id)
+        await writing
+        await stealing
+    assert len(await workflow.stored_tasks(TRANSFER)) == 1
     with pytest.raises(ShardOwnershipLost):
         await workflow.like(workflow_id="order 2").create()
     await host.place.like(workflow_id="order 2").create()
