@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import asynccontextmanager
+
+import pytest
+
+from strongroom.driver.strongroom import Strongroom
+from strongroom.storage.errors import CurrentWorkflowConditionFailed, WorkflowConditionFailed
+from strongroom.storage.execution_requests import CreateMode, UpdateMode
+from strongroom.storage.history_tasks import TRANSFER
+from tests.fix_batches import at_once
+from tests.fix_executions import COMPLETED, RUNNING, ZOMBIE, accumulated, exactly, task
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+async def rival(workflow):
+    """Another host on the same workflow, with the same range id: nothing but the rows stands between the two."""
+    async with Strongroom.open(workflow.cell.config) as other:
+        yield workflow.like(cell=other)
+
+
+@asynccontextmanager
+async def halted(workflow, call, one):
+    """Start a write that holds task `one`; it waits in the middle of its statement, and is committed at the end."""
+    async with workflow.cell.database.transaction() as connection:
+        # A row under the task's key that may yet be committed.
+        await connection.execute(
+            "INSERT INTO history_tasks VALUES ($1, 1, 0, $2, $3, '')",
+            workflow.shard_id,
+            one.key.task_id,
+            workflow.namespace_id,
+        )
+        writing = asyncio.ensure_future(call)
+        await asyncio.sleep(0.2)
+        assert not writing.done()
+        yield
+        await asyncio.sleep(0.2)
+        await connection.execute("DELETE FROM history_tasks WHERE shard_id = $1", workflow.shard_id)
+    await writing
+
+
+async def test_of_two_creators_at_once_the_second_hears_of_the_first(workflow, rival):
+    """Also when it saw no current run, as the first was not committed yet."""
+    one = task(TRANSFER)
+    first = rival.snapshot(tasks={TRANSFER: [one]})
+    async with halted(workflow, rival.create(first), one):
+        second = asyncio.ensure_future(workflow.create())
+    with exactly(CurrentWorkflowConditionFailed) as raised:
+        await second
+    assert raised.value.run_id == first.run_id
+    assert (await workflow.current()).run_id == first.run_id
+    assert len((await workflow.footprint())["executions"]) == 1
+
+
+async def test_of_two_creators_of_one_run_the_second_hears_of_the_first(workflow, rival):
+    """Beside the current run, where only the run itself is in the way."""
+    one = task(TRANSFER)
+    first = rival.snapshot(of=ZOMBIE, tasks={TRANSFER: [one]}, next_event_id=9)
+    async with halted(workflow, rival.create_zombie(first), one):
+        second = asyncio.ensure_future(workflow.create_zombie(workflow.snapshot(first.run_id, ZOMBIE)))
+    with exactly(WorkflowConditionFailed) as raised:
+        await second
+    assert (raised.value.next_event_id, raised.value.db_record_version) == (9, 1)
+    assert await workflow.get(first.run_id) == accumulated(first)
+
+
+@pytest.mark.parametrize("closed", [True, False])
+async def test_a_successor_sees_the_last_change_of_the_run_before(workflow, rival, closed):
+    """A closed run that is changed meanwhile is at another version than the successor's creator knows; or it is not closed."""
+    first = await workflow.create(workflow.snapshot(of=COMPLETED))
+    one = task(TRANSFER)
+    mutation = rival.mutation(
+        first.run_id, COMPLETED if closed else RUNNING, last_write_version=20 if closed else 10, tasks={TRANSFER: [one]}
+    )
+    async with halted(workflow, rival.update(mutation), one):
+        successor = workflow.create(
+            mode=CreateMode.UPDATE_CURRENT, previous_run_id=first.run_id, previous_last_write_version=10
+        )
+        following = asyncio.ensure_future(successor)
+    with exactly(CurrentWorkflowConditionFailed) as raised:
+        await following
+    assert raised.value.last_write_version == mutation.last_write_version
+    assert raised.value.state == mutation.execution_state.state
+
+
+@pytest.mark.parametrize("mode", UpdateMode)
+async def test_of_two_updates_at_once_the_second_is_refused(workflow, rival, mode):
+    """With the version that the first one left."""
+    of = ZOMBIE if mode is UpdateMode.BYPASS_CURRENT else RUNNING
+    first = await (workflow.create_zombie() if of is ZOMBIE else workflow.create())
+    one = task(TRANSFER)
+    mutation = rival.mutation(first.run_id, of, next_event_id=30, tasks={TRANSFER: [one]})
+    async with halted(workflow, rival.update(mutation, mode), one):
+        second = asyncio.ensure_future(workflow.update(workflow.mutation(first.run_id, of), mode))
+    with exactly(WorkflowConditionFailed) as raised:
+        await second
+    assert (raised.value.next_event_id, raised.value.db_record_version) == (30, 2)
+    assert await workflow.get(first.run_id) == accumulated(first, mutation)
+
+
+async def test_a_run_that_is_continued_meanwhile_is_not_current(workflow, rival):
+    """Who updates it as the current one hears of its successor."""
+    first = await workflow.create()
+    one = task(TRANSFER)
+    new = rival.snapshot(tasks={TRANSFER: [one]})
+    async with halted(workflow, rival.update(rival.mutation(first.run_id, COMPLETED), new=new), one):
+        second = asyncio.ensure_future(workflow.update(workflow.mutation(first.run_id)))
+    with exactly(CurrentWorkflowConditionFailed) as raised:
+        await second
+    assert raised.value.run_id == new.run_id
+
+
+async def test_batches_of_two_hosts_meet_without_a_deadlock(workflow, rival):
+    """Both update the same runs, in opposite order: each version of each run is won once, and nobody hears of a lock."""
+    names = [f"order {number}" for number in range(40)]
+    places = [workflow.like(workflow_id=name) for name in names]
+    runs = [await place.create() for place in places]
+    for version in range(2, 7):
+        calls = []
+        for host, numbers in ((workflow, range(40)), (rival, range(39, -1, -1))):
+            for number in numbers:
+                place = host.like(workflow_id=names[number])
+                calls.append(place.update(place.mutation(runs[number].run_id, db_record_version=version)))
+        answers = await at_once(calls)
+        assert Counter(map(type, answers)) == {type(None): 40, WorkflowConditionFailed: 40}
+        for mine, theirs in zip(answers[:40], reversed(answers[40:]), strict=True):
+            assert (mine is None) is not (theirs is None)
