@@ -64,5 +64,9 @@ def translated() -> Iterator[None]:
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
         ours = to_storage_error(error)
     if ours is not None:
-        # Raised out here: asyncpg's error may quote a tenant's value, and would go along as the context of ours.
-        raise ours
+        try:
+            raise ours
+        except StorageError:
+            # The `with` that we leave is still handling asyncpg's error, which may quote a tenant's value, and hangs it on ours.
+            ours.__context__ = None
+            raise
