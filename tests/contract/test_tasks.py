@@ -285,21 +285,32 @@ async def test_a_new_owner_never_overlooks_a_task_of_the_old_one(tasks, queue):
     assert sorted(written) == at_takeover
 
 
-async def test_writers_hold_off_a_new_owner_until_they_commit(tasks, queue, raw):
-    """A transaction that has looked at the range id keeps it; the owner's update waits, and is not lost."""
-    statement = "SELECT range_id FROM task_queues WHERE namespace_id = $1 AND fair = $2 FOR SHARE"
-    async with raw.transaction():
-        await raw.fetch(statement, queue.namespace_id, bool(tasks.first_pass))
-        update = asyncio.create_task(
-            tasks.update_task_queue(TaskQueue(queue, 8, DataBlob(b"mine")), previous_range_id=7)
+async def test_a_new_owner_waits_for_a_write_that_is_under_way(tasks, queue, raw):
+    """A write that has looked at the range id keeps it until its commit; the update comes after it, and later writes are refused."""
+    async with asyncio.timeout(20):
+        transaction = raw.transaction()
+        await transaction.start()
+        # The write looks at the range id, and then waits for this row of the same key.
+        await raw.execute(
+            "INSERT INTO tasks SELECT range_hash, namespace_id, task_queue_id, task_type, fair, $2, 5, '' "
+            "FROM task_queues WHERE namespace_id = $1",
+            queue.namespace_id,
+            tasks.first_pass,
         )
-        # Another writer is not held off.
-        await tasks.create_tasks(queue, some_tasks(tasks, [1]), range_id=7)
-        await asyncio.sleep(0.1)
+        write = asyncio.create_task(tasks.create_tasks(queue, some_tasks(tasks, [5]), range_id=7))
+        blocked = "SELECT bool_or($1 = ANY (pg_blocking_pids(pid))) FROM pg_stat_activity"
+        while not await raw.fetchval(blocked, raw.get_server_pid()):  # noqa: ASYNC110 - a server has no event
+            await asyncio.sleep(0.01)
+        moved = TaskQueue(queue, 8, DataBlob(b"mine"))
+        update = asyncio.create_task(tasks.update_task_queue(moved, previous_range_id=7))
+        await tasks.create_tasks(queue, some_tasks(tasks, [6]), range_id=7)  # other writers go on meanwhile
+        await asyncio.sleep(0.2)
         assert not update.done()
-    await update
+        await transaction.rollback()
+        await asyncio.gather(write, update)
+    assert [task.task_id for task in (await read_all(tasks, queue))[0]] == [5, 6]
     with pytest.raises(ConditionFailed):
-        await tasks.create_tasks(queue, some_tasks(tasks, [2]), range_id=7)
+        await tasks.create_tasks(queue, some_tasks(tasks, [7]), range_id=7)
 
 
 async def test_subqueues_share_the_lease_and_nothing_else(tasks, queue):
