@@ -32,6 +32,7 @@ class StorageError(StrongroomError):
 
     Attributes:
         may_have_been_committed: whether the write that failed may have taken effect.
+        raced: whether another transaction was in the way, so that the same statement may fare differently the next time.
         retryable: whether the same call may succeed later with nothing changed.
     """
 
@@ -40,6 +41,7 @@ class StorageError(StrongroomError):
     def __init__(self, message: str | None = None, *, may_have_been_committed: bool = False) -> None:
         super().__init__(message)
         self.may_have_been_committed = may_have_been_committed
+        self.raced = False
 
 
 class NotFound(StorageError):  # noqa: N818 - Temporal's names, here and below

@@ -40,21 +40,27 @@ def check_fence(shard_id: int, range_id: int, archetype_id: int = 0) -> None:
     check_number("archetype_id", archetype_id)
 
 
-def check_create(mode: CreateMode, new: WorkflowSnapshot) -> None:
-    """Refuse states that Temporal does not create a run with."""
+def check_create(mode: CreateMode, new: WorkflowSnapshot) -> int:
+    """Refuse states that Temporal does not create a run with; return about how many bytes it takes in a statement."""
+    check_type("mode", mode, CreateMode)
+    size = _check_run("new_workflow_snapshot", new, WorkflowSnapshot)
     state = new.execution_state.state
     _check_new_status(new.execution_state)
     if mode is CreateMode.BYPASS_CURRENT:
         _refuse_if(state in _OPEN, "a run that is not current is created")
     else:
         _refuse_if(state is WorkflowState.ZOMBIE, "a current run is created")
+    return size
 
 
-def check_update(mode: UpdateMode, updated: WorkflowMutation, new: WorkflowSnapshot | None) -> None:
-    """Refuse states that Temporal does not update a run to, and a new run that is not its continuation."""
+def check_update(mode: UpdateMode, updated: WorkflowMutation, new: WorkflowSnapshot | None) -> int:
+    """Refuse states that Temporal does not update a run to, and a new run that is not its continuation; return the size."""
+    check_type("mode", mode, UpdateMode)
+    size = _check_run("update_workflow_mutation", updated, WorkflowMutation)
     state = updated.execution_state.state
     _check_status(updated.execution_state)
     if new is not None:
+        size += _check_run("new_workflow_snapshot", new, WorkflowSnapshot)
         _check_continuation(updated, new)
         _check_new_status(new.execution_state)
     if mode is UpdateMode.IGNORE_CURRENT:
@@ -67,6 +73,7 @@ def check_update(mode: UpdateMode, updated: WorkflowMutation, new: WorkflowSnaps
         _refuse_if(state is WorkflowState.ZOMBIE, "the current run is updated")
     else:
         _refuse_if(state in _OPEN or new.execution_state.state is WorkflowState.ZOMBIE, "the current run is continued")
+    return size
 
 
 def check_conflict_resolve(
@@ -74,16 +81,19 @@ def check_conflict_resolve(
     reset: WorkflowSnapshot,
     new: WorkflowSnapshot | None,
     current: WorkflowMutation | None,
-) -> None:
-    """Refuse states that Temporal does not reset runs to."""
+) -> int:
+    """Refuse states that Temporal does not reset runs to; return the size."""
+    check_type("mode", mode, ConflictResolveMode)
+    size = _check_run("reset_workflow_snapshot", reset, WorkflowSnapshot)
     state = reset.execution_state.state
     _check_status(reset.execution_state)
-    for other in (new, current):
-        if other is not None:
-            _check_continuation(reset, other)
     if current is not None:
+        size += _check_run("current_workflow_mutation", current, WorkflowMutation)
+        _check_continuation(reset, current)
         _check_status(current.execution_state)
     if new is not None:
+        size += _check_run("new_workflow_snapshot", new, WorkflowSnapshot)
+        _check_continuation(reset, new)
         _check_new_status(new.execution_state)
         if current is not None:
             _check_continuation(current, new)
@@ -101,15 +111,19 @@ def check_conflict_resolve(
         _refuse_if(
             current is not None and current.execution_state.state in _OPEN, "another run takes the current one's place"
         )
+    return size
 
 
-def check_set(snapshot: WorkflowSnapshot) -> None:
-    """Refuse states that Temporal does not set a run to."""
+def check_set(snapshot: WorkflowSnapshot) -> int:
+    """Refuse states that Temporal does not set a run to; return the size."""
+    size = _check_run("set_workflow_snapshot", snapshot, WorkflowSnapshot)
     _check_status(snapshot.execution_state)
+    return size
 
 
-def check_run(run: WorkflowMutation | WorkflowSnapshot) -> int:
+def _check_run(field: str, run: WorkflowMutation | WorkflowSnapshot, wanted: type) -> int:
     """Refuse a mutation or snapshot with a field that can't be; return about how many bytes it takes in a statement."""
+    check_type(field, run, wanted)
     check_uuid("namespace_id", run.namespace_id)
     check_uuid("run_id", run.run_id)
     check_number("next_event_id", run.next_event_id)

@@ -121,7 +121,7 @@ def _named(
     for timer_id, blob in timers.items():
         name = timer_id.encode()
         yield TIMER, _token(keys, TIMER, run_id, name), pack_named(name, blob.pack())
-    for signal_id in signals:
+    for signal_id in dict.fromkeys(signals):  # a set, however it is handed over
         name = signal_id.encode()
         yield (
             SIGNAL_REQUESTED,

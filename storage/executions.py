@@ -98,7 +98,7 @@ class ExecutionStore:
             WorkflowConditionFailed: the run exists.
         """
         new = request.new_workflow_snapshot
-        checks.check_create(request.mode, new)
+        size = checks.check_create(request.mode, new)
         if request.previous_run_id is not None:
             check_uuid("previous_run_id", request.previous_run_id)
         archetype_id = request.archetype_id
@@ -119,6 +119,7 @@ class ExecutionStore:
             [(RunRule.INSERT, new)],
             request.new_workflow_new_events,
             request.visibility,
+            size,
         )
 
     async def update_workflow_execution(self, request: UpdateWorkflowExecutionRequest) -> None:
@@ -130,7 +131,7 @@ class ExecutionStore:
             ConditionFailed: there is no such run.
         """
         updated, new = request.update_workflow_mutation, request.new_workflow_snapshot
-        checks.check_update(request.mode, updated, new)
+        size = checks.check_update(request.mode, updated, new)
         current = None
         if request.mode is UpdateMode.UPDATE_CURRENT:
             after = new or updated
@@ -142,7 +143,7 @@ class ExecutionStore:
         if new is not None:
             runs.append((RunRule.INSERT, new))
         events = (*request.update_workflow_new_events, *request.new_workflow_new_events)
-        await self._write(request.shard_id, request.range_id, current, runs, events, request.visibility)
+        await self._write(request.shard_id, request.range_id, current, runs, events, request.visibility, size)
 
     async def conflict_resolve_workflow_execution(self, request: ConflictResolveWorkflowExecutionRequest) -> None:
         """Reset a run to a snapshot; change the current run and make a new one as the request says.
@@ -157,7 +158,7 @@ class ExecutionStore:
             request.new_workflow_snapshot,
             request.current_workflow_mutation,
         )
-        checks.check_conflict_resolve(request.mode, reset, new, changed)
+        size = checks.check_conflict_resolve(request.mode, reset, new, changed)
         if request.mode is ConflictResolveMode.UPDATE_CURRENT:
             after = new or reset
             becomes = (after.run_id, after.execution_state, after.last_write_version)
@@ -175,7 +176,7 @@ class ExecutionStore:
             *request.reset_workflow_events_new_events,
             *request.new_workflow_events_new_events,
         )
-        await self._write(request.shard_id, request.range_id, current, runs, events, request.visibility)
+        await self._write(request.shard_id, request.range_id, current, runs, events, request.visibility, size)
 
     async def set_workflow_execution(self, request: SetWorkflowExecutionRequest) -> None:
         """Replace a run's mutable state.
@@ -185,8 +186,8 @@ class ExecutionStore:
             ConditionFailed: there is no such run.
         """
         snapshot = request.set_workflow_snapshot
-        checks.check_set(snapshot)
-        await self._write(request.shard_id, request.range_id, None, [(RunRule.REPLACE, snapshot)], (), ())
+        size = checks.check_set(snapshot)
+        await self._write(request.shard_id, request.range_id, None, [(RunRule.REPLACE, snapshot)], (), (), size)
 
     async def get_workflow_execution(
         self, namespace_id: UUID, workflow_id: str, run_id: UUID, *, shard_id: int
@@ -289,9 +290,9 @@ class ExecutionStore:
         runs: Sequence[Run],
         appends: Sequence[HistoryAppend],
         visibility: Sequence[VisibilityRow],
+        size: int,
     ) -> None:
         checks.check_fence(shard_id, range_id, current.archetype_id if current is not None else 0)
-        size = sum(checks.check_run(run) for _, run in runs)
         size += checks.check_appends(shard_id, appends) + checks.check_visibility(shard_id, visibility)
         first = runs[0][1]
         encoded = check_id("workflow_id", first.workflow_id)
@@ -364,7 +365,7 @@ def _current_refusal(write: ExecutionWrite, row: Row) -> StorageError:
         create_request_id=state.create_request_id,
         state=state.state,
         status=state.status,
-        last_write_version=row["last_write_version"],
+        last_write_version=row["run_version"],
         start_time=state.start_time,
         execution_state=state.blob,
     )

@@ -169,7 +169,8 @@ class GroupCommit(Generic[Request, Answer]):
 
     def _failed(self, batch: list[_Waiting[Request, Answer]], error: Exception) -> None:
         open_outcome = isinstance(error, StorageError) and error.may_have_been_committed
-        again = self._idempotent if open_outcome else len(batch) > 1
+        raced = isinstance(error, StorageError) and error.raced
+        again = self._idempotent if open_outcome else raced or len(batch) > 1
         for waiting in reversed(batch):
             if waiting.retried or not again:
                 _answer(waiting.future, error if len(batch) == 1 else _copy(error))

@@ -53,7 +53,7 @@ class HistoryReader:
         """Read a page; see `HistoryManager.read_history_branch`."""
         read.check(page_size)
         if last_txn_id is not None:
-            check_number("last_txn_id", last_txn_id)
+            check_number("last_txn_id", last_txn_id, limit=LAST_NODE if read.reverse else 0)
         if not read.metadata_only:
             await open_keys(self._keyring, read.namespace_id)
         if read.reverse:

@@ -88,7 +88,7 @@ class TaskQueueUserDataConflict(ConditionFailed):
 
 
 class _Rows(NamedTuple):
-    """An update as columns; queues in the order of their tokens, in which they are locked."""
+    """An update as columns; queues in the order of their tokens, in which they are written."""
 
     names: list[str]
     tokens: list[bytes]
@@ -270,8 +270,8 @@ def _build_id_tokens(keys: NamespaceKeys, build_ids: Collection[str]) -> list[by
 
 async def _write_user_data(connection: Connection, key: tuple[int, UUID], rows: _Rows) -> None:
     """Compare versions and write, or raise `TaskQueueUserDataConflict`."""
-    locked = await connection.fetch(_SQL["lock"], *key, rows.tokens)
-    stored = {row["task_queue_id"]: row["version"] for row in locked}
+    found = await connection.fetch(_SQL["versions"], *key, rows.tokens)
+    stored = {row["task_queue_id"]: row["version"] for row in found}
     expected = list(zip(rows.tokens, rows.versions, rows.names, strict=True))
     conflicting = [name for token, version, name in expected if stored.get(token, 0) != version]
     if not conflicting:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # Lost connections, "completion unknown", and a server that goes down: the commit may have been on its way.
 _OPEN_OUTCOME = ("08", "40003", "57P")
+# Rolled back because of what another transaction did.
+_RACED = ("23505", "40001", "40P01")
 # SQLSTATE, or its class of two characters -> error, what happened. Such an answer means that the transaction was rolled back.
 _BY_STATE: dict[str, tuple[type[StorageError], str]] = {
     "23505": (ConditionFailed, "a row with this key is there already"),
@@ -42,7 +44,9 @@ def to_storage_error(error: BaseException) -> StorageError | None:
         for length in (5, 2):
             found = _BY_STATE.get(state[:length])
             if found is not None:
-                return found[0](found[1])
+                ours = found[0](found[1])
+                ours.raced = state.startswith(_RACED)
+                return ours
         return StorageError(f"the database refused the statement (SQLSTATE {state})")
     if isinstance(error, asyncpg.ClientConfigurationError):
         return Unavailable("the dsn is not one of PostgreSQL's: postgresql://user@host/database")

@@ -1,14 +1,13 @@
 -- name: get
 SELECT version, data FROM task_queue_user_data WHERE range_hash = $1 AND namespace_id = $2 AND task_queue_id = $3
 
--- name: lock
--- In the order of the tokens, so that two updates of the same queues never wait for each other.
+-- name: versions
 SELECT task_queue_id, version FROM task_queue_user_data
 WHERE range_hash = $1 AND namespace_id = $2 AND task_queue_id = ANY ($3)
-ORDER BY task_queue_id FOR UPDATE
 
 -- name: write
--- A row that is there was locked and compared before. One that came since is a conflict: its first version is not above itself.
+-- In the order of the tokens, so that two updates of the same queues never wait for each other. A row that has moved since its version
+-- was read, or has come, is left alone and not returned: a conflict.
 INSERT INTO task_queue_user_data AS stored (range_hash, namespace_id, task_queue_id, version, data)
 SELECT $1, $2, w.task_queue_id, w.version, w.data
 FROM unnest($3::bytea[], $4::bigint[], $5::bytea[]) WITH ORDINALITY AS w (task_queue_id, version, data, number)

@@ -63,7 +63,8 @@ RETURNS TABLE (
     last_write_version bigint,
     data bytea,
     next_event_id bigint,
-    db_record_version bigint
+    db_record_version bigint,
+    run_version bigint
 ) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
@@ -105,19 +106,24 @@ BEGIN
                     (SELECT x.last_write_version FROM executions x
                      WHERE x.shard_id = r_shard[c.request] AND x.namespace_id = r_namespace[c.request]
                        AND x.workflow_id = r_workflow[c.request] AND x.run_id = e.run_id
-                       /* confined: AND x.shard_id = p_shard */), e.last_write_version)
+                       /* confined: AND x.shard_id = p_shard */
+                     FOR SHARE), e.last_write_version) -- locked, so that it is read as it is after any wait
                 WHEN 3 THEN e.run_id = c.expected
                 ELSE e.run_id IS DISTINCT FROM c.expected
             END, false);
         IF failing IS NOT NULL THEN
             refused := refused || failing;
             RETURN QUERY
-            SELECT c.request, 2::smallint, e.run_id, e.state, e.last_write_version, e.data, NULL::bigint, NULL::bigint
+            SELECT c.request, 2::smallint, e.run_id, e.state, e.last_write_version, e.data, NULL::bigint, NULL::bigint,
+                   coalesce(x.last_write_version, e.last_write_version)
             FROM unnest(c_request, c_archetype) AS c (request, archetype_id)
             LEFT JOIN current_executions e
                 ON e.shard_id = r_shard[c.request] AND e.namespace_id = r_namespace[c.request]
                AND e.workflow_id = r_workflow[c.request] AND e.archetype_id = c.archetype_id
                /* confined: AND e.shard_id = p_shard */
+            LEFT JOIN executions x
+                ON x.shard_id = e.shard_id AND x.namespace_id = e.namespace_id AND x.workflow_id = e.workflow_id AND x.run_id = e.run_id
+               /* confined: AND x.shard_id = p_shard */
             WHERE c.request = ANY (failing);
         END IF;
     END IF;
@@ -142,7 +148,7 @@ BEGIN
         RETURN QUERY
         SELECT DISTINCT ON (x.request)
             x.request, CASE WHEN e.db_record_version IS NULL THEN 4 ELSE 3 END::smallint, x.run_id,
-            NULL::smallint, NULL::bigint, NULL::bytea, e.next_event_id, e.db_record_version
+            NULL::smallint, NULL::bigint, NULL::bytea, e.next_event_id, e.db_record_version, NULL::bigint
         FROM unnest(x_request, x_rule, x_run, x_condition, x_record_version) AS x (request, rule, run_id, condition, record_version)
         LEFT JOIN executions e
             ON e.shard_id = r_shard[x.request] AND e.namespace_id = r_namespace[x.request]
