@@ -15,13 +15,18 @@ from strongroom.storage.execution_requests import (
     WorkflowState,
     WorkflowStatus,
 )
+from tests.execution_rules import (
+    CREATED_STATUSES,
+    UPDATED_STATUSES,
+    create_is_allowed,
+    resolve_is_allowed,
+    update_is_allowed,
+    updated_state,
+)
 from tests.fix_executions import (
     CATEGORIES,
     COMPLETED,
-    CORRUPTED,
-    CREATED,
     RUNNING,
-    ZOMBIE,
     accumulated,
     blob,
     state,
@@ -31,19 +36,7 @@ from tests.fix_executions import (
 pytestmark = pytest.mark.integration
 
 BRAND_NEW, UPDATE_CURRENT, BYPASS_CURRENT = CreateMode
-
-
-# Temporal's validators (operation_mode_validator.go, workflow_state_status_validator.go), written out.
-NOT_OPEN = set(WorkflowStatus) - {WorkflowStatus.RUNNING, WorkflowStatus.PAUSED}
-ALLOWED = {
-    BRAND_NEW: {CREATED, RUNNING, COMPLETED, CORRUPTED},
-    UPDATE_CURRENT: {CREATED, RUNNING, COMPLETED, CORRUPTED},
-    BYPASS_CURRENT: {COMPLETED, ZOMBIE, CORRUPTED},
-}
-STATUSES = {
-    **{of: {WorkflowStatus.RUNNING} for of in (CREATED, RUNNING, ZOMBIE, CORRUPTED)},
-    COMPLETED: NOT_OPEN,
-}
+NONE_OR_ANY = [None, *WorkflowState]
 
 
 @pytest.mark.parametrize("mode", CreateMode)
@@ -61,42 +54,11 @@ async def test_states_that_temporal_refuses(workflow, mode):
                 given = {"previous_run_id": previous.run_id, "previous_last_write_version": 10}
             elif mode is BRAND_NEW:
                 given = {"previous_run_id": previous and previous.run_id}
-            if of in ALLOWED[mode] and status in STATUSES[of]:
+            if create_is_allowed(mode, of) and status in CREATED_STATUSES[of]:
                 made = await workflow.create(snapshot, mode, **given)
                 previous = previous if mode is BYPASS_CURRENT else made
             else:
                 await workflow.refused(InvalidPersistenceRequest, workflow.create(snapshot, mode, **given))
-
-
-# Of a run that is updated or reset.
-UPDATED_STATUSES = {
-    CREATED: {WorkflowStatus.RUNNING},
-    RUNNING: {WorkflowStatus.RUNNING, WorkflowStatus.PAUSED},
-    ZOMBIE: {WorkflowStatus.RUNNING, WorkflowStatus.PAUSED},
-    COMPLETED: NOT_OPEN,
-    CORRUPTED: NOT_OPEN,
-}
-OPEN = {CREATED, RUNNING}
-BESIDE_NOTHING = [None, *WorkflowState]
-
-
-def update_is_allowed(mode, updated, new):
-    if mode is UpdateMode.UPDATE_CURRENT:
-        return updated is not ZOMBIE if new is None else updated not in OPEN and new is not ZOMBIE
-    if mode is UpdateMode.BYPASS_CURRENT:
-        return updated not in OPEN and new not in OPEN
-    return new is None
-
-
-def resolve_is_allowed(mode, reset, new, current):
-    closes = new is None or reset not in {*OPEN, ZOMBIE}
-    if mode is ConflictResolveMode.UPDATE_CURRENT:
-        return closes and ZOMBIE not in {reset, new} and current not in OPEN
-    return closes and current is None and reset not in OPEN and new not in {*OPEN, COMPLETED}
-
-
-def updated_state(of):
-    return state(of, WorkflowStatus.FAILED if of in {COMPLETED, CORRUPTED} else WorkflowStatus.RUNNING)
 
 
 async def answer(call):
@@ -110,7 +72,7 @@ async def answer(call):
 @pytest.mark.parametrize("mode", UpdateMode)
 async def test_updates_that_temporal_refuses(workflow, mode):
     """Each pair of states with and without a new run, and each status of an updated run."""
-    for of, new in itertools.product(WorkflowState, BESIDE_NOTHING):
+    for of, new in itertools.product(WorkflowState, NONE_OR_ANY):
         mutation = workflow.mutation(uuid4(), execution_state=updated_state(of))
         snapshot = None if new is None else workflow.snapshot(of=new)
         assert await answer(workflow.update(mutation, mode, snapshot)) is update_is_allowed(mode, of, new), (of, new)
@@ -123,7 +85,7 @@ async def test_updates_that_temporal_refuses(workflow, mode):
 @pytest.mark.parametrize("mode", ConflictResolveMode)
 async def test_resets_that_temporal_refuses(workflow, mode):
     """Each combination of states of the reset, the new and the current run."""
-    for of, new, current in itertools.product(WorkflowState, BESIDE_NOTHING, BESIDE_NOTHING):
+    for of, new, current in itertools.product(WorkflowState, NONE_OR_ANY, NONE_OR_ANY):
         call = workflow.resolve(
             workflow.snapshot(execution_state=updated_state(of)),
             mode,
