@@ -162,6 +162,11 @@ def check_appends(shard_id: int, appends: Sequence[HistoryAppend]) -> int:
         if append.branch.shard_id != shard_id:
             msg = "new events belong to another shard than the run"
             raise InvalidPersistenceRequest(msg)
+    if len(appends) > 1:
+        written = [(append.branch.branch_id, *node[:2]) for append in appends for node in append.nodes]
+        if len(set(written)) < len(written):
+            msg = "new events name a node and transaction twice"
+            raise InvalidPersistenceRequest(msg)
     return size
 
 

@@ -4,10 +4,9 @@ SELECT FROM data_keys WHERE namespace_id = $1 AND state <> 'destroyed' LIMIT 1
 -- name: window
 -- The distinct values after $1 of a key's first column, one look-up in the key for each.
 WITH RECURSIVE leads AS (
-    (SELECT {lead}::bigint AS lead FROM {table} WHERE {lead} > $1::bigint ORDER BY {lead} LIMIT 1)
+    SELECT min({lead})::bigint AS lead FROM {table} WHERE {lead} > $1::bigint
     UNION ALL
-    SELECT (SELECT {lead}::bigint FROM {table} WHERE {lead} > leads.lead ORDER BY {lead} LIMIT 1)
-    FROM leads WHERE leads.lead IS NOT NULL
+    SELECT (SELECT min({lead}) FROM {table} WHERE {lead} > leads.lead)::bigint FROM leads WHERE leads.lead IS NOT NULL
 )
 SELECT lead FROM leads WHERE lead IS NOT NULL LIMIT $2
 

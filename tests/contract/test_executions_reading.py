@@ -119,7 +119,7 @@ async def test_buffered_events_keep_their_order(workflow):
 
 async def test_buffered_events_keep_their_order_when_versions_do_not_rise(workflow):
     """With the older condition all versions are 0."""
-    first = await workflow.create(workflow.snapshot(db_record_version=0))
+    first = await workflow.create(workflow.snapshot(db_record_version=0, next_event_id=7))
     writes = [first]
     for version, condition in ((0, 7), (0, 7), (0, 7), (1, 0), (2, 0)):
         mutation = workflow.mutation(

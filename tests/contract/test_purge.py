@@ -177,6 +177,18 @@ async def test_a_chunk_is_short_and_locks_little(own_cell):
         await limited.aclose()
 
 
+async def test_a_small_namespace_in_a_large_table_is_found_by_the_key(own_cell):
+    """No statement reads the table: each keeps a time limit that thousands of readings would not keep."""
+    gone = await dead_namespace(own_cell)
+    await fill(own_cell, "history_tree", await new_namespace(own_cell), 100_000)
+    await fill(own_cell, "history_tree", gone, 30, first=50_000)
+    limited = Database(own_cell.config.dsn, statement_timeout=2.0)
+    try:
+        assert dict(await purge_namespace(limited, gone)) == {"history_tree": 30}
+    finally:
+        await limited.aclose()
+
+
 async def test_no_key_is_needed(own_cell):
     """A purge runs without a keyring, for a namespace whose KEK is gone and whose row is gone."""
     gone = await dead_namespace(own_cell)
