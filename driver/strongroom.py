@@ -8,13 +8,20 @@ from typing import TYPE_CHECKING
 
 from strongroom.kms import KekRef, Keyring, LocalProvider
 from strongroom.storage import (
+    ClusterMetadataStore,
     Database,
     ExecutionStore,
     HistoryManager,
     HistoryTaskStore,
+    MetadataStore,
     NamespaceStore,
+    NexusEndpointStore,
     PostgresDataKeyStore,
+    Queue,
+    QueueV2,
     ShardStore,
+    TaskQueueUserDataStore,
+    TaskStore,
     apply_schema,
     check_cell,
     check_schema,
@@ -46,9 +53,17 @@ class Strongroom:
         keyring: unwrapped keys by namespace.
         shards: who owns which shard.
         executions: mutable state of runs.
+        history: append, read, fork, trim, delete.
         history_tasks: what is to be done for runs.
+        tasks: matching's task queues and their tasks.
+        fair_tasks: the same in the fair form.
+        task_queue_user_data: user data of task queues, and build ids.
         namespaces: create, list, shred.
-        history: append, read, fork.
+        metadata: namespaces as a service's metadata store has them.
+        cluster_metadata: clusters, and the membership of hosts.
+        namespace_replication_queue: changes of namespaces on their way to other clusters.
+        queues: named queues.
+        nexus_endpoints: of the cell.
         visibility: record, list, count.
     """
 
@@ -57,9 +72,17 @@ class Strongroom:
     keyring: Keyring
     shards: ShardStore
     executions: ExecutionStore
-    history_tasks: HistoryTaskStore
-    namespaces: NamespaceStore
     history: HistoryManager
+    history_tasks: HistoryTaskStore
+    tasks: TaskStore
+    fair_tasks: TaskStore
+    task_queue_user_data: TaskQueueUserDataStore
+    namespaces: NamespaceStore
+    metadata: MetadataStore
+    cluster_metadata: ClusterMetadataStore
+    namespace_replication_queue: Queue
+    queues: QueueV2
+    nexus_endpoints: NexusEndpointStore
     visibility: VisibilityManager
 
     @classmethod
@@ -129,19 +152,34 @@ async def assembled(config: StrongroomConfig) -> AsyncIterator[Strongroom]:
         store=PostgresDataKeyStore(registry),
         ttl=config.key_ttl,
     )
+    distributed = config.cell.distributed
+    executions = ExecutionStore(by_key, keyring, distributed=distributed)
+    history = HistoryManager(by_key, keyring, distributed=distributed)
+    tasks = TaskStore(by_key, keyring, distributed=distributed)
+    fair_tasks = TaskStore(by_key, keyring, fair=True, distributed=distributed)
     try:
         yield Strongroom(
-            config,
-            database,
-            keyring,
-            ShardStore(by_key, keyring),
-            ExecutionStore(by_key, keyring, distributed=config.cell.distributed),
-            HistoryTaskStore(by_key, keyring),
-            NamespaceStore(database, keyring),
-            HistoryManager(database, keyring),
-            VisibilityManager(database, keyring),
+            config=config,
+            database=database,
+            keyring=keyring,
+            shards=ShardStore(by_key, keyring),
+            executions=executions,
+            history=history,
+            history_tasks=HistoryTaskStore(by_key, keyring, distributed=distributed),
+            tasks=tasks,
+            fair_tasks=fair_tasks,
+            task_queue_user_data=TaskQueueUserDataStore(by_key, keyring),
+            namespaces=NamespaceStore(database, keyring),
+            metadata=MetadataStore(database, keyring),
+            cluster_metadata=ClusterMetadataStore(database, keyring),
+            namespace_replication_queue=Queue(database, keyring),
+            queues=QueueV2(database, keyring),
+            nexus_endpoints=NexusEndpointStore(database, keyring),
+            visibility=VisibilityManager(database, keyring),
         )
     finally:
+        for store in (executions, history, tasks, fair_tasks):
+            await store.aclose()
         for provider in providers.values():
             await provider.aclose()
         await registry.aclose()

@@ -12,6 +12,7 @@ from strongroom.kms import KmsError
 from .checks import check_blob, check_name, check_number, check_page_size, check_shard_id, check_type, open_keys
 from .data_blob import DataBlob
 from .errors import InvalidPersistenceRequest, ShardOwnershipLost
+from .functions import load_functions
 from .page_tokens import page_position, page_token
 from .queries import load_queries
 from .record_kinds import HISTORY_TASK, REPLICATION_DLQ_TASK
@@ -90,9 +91,10 @@ class HistoryTaskPage:
 class HistoryTaskStore:
     """Reads and completes the tasks that the execution store writes with a run; adds single ones."""
 
-    def __init__(self, database: Database, keyring: Keyring) -> None:
+    def __init__(self, database: Database, keyring: Keyring, *, distributed: bool = False) -> None:
         self._database = database
         self._keyring = keyring
+        self._add = load_functions(distributed=distributed)["add_history_tasks"]
 
     async def add_history_tasks(
         self,
@@ -115,8 +117,8 @@ class HistoryTaskStore:
         rows = [((category.category_id, *task.key), task.blob.pack()) for category, task in placed]
         sealed = keys.seal_many(HISTORY_TASK, rows, scope=(shard_id,))
         async with self._database.connection() as connection:
-            written = await connection.fetch(
-                _SQL["add"],
+            answer = await self._add.call(
+                connection,
                 shard_id,
                 range_id,
                 namespace_id,
@@ -125,7 +127,7 @@ class HistoryTaskStore:
                 [task.key.task_id for _, task in placed],
                 sealed,
             )
-        if not written:
+        if not answer[0]["result"]:
             raise ShardOwnershipLost(shard_id)
 
     async def get_history_tasks(

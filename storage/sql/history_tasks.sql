@@ -1,14 +1,3 @@
--- name: add
--- Nothing is added unless the shard is still the caller's, and it can't change hands before this is committed.
-WITH owned AS (
-    SELECT shard_id FROM shards WHERE shard_id = $1 AND range_id = $2 FOR SHARE
-), added AS (
-    INSERT INTO history_tasks (shard_id, category_id, fire_time, task_id, namespace_id, data)
-    SELECT owned.shard_id, t.category_id, t.fire_time, t.task_id, $3, t.data
-    FROM owned, unnest($4::smallint[], $5::bigint[], $6::bigint[], $7::bytea[]) AS t (category_id, fire_time, task_id, data)
-)
-SELECT shard_id FROM owned
-
 -- name: get
 SELECT fire_time, task_id, namespace_id, data FROM history_tasks
 WHERE shard_id = $1 AND category_id = $2 AND (fire_time, task_id) >= ($3, $4) AND (fire_time, task_id) < ($5, $6)

@@ -1,0 +1,22 @@
+-- Add history tasks, unless the shard has another owner; it can't change hands before they are committed.
+CREATE FUNCTION add_history_tasks(
+    p_shard integer,
+    p_range bigint,
+    p_namespace uuid,
+    t_category smallint[],
+    t_fire_time bigint[],
+    t_task bigint[],
+    t_data bytea[]
+)
+RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM shards s WHERE s.shard_id = p_shard AND s.range_id = p_range FOR SHARE;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    INSERT INTO history_tasks (shard_id, category_id, fire_time, task_id, namespace_id, data)
+    SELECT p_shard, t.category_id, t.fire_time, t.task_id, p_namespace, t.data
+    FROM unnest(t_category, t_fire_time, t_task, t_data) AS t (category_id, fire_time, task_id, data);
+    RETURN true;
+END
+$$;
