@@ -26,7 +26,7 @@ class Draw:
     """What is drawn for a request.
 
     Attributes:
-        right: whether its condition is what is stored.
+        off: by how much its condition is not what is stored.
         by_event: whether that is the next event id.
         owner: whether it is the owner's.
         changes: by key of a map: True writes the entry, False deletes it, None does both.
@@ -34,13 +34,14 @@ class Draw:
         new: run and state of a new run.
         other: run and state of the current run, in a conflict resolution.
         previous: which run a create takes for the current one.
-        aim: if not None, runs and states are chosen so that the request succeeds, by this number.
+        aim: if not None, runs and states are chosen by this number so that the request succeeds,
+        fits: or so that only the current run is not what the mode wants, unless this is True.
     """
 
     name: str
     run_id: UUID
     of: WorkflowState
-    right: bool
+    off: int
     by_event: bool
     owner: bool
     changes: dict[str, bool | None]
@@ -49,6 +50,7 @@ class Draw:
     other: tuple[UUID, WorkflowState] | None
     previous: str
     aim: int | None
+    fits: bool
 
 
 def maps_of(keys) -> dict[str, Any]:
@@ -109,11 +111,13 @@ class Model:
         current = [run_id for run_id in there if run_id not in beside]
         absent = [run_id for run_id in RUNS if run_id not in there]
         if isinstance(mode, CreateMode):
-            runs, new, others = absent, None, []
+            runs, new, others = absent if draw.fits else current, None, []
         else:
             others = current if draw.other and mode is ConflictResolveMode.UPDATE_CURRENT and beside else []
             by_name = {"UPDATE_CURRENT": beside if others else current, "BYPASS_CURRENT": beside}
             runs, new = by_name.get(mode.name, there), draw.new and absent
+            if not draw.fits:
+                runs = [run_id for run_id in there if run_id not in runs]
         states = [
             (of, later, other)
             for of in WorkflowState
@@ -144,22 +148,22 @@ class Model:
         given = self.versions(draw.name, draw.run_id, draw) | {"execution_state": updated_state(draw.of)}
         return self.snapshot(draw, **(given | changes))
 
-    def mutation(self, draw, run=None, *, right=None):
+    def mutation(self, draw, run=None, *, off=None):
         """Return a mutation of the drawn run, or of another one and its state."""
         run_id, of = run or (draw.run_id, draw.of)
         given = {"tasks": tasks(TRANSFER), "execution_state": updated_state(of)}
-        given |= changes_of(draw) | self.versions(draw.name, run_id, draw, right=right)
+        given |= changes_of(draw) | self.versions(draw.name, run_id, draw, off=off)
         return self.host(draw.name).mutation(run_id, **given)
 
-    def versions(self, name, run_id, draw, *, right=None):
+    def versions(self, name, run_id, draw, *, off=None):
         """Return the condition of a write; the next event id always moves on."""
-        right = draw.right if right is None else right
+        off = draw.off if off is None else off
         writes = self.runs.get((name, run_id))
         event, version = (writes[-1].next_event_id, writes[-1].db_record_version) if writes else (5, 5)
         given = {"next_event_id": event + 2, "last_write_version": event}
-        if draw.by_event:
-            return given | {"db_record_version": 0, "condition": event if right else event + 1}
-        return given | {"db_record_version": version + 1 if right else version + 2}
+        if draw.by_event or version + 1 + off == 0:
+            return given | {"db_record_version": 0, "condition": event + off}
+        return given | {"db_record_version": version + 1 + off}
 
     def events(self, name, *writes):
         """Return an event for each run that is written."""
@@ -190,7 +194,7 @@ class Model:
         if mode is CreateMode.BRAND_NEW:
             return known is None or known.run_id == previous
         closed = known is not None and known.execution_state.state is WorkflowState.COMPLETED
-        return closed and known.run_id == previous and draw.right
+        return closed and known.run_id == previous and not draw.off
 
     def update_fits(self, draw, mode) -> bool:
         """Whether the current run is what an update wants."""

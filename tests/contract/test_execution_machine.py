@@ -34,7 +34,7 @@ DRAWS = st.builds(
     name=st.sampled_from(NAMES),
     run_id=RUN,
     of=STATE,
-    right=MOSTLY,
+    off=st.sampled_from([0] * 7 + [-1, 1]),
     by_event=st.booleans(),
     owner=MOSTLY,
     changes=st.dictionaries(st.sampled_from(KEYS), st.none() | st.booleans(), max_size=3),
@@ -43,6 +43,7 @@ DRAWS = st.builds(
     other=st.none() | st.tuples(RUN, STATE),
     previous=st.sampled_from(["current", "none", "another"]),
     aim=st.integers(0, 1000) | st.integers(0, 1000) | st.none(),
+    fits=MOSTLY,
 )
 
 
@@ -84,7 +85,7 @@ class ExecutionMachine(RuleBasedStateMachine):
         )
         given = {
             "previous_run_id": previous_run,
-            "previous_last_write_version": model.known_version(draw.name) + (not draw.right),
+            "previous_last_write_version": model.known_version(draw.name) + draw.off,
             "new_workflow_new_events": model.events(draw.name, new),
         }
         if not self.succeeds(draw, "create", errors, new, mode, **given):
@@ -118,7 +119,7 @@ class ExecutionMachine(RuleBasedStateMachine):
         reset = model.replacing(draw)
         new, other = (
             draw.new and model.snapshot(draw, draw.new),
-            draw.other and model.mutation(draw, draw.other, right=True),
+            draw.other and model.mutation(draw, draw.other, off=0),
         )
         named = [write.run_id for write in (reset, new, other) if write]
         allowed = resolve_is_allowed(mode, draw.of, draw.new and draw.new[1], draw.other and draw.other[1])
