@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from strongroom.storage import Database, apply_schema, schema_status
+from strongroom.storage import Database, apply_schema, distribute_schema, distribution_statements, schema_status
 
 from .config import load_config
 from .output import console, table
@@ -36,8 +36,6 @@ def apply(config_path: Path, distributed: bool, only_print: bool) -> None:
         if not distributed:
             msg = "--print goes with --distributed"
             raise click.UsageError(msg)
-        from strongroom.storage import distribution_statements
-
         for statement in distribution_statements():
             click.echo(f"{statement};")
         return
@@ -46,8 +44,6 @@ def apply(config_path: Path, distributed: bool, only_print: bool) -> None:
         for step in await apply_schema(database):
             console.print(f"applied {step.name}")
         if distributed:
-            from strongroom.storage import distribute_schema
-
             for statement in await distribute_schema(database):
                 console.print(f"ran {statement}", markup=False, soft_wrap=True)
             console.print("now set `distributed = true` under [database] in every host's configuration")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
@@ -75,7 +75,7 @@ def load_config(path: Path) -> StrongroomConfig:
             msg = "no KMS provider is configured; add a section such as [kms.local]"
             raise ValueError(msg)  # noqa: TRY301 - the caller reports all faults of a file alike
         return StrongroomConfig(
-            cell=cell,
+            cell=replace(cell, distributed=_flag(database, "database", "distributed")),
             dsn=os.environ.get("STRONGROOM_DSN") or _get(document, "database", "dsn", str),
             kms=MappingProxyType(kms),
             connections=int(database.get("connections", 4)),
@@ -101,6 +101,7 @@ shards = {shards}  # fixed for the life of the cell
 
 [database]
 dsn = {_toml_string(dsn)}  # the environment variable STRONGROOM_DSN comes first
+# distributed = true  # after `strongroom schema apply --distributed` on a Citus cluster
 
 # A KMS provider; KEKs are named PROVIDER:KEY, here local:KEY.
 [kms.local]
@@ -135,6 +136,14 @@ def _get(document: Mapping[str, Any], section: str, name: str, wanted: type) -> 
     value = document.get(section, {}).get(name)
     if not isinstance(value, wanted) or isinstance(value, bool):
         msg = f"{section}.{name} must be given as {'text' if wanted is str else 'a whole number'}"
+        raise ValueError(msg)  # noqa: TRY004 - the caller reports all faults of a file alike
+    return value
+
+
+def _flag(section: Mapping[str, Any], section_name: str, name: str) -> bool:
+    value = section.get(name, False)
+    if not isinstance(value, bool):
+        msg = f"{section_name}.{name} must be true or false"
         raise ValueError(msg)  # noqa: TRY004 - the caller reports all faults of a file alike
     return value
 

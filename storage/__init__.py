@@ -3,6 +3,7 @@
 `DESIGN.md` beside this file says what each column shows to someone without keys.
 """
 
+from .citus import distribute_schema, distribution_statements
 from .cluster_members import ClusterMember, ClusterMembersPage, ServiceRole
 from .cluster_metadata import ClusterMetadata, ClusterMetadataPage, ClusterMetadataStore
 from .data_blob import DataBlob, Encoding
@@ -212,6 +213,8 @@ __all__ = [
     "check_schema",
     "claim_cell",
     "current_version",
+    "distribute_schema",
+    "distribution_statements",
     "get_visibility_record",
     "purge_namespace",
     "put_visibility_records",

@@ -111,6 +111,7 @@ class HistoryTaskStore:
             ConditionFailed: a task of that id is there already.
         """
         check_shard_id(shard_id)
+        check_number("range_id", range_id)
         check_tasks(tasks)
         keys = await open_keys(self._keyring, namespace_id)
         placed = [(category, task) for category, several in tasks.items() for task in several]
@@ -160,6 +161,8 @@ class HistoryTaskStore:
 
     async def complete_history_task(self, category: TaskCategory, key: TaskKey, *, shard_id: int) -> None:
         """Delete a task; one that is not there is as good."""
+        _check_category(category)
+        _check_key(category, key)
         after = TaskKey(key.fire_time, key.task_id + 1)
         await self.range_complete_history_tasks(category, shard_id=shard_id, min_key=key, max_key=after)
 
@@ -283,6 +286,7 @@ def check_range(category: TaskCategory, shard_id: int, min_key: TaskKey, max_key
 
 def _check_category(category: TaskCategory) -> None:
     check_type("category", category, TaskCategory)
+    check_type("type of a category", category.type, CategoryType)
     check_number("category_id", category.category_id, least=1, limit=2**15)
 
 

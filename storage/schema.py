@@ -57,7 +57,7 @@ async def apply_schema(database: Database) -> list[Migration]:
         SchemaMismatch: the database was made by a newer version.
     """
     async with database.transaction(unlimited=True) as connection:
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+        await locked(connection)
         await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
         await connection.execute(
             "CREATE TABLE IF NOT EXISTS schema_version ("
@@ -76,6 +76,11 @@ async def apply_schema(database: Database) -> list[Migration]:
         for function in await missing_functions(connection):
             await connection.execute(function.sql)
     return missing
+
+
+async def locked(connection: Connection) -> None:
+    """Take the lock under which the schema is changed, until the transaction ends."""
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
 
 
 async def missing_functions(connection: Connection) -> list[Function]:

@@ -266,7 +266,7 @@ async def test_a_node_deleted_from_an_ancestor_is_missed(strongroom, namespace, 
 
 async def test_the_write_that_counts_is_missed_when_a_shadowed_one_is_left(strongroom, namespace, branch):
     """To delete the newest write of a node does not bring the one back that it had replaced."""
-    await append(strongroom, namespace, branch, [*chain(1, 3, txn=10), node(2, 5, 4), node(2, 9, 10)])
+    await append(strongroom, namespace, branch, [*chain(1, 3, txn=10), node(2, 5, 4), node(2, 10, 10)])
     await run(strongroom, "DELETE FROM history_node WHERE node_id = 2 AND txn_id = 11")
     with pytest.raises((DataLoss, IntegrityError)):
         await read_all(strongroom, namespace, branch)

@@ -131,7 +131,7 @@ async def test_a_newer_database_is_refused_everywhere(config_path, database):
 async def test_an_empty_database_says_what_to_run(config_path):
     """Opened before it was initialised, a database names the command that initialises it."""
     config = load_config(config_path)
-    with pytest.raises(SchemaMismatch, match="strongroom init"):
+    with pytest.raises(SchemaMismatch, match="strongroom schema apply"):
         await check_schema_of(config.dsn)
 
 
@@ -149,12 +149,12 @@ async def test_an_older_database_says_what_to_run(config_path, database):
     await Strongroom.init(config)
     async with database.connection() as connection:
         await connection.execute("UPDATE schema_version SET version = version - 1")
-    with pytest.raises(SchemaMismatch, match="strongroom init"):
+    with pytest.raises(SchemaMismatch, match="strongroom schema apply"):
         async with Strongroom.open(config):
             pass
     async with database.connection() as connection:
         await connection.execute("DROP SCHEMA strongroom CASCADE")
-    with pytest.raises(SchemaMismatch, match="strongroom init"):
+    with pytest.raises(SchemaMismatch, match="strongroom schema apply"):
         async with Strongroom.open(config):
             pass
     assert len(await apply_schema(database)) == current_version()
@@ -166,7 +166,7 @@ async def test_a_missing_table_is_told_as_such(strongroom, namespace, table):
     """A table that somebody dropped gives our error with advice, not one of the database driver."""
     async with strongroom.database.connection() as connection:
         await connection.execute(f"DROP TABLE {table}")
-    with pytest.raises(SchemaMismatch, match="strongroom init"):
+    with pytest.raises(SchemaMismatch, match="strongroom schema apply"):
         await use_everything(strongroom, namespace)
 
 
