@@ -1,7 +1,8 @@
 """Spread the tables over a Citus cluster: what is distributed by which column, and the statements that do it.
 
-History service, visibility, matching and queues are co-located on one integer column each, so that everything of one shard (task
-queue, queue) is on one node; what all nodes read is a reference table. The functions go to the node of the shard that they are called for.
+History service, visibility, matching and queues are co-located on one integer column each, so that everything of one shard, task
+queue or queue is on one node. What all nodes read is a reference table. A function goes to the node of the shard that it is called
+for.
 """
 
 from __future__ import annotations

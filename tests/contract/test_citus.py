@@ -19,7 +19,7 @@ from tests.fix_executions import RUNNING, Workflow
 
 pytestmark = pytest.mark.integration
 
-# No Citus runs here: these stand-ins have the names and parameters of its functions and catalogues, and write down what is asked of them.
+# No Citus runs here: stand-ins with the names and parameters of its functions and catalogues note what is asked of them.
 STAND_INS = """
     CREATE TABLE public.pg_dist_partition (logicalrelid regclass);
     CREATE TABLE public.pg_dist_object (objid oid, distribution_argument_index integer);
