@@ -151,8 +151,10 @@ class Model:
     def mutation(self, draw, run=None, *, off=None):
         """Return a mutation of the drawn run, or of another one and its state."""
         run_id, of = run or (draw.run_id, draw.of)
-        given = {"tasks": tasks(TRANSFER), "execution_state": updated_state(of)}
-        given |= changes_of(draw) | self.versions(draw.name, run_id, draw, off=off)
+        versions, writes = self.versions(draw.name, run_id, draw, off=off), self.runs.get((draw.name, run_id))
+        if writes and versions["db_record_version"] < writes[-1].db_record_version:
+            draw = replace(draw, buffered=False)  # buffered events are in the order of versions, which fall here
+        given = {"tasks": tasks(TRANSFER), "execution_state": updated_state(of)} | changes_of(draw) | versions
         return self.host(draw.name).mutation(run_id, **given)
 
     def versions(self, name, run_id, draw, *, off=None):
