@@ -1,6 +1,6 @@
 # Strongroom. `make` runs the demonstration, `make test` every check and test; both set up what they need under this folder.
 .DEFAULT_GOAL := demo
-.PHONY: demo test check unit integration bench pins vectors wheel help clean env
+.PHONY: demo test check unit integration bench bench-persistence pins vectors wheel help clean env
 
 PYTHON ?= python3
 UV := .tools/bin/uv
@@ -26,10 +26,13 @@ unit: env ## unit tests, properties and vectors only (seconds, no server)
 	$(BIN)/pytest tests/unit tests/property tests/vectors
 
 integration: env ## tests against real servers, which the fixtures start and stop
-	$(BIN)/pytest tests/integration tests/packaging
+	$(BIN)/pytest tests/integration tests/contract tests/packaging
 
 bench: env ## batch seal and open as a ratio to a bare AESGCM loop, in one run
 	$(BIN)/python benchmarks/sealing.py
+
+bench-persistence: env ## the stores against Temporal's Go store (needs Go) and against themselves without sealing; 10 minutes
+	$(BIN)/python benchmarks/persistence.py
 
 vectors: env ## write tests/vectors anew (the frozen files must not change)
 	$(BIN)/python tests/vectors/generate.py
@@ -47,7 +50,7 @@ clean: ## remove the environment and what was built
 	rm -rf .tools .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
 
 env: .venv/.ready
 	@echo "$(SOURCES)" | cmp -s - $(LISTING) || { \

@@ -22,7 +22,10 @@ from strongroom.storage import (
     HistoryNode,
     HistoryTask,
     ShardInfo,
+    Task,
     TaskKey,
+    TaskQueue,
+    TaskQueueKey,
     UpdateMode,
     UpdateWorkflowExecutionRequest,
     WorkflowMutation,
@@ -41,6 +44,9 @@ SHARDS = 64
 RUNS = 512
 BRANCHES = 64
 BRANCH_NODES = 100
+QUEUES = 64
+QUEUE_TASKS = 1000
+TASK_PAGE = 10
 TABLES = (
     "shards, executions, execution_maps, current_executions, history_tasks, history_node, history_tree, "
     "task_queues, tasks, visibility_records"
@@ -87,7 +93,8 @@ class Fixtures:
     runs: list[Run] = field(default_factory=list)
     branches: list[HistoryBranch] = field(default_factory=list)
     task_ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1_000_000))
-    queues: list[object] = field(default_factory=list)
+    written: list[TaskQueueKey] = field(default_factory=list)
+    read: list[TaskQueueKey] = field(default_factory=list)
 
     async def prepare(self) -> None:
         """Empty all tables and fill them with what the operations start from."""
@@ -98,6 +105,8 @@ class Fixtures:
             await self.strongroom.shards.get_or_create_shard(shard_id, lambda made=made: made)
         self.runs = await asyncio.gather(*(self._create(number, f"fixture-{number}") for number in range(RUNS)))
         self.branches = await asyncio.gather(*(self._branch(number) for number in range(BRANCHES)))
+        self.written = await asyncio.gather(*(self._queue(f"written-{number}", 0) for number in range(QUEUES)))
+        self.read = await asyncio.gather(*(self._queue(f"read-{number}", QUEUE_TASKS) for number in range(QUEUES)))
         async with self.strongroom.database.connection() as connection:
             await connection.execute("ANALYZE")
 
@@ -112,6 +121,15 @@ class Fixtures:
         nodes = [HistoryNode(node, node, node - 1, blob(2048)) for node in range(1, BRANCH_NODES + 1)]
         await self.strongroom.history.append_history_nodes(self.namespace_id, branch, nodes, is_new_branch=True)
         return branch
+
+    async def _queue(self, name: str, tasks: int) -> TaskQueueKey:
+        queue = TaskQueueKey(self.namespace_id, name, 1)
+        await self.strongroom.tasks.create_task_queue(TaskQueue(queue, 1, blob(150)))
+        for first in range(1, tasks + 1, 500):
+            await self.strongroom.tasks.create_tasks(
+                queue, [Task(number, blob(200)) for number in range(first, first + 500)], range_id=1
+            )
+        return queue
 
 
 def state(status: WorkflowStatus = WorkflowStatus.RUNNING) -> ExecutionState:
@@ -160,7 +178,9 @@ class Caller:
         self.runs = itertools.cycle(fixtures.runs[number::callers])
         self.branches = itertools.cycle(fixtures.branches[number % BRANCHES :: callers])
         self.appends: dict[UUID, int] = {}
-        self.queues = itertools.cycle(fixtures.queues[number % 64 :: callers] or [None])
+        self.written = itertools.cycle(fixtures.written[number % QUEUES :: callers])
+        self.read = itertools.cycle(fixtures.read[number % QUEUES :: callers])
+        self.next_page = 0
 
     async def update(self) -> None:
         """Update a run: info, state, a new activity, two tasks, one batch of events."""
@@ -223,6 +243,21 @@ class Caller:
             self.namespace_id, next(self.branches), page_size=BRANCH_NODES
         )
         assert len(page.nodes) == BRANCH_NODES
+
+    async def create_tasks(self) -> None:
+        """Add ten tasks to a queue."""
+        ids = self.fixtures.task_ids
+        await self.strongroom.tasks.create_tasks(
+            next(self.written), [Task(next(ids), blob(200)) for _ in range(TASK_PAGE)], range_id=1
+        )
+
+    async def get_tasks(self) -> None:
+        """Read a page of ten tasks, from a minimum that moves on."""
+        self.next_page = self.next_page % (QUEUE_TASKS - TASK_PAGE) + TASK_PAGE
+        page = await self.strongroom.tasks.get_tasks(
+            next(self.read), page_size=TASK_PAGE, min_task_id=self.next_page - TASK_PAGE + 1
+        )
+        assert len(page.tasks) == TASK_PAGE
 
     def operation(self, name: str) -> Callable[[], Awaitable[None]]:
         """Return an operation by the name that the reference has for it."""
