@@ -39,7 +39,7 @@ PURGED_TABLES: Mapping[str, str] = MappingProxyType(
 """Every table with a namespace_id but the registry of keys and that of namespaces; each with the first column of its key."""
 
 CHUNK = 10_000
-"""Rows deleted by one statement, which is a transaction: no lock is held for long, and no time limit is met."""
+"""Most rows deleted by one statement, which is a transaction: no lock is held for long, and no time limit is met."""
 _WINDOW = 1024
 """Values of the first column that one statement looks into."""
 _BELOW_ALL = -(2**31) - 1
@@ -68,10 +68,17 @@ async def purge_namespace(
         if await connection.fetchrow(_SQL["living"], namespace_id) is not None:
             msg = "this namespace has keys that are not destroyed; shred it, and its rows go too"
             raise ConditionFailed(msg)
+        cell = await connection.fetchrow(_SQL["distributed"])
+    distributed = cell is not None and cell["distributed"]
     deleted = {}
     for table, lead in PURGED_TABLES.items():
         rows = 0
-        async for count in _purged(database, table, lead, namespace_id, chunk):
+        purged = (
+            _purged_shards(database, table, lead, namespace_id)
+            if distributed
+            else _purged(database, table, lead, namespace_id, chunk)
+        )
+        async for count in purged:
             rows += count
             if progress is not None:
                 progress(table, rows)
@@ -100,6 +107,18 @@ async def _purged(database: Database, table: str, lead: str, namespace_id: UUID,
             while count := await _execute(database, by_key, namespace_id, window, chunk):
                 yield count
             last = window[-1]
+    yield 0
+
+
+async def _purged_shards(database: Database, table: str, lead: str, namespace_id: UUID) -> AsyncIterator[int]:
+    """As `_purged` for a table that is spread over a Citus cluster: a statement is of one shard, and on one node.
+
+    A ctid is of one node too, so a chunk is what the namespace has in a shard.
+    """
+    async with database.transaction(read_only=True, unlimited=True) as connection:
+        rows = await connection.fetch(_SQL["leads_of_namespace"].format(table=table, lead=lead), namespace_id)
+    for row in rows:
+        yield await _execute(database, _SQL["delete_of_lead"].format(table=table, lead=lead), namespace_id, row["lead"])
     yield 0
 
 

@@ -137,7 +137,8 @@ class Queue:
             message_id: int = row["next_message_id"]
             message = keys.seal(QUEUE_MESSAGE, (queue_type, message_id), data.pack())
             queue = keys.seal(QUEUE, (queue_type, message_id + 1, row["version"]), ack_levels)
-            await connection.execute(_SQL["enqueue"], queue_type, message_id, self._keyring.cell_id, message, queue)
+            await connection.execute(_SQL["insert_message"], queue_type, message_id, self._keyring.cell_id, message)
+            await connection.execute(_SQL["advance"], queue_type, queue)
         return message_id
 
     async def _update(self, queue_type: int, data: DataBlob, version: int) -> int:

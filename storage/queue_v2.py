@@ -117,7 +117,8 @@ class QueueV2:
             key = (queue_type, queue_id, message_id)
             message = owner.seal(QUEUE_V2_MESSAGE, key, data.pack())
             queue = keys.seal(QUEUE_V2, (queue_type, queue_id, message_id + 1), name)
-            await connection.execute(_SQL["enqueue"], *key, owner.namespace_id, message, queue)
+            await connection.execute(_SQL["insert_message"], *key, owner.namespace_id, message)
+            await connection.execute(_SQL["advance"], queue_type, queue_id, queue)
         return message_id
 
     async def read_messages(

@@ -22,3 +22,12 @@ DELETE FROM {table} WHERE ctid = ANY(ARRAY(
 
 -- name: delete_by_namespace
 DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} WHERE namespace_id = $1 LIMIT $2)) AND namespace_id = $1
+
+-- name: distributed
+SELECT distributed FROM cell
+
+-- name: leads_of_namespace
+SELECT DISTINCT {lead} AS lead FROM {table} WHERE namespace_id = $1 ORDER BY 1
+
+-- name: delete_of_lead
+DELETE FROM {table} WHERE {lead} = $2 AND namespace_id = $1

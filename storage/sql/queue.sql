@@ -7,9 +7,11 @@ SELECT next_message_id, version, data FROM queues WHERE queue_type = $1 FOR UPDA
 -- name: create
 INSERT INTO queues (queue_type, next_message_id, version, data) VALUES ($1, 0, 0, $2) ON CONFLICT DO NOTHING
 
--- name: enqueue
-WITH message AS (INSERT INTO queue_messages (queue_type, message_id, namespace_id, data) VALUES ($1, $2, $3, $4))
-UPDATE queues SET next_message_id = $2::bigint + 1, data = $5 WHERE queue_type = $1
+-- name: insert_message
+INSERT INTO queue_messages (queue_type, message_id, namespace_id, data) VALUES ($1, $2, $3, $4)
+
+-- name: advance
+UPDATE queues SET next_message_id = next_message_id + 1, data = $2 WHERE queue_type = $1
 
 -- name: update
 UPDATE queues SET version = version + 1, data = $2 WHERE queue_type = $1

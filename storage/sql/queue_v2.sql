@@ -8,11 +8,11 @@ SELECT next_message_id, data FROM queues_v2 WHERE queue_type = $1 AND queue_id =
 -- name: exists
 SELECT queue_id FROM queues_v2 WHERE queue_type = $1 AND queue_id = $2
 
--- name: enqueue
-WITH message AS (
-    INSERT INTO queue_v2_messages (queue_type, queue_id, message_id, namespace_id, data) VALUES ($1, $2, $3, $4, $5)
-)
-UPDATE queues_v2 SET next_message_id = $3::bigint + 1, data = $6 WHERE queue_type = $1 AND queue_id = $2
+-- name: insert_message
+INSERT INTO queue_v2_messages (queue_type, queue_id, message_id, namespace_id, data) VALUES ($1, $2, $3, $4, $5)
+
+-- name: advance
+UPDATE queues_v2 SET next_message_id = next_message_id + 1, data = $3 WHERE queue_type = $1 AND queue_id = $2
 
 -- name: read
 SELECT message_id, namespace_id, data FROM queue_v2_messages

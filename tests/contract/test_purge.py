@@ -92,8 +92,10 @@ async def test_every_table_with_a_namespace_is_purged(own_cell):
     assert added - KEPT - set(PURGED_TABLES) == {"notes"}
 
 
-async def test_all_rows_of_a_namespace_go_and_no_others(own_cell):
-    """From every table; the answer is how many from which."""
+@pytest.mark.parametrize("distributed", [False, True])
+async def test_all_rows_of_a_namespace_go_and_no_others(own_cell, distributed):
+    """From every table, in the statements for one server and in those for a cluster; the answer is how many from which."""
+    await execute(own_cell, "UPDATE cell SET distributed = $1", distributed)
     gone, stays = await dead_namespace(own_cell), await new_namespace(own_cell)
     rows = {table: 3 + number for number, table in enumerate(PURGED_TABLES)}
     for table, number in rows.items():
