@@ -89,9 +89,17 @@ class RecordKind:
         Raises:
             InvalidRequest: more parts than the key has, or a part of another type.
         """
-        split = len(scope)
-        encoded = encode_parts(self.key[:split], scope)
-        return encoded, _encoder(self.key[split:])
+        encode_scope, encode = _encoders(self, len(scope))
+        try:
+            return encode_scope(*scope), encode
+        except struct.error:
+            msg = "the leading parts of a row's key are not those of its record kind"
+            raise InvalidRequest(msg) from None
+
+
+@cache
+def _encoders(kind: RecordKind, split: int) -> tuple[Callable[..., bytes], Callable[..., bytes]]:
+    return _encoder(kind.key[:split]), _encoder(kind.key[split:])
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import struct
 import time
 from operator import attrgetter
@@ -41,7 +40,6 @@ deletes_by_event_id = attrgetter(*(f"delete_{name}" for name in BY_EVENT_ID.valu
 _PURPOSES = {TIMER: "timer id", SIGNAL_REQUESTED: "signal requested id", CHASM_NODE: "chasm path"}
 _EVENT_ID = struct.Struct(">q")
 _ORDER = struct.Struct(">qq")
-_ordinals = itertools.count(time.time_ns())
 
 
 def mutation_entries(keys: NamespaceKeys, run: WorkflowMutation) -> Iterator[Entry]:
@@ -63,7 +61,7 @@ def mutation_entries(keys: NamespaceKeys, run: WorkflowMutation) -> Iterator[Ent
             yield kind, _token(keys, kind, run.run_id, name.encode()), None
     if run.new_buffered_events is not None:
         # Read in the order of their keys: by the version that wrote them, and where that is always 0, by time.
-        item = _ORDER.pack(run.db_record_version, next(_ordinals))
+        item = _ORDER.pack(run.db_record_version, time.time_ns())
         yield BUFFERED_EVENTS, item, run.new_buffered_events.pack()
 
 

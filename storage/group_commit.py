@@ -178,6 +178,8 @@ class GroupCommit(Generic[Request, Answer]):
                 waiting.retried, waiting.alone = True, not open_outcome
                 self._waiting.appendleft(waiting)
                 self._waiting_bytes += waiting.size
+        for _ in range(self._database.size):  # so that one that waits for a lock holds up none of the others
+            self._start_lane()
 
     def _take(self) -> list[_Waiting[Request, Answer]]:
         """Take what goes into the next statement; what can't go with it keeps its place in the queue."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import starmap
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from .checks import check_number, open_keys
@@ -178,11 +178,14 @@ class HistoryReader:
                 opened = keys.open_many(
                     HISTORY_NODE, list(zip(places, data, strict=True)), scope=(shard_id, tree, branch_id.bytes)
                 )
-                nodes += starmap(HistoryNode, zip(*rows, map(DataBlob.unpack, opened), strict=True))
+                nodes += map(_new_node, zip(*rows, DataBlob.unpack_many(opened), strict=True))
             return nodes
 
         size = sum(sum(map(len, part.data)) for part in taken)
         return await open_rows(self._keyring, read.namespace_id, size, open_all)
+
+
+_new_node = partial(tuple.__new__, HistoryNode)
 
 
 def _cut(branch_id: UUID, rows: NodeRows, data: Sequence[bytes], places: Sequence[int]) -> list[_Taken]:

@@ -216,6 +216,7 @@ class HistoryTaskStore:
 
     async def delete_replication_task_from_dlq(self, source_cluster_name: str, task_id: int, *, shard_id: int) -> None:
         """Delete a dead letter; one that is not there is as good."""
+        check_number("task_id", task_id, limit=2**63 - 1)
         await self.range_delete_replication_tasks_from_dlq(
             source_cluster_name, shard_id=shard_id, min_task_id=task_id, max_task_id=task_id + 1
         )

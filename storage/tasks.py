@@ -229,11 +229,8 @@ class TaskStore:
             return keys.open_many(TASK, rows, scope=scope)
 
         opened = await open_rows(self._keyring, queue.namespace_id, sum(map(len, sealed)), use)
-        unpack = DataBlob.unpack
-        tasks = [
-            Task(task_id, unpack(packed), task_pass, subqueue)
-            for task_pass, task_id, packed in zip(passes, task_ids, opened, strict=True)
-        ]
+        blobs = DataBlob.unpack_many(opened)
+        tasks = [Task(*task, subqueue) for task in zip(task_ids, blobs, passes, strict=True)]
         if len(tasks) < page_size or (following := (passes[-1], task_ids[-1] + 1)) >= end:
             return TaskPage(tasks, None)
         return TaskPage(tasks, make_token(_GET, self._binding(queue, queue_id), *following))
