@@ -7,7 +7,14 @@ import os
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ("tests.fix_postgres", "tests.fix_cell", "tests.fix_contract", "tests.fix_executions", "tests.fix_batches")
+pytest_plugins = (
+    "tests.fix_postgres",
+    "tests.fix_cell",
+    "tests.fix_contract",
+    "tests.fix_executions",
+    "tests.fix_batches",
+    "tests.fix_history",
+)
 
 settings.register_profile("dev", max_examples=50, deadline=None)
 settings.register_profile("ci", max_examples=300, deadline=None)
