@@ -1,4 +1,4 @@
-"""Keys that seal nothing: what the same store would cost without cryptography. For benchmarks only, and importable from nowhere else."""
+"""Keys that seal nothing: what the same store would cost without cryptography. For benchmarks only."""
 
 from __future__ import annotations
 

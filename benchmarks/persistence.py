@@ -1,7 +1,7 @@
 """Sealed Strongroom against Temporal's unsealed Go store, and against itself without sealing: `make bench-persistence`.
 
-One PostgreSQL, fsync on, both sides over TCP. Each cell runs one operation with so many callers for a second; the three contenders take
-turns, and what is told are medians of the ratios of each round. Client and server share the machine's cores.
+One PostgreSQL, fsync on, both sides over TCP. Each cell runs one operation with so many callers for a second; the three
+contenders take turns, and what is told are medians of the ratios of each round. Client and server share the machine's cores.
 """
 
 from __future__ import annotations

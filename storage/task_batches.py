@@ -90,14 +90,16 @@ class TaskStatements:
         """
         size = sum([request.size for request in requests])
         sealed = await asyncio.to_thread(self._seal, requests) if size >= OFF_LOOP_BYTES else self._seal(requests)
-        numbers: list[int] = []
+        owners: list[int] = []
         queues: list[bytes] = []
+        parts: list[int] = []
         passes: list[Any] = []
         task_ids: list[Any] = []
         for number, request in enumerate(requests, 1):
             for queue_id, rows in request.parts:
-                numbers += [number] * len(rows)
-                queues += [queue_id] * len(rows)
+                owners.append(number)
+                queues.append(queue_id)
+                parts += [len(queues)] * len(rows)
                 passes += [key[0] for key, _ in rows]
                 task_ids += [key[1] for key, _ in rows]
         refused = await self._create.call(
@@ -105,8 +107,9 @@ class TaskStatements:
             requests[0].queue.range_hash,
             self._fair,
             *zip(*[request.queue for request in requests], strict=True),
-            numbers,
+            owners,
             queues,
+            parts,
             passes,
             task_ids,
             sealed,

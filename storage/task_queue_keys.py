@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 RowKey: TypeAlias = tuple[int, UUID, bytes, int, bool]
 """What the rows of a queue begin with: range_hash, namespace, token, type, form."""
+_PLACES_KEPT = 10_000
 _INT16 = 2**15
 _INT32 = 2**31
 _NAME_LENGTH = struct.Struct(">H")
@@ -79,6 +80,28 @@ def sealed_key(key: RowKey, range_id: int) -> Key:
     """Return the key that the sealed value of a queue's row is bound to."""
     range_hash, _, queue_id, task_type, fair = key
     return range_hash, queue_id, task_type, int(fair), range_id
+
+
+class QueuePlaces:
+    """Remembers where queues stand: range_hash and token, which are the same for the life of a namespace.
+
+    They are asked for in each call that matching makes, and made by two keyed hashes. Kept are names, and what stands in clear in the
+    rows; a caller has opened the namespace's keys before it asks.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[UUID, bytes, int, int], tuple[int, bytes]] = {}
+
+    def find(self, keys: NamespaceKeys, queue: TaskQueueKey, name: bytes, subqueue: int = 0) -> tuple[int, bytes]:
+        """Return range_hash and token of a queue, or of one of its subqueues."""
+        slot = (queue.namespace_id, name, queue.task_type, subqueue)
+        found = self._known.get(slot)
+        if found is None:
+            if len(self._known) >= _PLACES_KEPT:
+                self._known.clear()
+            place = task_queue_hash(keys, name, queue.task_type), task_queue_token(keys, name, subqueue)
+            found = self._known[slot] = place
+        return found
 
 
 def build_id_token(keys: NamespaceKeys, build_id: bytes) -> bytes:

@@ -6,6 +6,7 @@ Both forms share their tables; the form is part of every key. A plain queue orde
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple
 
 from .checks import check_blob, check_number, check_page_size, open_keys
@@ -19,13 +20,12 @@ from .record_kinds import TASK, TASK_QUEUE
 from .sealing import open_rows
 from .task_batches import MAX_TASKS, QueueRow, TaskRange, TaskStatements, TaskWrite
 from .task_queue_keys import (
+    QueuePlaces,
     check_subqueue,
     check_task_queue,
     pack_named,
     row_key,
     sealed_key,
-    task_queue_hash,
-    task_queue_token,
 )
 from .task_queues import list_task_queues, open_task_queue
 
@@ -44,6 +44,7 @@ _GET = "get_tasks"
 LAST_TASK_ID = 2**63 - 1
 """Greater than any task id, and than any pass: the end of a range that has none."""
 _INT32 = 2**31
+_new = tuple.__new__
 
 
 class Task(NamedTuple):
@@ -84,6 +85,7 @@ class TaskStore:
         self._database = database
         self._keyring = keyring
         self._fair = fair
+        self._places = QueuePlaces()
         statements = TaskStatements(database, fair=fair, distributed=distributed)
         self._writes: GroupCommit[TaskWrite, None] = GroupCommit(
             database,
@@ -175,9 +177,8 @@ class TaskStore:
         check_number("range_id", range_id)
         by_subqueue, size = self._packed(tasks)
         keys = await open_keys(self._keyring, queue.namespace_id)
-        range_hash = task_queue_hash(keys, name, queue.task_type)
-        parts = [(task_queue_token(keys, name, subqueue), rows) for subqueue, rows in by_subqueue.items()]
-        queue_id = parts[0][0] if 0 in by_subqueue and len(parts) == 1 else task_queue_token(keys, name)
+        range_hash, queue_id = self._places.find(keys, queue, name)
+        parts = [(self._places.find(keys, queue, name, subqueue)[1], rows) for subqueue, rows in by_subqueue.items()]
         row = QueueRow(range_hash, queue.namespace_id, queue_id, queue.task_type, range_id)
         await self._writes.submit(TaskWrite(row, keys, parts, size))
 
@@ -212,13 +213,12 @@ class TaskStore:
         check_subqueue(subqueue)
         start, end = self._checked_range((min_pass, min_task_id), max_task_id)
         keys = await open_keys(self._keyring, queue.namespace_id)
-        queue_id = task_queue_token(keys, name, subqueue)
+        range_hash, queue_id = self._places.find(keys, queue, name, subqueue)
         if page_token is not None:
             min_pass, min_task_id = page_position(page_token, _GET, self._binding(queue, queue_id), numbers=2)
             start = max(start, (min_pass, min_task_id))
         if start >= end:
-            return TaskPage((), None)
-        range_hash = task_queue_hash(keys, name, queue.task_type)
+            return TaskPage([], None)
         passes, task_ids, sealed = await self._reads.submit(
             TaskRange(range_hash, queue.namespace_id, queue_id, queue.task_type, *start, *end, page_size)
         )
@@ -230,7 +230,7 @@ class TaskStore:
 
         opened = await open_rows(self._keyring, queue.namespace_id, sum(map(len, sealed)), use)
         blobs = DataBlob.unpack_many(opened)
-        tasks = [Task(*task, subqueue) for task in zip(task_ids, blobs, passes, strict=True)]
+        tasks = [_new(Task, values) for values in zip(task_ids, blobs, passes, repeat(subqueue))]
         if len(tasks) < page_size or (following := (passes[-1], task_ids[-1] + 1)) >= end:
             return TaskPage(tasks, None)
         return TaskPage(tasks, make_token(_GET, self._binding(queue, queue_id), *following))
@@ -270,13 +270,28 @@ class TaskStore:
             raise InvalidPersistenceRequest(msg)
         by_subqueue: dict[int, list[tuple[Key, bytes]]] = {}
         size = 0
-        for task_id, blob, task_pass, subqueue in tasks:
-            check_number("task_id", task_id, limit=LAST_TASK_ID)
-            self._check_pass("task_pass", task_pass)
-            check_subqueue(subqueue)
+        last_pass = LAST_TASK_ID - 1 if self._fair else 0
+        for task in tasks:
+            task_id, blob, task_pass, subqueue = task
+            if not (
+                type(task_id) is type(task_pass) is type(subqueue) is int
+                and 0 <= task_id < LAST_TASK_ID
+                and self._fair <= task_pass <= last_pass
+            ):
+                self._refuse(task)
             size += check_blob("task", blob)
-            by_subqueue.setdefault(subqueue, []).append(((task_pass, task_id), blob.pack()))
+            rows = by_subqueue.get(subqueue)
+            if rows is None:
+                check_subqueue(subqueue)
+                rows = by_subqueue[subqueue] = []
+            rows.append(((task_pass, task_id), blob.pack()))
         return by_subqueue, size
+
+    def _refuse(self, task: Task) -> None:
+        """Say what is wrong with a task; `_packed` only looks whether anything is, as it looks at every task."""
+        check_number("task_id", task.task_id, limit=LAST_TASK_ID)
+        self._check_pass("task_pass", task.task_pass)
+        check_subqueue(task.subqueue)
 
     def _checked_range(self, start: tuple[int, int], max_task_id: int) -> tuple[tuple[int, int], tuple[int, int]]:
         self._check_pass("min_pass", start[0])

@@ -9,8 +9,9 @@ CREATE FUNCTION create_tasks(
     q_queue bytea[],
     q_type smallint[],
     q_range bigint[],
-    t_request integer[],      -- which of the requests a task is of
-    t_queue bytea[],          -- the queue, or one of its subqueues
+    s_request integer[],      -- which requests have tasks for which queue or subqueue
+    s_queue bytea[],
+    t_part integer[],         -- which of these a task is for
     t_pass bigint[],
     t_task bigint[],
     t_data bytea[]
@@ -31,9 +32,12 @@ BEGIN
         FOR SHARE OF k
     ) AS held;
     INSERT INTO tasks (range_hash, namespace_id, task_queue_id, task_type, fair, pass, task_id, data)
-    SELECT q_hash[t.request], q_namespace[t.request], t.task_queue_id, q_type[t.request], p_fair, t.pass, t.task_id, t.data
-    FROM unnest(t_request, t_queue, t_pass, t_task, t_data) AS t (request, task_queue_id, pass, task_id, data)
-    WHERE t.request = ANY (owned) /* confined: AND q_hash[t.request] = p_shard */;
+    SELECT t.range_hash, q_namespace[t.request], s_queue[t.part], q_type[t.request], p_fair, t.pass, t.task_id, t.data
+    FROM (
+        SELECT q_hash[s_request[k.part]] AS range_hash, s_request[k.part] AS request, k.part, k.pass, k.task_id, k.data
+        FROM unnest(t_part, t_pass, t_task, t_data) AS k (part, pass, task_id, data)
+    ) AS t
+    WHERE t.request = ANY (owned) /* confined: AND t.range_hash = p_shard */;
     IF cardinality(owned) < cardinality(q_hash) THEN
         RETURN QUERY SELECT n FROM generate_series(1, cardinality(q_hash)) AS n WHERE n <> ALL (owned);
     END IF;
