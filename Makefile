@@ -26,7 +26,7 @@ unit: env ## unit tests, properties and vectors only (seconds, no server)
 	$(BIN)/pytest tests/unit tests/property tests/vectors
 
 integration: env ## tests against real servers, which the fixtures start and stop
-	$(BIN)/pytest tests/integration tests/contract tests/packaging
+	$(BIN)/pytest tests/integration tests/contract tests/faults tests/packaging
 
 bench: env ## batch seal and open as a ratio to a bare AESGCM loop, in one run
 	$(BIN)/python benchmarks/sealing.py

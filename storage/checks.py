@@ -7,7 +7,7 @@ from uuid import UUID
 
 from strongroom.kms import KeyNotFound
 
-from .data_blob import DataBlob
+from .data_blob import DataBlob, Encoding
 from .errors import InvalidPersistenceRequest, NamespaceNotFound, TransactionSizeLimit
 
 if TYPE_CHECKING:
@@ -102,8 +102,8 @@ def check_blob(field: str, value: object) -> int:
         InvalidPersistenceRequest: not a `DataBlob` of bytes.
         TransactionSizeLimit: larger.
     """
-    if not isinstance(value, DataBlob) or not isinstance(value.data, bytes):
-        msg = f"{field} must be a DataBlob of bytes"
+    if not isinstance(value, DataBlob) or not isinstance(value.data, bytes) or type(value.encoding) is not Encoding:
+        msg = f"{field} must be a DataBlob of bytes, with an Encoding"
         raise InvalidPersistenceRequest(msg)
     size = len(value.data)
     if size > TRANSACTION_SIZE_LIMIT:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import asyncpg
 
-from .errors import Unavailable
+from .errors import StorageError, Unavailable
 from .translate import translated
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ class Database:
         connect_timeout: seconds for making one connection, and for waiting for a free one.
         by_key: all statements look rows up by their keys. The planner is then held to index look-ups and to one plan
             for any parameters: a plan that was made while a table was small does not stay when it has grown.
+        distributed: the server is the coordinator of a Citus cluster, which finds the node of a statement only while it
+            plans for certain parameters; so there is no one plan for any.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Database:
         lock_timeout: float = 0.0,
         connect_timeout: float = 10.0,
         by_key: bool = False,
+        distributed: bool = False,
     ) -> None:
         self.size = size
         self._dsn = dsn
@@ -80,6 +83,8 @@ class Database:
             "statement_timeout": str(int(statement_timeout * 1000)),
             "lock_timeout": str(int(lock_timeout * 1000)),
         } | (_BY_KEY if by_key else {})
+        if distributed:
+            self._settings["plan_cache_mode"] = "auto"
         self.answer_timeout = statement_timeout + 5.0
         self._connect_timeout = connect_timeout
         self._idle: list[asyncpg.Connection[Any]] = []
@@ -136,12 +141,12 @@ class Database:
             self._places.release()
             raise
 
-    def release(self, connection: asyncpg.Connection[Any]) -> None:
-        """Give a connection back."""
+    def release(self, connection: asyncpg.Connection[Any], *, broken: bool = False) -> None:
+        """Give a connection back; a broken one is closed: nobody knows what its server is doing."""
         self._places.release()
         if connection.is_closed():
             return
-        if self._closed or connection.is_in_transaction():
+        if broken or self._closed or connection.is_in_transaction():
             connection.terminate()
         else:
             self._idle.append(connection)
@@ -149,10 +154,14 @@ class Database:
     @asynccontextmanager
     async def _lent(self) -> AsyncIterator[asyncpg.Connection[Any]]:
         connection = await self.acquire()
+        broken = False
         try:
             yield connection
+        except StorageError as error:
+            broken = error.may_have_been_committed
+            raise
         finally:
-            self.release(connection)
+            self.release(connection, broken=broken)
 
     async def _take(self) -> asyncpg.Connection[Any]:
         while self._idle:

@@ -157,10 +157,14 @@ class GroupCommit(Generic[Request, Answer]):
     async def _send(self, batch: list[_Waiting[Request, Answer]]) -> None:
         try:
             connection = await self._database.acquire()
+            broken = False
             try:
                 answers = await self._run(connection, [waiting.request for waiting in batch])
+            except StorageError as error:
+                broken = error.may_have_been_committed
+                raise
             finally:
-                self._database.release(connection)
+                self._database.release(connection, broken=broken)
         except Exception as error:  # noqa: BLE001 - whatever it is, it goes to the callers
             self._failed(batch, error)
         else:

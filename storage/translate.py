@@ -52,7 +52,8 @@ def to_storage_error(error: BaseException) -> StorageError | None:
         return Unavailable("the dsn is not one of PostgreSQL's: postgresql://user@host/database")
     if isinstance(error, TimeoutError):
         return Timeout("the database did not answer in time", may_have_been_committed=True)
-    if isinstance(error, (asyncpg.InterfaceError, OSError)):
+    # asyncpg calls it internal when a connection goes down in the middle of preparing a statement.
+    if isinstance(error, (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)):
         return Unavailable(
             "the database can't be reached, or the connection to it was lost", may_have_been_committed=True
         )
@@ -65,7 +66,7 @@ def translated() -> Iterator[None]:
     ours = None
     try:
         yield
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
         ours = to_storage_error(error)
     if ours is not None:
         try:

@@ -26,27 +26,56 @@ _numbers = count(1)
 _shards = count(1)
 
 
-@contextmanager
-def debian_postgres(folder):
-    """Start Debian's PostgreSQL 15 on a Unix socket in `folder`; stop it at the end."""
-    user = "postgres" if os.geteuid() == 0 else None
-    if user:
-        account = pwd.getpwnam(user)
-        os.chown(folder, account.pw_uid, account.pw_gid)
-    data = folder / "data"
+class DebianPostgres:
+    """Debian's PostgreSQL 15 on a Unix socket in a folder."""
 
-    def run(program, *arguments):
+    def __init__(self, folder):
+        self.folder = folder
+        self.data = folder / "data"
+        self.dsn = f"postgresql://postgres@/postgres?host={folder}"
+        self._user = "postgres" if os.geteuid() == 0 else None
+        if self._user:
+            account = pwd.getpwnam(self._user)
+            os.chown(folder, account.pw_uid, account.pw_gid)
+        self._run("initdb", "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-sync", "--locale=C.UTF-8")
+
+    def start(self):
+        """Start the server; after a crash it recovers first."""
+        options = f"-c listen_addresses='' -c unix_socket_directories='{self.folder}' -c max_connections=200"
+        self._run("pg_ctl", "-w", "-l", str(self.folder / "log"), "-o", options, "start")
+
+    def stop(self):
+        """Stop it without waiting for anybody."""
+        self._run("pg_ctl", "-w", "-m", "immediate", "stop")
+
+    def _run(self, program, *arguments):
         subprocess.run(
-            [str(DEBIAN_15 / program), *arguments], check=True, user=user, cwd="/", stdout=subprocess.DEVNULL
+            [str(DEBIAN_15 / program), "-D", str(self.data), *arguments],
+            check=True,
+            user=self._user,
+            cwd="/",
+            stdout=subprocess.DEVNULL,
         )
 
-    run("initdb", "-D", str(data), "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-sync", "--locale=C.UTF-8")
-    options = f"-c listen_addresses='' -c unix_socket_directories='{folder}' -c max_connections=200"
-    run("pg_ctl", "-D", str(data), "-w", "-l", str(folder / "log"), "-o", options, "start")
+
+@contextmanager
+def debian_postgres(folder):
+    """Start Debian's PostgreSQL 15, and stop it at the end."""
+    server = DebianPostgres(folder)
+    server.start()
     try:
-        yield f"postgresql://postgres@/postgres?host={folder}"
+        yield server
     finally:
-        run("pg_ctl", "-D", str(data), "-w", "-m", "immediate", "stop")
+        server.stop()
+
+
+def need_debian_15():
+    """Skip where it is missing, or fail where services are required."""
+    if not DEBIAN_15.is_dir():
+        reason = "no PostgreSQL 15: apt-get install postgresql-15 (Debian 12)"
+        if os.environ.get("REQUIRE_SERVICES") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
 
 
 @pytest.fixture(scope="session", params=["18", "15"])
@@ -55,15 +84,11 @@ def contract_dsn(request):
     if request.param == "18":
         yield request.getfixturevalue("server_dsn")
         return
-    if not DEBIAN_15.is_dir():
-        reason = "no PostgreSQL 15: apt-get install postgresql-15 (Debian 12)"
-        if os.environ.get("REQUIRE_SERVICES") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
+    need_debian_15()
     with tempfile.TemporaryDirectory(prefix="strongroom-pg15-") as folder:
         # Its parent is /tmp, which every user may pass through.
-        with debian_postgres(Path(folder)) as dsn:
-            yield dsn
+        with debian_postgres(Path(folder)) as server:
+            yield server.dsn
         shutil.rmtree(Path(folder) / "data", ignore_errors=True)
 
 

@@ -1,0 +1,63 @@
+"""A proxy in front of PostgreSQL that cuts connections where a test says."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+
+
+class Proxy:
+    """Passes bytes on, and counts nothing; `cut` says where the next statement ends.
+
+    `cut` is None, "before" (the next statement never reaches the server) or "after" (it does, and is committed, but its answer never
+    comes back).
+    """
+
+    def __init__(self, server_socket: str) -> None:
+        self.server_socket = server_socket
+        self.cut: str | None = None
+        self.cuts = 0
+
+    async def serve(self, reader, writer):
+        """Pass one connection on."""
+        server_reader, server_writer = await asyncio.open_unix_connection(self.server_socket)
+        swallow = asyncio.Event()
+        there = asyncio.ensure_future(self._requests(reader, server_writer, swallow))
+        back = asyncio.ensure_future(self._answers(server_reader, writer, swallow))
+        await asyncio.wait({there, back}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (there, back):
+            task.cancel()
+            with suppress(asyncio.CancelledError, ConnectionError):
+                await task
+        for end in (writer, server_writer):
+            end.close()
+
+    async def _requests(self, reader, server_writer, swallow):
+        while data := await reader.read(1 << 20):
+            # Bind and Execute of a prepared statement; preparing it is let through.
+            if self.cut is not None and data[:1] == b"B":
+                self.cuts += 1
+                how, self.cut = self.cut, None
+                if how == "before":
+                    return
+                swallow.set()
+            server_writer.write(data)
+            await server_writer.drain()
+
+    async def _answers(self, server_reader, writer, swallow):
+        while data := await server_reader.read(1 << 20):
+            if swallow.is_set():
+                return  # the server has answered: what it was asked for is committed
+            writer.write(data)
+            await writer.drain()
+
+
+@asynccontextmanager
+async def proxied(server_socket, path):
+    """Serve a proxy on a Unix socket at `path`."""
+    proxy = Proxy(server_socket)
+    server = await asyncio.start_unix_server(proxy.serve, path)
+    try:
+        yield proxy
+    finally:
+        server.close()

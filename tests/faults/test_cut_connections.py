@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit, urlunsplit
+from uuid import uuid4
+
+import pytest
+
+from strongroom.driver.strongroom import Strongroom
+from strongroom.storage import HistoryBranch, HistoryNode, NotFound, ShardInfo, ShardOwnershipLost, Unavailable
+from tests.faults.proxy import proxied
+from tests.fix_contract import new_namespace, new_shard
+from tests.fix_executions import RUNNING, Workflow, blob
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+async def behind(own_cell):
+    """The same cell opened through a proxy, and the proxy."""
+    parts = urlsplit(own_cell.config.dsn)
+    folder = parse_qs(parts.query)["host"][0]
+    with tempfile.TemporaryDirectory(prefix="strongroom-proxy-") as proxy_folder:
+        path = Path(proxy_folder) / ".s.PGSQL.5432"
+        async with proxied(f"{folder}/.s.PGSQL.5432", str(path)) as proxy:
+            dsn = urlunsplit(parts._replace(query=f"host={proxy_folder}"))
+            async with Strongroom.open(replace(own_cell.config, dsn=dsn)) as through:
+                yield own_cell, through, proxy
+
+
+@pytest.fixture
+async def workflow(behind):
+    """A workflow, seen through the proxy; its keys and statements are warm, so that the next statement is the one under test."""
+    _, through, _ = behind
+    warm = Workflow(through, await new_namespace(through), await new_shard(through))
+    first = await warm.create(warm.snapshot(of=RUNNING))
+    await warm.update(warm.mutation(first.run_id))
+    await warm.get(first.run_id)
+    return warm.like(workflow_id="under test")
+
+
+@pytest.mark.parametrize("cut", ["before", "after"])
+async def test_an_update_whose_answer_is_lost_says_that_nobody_knows(behind, workflow, cut):
+    """It is never sent twice; the error says that it may be there, and whoever looks finds it whole or not at all."""
+    direct, _, proxy = behind
+    first = await workflow.create(workflow.snapshot(of=RUNNING))
+    proxy.cut = cut
+    with pytest.raises(Unavailable) as lost:
+        await workflow.update(workflow.mutation(first.run_id), update_workflow_new_events=workflow.events(first.run_id))
+    assert lost.value.may_have_been_committed
+    assert proxy.cuts == 1
+    seen = workflow.like(cell=direct)
+    version = (await seen.get(first.run_id)).db_record_version
+    assert version == (1 if cut == "before" else 2)
+    if cut == "after":
+        assert len(await seen.history(first.run_id)) == 1
+    else:
+        with pytest.raises(NotFound):
+            await seen.history(first.run_id)
+    await workflow.update(workflow.mutation(first.run_id, db_record_version=version + 1))
+
+
+@pytest.mark.parametrize("cut", ["before", "after"])
+async def test_a_create_whose_answer_is_lost_says_that_nobody_knows(behind, workflow, cut):
+    """As an update."""
+    direct, _, proxy = behind
+    snapshot = workflow.snapshot()
+    proxy.cut = cut
+    with pytest.raises(Unavailable) as lost:
+        await workflow.create(snapshot)
+    assert lost.value.may_have_been_committed
+    if cut == "after":
+        assert (await workflow.like(cell=direct).get(snapshot.run_id)).db_record_version == 1
+    else:
+        await workflow.create(snapshot)
+
+
+@pytest.mark.parametrize("cut", ["before", "after"])
+async def test_an_append_is_run_again(behind, workflow, cut):
+    """It may be run twice, so its caller hears nothing of a lost connection; and the node is there once."""
+    direct, through, proxy = behind
+    branch = HistoryBranch(workflow.shard_id, uuid4(), uuid4())
+    await through.history.append_history_nodes(
+        workflow.namespace_id, branch, [HistoryNode(1, 1, 0, blob())], is_new_branch=True
+    )
+    proxy.cut = cut
+    await through.history.append_history_nodes(workflow.namespace_id, branch, [HistoryNode(2, 2, 1, blob())])
+    assert proxy.cuts == 1
+    page = await direct.history.read_history_branch(workflow.namespace_id, branch)
+    assert [node.node_id for node in page.nodes] == [1, 2]
+
+
+@pytest.mark.parametrize("cut", ["before", "after"])
+async def test_a_read_is_run_again(behind, workflow, cut):
+    """Reading twice is as reading once."""
+    _, _, proxy = behind
+    first = await workflow.create()
+    proxy.cut = cut
+    assert (await workflow.get(first.run_id)).db_record_version == 1
+    assert proxy.cuts == 1
+
+
+@pytest.mark.parametrize("cut", ["before", "after"])
+async def test_a_shard_that_may_have_moved(behind, workflow, cut):
+    """The owner hears that nobody knows; the rows say who owns it, and the other range id is refused."""
+    direct, through, proxy = behind
+    shard = ShardInfo(workflow.shard_id, 2, blob())
+    # The statement must have been prepared on the connection, or the cut would meet its preparation.
+    with pytest.raises(ShardOwnershipLost):
+        await through.shards.update_shard(replace(shard, range_id=9), previous_range_id=8)
+    proxy.cut = cut
+    with pytest.raises(Unavailable) as lost:
+        await through.shards.update_shard(shard, previous_range_id=1)
+    assert lost.value.may_have_been_committed
+    found = await direct.shards.get_or_create_shard(workflow.shard_id)
+    assert found.range_id == (1 if cut == "before" else 2)
