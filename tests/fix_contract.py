@@ -102,6 +102,13 @@ async def new_database(server_dsn):
     return urlunsplit(parts._replace(path=f"/{name}"))
 
 
+async def drop_database(server_dsn, dsn):
+    """Drop a database that a test made for itself: the leak scan reads every file of the server."""
+    admin = await asyncpg.connect(server_dsn)
+    await admin.execute(f"DROP DATABASE {urlsplit(dsn).path[1:]} WITH (FORCE)")
+    await admin.close()
+
+
 @pytest.fixture(scope="session")
 async def cell(contract_dsn, tmp_path_factory):
     """An open cell for the whole session: what a test writes stands under a namespace and a shard of its own."""
@@ -112,8 +119,10 @@ async def cell(contract_dsn, tmp_path_factory):
 @pytest.fixture
 async def own_cell(contract_dsn, tmp_path):
     """An open cell of the test's own, for what is the same for all namespaces."""
-    async with open_cell(await new_database(contract_dsn), tmp_path) as strongroom:
+    dsn = await new_database(contract_dsn)
+    async with open_cell(dsn, tmp_path) as strongroom:
         yield strongroom
+    await drop_database(contract_dsn, dsn)
 
 
 @asynccontextmanager
