@@ -137,9 +137,12 @@ def shard_of(keys: NamespaceKeys, workflow_id: str, shard_count: int) -> int:
 @asynccontextmanager
 async def assembled(config: StrongroomConfig) -> AsyncIterator[Strongroom]:
     """Put a cell together without checking anything, and take it apart at the end."""
+    distributed = config.cell.distributed
     database = Database(config.dsn, size=config.connections)
     # For the stores' hot paths, which look rows up by key and nothing else.
-    by_key = Database(config.dsn, size=config.connections, lock_timeout=LOCK_TIMEOUT, by_key=True)
+    by_key = Database(
+        config.dsn, size=config.connections, lock_timeout=LOCK_TIMEOUT, by_key=True, distributed=distributed
+    )
     # Keys are read while transactions hold all other connections; waiting for one of those would be waiting for oneself.
     registry = Database(config.dsn, size=1)
     providers = {
@@ -152,7 +155,6 @@ async def assembled(config: StrongroomConfig) -> AsyncIterator[Strongroom]:
         store=PostgresDataKeyStore(registry),
         ttl=config.key_ttl,
     )
-    distributed = config.cell.distributed
     executions = ExecutionStore(by_key, keyring, distributed=distributed)
     history = HistoryManager(by_key, keyring, distributed=distributed)
     tasks = TaskStore(by_key, keyring, distributed=distributed)

@@ -1,7 +1,8 @@
 """The functions that batches of calls run in, one file each in `sql/functions`.
 
 A function's name in the database ends in a digest of its text, so two versions of the software find each their own while both run.
-On a Citus cluster each call is for one shard, and the parts in comments that begin with `confined:` say so to its planner.
+On a Citus cluster each call is for one shard, and the parts in comments that begin with `confined:` say so to its planner. It runs
+on the node of that shard, in a session of Citus's own, so there the function brings along where its tables are.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
+from .database import SCHEMA
 from .translate import translated
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 _CREATE = re.compile(r"^CREATE FUNCTION (\w+)\((.*?)\)\s*\nRETURNS", re.MULTILINE | re.DOTALL)
 _CONFINED = re.compile(r"/\* confined: (.*?) \*/", re.DOTALL)
+_SEARCH_PATH = f"SET search_path = {SCHEMA}, pg_temp AS $$"
 
 
 _INTEGERS = frozenset({"smallint[]", "integer[]", "bigint[]"})
@@ -77,6 +80,8 @@ def load_functions(*, distributed: bool) -> Mapping[str, Function]:
 
 def _function(text: str, *, distributed: bool) -> tuple[str, Function]:
     text = _CONFINED.sub(r"\1" if distributed else "", text)
+    if distributed:
+        text = text.replace("AS $$", _SEARCH_PATH, 1)
     match = _CREATE.search(text)
     assert match is not None, "a file of sql/functions creates one function"  # noqa: S101 - our own files
     base = match[1]

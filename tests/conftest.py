@@ -14,6 +14,7 @@ pytest_plugins = (
     "tests.fix_executions",
     "tests.fix_batches",
     "tests.fix_history",
+    "tests.fix_citus",
 )
 
 settings.register_profile("dev", max_examples=50, deadline=None)

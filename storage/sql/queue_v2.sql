@@ -24,5 +24,5 @@ DELETE FROM queue_v2_messages WHERE queue_type = $1 AND queue_id = $2 AND messag
 -- name: list
 SELECT queue.queue_id, queue.next_message_id, queue.data,
     (SELECT count(*) FROM queue_v2_messages message
-     WHERE message.queue_type = queue.queue_type AND message.queue_id = queue.queue_id) AS message_count
+     WHERE message.queue_type = $1 AND message.queue_id = queue.queue_id) AS message_count
 FROM queues_v2 queue WHERE queue.queue_type = $1 AND queue.queue_id > $2 ORDER BY queue.queue_id LIMIT $3

@@ -1,86 +1,55 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from contextlib import asynccontextmanager
-from dataclasses import replace
-from importlib.resources import files
+from collections import Counter
 from uuid import uuid4
 
+import asyncpg
 import pytest
 
-from strongroom.driver.config import load_config, write_config
+from strongroom.driver.config import load_config
 from strongroom.driver.strongroom import Strongroom
-from strongroom.storage import DataBlob, SchemaMismatch, distribute_schema, distribution_statements, schema_status
+from strongroom.storage import (
+    CellMismatch,
+    Database,
+    DataBlob,
+    SchemaMismatch,
+    ShardOwnershipLost,
+    StorageError,
+    Task,
+    TaskQueue,
+    TaskQueueKey,
+    apply_schema,
+    check_schema,
+    distribute_schema,
+    distribution_statements,
+    schema_status,
+)
 from strongroom.storage.citus import DISTRIBUTED_TABLES, REFERENCE_TABLES
-from strongroom.storage.functions import load_functions
-from tests.fix_contract import KEK, new_database, new_namespace, new_shard
-from tests.fix_executions import RUNNING, Workflow
+from strongroom.storage.functions import Function, load_functions
+from strongroom.storage.history_tasks import TIMER
+from tests.fix_citus import install_stand_ins
+from tests.fix_contract import new_database, new_namespace, new_shard
+from tests.fix_executions import RUNNING, Workflow, accumulated, comparable, tasks
 
 pytestmark = pytest.mark.integration
 
-# No Citus runs here: stand-ins with the names and parameters of its functions and catalogues note what is asked of them.
-STAND_INS = """
-    CREATE TABLE public.pg_dist_partition (logicalrelid regclass);
-    CREATE TABLE public.pg_dist_object (objid oid, distribution_argument_index integer);
-    CREATE FUNCTION public.create_reference_table(name regclass) RETURNS void LANGUAGE sql AS
-        'INSERT INTO public.pg_dist_partition VALUES (name)';
-    CREATE FUNCTION public.create_distributed_table(name regclass, col text, colocate_with text) RETURNS void LANGUAGE plpgsql AS $$
-    BEGIN
-        PERFORM FROM pg_attribute WHERE attrelid = name AND attname = col AND atttypid = 'integer'::regtype;
-        IF NOT FOUND THEN RAISE 'no integer column % in %', col, name; END IF;
-        IF colocate_with <> 'none' THEN PERFORM colocate_with::regclass; END IF;
-        INSERT INTO public.pg_dist_partition VALUES (name);
-    END $$;
-    CREATE FUNCTION public.create_distributed_function(name regprocedure, argument text, colocate_with text)
-    RETURNS void LANGUAGE plpgsql AS $$
-    BEGIN
-        PERFORM FROM pg_proc WHERE oid = name AND proargnames[1] = argument AND proargtypes[0] = 'integer'::regtype;
-        IF NOT FOUND THEN RAISE 'the first argument of % is not %', name, argument; END IF;
-        INSERT INTO public.pg_dist_object VALUES (name::oid, 0);
-    END $$;
-"""
-
-# Statements that ask all nodes by design, and why.
-EVERYWHERE = {
-    ("history", "list_trees"): "a scan over all histories of a cell",
-    ("tasks", "list"): "a scan over all task queues of a cell",
-    ("tasks", "list_after"): "a scan over all task queues of a cell",
-    ("queue_v2", "list"): "counts the messages of a page of queues",
-    ("visibility_records", "put"): "an import writes records of many shards at once, and each row names its own",
-}
+CALLERS = 64
+SHARDS = 8
 
 
-@pytest.fixture
-async def stand_ins(own_cell, monkeypatch):
-    """A cell on a server that takes the stand-ins for Citus."""
-    async with own_cell.database.connection() as connection:
-        await connection.execute(STAND_INS)
-        await connection.execute("CREATE EXTENSION IF NOT EXISTS plpgsql")
-    statements = "SELECT 1 FROM pg_extension WHERE extname = 'citus'"
-    real = type(own_cell.database).transaction
+async def functions_of(database):
+    """Names of the functions in the schema."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            "SELECT proname::text AS name FROM pg_proc WHERE pronamespace = 'strongroom'::regnamespace"
+        )
+    return {row["name"] for row in rows}
 
-    class Seen:
-        def __init__(self, connection):
-            self.connection = connection
 
-        def __getattr__(self, name):
-            return getattr(self.connection, name)
-
-        async def fetch(self, query, *arguments):
-            query = query.replace(statements, "SELECT 1").replace("pg_dist_", "public.pg_dist_")
-            return await self.connection.fetch(query, *arguments)
-
-        async def execute(self, query, *arguments):
-            return await self.connection.execute(query.replace("SELECT create_", "SELECT public.create_"), *arguments)
-
-    @asynccontextmanager
-    async def transaction(self, **options):
-        async with real(self, **options) as connection:
-            yield Seen(connection)
-
-    monkeypatch.setattr(type(own_cell.database), "transaction", transaction)
-    return own_cell
+def names(*, distributed):
+    """Names of the functions of a form."""
+    return {function.name for function in load_functions(distributed=distributed).values()}
 
 
 async def test_the_statements_are_accepted_and_run_once(stand_ins):
@@ -91,14 +60,52 @@ async def test_the_statements_are_accepted_and_run_once(stand_ins):
     status = await schema_status(stand_ins.database)
     assert status.distributed
     assert status.is_current
+    assert await functions_of(stand_ins.database) == names(distributed=True)
+
+
+async def test_two_at_once_do_it_once(stand_ins):
+    """The lock of the schema is held from the first statement to the last."""
+    other = Database(stand_ins.config.dsn)
+    ran = await asyncio.gather(distribute_schema(stand_ins.database), distribute_schema(other))
+    await other.aclose()
+    assert sorted(ran, key=len) == [[], distribution_statements()]
 
 
 async def test_an_interrupted_distribution_goes_on(stand_ins):
-    """What Citus has already is passed over."""
+    """What Citus has already is passed over; until all is done the cell is what it was, and so are its functions."""
     async with stand_ins.database.connection() as connection:
-        await connection.execute("SELECT public.create_reference_table('strongroom.cell')")
+        await connection.execute("INSERT INTO public.broken VALUES ('tasks')")
+    with pytest.raises(StorageError):
+        await distribute_schema(stand_ins.database)
+    status = await schema_status(stand_ins.database)
+    assert not status.distributed
+    assert status.is_current
+    assert await functions_of(stand_ins.database) == names(distributed=False)
+    async with stand_ins.database.connection() as connection:
+        await connection.execute("DELETE FROM public.broken")
     ran = await distribute_schema(stand_ins.database)
-    assert ran == [statement for statement in distribution_statements() if "'strongroom.cell'" not in statement]
+    whole = distribution_statements()
+    assert (
+        ran
+        == whole[
+            whole.index(
+                "SELECT create_distributed_table('strongroom.tasks', 'range_hash', colocate_with => 'strongroom.shards')"
+            ) :
+        ]
+    )
+    assert (await schema_status(stand_ins.database)).distributed
+
+
+async def test_a_function_that_citus_only_copied_is_distributed(stand_ins):
+    """It notes each new function by itself; that one goes to the node of its shard takes more."""
+    await distribute_schema(stand_ins.database)
+    function = load_functions(distributed=True)["get_tasks"]
+    async with stand_ins.database.connection() as connection:
+        await connection.execute(f"DROP FUNCTION {function.name}")
+    assert not (await schema_status(stand_ins.database)).is_current
+    await apply_schema(stand_ins.database)
+    (ran,) = await distribute_schema(stand_ins.database)
+    assert f"create_distributed_function('strongroom.{function.name}(" in ran
 
 
 async def test_a_server_without_citus_is_refused_and_left_alone(own_cell):
@@ -106,112 +113,165 @@ async def test_a_server_without_citus_is_refused_and_left_alone(own_cell):
     with pytest.raises(SchemaMismatch, match="CREATE EXTENSION citus"):
         await distribute_schema(own_cell.database)
     assert not (await schema_status(own_cell.database)).distributed
+    assert await functions_of(own_cell.database) == names(distributed=False)
+    await check_schema(own_cell.database)
+
+
+@pytest.mark.parametrize("with_schema", [False, True])
+async def test_a_schema_that_is_not_ready_is_refused(contract_dsn, with_schema):
+    """Without all migrations, and without a cell, there is nothing to distribute yet."""
+    dsn = await new_database(contract_dsn)
+    await install_stand_ins(dsn)
+    database = Database(dsn)
+    if with_schema:
+        await apply_schema(database)
+    with pytest.raises(SchemaMismatch, match="strongroom init" if with_schema else "strongroom schema apply"):
+        await distribute_schema(database)
+    await database.aclose()
 
 
 async def test_every_table_has_its_place(own_cell):
-    """Distributed or reference; a new table must be given one. Each unique index has the distribution column, as Citus wants."""
+    """Distributed or reference: a new table must be given one. Each unique index and each type is as Citus wants it."""
     async with own_cell.database.connection() as connection:
-        rows = await connection.fetch("SELECT tablename::text AS name FROM pg_tables WHERE schemaname = 'strongroom'")
-        indexes = await connection.fetch(
-            "SELECT tablename::text AS name, indexdef FROM pg_indexes WHERE schemaname = 'strongroom' AND indexdef LIKE '% UNIQUE %'"
+        rows = await connection.fetch(
+            "SELECT relname::text AS name, oid FROM pg_class WHERE relnamespace = 'strongroom'::regnamespace AND relkind = 'r'"
         )
-    assert {row["name"] for row in rows} == set(DISTRIBUTED_TABLES) | set(REFERENCE_TABLES)
+        columns = await connection.fetch(
+            "SELECT attrelid::regclass::text AS name, attname::text AS name_of_column, atttypid::regtype::text AS type, attnotnull "
+            "FROM pg_attribute WHERE attrelid = ANY ($1) AND attnum > 0",
+            [row["oid"] for row in rows],
+        )
+        indexes = await connection.fetch(
+            "SELECT i.indrelid::regclass::text AS name, array_agg(a.attname::text) AS columns "
+            "FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::smallint[]) "
+            "WHERE i.indisunique AND i.indrelid = ANY ($1) GROUP BY i.indexrelid, i.indrelid",
+            [row["oid"] for row in rows],
+        )
+    assert {row["name"] for row in rows} == {*DISTRIBUTED_TABLES, *REFERENCE_TABLES}
+    assert not {*DISTRIBUTED_TABLES} & {*REFERENCE_TABLES}
+    unique = Counter(row["name"] for row in indexes)
+    types = {(row["name"], row["name_of_column"]): (row["type"], row["attnotnull"]) for row in columns}
+    for table, column in DISTRIBUTED_TABLES.items():
+        assert unique[table] >= 1
+        assert types[table, column] == ("integer", True)
     for row in indexes:
-        column = DISTRIBUTED_TABLES.get(row["name"])
-        assert column is None or re.search(rf"\({column}\b", row["indexdef"]), row["indexdef"]
+        assert DISTRIBUTED_TABLES.get(row["name"]) in {None, *row["columns"]}, row["name"]
 
 
-def unconfined(text):
-    """Return the distributed tables that a statement touches without a condition on their distribution column."""
-    text = re.sub(r"--.*", "", text)
-    faults = []
-    for statement in re.split(r";\s*\n|\bTHEN\b|\bLOOP\b|\bBEGIN\b", text):
-        for match in re.finditer(r"\b(FROM|JOIN|UPDATE|USING|INTO)\s+(\w+)(?:\s+AS)?(?:\s+(\w+))?", statement):
-            verb, table, alias = match.groups()
-            column = DISTRIBUTED_TABLES.get(table)
-            if column is None:
-                continue
-            if alias is None or alias.upper() in {
-                "WHERE",
-                "SET",
-                "ON",
-                "ORDER",
-                "FOR",
-                "LEFT",
-                "JOIN",
-                "VALUES",
-                "SELECT",
-            }:
-                alias = table
-            confined = [rf"\b{alias}\.{column} = (p_shard|\$\d+)\b", rf"(?<![.\w]){column} = (p_shard|\$\d+)\b"]
-            if verb == "INTO":
-                confined += [r"= p_shard\b", r"SELECT (p_shard|\$\d+)\b", r"VALUES \((p_shard|\$\d+)\b"]
-            if not any(re.search(pattern, statement) for pattern in confined):
-                faults.append((table, alias))
-    return faults
-
-
-@pytest.mark.parametrize("name", sorted(load_functions(distributed=True)))
-def test_every_statement_of_a_function_is_confined_to_the_shard(name):
-    """Each table that a function touches is filtered by the shard that the function is called for."""
-    assert unconfined(load_functions(distributed=True)[name].sql) == []
-
-
-def test_the_check_of_confinement_catches_what_is_not_confined():
-    """The control: the same functions in their other form, and a join that forgets one table."""
-    assert unconfined(load_functions(distributed=False)["write_executions"].sql)
-    assert unconfined("SELECT 1 FROM executions e JOIN shards s ON true WHERE e.shard_id = $1") == [("shards", "s")]
-
-
-def test_every_plain_statement_is_confined():
-    """But for those that ask all nodes by design, each of which is still there."""
-    found = set()
-    for entry in (files("strongroom.storage") / "sql").iterdir():
-        if (
-            not entry.name.endswith(".sql") or entry.name == "purge.sql"
-        ):  # a purge goes through all shards, chunk by chunk
-            continue
-        for part in re.split(r"(?m)^-- name: ", entry.read_text())[1:]:
-            name, _, body = part.partition("\n")
-            if unconfined(body):
-                found.add((entry.name.removesuffix(".sql"), name))
-    assert found == set(EVERYWHERE)
-
-
-async def test_the_confined_functions_do_the_same_for_many_callers(contract_dsn, tmp_path):
-    """On one server: 64 callers over eight shards, each statement with requests of one shard only."""
+@pytest.fixture
+async def distributed_cell(stand_ins, tmp_path):
+    """The cell after its distribution, opened by a host that was told; the stand-ins leave the rows on the one server."""
+    await distribute_schema(stand_ins.database)
     path = tmp_path / "strongroom.toml"
-    write_config(path, dsn=await new_database(contract_dsn), shards=64)
-    config = load_config(path)
-    await Strongroom.init(config)
-    async with Strongroom.open(config) as plain:
-        await plain.create_local_kek(KEK)
-        async with plain.database.connection() as connection:
-            await connection.execute("UPDATE cell SET distributed = true")
-            for function in load_functions(distributed=True).values():
-                await connection.execute(function.sql.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION"))
-    config = replace(config, cell=replace(config.cell, distributed=True))
-    async with Strongroom.open(config) as cell:
-        namespace_id = await new_namespace(cell)
-        shards = [await new_shard(cell) for _ in range(8)]
-        batches = []
-        run_writes = cell.executions._writes._run
+    with pytest.raises(CellMismatch, match="distributed = true"):
+        async with Strongroom.open(load_config(path)):
+            pass
+    path.write_text(path.read_text().replace("# distributed = true", "distributed = true"))
+    async with Strongroom.open(load_config(path)) as strongroom:
+        yield strongroom
 
-        async def watched(connection, writes):
-            batches.append({write.shard_id for write in writes})
-            return await run_writes(connection, writes)
 
-        cell.executions._writes._run = watched
-        workflows = [Workflow(cell, namespace_id, shards[number % 8], f"order {number}") for number in range(64)]
+@pytest.fixture
+def calls(monkeypatch):
+    """What functions are called with: name, first argument, and the shard of each row or request."""
+    seen = []
+    of_shards = {
+        "write_executions": 1,
+        "get_executions": 1,
+        "append_history_nodes": 1,
+        "create_tasks": 2,
+        "get_tasks": 2,
+    }
+    real = Function.call
 
-        async def work(workflow):
-            first = await workflow.create(workflow.full(of=RUNNING))
-            mutation = workflow.mutation(first.run_id, execution_info=DataBlob(uuid4().bytes))
-            await workflow.update(mutation, update_workflow_new_events=workflow.events(first.run_id))
-            state = await workflow.get(first.run_id)
-            assert state.execution_info == mutation.execution_info
-            assert len(await workflow.history(first.run_id)) == 1
+    async def call(self, connection, *arguments, **options):
+        name = self.name[:-9]
+        if name in of_shards:
+            seen.append((name, arguments[0], list(arguments[of_shards[name]])))
+        return await real(self, connection, *arguments, **options)
 
-        await asyncio.gather(*(work(workflow) for workflow in workflows))
-        assert all(len(batch) == 1 for batch in batches)
-        assert len(batches) < 128, "callers of one shard did share statements"
+    monkeypatch.setattr(Function, "call", call)
+    return seen
+
+
+async def test_the_confined_functions_do_the_same_for_many_callers(distributed_cell, calls):
+    """64 callers over eight shards get right answers, and each statement has requests of one shard, its first argument."""
+    cell = distributed_cell
+    namespace_id = await new_namespace(cell)
+    shards = [await new_shard(cell) for _ in range(SHARDS)]
+
+    async def work(number):
+        workflow = Workflow(cell, namespace_id, shards[number % SHARDS], f"order {number}")
+        first = await workflow.create(workflow.full(of=RUNNING))
+        mutation = workflow.mutation(first.run_id, tasks=tasks(TIMER))
+        await workflow.update(
+            mutation, update_workflow_new_events=workflow.events(first.run_id), visibility=[workflow.record()]
+        )
+        assert await workflow.get(first.run_id) == comparable(accumulated(first, mutation))
+        assert (await workflow.current()).run_id == first.run_id
+        (node,) = workflow.events(uuid4(), node_id=3, txn_id=2, prev_txn_id=1)[0].nodes
+        await cell.history.append_history_nodes(namespace_id, workflow.branch(first.run_id), [node])
+        assert [each.node_id for each in await workflow.history(first.run_id)] == [1, 3]
+        added = tasks(TIMER)
+        await cell.history_tasks.add_history_tasks(
+            namespace_id, added, shard_id=workflow.shard_id, range_id=workflow.range_id
+        )
+        with pytest.raises(ShardOwnershipLost):
+            await cell.history_tasks.add_history_tasks(
+                namespace_id, tasks(TIMER), shard_id=workflow.shard_id, range_id=9
+            )
+        stored = {task.key: task.blob for task in await workflow.stored_tasks(TIMER)}
+        for task in (*first.tasks[TIMER], *mutation.tasks[TIMER], *added[TIMER]):
+            assert stored[task.key] == task.blob
+
+    async def match(number):
+        queue = TaskQueueKey(namespace_id, f"queue {number}", 1)
+        await cell.tasks.create_task_queue(TaskQueue(queue, 1, DataBlob(b"info")))
+        given = [Task(task_id, DataBlob(b"task %d of %d" % (task_id, number))) for task_id in range(1, 4)]
+        await asyncio.gather(*(cell.tasks.create_tasks(queue, [task], range_id=1) for task in given))
+        pages = await asyncio.gather(*(cell.tasks.get_tasks(queue, page_size=10) for _ in range(3)))
+        assert [list(page.tasks) for page in pages] == [given] * 3
+
+    await asyncio.gather(*(work(number) for number in range(CALLERS)), *(match(number) for number in range(CALLERS)))
+    for name, shard, rows in calls:
+        assert set(rows) == {shard}, name
+    assert {name for name, _, rows in calls if len(rows) > 1} == {
+        *("write_executions", "get_executions", "append_history_nodes", "create_tasks", "get_tasks")
+    }, "callers of one shard did share statements"
+    assert {shard for name, shard, _ in calls if name == "write_executions"} == set(shards)
+
+
+async def test_a_function_leaves_rows_of_other_shards_alone(distributed_cell):
+    """What the conditions in the functions do: a row that is on another node is not written from here."""
+    namespace_id, tree = uuid4(), uuid4()
+    append = load_functions(distributed=True)["append_history_nodes"]
+    async with distributed_cell.database.connection() as connection:
+        for p_shard in (1, 2):
+            await append.call(
+                connection, p_shard, [2], [namespace_id], [tree], [tree], [1], [1], [0], [b"node"], [], [], [], [], []
+            )
+            rows = await connection.fetch("SELECT shard_id FROM history_node WHERE namespace_id = $1", namespace_id)
+            assert [row["shard_id"] for row in rows] == [2] * (p_shard == 2)
+
+
+async def test_a_function_runs_in_a_session_that_knows_nothing_of_ours(distributed_cell):
+    """As on a node: no search_path, and any way of planning."""
+    function = load_functions(distributed=True)["add_history_tasks"]
+    shard_id = await new_shard(distributed_cell)
+    connection = await asyncpg.connect(distributed_cell.config.dsn)
+    call = f"SELECT strongroom.{function.name}($1, $2, $3, $4, $5, $6, $7)"
+    for plans in ("auto", "force_generic_plan", "force_custom_plan"):
+        await connection.execute(f"SET plan_cache_mode = {plans}")
+        assert await connection.fetchval(call, shard_id, 1, uuid4(), [1], [0], [len(plans)], [b"task"])
+    assert not await connection.fetchval(call, shard_id, 2, uuid4(), [1], [0], [99], [b"task"])
+    await connection.close()
+
+
+async def test_statements_of_a_distributed_cell_are_planned_for_their_parameters(distributed_cell, own_cell):
+    """Citus finds the node only then; on one server there is one plan for any."""
+    for cell, mode in ((distributed_cell, "auto"), (own_cell, "force_generic_plan")):
+        async with cell.executions._database.connection() as connection:
+            row = await connection.fetchrow(
+                "SELECT current_setting('plan_cache_mode') AS mode, current_setting('jit') AS jit"
+            )
+        assert (row["mode"], row["jit"]) == (mode, "off")

@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import ast
+import asyncio
+import re
+from importlib import import_module
+from importlib.resources import files
+from uuid import uuid4
+
+import pytest
+
+from strongroom.storage.citus import DISTRIBUTED_TABLES, REFERENCE_TABLES, distribution_statements
+from strongroom.storage.functions import load_functions
+from strongroom.storage.purge import PURGED_TABLES
+from strongroom.storage.queries import load_queries
+from strongroom.visibility.postgres import Place, count, documents
+from strongroom.visibility.token_query import AnyOf, Bucket, Not, all_of
+from tests.confinement import faults, faults_of_function
+
+IN_FUNCTIONS = sorted(load_functions(distributed=True))
+TABLES = frozenset({*DISTRIBUTED_TABLES, *REFERENCE_TABLES})
+STATEMENT = re.compile(r"\s*(SELECT|INSERT INTO|UPDATE|DELETE FROM)\s")
+WORD = re.compile(r"\w+")
+
+# Statements that go to more than one shard, by design, and why that may be.
+EVERYWHERE = {
+    "history.list_trees": "get_all_history_tree_branches: a scavenger reads the whole cell",
+    "tasks.list": "list_task_queue: a scavenger reads the whole cell",
+    "tasks.list_after": "as tasks.list",
+    "visibility_records.put": "an import writes records of many shards; Citus sends each row where it belongs",
+    "visibility.count": "a filter asks for the runs of all shards",
+    "visibility.documents": "as visibility.count; merged in order by the coordinator",
+    "visibility.documents, next": "as visibility.documents",
+    "driver/demo_proofs.py": "the demonstration has a PostgreSQL of its own, and tampers with any row",
+    "driver/demo_views.py": "as demo_proofs.py: shows a row as it lies there",
+    "driver/twin.py": "as demo_proofs.py: tables of plaintext with the same names, in another database",
+    "visibility/postgres.py": "what visibility.count and visibility.documents are put together from",
+} | {
+    f"purge.leads_of_namespace({table})": "a purge by namespace: which shards it is in, then a statement for each"
+    for table in PURGED_TABLES
+}
+# A cluster never sees these: `purge_namespace` takes others there.
+ON_ONE_SERVER = {
+    f"purge.{name}({table})" for table in PURGED_TABLES for name in ("window", "delete_by_key", "delete_by_namespace")
+}
+
+
+def plain_statements():
+    """All statements that are sent as they are, by name: of SQL files, of visibility, and those that stand in Python."""
+    found = {}
+    for entry in (files("strongroom.storage") / "sql").iterdir():
+        store, _, suffix = entry.name.rpartition(".")
+        if suffix != "sql":
+            continue
+        for name, statement in load_queries(store).items():
+            if "{table}" not in statement:
+                found[f"{store}.{name}"] = [statement]
+                continue
+            for table, lead in PURGED_TABLES.items():
+                found[f"{store}.{name}({table})"] = [statement.format(table=table, lead=lead)]
+    return found | asyncio.run(of_visibility()) | statements_in_python()
+
+
+async def of_visibility():
+    """The statements that visibility composes, with every kind of condition."""
+    sent = []
+
+    class Listening:
+        async def fetchrow(self, statement, *_):
+            sent.append(statement)
+
+        async def fetch(self, statement, *_):
+            sent.append(statement)
+            return [{"b1": 1, "b2": 1, "id": b""}] * 200 if len(sent) == 2 else []
+
+    query = all_of(AnyOf(frozenset({1})), Bucket("b1", 1, 2), Not(AnyOf(frozenset({2}))))
+    await count(Listening(), uuid4(), query)
+    _ = [row async for row in documents(Listening(), uuid4(), query, start=Place(1, 1))]
+    return {
+        name: [text]
+        for name, text in zip(
+            ("visibility.count", "visibility.documents", "visibility.documents, next"), sent, strict=True
+        )
+    }
+
+
+def statements_in_python():
+    """Literals that begin as a statement does and name a table, by file."""
+    found = {}
+    for package in ("storage", "visibility", "driver"):
+        for entry in files(import_module(f"strongroom.{package}")).iterdir():
+            if not entry.name.endswith(".py"):
+                continue
+            texts = literals(ast.parse(entry.read_text(encoding="utf-8")))
+            if several := [
+                text for text in texts if STATEMENT.match(text) and not TABLES.isdisjoint(WORD.findall(text))
+            ]:
+                found[f"{package}/{entry.name}"] = several
+    return found
+
+
+def literals(node):
+    """Yield the texts in a piece of Python; in the place of what is filled in stands a name."""
+    if isinstance(node, ast.JoinedStr):
+        yield "".join(str(part.value) if isinstance(part, ast.Constant) else "x" for part in node.values)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    else:
+        for child in ast.iter_child_nodes(node):
+            yield from literals(child)
+
+
+PLAIN = plain_statements()
+
+
+def faults_of(statements):
+    """The faults of all statements of a name."""
+    return [fault for statement in statements for fault in faults(statement)]
+
+
+@pytest.mark.parametrize("name", IN_FUNCTIONS)
+def test_each_statement_of_a_function_stays_in_the_shard_that_it_is_called_for(name):
+    """So Citus plans it for one node, and does not touch another shard for a wrong row."""
+    function = load_functions(distributed=True)[name]
+    assert faults_of_function(function.sql) == []
+    assert "p_shard integer" in function.sql
+    assert function.parameters[0] == "integer"
+
+
+def test_only_statements_that_are_listed_here_leave_their_shard():
+    """Nothing else asks all nodes; and what is listed is there, and needs to be."""
+    assert {name for name, statements in PLAIN.items() if faults_of(statements)} - ON_ONE_SERVER == set(EVERYWHERE)
+    assert set(PLAIN) >= ON_ONE_SERVER
+
+
+def test_statements_were_found_in_each_place():
+    """A check of nothing would pass."""
+    assert {"shards.get", "executions.delete", "storage/schema.py", "visibility.documents, next"} <= set(PLAIN)
+    assert len(PLAIN) > 100
+    assert sum(len(statements) for statements in PLAIN.values()) > len(PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("statement", "fault"),
+    [
+        ("SELECT 1 FROM executions WHERE run_id = $1", "executions AS executions without shard_id"),
+        ("SELECT 1 FROM executions e JOIN shards s ON true WHERE e.shard_id = $1", "shards AS s without shard_id"),
+        ("SELECT 1 FROM executions e, shards s WHERE e.shard_id = $1", "shards AS s without shard_id"),
+        (
+            "SELECT 1 FROM executions e, shards s WHERE shard_id = $1 AND e.shard_id = $1",
+            "shards AS s without shard_id",
+        ),
+        (
+            "SELECT 1 FROM executions e LEFT JOIN shards s ON e.shard_id = $1 AND s.shard_id = $1",
+            "executions AS e without shard_id",
+        ),
+        ("SELECT 1 FROM shards WHERE shard_id = $1 OR range_id = $2", "shards AS shards without shard_id"),
+        ("SELECT 1 FROM shards WHERE NOT shard_id = $1", "shards AS shards without shard_id"),
+        ("SELECT 1 FROM shards WHERE shard_id > $1", "shards AS shards without shard_id"),
+        ("SELECT 1 FROM shards WHERE shard_id = range_id", "shards AS shards without shard_id"),
+        ("SELECT 1 FROM shards WHERE range_id = $1 AND shard_id = ANY ($2)", "shards AS shards without shard_id"),
+        ("SELECT 1 FROM shards WHERE shard_id = $1 UNION SELECT 1 FROM shards", "shards AS shards without shard_id"),
+        (
+            "SELECT (SELECT count(*) FROM tasks t WHERE t.range_hash = q.range_hash) FROM task_queues q WHERE q.range_hash = $1",
+            "tasks AS t without range_hash",
+        ),
+        ("SELECT 1 WHERE EXISTS (SELECT FROM queues)", "queues AS queues without queue_type"),
+        ("WITH q AS (SELECT FROM queues) SELECT FROM q", "queues AS queues without queue_type"),
+        (
+            "WITH a AS (INSERT INTO shards (shard_id) VALUES ($1)) SELECT 1",
+            "an INSERT into shards in a common table expression",
+        ),
+        (
+            "WITH RECURSIVE a AS (SELECT range_id FROM shards WHERE shard_id = $1 UNION SELECT * FROM a) SELECT * FROM a",
+            "a recursive query of a distributed table",
+        ),
+        ("UPDATE shards SET range_id = 1", "shards AS shards without shard_id"),
+        ("UPDATE shards SET shard_id = 1 WHERE shard_id = $1", "sets shard_id of shards"),
+        ("DELETE FROM shards USING executions e WHERE shards.shard_id = $1", "executions AS e without shard_id"),
+        ("INSERT INTO shards VALUES ($1, 1, '')", "inserts into shards without naming shard_id"),
+        ("INSERT INTO shards (shard_id) VALUES (1)", "inserts rows of any shard_id into shards"),
+        (
+            "INSERT INTO shards (range_id, shard_id) SELECT $1, s FROM unnest($2::integer[]) s",
+            "inserts rows of any shard_id into shards",
+        ),
+        (
+            "INSERT INTO shards (shard_id) VALUES ($1) ON CONFLICT (shard_id) DO UPDATE SET shard_id = 1",
+            "sets shard_id of shards",
+        ),
+        ("MERGE INTO shards USING cell ON true WHEN MATCHED THEN DELETE", "a statement of another kind: MergeStmt"),
+        ("TRUNCATE shards", "a statement of another kind: TruncateStmt"),
+    ],
+)
+def test_a_statement_that_leaves_its_shard_is_caught(statement, fault):
+    """The control: each way to forget the shard."""
+    assert faults(statement) == [fault]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT 1 FROM shards WHERE shard_id = $1 AND range_id = 2 FOR SHARE",
+        "SELECT 1 FROM executions e LEFT JOIN shards s ON s.shard_id = $1 WHERE $1::integer = e.shard_id",
+        "INSERT INTO shards (range_id, shard_id) SELECT 1, s FROM unnest($1::integer[]) s WHERE s = $2",
+        "WITH d AS (DELETE FROM executions WHERE shard_id = $1) DELETE FROM shards WHERE shard_id = $1",
+        "SELECT * FROM namespaces JOIN cell ON true",
+    ],
+)
+def test_a_statement_that_stays_in_its_shard_is_not(statement):
+    """The other control: what is right is not refused."""
+    assert faults(statement) == []
+
+
+@pytest.mark.parametrize(
+    "name", sorted({"append_history_nodes", "create_tasks", "get_executions", "get_tasks", "write_executions"})
+)
+def test_the_other_form_of_a_function_is_caught(name):
+    """The control for functions: without what stands in comments, they are for any shard."""
+    assert faults_of_function(load_functions(distributed=False)[name].sql)
+
+
+def test_a_statement_that_a_function_puts_together_is_caught():
+    """As nobody can read it before it runs."""
+    text = "CREATE FUNCTION f(p_shard integer) RETURNS void LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'SELECT 1'; END $$"
+    assert faults_of_function(text) == ["a statement that is put together at run time"]
+
+
+def test_a_function_finds_its_tables_on_any_node():
+    """There the session is Citus's own, which knows no schema of ours; so no function has both forms in one."""
+    forms = [{function.name for function in load_functions(distributed=form).values()} for form in (False, True)]
+    assert not forms[0] & forms[1]
+    for function in load_functions(distributed=True).values():
+        assert "SET search_path = strongroom, pg_temp AS $$" in function.sql
+
+
+def test_each_table_is_emptied_on_the_coordinator_after_it_was_copied():
+    """Or rows, and wrapped roots among them, would stay where nothing finds them again."""
+    statements = distribution_statements()
+    for name in (*REFERENCE_TABLES, *DISTRIBUTED_TABLES):
+        calls = (f"_reference_table('strongroom.{name}'", f"_distributed_table('strongroom.{name}'")
+        (made,) = [number for number, text in enumerate(statements) if any(call in text for call in calls)]
+        assert statements[made + 1] == f"SELECT truncate_local_data_after_distributing_table('strongroom.{name}')"
