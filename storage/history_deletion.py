@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 from typing import TYPE_CHECKING
 
 from .checks import check_number, check_uuid
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
 
 _SQL = load_queries("history")
 _SCAN = 1000
+# Of many that delete from one tree at once, one gets through at each turn; waits of random length take them apart.
 _ATTEMPTS = 20
+_LONGEST_WAIT = 0.5  # seconds
 
 
 class HistoryDeleter:
@@ -41,7 +45,9 @@ class HistoryDeleter:
     async def delete_branch(self, namespace_id: UUID, branch: HistoryBranch) -> None:
         """Delete a branch; see `HistoryManager.delete_history_branch`."""
         check_branch(branch)
-        for _ in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                await asyncio.sleep(min(0.002 * 2**attempt, _LONGEST_WAIT) * random.random())  # noqa: S311 - nothing secret
             tree = await self._trees.get(namespace_id, branch.shard_id, branch.tree_id)
             ranges = unshared(branch, tree)
             async with self._database.connection() as connection:

@@ -1,0 +1,368 @@
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import replace
+from uuid import uuid4
+
+import pytest
+
+from strongroom.kms import IntegrityError
+from strongroom.storage import HistoryBranch, InvalidPersistenceRequest, NotFound
+from tests.fix_contract import new_namespace
+from tests.fix_history import Histories, chain, node
+
+pytestmark = pytest.mark.integration
+
+
+async def test_trim_deletes_the_attempt_that_shadows(histories):
+    """What mutable state says counts: a failed attempt with a higher transaction goes, and the history is readable again."""
+    branch = histories.branch()
+    counts = [node(1, 10, 0), node(4, 11, 10)]
+    await histories.append(branch, *counts)
+    await histories.append(branch, node(4, 12, 10))
+    assert await histories.read(branch) == [counts[0], node(4, 12, 10)]
+    assert await histories.trim(branch, counts[-1]) == 1
+    assert await histories.read(branch) == counts
+
+
+async def test_trim_leaves_nothing_but_the_chain(histories):
+    """Every other write up to the node goes, older and newer, and between; what stands behind the node stays."""
+    branch = histories.branch()
+    counts = [node(1, 10, 0), node(2, 20, 10), node(5, 50, 20)]
+    behind = node(6, 60, 50)
+    rest = [node(1, 9, 0), node(2, 15, 10), node(2, 70, 10), node(3, 16, 15), node(4, 71, 70), node(5, 40, 20)]
+    await histories.append(branch, *counts, behind, *rest)
+    assert await histories.trim(branch, counts[-1]) == len(rest)
+    assert [row[1:] for row in await histories.rows(branch)] == [one[:2] for one in [*counts, behind]]
+    assert await histories.read(branch, reverse=True) == [behind, *counts[::-1]]
+    assert await histories.trim(branch, counts[-1]) == 0
+
+
+async def test_trim_reads_pages_of_a_thousand(histories):
+    """A chain, and what is off it, is followed over the borders of the scan."""
+    branch = histories.branch()
+    counts = chain(1, 1500, txn=10_000)
+    await histories.append(branch, *counts, *chain(1, 1200, txn=100))
+    assert await histories.trim(branch, counts[-1]) == 1200
+    assert await histories.read(branch) == counts
+
+
+@pytest.mark.parametrize("by_fork", [False, True], ids=["by the base", "by the fork"])
+async def test_trim_through_either_branch_clears_what_both_share(histories, by_fork):
+    """An attempt in the shared nodes is cleared through the base and through its fork; then both are readable."""
+    base = histories.branch()
+    shared = [node(1, 10, 0), node(4, 11, 10)]
+    await histories.append(base, *shared)
+    await histories.append(base, node(4, 12, 10))
+    await histories.append(base, node(6, 13, 11))
+    forked = await histories.fork(base, 6)
+    await histories.append(forked, node(6, 14, 11))
+    if by_fork:
+        await histories.trim(forked, node(6, 14, 11))
+    else:
+        await histories.trim(base, node(6, 13, 11))
+    assert await histories.read(base) == [*shared, node(6, 13, 11)]
+    assert await histories.read(forked) == [*shared, node(6, 14, 11)]
+
+
+async def test_trim_of_a_fork_leaves_its_base_alone(histories):
+    """What stands in the base behind the fork is none of the fork's."""
+    base = histories.branch()
+    await histories.append(base, node(1, 10, 0), node(4, 11, 10))
+    forked = await histories.fork(base, 4)
+    await histories.append(forked, node(4, 12, 10), node(4, 13, 10))
+    assert await histories.trim(forked, node(4, 12, 10)) == 1
+    assert await histories.read(forked) == [node(1, 10, 0), node(4, 12, 10)]
+    assert await histories.read(base) == [node(1, 10, 0), node(4, 11, 10)]
+
+
+@pytest.mark.parametrize(
+    "last", [node(4, 99, 10), node(3, 11, 10), node(9, 13, 0), node(5, 12, 11)], ids=lambda one: f"{one[0]}.{one[1]}"
+)
+async def test_trim_from_what_does_not_chain_changes_nothing(histories, last):
+    """A node that is not there, or whose chain does not reach the first one, is no reason to delete anything."""
+    branch = histories.branch()
+    await histories.append(branch, node(1, 10, 0), node(4, 8, 7), node(5, 12, 11), node(6, 13, 10))
+    before = await histories.rows(branch)
+    assert await histories.trim(branch, last) == 0
+    assert await histories.rows(branch) == before
+
+
+async def test_one_write_of_a_node_can_be_deleted(histories):
+    """The one named and no other; again, it is no error. A node of an ancestor is refused."""
+    base = histories.branch()
+    await histories.append(base, node(1, 10, 0), node(2, 11, 10), node(2, 12, 10))
+    forked = await histories.fork(base, 2)
+    manager, namespace_id = histories.manager, histories.namespace_id
+    for _ in range(2):
+        await manager.delete_history_nodes(namespace_id, base, node_id=2, txn_id=12)
+        assert await histories.read(base) == [node(1, 10, 0), node(2, 11, 10)]
+    with pytest.raises(InvalidPersistenceRequest):
+        await manager.delete_history_nodes(namespace_id, forked, node_id=1, txn_id=10)
+    assert len(await histories.rows(base)) == 2
+
+
+async def test_a_deleted_branch_is_gone(histories):
+    """Its nodes and its row; deleting it again changes nothing, and another tree and namespace keep theirs."""
+    branch, other = histories.branch(), histories.branch()
+    elsewhere = Histories(histories.cell, await new_namespace(histories.cell), histories.shard_id)
+    for where, which in ((histories, branch), (histories, other), (elsewhere, branch)):
+        await where.append(which, *chain(1, 4, txn=1))
+    for _ in range(2):
+        await histories.delete(branch)
+        assert await histories.tree(branch) == []
+        assert await histories.rows(branch) == []
+        with pytest.raises(NotFound):
+            await histories.read(branch)
+    assert await histories.read(other) == chain(1, 4, txn=1)
+    assert await elsewhere.read(branch) == chain(1, 4, txn=1)
+
+
+async def test_the_base_is_deleted_first(histories):
+    """Of the base goes what its fork does not share; with the fork goes the rest."""
+    base = histories.branch()
+    shared, own = chain(1, 3, txn=10), node(4, 21, 12)
+    await histories.append(base, *shared)
+    await histories.append(base, node(4, 20, 12))
+    forked = await histories.fork(base, 4)
+    await histories.append(forked, own)
+    await histories.delete(base)
+    assert await histories.read(base) == shared
+    assert await histories.read(forked) == [*shared, own]
+    assert [one.branch for one in await histories.tree(base)] == [forked]
+    await histories.delete(forked)
+    assert await histories.rows(base) == []
+    for branch in (base, forked):
+        with pytest.raises(NotFound):
+            await histories.read(branch)
+
+
+async def test_the_fork_is_deleted_first(histories):
+    """Of the fork go its own nodes; the base is whole until it is deleted itself."""
+    base = histories.branch()
+    nodes = [*chain(1, 3, txn=10), node(4, 20, 12)]
+    await histories.append(base, *nodes)
+    forked = await histories.fork(base, 4)
+    await histories.append(forked, node(4, 21, 12))
+    await histories.delete(forked)
+    assert await histories.read(base) == nodes
+    with pytest.raises(NotFound):
+        await histories.read(forked, min_node_id=4)
+    await histories.delete(base)
+    assert await histories.rows(base) == []
+
+
+async def test_of_a_range_stays_what_its_longest_sharer_needs(histories):
+    """Two forks at different nodes, and a fork of a fork: at each deletion goes what nobody needs any more, and no more."""
+    base = histories.branch()
+    await histories.append(base, *chain(1, 9, txn=1))
+    short = await histories.fork(base, 3)
+    await histories.append(short, *chain(3, 4, txn=20, after=2))
+    long = await histories.fork(base, 7)
+    await histories.append(long, *chain(7, 9, txn=30, after=6))
+    of_long = await histories.fork(long, 9)
+    await histories.append(of_long, node(9, 40, 31))
+    expected = {one: await histories.read(one) for one in (short, long, of_long)}
+
+    def stored(branch, *nodes):
+        return [(branch.branch_id, one) for one in nodes]
+
+    async def left():
+        for branch, nodes in expected.items():
+            assert await histories.read(branch) == nodes
+            assert await histories.read(branch, reverse=True) == nodes[::-1]
+        return sorted((branch_id, node_id) for branch_id, node_id, _ in await histories.rows(base))
+
+    await histories.delete(base)
+    all_of = stored(base, *range(1, 7)) + stored(long, 7, 8, 9) + stored(of_long, 9) + stored(short, 3, 4)
+    assert await left() == sorted(all_of)
+    expected.pop(long)
+    await histories.delete(long)
+    assert await left() == sorted(
+        stored(base, *range(1, 7)) + stored(long, 7, 8) + stored(of_long, 9) + stored(short, 3, 4)
+    )
+    expected.pop(of_long)
+    await histories.delete(of_long)
+    assert await left() == sorted(stored(base, 1, 2) + stored(short, 3, 4))
+    expected.pop(short)
+    await histories.delete(short)
+    assert await left() == []
+
+
+async def test_a_caller_who_names_wrong_ancestors_deletes_nothing_of_others(histories):
+    """What a branch shares is what its sealed row says, not what its caller does."""
+    base = histories.branch()
+    await histories.append(base, *chain(1, 4, txn=1))
+    forked = await histories.fork(base, 3)
+    await histories.append(forked, node(3, 9, 2))
+    pretended = HistoryBranch(forked.shard_id, forked.tree_id, forked.branch_id)
+    await histories.delete(pretended)
+    assert await histories.read(base) == chain(1, 4, txn=1)
+    assert {row[0] for row in await histories.rows(base)} == {base.branch_id}
+
+
+async def test_a_tree_with_a_row_that_does_not_open_keeps_all_its_nodes(histories):
+    """Nobody knows what a branch shares whose row was edited, so nothing is deleted."""
+    base = histories.branch()
+    await histories.append(base, *chain(1, 4, txn=1))
+    forked = await histories.fork(base, 3)
+    await histories.execute(
+        "UPDATE history_tree SET data = set_byte(data, 40, 255 - get_byte(data, 40)) WHERE branch_id = $1",
+        forked.branch_id,
+    )
+    with pytest.raises(IntegrityError):
+        await histories.delete(base)
+    assert len(await histories.rows(base)) == 4
+
+
+async def test_a_fork_of_a_deleted_branch_is_refused(histories):
+    """Its nodes may be gone. So is one of a branch that was never made."""
+    base = histories.branch()
+    with pytest.raises(NotFound):
+        await histories.fork(base, 2)
+    await histories.append(base, *chain(1, 4, txn=1))
+    await histories.fork(base, 2)
+    await histories.delete(base)
+    with pytest.raises(NotFound):
+        await histories.fork(base, 2)
+
+
+async def test_a_fork_of_an_ancestors_nodes_outlives_the_ancestor(histories):
+    """A fork within what its base shares is a fork of the ancestor, which may have been deleted; the nodes are there."""
+    base = histories.branch()
+    await histories.append(base, *chain(1, 6, txn=1))
+    middle = await histories.fork(base, 5)
+    await histories.delete(base)
+    forked = await histories.fork(middle, 3)
+    assert [part.branch_id for part in forked.ancestors] == [base.branch_id]
+    await histories.delete(middle)
+    assert await histories.read(forked) == chain(1, 2, txn=1)
+    assert [row[1] for row in await histories.rows(base)] == [1, 2]
+
+
+async def test_a_fork_in_flight_is_waited_for_and_seen(histories):
+    """A delete that meets a fork which is not committed yet waits, looks again, and leaves what the fork shares."""
+    base = histories.branch()
+    await histories.append(base, *chain(1, 5, txn=1))
+    forked = await histories.fork(base, 3)  # its row is taken out, and put back by the transaction in flight
+    async with histories.cell.database.connection() as connection:
+        row = await connection.fetchrow("DELETE FROM history_tree WHERE branch_id = $1 RETURNING *", forked.branch_id)
+    async with histories.cell.database.transaction() as flight:
+        lock = "SELECT 1 FROM history_tree WHERE branch_id = $1 FOR KEY SHARE"
+        await flight.fetch(lock, base.branch_id)
+        await flight.execute("INSERT INTO history_tree SELECT ($1::history_tree).*", tuple(row.values()))
+        deleting = asyncio.create_task(histories.delete(base))
+        await asyncio.sleep(0.3)
+        assert not deleting.done()
+    await deleting
+    assert [one.branch for one in await histories.tree(base)] == [forked]
+    assert await histories.read(forked) == chain(1, 2, txn=1)
+    assert [row[1] for row in await histories.rows(base)] == [1, 2]
+
+
+async def test_a_delete_in_flight_is_waited_for_by_a_fork(histories):
+    """A fork that meets a delete which is not committed yet waits, and finds no base."""
+    base = histories.branch()
+    await histories.append(base, *chain(1, 5, txn=1))
+    async with histories.cell.database.transaction() as flight:
+        await flight.execute("DELETE FROM history_tree WHERE branch_id = $1", base.branch_id)
+        forking = asyncio.create_task(histories.fork(base, 3))
+        await asyncio.sleep(0.3)
+        assert not forking.done()
+    with pytest.raises(NotFound):
+        await forking
+    assert await histories.tree(base) == []
+
+
+async def test_forks_that_race_with_deletes_are_whole_or_refused(histories):
+    """Whoever comes first: a fork that was made can be read to its end, and when all branches are gone no node is left."""
+
+    async def race(turn):
+        base = histories.branch()
+        await histories.append(base, *chain(1, 6, txn=1))
+
+        async def fork(at_node, delay):
+            await asyncio.sleep(delay)
+            with suppress(NotFound):
+                return await histories.fork(base, at_node)
+
+        calls = [fork(3, 0), histories.delete(base), fork(5, 0.001 * (turn % 7))]
+        outcomes = await asyncio.gather(*calls[turn % 3 :], *calls[: turn % 3])
+        forks = [one for one in outcomes if one is not None]
+        for forked in forks:
+            assert await histories.read(forked) == chain(1, forked.begin_node - 1, txn=1)
+        await asyncio.gather(*(histories.delete(one) for one in [*forks, base]))
+        assert await histories.rows(base) == []
+        assert await histories.tree(base) == []
+
+    for turn in range(0, 60, 4):
+        await asyncio.gather(*(race(turn + place) for place in range(4)))
+
+
+async def test_branches_are_forked_and_deleted_by_many_at_once(histories):
+    """Ten forks with nodes of their own, forks of them, and deletions in between: each is whole, and nothing is left at the end."""
+    master = histories.branch()
+    await histories.append(master, *chain(1, 11, txn=1))
+
+    async def first_level(place):
+        forked = await histories.fork(master, place)
+        own = chain(place, 21, txn=100 * place, after=place - 1)
+        await histories.append(forked, *own)
+        assert await histories.read(forked) == chain(1, place - 1, txn=1) + own
+        if place == 2:
+            await histories.delete(forked)
+        return forked
+
+    level_1 = await asyncio.gather(*(first_level(place) for place in range(2, 12)))
+    assert len(await histories.tree(master)) == 10
+
+    async def second_level(place, base):
+        at_node = 2 + 3 * place % 19
+        shared = [one for one in await histories.read(base) if one.node_id < at_node]
+        forked = await histories.fork(base, at_node)
+        own = chain(at_node, 31, txn=10_000 * place, after=shared[-1].txn_id)
+        await histories.append(forked, *own)
+        again = own[-1]._replace(txn_id=own[-1].txn_id + 1)
+        await histories.append(forked, again)
+        assert await histories.read(forked, reverse=True) == [*shared, *own[:-1], again][::-1]
+        fresh = replace(histories.branch(), tree_id=master.tree_id)
+        await histories.append(fresh, node(1, 1, 0))
+        return forked, fresh
+
+    level_2 = await asyncio.gather(*(second_level(place, base) for place, base in enumerate(level_1[1:], start=1)))
+    assert len(await histories.tree(master)) == 10 + 2 * 9
+    everything = [master, *level_1, *(one for pair in level_2 for one in pair)]
+    await asyncio.gather(*(histories.delete(one) for one in everything))
+    assert await histories.tree(master) == []
+    assert await histories.rows(master) == []
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"node_id": 0}, {"node_id": 2**63 - 1}, {"txn_id": -1}, {"node_id": "1"}, {"txn_id": None}], ids=str
+)
+async def test_numbers_that_cannot_be_are_refused(histories, wrong):
+    """By trimming and by deleting a node."""
+    arguments = {"node_id": 1, "txn_id": 1} | wrong
+    for call in (histories.manager.trim_history_branch, histories.manager.delete_history_nodes):
+        with pytest.raises(InvalidPersistenceRequest):
+            await call(histories.namespace_id, histories.branch(), **arguments)
+
+
+@pytest.mark.parametrize("at_node", [1, 0, -1, "2", 2**63 - 1])
+async def test_a_fork_at_no_node_is_refused(histories, at_node):
+    """It takes a node after the first one."""
+    branch = histories.branch()
+    await histories.append(branch, node(1, 1, 0))
+    with pytest.raises(InvalidPersistenceRequest):
+        await histories.fork(branch, at_node)
+
+
+async def test_a_tree_that_is_not_there_is_empty(histories):
+    """Told apart from a request that can't be."""
+    assert await histories.tree(histories.branch()) == []
+    manager = histories.manager
+    with pytest.raises(InvalidPersistenceRequest):
+        await manager.get_history_tree(histories.namespace_id, shard_id=0, tree_id=uuid4())
+    with pytest.raises(InvalidPersistenceRequest):
+        await manager.get_history_tree(histories.namespace_id, shard_id=1, tree_id="tree")
