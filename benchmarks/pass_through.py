@@ -52,6 +52,8 @@ class PassThroughKeyring(Keyring):
             made[namespace_id] = (keys, PassThroughKeys(keys))
         return made[namespace_id][1]
 
-    async def with_keys(self, namespace_id: UUID, use: Callable[[NamespaceKeys], object]) -> object:
+    async def with_keys(
+        self, namespace_id: UUID, use: Callable[[NamespaceKeys], object], *, keys: NamespaceKeys | None = None
+    ) -> object:
         """As the real keyring."""
-        return use(await self.open(namespace_id))
+        return use(keys or await self.open(namespace_id))

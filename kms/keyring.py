@@ -89,17 +89,23 @@ class Keyring:
             keys = cached.keys
         else:
             keys = await self._load_once(namespace_id)
-        version = keys.leased_version()
-        if version is not None:
-            await self._extend_lease(namespace_id, version)
+        if keys.leased_version is not None:
+            await self._extend_lease(namespace_id, keys.leased_version)
         return keys
 
-    async def with_keys(self, namespace_id: UUID, use: Callable[[NamespaceKeys], T]) -> T:
+    async def with_keys(
+        self, namespace_id: UUID, use: Callable[[NamespaceKeys], T], *, keys: NamespaceKeys | None = None
+    ) -> T:
         """Call `use` with a namespace's keys, and once more if another process has registered a version meanwhile.
 
         A row that names a version which the registry does not know costs a look there, and no call of the KMS.
+
+        Args:
+            namespace_id: whose keys.
+            use: opens rows.
+            keys: what `open` returned to this request, if it was called already.
         """
-        keys = await self.open(namespace_id)
+        keys = keys or await self.open(namespace_id)
         try:
             return use(keys)
         except KeyNotFound:

@@ -31,6 +31,9 @@ class NamespaceKeys:
 
     Obtained from `Keyring.open`, for the time of one request; the keyring bounds how long it stays valid.
 
+    Attributes:
+        leased_version: the active data-key version if it is of suite 1, whose uses are counted; None otherwise.
+
     Args:
         cell_id: the deployment that the rows belong to.
         namespace_id: whose rows.
@@ -46,10 +49,12 @@ class NamespaceKeys:
         "_cell",
         "_contexts",
         "_data",
+        "_headers",
         "_identity",
         "_index",
         "_token_keys",
         "incomplete",
+        "leased_version",
         "namespace_id",
     )
 
@@ -71,7 +76,10 @@ class NamespaceKeys:
         self._index = index
         self._identity = identity
         self._active = active
+        key = data.get(active.get(KeyClass.DATA, 0))
+        self.leased_version = key.version if isinstance(key, DataKey) and key.suite is Suite.AES_256_GCM else None
         self._contexts: dict[RecordKind, bytes] = {}
+        self._headers: dict[bytes, Header] = {}
         self._token_keys: dict[tuple[KeyClass, int, str], TokenKey] = {}
 
     def seal_many(self, kind: RecordKind, rows: Sequence[tuple[Key, bytes]], *, scope: Key = ()) -> list[bytes]:
@@ -117,22 +125,21 @@ class NamespaceKeys:
         """
         encoded_scope, encode = kind.key_encoder(scope)
         context = self._context(kind) + encoded_scope
-        headers: dict[bytes, Header] = {}
+        flags = 0
 
         def opener(sealed: bytes) -> tuple[Decrypt, bytes, int]:
+            nonlocal flags
             start = sealed[:HEADER_BYTES]
-            header = headers.get(start)
-            if header is None:
-                header = headers[start] = parse_header(sealed)
+            header = self._headers.get(start) or self._parse(sealed)
+            flags |= header.flags
             decrypt, nonce_tail = _usable(self._data, header.key_version).decryptor(sealed, header)
             return decrypt, start + context, nonce_tail
 
         bodies = open_batch(opener, encode=encode, rows=rows)
-        if all(header.flags == 0 for header in headers.values()):
+        if not flags:
             return bodies
         return [
-            unpack(kind, flags, body) if (flags := sealed[3]) else body
-            for body, (_, sealed) in zip(bodies, rows, strict=True)
+            unpack(kind, sealed[3], body) if sealed[3] else body for body, (_, sealed) in zip(bodies, rows, strict=True)
         ]
 
     def seal(self, kind: RecordKind, key: Key, plaintext: bytes) -> bytes:
@@ -154,11 +161,6 @@ class NamespaceKeys:
     def knows(self, records: Sequence[DataKeyRecord]) -> bool:
         """Whether these keys hold every data-key version of the registry."""
         return all(record.version in self._data for record in records if record.key_class is KeyClass.DATA)
-
-    def leased_version(self) -> int | None:
-        """Return the active data-key version if it is of suite 1, whose uses are counted; None otherwise."""
-        key = self._data.get(self._active.get(KeyClass.DATA, 0))
-        return key.version if isinstance(key, DataKey) and key.suite is Suite.AES_256_GCM else None
 
     def active_version(self, key_class: KeyClass) -> int:
         """Return the active version of a class.
@@ -196,6 +198,13 @@ class NamespaceKeys:
                 made = TokenKey(derivation.identity_key(_usable(self._identity, version), name))
             self._token_keys[slot] = made
         return made
+
+    def _parse(self, sealed: bytes) -> Header:
+        """Parse a header, and remember it if it names a version of ours: there are few of those."""
+        header = parse_header(sealed)
+        if header.key_version in self._data:
+            self._headers[sealed[:HEADER_BYTES]] = header
+        return header
 
     def _context(self, kind: RecordKind) -> bytes:
         context = self._contexts.get(kind)

@@ -54,8 +54,7 @@ class HistoryReader:
         read.check(page_size)
         if last_txn_id is not None:
             check_number("last_txn_id", last_txn_id, limit=LAST_NODE if read.reverse else 0)
-        if not read.metadata_only:
-            await open_keys(self._keyring, read.namespace_id)
+        keys = None if read.metadata_only else await open_keys(self._keyring, read.namespace_id)
         if read.reverse:
             taken, follows = await self._backwards(read, page_size, token, last_txn_id)
         else:
@@ -63,7 +62,7 @@ class HistoryReader:
         if not taken and token is None:
             msg = "this history branch has no such nodes"
             raise NotFound(msg)
-        return HistoryPage(tuple(await self._open(read, taken)), follows)
+        return HistoryPage(tuple(await self._open(read, taken, keys)), follows)
 
     async def _forwards(
         self, read: BranchRead, page_size: int, token: bytes | None
@@ -166,8 +165,8 @@ class HistoryReader:
         rows = NodeRows(row["node_ids"], row["txn_ids"], row["prev_txn_ids"])
         return rows, () if read.metadata_only else row["data"]
 
-    async def _open(self, read: BranchRead, taken: Sequence[_Taken]) -> list[HistoryNode]:
-        if read.metadata_only:
+    async def _open(self, read: BranchRead, taken: Sequence[_Taken], keys: NamespaceKeys | None) -> list[HistoryNode]:
+        if keys is None:
             return [HistoryNode(*key, _NO_EVENTS) for part in taken for key in zip(*part.rows, strict=True)]
         shard_id, tree = read.branch.shard_id, read.branch.tree_id.bytes
 
@@ -182,7 +181,7 @@ class HistoryReader:
             return nodes
 
         size = sum(sum(map(len, part.data)) for part in taken)
-        return await open_rows(self._keyring, read.namespace_id, size, open_all)
+        return await open_rows(self._keyring, read.namespace_id, size, open_all, keys=keys)
 
 
 _new_node = partial(tuple.__new__, HistoryNode)

@@ -64,11 +64,18 @@ class SealedColumns:
                     column[index] = value
 
 
-async def open_rows(keyring: Keyring, namespace_id: UUID, size: int, use: Callable[[NamespaceKeys], T]) -> T:
+async def open_rows(
+    keyring: Keyring,
+    namespace_id: UUID,
+    size: int,
+    use: Callable[[NamespaceKeys], T],
+    *,
+    keys: NamespaceKeys | None = None,
+) -> T:
     """Open rows with a namespace's keys, in a thread when they are of many bytes; see `Keyring.with_keys`."""
     if size < OFF_LOOP_BYTES:
-        return await keyring.with_keys(namespace_id, use)
-    keys = await keyring.open(namespace_id)  # the thread only opens; a key that is missing is fetched out here
+        return await keyring.with_keys(namespace_id, use, keys=keys)
+    keys = keys or await keyring.open(namespace_id)  # the thread only opens; a key that is missing is fetched out here
     try:
         return await asyncio.to_thread(use, keys)
     except KeyNotFound:

@@ -228,7 +228,7 @@ class TaskStore:
         def use(keys: NamespaceKeys) -> list[bytes]:
             return keys.open_many(TASK, rows, scope=scope)
 
-        opened = await open_rows(self._keyring, queue.namespace_id, sum(map(len, sealed)), use)
+        opened = await open_rows(self._keyring, queue.namespace_id, sum(map(len, sealed)), use, keys=keys)
         blobs = DataBlob.unpack_many(opened)
         tasks = [_new(Task, values) for values in zip(task_ids, blobs, passes, repeat(subqueue))]
         if len(tasks) < page_size or (following := (passes[-1], task_ids[-1] + 1)) >= end:
