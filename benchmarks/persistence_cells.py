@@ -7,7 +7,7 @@ import itertools
 import os
 import statistics
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
@@ -113,7 +113,7 @@ class Fixtures:
     async def _create(self, number: int, workflow_id: str) -> Run:
         run_id = uuid4()
         run = Run(number % SHARDS + 1, workflow_id, run_id, HistoryBranch(number % SHARDS + 1, run_id, uuid4()))
-        await self.strongroom.executions.create_workflow_execution(creation(self, run))
+        await self.strongroom.executions.create_workflow_execution(creation(self, run, is_fixture=True))
         return run
 
     async def _branch(self, number: int) -> HistoryBranch:
@@ -145,8 +145,8 @@ def history_tasks(fixtures: Fixtures) -> dict[object, list[HistoryTask]]:
     }
 
 
-def creation(fixtures: Fixtures, run: Run) -> CreateWorkflowExecutionRequest:
-    """Return a create with all that a run of the reference has."""
+def creation(fixtures: Fixtures, run: Run, *, is_fixture: bool) -> CreateWorkflowExecutionRequest:
+    """Return a create as the reference's: a new run has no activity and no timer yet, one of the fixtures has."""
     snapshot = WorkflowSnapshot(
         namespace_id=fixtures.namespace_id,
         workflow_id=run.workflow_id,
@@ -155,8 +155,8 @@ def creation(fixtures: Fixtures, run: Run) -> CreateWorkflowExecutionRequest:
         execution_state=state(),
         next_event_id=run.next_node,
         db_record_version=1,
-        activity_infos={number: blob(300) for number in (5, 6, 7)},
-        timer_infos={"timer": blob(100)},
+        activity_infos={number: blob(300) for number in (5, 6, 7)} if is_fixture else {},
+        timer_infos={"timer": blob(100)} if is_fixture else {},
         tasks=history_tasks(fixtures),
     )
     return CreateWorkflowExecutionRequest(
@@ -214,10 +214,7 @@ class Caller:
         run_id = uuid4()
         shard_id = run_id.int % SHARDS + 1
         run = Run(shard_id, str(uuid4()), run_id, HistoryBranch(shard_id, run_id, uuid4()))
-        request = creation(self.fixtures, run)
-        # As the reference: a new run has no activity and no timer yet.
-        snapshot = replace(request.new_workflow_snapshot, activity_infos={}, timer_infos={})
-        await self.strongroom.executions.create_workflow_execution(replace(request, new_workflow_snapshot=snapshot))
+        await self.strongroom.executions.create_workflow_execution(creation(self.fixtures, run, is_fixture=False))
 
     async def get(self) -> None:
         """Read a run's mutable state."""
