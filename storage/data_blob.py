@@ -21,6 +21,7 @@ class Encoding(IntEnum):
 
 _new = tuple.__new__
 _BY_BYTE = tuple(Encoding)
+_UNKNOWN = "a stored blob has an encoding that this version does not know"
 _BYTES = tuple(bytes((encoding,)) for encoding in Encoding)
 
 
@@ -44,7 +45,10 @@ class DataBlob(NamedTuple):
         Raises:
             DataLoss: an encoding that this version does not know.
         """
-        return cls.unpack_many((packed,))[0]
+        try:
+            return _new(cls, (packed[1:], _BY_BYTE[packed[0]]))
+        except IndexError:
+            raise DataLoss(_UNKNOWN) from None
 
     @classmethod
     def unpack_many(cls, packed: Iterable[bytes]) -> list[DataBlob]:
@@ -56,5 +60,4 @@ class DataBlob(NamedTuple):
         try:
             return [_new(cls, (one[1:], _BY_BYTE[one[0]])) for one in packed]
         except IndexError:
-            msg = "a stored blob has an encoding that this version does not know"
-            raise DataLoss(msg) from None
+            raise DataLoss(_UNKNOWN) from None

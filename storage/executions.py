@@ -198,7 +198,7 @@ class ExecutionStore:
             NotFound: there is no such run.
             IntegrityError: a row of it does not open.
         """
-        key = await self._run_key(namespace_id, workflow_id, run_id, shard_id)
+        keys, key = await self._run_key(namespace_id, workflow_id, run_id, shard_id)
         row = await self._reads.submit(key)
         if row is None:
             raise NotFound
@@ -218,7 +218,7 @@ class ExecutionStore:
             )
 
         size = len(row["data"]) + sum(map(len, values))
-        (packed,), opened = await open_rows(self._keyring, namespace_id, size, use)
+        (packed,), opened = await open_rows(self._keyring, namespace_id, size, use, keys=keys)
         info, state = unpack_execution(packed)
         return WorkflowMutableState(
             execution_info=info,
@@ -249,7 +249,7 @@ class ExecutionStore:
         run_id = UUID(bytes=row["run_id"].bytes)
         key = (shard_id, workflow, archetype_id, run_id.bytes, row["state"], row["last_write_version"])
         packed = await self._keyring.with_keys(
-            namespace_id, lambda keys: keys.open(CURRENT_EXECUTION, key, row["data"])
+            namespace_id, lambda keys: keys.open(CURRENT_EXECUTION, key, row["data"]), keys=keys
         )
         return CurrentExecution(run_id, unpack_current(packed), row["last_write_version"])
 
@@ -257,7 +257,7 @@ class ExecutionStore:
         self, namespace_id: UUID, workflow_id: str, run_id: UUID, *, shard_id: int
     ) -> None:
         """Delete a run's mutable state; its history and the current run stay. One that is not there is as good."""
-        key = await self._run_key(namespace_id, workflow_id, run_id, shard_id)
+        _, key = await self._run_key(namespace_id, workflow_id, run_id, shard_id)
         async with self._database.connection() as connection:
             await connection.execute(_SQL["delete"], *key)
 
@@ -266,7 +266,7 @@ class ExecutionStore:
     ) -> None:
         """Forget that this run is the current one; where another one is, nothing changes."""
         checks.check_fence(shard_id, 0, archetype_id)
-        key = await self._run_key(namespace_id, workflow_id, run_id, shard_id)
+        _, key = await self._run_key(namespace_id, workflow_id, run_id, shard_id)
         async with self._database.connection() as connection:
             await connection.execute(_SQL["delete_current"], *key, archetype_id)
 
@@ -275,12 +275,14 @@ class ExecutionStore:
         await self._writes.aclose()
         await self._reads.aclose()
 
-    async def _run_key(self, namespace_id: UUID, workflow_id: str, run_id: UUID, shard_id: int) -> _RunKey:
+    async def _run_key(
+        self, namespace_id: UUID, workflow_id: str, run_id: UUID, shard_id: int
+    ) -> tuple[NamespaceKeys, _RunKey]:
         checks.check_fence(shard_id, 0)
         check_uuid("run_id", run_id)
         encoded = check_id("workflow_id", workflow_id)
         keys = await open_keys(self._keyring, namespace_id)
-        return _RunKey(shard_id, namespace_id, workflow_token(keys, encoded), run_id)
+        return keys, _RunKey(shard_id, namespace_id, workflow_token(keys, encoded), run_id)
 
     async def _write(
         self,
