@@ -15,6 +15,7 @@ pytest_plugins = (
     "tests.fix_batches",
     "tests.fix_history",
     "tests.fix_citus",
+    "tests.fix_elasticsearch",
 )
 
 settings.register_profile("dev", max_examples=50, deadline=None)

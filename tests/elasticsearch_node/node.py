@@ -1,0 +1,114 @@
+"""What all nodes have in common, and the one that somebody else runs."""
+
+from __future__ import annotations
+
+import socket
+import time
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from .client import Client, ElasticsearchAnswer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+READY = "/_cluster/health?wait_for_status=yellow&wait_for_no_initializing_shards=true&timeout=30s"
+PATIENCE = 120.0
+
+
+class NotOurs(Exception):  # noqa: N818 - says what is wrong
+    """This node belongs to somebody else, and is not ours to stop."""
+
+
+class ElasticsearchNode(ABC):
+    """One Elasticsearch node on 127.0.0.1, without TLS and passwords."""
+
+    url: str
+    """Address without a path; it stays the same over `kill` and `start`."""
+    kind: str
+    """How it came to be, for reports."""
+
+    @property
+    def pid(self) -> int | None:
+        """Process of the node, if it runs as one of this machine's and is up."""
+        return None
+
+    @property
+    def data(self) -> Path | None:
+        """The folder of its shards and translogs, for a search in what is on disk."""
+        return None
+
+    @abstractmethod
+    def kill(self) -> None:
+        """End it at once, as a loss of power does to a process: nothing is flushed or said."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start it on the data and the address that it had, and wait until all shards are up."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End it for good and remove what it left."""
+
+    def is_up(self) -> bool:
+        """Whether it answers."""
+        try:
+            with Client(self.url, timeout=5) as client:
+                client.request("GET", "/_cluster/health")
+        except (OSError, ElasticsearchAnswer):
+            return False
+        return True
+
+    def request(self, method: str, path: str, body: Any = None) -> Any:
+        """Send one request on a connection of its own; see `Client.request`."""
+        with Client(self.url) as client:
+            return client.request(method, path, body)
+
+    def _check(self) -> None:  # noqa: B027 - not all can tell
+        """Raise if there is no use in waiting any longer."""
+
+    def _wait(self) -> None:
+        """Wait until it answers and has its shards."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            self._check()
+            try:
+                self.request("GET", READY)
+            except (OSError, ElasticsearchAnswer):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+            else:
+                return
+
+
+class ExternalNode(ElasticsearchNode):
+    """The node that STRONGROOM_ES_URL names."""
+
+    kind = "STRONGROOM_ES_URL"
+
+    def __init__(self, url: str):
+        self.url = url.rstrip("/")
+
+    def kill(self) -> None:
+        """Refuse."""
+        raise NotOurs
+
+    def start(self) -> None:
+        """Refuse."""
+        raise NotOurs
+
+    def close(self) -> None:
+        """Leave it as it is."""
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports of 127.0.0.1 that nobody listens on now."""
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
