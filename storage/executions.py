@@ -2,46 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
-from uuid import UUID
+from typing import TYPE_CHECKING, TypeAlias
 
 from . import execution_checks as checks
 from .checks import check_id, check_uuid, open_keys
 from .errors import (
     ConditionFailed,
     CurrentWorkflowConditionFailed,
-    NotFound,
     ShardOwnershipLost,
     StorageError,
     WorkflowConditionFailed,
 )
-from .execution_maps import read_entries
-from .execution_packing import unpack_current, unpack_execution, workflow_token
-from .execution_requests import (
-    ConflictResolveMode,
-    CreateMode,
-    CurrentExecution,
-    UpdateMode,
-    WorkflowMutableState,
-)
+from .execution_packing import workflow_token
+from .execution_reading import ExecutionReader, open_current, run_key
+from .execution_requests import ConflictResolveMode, CreateMode, UpdateMode
 from .execution_rows import CurrentChange, CurrentRule, ExecutionColumns, ExecutionWrite, RunRule
 from .functions import load_functions
 from .group_commit import GroupCommit
 from .queries import load_queries
-from .record_kinds import CURRENT_EXECUTION, EXECUTION, EXECUTION_MAP
-from .sealing import open_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from uuid import UUID
 
-    from strongroom.kms import Keyring, NamespaceKeys
+    from strongroom.kms import Keyring
 
     from .database import Connection, Database, Row
     from .execution_requests import (
         ConflictResolveWorkflowExecutionRequest,
         CreateWorkflowExecutionRequest,
+        CurrentExecution,
         SetWorkflowExecutionRequest,
         UpdateWorkflowExecutionRequest,
+        WorkflowMutableState,
         WorkflowMutation,
         WorkflowSnapshot,
     )
@@ -51,13 +44,6 @@ if TYPE_CHECKING:
     Run: TypeAlias = tuple[RunRule, WorkflowMutation | WorkflowSnapshot]
 
 _SQL = load_queries("executions")
-
-
-class _RunKey(NamedTuple):
-    shard_id: int
-    namespace_id: UUID
-    workflow: bytes
-    run_id: UUID
 
 
 class ExecutionStore:
@@ -75,19 +61,14 @@ class ExecutionStore:
     def __init__(self, database: Database, keyring: Keyring, *, distributed: bool = False) -> None:
         self._database = database
         self._keyring = keyring
-        functions = load_functions(distributed=distributed)
-        self._write_executions = functions["write_executions"]
-        self._get_executions = functions["get_executions"]
-        place = (lambda request: request.shard_id) if distributed else None
+        self._reader = ExecutionReader(database, keyring, distributed=distributed)
+        self._write_executions = load_functions(distributed=distributed)["write_executions"]
         self._writes: GroupCommit[ExecutionWrite, None] = GroupCommit(
             database,
             self._run_writes,
             key=lambda write: write.key,
-            place=place,
+            place=(lambda write: write.shard_id) if distributed else None,
             size=lambda write: write.size,
-        )
-        self._reads: GroupCommit[_RunKey, Row | None] = GroupCommit(
-            database, self._run_reads, place=place, idempotent=True
         )
 
     async def create_workflow_execution(self, request: CreateWorkflowExecutionRequest) -> None:
@@ -198,36 +179,7 @@ class ExecutionStore:
             NotFound: there is no such run.
             IntegrityError: a row of it does not open.
         """
-        keys, key = await self._run_key(namespace_id, workflow_id, run_id, shard_id)
-        row = await self._reads.submit(key)
-        if row is None:
-            raise NotFound
-        versions = (row["next_event_id"], row["last_write_version"], row["db_record_version"])
-        place = (shard_id, key.workflow, run_id.bytes)
-        execution = [(versions, row["data"])]
-        maps, items = row["maps"] or (), row["items"] or ()
-        values = row["blobs"] or ()
-        entries = [
-            ((kind, item.rjust(16, b"\x00")), value) for kind, item, value in zip(maps, items, values, strict=True)
-        ]
-
-        def use(keys: NamespaceKeys) -> tuple[list[bytes], list[bytes]]:
-            return (
-                keys.open_many(EXECUTION, execution, scope=place),
-                keys.open_many(EXECUTION_MAP, entries, scope=place),
-            )
-
-        size = len(row["data"]) + sum(map(len, values))
-        (packed,), opened = await open_rows(self._keyring, namespace_id, size, use, keys=keys)
-        info, state = unpack_execution(packed)
-        return WorkflowMutableState(
-            execution_info=info,
-            execution_state=state,
-            next_event_id=versions[0],
-            last_write_version=versions[1],
-            db_record_version=versions[2],
-            **read_entries(maps, items, opened),
-        )
+        return await self._reader.run(namespace_id, workflow_id, run_id, shard_id=shard_id)
 
     async def get_current_execution(
         self, namespace_id: UUID, workflow_id: str, *, shard_id: int, archetype_id: int = 0
@@ -238,26 +190,13 @@ class ExecutionStore:
             NotFound: it has none.
             IntegrityError: the row does not open.
         """
-        checks.check_fence(shard_id, 0, archetype_id)
-        encoded = check_id("workflow_id", workflow_id)
-        keys = await open_keys(self._keyring, namespace_id)
-        workflow = workflow_token(keys, encoded)
-        async with self._database.connection() as connection:
-            row = await connection.fetchrow(_SQL["get_current"], shard_id, namespace_id, workflow, archetype_id)
-        if row is None:
-            raise NotFound
-        run_id = UUID(bytes=row["run_id"].bytes)
-        key = (shard_id, workflow, archetype_id, run_id.bytes, row["state"], row["last_write_version"])
-        packed = await self._keyring.with_keys(
-            namespace_id, lambda keys: keys.open(CURRENT_EXECUTION, key, row["data"]), keys=keys
-        )
-        return CurrentExecution(run_id, unpack_current(packed), row["last_write_version"])
+        return await self._reader.current(namespace_id, workflow_id, shard_id=shard_id, archetype_id=archetype_id)
 
     async def delete_workflow_execution(
         self, namespace_id: UUID, workflow_id: str, run_id: UUID, *, shard_id: int
     ) -> None:
         """Delete a run's mutable state; its history and the current run stay. One that is not there is as good."""
-        _, key = await self._run_key(namespace_id, workflow_id, run_id, shard_id)
+        _, key = await run_key(self._keyring, namespace_id, workflow_id, run_id, shard_id)
         async with self._database.connection() as connection:
             await connection.execute(_SQL["delete"], *key)
 
@@ -266,23 +205,14 @@ class ExecutionStore:
     ) -> None:
         """Forget that this run is the current one; where another one is, nothing changes."""
         checks.check_fence(shard_id, 0, archetype_id)
-        _, key = await self._run_key(namespace_id, workflow_id, run_id, shard_id)
+        _, key = await run_key(self._keyring, namespace_id, workflow_id, run_id, shard_id)
         async with self._database.connection() as connection:
             await connection.execute(_SQL["delete_current"], *key, archetype_id)
 
     async def aclose(self) -> None:
         """Wait for the writes and reads that are in flight."""
         await self._writes.aclose()
-        await self._reads.aclose()
-
-    async def _run_key(
-        self, namespace_id: UUID, workflow_id: str, run_id: UUID, shard_id: int
-    ) -> tuple[NamespaceKeys, _RunKey]:
-        checks.check_fence(shard_id, 0)
-        check_uuid("run_id", run_id)
-        encoded = check_id("workflow_id", workflow_id)
-        keys = await open_keys(self._keyring, namespace_id)
-        return keys, _RunKey(shard_id, namespace_id, workflow_token(keys, encoded), run_id)
+        await self._reader.aclose()
 
     async def _write(
         self,
@@ -318,56 +248,37 @@ class ExecutionStore:
         answers: list[StorageError | None] = [None] * len(writes)
         for row in refusals:
             index = order[row["request"] - 1]
-            answers[index] = _refusal(writes[index], row)
+            answers[index] = await self._refusal(writes[index], row)
         return answers
 
-    async def _run_reads(self, connection: Connection, keys: Sequence[_RunKey]) -> Sequence[Row | None]:
-        columns = zip(*keys, strict=True)
-        timeout = self._database.answer_timeout
-        rows = await self._get_executions.call(connection, keys[0].shard_id, *columns, timeout=timeout)
-        answers: list[Row | None] = [None] * len(keys)
-        for row in rows:
-            answers[row["number"] - 1] = row
-        return answers
+    async def _refusal(self, write: ExecutionWrite, row: Row) -> StorageError:
+        """Return the error for a request that the function refused; its reasons are numbered there."""
+        reason = row["reason"]
+        if reason == 1:
+            return ShardOwnershipLost(write.shard_id)
+        if reason == 2:  # noqa: PLR2004
+            return await self._current_refusal(write, row)
+        if reason == 3:  # noqa: PLR2004
+            return WorkflowConditionFailed(
+                "the run is not at the version that the request expects, or exists already",
+                next_event_id=row["next_event_id"],
+                db_record_version=row["db_record_version"],
+            )
+        return ConditionFailed("there is no such run")
 
-
-def _refusal(write: ExecutionWrite, row: Row) -> StorageError:
-    """Return the error for a request that the function refused; its reasons are numbered there."""
-    reason = row["reason"]
-    if reason == 1:
-        return ShardOwnershipLost(write.shard_id)
-    if reason == 2:  # noqa: PLR2004
-        return _current_refusal(write, row)
-    if reason == 3:  # noqa: PLR2004
-        return WorkflowConditionFailed(
-            "the run is not at the version that the request expects, or exists already",
-            next_event_id=row["next_event_id"],
-            db_record_version=row["db_record_version"],
+    async def _current_refusal(self, write: ExecutionWrite, row: Row) -> StorageError:
+        message = "the workflow's current run is not what the request's mode expects"
+        if row["run_id"] is None or write.current is None:
+            return CurrentWorkflowConditionFailed(message)
+        place = (write.shard_id, write.workflow, write.current.archetype_id)
+        run_id, state = await open_current(self._keyring, write.keys, place, row)
+        return CurrentWorkflowConditionFailed(
+            message,
+            run_id=run_id,
+            create_request_id=state.create_request_id,
+            state=state.state,
+            status=state.status,
+            last_write_version=row["run_version"],
+            start_time=state.start_time,
+            execution_state=state.blob,
         )
-    return ConditionFailed("there is no such run")
-
-
-def _current_refusal(write: ExecutionWrite, row: Row) -> StorageError:
-    message = "the workflow's current run is not what the request's mode expects"
-    if row["run_id"] is None or write.current is None:
-        return CurrentWorkflowConditionFailed(message)
-    run_id = UUID(bytes=row["run_id"].bytes)
-    key = (
-        write.shard_id,
-        write.workflow,
-        write.current.archetype_id,
-        run_id.bytes,
-        row["state"],
-        row["last_write_version"],
-    )
-    state = unpack_current(write.keys.open(CURRENT_EXECUTION, key, row["data"]))
-    return CurrentWorkflowConditionFailed(
-        message,
-        run_id=run_id,
-        create_request_id=state.create_request_id,
-        state=state.state,
-        status=state.status,
-        last_write_version=row["run_version"],
-        start_time=state.start_time,
-        execution_state=state.blob,
-    )

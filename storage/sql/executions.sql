@@ -1,7 +1,3 @@
--- name: get_current
-SELECT run_id, state, last_write_version, data FROM current_executions
-WHERE shard_id = $1 AND namespace_id = $2 AND workflow_id = $3 AND archetype_id = $4
-
 -- name: delete
 WITH deleted AS (
     DELETE FROM executions WHERE shard_id = $1 AND namespace_id = $2 AND workflow_id = $3 AND run_id = $4

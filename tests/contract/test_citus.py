@@ -178,6 +178,7 @@ def calls(monkeypatch):
     of_shards = {
         "write_executions": 1,
         "get_executions": 1,
+        "get_current_executions": 1,
         "append_history_nodes": 1,
         "create_tasks": 2,
         "get_tasks": 2,
@@ -236,7 +237,8 @@ async def test_the_confined_functions_do_the_same_for_many_callers(distributed_c
     for name, shard, rows in calls:
         assert set(rows) == {shard}, name
     assert {name for name, _, rows in calls if len(rows) > 1} == {
-        *("write_executions", "get_executions", "append_history_nodes", "create_tasks", "get_tasks")
+        *("write_executions", "get_executions", "get_current_executions"),
+        *("append_history_nodes", "create_tasks", "get_tasks"),
     }, "callers of one shard did share statements"
     assert {shard for name, shard, _ in calls if name == "write_executions"} == set(shards)
 

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from strongroom.driver.strongroom import Strongroom
+from strongroom.kms import rotate_data_key
 from strongroom.storage.errors import CurrentWorkflowConditionFailed, WorkflowConditionFailed
 from strongroom.storage.execution_requests import CreateMode, UpdateMode
 from strongroom.storage.history_tasks import TRANSFER
@@ -54,6 +55,17 @@ async def test_of_two_creators_at_once_the_second_hears_of_the_first(workflow, r
     assert raised.value.run_id == first.run_id
     assert (await workflow.current()).run_id == first.run_id
     assert len((await workflow.footprint())["executions"]) == 1
+
+
+async def test_a_refusal_names_a_run_sealed_under_a_key_that_came_meanwhile(workflow, rival):
+    """A host that has the old keys in memory hears of the current run, whatever key another host sealed it with."""
+    await rival.create(rival.like(workflow_id="another").snapshot())  # its keys are opened
+    await rotate_data_key(workflow.cell.keyring, workflow.namespace_id)
+    first = await workflow.create()
+    with exactly(CurrentWorkflowConditionFailed) as raised:
+        await rival.create()
+    assert raised.value.run_id == first.run_id
+    assert (await rival.current()).run_id == first.run_id
 
 
 async def test_of_two_creators_of_one_run_the_second_hears_of_the_first(workflow, rival):
