@@ -1,0 +1,55 @@
+"""Elasticsearch's `scaled_float` by 10,000, in its own arithmetic.
+
+A value is a 64-bit integer. A document comes to it by a product of doubles, a query by a decimal one: they differ by one where
+the product lies next to a half.
+"""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+from fractions import Fraction
+
+SCALE = 10_000
+_MIN, _MAX = -(2**63), 2**63 - 1
+
+
+def stored(value: float) -> int:
+    """Return what the index holds of a document's value."""
+    return _rounded(float(value) * SCALE)
+
+
+def asked(value: float) -> int:
+    """Return what a query for a value looks for."""
+    return _rounded(_product(value))
+
+
+def lower(value: float, *, inclusive: bool) -> int:
+    """Return the least integer that a bound from below lets through."""
+    bound = _product(value)
+    return _saturated(bound if inclusive else math.nextafter(bound, math.inf), math.ceil)
+
+
+def upper(value: float, *, inclusive: bool) -> int:
+    """Return the greatest integer that a bound from above lets through."""
+    bound = _product(value)
+    return _saturated(bound if inclusive else math.nextafter(bound, -math.inf), math.floor)
+
+
+def sort_key(value: float) -> float:
+    """Return what a sort compares."""
+    return stored(value) * (1.0 / SCALE)
+
+
+def _product(value):
+    return float(Decimal(repr(float(value))) * SCALE)
+
+
+def _rounded(value):
+    return _saturated(value, lambda finite: math.floor(Fraction(finite) + Fraction(1, 2)))
+
+
+def _saturated(value, whole):
+    if math.isinf(value):
+        return _MAX if value > 0 else _MIN
+    return min(max(whole(value), _MIN), _MAX)
