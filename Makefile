@@ -7,7 +7,7 @@ UV := .tools/bin/uv
 BIN := .venv/bin
 export UV_PYTHON_DOWNLOADS := never
 # Sources are linked one by one into the environment, so a new or removed file needs a new link.
-SOURCES := $(sort $(wildcard kms/* kms/providers/* storage/* storage/sql/* storage/sql/functions/* storage/sql/migrations/* visibility/* driver/* driver/sample/*))
+SOURCES := $(sort $(wildcard kms/* kms/providers/* storage/* storage/sql/* storage/sql/functions/* storage/sql/migrations/* visibility/* visibility/elasticsearch/* driver/* driver/sample/*))
 LISTING := .venv/.sources
 
 demo: env ## seal real histories in a throw-away PostgreSQL, search them, rotate, shred, and prove each claim (default)
@@ -44,7 +44,7 @@ pins: .tools/.ready ## resolve requirements/*.txt anew, with hashes and without 
 	$(UV) pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	  -o requirements/bootstrap.txt requirements/bootstrap.in
 	$(UV) pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
-	  --extra demo --group dev -o requirements/dev.txt pyproject.toml
+	  --extra demo --extra elasticsearch --group dev -o requirements/dev.txt pyproject.toml
 
 clean: ## remove the environment and what was built
 	rm -rf .tools .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+DEFAULT_INDEX = "strongroom-visibility"
+
+
 class ConfigError(StrongroomError):
     """The configuration can't be used."""
 
@@ -35,6 +38,25 @@ class LocalKms:
 
 
 @dataclass(frozen=True, slots=True)
+class ElasticsearchConfig:
+    """A search index in Elasticsearch.
+
+    Attributes:
+        url: of the cluster.
+        index: its alias there.
+        api_key: for it; never shown.
+        ca_certs: file with the certificates of the authority that signed the cluster's; None for the system's.
+        timeout: seconds for one answer.
+    """
+
+    url: str
+    index: str = DEFAULT_INDEX
+    api_key: str | None = field(default=None, repr=False)
+    ca_certs: Path | None = None
+    timeout: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
 class StrongroomConfig:
     """All that `Strongroom.open` needs.
 
@@ -44,6 +66,7 @@ class StrongroomConfig:
         kms: providers by the id that KEK URIs name them with.
         connections: the most connections open at once.
         key_ttl: seconds after which unwrapped keys are fetched anew: the promise of revocation.
+        elasticsearch: what answers searches; None for PostgreSQL.
     """
 
     cell: Cell
@@ -51,6 +74,7 @@ class StrongroomConfig:
     kms: Mapping[str, LocalKms] = field(default_factory=lambda: MappingProxyType({}))
     connections: int = 4
     key_ttl: float = 900.0
+    elasticsearch: ElasticsearchConfig | None = None
 
 
 def load_config(path: Path) -> StrongroomConfig:
@@ -80,6 +104,7 @@ def load_config(path: Path) -> StrongroomConfig:
             kms=MappingProxyType(kms),
             connections=int(database.get("connections", 4)),
             key_ttl=float(document.get("keys", {}).get("ttl_seconds", 900.0)),
+            elasticsearch=_elasticsearch(document.get("elasticsearch"), path),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         msg = f"{path}: a setting is missing or of another type: {error}"
@@ -103,6 +128,12 @@ shards = {shards}  # fixed for the life of the cell
 dsn = {_toml_string(dsn)}  # the environment variable STRONGROOM_DSN comes first
 # distributed = true  # after `strongroom schema apply --distributed` on a Citus cluster
 
+# What answers searches, if not PostgreSQL; then run `strongroom index build`.
+# [elasticsearch]
+# url = "https://localhost:9200"
+# ca_certs = "ca.pem"  # from this file's folder
+# api_key_env = "STRONGROOM_ES_API_KEY"
+
 # A KMS provider; KEKs are named PROVIDER:KEY, here local:KEY.
 [kms.local]
 type = "local"
@@ -116,6 +147,24 @@ keyring = {_toml_string(keyring)}  # from this file's folder
     except OSError as error:
         msg = f"can't write {path}: {error.strerror}"
         raise ConfigError(msg) from None
+
+
+def _elasticsearch(section: Mapping[str, Any] | None, path: Path) -> ElasticsearchConfig | None:
+    if section is None:
+        return None
+    found = {"elasticsearch": section}
+    variable = section.get("api_key_env")
+    api_key = os.environ.get(variable) if isinstance(variable, str) else None
+    if variable is not None and not api_key:
+        msg = f"elasticsearch.api_key_env names the variable {variable}, which is not set"
+        raise ValueError(msg)
+    return ElasticsearchConfig(
+        url=_get(found, "elasticsearch", "url", str),
+        index=_get(found, "elasticsearch", "index", str) if "index" in section else DEFAULT_INDEX,
+        api_key=api_key,
+        ca_certs=path.parent / _get(found, "elasticsearch", "ca_certs", str) if "ca_certs" in section else None,
+        timeout=float(section.get("timeout_seconds", 10.0)),
+    )
 
 
 def _local_kms(provider: str, section: Mapping[str, Any], path: Path) -> LocalKms:

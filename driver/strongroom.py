@@ -22,18 +22,22 @@ from strongroom.storage import (
     ShardStore,
     TaskQueueUserDataStore,
     TaskStore,
+    VisibilityOutbox,
     apply_schema,
     check_cell,
     check_schema,
     claim_cell,
 )
-from strongroom.visibility import VisibilityManager
+from strongroom.visibility import Indexer, VisibilityManager
+
+from .config import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from strongroom.kms import NamespaceKeys
     from strongroom.storage import Migration
+    from strongroom.visibility.elasticsearch import ElasticsearchIndex
 
     from .config import StrongroomConfig
 
@@ -65,6 +69,8 @@ class Strongroom:
         queues: named queues.
         nexus_endpoints: of the cell.
         visibility: record, list, count.
+        search_index: what answers searches, if not PostgreSQL.
+        indexer: tells it what changed, while somebody runs it; None without a search index.
     """
 
     config: StrongroomConfig
@@ -84,6 +90,8 @@ class Strongroom:
     queues: QueueV2
     nexus_endpoints: NexusEndpointStore
     visibility: VisibilityManager
+    search_index: ElasticsearchIndex | None
+    indexer: Indexer | None
 
     @classmethod
     @asynccontextmanager
@@ -155,7 +163,8 @@ async def assembled(config: StrongroomConfig) -> AsyncIterator[Strongroom]:
         store=PostgresDataKeyStore(registry),
         ttl=config.key_ttl,
     )
-    executions = ExecutionStore(by_key, keyring, distributed=distributed)
+    search_index = _search_index(config)
+    executions = ExecutionStore(by_key, keyring, distributed=distributed, outbox=search_index is not None)
     history = HistoryManager(by_key, keyring, distributed=distributed)
     tasks = TaskStore(by_key, keyring, distributed=distributed)
     fair_tasks = TaskStore(by_key, keyring, fair=True, distributed=distributed)
@@ -177,16 +186,38 @@ async def assembled(config: StrongroomConfig) -> AsyncIterator[Strongroom]:
             namespace_replication_queue=Queue(database, keyring),
             queues=QueueV2(database, keyring),
             nexus_endpoints=NexusEndpointStore(database, keyring),
-            visibility=VisibilityManager(database, keyring),
+            visibility=VisibilityManager(database, keyring, index=search_index),
+            search_index=search_index,
+            indexer=Indexer(VisibilityOutbox(database), search_index) if search_index is not None else None,
         )
     finally:
         for store in (executions, history, tasks, fair_tasks):
             await store.aclose()
+        if search_index is not None:
+            await search_index.aclose()
         for provider in providers.values():
             await provider.aclose()
         await registry.aclose()
         await by_key.aclose()
         await database.aclose()
+
+
+def _search_index(config: StrongroomConfig) -> ElasticsearchIndex | None:
+    cluster = config.elasticsearch
+    if cluster is None:
+        return None
+    try:
+        from strongroom.visibility.elasticsearch import ElasticsearchIndex  # noqa: PLC0415 - only where it is installed
+    except ModuleNotFoundError:
+        msg = "[elasticsearch] needs its client: pip install 'strongroom[elasticsearch]'"
+        raise ConfigError(msg) from None
+    return ElasticsearchIndex(
+        cluster.url,
+        name=cluster.index,
+        timeout=cluster.timeout,
+        api_key=cluster.api_key,
+        ca_certs=None if cluster.ca_certs is None else str(cluster.ca_certs),
+    )
 
 
 async def _create_keyrings(strongroom: Strongroom, in_use: set[str]) -> None:

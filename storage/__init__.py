@@ -98,10 +98,17 @@ from .task_queue_user_data import (
 )
 from .task_queues import TaskQueue, TaskQueuePage, UnreadableTaskQueue
 from .tasks import Task, TaskPage, TaskStore
-from .visibility_records import VisibilityRow, get_visibility_record, put_visibility_records
+from .visibility_outbox import BEFORE_ALL, OutboxEntry, VisibilityOutbox
+from .visibility_records import (
+    VisibilityRow,
+    delete_visibility_record,
+    get_visibility_record,
+    put_visibility_records,
+)
 
 __all__ = [
     "ARCHIVAL",
+    "BEFORE_ALL",
     "HISTORY_NODE",
     "NAMESPACE_REPLICATION",
     "OUTBOUND",
@@ -161,6 +168,7 @@ __all__ = [
     "NexusEndpointPage",
     "NexusEndpointStore",
     "NotFound",
+    "OutboxEntry",
     "PostgresDataKeyStore",
     "Queue",
     "QueueMessage",
@@ -201,6 +209,7 @@ __all__ = [
     "UpdateWorkflowExecutionRequest",
     "UserDataPage",
     "UserDataUpdate",
+    "VisibilityOutbox",
     "VisibilityRow",
     "WorkflowConditionFailed",
     "WorkflowMutableState",
@@ -213,6 +222,7 @@ __all__ = [
     "check_schema",
     "claim_cell",
     "current_version",
+    "delete_visibility_record",
     "distribute_schema",
     "distribution_statements",
     "get_visibility_record",

@@ -31,6 +31,8 @@ DISTRIBUTED_TABLES: Mapping[str, str] = MappingProxyType(
         "history_tasks": "shard_id",
         "replication_dlq_tasks": "shard_id",
         "visibility_records": "shard_id",
+        "visibility_outbox": "shard_id",
+        "visibility_deletes": "shard_id",
         "task_queues": "range_hash",
         "tasks": "range_hash",
         "task_queue_user_data": "range_hash",

@@ -106,8 +106,8 @@ class ExecutionColumns:
             tokens = "{" + ",".join(map(str, row.t)) + "}"
             self._visibility.append((number, row.id, row.version, row.k, row.b1, row.b2, tokens, row.s))
 
-    async def parameters(self, shard_id: int) -> tuple[object, ...]:
-        """Seal, and return all parameters of the function."""
+    async def parameters(self, shard_id: int, *, outbox: bool) -> tuple[object, ...]:
+        """Seal, and return all parameters of the function; `outbox` is its last."""
         await self._sealing.seal()
         history = self._history
         return (
@@ -133,6 +133,7 @@ class ExecutionColumns:
             history.t_branch,
             history.t_data,
             *_columns(self._visibility, 8),
+            outbox,
         )
 
     def _add_current(self, number: int, write: ExecutionWrite, change: CurrentChange) -> None:

@@ -56,10 +56,14 @@ class ExecutionStore:
         database: for look-ups by key.
         keyring: unwrapped keys.
         distributed: whether the tables are spread over a Citus cluster.
+        outbox: whether a search index outside the database is to hear of visibility records.
     """
 
-    def __init__(self, database: Database, keyring: Keyring, *, distributed: bool = False) -> None:
+    def __init__(
+        self, database: Database, keyring: Keyring, *, distributed: bool = False, outbox: bool = False
+    ) -> None:
         self._database = database
+        self._outbox = outbox
         self._keyring = keyring
         self._reader = ExecutionReader(database, keyring, distributed=distributed)
         self._write_executions = load_functions(distributed=distributed)["write_executions"]
@@ -242,7 +246,7 @@ class ExecutionStore:
         columns = ExecutionColumns()
         for number, index in enumerate(order, 1):
             columns.add(number, writes[index])
-        parameters = await columns.parameters(writes[0].shard_id)
+        parameters = await columns.parameters(writes[0].shard_id, outbox=self._outbox)
         timeout = self._database.answer_timeout
         refusals = await self._write_executions.call(connection, *parameters, timeout=timeout)
         answers: list[StorageError | None] = [None] * len(writes)

@@ -28,6 +28,8 @@ PURGED_TABLES: Mapping[str, str] = MappingProxyType(
         "history_node": "shard_id",
         "history_tree": "shard_id",
         "visibility_records": "shard_id",
+        "visibility_outbox": "shard_id",
+        "visibility_deletes": "shard_id",
         "task_queues": "range_hash",
         "tasks": "range_hash",
         "task_queue_user_data": "range_hash",

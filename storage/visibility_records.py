@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .queries import load_queries
+from .visibility_outbox import announce
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,8 +42,16 @@ class VisibilityRow:
     s: bytes
 
 
-async def put_visibility_records(connection: Connection, namespace_id: UUID, rows: Sequence[VisibilityRow]) -> int:
-    """Write records in the caller's transaction, each unless a version as new is stored.
+async def put_visibility_records(
+    connection: Connection, namespace_id: UUID, rows: Sequence[VisibilityRow], *, outbox: bool = False
+) -> int:
+    """Write records in the caller's transaction, each unless a version as new is stored, or the run was deleted since.
+
+    Args:
+        connection: in a transaction.
+        namespace_id: whose.
+        rows: in any order.
+        outbox: whether a search index outside the database is to hear of them.
 
     Returns:
         How many were written.
@@ -62,9 +71,36 @@ async def put_visibility_records(connection: Connection, namespace_id: UUID, row
         ["{" + ",".join(map(str, row.t)) + "}" for row in ordered],
         [row.s for row in ordered],
     )
+    if outbox and written:
+        ids = {row["id"] for row in written}
+        await announce(connection, [(row.shard_id, namespace_id, row.id) for row in ordered if row.id in ids])
     return len(written)
 
 
 async def get_visibility_record(connection: Connection, namespace_id: UUID, *, shard_id: int, id: bytes) -> Row | None:  # noqa: A002 - the column's name
     """Return one row, without its tokens; None where there is none."""
     return await connection.fetchrow(_SQL["get"], shard_id, namespace_id, id)
+
+
+async def delete_visibility_record(
+    connection: Connection,
+    namespace_id: UUID,
+    *,
+    shard_id: int,
+    id: bytes,  # noqa: A002 - the column's name
+    version: int,
+    outbox: bool = False,
+) -> bool:
+    """Delete a record in the caller's transaction, and remember that: a write of this version or an older one changes nothing then.
+
+    Returns:
+        Whether the run has no record now. A newer one stays.
+    """
+    key = (shard_id, namespace_id, id)
+    deleted = await connection.fetch(_SQL["delete"], *key, version)
+    if not deleted and await connection.fetchrow(_SQL["newer"], *key) is not None:
+        return False
+    await connection.execute(_SQL["bury"], *key, version)
+    if outbox:
+        await announce(connection, [key])
+    return True

@@ -13,6 +13,7 @@ from .errors import (
     InvalidRecord,
     MalformedQuery,
     QueryBudgetExceeded,
+    SearchIndexMismatch,
     UnknownAttribute,
     UnsupportedQuery,
     VisibilityError,
@@ -21,6 +22,7 @@ from .evaluate import matches
 from .filter_parser import parse_filter
 from .filter_tree import ListFilter
 from .filter_values import parse_datetime
+from .indexer import Indexer, IndexerState
 from .manager import ExecutionCount, ExecutionsPage, VisibilityManager
 from .record import AttributeValue, VisibilityRecord
 
@@ -29,6 +31,8 @@ __all__ = [
     "AttributeValue",
     "ExecutionCount",
     "ExecutionsPage",
+    "Indexer",
+    "IndexerState",
     "InvalidExpression",
     "InvalidPageToken",
     "InvalidQuery",
@@ -36,6 +40,7 @@ __all__ = [
     "ListFilter",
     "MalformedQuery",
     "QueryBudgetExceeded",
+    "SearchIndexMismatch",
     "UnknownAttribute",
     "UnsupportedQuery",
     "VisibilityError",

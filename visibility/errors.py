@@ -9,7 +9,8 @@
         │       └── UnknownAttribute
         ├── QueryBudgetExceeded
         ├── InvalidPageToken
-        └── InvalidRecord
+        ├── InvalidRecord
+        └── SearchIndexMismatch
 
 A message says where a query is wrong by its position. It quotes words of the language and names of attributes that are
 built in or registered; it never quotes a literal, nor a name that it does not know.
@@ -77,3 +78,9 @@ class InvalidPageToken(VisibilityError):  # noqa: N818 - says what is wrong
 
 class InvalidRecord(VisibilityError):  # noqa: N818 - says what is wrong
     """A visibility record has an attribute that is not registered, or a value that is not of its type."""
+
+
+class SearchIndexMismatch(VisibilityError):  # noqa: N818 - says what is wrong
+    """The search index is missing, refuses us, or is not one that this version works with."""
+
+    retryable: ClassVar[bool] = False

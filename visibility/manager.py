@@ -6,16 +6,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from strongroom.kms import KeyClass, KeyNotFound
-from strongroom.storage import InvalidPersistenceRequest, NotFound, get_visibility_record, put_visibility_records
+from strongroom.storage import (
+    InvalidPersistenceRequest,
+    NotFound,
+    delete_visibility_record,
+    get_visibility_record,
+    put_visibility_records,
+)
 
-from . import postgres
 from .compiler import OPEN_RUN, Approximation, compile_filter
 from .document import document_id, open_documents, seal_documents
 from .errors import InvalidPageToken, QueryBudgetExceeded, UnsupportedQuery
 from .evaluate import matches
 from .filter_parser import parse_filter
 from .filter_tree import STATUS_NAMES, And, Compare
+from .index import Place
 from .page_token import Position, open_position, seal_position
+from .postgres import PostgresIndex
 from .ranges import NANOSECONDS
 from .token_query import TokenQuery, all_of, none_of
 from .tokens import Tokenizer
@@ -29,6 +36,7 @@ if TYPE_CHECKING:
 
     from .attributes import AttributeType
     from .filter_tree import ListFilter, Node
+    from .index import IndexReader, VisibilityIndex
     from .record import VisibilityRecord
 
 AttributeTypes: TypeAlias = "Mapping[str, AttributeType]"
@@ -59,12 +67,22 @@ class VisibilityManager:
     Args:
         database: where the records are.
         keyring: for the namespaces' keys.
+        index: what searches are answered from, and the outbox is filled for; without it, the records themselves.
         open_budget: how many documents one query may open beyond those that it returns.
     """
 
-    def __init__(self, database: Database, keyring: Keyring, *, open_budget: int = OPEN_BUDGET) -> None:
+    def __init__(
+        self,
+        database: Database,
+        keyring: Keyring,
+        *,
+        index: VisibilityIndex | None = None,
+        open_budget: int = OPEN_BUDGET,
+    ) -> None:
         self._database = database
         self._keyring = keyring
+        self._index = index or PostgresIndex(database)
+        self._outbox = index is not None
         self._open_budget = open_budget
 
     async def record_workflow_executions(
@@ -92,9 +110,24 @@ class VisibilityManager:
         keys = await self._keyring.open(namespace_id)
         rows = seal_documents(keys, records, types)
         if transaction is not None:
-            return await put_visibility_records(transaction, namespace_id, rows)
+            return await put_visibility_records(transaction, namespace_id, rows, outbox=self._outbox)
         async with self._database.transaction() as own:
-            return await put_visibility_records(own, namespace_id, rows)
+            return await put_visibility_records(own, namespace_id, rows, outbox=self._outbox)
+
+    async def delete_workflow_execution(
+        self, namespace_id: UUID, *, shard_id: int, workflow_id: str, run_id: str, version: int
+    ) -> bool:
+        """Delete the record of a run; a write of this version or an older one that comes later changes nothing.
+
+        Returns:
+            Whether the run has no record now: a newer one than `version` stays.
+        """
+        keys = await self._keyring.open(namespace_id)
+        identifier = document_id(keys, workflow_id, run_id)
+        async with self._database.transaction() as connection:
+            return await delete_visibility_record(
+                connection, namespace_id, shard_id=shard_id, id=identifier, version=version, outbox=self._outbox
+            )
 
     async def get_workflow_execution(
         self, namespace_id: UUID, *, shard_id: int, workflow_id: str, run_id: str
@@ -147,11 +180,11 @@ class VisibilityManager:
             raise InvalidPersistenceRequest(msg)
         after = await self._resume(namespace_id, query, page_token) if page_token is not None else None
         keys = await self._keyring.open(namespace_id)
-        start = None if after is None else postgres.Place(*_bucket(after))
+        start = None if after is None else Place(*_bucket(after))
         possible = self._compile(keys, parsed.where).possible
         found: list[tuple[Position, VisibilityRecord]] = []
-        async with self._database.transaction(read_only=True) as snapshot:
-            scanned = postgres.documents(snapshot, namespace_id, possible, start=start)
+        async with self._index.reading(snapshot=False) as reader:
+            scanned = reader.documents(namespace_id, possible, start=start)
             async for group in self._groups(namespace_id, scanned, allowed=self._open_budget + page_size):
                 matching = [
                     (_position(record), record) for record in group if matches(parsed.where, record.attributes())
@@ -178,10 +211,10 @@ class VisibilityManager:
         if parsed.order_by:
             raise UnsupportedQuery("ORDER BY has no meaning in a count")
         keys = await self._keyring.open(namespace_id)
-        async with self._database.transaction(read_only=True) as snapshot:
+        async with self._index.reading(snapshot=True) as reader:
             if not parsed.group_by:
-                return ExecutionCount(await self._count(snapshot, namespace_id, keys, parsed.where))
-            groups = await self._count_groups(snapshot, namespace_id, keys, parsed)
+                return ExecutionCount(await self._count(reader, namespace_id, keys, parsed.where))
+            groups = await self._count_groups(reader, namespace_id, keys, parsed)
         ordered = sorted(((name, size) for name, size in groups.items() if size), key=lambda item: (-item[1], item[0]))
         return ExecutionCount(sum(groups.values()), tuple(ordered))
 
@@ -207,7 +240,11 @@ class VisibilityManager:
         """
         opened = 0
         group: list[Row] = []
+        seen: set[bytes] = set()
         async for row in scanned:
+            if row["id"] in seen:
+                continue  # it changed while we read, and came where it was and where it is
+            seen.add(row["id"])
             if group and _group(row) != _group(group[0]):
                 yield await self._open(namespace_id, group)
                 group = []
@@ -221,28 +258,26 @@ class VisibilityManager:
         if group:
             yield await self._open(namespace_id, group)
 
-    async def _count(self, snapshot: Connection, namespace_id: UUID, keys: NamespaceKeys, where: Node) -> int:
+    async def _count(self, reader: IndexReader, namespace_id: UUID, keys: NamespaceKeys, where: Node) -> int:
         """Count what surely matches in the index, and open only what is between sure and possible."""
         compiled = self._compile(keys, where)
-        sure = await postgres.count(snapshot, namespace_id, compiled.sure)
+        sure = await reader.count(namespace_id, compiled.sure)
         if compiled.exact:
             return sure
         between: TokenQuery = all_of(compiled.possible, none_of(compiled.sure))
-        scanned = postgres.documents(snapshot, namespace_id, between)
+        scanned = reader.documents(namespace_id, between)
         async for group in self._groups(namespace_id, scanned, allowed=self._open_budget):
             sure += sum(matches(where, record.attributes()) for record in group)
         return sure
 
     async def _count_groups(
-        self, snapshot: Connection, namespace_id: UUID, keys: NamespaceKeys, parsed: ListFilter
+        self, reader: IndexReader, namespace_id: UUID, keys: NamespaceKeys, parsed: ListFilter
     ) -> dict[str, int]:
         attribute = parsed.group_by
         if attribute is None or attribute.name != "ExecutionStatus":
             raise UnsupportedQuery("GROUP BY is served for ExecutionStatus only, as yet")
         return {
-            status: await self._count(
-                snapshot, namespace_id, keys, And((parsed.where, Compare(attribute, "=", status)))
-            )
+            status: await self._count(reader, namespace_id, keys, And((parsed.where, Compare(attribute, "=", status))))
             for status in STATUS_NAMES
         }
 

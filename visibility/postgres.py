@@ -5,7 +5,7 @@ SQL text is put together from the fixed fragments below; every value, namespace 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from .token_query import All, AnyOf, Bucket, Not, Some, TokenQuery
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from uuid import UUID
 
-    from strongroom.storage import Connection, Row
+    from strongroom.storage import Connection, Database, Row
+
+    from .index import Place
 
 CHUNK = 200
 """Rows fetched at a time while a list pages through candidates."""
@@ -22,46 +24,60 @@ CHUNK = 200
 _COLUMNS = "shard_id, id, version, k, b1, b2, s"
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A place in the order of the index: before it stand greater (b1, b2)."""
+class PostgresIndex:
+    """The records themselves, with their tokens, are the index: nothing to copy, nothing that lags.
 
-    b1: int
-    b2: int
+    Args:
+        database: where the records are.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @asynccontextmanager
+    async def reading(self, *, snapshot: bool) -> AsyncIterator[PostgresReader]:  # noqa: ARG002 - it always is one
+        """Begin a call: a read-only transaction."""
+        async with self._database.transaction(read_only=True) as connection:
+            yield PostgresReader(connection)
 
 
-async def count(connection: Connection, namespace_id: UUID, query: TokenQuery) -> int:
-    """Return how many documents satisfy a token query."""
-    condition, parameters = _where(namespace_id, query)
-    row = await connection.fetchrow(
-        f"SELECT count(*) AS documents FROM visibility_records WHERE {condition}", *parameters
-    )
-    return int(row["documents"]) if row else 0
+class PostgresReader:
+    """See `IndexReader`."""
 
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
-async def documents(
-    connection: Connection, namespace_id: UUID, query: TokenQuery, *, start: Place | None = None
-) -> AsyncIterator[Row]:
-    """Yield the sealed documents that satisfy a token query, in descending order of (b1, b2, id), from a place on."""
-    condition, parameters = _where(namespace_id, query)
-    if start is not None:
-        condition += f" AND (b1, b2) <= (${len(parameters) + 1}, ${len(parameters) + 2})"
-        parameters += [start.b1, start.b2]
-    first = (
-        f"SELECT {_COLUMNS} FROM visibility_records WHERE {condition} ORDER BY b1 DESC, b2 DESC, id DESC LIMIT {CHUNK}"
-    )
-    cursor = (
-        f"AND (b1, b2, id) < (${len(parameters) + 1}, ${len(parameters) + 2}, ${len(parameters) + 3}) ORDER BY b1 DESC"
-    )
-    following = first.replace("ORDER BY b1 DESC", cursor, 1)
-    rows = await connection.fetch(first, *parameters)
-    while rows:
-        for row in rows:
-            yield row
-        if len(rows) < CHUNK:
-            return
-        last = rows[-1]
-        rows = await connection.fetch(following, *parameters, last["b1"], last["b2"], last["id"])
+    async def count(self, namespace_id: UUID, query: TokenQuery) -> int:
+        """See `IndexReader.count`."""
+        condition, parameters = _where(namespace_id, query)
+        row = await self._connection.fetchrow(
+            f"SELECT count(*) AS documents FROM visibility_records WHERE {condition}", *parameters
+        )
+        return int(row["documents"]) if row else 0
+
+    async def documents(
+        self, namespace_id: UUID, query: TokenQuery, *, start: Place | None = None
+    ) -> AsyncIterator[Row]:
+        """See `IndexReader.documents`; equal buckets are in descending order of id."""
+        condition, parameters = _where(namespace_id, query)
+        if start is not None:
+            condition += f" AND (b1, b2) <= (${len(parameters) + 1}, ${len(parameters) + 2})"
+            parameters += [start.b1, start.b2]
+        first = (
+            f"SELECT {_COLUMNS} FROM visibility_records WHERE {condition} "
+            f"ORDER BY b1 DESC, b2 DESC, id DESC LIMIT {CHUNK}"
+        )
+        count = len(parameters)
+        cursor = f"AND (b1, b2, id) < (${count + 1}, ${count + 2}, ${count + 3}) ORDER BY b1 DESC"
+        following = first.replace("ORDER BY b1 DESC", cursor, 1)
+        rows = await self._connection.fetch(first, *parameters)
+        while rows:
+            for row in rows:
+                yield row
+            if len(rows) < CHUNK:
+                return
+            last = rows[-1]
+            rows = await self._connection.fetch(following, *parameters, last["b1"], last["b2"], last["id"])
 
 
 def _where(namespace_id: UUID, query: TokenQuery) -> tuple[str, list[object]]:

@@ -26,6 +26,7 @@ VALUES = {
     "smallint": "1",
     "integer": "{number}",
     "bigint": "{number}",
+    "timestamp with time zone": "now()",
     "uuid": "gen_random_uuid()",
     "boolean": "false",
     "text": "'cluster'",

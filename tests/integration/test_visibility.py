@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from strongroom.driver.config import load_config, write_config
+from strongroom.driver.config import ElasticsearchConfig, load_config, write_config
 from strongroom.driver.importer import attribute_types, import_executions
 from strongroom.driver.strongroom import Strongroom, shard_of
 from strongroom.kms import IntegrityError, KekRef, KeyClass, rotate_data_key
@@ -31,12 +31,12 @@ from strongroom.visibility import (
     VisibilityRecord,
     matches,
     parse_filter,
-    postgres,
 )
 from strongroom.visibility.compiler import Approximation, compile_filter
 from strongroom.visibility.document import document_id
 from strongroom.visibility.fields import BUILT_IN
 from strongroom.visibility.filter_tree import STATUS_NAMES, And, Not, Or
+from strongroom.visibility.postgres import PostgresIndex
 from strongroom.visibility.token_query import all_of, any_of, none_of
 from strongroom.visibility.tokens import Tokenizer
 
@@ -367,17 +367,31 @@ async def new_database(server_dsn):
     await admin.close()
 
 
-@pytest.fixture(scope="module")
-async def searched(server_dsn, tmp_path_factory, sample):
-    """The sample and generated records in one namespace. Nobody changes them."""
+@pytest.fixture(scope="module", params=["PostgreSQL", "Elasticsearch"])
+async def searched(request, server_dsn, tmp_path_factory, sample):
+    """The sample and generated records in one namespace, behind each search index. Nobody changes them."""
     rng = generator()
     path = tmp_path_factory.mktemp("searched") / "strongroom.toml"
     async with new_database(server_dsn) as dsn:
         write_config(path, dsn=dsn)
         config = load_config(path)
+        if request.param == "Elasticsearch":
+            url = request.getfixturevalue("elasticsearch_server").url
+            config = replace(config, elasticsearch=ElasticsearchConfig(url, index=f"searched-{uuid4().hex[:8]}"))
         await Strongroom.init(config)
         async with Strongroom.open(config) as strongroom:
-            yield await populated(strongroom, "searched", sample, [generated_record(rng) for _ in range(GENERATED)])
+            index = strongroom.search_index
+            if index is not None:
+                await index.create()
+            searched = await populated(
+                strongroom, "searched", sample, [generated_record(rng) for _ in range(GENERATED)]
+            )
+            if index is not None:
+                assert await strongroom.indexer.drain() == len(searched.records)
+                await index.refresh()
+            yield searched
+            if index is not None:
+                await index.drop()
 
 
 @pytest.fixture
@@ -420,10 +434,11 @@ async def wrong_sides(searched, query, compiler):
     compiled = compiler(parse_filter(query, searched.types).where, tokenizer)
     matching = {document_id(keys, record.workflow_id, record.run_id) for record in searched.expected(query)}
     sides = []
-    async with searched.strongroom.database.transaction(read_only=True) as snapshot:
+    index = searched.strongroom.search_index or PostgresIndex(searched.strongroom.database)
+    async with index.reading(snapshot=True) as reader:
         for side in (compiled.sure, compiled.possible):
-            sides.append({row["id"] async for row in postgres.documents(snapshot, searched.namespace_id, side)})
-            assert await postgres.count(snapshot, searched.namespace_id, side) == len(sides[-1])
+            sides.append({row["id"] async for row in reader.documents(searched.namespace_id, side)})
+            assert await reader.count(searched.namespace_id, side) == len(sides[-1])
     sure, possible = sides
     return (sure - matching) | (matching - possible)
 

@@ -53,7 +53,8 @@ CREATE FUNCTION write_executions(
     v_b1 bigint[],
     v_b2 bigint[],
     v_t text[],
-    v_s bytea[]
+    v_s bytea[],
+    v_outbox boolean          -- whether a search index outside the database is to hear of them
 )
 RETURNS TABLE (
     request integer,
@@ -275,10 +276,25 @@ BEGIN
         SELECT r_shard[v.request], r_namespace[v.request], v.id, v.version, v.k, v.b1, v.b2, v.t::bigint[], v.s
         FROM unnest(v_request, v_id, v_version, v_k, v_b1, v_b2, v_t, v_s) AS v (request, id, version, k, b1, b2, t, s)
         WHERE v.request <> ALL (refused)
+          AND NOT EXISTS (
+              SELECT FROM visibility_deletes AS d
+              WHERE d.shard_id = r_shard[v.request] AND d.namespace_id = r_namespace[v.request] AND d.id = v.id
+                AND d.version >= v.version
+                /* confined: AND d.shard_id = p_shard */
+          )
           /* confined: AND r_shard[v.request] = p_shard */
         ON CONFLICT (shard_id, namespace_id, id)
         DO UPDATE SET version = excluded.version, k = excluded.k, b1 = excluded.b1, b2 = excluded.b2, t = excluded.t, s = excluded.s
         WHERE stored.version < excluded.version;
+        IF v_outbox THEN
+            INSERT INTO visibility_outbox (shard_id, namespace_id, id)
+            SELECT DISTINCT r_shard[v.request], r_namespace[v.request], v.id
+            FROM unnest(v_request, v_id) AS v (request, id)
+            WHERE v.request <> ALL (refused)
+              /* confined: AND r_shard[v.request] = p_shard */
+            ORDER BY 1, 2, 3
+            ON CONFLICT (shard_id, namespace_id, id) DO UPDATE SET stamp = excluded.stamp;
+        END IF;
     END IF;
 END
 $$;

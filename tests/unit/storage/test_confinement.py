@@ -13,7 +13,8 @@ from strongroom.storage.citus import DISTRIBUTED_TABLES, REFERENCE_TABLES, distr
 from strongroom.storage.functions import load_functions
 from strongroom.storage.purge import PURGED_TABLES
 from strongroom.storage.queries import load_queries
-from strongroom.visibility.postgres import Place, count, documents
+from strongroom.visibility.index import Place
+from strongroom.visibility.postgres import PostgresReader
 from strongroom.visibility.token_query import AnyOf, Bucket, Not, all_of
 from tests.confinement import faults, faults_of_function
 
@@ -28,6 +29,12 @@ EVERYWHERE = {
     "tasks.list": "list_task_queue: a scavenger reads the whole cell",
     "tasks.list_after": "as tasks.list",
     "visibility_records.put": "an import writes records of many shards; Citus sends each row where it belongs",
+    "visibility_outbox.add": "as visibility_records.put",
+    "visibility_outbox.records": "a build of the search index reads the whole cell",
+    "visibility_outbox.take": "an indexer serves the whole cell",
+    "visibility_outbox.done": "as visibility_outbox.take",
+    "visibility_outbox.waiting": "as visibility_outbox.take",
+    "visibility_outbox.forget_deletes": "as visibility_outbox.take",
     "visibility.count": "a filter asks for the runs of all shards",
     "visibility.documents": "as visibility.count; merged in order by the coordinator",
     "visibility.documents, next": "as visibility.documents",
@@ -74,8 +81,9 @@ async def of_visibility():
             return [{"b1": 1, "b2": 1, "id": b""}] * 200 if len(sent) == 2 else []
 
     query = all_of(AnyOf(frozenset({1})), Bucket("b1", 1, 2), Not(AnyOf(frozenset({2}))))
-    await count(Listening(), uuid4(), query)
-    _ = [row async for row in documents(Listening(), uuid4(), query, start=Place(1, 1))]
+    reader = PostgresReader(Listening())
+    await reader.count(uuid4(), query)
+    _ = [row async for row in reader.documents(uuid4(), query, start=Place(1, 1))]
     return {
         name: [text]
         for name, text in zip(

@@ -1,0 +1,42 @@
+-- name: add
+INSERT INTO visibility_outbox (shard_id, namespace_id, id)
+SELECT o.shard_id, o.namespace_id, o.id FROM unnest($1::integer[], $2::uuid[], $3::bytea[]) AS o (shard_id, namespace_id, id)
+ON CONFLICT (shard_id, namespace_id, id) DO UPDATE SET stamp = excluded.stamp
+
+-- name: records
+-- Runs in the order of their key, whatever the index knows of them.
+SELECT r.shard_id, r.namespace_id, r.id FROM visibility_records AS r
+WHERE (r.shard_id, r.namespace_id, r.id) > ($1, $2, $3)
+ORDER BY r.shard_id, r.namespace_id, r.id LIMIT $4
+
+-- name: take
+-- The next runs to tell the index of, with their records; without one where it was deleted. As many as $4, and as $5 bytes allow.
+SELECT * FROM (
+    SELECT o.shard_id, o.namespace_id, o.id, o.stamp, r.version, r.k, r.b1, r.b2, r.t, r.s, d.version AS deleted_version,
+           sum(octet_length(r.s)) OVER (ORDER BY o.shard_id, o.namespace_id, o.id) - octet_length(r.s) AS before
+    FROM (
+        SELECT q.shard_id, q.namespace_id, q.id, q.stamp FROM visibility_outbox AS q
+        WHERE (q.shard_id, q.namespace_id, q.id) > ($1, $2, $3)
+        ORDER BY q.shard_id, q.namespace_id, q.id LIMIT $4
+    ) AS o
+    LEFT JOIN visibility_records AS r ON r.shard_id = o.shard_id AND r.namespace_id = o.namespace_id AND r.id = o.id
+    LEFT JOIN visibility_deletes AS d ON d.shard_id = o.shard_id AND d.namespace_id = o.namespace_id AND d.id = o.id
+) AS next
+WHERE before IS NULL OR before < $5
+ORDER BY shard_id, namespace_id, id
+
+-- name: done
+-- A run that changed meanwhile has another stamp, and stays.
+DELETE FROM visibility_outbox AS o
+USING unnest($1::integer[], $2::uuid[], $3::bytea[], $4::uuid[]) AS d (shard_id, namespace_id, id, stamp)
+WHERE o.shard_id = d.shard_id AND o.namespace_id = d.namespace_id AND o.id = d.id AND o.stamp = d.stamp
+
+-- name: waiting
+SELECT count(*) AS runs FROM visibility_outbox
+
+-- name: forget_deletes
+DELETE FROM visibility_deletes AS d
+WHERE d.deleted_at < now() - $1::interval
+  AND NOT EXISTS (
+      SELECT FROM visibility_outbox AS o WHERE o.shard_id = d.shard_id AND o.namespace_id = d.namespace_id AND o.id = d.id
+  )

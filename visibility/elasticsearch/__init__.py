@@ -1,0 +1,12 @@
+"""The search index in Elasticsearch: a copy of the sealed records, which can be dropped and built again.
+
+mapping.py    fields and settings of the index, and its version
+documents.py  a record's row as a document, and a hit as a row again
+query.py      a token query as Elasticsearch takes it
+cluster.py    one request: retried, bounded, its errors ours
+index.py      `ElasticsearchIndex`: search, count, write
+"""
+
+from .index import ElasticsearchIndex
+
+__all__ = ["ElasticsearchIndex"]

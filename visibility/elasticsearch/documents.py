@@ -1,0 +1,91 @@
+"""A row of `visibility_records` as a document of the index, and a hit as such a row."""
+
+from __future__ import annotations
+
+import struct
+from base64 import b64decode, b64encode, urlsafe_b64decode, urlsafe_b64encode
+from typing import TYPE_CHECKING, Any
+
+from strongroom.kms import IntegrityError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from uuid import UUID
+
+    from strongroom.storage import Row
+
+_PLACE = struct.Struct(">iq")
+_TOKEN = struct.Struct(">q")
+_ID_BYTES = 16
+
+
+def document_name(identifier: bytes) -> str:
+    """Return `_id` for a record's id."""
+    return urlsafe_b64encode(identifier)[:-2].decode()
+
+
+def record_id(name: str) -> bytes:
+    """Undo `document_name`.
+
+    Raises:
+        IntegrityError: a name that it did not make.
+    """
+    try:
+        identifier = urlsafe_b64decode(name + "==")
+    except ValueError:
+        raise IntegrityError from None
+    if len(identifier) != _ID_BYTES:
+        raise IntegrityError
+    return identifier
+
+
+def token_text(token: int) -> str:
+    """Return a token as the index has it: 11 characters without blanks."""
+    return urlsafe_b64encode(_TOKEN.pack(token))[:-1].decode()
+
+
+def token_texts(tokens: Iterable[int]) -> list[str]:
+    """As `token_text` for several, in the order given."""
+    return list(map(token_text, tokens))
+
+
+def namespace_text(namespace_id: UUID) -> str:
+    """Return a namespace id as the index has it."""
+    return namespace_id.hex
+
+
+def to_document(namespace_id: UUID, row: Row) -> dict[str, Any]:
+    """Return a document for a row of `visibility_records`, tokens included."""
+    return {
+        "n": namespace_text(namespace_id),
+        "k": row["k"],
+        "b1": row["b1"],
+        "b2": row["b2"],
+        "d": _TOKEN.unpack_from(row["id"])[0],
+        "t": " ".join(token_texts(row["t"])),
+        "s": b64encode(_PLACE.pack(row["shard_id"], row["version"]) + row["s"]).decode(),
+    }
+
+
+def to_row(hit: Mapping[str, Any]) -> Row:
+    """Return a hit as a row, to be opened. What the index searches and sorts by is what is authenticated with the record.
+
+    Raises:
+        IntegrityError: a hit that no document of ours can give.
+    """
+    try:
+        fields = hit["fields"]
+        stored = b64decode(fields["s"][0])
+        shard_id, version = _PLACE.unpack_from(stored)
+        b1, b2, *_ = hit["sort"]
+        return {
+            "shard_id": shard_id,
+            "id": record_id(hit["_id"]),
+            "version": version,
+            "k": fields["k"][0],
+            "b1": b1,
+            "b2": b2,
+            "s": stored[_PLACE.size :],
+        }
+    except (KeyError, IndexError, TypeError, ValueError, struct.error):
+        raise IntegrityError from None

@@ -1,0 +1,261 @@
+"""Search, count and write documents."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Self
+
+from elasticsearch import AsyncElasticsearch, OrjsonSerializer
+
+from strongroom.visibility.errors import SearchIndexMismatch
+
+from .cluster import ask
+from .documents import document_name, namespace_text, to_document, to_row
+from .mapping import SORT, VERSION, template
+from .query import to_query
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from types import TracebackType
+    from uuid import UUID
+
+    from strongroom.storage import Row
+    from strongroom.visibility.index import Place
+    from strongroom.visibility.token_query import TokenQuery
+
+CHUNK = 200
+"""Documents fetched at a time while a list pages through candidates."""
+_ORDER = [{field: "desc"} for field in SORT]
+_SNAPSHOT_KEPT = "1m"
+_LOWEST = -(2**63)
+_CONFLICT, _NOT_FOUND, _TOO_MANY = 409, 404, 429
+
+
+class ElasticsearchIndex:
+    """An index of all namespaces' documents, under an alias.
+
+    Args:
+        url: of the cluster.
+        name: the alias; indices are named after it.
+        timeout: seconds for one answer.
+        deadline: seconds in which a request is tried again.
+        api_key: credentials; None for none.
+        ca_certs: file with the certificates to trust; None for the system's.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str = "strongroom-visibility",
+        timeout: float = 10.0,
+        deadline: float = 10.0,
+        api_key: str | None = None,
+        ca_certs: str | None = None,
+    ) -> None:
+        self.name = name
+        self._deadline = deadline
+        trust: dict[str, Any] = {} if ca_certs is None else {"ca_certs": ca_certs}
+        self._client = AsyncElasticsearch(
+            url, api_key=api_key, request_timeout=timeout, max_retries=0, serializer=OrjsonSerializer(), **trust
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._client.close()
+
+    async def create(self, *, shards: int = 1, replicas: int | None = None) -> bool:
+        """Make the index with its template and alias, unless it is there; return whether it was made.
+
+        Raises:
+            SearchIndexMismatch: the alias is there, on an index of another version.
+        """
+        client = self._client
+        if (await client.options(ignore_status=_NOT_FOUND).indices.get_alias(name=self.name)).meta.status == 200:  # noqa: PLR2004
+            await self.check()
+            return False
+        await self._ask(
+            lambda: client.indices.put_index_template(
+                name=f"{self.name}-v{VERSION}", **template(self.name, shards=shards, replicas=replicas)
+            )
+        )
+        await self._ask(
+            lambda: client.options(ignore_status=400).indices.create(
+                index=f"{self.name}-v{VERSION}-000001", aliases={self.name: {"is_write_index": True}}
+            )
+        )
+        await self.check()  # somebody else may have made one at the same time
+        return True
+
+    async def check(self) -> None:
+        """Refuse an index that is not there, or of another version.
+
+        Raises:
+            SearchIndexMismatch: see there.
+        """
+        found = await self._ask(lambda: self._client.indices.get_mapping(index=self.name))
+        for index in found.values():
+            if index["mappings"].get("_meta", {}).get("strongroom_version") != VERSION:
+                msg = f"the search index is not of version {VERSION}; build one under another name: strongroom index build"
+                raise SearchIndexMismatch(msg)
+
+    async def drop(self) -> None:
+        """Delete the index, its alias and its template; one that is not there is as good."""
+        client = self._client.options(ignore_status=_NOT_FOUND)
+        answer = await client.indices.get_alias(name=self.name)
+        for index in answer.body if answer.meta.status == 200 else ():  # noqa: PLR2004
+            await client.indices.delete(index=index)
+        await client.indices.delete_index_template(name=f"{self.name}-v{VERSION}")
+
+    async def refresh(self) -> None:
+        """Make what was written visible to searches now; by itself it is within a second."""
+        await self._ask(lambda: self._client.indices.refresh(index=self.name))
+
+    async def write(
+        self, rows: Sequence[tuple[UUID, Row]], deleted: Sequence[tuple[bytes, int | None]] = ()
+    ) -> list[bytes]:
+        """Write documents, each unless a newer version is there, and delete those of runs that are gone.
+
+        Args:
+            rows: namespace, and the row of `visibility_records` with its tokens.
+            deleted: ids, and the version with which they went; None for whatever version.
+
+        Returns:
+            Ids that the cluster had no time for; they are to be written again.
+
+        Raises:
+            Unavailable, Timeout, ResourceExhausted: nobody knows what was written; to write it again is safe.
+            SearchIndexMismatch: a document was refused for good.
+        """
+        lines: list[dict[str, Any]] = []
+        order: list[bytes] = []
+        for namespace_id, row in rows:
+            lines.append(_action("index", row["id"], row["version"]))
+            lines.append(to_document(namespace_id, row))
+            order.append(row["id"])
+        for identifier, version in deleted:
+            lines.append(_action("delete", identifier, version))
+            order.append(identifier)
+        if not lines:
+            return []
+        answer = await self._ask(lambda: self._client.bulk(index=self.name, operations=lines))
+        return [
+            identifier
+            for identifier, item in zip(order, answer["items"], strict=True)
+            if not _is_done(*next(iter(item.items())))
+        ]
+
+    async def delete_namespace(self, namespace_id: UUID) -> int:
+        """Delete all documents of a namespace, found one page after another; return how many."""
+        gone = 0
+        while True:
+            await self.refresh()
+            found = await self._ask(
+                lambda: self._client.search(
+                    index=self.name,
+                    query={"term": {"n": namespace_text(namespace_id)}},
+                    size=5 * CHUNK,
+                    stored_fields="_none_",
+                    sort=[{"d": "asc"}],
+                )
+            )
+            names = [hit["_id"] for hit in found["hits"]["hits"]]
+            if not names:
+                return gone
+            lines: list[dict[str, Any]] = [{"delete": {"_id": name}} for name in names]
+            await self._ask(lambda lines=lines: self._client.bulk(index=self.name, operations=lines))
+            gone += len(names)
+
+    @asynccontextmanager
+    async def reading(self, *, snapshot: bool) -> AsyncIterator[ElasticsearchReader]:
+        """See `VisibilityIndex.reading`."""
+        if not snapshot:
+            yield ElasticsearchReader(self, None)
+            return
+        opened = await self._ask(lambda: self._client.open_point_in_time(index=self.name, keep_alive=_SNAPSHOT_KEPT))
+        try:
+            yield ElasticsearchReader(self, opened["id"])
+        finally:
+            await self._client.options(ignore_status=_NOT_FOUND).close_point_in_time(id=opened["id"])
+
+    async def search(self, body: dict[str, Any], *, snapshot: str | None) -> dict[str, Any]:
+        """Run a search that all shards must answer."""
+        if snapshot is not None:
+            body = {**body, "pit": {"id": snapshot, "keep_alive": _SNAPSHOT_KEPT}}
+            return await self._ask(lambda: self._client.search(**body, allow_partial_search_results=False))
+        return await self._ask(lambda: self._client.search(index=self.name, **body, allow_partial_search_results=False))
+
+    async def _ask(self, request: Any) -> dict[str, Any]:
+        return await ask(request, deadline=self._deadline)
+
+
+class ElasticsearchReader:
+    """See `IndexReader`.
+
+    Args:
+        index: where to search.
+        snapshot: id of a point in time; None for what is visible at each request.
+    """
+
+    def __init__(self, index: ElasticsearchIndex, snapshot: str | None) -> None:
+        self._index = index
+        self._snapshot = snapshot
+
+    async def count(self, namespace_id: UUID, query: TokenQuery) -> int:
+        """See `IndexReader.count`."""
+        body = {"query": to_query(namespace_id, query), "size": 0, "track_total_hits": True}
+        answer = await self._index.search(body, snapshot=self._snapshot)
+        return int(answer["hits"]["total"]["value"])
+
+    async def documents(
+        self, namespace_id: UUID, query: TokenQuery, *, start: Place | None = None
+    ) -> AsyncIterator[Row]:
+        """See `IndexReader.documents`."""
+        body: dict[str, Any] = {
+            "query": to_query(namespace_id, query),
+            "sort": _ORDER,
+            "size": CHUNK,
+            "track_total_hits": False,
+            "stored_fields": ["s"],
+            "docvalue_fields": ["k"],
+        }
+        if start is not None:
+            body["search_after"] = [start.b1, start.b2 + 1, _LOWEST]  # so that all of this second come
+        while True:
+            hits = (await self._index.search(body, snapshot=self._snapshot))["hits"]["hits"]
+            for hit in hits:
+                yield to_row(hit)
+            if len(hits) < CHUNK:
+                return
+            body["search_after"] = hits[-1]["sort"]
+
+
+def _action(kind: str, identifier: bytes, version: int | None) -> dict[str, Any]:
+    if version is None:
+        return {kind: {"_id": document_name(identifier)}}
+    # external_gte: the same version again, of another epoch perhaps, replaces; an older one never does.
+    action = {"_id": document_name(identifier), "version": version, "version_type": "external_gte"}
+    return {kind: action}
+
+
+def _is_done(kind: str, item: dict[str, Any]) -> bool:
+    """Whether an item of a bulk is as it should be.
+
+    Raises:
+        SearchIndexMismatch: the cluster will never take it.
+    """
+    status = item["status"]
+    if status < 300 or status == _CONFLICT or (kind == "delete" and status == _NOT_FOUND):  # noqa: PLR2004
+        return True  # a conflict: something newer is there
+    if status == _TOO_MANY or status >= 500:  # noqa: PLR2004
+        return False
+    msg = f"the search index refused a document (status {status}); is it one of this version?"
+    raise SearchIndexMismatch(msg)

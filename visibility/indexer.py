@@ -1,0 +1,125 @@
+"""Tell the search index what changed: from the outbox in bulk, until nothing is left (DESIGN.md, "Indexer").
+
+What is written is the record as it is now, so changes that follow each other collapse, and whatever is sent twice or late changes
+nothing: a document takes no older version than it has. No key is needed, as a row travels as it lies in the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from strongroom.kms import StrongroomError
+from strongroom.storage import BEFORE_ALL
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from strongroom.storage import OutboxEntry, Row, VisibilityOutbox
+
+BATCH_RUNS = 500
+BATCH_BYTES = 4 * 2**20
+"""Of sealed records in one bulk: what bounds the memory of an indexer."""
+POLL = 1.0
+"""Seconds after which the outbox is looked into without being woken."""
+DELETES_KEPT = timedelta(days=1)
+_FIRST_WAIT, _LONGEST_WAIT = 0.1, 30.0
+
+Progress: TypeAlias = Callable[[int], None]
+"""Called with how many documents were written so far."""
+
+
+class WritableIndex(Protocol):
+    """A search index that documents are written to."""
+
+    async def write(self, rows: Sequence[tuple[UUID, Row]], deleted: Sequence[tuple[bytes, int | None]]) -> list[bytes]:
+        """Write and delete documents; return the ids of those that must be sent again."""
+
+
+@dataclass(slots=True)
+class IndexerState:
+    """What an indexer has done; for whoever watches it.
+
+    Attributes:
+        written: documents sent and taken.
+        failures: attempts in a row that failed.
+        last_error: why the last one did; None when it succeeded.
+    """
+
+    written: int = 0
+    failures: int = 0
+    last_error: StrongroomError | None = None
+
+
+class Indexer:
+    """Drains the outbox into an index.
+
+    Several may run: what two of them send is the same.
+
+    Args:
+        outbox: what is to be told.
+        index: whom.
+    """
+
+    def __init__(self, outbox: VisibilityOutbox, index: WritableIndex) -> None:
+        self._outbox = outbox
+        self._index = index
+        self._woken = asyncio.Event()
+        self.state = IndexerState()
+
+    def wake(self) -> None:
+        """Say that something was written."""
+        self._woken.set()
+
+    async def drain(self, progress: Progress | None = None) -> int:
+        """Tell the index of all runs that wait, in passes until none is left; return how many documents that were.
+
+        Raises:
+            StorageError, VisibilityError: the database or the index does not answer; what is left stays in the outbox.
+        """
+        total = 0
+        while True:
+            in_pass = 0
+            after = BEFORE_ALL
+            while entries := await self._outbox.take(after, runs=BATCH_RUNS, size=BATCH_BYTES):
+                after = entries[-1].key
+                in_pass += await self._send(entries)
+                if progress is not None:
+                    progress(total + in_pass)
+            if not in_pass:
+                return total
+            total += in_pass
+
+    async def run(self) -> None:
+        """Drain for ever: when woken, and from time to time; wait longer and longer while it fails. Ends by being cancelled."""
+        while True:
+            try:
+                await self.drain()
+                await self._outbox.forget_deletes(older_than=DELETES_KEPT)
+            except StrongroomError as error:
+                self.state.failures += 1
+                self.state.last_error = error
+                longest = min(_FIRST_WAIT * 2 ** min(self.state.failures, 10), _LONGEST_WAIT)
+                await asyncio.sleep(longest * (0.5 + random.random() / 2))  # noqa: S311 - nothing secret
+                continue
+            self.state.failures, self.state.last_error = 0, None
+            with suppress(TimeoutError):
+                async with asyncio.timeout(POLL):
+                    await self._woken.wait()
+            self._woken.clear()
+
+    async def _send(self, entries: Sequence[OutboxEntry]) -> int:
+        rows = [(entry.key[1], entry.record) for entry in entries if entry.record is not None]
+        deleted = [(entry.key[2], entry.deleted_version) for entry in entries if entry.record is None]
+        again = set(await self._index.write(rows, deleted))
+        done = [entry for entry in entries if entry.key[2] not in again]
+        if done:
+            await self._outbox.done(done)
+        self.state.written += len(done)
+        return len(done)
