@@ -17,6 +17,7 @@ from strongroom.storage import current_version
 
 from . import cli_show
 from .cli_data import history, import_, query
+from .cli_index import index
 from .cli_keys import keys
 from .cli_namespace import namespace
 from .cli_schema import schema
@@ -110,5 +111,5 @@ def doctor(config_path: Path) -> None:
         raise click.exceptions.Exit(1)
 
 
-for command in (schema, namespace, import_, history, query, keys):
+for command in (schema, namespace, import_, history, query, index, keys):
     cli.add_command(command)

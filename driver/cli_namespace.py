@@ -87,7 +87,9 @@ def shred_namespace(config_path: Path, name: str, confirm: str | None) -> None:
         raise click.UsageError(msg)
 
     async def run(strongroom: Strongroom) -> None:
-        cli_show.shredded(await strongroom.namespaces.shred(await strongroom.namespaces.find(name)))
+        namespace_id = await strongroom.namespaces.find(name)
+        cli_show.shredded(await strongroom.namespaces.shred(namespace_id))
+        await _purge_documents(strongroom, namespace_id)
 
     with_cell(config_path, run)
 
@@ -110,8 +112,15 @@ def purge(config_path: Path, namespace_id: UUID) -> None:
                 progress=lambda table, rows: status.update(f"purging: {rows} rows of {table} ..."),
             )
         cli_show.purged(deleted)
+        await _purge_documents(strongroom, namespace_id)
 
     with_cell(config_path, run)
+
+
+async def _purge_documents(strongroom: Strongroom, namespace_id: UUID) -> None:
+    if strongroom.search_index is not None:
+        deleted = await strongroom.search_index.delete_namespace(namespace_id)
+        console.print(f"{deleted} documents deleted from the search index")
 
 
 def _search_attribute(pair: str) -> tuple[str, str]:

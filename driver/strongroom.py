@@ -69,6 +69,7 @@ class Strongroom:
         queues: named queues.
         nexus_endpoints: of the cell.
         visibility: record, list, count.
+        outbox: runs that the search index is yet to hear of; always empty without one.
         search_index: what answers searches, if not PostgreSQL.
         indexer: tells it what changed, while somebody runs it; None without a search index.
     """
@@ -90,6 +91,7 @@ class Strongroom:
     queues: QueueV2
     nexus_endpoints: NexusEndpointStore
     visibility: VisibilityManager
+    outbox: VisibilityOutbox
     search_index: ElasticsearchIndex | None
     indexer: Indexer | None
 
@@ -163,7 +165,7 @@ async def assembled(config: StrongroomConfig) -> AsyncIterator[Strongroom]:
         store=PostgresDataKeyStore(registry),
         ttl=config.key_ttl,
     )
-    search_index = _search_index(config)
+    search_index, outbox = _search_index(config), VisibilityOutbox(database)
     executions = ExecutionStore(by_key, keyring, distributed=distributed, outbox=search_index is not None)
     history = HistoryManager(by_key, keyring, distributed=distributed)
     tasks = TaskStore(by_key, keyring, distributed=distributed)
@@ -187,8 +189,9 @@ async def assembled(config: StrongroomConfig) -> AsyncIterator[Strongroom]:
             queues=QueueV2(database, keyring),
             nexus_endpoints=NexusEndpointStore(database, keyring),
             visibility=VisibilityManager(database, keyring, index=search_index),
+            outbox=outbox,
             search_index=search_index,
-            indexer=Indexer(VisibilityOutbox(database), search_index) if search_index is not None else None,
+            indexer=Indexer(outbox, search_index) if search_index is not None else None,
         )
     finally:
         for store in (executions, history, tasks, fair_tasks):

@@ -119,6 +119,11 @@ class ElasticsearchIndex:
         """Make what was written visible to searches now; by itself it is within a second."""
         await self._ask(lambda: self._client.indices.refresh(index=self.name))
 
+    async def size(self) -> int:
+        """Return how many documents a search sees, of all namespaces."""
+        answer = await self._ask(lambda: self._client.count(index=self.name))
+        return int(answer["count"])
+
     async def write(
         self, rows: Sequence[tuple[UUID, Row]], deleted: Sequence[tuple[bytes, int | None]] = ()
     ) -> list[bytes]:
@@ -163,7 +168,6 @@ class ElasticsearchIndex:
                     index=self.name,
                     query={"term": {"n": namespace_text(namespace_id)}},
                     size=5 * CHUNK,
-                    stored_fields="_none_",
                     sort=[{"d": "asc"}],
                 )
             )

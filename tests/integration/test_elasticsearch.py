@@ -1,0 +1,361 @@
+from __future__ import annotations
+
+import asyncio
+import random
+import subprocess
+import sys
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from strongroom.driver.config import ElasticsearchConfig, load_config
+from strongroom.driver.strongroom import Strongroom, shard_of
+from strongroom.kms import IntegrityError, KekRef, rotate_data_key
+from strongroom.storage import Unavailable
+from strongroom.visibility import AttributeType, SearchIndexMismatch, VisibilityRecord
+from strongroom.visibility.elasticsearch import ElasticsearchIndex
+from strongroom.visibility.elasticsearch.documents import document_name
+
+pytestmark = pytest.mark.integration
+
+SECOND = 10**9
+BASE = 1_795_000_000 * SECOND
+TYPES = {"Customer": AttributeType.KEYWORD}
+STRONGROOM = Path(sys.executable).with_name("strongroom")
+
+
+def record(number, *, status="Running", close_time=None, customer="c"):
+    """Return a record; equal numbers give the same run."""
+    return VisibilityRecord(
+        workflow_id=f"order/{number:05}",
+        run_id=f"run-{number:05}",
+        workflow_type="ship",
+        execution_status=status,
+        task_queue="q",
+        start_time=BASE + number,
+        execution_time=BASE + number,
+        close_time=close_time,
+        search_attributes={"Customer": customer},
+    )
+
+
+class Cell:
+    """A cell with a search index, and a namespace in it."""
+
+    def __init__(self, strongroom, namespace_id):
+        self.strongroom = strongroom
+        self.namespace_id = namespace_id
+        self.index = strongroom.search_index
+        self.visibility = strongroom.visibility
+
+    async def write(self, *records, version=1):
+        """Record runs, and leave the index to find out."""
+        keys = await self.strongroom.keyring.open(self.namespace_id)
+        shards = self.strongroom.config.cell.shard_count
+        rows = [(shard_of(keys, one.workflow_id, shards), version, one) for one in records]
+        await self.visibility.record_workflow_executions(self.namespace_id, rows, TYPES)
+
+    async def delete(self, one, version):
+        """Delete a run's record."""
+        keys = await self.strongroom.keyring.open(self.namespace_id)
+        shard_id = shard_of(keys, one.workflow_id, self.strongroom.config.cell.shard_count)
+        return await self.visibility.delete_workflow_execution(
+            self.namespace_id, shard_id=shard_id, workflow_id=one.workflow_id, run_id=one.run_id, version=version
+        )
+
+    async def settle(self):
+        """Tell the index everything, and let searches see it."""
+        written = await self.strongroom.indexer.drain()
+        assert await self.strongroom.outbox.waiting() == 0
+        await self.index.refresh()
+        return written
+
+    async def listed(self, query="", page_size=100):
+        """Return all pages of a list in one."""
+        found, token = [], None
+        while True:
+            page = await self.visibility.list_workflow_executions(
+                self.namespace_id, query, TYPES, page_size=page_size, page_token=token
+            )
+            found += page.executions
+            token = page.next_page_token
+            if token is None:
+                return found
+
+    async def count(self, query=""):
+        """Return how many match."""
+        return (await self.visibility.count_workflow_executions(self.namespace_id, query, TYPES)).count
+
+
+async def until(condition):
+    """Wait for something that nobody tells."""
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 - see above
+            await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def opened(config_path, elasticsearch, **changes):
+    """Open a cell whose searches an index of this test's own answers."""
+    cluster = ElasticsearchConfig(elasticsearch.url, index=f"{elasticsearch.prefix}visibility", **changes)
+    config = replace(load_config(config_path), elasticsearch=cluster)
+    await Strongroom.init(config)
+    async with Strongroom.open(config) as strongroom:
+        yield strongroom
+
+
+async def new_cell(strongroom):
+    kek = KekRef.parse("local:first")
+    await strongroom.create_local_kek(kek)
+    namespace = await strongroom.namespaces.create("first", kek=kek, search_attributes={"Customer": "Keyword"})
+    return Cell(strongroom, namespace.namespace_id)
+
+
+@pytest.fixture
+async def cell(config_path, elasticsearch):
+    """A cell whose index is there and empty."""
+    async with opened(config_path, elasticsearch) as strongroom:
+        await strongroom.search_index.create()
+        yield await new_cell(strongroom)
+
+
+async def test_what_is_written_is_found_when_the_indexer_was_there(cell):
+    """Changes that follow each other become one document: the newest."""
+    await cell.write(record(1))
+    assert await cell.listed() == []
+    await cell.write(record(1, status="Completed", close_time=BASE + 5 * SECOND), version=2)
+    assert await cell.settle() == 1
+    assert [one.execution_status for one in await cell.listed()] == ["Completed"]
+    assert await cell.settle() == 0
+
+
+async def test_an_older_version_changes_nothing_in_the_index(cell):
+    """Also when it reaches the cluster last, from an indexer that was held up."""
+    await cell.write(record(1))
+    (entry,) = await cell.strongroom.outbox.take((-(2**31), uuid4(), b""), runs=10, size=10**6)
+    await cell.write(record(1, customer="new"), version=2)
+    await cell.settle()
+    assert await cell.index.write([(cell.namespace_id, entry.record)]) == []
+    await cell.strongroom.outbox.done([entry])
+    await cell.index.refresh()
+    assert [one.search_attributes["Customer"] for one in await cell.listed()] == ["new"]
+
+
+async def test_a_change_while_it_is_sent_stays_to_be_sent(cell):
+    """An indexer takes nothing off the list but what it has read."""
+    await cell.write(record(1))
+    (entry,) = await cell.strongroom.outbox.take((-(2**31), uuid4(), b""), runs=10, size=10**6)
+    await cell.write(record(1, customer="new"), version=2)
+    await cell.strongroom.outbox.done([entry])
+    assert await cell.strongroom.outbox.waiting() == 1
+
+
+async def test_a_deleted_run_is_gone_and_no_late_write_brings_it_back(cell):
+    """In the index and in the database; a newer version than the deleted one is another matter."""
+    await cell.write(record(1), record(2), version=3)
+    await cell.settle()
+    assert await cell.delete(record(1), 2) is False
+    assert await cell.delete(record(1), 3) is True
+    await cell.write(record(1), version=3)
+    await cell.settle()
+    assert await cell.listed() == [record(2)]
+    await cell.write(record(1), version=4)
+    await cell.settle()
+    assert await cell.count() == 2
+
+
+async def test_pages_over_chunks_and_equal_seconds_are_whole_and_in_order(cell):
+    """More runs in one second than a chunk has, read in pages of any size: each once, in the order of lists."""
+    runs = [record(number) for number in range(450)]
+    random.Random(1).shuffle(runs)  # noqa: S311 - a test's order
+    await cell.write(*runs)
+    await cell.settle()
+    expected = sorted(runs, key=lambda one: one.start_time, reverse=True)
+    for page_size in (7, 200, 1000):
+        assert await cell.listed(page_size=page_size) == expected
+    assert await cell.count("WorkflowId STARTS_WITH 'order/000'") == 100
+
+
+async def test_the_index_is_rebuilt_from_the_database_alone(cell):
+    """Dropped with all its documents; runs that change during the build have their newest record in the end."""
+    await cell.write(*(record(number) for number in range(50)))
+    await cell.settle()
+    await cell.index.drop()
+    with pytest.raises(SearchIndexMismatch, match="index build"):
+        await cell.listed()
+    assert await cell.index.create() is True
+    assert await cell.index.create() is False
+    assert [queued async for queued in cell.strongroom.outbox.add_all()] == [50]
+    await cell.write(record(7, customer="new"), version=2)
+    assert await cell.settle() == 50
+    assert [one.workflow_id for one in await cell.listed("Customer = 'new'")] == ["order/00007"]
+
+
+async def test_an_index_of_another_version_is_refused(cell, elasticsearch):
+    """And one that is not ours; nothing is written to it."""
+    elasticsearch.client.request("PUT", f"/{cell.index.name}/_mapping", {"_meta": {"strongroom_version": 99}})
+    with pytest.raises(SearchIndexMismatch, match="version"):
+        await cell.index.check()
+    with pytest.raises(SearchIndexMismatch, match="version"):
+        await cell.index.create()
+
+
+@pytest.mark.parametrize("field", ["b1", "b2", "k", "s", "other"])
+async def test_an_edited_document_is_refused(cell, field):
+    """A bucket, an epoch or a blob that somebody changed or swapped is noticed as soon as the document is opened."""
+    await cell.write(record(1), record(2))
+    (first, second) = await cell.strongroom.outbox.take((-(2**31), uuid4(), b""), runs=10, size=10**6)
+    await cell.settle()
+    row, other = dict(first.record), dict(second.record)
+    if field == "s":
+        row["s"] = row["s"][:-1] + bytes([row["s"][-1] ^ 1])
+    elif field == "other":
+        row["s"] = other["s"]
+    else:
+        row[field] += 1
+    await cell.index.write([(cell.namespace_id, row)])
+    await cell.index.refresh()
+    with pytest.raises(IntegrityError):
+        await cell.listed()
+
+
+async def test_edited_tokens_never_give_a_wrong_run(cell):
+    """A token that was added makes a candidate, which is opened and dropped."""
+    await cell.write(record(1, customer="a"), record(2, customer="b"))
+    first, second = await cell.strongroom.outbox.take((-(2**31), uuid4(), b""), runs=10, size=10**6)
+    await cell.settle()
+    both = sorted({*first.record["t"], *second.record["t"]})
+    await cell.index.write([(cell.namespace_id, {**first.record, "t": both})])
+    await cell.index.refresh()
+    assert [one.search_attributes["Customer"] for one in await cell.listed("Customer = 'a'")] == ["a"]
+    assert [one.search_attributes["Customer"] for one in await cell.listed("Customer = 'b'")] == ["b"]
+
+
+async def test_namespaces_do_not_see_each_other_and_go_alone(cell):
+    """A namespace's documents are deleted without a key, and nobody else's."""
+    await cell.write(record(1), record(2))
+    kek = KekRef.parse("local:second")
+    await cell.strongroom.create_local_kek(kek)
+    namespace = await cell.strongroom.namespaces.create("second", kek=kek, search_attributes={"Customer": "Keyword"})
+    other = Cell(cell.strongroom, namespace.namespace_id)
+    await other.write(record(1))
+    await cell.settle()
+    assert (await cell.count(), await other.count()) == (2, 1)
+    assert await cell.index.delete_namespace(cell.namespace_id) == 2
+    assert (await cell.count(), await other.count()) == (0, 1)
+
+
+async def test_lists_open_across_a_rotation_of_the_data_key(cell):
+    """Documents sealed before and after it."""
+    await cell.write(record(1))
+    await rotate_data_key(cell.strongroom.keyring, cell.namespace_id)
+    await cell.write(record(2))
+    await cell.settle()
+    assert await cell.count("WorkflowType = 'ship'") == len(await cell.listed()) == 2
+
+
+async def test_no_run_is_skipped_or_repeated_while_others_are_written(cell):
+    """Pages of a list that others write between: each run that did not change comes once, in order."""
+    still = [record(number, close_time=BASE + number // 3 * SECOND, status="Completed") for number in range(120)]
+    await cell.write(*still)
+    await cell.settle()
+    found, token, number = [], None, 1000
+    while True:
+        page = await cell.visibility.list_workflow_executions(
+            cell.namespace_id, "", TYPES, page_size=13, page_token=token
+        )
+        found += [one for one in page.executions if one.execution_status == "Completed"]
+        token = page.next_page_token
+        if token is None:
+            break
+        await cell.write(*(record(number + offset) for offset in range(5)))
+        number += 5
+        await cell.settle()
+    key = lambda one: (one.close_time, one.start_time, one.run_id)  # noqa: E731
+    assert found == sorted(still, key=key, reverse=True)
+
+
+async def test_nothing_of_a_tenant_stands_in_the_files_of_the_index(cell, elasticsearch):
+    """The control is a plain document with the same text: it is found, so the search is not blind."""
+    if elasticsearch.data is None:
+        pytest.skip("the node's files are not on this machine")
+    canary, control = f"canary{uuid4().hex}", f"control{uuid4().hex}"
+    await cell.write(replace(record(1, customer=canary), workflow_id=canary, memo=canary.encode()))
+    await cell.settle()
+    elasticsearch.client.request("PUT", f"/{elasticsearch.prefix}plain/_doc/1?refresh=true", {"text": control})
+    elasticsearch.client.request("POST", f"/{elasticsearch.prefix}*/_flush")
+    files = [path for path in elasticsearch.data.rglob("*") if path.is_file()]
+    found = {word: [path.name for path in files if word.encode() in path.read_bytes()] for word in (canary, control)}
+    assert found[control], "the control is found"
+    assert found[canary] == []
+    assert "Customer" not in str(elasticsearch.client.request("GET", f"/{cell.index.name}/_mapping"))
+
+
+async def test_a_cluster_that_is_gone_for_a_while_is_caught_up_with(config_path, elasticsearch_to_kill):
+    """Killed in the middle of bulks: writes go on, searches say that they can't be answered, and everything converges."""
+    node = elasticsearch_to_kill
+    async with opened(config_path, node, timeout=2.0) as strongroom:
+        strongroom.search_index._deadline = 0.5  # so that the test need not wait
+        await strongroom.search_index.create()
+        cell = await new_cell(strongroom)
+        running = asyncio.create_task(strongroom.indexer.run())
+        for first in range(0, 2000, 100):
+            await cell.write(*(record(number) for number in range(first, first + 100)))
+            if first == 800:
+                node.kill()
+            strongroom.indexer.wake()
+        with pytest.raises(Unavailable):
+            await cell.listed()
+        await until(lambda: strongroom.indexer.state.failures > 0)
+        assert strongroom.indexer.state.last_error is not None
+        await asyncio.to_thread(node.start)
+        await until(lambda: strongroom.indexer.state.failures == 0 and strongroom.indexer.state.written >= 2000)
+        assert await strongroom.outbox.waiting() == 0
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+        await strongroom.search_index.refresh()
+        assert await cell.count() == len(await cell.listed(page_size=1000)) == 2000
+
+
+async def test_the_commands_build_and_show_the_index(cell, config_path, elasticsearch):
+    """`index build` from PostgreSQL alone, `index status`, and a clear word where no index is configured."""
+    await cell.write(*(record(number) for number in range(30)))
+    await cell.settle()
+
+    def run(*arguments):
+        return subprocess.run(
+            [STRONGROOM, "--config", config_path, *arguments], capture_output=True, text=True, timeout=60, check=False
+        )
+
+    refused = await asyncio.to_thread(run, "index", "build")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "[elasticsearch]" in refused.stderr
+    config_path.write_text(
+        f'{config_path.read_text()}\n[elasticsearch]\nurl = "{elasticsearch.url}"\nindex = "{cell.index.name}"\n'
+    )
+    await cell.index.drop()
+    missing = await asyncio.to_thread(run, "index", "status")
+    assert missing.returncode == 2
+    assert "index build" in missing.stderr
+    built = await asyncio.to_thread(run, "index", "build", "--anew")
+    assert built.returncode == 0, built
+    assert "30 documents written, 0 left" in built.stdout
+    shown = await asyncio.to_thread(run, "index", "status")
+    assert "30 documents; 0 runs" in shown.stdout
+    assert len(await cell.listed()) == 30
+
+
+async def test_a_cluster_that_is_not_there_is_said():
+    """In one error, without the request, which holds tokens."""
+    async with ElasticsearchIndex("http://127.0.0.1:1", deadline=0.0) as index:
+        with pytest.raises(Unavailable, match="can't be reached"):
+            await index.refresh()
+
+
+def test_a_document_name_is_an_id_and_back():
+    """22 characters of base64, which Elasticsearch stores as 17 bytes."""
+    assert len(document_name(bytes(16))) == 22
