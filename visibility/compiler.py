@@ -144,7 +144,9 @@ def _at_most(attribute: Attribute, value: Value) -> int:
 
 
 def _on_tree(attribute: Attribute, value: Value) -> float:
-    number = float(value) * tokens.DOUBLE_SCALE if attribute.type is AttributeType.DOUBLE else cast("float", value)
+    if attribute.type is AttributeType.DOUBLE:
+        return tokens.asked(float(value))
+    number = cast("float", value)
     return min(max(number, 2 * INT64_MIN), 2 * INT64_MAX)  # beyond every stored value, and finite
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .attributes import AttributeType
 from .filter_tree import And, Attribute, Between, Compare, In, IsNull, Node, Not, Or, StartsWith
-from .tokens import DOUBLE_SCALE, scaled
+from .tokens import asked, scaled
 from .words import split_words
 
 if TYPE_CHECKING:
@@ -68,5 +68,5 @@ def _equal(attribute: Attribute, value: AttributeValue, wanted: Value) -> bool:
 
 def _comparable(attribute: Attribute, value: AttributeValue, wanted: Value) -> tuple[object, object]:
     if attribute.type is AttributeType.DOUBLE:
-        return scaled(float(value)), float(wanted) * DOUBLE_SCALE  # type: ignore[arg-type]
+        return scaled(float(value)), asked(float(wanted))  # type: ignore[arg-type]
     return value, wanted

@@ -45,10 +45,14 @@ def profile_of(name: str, attribute_type: AttributeType) -> Profile:
 
 def scaled(value: float) -> int:
     """Return a Double as the integer that it is compared by: rounded half up, held within int64."""
-    product = value * DOUBLE_SCALE  # infinite for the largest doubles
-    if product >= INT64_MAX:
-        return INT64_MAX
-    return INT64_MIN if product <= INT64_MIN else math.floor(product + 0.5)
+    product = asked(value)
+    whole = math.floor(product)
+    return whole + (product - whole >= 0.5)  # noqa: PLR2004 - to add a half first would round what lies just below it
+
+
+def asked(value: float) -> float:
+    """Return a Double of a filter on the scale of those that are stored, likewise held within int64."""
+    return min(max(value * DOUBLE_SCALE, INT64_MIN), INT64_MAX)  # the product of the largest doubles is infinite
 
 
 def value_bytes(attribute_type: AttributeType, value: Scalar) -> bytes:
