@@ -17,24 +17,28 @@ from .errors import InvalidPageToken
 if TYPE_CHECKING:
     from strongroom.kms import NamespaceKeys
 
+    from .record import Scalar
+
 PAGE_TOKEN = RecordKind("page_token", "position", (PartType.ID,))
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Position:
-    """A run's place in the order of a list: later ones come first, open runs before all closed ones.
+    """A run's place in the order of a list; `ordering.py` compares them.
 
     Attributes:
         is_open: whether the run is open.
         close_time: nanoseconds; 0 while open.
         start_time: nanoseconds.
         run_id: decides between runs that are equal in all else.
+        values: of the attributes that ORDER BY names; None for one that the run lacks.
     """
 
     is_open: bool
     close_time: int
     start_time: int
     run_id: str
+    values: tuple[Scalar | None, ...] = ()
 
 
 def seal_position(keys: NamespaceKeys, query: str, position: Position) -> bytes:
@@ -52,7 +56,8 @@ def open_position(keys: NamespaceKeys, query: str, token: bytes) -> Position:
     """
     try:
         sealed = base64.b64decode(token, altchars=b"-_", validate=True)
-        return Position(*orjson.loads(keys.open(PAGE_TOKEN, (_digest(query),), sealed)))
+        is_open, close_time, start_time, run_id, values = orjson.loads(keys.open(PAGE_TOKEN, (_digest(query),), sealed))
+        return Position(is_open, close_time, start_time, run_id, tuple(values))
     except (binascii.Error, ValueError, TypeError, IntegrityError, UnsupportedFormat):
         raise InvalidPageToken from None
 

@@ -7,6 +7,7 @@ from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from math import floor
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -341,12 +342,12 @@ async def record_all(strongroom, namespace_id, records, types, *, version=1):
     return await strongroom.visibility.record_workflow_executions(namespace_id, rows, types)
 
 
-async def populated(strongroom, name, executions, records):
+async def populated(strongroom, name, executions, records, *, custom=CUSTOM):
     """Make a namespace with executions imported and records written."""
     kek = KekRef.parse(f"local:{name}")
     await strongroom.create_local_kek(kek)
-    custom = {attribute: kind.value for attribute, kind in CUSTOM.items()}
-    namespace = await strongroom.namespaces.create(name, kek=kek, search_attributes=custom)
+    registered = {attribute: kind.value for attribute, kind in custom.items()}
+    namespace = await strongroom.namespaces.create(name, kek=kek, search_attributes=registered)
     if executions:
         await import_executions(strongroom, namespace, executions)
     namespace = await strongroom.namespaces.get(name)
@@ -584,12 +585,68 @@ async def test_a_query_beyond_its_budget_is_refused(strongroom, small):
     assert counted.count == len(small.expected(query))
 
 
+def sorted_by(name, descending, records):
+    """Sort runs that are in the default order by one attribute, those without it last."""
+
+    def value(record):
+        found = record.attributes()[name]
+        if isinstance(found, tuple):
+            return max(found) if descending else min(found)
+        return min(max(floor(found * 10_000 + 0.5), INT64_MIN), INT64_MAX) if name == "Price" else found
+
+    having = [record for record in records if name in record.attributes()]
+    without = [record for record in records if name not in record.attributes()]
+    return sorted(having, key=value, reverse=descending) + without
+
+
+async def test_order_by_sorts_by_any_attribute_and_then_as_ever(searched):
+    """Each attribute that has an order, both ways, in pages that cut equal values; runs without one come last both ways."""
+    rng = generator()
+    for name in (name for name, kind in SEARCHED.items() if kind is not AttributeType.TEXT):
+        query = rng.choice(("", "Pieces IS NOT NULL", "ExecutionStatus != 'Running'"))
+        for direction in ("", "DESC"):
+            spelt = f"`{name}`" if not name.isascii() else name
+            listed = await searched.listed(f"{query} ORDER BY {spelt} {direction}", page_size=97)
+            assert listed == sorted_by(name, bool(direction), searched.expected(query)), (name, direction)
+    listed = await searched.listed("ORDER BY ExecutionStatus DESC, Paid, StartTime", page_size=50)
+    expected = searched.expected("")
+    for name, descending in (("StartTime", False), ("Paid", False), ("ExecutionStatus", True)):
+        expected = sorted_by(name, descending, expected)
+    assert listed == expected
+
+
+async def test_group_by_finds_values_that_nobody_listed(strongroom):
+    """Divisions and Keywords of few values: exact counts of each, those without one under the empty text, as Temporal has it."""
+    rng = generator()
+    tiers = (None, "gold", "silver", "it's", "")
+    records = [
+        replace(
+            generated_record(rng),
+            search_attributes=MappingProxyType(
+                {
+                    **({} if (tier := tiers[number % 5]) is None else {"TemporalLowCardinalityKeywordTier": tier}),
+                    **({"TemporalNamespaceDivision": "batch"} if number % 3 == 0 else {}),
+                }
+            ),
+        )
+        for number in range(40)
+    ]
+    tier = {"TemporalLowCardinalityKeywordTier": AttributeType.KEYWORD}
+    searched = await populated(strongroom, "groups", [], records, custom=tier)
+    ordinary = [record for number, record in enumerate(records) if number % 3]
+    counted = Counter(record.attributes().get("TemporalLowCardinalityKeywordTier", "") for record in ordinary)
+    grouped = await searched.count("GROUP BY TemporalLowCardinalityKeywordTier")
+    assert (grouped.count, dict(grouped.groups)) == (len(ordinary), dict(counted))
+    grouped = await searched.count("GROUP BY TemporalNamespaceDivision")
+    assert dict(grouped.groups) == {"": len(ordinary), "batch": 40 - len(ordinary)}
+    assert (await searched.count("HistoryLength = -1 GROUP BY TemporalNamespaceDivision")).groups == ()
+
+
 @pytest.mark.parametrize(
     "query",
     [
-        "ORDER BY StartTime",
-        "Paid = true ORDER BY CloseTime DESC",
-        "GROUP BY TemporalNamespaceDivision",
+        "ORDER BY Notes",
+        "GROUP BY ExecutionStatus ORDER BY StartTime",
         "GROUP BY Customer",
     ],
 )

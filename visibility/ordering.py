@@ -1,0 +1,66 @@
+"""The order of a list: by what ORDER BY names, runs without a value last; then open runs first, then the latest to close.
+
+Values compare as Elasticsearch sorts them: texts by code point, Doubles at four decimals, a list by its least element, or by its
+greatest where it is descending.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+from .attributes import AttributeType
+from .page_token import Position
+from .tokens import scaled
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .filter_tree import Order
+    from .record import AttributeValue, Scalar, VisibilityRecord
+
+
+@functools.total_ordering
+class _Falling:
+    """A value that is ordered the other way round."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Scalar) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Falling) and self.value == other.value
+
+    def __lt__(self, other: _Falling) -> bool:
+        return other.value < self.value  # type: ignore[operator]
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def position(record: VisibilityRecord, order: Sequence[Order]) -> Position:
+    """Return a run's place in a list that is ordered so."""
+    values: tuple[Scalar | None, ...] = ()
+    if order:
+        attributes = record.attributes()
+        values = tuple(_sorted_by(attributes.get(key.attribute.name), key) for key in order)
+    return Position(record.close_time is None, record.close_time or 0, record.start_time, record.run_id, values)
+
+
+def rank(place: Position, order: Sequence[Order]) -> tuple[object, ...]:
+    """Return what places are compared by; the first run of a list has the least."""
+    named: list[object] = []
+    for value, key in zip(place.values, order, strict=True):
+        if value is None:
+            named.append((1,))
+        else:
+            named.append((0, _Falling(value) if key.descending else value))
+    return (*named, not place.is_open, -place.close_time, -place.start_time, _Falling(place.run_id))
+
+
+def _sorted_by(value: AttributeValue | None, key: Order) -> Scalar | None:
+    if value is None or value == ():
+        return None
+    if isinstance(value, tuple):
+        return max(value) if key.descending else min(value)
+    return scaled(float(value)) if key.attribute.type is AttributeType.DOUBLE else value

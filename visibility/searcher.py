@@ -1,0 +1,202 @@
+"""Find and count runs: compile a filter, ask an index, open what it gives, and let the plaintext decide (DESIGN.md, "Two sides")."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from strongroom.kms import KeyClass
+
+from .compiler import OPEN_RUN, Approximation, compile_filter
+from .document import open_documents
+from .errors import QueryBudgetExceeded
+from .evaluate import matches
+from .filter_tree import STATUS_NAMES, And, Compare, In, IsNull, Not
+from .index import Place
+from .ordering import position, rank
+from .ranges import NANOSECONDS
+from .token_query import TokenQuery, all_of, none_of
+from .tokens import Tokenizer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+    from uuid import UUID
+
+    from strongroom.kms import Keyring, NamespaceKeys
+    from strongroom.storage import Row
+
+    from .filter_tree import Attribute, ListFilter, Node
+    from .index import IndexReader, VisibilityIndex
+    from .page_token import Position
+    from .record import VisibilityRecord
+
+MAX_GROUPS = 1000
+"""Values that a GROUP BY may find."""
+_NO_GROUP = ""
+"""The group of runs without a value, as Temporal names it."""
+
+
+class Searcher:
+    """Answers parsed filters from an index, exactly.
+
+    Args:
+        index: of sealed documents.
+        keyring: for the namespaces' keys.
+        open_budget: how many documents one query may open beyond those that it returns.
+    """
+
+    def __init__(self, index: VisibilityIndex, keyring: Keyring, *, open_budget: int) -> None:
+        self._index = index
+        self._keyring = keyring
+        self._open_budget = open_budget
+
+    async def page(
+        self, namespace_id: UUID, parsed: ListFilter, *, after: Position | None, page_size: int
+    ) -> tuple[list[tuple[Position, VisibilityRecord]], bool]:
+        """Return the runs of a page with their places in the list, and whether more follow.
+
+        Raises:
+            QueryBudgetExceeded: too many documents would have to be opened to find them.
+        """
+        found: list[tuple[Position, VisibilityRecord]] = []
+        async with aclosing(self._found(namespace_id, parsed, after, page_size)) as growing:
+            async for found in growing:
+                if len(found) > page_size and not parsed.order_by:
+                    break  # what follows comes later in the list
+        return found[:page_size], len(found) > page_size
+
+    async def count(self, namespace_id: UUID, where: Node) -> int:
+        """Return how many runs match.
+
+        Raises:
+            QueryBudgetExceeded: too many documents would have to be opened to count exactly.
+        """
+        keys = await self._keyring.open(namespace_id)
+        async with self._index.reading(snapshot=not self._compile(keys, where).exact) as reader:
+            return await self._count(reader, namespace_id, keys, where)
+
+    async def groups(self, namespace_id: UUID, where: Node, attribute: Attribute) -> dict[str, int]:
+        """Count the runs of each value of an attribute; those without one under the empty text.
+
+        Only the values of ExecutionStatus are known beforehand. Of others, one run that has none of the values found so far shows
+        the next, until there is none left.
+
+        Raises:
+            QueryBudgetExceeded: as in `count`, or too many values.
+        """
+        keys = await self._keyring.open(namespace_id)
+        async with self._index.reading(snapshot=True) as reader:
+            values: Sequence[str] = STATUS_NAMES
+            if attribute.name != "ExecutionStatus":
+                values = await self._values(reader, namespace_id, keys, And((where, Not(IsNull(attribute)))), attribute)
+            groups = {
+                value: await self._count(reader, namespace_id, keys, And((where, Compare(attribute, "=", value))))
+                for value in values
+            }
+            without = await self._count(reader, namespace_id, keys, And((where, IsNull(attribute))))
+        groups[_NO_GROUP] = groups.get(_NO_GROUP, 0) + without
+        return groups
+
+    async def _found(
+        self, namespace_id: UUID, parsed: ListFilter, after: Position | None, page_size: int
+    ) -> AsyncGenerator[list[tuple[Position, VisibilityRecord]], None]:
+        """Yield what belongs on a page, and the run that follows it, as more and more documents are opened.
+
+        With ORDER BY all possible documents are: the index can't sort by what it does not know.
+        """
+        order = parsed.order_by
+        keys = await self._keyring.open(namespace_id)
+        start = None if after is None or order else Place(*_bucket(after))
+        last = None if after is None else rank(after, order)
+        found: list[tuple[Position, VisibilityRecord]] = []
+        async with self._index.reading(snapshot=False) as reader:
+            scanned = reader.documents(namespace_id, self._compile(keys, parsed.where).possible, start=start)
+            async for group in self._groups(namespace_id, scanned, allowed=self._open_budget + page_size):
+                places = [
+                    (position(record, order), record) for record in group if matches(parsed.where, record.attributes())
+                ]
+                fresh = [item for item in places if last is None or rank(item[0], order) > last]
+                if order:
+                    found = sorted(found + fresh, key=lambda item: rank(item[0], order))[: page_size + 1]
+                else:
+                    found += sorted(fresh, key=lambda item: rank(item[0], order))
+                yield found
+
+    def _compile(self, keys: NamespaceKeys, where: Node) -> Approximation:
+        return compile_filter(where, Tokenizer(keys, epoch=keys.active_version(KeyClass.INDEX)))
+
+    async def _open(self, namespace_id: UUID, rows: Sequence[Row]) -> list[VisibilityRecord]:
+        return await self._keyring.with_keys(namespace_id, lambda keys: open_documents(keys, rows))
+
+    async def _groups(
+        self, namespace_id: UUID, scanned: AsyncIterator[Row], *, allowed: int
+    ) -> AsyncIterator[list[VisibilityRecord]]:
+        """Yield opened documents in groups that the index can't order: one second of close, or of start if open.
+
+        Raises:
+            QueryBudgetExceeded: more documents than are allowed.
+        """
+        opened = 0
+        group: list[Row] = []
+        seen: set[bytes] = set()
+        async for row in scanned:
+            if row["id"] in seen:
+                continue  # it changed while we read, and came where it was and where it is
+            seen.add(row["id"])
+            if group and _group(row) != _group(group[0]):
+                yield await self._open(namespace_id, group)
+                group = []
+            group.append(row)
+            opened += 1
+            if opened > allowed:
+                msg = (
+                    f"more than {allowed} documents would have to be opened; add a condition that the index can answer"
+                )
+                raise QueryBudgetExceeded(msg)
+        if group:
+            yield await self._open(namespace_id, group)
+
+    async def _count(self, reader: IndexReader, namespace_id: UUID, keys: NamespaceKeys, where: Node) -> int:
+        """Count what surely matches in the index, and open only what is between sure and possible."""
+        compiled = self._compile(keys, where)
+        sure = await reader.count(namespace_id, compiled.sure)
+        if compiled.exact:
+            return sure
+        between: TokenQuery = all_of(compiled.possible, none_of(compiled.sure))
+        scanned = reader.documents(namespace_id, between)
+        async for group in self._groups(namespace_id, scanned, allowed=self._open_budget):
+            sure += sum(matches(where, record.attributes()) for record in group)
+        return sure
+
+    async def _values(
+        self, reader: IndexReader, namespace_id: UUID, keys: NamespaceKeys, where: Node, attribute: Attribute
+    ) -> list[str]:
+        found: list[str] = []
+        while len(found) <= MAX_GROUPS:
+            others: Node = And((where, Not(In(attribute, tuple(found))))) if found else where
+            scanned = reader.documents(namespace_id, self._compile(keys, others).possible)
+            fresh: set[str] = set()
+            async for group in self._groups(namespace_id, scanned, allowed=self._open_budget):
+                fresh = {
+                    str(attributes[attribute.name])
+                    for attributes in (record.attributes() for record in group)
+                    if matches(others, attributes)
+                }
+                if fresh:
+                    break
+            if not fresh:
+                return found
+            found += sorted(fresh)
+        msg = f"more than {MAX_GROUPS} groups; add a condition"
+        raise QueryBudgetExceeded(msg)
+
+
+def _bucket(position: Position) -> tuple[int, int]:
+    """Return where in the order of the index the group of a position begins."""
+    if position.is_open:
+        return OPEN_RUN, position.start_time // NANOSECONDS
+    return position.close_time // NANOSECONDS, OPEN_RUN
+
+
+def _group(row: Row) -> tuple[int, int]:
+    return (row["b1"], row["b2"] if row["b1"] == OPEN_RUN else 0)
