@@ -62,11 +62,15 @@ def history(config_path: Path, namespace_name: str, workflow_id: str, run_id: st
 
 @click.command(
     epilog="\b\nExamples:\n  strongroom query payments \"WorkflowType = 'OrderWorkflow' AND CustomerId = 'cust-00001'\"\n"
-    '  strongroom query payments "GROUP BY ExecutionStatus" --count'
+    '  strongroom query payments "GROUP BY ExecutionStatus" --count\n'
+    "  strongroom query payments \"WorkflowId STARTS_WITH 'order/'\" --explain"
 )
 @click.argument("namespace_name", metavar="NAMESPACE")
 @click.argument("filter_", metavar="[FILTER]", default="")
-@click.option("--count", is_flag=True, help="How many match, exactly; also with GROUP BY ExecutionStatus.")
+@click.option("--count", is_flag=True, help="How many match, exactly; also with GROUP BY.")
+@click.option(
+    "--explain", is_flag=True, help="What is sent, what the index decides alone, what is opened and revealed."
+)
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="Runs to a page.")
 @click.option("--page-token", help="From the page before.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
@@ -76,6 +80,7 @@ def query(
     namespace_name: str,
     filter_: str,
     count: bool,
+    explain: bool,
     limit: int,
     page_token: str | None,
     as_json: bool,
@@ -83,7 +88,9 @@ def query(
     """List or count the runs that match a list filter; without one, all of them."""
 
     async def run(strongroom: Strongroom) -> None:
-        if count:
+        if explain:
+            await cli_show.explanation(strongroom, namespace_name, filter_)
+        elif count:
             await cli_show.count(strongroom, namespace_name, filter_, as_json=as_json)
         else:
             token = page_token.encode() if page_token else None

@@ -133,6 +133,38 @@ async def count(strongroom: Strongroom, name: str, query: str, *, as_json: bool)
         table("group", "count", rows=found.groups)
 
 
+async def explanation(strongroom: Strongroom, name: str, query: str) -> None:
+    """Show how a filter is answered."""
+    namespace = await strongroom.namespaces.get(name)
+    found = await strongroom.visibility.explain(namespace.namespace_id, query, attribute_types(namespace))
+    table(
+        "attribute",
+        "operator",
+        "tokens sent",
+        "decided by",
+        "the index shows",
+        "the query reveals",
+        rows=(
+            (
+                condition.attribute,
+                condition.operator,
+                condition.tokens,
+                "index" if condition.exact else "index, then the opened record",
+                condition.leakage,
+                condition.reveals,
+            )
+            for condition in found.conditions
+        ),
+    )
+    console.print(f"{found.sure} documents match for certain, {found.possible} may")
+    if found.sorted_here:
+        console.print(f"ORDER BY: each page opens all {found.possible} (at most {found.budget} beyond the page)")
+    else:
+        console.print(
+            f"a count opens {found.opened} of them (at most {found.budget}); a list opens what its page needs"
+        )
+
+
 async def history(strongroom: Strongroom, name: str, workflow_id: str, run_id: str | None, *, as_json: bool) -> None:
     """Show the events of a run.
 

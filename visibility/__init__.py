@@ -19,6 +19,7 @@ from .errors import (
     VisibilityError,
 )
 from .evaluate import matches
+from .explain import ExplainedCondition, Explanation
 from .filter_parser import parse_filter
 from .filter_tree import ListFilter
 from .filter_values import parse_datetime
@@ -31,6 +32,8 @@ __all__ = [
     "AttributeValue",
     "ExecutionCount",
     "ExecutionsPage",
+    "ExplainedCondition",
+    "Explanation",
     "Indexer",
     "IndexerState",
     "InvalidExpression",

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from strongroom.storage import Connection, Database
 
     from .attributes import AttributeType
+    from .explain import Explanation
     from .index import VisibilityIndex
     from .page_token import Position
     from .record import VisibilityRecord
@@ -192,6 +193,14 @@ class VisibilityManager:
         groups = await self._searcher.groups(namespace_id, parsed.where, parsed.group_by)
         ordered = sorted(((name, size) for name, size in groups.items() if size), key=lambda item: (-item[1], item[0]))
         return ExecutionCount(sum(groups.values()), tuple(ordered))
+
+    async def explain(self, namespace_id: UUID, query: str, types: AttributeTypes) -> Explanation:
+        """Say how a filter is answered: what is sent, what the index decides alone, what is opened, what the query reveals.
+
+        Raises:
+            InvalidQuery: the query is not valid.
+        """
+        return await self._searcher.explain(namespace_id, parse_filter(query, types))
 
     async def _resume(self, namespace_id: UUID, query: str, page_token: bytes) -> Position:
         try:

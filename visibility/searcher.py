@@ -11,6 +11,7 @@ from .compiler import OPEN_RUN, Approximation, compile_filter
 from .document import open_documents
 from .errors import QueryBudgetExceeded
 from .evaluate import matches
+from .explain import Explanation, explain_conditions
 from .filter_tree import STATUS_NAMES, And, Compare, In, IsNull, Not
 from .index import Place
 from .ordering import position, rank
@@ -97,6 +98,21 @@ class Searcher:
         groups[_NO_GROUP] = groups.get(_NO_GROUP, 0) + without
         return groups
 
+    async def explain(self, namespace_id: UUID, parsed: ListFilter) -> Explanation:
+        """Say how a filter is answered; nothing is opened."""
+        keys = await self._keyring.open(namespace_id)
+        compiled = self._compile(keys, parsed.where)
+        async with self._index.reading(snapshot=True) as reader:
+            sure = await reader.count(namespace_id, compiled.sure)
+            possible = sure if compiled.exact else await reader.count(namespace_id, compiled.possible)
+        return Explanation(
+            explain_conditions(parsed.where, self._tokenizer(keys)),
+            sure,
+            possible,
+            self._open_budget,
+            bool(parsed.order_by),
+        )
+
     async def _found(
         self, namespace_id: UUID, parsed: ListFilter, after: Position | None, page_size: int
     ) -> AsyncGenerator[list[tuple[Position, VisibilityRecord]], None]:
@@ -123,7 +139,11 @@ class Searcher:
                 yield found
 
     def _compile(self, keys: NamespaceKeys, where: Node) -> Approximation:
-        return compile_filter(where, Tokenizer(keys, epoch=keys.active_version(KeyClass.INDEX)))
+        return compile_filter(where, self._tokenizer(keys))
+
+    @staticmethod
+    def _tokenizer(keys: NamespaceKeys) -> Tokenizer:
+        return Tokenizer(keys, epoch=keys.active_version(KeyClass.INDEX))
 
     async def _open(self, namespace_id: UUID, rows: Sequence[Row]) -> list[VisibilityRecord]:
         return await self._keyring.with_keys(namespace_id, lambda keys: open_documents(keys, rows))

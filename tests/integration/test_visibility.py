@@ -642,6 +642,27 @@ async def test_group_by_finds_values_that_nobody_listed(strongroom):
     assert (await searched.count("HistoryLength = -1 GROUP BY TemporalNamespaceDivision")).groups == ()
 
 
+async def test_an_explanation_says_what_is_exact_and_what_is_opened(searched):
+    """Counts of both sides as they are, each condition with its profile, and no value of the filter."""
+    query = "WorkflowId STARTS_WITH 'order/w' AND NOT (Customer = 'abc') OR Pieces > 100 ORDER BY Pieces"
+    found = await searched.strongroom.visibility.explain(searched.namespace_id, query, searched.types)
+    matching = len(searched.expected(query))
+    assert found.sure <= matching <= found.possible
+    assert found.sure < found.possible, "the ends of these conditions lie between what the index has"
+    assert (found.exact, found.sorted_here, found.opened) == (False, True, found.possible - found.sure)
+    assert [(each.attribute, each.operator, each.exact) for each in found.conditions] == [
+        ("WorkflowId", "STARTS_WITH", False),
+        ("Customer", "=", True),
+        ("Pieces", ">", False),
+        ("TemporalNamespaceDivision", "IS NULL", True),
+    ]
+    assert "abc" not in repr(found)
+    assert "order" not in repr(found)
+    exact = await searched.strongroom.visibility.explain(searched.namespace_id, "Customer = 'abc'", searched.types)
+    assert exact.exact
+    assert exact.possible == len(searched.expected("Customer = 'abc'"))
+
+
 @pytest.mark.parametrize(
     "query",
     [

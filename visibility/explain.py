@@ -1,0 +1,125 @@
+"""What a filter costs and shows: what is sent to the index, which part is exact, what is opened, and what the query itself tells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .compiler import compile_filter
+from .filter_tree import And, Between, Compare, In, IsNull, Not, Or, StartsWith
+from .token_query import All, AnyOf, Bucket, Some, TokenQuery
+from .token_query import Not as NotQuery
+from .tokens import profile_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .filter_tree import Leaf, Node
+    from .tokens import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedCondition:
+    """One condition of a filter, without its values.
+
+    Attributes:
+        attribute: its name.
+        operator: as the language spells it.
+        tokens: how many are sent for it.
+        exact: whether the index alone decides it.
+        leakage: what the index shows of the attribute; the words are explained in `fields.py`.
+        reveals: what whoever sees the query learns from this condition.
+    """
+
+    attribute: str
+    operator: str
+    tokens: int
+    exact: bool
+    leakage: str
+    reveals: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """How a filter is answered.
+
+    Attributes:
+        conditions: each of them, that on the division included which every filter without one gets.
+        sure: documents that match for certain, by the index.
+        possible: documents that may match. A count opens those of them that are not sure, a list as many as its pages need.
+        budget: how many documents one query may open beyond those that it returns.
+        sorted_here: whether ORDER BY makes each page open all possible documents.
+    """
+
+    conditions: tuple[ExplainedCondition, ...]
+    sure: int
+    possible: int
+    budget: int
+    sorted_here: bool
+
+    @property
+    def exact(self) -> bool:
+        """Whether the index alone can count."""
+        return self.sure == self.possible
+
+    @property
+    def opened(self) -> int:
+        """How many documents a count opens."""
+        return self.possible - self.sure
+
+
+def explain_conditions(where: Node, tokenizer: Tokenizer) -> tuple[ExplainedCondition, ...]:
+    """Explain each condition of a filter, in order."""
+    return tuple(_explained(leaf, tokenizer) for leaf in _leaves(where))
+
+
+def _leaves(node: Node) -> Iterator[Leaf]:
+    match node:
+        case And(items) | Or(items):
+            for item in items:
+                yield from _leaves(item)
+        case Not(item):
+            yield from _leaves(item)
+        case _:
+            yield node
+
+
+def _explained(leaf: Leaf, tokenizer: Tokenizer) -> ExplainedCondition:
+    compiled = compile_filter(leaf, tokenizer)
+    profile = profile_of(leaf.attribute.name, leaf.attribute.type)
+    sent = _tokens(compiled.possible) | _tokens(compiled.sure)
+    if profile.bucket is not None:
+        reveals = "the bounds, in seconds"
+    elif isinstance(leaf, IsNull) or (not compiled.exact and not _tokens(compiled.sure) and len(sent) == 1):
+        reveals = "which documents have the attribute"
+    elif len(sent) == 1:
+        reveals = "which documents match, and that the same is asked again"
+    else:
+        reveals = "which documents match, and that these tokens belong together"
+    return ExplainedCondition(leaf.attribute.name, _operator(leaf), len(sent), compiled.exact, profile.leakage, reveals)
+
+
+def _operator(leaf: Leaf) -> str:
+    match leaf:
+        case Compare(_, sign, _):
+            return sign
+        case In(_, values):
+            return f"IN ({len(values)} values)"
+        case StartsWith():
+            return "STARTS_WITH"
+        case Between():
+            return "BETWEEN"
+        case IsNull():
+            return "IS NULL"
+
+
+def _tokens(query: TokenQuery) -> frozenset[int]:
+    match query:
+        case AnyOf(tokens):
+            return tokens
+        case All(items) | Some(items):
+            return frozenset().union(*map(_tokens, items))
+        case NotQuery(item):
+            return _tokens(item)
+        case Bucket():
+            return frozenset()
