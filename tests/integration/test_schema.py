@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from uuid import uuid4
 
@@ -49,6 +50,50 @@ async def shape(database):
         indexes = await connection.fetch("SELECT indexdef FROM pg_indexes WHERE schemaname = 'strongroom' ORDER BY 1")
         versions = await connection.fetch("SELECT version, name, applied_at FROM schema_version ORDER BY 1")
     return [[tuple(row.values()) for row in rows] for rows in (columns, indexes, versions)]
+
+
+STRUCTURE = """
+    SELECT 'column' AS kind, c.relname || '.' || a.attname AS name, concat_ws(
+        ' ', format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attstorage, pg_get_expr(d.adbin, d.adrelid)) AS definition
+    FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+    LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    WHERE c.relnamespace = 'strongroom'::regnamespace AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped
+    UNION ALL
+    SELECT 'constraint', conrelid::regclass || '.' || conname, pg_get_constraintdef(oid)
+    FROM pg_constraint WHERE connamespace = 'strongroom'::regnamespace
+    UNION ALL
+    SELECT 'index', indexname, indexdef FROM pg_indexes WHERE schemaname = 'strongroom'
+    UNION ALL
+    SELECT 'options', relname, array_to_string(reloptions, ' ') FROM pg_class
+    WHERE relnamespace = 'strongroom'::regnamespace AND relkind = 'r'
+"""
+
+
+async def structure(database):
+    """Return kind and name -> definition of all columns, constraints, indexes and storage parameters."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(STRUCTURE)
+    return {(row["kind"], row["name"]): row["definition"] for row in rows}
+
+
+async def test_schema_sql_is_what_all_migrations_make(database):
+    """Who reads the one file reads the truth. The control: a changed column, constraint, index or parameter is noticed."""
+    await apply_schema(database)
+    migrated = await structure(database)
+    text = (files("strongroom.storage") / "schema.sql").read_text(encoding="utf-8")
+    async with database.connection() as connection:
+        await connection.execute(f"DROP SCHEMA strongroom CASCADE; CREATE SCHEMA strongroom; {text}")
+    assert await structure(database) == migrated
+    for change, name in (
+        ("ALTER TABLE shards ALTER COLUMN data DROP NOT NULL", ("column", "shards.data")),
+        ("ALTER TABLE tasks ALTER COLUMN data SET STORAGE EXTERNAL", ("column", "tasks.data")),
+        ("ALTER TABLE cell DROP CONSTRAINT cell_shard_count_check", ("constraint", "cell.cell_shard_count_check")),
+        ("DROP INDEX visibility_records_tokens", ("index", "visibility_records_tokens")),
+        ("ALTER TABLE executions RESET (fillfactor)", ("options", "executions")),
+    ):
+        async with database.connection() as connection:
+            await connection.execute(change)
+        assert (await structure(database)).get(name) != migrated[name]
 
 
 def classed_columns(document):
