@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import asyncpg
+import pglast
+import pytest
+
+from strongroom.storage import current_version
+from strongroom.storage.schema import migrations
+
+pytestmark = pytest.mark.integration
+
+STRONGROOM = Path(sys.executable).with_name("strongroom")
+
+
+def sql(dsn, statement, *arguments):
+    """Run a statement as the operator would, and return its rows."""
+
+    async def fetch():
+        connection = await asyncpg.connect(dsn, server_settings={"search_path": "strongroom"})
+        try:
+            return await connection.fetch(statement, *arguments)
+        finally:
+            await connection.close()
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, fetch()).result()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A folder with a configuration, and the database that it names."""
+
+    folder: Path
+    dsn: str
+
+    def run(self, *arguments):
+        """Run the installed command line in the folder."""
+        return subprocess.run(
+            [STRONGROOM, *arguments],
+            cwd=self.folder,
+            env={**os.environ, "COLUMNS": "300", "NO_COLOR": "1"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def done(self, *arguments):
+        """Run a command that must succeed; return what it printed."""
+        result = self.run(*arguments)
+        assert (result.returncode, result.stderr) == (0, ""), result
+        return result.stdout
+
+    def refused(self, *arguments, code=2):
+        """Run a command that must be refused; return what it said."""
+        result = self.run(*arguments)
+        assert result.returncode == code, result
+        assert "Traceback" not in result.stderr
+        return result.stdout + result.stderr
+
+
+@pytest.fixture
+def cell(dsn, tmp_path):
+    """A cell that was made by `init`."""
+    cell = Cell(tmp_path, dsn)
+    cell.done("init", "--dsn", dsn)
+    return cell
+
+
+@pytest.fixture
+def empty(cell):
+    """A cell whose database has nothing in it."""
+    sql(cell.dsn, "DROP SCHEMA strongroom CASCADE")
+    return cell
+
+
+def test_apply_makes_the_schema_and_then_has_nothing_to_do(empty):
+    """On an empty database every migration is run; the second time none is, and the version is said both times."""
+    assert "missing" in empty.refused("schema", "status", code=1)
+    first = empty.done("schema", "apply")
+    assert [line for line in first.splitlines() if line.startswith("applied")] == [
+        f"applied {step.name}" for step in migrations()
+    ]
+    assert empty.done("schema", "apply").strip() == f"schema version {current_version()}, on one server"
+    assert "missing functions: none" in empty.done("schema", "status")
+
+
+def test_an_older_database_with_rows_is_brought_up_to_date(empty):
+    """From version 1: its rows stay, and a cell on it works."""
+    first = migrations()[0]
+    sql(empty.dsn, "CREATE SCHEMA strongroom")
+    sql(empty.dsn, "CREATE TABLE schema_version (version integer PRIMARY KEY, name text, applied_at timestamptz)")
+    for statement in pglast.split(first.sql):
+        sql(empty.dsn, statement)
+    sql(empty.dsn, "INSERT INTO schema_version VALUES (1, $1, now())", first.name)
+    sql(empty.dsn, "INSERT INTO history_tree VALUES (1, $1, $1, $1, 'row')", uuid4())
+    assert "run `strongroom schema apply`" in empty.refused("schema", "status", code=1)
+    assert "schema apply" in empty.refused("namespace", "list")
+    with ThreadPoolExecutor(2) as threads:
+        results = list(threads.map(lambda _: empty.run("schema", "apply"), range(2)))
+    assert [result.returncode for result in results] == [0, 0]
+    applied = [line for result in results for line in result.stdout.splitlines() if line.startswith("applied")]
+    assert applied == [f"applied {step.name}" for step in migrations()[1:]], "each step was run once, by one of the two"
+    assert len(sql(empty.dsn, "SELECT FROM history_tree")) == 1
+    empty.done("init")
+    empty.done("namespace", "create", "shop")
+
+
+def test_a_database_of_a_newer_version_is_left_alone(cell):
+    """Its version is said, and nothing is changed."""
+    sql(cell.dsn, "INSERT INTO schema_version VALUES (9999, 'of the future', now())")
+    for command in (["schema", "apply"], ["namespace", "list"]):
+        assert "9999" in cell.refused(*command)
+    assert "of the future" in cell.refused("schema", "status", code=1)
+
+
+def test_a_missing_function_is_named_and_made_again(cell):
+    """It is what two versions of the software that run at once differ in."""
+    (name,) = {row["proname"] for row in sql(cell.dsn, "SELECT proname FROM pg_proc WHERE proname LIKE 'get_tasks_%'")}
+    sql(cell.dsn, f"DROP FUNCTION {name}")
+    assert "get_tasks" in cell.refused("schema", "status", code=1)
+    assert "schema apply" in cell.refused("namespace", "list")
+    cell.done("schema", "apply")
+    cell.done("namespace", "list")
+
+
+def test_a_server_that_is_not_there_is_said_in_one_line(cell):
+    """Without a traceback, and without the dsn's password."""
+    path = cell.folder / "strongroom.toml"
+    path.write_text(
+        path.read_text().replace(cell.dsn.replace("\\", "\\\\"), "postgresql://me:hidden-5c1f0e@127.0.0.1:1/x")
+    )
+    for command in ("apply", "status"):
+        said = cell.refused("schema", command)
+        assert "can't be reached" in said
+        assert "hidden-5c1f0e" not in said
+
+
+def test_statements_for_citus_are_printed_without_a_database(cell):
+    """Each can be parsed by PostgreSQL; the database is not asked, and --print alone makes no sense."""
+    path = cell.folder / "strongroom.toml"
+    path.unlink()
+    printed = cell.done("schema", "apply", "--distributed", "--print")
+    assert len(pglast.parse_sql(printed)) > 20
+    assert "create_distributed_table" in printed
+    assert "create_reference_table" in printed
+    assert "--distributed" in cell.refused("schema", "apply", "--print")
+
+
+def test_a_server_without_citus_is_refused_and_left_as_it_was(cell):
+    """In one line that says what is missing."""
+    before = sql(
+        cell.dsn, "SELECT relname, relkind FROM pg_class WHERE relnamespace = 'strongroom'::regnamespace ORDER BY 1"
+    )
+    said = cell.refused("schema", "apply", "--distributed")
+    assert "Citus" in said
+    after = sql(
+        cell.dsn, "SELECT relname, relkind FROM pg_class WHERE relnamespace = 'strongroom'::regnamespace ORDER BY 1"
+    )
+    assert before == after
+    assert "on one server" in cell.done("schema", "status")
+
+
+def fill(cell, namespace_id, rows):
+    """Write rows of a namespace as an old service would have left them."""
+    sql(
+        cell.dsn,
+        "INSERT INTO history_node SELECT 1, $1, $1, $1, n, 1, 0, 'row' FROM generate_series(1, $2::integer) AS n",
+        namespace_id,
+        rows,
+    )
+
+
+def left(cell, namespace_id):
+    """Return how many rows of a namespace there are."""
+    return sql(cell.dsn, "SELECT count(*) FROM history_node WHERE namespace_id = $1", namespace_id)[0]["count"]
+
+
+def test_purge_takes_a_shredded_namespace_and_nothing_else(cell):
+    """By its id, and without a key; a living namespace and an id that can't be are refused."""
+    cell.done("namespace", "create", "gone")
+    cell.done("namespace", "create", "lives")
+    ids = dict.fromkeys(("gone", "lives"))
+    for row in sql(cell.dsn, "SELECT namespace_id, created_at FROM namespaces ORDER BY created_at"):
+        name = next(name for name, found in ids.items() if found is None)
+        ids[name] = UUID(bytes=row["namespace_id"].bytes)
+    cell.done("namespace", "shred", "gone", "--confirm", "gone")
+    for namespace_id in ids.values():
+        fill(cell, namespace_id, 30)
+    assert "30" in cell.done("namespace", "purge", str(ids["gone"]))
+    assert (left(cell, ids["gone"]), left(cell, ids["lives"])) == (0, 30)
+    cell.done("namespace", "purge", str(ids["gone"]))
+    cell.refused("namespace", "purge", str(ids["lives"]))
+    assert left(cell, ids["lives"]) == 30
+    assert "UUID" in cell.refused("namespace", "purge", "gone")
+
+
+def test_a_purge_that_is_killed_is_finished_by_the_next(cell):
+    """What it has deleted stays deleted; the second run ends it."""
+    namespace_id = uuid4()
+    fill(cell, namespace_id, 300_000)
+    process = subprocess.Popen(
+        [STRONGROOM, "namespace", "purge", str(namespace_id)], cwd=cell.folder, stdout=subprocess.DEVNULL
+    )
+    until = time.monotonic() + 30
+    while left(cell, namespace_id) == 300_000 and time.monotonic() < until and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    cell.done("namespace", "purge", str(namespace_id))
+    assert left(cell, namespace_id) == 0
+
+
+@pytest.mark.parametrize(
+    "command", [("schema", "apply"), ("schema", "status"), ("namespace", "purge"), ("index", "build")]
+)
+def test_help_has_examples(cell, command):
+    """And says what the command does."""
+    assert "Example" in cell.done(*command, "--help")
