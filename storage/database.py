@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import asyncpg
@@ -26,6 +26,9 @@ _BY_KEY = {
 }
 
 SCHEMA = "strongroom"
+GRACE = 5.0
+"""Seconds that the server has, beyond the time limit of a statement, to say that it stopped it."""
+_DAY = 86_400.0
 
 
 class Connection(Protocol):
@@ -39,6 +42,29 @@ class Connection(Protocol):
 
     async def fetchrow(self, query: str, *args: object) -> Row | None:
         """Run a query; return its first row."""
+
+
+class _Patient:
+    """A connection whose answers are waited for however long they take."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def execute(self, query: str, *args: object, timeout: float | None = None) -> str:  # noqa: ASYNC109 - asyncpg's
+        return await self._connection.execute(query, *args, timeout=timeout or _DAY)
+
+    async def fetch(self, query: str, *args: object, timeout: float | None = None) -> Sequence[Row]:  # noqa: ASYNC109
+        return await self._connection.fetch(query, *args, timeout=timeout or _DAY)
+
+    async def fetchrow(self, query: str, *args: object) -> Row | None:
+        rows = await self.fetch(query, *args)
+        return rows[0] if rows else None
+
+
+async def _close(connection: asyncpg.Connection[Any]) -> None:
+    # The errors are those of a server that does not say goodbye; the connection is cut then.
+    with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError):
+        await connection.close(timeout=GRACE)
 
 
 class Database:
@@ -85,7 +111,7 @@ class Database:
         } | (_BY_KEY if by_key else {})
         if distributed:
             self._settings["plan_cache_mode"] = "auto"
-        self.answer_timeout = statement_timeout + 5.0
+        self.answer_timeout = statement_timeout + GRACE
         self._connect_timeout = connect_timeout
         self._idle: list[asyncpg.Connection[Any]] = []
         self._places = asyncio.Semaphore(size)
@@ -112,13 +138,13 @@ class Database:
                 async with connection.transaction(isolation=isolation, readonly=read_only):  # type: ignore[arg-type]
                     if unlimited:
                         await connection.execute("SET LOCAL statement_timeout = 0")
-                    yield connection
+                    yield _Patient(connection) if unlimited else connection
 
     async def aclose(self) -> None:
         """Close all connections that are not lent."""
         self._closed = True
-        while self._idle:
-            await self._idle.pop().close()
+        idle, self._idle = self._idle, []
+        await asyncio.gather(*map(_close, idle))
 
     async def acquire(self) -> asyncpg.Connection[Any]:
         """Take a connection, for who can't use the context managers; `release` gives it back.
@@ -171,9 +197,10 @@ class Database:
         if self._closed:
             msg = "the database handle is closed"
             raise Unavailable(msg)
-        with translated():
+        with translated(connecting=True):
             return await asyncpg.connect(
                 self._dsn,
                 timeout=self._connect_timeout,
+                command_timeout=self.answer_timeout,
                 server_settings=self._settings,
             )

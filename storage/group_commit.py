@@ -43,6 +43,7 @@ class _Waiting(Generic[Request, Answer]):
     future: asyncio.Future[Answer]
     alone: bool = False
     retried: bool = False
+    open_outcome: bool = False
 
 
 class GroupCommit(Generic[Request, Answer]):
@@ -157,7 +158,11 @@ class GroupCommit(Generic[Request, Answer]):
     async def _send(self, batch: list[_Waiting[Request, Answer]]) -> None:
         try:
             connection = await self._database.acquire()
-            broken = False
+        except Exception as error:  # noqa: BLE001 - it goes to the callers. Nothing was sent, and nobody else would fare better.
+            self._failed(batch, error, sent=False)
+            return
+        broken = False
+        try:
             try:
                 answers = await self._run(connection, [waiting.request for waiting in batch])
             except StorageError as error:
@@ -171,15 +176,18 @@ class GroupCommit(Generic[Request, Answer]):
             for waiting, answer in zip(batch, answers, strict=True):
                 _answer(waiting.future, answer)
 
-    def _failed(self, batch: list[_Waiting[Request, Answer]], error: Exception) -> None:
+    def _failed(self, batch: list[_Waiting[Request, Answer]], error: Exception, *, sent: bool = True) -> None:
         open_outcome = isinstance(error, StorageError) and error.may_have_been_committed
         raced = isinstance(error, StorageError) and error.raced
-        again = self._idempotent if open_outcome else raced or len(batch) > 1
+        again = sent and (self._idempotent if open_outcome else raced or len(batch) > 1)
         for waiting in reversed(batch):
             if waiting.retried or not again:
-                _answer(waiting.future, error if len(batch) == 1 else _copy(error))
+                own = error if len(batch) == 1 else _copy(error)
+                if waiting.open_outcome and isinstance(own, StorageError):
+                    own.may_have_been_committed = True  # by the first attempt, whatever became of this one
+                _answer(waiting.future, own)
             else:
-                waiting.retried, waiting.alone = True, not open_outcome
+                waiting.retried, waiting.alone, waiting.open_outcome = True, not open_outcome, open_outcome
                 self._waiting.appendleft(waiting)
                 self._waiting_bytes += waiting.size
         for _ in range(self._database.size):  # so that one that waits for a lock holds up none of the others

@@ -34,12 +34,16 @@ _BY_STATE: dict[str, tuple[type[StorageError], str]] = {
 }
 
 
+_DRIVER = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+_DSN = "the dsn is not one of PostgreSQL's: postgresql://user@host/database"
+
+
 def to_storage_error(error: BaseException) -> StorageError | None:
     """Return our error for one of asyncpg or of the network; None for anything else."""
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         if state.startswith(_OPEN_OUTCOME):
-            message = "the connection to the database was lost, or its server is stopping"
+            message = "the connection to the database was lost, or its server is starting or stopping"
             return Unavailable(message, may_have_been_committed=True)
         for length in (5, 2):
             found = _BY_STATE.get(state[:length])
@@ -49,7 +53,7 @@ def to_storage_error(error: BaseException) -> StorageError | None:
                 return ours
         return StorageError(f"the database refused the statement (SQLSTATE {state})")
     if isinstance(error, asyncpg.ClientConfigurationError):
-        return Unavailable("the dsn is not one of PostgreSQL's: postgresql://user@host/database")
+        return Unavailable(_DSN)
     if isinstance(error, TimeoutError):
         return Timeout("the database did not answer in time", may_have_been_committed=True)
     # asyncpg calls it internal when a connection goes down in the middle of preparing a statement.
@@ -61,13 +65,24 @@ def to_storage_error(error: BaseException) -> StorageError | None:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Raise our error for any of asyncpg's."""
+def translated(*, connecting: bool = False) -> Iterator[None]:
+    """Raise our error for any of asyncpg's.
+
+    Args:
+        connecting: a connection is being made. No statement was sent, so nothing was committed; and a plain ValueError is about
+            the dsn, of which it may quote the password.
+    """
     ours = None
     try:
         yield
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
-        ours = to_storage_error(error)
+    except (*_DRIVER, ValueError) as error:
+        if connecting:
+            ours = to_storage_error(error) or Unavailable(_DSN)
+            ours.may_have_been_committed = False
+        elif not isinstance(error, _DRIVER):
+            raise
+        else:
+            ours = to_storage_error(error)
     if ours is not None:
         try:
             raise ours

@@ -16,6 +16,7 @@ pytest_plugins = (
     "tests.fix_history",
     "tests.fix_citus",
     "tests.fix_elasticsearch",
+    "tests.faults.fix_server_bench",
 )
 
 settings.register_profile("dev", max_examples=50, deadline=None)

@@ -27,10 +27,11 @@ _shards = count(1)
 
 
 class DebianPostgres:
-    """Debian's PostgreSQL 15 on a Unix socket in a folder."""
+    """Debian's PostgreSQL 15 on a Unix socket in a folder; or another one, by the folder of its programs."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, programs=DEBIAN_15):
         self.folder = folder
+        self.programs = programs
         self.data = folder / "data"
         self.dsn = f"postgresql://postgres@/postgres?host={folder}"
         self._user = "postgres" if os.geteuid() == 0 else None
@@ -44,13 +45,17 @@ class DebianPostgres:
         options = f"-c listen_addresses='' -c unix_socket_directories='{self.folder}' -c max_connections=200"
         self._run("pg_ctl", "-w", "-l", str(self.folder / "log"), "-o", options, "start")
 
-    def stop(self):
-        """Stop it without waiting for anybody."""
-        self._run("pg_ctl", "-w", "-m", "immediate", "stop")
+    def stop(self, mode="immediate"):
+        """Stop it without waiting for anybody; or, by `pg_ctl`'s mode "fast", with a checkpoint."""
+        self._run("pg_ctl", "-w", "-m", mode, "stop")
+
+    def promote(self):
+        """Make a standby a server that writes."""
+        self._run("pg_ctl", "-w", "promote")
 
     def _run(self, program, *arguments):
         subprocess.run(
-            [str(DEBIAN_15 / program), "-D", str(self.data), *arguments],
+            [str(self.programs / program), "-D", str(self.data), *arguments],
             check=True,
             user=self._user,
             cwd="/",
@@ -59,9 +64,9 @@ class DebianPostgres:
 
 
 @contextmanager
-def debian_postgres(folder):
-    """Start Debian's PostgreSQL 15, and stop it at the end."""
-    server = DebianPostgres(folder)
+def debian_postgres(folder, programs=DEBIAN_15):
+    """Start Debian's PostgreSQL 15, or one of other programs, and stop it at the end."""
+    server = DebianPostgres(folder, programs)
     server.start()
     try:
         yield server

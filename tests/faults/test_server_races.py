@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+
+import asyncpg
+import pytest
+
+from strongroom.storage import ConditionFailed, Database, HistoryBranch, HistoryNode, StorageError, Unavailable
+from strongroom.storage.errors import AppendHistoryTimeout, ResourceExhausted
+from tests.faults import server_faults as faults
+from tests.faults.server_bench import PLANTED, WRITES, betrays, changed, check, payload, told
+
+pytestmark = pytest.mark.integration
+
+
+async def test_a_serialization_failure(server_bench, heard):
+    """A statement by itself hears that another was faster; one that shares goes again and succeeds."""
+    async with (
+        server_bench.host() as host,
+        server_bench.database_set("default_transaction_isolation = 'repeatable read'"),
+    ):
+        calls = ("create", "shard")
+        lock = "UPDATE shards SET data = data WHERE shard_id = $1"
+        async with server_bench.admin.transaction():
+            await server_bench.admin.execute(lock, host.workflow.shard_id)
+            before = await server_bench.rows()
+            waiting = asyncio.ensure_future(host.at_once(*calls))
+            await server_bench.waiting(len(calls))
+        answers = await waiting
+        assert heard == {"40001"}
+        assert answers["create"] is None
+        check(answers["shard"], Unavailable, committed=False, says="in favour of another")
+        assert "shards" not in changed(before, await server_bench.rows())
+        await host.serves()
+
+
+async def test_a_deadlock(server_bench, heard):
+    """A transaction that was chosen to give way leaves nothing; a write of a run that was is run again, and succeeds."""
+    async with server_bench.host() as host:
+        namespace_id, shard_id = host.workflow.namespace_id, host.workflow.shard_id
+        before = await server_bench.rows()
+        taken = asyncio.Event()
+
+        async def append():
+            database = host.strongroom.database
+            async with database.transaction() as connection:
+                await connection.fetch("SELECT FROM shards WHERE shard_id = $1 FOR UPDATE", shard_id)
+                taken.set()
+                branch = HistoryBranch(shard_id, host.run_id, host.run_id)
+                nodes = [HistoryNode(1, 1, 0, payload())]
+                append = host.strongroom.history.append_history_nodes
+                await append(namespace_id, branch, nodes, is_new_branch=True, transaction=connection)
+
+        for call, table in ((append, "history_node"), (host.update, "executions")):
+            heard.clear()
+            async with server_bench.admin.transaction():
+                await server_bench.admin.execute("SET LOCAL deadlock_timeout = '60s'")
+                await server_bench.admin.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+                calling = asyncio.ensure_future(call())
+                if call is append:
+                    await taken.wait()
+                await server_bench.waiting(1)
+                # A table's lock, as it is given in the order of asking: the second attempt comes behind us.
+                await server_bench.admin.execute("LOCK TABLE shards IN ACCESS EXCLUSIVE MODE")
+            if call is append:
+                with pytest.raises(StorageError) as refused:
+                    await calling
+                check(refused.value, Unavailable, committed=False, says="in favour of another")
+                assert changed(before, await server_bench.rows()) == set()
+            else:
+                await calling
+            assert heard == {"40P01"}
+        await host.serves()
+
+
+async def test_a_standby_reads_and_is_promoted(server_bench, heard):
+    """On a standby reads succeed and writes hear that nothing was written; the same connections write after its promotion."""
+    async with server_bench.host() as host:
+        before = await server_bench.rows()
+        await faults.as_standby(server_bench)
+        await server_bench.reconnect()
+        for _ in range(2):
+            answers = await host.at_once()
+            assert answers.pop("read") is None
+            assert set(answers) == set(WRITES)
+            for error in answers.values():
+                check(error, Unavailable, committed=False, says="read-only")
+        assert heard == {"25006"}
+        assert changed(before, await server_bench.rows()) == set()
+        sessions = "SELECT array_agg(pid ORDER BY pid) FROM pg_stat_activity WHERE usename = 'clerk'"
+        connected = await server_bench.admin.fetchval(sessions)
+        await asyncio.to_thread(server_bench.server.promote)
+        await host.serves()
+        assert set(connected) <= set(await server_bench.admin.fetchval(sessions))
+        assert heard == {"25006"}
+
+
+async def test_an_append_that_was_lost_once_stays_in_doubt(server_bench, heard, limits):
+    """Its second attempt is refused with certainty; of the first nobody knows, and so the caller hears."""
+    limits(lock_timeout=0.5)
+    async with server_bench.host() as host:
+        async with server_bench.tables_locked():
+            calls = asyncio.ensure_future(host.at_once("append"))
+            (process,) = await server_bench.waiting(1)
+            await server_bench.admin.execute("SELECT pg_terminate_backend($1, 5000)", process)
+            error = (await calls)["append"]
+        assert heard == {"08003", "57P01", "55P03"}
+        check(error, AppendHistoryTimeout, committed=True, says="lock")
+        await host.serves()
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A statement whose failure the server, or asyncpg, explains with the value that it was given."""
+
+    name: str
+    state: str
+    error: type[StorageError]
+    says: str
+    query: str
+    argument: object = PLANTED
+    setup: str = ""
+
+
+SPOKEN = (
+    Spoken(
+        *("unique", "23505", ConditionFailed, "is there already", "INSERT INTO pg_temp.unique_names VALUES ($1), ($1)"),
+        setup="CREATE TEMP TABLE IF NOT EXISTS unique_names (name text PRIMARY KEY)",
+    ),
+    Spoken("syntax", "22P02", StorageError, "SQLSTATE 22P02", "SELECT $1::text::uuid"),
+    Spoken("type", "22000", StorageError, "SQLSTATE 22000", "SELECT $1::integer"),
+    Spoken("raised", "P0001", StorageError, "SQLSTATE P0001", f"DO $$ BEGIN RAISE '{PLANTED}'; END $$", None),
+    Spoken(
+        *("temporary files", "53400", ResourceExhausted, "out of disk"),
+        f"SELECT '{PLANTED}' || n FROM generate_series(1, 50000) n ORDER BY 1",  # noqa: S608 - nobody else's
+        None,
+        setup="SET work_mem = '64kB'; SET temp_file_limit = '64kB'",
+    ),
+)
+
+
+async def run(use, row, arguments):
+    async with use() as connection:
+        if row.setup:
+            await connection.execute(row.setup)
+        await connection.fetch(row.query, *arguments)
+
+
+@pytest.mark.parametrize("row", SPOKEN, ids=lambda row: row.name)
+async def test_what_the_driver_quotes_does_not_show(server_bench, heard, caplog, row):
+    """The scan finds the planted value in asyncpg's own error; in ours, and in the log, it is nowhere."""
+    arguments = () if row.argument is None else (row.argument,)
+    if row.setup:
+        await server_bench.admin.execute(row.setup)
+    with pytest.raises(asyncpg.PostgresError) as raw:
+        await server_bench.admin.fetch(row.query, *arguments)
+    assert raw.value.sqlstate == row.state
+    assert betrays(told(raw.value))
+    database = Database(server_bench.cell.config.dsn, size=1)
+    try:
+        for use in (database.connection, database.transaction):
+            with pytest.raises(StorageError) as refused:
+                await run(use, row, arguments)
+            check(refused.value, row.error, committed=False, says=row.says)
+        async with database.connection() as connection:
+            assert (await connection.fetchrow("SELECT 1 AS one"))["one"] == 1
+    finally:
+        await database.aclose()
+        with suppress(asyncpg.PostgresError):
+            await server_bench.admin.execute("RESET work_mem; RESET temp_file_limit")
+    assert heard == {row.state}
+    assert not betrays(caplog.text)

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from uuid import uuid4
+
+import pytest
+
+from strongroom.storage import Database, HistoryBranch, HistoryNode, Unavailable, database
+from strongroom.storage.errors import AppendHistoryTimeout, Timeout
+from tests.faults.server_bench import CALLS, HOST, PLANTED, check, payload
+
+pytestmark = pytest.mark.integration
+
+
+async def test_a_server_that_falls_silent(server_bench, heard, limits, monkeypatch):
+    """A frozen process answers nothing: every call ends all the same, and only what may run twice was run again."""
+    monkeypatch.setattr(database, "GRACE", 0.2)
+    limits(statement_timeout=0.8)
+    async with server_bench.host() as host:
+        async with server_bench.tables_locked() as blocker:
+            calls = asyncio.ensure_future(host.at_once())
+            frozen = await server_bench.waiting(len(CALLS))
+            try:
+                for process in frozen:
+                    os.kill(process, signal.SIGSTOP)
+                blocker.terminate()
+                answers = await asyncio.wait_for(calls, 10)
+            finally:
+                for process in frozen:
+                    os.kill(process, signal.SIGCONT)
+        assert heard == {"TimeoutError"}
+        assert answers.pop("append") is None
+        assert answers.pop("read") is None
+        for error in answers.values():
+            check(error, Timeout, committed=True, says="did not answer in time")
+        await server_bench.ended(frozen)
+        await host.serves()
+
+
+async def test_closing_does_not_wait_for_a_server_that_fell_silent(server_bench, monkeypatch):
+    """All connections are cut after one grace, not one after the other."""
+    monkeypatch.setattr(database, "GRACE", 0.3)
+    async with server_bench.host():
+        rows = await server_bench.admin.fetch("SELECT pid FROM pg_stat_activity WHERE usename = $1", HOST)
+        frozen = [row["pid"] for row in rows]
+        assert len(frozen) > 5
+        for process in frozen:
+            os.kill(process, signal.SIGSTOP)
+        started = time.monotonic()
+    took = time.monotonic() - started
+    for process in frozen:
+        os.kill(process, signal.SIGCONT)
+    assert 0.3 < took < 2
+    await server_bench.ended(frozen)
+
+
+async def test_a_server_that_lets_in_and_says_nothing(server_bench, heard, limits):
+    """Nothing was sent, and every caller is told so; what could not be sent together is not tried one by one."""
+    limits(connect_timeout=0.4)
+    callers = 40
+    async with server_bench.host() as host:
+        accepted = []
+        await asyncio.to_thread(server_bench.server.stop, "fast")
+        socket = server_bench.server.folder / ".s.PGSQL.5432"
+        silent = await asyncio.start_unix_server(lambda _, writer: accepted.append(writer), socket)
+        branches = [HistoryBranch(host.workflow.shard_id, uuid4(), uuid4()) for _ in range(callers)]
+        try:
+            calls = [
+                host.strongroom.history.append_history_nodes(
+                    host.workflow.namespace_id, branch, [HistoryNode(1, 1, 0, payload(100))]
+                )
+                for branch in branches
+            ]
+            errors = await asyncio.gather(*calls, return_exceptions=True)
+        finally:
+            silent.close()
+            for writer in accepted:
+                writer.close()
+            socket.unlink(missing_ok=True)
+            await server_bench.start()
+        assert heard == {"TimeoutError"}
+        for error in errors:
+            check(error, AppendHistoryTimeout, committed=False, says="did not answer in time")
+        assert len(accepted) < callers / 2
+        await host.serves()
+
+
+@pytest.mark.parametrize(
+    ("dsn", "says"),
+    [
+        (f"{PLANTED}", "dsn"),
+        (f"mysql://clerk:{PLANTED}@localhost/strongroom", "dsn"),
+        (f"postgresql://clerk:1/{PLANTED}@localhost/strongroom", "reached"),
+        (f"postgresql://clerk@localhost:{PLANTED}/strongroom", "dsn"),
+        (f"postgresql://clerk:{PLANTED}@localhost:99999/strongroom", "reached"),
+        (f"postgresql://clerk:{PLANTED}@[::1/strongroom", "dsn"),
+        (f"postgresql://clerk@localhost/strongroom?sslmode={PLANTED}", "dsn"),
+        (f"postgresql://clerk@{PLANTED}.{'x' * 70}/strongroom", "dsn"),
+        (f"postgresql://clerk:{PLANTED}@{PLANTED}.invalid/strongroom", "reached"),
+        (f"postgresql://clerk:{PLANTED}@127.0.0.1:1/strongroom", "reached"),
+        (f"postgresql://clerk:{PLANTED}@/strongroom?host=/nonexistent", "reached"),
+    ],
+)
+async def test_a_dsn_that_leads_nowhere(heard, caplog, dsn, says):
+    """It is `Unavailable`, nothing was committed, and no part of the dsn shows: it may be the password."""
+    wrong = Database(dsn, connect_timeout=5)
+    for use in (wrong.connection, wrong.transaction):
+        with pytest.raises(Unavailable) as refused:
+            async with use():
+                pytest.fail("there is no connection")
+        check(refused.value, Unavailable, committed=False, says=says)
+    assert heard
+    assert PLANTED not in caplog.text
