@@ -186,6 +186,10 @@ async def test_the_index_is_rebuilt_from_the_database_alone(cell):
     await cell.index.drop()
     with pytest.raises(SearchIndexMismatch, match="index build"):
         await cell.listed()
+    await cell.write(record(1), version=2)
+    with pytest.raises(SearchIndexMismatch):
+        await cell.strongroom.indexer.drain()
+    assert await cell.strongroom.outbox.waiting() == 1, "and no index came about by being written to"
     assert await cell.index.create() is True
     assert await cell.index.create() is False
     assert [queued async for queued in cell.strongroom.outbox.add_all()] == [50]
@@ -352,8 +356,10 @@ async def test_the_commands_build_and_show_the_index(cell, config_path, elastics
 async def test_a_cluster_that_is_not_there_is_said():
     """In one error, without the request, which holds tokens."""
     async with ElasticsearchIndex("http://127.0.0.1:1", deadline=0.0) as index:
-        with pytest.raises(Unavailable, match="can't be reached"):
-            await index.refresh()
+        for call in (index.refresh, index.create, index.drop, index.check, index.size):
+            with pytest.raises(Unavailable, match="can't be reached") as raised:
+                await call()
+            assert raised.value.__context__ is None
 
 
 def test_a_document_name_is_an_id_and_back():

@@ -7,7 +7,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Any
 
-from elastic_transport import ApiError, ConnectionTimeout, ObjectApiResponse, TransportError
+from elastic_transport import ApiError, ApiResponse, ConnectionTimeout, TransportError
 
 from strongroom.storage import ResourceExhausted, StorageError, Timeout, Unavailable
 from strongroom.visibility.errors import SearchIndexMismatch
@@ -21,8 +21,8 @@ _PASSING = frozenset({_TOO_MANY, 502, 503, 504})
 """Answers that may be other ones a moment later."""
 
 
-async def ask(request: Callable[[], Awaitable[ObjectApiResponse[Any]]], *, deadline: float) -> dict[str, Any]:
-    """Send a request that may be sent twice, until it is answered.
+async def ask(request: Callable[[], Awaitable[ApiResponse[Any]]], *, deadline: float) -> Any:
+    """Send a request that may be sent twice, until it is answered; return the answer's body.
 
     Args:
         request: sends it once.
@@ -38,7 +38,7 @@ async def ask(request: Callable[[], Awaitable[ObjectApiResponse[Any]]], *, deadl
     wait = _FIRST_WAIT
     while True:
         try:
-            answer = dict((await request()).body)
+            answer = (await request()).body
         except (ApiError, TransportError) as failure:
             error = _ours(failure)
         else:
@@ -52,8 +52,10 @@ async def ask(request: Callable[[], Awaitable[ObjectApiResponse[Any]]], *, deadl
         wait = min(2 * wait, _LONGEST_WAIT)
 
 
-def _is_whole(answer: dict[str, Any]) -> bool:
+def _is_whole(answer: Any) -> bool:
     """Whether every shard answered: a part of an answer would be a wrong one."""
+    if not isinstance(answer, dict):
+        return True  # yes or no
     shards = answer.get("_shards", {})
     return not answer.get("timed_out") and not (isinstance(shards, dict) and shards.get("failed"))
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
+from elastic_transport import ApiError, TransportError
 from elasticsearch import AsyncElasticsearch, OrjsonSerializer
 
 from strongroom.visibility.errors import SearchIndexMismatch
@@ -15,9 +17,11 @@ from .mapping import SORT, VERSION, template
 from .query import to_query
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from types import TracebackType
     from uuid import UUID
+
+    from elastic_transport import ApiResponse
 
     from strongroom.storage import Row
     from strongroom.visibility.index import Place
@@ -79,7 +83,7 @@ class ElasticsearchIndex:
             SearchIndexMismatch: the alias is there, on an index of another version.
         """
         client = self._client
-        if (await client.options(ignore_status=_NOT_FOUND).indices.get_alias(name=self.name)).meta.status == 200:  # noqa: PLR2004
+        if await self._ask(lambda: client.indices.exists_alias(name=self.name)):
             await self.check()
             return False
         await self._ask(
@@ -110,10 +114,10 @@ class ElasticsearchIndex:
     async def drop(self) -> None:
         """Delete the index, its alias and its template; one that is not there is as good."""
         client = self._client.options(ignore_status=_NOT_FOUND)
-        answer = await client.indices.get_alias(name=self.name)
-        for index in answer.body if answer.meta.status == 200 else ():  # noqa: PLR2004
-            await client.indices.delete(index=index)
-        await client.indices.delete_index_template(name=f"{self.name}-v{VERSION}")
+        if await self._ask(lambda: client.indices.exists_alias(name=self.name)):
+            indices = ",".join(await self._ask(lambda: client.indices.get_alias(name=self.name)))
+            await self._ask(lambda: client.indices.delete(index=indices))
+        await self._ask(lambda: client.indices.delete_index_template(name=f"{self.name}-v{VERSION}"))
 
     async def refresh(self) -> None:
         """Make what was written visible to searches now; by itself it is within a second."""
@@ -151,7 +155,7 @@ class ElasticsearchIndex:
             order.append(identifier)
         if not lines:
             return []
-        answer = await self._ask(lambda: self._client.bulk(index=self.name, operations=lines))
+        answer = await self._ask(lambda: self._client.bulk(index=self.name, operations=lines, require_alias=True))
         return [
             identifier
             for identifier, item in zip(order, answer["items"], strict=True)
@@ -175,7 +179,7 @@ class ElasticsearchIndex:
             if not names:
                 return gone
             lines: list[dict[str, Any]] = [{"delete": {"_id": name}} for name in names]
-            await self._ask(lambda lines=lines: self._client.bulk(index=self.name, operations=lines))
+            await self._ask(partial(self._client.bulk, index=self.name, operations=lines, require_alias=True))
             gone += len(names)
 
     @asynccontextmanager
@@ -188,16 +192,21 @@ class ElasticsearchIndex:
         try:
             yield ElasticsearchReader(self, opened["id"])
         finally:
-            await self._client.options(ignore_status=_NOT_FOUND).close_point_in_time(id=opened["id"])
+            with suppress(ApiError, TransportError):  # it ends by itself after a minute
+                await self._client.close_point_in_time(id=opened["id"])
 
     async def search(self, body: dict[str, Any], *, snapshot: str | None) -> dict[str, Any]:
         """Run a search that all shards must answer."""
         if snapshot is not None:
             body = {**body, "pit": {"id": snapshot, "keep_alive": _SNAPSHOT_KEPT}}
-            return await self._ask(lambda: self._client.search(**body, allow_partial_search_results=False))
-        return await self._ask(lambda: self._client.search(index=self.name, **body, allow_partial_search_results=False))
+        else:
+            body = {**body, "index": self.name}
+        answer: dict[str, Any] = await self._ask(
+            lambda: self._client.search(**body, allow_partial_search_results=False)
+        )
+        return answer
 
-    async def _ask(self, request: Any) -> dict[str, Any]:
+    async def _ask(self, request: Callable[[], Awaitable[ApiResponse[Any]]]) -> Any:
         return await ask(request, deadline=self._deadline)
 
 
