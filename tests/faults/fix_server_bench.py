@@ -30,6 +30,7 @@ async def server_bench(request):
             async with open_cell(await new_database(server.dsn), Path(folder)) as cell:
                 bench = ServerBench(server, cell)
                 await bench.begin()
+                assert bench.admin.get_server_version().major == int(request.param)
                 yield bench
                 await bench.admin.close()
 

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 import asyncpg
 import pytest
 
-from strongroom.storage import ConditionFailed, Database, HistoryBranch, HistoryNode, StorageError, Unavailable
+from strongroom.storage import (
+    ConditionFailed,
+    Database,
+    HistoryBranch,
+    HistoryNode,
+    SchemaMismatch,
+    StorageError,
+    Unavailable,
+)
 from strongroom.storage.errors import AppendHistoryTimeout, ResourceExhausted
 from tests.faults import server_faults as faults
 from tests.faults.server_bench import PLANTED, WRITES, betrays, changed, check, payload, told
@@ -141,11 +149,11 @@ SPOKEN = (
 )
 
 
-async def run(use, row, arguments):
+async def run(use, query, *arguments, setup=""):
     async with use() as connection:
-        if row.setup:
-            await connection.execute(row.setup)
-        await connection.fetch(row.query, *arguments)
+        if setup:
+            await connection.execute(setup)
+        await connection.fetch(query, *arguments)
 
 
 @pytest.mark.parametrize("row", SPOKEN, ids=lambda row: row.name)
@@ -162,7 +170,7 @@ async def test_what_the_driver_quotes_does_not_show(server_bench, heard, caplog,
     try:
         for use in (database.connection, database.transaction):
             with pytest.raises(StorageError) as refused:
-                await run(use, row, arguments)
+                await run(use, row.query, *arguments, setup=row.setup)
             check(refused.value, row.error, committed=False, says=row.says)
         async with database.connection() as connection:
             assert (await connection.fetchrow("SELECT 1 AS one"))["one"] == 1
@@ -172,3 +180,16 @@ async def test_what_the_driver_quotes_does_not_show(server_bench, heard, caplog,
             await server_bench.admin.execute("RESET work_mem; RESET temp_file_limit")
     assert heard == {row.state}
     assert not betrays(caplog.text)
+
+
+async def test_a_database_without_the_schema(server_bench, heard):
+    """Whoever would make something in it is told what to run."""
+    database = Database(server_bench.cell.config.dsn, size=1)
+    try:
+        async with faults.no_schema(server_bench):
+            with pytest.raises(StorageError) as refused:
+                await run(database.connection, "CREATE TABLE nowhere (number integer)")
+        check(refused.value, SchemaMismatch, committed=False, says="strongroom init")
+    finally:
+        await database.aclose()
+    assert heard == {"3F000"}

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import time
+from contextlib import suppress
 from uuid import uuid4
 
 import pytest
@@ -15,6 +16,13 @@ from tests.faults.server_bench import CALLS, HOST, PLANTED, check, payload
 pytestmark = pytest.mark.integration
 
 
+def signal_all(processes, number):
+    """Send a signal to processes of the server that are still there."""
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process, number)
+
+
 async def test_a_server_that_falls_silent(server_bench, heard, limits, monkeypatch):
     """A frozen process answers nothing: every call ends all the same, and only what may run twice was run again."""
     monkeypatch.setattr(database, "GRACE", 0.2)
@@ -24,13 +32,11 @@ async def test_a_server_that_falls_silent(server_bench, heard, limits, monkeypat
             calls = asyncio.ensure_future(host.at_once())
             frozen = await server_bench.waiting(len(CALLS))
             try:
-                for process in frozen:
-                    os.kill(process, signal.SIGSTOP)
+                signal_all(frozen, signal.SIGSTOP)
                 blocker.terminate()
                 answers = await asyncio.wait_for(calls, 10)
             finally:
-                for process in frozen:
-                    os.kill(process, signal.SIGCONT)
+                signal_all(frozen, signal.SIGCONT)
         assert heard == {"TimeoutError"}
         assert answers.pop("append") is None
         assert answers.pop("read") is None
@@ -47,12 +53,12 @@ async def test_closing_does_not_wait_for_a_server_that_fell_silent(server_bench,
         rows = await server_bench.admin.fetch("SELECT pid FROM pg_stat_activity WHERE usename = $1", HOST)
         frozen = [row["pid"] for row in rows]
         assert len(frozen) > 5
-        for process in frozen:
-            os.kill(process, signal.SIGSTOP)
+        signal_all(frozen, signal.SIGSTOP)
+        thaw = asyncio.get_running_loop().call_later(5, signal_all, frozen, signal.SIGCONT)
         started = time.monotonic()
     took = time.monotonic() - started
-    for process in frozen:
-        os.kill(process, signal.SIGCONT)
+    thaw.cancel()
+    signal_all(frozen, signal.SIGCONT)
     assert 0.3 < took < 2
     await server_bench.ended(frozen)
 
