@@ -1,4 +1,6 @@
-"""The order of a list: by what ORDER BY names, runs without a value last; then open runs first, then the latest to close.
+"""The order of a list: open runs first, then the latest to close; or by what ORDER BY names, runs without a value last.
+
+Equal ones are told apart by their run ids, descending, as in Temporal.
 
 Values compare as Elasticsearch sorts them: texts by code point, Doubles at four decimals, a list by its least element, or by its
 greatest where it is descending.
@@ -11,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from .attributes import AttributeType
 from .page_token import Position
-from .tokens import scaled
+from .ranges import INT64_MAX, INT64_MIN
+from .tokens import DOUBLE_SCALE, scaled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,12 +58,18 @@ def rank(place: Position, order: Sequence[Order]) -> tuple[object, ...]:
             named.append((1,))
         else:
             named.append((0, _Falling(value) if key.descending else value))
-    return (*named, not place.is_open, -place.close_time, -place.start_time, _Falling(place.run_id))
+    if not order:
+        named = [not place.is_open, -place.close_time, -place.start_time]
+    return (*named, _Falling(place.run_id))
 
 
 def _sorted_by(value: AttributeValue | None, key: Order) -> Scalar | None:
     if value is None or value == ():
+        if key.attribute.type in (AttributeType.INT, AttributeType.DATETIME):
+            return INT64_MIN if key.descending else INT64_MAX  # as the farthest number, which a run may have too
         return None
     if isinstance(value, tuple):
         return max(value) if key.descending else min(value)
-    return scaled(float(value)) if key.attribute.type is AttributeType.DOUBLE else value
+    if key.attribute.type is AttributeType.DOUBLE:
+        return scaled(float(value)) * (1.0 / DOUBLE_SCALE)  # a float again: beyond 2^53 neighbours are equal, as there
+    return value
