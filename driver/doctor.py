@@ -45,6 +45,7 @@ async def examine(config_path: Path) -> list[Finding]:
         found += [finding async for finding in _database(strongroom)]
         if all(finding.ok for finding in found):
             found += [finding async for finding in _namespaces(strongroom)]
+            found += [finding async for finding in _search_index(strongroom)]
     return found
 
 
@@ -90,3 +91,16 @@ async def _namespaces(strongroom: Strongroom) -> AsyncIterator[Finding]:
     yield Finding("namespaces", ok=not closed, text=f"{len(living) - len(closed)} of {len(living)} open")
     for namespace in closed:
         yield Finding(f"namespace {namespace.namespace_id}", ok=False, text=namespace.unreadable or "")
+
+
+async def _search_index(strongroom: Strongroom) -> AsyncIterator[Finding]:
+    index = strongroom.search_index
+    if index is None:
+        return
+    try:
+        await index.check()
+        documents, waiting = await index.size(), await strongroom.outbox.waiting()
+        text = f"{index.name}: {documents} documents, {waiting} runs that it is yet to hear of"
+        yield Finding("search index", ok=True, text=text)
+    except StrongroomError as error:
+        yield Finding("search index", ok=False, text=str(error))

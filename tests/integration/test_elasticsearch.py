@@ -345,11 +345,16 @@ async def test_the_commands_build_and_show_the_index(cell, config_path, elastics
     missing = await asyncio.to_thread(run, "index", "status")
     assert missing.returncode == 2
     assert "index build" in missing.stderr
+    ill = await asyncio.to_thread(run, "doctor")
+    assert (ill.returncode, ill.stdout.count("WRONG")) == (1, 1), ill
     built = await asyncio.to_thread(run, "index", "build", "--anew")
     assert built.returncode == 0, built
     assert "30 documents written, 0 left" in built.stdout
     shown = await asyncio.to_thread(run, "index", "status")
     assert "30 documents; 0 runs" in shown.stdout
+    well = await asyncio.to_thread(run, "doctor")
+    assert well.returncode == 0
+    assert "30 documents" in well.stdout
     assert len(await cell.listed()) == 30
 
 
