@@ -1,47 +1,32 @@
 from __future__ import annotations
 
-import asyncio
 import base64
 import gzip
-import os
 import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
-import asyncpg
 import orjson
 import pytest
 
 from strongroom.storage import current_version
+from tests.fix_command_line import STRONGROOM, run_command, sql
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.integration
 
-STRONGROOM = Path(sys.executable).with_name("strongroom")
 TABLES = ("cell", "data_keys", "namespaces", "history_node", "history_tree", "visibility_records", "schema_version")
 CANARY = "hidden-5c1f0e"  # stands in wrong inputs, and must not be repeated
 IMPORTED = 12
-
-
-def sql(dsn, statement, *arguments):
-    """Run a statement and return its rows, from code that is not asynchronous."""
-
-    async def fetch():
-        connection = await asyncpg.connect(dsn, server_settings={"search_path": "strongroom"})
-        try:
-            return await connection.fetch(statement, *arguments)
-        finally:
-            await connection.close()
-
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, fetch()).result()
 
 
 @dataclass(frozen=True)
@@ -53,17 +38,7 @@ class Cell:
 
     def run(self, *arguments, environment=None, typed=None):
         """Run the installed command line in the folder, as a person would."""
-        return subprocess.run(
-            [STRONGROOM, *arguments],
-            cwd=self.folder,
-            env={**os.environ, "COLUMNS": "300", "NO_COLOR": "1", **(environment or {})},
-            input=typed,
-            stdin=subprocess.DEVNULL if typed is None else None,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return run_command(self.folder, *arguments, environment=environment, typed=typed)
 
     def done(self, *arguments, **options):
         """Run a command that must succeed, and return what it printed."""

@@ -1,40 +1,24 @@
 from __future__ import annotations
 
-import asyncio
-import os
 import signal
 import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
-import asyncpg
 import pglast
 import pytest
 
 from strongroom.storage import current_version
 from strongroom.storage.schema import migrations
+from tests.fix_command_line import STRONGROOM, run_command, sql
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.integration
-
-STRONGROOM = Path(sys.executable).with_name("strongroom")
-
-
-def sql(dsn, statement, *arguments):
-    """Run a statement as the operator would, and return its rows."""
-
-    async def fetch():
-        connection = await asyncpg.connect(dsn, server_settings={"search_path": "strongroom"})
-        try:
-            return await connection.fetch(statement, *arguments)
-        finally:
-            await connection.close()
-
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, fetch()).result()
 
 
 @dataclass(frozen=True)
@@ -46,16 +30,7 @@ class Cell:
 
     def run(self, *arguments):
         """Run the installed command line in the folder."""
-        return subprocess.run(
-            [STRONGROOM, *arguments],
-            cwd=self.folder,
-            env={**os.environ, "COLUMNS": "300", "NO_COLOR": "1"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return run_command(self.folder, *arguments)
 
     def done(self, *arguments):
         """Run a command that must succeed; return what it printed."""
