@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .cli_cell import with_cell
+from .cli_rotation import rotate_index
 from .config import ConfigError
 from .output import console, progress_bar
 
@@ -97,6 +98,9 @@ def run_indexer(config_path: Path) -> None:
         await running
 
     with_cell(config_path, run)
+
+
+index.add_command(rotate_index)
 
 
 def _configured(strongroom: Strongroom) -> tuple[ElasticsearchIndex, Indexer]:

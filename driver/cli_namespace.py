@@ -9,7 +9,7 @@ import click
 
 from strongroom.kms import KekRef
 from strongroom.storage import purge_namespace
-from strongroom.visibility import AttributeType, registrable
+from strongroom.visibility import PRESETS, AttributeType, new_layout, registrable
 
 from . import cli_show
 from .cli_cell import SUITES, with_cell
@@ -42,9 +42,22 @@ def namespace() -> None:
 @click.option(
     "--suite", type=click.Choice(list(SUITES)), default="xaes-256-gcm", show_default=True, help="Cipher of its rows."
 )
+@click.option(
+    "--preset",
+    type=click.Choice(PRESETS),
+    default="compatible",
+    show_default=True,
+    help="What the index holds: strict shows less, and opens more. `strongroom index rotate` changes it.",
+)
 @click.pass_obj
 def create_namespace(
-    config_path: Path, name: str, uri: str | None, create_kek: bool, pairs: tuple[str, ...], suite: str
+    config_path: Path,
+    name: str,
+    uri: str | None,
+    create_kek: bool,
+    pairs: tuple[str, ...],
+    suite: str,
+    preset: str,
 ) -> None:
     """Create a namespace with data keys of its own."""
     attributes = dict(_search_attribute(pair) for pair in pairs)
@@ -54,7 +67,13 @@ def create_namespace(
         kek = KekRef.parse(uri or f"{next(iter(strongroom.config.kms))}:ns-{uuid4().hex[:12]}")
         if create_kek or uri is None:
             await strongroom.create_local_kek(kek)
-        created = await strongroom.namespaces.create(name, kek=kek, search_attributes=attributes, suite=SUITES[suite])
+        created = await strongroom.namespaces.create(
+            name,
+            kek=kek,
+            search_attributes=attributes,
+            suite=SUITES[suite],
+            index_layout=str(new_layout(preset)),
+        )
         console.print(f"created {created.namespace_id}, its keys wrapped by {kek}")
 
     with_cell(config_path, run)

@@ -142,6 +142,7 @@ async def explanation(strongroom: Strongroom, name: str, query: str) -> None:
         "operator",
         "tokens sent",
         "decided by",
+        "profile",
         "the index shows",
         "the query reveals",
         rows=(
@@ -150,6 +151,7 @@ async def explanation(strongroom: Strongroom, name: str, query: str) -> None:
                 condition.operator,
                 condition.tokens,
                 "index" if condition.exact else "index, then the opened record",
+                condition.profile,
                 condition.leakage,
                 condition.reveals,
             )
@@ -157,6 +159,8 @@ async def explanation(strongroom: Strongroom, name: str, query: str) -> None:
         ),
     )
     console.print(f"{found.sure} documents match for certain, {found.possible} may")
+    if found.epochs > 1:
+        console.print(f"the index key rotates: all of this is sent for {found.epochs} keys at once")
     if found.sorted_here:
         console.print(f"ORDER BY: each page opens all {found.possible} (at most {found.budget} beyond the page)")
     else:

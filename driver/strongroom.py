@@ -22,13 +22,14 @@ from strongroom.storage import (
     ShardStore,
     TaskQueueUserDataStore,
     TaskStore,
+    VisibilityEpochs,
     VisibilityOutbox,
     apply_schema,
     check_cell,
     check_schema,
     claim_cell,
 )
-from strongroom.visibility import Indexer, VisibilityManager
+from strongroom.visibility import MARGIN, Indexer, IndexRotation, VisibilityManager
 
 from .config import ConfigError
 
@@ -128,6 +129,20 @@ class Strongroom:
             await _local(strongroom.keyring, provider_id).create_kek(CELL_KEK)
             await strongroom.namespaces.ensure_cell_keys(KekRef(provider_id, CELL_KEK))
             return steps
+
+    def index_rotation(self, *, wait: float | None = None) -> IndexRotation:
+        """Return what rotates index keys.
+
+        Args:
+            wait: seconds after which every process has read the registry again; None for what the configuration says.
+        """
+        return IndexRotation(
+            VisibilityEpochs(self.database, outbox=self.search_index is not None),
+            self.keyring,
+            index=self.search_index,
+            tell=self.indexer.drain if self.indexer is not None else None,
+            wait=self.config.key_ttl + MARGIN if wait is None else wait,
+        )
 
     async def create_local_kek(self, kek: KekRef) -> None:
         """Make a KEK in a local keyring; an existing one is left as it is.

@@ -27,7 +27,16 @@ from .errors import (
 )
 from .header import Suite
 from .keyring import Keyring
-from .lifecycle import create_data_keys, destroy_data_keys, refuse_rotation, rotate_data_key
+from .lifecycle import (
+    activate_index_key,
+    begin_index_rotation,
+    create_data_keys,
+    destroy_data_keys,
+    destroy_index_key,
+    index_keys,
+    refuse_rotation,
+    rotate_data_key,
+)
 from .namespace_keys import NamespaceKeys
 from .provider import Capabilities, GeneratedKey, KekInfo, KekRef, KmsProvider, Wrapped
 from .providers.local import LocalProvider
@@ -77,8 +86,12 @@ __all__ = [
     "UnsupportedFormat",
     "UnsupportedOperation",
     "Wrapped",
+    "activate_index_key",
+    "begin_index_rotation",
     "create_data_keys",
     "destroy_data_keys",
+    "destroy_index_key",
+    "index_keys",
     "refuse_rotation",
     "rotate_data_key",
 ]

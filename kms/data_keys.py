@@ -29,7 +29,7 @@ class KeyClass(Enum):
 class KeyState(Enum):
     """State of a data key, after NIST SP 800-57 part 1."""
 
-    PENDING = "pending"
+    PENDING = "pending"  # on its way to be active: everyone may open with it, nobody seals with it yet
     ACTIVE = "active"
     DECRYPT_ONLY = "decrypt_only"
     DISABLED = "disabled"
@@ -44,6 +44,7 @@ class KeyContext:
     namespace_id: UUID
     key_class: KeyClass
     version: int
+    layout: str = ""
 
     def encryption_context(self) -> dict[str, str]:
         """Return the KMS's encryption context. A KMS logs it in clear, so it holds ids only."""
@@ -63,6 +64,7 @@ class KeyContext:
             + struct.pack(">H", len(name))
             + name
             + struct.pack(">I", self.version)
+            + self.layout.encode()
         )
 
 
@@ -83,6 +85,7 @@ class DataKeyRecord:
         commitment: 32 bytes that the unwrapped root must reproduce.
         created_at: UTC.
         destroyed_at: UTC; None before.
+        layout: class index: what documents of this epoch hold, in words of the index; "" for the first layout.
     """
 
     namespace_id: UUID
@@ -97,10 +100,11 @@ class DataKeyRecord:
     commitment: bytes
     created_at: datetime
     destroyed_at: datetime | None = None
+    layout: str = ""
 
     def context(self, cell_id: UUID) -> KeyContext:
         """Return what this root is bound to."""
-        return KeyContext(cell_id, self.namespace_id, self.key_class, self.version)
+        return KeyContext(cell_id, self.namespace_id, self.key_class, self.version, self.layout)
 
 
 class DataKeyStore(Protocol):
@@ -110,10 +114,10 @@ class DataKeyStore(Protocol):
         """Return all keys of a namespace, the destroyed ones included, by class and version."""
 
     async def insert_data_keys(self, records: Iterable[DataKeyRecord]) -> None:
-        """Store the first keys of a namespace, all or none.
+        """Store new keys of a namespace, all or none.
 
         Raises:
-            KeyConflict: it has keys.
+            KeyConflict: it has one of these versions.
         """
 
     async def rotate_data_key(self, successor: DataKeyRecord, *, expected_active: int) -> None:
@@ -121,6 +125,24 @@ class DataKeyStore(Protocol):
 
         Raises:
             KeyConflict: the active version is not the expected one (any more).
+        """
+
+    async def activate_data_key(
+        self, namespace_id: UUID, key_class: KeyClass, version: int, *, expected_active: int
+    ) -> None:
+        """Make a pending key the active one of its class, and the one that was active `decrypt_only`, at once.
+
+        Raises:
+            KeyConflict: the versions are not in these states (any more).
+        """
+
+    async def destroy_data_key(
+        self, namespace_id: UUID, key_class: KeyClass, version: int, *, destroyed_at: datetime
+    ) -> None:
+        """Forget one wrapped root that is `decrypt_only`, for good; its row stays as a tombstone.
+
+        Raises:
+            KeyConflict: it is in another state.
         """
 
     async def destroy_data_keys(self, namespace_id: UUID, *, destroyed_at: datetime) -> Sequence[DataKeyRecord]:

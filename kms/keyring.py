@@ -224,6 +224,7 @@ class Keyring:
             index=by_class[KeyClass.INDEX],
             identity=by_class[KeyClass.IDENTITY],
             active={record.key_class: record.version for record in records if record.state is KeyState.ACTIVE},
+            layouts={record.version: record.layout for record in records if record.key_class is KeyClass.INDEX},
             incomplete=incomplete,
         )
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from . import derivation
 from .data_keys import DataKeyRecord, KeyClass, KeyContext, KeyState
-from .errors import KeyDestroyed, KeyNotFound, UnsupportedOperation
+from .errors import KeyConflict, KeyDestroyed, KeyNotFound, UnsupportedOperation
 from .header import Suite
 from .provider import KekRef
 
@@ -19,18 +20,31 @@ if TYPE_CHECKING:
 
 
 async def create_data_keys(
-    keyring: Keyring, namespace_id: UUID, kek: KekRef, *, suite: Suite = Suite.XAES_256_GCM
+    keyring: Keyring,
+    namespace_id: UUID,
+    kek: KekRef,
+    *,
+    suite: Suite = Suite.XAES_256_GCM,
+    index_layout: str = "",
 ) -> None:
     """Draw, wrap and register the first key of each class for a namespace.
+
+    Args:
+        keyring: to wrap and register with.
+        namespace_id: whose keys.
+        kek: that wraps them.
+        suite: of the data key.
+        index_layout: what documents of the first epoch of the index hold.
 
     Raises:
         KeyConflict: it has keys.
         KmsError: the KEK does not exist, or its KMS refuses.
     """
-    records = [
-        await _new_key(keyring, KeyContext(keyring.cell_id, namespace_id, key_class, 1), kek, suite)
-        for key_class in KeyClass
-    ]
+    layouts = {KeyClass.INDEX: index_layout}
+    contexts = (
+        KeyContext(keyring.cell_id, namespace_id, key_class, 1, layouts.get(key_class, "")) for key_class in KeyClass
+    )
+    records = [await _new_key(keyring, context, kek, suite) for context in contexts]
     await keyring.store.insert_data_keys(records)
 
 
@@ -70,11 +84,60 @@ def refuse_rotation(key_class: KeyClass) -> None:
         UnsupportedOperation: for every class but `data`.
     """
     if key_class is KeyClass.INDEX:
-        msg = "rotating the index key needs every document's tokens made anew, which this version does not do yet"
+        msg = "a new index key needs every document's tokens made anew: strongroom index rotate NAMESPACE"
         raise UnsupportedOperation(msg)
     if key_class is KeyClass.IDENTITY:
         msg = "the identity key is fixed for the life of a namespace: row identifiers are made with it"
         raise UnsupportedOperation(msg)
+
+
+async def begin_index_rotation(keyring: Keyring, namespace_id: UUID, *, layout: str) -> DataKeyRecord:
+    """Register the next epoch of the index, pending: searches ask for its tokens, and no document has them yet.
+
+    Returns:
+        The new registry row.
+
+    Raises:
+        KeyConflict: an epoch is under way already, or somebody else began one at the same time.
+        KeyDestroyed: the namespace was shredded.
+    """
+    records = await index_keys(keyring, namespace_id)
+    current = _active(records)
+    if any(record.state not in (KeyState.ACTIVE, KeyState.DESTROYED) for record in records):
+        raise KeyConflict
+    version = max(record.version for record in records) + 1
+    context = KeyContext(keyring.cell_id, namespace_id, KeyClass.INDEX, version, layout)
+    kek = KekRef(current.provider, current.kek_id)
+    successor = replace(await _new_key(keyring, context, kek, current.suite), state=KeyState.PENDING)
+    await keyring.store.insert_data_keys([successor])
+    keyring.evict(namespace_id)
+    return successor
+
+
+async def activate_index_key(keyring: Keyring, namespace_id: UUID, version: int) -> None:
+    """Make a pending epoch the one that documents are written in. All processes must know it by now.
+
+    Raises:
+        KeyConflict: it is not pending (any more).
+    """
+    current = _active(await index_keys(keyring, namespace_id))
+    await keyring.store.activate_data_key(namespace_id, KeyClass.INDEX, version, expected_active=current.version)
+    keyring.evict(namespace_id)
+
+
+async def destroy_index_key(keyring: Keyring, namespace_id: UUID, version: int) -> None:
+    """Forget the root of an epoch that no document has any more, for good.
+
+    Raises:
+        KeyConflict: it is the active one, or was destroyed meanwhile.
+    """
+    await keyring.store.destroy_data_key(namespace_id, KeyClass.INDEX, version, destroyed_at=datetime.now(UTC))
+    keyring.evict(namespace_id)
+
+
+async def index_keys(keyring: Keyring, namespace_id: UUID) -> list[DataKeyRecord]:
+    """Return the registry's rows of a namespace's epochs, the oldest first."""
+    return [record for record in await keyring.store.list_data_keys(namespace_id) if record.key_class is KeyClass.INDEX]
 
 
 async def destroy_data_keys(keyring: Keyring, namespace_id: UUID) -> Sequence[DataKeyRecord]:
@@ -103,6 +166,7 @@ async def _new_key(keyring: Keyring, context: KeyContext, kek: KekRef, suite: Su
         wrapped=generated.wrapped.ciphertext,
         commitment=derivation.commitment(generated.root, context, suite),
         created_at=datetime.now(UTC),
+        layout=context.layout,
     )
 
 
@@ -112,5 +176,5 @@ def _active(records: Sequence[DataKeyRecord]) -> DataKeyRecord:
             return record
     if records and all(record.state is KeyState.DESTROYED for record in records):
         raise KeyDestroyed
-    msg = "the namespace has no active data key"
+    msg = "the namespace has no active key of this class"
     raise KeyNotFound(msg)

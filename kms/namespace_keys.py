@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeVar
 
 from . import derivation
@@ -41,6 +42,7 @@ class NamespaceKeys:
         index: roots of the index class, likewise.
         identity: roots of the identity class, likewise.
         active: the active version of each class that has one.
+        layouts: what documents of an epoch hold, by version of the index class.
         incomplete: whether a version that should open does not, because its KMS refused; asked again soon.
     """
 
@@ -52,6 +54,7 @@ class NamespaceKeys:
         "_headers",
         "_identity",
         "_index",
+        "_layouts",
         "_token_keys",
         "incomplete",
         "leased_version",
@@ -67,6 +70,7 @@ class NamespaceKeys:
         index: Mapping[int, Secret | StrongroomError],
         identity: Mapping[int, Secret | StrongroomError],
         active: Mapping[KeyClass, int],
+        layouts: Mapping[int, str] = MappingProxyType({}),
         incomplete: bool = False,
     ) -> None:
         self.namespace_id = namespace_id
@@ -76,6 +80,7 @@ class NamespaceKeys:
         self._index = index
         self._identity = identity
         self._active = active
+        self._layouts = layouts
         key = data.get(active.get(KeyClass.DATA, 0))
         self.leased_version = key.version if isinstance(key, DataKey) and key.suite is Suite.AES_256_GCM else None
         self._contexts: dict[RecordKind, bytes] = {}
@@ -188,6 +193,19 @@ class NamespaceKeys:
         """Return the key for the index tokens of an attribute in an epoch (a version of the index class)."""
         return self._token_key(KeyClass.INDEX, epoch, attribute)
 
+    def epochs(self) -> tuple[int, ...]:
+        """Return the versions of the index class that documents may have, the newest last: all that are not destroyed.
+
+        Raises:
+            KeyDestroyed, KeyNotFound: as `active_version`.
+        """
+        self.active_version(KeyClass.INDEX)
+        return tuple(sorted(epoch for epoch, root in self._index.items() if not isinstance(root, KeyDestroyed)))
+
+    def layout(self, epoch: int) -> str:
+        """Return what the registry says that documents of an epoch hold; "" for the first layout."""
+        return self._layouts.get(epoch, "")
+
     def _token_key(self, key_class: KeyClass, version: int, name: str) -> TokenKey:
         slot = (key_class, version, name)
         made = self._token_keys.get(slot)
@@ -226,8 +244,6 @@ def unusable(state: KeyState) -> KmsError | None:
         return KeyDestroyed()
     if state is KeyState.DISABLED:
         return KeyDisabled()
-    if state is KeyState.PENDING:
-        return KeyNotFound("the key version is not active yet")
     return None
 
 

@@ -98,6 +98,7 @@ from .task_queue_user_data import (
 )
 from .task_queues import TaskQueue, TaskQueuePage, UnreadableTaskQueue
 from .tasks import Task, TaskPage, TaskStore
+from .visibility_epochs import VisibilityEpochs
 from .visibility_outbox import BEFORE_ALL, OutboxEntry, VisibilityOutbox
 from .visibility_records import (
     VisibilityRow,
@@ -209,6 +210,7 @@ __all__ = [
     "UpdateWorkflowExecutionRequest",
     "UserDataPage",
     "UserDataUpdate",
+    "VisibilityEpochs",
     "VisibilityOutbox",
     "VisibilityRow",
     "WorkflowConditionFailed",

@@ -37,6 +37,25 @@ class PostgresDataKeyStore:
                 raise KeyConflict
             await _insert(connection, [successor])
 
+    async def activate_data_key(
+        self, namespace_id: UUID, key_class: KeyClass, version: int, *, expected_active: int
+    ) -> None:
+        """Make a pending key the active one of its class; see the protocol for its errors."""
+        async with self._database.transaction() as connection:
+            place = (namespace_id, key_class.value)
+            if not await connection.fetch(_SQL["retire"], *place, expected_active):
+                raise KeyConflict
+            if not await connection.fetch(_SQL["activate"], *place, version):
+                raise KeyConflict
+
+    async def destroy_data_key(
+        self, namespace_id: UUID, key_class: KeyClass, version: int, *, destroyed_at: datetime
+    ) -> None:
+        """Forget one wrapped root; see the protocol for its errors."""
+        async with self._database.connection() as connection:
+            if not await connection.fetch(_SQL["destroy_one"], namespace_id, key_class.value, version, destroyed_at):
+                raise KeyConflict
+
     async def destroy_data_keys(self, namespace_id: UUID, *, destroyed_at: datetime) -> Sequence[DataKeyRecord]:
         """Forget every wrapped root of a namespace; the rows stay as tombstones, and are returned."""
         async with self._database.transaction() as connection:
@@ -44,11 +63,7 @@ class PostgresDataKeyStore:
             return [_record(row) for row in await connection.fetch(_SQL["list"], namespace_id)]
 
     async def insert_data_keys(self, records: Iterable[DataKeyRecord]) -> None:
-        """Store the first keys of a namespace, all or none.
-
-        Raises:
-            KeyConflict: it has keys.
-        """
+        """Store new keys of a namespace, all or none; see the protocol for its errors."""
         async with self._database.transaction() as connection:
             await _insert(connection, records)
 
@@ -79,6 +94,7 @@ async def _insert(connection: Connection, records: Iterable[DataKeyRecord]) -> N
             record.commitment,
             record.created_at,
             record.destroyed_at,
+            record.layout,
         )
         if not inserted:
             raise KeyConflict
@@ -98,4 +114,5 @@ def _record(row: Row) -> DataKeyRecord:
         commitment=row["commitment"],
         created_at=row["created_at"],
         destroyed_at=row["destroyed_at"],
+        layout=row["layout"],
     )

@@ -101,8 +101,16 @@ class NamespaceStore:
         kek: KekRef,
         search_attributes: Mapping[str, str] | None = None,
         suite: Suite = Suite.XAES_256_GCM,
+        index_layout: str = "",
     ) -> Namespace:
         """Create a namespace with keys of its own, wrapped by `kek`.
+
+        Args:
+            name: 1 to 255 bytes.
+            kek: of a configured provider.
+            search_attributes: custom ones, name to type.
+            suite: of its rows.
+            index_layout: what its visibility documents hold; text of a `strongroom.visibility.Layout`.
 
         Raises:
             NamespaceAlreadyExists: the name is taken.
@@ -114,7 +122,7 @@ class NamespaceStore:
         attributes = MappingProxyType(dict(search_attributes or {}))
         namespace = Namespace(uuid4(), name, 1, datetime.now(UTC), search_attributes=attributes)
         # Keys first: a crash leaves keys that nobody uses, never a namespace without keys.
-        await create_data_keys(self._keyring, namespace.namespace_id, kek, suite=suite)
+        await create_data_keys(self._keyring, namespace.namespace_id, kek, suite=suite, index_layout=index_layout)
         details = NamespaceDetails(name, attributes)
         try:
             await self._rows.insert(

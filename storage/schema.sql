@@ -32,6 +32,8 @@ CREATE TABLE data_keys (
     record_lease  bigint      NOT NULL DEFAULT 0,
     created_at    timestamptz NOT NULL,
     destroyed_at  timestamptz,
+    -- What documents of an epoch of the index hold: class index only, and bound by the commitment. Empty for the first layout.
+    layout        text        NOT NULL DEFAULT '',
     PRIMARY KEY (namespace_id, class, version),
     CHECK ((state = 'destroyed') = (wrapped IS NULL))
 );

@@ -76,11 +76,18 @@ class VisibilityOutbox:
         ]
 
     async def done(self, entries: Sequence[OutboxEntry]) -> None:
-        """Take runs off the list, but for those that changed meanwhile."""
+        """Take runs off the list, but for those that changed meanwhile.
+
+        An index takes an equal version in place of another, so what was sent may have come after a record of a newer epoch that
+        somebody else sent: such runs go on the list again.
+        """
         keys = [entry.key for entry in entries]
         columns = ([key[place] for key in keys] for place in range(3))
         async with self._database.connection() as connection:
             await connection.execute(_SQL["done"], *columns, [entry.stamp for entry in entries])
+            sent = [entry for entry in entries if entry.record is not None]
+            columns = ([entry.key[place] for entry in sent] for place in range(3))
+            await connection.execute(_SQL["again"], *columns, [entry.record["k"] for entry in sent if entry.record])
 
     async def waiting(self) -> int:
         """Return how many runs the index is yet to hear of."""

@@ -24,25 +24,32 @@ from .filter_parser import parse_filter
 from .filter_tree import ListFilter
 from .filter_values import parse_datetime
 from .indexer import Indexer, IndexerState
+from .layout import PRESETS, Layout, new_layout
 from .manager import ExecutionCount, ExecutionsPage, VisibilityManager
 from .record import AttributeValue, VisibilityRecord
+from .rotation import MARGIN, IndexRotation, Rotation
 
 __all__ = [
+    "MARGIN",
+    "PRESETS",
     "AttributeType",
     "AttributeValue",
     "ExecutionCount",
     "ExecutionsPage",
     "ExplainedCondition",
     "Explanation",
+    "IndexRotation",
     "Indexer",
     "IndexerState",
     "InvalidExpression",
     "InvalidPageToken",
     "InvalidQuery",
     "InvalidRecord",
+    "Layout",
     "ListFilter",
     "MalformedQuery",
     "QueryBudgetExceeded",
+    "Rotation",
     "SearchIndexMismatch",
     "UnknownAttribute",
     "UnsupportedQuery",
@@ -51,6 +58,7 @@ __all__ = [
     "VisibilityRecord",
     "check_record",
     "matches",
+    "new_layout",
     "parse_datetime",
     "parse_filter",
     "registrable",

@@ -16,14 +16,17 @@ from .attributes import AttributeType
 from .evaluate import matches
 from .filter_tree import STATUS_NAMES, And, Attribute, Between, Compare, In, IsNull, Node, Not, Or, StartsWith
 from .ranges import INT64_MAX, INT64_MIN, NANOSECONDS
-from .token_query import EVERYTHING, NOTHING, AnyOf, Bucket, TokenQuery, all_of, any_of, none_of
+from .token_query import EVERYTHING, NOTHING, AnyOf, Bucket, Epoch, TokenQuery, all_of, any_of, none_of
+from .tokens import Tokenizer
 from .words import split_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from strongroom.kms import NamespaceKeys
+
+    from .fields import Profile
     from .filter_tree import Value
-    from .tokens import Tokenizer
 
 OPEN_RUN = 2**62
 """b1 of a run that has not closed: beyond every time, so that open runs come first."""
@@ -42,6 +45,22 @@ class Approximation:
         return self.sure == self.possible
 
 
+def compile_query(node: Node, keys: NamespaceKeys) -> Approximation:
+    """Compile a filter for all documents of a namespace.
+
+    While the index key rotates, documents of two epochs lie side by side. Each is asked for what it would hold if it matched: so a
+    negation is right for both, and the two may be of different layouts.
+    """
+    epochs = keys.epochs()
+    sides = [compile_filter(node, Tokenizer(keys, epoch=epoch)) for epoch in epochs]
+    if len(sides) == 1:
+        return sides[0]
+    return Approximation(
+        any_of(*(all_of(Epoch(epoch), side.sure) for epoch, side in zip(epochs, sides, strict=True))),
+        any_of(*(all_of(Epoch(epoch), side.possible) for epoch, side in zip(epochs, sides, strict=True))),
+    )
+
+
 def compile_filter(node: Node, tokenizer: Tokenizer) -> Approximation:
     """Compile a filter for the documents of one namespace in one epoch."""
     match node:
@@ -55,7 +74,8 @@ def compile_filter(node: Node, tokenizer: Tokenizer) -> Approximation:
             inner = compile_filter(item, tokenizer)
             return Approximation(none_of(inner.possible), none_of(inner.sure))
         case IsNull(attribute):
-            return _exact(none_of(_present(attribute, tokenizer)))
+            present = _present(attribute, tokenizer)
+            return Approximation(none_of(present.possible), none_of(present.sure))
         case Compare(attribute, "=", value):
             return _equal(attribute, (value,), tokenizer)
         case In(attribute, values):
@@ -75,16 +95,30 @@ def _holding(attribute: Attribute, messages: Iterable[bytes], tokenizer: Tokeniz
     return AnyOf(found) if found else NOTHING
 
 
-def _present(attribute: Attribute, tokenizer: Tokenizer) -> TokenQuery:
-    bucket = tokens.profile_of(attribute.name, attribute.type).bucket
-    if bucket == "b2":
-        return EVERYTHING  # every run has started
-    if bucket == "b1":
-        return Bucket("b1", -OPEN_RUN, OPEN_RUN - 1)
-    return _holding(attribute, (tokens.PRESENT,), tokenizer)
+def _profile(attribute: Attribute, tokenizer: Tokenizer) -> Profile:
+    return tokenizer.layout.profile(attribute.name, attribute.type)
+
+
+def _present(attribute: Attribute, tokenizer: Tokenizer) -> Approximation:
+    profile = _profile(attribute, tokenizer)
+    if profile.bucket == "b2":
+        return _exact(EVERYTHING)  # every run has started
+    if profile.bucket == "b1":
+        return _exact(Bucket("b1", -OPEN_RUN, OPEN_RUN - 1))
+    if not profile.present:
+        return Approximation(NOTHING, EVERYTHING)
+    return _exact(_holding(attribute, (tokens.PRESENT,), tokenizer))
+
+
+def _undecided(attribute: Attribute, tokenizer: Tokenizer) -> Approximation:
+    """Return what is known of a condition that the index has no tokens for: that the attribute must have a value."""
+    return Approximation(NOTHING, _present(attribute, tokenizer).possible)
 
 
 def _equal(attribute: Attribute, values: Sequence[Value], tokenizer: Tokenizer) -> Approximation:
+    profile = _profile(attribute, tokenizer)
+    if not (profile.equality or profile.words or profile.ranges or profile.bucket):
+        return _undecided(attribute, tokenizer)
     if attribute.type is AttributeType.TEXT:
         words = frozenset().union(*(split_words(str(value)) for value in values))
         return _exact(_holding(attribute, map(tokens.word, words), tokenizer))
@@ -93,14 +127,14 @@ def _equal(attribute: Attribute, values: Sequence[Value], tokenizer: Tokenizer) 
         return Approximation(any_of(*(span.sure for span in spans)), any_of(*(span.possible for span in spans)))
     if attribute.type is AttributeType.INT:
         values = [value for value in values if value == int(value) and INT64_MIN <= value <= INT64_MAX]
-    return _exact(_holding(attribute, (tokens.equality(attribute.type, value) for value in values), tokenizer))
+    wanted = (message for value in values for message in tokenizer.equality(attribute.name, attribute.type, value))
+    return _exact(_holding(attribute, wanted, tokenizer))
 
 
 def _prefix(attribute: Attribute, head: bytes, tokenizer: Tokenizer) -> Approximation:
-    stored = [length for length in tokens.profile_of(attribute.name, attribute.type).prefixes if length <= len(head)]
+    stored = [length for length in _profile(attribute, tokenizer).prefixes if length <= len(head)]
     if not stored:
-        present = _present(attribute, tokenizer)
-        return _exact(present) if not head else Approximation(NOTHING, present)
+        return _undecided(attribute, tokenizer) if head else _present(attribute, tokenizer)
     longest = max(stored)
     sharing = _holding(attribute, (tokens.prefix(head[:longest]),), tokenizer)
     return Approximation(sharing if longest == len(head) else NOTHING, sharing)
@@ -113,7 +147,7 @@ def _ordered(node: Compare | Between, tokenizer: Tokenizer) -> Approximation:
         fitting = [value for value in few if matches(node, {attribute.name: value})]
         return _equal(attribute, fitting, tokenizer)
     if attribute.type is AttributeType.KEYWORD:
-        return Approximation(NOTHING, _present(attribute, tokenizer))  # tokens know nothing of the order of texts
+        return _undecided(attribute, tokenizer)  # tokens know nothing of the order of texts
     match node:
         case Between(_, low, high):
             return _within(attribute, _at_least(attribute, low), _at_most(attribute, high), tokenizer)
@@ -155,12 +189,14 @@ def _within(attribute: Attribute, low: int, high: int, tokenizer: Tokenizer) -> 
     low, high = max(low, INT64_MIN), min(high, INT64_MAX)
     if low > high:
         return _exact(NOTHING)
-    profile = tokens.profile_of(attribute.name, attribute.type)
+    profile = _profile(attribute, tokenizer)
     if profile.bucket is not None:
         whole = Bucket(profile.bucket, -(-low // NANOSECONDS), (high + 1) // NANOSECONDS - 1)
         sure = whole if whole.low <= whole.high else NOTHING
         return Approximation(sure, Bucket(profile.bucket, low // NANOSECONDS, high // NANOSECONDS))
-    tree = tokens.TREES[profile.ranges or "magnitude"]
+    if profile.ranges is None:
+        return _undecided(attribute, tokenizer)
+    tree = tokens.TREES[profile.ranges]
     inside, touched = tree.leaves(low, high)
     return Approximation(
         *(

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from .compiler import compile_filter
 from .filter_tree import And, Between, Compare, In, IsNull, Not, Or, StartsWith
-from .token_query import All, AnyOf, Bucket, Some, TokenQuery
+from .token_query import All, AnyOf, Bucket, Epoch, Some, TokenQuery
 from .token_query import Not as NotQuery
-from .tokens import profile_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +26,7 @@ class ExplainedCondition:
         operator: as the language spells it.
         tokens: how many are sent for it.
         exact: whether the index alone decides it.
+        profile: what the index holds of the attribute, by its name in `fields.py`.
         leakage: what the index shows of the attribute; the words are explained in `fields.py`.
         reveals: what whoever sees the query learns from this condition.
     """
@@ -35,6 +35,7 @@ class ExplainedCondition:
     operator: str
     tokens: int
     exact: bool
+    profile: str
     leakage: str
     reveals: str
 
@@ -49,6 +50,7 @@ class Explanation:
         possible: documents that may match. A count opens those of them that are not sure, a list as many as its pages need.
         budget: how many documents one query may open beyond those that it returns.
         sorted_here: whether ORDER BY makes each page open all possible documents.
+        epochs: in how many epochs of the index key documents may lie; each condition is sent for all of them.
     """
 
     conditions: tuple[ExplainedCondition, ...]
@@ -56,6 +58,7 @@ class Explanation:
     possible: int
     budget: int
     sorted_here: bool
+    epochs: int
 
     @property
     def exact(self) -> bool:
@@ -86,9 +89,11 @@ def _leaves(node: Node) -> Iterator[Leaf]:
 
 def _explained(leaf: Leaf, tokenizer: Tokenizer) -> ExplainedCondition:
     compiled = compile_filter(leaf, tokenizer)
-    profile = profile_of(leaf.attribute.name, leaf.attribute.type)
+    profile = tokenizer.layout.profile(leaf.attribute.name, leaf.attribute.type)
     sent = _tokens(compiled.possible) | _tokens(compiled.sure)
-    if profile.bucket is not None:
+    if not sent and profile.bucket is None:
+        reveals = "nothing"
+    elif profile.bucket is not None:
         reveals = "the bounds, in seconds"
     elif isinstance(leaf, IsNull) or (not compiled.exact and not _tokens(compiled.sure) and len(sent) == 1):
         reveals = "which documents have the attribute"
@@ -96,7 +101,9 @@ def _explained(leaf: Leaf, tokenizer: Tokenizer) -> ExplainedCondition:
         reveals = "which documents match, and that the same is asked again"
     else:
         reveals = "which documents match, and that these tokens belong together"
-    return ExplainedCondition(leaf.attribute.name, _operator(leaf), len(sent), compiled.exact, profile.leakage, reveals)
+    return ExplainedCondition(
+        leaf.attribute.name, _operator(leaf), len(sent), compiled.exact, profile.name, profile.leakage, reveals
+    )
 
 
 def _operator(leaf: Leaf) -> str:
@@ -121,5 +128,5 @@ def _tokens(query: TokenQuery) -> frozenset[int]:
             return frozenset().union(*map(_tokens, items))
         case NotQuery(item):
             return _tokens(item)
-        case Bucket():
+        case Bucket() | Epoch():
             return frozenset()

@@ -1,15 +1,18 @@
 """What the index holds of each attribute, and what its thief learns: the one table for a security reviewer.
 
-A *profile* says which tokens of a value stand in the index (`tokens.py` makes them, `compiler.py` asks for them). Tokens are keyed
+A *profile* says which tokens of a value stand in the index (`tokens.py` makes them, `compiler.py` asks for them). A namespace has
+one of two presets: in `compatible` the index answers every legal filter, `strict` shows less and opens more. Tokens are keyed
 with a key per namespace and attribute, so they are noise across namespaces and across attributes; within one attribute of one
-namespace they show what the column "leakage" says, and no more. Every profile adds one presence token where a document has the
-attribute. The record itself, memo and attribute names included, is sealed in every case.
+namespace they show what the column "leakage" says, and no more. Every profile but `sealed` adds one presence token where a document
+has the attribute. The record itself, memo and attribute names included, is sealed in every case.
 
 leakage of a snapshot of the index, without keys
     classes   which documents share a value, and how many there are of each; never the value
     prefixes  classes, and which values agree in their first 4, 8, 16 or 32 bytes
     magnitude for each pair of values, how far down the tree of ranges they stay together; neither the value nor the order
     words     which documents share a word, and how often words occur together; never the word
+    salted    about as many documents for each token, whatever the value, as long as the values are as common as the salts say
+    nothing   how many documents there are
     plain     the value to anyone who knows how common each value is: so few values exist that tokens can't hide them
     seconds   the time itself, floored to a whole second
 """
@@ -34,58 +37,73 @@ class Profile:
     """Which tokens stand in the index for a value.
 
     Attributes:
+        name: by which messages and `query --explain` call it.
+        leakage: what these show; the words are explained at the head of this file.
+        present: one token where the attribute has a value.
         equality: one token for each distinct value (of a list: for each element).
         prefixes: one token for each of these leading lengths, in bytes, that the value has.
         ranges: tokens of a tree of ranges, of magnitudes (numbers) or of seconds (times); None for no range tokens.
         words: one token for each distinct word.
         bucket: the clear column that holds the time floored to a second; None for none.
-        leakage: what these show; the words are explained at the head of this file.
+        salted: the equality token is one of several, as many as the value is common (`layout.py`).
     """
 
+    name: str
     leakage: str
+    present: bool = True
     equality: bool = False
     prefixes: tuple[int, ...] = ()
     ranges: Literal["magnitude", "seconds"] | None = None
     words: bool = False
     bucket: Literal["b1", "b2"] | None = None
+    salted: bool = False
 
 
-EQUALITY = Profile(equality=True, leakage="classes")
-IDENTIFIER = Profile(equality=True, prefixes=ID_PREFIXES, leakage="prefixes")
-FEW_VALUES = Profile(equality=True, leakage="plain")
-NUMBER = Profile(equality=True, ranges="magnitude", leakage="magnitude")
-TIME = Profile(ranges="seconds", leakage="magnitude")
-WORDS = Profile(words=True, leakage="words")
-CLOSE_BUCKET = Profile(bucket="b1", leakage="seconds")
-START_BUCKET = Profile(bucket="b2", leakage="seconds")
+EQUALITY = Profile("equality", "classes", equality=True)
+IDENTIFIER = Profile("identifier", "prefixes", equality=True, prefixes=ID_PREFIXES)
+FEW_VALUES = Profile("few values", "plain", equality=True)
+SALTED = Profile("salted", "salted", equality=True, salted=True)
+NUMBER = Profile("number", "magnitude", equality=True, ranges="magnitude")
+TIME = Profile("time", "magnitude", ranges="seconds")
+WORDS = Profile("words", "words", words=True)
+CLOSE_BUCKET = Profile("seconds", "seconds", present=False, bucket="b1")
+START_BUCKET = Profile("seconds", "seconds", present=False, bucket="b2")
+SEALED = Profile("sealed", "nothing", present=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A system or predefined attribute: its type, and what the index holds of it."""
+    """A system or predefined attribute.
+
+    Attributes:
+        type: of its values.
+        compatible: what the index holds of it in the preset of this name.
+        strict: the same; None for what `compatible` has.
+    """
 
     type: AttributeType
-    profile: Profile
+    compatible: Profile
+    strict: Profile | None = None
 
 
 SYSTEM_FIELDS: Mapping[str, Field] = MappingProxyType(
     {
-        "WorkflowId": Field(AttributeType.KEYWORD, IDENTIFIER),
+        "WorkflowId": Field(AttributeType.KEYWORD, IDENTIFIER, strict=EQUALITY),
         "RunId": Field(AttributeType.KEYWORD, EQUALITY),
         "WorkflowType": Field(AttributeType.KEYWORD, EQUALITY),
-        "ExecutionStatus": Field(AttributeType.KEYWORD, FEW_VALUES),
+        "ExecutionStatus": Field(AttributeType.KEYWORD, FEW_VALUES, strict=SALTED),
         "TaskQueue": Field(AttributeType.KEYWORD, EQUALITY),
-        "ParentWorkflowId": Field(AttributeType.KEYWORD, IDENTIFIER),
+        "ParentWorkflowId": Field(AttributeType.KEYWORD, IDENTIFIER, strict=EQUALITY),
         "ParentRunId": Field(AttributeType.KEYWORD, EQUALITY),
-        "RootWorkflowId": Field(AttributeType.KEYWORD, IDENTIFIER),
+        "RootWorkflowId": Field(AttributeType.KEYWORD, IDENTIFIER, strict=EQUALITY),
         "RootRunId": Field(AttributeType.KEYWORD, EQUALITY),
         "StartTime": Field(AttributeType.DATETIME, START_BUCKET),
         "ExecutionTime": Field(AttributeType.DATETIME, TIME),
         "CloseTime": Field(AttributeType.DATETIME, CLOSE_BUCKET),
-        "HistoryLength": Field(AttributeType.INT, NUMBER),
-        "HistorySizeBytes": Field(AttributeType.INT, NUMBER),
-        "ExecutionDuration": Field(AttributeType.INT, NUMBER),
-        "StateTransitionCount": Field(AttributeType.INT, NUMBER),
+        "HistoryLength": Field(AttributeType.INT, NUMBER, strict=SEALED),
+        "HistorySizeBytes": Field(AttributeType.INT, NUMBER, strict=SEALED),
+        "ExecutionDuration": Field(AttributeType.INT, NUMBER, strict=SEALED),
+        "StateTransitionCount": Field(AttributeType.INT, NUMBER, strict=SEALED),
     }
 )
 """Attributes that a service fills in for each run."""
@@ -106,25 +124,28 @@ PREDEFINED_FIELDS: Mapping[str, Field] = MappingProxyType(
         "TemporalWorkerDeploymentVersion": Field(AttributeType.KEYWORD, EQUALITY),
         "TemporalWorkflowVersioningBehavior": Field(AttributeType.KEYWORD, EQUALITY),
         "TemporalScheduledStartTime": Field(AttributeType.DATETIME, TIME),
-        "TemporalSchedulePaused": Field(AttributeType.BOOL, FEW_VALUES),
-        "TemporalExternalPayloadCount": Field(AttributeType.INT, NUMBER),
-        "TemporalExternalPayloadSizeBytes": Field(AttributeType.INT, NUMBER),
+        "TemporalSchedulePaused": Field(AttributeType.BOOL, FEW_VALUES, strict=SEALED),
+        "TemporalExternalPayloadCount": Field(AttributeType.INT, NUMBER, strict=SEALED),
+        "TemporalExternalPayloadSizeBytes": Field(AttributeType.INT, NUMBER, strict=SEALED),
     }
 )
 """Attributes that a service or an SDK may set on a run; they travel with its custom search attributes."""
 
-CUSTOM_PROFILES: Mapping[AttributeType, Profile] = MappingProxyType(
+CUSTOM_FIELDS: Mapping[AttributeType, Field] = MappingProxyType(
     {
-        AttributeType.KEYWORD: EQUALITY,
-        AttributeType.KEYWORD_LIST: EQUALITY,
-        AttributeType.TEXT: WORDS,
-        AttributeType.INT: NUMBER,
-        AttributeType.DOUBLE: NUMBER,
-        AttributeType.BOOL: FEW_VALUES,
-        AttributeType.DATETIME: TIME,
+        field.type: field
+        for field in (
+            Field(AttributeType.KEYWORD, EQUALITY),
+            Field(AttributeType.KEYWORD_LIST, EQUALITY),
+            Field(AttributeType.TEXT, WORDS, strict=SEALED),
+            Field(AttributeType.INT, NUMBER, strict=SEALED),
+            Field(AttributeType.DOUBLE, NUMBER, strict=SEALED),
+            Field(AttributeType.BOOL, FEW_VALUES, strict=SEALED),
+            Field(AttributeType.DATETIME, TIME, strict=SEALED),
+        )
     }
 )
-"""Profile of an attribute that a namespace registered, by its type."""
+"""An attribute that a namespace registered, by its type."""
 
 NOT_SEARCHABLE = frozenset({"NamespaceId", "Memo", "MemoEncoding", "VisibilityTaskKey"})
 """Names that are reserved, and can be neither registered nor searched."""

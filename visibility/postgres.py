@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from .token_query import All, AnyOf, Bucket, Not, Some, TokenQuery
+from .token_query import All, AnyOf, Bucket, Epoch, Not, Some, TokenQuery
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -94,6 +94,9 @@ def _condition(query: TokenQuery, parameters: list[object]) -> str:
         case Bucket(column, low, high):
             parameters += [low, high]
             return f"{column} BETWEEN ${len(parameters) - 1} AND ${len(parameters)}"
+        case Epoch(k):
+            parameters.append(k)
+            return f"k = ${len(parameters)}"
         case All(items):
             return " AND ".join(f"({_condition(item, parameters)})" for item in items) or "true"
         case Some(items):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.kms import KeyClass
 
-from .compiler import OPEN_RUN, Approximation, compile_filter
+from .compiler import OPEN_RUN, compile_query
 from .document import open_documents
 from .errors import QueryBudgetExceeded
 from .evaluate import matches
@@ -73,7 +73,7 @@ class Searcher:
             QueryBudgetExceeded: too many documents would have to be opened to count exactly.
         """
         keys = await self._keyring.open(namespace_id)
-        async with self._index.reading(snapshot=not self._compile(keys, where).exact) as reader:
+        async with self._index.reading(snapshot=not compile_query(where, keys).exact) as reader:
             return await self._count(reader, namespace_id, keys, where)
 
     async def groups(self, namespace_id: UUID, where: Node, attribute: Attribute) -> dict[str, int]:
@@ -101,16 +101,17 @@ class Searcher:
     async def explain(self, namespace_id: UUID, parsed: ListFilter) -> Explanation:
         """Say how a filter is answered; nothing is opened."""
         keys = await self._keyring.open(namespace_id)
-        compiled = self._compile(keys, parsed.where)
+        compiled = compile_query(parsed.where, keys)
         async with self._index.reading(snapshot=True) as reader:
             sure = await reader.count(namespace_id, compiled.sure)
             possible = sure if compiled.exact else await reader.count(namespace_id, compiled.possible)
         return Explanation(
-            explain_conditions(parsed.where, self._tokenizer(keys)),
+            explain_conditions(parsed.where, Tokenizer(keys, epoch=keys.active_version(KeyClass.INDEX))),
             sure,
             possible,
             self._open_budget,
             bool(parsed.order_by),
+            len(keys.epochs()),
         )
 
     async def _found(
@@ -126,7 +127,7 @@ class Searcher:
         last = None if after is None else rank(after, order)
         found: list[tuple[Position, VisibilityRecord]] = []
         async with self._index.reading(snapshot=False) as reader:
-            scanned = reader.documents(namespace_id, self._compile(keys, parsed.where).possible, start=start)
+            scanned = reader.documents(namespace_id, compile_query(parsed.where, keys).possible, start=start)
             async for group in self._groups(namespace_id, scanned, allowed=self._open_budget + page_size):
                 places = [
                     (position(record, order), record) for record in group if matches(parsed.where, record.attributes())
@@ -137,13 +138,6 @@ class Searcher:
                 else:
                     found += sorted(fresh, key=lambda item: rank(item[0], order))
                 yield found
-
-    def _compile(self, keys: NamespaceKeys, where: Node) -> Approximation:
-        return compile_filter(where, self._tokenizer(keys))
-
-    @staticmethod
-    def _tokenizer(keys: NamespaceKeys) -> Tokenizer:
-        return Tokenizer(keys, epoch=keys.active_version(KeyClass.INDEX))
 
     async def _open(self, namespace_id: UUID, rows: Sequence[Row]) -> list[VisibilityRecord]:
         return await self._keyring.with_keys(namespace_id, lambda keys: open_documents(keys, rows))
@@ -178,7 +172,7 @@ class Searcher:
 
     async def _count(self, reader: IndexReader, namespace_id: UUID, keys: NamespaceKeys, where: Node) -> int:
         """Count what surely matches in the index, and open only what is between sure and possible."""
-        compiled = self._compile(keys, where)
+        compiled = compile_query(where, keys)
         sure = await reader.count(namespace_id, compiled.sure)
         if compiled.exact:
             return sure
@@ -194,7 +188,7 @@ class Searcher:
         found: list[str] = []
         while len(found) <= MAX_GROUPS:
             others: Node = And((where, Not(In(attribute, tuple(found))))) if found else where
-            scanned = reader.documents(namespace_id, self._compile(keys, others).possible)
+            scanned = reader.documents(namespace_id, compile_query(others, keys).possible)
             fresh: set[str] = set()
             async for group in self._groups(namespace_id, scanned, allowed=self._open_budget):
                 fresh = {

@@ -23,6 +23,13 @@ class Bucket:
 
 
 @dataclass(frozen=True, slots=True)
+class Epoch:
+    """Documents whose tokens were made in this epoch of the index key."""
+
+    k: int
+
+
+@dataclass(frozen=True, slots=True)
 class All:
     """Documents that satisfy every item; without items, all documents."""
 
@@ -43,7 +50,7 @@ class Not:
     item: TokenQuery
 
 
-TokenQuery: TypeAlias = AnyOf | Bucket | All | Some | Not
+TokenQuery: TypeAlias = AnyOf | Bucket | Epoch | All | Some | Not
 EVERYTHING = All()
 NOTHING = Some()
 

@@ -4,6 +4,7 @@ Message of a token, under the key of its attribute in an epoch: one byte for its
 
     "?"                         the attribute is present
     "=" value                   the value: text in UTF-8, numbers as 8 bytes, a Bool as one
+    "~" salt(2) value           the value, in one of as many tokens as it has salts
     "^" length(2) prefix        the first so many bytes of the value
     "w" word                    a word of a text
     "#" level(1) node(8)        a node of the tree of ranges
@@ -16,7 +17,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from .attributes import AttributeType
-from .fields import BUILT_IN, CUSTOM_PROFILES
+from .layout import parse_layout
 from .ranges import INT64_MAX, INT64_MIN, MAGNITUDES, SECONDS
 from .words import split_words
 
@@ -35,12 +36,6 @@ DOUBLE_SCALE = 10_000
 
 _SIGNED = struct.Struct(">q")
 PRESENT = b"?"
-
-
-def profile_of(name: str, attribute_type: AttributeType) -> Profile:
-    """Return what the index holds of an attribute."""
-    field = BUILT_IN.get(name)
-    return CUSTOM_PROFILES[attribute_type] if field is None else field.profile
 
 
 def scaled(value: float) -> int:
@@ -71,6 +66,11 @@ def equality(attribute_type: AttributeType, value: Scalar) -> bytes:
     return b"=" + value_bytes(attribute_type, value)
 
 
+def salted(attribute_type: AttributeType, value: Scalar, salt: int) -> bytes:
+    """Return the message of one of the equality tokens of a salted value."""
+    return b"~" + salt.to_bytes(2, "big") + value_bytes(attribute_type, value)
+
+
 def prefix(head: bytes) -> bytes:
     """Return the message of a prefix token."""
     return b"^" + len(head).to_bytes(2, "big") + head
@@ -91,15 +91,13 @@ def number_on_tree(attribute_type: AttributeType, value: float) -> int:
     return scaled(float(value)) if attribute_type is AttributeType.DOUBLE else int(value)
 
 
-def messages(name: str, attribute_type: AttributeType, value: AttributeValue) -> Iterator[bytes]:
-    """Yield the messages of all tokens that a document has for a value of an attribute."""
-    profile = profile_of(name, attribute_type)
-    if profile.bucket is not None:
-        return  # the bucket column says it all
-    yield PRESENT
+def messages(profile: Profile, attribute_type: AttributeType, value: AttributeValue) -> Iterator[bytes]:
+    """Yield the messages of all tokens that a document has for a value of an attribute, but for salted ones."""
+    if profile.present:
+        yield PRESENT
     values: Iterable[Scalar] = value if isinstance(value, tuple) else (value,)
     for single in values:
-        if profile.equality:
+        if profile.equality and not profile.salted:
             yield equality(attribute_type, single)
         if profile.prefixes:
             encoded = value_bytes(attribute_type, single)
@@ -119,20 +117,37 @@ class Tokenizer:
 
     def __init__(self, keys: NamespaceKeys, *, epoch: int) -> None:
         self.epoch = epoch
+        self.layout = parse_layout(keys.layout(epoch))
         self._keys = keys
 
     def document(self, attributes: Mapping[str, AttributeValue], types: Mapping[str, AttributeType]) -> tuple[int, ...]:
         """Return all tokens of a document, sorted, so that their order tells nothing."""
         found: set[int] = set()
         for name, value in attributes.items():
+            profile = self.layout.profile(name, types[name])
             key = self._keys.index(name, epoch=self.epoch)
-            found.update(_token(key, message) for message in messages(name, types[name], value))
+            found.update(_token(key, message) for message in messages(profile, types[name], value))
+            if profile.salted:
+                found.add(self._salted(key, types[name], str(value), run_id=str(attributes["RunId"])))
         return tuple(sorted(found))
+
+    def equality(self, name: str, attribute_type: AttributeType, value: Scalar) -> Iterator[bytes]:
+        """Yield the messages of which a document with this value has one."""
+        if not self.layout.profile(name, attribute_type).salted:
+            yield equality(attribute_type, value)
+        else:
+            for salt in range(self.layout.salts.get(str(value), 1)):
+                yield salted(attribute_type, value, salt)
 
     def query(self, name: str, wanted: Iterable[bytes]) -> frozenset[int]:
         """Return the tokens to look for, for messages of one attribute."""
         key = self._keys.index(name, epoch=self.epoch)
         return frozenset(_token(key, message) for message in wanted)
+
+    def _salted(self, key: TokenKey, attribute_type: AttributeType, value: str, *, run_id: str) -> int:
+        """Return the token of a run: always the same of a value's, so that writing it anew tells nothing."""
+        drawn = int.from_bytes(key.token(b"%" + run_id.encode())[:8], "big")
+        return _token(key, salted(attribute_type, value, drawn % self.layout.salts.get(value, 1)))
 
 
 def _token(key: TokenKey, message: bytes) -> int:

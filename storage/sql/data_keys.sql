@@ -1,17 +1,27 @@
 -- name: list
-SELECT namespace_id, class, version, suite, state, provider, kek_id, kek_version, wrapped, commitment, created_at, destroyed_at
+SELECT namespace_id, class, version, suite, state, provider, kek_id, kek_version, wrapped, commitment, created_at,
+       destroyed_at, layout
 FROM data_keys WHERE namespace_id = $1 ORDER BY class, version
 
 -- name: insert
 INSERT INTO data_keys (namespace_id, class, version, suite, state, provider, kek_id, kek_version, wrapped, commitment,
-                       created_at, destroyed_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+                       created_at, destroyed_at, layout)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 ON CONFLICT DO NOTHING RETURNING version
 
 -- name: retire
 -- Compare and set: of two rotations at once one finds the active version changed.
 UPDATE data_keys SET state = 'decrypt_only'
 WHERE namespace_id = $1 AND class = $2 AND version = $3 AND state = 'active'
+RETURNING version
+
+-- name: activate
+UPDATE data_keys SET state = 'active' WHERE namespace_id = $1 AND class = $2 AND version = $3 AND state = 'pending'
+RETURNING version
+
+-- name: destroy_one
+UPDATE data_keys SET state = 'destroyed', wrapped = NULL, destroyed_at = $4
+WHERE namespace_id = $1 AND class = $2 AND version = $3 AND state = 'decrypt_only'
 RETURNING version
 
 -- name: destroy

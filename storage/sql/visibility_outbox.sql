@@ -31,6 +31,14 @@ DELETE FROM visibility_outbox AS o
 USING unnest($1::integer[], $2::uuid[], $3::bytea[], $4::uuid[]) AS d (shard_id, namespace_id, id, stamp)
 WHERE o.shard_id = d.shard_id AND o.namespace_id = d.namespace_id AND o.id = d.id AND o.stamp = d.stamp
 
+-- name: again
+-- Runs that were sent in another epoch than they have now.
+INSERT INTO visibility_outbox (shard_id, namespace_id, id)
+SELECT r.shard_id, r.namespace_id, r.id
+FROM unnest($1::integer[], $2::uuid[], $3::bytea[], $4::integer[]) AS d (shard_id, namespace_id, id, k)
+JOIN visibility_records AS r ON r.shard_id = d.shard_id AND r.namespace_id = d.namespace_id AND r.id = d.id AND r.k <> d.k
+ON CONFLICT DO NOTHING
+
 -- name: waiting
 SELECT count(*) AS runs FROM visibility_outbox
 

@@ -128,6 +128,17 @@ class ElasticsearchIndex:
         answer = await self._ask(lambda: self._client.count(index=self.name))
         return int(answer["count"])
 
+    async def epochs(self, namespace_id: UUID) -> dict[int, int]:
+        """Return how many documents of a namespace each epoch of its index key has, as of now."""
+        await self.refresh()
+        body = {
+            "query": {"bool": {"filter": [{"term": {"n": namespace_text(namespace_id)}}]}},
+            "size": 0,
+            "aggs": {"epochs": {"terms": {"field": "k", "size": 1000}}},
+        }
+        answer = await self.search(body, snapshot=None)
+        return {bucket["key"]: bucket["doc_count"] for bucket in answer["aggregations"]["epochs"]["buckets"]}
+
     async def write(
         self, rows: Sequence[tuple[UUID, Row]], deleted: Sequence[tuple[bytes, int | None]] = ()
     ) -> list[bytes]:

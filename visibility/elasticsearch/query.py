@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from strongroom.visibility.token_query import All, AnyOf, Bucket, Not, Some, TokenQuery
+from strongroom.visibility.token_query import All, AnyOf, Bucket, Epoch, Not, Some, TokenQuery
 
 from .documents import namespace_text, token_texts
 
@@ -28,6 +28,8 @@ def _clause(query: TokenQuery) -> dict[str, Any]:
             return clauses[0] if len(clauses) == 1 else {"bool": {"should": clauses, "minimum_should_match": 1}}
         case Bucket(column, low, high):
             return {"range": {column: {"gte": low, "lte": high}}}
+        case Epoch(k):
+            return {"term": {"k": k}}
         case All(items):
             return {"bool": {"filter": [_clause(item) for item in items]}} if items else {"match_all": {}}
         case Some(items):

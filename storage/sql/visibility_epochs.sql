@@ -1,0 +1,23 @@
+-- name: count
+SELECT k, count(*) AS records FROM visibility_records WHERE namespace_id = $1 GROUP BY k
+
+-- name: page
+-- Records of any other epoch than $2, in the order of a list.
+SELECT shard_id, id, version, k, b1, b2, s FROM visibility_records
+WHERE namespace_id = $1 AND k <> $2 AND (b1, b2, id) < ($3, $4, $5)
+ORDER BY b1 DESC, b2 DESC, id DESC LIMIT $6
+
+-- name: rewrite
+-- Only what is still as it was read. Rows are locked in the order of their key, as all writers do.
+WITH locked AS MATERIALIZED (
+    SELECT v.shard_id, v.id, r.k, r.t, r.s
+    FROM unnest($2::integer[], $3::bytea[], $4::bigint[], $5::integer[], $6::integer[], $7::text[], $8::bytea[])
+         AS r (shard_id, id, version, old_k, k, t, s)
+    JOIN visibility_records AS v
+      ON v.shard_id = r.shard_id AND v.namespace_id = $1 AND v.id = r.id AND v.version = r.version AND v.k = r.old_k
+    ORDER BY v.shard_id, v.id
+    FOR UPDATE OF v
+)
+UPDATE visibility_records AS v SET k = l.k, t = l.t::bigint[], s = l.s
+FROM locked AS l WHERE v.shard_id = l.shard_id AND v.namespace_id = $1 AND v.id = l.id
+RETURNING v.shard_id, v.id

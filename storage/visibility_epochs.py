@@ -1,0 +1,72 @@
+"""Visibility records by the epoch of their tokens: how many there are of each, and writing them anew in another one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .queries import load_queries
+from .visibility_outbox import announce
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from uuid import UUID
+
+    from .database import Database, Row
+    from .visibility_records import VisibilityRow
+
+_SQL = load_queries("visibility_epochs")
+_FIRST = (2**63 - 1, 2**63 - 1, b"\xff" * 17)
+
+
+class VisibilityEpochs:
+    """Reads and rewrites the records of a namespace by epoch.
+
+    Args:
+        database: where they are.
+        outbox: whether a search index outside the database is to hear of what is rewritten.
+    """
+
+    def __init__(self, database: Database, *, outbox: bool) -> None:
+        self._database = database
+        self._outbox = outbox
+
+    async def count(self, namespace_id: UUID) -> dict[int, int]:
+        """Return how many records each epoch has."""
+        async with self._database.connection() as connection:
+            return {row["k"]: row["records"] for row in await connection.fetch(_SQL["count"], namespace_id)}
+
+    async def others(self, namespace_id: UUID, epoch: int, *, piece: int) -> AsyncIterator[Sequence[Row]]:
+        """Yield the records of all other epochs, without their tokens, piece by piece."""
+        after = _FIRST
+        while True:
+            async with self._database.connection() as connection:
+                rows = await connection.fetch(_SQL["page"], namespace_id, epoch, *after, piece)
+            if not rows:
+                return
+            last = rows[-1]
+            after = (last["b1"], last["b2"], last["id"])
+            yield rows
+
+    async def rewrite(self, namespace_id: UUID, old: Sequence[Row], new: Sequence[VisibilityRow]) -> int:
+        """Replace records by the same ones of another epoch, each unless it changed since it was read; return how many.
+
+        Args:
+            namespace_id: whose.
+            old: as read.
+            new: in the same order, of the same versions.
+        """
+        async with self._database.transaction() as connection:
+            written = await connection.fetch(
+                _SQL["rewrite"],
+                namespace_id,
+                [row.shard_id for row in new],
+                [row.id for row in new],
+                [row.version for row in new],
+                [row["k"] for row in old],
+                [row.k for row in new],
+                ["{" + ",".join(map(str, row.t)) + "}" for row in new],
+                [row.s for row in new],
+            )
+            if self._outbox and written:
+                await announce(connection, [(row["shard_id"], namespace_id, row["id"]) for row in written])
+        return len(written)

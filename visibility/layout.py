@@ -1,0 +1,95 @@
+"""What the documents of an epoch hold: a preset, and how many salts each status has. The registry keeps it beside the epoch's key.
+
+A layout never changes; another one comes with another epoch (DESIGN.md, "Rotation and presets"). As text:
+
+    ""                                the preset compatible
+    "strict Completed=180 Failed=4"   the preset strict, and a salt for each half percent of runs that had a status when it was made
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+
+from strongroom.storage import DataLoss, InvalidPersistenceRequest
+
+from .fields import BUILT_IN, CUSTOM_FIELDS
+from .filter_tree import STATUS_NAMES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .attributes import AttributeType
+    from .fields import Profile
+
+Preset: TypeAlias = Literal["compatible", "strict"]
+PRESETS: tuple[Preset, ...] = get_args(Preset)
+SALTS = 200
+"""Of all statuses together: a token then stands for half a percent of the runs, and none for a status that is rarer in sum."""
+USUAL_SALTS: Mapping[str, int] = MappingProxyType({"Completed": 180, "Running": 10, "Failed": 4, "ContinuedAsNew": 2})
+"""For a namespace that has no runs yet. Statuses that are not named have one salt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A preset with its parameters.
+
+    Attributes:
+        preset: see `fields.py`.
+        salts: how many tokens a status is spread over; one where none is named.
+    """
+
+    preset: Preset = "compatible"
+    salts: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+
+    def profile(self, name: str, attribute_type: AttributeType) -> Profile:
+        """Return what a document of this layout holds of an attribute."""
+        found = BUILT_IN.get(name) or CUSTOM_FIELDS[attribute_type]
+        return (found.strict or found.compatible) if self.preset == "strict" else found.compatible
+
+    def __str__(self) -> str:
+        """Return the text that `parse_layout` reads."""
+        if self.preset == "compatible":
+            return ""
+        return " ".join([self.preset, *(f"{status}={count}" for status, count in sorted(self.salts.items()))])
+
+
+def new_layout(preset: str, statuses: Mapping[str, int] | None = None) -> Layout:
+    """Return the layout of an epoch that is to be made.
+
+    Args:
+        preset: its name.
+        statuses: how many runs have which status; None for the usual shares.
+
+    Raises:
+        InvalidPersistenceRequest: no such preset.
+    """
+    if preset == "compatible":
+        return Layout()
+    if preset != "strict":
+        msg = f"the preset of an index is one of {', '.join(PRESETS)}"
+        raise InvalidPersistenceRequest(msg)
+    runs = sum(statuses.values()) if statuses else 0
+    if not statuses or runs < SALTS:
+        return Layout("strict", USUAL_SALTS)
+    shares = {status: round(SALTS * count / runs) for status, count in statuses.items() if status in STATUS_NAMES}
+    return Layout("strict", MappingProxyType({status: count for status, count in shares.items() if count > 1}))
+
+
+@lru_cache(maxsize=1024)
+def parse_layout(text: str) -> Layout:
+    """Read what stands in the registry.
+
+    Raises:
+        DataLoss: a layout that this version does not know.
+    """
+    if not text:
+        return Layout()
+    preset, *salts = text.split(" ")
+    pairs = [salt.partition("=") for salt in salts]
+    if preset != "strict" or not all(status in STATUS_NAMES and count.isdecimal() for status, _, count in pairs):
+        msg = "the index is of a layout that this version does not know"
+        raise DataLoss(msg)
+    return Layout("strict", MappingProxyType({status: int(count) for status, _, count in pairs}))
