@@ -10,7 +10,9 @@ from uuid import UUID
 
 import orjson
 
+from strongroom.kms import KeyClass
 from strongroom.storage import NotFound
+from strongroom.visibility import parse_layout
 
 from .history_event import decode_batch, payloads
 from .importer import attribute_types
@@ -58,10 +60,11 @@ def keys(records: Iterable[DataKeyRecord]) -> None:
             f"{record.provider}:{record.kek_id}",
             record.kek_version,
             f"{record.created_at:%Y-%m-%d %H:%M}",
+            parse_layout(record.layout).preset if record.key_class is KeyClass.INDEX else "",
         )
         for record in records
     )
-    table("class", "version", "state", "suite", "KEK", "KEK version", "created (UTC)", rows=rows)
+    table("class", "version", "state", "suite", "KEK", "KEK version", "created (UTC)", "preset", rows=rows)
 
 
 def shredded(done: Shredded) -> None:

@@ -24,7 +24,7 @@ from .filter_parser import parse_filter
 from .filter_tree import ListFilter
 from .filter_values import parse_datetime
 from .indexer import Indexer, IndexerState
-from .layout import PRESETS, Layout, new_layout
+from .layout import PRESETS, Layout, new_layout, parse_layout
 from .manager import ExecutionCount, ExecutionsPage, VisibilityManager
 from .record import AttributeValue, VisibilityRecord
 from .rotation import MARGIN, IndexRotation, Rotation
@@ -61,5 +61,6 @@ __all__ = [
     "new_layout",
     "parse_datetime",
     "parse_filter",
+    "parse_layout",
     "registrable",
 ]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .compiler import compile_filter
+from .fields import BUILT_IN
 from .filter_tree import And, Between, Compare, In, IsNull, Not, Or, StartsWith
 from .token_query import All, AnyOf, Bucket, Epoch, Some, TokenQuery
 from .token_query import Not as NotQuery
@@ -74,6 +75,17 @@ class Explanation:
 def explain_conditions(where: Node, tokenizer: Tokenizer) -> tuple[ExplainedCondition, ...]:
     """Explain each condition of a filter, in order."""
     return tuple(_explained(leaf, tokenizer) for leaf in _leaves(where))
+
+
+def why_opened(where: Node, tokenizer: Tokenizer) -> str:
+    """Return which conditions make documents be opened: attribute, operator and profile, without a name that a tenant chose."""
+    reasons = [
+        f"{leaf.attribute.name if leaf.attribute.name in BUILT_IN else f'a custom {leaf.attribute.type.value}'} "
+        f"{_operator(leaf)} (profile {explained.profile})"
+        for leaf in _leaves(where)
+        if not (explained := _explained(leaf, tokenizer)).exact
+    ]
+    return ", ".join(dict.fromkeys(reasons)) or "all runs of a second are sorted together"
 
 
 def _leaves(node: Node) -> Iterator[Leaf]:

@@ -11,7 +11,7 @@ from .compiler import OPEN_RUN, compile_query
 from .document import open_documents
 from .errors import QueryBudgetExceeded
 from .evaluate import matches
-from .explain import Explanation, explain_conditions
+from .explain import Explanation, explain_conditions, why_opened
 from .filter_tree import STATUS_NAMES, And, Compare, In, IsNull, Not
 from .index import Place
 from .ordering import position, rank
@@ -106,7 +106,7 @@ class Searcher:
             sure = await reader.count(namespace_id, compiled.sure)
             possible = sure if compiled.exact else await reader.count(namespace_id, compiled.possible)
         return Explanation(
-            explain_conditions(parsed.where, Tokenizer(keys, epoch=keys.active_version(KeyClass.INDEX))),
+            explain_conditions(parsed.where, _active_tokenizer(keys)),
             sure,
             possible,
             self._open_budget,
@@ -128,7 +128,7 @@ class Searcher:
         found: list[tuple[Position, VisibilityRecord]] = []
         async with self._index.reading(snapshot=False) as reader:
             scanned = reader.documents(namespace_id, compile_query(parsed.where, keys).possible, start=start)
-            async for group in self._groups(namespace_id, scanned, allowed=self._open_budget + page_size):
+            async for group in self._groups(namespace_id, parsed.where, scanned, allowed=self._open_budget + page_size):
                 places = [
                     (position(record, order), record) for record in group if matches(parsed.where, record.attributes())
                 ]
@@ -143,7 +143,7 @@ class Searcher:
         return await self._keyring.with_keys(namespace_id, lambda keys: open_documents(keys, rows))
 
     async def _groups(
-        self, namespace_id: UUID, scanned: AsyncIterator[Row], *, allowed: int
+        self, namespace_id: UUID, where: Node, scanned: AsyncIterator[Row], *, allowed: int
     ) -> AsyncIterator[list[VisibilityRecord]]:
         """Yield opened documents in groups that the index can't order: one second of close, or of start if open.
 
@@ -163,9 +163,8 @@ class Searcher:
             group.append(row)
             opened += 1
             if opened > allowed:
-                msg = (
-                    f"more than {allowed} documents would have to be opened; add a condition that the index can answer"
-                )
+                reasons = why_opened(where, _active_tokenizer(await self._keyring.open(namespace_id)))
+                msg = f"more than {allowed} documents would have to be opened: {reasons}; add a condition that the index can answer"
                 raise QueryBudgetExceeded(msg)
         if group:
             yield await self._open(namespace_id, group)
@@ -178,7 +177,7 @@ class Searcher:
             return sure
         between: TokenQuery = all_of(compiled.possible, none_of(compiled.sure))
         scanned = reader.documents(namespace_id, between)
-        async for group in self._groups(namespace_id, scanned, allowed=self._open_budget):
+        async for group in self._groups(namespace_id, where, scanned, allowed=self._open_budget):
             sure += sum(matches(where, record.attributes()) for record in group)
         return sure
 
@@ -190,7 +189,7 @@ class Searcher:
             others: Node = And((where, Not(In(attribute, tuple(found))))) if found else where
             scanned = reader.documents(namespace_id, compile_query(others, keys).possible)
             fresh: set[str] = set()
-            async for group in self._groups(namespace_id, scanned, allowed=self._open_budget):
+            async for group in self._groups(namespace_id, others, scanned, allowed=self._open_budget):
                 fresh = {
                     str(attributes[attribute.name])
                     for attributes in (record.attributes() for record in group)
@@ -203,6 +202,10 @@ class Searcher:
             found += sorted(fresh)
         msg = f"more than {MAX_GROUPS} groups; add a condition"
         raise QueryBudgetExceeded(msg)
+
+
+def _active_tokenizer(keys: NamespaceKeys) -> Tokenizer:
+    return Tokenizer(keys, epoch=keys.active_version(KeyClass.INDEX))
 
 
 def _bucket(position: Position) -> tuple[int, int]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
+from asyncio.subprocess import PIPE
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -20,6 +22,7 @@ from strongroom.kms import (
 )
 from strongroom.storage import BEFORE_ALL, ConditionFailed
 from strongroom.visibility import new_layout
+from tests.fix_command_line import STRONGROOM
 from tests.sealed_namespace import Sealed, sealed
 from tests.twin import CUSTOM, Attributes, model, random_documents, random_filter
 
@@ -155,6 +158,39 @@ async def test_a_rotation_that_broke_off_goes_on(config_path, elasticsearch, kin
         assert (result.epoch, result.resumed, result.destroyed) == (2, True, (1,))
         assert await epochs(ours) == {2}
         assert await wrong_answers(ours, documents, rng, filters=5) == []
+
+
+async def test_a_command_that_is_killed_again_and_again_comes_to_its_end(config_path, elasticsearch):
+    """`index rotate` with SIGKILL at any moment loses nothing, and what it says at the end is so."""
+    rng = random.Random(6)  # noqa: S311 - repeatable
+    command = [STRONGROOM, "--config", config_path, "index", "rotate", "twin", "--preset", "strict", "--wait", "0.3"]
+    async with filled(config_path, elasticsearch, "PostgreSQL", documents=1500) as (ours, documents):
+        killed = 0
+        for attempt in range(40):
+            process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.9 + attempt * 0.06):
+                    await process.wait()
+            if process.returncode is None:
+                process.kill()
+                killed += 1
+            output, errors = (text.decode() for text in await process.communicate())
+            assert process.returncode in (0, -signal.SIGKILL), errors
+            if not process.returncode:
+                break
+        assert killed > 2, "it was killed before it was done"
+        assert "all documents are in epoch 2, preset strict" in output
+        assert await epochs(ours) == {2}
+        ours.strongroom.keyring.evict(ours.namespace_id)
+        assert await wrong_answers(ours, documents, rng, filters=10) == []
+        shown = await asyncio.create_subprocess_exec(
+            STRONGROOM, "--config", config_path, "keys", "list", "twin", stdout=PIPE
+        )
+        rows = [
+            line.split("│")[1:4] + line.split("│")[8:9] for line in (await shown.communicate())[0].decode().splitlines()
+        ]
+        index = [[cell.strip() for cell in row] for row in rows if row and row[0].strip() == "index"]
+        assert index == [["index", "1", "destroyed", "compatible"], ["index", "2", "active", "strict"]]
 
 
 async def test_two_that_rotate_at_once_make_one_rotation(config_path, elasticsearch):

@@ -570,7 +570,7 @@ async def test_a_query_beyond_its_budget_is_refused(strongroom, small):
     records = [record for record in small.records.values() if "TemporalNamespaceDivision" not in record.attributes()]
     frugal = VisibilityManager(strongroom.database, strongroom.keyring, open_budget=2)
     query = "WorkflowType < 'zzz'"  # an order of texts: nothing that tokens know
-    with pytest.raises(QueryBudgetExceeded):
+    with pytest.raises(QueryBudgetExceeded, match=r"WorkflowType < \(profile equality\)"):
         await frugal.count_workflow_executions(small.namespace_id, query, small.types)
     with pytest.raises(QueryBudgetExceeded):
         await frugal.list_workflow_executions(
