@@ -90,6 +90,39 @@ def list_namespaces(config_path: Path) -> None:
     with_cell(config_path, run)
 
 
+@namespace.command(
+    "attributes",
+    epilog="\b\nExamples:\n  strongroom namespace attributes payments\n"
+    "  strongroom namespace attributes payments -a Region=Keyword --alias Kunde=CustomerId\n"
+    "  strongroom namespace attributes payments --alias Kunde=",
+)
+@click.argument("name")
+@click.option(
+    "-a", "--search-attribute", "pairs", multiple=True, metavar="NAME=TYPE", help="Register; may be given often."
+)
+@click.option(
+    "--alias", "aliases", multiple=True, metavar="ALIAS=NAME", help="Another name in filters; ALIAS= takes it away."
+)
+@click.pass_obj
+def attributes(config_path: Path, name: str, pairs: tuple[str, ...], aliases: tuple[str, ...]) -> None:
+    """Show the search attributes of a namespace, register more, or give them other names for filters.
+
+    Nothing is written anew for it: tokens are made with the names that attributes were registered by.
+    """
+    added = dict(_search_attribute(pair) for pair in pairs)
+    named = dict(_alias(pair) for pair in aliases)
+
+    async def run(strongroom: Strongroom) -> None:
+        found = await strongroom.namespaces.get(name)
+        if added:
+            found = await strongroom.namespaces.add_search_attributes(found.namespace_id, added)
+        if named:
+            found = await strongroom.namespaces.set_aliases(found.namespace_id, named)
+        cli_show.search_attributes(found)
+
+    with_cell(config_path, run)
+
+
 @namespace.command("shred", epilog="\b\nExample:\n  strongroom namespace shred payments --confirm payments")
 @click.argument("name")
 @click.option("--confirm", help="The name once more, so that nobody is asked for it.")
@@ -148,7 +181,20 @@ def _search_attribute(pair: str) -> tuple[str, str]:
     if kind not in kinds:
         msg = f"a search attribute is given as NAME=TYPE, with a type of {', '.join(kinds)}"
         raise click.UsageError(msg)
+    _check_name(name)
+    return name, kind
+
+
+def _alias(pair: str) -> tuple[str, str | None]:
+    alias, separator, name = pair.partition("=")
+    if not separator:
+        msg = "an alias is given as ALIAS=NAME, or as ALIAS= to take it away"
+        raise click.UsageError(msg)
+    _check_name(alias)
+    return alias, name or None
+
+
+def _check_name(name: str) -> None:
     if not registrable(name):
         msg = "this name is a system attribute or reserved, or is empty or longer than 255 bytes"
         raise click.UsageError(msg)
-    return name, kind

@@ -49,6 +49,15 @@ def namespaces(found: Iterable[Namespace]) -> None:
     table("name", "id", "created (UTC)", "state", "search attributes", rows=rows)
 
 
+def search_attributes(namespace: Namespace) -> None:
+    """Show the custom search attributes of a namespace."""
+    aliases: dict[str, list[str]] = {}
+    for alias, name in namespace.aliases.items():
+        aliases.setdefault(name, []).append(alias)
+    rows = ((name, kind, ", ".join(aliases.get(name, ()))) for name, kind in namespace.search_attributes.items())
+    table("search attribute", "type", "aliases", rows=rows)
+
+
 def keys(records: Iterable[DataKeyRecord]) -> None:
     """Show registry rows."""
     rows = (

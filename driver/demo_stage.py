@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from strongroom.storage import Namespace
-    from strongroom.visibility import AttributeType
+    from strongroom.visibility import SearchAttributes
 
     from .import_file import Execution
     from .strongroom import Strongroom
@@ -25,7 +25,7 @@ class Tenant:
     executions: tuple[Execution, ...]
 
     @property
-    def types(self) -> dict[str, AttributeType]:
+    def types(self) -> SearchAttributes:
         """Its custom search attributes."""
         return attribute_types(self.namespace)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 from strongroom.storage import DataBlob, HistoryBranch, HistoryNode
-from strongroom.visibility import AttributeType
+from strongroom.visibility import Attribute, AttributeType
 
 from .history_event import batches, encode_batch
 from .strongroom import shard_of
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from strongroom.storage import Namespace
+    from strongroom.visibility import SearchAttributes
 
     from .import_file import Execution
     from .strongroom import Strongroom
@@ -105,6 +106,7 @@ async def import_executions(
     return Imported(len(executions), nodes, written)
 
 
-def attribute_types(namespace: Namespace) -> dict[str, AttributeType]:
-    """Return the custom search attributes of a namespace with their types."""
-    return {name: AttributeType(kind) for name, kind in namespace.search_attributes.items()}
+def attribute_types(namespace: Namespace) -> SearchAttributes:
+    """Return the custom search attributes of a namespace with their types, and the aliases of some."""
+    types = {name: AttributeType(kind) for name, kind in namespace.search_attributes.items()}
+    return {**types, **{alias: Attribute(name, types[name]) for alias, name in namespace.aliases.items()}}

@@ -204,7 +204,7 @@ class MetadataStore:
     async def _rename(self, connection: Connection, keys: NamespaceKeys, row: Row, name: str, token: bytes) -> None:
         namespace_id = UUID(bytes=row["namespace_id"].bytes)
         known = await self._keyring.with_keys(namespace_id, lambda keys: open_details(keys, row))
-        details = NamespaceDetails(name, known.search_attributes).seal(keys, row["version"] + 1)
+        details = NamespaceDetails(name, known.search_attributes, known.aliases).seal(keys, row["version"] + 1)
         if not await connection.fetch(_SQL["rename"], namespace_id, token, details):
             raise NamespaceAlreadyExists
 

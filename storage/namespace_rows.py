@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -35,14 +35,20 @@ class NamespaceDetails:
     Attributes:
         name: as its owner gave it.
         search_attributes: name to type.
+        aliases: other names of search attributes, each to the name that it stands for.
     """
 
     name: str
     search_attributes: Mapping[str, str]
+    aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def seal(self, keys: NamespaceKeys, version: int) -> bytes:
         """Seal for the row of a version."""
-        details = {"name": self.name, "search_attributes": dict(self.search_attributes)}
+        details = {
+            "name": self.name,
+            "search_attributes": dict(self.search_attributes),
+            "aliases": dict(self.aliases),
+        }
         return keys.seal(NAMESPACE_DETAILS, (version,), orjson.dumps(details))
 
 
@@ -120,7 +126,8 @@ async def locked_version(connection: Connection) -> int:
 def open_details(keys: NamespaceKeys, row: Row) -> NamespaceDetails:
     """Open a row's details."""
     details = orjson.loads(keys.open(NAMESPACE_DETAILS, (row["version"],), row["details"]))
-    return NamespaceDetails(details["name"], MappingProxyType(details["search_attributes"]))
+    aliases = details.get("aliases", {})  # the first versions knew none
+    return NamespaceDetails(details["name"], MappingProxyType(details["search_attributes"]), MappingProxyType(aliases))
 
 
 def check_name(details: NamespaceDetails, name: str) -> None:

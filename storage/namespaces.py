@@ -29,7 +29,7 @@ from .purge import purge_namespace
 from .queries import load_queries
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from strongroom.kms import KekRef, Keyring
 
@@ -53,6 +53,7 @@ class Namespace:
         created_at: UTC.
         shredded_at: UTC; None while it lives.
         search_attributes: registered custom search attributes: name to type, as Temporal names types.
+        aliases: other names under which its search attributes are asked for.
         unreadable: why the name can't be shown; None when it can.
     """
 
@@ -62,6 +63,7 @@ class Namespace:
     created_at: datetime
     shredded_at: datetime | None = None
     search_attributes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     unreadable: str | None = None
 
 
@@ -175,33 +177,68 @@ class NamespaceStore:
             InvalidPersistenceRequest: a name is registered with another type.
             ConditionFailed: others kept changing the namespace.
         """
+
+        def add(namespace: Namespace) -> Namespace:
+            known = namespace.search_attributes
+            if any(known.get(name, kind) != kind for name, kind in added.items()):
+                msg = "a search attribute is registered with another type; the type of an attribute never changes"
+                raise InvalidPersistenceRequest(msg)
+            if not namespace.aliases.keys().isdisjoint(added):
+                msg = "a search attribute has the name of an alias; take the alias away first"
+                raise InvalidPersistenceRequest(msg)
+            return replace(namespace, search_attributes=MappingProxyType({**known, **added}))
+
+        return await self._change(namespace_id, add)
+
+    async def set_aliases(self, namespace_id: UUID, aliases: Mapping[str, str | None]) -> Namespace:
+        """Give search attributes other names to be asked for by; records keep the names that they were registered by.
+
+        Args:
+            namespace_id: whose.
+            aliases: each to the registered name that it stands for, or to None to take it away.
+
+        Returns:
+            The namespace as it is then.
+
+        Raises:
+            NamespaceNotFound: no such namespace, or it was shredded.
+            InvalidPersistenceRequest: an alias is a registered name, or stands for what is none.
+            ConditionFailed: others kept changing the namespace.
+        """
+
+        def name(namespace: Namespace) -> Namespace:
+            known = namespace.search_attributes
+            merged = {**namespace.aliases, **aliases}
+            kept = {alias: target for alias, target in merged.items() if target is not None}
+            if not known.keys().isdisjoint(kept):
+                msg = "an alias is the name of a search attribute already"
+                raise InvalidPersistenceRequest(msg)
+            if not known.keys() >= set(kept.values()):
+                msg = "an alias stands for a search attribute that is not registered"
+                raise InvalidPersistenceRequest(msg)
+            return replace(namespace, aliases=MappingProxyType(kept))
+
+        return await self._change(namespace_id, name)
+
+    async def _change(self, namespace_id: UUID, edit: Callable[[Namespace], Namespace]) -> Namespace:
+        """Change what is sealed of a namespace; anew where somebody else changes it at the same time."""
         for _ in range(_CHANGE_ATTEMPTS):
             row = await self._rows.by_id(namespace_id)
             if row is None or row["shredded_at"] is not None:
                 raise NamespaceNotFound
-            changed = await self._add_search_attributes(await self._open(row), added)
-            if changed is not None:
-                return changed
+            namespace = await self._open(row)
+            changed = edit(namespace)
+            if changed == namespace:
+                return namespace
+            changed = replace(changed, version=namespace.version + 1)
+            assert changed.name is not None  # noqa: S101 - it was opened
+            keys = await self._keyring.open(namespace_id)
+            details = NamespaceDetails(changed.name, changed.search_attributes, changed.aliases)
+            async with self._database.connection() as connection:
+                sealed = details.seal(keys, changed.version)
+                if await connection.fetch(_SQL["update"], namespace_id, namespace.version, sealed):
+                    return changed
         raise ConditionFailed
-
-    async def _add_search_attributes(self, namespace: Namespace, added: Mapping[str, str]) -> Namespace | None:
-        known = namespace.search_attributes
-        if any(known.get(name, kind) != kind for name, kind in added.items()):
-            msg = "a search attribute is registered with another type; the type of an attribute never changes"
-            raise InvalidPersistenceRequest(msg)
-        if all(name in known for name in added):
-            return namespace
-        changed = replace(
-            namespace,
-            version=namespace.version + 1,
-            search_attributes=MappingProxyType({**known, **added}),
-        )
-        assert namespace.name is not None  # noqa: S101 - it was opened
-        keys = await self._keyring.open(namespace.namespace_id)
-        details = NamespaceDetails(namespace.name, changed.search_attributes).seal(keys, changed.version)
-        async with self._database.connection() as connection:
-            updated = await connection.fetch(_SQL["update"], namespace.namespace_id, namespace.version, details)
-        return changed if updated else None
 
     async def shred(self, namespace_id: UUID, *, progress: Progress | None = None) -> Shredded:
         """Destroy all keys of a namespace, then delete its rows. There is no way back; it can be run again to finish.
@@ -226,7 +263,9 @@ class NamespaceStore:
         details = await self._keyring.with_keys(namespace.namespace_id, lambda keys: open_details(keys, row))
         if name is not None:
             check_name(details, name)
-        return replace(namespace, name=details.name, search_attributes=details.search_attributes)
+        return replace(
+            namespace, name=details.name, search_attributes=details.search_attributes, aliases=details.aliases
+        )
 
 
 def _bare(row: Row) -> Namespace:

@@ -21,7 +21,7 @@ from .errors import (
 from .evaluate import matches
 from .explain import ExplainedCondition, Explanation
 from .filter_parser import parse_filter
-from .filter_tree import ListFilter
+from .filter_tree import Attribute, ListFilter, SearchAttributes
 from .filter_values import parse_datetime
 from .indexer import Indexer, IndexerState
 from .layout import PRESETS, Layout, new_layout, parse_layout
@@ -32,6 +32,7 @@ from .rotation import MARGIN, IndexRotation, Rotation
 __all__ = [
     "MARGIN",
     "PRESETS",
+    "Attribute",
     "AttributeType",
     "AttributeValue",
     "ExecutionCount",
@@ -50,6 +51,7 @@ __all__ = [
     "MalformedQuery",
     "QueryBudgetExceeded",
     "Rotation",
+    "SearchAttributes",
     "SearchIndexMismatch",
     "UnknownAttribute",
     "UnsupportedQuery",

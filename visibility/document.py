@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from strongroom.kms import Key, NamespaceKeys
     from strongroom.storage import Row
 
+    from .filter_tree import SearchAttributes
     from .record import AttributeValue
 
 _PYTHON_TYPES: Mapping[AttributeType, tuple[type, ...]] = {
@@ -46,20 +47,21 @@ def document_id(keys: NamespaceKeys, workflow_id: str, run_id: str) -> bytes:
 def seal_documents(
     keys: NamespaceKeys,
     records: Sequence[tuple[int, int, VisibilityRecord]],
-    types: Mapping[str, AttributeType],
+    types: SearchAttributes,
 ) -> list[VisibilityRow]:
     """Seal records under the active data key, with tokens of the active epoch.
 
     Args:
         keys: of the namespace.
         records: for each its shard, its version, and the record.
-        types: of the namespace's custom search attributes.
+        types: the namespace's custom search attributes; an alias is for filters alone.
 
     Raises:
         InvalidRecord: an attribute that is not registered, or a value that is not of its type.
     """
     tokenizer = Tokenizer(keys, epoch=keys.active_version(KeyClass.INDEX))
-    known = {**types, **{name: field.type for name, field in BUILT_IN.items()}}
+    custom = {name: kind for name, kind in types.items() if isinstance(kind, AttributeType)}
+    known = {**custom, **{name: field.type for name, field in BUILT_IN.items()}}
     rows, sealing = [], []
     for shard_id, version, record in records:
         check_record(record, types)
@@ -81,7 +83,7 @@ def open_documents(keys: NamespaceKeys, rows: Sequence[Row]) -> list[VisibilityR
     return [VisibilityRecord.unpack(packed) for packed in keys.open_many(VISIBILITY_RECORD, sealed)]
 
 
-def check_record(record: VisibilityRecord, types: Mapping[str, AttributeType]) -> None:
+def check_record(record: VisibilityRecord, types: SearchAttributes) -> None:
     """Refuse a record whose search attributes are not those that the namespace has registered.
 
     Raises:
@@ -92,7 +94,7 @@ def check_record(record: VisibilityRecord, types: Mapping[str, AttributeType]) -
     for name, value in record.search_attributes.items():
         field = PREDEFINED_FIELDS.get(name)
         attribute_type = types.get(name) if field is None else field.type
-        if attribute_type is None:
+        if not isinstance(attribute_type, AttributeType):
             raise InvalidRecord("a search attribute is not registered in this namespace")
         if not fits(attribute_type, value):
             raise InvalidRecord(f"the value of a search attribute is not a {attribute_type.value}")

@@ -38,7 +38,7 @@ from .filter_values import convert, number, shown, unquote
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from .filter_tree import Value
+    from .filter_tree import SearchAttributes, Value
 
 MAX_FILTER_BYTES = 4096
 MAX_NESTING = 20
@@ -67,13 +67,12 @@ _LONGEST_GUESS = 100
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def parse_filter(text: str, attributes: Mapping[str, AttributeType] = MappingProxyType({})) -> ListFilter:
+def parse_filter(text: str, attributes: SearchAttributes = MappingProxyType({})) -> ListFilter:
     """Parse a list filter.
 
     Args:
         text: the filter. A blank one is legal: it asks for everything in the default division.
-        attributes: the names (and aliases) that the namespace registered, and their types. System and predefined names
-            are always known, and can't be redefined here.
+        attributes: what the namespace registered. System and predefined names are always known, and can't be redefined here.
 
     Raises:
         InvalidQuery: the filter can't be used; the subclass says in which of Temporal's three ways.
@@ -109,7 +108,7 @@ class _Walk:
         terms: how many conditions, values and sort keys have been met.
     """
 
-    custom: Mapping[str, AttributeType]
+    custom: SearchAttributes
     terms: int = 0
 
     def node(self, tree: Tree[Token], depth: int) -> Node:
@@ -161,7 +160,7 @@ class _Walk:
             if found := BUILT_IN.get(spelling):
                 return Attribute(spelling, found.type)
             if registered := self.custom.get(spelling):
-                return Attribute(spelling, registered)
+                return registered if isinstance(registered, Attribute) else Attribute(spelling, registered)
         known = {each.lower(): each for each in BUILT_IN}  # names that a tenant registered are not for an error's text
         close = [known[each] for each in get_close_matches(name.lower(), known)] if len(name) <= _LONGEST_GUESS else []
         advice = f"did you mean {' or '.join(close)}?" if close else "register it before it is searched for"

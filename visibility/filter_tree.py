@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .attributes import AttributeType
 
 Comparison: TypeAlias = Literal["=", "<", "<=", ">", ">="]
@@ -31,6 +33,10 @@ class Attribute:
 
     name: str
     type: AttributeType
+
+
+SearchAttributes: TypeAlias = "Mapping[str, AttributeType | Attribute]"
+"""What a namespace registered: custom names with their types, and aliases with the attributes that they stand for in a filter."""
 
 
 @dataclass(frozen=True, slots=True)

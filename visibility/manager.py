@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from strongroom.kms import KeyNotFound
 from strongroom.storage import (
@@ -22,19 +22,18 @@ from .postgres import PostgresIndex
 from .searcher import Searcher
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from uuid import UUID
 
     from strongroom.kms import Keyring
     from strongroom.storage import Connection, Database
 
-    from .attributes import AttributeType
     from .explain import Explanation
+    from .filter_tree import SearchAttributes
     from .index import VisibilityIndex
     from .page_token import Position
     from .record import VisibilityRecord
 
-AttributeTypes: TypeAlias = "Mapping[str, AttributeType]"
 MAX_PAGE_SIZE = 1000
 OPEN_BUDGET = 10_000
 """Documents that one query may open beyond those that it returns."""
@@ -83,7 +82,7 @@ class VisibilityManager:
         self,
         namespace_id: UUID,
         records: Sequence[tuple[int, int, VisibilityRecord]],
-        types: AttributeTypes,
+        types: SearchAttributes,
         *,
         transaction: Connection | None = None,
     ) -> int:
@@ -92,7 +91,7 @@ class VisibilityManager:
         Args:
             namespace_id: whose runs.
             records: for each its shard, its version (rises with each change of the run), and the whole record.
-            types: of the namespace's custom search attributes.
+            types: the namespace's custom search attributes.
             transaction: to be part of; None for one of its own.
 
         Returns:
@@ -144,7 +143,7 @@ class VisibilityManager:
         self,
         namespace_id: UUID,
         query: str,
-        types: AttributeTypes,
+        types: SearchAttributes,
         *,
         page_size: int = 100,
         page_token: bytes | None = None,
@@ -157,7 +156,7 @@ class VisibilityManager:
         Args:
             namespace_id: whose runs.
             query: a list filter; blank for all runs.
-            types: of the namespace's custom search attributes.
+            types: the namespace's custom search attributes.
             page_size: the most runs to return, at most 1,000.
             page_token: from the page before, of the same query.
 
@@ -178,7 +177,9 @@ class VisibilityManager:
         token = seal_position(keys, query, page[-1][0]) if more else None
         return ExecutionsPage(tuple(record for _, record in page), token)
 
-    async def count_workflow_executions(self, namespace_id: UUID, query: str, types: AttributeTypes) -> ExecutionCount:
+    async def count_workflow_executions(
+        self, namespace_id: UUID, query: str, types: SearchAttributes
+    ) -> ExecutionCount:
         """Return how many runs match, exactly; with GROUP BY also how many of each value, those without one under "".
 
         Raises:
@@ -194,7 +195,7 @@ class VisibilityManager:
         ordered = sorted(((name, size) for name, size in groups.items() if size), key=lambda item: (-item[1], item[0]))
         return ExecutionCount(sum(groups.values()), tuple(ordered))
 
-    async def explain(self, namespace_id: UUID, query: str, types: AttributeTypes) -> Explanation:
+    async def explain(self, namespace_id: UUID, query: str, types: SearchAttributes) -> Explanation:
         """Say how a filter is answered: what is sent, what the index decides alone, what is opened, what the query reveals.
 
         Raises:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from strongroom.kms import DataKeyRecord, Keyring
     from strongroom.storage import Row, VisibilityEpochs
 
-    from .attributes import AttributeType
+    from .filter_tree import SearchAttributes
     from .layout import Layout
     from .record import VisibilityRecord
 
@@ -112,7 +112,7 @@ class IndexRotation:
     async def rotate(
         self,
         namespace_id: UUID,
-        types: Mapping[str, AttributeType],
+        types: SearchAttributes,
         *,
         layout: Layout | None = None,
         progress: Progress | None = None,
@@ -121,7 +121,7 @@ class IndexRotation:
 
         Args:
             namespace_id: whose.
-            types: of its custom search attributes.
+            types: its custom search attributes.
             layout: of the new epoch; None for that of the active one.
             progress: see there.
 
@@ -163,7 +163,7 @@ class IndexRotation:
         chosen = keys.layout(keys.active_version(KeyClass.INDEX)) if layout is None else str(layout)
         return await begin_index_rotation(self._keyring, namespace_id, layout=chosen)
 
-    async def _finish(self, namespace_id: UUID, epoch: int, types: Mapping[str, AttributeType], show: Progress) -> int:
+    async def _finish(self, namespace_id: UUID, epoch: int, types: SearchAttributes, show: Progress) -> int:
         """Rewrite what writers wrote that had not heard of the epoch, until nothing is left, in the search index either."""
         rewritten = 0
         while any(k != epoch for k in await self._records.count(namespace_id)):
@@ -177,7 +177,7 @@ class IndexRotation:
             show("wait", round(left))
             await asyncio.sleep(min(left, 1.0))
 
-    async def _rewrite(self, namespace_id: UUID, epoch: int, types: Mapping[str, AttributeType], show: Progress) -> int:
+    async def _rewrite(self, namespace_id: UUID, epoch: int, types: SearchAttributes, show: Progress) -> int:
         """Go once through the records of older epochs; return how many were rewritten.
 
         Raises:

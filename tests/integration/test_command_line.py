@@ -130,11 +130,22 @@ def test_from_an_empty_database_to_a_shredded_namespace(dsn, tmp_path, sample_pa
     assert "version 2" in cell.done("keys", "rotate", "orders", "--suite", "xaes-256-gcm")
     assert "decrypt_only" in cell.done("keys", "list", "orders")
     assert cell.done("query", "orders", "--count") == "346\n"
+    assert "Kunde" in cell.done(
+        "namespace", "attributes", "orders", "-a", "Region=Keyword", "--alias", "Kunde=CustomerId"
+    )
+    named, as_before = (f"{name} >= 'cust-00005' GROUP BY ExecutionStatus" for name in ("Kunde", "CustomerId"))
+    assert cell.done("query", "orders", named, "--count") == cell.done("query", "orders", as_before, "--count") != "0\n"
+    explained = cell.done("query", "orders", "WorkflowId STARTS_WITH 'orde'", "--explain")
+    rotated = cell.done("index", "rotate", "orders", "--preset", "strict", "--wait", "0")
+    assert "346 records rewritten; keys destroyed: 1" in rotated
+    assert "epoch 2, preset strict" in rotated
+    assert cell.done("query", "orders", named, "--count") == cell.done("query", "orders", as_before, "--count") != "0\n"
+    assert explained != cell.done("query", "orders", "WorkflowId STARTS_WITH 'orde'", "--explain"), "it opens more now"
     declined = cell.run("namespace", "shred", "orders", typed="something else\n")
     assert declined.returncode == 2
     assert cell.done("query", "orders", "--count") == "346\n"
     shredded = cell.done("namespace", "shred", "orders", "--confirm", "orders")
-    assert "4 keys destroyed" in shredded
+    assert "5 keys destroyed" in shredded
     assert "346 rows deleted from visibility_records" in shredded
     assert "shredded" in cell.done("namespace", "list")
     cell.refused("query", "orders", "--count")
@@ -292,6 +303,13 @@ WRONG_INPUT = [
     ("namespace", "create", "new", "--kek", "local:nobody-made-it"),
     ("namespace", "create", "new", "--kek", "elsewhere:key", "--create-kek"),
     ("namespace", "create", "new", "--kek", "no-uri"),
+    ("namespace", "attributes", CANARY),
+    ("namespace", "attributes", "shop", "--alias", CANARY),
+    ("namespace", "attributes", "shop", "--alias", f"Other={CANARY}"),
+    ("namespace", "attributes", "shop", "--alias", f"WorkflowId={CANARY}"),
+    ("index", "rotate", CANARY),
+    ("index", "rotate", "shop", "--preset", "loose"),
+    ("index", "rotate", "shop", "--wait", "-1"),
     ("query", "shop", "--page-token", CANARY),
     ("query", "shop", "--limit", "0"),
     ("--config", "nobody.toml", "doctor-what"),

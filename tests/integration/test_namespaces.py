@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -21,6 +22,7 @@ from strongroom.storage import (
     NamespaceAlreadyExists,
     NamespaceNotFound,
 )
+from strongroom.visibility import InvalidRecord, UnknownAttribute, VisibilityRecord
 
 pytestmark = pytest.mark.integration
 
@@ -377,3 +379,36 @@ async def test_attributes_of_an_unknown_namespace_are_refused(strongroom, namesp
     with pytest.raises(NamespaceNotFound):
         await strongroom.namespaces.add_search_attributes(uuid4(), {"A": "Keyword"})
     assert await strongroom.namespaces.get("first") == namespace
+
+
+async def test_an_alias_is_another_name_in_filters_alone(strongroom):
+    """Renamed without a rewrite: filters find by both names, records keep the registered one, and it can be taken away."""
+    namespace = await create(strongroom, "alias", search_attributes={"Customer": "Keyword"})
+    record = VisibilityRecord("w", "r", "t", "Running", "q", 1, 1, search_attributes={"Customer": "ada"})
+    visibility, namespace_id = strongroom.visibility, namespace.namespace_id
+    await visibility.record_workflow_executions(namespace_id, [(1, 1, record)], attribute_types(namespace))
+
+    async def found(name):
+        types = attribute_types(await strongroom.namespaces.get("alias"))
+        page = await visibility.list_workflow_executions(namespace_id, f"`{name}` = 'ada' ORDER BY `{name}`", types)
+        return page.executions
+
+    with pytest.raises(UnknownAttribute):
+        await found("Kunde")
+    named = await strongroom.namespaces.set_aliases(namespace_id, {"Kunde": "Customer"})
+    assert named.version == namespace.version + 1
+    assert await found("Kunde") == await found("Customer") == (record,)
+    with pytest.raises(InvalidRecord):
+        await visibility.record_workflow_executions(
+            namespace_id, [(1, 2, replace(record, search_attributes={"Kunde": "ada"}))], attribute_types(named)
+        )
+    for refused in ({"Customer": "Customer"}, {"Other": "Absent"}):
+        with pytest.raises(InvalidPersistenceRequest):
+            await strongroom.namespaces.set_aliases(namespace_id, refused)
+    with pytest.raises(InvalidPersistenceRequest, match="alias"):
+        await strongroom.namespaces.add_search_attributes(namespace_id, {"Kunde": "Keyword"})
+    await strongroom.namespaces.add_search_attributes(namespace_id, {"Region": "Keyword"})
+    assert await found("Kunde") == (record,), "registering more leaves the alias as it is"
+    await strongroom.namespaces.set_aliases(namespace_id, {"Kunde": None})
+    with pytest.raises(UnknownAttribute):
+        await found("Kunde")
