@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .cli_cell import with_cell
+from .cli_reconcile import reconcile
 from .cli_rotation import rotate_index
 from .config import ConfigError
 from .output import console, progress_bar
@@ -100,6 +101,7 @@ def run_indexer(config_path: Path) -> None:
     with_cell(config_path, run)
 
 
+index.add_command(reconcile)
 index.add_command(rotate_index)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from strongroom.kms import DataKeyRecord
     from strongroom.storage import HistoryNode, Namespace, Shredded
-    from strongroom.visibility import VisibilityRecord
+    from strongroom.visibility import Reconciliation, TokenTally, VisibilityRecord
 
     from .doctor import Finding
     from .strongroom import Strongroom
@@ -82,6 +82,33 @@ def shredded(done: Shredded) -> None:
     for name, count in done.rows_deleted.items():
         console.print(f"  {count} rows deleted from {name}")
     console.print("Backups made before still hold the wrapped keys: destroy the KEK, or let the backups expire.")
+
+
+def token_tally(namespace: Namespace, found: TokenTally) -> None:
+    """Show what a comparison of a namespace's tokens with its records found."""
+    right = found.records - found.wrong - found.unreadable + found.repaired
+    console.print(f"{namespace.namespace_id}: the tokens of {right} of {found.records} records are as they should be")
+    if found.wrong:
+        console.print(f"  {found.wrong} had others, {found.repaired} of them repaired")
+    if found.unreadable:
+        console.print(f"  {found.unreadable} records do not open: restore them from a backup")
+
+
+def reconciliation(found: Reconciliation) -> None:
+    """Show what a comparison of the search index with the records found."""
+    table(
+        "namespace",
+        "records",
+        "documents that are as they say",
+        rows=((each.namespace_id, each.records, each.equal) for each in found.namespaces),
+    )
+    for drift, count in found.found.items():
+        console.print(f"{count} documents {drift}, {found.repaired.get(drift, 0)} of them repaired")
+    if found.orphans:
+        console.print(f"{found.orphans} documents without a record, {found.removed} of them removed")
+    if found.rewritten:
+        console.print(f"{found.rewritten} documents written anew")
+    console.print(str(found))
 
 
 def purged(rows: Mapping[str, int]) -> None:

@@ -24,12 +24,13 @@ from strongroom.storage import (
     TaskStore,
     VisibilityEpochs,
     VisibilityOutbox,
+    VisibilityTruth,
     apply_schema,
     check_cell,
     check_schema,
     claim_cell,
 )
-from strongroom.visibility import MARGIN, Indexer, IndexRotation, VisibilityManager
+from strongroom.visibility import MARGIN, Indexer, IndexRotation, Reconciler, TokenAudit, VisibilityManager
 
 from .config import ConfigError
 
@@ -137,12 +138,32 @@ class Strongroom:
             wait: seconds after which every process has read the registry again; None for what the configuration says.
         """
         return IndexRotation(
-            VisibilityEpochs(self.database, outbox=self.search_index is not None),
+            self._records(),
             self.keyring,
             index=self.search_index,
-            tell=self.indexer.drain if self.indexer is not None else None,
+            tell=self.indexer.sweep if self.indexer is not None else None,
             wait=self.config.key_ttl + MARGIN if wait is None else wait,
         )
+
+    def token_audit(self) -> TokenAudit:
+        """Return what holds the tokens of records against what is sealed of them."""
+        return TokenAudit(self._records(), self.keyring)
+
+    def reconciler(self) -> Reconciler:
+        """Return what holds the search index against the records.
+
+        Raises:
+            ConfigError: there is no search index.
+        """
+        if self.search_index is None or self.indexer is None:
+            msg = "no search index is configured"
+            raise ConfigError(msg)
+        from strongroom.visibility.elasticsearch import ElasticsearchAudit  # noqa: PLC0415 - only where it is installed
+
+        return Reconciler(VisibilityTruth(self.database), ElasticsearchAudit(self.search_index), self.indexer)
+
+    def _records(self) -> VisibilityEpochs:
+        return VisibilityEpochs(self.database, outbox=self.search_index is not None)
 
     async def create_local_kek(self, kek: KekRef) -> None:
         """Make a KEK in a local keyring; an existing one is left as it is.

@@ -99,13 +99,14 @@ from .task_queue_user_data import (
 from .task_queues import TaskQueue, TaskQueuePage, UnreadableTaskQueue
 from .tasks import Task, TaskPage, TaskStore
 from .visibility_epochs import VisibilityEpochs
-from .visibility_outbox import BEFORE_ALL, OutboxEntry, VisibilityOutbox
+from .visibility_outbox import BEFORE_ALL, OutboxEntry, RunKey, VisibilityOutbox
 from .visibility_records import (
     VisibilityRow,
     delete_visibility_record,
     get_visibility_record,
     put_visibility_records,
 )
+from .visibility_truth import VisibilityTruth, visibility_key
 
 __all__ = [
     "ARCHIVAL",
@@ -181,6 +182,7 @@ __all__ = [
     "QueueV2Page",
     "ResourceExhausted",
     "Row",
+    "RunKey",
     "SchemaMismatch",
     "SchemaStatus",
     "ServiceRole",
@@ -213,6 +215,7 @@ __all__ = [
     "VisibilityEpochs",
     "VisibilityOutbox",
     "VisibilityRow",
+    "VisibilityTruth",
     "WorkflowConditionFailed",
     "WorkflowMutableState",
     "WorkflowMutation",
@@ -231,4 +234,5 @@ __all__ = [
     "purge_namespace",
     "put_visibility_records",
     "schema_status",
+    "visibility_key",
 ]

@@ -1,4 +1,4 @@
-"""Visibility records by the epoch of their tokens: how many there are of each, and writing them anew in another one."""
+"""Visibility records with their tokens: how many there are of each epoch, and writing tokens anew."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FIRST = (2**63 - 1, 2**63 - 1, b"\xff" * 17)
 
 
 class VisibilityEpochs:
-    """Reads and rewrites the records of a namespace by epoch.
+    """Reads the records of a namespace, and rewrites their tokens.
 
     Args:
         database: where they are.
@@ -37,18 +37,26 @@ class VisibilityEpochs:
 
     async def others(self, namespace_id: UUID, epoch: int, *, piece: int) -> AsyncIterator[Sequence[Row]]:
         """Yield the records of all other epochs, without their tokens, piece by piece."""
+        async for rows in self._pages(_SQL["page"], namespace_id, epoch, piece=piece):
+            yield rows
+
+    async def whole(self, namespace_id: UUID, *, piece: int) -> AsyncIterator[Sequence[Row]]:
+        """Yield all records with their tokens, piece by piece."""
+        async for rows in self._pages(_SQL["whole"], namespace_id, piece=piece):
+            yield rows
+
+    async def _pages(self, statement: str, *parameters: object, piece: int) -> AsyncIterator[Sequence[Row]]:
         after = _FIRST
         while True:
             async with self._database.connection() as connection:
-                rows = await connection.fetch(_SQL["page"], namespace_id, epoch, *after, piece)
+                rows = await connection.fetch(statement, *parameters, *after, piece)
             if not rows:
                 return
-            last = rows[-1]
-            after = (last["b1"], last["b2"], last["id"])
+            after = (rows[-1]["b1"], rows[-1]["b2"], rows[-1]["id"])
             yield rows
 
     async def rewrite(self, namespace_id: UUID, old: Sequence[Row], new: Sequence[VisibilityRow]) -> int:
-        """Replace records by the same ones of another epoch, each unless it changed since it was read; return how many.
+        """Replace records by the same ones with new tokens, each unless it changed since it was read; return how many.
 
         Args:
             namespace_id: whose.

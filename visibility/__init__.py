@@ -6,6 +6,7 @@
 
 from .attributes import AttributeType
 from .document import check_record, registrable
+from .drift import Drift, NamespaceTally, Reconciliation
 from .errors import (
     InvalidExpression,
     InvalidPageToken,
@@ -26,8 +27,10 @@ from .filter_values import parse_datetime
 from .indexer import Indexer, IndexerState
 from .layout import PRESETS, Layout, new_layout, parse_layout
 from .manager import ExecutionCount, ExecutionsPage, VisibilityManager
+from .reconciler import Reconciler
 from .record import AttributeValue, VisibilityRecord
 from .rotation import MARGIN, IndexRotation, Rotation
+from .token_audit import TokenAudit, TokenTally
 
 __all__ = [
     "MARGIN",
@@ -35,6 +38,7 @@ __all__ = [
     "Attribute",
     "AttributeType",
     "AttributeValue",
+    "Drift",
     "ExecutionCount",
     "ExecutionsPage",
     "ExplainedCondition",
@@ -49,10 +53,15 @@ __all__ = [
     "Layout",
     "ListFilter",
     "MalformedQuery",
+    "NamespaceTally",
     "QueryBudgetExceeded",
+    "Reconciler",
+    "Reconciliation",
     "Rotation",
     "SearchAttributes",
     "SearchIndexMismatch",
+    "TokenAudit",
+    "TokenTally",
     "UnknownAttribute",
     "UnsupportedQuery",
     "VisibilityError",

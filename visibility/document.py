@@ -60,8 +60,7 @@ def seal_documents(
         InvalidRecord: an attribute that is not registered, or a value that is not of its type.
     """
     tokenizer = Tokenizer(keys, epoch=keys.active_version(KeyClass.INDEX))
-    custom = {name: kind for name, kind in types.items() if isinstance(kind, AttributeType)}
-    known = {**custom, **{name: field.type for name, field in BUILT_IN.items()}}
+    known = _known(types)
     rows, sealing = [], []
     for shard_id, version, record in records:
         check_record(record, types)
@@ -73,6 +72,18 @@ def seal_documents(
         sealing.append(((identifier, shard_id, version, tokenizer.epoch, b1, b2), record.pack()))
     sealed = keys.seal_many(VISIBILITY_RECORD, sealing)
     return [VisibilityRow(*row, blob) for row, blob in zip(rows, sealed, strict=True)]
+
+
+def document_tokens(
+    keys: NamespaceKeys, record: VisibilityRecord, types: SearchAttributes, *, epoch: int
+) -> tuple[int, ...]:
+    """Return the tokens that a record has in an epoch, in ascending order."""
+    return Tokenizer(keys, epoch=epoch).document(record.attributes(), _known(types))
+
+
+def _known(types: SearchAttributes) -> dict[str, AttributeType]:
+    custom = {name: kind for name, kind in types.items() if isinstance(kind, AttributeType)}
+    return {**custom, **{name: field.type for name, field in BUILT_IN.items()}}
 
 
 def open_documents(keys: NamespaceKeys, rows: Sequence[Row]) -> list[VisibilityRecord]:

@@ -84,17 +84,24 @@ class Indexer:
             StorageError, VisibilityError: the database or the index does not answer; what is left stays in the outbox.
         """
         total = 0
-        while True:
-            in_pass = 0
-            after = BEFORE_ALL
-            while entries := await self._outbox.take(after, runs=BATCH_RUNS, size=BATCH_BYTES):
-                after = entries[-1].key
-                in_pass += await self._send(entries)
-                if progress is not None:
-                    progress(total + in_pass)
-            if not in_pass:
-                return total
+        while in_pass := await self.sweep(progress, before=total):
             total += in_pass
+        return total
+
+    async def sweep(self, progress: Progress | None = None, *, before: int = 0) -> int:
+        """As `drain`, but once through the list: who goes on writing does not keep it from ending.
+
+        Args:
+            progress: see there.
+            before: documents that were written earlier, for `progress`.
+        """
+        done, after = 0, BEFORE_ALL
+        while entries := await self._outbox.take(after, runs=BATCH_RUNS, size=BATCH_BYTES):
+            after = entries[-1].key
+            done += await self._send(entries)
+            if progress is not None:
+                progress(before + done)
+        return done
 
     async def run(self) -> None:
         """Drain for ever: when woken, and from time to time; wait longer and longer while it fails. Ends by being cancelled."""

@@ -29,20 +29,20 @@ from strongroom.kms import (
 )
 from strongroom.storage import ConditionFailed
 
-from .document import open_documents, seal_documents
+from .document import seal_documents
 from .errors import SearchIndexMismatch
 from .layout import parse_layout
+from .token_audit import open_each
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping, Sequence
+    from collections.abc import Awaitable, Mapping
     from uuid import UUID
 
     from strongroom.kms import DataKeyRecord, Keyring
-    from strongroom.storage import Row, VisibilityEpochs
+    from strongroom.storage import VisibilityEpochs
 
     from .filter_tree import SearchAttributes
     from .layout import Layout
-    from .record import VisibilityRecord
 
 PIECE = 200
 """Records in one transaction."""
@@ -185,7 +185,7 @@ class IndexRotation:
         """
         done = damaged = 0
         async for rows in self._records.others(namespace_id, epoch, piece=PIECE):
-            whole = await self._openable(namespace_id, rows)
+            whole = await open_each(self._keyring, namespace_id, rows)
             damaged += len(rows) - len(whole)
             keys = await self._keyring.open(namespace_id)
             records = [(row["shard_id"], row["version"], record) for row, record in whole]
@@ -196,15 +196,6 @@ class IndexRotation:
         if damaged:
             raise IntegrityError
         return done
-
-    async def _openable(self, namespace_id: UUID, rows: Sequence[Row]) -> list[tuple[Row, VisibilityRecord]]:
-        try:
-            records = await self._keyring.with_keys(namespace_id, lambda keys: open_documents(keys, rows))
-        except IntegrityError:
-            if len(rows) == 1:
-                return []
-            return [opened for row in rows for opened in await self._openable(namespace_id, [row])]
-        return list(zip(rows, records, strict=True))
 
     async def _reindex(self, namespace_id: UUID, epoch: int, show: Progress) -> None:
         """Wait until the search index has no document of an older epoch.

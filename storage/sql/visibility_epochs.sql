@@ -7,6 +7,12 @@ SELECT shard_id, id, version, k, b1, b2, s FROM visibility_records
 WHERE namespace_id = $1 AND k <> $2 AND (b1, b2, id) < ($3, $4, $5)
 ORDER BY b1 DESC, b2 DESC, id DESC LIMIT $6
 
+-- name: whole
+-- All records with their tokens, in the order of a list.
+SELECT shard_id, id, version, k, b1, b2, t, s FROM visibility_records
+WHERE namespace_id = $1 AND (b1, b2, id) < ($2, $3, $4)
+ORDER BY b1 DESC, b2 DESC, id DESC LIMIT $5
+
 -- name: rewrite
 -- Only what is still as it was read. Rows are locked in the order of their key, as all writers do.
 WITH locked AS MATERIALIZED (

@@ -26,10 +26,17 @@ WHERE before IS NULL OR before < $5
 ORDER BY shard_id, namespace_id, id
 
 -- name: done
--- A run that changed meanwhile has another stamp, and stays.
+-- A run that changed meanwhile has another stamp, and stays. Locked in the order of the key, as writers do.
+WITH sent AS MATERIALIZED (
+    SELECT o.shard_id, o.namespace_id, o.id
+    FROM unnest($1::integer[], $2::uuid[], $3::bytea[], $4::uuid[]) AS d (shard_id, namespace_id, id, stamp)
+    JOIN visibility_outbox AS o
+      ON o.shard_id = d.shard_id AND o.namespace_id = d.namespace_id AND o.id = d.id AND o.stamp = d.stamp
+    ORDER BY o.shard_id, o.namespace_id, o.id
+    FOR UPDATE OF o
+)
 DELETE FROM visibility_outbox AS o
-USING unnest($1::integer[], $2::uuid[], $3::bytea[], $4::uuid[]) AS d (shard_id, namespace_id, id, stamp)
-WHERE o.shard_id = d.shard_id AND o.namespace_id = d.namespace_id AND o.id = d.id AND o.stamp = d.stamp
+USING sent AS s WHERE o.shard_id = s.shard_id AND o.namespace_id = s.namespace_id AND o.id = s.id
 
 -- name: again
 -- Runs that were sent in another epoch than they have now.
@@ -37,6 +44,7 @@ INSERT INTO visibility_outbox (shard_id, namespace_id, id)
 SELECT r.shard_id, r.namespace_id, r.id
 FROM unnest($1::integer[], $2::uuid[], $3::bytea[], $4::integer[]) AS d (shard_id, namespace_id, id, k)
 JOIN visibility_records AS r ON r.shard_id = d.shard_id AND r.namespace_id = d.namespace_id AND r.id = d.id AND r.k <> d.k
+ORDER BY r.shard_id, r.namespace_id, r.id
 ON CONFLICT DO NOTHING
 
 -- name: waiting

@@ -9,6 +9,7 @@ WHERE NOT EXISTS (
     SELECT FROM visibility_deletes AS d
     WHERE d.shard_id = r.shard_id AND d.namespace_id = $1 AND d.id = r.id AND d.version >= r.version
 )
+ORDER BY r.shard_id, r.id -- a join may have changed it
 ON CONFLICT (shard_id, namespace_id, id)
 DO UPDATE SET version = excluded.version, k = excluded.k, b1 = excluded.b1, b2 = excluded.b2, t = excluded.t, s = excluded.s
 WHERE stored.version < excluded.version

@@ -34,7 +34,8 @@ def record_id(name: str) -> bytes:
         identifier = urlsafe_b64decode(name + "==")
     except ValueError:
         raise IntegrityError from None
-    if len(identifier) != _ID_BYTES:
+    # Base64 has several spellings of the same bytes: a document under another one would be the same run twice.
+    if len(identifier) != _ID_BYTES or document_name(identifier) != name:
         raise IntegrityError
     return identifier
 

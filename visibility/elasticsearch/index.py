@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from elastic_transport import ApiError, TransportError
 from elasticsearch import AsyncElasticsearch, OrjsonSerializer
 
+from strongroom.storage import ResourceExhausted
 from strongroom.visibility.errors import SearchIndexMismatch
 
 from .cluster import ask
@@ -173,6 +174,40 @@ class ElasticsearchIndex:
             if not _is_done(*next(iter(item.items())))
         ]
 
+    async def remove(self, documents: Sequence[tuple[str, int, str | None]]) -> None:
+        """Delete documents by name, version and routing, each unless a newer version is there.
+
+        Raises:
+            ResourceExhausted: the cluster had no time for some of them.
+        """
+        lines: list[dict[str, Any]] = []
+        for name, version, routing in documents:
+            action = {"_id": name, "version": version, "version_type": "external_gte"}
+            lines.append({"delete": action if routing is None else {**action, "routing": routing}})
+        if not lines:
+            return
+        answer = await self._ask(lambda: self._client.bulk(index=self.name, operations=lines, require_alias=True))
+        if not all(_is_done(*next(iter(item.items()))) for item in answer["items"]):
+            msg = "the search index has too much to do"
+            raise ResourceExhausted(msg)
+
+    @asynccontextmanager
+    async def forgetting_deletes(self) -> AsyncIterator[None]:
+        """Let documents be written in any version as soon as they are deleted; else deletions are remembered for a minute.
+
+        Needs the right to change settings of the index. Where this breaks off, the next one puts the setting back.
+        """
+        setting, soon = "index.gc_deletes", "1ms"
+        found = await self._ask(lambda: self._client.indices.get_settings(index=self.name, flat_settings=True))
+        before = {index: values["settings"].get(setting) for index, values in found.items()}
+        await self._ask(lambda: self._client.indices.put_settings(index=self.name, settings={setting: soon}))
+        try:
+            yield
+        finally:
+            for index, value in before.items():
+                kept = None if value == soon else value
+                await self._ask(partial(self._client.indices.put_settings, index=index, settings={setting: kept}))
+
     async def delete_namespace(self, namespace_id: UUID) -> int:
         """Delete all documents of a namespace, found one page after another; return how many."""
         gone = 0
@@ -238,6 +273,10 @@ class ElasticsearchReader:
         body = {"query": to_query(namespace_id, query), "size": 0, "track_total_hits": True}
         answer = await self._index.search(body, snapshot=self._snapshot)
         return int(answer["hits"]["total"]["value"])
+
+    async def search(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Run a search of one's own."""
+        return await self._index.search(body, snapshot=self._snapshot)
 
     async def documents(
         self, namespace_id: UUID, query: TokenQuery, *, start: Place | None = None

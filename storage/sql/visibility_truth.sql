@@ -1,0 +1,41 @@
+-- name: page
+-- Records in the order of their key, whole; as many as $4, and as $5 bytes allow.
+SELECT shard_id, namespace_id, id, version, k, b1, b2, t, s, waiting FROM (
+    SELECT r.shard_id, r.namespace_id, r.id, r.version, r.k, r.b1, r.b2, r.t, r.s,
+           EXISTS (
+               SELECT FROM visibility_outbox AS o
+               WHERE o.shard_id = r.shard_id AND o.namespace_id = r.namespace_id AND o.id = r.id
+           ) AS waiting,
+           sum(octet_length(r.s)) OVER (ORDER BY r.shard_id, r.namespace_id, r.id) - octet_length(r.s) AS before
+    FROM (
+        SELECT v.shard_id, v.namespace_id, v.id, v.version, v.k, v.b1, v.b2, v.t, v.s FROM visibility_records AS v
+        WHERE (v.shard_id, v.namespace_id, v.id) > ($1, $2, $3)
+        ORDER BY v.shard_id, v.namespace_id, v.id LIMIT $4
+    ) AS r
+) AS page
+WHERE before < $5
+ORDER BY shard_id, namespace_id, id
+
+-- name: again
+-- The same of certain runs; those without a record are left out.
+SELECT r.shard_id, r.namespace_id, r.id, r.version, r.k, r.b1, r.b2, r.t, r.s,
+       EXISTS (
+           SELECT FROM visibility_outbox AS o
+           WHERE o.shard_id = r.shard_id AND o.namespace_id = r.namespace_id AND o.id = r.id
+       ) AS waiting
+FROM unnest($1::integer[], $2::uuid[], $3::bytea[]) AS w (shard_id, namespace_id, id)
+JOIN visibility_records AS r ON r.shard_id = w.shard_id AND r.namespace_id = w.namespace_id AND r.id = w.id
+
+-- name: owned
+-- Which ids have a record at their place in one of some namespaces.
+SELECT w.id FROM unnest($1::bytea[], $2::bigint[], $3::bigint[]) AS w (id, b1, b2)
+WHERE EXISTS (
+    SELECT FROM visibility_records AS r
+    WHERE r.namespace_id = ANY($4::uuid[]) AND r.b1 = w.b1 AND r.b2 = w.b2 AND r.id = w.id
+)
+
+-- name: waiting
+SELECT o.id FROM visibility_outbox AS o WHERE o.id = ANY($1::bytea[])
+
+-- name: namespaces
+SELECT namespace_id FROM namespaces

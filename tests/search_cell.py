@@ -1,0 +1,95 @@
+"""A cell that an index in Elasticsearch answers the searches of, and runs in it."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from strongroom.driver.config import ElasticsearchConfig, load_config
+from strongroom.driver.strongroom import Strongroom, shard_of
+from strongroom.kms import KekRef
+from strongroom.visibility import AttributeType, VisibilityRecord
+
+SECOND = 10**9
+BASE = 1_795_000_000 * SECOND
+TYPES = {"Customer": AttributeType.KEYWORD}
+
+
+def record(number, *, status="Running", close_time=None, customer="c"):
+    """Return a record; equal numbers give the same run."""
+    return VisibilityRecord(
+        workflow_id=f"order/{number:05}",
+        run_id=f"run-{number:05}",
+        workflow_type="ship",
+        execution_status=status,
+        task_queue="q",
+        start_time=BASE + number,
+        execution_time=BASE + number,
+        close_time=close_time,
+        search_attributes={"Customer": customer},
+    )
+
+
+class Cell:
+    """A cell with a search index, and a namespace in it."""
+
+    def __init__(self, strongroom, namespace_id):
+        self.strongroom = strongroom
+        self.namespace_id = namespace_id
+        self.index = strongroom.search_index
+        self.visibility = strongroom.visibility
+
+    async def write(self, *records, version=1):
+        """Record runs, and leave the index to find out."""
+        keys = await self.strongroom.keyring.open(self.namespace_id)
+        shards = self.strongroom.config.cell.shard_count
+        rows = [(shard_of(keys, one.workflow_id, shards), version, one) for one in records]
+        await self.visibility.record_workflow_executions(self.namespace_id, rows, TYPES)
+
+    async def delete(self, one, version):
+        """Delete a run's record."""
+        keys = await self.strongroom.keyring.open(self.namespace_id)
+        shard_id = shard_of(keys, one.workflow_id, self.strongroom.config.cell.shard_count)
+        return await self.visibility.delete_workflow_execution(
+            self.namespace_id, shard_id=shard_id, workflow_id=one.workflow_id, run_id=one.run_id, version=version
+        )
+
+    async def settle(self):
+        """Tell the index everything, and let searches see it."""
+        written = await self.strongroom.indexer.drain()
+        assert await self.strongroom.outbox.waiting() == 0
+        await self.index.refresh()
+        return written
+
+    async def listed(self, query="", page_size=100):
+        """Return all pages of a list in one."""
+        found, token = [], None
+        while True:
+            page = await self.visibility.list_workflow_executions(
+                self.namespace_id, query, TYPES, page_size=page_size, page_token=token
+            )
+            found += page.executions
+            token = page.next_page_token
+            if token is None:
+                return found
+
+    async def count(self, query=""):
+        """Return how many match."""
+        return (await self.visibility.count_workflow_executions(self.namespace_id, query, TYPES)).count
+
+
+@asynccontextmanager
+async def opened(config_path, elasticsearch, **changes):
+    """Open a cell whose searches an index of this test's own answers."""
+    cluster = ElasticsearchConfig(elasticsearch.url, index=f"{elasticsearch.prefix}visibility", **changes)
+    config = replace(load_config(config_path), elasticsearch=cluster)
+    await Strongroom.init(config)
+    async with Strongroom.open(config) as strongroom:
+        yield strongroom
+
+
+async def new_cell(strongroom):
+    kek = KekRef.parse("local:first")
+    await strongroom.create_local_kek(kek)
+    namespace = await strongroom.namespaces.create("first", kek=kek, search_attributes={"Customer": "Keyword"})
+    return Cell(strongroom, namespace.namespace_id)
