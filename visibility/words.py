@@ -1,25 +1,120 @@
-"""Text into words, as Elasticsearch's `standard` analyzer splits it: UAX #29, lower case."""
+"""Text into words, exactly as Elasticsearch's `standard` analyzer does.
+
+That is UAX #29 with what Lucene's StandardTokenizer adds to it: runs of Thai, Lao, Khmer and Burmese are one word, ideographs and
+hiragana are words of one character, emoji are words, and a word has at most 255 UTF-16 units. Then each character is lowered by
+itself. Both sides of the index use this, so another split needs all tokens made anew: `strongroom index rotate`.
+
+Each character is of one class, named by a letter (`word_classes.txt`):
+
+    A letter            k katakana              E skin tone              _ connects words
+    G hangul            m ideograph             R regional indicator     Q apostrophe   D double quote
+    H hebrew letter     h hiragana              Z zero-width joiner      : between letters   , between digits   ;between both
+    0 ASCII digit       T Thai and its like     x mark or format         K number sign or asterisk
+    N other digit       t the same, and a mark  f v variation selectors
+    P emoji             i emoji and letter      c keycap   s z tags
+"""
 
 from __future__ import annotations
 
-import unicodedata
+import re
+from bisect import bisect_right
+from importlib.resources import files
+from typing import TYPE_CHECKING
 
-from uniseg.wordbreak import words as segments
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 LONGEST_WORD = 255
-"""Characters; the analyzer cuts a longer word into pieces of this length."""
+"""UTF-16 units. What is longer is cut there, and the rest is read as if it stood alone."""
+
+# What follows a character and belongs to it (UAX #29 WB4). Before a variation selector an emoji takes all but those.
+_X = "[xtZcvfszE]*+"
+_S = "(?:[xtcszE]|Z(?!Z*+[Pi]))*"
+_LETTER, _DIGIT, _JOIN = f"[AHGi]{_X}", f"[0N]{_X}", f"(?:_{_X})"
+_ITEM = (
+    f"(?:H{_X}D{_X}H{_X}|H{_X}Q{_X}"  # WB7a to WB7c: a Hebrew letter may end with an apostrophe, or hold a double quote
+    f"|{_LETTER}(?:[:;Q]{_X}{_LETTER})*|{_DIGIT}(?:[,;Q]{_X}{_DIGIT})*)+"  # WB5 to WB12
+)
+_CORE = f"(?:(?:k{_X})+|{_ITEM})"
+_WORD = f"{_JOIN}*+{_CORE}(?:{_JOIN}+{_CORE})*{_JOIN}*"  # WB13 to WB13b
+_ONE_EMOJI = f"(?:Z*+[Pi]{_S}f?|E{_S})"
+_EMOJI = f"{_ONE_EMOJI}(?:(?:Z{_ONE_EMOJI})+|s+z)?"  # UTS #51: joined ones, and flags of tags
+_KEYCAP = "K[xtZcszE]*f?c[xtZcszE]*"
+_REST = f"R{_X}R{_X}|(?:[Tt]{_X})+|[mh]{_X}"
+
+_BEGIN = re.compile("[_kHAGi0NZPEKRTtmh]")
+_RULE = re.compile(f"{_WORD}|{_EMOJI}|{_KEYCAP}|{_REST}")
+_EMOJI_RULE = re.compile(_EMOJI)
 
 
 def split_words(text: str) -> frozenset[str]:
     """Return the distinct words of a text. Punctuation and blanks are no words; a text may have none."""
-    found: set[str] = set()
-    for segment in segments(text):
-        if any(_counts(character) for character in segment):
-            folded = "".join(character.lower()[:1] for character in segment)  # one for one, as Lucene's filter does
-            found.update(folded[start : start + LONGEST_WORD] for start in range(0, len(folded), LONGEST_WORD))
-    return frozenset(found)
+    return frozenset(words_of(text))
 
 
-def _counts(character: str) -> bool:
-    """Whether a character makes its segment a word: letters, digits, and the symbols that emoji are."""
-    return unicodedata.category(character)[0] in "LN" or unicodedata.category(character) == "So"
+def words_of(text: str) -> Iterator[str]:
+    """Yield the words of a text as they come."""
+    return (_lowered(text[start:end]) for start, end in _spans(text))
+
+
+def _spans(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where words begin and end: from the first character that can begin one, the longest that any rule gives."""
+    classes = text.translate(_CLASSES)
+    plain = text.isascii() or max(text) <= "\uffff"
+    at = 0
+    while begin := _BEGIN.search(classes, at):
+        start = begin.start()
+        limit = start + LONGEST_WORD if plain else _limit(text, start)
+        word = _RULE.match(classes, start, limit)
+        end = start if word is None else word.end()
+        if classes[start] == "i" and (
+            emoji := _EMOJI_RULE.match(classes, start, limit)
+        ):  # of the two rules the longer one
+            end = max(end, emoji.end())
+        if end > start:
+            yield start, end
+        at = max(end, start + 1)
+
+
+def _limit(text: str, start: int) -> int:
+    """Return where a word that starts here must end: a character beyond the first plane is two units, and is not cut."""
+    units = 0
+    for place in range(start, min(start + LONGEST_WORD, len(text))):
+        units += 1 + (text[place] > "\uffff")
+        if units > LONGEST_WORD:
+            return place
+    return start + LONGEST_WORD
+
+
+def _lowered(word: str) -> str:
+    """Lower each character by itself, and to one character, as Lucene's filter does."""
+    return word.lower() if word.isascii() else "".join(character.lower()[:1] for character in word)
+
+
+class _Classes(dict[int, str]):
+    """Letters by code point, for `str.translate`; found when first asked for."""
+
+    def __init__(self) -> None:
+        lines = (files(__package__) / "word_classes.txt").read_text(encoding="ascii").splitlines()
+        ranges = sorted(
+            (int(first, 16), int(last or first, 16), letter)
+            for letter, *listed in map(str.split, lines)
+            if letter != "#"
+            for first, _, last in (each.partition("-") for each in listed)
+        )
+        self._first, self._last, self._letter = zip(*ranges, strict=True)
+        super().__init__((code, self._find(code)) for code in range(128))
+
+    def __missing__(self, code: int) -> str:
+        letter = self._find(code)
+        if letter != _NONE:  # the others are a million, and are not kept
+            self[code] = letter
+        return letter
+
+    def _find(self, code: int) -> str:
+        place = bisect_right(self._first, code) - 1
+        return self._letter[place] if place >= 0 and code <= self._last[place] else _NONE
+
+
+_NONE = " "
+_CLASSES = _Classes()
