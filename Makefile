@@ -1,6 +1,6 @@
 # Strongroom. `make` runs the demonstration, `make test` every check and test; both set up what they need under this folder.
 .DEFAULT_GOAL := demo
-.PHONY: demo test check unit integration bench bench-persistence pins vectors wheel help clean env
+.PHONY: demo test check unit integration bench bench-persistence bench-visibility pins vectors wheel help clean env
 
 PYTHON ?= python3
 UV := .tools/bin/uv
@@ -33,6 +33,9 @@ bench: env ## batch seal and open as a ratio to a bare AESGCM loop, in one run
 
 bench-persistence: env ## the stores against Temporal's Go store (needs Go) and against themselves without sealing; 10 minutes
 	$(BIN)/python benchmarks/persistence.py
+
+bench-visibility: env ## sealed search against its plaintext twins, in Elasticsearch and PostgreSQL; 15 minutes
+	PYTHONPATH=. $(BIN)/python benchmarks/visibility.py
 
 vectors: env ## write tests/vectors anew (the frozen files must not change)
 	$(BIN)/python tests/vectors/generate.py

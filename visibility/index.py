@@ -6,13 +6,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from contextlib import AbstractAsyncContextManager
     from uuid import UUID
 
     from strongroom.storage import Row
 
     from .token_query import TokenQuery
+
+
+CHUNK = 200
+"""Documents fetched at a time, unless it is known how many are wanted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +33,13 @@ class IndexReader(Protocol):
     async def count(self, namespace_id: UUID, query: TokenQuery) -> int:
         """Return how many documents of a namespace satisfy a token query."""
 
-    def documents(self, namespace_id: UUID, query: TokenQuery, *, start: Place | None = None) -> AsyncIterator[Row]:
-        """Yield sealed documents, in descending order of (b1, b2), from a place on.
+    async def counts(self, namespace_id: UUID, within: TokenQuery, parts: Sequence[TokenQuery]) -> list[int]:
+        """Return how many of the documents that satisfy a token query satisfy each of some others, all seen at one moment."""
+
+    def documents(
+        self, namespace_id: UUID, query: TokenQuery, *, start: Place | None = None, chunk: int = CHUNK
+    ) -> AsyncIterator[Row]:
+        """Yield sealed documents, in descending order of (b1, b2), from a place on, fetched so many at a time.
 
         A row has `shard_id`, `id`, `version`, `k`, `b1`, `b2` and `s`. One that changes meanwhile may come twice.
         """

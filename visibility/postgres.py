@@ -8,18 +8,16 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from .index import CHUNK
 from .token_query import All, AnyOf, Bucket, Epoch, Not, Some, TokenQuery
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from uuid import UUID
 
     from strongroom.storage import Connection, Database, Row
 
     from .index import Place
-
-CHUNK = 200
-"""Rows fetched at a time while a list pages through candidates."""
 
 _COLUMNS = "shard_id, id, version, k, b1, b2, s"
 
@@ -55,29 +53,41 @@ class PostgresReader:
         )
         return int(row["documents"]) if row else 0
 
+    async def counts(self, namespace_id: UUID, within: TokenQuery, parts: Sequence[TokenQuery]) -> list[int]:
+        """See `IndexReader.counts`."""
+        condition, parameters = _where(namespace_id, within)
+        columns = ", ".join(f"count(*) FILTER (WHERE {_condition(part, parameters)})" for part in parts)
+        row = await self._connection.fetchrow(
+            f"SELECT {columns} FROM visibility_records WHERE {condition}", *parameters
+        )
+        return list(row.values()) if row else []
+
     async def documents(
-        self, namespace_id: UUID, query: TokenQuery, *, start: Place | None = None
+        self, namespace_id: UUID, query: TokenQuery, *, start: Place | None = None, chunk: int = CHUNK
     ) -> AsyncIterator[Row]:
         """See `IndexReader.documents`; equal buckets are in descending order of id."""
         condition, parameters = _where(namespace_id, query)
         if start is not None:
             condition += f" AND (b1, b2) <= (${len(parameters) + 1}, ${len(parameters) + 2})"
             parameters += [start.b1, start.b2]
-        first = (
-            f"SELECT {_COLUMNS} FROM visibility_records WHERE {condition} "
-            f"ORDER BY b1 DESC, b2 DESC, id DESC LIMIT {CHUNK}"
-        )
         count = len(parameters)
-        cursor = f"AND (b1, b2, id) < (${count + 1}, ${count + 2}, ${count + 3}) ORDER BY b1 DESC"
-        following = first.replace("ORDER BY b1 DESC", cursor, 1)
-        rows = await self._connection.fetch(first, *parameters)
+        following = f"({condition}) AND (b1, b2, id) < (${count + 1}, ${count + 2}, ${count + 3})"
+        rows = await self._connection.fetch(_page(condition, chunk), *parameters)
         while rows:
             for row in rows:
                 yield row
-            if len(rows) < CHUNK:
+            if len(rows) < chunk:
                 return
-            last = rows[-1]
-            rows = await self._connection.fetch(following, *parameters, last["b1"], last["b2"], last["id"])
+            last, chunk = rows[-1], CHUNK
+            rows = await self._connection.fetch(
+                _page(following, chunk), *parameters, last["b1"], last["b2"], last["id"]
+            )
+
+
+def _page(condition: str, limit: int) -> str:
+    return (
+        f"SELECT {_COLUMNS} FROM visibility_records WHERE {condition} ORDER BY b1 DESC, b2 DESC, id DESC LIMIT {limit}"
+    )
 
 
 def _where(namespace_id: UUID, query: TokenQuery) -> tuple[str, list[object]]:

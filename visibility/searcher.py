@@ -13,7 +13,7 @@ from .errors import QueryBudgetExceeded
 from .evaluate import matches
 from .explain import Explanation, explain_conditions, why_opened
 from .filter_tree import STATUS_NAMES, And, Compare, In, IsNull, Not
-from .index import Place
+from .index import CHUNK, Place
 from .ordering import position, rank
 from .ranges import NANOSECONDS
 from .token_query import TokenQuery, all_of, none_of
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 MAX_GROUPS = 1000
 """Values that a GROUP BY may find."""
+_BEYOND = 16
+"""Documents fetched beyond a page at first: what shows that the last second of it is whole."""
 _NO_GROUP = ""
 """The group of runs without a value, as Temporal names it."""
 
@@ -86,6 +88,13 @@ class Searcher:
             QueryBudgetExceeded: as in `count`, or too many values.
         """
         keys = await self._keyring.open(namespace_id)
+        if attribute.name == "ExecutionStatus":
+            parts = [Compare(attribute, "=", value) for value in STATUS_NAMES]
+            compiled = [compile_query(part, keys) for part in (where, *parts)]
+            if all(part.exact for part in compiled):  # then one request is enough, and nothing is opened
+                async with self._index.reading(snapshot=False) as reader:
+                    counts = await reader.counts(namespace_id, compiled[0].sure, [part.sure for part in compiled[1:]])
+                return dict(zip(STATUS_NAMES, counts, strict=True))
         async with self._index.reading(snapshot=True) as reader:
             values: Sequence[str] = STATUS_NAMES
             if attribute.name != "ExecutionStatus":
@@ -127,7 +136,9 @@ class Searcher:
         last = None if after is None else rank(after, order)
         found: list[tuple[Position, VisibilityRecord]] = []
         async with self._index.reading(snapshot=False) as reader:
-            scanned = reader.documents(namespace_id, compile_query(parsed.where, keys).possible, start=start)
+            possible = compile_query(parsed.where, keys).possible
+            chunk = CHUNK if order else min(page_size + _BEYOND, CHUNK)
+            scanned = reader.documents(namespace_id, possible, start=start, chunk=chunk)
             async for group in self._groups(namespace_id, parsed.where, scanned, allowed=self._open_budget + page_size):
                 places = [
                     (position(record, order), record) for record in group if matches(parsed.where, record.attributes())

@@ -85,6 +85,9 @@ async def wrong_answers(ours, documents, rng, *, filters):
         count, _ = await ours.count(text)
         if found != wanted or count != len(wanted):
             wrong.append(text)
+    grouped = "GROUP BY ExecutionStatus"
+    if (await ours.count(grouped))[1] != model.groups(grouped, documents, ATTRIBUTES):
+        wrong.append(grouped)
     return wrong
 
 

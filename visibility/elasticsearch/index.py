@@ -11,11 +11,12 @@ from elasticsearch import AsyncElasticsearch, OrjsonSerializer
 
 from strongroom.storage import ResourceExhausted
 from strongroom.visibility.errors import SearchIndexMismatch
+from strongroom.visibility.index import CHUNK
 
 from .cluster import ask
 from .documents import document_name, namespace_text, to_document, to_row
 from .mapping import SORT, VERSION, template
-from .query import to_query
+from .query import to_clause, to_query
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from strongroom.visibility.index import Place
     from strongroom.visibility.token_query import TokenQuery
 
-CHUNK = 200
-"""Documents fetched at a time while a list pages through candidates."""
 _ORDER = [{field: "desc"} for field in SORT]
 _SNAPSHOT_KEPT = "1m"
 _LOWEST = -(2**63)
@@ -274,18 +273,30 @@ class ElasticsearchReader:
         answer = await self._index.search(body, snapshot=self._snapshot)
         return int(answer["hits"]["total"]["value"])
 
+    async def counts(self, namespace_id: UUID, within: TokenQuery, parts: Sequence[TokenQuery]) -> list[int]:
+        """See `IndexReader.counts`."""
+        named = {str(place): to_clause(part) for place, part in enumerate(parts)}
+        body = {
+            "query": to_query(namespace_id, within),
+            "size": 0,
+            "track_total_hits": False,
+            "aggs": {"parts": {"filters": {"filters": named}}},
+        }
+        buckets = (await self._index.search(body, snapshot=self._snapshot))["aggregations"]["parts"]["buckets"]
+        return [int(buckets[name]["doc_count"]) for name in named]
+
     async def search(self, body: dict[str, Any]) -> dict[str, Any]:
         """Run a search of one's own."""
         return await self._index.search(body, snapshot=self._snapshot)
 
     async def documents(
-        self, namespace_id: UUID, query: TokenQuery, *, start: Place | None = None
+        self, namespace_id: UUID, query: TokenQuery, *, start: Place | None = None, chunk: int = CHUNK
     ) -> AsyncIterator[Row]:
         """See `IndexReader.documents`."""
         body: dict[str, Any] = {
             "query": to_query(namespace_id, query),
             "sort": _ORDER,
-            "size": CHUNK,
+            "size": chunk,
             "track_total_hits": False,
             "stored_fields": ["s"],
             "docvalue_fields": ["k"],
@@ -296,8 +307,9 @@ class ElasticsearchReader:
             hits = (await self._index.search(body, snapshot=self._snapshot))["hits"]["hits"]
             for hit in hits:
                 yield to_row(hit)
-            if len(hits) < CHUNK:
+            if len(hits) < body["size"]:
                 return
+            body["size"] = CHUNK
             body["search_after"] = hits[-1]["sort"]
 
 

@@ -17,10 +17,11 @@ MAX_TERMS = 1024
 
 def to_query(namespace_id: UUID, query: TokenQuery) -> dict[str, Any]:
     """Return a query for the documents of a namespace; the namespace comes first, and nothing can take it out."""
-    return {"bool": {"filter": [{"term": {"n": namespace_text(namespace_id)}}, _clause(query)]}}
+    return {"bool": {"filter": [{"term": {"n": namespace_text(namespace_id)}}, to_clause(query)]}}
 
 
-def _clause(query: TokenQuery) -> dict[str, Any]:
+def to_clause(query: TokenQuery) -> dict[str, Any]:
+    """Return a query for documents of all namespaces, to stand within one that names its own."""
     match query:
         case AnyOf(tokens):
             texts = token_texts(sorted(tokens))
@@ -31,10 +32,10 @@ def _clause(query: TokenQuery) -> dict[str, Any]:
         case Epoch(k):
             return {"term": {"k": k}}
         case All(items):
-            return {"bool": {"filter": [_clause(item) for item in items]}} if items else {"match_all": {}}
+            return {"bool": {"filter": [to_clause(item) for item in items]}} if items else {"match_all": {}}
         case Some(items):
             if not items:
                 return {"match_none": {}}
-            return {"bool": {"should": [_clause(item) for item in items], "minimum_should_match": 1}}
+            return {"bool": {"should": [to_clause(item) for item in items], "minimum_should_match": 1}}
         case Not(item):
-            return {"bool": {"must_not": [_clause(item)]}}
+            return {"bool": {"must_not": [to_clause(item)]}}

@@ -1,0 +1,311 @@
+"""Sealed visibility against its plaintext twins, in Elasticsearch and in PostgreSQL: `make bench-visibility`.
+
+The same documents, one node, one server. Of each class of query the contenders take turns in blocks; what is told are medians of
+the ratios of blocks. Both must find as many runs, or there is no figure. Client and servers share the machine's cores.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import statistics
+import tempfile
+import time
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import click
+import visibility_postgres_twin as plain
+from bench_server import bench_server
+from elasticsearch import AsyncElasticsearch, OrjsonSerializer
+from visibility_documents import CUSTOM, documents
+
+from strongroom.driver.config import ElasticsearchConfig, load_config, write_config
+from strongroom.driver.importer import attribute_types
+from strongroom.driver.strongroom import Strongroom, shard_of
+from strongroom.kms import KekRef
+from strongroom.visibility import VisibilityManager
+from tests.elasticsearch_node import Client, elasticsearch_node
+from tests.twin import Attributes, Twin
+from tests.twin.mapping import document_id
+from tests.twin.records import record_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+
+    from strongroom.storage import Namespace
+
+# class of query -> the filter, and the same as a condition of SQL
+LISTS = {
+    "everything": ("", "true"),
+    "type, frequent": ("WorkflowType = 'Ship0Workflow'", "WorkflowType = 'Ship0Workflow'"),
+    "type, rare": ("WorkflowType = 'Sync40Workflow'", "WorkflowType = 'Sync40Workflow'"),
+    "workflow id": ("WorkflowId = 'order/web/000012'", "WorkflowId = 'order/web/000012'"),
+    "customer": ("CustomerId = 'cust-00007'", "CustomerId = 'cust-00007'"),
+    "type and status": (
+        "WorkflowType = 'Ship1Workflow' AND ExecutionStatus = 'Failed'",
+        "WorkflowType = 'Ship1Workflow' AND ExecutionStatus = 3",
+    ),
+    "status Completed": ("ExecutionStatus = 'Completed'", "ExecutionStatus = 2"),
+    "status Running": ("ExecutionStatus = 'Running'", "ExecutionStatus = 1"),
+    "IN of 20": (
+        f"WorkflowType IN ({', '.join(repr(f'Charge{n}Workflow') for n in range(20))})",
+        f"WorkflowType IN ({', '.join(repr(f'Charge{n}Workflow') for n in range(20))})",
+    ),
+    "prefix of 8": ("WorkflowId STARTS_WITH 'order/we'", "WorkflowId LIKE 'order/we%'"),
+    "start of a day": (
+        "StartTime BETWEEN '2026-11-10T00:00:00Z' AND '2026-11-11T00:00:00Z'",
+        "StartTime BETWEEN '2026-11-10' AND '2026-11-11'",
+    ),
+    "history length": ("HistoryLength BETWEEN 64 AND 127", "HistoryLength BETWEEN 64 AND 127"),
+    "NOT type": ("WorkflowType != 'Ship0Workflow'", "(WorkflowType = 'Ship0Workflow') IS NOT TRUE"),
+    "NOT Completed": ("ExecutionStatus != 'Completed'", "ExecutionStatus <> 2"),
+    "no parent": ("ParentWorkflowId IS NULL", "ParentWorkflowId IS NULL"),
+    "tag": ("Tags = 'gold'", "Tags @> '\"gold\"'"),
+    "words": ("Note = 'word7 word8'", "Note @@ 'word7 | word8'::tsquery"),
+}
+LEASE = 35
+"""Seconds after which a merge drops what the cluster keeps of writes for replicas that were away for a moment."""
+COUNTS = ("everything", "type, frequent", "start of a day", "NOT Completed")
+
+
+def batched(items: Iterable[Any], size: int) -> Iterator[tuple[Any, ...]]:
+    """As `itertools.batched` of later Pythons."""
+    items = iter(items)
+    while batch := tuple(islice(items, size)):
+        yield batch
+
+
+class Sealed:
+    """The sealed contender: one namespace, searched through either index."""
+
+    def __init__(self, strongroom: Strongroom, namespace: Namespace) -> None:
+        self.strongroom, self.namespace_id, self.types = strongroom, namespace.namespace_id, attribute_types(namespace)
+        self.elastic = strongroom.visibility
+        self.postgres = VisibilityManager(strongroom.database, strongroom.keyring)
+
+    async def write(self, found: Sequence[dict[str, Any]]) -> float:
+        """Write documents to the database; return the CPU seconds of this process to seal them."""
+        keys = await self.strongroom.keyring.open(self.namespace_id)
+        shards = self.strongroom.config.cell.shard_count
+        records = [record_of({k: v for k, v in each.items() if k != "Memo"}, memo=each["Memo"]) for each in found]
+        rows = [(shard_of(keys, record.workflow_id, shards), 1, record) for record in records]
+        began = time.process_time()
+        await self.elastic.record_workflow_executions(self.namespace_id, rows, self.types)
+        return time.process_time() - began
+
+    async def body(self, query: str) -> dict[str, Any]:
+        """Return what a list of 100 sends to the cluster first."""
+        index = self.strongroom.search_index
+        assert index is not None
+        sent: list[dict[str, Any]] = []
+        real = index.search
+
+        async def heard(body: dict[str, Any], *, snapshot: str | None) -> dict[str, Any]:
+            sent.append(dict(body))
+            return await real(body, snapshot=snapshot)
+
+        index.search = heard  # type: ignore[method-assign]
+        try:
+            await self.list(self.elastic, query)
+        finally:
+            index.search = real  # type: ignore[method-assign]
+        return sent[0]
+
+    async def list(self, manager: VisibilityManager, query: str) -> int:
+        """List 100."""
+        page = await manager.list_workflow_executions(self.namespace_id, query, self.types, page_size=100)
+        return len(page.executions)
+
+    async def count(self, manager: VisibilityManager, query: str) -> int:
+        """Count."""
+        return (await manager.count_workflow_executions(self.namespace_id, query, self.types)).count
+
+
+async def ratio(
+    ours: Callable[[], Awaitable[Any]], theirs: Callable[[], Awaitable[Any]], *, blocks: int = 9, runs: int = 12
+) -> tuple[float, float]:
+    """Return the median of the ratios of blocks, ours over theirs, and the median milliseconds of theirs."""
+    ratios, plains = [], []
+    for _ in range(blocks):
+        medians = []
+        for contender in (ours, theirs):
+            times = []
+            for _ in range(runs):
+                began = time.perf_counter()
+                await contender()
+                times.append(time.perf_counter() - began)
+            medians.append(statistics.median(times))
+        ratios.append(medians[0] / medians[1])
+        plains.append(medians[1])
+    return statistics.median(ratios), 1000 * statistics.median(plains)
+
+
+def verdict(figure: float, must: float, goal: float, *, more: bool = False) -> str:
+    """Return a figure with its must and goal."""
+    met = (figure >= must) if more else (figure <= must)
+    return f"{figure:7.2f}   must {must}, goal {goal}: {'met' if met else 'MISSED'}"
+
+
+async def run(number: int) -> None:
+    """Fill all four, and measure."""
+    async with AsyncExitStack() as stack:
+        node = stack.enter_context(elasticsearch_node(heap="2g", java_options=(), own=True))
+        server = stack.enter_context(bench_server())
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        admin = await asyncpg.connect(f"{server}/postgres")
+        for name in ("sealed", "twin"):
+            await admin.execute(f"CREATE DATABASE {name}")
+        path = folder / "bench.toml"
+        write_config(path, dsn=f"{server}/sealed", keyring="bench.json")
+        config = replace(load_config(path), elasticsearch=ElasticsearchConfig(node.url, index="sealed"))
+        await Strongroom.init(config)
+        strongroom = await stack.enter_async_context(Strongroom.open(config))
+        assert strongroom.search_index is not None
+        assert strongroom.indexer is not None
+        kek = KekRef.parse("local:bench")
+        await strongroom.create_local_kek(kek)
+        ours = Sealed(strongroom, await strongroom.namespaces.create("bench", kek=kek, search_attributes=CUSTOM))
+        client = stack.enter_context(Client(node.url))
+        twin = Twin.create(client, "twin", Attributes(CUSTOM))
+        await strongroom.search_index.create()
+        elastic = AsyncElasticsearch(node.url, serializer=OrjsonSerializer())
+        stack.push_async_callback(elastic.close)
+        database = await asyncpg.connect(f"{server}/twin")
+        await plain.create(database)
+        await write(ours, twin, elastic, database, number)
+        await sizes(ours, client, database, number)
+        await queries(ours, twin, elastic, client, database)
+
+
+async def write(
+    ours: Sealed, twin: Twin, elastic: AsyncElasticsearch, database: asyncpg.Connection, number: int
+) -> None:
+    """Write the documents to all four in turns, and say how fast."""
+    sealing = indexing = plain_indexing = 0.0
+    indexer = ours.strongroom.indexer
+    assert indexer is not None
+    for some in batched(documents(number), 2000):
+        sealing += await ours.write(some)
+        await plain.write(database, some)
+        began = time.perf_counter()
+        await indexer.drain()
+        indexing += time.perf_counter() - began
+        began = time.perf_counter()
+        for piece in batched(some, 500):
+            lines: list[Mapping[str, Any]] = []
+            for each in piece:
+                source = twin.source({k: v for k, v in each.items() if k != "Memo"})
+                source |= {
+                    "Memo": base64.b64encode(each["Memo"]).decode(),
+                    "MemoEncoding": "Proto3",
+                    "VisibilityTaskKey": "12~34567",
+                }
+                lines += [{"index": {"_id": document_id(each)}}, source]
+            await elastic.bulk(index="twin", operations=lines)
+        plain_indexing += time.perf_counter() - began
+    print(f"{number} documents")
+    print(
+        f"sealing, tokens and writing, client CPU  {sealing / number * 1e6:7.1f} µs a document   must 70, goal 40 (documents alone)"
+    )
+    print(
+        f"bulk indexing, sealed / plain            {verdict(plain_indexing / indexing, 0.85, 1.0, more=True)}"
+        f" ({number / indexing:.0f} a second)"
+    )
+
+
+async def sizes(ours: Sealed, client: Client, database: asyncpg.Connection, number: int) -> None:
+    """Say how many bytes a document takes."""
+    stored = []
+    await asyncio.sleep(LEASE)
+    for index in ("sealed", "twin"):
+        client.request("POST", f"/{index}/_forcemerge?max_num_segments=1&flush=true")
+        client.request("POST", f"/{index}/_refresh")
+        stats = client.request("GET", f"/{index}/_stats/store,docs")["_all"]["primaries"]
+        assert stats["docs"]["count"] == number, "both have all documents"
+        stored.append(stats["store"]["size_in_bytes"] / number)
+    print(
+        f"Elasticsearch, bytes a document          {verdict(stored[0] / stored[1], 0.7, 0.6)}"
+        f" ({stored[0]:.0f} against {stored[1]:.0f})"
+    )
+    size = "SELECT pg_total_relation_size('{}')"
+    await database.execute("VACUUM ANALYZE executions_visibility")
+    async with ours.strongroom.database.connection() as connection:
+        await connection.execute("VACUUM ANALYZE visibility_records")
+        sealed = await connection.fetchval(size.format("visibility_records")) / number
+    twin = await database.fetchval(size.format("executions_visibility")) / number
+    print(
+        f"PostgreSQL, bytes a row with its indexes {verdict(sealed / twin, 0.4, 0.3)} ({sealed:.0f} against {twin:.0f})"
+    )
+
+
+async def queries(
+    ours: Sealed, twin: Twin, elastic: AsyncElasticsearch, client: Client, database: asyncpg.Connection
+) -> None:
+    """Compare each class of query."""
+    print(f"\n{'list of 100':18} {'ES request':>10} {'end to end':>10} {'PostgreSQL':>10}   (plain: ms, ms, ms)")
+    requests, ends, postgres = [], [], []
+    for name, (query, where) in LISTS.items():
+        body = {**await ours.body(query), "index": None}
+        body.pop("index")
+        theirs = twin.query(query) | {"size": 100, "track_total_hits": False}
+        found = (await ours.count(ours.elastic, query), await ours.count(ours.postgres, query))
+        wanted = (twin.count(query), await database.fetchval(plain.count(where)))
+        assert found == wanted, f"{name}: {found} found, {wanted} wanted"
+
+        async def request(index: str, body: dict[str, Any]) -> None:
+            await asyncio.to_thread(client.request, "POST", f"/{index}/_search", body)
+
+        figures = [
+            await ratio(lambda body=body: request("sealed", body), lambda body=theirs: request("twin", body)),
+            await ratio(
+                lambda query=query: ours.list(ours.elastic, query),
+                lambda body=theirs: elastic.search(index="twin", **body),
+            ),
+            await ratio(
+                lambda query=query: ours.list(ours.postgres, query),
+                lambda where=where: database.fetch(plain.page(where)),
+            ),
+        ]
+        for column, (figure, _) in zip((requests, ends, postgres), figures, strict=True):
+            column.append(figure)
+        marks = "  ".join(f"{figure:8.2f}" for figure, _ in figures)
+        print(f"{name:18} {marks}     {'  '.join(f'{milliseconds:6.2f}' for _, milliseconds in figures)}")
+    print(f"{'worst ES request':40} {verdict(max(requests), 1.0, 0.7)}")
+    print(f"{'worst end to end':40} {verdict(max(ends), 1.4, 1.1)}")
+    print()
+    for name in COUNTS:
+        query, where = LISTS[name]
+        body = {"query": twin.query(query)["query"]}
+        figure, _ = await ratio(
+            lambda query=query: ours.count(ours.elastic, query), lambda body=body: elastic.count(index="twin", **body)
+        )
+        print(f"count, {name:33} {verdict(figure, 1.0, 0.95)}")
+        figure, _ = await ratio(
+            lambda query=query: ours.count(ours.postgres, query),
+            lambda where=where: database.fetch(plain.count(where)),
+            blocks=5,
+            runs=4,
+        )
+        postgres.append(figure)
+    grouping = "GROUP BY ExecutionStatus"
+    body = twin.query(grouping)
+    figure, _ = await ratio(lambda: ours.count(ours.elastic, grouping), lambda: elastic.search(index="twin", **body))
+    print(f"{'GROUP BY ExecutionStatus':40} {verdict(figure, 2.0, 1.2)}")
+    print(f"{'PostgreSQL lists and counts, median':40} {verdict(statistics.median(postgres), 0.8, 0.5)}")
+    print(f"{'PostgreSQL lists and counts, worst':40} {verdict(max(postgres), 2.0, 1.0)}")
+
+
+@click.command()
+@click.option("--documents", "number", default=100_000, show_default=True, help="Runs to write.")
+def main(number: int) -> None:
+    """Compare sealed visibility with its plaintext twins."""
+    asyncio.run(run(number))
+
+
+if __name__ == "__main__":
+    main()
