@@ -29,7 +29,7 @@ class KeyClass(Enum):
 class KeyState(Enum):
     """State of a data key, after NIST SP 800-57 part 1."""
 
-    PENDING = "pending"  # on its way to be active: everyone may open with it, nobody seals with it yet
+    PENDING = "pending"
     ACTIVE = "active"
     DECRYPT_ONLY = "decrypt_only"
     DISABLED = "disabled"

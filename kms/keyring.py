@@ -139,7 +139,7 @@ class Keyring:
         roots: dict[int, Secret | StrongroomError] = {}
         by_provider: dict[str, list[int]] = {}
         for index, record in enumerate(records):
-            reason = unusable(record.state)
+            reason = unusable(record.state, record.key_class)
             if reason is not None or record.wrapped is None:
                 roots[index] = reason or IntegrityError()
             else:
@@ -208,7 +208,7 @@ class Keyring:
             if isinstance(root, KmsError) and root.retryable:
                 raise root
         incomplete = any(
-            isinstance(root, StrongroomError) and unusable(record.state) is None
+            isinstance(root, StrongroomError) and unusable(record.state, record.key_class) is None
             for record, root in zip(records, roots, strict=True)
         )
         by_class: dict[KeyClass, dict[int, Secret | StrongroomError]] = {key_class: {} for key_class in KeyClass}

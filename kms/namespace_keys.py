@@ -238,12 +238,14 @@ class NamespaceKeys:
         raise TypeError(msg)
 
 
-def unusable(state: KeyState) -> KmsError | None:
-    """Return why a key in this state can't open anything; None if it can."""
+def unusable(state: KeyState, key_class: KeyClass = KeyClass.DATA) -> KmsError | None:
+    """Return why a key in this state can't be used at all; None if it can (FORMAT.md section 6.1)."""
     if state is KeyState.DESTROYED:
         return KeyDestroyed()
     if state is KeyState.DISABLED:
         return KeyDisabled()
+    if state is KeyState.PENDING and key_class is not KeyClass.INDEX:
+        return KeyNotFound("the key version is not active yet")
     return None
 
 

@@ -484,10 +484,10 @@ async def test_destroyed_state_wins_over_a_wrapped_key(deployment):
 
 
 @pytest.mark.parametrize(
-    ("state", "error"), [(KeyState.DISABLED, KeyDisabled), (KeyState.PENDING, None), (KeyState.ACTIVE, None)]
+    ("state", "error"), [(KeyState.DISABLED, KeyDisabled), (KeyState.PENDING, KeyNotFound), (KeyState.ACTIVE, None)]
 )
 async def test_state_of_a_version_decides(deployment, state, error):
-    """A disabled version neither seals nor opens; a pending one opens, for those who hear late that it is active."""
+    """A disabled or pending version neither seals nor opens."""
     namespace = await deployment.namespace()
     sealed = (await deployment.keyring.open(namespace)).seal(KIND, (1,), b"text")
     deployment.store.change(namespace, state=state)
