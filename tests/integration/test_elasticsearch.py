@@ -5,7 +5,6 @@ import random
 import subprocess
 import sys
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -196,22 +195,6 @@ async def test_no_run_is_skipped_or_repeated_while_others_are_written(cell):
         await cell.settle()
     key = lambda one: (one.close_time, one.start_time, one.run_id)  # noqa: E731
     assert found == sorted(still, key=key, reverse=True)
-
-
-async def test_nothing_of_a_tenant_stands_in_the_files_of_the_index(cell, elasticsearch):
-    """The control is a plain document with the same text: it is found, so the search is not blind."""
-    if elasticsearch.data is None:
-        pytest.skip("the node's files are not on this machine")
-    canary, control = f"canary{uuid4().hex}", f"control{uuid4().hex}"
-    await cell.write(replace(record(1, customer=canary), workflow_id=canary, memo=canary.encode()))
-    await cell.settle()
-    elasticsearch.client.request("PUT", f"/{elasticsearch.prefix}plain/_doc/1?refresh=true", {"text": control})
-    elasticsearch.client.request("POST", f"/{elasticsearch.prefix}*/_flush")
-    files = [path for path in elasticsearch.data.rglob("*") if path.is_file()]
-    found = {word: [path.name for path in files if word.encode() in path.read_bytes()] for word in (canary, control)}
-    assert found[control], "the control is found"
-    assert found[canary] == []
-    assert "Customer" not in str(elasticsearch.client.request("GET", f"/{cell.index.name}/_mapping"))
 
 
 async def test_a_cluster_that_is_gone_for_a_while_is_caught_up_with(config_path, elasticsearch_to_kill):
