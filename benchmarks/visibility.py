@@ -16,6 +16,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import asyncpg
 import click
@@ -222,6 +223,7 @@ async def sizes(ours: Sealed, client: Client, database: asyncpg.Connection, numb
     """Say how many bytes a document takes."""
     stored = []
     await asyncio.sleep(LEASE)
+    await touch(ours, client)
     for index in ("sealed", "twin"):
         client.request("POST", f"/{index}/_forcemerge?max_num_segments=1&flush=true")
         client.request("POST", f"/{index}/_refresh")
@@ -241,6 +243,18 @@ async def sizes(ours: Sealed, client: Client, database: asyncpg.Connection, numb
     print(
         f"PostgreSQL, bytes a row with its indexes {verdict(sealed / twin, 0.4, 0.3)} ({sealed:.0f} against {twin:.0f})"
     )
+
+
+async def touch(ours: Sealed, client: Client) -> None:
+    """Write a few documents again, so that there is something to merge: what is in one segment already is not written anew."""
+    again = "INSERT INTO visibility_outbox SELECT shard_id, namespace_id, id FROM visibility_records LIMIT 10"
+    async with ours.strongroom.database.connection() as connection:
+        await connection.execute(again)
+    indexer = ours.strongroom.indexer
+    assert indexer is not None
+    await indexer.drain()
+    for hit in client.request("POST", "/twin/_search", {"size": 10})["hits"]["hits"]:
+        client.request("PUT", f"/twin/_doc/{quote(hit['_id'], safe='')}", hit["_source"])
 
 
 async def queries(
