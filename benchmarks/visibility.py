@@ -264,8 +264,7 @@ async def queries(
     print(f"\n{'list of 100':18} {'ES request':>10} {'end to end':>10} {'PostgreSQL':>10}   (plain: ms, ms, ms)")
     requests, ends, postgres = [], [], []
     for name, (query, where) in LISTS.items():
-        body = {**await ours.body(query), "index": None}
-        body.pop("index")
+        body = await ours.body(query)
         theirs = twin.query(query) | {"size": 100, "track_total_hits": False}
         found = (await ours.count(ours.elastic, query), await ours.count(ours.postgres, query))
         wanted = (twin.count(query), await database.fetchval(plain.count(where)))

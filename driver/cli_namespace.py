@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from .strongroom import Strongroom
 
 
+_SEARCH_ATTRIBUTES = click.option(
+    "-a", "--search-attribute", "pairs", multiple=True, metavar="NAME=TYPE", help="Register; may be given often."
+)
+
+
 @click.group()
 def namespace() -> None:
     """Create, list, shred and purge namespaces."""
@@ -36,9 +41,7 @@ def namespace() -> None:
     "--kek", "uri", help="KEK for its keys, PROVIDER:KEY. Default: a new one of its own in the first provider."
 )
 @click.option("--create-kek", is_flag=True, help="Make the KEK if it is not there (local providers).")
-@click.option(
-    "-a", "--search-attribute", "pairs", multiple=True, metavar="NAME=TYPE", help="Register; may be given often."
-)
+@_SEARCH_ATTRIBUTES
 @click.option(
     "--suite", type=click.Choice(list(SUITES)), default="xaes-256-gcm", show_default=True, help="Cipher of its rows."
 )
@@ -97,9 +100,7 @@ def list_namespaces(config_path: Path) -> None:
     "  strongroom namespace attributes payments --alias Kunde=",
 )
 @click.argument("name")
-@click.option(
-    "-a", "--search-attribute", "pairs", multiple=True, metavar="NAME=TYPE", help="Register; may be given often."
-)
+@_SEARCH_ATTRIBUTES
 @click.option(
     "--alias", "aliases", multiple=True, metavar="ALIAS=NAME", help="Another name in filters; ALIAS= takes it away."
 )

@@ -72,7 +72,7 @@ class VisibilityEpochs:
                 [row.version for row in new],
                 [row["k"] for row in old],
                 [row.k for row in new],
-                ["{" + ",".join(map(str, row.t)) + "}" for row in new],
+                [row.token_array for row in new],
                 [row.s for row in new],
             )
             if self._outbox and written:

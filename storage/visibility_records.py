@@ -41,6 +41,11 @@ class VisibilityRow:
     t: tuple[int, ...]
     s: bytes
 
+    @property
+    def token_array(self) -> str:
+        """The tokens as an array literal: arrays of arrays must be rectangular, so they travel as text."""
+        return "{" + ",".join(map(str, self.t)) + "}"
+
 
 async def put_visibility_records(
     connection: Connection, namespace_id: UUID, rows: Sequence[VisibilityRow], *, outbox: bool = False
@@ -68,7 +73,7 @@ async def put_visibility_records(
         [row.k for row in ordered],
         [row.b1 for row in ordered],
         [row.b2 for row in ordered],
-        ["{" + ",".join(map(str, row.t)) + "}" for row in ordered],
+        [row.token_array for row in ordered],
         [row.s for row in ordered],
     )
     if outbox and written:

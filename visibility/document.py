@@ -75,10 +75,12 @@ def seal_documents(
 
 
 def document_tokens(
-    keys: NamespaceKeys, record: VisibilityRecord, types: SearchAttributes, *, epoch: int
-) -> tuple[int, ...]:
-    """Return the tokens that a record has in an epoch, in ascending order."""
-    return Tokenizer(keys, epoch=epoch).document(record.attributes(), _known(types))
+    keys: NamespaceKeys, records: Sequence[tuple[int, VisibilityRecord]], types: SearchAttributes
+) -> list[tuple[int, ...]]:
+    """Return the tokens that each record has in an epoch, in ascending order; none in an epoch whose key is destroyed."""
+    known = _known(types)
+    usable = {epoch: Tokenizer(keys, epoch=epoch) for epoch in keys.epochs()}
+    return [usable[epoch].document(record.attributes(), known) if epoch in usable else () for epoch, record in records]
 
 
 def _known(types: SearchAttributes) -> dict[str, AttributeType]:

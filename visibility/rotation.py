@@ -29,10 +29,9 @@ from strongroom.kms import (
 )
 from strongroom.storage import ConditionFailed
 
-from .document import seal_documents
 from .errors import SearchIndexMismatch
 from .layout import parse_layout
-from .token_audit import open_each
+from .token_audit import PIECE, open_each, rewrite_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
@@ -44,8 +43,6 @@ if TYPE_CHECKING:
     from .filter_tree import SearchAttributes
     from .layout import Layout
 
-PIECE = 200
-"""Records in one transaction."""
 MARGIN = 30.0
 """Seconds that a request may take after it has got its keys, added to the time for which keys are kept."""
 _PAUSE = 0.5
@@ -122,11 +119,11 @@ class IndexRotation:
         Args:
             namespace_id: whose.
             types: its custom search attributes.
-            layout: of the new epoch; None for that of the active one.
+            layout: of the new epoch; None for that of the active one. A rotation under way keeps its own salts.
             progress: see there.
 
         Raises:
-            ConditionFailed: a rotation to another layout is under way, or somebody rotates at the same time.
+            ConditionFailed: a rotation to another preset is under way, or somebody rotates at the same time.
             IntegrityError: some records can't be opened; all others are done, and the old epoch is kept.
             SearchIndexMismatch: the search index has documents of an old epoch that no record accounts for.
             KmsError, StorageError: run it again.
@@ -137,7 +134,7 @@ class IndexRotation:
         ]
         resumed = len(epochs) > 1
         target = epochs[-1] if resumed else await self._begin(namespace_id, layout)
-        if layout is not None and str(layout) != target.layout:
+        if layout is not None and layout.preset != parse_layout(target.layout).preset:
             msg = "a rotation to another preset is under way; finish it first: strongroom index rotate NAMESPACE"
             raise ConditionFailed(msg)
         if target.state is KeyState.PENDING:
@@ -188,10 +185,7 @@ class IndexRotation:
             whole = await open_each(self._keyring, namespace_id, rows)
             damaged += len(rows) - len(whole)
             keys = await self._keyring.open(namespace_id)
-            records = [(row["shard_id"], row["version"], record) for row, record in whole]
-            done += await self._records.rewrite(
-                namespace_id, [row for row, _ in whole], seal_documents(keys, records, types)
-            )
+            done += await rewrite_tokens(self._records, keys, whole, types)
             show("rewrite", done)
         if damaged:
             raise IntegrityError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from strongroom.kms import IntegrityError, KeyDestroyed
+from strongroom.kms import IntegrityError
 
 from .document import document_tokens, open_documents, seal_documents
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from strongroom.kms import Keyring
+    from strongroom.kms import Keyring, NamespaceKeys
     from strongroom.storage import Row, VisibilityEpochs
 
     from .filter_tree import SearchAttributes
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .record import VisibilityRecord
 
 PIECE = 200
+"""Records in one transaction."""
 
 
 @dataclass(slots=True)
@@ -75,19 +76,10 @@ class TokenAudit:
         async for rows in self._records.whole(namespace_id, piece=PIECE):
             opened = await open_each(self._keyring, namespace_id, rows)
             keys = await self._keyring.open(namespace_id)
-            wrong = []
-            for row, record in opened:
-                try:
-                    right = document_tokens(keys, record, types, epoch=row["k"])
-                except KeyDestroyed:
-                    right = ()
-                if list(right) != list(row["t"]):
-                    wrong.append((row, record))
+            right = document_tokens(keys, [(row["k"], record) for row, record in opened], types)
+            wrong = [each for each, tokens in zip(opened, right, strict=True) if list(tokens) != list(each[0]["t"])]
             if wrong and repair:
-                sealed = seal_documents(
-                    keys, [(row["shard_id"], row["version"], record) for row, record in wrong], types
-                )
-                tally.repaired += await self._records.rewrite(namespace_id, [row for row, _ in wrong], sealed)
+                tally.repaired += await rewrite_tokens(self._records, keys, wrong, types)
             tally.records += len(rows)
             tally.wrong += len(wrong)
             tally.unreadable += len(rows) - len(opened)
@@ -105,3 +97,14 @@ async def open_each(keyring: Keyring, namespace_id: UUID, rows: Sequence[Row]) -
             return []
         return [opened for row in rows for opened in await open_each(keyring, namespace_id, [row])]
     return list(zip(rows, records, strict=True))
+
+
+async def rewrite_tokens(
+    records: VisibilityEpochs,
+    keys: NamespaceKeys,
+    opened: Sequence[tuple[Row, VisibilityRecord]],
+    types: SearchAttributes,
+) -> int:
+    """Write opened records with tokens of the active epoch, each unless it changed since it was read; return how many."""
+    sealed = seal_documents(keys, [(row["shard_id"], row["version"], record) for row, record in opened], types)
+    return await records.rewrite(keys.namespace_id, [row for row, _ in opened], sealed)

@@ -49,9 +49,7 @@ async def filled(config_path, elasticsearch, kind, *, documents=300, seed=1):
 async def another_process(ours):
     """Open the same cell once more, with keys and connections of its own."""
     async with Strongroom.open(ours.strongroom.config) as strongroom:
-        other = Sealed.__new__(Sealed)
-        other.strongroom, other.namespace_id, other.types = strongroom, ours.namespace_id, ours.types
-        yield other
+        yield Sealed(strongroom, await strongroom.namespaces.get("twin"))
 
 
 async def rotate(ours, *, preset=None, wait=WAIT, progress=None):
@@ -217,6 +215,17 @@ async def test_another_preset_is_refused_while_a_rotation_is_under_way(config_pa
         with pytest.raises(ConditionFailed, match="index rotate"):
             await rotate(ours, preset="compatible", wait=0)
         assert (await rotate(ours, wait=0)).layout.preset == "strict"
+
+
+async def test_the_same_preset_with_other_shares_resumes(config_path, elasticsearch):
+    """Salts are learned from the runs of the moment: a command that is run again finds other shares, and goes on all the same."""
+    async with filled(config_path, elasticsearch, "PostgreSQL", documents=20) as (ours, _):
+        begun = new_layout("strict", {"Completed": 300, "Failed": 100})
+        await begin_index_rotation(ours.strongroom.keyring, ours.namespace_id, layout=str(begun))
+        done = await ours.strongroom.index_rotation(wait=0).rotate(
+            ours.namespace_id, ours.types, layout=new_layout("strict", {"Completed": 100, "Failed": 300})
+        )
+        assert (done.layout, done.resumed) == (begun, True)
 
 
 async def test_a_damaged_record_keeps_the_old_key(config_path, elasticsearch):

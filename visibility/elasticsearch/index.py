@@ -158,11 +158,11 @@ class ElasticsearchIndex:
         lines: list[dict[str, Any]] = []
         order: list[bytes] = []
         for namespace_id, row in rows:
-            lines.append(_action("index", row["id"], row["version"]))
+            lines.append(_action("index", document_name(row["id"]), row["version"]))
             lines.append(to_document(namespace_id, row))
             order.append(row["id"])
         for identifier, version in deleted:
-            lines.append(_action("delete", identifier, version))
+            lines.append(_action("delete", document_name(identifier), version))
             order.append(identifier)
         if not lines:
             return []
@@ -179,10 +179,7 @@ class ElasticsearchIndex:
         Raises:
             ResourceExhausted: the cluster had no time for some of them.
         """
-        lines: list[dict[str, Any]] = []
-        for name, version, routing in documents:
-            action = {"_id": name, "version": version, "version_type": "external_gte"}
-            lines.append({"delete": action if routing is None else {**action, "routing": routing}})
+        lines = [_action("delete", *document) for document in documents]
         if not lines:
             return
         answer = await self._ask(lambda: self._client.bulk(index=self.name, operations=lines, require_alias=True))
@@ -223,7 +220,7 @@ class ElasticsearchIndex:
             names = [hit["_id"] for hit in found["hits"]["hits"]]
             if not names:
                 return gone
-            lines: list[dict[str, Any]] = [{"delete": {"_id": name}} for name in names]
+            lines = [_action("delete", name, None) for name in names]
             await self._ask(partial(self._client.bulk, index=self.name, operations=lines, require_alias=True))
             gone += len(names)
 
@@ -313,11 +310,13 @@ class ElasticsearchReader:
             body["search_after"] = hits[-1]["sort"]
 
 
-def _action(kind: str, identifier: bytes, version: int | None) -> dict[str, Any]:
-    if version is None:
-        return {kind: {"_id": document_name(identifier)}}
-    # external_gte: the same version again, of another epoch perhaps, replaces; an older one never does.
-    action = {"_id": document_name(identifier), "version": version, "version_type": "external_gte"}
+def _action(kind: str, name: str, version: int | None, routing: str | None = None) -> dict[str, Any]:
+    action: dict[str, Any] = {"_id": name}
+    if version is not None:
+        # external_gte: the same version again, of another epoch perhaps, replaces; an older one never does.
+        action |= {"version": version, "version_type": "external_gte"}
+    if routing is not None:
+        action["routing"] = routing
     return {kind: action}
 
 
