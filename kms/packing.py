@@ -54,11 +54,10 @@ def unpack(kind: RecordKind, flags: int, body: bytes) -> bytes:
         IntegrityError: the body is not what `pack` makes; only someone who holds the key can have made it.
     """
     if flags & PADDED:
-        length = _declared_length(body)
-        padding = memoryview(body)[_LENGTH.size + length :]
-        if len(body) != padme(_LENGTH.size + length) or any(padding):
+        end = _LENGTH.size + _declared_length(body)
+        if len(body) != padme(end) or body[end:].strip(b"\x00"):
             raise IntegrityError
-        body = body[_LENGTH.size : _LENGTH.size + length]
+        body = body[_LENGTH.size : end]
     if flags & COMPRESSION_MASK == ZSTD:
         length = _declared_length(body)
         frame = body[_LENGTH.size :]
@@ -84,6 +83,7 @@ def check_length(length: int) -> None:
         raise SealingLimitExceeded(msg)
 
 
+@lru_cache(maxsize=4096)
 def padme(length: int) -> int:
     """Return the Padmé length for a length: at most 12 % more, and only O(log log n) bits of it shown.
 

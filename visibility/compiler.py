@@ -21,7 +21,7 @@ from .tokens import Tokenizer
 from .words import split_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from strongroom.kms import NamespaceKeys
 
@@ -43,6 +43,11 @@ class Approximation:
     def exact(self) -> bool:
         """Whether the two are one, so that the index alone can count."""
         return self.sure == self.possible
+
+    @property
+    def between(self) -> TokenQuery:
+        """What is not sure and yet possible: which of it matches, only the plaintext can tell."""
+        return all_of(self.possible, none_of(self.sure))
 
 
 def compile_query(node: Node, keys: NamespaceKeys) -> Approximation:
@@ -74,16 +79,32 @@ def compile_filter(node: Node, tokenizer: Tokenizer) -> Approximation:
             inner = compile_filter(item, tokenizer)
             return Approximation(none_of(inner.possible), none_of(inner.sure))
         case IsNull(attribute):
-            present = _present(attribute, tokenizer)
+            present = _condition(attribute, tokenizer, lambda each: _present(each, tokenizer))
             return Approximation(none_of(present.possible), none_of(present.sure))
         case Compare(attribute, "=", value):
-            return _equal(attribute, (value,), tokenizer)
+            return _condition(attribute, tokenizer, lambda each: _equal(each, (value,), tokenizer))
         case In(attribute, values):
-            return _equal(attribute, values, tokenizer)
+            return _condition(attribute, tokenizer, lambda each: _equal(each, values, tokenizer))
         case StartsWith(attribute, head):
-            return _prefix(attribute, head.encode("utf-8", "surrogatepass"), tokenizer)
+            encoded = head.encode("utf-8", "surrogatepass")
+            return _condition(attribute, tokenizer, lambda each: _prefix(each, encoded, tokenizer))
         case Compare() | Between():
-            return _ordered(node, tokenizer)
+            return _condition(node.attribute, tokenizer, lambda each: _ordered(each, node, tokenizer))
+
+
+def _condition(
+    attribute: Attribute, tokenizer: Tokenizer, compiled: Callable[[Attribute], Approximation]
+) -> Approximation:
+    """Compile a condition that only documents with a value satisfy, wherever the value has its tokens."""
+    own = compiled(attribute)
+    other = _profile(attribute, tokenizer).same_as
+    if other is None:
+        return own
+    theirs = compiled(Attribute(other, attribute.type))
+    same = _holding(attribute, (tokens.SAME,), tokenizer)
+    return Approximation(
+        any_of(own.sure, all_of(same, theirs.sure)), any_of(own.possible, all_of(same, theirs.possible))
+    )
 
 
 def _exact(query: TokenQuery) -> Approximation:
@@ -91,7 +112,7 @@ def _exact(query: TokenQuery) -> Approximation:
 
 
 def _holding(attribute: Attribute, messages: Iterable[bytes], tokenizer: Tokenizer) -> TokenQuery:
-    found = tokenizer.query(attribute.name, messages)
+    found = tokenizer.query(attribute.name, attribute.type, messages)
     return AnyOf(found) if found else NOTHING
 
 
@@ -101,8 +122,8 @@ def _profile(attribute: Attribute, tokenizer: Tokenizer) -> Profile:
 
 def _present(attribute: Attribute, tokenizer: Tokenizer) -> Approximation:
     profile = _profile(attribute, tokenizer)
-    if profile.bucket == "b2":
-        return _exact(EVERYTHING)  # every run has started
+    if profile.always:
+        return _exact(EVERYTHING)
     if profile.bucket == "b1":
         return _exact(Bucket("b1", -OPEN_RUN, OPEN_RUN - 1))
     if not profile.present:
@@ -140,8 +161,7 @@ def _prefix(attribute: Attribute, head: bytes, tokenizer: Tokenizer) -> Approxim
     return Approximation(sharing if longest == len(head) else NOTHING, sharing)
 
 
-def _ordered(node: Compare | Between, tokenizer: Tokenizer) -> Approximation:
-    attribute = node.attribute
+def _ordered(attribute: Attribute, node: Compare | Between, tokenizer: Tokenizer) -> Approximation:
     few = _few_values(attribute)
     if few:  # text order, as Elasticsearch has it: ask for each value that satisfies the condition
         fitting = [value for value in few if matches(node, {attribute.name: value})]

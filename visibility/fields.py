@@ -3,8 +3,9 @@
 A *profile* says which tokens of a value stand in the index (`tokens.py` makes them, `compiler.py` asks for them). A namespace has
 one of two presets: in `compatible` the index answers every legal filter, `strict` shows less and opens more. Tokens are keyed
 with a key per namespace and attribute, so they are noise across namespaces and across attributes; within one attribute of one
-namespace they show what the column "leakage" says, and no more. Every profile but `sealed` adds one presence token where a document
-has the attribute. The record itself, memo and attribute names included, is sealed in every case.
+namespace they show what the column "leakage" says, and no more. A document has one presence token for each attribute that it need
+not have, unless the profile is `sealed`; a run that is its own root has one token that says so for each root id, and no others. The
+record itself, memo and attribute names included, is sealed in every case.
 
 leakage of a snapshot of the index, without keys
     classes   which documents share a value, and how many there are of each; never the value
@@ -19,7 +20,7 @@ leakage of a snapshot of the index, without keys
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
@@ -39,17 +40,20 @@ class Profile:
     Attributes:
         name: by which messages and `query --explain` call it.
         leakage: what these show; the words are explained at the head of this file.
-        present: one token where the attribute has a value.
+        always: every run has a value.
+        present: one token where the attribute has a value, unless every run has one.
         equality: one token for each distinct value (of a list: for each element).
         prefixes: one token for each of these leading lengths, in bytes, that the value has.
         ranges: tokens of a tree of ranges, of magnitudes (numbers) or of seconds (times); None for no range tokens.
         words: one token for each distinct word.
         bucket: the clear column that holds the time floored to a second; None for none.
         salted: the equality token is one of several, as many as the value is common (`layout.py`).
+        same_as: an attribute that every run has; where the value is the same, one token says that, and there are no others.
     """
 
     name: str
     leakage: str
+    always: bool = False
     present: bool = True
     equality: bool = False
     prefixes: tuple[int, ...] = ()
@@ -57,6 +61,7 @@ class Profile:
     words: bool = False
     bucket: Literal["b1", "b2"] | None = None
     salted: bool = False
+    same_as: str | None = None
 
 
 EQUALITY = Profile("equality", "classes", equality=True)
@@ -67,8 +72,16 @@ NUMBER = Profile("number", "magnitude", equality=True, ranges="magnitude")
 TIME = Profile("time", "magnitude", ranges="seconds")
 WORDS = Profile("words", "words", words=True)
 CLOSE_BUCKET = Profile("seconds", "seconds", present=False, bucket="b1")
-START_BUCKET = Profile("seconds", "seconds", present=False, bucket="b2")
+START_BUCKET = Profile("seconds", "seconds", always=True, bucket="b2")
 SEALED = Profile("sealed", "nothing", present=False)
+
+
+def _always(profile: Profile) -> Profile:
+    return replace(profile, always=True)
+
+
+def _same_as(attribute: str, profile: Profile) -> Profile:
+    return replace(profile, same_as=attribute)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,17 +101,19 @@ class Field:
 
 SYSTEM_FIELDS: Mapping[str, Field] = MappingProxyType(
     {
-        "WorkflowId": Field(AttributeType.KEYWORD, IDENTIFIER, strict=EQUALITY),
-        "RunId": Field(AttributeType.KEYWORD, EQUALITY),
-        "WorkflowType": Field(AttributeType.KEYWORD, EQUALITY),
-        "ExecutionStatus": Field(AttributeType.KEYWORD, FEW_VALUES, strict=SALTED),
-        "TaskQueue": Field(AttributeType.KEYWORD, EQUALITY),
+        "WorkflowId": Field(AttributeType.KEYWORD, _always(IDENTIFIER), strict=_always(EQUALITY)),
+        "RunId": Field(AttributeType.KEYWORD, _always(EQUALITY)),
+        "WorkflowType": Field(AttributeType.KEYWORD, _always(EQUALITY)),
+        "ExecutionStatus": Field(AttributeType.KEYWORD, _always(FEW_VALUES), strict=_always(SALTED)),
+        "TaskQueue": Field(AttributeType.KEYWORD, _always(EQUALITY)),
         "ParentWorkflowId": Field(AttributeType.KEYWORD, IDENTIFIER, strict=EQUALITY),
         "ParentRunId": Field(AttributeType.KEYWORD, EQUALITY),
-        "RootWorkflowId": Field(AttributeType.KEYWORD, IDENTIFIER, strict=EQUALITY),
-        "RootRunId": Field(AttributeType.KEYWORD, EQUALITY),
+        "RootWorkflowId": Field(
+            AttributeType.KEYWORD, _same_as("WorkflowId", IDENTIFIER), strict=_same_as("WorkflowId", EQUALITY)
+        ),
+        "RootRunId": Field(AttributeType.KEYWORD, _same_as("RunId", EQUALITY)),
         "StartTime": Field(AttributeType.DATETIME, START_BUCKET),
-        "ExecutionTime": Field(AttributeType.DATETIME, TIME),
+        "ExecutionTime": Field(AttributeType.DATETIME, _always(TIME)),
         "CloseTime": Field(AttributeType.DATETIME, CLOSE_BUCKET),
         "HistoryLength": Field(AttributeType.INT, NUMBER, strict=SEALED),
         "HistorySizeBytes": Field(AttributeType.INT, NUMBER, strict=SEALED),

@@ -36,10 +36,18 @@ class IndexReader(Protocol):
     async def counts(self, namespace_id: UUID, within: TokenQuery, parts: Sequence[TokenQuery]) -> list[int]:
         """Return how many of the documents that satisfy a token query satisfy each of some others, all seen at one moment."""
 
-    def documents(
+    async def count_and_first(
+        self, namespace_id: UUID, counted: TokenQuery, listed: TokenQuery, *, limit: int
+    ) -> tuple[int, Sequence[Row]]:
+        """Return how many documents satisfy a token query, and the first that satisfy another, all seen at one moment.
+
+        For the rows see `pages`.
+        """
+
+    def pages(
         self, namespace_id: UUID, query: TokenQuery, *, start: Place | None = None, chunk: int = CHUNK
-    ) -> AsyncIterator[Row]:
-        """Yield sealed documents, in descending order of (b1, b2), from a place on, fetched so many at a time.
+    ) -> AsyncIterator[Sequence[Row]]:
+        """Yield sealed documents, in descending order of (b1, b2), from a place on: so many at first, then `CHUNK` at a time.
 
         A row has `shard_id`, `id`, `version`, `k`, `b1`, `b2` and `s`. One that changes meanwhile may come twice.
         """

@@ -33,9 +33,10 @@ class PostgresIndex:
         self._database = database
 
     @asynccontextmanager
-    async def reading(self, *, snapshot: bool) -> AsyncIterator[PostgresReader]:  # noqa: ARG002 - it always is one
-        """Begin a call: a read-only transaction."""
-        async with self._database.transaction(read_only=True) as connection:
+    async def reading(self, *, snapshot: bool) -> AsyncIterator[PostgresReader]:
+        """Begin a call; a transaction only where it must be a snapshot, for its beginning and end are two more round trips."""
+        lent = self._database.transaction(read_only=True) if snapshot else self._database.connection()
+        async with lent as connection:
             yield PostgresReader(connection)
 
 
@@ -62,10 +63,22 @@ class PostgresReader:
         )
         return list(row.values()) if row else []
 
-    async def documents(
+    async def count_and_first(
+        self, namespace_id: UUID, counted: TokenQuery, listed: TokenQuery, *, limit: int
+    ) -> tuple[int, Sequence[Row]]:
+        """See `IndexReader.count_and_first`: one statement, and so one snapshot."""
+        condition, parameters = _where(namespace_id, counted)
+        documents = f"SELECT count(*) AS documents FROM visibility_records WHERE {condition}"
+        page = _page(f"namespace_id = $1 AND ({_condition(listed, parameters)})", limit)
+        rows = await self._connection.fetch(
+            f"WITH c AS ({documents}), p AS ({page}) SELECT c.documents, p.* FROM c LEFT JOIN p ON true", *parameters
+        )
+        return rows[0]["documents"], [row for row in rows if row["id"] is not None]
+
+    async def pages(
         self, namespace_id: UUID, query: TokenQuery, *, start: Place | None = None, chunk: int = CHUNK
-    ) -> AsyncIterator[Row]:
-        """See `IndexReader.documents`; equal buckets are in descending order of id."""
+    ) -> AsyncIterator[Sequence[Row]]:
+        """See `IndexReader.pages`; equal buckets are in descending order of id."""
         condition, parameters = _where(namespace_id, query)
         if start is not None:
             condition += f" AND (b1, b2) <= (${len(parameters) + 1}, ${len(parameters) + 2})"
@@ -74,8 +87,7 @@ class PostgresReader:
         following = f"({condition}) AND (b1, b2, id) < (${count + 1}, ${count + 2}, ${count + 3})"
         rows = await self._connection.fetch(_page(condition, chunk), *parameters)
         while rows:
-            for row in rows:
-                yield row
+            yield rows
             if len(rows) < chunk:
                 return
             last, chunk = rows[-1], CHUNK

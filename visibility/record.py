@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from importlib.resources import files
+from operator import attrgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -13,8 +14,7 @@ from strongroom.kms import PartType, RecordKind
 from strongroom.storage import DataLoss
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
+    from collections.abc import Callable, Mapping
 
 Scalar: TypeAlias = str | int | float | bool
 AttributeValue: TypeAlias = Scalar | tuple[str, ...]
@@ -76,16 +76,15 @@ class VisibilityRecord:
 
     def attributes(self) -> dict[str, AttributeValue]:
         """Return all search attributes that have a value, by their canonical names."""
-        found: dict[str, AttributeValue] = {
-            name: value for name, slot in _SYSTEM_SLOTS if (value := getattr(self, slot)) is not None
-        }
-        found.update((name, value) for name, value in self.search_attributes.items() if value != ())
+        found = {name: value for name, value in zip(_NAMES, _system(self), strict=True) if value is not None}
+        found.update(self.search_attributes)
+        if () in found.values():
+            return {name: value for name, value in found.items() if value != ()}
         return found
 
     def pack(self) -> bytes:
         """Return the bytes to seal."""
-        values = [getattr(self, slot) for slot in _SLOTS]
-        return orjson.dumps([1, *values, dict(self.search_attributes), self.memo.hex()])
+        return orjson.dumps([1, *_system(self), dict(self.search_attributes), self.memo.hex()])
 
     @classmethod
     def unpack(cls, packed: bytes) -> VisibilityRecord:
@@ -96,34 +95,35 @@ class VisibilityRecord:
         """
         try:
             version, *values, attributes, memo = orjson.loads(packed)
-            if version == 1:
-                fields: dict[str, Any] = dict(zip(_SLOTS, values, strict=True))
-                restored = {
-                    name: tuple(value) if isinstance(value, list) else value for name, value in attributes.items()
-                }
-                return cls(**fields, search_attributes=MappingProxyType(restored), memo=bytes.fromhex(memo))
+            if version == 1 and len(values) == len(_NAMES):
+                for name, value in attributes.items():
+                    if isinstance(value, list):
+                        attributes[name] = tuple(value)
+                return cls(*[*values, MappingProxyType(attributes), bytes.fromhex(memo)])
         except (ValueError, TypeError, AttributeError):
             pass
         msg = "a visibility record is not of a form that this version knows"
         raise DataLoss(msg)
 
 
-_SYSTEM_SLOTS = (
-    ("WorkflowId", "workflow_id"),
-    ("RunId", "run_id"),
-    ("WorkflowType", "workflow_type"),
-    ("ExecutionStatus", "execution_status"),
-    ("TaskQueue", "task_queue"),
-    ("StartTime", "start_time"),
-    ("ExecutionTime", "execution_time"),
-    ("CloseTime", "close_time"),
-    ("ExecutionDuration", "execution_duration"),
-    ("HistoryLength", "history_length"),
-    ("HistorySizeBytes", "history_size_bytes"),
-    ("StateTransitionCount", "state_transition_count"),
-    ("ParentWorkflowId", "parent_workflow_id"),
-    ("ParentRunId", "parent_run_id"),
-    ("RootWorkflowId", "root_workflow_id"),
-    ("RootRunId", "root_run_id"),
-)
-_SLOTS = tuple(slot for _, slot in _SYSTEM_SLOTS)
+_SYSTEM = {
+    "WorkflowId": "workflow_id",
+    "RunId": "run_id",
+    "WorkflowType": "workflow_type",
+    "ExecutionStatus": "execution_status",
+    "TaskQueue": "task_queue",
+    "StartTime": "start_time",
+    "ExecutionTime": "execution_time",
+    "CloseTime": "close_time",
+    "ExecutionDuration": "execution_duration",
+    "HistoryLength": "history_length",
+    "HistorySizeBytes": "history_size_bytes",
+    "StateTransitionCount": "state_transition_count",
+    "ParentWorkflowId": "parent_workflow_id",
+    "ParentRunId": "parent_run_id",
+    "RootWorkflowId": "root_workflow_id",
+    "RootRunId": "root_run_id",
+}
+"""Slots of the attributes that are not custom, in the order of the slots, which is that of the packed form."""
+_NAMES = tuple(_SYSTEM)
+_system: Callable[[VisibilityRecord], tuple[AttributeValue | None, ...]] = attrgetter(*_SYSTEM.values())

@@ -16,7 +16,6 @@ from .filter_tree import STATUS_NAMES, And, Compare, In, IsNull, Not
 from .index import CHUNK, Place
 from .ordering import position, rank
 from .ranges import NANOSECONDS
-from .token_query import TokenQuery, all_of, none_of
 from .tokens import Tokenizer
 
 if TYPE_CHECKING:
@@ -75,7 +74,15 @@ class Searcher:
             QueryBudgetExceeded: too many documents would have to be opened to count exactly.
         """
         keys = await self._keyring.open(namespace_id)
-        async with self._index.reading(snapshot=not compile_query(where, keys).exact) as reader:
+        compiled = compile_query(where, keys)
+        async with self._index.reading(snapshot=False) as reader:
+            if compiled.exact:
+                return await reader.count(namespace_id, compiled.sure)
+            sure, rows = await reader.count_and_first(namespace_id, compiled.sure, compiled.between, limit=CHUNK)
+            if len(rows) < CHUNK and len(rows) <= self._open_budget:
+                opened = await self._open(namespace_id, rows)
+                return sure + sum(matches(where, record.attributes()) for record in opened)
+        async with self._index.reading(snapshot=True) as reader:
             return await self._count(reader, namespace_id, keys, where)
 
     async def groups(self, namespace_id: UUID, where: Node, attribute: Attribute) -> dict[str, int]:
@@ -138,10 +145,14 @@ class Searcher:
         async with self._index.reading(snapshot=False) as reader:
             possible = compile_query(parsed.where, keys).possible
             chunk = CHUNK if order else min(page_size + _BEYOND, CHUNK)
-            scanned = reader.documents(namespace_id, possible, start=start, chunk=chunk)
-            async for group in self._groups(namespace_id, parsed.where, scanned, allowed=self._open_budget + page_size):
+            scanned = reader.pages(namespace_id, possible, start=start, chunk=chunk)
+            async for settled in self._opened(
+                namespace_id, parsed.where, scanned, allowed=self._open_budget + page_size
+            ):
                 places = [
-                    (position(record, order), record) for record in group if matches(parsed.where, record.attributes())
+                    (position(record, order), record)
+                    for record in settled
+                    if matches(parsed.where, record.attributes())
                 ]
                 fresh = [item for item in places if last is None or rank(item[0], order) > last]
                 if order:
@@ -153,32 +164,38 @@ class Searcher:
     async def _open(self, namespace_id: UUID, rows: Sequence[Row]) -> list[VisibilityRecord]:
         return await self._keyring.with_keys(namespace_id, lambda keys: open_documents(keys, rows))
 
-    async def _groups(
-        self, namespace_id: UUID, where: Node, scanned: AsyncIterator[Row], *, allowed: int
+    async def _opened(
+        self, namespace_id: UUID, where: Node, scanned: AsyncIterator[Sequence[Row]], *, allowed: int
     ) -> AsyncIterator[list[VisibilityRecord]]:
-        """Yield opened documents in groups that the index can't order: one second of close, or of start if open.
+        """Yield opened documents, in portions of which each comes wholly before the next in the order of a list.
+
+        The index can't order what closed, or if open started, within one second: of that a portion has all or none.
 
         Raises:
             QueryBudgetExceeded: more documents than are allowed.
         """
-        opened = 0
-        group: list[Row] = []
+        last: tuple[int, int] | None = None
+        held: list[VisibilityRecord] = []  # of the last second, which may go on
         seen: set[bytes] = set()
-        async for row in scanned:
-            if row["id"] in seen:
-                continue  # it changed while we read, and came where it was and where it is
-            seen.add(row["id"])
-            if group and _group(row) != _group(group[0]):
-                yield await self._open(namespace_id, group)
-                group = []
-            group.append(row)
-            opened += 1
-            if opened > allowed:
+        async for rows in scanned:
+            # One that changed while we read comes where it was and where it is.
+            fresh = [row for row in rows if row["id"] not in seen]
+            within = fresh[: allowed - len(seen)]
+            seen.update(row["id"] for row in within)
+            settled: list[VisibilityRecord] = []
+            for row, record in zip(within, await self._open(namespace_id, within), strict=True):
+                if _second(row) != last:
+                    settled += held
+                    last, held = _second(row), []
+                held.append(record)
+            if settled:
+                yield settled
+            if len(within) < len(fresh):
                 reasons = why_opened(where, _active_tokenizer(await self._keyring.open(namespace_id)))
                 msg = f"more than {allowed} documents would have to be opened: {reasons}; add a condition that the index can answer"
                 raise QueryBudgetExceeded(msg)
-        if group:
-            yield await self._open(namespace_id, group)
+        if held:
+            yield held
 
     async def _count(self, reader: IndexReader, namespace_id: UUID, keys: NamespaceKeys, where: Node) -> int:
         """Count what surely matches in the index, and open only what is between sure and possible."""
@@ -186,10 +203,9 @@ class Searcher:
         sure = await reader.count(namespace_id, compiled.sure)
         if compiled.exact:
             return sure
-        between: TokenQuery = all_of(compiled.possible, none_of(compiled.sure))
-        scanned = reader.documents(namespace_id, between)
-        async for group in self._groups(namespace_id, where, scanned, allowed=self._open_budget):
-            sure += sum(matches(where, record.attributes()) for record in group)
+        scanned = reader.pages(namespace_id, compiled.between)
+        async for records in self._opened(namespace_id, where, scanned, allowed=self._open_budget):
+            sure += sum(matches(where, record.attributes()) for record in records)
         return sure
 
     async def _values(
@@ -198,12 +214,12 @@ class Searcher:
         found: list[str] = []
         while len(found) <= MAX_GROUPS:
             others: Node = And((where, Not(In(attribute, tuple(found))))) if found else where
-            scanned = reader.documents(namespace_id, compile_query(others, keys).possible)
+            scanned = reader.pages(namespace_id, compile_query(others, keys).possible)
             fresh: set[str] = set()
-            async for group in self._groups(namespace_id, others, scanned, allowed=self._open_budget):
+            async for records in self._opened(namespace_id, others, scanned, allowed=self._open_budget):
                 fresh = {
                     str(attributes[attribute.name])
-                    for attributes in (record.attributes() for record in group)
+                    for attributes in (record.attributes() for record in records)
                     if matches(others, attributes)
                 }
                 if fresh:
@@ -226,5 +242,5 @@ def _bucket(position: Position) -> tuple[int, int]:
     return position.close_time // NANOSECONDS, OPEN_RUN
 
 
-def _group(row: Row) -> tuple[int, int]:
+def _second(row: Row) -> tuple[int, int]:
     return (row["b1"], row["b2"] if row["b1"] == OPEN_RUN else 0)

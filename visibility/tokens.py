@@ -2,7 +2,8 @@
 
 Message of a token, under the key of its attribute in an epoch: one byte for its kind, then
 
-    "?"                         the attribute is present
+    "?"                         the attribute is present, and need not be
+    "@"                         the value is that of another attribute, which has the tokens
     "=" value                   the value: text in UTF-8, numbers as 8 bytes, a Bool as one
     "~" salt(2) value           the value, in one of as many tokens as it has salts
     "^" length(2) prefix        the first so many bytes of the value
@@ -36,6 +37,7 @@ DOUBLE_SCALE = 10_000
 
 _SIGNED = struct.Struct(">q")
 PRESENT = b"?"
+SAME = b"@"
 
 
 def scaled(value: float) -> int:
@@ -93,7 +95,7 @@ def number_on_tree(attribute_type: AttributeType, value: float) -> int:
 
 def messages(profile: Profile, attribute_type: AttributeType, value: AttributeValue) -> Iterator[bytes]:
     """Yield the messages of all tokens that a document has for a value of an attribute, but for salted ones."""
-    if profile.present:
+    if profile.present and not profile.always:
         yield PRESENT
     values: Iterable[Scalar] = value if isinstance(value, tuple) else (value,)
     for single in values:
@@ -109,8 +111,39 @@ def messages(profile: Profile, attribute_type: AttributeType, value: AttributeVa
             yield from (range_node(level, node) for level, node in TREES[profile.ranges].nodes(number))
 
 
+class AttributeTokens:
+    """Makes the tokens of one attribute, and remembers them: most values of a batch occur in it more than once."""
+
+    __slots__ = ("_key", "_of_message", "_of_value", "profile", "type")
+
+    def __init__(self, key: TokenKey, profile: Profile, attribute_type: AttributeType) -> None:
+        self.profile = profile
+        self.type = attribute_type
+        self._key = key
+        self._of_message: dict[bytes, int] = {}
+        self._of_value: dict[AttributeValue, tuple[int, ...]] = {}
+
+    def of(self, value: AttributeValue) -> tuple[int, ...]:
+        """Return the tokens of a value, but for salted ones."""
+        found = self._of_value.get(value)
+        if found is None:
+            found = self._of_value[value] = tuple(map(self.token, messages(self.profile, self.type, value)))
+        return found
+
+    def token(self, message: bytes) -> int:
+        """Return the token of a message."""
+        found = self._of_message.get(message)
+        if found is None:
+            found = self._of_message[message] = _SIGNED.unpack_from(self._key.token(message))[0]
+        return found
+
+    def drawn(self, run_id: str) -> int:
+        """Return the number that chooses the salt of a run: always the same, so that writing it anew tells nothing."""
+        return int.from_bytes(self._key.token(b"%" + run_id.encode())[:8], "big")
+
+
 class Tokenizer:
-    """Makes tokens in one epoch of a namespace's index key.
+    """Makes tokens in one epoch of a namespace's index key, for a batch of documents or one query: it remembers all that it made.
 
     A token is the first eight bytes of HMAC-SHA-256 as a signed integer, which PostgreSQL indexes four times as cheaply as bytes.
     """
@@ -119,16 +152,21 @@ class Tokenizer:
         self.epoch = epoch
         self.layout = parse_layout(keys.layout(epoch))
         self._keys = keys
+        self._attributes: dict[str, AttributeTokens] = {}
 
     def document(self, attributes: Mapping[str, AttributeValue], types: Mapping[str, AttributeType]) -> tuple[int, ...]:
         """Return all tokens of a document, sorted, so that their order tells nothing."""
         found: set[int] = set()
         for name, value in attributes.items():
-            profile = self.layout.profile(name, types[name])
-            key = self._keys.index(name, epoch=self.epoch)
-            found.update(_token(key, message) for message in messages(profile, types[name], value))
+            made = self._attributes.get(name) or self._attribute(name, types[name])
+            profile = made.profile
+            if profile.same_as is not None and value == attributes[profile.same_as]:
+                found.add(made.token(SAME))
+                continue
+            found.update(made.of(value))
             if profile.salted:
-                found.add(self._salted(key, types[name], str(value), run_id=str(attributes["RunId"])))
+                salt = made.drawn(str(attributes["RunId"])) % self.layout.salts.get(str(value), 1)
+                found.add(made.token(salted(made.type, str(value), salt)))
         return tuple(sorted(found))
 
     def equality(self, name: str, attribute_type: AttributeType, value: Scalar) -> Iterator[bytes]:
@@ -139,17 +177,12 @@ class Tokenizer:
             for salt in range(self.layout.salts.get(str(value), 1)):
                 yield salted(attribute_type, value, salt)
 
-    def query(self, name: str, wanted: Iterable[bytes]) -> frozenset[int]:
+    def query(self, name: str, attribute_type: AttributeType, wanted: Iterable[bytes]) -> frozenset[int]:
         """Return the tokens to look for, for messages of one attribute."""
+        made = self._attributes.get(name) or self._attribute(name, attribute_type)
+        return frozenset(map(made.token, wanted))
+
+    def _attribute(self, name: str, attribute_type: AttributeType) -> AttributeTokens:
         key = self._keys.index(name, epoch=self.epoch)
-        return frozenset(_token(key, message) for message in wanted)
-
-    def _salted(self, key: TokenKey, attribute_type: AttributeType, value: str, *, run_id: str) -> int:
-        """Return the token of a run: always the same of a value's, so that writing it anew tells nothing."""
-        drawn = int.from_bytes(key.token(b"%" + run_id.encode())[:8], "big")
-        return _token(key, salted(attribute_type, value, drawn % self.layout.salts.get(value, 1)))
-
-
-def _token(key: TokenKey, message: bytes) -> int:
-    token: int = _SIGNED.unpack_from(key.token(message))[0]
-    return token
+        made = AttributeTokens(key, self.layout.profile(name, attribute_type), attribute_type)
+        return self._attributes.setdefault(name, made)

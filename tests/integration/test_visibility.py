@@ -170,9 +170,10 @@ def generated_record(rng):
         attributes["BuildIds"] = value_of(rng, AttributeType.KEYWORD_LIST)
     if rng.random() < 0.3:
         attributes["TemporalSchedulePaused"] = rng.random() < 0.5
+    workflow_id, run_id = rng.choice(TEXTS) or "w", str(UUID(int=rng.getrandbits(128)))
     return VisibilityRecord(
-        workflow_id=rng.choice(TEXTS) or "w",
-        run_id=str(UUID(int=rng.getrandbits(128))),
+        workflow_id=workflow_id,
+        run_id=run_id,
         workflow_type=rng.choice(TEXTS),
         execution_status=status,
         task_queue=rng.choice(TEXTS),
@@ -185,8 +186,8 @@ def generated_record(rng):
         state_transition_count=None if is_open else rng.randint(0, 20),
         parent_workflow_id=rng.choice((None, *TEXTS)),
         parent_run_id=rng.choice((None, str(UUID(int=rng.getrandbits(4))))),
-        root_workflow_id=rng.choice((None, *TEXTS)),
-        root_run_id=None,
+        root_workflow_id=rng.choice((None, workflow_id, rng.choice(TEXTS))),
+        root_run_id=rng.choice((None, run_id, str(UUID(int=rng.getrandbits(2))))),
         search_attributes=MappingProxyType(attributes),
         memo=rng.randbytes(rng.choice((0, 10, 300))),
     )
@@ -438,7 +439,7 @@ async def wrong_sides(searched, query, compiler):
     index = searched.strongroom.search_index or PostgresIndex(searched.strongroom.database)
     async with index.reading(snapshot=True) as reader:
         for side in (compiled.sure, compiled.possible):
-            sides.append({row["id"] async for row in reader.documents(searched.namespace_id, side)})
+            sides.append({row["id"] async for rows in reader.pages(searched.namespace_id, side) for row in rows})
             assert await reader.count(searched.namespace_id, side) == len(sides[-1])
     sure, possible = sides
     return (sure - matching) | (matching - possible)
@@ -907,7 +908,8 @@ async def test_attributes_of_one_value_share_no_token(strongroom):
     keys = await strongroom.keyring.open(searched.namespace_id)
     tokenizer = Tokenizer(keys, epoch=keys.active_version(KeyClass.INDEX))
     tokens = [
-        tokenizer.query(name, [b"=the same value"]) for name in ("WorkflowType", "TaskQueue", "Customer", "Größe")
+        tokenizer.query(name, AttributeType.KEYWORD, [b"=the same value"])
+        for name in ("WorkflowType", "TaskQueue", "Customer", "Größe")
     ]
     assert len(frozenset().union(*tokens)) == 4
     async with strongroom.database.connection() as connection:

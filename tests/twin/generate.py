@@ -171,17 +171,20 @@ def random_time(random: Random) -> int:
 
 def _document(random: Random, *, edges: bool) -> Document:
     start, run_id = random_time(random), str(UUID(int=random.getrandbits(128), version=4))
+    workflow_id = random.choice([text for text in TEXTS if text])
     document: Document = {
-        "WorkflowId": random.choice([text for text in TEXTS if text]),
+        "WorkflowId": workflow_id,
         "RunId": run_id,
         "WorkflowType": random.choice(TYPES),
         "ExecutionStatus": "Running",
         "TaskQueue": random.choice(QUEUES),
         "StartTime": start,
         "ExecutionTime": start + random.choice((0, 0, 1, SECOND)),
-        "RootWorkflowId": random.choice(TEXTS),
-        "RootRunId": run_id,
+        "RootWorkflowId": random.choice((workflow_id, random.choice(TEXTS))),
+        "RootRunId": random.choice((run_id, str(UUID(int=random.getrandbits(2))))),
     }
+    if random.random() < 0.2:
+        del document["RootWorkflowId"], document["RootRunId"]
     if random.random() < 0.7:
         document |= {
             "ExecutionStatus": random.choice(STATUSES[1:-1]),

@@ -12,6 +12,7 @@ from elasticsearch import AsyncElasticsearch, OrjsonSerializer
 from strongroom.storage import ResourceExhausted
 from strongroom.visibility.errors import SearchIndexMismatch
 from strongroom.visibility.index import CHUNK
+from strongroom.visibility.token_query import any_of
 
 from .cluster import ask
 from .documents import document_name, namespace_text, to_document, to_row
@@ -286,28 +287,42 @@ class ElasticsearchReader:
         """Run a search of one's own."""
         return await self._index.search(body, snapshot=self._snapshot)
 
-    async def documents(
-        self, namespace_id: UUID, query: TokenQuery, *, start: Place | None = None, chunk: int = CHUNK
-    ) -> AsyncIterator[Row]:
-        """See `IndexReader.documents`."""
-        body: dict[str, Any] = {
-            "query": to_query(namespace_id, query),
-            "sort": _ORDER,
-            "size": chunk,
-            "track_total_hits": False,
-            "stored_fields": ["s"],
-            "docvalue_fields": ["k"],
+    async def count_and_first(
+        self, namespace_id: UUID, counted: TokenQuery, listed: TokenQuery, *, limit: int
+    ) -> tuple[int, Sequence[Row]]:
+        """See `IndexReader.count_and_first`: one request."""
+        body = _page(to_query(namespace_id, any_of(counted, listed)), limit) | {
+            "aggs": {"counted": {"filter": to_clause(counted)}},
+            "post_filter": to_clause(listed),
         }
+        answer = await self._index.search(body, snapshot=self._snapshot)
+        return int(answer["aggregations"]["counted"]["doc_count"]), list(map(to_row, answer["hits"]["hits"]))
+
+    async def pages(
+        self, namespace_id: UUID, query: TokenQuery, *, start: Place | None = None, chunk: int = CHUNK
+    ) -> AsyncIterator[Sequence[Row]]:
+        """See `IndexReader.pages`."""
+        body = _page(to_query(namespace_id, query), chunk)
         if start is not None:
             body["search_after"] = [start.b1, start.b2 + 1, _LOWEST]  # so that all of this second come
         while True:
             hits = (await self._index.search(body, snapshot=self._snapshot))["hits"]["hits"]
-            for hit in hits:
-                yield to_row(hit)
+            yield list(map(to_row, hits))
             if len(hits) < body["size"]:
                 return
             body["size"] = CHUNK
             body["search_after"] = hits[-1]["sort"]
+
+
+def _page(query: dict[str, Any], size: int) -> dict[str, Any]:
+    return {
+        "query": query,
+        "sort": _ORDER,
+        "size": size,
+        "track_total_hits": False,
+        "stored_fields": ["s"],
+        "docvalue_fields": ["k"],
+    }
 
 
 def _action(kind: str, name: str, version: int | None, routing: str | None = None) -> dict[str, Any]:

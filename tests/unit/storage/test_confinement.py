@@ -45,8 +45,9 @@ EVERYWHERE = {
     "visibility_outbox.waiting": "as visibility_outbox.take",
     "visibility_outbox.forget_deletes": "as visibility_outbox.take",
     "visibility.count": "a filter asks for the runs of all shards",
-    "visibility.documents": "as visibility.count; merged in order by the coordinator",
-    "visibility.documents, next": "as visibility.documents",
+    "visibility.pages": "as visibility.count; merged in order by the coordinator",
+    "visibility.pages, next": "as visibility.pages",
+    "visibility.count_and_first": "as visibility.count",
     "driver/demo_proofs.py": "the demonstration has a PostgreSQL of its own, and tampers with any row",
     "driver/demo_views.py": "as demo_proofs.py: shows a row as it lies there",
     "driver/twin.py": "as demo_proofs.py: tables of plaintext with the same names, in another database",
@@ -87,18 +88,15 @@ async def of_visibility():
 
         async def fetch(self, statement, *_):
             sent.append(statement)
-            return [{"b1": 1, "b2": 1, "id": b""}] * 200 if len(sent) == 2 else []
+            return [{"b1": 1, "b2": 1, "id": b"", "documents": 0}] * 200 if len(sent) in (2, 4) else []
 
     query = all_of(AnyOf(frozenset({1})), Bucket("b1", 1, 2), Not(AnyOf(frozenset({2}))))
     reader = PostgresReader(Listening())
     await reader.count(uuid4(), query)
-    _ = [row async for row in reader.documents(uuid4(), query, start=Place(1, 1))]
-    return {
-        name: [text]
-        for name, text in zip(
-            ("visibility.count", "visibility.documents", "visibility.documents, next"), sent, strict=True
-        )
-    }
+    _ = [rows async for rows in reader.pages(uuid4(), query, start=Place(1, 1))]
+    await reader.count_and_first(uuid4(), query, query, limit=200)
+    names = ("visibility.count", "visibility.pages", "visibility.pages, next", "visibility.count_and_first")
+    return {name: [text] for name, text in zip(names, sent, strict=True)}
 
 
 def statements_in_python():
@@ -152,7 +150,7 @@ def test_only_statements_that_are_listed_here_leave_their_shard():
 
 def test_statements_were_found_in_each_place():
     """A check of nothing would pass."""
-    assert {"shards.get", "executions.delete", "storage/schema.py", "visibility.documents, next"} <= set(PLAIN)
+    assert {"shards.get", "executions.delete", "storage/schema.py", "visibility.pages, next"} <= set(PLAIN)
     assert len(PLAIN) > 100
     assert sum(len(statements) for statements in PLAIN.values()) > len(PLAIN)
 

@@ -92,7 +92,9 @@ def test_salts_follow_the_shares_at_hand():
 def test_a_run_keeps_its_salt():
     """Equal runs give equal tokens, so that writing one anew tells nothing; its token is among those that a query asks for."""
     maker = tokenizer(new_layout("strict"))
-    asked = maker.query("ExecutionStatus", maker.equality("ExecutionStatus", AttributeType.KEYWORD, "Completed"))
+    asked = maker.query(
+        "ExecutionStatus", AttributeType.KEYWORD, maker.equality("ExecutionStatus", AttributeType.KEYWORD, "Completed")
+    )
     assert len(asked) == 180
     for number in range(300):
         document = {"ExecutionStatus": "Completed", "RunId": f"run-{number}"}
