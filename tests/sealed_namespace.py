@@ -21,14 +21,14 @@ class Sealed:
         self.namespace_id = namespace.namespace_id
         self.types = attribute_types(namespace)
 
-    async def write(self, documents, *, version=1):
-        """Write documents as records."""
+    async def write(self, documents, *, version=1, settled=True):
+        """Write documents as records; unless it is not to be settled, the index knows them then, and shows them."""
         keys = await self.strongroom.keyring.open(self.namespace_id)
         shards = self.strongroom.config.cell.shard_count
         records = [record_of(document) for document in documents]
         rows = [(shard_of(keys, record.workflow_id, shards), version, record) for record in records]
         await self.strongroom.visibility.record_workflow_executions(self.namespace_id, rows, self.types)
-        if self.strongroom.search_index is not None:
+        if settled and self.strongroom.search_index is not None:
             await self.strongroom.indexer.drain()
             await self.strongroom.search_index.refresh()
 

@@ -9,11 +9,14 @@ import asyncio
 import os
 import random
 import re
+from contextlib import suppress
+from urllib.parse import quote
 
 import pytest
 
 from tests.sealed_namespace import sealed
 from tests.twin import CUSTOM, Attributes, Twin, random_documents, random_filter
+from tests.twin.mapping import document_id
 
 pytestmark = pytest.mark.integration
 
@@ -27,32 +30,105 @@ GROUPS = ("ExecutionStatus", "TemporalNamespaceDivision")
 async def test_sealed_answers_are_those_of_the_plaintext_twin(config_path, elasticsearch, kind):
     """Same runs, same order, same page borders, same counts and groups; also after every second run was written anew."""
     rng = random.Random(20_261_124)  # noqa: S311 - repeatable
-    twin = await asyncio.to_thread(Twin.create, elasticsearch.client, f"{elasticsearch.prefix}twin", ATTRIBUTES)
+    twin = await new_twin(elasticsearch)
     documents = random_documents(rng, DOCUMENTS)
-    some = 0
     async with sealed(config_path, elasticsearch, kind) as ours:
         for version in (1, 2):
             if version > 1:
-                fresh = random_documents(rng, DOCUMENTS)
-                kept = ("WorkflowId", "RunId", "StartTime")
-                documents = [
-                    {**new, **{name: old[name] for name in kept}} for old, new in zip(documents, fresh, strict=True)
-                ][::2]
+                documents = rewritten(documents, rng)[::2]
             await asyncio.to_thread(twin.write, documents)
             await ours.write(documents, version=version)
-            for number in range(FILTERS):
-                text = random_filter(rng, ATTRIBUTES, order_by=0.3)
-                wanted = await asyncio.to_thread(twin.run_ids, text)
-                size = rng.choice((1, 7, 50, 1000)) if len(wanted) < 60 else rng.choice((50, 99, 1000))
-                pages = await ours.pages(text, size)
-                borders = [wanted[start : start + size] for start in range(0, len(wanted), size)] or [[]]
-                assert pages == borders, text
-                some += 0 < len(wanted) < DOCUMENTS
-                where = re.split(r"\border\s+by\b", text, flags=re.IGNORECASE)[0]
-                if number % 2:
-                    assert await ours.count(where) == (len(wanted), {}), text
-                if number % 10 == 0 and not re.search(r"Division|;|--|/\*", where):
-                    grouped = f"{where.rstrip()} GROUP BY {GROUPS[number // 10 % 2]}"
-                    groups = await asyncio.to_thread(twin.groups, grouped)
-                    assert await ours.count(grouped) == (sum(groups.values()), groups), grouped
-    assert some > FILTERS // 3, "the filters tell runs apart, so that the comparison means something"
+            await assert_same_answers(ours, twin, rng, filters=FILTERS)
+
+
+async def test_before_a_refresh_both_show_what_was_and_after_it_what_is(config_path, elasticsearch):
+    """An index that lags shows no mixture of a run's records: neither in lists, nor in what is counted without opening it."""
+    rng = random.Random(20_261_125)  # noqa: S311 - repeatable
+    twin = await new_twin(elasticsearch)
+    documents = random_documents(rng, DOCUMENTS)
+    async with sealed(config_path, elasticsearch, "Elasticsearch") as ours:
+        indices = (twin.index, ours.strongroom.search_index.name)
+        await asyncio.to_thread(twin.write, documents)
+        await ours.write(documents)
+        for index in indices:
+            settings = {"index": {"refresh_interval": "-1"}}
+            await asyncio.to_thread(elasticsearch.client.request, "PUT", f"/{index}/_settings", settings)
+        later = rewritten(documents, rng)
+        for each in later:
+            await asyncio.to_thread(
+                elasticsearch.client.request,
+                "PUT",
+                f"/{twin.index}/_doc/{quote(document_id(each), safe='')}",
+                twin.source(each),
+            )
+        await ours.write(later, version=2, settled=False)
+        await ours.strongroom.indexer.drain()
+        before = await ours.pages("", 1000)
+        await assert_same_answers(ours, twin, rng, filters=FILTERS // 3)
+        for index in indices:
+            await asyncio.to_thread(elasticsearch.client.request, "POST", f"/{index}/_refresh")
+        assert await ours.pages("", 1000) != before, "or there was nothing to lag behind"
+        await assert_same_answers(ours, twin, rng, filters=FILTERS // 3)
+
+
+async def test_a_node_that_was_killed_in_the_middle_of_writing_answers_as_before(config_path, elasticsearch_to_kill):
+    """`kill -9` while documents are on their way; when the node is back, the answers are the twin's again."""
+    node = elasticsearch_to_kill
+    rng = random.Random(20_261_126)  # noqa: S311 - repeatable
+    twin = await new_twin(node)
+    documents = random_documents(rng, DOCUMENTS)
+    later = rewritten(documents, rng)
+    await asyncio.to_thread(twin.write, documents)
+    await asyncio.to_thread(twin.write, later)
+    async with sealed(config_path, node, "Elasticsearch") as ours:
+        await ours.write(documents)
+        running = asyncio.create_task(ours.strongroom.indexer.run())
+        for start in range(0, DOCUMENTS, 20):
+            await ours.write(later[start : start + 20], version=2, settled=False)
+            ours.strongroom.indexer.wake()
+            if start == DOCUMENTS // 2:
+                node.kill()
+                twin.client.close()
+        assert await ours.strongroom.outbox.waiting(), "the node died with work left"
+        await asyncio.to_thread(node.start)
+        async with asyncio.timeout(90):
+            while await ours.strongroom.outbox.waiting():  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.1)
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+        await ours.strongroom.search_index.refresh()
+        await assert_same_answers(ours, twin, rng, filters=FILTERS // 2)
+
+
+async def new_twin(elasticsearch):
+    """Create an index in clear."""
+    return await asyncio.to_thread(Twin.create, elasticsearch.client, f"{elasticsearch.prefix}twin", ATTRIBUTES)
+
+
+def rewritten(documents, rng):
+    """Return other documents of the same runs."""
+    kept = ("WorkflowId", "RunId", "StartTime")
+    fresh = random_documents(rng, len(documents))
+    return [{**new, **{name: old[name] for name in kept}} for old, new in zip(documents, fresh, strict=True)]
+
+
+async def assert_same_answers(ours, twin, rng, *, filters):
+    """Ask both the same random filters."""
+    some = 0
+    for number in range(filters):
+        text = random_filter(rng, ATTRIBUTES, order_by=0.3)
+        wanted = await asyncio.to_thread(twin.run_ids, text)
+        size = rng.choice((1, 7, 50, 1000)) if len(wanted) < 60 else rng.choice((50, 99, 1000))
+        pages = await ours.pages(text, size)
+        borders = [wanted[start : start + size] for start in range(0, len(wanted), size)] or [[]]
+        assert pages == borders, text
+        some += 0 < len(wanted) < DOCUMENTS
+        where = re.split(r"\border\s+by\b", text, flags=re.IGNORECASE)[0]
+        if number % 2:
+            assert await ours.count(where) == (len(wanted), {}), text
+        if number % 10 == 0 and not re.search(r"Division|;|--|/\*", where):
+            grouped = f"{where.rstrip()} GROUP BY {GROUPS[number // 10 % 2]}"
+            groups = await asyncio.to_thread(twin.groups, grouped)
+            assert await ours.count(grouped) == (sum(groups.values()), groups), grouped
+    assert some > filters // 6, "the filters tell runs apart, so that the comparison means something"

@@ -125,7 +125,7 @@ def test_without_a_way_to_a_node_each_reason_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(java, "_homes", lambda: [tmp_path / "absent", old])
     monkeypatch.setenv("PATH", str(tmp_path))
     with (
-        pytest.raises(ElasticsearchMissing, match=rf"no `docker` command; Java: Java 21 .* there is 17 in {old}"),
+        pytest.raises(ElasticsearchMissing, match=rf"no Docker engine answers; Java: Java 21 .* there is 17 in {old}"),
         elasticsearch_node(own=True),
     ):
         pytest.fail("a node without Docker or Java")
