@@ -16,6 +16,7 @@ from strongroom.storage import (
     MetadataStore,
     NamespaceStore,
     NexusEndpointStore,
+    OutboxBell,
     PostgresDataKeyStore,
     Queue,
     QueueV2,
@@ -202,7 +203,8 @@ async def assembled(config: StrongroomConfig) -> AsyncIterator[Strongroom]:
         ttl=config.key_ttl,
     )
     search_index, outbox = _search_index(config), VisibilityOutbox(database)
-    executions = ExecutionStore(by_key, keyring, distributed=distributed, outbox=search_index is not None)
+    bell = OutboxBell(database) if search_index is not None else None
+    executions = ExecutionStore(by_key, keyring, distributed=distributed, bell=bell)
     history = HistoryManager(by_key, keyring, distributed=distributed)
     tasks = TaskStore(by_key, keyring, distributed=distributed)
     fair_tasks = TaskStore(by_key, keyring, fair=True, distributed=distributed)
@@ -224,7 +226,7 @@ async def assembled(config: StrongroomConfig) -> AsyncIterator[Strongroom]:
             namespace_replication_queue=Queue(database, keyring),
             queues=QueueV2(database, keyring),
             nexus_endpoints=NexusEndpointStore(database, keyring),
-            visibility=VisibilityManager(database, keyring, index=search_index),
+            visibility=VisibilityManager(database, keyring, index=search_index, bell=bell),
             outbox=outbox,
             search_index=search_index,
             indexer=Indexer(outbox, search_index) if search_index is not None else None,
@@ -232,6 +234,8 @@ async def assembled(config: StrongroomConfig) -> AsyncIterator[Strongroom]:
     finally:
         for store in (executions, history, tasks, fair_tasks):
             await store.aclose()
+        if bell is not None:
+            await bell.aclose()
         if search_index is not None:
             await search_index.aclose()
         for provider in providers.values():

@@ -71,6 +71,7 @@ from .history_tree import BranchPage, ListedBranch
 from .metadata import MetadataStore, NamespacePage, NamespaceRecord
 from .namespaces import Namespace, NamespaceStore, Shredded
 from .nexus_endpoints import NexusEndpoint, NexusEndpointPage, NexusEndpointStore
+from .outbox_bell import OutboxBell
 from .purge import PURGED_TABLES, purge_namespace
 from .queue import NAMESPACE_REPLICATION, AckLevels, Queue, QueueMessage, QueuePage
 from .queue_v2 import QueueV2, QueueV2Info, QueueV2InfoPage, QueueV2Message, QueueV2Page
@@ -170,6 +171,7 @@ __all__ = [
     "NexusEndpointPage",
     "NexusEndpointStore",
     "NotFound",
+    "OutboxBell",
     "OutboxEntry",
     "PostgresDataKeyStore",
     "Queue",

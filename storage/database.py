@@ -13,7 +13,7 @@ from .errors import StorageError, Unavailable
 from .translate import translated
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
 Row: TypeAlias = Mapping[str, Any]
 
@@ -189,6 +189,22 @@ class Database:
         finally:
             self.release(connection, broken=broken)
 
+    async def listen(self, channel: str, heard: Callable[[], None]) -> None:
+        """Call back at each notification of a channel, on a connection beyond `size`, until that is lost.
+
+        Raises:
+            Unavailable: the server can't be reached.
+        """
+        connection = await self._connect()
+        lost = asyncio.Event()
+        try:
+            connection.add_termination_listener(lambda _: lost.set())
+            with translated():
+                await connection.add_listener(channel, lambda *_: heard())
+            await lost.wait()
+        finally:
+            connection.terminate()
+
     async def _take(self) -> asyncpg.Connection[Any]:
         while self._idle:
             connection = self._idle.pop()
@@ -197,6 +213,9 @@ class Database:
         if self._closed:
             msg = "the database handle is closed"
             raise Unavailable(msg)
+        return await self._connect()
+
+    async def _connect(self) -> asyncpg.Connection[Any]:
         with translated(connecting=True):
             return await asyncpg.connect(
                 self._dsn,

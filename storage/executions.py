@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         WorkflowSnapshot,
     )
     from .history_rows import HistoryAppend
+    from .outbox_bell import OutboxBell
     from .visibility_records import VisibilityRow
 
     Run: TypeAlias = tuple[RunRule, WorkflowMutation | WorkflowSnapshot]
@@ -56,14 +57,14 @@ class ExecutionStore:
         database: for look-ups by key.
         keyring: unwrapped keys.
         distributed: whether the tables are spread over a Citus cluster.
-        outbox: whether a search index outside the database is to hear of visibility records.
+        bell: of the outbox, where a search index outside the database is to hear of visibility records.
     """
 
     def __init__(
-        self, database: Database, keyring: Keyring, *, distributed: bool = False, outbox: bool = False
+        self, database: Database, keyring: Keyring, *, distributed: bool = False, bell: OutboxBell | None = None
     ) -> None:
         self._database = database
-        self._outbox = outbox
+        self._bell = bell
         self._keyring = keyring
         self._reader = ExecutionReader(database, keyring, distributed=distributed)
         self._write_executions = load_functions(distributed=distributed)["write_executions"]
@@ -237,6 +238,8 @@ class ExecutionStore:
         await self._writes.submit(
             ExecutionWrite(keys, shard_id, range_id, workflow, current, runs, appends, visibility, size)
         )
+        if self._bell is not None and visibility:
+            self._bell.ring()
 
     async def _run_writes(
         self, connection: Connection, writes: Sequence[ExecutionWrite]
@@ -246,7 +249,7 @@ class ExecutionStore:
         columns = ExecutionColumns()
         for number, index in enumerate(order, 1):
             columns.add(number, writes[index])
-        parameters = await columns.parameters(writes[0].shard_id, outbox=self._outbox)
+        parameters = await columns.parameters(writes[0].shard_id, outbox=self._bell is not None)
         timeout = self._database.answer_timeout
         refusals = await self._write_executions.call(connection, *parameters, timeout=timeout)
         answers: list[StorageError | None] = [None] * len(writes)

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 from uuid import UUID
 
+from .outbox_bell import CHANNEL
 from .queries import load_queries
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from datetime import timedelta
 
     from .database import Connection, Database, Row
@@ -88,6 +89,14 @@ class VisibilityOutbox:
             sent = [entry for entry in entries if entry.record is not None]
             columns = ([entry.key[place] for entry in sent] for place in range(3))
             await connection.execute(_SQL["again"], *columns, [entry.record["k"] for entry in sent if entry.record])
+
+    async def listen(self, heard: Callable[[], None]) -> None:
+        """Call back whenever some process has written, until the connection for that is lost.
+
+        Raises:
+            Unavailable: the server can't be reached.
+        """
+        await self._database.listen(CHANNEL, heard)
 
     async def waiting(self) -> int:
         """Return how many runs the index is yet to hear of."""

@@ -27,7 +27,9 @@ BATCH_RUNS = 500
 BATCH_BYTES = 4 * 2**20
 """Of sealed records in one bulk: what bounds the memory of an indexer."""
 POLL = 1.0
-"""Seconds after which the outbox is looked into without being woken."""
+"""Seconds after which the outbox is looked into without being woken: what a lost notification costs."""
+RELISTEN = 5.0
+"""Seconds until a lost connection for notifications is made again."""
 DELETES_KEPT = timedelta(days=1)
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 30.0
 
@@ -104,7 +106,21 @@ class Indexer:
         return done
 
     async def run(self) -> None:
-        """Drain for ever: when woken, and from time to time; wait longer and longer while it fails. Ends by being cancelled."""
+        """Drain for ever: when woken, by NOTIFY too, and from time to time; wait longer and longer while it fails.
+
+        Ends by being cancelled.
+        """
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._listen())
+            await self._drain_for_ever()
+
+    async def _listen(self) -> None:
+        while True:
+            with suppress(StrongroomError):
+                await self._outbox.listen(self.wake)
+            await asyncio.sleep(RELISTEN)
+
+    async def _drain_for_ever(self) -> None:
         while True:
             try:
                 await self.drain()

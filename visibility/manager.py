@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from strongroom.kms import Keyring
-    from strongroom.storage import Connection, Database
+    from strongroom.storage import Connection, Database, OutboxBell
 
     from .explain import Explanation
     from .filter_tree import SearchAttributes
@@ -62,6 +62,7 @@ class VisibilityManager:
         database: where the records are.
         keyring: for the namespaces' keys.
         index: what searches are answered from, and the outbox is filled for; without it, the records themselves.
+        bell: of the outbox; rung after each write but those in a caller's transaction, where the caller may ring it.
         open_budget: how many documents one query may open beyond those that it returns.
     """
 
@@ -71,12 +72,14 @@ class VisibilityManager:
         keyring: Keyring,
         *,
         index: VisibilityIndex | None = None,
+        bell: OutboxBell | None = None,
         open_budget: int = OPEN_BUDGET,
     ) -> None:
         self._database = database
         self._keyring = keyring
         self._searcher = Searcher(index or PostgresIndex(database), keyring, open_budget=open_budget)
         self._outbox = index is not None
+        self._bell = bell
 
     async def record_workflow_executions(
         self,
@@ -105,7 +108,9 @@ class VisibilityManager:
         if transaction is not None:
             return await put_visibility_records(transaction, namespace_id, rows, outbox=self._outbox)
         async with self._database.transaction() as own:
-            return await put_visibility_records(own, namespace_id, rows, outbox=self._outbox)
+            written = await put_visibility_records(own, namespace_id, rows, outbox=self._outbox)
+        self._ring()
+        return written
 
     async def delete_workflow_execution(
         self, namespace_id: UUID, *, shard_id: int, workflow_id: str, run_id: str, version: int
@@ -118,9 +123,11 @@ class VisibilityManager:
         keys = await self._keyring.open(namespace_id)
         identifier = document_id(keys, workflow_id, run_id)
         async with self._database.transaction() as connection:
-            return await delete_visibility_record(
+            gone = await delete_visibility_record(
                 connection, namespace_id, shard_id=shard_id, id=identifier, version=version, outbox=self._outbox
             )
+        self._ring()
+        return gone
 
     async def get_workflow_execution(
         self, namespace_id: UUID, *, shard_id: int, workflow_id: str, run_id: str
@@ -202,6 +209,10 @@ class VisibilityManager:
             InvalidQuery: the query is not valid.
         """
         return await self._searcher.explain(namespace_id, parse_filter(query, types))
+
+    def _ring(self) -> None:
+        if self._bell is not None:
+            self._bell.ring()
 
     async def _resume(self, namespace_id: UUID, query: str, page_token: bytes) -> Position:
         try:

@@ -6,11 +6,14 @@ import random
 import subprocess
 import sys
 from contextlib import suppress
+from functools import partial
+from inspect import isawaitable
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
+from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import IntegrityError, KekRef, rotate_data_key
 from strongroom.storage import Unavailable
 from strongroom.visibility import SearchIndexMismatch
@@ -26,9 +29,9 @@ STRONGROOM = Path(sys.executable).with_name("strongroom")
 
 
 async def until(condition):
-    """Wait for something that nobody tells."""
+    """Wait for something that nobody tells; the condition may be awaitable."""
     async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110 - see above
+        while not (await found if isawaitable(found := condition()) else found):  # noqa: ASYNC110 - see above
             await asyncio.sleep(0.05)
 
 
@@ -233,6 +236,49 @@ async def test_a_cluster_that_is_gone_for_a_while_is_caught_up_with(config_path,
         assert await cell.count("Customer = 'new'") == 100
         found = await strongroom.reconciler().run(repair=False)
         assert (found.drift, found.equal) == (0, 1950), "each document is as its record says, and there is no other"
+
+
+async def test_an_indexer_is_woken_by_the_writes_of_another_process(config_path, elasticsearch, monkeypatch):
+    """By NOTIFY, long before it would look by itself; again after its connection was lost; and not once for each write."""
+    monkeypatch.setattr("strongroom.visibility.indexer.POLL", 3600)
+    monkeypatch.setattr("strongroom.visibility.indexer.RELISTEN", 0.1)
+    async with opened(config_path, elasticsearch) as writer, Strongroom.open(writer.config) as other:
+        await writer.search_index.create()
+        cell = await new_cell(writer)
+        heard = []
+        listening = [
+            asyncio.create_task(other.indexer.run()),
+            asyncio.create_task(other.outbox.listen(lambda: heard.append(1))),
+        ]
+        for first in (0, 1000):
+            await until(partial(listeners, other, at_least=1 if first else 2))
+            for number in range(first, first + 50):
+                await cell.write(record(number))
+            await until(partial(nothing_waits, other))
+            if not first:
+                assert 1 <= len(heard) < 50
+                async with other.database.connection() as connection:
+                    await connection.fetch(f"SELECT pg_terminate_backend(pid) {LISTENERS}")
+                await until(listening[1].done)
+        await writer.search_index.refresh()
+        assert await cell.count() == 100
+        for task in listening:
+            task.cancel()
+        await asyncio.gather(*listening, return_exceptions=True)
+
+
+LISTENERS = "FROM pg_stat_activity WHERE query LIKE 'LISTEN %' AND datname = current_database()"
+
+
+async def listeners(strongroom, *, at_least):
+    """Whether so many connections wait for notifications."""
+    async with strongroom.database.connection() as connection:
+        return (await connection.fetchrow(f"SELECT count(*) AS found {LISTENERS}"))["found"] >= at_least
+
+
+async def nothing_waits(strongroom):
+    """Whether the index was told of everything."""
+    return not await strongroom.outbox.waiting()
 
 
 async def test_the_commands_build_and_show_the_index(cell, config_path, elasticsearch):
