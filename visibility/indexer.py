@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from strongroom.kms import StrongroomError
-from strongroom.storage import BEFORE_ALL
+from strongroom.storage import BEFORE_ALL, ResourceExhausted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,13 +96,21 @@ class Indexer:
         Args:
             progress: see there.
             before: documents that were written earlier, for `progress`.
+
+        Raises:
+            ResourceExhausted: the index took nothing of what waits; and as `drain`.
         """
-        done, after = 0, BEFORE_ALL
+        done, tried, after = 0, 0, BEFORE_ALL
         while entries := await self._outbox.take(after, runs=BATCH_RUNS, size=BATCH_BYTES):
             after = entries[-1].key
+            tried += len(entries)
             done += await self._send(entries)
             if progress is not None:
                 progress(before + done)
+        if tried and not done:
+            raise ResourceExhausted(
+                "the search index takes no documents now: it has too much to do, or its disk is full"
+            )
         return done
 
     async def run(self) -> None:

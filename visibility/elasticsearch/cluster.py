@@ -71,8 +71,12 @@ def _ours(error: ApiError | TransportError) -> StorageError | SearchIndexMismatc
         return ResourceExhausted("the search index has too much to do")
     if status == _NOT_FOUND:
         return SearchIndexMismatch("the search index is missing; make it with: strongroom index build")
-    if status in (401, 403):
+    if status == 401:  # noqa: PLR2004
         return SearchIndexMismatch("the search index refuses these credentials")
+    if status == 403:  # noqa: PLR2004
+        return SearchIndexMismatch(
+            "the search index refuses this: the credentials have no right to it, or the index is blocked"
+        )
     if status in _PASSING:
         return Unavailable(f"the search index is not available now (status {status})")
     return SearchIndexMismatch(f"the search index refused the request (status {status}); is it one of this version?")

@@ -1,0 +1,184 @@
+"""What a cluster can answer instead of an answer: each fault gives an error of ours, loses nothing, and heals when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from strongroom.storage import ResourceExhausted, Timeout, Unavailable
+from strongroom.visibility import SearchIndexMismatch
+from strongroom.visibility.elasticsearch import ElasticsearchIndex
+from tests.search_cell import new_cell, opened, record
+
+pytestmark = pytest.mark.integration
+
+SECRET = "never-in-an-error"  # noqa: S105 - a tenant's value
+
+
+def setting(name, value):
+    """A fault that is a setting of the index."""
+
+    @contextmanager
+    def fault(client, cell):
+        path = f"/{cell.index.name}/_settings"
+        client.request("PUT", path, {name: value})
+        yield
+        client.request("PUT", path, {name: None})
+
+    return fault
+
+
+@contextmanager
+def breaker(client, cell):  # noqa: ARG001 - of the whole node
+    """The node says that it has no memory for any request."""
+    limit = "indices.breaker.total.limit"
+    client.request("PUT", "/_cluster/settings", {"transient": {limit: "1kb"}})
+    yield
+    client.request("PUT", "/_cluster/settings", {"transient": {limit: None}})
+
+
+@contextmanager
+def closed(client, cell):
+    """The index is closed."""
+    client.request("POST", f"/{cell.index.name}/_close")
+    yield
+    client.request("POST", f"/{cell.index.name}/_open?wait_for_active_shards=1")
+
+
+@contextmanager
+def without_alias(client, cell):
+    """The alias points nowhere."""
+    (index,) = client.request("GET", f"/_alias/{cell.index.name}")
+    action = {"index": index, "alias": cell.index.name}
+    client.request("POST", "/_aliases", {"actions": [{"remove": action}]})
+    yield
+    client.request("POST", "/_aliases", {"actions": [{"add": {**action, "is_write_index": True}}]})
+
+
+@contextmanager
+def lost_shard(client, cell):
+    """One of two shards that a search asks is nowhere."""
+    (index,) = client.request("GET", f"/_alias/{cell.index.name}")
+    lost = f"{index}-lost"
+    client.request(
+        "PUT", f"/{lost}?wait_for_active_shards=0", {"settings": {"index.routing.allocation.require._name": "nobody"}}
+    )
+    add = [{"add": {"index": index, "alias": cell.index.name, "is_write_index": True}}]
+    client.request("POST", "/_aliases", {"actions": [*add, {"add": {"index": lost, "alias": cell.index.name}}]})
+    short = client.request("POST", f"/{cell.index.name}/_search?allow_partial_search_results=true", {"size": 0})
+    assert short["_shards"]["failed"] == 1, "asked otherwise, the cluster gives a short answer"
+    yield
+    client.request("DELETE", f"/{lost}")
+
+
+# fault -> what a list raises, what the indexer meets; None for nothing
+FAULTS = {
+    "disk full": (setting("index.blocks.read_only_allow_delete", value=True), None, ResourceExhausted),
+    "read-only": (setting("index.blocks.write", value=True), None, SearchIndexMismatch),
+    "no reads": (setting("index.blocks.read", value=True), SearchIndexMismatch, None),
+    "no memory": (breaker, ResourceExhausted, ResourceExhausted),
+    "closed": (closed, SearchIndexMismatch, SearchIndexMismatch),
+    "no alias": (without_alias, SearchIndexMismatch, SearchIndexMismatch),
+    "lost shard": (lost_shard, Unavailable, None),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+async def test_a_fault_of_the_cluster_is_told_and_heals(config_path, elasticsearch, name):
+    """Lists and counts raise rather than answer short; what could not be written waits, and is there afterwards."""
+    fault, reading, writing = FAULTS[name]
+    async with opened(config_path, elasticsearch) as strongroom:
+        strongroom.search_index._deadline = 0.2
+        await strongroom.search_index.create()
+        cell = await new_cell(strongroom)
+        await cell.write(*(record(number, customer=SECRET) for number in range(20)))
+        await cell.settle()
+        with elasticsearch_in(fault, elasticsearch.client, cell):
+            for query in (f"Customer = '{SECRET}'", ""):
+                for ask in (cell.listed, cell.count):
+                    await meets(reading, ask(query))
+            await cell.write(*(record(number, customer=SECRET) for number in range(20, 30)))
+            await meets(writing, strongroom.indexer.drain())
+            assert await strongroom.outbox.waiting() == (10 if writing else 0)
+        await cell.settle()
+        assert await cell.count(f"Customer = '{SECRET}'") == len(await cell.listed()) == 30
+
+
+async def test_a_node_that_stands_still_is_not_waited_for(config_path, elasticsearch_to_kill):
+    """A frozen process holds connections open and says nothing: a timeout, and all is well when it goes on."""
+    node = elasticsearch_to_kill
+    if node.pid is None:
+        pytest.skip("the node is not a process of this machine")
+    async with opened(config_path, node, timeout=0.5) as strongroom:
+        strongroom.search_index._deadline = 0.2
+        await strongroom.search_index.create()
+        cell = await new_cell(strongroom)
+        await cell.write(*(record(number) for number in range(20)))
+        await cell.settle()
+        os.kill(node.pid, signal.SIGSTOP)
+        try:
+            await cell.write(record(20))
+            for ask in (cell.listed(), cell.count(), strongroom.indexer.drain()):
+                await meets(Timeout, ask)
+        finally:
+            os.kill(node.pid, signal.SIGCONT)
+        await cell.settle()
+        assert await cell.count() == len(await cell.listed()) == 21
+
+
+async def test_refused_credentials_are_said():
+    """A node with security is not to be had as a process here: the answer of one, from a server that says nothing else."""
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.send_response(401)
+            self.send_header("X-Elastic-Product", "Elasticsearch")
+            self.send_header("Content-Length", "2")
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Refusing)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    index = ElasticsearchIndex(f"http://127.0.0.1:{server.server_port}", name="any", api_key="wrong")
+    try:
+        with pytest.raises(SearchIndexMismatch, match="credentials") as refused:
+            await index.search({"query": {"match_all": {}}}, snapshot=None)
+        assert "wrong" not in str(refused.value)
+    finally:
+        await index.aclose()
+        await asyncio.to_thread(server.shutdown)
+        server.server_close()
+        thread.join()
+
+
+@contextmanager
+def elasticsearch_in(fault, client, cell):
+    """Bring the fault about, and end it whatever the test finds."""
+    healing = fault(client, cell)
+    healing.__enter__()
+    try:
+        yield
+    finally:
+        healing.__exit__(None, None, None)
+
+
+async def meets(error, asked):
+    """Wait for an error that tells nothing of a tenant's; or for none."""
+    if error is None:
+        await asked
+        return
+    with pytest.raises(error) as met:
+        await asked
+    assert SECRET not in str(met.value)
+    assert met.value.__cause__ is None or SECRET not in str(met.value.__cause__)
