@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import orjson
+
 from strongroom.storage import Database
 
 from .importer import history_nodes
@@ -40,7 +42,7 @@ async def write_twin(dsn: str, executions: Sequence[Execution]) -> None:
                     "INSERT INTO visibility_records VALUES ($1, $2, $3)",
                     record.workflow_id,
                     record.run_id,
-                    record.pack().decode() + record.memo.decode(),
+                    orjson.dumps(record.attributes()).decode() + record.memo.decode(),
                 )
         await flush(database)
     finally:

@@ -14,7 +14,8 @@ from .errors import InvalidRecord
 from .fields import BUILT_IN, NOT_SEARCHABLE, PREDEFINED_FIELDS
 from .filter_tree import STATUS_NAMES
 from .ranges import INT64_MAX, INT64_MIN, NANOSECONDS
-from .record import VISIBILITY_RECORD, VisibilityRecord
+from .record import VISIBILITY_RECORD
+from .record_packing import pack_record, unpack_record
 from .tokens import Tokenizer
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from strongroom.storage import Row
 
     from .filter_tree import SearchAttributes
-    from .record import AttributeValue
+    from .record import AttributeValue, VisibilityRecord
 
 _PYTHON_TYPES: Mapping[AttributeType, tuple[type, ...]] = {
     AttributeType.KEYWORD: (str,),
@@ -69,7 +70,7 @@ def seal_documents(
         identifier = document_id(keys, record.workflow_id, record.run_id)
         tokens = tokenizer.document(record.attributes(), known)
         rows.append((shard_id, identifier, version, tokenizer.epoch, b1, b2, tokens))
-        sealing.append(((identifier, shard_id, version, tokenizer.epoch, b1, b2), record.pack()))
+        sealing.append(((identifier, shard_id, version, tokenizer.epoch, b1, b2), pack_record(record)))
     sealed = keys.seal_many(VISIBILITY_RECORD, sealing)
     return [VisibilityRow(*row, blob) for row, blob in zip(rows, sealed, strict=True)]
 
@@ -93,7 +94,7 @@ def open_documents(keys: NamespaceKeys, rows: Sequence[Row]) -> list[VisibilityR
     sealed: list[tuple[Key, bytes]] = [
         ((row["id"], row["shard_id"], row["version"], row["k"], row["b1"], row["b2"]), row["s"]) for row in rows
     ]
-    return [VisibilityRecord.unpack(packed) for packed in keys.open_many(VISIBILITY_RECORD, sealed)]
+    return [unpack_record(packed) for packed in keys.open_many(VISIBILITY_RECORD, sealed)]
 
 
 def check_record(record: VisibilityRecord, types: SearchAttributes) -> None:

@@ -1,4 +1,4 @@
-"""The visibility record of a run: what a list returns, and how it is packed before it is sealed."""
+"""The visibility record of a run: what a list returns, and what its sealed row is bound to."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
-import orjson
-
 from strongroom.kms import PartType, RecordKind
-from strongroom.storage import DataLoss
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -76,34 +73,11 @@ class VisibilityRecord:
 
     def attributes(self) -> dict[str, AttributeValue]:
         """Return all search attributes that have a value, by their canonical names."""
-        found = {name: value for name, value in zip(_NAMES, _system(self), strict=True) if value is not None}
+        found = {name: value for name, value in zip(_NAMES, system_values(self), strict=True) if value is not None}
         found.update(self.search_attributes)
         if () in found.values():
             return {name: value for name, value in found.items() if value != ()}
         return found
-
-    def pack(self) -> bytes:
-        """Return the bytes to seal."""
-        return orjson.dumps([1, *_system(self), dict(self.search_attributes), self.memo.hex()])
-
-    @classmethod
-    def unpack(cls, packed: bytes) -> VisibilityRecord:
-        """Undo `pack`.
-
-        Raises:
-            DataLoss: a form that this version does not know.
-        """
-        try:
-            version, *values, attributes, memo = orjson.loads(packed)
-            if version == 1 and len(values) == len(_NAMES):
-                for name, value in attributes.items():
-                    if isinstance(value, list):
-                        attributes[name] = tuple(value)
-                return cls(*[*values, MappingProxyType(attributes), bytes.fromhex(memo)])
-        except (ValueError, TypeError, AttributeError):
-            pass
-        msg = "a visibility record is not of a form that this version knows"
-        raise DataLoss(msg)
 
 
 _SYSTEM = {
@@ -124,6 +98,7 @@ _SYSTEM = {
     "RootWorkflowId": "root_workflow_id",
     "RootRunId": "root_run_id",
 }
-"""Slots of the attributes that are not custom, in the order of the slots, which is that of the packed form."""
+"""Attributes that are not custom and their slots, in the order of the slots, which is that of the packed form."""
 _NAMES = tuple(_SYSTEM)
-_system: Callable[[VisibilityRecord], tuple[AttributeValue | None, ...]] = attrgetter(*_SYSTEM.values())
+system_values: Callable[[VisibilityRecord], tuple[AttributeValue | None, ...]] = attrgetter(*_SYSTEM.values())
+"""Returns the attributes that are not custom, in the order of the slots; None where there is no value."""

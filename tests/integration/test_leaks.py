@@ -236,7 +236,7 @@ def test_every_file_counts_once_and_links_are_not_followed(tmp_path):
 def test_the_planted_execution_is_what_it_should_be(sample, canaries):
     """The control of the canaries: what is imported really carries each of them."""
     execution = planted(sample[0], canaries)
-    content = execution.record.pack() + execution.record.memo + encode_batch(execution.events)
+    content = orjson.dumps(execution.record.attributes()) + execution.record.memo + encode_batch(execution.events)
     for place, canary in canaries.items():
         assert (canary.encode() in content) == (place not in NOT_IN_THE_TWIN), place
     assert UUID(execution.record.run_id)
