@@ -304,10 +304,10 @@ async def queries(
     print(f"\n{'list of 100':18} {'  '.join(f'{title:>12}' for title in titles)}   (plain: ms each)")
     requests, ends, statements, postgres = [], [], [], []
     for name, (query, where) in LISTS.items():
-        body = await ours.body(query)
         theirs = twin.query(query) | {"size": 100, "track_total_hits": False}
         try:
             found = (await ours.count(ours.elastic, query), await ours.count(ours.postgres, query))
+            body, statement = await ours.body(query), await ours.statement(query)
         except QueryBudgetExceeded:
             print(f"{name:18} refused: this preset has no tokens for it")
             continue
@@ -317,7 +317,6 @@ async def queries(
         async def request(index: str, body: dict[str, Any]) -> None:
             await asyncio.to_thread(client.request, "POST", f"/{index}/_search", body)
 
-        statement = await ours.statement(query)
         figures = [
             await ratio(lambda body=body: request("sealed", body), lambda body=theirs: request("twin", body)),
             await ratio(
