@@ -14,7 +14,20 @@ from typing import TYPE_CHECKING, cast
 from . import tokens
 from .attributes import AttributeType
 from .evaluate import matches
-from .filter_tree import STATUS_NAMES, And, Attribute, Between, Compare, In, IsNull, Node, Not, Or, StartsWith
+from .filter_tree import (
+    OPEN_STATUSES,
+    STATUS_NAMES,
+    And,
+    Attribute,
+    Between,
+    Compare,
+    In,
+    IsNull,
+    Node,
+    Not,
+    Or,
+    StartsWith,
+)
 from .ranges import INT64_MAX, INT64_MIN, NANOSECONDS
 from .token_query import EVERYTHING, NOTHING, AnyOf, Bucket, Epoch, TokenQuery, all_of, any_of, none_of
 from .tokens import Tokenizer
@@ -30,6 +43,7 @@ if TYPE_CHECKING:
 
 OPEN_RUN = 2**62
 """b1 of a run that has not closed: beyond every time, so that open runs come first."""
+_CLOSED = Bucket("b1", -OPEN_RUN, OPEN_RUN - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +125,11 @@ def _exact(query: TokenQuery) -> Approximation:
     return Approximation(query, query)
 
 
-def _holding(attribute: Attribute, messages: Iterable[bytes], tokenizer: Tokenizer) -> TokenQuery:
+def _holding(
+    attribute: Attribute, messages: Iterable[bytes], tokenizer: Tokenizer, *, implied: Bucket | None = None
+) -> TokenQuery:
     found = tokenizer.query(attribute.name, attribute.type, messages)
-    return AnyOf(found) if found else NOTHING
+    return AnyOf(found, implied) if found else NOTHING
 
 
 def _profile(attribute: Attribute, tokenizer: Tokenizer) -> Profile:
@@ -125,7 +141,7 @@ def _present(attribute: Attribute, tokenizer: Tokenizer) -> Approximation:
     if profile.always:
         return _exact(EVERYTHING)
     if profile.bucket == "b1":
-        return _exact(Bucket("b1", -OPEN_RUN, OPEN_RUN - 1))
+        return _exact(_CLOSED)
     if not profile.present:
         return Approximation(NOTHING, EVERYTHING)
     return _exact(_holding(attribute, (tokens.PRESENT,), tokenizer))
@@ -149,7 +165,8 @@ def _equal(attribute: Attribute, values: Sequence[Value], tokenizer: Tokenizer) 
     if attribute.type is AttributeType.INT:
         values = [value for value in values if value == int(value) and INT64_MIN <= value <= INT64_MAX]
     wanted = (message for value in values for message in tokenizer.equality(attribute.name, attribute.type, value))
-    return _exact(_holding(attribute, wanted, tokenizer))
+    closed = attribute.name == "ExecutionStatus" and OPEN_STATUSES.isdisjoint(values)
+    return _exact(_holding(attribute, wanted, tokenizer, implied=_CLOSED if closed else None))
 
 
 def _prefix(attribute: Attribute, head: bytes, tokenizer: Tokenizer) -> Approximation:

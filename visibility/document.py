@@ -12,7 +12,7 @@ from .attributes import AttributeType
 from .compiler import OPEN_RUN
 from .errors import InvalidRecord
 from .fields import BUILT_IN, NOT_SEARCHABLE, PREDEFINED_FIELDS
-from .filter_tree import STATUS_NAMES
+from .filter_tree import OPEN_STATUSES, STATUS_NAMES
 from .ranges import INT64_MAX, INT64_MIN, NANOSECONDS
 from .record import VISIBILITY_RECORD
 from .record_packing import pack_record, unpack_record
@@ -101,10 +101,13 @@ def check_record(record: VisibilityRecord, types: SearchAttributes) -> None:
     """Refuse a record whose search attributes are not those that the namespace has registered.
 
     Raises:
-        InvalidRecord: an unknown status, an attribute that is not registered, or a value that is not of its type.
+        InvalidRecord: an unknown status, a status of closed runs without a close time, an attribute that is not registered, or a
+            value that is not of its type.
     """
     if record.execution_status not in STATUS_NAMES:
         raise InvalidRecord(f"execution_status is none of {', '.join(STATUS_NAMES)}")
+    if record.close_time is None and record.execution_status not in OPEN_STATUSES:
+        raise InvalidRecord(f"a run that is none of {', '.join(sorted(OPEN_STATUSES))} needs a close_time")
     for name, value in record.search_attributes.items():
         field = PREDEFINED_FIELDS.get(name)
         attribute_type = types.get(name) if field is None else field.type

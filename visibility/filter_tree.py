@@ -26,6 +26,9 @@ STATUS_NAMES = (
 )
 """Values of ExecutionStatus, in the order of their codes from 1."""
 
+OPEN_STATUSES = frozenset({"Running", "Paused"})
+"""Those that a run without a close time may have."""
+
 
 @dataclass(frozen=True, slots=True)
 class Attribute:

@@ -110,9 +110,11 @@ def _where(namespace_id: UUID, query: TokenQuery) -> tuple[str, list[object]]:
 
 def _condition(query: TokenQuery, parameters: list[object]) -> str:
     match query:
-        case AnyOf(tokens):
+        case AnyOf(tokens, implied):
             parameters.append(sorted(tokens))
-            return f"t && ${len(parameters)}::bigint[]"
+            holding = f"t && ${len(parameters)}::bigint[]"
+            # What closed comes after all that is open: without this a list would walk past that first.
+            return holding if implied is None else f"{holding} AND {_condition(implied, parameters)}"
         case Bucket(column, low, high):
             parameters += [low, high]
             return f"{column} BETWEEN ${len(parameters) - 1} AND ${len(parameters)}"

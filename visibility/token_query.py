@@ -7,19 +7,25 @@ from typing import Literal, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
-class AnyOf:
-    """Documents that hold at least one of these tokens."""
-
-    tokens: frozenset[int]
-
-
-@dataclass(frozen=True, slots=True)
 class Bucket:
     """Documents whose bucket column lies in [low, high], in seconds."""
 
     column: Literal["b1", "b2"]
     low: int
     high: int
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """Documents that hold at least one of these tokens.
+
+    Attributes:
+        tokens: of one attribute.
+        implied: where each document that holds one lies anyway; a backend that walks in that order may begin and end there.
+    """
+
+    tokens: frozenset[int]
+    implied: Bucket | None = None
 
 
 @dataclass(frozen=True, slots=True)

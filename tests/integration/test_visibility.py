@@ -481,6 +481,7 @@ async def test_no_run_is_skipped_or_repeated_where_times_are_equal(strongroom, p
             run_id=str(uuid4()),
             start_time=BASE + start,
             close_time=close,
+            execution_status="Running" if close is None else "Completed",
             search_attributes=MappingProxyType({}),
         )
         for start in (0, 0, 1, SECOND - 1, SECOND)
@@ -855,6 +856,14 @@ WRONG: dict[str, dict[str, Any]] = {
     "nothing": {"Customer": None},
     "wrong predefined": {"BuildIds": "x"},
 }
+
+
+async def test_a_closed_status_needs_a_close_time(small):
+    """The index keeps open runs first, and looks for what closed behind them: a closed run among the open would not be found."""
+    bad = replace(generated_record(generator()), execution_status="Completed", close_time=None)
+    with pytest.raises(InvalidRecord, match="needs a close_time"):
+        await record_all(small.strongroom, small.namespace_id, [bad], small.types)
+    assert await small.listed("") == small.expected("")
 
 
 @pytest.mark.parametrize("attributes", WRONG.values(), ids=WRONG.keys())
