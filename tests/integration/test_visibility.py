@@ -863,7 +863,7 @@ async def test_a_closed_status_needs_a_close_time(small):
     bad = replace(generated_record(generator()), execution_status="Completed", close_time=None)
     with pytest.raises(InvalidRecord, match="needs a close_time"):
         await record_all(small.strongroom, small.namespace_id, [bad], small.types)
-    assert await small.listed("") == small.expected("")
+    assert (await small.count("")).count == len(small.expected(""))
 
 
 @pytest.mark.parametrize("attributes", WRONG.values(), ids=WRONG.keys())
