@@ -255,15 +255,16 @@ async def write(
 
 async def sizes(ours: Sealed, client: Client, database: asyncpg.Connection, number: int, preset: str) -> None:
     """Say how many bytes a document takes."""
-    stored = []
+    stored, shape = [], []
     await asyncio.sleep(LEASE)
     await touch(ours, client)
     for index in ("sealed", "twin"):
         client.request("POST", f"/{index}/_forcemerge?max_num_segments=1&flush=true")
         client.request("POST", f"/{index}/_refresh")
-        stats = client.request("GET", f"/{index}/_stats/store,docs")["_all"]["primaries"]
+        stats = client.request("GET", f"/{index}/_stats/store,docs,segments")["_all"]["primaries"]
         assert stats["docs"]["count"] == number, "both have all documents"
         stored.append(stats["store"]["size_in_bytes"] / number)
+        shape.append(f"{stats['segments']['count']} segments, {stats['docs']['deleted']} deleted")
     print(
         f"Elasticsearch, bytes a document          {verdict(stored[0] / stored[1], *BYTES[preset])}"
         f" ({stored[0]:.0f} against {stored[1]:.0f})"

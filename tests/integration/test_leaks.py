@@ -194,6 +194,9 @@ FORMS = {
     "base64+2": lambda text: base64.b64encode(b"abcde" + text.encode() + b"xyz"),
 }
 
+# Without a zero: UTF-16-BE that a zero follows is UTF-16-LE as well, one byte later.
+AROUND = bytes(range(255, 155, -1))
+
 
 @pytest.mark.parametrize(
     "text", ["canary0123456789abcdef", "Überraschung-支払い-12", "abcdefghijklmnopq", "abcdefghijklmnop"]
@@ -202,7 +205,7 @@ FORMS = {
 def test_every_form_is_found(tmp_path, form, text):
     """Whichever way a value was encoded before it was written, the scan finds it, and says how."""
     (tmp_path / "deep" / "er").mkdir(parents=True)
-    (tmp_path / "deep" / "er" / "file").write_bytes(os.urandom(100) + FORMS[form](text) + os.urandom(100))
+    (tmp_path / "deep" / "er" / "file").write_bytes(AROUND + FORMS[form](text) + AROUND)
     (tmp_path / "clean").write_bytes(os.urandom(1000))
     report = scan(tmp_path, [text, "not there at all"])
     assert report.hits == {text: {f"deep/er/file ({form})"}}
