@@ -47,7 +47,7 @@ pins: .tools/.ready ## resolve requirements/*.txt anew, with hashes and without 
 	$(UV) pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	  -o requirements/bootstrap.txt requirements/bootstrap.in
 	$(UV) pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
-	  --extra demo --extra elasticsearch --group dev -o requirements/dev.txt pyproject.toml
+	  --all-extras --group dev -o requirements/dev.txt pyproject.toml
 
 clean: ## remove the environment and what was built
 	rm -rf .tools .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -52,8 +52,7 @@ async def examine(config_path: Path) -> list[Finding]:
 async def _keyrings(strongroom: Strongroom) -> AsyncIterator[Finding]:
     for provider_id, provider in strongroom.keyring.providers.items():
         try:
-            await provider.check()
-            yield Finding(f"KMS {provider_id}", ok=True, text="its keyring can be read, by its owner only")
+            yield Finding(f"KMS {provider_id}", ok=True, text=await provider.check())
         except StrongroomError as error:
             yield Finding(f"KMS {provider_id}", ok=False, text=str(error))
 

@@ -48,9 +48,25 @@ class KmsError(StrongroomError):
 
     Attributes:
         retryable: whether the same call may succeed later with nothing changed.
+        retry_after: seconds before which the KMS wants no other call; None where it did not say.
+        provider_code: what the KMS itself calls this error; None where it gave no name.
+        request_id: by which the KMS's own log knows the call; None where it gave none.
     """
 
     retryable: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        retry_after: float | None = None,
+        provider_code: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.provider_code = provider_code
+        self.request_id = request_id
 
 
 class KeyNotFound(KmsError):  # noqa: N818 - the field's term, as are the names below

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeVar
 
@@ -256,5 +257,5 @@ def _usable(versions: Mapping[int, T | StrongroomError], version: int) -> T:
         msg = f"no key version {version} in this namespace"
         raise KeyNotFound(msg)
     if isinstance(found, StrongroomError):
-        raise type(found)(str(found))
+        raise copy(found)  # a traceback belongs to one raise
     return found

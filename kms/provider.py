@@ -86,12 +86,14 @@ class Capabilities:
         context: `native` when the KMS authenticates the encryption context, `commitment` when only our commitment
             binds it.
         rewrap: `server` when the root need not leave the KMS for a re-wrap.
-        batch: how many keys one call unwraps.
+        batch: how many keys `unwrap_many` is given at once.
+        deletion: `scheduled` when the KMS waits before it deletes a KEK, `immediate` when it does not.
     """
 
     context: Literal["native", "commitment"]
     rewrap: Literal["server", "client"]
     batch: int
+    deletion: Literal["scheduled", "immediate"]
 
 
 class KmsProvider(Protocol):
@@ -121,8 +123,32 @@ class KmsProvider(Protocol):
     async def describe(self, kek: KekRef) -> KekInfo:
         """Return state and versions of a KEK."""
 
-    async def check(self) -> None:
-        """Raise unless the KMS can be used now; makes no call that is billed per use of a key."""
+    async def create_kek(self, key_id: str) -> KekRef:
+        """Make a KEK; an existing one is left as it is.
+
+        Args:
+            key_id: its id, or where the KMS gives ids itself, a name by which it is found again.
+
+        Returns:
+            What it is called by from now on.
+        """
+
+    async def rotate_kek(self, kek: KekRef) -> str:
+        """Add a version to a KEK, which wraps from now on; older versions still unwrap.
+
+        Returns:
+            The new version.
+        """
+
+    async def delete_kek(self, kek: KekRef) -> KekInfo:
+        """Delete a KEK with all its versions, or have the KMS do so after its own waiting period.
+
+        Returns:
+            What the KMS says of it then. What it wrapped opens for nobody from now on.
+        """
+
+    async def check(self) -> str:
+        """Return what can be said of the KMS, or raise if it can't be used now; no key is used, so nothing is billed."""
 
     async def aclose(self) -> None:
         """Let go of connections."""

@@ -36,7 +36,7 @@ class LocalProvider:
         passphrase: of a file that has one.
     """
 
-    capabilities = Capabilities(context="native", rewrap="client", batch=10_000)
+    capabilities = Capabilities(context="native", rewrap="client", batch=10_000, deletion="immediate")
 
     def __init__(self, provider_id: str, path: Path, *, passphrase: str | None = None) -> None:
         self._id = provider_id
@@ -69,13 +69,13 @@ class LocalProvider:
         await asyncio.to_thread(self._change, key_id, only_new=True)
         return KekRef(self._id, key_id)
 
-    async def rotate_kek(self, key_id: str) -> str:
+    async def rotate_kek(self, kek: KekRef) -> str:
         """Add a version to a KEK, which wraps from now on. Older versions still unwrap.
 
         Raises:
             KeyNotFound: no such KEK.
         """
-        return str(await asyncio.to_thread(self._change, key_id, only_new=False))
+        return str(await asyncio.to_thread(self._change, kek.key_id, only_new=False))
 
     async def generate_data_key(self, kek: KekRef, *, context: Mapping[str, str]) -> GeneratedKey:
         """Draw a root key and wrap it."""
@@ -122,9 +122,15 @@ class LocalProvider:
             raise KeyNotFound(self._missing(kek))
         return KekInfo(kek, "enabled", str(found.primary), tuple(str(version) for version in sorted(found.versions)))
 
-    async def check(self) -> None:
+    async def delete_kek(self, kek: KekRef) -> KekInfo:
+        """Delete a KEK with all its versions from the file; copies of the file still have it."""
+        await asyncio.to_thread(self._delete, kek)
+        return KekInfo(kek, "destroyed", "", ())
+
+    async def check(self) -> str:
         """Raise `KeyringFileError` unless the file can be read."""
         await self._refresh()
+        return f"its keyring can be read, by its owner only: {len(self._keyring.keks)} KEKs"
 
     async def aclose(self) -> None:
         """Nothing is held open."""
@@ -176,6 +182,13 @@ class LocalProvider:
             version = keyring.add_version(key_id)
             write_keyring(self._path, keyring, self._passphrase)
             return version
+
+    def _delete(self, kek: KekRef) -> None:
+        with locked(self._path):
+            keyring = read_keyring(self._path, self._passphrase)
+            if keyring.keks.pop(kek.key_id, None) is None:
+                raise KeyNotFound(self._missing(kek))
+            write_keyring(self._path, keyring, self._passphrase)
 
     def _missing(self, kek: KekRef) -> str:
         return f"the keyring {self._path} holds no KEK {kek.key_id!r}"

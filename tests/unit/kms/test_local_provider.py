@@ -72,7 +72,7 @@ def change_document(path, change):
 
 async def test_file_is_made_private(provider, path):
     """The keyring, as it is made and after each change, is readable by its owner only, whatever the umask."""
-    await provider.rotate_kek("a")
+    await provider.rotate_kek(KekRef("local", "a"))
     umask = os.umask(0)
     try:
         await provider.create_kek("b")
@@ -365,7 +365,7 @@ async def test_crash_before_replace_leaves_the_old_file(provider, kek, path, mon
     assert path.read_bytes() == before
     assert sorted(entry.name for entry in path.parent.iterdir()) == [f".{path.name}.lock", path.name]
     assert (await provider.unwrap(wrapped, context=CONTEXT)).reveal() == ROOT.reveal()
-    assert await provider.rotate_kek("a") == "2"
+    assert await provider.rotate_kek(KekRef("local", "a")) == "2"
 
 
 async def test_file_is_on_disk_before_it_takes_its_place(provider, monkeypatch):
@@ -383,7 +383,7 @@ async def test_file_is_on_disk_before_it_takes_its_place(provider, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", noted_fsync)
     monkeypatch.setattr(Path, "replace", noted_replace)
-    await provider.rotate_kek("a")
+    await provider.rotate_kek(KekRef("local", "a"))
     assert steps == ["file", "replace", "folder"]
 
 
@@ -391,14 +391,14 @@ CREATOR = textwrap.dedent(
     """
     import asyncio, sys
     from pathlib import Path
-    from strongroom.kms import LocalProvider
+    from strongroom.kms import KekRef, LocalProvider
 
     async def main(path, name):
         provider = LocalProvider("local", Path(path))
         sys.stdin.readline()  # so that both begin together
         for number in range(20):
             await provider.create_kek(f"{name}-{number}")
-            await provider.rotate_kek("a")
+            await provider.rotate_kek(KekRef("local", "a"))
 
     asyncio.run(main(*sys.argv[1:]))
     """
@@ -428,7 +428,7 @@ async def test_kek_of_another_process_is_seen(provider, path):
     other = LocalProvider("local", path)
     kek = await other.create_kek("theirs")
     assert (await provider.wrap(kek, ROOT, context=CONTEXT)).kek_version == "1"
-    await other.rotate_kek("theirs")
+    await other.rotate_kek(KekRef("local", "theirs"))
     assert (await provider.wrap(kek, ROOT, context=CONTEXT)).kek_version == "2"
 
 
@@ -446,7 +446,7 @@ async def test_existing_kek_is_left_alone(provider, kek):
 async def test_rotated_kek_still_unwraps(provider, kek):
     """After a rotation new keys are wrapped under the new version, and old wrapped keys unwrap; rewrap moves them."""
     old = await provider.wrap(kek, ROOT, context=CONTEXT)
-    assert await provider.rotate_kek("a") == "2"
+    assert await provider.rotate_kek(KekRef("local", "a")) == "2"
     new = await provider.wrap(kek, ROOT, context=CONTEXT)
     assert (old.kek_version, new.kek_version) == ("1", "2")
     moved = await provider.rewrap(old, kek, context=CONTEXT)
@@ -460,7 +460,7 @@ async def test_rotated_kek_still_unwraps(provider, kek):
 async def test_versions_are_ordered_as_numbers(provider, kek):
     """The eleventh version wraps after the tenth: versions are numbers, not text."""
     for _ in range(10):
-        await provider.rotate_kek("a")
+        await provider.rotate_kek(KekRef("local", "a"))
     assert (await provider.wrap(kek, ROOT, context=CONTEXT)).kek_version == "11"
     assert (await provider.describe(kek)).versions[-2:] == ("10", "11")
 
@@ -505,7 +505,7 @@ async def test_order_of_the_context_does_not_matter(provider, kek):
 async def test_other_kek_is_refused(provider, kek):
     """A wrapped key names its KEK and version; under another one it is refused, and none is tried in turn."""
     other = await provider.create_kek("b")
-    await provider.rotate_kek("a")
+    await provider.rotate_kek(KekRef("local", "a"))
     wrapped = await provider.wrap(kek, ROOT, context=CONTEXT)
     for change, error in (
         ({"kek": other, "kek_version": "1"}, IntegrityError),
@@ -576,7 +576,7 @@ async def test_unknown_kek_is_not_found(provider):
         provider.wrap(absent, ROOT, context=CONTEXT),
         provider.generate_data_key(absent, context=CONTEXT),
         provider.describe(absent),
-        provider.rotate_kek("absent"),
+        provider.rotate_kek(KekRef("local", "absent")),
     ):
         with pytest.raises(KeyNotFound, match="absent"):
             await call

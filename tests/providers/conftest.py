@@ -1,0 +1,43 @@
+"""One bench for each KMS that this machine has; a missing one skips with the reason, or fails where services are required."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AsyncExitStack
+from importlib import import_module
+from itertools import count
+
+import pytest
+
+KINDS = ("local",)
+_numbers = count(1)
+
+
+class MissingServer(Exception):  # noqa: N818 - says what is wrong
+    """A server that this machine does not have; the message says how to get it."""
+
+
+@pytest.fixture(scope="session", params=KINDS)
+async def kms(request):
+    """The bench of each kind of KMS: `fix_KIND.py` beside this file has a `KIND_bench()`."""
+    async with AsyncExitStack() as stack:
+        module = import_module(f"tests.providers.fix_{request.param}")
+        try:
+            bench = await stack.enter_async_context(getattr(module, f"{request.param}_bench")())
+        except MissingServer as missing:
+            if os.environ.get("REQUIRE_SERVICES") == "1":
+                raise
+            pytest.skip(f"no {request.param}: {missing}")
+        yield bench
+
+
+@pytest.fixture
+async def kek(kms):
+    """A KEK of the test's own."""
+    return await kms.provider.create_kek(f"test-{next(_numbers)}")
+
+
+@pytest.fixture
+async def other_kek(kms):
+    """Another one."""
+    return await kms.provider.create_kek(f"test-{next(_numbers)}")
