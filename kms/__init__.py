@@ -3,6 +3,8 @@
 `FORMAT.md` beside this file is the byte-exact specification, `DESIGN.md` says why.
 """
 
+from .audit import NO_AUDIT, KeyAudit, KeyEvent, audited
+from .cache_policy import CachePolicy
 from .data_keys import DataKeyRecord, DataKeyStore, KeyClass, KeyContext, KeyState
 from .errors import (
     AccessDenied,
@@ -41,13 +43,16 @@ from .namespace_keys import NamespaceKeys
 from .provider import Capabilities, GeneratedKey, KekInfo, KekRef, KmsProvider, Wrapped
 from .providers.local import LocalProvider
 from .record_kind import Key, PartType, RecordKind
+from .resilience import ResilientProvider, RetryPolicy
 from .secret import Secret
 from .tokens import TokenKey
 from .xaes import XAES256GCM
 
 __all__ = [
+    "NO_AUDIT",
     "XAES256GCM",
     "AccessDenied",
+    "CachePolicy",
     "Capabilities",
     "DataKeyRecord",
     "DataKeyStore",
@@ -57,11 +62,13 @@ __all__ = [
     "KekInfo",
     "KekRef",
     "Key",
+    "KeyAudit",
     "KeyClass",
     "KeyConflict",
     "KeyContext",
     "KeyDestroyed",
     "KeyDisabled",
+    "KeyEvent",
     "KeyNotFound",
     "KeyPendingDeletion",
     "KeyState",
@@ -74,6 +81,8 @@ __all__ = [
     "PartType",
     "QuotaExceeded",
     "RecordKind",
+    "ResilientProvider",
+    "RetryPolicy",
     "SealingLimitExceeded",
     "Secret",
     "StrongroomError",
@@ -87,6 +96,7 @@ __all__ = [
     "UnsupportedOperation",
     "Wrapped",
     "activate_index_key",
+    "audited",
     "begin_index_rotation",
     "create_data_keys",
     "destroy_data_keys",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -11,6 +10,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from . import derivation
 from .errors import IntegrityError, SealingLimitExceeded
 from .header import HEADER_BYTES, Suite, encode_header
+from .leases import Lease
 from .packing import check_length, pack
 from .sealing import TAIL_BYTES, batch_nonces, random_nonces, seal_batch
 from .xaes import XAES256GCM
@@ -31,32 +31,6 @@ OVERHEAD_BYTES = {Suite.AES_256_GCM: HEADER_BYTES + 12 + 16, Suite.XAES_256_GCM:
 """What a suite adds to a plaintext: header, nonce and tag."""
 SUBKEYS_KEPT = 4096
 """Derived keys kept for reading: one serves every row of the batch that it was drawn for."""
-
-
-@dataclass(slots=True)
-class Lease:
-    """Uses of a key of suite 1 that the registry has set aside for this process (FORMAT.md section 6.4).
-
-    Attributes:
-        left: rows that may still be sealed.
-        refused: whether the registry has none left to give.
-    """
-
-    left: int = 0
-    refused: bool = False
-
-    def spend(self, records: int) -> None:
-        """Count rows off.
-
-        Raises:
-            SealingLimitExceeded: there are not as many left.
-        """
-        if records > self.left:
-            msg = (
-                "the leased uses of this AES-256-GCM key are spent; open the namespace's keys again, or rotate the key"
-            )
-            raise SealingLimitExceeded(msg)
-        self.left -= records
 
 
 class DataKey:
@@ -86,6 +60,7 @@ class DataKey:
         if self._xaes is not None:
             prefix, tails = batch_nonces(count)
             encrypt = self._xaes.derive(prefix).encrypt
+            self._lease.unreported += count
         else:
             self._lease.spend(count)
             prefix, tails = b"", random_nonces(count)

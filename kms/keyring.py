@@ -1,43 +1,58 @@
-"""Resolve the keys of a namespace: registry, KMS, commitment, cache (DESIGN.md, "The cache")."""
+"""The cache of unwrapped keys: whose keys a process has, since when, and for how long (DESIGN.md, "The cache")."""
 
 from __future__ import annotations
 
 import asyncio
-import hmac
+import random
 import time
 from collections import OrderedDict
+from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from . import derivation
-from .data_key import MAX_BATCH, DataKey, Lease
-from .data_keys import KeyClass, KeyState
-from .errors import IntegrityError, KeyNotFound, KmsError, StrongroomError
-from .header import Suite
-from .namespace_keys import NamespaceKeys, unusable
-from .provider import KekRef, Wrapped
+from .audit import NO_AUDIT
+from .cache_policy import CachePolicy
+from .errors import KeyNotFound, StrongroomError, Unavailable
+from .key_loader import KeyLoader
+from .leases import Leases
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
     from uuid import UUID
 
+    from .audit import KeyAudit
     from .data_keys import DataKeyRecord, DataKeyStore
+    from .namespace_keys import NamespaceKeys
     from .provider import KmsProvider
     from .secret import Secret
 
     T = TypeVar("T")
 
-SUITE_1_LIMIT = 2**30
-"""Uses of one AES-256-GCM key with random nonces, fleet-wide: odds of a collision 2^-37 (SP 800-38D section 8.3)."""
-SUITE_1_LEASE = 2 * MAX_BATCH
-"""Uses that a process sets aside at a time. What a process does not use is lost with it, so a lease is small."""
-FAILURE_TTL = 5.0
-
 
 @dataclass(slots=True)
-class _Cached:
+class _Kept:
+    """Unwrapped keys of a namespace.
+
+    Attributes:
+        keys: for everything.
+        records: rows of the registry that they were made of.
+        unwrapped_at: when their KMS was asked.
+        confirmed_at: when the registry last said the same.
+        fresh_until: until when nobody need be asked.
+        ask_at: before which nobody is asked again, as it failed a moment ago.
+        failure: why they could not be unwrapped anew.
+        opening_only: the same keys for opening alone, once that was needed.
+    """
+
     keys: NamespaceKeys
-    until: float
+    records: Sequence[DataKeyRecord]
+    unwrapped_at: float
+    confirmed_at: float
+    fresh_until: float
+    ask_at: float = 0.0
+    failure: StrongroomError | None = None
+    opening_only: NamespaceKeys | None = None
 
 
 class Keyring:
@@ -47,9 +62,8 @@ class Keyring:
         cell_id: this deployment; in every key's context and every row's associated data.
         providers: KMS providers by the id that the registry names them with.
         store: the registry.
-        ttl: seconds after which keys are unwrapped anew. The promise of revocation: a disabled KEK stops all use
-            within this time.
-        max_namespaces: how many namespaces are kept; the least recently used goes first.
+        policy: how long keys are used, and how many namespaces are kept.
+        audit: hears of every change of a key.
         clock: monotonic seconds.
     """
 
@@ -59,38 +73,38 @@ class Keyring:
         cell_id: UUID,
         providers: Mapping[str, KmsProvider],
         store: DataKeyStore,
-        ttl: float = 900.0,
-        max_namespaces: int = 10_000,
+        policy: CachePolicy | None = None,
+        audit: KeyAudit = NO_AUDIT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.cell_id = cell_id
         self.providers = providers
         self.store = store
-        self._ttl = ttl
-        self._max_namespaces = max_namespaces
+        self.policy = policy or CachePolicy()
+        self.audit = audit
         self._clock = clock
-        self._cache: OrderedDict[UUID, _Cached] = OrderedDict()
-        self._loading: dict[UUID, asyncio.Task[NamespaceKeys]] = {}
-        # Leases outlive the cache: what is set aside is used up before more is asked for.
-        self._leases: dict[tuple[UUID, int], Lease] = {}
-        self._leasing = asyncio.Lock()
+        self._leases = Leases(store)
+        self._loader = KeyLoader(cell_id=cell_id, providers=providers, leases=self._leases)
+        self._cache: OrderedDict[UUID, _Kept] = OrderedDict()
+        self._loading: dict[UUID, asyncio.Task[_Kept]] = {}
+        self._refreshing = asyncio.Semaphore(self.policy.refreshes)
 
     async def open(self, namespace_id: UUID) -> NamespaceKeys:
         """Return the unwrapped keys of a namespace; use them for this request and let them go.
 
         Raises:
             KeyNotFound: the registry knows no keys of this namespace.
-            KmsError: a KMS does not answer now.
+            KmsError: a KMS does not answer now, and what is kept is too old.
             KeyringFileError: the local provider's file can't be used.
         """
-        cached = self._cache.get(namespace_id)
-        if cached is not None and self._clock() < cached.until:
-            self._cache.move_to_end(namespace_id)
-            keys = cached.keys
-        else:
+        kept = self._cache.get(namespace_id)
+        if kept is None:
             keys = await self._load_once(namespace_id)
+        else:
+            self._cache.move_to_end(namespace_id)
+            keys = kept.keys if self._clock() < kept.fresh_until else await self._aged(namespace_id, kept)
         if keys.leased_version is not None:
-            await self._extend_lease(namespace_id, keys.leased_version)
+            await self._leases.extend(namespace_id, keys.leased_version)
         return keys
 
     async def with_keys(
@@ -119,133 +133,109 @@ class Keyring:
         self._cache.pop(namespace_id, None)
         self._loading.pop(namespace_id, None)  # who waits gets an answer; who comes now starts anew
 
+    def doubt(self) -> None:
+        """Have all keys unwrapped anew at their next use: changes of the registry may have been missed."""
+        for kept in self._cache.values():
+            kept.fresh_until = self._clock()
+
     def provider(self, provider_id: str) -> KmsProvider:
         """Return a provider by its id.
 
         Raises:
             KeyNotFound: not configured.
         """
-        provider = self.providers.get(provider_id)
-        if provider is None:
-            msg = f"no KMS provider {provider_id!r} is configured"
-            raise KeyNotFound(msg)
-        return provider
+        return self._loader.provider(provider_id)
 
     async def unwrap(self, records: Sequence[DataKeyRecord]) -> list[Secret | StrongroomError]:
-        """Unwrap registry rows, in order, one call per provider; each root is checked against its commitment.
+        """Unwrap registry rows: see `KeyLoader.unwrap`."""
+        return await self._loader.unwrap(records)
 
-        An error in the place of a root says why it can't be had.
-        """
-        roots: dict[int, Secret | StrongroomError] = {}
-        by_provider: dict[str, list[int]] = {}
-        for index, record in enumerate(records):
-            reason = unusable(record.state, record.key_class)
-            if reason is not None or record.wrapped is None:
-                roots[index] = reason or IntegrityError()
-            else:
-                by_provider.setdefault(record.provider, []).append(index)
-        for provider_id, indexes in by_provider.items():
-            answers = await self._unwrap_at(provider_id, [records[index] for index in indexes])
-            for index, answer in zip(indexes, answers, strict=True):
-                roots[index] = self._checked(records[index], answer)
-        return [roots[index] for index in range(len(records))]
+    async def aclose(self) -> None:
+        """Forget all keys, and tell the registry how much they sealed."""
+        loading = list(self._loading.values())
+        self._cache.clear()
+        self._loading.clear()
+        for task in loading:
+            task.cancel()
+        await asyncio.gather(*loading, return_exceptions=True)
+        await self._leases.report()
 
-    async def _unwrap_at(
-        self, provider_id: str, records: Sequence[DataKeyRecord]
-    ) -> Sequence[Secret | StrongroomError]:
-        try:
-            provider = self.provider(provider_id)
-        except KeyNotFound as error:
-            return [error] * len(records)
-        items = [
-            (
-                Wrapped(KekRef(provider_id, record.kek_id), record.kek_version, record.wrapped or b""),
-                record.context(self.cell_id).encryption_context(),
-            )
-            for record in records
-        ]
-        answers: list[Secret | StrongroomError] = []
-        for start in range(0, len(items), provider.capabilities.batch):
-            answers += await provider.unwrap_many(items[start : start + provider.capabilities.batch])
-        return answers
+    async def _aged(self, namespace_id: UUID, kept: _Kept) -> NamespaceKeys:
+        """Return what may still be used of keys that are due to be unwrapped anew, and see to that."""
+        due = self._clock() >= kept.ask_at
+        if not kept.keys.incomplete and self._usable(kept, self.policy.encrypt_ttl):
+            if due and namespace_id not in self._loading:
+                self._start(namespace_id, self._load_in_turn(namespace_id))
+            return kept.keys
+        if due or namespace_id in self._loading:
+            try:
+                return await self._load_once(namespace_id)
+            except StrongroomError:
+                if self._cache.get(namespace_id) is not kept:
+                    raise  # evicted, or the registry says something else now
+        if self._usable(kept, self.policy.encrypt_ttl):
+            return kept.keys
+        failure = kept.failure or Unavailable()
+        if not self._usable(kept, self.policy.decrypt_ttl):
+            self._drop(namespace_id, kept)
+            raise copy(failure)
+        if kept.opening_only is None:
+            kept.opening_only = kept.keys.opening_only(failure)
+        return kept.opening_only
 
-    def _checked(self, record: DataKeyRecord, answer: Secret | StrongroomError) -> Secret | StrongroomError:
-        """Compare a root with the registry's commitment: the right key, for this place (FORMAT.md 6.3)."""
-        if isinstance(answer, StrongroomError):
-            return answer
-        expected = derivation.commitment(answer, record.context(self.cell_id), record.suite)
-        return answer if hmac.compare_digest(expected, record.commitment) else IntegrityError()
+    def _usable(self, kept: _Kept, ttl: float) -> bool:
+        return self._clock() < min(kept.unwrapped_at + ttl, kept.confirmed_at + self.policy.encrypt_ttl)
 
     async def _load_once(self, namespace_id: UUID) -> NamespaceKeys:
-        task = self._loading.get(namespace_id)
-        if task is None:
-            task = asyncio.create_task(self._load(namespace_id))
-            self._loading[namespace_id] = task
-            task.add_done_callback(lambda done: self._loaded(namespace_id, done))
+        """Unwrap a namespace's keys, or wait for who does already."""
+        task = self._loading.get(namespace_id) or self._start(namespace_id, self._load(namespace_id))
         # Shielded: a caller that gives up takes nothing from the others.
-        return await asyncio.shield(task)
+        return (await asyncio.shield(task)).keys
 
-    def _loaded(self, namespace_id: UUID, task: asyncio.Task[NamespaceKeys]) -> None:
+    def _start(self, namespace_id: UUID, load: Coroutine[None, None, _Kept]) -> asyncio.Task[_Kept]:
+        task = asyncio.create_task(load)
+        self._loading[namespace_id] = task
+        task.add_done_callback(lambda done: self._loaded(namespace_id, done))
+        return task
+
+    def _loaded(self, namespace_id: UUID, task: asyncio.Task[_Kept]) -> None:
+        failed = task.cancelled() or task.exception() is not None
         if self._loading.get(namespace_id) is not task:
-            if not task.cancelled():
-                task.exception()  # evicted meanwhile: what it read may be old, so it is not kept
-            return
+            return  # evicted meanwhile: what it read may be old, so it is not kept
         del self._loading[namespace_id]
-        if task.cancelled() or task.exception() is not None:
+        if failed:
             return
-        keys = task.result()
-        self._cache[namespace_id] = _Cached(keys, self._clock() + (FAILURE_TTL if keys.incomplete else self._ttl))
-        while len(self._cache) > self._max_namespaces:
+        self._cache[namespace_id] = task.result()
+        self._cache.move_to_end(namespace_id)
+        while len(self._cache) > self.policy.max_namespaces:
             self._cache.popitem(last=False)
 
-    async def _load(self, namespace_id: UUID) -> NamespaceKeys:
-        records = await self.store.list_data_keys(namespace_id)
-        if not records:
-            msg = f"no keys are registered for namespace {namespace_id}"
-            raise KeyNotFound(msg)
-        roots = await self.unwrap(records)
-        for root in roots:
-            if isinstance(root, KmsError) and root.retryable:
-                raise root
-        incomplete = any(
-            isinstance(root, StrongroomError) and unusable(record.state, record.key_class) is None
-            for record, root in zip(records, roots, strict=True)
-        )
-        by_class: dict[KeyClass, dict[int, Secret | StrongroomError]] = {key_class: {} for key_class in KeyClass}
-        data: dict[int, DataKey | StrongroomError] = {}
-        for record, root in zip(records, roots, strict=True):
-            by_class[record.key_class][record.version] = root
-            if record.key_class is KeyClass.DATA:
-                data[record.version] = root if isinstance(root, StrongroomError) else self._data_key(record, root)
-        return NamespaceKeys(
-            cell_id=self.cell_id,
-            namespace_id=namespace_id,
-            data=data,
-            index=by_class[KeyClass.INDEX],
-            identity=by_class[KeyClass.IDENTITY],
-            active={record.key_class: record.version for record in records if record.state is KeyState.ACTIVE},
-            layouts={record.version: record.layout for record in records if record.key_class is KeyClass.INDEX},
-            incomplete=incomplete,
-        )
+    async def _load_in_turn(self, namespace_id: UUID) -> _Kept:
+        async with self._refreshing:
+            return await self._load(namespace_id)
 
-    def _data_key(self, record: DataKeyRecord, root: Secret) -> DataKey:
-        lease = None
-        if record.suite is Suite.AES_256_GCM:
-            lease = self._leases.setdefault((record.namespace_id, record.version), Lease())
-        return DataKey(root, version=record.version, suite=record.suite, lease=lease)
+    async def _load(self, namespace_id: UUID) -> _Kept:
+        kept = self._cache.get(namespace_id)
+        asked_at = self._clock()
+        try:
+            records = tuple(await self.store.list_data_keys(namespace_id))
+            if kept is not None and records != kept.records:
+                self._drop(namespace_id, kept)
+                kept = None
+            if kept is not None:
+                kept.confirmed_at = asked_at
+            keys = await self._loader.load(namespace_id, records)
+        except StrongroomError as error:
+            if kept is not None:
+                kept.failure, kept.ask_at = error, self._clock() + self.policy.retry_pause
+            raise
+        with suppress(StrongroomError):
+            await self._leases.report(namespace_id)
+        # Namespaces that were unwrapped together, after a restart, are not all due together.
+        soft_ttl = self.policy.soft_ttl * random.uniform(0.9, 1.0)  # noqa: S311 - nothing secret
+        fresh_until = asked_at + (self.policy.failure_ttl if keys.incomplete else soft_ttl)
+        return _Kept(keys, records, unwrapped_at=asked_at, confirmed_at=asked_at, fresh_until=fresh_until)
 
-    async def _extend_lease(self, namespace_id: UUID, version: int) -> None:
-        """See to it that a key of suite 1 may seal at least one full batch, unless all its uses are given out."""
-        lease = self._leases[namespace_id, version]
-        if not _is_short(lease):
-            return
-        async with self._leasing:  # callers that come together take one lease
-            if not _is_short(lease):
-                return
-            granted = await self.store.lease_records(namespace_id, version, count=SUITE_1_LEASE, limit=SUITE_1_LIMIT)
-            lease.left += SUITE_1_LEASE if granted else 0
-            lease.refused = not granted
-
-
-def _is_short(lease: Lease) -> bool:
-    return lease.left < SUITE_1_LEASE // 2 and not lease.refused
+    def _drop(self, namespace_id: UUID, kept: _Kept) -> None:
+        if self._cache.get(namespace_id) is kept:
+            del self._cache[namespace_id]

@@ -56,6 +56,7 @@ class NamespaceKeys:
         "_identity",
         "_index",
         "_layouts",
+        "_sealing_refused",
         "_token_keys",
         "incomplete",
         "leased_version",
@@ -82,6 +83,7 @@ class NamespaceKeys:
         self._identity = identity
         self._active = active
         self._layouts = layouts
+        self._sealing_refused: StrongroomError | None = None
         key = data.get(active.get(KeyClass.DATA, 0))
         self.leased_version = key.version if isinstance(key, DataKey) and key.suite is Suite.AES_256_GCM else None
         self._contexts: dict[RecordKind, bytes] = {}
@@ -162,7 +164,18 @@ class NamespaceKeys:
         Raises:
             KmsError: there is none, or it can't be used.
         """
+        if self._sealing_refused is not None:
+            raise copy(self._sealing_refused)
         return _usable(self._data, self.active_version(KeyClass.DATA))
+
+    def opening_only(self, reason: StrongroomError) -> NamespaceKeys:
+        """Return the same keys, with which nothing can be sealed, for this reason."""
+        limited = object.__new__(NamespaceKeys)
+        for slot in self.__slots__:
+            setattr(limited, slot, getattr(self, slot))
+        limited._sealing_refused = reason
+        limited.leased_version = None
+        return limited
 
     def knows(self, records: Sequence[DataKeyRecord]) -> bool:
         """Whether these keys hold every data-key version of the registry."""

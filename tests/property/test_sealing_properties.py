@@ -18,7 +18,8 @@ from strongroom.kms import (
     Suite,
     UnsupportedFormat,
 )
-from strongroom.kms.data_key import DataKey, Lease
+from strongroom.kms.data_key import DataKey
+from strongroom.kms.leases import Lease
 from strongroom.kms.packing import padme
 from strongroom.kms.record_kind import encode_parts
 

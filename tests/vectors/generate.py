@@ -31,8 +31,9 @@ from uuid import UUID
 import zstandard
 
 from strongroom.kms import KeyClass, NamespaceKeys, PartType, RecordKind, Secret, Suite, data_key, sealing
-from strongroom.kms.data_key import DataKey, Lease
+from strongroom.kms.data_key import DataKey
 from strongroom.kms.header import PADDED, ZSTD
+from strongroom.kms.leases import Lease
 from strongroom.kms.packing import padme
 
 if TYPE_CHECKING:

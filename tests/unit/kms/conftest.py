@@ -17,6 +17,7 @@ class MemoryStore:
     def __init__(self):
         self.records = {}
         self.leased = {}
+        self.error = None
         self.leases = 0
         self.reads = 0
 
@@ -24,6 +25,8 @@ class MemoryStore:
         """Return a namespace's keys by class and version."""
         self.reads += 1
         await asyncio.sleep(0)
+        if self.error is not None:
+            raise self.error
         found = [record for (namespace, _, _), record in self.records.items() if namespace == namespace_id]
         return sorted(found, key=lambda record: (record.key_class.value, record.version))
 
@@ -132,7 +135,8 @@ class Deployment:
 
     def another_process(self, **options):
         """Return a keyring that shares the registry and the KMS with the first, and nothing else."""
-        return Keyring(cell_id=CELL, providers={"local": self.provider}, store=self.store, clock=self.clock, **options)
+        providers = {"local": self.provider}
+        return Keyring(**{"cell_id": CELL, "providers": providers, "store": self.store, "clock": self.clock} | options)
 
     async def namespace(self, **options):
         """Register a namespace and return its id."""

@@ -24,13 +24,13 @@ from strongroom.kms import (
     UnsupportedOperation,
     create_data_keys,
     destroy_data_keys,
-    keyring,
+    leases,
     refuse_rotation,
     rotate_data_key,
 )
 
 KIND = RecordKind("record", "data", (PartType.INT64,))
-TTL = 900.0
+TTL = 300.0
 
 
 def version_of(sealed):
@@ -100,59 +100,6 @@ async def test_evicted_while_loading_is_not_kept(deployment):
     await waiter
     await deployment.keyring.open(namespace)
     assert deployment.provider.unwraps == 2
-
-
-# --- how long, and how many
-
-
-async def test_keys_are_unwrapped_anew_after_the_ttl(deployment):
-    """Keys are kept until the TTL has passed and not a second longer: revocation bites then."""
-    namespace = await deployment.namespace()
-    await deployment.keyring.open(namespace)
-    deployment.clock.now += TTL - 0.1
-    await deployment.keyring.open(namespace)
-    assert deployment.provider.unwraps == 1
-    deployment.clock.now += 0.1
-    await deployment.keyring.open(namespace)
-    assert deployment.provider.unwraps == 2
-
-
-async def test_ttl_is_not_extended_by_use(deployment):
-    """A namespace in constant use is unwrapped anew as often as one that is not."""
-    namespace = await deployment.namespace()
-    for _ in range(91):
-        await deployment.keyring.open(namespace)
-        deployment.clock.now += 10
-    assert deployment.provider.unwraps == 2
-
-
-async def test_outage_past_the_ttl_fails_closed(deployment):
-    """When the KMS is away, keys serve to the end of their TTL, no longer; and come back without a restart."""
-    namespace = await deployment.namespace()
-    await deployment.keyring.open(namespace)
-    deployment.provider.error = Unavailable()
-    deployment.clock.now += TTL - 1
-    await deployment.keyring.open(namespace)
-    deployment.clock.now += 1
-    with pytest.raises(Unavailable):
-        await deployment.keyring.open(namespace)
-    deployment.provider.error = None
-    await deployment.keyring.open(namespace)
-
-
-async def test_number_of_namespaces_is_bounded(deployment):
-    """The cache holds as many namespaces as it was told, and drops the one that was used longest ago."""
-    ring = deployment.another_process(max_namespaces=2)
-    first, second, third = [await deployment.namespace() for _ in range(3)]
-    for namespace in (first, second, first, third):
-        await ring.open(namespace)
-    assert deployment.provider.unwraps == 3
-    assert len(ring._cache) == 2
-    await ring.open(first)
-    await ring.open(third)
-    assert deployment.provider.unwraps == 3
-    await ring.open(second)
-    assert deployment.provider.unwraps == 4
 
 
 # --- failures
@@ -322,8 +269,7 @@ async def test_commitment_alone_refuses_a_swap(deployment):
 async def test_another_cell_gets_nothing(deployment):
     """The registry of one deployment, copied to another one with the same KEK, gives no key there."""
     namespace = await deployment.namespace()
-    stranger = deployment.another_process()
-    stranger.cell_id = namespace
+    stranger = deployment.another_process(cell_id=namespace)
     keys = await stranger.open(namespace)
     with pytest.raises(IntegrityError):
         keys.seal(KIND, (1,), b"text")
@@ -507,8 +453,8 @@ async def test_state_of_a_version_decides(deployment, state, error):
 
 @pytest.fixture
 def small_leases(monkeypatch):
-    monkeypatch.setattr(keyring, "SUITE_1_LEASE", 40)
-    monkeypatch.setattr(keyring, "SUITE_1_LIMIT", 100)
+    monkeypatch.setattr(leases, "SUITE_1_LEASE", 40)
+    monkeypatch.setattr(leases, "SUITE_1_LIMIT", 100)
 
 
 def rows(count):

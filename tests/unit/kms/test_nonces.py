@@ -12,7 +12,8 @@ from uuid import UUID
 import pytest
 
 from strongroom.kms import KeyClass, NamespaceKeys, PartType, RecordKind, SealingLimitExceeded, Secret, Suite, sealing
-from strongroom.kms.data_key import MAX_BATCH, DataKey, Lease
+from strongroom.kms.data_key import MAX_BATCH, DataKey
+from strongroom.kms.leases import Lease
 
 CELL = UUID(int=1)
 NAMESPACE = UUID(int=2)

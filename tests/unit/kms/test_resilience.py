@@ -1,0 +1,328 @@
+from __future__ import annotations
+
+import asyncio
+import pickle
+
+import pytest
+
+from strongroom.kms import (
+    AccessDenied,
+    IntegrityError,
+    KekRef,
+    KeyDisabled,
+    KeyEvent,
+    ResilientProvider,
+    RetryPolicy,
+    Secret,
+    Throttled,
+    Timeout,
+    Unavailable,
+    Wrapped,
+)
+
+POLICY = RetryPolicy()
+KEK = KekRef("kms", "a")
+OTHER = KekRef("kms", "b")
+ROOT = Secret(bytes(range(32)))
+CONTEXT = {"strongroom:version": "1"}
+
+
+class ScriptedKms:
+    """Answers with what a test put down for a KEK, one after another, and with a root when nothing is left."""
+
+    capabilities = None
+
+    def __init__(self):
+        self.script = {KEK: [], OTHER: []}
+        self.asked = []
+
+    def answer(self, kek):
+        """Raise or return the next answer."""
+        self.asked.append(kek)
+        answer = self.script[kek].pop(0) if self.script[kek] else ROOT
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def unwrap(self, wrapped, *, context):
+        """Answer."""
+        assert context == CONTEXT
+        return self.answer(wrapped.kek)
+
+    async def rotate_kek(self, kek):
+        """Answer."""
+        return self.answer(kek)
+
+    async def unwrap_many(self, items):
+        """Answer once for all of a KEK, or each in its place with a list."""
+        (kek,) = {wrapped.kek for wrapped, _ in items}
+        answer = self.answer(kek)
+        return answer if isinstance(answer, list) else [answer] * len(items)
+
+
+class Log:
+    """An audit log in memory."""
+
+    def __init__(self):
+        self.events = []
+        self.error = None
+
+    async def record(self, event):
+        """Keep, or fail."""
+        if self.error is not None:
+            raise self.error
+        self.events.append(event)
+
+
+class Bench:
+    """A scripted KMS behind the wrapper, with time that passes in waits alone."""
+
+    def __init__(self):
+        self.kms = ScriptedKms()
+        self.log = Log()
+        self.now = 1000.0
+        self.waits = []
+        self.provider = ResilientProvider(
+            "kms", self.kms, audit=self.log, clock=lambda: self.now, sleep=self.sleep, policy=POLICY
+        )
+
+    async def sleep(self, seconds):
+        """Let time pass."""
+        self.waits.append(seconds)
+        self.now += seconds
+        await asyncio.sleep(0)
+
+    async def unwrap(self, kek=KEK):
+        """Unwrap."""
+        return await self.provider.unwrap(Wrapped(kek, "1", b"x"), context=CONTEXT)
+
+
+@pytest.fixture
+def bench():
+    return Bench()
+
+
+def items(*keks):
+    return [(Wrapped(kek, "1", b"x"), CONTEXT) for kek in keks]
+
+
+# --- retries
+
+
+@pytest.mark.parametrize("error", [Unavailable, Throttled, Timeout])
+async def test_what_may_succeed_later_is_tried_again(bench, error):
+    """Two failures that may pass are got over; a third is the caller's."""
+    bench.kms.script[KEK] = [error(), error()]
+    assert await bench.unwrap() is ROOT
+    assert len(bench.kms.asked) == POLICY.attempts
+    bench.kms.script[KEK] = [error()] * POLICY.attempts
+    with pytest.raises(error):
+        await bench.unwrap()
+    assert len(bench.kms.asked) == 2 * POLICY.attempts
+
+
+@pytest.mark.parametrize("error", [AccessDenied, KeyDisabled, IntegrityError])
+async def test_a_refusal_is_believed(bench, error):
+    """An answer that will not change is not asked for twice."""
+    bench.kms.script[KEK] = [error()]
+    with pytest.raises(error):
+        await bench.unwrap()
+    assert (len(bench.kms.asked), bench.waits) == (1, [])
+
+
+async def test_waits_have_full_jitter(bench):
+    """Waits are spread from nothing to 50 ms, then to 100 ms, so that clients do not come back together."""
+    for _ in range(300):
+        bench.kms.script[KEK] = [Unavailable(), Unavailable()]
+        await bench.unwrap()
+    first, second = bench.waits[::2], bench.waits[1::2]
+    assert max(first) <= 0.05 < max(second) <= 0.1
+    assert min(first) < 0.01 > min(second) / 2
+    assert len(set(bench.waits)) > 500
+
+
+async def test_retry_after_is_honoured(bench):
+    """A KMS that says when to come back is not asked before; beyond the deadline the caller hears it at once."""
+    bench.kms.script[KEK] = [Throttled(retry_after=1.5)]
+    assert await bench.unwrap() is ROOT
+    assert 1.5 <= bench.waits[0] < 1.6
+    bench.kms.script[KEK] = [Throttled(retry_after=60.0)]
+    with pytest.raises(Throttled):
+        await bench.unwrap()
+    assert len(bench.waits) == 1
+
+
+async def test_changes_are_not_tried_again(bench):
+    """Whether a rotation that was not answered was done, nobody knows; so it is not done twice."""
+    bench.kms.script[KEK] = [Timeout()]
+    with pytest.raises(Timeout):
+        await bench.provider.rotate_kek(KEK)
+    assert len(bench.kms.asked) == 1
+
+
+async def test_a_silent_kms_ends_at_the_deadline(bench):
+    """In real time: a KMS that never answers is a Timeout at the deadline, and no call hangs."""
+
+    async def hang(*_args, **_kwargs):
+        await asyncio.Event().wait()
+
+    bench.kms.unwrap = hang
+    provider = ResilientProvider("kms", bench.kms, policy=RetryPolicy(deadline=0.05))
+    async with asyncio.timeout(5):
+        with pytest.raises(Timeout, match=r"0\.05"):
+            await provider.unwrap(Wrapped(KEK, "1", b"x"), context=CONTEXT)
+
+
+# --- the breaker
+
+
+async def test_breaker_opens_after_five_failures_in_a_row(bench):
+    """Five failures in a row, and the KEK is left alone for ten seconds; then one caller asks for all."""
+    bench.kms.script[KEK] = [Unavailable()] * 5
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await bench.unwrap()
+    assert len(bench.kms.asked) == 5
+    for _ in range(50):
+        with pytest.raises(Unavailable, match="5 times in a row"):
+            await bench.unwrap()
+    assert len(bench.kms.asked) == 5
+    bench.now += POLICY.pause
+    assert await bench.unwrap() is ROOT
+    assert await bench.unwrap() is ROOT
+    assert len(bench.kms.asked) == 7
+
+
+async def test_failed_probe_opens_the_breaker_again(bench):
+    """While a KMS stays away it sees one probe in ten seconds, whatever the load."""
+    bench.kms.script[KEK] = [Unavailable()] * 100
+    for _ in range(1000):
+        with pytest.raises(Unavailable):
+            await bench.unwrap()
+        bench.now += 0.1
+    assert 5 + 8 <= len(bench.kms.asked) <= 5 + 10
+
+
+async def test_one_probe_at_a_time(bench):
+    """Of many callers that come when the pause is over, one asks; the others fail at once and wait for nobody."""
+    bench.kms.script[KEK] = [Unavailable()] * 6
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await bench.unwrap()
+    bench.now += POLICY.pause
+    gate = asyncio.Event()
+    answer = bench.kms.unwrap
+
+    async def slowly(*args, **kwargs):
+        await gate.wait()
+        return await answer(*args, **kwargs)
+
+    bench.kms.script[KEK] = []
+    bench.kms.unwrap = slowly
+    probe = asyncio.create_task(bench.unwrap())
+    await asyncio.sleep(0)
+    asked = len(bench.kms.asked)
+    outcomes = await asyncio.gather(*(bench.unwrap() for _ in range(20)), return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {Unavailable}
+    gate.set()
+    assert await probe is ROOT
+    assert len(bench.kms.asked) == asked + 1
+
+
+async def test_each_kek_has_its_own_breaker(bench):
+    """A KEK that fails does not stop its neighbour."""
+    bench.kms.script[KEK] = [Unavailable()] * 5
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await bench.unwrap()
+    assert await bench.unwrap(OTHER) is ROOT
+
+
+@pytest.mark.parametrize("error", [AccessDenied, KeyDisabled, IntegrityError])
+async def test_refusals_do_not_open_the_breaker(bench, error):
+    """A refusal is an answer: it ends a row of failures, and never begins one."""
+    bench.kms.script[KEK] = [error()] * 20
+    for _ in range(20):
+        with pytest.raises(error):
+            await bench.unwrap()
+    assert await bench.unwrap() is ROOT
+    bench.kms.script[KEK] = [Unavailable()] * 4 + [error()] + [Unavailable()] * 2
+    for expected in (Unavailable, error):
+        with pytest.raises(expected):
+            await bench.unwrap()
+    assert await bench.unwrap() is ROOT
+
+
+async def test_cancelled_probe_lets_the_next_one_ask(bench):
+    """A probe whose caller gave up does not leave the KEK closed for ever."""
+    bench.kms.script[KEK] = [Unavailable()] * 5
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await bench.unwrap()
+    bench.now += POLICY.pause
+    answer = bench.kms.unwrap
+
+    async def hang(*_args, **_kwargs):
+        await asyncio.Event().wait()
+
+    bench.kms.unwrap = hang
+    probe = asyncio.create_task(bench.unwrap())
+    await asyncio.sleep(0)
+    probe.cancel()
+    await asyncio.gather(probe, return_exceptions=True)
+    bench.kms.unwrap = answer
+    assert await bench.unwrap() is ROOT
+
+
+# --- batches
+
+
+async def test_batch_asks_again_for_what_failed_only(bench):
+    """Of a batch, what is answered is kept; only what may succeed later is asked for again."""
+    bench.kms.script[KEK] = [[ROOT, Throttled(), IntegrityError(), Throttled()], [ROOT, Throttled()], [ROOT]]
+    answers = await bench.provider.unwrap_many(items(KEK, KEK, KEK, KEK))
+    assert [type(answer) for answer in answers] == [Secret, Secret, IntegrityError, Secret]
+    assert len(bench.kms.asked) == 3
+
+
+async def test_batch_tells_what_failed_to_the_end(bench):
+    """What fails to the end is told in its place, and what was answered is not lost."""
+    bench.kms.script[KEK] = [[ROOT, Throttled()], [Unavailable()], [Unavailable()]]
+    answers = await bench.provider.unwrap_many(items(KEK, KEK))
+    assert [type(answer) for answer in answers] == [Secret, Unavailable]
+
+
+async def test_batch_of_several_keks_keeps_order_and_isolation(bench):
+    """A KEK whose KMS fails fails its own roots, in their places."""
+    bench.kms.script[KEK] = [Unavailable()] * 3
+    answers = await bench.provider.unwrap_many(items(KEK, OTHER, KEK, OTHER))
+    assert [type(answer) for answer in answers] == [Unavailable, Secret, Unavailable, Secret]
+    assert await bench.provider.unwrap_many([]) == []
+
+
+# --- the audit log
+
+
+async def test_each_call_is_told(bench):
+    """Each call of the KMS is told with its KEK, outcome, kind of error and request id, and nothing of its text."""
+    bench.kms.script[KEK] = [Throttled("slow down, secret", request_id="r-1", provider_code="429"), ROOT]
+    await bench.unwrap()
+    first, second = bench.log.events
+    assert (first.operation, first.outcome, first.error) == ("kms.unwrap", "failed", "Throttled")
+    assert (first.request_id, first.note, first.provider, first.kek_id) == ("r-1", "429", "kms", "a")
+    assert (second.outcome, second.error) == ("done", None)
+    assert all(isinstance(event, KeyEvent) and event.at is not None for event in bench.log.events)
+    assert "secret" not in repr(bench.log.events)
+
+
+async def test_no_record_no_key(bench):
+    """When the audit log does not take the record of a call, its answer is not handed out."""
+    bench.log.error = OSError("disk full")
+    with pytest.raises(OSError, match="disk full"):
+        await bench.unwrap()
+
+
+async def test_wrapper_is_not_pickled(bench):
+    """A provider is not pickled, wrapped or not."""
+    with pytest.raises(TypeError):
+        pickle.dumps(bench.provider)
