@@ -102,7 +102,7 @@ async def open_strongroom(stack: AsyncExitStack, server: str, name: str, folder:
     await assembly.Strongroom.init(config)
     kek = KekRef.parse("local:bench")
     async with assembly.Strongroom.open(config) as opened:
-        await opened.create_local_kek(kek)
+        await opened.create_kek(kek)
         created = await opened.namespaces.create("bench", kek=kek)
     real = assembly.Keyring
     if name == "plain":

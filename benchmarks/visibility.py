@@ -199,7 +199,7 @@ async def run(number: int, preset: str) -> None:
         assert strongroom.search_index is not None
         assert strongroom.indexer is not None
         kek = KekRef.parse("local:bench")
-        await strongroom.create_local_kek(kek)
+        await strongroom.create_kek(kek)
         namespace = await strongroom.namespaces.create(
             "bench", kek=kek, search_attributes=CUSTOM, index_layout=str(new_layout(preset))
         )

@@ -40,7 +40,7 @@ def namespace() -> None:
 @click.option(
     "--kek", "uri", help="KEK for its keys, PROVIDER:KEY. Default: a new one of its own in the first provider."
 )
-@click.option("--create-kek", is_flag=True, help="Make the KEK if it is not there (local providers).")
+@click.option("--create-kek", is_flag=True, help="Make the KEK if it is not there.")
 @_SEARCH_ATTRIBUTES
 @click.option(
     "--suite", type=click.Choice(list(SUITES)), default="xaes-256-gcm", show_default=True, help="Cipher of its rows."
@@ -69,7 +69,7 @@ def create_namespace(
         # Not the namespace's name: a KEK's id stands in clear in the registry and in the KMS's logs.
         kek = KekRef.parse(uri or f"{next(iter(strongroom.config.kms))}:ns-{uuid4().hex[:12]}")
         if create_kek or uri is None:
-            await strongroom.create_local_kek(kek)
+            kek = await strongroom.create_kek(kek)
         created = await strongroom.namespaces.create(
             name,
             kek=kek,
@@ -78,6 +78,7 @@ def create_namespace(
             index_layout=str(new_layout(preset)),
         )
         console.print(f"created {created.namespace_id}, its keys wrapped by {kek}")
+        cli_show.revocation(strongroom.config.cache)
 
     with_cell(config_path, run)
 

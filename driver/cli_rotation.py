@@ -35,7 +35,7 @@ _STEPS = {
     "--wait",
     type=click.FloatRange(min=0),
     metavar="SECONDS",
-    help="After which every process has read the registry again. Default: the key_ttl of the configuration and half a minute.",
+    help="After which every process has read the registry again. Default: the encrypt_ttl of the configuration and half a minute.",
 )
 @click.pass_obj
 def rotate_index(config_path: Path, namespace_name: str, preset: str | None, wait: float | None) -> None:

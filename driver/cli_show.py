@@ -22,7 +22,7 @@ from .strongroom import shard_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
-    from strongroom.kms import DataKeyRecord
+    from strongroom.kms import CachePolicy, DataKeyRecord, KekUsage
     from strongroom.storage import HistoryNode, Namespace, Shredded
     from strongroom.visibility import Reconciliation, TokenTally, VisibilityRecord
 
@@ -74,6 +74,20 @@ def keys(records: Iterable[DataKeyRecord]) -> None:
         for record in records
     )
     table("class", "version", "state", "suite", "KEK", "KEK version", "created (UTC)", "preset", rows=rows)
+
+
+def kek_usage(found: Iterable[KekUsage]) -> None:
+    """Show what depends on which version of which KEK."""
+    rows = ((f"{usage.provider}:{usage.kek_id}", usage.kek_version, usage.keys, usage.namespaces) for usage in found)
+    table("KEK", "version", "keys", "of namespaces", rows=rows)
+
+
+def revocation(policy: CachePolicy) -> None:
+    """Show how soon a KEK that is revoked stops all use."""
+    console.print(
+        f"A revoked KEK stops within {policy.soft_ttl:g} s where it is in use, and within {policy.encrypt_ttl:g} s everywhere. "
+        f"If the KMS can't be asked, sealing stops after {policy.encrypt_ttl:g} s, opening after {policy.decrypt_ttl:g} s."
+    )
 
 
 def shredded(done: Shredded) -> None:

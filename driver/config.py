@@ -5,16 +5,21 @@ from __future__ import annotations
 import os
 import tomllib
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-from strongroom.kms import StrongroomError
+from strongroom.kms import CachePolicy, InvalidRequest, RotationPolicy, StrongroomError
 from strongroom.storage import Cell
+
+from .kms_config import parse_kms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from .kms_config import KmsConfig
 
 
 DEFAULT_INDEX = "strongroom-visibility"
@@ -22,19 +27,6 @@ DEFAULT_INDEX = "strongroom-visibility"
 
 class ConfigError(StrongroomError):
     """The configuration can't be used."""
-
-
-@dataclass(frozen=True, slots=True)
-class LocalKms:
-    """A local KMS provider.
-
-    Attributes:
-        keyring: path of its keyring file.
-        passphrase: of a keyring that has one; never shown.
-    """
-
-    keyring: Path
-    passphrase: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +57,21 @@ class StrongroomConfig:
         dsn: PostgreSQL connection string.
         kms: providers by the id that KEK URIs name them with.
         connections: the most connections open at once.
-        key_ttl: seconds after which unwrapped keys are fetched anew: the promise of revocation.
+        cell_kek: URI of the KEK of the cell's own keys; None for one that `init` makes in the first provider.
+        cache: how long unwrapped keys are used: the promise of revocation. The same in all processes of a cell.
+        rotation: when data keys are due to be rotated.
+        audit_file: where changes of keys and calls of a KMS are written down, as JSON lines; None for nowhere.
         elasticsearch: what answers searches; None for PostgreSQL.
     """
 
     cell: Cell
     dsn: str = field(repr=False)  # may hold a password
-    kms: Mapping[str, LocalKms] = field(default_factory=lambda: MappingProxyType({}))
+    kms: Mapping[str, KmsConfig] = field(default_factory=lambda: MappingProxyType({}))
     connections: int = 4
-    key_ttl: float = 900.0
+    cell_kek: str | None = None
+    cache: CachePolicy = field(default_factory=CachePolicy)
+    rotation: RotationPolicy = field(default_factory=RotationPolicy)
+    audit_file: Path | None = None
     elasticsearch: ElasticsearchConfig | None = None
 
 
@@ -94,19 +92,23 @@ def load_config(path: Path) -> StrongroomConfig:
     try:
         cell = Cell(UUID(_get(document, "cell", "id", str)), _get(document, "cell", "shards", int))
         database = document.get("database", {})
-        kms = {provider: _local_kms(provider, section, path) for provider, section in document["kms"].items()}
+        kms = {provider: parse_kms(provider, section, path.parent) for provider, section in document["kms"].items()}
         if not kms:
             msg = "no KMS provider is configured; add a section such as [kms.local]"
             raise ValueError(msg)  # noqa: TRY301 - the caller reports all faults of a file alike
+        cache, rotation = _keys(document.get("keys", {}))
         return StrongroomConfig(
             cell=replace(cell, distributed=_flag(database, "database", "distributed")),
             dsn=os.environ.get("STRONGROOM_DSN") or _get(document, "database", "dsn", str),
             kms=MappingProxyType(kms),
             connections=int(database.get("connections", 4)),
-            key_ttl=float(document.get("keys", {}).get("ttl_seconds", 900.0)),
+            cell_kek=_get(document, "cell", "kek", str) if "kek" in document["cell"] else None,
+            cache=cache,
+            rotation=rotation,
+            audit_file=path.parent / _get(document, "audit", "file", str) if "audit" in document else None,
             elasticsearch=_elasticsearch(document.get("elasticsearch"), path),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, InvalidRequest) as error:
         msg = f"{path}: a setting is missing or of another type: {error}"
         raise ConfigError(msg) from None
 
@@ -128,13 +130,25 @@ shards = {shards}  # fixed for the life of the cell
 dsn = {_toml_string(dsn)}  # the environment variable STRONGROOM_DSN comes first
 # distributed = true  # after `strongroom schema apply --distributed` on a Citus cluster
 
+# How long unwrapped keys are used without asking again (a revoked KEK stops all use within these times), and when data keys are
+# rotated by `strongroom keys rotate --due`. The same in all processes.
+# [keys]
+# soft_ttl_seconds = 300
+# encrypt_ttl_seconds = 900
+# decrypt_ttl_seconds = 3600
+# rotate_after_days = 90
+
+# Changes of keys and calls of a KMS, as JSON lines.
+# [audit]
+# file = "key-audit.jsonl"
+
 # What answers searches, if not PostgreSQL; then run `strongroom index build`.
 # [elasticsearch]
 # url = "https://localhost:9200"
 # ca_certs = "ca.pem"  # from this file's folder
 # api_key_env = "STRONGROOM_ES_API_KEY"
 
-# A KMS provider; KEKs are named PROVIDER:KEY, here local:KEY.
+# A KMS provider; KEKs are named PROVIDER:KEY, here local:KEY. Other types: vault, aws-kms, gcp-kms, azure-keyvault, pkcs11, multi.
 [kms.local]
 type = "local"
 keyring = {_toml_string(keyring)}  # from this file's folder
@@ -167,18 +181,22 @@ def _elasticsearch(section: Mapping[str, Any] | None, path: Path) -> Elasticsear
     )
 
 
-def _local_kms(provider: str, section: Mapping[str, Any], path: Path) -> LocalKms:
-    if section.get("type") != "local":
-        msg = f'kms.{provider}.type must be "local": it is the only provider of this version'
+def _keys(section: Mapping[str, Any]) -> tuple[CachePolicy, RotationPolicy]:
+    """Read how long keys are kept, and when they are rotated."""
+    seconds = {f"{name}_seconds": name for name in ("soft_ttl", "encrypt_ttl", "decrypt_ttl")}
+    unknown = section.keys() - seconds.keys() - {"rotate_after_days", "rotate_after_rows"}
+    if unknown:
+        msg = f"keys: unknown setting {', '.join(sorted(unknown))}"
         raise ValueError(msg)
-    variable = section.get("passphrase_env")
-    passphrase = None
-    if variable is not None:
-        passphrase = os.environ.get(variable)
-        if not passphrase:
-            msg = f"kms.{provider}.passphrase_env names the variable {variable}, which is not set"
-            raise ValueError(msg)
-    return LocalKms(path.parent / _get({"kms": section}, "kms", "keyring", str), passphrase)
+    times: dict[str, Any] = {name: float(section[setting]) for setting, name in seconds.items() if setting in section}
+    usual = RotationPolicy()
+    rows = int(section.get("rotate_after_rows", usual.max_rows))
+    rotation = RotationPolicy(
+        max_age=timedelta(days=section["rotate_after_days"]) if "rotate_after_days" in section else usual.max_age,
+        max_rows=rows,
+        max_rows_suite_1=min(rows, usual.max_rows_suite_1),
+    )
+    return CachePolicy(**times), rotation
 
 
 def _get(document: Mapping[str, Any], section: str, name: str, wanted: type) -> Any:

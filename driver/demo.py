@@ -121,7 +121,7 @@ async def _import(strongroom: Strongroom, executions: Sequence[Execution]) -> tu
     tenants = []
     for (name, uri), share in shares.items():
         kek = KekRef.parse(uri)
-        await strongroom.create_local_kek(kek)
+        await strongroom.create_kek(kek)
         namespace = await strongroom.namespaces.create(name, kek=kek)
         with progress_bar(f"Sealing {len(share)} histories of {name}", len(share)) as advance:
             imported = await import_executions(strongroom, namespace, share, progress=advance)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+import asyncio
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from strongroom.kms import KekRef, Keyring, LocalProvider
+from strongroom.kms import NO_AUDIT, KekRef, Keyring, LocalProvider, ResilientProvider, StrongroomError
 from strongroom.storage import (
     ClusterMetadataStore,
     Database,
@@ -30,15 +31,18 @@ from strongroom.storage import (
     check_cell,
     check_schema,
     claim_cell,
+    follow_key_changes,
 )
 from strongroom.visibility import MARGIN, Indexer, IndexRotation, Reconciler, TokenAudit, VisibilityManager
 
+from .audit_file import JsonLinesAudit
 from .config import ConfigError
+from .kms_providers import make_provider
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from strongroom.kms import NamespaceKeys
+    from strongroom.kms import KeyAudit, NamespaceKeys
     from strongroom.storage import Migration
     from strongroom.visibility.elasticsearch import ElasticsearchIndex
 
@@ -100,8 +104,12 @@ class Strongroom:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, config: StrongroomConfig) -> AsyncIterator[Strongroom]:
+    async def open(cls, config: StrongroomConfig, *, audit: KeyAudit | None = None) -> AsyncIterator[Strongroom]:
         """Open a cell whose database `Strongroom.init` has prepared.
+
+        Args:
+            config: of the cell.
+            audit: is told of changes of keys and calls of a KMS; None for the file that the configuration names.
 
         Raises:
             SchemaMismatch: the database is older or newer than this version.
@@ -109,12 +117,18 @@ class Strongroom:
             Unavailable: it can't be reached.
             KeyringFileError: a local keyring can't be used.
         """
-        async with assembled(config) as strongroom:
+        async with assembled(config, audit=audit) as strongroom:
             # The cell's own provider; one of a single namespace is asked when that namespace is, and stops no other.
             await strongroom.keyring.provider(next(iter(config.kms))).check()
             await check_schema(strongroom.database)
             await check_cell(strongroom.database, config.cell)
-            yield strongroom
+            following = asyncio.create_task(follow_key_changes(strongroom.database, strongroom.keyring))
+            try:
+                yield strongroom
+            finally:
+                following.cancel()
+                with suppress(asyncio.CancelledError):
+                    await following
 
     @classmethod
     async def init(cls, config: StrongroomConfig) -> list[Migration]:
@@ -126,10 +140,12 @@ class Strongroom:
         async with assembled(config) as strongroom:
             steps = await apply_schema(strongroom.database)
             await claim_cell(strongroom.database, config.cell)
-            provider_id = next(iter(config.kms))
             await _create_keyrings(strongroom, await PostgresDataKeyStore(strongroom.database).providers_in_use())
-            await _local(strongroom.keyring, provider_id).create_kek(CELL_KEK)
-            await strongroom.namespaces.ensure_cell_keys(KekRef(provider_id, CELL_KEK))
+            if config.cell_kek is not None:
+                kek = KekRef.parse(config.cell_kek)
+            else:
+                kek = await strongroom.create_kek(KekRef(next(iter(config.kms)), CELL_KEK))
+            await strongroom.namespaces.ensure_cell_keys(kek)
             return steps
 
     def index_rotation(self, *, wait: float | None = None) -> IndexRotation:
@@ -143,7 +159,7 @@ class Strongroom:
             self.keyring,
             index=self.search_index,
             tell=self.indexer.sweep if self.indexer is not None else None,
-            wait=self.config.key_ttl + MARGIN if wait is None else wait,
+            wait=self.config.cache.encrypt_ttl + MARGIN if wait is None else wait,
         )
 
     def token_audit(self) -> TokenAudit:
@@ -166,14 +182,17 @@ class Strongroom:
     def _records(self) -> VisibilityEpochs:
         return VisibilityEpochs(self.database, outbox=self.search_index is not None)
 
-    async def create_local_kek(self, kek: KekRef) -> None:
-        """Make a KEK in a local keyring; an existing one is left as it is.
+    async def create_kek(self, kek: KekRef) -> KekRef:
+        """Make a KEK; an existing one is left as it is.
+
+        Returns:
+            What it is called by: a KMS that gives ids itself takes the id for a name.
 
         Raises:
-            KeyNotFound: no such provider.
-            KeyringFileError: the keyring can't be written.
+            KmsError: no such provider, or it can't or may not make keys.
+            KeyringFileError: a local keyring can't be written.
         """
-        await _local(self.keyring, kek.provider).create_kek(kek.key_id)
+        return await self.keyring.provider(kek.provider).create_kek(kek.key_id)
 
 
 def shard_of(keys: NamespaceKeys, workflow_id: str, shard_count: int) -> int:
@@ -182,7 +201,7 @@ def shard_of(keys: NamespaceKeys, workflow_id: str, shard_count: int) -> int:
 
 
 @asynccontextmanager
-async def assembled(config: StrongroomConfig) -> AsyncIterator[Strongroom]:
+async def assembled(config: StrongroomConfig, *, audit: KeyAudit | None = None) -> AsyncIterator[Strongroom]:
     """Put a cell together without checking anything, and take it apart at the end."""
     distributed = config.cell.distributed
     database = Database(config.dsn, size=config.connections)
@@ -192,15 +211,18 @@ async def assembled(config: StrongroomConfig) -> AsyncIterator[Strongroom]:
     )
     # Keys are read while transactions hold all other connections; waiting for one of those would be waiting for oneself.
     registry = Database(config.dsn, size=1)
+    if audit is None:
+        audit = NO_AUDIT if config.audit_file is None else JsonLinesAudit(config.audit_file)
     providers = {
-        provider_id: LocalProvider(provider_id, kms.keyring, passphrase=kms.passphrase)
+        provider_id: ResilientProvider(provider_id, make_provider(provider_id, kms), audit=audit)
         for provider_id, kms in config.kms.items()
     }
     keyring = Keyring(
         cell_id=config.cell.cell_id,
         providers=providers,
         store=PostgresDataKeyStore(registry),
-        ttl=config.key_ttl,
+        policy=config.cache,
+        audit=audit,
     )
     search_index, outbox = _search_index(config), VisibilityOutbox(database)
     bell = OutboxBell(database) if search_index is not None else None
@@ -238,6 +260,8 @@ async def assembled(config: StrongroomConfig) -> AsyncIterator[Strongroom]:
             await bell.aclose()
         if search_index is not None:
             await search_index.aclose()
+        with suppress(StrongroomError):  # a count of rows sealed is no reason to fail
+            await keyring.aclose()
         for provider in providers.values():
             await provider.aclose()
         await registry.aclose()
@@ -265,14 +289,8 @@ def _search_index(config: StrongroomConfig) -> ElasticsearchIndex | None:
 
 async def _create_keyrings(strongroom: Strongroom, in_use: set[str]) -> None:
     """Make the keyrings that nothing depends on yet; one that is in use and missing must come from a backup."""
-    for provider_id in strongroom.config.kms:
-        provider = _local(strongroom.keyring, provider_id)
-        if provider_id not in in_use:
-            await provider.create_keyring()
+    for provider_id, provider in strongroom.keyring.providers.items():
+        inner = provider.inner if isinstance(provider, ResilientProvider) else provider
+        if provider_id not in in_use and isinstance(inner, LocalProvider):
+            await inner.create_keyring()
         await provider.check()
-
-
-def _local(keyring: Keyring, provider_id: str) -> LocalProvider:
-    provider = keyring.provider(provider_id)
-    assert isinstance(provider, LocalProvider)  # noqa: S101 - the only kind that a configuration can name
-    return provider

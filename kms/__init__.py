@@ -5,7 +5,7 @@
 
 from .audit import NO_AUDIT, KeyAudit, KeyEvent, audited
 from .cache_policy import CachePolicy
-from .data_keys import DataKeyRecord, DataKeyStore, KeyClass, KeyContext, KeyState
+from .data_keys import DataKeyRecord, DataKeyStore, KekUsage, KeyClass, KeyContext, KeyState
 from .errors import (
     AccessDenied,
     IntegrityError,
@@ -44,6 +44,8 @@ from .provider import Capabilities, GeneratedKey, KekInfo, KekRef, KmsProvider, 
 from .providers.local import LocalProvider
 from .record_kind import Key, PartType, RecordKind
 from .resilience import ResilientProvider, RetryPolicy
+from .rewrap import NotRewrapped, Rewrap, count_to_rewrap, rewrap_data_keys
+from .rotation_due import DueRotations, RotationPolicy, rotate_due_keys
 from .secret import Secret
 from .tokens import TokenKey
 from .xaes import XAES256GCM
@@ -56,11 +58,13 @@ __all__ = [
     "Capabilities",
     "DataKeyRecord",
     "DataKeyStore",
+    "DueRotations",
     "GeneratedKey",
     "IntegrityError",
     "InvalidRequest",
     "KekInfo",
     "KekRef",
+    "KekUsage",
     "Key",
     "KeyAudit",
     "KeyClass",
@@ -78,11 +82,14 @@ __all__ = [
     "KmsProvider",
     "LocalProvider",
     "NamespaceKeys",
+    "NotRewrapped",
     "PartType",
     "QuotaExceeded",
     "RecordKind",
     "ResilientProvider",
     "RetryPolicy",
+    "Rewrap",
+    "RotationPolicy",
     "SealingLimitExceeded",
     "Secret",
     "StrongroomError",
@@ -98,10 +105,13 @@ __all__ = [
     "activate_index_key",
     "audited",
     "begin_index_rotation",
+    "count_to_rewrap",
     "create_data_keys",
     "destroy_data_keys",
     "destroy_index_key",
     "index_keys",
     "refuse_rotation",
+    "rewrap_data_keys",
     "rotate_data_key",
+    "rotate_due_keys",
 ]

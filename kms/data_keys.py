@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from .header import Suite
+    from .provider import KekRef, Wrapped
 
 
 class KeyClass(Enum):
@@ -107,6 +108,25 @@ class DataKeyRecord:
         return KeyContext(cell_id, self.namespace_id, self.key_class, self.version, self.layout)
 
 
+@dataclass(frozen=True, slots=True)
+class KekUsage:
+    """What depends on a version of a KEK: without it these keys unwrap no more.
+
+    Attributes:
+        provider: id of the KMS provider.
+        kek_id: the KEK within it.
+        kek_version: the version.
+        keys: data keys that it wraps, of all classes.
+        namespaces: whose they are.
+    """
+
+    provider: str
+    kek_id: str
+    kek_version: str
+    keys: int
+    namespaces: int
+
+
 class DataKeyStore(Protocol):
     """Where the registry is kept. `strongroom.storage` keeps it in PostgreSQL."""
 
@@ -150,3 +170,38 @@ class DataKeyStore(Protocol):
 
     async def lease_records(self, namespace_id: UUID, version: int, *, count: int, limit: int) -> bool:
         """Set aside `count` uses of a key of suite 1; False when that would pass `limit`. An unused rest is lost."""
+
+    async def list_kek_usage(self) -> Sequence[KekUsage]:
+        """Return what depends on which version of which KEK; versions that nothing depends on are left out."""
+
+    async def count_wrapped(self, kek: KekRef, *, except_version: str | None, namespace_id: UUID | None) -> int:
+        """Return how many keys `list_wrapped` finds in all."""
+
+    async def list_wrapped(
+        self,
+        kek: KekRef,
+        *,
+        except_version: str | None,
+        namespace_id: UUID | None,
+        after: DataKeyRecord | None,
+        limit: int,
+    ) -> Sequence[DataKeyRecord]:
+        """Return keys that a KEK wrapped and that are not destroyed, by namespace, class and version.
+
+        Args:
+            kek: the KEK.
+            except_version: leave out what this version of it wrapped.
+            namespace_id: whose; None for all.
+            after: the last one of the page before.
+            limit: the most to return.
+        """
+
+    async def rewrap_data_keys(self, rewrapped: Sequence[tuple[DataKeyRecord, Wrapped]]) -> int:
+        """Exchange wrapped roots for other wrapped forms of the same, each if it is still as it was read.
+
+        Returns:
+            How many were exchanged.
+        """
+
+    async def list_due(self, *, created_before: datetime, rows: int, rows_suite_1: int) -> Sequence[UUID]:
+        """Return the namespaces whose active data key was made before a time, or sealed at least so many rows."""

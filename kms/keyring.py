@@ -150,6 +150,10 @@ class Keyring:
         """Unwrap registry rows: see `KeyLoader.unwrap`."""
         return await self._loader.unwrap(records)
 
+    def checked(self, record: DataKeyRecord, answer: Secret | StrongroomError) -> Secret | StrongroomError:
+        """Hold an unwrapped root against its registry row: see `KeyLoader.checked`."""
+        return self._loader.checked(record, answer)
+
     async def aclose(self) -> None:
         """Forget all keys, and tell the registry how much they sealed."""
         loading = list(self._loading.values())

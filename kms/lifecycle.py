@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from . import derivation
+from .audit import KeyEvent, audited
 from .data_keys import DataKeyRecord, KeyClass, KeyContext, KeyState
 from .errors import KeyConflict, KeyDestroyed, KeyNotFound, UnsupportedOperation
 from .header import Suite
@@ -44,8 +45,10 @@ async def create_data_keys(
     contexts = (
         KeyContext(keyring.cell_id, namespace_id, key_class, 1, layouts.get(key_class, "")) for key_class in KeyClass
     )
-    records = [await _new_key(keyring, context, kek, suite) for context in contexts]
-    await keyring.store.insert_data_keys(records)
+    event = KeyEvent("key.create", provider=kek.provider, kek_id=kek.key_id, namespace_id=namespace_id)
+    async with audited(keyring.audit, event):
+        records = [await _new_key(keyring, context, kek, suite) for context in contexts]
+        await keyring.store.insert_data_keys(records)
 
 
 async def rotate_data_key(keyring: Keyring, namespace_id: UUID, *, suite: Suite | None = None) -> DataKeyRecord:
@@ -71,8 +74,9 @@ async def rotate_data_key(keyring: Keyring, namespace_id: UUID, *, suite: Suite 
     version = max(record.version for record in records) + 1
     context = KeyContext(keyring.cell_id, namespace_id, KeyClass.DATA, version)
     kek = KekRef(current.provider, current.kek_id)
-    successor = await _new_key(keyring, context, kek, suite or current.suite)
-    await keyring.store.rotate_data_key(successor, expected_active=current.version)
+    async with audited(keyring.audit, _event("key.rotate", context, kek)):
+        successor = await _new_key(keyring, context, kek, suite or current.suite)
+        await keyring.store.rotate_data_key(successor, expected_active=current.version)
     keyring.evict(namespace_id)
     return successor
 
@@ -108,8 +112,9 @@ async def begin_index_rotation(keyring: Keyring, namespace_id: UUID, *, layout: 
     version = max(record.version for record in records) + 1
     context = KeyContext(keyring.cell_id, namespace_id, KeyClass.INDEX, version, layout)
     kek = KekRef(current.provider, current.kek_id)
-    successor = replace(await _new_key(keyring, context, kek, current.suite), state=KeyState.PENDING)
-    await keyring.store.insert_data_keys([successor])
+    async with audited(keyring.audit, _event("key.create", context, kek)):
+        successor = replace(await _new_key(keyring, context, kek, current.suite), state=KeyState.PENDING)
+        await keyring.store.insert_data_keys([successor])
     keyring.evict(namespace_id)
     return successor
 
@@ -121,7 +126,9 @@ async def activate_index_key(keyring: Keyring, namespace_id: UUID, version: int)
         KeyConflict: it is not pending (any more).
     """
     current = _active(await index_keys(keyring, namespace_id))
-    await keyring.store.activate_data_key(namespace_id, KeyClass.INDEX, version, expected_active=current.version)
+    event = _event("key.activate", KeyContext(keyring.cell_id, namespace_id, KeyClass.INDEX, version))
+    async with audited(keyring.audit, event):
+        await keyring.store.activate_data_key(namespace_id, KeyClass.INDEX, version, expected_active=current.version)
     keyring.evict(namespace_id)
 
 
@@ -131,7 +138,9 @@ async def destroy_index_key(keyring: Keyring, namespace_id: UUID, version: int) 
     Raises:
         KeyConflict: it is the active one, or was destroyed meanwhile.
     """
-    await keyring.store.destroy_data_key(namespace_id, KeyClass.INDEX, version, destroyed_at=datetime.now(UTC))
+    event = _event("key.destroy", KeyContext(keyring.cell_id, namespace_id, KeyClass.INDEX, version))
+    async with audited(keyring.audit, event):
+        await keyring.store.destroy_data_key(namespace_id, KeyClass.INDEX, version, destroyed_at=datetime.now(UTC))
     keyring.evict(namespace_id)
 
 
@@ -146,9 +155,21 @@ async def destroy_data_keys(keyring: Keyring, namespace_id: UUID) -> Sequence[Da
     Returns:
         The tombstones.
     """
-    tombstones = await keyring.store.destroy_data_keys(namespace_id, destroyed_at=datetime.now(UTC))
+    async with audited(keyring.audit, KeyEvent("namespace.shred", namespace_id=namespace_id)):
+        tombstones = await keyring.store.destroy_data_keys(namespace_id, destroyed_at=datetime.now(UTC))
     keyring.evict(namespace_id)
     return tombstones
+
+
+def _event(operation: str, context: KeyContext, kek: KekRef | None = None) -> KeyEvent:
+    return KeyEvent(
+        operation,
+        provider=kek.provider if kek else None,
+        kek_id=kek.key_id if kek else None,
+        namespace_id=context.namespace_id,
+        key_class=context.key_class.value,
+        version=context.version,
+    )
 
 
 async def _new_key(keyring: Keyring, context: KeyContext, kek: KekRef, suite: Suite) -> DataKeyRecord:

@@ -140,6 +140,14 @@ class KmsProvider(Protocol):
             The new version.
         """
 
+    async def retire_version(self, kek: KekRef, version: str) -> None:
+        """See to it that an old version of a KEK unwraps nothing any more; the caller knows that nothing depends on it.
+
+        Raises:
+            UnsupportedOperation: this KMS keeps all versions for as long as it keeps the KEK.
+            InvalidRequest: it is the version that wraps.
+        """
+
     async def delete_kek(self, kek: KekRef) -> KekInfo:
         """Delete a KEK with all its versions, or have the KMS do so after its own waiting period.
 

@@ -143,6 +143,10 @@ class ResilientProvider:
         """See `KmsProvider`. It is not tried again: nobody knows whether it was done."""
         return await self._call("rotate_kek", kek, lambda: self.inner.rotate_kek(kek), attempts=1)
 
+    async def retire_version(self, kek: KekRef, version: str) -> None:
+        """See `KmsProvider`."""
+        await self._call("retire_version", kek, lambda: self.inner.retire_version(kek, version), attempts=1)
+
     async def delete_kek(self, kek: KekRef) -> KekInfo:
         """See `KmsProvider`."""
         return await self._call("delete_kek", kek, lambda: self.inner.delete_kek(kek), attempts=1)

@@ -68,6 +68,7 @@ from .history_tasks import (
     UnreadableTask,
 )
 from .history_tree import BranchPage, ListedBranch
+from .key_changes import follow_key_changes
 from .metadata import MetadataStore, NamespacePage, NamespaceRecord
 from .namespaces import Namespace, NamespaceStore, Shredded
 from .nexus_endpoints import NexusEndpoint, NexusEndpointPage, NexusEndpointStore
@@ -232,6 +233,7 @@ __all__ = [
     "delete_visibility_record",
     "distribute_schema",
     "distribution_statements",
+    "follow_key_changes",
     "get_visibility_record",
     "purge_namespace",
     "put_visibility_records",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from strongroom.kms import DataKeyRecord, KeyClass, KeyConflict, KeyState, Suite
+from strongroom.kms import DataKeyRecord, KekUsage, KeyClass, KeyConflict, KeyState, Suite
 
 from .queries import load_queries
 
@@ -13,8 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
+    from strongroom.kms import KekRef, Wrapped
+
     from .database import Connection, Database, Row
 
+KEY_CHANNEL = "strongroom_keys"
+"""Notifications with the id of a namespace whose keys changed; `key_changes.py` hears them."""
+_FIRST = (UUID(int=0), "", 0)
 _SQL = load_queries("data_keys")
 
 
@@ -36,6 +41,7 @@ class PostgresDataKeyStore:
             if not await connection.fetch(_SQL["retire"], successor.namespace_id, key_class, expected_active):
                 raise KeyConflict
             await _insert(connection, [successor])
+            await announce_keys(connection, successor.namespace_id)
 
     async def activate_data_key(
         self, namespace_id: UUID, key_class: KeyClass, version: int, *, expected_active: int
@@ -47,25 +53,29 @@ class PostgresDataKeyStore:
                 raise KeyConflict
             if not await connection.fetch(_SQL["activate"], *place, version):
                 raise KeyConflict
+            await announce_keys(connection, namespace_id)
 
     async def destroy_data_key(
         self, namespace_id: UUID, key_class: KeyClass, version: int, *, destroyed_at: datetime
     ) -> None:
         """Forget one wrapped root; see the protocol for its errors."""
-        async with self._database.connection() as connection:
+        async with self._database.transaction() as connection:
             if not await connection.fetch(_SQL["destroy_one"], namespace_id, key_class.value, version, destroyed_at):
                 raise KeyConflict
+            await announce_keys(connection, namespace_id)
 
     async def destroy_data_keys(self, namespace_id: UUID, *, destroyed_at: datetime) -> Sequence[DataKeyRecord]:
         """Forget every wrapped root of a namespace; the rows stay as tombstones, and are returned."""
         async with self._database.transaction() as connection:
             await connection.execute(_SQL["destroy"], namespace_id, destroyed_at)
+            await announce_keys(connection, namespace_id)
             return [_record(row) for row in await connection.fetch(_SQL["list"], namespace_id)]
 
     async def insert_data_keys(self, records: Iterable[DataKeyRecord]) -> None:
         """Store new keys of a namespace, all or none; see the protocol for its errors."""
         async with self._database.transaction() as connection:
-            await _insert(connection, records)
+            for namespace_id in await _insert(connection, records):
+                await announce_keys(connection, namespace_id)
 
     async def providers_in_use(self) -> set[str]:
         """Return the ids of the providers without which some key can't be unwrapped."""
@@ -77,8 +87,71 @@ class PostgresDataKeyStore:
         async with self._database.connection() as connection:
             return bool(await connection.fetch(_SQL["lease"], namespace_id, version, count, limit))
 
+    async def list_kek_usage(self) -> Sequence[KekUsage]:
+        """Return what depends on which version of which KEK."""
+        async with self._database.connection() as connection:
+            return [KekUsage(**row) for row in await connection.fetch(_SQL["usage"])]
 
-async def _insert(connection: Connection, records: Iterable[DataKeyRecord]) -> None:
+    async def count_wrapped(self, kek: KekRef, *, except_version: str | None, namespace_id: UUID | None) -> int:
+        """Return how many keys `list_wrapped` finds in all."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(
+                _SQL["count_wrapped"], kek.provider, kek.key_id, except_version, namespace_id
+            )
+        return int(row["keys"]) if row is not None else 0
+
+    async def list_wrapped(
+        self,
+        kek: KekRef,
+        *,
+        except_version: str | None,
+        namespace_id: UUID | None,
+        after: DataKeyRecord | None,
+        limit: int,
+    ) -> Sequence[DataKeyRecord]:
+        """Return keys that a KEK wrapped, a page; see the protocol."""
+        place = _FIRST if after is None else (after.namespace_id, after.key_class.value, after.version)
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                _SQL["wrapped"], kek.provider, kek.key_id, except_version, namespace_id, *place, limit
+            )
+        return [_record(row) for row in rows]
+
+    async def rewrap_data_keys(self, rewrapped: Sequence[tuple[DataKeyRecord, Wrapped]]) -> int:
+        """Exchange wrapped roots for other wrapped forms of the same, each if it is still as it was read."""
+        columns = zip(
+            *(
+                (
+                    record.namespace_id,
+                    record.key_class.value,
+                    record.version,
+                    record.wrapped,
+                    wrapped.kek.provider,
+                    wrapped.kek.key_id,
+                    wrapped.kek_version,
+                    wrapped.ciphertext,
+                )
+                for record, wrapped in rewrapped
+            ),
+            strict=True,
+        )
+        async with self._database.connection() as connection:
+            return len(await connection.fetch(_SQL["rewrap"], *map(list, columns))) if rewrapped else 0
+
+    async def list_due(self, *, created_before: datetime, rows: int, rows_suite_1: int) -> Sequence[UUID]:
+        """Return the namespaces whose active data key is old, or sealed many rows; see the protocol."""
+        async with self._database.connection() as connection:
+            found = await connection.fetch(_SQL["due"], created_before, rows, rows_suite_1)
+        return [UUID(bytes=row["namespace_id"].bytes) for row in found]
+
+
+async def announce_keys(connection: Connection, namespace_id: UUID) -> None:
+    """Have every process forget a namespace's keys once the transaction of a change is committed."""
+    await connection.execute(_SQL["announce"], KEY_CHANNEL, str(namespace_id))
+
+
+async def _insert(connection: Connection, records: Iterable[DataKeyRecord]) -> set[UUID]:
+    namespaces = set()
     for record in records:
         inserted = await connection.fetch(
             _SQL["insert"],
@@ -98,6 +171,8 @@ async def _insert(connection: Connection, records: Iterable[DataKeyRecord]) -> N
         )
         if not inserted:
             raise KeyConflict
+        namespaces.add(record.namespace_id)
+    return namespaces
 
 
 def _record(row: Row) -> DataKeyRecord:

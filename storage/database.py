@@ -189,8 +189,15 @@ class Database:
         finally:
             self.release(connection, broken=broken)
 
-    async def listen(self, channel: str, heard: Callable[[], None]) -> None:
+    async def listen(
+        self, channel: str, heard: Callable[[str], None], *, listening: Callable[[], None] = lambda: None
+    ) -> None:
         """Call back at each notification of a channel, on a connection beyond `size`, until that is lost.
+
+        Args:
+            channel: its name.
+            heard: is called with what was sent along.
+            listening: is called once, when nothing more is missed.
 
         Raises:
             Unavailable: the server can't be reached.
@@ -200,7 +207,8 @@ class Database:
         try:
             connection.add_termination_listener(lambda _: lost.set())
             with translated():
-                await connection.add_listener(channel, lambda *_: heard())
+                await connection.add_listener(channel, lambda *about: heard(str(about[-1])))
+            listening()
             await lost.wait()
         finally:
             connection.terminate()

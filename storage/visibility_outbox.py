@@ -96,7 +96,7 @@ class VisibilityOutbox:
         Raises:
             Unavailable: the server can't be reached.
         """
-        await self._database.listen(CHANNEL, heard)
+        await self._database.listen(CHANNEL, lambda _: heard())
 
     async def waiting(self) -> int:
         """Return how many runs the index is yet to hear of."""

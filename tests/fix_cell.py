@@ -34,7 +34,7 @@ async def strongroom(config_path):
 async def namespace(strongroom):
     """A namespace with a KEK of its own."""
     kek = KekRef.parse("local:first")
-    await strongroom.create_local_kek(kek)
+    await strongroom.create_kek(kek)
     return await strongroom.namespaces.create("first", kek=kek)
 
 

@@ -28,7 +28,7 @@ def sql(dsn, statement, *arguments):
         return thread.submit(asyncio.run, fetch()).result()
 
 
-def run_command(folder, *arguments, environment=None, typed=None):
+def run_command(folder, *arguments, environment=None, typed=None, timeout=60):
     """Run a command in a folder, and wait for its end."""
     return subprocess.run(
         [STRONGROOM, *arguments],
@@ -38,6 +38,6 @@ def run_command(folder, *arguments, environment=None, typed=None):
         stdin=subprocess.DEVNULL if typed is None else None,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=timeout,
         check=False,
     )

@@ -138,7 +138,7 @@ async def open_cell(dsn, folder):
     config = load_config(path)
     await Strongroom.init(config)
     async with Strongroom.open(config) as strongroom:
-        await strongroom.create_local_kek(KEK)
+        await strongroom.create_kek(KEK)
         yield strongroom
 
 

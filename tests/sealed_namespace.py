@@ -62,5 +62,5 @@ async def sealed(config_path, elasticsearch, kind, **changes):
         if strongroom.search_index is not None:
             await strongroom.search_index.create()
         kek = KekRef.parse("local:twin")
-        await strongroom.create_local_kek(kek)
+        await strongroom.create_kek(kek)
         yield Sealed(strongroom, await strongroom.namespaces.create("twin", kek=kek, search_attributes=CUSTOM))

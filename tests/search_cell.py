@@ -90,6 +90,6 @@ async def opened(config_path, elasticsearch, **changes):
 
 async def new_cell(strongroom):
     kek = KekRef.parse("local:first")
-    await strongroom.create_local_kek(kek)
+    await strongroom.create_kek(kek)
     namespace = await strongroom.namespaces.create("first", kek=kek, search_attributes={"Customer": "Keyword"})
     return Cell(strongroom, namespace.namespace_id)

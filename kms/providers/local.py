@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from strongroom.kms.errors import IntegrityError, KeyNotFound, KmsError, StrongroomError
+from strongroom.kms.errors import IntegrityError, InvalidRequest, KeyNotFound, KmsError, StrongroomError
 from strongroom.kms.provider import Capabilities, GeneratedKey, KekInfo, KekRef, Wrapped
 from strongroom.kms.secret import Secret
 
@@ -122,6 +122,10 @@ class LocalProvider:
             raise KeyNotFound(self._missing(kek))
         return KekInfo(kek, "enabled", str(found.primary), tuple(str(version) for version in sorted(found.versions)))
 
+    async def retire_version(self, kek: KekRef, version: str) -> None:
+        """Take an old version of a KEK out of the file; copies of the file still have it."""
+        await asyncio.to_thread(self._retire, kek, version)
+
     async def delete_kek(self, kek: KekRef) -> KekInfo:
         """Delete a KEK with all its versions from the file; copies of the file still have it."""
         await asyncio.to_thread(self._delete, kek)
@@ -152,17 +156,18 @@ class LocalProvider:
             raise IntegrityError from None
 
     async def _refresh(self) -> None:
-        await asyncio.to_thread(self._read_if_changed)  # scrypt takes a third of a second
+        seen = self._stamp()  # microseconds; what follows takes a third of a second where there is a passphrase
+        if seen is None or seen != self._seen:
+            self._keyring = await asyncio.to_thread(read_keyring, self._path, self._passphrase)
+            self._seen = seen
 
-    def _read_if_changed(self) -> None:
+    def _stamp(self) -> tuple[int, int, int, int] | None:
+        """Return what tells one state of the file from another; None where reading says what is wrong."""
         try:
             status = self._path.stat()
-            seen = (status.st_ino, status.st_mtime_ns, status.st_size, status.st_mode)
         except OSError:
-            seen = None  # reading says what is wrong
-        if seen is None or seen != self._seen:
-            self._keyring = read_keyring(self._path, self._passphrase)
-            self._seen = seen
+            return None
+        return status.st_ino, status.st_mtime_ns, status.st_size, status.st_mode
 
     def _create(self) -> bool:
         with locked(self._path):
@@ -182,6 +187,18 @@ class LocalProvider:
             version = keyring.add_version(key_id)
             write_keyring(self._path, keyring, self._passphrase)
             return version
+
+    def _retire(self, kek: KekRef, version: str) -> None:
+        with locked(self._path):
+            keyring = read_keyring(self._path, self._passphrase)
+            found = keyring.keks.get(kek.key_id)
+            if found is None or version not in map(str, found.versions):
+                raise KeyNotFound(self._missing(kek) if found is None else f"{kek} has no version {version}")
+            if version == str(found.primary):
+                msg = f"version {version} is the one that {kek} wraps with; rotate it first"
+                raise InvalidRequest(msg)
+            del found.versions[int(version)]
+            write_keyring(self._path, keyring, self._passphrase)
 
     def _delete(self, kek: KekRef) -> None:
         with locked(self._path):

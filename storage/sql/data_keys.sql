@@ -35,3 +35,46 @@ SELECT DISTINCT provider FROM data_keys WHERE state <> 'destroyed'
 UPDATE data_keys SET record_lease = record_lease + $3
 WHERE namespace_id = $1 AND class = 'data' AND version = $2 AND record_lease + $3 <= $4
 RETURNING record_lease
+
+-- name: announce
+-- In the transaction of a change, which are few: every process forgets the namespace's keys when this is committed.
+SELECT pg_notify($1, $2)
+
+-- name: usage
+SELECT provider, kek_id, kek_version, count(*) AS keys, count(DISTINCT namespace_id) AS namespaces
+FROM data_keys WHERE state <> 'destroyed' GROUP BY provider, kek_id, kek_version ORDER BY provider, kek_id, kek_version
+
+-- name: wrapped
+-- Keys that a KEK wrapped, all but those of one of its versions; of all namespaces or of one.
+SELECT namespace_id, class, version, suite, state, provider, kek_id, kek_version, wrapped, commitment, created_at,
+       destroyed_at, layout
+FROM data_keys
+WHERE state <> 'destroyed' AND provider = $1 AND kek_id = $2 AND ($3::text IS NULL OR kek_version <> $3)
+  AND ($4::uuid IS NULL OR namespace_id = $4) AND (namespace_id, class, version) > ($5, $6, $7)
+ORDER BY namespace_id, class, version LIMIT $8
+
+-- name: count_wrapped
+SELECT count(*) AS keys FROM data_keys
+WHERE state <> 'destroyed' AND provider = $1 AND kek_id = $2 AND ($3::text IS NULL OR kek_version <> $3)
+  AND ($4::uuid IS NULL OR namespace_id = $4)
+
+-- name: rewrap
+-- Only what is still wrapped as it was read. No process need forget anything: the roots are the same.
+WITH locked AS MATERIALIZED (
+    SELECT d.namespace_id, d.class, d.version, r.provider, r.kek_id, r.kek_version, r.wrapped
+    FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::bytea[], $5::text[], $6::text[], $7::text[], $8::bytea[])
+         AS r (namespace_id, class, version, old_wrapped, provider, kek_id, kek_version, wrapped)
+    JOIN data_keys AS d
+      ON d.namespace_id = r.namespace_id AND d.class = r.class AND d.version = r.version AND d.wrapped = r.old_wrapped
+    ORDER BY d.namespace_id, d.class, d.version
+    FOR UPDATE OF d
+)
+UPDATE data_keys AS d SET provider = l.provider, kek_id = l.kek_id, kek_version = l.kek_version, wrapped = l.wrapped
+FROM locked AS l WHERE d.namespace_id = l.namespace_id AND d.class = l.class AND d.version = l.version
+RETURNING d.version
+
+-- name: due
+SELECT namespace_id FROM data_keys
+WHERE class = 'data' AND state = 'active'
+  AND (created_at < $1 OR record_lease >= CASE suite WHEN 1 THEN least($2, $3) ELSE $2 END)
+ORDER BY namespace_id

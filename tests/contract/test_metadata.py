@@ -161,7 +161,7 @@ async def test_a_creation_that_broke_off_is_finished_by_the_next_one(own_cell, s
     left = uuid4()
     await create_data_keys(own_cell.keyring, left, KEK)
     other = KekRef.parse("local:other")
-    await own_cell.create_local_kek(other)
+    await own_cell.create_kek(other)
     with pytest.raises(NamespaceAlreadyExists):
         await store.create_namespace(left, "left", data=BLOB, kek=other)
     made = await create(store, "left", namespace_id=left)
@@ -426,7 +426,7 @@ async def test_a_list_goes_on_where_the_last_page_ended(store):
 async def test_a_namespace_whose_keys_cannot_be_had_hides_no_other(own_cell, store):
     """It is listed with the reason in place of name and blob; destroyed keys are such a reason too."""
     kek = KekRef.parse("local:will-be-lost")
-    await own_cell.create_local_kek(kek)
+    await own_cell.create_kek(kek)
     made = await create(store, "well")
     lost, half = uuid4(), await create(store, "half", is_global=True)
     await store.create_namespace(lost, "lost", data=BLOB, kek=kek)

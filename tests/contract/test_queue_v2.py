@@ -275,7 +275,7 @@ async def test_messages_whose_keys_are_destroyed_hide_no_other(own_cell, queues)
 async def test_messages_whose_keys_cannot_be_had_hide_no_other(own_cell, queues):
     """A KEK that is lost makes the messages of its namespaces unreadable, and says which KEK it is."""
     kek = KekRef.parse("local:will-be-lost")
-    await own_cell.create_local_kek(kek)
+    await own_cell.create_kek(kek)
     lost = (await own_cell.namespaces.create("lost", kek=kek)).namespace_id
     await made_queue(queues)
     made = [await enqueue(queues, namespace_id=each) for each in (None, lost, await new_namespace(own_cell))]

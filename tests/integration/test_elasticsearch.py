@@ -163,7 +163,7 @@ async def test_namespaces_do_not_see_each_other_and_go_alone(cell):
     """A namespace's documents are deleted without a key, and nobody else's."""
     await cell.write(record(1), record(2))
     kek = KekRef.parse("local:second")
-    await cell.strongroom.create_local_kek(kek)
+    await cell.strongroom.create_kek(kek)
     namespace = await cell.strongroom.namespaces.create("second", kek=kek, search_attributes={"Customer": "Keyword"})
     other = Cell(cell.strongroom, namespace.namespace_id)
     await other.write(record(1))

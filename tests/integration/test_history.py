@@ -40,7 +40,7 @@ def branch():
 async def other(strongroom):
     """Another namespace of the same cell."""
     kek = KekRef.parse("local:second")
-    await strongroom.create_local_kek(kek)
+    await strongroom.create_kek(kek)
     return await strongroom.namespaces.create("second", kek=kek)
 
 
@@ -474,7 +474,7 @@ async def test_one_file_imported_into_two_namespaces_is_whole_in_both(dsn, tmp_p
         namespaces = []
         for name in ("left", "right"):
             kek = KekRef.parse(f"local:{name}")
-            await strongroom.create_local_kek(kek)
+            await strongroom.create_kek(kek)
             created = await strongroom.namespaces.create(name, kek=kek)
             await import_executions(strongroom, created, sample[:4])
             namespaces.append(await strongroom.namespaces.get(name))

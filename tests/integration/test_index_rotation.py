@@ -12,6 +12,7 @@ import pytest
 
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import (
+    CachePolicy,
     IntegrityError,
     KeyClass,
     KeyConflict,
@@ -40,7 +41,9 @@ KINDS = ("PostgreSQL", "Elasticsearch")
 async def filled(config_path, elasticsearch, kind, *, documents=300, seed=1):
     """Open a namespace with random documents in it."""
     found = random_documents(random.Random(seed), documents)  # noqa: S311 - repeatable
-    async with sealed(config_path, elasticsearch, kind, key_ttl=KEPT) as ours:
+    async with sealed(
+        config_path, elasticsearch, kind, cache=CachePolicy(soft_ttl=KEPT, encrypt_ttl=KEPT, decrypt_ttl=KEPT)
+    ) as ours:
         await ours.write(found)
         yield ours, found
 

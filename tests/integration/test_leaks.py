@@ -98,7 +98,7 @@ def planted(execution, canaries):
 async def use(strongroom, execution, sample, canaries):
     """Import, search, append, fork and fail, with a canary wherever one can be put."""
     kek = KekRef.parse("local:leaks")
-    await strongroom.create_local_kek(kek)
+    await strongroom.create_kek(kek)
     namespace = await strongroom.namespaces.create(canaries["namespace name"], kek=kek)
     await import_executions(strongroom, namespace, [*sample, execution])
     namespace = await strongroom.namespaces.get(canaries["namespace name"])

@@ -32,7 +32,7 @@ PURGED = ("history_node", "history_tree", "visibility_records")
 async def create(strongroom, name, **options):
     """Make a namespace with a KEK of its own."""
     kek = KekRef.parse(f"local:{secrets.token_hex(6)}")
-    await strongroom.create_local_kek(kek)
+    await strongroom.create_kek(kek)
     return await strongroom.namespaces.create(name, kek=kek, **options)
 
 
@@ -280,7 +280,7 @@ def without_kek(keyring_path, kek):
 async def test_a_namespace_whose_kek_is_missing_hides_no_other(strongroom):
     """It is listed with the reason in place of its name; the others are listed and served as ever."""
     kek = KekRef.parse("local:will-be-lost")
-    await strongroom.create_local_kek(kek)
+    await strongroom.create_kek(kek)
     before = await create(strongroom, "before")
     lost = await strongroom.namespaces.create("lost", kek=kek)
     after = await create(strongroom, "after")

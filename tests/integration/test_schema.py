@@ -153,7 +153,7 @@ async def test_several_that_init_at_once_agree(config_path):
         async with strongroom.database.connection() as connection:
             assert len(await connection.fetch("SELECT 1 FROM cell")) == 1
         kek = KekRef.parse("local:one")
-        await strongroom.create_local_kek(kek)
+        await strongroom.create_kek(kek)
         created = await strongroom.namespaces.create("works", kek=kek)
         assert await strongroom.namespaces.get("works") == created
 
@@ -286,7 +286,7 @@ async def test_the_time_zone_of_the_database_changes_no_answer(config_path, samp
     query = "CloseTime > '2026-11-23T18:00:00Z' OR DueDate < '2027-03-01T00:00:00+05:45' OR CloseTime IS NULL"
     async with Strongroom.open(config) as strongroom:
         kek = KekRef.parse("local:zoned")
-        await strongroom.create_local_kek(kek)
+        await strongroom.create_kek(kek)
         namespace = await strongroom.namespaces.create("zoned", kek=kek)
         await import_executions(strongroom, namespace, sample[:30])
         namespace = await strongroom.namespaces.get("zoned")

@@ -346,7 +346,7 @@ async def record_all(strongroom, namespace_id, records, types, *, version=1):
 async def populated(strongroom, name, executions, records, *, custom=CUSTOM):
     """Make a namespace with executions imported and records written."""
     kek = KekRef.parse(f"local:{name}")
-    await strongroom.create_local_kek(kek)
+    await strongroom.create_kek(kek)
     registered = {attribute: kind.value for attribute, kind in custom.items()}
     namespace = await strongroom.namespaces.create(name, kek=kek, search_attributes=registered)
     if executions:

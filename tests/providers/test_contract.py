@@ -16,11 +16,13 @@ from strongroom.kms import (
     KekRef,
     KeyClass,
     KeyContext,
+    KeyDestroyed,
     KeyDisabled,
     KeyNotFound,
     KmsError,
     Secret,
     StrongroomError,
+    UnsupportedOperation,
     Wrapped,
 )
 
@@ -183,6 +185,26 @@ async def test_rotated_kek_unwraps_the_old_and_wraps_the_new(kms, kek):
     assert (new.wrapped.kek_version, moved.kek_version) == (version, version)
     assert moved.ciphertext != old.wrapped.ciphertext
     assert (await provider.unwrap(moved, context=CONTEXT)).reveal() == old.root.reveal()
+
+
+async def test_retired_version_unwraps_nothing(kms, kek):
+    """A version that was retired unwraps nothing, the newest does; the newest itself and unknown ones are refused."""
+    provider = kms.provider
+    old = await provider.generate_data_key(kek, context=CONTEXT)
+    version = await provider.rotate_kek(kek)
+    new = await provider.rewrap(old.wrapped, kek, context=CONTEXT)
+    with pytest.raises(StrongroomError) as caught:
+        await provider.retire_version(kek, version)
+    if isinstance(caught.value, UnsupportedOperation):
+        pytest.skip(f"{kms.name} keeps all versions")
+    assert isinstance(caught.value, InvalidRequest)
+    with pytest.raises((KeyNotFound, InvalidRequest)):
+        await provider.retire_version(kek, "nonsense")
+    await provider.retire_version(kek, old.wrapped.kek_version)
+    with pytest.raises((KeyNotFound, KeyDisabled, KeyDestroyed)):
+        await provider.unwrap(old.wrapped, context=CONTEXT)
+    assert old.wrapped.kek_version not in (await provider.describe(kek)).versions
+    assert (await provider.unwrap(new, context=CONTEXT)).reveal() == old.root.reveal()
 
 
 async def test_rewrap_to_another_kek(kms, kek, other_kek):

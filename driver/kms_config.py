@@ -1,0 +1,150 @@
+"""KMS providers in a configuration: `[kms.ID]` with a `type`, a frozen value for each (kms/providers/*.md have the pages)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class LocalKms:
+    """KEKs in a keyring file.
+
+    Attributes:
+        keyring: path of the file.
+        passphrase: of one that has one; never shown.
+    """
+
+    keyring: Path
+    passphrase: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TransitKms:
+    """The Transit engine of OpenBao or Vault.
+
+    Attributes:
+        address: of the server, https.
+        token: for it; never shown.
+        token_file: a file with it that an agent renews, in its place.
+        mount: path of the engine.
+        namespace: of the server's, where it has them.
+        ca_certs: file with the certificates of the authority that signed the server's; None for the system's.
+        certificate: file with this client's own, where the server asks for one, and its key.
+    """
+
+    address: str
+    token: str | None = field(default=None, repr=False)
+    token_file: Path | None = None
+    mount: str = "transit"
+    namespace: str | None = None
+    ca_certs: Path | None = None
+    certificate: Path | None = None
+
+
+KmsConfig: TypeAlias = LocalKms | TransitKms
+
+
+class Section:
+    """A section `[kms.ID]`, read setting by setting; whatever is wrong or left over is a `ValueError` that names it."""
+
+    def __init__(self, provider_id: str, content: Mapping[str, Any], folder: Path) -> None:
+        self._name = f"kms.{provider_id}"
+        self._left = dict(content)
+        self._folder = folder
+        self.type = self.text("type")
+
+    def text(self, name: str) -> str:
+        """Return a setting that must be there."""
+        value = self.optional(name)
+        if value is None:
+            raise ValueError(f"{self._name}.{name} must be given")
+        return value
+
+    def optional(self, name: str, default: str | None = None) -> str | None:
+        """Return a text that may be missing."""
+        value = self._left.pop(name, default)
+        if value is not None and not isinstance(value, str):
+            raise ValueError(f"{self._name}.{name} must be given as text")
+        return value
+
+    def path(self, name: str) -> Path | None:
+        """Return a file, from the folder of the configuration."""
+        value = self.optional(name)
+        return None if value is None else self._folder / value
+
+    def number(self, name: str, default: int) -> int:
+        """Return a whole number that may be missing."""
+        value = self._left.pop(name, default)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ValueError(f"{self._name}.{name} must be given as a whole number")  # noqa: TRY004 - the caller reports all faults of a file alike
+        return value
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """Return a list of texts that must be there."""
+        value = self._left.pop(name, None)
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise ValueError(f"{self._name}.{name} must be given as a list of texts")
+        return tuple(value)
+
+    def secret(self, name: str) -> str | None:
+        """Return what the environment variable holds that the setting `NAME_env` names: no secret stands in the file."""
+        variable = self.optional(f"{name}_env")
+        value = None if variable is None else os.environ.get(variable)
+        if variable is not None and not value:
+            raise ValueError(f"{self._name}.{name}_env names the variable {variable}, which is not set")
+        return value
+
+    def end(self) -> None:
+        """Refuse settings that nobody asked for: a misspelt one must not be passed over."""
+        if self._left:
+            raise ValueError(f"{self._name}: unknown setting {', '.join(sorted(self._left))} of type {self.type}")
+
+
+def _local(section: Section) -> LocalKms:
+    keyring = section.path("keyring")
+    if keyring is None:
+        raise ValueError("a provider of type local needs the setting keyring")
+    return LocalKms(keyring, section.secret("passphrase"))
+
+
+def _transit(section: Section) -> TransitKms:
+    found = TransitKms(
+        address=section.text("address"),
+        token=section.secret("token"),
+        token_file=section.path("token_file"),
+        mount=section.optional("mount") or "transit",
+        namespace=section.optional("namespace"),
+        ca_certs=section.path("ca_certs"),
+        certificate=section.path("certificate"),
+    )
+    if (found.token is None) == (found.token_file is None):
+        raise ValueError("a provider of type vault needs one of the settings token_env and token_file")
+    return found
+
+
+_PARSERS: Mapping[str, Callable[[Section], KmsConfig]] = {"local": _local, "vault": _transit}
+
+
+def parse_kms(provider_id: str, content: Mapping[str, Any], folder: Path) -> KmsConfig:
+    """Read the section of one provider.
+
+    Args:
+        provider_id: as KEK URIs name it.
+        content: of the section.
+        folder: that relative paths count from.
+
+    Raises:
+        ValueError: a setting is missing, of another type, or unknown.
+    """
+    section = Section(provider_id, content, folder)
+    if section.type not in _PARSERS:
+        raise ValueError(f"kms.{provider_id}.type is one of {', '.join(sorted(_PARSERS))}")
+    found = _PARSERS[section.type](section)
+    section.end()
+    return found

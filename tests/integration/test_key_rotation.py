@@ -1,0 +1,458 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from strongroom.driver.config import load_config
+from strongroom.driver.strongroom import Strongroom
+from strongroom.kms import (
+    KekRef,
+    KeyClass,
+    KeyContext,
+    KeyNotFound,
+    RotationPolicy,
+    Suite,
+    Unavailable,
+    count_to_rewrap,
+    create_data_keys,
+    derivation,
+    rewrap_data_keys,
+    rotate_due_keys,
+)
+from strongroom.storage import DataBlob, HistoryBranch, HistoryNode
+from tests.fix_command_line import STRONGROOM, run_command, sql
+
+pytestmark = pytest.mark.integration
+
+MANY = 10_000
+"""Namespaces of the large re-wrap."""
+FIRST, SECOND = KekRef("local", "first"), KekRef("local", "second")
+
+
+async def usage(strongroom):
+    """Return how many keys depend on which version of which KEK, without the cell's own."""
+    found = await strongroom.keyring.store.list_kek_usage()
+    return {(each.kek_id, each.kek_version): each.keys for each in found if each.kek_id != "cell"}
+
+
+async def registered(strongroom, number):
+    """Register the keys of namespaces, with nothing else of them; return their ids."""
+    await strongroom.create_kek(FIRST)
+    namespaces = [uuid4() for _ in range(number)]
+    for namespace_id in namespaces:
+        await create_data_keys(strongroom.keyring, namespace_id, FIRST)
+    return namespaces
+
+
+async def copied(strongroom, dsn, number):
+    """The same, for many: rows are written as `create_data_keys` writes them, all at once."""
+    await strongroom.create_kek(FIRST)
+    namespaces, cell_id = [uuid4() for _ in range(number)], strongroom.keyring.cell_id
+    provider = strongroom.keyring.provider("local").inner
+    rows = []
+    for namespace_id in namespaces:
+        for key_class in KeyClass:
+            context = KeyContext(cell_id, namespace_id, key_class, 1)
+            made = await provider.generate_data_key(FIRST, context=context.encryption_context())
+            sealed = derivation.commitment(made.root, context, Suite.XAES_256_GCM)
+            kept = (
+                namespace_id,
+                key_class.value,
+                1,
+                2,
+                "active",
+                "local",
+                "first",
+                "1",
+                made.wrapped.ciphertext,
+                sealed,
+            )
+            rows.append((*kept, datetime.now(UTC)))
+    connection = await asyncpg.connect(dsn, server_settings={"search_path": "strongroom"})
+    columns = "namespace_id class version suite state provider kek_id kek_version wrapped commitment created_at".split()
+    await connection.copy_records_to_table("data_keys", records=rows, columns=columns)
+    await connection.close()
+    return namespaces
+
+
+async def written(writer, rows):
+    """Have a writer write so many rows, and end."""
+    writer.until = writer.written + rows
+    await writer.run()
+
+
+class Writer:
+    """Appends to a history of one namespace until it is told to stop, and reads each node back."""
+
+    def __init__(self, strongroom, namespace_id):
+        self.strongroom, self.namespace_id = strongroom, namespace_id
+        self.branch = HistoryBranch(1, uuid4(), uuid4())
+        self.written = 0
+        self.until = sys.maxsize
+
+    async def run(self):
+        """Write; the first failure is raised."""
+        history = self.strongroom.history
+        while self.written < self.until:
+            node = HistoryNode(self.written + 1, self.written + 1, self.written, DataBlob(os.urandom(100)))
+            await history.append_history_nodes(self.namespace_id, self.branch, [node], is_new_branch=self.written == 0)
+            self.written += 1
+            if self.written % 20 == 0:
+                self.strongroom.keyring.evict(self.namespace_id)  # so that keys are unwrapped all the time
+                page = await history.read_history_branch(self.namespace_id, self.branch, page_size=1000)
+                assert len(page.nodes) == min(self.written, 1000)
+            await asyncio.sleep(0)
+
+
+async def data_rows(strongroom):
+    """Return where each row of data lies, and the transaction that wrote it."""
+    async with strongroom.database.connection() as connection:
+        found = await connection.fetch("SELECT ctid::text, xmin::text FROM history_node ORDER BY ctid")
+    return [tuple(row.values()) for row in found]
+
+
+# --- re-wrapping
+
+
+async def test_rewrap_moves_keys_and_no_data(strongroom):
+    """After a KEK's rotation a re-wrap moves every key to its new version; data rows stay where they are, and all opens."""
+    (namespace_id,) = await registered(strongroom, 1)
+    writer = Writer(strongroom, namespace_id)
+    await written(writer, 50)
+    before = await data_rows(strongroom)
+    provider = strongroom.keyring.provider("local")
+    await provider.rotate_kek(FIRST)
+    assert await usage(strongroom) == {("first", "1"): 3}
+    assert await count_to_rewrap(strongroom.keyring, FIRST) == 3
+    done = await rewrap_data_keys(strongroom.keyring, FIRST)
+    assert (done.rewrapped, done.changed, done.failed, done.kek_version) == (3, 0, (), "2")
+    assert await usage(strongroom) == {("first", "2"): 3}
+    assert await data_rows(strongroom) == before
+    await provider.retire_version(FIRST, "1")
+    strongroom.keyring.evict(namespace_id)
+    page = await strongroom.history.read_history_branch(namespace_id, writer.branch)
+    assert len(page.nodes) == writer.written
+    assert (await rewrap_data_keys(strongroom.keyring, FIRST)).rewrapped == 0
+
+
+async def test_rewrap_of_many_namespaces_under_writers_and_kills(strongroom, config_path, dsn):
+    """With 10,000 namespaces, writers at work, killed twice: every key is moved, no write fails, no data row changes."""
+    namespaces = await copied(strongroom, dsn, MANY)
+    await written(Writer(strongroom, namespaces[-1]), 50)
+    before = await data_rows(strongroom)
+    writers = [Writer(strongroom, each) for each in namespaces[:: MANY // 4]]
+    tasks = [asyncio.create_task(writer.run()) for writer in writers]
+    await strongroom.keyring.provider("local").rotate_kek(FIRST)
+    command = [STRONGROOM, "keys", "rewrap", "local:first"]
+    for share in (0.1, 0.4):
+        process = subprocess.Popen(command, cwd=config_path.parent, stdout=subprocess.DEVNULL)  # noqa: ASYNC220
+        while (await usage(strongroom)).get(("first", "2"), 0) < share * 3 * MANY:
+            assert process.poll() is None, "it was to be killed in the middle"
+            await asyncio.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        await asyncio.to_thread(process.wait)
+    left = (await usage(strongroom))["first", "1"]
+    assert 0 < left < 0.9 * 3 * MANY
+    done = await asyncio.to_thread(run_command, config_path.parent, "keys", "rewrap", timeout=280)
+    assert done.returncode == 0, done
+    assert f"{left} of {left} keys" in done.stdout
+    assert await usage(strongroom) == {("first", "2"): 3 * MANY}
+    for writer in writers:
+        writer.until = 0
+    await asyncio.gather(*tasks)
+    assert all(writer.written > 20 for writer in writers)
+    assert [row for row in await data_rows(strongroom) if row in set(before)] == before
+    refused = await asyncio.to_thread(
+        run_command, config_path.parent, "keys", "retire", "local:first", "--version", "2", "--confirm", "local:first"
+    )
+    assert (refused.returncode, "is in use" in refused.stderr) == (2, True)
+    retired = await asyncio.to_thread(
+        run_command, config_path.parent, "keys", "retire", "local:first", "--version", "1", "--confirm", "local:first"
+    )
+    assert retired.returncode == 0, retired
+    for namespace_id in namespaces[::500]:
+        strongroom.keyring.evict(namespace_id)
+        (await strongroom.keyring.open(namespace_id)).identity("x")
+
+
+async def test_rewrap_to_another_kek(strongroom):
+    """Keys move to another KEK; of one namespace if asked, and the old KEK can then go."""
+    first, second = await registered(strongroom, 2)
+    await strongroom.create_kek(SECOND)
+    await rewrap_data_keys(strongroom.keyring, FIRST, to=SECOND, namespace_id=second)
+    assert await usage(strongroom) == {("first", "1"): 3, ("second", "1"): 3}
+    await rewrap_data_keys(strongroom.keyring, FIRST, to=SECOND)
+    assert await usage(strongroom) == {("second", "1"): 6}
+    await strongroom.keyring.provider("local").delete_kek(FIRST)
+    for namespace_id in (first, second):
+        strongroom.keyring.evict(namespace_id)
+        (await strongroom.keyring.open(namespace_id)).identity("x")
+
+
+async def test_damaged_keys_are_named_and_stop_no_other(strongroom, config_path):
+    """A key whose wrapped form or commitment was altered stays as it is and is named; all others are moved, and the exit code is 1."""
+    good, cut, wrong = await registered(strongroom, 3)
+    async with strongroom.database.connection() as connection:
+        spoil = "UPDATE data_keys SET {} WHERE namespace_id = $1 AND class = 'data'"
+        await connection.execute(spoil.format("wrapped = substr(wrapped, 2)"), cut)
+        await connection.execute(spoil.format("commitment = sha256('')"), wrong)
+    await strongroom.keyring.provider("local").rotate_kek(FIRST)
+    done = await asyncio.to_thread(run_command, config_path.parent, "keys", "rewrap", "local:first")
+    assert done.returncode == 1
+    assert "7 of 9 keys" in done.stdout
+    for namespace_id in (cut, wrong):
+        assert f"namespace {namespace_id}, data 1 stays as it was" in done.stdout
+    assert str(good) not in done.stdout
+    assert await usage(strongroom) == {("first", "1"): 2, ("first", "2"): 7}
+
+
+async def test_a_kms_that_wraps_wrongly_spoils_nothing(strongroom, monkeypatch):
+    """A KMS whose new form does not give the root back takes no old form's place: the registry stays as it was."""
+    (namespace_id,) = await registered(strongroom, 1)
+    inner = strongroom.keyring.provider("local").inner
+    await inner.rotate_kek(FIRST)
+    rewrap = inner.rewrap
+
+    async def of_another_root(wrapped, kek, *, context):
+        await rewrap(wrapped, kek, context=context)
+        return (await inner.generate_data_key(kek, context=context)).wrapped
+
+    monkeypatch.setattr(inner, "rewrap", of_another_root)
+    done = await rewrap_data_keys(strongroom.keyring, FIRST)
+    assert (done.rewrapped, len(done.failed)) == (0, 3)
+    assert await usage(strongroom) == {("first", "1"): 3}
+    monkeypatch.undo()
+    strongroom.keyring.evict(namespace_id)
+    (await strongroom.keyring.open(namespace_id)).identity("x")
+
+
+async def test_an_outage_in_the_middle_keeps_what_was_moved(strongroom, monkeypatch):
+    """A KMS that goes away in the middle ends the run with its error; what was moved stays, and the next run does the rest."""
+    await registered(strongroom, 300)
+    inner = strongroom.keyring.provider("local").inner
+    await inner.rotate_kek(FIRST)
+    rewrap, calls = inner.rewrap, 0
+
+    async def until_gone(wrapped, kek, *, context):
+        nonlocal calls
+        calls += 1
+        if calls > 500:
+            raise Unavailable
+        return await rewrap(wrapped, kek, context=context)
+
+    monkeypatch.setattr(inner, "rewrap", until_gone)
+    with pytest.raises(Unavailable):
+        await rewrap_data_keys(strongroom.keyring, FIRST)
+    assert (await usage(strongroom))["first", "2"] >= 400
+    monkeypatch.undo()
+    strongroom.keyring.provider("local")._breakers.clear()
+    assert (await rewrap_data_keys(strongroom.keyring, FIRST)).failed == ()
+    assert await usage(strongroom) == {("first", "2"): 900}
+
+
+async def test_two_rewraps_at_once(strongroom):
+    """Two at once move each key once, and both end well."""
+    await registered(strongroom, 300)
+    await strongroom.keyring.provider("local").rotate_kek(FIRST)
+    done = await asyncio.gather(*(rewrap_data_keys(strongroom.keyring, FIRST) for _ in range(2)))
+    assert sum(each.rewrapped for each in done) == 900
+    assert await usage(strongroom) == {("first", "2"): 900}
+
+
+async def test_a_shredded_namespace_is_not_brought_back(strongroom):
+    """A namespace whose keys were destroyed between reading and storing stays destroyed."""
+    (namespace_id,) = await registered(strongroom, 1)
+    store = strongroom.keyring.store
+    page = await store.list_wrapped(FIRST, except_version=None, namespace_id=None, after=None, limit=10)
+    provider = strongroom.keyring.provider("local")
+    cell_id = strongroom.keyring.cell_id
+    made = [
+        (
+            record,
+            (await provider.generate_data_key(FIRST, context=record.context(cell_id).encryption_context())).wrapped,
+        )
+        for record in page
+    ]
+    await store.destroy_data_keys(namespace_id, destroyed_at=datetime.now(UTC))
+    assert await store.rewrap_data_keys(made) == 0
+    assert await usage(strongroom) == {}
+
+
+async def test_empty_rewrap(strongroom, config_path):
+    """With nothing to move the command says so and ends well; a KEK that is not there is an error with its name."""
+    done = await asyncio.to_thread(run_command, config_path.parent, "keys", "rewrap")
+    assert (done.returncode, done.stdout.strip()) == (0, "local:cell: nothing to move")
+    done = await asyncio.to_thread(run_command, config_path.parent, "keys", "rewrap", "local:absent")
+    assert (done.returncode, "absent" in done.stderr) == (2, True)
+    with pytest.raises(KeyNotFound):
+        await rewrap_data_keys(strongroom.keyring, FIRST)
+
+
+# --- what depends on what
+
+
+def test_list_shows_what_depends_on_which_version(config_path, dsn):
+    """`keys list` shows each version of each KEK that keys depend on, with how many, and how soon a revocation bites."""
+    folder = config_path.parent
+    for arguments in (
+        ("init",),
+        ("namespace", "create", "a", "--kek", "local:k", "--create-kek"),
+        ("keys", "rotate-kek", "local:k"),
+        ("namespace", "create", "b", "--kek", "local:k"),
+    ):
+        done = run_command(folder, *arguments)
+        assert done.returncode == 0, done
+    listed = run_command(folder, "keys", "list").stdout
+    rows = [line.split("│")[1:5] for line in listed.splitlines() if "local:k" in line]
+    assert [[cell.strip() for cell in row] for row in rows] == [["local:k", "1", "3", "1"], ["local:k", "2", "3", "1"]]
+    assert "300 s" in listed
+    assert "3600 s" in listed
+    assert len(sql(dsn, "SELECT FROM data_keys")) == 9
+    refused = run_command(folder, "keys", "retire", "local:k", "--confirm", "local:k")
+    assert (refused.returncode, "rewrap" in refused.stderr) == (2, True)
+    unsure = run_command(folder, "keys", "retire", "local:k", "--confirm", "local:other")
+    assert (unsure.returncode, "nothing was changed" in unsure.stderr) == (2, True)
+
+
+# --- data keys that are due
+
+
+async def test_old_keys_are_rotated_when_due(strongroom):
+    """A data key older than the policy says is rotated, once, however many processes look; younger ones are left."""
+    first, second = await registered(strongroom, 2)
+    async with strongroom.database.connection() as connection:
+        await connection.execute(
+            "UPDATE data_keys SET created_at = now() - interval '91 days' WHERE namespace_id = $1", first
+        )
+    policy = RotationPolicy()
+    done = await asyncio.gather(*(rotate_due_keys(strongroom.keyring, policy) for _ in range(3)))
+    assert sorted(namespace for each in done for namespace in each.rotated) == [first]
+    assert all(not each.failed for each in done)
+    versions = {
+        namespace: max(
+            record.version
+            for record in await strongroom.keyring.store.list_data_keys(namespace)
+            if record.key_class is KeyClass.DATA
+        )
+        for namespace in (first, second)
+    }
+    assert versions == {first: 2, second: 1}
+    later = datetime.now(UTC) + timedelta(days=100)
+    assert len((await rotate_due_keys(strongroom.keyring, policy, now=later)).rotated) == 3  # the cell's own too
+
+
+async def test_keys_that_sealed_much_are_rotated_when_due(strongroom):
+    """A data key that sealed as many rows as the policy says, in all processes together, is rotated."""
+    (namespace_id,) = await registered(strongroom, 1)
+    policy = RotationPolicy(max_rows=100)  # a node and the branch's row are a row each
+    writers = []
+    for _ in range(2):
+        async with Strongroom.open(strongroom.config) as process:
+            writer = Writer(process, namespace_id)
+            await written(writer, 50)
+            writers.append(writer)
+        done = await rotate_due_keys(strongroom.keyring, policy)
+        assert (namespace_id in done.rotated) == (len(writers) == 2)
+    assert (await rotate_due_keys(strongroom.keyring, policy)).rotated == []
+
+
+async def test_suite_1_is_due_before_its_limit(strongroom):
+    """An AES-256-GCM key is due at half of what it may seal, whatever the policy says for others."""
+    await strongroom.create_kek(FIRST)
+    namespace_id = uuid4()
+    await create_data_keys(strongroom.keyring, namespace_id, FIRST, suite=Suite.AES_256_GCM)
+    for leased, due in ((2**29 - 1, False), (2**29, True)):
+        async with strongroom.database.connection() as connection:
+            await connection.execute(
+                "UPDATE data_keys SET record_lease = $2 WHERE namespace_id = $1 AND class = 'data'",
+                namespace_id,
+                leased,
+            )
+        done = await rotate_due_keys(strongroom.keyring, RotationPolicy())
+        assert (namespace_id in done.rotated) == due
+
+
+async def test_a_namespace_whose_kms_refuses_stops_no_other(strongroom, config_path):
+    """When the KEK of one due namespace is gone, the others are rotated, it is named, and the exit code is 1."""
+    first, second = await registered(strongroom, 2)
+    await strongroom.create_kek(SECOND)
+    await rewrap_data_keys(strongroom.keyring, FIRST, to=SECOND, namespace_id=first)
+    async with strongroom.database.connection() as connection:
+        await connection.execute("UPDATE data_keys SET created_at = '2020-01-01T00:00:00Z'")
+    await strongroom.keyring.provider("local").delete_kek(SECOND)
+    done = await asyncio.to_thread(run_command, config_path.parent, "keys", "rotate", "--due")
+    assert done.returncode == 1
+    assert "2 data keys rotated" in done.stdout
+    assert f"namespace {first}" in done.stdout
+    assert str(second) not in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [(), ("a", "--due"), ("--due", "--suite", "aes-256-gcm")])
+def test_rotate_wants_one_thing(config_path, arguments):
+    """`keys rotate` without a namespace and without --due, or with both, is refused with what to give."""
+    done = run_command(config_path.parent, "keys", "rotate", *arguments)
+    assert (done.returncode, "--due" in done.stderr) == (2, True)
+
+
+# --- the audit log
+
+
+def test_changes_are_told_before_and_after(config_path):
+    """With an audit file each change of a key is on disk before it happens and after; calls of the KMS too; no tenant's name."""
+    folder = config_path.parent
+    with config_path.open("a") as file:
+        file.write('\n[audit]\nfile = "audit.jsonl"\n')
+    for arguments in (
+        ("init",),
+        ("namespace", "create", "secret-tenant", "--kek", "local:k", "--create-kek"),
+        ("keys", "rotate", "secret-tenant"),
+        ("keys", "rotate-kek", "local:k"),
+        ("keys", "rewrap", "local:k"),
+        ("namespace", "shred", "secret-tenant", "--confirm", "secret-tenant"),
+    ):
+        done = run_command(folder, *arguments)
+        assert done.returncode == 0, done
+    text = (folder / "audit.jsonl").read_text()
+    assert "secret-tenant" not in text
+    for operation in ("key.create", "key.rotate", "kek.rotate", "kek.rewrap", "namespace.shred"):
+        assert text.index(f'"operation":"{operation}","outcome":"begun"') < text.index(
+            f'"operation":"{operation}","outcome":"done"'
+        )
+    assert '"operation":"kms.generate_data_key","outcome":"done"' in text
+    assert (folder / "audit.jsonl").stat().st_mode & 0o777 == 0o600
+
+
+def test_no_record_no_change(config_path):
+    """When the audit file can't be written nothing is rotated, and the error says so."""
+    folder = config_path.parent
+    assert run_command(folder, "init").returncode == 0
+    assert run_command(folder, "namespace", "create", "a").returncode == 0
+    with config_path.open("a") as file:
+        file.write('\n[audit]\nfile = "no-such-folder/audit.jsonl"\n')
+    done = run_command(folder, "keys", "rotate", "a")
+    assert done.returncode == 2
+    assert "audit file" in done.stderr
+    config_path.write_text(config_path.read_text().replace("no-such-folder/", ""))
+    assert " 2 " not in run_command(folder, "keys", "list", "a").stdout.split("data")[1].split("\n")[0]
+
+
+def test_times_of_the_configuration(config_path):
+    """The times that keys are kept come from [keys]; unknown settings and times out of order are refused by name."""
+    text = config_path.read_text()
+    config_path.write_text(
+        text + "\n[keys]\nsoft_ttl_seconds = 10\nencrypt_ttl_seconds = 20\ndecrypt_ttl_seconds = 30\n"
+    )
+    cache = load_config(config_path).cache
+    assert (cache.soft_ttl, cache.encrypt_ttl, cache.decrypt_ttl) == (10, 20, 30)
+    for wrong, named in (("soft_ttl = 10", "soft_ttl"), ("soft_ttl_seconds = 9999", "soft_ttl <= encrypt_ttl")):
+        config_path.write_text(text + f"\n[keys]\n{wrong}\n")
+        done = run_command(config_path.parent, "keys", "list")
+        assert (done.returncode, named in done.stderr) == (2, True), done
