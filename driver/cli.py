@@ -101,11 +101,14 @@ def init(config_path: Path, dsn: str | None, shards: int) -> None:
     console.print(f"cell {config.cell.cell_id} is ready, schema version {current_version()}")
 
 
-@cli.command(epilog="\b\nExample:\n  strongroom --config /etc/strongroom.toml doctor")
+@cli.command(epilog="\b\nExamples:\n  strongroom doctor\n  strongroom --config /etc/strongroom.toml doctor --use-keys")
+@click.option(
+    "--use-keys", is_flag=True, help="Also wrap and unwrap once with each KEK, which shows rights; a KMS may bill it."
+)
 @click.pass_obj
-def doctor(config_path: Path) -> None:
-    """Check configuration, keyrings, database, schema and keys, and say what to do about what is wrong."""
-    findings = asyncio.run(examine(config_path))
+def doctor(config_path: Path, use_keys: bool) -> None:
+    """Check configuration, KMS, database, schema and keys, and say what to do about what is wrong."""
+    findings = asyncio.run(examine(config_path, use_keys=use_keys))
     cli_show.findings(findings)
     if not all(finding.ok for finding in findings):
         raise click.exceptions.Exit(1)

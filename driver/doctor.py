@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from strongroom.kms import StrongroomError
+from strongroom.kms import KekRef, StrongroomError
 from strongroom.storage import check_cell, check_schema, current_version
 
 from .config import load_config
@@ -16,12 +17,15 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from strongroom.kms import KekUsage
     from strongroom.storage import Database
 
     from .strongroom import Strongroom
 
 # A server that may lose what it has acknowledged loses histories for good.
 _DURABILITY = ("fsync", "full_page_writes", "synchronous_commit")
+
+_CONTEXT = {"strongroom:purpose": "doctor"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +37,13 @@ class Finding:
     text: str
 
 
-async def examine(config_path: Path) -> list[Finding]:
-    """Run all checks; what can't be reached ends them early."""
+async def examine(config_path: Path, *, use_keys: bool = False) -> list[Finding]:
+    """Run all checks; what can't be reached ends them early.
+
+    Args:
+        config_path: of the configuration.
+        use_keys: wrap and unwrap once with each KEK, which a KMS may bill.
+    """
     try:
         config = await asyncio.to_thread(load_config, config_path)
     except StrongroomError as error:
@@ -44,6 +53,7 @@ async def examine(config_path: Path) -> list[Finding]:
         found += [finding async for finding in _keyrings(strongroom)]
         found += [finding async for finding in _database(strongroom)]
         if all(finding.ok for finding in found):
+            found += [finding async for finding in _keks(strongroom, use_keys=use_keys)]
             found += [finding async for finding in _namespaces(strongroom)]
             found += [finding async for finding in _search_index(strongroom)]
     return found
@@ -55,6 +65,32 @@ async def _keyrings(strongroom: Strongroom) -> AsyncIterator[Finding]:
             yield Finding(f"KMS {provider_id}", ok=True, text=await provider.check())
         except StrongroomError as error:
             yield Finding(f"KMS {provider_id}", ok=False, text=str(error))
+
+
+async def _keks(strongroom: Strongroom, *, use_keys: bool) -> AsyncIterator[Finding]:
+    """Look at each KEK that keys depend on: whether it can be reached, its state, what is left on older versions, how long it took."""
+    depending: dict[KekRef, list[KekUsage]] = {}
+    for usage in await strongroom.keyring.store.list_kek_usage():
+        depending.setdefault(KekRef(usage.provider, usage.kek_id), []).append(usage)
+    for kek, used in depending.items():
+        began = time.perf_counter()
+        try:
+            provider = strongroom.keyring.provider(kek.provider)
+            info = await provider.describe(kek)
+            if use_keys:
+                made = await provider.generate_data_key(kek, context=_CONTEXT)
+                await provider.unwrap(made.wrapped, context=_CONTEXT)
+        except StrongroomError as error:
+            yield Finding(f"KEK {kek}", ok=False, text=str(error))
+            continue
+        old = sum(usage.keys for usage in used if usage.kek_version != info.primary_version)
+        facts = [
+            f"{info.state.replace('_', ' ')}, version {info.primary_version}, wraps {sum(usage.keys for usage in used)} keys",
+            f"{old} of them by older versions, see strongroom keys rewrap" if old else "",
+            "wrapped and unwrapped" if use_keys else "",
+            f"{1000 * (time.perf_counter() - began):.0f} ms",
+        ]
+        yield Finding(f"KEK {kek}", ok=info.state == "enabled", text="; ".join(filter(None, facts)))
 
 
 async def _database(strongroom: Strongroom) -> AsyncIterator[Finding]:
