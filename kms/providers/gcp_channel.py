@@ -142,7 +142,10 @@ class GcpChannel:
         if self._plain and self._credentials is None:
             return headers
         async with self._refreshing:
-            self._credentials = credentials = self._credentials or await self._beside(_default)
+            credentials = self._credentials
+            if credentials is None:
+                credentials = await self._beside(_default)
+                self._credentials = credentials
             if self._doubted or credentials.token_state is not TokenState.FRESH:
                 self._doubted = False
                 try:

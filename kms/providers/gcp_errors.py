@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from strongroom.kms.errors import (
@@ -136,11 +137,12 @@ def _details(metadata: Iterable[tuple[str, str | bytes]]) -> _Details:
         for detail in status.details:
             for message in (info, retry, precondition, request):
                 detail.Unpack(message)  # does nothing for another type
-    except ValueError:  # DecodeError: what can't be read tells nothing
-        return _Details()
+        seconds = retry.retry_delay.ToTimedelta().total_seconds() if retry.HasField("retry_delay") else None
+    except (DecodeError, ValueError):
+        return _Details()  # what can't be read tells nothing
     violated = [violation.type for violation in precondition.violations]
     return _Details(
         reason=(violated[0] if violated else info.reason) or None,
-        retry_after=retry.retry_delay.ToTimedelta().total_seconds() if retry.HasField("retry_delay") else None,
+        retry_after=seconds,
         request_id=request.request_id or None,
     )

@@ -78,21 +78,22 @@ class GcpServer:
         self.altering = None  # gets the answer to each use of a key before it is sent
         self.receiving = None  # gets the request of each use of a key as it comes in
         self.terse = False  # a FAILED_PRECONDITION without the details and the usual text
+        self.blind = False  # nobody may look at keys, only use them
         self.slow_generation = 0  # how often a new version is shown as being generated
         self.lagging_primary = False  # Encrypt goes on with the old primary, as it may for some time
         self._server = None
         self.port = 0
 
-    async def start(self, credentials=None):
+    async def start(self, credentials=None, port=0):
         """Listen on this machine."""
         self._server = grpc.aio.server()
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(_SERVICE, {name: self._handler(name) for name in _REQUESTS}),)
         )
         if credentials is None:
-            self.port = self._server.add_insecure_port("127.0.0.1:0")
+            self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
         else:
-            self.port = self._server.add_secure_port("127.0.0.1:0", credentials)
+            self.port = self._server.add_secure_port(f"127.0.0.1:{port}", credentials)
         await self._server.start()
 
     async def stop(self):
@@ -228,9 +229,11 @@ class GcpServer:
         return resources.KeyRing(name=request.name)
 
     async def _GetCryptoKey(self, request):  # noqa: N802
+        self._see("cloudkms.cryptoKeys.get", request.name)
         return self._shown(self._key(request.name))
 
     async def _GetCryptoKeyVersion(self, request):  # noqa: N802
+        self._see("cloudkms.cryptoKeyVersions.get", request.name)
         key_name, _, number = request.name.rpartition("/cryptoKeyVersions/")
         version = self._key(key_name).versions.get(number)
         if version is None:
@@ -291,6 +294,10 @@ class GcpServer:
         version.state = State.DESTROY_SCHEDULED
         version.destroy_time = datetime.now(UTC) + key.shown.destroy_scheduled_duration
         return version
+
+    def _see(self, permission, name):
+        if self.blind:
+            raise permission_denied(permission, name)
 
     def _key(self, name):
         if name not in self.keys:
