@@ -1,0 +1,19 @@
+"""The Cloud KMS provider on a server of our own that speaks the real service's protocol."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+
+from tests.providers.conftest import MissingServer
+
+
+@asynccontextmanager
+async def gcp_bench():
+    """Yield the bench."""
+    try:
+        from . import gcp_kit  # noqa: PLC0415 - Google's libraries are optional, and take seconds to load
+    except ModuleNotFoundError as missing:
+        msg = f"{missing.name} is not installed; pip install 'strongroom[gcp]'"
+        raise MissingServer(msg) from None
+    async with gcp_kit.gcp_bench() as bench:
+        yield bench

@@ -1,0 +1,196 @@
+"""The Cloud KMS provider, its server and its faults, for the contract suite and for test_gcp.py."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import asynccontextmanager
+
+import grpc
+from google.oauth2.credentials import Credentials
+
+from strongroom.kms import (
+    AccessDenied,
+    KekRef,
+    KeyDestroyed,
+    KeyDisabled,
+    KeyPendingDeletion,
+    Throttled,
+    Timeout,
+    Unauthenticated,
+    Unavailable,
+)
+from strongroom.kms.providers.gcp_kms import GcpKmsProvider
+
+from .gcp_server import GcpServer, Refused, State, permission_denied, throttled, unauthenticated
+from .kms_bench import Fault, KmsBench
+
+KEY_RING = "projects/strongroom-test/locations/europe-west3/keyRings/cell-1"
+TOKEN = "ya29.a0-not-to-be-shown"  # noqa: S105 - made up
+
+
+class GcpAdministrator:
+    """Disables and enables each version, for a CryptoKey has no state of its own."""
+
+    def __init__(self, server):
+        self._server = server
+
+    async def disable(self, kek):
+        """Disable all its versions."""
+        self._server.set_states(kek.key_id, State.DISABLED)
+
+    async def enable(self, kek):
+        """Enable all its versions."""
+        self._server.set_states(kek.key_id, State.ENABLED)
+
+
+def gcp_provider(server, **settings):
+    """A provider on a server of this machine."""
+    given = {"endpoint": f"http://127.0.0.1:{server.port}", "credentials": Credentials(token=TOKEN)} | settings
+    return GcpKmsProvider("gcp-kms", key_ring=KEY_RING, **given)
+
+
+@asynccontextmanager
+async def gcp_server(credentials=None):
+    """Yield a server, started."""
+    server = GcpServer(KEY_RING, TOKEN)
+    await server.start(credentials)
+    yield server
+    await server.stop()
+
+
+@asynccontextmanager
+async def gcp_bench():
+    """Yield the bench."""
+    async with gcp_server() as server:
+        provider = gcp_provider(server)
+        yield KmsBench(
+            name="gcp",
+            provider=provider,
+            missing=KekRef("gcp-kms", f"{KEY_RING}/cryptoKeys/absent"),
+            deleted=KeyPendingDeletion,
+            administrator=GcpAdministrator(server),
+            faults=gcp_faults(server, provider),
+            secrets=(TOKEN,),
+        )
+        await provider.aclose()
+
+
+def gcp_faults(server, provider):
+    """Every way in which this service refuses or fails, by name."""
+
+    def having(**attributes):
+        @asynccontextmanager
+        async def provoke(_kek):
+            with server.having(**attributes):
+                yield provider
+
+        return provoke
+
+    def refusing(code, text=""):
+        return having(refusing=Refused(code, text))
+
+    def in_state(state, **attributes):
+        @asynccontextmanager
+        async def provoke(kek):
+            server.set_states(kek.key_id, state)
+            with server.having(**attributes):
+                yield provider
+            server.set_states(kek.key_id, State.ENABLED)
+
+        return provoke
+
+    def instead(make, **settings):
+        @asynccontextmanager
+        async def provoke(_kek):
+            async with make() as elsewhere:
+                other = gcp_provider(server, **elsewhere, **settings)
+                yield other
+                await other.aclose()
+
+        return provoke
+
+    @asynccontextmanager
+    async def slow():
+        with server.having(delay=0.6):
+            yield {}
+
+    denied = permission_denied("cloudkms.cryptoKeyVersions.useToDecrypt", KEY_RING)
+    return {
+        "disabled": Fault(KeyDisabled, in_state(State.DISABLED)),
+        "pending deletion": Fault(KeyPendingDeletion, in_state(State.DESTROY_SCHEDULED)),
+        "destroyed": Fault(KeyDestroyed, in_state(State.DESTROYED)),
+        "being generated": Fault(Unavailable, in_state(State.PENDING_GENERATION)),
+        "disabled, not said": Fault(KeyDisabled, in_state(State.DISABLED, terse=True)),
+        "pending deletion, not said": Fault(KeyPendingDeletion, in_state(State.DESTROY_SCHEDULED, terse=True)),
+        "destroyed, not said": Fault(KeyDestroyed, in_state(State.DESTROYED, terse=True)),
+        "access denied": Fault(AccessDenied, having(refusing=denied)),
+        "unauthenticated": Fault(Unauthenticated, having(refusing=unauthenticated("Decrypt"))),
+        "another token": Fault(Unauthenticated, instead(_nothing, credentials=Credentials(token=TOKEN[::-1]))),
+        "no token": Fault(Unauthenticated, instead(_nothing, credentials=None)),
+        "throttled": Fault(Throttled, having(refusing=throttled(1.5)), retry_after=1.5),
+        "throttled, no time": Fault(Throttled, having(refusing=throttled())),
+        "unavailable": Fault(
+            Unavailable, refusing(grpc.StatusCode.UNAVAILABLE, "The service is currently unavailable.")
+        ),
+        "internal": Fault(Unavailable, refusing(grpc.StatusCode.INTERNAL, "Internal error encountered.")),
+        "unknown": Fault(Unavailable, refusing(grpc.StatusCode.UNKNOWN)),
+        "too late for itself": Fault(Timeout, refusing(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline exceeded.")),
+        "slow": Fault(Timeout, instead(slow, deadline=0.3)),
+        "connection refused": Fault(Unavailable, instead(_refusing_port)),
+        "silent": Fault(Timeout, instead(_silent_port, deadline=0.3)),
+        "answer damaged": Fault(Unavailable, having(altering=flip_answer)),
+        "checksum damaged": Fault(Unavailable, having(altering=flip_checksum)),
+        "checksum missing": Fault(Unavailable, having(altering=drop_checksum)),
+        "request damaged": Fault(Unavailable, having(receiving=flip_request)),
+    }
+
+
+def flip_answer(answer):
+    """Flip a bit of what comes back."""
+    name = _content(answer)
+    setattr(answer, name, flipped(getattr(answer, name)))
+
+
+def flip_checksum(answer):
+    """Flip a bit of the checksum of what comes back."""
+    name = f"{_content(answer)}_crc32c"
+    setattr(answer, name, getattr(answer, name) ^ 1)
+
+
+def drop_checksum(answer):
+    """Send no checksum."""
+    setattr(answer, f"{_content(answer)}_crc32c", None)
+
+
+def flip_request(request):
+    """Flip a bit of what goes in."""
+    request.additional_authenticated_data = flipped(request.additional_authenticated_data)
+
+
+def flipped(content):
+    """The same bytes but for the last one's lowest bit."""
+    return content[:-1] + bytes([content[-1] ^ 1])
+
+
+def _content(answer):
+    return "plaintext" if "plaintext" in type(answer).meta.fields else "ciphertext"
+
+
+@asynccontextmanager
+async def _nothing():
+    yield {}
+
+
+@asynccontextmanager
+async def _refusing_port():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening
+        yield {"endpoint": f"http://127.0.0.1:{taken.getsockname()[1]}"}
+
+
+@asynccontextmanager
+async def _silent_port():
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()  # the system accepts, nobody answers
+        yield {"endpoint": f"http://127.0.0.1:{listening.getsockname()[1]}"}

@@ -1,0 +1,283 @@
+"""TLS and tokens: the provider with google-auth's own credentials, on a token service and a TLS server of this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import grpc
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from google.oauth2.credentials import Credentials
+
+from strongroom.kms import Secret, Timeout, Unauthenticated, Unavailable
+from strongroom.kms.providers.gcp_kms import GcpKmsProvider
+
+from .gcp_kit import KEY_RING, TOKEN, gcp_provider, gcp_server
+from .gcp_server import unauthenticated
+
+CONTEXT = {"app": "strongroom"}
+ROOT = Secret(bytes(range(32)))
+REFRESH_TOKEN = "1//refresh-not-to-be-shown"  # noqa: S105 - made up
+
+
+class TokenService:
+    """Gives out tokens over HTTP, as Google's does."""
+
+    def __init__(self):
+        self.port = 0
+        self.asked = 0
+        self.status = 200
+        self.delay = 0.0
+        self.lifetime = 3600
+
+    def answer(self):
+        """Status and body."""
+        self.asked += 1
+        time.sleep(self.delay)
+        if self.status == 200:
+            return 200, {"access_token": TOKEN, "expires_in": self.lifetime, "token_type": "Bearer"}
+        return self.status, {"error": "invalid_grant", "error_description": f"{REFRESH_TOKEN} is revoked"}
+
+
+@pytest.fixture
+def tokens():
+    """A token service."""
+    service = TokenService()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            """Answer."""
+            self.rfile.read(int(self.headers["Content-Length"]))
+            status, body = service.answer()
+            content = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_args):
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+        service.port = listening.server_address[1]
+        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield service
+        listening.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+async def server():
+    """A server of the test's own."""
+    async with gcp_server() as server:
+        yield server
+
+
+def refreshed(tokens, *, port=0, **given):
+    """Credentials that are refreshed by the token service."""
+    return Credentials(
+        **({"token": None} | given),
+        refresh_token=REFRESH_TOKEN,
+        token_uri=f"http://127.0.0.1:{port or tokens.port}/token",
+        client_id="client",
+        client_secret="client-secret-not-to-be-shown",  # noqa: S106 - made up
+    )
+
+
+def in_seconds(seconds):
+    """An expiry in the form of google-auth, which is UTC without saying so."""
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).replace(tzinfo=None)
+
+
+@contextmanager
+def shown_nothing(error):
+    """Expect an error that shows nothing of what the token service was sent or said."""
+    with pytest.raises(error) as caught:
+        yield
+    text = f"{caught.value!s}{caught.value!r}{caught.value.args!r}"
+    assert "not-to-be-shown" not in text
+    assert "revoked" not in text
+    assert (caught.value.__cause__, caught.value.__context__) == (None, None)
+
+
+# --- tokens
+
+
+async def test_one_token_for_all_that_wait(server, tokens):
+    """The first call has a token fetched, others that come meanwhile wait for it, later ones use it."""
+    provider = gcp_provider(server, credentials=refreshed(tokens))
+    await asyncio.gather(*(provider.check() for _ in range(20)))
+    await provider.check()
+    assert tokens.asked == 1
+    await provider.aclose()
+
+
+async def test_token_is_renewed_beside_the_loop(server, tokens):
+    """A token that is about to expire is renewed before it does, and the loop goes on meanwhile."""
+    provider = gcp_provider(server, credentials=refreshed(tokens, token=TOKEN, expiry=in_seconds(60)))
+    tokens.delay = 0.3
+    call = asyncio.create_task(provider.check())
+    turns = 0
+    while not call.done():
+        await asyncio.sleep(0.01)
+        turns += 1
+    await call
+    assert tokens.asked == 1
+    assert turns > 5
+    await provider.aclose()
+
+
+async def test_token_that_can_not_be_renewed_yet_serves_on(server, tokens):
+    """While the token service is away, a token that has not expired is used."""
+    tokens.status = 400
+    provider = gcp_provider(server, credentials=refreshed(tokens, token=TOKEN, expiry=in_seconds(60)))
+    assert await provider.check()
+    assert tokens.asked == 1
+    await provider.aclose()
+
+
+async def test_refused_token_is_replaced(server, tokens):
+    """After the service refused a token, the next call has a new one fetched."""
+    provider = gcp_provider(server, credentials=refreshed(tokens, token=TOKEN[::-1], expiry=in_seconds(3000)))
+    with pytest.raises(Unauthenticated):
+        await provider.check()
+    assert tokens.asked == 0
+    assert await provider.check()
+    assert tokens.asked == 1
+    await provider.aclose()
+
+
+async def test_refresh_that_is_refused(server, tokens):
+    """A credential that gives no token is Unauthenticated, each time; nothing of it is shown."""
+    tokens.status = 400
+    provider = gcp_provider(server, credentials=refreshed(tokens))
+    for _ in range(2):
+        with shown_nothing(Unauthenticated):
+            await provider.check()
+    assert not server.calls
+    await provider.aclose()
+
+
+async def test_token_service_that_is_away(server, tokens):
+    """A token service that can't be reached, or answers too late, may be asked again."""
+    tokens.delay = 0.5
+    slow = gcp_provider(server, credentials=refreshed(tokens), deadline=0.1)
+    with shown_nothing(Timeout):
+        await slow.check()
+    await asyncio.sleep(0.6)  # the answer that came too late is there for the next
+    assert await slow.check()
+    assert tokens.asked == 1
+    await slow.aclose()
+    away = gcp_provider(server, credentials=refreshed(tokens, port=9))
+    with shown_nothing(Unavailable):
+        await away.check()
+    await away.aclose()
+
+
+# --- TLS
+
+
+def certificate(folder, host):
+    """Make a certificate for a host, signed by itself; return what a server needs and the file to trust."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(minutes=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = made.public_bytes(serialization.Encoding.PEM)
+    file = folder / f"{host}.pem"
+    file.write_bytes(pem)
+    return grpc.ssl_server_credentials([(private_pem(key), pem)]), file
+
+
+def private_pem(key):
+    """A private key's PEM."""
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+async def test_server_of_another_authority_or_name_is_refused(tmp_path):
+    """A certificate counts if its authority is trusted and the name is right; the token is sent to no other server."""
+    given, trusted = certificate(tmp_path, "localhost")
+    _, another = certificate(tmp_path, "elsewhere.test")
+    async with gcp_server(given) as server:
+        good = f"https://localhost:{server.port}"
+        for endpoint, ca_certs in (
+            (good, None),
+            (good, another),
+            (f"https://127.0.0.1:{server.port}", trusted),
+        ):
+            provider = gcp_provider(server, endpoint=endpoint, ca_certs=ca_certs)
+            with pytest.raises(Unavailable):
+                await provider.check()
+            await provider.aclose()
+        assert not server.calls
+        provider = gcp_provider(server, endpoint=good, ca_certs=trusted)
+        kek = await provider.create_kek("over-tls")
+        made = await provider.wrap(kek, ROOT, context=CONTEXT)
+        assert (await provider.unwrap(made, context=CONTEXT)).reveal() == ROOT.reveal()
+        await provider.aclose()
+
+
+async def test_application_default_credentials(tmp_path, tokens, monkeypatch):
+    """Without credentials given, those of the application are used: here a service account's file, over TLS."""
+    given, trusted = certificate(tmp_path, "localhost")
+    account = tmp_path / "account.json"
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    account.write_text(
+        json.dumps(
+            {
+                "type": "service_account",
+                "project_id": "strongroom-test",
+                "private_key_id": "1",
+                "private_key": private_pem(key).decode(),
+                "client_email": "strongroom@strongroom-test.iam.gserviceaccount.com",
+                "token_uri": f"http://127.0.0.1:{tokens.port}/token",
+            }
+        )
+    )
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(account))
+    async with gcp_server(given) as server:
+        settings = {"endpoint": f"https://localhost:{server.port}", "ca_certs": trusted}
+        provider = GcpKmsProvider("gcp-kms", key_ring=KEY_RING, **settings)
+        assert await provider.check()
+        await provider.aclose()
+        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "absent.json"))
+        provider = GcpKmsProvider("gcp-kms", key_ring=KEY_RING, **settings)
+        with shown_nothing(Unauthenticated):
+            await provider.check()
+        await provider.aclose()
+
+
+async def test_default_credentials_do_not_go_in_clear(server, tokens, monkeypatch):
+    """A plain server of this machine gets the credentials that were given for it, never the application's own."""
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/absent.json")
+    provider = gcp_provider(server, credentials=None)
+    with pytest.raises(Unauthenticated) as caught:
+        await provider.check()
+    assert caught.value.provider_code == unauthenticated("GetKeyRing").details[0].reason  # the server said it
+    ((_, metadata),) = server.sent("GetKeyRing")
+    assert "authorization" not in metadata
+    assert tokens.asked == 0
+    await provider.aclose()
