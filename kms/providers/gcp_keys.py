@@ -95,6 +95,14 @@ class GcpKeys:
         await self._channel.call(update, str(kek))
         return version
 
+    async def retire(self, kek: KekRef, version: str) -> None:
+        """Schedule the destruction of a version that is not the primary one; until then it can be restored, and unwraps nothing."""
+        if version == _number((await self._read(kek)).primary.name):
+            msg = f"version {version} is the one that {kek} wraps with; rotate it first"
+            raise InvalidRequest(msg)
+        name = f"{key_name(kek)}/cryptoKeyVersions/{version}"
+        await self._channel.call(service.DestroyCryptoKeyVersionRequest(name=name), str(kek))
+
     async def delete(self, kek: KekRef) -> KekInfo:
         """Have all versions destroyed, and no more made."""
         key = await self._read(kek)

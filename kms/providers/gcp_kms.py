@@ -11,7 +11,7 @@ import google_crc32c
 import orjson
 from google.cloud.kms_v1.types import resources, service
 
-from strongroom.kms.errors import IntegrityError, InvalidRequest, KmsError, StrongroomError
+from strongroom.kms.errors import IntegrityError, InvalidRequest, KeyNotFound, KmsError, StrongroomError
 from strongroom.kms.provider import Capabilities, GeneratedKey, KekInfo, KekRef, Wrapped
 from strongroom.kms.secret import Secret
 
@@ -171,6 +171,13 @@ class GcpKmsProvider:
     async def rotate_kek(self, kek: KekRef) -> str:
         """Add a version to a key and make it primary; it may take Cloud KMS a while until all its servers wrap with it."""
         return await self._keys.rotate(kek)
+
+    async def retire_version(self, kek: KekRef, version: str) -> None:
+        """Schedule the destruction of an old version; from now on it unwraps nothing, unless somebody restores it."""
+        if _NUMBER.fullmatch(version) is None:
+            msg = f"{kek} has no such version"
+            raise KeyNotFound(msg)
+        await self._keys.retire(kek, version)
 
     async def delete_kek(self, kek: KekRef) -> KekInfo:
         """Schedule the destruction of all versions of a key, and take its rotation schedule away, or it would make more.
