@@ -6,7 +6,6 @@ import asyncio
 import base64
 import os
 import re
-import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from urllib.parse import urlsplit
@@ -24,6 +23,7 @@ from strongroom.kms.errors import (
 from strongroom.kms.provider import Capabilities, GeneratedKey, KekInfo, KekRef, Wrapped
 from strongroom.kms.secret import Secret
 
+from .azure_keys import VERSION, attributes_of, unusable, version_of
 from .azure_vault import Vault, default_credential
 
 if TYPE_CHECKING:
@@ -36,10 +36,8 @@ Algorithm = Literal["RSA-OAEP-256", "A256KW"]
 
 _ROOT_BYTES = 32
 _BATCH = 100
-_CONCURRENT = 16
 _MAKING_SECONDS = 30.0  # an HSM takes its time over an RSA key
 _NAME = re.compile(r"[0-9A-Za-z-]{1,127}")
-_VERSION = re.compile(r"[0-9A-Za-z]{1,64}")
 _NEW_KEY: dict[Algorithm, dict[str, Any]] = {
     "RSA-OAEP-256": {"kty": "RSA", "key_size": 3072},
     "A256KW": {"kty": "oct-HSM", "key_size": 256},
@@ -77,7 +75,6 @@ class AzureKeyVaultProvider:
         self._id = provider_id
         self._algorithm = algorithm
         self._vault = Vault(provider_id, vault_url, credential=credential or default_credential(), tls=tls)
-        self._slots = asyncio.Semaphore(_CONCURRENT)
 
     def __repr__(self) -> str:
         return f"AzureKeyVaultProvider({self._id!r}, {self._vault.host!r}, algorithm={self._algorithm!r})"
@@ -94,11 +91,11 @@ class AzureKeyVaultProvider:
     async def wrap(self, kek: KekRef, root: Secret, *, context: Mapping[str, str]) -> Wrapped:  # noqa: ARG002
         """Wrap a root key under the KEK's current version. The context is not sent: Strongroom's commitment binds it."""
         key = await self._ask("GET", kek)
-        reason = _unusable(key)
+        reason = unusable(key)
         if reason is not None:  # RSA's wrap needs but the public key, so it is not left to the service alone
             msg = f"{kek} {reason}"
             raise KeyDisabled(msg)
-        version = _version(key)
+        version = version_of(key)
         sealed = await self._use(kek, version, "wrapkey", root.reveal())
         if len(sealed) <= _ROOT_BYTES:
             msg = f"{kek}: the vault's answer holds no wrapped key"
@@ -108,7 +105,7 @@ class AzureKeyVaultProvider:
     async def unwrap(self, wrapped: Wrapped, *, context: Mapping[str, str]) -> Secret:  # noqa: ARG002
         """Unwrap with the very KEK and version that the wrapped key names."""
         _name(wrapped.kek)
-        if not _VERSION.fullmatch(wrapped.kek_version):
+        if not VERSION.fullmatch(wrapped.kek_version):
             raise IntegrityError
         try:
             content = await self._use(wrapped.kek, wrapped.kek_version, "unwrapkey", wrapped.ciphertext)
@@ -122,7 +119,7 @@ class AzureKeyVaultProvider:
         return Secret(content)
 
     async def unwrap_many(self, items: Sequence[tuple[Wrapped, Mapping[str, str]]]) -> list[Secret | StrongroomError]:
-        """Unwrap several, in order, a bounded number at once; what fails for one is returned in its place."""
+        """Unwrap several, in order, as many at once as there are connections; what fails is returned in its place."""
         return await asyncio.gather(*(self._answer(wrapped, context) for wrapped, context in items))
 
     async def rewrap(self, wrapped: Wrapped, kek: KekRef, *, context: Mapping[str, str]) -> Wrapped:
@@ -145,12 +142,12 @@ class AzureKeyVaultProvider:
             return info
         except KeyDisabled:
             pass  # a service that does not even show a disabled key lists it still
-        by_age = sorted(await self._versions(kek), key=lambda each: int(_attributes(each).get("created", 0)))
+        by_age = sorted(await self._versions(kek), key=lambda each: int(attributes_of(each).get("created", 0)))
         if current is None:
             current = by_age[-1] if by_age else {}
-        state: Literal["enabled", "disabled"] = "enabled" if _unusable(current) is None else "disabled"
-        enabled = tuple(_version(each) for each in by_age if _attributes(each).get("enabled", True))
-        return KekInfo(kek, state, _version(current), enabled)
+        state: Literal["enabled", "disabled"] = "enabled" if unusable(current) is None else "disabled"
+        enabled = tuple(version_of(each) for each in by_age if attributes_of(each).get("enabled", True))
+        return KekInfo(kek, state, version_of(current), enabled)
 
     async def create_kek(self, key_id: str) -> KekRef:
         """Make a key that wraps and unwraps and does nothing else; an existing one is left as it is."""
@@ -164,7 +161,7 @@ class AzureKeyVaultProvider:
 
     async def rotate_kek(self, kek: KekRef) -> str:
         """Add a version to a KEK, which wraps from now on; older versions still unwrap."""
-        return _version(await self._ask("POST", kek, "/rotate", read_seconds=_MAKING_SECONDS))
+        return version_of(await self._ask("POST", kek, "/rotate", read_seconds=_MAKING_SECONDS))
 
     async def delete_kek(self, kek: KekRef) -> KekInfo:
         """Delete a KEK: it works for nobody from now on, and can be recovered until the vault purges it."""
@@ -180,11 +177,10 @@ class AzureKeyVaultProvider:
         await self._vault.aclose()
 
     async def _answer(self, wrapped: Wrapped, context: Mapping[str, str]) -> Secret | StrongroomError:
-        async with self._slots:
-            try:
-                return await self.unwrap(wrapped, context=context)
-            except StrongroomError as error:
-                return error
+        try:
+            return await self.unwrap(wrapped, context=context)
+        except StrongroomError as error:
+            return error
 
     async def _use(self, kek: KekRef, version: str, operation: str, value: bytes) -> bytes:
         body = {"alg": self._algorithm, "value": base64.urlsafe_b64encode(value).rstrip(b"=").decode()}
@@ -200,8 +196,9 @@ class AzureKeyVaultProvider:
         path = f"/keys/{_name(kek)}/versions"
         while path:
             page = await self._vault.ask("GET", path, str(kek))
-            found += page.get("value") or ()
-            following = urlsplit(page.get("nextLink") or "")
+            items = page.get("value")
+            found += [each for each in items if isinstance(each, dict)] if isinstance(items, list) else []
+            following = urlsplit(str(page.get("nextLink") or ""))
             path = f"{following.path}?{following.query}" if following.path else ""  # of this vault, whatever it names
         return found
 
@@ -232,34 +229,8 @@ def _name(kek: KekRef) -> str:
     return kek.key_id
 
 
-def _version(key: Mapping[str, Any]) -> str:
-    """Return the version in a key's id, https://VAULT/keys/NAME/VERSION."""
-    kid = key.get("kid") or (key.get("key") or {}).get("kid") or ""
-    version = str(kid).rpartition("/")[2]
-    if not _VERSION.fullmatch(version):
-        msg = "the vault's answer names no version of the key"
-        raise Unavailable(msg)
-    return version
-
-
-def _attributes(key: Mapping[str, Any]) -> Mapping[str, Any]:
-    return key.get("attributes") or {}
-
-
-def _unusable(key: Mapping[str, Any]) -> str | None:
-    """Return why a version must not wrap; None if it may."""
-    attributes, now = _attributes(key), time.time()
-    if not attributes.get("enabled", True):
-        return "is disabled"
-    if attributes.get("exp") is not None and attributes["exp"] <= now:
-        return "has expired"
-    if attributes.get("nbf") is not None and attributes["nbf"] > now:
-        return "is not valid yet"
-    return None
-
-
 def _pending(kek: KekRef, deleted: Mapping[str, Any]) -> KekInfo:
     due = deleted.get("scheduledPurgeDate")
     if due is None:  # a vault without soft-delete
         return KekInfo(kek, "destroyed", "", ())
-    return KekInfo(kek, "pending_deletion", _version(deleted), (), datetime.fromtimestamp(due, UTC))
+    return KekInfo(kek, "pending_deletion", version_of(deleted), (), datetime.fromtimestamp(due, UTC))

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 1.0
 READ_SECONDS = 2.0
+CONNECTIONS = 16
+"""To one vault, and so the bound on requests at once; who waits for a connection is not yet timed."""
 _OK = range(200, 300)
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT = 401, 403, 404, 409
 
@@ -135,9 +137,13 @@ class Vault:
         except ClientAuthenticationError as error:
             failure: KmsError = _no_token(self._id, error)
         except (ServiceRequestTimeoutError, ServiceResponseTimeoutError) as error:
-            failure = Timeout(f"{self._id}: no answer in time from {self.host}, or for a token ({type(error).__name__})")
+            failure = Timeout(
+                f"{self._id}: no answer in time from {self.host}, or for a token ({type(error).__name__})"
+            )
         except AzureError as error:
-            failure = Unavailable(f"{self._id}: {self.host}, or where tokens come from, can't be reached ({type(error).__name__})")
+            failure = Unavailable(
+                f"{self._id}: {self.host}, or where tokens come from, can't be reached ({type(error).__name__})"
+            )
         except ValueError:
             # The SDK's check of the challenge: a token must not go to a server that asks for one of another service.
             failure = Unauthenticated(f"{self._id}: {self.host} asks for a token of a service that it is not part of")
@@ -154,7 +160,7 @@ class Vault:
     def _opened(self) -> KeyClient:
         if self._client is None:  # not before: a session belongs to a running loop
             session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=self._tls),
+                connector=aiohttp.TCPConnector(ssl=self._tls, limit=CONNECTIONS),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
             )

@@ -80,6 +80,7 @@ async def azure_bench(name="azure", algorithm="RSA-OAEP-256"):
     azure_server, provider_class = modules()
     make_ca = import_module("tests.providers.own_ca").make_ca
     error_body = azure_server.error_body
+    await azure_server.prepare(algorithm)
     with TemporaryDirectory() as folder:
         ca = make_ca(Path(folder), *HOSTS)
         server = azure_server.AzureServer(token=TOKEN)
