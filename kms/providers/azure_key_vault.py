@@ -24,7 +24,7 @@ from strongroom.kms.provider import Capabilities, GeneratedKey, KekInfo, KekRef,
 from strongroom.kms.secret import Secret
 
 from .azure_keys import VERSION, attributes_of, unusable, version_of
-from .azure_vault import Vault, default_credential
+from .azure_vault import CONNECT_SECONDS, READ_SECONDS, Vault, default_credential
 
 if TYPE_CHECKING:
     import ssl
@@ -53,6 +53,8 @@ class AzureKeyVaultProvider:
         credential: gives tokens and is closed with the provider; what the environment gives if None.
         algorithm: RSA-OAEP-256 for RSA keys, A256KW for the AES keys of a Managed HSM.
         tls: what to connect with; the system's authorities and TLS 1.3 if None.
+        connect_seconds: to wait for a connection.
+        read_seconds: to wait for an answer.
 
     Raises:
         InvalidRequest: the URL or the algorithm is not one.
@@ -68,13 +70,22 @@ class AzureKeyVaultProvider:
         credential: AsyncTokenCredential | None = None,
         algorithm: Algorithm = "RSA-OAEP-256",
         tls: ssl.SSLContext | None = None,
+        connect_seconds: float = CONNECT_SECONDS,
+        read_seconds: float = READ_SECONDS,
     ) -> None:
         if algorithm not in _NEW_KEY:
             msg = f"{provider_id}: the algorithm is RSA-OAEP-256, or A256KW in a Managed HSM"
             raise InvalidRequest(msg)
         self._id = provider_id
         self._algorithm = algorithm
-        self._vault = Vault(provider_id, vault_url, credential=credential or default_credential(), tls=tls)
+        self._vault = Vault(
+            provider_id,
+            vault_url,
+            credential=credential or default_credential(),
+            tls=tls,
+            connect_seconds=connect_seconds,
+            read_seconds=read_seconds,
+        )
 
     def __repr__(self) -> str:
         return f"AzureKeyVaultProvider({self._id!r}, {self._vault.host!r}, algorithm={self._algorithm!r})"

@@ -89,13 +89,22 @@ class Vault:
         url: of the vault or HSM, https only: the SDK sends a token over nothing else.
         credential: of azure-identity's kind.
         tls: what to connect with; the system's authorities and TLS 1.3 if None.
+        connect_seconds: to wait for a connection.
+        read_seconds: to wait for an answer.
 
     Raises:
         InvalidRequest: the URL is not one.
     """
 
     def __init__(
-        self, provider_id: str, url: str, *, credential: AsyncTokenCredential, tls: ssl.SSLContext | None
+        self,
+        provider_id: str,
+        url: str,
+        *,
+        credential: AsyncTokenCredential,
+        tls: ssl.SSLContext | None,
+        connect_seconds: float,
+        read_seconds: float,
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme != "https" or not parts.hostname or parts.path.strip("/") or parts.query or parts.username:
@@ -105,6 +114,8 @@ class Vault:
         self._id = provider_id
         self._credential = credential
         self._tls = tls or client_context()
+        self._connect_seconds = connect_seconds
+        self._read_seconds = read_seconds
         self._client: KeyClient | None = None
 
     async def ask(
@@ -114,7 +125,7 @@ class Vault:
         what: str,
         *,
         body: Mapping[str, Any] | None = None,
-        read_seconds: float = READ_SECONDS,
+        read_seconds: float | None = None,
     ) -> dict[str, Any]:
         """Send one request.
 
@@ -123,7 +134,7 @@ class Vault:
             path: with query, beginning with a slash.
             what: is asked for, for messages.
             body: as JSON.
-            read_seconds: to wait for the answer.
+            read_seconds: to wait for this answer, where it takes longer than others.
 
         Returns:
             The answer's JSON object.
@@ -133,7 +144,7 @@ class Vault:
         """
         request = HttpRequest(method, path, json=body)
         try:
-            answer = await self._opened().send_request(request, read_timeout=read_seconds)
+            answer = await self._opened().send_request(request, read_timeout=read_seconds or self._read_seconds)
         except ClientAuthenticationError as error:
             failure: KmsError = _no_token(self._id, error)
         except (ServiceRequestTimeoutError, ServiceResponseTimeoutError) as error:
@@ -168,7 +179,7 @@ class Vault:
             self._client = KeyClient(
                 url,
                 self._credential,
-                transport=AioHttpTransport(session=session, connection_timeout=CONNECT_SECONDS),
+                transport=AioHttpTransport(session=session, connection_timeout=self._connect_seconds),
                 retry_policy=AsyncRetryPolicy.no_retries(),  # retries are made above the providers
                 permit_redirects=False,
                 logging_enable=False,  # the SDK's trace of bodies

@@ -16,7 +16,7 @@ from strongroom.kms.providers.azure_key_vault import AzureKeyVaultProvider
 from strongroom.kms.tls import client_context
 
 from .azure_server import AzureServer, prepare, served
-from .fix_azure import HOSTS, TOKEN, StaticCredential
+from .fix_azure import HOSTS, PATIENT, TOKEN, StaticCredential
 from .own_ca import make_ca
 
 
@@ -29,7 +29,7 @@ def authority():
 
 
 @asynccontextmanager
-async def opened(*, algorithm="A256KW", credential=None):
+async def opened(*, algorithm="A256KW", credential=None, **timeouts):
     """Serve a vault, or an HSM, which is quicker."""
     await prepare(algorithm)
     server = AzureServer(token=TOKEN)
@@ -37,7 +37,12 @@ async def opened(*, algorithm="A256KW", credential=None):
     async with served(server, ca.server_context()):
         credential = credential or StaticCredential()
         provider = AzureKeyVaultProvider(
-            "vault", server.url, credential=credential, algorithm=algorithm, tls=client_context(ca_certs=ca.authority)
+            "vault",
+            server.url,
+            credential=credential,
+            algorithm=algorithm,
+            tls=client_context(ca_certs=ca.authority),
+            **(PATIENT | timeouts),
         )
         try:
             yield SimpleNamespace(server=server, provider=provider, credential=credential)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import time
 from uuid import UUID, uuid4
 
 import pytest
@@ -11,6 +13,7 @@ from strongroom.kms import (
     KekRef,
     Keyring,
     Secret,
+    Timeout,
     Wrapped,
     create_data_keys,
 )
@@ -18,6 +21,9 @@ from tests.unit.kms.conftest import MemoryStore
 
 pytest.importorskip("azure.keyvault.keys.aio", reason="pip install 'strongroom[azure]'")
 
+
+from strongroom.kms.providers import azure_vault
+from strongroom.kms.providers.azure_key_vault import AzureKeyVaultProvider
 
 from .azure_server import Failure, encoded, error_body
 from .azure_vaults import opened, refusal
@@ -92,6 +98,18 @@ async def test_one_failure_is_one_request(vault):
         vault.server.requests.clear()
         await refusal(vault.provider.check())
         assert len(vault.server.requests) == 1
+
+
+async def test_answer_is_waited_for_two_seconds():
+    """A vault that accepts a request and says nothing is given up after two seconds, unless told otherwise."""
+    async with opened(read_seconds=azure_vault.READ_SECONDS) as vault:
+        await vault.provider.check()
+        vault.server.hang = asyncio.Event()
+        began = time.monotonic()
+        assert type(await refusal(vault.provider.check())) is Timeout
+        assert 1.5 < time.monotonic() - began < 20
+    parameters = inspect.signature(AzureKeyVaultProvider).parameters
+    assert (parameters["connect_seconds"].default, parameters["read_seconds"].default) == (1.0, 2.0)
 
 
 async def test_check_uses_no_key(vault):
