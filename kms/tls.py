@@ -48,7 +48,12 @@ def check_address(address: str) -> None:
     parts = urlsplit(address)
     if parts.scheme == "https" and parts.hostname:
         return
-    if parts.scheme == "http" and parts.hostname in _LOOPBACK:
+    if parts.scheme == "http" and is_loopback(address):
         return
     msg = f"{address}: a KMS is reached over https; http is for a server on this machine (127.0.0.1) only"
     raise InvalidRequest(msg)
+
+
+def is_loopback(address: str) -> bool:
+    """Return whether an address is this very machine's."""
+    return urlsplit(address).hostname in _LOOPBACK

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import base64
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from strongroom.kms import (
+    AccessDenied,
+    IntegrityError,
+    InvalidRequest,
+    KekRef,
+    KeyConflict,
+    KeyDisabled,
+    KeyPendingDeletion,
+    Secret,
+    Throttled,
+    Unauthenticated,
+    Unavailable,
+)
+
+from .fix_azure import TOKEN
+
+pytest.importorskip("azure.keyvault.keys.aio", reason="pip install 'strongroom[azure]'")
+
+
+from .azure_server import Failure, encoded, error_body
+from .azure_vaults import opened, refusal
+
+
+@pytest.fixture
+async def vault():
+    async with opened() as vault:
+        yield vault
+
+
+# --- errors
+
+
+ERRORS = [
+    (400, "BadParameter", None, InvalidRequest, False),
+    (401, "Unauthorized", None, Unauthenticated, True),
+    (403, "Forbidden", "AccessDenied", AccessDenied, True),
+    (403, "Forbidden", "ForbiddenByConnection", AccessDenied, True),
+    (403, "Forbidden", "KeyExpired", KeyDisabled, True),
+    (403, "Forbidden", "KeyNotYetValid", KeyDisabled, True),
+    (403, "Forbidden", None, AccessDenied, True),
+    (409, "Conflict", None, KeyConflict, True),
+    (409, "Conflict", "ObjectIsDeletedButRecoverable", KeyPendingDeletion, True),
+    (429, "Throttled", None, Throttled, False),
+    (500, "InternalServerError", None, Unavailable, False),
+    (418, "Teapot", None, Unavailable, False),
+]
+
+
+@pytest.mark.parametrize(("status", "code", "inner", "kind", "shown"), ERRORS)
+async def test_error_says_code_and_request(vault, status, code, inner, kind, shown):
+    """Each answer has its error, with the service's code and request id; a text that may repeat a root is not shown."""
+    vault.server.failure = Failure(status, error_body(code, "THE SERVICE'S TEXT", inner))
+    error = await refusal(vault.provider.wrap(KekRef("vault", "k"), Secret(bytes(32)), context={}))
+    assert type(error) is kind
+    assert error.provider_code == (inner or code)
+    assert error.request_id == f"request-{len(vault.server.requests)}"
+    assert str(error).startswith("vault:k: ")
+    assert ("THE SERVICE'S TEXT" in str(error)) is shown
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "null", "{", {}, {"value": None}, {"value": "!"}, {"error": "text"}, {"error": {"innererror": [1]}}],
+)
+@pytest.mark.parametrize("status", [200, 500])
+async def test_answer_that_is_not_the_services(vault, content, status):
+    """Whatever a broken gateway answers is an error of ours, and never a root nor a wrapped key."""
+    kek = await vault.provider.create_kek("k")
+    made = await vault.provider.generate_data_key(kek, context={})
+    vault.server.failure = Failure(status, content, suffix="wrapkey")
+    assert type(await refusal(vault.provider.wrap(kek, made.root, context={}))) is Unavailable
+    error = await refusal(vault.provider.unwrap(made.wrapped, context={}))
+    assert type(error) in (IntegrityError, Unavailable)
+    vault.server.failure = Failure(status, content)
+    for call in (
+        vault.provider.wrap(kek, made.root, context={}),
+        vault.provider.describe(kek),
+        vault.provider.rotate_kek(kek),
+    ):
+        assert type(await refusal(call)) is Unavailable
+
+
+async def test_root_of_another_length_is_refused(vault):
+    """Who can wrap can wrap anything; what is not 32 bytes is no root."""
+    kek = await vault.provider.create_kek("k")
+    wrapped = await vault.provider.wrap(kek, Secret(bytes(40)), context={})
+    assert type(await refusal(vault.provider.unwrap(wrapped, context={}))) is IntegrityError
+
+
+async def test_key_of_the_wrong_kind_is_told_when_wrapping():
+    """A vault configured with the algorithm of the other kind fails at the first wrap, not at a restart."""
+    async with opened(algorithm="A256KW") as vault:
+        vault.server.added("rsa", "RSA", 3072, ["wrapKey", "unwrapKey"])
+        error = await refusal(vault.provider.wrap(KekRef("vault", "rsa"), Secret(bytes(32)), context={}))
+        assert type(error) is InvalidRequest
+
+
+# --- secrecy
+
+
+async def test_nothing_secret_is_logged(vault, caplog):
+    """With every log at its most talkative, neither a root, nor what wraps it, nor the token is printed."""
+    caplog.set_level(logging.DEBUG)
+    kek = await vault.provider.create_kek("k")
+    made = await vault.provider.generate_data_key(kek, context={})
+    await vault.provider.unwrap(made.wrapped, context={})
+    echo = encoded(made.root.reveal())
+    vault.server.failure = Failure(400, error_body("BadParameter", f"'{echo}' has invalid value"), suffix="wrapkey")
+    error = await refusal(vault.provider.wrap(kek, made.root, context={}))
+    root, sealed = made.root.reveal(), made.wrapped.ciphertext
+    secrets = {text for value in (root, sealed) for text in (value.hex(), encoded(value), repr(value)[2:-1])}
+    secrets |= {base64.b64encode(root).decode(), TOKEN}
+    printed = f"{caplog.text} {error} {error!r} {error.__context__!r} {error.__cause__!r} {vault.provider!r}"
+    assert "/unwrapkey" in caplog.text  # the control: the SDK's log is among what was searched
+    assert not any(text in printed for text in secrets)
+
+
+def test_keys_and_sealing_load_no_vendor_package():
+    """The vendor's packages are loaded by who uses them, and by nobody else."""
+    loaded = "import sys, strongroom.kms; print([name for name in sys.modules if name.split('.')[0] in {names}])"
+    names = {"azure", "aiohttp", "msal"}
+    seen = subprocess.run(
+        [sys.executable, "-c", loaded.replace("{names}", repr(names))], check=True, capture_output=True, text=True
+    )
+    assert seen.stdout.strip() == "[]"
