@@ -47,7 +47,60 @@ class TransitKms:
     certificate: Path | None = None
 
 
-KmsConfig: TypeAlias = LocalKms | TransitKms
+@dataclass(frozen=True, slots=True)
+class AwsKms:
+    """AWS KMS in one region; credentials come from where the SDK looks for them.
+
+    Attributes:
+        region: for example eu-west-1.
+        profile: of the SDK's configuration files; None for the usual one.
+        endpoint: another address than the region's own.
+        ca_certs: file with certificates to trust; None for the system's.
+        deletion_days: how long AWS waits before it deletes a key, 7 to 30.
+        multi_region: whether keys that are made can have replicas in other regions.
+    """
+
+    region: str
+    profile: str | None = None
+    endpoint: str | None = None
+    ca_certs: Path | None = None
+    deletion_days: int = 30
+    multi_region: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GcpKms:
+    """Google Cloud KMS; credentials are the application default ones.
+
+    Attributes:
+        key_ring: where keys are made, projects/P/locations/L/keyRings/R.
+        hsm: whether keys that are made stand in an HSM.
+        endpoint: another address than Google's.
+        ca_certs: file with certificates to trust; None for those that gRPC comes with.
+    """
+
+    key_ring: str
+    hsm: bool = False
+    endpoint: str | None = None
+    ca_certs: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AzureKms:
+    """Azure Key Vault or Managed HSM; credentials are what the environment gives.
+
+    Attributes:
+        vault_url: https://NAME.vault.azure.net or https://NAME.managedhsm.azure.net.
+        managed_hsm: whether keys are AES keys of a Managed HSM.
+        ca_certs: file with certificates to trust; None for the system's.
+    """
+
+    vault_url: str
+    managed_hsm: bool = False
+    ca_certs: Path | None = None
+
+
+KmsConfig: TypeAlias = LocalKms | TransitKms | AwsKms | GcpKms | AzureKms
 
 
 class Section:
@@ -83,6 +136,13 @@ class Section:
         value = self._left.pop(name, default)
         if not isinstance(value, int) or isinstance(value, bool):
             raise ValueError(f"{self._name}.{name} must be given as a whole number")  # noqa: TRY004 - the caller reports all faults of a file alike
+        return value
+
+    def flag(self, name: str) -> bool:
+        """Return true or false; false where it is missing."""
+        value = self._left.pop(name, False)
+        if not isinstance(value, bool):
+            raise ValueError(f"{self._name}.{name} must be true or false")  # noqa: TRY004 - as above
         return value
 
     def texts(self, name: str) -> tuple[str, ...]:
@@ -128,7 +188,41 @@ def _transit(section: Section) -> TransitKms:
     return found
 
 
-_PARSERS: Mapping[str, Callable[[Section], KmsConfig]] = {"local": _local, "vault": _transit}
+def _aws(section: Section) -> AwsKms:
+    return AwsKms(
+        region=section.text("region"),
+        profile=section.optional("profile"),
+        endpoint=section.optional("endpoint"),
+        ca_certs=section.path("ca_certs"),
+        deletion_days=section.number("deletion_days", 30),
+        multi_region=section.flag("multi_region"),
+    )
+
+
+def _gcp(section: Section) -> GcpKms:
+    return GcpKms(
+        key_ring=section.text("key_ring"),
+        hsm=section.flag("hsm"),
+        endpoint=section.optional("endpoint"),
+        ca_certs=section.path("ca_certs"),
+    )
+
+
+def _azure(section: Section) -> AzureKms:
+    return AzureKms(
+        vault_url=section.text("vault_url"),
+        managed_hsm=section.flag("managed_hsm"),
+        ca_certs=section.path("ca_certs"),
+    )
+
+
+_PARSERS: Mapping[str, Callable[[Section], KmsConfig]] = {
+    "local": _local,
+    "vault": _transit,
+    "aws-kms": _aws,
+    "gcp-kms": _gcp,
+    "azure-keyvault": _azure,
+}
 
 
 def parse_kms(provider_id: str, content: Mapping[str, Any], folder: Path) -> KmsConfig:
