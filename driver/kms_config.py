@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+GCP_ENDPOINT = "https://cloudkms.googleapis.com"
+
 
 @dataclass(frozen=True, slots=True)
 class LocalKms:
@@ -81,7 +83,7 @@ class GcpKms:
 
     key_ring: str
     hsm: bool = False
-    endpoint: str | None = None
+    endpoint: str = GCP_ENDPOINT
     ca_certs: Path | None = None
 
 
@@ -203,7 +205,7 @@ def _gcp(section: Section) -> GcpKms:
     return GcpKms(
         key_ring=section.text("key_ring"),
         hsm=section.flag("hsm"),
-        endpoint=section.optional("endpoint"),
+        endpoint=section.optional("endpoint") or GCP_ENDPOINT,
         ca_certs=section.path("ca_certs"),
     )
 

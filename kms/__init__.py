@@ -47,6 +47,7 @@ from .resilience import ResilientProvider, RetryPolicy
 from .rewrap import NotRewrapped, Rewrap, count_to_rewrap, rewrap_data_keys
 from .rotation_due import DueRotations, RotationPolicy, rotate_due_keys
 from .secret import Secret
+from .tls import client_context
 from .tokens import TokenKey
 from .xaes import XAES256GCM
 
@@ -105,6 +106,7 @@ __all__ = [
     "activate_index_key",
     "audited",
     "begin_index_rotation",
+    "client_context",
     "count_to_rewrap",
     "create_data_keys",
     "destroy_data_keys",

@@ -28,8 +28,13 @@ def client_context(
         InvalidRequest: a file can't be read, or is not what it should be.
     """
     try:
-        context = ssl.create_default_context(cafile=None if ca_certs is None else str(ca_certs))
+        # Not ssl.create_default_context: that writes its secrets wherever the variable SSLKEYLOGFILE says, and roots travel here.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
+        if ca_certs is None:
+            context.load_default_certs()
+        else:
+            context.load_verify_locations(ca_certs)
         if certificate is not None:
             context.load_cert_chain(certificate, key)
     except (OSError, ssl.SSLError) as error:

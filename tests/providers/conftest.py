@@ -9,7 +9,7 @@ from itertools import count
 
 import pytest
 
-KINDS = ("local", "gcp", "azure", "azure_hsm")
+KINDS = ("local", "aws", "gcp", "azure", "azure_hsm")
 _numbers = count(1)
 
 

@@ -1,0 +1,155 @@
+"""What AWS KMS, the SDK and the network say, in the words of `kms/errors.py`.
+
+AWS's own text is repeated only for codes whose text names no more than keys and callers: a refused signature comes with
+the signed request, session token included, and a refused parameter with its value.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    ReadTimeoutError,
+    SSOError,
+    TokenRetrievalError,
+)
+from botocore.parsers import ResponseParserError
+from urllib3.exceptions import HTTPError, NewConnectionError
+from urllib3.exceptions import TimeoutError as HTTPTimeoutError
+
+from strongroom.kms.errors import (
+    AccessDenied,
+    IntegrityError,
+    InvalidRequest,
+    KeyConflict,
+    KeyDisabled,
+    KeyNotFound,
+    KeyPendingDeletion,
+    KmsError,
+    QuotaExceeded,
+    StrongroomError,
+    Throttled,
+    Timeout,
+    Unauthenticated,
+    Unavailable,
+    UnsupportedOperation,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SDK_ERRORS = (BotoCoreError, ClientError, ResponseParserError, HTTPError, ValueError, KeyError)
+"""All that a call may end with; the last two are answers that the SDK trips over."""
+
+_TOO_MANY, _SERVER_ERROR = 429, 500
+_NO_CREDENTIALS = (
+    NoCredentialsError,
+    PartialCredentialsError,
+    CredentialRetrievalError,
+    TokenRetrievalError,
+    SSOError,
+    ProfileNotFound,
+)
+
+_KEY_CODES: dict[str, type[KmsError]] = {  # their texts are repeated
+    "NotFoundException": KeyNotFound,
+    "DisabledException": KeyDisabled,
+    "KMSInvalidStateException": KeyDisabled,
+    "AccessDeniedException": AccessDenied,
+    "AccessDenied": AccessDenied,
+    "LimitExceededException": QuotaExceeded,  # a quota of keys or rotations, which waiting does not lift
+    "AlreadyExistsException": KeyConflict,
+    "ConflictException": KeyConflict,
+    "UnsupportedOperationException": UnsupportedOperation,
+}
+_OTHER_CODES: dict[str, type[KmsError]] = {
+    "InvalidKeyUsageException": UnsupportedOperation,
+    "InvalidGrantTokenException": AccessDenied,
+    "ThrottlingException": Throttled,
+    "Throttling": Throttled,
+    "TooManyRequestsException": Throttled,
+    "RequestLimitExceeded": Throttled,
+    "UnrecognizedClientException": Unauthenticated,
+    "InvalidClientTokenId": Unauthenticated,
+    "ExpiredTokenException": Unauthenticated,
+    "ExpiredToken": Unauthenticated,
+    "InvalidSignatureException": Unauthenticated,
+    "SignatureDoesNotMatch": Unauthenticated,
+    "IncompleteSignatureException": Unauthenticated,
+    "IncompleteSignature": Unauthenticated,
+    "MissingAuthenticationTokenException": Unauthenticated,
+    "MissingAuthenticationToken": Unauthenticated,
+    "OptInRequired": Unauthenticated,
+    "RequestExpired": Unauthenticated,
+    "KMSInternalException": Unavailable,
+    "DependencyTimeoutException": Unavailable,
+    "KeyUnavailableException": Unavailable,
+}
+_OWN_WORDS: dict[type[KmsError], str] = {
+    Unavailable: "AWS KMS failed.",
+    InvalidRequest: "AWS KMS does not accept this request.",
+}
+_DOES_NOT_OPEN = {"IncorrectKeyException", "InvalidCiphertextException"}
+
+
+def error_of(error: Exception, what: str, operation: str) -> StrongroomError:
+    """Return, not raise, what an exception of the SDK means: a new error that refers to nothing of the old one.
+
+    Args:
+        error: one of `SDK_ERRORS`.
+        what: the KEK, for the message.
+        operation: as AWS calls it; an answer to another one is about credentials.
+    """
+    name = type(error).__name__
+    if isinstance(error, ClientError):
+        return _answered(error, what, operation)
+    if isinstance(error, NewConnectionError):  # in an older urllib3 a kind of time-out
+        return Unavailable(f"{what}: AWS KMS can't be reached ({name})")
+    if isinstance(error, (HTTPTimeoutError, ConnectTimeoutError, ReadTimeoutError)):
+        return Timeout(f"{what}: no answer in time ({name})")
+    if isinstance(error, _NO_CREDENTIALS):
+        return Unauthenticated(f"{what}: the SDK has no credentials that can be used ({name})")
+    if isinstance(error, (HTTPError, HTTPClientError)):
+        return Unavailable(f"{what}: AWS KMS can't be reached ({name})")
+    if isinstance(error, BotoCoreError):
+        return InvalidRequest(f"{what}: the SDK does not send this {operation} ({name})")
+    return Unavailable(f"{what}: the answer to {operation} can't be read ({name})")
+
+
+def _answered(error: ClientError, what: str, operation: str) -> StrongroomError:
+    said = error.response.get("Error", {})
+    metadata = error.response.get("ResponseMetadata", {})
+    code, text, status = str(said.get("Code", "")), str(said.get("Message", "")), metadata.get("HTTPStatusCode", 0)
+    if code in _DOES_NOT_OPEN:
+        return IntegrityError()
+    kind = _KEY_CODES.get(code) or _OTHER_CODES.get(code) or _by_status(status)
+    if code == "KMSInvalidStateException" and "pending" in text.lower() and "deletion" in text.lower():
+        kind = KeyPendingDeletion
+    if kind is AccessDenied and error.operation_name != operation:
+        kind = Unauthenticated  # of the role that was to be assumed
+    shown = text if code in _KEY_CODES and text else _OWN_WORDS.get(kind) or kind.__doc__
+    return kind(
+        f"{what}: {shown} ({code or status})",
+        retry_after=_retry_after(metadata.get("HTTPHeaders", {})),
+        provider_code=code or str(status),
+        request_id=metadata.get("RequestId"),
+    )
+
+
+def _by_status(status: int) -> type[KmsError]:
+    if status == _TOO_MANY:
+        return Throttled
+    return Unavailable if status >= _SERVER_ERROR else InvalidRequest
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    given = headers.get("retry-after", "")
+    return float(given) if given.isdecimal() else None

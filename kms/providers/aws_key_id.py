@@ -1,0 +1,61 @@
+"""The names by which AWS KMS knows a key: key id, key ARN, alias, alias ARN."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from strongroom.kms.errors import InvalidRequest, KeyNotFound
+
+_KEY = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|mrk-[0-9a-f]{32}"
+_ALIAS = r"alias/[A-Za-z0-9/_-]{1,250}"
+_BARE = re.compile(rf"(?P<key>{_KEY})|(?P<alias>{_ALIAS})")
+_ARN = re.compile(
+    rf"(?P<partition>arn:aws[a-z-]*:kms):(?P<region>[a-z0-9-]+):(?P<account>\d{{12}}):(?:key/(?P<key>{_KEY})|(?P<alias>{_ALIAS}))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AwsKeyId:
+    """A key's name, taken apart.
+
+    Attributes:
+        text: as it was given.
+        key: the key id alone, the same in each region for a multi-Region key; None for an alias.
+        region: of an ARN; None elsewhere.
+    """
+
+    text: str
+    key: str | None
+    region: str | None
+
+    @classmethod
+    def parse(cls, text: str) -> AwsKeyId:
+        """Take a name apart.
+
+        Raises:
+            InvalidRequest: none of the four forms.
+        """
+        match = _BARE.fullmatch(text) or _ARN.fullmatch(text)
+        if match is None:
+            msg = "a key of AWS KMS is named by its key id, its key ARN, alias/NAME or an alias ARN"
+            raise InvalidRequest(msg)
+        return cls(text, match["key"], match.groupdict().get("region"))
+
+    @property
+    def multi_region(self) -> bool:
+        """Whether the key has replicas of the same id and material in other regions."""
+        return self.key is not None and self.key.startswith("mrk-")
+
+    def within(self, region: str) -> str:
+        """Return what to call the key by in a region; a multi-Region key of another one by its replica's ARN.
+
+        Raises:
+            KeyNotFound: it is in another region only.
+        """
+        if self.region in (None, region):
+            return self.text
+        if not self.multi_region:
+            msg = f"{self.text} is in region {self.region}, and this provider asks {region}"
+            raise KeyNotFound(msg)
+        return self.text.replace(f":{self.region}:", f":{region}:", 1)

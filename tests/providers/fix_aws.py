@@ -1,0 +1,254 @@
+"""AWS KMS on moto's server with AWS's semantics (aws_server.py), and each way in which it can fail."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from ipaddress import ip_address
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest.mock import patch
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from strongroom.kms import (
+    AccessDenied,
+    KekRef,
+    KeyDisabled,
+    KeyNotFound,
+    KeyPendingDeletion,
+    QuotaExceeded,
+    Throttled,
+    Timeout,
+    Unauthenticated,
+    Unavailable,
+)
+
+from .kms_bench import Fault, KmsBench
+
+try:
+    import boto3
+    from moto.kms.models import kms_backends
+
+    from strongroom.kms.providers import aws_client
+    from strongroom.kms.providers.aws_kms import AwsKmsProvider
+
+    from . import aws_server
+except ImportError as error:
+    aws_server, LACKING = None, error.name
+else:
+    LACKING = None
+    aws_client._READ_SECONDS = 20.0  # the server shares its processor with the tests
+
+REGION = "eu-west-1"
+ACCOUNT = "123456789012"
+SECRETS = ("wJalrXUtnFEMI-K7MDENG-bPxRfiCYSECRETKEY", "IQoJb3JpZ2luX2VjSESSIONTOKEN")
+
+
+@cache
+def session():
+    """Credentials that are looked for in everything that is printed."""
+    return boto3.Session(
+        aws_access_key_id="AKIAIOSFODNN7EXAMPLE", aws_secret_access_key=SECRETS[0], aws_session_token=SECRETS[1]
+    )
+
+
+def provider_at(address, **settings):
+    """A provider that asks a server of the tests."""
+    return AwsKmsProvider("aws-kms", **{"region": REGION, "endpoint": address, "session": session()} | settings)
+
+
+@contextmanager
+def running_server(ssl_context=None):
+    """Yield a server with AWS's semantics."""
+    if LACKING:
+        from tests.providers.conftest import MissingServer  # noqa: PLC0415 - by the name under which pytest loaded it
+
+        raise MissingServer(f"no module {LACKING}; pip install 'strongroom[aws]' 'moto[server]'")
+    server = aws_server.AwsServer(ssl_context)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@contextmanager
+def tls_server(*, maximum=ssl.TLSVersion.TLSv1_3):
+    """Yield a server with a certificate of its own making, and the file of that."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "kms.test")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "server.pem"
+        private = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        path.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.maximum_version = maximum
+        context.load_cert_chain(path)
+        with running_server(context) as server:
+            yield server, path
+
+
+class AwsAdministrator:
+    """Somebody with the rights to disable and enable keys."""
+
+    def __init__(self, server):
+        own = boto3.Session(aws_access_key_id="AKIAADMINISTRATOR", aws_secret_access_key="its own")  # noqa: S106 - no secret
+        self.client = own.client("kms", region_name=REGION, endpoint_url=server.address)
+
+    async def disable(self, kek):
+        """Disable a KEK."""
+        await asyncio.to_thread(self.client.disable_key, KeyId=key_of(kek))
+
+    async def enable(self, kek):
+        """Enable it again."""
+        await asyncio.to_thread(self.client.enable_key, KeyId=key_of(kek))
+
+
+def key_of(kek):
+    """The key id alone."""
+    return kek.key_id.rpartition("/")[2]
+
+
+def moto_key(kek, region=REGION):
+    """Moto's own object of a key."""
+    return kms_backends[ACCOUNT][region].keys[key_of(kek)]
+
+
+def faults_of(server, provider, administrator):
+    """Each way in which AWS KMS refuses or fails."""
+
+    def answered(error, code="", text="", status=400, retry_after=None, **answer):
+        @asynccontextmanager
+        async def provoke(_kek):
+            server.fault = aws_server.Fault(code, text, status, **answer)
+            yield provider
+            server.fault = None
+
+        return Fault(error, provoke, retry_after)
+
+    @asynccontextmanager
+    async def silent(_kek):
+        server.fault = aws_server.Fault(pause=0.5)
+        with patch.object(aws_client, "_READ_SECONDS", 0.1):
+            yield provider
+        server.fault = None
+
+    @asynccontextmanager
+    async def refused(_kek):
+        other = provider_at("http://127.0.0.1:1")
+        yield other
+        await other.aclose()
+
+    @asynccontextmanager
+    async def unknown_authority(_kek):
+        with tls_server() as (other_server, _):
+            other = provider_at(other_server.address)
+            yield other
+            await other.aclose()
+
+    @asynccontextmanager
+    async def without_credentials(_kek):
+        nowhere = {"AWS_EC2_METADATA_DISABLED": "true", "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent"}
+        with patch.dict("os.environ", nowhere):
+            other = provider_at(server.address, session=None)
+            yield other
+            await other.aclose()
+
+    @asynccontextmanager
+    async def disabled(kek):
+        await administrator.disable(kek)
+        yield provider
+        await administrator.enable(kek)
+
+    @asynccontextmanager
+    async def pending_deletion(kek):
+        await provider.delete_kek(kek)
+        yield provider
+        await asyncio.to_thread(administrator.client.cancel_key_deletion, KeyId=key_of(kek))
+        await administrator.enable(kek)
+
+    @asynccontextmanager
+    async def without_material(kek):
+        moto_key(kek).key_state = "PendingImport"
+        yield provider
+        moto_key(kek).key_state = "Enabled"
+
+    @asynccontextmanager
+    async def deleted(kek):
+        keys = kms_backends[ACCOUNT][REGION].keys
+        key = keys.pop(key_of(kek))
+        yield provider
+        keys[key.id] = key
+
+    signed = f"The Canonical String for this request should have been 'x-amz-security-token:{SECRETS[1]}'"
+    return {
+        "throttled": answered(Throttled, "ThrottlingException", "Rate exceeded"),
+        "throttled, with a time": answered(
+            Throttled, "ThrottlingException", headers={"Retry-After": "7"}, retry_after=7.0
+        ),
+        "too many, by a gateway": answered(Throttled, status=429, body=b"slow down"),
+        "quota": answered(QuotaExceeded, "LimitExceededException", "over the limit"),
+        "access denied": answered(
+            AccessDenied, "AccessDeniedException", "User: arn:aws:iam::1:user/a is not authorized"
+        ),
+        "unknown caller": answered(Unauthenticated, "UnrecognizedClientException", "The security token is invalid"),
+        "expired token": answered(Unauthenticated, "ExpiredTokenException", "The security token is expired"),
+        "wrong signature": answered(Unauthenticated, "InvalidSignatureException", signed, status=403),
+        "no credentials": Fault(Unauthenticated, without_credentials),
+        "internal error": answered(Unavailable, "KMSInternalException", status=500),
+        "time-out inside": answered(Unavailable, "DependencyTimeoutException", status=503),
+        "key unavailable": answered(Unavailable, "KeyUnavailableException", status=500),
+        "a gateway's error": answered(Unavailable, status=503, body=b"<html>Service Unavailable</html>"),
+        "not an answer": answered(Unavailable, status=200, body=b"<html>Sign in to this network</html>"),
+        "an empty answer": answered(Unavailable, status=200, body=b"{}"),
+        "a broken answer": answered(Unavailable, status=200, body=b'{"Plaintext": "A", "CiphertextBlob": "A"}'),
+        "another key's answer": answered(
+            Unavailable, status=200, body=b'{"KeyId": "12345678-1234-1234-1234-123456789012"}'
+        ),
+        "no answer": Fault(Timeout, silent),
+        "cut": answered(Unavailable, status=0),
+        "refused": Fault(Unavailable, refused),
+        "unknown authority": Fault(Unavailable, unknown_authority),
+        "disabled": Fault(KeyDisabled, disabled),
+        "pending deletion": Fault(KeyPendingDeletion, pending_deletion),
+        "without material": Fault(KeyDisabled, without_material),
+        "deleted": Fault(KeyNotFound, deleted),
+    }
+
+
+@asynccontextmanager
+async def aws_bench():
+    """Yield the bench."""
+    with ExitStack() as stack:
+        server = stack.enter_context(running_server())
+        provider, administrator = provider_at(server.address), AwsAdministrator(server)
+        yield KmsBench(
+            name="aws",
+            provider=provider,
+            missing=KekRef("aws-kms", f"arn:aws:kms:{REGION}:{ACCOUNT}:key/12345678-1234-1234-1234-123456789012"),
+            deleted=KeyPendingDeletion,
+            administrator=administrator,
+            faults=faults_of(server, provider, administrator),
+            secrets=SECRETS,
+        )
+        await provider.aclose()
+        administrator.client.close()
