@@ -76,5 +76,5 @@ RETURNING d.version
 -- name: due
 SELECT namespace_id FROM data_keys
 WHERE class = 'data' AND state = 'active'
-  AND (created_at < $1 OR record_lease >= CASE suite WHEN 1 THEN least($2, $3) ELSE $2 END)
+  AND (created_at < $1 OR record_lease >= CASE suite WHEN 1 THEN least($2::bigint, $3::bigint) ELSE $2::bigint END)
 ORDER BY namespace_id
