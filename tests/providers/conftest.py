@@ -9,7 +9,7 @@ from itertools import count
 
 import pytest
 
-KINDS = ("local",)
+KINDS = ("local", "vault")
 _numbers = count(1)
 
 
