@@ -29,6 +29,7 @@ from tests.elasticsearch_node.node import free_ports
 
 from .certificates import make_certificates
 from .kms_bench import Fault, KmsBench
+from .missing_server import MissingServer
 
 if TYPE_CHECKING:
     from .bao_server import BaoServer
@@ -70,8 +71,6 @@ class VaultAdministrator:
 @asynccontextmanager
 async def vault_bench():
     """Yield the bench."""
-    from .conftest import MissingServer  # noqa: PLC0415 - the module is loaded by it
-
     try:
         from .bao_server import bao_server  # noqa: PLC0415 - it may be missing
     except ImportError:
