@@ -11,7 +11,7 @@ import pytest
 
 from .missing_server import MissingServer
 
-KINDS = ("local", "vault", "pkcs11", "pkcs11_kw")
+KINDS = ("local", "vault", "pkcs11", "pkcs11_kw", "multi")
 _numbers = count(1)
 
 
