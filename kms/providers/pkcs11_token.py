@@ -66,8 +66,8 @@ class Pkcs11Token:
     def use(self, job: Callable[[pkcs11.Session], T], what: str) -> T:
         """Do something with the session, and map what goes wrong.
 
-        That a key is missing is told only by a new session: after a logout, by whatever part of the process, the token
-        shows no keys.
+        That a key is missing is told only by a new session: a token that was removed shows no keys, nor does one from which
+        another part of the process has logged out.
         """
         self._module.users.setdefault(self._label, set()).add(self)
         is_new = self._label not in self._module.sessions
@@ -84,7 +84,6 @@ class Pkcs11Token:
 
         Raises:
             KeyNotFound: there are none.
-            Unavailable: nor is there the token.
         """
         wanted = {
             pkcs11.Attribute.CLASS: pkcs11.ObjectClass.SECRET_KEY,
@@ -97,7 +96,6 @@ class Pkcs11Token:
             if isinstance(key, pkcs11.SecretKey) and 0 < len(named) <= _MOST_ID_BYTES:
                 versions.setdefault(int.from_bytes(named), []).append(key)
         if not versions:
-            self.find()  # a token that was removed shows no objects either
             msg = f"{self._what}:{kek}: the token {self._label!r} has no AES key of this label with a CKA_ID of 1 to 4 bytes"
             raise KeyNotFound(msg)
         return versions

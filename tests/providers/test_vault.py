@@ -255,6 +255,18 @@ async def test_version_is_bound(kms, kek):
                 await kms.provider.rewrap(altered, kek, context=CONTEXT)
 
 
+async def test_version_of_the_registry_is_the_ciphertext_s(kms, kek):
+    """A wrapped root that the registry calls another version than it names is refused, though the server has both."""
+    old = await kms.provider.generate_data_key(kek, context=CONTEXT)
+    await kms.provider.rotate_kek(kek)
+    moved = dataclasses.replace(old.wrapped, kek_version="2")
+    with pytest.raises(IntegrityError):
+        await kms.provider.unwrap(moved, context=CONTEXT)
+    with pytest.raises(IntegrityError):
+        await kms.provider.rewrap(moved, kek, context=CONTEXT)
+    assert (await kms.provider.unwrap(old.wrapped, context=CONTEXT)).reveal() == old.root.reveal()
+
+
 async def test_versions_below_the_least_are_disabled(kms, kek, server):
     """After min_decryption_version older roots are KeyDisabled, unwrapped and re-wrapped, until it is set back."""
     old = await kms.provider.generate_data_key(kek, context=CONTEXT)
