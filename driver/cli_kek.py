@@ -6,18 +6,23 @@ from typing import TYPE_CHECKING
 
 import click
 
-from strongroom.kms import KekRef, KeyEvent, UnsupportedOperation, audited, count_to_rewrap, rewrap_data_keys
+from strongroom.kms import (
+    KekRef,
+    KeyEvent,
+    UnsupportedOperation,
+    audited,
+    count_to_rewrap,
+    depending_on,
+    rewrap_data_keys,
+)
 
 from . import cli_show
 from .cli_cell import with_cell
 from .output import console, progress_bar
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
     from uuid import UUID
-
-    from strongroom.kms import KekUsage
 
     from .strongroom import Strongroom
 
@@ -128,7 +133,8 @@ def retire(config_path: Path, uri: str, kek_version: str | None, confirm: str | 
 
     async def run(strongroom: Strongroom) -> None:
         provider = strongroom.keyring.provider(kek.provider)
-        depending = _depending(await strongroom.keyring.store.list_kek_usage(), kek, kek_version)
+        used = await strongroom.keyring.store.list_kek_usage()
+        depending = depending_on(strongroom.keyring, used, [kek], kek_version)
         if depending:
             cli_show.kek_usage(depending)
             msg = f"{uri} is in use: move what depends on it first, with strongroom keys rewrap"
@@ -144,11 +150,3 @@ def retire(config_path: Path, uri: str, kek_version: str | None, confirm: str | 
         console.print(f"{kek}: {info.state.replace('_', ' ')}{when}")
 
     with_cell(config_path, run)
-
-
-def _depending(used: Sequence[KekUsage], kek: KekRef, version: str | None) -> list[KekUsage]:
-    return [
-        usage
-        for usage in used
-        if (usage.provider, usage.kek_id) == (kek.provider, kek.key_id) and version in (None, usage.kek_version)
-    ]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
 GCP_ENDPOINT = "https://cloudkms.googleapis.com"
 
@@ -76,13 +76,13 @@ class GcpKms:
 
     Attributes:
         key_ring: where keys are made, projects/P/locations/L/keyRings/R.
-        hsm: whether keys that are made stand in an HSM.
+        protection_level: of keys that are made, software or hsm.
         endpoint: another address than Google's.
         ca_certs: file with certificates to trust; None for those that gRPC comes with.
     """
 
     key_ring: str
-    hsm: bool = False
+    protection_level: Literal["software", "hsm"] = "software"
     endpoint: str = GCP_ENDPOINT
     ca_certs: Path | None = None
 
@@ -93,16 +93,48 @@ class AzureKms:
 
     Attributes:
         vault_url: https://NAME.vault.azure.net or https://NAME.managedhsm.azure.net.
-        managed_hsm: whether keys are AES keys of a Managed HSM.
+        algorithm: RSA-OAEP-256, or A256KW for the AES keys of a Managed HSM.
         ca_certs: file with certificates to trust; None for the system's.
     """
 
     vault_url: str
-    managed_hsm: bool = False
+    algorithm: Literal["RSA-OAEP-256", "A256KW"] = "RSA-OAEP-256"
     ca_certs: Path | None = None
 
 
-KmsConfig: TypeAlias = LocalKms | TransitKms | AwsKms | GcpKms | AzureKms
+@dataclass(frozen=True, slots=True)
+class Pkcs11Kms:
+    """A token with a PKCS#11 module, such as a hardware security module.
+
+    Attributes:
+        module: the vendor's library.
+        token: label of the token.
+        pin: of its user; never shown.
+        pin_file: a file with it, in its place.
+        mechanism: AES_GCM, or AES_KEY_WRAP_PAD for tokens that have no GCM.
+    """
+
+    module: Path
+    token: str
+    pin: str | None = field(default=None, repr=False)
+    pin_file: Path | None = None
+    mechanism: Literal["AES_GCM", "AES_KEY_WRAP_PAD"] = "AES_GCM"
+
+
+@dataclass(frozen=True, slots=True)
+class MultiKms:
+    """Several of the other providers as one: each wraps, any unwraps.
+
+    Attributes:
+        providers: their ids, two or more.
+        policy: all, or any to wrap while some are down.
+    """
+
+    providers: tuple[str, ...]
+    policy: Literal["all", "any"] = "all"
+
+
+KmsConfig: TypeAlias = LocalKms | TransitKms | AwsKms | GcpKms | AzureKms | Pkcs11Kms | MultiKms
 
 
 class Section:
@@ -146,6 +178,13 @@ class Section:
         if not isinstance(value, bool):
             raise ValueError(f"{self._name}.{name} must be true or false")  # noqa: TRY004 - as above
         return value
+
+    def one_of(self, name: str, choices: tuple[str, ...]) -> str:
+        """Return one of some texts; the first where it is missing."""
+        value = self.optional(name, choices[0])
+        if value not in choices:
+            raise ValueError(f"{self._name}.{name} is one of {', '.join(choices)}")
+        return value or choices[0]
 
     def texts(self, name: str) -> tuple[str, ...]:
         """Return a list of texts that must be there."""
@@ -204,7 +243,7 @@ def _aws(section: Section) -> AwsKms:
 def _gcp(section: Section) -> GcpKms:
     return GcpKms(
         key_ring=section.text("key_ring"),
-        hsm=section.flag("hsm"),
+        protection_level="hsm" if section.one_of("protection_level", ("software", "hsm")) == "hsm" else "software",
         endpoint=section.optional("endpoint") or GCP_ENDPOINT,
         ca_certs=section.path("ca_certs"),
     )
@@ -213,9 +252,30 @@ def _gcp(section: Section) -> GcpKms:
 def _azure(section: Section) -> AzureKms:
     return AzureKms(
         vault_url=section.text("vault_url"),
-        managed_hsm=section.flag("managed_hsm"),
+        algorithm="A256KW" if section.one_of("algorithm", ("RSA-OAEP-256", "A256KW")) == "A256KW" else "RSA-OAEP-256",
         ca_certs=section.path("ca_certs"),
     )
+
+
+def _pkcs11(section: Section) -> Pkcs11Kms:
+    module = section.path("module")
+    found = Pkcs11Kms(
+        module=module or Path(),
+        token=section.text("token"),
+        pin=section.secret("pin"),
+        pin_file=section.path("pin_file"),
+        mechanism="AES_GCM"
+        if section.one_of("mechanism", ("AES_GCM", "AES_KEY_WRAP_PAD")) == "AES_GCM"
+        else "AES_KEY_WRAP_PAD",
+    )
+    if module is None or (found.pin is None) == (found.pin_file is None):
+        raise ValueError("a provider of type pkcs11 needs the setting module, and one of pin_env and pin_file")
+    return found
+
+
+def _multi(section: Section) -> MultiKms:
+    policy = section.one_of("policy", ("all", "any"))
+    return MultiKms(section.texts("providers"), "any" if policy == "any" else "all")
 
 
 _PARSERS: Mapping[str, Callable[[Section], KmsConfig]] = {
@@ -224,6 +284,8 @@ _PARSERS: Mapping[str, Callable[[Section], KmsConfig]] = {
     "aws-kms": _aws,
     "gcp-kms": _gcp,
     "azure-keyvault": _azure,
+    "pkcs11": _pkcs11,
+    "multi": _multi,
 }
 
 

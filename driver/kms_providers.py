@@ -4,41 +4,62 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from strongroom.kms import LocalProvider, client_context
+from strongroom.kms import LocalProvider, MultiProvider, ResilientProvider, Unauthenticated, client_context
 
 from .config import ConfigError
-from .kms_config import AwsKms, AzureKms, GcpKms, LocalKms, TransitKms
+from .kms_config import AwsKms, AzureKms, GcpKms, LocalKms, MultiKms, Pkcs11Kms, TransitKms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from strongroom.kms import KmsProvider
+    from strongroom.kms import KeyAudit, KmsProvider
 
     from .kms_config import KmsConfig
 
-_EXTRAS = {TransitKms: "vault", AwsKms: "aws", GcpKms: "gcp", AzureKms: "azure"}
+_EXTRAS = {TransitKms: "vault", AwsKms: "aws", GcpKms: "gcp", AzureKms: "azure", Pkcs11Kms: "pkcs11"}
 
 
-def make_provider(provider_id: str, config: KmsConfig) -> KmsProvider:
-    """Return a provider; nothing is connected yet.
+def make_providers(sections: Mapping[str, KmsConfig], *, audit: KeyAudit) -> dict[str, KmsProvider]:
+    """Return the providers of a configuration by their ids, in its order; nothing is connected yet.
+
+    Args:
+        sections: the configuration of each.
+        audit: is told of each call of a KMS.
 
     Raises:
-        ConfigError: its client is not installed.
+        ConfigError: a client is not installed, or a provider of several names one that is not there.
         InvalidRequest: a file or an address can't be used.
     """
+    made: dict[str, KmsProvider] = {
+        provider_id: ResilientProvider(provider_id, _make(provider_id, config), audit=audit)
+        for provider_id, config in sections.items()
+        if not isinstance(config, MultiKms)
+    }
+    for provider_id, config in sections.items():
+        if isinstance(config, MultiKms):
+            absent = [each for each in config.providers if each not in made or isinstance(sections[each], MultiKms)]
+            if absent:
+                msg = f"[kms.{provider_id}] names {', '.join(absent)}, which is no section of another type"
+                raise ConfigError(msg)
+            children = {each: made[each] for each in config.providers}
+            made[provider_id] = MultiProvider(provider_id, children, policy=config.policy)
+    return {provider_id: made[provider_id] for provider_id in sections}
+
+
+def _make(provider_id: str, config: KmsConfig) -> KmsProvider:
     if isinstance(config, LocalKms):
         return LocalProvider(provider_id, config.keyring, passphrase=config.passphrase)
+    assert not isinstance(config, MultiKms)  # noqa: S101 - made of the others
     try:
         return _with_client(provider_id, config)
     except ModuleNotFoundError:
-        extra = _EXTRAS[type(config)]
-        msg = f"[kms.{provider_id}] needs its client: pip install 'strongroom[{extra}]'"
+        msg = f"[kms.{provider_id}] needs its client: pip install 'strongroom[{_EXTRAS[type(config)]}]'"
         raise ConfigError(msg) from None
 
 
 # Imports stand where they are used, as each needs an extra.
-def _with_client(provider_id: str, config: TransitKms | AwsKms | GcpKms | AzureKms) -> KmsProvider:
+def _with_client(provider_id: str, config: TransitKms | AwsKms | GcpKms | AzureKms | Pkcs11Kms) -> KmsProvider:
     match config:
         case TransitKms():
             from strongroom.kms.providers.transit import TransitProvider  # noqa: PLC0415
@@ -46,7 +67,7 @@ def _with_client(provider_id: str, config: TransitKms | AwsKms | GcpKms | AzureK
             return TransitProvider(
                 provider_id,
                 config.address,
-                token=_token(config.token, config.token_file),
+                token=_secret(config.token, config.token_file),
                 mount=config.mount,
                 namespace=config.namespace,
                 tls=client_context(ca_certs=config.ca_certs, certificate=config.certificate),
@@ -71,7 +92,7 @@ def _with_client(provider_id: str, config: TransitKms | AwsKms | GcpKms | AzureK
             return GcpKmsProvider(
                 provider_id,
                 key_ring=config.key_ring,
-                protection_level="hsm" if config.hsm else "software",
+                protection_level=config.protection_level,
                 ca_certs=config.ca_certs,
                 endpoint=config.endpoint,
             )
@@ -81,13 +102,31 @@ def _with_client(provider_id: str, config: TransitKms | AwsKms | GcpKms | AzureK
             return AzureKeyVaultProvider(
                 provider_id,
                 config.vault_url,
-                algorithm="A256KW" if config.managed_hsm else "RSA-OAEP-256",
+                algorithm=config.algorithm,
                 tls=client_context(ca_certs=config.ca_certs),
+            )
+        case Pkcs11Kms():
+            from strongroom.kms.providers.pkcs11 import Pkcs11Provider  # noqa: PLC0415
+
+            return Pkcs11Provider(
+                provider_id,
+                config.module,
+                token=config.token,
+                pin=_secret(config.pin, config.pin_file),
+                mechanism=config.mechanism,
             )
 
 
-def _token(token: str | None, file: Path | None) -> Callable[[], str]:
-    """Return what gives the token of each request; a file is read each time, as an agent renews it."""
-    if file is not None:
-        return lambda: file.read_text(encoding="utf-8").strip()
-    return lambda: token or ""
+def _secret(given: str | None, file: Path | None) -> Callable[[], str]:
+    """Return what gives a token or PIN each time that it is needed; a file is read anew, as somebody may renew it."""
+
+    def read() -> str:
+        if file is None:
+            return given or ""
+        try:
+            return file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            msg = f"{file} can't be read"
+            raise Unauthenticated(msg) from None
+
+    return read

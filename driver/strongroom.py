@@ -37,7 +37,7 @@ from strongroom.visibility import MARGIN, Indexer, IndexRotation, Reconciler, To
 
 from .audit_file import JsonLinesAudit
 from .config import ConfigError
-from .kms_providers import make_provider
+from .kms_providers import make_providers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -213,10 +213,7 @@ async def assembled(config: StrongroomConfig, *, audit: KeyAudit | None = None) 
     registry = Database(config.dsn, size=1)
     if audit is None:
         audit = NO_AUDIT if config.audit_file is None else JsonLinesAudit(config.audit_file)
-    providers = {
-        provider_id: ResilientProvider(provider_id, make_provider(provider_id, kms), audit=audit)
-        for provider_id, kms in config.kms.items()
-    }
+    providers = make_providers(config.kms, audit=audit)
     keyring = Keyring(
         cell_id=config.cell.cell_id,
         providers=providers,

@@ -28,6 +28,7 @@ from .errors import (
     UnsupportedOperation,
 )
 from .header import Suite
+from .kek_usage import depending_on
 from .keyring import Keyring
 from .lifecycle import (
     activate_index_key,
@@ -42,6 +43,7 @@ from .lifecycle import (
 from .namespace_keys import NamespaceKeys
 from .provider import Capabilities, GeneratedKey, KekInfo, KekRef, KmsProvider, Wrapped
 from .providers.local import LocalProvider
+from .providers.multi import MultiProvider
 from .record_kind import Key, PartType, RecordKind
 from .resilience import ResilientProvider, RetryPolicy
 from .rewrap import NotRewrapped, Rewrap, count_to_rewrap, rewrap_data_keys
@@ -82,6 +84,7 @@ __all__ = [
     "KmsError",
     "KmsProvider",
     "LocalProvider",
+    "MultiProvider",
     "NamespaceKeys",
     "NotRewrapped",
     "PartType",
@@ -109,6 +112,7 @@ __all__ = [
     "client_context",
     "count_to_rewrap",
     "create_data_keys",
+    "depending_on",
     "destroy_data_keys",
     "destroy_index_key",
     "index_keys",

@@ -40,6 +40,11 @@ def commitment(root: Secret, context: KeyContext, suite: Suite) -> bytes:
     return _derive(root, b"strongroom commitment v1", context.encode() + bytes((suite,)))
 
 
+def copies_check(root: Secret, key_id: str) -> bytes:
+    """Return the 32 bytes by which the multi-provider knows the root that all copies hold; not secret."""
+    return _derive(root, b"strongroom multi check v1", key_id.encode())
+
+
 def _derive(root: Secret, label: bytes, context: bytes) -> bytes:
     info = label + b"\x00" + struct.pack(">H", len(context)) + context
     return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(root.reveal())

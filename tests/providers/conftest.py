@@ -9,12 +9,10 @@ from itertools import count
 
 import pytest
 
-KINDS = ("local", "aws", "gcp", "azure", "azure_hsm")
+from .missing_server import MissingServer
+
+KINDS = ("local", "vault", "aws", "gcp", "azure", "azure_hsm", "pkcs11", "pkcs11_kw", "multi")
 _numbers = count(1)
-
-
-class MissingServer(Exception):  # noqa: N818 - says what is wrong
-    """A server that this machine does not have; the message says how to get it."""
 
 
 @pytest.fixture(scope="session", params=KINDS)

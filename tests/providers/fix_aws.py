@@ -30,6 +30,7 @@ from strongroom.kms import (
 )
 
 from .kms_bench import Fault, KmsBench
+from .missing_server import MissingServer
 
 try:
     import boto3
@@ -67,8 +68,6 @@ def provider_at(address, **settings):
 def running_server(ssl_context=None):
     """Yield a server with AWS's semantics."""
     if LACKING:
-        from tests.providers.conftest import MissingServer  # noqa: PLC0415 - by the name under which pytest loaded it
-
         raise MissingServer(f"no module {LACKING}; pip install 'strongroom[aws]' 'moto[server]'")
     server = aws_server.AwsServer(ssl_context)
     server.start()

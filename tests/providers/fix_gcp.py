@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 
-from tests.providers.conftest import MissingServer
+from .missing_server import MissingServer
 
 
 @asynccontextmanager

@@ -1,0 +1,140 @@
+"""The two mechanisms by which pkcs11.py has a token wrap a root key: AES-GCM, and AES key wrap with padding."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeVar, cast
+
+import pkcs11
+from pkcs11 import types
+
+from strongroom.kms.errors import AccessDenied, IntegrityError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+M = TypeVar("M")
+
+ROOT_BYTES = 32
+_NONCE_BYTES = 12
+_TAG_BYTES = 16
+_KEY_WRAP_BYTES = 8  # that RFC 5649 adds
+_ATTRIBUTE = pkcs11.Attribute
+
+# What tokens answer to bytes that their key did not make. The last two may also say that the token is in trouble.
+DOES_NOT_OPEN = (
+    pkcs11.EncryptedDataInvalid,
+    pkcs11.EncryptedDataLenRange,
+    pkcs11.WrappedKeyInvalid,
+    pkcs11.WrappedKeyLenRange,
+    pkcs11.SignatureInvalid,
+    pkcs11.GeneralError,
+    pkcs11.FunctionFailed,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wrapping:
+    """A mechanism.
+
+    Attributes:
+        mechanism: its name in PKCS#11.
+        context: `native` if what is bound is authenticated.
+        uses: that a key for it allows.
+        wrap: from the key, a root and what to bind to the wrapped root.
+        unwrap: from the key, a wrapped root and what it is bound to.
+    """
+
+    mechanism: pkcs11.Mechanism
+    context: Literal["native", "commitment"]
+    uses: pkcs11.MechanismFlag
+    wrap: Callable[[pkcs11.SecretKey, bytes, bytes], bytes]
+    unwrap: Callable[[pkcs11.SecretKey, bytes, bytes], bytes]
+
+    def probe(self, key: pkcs11.SecretKey) -> None:
+        """Use a key both ways; raises what is wrong with the token, if the token is what is wrong."""
+        with suppress(AccessDenied):  # a retired version that only unwraps tells nothing
+            self.unwrap(key, self.wrap(key, bytes(ROOT_BYTES), b""), b"")
+
+
+def _gcm_wrap(key: pkcs11.SecretKey, root: bytes, bound: bytes) -> bytes:
+    nonce = os.urandom(_NONCE_BYTES)
+    parameters = pkcs11.GCMParams(nonce, bound, 8 * _TAG_BYTES)
+    allowed = _allowed(key, types.EncryptMixin)
+    return nonce + _whole(allowed.encrypt(root, mechanism=pkcs11.Mechanism.AES_GCM, mechanism_param=parameters))
+
+
+def _gcm_unwrap(key: pkcs11.SecretKey, ciphertext: bytes, bound: bytes) -> bytes:
+    if len(ciphertext) != _NONCE_BYTES + ROOT_BYTES + _TAG_BYTES:
+        raise IntegrityError
+    nonce, sealed = ciphertext[:_NONCE_BYTES], ciphertext[_NONCE_BYTES:]
+    parameters = pkcs11.GCMParams(nonce, bound, 8 * _TAG_BYTES)
+    allowed = _allowed(key, types.DecryptMixin)
+    return _whole(allowed.decrypt(sealed, mechanism=pkcs11.Mechanism.AES_GCM, mechanism_param=parameters))
+
+
+def _key_wrap(key: pkcs11.SecretKey, root: bytes, _bound: bytes) -> bytes:
+    held = key.session.create_object(
+        {
+            _ATTRIBUTE.CLASS: pkcs11.ObjectClass.SECRET_KEY,
+            _ATTRIBUTE.KEY_TYPE: pkcs11.KeyType.GENERIC_SECRET,
+            _ATTRIBUTE.VALUE: root,
+            _ATTRIBUTE.TOKEN: False,
+            _ATTRIBUTE.EXTRACTABLE: True,
+        }
+    )
+    try:
+        allowed = _allowed(key, types.WrapMixin)
+        return allowed.wrap_key(cast(pkcs11.Key, held), mechanism=pkcs11.Mechanism.AES_KEY_WRAP_PAD)
+    finally:
+        held.destroy()
+
+
+def _key_unwrap(key: pkcs11.SecretKey, ciphertext: bytes, _bound: bytes) -> bytes:
+    if len(ciphertext) != ROOT_BYTES + _KEY_WRAP_BYTES:
+        raise IntegrityError
+    held = _allowed(key, types.UnwrapMixin).unwrap_key(
+        pkcs11.ObjectClass.SECRET_KEY,
+        pkcs11.KeyType.GENERIC_SECRET,
+        ciphertext,
+        mechanism=pkcs11.Mechanism.AES_KEY_WRAP_PAD,
+        store=False,
+        template={_ATTRIBUTE.EXTRACTABLE: True, _ATTRIBUTE.SENSITIVE: False},
+    )
+    try:
+        return bytes(held[_ATTRIBUTE.VALUE])
+    finally:
+        held.destroy()
+
+
+def _whole(answer: bytes | Iterator[bytes]) -> bytes:
+    return answer if isinstance(answer, bytes) else b"".join(answer)  # it streams only what was given as a stream
+
+
+def _allowed(key: pkcs11.SecretKey, use: type[M]) -> M:
+    """Give a key the methods of a use, which the binding has only where the key's attributes allow it."""
+    if not isinstance(key, use):
+        named = use.__name__.removesuffix("Mixin").upper()
+        msg = f"the key {key.label!r} does not allow this use: its CKA_{named} is false"
+        raise AccessDenied(msg)
+    return key
+
+
+WRAPPINGS = {
+    "AES_GCM": Wrapping(
+        pkcs11.Mechanism.AES_GCM,
+        "native",
+        pkcs11.MechanismFlag.ENCRYPT | pkcs11.MechanismFlag.DECRYPT,
+        _gcm_wrap,
+        _gcm_unwrap,
+    ),
+    "AES_KEY_WRAP_PAD": Wrapping(
+        pkcs11.Mechanism.AES_KEY_WRAP_PAD,
+        "commitment",
+        pkcs11.MechanismFlag.WRAP | pkcs11.MechanismFlag.UNWRAP,
+        _key_wrap,
+        _key_unwrap,
+    ),
+}

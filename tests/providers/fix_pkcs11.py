@@ -1,0 +1,109 @@
+"""The PKCS#11 provider on SoftHSM, by AES-GCM."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from pathlib import Path
+
+from strongroom.kms import KekRef, KeyNotFound, Timeout, Unauthenticated, Unavailable
+
+from .kms_bench import Fault, KmsBench
+from .missing_server import MissingServer
+
+WRONG_PIN = "wrong-horse-battery"
+
+
+def provider_on(token, *, pin=None, **settings):
+    """Return a provider on one of SoftHSM's tokens."""
+    from strongroom.kms.providers.pkcs11 import Pkcs11Provider  # noqa: PLC0415 - the binding may be missing
+
+    from .softhsm import PIN, softhsm  # noqa: PLC0415 - as above
+
+    settings = {"module": softhsm().module, "pin": lambda: pin or PIN} | settings
+    return Pkcs11Provider("pkcs11", token=token, **settings)
+
+
+@contextmanager
+def busy(provider):
+    """Keep a module's thread busy, as a token does that hangs."""
+    release = threading.Event()
+    provider._module._jobs.put((_Ignored(), lambda: release.wait(60)))
+    try:
+        yield
+    finally:
+        release.set()
+
+
+class _Ignored:
+    def set_running_or_notify_cancel(self):
+        return True
+
+    def set_result(self, result):
+        """Nobody waits for it."""
+
+
+@asynccontextmanager
+async def pkcs11_bench(token="gcm", mechanism="AES_GCM", kind="pkcs11"):  # noqa: S107 - a token's label
+    """Yield the bench."""
+    try:
+        made = provider_on(token, mechanism=mechanism)
+    except ImportError:
+        raise MissingServer("python-pkcs11; pip install 'strongroom[pkcs11]'") from None
+    from .softhsm import PIN  # noqa: PLC0415 - the binding is there
+
+    async with aclosing(made) as provider:
+        yield KmsBench(
+            name=kind,
+            provider=provider,
+            missing=KekRef("pkcs11", "absent"),
+            deleted=KeyNotFound,
+            faults=_faults(provider, token, mechanism),
+            secrets=(PIN, WRONG_PIN),
+        )
+
+
+def _faults(provider, token, mechanism):
+    from .softhsm import softhsm  # noqa: PLC0415 - the binding is there
+
+    def another(label, **settings):
+        @asynccontextmanager
+        async def asked(_kek):
+            async with aclosing(provider_on(label, mechanism=mechanism, **settings)) as made:
+                yield made
+
+        return asked
+
+    @asynccontextmanager
+    async def removed(_kek):
+        folder = softhsm().tokens
+        aside = folder.parent / "removed"
+        aside.mkdir(exist_ok=True)
+        moved = [(path, aside / path.name) for path in folder.iterdir() if token.encode() in _token_object(path)]
+        assert len(moved) == 1
+        for path, away in moved:
+            path.rename(away)
+        try:
+            yield provider
+        finally:
+            for path, away in moved:
+                away.rename(path)
+
+    @asynccontextmanager
+    async def hanging(_kek):
+        async with aclosing(provider_on(token, mechanism=mechanism, timeout=0.2)) as made:
+            with busy(made):
+                yield made
+
+    return {
+        "wrong PIN": Fault(Unauthenticated, another("spare", pin=WRONG_PIN)),
+        "no such token": Fault(Unavailable, another("nowhere")),
+        "no such module": Fault(Unavailable, another(token, module=Path("/nowhere/libpkcs11.so"))),
+        "no module": Fault(Unavailable, another(token, module=Path(__file__))),
+        "removed token": Fault(Unavailable, removed),
+        "no answer": Fault(Timeout, hanging),
+    }
+
+
+def _token_object(folder):
+    return (folder / "token.object").read_bytes()

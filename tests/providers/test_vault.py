@@ -1,0 +1,412 @@
+from __future__ import annotations
+
+import asyncio
+import base64
+import dataclasses
+import ssl
+import time
+from contextlib import aclosing
+
+import pytest
+
+from strongroom.kms import (
+    AccessDenied,
+    IntegrityError,
+    InvalidRequest,
+    KekRef,
+    KeyDisabled,
+    KeyNotFound,
+    Secret,
+    Timeout,
+    Unauthenticated,
+    Unavailable,
+    UnsupportedOperation,
+    Wrapped,
+)
+from strongroom.kms.providers.transit import TransitProvider
+from strongroom.kms.providers.transit_client import TEXTS
+
+from .fix_vault import MADE_UP
+from .test_contract import CONTEXT, OTHER, shown
+
+pytestmark = pytest.mark.parametrize("kms", ["vault"], indirect=True, scope="session")
+
+ROOT = Secret(bytes(range(32)))
+PLAINTEXT = base64.b64encode(ROOT.reveal()).decode()
+CONTEXTS = [base64.b64encode(text).decode() for text in (b'{"namespace":"1"}', b'{"namespace":"2"}')]
+
+
+@pytest.fixture
+def server(kms):
+    return kms.administrator.server
+
+
+def opened(kms, token=None, **settings):
+    """Another provider on the bench's server."""
+    return aclosing(kms.administrator.provider(token, **settings))
+
+
+# --- derived keys only
+
+
+async def test_key_that_is_not_derived_is_refused(kms, server):
+    """A KEK that would ignore the encryption context is refused by each call that wraps, in words that say what to do."""
+    server.request("POST", "transit/keys/plain", {"type": "aes256-gcm96"})
+    kek = KekRef("vault", "plain")
+    foreign = Wrapped(kek, "1", b"vault:v1:" + base64.b64encode(bytes(60)))
+    for call in (
+        lambda: kms.provider.wrap(kek, ROOT, context=CONTEXT),
+        lambda: kms.provider.generate_data_key(kek, context=CONTEXT),
+        lambda: kms.provider.rewrap(foreign, kek, context=CONTEXT),
+        lambda: kms.provider.create_kek("plain"),
+    ):
+        with pytest.raises(UnsupportedOperation, match=r"vault:plain is not a derived key.*derived=true"):
+            await call()
+
+
+def test_key_that_is_not_derived_ignores_the_context(server):
+    """The control: the server unwraps under another context with an ordinary key, and says nothing; not with a derived one."""
+    for name, derived, opens in (("ignorant", False, True), ("attentive", True, False)):
+        server.request("POST", f"transit/keys/{name}", {"derived": derived})
+        body = {"plaintext": PLAINTEXT, "context": CONTEXTS[0]}
+        made = server.request("POST", f"transit/encrypt/{name}", body)
+        body = {"ciphertext": made["ciphertext"], "context": CONTEXTS[1]}
+        assert server.raw("POST", f"transit/decrypt/{name}", body).is_success == opens
+
+
+# --- a missing key is not made
+
+
+async def test_a_missing_key_is_not_made_by_a_token_that_could(kms, server):
+    """Wrapping with a missing KEK makes none, even where the server and the token would allow it. The control does make one."""
+    assert server.request("GET", "transit/config/keys")["disable_upsert"] is False
+    async with opened(kms, server.root_token) as provider:
+        with pytest.raises(KeyNotFound):
+            await provider.wrap(KekRef("vault", "nobody-made"), ROOT, context=CONTEXT)
+    assert server.raw("GET", "transit/keys/nobody-made").status_code == 404
+    server.request("POST", "transit/encrypt/upserted", {"plaintext": PLAINTEXT, "context": CONTEXTS[0]})
+    assert server.request("GET", "transit/keys/upserted")["derived"] is True
+
+
+async def test_policy_of_the_page_makes_no_key(kms, server):
+    """With the page's policy the server itself refuses to make a key by use: one deleted between look and use stays deleted."""
+    async with opened(kms, server.token("strongroom-use")) as provider:
+        with pytest.raises(AccessDenied):
+            await provider._post("encrypt", KekRef("vault", "raced"), {"plaintext": PLAINTEXT, "context": CONTEXTS[0]})
+    assert server.raw("GET", "transit/keys/raced").status_code == 404
+
+
+async def test_check_tells_whether_keys_are_made_by_use(kms, server):
+    """The check names the server's version and its disable_upsert, or that it may not be read; it needs a token that is valid."""
+    assert await kms.provider.check() == "version 2.7.2, unsealed; disable_upsert is NOT set, see transit.md"
+    server.request("POST", "transit/config/keys", {"disable_upsert": True})
+    try:
+        assert (await kms.provider.check()).endswith("disable_upsert is set")
+    finally:
+        server.request("POST", "transit/config/keys", {"disable_upsert": False})
+    async with opened(kms, server.token("default")) as provider:
+        assert "disable_upsert is set may not be read" in await provider.check()
+    async with opened(kms, MADE_UP) as provider:
+        with pytest.raises(Unauthenticated):
+            await provider.check()
+    async with opened(kms, mount="nowhere") as provider:
+        assert (await provider.check()).endswith("nor whether its Transit engine is at nowhere")
+    async with opened(kms, server.root_token, mount="nowhere") as provider:
+        with pytest.raises(InvalidRequest, match="no handler for route"):
+            await provider.check()
+    server.seal()
+    try:
+        with pytest.raises(Unavailable, match="sealed"):
+            await kms.provider.check()
+    finally:
+        server.unseal()
+
+
+# --- rights
+
+
+async def test_policy_to_use_keys_is_enough_and_no_more(kms, kek, server):
+    """The page's first policy wraps, unwraps, re-wraps and describes; it makes, rotates and deletes nothing."""
+    async with opened(kms, server.token("strongroom-use")) as provider:
+        made = await provider.generate_data_key(kek, context=CONTEXT)
+        wrapped = await provider.wrap(kek, made.root, context=CONTEXT)
+        moved = await provider.rewrap(wrapped, kek, context=CONTEXT)
+        assert (await provider.unwrap(moved, context=CONTEXT)).reveal() == made.root.reveal()
+        assert (await provider.describe(kek)).state == "enabled"
+        assert await provider.create_kek(kek.key_id) == kek
+        for call in (
+            lambda: provider.create_kek("not-allowed"),
+            lambda: provider.rotate_kek(kek),
+            lambda: provider.delete_kek(kek),
+        ):
+            with pytest.raises(AccessDenied):
+                await call()
+    assert (await kms.provider.describe(kek)).versions == ("1",)
+
+
+async def test_expired_token_is_told_from_a_missing_right(kms, kek, server):
+    """The server answers both with one text; who is known is AccessDenied, who is not (any more) is Unauthenticated."""
+    async with opened(kms, server.token("strongroom-use", ttl="1s")) as provider:
+        await provider.generate_data_key(kek, context=CONTEXT)
+        await asyncio.sleep(1.2)
+        with pytest.raises(Unauthenticated, match="expired, revoked or made up"):
+            await provider.generate_data_key(kek, context=CONTEXT)
+    async with opened(kms, server.token("default")) as provider:
+        with pytest.raises(AccessDenied, match="permission denied"):
+            await provider.generate_data_key(kek, context=CONTEXT)
+    for token in (MADE_UP, server.token("default")):
+        answer = server.raw("GET", f"transit/keys/{kek.key_id}", token=token)
+        assert (answer.status_code, "permission denied" in answer.text) == (403, True)
+
+
+async def test_token_that_may_not_look_itself_up(kms, kek, server):
+    """Without the right to look itself up a token's missing right can't be told from an expired token; the message says so."""
+    server.request("POST", "sys/policies/acl/blind", {"policy": 'path "transit/keys/x" { capabilities = ["read"] }'})
+    async with opened(kms, server.token("blind", no_default_policy=True)) as provider:
+        with pytest.raises(Unauthenticated, match="or may not look itself up"):
+            await provider.describe(kek)
+
+
+@pytest.mark.parametrize("token", ["", "\n", "s.with\nnewline", "s.mit-ümlaut", "s.\x00"])
+async def test_token_that_is_none(kms, kek, token):
+    """An empty token, or one that no header can hold, is Unauthenticated, and the error does not show it."""
+    async with opened(kms, " ", token_source=lambda: token) as provider:
+        with pytest.raises(Unauthenticated) as caught:
+            await provider.describe(kek)
+    assert not token.strip() or token not in shown(caught.value)
+    assert caught.value.__context__ is None
+
+
+async def test_token_file_that_is_gone(kms, kek, tmp_path):
+    """A token that can't be read is Unauthenticated, with the system's reason; one with a newline at its end is taken."""
+    file = tmp_path / "token"
+    async with opened(kms, " ", token_source=lambda: file.read_text(encoding="utf-8")) as provider:
+        with pytest.raises(Unauthenticated, match="No such file"):
+            await provider.describe(kek)
+        file.write_bytes(b"\xff\xfe")
+        with pytest.raises(Unauthenticated, match="not text"):
+            await provider.describe(kek)
+        file.write_text(kms.secrets[0] + "\n")
+        await provider.describe(kek)
+
+
+# --- batches
+
+
+async def test_server_refuses_250_with_a_context(kms, kek, server):
+    """Why batches have 200: the server refuses 250 items with a context each in one request, and takes 249."""
+    made = await kms.provider.generate_data_key(kek, context=CONTEXT)
+    item = {"ciphertext": made.wrapped.ciphertext.decode(), "context": CONTEXTS[0]}
+    answers = [
+        server.raw("POST", f"transit/decrypt/{kek.key_id}", {"batch_input": [item] * count}) for count in (250, 249)
+    ]
+    assert "exceeded maximum number of strings" in answers[0].text
+    assert len(answers[1].json()["data"]["batch_results"]) == 249
+    assert kms.provider.capabilities.batch == 200
+
+
+async def test_a_thousand_with_failures_among_them(kms, kek, other_kek):
+    """A thousand items of three KEKs come back in order, in requests that the server takes; those that fail fail alone."""
+    roots = [Secret(bytes([number % 251]) * 32) for number in range(8)]
+    wrapped = [
+        await kms.provider.wrap((kek, other_kek)[number % 2], root, context=CONTEXT)
+        for number, root in enumerate(roots)
+    ]
+    missing = dataclasses.replace(wrapped[0], kek=kms.missing)
+    items = [(wrapped[number % 8], CONTEXT) for number in range(1000)]
+    for index, item in (
+        (5, (missing, CONTEXT)),
+        (6, (wrapped[6], OTHER)),
+        (7, (dataclasses.replace(wrapped[7], kek=KekRef("vault", "../sys")), CONTEXT)),
+        (900, (dataclasses.replace(wrapped[4], ciphertext=b"vault:v1:AAAA"), CONTEXT)),
+    ):
+        items[index] = item
+    answers = await kms.provider.unwrap_many(items)
+    failed = {index: type(answer) for index, answer in enumerate(answers) if not isinstance(answer, Secret)}
+    assert failed == {5: KeyNotFound, 6: IntegrityError, 7: InvalidRequest, 900: IntegrityError}
+    for index, answer in enumerate(answers):
+        assert index in failed or answer.reveal() == roots[index % 8].reveal()
+
+
+async def test_server_that_does_not_answer_is_not_asked_a_hundred_times(kms, kek):
+    """A batch of many KEKs against a server that hangs fails within a few time-outs, each item with Timeout."""
+    made = await kms.provider.generate_data_key(kek, context=CONTEXT)
+    items = [(dataclasses.replace(made.wrapped, kek=KekRef("vault", f"k{number}")), CONTEXT) for number in range(150)]
+    async with kms.faults["no answer"].provoke(kek) as provider:
+        started = time.monotonic()
+        answers = await provider.unwrap_many(items)
+        assert time.monotonic() - started < 6
+    assert {type(answer) for answer in answers} == {Timeout}
+
+
+# --- what is sent, and versions
+
+
+async def test_version_is_bound(kms, kek):
+    """The version that the registry names is the one that unwraps; other spellings of a version are refused unasked."""
+    made = await kms.provider.generate_data_key(kek, context=CONTEXT)
+    body = made.wrapped.ciphertext.removeprefix(b"vault:v1:")
+    for version in ("2", "0", "-1", "01", "", "x"):
+        for named in (version, "1"):
+            altered = Wrapped(kek, named, f"vault:v{version}:".encode() + body)
+            with pytest.raises(IntegrityError):
+                await kms.provider.unwrap(altered, context=CONTEXT)
+            with pytest.raises(IntegrityError):
+                await kms.provider.rewrap(altered, kek, context=CONTEXT)
+
+
+async def test_version_of_the_registry_is_the_ciphertext_s(kms, kek):
+    """A wrapped root that the registry calls another version than it names is refused, though the server has both."""
+    old = await kms.provider.generate_data_key(kek, context=CONTEXT)
+    await kms.provider.rotate_kek(kek)
+    moved = dataclasses.replace(old.wrapped, kek_version="2")
+    with pytest.raises(IntegrityError):
+        await kms.provider.unwrap(moved, context=CONTEXT)
+    with pytest.raises(IntegrityError):
+        await kms.provider.rewrap(moved, kek, context=CONTEXT)
+    assert (await kms.provider.unwrap(old.wrapped, context=CONTEXT)).reveal() == old.root.reveal()
+
+
+async def test_versions_below_the_least_are_disabled(kms, kek, server):
+    """After min_decryption_version older roots are KeyDisabled, unwrapped and re-wrapped, until it is set back."""
+    old = await kms.provider.generate_data_key(kek, context=CONTEXT)
+    await kms.provider.rotate_kek(kek)
+    new = await kms.provider.generate_data_key(kek, context=CONTEXT)
+    server.request("POST", f"transit/keys/{kek.key_id}/config", {"min_decryption_version": 2})
+    assert (await kms.provider.describe(kek)).versions == ("2",)
+    answers = await kms.provider.unwrap_many([(old.wrapped, CONTEXT), (new.wrapped, CONTEXT)])
+    assert isinstance(answers[0], KeyDisabled)
+    assert answers[1].reveal() == new.root.reveal()
+    with pytest.raises(KeyDisabled):
+        await kms.provider.rewrap(old.wrapped, kek, context=CONTEXT)
+    server.request("POST", f"transit/keys/{kek.key_id}/config", {"min_decryption_version": 1})
+    assert (await kms.provider.unwrap(old.wrapped, context=CONTEXT)).reveal() == old.root.reveal()
+
+
+async def test_soft_deleted_key_is_not_rotated(kms, kek):
+    """The server answers 500 to a rotation of a soft-deleted key; it is KeyDisabled, which nobody retries."""
+    await kms.administrator.disable(kek)
+    with pytest.raises(KeyDisabled):
+        await kms.provider.rotate_kek(kek)
+
+
+async def test_rewrap_shows_no_root(kms, kek, server):
+    """A re-wrap within a KEK needs no right to decrypt: the root stays in the server."""
+    made = await kms.provider.generate_data_key(kek, context=CONTEXT)
+    policy = f'path "transit/rewrap/{kek.key_id}" {{ capabilities = ["update"] }}\n'
+    policy += f'path "transit/keys/{kek.key_id}" {{ capabilities = ["read"] }}'
+    server.request("POST", "sys/policies/acl/rewraps", {"policy": policy})
+    async with opened(kms, server.token("rewraps")) as provider:
+        moved = await provider.rewrap(made.wrapped, kek, context=CONTEXT)
+        with pytest.raises(AccessDenied):
+            await provider.unwrap(moved, context=CONTEXT)
+    assert (await kms.provider.unwrap(moved, context=CONTEXT)).reveal() == made.root.reveal()
+
+
+async def test_namespace_and_mount_of_the_server(kms, server):
+    """An engine in a namespace, at a path of its own, is used with the same rights; the root namespace has not its keys."""
+    server.request("POST", "sys/namespaces/team", {})
+    server.request("POST", "sys/mounts/deep/transit", {"type": "transit"}, namespace="team")
+    async with opened(kms, server.root_token, namespace="team", mount="/deep/transit/") as provider:
+        kek = await provider.create_kek("of-team")
+        made = await provider.generate_data_key(kek, context=CONTEXT)
+        assert (await provider.unwrap(made.wrapped, context=CONTEXT)).reveal() == made.root.reveal()
+    with pytest.raises(KeyNotFound):
+        await kms.provider.describe(kek)
+
+
+# --- texts and transport
+
+
+def provocations(server):
+    """For each text that is matched, a request to which the server answers with it."""
+    derived = {"type": "aes256-gcm96", "derived": True}
+    for name in ("t-key", "t-old", "t-soft", "t-gone"):
+        server.request("POST", f"transit/keys/{name}", derived)
+    body = {"plaintext": PLAINTEXT, "context": CONTEXTS[0]}
+    made = {name: server.request("POST", f"transit/encrypt/{name}", body)["ciphertext"] for name in ("t-key", "t-old")}
+    server.request("POST", "transit/keys/t-old/rotate", {})
+    server.request("POST", "transit/keys/t-old/config", {"min_decryption_version": 2})
+    server.request("DELETE", "transit/keys/t-soft/soft-delete")
+    server.request("POST", "transit/keys/t-gone/config", {"deletion_allowed": True})
+    server.request("DELETE", "transit/keys/t-gone")
+    item = {"ciphertext": made["t-key"], "context": CONTEXTS[1]}
+    return {
+        "message authentication failed": ("POST", "transit/decrypt/t-key", item),
+        "invalid ciphertext": ("POST", "transit/decrypt/t-key", item | {"ciphertext": "vault:v1:AAAA"}),
+        "key not found": ("POST", "transit/decrypt/t-gone", item),
+        "no existing key named": ("POST", "transit/keys/t-gone/config", {"deletion_allowed": True}),
+        "could not delete key; not found": ("DELETE", "transit/keys/t-gone", None),
+        "disallowed by policy (too old)": (
+            "POST",
+            "transit/decrypt/t-old",
+            {"ciphertext": made["t-old"], "context": CONTEXTS[0]},
+        ),
+        "soft-deleted": ("POST", "transit/encrypt/t-soft", body),
+        "no handler for route": ("GET", "nowhere/keys/t-key", None),
+    }
+
+
+async def test_each_text_is_what_the_server_says(kms, server):
+    """Each text that decides an error is one that this server gives, and gives that error; none is matched that was not seen."""
+    requests = provocations(server)
+    assert set(requests) == {fragment for fragment, _ in TEXTS}
+    async with opened(kms, server.root_token) as provider:
+        for fragment, kind in TEXTS:
+            method, path, body = requests[fragment]
+            assert fragment in server.raw(method, path, body).json()["errors"][0].lower()
+            with pytest.raises(kind) as caught:
+                await provider._client.request(method, path, body, what="vault:test")
+            assert type(caught.value) is kind
+
+
+async def test_older_tls_is_refused(kek, server):
+    """The server of these tests takes TLS 1.3 only, so all other tests ran on that; what fails says why."""
+    context = ssl.create_default_context(cafile=str(server.authority))
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    async with aclosing(TransitProvider("vault", server.address, token=lambda: MADE_UP, tls=context)) as provider:
+        with pytest.raises(Unavailable, match="PROTOCOL_VERSION"):
+            await provider.describe(kek)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 13\r\n\r\n<html></html>", Unavailable),
+        (b"HTTP/1.1 307 Moved\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n", Unavailable),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", Unavailable),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", Unavailable),
+        (b'HTTP/1.1 200 OK\r\nContent-Length: 31\r\n\r\n{"data": {"batch_results":[1]}}', Unavailable),
+        (b'HTTP/1.1 200 OK\r\nContent-Length: 30\r\n\r\n{"data": {"batch_results":[]}}', Unavailable),
+        (b"HTTP/1.1 412 Precondition Failed\r\nContent-Length: 0\r\n\r\n", Unavailable),
+        (b"nonsense\r\n\r\n", Unavailable),
+        (b"", Unavailable),
+    ],
+)
+async def test_what_is_not_the_engines_answer(kms, answer, error):
+    """What a proxy, a redirect or another server answers is Unavailable, without a trace of the request."""
+    received = bytearray()
+
+    async def serve(reader, writer):
+        received.extend(await reader.read(65536))
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    wrapped = Wrapped(KekRef("vault", "x"), "1", b"vault:v1:" + base64.b64encode(bytes(60)))
+    async with aclosing(TransitProvider("vault", f"http://127.0.0.1:{port}", token=lambda: kms.secrets[0])) as provider:
+        with pytest.raises(error) as caught:
+            await provider.unwrap(wrapped, context=CONTEXT)
+    assert caught.value.__context__ is None or type(caught.value.__context__).__module__.startswith("strongroom")
+    assert kms.secrets[0].encode() in received
+    assert kms.secrets[0] not in shown(caught.value)
+    server.close()
+    await server.wait_closed()
+
+
+def test_plain_http_is_for_this_machine(kms):
+    """A token and roots never travel in clear."""
+    with pytest.raises(InvalidRequest):
+        TransitProvider("vault", "http://vault.example.org:8200", token=lambda: kms.secrets[0])

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import re
+import tomllib
+from importlib.resources import files
+
+import pytest
+
+from strongroom.driver.config import ConfigError, load_config, write_config
+from strongroom.driver.kms_config import parse_kms
+from strongroom.driver.kms_providers import make_providers
+from strongroom.kms import NO_AUDIT, CachePolicy
+
+PAGES = [page for page in (files("strongroom.kms") / "providers").iterdir() if page.name.endswith(".md")]
+MINIMAL = {
+    "local": {"keyring": "k.json"},
+    "vault": {"address": "https://vault.example.org:8200", "token_file": "t"},
+    "aws-kms": {"region": "eu-west-1"},
+    "gcp-kms": {"key_ring": "projects/acme/locations/eu/keyRings/r"},
+    "azure-keyvault": {"vault_url": "https://a.vault.azure.net"},
+    "pkcs11": {"module": "m.so", "token": "t", "pin_file": "pin"},
+    "multi": {"providers": ["a", "b"]},
+}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_section_on_each_page_is_true(page, tmp_path):
+    """What a provider's page shows as its section is read as it stands there, and with its commented settings too."""
+    (block,) = re.findall(r"```toml\n(.*?)```", page.read_text(), re.DOTALL)
+    for text in (block, re.sub(r"^# ", "", block, flags=re.MULTILINE)):
+        for provider_id, section in tomllib.loads(text)["kms"].items():
+            assert parse_kms(provider_id, section, tmp_path)
+
+
+def test_each_type_has_a_page():
+    """Each type that a configuration may name has a page, but the local one, which DESIGN.md describes."""
+    told = "".join(page.read_text() for page in PAGES)
+    assert all(f'type = "{kind}"' in told for kind in MINIMAL if kind != "local")
+
+
+@pytest.mark.parametrize("kind", MINIMAL)
+def test_wrong_settings_are_refused_by_name(kind, tmp_path):
+    """A setting that is missing, of another type, or misspelt is refused, and its name is said."""
+    whole = {"type": kind} | MINIMAL[kind]
+    assert parse_kms("x", whole, tmp_path)
+    with pytest.raises(ValueError, match=r"kms\.x: unknown setting misspelt"):
+        parse_kms("x", whole | {"misspelt": "a"}, tmp_path)
+    for name in MINIMAL[kind]:
+        with pytest.raises(ValueError, match=name.removesuffix("_file")):
+            parse_kms("x", {key: value for key, value in whole.items() if key != name}, tmp_path)
+        with pytest.raises(ValueError, match=name):
+            parse_kms("x", whole | {name: 7}, tmp_path)
+
+
+def test_an_unknown_type_names_the_known_ones(tmp_path):
+    """A type that does not exist is refused with those that do."""
+    with pytest.raises(ValueError, match="aws-kms, azure-keyvault, gcp-kms, local, multi, pkcs11, vault"):
+        parse_kms("x", {"type": "kmip"}, tmp_path)
+
+
+def test_a_secret_stands_in_no_file_and_no_repr(tmp_path, monkeypatch):
+    """A token comes from the environment, by the name that the file has; a name that is not set is refused."""
+    section = {"type": "vault", "address": "https://v.example.org", "token_env": "BAO_TOKEN_OF_TEST"}
+    with pytest.raises(ValueError, match="BAO_TOKEN_OF_TEST"):
+        parse_kms("x", section, tmp_path)
+    monkeypatch.setenv("BAO_TOKEN_OF_TEST", "s.secret")
+    found = parse_kms("x", section, tmp_path)
+    assert found.token == "s.secret"  # noqa: S105 - of a test
+    assert "s.secret" not in repr(found)
+
+
+def test_providers_of_several_are_made_of_the_others(tmp_path):
+    """A provider of several is made of sections of the same file, wherever they stand; a missing one is named."""
+    sections = {
+        "both": {"type": "multi", "providers": ["a", "b"]},
+        "a": {"type": "local", "keyring": "a.json"},
+        "b": {"type": "local", "keyring": "b.json"},
+    }
+    parsed = {name: parse_kms(name, section, tmp_path) for name, section in sections.items()}
+    made = make_providers(parsed, audit=NO_AUDIT)
+    assert list(made) == ["both", "a", "b"]
+    assert "MultiProvider" in repr(made["both"])
+    for wrong in (["a", "absent"], ["a", "both"]):
+        parsed["both"] = parse_kms("both", sections["both"] | {"providers": wrong}, tmp_path)
+        with pytest.raises(ConfigError, match=wrong[1]):
+            make_providers(parsed, audit=NO_AUDIT)
+
+
+@pytest.mark.parametrize("kind", ["vault", "aws-kms", "gcp-kms", "azure-keyvault"])
+def test_each_client_is_made_of_its_section(kind, tmp_path):
+    """Each section makes a provider without connecting anywhere."""
+    made = make_providers({"x": parse_kms("x", {"type": kind} | MINIMAL[kind], tmp_path)}, audit=NO_AUDIT)
+    assert made["x"].capabilities.batch > 0
+
+
+def test_a_written_configuration_is_read(tmp_path):
+    """What `init` writes is read with the defaults that it tells."""
+    path = tmp_path / "strongroom.toml"
+    write_config(path, dsn="postgresql://x")
+    assert load_config(path).cache == CachePolicy()
