@@ -31,7 +31,7 @@ from strongroom.storage import (
     check_schema,
     claim_cell,
 )
-from strongroom.visibility import MARGIN, Indexer, IndexRotation, Reconciler, TokenAudit, VisibilityManager
+from strongroom.visibility import MARGIN, Indexer, IndexRotation, Reconciler, TokenAudit, VisibilityManager, new_layout
 
 from .config import ConfigError
 
@@ -202,6 +202,7 @@ async def assembled(config: StrongroomConfig) -> AsyncIterator[Strongroom]:
         store=PostgresDataKeyStore(registry),
         ttl=config.key_ttl,
     )
+    index_layout = str(new_layout("compatible"))
     search_index, outbox = _search_index(config), VisibilityOutbox(database)
     bell = OutboxBell(database) if search_index is not None else None
     executions = ExecutionStore(by_key, keyring, distributed=distributed, bell=bell)
@@ -220,8 +221,8 @@ async def assembled(config: StrongroomConfig) -> AsyncIterator[Strongroom]:
             tasks=tasks,
             fair_tasks=fair_tasks,
             task_queue_user_data=TaskQueueUserDataStore(by_key, keyring),
-            namespaces=NamespaceStore(database, keyring),
-            metadata=MetadataStore(database, keyring),
+            namespaces=NamespaceStore(database, keyring, index_layout=index_layout),
+            metadata=MetadataStore(database, keyring, index_layout=index_layout),
             cluster_metadata=ClusterMetadataStore(database, keyring),
             namespace_replication_queue=Queue(database, keyring),
             queues=QueueV2(database, keyring),

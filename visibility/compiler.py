@@ -170,12 +170,17 @@ def _equal(attribute: Attribute, values: Sequence[Value], tokenizer: Tokenizer) 
 
 
 def _prefix(attribute: Attribute, head: bytes, tokenizer: Tokenizer) -> Approximation:
-    stored = [length for length in _profile(attribute, tokenizer).prefixes if length <= len(head)]
+    profile = _profile(attribute, tokenizer)
+    stored = [length for length in profile.prefixes if length <= len(head)]
     if not stored:
         return _undecided(attribute, tokenizer) if head else _present(attribute, tokenizer)
     longest = max(stored)
-    sharing = _holding(attribute, (tokens.prefix(head[:longest]),), tokenizer)
-    return Approximation(sharing if longest == len(head) else NOTHING, sharing)
+    wanted = [tokens.prefix(head[:longest])]
+    if longest < len(head):
+        return Approximation(NOTHING, _holding(attribute, wanted, tokenizer))
+    if not profile.full_prefix:  # then a value that is the prefix itself has no token of it
+        wanted.append(tokens.whole(head))
+    return _exact(_holding(attribute, wanted, tokenizer))
 
 
 def _ordered(attribute: Attribute, node: Compare | Between, tokenizer: Tokenizer) -> Approximation:

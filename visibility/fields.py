@@ -4,8 +4,9 @@ A *profile* says which tokens of a value stand in the index (`tokens.py` makes t
 one of two presets: in `compatible` the index answers every legal filter, `strict` shows less and opens more. Tokens are keyed
 with a key per namespace and attribute, so they are noise across namespaces and across attributes; within one attribute of one
 namespace they show what the column "leakage" says, and no more. A document has one presence token for each attribute that it need
-not have, unless the profile is `sealed`; a run that is its own root has one token that says so for each root id, and no others. The
-record itself, memo and attribute names included, is sealed in every case.
+not have, unless the profile is `sealed`; a run that is its own root has one token that says so for each root id, and no others, and
+one whose first task was due at its start has one that says so for ExecutionTime. The record itself, memo and attribute names
+included, is sealed in every case.
 
 leakage of a snapshot of the index, without keys
     classes   which documents share a value, and how many there are of each; never the value
@@ -43,7 +44,9 @@ class Profile:
         always: every run has a value.
         present: one token where the attribute has a value, unless every run has one.
         equality: one token for each distinct value (of a list: for each element).
-        prefixes: one token for each of these leading lengths, in bytes, that the value has.
+        prefixes: one token for each of these leading lengths, in bytes, that the value exceeds; of its own length the equality
+            token says as much.
+        full_prefix: a token for the prefix that is the whole value too, as documents of the first form have.
         ranges: tokens of a tree of ranges, of magnitudes (numbers) or of seconds (times); None for no range tokens.
         words: one token for each distinct word.
         bucket: the clear column that holds the time floored to a second; None for none.
@@ -57,6 +60,7 @@ class Profile:
     present: bool = True
     equality: bool = False
     prefixes: tuple[int, ...] = ()
+    full_prefix: bool = False
     ranges: Literal["magnitude", "seconds"] | None = None
     words: bool = False
     bucket: Literal["b1", "b2"] | None = None
@@ -66,6 +70,7 @@ class Profile:
 
 EQUALITY = Profile("equality", "classes", equality=True)
 IDENTIFIER = Profile("identifier", "prefixes", equality=True, prefixes=ID_PREFIXES)
+FIRST_IDENTIFIER = replace(IDENTIFIER, full_prefix=True)
 FEW_VALUES = Profile("few values", "plain", equality=True)
 SALTED = Profile("salted", "salted", equality=True, salted=True)
 NUMBER = Profile("number", "magnitude", equality=True, ranges="magnitude")
@@ -92,28 +97,35 @@ class Field:
         type: of its values.
         compatible: what the index holds of it in the preset of this name.
         strict: the same; None for what `compatible` has.
+        first: what documents of the first form hold instead of `compatible` (`layout.py`); None for the same.
     """
 
     type: AttributeType
     compatible: Profile
     strict: Profile | None = None
+    first: Profile | None = None
 
 
 SYSTEM_FIELDS: Mapping[str, Field] = MappingProxyType(
     {
-        "WorkflowId": Field(AttributeType.KEYWORD, _always(IDENTIFIER), strict=_always(EQUALITY)),
+        "WorkflowId": Field(
+            AttributeType.KEYWORD, _always(IDENTIFIER), strict=_always(EQUALITY), first=_always(FIRST_IDENTIFIER)
+        ),
         "RunId": Field(AttributeType.KEYWORD, _always(EQUALITY)),
         "WorkflowType": Field(AttributeType.KEYWORD, _always(EQUALITY)),
         "ExecutionStatus": Field(AttributeType.KEYWORD, _always(FEW_VALUES), strict=_always(SALTED)),
         "TaskQueue": Field(AttributeType.KEYWORD, _always(EQUALITY)),
-        "ParentWorkflowId": Field(AttributeType.KEYWORD, IDENTIFIER, strict=EQUALITY),
+        "ParentWorkflowId": Field(AttributeType.KEYWORD, IDENTIFIER, strict=EQUALITY, first=FIRST_IDENTIFIER),
         "ParentRunId": Field(AttributeType.KEYWORD, EQUALITY),
         "RootWorkflowId": Field(
-            AttributeType.KEYWORD, _same_as("WorkflowId", IDENTIFIER), strict=_same_as("WorkflowId", EQUALITY)
+            AttributeType.KEYWORD,
+            _same_as("WorkflowId", IDENTIFIER),
+            strict=_same_as("WorkflowId", EQUALITY),
+            first=_same_as("WorkflowId", FIRST_IDENTIFIER),
         ),
         "RootRunId": Field(AttributeType.KEYWORD, _same_as("RunId", EQUALITY)),
         "StartTime": Field(AttributeType.DATETIME, START_BUCKET),
-        "ExecutionTime": Field(AttributeType.DATETIME, _always(TIME)),
+        "ExecutionTime": Field(AttributeType.DATETIME, _same_as("StartTime", _always(TIME)), first=_always(TIME)),
         "CloseTime": Field(AttributeType.DATETIME, CLOSE_BUCKET),
         "HistoryLength": Field(AttributeType.INT, NUMBER, strict=SEALED),
         "HistorySizeBytes": Field(AttributeType.INT, NUMBER, strict=SEALED),

@@ -68,6 +68,11 @@ def equality(attribute_type: AttributeType, value: Scalar) -> bytes:
     return b"=" + value_bytes(attribute_type, value)
 
 
+def whole(encoded: bytes) -> bytes:
+    """Return the message of the equality token of a text in UTF-8."""
+    return b"=" + encoded
+
+
 def salted(attribute_type: AttributeType, value: Scalar, salt: int) -> bytes:
     """Return the message of one of the equality tokens of a salted value."""
     return b"~" + salt.to_bytes(2, "big") + value_bytes(attribute_type, value)
@@ -103,7 +108,8 @@ def messages(profile: Profile, attribute_type: AttributeType, value: AttributeVa
             yield equality(attribute_type, single)
         if profile.prefixes:
             encoded = value_bytes(attribute_type, single)
-            yield from (prefix(encoded[:length]) for length in profile.prefixes if len(encoded) >= length)
+            size = len(encoded) + profile.full_prefix
+            yield from (prefix(encoded[:length]) for length in profile.prefixes if length < size)
         if profile.words:
             yield from map(word, split_words(str(single)))
         if profile.ranges is not None:

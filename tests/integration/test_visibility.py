@@ -178,7 +178,7 @@ def generated_record(rng):
         execution_status=status,
         task_queue=rng.choice(TEXTS),
         start_time=start,
-        execution_time=rng.choice(TIMES),
+        execution_time=rng.choice((start, rng.choice(TIMES))),
         close_time=None if is_open else rng.choice(TIMES if rng.random() < 0.2 else MOMENTS),
         execution_duration=None if is_open else whole(rng),
         history_length=None if is_open else rng.choice((1, 15, 16, 17, 500)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -132,11 +133,39 @@ def test_strict_never_shows_more():
 def test_a_layout_is_read_as_it_was_written(preset, statuses):
     """Its text in the registry gives the same layout back."""
     layout = new_layout(preset, statuses)
-    assert parse_layout(str(layout)) == layout
+    for form in (1, 2):
+        one = replace(layout, form=form)
+        assert parse_layout(str(one)) == one
+
+
+def test_documents_of_the_first_form_stay_what_they_were():
+    """Epochs from before have the layouts that stand in their registry, and the tokens that their documents were written with."""
+    assert parse_layout("") == Layout(form=1)
+    assert parse_layout("strict Failed=4") == Layout("strict", {"Failed": 4}, form=1)
+    types = {name: field.type for name, field in BUILT_IN.items()}
+    document = {"WorkflowId": "12345678", "StartTime": 5, "ExecutionTime": 5}
+    first, now = (tokenizer(Layout(form=form)).document(document, types) for form in (1, 2))
+    assert len(first) == 3 + 9, "the value, its prefixes of 4 and 8, and the nine ranges of a time"
+    assert len(now) == 2 + 1, "the value, its prefix of 4, and that the times are the same"
 
 
 @pytest.mark.parametrize(
-    "text", ["open", "strict Completed", "strict Completed=", "strict Other=3", " ", "strict  Failed=2"]
+    "text",
+    [
+        "open",
+        "strict Completed",
+        "strict Completed=",
+        "strict Other=3",
+        " ",
+        "strict  Failed=2",
+        "compatible",
+        "compatible 1",
+        "compatible 3",
+        "compatible 2 Failed=3",
+        "strict 3",
+        "strict 2 2",
+        "2",
+    ],
 )
 def test_an_unknown_layout_is_refused(text):
     """A layout of another version is an error, and no guess."""

@@ -1,0 +1,94 @@
+"""What the index is sure of matches, and what matches it holds possible: in each form of documents, and in several at once."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+
+from strongroom.kms import KeyClass, NamespaceKeys, Secret, Suite
+from strongroom.kms.data_key import DataKey
+from strongroom.visibility import AttributeType, matches, parse_filter
+from strongroom.visibility.compiler import compile_query
+from strongroom.visibility.document import seal_documents
+from strongroom.visibility.layout import Layout
+from strongroom.visibility.token_query import All, AnyOf, Bucket, Epoch, Not, Some
+from tests.twin import CUSTOM, Attributes, random_documents, random_filter
+from tests.twin.generate import randoms
+from tests.twin.records import record_of
+
+ATTRIBUTES = Attributes(CUSTOM)
+TYPES = {name: AttributeType(kind) for name, kind in CUSTOM.items()}
+SALTS = {"Completed": 3, "Running": 2}
+LAYOUTS = [
+    Layout(form=1),
+    Layout(),
+    Layout("strict", SALTS, form=1),
+    Layout("strict", SALTS),
+]
+
+
+def keys_of(*layouts):
+    """Return the keys of a namespace with an epoch of each layout, the last one active."""
+    numbered = dict(enumerate(layouts, 1))
+    return NamespaceKeys(
+        cell_id=UUID(int=1),
+        namespace_id=UUID(int=2),
+        data={1: DataKey(Secret(bytes(32)), version=1, suite=Suite.XAES_256_GCM)},
+        index={epoch: Secret(bytes([epoch] * 32)) for epoch in numbered},
+        identity={1: Secret(bytes([9] * 32))},
+        active={KeyClass.INDEX: len(layouts), KeyClass.DATA: 1, KeyClass.IDENTITY: 1},
+        layouts={epoch: str(layout) for epoch, layout in numbered.items()},
+    )
+
+
+def holds(query, row):
+    """Whether a document satisfies a token query, by what an index sees of it."""
+    match query:
+        case AnyOf(tokens):
+            return not tokens.isdisjoint(row.t)
+        case Bucket(column, low, high):
+            return low <= getattr(row, column) <= high
+        case Epoch(k):
+            return row.k == k
+        case All(items):
+            return all(holds(item, row) for item in items)
+        case Some(items):
+            return any(holds(item, row) for item in items)
+        case Not(item):
+            return not holds(item, row)
+
+
+def wrong(text, documents, keys, rows):
+    """Return the runs that one of the sides has or lacks against its promise."""
+    where = parse_filter(text, TYPES).where
+    compiled = compile_query(where, keys)
+    found = []
+    for record, row in zip(documents, rows, strict=True):
+        due = matches(where, record.attributes())
+        if (holds(compiled.sure, row) and not due) or (due and not holds(compiled.possible, row)):
+            found.append(record.run_id)
+    return found
+
+
+def sealed(records, *layouts):
+    """Return records as rows, each by chance of one of the epochs, and the keys of all."""
+    rows = []
+    for place, record in enumerate(records):
+        writer = keys_of(*layouts[: place % len(layouts) + 1])
+        rows += seal_documents(writer, [(1, 1, record)], TYPES)
+    return rows, keys_of(*layouts)
+
+
+@pytest.mark.parametrize(
+    "layouts", [*([one] for one in LAYOUTS), LAYOUTS], ids=lambda layouts: " + ".join(map(str, layouts)) or "first"
+)
+@given(random=randoms())
+def test_the_two_sides_hold_in_every_layout(layouts, random):
+    """Sure ⊆ filter ⊆ possible, whatever the form and preset of the documents, and for a negation as well."""
+    records = [record_of(document) for document in random_documents(random, 8)]
+    rows, keys = sealed(records, *layouts)
+    for _ in range(3):
+        text = random_filter(random, ATTRIBUTES)
+        assert not wrong(text, records, keys, rows), text
