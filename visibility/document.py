@@ -62,26 +62,29 @@ def seal_documents(
     """
     tokenizer = Tokenizer(keys, epoch=keys.active_version(KeyClass.INDEX))
     known = _known(types)
-    rows, sealing = [], []
+    rows, hashed, sealing = [], [], []
     for shard_id, version, record in records:
         check_record(record, types)
         b1 = OPEN_RUN if record.close_time is None else record.close_time // NANOSECONDS
         b2 = record.start_time // NANOSECONDS
         identifier = document_id(keys, record.workflow_id, record.run_id)
-        tokens = tokenizer.document(record.attributes(), known)
-        rows.append((shard_id, identifier, version, tokenizer.epoch, b1, b2, tokens))
+        bag, columns = tokenizer.document(record.attributes(), known)
+        rows.append((shard_id, identifier, version, tokenizer.epoch, b1, b2, bag))
+        hashed.append(columns)
         sealing.append(((identifier, shard_id, version, tokenizer.epoch, b1, b2), pack_record(record)))
     sealed = keys.seal_many(VISIBILITY_RECORD, sealing)
-    return [VisibilityRow(*row, blob) for row, blob in zip(rows, sealed, strict=True)]
+    return [VisibilityRow(*row, blob, columns) for row, blob, columns in zip(rows, sealed, hashed, strict=True)]
 
 
 def document_tokens(
     keys: NamespaceKeys, records: Sequence[tuple[int, VisibilityRecord]], types: SearchAttributes
-) -> list[tuple[int, ...]]:
-    """Return the tokens that each record has in an epoch, in ascending order; none in an epoch whose key is destroyed."""
+) -> list[tuple[tuple[int, ...], tuple[int | None, ...]] | None]:
+    """Return the tokens that each record has in an epoch, as `Tokenizer.document` does; None in an epoch whose key is destroyed."""
     known = _known(types)
     usable = {epoch: Tokenizer(keys, epoch=epoch) for epoch in keys.epochs()}
-    return [usable[epoch].document(record.attributes(), known) if epoch in usable else () for epoch, record in records]
+    return [
+        usable[epoch].document(record.attributes(), known) if epoch in usable else None for epoch, record in records
+    ]
 
 
 def _known(types: SearchAttributes) -> dict[str, AttributeType]:

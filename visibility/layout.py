@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from strongroom.storage import DataLoss, InvalidPersistenceRequest
 
-from .fields import BUILT_IN, CUSTOM_FIELDS
+from .fields import BUILT_IN, CUSTOM_FIELDS, HASHED, first_form
 from .filter_tree import STATUS_NAMES
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ PRESETS: tuple[Preset, ...] = get_args(Preset)
 SALTS = 200
 """Of all statuses together: a token then stands for half a percent of the runs, and none for a status that is rarer in sum."""
 FORM = 2
-"""Of new layouts. What is different in the first: see `Field.first`."""
+"""Of new layouts. What is different in the first: see `first_form`; and that no token has a column of its own."""
 USUAL_SALTS: Mapping[str, int] = MappingProxyType({"Completed": 180, "Running": 10, "Failed": 4, "ContinuedAsNew": 2})
 """For a namespace that has no runs yet. Statuses that are not named have one salt."""
 _HEADS: Mapping[tuple[Preset, int], tuple[str, ...]] = MappingProxyType(
@@ -65,9 +65,12 @@ class Layout:
     def profile(self, name: str, attribute_type: AttributeType) -> Profile:
         """Return what a document of this layout holds of an attribute."""
         found = BUILT_IN.get(name) or CUSTOM_FIELDS[attribute_type]
-        if self.preset == "strict" and found.strict is not None:
-            return found.strict
-        return found.first if self.form == 1 and found.first is not None else found.compatible
+        profile = (found.strict or found.compatible) if self.preset == "strict" else found.compatible
+        return first_form(profile) if self.form == 1 else profile
+
+    def column(self, name: str) -> str | None:
+        """Return in which column the equality token of an attribute stands in PostgreSQL; None for the bag with all others."""
+        return HASHED.get(name) if self.form > 1 and self.preset == "compatible" else None
 
     def __str__(self) -> str:
         """Return the text that `parse_layout` reads."""

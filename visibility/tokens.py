@@ -17,6 +17,8 @@ import math
 import struct
 from typing import TYPE_CHECKING
 
+from strongroom.storage import HASHED_COLUMNS
+
 from .attributes import AttributeType
 from .layout import parse_layout
 from .ranges import INT64_MAX, INT64_MIN, MAGNITUDES, SECONDS
@@ -120,11 +122,12 @@ def messages(profile: Profile, attribute_type: AttributeType, value: AttributeVa
 class AttributeTokens:
     """Makes the tokens of one attribute, and remembers them: most values of a batch occur in it more than once."""
 
-    __slots__ = ("_key", "_of_message", "_of_value", "profile", "type")
+    __slots__ = ("_key", "_of_message", "_of_value", "place", "profile", "type")
 
-    def __init__(self, key: TokenKey, profile: Profile, attribute_type: AttributeType) -> None:
+    def __init__(self, key: TokenKey, profile: Profile, attribute_type: AttributeType, place: int | None) -> None:
         self.profile = profile
         self.type = attribute_type
+        self.place = place
         self._key = key
         self._of_message: dict[bytes, int] = {}
         self._of_value: dict[AttributeValue, tuple[int, ...]] = {}
@@ -160,9 +163,12 @@ class Tokenizer:
         self._keys = keys
         self._attributes: dict[str, AttributeTokens] = {}
 
-    def document(self, attributes: Mapping[str, AttributeValue], types: Mapping[str, AttributeType]) -> tuple[int, ...]:
-        """Return all tokens of a document, sorted, so that their order tells nothing."""
+    def document(
+        self, attributes: Mapping[str, AttributeValue], types: Mapping[str, AttributeType]
+    ) -> tuple[tuple[int, ...], tuple[int | None, ...]]:
+        """Return the tokens of a document: those of the bag, sorted, so that their order tells nothing, and those of the columns."""
         found: set[int] = set()
+        hashed: list[int | None] = [None] * len(HASHED_COLUMNS)
         for name, value in attributes.items():
             made = self._attributes.get(name) or self._attribute(name, types[name])
             profile = made.profile
@@ -170,10 +176,13 @@ class Tokenizer:
                 found.add(made.token(SAME))
                 continue
             found.update(made.of(value))
+            if made.place is not None:
+                hashed[made.place] = token = made.token(whole(str(value).encode("utf-8", "surrogatepass")))
+                found.remove(token)
             if profile.salted:
                 salt = made.drawn(str(attributes["RunId"])) % self.layout.salts.get(str(value), 1)
                 found.add(made.token(salted(made.type, str(value), salt)))
-        return tuple(sorted(found))
+        return tuple(sorted(found)), tuple(hashed)
 
     def equality(self, name: str, attribute_type: AttributeType, value: Scalar) -> Iterator[bytes]:
         """Yield the messages of which a document with this value has one."""
@@ -190,5 +199,7 @@ class Tokenizer:
 
     def _attribute(self, name: str, attribute_type: AttributeType) -> AttributeTokens:
         key = self._keys.index(name, epoch=self.epoch)
-        made = AttributeTokens(key, self.layout.profile(name, attribute_type), attribute_type)
+        column = self.layout.column(name)
+        place = None if column is None else HASHED_COLUMNS.index(column)
+        made = AttributeTokens(key, self.layout.profile(name, attribute_type), attribute_type, place)
         return self._attributes.setdefault(name, made)

@@ -9,6 +9,7 @@ from hypothesis import given
 
 from strongroom.kms import KeyClass, NamespaceKeys, Secret, Suite
 from strongroom.kms.data_key import DataKey
+from strongroom.storage import HASHED_COLUMNS
 from strongroom.visibility import AttributeType, matches, parse_filter
 from strongroom.visibility.compiler import compile_query
 from strongroom.visibility.document import seal_documents
@@ -46,8 +47,11 @@ def keys_of(*layouts):
 def holds(query, row):
     """Whether a document satisfies a token query, by what an index sees of it."""
     match query:
-        case AnyOf(tokens):
-            return not tokens.isdisjoint(row.t)
+        case AnyOf(tokens, column=column, whole=whole):
+            if column is None:
+                return not tokens.isdisjoint(row.t)
+            token = row.h[HASHED_COLUMNS.index(column)]
+            return token is not None if whole else token in tokens
         case Bucket(column, low, high):
             return low <= getattr(row, column) <= high
         case Epoch(k):
@@ -60,16 +64,30 @@ def holds(query, row):
             return not holds(item, row)
 
 
+def in_one_bag(query, row):
+    """The same by what an index sees that has all tokens in one bag."""
+    match query:
+        case AnyOf(tokens):
+            return not tokens.isdisjoint((*row.t, *row.h))
+        case All(items):
+            return all(in_one_bag(item, row) for item in items)
+        case Some(items):
+            return any(in_one_bag(item, row) for item in items)
+        case Not(item):
+            return not in_one_bag(item, row)
+    return holds(query, row)
+
+
 def wrong(text, documents, keys, rows):
     """Return the runs that one of the sides has or lacks against its promise."""
     where = parse_filter(text, TYPES).where
     compiled = compile_query(where, keys)
-    found = []
-    for record, row in zip(documents, rows, strict=True):
-        due = matches(where, record.attributes())
-        if (holds(compiled.sure, row) and not due) or (due and not holds(compiled.possible, row)):
-            found.append(record.run_id)
-    return found
+    return [
+        (seen.__name__, record.run_id)
+        for record, row in zip(documents, rows, strict=True)
+        for seen in (holds, in_one_bag)
+        if not seen(compiled.sure, row) <= matches(where, record.attributes()) <= seen(compiled.possible, row)
+    ]
 
 
 def sealed(records, *layouts):
