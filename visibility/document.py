@@ -64,11 +64,12 @@ def seal_documents(
     known = _known(types)
     rows, hashed, sealing = [], [], []
     for shard_id, version, record in records:
-        check_record(record, types)
+        attributes = record.attributes()
+        _check(record, attributes, types)
         b1 = OPEN_RUN if record.close_time is None else record.close_time // NANOSECONDS
         b2 = record.start_time // NANOSECONDS
         identifier = document_id(keys, record.workflow_id, record.run_id)
-        bag, columns = tokenizer.document(record.attributes(), known)
+        bag, columns = tokenizer.document(attributes, known)
         rows.append((shard_id, identifier, version, tokenizer.epoch, b1, b2, bag))
         hashed.append(columns)
         sealing.append(((identifier, shard_id, version, tokenizer.epoch, b1, b2), pack_record(record)))
@@ -107,6 +108,10 @@ def check_record(record: VisibilityRecord, types: SearchAttributes) -> None:
         InvalidRecord: an unknown status, a status of closed runs without a close time, an attribute that is not registered, or a
             value that is not of its type.
     """
+    _check(record, record.attributes(), types)
+
+
+def _check(record: VisibilityRecord, attributes: Mapping[str, AttributeValue], types: SearchAttributes) -> None:
     if record.execution_status not in STATUS_NAMES:
         raise InvalidRecord(f"execution_status is none of {', '.join(STATUS_NAMES)}")
     if record.close_time is None and record.execution_status not in OPEN_STATUSES:
@@ -118,8 +123,7 @@ def check_record(record: VisibilityRecord, types: SearchAttributes) -> None:
             raise InvalidRecord("a search attribute is not registered in this namespace")
         if not fits(attribute_type, value):
             raise InvalidRecord(f"the value of a search attribute is not a {attribute_type.value}")
-    numbers = (value for value in record.attributes().values() if isinstance(value, int))
-    if any(not INT64_MIN <= number <= INT64_MAX for number in numbers):
+    if any(isinstance(value, int) and not INT64_MIN <= value <= INT64_MAX for value in attributes.values()):
         raise InvalidRecord("a number or time of a visibility record is beyond 64 bits")
 
 

@@ -101,7 +101,7 @@ def number_on_tree(attribute_type: AttributeType, value: float) -> int:
 
 
 def messages(profile: Profile, attribute_type: AttributeType, value: AttributeValue) -> Iterator[bytes]:
-    """Yield the messages of all tokens that a document has for a value of an attribute, but for salted ones."""
+    """Yield the messages of all tokens that a document has for a value of an attribute, but for salted ones and ranges."""
     if profile.present and not profile.always:
         yield PRESENT
     values: Iterable[Scalar] = value if isinstance(value, tuple) else (value,)
@@ -114,21 +114,20 @@ def messages(profile: Profile, attribute_type: AttributeType, value: AttributeVa
             yield from (prefix(encoded[:length]) for length in profile.prefixes if length < size)
         if profile.words:
             yield from map(word, split_words(str(single)))
-        if profile.ranges is not None:
-            number = number_on_tree(attribute_type, float(single) if isinstance(single, float) else int(single))
-            yield from (range_node(level, node) for level, node in TREES[profile.ranges].nodes(number))
 
 
 class AttributeTokens:
     """Makes the tokens of one attribute, and remembers them: most values of a batch occur in it more than once."""
 
-    __slots__ = ("_key", "_of_message", "_of_value", "place", "profile", "type")
+    __slots__ = ("_key", "_of_leaf", "_of_message", "_of_value", "_tree", "place", "profile", "type")
 
     def __init__(self, key: TokenKey, profile: Profile, attribute_type: AttributeType, place: int | None) -> None:
         self.profile = profile
         self.type = attribute_type
         self.place = place
         self._key = key
+        self._tree = None if profile.ranges is None else TREES[profile.ranges]
+        self._of_leaf: dict[int, tuple[int, ...]] = {}
         self._of_message: dict[bytes, int] = {}
         self._of_value: dict[AttributeValue, tuple[int, ...]] = {}
 
@@ -136,7 +135,19 @@ class AttributeTokens:
         """Return the tokens of a value, but for salted ones."""
         found = self._of_value.get(value)
         if found is None:
-            found = self._of_value[value] = tuple(map(self.token, messages(self.profile, self.type, value)))
+            found = tuple(map(self.token, messages(self.profile, self.type, value)))
+            if self._tree is not None and not isinstance(value, (str, tuple)):
+                found += self._ranges(self._tree, number_on_tree(self.type, value))
+            self._of_value[value] = found
+        return found
+
+    def _ranges(self, tree: RangeTree, number: int) -> tuple[int, ...]:
+        """Return the tokens of the nodes above a number: the same for all numbers in its leaf."""
+        leaf = tree.leaf(number)
+        found = self._of_leaf.get(leaf)
+        if found is None:
+            nodes = tree.nodes(number)
+            found = self._of_leaf[leaf] = tuple(self.token(range_node(level, node)) for level, node in nodes)
         return found
 
     def token(self, message: bytes) -> int:
