@@ -144,7 +144,8 @@ TOKEN_EDITS = {
     "one taken out": "t = t[2:]",
     "all taken out": "t = '{}'",
     "one added": "t = t || 7::bigint",
-    "those of another": "t = (SELECT o.t FROM visibility_records AS o WHERE o.id <> r.id LIMIT 1)",
+    "those of another": "(t, h_workflow, h_run) = "
+    "(SELECT o.t, o.h_workflow, o.h_run FROM visibility_records AS o WHERE o.id <> r.id LIMIT 1)",
     "a column emptied": "h_type = NULL",
     "a column filled": "h_division = 7",
     "a column changed": "h_status = h_status + 1",
