@@ -416,7 +416,7 @@ async def queries(contest: Contest) -> None:
 @click.option(
     "--preset", default="compatible", show_default=True, type=click.Choice(PRESETS), help="What the index holds."
 )
-@click.option("--only", type=click.Choice(["postgres"]), help="Leave Elasticsearch out: 5 minutes less.")
+@click.option("--only", type=click.Choice(["postgres"]), help="Leave Elasticsearch out.")
 def main(number: int, preset: str, only: str | None) -> None:
     """Compare sealed visibility with its plaintext twins."""
     asyncio.run(run(number, preset, with_cluster=only is None))
