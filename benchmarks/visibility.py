@@ -12,7 +12,7 @@ import statistics
 import tempfile
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,6 +74,7 @@ LEASE = 35
 """Seconds after which a merge drops what the cluster keeps of writes for replicas that were away for a moment."""
 BYTES = {"compatible": (0.7, 0.6), "strict": (1.0, 0.85)}
 """Must and goal of an index's size, by preset."""
+GROUPING = "GROUP BY ExecutionStatus"
 COUNTS = ("everything", "type, frequent", "start of a day", "NOT Completed")
 
 
@@ -102,6 +103,10 @@ class Overheard:
         """Note a statement, and run it."""
         self.heard.append(statement)
         return await self._connection.fetch(*statement)
+
+    async def fetchrow(self, *statement: Any) -> Any:
+        """The same for one row."""
+        return (await self.fetch(*statement))[0]
 
 
 class Sealed:
@@ -140,10 +145,10 @@ class Sealed:
             index.search = real  # type: ignore[method-assign]
         return sent[0]
 
-    async def statement(self, query: str) -> tuple[Any, ...]:
-        """Return what a list of 100 asks PostgreSQL first: a statement and its parameters."""
+    async def statement(self, query: str, call: Callable[[VisibilityManager, str], Awaitable[int]]) -> tuple[Any, ...]:
+        """Return what a call asks PostgreSQL first: a statement and its parameters."""
         overheard: Any = Overheard(self.strongroom.database)
-        await self.list(VisibilityManager(overheard, self.strongroom.keyring), query)
+        await call(VisibilityManager(overheard, self.strongroom.keyring), query)
         found: tuple[Any, ...] = overheard.heard[0]
         return found
 
@@ -182,10 +187,18 @@ def verdict(figure: float, must: float, goal: float, *, more: bool = False) -> s
     return f"{figure:7.2f}   must {must}, goal {goal}: {'met' if met else 'MISSED'}"
 
 
-async def run(number: int, preset: str) -> None:
-    """Fill all four, and measure."""
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """The node of Elasticsearch, through two clients, with the twin's index on it."""
+
+    client: Client
+    elastic: AsyncElasticsearch
+    twin: Twin
+
+
+async def run(number: int, preset: str, *, with_cluster: bool) -> None:
+    """Fill all four, or the two in PostgreSQL, and measure."""
     async with AsyncExitStack() as stack:
-        node = stack.enter_context(elasticsearch_node(heap="2g", java_options=(), own=True))
         server = stack.enter_context(bench_server())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         admin = await asyncpg.connect(f"{server}/postgres")
@@ -193,40 +206,44 @@ async def run(number: int, preset: str) -> None:
             await admin.execute(f"CREATE DATABASE {name}")
         path = folder / "bench.toml"
         write_config(path, dsn=f"{server}/sealed", keyring="bench.json")
-        config = replace(load_config(path), elasticsearch=ElasticsearchConfig(node.url, index="sealed"))
+        config, cluster = load_config(path), None
+        if with_cluster:
+            node = stack.enter_context(elasticsearch_node(heap="2g", java_options=(), own=True))
+            config = replace(config, elasticsearch=ElasticsearchConfig(node.url, index="sealed"))
+            client = stack.enter_context(Client(node.url))
+            elastic = AsyncElasticsearch(node.url, serializer=OrjsonSerializer())
+            stack.push_async_callback(elastic.close)
+            cluster = Cluster(client, elastic, Twin.create(client, "twin", Attributes(CUSTOM)))
         await Strongroom.init(config)
         strongroom = await stack.enter_async_context(Strongroom.open(config))
-        assert strongroom.search_index is not None
-        assert strongroom.indexer is not None
+        if strongroom.search_index is not None:
+            await strongroom.search_index.create()
         kek = KekRef.parse("local:bench")
         await strongroom.create_kek(kek)
         namespace = await strongroom.namespaces.create(
             "bench", kek=kek, search_attributes=CUSTOM, index_layout=str(new_layout(preset))
         )
         ours = Sealed(strongroom, namespace)
-        client = stack.enter_context(Client(node.url))
-        twin = Twin.create(client, "twin", Attributes(CUSTOM))
-        await strongroom.search_index.create()
-        elastic = AsyncElasticsearch(node.url, serializer=OrjsonSerializer())
-        stack.push_async_callback(elastic.close)
         database = await asyncpg.connect(f"{server}/twin")
         await plain.create(database)
-        await write(ours, twin, elastic, database, number)
-        await sizes(ours, client, database, number, preset)
+        await write(ours, cluster, database, number)
+        if cluster is not None:
+            await index_sizes(ours, cluster.client, number, preset)
+        await sizes(ours, database, number)
         sealed = await asyncpg.connect(f"{server}/sealed", server_settings={"search_path": SCHEMA})
-        await queries(ours, twin, elastic, client, database, sealed)
+        await queries(Contest(ours, cluster, database, sealed))
 
 
-async def write(
-    ours: Sealed, twin: Twin, elastic: AsyncElasticsearch, database: asyncpg.Connection, number: int
-) -> None:
-    """Write the documents to all four in turns, and say how fast."""
+async def write(ours: Sealed, cluster: Cluster | None, database: asyncpg.Connection, number: int) -> None:
+    """Write the documents to all in turns, and say how fast."""
     sealing = indexing = plain_indexing = 0.0
-    indexer = ours.strongroom.indexer
-    assert indexer is not None
     for some in batched(documents(number), 2000):
         sealing += await ours.write(some)
         await plain.write(database, some)
+        if cluster is None:
+            continue
+        indexer, twin, elastic = ours.strongroom.indexer, cluster.twin, cluster.elastic
+        assert indexer is not None
         began = time.perf_counter()
         await indexer.drain()
         indexing += time.perf_counter() - began
@@ -247,14 +264,15 @@ async def write(
     print(
         f"sealing, tokens and writing, client CPU  {sealing / number * 1e6:7.1f} µs a document   must 70, goal 40 (documents alone)"
     )
-    print(
-        f"bulk indexing, sealed / plain            {verdict(plain_indexing / indexing, 0.85, 1.0, more=True)}"
-        f" ({number / indexing:.0f} a second)"
-    )
+    if cluster is not None:
+        print(
+            f"bulk indexing, sealed / plain            {verdict(plain_indexing / indexing, 0.85, 1.0, more=True)}"
+            f" ({number / indexing:.0f} a second)"
+        )
 
 
-async def sizes(ours: Sealed, client: Client, database: asyncpg.Connection, number: int, preset: str) -> None:
-    """Say how many bytes a document takes."""
+async def index_sizes(ours: Sealed, client: Client, number: int, preset: str) -> None:
+    """Say how many bytes a document takes in Elasticsearch."""
     stored, shape = [], []
     await asyncio.sleep(LEASE)
     await touch(ours, client)
@@ -269,6 +287,10 @@ async def sizes(ours: Sealed, client: Client, database: asyncpg.Connection, numb
         f"Elasticsearch, bytes a document          {verdict(stored[0] / stored[1], *BYTES[preset])}"
         f" ({stored[0]:.0f} against {stored[1]:.0f})"
     )
+
+
+async def sizes(ours: Sealed, database: asyncpg.Connection, number: int) -> None:
+    """Say how many bytes a row takes in PostgreSQL."""
     size = "SELECT pg_total_relation_size('{}')"
     await database.execute("VACUUM ANALYZE executions_visibility")
     async with ours.strongroom.database.connection() as connection:
@@ -292,73 +314,98 @@ async def touch(ours: Sealed, client: Client) -> None:
         client.request("PUT", f"/twin/_doc/{quote(hit['_id'], safe='')}", hit["_source"])
 
 
-async def queries(
-    ours: Sealed,
-    twin: Twin,
-    elastic: AsyncElasticsearch,
-    client: Client,
-    database: asyncpg.Connection,
-    sealed: asyncpg.Connection,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """All contenders, filled."""
+
+    ours: Sealed
+    cluster: Cluster | None
+    database: asyncpg.Connection
+    sealed: asyncpg.Connection
+
+    async def agreed(self, query: str, where: str) -> None:
+        """Count with all, and refuse figures of contenders that disagree."""
+        found = [await self.ours.count(self.ours.postgres, query)]
+        wanted = [await self.database.fetchval(plain.count(where))]
+        if self.cluster is not None:
+            found.append(await self.ours.count(self.ours.elastic, query))
+            wanted.append(self.cluster.twin.count(query))
+        assert found == wanted, f"{query}: {found} found, {wanted} wanted"
+
+    async def in_postgres(
+        self, query: str, theirs: str, call: Callable[[VisibilityManager, str], Awaitable[int]], **often: int
+    ) -> list[tuple[float, float]]:
+        """Compare a call in PostgreSQL: its first statement alone, and end to end."""
+        statement = await self.ours.statement(query, call)
+        return [
+            await ratio(lambda: self.sealed.fetch(*statement), lambda: self.database.fetch(theirs), **often),
+            await ratio(lambda: call(self.ours.postgres, query), lambda: self.database.fetch(theirs), **often),
+        ]
+
+    async def list_in_cluster(self, query: str) -> list[tuple[float, float]]:
+        """Compare a list in Elasticsearch: the request alone, and end to end."""
+        if (cluster := self.cluster) is None:
+            return []
+        body, theirs = await self.ours.body(query), cluster.twin.query(query) | {"size": 100, "track_total_hits": False}
+
+        async def request(index: str, body: dict[str, Any]) -> None:
+            await asyncio.to_thread(cluster.client.request, "POST", f"/{index}/_search", body)
+
+        return [
+            await ratio(lambda: request("sealed", body), lambda: request("twin", theirs)),
+            await ratio(
+                lambda: self.ours.list(self.ours.elastic, query), lambda: cluster.elastic.search(index="twin", **theirs)
+            ),
+        ]
+
+    async def count_in_cluster(self, query: str, *targets: float) -> None:
+        """Compare a count in Elasticsearch, and print it."""
+        if (cluster := self.cluster) is None:
+            return
+        body = cluster.twin.query(query)
+        grouped = "aggs" in body
+        figure, _ = await ratio(
+            lambda: self.ours.count(self.ours.elastic, query),
+            lambda: (
+                cluster.elastic.search(index="twin", **body)
+                if grouped
+                else cluster.elastic.count(index="twin", query=body["query"])
+            ),
+        )
+        print(f"{'  the same in Elasticsearch':40} {verdict(figure, *targets)}")
+
+
+async def queries(contest: Contest) -> None:
     """Compare each class of query."""
-    titles = ("ES request", "end to end", "PG statement", "end to end")
+    titles = ("PG statement", "end to end", *(("ES request", "end to end") if contest.cluster else ()))
     print(f"\n{'list of 100':18} {'  '.join(f'{title:>12}' for title in titles)}   (plain: ms each)")
-    requests, ends, statements, postgres = [], [], [], []
+    columns: list[list[float]] = [[] for _ in titles]
     for name, (query, where) in LISTS.items():
-        theirs = twin.query(query) | {"size": 100, "track_total_hits": False}
         try:
-            found = (await ours.count(ours.elastic, query), await ours.count(ours.postgres, query))
-            body, statement = await ours.body(query), await ours.statement(query)
+            await contest.agreed(query, where)
         except QueryBudgetExceeded:
             print(f"{name:18} refused: this preset has no tokens for it")
             continue
-        wanted = (twin.count(query), await database.fetchval(plain.count(where)))
-        assert found == wanted, f"{name}: {found} found, {wanted} wanted"
-
-        async def request(index: str, body: dict[str, Any]) -> None:
-            await asyncio.to_thread(client.request, "POST", f"/{index}/_search", body)
-
-        figures = [
-            await ratio(lambda body=body: request("sealed", body), lambda body=theirs: request("twin", body)),
-            await ratio(
-                lambda query=query: ours.list(ours.elastic, query),
-                lambda body=theirs: elastic.search(index="twin", **body),
-            ),
-            await ratio(
-                lambda statement=statement: sealed.fetch(*statement),
-                lambda where=where: database.fetch(plain.page(where)),
-            ),
-            await ratio(
-                lambda query=query: ours.list(ours.postgres, query),
-                lambda where=where: database.fetch(plain.page(where)),
-            ),
-        ]
-        for column, (figure, _) in zip((requests, ends, statements, postgres), figures, strict=True):
+        figures = await contest.in_postgres(query, plain.page(where), contest.ours.list)
+        figures += await contest.list_in_cluster(query)
+        for column, (figure, _) in zip(columns, figures, strict=True):
             column.append(figure)
         marks = "  ".join(f"{figure:12.2f}" for figure, _ in figures)
         print(f"{name:18} {marks}     {'  '.join(f'{milliseconds:6.2f}' for _, milliseconds in figures)}")
-    print(f"{'worst ES request':40} {verdict(max(requests), 1.0, 0.7)}")
-    print(f"{'worst end to end':40} {verdict(max(ends), 1.4, 1.1)}")
-    print()
-    for name in COUNTS:
-        query, where = LISTS[name]
-        body = {"query": twin.query(query)["query"]}
-        figure, _ = await ratio(
-            lambda query=query: ours.count(ours.elastic, query), lambda body=body: elastic.count(index="twin", **body)
-        )
-        print(f"count, {name:33} {verdict(figure, 1.0, 0.95)}")
-        figure, _ = await ratio(
-            lambda query=query: ours.count(ours.postgres, query),
-            lambda where=where: database.fetch(plain.count(where)),
-            blocks=5,
-            runs=4,
-        )
-        statements.append(figure)
-        postgres.append(figure)
-    grouping = "GROUP BY ExecutionStatus"
-    body = twin.query(grouping)
-    figure, _ = await ratio(lambda: ours.count(ours.elastic, grouping), lambda: elastic.search(index="twin", **body))
-    print(f"{'GROUP BY ExecutionStatus':40} {verdict(figure, 2.0, 1.2)}")
+    statements, postgres, *cluster = columns
+    if cluster:
+        print(f"{'worst ES request':40} {verdict(max(cluster[0]), 1.0, 0.7)}")
+        print(f"{'worst end to end':40} {verdict(max(cluster[1]), 1.4, 1.1)}")
+    print(f"\n{'count in PostgreSQL':40} statement, end to end   (plain: ms)")
+    counted = [(f"count, {name}", *LISTS[name]) for name in COUNTS]
+    for name, query, where in (*counted, (GROUPING, GROUPING, "")):
+        theirs = plain.count(where) if where else plain.groups()
+        figures = await contest.in_postgres(query, theirs, contest.ours.count, blocks=5, runs=4)
+        print(f"{name:40} {figures[0][0]:7.2f} {figures[1][0]:7.2f}   ({figures[0][1]:.2f})")
+        await contest.count_in_cluster(query, *((1.0, 0.95) if where else (2.0, 1.2)))
+        if where:
+            statements.append(figures[0][0])
+            postgres.append(figures[1][0])
     for name, column in (("statement alone", statements), ("end to end", postgres)):
         print(f"{f'PostgreSQL, {name}, median':40} {verdict(statistics.median(column), 0.8, 0.5)}")
         print(f"{f'PostgreSQL, {name}, worst':40} {verdict(max(column), 2.0, 1.0)}")
@@ -369,9 +416,10 @@ async def queries(
 @click.option(
     "--preset", default="compatible", show_default=True, type=click.Choice(PRESETS), help="What the index holds."
 )
-def main(number: int, preset: str) -> None:
+@click.option("--only", type=click.Choice(["postgres"]), help="Leave Elasticsearch out.")
+def main(number: int, preset: str, only: str | None) -> None:
     """Compare sealed visibility with its plaintext twins."""
-    asyncio.run(run(number, preset))
+    asyncio.run(run(number, preset, with_cluster=only is None))
 
 
 if __name__ == "__main__":

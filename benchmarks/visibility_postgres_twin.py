@@ -110,3 +110,11 @@ def count(where: str) -> str:
         f"SELECT count(*) FROM executions_visibility WHERE namespace_id = '{NAMESPACE}' AND ({where}) "
         "AND TemporalNamespaceDivision IS NULL"
     )
+
+
+def groups() -> str:
+    """Return a count for each status."""
+    return (
+        f"SELECT ExecutionStatus, count(*) FROM executions_visibility WHERE namespace_id = '{NAMESPACE}' "
+        "AND TemporalNamespaceDivision IS NULL GROUP BY ExecutionStatus"
+    )

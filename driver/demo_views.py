@@ -6,7 +6,7 @@ import os
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from strongroom.storage import HISTORY_NODE
+from strongroom.storage import HISTORY_NODE, all_tokens
 from strongroom.visibility import matches, parse_filter
 
 from .history_event import decode_batch, payloads
@@ -64,8 +64,8 @@ async def rows_as_stored(stage: Stage) -> bool:
         ("visibility_records.id", short(listed["id"]), f"{found.workflow_id} / {found.run_id}"),
         ("visibility_records.b1, b2", f"{listed['b1']}, {listed['b2']}", "close and start time, to the second"),
         (
-            "visibility_records.t",
-            ", ".join(map(str, listed["t"][:2])) + f", ... ({len(listed['t'])} tokens)",
+            "visibility_records.t, h_type, ...",
+            ", ".join(map(str, listed["t"][:2])) + f", ... ({len(all_tokens(listed))} tokens)",
             ", ".join(f"{key}={value}" for key, value in list(found.search_attributes.items())[:4]) + ", ...",
         ),
         ("visibility_records.s", short(listed["s"]), f"{found.execution_status}, memo {found.memo.decode()}"),

@@ -33,7 +33,7 @@ from strongroom.storage import (
     claim_cell,
     follow_key_changes,
 )
-from strongroom.visibility import MARGIN, Indexer, IndexRotation, Reconciler, TokenAudit, VisibilityManager
+from strongroom.visibility import MARGIN, Indexer, IndexRotation, Reconciler, TokenAudit, VisibilityManager, new_layout
 
 from .audit_file import JsonLinesAudit
 from .config import ConfigError
@@ -221,6 +221,7 @@ async def assembled(config: StrongroomConfig, *, audit: KeyAudit | None = None) 
         policy=config.cache,
         audit=audit,
     )
+    index_layout = str(new_layout("compatible"))
     search_index, outbox = _search_index(config), VisibilityOutbox(database)
     bell = OutboxBell(database) if search_index is not None else None
     executions = ExecutionStore(by_key, keyring, distributed=distributed, bell=bell)
@@ -239,8 +240,8 @@ async def assembled(config: StrongroomConfig, *, audit: KeyAudit | None = None) 
             tasks=tasks,
             fair_tasks=fair_tasks,
             task_queue_user_data=TaskQueueUserDataStore(by_key, keyring),
-            namespaces=NamespaceStore(database, keyring),
-            metadata=MetadataStore(database, keyring),
+            namespaces=NamespaceStore(database, keyring, index_layout=index_layout),
+            metadata=MetadataStore(database, keyring, index_layout=index_layout),
             cluster_metadata=ClusterMetadataStore(database, keyring),
             namespace_replication_queue=Queue(database, keyring),
             queues=QueueV2(database, keyring),

@@ -103,7 +103,9 @@ from .tasks import Task, TaskPage, TaskStore
 from .visibility_epochs import VisibilityEpochs
 from .visibility_outbox import BEFORE_ALL, OutboxEntry, RunKey, VisibilityOutbox
 from .visibility_records import (
+    HASHED_COLUMNS,
     VisibilityRow,
+    all_tokens,
     delete_visibility_record,
     get_visibility_record,
     put_visibility_records,
@@ -113,6 +115,7 @@ from .visibility_truth import VisibilityTruth, visibility_key
 __all__ = [
     "ARCHIVAL",
     "BEFORE_ALL",
+    "HASHED_COLUMNS",
     "HISTORY_NODE",
     "NAMESPACE_REPLICATION",
     "OUTBOUND",
@@ -225,6 +228,7 @@ __all__ = [
     "WorkflowSnapshot",
     "WorkflowState",
     "WorkflowStatus",
+    "all_tokens",
     "apply_schema",
     "check_cell",
     "check_schema",

@@ -12,6 +12,7 @@ from .execution_requests import WorkflowMutation
 from .history_rows import HistoryColumns
 from .record_kinds import CURRENT_EXECUTION, EXECUTION, EXECUTION_MAP, HISTORY_TASK
 from .sealing import SealedColumns
+from .visibility_records import HASHED_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -103,8 +104,9 @@ class ExecutionColumns:
         for append in write.appends:
             self._history.add(self._sealing, write.keys, number, append)
         for row in write.visibility:
-            tokens = "{" + ",".join(map(str, row.t)) + "}"
-            self._visibility.append((number, row.id, row.version, row.k, row.b1, row.b2, tokens, row.s))
+            self._visibility.append(
+                (number, row.id, row.version, row.k, row.b1, row.b2, row.token_array, row.s, *row.h)
+            )
 
     async def parameters(self, shard_id: int, *, outbox: bool) -> tuple[object, ...]:
         """Seal, and return all parameters of the function; `outbox` is its last."""
@@ -132,7 +134,7 @@ class ExecutionColumns:
             history.t_tree,
             history.t_branch,
             history.t_data,
-            *_columns(self._visibility, 8),
+            *_columns(self._visibility, 8 + len(HASHED_COLUMNS)),
             outbox,
         )
 

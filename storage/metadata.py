@@ -58,11 +58,18 @@ class NamespacePage:
 
 
 class MetadataStore:
-    """Creates, reads, changes and deletes namespaces. Every change raises one version of the whole table."""
+    """Creates, reads, changes and deletes namespaces. Every change raises one version of the whole table.
 
-    def __init__(self, database: Database, keyring: Keyring) -> None:
+    Args:
+        database: where they are.
+        keyring: for their keys and the cell's.
+        index_layout: what visibility documents of a new namespace hold; text of a `strongroom.visibility.Layout`.
+    """
+
+    def __init__(self, database: Database, keyring: Keyring, *, index_layout: str = "") -> None:
         self._database = database
         self._keyring = keyring
+        self._index_layout = index_layout
         self._rows = NamespaceRows(database, keyring)
         self._store = NamespaceStore(database, keyring)
 
@@ -94,7 +101,7 @@ class MetadataStore:
         if await self._rows.by_id(namespace_id) or await self._rows.by_token(token):
             raise NamespaceAlreadyExists
         try:
-            await create_data_keys(self._keyring, namespace_id, kek, suite=suite)
+            await create_data_keys(self._keyring, namespace_id, kek, suite=suite, index_layout=self._index_layout)
         except KeyConflict:
             if not await self._left_over(namespace_id, kek, suite):
                 msg = "this id has keys already, and they are not such as the request asks for"

@@ -81,11 +81,17 @@ class NamespaceStore:
 
     Names are looked up by tokens under the keys of the *cell*, a namespace of its own whose id is the cell's; what else is known of a
     namespace is sealed under its own keys, and goes with them.
+
+    Args:
+        database: where they are.
+        keyring: for their keys and the cell's.
+        index_layout: what visibility documents of a new namespace hold; text of a `strongroom.visibility.Layout`.
     """
 
-    def __init__(self, database: Database, keyring: Keyring) -> None:
+    def __init__(self, database: Database, keyring: Keyring, *, index_layout: str = "") -> None:
         self._database = database
         self._keyring = keyring
+        self._index_layout = index_layout
         self._rows = NamespaceRows(database, keyring)
 
     async def ensure_cell_keys(self, kek: KekRef) -> None:
@@ -103,7 +109,7 @@ class NamespaceStore:
         kek: KekRef,
         search_attributes: Mapping[str, str] | None = None,
         suite: Suite = Suite.XAES_256_GCM,
-        index_layout: str = "",
+        index_layout: str | None = None,
     ) -> Namespace:
         """Create a namespace with keys of its own, wrapped by `kek`.
 
@@ -112,7 +118,7 @@ class NamespaceStore:
             kek: of a configured provider.
             search_attributes: custom ones, name to type.
             suite: of its rows.
-            index_layout: what its visibility documents hold; text of a `strongroom.visibility.Layout`.
+            index_layout: what its visibility documents hold; None for what those of any new namespace do.
 
         Raises:
             NamespaceAlreadyExists: the name is taken.
@@ -124,7 +130,8 @@ class NamespaceStore:
         attributes = MappingProxyType(dict(search_attributes or {}))
         namespace = Namespace(uuid4(), name, 1, datetime.now(UTC), search_attributes=attributes)
         # Keys first: a crash leaves keys that nobody uses, never a namespace without keys.
-        await create_data_keys(self._keyring, namespace.namespace_id, kek, suite=suite, index_layout=index_layout)
+        layout = self._index_layout if index_layout is None else index_layout
+        await create_data_keys(self._keyring, namespace.namespace_id, kek, suite=suite, index_layout=layout)
         details = NamespaceDetails(name, attributes)
         try:
             await self._rows.insert(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from .queries import load_queries
 from .visibility_outbox import announce
+from .visibility_records import hashed_columns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -74,6 +75,7 @@ class VisibilityEpochs:
                 [row.k for row in new],
                 [row.token_array for row in new],
                 [row.s for row in new],
+                *hashed_columns(new),
             )
             if self._outbox and written:
                 await announce(connection, [(row["shard_id"], namespace_id, row["id"]) for row in written])

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 _SQL = load_queries("visibility_records")
 
+HASHED_COLUMNS = ("h_workflow", "h_run", "h_type", "h_status", "h_queue", "h_division")
+"""Columns that hold one token of one attribute each; NULL where a record has all of its tokens in `t`, or no value."""
+_NO_COLUMNS = (None,) * len(HASHED_COLUMNS)
+
 
 @dataclass(frozen=True, slots=True)
 class VisibilityRow:
@@ -30,6 +34,7 @@ class VisibilityRow:
         b2: second of the start time.
         t: index tokens, sorted, so that their order tells nothing.
         s: the sealed record.
+        h: index tokens that stand in columns of their own, in the order of `HASHED_COLUMNS`.
     """
 
     shard_id: int
@@ -40,11 +45,23 @@ class VisibilityRow:
     b2: int
     t: tuple[int, ...]
     s: bytes
+    h: tuple[int | None, ...] = _NO_COLUMNS
 
     @property
     def token_array(self) -> str:
         """The tokens as an array literal: arrays of arrays must be rectangular, so they travel as text."""
         return "{" + ",".join(map(str, self.t)) + "}"
+
+
+def hashed_columns(rows: Sequence[VisibilityRow]) -> list[list[int | None]]:
+    """Return the hashed columns of rows, each as a list."""
+    return [[row.h[place] for row in rows] for place in range(len(HASHED_COLUMNS))]
+
+
+def all_tokens(row: Row) -> list[int]:
+    """Return the tokens of a row of `visibility_records`, wherever they stand, ascending, so that their order tells nothing."""
+    hashed = [token for column in HASHED_COLUMNS if (token := row[column]) is not None]
+    return sorted([*row["t"], *hashed]) if hashed else list(row["t"])
 
 
 async def put_visibility_records(
@@ -75,6 +92,7 @@ async def put_visibility_records(
         [row.b2 for row in ordered],
         [row.token_array for row in ordered],
         [row.s for row in ordered],
+        *hashed_columns(ordered),
     )
     if outbox and written:
         ids = {row["id"] for row in written}

@@ -51,8 +51,8 @@ class Sealed:
 
 
 @asynccontextmanager
-async def sealed(config_path, elasticsearch, kind, **changes):
-    """Open a cell behind a search index of a kind, with an empty namespace."""
+async def sealed(config_path, elasticsearch, kind, *, index_layout=None, **changes):
+    """Open a cell behind a search index of a kind, with an empty namespace; None for the newest layout."""
     config = replace(load_config(config_path), **changes)
     if kind == "Elasticsearch":
         cluster = ElasticsearchConfig(elasticsearch.url, index=f"{elasticsearch.prefix}sealed")
@@ -63,4 +63,7 @@ async def sealed(config_path, elasticsearch, kind, **changes):
             await strongroom.search_index.create()
         kek = KekRef.parse("local:twin")
         await strongroom.create_kek(kek)
-        yield Sealed(strongroom, await strongroom.namespaces.create("twin", kek=kek, search_attributes=CUSTOM))
+        namespace = await strongroom.namespaces.create(
+            "twin", kek=kek, search_attributes=CUSTOM, index_layout=index_layout
+        )
+        yield Sealed(strongroom, namespace)

@@ -132,6 +132,14 @@ def _holding(
     return AnyOf(found, implied) if found else NOTHING
 
 
+def _equal_to(
+    attribute: Attribute, messages: Iterable[bytes], tokenizer: Tokenizer, *, implied: Bucket | None = None
+) -> TokenQuery:
+    """As `_holding`, of equality tokens."""
+    found = tokenizer.query(attribute.name, attribute.type, messages)
+    return AnyOf(found, implied, tokenizer.layout.column(attribute.name)) if found else NOTHING
+
+
 def _profile(attribute: Attribute, tokenizer: Tokenizer) -> Profile:
     return tokenizer.layout.profile(attribute.name, attribute.type)
 
@@ -142,9 +150,18 @@ def _present(attribute: Attribute, tokenizer: Tokenizer) -> Approximation:
         return _exact(EVERYTHING)
     if profile.bucket == "b1":
         return _exact(_CLOSED)
-    if not profile.present:
+    if profile.present:
+        present = tokenizer.query(attribute.name, attribute.type, (tokens.PRESENT,))
+        column = tokenizer.layout.column(attribute.name)
+        return _exact(AnyOf(present, column=column, whole=column is not None))
+    shown: Iterable[bytes]
+    if profile.ranges is not None:
+        shown = (tokens.range_node(*node) for node in tokens.TREES[profile.ranges].roots())
+    elif profile.equality:  # a Bool
+        shown = (tokens.equality(attribute.type, value) for value in (False, True))
+    else:
         return Approximation(NOTHING, EVERYTHING)
-    return _exact(_holding(attribute, (tokens.PRESENT,), tokenizer))
+    return _exact(_holding(attribute, shown, tokenizer))
 
 
 def _undecided(attribute: Attribute, tokenizer: Tokenizer) -> Approximation:
@@ -166,16 +183,21 @@ def _equal(attribute: Attribute, values: Sequence[Value], tokenizer: Tokenizer) 
         values = [value for value in values if value == int(value) and INT64_MIN <= value <= INT64_MAX]
     wanted = (message for value in values for message in tokenizer.equality(attribute.name, attribute.type, value))
     closed = attribute.name == "ExecutionStatus" and OPEN_STATUSES.isdisjoint(values)
-    return _exact(_holding(attribute, wanted, tokenizer, implied=_CLOSED if closed else None))
+    return _exact(_equal_to(attribute, wanted, tokenizer, implied=_CLOSED if closed else None))
 
 
 def _prefix(attribute: Attribute, head: bytes, tokenizer: Tokenizer) -> Approximation:
-    stored = [length for length in _profile(attribute, tokenizer).prefixes if length <= len(head)]
+    profile = _profile(attribute, tokenizer)
+    stored = [length for length in profile.prefixes if length <= len(head)]
     if not stored:
         return _undecided(attribute, tokenizer) if head else _present(attribute, tokenizer)
     longest = max(stored)
     sharing = _holding(attribute, (tokens.prefix(head[:longest]),), tokenizer)
-    return Approximation(sharing if longest == len(head) else NOTHING, sharing)
+    if longest < len(head):
+        return Approximation(NOTHING, sharing)
+    if profile.full_prefix:
+        return _exact(sharing)
+    return _exact(any_of(sharing, _equal_to(attribute, (tokens.whole(head),), tokenizer)))
 
 
 def _ordered(attribute: Attribute, node: Compare | Between, tokenizer: Tokenizer) -> Approximation:

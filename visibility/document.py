@@ -62,26 +62,30 @@ def seal_documents(
     """
     tokenizer = Tokenizer(keys, epoch=keys.active_version(KeyClass.INDEX))
     known = _known(types)
-    rows, sealing = [], []
+    rows, hashed, sealing = [], [], []
     for shard_id, version, record in records:
-        check_record(record, types)
+        attributes = record.attributes()
+        _check(record, attributes, types)
         b1 = OPEN_RUN if record.close_time is None else record.close_time // NANOSECONDS
         b2 = record.start_time // NANOSECONDS
         identifier = document_id(keys, record.workflow_id, record.run_id)
-        tokens = tokenizer.document(record.attributes(), known)
-        rows.append((shard_id, identifier, version, tokenizer.epoch, b1, b2, tokens))
+        bag, columns = tokenizer.document(attributes, known)
+        rows.append((shard_id, identifier, version, tokenizer.epoch, b1, b2, bag))
+        hashed.append(columns)
         sealing.append(((identifier, shard_id, version, tokenizer.epoch, b1, b2), pack_record(record)))
     sealed = keys.seal_many(VISIBILITY_RECORD, sealing)
-    return [VisibilityRow(*row, blob) for row, blob in zip(rows, sealed, strict=True)]
+    return [VisibilityRow(*row, blob, columns) for row, blob, columns in zip(rows, sealed, hashed, strict=True)]
 
 
 def document_tokens(
     keys: NamespaceKeys, records: Sequence[tuple[int, VisibilityRecord]], types: SearchAttributes
-) -> list[tuple[int, ...]]:
-    """Return the tokens that each record has in an epoch, in ascending order; none in an epoch whose key is destroyed."""
+) -> list[tuple[tuple[int, ...], tuple[int | None, ...]] | None]:
+    """Return the tokens that each record has in an epoch, as `Tokenizer.document` does; None in an epoch whose key is destroyed."""
     known = _known(types)
     usable = {epoch: Tokenizer(keys, epoch=epoch) for epoch in keys.epochs()}
-    return [usable[epoch].document(record.attributes(), known) if epoch in usable else () for epoch, record in records]
+    return [
+        usable[epoch].document(record.attributes(), known) if epoch in usable else None for epoch, record in records
+    ]
 
 
 def _known(types: SearchAttributes) -> dict[str, AttributeType]:
@@ -104,6 +108,10 @@ def check_record(record: VisibilityRecord, types: SearchAttributes) -> None:
         InvalidRecord: an unknown status, a status of closed runs without a close time, an attribute that is not registered, or a
             value that is not of its type.
     """
+    _check(record, record.attributes(), types)
+
+
+def _check(record: VisibilityRecord, attributes: Mapping[str, AttributeValue], types: SearchAttributes) -> None:
     if record.execution_status not in STATUS_NAMES:
         raise InvalidRecord(f"execution_status is none of {', '.join(STATUS_NAMES)}")
     if record.close_time is None and record.execution_status not in OPEN_STATUSES:
@@ -115,8 +123,7 @@ def check_record(record: VisibilityRecord, types: SearchAttributes) -> None:
             raise InvalidRecord("a search attribute is not registered in this namespace")
         if not fits(attribute_type, value):
             raise InvalidRecord(f"the value of a search attribute is not a {attribute_type.value}")
-    numbers = (value for value in record.attributes().values() if isinstance(value, int))
-    if any(not INT64_MIN <= number <= INT64_MAX for number in numbers):
+    if any(isinstance(value, int) and not INT64_MIN <= value <= INT64_MAX for value in attributes.values()):
         raise InvalidRecord("a number or time of a visibility record is beyond 64 bits")
 
 

@@ -134,7 +134,7 @@ def _operator(leaf: Leaf) -> str:
 
 def _tokens(query: TokenQuery) -> frozenset[int]:
     match query:
-        case AnyOf(tokens, _):
+        case AnyOf(tokens):
             return tokens
         case All(items) | Some(items):
             return frozenset().union(*map(_tokens, items))

@@ -3,9 +3,10 @@
 A *profile* says which tokens of a value stand in the index (`tokens.py` makes them, `compiler.py` asks for them). A namespace has
 one of two presets: in `compatible` the index answers every legal filter, `strict` shows less and opens more. Tokens are keyed
 with a key per namespace and attribute, so they are noise across namespaces and across attributes; within one attribute of one
-namespace they show what the column "leakage" says, and no more. A document has one presence token for each attribute that it need
-not have, unless the profile is `sealed`; a run that is its own root has one token that says so for each root id, and no others. The
-record itself, memo and attribute names included, is sealed in every case.
+namespace they show what the column "leakage" says, and no more. A document shows by a token that it has an attribute which it need
+not have, unless the profile is `sealed`; a run that is its own root has one token that says so for each root id, and no others, and
+one whose first task was due at its start has one that says so for ExecutionTime. The record itself, memo and attribute names
+included, is sealed in every case.
 
 leakage of a snapshot of the index, without keys
     classes   which documents share a value, and how many there are of each; never the value
@@ -21,6 +22,7 @@ leakage of a snapshot of the index, without keys
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
@@ -41,9 +43,12 @@ class Profile:
         name: by which messages and `query --explain` call it.
         leakage: what these show; the words are explained at the head of this file.
         always: every run has a value.
-        present: one token where the attribute has a value, unless every run has one.
+        present: one token where the attribute has a value, unless every run has one. A number or a time does without, as each has one
+            of the few nodes at the top of its tree, and a Bool, as it has one of two values.
         equality: one token for each distinct value (of a list: for each element).
-        prefixes: one token for each of these leading lengths, in bytes, that the value has.
+        prefixes: one token for each of these leading lengths, in bytes, that the value exceeds; of its own length the equality
+            token says as much.
+        full_prefix: a token for the prefix that is the whole value too, as documents of the first form have.
         ranges: tokens of a tree of ranges, of magnitudes (numbers) or of seconds (times); None for no range tokens.
         words: one token for each distinct word.
         bucket: the clear column that holds the time floored to a second; None for none.
@@ -57,6 +62,7 @@ class Profile:
     present: bool = True
     equality: bool = False
     prefixes: tuple[int, ...] = ()
+    full_prefix: bool = False
     ranges: Literal["magnitude", "seconds"] | None = None
     words: bool = False
     bucket: Literal["b1", "b2"] | None = None
@@ -67,13 +73,25 @@ class Profile:
 EQUALITY = Profile("equality", "classes", equality=True)
 IDENTIFIER = Profile("identifier", "prefixes", equality=True, prefixes=ID_PREFIXES)
 FEW_VALUES = Profile("few values", "plain", equality=True)
+FLAG = replace(FEW_VALUES, present=False)
 SALTED = Profile("salted", "salted", equality=True, salted=True)
-NUMBER = Profile("number", "magnitude", equality=True, ranges="magnitude")
-TIME = Profile("time", "magnitude", ranges="seconds")
+NUMBER = Profile("number", "magnitude", present=False, equality=True, ranges="magnitude")
+TIME = Profile("time", "magnitude", present=False, ranges="seconds")
 WORDS = Profile("words", "words", words=True)
 CLOSE_BUCKET = Profile("seconds", "seconds", present=False, bucket="b1")
 START_BUCKET = Profile("seconds", "seconds", always=True, bucket="b2")
 SEALED = Profile("sealed", "nothing", present=False)
+
+
+@cache
+def first_form(profile: Profile) -> Profile:
+    """Return what documents of the first form hold where those of the second have a profile (`layout.py`)."""
+    return replace(
+        profile,
+        present=profile.equality or profile.words or profile.ranges is not None,
+        full_prefix=bool(profile.prefixes),
+        same_as=None if profile.same_as == "StartTime" else profile.same_as,
+    )
 
 
 def _always(profile: Profile) -> Profile:
@@ -113,7 +131,7 @@ SYSTEM_FIELDS: Mapping[str, Field] = MappingProxyType(
         ),
         "RootRunId": Field(AttributeType.KEYWORD, _same_as("RunId", EQUALITY)),
         "StartTime": Field(AttributeType.DATETIME, START_BUCKET),
-        "ExecutionTime": Field(AttributeType.DATETIME, _always(TIME)),
+        "ExecutionTime": Field(AttributeType.DATETIME, _same_as("StartTime", _always(TIME))),
         "CloseTime": Field(AttributeType.DATETIME, CLOSE_BUCKET),
         "HistoryLength": Field(AttributeType.INT, NUMBER, strict=SEALED),
         "HistorySizeBytes": Field(AttributeType.INT, NUMBER, strict=SEALED),
@@ -122,6 +140,22 @@ SYSTEM_FIELDS: Mapping[str, Field] = MappingProxyType(
     }
 )
 """Attributes that a service fills in for each run."""
+
+HASHED: Mapping[str, str] = MappingProxyType(
+    {
+        "WorkflowId": "h_workflow",
+        "RunId": "h_run",
+        "WorkflowType": "h_type",
+        "ExecutionStatus": "h_status",
+        "TaskQueue": "h_queue",
+        "TemporalNamespaceDivision": "h_division",
+    }
+)
+"""Attributes whose equality tokens stand in columns of their own in PostgreSQL, in the preset `compatible`: what nearly all filters
+name is found, ordered and counted there without the bag. A thief of that table learns which attribute such a token is of, which he
+would otherwise have to guess from how many tokens there are, how common, and which of them never meet. He learns no value, and of no
+other attribute. An index in Elasticsearch has all tokens in one bag. In `strict` they stay in the bag here too: that preset is for who
+would rather have slower counts than show what may as well not be shown."""
 
 PREDEFINED_FIELDS: Mapping[str, Field] = MappingProxyType(
     {
@@ -139,7 +173,7 @@ PREDEFINED_FIELDS: Mapping[str, Field] = MappingProxyType(
         "TemporalWorkerDeploymentVersion": Field(AttributeType.KEYWORD, EQUALITY),
         "TemporalWorkflowVersioningBehavior": Field(AttributeType.KEYWORD, EQUALITY),
         "TemporalScheduledStartTime": Field(AttributeType.DATETIME, TIME),
-        "TemporalSchedulePaused": Field(AttributeType.BOOL, FEW_VALUES, strict=SEALED),
+        "TemporalSchedulePaused": Field(AttributeType.BOOL, FLAG, strict=SEALED),
         "TemporalExternalPayloadCount": Field(AttributeType.INT, NUMBER, strict=SEALED),
         "TemporalExternalPayloadSizeBytes": Field(AttributeType.INT, NUMBER, strict=SEALED),
     }
@@ -155,7 +189,7 @@ CUSTOM_FIELDS: Mapping[AttributeType, Field] = MappingProxyType(
             Field(AttributeType.TEXT, WORDS, strict=SEALED),
             Field(AttributeType.INT, NUMBER, strict=SEALED),
             Field(AttributeType.DOUBLE, NUMBER, strict=SEALED),
-            Field(AttributeType.BOOL, FEW_VALUES, strict=SEALED),
+            Field(AttributeType.BOOL, FLAG, strict=SEALED),
             Field(AttributeType.DATETIME, TIME, strict=SEALED),
         )
     }

@@ -2,8 +2,13 @@
 
 A layout never changes; another one comes with another epoch (DESIGN.md, "Rotation and presets"). As text:
 
-    ""                                the preset compatible
-    "strict Completed=180 Failed=4"   the preset strict, and a salt for each half percent of runs that had a status when it was made
+    ""                                  the preset compatible in the first form
+    "strict Completed=180 Failed=4"     the preset strict in it, and a salt for each half percent of runs that had a status when it
+                                        was made
+    "compatible 2", "strict 2 Failed=4" the same in the second form
+
+New epochs are of the newest form. An older one is read and written as it is until the namespace is rotated: an older version of
+the software may still be at work beside this one, and knows no other.
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from strongroom.storage import DataLoss, InvalidPersistenceRequest
 
-from .fields import BUILT_IN, CUSTOM_FIELDS
+from .fields import BUILT_IN, CUSTOM_FIELDS, HASHED, first_form
 from .filter_tree import STATUS_NAMES
 
 if TYPE_CHECKING:
@@ -28,8 +33,19 @@ Preset: TypeAlias = Literal["compatible", "strict"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
 SALTS = 200
 """Of all statuses together: a token then stands for half a percent of the runs, and none for a status that is rarer in sum."""
+FORM = 2
+"""Of new layouts. What is different in the first: see `first_form`; and that no token has a column of its own."""
 USUAL_SALTS: Mapping[str, int] = MappingProxyType({"Completed": 180, "Running": 10, "Failed": 4, "ContinuedAsNew": 2})
 """For a namespace that has no runs yet. Statuses that are not named have one salt."""
+_HEADS: Mapping[tuple[Preset, int], tuple[str, ...]] = MappingProxyType(
+    {
+        ("compatible", 1): (),
+        ("strict", 1): ("strict",),
+        ("compatible", 2): ("compatible", "2"),
+        ("strict", 2): ("strict", "2"),
+    }
+)
+"""The words that a layout's text begins with; the salts follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +55,27 @@ class Layout:
     Attributes:
         preset: see `fields.py`.
         salts: how many tokens a status is spread over; one where none is named.
+        form: which tokens an attribute has in a preset.
     """
 
     preset: Preset = "compatible"
     salts: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    form: int = FORM
 
     def profile(self, name: str, attribute_type: AttributeType) -> Profile:
         """Return what a document of this layout holds of an attribute."""
         found = BUILT_IN.get(name) or CUSTOM_FIELDS[attribute_type]
-        return (found.strict or found.compatible) if self.preset == "strict" else found.compatible
+        profile = (found.strict or found.compatible) if self.preset == "strict" else found.compatible
+        return first_form(profile) if self.form == 1 else profile
+
+    def column(self, name: str) -> str | None:
+        """Return in which column the equality token of an attribute stands in PostgreSQL; None for the bag with all others."""
+        return HASHED.get(name) if self.form > 1 and self.preset == "compatible" else None
 
     def __str__(self) -> str:
         """Return the text that `parse_layout` reads."""
-        if self.preset == "compatible":
-            return ""
-        return " ".join([self.preset, *(f"{status}={count}" for status, count in sorted(self.salts.items()))])
+        salts = (f"{status}={count}" for status, count in sorted(self.salts.items()))
+        return " ".join([*_HEADS[self.preset, self.form], *salts])
 
 
 def new_layout(preset: str, statuses: Mapping[str, int] | None = None) -> Layout:
@@ -85,11 +107,13 @@ def parse_layout(text: str) -> Layout:
     Raises:
         DataLoss: a layout that this version does not know.
     """
-    if not text:
-        return Layout()
-    preset, *salts = text.split(" ")
-    pairs = [salt.partition("=") for salt in salts]
-    if preset != "strict" or not all(status in STATUS_NAMES and count.isdecimal() for status, _, count in pairs):
+    words = text.split(" ") if text else []
+    preset: Preset = "strict" if words[:1] == ["strict"] else "compatible"
+    form = 2 if words[1:2] == ["2"] else 1
+    head = _HEADS[preset, form]
+    pairs = [salt.partition("=") for salt in words[len(head) :]]
+    known = all(status in STATUS_NAMES and count.isdecimal() for status, _, count in pairs)
+    if tuple(words[: len(head)]) != head or not known or (pairs and preset != "strict"):
         msg = "the index is of a layout that this version does not know"
         raise DataLoss(msg)
-    return Layout("strict", MappingProxyType({status: int(count) for status, _, count in pairs}))
+    return Layout(preset, MappingProxyType({status: int(count) for status, _, count in pairs}), form)

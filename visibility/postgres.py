@@ -110,9 +110,18 @@ def _where(namespace_id: UUID, query: TokenQuery) -> tuple[str, list[object]]:
 
 def _condition(query: TokenQuery, parameters: list[object]) -> str:
     match query:
-        case AnyOf(tokens, implied):
-            parameters.append(sorted(tokens))
-            holding = f"t && ${len(parameters)}::bigint[]"
+        case AnyOf(tokens, implied, column, whole):
+            if whole:
+                return f"{column} IS NOT NULL"
+            # One value is asked for as such: the planner then knows how common it is.
+            single = column is not None and len(tokens) == 1
+            parameters.append(next(iter(tokens)) if single else sorted(tokens))
+            if single:
+                holding = f"{column} = ${len(parameters)}"
+            elif column is not None:
+                holding = f"{column} = ANY(${len(parameters)}::bigint[])"
+            else:
+                holding = f"t && ${len(parameters)}::bigint[]"
             # What closed comes after all that is open: without this a list would walk past that first.
             return holding if implied is None else f"{holding} AND {_condition(implied, parameters)}"
         case Bucket(column, low, high):
@@ -125,5 +134,7 @@ def _condition(query: TokenQuery, parameters: list[object]) -> str:
             return " AND ".join(f"({_condition(item, parameters)})" for item in items) or "true"
         case Some(items):
             return " OR ".join(f"({_condition(item, parameters)})" for item in items) or "false"
+        case Not(AnyOf(_, _, column, True)):
+            return f"{column} IS NULL"  # as the partial indexes say it
         case Not(item):
-            return f"NOT ({_condition(item, parameters)})"
+            return f"({_condition(item, parameters)}) IS NOT TRUE"  # where a column is NULL, nothing holds

@@ -58,6 +58,12 @@ class RangeTree:
         found += [(self.levels - 1, node) for node in range(first, last + 1)]
         return found
 
+    def roots(self) -> list[tuple[int, int]]:
+        """Return the nodes of the highest level, of which each int64 has one."""
+        top = self.levels - 1
+        first, last = (self.leaf(value) >> _BRANCH_BITS * top for value in (INT64_MIN, INT64_MAX))
+        return [(top, node) for node in range(first, last + 1)]
+
     def leaves(self, low: int, high: int) -> tuple[tuple[int, int], tuple[int, int]]:
         """Return the leaves that lie wholly within [low, high], and those that touch it, each as (first, last)."""
         first, last = self.leaf(low), self.leaf(high)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -30,7 +30,7 @@ from strongroom.kms import (
 from strongroom.storage import ConditionFailed
 
 from .errors import SearchIndexMismatch
-from .layout import parse_layout
+from .layout import FORM, parse_layout
 from .token_audit import PIECE, open_each, rewrite_tokens
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class IndexRotation:
         Args:
             namespace_id: whose.
             types: its custom search attributes.
-            layout: of the new epoch; None for that of the active one. A rotation under way keeps its own salts.
+            layout: of the new epoch; None for the active one's in the newest form. A rotation under way keeps its own salts.
             progress: see there.
 
         Raises:
@@ -156,9 +156,10 @@ class IndexRotation:
         return Rotation(target.version, parse_layout(target.layout), resumed, rewritten, tuple(old))
 
     async def _begin(self, namespace_id: UUID, layout: Layout | None) -> DataKeyRecord:
-        keys = await self._keyring.open(namespace_id)
-        chosen = keys.layout(keys.active_version(KeyClass.INDEX)) if layout is None else str(layout)
-        return await begin_index_rotation(self._keyring, namespace_id, layout=chosen)
+        if layout is None:
+            keys = await self._keyring.open(namespace_id)
+            layout = replace(parse_layout(keys.layout(keys.active_version(KeyClass.INDEX))), form=FORM)
+        return await begin_index_rotation(self._keyring, namespace_id, layout=str(layout))
 
     async def _finish(self, namespace_id: UUID, epoch: int, types: SearchAttributes, show: Progress) -> int:
         """Rewrite what writers wrote that had not heard of the epoch, until nothing is left, in the search index either."""

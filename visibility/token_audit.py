@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from strongroom.kms import IntegrityError
+from strongroom.storage import HASHED_COLUMNS
 
 from .document import document_tokens, open_documents, seal_documents
 
@@ -77,7 +78,7 @@ class TokenAudit:
             opened = await open_each(self._keyring, namespace_id, rows)
             keys = await self._keyring.open(namespace_id)
             right = document_tokens(keys, [(row["k"], record) for row, record in opened], types)
-            wrong = [each for each, tokens in zip(opened, right, strict=True) if list(tokens) != list(each[0]["t"])]
+            wrong = [each for each, tokens in zip(opened, right, strict=True) if tokens != _stored(each[0])]
             if wrong and repair:
                 tally.repaired += await rewrite_tokens(self._records, keys, wrong, types)
             tally.records += len(rows)
@@ -86,6 +87,11 @@ class TokenAudit:
             if progress is not None:
                 progress(tally.records)
         return tally
+
+
+def _stored(row: Row) -> tuple[tuple[int, ...], tuple[int | None, ...]]:
+    """Return the tokens that a row has, those of the bag and those of the columns."""
+    return tuple(row["t"]), tuple(row[column] for column in HASHED_COLUMNS)
 
 
 async def open_each(keyring: Keyring, namespace_id: UUID, rows: Sequence[Row]) -> list[tuple[Row, VisibilityRecord]]:

@@ -22,10 +22,14 @@ class AnyOf:
     Attributes:
         tokens: of one attribute.
         implied: where each document that holds one lies anyway; a backend that walks in that order may begin and end there.
+        column: in which PostgreSQL has them; None for the bag of all others.
+        whole: each document with a token in that column holds one of these, and no other does.
     """
 
     tokens: frozenset[int]
     implied: Bucket | None = None
+    column: str | None = None
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)

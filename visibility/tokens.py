@@ -17,6 +17,8 @@ import math
 import struct
 from typing import TYPE_CHECKING
 
+from strongroom.storage import HASHED_COLUMNS
+
 from .attributes import AttributeType
 from .layout import parse_layout
 from .ranges import INT64_MAX, INT64_MIN, MAGNITUDES, SECONDS
@@ -68,6 +70,11 @@ def equality(attribute_type: AttributeType, value: Scalar) -> bytes:
     return b"=" + value_bytes(attribute_type, value)
 
 
+def whole(encoded: bytes) -> bytes:
+    """Return the message of the equality token of a text in UTF-8."""
+    return b"=" + encoded
+
+
 def salted(attribute_type: AttributeType, value: Scalar, salt: int) -> bytes:
     """Return the message of one of the equality tokens of a salted value."""
     return b"~" + salt.to_bytes(2, "big") + value_bytes(attribute_type, value)
@@ -94,7 +101,7 @@ def number_on_tree(attribute_type: AttributeType, value: float) -> int:
 
 
 def messages(profile: Profile, attribute_type: AttributeType, value: AttributeValue) -> Iterator[bytes]:
-    """Yield the messages of all tokens that a document has for a value of an attribute, but for salted ones."""
+    """Yield the messages of all tokens that a document has for a value of an attribute, but for salted ones and ranges."""
     if profile.present and not profile.always:
         yield PRESENT
     values: Iterable[Scalar] = value if isinstance(value, tuple) else (value,)
@@ -103,23 +110,24 @@ def messages(profile: Profile, attribute_type: AttributeType, value: AttributeVa
             yield equality(attribute_type, single)
         if profile.prefixes:
             encoded = value_bytes(attribute_type, single)
-            yield from (prefix(encoded[:length]) for length in profile.prefixes if len(encoded) >= length)
+            size = len(encoded) + profile.full_prefix
+            yield from (prefix(encoded[:length]) for length in profile.prefixes if length < size)
         if profile.words:
             yield from map(word, split_words(str(single)))
-        if profile.ranges is not None:
-            number = number_on_tree(attribute_type, float(single) if isinstance(single, float) else int(single))
-            yield from (range_node(level, node) for level, node in TREES[profile.ranges].nodes(number))
 
 
 class AttributeTokens:
     """Makes the tokens of one attribute, and remembers them: most values of a batch occur in it more than once."""
 
-    __slots__ = ("_key", "_of_message", "_of_value", "profile", "type")
+    __slots__ = ("_key", "_of_leaf", "_of_message", "_of_value", "_tree", "place", "profile", "type")
 
-    def __init__(self, key: TokenKey, profile: Profile, attribute_type: AttributeType) -> None:
+    def __init__(self, key: TokenKey, profile: Profile, attribute_type: AttributeType, place: int | None) -> None:
         self.profile = profile
         self.type = attribute_type
+        self.place = place
         self._key = key
+        self._tree = None if profile.ranges is None else TREES[profile.ranges]
+        self._of_leaf: dict[int, tuple[int, ...]] = {}
         self._of_message: dict[bytes, int] = {}
         self._of_value: dict[AttributeValue, tuple[int, ...]] = {}
 
@@ -127,7 +135,19 @@ class AttributeTokens:
         """Return the tokens of a value, but for salted ones."""
         found = self._of_value.get(value)
         if found is None:
-            found = self._of_value[value] = tuple(map(self.token, messages(self.profile, self.type, value)))
+            found = tuple(map(self.token, messages(self.profile, self.type, value)))
+            if self._tree is not None and not isinstance(value, (str, tuple)):
+                found += self._ranges(self._tree, number_on_tree(self.type, value))
+            self._of_value[value] = found
+        return found
+
+    def _ranges(self, tree: RangeTree, number: int) -> tuple[int, ...]:
+        """Return the tokens of the nodes above a number: the same for all numbers in its leaf."""
+        leaf = tree.leaf(number)
+        found = self._of_leaf.get(leaf)
+        if found is None:
+            nodes = tree.nodes(number)
+            found = self._of_leaf[leaf] = tuple(self.token(range_node(level, node)) for level, node in nodes)
         return found
 
     def token(self, message: bytes) -> int:
@@ -154,9 +174,12 @@ class Tokenizer:
         self._keys = keys
         self._attributes: dict[str, AttributeTokens] = {}
 
-    def document(self, attributes: Mapping[str, AttributeValue], types: Mapping[str, AttributeType]) -> tuple[int, ...]:
-        """Return all tokens of a document, sorted, so that their order tells nothing."""
+    def document(
+        self, attributes: Mapping[str, AttributeValue], types: Mapping[str, AttributeType]
+    ) -> tuple[tuple[int, ...], tuple[int | None, ...]]:
+        """Return the tokens of a document: those of the bag, sorted, so that their order tells nothing, and those of the columns."""
         found: set[int] = set()
+        hashed: list[int | None] = [None] * len(HASHED_COLUMNS)
         for name, value in attributes.items():
             made = self._attributes.get(name) or self._attribute(name, types[name])
             profile = made.profile
@@ -164,10 +187,13 @@ class Tokenizer:
                 found.add(made.token(SAME))
                 continue
             found.update(made.of(value))
+            if made.place is not None:
+                hashed[made.place] = token = made.token(whole(str(value).encode("utf-8", "surrogatepass")))
+                found.remove(token)
             if profile.salted:
                 salt = made.drawn(str(attributes["RunId"])) % self.layout.salts.get(str(value), 1)
                 found.add(made.token(salted(made.type, str(value), salt)))
-        return tuple(sorted(found))
+        return tuple(sorted(found)), tuple(hashed)
 
     def equality(self, name: str, attribute_type: AttributeType, value: Scalar) -> Iterator[bytes]:
         """Yield the messages of which a document with this value has one."""
@@ -184,5 +210,7 @@ class Tokenizer:
 
     def _attribute(self, name: str, attribute_type: AttributeType) -> AttributeTokens:
         key = self._keys.index(name, epoch=self.epoch)
-        made = AttributeTokens(key, self.layout.profile(name, attribute_type), attribute_type)
+        column = self.layout.column(name)
+        place = None if column is None else HASHED_COLUMNS.index(column)
+        made = AttributeTokens(key, self.layout.profile(name, attribute_type), attribute_type, place)
         return self._attributes.setdefault(name, made)

@@ -9,21 +9,25 @@ ORDER BY b1 DESC, b2 DESC, id DESC LIMIT $6
 
 -- name: whole
 -- All records with their tokens, in the order of a list.
-SELECT shard_id, id, version, k, b1, b2, t, s FROM visibility_records
+SELECT shard_id, id, version, k, b1, b2, t, s, h_workflow, h_run, h_type, h_status, h_queue, h_division
+FROM visibility_records
 WHERE namespace_id = $1 AND (b1, b2, id) < ($2, $3, $4)
 ORDER BY b1 DESC, b2 DESC, id DESC LIMIT $5
 
 -- name: rewrite
 -- Only what is still as it was read. Rows are locked in the order of their key, as all writers do.
 WITH locked AS MATERIALIZED (
-    SELECT v.shard_id, v.id, r.k, r.t, r.s
-    FROM unnest($2::integer[], $3::bytea[], $4::bigint[], $5::integer[], $6::integer[], $7::text[], $8::bytea[])
-         AS r (shard_id, id, version, old_k, k, t, s)
+    SELECT v.shard_id, v.id, r.k, r.t, r.s, r.h_workflow, r.h_run, r.h_type, r.h_status, r.h_queue, r.h_division
+    FROM unnest($2::integer[], $3::bytea[], $4::bigint[], $5::integer[], $6::integer[], $7::text[], $8::bytea[],
+                $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[])
+         AS r (shard_id, id, version, old_k, k, t, s, h_workflow, h_run, h_type, h_status, h_queue, h_division)
     JOIN visibility_records AS v
       ON v.shard_id = r.shard_id AND v.namespace_id = $1 AND v.id = r.id AND v.version = r.version AND v.k = r.old_k
     ORDER BY v.shard_id, v.id
     FOR UPDATE OF v
 )
-UPDATE visibility_records AS v SET k = l.k, t = l.t::bigint[], s = l.s
+UPDATE visibility_records AS v
+SET k = l.k, t = l.t::bigint[], s = l.s, h_workflow = l.h_workflow, h_run = l.h_run, h_type = l.h_type, h_status = l.h_status,
+    h_queue = l.h_queue, h_division = l.h_division
 FROM locked AS l WHERE v.shard_id = l.shard_id AND v.namespace_id = $1 AND v.id = l.id
 RETURNING v.shard_id, v.id

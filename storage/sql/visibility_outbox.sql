@@ -12,7 +12,9 @@ ORDER BY r.shard_id, r.namespace_id, r.id LIMIT $4
 -- name: take
 -- The next runs to tell the index of, with their records; without one where it was deleted. As many as $4, and as $5 bytes allow.
 SELECT * FROM (
-    SELECT o.shard_id, o.namespace_id, o.id, o.stamp, r.version, r.k, r.b1, r.b2, r.t, r.s, d.version AS deleted_version,
+    SELECT o.shard_id, o.namespace_id, o.id, o.stamp, r.version, r.k, r.b1, r.b2, r.t, r.s,
+           r.h_workflow, r.h_run, r.h_type, r.h_status, r.h_queue, r.h_division,
+           d.version AS deleted_version,
            sum(octet_length(r.s)) OVER (ORDER BY o.shard_id, o.namespace_id, o.id) - octet_length(r.s) AS before
     FROM (
         SELECT q.shard_id, q.namespace_id, q.id, q.stamp FROM visibility_outbox AS q

@@ -1,14 +1,18 @@
 -- name: page
 -- Records in the order of their key, whole; as many as $4, and as $5 bytes allow.
-SELECT shard_id, namespace_id, id, version, k, b1, b2, t, s, waiting FROM (
+SELECT shard_id, namespace_id, id, version, k, b1, b2, t, s, h_workflow, h_run, h_type, h_status, h_queue, h_division, waiting
+FROM (
     SELECT r.shard_id, r.namespace_id, r.id, r.version, r.k, r.b1, r.b2, r.t, r.s,
+           r.h_workflow, r.h_run, r.h_type, r.h_status, r.h_queue, r.h_division,
            EXISTS (
                SELECT FROM visibility_outbox AS o
                WHERE o.shard_id = r.shard_id AND o.namespace_id = r.namespace_id AND o.id = r.id
            ) AS waiting,
            sum(octet_length(r.s)) OVER (ORDER BY r.shard_id, r.namespace_id, r.id) - octet_length(r.s) AS before
     FROM (
-        SELECT v.shard_id, v.namespace_id, v.id, v.version, v.k, v.b1, v.b2, v.t, v.s FROM visibility_records AS v
+        SELECT v.shard_id, v.namespace_id, v.id, v.version, v.k, v.b1, v.b2, v.t, v.s,
+               v.h_workflow, v.h_run, v.h_type, v.h_status, v.h_queue, v.h_division
+        FROM visibility_records AS v
         WHERE (v.shard_id, v.namespace_id, v.id) > ($1, $2, $3)
         ORDER BY v.shard_id, v.namespace_id, v.id LIMIT $4
     ) AS r
@@ -19,6 +23,7 @@ ORDER BY shard_id, namespace_id, id
 -- name: again
 -- The same of certain runs; those without a record are left out.
 SELECT r.shard_id, r.namespace_id, r.id, r.version, r.k, r.b1, r.b2, r.t, r.s,
+       r.h_workflow, r.h_run, r.h_type, r.h_status, r.h_queue, r.h_division,
        EXISTS (
            SELECT FROM visibility_outbox AS o
            WHERE o.shard_id = r.shard_id AND o.namespace_id = r.namespace_id AND o.id = r.id

@@ -14,6 +14,8 @@ from urllib.parse import quote
 
 import pytest
 
+from strongroom.kms import activate_index_key, begin_index_rotation
+from strongroom.visibility import Layout
 from tests.sealed_namespace import sealed
 from tests.twin import CUSTOM, Attributes, Twin, random_documents, random_filter
 from tests.twin.mapping import document_id
@@ -39,6 +41,39 @@ async def test_sealed_answers_are_those_of_the_plaintext_twin(config_path, elast
             await asyncio.to_thread(twin.write, documents)
             await ours.write(documents, version=version)
             await assert_same_answers(ours, twin, rng, filters=FILTERS)
+
+
+@pytest.mark.parametrize("kind", ["PostgreSQL", "Elasticsearch"])
+async def test_two_forms_of_documents_side_by_side_answer_as_one(config_path, elasticsearch, kind):
+    """A namespace from before is moved to the newest form: with half of its runs in each, and after it, answers are the twin's."""
+    rng = random.Random(20_261_127)  # noqa: S311 - repeatable
+    twin = await new_twin(elasticsearch)
+    documents = random_documents(rng, DOCUMENTS)
+    async with sealed(config_path, elasticsearch, kind, index_layout="") as ours:
+        await asyncio.to_thread(twin.write, documents)
+        await ours.write(documents)
+        assert await hashed(ours) == {(1, False): DOCUMENTS}
+        await assert_same_answers(ours, twin, rng, filters=FILTERS // 5)
+        begun = await begin_index_rotation(ours.strongroom.keyring, ours.namespace_id, layout=str(Layout()))
+        await activate_index_key(ours.strongroom.keyring, ours.namespace_id, begun.version)
+        await ours.write(documents[::2], version=2)
+        assert await hashed(ours) == {(1, False): DOCUMENTS // 2, (2, True): DOCUMENTS // 2}
+        await assert_same_answers(ours, twin, rng, filters=FILTERS)
+        done = await ours.strongroom.index_rotation(wait=0).rotate(ours.namespace_id, ours.types)
+        assert (done.epoch, done.layout) == (2, Layout())
+        assert await hashed(ours) == {(2, True): DOCUMENTS}
+        if ours.strongroom.search_index is not None:
+            await ours.strongroom.search_index.refresh()
+        await assert_same_answers(ours, twin, rng, filters=FILTERS // 5)
+
+
+async def hashed(ours):
+    """Return how many records there are of each epoch, and whether their tokens stand in columns."""
+    async with ours.strongroom.database.connection() as connection:
+        rows = await connection.fetch(
+            "SELECT k, h_type IS NOT NULL AS hashed, count(*) AS records FROM visibility_records GROUP BY 1, 2"
+        )
+    return {(row["k"], row["hashed"]): row["records"] for row in rows}
 
 
 async def test_before_a_refresh_both_show_what_was_and_after_it_what_is(config_path, elasticsearch):

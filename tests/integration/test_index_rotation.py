@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from strongroom.driver.strongroom import Strongroom
+from strongroom.driver.strongroom import Strongroom, shard_of
 from strongroom.kms import (
     CachePolicy,
     IntegrityError,
@@ -22,11 +22,14 @@ from strongroom.kms import (
     begin_index_rotation,
     index_keys,
 )
-from strongroom.storage import BEFORE_ALL, ConditionFailed
-from strongroom.visibility import new_layout
+from strongroom.storage import BEFORE_ALL, ConditionFailed, schema
+from strongroom.storage.schema import current_version, migrations
+from strongroom.visibility import Layout, new_layout
+from strongroom.visibility.document import seal_documents
 from tests.fix_command_line import STRONGROOM
 from tests.sealed_namespace import Sealed, sealed
 from tests.twin import CUSTOM, Attributes, model, random_documents, random_filter
+from tests.twin.records import record_of
 
 pytestmark = pytest.mark.integration
 
@@ -125,6 +128,55 @@ async def test_no_answer_is_wrong_while_the_key_rotates_and_others_write(config_
             assert await epochs(ours) == {epoch}
             assert (await states(ours))[epoch - 1] is KeyState.DESTROYED
             assert await wrong_answers(other, documents, rng, filters=10) == []
+
+
+async def test_records_of_an_older_database_are_found_and_moved(config_path, elasticsearch, monkeypatch):
+    """A database of schema 4, with the rows that its version wrote: migrated it answers as before, and after a rotation too."""
+    rng = random.Random(4)  # noqa: S311 - repeatable
+    documents = random_documents(rng, 200)
+    with monkeypatch.context() as older:
+        older.setattr(schema, "migrations", lambda: migrations()[:4])
+        async with sealed(config_path, elasticsearch, "PostgreSQL", index_layout="") as ours:
+            await write_as_schema_4(ours, documents)
+            config, namespace_id = ours.strongroom.config, ours.namespace_id
+    assert [step.version for step in await Strongroom.init(config)] == list(range(5, current_version() + 1))
+    async with Strongroom.open(config) as strongroom:
+        ours = Sealed(strongroom, await strongroom.namespaces.get("twin"))
+        assert await wrong_answers(ours, documents, rng, filters=50) == []
+        await ours.write(documents[:20], version=2)
+        assert await wrong_answers(ours, documents, rng, filters=20) == []
+        result = await rotate(ours, wait=0)
+        assert (result.layout, result.rewritten) == (Layout(), len(documents))
+        assert await wrong_answers(ours, documents, rng, filters=50) == []
+        tally = await strongroom.token_audit().run(namespace_id, ours.types, repair=False)
+        assert (tally.records, tally.wrong, tally.unreadable) == (len(documents), 0, 0)
+
+
+async def write_as_schema_4(ours, documents):
+    """Write rows as the version did that came with schema 4."""
+    keys = await ours.strongroom.keyring.open(ours.namespace_id)
+    shards = ours.strongroom.config.cell.shard_count
+    records = [record_of(document) for document in documents]
+    rows = seal_documents(
+        keys, [(shard_of(keys, record.workflow_id, shards), 1, record) for record in records], ours.types
+    )
+    async with ours.strongroom.database.connection() as connection:
+        await connection.execute("SELECT t, s FROM visibility_records")
+        for row in rows:
+            assert set(row.h) == {None}
+            await connection.execute(
+                "INSERT INTO visibility_records (shard_id, namespace_id, id, version, k, b1, b2, t, s) "
+                "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+                row.shard_id,
+                ours.namespace_id,
+                row.id,
+                row.version,
+                row.k,
+                row.b1,
+                row.b2,
+                list(row.t),
+                row.s,
+            )
 
 
 async def test_asking_for_one_epoch_alone_gives_wrong_answers(config_path, elasticsearch, monkeypatch):

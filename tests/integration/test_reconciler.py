@@ -141,17 +141,23 @@ async def test_a_record_that_went_unheard_takes_its_document_along(cell):
 
 
 TOKEN_EDITS = {
-    "one taken out": "t[2:]",
-    "all taken out": "'{}'",
-    "one added": "t || 7::bigint",
-    "those of another": "(SELECT o.t FROM visibility_records AS o WHERE o.id <> r.id LIMIT 1)",
+    "one taken out": "t = t[2:]",
+    "all taken out": "t = '{}'",
+    "one added": "t = t || 7::bigint",
+    "those of another": "(t, h_workflow, h_run) = "
+    "(SELECT o.t, o.h_workflow, o.h_run FROM visibility_records AS o WHERE o.id <> r.id LIMIT 1)",
+    "a column emptied": "h_type = NULL",
+    "a column filled": "h_division = 7",
+    "a column changed": "h_status = h_status + 1",
+    "a column's token in the bag": "t = array_append(t, h_queue), h_queue = NULL",
+    "two columns exchanged": "h_type = h_queue, h_queue = h_type",
 }
 
 
 @pytest.mark.parametrize("edit", TOKEN_EDITS)
 async def test_edited_tokens_of_a_record_are_found_and_made_right(cell, edit):
     """Nothing authenticates them, so they are made anew from the sealed record and compared; the index hears of the repair."""
-    change = f"UPDATE visibility_records AS r SET t = {TOKEN_EDITS[edit]} WHERE id = {LAST}"  # noqa: S608
+    change = f"UPDATE visibility_records AS r SET {TOKEN_EDITS[edit]} WHERE id = {LAST}"  # noqa: S608
     async with cell.strongroom.database.connection() as connection:
         await connection.execute(change)
     audit = cell.strongroom.token_audit()

@@ -20,7 +20,7 @@ from strongroom.driver.config import ElasticsearchConfig, load_config, write_con
 from strongroom.driver.importer import attribute_types, import_executions
 from strongroom.driver.strongroom import Strongroom, shard_of
 from strongroom.kms import IntegrityError, KekRef, KeyClass, rotate_data_key
-from strongroom.storage import InvalidPersistenceRequest, NotFound
+from strongroom.storage import InvalidPersistenceRequest, NotFound, all_tokens
 from strongroom.visibility import (
     AttributeType,
     InvalidPageToken,
@@ -178,7 +178,7 @@ def generated_record(rng):
         execution_status=status,
         task_queue=rng.choice(TEXTS),
         start_time=start,
-        execution_time=rng.choice(TIMES),
+        execution_time=rng.choice((start, rng.choice(TIMES))),
         close_time=None if is_open else rng.choice(TIMES if rng.random() < 0.2 else MOMENTS),
         execution_duration=None if is_open else whole(rng),
         history_length=None if is_open else rng.choice((1, 15, 16, 17, 500)),
@@ -759,6 +759,11 @@ async def test_edited_tokens_never_give_a_wrong_row(small):
         "FROM visibility_records o, unnest(o.t) x)",
         "none": "UPDATE visibility_records SET t = '{}'",
         "one for all": "UPDATE visibility_records SET t = (SELECT t FROM visibility_records ORDER BY id LIMIT 1)",
+        "one type and status for all": "UPDATE visibility_records SET (h_type, h_status, h_workflow) = "
+        "(SELECT h_type, h_status, h_workflow FROM visibility_records ORDER BY id LIMIT 1)",
+        "divisions for all": "UPDATE visibility_records SET h_division = 5 WHERE b2 % 2 = 0",
+        "no columns": "UPDATE visibility_records SET (h_workflow, h_run, h_type, h_status, h_queue, h_division) = "
+        "(NULL, NULL, NULL, NULL, NULL, NULL)",
     }
     rng = generator()
     queries = [*(random_filter(rng) for _ in range(40)), *(condition(rng) for _ in range(60))]
@@ -792,7 +797,8 @@ async def test_an_edited_column_is_noticed(small, edit, which):
     query = "CloseTime IS NULL OR CloseTime IS NOT NULL"
     side = "=" if which == "open" else "<>"
     victim = f"(SELECT id FROM visibility_records WHERE b1 {side} {2**62} ORDER BY id LIMIT 1)"  # noqa: S608
-    await run(small.strongroom, "UPDATE visibility_records SET t = '{}'")  # no division: every row is a candidate
+    # no division: every row is a candidate
+    await run(small.strongroom, "UPDATE visibility_records SET t = '{}', h_division = NULL")
     assert await small.listed(query, page_size=5) == small.expected(query)
     assert await run(small.strongroom, f"UPDATE visibility_records SET {edit} WHERE id = {victim}") == "UPDATE 1"  # noqa: S608
     with pytest.raises(IntegrityError):
@@ -820,7 +826,9 @@ async def test_a_row_moved_to_another_namespace_does_not_open(strongroom, small)
     """A record is bound to its namespace, though ids and tokens of the row go with it."""
     other = await populated(strongroom, "other", [], [])
     assert other.namespace_id != small.namespace_id
-    await run(strongroom, "UPDATE visibility_records SET namespace_id = $1, t = '{}'", other.namespace_id)
+    await run(
+        strongroom, "UPDATE visibility_records SET namespace_id = $1, t = '{}', h_division = NULL", other.namespace_id
+    )
     with pytest.raises(IntegrityError):
         await other.listed("", page_size=10)
 
@@ -890,11 +898,9 @@ async def test_namespaces_share_no_token_and_no_answer(strongroom):
     held = []
     async with strongroom.database.connection() as connection:
         for each in (left, right):
-            rows = await connection.fetch(
-                "SELECT id, t FROM visibility_records WHERE namespace_id = $1", each.namespace_id
-            )
+            rows = await connection.fetch("SELECT * FROM visibility_records WHERE namespace_id = $1", each.namespace_id)
             assert len(rows) == len(records)
-            held.append(({row["id"] for row in rows}, {token for row in rows for token in row["t"]}))
+            held.append(({row["id"] for row in rows}, {token for row in rows for token in all_tokens(row)}))
     (left_ids, left_tokens), (right_ids, right_tokens) = held
     assert left_ids.isdisjoint(right_ids)
     assert len(left_tokens) == len(right_tokens) > 0
@@ -922,6 +928,7 @@ async def test_attributes_of_one_value_share_no_token(strongroom):
     ]
     assert len(frozenset().union(*tokens)) == 4
     async with strongroom.database.connection() as connection:
-        row = await connection.fetchrow("SELECT t FROM visibility_records")
-    assert frozenset().union(*tokens) <= set(row["t"])
+        row = await connection.fetchrow("SELECT * FROM visibility_records")
+    assert frozenset().union(*tokens) <= set(all_tokens(row))
     assert row["t"] == sorted(row["t"])
+    assert all_tokens(row) == sorted(all_tokens(row))

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from strongroom.kms import IntegrityError
-from strongroom.storage import visibility_key
+from strongroom.storage import all_tokens, visibility_key
 from strongroom.visibility.drift import Copy, Difference, Drift
 
 from .documents import document_name, namespace_text, record_id, to_document, token_texts
@@ -71,7 +71,7 @@ class ElasticsearchAudit:
             hits[record_id(hit["_id"])].append(hit)
         drifts = {row["id"]: _drift(row, hits[row["id"]]) for row in rows}
         alike = [row for row in rows if drifts[row["id"]] is None]
-        whole = await self._holding([(row["namespace_id"], row["id"], token_texts(row["t"])) for row in alike])
+        whole = await self._holding([(row["namespace_id"], row["id"], token_texts(all_tokens(row))) for row in alike])
         rest = [row for row in alike if row["id"] not in whole]
         there = await self._holding([(row["namespace_id"], row["id"], []) for row in rest])
         for row in rest:

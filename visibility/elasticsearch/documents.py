@@ -7,6 +7,7 @@ from base64 import b64decode, b64encode, urlsafe_b64decode, urlsafe_b64encode
 from typing import TYPE_CHECKING, Any
 
 from strongroom.kms import IntegrityError
+from strongroom.storage import all_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -56,14 +57,14 @@ def namespace_text(namespace_id: UUID) -> str:
 
 
 def to_document(namespace_id: UUID, row: Row) -> dict[str, Any]:
-    """Return a document for a row of `visibility_records`, tokens included."""
+    """Return a document for a row of `visibility_records`: all tokens in one bag, wherever they stand there."""
     return {
         "n": namespace_text(namespace_id),
         "k": row["k"],
         "b1": row["b1"],
         "b2": row["b2"],
         "d": _TOKEN.unpack_from(row["id"])[0],
-        "t": " ".join(token_texts(row["t"])),
+        "t": " ".join(token_texts(all_tokens(row))),
         "s": b64encode(_PLACE.pack(row["shard_id"], row["version"]) + row["s"]).decode(),
     }
 

@@ -23,7 +23,7 @@ def to_query(namespace_id: UUID, query: TokenQuery) -> dict[str, Any]:
 def to_clause(query: TokenQuery) -> dict[str, Any]:
     """Return a query for documents of all namespaces, to stand within one that names its own."""
     match query:
-        case AnyOf(tokens, _):
+        case AnyOf(tokens):
             texts = token_texts(sorted(tokens))
             clauses = [{"terms": {"t": texts[i : i + MAX_TERMS]}} for i in range(0, len(texts), MAX_TERMS)]
             return clauses[0] if len(clauses) == 1 else {"bool": {"should": clauses, "minimum_should_match": 1}}

@@ -54,6 +54,12 @@ CREATE FUNCTION write_executions(
     v_b2 bigint[],
     v_t text[],
     v_s bytea[],
+    v_h_workflow bigint[],
+    v_h_run bigint[],
+    v_h_type bigint[],
+    v_h_status bigint[],
+    v_h_queue bigint[],
+    v_h_division bigint[],
     v_outbox boolean          -- whether a search index outside the database is to hear of them
 )
 RETURNS TABLE (
@@ -272,9 +278,12 @@ BEGIN
         DO UPDATE SET prev_txn_id = excluded.prev_txn_id, data = excluded.data;
     END IF;
     IF cardinality(v_request) > 0 THEN
-        INSERT INTO visibility_records AS stored (shard_id, namespace_id, id, version, k, b1, b2, t, s)
-        SELECT r_shard[v.request], r_namespace[v.request], v.id, v.version, v.k, v.b1, v.b2, v.t::bigint[], v.s
-        FROM unnest(v_request, v_id, v_version, v_k, v_b1, v_b2, v_t, v_s) AS v (request, id, version, k, b1, b2, t, s)
+        INSERT INTO visibility_records AS stored (shard_id, namespace_id, id, version, k, b1, b2, t, s, h_workflow, h_run,
+                                                  h_type, h_status, h_queue, h_division)
+        SELECT r_shard[v.request], r_namespace[v.request], v.id, v.version, v.k, v.b1, v.b2, v.t::bigint[], v.s,
+               v.h_workflow, v.h_run, v.h_type, v.h_status, v.h_queue, v.h_division
+        FROM unnest(v_request, v_id, v_version, v_k, v_b1, v_b2, v_t, v_s, v_h_workflow, v_h_run, v_h_type, v_h_status, v_h_queue, v_h_division)
+             AS v (request, id, version, k, b1, b2, t, s, h_workflow, h_run, h_type, h_status, h_queue, h_division)
         WHERE v.request <> ALL (refused)
           AND NOT EXISTS (
               SELECT FROM visibility_deletes AS d
@@ -284,7 +293,10 @@ BEGIN
           )
           /* confined: AND r_shard[v.request] = p_shard */
         ON CONFLICT (shard_id, namespace_id, id)
-        DO UPDATE SET version = excluded.version, k = excluded.k, b1 = excluded.b1, b2 = excluded.b2, t = excluded.t, s = excluded.s
+        DO UPDATE SET version = excluded.version, k = excluded.k, b1 = excluded.b1, b2 = excluded.b2, t = excluded.t, s = excluded.s,
+            h_workflow = excluded.h_workflow,
+            h_run = excluded.h_run, h_type = excluded.h_type, h_status = excluded.h_status, h_queue = excluded.h_queue,
+            h_division = excluded.h_division
         WHERE stored.version < excluded.version;
         IF v_outbox THEN
             INSERT INTO visibility_outbox (shard_id, namespace_id, id)
