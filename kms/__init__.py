@@ -3,10 +3,13 @@
 `FORMAT.md` beside this file is the byte-exact specification, `DESIGN.md` says why.
 """
 
+from .certificate import CertificateKey, ErasureCertificate, sign_certificate, verify_certificate
+from .certificate_scope import with_scope
 from .data_keys import DataKeyRecord, DataKeyStore, KeyClass, KeyContext, KeyState
 from .errors import (
     AccessDenied,
     IntegrityError,
+    InvalidCertificate,
     InvalidRequest,
     KeyConflict,
     KeyDestroyed,
@@ -33,6 +36,8 @@ from .lifecycle import (
     create_data_keys,
     destroy_data_keys,
     destroy_index_key,
+    disable_data_keys,
+    enable_data_keys,
     index_keys,
     refuse_rotation,
     rotate_data_key,
@@ -42,6 +47,7 @@ from .provider import Capabilities, GeneratedKey, KekInfo, KekRef, KmsProvider, 
 from .providers.local import LocalProvider
 from .record_kind import Key, PartType, RecordKind
 from .secret import Secret
+from .shredding import KekDisposal, dispose_of_kek
 from .tokens import TokenKey
 from .xaes import XAES256GCM
 
@@ -49,11 +55,15 @@ __all__ = [
     "XAES256GCM",
     "AccessDenied",
     "Capabilities",
+    "CertificateKey",
     "DataKeyRecord",
     "DataKeyStore",
+    "ErasureCertificate",
     "GeneratedKey",
     "IntegrityError",
+    "InvalidCertificate",
     "InvalidRequest",
+    "KekDisposal",
     "KekInfo",
     "KekRef",
     "Key",
@@ -91,7 +101,13 @@ __all__ = [
     "create_data_keys",
     "destroy_data_keys",
     "destroy_index_key",
+    "disable_data_keys",
+    "dispose_of_kek",
+    "enable_data_keys",
     "index_keys",
     "refuse_rotation",
     "rotate_data_key",
+    "sign_certificate",
+    "verify_certificate",
+    "with_scope",
 ]
