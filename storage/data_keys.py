@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from strongroom.kms import DataKeyRecord, KeyClass, KeyConflict, KeyState, Suite
+from strongroom.kms import DataKeyRecord, KeyClass, KeyConflict, KeyPendingDeletion, KeyState, Suite
 
 from .queries import load_queries
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from .database import Connection, Database, Row
 
 _SQL = load_queries("data_keys")
+
+KEY_CHANNEL = "strongroom_keys"
+"""Where a change of a namespace's keys is told to other processes, with the namespace's id."""
 
 
 class PostgresDataKeyStore:
@@ -59,8 +62,17 @@ class PostgresDataKeyStore:
     async def destroy_data_keys(self, namespace_id: UUID, *, destroyed_at: datetime) -> Sequence[DataKeyRecord]:
         """Forget every wrapped root of a namespace; the rows stay as tombstones, and are returned."""
         async with self._database.transaction() as connection:
-            await connection.execute(_SQL["destroy"], namespace_id, destroyed_at)
-            return [_record(row) for row in await connection.fetch(_SQL["list"], namespace_id)]
+            return await destroy_keys(connection, namespace_id, destroyed_at=destroyed_at)
+
+    async def disable_data_keys(self, namespace_id: UUID) -> None:
+        """Make every key of a namespace `disabled`, and remember its state."""
+        async with self._database.transaction() as connection:
+            await disable_keys(connection, namespace_id)
+
+    async def enable_data_keys(self, namespace_id: UUID) -> None:
+        """Give the keys that were disabled together the states that they had."""
+        async with self._database.transaction() as connection:
+            await enable_keys(connection, namespace_id)
 
     async def insert_data_keys(self, records: Iterable[DataKeyRecord]) -> None:
         """Store new keys of a namespace, all or none; see the protocol for its errors."""
@@ -78,7 +90,50 @@ class PostgresDataKeyStore:
             return bool(await connection.fetch(_SQL["lease"], namespace_id, version, count, limit))
 
 
+async def disable_keys(connection: Connection, namespace_id: UUID) -> None:
+    """As the store's `disable_data_keys`, in the caller's transaction."""
+    await connection.execute(_SQL["disable"], namespace_id)
+    await _tell(connection, namespace_id)
+
+
+async def enable_keys(connection: Connection, namespace_id: UUID) -> None:
+    """As the store's `enable_data_keys`, in the caller's transaction."""
+    await connection.execute(_SQL["enable"], namespace_id)
+    await _tell(connection, namespace_id)
+
+
+async def destroy_keys(connection: Connection, namespace_id: UUID, *, destroyed_at: datetime) -> list[DataKeyRecord]:
+    """As the store's `destroy_data_keys`, in the caller's transaction."""
+    await connection.execute(_SQL["destroy"], namespace_id, destroyed_at)
+    await _tell(connection, namespace_id)
+    return [_record(row) for row in await connection.fetch(_SQL["list"], namespace_id)]
+
+
+async def lock_kek(connection: Connection, provider: str, kek_id: str) -> None:
+    """Wait until nobody else registers keys under a KEK or decides what becomes of it, until the transaction ends."""
+    await connection.execute(_SQL["lock_kek"], provider, kek_id)
+
+
+async def claim_kek(connection: Connection, provider: str, kek_id: str) -> None:
+    """Make sure that a KEK stays while keys that it wraps are registered in this transaction.
+
+    Raises:
+        KeyPendingDeletion: it was deleted, or is about to be, with a namespace that was shredded.
+    """
+    await lock_kek(connection, provider, kek_id)
+    if await connection.fetch(_SQL["deleted_kek"], provider, kek_id):
+        msg = f"the KEK {provider}:{kek_id} is deleted with a namespace that was shredded; name another one"
+        raise KeyPendingDeletion(msg)
+
+
+async def _tell(connection: Connection, namespace_id: UUID) -> None:
+    await connection.execute(_SQL["notify"], KEY_CHANNEL, str(namespace_id))
+
+
 async def _insert(connection: Connection, records: Iterable[DataKeyRecord]) -> None:
+    records = list(records)
+    for provider, kek_id in sorted({(record.provider, record.kek_id) for record in records}):
+        await claim_kek(connection, provider, kek_id)
     for record in records:
         inserted = await connection.fetch(
             _SQL["insert"],
