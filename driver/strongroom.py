@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from math import ceil
 from typing import TYPE_CHECKING
 
 from strongroom.kms import KekRef, Keyring, LocalProvider
@@ -21,6 +22,7 @@ from strongroom.storage import (
     Queue,
     QueueV2,
     ShardStore,
+    ShreddingStore,
     TaskQueueUserDataStore,
     TaskStore,
     VisibilityEpochs,
@@ -34,6 +36,7 @@ from strongroom.storage import (
 from strongroom.visibility import MARGIN, Indexer, IndexRotation, Reconciler, TokenAudit, VisibilityManager
 
 from .config import ConfigError
+from .shredding import Shredding
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -144,6 +147,15 @@ class Strongroom:
             index=self.search_index,
             tell=self.indexer.sweep if self.indexer is not None else None,
             wait=self.config.key_ttl + MARGIN if wait is None else wait,
+        )
+
+    def shredding(self) -> Shredding:
+        """Return what shreds namespaces, with a time to take it back, and certifies it."""
+        return Shredding(
+            ShreddingStore(self.database, self.keyring),
+            self.keyring,
+            index=self.search_index,
+            eviction_seconds=ceil(self.config.key_ttl + MARGIN),
         )
 
     def token_audit(self) -> TokenAudit:
