@@ -21,6 +21,7 @@ from .cli_index import index
 from .cli_keys import keys
 from .cli_namespace import namespace
 from .cli_schema import schema
+from .cli_shred import certificate_key, verify
 from .config import load_config, write_config
 from .demo import run_demo, stop_demo
 from .doctor import examine
@@ -114,5 +115,5 @@ def doctor(config_path: Path, use_keys: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-for command in (schema, namespace, import_, history, query, index, keys):
+for command in (schema, namespace, import_, history, query, index, keys, verify, certificate_key):
     cli.add_command(command)

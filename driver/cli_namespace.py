@@ -12,7 +12,8 @@ from strongroom.storage import purge_namespace
 from strongroom.visibility import PRESETS, AttributeType, new_layout, registrable
 
 from . import cli_show
-from .cli_cell import SUITES, with_cell
+from .cli_cell import SUITES, as_id, with_cell
+from .cli_shred import certificate, shred, unshred
 from .output import console
 
 if TYPE_CHECKING:
@@ -125,31 +126,8 @@ def attributes(config_path: Path, name: str, pairs: tuple[str, ...], aliases: tu
     with_cell(config_path, run)
 
 
-@namespace.command("shred", epilog="\b\nExample:\n  strongroom namespace shred payments --confirm payments")
-@click.argument("name")
-@click.option("--confirm", help="The name once more, so that nobody is asked for it.")
-@click.pass_obj
-def shred_namespace(config_path: Path, name: str, confirm: str | None) -> None:
-    """Destroy a namespace's keys and delete its rows. Nothing brings them back.
-
-    Backups made before still open for whoever holds them and may use the KEK: destroy the KEK too.
-    """
-    if confirm is None:
-        confirm = click.prompt("This can't be undone. Type the name of the namespace to shred it")
-    if confirm != name:
-        msg = "the confirmation is not the name; nothing was changed"
-        raise click.UsageError(msg)
-
-    async def run(strongroom: Strongroom) -> None:
-        namespace_id = await strongroom.namespaces.find(name)
-        cli_show.shredded(await strongroom.namespaces.shred(namespace_id))
-        await _purge_documents(strongroom, namespace_id)
-
-    with_cell(config_path, run)
-
-
 @namespace.command("purge", epilog="\b\nExample:\n  strongroom namespace purge 0f2c1e5e-7c1b-4b3c-9d0a-5b1f7a3e9c11")
-@click.argument("namespace_id", type=click.UUID)
+@click.argument("namespace_id", callback=as_id)
 @click.pass_obj
 def purge(config_path: Path, namespace_id: UUID) -> None:
     """Delete all rows of a shredded namespace, by its id; no key is needed.
@@ -169,6 +147,10 @@ def purge(config_path: Path, namespace_id: UUID) -> None:
         await _purge_documents(strongroom, namespace_id)
 
     with_cell(config_path, run)
+
+
+for command in (shred, unshred, certificate):
+    namespace.add_command(command)
 
 
 async def _purge_documents(strongroom: Strongroom, namespace_id: UUID) -> None:

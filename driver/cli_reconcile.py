@@ -59,7 +59,7 @@ def reconcile(config_path: Path, check: bool, rewrite: bool) -> None:
 async def _tokens(strongroom: Strongroom, status: Status, *, repair: bool) -> int:
     left = 0
     for namespace in await strongroom.namespaces.list_namespaces():
-        if namespace.shredded_at is not None:
+        if namespace.shredded_at is not None or namespace.shred_due_at is not None:
             continue
         try:
             found = await strongroom.token_audit().run(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
     from strongroom.kms import CachePolicy, DataKeyRecord, KekUsage
-    from strongroom.storage import HistoryNode, Namespace, Shredded
+    from strongroom.storage import HistoryNode, Namespace
     from strongroom.visibility import Reconciliation, TokenTally, VisibilityRecord
 
     from .doctor import Finding
@@ -39,14 +39,20 @@ def namespaces(found: Iterable[Namespace]) -> None:
             namespace.name or "",
             namespace.namespace_id,
             f"{namespace.created_at:%Y-%m-%d %H:%M}",
-            f"shredded {namespace.shredded_at:%Y-%m-%d %H:%M}"
-            if namespace.shredded_at
-            else namespace.unreadable or "ready",
+            _state(namespace),
             ", ".join(f"{name}={kind}" for name, kind in namespace.search_attributes.items()),
         )
         for namespace in found
     )
     table("name", "id", "created (UTC)", "state", "search attributes", rows=rows)
+
+
+def _state(namespace: Namespace) -> str:
+    if namespace.shredded_at is not None:
+        return f"shredded {namespace.shredded_at:%Y-%m-%d %H:%M}"
+    if namespace.shred_due_at is not None:
+        return f"to be shredded, due {namespace.shred_due_at:%Y-%m-%d %H:%M}"
+    return namespace.unreadable or "ready"
 
 
 def search_attributes(namespace: Namespace) -> None:
@@ -88,14 +94,6 @@ def revocation(policy: CachePolicy) -> None:
         f"A revoked KEK stops within {policy.soft_ttl:g} s where it is in use, and within {policy.encrypt_ttl:g} s everywhere. "
         f"If the KMS can't be asked, sealing stops after {policy.encrypt_ttl:g} s, opening after {policy.decrypt_ttl:g} s."
     )
-
-
-def shredded(done: Shredded) -> None:
-    """Show what shredding did, and what it can't reach."""
-    console.print(f"{done.namespace_id}: {done.keys_destroyed} keys destroyed")
-    for name, count in done.rows_deleted.items():
-        console.print(f"  {count} rows deleted from {name}")
-    console.print("Backups made before still hold the wrapped keys: destroy the KEK, or let the backups expire.")
 
 
 def token_tally(namespace: Namespace, found: TokenTally) -> None:

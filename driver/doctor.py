@@ -121,11 +121,17 @@ async def _server(database: Database) -> tuple[str, list[str]]:
 
 async def _namespaces(strongroom: Strongroom) -> AsyncIterator[Finding]:
     listed = await strongroom.namespaces.list_namespaces()
-    living = [namespace for namespace in listed if namespace.shredded_at is None]
+    doomed = [namespace for namespace in listed if namespace.shredded_at is None and namespace.shred_due_at is not None]
+    living = [namespace for namespace in listed if namespace.shredded_at is None and namespace.shred_due_at is None]
     closed = [namespace for namespace in living if namespace.unreadable is not None]
     yield Finding("namespaces", ok=not closed, text=f"{len(living) - len(closed)} of {len(living)} open")
     for namespace in closed:
         yield Finding(f"namespace {namespace.namespace_id}", ok=False, text=namespace.unreadable or "")
+    for namespace in doomed:
+        text = f"to be shredded from {namespace.shred_due_at:%Y-%m-%d %H:%M} UTC; `namespace unshred` takes it back"
+        yield Finding(f"namespace {namespace.namespace_id}", ok=True, text=text)
+    cell = await strongroom.keyring.open(strongroom.keyring.cell_id)
+    yield Finding("erasure certificates", ok=True, text=f"signed by key {cell.certificate_key().public_key.hex()}")
 
 
 async def _search_index(strongroom: Strongroom) -> AsyncIterator[Finding]:

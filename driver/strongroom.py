@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from math import ceil
 from typing import TYPE_CHECKING
 
 from strongroom.kms import NO_AUDIT, KekRef, Keyring, LocalProvider, ResilientProvider, StrongroomError
@@ -22,6 +23,7 @@ from strongroom.storage import (
     Queue,
     QueueV2,
     ShardStore,
+    ShreddingStore,
     TaskQueueUserDataStore,
     TaskStore,
     VisibilityEpochs,
@@ -38,6 +40,7 @@ from strongroom.visibility import MARGIN, Indexer, IndexRotation, Reconciler, To
 from .audit_file import JsonLinesAudit
 from .config import ConfigError
 from .kms_providers import make_providers
+from .shredding import Shredding
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -160,6 +163,15 @@ class Strongroom:
             index=self.search_index,
             tell=self.indexer.sweep if self.indexer is not None else None,
             wait=self.config.cache.encrypt_ttl + MARGIN if wait is None else wait,
+        )
+
+    def shredding(self) -> Shredding:
+        """Return what shreds namespaces, with a time to take it back, and certifies it."""
+        return Shredding(
+            ShreddingStore(self.database, self.keyring),
+            self.keyring,
+            index=self.search_index,
+            eviction_seconds=ceil(self.config.cache.encrypt_ttl + MARGIN),
         )
 
     def token_audit(self) -> TokenAudit:

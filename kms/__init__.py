@@ -5,10 +5,13 @@
 
 from .audit import NO_AUDIT, KeyAudit, KeyEvent, audited
 from .cache_policy import CachePolicy
+from .certificate import CertificateKey, ErasureCertificate, sign_certificate, verify_certificate
+from .certificate_scope import with_scope
 from .data_keys import DataKeyRecord, DataKeyStore, KekUsage, KeyClass, KeyContext, KeyState
 from .errors import (
     AccessDenied,
     IntegrityError,
+    InvalidCertificate,
     InvalidRequest,
     KeyConflict,
     KeyDestroyed,
@@ -36,6 +39,8 @@ from .lifecycle import (
     create_data_keys,
     destroy_data_keys,
     destroy_index_key,
+    disable_data_keys,
+    enable_data_keys,
     index_keys,
     refuse_rotation,
     rotate_data_key,
@@ -49,6 +54,7 @@ from .resilience import ResilientProvider, RetryPolicy
 from .rewrap import NotRewrapped, Rewrap, count_to_rewrap, rewrap_data_keys
 from .rotation_due import DueRotations, RotationPolicy, rotate_due_keys
 from .secret import Secret
+from .shredding import KekDisposal, dispose_of_kek
 from .tls import client_context
 from .tokens import TokenKey
 from .xaes import XAES256GCM
@@ -59,12 +65,16 @@ __all__ = [
     "AccessDenied",
     "CachePolicy",
     "Capabilities",
+    "CertificateKey",
     "DataKeyRecord",
     "DataKeyStore",
     "DueRotations",
+    "ErasureCertificate",
     "GeneratedKey",
     "IntegrityError",
+    "InvalidCertificate",
     "InvalidRequest",
+    "KekDisposal",
     "KekInfo",
     "KekRef",
     "KekUsage",
@@ -115,9 +125,15 @@ __all__ = [
     "depending_on",
     "destroy_data_keys",
     "destroy_index_key",
+    "disable_data_keys",
+    "dispose_of_kek",
+    "enable_data_keys",
     "index_keys",
     "refuse_rotation",
     "rewrap_data_keys",
     "rotate_data_key",
     "rotate_due_keys",
+    "sign_certificate",
+    "verify_certificate",
+    "with_scope",
 ]

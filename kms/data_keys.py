@@ -168,6 +168,12 @@ class DataKeyStore(Protocol):
     async def destroy_data_keys(self, namespace_id: UUID, *, destroyed_at: datetime) -> Sequence[DataKeyRecord]:
         """Forget every wrapped root of a namespace, for good; the rows stay as tombstones, and are returned."""
 
+    async def disable_data_keys(self, namespace_id: UUID) -> None:
+        """Make every key of a namespace `disabled` that is neither destroyed nor disabled, and remember its state."""
+
+    async def enable_data_keys(self, namespace_id: UUID) -> None:
+        """Give the keys that `disable_data_keys` disabled the states that they had."""
+
     async def lease_records(self, namespace_id: UUID, version: int, *, count: int, limit: int) -> bool:
         """Set aside `count` uses of a key of suite 1; False when that would pass `limit`. An unused rest is lost."""
 

@@ -35,6 +35,11 @@ def identity_key(root: Secret, purpose: str) -> Secret:
     return Secret(_derive(root, b"strongroom identity v1", purpose.encode()))
 
 
+def certificate_seed(root: Secret) -> Secret:
+    """Derive the private key (RFC 8032) that signs erasure certificates, from the root of the cell's identity class."""
+    return Secret(_derive(root, b"strongroom certificate v1", b""))
+
+
 def commitment(root: Secret, context: KeyContext, suite: Suite) -> bytes:
     """Return the 32 bytes that commit to a root and to what it is for; not secret."""
     return _derive(root, b"strongroom commitment v1", context.encode() + bytes((suite,)))

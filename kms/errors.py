@@ -5,6 +5,7 @@
     ├── UnsupportedFormat         bytes that are not a sealed value of a format this version reads
     ├── SealingLimitExceeded      a plaintext or a batch that is larger than the format allows
     ├── KeyringFileError          the local provider's file is missing, damaged or readable by others
+    ├── InvalidCertificate        an erasure certificate that was altered, or that another key signed
     └── KmsError                  a KMS, or the registry of data keys, answered with a refusal or not at all
         ├── KeyNotFound           ├── KeyDisabled ── KeyPendingDeletion      ├── KeyDestroyed
         ├── KeyConflict           ├── AccessDenied                           ├── Unauthenticated
@@ -41,6 +42,10 @@ class SealingLimitExceeded(StrongroomError):  # noqa: N818 - says what happened
 
 class KeyringFileError(StrongroomError):
     """The keyring file of the local provider can't be used."""
+
+
+class InvalidCertificate(StrongroomError):  # noqa: N818 - says what is wrong
+    """This is no erasure certificate, or not as it was signed."""
 
 
 class KmsError(StrongroomError):

@@ -1,4 +1,4 @@
-"""Make, rotate and destroy the data keys of a namespace (DESIGN.md, "Life of a key")."""
+"""Make, rotate, disable and destroy the data keys of a namespace (DESIGN.md, "Life of a key")."""
 
 from __future__ import annotations
 
@@ -147,6 +147,18 @@ async def destroy_index_key(keyring: Keyring, namespace_id: UUID, version: int) 
 async def index_keys(keyring: Keyring, namespace_id: UUID) -> list[DataKeyRecord]:
     """Return the registry's rows of a namespace's epochs, the oldest first."""
     return [record for record in await keyring.store.list_data_keys(namespace_id) if record.key_class is KeyClass.INDEX]
+
+
+async def disable_data_keys(keyring: Keyring, namespace_id: UUID) -> None:
+    """Take all keys of a namespace out of use: nothing is sealed or opened until `enable_data_keys`, and nothing is lost."""
+    await keyring.store.disable_data_keys(namespace_id)
+    keyring.evict(namespace_id)
+
+
+async def enable_data_keys(keyring: Keyring, namespace_id: UUID) -> None:
+    """Undo `disable_data_keys`: each key has the state that it had."""
+    await keyring.store.enable_data_keys(namespace_id)
+    keyring.evict(namespace_id)
 
 
 async def destroy_data_keys(keyring: Keyring, namespace_id: UUID) -> Sequence[DataKeyRecord]:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeVar
 
 from . import derivation
+from .certificate import CertificateKey
 from .data_key import DataKey
 from .data_keys import KeyClass, KeyState
 from .errors import KeyDestroyed, KeyDisabled, KeyNotFound, KmsError, StrongroomError
@@ -202,6 +203,11 @@ class NamespaceKeys:
         """Return the key for identifiers of one purpose (a column's values, say); fixed while the namespace lives."""
         version = self.active_version(KeyClass.IDENTITY)
         return self._token_key(KeyClass.IDENTITY, version, purpose)
+
+    def certificate_key(self) -> CertificateKey:
+        """Return the key that signs erasure certificates; the cell's own keys alone are asked for it."""
+        root = _usable(self._identity, self.active_version(KeyClass.IDENTITY))
+        return CertificateKey(derivation.certificate_seed(root))
 
     def index(self, attribute: str, *, epoch: int) -> TokenKey:
         """Return the key for the index tokens of an attribute in an epoch (a version of the index class)."""

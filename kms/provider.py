@@ -69,6 +69,7 @@ class KekInfo:
         primary_version: the version that wraps.
         versions: all versions that still unwrap.
         deletion_at: when a scheduled deletion happens; None where there is none.
+        request_id: by which the KMS's own log knows the call that this answers; None where it gave none.
     """
 
     kek: KekRef
@@ -76,6 +77,7 @@ class KekInfo:
     primary_version: str
     versions: tuple[str, ...]
     deletion_at: datetime | None = None
+    request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,7 @@ from .schema import (
     schema_status,
 )
 from .shards import ShardInfo, ShardStore
+from .shredding import ShreddingStore, ShredRequest
 from .task_queue_keys import TaskQueueKey
 from .task_queue_user_data import (
     TaskQueueUserData,
@@ -196,7 +197,9 @@ __all__ = [
     "ShardInfo",
     "ShardOwnershipLost",
     "ShardStore",
+    "ShredRequest",
     "Shredded",
+    "ShreddingStore",
     "StorageError",
     "Task",
     "TaskCategory",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from strongroom.kms import DataKeyRecord, KekUsage, KeyClass, KeyConflict, KeyState, Suite
+from strongroom.kms import DataKeyRecord, KekUsage, KeyClass, KeyConflict, KeyPendingDeletion, KeyState, Suite
 
 from .queries import load_queries
 
@@ -67,9 +67,17 @@ class PostgresDataKeyStore:
     async def destroy_data_keys(self, namespace_id: UUID, *, destroyed_at: datetime) -> Sequence[DataKeyRecord]:
         """Forget every wrapped root of a namespace; the rows stay as tombstones, and are returned."""
         async with self._database.transaction() as connection:
-            await connection.execute(_SQL["destroy"], namespace_id, destroyed_at)
-            await announce_keys(connection, namespace_id)
-            return [_record(row) for row in await connection.fetch(_SQL["list"], namespace_id)]
+            return await destroy_keys(connection, namespace_id, destroyed_at=destroyed_at)
+
+    async def disable_data_keys(self, namespace_id: UUID) -> None:
+        """Make every key of a namespace `disabled`, and remember its state."""
+        async with self._database.transaction() as connection:
+            await disable_keys(connection, namespace_id)
+
+    async def enable_data_keys(self, namespace_id: UUID) -> None:
+        """Give the keys that were disabled together the states that they had."""
+        async with self._database.transaction() as connection:
+            await enable_keys(connection, namespace_id)
 
     async def insert_data_keys(self, records: Iterable[DataKeyRecord]) -> None:
         """Store new keys of a namespace, all or none; see the protocol for its errors."""
@@ -135,8 +143,12 @@ class PostgresDataKeyStore:
             ),
             strict=True,
         )
-        async with self._database.connection() as connection:
-            return len(await connection.fetch(_SQL["rewrap"], *map(list, columns))) if rewrapped else 0
+        if not rewrapped:
+            return 0
+        async with self._database.transaction() as connection:
+            for provider, kek_id in sorted({(wrapped.kek.provider, wrapped.kek.key_id) for _, wrapped in rewrapped}):
+                await claim_kek(connection, provider, kek_id)
+            return len(await connection.fetch(_SQL["rewrap"], *map(list, columns)))
 
     async def list_due(self, *, created_before: datetime, rows: int, rows_suite_1: int) -> Sequence[UUID]:
         """Return the namespaces whose active data key is old, or sealed many rows; see the protocol."""
@@ -150,8 +162,46 @@ async def announce_keys(connection: Connection, namespace_id: UUID) -> None:
     await connection.execute(_SQL["announce"], KEY_CHANNEL, str(namespace_id))
 
 
+async def disable_keys(connection: Connection, namespace_id: UUID) -> None:
+    """As the store's `disable_data_keys`, in the caller's transaction."""
+    await connection.execute(_SQL["disable"], namespace_id)
+    await announce_keys(connection, namespace_id)
+
+
+async def enable_keys(connection: Connection, namespace_id: UUID) -> None:
+    """As the store's `enable_data_keys`, in the caller's transaction."""
+    await connection.execute(_SQL["enable"], namespace_id)
+    await announce_keys(connection, namespace_id)
+
+
+async def destroy_keys(connection: Connection, namespace_id: UUID, *, destroyed_at: datetime) -> list[DataKeyRecord]:
+    """As the store's `destroy_data_keys`, in the caller's transaction."""
+    await connection.execute(_SQL["destroy"], namespace_id, destroyed_at)
+    await announce_keys(connection, namespace_id)
+    return [_record(row) for row in await connection.fetch(_SQL["list"], namespace_id)]
+
+
+async def lock_kek(connection: Connection, provider: str, kek_id: str) -> None:
+    """Wait until nobody else registers keys under a KEK or decides what becomes of it, until the transaction ends."""
+    await connection.execute(_SQL["lock_kek"], provider, kek_id)
+
+
+async def claim_kek(connection: Connection, provider: str, kek_id: str) -> None:
+    """Make sure that a KEK stays while keys that it wraps are registered in this transaction.
+
+    Raises:
+        KeyPendingDeletion: it was deleted, or is about to be, with a namespace that was shredded.
+    """
+    await lock_kek(connection, provider, kek_id)
+    if await connection.fetch(_SQL["deleted_kek"], provider, kek_id):
+        msg = f"the KEK {provider}:{kek_id} is deleted with a namespace that was shredded; name another one"
+        raise KeyPendingDeletion(msg)
+
+
 async def _insert(connection: Connection, records: Iterable[DataKeyRecord]) -> set[UUID]:
-    namespaces = set()
+    namespaces, records = set(), list(records)
+    for provider, kek_id in sorted({(record.provider, record.kek_id) for record in records}):
+        await claim_kek(connection, provider, kek_id)
     for record in records:
         inserted = await connection.fetch(
             _SQL["insert"],

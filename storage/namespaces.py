@@ -13,6 +13,7 @@ from strongroom.kms import (
     IntegrityError,
     KeyConflict,
     KeyDestroyed,
+    KeyDisabled,
     KeyringFileError,
     KeyState,
     KmsError,
@@ -55,6 +56,7 @@ class Namespace:
         search_attributes: registered custom search attributes: name to type, as Temporal names types.
         aliases: other names under which its search attributes are asked for.
         unreadable: why the name can't be shown; None when it can.
+        shred_due_at: in a list, when it may be shredded for good, if that was asked for: until then it can be taken back.
     """
 
     namespace_id: UUID
@@ -65,6 +67,7 @@ class Namespace:
     search_attributes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     unreadable: str | None = None
+    shred_due_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,13 +154,13 @@ class NamespaceStore:
         return await self._open(await self._rows.by_name(name), name)
 
     async def find(self, name: str) -> UUID:
-        """Return the id of a namespace by its name; also of one whose shredding broke off when its keys were destroyed.
+        """Return the id of a namespace by its name; also of one that is to be shredded, or whose shredding broke off.
 
         Raises:
             NamespaceNotFound: no such name, or shredding it was finished.
         """
         row = await self._rows.by_name(name)
-        with suppress(KeyDestroyed):
+        with suppress(KeyDestroyed, KeyDisabled):
             await self._open(row, name)
         return _bare(row).namespace_id
 
@@ -278,4 +281,5 @@ class NamespaceStore:
 def _bare(row: Row) -> Namespace:
     """Return what can be told of a namespace without its keys."""
     namespace_id = UUID(bytes=row["namespace_id"].bytes)
-    return Namespace(namespace_id, None, row["version"], row["created_at"], row["shredded_at"])
+    due_at = row.get("shred_due_at")  # in lists only
+    return Namespace(namespace_id, None, row["version"], row["created_at"], row["shredded_at"], shred_due_at=due_at)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from uuid import UUID
 
-    from .database import Database
+    from .database import Connection, Database
 
 _SQL = load_queries("purge")
 
@@ -51,10 +52,18 @@ _BY_NAMESPACE = frozenset({"history_tasks"})
 
 Progress: TypeAlias = Callable[[str, int], None]
 """Called with a table and how many of its rows are deleted so far; for each table at least once, when it is done."""
+Tally: TypeAlias = Callable[["Connection", str, int], Awaitable[None]]
+"""Called in each transaction that deletes rows, with their table and number: so that a count survives what breaks off."""
+_Delete: TypeAlias = Callable[..., Awaitable[int]]
 
 
 async def purge_namespace(
-    database: Database, namespace_id: UUID, *, progress: Progress | None = None, chunk: int = CHUNK
+    database: Database,
+    namespace_id: UUID,
+    *,
+    progress: Progress | None = None,
+    tally: Tally | None = None,
+    chunk: int = CHUNK,
 ) -> Mapping[str, int]:
     """Delete all rows of a namespace, chunk by chunk. What breaks off is finished by running it again.
 
@@ -75,10 +84,11 @@ async def purge_namespace(
     deleted = {}
     for table, lead in PURGED_TABLES.items():
         rows = 0
+        delete = partial(_delete, database, table, tally)
         purged = (
-            _purged_shards(database, table, lead, namespace_id)
+            _purged_shards(delete, database, table, lead, namespace_id)
             if distributed
-            else _purged(database, table, lead, namespace_id, chunk)
+            else _purged(delete, database, table, lead, namespace_id, chunk)
         )
         async for count in purged:
             rows += count
@@ -89,7 +99,19 @@ async def purge_namespace(
     return MappingProxyType(deleted)
 
 
-async def _purged(database: Database, table: str, lead: str, namespace_id: UUID, chunk: int) -> AsyncIterator[int]:
+async def count_rows(database: Database, namespace_id: UUID) -> Mapping[str, int]:
+    """Return how many rows a namespace has by table; tables that have none are left out. Large tables are read for it."""
+    counted = {}
+    async with database.transaction(read_only=True, unlimited=True) as connection:
+        for table in PURGED_TABLES:
+            row = await connection.fetchrow(_SQL["count"].format(table=table), namespace_id)
+            counted[table] = row["rows"] if row is not None else 0
+    return MappingProxyType({table: rows for table, rows in counted.items() if rows})
+
+
+async def _purged(
+    delete: _Delete, database: Database, table: str, lead: str, namespace_id: UUID, chunk: int
+) -> AsyncIterator[int]:
     """Purge one table, and tell how many rows each statement deleted.
 
     A window of values of the key's first column is looked into by the key (shard, namespace), whatever the planner knows of the
@@ -101,18 +123,20 @@ async def _purged(database: Database, table: str, lead: str, namespace_id: UUID,
         for query in ("delete_by_namespace", "delete_by_key", "window")
     )
     if table in _BY_NAMESPACE:
-        while count := await _execute(database, by_namespace, namespace_id, chunk):
+        while count := await delete(by_namespace, namespace_id, chunk):
             yield count
     else:
         last = _BELOW_ALL
         while window := await _fetch_window(database, next_window, last):
-            while count := await _execute(database, by_key, namespace_id, window, chunk):
+            while count := await delete(by_key, namespace_id, window, chunk):
                 yield count
             last = window[-1]
     yield 0
 
 
-async def _purged_shards(database: Database, table: str, lead: str, namespace_id: UUID) -> AsyncIterator[int]:
+async def _purged_shards(
+    delete: _Delete, database: Database, table: str, lead: str, namespace_id: UUID
+) -> AsyncIterator[int]:
     """As `_purged` for a table that is spread over a Citus cluster: a statement is of one shard, and on one node.
 
     A ctid is of one node too, so a chunk is what the namespace has in a shard.
@@ -120,14 +144,16 @@ async def _purged_shards(database: Database, table: str, lead: str, namespace_id
     async with database.transaction(read_only=True, unlimited=True) as connection:
         rows = await connection.fetch(_SQL["leads_of_namespace"].format(table=table, lead=lead), namespace_id)
     for row in rows:
-        yield await _execute(database, _SQL["delete_of_lead"].format(table=table, lead=lead), namespace_id, row["lead"])
+        yield await delete(_SQL["delete_of_lead"].format(table=table, lead=lead), namespace_id, row["lead"])
     yield 0
 
 
-async def _execute(database: Database, statement: str, *arguments: object) -> int:
-    async with database.connection() as connection:
-        tag = await connection.execute(statement, *arguments)
-    return int(tag.rpartition(" ")[2])
+async def _delete(database: Database, table: str, tally: Tally | None, statement: str, *arguments: object) -> int:
+    async with database.connection() if tally is None else database.transaction() as connection:
+        rows = int((await connection.execute(statement, *arguments)).rpartition(" ")[2])
+        if tally is not None and rows:
+            await tally(connection, table, rows)
+    return rows
 
 
 async def _fetch_window(database: Database, statement: str, last: int) -> list[int]:

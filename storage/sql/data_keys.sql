@@ -24,8 +24,22 @@ UPDATE data_keys SET state = 'destroyed', wrapped = NULL, destroyed_at = $4
 WHERE namespace_id = $1 AND class = $2 AND version = $3 AND state = 'decrypt_only'
 RETURNING version
 
+-- name: disable
+UPDATE data_keys SET disabled_from = state, state = 'disabled'
+WHERE namespace_id = $1 AND state NOT IN ('disabled', 'destroyed')
+
+-- name: enable
+UPDATE data_keys SET state = disabled_from, disabled_from = NULL WHERE namespace_id = $1 AND disabled_from IS NOT NULL
+
+-- name: lock_kek
+-- Between who registers keys under a KEK and who decides that nothing else is wrapped by it.
+SELECT pg_advisory_xact_lock(hashtextextended($1 || ':' || $2, 0))
+
+-- name: deleted_kek
+SELECT FROM shredded_keks WHERE provider = $1 AND kek_id = $2 AND disposal = 'delete' LIMIT 1
+
 -- name: destroy
-UPDATE data_keys SET state = 'destroyed', wrapped = NULL, destroyed_at = $2
+UPDATE data_keys SET state = 'destroyed', wrapped = NULL, destroyed_at = $2, disabled_from = NULL
 WHERE namespace_id = $1 AND state <> 'destroyed'
 
 -- name: providers

@@ -13,7 +13,10 @@ SELECT namespace_id, version, details, created_at, shredded_at, notification_ver
 FROM namespaces WHERE namespace_id = $1
 
 -- name: list
-SELECT namespace_id, version, details, created_at, shredded_at FROM namespaces ORDER BY created_at, namespace_id
+SELECT namespaces.namespace_id, version, details, created_at, shredded_at,
+       CASE WHEN confirmed_at IS NULL THEN due_at END AS shred_due_at
+FROM namespaces LEFT JOIN shreddings ON shreddings.namespace_id = namespaces.namespace_id
+ORDER BY created_at, namespaces.namespace_id
 
 -- name: update
 UPDATE namespaces SET version = version + 1, details = $3 WHERE namespace_id = $1 AND version = $2 RETURNING version

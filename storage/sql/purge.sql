@@ -1,6 +1,9 @@
 -- name: living
 SELECT FROM data_keys WHERE namespace_id = $1 AND state <> 'destroyed' LIMIT 1
 
+-- name: count
+SELECT count(*) AS rows FROM {table} WHERE namespace_id = $1
+
 -- name: window
 -- The distinct values after $1 of a key's first column, one look-up in the key for each.
 WITH RECURSIVE leads AS (

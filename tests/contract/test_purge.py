@@ -20,8 +20,8 @@ from tests.fix_raw_rows import execute, fetch
 
 pytestmark = pytest.mark.integration
 
-KEPT = {"data_keys", "namespaces"}
-"""The registry, whose tombstones stay; and the table of namespaces, whose row is emptied instead."""
+KEPT = {"data_keys", "namespaces", "shreddings", "shredded_keks", "erasure_certificates"}
+"""The registry, whose tombstones stay; the table of namespaces, whose row is emptied instead; and what tells of shreddings."""
 VALUES = {
     "smallint": "1",
     "integer": "{number}",

@@ -11,13 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import orjson
 import pytest
 
 from strongroom.storage import current_version
-from tests.fix_command_line import STRONGROOM, run_command, sql
+from tests.fix_command_line import STRONGROOM, run_command, shred, sql
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -144,9 +144,9 @@ def test_from_an_empty_database_to_a_shredded_namespace(dsn, tmp_path, sample_pa
     declined = cell.run("namespace", "shred", "orders", typed="something else\n")
     assert declined.returncode == 2
     assert cell.done("query", "orders", "--count") == "346\n"
-    shredded = cell.done("namespace", "shred", "orders", "--confirm", "orders")
-    assert "5 keys destroyed" in shredded
-    assert "346 rows deleted from visibility_records" in shredded
+    shredded = shred(cell, "orders")
+    assert "346 visibility_records" in shredded
+    assert "5 data keys: no wrapped form of them is left" in shredded
     assert "shredded" in cell.done("namespace", "list")
     cell.refused("query", "orders", "--count")
     assert "WRONG" not in cell.done("doctor")
@@ -295,6 +295,19 @@ WRONG_INPUT = [
     ("keys", "rotate", "shop", "--class", "identity"),
     ("namespace", "shred", CANARY, "--confirm", CANARY),
     ("namespace", "shred", "shop", "--confirm", CANARY),
+    ("namespace", "shred", "shop", "--confirm", "shop", "--grace", "soon"),
+    ("namespace", "shred", "shop", "--confirm", "shop", "--grace", "366d"),
+    ("namespace", "shred", "shop", "--final", CANARY),
+    ("namespace", "shred", "shop", "--final", "0123456789", "--certificate", "erasure.json"),
+    ("namespace", "shred", "shop", "--final", "0123456789", "--certificate", "few.jsonl"),
+    ("namespace", "shred", "shop", "--final", "0123456789", "--certificate", "nowhere/erasure.json"),
+    ("namespace", "unshred", CANARY),
+    ("namespace", "unshred", "shop"),
+    ("namespace", "certificate", CANARY),
+    ("namespace", "certificate", str(UUID(int=1))),
+    ("verify-certificate", "nobody.json"),
+    ("verify-certificate", "few.jsonl", "--public-key", "nobody.pub"),
+    ("verify-certificate", "few.jsonl", "--public-key", "few.jsonl"),
     ("namespace", "create", "shop"),
     ("namespace", "create", ""),
     ("namespace", "create", "new", "-a", f"{CANARY}=Colour"),
@@ -425,7 +438,7 @@ def test_an_import_that_was_killed_can_be_run_again(cell, lines, tmp_path):
     last = orjson.loads(path.read_bytes().splitlines()[-1])
     shown = cell.done("history", "killed", last["workflow_id"], "--run-id", last["run_id"], "--json")
     assert len(shown.splitlines()) == len(last["events"])
-    cell.done("namespace", "shred", "killed", "--confirm", "killed")
+    shred(cell, "killed")
 
 
 COMMANDS = {
@@ -438,6 +451,10 @@ COMMANDS = {
     "namespace create": True,
     "namespace list": False,
     "namespace shred": True,
+    "namespace unshred": True,
+    "namespace certificate": True,
+    "verify-certificate": True,
+    "certificate-key": True,
     "keys list": True,
     "keys rotate": True,
     "namespace": False,

@@ -13,7 +13,7 @@ import pytest
 
 from strongroom.storage import current_version
 from strongroom.storage.schema import migrations
-from tests.fix_command_line import STRONGROOM, run_command, sql
+from tests.fix_command_line import STRONGROOM, run_command, shred, sql
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -171,7 +171,7 @@ def test_purge_takes_a_shredded_namespace_and_nothing_else(cell):
     for row in sql(cell.dsn, "SELECT namespace_id, created_at FROM namespaces ORDER BY created_at"):
         name = next(name for name, found in ids.items() if found is None)
         ids[name] = UUID(bytes=row["namespace_id"].bytes)
-    cell.done("namespace", "shred", "gone", "--confirm", "gone")
+    shred(cell, "gone")
     for namespace_id in ids.values():
         fill(cell, namespace_id, 30)
     assert "30" in cell.done("namespace", "purge", str(ids["gone"]))

@@ -18,6 +18,7 @@ class MemoryStore:
         self.records = {}
         self.leased = {}
         self.error = None
+        self.disabled_from = {}
         self.leases = 0
         self.reads = 0
 
@@ -59,6 +60,22 @@ class MemoryStore:
                 dataclasses.replace(record, state=KeyState.DESTROYED, wrapped=None, destroyed_at=destroyed_at),
             )
         return await self.list_data_keys(namespace_id)
+
+    async def disable_data_keys(self, namespace_id):
+        """Disable what is neither disabled nor destroyed, and remember its state."""
+        await asyncio.sleep(0)
+        for record in await self.list_data_keys(namespace_id):
+            if record.state not in (KeyState.DISABLED, KeyState.DESTROYED):
+                self.disabled_from[record.namespace_id, record.key_class, record.version] = record.state
+                self.put(dataclasses.replace(record, state=KeyState.DISABLED))
+
+    async def enable_data_keys(self, namespace_id):
+        """Give back the states that were remembered."""
+        await asyncio.sleep(0)
+        for place in [place for place in self.disabled_from if place[0] == namespace_id]:
+            state = self.disabled_from.pop(place)
+            if self.records[place].state is KeyState.DISABLED:
+                self.put(dataclasses.replace(self.records[place], state=state))
 
     async def lease_records(self, namespace_id, version, *, count, limit):
         """Count uses up to the limit."""

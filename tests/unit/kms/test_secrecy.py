@@ -11,6 +11,7 @@ import pytest
 
 from strongroom.kms import (
     XAES256GCM,
+    CertificateKey,
     GeneratedKey,
     IntegrityError,
     KekRef,
@@ -44,6 +45,7 @@ def shown_forms():
     """All ways in which the test key, or one derived from it, could stand in a text or in bytes."""
     root = Secret(MATERIAL)
     keys = [MATERIAL, *(derivation.seal_key(root, suite).reveal() for suite in Suite)]
+    keys += [derivation.certificate_seed(root).reveal()]
     keys += [derivation.token_key(root, "a").reveal(), derivation.identity_key(root, "a").reveal()]
     for key in keys:
         for part in (key[:8], key[12:20], key[24:]):  # a third of a key is too much as well
@@ -101,6 +103,7 @@ HOLDERS = {
     "XAES256GCM": lambda _path: XAES256GCM(MATERIAL),
     "DataKey-1": lambda _path: DataKey(Secret(MATERIAL), version=1, suite=Suite.AES_256_GCM),
     "DataKey-2": lambda _path: DataKey(Secret(MATERIAL), version=1, suite=Suite.XAES_256_GCM),
+    "CertificateKey": lambda _path: CertificateKey(derivation.certificate_seed(Secret(MATERIAL))),
     "TokenKey": lambda _path: TokenKey(Secret(MATERIAL)),
     "NamespaceKeys": lambda _path: make_namespace_keys(),
     "Keyring": make_keyring,

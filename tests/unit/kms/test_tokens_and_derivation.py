@@ -59,6 +59,7 @@ def test_derived_keys_are_pairwise_distinct():
     places += [context(cell=OTHER_CELL), context(namespace=OTHER_NAMESPACE), context(cell=NAMESPACE, namespace=CELL)]
     derived |= {f"copies check {name!r}": derivation.copies_check(ROOT, name) for name in names}
     derived |= {f"commitment {place} {s}": derivation.commitment(ROOT, place, s) for place in places for s in Suite}
+    derived["certificate"] = derivation.certificate_seed(ROOT).reveal()
     derived["root"] = ROOT.reveal()
     for (one, first), (other, second) in combinations(derived.items(), 2):
         assert first != second, (one, other)
@@ -97,6 +98,7 @@ def test_derivation_is_hkdf_of_label_and_context():
     assert derivation.token_key(ROOT, "é").reveal() == hkdf_sha256(root, b"strongroom token v1\x00\x00\x02\xc3\xa9")
     assert derivation.identity_key(ROOT, "id").reveal() == hkdf_sha256(root, b"strongroom identity v1\x00\x00\x02id")
     assert derivation.copies_check(ROOT, "a:b") == hkdf_sha256(root, b"strongroom multi check v1\x00\x00\x03a:b")
+    assert derivation.certificate_seed(ROOT).reveal() == hkdf_sha256(root, b"strongroom certificate v1\x00\x00\x00")
     place = CELL.bytes + NAMESPACE.bytes + b"\x00\x05index" + b"\x00\x00\x00\x07" + b"\x02"
     info = b"strongroom commitment v1\x00" + len(place).to_bytes(2, "big") + place
     where = context(key_class=KeyClass.INDEX, version=7)

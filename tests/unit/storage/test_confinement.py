@@ -53,8 +53,12 @@ EVERYWHERE = {
     "driver/twin.py": "as demo_proofs.py: tables of plaintext with the same names, in another database",
     "visibility/postgres.py": "what visibility.count and visibility.documents are put together from",
 } | {
-    f"purge.leads_of_namespace({table})": "a purge by namespace: which shards it is in, then a statement for each"
+    f"purge.{name}({table})": why
     for table in PURGED_TABLES
+    for name, why in (
+        ("leads_of_namespace", "a purge by namespace: which shards it is in, then a statement for each"),
+        ("count", "what a shredding will take away, of the whole namespace"),
+    )
 }
 # A cluster never sees these: `purge_namespace` takes others there.
 ON_ONE_SERVER = {

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.fix_command_line import run_command, sql
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]  # each command starts an interpreter
+
+RUNS = 6
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A folder with a configuration, and the database that it names."""
+
+    folder: Path
+    dsn: str
+
+    def run(self, *arguments, **options):
+        """Run the installed command line in the folder."""
+        return run_command(self.folder, *arguments, **options)
+
+    def done(self, *arguments, code=0, **options):
+        """Run a command that must end with a code; return what it printed."""
+        result = self.run(*arguments, **options)
+        assert result.returncode == code, result
+        assert "Traceback" not in result.stderr
+        return result.stdout + result.stderr
+
+
+@pytest.fixture
+def cell(dsn, tmp_path, sample_path):
+    """A cell with a namespace of a few real runs."""
+    cell = Cell(tmp_path, dsn)
+    cell.done("init", "--dsn", dsn, "--shards", "16")
+    cell.done("namespace", "create", "orders")
+    with gzip.open(sample_path) as file:
+        (tmp_path / "few.jsonl").write_bytes(b"".join(line for _, line in zip(range(RUNS), file, strict=False)))
+    cell.done("import", "orders", "few.jsonl")
+    return cell
+
+
+def code_in(text):
+    return re.search(r"--final ([0-9a-f]+)", text)[1]
+
+
+def test_asked_for_and_taken_back(cell):
+    """Unreadable from the first confirmation on, refused too early and with another code; taken back, it works as before."""
+    assert cell.run("namespace", "shred", "orders", typed="something else\n").returncode == 2
+    asked = cell.done("namespace", "shred", "orders", typed="orders\n")
+    code = code_in(asked)
+    assert re.search(rf"visibility_records\s+│\s+{RUNS}", asked)
+    assert "wraps nothing else in this cell: it will be deleted" in asked
+    assert "Nothing is lost yet" in asked
+    again = cell.done("namespace", "shred", "orders", "--confirm", "orders", "--grace", "0s")
+    assert code_in(again) == code
+    assert "asked for before" in again
+    assert "disabled" in cell.done("query", "orders", "--count", code=2)
+    assert "to be shredded, due 20" in cell.done("namespace", "list")
+    assert "WRONG" not in cell.done("doctor")
+    final = ("namespace", "shred", "orders", "--certificate", "e.json", "--final")
+    assert "not before 20" in cell.done(*final, code, code=2)
+    assert "code" in cell.done(*final, "f" * 10, code=2)
+    assert not (cell.folder / "e.json").exists()
+    cell.done("namespace", "unshred", "orders")
+    assert cell.done("query", "orders", "--count") == f"{RUNS}\n"
+    cell.done("namespace", "shred", "orders", "--confirm", "orders", "--grace", "0s")
+    assert "code" in cell.done(*final, code, code=2), "the code of a request that was taken back"
+
+
+def test_done_and_certified(cell):
+    """The second confirmation writes a certificate, which the database keeps too; the key that signed it is the one shown."""
+    asked = cell.done("namespace", "shred", "orders", "--confirm", "orders", "--grace", "0s")
+    [[namespace_id]] = sql(cell.dsn, "SELECT namespace_id FROM shreddings")
+    final = ("--final", code_in(asked), "--certificate")
+    said = cell.done("namespace", "shred", "orders", *final, "e.json")
+    assert "destroyed" in said
+    assert f"{RUNS} visibility_records" in said
+    content = (cell.folder / "e.json").read_bytes()
+    assert json.loads(content)["namespace_id"] == str(namespace_id)
+    assert b"orders" not in content
+    assert cell.run("namespace", "certificate", str(namespace_id)).stdout.encode() == content
+    cell.done("namespace", "shred", str(namespace_id), *final, "f.json")
+    assert (cell.folder / "f.json").read_bytes() == content
+    cell.done("namespace", "shred", str(namespace_id), *final, "f.json", code=2)
+    assert "shredded 20" in cell.done("namespace", "list")
+    public_key = cell.done("certificate-key").strip()
+    assert public_key in cell.done("doctor")
+    pinned = cell.done("verify-certificate", "e.json", "--public-key", public_key)
+    assert "Valid: signed by the given key" in pinned
+    cell.done("namespace", "create", "orders")
+
+
+VECTOR = Path(__file__).parents[1] / "vectors" / "erasure_certificate.json"
+
+
+def test_a_certificate_checks_out_offline(tmp_path):
+    """In an empty folder, without configuration and database: what it says, who signed it if that can be told, 0, 1 or 2."""
+    content = VECTOR.read_bytes()
+    public_key = json.loads(content)["public_key"]
+    offline = Cell(tmp_path, "")
+    (tmp_path / "e.json").write_bytes(content)
+    (tmp_path / "cell.pub").write_text(public_key + "\n")
+    alone = offline.done("verify-certificate", "e.json")
+    assert "does not prove who made it" in alone
+    assert public_key in alone
+    for key in (public_key.upper(), "cell.pub"):
+        pinned = offline.done("verify-certificate", "e.json", "--public-key", key)
+        assert "Valid: signed by the given key" in pinned
+        assert "does not prove" not in pinned
+        assert "3 visibility_records" in pinned
+        assert "write-ahead log" in pinned
+    assert "another key" in offline.done("verify-certificate", "e.json", "--public-key", "0" * 64, code=1)
+    altered = content.replace(b'"visibility_records":3', b'"visibility_records":4')
+    assert altered != content
+    for spoilt in (altered, content + b"\n", b"\xff"):
+        (tmp_path / "spoilt.json").write_bytes(spoilt)
+        assert offline.done("verify-certificate", "spoilt.json", code=1).startswith("NOT VALID: ")
+    offline.done("verify-certificate", "nobody.json", code=2)
+    for key in ("cell.pu", "e.json"):
+        offline.done("verify-certificate", "e.json", "--public-key", key, code=2)
+
+
+def test_a_kek_that_is_not_deleted_ends_with_1_and_is_finished_by_the_id(cell):
+    """The certificate is there and says so, the line names what to run; that deletes the KEK and ends with 0."""
+    cell.done("namespace", "create", "away", "--kek", "local:away", "--create-kek")
+    asked = cell.done("namespace", "shred", "away", "--confirm", "away", "--grace", "0s")
+    config = cell.folder / "strongroom.toml"
+    whole = config.read_text()
+    sql(cell.dsn, "UPDATE data_keys SET provider = 'gone' WHERE kek_id = 'away'")
+    shown = cell.done("namespace", "shred", "away", "--final", code_in(asked), "--certificate", "1.json", code=1)
+    assert "gone:away was not deleted: KeyNotFound" in shown
+    assert "could NOT be deleted" in shown
+    again = re.search(r"strongroom (namespace shred [0-9a-f-]{36} --final [0-9a-f]+)", shown)[1].split()
+    config.write_text(whole + '\n[kms.gone]\ntype = "local"\nkeyring = "strongroom-keyring.json"\n')
+    finished = cell.done(*again, "--certificate", "2.json")
+    assert "gone:away: destroyed" in finished
+    assert cell.done("verify-certificate", "2.json", code=0)
+    assert '"away"' not in cell.done("doctor")
+    assert "away" not in (cell.folder / "strongroom-keyring.json").read_text()
+
+
+def test_several_commands_at_once_end_with_one_certificate(cell):
+    """Both are told the same; none fails."""
+    asked = cell.done("namespace", "shred", "orders", "--confirm", "orders", "--grace", "0s")
+    [[namespace_id]] = sql(cell.dsn, "SELECT namespace_id FROM shreddings")
+    with ThreadPoolExecutor(2) as threads:
+        commands = [
+            ("namespace", "shred", str(namespace_id), "--final", code_in(asked), "--certificate", f"{number}.json")
+            for number in range(2)
+        ]
+        list(threads.map(lambda arguments: cell.done(*arguments), commands))
+    contents = {(cell.folder / f"{number}.json").read_bytes() for number in range(2)}
+    assert len(contents) == 1
+    assert json.loads(contents.pop())["rows_deleted"]["visibility_records"] == RUNS
