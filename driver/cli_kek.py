@@ -9,6 +9,7 @@ import click
 from strongroom.kms import (
     KekRef,
     KeyEvent,
+    StrongroomError,
     UnsupportedOperation,
     audited,
     count_to_rewrap,
@@ -23,6 +24,8 @@ from .output import console, progress_bar
 if TYPE_CHECKING:
     from pathlib import Path
     from uuid import UUID
+
+    from strongroom.kms import KekInfo
 
     from .strongroom import Strongroom
 
@@ -145,8 +148,19 @@ def retire(config_path: Path, uri: str, kek_version: str | None, confirm: str | 
                 await provider.retire_version(kek, kek_version)
                 console.print(f"version {kek_version} of {kek} unwraps nothing any more")
                 return
-            info = await provider.delete_kek(kek)
+            info = await _delete(strongroom, kek)
         when = f" on {info.deletion_at:%Y-%m-%d %H:%M} UTC" if info.deletion_at else ""
         console.print(f"{kek}: {info.state.replace('_', ' ')}{when}")
 
     with_cell(config_path, run)
+
+
+async def _delete(strongroom: Strongroom, kek: KekRef) -> KekInfo:
+    """Delete a KEK that nothing depends on, also if somebody is about to use it: it is closed to new keys first."""
+    keyring = strongroom.keyring
+    await keyring.store.retire_kek(keyring.cell_id, kek)
+    try:
+        return await keyring.provider(kek.provider).delete_kek(kek)
+    except StrongroomError:
+        await keyring.store.keep_kek(keyring.cell_id, kek)
+        raise

@@ -211,3 +211,13 @@ class DataKeyStore(Protocol):
 
     async def list_due(self, *, created_before: datetime, rows: int, rows_suite_1: int) -> Sequence[UUID]:
         """Return the namespaces whose active data key was made before a time, or sealed at least so many rows."""
+
+    async def retire_kek(self, cell_id: UUID, kek: KekRef) -> None:
+        """See to it that no key is registered under a KEK any more, as it is to be deleted.
+
+        Raises:
+            KeyConflict: it wraps a key that is not destroyed.
+        """
+
+    async def keep_kek(self, cell_id: UUID, kek: KekRef) -> None:
+        """Take `retire_kek` back: the KMS did not delete it."""

@@ -156,6 +156,19 @@ class PostgresDataKeyStore:
             found = await connection.fetch(_SQL["due"], created_before, rows, rows_suite_1)
         return [UUID(bytes=row["namespace_id"].bytes) for row in found]
 
+    async def retire_kek(self, cell_id: UUID, kek: KekRef) -> None:
+        """See to it that no key is registered under a KEK any more, as it is to be deleted; see the protocol."""
+        async with self._database.transaction() as connection:
+            await lock_kek(connection, kek.provider, kek.key_id)
+            if await connection.fetch(_SQL["used_kek"], kek.provider, kek.key_id):
+                raise KeyConflict
+            await connection.execute(_SQL["retire_kek"], cell_id, kek.provider, kek.key_id)
+
+    async def keep_kek(self, cell_id: UUID, kek: KekRef) -> None:
+        """Take `retire_kek` back."""
+        async with self._database.connection() as connection:
+            await connection.execute(_SQL["keep_kek"], cell_id, kek.provider, kek.key_id)
+
 
 async def announce_keys(connection: Connection, namespace_id: UUID) -> None:
     """Have every process forget a namespace's keys once the transaction of a change is committed."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from types import MappingProxyType
@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from strongroom.kms import ErasureCertificate, KekDisposal, KekRef, KeyState, sign_certificate, with_scope
+from strongroom.kms import (
+    ErasureCertificate,
+    KekDisposal,
+    KekRef,
+    KekUsage,
+    KeyState,
+    depending_on,
+    sign_certificate,
+    with_scope,
+)
 
 from .data_keys import destroy_keys, disable_keys, enable_keys, lock_kek
 from .errors import ConditionFailed, InvalidPersistenceRequest, NamespaceNotFound, NotFound
@@ -132,7 +141,7 @@ class ShreddingStore:
     async def judged_keks(self, namespace_id: UUID, *, keep_kek: bool) -> Sequence[KekDisposal]:
         """Return what would become of the KEKs of a namespace, if it were shredded now."""
         async with self._database.connection() as connection:
-            return await _judged(connection, namespace_id, keep_kek=keep_kek)
+            return await self._judged(connection, namespace_id, keep_kek=keep_kek)
 
     @asynccontextmanager
     async def alone(self, namespace_id: UUID) -> AsyncIterator[None]:
@@ -161,7 +170,7 @@ class ShreddingStore:
                     raise ConditionFailed(msg)
                 for row in await connection.fetch(_SQL["keks"], namespace_id):
                     await lock_kek(connection, row["provider"], row["kek_id"])
-                for each in await _judged(connection, namespace_id, keep_kek=request.keep_kek):
+                for each in await self._judged(connection, namespace_id, keep_kek=request.keep_kek):
                     kek = (each.kek.provider, each.kek.key_id)
                     await connection.execute(_SQL["add_kek"], namespace_id, *kek, each.disposal)
                 await connection.execute(_SQL["confirm"], namespace_id, now)
@@ -242,6 +251,21 @@ class ShreddingStore:
                 await connection.execute(_SQL["complete"], namespace_id, now)
         return signed
 
+    async def _judged(self, connection: Connection, namespace_id: UUID, *, keep_kek: bool) -> list[KekDisposal]:
+        rows = await connection.fetch(_SQL["judge_keks"], namespace_id, keep_kek)
+        judged = [KekDisposal(KekRef(row["provider"], row["kek_id"]), row["disposal"]) for row in rows]
+        # A KEK of several is deleted with its children, and one of those may be another namespace's.
+        others = [
+            KekUsage(row["provider"], row["kek_id"], kek_version="", keys=1, namespaces=1)
+            for row in await connection.fetch(_SQL["other_keks"], namespace_id)
+        ]
+        return [
+            replace(each, disposal="shared")
+            if each.disposal == "delete" and depending_on(self._keyring, others, [each.kek])
+            else each
+            for each in judged
+        ]
+
     async def certificate(self, namespace_id: UUID) -> bytes:
         """Return the certificate of a namespace that was shredded.
 
@@ -274,11 +298,6 @@ async def _locked(connection: Connection, namespace_id: UUID) -> Row:
         msg = "nobody asked to shred this namespace: strongroom namespace shred NAME"
         raise ConditionFailed(msg)
     return row
-
-
-async def _judged(connection: Connection, namespace_id: UUID, *, keep_kek: bool) -> list[KekDisposal]:
-    rows = await connection.fetch(_SQL["judge_keks"], namespace_id, keep_kek)
-    return [KekDisposal(KekRef(row["provider"], row["kek_id"]), row["disposal"]) for row in rows]
 
 
 def _request(namespace_id: UUID, row: Row) -> ShredRequest:

@@ -38,6 +38,15 @@ SELECT pg_advisory_xact_lock(hashtextextended($1 || ':' || $2, 0))
 -- name: deleted_kek
 SELECT FROM shredded_keks WHERE provider = $1 AND kek_id = $2 AND disposal = 'delete' LIMIT 1
 
+-- name: used_kek
+SELECT FROM data_keys WHERE provider = $1 AND kek_id = $2 AND state <> 'destroyed' LIMIT 1
+
+-- name: retire_kek
+INSERT INTO shredded_keks (namespace_id, provider, kek_id, disposal) VALUES ($1, $2, $3, 'delete') ON CONFLICT DO NOTHING
+
+-- name: keep_kek
+DELETE FROM shredded_keks WHERE namespace_id = $1 AND provider = $2 AND kek_id = $3
+
 -- name: destroy
 UPDATE data_keys SET state = 'destroyed', wrapped = NULL, destroyed_at = $2, disabled_from = NULL
 WHERE namespace_id = $1 AND state <> 'destroyed'

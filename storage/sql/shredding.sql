@@ -42,6 +42,9 @@ SELECT DISTINCT own.provider, own.kek_id, CASE
 END AS disposal
 FROM data_keys AS own WHERE own.namespace_id = $1 ORDER BY 1, 2
 
+-- name: other_keks
+SELECT DISTINCT provider, kek_id FROM data_keys WHERE namespace_id <> $1 AND state <> 'destroyed'
+
 -- name: add_kek
 INSERT INTO shredded_keks (namespace_id, provider, kek_id, disposal) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING
 

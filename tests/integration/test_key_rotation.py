@@ -16,8 +16,10 @@ from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import (
     KekRef,
     KeyClass,
+    KeyConflict,
     KeyContext,
     KeyNotFound,
+    KeyPendingDeletion,
     RotationPolicy,
     Suite,
     Unavailable,
@@ -320,6 +322,45 @@ def test_list_shows_what_depends_on_which_version(config_path, dsn):
     assert (refused.returncode, "rewrap" in refused.stderr) == (2, True)
     unsure = run_command(folder, "keys", "retire", "local:k", "--confirm", "local:other")
     assert (unsure.returncode, "nothing was changed" in unsure.stderr) == (2, True)
+
+
+async def test_a_child_of_a_kek_of_several_is_not_taken_away(config_path):
+    """A KEK that another namespace has as one of several is neither retired nor deleted when its own namespace is shredded."""
+    text = config_path.read_text()
+    config_path.write_text(
+        f'{text}\n[kms.other]\ntype = "local"\nkeyring = "other.json"\n'
+        '\n[kms.multi]\ntype = "multi"\nproviders = ["local", "other"]\n'
+    )
+    config = load_config(config_path)
+    await Strongroom.init(config)
+    async with Strongroom.open(config) as strongroom:
+        own = await strongroom.create_kek(KekRef("local", "a"))
+        several = await strongroom.create_kek(KekRef("multi", "local:a,other:b"))
+        await strongroom.create_kek(KekRef("multi", "local:c,other:d"))
+        alone = await strongroom.namespaces.create("alone", kek=KekRef("multi", "local:c,other:d"))
+        first = await strongroom.namespaces.create("first", kek=own)
+        second = await strongroom.namespaces.create("second", kek=several)
+        store = strongroom.shredding().store
+        for namespace, disposal in ((first, "shared"), (second, "shared"), (alone, "delete")):
+            judged = await store.judged_keks(namespace.namespace_id, keep_kek=False)
+            assert [each.disposal for each in judged] == [disposal]
+        await rewrap_data_keys(strongroom.keyring, own, to=await strongroom.create_kek(KekRef("local", "z")))
+    for kek in ("local:a", "other:b", str(several)):
+        done = await asyncio.to_thread(run_command, config_path.parent, "keys", "retire", kek, "--confirm", kek)
+        assert (done.returncode, "is in use" in done.stderr) == (2, True), done
+
+
+async def test_a_kek_that_is_being_retired_takes_no_new_keys(strongroom):
+    """Between the decision to delete a KEK and its deletion nobody's keys are wrapped by it; what the KMS refuses is taken back."""
+    await strongroom.create_kek(FIRST)
+    store, cell_id = strongroom.keyring.store, strongroom.keyring.cell_id
+    await store.retire_kek(cell_id, FIRST)
+    with pytest.raises(KeyPendingDeletion):
+        await create_data_keys(strongroom.keyring, uuid4(), FIRST)
+    await store.keep_kek(cell_id, FIRST)
+    await create_data_keys(strongroom.keyring, uuid4(), FIRST)
+    with pytest.raises(KeyConflict):
+        await store.retire_kek(cell_id, FIRST)
 
 
 # --- data keys that are due
