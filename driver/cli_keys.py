@@ -10,6 +10,7 @@ from strongroom.kms import KeyClass, refuse_rotation, rotate_data_key
 
 from . import cli_show
 from .cli_cell import SUITES, with_cell
+from .cli_reseal import destroy_key, reseal
 from .output import console
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def keys() -> None:
-    """Show and rotate the keys of a namespace."""
+    """Show and rotate the keys of a namespace, seal old rows anew, destroy keys that nothing uses."""
 
 
 @keys.command("list", epilog="\b\nExample:\n  strongroom keys list payments")
@@ -58,3 +59,7 @@ def rotate_keys(config_path: Path, namespace_name: str, class_name: str, suite: 
         console.print(f"new rows are sealed with version {successor.version}; older versions open what they sealed")
 
     with_cell(config_path, run)
+
+
+for command in (reseal, destroy_key):
+    keys.add_command(command)

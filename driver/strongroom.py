@@ -20,6 +20,7 @@ from strongroom.storage import (
     PostgresDataKeyStore,
     Queue,
     QueueV2,
+    Reseal,
     ShardStore,
     TaskQueueUserDataStore,
     TaskStore,
@@ -31,7 +32,16 @@ from strongroom.storage import (
     check_schema,
     claim_cell,
 )
-from strongroom.visibility import MARGIN, Indexer, IndexRotation, Reconciler, TokenAudit, VisibilityManager
+from strongroom.visibility import (
+    MARGIN,
+    VISIBILITY_RECORD,
+    IndexCopies,
+    Indexer,
+    IndexRotation,
+    Reconciler,
+    TokenAudit,
+    VisibilityManager,
+)
 
 from .config import ConfigError
 
@@ -57,6 +67,7 @@ class Strongroom:
     Attributes:
         config: what it was opened with.
         database: its connections, for anything.
+        by_key: connections for statements that look rows up by key and nothing else, with a limit for waiting for locks.
         keyring: unwrapped keys by namespace.
         shards: who owns which shard.
         executions: mutable state of runs.
@@ -79,6 +90,7 @@ class Strongroom:
 
     config: StrongroomConfig
     database: Database
+    by_key: Database
     keyring: Keyring
     shards: ShardStore
     executions: ExecutionStore
@@ -146,6 +158,29 @@ class Strongroom:
             wait=self.config.key_ttl + MARGIN if wait is None else wait,
         )
 
+    def reseal(self, *, wait: float | None = None) -> Reseal:
+        """Return what seals old rows anew, and knows when a data key is in use no more.
+
+        Args:
+            wait: as for `index_rotation`.
+        """
+        return Reseal(
+            self.by_key,
+            self.keyring,
+            visibility_record=VISIBILITY_RECORD,
+            copies=self._copies(),
+            wait=self.config.key_ttl + MARGIN if wait is None else wait,
+            distributed=self.config.cell.distributed,
+        )
+
+    def _copies(self) -> IndexCopies | None:
+        if self.search_index is None or self.indexer is None:
+            return None
+        from strongroom.visibility.elasticsearch import ElasticsearchAudit  # noqa: PLC0415 - only where it is installed
+
+        audit = ElasticsearchAudit(self.search_index)
+        return IndexCopies(audit, VisibilityTruth(self.database), self.indexer.sweep)
+
     def token_audit(self) -> TokenAudit:
         """Return what holds the tokens of records against what is sealed of them."""
         return TokenAudit(self._records(), self.keyring)
@@ -212,6 +247,7 @@ async def assembled(config: StrongroomConfig) -> AsyncIterator[Strongroom]:
         yield Strongroom(
             config=config,
             database=database,
+            by_key=by_key,
             keyring=keyring,
             shards=ShardStore(by_key, keyring),
             executions=executions,

@@ -68,6 +68,7 @@ from .history_tasks import (
     UnreadableTask,
 )
 from .history_tree import BranchPage, ListedBranch
+from .key_destruction import COPIES, KeyInUse, destroy_retired_key, retired_versions
 from .metadata import MetadataStore, NamespacePage, NamespaceRecord
 from .namespaces import Namespace, NamespaceStore, Shredded
 from .nexus_endpoints import NexusEndpoint, NexusEndpointPage, NexusEndpointStore
@@ -76,6 +77,9 @@ from .purge import PURGED_TABLES, purge_namespace
 from .queue import NAMESPACE_REPLICATION, AckLevels, Queue, QueueMessage, QueuePage
 from .queue_v2 import QueueV2, QueueV2Info, QueueV2InfoPage, QueueV2Message, QueueV2Page
 from .record_kinds import HISTORY_NODE
+from .reseal import RATE, Reseal, Resealed, SealedCopies
+from .reseal import Progress as ResealProgress
+from .reseal_rows import UnreadableRow
 from .schema import (
     AppliedMigration,
     Cell,
@@ -88,6 +92,7 @@ from .schema import (
     current_version,
     schema_status,
 )
+from .sealed_columns import SealedColumn, sealed_columns
 from .shards import ShardInfo, ShardStore
 from .task_queue_keys import TaskQueueKey
 from .task_queue_user_data import (
@@ -112,10 +117,12 @@ from .visibility_truth import VisibilityTruth, visibility_key
 __all__ = [
     "ARCHIVAL",
     "BEFORE_ALL",
+    "COPIES",
     "HISTORY_NODE",
     "NAMESPACE_REPLICATION",
     "OUTBOUND",
     "PURGED_TABLES",
+    "RATE",
     "REPLICATION",
     "TIMER",
     "TRANSFER",
@@ -158,6 +165,7 @@ __all__ = [
     "HistoryTaskPage",
     "HistoryTaskStore",
     "InvalidPersistenceRequest",
+    "KeyInUse",
     "ListedBranch",
     "MetadataStore",
     "Migration",
@@ -182,11 +190,16 @@ __all__ = [
     "QueueV2InfoPage",
     "QueueV2Message",
     "QueueV2Page",
+    "Reseal",
+    "ResealProgress",
+    "Resealed",
     "ResourceExhausted",
     "Row",
     "RunKey",
     "SchemaMismatch",
     "SchemaStatus",
+    "SealedColumn",
+    "SealedCopies",
     "ServiceRole",
     "SetWorkflowExecutionRequest",
     "ShardInfo",
@@ -208,6 +221,7 @@ __all__ = [
     "Timeout",
     "TransactionSizeLimit",
     "Unavailable",
+    "UnreadableRow",
     "UnreadableTask",
     "UnreadableTaskQueue",
     "UpdateMode",
@@ -230,11 +244,14 @@ __all__ = [
     "claim_cell",
     "current_version",
     "delete_visibility_record",
+    "destroy_retired_key",
     "distribute_schema",
     "distribution_statements",
     "get_visibility_record",
     "purge_namespace",
     "put_visibility_records",
+    "retired_versions",
     "schema_status",
+    "sealed_columns",
     "visibility_key",
 ]
