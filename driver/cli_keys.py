@@ -11,6 +11,7 @@ from strongroom.kms import KeyClass, refuse_rotation, rotate_data_key, rotate_du
 from . import cli_show
 from .cli_cell import SUITES, with_cell
 from .cli_kek import retire, rewrap, rotate_kek
+from .cli_reseal import destroy_key, reseal
 from .output import console
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def keys() -> None:
-    """Show, rotate, re-wrap and retire keys."""
+    """Show, rotate, re-wrap and retire keys; seal old rows anew, destroy keys that nothing uses."""
 
 
 @keys.command("list", epilog="\b\nExamples:\n  strongroom keys list\n  strongroom keys list payments")
@@ -89,5 +90,5 @@ async def _rotate_due(strongroom: Strongroom) -> None:
         raise click.exceptions.Exit(1)
 
 
-for command in (rotate_kek, rewrap, retire):
+for command in (rotate_kek, rewrap, retire, reseal, destroy_key):
     keys.add_command(command)

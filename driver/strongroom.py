@@ -22,6 +22,7 @@ from strongroom.storage import (
     PostgresDataKeyStore,
     Queue,
     QueueV2,
+    Reseal,
     ShardStore,
     ShreddingStore,
     TaskQueueUserDataStore,
@@ -35,7 +36,17 @@ from strongroom.storage import (
     claim_cell,
     follow_key_changes,
 )
-from strongroom.visibility import MARGIN, Indexer, IndexRotation, Reconciler, TokenAudit, VisibilityManager, new_layout
+from strongroom.visibility import (
+    MARGIN,
+    VISIBILITY_RECORD,
+    IndexCopies,
+    Indexer,
+    IndexRotation,
+    Reconciler,
+    TokenAudit,
+    VisibilityManager,
+    new_layout,
+)
 
 from .audit_file import JsonLinesAudit
 from .config import ConfigError
@@ -64,6 +75,7 @@ class Strongroom:
     Attributes:
         config: what it was opened with.
         database: its connections, for anything.
+        by_key: connections for statements that look rows up by key and nothing else, with a limit for waiting for locks.
         keyring: unwrapped keys by namespace.
         shards: who owns which shard.
         executions: mutable state of runs.
@@ -86,6 +98,7 @@ class Strongroom:
 
     config: StrongroomConfig
     database: Database
+    by_key: Database
     keyring: Keyring
     shards: ShardStore
     executions: ExecutionStore
@@ -174,6 +187,29 @@ class Strongroom:
             eviction_seconds=ceil(self.config.cache.encrypt_ttl + MARGIN),
         )
 
+    def reseal(self, *, wait: float | None = None) -> Reseal:
+        """Return what seals old rows anew, and knows when a data key is in use no more.
+
+        Args:
+            wait: as for `index_rotation`.
+        """
+        return Reseal(
+            self.by_key,
+            self.keyring,
+            visibility_record=VISIBILITY_RECORD,
+            copies=self._copies(),
+            wait=self.config.cache.encrypt_ttl + MARGIN if wait is None else wait,
+            distributed=self.config.cell.distributed,
+        )
+
+    def _copies(self) -> IndexCopies | None:
+        if self.search_index is None or self.indexer is None:
+            return None
+        from strongroom.visibility.elasticsearch import ElasticsearchAudit  # noqa: PLC0415 - only where it is installed
+
+        audit = ElasticsearchAudit(self.search_index)
+        return IndexCopies(audit, VisibilityTruth(self.database), self.indexer.sweep)
+
     def token_audit(self) -> TokenAudit:
         """Return what holds the tokens of records against what is sealed of them."""
         return TokenAudit(self._records(), self.keyring)
@@ -244,6 +280,7 @@ async def assembled(config: StrongroomConfig, *, audit: KeyAudit | None = None) 
         yield Strongroom(
             config=config,
             database=database,
+            by_key=by_key,
             keyring=keyring,
             shards=ShardStore(by_key, keyring),
             executions=executions,

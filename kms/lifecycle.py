@@ -144,6 +144,18 @@ async def destroy_index_key(keyring: Keyring, namespace_id: UUID, version: int) 
     keyring.evict(namespace_id)
 
 
+async def destroy_data_key(keyring: Keyring, namespace_id: UUID, version: int) -> None:
+    """Forget the root of a retired version of the data key, for good. Its caller must have proved that no value names it.
+
+    Raises:
+        KeyConflict: it is the active one, or was destroyed meanwhile.
+    """
+    event = _event("key.destroy", KeyContext(keyring.cell_id, namespace_id, KeyClass.DATA, version))
+    async with audited(keyring.audit, event):
+        await keyring.store.destroy_data_key(namespace_id, KeyClass.DATA, version, destroyed_at=datetime.now(UTC))
+    keyring.evict(namespace_id)
+
+
 async def index_keys(keyring: Keyring, namespace_id: UUID) -> list[DataKeyRecord]:
     """Return the registry's rows of a namespace's epochs, the oldest first."""
     return [record for record in await keyring.store.list_data_keys(namespace_id) if record.key_class is KeyClass.INDEX]

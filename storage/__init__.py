@@ -69,6 +69,7 @@ from .history_tasks import (
 )
 from .history_tree import BranchPage, ListedBranch
 from .key_changes import follow_key_changes
+from .key_destruction import COPIES, KeyInUse, destroy_retired_key, retired_versions
 from .metadata import MetadataStore, NamespacePage, NamespaceRecord
 from .namespaces import Namespace, NamespaceStore, Shredded
 from .nexus_endpoints import NexusEndpoint, NexusEndpointPage, NexusEndpointStore
@@ -77,6 +78,9 @@ from .purge import PURGED_TABLES, purge_namespace
 from .queue import NAMESPACE_REPLICATION, AckLevels, Queue, QueueMessage, QueuePage
 from .queue_v2 import QueueV2, QueueV2Info, QueueV2InfoPage, QueueV2Message, QueueV2Page
 from .record_kinds import HISTORY_NODE
+from .reseal import RATE, Reseal, Resealed, SealedCopies
+from .reseal import Progress as ResealProgress
+from .reseal_rows import UnreadableRow
 from .schema import (
     AppliedMigration,
     Cell,
@@ -89,6 +93,7 @@ from .schema import (
     current_version,
     schema_status,
 )
+from .sealed_columns import SealedColumn, sealed_columns
 from .shards import ShardInfo, ShardStore
 from .shredding import ShreddingStore, ShredRequest
 from .task_queue_keys import TaskQueueKey
@@ -116,11 +121,13 @@ from .visibility_truth import VisibilityTruth, visibility_key
 __all__ = [
     "ARCHIVAL",
     "BEFORE_ALL",
+    "COPIES",
     "HASHED_COLUMNS",
     "HISTORY_NODE",
     "NAMESPACE_REPLICATION",
     "OUTBOUND",
     "PURGED_TABLES",
+    "RATE",
     "REPLICATION",
     "TIMER",
     "TRANSFER",
@@ -163,6 +170,7 @@ __all__ = [
     "HistoryTaskPage",
     "HistoryTaskStore",
     "InvalidPersistenceRequest",
+    "KeyInUse",
     "ListedBranch",
     "MetadataStore",
     "Migration",
@@ -187,11 +195,16 @@ __all__ = [
     "QueueV2InfoPage",
     "QueueV2Message",
     "QueueV2Page",
+    "Reseal",
+    "ResealProgress",
+    "Resealed",
     "ResourceExhausted",
     "Row",
     "RunKey",
     "SchemaMismatch",
     "SchemaStatus",
+    "SealedColumn",
+    "SealedCopies",
     "ServiceRole",
     "SetWorkflowExecutionRequest",
     "ShardInfo",
@@ -215,6 +228,7 @@ __all__ = [
     "Timeout",
     "TransactionSizeLimit",
     "Unavailable",
+    "UnreadableRow",
     "UnreadableTask",
     "UnreadableTaskQueue",
     "UpdateMode",
@@ -238,12 +252,15 @@ __all__ = [
     "claim_cell",
     "current_version",
     "delete_visibility_record",
+    "destroy_retired_key",
     "distribute_schema",
     "distribution_statements",
     "follow_key_changes",
     "get_visibility_record",
     "purge_namespace",
     "put_visibility_records",
+    "retired_versions",
     "schema_status",
+    "sealed_columns",
     "visibility_key",
 ]

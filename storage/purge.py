@@ -43,9 +43,9 @@ PURGED_TABLES: Mapping[str, str] = MappingProxyType(
 
 CHUNK = 10_000
 """Most rows deleted by one statement, which is a transaction: no lock is held for long, and no time limit is met."""
-_WINDOW = 1024
+WINDOW = 1024
 """Values of the first column that one statement looks into."""
-_BELOW_ALL = -(2**31) - 1
+BELOW_ALL = -(2**31) - 1
 """Less than any value of such a column, which has 32 bits."""
 _BY_NAMESPACE = frozenset({"history_tasks"})
 """Tables whose key does not go on with the namespace, but that have an index on it."""
@@ -126,7 +126,7 @@ async def _purged(
         while count := await delete(by_namespace, namespace_id, chunk):
             yield count
     else:
-        last = _BELOW_ALL
+        last = BELOW_ALL
         while window := await _fetch_window(database, next_window, last):
             while count := await delete(by_key, namespace_id, window, chunk):
                 yield count
@@ -158,4 +158,4 @@ async def _delete(database: Database, table: str, tally: Tally | None, statement
 
 async def _fetch_window(database: Database, statement: str, last: int) -> list[int]:
     async with database.connection() as connection:
-        return [row["lead"] for row in await connection.fetch(statement, last, _WINDOW)]
+        return [row["lead"] for row in await connection.fetch(statement, last, WINDOW)]

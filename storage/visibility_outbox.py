@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _SQL = load_queries("visibility_outbox")
 _PIECE = 1000
+_HEAD_BYTES = 32
+"""Of a sealed value: header and nonce, which tell it from any other."""
 
 RunKey: TypeAlias = tuple[int, UUID, bytes]
 """Shard, namespace and id of a run's record."""
@@ -79,16 +81,17 @@ class VisibilityOutbox:
     async def done(self, entries: Sequence[OutboxEntry]) -> None:
         """Take runs off the list, but for those that changed meanwhile.
 
-        An index takes an equal version in place of another, so what was sent may have come after a record of a newer epoch that
-        somebody else sent: such runs go on the list again.
+        An index takes an equal version in place of another, so what was sent may have come after a record of a newer epoch, or one
+        that was sealed anew, that somebody else sent: such runs go on the list again.
         """
         keys = [entry.key for entry in entries]
         columns = ([key[place] for key in keys] for place in range(3))
         async with self._database.connection() as connection:
             await connection.execute(_SQL["done"], *columns, [entry.stamp for entry in entries])
-            sent = [entry for entry in entries if entry.record is not None]
-            columns = ([entry.key[place] for entry in sent] for place in range(3))
-            await connection.execute(_SQL["again"], *columns, [entry.record["k"] for entry in sent if entry.record])
+            sent = [(entry.key, entry.record) for entry in entries if entry.record is not None]
+            columns = ([key[place] for key, _ in sent] for place in range(3))
+            heads = [record["s"][:_HEAD_BYTES] for _, record in sent]
+            await connection.execute(_SQL["again"], *columns, [record["k"] for _, record in sent], heads)
 
     async def listen(self, heard: Callable[[], None]) -> None:
         """Call back whenever some process has written, until the connection for that is lost.

@@ -28,13 +28,15 @@ from .indexer import Indexer, IndexerState
 from .layout import PRESETS, Layout, new_layout, parse_layout
 from .manager import ExecutionCount, ExecutionsPage, VisibilityManager
 from .reconciler import Reconciler
-from .record import AttributeValue, VisibilityRecord
+from .record import VISIBILITY_RECORD, AttributeValue, VisibilityRecord
 from .rotation import MARGIN, IndexRotation, Rotation
+from .sealed_copies import IndexCopies, SealedCopy
 from .token_audit import TokenAudit, TokenTally
 
 __all__ = [
     "MARGIN",
     "PRESETS",
+    "VISIBILITY_RECORD",
     "Attribute",
     "AttributeType",
     "AttributeValue",
@@ -43,6 +45,7 @@ __all__ = [
     "ExecutionsPage",
     "ExplainedCondition",
     "Explanation",
+    "IndexCopies",
     "IndexRotation",
     "Indexer",
     "IndexerState",
@@ -58,6 +61,7 @@ __all__ = [
     "Reconciler",
     "Reconciliation",
     "Rotation",
+    "SealedCopy",
     "SearchAttributes",
     "SearchIndexMismatch",
     "TokenAudit",

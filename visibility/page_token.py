@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from strongroom.kms import IntegrityError, PartType, RecordKind, UnsupportedFormat
+from strongroom.kms import IntegrityError, KeyClass, KeyDestroyed, PartType, RecordKind, UnsupportedFormat
 
 from .errors import InvalidPageToken
 
@@ -51,13 +51,17 @@ def open_position(keys: NamespaceKeys, query: str, token: bytes) -> Position:
     """Return the position in a page token.
 
     Raises:
-        InvalidPageToken: it was not made for this query in this namespace.
+        InvalidPageToken: it was not made for this query in this namespace, or with a data key that is destroyed.
+        KeyDestroyed: the namespace was shredded.
         KeyNotFound: it names a key version that these keys lack; another process may have rotated since.
     """
     try:
         sealed = base64.b64decode(token, altchars=b"-_", validate=True)
         is_open, close_time, start_time, run_id, values = orjson.loads(keys.open(PAGE_TOKEN, (_digest(query),), sealed))
         return Position(is_open, close_time, start_time, run_id, tuple(values))
+    except KeyDestroyed:
+        keys.active_version(KeyClass.DATA)
+        raise InvalidPageToken from None
     except (binascii.Error, ValueError, TypeError, IntegrityError, UnsupportedFormat):
         raise InvalidPageToken from None
 

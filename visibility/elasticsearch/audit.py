@@ -11,7 +11,7 @@ from strongroom.kms import IntegrityError
 from strongroom.storage import all_tokens, visibility_key
 from strongroom.visibility.drift import Copy, Difference, Drift
 
-from .documents import document_name, namespace_text, record_id, to_document, token_texts
+from .documents import document_name, namespace_text, record_id, sealed_copy, to_document, token_texts
 from .query import MAX_TERMS
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from strongroom.storage import Row, RunKey
+    from strongroom.visibility.sealed_copies import SealedCopy
 
     from .index import ElasticsearchIndex
 
@@ -103,6 +104,21 @@ class ElasticsearchAudit:
         async with self._index.reading(snapshot=True) as reader:
             while hits := (await reader.search(body))["hits"]["hits"]:
                 yield [_copy(hit) for hit in hits]
+                body["search_after"] = hits[-1]["sort"]
+
+    async def sealed_copies(self, namespace_id: UUID, *, chunk: int) -> AsyncIterator[list[SealedCopy]]:
+        """Yield all documents of a namespace, by what they are sealed with, as they were at one moment."""
+        query = {"constant_score": {"filter": {"term": {"n": namespace_text(namespace_id)}}}}
+        body = {
+            "query": query,
+            "stored_fields": ["s"],
+            "track_total_hits": False,
+            "size": chunk,
+            "sort": ["_shard_doc"],
+        }
+        async with self._index.reading(snapshot=True) as reader:
+            while hits := (await reader.search(body))["hits"]["hits"]:
+                yield [sealed_copy(namespace_id, hit) for hit in hits]
                 body["search_after"] = hits[-1]["sort"]
 
     async def still(self, copies: Sequence[Copy]) -> list[Copy]:

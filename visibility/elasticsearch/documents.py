@@ -6,8 +6,10 @@ import struct
 from base64 import b64decode, b64encode, urlsafe_b64decode, urlsafe_b64encode
 from typing import TYPE_CHECKING, Any
 
-from strongroom.kms import IntegrityError
+from strongroom.kms import IntegrityError, UnsupportedFormat
+from strongroom.kms.header import parse_header
 from strongroom.storage import all_tokens
+from strongroom.visibility.sealed_copies import SealedCopy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -91,3 +93,17 @@ def to_row(hit: Mapping[str, Any]) -> Row:
         }
     except (KeyError, IndexError, TypeError, ValueError, struct.error):
         raise IntegrityError from None
+
+
+def sealed_copy(namespace_id: UUID, hit: Mapping[str, Any]) -> SealedCopy:
+    """Return the place and the key version that a hit says, whatever it holds."""
+    try:
+        stored = b64decode(hit["fields"]["s"][0])
+        shard_id, _ = _PLACE.unpack_from(stored)
+        key = (shard_id, namespace_id, record_id(hit["_id"]))
+    except (KeyError, IndexError, TypeError, ValueError, struct.error, IntegrityError):
+        return SealedCopy(None, 0)
+    try:
+        return SealedCopy(key, parse_header(stored[_PLACE.size :]).key_version)
+    except UnsupportedFormat:
+        return SealedCopy(key, 0)

@@ -13,6 +13,10 @@ from strongroom.storage.citus import DISTRIBUTED_TABLES, REFERENCE_TABLES, distr
 from strongroom.storage.functions import load_functions
 from strongroom.storage.purge import PURGED_TABLES
 from strongroom.storage.queries import load_queries
+from strongroom.storage.reseal_rows import write_statement
+from strongroom.storage.sealed_columns import sealed_columns
+from strongroom.storage.sealed_pages import OLDER, USING, page_statement
+from strongroom.visibility import VISIBILITY_RECORD
 from strongroom.visibility.index import Place
 from strongroom.visibility.postgres import PostgresReader
 from strongroom.visibility.token_query import AnyOf, Bucket, Not, all_of
@@ -60,9 +64,20 @@ EVERYWHERE = {
         ("count", "what a shredding will take away, of the whole namespace"),
     )
 }
-# A cluster never sees these: `purge_namespace` takes others there.
+COLUMNS = {f"{column.table}.{column.column}": column for column in sealed_columns(VISIBILITY_RECORD)}
+EVERYWHERE |= {
+    f"reseal.walk({name})": "to seal rows anew: the key does not go on with the namespace, so all rows are looked at"
+    for name, column in COLUMNS.items()
+    if column.lead is None and column.table in DISTRIBUTED_TABLES
+}
+# A cluster never sees these: `purge_namespace` and `Reseal` take others there.
 ON_ONE_SERVER = {
     f"purge.{name}({table})" for table in PURGED_TABLES for name in ("window", "delete_by_key", "delete_by_namespace")
+} | {
+    f"reseal.{source}({name})"
+    for name, column in COLUMNS.items()
+    for source in ("of_leads", "write on one server")
+    if (column.lead or source != "of_leads") and column.table in DISTRIBUTED_TABLES
 }
 
 
@@ -74,12 +89,32 @@ def plain_statements():
         if suffix != "sql":
             continue
         for name, statement in load_queries(store).items():
+            if store == "reseal" and "{" in statement:
+                continue
             if "{table}" not in statement:
                 found[f"{store}.{name}"] = [statement]
                 continue
             for table, lead in PURGED_TABLES.items():
                 found[f"{store}.{name}({table})"] = [statement.format(table=table, lead=lead)]
-    return found | asyncio.run(of_visibility()) | statements_in_python()
+    return found | of_reseal() | asyncio.run(of_visibility()) | statements_in_python()
+
+
+def of_reseal():
+    """The statements that sealing anew composes: each source of a page in all its forms, and both ways to write."""
+    found = {}
+    for name, column in COLUMNS.items():
+        for source in ("of_leads", "of_lead") if column.lead else ("walk",):
+            found[f"reseal.{source}({name})"] = [
+                page_statement(column, source, wanted=wanted, counted=counted, continued=continued)
+                for wanted in (OLDER, USING)
+                for counted in (False, True)
+                for continued in (False, True)[: 1 if source == "of_leads" else 2]
+            ]
+        for confined in (False, True)[: 2 if column.table in DISTRIBUTED_TABLES else 1]:
+            found[f"reseal.write{'' if confined else ' on one server'}({name})"] = [
+                write_statement(column, patient=patient, confined=confined) for patient in (False, True)
+            ]
+    return found
 
 
 async def of_visibility():

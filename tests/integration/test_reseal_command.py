@@ -1,0 +1,89 @@
+"""`strongroom keys reseal` and `strongroom keys destroy`, as a person runs them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from strongroom.driver.config import write_config
+from tests.fix_command_line import run_command, sql
+
+pytestmark = pytest.mark.integration
+
+OLD = "SELECT count(*) AS rows FROM history_node WHERE substring(data from 5 for 4) = '\\x00000001'"
+
+
+@pytest.fixture
+def run(tmp_path, dsn, sample_path):
+    """Run commands in a cell with the sample in a namespace, whose data key was rotated."""
+    write_config(tmp_path / "strongroom.toml", dsn=dsn)
+
+    def command(*arguments, code=0, typed=None):
+        result = run_command(tmp_path, *arguments, typed=typed)
+        assert result.returncode == code, result
+        assert "Traceback" not in result.stderr
+        return result.stdout + result.stderr
+
+    command("init")
+    command("namespace", "create", "payments", "-a", "CustomerId=Keyword", "-a", "Amount=Double")
+    command("import", "payments", str(sample_path))
+    command("keys", "rotate", "payments")
+    return command
+
+
+def test_sealing_anew_and_destroying(run, dsn, sample):
+    """Counts, rate and versions are told; the old key is gone, every history opens, and a second run has nothing to do."""
+    (before,) = sql(dsn, OLD)
+    assert before["rows"]
+    output = run("keys", "reseal", "payments", "--rate", "0", "--wait", "0", "--destroy")
+    done, found, rate = re.search(r"(\d+) of (\d+) rows sealed anew with version 2, ([\d,]+) a second", output).groups()
+    assert done == found
+    assert f"history_node.data {before['rows']}" in output
+    assert int(rate.replace(",", "")) > 0
+    assert "version 1 is destroyed: nothing used it" in output
+    assert sql(dsn, OLD)[0]["rows"] == 0
+    assert re.search(r"data\W+1\W.*destroyed", run("keys", "list", "payments"))
+    assert "0 of 0 rows sealed anew with version 2" in run("keys", "reseal", "payments", "--wait", "0")
+    assert run("history", "payments", sample[0].record.workflow_id)
+
+
+def test_a_key_in_use_is_kept(run, dsn):
+    """Ends with 1, says in which columns how many values are, and what to do; nothing is destroyed."""
+    (before,) = sql(dsn, OLD)
+    output = run("keys", "destroy", "payments", "--version", "1", "--wait", "0", code=1)
+    assert f"history_node.data {before['rows']}" in output
+    assert "strongroom keys reseal" in output
+    run("keys", "reseal", "payments", "--rate", "0", "--wait", "0")
+    assert "version 1 is destroyed" in run("keys", "destroy", "payments", "--version", "1", "--wait", "0")
+
+
+def test_a_row_that_does_not_open_is_named(run, dsn):
+    """Ends with 1, names the row by its key, and with --destroy keeps the key that it may need."""
+    damage = """
+        UPDATE history_node SET data = set_byte(data, 40, get_byte(data, 40) # 1)
+        WHERE ctid = (SELECT ctid FROM history_node LIMIT 1) RETURNING tree_id
+    """
+    (row,) = sql(dsn, damage)
+    output = run("keys", "reseal", "payments", "--rate", "0", "--wait", "0", "--destroy", code=1)
+    assert "1 rows do not open" in output
+    assert f"tree_id={row['tree_id']}" in output
+    assert "version 1 is not destroyed, it is in use: history_node.data 1" in output
+
+
+def test_what_is_wrong_is_refused(run):
+    """With 2 and one line that says why; and a namespace that is shredded as one that is not there."""
+    for arguments, reason in (
+        (("reseal",), "give a namespace, or --cell"),
+        (("reseal", "payments", "--cell"), "give a namespace, or --cell"),
+        (("reseal", "nobody"), "No such namespace"),
+        (("reseal", "payments", "--rate", "-1"), "rate"),
+        (("destroy", "payments"), "--version"),
+        (("destroy", "payments", "--version", "2"), "version 2 is active"),
+        (("destroy", "payments", "--version", "9"), "no version 9"),
+        (("destroy", "--cell", "--version", "7"), "no version 7"),
+    ):
+        assert reason in run("keys", *arguments, "--wait", "0", code=2)
+    assert "0 of 0 rows sealed anew with version 1" in run("keys", "reseal", "--cell", "--wait", "0")
+    run("namespace", "shred", "payments", typed="payments\n")
+    assert "No such namespace" in run("keys", "reseal", "payments", code=2)

@@ -1,0 +1,48 @@
+"""Which key versions sealed values name, from the rows alone: every bytea column of the catalogue, whatever any list of ours says."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from strongroom.storage import COPIES
+from strongroom.visibility.elasticsearch import ElasticsearchAudit
+
+_COLUMNS = """
+SELECT c.relname::text AS table, a.attname::text AS column,
+       EXISTS (SELECT FROM pg_attribute n WHERE n.attrelid = c.oid AND n.attname = 'namespace_id') AS namespaced
+FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+WHERE c.relnamespace = 'strongroom'::regnamespace AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped
+  AND a.atttypid = 'bytea'::regtype AND (c.relname, a.attname) NOT IN (('data_keys', 'wrapped'), ('data_keys', 'commitment'))
+"""
+
+
+async def versions_in_use(cell, owner):
+    """Return how many values under an owner's keys name each version, by column; values that begin as sealed ones do.
+
+    A keyed token may begin so too, once in 2^32.
+    """
+    found = {}
+    async with cell.database.connection() as connection:
+        for row in await connection.fetch(_COLUMNS):
+            table, column = row["table"], row["column"]
+            if not row["namespaced"] and owner != cell.keyring.cell_id:
+                continue
+            mine = "namespace_id = $1" if row["namespaced"] else "$1::uuid IS NOT NULL"
+            sealed = f"substring({column} from 1 for 3) IN ('\\x070101', '\\x070102')"
+            query = f"SELECT {column} AS value FROM {table} WHERE {mine} AND {sealed}"  # noqa: S608
+            values = await connection.fetch(query, owner)
+            if versions := Counter(int.from_bytes(value["value"][4:8], "big") for value in values):
+                found[f"{table}.{column}"] = versions
+    if cell.search_index is not None:
+        await cell.search_index.refresh()
+        documents = Counter()
+        async for copies in ElasticsearchAudit(cell.search_index).sealed_copies(owner, chunk=100):
+            documents.update(copy.version for copy in copies)
+        if documents:
+            found[COPIES] = documents
+    return found
+
+
+async def all_versions(cell, owner):
+    """Return the versions that anything of an owner names."""
+    return {version for versions in (await versions_in_use(cell, owner)).values() for version in versions}
