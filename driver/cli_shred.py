@@ -124,7 +124,7 @@ def _finish(config_path: Path, name: str, code: str, path: Path) -> None:
 
 
 async def _finished(shredding: Shredding, namespace_id: UUID, code: str) -> bytes:
-    await shredding.store.confirm(namespace_id, code)
+    await shredding.confirm(namespace_id, code)
     with console.status("counting rows ..."):
         total = sum((await shredding.store.rows(namespace_id)).values())
     with progress_bar("rows", total) as show:
@@ -144,7 +144,7 @@ def unshred(config_path: Path, name: str) -> None:
 
     async def run(strongroom: Strongroom) -> None:
         shredding, namespace_id = strongroom.shredding(), await _find(strongroom, name)
-        await shredding.store.cancel(namespace_id)
+        await shredding.cancel(namespace_id)
         seconds = shredding.eviction_seconds
         console.print(f"{namespace_id} works again; other processes take it up within {seconds} s", markup=False)
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from strongroom.kms import dispose_of_kek
+from strongroom.kms import KeyEvent, audited, dispose_of_kek
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import timedelta
     from uuid import UUID
 
-    from strongroom.kms import KekDisposal, Keyring
+    from strongroom.kms import KekDisposal, KekRef, Keyring
     from strongroom.storage import ShreddingStore, ShredRequest
     from strongroom.visibility.elasticsearch import ElasticsearchIndex
 
@@ -51,7 +52,13 @@ class Shredding:
 
     async def request(self, namespace_id: UUID, *, grace: timedelta, keep_kek: bool = False) -> ShredRequest:
         """Confirm for the first time; see `ShreddingStore.request`."""
-        return await self.store.request(namespace_id, grace=grace, keep_kek=keep_kek)
+        async with audited(self._keyring.audit, KeyEvent("namespace.request_shredding", namespace_id=namespace_id)):
+            return await self.store.request(namespace_id, grace=grace, keep_kek=keep_kek)
+
+    async def cancel(self, namespace_id: UUID) -> None:
+        """Take the first confirmation back; see `ShreddingStore.cancel`."""
+        async with audited(self._keyring.audit, KeyEvent("namespace.cancel_shredding", namespace_id=namespace_id)):
+            await self.store.cancel(namespace_id)
 
     async def loss(self, request: ShredRequest) -> Loss:
         """Return what there is to lose now. Reads large tables whole."""
@@ -61,6 +68,14 @@ class Shredding:
             await self._documents(namespace_id),
             await self.store.judged_keks(namespace_id, keep_kek=request.keep_kek),
         )
+
+    async def confirm(self, namespace_id: UUID, code: str) -> ShredRequest:
+        """Confirm for the second time, which destroys the keys; see `ShreddingStore.confirm`. `finish` does it too, and the rest."""
+        known = await self.store.find(namespace_id)
+        if known is not None and known.confirmed_at is not None:
+            return await self.store.confirm(namespace_id, code)
+        async with audited(self._keyring.audit, KeyEvent("namespace.destroy_keys", namespace_id=namespace_id)):
+            return await self.store.confirm(namespace_id, code)
 
     async def finish(self, namespace_id: UUID, code: str, *, progress: Progress | None = None) -> bytes:
         """Confirm for the second time: destroy, delete, and certify. What breaks off is finished by calling it again.
@@ -75,21 +90,31 @@ class Shredding:
             InvalidPersistenceRequest: the code is another one.
         """
         tell = progress or _silent
-        async with self.store.alone(namespace_id):
-            request = await self.store.confirm(namespace_id, code)
+        event = KeyEvent("namespace.shred", namespace_id=namespace_id)
+        async with self.store.alone(namespace_id), audited(self._keyring.audit, event):
+            request = await self.confirm(namespace_id, code)
             tell("roots", len(await self._keyring.store.list_data_keys(namespace_id)))
             if request.completed_at is not None:
                 return await self.store.certificate(namespace_id)
             keks = await self.store.keks(namespace_id)
             for kek in keks:
                 if not kek.is_done:
-                    await self.store.note_kek(namespace_id, await dispose_of_kek(self._keyring, kek.kek))
+                    await self._dispose_of(namespace_id, kek.kek)
             tell("keks", len(keks))
             await self._purge(namespace_id, tell)
             tell("documents", await self._delete_documents(namespace_id))
             certificate = await self.store.complete(namespace_id, eviction_seconds=self.eviction_seconds)
         tell("certificate", 1)
         return certificate
+
+    async def _dispose_of(self, namespace_id: UUID, kek: KekRef) -> None:
+        event = KeyEvent("kek.delete", provider=kek.provider, kek_id=kek.key_id, namespace_id=namespace_id)
+        await self._keyring.audit.record(replace(event, at=datetime.now(UTC)))
+        answer = await dispose_of_kek(self._keyring, kek)
+        outcome: Literal["done", "failed"] = "done" if answer.error is None else "failed"
+        told = replace(event, outcome=outcome, at=datetime.now(UTC), request_id=answer.request_id, note=answer.state)
+        await self._keyring.audit.record(told)
+        await self.store.note_kek(namespace_id, answer)
 
     async def _purge(self, namespace_id: UUID, tell: Progress) -> None:
         deleted: dict[str, int] = {}

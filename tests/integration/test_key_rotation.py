@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -457,13 +458,19 @@ def test_changes_are_told_before_and_after(config_path):
         ("keys", "rotate", "secret-tenant"),
         ("keys", "rotate-kek", "local:k"),
         ("keys", "rewrap", "local:k"),
-        ("namespace", "shred", "secret-tenant", "--confirm", "secret-tenant"),
+        ("namespace", "shred", "secret-tenant", "--confirm", "secret-tenant", "--grace", "0s"),
     ):
         done = run_command(folder, *arguments)
         assert done.returncode == 0, done
+    code = re.search(r"--final (\w+)", done.stdout)[1]
+    done = run_command(folder, "namespace", "shred", "secret-tenant", "--final", code, "--certificate", "erasure.json")
+    assert done.returncode == 0, done
     text = (folder / "audit.jsonl").read_text()
     assert "secret-tenant" not in text
-    for operation in ("key.create", "key.rotate", "kek.rotate", "kek.rewrap", "namespace.shred"):
+    for operation in (
+        *("key.create", "key.rotate", "kek.rotate", "kek.rewrap", "kek.delete"),
+        *("namespace.request_shredding", "namespace.destroy_keys", "namespace.shred"),
+    ):
         assert text.index(f'"operation":"{operation}","outcome":"begun"') < text.index(
             f'"operation":"{operation}","outcome":"done"'
         )
