@@ -90,8 +90,13 @@ class VisibilityOutbox:
             await connection.execute(_SQL["done"], *columns, [entry.stamp for entry in entries])
             sent = [(entry.key, entry.record) for entry in entries if entry.record is not None]
             columns = ([key[place] for key, _ in sent] for place in range(3))
-            heads = [record["s"][:_HEAD_BYTES] for _, record in sent]
-            await connection.execute(_SQL["again"], *columns, [record["k"] for _, record in sent], heads)
+            await connection.execute(
+                _SQL["again"],
+                *columns,
+                [record["k"] for _, record in sent],
+                [record["version"] for _, record in sent],
+                [record["s"][:_HEAD_BYTES] for _, record in sent],
+            )
 
     async def listen(self, heard: Callable[[], None]) -> None:
         """Call back whenever some process has written, until the connection for that is lost.

@@ -41,12 +41,14 @@ DELETE FROM visibility_outbox AS o
 USING sent AS s WHERE o.shard_id = s.shard_id AND o.namespace_id = s.namespace_id AND o.id = s.id
 
 -- name: again
--- Runs that were sent in another epoch than they have now, or sealed otherwise: no two sealed values begin with the same header and nonce.
+-- Runs that were sent in another epoch than they have now, or in the same version sealed otherwise, which an index takes too. No two
+-- sealed values begin with the same header and nonce.
 INSERT INTO visibility_outbox (shard_id, namespace_id, id)
 SELECT r.shard_id, r.namespace_id, r.id
-FROM unnest($1::integer[], $2::uuid[], $3::bytea[], $4::integer[], $5::bytea[]) AS d (shard_id, namespace_id, id, k, head)
+FROM unnest($1::integer[], $2::uuid[], $3::bytea[], $4::integer[], $5::bigint[], $6::bytea[])
+     AS d (shard_id, namespace_id, id, k, version, head)
 JOIN visibility_records AS r ON r.shard_id = d.shard_id AND r.namespace_id = d.namespace_id AND r.id = d.id
-WHERE r.k <> d.k OR substring(r.s from 1 for 32) <> d.head
+WHERE r.k <> d.k OR (r.version = d.version AND substring(r.s from 1 for 32) <> d.head)
 ORDER BY r.shard_id, r.namespace_id, r.id
 ON CONFLICT DO NOTHING
 
