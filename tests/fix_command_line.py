@@ -29,7 +29,7 @@ def sql(dsn, statement, *arguments):
         return thread.submit(asyncio.run, fetch()).result()
 
 
-def run_command(folder, *arguments, environment=None, typed=None, timeout=60):
+def run_command(folder, *arguments, environment=None, typed=None, timeout=180):
     """Run a command in a folder, and wait for its end."""
     return subprocess.run(
         [STRONGROOM, *arguments],

@@ -288,7 +288,7 @@ async def test_the_commands_build_and_show_the_index(cell, config_path, elastics
 
     def run(*arguments):
         return subprocess.run(
-            [STRONGROOM, "--config", config_path, *arguments], capture_output=True, text=True, timeout=60, check=False
+            [STRONGROOM, "--config", config_path, *arguments], capture_output=True, text=True, timeout=180, check=False
         )
 
     refused = await asyncio.to_thread(run, "index", "build")

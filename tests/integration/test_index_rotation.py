@@ -26,6 +26,7 @@ from strongroom.storage import BEFORE_ALL, ConditionFailed, schema
 from strongroom.storage.schema import current_version, migrations
 from strongroom.visibility import Layout, new_layout
 from strongroom.visibility.document import seal_documents
+from tests.deaf import opened_deaf
 from tests.fix_command_line import STRONGROOM
 from tests.sealed_namespace import Sealed, sealed
 from tests.twin import CUSTOM, Attributes, model, random_documents, random_filter
@@ -53,8 +54,8 @@ async def filled(config_path, elasticsearch, kind, *, documents=300, seed=1):
 
 @asynccontextmanager
 async def another_process(ours):
-    """Open the same cell once more, with keys and connections of its own."""
-    async with Strongroom.open(ours.strongroom.config) as strongroom:
+    """Open the same cell once more, with keys and connections of its own; it hears of no change of keys."""
+    async with opened_deaf(ours.strongroom.config) as strongroom:
         yield Sealed(strongroom, await strongroom.namespaces.get("twin"))
 
 

@@ -27,6 +27,7 @@ from strongroom.storage import (
 from strongroom.storage.reseal_rows import reseal_rows
 from strongroom.storage.sealed_pages import OLDER, SealedPages
 from strongroom.visibility import VISIBILITY_RECORD
+from tests.deaf import opened_deaf
 from tests.every_table import KEK, every_table
 from tests.fix_command_line import STRONGROOM
 from tests.fix_executions import RUNNING, accumulated, blob
@@ -44,14 +45,17 @@ TREE = COLUMNS["history_tree.data"]
 
 @asynccontextmanager
 async def processes(config_path, number=2, *, kept=KEPT):
-    """Open the same cell several times, each with keys and connections of its own, which keep keys for a short time."""
+    """Open the same cell several times, each with keys and connections of its own, which keep keys for a short time.
+
+    The second one hears of no change of keys.
+    """
     config = replace(load_config(config_path), cache=CachePolicy(soft_ttl=kept, encrypt_ttl=kept, decrypt_ttl=kept))
     await Strongroom.init(config)
     async with Strongroom.open(config) as first:
         if number == 1:
             yield first
             return
-        async with Strongroom.open(config) as second:
+        async with opened_deaf(config) as second:
             yield first, second
 
 
