@@ -64,6 +64,8 @@ if TYPE_CHECKING:
 
 CELL_KEK = "cell"
 """The KEK of the cell's own keys, in the first provider."""
+_LAST_WORDS = 1.0
+"""Seconds that the registry has, when a cell is closed, to hear how many rows were sealed."""
 LOCK_TIMEOUT = 2.0
 """Seconds that a statement of many callers waits for a row that another process holds; then its members go one by one."""
 
@@ -307,8 +309,10 @@ async def assembled(config: StrongroomConfig, *, audit: KeyAudit | None = None) 
             await bell.aclose()
         if search_index is not None:
             await search_index.aclose()
-        with suppress(StrongroomError):  # a count of rows sealed is no reason to fail
-            await keyring.aclose()
+        # A count of rows sealed is no reason to fail, nor to wait for a server that fell silent.
+        with suppress(StrongroomError, TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS):
+                await keyring.aclose()
         for provider in providers.values():
             await provider.aclose()
         await registry.aclose()

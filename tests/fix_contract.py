@@ -19,6 +19,7 @@ from strongroom.driver.config import load_config, write_config
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef
 from strongroom.storage import DataBlob, ShardInfo
+from tests.deaf import opened_deaf
 
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
 KEK = KekRef.parse("local:contract")
@@ -132,12 +133,12 @@ async def own_cell(contract_dsn, tmp_path):
 
 @asynccontextmanager
 async def open_cell(dsn, folder):
-    """Initialise a cell on an empty database, and open it."""
+    """Initialise a cell on an empty database, and open it; it does not listen for changes of keys, as tests count connections."""
     path = folder / "strongroom.toml"
     write_config(path, dsn=dsn, shards=16384)
     config = load_config(path)
     await Strongroom.init(config)
-    async with Strongroom.open(config) as strongroom:
+    async with opened_deaf(config) as strongroom:
         await strongroom.create_kek(KEK)
         yield strongroom
 

@@ -28,6 +28,7 @@ from strongroom.storage import (
     Unavailable,
 )
 from strongroom.storage.errors import AppendHistoryTimeout, ResourceExhausted, Timeout
+from tests.deaf import opened_deaf
 from tests.fix_contract import KEK, new_shard
 from tests.fix_executions import RUNNING, TABLES, Workflow
 
@@ -112,9 +113,12 @@ class ServerBench:
 
     @asynccontextmanager
     async def host(self):
-        """Open a host of the test's own, that every call has been made on once: its keys and its statements are warm."""
+        """Open a host of the test's own, that every call has been made on once: its keys and its statements are warm.
+
+        It does not listen for changes of keys, on a connection that goes on and off by itself: the tests look at each one.
+        """
         config = replace(self.cell.config, dsn=self.host_dsn, connections=8)
-        async with Strongroom.open(config) as strongroom:
+        async with opened_deaf(config) as strongroom:
             host = Host(strongroom)
             await host.begin()
             assert await host.at_once() == dict.fromkeys(CALLS)

@@ -85,5 +85,7 @@ def test_what_is_wrong_is_refused(run):
     ):
         assert reason in run("keys", *arguments, "--wait", "0", code=2)
     assert "0 of 0 rows sealed anew with version 1" in run("keys", "reseal", "--cell", "--wait", "0")
-    run("namespace", "shred", "payments", typed="payments\n")
+    asked = run("namespace", "shred", "payments", "--grace", "0s", typed="payments\n")
+    code = re.search(r"--final (\w+)", asked)[1]
+    run("namespace", "shred", "payments", "--final", code, "--certificate", "erasure.json")
     assert "No such namespace" in run("keys", "reseal", "payments", code=2)
