@@ -138,10 +138,7 @@ async def destroy_index_key(keyring: Keyring, namespace_id: UUID, version: int) 
     Raises:
         KeyConflict: it is the active one, or was destroyed meanwhile.
     """
-    event = _event("key.destroy", KeyContext(keyring.cell_id, namespace_id, KeyClass.INDEX, version))
-    async with audited(keyring.audit, event):
-        await keyring.store.destroy_data_key(namespace_id, KeyClass.INDEX, version, destroyed_at=datetime.now(UTC))
-    keyring.evict(namespace_id)
+    await _destroy(keyring, namespace_id, KeyClass.INDEX, version)
 
 
 async def destroy_data_key(keyring: Keyring, namespace_id: UUID, version: int) -> None:
@@ -150,10 +147,7 @@ async def destroy_data_key(keyring: Keyring, namespace_id: UUID, version: int) -
     Raises:
         KeyConflict: it is the active one, or was destroyed meanwhile.
     """
-    event = _event("key.destroy", KeyContext(keyring.cell_id, namespace_id, KeyClass.DATA, version))
-    async with audited(keyring.audit, event):
-        await keyring.store.destroy_data_key(namespace_id, KeyClass.DATA, version, destroyed_at=datetime.now(UTC))
-    keyring.evict(namespace_id)
+    await _destroy(keyring, namespace_id, KeyClass.DATA, version)
 
 
 async def index_keys(keyring: Keyring, namespace_id: UUID) -> list[DataKeyRecord]:
@@ -194,6 +188,13 @@ def _event(operation: str, context: KeyContext, kek: KekRef | None = None) -> Ke
         key_class=context.key_class.value,
         version=context.version,
     )
+
+
+async def _destroy(keyring: Keyring, namespace_id: UUID, key_class: KeyClass, version: int) -> None:
+    event = _event("key.destroy", KeyContext(keyring.cell_id, namespace_id, key_class, version))
+    async with audited(keyring.audit, event):
+        await keyring.store.destroy_data_key(namespace_id, key_class, version, destroyed_at=datetime.now(UTC))
+    keyring.evict(namespace_id)
 
 
 async def _new_key(keyring: Keyring, context: KeyContext, kek: KekRef, suite: Suite) -> DataKeyRecord:
