@@ -457,6 +457,11 @@ COMMANDS = {
     "certificate-key": True,
     "keys list": True,
     "keys rotate": True,
+    "keys rotate-kek": True,
+    "keys rewrap": True,
+    "keys retire": True,
+    "keys reseal": True,
+    "keys destroy": True,
     "namespace": False,
     "keys": False,
 }
