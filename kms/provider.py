@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -96,6 +97,12 @@ class Capabilities:
     rewrap: Literal["server", "client"]
     batch: int
     deletion: Literal["scheduled", "immediate"]
+
+
+def associated_data(label: bytes, key_id: str, version: int, context: Mapping[str, str]) -> bytes:
+    """Bind a wrapped root to its KEK and encryption context: behind a label, each length-prefixed, the context by name."""
+    parts = [key_id, str(version), *(part for item in sorted(context.items()) for part in item)]
+    return label + b"".join(struct.pack(">H", len(part.encode())) + part.encode() for part in parts)
 
 
 class KmsProvider(Protocol):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import struct
 from typing import TYPE_CHECKING, NoReturn
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from strongroom.kms.errors import IntegrityError, InvalidRequest, KeyNotFound, KmsError, StrongroomError
-from strongroom.kms.provider import Capabilities, GeneratedKey, KekInfo, KekRef, Wrapped
+from strongroom.kms.provider import Capabilities, GeneratedKey, KekInfo, KekRef, Wrapped, associated_data
 from strongroom.kms.secret import Secret
 
 from .keyring_file import KeyringFile, locked, new_keyring, read_keyring, write_keyring
@@ -91,7 +90,7 @@ class LocalProvider:
         version = found.primary
         nonce = os.urandom(_NONCE_BYTES)
         cipher = AESGCM(found.versions[version].reveal())
-        sealed = cipher.encrypt(nonce, root.reveal(), _associated(kek.key_id, version, context))
+        sealed = cipher.encrypt(nonce, root.reveal(), associated_data(_WRAP_LABEL, kek.key_id, version, context))
         return Wrapped(kek, str(version), nonce + sealed)
 
     async def unwrap(self, wrapped: Wrapped, *, context: Mapping[str, str]) -> Secret:
@@ -150,7 +149,7 @@ class LocalProvider:
             raise KeyNotFound(msg)
         nonce, sealed = wrapped.ciphertext[:_NONCE_BYTES], wrapped.ciphertext[_NONCE_BYTES:]
         try:
-            associated = _associated(wrapped.kek.key_id, version, context)
+            associated = associated_data(_WRAP_LABEL, wrapped.kek.key_id, version, context)
             return Secret(AESGCM(found.versions[version].reveal()).decrypt(nonce, sealed, associated))
         except (InvalidTag, ValueError):
             raise IntegrityError from None
@@ -209,9 +208,3 @@ class LocalProvider:
 
     def _missing(self, kek: KekRef) -> str:
         return f"the keyring {self._path} holds no KEK {kek.key_id!r}"
-
-
-def _associated(key_id: str, version: int, context: Mapping[str, str]) -> bytes:
-    """Bind a wrapped root to its KEK and encryption context, each length-prefixed, the context by name."""
-    parts = [key_id, str(version), *(part for item in sorted(context.items()) for part in item)]
-    return _WRAP_LABEL + b"".join(struct.pack(">H", len(part.encode())) + part.encode() for part in parts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
 from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, NoReturn, TypeVar
 
@@ -17,7 +16,7 @@ from strongroom.kms.errors import (
     StrongroomError,
     UnsupportedOperation,
 )
-from strongroom.kms.provider import Capabilities, GeneratedKey, KekInfo, KekRef, Wrapped
+from strongroom.kms.provider import Capabilities, GeneratedKey, KekInfo, KekRef, Wrapped, associated_data
 from strongroom.kms.secret import Secret
 
 from .pkcs11_module import module_at
@@ -92,7 +91,7 @@ class Pkcs11Provider:
             version = max(versions)
             key = versions[version][0]
             _check_kept(key, kek)
-            bound = _associated(kek.key_id, version, context)
+            bound = associated_data(_WRAP_LABEL, kek.key_id, version, context)
             return Wrapped(kek, str(version), self._wrapping.wrap(key, root.reveal(), bound))
 
         return await self._run(job, kek)
@@ -221,7 +220,7 @@ class Pkcs11Provider:
         if str(version) != digits or version not in versions:
             msg = f"{wrapped.kek}: the token has no version {version} of this KEK"
             raise KeyNotFound(msg)
-        bound = _associated(wrapped.kek.key_id, version, context)
+        bound = associated_data(_WRAP_LABEL, wrapped.kek.key_id, version, context)
         for key in versions[version]:  # several, where two processes rotated at once
             with suppress(*DOES_NOT_OPEN):
                 root = self._wrapping.unwrap(key, wrapped.ciphertext, bound)
@@ -236,9 +235,3 @@ def _check_kept(key: pkcs11.SecretKey, kek: KekRef) -> None:
     if key[_ATTRIBUTE.EXTRACTABLE] or not key[_ATTRIBUTE.SENSITIVE]:
         msg = f"{kek}: the key may leave its token; make one that is sensitive and not extractable"
         raise UnsupportedOperation(msg)
-
-
-def _associated(key_id: str, version: int, context: Mapping[str, str]) -> bytes:
-    """Bind a wrapped root to its KEK and encryption context, each length-prefixed, the context by name."""
-    parts = [key_id, str(version), *(part for item in sorted(context.items()) for part in item)]
-    return _WRAP_LABEL + b"".join(struct.pack(">H", len(part.encode())) + part.encode() for part in parts)

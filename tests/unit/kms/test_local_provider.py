@@ -596,7 +596,7 @@ def test_wrap_context_is_encoded_injectively():
         ("a", 1, {"b": "c", "d": "e"}),
         ("a", 1, {"b": "d", "c": "e"}),
     ]
-    assert len({local._associated(*place) for place in places}) == len(places)
+    assert len({local.associated_data(local._WRAP_LABEL, *place) for place in places}) == len(places)
 
 
 @pytest.mark.parametrize(
