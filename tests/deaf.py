@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from unittest.mock import patch
 
 from strongroom.driver.strongroom import Strongroom
@@ -16,6 +16,8 @@ async def _hear_nothing(_database, _keyring):
 @asynccontextmanager
 async def opened_deaf(config):
     """Open a cell in such a process."""
-    with patch("strongroom.driver.strongroom.follow_key_changes", _hear_nothing):
-        async with Strongroom.open(config) as strongroom:
-            yield strongroom
+    async with AsyncExitStack() as stack:
+        # For the opening only: fixtures keep such cells for long, and the others opened meanwhile are to hear.
+        with patch("strongroom.driver.strongroom.follow_key_changes", _hear_nothing):
+            strongroom = await stack.enter_async_context(Strongroom.open(config))
+        yield strongroom

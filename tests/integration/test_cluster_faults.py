@@ -14,7 +14,7 @@ import pytest
 from strongroom.storage import ResourceExhausted, Timeout, Unavailable
 from strongroom.visibility import SearchIndexMismatch
 from strongroom.visibility.elasticsearch import ElasticsearchIndex
-from tests.search_cell import new_cell, opened, record
+from tests.search_cell import Cell, new_cell, opened, record
 
 pytestmark = pytest.mark.integration
 
@@ -115,19 +115,21 @@ async def test_a_node_that_stands_still_is_not_waited_for(config_path, elasticse
     node = elasticsearch_to_kill
     if node.pid is None:
         pytest.skip("the node is not a process of this machine")
-    async with opened(config_path, node, timeout=0.5) as strongroom:
-        strongroom.search_index._deadline = 0.2
-        await strongroom.search_index.create()
-        cell = await new_cell(strongroom)
+    async with opened(config_path, node, timeout=30) as patient:
+        await patient.search_index.create()
+        cell = await new_cell(patient)
         await cell.write(*(record(number) for number in range(20)))
         await cell.settle()
-        os.kill(node.pid, signal.SIGSTOP)
-        try:
-            await cell.write(record(20))
-            for ask in (cell.listed(), cell.count(), strongroom.indexer.drain()):
-                await meets(Timeout, ask)
-        finally:
-            os.kill(node.pid, signal.SIGCONT)
+        async with opened(config_path, node, timeout=0.5) as strongroom:
+            strongroom.search_index._deadline = 0.2
+            hasty = Cell(strongroom, cell.namespace_id)
+            os.kill(node.pid, signal.SIGSTOP)
+            try:
+                await hasty.write(record(20))
+                for ask in (hasty.listed(), hasty.count(), strongroom.indexer.drain()):
+                    await meets(Timeout, ask)
+            finally:
+                os.kill(node.pid, signal.SIGCONT)
         await cell.settle()
         assert await cell.count() == len(await cell.listed()) == 21
 

@@ -3,12 +3,9 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import subprocess
-import sys
 from contextlib import suppress
 from functools import partial
 from inspect import isawaitable
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -19,13 +16,13 @@ from strongroom.storage import Unavailable
 from strongroom.visibility import SearchIndexMismatch
 from strongroom.visibility.elasticsearch import ElasticsearchIndex
 from strongroom.visibility.elasticsearch.documents import document_name
+from tests.fix_command_line import run_command
 from tests.search_cell import BASE, SECOND, TYPES, Cell, new_cell, opened, record
 
 pytestmark = pytest.mark.integration
 
 GONE = float(os.environ.get("GONE", "1"))
 """Seconds for which a cluster is away; set it to 60 for a whole minute."""
-STRONGROOM = Path(sys.executable).with_name("strongroom")
 
 
 async def until(condition):
@@ -287,9 +284,7 @@ async def test_the_commands_build_and_show_the_index(cell, config_path, elastics
     await cell.settle()
 
     def run(*arguments):
-        return subprocess.run(
-            [STRONGROOM, "--config", config_path, *arguments], capture_output=True, text=True, timeout=180, check=False
-        )
+        return run_command(config_path.parent, *arguments)
 
     refused = await asyncio.to_thread(run, "index", "build")
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
