@@ -1,10 +1,11 @@
 # Strongroom. `make` runs the demonstration, `make test` every check and test; both set up what they need under this folder.
 .DEFAULT_GOAL := demo
-.PHONY: demo test check unit integration bench bench-persistence bench-visibility pins vectors wheel help clean env
+.PHONY: demo test check unit integration bench bench-compare bench-persistence bench-visibility pins vectors wheel help clean env bench-env
 
 PYTHON ?= python3
 UV := .tools/bin/uv
 BIN := .venv/bin
+BENCH := .venv-bench/bin
 export UV_PYTHON_DOWNLOADS := never
 # The command line starts in half the time from compiled files, and the tests start it hundreds of times.
 unexport PYTHONDONTWRITEBYTECODE
@@ -30,14 +31,17 @@ unit: env ## unit tests, properties and vectors only (seconds, no server)
 integration: env ## tests against real servers, which the fixtures start and stop
 	$(BIN)/pytest tests/integration tests/contract tests/faults tests/packaging
 
-bench: env ## batch seal and open as a ratio to a bare AESGCM loop, in one run
-	$(BIN)/python benchmarks/sealing.py
+bench: bench-env ## measure all, write benchmarks/report and the README's table: 20 minutes, or 2 with QUICK=1
+	$(BENCH)/python -m benchmarks.report $(if $(QUICK),--quick)
+
+bench-compare: bench-env ## what this work tree seals and opens faster or slower than BASE=HEAD~1, beyond the noise
+	$(BENCH)/python -m benchmarks.compare $(or $(BASE),HEAD~1)
 
 bench-persistence: env ## the stores against Temporal's Go store (needs Go) and against themselves without sealing; 10 minutes
-	$(BIN)/python benchmarks/persistence.py
+	$(BIN)/python -m benchmarks.persistence
 
 bench-visibility: env ## sealed search against its plaintext twins, in Elasticsearch and PostgreSQL; 15 minutes
-	PYTHONPATH=. $(BIN)/python benchmarks/visibility.py
+	$(BIN)/python -m benchmarks.visibility
 
 vectors: env ## write tests/vectors anew (the frozen files must not change)
 	$(BIN)/python tests/vectors/generate.py
@@ -50,9 +54,11 @@ pins: .tools/.ready ## resolve requirements/*.txt anew, with hashes and without 
 	  -o requirements/bootstrap.txt requirements/bootstrap.in
 	$(UV) pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	  --all-extras --group dev -o requirements/dev.txt pyproject.toml
+	$(UV) pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
+	  --extra demo --group peers -o requirements/bench.txt pyproject.toml
 
 clean: ## remove the environment and what was built
-	rm -rf .tools .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .tools .venv .venv-bench build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -67,6 +73,19 @@ env: .venv/.ready
 	@rm -f $(LISTING)
 	@test -x $(BIN)/python || $(UV) venv -q --python .tools/bin/python .venv
 	@$(UV) pip sync -q --compile-bytecode --python $(BIN)/python --require-hashes requirements/dev.txt
+	@touch $@
+
+# The peers of the benchmarks have an environment of their own, so that no test needs them.
+bench-env: .venv-bench/.ready
+	@echo "$(SOURCES)" | cmp -s - .venv-bench/.sources || { \
+	  $(UV) pip install -q --python $(BENCH)/python --no-deps --no-build-isolation --reinstall-package strongroom \
+	    --config-settings editable_mode=strict -e . && echo "$(SOURCES)" > .venv-bench/.sources; }
+
+.venv-bench/.ready: requirements/bench.txt pyproject.toml .tools/.ready
+	@echo "making the environment of the benchmarks in .venv-bench ..."
+	@rm -f .venv-bench/.sources
+	@test -x $(BENCH)/python || $(UV) venv -q --python .tools/bin/python .venv-bench
+	@$(UV) pip sync -q --compile-bytecode --python $(BENCH)/python --require-hashes requirements/bench.txt
 	@touch $@
 
 .tools/.ready: requirements/bootstrap.txt

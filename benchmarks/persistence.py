@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 import click
-from bench_server import bench_server
-from pass_through import PassThroughKeyring
-from persistence_cells import Fixtures, measure
 
+from benchmarks.bench_server import bench_server
+from benchmarks.pass_through import PassThroughKeyring
+from benchmarks.persistence_cells import Fixtures, measure
 from strongroom.driver import strongroom as assembly
 from strongroom.driver.config import load_config, write_config
 from strongroom.kms import KekRef

@@ -20,26 +20,27 @@ from urllib.parse import quote
 
 import asyncpg
 import click
-import visibility_postgres_twin as plain
-from bench_server import bench_server
-from elasticsearch import AsyncElasticsearch, OrjsonSerializer
-from visibility_documents import CUSTOM, documents
 
+from benchmarks import visibility_postgres_twin as plain
+from benchmarks.bench_server import bench_server
+from benchmarks.visibility_documents import CUSTOM, documents
 from strongroom.driver.config import ElasticsearchConfig, load_config, write_config
 from strongroom.driver.importer import attribute_types
 from strongroom.driver.strongroom import Strongroom, shard_of
 from strongroom.kms import KekRef
 from strongroom.storage.database import SCHEMA
 from strongroom.visibility import PRESETS, QueryBudgetExceeded, VisibilityManager, new_layout
-from tests.elasticsearch_node import Client, elasticsearch_node
-from tests.twin import Attributes, Twin
 from tests.twin.mapping import document_id
 from tests.twin.records import record_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 
+    from elasticsearch import AsyncElasticsearch
+
     from strongroom.storage import Database, Namespace
+    from tests.elasticsearch_node import Client
+    from tests.twin import Twin
 
 # class of query -> the filter, and the same as a condition of SQL
 LISTS = {
@@ -208,6 +209,12 @@ async def run(number: int, preset: str, *, with_cluster: bool) -> None:
         write_config(path, dsn=f"{server}/sealed", keyring="bench.json")
         config, cluster = load_config(path), None
         if with_cluster:
+            # Not above: what measures PostgreSQL alone needs none of them.
+            from elasticsearch import AsyncElasticsearch, OrjsonSerializer  # noqa: PLC0415
+
+            from tests.elasticsearch_node import Client, elasticsearch_node  # noqa: PLC0415
+            from tests.twin import Attributes, Twin  # noqa: PLC0415
+
             node = stack.enter_context(elasticsearch_node(heap="2g", java_options=(), own=True))
             config = replace(config, elasticsearch=ElasticsearchConfig(node.url, index="sealed"))
             client = stack.enter_context(Client(node.url))

@@ -1,0 +1,85 @@
+"""How late an event loop runs its callbacks while 10^5 rows are sealed, on the loop and in a thread beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.batches import rows_of
+from benchmarks.contenders import ours
+from benchmarks.measuring import quantile
+from benchmarks.part import run
+
+if TYPE_CHECKING:
+    from benchmarks.contenders.protocol import Row
+
+ROWS = 100_000
+SIZE = 256
+CHUNKS = (100, 1000, 10_000)
+TICK = 0.001
+RUNS, QUICK_RUNS = 5, 2
+
+
+async def delays(cipher: str, rows: list[Row], chunk: int, *, in_thread: bool) -> list[float]:
+    """Seal `ROWS` rows in chunks, giving others their turn between two; return by how many ms each tick came late."""
+    seal, late, sealing = ours.contender(cipher).seal, [], True
+
+    async def tick() -> None:
+        while sealing:
+            due = time.perf_counter() + TICK
+            await asyncio.sleep(TICK)
+            late.append((time.perf_counter() - due) * 1e3)
+
+    ticker = asyncio.create_task(tick())
+    await asyncio.sleep(5 * TICK)
+    late.clear()
+    for start in range(0, ROWS, chunk):
+        part = rows[start : start + chunk]
+        if in_thread:
+            await asyncio.to_thread(seal, part)
+        else:
+            seal(part)
+            await asyncio.sleep(0)
+    sealing = False
+    await ticker
+    return late
+
+
+def measure(quick: bool) -> dict[str, Any]:  # noqa: FBT001 - every part is called so
+    """Measure each cipher with each size of chunk, on the loop and beside it; and the loop with nothing to do."""
+    rows, cells = rows_of(SIZE, ROWS), []
+    runs = QUICK_RUNS if quick else RUNS
+    for cipher in ours.available():
+        for chunk in CHUNKS:
+            for in_thread in (False, True):
+                late = [
+                    each for _ in range(runs) for each in asyncio.run(delays(cipher, rows, chunk, in_thread=in_thread))
+                ]
+                cells.append(
+                    {
+                        "contender": ours.NAMES[cipher],
+                        "chunk": chunk,
+                        "where": "in a thread" if in_thread else "on the loop",
+                        "p50_ms": quantile(late, 0.5),
+                        "p99_ms": quantile(late, 0.99),
+                        "max_ms": max(late),
+                        "ticks": len(late),
+                    }
+                )
+        print(f"  {cipher}", file=sys.stderr)
+    return {"rows": ROWS, "size": SIZE, "tick_ms": TICK * 1e3, "idle": asyncio.run(_idle()), "cells": cells}
+
+
+async def _idle() -> dict[str, float]:
+    late = []
+    for _ in range(300):
+        due = time.perf_counter() + TICK
+        await asyncio.sleep(TICK)
+        late.append((time.perf_counter() - due) * 1e3)
+    return {"p50_ms": quantile(late, 0.5), "p99_ms": quantile(late, 0.99), "max_ms": max(late)}
+
+
+if __name__ == "__main__":
+    run(measure)
