@@ -6,9 +6,9 @@ import os
 
 from asherah import SessionFactory
 
+from benchmarks.contenders.names import ASHERAH
 from benchmarks.contenders.protocol import Contender, one_by_one
 
-NAME = "Asherah session"
 _factories: list[SessionFactory] = []
 """A session must not outlive its factory."""
 
@@ -30,7 +30,7 @@ def contenders() -> list[Contender]:
     encrypt, decrypt = session.encrypt_bytes, session.decrypt_bytes
     return [
         one_by_one(
-            NAME,
+            ASHERAH,
             "asherah",
             "seals a new data key for each record (stronger isolation of rows), about 250 B of JSON and base64 a row; "
             "no associated data of the caller's",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from benchmarks.contenders.names import LIMIT
 from benchmarks.contenders.ours import associated_bytes
 from benchmarks.contenders.protocol import Absent, Contender
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from benchmarks.contenders.protocol import Row
     from benchmarks.measuring import Sampler
 
-NAME = "native limit (AWS-LC)"
 FOLDER = Path(__file__).parents[1] / "native_limit"
 LIBRARY = FOLDER / "target" / "release" / "libnative_limit.so"
 
@@ -132,4 +132,4 @@ def contenders() -> list[Contender]:
         raise NotImplementedError(msg)
 
     differs = "no Python: buffers that stand ready, counters for nonces, one key; associated data as long as ours"
-    return [Contender(NAME, "aws-lc-sys 0.47", differs, refuse, refuse, refuse, refuse, samplers)]
+    return [Contender(LIMIT, "aws-lc-sys 0.47", differs, refuse, refuse, refuse, refuse, samplers)]

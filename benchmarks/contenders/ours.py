@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from benchmarks.contenders.names import NATIVE, PYTHON
 from benchmarks.contenders.protocol import Absent, Contender
 from strongroom.kms import KeyClass, NamespaceKeys, RecordKind, Secret, Suite
 from strongroom.kms.data_key import DataKey
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 # A history node's key without its compression: random bytes do not compress, and trying would be measured instead.
 PLAIN = RecordKind(HISTORY_NODE.name, HISTORY_NODE.column, HISTORY_NODE.key)
 SCOPE = (7, os.urandom(16), os.urandom(16))
-PYTHON = "Strongroom, pure Python"
-NATIVE = "Strongroom, native kernel"
 NAMES = {"python": PYTHON, "native": NATIVE}
 _DIFFERS = "a new key for each batch, derived from the namespace's; 32 bytes of header and nonce; cell, namespace and row bound"
 

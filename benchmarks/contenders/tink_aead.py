@@ -5,9 +5,8 @@ from __future__ import annotations
 import tink
 from tink import aead
 
+from benchmarks.contenders.names import TINK
 from benchmarks.contenders.protocol import PREFIX, Contender, encode_key, one_by_one
-
-NAME = "Tink AEAD"
 
 
 def contenders() -> list[Contender]:
@@ -17,7 +16,7 @@ def contenders() -> list[Contender]:
     encrypt, decrypt = primitive.encrypt, primitive.decrypt
     return [
         one_by_one(
-            NAME,
+            TINK,
             "tink",
             "one key of a keyset for all rows; no envelope, no KMS",
             lambda key, plaintext: encrypt(plaintext, PREFIX + encode_key(*key)),

@@ -1,0 +1,59 @@
+"""Figures out of the report's JSON, by name: nothing that a document tells is looked up anywhere else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.measuring import Ratio, median, ratio
+
+
+def cells(report: dict[str, Any], part: str, key: str = "cells") -> list[dict[str, Any]]:
+    """Return what a part measured; nothing if it is not there."""
+    found: list[dict[str, Any]] = report["parts"].get(part, {}).get(key, [])
+    return found
+
+
+def cell(report: dict[str, Any], part: str, key: str = "cells", **place: Any) -> dict[str, Any] | None:
+    """Return the cell at a place, or None."""
+    return next(
+        (each for each in cells(report, part, key) if all(each.get(name) == value for name, value in place.items())),
+        None,
+    )
+
+
+def times(found: dict[str, Any] | None, over: str, under: str) -> Ratio | None:
+    """Return how many times as long `over` took as `under` in a cell; None if one of them took no part."""
+    if found is None or over not in found["rounds"] or under not in found["rounds"]:
+        return None
+    return ratio(found["rounds"], over, under)
+
+
+def nanoseconds(found: dict[str, Any] | None, name: str) -> float | None:
+    """Return a contender's median in a cell; None if it took no part."""
+    if found is None or name not in found["rounds"]:
+        return None
+    return median(found["rounds"][name])
+
+
+def size_name(size: int) -> str:
+    """Return 64 as "64 B", 4096 as "4 KiB"."""
+    return f"{size} B" if size < 1024 else f"{size // 1024} KiB"
+
+
+def duration(value: float | None) -> str:
+    """Return nanoseconds in the unit that leaves one to three digits before the point."""
+    if value is None:
+        return ""
+    for unit, scale in (("ns", 1.0), ("µs", 1e3), ("ms", 1e6)):
+        if value < 1000 * scale or unit == "ms":
+            number = value / scale
+            return f"{number:.0f} {unit}" if number >= 100 or unit == "ns" else f"{number:.3g} {unit}"
+    raise AssertionError
+
+
+def factor(value: Ratio | float | None) -> str:
+    """Return a ratio with two or three digits; empty if there is none."""
+    if value is None:
+        return ""
+    number = value.median if isinstance(value, Ratio) else value
+    return f"{number:.2f}" if number < 10 else f"{number:.1f}" if number < 100 else f"{number:.0f}"

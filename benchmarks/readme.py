@@ -1,0 +1,29 @@
+"""Puts the report's table between the README's markers, so that it is the report's and nobody's memory."""
+
+from __future__ import annotations
+
+BEGIN = "<!-- written by `make bench`: from here -->"
+END = "<!-- written by `make bench`: to here -->"
+
+
+def block(text: str) -> str:
+    """Return what stands between the markers of a text.
+
+    Raises:
+        ValueError: a marker is missing, or stands twice.
+    """
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        msg = f"the README needs one line {BEGIN!r} and after it one line {END!r}"
+        raise ValueError(msg)
+    return text[text.index(BEGIN) + len(BEGIN) : text.index(END)].strip()
+
+
+def replaced(text: str, table: str) -> str:
+    """Return a text with another table between its markers.
+
+    Raises:
+        ValueError: as `block`.
+    """
+    block(text)
+    before, after = text[: text.index(BEGIN) + len(BEGIN)], text[text.index(END) :]
+    return f"{before}\n\n{table.strip()}\n\n{after}"
