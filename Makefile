@@ -1,6 +1,6 @@
 # Strongroom. `make` runs the demonstration, `make test` every check and test; both set up what they need under this folder.
 .DEFAULT_GOAL := demo
-.PHONY: demo test check unit integration bench bench-persistence bench-visibility pins vectors wheel help clean env
+.PHONY: demo test check unit integration kernel bench bench-persistence bench-visibility pins vectors wheel help clean env
 
 PYTHON ?= python3
 UV := .tools/bin/uv
@@ -29,6 +29,11 @@ unit: env ## unit tests, properties and vectors only (seconds, no server)
 
 integration: env ## tests against real servers, which the fixtures start and stop
 	$(BIN)/pytest tests/integration tests/contract tests/faults tests/packaging
+
+kernel: env ## build the native kernel into the environment, which takes it up; needs cargo (three minutes the first time)
+	@command -v cargo >/dev/null || { echo "no cargo here: the kernel is written in Rust (see rustup). Everything works without it."; exit 2; }
+	@$(UV) pip install -q --python $(BIN)/python --no-deps --reinstall-package strongroom-kernel ./kernel
+	@$(BIN)/python -c 'from strongroom.kms import ciphers; print("sealing and opening:", ciphers.chosen())'
 
 bench: env ## batch seal and open as a ratio to a bare AESGCM loop, in one run
 	$(BIN)/python benchmarks/sealing.py
