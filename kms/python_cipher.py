@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import struct
 import threading
+import time
 from functools import cache
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -21,7 +22,7 @@ from .record_kind import encoder
 from .xaes import XAES256GCM
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from .ciphers import Resolve
     from .record_kind import Key
@@ -38,6 +39,8 @@ ARENA_BYTES = 2**20 + 16
 """A thread keeps an arena of at most so much; a longer ciphertext gets memory of its own."""
 KeyMismatch = struct.error
 NotOpened = (InvalidTag, ValueError)  # ValueError: a nonce cut too short for GCM
+TURN_ROWS = 256
+TURN_BYTES = 512 * 2**10
 _per_thread = threading.local()
 
 
@@ -109,10 +112,12 @@ class Batch:
         long = bool(rows) and len(rows[0][1]) >= LONG_BYTES
         encrypt: Encrypt = self._through_arena if long else self._aes.encrypt
         encode, head = encoder(types[len(scope) :]), header + self._prefix
-        sealed = [
-            head + tail + encrypt(tail, body, associated + encode(*key))
-            for tail, (key, body) in zip(tails, rows, strict=True)
-        ]
+        sealed: list[bytes] = []
+        for turn in turns(rows):
+            sealed += [
+                head + tail + encrypt(tail, body, associated + encode(*key))
+                for tail, (key, body) in zip(tails[turn], rows[turn], strict=True)
+            ]
         # In one pass over what was made: to look at each plaintext beforehand costs several times as much.
         check_length(max(map(len, sealed), default=0) - len(head) - TAIL_BYTES - TAG_BYTES)
         return sealed
@@ -154,14 +159,30 @@ def open_rows(resolve: Resolve, types: bytes, scope: Key, rows: Sequence[tuple[K
     short = not rows or len(rows[0][1]) < LONG_BYTES
     last: bytes | None = None
     opened = []
-    for key, sealed in rows:
-        head = sealed[:HEAD_BYTES]
-        if head != last:
-            subkey, context, start = resolve(sealed)
-            decrypt, associated, end, last = subkey.decrypt, context + encoded_scope, start + TAIL_BYTES, head
-        body = sealed[end:] if short else memoryview(sealed)[end:]
-        opened.append(decrypt(sealed[start:end], body, associated + encode(*key)))
+    for turn in turns(rows):
+        for key, sealed in rows[turn]:
+            head = sealed[:HEAD_BYTES]
+            if head != last:
+                subkey, context, start = resolve(sealed)
+                decrypt, associated, end, last = subkey.decrypt, context + encoded_scope, start + TAIL_BYTES, head
+            body = sealed[end:] if short else memoryview(sealed)[end:]
+            opened.append(decrypt(sealed[start:end], body, associated + encode(*key)))
     return opened
+
+
+def turns(rows: Sequence[tuple[Key, bytes]]) -> Iterator[slice]:
+    """Cut a batch into turns of about a millisecond; between them any other thread may run.
+
+    Without it an event loop that has given a long batch to a thread waits 5 ms each time until the interpreter takes turns by itself.
+    """
+    if len(rows) <= TURN_ROWS and len(rows) * len(rows[0][1] if rows else b"") <= TURN_BYTES:
+        yield slice(None)
+        return
+    step = max(1, min(TURN_ROWS, TURN_BYTES // (len(rows[0][1]) + 1)))
+    for start in range(0, len(rows), step):
+        if start:
+            time.sleep(0)
+        yield slice(start, start + step)
 
 
 def batch_nonces(count: int) -> tuple[bytes, list[bytes]]:
