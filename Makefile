@@ -1,6 +1,6 @@
 # Strongroom. `make` runs the demonstration, `make test` every check and test; both set up what they need under this folder.
 .DEFAULT_GOAL := demo
-.PHONY: demo test check unit integration bench bench-compare bench-persistence bench-visibility pins vectors wheel help clean env bench-env
+.PHONY: demo test check unit integration kernel bench bench-compare bench-persistence bench-visibility pins vectors wheel help clean env bench-env
 
 PYTHON ?= python3
 UV := .tools/bin/uv
@@ -31,7 +31,13 @@ unit: env ## unit tests, properties and vectors only (seconds, no server)
 integration: env ## tests against real servers, which the fixtures start and stop
 	$(BIN)/pytest tests/integration tests/contract tests/faults tests/packaging
 
+kernel: env ## build the native kernel into the environment, which takes it up; needs cargo (three minutes the first time)
+	@command -v cargo >/dev/null || { echo "no cargo here: the kernel is written in Rust (see rustup). Everything works without it."; exit 2; }
+	@$(UV) pip install -q --python $(BIN)/python --no-deps --reinstall-package strongroom-kernel ./kernel
+	@$(BIN)/python -c 'from strongroom.kms import ciphers; print("sealing and opening:", ciphers.chosen())'
+
 bench: bench-env ## measure all, write benchmarks/report and the README's table: 20 minutes, or 2 with QUICK=1
+	@$(BENCH)/pytest -q -c benchmarks/pytest.ini --noconftest tests/unit/benchmarks/test_contenders.py
 	$(BENCH)/python -m benchmarks.report $(if $(QUICK),--quick)
 
 bench-compare: bench-env ## what this work tree seals and opens faster or slower than BASE=HEAD~1, beyond the noise
@@ -76,7 +82,7 @@ env: .venv/.ready
 	@touch $@
 
 # The peers of the benchmarks have an environment of their own, so that no test needs them.
-bench-env: .venv-bench/.ready
+bench-env: .venv-bench/.ready .venv-bench/.kernel
 	@echo "$(SOURCES)" | cmp -s - .venv-bench/.sources || { \
 	  $(UV) pip install -q --python $(BENCH)/python --no-deps --no-build-isolation --reinstall-package strongroom \
 	    --config-settings editable_mode=strict -e . && echo "$(SOURCES)" > .venv-bench/.sources; }
@@ -86,6 +92,13 @@ bench-env: .venv-bench/.ready
 	@rm -f .venv-bench/.sources
 	@test -x $(BENCH)/python || $(UV) venv -q --python .tools/bin/python .venv-bench
 	@$(UV) pip sync -q --compile-bytecode --python $(BENCH)/python --require-hashes requirements/bench.txt
+	@touch $@
+
+# Without cargo the kernel is left out of the report, by name.
+.venv-bench/.kernel: .venv-bench/.ready $(wildcard kernel/*.toml kernel/src/*.rs)
+	@if command -v cargo >/dev/null; then \
+	  echo "building the kernel for the benchmarks ..."; \
+	  $(UV) pip install -q --python $(BENCH)/python --no-deps --reinstall-package strongroom-kernel ./kernel; fi
 	@touch $@
 
 .tools/.ready: requirements/bootstrap.txt

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from strongroom.kms import KekRef, StrongroomError
+from strongroom.kms import KekRef, StrongroomError, ciphers
 from strongroom.storage import check_cell, check_schema, current_version
 
 from .config import load_config
@@ -48,7 +48,7 @@ async def examine(config_path: Path, *, use_keys: bool = False) -> list[Finding]
         config = await asyncio.to_thread(load_config, config_path)
     except StrongroomError as error:
         return [Finding("configuration", ok=False, text=str(error))]
-    found = [Finding("configuration", ok=True, text=f"{config_path}, cell {config.cell.cell_id}")]
+    found = [Finding("configuration", ok=True, text=f"{config_path}, cell {config.cell.cell_id}"), _cipher()]
     async with assembled(config) as strongroom:
         found += [finding async for finding in _keyrings(strongroom)]
         found += [finding async for finding in _database(strongroom)]
@@ -57,6 +57,16 @@ async def examine(config_path: Path, *, use_keys: bool = False) -> list[Finding]
             found += [finding async for finding in _namespaces(strongroom)]
             found += [finding async for finding in _search_index(strongroom)]
     return found
+
+
+def _cipher() -> Finding:
+    try:
+        chosen = ciphers.chosen()
+    except StrongroomError as error:
+        return Finding("sealing and opening", ok=False, text=str(error))
+    by = {ciphers.NATIVE: "the native kernel (strongroom-kernel)", ciphers.PYTHON: "cryptography, in Python"}
+    hint = "; strongroom-kernel is faster, see kernel/README.md" if ciphers.NATIVE not in ciphers.available() else ""
+    return Finding("sealing and opening", ok=True, text=by[chosen] + hint)
 
 
 async def _keyrings(strongroom: Strongroom) -> AsyncIterator[Finding]:

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from copy import copy
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
 
 from . import derivation
 from .certificate import CertificateKey
-from .data_key import DataKey
+from .ciphers import implementation
+from .data_key import KEY_MISMATCH, DataKey
 from .data_keys import KeyClass, KeyState
-from .errors import KeyDestroyed, KeyDisabled, KeyNotFound, KmsError, StrongroomError
+from .errors import (
+    IntegrityError,
+    InvalidRequest,
+    KeyDestroyed,
+    KeyDisabled,
+    KeyNotFound,
+    KmsError,
+    StrongroomError,
+)
 from .header import HEADER_BYTES, Header, Suite, parse_header
 from .packing import unpack
-from .sealing import open_batch
 from .tokens import TokenKey
 
 if TYPE_CHECKING:
@@ -22,7 +30,6 @@ if TYPE_CHECKING:
 
     from .data_keys import DataKeyRecord
     from .record_kind import Key, RecordKind
-    from .sealing import Decrypt
     from .secret import Secret
 
     T = TypeVar("T", "DataKey", "Secret")
@@ -55,8 +62,10 @@ class NamespaceKeys:
         "_data",
         "_headers",
         "_identity",
+        "_implementation",
         "_index",
         "_layouts",
+        "_sealing_key",
         "_sealing_refused",
         "_token_keys",
         "incomplete",
@@ -85,7 +94,10 @@ class NamespaceKeys:
         self._active = active
         self._layouts = layouts
         self._sealing_refused: StrongroomError | None = None
+        usable = [key for key in data.values() if isinstance(key, DataKey)]
+        self._implementation = usable[0].implementation if usable else implementation()
         key = data.get(active.get(KeyClass.DATA, 0))
+        self._sealing_key = key if isinstance(key, DataKey) else None
         self.leased_version = key.version if isinstance(key, DataKey) and key.suite is Suite.AES_256_GCM else None
         self._contexts: dict[RecordKind, bytes] = {}
         self._headers: dict[bytes, Header] = {}
@@ -106,7 +118,10 @@ class NamespaceKeys:
             KmsError: there is no active key, or it can't be used.
             SealingLimitExceeded: see `DataKey.seal_groups`.
         """
-        return self.seal_groups([(kind, scope, rows)])[0]
+        if kind.is_packed:
+            return self.seal_groups([(kind, scope, rows)])[0]
+        key = self._sealing_key or self.active_data_key()
+        return key.seal_rows(kind, self._contexts.get(kind) or self._context(kind), scope, rows)
 
     def seal_groups(self, groups: Sequence[Group]) -> list[list[bytes]]:
         """Seal rows of several kinds as one batch: one draw of nonces and one derived key for all of them.
@@ -132,19 +147,23 @@ class NamespaceKeys:
             UnsupportedFormat: a value is not of the sealed format.
             KmsError: a value names a key version that is unknown, disabled or destroyed.
         """
-        encoded_scope, encode = kind.key_encoder(scope)
-        context = self._context(kind) + encoded_scope
+        context = self._context(kind)
         flags = 0
 
-        def opener(sealed: bytes) -> tuple[Decrypt, bytes, int]:
+        def resolve(sealed: bytes) -> tuple[Any, bytes, int]:
             nonlocal flags
             start = sealed[:HEADER_BYTES]
             header = self._headers.get(start) or self._parse(sealed)
             flags |= header.flags
-            decrypt, nonce_tail = _usable(self._data, header.key_version).decryptor(sealed, header)
-            return decrypt, start + context, nonce_tail
+            subkey, nonce_tail = _usable(self._data, header.key_version).subkey_of(sealed, header)
+            return subkey, start + context, nonce_tail
 
-        bodies = open_batch(opener, encode=encode, rows=rows)
+        try:
+            bodies = self._implementation.open_rows(resolve, kind.types, scope, rows)
+        except self._implementation.KeyMismatch:
+            raise InvalidRequest(KEY_MISMATCH) from None
+        except self._implementation.NotOpened:
+            raise IntegrityError from None
         if not flags:
             return bodies
         return [
@@ -175,6 +194,7 @@ class NamespaceKeys:
         for slot in self.__slots__:
             setattr(limited, slot, getattr(self, slot))
         limited._sealing_refused = reason
+        limited._sealing_key = None
         limited.leased_version = None
         return limited
 

@@ -7,7 +7,7 @@ carried to another namespace or cell does not open.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cache
 from hashlib import sha256
@@ -49,6 +49,8 @@ class RecordKind:
         compress: try zstd on plaintexts over 512 bytes, and keep it where it saves a tenth.
         dictionary: for zstd; empty for none. Its digest is in the associated data, so another one opens nothing.
         padded: pad to Padmé lengths, so that a length shows only its order of magnitude.
+        types: of the key's parts, a byte each.
+        is_packed: whether a plaintext is changed at all before it is sealed.
     """
 
     name: str
@@ -58,10 +60,12 @@ class RecordKind:
     dictionary: bytes = b""
     padded: bool = False
 
-    @property
-    def is_packed(self) -> bool:
-        """Whether a plaintext is changed at all before it is sealed."""
-        return self.compress or self.padded
+    types: bytes = field(init=False, repr=False)
+    is_packed: bool = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "types", bytes(self.key))
+        object.__setattr__(self, "is_packed", self.compress or self.padded)
 
     def context(self, cell_id: bytes, namespace_id: bytes) -> bytes:
         """Encode all that the rows of this kind in one namespace have in common (FORMAT.md section 3.1)."""
@@ -76,39 +80,22 @@ class RecordKind:
                 _text(self.name),
                 _text(self.column),
                 _bytes(sha256(self.dictionary).digest() if self.dictionary else b""),
-                bytes((len(self.key), *self.key)),
+                bytes((len(self.types),)) + self.types,
             )
         )
 
-    def key_encoder(self, scope: Key) -> tuple[bytes, Callable[..., bytes]]:
-        """Encode the leading parts that all rows of a batch share, and return what encodes the rest of each row's key.
-
-        Returns:
-            The encoded scope, and a function from the remaining parts (as positional arguments) to bytes.
-
-        Raises:
-            InvalidRequest: more parts than the key has, or a part of another type.
-        """
-        encode_scope, encode = _encoders(self, len(scope))
-        try:
-            return encode_scope(*scope), encode
-        except struct.error:
-            msg = "the leading parts of a row's key are not those of its record kind"
-            raise InvalidRequest(msg) from None
-
 
 @cache
-def _encoders(kind: RecordKind, split: int) -> tuple[Callable[..., bytes], Callable[..., bytes]]:
-    return _encoder(kind.key[:split]), _encoder(kind.key[split:])
+def encoder(types: bytes) -> Callable[..., bytes]:
+    """Return a function from key parts of these types, as positional arguments, to their encoding.
 
-
-@cache
-def _encoder(types: tuple[PartType, ...]) -> Callable[..., bytes]:
+    It raises `struct.error` for other parts, or what `encode_parts` does.
+    """
     if not all(part_type in _FIXED for part_type in types):
         return lambda *parts: encode_parts(types, parts)
-    pack = struct.Struct(">" + "".join(_FIXED[part_type] for part_type in types)).pack
+    pack = struct.Struct(">" + "".join(_FIXED[PartType(part_type)] for part_type in types)).pack
     count = len(types)
-    ids = tuple(index for index, part_type in enumerate(types) if part_type is PartType.ID)
+    ids = tuple(index for index, part_type in enumerate(types) if part_type == PartType.ID)
     if not ids:
         return pack  # refuses other types, counts and ranges by itself
 
@@ -123,16 +110,16 @@ def _encoder(types: tuple[PartType, ...]) -> Callable[..., bytes]:
     return encode
 
 
-def encode_parts(types: Sequence[PartType], parts: Sequence[KeyPart]) -> bytes:
+def encode_parts(types: Sequence[int], parts: Sequence[KeyPart]) -> bytes:
     """Encode the parts of a primary key; injective for given types (FORMAT.md section 3.2).
 
     Raises:
         InvalidRequest: another number of parts, or a part that is not of its type.
     """
     try:
-        return b"".join([_ENCODERS[part_type](part) for part_type, part in zip(types, parts, strict=True)])
+        return b"".join([_ENCODERS[PartType(part_type)](part) for part_type, part in zip(types, parts, strict=True)])
     except (ValueError, TypeError, struct.error):
-        expected = ", ".join(part_type.name for part_type in types)
+        expected = ", ".join(PartType(part_type).name for part_type in types)
         msg = f"the key of this record kind is ({expected})"
         raise InvalidRequest(msg) from None
 

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _Slot: TypeAlias = tuple[list[bytes | None], int]
 
-OFF_LOOP_BYTES = 512 * 2**10
-"""From here on sealing or opening would hold up the event loop for a millisecond or more, and goes to a thread."""
+OFF_LOOP_BYTES = 256 * 2**10
+"""From here on sealing or opening would hold up the event loop for a millisecond or more, and goes to a thread (which lets others run
+meanwhile: `kms/python_cipher.py`, "turns")."""
 
 
 class SealedColumns:

@@ -10,6 +10,7 @@ from hypothesis import settings
 pytest_plugins = (
     "tests.fix_postgres",
     "tests.fix_cell",
+    "tests.fix_ciphers",
     "tests.fix_contract",
     "tests.fix_executions",
     "tests.fix_batches",

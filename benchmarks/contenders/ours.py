@@ -11,6 +11,7 @@ from benchmarks.contenders.names import NATIVE, PYTHON
 from benchmarks.contenders.protocol import Absent, Contender
 from strongroom.kms import KeyClass, NamespaceKeys, RecordKind, Secret, Suite
 from strongroom.kms.data_key import DataKey
+from strongroom.kms.record_kind import encode_parts
 from strongroom.storage import HISTORY_NODE
 
 if TYPE_CHECKING:
@@ -45,8 +46,7 @@ def namespace_keys(cipher: str = "python") -> NamespaceKeys:
 
 def associated_bytes() -> int:
     """Return how many bytes of associated data a row of ours has."""
-    scope, encode = PLAIN.key_encoder(SCOPE)
-    return 8 + len(PLAIN.context(bytes(16), bytes(16))) + len(scope) + len(encode(1, 1, 1))
+    return 8 + len(PLAIN.context(bytes(16), bytes(16))) + len(encode_parts(PLAIN.key, (*SCOPE, 1, 1, 1)))
 
 
 def contenders() -> list[Contender]:

@@ -23,6 +23,8 @@ from strongroom.kms.leases import Lease
 from strongroom.kms.packing import padme
 from strongroom.kms.record_kind import encode_parts
 
+pytestmark = pytest.mark.usefixtures("cipher")
+
 untimed = settings(deadline=None)  # a busy machine is no failure
 
 CELL, OTHER_CELL = UUID(int=1), UUID(int=2)

@@ -30,7 +30,17 @@ from uuid import UUID
 
 import zstandard
 
-from strongroom.kms import KeyClass, NamespaceKeys, PartType, RecordKind, Secret, Suite, data_key, sealing
+from strongroom.kms import (
+    KeyClass,
+    NamespaceKeys,
+    PartType,
+    RecordKind,
+    Secret,
+    Suite,
+    ciphers,
+    data_key,
+    python_cipher,
+)
 from strongroom.kms.data_key import DataKey
 from strongroom.kms.header import PADDED, ZSTD
 from strongroom.kms.leases import Lease
@@ -364,7 +374,7 @@ def seal_batch(
     packed: tuple[int, bytes] | None = None,
 ) -> list[bytes]:
     """Seal through the public path; only what it draws at random is fixed, and, if `packed` is given, what it packs."""
-    key = DataKey(Secret(root_of(version)), version=version, suite=suite, lease=Lease(len(rows)))
+    key = DataKey(Secret(root_of(version)), version=version, suite=suite, lease=Lease(len(rows)), cipher=ciphers.PYTHON)
     keys = NamespaceKeys(
         cell_id=CELL,
         namespace_id=NAMESPACE,
@@ -374,7 +384,10 @@ def seal_batch(
         active={KeyClass.DATA: version},
     )
     pack = data_key.pack if packed is None else (lambda _kind, _plaintext: packed)
-    with mock.patch.object(sealing, "os", SimpleNamespace(urandom=draw)), mock.patch.object(data_key, "pack", pack):
+    with (
+        mock.patch.object(python_cipher, "os", SimpleNamespace(urandom=draw)),
+        mock.patch.object(data_key, "pack", pack),
+    ):
         return keys.seal_many(of, rows)
 
 

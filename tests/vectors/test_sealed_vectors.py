@@ -24,6 +24,8 @@ from strongroom.kms import (
 from strongroom.kms.data_key import DataKey
 from strongroom.kms.namespace_keys import unusable
 
+pytestmark = pytest.mark.usefixtures("cipher")
+
 HERE = Path(__file__).parent
 FILES = sorted((HERE / "sealed").glob("*.json"))
 CASES = {path.stem: json.loads(path.read_text()) for path in FILES}

@@ -11,7 +11,17 @@ from uuid import UUID
 
 import pytest
 
-from strongroom.kms import KeyClass, NamespaceKeys, PartType, RecordKind, SealingLimitExceeded, Secret, Suite, sealing
+from strongroom.kms import (
+    KeyClass,
+    NamespaceKeys,
+    PartType,
+    RecordKind,
+    SealingLimitExceeded,
+    Secret,
+    Suite,
+    ciphers,
+    python_cipher,
+)
 from strongroom.kms.data_key import MAX_BATCH, DataKey
 from strongroom.kms.leases import Lease
 
@@ -21,6 +31,8 @@ ROOT = bytes(range(32))
 KIND = RecordKind("record", "data", (PartType.INT64,))
 NONCE_BYTES = {Suite.AES_256_GCM: 12, Suite.XAES_256_GCM: 24}
 ROW = ((0,), b"")
+
+pytestmark = pytest.mark.usefixtures("cipher")
 
 
 def make_keys(suite):
@@ -83,11 +95,12 @@ FORKING = textwrap.dedent(
     import os, sys
     sys.path.insert(0, {folder!r})
     import test_nonces
-    from strongroom.kms import Suite, sealing
+    from strongroom.kms import Suite, ciphers, python_cipher
 
+    ciphers.chosen = lambda: {cipher!r}
     keys = test_nonces.make_keys(Suite({suite}))
     if {broken}:
-        sealing.os = test_nonces.counting_from_zero()
+        python_cipher.os = test_nonces.counting_from_zero()
     warm = test_nonces.sealed_nonces(keys, [3])  # what a child inherits has been in use
     children = []
     for child in range(4):
@@ -114,7 +127,7 @@ FORKING = textwrap.dedent(
 def nonces_of_forks(suite, *, broken):
     """Seal in a process and in four children that it forks: in an interpreter of its own, which has no threads."""
     folder = __file__.rpartition("/")[0]
-    program = FORKING.format(folder=folder, suite=int(suite), broken=broken)
+    program = FORKING.format(folder=folder, suite=int(suite), broken=broken, cipher=ciphers.chosen())
     done = subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, capture_output=True, timeout=120)
     length = NONCE_BYTES[suite]
     return [done.stdout[start : start + length] for start in range(0, len(done.stdout), length)]
@@ -153,12 +166,13 @@ def test_failed_batch_reuses_nothing():
     assert repeated(drawn) == 0
 
 
+@pytest.mark.usefixtures("only_python")
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 1000])
 @pytest.mark.parametrize("before_the_end", [1, 2, 3])
 def test_counter_wraps_within_its_twelve_bytes(monkeypatch, count, before_the_end):
     """A counter that starts near 2^96 goes on at zero: the prefix stays, and no nonce of the batch repeats."""
     start = b"\x07" * 12 + (2**96 - before_the_end).to_bytes(12, "big")
-    monkeypatch.setattr(sealing, "os", SimpleNamespace(urandom=lambda _count: start))
+    monkeypatch.setattr(python_cipher, "os", SimpleNamespace(urandom=lambda _count: start))
     nonces = sealed_nonces(make_keys(Suite.XAES_256_GCM), [count])
     assert repeated(nonces) == 0
     counters = [int.from_bytes(nonce[12:], "big") for nonce in nonces]
@@ -184,12 +198,14 @@ def counting_from_zero():
     return SimpleNamespace(urandom=lambda length: next(count).to_bytes(length, "big"))
 
 
+@pytest.mark.usefixtures("only_python")
 def test_detector_catches_a_counter_within_a_process(monkeypatch):
     """Control: batches whose start is counted, not drawn, overlap, and the check above sees it."""
-    monkeypatch.setattr(sealing, "os", counting_from_zero())
+    monkeypatch.setattr(python_cipher, "os", counting_from_zero())
     assert repeated(sealed_nonces(make_keys(Suite.XAES_256_GCM), [5, 5])) == 4
 
 
+@pytest.mark.usefixtures("only_python")
 @pytest.mark.parametrize("suite", Suite)
 def test_detector_catches_a_counter_across_forks(suite):
     """Control: a counter that children inherit by fork gives each the same nonces, and the check above sees it."""

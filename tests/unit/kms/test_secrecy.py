@@ -37,6 +37,8 @@ from strongroom.kms.providers.keyring_file import Kek, KeyringFile
 
 KIND = RecordKind("record", "data", (PartType.TEXT,))
 MATERIAL = bytes(range(0x61, 0x81))  # of letters and of bytes that repr() escapes
+pytestmark = pytest.mark.usefixtures("cipher")
+
 PASSPHRASE = "a passphrase that nobody guesses"  # noqa: S105 - of files that a test makes
 ERRORS = [error for error in vars(errors).values() if isinstance(error, type) and issubclass(error, StrongroomError)]
 

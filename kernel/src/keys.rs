@@ -1,0 +1,92 @@
+//! The key of a row as associated data (FORMAT.md section 3.2).
+
+use pyo3::ffi;
+
+const BYTES: u8 = 1;
+const INT64: u8 = 2;
+const TEXT: u8 = 3;
+const ID: u8 = 4;
+const ID_BYTES: usize = 16;
+
+/// Append the encoding of a tuple of parts; false if they are not of these types. May leave a Python error set.
+///
+/// # Safety
+/// The interpreter is attached; `parts` is a live object.
+#[inline]
+pub unsafe fn encode(types: &[u8], parts: *mut ffi::PyObject, out: &mut Vec<u8>) -> bool {
+    unsafe {
+        if ffi::PyTuple_Check(parts) == 0 || ffi::PyTuple_Size(parts) as usize != types.len() {
+            return false;
+        }
+        types.iter().enumerate().all(|(index, &part_type)| {
+            encode_part(part_type, ffi::PyTuple_GetItem(parts, index as isize), out)
+        })
+    }
+}
+
+#[inline]
+unsafe fn encode_part(part_type: u8, part: *mut ffi::PyObject, out: &mut Vec<u8>) -> bool {
+    unsafe {
+        match part_type {
+            INT64 => {
+                if ffi::PyLong_Check(part) == 0 {
+                    return false;
+                }
+                let number = ffi::PyLong_AsLongLong(part);
+                if number == -1 && !ffi::PyErr_Occurred().is_null() {
+                    return false;
+                }
+                out.extend_from_slice(&number.to_be_bytes());
+                true
+            }
+            ID => match bytes_of(part) {
+                Some(bytes) if bytes.len() == ID_BYTES => {
+                    out.extend_from_slice(bytes);
+                    true
+                }
+                _ => false,
+            },
+            BYTES => bytes_of(part).is_some_and(|bytes| append_with_length(bytes, out)),
+            TEXT => {
+                if ffi::PyUnicode_Check(part) == 0 {
+                    return false;
+                }
+                let mut length = 0;
+                let text = ffi::PyUnicode_AsUTF8AndSize(part, &mut length);
+                !text.is_null()
+                    && append_with_length(
+                        std::slice::from_raw_parts(text.cast(), length as usize),
+                        out,
+                    )
+            }
+            _ => false,
+        }
+    }
+}
+
+fn append_with_length(bytes: &[u8], out: &mut Vec<u8>) -> bool {
+    let Ok(length) = u16::try_from(bytes.len()) else {
+        return false;
+    };
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(bytes);
+    true
+}
+
+/// The contents of a `bytes` object, for as long as that lives.
+///
+/// # Safety
+/// The interpreter is attached; the caller holds a reference for as long as it uses the slice.
+#[inline]
+pub unsafe fn bytes_of<'a>(object: *mut ffi::PyObject) -> Option<&'a [u8]> {
+    unsafe {
+        if ffi::PyBytes_Check(object) == 0 {
+            return None;
+        }
+        let length = ffi::PyBytes_Size(object) as usize;
+        Some(std::slice::from_raw_parts(
+            ffi::PyBytes_AsString(object).cast(),
+            length,
+        ))
+    }
+}

@@ -1,0 +1,218 @@
+"""Seal and open batches on `cryptography`: the only two loops in which rows meet a cipher (FORMAT.md section 2).
+
+Narrow on purpose, bytes in and bytes out: `strongroom_kernel` has the same `Cipher`, `open_rows`, `KeyMismatch` and
+`NotOpened`, written in Rust, and `ciphers.py` says which of the two is used. No nonce is passed in: a batch draws its own.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+import time
+from functools import cache
+from typing import TYPE_CHECKING, TypeAlias
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from .header import Suite
+from .packing import check_length
+from .record_kind import encoder
+from .xaes import XAES256GCM
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from .ciphers import Resolve
+    from .record_kind import Key
+
+    Encrypt: TypeAlias = Callable[[bytes, bytes, bytes], bytes | memoryview]
+
+TAIL_BYTES = 12
+TAG_BYTES = 16
+HEAD_BYTES = 20
+"""Header and nonce prefix of suite 2: what neighbours that were sealed in one batch have in common."""
+LONG_BYTES = 16 * 2**10
+"""From here on copies cost more than what it takes to avoid them; a batch is judged by its first row."""
+ARENA_BYTES = 2**20 + 16
+"""A thread keeps an arena of at most so much; a longer ciphertext gets memory of its own."""
+KeyMismatch = struct.error
+NotOpened = (InvalidTag, ValueError)  # ValueError: a nonce cut too short for GCM
+TURN_ROWS = 256
+TURN_BYTES = 512 * 2**10
+_per_thread = threading.local()
+
+
+class Cipher:
+    """The key of one suite.
+
+    Args:
+        key: 32 bytes.
+        suite: see `Suite`.
+    """
+
+    __slots__ = ("_aes", "_xaes")
+
+    def __init__(self, key: bytes, suite: int) -> None:
+        self._aes = AESGCM(key) if suite == Suite.AES_256_GCM else None
+        self._xaes = XAES256GCM(key)
+
+    def batch(self, count: int) -> Batch:
+        """Draw the nonces of a batch of at most 2^16 rows, and derive its key."""
+        if self._aes is not None:
+            return Batch(self._aes, b"", random_nonces(count))
+        prefix, tails = batch_nonces(count)
+        return Batch(self._xaes.derive(prefix), prefix, tails)
+
+    def seal(
+        self, header: bytes, context: bytes, types: bytes, scope: Key, rows: Sequence[tuple[Key, bytes]]
+    ) -> list[bytes]:
+        """Seal rows as a batch of their own; see `Batch.seal`."""
+        return self.batch(len(rows)).seal(header, context, types, scope, rows)
+
+    def subkey(self, prefix: bytes) -> AESGCM:
+        """Return what opens values whose nonces begin with `prefix`; in suite 1 all have the same key, whatever it is."""
+        return self._xaes.derive(prefix) if self._aes is None else self._aes
+
+    def __repr__(self) -> str:
+        return "Cipher(<redacted>)"
+
+
+class Batch:
+    """The rows of one batch, sealed in one or several groups; it has nonces for as many as it was made for."""
+
+    __slots__ = ("_aes", "_prefix", "_tails", "_used")
+
+    def __init__(self, aes: AESGCM, prefix: bytes, tails: list[bytes]) -> None:
+        self._aes = aes
+        self._prefix = prefix
+        self._tails = tails
+        self._used = 0
+
+    def seal(
+        self, header: bytes, context: bytes, types: bytes, scope: Key, rows: Sequence[tuple[Key, bytes]]
+    ) -> list[bytes]:
+        """Seal rows that share a header.
+
+        Args:
+            header: the start of each value and of its associated data.
+            context: what follows in that.
+            types: of all parts of a row's key, a byte each.
+            scope: the leading parts, which all rows share.
+            rows: the row's own key parts, and the packed plaintext.
+
+        Raises:
+            KeyMismatch: a key part is not of its type.
+            SealingLimitExceeded: a plaintext is longer than 64 MiB.
+        """
+        associated = header + context + encoder(types[: len(scope)])(*scope)
+        tails = self._tails[self._used : self._used + len(rows)]
+        self._used += len(tails)
+        long = bool(rows) and len(rows[0][1]) >= LONG_BYTES
+        encrypt: Encrypt = self._through_arena if long else self._aes.encrypt
+        encode, head = encoder(types[len(scope) :]), header + self._prefix
+        sealed: list[bytes] = []
+        for turn in turns(rows):
+            sealed += [
+                head + tail + encrypt(tail, body, associated + encode(*key))
+                for tail, (key, body) in zip(tails[turn], rows[turn], strict=True)
+            ]
+        # In one pass over what was made: to look at each plaintext beforehand costs several times as much.
+        check_length(max(map(len, sealed), default=0) - len(head) - TAIL_BYTES - TAG_BYTES)
+        return sealed
+
+    def _through_arena(self, nonce: bytes, body: bytes, associated: bytes) -> bytes | memoryview:
+        """Encrypt to memory that is there already, for the caller to copy on at once: fresh pages cost more than the cipher."""
+        length = len(body) + TAG_BYTES
+        if length > ARENA_BYTES:
+            return self._aes.encrypt(nonce, body, associated)
+        arena: memoryview | None = getattr(_per_thread, "arena", None)
+        if arena is None or len(arena) < length:
+            arena = _per_thread.arena = memoryview(bytearray(length))
+        self._aes.encrypt_into(nonce, body, associated, arena[:length])
+        return arena[:length]
+
+    def __repr__(self) -> str:
+        return "Batch(<redacted>)"
+
+
+def open_rows(resolve: Resolve, types: bytes, scope: Key, rows: Sequence[tuple[Key, bytes]]) -> list[bytes]:
+    """Open rows; each names its own key version and nonce, neighbours mostly share them.
+
+    Args:
+        resolve: for a sealed value, the subkey that opens it, its associated data up to the key, and the offset of the
+            last 12 bytes of its nonce. Called once for each run of equal heads.
+        types: of all parts of a row's key, a byte each.
+        scope: the leading parts, which all rows share.
+        rows: the row's own key parts, and the sealed value.
+
+    Returns:
+        The packed plaintexts.
+
+    Raises:
+        NotOpened: a value does not open here; which, and why, is not told.
+        UnsupportedFormat: bytes that are not a sealed value (from `resolve`).
+        KeyMismatch: a key part is not of its type.
+    """
+    encoded_scope, encode = encoder(types[: len(scope)])(*scope), encoder(types[len(scope) :])
+    short = not rows or len(rows[0][1]) < LONG_BYTES
+    last: bytes | None = None
+    opened = []
+    for turn in turns(rows):
+        for key, sealed in rows[turn]:
+            head = sealed[:HEAD_BYTES]
+            if head != last:
+                subkey, context, start = resolve(sealed)
+                decrypt, associated, end, last = subkey.decrypt, context + encoded_scope, start + TAIL_BYTES, head
+            body = sealed[end:] if short else memoryview(sealed)[end:]
+            opened.append(decrypt(sealed[start:end], body, associated + encode(*key)))
+    return opened
+
+
+def turns(rows: Sequence[tuple[Key, bytes]]) -> Iterator[slice]:
+    """Cut a batch into turns of about a millisecond; between them any other thread may run.
+
+    Without it an event loop that has given a long batch to a thread waits 5 ms each time until the interpreter takes turns by itself.
+    """
+    if len(rows) <= TURN_ROWS and len(rows) * len(rows[0][1] if rows else b"") <= TURN_BYTES:
+        yield slice(None)
+        return
+    step = max(1, min(TURN_ROWS, TURN_BYTES // (len(rows[0][1]) + 1)))
+    for start in range(0, len(rows), step):
+        if start:
+            time.sleep(0)
+        yield slice(start, start + step)
+
+
+def batch_nonces(count: int) -> tuple[bytes, list[bytes]]:
+    """Draw a batch's XAES nonces: 24 random bytes, counted up in the last 12, modulo 2^96 (FORMAT.md section 2.2).
+
+    Drawn anew on every call, so nothing survives a retry, a fork or a restored snapshot of the process.
+
+    Args:
+        count: at most 2^16, so that all but the last two bytes change at most once.
+
+    Returns:
+        The first 12 bytes, which all have in common, and the last 12 of each.
+    """
+    start = os.urandom(2 * TAIL_BYTES)
+    prefix, upper, first = start[:TAIL_BYTES], start[TAIL_BYTES:-2], int.from_bytes(start[-2:], "big")
+    endings = _two_byte_endings()
+    tails = [upper + ending for ending in endings[first : first + count]]
+    if len(tails) < count:
+        carried = ((int.from_bytes(upper, "big") + 1) % (1 << 80)).to_bytes(len(upper), "big")
+        tails += [carried + ending for ending in endings[: count - len(tails)]]
+    return prefix, tails
+
+
+@cache
+def _two_byte_endings() -> tuple[bytes, ...]:
+    """Return 0 to 2^16 - 1 as bytes: joining them on is faster than writing each counter out."""
+    return tuple(number.to_bytes(2, "big") for number in range(1 << 16))
+
+
+def random_nonces(count: int) -> list[bytes]:
+    """Draw the 96-bit nonces of suite 1, each at random."""
+    drawn = os.urandom(TAIL_BYTES * count)
+    return [drawn[i : i + TAIL_BYTES] for i in range(0, len(drawn), TAIL_BYTES)]
