@@ -69,7 +69,11 @@ class Worker:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self.ciphers: list[str] = json.loads(self._answer())
+
+    def ciphers(self) -> list[str]:
+        """Return what the version has; asked for once, when it is ready."""
+        found: list[str] = json.loads(self._answer())
+        return found
 
     def sample(self, cell: Cell) -> float:
         """Return nanoseconds a row."""
@@ -89,8 +93,10 @@ class Worker:
     def close(self) -> None:
         """End it."""
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.wait()
+        self._process.stdout.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +196,8 @@ def compare(
             for name, library in ((BASE, base), (AGAIN, base), (CHANGED, changed)):
                 workers[name] = Worker(library)
                 stack.callback(workers[name].close)
-            common = ciphers or [each for each in workers[BASE].ciphers if each in workers[CHANGED].ciphers]
+            has = {name: worker.ciphers() for name, worker in workers.items()}
+            common = ciphers or [each for each in has[BASE] if each in has[CHANGED]]
             cells = [(cipher, does, *shape) for cipher in common for shape in shapes for does in ("seal", "open")]
             for number in range(rounds):
                 for cell in cells:
