@@ -10,6 +10,7 @@ all of the next, and what the machine does meanwhile looks like a difference bet
 
 from __future__ import annotations
 
+import atexit
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,14 @@ if TYPE_CHECKING:
 FOUND, ABSENT = gather()
 BY_NAME = {each.name: each for each in FOUND}
 ROUNDS = 20
+
+
+@atexit.register
+def let_go() -> None:
+    """Let all contenders go while their libraries are still there; some complain otherwise."""
+    FOUND.clear()
+    BY_NAME.clear()
+    sealed_rows.cache_clear()
 
 
 @cache

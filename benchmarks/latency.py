@@ -1,4 +1,7 @@
-"""How late an event loop runs its callbacks while 10^5 rows are sealed, on the loop and in a thread beside it."""
+"""How late an event loop runs its callbacks while 10^5 rows are sealed: on the loop, and as the store does it.
+
+The store seals what is short on the loop, and hands what is long to a thread (`OFF_LOOP_BYTES` in storage/sealing.py).
+"""
 
 from __future__ import annotations
 
@@ -11,20 +14,23 @@ from benchmarks.batches import rows_of
 from benchmarks.contenders import ours
 from benchmarks.measuring import quantile
 from benchmarks.part import run
+from strongroom.storage.sealing import OFF_LOOP_BYTES
 
 if TYPE_CHECKING:
     from benchmarks.contenders.protocol import Row
 
 ROWS = 100_000
 SIZE = 256
-CHUNKS = (100, 1000, 10_000)
+CHUNKS = (100, 1000, 10_000, 50_000)
+ON_LOOP, AS_STORE = "on the loop", "as the store does it"
 TICK = 0.001
 RUNS, QUICK_RUNS = 5, 2
 
 
-async def delays(cipher: str, rows: list[Row], chunk: int, *, in_thread: bool) -> list[float]:
+async def delays(cipher: str, rows: list[Row], chunk: int, where: str) -> list[float]:
     """Seal `ROWS` rows in chunks, giving others their turn between two; return by how many ms each tick came late."""
     seal, late, sealing = ours.contender(cipher).seal, [], True
+    in_thread = where == AS_STORE and chunk * SIZE >= OFF_LOOP_BYTES
 
     async def tick() -> None:
         while sealing:
@@ -48,20 +54,18 @@ async def delays(cipher: str, rows: list[Row], chunk: int, *, in_thread: bool) -
 
 
 def measure(quick: bool) -> dict[str, Any]:  # noqa: FBT001 - every part is called so
-    """Measure each cipher with each size of chunk, on the loop and beside it; and the loop with nothing to do."""
+    """Measure each cipher with each size of chunk in both ways; and the loop with nothing to do."""
     rows, cells = rows_of(SIZE, ROWS), []
     runs = QUICK_RUNS if quick else RUNS
     for cipher in ours.available():
         for chunk in CHUNKS:
-            for in_thread in (False, True):
-                late = [
-                    each for _ in range(runs) for each in asyncio.run(delays(cipher, rows, chunk, in_thread=in_thread))
-                ]
+            for where in (ON_LOOP, AS_STORE):
+                late = [each for _ in range(runs) for each in asyncio.run(delays(cipher, rows, chunk, where))]
                 cells.append(
                     {
                         "contender": ours.NAMES[cipher],
                         "chunk": chunk,
-                        "where": "in a thread" if in_thread else "on the loop",
+                        "where": where,
                         "p50_ms": quantile(late, 0.5),
                         "p99_ms": quantile(late, 0.99),
                         "max_ms": max(late),

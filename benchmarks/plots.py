@@ -10,6 +10,7 @@ from benchmarks.contenders import bare_loop, hand_written
 from benchmarks.contenders.names import ASHERAH, LIMIT, NATIVE, PYTHON, TINK
 from benchmarks.end_to_end import LONGER, PLAINTEXT
 from benchmarks.figures import cell, cells, nanoseconds, size_name, times
+from benchmarks.latency import AS_STORE, ON_LOOP
 from benchmarks.part import SIZES
 from benchmarks.tables import names_in
 
@@ -254,7 +255,7 @@ def _latency(report: dict[str, Any]) -> Any:
         return None
     figure, ((axes,),) = _pair(("",))
     for contender in dict.fromkeys(each["contender"] for each in found):
-        for where, line in (("on the loop", "-"), ("in a thread", ":")):
+        for where, line in ((AS_STORE, "-"), (ON_LOOP, ":")):
             mine = [each for each in found if each["contender"] == contender and each["where"] == where]
             style = STYLES.get(contender, {}) | {"linestyle": line}
             axes.plot(
