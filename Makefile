@@ -98,8 +98,7 @@ bench-env: .venv-bench/.ready .venv-bench/.kernel
 .venv-bench/.kernel: .venv-bench/.ready $(wildcard kernel/*.toml kernel/src/*.rs)
 	@if command -v cargo >/dev/null; then \
 	  echo "building the kernel for the benchmarks ..."; \
-	  $(UV) pip install -q --python $(BENCH)/python --no-deps --reinstall-package strongroom-kernel ./kernel; fi
-	@touch $@
+	  $(UV) pip install -q --python $(BENCH)/python --no-deps --reinstall-package strongroom-kernel ./kernel && touch $@; fi
 
 .tools/.ready: requirements/bootstrap.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

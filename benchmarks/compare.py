@@ -27,6 +27,7 @@ import click
 
 from benchmarks.figures import duration, size_name
 from benchmarks.measuring import rotated
+from benchmarks.part import KEPT_HEAP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -57,10 +58,12 @@ class Worker:
 
     Args:
         library: folder that holds the version as `strongroom`, see `link`.
+        heap: environment variables of its allocator.
     """
 
-    def __init__(self, library: Path) -> None:
-        environment = os.environ | {"PYTHONPATH": str(library), "COMPARE_LIBRARY": str(library), "PYTHONHASHSEED": "0"}
+    def __init__(self, library: Path, heap: Mapping[str, str]) -> None:
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")} | dict(heap)
+        environment |= {"PYTHONPATH": str(library), "COMPARE_LIBRARY": str(library), "PYTHONHASHSEED": "0"}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.compare_worker"],
             cwd=ROOT,
@@ -177,6 +180,7 @@ def compare(
     starts: int = STARTS,
     rounds: int = ROUNDS,
     least: float = LEAST,
+    heap: Mapping[str, str] = KEPT_HEAP,
 ) -> list[Finding]:
     """Measure two versions in turns.
 
@@ -188,13 +192,14 @@ def compare(
         starts: how often all processes are started anew.
         rounds: of each start.
         least: see `LEAST`.
+        heap: environment variables of the allocator, for both.
     """
     taken: dict[Cell, list[dict[str, float]]] = {}
     for start in range(starts):
         with ExitStack() as stack:
             workers = {}
             for name, library in ((BASE, base), (AGAIN, base), (CHANGED, changed)):
-                workers[name] = Worker(library)
+                workers[name] = Worker(library, heap)
                 stack.callback(workers[name].close)
             has = {name: worker.ciphers() for name, worker in workers.items()}
             common = ciphers or [each for each in has[BASE] if each in has[CHANGED]]
@@ -249,12 +254,13 @@ def told(found: Sequence[Finding]) -> str:
 @click.argument("commit", default="HEAD~1")
 @click.option("--starts", default=STARTS, show_default=True, help="How often the processes are started anew.")
 @click.option("--rounds", default=ROUNDS, show_default=True, help="Of each start.")
-def main(commit: str, starts: int, rounds: int) -> None:
+@click.option("--stock-heap", is_flag=True, help="As glibc comes: large rows then cost fresh pages, and scatter more.")
+def main(commit: str, starts: int, rounds: int, *, stock_heap: bool) -> None:
     """Compare this work tree with COMMIT."""
     with tempfile.TemporaryDirectory() as folder, checked_out(commit) as tree:
         base, changed = link(tree, Path(folder) / "base"), link(ROOT, Path(folder) / "changed")
         add_kernel(tree, base)
-        print(told(compare(base, changed, starts=starts, rounds=rounds)))
+        print(told(compare(base, changed, starts=starts, rounds=rounds, heap={} if stock_heap else KEPT_HEAP)))
 
 
 if __name__ == "__main__":

@@ -56,4 +56,6 @@ def factor(value: Ratio | float | None) -> str:
     if value is None:
         return ""
     number = value.median if isinstance(value, Ratio) else value
+    if number < 0.1:
+        return f"{number:.2g}"
     return f"{number:.2f}" if number < 10 else f"{number:.1f}" if number < 100 else f"{number:.0f}"

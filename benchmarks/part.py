@@ -12,6 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.contenders.ours import chosen
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -59,6 +61,7 @@ def conditions() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "cryptography": version("cryptography"),
+        "sealed_with": chosen(),
         "load_before": os.getloadavg()[0],
         "heap": "kept" if all(os.environ.get(name) == value for name, value in KEPT_HEAP.items()) else "stock glibc",
     }

@@ -201,7 +201,8 @@ def stores(report: dict[str, Any]) -> str:
         )
         for each in part["cells"]
     ]
-    head = ("through the store", "callers", "unsealed", "sealed", "ratio", "client CPU, unsealed", "sealed")
+    where = f"through the store, {part['conditions']['sealed_with']}"
+    head = (where, "callers", "unsealed", "sealed", "ratio", "client CPU, unsealed", "sealed")
     cache = part["key_cache"]
     return (
         table(head, rows)
@@ -227,7 +228,8 @@ def visibility(report: dict[str, Any]) -> str:
         )
         for what, rounds in rows
     ]
-    head = (f"visibility in PostgreSQL, {part['documents']:,} documents", "plaintext twin", "sealed", "ratio")
+    what = f"visibility in PostgreSQL, {part['documents']:,} documents, {part['conditions']['sealed_with']}"
+    head = (what, "plaintext twin", "sealed", "ratio")
     return table(head, lines)
 
 

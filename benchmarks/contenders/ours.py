@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 PLAIN = RecordKind(HISTORY_NODE.name, HISTORY_NODE.column, HISTORY_NODE.key)
 SCOPE = (7, os.urandom(16), os.urandom(16))
 NAMES = {"python": PYTHON, "native": NATIVE}
-_DIFFERS = "a new key for each batch, derived from the namespace's; 32 bytes of header and nonce; cell, namespace and row bound"
+_DIFFERS = (
+    "a new key for each batch, derived from the namespace's and found again in a cache when rows are opened; "
+    "32 bytes of header and nonce; cell, namespace and row bound"
+)
 
 
 def available() -> tuple[str, ...]:
@@ -33,6 +36,15 @@ def available() -> tuple[str, ...]:
     from strongroom.kms import ciphers  # noqa: PLC0415 - an older version lacks it
 
     return tuple(ciphers.available())
+
+
+def chosen() -> str:
+    """Return our name with the cipher that keys have where none is asked for."""
+    if find_spec("strongroom.kms.ciphers") is None:
+        return PYTHON
+    from strongroom.kms import ciphers  # noqa: PLC0415 - an older version lacks it
+
+    return NAMES[ciphers.chosen()]
 
 
 def namespace_keys(cipher: str = "python") -> NamespaceKeys:

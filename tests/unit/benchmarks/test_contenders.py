@@ -60,6 +60,14 @@ def test_a_missing_library_is_left_out_by_name(monkeypatch):
     assert absent == {"tink_aead": "tink is not installed"}
 
 
+def test_without_cargo_the_native_limit_is_left_out_by_name(monkeypatch, tmp_path):
+    """Who has no Rust gets a report without it, and reads why."""
+    native_limit.library.cache_clear()
+    monkeypatch.setattr(native_limit, "LIBRARY", tmp_path / "none.so")
+    monkeypatch.setattr(native_limit.shutil, "which", lambda _: None)
+    assert gather([TIMED_INSIDE]) == ([], {TIMED_INSIDE: "cargo is not on this machine"})
+
+
 def test_associated_data_is_as_long_as_it_is_said_to_be():
     """The native limit is given as many bytes as a row of ours has: header, context and key of FORMAT.md."""
     context = 1 + 16 + 16 + (2 + len("history_node")) + (2 + len("data")) + 2 + 1 + 6

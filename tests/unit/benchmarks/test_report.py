@@ -17,6 +17,7 @@ CONDITIONS = {
     "cores": 2,
     "python": "3.11",
     "cryptography": "50",
+    "sealed_with": PYTHON,
     "load_before": 0.1,
     "load_after": 0.2,
     "heap": "kept",
@@ -133,7 +134,14 @@ def test_figures_are_shown_in_their_units():
         "2.5 ms",
         "1500 ms",
     ]
-    assert [factor(each) for each in (0.074, 9.6, 12.34, 123.4, None)] == ["0.07", "9.60", "12.3", "123", ""]
+    assert [factor(each) for each in (0.0074, 0.5, 9.6, 12.34, 123.4, None)] == [
+        "0.0074",
+        "0.50",
+        "9.60",
+        "12.3",
+        "123",
+        "",
+    ]
     assert [size_name(each) for each in (64, 1024, 65536)] == ["64 B", "1 KiB", "64 KiB"]
 
 
