@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[3]
 SHAPES = ((256, 100, False),)
 QUICK = {"shapes": SHAPES, "ciphers": ["python"], "starts": 1, "rounds": 7}
 PLACE = "    def _count(self, count: int) -> None:\n"
-PLANTED = "        for _ in range(count * 200):\n            pass\n"
+PLANTED = "        for _ in range(count * 2000):\n            pass\n"
 
 
 def slowed(folder):
@@ -25,7 +25,7 @@ def slowed(folder):
 
 
 def test_a_planted_slowdown_is_told(tmp_path):
-    """Sealing got several times slower and is told; opening did not change and is not."""
+    """Sealing got ten times slower and is told; opening did not change and is not."""
     base = link(ROOT, tmp_path / "base")
     found = {each.cell[1]: each for each in compare(base, slowed(tmp_path / "slow"), least=1.5, **QUICK)}
     assert found["seal"].verdict == "SLOWER"
