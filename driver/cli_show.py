@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import sys
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -149,8 +148,7 @@ async def executions(
     token = page.next_page_token.decode() if page.next_page_token else None
     if as_json:
         for record in page.executions:
-            shown = {field.name: getattr(record, field.name) for field in fields(record)}
-            _json({**shown, "search_attributes": dict(record.search_attributes)})
+            _json({**record._asdict(), "search_attributes": dict(record.search_attributes)})
         if token:
             _json({"next_page_token": token})
         return

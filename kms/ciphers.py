@@ -1,4 +1,4 @@
-"""Which implementation seals and opens: `cryptography`, or the native kernel where that is installed (DESIGN.md, "The kernel").
+"""Which implementation seals, opens and makes tokens: Python with `cryptography`, or the native kernel (DESIGN.md, "The kernel").
 
 Both make and take the same bytes.
 """
@@ -51,6 +51,16 @@ class Cipher(Protocol):
         """Return what opens values whose nonces begin with `prefix`."""
 
 
+class Tokens(Protocol):
+    """See `tokens.Tokens`."""
+
+    def token(self, message: bytes) -> bytes:
+        """Return the token of a message."""
+
+    def numbers(self, messages: Sequence[bytes]) -> list[int]:
+        """Return the first 8 bytes of the token of each message."""
+
+
 class Implementation(Protocol):
     """A module that seals and opens; `python_cipher` is the specification."""
 
@@ -59,6 +69,9 @@ class Implementation(Protocol):
 
     def Cipher(self, key: bytes, suite: int) -> Cipher:  # noqa: N802 - a class of the module
         """Prepare the key of one suite."""
+
+    def Tokens(self, key: bytes) -> Tokens:  # noqa: N802 - likewise
+        """Prepare a key of tokens."""
 
     def open_rows(self, resolve: Resolve, types: bytes, scope: Key, rows: Sequence[tuple[Key, bytes]]) -> list[bytes]:
         """Open rows."""

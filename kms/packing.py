@@ -53,23 +53,24 @@ def unpack(kind: RecordKind, flags: int, body: bytes) -> bytes:
     Raises:
         IntegrityError: the body is not what `pack` makes; only someone who holds the key can have made it.
     """
+    start, end = 0, len(body)
     if flags & PADDED:
-        end = _LENGTH.size + _declared_length(body)
-        if len(body) != padme(end) or body[end:].strip(b"\x00"):
+        start = _LENGTH.size
+        end = start + _declared_length(body, 0, end)
+        if len(body) != padme(end) or body.count(0, end) != len(body) - end:
             raise IntegrityError
-        body = body[_LENGTH.size : end]
-    if flags & COMPRESSION_MASK == ZSTD:
-        length = _declared_length(body)
-        frame = body[_LENGTH.size :]
-        try:
-            # The frame must say the length itself: zstandard allocates by what the frame says, so a bomb stops here.
-            # Nothing is smaller than an empty plaintext, so `pack` never compresses one.
-            if not 0 < length <= MAX_PLAINTEXT_BYTES or zstandard.frame_content_size(frame) != length:
-                raise IntegrityError
-            body = _decompressor(kind.dictionary).decompress(frame, allow_extra_data=False)
-        except zstandard.ZstdError:
-            raise IntegrityError from None
-    return body
+    if flags & COMPRESSION_MASK != ZSTD:
+        return body[start:end]
+    length = _declared_length(body, start, end)
+    frame = body[start + _LENGTH.size : end]
+    try:
+        # The frame must say the length itself: zstandard allocates by what the frame says, so a bomb stops here.
+        # Nothing is smaller than an empty plaintext, so `pack` never compresses one.
+        if not 0 < length <= MAX_PLAINTEXT_BYTES or zstandard.frame_content_size(frame) != length:
+            raise IntegrityError
+        return _decompressor(kind.dictionary).decompress(frame, allow_extra_data=False)
+    except zstandard.ZstdError:
+        raise IntegrityError from None
 
 
 def check_length(length: int) -> None:
@@ -98,11 +99,10 @@ def padme(length: int) -> int:
     return (length + mask) & ~mask
 
 
-def _declared_length(body: bytes) -> int:
-    if len(body) < _LENGTH.size:
+def _declared_length(body: bytes, start: int, end: int) -> int:
+    if end - start < _LENGTH.size:
         raise IntegrityError
-    length: int = _LENGTH.unpack_from(body)[0]
-    return length
+    return int.from_bytes(body[start : start + _LENGTH.size], "big")
 
 
 @lru_cache(maxsize=16)

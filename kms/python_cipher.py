@@ -1,7 +1,7 @@
 """Seal and open batches on `cryptography`: the only two loops in which rows meet a cipher (FORMAT.md section 2).
 
-Narrow on purpose, bytes in and bytes out: `strongroom_kernel` has the same `Cipher`, `open_rows`, `KeyMismatch` and
-`NotOpened`, written in Rust, and `ciphers.py` says which of the two is used. No nonce is passed in: a batch draws its own.
+Narrow on purpose, bytes in and bytes out: `strongroom_kernel` has the same names (`__all__`), written in Rust, and `ciphers.py`
+says which of the two is used. No nonce is passed in: a batch draws its own.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from .header import Suite
 from .packing import check_length
 from .record_kind import encoder
+from .tokens import Tokens
 from .xaes import XAES256GCM
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from .record_kind import Key
 
     Encrypt: TypeAlias = Callable[[bytes, bytes, bytes], bytes | memoryview]
+
+__all__ = ["Cipher", "KeyMismatch", "NotOpened", "Tokens", "open_rows"]
 
 TAIL_BYTES = 12
 TAG_BYTES = 16

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .queries import load_queries
 from .visibility_outbox import announce
@@ -21,8 +20,7 @@ HASHED_COLUMNS = ("h_workflow", "h_run", "h_type", "h_status", "h_queue", "h_div
 _NO_COLUMNS = (None,) * len(HASHED_COLUMNS)
 
 
-@dataclass(frozen=True, slots=True)
-class VisibilityRow:
+class VisibilityRow(NamedTuple):
     """A row of `visibility_records`; the columns' meaning is in visibility/DESIGN.md.
 
     Attributes:

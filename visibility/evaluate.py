@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .attributes import AttributeType
 from .filter_tree import And, Attribute, Between, Compare, In, IsNull, Node, Not, Or, StartsWith
+from .record import value_reader
 from .tokens import asked, scaled
 from .words import split_words
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from .filter_tree import Value
-    from .record import AttributeValue
+    from .record import AttributeValue, VisibilityRecord
 
 _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
@@ -25,48 +26,71 @@ _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+_PLAIN = (AttributeType.KEYWORD, AttributeType.INT, AttributeType.DATETIME)
+"""Types of which two values are equal if they are equal in Python; a Keyword is never a list."""
+
+
+def predicate(node: Node) -> Callable[[VisibilityRecord], bool]:
+    """Return a function that tells whether a record satisfies a filter; made once for all records of a page."""
+    return _predicate(node, value_reader)
 
 
 def matches(node: Node, attributes: Mapping[str, AttributeValue]) -> bool:
     """Whether a record with these attributes satisfies a filter."""
+    return _predicate(node, lambda name: lambda _: attributes.get(name))(attributes)
+
+
+def _predicate(node: Node, reader: Callable[[str], Callable[[Any], AttributeValue | None]]) -> Callable[[Any], bool]:
     match node:
         case And(items):
-            return all(matches(item, attributes) for item in items)
+            parts = [_predicate(item, reader) for item in items]
+            return parts[0] if len(parts) == 1 else lambda record: all(part(record) for part in parts)
         case Or(items):
-            return any(matches(item, attributes) for item in items)
+            parts = [_predicate(item, reader) for item in items]
+            return lambda record: any(part(record) for part in parts)
         case Not(item):
-            return not matches(item, attributes)
+            inner = _predicate(item, reader)
+            return lambda record: not inner(record)
         case IsNull(attribute):
-            return attribute.name not in attributes
-    value = attributes.get(node.attribute.name)
-    if value is None:
-        return False
+            read = reader(attribute.name)
+            return lambda record: read(record) is None
+    read, test = reader(node.attribute.name), _test(node)
+    return lambda record: (value := read(record)) is not None and test(value)
+
+
+def _test(node: Compare | In | StartsWith | Between) -> Callable[[Any], bool]:
+    """Return what tells whether a value that is there satisfies a condition."""
+    attribute = node.attribute
     match node:
-        case Compare(attribute, "=", wanted):
-            return _equal(attribute, value, wanted)
-        case Compare(attribute, sign, wanted):
-            return _COMPARE[sign](*_comparable(attribute, value, wanted))
-        case In(attribute, values):
-            return any(_equal(attribute, value, wanted) for wanted in values)
+        case Compare(_, "=", wanted):
+            return _equal(attribute, wanted)
+        case Compare(_, sign, wanted):
+            return _compared(attribute, sign, wanted)
+        case In(_, values):
+            if attribute.type in _PLAIN:
+                return frozenset(values).__contains__
+            tests = [_equal(attribute, wanted) for wanted in values]
+            return lambda value: any(test(value) for test in tests)
         case StartsWith(_, head):
-            return isinstance(value, str) and value.startswith(head)
-        case Between(attribute, low, high):
-            return _COMPARE[">="](*_comparable(attribute, value, low)) and _COMPARE["<="](
-                *_comparable(attribute, value, high)
-            )
+            return lambda value: isinstance(value, str) and value.startswith(head)
+        case Between(_, low, high):
+            above, below = _compared(attribute, ">=", low), _compared(attribute, "<=", high)
+            return lambda value: above(value) and below(value)
 
 
-def _equal(attribute: Attribute, value: AttributeValue, wanted: Value) -> bool:
+def _equal(attribute: Attribute, wanted: Value) -> Callable[[Any], bool]:
     if attribute.type is AttributeType.TEXT:
-        return not split_words(str(value)).isdisjoint(split_words(str(wanted)))
-    if isinstance(value, tuple):
-        return wanted in value
+        words = split_words(str(wanted))
+        return lambda value: not split_words(str(value)).isdisjoint(words)
     if attribute.type is AttributeType.DOUBLE:
-        return scaled(float(value)) == scaled(float(wanted))
-    return value == wanted
+        number = scaled(float(wanted))
+        return lambda value: scaled(float(value)) == number
+    return lambda value: wanted in value if isinstance(value, tuple) else value == wanted
 
 
-def _comparable(attribute: Attribute, value: AttributeValue, wanted: Value) -> tuple[object, object]:
+def _compared(attribute: Attribute, sign: str, wanted: Value) -> Callable[[Any], bool]:
+    compare = _COMPARE[sign]
     if attribute.type is AttributeType.DOUBLE:
-        return scaled(float(value)), asked(float(wanted))  # type: ignore[arg-type]
-    return value, wanted
+        number = asked(float(wanted))
+        return lambda value: compare(scaled(float(value)), number)
+    return lambda value: compare(value, wanted)

@@ -17,6 +17,7 @@ from strongroom.storage import (
 from .document import document_id, open_documents, seal_documents
 from .errors import InvalidPageToken, UnsupportedQuery
 from .filter_parser import parse_filter
+from .ordering import position
 from .page_token import open_position, seal_position
 from .postgres import PostgresIndex
 from .searcher import Searcher
@@ -181,8 +182,8 @@ class VisibilityManager:
         after = await self._resume(namespace_id, query, page_token) if page_token is not None else None
         page, more = await self._searcher.page(namespace_id, parsed, after=after, page_size=page_size)
         keys = await self._keyring.open(namespace_id)
-        token = seal_position(keys, query, page[-1][0]) if more else None
-        return ExecutionsPage(tuple(record for _, record in page), token)
+        token = seal_position(keys, query, position(page[-1], parsed.order_by)) if more else None
+        return ExecutionsPage(tuple(page), token)
 
     async def count_workflow_executions(
         self, namespace_id: UUID, query: str, types: SearchAttributes

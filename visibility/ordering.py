@@ -17,7 +17,7 @@ from .ranges import INT64_MAX, INT64_MIN
 from .tokens import DOUBLE_SCALE, scaled
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from .filter_tree import Order
     from .record import AttributeValue, Scalar, VisibilityRecord
@@ -50,8 +50,20 @@ def position(record: VisibilityRecord, order: Sequence[Order]) -> Position:
     return Position(record.close_time is None, record.close_time or 0, record.start_time, record.run_id, values)
 
 
+def ranking(order: Sequence[Order]) -> Callable[[VisibilityRecord], tuple[object, ...]]:
+    """Return a function that gives what runs are compared by in a list that is ordered so; the first run has the least."""
+    if order:
+        return lambda record: rank(position(record, order), order)
+    return _default_rank
+
+
+def _default_rank(record: VisibilityRecord) -> tuple[object, ...]:
+    close_time = record.close_time  # as `rank`, without the place that most runs of a page have no need of
+    return (close_time is not None, -(close_time or 0), -record.start_time, _Falling(record.run_id))
+
+
 def rank(place: Position, order: Sequence[Order]) -> tuple[object, ...]:
-    """Return what places are compared by; the first run of a list has the least."""
+    """Return what a place is compared by; see `ranking`."""
     named: list[object] = []
     for value, key in zip(place.values, order, strict=True):
         if value is None:

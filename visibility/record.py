@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from importlib.resources import files
-from operator import attrgetter
+from operator import itemgetter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from strongroom.kms import PartType, RecordKind
 
@@ -27,8 +26,7 @@ VISIBILITY_RECORD = RecordKind(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class VisibilityRecord:
+class VisibilityRecord(NamedTuple):
     """What is known of one run, in Temporal's terms. Times are nanoseconds since the epoch, UTC; None where there is no value.
 
     Attributes:
@@ -68,7 +66,7 @@ class VisibilityRecord:
     parent_run_id: str | None = None
     root_workflow_id: str | None = None
     root_run_id: str | None = None
-    search_attributes: Mapping[str, AttributeValue] = field(default_factory=lambda: MappingProxyType({}))
+    search_attributes: Mapping[str, AttributeValue] = MappingProxyType({})
     memo: bytes = b""
 
     def attributes(self) -> dict[str, AttributeValue]:
@@ -80,25 +78,39 @@ class VisibilityRecord:
         return found
 
 
-_SYSTEM = {
-    "WorkflowId": "workflow_id",
-    "RunId": "run_id",
-    "WorkflowType": "workflow_type",
-    "ExecutionStatus": "execution_status",
-    "TaskQueue": "task_queue",
-    "StartTime": "start_time",
-    "ExecutionTime": "execution_time",
-    "CloseTime": "close_time",
-    "ExecutionDuration": "execution_duration",
-    "HistoryLength": "history_length",
-    "HistorySizeBytes": "history_size_bytes",
-    "StateTransitionCount": "state_transition_count",
-    "ParentWorkflowId": "parent_workflow_id",
-    "ParentRunId": "parent_run_id",
-    "RootWorkflowId": "root_workflow_id",
-    "RootRunId": "root_run_id",
-}
-"""Attributes that are not custom and their slots, in the order of the slots, which is that of the packed form."""
-_NAMES = tuple(_SYSTEM)
-system_values: Callable[[VisibilityRecord], tuple[AttributeValue | None, ...]] = attrgetter(*_SYSTEM.values())
-"""Returns the attributes that are not custom, in the order of the slots; None where there is no value."""
+_NAMES = (
+    "WorkflowId",
+    "RunId",
+    "WorkflowType",
+    "ExecutionStatus",
+    "TaskQueue",
+    "StartTime",
+    "ExecutionTime",
+    "CloseTime",
+    "ExecutionDuration",
+    "HistoryLength",
+    "HistorySizeBytes",
+    "StateTransitionCount",
+    "ParentWorkflowId",
+    "ParentRunId",
+    "RootWorkflowId",
+    "RootRunId",
+)
+"""Attributes that are not custom, in the order of the record's slots, which is that of the packed form."""
+
+
+def system_values(record: VisibilityRecord) -> tuple[AttributeValue | None, ...]:
+    """Return the attributes that are not custom, in the order of the slots; None where there is no value."""
+    return record[: len(_NAMES)]  # type: ignore[return-value]  # the slots before search_attributes and memo
+
+
+def value_reader(name: str) -> Callable[[VisibilityRecord], AttributeValue | None]:
+    """Return a function that gives a record's value of an attribute, by its canonical name; None where it has none."""
+    if name in _NAMES:
+        return itemgetter(_NAMES.index(name))
+
+    def read(record: VisibilityRecord) -> AttributeValue | None:
+        value = record.search_attributes.get(name)
+        return None if value == () else value
+
+    return read

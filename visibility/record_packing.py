@@ -85,7 +85,7 @@ def unpack_record(packed: bytes) -> VisibilityRecord:
             for name, value in attributes.items():
                 if isinstance(value, list):
                     attributes[name] = tuple(value)
-            return VisibilityRecord(*[*values, MappingProxyType(attributes), memo])
+            return VisibilityRecord._make((*values, MappingProxyType(attributes), memo))
     except (ValueError, TypeError, AttributeError, IndexError):
         pass
     msg = "a visibility record is not of a form that this version knows"

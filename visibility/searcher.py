@@ -10,12 +10,13 @@ from strongroom.kms import KeyClass
 from .compiler import OPEN_RUN, compile_query
 from .document import open_documents
 from .errors import QueryBudgetExceeded
-from .evaluate import matches
+from .evaluate import predicate
 from .explain import Explanation, explain_conditions, why_opened
 from .filter_tree import STATUS_NAMES, And, Compare, In, IsNull, Not
 from .index import CHUNK, Place
-from .ordering import position, rank
+from .ordering import rank, ranking
 from .ranges import NANOSECONDS
+from .record import value_reader
 from .tokens import Tokenizer
 
 if TYPE_CHECKING:
@@ -54,13 +55,13 @@ class Searcher:
 
     async def page(
         self, namespace_id: UUID, parsed: ListFilter, *, after: Position | None, page_size: int
-    ) -> tuple[list[tuple[Position, VisibilityRecord]], bool]:
-        """Return the runs of a page with their places in the list, and whether more follow.
+    ) -> tuple[list[VisibilityRecord], bool]:
+        """Return the runs of a page, and whether more follow.
 
         Raises:
             QueryBudgetExceeded: too many documents would have to be opened to find them.
         """
-        found: list[tuple[Position, VisibilityRecord]] = []
+        found: list[VisibilityRecord] = []
         async with aclosing(self._found(namespace_id, parsed, after, page_size)) as growing:
             async for found in growing:
                 if len(found) > page_size and not parsed.order_by:
@@ -81,7 +82,7 @@ class Searcher:
             sure, rows = await reader.count_and_first(namespace_id, compiled.sure, compiled.between, limit=CHUNK)
             if len(rows) < CHUNK and len(rows) <= self._open_budget:
                 opened = await self._open(namespace_id, rows)
-                return sure + sum(matches(where, record.attributes()) for record in opened)
+                return sure + sum(map(predicate(where), opened))
         async with self._index.reading(snapshot=True) as reader:
             return await self._count(reader, namespace_id, keys, where)
 
@@ -132,7 +133,7 @@ class Searcher:
 
     async def _found(
         self, namespace_id: UUID, parsed: ListFilter, after: Position | None, page_size: int
-    ) -> AsyncGenerator[list[tuple[Position, VisibilityRecord]], None]:
+    ) -> AsyncGenerator[list[VisibilityRecord], None]:
         """Yield what belongs on a page, and the run that follows it, as more and more documents are opened.
 
         With ORDER BY all possible documents are: the index can't sort by what it does not know.
@@ -141,7 +142,8 @@ class Searcher:
         keys = await self._keyring.open(namespace_id)
         start = None if after is None or order else Place(*_bucket(after))
         last = None if after is None else rank(after, order)
-        found: list[tuple[Position, VisibilityRecord]] = []
+        matching, ranked = predicate(parsed.where), ranking(order)
+        found: list[VisibilityRecord] = []
         async with self._index.reading(snapshot=False) as reader:
             possible = compile_query(parsed.where, keys).possible
             chunk = CHUNK if order else min(page_size + _BEYOND, CHUNK)
@@ -149,16 +151,11 @@ class Searcher:
             async for settled in self._opened(
                 namespace_id, parsed.where, scanned, allowed=self._open_budget + page_size
             ):
-                places = [
-                    (position(record, order), record)
-                    for record in settled
-                    if matches(parsed.where, record.attributes())
-                ]
-                fresh = [item for item in places if last is None or rank(item[0], order) > last]
+                fresh = [record for record in settled if matching(record) and (last is None or ranked(record) > last)]
                 if order:
-                    found = sorted(found + fresh, key=lambda item: rank(item[0], order))[: page_size + 1]
+                    found = sorted(found + fresh, key=ranked)[: page_size + 1]
                 else:
-                    found += sorted(fresh, key=lambda item: rank(item[0], order))
+                    found += sorted(fresh, key=ranked)
                 yield found
 
     async def _open(self, namespace_id: UUID, rows: Sequence[Row]) -> list[VisibilityRecord]:
@@ -204,8 +201,9 @@ class Searcher:
         if compiled.exact:
             return sure
         scanned = reader.pages(namespace_id, compiled.between)
+        matching = predicate(where)
         async for records in self._opened(namespace_id, where, scanned, allowed=self._open_budget):
-            sure += sum(matches(where, record.attributes()) for record in records)
+            sure += sum(map(matching, records))
         return sure
 
     async def _values(
@@ -215,13 +213,10 @@ class Searcher:
         while len(found) <= MAX_GROUPS:
             others: Node = And((where, Not(In(attribute, tuple(found))))) if found else where
             scanned = reader.pages(namespace_id, compile_query(others, keys).possible)
+            matching, read = predicate(others), value_reader(attribute.name)
             fresh: set[str] = set()
             async for records in self._opened(namespace_id, others, scanned, allowed=self._open_budget):
-                fresh = {
-                    str(attributes[attribute.name])
-                    for attributes in (record.attributes() for record in records)
-                    if matches(others, attributes)
-                }
+                fresh = {str(read(record)) for record in records if matching(record)}
                 if fresh:
                     break
             if not fresh:

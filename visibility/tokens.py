@@ -25,7 +25,7 @@ from .ranges import INT64_MAX, INT64_MIN, MAGNITUDES, SECONDS
 from .words import split_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from strongroom.kms import NamespaceKeys, TokenKey
 
@@ -54,15 +54,28 @@ def asked(value: float) -> float:
     return min(max(value * DOUBLE_SCALE, INT64_MIN), INT64_MAX)  # the product of the largest doubles is infinite
 
 
+def _number_bytes(value: Scalar) -> bytes:
+    return _SIGNED.pack(int(value))
+
+
+def _text_bytes(value: Scalar) -> bytes:
+    return str(value).encode("utf-8", "surrogatepass")
+
+
+_ENCODERS: Mapping[AttributeType, Callable[[Scalar], bytes]] = {
+    AttributeType.BOOL: lambda value: b"\x01" if value else b"\x00",
+    AttributeType.DOUBLE: lambda value: _SIGNED.pack(scaled(float(value))),
+    AttributeType.INT: _number_bytes,
+    AttributeType.DATETIME: _number_bytes,
+    AttributeType.KEYWORD: _text_bytes,
+    AttributeType.KEYWORD_LIST: _text_bytes,
+    AttributeType.TEXT: _text_bytes,
+}
+
+
 def value_bytes(attribute_type: AttributeType, value: Scalar) -> bytes:
     """Return the bytes that stand for a value in an equality token."""
-    if attribute_type is AttributeType.BOOL:
-        return b"\x01" if value else b"\x00"
-    if attribute_type is AttributeType.DOUBLE:
-        return _SIGNED.pack(scaled(float(value)))
-    if attribute_type in (AttributeType.INT, AttributeType.DATETIME):
-        return _SIGNED.pack(int(value))
-    return str(value).encode("utf-8", "surrogatepass")
+    return _ENCODERS[attribute_type](value)
 
 
 def equality(attribute_type: AttributeType, value: Scalar) -> bytes:
@@ -119,15 +132,29 @@ def messages(profile: Profile, attribute_type: AttributeType, value: AttributeVa
 class AttributeTokens:
     """Makes the tokens of one attribute, and remembers them: most values of a batch occur in it more than once."""
 
-    __slots__ = ("_key", "_of_leaf", "_of_message", "_of_value", "_tree", "place", "profile", "type")
+    __slots__ = (
+        "_encode",
+        "_key",
+        "_of_message",
+        "_of_node",
+        "_of_value",
+        "_only_equality",
+        "_tree",
+        "place",
+        "profile",
+        "type",
+    )
 
     def __init__(self, key: TokenKey, profile: Profile, attribute_type: AttributeType, place: int | None) -> None:
         self.profile = profile
         self.type = attribute_type
         self.place = place
         self._key = key
+        self._encode = _ENCODERS[attribute_type]
         self._tree = None if profile.ranges is None else TREES[profile.ranges]
-        self._of_leaf: dict[int, tuple[int, ...]] = {}
+        present = profile.present and not profile.always
+        self._only_equality = profile.equality and not (present or profile.salted or profile.prefixes or profile.words)
+        self._of_node: dict[tuple[int, int], tuple[int, ...]] = {}
         self._of_message: dict[bytes, int] = {}
         self._of_value: dict[AttributeValue, tuple[int, ...]] = {}
 
@@ -135,27 +162,41 @@ class AttributeTokens:
         """Return the tokens of a value, but for salted ones."""
         found = self._of_value.get(value)
         if found is None:
-            found = tuple(map(self.token, messages(self.profile, self.type, value)))
+            if self._only_equality and not isinstance(value, tuple):
+                found = tuple(self._key.numbers([b"=" + self._encode(value)]))
+            else:
+                found = self._tokens(list(messages(self.profile, self.type, value)))
             if self._tree is not None and not isinstance(value, (str, tuple)):
                 found += self._ranges(self._tree, number_on_tree(self.type, value))
             self._of_value[value] = found
         return found
 
     def _ranges(self, tree: RangeTree, number: int) -> tuple[int, ...]:
-        """Return the tokens of the nodes above a number: the same for all numbers in its leaf."""
-        leaf = tree.leaf(number)
-        found = self._of_leaf.get(leaf)
-        if found is None:
-            nodes = tree.nodes(number)
-            found = self._of_leaf[leaf] = tuple(self.token(range_node(level, node)) for level, node in nodes)
-        return found
+        """Return the tokens of the nodes above a number: only those are made that no number before it lay below."""
+        fresh: list[tuple[int, int]] = []
+        above: tuple[int, ...] = ()
+        for node in tree.nodes(number):
+            if (known := self._of_node.get(node)) is not None:
+                above = known
+                break
+            fresh.append(node)
+        made = self._key.numbers([range_node(level, node) for level, node in fresh])
+        for node, token in zip(reversed(fresh), reversed(made), strict=True):
+            above = self._of_node[node] = (token, *above)
+        return above
 
     def token(self, message: bytes) -> int:
         """Return the token of a message."""
         found = self._of_message.get(message)
-        if found is None:
-            found = self._of_message[message] = _SIGNED.unpack_from(self._key.token(message))[0]
-        return found
+        return self._tokens([message])[0] if found is None else found
+
+    def _tokens(self, wanted: Sequence[bytes]) -> tuple[int, ...]:
+        if not wanted:
+            return ()
+        made = self._of_message
+        missing = [message for message in wanted if message not in made]
+        made.update(zip(missing, self._key.numbers(missing), strict=True))
+        return tuple([made[message] for message in wanted])
 
     def drawn(self, run_id: str) -> int:
         """Return the number that chooses the salt of a run: always the same, so that writing it anew tells nothing."""

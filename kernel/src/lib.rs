@@ -1,13 +1,14 @@
 //! Strongroom's two hot loops, natively: rows in, sealed rows out, and back (FORMAT.md sections 2 and 3).
 //!
-//! `aead` knows keys and nonces, `keys` encodes the key of a row, `seal` and `open` are the loops. What they make is
-//! byte for byte what `strongroom.kms.python_cipher` makes; that module is the specification of this one's interface.
+//! `aead` knows keys and nonces, `keys` encodes the key of a row, `seal` and `open` are the loops, `tokens` makes keyed tokens.
+//! What they make is byte for byte what `strongroom.kms.python_cipher` makes; that module is the specification of this one's interface.
 
 mod aead;
 mod keys;
 mod open;
 mod rows;
 mod seal;
+mod tokens;
 
 use pyo3::prelude::*;
 
@@ -21,4 +22,6 @@ mod strongroom_kernel {
     use crate::rows::{KeyMismatch, NotOpened};
     #[pymodule_export]
     use crate::seal::{Batch, Cipher};
+    #[pymodule_export]
+    use crate::tokens::Tokens;
 }

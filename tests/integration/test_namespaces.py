@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -400,7 +399,7 @@ async def test_an_alias_is_another_name_in_filters_alone(strongroom):
     assert await found("Kunde") == await found("Customer") == (record,)
     with pytest.raises(InvalidRecord):
         await visibility.record_workflow_executions(
-            namespace_id, [(1, 2, replace(record, search_attributes={"Kunde": "ada"}))], attribute_types(named)
+            namespace_id, [(1, 2, record._replace(search_attributes={"Kunde": "ada"}))], attribute_types(named)
         )
     for refused in ({"Customer": "Customer"}, {"Other": "Absent"}):
         with pytest.raises(InvalidPersistenceRequest):

@@ -158,6 +158,11 @@ def value_of(rng, kind):
             return rng.choice((rng.choice(TIMES), rng.randint(BASE - SECOND, BASE + SECOND)))
 
 
+def changed(record, **values):
+    """Return a record with other values."""
+    return record._replace(**values)
+
+
 def generated_record(rng):
     """Draw a record; many share a second of start or close, a workflow id, a value."""
     status = rng.choice(STATUS_NAMES)
@@ -400,8 +405,8 @@ async def searched(request, server_dsn, tmp_path_factory, sample):
 async def small(strongroom):
     """A namespace with a few generated records, to be changed."""
     rng = generator()
-    still_open = replace(generated_record(rng), execution_status="Running", close_time=None)
-    closed = replace(generated_record(rng), execution_status="Completed", close_time=BASE)
+    still_open = changed(generated_record(rng), execution_status="Running", close_time=None)
+    closed = changed(generated_record(rng), execution_status="Completed", close_time=BASE)
     return await populated(strongroom, "small", [], [still_open, closed, *(generated_record(rng) for _ in range(25))])
 
 
@@ -476,7 +481,7 @@ async def test_no_run_is_skipped_or_repeated_where_times_are_equal(strongroom, p
     rng = generator()
     template = generated_record(rng)
     records = [
-        replace(
+        changed(
             template,
             run_id=str(uuid4()),
             start_time=BASE + start,
@@ -497,7 +502,7 @@ async def test_no_run_is_skipped_or_repeated_where_times_are_equal(strongroom, p
 async def test_every_finite_double_is_stored_and_found(strongroom, price):
     """A Double of any finite size can be recorded, read and compared, also where its four decimals pass all bounds."""
     rng = generator()
-    record = replace(generated_record(rng), search_attributes=MappingProxyType({"Price": price}))
+    record = changed(generated_record(rng), search_attributes=MappingProxyType({"Price": price}))
     searched = await populated(strongroom, "doubles", [], [record])
     for condition in ("= {}", "IN ({})", "IS NOT NULL", ">= {}", "<= {}", "BETWEEN {} AND {}"):
         query = f"Price {condition.format(price, price)}"
@@ -634,7 +639,7 @@ async def test_group_by_finds_values_that_nobody_listed(strongroom):
     rng = generator()
     tiers = (None, "gold", "silver", "it's", "")
     records = [
-        replace(
+        changed(
             generated_record(rng),
             search_attributes=MappingProxyType(
                 {
@@ -720,7 +725,7 @@ async def stored(searched, record):
 async def test_an_older_version_never_overwrites_a_newer_one(small):
     """Writes that arrive late, twice or out of order leave the newest record, and its tokens, alone."""
     old = next(iter(small.records.values()))
-    new = replace(old, search_attributes=MappingProxyType({"Customer": "the newest"}))
+    new = changed(old, search_attributes=MappingProxyType({"Customer": "the newest"}))
     write = (small.strongroom, small.namespace_id)
     assert await record_all(*write, [new], small.types, version=5) == 1
     for version in (1, 4, 5):
@@ -735,7 +740,7 @@ async def test_an_older_version_never_overwrites_a_newer_one(small):
 async def test_of_many_versions_at_once_the_newest_stays(small):
     """Writers that race, and one write that holds several versions, end with the newest."""
     old = next(iter(small.records.values()))
-    versions = {version: replace(old, memo=b"version %d" % version) for version in range(2, 22)}
+    versions = {version: changed(old, memo=b"version %d" % version) for version in range(2, 22)}
     order = list(versions)
     generator().shuffle(order)
     await asyncio.gather(
@@ -747,7 +752,7 @@ async def test_of_many_versions_at_once_the_newest_stays(small):
     assert await stored(small, old) == versions[21]
     keys = await small.strongroom.keyring.open(small.namespace_id)
     shard_id = shard_of(keys, old.workflow_id, small.strongroom.config.cell.shard_count)
-    several = [(shard_id, version, replace(old, memo=b"%d" % version)) for version in (30, 32, 31)]
+    several = [(shard_id, version, changed(old, memo=b"%d" % version)) for version in (30, 32, 31)]
     await small.strongroom.visibility.record_workflow_executions(small.namespace_id, several, small.types)
     assert (await stored(small, old)).memo == b"32"
 
@@ -836,7 +841,7 @@ async def test_a_row_moved_to_another_namespace_does_not_open(strongroom, small)
 async def test_a_run_that_is_not_there_is_not_found(small):
     """No record is made up, and none of another run is given."""
     record = next(iter(small.records.values()))
-    for other in (replace(record, run_id=str(uuid4())), replace(record, workflow_id="nobody")):
+    for other in (changed(record, run_id=str(uuid4())), changed(record, workflow_id="nobody")):
         with pytest.raises(NotFound):
             await stored(small, other)
 
@@ -868,7 +873,7 @@ WRONG: dict[str, dict[str, Any]] = {
 
 async def test_a_closed_status_needs_a_close_time(small):
     """The index keeps open runs first, and looks for what closed behind them: a closed run among the open would not be found."""
-    bad = replace(generated_record(generator()), execution_status="Completed", close_time=None)
+    bad = changed(generated_record(generator()), execution_status="Completed", close_time=None)
     with pytest.raises(InvalidRecord, match="needs a close_time"):
         await record_all(small.strongroom, small.namespace_id, [bad], small.types)
     assert (await small.count("")).count == len(small.expected(""))
@@ -878,7 +883,7 @@ async def test_a_closed_status_needs_a_close_time(small):
 async def test_a_record_that_does_not_fit_is_refused(small, attributes):
     """A value that is not of its attribute's type, or of no registered one, is refused with all that came with it."""
     good, bad = generated_record(generator()), generated_record(generator())
-    bad = replace(bad, search_attributes=MappingProxyType(attributes))
+    bad = changed(bad, search_attributes=MappingProxyType(attributes))
     with pytest.raises(InvalidRecord) as caught:
         await record_all(small.strongroom, small.namespace_id, [good, bad], small.types)
     assert not any(
@@ -894,7 +899,7 @@ async def test_namespaces_share_no_token_and_no_answer(strongroom):
     rng = generator()
     records = [generated_record(rng) for _ in range(20)]
     left = await populated(strongroom, "left", [], records)
-    right = await populated(strongroom, "right", [], [replace(record, memo=b"right") for record in records])
+    right = await populated(strongroom, "right", [], [changed(record, memo=b"right") for record in records])
     held = []
     async with strongroom.database.connection() as connection:
         for each in (left, right):
@@ -913,7 +918,7 @@ async def test_namespaces_share_no_token_and_no_answer(strongroom):
 
 async def test_attributes_of_one_value_share_no_token(strongroom):
     """One value in two attributes gives different tokens: the index does not show that they agree."""
-    record = replace(
+    record = changed(
         generated_record(generator()),
         workflow_type="the same value",
         task_queue="the same value",

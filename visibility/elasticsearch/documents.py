@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from base64 import b64decode, b64encode, urlsafe_b64decode, urlsafe_b64encode
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 _PLACE = struct.Struct(">iq")
 _TOKEN = struct.Struct(">q")
-_ID_BYTES = 16
+_NAME = re.compile(r"[A-Za-z0-9_-]{21}[AQgw]", re.ASCII)
+"""16 bytes in URL-safe base64: the last character has two bits of them, and four that are zero."""
 
 
 def document_name(identifier: bytes) -> str:
@@ -33,14 +35,10 @@ def record_id(name: str) -> bytes:
     Raises:
         IntegrityError: a name that it did not make.
     """
-    try:
-        identifier = urlsafe_b64decode(name + "==")
-    except ValueError:
-        raise IntegrityError from None
     # Base64 has several spellings of the same bytes: a document under another one would be the same run twice.
-    if len(identifier) != _ID_BYTES or document_name(identifier) != name:
+    if _NAME.fullmatch(name) is None:
         raise IntegrityError
-    return identifier
+    return urlsafe_b64decode(name + "==")
 
 
 def token_text(token: int) -> str:

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from strongroom.kms import KeyClass, KeyContext, Secret, Suite, TokenKey, derivation
 
+pytestmark = pytest.mark.usefixtures("cipher")
+
 untimed = settings(deadline=None)  # a busy machine is no failure
 
 ROOT = Secret(bytes(range(32)))
@@ -40,6 +42,16 @@ def test_token_key_keeps_no_state():
     first = key.token(b"a")
     key.token(b"b" * 200)
     assert key.token(b"a") == first
+
+
+def test_numbers_are_the_beginning_of_tokens():
+    """The first 8 bytes of each token as a signed integer, in the order of the messages; from a list or a tuple."""
+    key = TokenKey(ROOT)
+    messages = [bytes([length]) * length for length in range(200)]
+    expected = [int.from_bytes(key.token(message)[:8], "big", signed=True) for message in messages]
+    assert key.numbers(messages) == key.numbers(tuple(messages)) == expected
+    assert min(expected) < 0 < max(expected)
+    assert key.numbers([]) == []
 
 
 def context(cell=CELL, namespace=NAMESPACE, key_class=KeyClass.DATA, version=1):
