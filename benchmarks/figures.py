@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.measuring import Ratio, median, ratio
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 
 def cells(report: dict[str, Any], part: str, key: str = "cells") -> list[dict[str, Any]]:
@@ -59,3 +62,14 @@ def factor(value: Ratio | float | None) -> str:
     if number < 0.1:
         return f"{number:.2g}"
     return f"{number:.2f}" if number < 10 else f"{number:.1f}" if number < 100 else f"{number:.0f}"
+
+
+def names_in(found: Iterable[dict[str, Any]]) -> list[str]:
+    """Return all contenders that took part in some cell, in order."""
+    return list(dict.fromkeys(name for each in found for name in each["rounds"]))
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table; all columns but the first are set to the right."""
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

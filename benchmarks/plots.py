@@ -10,10 +10,9 @@ from PIL import Image
 from benchmarks.contenders import bare_loop, hand_written
 from benchmarks.contenders.names import ASHERAH, LIMIT, NATIVE, PYTHON, TINK
 from benchmarks.end_to_end import LONGER, PLAINTEXT
-from benchmarks.figures import cell, cells, nanoseconds, size_name, times
+from benchmarks.figures import cell, cells, names_in, nanoseconds, size_name, times
 from benchmarks.latency import AS_STORE, ON_LOOP
 from benchmarks.part import SIZES
-from benchmarks.tables import names_in
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
