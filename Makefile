@@ -36,7 +36,7 @@ kernel: env ## build the native kernel into the environment, which takes it up; 
 	@$(UV) pip install -q --python $(BIN)/python --no-deps --reinstall-package strongroom-kernel ./kernel
 	@$(BIN)/python -c 'from strongroom.kms import ciphers; print("sealing and opening:", ciphers.chosen())'
 
-bench: bench-env ## measure all, write benchmarks/report and the README's table: 20 minutes, or 2 with QUICK=1
+bench: bench-env ## measure all, write benchmarks/report and the README's table: 20 minutes, or 3 with QUICK=1
 	@$(BENCH)/pytest -q -c benchmarks/pytest.ini --noconftest tests/unit/benchmarks/test_contenders.py
 	$(BENCH)/python -m benchmarks.report $(if $(QUICK),--quick)
 

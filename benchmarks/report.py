@@ -1,7 +1,7 @@
 """Measures all parts, each in a process of its own, and writes the report and the README's table: `make bench`.
 
 python -m benchmarks.report            # everything, about 20 minutes
-python -m benchmarks.report --quick    # rough, 3 to 4 minutes
+python -m benchmarks.report --quick    # rough, 3 minutes
 python -m benchmarks.report --only batches --only memory   # these anew, the rest as it is
 python -m benchmarks.report --render   # the text and the plots from what was measured
 """
