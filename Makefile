@@ -79,6 +79,7 @@ env: .venv/.ready
 	@rm -f $(LISTING)
 	@test -x $(BIN)/python || $(UV) venv -q --python .tools/bin/python .venv
 	@$(UV) pip sync -q --compile-bytecode --python $(BIN)/python --require-hashes requirements/dev.txt
+	@test ! -d kernel/target || echo "if the native kernel was in use, build it again: make kernel"
 	@touch $@
 
 # The peers of the benchmarks have an environment of their own, so that no test needs them.

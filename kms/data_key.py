@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     """A kind, its associated data in the namespace, the scope and the rows."""
 
 MAX_BATCH = 2**16
-SUBKEYS_KEPT = 4096
-"""Derived keys kept for reading: one serves every row of the batch that it was drawn for."""
 
 
 TOO_LONG = f"a plaintext is longer than the format's limit of {MAX_PLAINTEXT_BYTES} bytes"
@@ -43,7 +41,7 @@ class DataKey:
         cipher: name of the implementation; None for the chosen one (`ciphers.py`).
     """
 
-    __slots__ = ("_cipher", "_header", "_lease", "_subkeys", "implementation", "suite", "version")
+    __slots__ = ("_cipher", "_header", "_lease", "implementation", "suite", "version")
 
     def __init__(
         self, root: Secret, *, version: int, suite: Suite, lease: Lease | None = None, cipher: str | None = None
@@ -52,7 +50,6 @@ class DataKey:
         self.suite = suite
         self.implementation = implementation(cipher)
         self._cipher = self.implementation.Cipher(derivation.seal_key(root, suite).reveal(), suite)
-        self._subkeys: dict[bytes, Any] = {}
         self._lease = lease or Lease()
         self._header = encode_header(suite, 0, version)
 
@@ -82,7 +79,11 @@ class DataKey:
 
     def seal_rows(self, kind: RecordKind, context: bytes, scope: Key, rows: Sequence[tuple[Key, bytes]]) -> list[bytes]:
         """Seal rows of one kind that is not packed: `seal_groups`, without what only several groups need."""
-        self._count(len(rows))
+        count = len(rows)
+        if self.suite is Suite.XAES_256_GCM and count <= MAX_BATCH:
+            self._lease.unreported += count
+        else:
+            self._count(count)
         try:
             return self._cipher.seal(self._header, context, kind.types, scope, rows)
         except self.implementation.KeyMismatch:
@@ -103,20 +104,14 @@ class DataKey:
         """Return what opens a sealed value of this version, and where the last 12 bytes of its nonce begin.
 
         Raises:
-            IntegrityError: the value claims another suite than this version has.
+            IntegrityError: the value claims another suite than this version has, or ends within its nonce.
         """
         if header.suite is not self.suite:
             raise IntegrityError
         end = HEADER_BYTES + (PREFIX_BYTES if header.suite is Suite.XAES_256_GCM else 0)
-        prefix = sealed[HEADER_BYTES:end]
-        subkey = self._subkeys.get(prefix)
-        if subkey is None:
-            subkey = self._cipher.subkey(prefix)
-            if len(self._subkeys) >= SUBKEYS_KEPT:
-                for oldest in tuple(itertools.islice(self._subkeys, SUBKEYS_KEPT // 2)):
-                    self._subkeys.pop(oldest, None)  # another thread may have been here
-            self._subkeys[prefix] = subkey
-        return subkey, end
+        if len(sealed) < end:
+            raise IntegrityError
+        return self._cipher.subkey(sealed[HEADER_BYTES:end]), end
 
     def __repr__(self) -> str:
         return f"DataKey(version={self.version}, suite={self.suite.name}, key=<redacted>)"

@@ -11,6 +11,8 @@ from .errors import UnsupportedFormat
 MAGIC = 0x07
 FORMAT_VERSION = 1
 HEADER_BYTES = 8
+HEAD_BYTES = 20
+"""Header and nonce prefix of suite 2: what values that were sealed in one batch have in common."""
 
 COMPRESSION_MASK = 0b0000_0111
 ZSTD = 1

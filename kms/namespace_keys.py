@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
+from itertools import islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
 
@@ -20,7 +21,7 @@ from .errors import (
     KmsError,
     StrongroomError,
 )
-from .header import HEADER_BYTES, Header, Suite, parse_header
+from .header import HEAD_BYTES, HEADER_BYTES, Suite, parse_header
 from .packing import unpack
 from .tokens import TokenKey
 
@@ -34,6 +35,12 @@ if TYPE_CHECKING:
 
     T = TypeVar("T", "DataKey", "Secret")
     Group: TypeAlias = tuple[RecordKind, Key, Sequence[tuple[Key, bytes]]]
+
+
+OPENERS_KEPT = 4096
+"""Derived keys kept for reading."""
+_Opener: TypeAlias = tuple[Any, bytes, int, int]
+"""A subkey, the header, where the last 12 bytes of the nonce begin, and the header's flags."""
 
 
 class NamespaceKeys:
@@ -60,11 +67,11 @@ class NamespaceKeys:
         "_cell",
         "_contexts",
         "_data",
-        "_headers",
         "_identity",
         "_implementation",
         "_index",
         "_layouts",
+        "_openers",
         "_sealing_key",
         "_sealing_refused",
         "_token_keys",
@@ -100,7 +107,7 @@ class NamespaceKeys:
         self._sealing_key = key if isinstance(key, DataKey) else None
         self.leased_version = key.version if isinstance(key, DataKey) and key.suite is Suite.AES_256_GCM else None
         self._contexts: dict[RecordKind, bytes] = {}
-        self._headers: dict[bytes, Header] = {}
+        self._openers: dict[bytes, _Opener] = {}
         self._token_keys: dict[tuple[KeyClass, int, str], TokenKey] = {}
 
     def seal_many(self, kind: RecordKind, rows: Sequence[tuple[Key, bytes]], *, scope: Key = ()) -> list[bytes]:
@@ -147,16 +154,14 @@ class NamespaceKeys:
             UnsupportedFormat: a value is not of the sealed format.
             KmsError: a value names a key version that is unknown, disabled or destroyed.
         """
-        context = self._context(kind)
+        context = self._contexts.get(kind) or self._context(kind)
         flags = 0
 
         def resolve(sealed: bytes) -> tuple[Any, bytes, int]:
             nonlocal flags
-            start = sealed[:HEADER_BYTES]
-            header = self._headers.get(start) or self._parse(sealed)
-            flags |= header.flags
-            subkey, nonce_tail = _usable(self._data, header.key_version).subkey_of(sealed, header)
-            return subkey, start + context, nonce_tail
+            subkey, header, nonce_tail, own = self._openers.get(sealed[:HEAD_BYTES]) or self._opener(sealed)
+            flags |= own
+            return subkey, header + context, nonce_tail
 
         try:
             bodies = self._implementation.open_rows(resolve, kind.types, scope, rows)
@@ -257,12 +262,17 @@ class NamespaceKeys:
             self._token_keys[slot] = made
         return made
 
-    def _parse(self, sealed: bytes) -> Header:
-        """Parse a header, and remember it if it names a version of ours: there are few of those."""
+    def _opener(self, sealed: bytes) -> _Opener:
+        """Find what opens a value, and remember it for all that were sealed in one batch with it (suite 2)."""
         header = parse_header(sealed)
-        if header.key_version in self._data:
-            self._headers[sealed[:HEADER_BYTES]] = header
-        return header
+        subkey, nonce_tail = _usable(self._data, header.key_version).subkey_of(sealed, header)
+        opener = (subkey, sealed[:HEADER_BYTES], nonce_tail, header.flags)
+        if header.suite is Suite.XAES_256_GCM:
+            if len(self._openers) >= OPENERS_KEPT:
+                for oldest in tuple(islice(self._openers, OPENERS_KEPT // 2)):
+                    self._openers.pop(oldest, None)  # another thread may have been here
+            self._openers[sealed[:HEAD_BYTES]] = opener
+        return opener
 
     def _context(self, kind: RecordKind) -> bytes:
         context = self._contexts.get(kind)

@@ -8,43 +8,35 @@ from __future__ import annotations
 
 import os
 import struct
-import threading
 import time
 from functools import cache
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from .header import Suite
+from .header import HEAD_BYTES, Suite
 from .packing import check_length
 from .record_kind import encoder
 from .tokens import Tokens
 from .xaes import XAES256GCM
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from .ciphers import Resolve
     from .record_kind import Key
-
-    Encrypt: TypeAlias = Callable[[bytes, bytes, bytes], bytes | memoryview]
 
 __all__ = ["Cipher", "KeyMismatch", "NotOpened", "Tokens", "open_rows"]
 
 TAIL_BYTES = 12
 TAG_BYTES = 16
-HEAD_BYTES = 20
-"""Header and nonce prefix of suite 2: what neighbours that were sealed in one batch have in common."""
 LONG_BYTES = 16 * 2**10
-"""From here on copies cost more than what it takes to avoid them; a batch is judged by its first row."""
-ARENA_BYTES = 2**20 + 16
-"""A thread keeps an arena of at most so much; a longer ciphertext gets memory of its own."""
+"""From here on a copy costs more than a view; a batch is judged by its first row."""
 KeyMismatch = struct.error
 NotOpened = (InvalidTag, ValueError)  # ValueError: a nonce cut too short for GCM
 TURN_ROWS = 256
 TURN_BYTES = 512 * 2**10
-_per_thread = threading.local()
 
 
 class Cipher:
@@ -112,9 +104,7 @@ class Batch:
         associated = header + context + encoder(types[: len(scope)])(*scope)
         tails = self._tails[self._used : self._used + len(rows)]
         self._used += len(tails)
-        long = bool(rows) and len(rows[0][1]) >= LONG_BYTES
-        encrypt: Encrypt = self._through_arena if long else self._aes.encrypt
-        encode, head = encoder(types[len(scope) :]), header + self._prefix
+        encrypt, encode, head = self._aes.encrypt, encoder(types[len(scope) :]), header + self._prefix
         sealed: list[bytes] = []
         for turn in turns(rows):
             sealed += [
@@ -124,17 +114,6 @@ class Batch:
         # In one pass over what was made: to look at each plaintext beforehand costs several times as much.
         check_length(max(map(len, sealed), default=0) - len(head) - TAIL_BYTES - TAG_BYTES)
         return sealed
-
-    def _through_arena(self, nonce: bytes, body: bytes, associated: bytes) -> bytes | memoryview:
-        """Encrypt to memory that is there already, for the caller to copy on at once: fresh pages cost more than the cipher."""
-        length = len(body) + TAG_BYTES
-        if length > ARENA_BYTES:
-            return self._aes.encrypt(nonce, body, associated)
-        arena: memoryview | None = getattr(_per_thread, "arena", None)
-        if arena is None or len(arena) < length:
-            arena = _per_thread.arena = memoryview(bytearray(length))
-        self._aes.encrypt_into(nonce, body, associated, arena[:length])
-        return arena[:length]
 
     def __repr__(self) -> str:
         return "Batch(<redacted>)"
@@ -159,6 +138,11 @@ def open_rows(resolve: Resolve, types: bytes, scope: Key, rows: Sequence[tuple[K
         KeyMismatch: a key part is not of its type.
     """
     encoded_scope, encode = encoder(types[: len(scope)])(*scope), encoder(types[len(scope) :])
+    if len(rows) == 1:  # without what only several rows need
+        ((key, sealed),) = rows
+        subkey, context, start = resolve(sealed)
+        nonce, end = sealed[start : start + TAIL_BYTES], start + TAIL_BYTES
+        return [subkey.decrypt(nonce, sealed[end:], context + encoded_scope + encode(*key))]
     short = not rows or len(rows[0][1]) < LONG_BYTES
     last: bytes | None = None
     opened = []

@@ -8,7 +8,7 @@ from benchmarks.compare import AGAIN, BASE, CHANGED, PACKAGES, compare, judge, l
 ROOT = Path(__file__).parents[3]
 SHAPES = ((256, 100, False),)
 QUICK = {"shapes": SHAPES, "ciphers": ["python"], "starts": 1, "rounds": 15}
-PLACE = "    def _count(self, count: int) -> None:\n"
+PLACE = "        count = len(rows)\n"
 PLANTED = "        for _ in range(count * 2000):\n            pass\n"
 
 
