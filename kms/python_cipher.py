@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 import time
 from functools import cache
 from typing import TYPE_CHECKING
@@ -165,9 +166,11 @@ def turns(rows: Sequence[tuple[Key, bytes]]) -> Iterator[slice]:
     if len(rows) <= TURN_ROWS and len(rows) * len(rows[0][1] if rows else b"") <= TURN_BYTES:
         yield slice(None)
         return
+    # Whoever seals on the main thread has nobody to wait for it there, and would only lose its cache to other processes.
+    yields = threading.current_thread() is not threading.main_thread()
     step = max(1, min(TURN_ROWS, TURN_BYTES // (len(rows[0][1]) + 1)))
     for start in range(0, len(rows), step):
-        if start:
+        if start and yields:
             time.sleep(0)
         yield slice(start, start + step)
 

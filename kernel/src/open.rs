@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyBytes, PyList, PyTuple};
 
 use crate::aead::{NONCE_BYTES, Subkey, TAG_BYTES};
-use crate::rows::{Chunk, Job, NotOpened, Results, as_list, encode_scope, split};
+use crate::rows::{Chunk, Job, NotOpened, Results, as_list, encode_scope, row_at};
 
 /// Header and nonce prefix of suite 2: what neighbours that were sealed in one batch have in common.
 const HEAD_BYTES: usize = 20;
@@ -27,12 +27,17 @@ pub fn open_rows<'py>(
     let mut chunk = Chunk::new(count, types);
     let mut run: Option<Run<'py>> = None;
     for index in 0..count {
-        let (key, sealed) = split(&rows.get_item(index)?)?;
-        let head = &sealed.bytes[..sealed.bytes.len().min(HEAD_BYTES)];
+        if chunk.is_full() {
+            open_chunk(py, &mut chunk, run.as_ref())?;
+        }
+        let row = unsafe { row_at(&rows, index)? };
+        let head = &row.bytes[..row.bytes.len().min(HEAD_BYTES)];
         if run.as_ref().is_none_or(|run| run.head != head) {
+            // Other threads may run meanwhile, and change the list: the row is held until it is opened.
+            let tuple = unsafe { Bound::from_borrowed_ptr(py, row.tuple) };
             open_chunk(py, &mut chunk, run.as_ref())?;
             let (subkey, context, start): (_, Bound<'py, PyBytes>, _) =
-                resolve.call1((&sealed.object,))?.extract()?;
+                resolve.call1((tuple.get_item(1)?,))?.extract()?;
             let associated = [context.as_bytes(), &encoded_scope].concat();
             run = Some(Run {
                 head: head.to_vec(),
@@ -40,17 +45,16 @@ pub fn open_rows<'py>(
                 associated,
                 start,
             });
-        } else if chunk.is_full() {
-            open_chunk(py, &mut chunk, run.as_ref())?;
+            chunk.hold(tuple);
         }
         let body = run.as_ref().map_or(0, |run| run.start + NONCE_BYTES);
-        let length = sealed
+        let length = row
             .bytes
             .len()
             .checked_sub(body + TAG_BYTES)
             .ok_or_else(not_opened)?;
         let output = opened.place(index, length)?;
-        chunk.add(&key, types, sealed, output)?;
+        chunk.add(py, types, &row, output)?;
     }
     open_chunk(py, &mut chunk, run.as_ref())?;
     Ok(opened.into_list())

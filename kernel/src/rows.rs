@@ -33,14 +33,18 @@ pub struct Job {
     pub input: *const u8,
     pub length: usize,
     pub output: *mut u8,
-    pub key: (usize, usize),
+    key: (usize, usize),
+    object: *mut ffi::PyObject,
 }
 
-/// The rows in hand, with what must outlive the work on them.
+/// The rows in hand.
+///
+/// Their `bytes` are borrowed from the caller's list, as nothing can change that while we are attached to the interpreter
+/// and run no Python code. Where we do either, they are held: `held` for the first of a run, all of them by `work`.
 pub struct Chunk {
-    pub jobs: Vec<Job>,
-    pub keys: Vec<u8>,
-    held: Vec<Py<PyAny>>,
+    jobs: Vec<Job>,
+    keys: Vec<u8>,
+    held: Option<Py<PyAny>>,
     bytes: usize,
 }
 
@@ -50,7 +54,7 @@ impl Chunk {
         Chunk {
             jobs: Vec::with_capacity(rows),
             keys: Vec::with_capacity(rows * 16 * types.len()),
-            held: Vec::new(),
+            held: None,
             bytes: 0,
         }
     }
@@ -59,24 +63,29 @@ impl Chunk {
         self.bytes >= CHUNK_BYTES
     }
 
-    /// Take a row in hand: its key is encoded, its bytes are kept alive, and what comes of it goes to `output`.
+    /// Keep an object alive until the rows in hand are done.
+    pub fn hold(&mut self, object: Bound<'_, PyAny>) {
+        self.held = Some(object.unbind());
+    }
+
+    /// Take a row in hand: its key is encoded, and what comes of it goes to `output`.
     pub fn add(
         &mut self,
-        key: &Bound<'_, PyAny>,
+        py: Python<'_>,
         types: &[u8],
-        value: Bytes<'_>,
+        row: &Row<'_>,
         output: *mut u8,
     ) -> PyResult<()> {
         let start = self.keys.len();
-        encode(types, key, &mut self.keys)?;
-        self.bytes += 2 * value.bytes.len();
+        encode(py, types, row.key, &mut self.keys)?;
+        self.bytes += 2 * row.bytes.len();
         self.jobs.push(Job {
-            input: value.bytes.as_ptr(),
-            length: value.bytes.len(),
+            input: row.bytes.as_ptr(),
+            length: row.bytes.len(),
             output,
             key: (start, self.keys.len()),
+            object: row.object,
         });
-        self.held.push(value.object.unbind());
         Ok(())
     }
 
@@ -96,13 +105,20 @@ impl Chunk {
             associated,
         };
         let done = if detached {
-            py.detach(|| work.all(each))
+            self.jobs
+                .iter()
+                .for_each(|job| unsafe { ffi::Py_IncRef(job.object) });
+            let done = py.detach(|| work.all(each));
+            self.jobs
+                .iter()
+                .for_each(|job| unsafe { ffi::Py_DecRef(job.object) });
+            done
         } else {
             work.all(each)
         };
         self.jobs.clear();
         self.keys.clear();
-        self.held.clear();
+        self.held = None;
         self.bytes = 0;
         done
     }
@@ -114,8 +130,8 @@ struct Work<'a> {
     associated: &'a [u8],
 }
 
-// The pointers of its jobs are into `bytes` objects that are kept alive meanwhile: the caller's by `Chunk::held`, ours by
-// the list of results. Nobody writes to the former; nobody else knows the latter.
+// The pointers of its jobs are into `bytes` objects that are kept alive meanwhile: the caller's by `Chunk`, ours by the
+// list of results. Nobody writes to the former; nobody else knows the latter.
 unsafe impl Send for Work<'_> {}
 unsafe impl Sync for Work<'_> {}
 
@@ -131,11 +147,16 @@ impl Work<'_> {
     }
 }
 
-fn encode(types: &[u8], key: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<()> {
-    if unsafe { keys::encode(types, key.as_ptr(), out) } {
+fn encode(
+    py: Python<'_>,
+    types: &[u8],
+    key: *mut ffi::PyObject,
+    out: &mut Vec<u8>,
+) -> PyResult<()> {
+    if unsafe { keys::encode(types, key, out) } {
         return Ok(());
     }
-    drop(PyErr::take(key.py())); // its text would show the value
+    drop(PyErr::take(py)); // its text would show the value
     Err(KeyMismatch::new_err(
         "the parts of a row's key are not of the types given",
     ))
@@ -148,27 +169,45 @@ pub fn encode_scope<'a>(
     out: &mut Vec<u8>,
 ) -> PyResult<&'a [u8]> {
     let (leading, own) = types.split_at(scope.len().min(types.len()));
-    encode(leading, scope, out)?;
+    encode(scope.py(), leading, scope.as_ptr(), out)?;
     Ok(own)
 }
 
-/// A `bytes` object and what is in it.
-pub struct Bytes<'py> {
-    pub object: Bound<'py, PyAny>,
-    pub bytes: &'py [u8],
+/// A row of the caller's list, borrowed from it: see `Chunk`.
+pub struct Row<'a> {
+    pub tuple: *mut ffi::PyObject,
+    pub object: *mut ffi::PyObject,
+    pub bytes: &'a [u8],
+    key: *mut ffi::PyObject,
 }
 
-/// A row's key and its bytes.
+/// Borrow a row.
+///
+/// # Safety
+/// The list is alive, and does not change while the row is used; or its `tuple` is held.
 #[inline]
-pub fn split<'py>(row: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyAny>, Bytes<'py>)> {
-    let wrong = || PyTypeError::new_err("a row is a tuple of its key and its bytes");
-    let tuple = row.cast::<PyTuple>().map_err(|_| wrong())?;
-    if tuple.len() != 2 {
-        return Err(wrong());
+pub unsafe fn row_at<'a>(rows: &Bound<'_, PyList>, index: usize) -> PyResult<Row<'a>> {
+    unsafe {
+        let tuple = ffi::PyList_GetItem(rows.as_ptr(), index as isize);
+        if tuple.is_null() {
+            return Err(PyErr::fetch(rows.py())); // another thread has made the list shorter
+        }
+        if ffi::PyTuple_Check(tuple) != 0 && ffi::PyTuple_Size(tuple) == 2 {
+            let object = ffi::PyTuple_GetItem(tuple, 1);
+            if let Some(bytes) = keys::bytes_of(object) {
+                let key = ffi::PyTuple_GetItem(tuple, 0);
+                return Ok(Row {
+                    tuple,
+                    object,
+                    bytes,
+                    key,
+                });
+            }
+        }
+        Err(PyTypeError::new_err(
+            "a row is a tuple of its key and its bytes",
+        ))
     }
-    let object = tuple.get_item(1)?;
-    let bytes = unsafe { keys::bytes_of(object.as_ptr()) }.ok_or_else(wrong)?;
-    Ok((tuple.get_item(0)?, Bytes { object, bytes }))
 }
 
 /// The rows as a list, which nobody else changes while it is read if it is not the caller's own.

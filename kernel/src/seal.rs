@@ -9,7 +9,7 @@ use pyo3::types::{PyList, PyTuple};
 use crate::aead::{
     Derivation, KEY_BYTES, NONCE_BYTES, PREFIX_BYTES, Subkey, TAG_BYTES, exactly, wipe,
 };
-use crate::rows::{Chunk, Job, Results, as_list, encode_scope, split};
+use crate::rows::{Chunk, Job, Results, as_list, encode_scope, row_at};
 
 const MAX_BATCH: usize = 1 << 16;
 const MAX_PLAINTEXT_BYTES: usize = 64 << 20;
@@ -176,13 +176,13 @@ impl Batch {
         let subkey = self.subkey.get();
         let mut chunk = Chunk::new(count, types);
         for index in 0..count {
-            let (key, plaintext) = split(&rows.get_item(index)?)?; // an error if another thread has made the list shorter
-            if plaintext.bytes.len() > MAX_PLAINTEXT_BYTES {
+            let row = unsafe { row_at(&rows, index)? };
+            if row.bytes.len() > MAX_PLAINTEXT_BYTES {
                 return Err(PyOverflowError::new_err(
                     "a plaintext is longer than 64 MiB",
                 ));
             }
-            let start = sealed.place(index, body + plaintext.bytes.len() + TAG_BYTES)?;
+            let start = sealed.place(index, body + row.bytes.len() + TAG_BYTES)?;
             let nonce = self.nonces.get(self.used)?;
             self.used += 1; // whatever happens from here on
             unsafe {
@@ -193,7 +193,7 @@ impl Batch {
                     start.add(body - NONCE_BYTES),
                     NONCE_BYTES,
                 );
-                chunk.add(&key, types, plaintext, start.add(body))?;
+                chunk.add(py, types, &row, start.add(body))?;
             }
             if chunk.is_full() || index + 1 == count {
                 let seal = |job: &Job, associated: &[u8]| unsafe {
