@@ -13,12 +13,14 @@ from uuid import UUID, uuid4
 from strongroom.kms import CachePolicy, InvalidRequest, RotationPolicy, StrongroomError
 from strongroom.storage import Cell
 
+from .codec_config import parse_codec_server
 from .kms_config import parse_kms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from .codec_config import CodecServerConfig
     from .kms_config import KmsConfig
 
 
@@ -62,6 +64,7 @@ class StrongroomConfig:
         rotation: when data keys are due to be rotated.
         audit_file: where changes of keys and calls of a KMS are written down, as JSON lines; None for nowhere.
         elasticsearch: what answers searches; None for PostgreSQL.
+        codec_server: what `strongroom codec-server` serves; None for nothing.
     """
 
     cell: Cell
@@ -73,6 +76,7 @@ class StrongroomConfig:
     rotation: RotationPolicy = field(default_factory=RotationPolicy)
     audit_file: Path | None = None
     elasticsearch: ElasticsearchConfig | None = None
+    codec_server: CodecServerConfig | None = None
 
 
 def load_config(path: Path) -> StrongroomConfig:
@@ -107,6 +111,9 @@ def load_config(path: Path) -> StrongroomConfig:
             rotation=rotation,
             audit_file=path.parent / _get(document, "audit", "file", str) if "audit" in document else None,
             elasticsearch=_elasticsearch(document.get("elasticsearch"), path),
+            codec_server=parse_codec_server(document["codec_server"], path.parent)
+            if "codec_server" in document
+            else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError, InvalidRequest) as error:
         msg = f"{path}: a setting is missing or of another type: {error}"
