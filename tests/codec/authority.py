@@ -53,7 +53,7 @@ class Authority:
         for each in certificates:
             entry = x509.RevokedCertificateBuilder().serial_number(each.serial_number).revocation_date(now).build()
             listed = listed.add_revoked_certificate(entry)
-        path = self._folder / "revoked.pem"
+        path = self._folder / "crl.pem"
         path.write_bytes(listed.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
         return path
 
