@@ -177,10 +177,13 @@ def _refuse_open(found: CodecServerConfig, *, insecure: bool) -> None:
 def _listen(text: str, folder: Path) -> Listen:
     if text.startswith("unix:") and len(text) > len("unix:"):
         return Listen(socket=folder / text.removeprefix("unix:"))
-    parts = urlsplit(f"//{text}")
-    if not parts.hostname or parts.port is None or parts.netloc != text or parts.username is not None:
-        raise ValueError("codec_server.listen is HOST:PORT or unix:PATH, for example 127.0.0.1:8443")
-    return Listen(parts.hostname, parts.port)
+    try:
+        parts = urlsplit(f"//{text}")
+        if parts.hostname and parts.port is not None and parts.netloc == text and parts.username is None:
+            return Listen(parts.hostname, parts.port)
+    except ValueError:
+        pass  # a port that is none
+    raise ValueError("codec_server.listen is HOST:PORT or unix:PATH, for example 127.0.0.1:8443")
 
 
 def _origin(text: str) -> str:

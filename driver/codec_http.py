@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .codec_config import CodecServerConfig
 
-BODY_SECONDS = 20.0
+BODY_SECONDS = 15.0
 """In which the body of a request must be there."""
 PREFLIGHT_SECONDS = 600
 _ALWAYS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}

@@ -90,7 +90,8 @@ def server_context(config: CodecServerConfig) -> ssl.SSLContext:
                 context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
     except (OSError, ssl.SSLError) as error:
         named = ", ".join(str(path) for path in files if path is not None)
-        msg = f"TLS: {named} can't be used: {error.strerror or 'not certificates or a key in PEM'}"
+        why = "not certificates in PEM with the key that fits" if isinstance(error, ssl.SSLError) else error.strerror
+        msg = f"TLS: {named} can't be used: {why}"
         raise ConfigError(msg) from None
     return context
 

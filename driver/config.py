@@ -155,6 +155,10 @@ dsn = {_toml_string(dsn)}  # the environment variable STRONGROOM_DSN comes first
 # ca_certs = "ca.pem"  # from this file's folder
 # api_key_env = "STRONGROOM_ES_API_KEY"
 
+# Who may have payloads opened that workers sealed: see driver/codec_server.md, and `strongroom codec-server`.
+# [codec_server]
+# listen = "127.0.0.1:8443"
+
 # A KMS provider; KEKs are named PROVIDER:KEY, here local:KEY. Other types: vault, aws-kms, gcp-kms, azure-keyvault, pkcs11, multi.
 [kms.local]
 type = "local"

@@ -52,8 +52,8 @@ class SealedPayloadCodec(PayloadCodec):
         if not payloads:
             return []
         keys = await self._keyring.open(self._namespace_id)
-        rows = [((), payload.SerializeToString(deterministic=True)) for payload in payloads]
-        sealed = keys.seal_many(TEMPORAL_PAYLOAD, rows, scope=_KEY)
+        rows = [(_KEY, payload.SerializeToString(deterministic=True)) for payload in payloads]
+        sealed = keys.seal_many(TEMPORAL_PAYLOAD, rows)
         return [Payload(metadata={"encoding": ENCODING.encode()}, data=value) for value in sealed]
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
@@ -64,15 +64,13 @@ class SealedPayloadCodec(PayloadCodec):
             UnsupportedFormat: one is not sealed.
             KmsError: a key can't be used, or is destroyed.
         """
-        rows = [((), payload.data) for payload in payloads if _is_sealed(payload)]
+        rows = [(_KEY, payload.data) for payload in payloads if _is_sealed(payload)]
         if len(rows) != len(payloads) and not self._pass_unsealed:
             raise UnsupportedFormat
         if not rows:
             return list(payloads)
         opened = iter(
-            await self._keyring.with_keys(
-                self._namespace_id, lambda keys: keys.open_many(TEMPORAL_PAYLOAD, rows, scope=_KEY)
-            )
+            await self._keyring.with_keys(self._namespace_id, lambda keys: keys.open_many(TEMPORAL_PAYLOAD, rows))
         )
         return [_payload(next(opened)) if _is_sealed(payload) else payload for payload in payloads]
 
