@@ -92,7 +92,7 @@ class _Tokens:
                 audience=self._config.audience,
                 issuer=self._config.issuer,
                 leeway=LEEWAY,
-                options={"require": list(_CLAIMS)},
+                options={"require": list(_CLAIMS), "enforce_minimum_key_length": True},
             )
         except (jwt.PyJWTError, ValueError, TypeError) as error:  # claims of odd types can raise the last two
             raise NotAuthenticated from error

@@ -39,9 +39,9 @@ class Authority:
             [_general_name(each) for each in names],
         )[0]
 
-    def client(self, file, **subject):
+    def client(self, file, *subject):
         """Return a file with a client's certificate and key, and the certificate."""
-        name = x509.Name([x509.NameAttribute(OIDS[kind], value) for kind, value in subject.items()])
+        name = x509.Name([x509.NameAttribute(OIDS[kind], value) for kind, value in subject])
         return self._sign(file, name, ExtendedKeyUsageOID.CLIENT_AUTH, [])
 
     def revoke(self, *certificates):

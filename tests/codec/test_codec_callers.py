@@ -4,10 +4,17 @@ import base64
 import json
 import ssl
 import time
+import tomllib
+import warnings
 
 import httpx
+import jwt
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
+from strongroom.driver.codec_auth import Authenticator, NotAuthenticated
+from strongroom.driver.codec_config import parse_codec_server
 from tests.codec.authority import Authority
 from tests.codec.bench import plain
 from tests.codec.conftest import JWT
@@ -92,13 +99,33 @@ def test_a_key_set_is_used_by_the_ids_of_its_keys(bench):
             assert encode(client, f"Bearer {bench.issuer.token(key_id=key_id)}").status_code == 401
 
 
+@pytest.mark.parametrize(("bits", "taken"), [(1024, False), (2048, True)])
+def test_a_short_key_is_refused(bench, tmp_path, bits, taken):
+    """A token whose RSA key can be factored by some is no token; the same with a longer key is one."""
+    key = rsa.generate_private_key(65537, bits)
+    pem = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    (tmp_path / "key.pem").write_bytes(pem)
+    section = {**tomllib.loads(JWT)["codec_server"], "listen": "127.0.0.1:0", "insecure": True, "audit_file": "a"}
+    section["jwt"] |= {"algorithms": ["RS256"], "keys": "key.pem"}
+    authenticator = Authenticator(parse_codec_server(section, tmp_path))
+    with warnings.catch_warnings(action="ignore"):
+        token = jwt.encode(bench.issuer.claims(), key, "RS256")
+    if taken:
+        assert authenticator.caller(f"Bearer {token}", None).namespaces == {"first", "never-made"}
+    else:
+        with pytest.raises(NotAuthenticated):
+            authenticator.caller(f"Bearer {token}", None)
+
+
 @pytest.fixture(scope="module")
 def certificates(bench):
     """A server for callers with certificates, and the clients' files."""
-    files = {name: bench.authority.client(name, commonName=name) for name in ("worker", "stranger", "revoked")}
-    files["wider"] = bench.authority.client("wider", commonName="worker", organizationName="others")
+    files = {name: bench.authority.client(name, ("commonName", name)) for name in ("worker", "stranger", "revoked")}
+    worker = ("commonName", "worker")
+    files["wider"] = bench.authority.client("wider", worker, ("organizationName", "others"))
+    files["twice"] = bench.authority.client("twice", worker, worker)
     other = Authority(bench.folder, "another authority")
-    files["forged"] = other.client("forged", commonName="worker")
+    files["forged"] = other.client("forged", worker)
     bench.authority.revoke(files["revoked"][1])
     section = """
 listen = "127.0.0.1:0"
@@ -126,7 +153,7 @@ def test_a_certificate_is_a_caller(bench, certificates):
     assert server.events()[-2]["caller"] == 'certificate:{"commonName": "worker"}'
 
 
-@pytest.mark.parametrize("name", ["stranger", "wider"])
+@pytest.mark.parametrize("name", ["stranger", "wider", "twice"])
 def test_a_subject_that_is_not_listed_may_nothing(bench, certificates, name):
     """A certificate of the authority whose subject is another one, or has more in it, opens no namespace."""
     server, files, _ = certificates
