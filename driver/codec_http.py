@@ -7,15 +7,12 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 import orjson
-from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from starlette.responses import Response
-from temporalio.api.common.v1 import Payloads
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from starlette.requests import Request
-    from temporalio.api.common.v1 import Payload
 
     from .codec_config import CodecServerConfig
 
@@ -104,24 +101,3 @@ async def read_body(request: Request, limit: int) -> bytes:
     except TimeoutError:
         raise Refused(408, "the body did not come in time", headers={"connection": "close"}) from None
     return bytes(body)
-
-
-def read_payloads(body: bytes, limit: int) -> Sequence[Payload]:
-    """Read Temporal's `Payloads` from protobuf's JSON.
-
-    Raises:
-        Refused: it is something else, or there are too many.
-    """
-    try:
-        document = orjson.loads(body)
-        count = len(document["payloads"])
-        if count <= limit:
-            return list(ParseDict(document, Payloads()).payloads)
-    except (ParseError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise Refused(400, 'the body must be {"payloads": [...]}, Temporal\'s Payloads as JSON') from None
-    raise Refused(413, f"a request may have {limit} payloads")
-
-
-def write_payloads(payloads: Sequence[Payload]) -> object:
-    """Return payloads as protobuf's JSON has them."""
-    return {"payloads": MessageToDict(Payloads(payloads=payloads)).get("payloads", [])}

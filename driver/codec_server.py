@@ -21,10 +21,9 @@ from .codec_http import (
     cross_origin,
     preflight,
     read_body,
-    read_payloads,
     too_many,
-    write_payloads,
 )
+from .codec_json import read_payloads, write_payloads
 from .codec_limits import RateLimit
 from .payload_codec import SealedPayloadCodec
 
