@@ -1,4 +1,4 @@
-"""What is told of keys, as JSON lines in a file: each on disk before what it tells of goes on."""
+"""What is told of keys and of the codec server, as JSON lines in a file: each on disk before what it tells of goes on."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
     from strongroom.kms import KeyEvent
 
+    from .codec_audit import CodecEvent
+
 
 class JsonLinesAudit:
-    """Appends to a file of mode 0600; see `strongroom.kms.KeyAudit`.
+    """Appends to a file of mode 0600; see `strongroom.kms.KeyAudit` and `CodecAudit`.
 
     Args:
         path: of the file, which is made where it is missing. Several processes may append to one.
@@ -27,7 +29,7 @@ class JsonLinesAudit:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    async def record(self, event: KeyEvent) -> None:
+    async def record(self, event: KeyEvent | CodecEvent) -> None:
         """Append an event.
 
         Raises:

@@ -40,6 +40,12 @@ _WAIT = click.option(
     help="After which every process has read the registry again. Default: the encrypt_ttl of the configuration and half a minute.",
 )
 
+_NO_PAYLOADS = click.option(
+    "--no-payloads",
+    is_flag=True,
+    help="Say that no workflow holds a payload that a worker's codec sealed with an older key: no scan sees those.",
+)
+
 
 @click.command(
     "reseal",
@@ -59,9 +65,16 @@ _WAIT = click.option(
 )
 @click.option("--destroy", is_flag=True, help="Then destroy every older key that a scan proves to be used by nothing.")
 @_WAIT
+@_NO_PAYLOADS
 @click.pass_obj
 def reseal(
-    config_path: Path, namespace_name: str | None, of_cell: bool, rate: int, destroy: bool, wait: float | None
+    config_path: Path,
+    namespace_name: str | None,
+    of_cell: bool,
+    rate: int,
+    destroy: bool,
+    wait: float | None,
+    no_payloads: bool,
 ) -> None:
     """Seal all rows that older data keys have sealed anew, with the active one. Services may go on reading and writing meanwhile.
 
@@ -70,6 +83,8 @@ def reseal(
 
     async def run(strongroom: Strongroom) -> None:
         owner = await _owner(strongroom, namespace_name, of_cell=of_cell)
+        if destroy and not of_cell:
+            _ask_for_payloads(strongroom, no_payloads=no_payloads)
         work = strongroom.reseal(wait=wait)
         with _Shown() as shown:
             done = await work.run(owner, rate=rate, progress=shown)
@@ -89,8 +104,11 @@ def reseal(
 @_CELL
 @click.option("--version", type=click.IntRange(min=1), required=True, help="Of the data key: `strongroom keys list`.")
 @_WAIT
+@_NO_PAYLOADS
 @click.pass_obj
-def destroy_key(config_path: Path, namespace_name: str | None, of_cell: bool, version: int, wait: float | None) -> None:
+def destroy_key(
+    config_path: Path, namespace_name: str | None, of_cell: bool, version: int, wait: float | None, no_payloads: bool
+) -> None:
     """Destroy one older data key for good, if a scan of all sealed columns and of the search index proves that nothing uses it.
 
     If something does it is told where, nothing is destroyed, and the command ends with 1: seal it anew first. Backups are not looked
@@ -99,6 +117,8 @@ def destroy_key(config_path: Path, namespace_name: str | None, of_cell: bool, ve
 
     async def run(strongroom: Strongroom) -> None:
         owner = await _owner(strongroom, namespace_name, of_cell=of_cell)
+        if not of_cell:
+            _ask_for_payloads(strongroom, no_payloads=no_payloads)
         if await _destroy(strongroom.reseal(wait=wait), owner, [version]):
             raise click.exceptions.Exit(1)
 
@@ -110,6 +130,15 @@ async def _owner(strongroom: Strongroom, name: str | None, *, of_cell: bool) -> 
         msg = "give a namespace, or --cell"
         raise click.UsageError(msg)
     return strongroom.keyring.cell_id if name is None else await strongroom.namespaces.find(name)
+
+
+def _ask_for_payloads(strongroom: Strongroom, *, no_payloads: bool) -> None:
+    if strongroom.config.codec_server is not None and not no_payloads:
+        msg = (
+            "workers seal payloads with this namespace's keys (there is a section [codec_server]), and no scan sees those; "
+            "if no workflow that is kept began before the last rotation, add --no-payloads"
+        )
+        raise click.UsageError(msg)
 
 
 async def _destroy(work: Reseal, owner: UUID, versions: list[int]) -> int:

@@ -13,12 +13,14 @@ from uuid import UUID, uuid4
 from strongroom.kms import CachePolicy, InvalidRequest, RotationPolicy, StrongroomError
 from strongroom.storage import Cell
 
+from .codec_config import parse_codec_server
 from .kms_config import parse_kms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from .codec_config import CodecServerConfig
     from .kms_config import KmsConfig
 
 
@@ -62,6 +64,7 @@ class StrongroomConfig:
         rotation: when data keys are due to be rotated.
         audit_file: where changes of keys and calls of a KMS are written down, as JSON lines; None for nowhere.
         elasticsearch: what answers searches; None for PostgreSQL.
+        codec_server: what `strongroom codec-server` serves; None for nothing.
     """
 
     cell: Cell
@@ -73,6 +76,7 @@ class StrongroomConfig:
     rotation: RotationPolicy = field(default_factory=RotationPolicy)
     audit_file: Path | None = None
     elasticsearch: ElasticsearchConfig | None = None
+    codec_server: CodecServerConfig | None = None
 
 
 def load_config(path: Path) -> StrongroomConfig:
@@ -107,6 +111,9 @@ def load_config(path: Path) -> StrongroomConfig:
             rotation=rotation,
             audit_file=path.parent / _get(document, "audit", "file", str) if "audit" in document else None,
             elasticsearch=_elasticsearch(document.get("elasticsearch"), path),
+            codec_server=parse_codec_server(document["codec_server"], path.parent)
+            if "codec_server" in document
+            else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError, InvalidRequest) as error:
         msg = f"{path}: a setting is missing or of another type: {error}"
@@ -147,6 +154,10 @@ dsn = {_toml_string(dsn)}  # the environment variable STRONGROOM_DSN comes first
 # url = "https://localhost:9200"
 # ca_certs = "ca.pem"  # from this file's folder
 # api_key_env = "STRONGROOM_ES_API_KEY"
+
+# Who may have payloads opened that workers sealed: see driver/codec_server.md, and `strongroom codec-server`.
+# [codec_server]
+# listen = "127.0.0.1:8443"
 
 # A KMS provider; KEKs are named PROVIDER:KEY, here local:KEY. Other types: vault, aws-kms, gcp-kms, azure-keyvault, pkcs11, multi.
 [kms.local]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from .settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -137,74 +138,13 @@ class MultiKms:
 KmsConfig: TypeAlias = LocalKms | TransitKms | AwsKms | GcpKms | AzureKms | Pkcs11Kms | MultiKms
 
 
-class Section:
-    """A section `[kms.ID]`, read setting by setting; whatever is wrong or left over is a `ValueError` that names it."""
+class Section(Settings):
+    """A section `[kms.ID]`; its type says which settings it has."""
 
     def __init__(self, provider_id: str, content: Mapping[str, Any], folder: Path) -> None:
-        self._name = f"kms.{provider_id}"
-        self._left = dict(content)
-        self._folder = folder
+        super().__init__(f"kms.{provider_id}", content, folder)
         self.type = self.text("type")
-
-    def text(self, name: str) -> str:
-        """Return a setting that must be there."""
-        value = self.optional(name)
-        if value is None:
-            raise ValueError(f"{self._name}.{name} must be given")
-        return value
-
-    def optional(self, name: str, default: str | None = None) -> str | None:
-        """Return a text that may be missing."""
-        value = self._left.pop(name, default)
-        if value is not None and not isinstance(value, str):
-            raise ValueError(f"{self._name}.{name} must be given as text")
-        return value
-
-    def path(self, name: str) -> Path | None:
-        """Return a file, from the folder of the configuration."""
-        value = self.optional(name)
-        return None if value is None else self._folder / value
-
-    def number(self, name: str, default: int) -> int:
-        """Return a whole number that may be missing."""
-        value = self._left.pop(name, default)
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise ValueError(f"{self._name}.{name} must be given as a whole number")  # noqa: TRY004 - the caller reports all faults of a file alike
-        return value
-
-    def flag(self, name: str) -> bool:
-        """Return true or false; false where it is missing."""
-        value = self._left.pop(name, False)
-        if not isinstance(value, bool):
-            raise ValueError(f"{self._name}.{name} must be true or false")  # noqa: TRY004 - as above
-        return value
-
-    def one_of(self, name: str, choices: tuple[str, ...]) -> str:
-        """Return one of some texts; the first where it is missing."""
-        value = self.optional(name, choices[0])
-        if value not in choices:
-            raise ValueError(f"{self._name}.{name} is one of {', '.join(choices)}")
-        return value or choices[0]
-
-    def texts(self, name: str) -> tuple[str, ...]:
-        """Return a list of texts that must be there."""
-        value = self._left.pop(name, None)
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise ValueError(f"{self._name}.{name} must be given as a list of texts")
-        return tuple(value)
-
-    def secret(self, name: str) -> str | None:
-        """Return what the environment variable holds that the setting `NAME_env` names: no secret stands in the file."""
-        variable = self.optional(f"{name}_env")
-        value = None if variable is None else os.environ.get(variable)
-        if variable is not None and not value:
-            raise ValueError(f"{self._name}.{name}_env names the variable {variable}, which is not set")
-        return value
-
-    def end(self) -> None:
-        """Refuse settings that nobody asked for: a misspelt one must not be passed over."""
-        if self._left:
-            raise ValueError(f"{self._name}: unknown setting {', '.join(sorted(self._left))} of type {self.type}")
+        self.kind = f" of type {self.type}"
 
 
 def _local(section: Section) -> LocalKms:

@@ -462,6 +462,7 @@ COMMANDS = {
     "keys retire": True,
     "keys reseal": True,
     "keys destroy": True,
+    "codec-server": True,
     "namespace": False,
     "keys": False,
 }

@@ -1,0 +1,86 @@
+"""A payload codec for Temporal's Python SDK: what workers hand to the service is sealed before it leaves them.
+
+codec = SealedPayloadCodec(strongroom.keyring, payments.namespace_id)
+client = await Client.connect(..., data_converter=DataConverter(payload_codec=codec))
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from google.protobuf.message import DecodeError
+from temporalio.api.common.v1 import Payload
+from temporalio.converter import PayloadCodec
+
+from strongroom.kms import IntegrityError, PartType, RecordKind, UnsupportedFormat
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from strongroom.kms import Keyring
+
+ENCODING = "binary/encrypted"
+"""What a sealed payload says of itself; all that stands in clear beside it, and so its key."""
+TEMPORAL_PAYLOAD = RecordKind("temporal_payload", "data", (PartType.TEXT,), padded=True)
+"""Not compressed: what a caller sends to be opened never becomes more than it sent."""
+_KEY = (ENCODING,)
+
+
+class SealedPayloadCodec(PayloadCodec):
+    """Seals payloads for one namespace, and opens its own; see `temporalio.converter.PayloadCodec`.
+
+    Args:
+        keyring: of an open cell. A codec is used in the event loop in which the cell was opened.
+        namespace_id: whose payloads.
+        pass_unsealed: whether `decode` hands payloads back that nobody sealed, instead of refusing them: for a namespace that had
+            workflows before it had this codec. Whoever can write to the service can then put payloads of his own in their place.
+    """
+
+    def __init__(self, keyring: Keyring, namespace_id: UUID, *, pass_unsealed: bool = False) -> None:
+        self._keyring = keyring
+        self._namespace_id = namespace_id
+        self._pass_unsealed = pass_unsealed
+
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        """Seal payloads, each as a whole with its metadata.
+
+        Raises:
+            KmsError: the namespace has no key that seals now.
+            SealingLimitExceeded: too many payloads, or too long a one.
+        """
+        if not payloads:
+            return []
+        keys = await self._keyring.open(self._namespace_id)
+        rows = [(_KEY, payload.SerializeToString(deterministic=True)) for payload in payloads]
+        sealed = keys.seal_many(TEMPORAL_PAYLOAD, rows)
+        return [Payload(metadata={"encoding": ENCODING.encode()}, data=value) for value in sealed]
+
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        """Open payloads; all of them or none.
+
+        Raises:
+            IntegrityError: one was altered, or sealed in another namespace or cell.
+            UnsupportedFormat: one is not sealed.
+            KmsError: a key can't be used, or is destroyed.
+        """
+        rows = [(_KEY, payload.data) for payload in payloads if _is_sealed(payload)]
+        if len(rows) != len(payloads) and not self._pass_unsealed:
+            raise UnsupportedFormat
+        if not rows:
+            return list(payloads)
+        opened = iter(
+            await self._keyring.with_keys(self._namespace_id, lambda keys: keys.open_many(TEMPORAL_PAYLOAD, rows))
+        )
+        return [_payload(next(opened)) if _is_sealed(payload) else payload for payload in payloads]
+
+
+def _is_sealed(payload: Payload) -> bool:
+    return payload.metadata.get("encoding") == ENCODING.encode()
+
+
+def _payload(plaintext: bytes) -> Payload:
+    try:
+        return Payload.FromString(plaintext)
+    except DecodeError:
+        raise IntegrityError from None  # only someone who holds the key can have sealed it

@@ -1,0 +1,76 @@
+"""An authority of the test's own that signs certificates for servers and clients, and revokes them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from tests.providers.own_ca import _builder, _general_name, _name, _usage
+
+OIDS = {"commonName": NameOID.COMMON_NAME, "organizationName": NameOID.ORGANIZATION_NAME}
+
+
+class Authority:
+    """Writes PEM files into a folder; `certificate` is its own."""
+
+    def __init__(self, folder, name):
+        self._folder = folder
+        self._name = _name(name)
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self.certificate = folder / f"{name}.pem"
+        made = (
+            _builder(self._name, self._name, self._key)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_usage(key_cert_sign=True, crl_sign=True), critical=True)
+            .sign(self._key, hashes.SHA256())
+        )
+        self.certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+
+    def server(self, *names):
+        """Return a file with a server's certificate and key."""
+        return self._sign(
+            "server",
+            _name("server of a test"),
+            ExtendedKeyUsageOID.SERVER_AUTH,
+            [_general_name(each) for each in names],
+        )[0]
+
+    def client(self, file, *subject):
+        """Return a file with a client's certificate and key, and the certificate."""
+        name = x509.Name([x509.NameAttribute(OIDS[kind], value) for kind, value in subject])
+        return self._sign(file, name, ExtendedKeyUsageOID.CLIENT_AUTH, [])
+
+    def revoke(self, *certificates):
+        """Return a file with a revocation list."""
+        now = datetime.now(UTC)
+        listed = x509.CertificateRevocationListBuilder(
+            self._name, now - timedelta(hours=1), now + timedelta(days=1), []
+        )
+        for each in certificates:
+            entry = x509.RevokedCertificateBuilder().serial_number(each.serial_number).revocation_date(now).build()
+            listed = listed.add_revoked_certificate(entry)
+        path = self._folder / "crl.pem"
+        path.write_bytes(listed.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        return path
+
+    def _sign(self, file, subject, usage, names):
+        key = ec.generate_private_key(ec.SECP256R1())
+        builder = (
+            _builder(subject, self._name, key)
+            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+            .add_extension(_usage(digital_signature=True), critical=True)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
+        )
+        if names:
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        made = builder.sign(self._key, hashes.SHA256())
+        path = self._folder / f"{file}.pem"
+        private = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        path.write_bytes(made.public_bytes(serialization.Encoding.PEM) + private)
+        return path, made

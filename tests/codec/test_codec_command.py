@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.codec.conftest import JWT
+from tests.codec.issuer import Issuer
+from tests.fix_command_line import run_command
+
+pytestmark = pytest.mark.integration
+
+PUBLIC = 'listen = "127.0.0.1:0"\naudit_file = "a.jsonl"\ncertificate = "server.pem"\n'
+
+
+def refused(bench, section, *arguments):
+    """Run a command with a section of its own; it must end with 2."""
+    (bench.folder / "wrong.toml").write_text((bench.folder / "strongroom.toml").read_text() + section)
+    ended = run_command(bench.folder, "--config", "wrong.toml", *(arguments or ["codec-server"]), timeout=60)
+    assert ended.returncode == 2, ended.stdout
+    assert "Traceback" not in ended.stderr
+    return ended.stderr
+
+
+def test_it_says_what_is_wrong(bench):
+    """Without a section, with files that are missing or something else, or a place that is taken, it does not start, and says why."""
+    assert "no section [codec_server]" in refused(bench, "")
+    section = f"\n[codec_server]\n{PUBLIC}{JWT}"
+    assert "nobody.pem can't be used" in refused(bench, section.replace("server.pem", "nobody.pem"))
+    assert "not certificates in PEM with the key that fits" in refused(
+        bench, section.replace("server.pem", "issuer.pem")
+    )
+    assert "nobody.json can't be read" in refused(bench, section.replace("issuer.pem", "nobody.json"))
+    for content, told in (
+        ("{", "is no JWK set"),
+        ("[]", "is no JWK set"),
+        (json.dumps({"keys": [{"kty": "oct", "k": "AAAA", "alg": "HS256"}]}), "no public key for ES256"),
+        (json.dumps({"keys": [Issuer().jwk("a"), Issuer().jwk("a")]}), "two keys of one id"),
+        ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "is no JWK set"),
+    ):
+        (bench.folder / "odd.json").write_text(content)
+        assert told in refused(bench, section.replace("issuer.pem", "odd.json"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert "can't be listened on" in refused(bench, section.replace("127.0.0.1:0", f"127.0.0.1:{port}"))
+
+
+def test_a_socket_in_use_is_not_taken_over(bench):
+    """A second server on the socket of a running one does not start, and the first goes on."""
+    section = 'listen = "unix:shared.sock"\ninsecure = true\n'
+    with bench.server("shared", section + JWT) as server:
+        told = refused(bench, f'\n[codec_server]\naudit_file = "b.jsonl"\n{section}{JWT}')
+        assert "another server listens" in told
+        assert server.process.poll() is None
+        assert (bench.folder / "shared.sock").exists()
+
+
+def test_no_key_is_destroyed_that_payloads_may_need(bench):
+    """Where a codec server is configured, destroying a data key wants a word more, as no scan sees payloads."""
+    section = f"\n[codec_server]\n{PUBLIC}{JWT}"
+    for command in (("keys", "destroy", "first", "--version", "1"), ("keys", "reseal", "first", "--destroy")):
+        assert "--no-payloads" in refused(bench, section, *command)
+    told = refused(bench, section, "keys", "destroy", "first", "--version", "7", "--no-payloads", "--wait", "0")
+    assert "--no-payloads" not in told
+
+
+def hang_up(bench, server, sent):
+    """Connect, send something and wait; return what came back, and after how many seconds the server hung up."""
+    context = ssl.create_default_context(cafile=bench.authority.certificate)
+    parts = urlsplit(server.address)
+    began = monotonic()
+    with (
+        socket.create_connection((parts.hostname, parts.port)) as raw,
+        context.wrap_socket(raw, server_hostname=parts.hostname) as connection,
+    ):
+        connection.settimeout(60)
+        connection.sendall(sent)
+        received = b""
+        while part := connection.recv(4096):
+            received += part
+    return received, monotonic() - began
+
+
+def test_who_is_slow_is_hung_up_on(bench, server):
+    """No connection is held open by who says nothing, or half a head, or whose body does not come."""
+    headers = {**bench.headers(), "Host": "codec", "Content-Type": "application/json", "Content-Length": "100"}
+    head = "POST /decode HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    with ThreadPoolExecutor(3) as threads:
+        silent, half, bodiless = threads.map(
+            lambda sent: hang_up(bench, server, sent.encode()), ("", head, head + "\r\n{")
+        )
+    assert (silent[0], half[0]) == (b"", b"")
+    assert bodiless[0].startswith(b"HTTP/1.1 408 ")
+    assert max(silent[1], half[1]) < 15
+    assert bodiless[1] < 25

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+from temporalio.api.common.v1 import Payload
+from temporalio.api.failure.v1 import Failure
+from temporalio.converter import DataConverter, DefaultFailureConverterWithEncodedAttributes
+from temporalio.exceptions import ApplicationError
+
+from strongroom.driver.payload_codec import SealedPayloadCodec
+from strongroom.driver.strongroom import Strongroom
+from strongroom.kms import (
+    IntegrityError,
+    KeyDestroyed,
+    KeyNotFound,
+    UnsupportedFormat,
+    destroy_data_keys,
+    rotate_data_key,
+)
+
+pytestmark = pytest.mark.integration
+
+PLANTED = "customer 4711 owes 12.50"
+
+
+@dataclass
+class Order:
+    customer: str
+    amounts: list[float]
+
+
+def codec_of(bench, name="first", **options):
+    return SealedPayloadCodec(bench.strongroom.keyring, bench.ids[name], **options)
+
+
+def converter_of(bench, name="first"):
+    return dataclasses.replace(
+        DataConverter(payload_codec=codec_of(bench, name)),
+        failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        (None, type(None)),
+        (b"\x00\xff" * 40, bytes),
+        (PLANTED, str),
+        ({"k": [1, None, "ü"]}, dict),
+        (Order(PLANTED, [1.5, 2.0]), Order),
+        ([PLANTED] * 9000, Sequence[str]),
+    ],
+)
+async def test_the_sdks_converter_gives_back_what_it_was_given(bench, value, hint):
+    """Whatever the SDK's own converter can encode comes back equal, and nothing of it is legible on the way."""
+    converter = converter_of(bench)
+    [payload] = await converter.encode([value])
+    assert dict(payload.metadata) == {"encoding": b"binary/encrypted"}
+    assert PLANTED.encode() not in payload.SerializeToString()
+    assert await converter.decode([payload], [hint]) == [value]
+
+
+async def test_metadata_is_sealed_with_the_data(bench):
+    """A payload comes back with all its metadata, of which the sealed one shows none."""
+    given = Payload(metadata={"encoding": b"json/plain", "message-type": PLANTED.encode()}, data=b"1")
+    [sealed] = await codec_of(bench).encode([given])
+    assert list(sealed.metadata) == ["encoding"]
+    assert await codec_of(bench).decode([sealed]) == [given]
+
+
+async def test_a_failure_is_sealed(bench):
+    """Message, stack trace and details of a failure go through the codec with the SDK's encoding failure converter."""
+    converter, failure = converter_of(bench), Failure()
+    await converter.encode_failure(ApplicationError(PLANTED, PLANTED), failure)
+    assert PLANTED.encode() not in failure.SerializeToString()
+    error = await converter.decode_failure(failure)
+    assert isinstance(error, ApplicationError)
+    assert (error.message, list(error.details)) == (PLANTED, [PLANTED])
+
+
+async def test_a_payload_opens_in_its_own_namespace_alone(bench):
+    """What one namespace sealed does not open in another one, nor when a bit of it is changed."""
+    [sealed] = await codec_of(bench).encode([Payload(data=b"1")])
+    with pytest.raises(IntegrityError):
+        await codec_of(bench, "second").decode([sealed])
+    for place in (9, len(sealed.data) // 2, len(sealed.data) - 1):
+        altered = bytearray(sealed.data)
+        altered[place] ^= 1
+        with pytest.raises(IntegrityError):
+            await codec_of(bench).decode([Payload(metadata=sealed.metadata, data=bytes(altered))])
+    assert await codec_of(bench).decode([sealed]) == [Payload(data=b"1")]
+
+
+async def test_the_length_of_short_payloads_is_rounded_up(bench):
+    """Payloads of slightly different lengths are sealed to the same length."""
+    sealed = await codec_of(bench).encode([Payload(data=b"x" * length) for length in range(1000, 1010)])
+    assert len({len(each.data) for each in sealed}) == 1
+
+
+async def test_what_nobody_sealed_is_refused_unless_asked_for(bench):
+    """A payload in clear among sealed ones fails them all; with `pass_unsealed` it is handed back as it is."""
+    clear = Payload(metadata={"encoding": b"json/plain"}, data=b'"old"')
+    mixed = [*await codec_of(bench).encode([Payload(data=b"1")]), clear]
+    with pytest.raises(UnsupportedFormat):
+        await codec_of(bench).decode(mixed)
+    assert await codec_of(bench, pass_unsealed=True).decode(mixed) == [Payload(data=b"1"), clear]
+    liar = Payload(metadata={"encoding": b"binary/encrypted"}, data=b'"new"')
+    with pytest.raises(UnsupportedFormat):
+        await codec_of(bench, pass_unsealed=True).decode([liar])
+
+
+async def test_no_payloads_need_no_keys(bench):
+    """An empty list is answered without a look at any key."""
+    stranger = SealedPayloadCodec(bench.strongroom.keyring, bench.strongroom.config.cell.cell_id)
+    assert await stranger.encode([]) == await stranger.decode([]) == []
+
+
+async def test_rotated_keys_open_and_destroyed_keys_do_not(strongroom, namespace):
+    """After a rotation old payloads open and new ones have the new key; in a shredded namespace none opens."""
+    codec = SealedPayloadCodec(strongroom.keyring, namespace.namespace_id)
+    old = await codec.encode([Payload(data=b"old")])
+    await rotate_data_key(strongroom.keyring, namespace.namespace_id)
+    new = await codec.encode([Payload(data=b"new")])
+    assert [each.data[4:8] for each in (*old, *new)] == [b"\0\0\0\1", b"\0\0\0\2"]
+    async with Strongroom.open(strongroom.config) as elsewhere:
+        other = SealedPayloadCodec(elsewhere.keyring, namespace.namespace_id)
+        assert [each.data for each in await other.decode([*new, *old])] == [b"new", b"old"]
+    await destroy_data_keys(strongroom.keyring, namespace.namespace_id)
+    with pytest.raises(KeyDestroyed):
+        await codec.decode(old)
+    with pytest.raises((KeyDestroyed, KeyNotFound)):
+        await codec.encode([Payload(data=b"1")])
