@@ -6,6 +6,7 @@ client = await Client.connect(..., data_converter=DataConverter(payload_codec=co
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
@@ -13,6 +14,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.converter import PayloadCodec
 
 from strongroom.kms import IntegrityError, PartType, RecordKind, UnsupportedFormat
+from strongroom.storage import OFF_LOOP_BYTES, open_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +55,10 @@ class SealedPayloadCodec(PayloadCodec):
             return []
         keys = await self._keyring.open(self._namespace_id)
         rows = [(_KEY, payload.SerializeToString(deterministic=True)) for payload in payloads]
-        sealed = keys.seal_many(TEMPORAL_PAYLOAD, rows)
+        if sum([len(plaintext) for _, plaintext in rows]) < OFF_LOOP_BYTES:
+            sealed = keys.seal_many(TEMPORAL_PAYLOAD, rows)
+        else:
+            sealed = await asyncio.to_thread(keys.seal_many, TEMPORAL_PAYLOAD, rows)
         return [Payload(metadata={"encoding": ENCODING.encode()}, data=value) for value in sealed]
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
@@ -69,8 +74,11 @@ class SealedPayloadCodec(PayloadCodec):
             raise UnsupportedFormat
         if not rows:
             return list(payloads)
+        size = sum([len(sealed) for _, sealed in rows])
         opened = iter(
-            await self._keyring.with_keys(self._namespace_id, lambda keys: keys.open_many(TEMPORAL_PAYLOAD, rows))
+            await open_rows(
+                self._keyring, self._namespace_id, size, lambda keys: keys.open_many(TEMPORAL_PAYLOAD, rows)
+            )
         )
         return [_payload(next(opened)) if _is_sealed(payload) else payload for payload in payloads]
 

@@ -94,6 +94,7 @@ from .schema import (
     schema_status,
 )
 from .sealed_columns import SealedColumn, sealed_columns
+from .sealing import OFF_LOOP_BYTES, open_rows
 from .shards import ShardInfo, ShardStore
 from .shredding import ShreddingStore, ShredRequest
 from .task_queue_keys import TaskQueueKey
@@ -125,6 +126,7 @@ __all__ = [
     "HASHED_COLUMNS",
     "HISTORY_NODE",
     "NAMESPACE_REPLICATION",
+    "OFF_LOOP_BYTES",
     "OUTBOUND",
     "PURGED_TABLES",
     "RATE",
@@ -257,6 +259,7 @@ __all__ = [
     "distribution_statements",
     "follow_key_changes",
     "get_visibility_record",
+    "open_rows",
     "purge_namespace",
     "put_visibility_records",
     "retired_versions",
