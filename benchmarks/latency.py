@@ -14,7 +14,7 @@ from benchmarks.batches import rows_of
 from benchmarks.contenders import ours
 from benchmarks.measuring import quantile
 from benchmarks.part import run
-from strongroom.storage.sealing import OFF_LOOP_BYTES
+from strongroom.storage.sealing import OFF_LOOP_BYTES, ROW_BYTES
 
 if TYPE_CHECKING:
     from benchmarks.contenders.protocol import Row
@@ -30,7 +30,7 @@ RUNS, QUICK_RUNS = 5, 2
 async def delays(cipher: str, rows: list[Row], chunk: int, where: str) -> list[float]:
     """Seal `ROWS` rows in chunks, giving others their turn between two; return by how many ms each tick came late."""
     seal, late, sealing = ours.contender(cipher).seal, [], True
-    in_thread = where == AS_STORE and chunk * SIZE >= OFF_LOOP_BYTES
+    in_thread = where == AS_STORE and chunk * (SIZE + ROW_BYTES) >= OFF_LOOP_BYTES
 
     async def tick() -> None:
         while sealing:

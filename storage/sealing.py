@@ -21,6 +21,10 @@ OFF_LOOP_BYTES = 256 * 2**10
 meanwhile: `kms/python_cipher.py`, "turns")."""
 
 
+ROW_BYTES = 512
+"""A row takes as long as so many of its bytes, besides those that it has."""
+
+
 class SealedColumns:
     """Collects plaintexts, each with the column that its sealed value belongs to; then seals all of a namespace's in one batch."""
 
@@ -43,7 +47,7 @@ class SealedColumns:
         group[0].append((key, plaintext))
         group[1].append((column, len(column)))
         column.append(None)
-        self._size += len(plaintext)
+        self._size += len(plaintext) + ROW_BYTES
 
     async def seal(self) -> None:
         """Put the sealed values into their places.
