@@ -20,7 +20,7 @@ from .header import HEAD_BYTES, Suite
 from .packing import check_length
 from .record_kind import encoder
 from .tokens import Tokens
-from .xaes import XAES256GCM
+from .xaes import PREFIX_BYTES, XAES256GCM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -65,7 +65,15 @@ class Cipher:
         self, header: bytes, context: bytes, types: bytes, scope: Key, rows: Sequence[tuple[Key, bytes]]
     ) -> list[bytes]:
         """Seal rows as a batch of their own; see `Batch.seal`."""
-        return self.batch(len(rows)).seal(header, context, types, scope, rows)
+        if len(rows) != 1:
+            return self.batch(len(rows)).seal(header, context, types, scope, rows)
+        # The same without what only several rows need: half the time.
+        ((key, body),) = rows
+        check_length(len(body))
+        drawn = os.urandom(TAIL_BYTES if self._aes is not None else PREFIX_BYTES + TAIL_BYTES)
+        aes = self._aes or self._xaes.derive(drawn[:PREFIX_BYTES])
+        associated = header + context + encoder(types)(*scope, *key)
+        return [header + drawn + aes.encrypt(drawn[-TAIL_BYTES:], body, associated)]
 
     def subkey(self, prefix: bytes) -> AESGCM:
         """Return what opens values whose nonces begin with `prefix`; in suite 1 all have the same key, whatever it is."""
