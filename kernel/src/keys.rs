@@ -15,8 +15,8 @@ const ID_BYTES: usize = 16;
 #[inline]
 pub unsafe fn encode(types: &[u8], parts: *mut ffi::PyObject, out: &mut Vec<u8>) -> bool {
     unsafe {
-        if ffi::PyTuple_Check(parts) == 0 || ffi::PyTuple_Size(parts) as usize != types.len() {
-            return false;
+        if ffi::PyTuple_Size(parts) != types.len() as isize {
+            return false; // -1, with an error set, for what is no tuple
         }
         types.iter().enumerate().all(|(index, &part_type)| {
             encode_part(part_type, ffi::PyTuple_GetItem(parts, index as isize), out)
@@ -73,20 +73,17 @@ fn append_with_length(bytes: &[u8], out: &mut Vec<u8>) -> bool {
     true
 }
 
-/// The contents of a `bytes` object, for as long as that lives.
+/// The contents of a `bytes` object, for as long as that lives; for another object none, and a Python error is set.
 ///
 /// # Safety
 /// The interpreter is attached; the caller holds a reference for as long as it uses the slice.
 #[inline]
 pub unsafe fn bytes_of<'a>(object: *mut ffi::PyObject) -> Option<&'a [u8]> {
+    let (mut start, mut length) = (std::ptr::null_mut(), 0);
     unsafe {
-        if ffi::PyBytes_Check(object) == 0 {
+        if ffi::PyBytes_AsStringAndSize(object, &mut start, &mut length) != 0 {
             return None;
         }
-        let length = ffi::PyBytes_Size(object) as usize;
-        Some(std::slice::from_raw_parts(
-            ffi::PyBytes_AsString(object).cast(),
-            length,
-        ))
+        Some(std::slice::from_raw_parts(start.cast(), length as usize))
     }
 }

@@ -192,7 +192,7 @@ pub unsafe fn row_at<'a>(rows: &Bound<'_, PyList>, index: usize) -> PyResult<Row
         if tuple.is_null() {
             return Err(PyErr::fetch(rows.py())); // another thread has made the list shorter
         }
-        if ffi::PyTuple_Check(tuple) != 0 && ffi::PyTuple_Size(tuple) == 2 {
+        if ffi::PyTuple_Size(tuple) == 2 {
             let object = ffi::PyTuple_GetItem(tuple, 1);
             if let Some(bytes) = keys::bytes_of(object) {
                 let key = ffi::PyTuple_GetItem(tuple, 0);
@@ -204,6 +204,7 @@ pub unsafe fn row_at<'a>(rows: &Bound<'_, PyList>, index: usize) -> PyResult<Row
                 });
             }
         }
+        drop(PyErr::take(rows.py()));
         Err(PyTypeError::new_err(
             "a row is a tuple of its key and its bytes",
         ))

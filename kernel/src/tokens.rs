@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 use std::ptr;
 
 use aws_lc_sys as aws_lc;
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
@@ -46,9 +46,10 @@ impl Tokens {
     fn numbers<'py>(&self, messages: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
         let messages = as_list(messages)?;
         let numbers = messages.iter().map(|message| {
-            let message = unsafe { bytes_of(message.as_ptr()) };
-            let token =
-                self.make(message.ok_or_else(|| PyTypeError::new_err("a message is bytes"))?);
+            let Some(message) = (unsafe { bytes_of(message.as_ptr()) }) else {
+                return Err(PyErr::fetch(messages.py()));
+            };
+            let token = self.make(message);
             let (first, _) = token.split_first_chunk().expect("a token has 32 bytes");
             Ok(i64::from_be_bytes(*first))
         });

@@ -52,6 +52,9 @@ def test_numbers_are_the_beginning_of_tokens():
     assert key.numbers(messages) == key.numbers(tuple(messages)) == expected
     assert min(expected) < 0 < max(expected)
     assert key.numbers([]) == []
+    for wrong in (["text"], [b"", None], [1], None):
+        with pytest.raises(TypeError):
+            key.numbers(wrong)
 
 
 def context(cell=CELL, namespace=NAMESPACE, key_class=KeyClass.DATA, version=1):
