@@ -14,7 +14,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.converter import PayloadCodec
 
 from strongroom.kms import IntegrityError, PartType, RecordKind, UnsupportedFormat
-from strongroom.storage import OFF_LOOP_BYTES, open_rows
+from strongroom.storage import OFF_LOOP_BYTES, ROW_BYTES, open_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +55,7 @@ class SealedPayloadCodec(PayloadCodec):
             return []
         keys = await self._keyring.open(self._namespace_id)
         rows = [(_KEY, payload.SerializeToString(deterministic=True)) for payload in payloads]
-        if sum([len(plaintext) for _, plaintext in rows]) < OFF_LOOP_BYTES:
+        if sum([len(plaintext) + ROW_BYTES for _, plaintext in rows]) < OFF_LOOP_BYTES:
             sealed = keys.seal_many(TEMPORAL_PAYLOAD, rows)
         else:
             sealed = await asyncio.to_thread(keys.seal_many, TEMPORAL_PAYLOAD, rows)
@@ -74,7 +74,7 @@ class SealedPayloadCodec(PayloadCodec):
             raise UnsupportedFormat
         if not rows:
             return list(payloads)
-        size = sum([len(sealed) for _, sealed in rows])
+        size = sum([len(sealed) + ROW_BYTES for _, sealed in rows])
         opened = iter(
             await open_rows(
                 self._keyring, self._namespace_id, size, lambda keys: keys.open_many(TEMPORAL_PAYLOAD, rows)

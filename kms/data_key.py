@@ -37,7 +37,7 @@ class DataKey:
         root: 32 bytes.
         version: of the key within its namespace.
         suite: that it seals with.
-        lease: where its uses are counted; None for no limit in this process.
+        lease: where its uses are counted; None for one of its own, with which suite 1 seals nothing.
         cipher: name of the implementation; None for the chosen one (`ciphers.py`).
     """
 

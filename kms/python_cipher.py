@@ -11,12 +11,13 @@ import struct
 import threading
 import time
 from functools import cache
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, NoReturn
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from .header import HEAD_BYTES, Suite
+from .header import HEAD_BYTES, PADDED, Suite
 from .packing import check_length
 from .record_kind import encoder
 from .tokens import Tokens
@@ -51,6 +52,7 @@ class Cipher:
     __slots__ = ("_aes", "_xaes")
 
     def __init__(self, key: bytes, suite: int) -> None:
+        Suite(suite)
         self._aes = AESGCM(key) if suite == Suite.AES_256_GCM else None
         self._xaes = XAES256GCM(key)
 
@@ -69,7 +71,8 @@ class Cipher:
             return self.batch(len(rows)).seal(header, context, types, scope, rows)
         # The same without what only several rows need: half the time.
         ((key, body),) = rows
-        check_length(len(body))
+        if not _is_padded(header):
+            check_length(len(body))
         drawn = os.urandom(TAIL_BYTES if self._aes is not None else PREFIX_BYTES + TAIL_BYTES)
         aes = self._aes or self._xaes.derive(drawn[:PREFIX_BYTES])
         associated = header + context + encoder(types)(*scope, *key)
@@ -82,17 +85,20 @@ class Cipher:
     def __repr__(self) -> str:
         return "Cipher(<redacted>)"
 
+    def __reduce__(self) -> NoReturn:
+        msg = "key material is not pickled"
+        raise TypeError(msg)
+
 
 class Batch:
     """The rows of one batch, sealed in one or several groups; it has nonces for as many as it was made for."""
 
-    __slots__ = ("_aes", "_prefix", "_tails", "_used")
+    __slots__ = ("_aes", "_prefix", "_tails")
 
     def __init__(self, aes: AESGCM, prefix: bytes, tails: list[bytes]) -> None:
         self._aes = aes
         self._prefix = prefix
-        self._tails = tails
-        self._used = 0
+        self._tails = iter(tails)  # each nonce is taken once, whoever shares the batch
 
     def seal(
         self, header: bytes, context: bytes, types: bytes, scope: Key, rows: Sequence[tuple[Key, bytes]]
@@ -111,8 +117,7 @@ class Batch:
             SealingLimitExceeded: a plaintext is longer than 64 MiB.
         """
         associated = header + context + encoder(types[: len(scope)])(*scope)
-        tails = self._tails[self._used : self._used + len(rows)]
-        self._used += len(tails)
+        tails = list(islice(self._tails, len(rows)))
         encrypt, encode, head = self._aes.encrypt, encoder(types[len(scope) :]), header + self._prefix
         sealed: list[bytes] = []
         for turn in turns(rows):
@@ -120,12 +125,17 @@ class Batch:
                 head + tail + encrypt(tail, body, associated + encode(*key))
                 for tail, (key, body) in zip(tails[turn], rows[turn], strict=True)
             ]
-        # In one pass over what was made: to look at each plaintext beforehand costs several times as much.
-        check_length(max(map(len, sealed), default=0) - len(head) - TAIL_BYTES - TAG_BYTES)
+        if not _is_padded(header):  # else `pack` has checked what is shorter than this
+            # In one pass over what was made: to look at each plaintext beforehand costs several times as much.
+            check_length(max(map(len, sealed), default=0) - len(head) - TAIL_BYTES - TAG_BYTES)
         return sealed
 
     def __repr__(self) -> str:
         return "Batch(<redacted>)"
+
+    def __reduce__(self) -> NoReturn:
+        msg = "a batch is not copied: its nonces are its own"
+        raise TypeError(msg)
 
 
 def open_rows(resolve: Resolve, types: bytes, scope: Key, rows: Sequence[tuple[Key, bytes]]) -> list[bytes]:
@@ -136,7 +146,7 @@ def open_rows(resolve: Resolve, types: bytes, scope: Key, rows: Sequence[tuple[K
             last 12 bytes of its nonce. Called once for each run of equal heads.
         types: of all parts of a row's key, a byte each.
         scope: the leading parts, which all rows share.
-        rows: the row's own key parts, and the sealed value.
+        rows: tuples of the row's own key parts, a tuple, and the sealed value.
 
     Returns:
         The packed plaintexts.
@@ -152,7 +162,7 @@ def open_rows(resolve: Resolve, types: bytes, scope: Key, rows: Sequence[tuple[K
         subkey, context, start = resolve(sealed)
         nonce, end = sealed[start : start + TAIL_BYTES], start + TAIL_BYTES
         return [subkey.decrypt(nonce, sealed[end:], context + encoded_scope + encode(*key))]
-    short = not rows or len(rows[0][1]) < LONG_BYTES
+    count, short = len(rows), not rows or len(rows[0][1]) < LONG_BYTES
     last: bytes | None = None
     opened = []
     for turn in turns(rows):
@@ -163,7 +173,14 @@ def open_rows(resolve: Resolve, types: bytes, scope: Key, rows: Sequence[tuple[K
                 decrypt, associated, end, last = subkey.decrypt, context + encoded_scope, start + TAIL_BYTES, head
             body = sealed[end:] if short else memoryview(sealed)[end:]
             opened.append(decrypt(sealed[start:end], body, associated + encode(*key)))
+    if len(opened) != count:
+        msg = "the list of rows was changed while they were opened"
+        raise IndexError(msg)
     return opened
+
+
+def _is_padded(header: bytes) -> bool:
+    return bool(header) and bool(header[3] & PADDED)
 
 
 def turns(rows: Sequence[tuple[Key, bytes]]) -> Iterator[slice]:

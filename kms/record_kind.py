@@ -7,6 +7,7 @@ carried to another namespace or cell does not open.
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cache
@@ -116,12 +117,12 @@ def encode_parts(types: Sequence[int], parts: Sequence[KeyPart]) -> bytes:
     Raises:
         InvalidRequest: another number of parts, or a part that is not of its type.
     """
-    try:
+    with suppress(ValueError, TypeError, struct.error):
         return b"".join([_ENCODERS[PartType(part_type)](part) for part_type, part in zip(types, parts, strict=True)])
-    except (ValueError, TypeError, struct.error):
-        expected = ", ".join(PartType(part_type).name for part_type in types)
-        msg = f"the key of this record kind is ({expected})"
-        raise InvalidRequest(msg) from None
+    # Out here, as an error would carry along the one before it, and that one the text.
+    expected = ", ".join(PartType(part_type).name for part_type in types)
+    msg = f"the key of this record kind is ({expected})"
+    raise InvalidRequest(msg)
 
 
 def _bytes(part: KeyPart) -> bytes:

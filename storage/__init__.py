@@ -94,7 +94,7 @@ from .schema import (
     schema_status,
 )
 from .sealed_columns import SealedColumn, sealed_columns
-from .sealing import OFF_LOOP_BYTES, open_rows
+from .sealing import OFF_LOOP_BYTES, ROW_BYTES, open_rows
 from .shards import ShardInfo, ShardStore
 from .shredding import ShreddingStore, ShredRequest
 from .task_queue_keys import TaskQueueKey
@@ -131,6 +131,7 @@ __all__ = [
     "PURGED_TABLES",
     "RATE",
     "REPLICATION",
+    "ROW_BYTES",
     "TIMER",
     "TRANSFER",
     "VISIBILITY",

@@ -154,7 +154,7 @@ class Workflow:
         row = VisibilityRow(
             self.shard_id, secrets.token_bytes(16), version, 1, 2**60, 7, (1, 5), secrets.token_bytes(40)
         )
-        return replace(row, **changes)
+        return row._replace(**changes)
 
     async def create(self, snapshot=None, mode=CreateMode.BRAND_NEW, **changes) -> WorkflowSnapshot:
         """Create a run; return its snapshot."""

@@ -142,7 +142,8 @@ impl Derivation {
                 .iter_mut()
                 .zip(self.subkey1)
                 .for_each(|(byte, mask)| *byte ^= mask);
-            half.copy_from_slice(&self.encrypt(block));
+            unsafe { aws_lc::AES_encrypt(block.as_ptr(), half.as_mut_ptr(), &*self.schedule) };
+            wipe(&mut block); // a known block and the mask
         }
         let subkey = Subkey::new(&key);
         wipe(&mut key);

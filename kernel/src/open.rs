@@ -47,12 +47,11 @@ pub fn open_rows<'py>(
             });
             chunk.hold(tuple);
         }
-        let body = run.as_ref().map_or(0, |run| run.start + NONCE_BYTES);
-        let length = row
-            .bytes
-            .len()
-            .checked_sub(body + TAG_BYTES)
-            .ok_or_else(not_opened)?;
+        let start = run.as_ref().map_or(0, |run| run.start);
+        let length = start
+            .checked_add(NONCE_BYTES + TAG_BYTES)
+            .and_then(|end| row.bytes.len().checked_sub(end));
+        let length = length.ok_or_else(not_opened)?;
         let output = opened.place(index, length)?;
         chunk.add(py, types, &row, output)?;
     }

@@ -24,6 +24,8 @@ create_exception!(
 
 /// Bytes of input and output that are in hand at once: they stay in a core's second-level cache.
 pub const CHUNK_BYTES: usize = 128 * 1024;
+/// What a row counts for besides its bytes, so that many empty ones are a long batch too.
+const ROW_BYTES: usize = 64;
 /// From here on other threads run meanwhile. Below, giving them their turn costs more than it gives: a thread that
 /// computes gives it back after 5 ms.
 const DETACH_BYTES: usize = 32 * 1024;
@@ -78,7 +80,7 @@ impl Chunk {
     ) -> PyResult<()> {
         let start = self.keys.len();
         encode(py, types, row.key, &mut self.keys)?;
-        self.bytes += 2 * row.bytes.len();
+        self.bytes += 2 * row.bytes.len() + (self.keys.len() - start) + ROW_BYTES;
         self.jobs.push(Job {
             input: row.bytes.as_ptr(),
             length: row.bytes.len(),
@@ -224,16 +226,22 @@ pub fn as_list<'py>(rows: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
 }
 
 /// A list of results that nobody else knows yet; each place is filled once.
+///
+/// The garbage collector is not told of it before it is whole: who walks all of its objects in another thread, as a
+/// profiler does, would find places that are empty, and `bytes` that are being written.
 pub struct Results<'py> {
     list: Bound<'py, PyList>,
 }
 
 impl<'py> Results<'py> {
     pub fn new(py: Python<'py>, count: usize) -> PyResult<Self> {
-        let list = unsafe {
-            Bound::from_owned_ptr_or_err(py, ffi::PyList_New(count as isize))?.cast_into_unchecked()
-        };
-        Ok(Results { list })
+        unsafe {
+            let list = Bound::from_owned_ptr_or_err(py, ffi::PyList_New(count as isize))?;
+            ffi::PyObject_GC_UnTrack(list.as_ptr().cast());
+            Ok(Results {
+                list: list.cast_into_unchecked(),
+            })
+        }
     }
 
     /// Put a new `bytes` of a length in a place, and return where it is to be written.
@@ -250,6 +258,7 @@ impl<'py> Results<'py> {
     }
 
     pub fn into_list(self) -> Bound<'py, PyList> {
+        unsafe { ffi::PyObject_GC_Track(self.list.as_ptr().cast()) };
         self.list
     }
 }

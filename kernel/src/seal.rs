@@ -13,6 +13,9 @@ use crate::rows::{Chunk, Job, Results, as_list, encode_scope, row_at};
 
 const MAX_BATCH: usize = 1 << 16;
 const MAX_PLAINTEXT_BYTES: usize = 64 << 20;
+/// The Padmé length of four bytes and the longest plaintext.
+const MAX_PADDED_BYTES: usize = 66 << 20;
+const PADDED: u8 = 0b0000_1000;
 const LOW_96_BITS: u128 = (1 << 96) - 1;
 
 /// The key of one suite: 1 is AES-256-GCM, 2 is XAES-256-GCM.
@@ -172,12 +175,19 @@ impl Batch {
         let body = header.len() + prefix.len() + NONCE_BYTES;
         let mut associated = [header, context].concat();
         let types = encode_scope(types, scope, &mut associated)?;
+        // Of what is padded the plaintext was shorter, and is checked by who padded it.
+        let is_padded = header.get(3).is_some_and(|flags| flags & PADDED != 0);
+        let longest = if is_padded {
+            MAX_PADDED_BYTES
+        } else {
+            MAX_PLAINTEXT_BYTES
+        };
         let sealed = Results::new(py, count)?;
         let subkey = self.subkey.get();
         let mut chunk = Chunk::new(count, types);
         for index in 0..count {
             let row = unsafe { row_at(&rows, index)? };
-            if row.bytes.len() > MAX_PLAINTEXT_BYTES {
+            if row.bytes.len() > longest {
                 return Err(PyOverflowError::new_err(
                     "a plaintext is longer than 64 MiB",
                 ));

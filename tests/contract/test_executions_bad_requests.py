@@ -212,7 +212,7 @@ async def test_what_belongs_elsewhere_is_refused(workflow):
     for wrong in (
         {"new_workflow_new_events": elsewhere.events(snapshot.run_id)},
         {"visibility": [elsewhere.record()]},
-        {"visibility": [record, replace(record, version=2)]},
+        {"visibility": [record, record._replace(version=2)]},
         {"new_workflow_new_events": [*events, *events]},
         {"new_workflow_new_events": [replace(events[0], nodes=[])]},
         {"snapshot": replace(snapshot, tasks={category: [timed]})},

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import gc
 import os
+import pickle
 import random
 import sys
 import threading
+from contextlib import suppress
 from types import SimpleNamespace
 from uuid import UUID
 
@@ -26,6 +29,7 @@ from strongroom.kms import (
     UnsupportedFormat,
     UnsupportedOperation,
     ciphers,
+    namespace_keys,
     python_cipher,
 )
 from strongroom.kms.data_key import DataKey
@@ -221,6 +225,99 @@ async def test_other_tasks_run_while_a_thread_seals(native):
         ticks += 1
     assert len(await sealing) == 200
     assert ticks >= 10
+
+
+def test_threads_may_read_while_derived_keys_are_dropped(cipher, monkeypatch):
+    """More batches than derived keys are kept, read by threads that take turns as often as can be: every row opens."""
+    monkeypatch.setattr(namespace_keys, "OPENERS_KEPT", 64)
+    kind, keys, failures = KINDS["number"][0], make_keys(cipher), []
+    values = [keys.seal(kind, (number,), b"text") for number in range(1000)]
+
+    def read(seed):
+        chance = random.Random(seed)  # noqa: S311 - places, not secrets
+        for number in chance.choices(range(1000), k=20_000):
+            try:
+                keys.open(kind, (number,), values[number])
+            except RuntimeError as error:
+                failures.append(error)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=read, args=(seed,)) for seed in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert not failures
+    assert len(keys._openers) <= 64 + 4
+
+
+def test_results_are_not_seen_before_they_are_whole(native):
+    """Who walks all objects of the process while rows are sealed finds no list of ours that has empty places."""
+    kind, keys = KINDS["number"][0], make_keys(native)
+    rows = [((number,), bytes(2**18)) for number in range(61)]
+    sealing = threading.Thread(target=lambda: [keys.seal_many(kind, rows) for _ in range(10)])
+    sealing.start()
+    while sealing.is_alive():
+        lists = [each for each in gc.get_objects() if type(each) is list and len(each) == 61 and each is not rows]
+        # `get_referents` leaves empty places out.
+        assert not [each for each in lists if len(gc.get_referents(each)) < 61]
+        del lists
+    sealing.join()
+    assert gc.is_tracked(keys.seal_many(kind, rows))
+
+
+@pytest.mark.parametrize("start", [2**64 - 1, 2**64 - 12, 2**64 - 28, 2**63, 40, 10**30, -1])
+def test_an_offset_beyond_a_value_opens_nothing(native, start):
+    """Whatever a caller says of where a nonce begins, nothing outside the value is read."""
+    module = ciphers.implementation(native)
+    subkey = module.Cipher(ROOT, Suite.XAES_256_GCM).subkey(bytes(12))
+    with pytest.raises((module.NotOpened, OverflowError)):
+        module.open_rows(lambda _value: (subkey, b"", start), b"", (), [((), bytes(60))])
+
+
+def test_the_longest_padded_plaintext_is_taken(cipher):
+    """64 MiB are the limit of what a caller hands over, not of what padding makes of it."""
+    kind = RecordKind("record", "data", (PartType.INT64,), padded=True)
+    keys, plaintext = make_keys(cipher), bytes(64 * 2**20)
+    assert keys.open(kind, (1,), keys.seal(kind, (1,), plaintext)) == plaintext
+    with pytest.raises(SealingLimitExceeded):
+        keys.seal(kind, (1,), plaintext + b"x")
+
+
+def test_a_batch_shared_by_threads_uses_no_nonce_twice(cipher):
+    """Each nonce is taken once; a thread that finds the batch in use, or used up, is refused."""
+    for _ in range(50):
+        batch, made = ciphers.implementation(cipher).Cipher(ROOT, Suite.XAES_256_GCM).batch(400), []
+
+        def seal(batch=batch, made=made):
+            for _ in range(40):
+                with suppress(ValueError, RuntimeError):
+                    made.extend(batch.seal(bytes(8), b"", b"", (), [((), b"")] * 5))
+
+        threads = [threading.Thread(target=seal) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len({value[8:32] for value in made}) == len(made) <= 400
+        for copying in (copy.copy, pickle.dumps):
+            with pytest.raises(TypeError):
+                copying(batch)
+
+
+def test_a_text_that_is_no_utf8_is_not_in_the_error(cipher):
+    """Nor in an error before it, which tools may show too."""
+    with pytest.raises(InvalidRequest) as refused:
+        make_keys(cipher).seal(RecordKind("record", "data", (PartType.TEXT,)), ("secret \ud800",), b"")
+    error = refused.value
+    while error is not None:
+        assert "secret" not in repr(error.args)
+        assert not isinstance(error, UnicodeError)
+        error = error.__context__
 
 
 def test_nothing_is_leaked(native):
