@@ -229,7 +229,7 @@ async def test_other_tasks_run_while_a_thread_seals(native):
 
 def test_threads_may_read_while_derived_keys_are_dropped(cipher, monkeypatch):
     """More batches than derived keys are kept, read by threads that take turns as often as can be: every row opens."""
-    monkeypatch.setattr(namespace_keys, "OPENERS_KEPT", 64)
+    monkeypatch.setattr(namespace_keys, "OPENERS_KEPT", 4)
     kind, keys, failures = KINDS["number"][0], make_keys(cipher), []
     values = [keys.seal(kind, (number,), b"text") for number in range(1000)]
 
@@ -252,7 +252,7 @@ def test_threads_may_read_while_derived_keys_are_dropped(cipher, monkeypatch):
     finally:
         sys.setswitchinterval(before)
     assert not failures
-    assert len(keys._openers) <= 64 + 4
+    assert len(keys._openers) <= 4 + 4
 
 
 def test_results_are_not_seen_before_they_are_whole(native):
