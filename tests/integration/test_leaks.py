@@ -78,8 +78,7 @@ def planted(execution, canaries):
     length = bytes([len(content) & 0x7F | 0x80, len(content) >> 7 & 0x7F | 0x80, len(content) >> 14])
     marked = replace(first, data=first.data + field + length + content)
     return Execution(
-        replace(
-            record,
+        record._replace(
             run_id=str(uuid4()),
             workflow_id=canaries["workflow id"],
             workflow_type=canaries["workflow type"],
@@ -142,7 +141,7 @@ async def fail(strongroom, namespace, record, canaries):
     node = HistoryNode(1, 6000, 0, DataBlob(canaries["failing statement"].encode()))
     with pytest.raises(StorageError) as of_history:
         await strongroom.history.append_history_nodes(namespace.namespace_id, branch, [node])
-    late = replace(record, memo=canaries["failing statement"].encode())
+    late = record._replace(memo=canaries["failing statement"].encode())
     with pytest.raises(StorageError) as of_visibility:
         await strongroom.visibility.record_workflow_executions(
             namespace.namespace_id, [(branch.shard_id, 6000, late)], attribute_types(namespace)
