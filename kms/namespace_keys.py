@@ -268,9 +268,8 @@ class NamespaceKeys:
         opener = (subkey, bytes(sealed[:HEADER_BYTES]), nonce_tail, header.flags)
         if header.suite is Suite.XAES_256_GCM:
             if len(self._openers) >= OPENERS_KEPT:
-                for oldest in list(self._openers)[
-                    : OPENERS_KEPT // 2
-                ]:  # a list in one step: other threads insert meanwhile
+                kept = list(self._openers)  # in one step: other threads insert meanwhile
+                for oldest in kept[: OPENERS_KEPT // 2]:
                     self._openers.pop(oldest, None)
             self._openers[bytes(sealed[:HEAD_BYTES])] = opener
         return opener

@@ -24,7 +24,7 @@ from .tokens import Tokens
 from .xaes import PREFIX_BYTES, XAES256GCM
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from .ciphers import Resolve
     from .record_kind import Key
@@ -49,19 +49,20 @@ class Cipher:
         suite: see `Suite`.
     """
 
-    __slots__ = ("_aes", "_xaes")
+    __slots__ = ("_derive", "_prefix_bytes")
 
     def __init__(self, key: bytes, suite: int) -> None:
-        Suite(suite)
-        self._aes = AESGCM(key) if suite == Suite.AES_256_GCM else None
-        self._xaes = XAES256GCM(key)
+        self._derive: Callable[[bytes], AESGCM]
+        if Suite(suite) is Suite.XAES_256_GCM:
+            self._derive, self._prefix_bytes = XAES256GCM(key).derive, PREFIX_BYTES
+        else:
+            aes = AESGCM(key)
+            self._derive, self._prefix_bytes = lambda _prefix: aes, 0
 
     def batch(self, count: int) -> Batch:
         """Draw the nonces of a batch of at most 2^16 rows, and derive its key."""
-        if self._aes is not None:
-            return Batch(self._aes, b"", random_nonces(count))
-        prefix, tails = batch_nonces(count)
-        return Batch(self._xaes.derive(prefix), prefix, tails)
+        prefix, tails = batch_nonces(count) if self._prefix_bytes else (b"", random_nonces(count))
+        return Batch(self._derive(prefix), prefix, tails)
 
     def seal(
         self, header: bytes, context: bytes, types: bytes, scope: Key, rows: Sequence[tuple[Key, bytes]]
@@ -73,14 +74,14 @@ class Cipher:
         ((key, body),) = rows
         if not _is_padded(header):
             check_length(len(body))
-        drawn = os.urandom(TAIL_BYTES if self._aes is not None else PREFIX_BYTES + TAIL_BYTES)
-        aes = self._aes or self._xaes.derive(drawn[:PREFIX_BYTES])
+        drawn = os.urandom(self._prefix_bytes + TAIL_BYTES)
+        aes = self._derive(drawn[: self._prefix_bytes])
         associated = header + context + encoder(types)(*scope, *key)
         return [header + drawn + aes.encrypt(drawn[-TAIL_BYTES:], body, associated)]
 
     def subkey(self, prefix: bytes) -> AESGCM:
         """Return what opens values whose nonces begin with `prefix`; in suite 1 all have the same key, whatever it is."""
-        return self._xaes.derive(prefix) if self._aes is None else self._aes
+        return self._derive(prefix)
 
     def __repr__(self) -> str:
         return "Cipher(<redacted>)"
