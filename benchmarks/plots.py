@@ -18,7 +18,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from matplotlib.axes import Axes
@@ -103,77 +103,96 @@ def _sized(report: dict[str, Any], operation: str, batch: int = 100) -> list[dic
     return [cell(report, "batches", operation=operation, size=size, batch=batch) for size in SIZES]
 
 
+def _sealed_and_opened(
+    names: Iterable[str],
+    places: Sequence[int | str],
+    values: Callable[[str, str], Sequence[float | None]],
+    finish: Callable[[Any], object],
+) -> Any:
+    """Plot a line for each contender, sealing on the left and opening on the right.
+
+    Args:
+        names: of the contenders; the control of the noise is left out.
+        places: where along the axis the values stand.
+        values: of an operation and a contender.
+        finish: labels an axis.
+    """
+    figure, (both,) = _pair(("seal", "open"))
+    for axes, operation in zip(both, ("seal", "open"), strict=True):
+        for name in names:
+            if name != hand_written.AGAIN:
+                _line(axes, name, places, values(operation, name))
+        finish(axes)
+        axes.set_title(operation)
+    _legend(figure)
+    return figure
+
+
+def _ratios(report: dict[str, Any], over: str) -> Callable[[str, str], list[float | None]]:
+    """Return by operation and contender how many times as long another one took, at each size."""
+
+    def values(operation: str, name: str) -> list[float | None]:
+        found = [times(each, over, name) for each in _sized(report, operation)]
+        return [each.median if each else None for each in found]
+
+    return values
+
+
 def _speed(report: dict[str, Any]) -> Any:
     found = cells(report, "batches")
     if not found:
         return None
-    figure, (both,) = _pair(("seal", "open"))
-    for axes, operation in zip(both, ("seal", "open"), strict=True):
-        for name in names_in(found):
-            if name == hand_written.AGAIN:
-                continue
-            ratios = [times(each, HAND, name) for each in _sized(report, operation)]
-            _line(axes, name, SIZES, [each.median if each else None for each in ratios])
+
+    def finish(axes: Any) -> None:
         _by_size(axes, "times as fast")
         axes.set_yscale("log")
-        axes.set_title(operation)
-    _legend(figure)
-    return figure
+
+    return _sealed_and_opened(names_in(found), SIZES, _ratios(report, HAND), finish)
 
 
 def _share(report: dict[str, Any]) -> Any:
     if not any(LIMIT in each["rounds"] for each in cells(report, "batches")):
         return None
-    figure, (both,) = _pair(("seal", "open"))
-    for axes, operation in zip(both, ("seal", "open"), strict=True):
-        for name in (NATIVE, PYTHON, BARE, HAND, TINK, ASHERAH):
-            ratios = [times(each, LIMIT, name) for each in _sized(report, operation)]
-            _line(axes, name, SIZES, [each.median if each else None for each in ratios])
+
+    def finish(axes: Any) -> None:
         _by_size(axes, "share of AWS-LC's speed")
         axes.set_ylim(0, 1.1)
-        axes.set_title(operation)
-    _legend(figure)
-    return figure
+
+    return _sealed_and_opened((NATIVE, PYTHON, BARE, HAND, TINK, ASHERAH), SIZES, _ratios(report, LIMIT), finish)
 
 
 def _batch(report: dict[str, Any]) -> Any:
     found = cells(report, "batches")
     if not found:
         return None
-    figure, (both,) = _pair(("seal", "open"))
-    sizes = sorted({each["batch"] for each in found})
-    for axes, operation in zip(both, ("seal", "open"), strict=True):
-        for name in names_in(found):
-            if name == hand_written.AGAIN:
-                continue
-            values = [
-                nanoseconds(cell(report, "batches", operation=operation, size=256, batch=batch), name)
-                for batch in sizes
-            ]
-            _line(axes, name, [str(batch) for batch in sizes], values)
-        axes.set(yscale="log", ylabel="ns a row", xlabel="rows a call", title=operation)
+    batches = sorted({each["batch"] for each in found})
+
+    def values(operation: str, name: str) -> list[float | None]:
+        return [
+            nanoseconds(cell(report, "batches", operation=operation, size=256, batch=batch), name) for batch in batches
+        ]
+
+    def finish(axes: Any) -> None:
+        axes.set(yscale="log", ylabel="ns a row", xlabel="rows a call")
         axes.grid(visible=True, alpha=0.3)
-    _legend(figure)
-    return figure
+
+    return _sealed_and_opened(names_in(found), list(map(str, batches)), values, finish)
 
 
 def _row_size(report: dict[str, Any]) -> Any:
     found = cells(report, "batches")
     if not found:
         return None
-    figure, (both,) = _pair(("seal", "open"))
-    for axes, operation in zip(both, ("seal", "open"), strict=True):
-        for name in names_in(found):
-            if name == hand_written.AGAIN:
-                continue
-            taken = [nanoseconds(each, name) for each in _sized(report, operation)]
-            values = [size / each * 1e3 if each else None for size, each in zip(SIZES, taken, strict=True)]
-            _line(axes, name, SIZES, values)
+
+    def values(operation: str, name: str) -> list[float | None]:
+        taken = [nanoseconds(each, name) for each in _sized(report, operation)]
+        return [size / each * 1e3 if each else None for size, each in zip(SIZES, taken, strict=True)]
+
+    def finish(axes: Any) -> None:
         _by_size(axes, "MB/s")
         axes.set_yscale("log")
-        axes.set_title(operation)
-    _legend(figure)
-    return figure
+
+    return _sealed_and_opened(names_in(found), SIZES, values, finish)
 
 
 def _end_to_end(report: dict[str, Any]) -> Any:
