@@ -48,7 +48,9 @@ async def examine(config_path: Path, *, use_keys: bool = False) -> list[Finding]
         config = await asyncio.to_thread(load_config, config_path)
     except StrongroomError as error:
         return [Finding("configuration", ok=False, text=str(error))]
-    found = [Finding("configuration", ok=True, text=f"{config_path}, cell {config.cell.cell_id}"), _cipher()]
+    bound = f"bound to region {config.cell.region}" if config.cell.region is not None else "bound to no region"
+    text = f"{config_path}, cell {config.cell.cell_id}, {bound}"
+    found = [Finding("configuration", ok=True, text=text), _cipher()]
     async with assembled(config) as strongroom:
         found += [finding async for finding in _keyrings(strongroom)]
         found += [finding async for finding in _database(strongroom)]
@@ -85,7 +87,7 @@ async def _keks(strongroom: Strongroom, *, use_keys: bool) -> AsyncIterator[Find
     for kek, used in depending.items():
         began = time.perf_counter()
         try:
-            provider = strongroom.keyring.provider(kek.provider)
+            provider = strongroom.keyring.provider_of(kek)
             info = await provider.describe(kek)
             if use_keys:
                 made = await provider.generate_data_key(kek, context=_CONTEXT)
@@ -96,6 +98,7 @@ async def _keks(strongroom: Strongroom, *, use_keys: bool) -> AsyncIterator[Find
         old = sum(usage.keys for usage in used if usage.kek_version != info.primary_version)
         facts = [
             f"{info.state.replace('_', ' ')}, version {info.primary_version}, wraps {sum(usage.keys for usage in used)} keys",
+            f"in {', '.join(sorted(filter(None, provider.regions(kek))))}" if any(provider.regions(kek)) else "",
             f"{old} of them by older versions, see strongroom keys rewrap" if old else "",
             "wrapped and unwrapped" if use_keys else "",
             f"{1000 * (time.perf_counter() - began):.0f} ms",

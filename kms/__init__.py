@@ -29,6 +29,7 @@ from .errors import (
     Unavailable,
     UnsupportedFormat,
     UnsupportedOperation,
+    WrongRegion,
 )
 from .header import Suite
 from .kek_usage import depending_on
@@ -51,6 +52,7 @@ from .provider import Capabilities, GeneratedKey, KekInfo, KekRef, KmsProvider, 
 from .providers.local import LocalProvider
 from .providers.multi import MultiProvider
 from .record_kind import Key, PartType, RecordKind
+from .region import bound_cell_id, check_region
 from .resilience import ResilientProvider, RetryPolicy
 from .rewrap import NotRewrapped, Rewrap, count_to_rewrap, rewrap_data_keys
 from .rotation_due import DueRotations, RotationPolicy, rotate_due_keys
@@ -117,9 +119,12 @@ __all__ = [
     "UnsupportedFormat",
     "UnsupportedOperation",
     "Wrapped",
+    "WrongRegion",
     "activate_index_key",
     "audited",
     "begin_index_rotation",
+    "bound_cell_id",
+    "check_region",
     "client_context",
     "count_to_rewrap",
     "create_data_keys",

@@ -71,7 +71,7 @@ from .history_tree import BranchPage, ListedBranch
 from .key_changes import follow_key_changes
 from .key_destruction import COPIES, KeyInUse, destroy_retired_key, retired_versions
 from .metadata import MetadataStore, NamespacePage, NamespaceRecord
-from .namespaces import Namespace, NamespaceStore, Shredded
+from .namespaces import Namespace, NamespaceStore, Shredded, check_namespace_region
 from .nexus_endpoints import NexusEndpoint, NexusEndpointPage, NexusEndpointStore
 from .outbox_bell import OutboxBell
 from .purge import PURGED_TABLES, purge_namespace
@@ -251,6 +251,7 @@ __all__ = [
     "all_tokens",
     "apply_schema",
     "check_cell",
+    "check_namespace_region",
     "check_schema",
     "claim_cell",
     "current_version",

@@ -48,6 +48,7 @@ class TransitProvider:
         mount: path of the engine.
         namespace: of the server's namespaces, where it has them.
         tls: what to connect with; the system's authorities if None.
+        region: where the server is; None where that is not said, and then no cell that is bound to a region uses it.
 
     Raises:
         InvalidRequest: the address is not https.
@@ -64,8 +65,10 @@ class TransitProvider:
         mount: str = "transit",
         namespace: str | None = None,
         tls: ssl.SSLContext | None = None,
+        region: str | None = None,
     ) -> None:
         self._id = provider_id
+        self._region = region
         self._mount = mount.strip("/")
         self._client = TransitClient(provider_id, address, token=token, namespace=namespace, tls=tls)
 
@@ -75,6 +78,10 @@ class TransitProvider:
     def __reduce__(self) -> NoReturn:
         msg = "a provider holds a token and is not pickled"
         raise TypeError(msg)
+
+    def regions(self, kek: KekRef) -> frozenset[str | None]:  # noqa: ARG002 - all are in one place
+        """Return where the server is, as its configuration says."""
+        return frozenset((self._region,))
 
     async def generate_data_key(self, kek: KekRef, *, context: Mapping[str, str]) -> GeneratedKey:
         """Have the server draw a root key and wrap it."""
