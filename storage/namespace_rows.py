@@ -138,7 +138,7 @@ def open_details(keys: NamespaceKeys, row: Row) -> NamespaceDetails:
 def check_region_of(details: NamespaceDetails, region: str | None) -> None:
     """Raise `WrongRegion` where a namespace is bound to another region than the cell that opens it."""
     if details.region != region:
-        msg = f"the namespace is bound to {details.region or 'no region'}, this cell to {region or 'none'}; open it in a cell of its own"
+        msg = f"the namespace is bound to {details.region or 'no region'}, this cell to {region or 'none'}; open it in its own"
         raise WrongRegion(msg)
 
 
