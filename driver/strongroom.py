@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from strongroom.visibility.elasticsearch import ElasticsearchIndex
 
     from .config import StrongroomConfig
+    from .telemetry import Telemetry
 
 CELL_KEK = "cell"
 """The KEK of the cell's own keys, in the first provider."""
@@ -96,6 +97,7 @@ class Strongroom:
         outbox: runs that the search index is yet to hear of; always empty without one.
         search_index: what answers searches, if not PostgreSQL.
         indexer: tells it what changed, while somebody runs it; None without a search index.
+        telemetry: what the cell is watched by; None for nothing.
     """
 
     config: StrongroomConfig
@@ -119,15 +121,19 @@ class Strongroom:
     outbox: VisibilityOutbox
     search_index: ElasticsearchIndex | None
     indexer: Indexer | None
+    telemetry: Telemetry | None = None
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, config: StrongroomConfig, *, audit: KeyAudit | None = None) -> AsyncIterator[Strongroom]:
+    async def open(
+        cls, config: StrongroomConfig, *, audit: KeyAudit | None = None, telemetry: Telemetry | None = None
+    ) -> AsyncIterator[Strongroom]:
         """Open a cell whose database `Strongroom.init` has prepared.
 
         Args:
             config: of the cell.
             audit: is told of changes of keys and calls of a KMS; None for the file that the configuration names.
+            telemetry: metrics and traces (`driver/telemetry.md`); None for none.
 
         Raises:
             SchemaMismatch: the database is older or newer than this version.
@@ -135,18 +141,22 @@ class Strongroom:
             Unavailable: it can't be reached.
             KeyringFileError: a local keyring can't be used.
         """
-        async with assembled(config, audit=audit) as strongroom:
+        async with assembled(config, audit=audit, telemetry=telemetry) as strongroom:
             # The cell's own provider; one of a single namespace is asked when that namespace is, and stops no other.
             await strongroom.keyring.provider(next(iter(config.kms))).check()
             await check_schema(strongroom.database)
             await check_cell(strongroom.database, config.cell)
-            following = asyncio.create_task(follow_key_changes(strongroom.database, strongroom.keyring))
+            background: list[asyncio.Task[None]] = [
+                asyncio.create_task(follow_key_changes(strongroom.database, strongroom.keyring))
+            ]
+            if telemetry is not None:
+                background.append(asyncio.create_task(telemetry.watch()))
             try:
                 yield strongroom
             finally:
-                following.cancel()
-                with suppress(asyncio.CancelledError):
-                    await following
+                for task in background:
+                    task.cancel()
+                await asyncio.gather(*background, return_exceptions=True)
 
     @classmethod
     async def init(cls, config: StrongroomConfig) -> list[Migration]:
@@ -214,7 +224,8 @@ class Strongroom:
 
     def token_audit(self) -> TokenAudit:
         """Return what holds the tokens of records against what is sealed of them."""
-        return TokenAudit(self._records(), self.keyring)
+        audit = TokenAudit(self._records(), self.keyring)
+        return audit if self.telemetry is None else self.telemetry.token_audit(audit)
 
     def reconciler(self) -> Reconciler:
         """Return what holds the search index against the records.
@@ -227,7 +238,8 @@ class Strongroom:
             raise ConfigError(msg)
         from strongroom.visibility.elasticsearch import ElasticsearchAudit  # noqa: PLC0415 - only where it is installed
 
-        return Reconciler(VisibilityTruth(self.database), ElasticsearchAudit(self.search_index), self.indexer)
+        reconciler = Reconciler(VisibilityTruth(self.database), ElasticsearchAudit(self.search_index), self.indexer)
+        return reconciler if self.telemetry is None else self.telemetry.reconciler(reconciler)
 
     def _records(self) -> VisibilityEpochs:
         return VisibilityEpochs(self.database, outbox=self.search_index is not None)
@@ -251,19 +263,28 @@ def shard_of(keys: NamespaceKeys, workflow_id: str, shard_count: int) -> int:
 
 
 @asynccontextmanager
-async def assembled(config: StrongroomConfig, *, audit: KeyAudit | None = None) -> AsyncIterator[Strongroom]:
+async def assembled(
+    config: StrongroomConfig, *, audit: KeyAudit | None = None, telemetry: Telemetry | None = None
+) -> AsyncIterator[Strongroom]:
     """Put a cell together without checking anything, and take it apart at the end."""
     distributed = config.cell.distributed
-    database = Database(config.dsn, size=config.connections)
+    pool = (lambda _: None) if telemetry is None else telemetry.pool
+    database = Database(config.dsn, size=config.connections, watch=pool("transactions"))
     # For the stores' hot paths, which look rows up by key and nothing else.
     by_key = Database(
-        config.dsn, size=config.connections, lock_timeout=LOCK_TIMEOUT, by_key=True, distributed=distributed
+        config.dsn,
+        size=config.connections,
+        lock_timeout=LOCK_TIMEOUT,
+        by_key=True,
+        distributed=distributed,
+        watch=pool("by_key"),
     )
     # Keys are read while transactions hold all other connections; waiting for one of those would be waiting for oneself.
-    registry = Database(config.dsn, size=1)
+    registry = Database(config.dsn, size=1, watch=pool("registry"))
     if audit is None:
         audit = NO_AUDIT if config.audit_file is None else JsonLinesAudit(config.audit_file)
-    providers = make_providers(config.kms, audit=audit)
+    calls = audit if telemetry is None else telemetry.audit(audit, config.kms)
+    providers = make_providers(config.kms, audit=calls)
     keyring = Keyring(
         cell_id=config.cell.cell_id,
         providers=providers,
@@ -272,6 +293,7 @@ async def assembled(config: StrongroomConfig, *, audit: KeyAudit | None = None) 
         kek_regions=config.kek_regions,
         policy=config.cache,
         audit=audit,
+        watch=telemetry,
     )
     index_layout = str(new_layout("compatible"))
     search_index, outbox = _search_index(config), VisibilityOutbox(database)
@@ -281,7 +303,7 @@ async def assembled(config: StrongroomConfig, *, audit: KeyAudit | None = None) 
     tasks = TaskStore(by_key, keyring, distributed=distributed)
     fair_tasks = TaskStore(by_key, keyring, fair=True, distributed=distributed)
     try:
-        yield Strongroom(
+        strongroom = Strongroom(
             config=config,
             database=database,
             by_key=by_key,
@@ -304,7 +326,13 @@ async def assembled(config: StrongroomConfig, *, audit: KeyAudit | None = None) 
             search_index=search_index,
             indexer=Indexer(outbox, search_index) if search_index is not None else None,
         )
+        if telemetry is not None:
+            pools = {"transactions": database, "by_key": by_key, "registry": registry}
+            strongroom = telemetry.opened_cell(strongroom, pools)
+        yield strongroom
     finally:
+        if telemetry is not None:
+            telemetry.closed_cell()
         for store in (executions, history, tasks, fair_tasks):
             await store.aclose()
         if bell is not None:

@@ -60,6 +60,7 @@ from .secret import Secret
 from .shredding import KekDisposal, dispose_of_kek
 from .tls import client_context
 from .tokens import TokenKey
+from .watch import KeyWatch
 from .xaes import XAES256GCM
 
 __all__ = [
@@ -92,6 +93,7 @@ __all__ = [
     "KeyNotFound",
     "KeyPendingDeletion",
     "KeyState",
+    "KeyWatch",
     "Keyring",
     "KeyringFileError",
     "KmsError",

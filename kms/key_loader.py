@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+from functools import partial
 from typing import TYPE_CHECKING
 
 from . import derivation
@@ -13,6 +14,7 @@ from .errors import IntegrityError, KeyNotFound, KmsError, StrongroomError
 from .namespace_keys import NamespaceKeys, unusable
 from .provider import KekRef, Wrapped
 from .region import bound_cell_id, check_kek_regions
+from .watched_keys import WatchedKeys
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from .leases import Leases
     from .provider import KmsProvider
     from .secret import Secret
+    from .watch import KeyWatch
 
 
 class KeyLoader:
@@ -33,6 +36,7 @@ class KeyLoader:
         leases: count what each data key seals.
         region: of the deployment; None for one that is bound to none.
         kek_regions: what KMSs call that region.
+        watch: is told of each batch that is sealed or opened; None for nobody.
     """
 
     def __init__(
@@ -43,12 +47,14 @@ class KeyLoader:
         leases: Leases,
         region: str | None = None,
         kek_regions: Collection[str] = (),
+        watch: KeyWatch | None = None,
     ) -> None:
         self.cell_id = cell_id
         self.region = region
         self.providers = providers
         self._leases = leases
         self._kek_regions = frozenset(kek_regions)
+        self._made = NamespaceKeys if watch is None else partial(WatchedKeys, watch=watch)
 
     def provider(self, provider_id: str) -> KmsProvider:
         """Return a provider by its id.
@@ -105,7 +111,7 @@ class KeyLoader:
             by_class[record.key_class][record.version] = root
             if record.key_class is KeyClass.DATA:
                 data[record.version] = root if isinstance(root, StrongroomError) else self._data_key(record, root)
-        return NamespaceKeys(
+        return self._made(
             cell_id=bound_cell_id(self.cell_id, self.region),
             namespace_id=namespace_id,
             data=data,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .namespace_keys import NamespaceKeys
     from .provider import KekRef, KmsProvider
     from .secret import Secret
+    from .watch import KeyWatch
 
     T = TypeVar("T")
 
@@ -44,6 +45,7 @@ class _Kept:
         ask_at: before which nobody is asked again, as it failed a moment ago.
         failure: why they could not be unwrapped anew.
         opening_only: the same keys for opening alone, once that was needed.
+        used_at: when they were last asked for; kept while somebody watches.
     """
 
     keys: NamespaceKeys
@@ -54,6 +56,7 @@ class _Kept:
     ask_at: float = 0.0
     failure: StrongroomError | None = None
     opening_only: NamespaceKeys | None = None
+    used_at: float = float("-inf")
 
 
 class Keyring:
@@ -67,6 +70,7 @@ class Keyring:
         kek_regions: what KMSs call that region; None for the same.
         policy: how long keys are used, and how many namespaces are kept.
         audit: hears of every change of a key.
+        watch: is told of each batch and each look into the cache; None for nobody.
         clock: monotonic seconds.
     """
 
@@ -80,6 +84,7 @@ class Keyring:
         kek_regions: Collection[str] | None = None,
         policy: CachePolicy | None = None,
         audit: KeyAudit = NO_AUDIT,
+        watch: KeyWatch | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.cell_id = cell_id
@@ -88,6 +93,7 @@ class Keyring:
         self.store = store
         self.policy = policy or CachePolicy()
         self.audit = audit
+        self._watch = watch
         self._clock = clock
         self._leases = Leases(store)
         self._loader = KeyLoader(
@@ -96,6 +102,7 @@ class Keyring:
             leases=self._leases,
             region=region,
             kek_regions=(region,) if region is not None and kek_regions is None else kek_regions or (),
+            watch=watch,
         )
         self._cache: OrderedDict[UUID, _Kept] = OrderedDict()
         self._loading: dict[UUID, asyncio.Task[_Kept]] = {}
@@ -110,6 +117,8 @@ class Keyring:
             KeyringFileError: the local provider's file can't be used.
         """
         kept = self._cache.get(namespace_id)
+        if self._watch is not None:
+            self._tell(kept, self._watch)
         if kept is None:
             keys = await self._load_once(namespace_id)
         else:
@@ -144,6 +153,16 @@ class Keyring:
         """Forget a namespace's unwrapped keys now; the next call reads the registry again."""
         self._cache.pop(namespace_id, None)
         self._loading.pop(namespace_id, None)  # who waits gets an answer; who comes now starts anew
+
+    def ages(self) -> list[float]:
+        """Return for each namespace whose keys are kept, and were used lately, how many seconds ago its KMS was asked for them.
+
+        Lately is within `soft_ttl`: what nobody uses is not refreshed, and its age means nothing. Only while somebody watches.
+        """
+        now = self._clock()
+        return [
+            now - kept.unwrapped_at for kept in list(self._cache.values()) if now - kept.used_at < self.policy.soft_ttl
+        ]
 
     def doubt(self) -> None:
         """Have all keys unwrapped anew at their next use: changes of the registry may have been missed."""
@@ -192,6 +211,13 @@ class Keyring:
             task.cancel()
         await asyncio.gather(*loading, return_exceptions=True)
         await self._leases.report()
+
+    def _tell(self, kept: _Kept | None, watch: KeyWatch) -> None:
+        if kept is None:
+            watch.looked_up("miss")
+            return
+        kept.used_at = self._clock()
+        watch.looked_up("hit" if kept.used_at < kept.fresh_until else "aged")
 
     async def _aged(self, namespace_id: UUID, kept: _Kept) -> NamespaceKeys:
         """Return what may still be used of keys that are due to be unwrapped anew, and see to that."""
@@ -267,7 +293,7 @@ class Keyring:
         # Namespaces that were unwrapped together, after a restart, are not all due together.
         soft_ttl = self.policy.soft_ttl * random.uniform(0.9, 1.0)  # noqa: S311 - nothing secret
         fresh_until = asked_at + (self.policy.failure_ttl if keys.incomplete else soft_ttl)
-        return _Kept(keys, records, unwrapped_at=asked_at, confirmed_at=asked_at, fresh_until=fresh_until)
+        return _Kept(keys, records, asked_at, confirmed_at=asked_at, fresh_until=fresh_until, used_at=asked_at)
 
     def _drop(self, namespace_id: UUID, kept: _Kept) -> None:
         if self._cache.get(namespace_id) is kept:

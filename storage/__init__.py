@@ -118,6 +118,7 @@ from .visibility_records import (
     put_visibility_records,
 )
 from .visibility_truth import VisibilityTruth, visibility_key
+from .watch import Batch, DatabaseWatch
 
 __all__ = [
     "ARCHIVAL",
@@ -138,6 +139,7 @@ __all__ = [
     "AckLevels",
     "AppendHistoryTimeout",
     "AppliedMigration",
+    "Batch",
     "BranchInfo",
     "BranchPage",
     "BranchRange",
@@ -161,6 +163,7 @@ __all__ = [
     "DataBlob",
     "DataLoss",
     "Database",
+    "DatabaseWatch",
     "Encoding",
     "ExecutionState",
     "ExecutionStore",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from strongroom.kms import DataKeyRecord, KekUsage, KeyClass, KeyConflict, KeyPendingDeletion, KeyState, Suite
+from strongroom.kms.leases import SUITE_1_LIMIT
 
 from .queries import load_queries
 
@@ -155,6 +156,13 @@ class PostgresDataKeyStore:
         async with self._database.connection() as connection:
             found = await connection.fetch(_SQL["due"], created_before, rows, rows_suite_1)
         return [UUID(bytes=row["namespace_id"].bytes) for row in found]
+
+    async def nonce_use(self) -> float | None:
+        """Return how much of its uses the most used active key of suite 1 has spent, 0 to 1; None where there is no such key."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(_SQL["nonce_use"])
+        leased = row["leased"] if row is not None else None
+        return None if leased is None else leased / SUITE_1_LIMIT
 
     async def retire_kek(self, cell_id: UUID, kek: KekRef) -> None:
         """See to it that no key is registered under a KEK any more, as it is to be deleted; see the protocol."""

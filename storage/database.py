@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -14,6 +15,8 @@ from .translate import translated
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
+
+    from .watch import DatabaseWatch
 
 Row: TypeAlias = Mapping[str, Any]
 
@@ -76,6 +79,8 @@ class Database:
     Attributes:
         size: the most connections open at once.
         answer_timeout: seconds after which the server is taken for gone: it would have stopped a statement by then.
+        lent: how many connections are in use.
+        watch: see below.
 
     Args:
         dsn: PostgreSQL connection string.
@@ -87,6 +92,7 @@ class Database:
             for any parameters: a plan that was made while a table was small does not stay when it has grown.
         distributed: the server is the coordinator of a Citus cluster, which finds the node of a statement only while it
             plans for certain parameters; so there is no one plan for any.
+        watch: is told of what is done with the connections; None for nobody.
     """
 
     def __init__(
@@ -99,8 +105,11 @@ class Database:
         connect_timeout: float = 10.0,
         by_key: bool = False,
         distributed: bool = False,
+        watch: DatabaseWatch | None = None,
     ) -> None:
         self.size = size
+        self.lent = 0
+        self.watch = watch
         self._dsn = dsn
         self._settings = {
             "application_name": "strongroom",
@@ -162,14 +171,17 @@ class Database:
         else:
             await self._places.acquire()
         try:
-            return await self._take()
+            connection = await self._take()
         except BaseException:
             self._places.release()
             raise
+        self.lent += 1
+        return connection
 
     def release(self, connection: asyncpg.Connection[Any], *, broken: bool = False) -> None:
         """Give a connection back; a broken one is closed: nobody knows what its server is doing."""
         self._places.release()
+        self.lent -= 1
         if connection.is_closed():
             return
         if broken or self._closed or connection.is_in_transaction():
@@ -181,6 +193,7 @@ class Database:
     async def _lent(self) -> AsyncIterator[asyncpg.Connection[Any]]:
         connection = await self.acquire()
         broken = False
+        began = 0.0 if self.watch is None else time.monotonic()
         try:
             yield connection
         except StorageError as error:
@@ -188,6 +201,8 @@ class Database:
             raise
         finally:
             self.release(connection, broken=broken)
+            if self.watch is not None:
+                self.watch.used(time.monotonic() - began)
 
     async def listen(
         self, channel: str, heard: Callable[[str], None], *, listening: Callable[[], None] = lambda: None

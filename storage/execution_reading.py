@@ -58,16 +58,17 @@ class ExecutionReader:
         self._keyring = keyring
         functions = load_functions(distributed=distributed)
 
-        def coalesced(function: Function) -> GroupCommit[_AnyKey, Row | None]:
+        def coalesced(name: str) -> GroupCommit[_AnyKey, Row | None]:
             return GroupCommit(
                 database,
-                _batch(function, timeout=database.answer_timeout),
+                _batch(functions[name], timeout=database.answer_timeout),
+                name=name,
                 place=(lambda key: key.shard_id) if distributed else None,
                 idempotent=True,
             )
 
-        self._runs: GroupCommit[RunKey, Row | None] = coalesced(functions["get_executions"])
-        self._current: GroupCommit[_CurrentKey, Row | None] = coalesced(functions["get_current_executions"])
+        self._runs: GroupCommit[RunKey, Row | None] = coalesced("get_executions")
+        self._current: GroupCommit[_CurrentKey, Row | None] = coalesced("get_current_executions")
 
     async def run(self, namespace_id: UUID, workflow_id: str, run_id: UUID, *, shard_id: int) -> WorkflowMutableState:
         """Return a run's mutable state; see `ExecutionStore.get_workflow_execution`."""

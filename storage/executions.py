@@ -71,6 +71,7 @@ class ExecutionStore:
         self._writes: GroupCommit[ExecutionWrite, None] = GroupCommit(
             database,
             self._run_writes,
+            name="write_executions",
             key=lambda write: write.key,
             place=(lambda write: write.shard_id) if distributed else None,
             size=lambda write: write.size,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from strongroom.kms import StrongroomError
 
 from .errors import ResourceExhausted, StorageError, Unavailable
+from .watch import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Sequence
@@ -44,6 +45,7 @@ class _Waiting(Generic[Request, Answer]):
     alone: bool = False
     retried: bool = False
     open_outcome: bool = False
+    origin: object = None
 
 
 class GroupCommit(Generic[Request, Answer]):
@@ -59,6 +61,7 @@ class GroupCommit(Generic[Request, Answer]):
         database: its connections bound how many statements are in flight.
         run: seals, sends and reads one statement for several requests; returns in their order what each is answered with, or
             the error that it is to raise.
+        name: of the database's function that the statement calls, for who watches.
         key: requests with the same key are never in flight together, so that one statement never touches a row twice;
             None: there are no such rows.
         place: the shard of a request. Given, a statement has requests of one shard only (a Citus cluster needs that).
@@ -71,6 +74,7 @@ class GroupCommit(Generic[Request, Answer]):
         database: Database,
         run: Callable[[Connection, Sequence[Request]], Awaitable[Sequence[Answer | StrongroomError]]],
         *,
+        name: str,
         key: Callable[[Request], Hashable] | None = None,
         place: Callable[[Request], int] | None = None,
         size: Callable[[Request], int] | None = None,
@@ -78,6 +82,7 @@ class GroupCommit(Generic[Request, Answer]):
     ) -> None:
         self._database = database
         self._run = run
+        self._name = name
         self._key = key or id
         self._place = place or (lambda _: 0)
         self._size = size or (lambda _: 0)
@@ -102,6 +107,8 @@ class GroupCommit(Generic[Request, Answer]):
         waiting: _Waiting[Request, Answer] = _Waiting(
             request, key, self._place(request), self._size(request), loop.time(), loop.create_future()
         )
+        if self._database.watch is not None:
+            waiting.origin = self._database.watch.origin()
         if not self._lanes and not self._direct and not self._waiting:
             return await self._bypass(waiting)
         if len(self._waiting) >= MAX_WAITING or self._waiting_bytes + waiting.size > MAX_WAITING_BYTES:
@@ -162,6 +169,7 @@ class GroupCommit(Generic[Request, Answer]):
             self._failed(batch, error, sent=False)
             return
         broken = False
+        began = asyncio.get_running_loop().time()
         try:
             try:
                 answers = await self._run(connection, [waiting.request for waiting in batch])
@@ -171,10 +179,19 @@ class GroupCommit(Generic[Request, Answer]):
             finally:
                 self._database.release(connection, broken=broken)
         except Exception as error:  # noqa: BLE001 - whatever it is, it goes to the callers
+            self._tell(batch, began, error)
             self._failed(batch, error)
         else:
+            self._tell(batch, began, None)
             for waiting, answer in zip(batch, answers, strict=True):
                 _answer(waiting.future, answer)
+
+    def _tell(self, batch: list[_Waiting[Request, Answer]], began: float, error: Exception | None) -> None:
+        if self._database.watch is not None:
+            waits = [began - waiting.since for waiting in batch]
+            origins = [waiting.origin for waiting in batch]
+            seconds = asyncio.get_running_loop().time() - began
+            self._database.watch.batch(Batch(self._name, waits, origins, seconds, error))
 
     def _failed(self, batch: list[_Waiting[Request, Answer]], error: Exception, *, sent: bool = True) -> None:
         open_outcome = isinstance(error, StorageError) and error.may_have_been_committed

@@ -49,6 +49,7 @@ class HistoryManager:
         self._appends: GroupCommit[_Request, None] = GroupCommit(
             database,
             self._write,
+            name="append_history_nodes",
             key=lambda request: request[1].branch.branch_id.int,
             place=(lambda request: request[1].branch.shard_id) if distributed else None,
             size=lambda request: request[2],

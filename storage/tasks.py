@@ -90,12 +90,14 @@ class TaskStore:
         self._writes: GroupCommit[TaskWrite, None] = GroupCommit(
             database,
             statements.write,
+            name="create_tasks",
             place=(lambda write: write.queue.range_hash) if distributed else None,
             size=lambda write: write.size,
         )
         self._reads: GroupCommit[TaskRange, SealedTasks] = GroupCommit(
             database,
             statements.read,
+            name="get_tasks",
             place=(lambda tasks: tasks.range_hash) if distributed else None,
             idempotent=True,
         )

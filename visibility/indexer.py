@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -52,11 +53,13 @@ class IndexerState:
         written: documents sent and taken.
         failures: attempts in a row that failed.
         last_error: why the last one did; None when it succeeded.
+        drained_at: monotonic seconds when `run` last found nothing left: what waits was written since. None before.
     """
 
     written: int = 0
     failures: int = 0
     last_error: StrongroomError | None = None
+    drained_at: float | None = None
 
 
 class Indexer:
@@ -132,6 +135,7 @@ class Indexer:
         while True:
             try:
                 await self.drain()
+                self.state.drained_at = time.monotonic()
                 await self._outbox.forget_deletes(older_than=DELETES_KEPT)
             except StrongroomError as error:
                 self.state.failures += 1

@@ -101,3 +101,6 @@ SELECT namespace_id FROM data_keys
 WHERE class = 'data' AND state = 'active'
   AND (created_at < $1 OR record_lease >= CASE suite WHEN 1 THEN least($2::bigint, $3::bigint) ELSE $2::bigint END)
 ORDER BY namespace_id
+
+-- name: nonce_use
+SELECT max(record_lease) AS leased FROM data_keys WHERE class = 'data' AND state = 'active' AND suite = 1

@@ -1,0 +1,271 @@
+"""Every instrument and every attribute of the telemetry: what is not in these two tables is not emitted.
+
+Attributes come from closed lists. What a value could be that no list has (an error of another library, say) becomes `_OTHER`, so no
+identifier, and nothing that a tenant or an operator chose, can stand in a metric or a span.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Literal
+
+from strongroom.kms import StrongroomError
+from strongroom.storage import (
+    ClusterMetadataStore,
+    ExecutionStore,
+    HistoryManager,
+    HistoryTaskStore,
+    MetadataStore,
+    NamespaceStore,
+    NexusEndpointStore,
+    Queue,
+    QueueV2,
+    ShardStore,
+    TaskQueueUserDataStore,
+    TaskStore,
+    sealed_columns,
+)
+from strongroom.visibility import VISIBILITY_RECORD, Drift, Reconciler, TokenAudit, VisibilityManager
+
+from .kms_config import AwsKms, AzureKms, GcpKms, LocalKms, Pkcs11Kms, TransitKms
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .kms_config import KmsConfig
+
+OTHER = "_OTHER"
+CANCELLED = "cancelled"
+
+STORES: Mapping[str, type] = {
+    "shards": ShardStore,
+    "executions": ExecutionStore,
+    "history": HistoryManager,
+    "history_tasks": HistoryTaskStore,
+    "tasks": TaskStore,
+    "fair_tasks": TaskStore,
+    "task_queue_user_data": TaskQueueUserDataStore,
+    "namespaces": NamespaceStore,
+    "metadata": MetadataStore,
+    "cluster_metadata": ClusterMetadataStore,
+    "namespace_replication_queue": Queue,
+    "queues": QueueV2,
+    "nexus_endpoints": NexusEndpointStore,
+    "visibility": VisibilityManager,
+}
+"""Stores of a cell, by the name of its attribute; `index` besides stands for reconciling the search index."""
+INDEX = "index"
+POOLS = ("transactions", "by_key", "registry")
+"""Lists of connections of a cell."""
+BATCHES = (
+    "write_executions",
+    "get_executions",
+    "get_current_executions",
+    "append_history_nodes",
+    "create_tasks",
+    "get_tasks",
+)
+"""Functions of the database that several calls go into."""
+_KMS_TYPES: Mapping[type, str] = {
+    LocalKms: "local",
+    TransitKms: "vault",
+    AwsKms: "aws-kms",
+    GcpKms: "gcp-kms",
+    AzureKms: "azure-keyvault",
+    Pkcs11Kms: "pkcs11",
+}
+_KMS_OPERATIONS = (
+    "generate_data_key",
+    "wrap",
+    "unwrap",
+    "rewrap",
+    "describe",
+    "create_kek",
+    "rotate_kek",
+    "retire_version",
+    "delete_kek",
+    "check",
+)
+_OTHER_KINDS = ("page_token", "temporal_payload")
+ORPHAN, TOKENS = "orphan", "record_tokens"
+"""Drift that is not of a document with a record: a document without one, and tokens in PostgreSQL that are not the record's."""
+
+
+def operations_of(store: type) -> tuple[str, ...]:
+    """Return the operations of a store: its public coroutines."""
+    return tuple(
+        name
+        for name, member in inspect.getmembers(store, inspect.iscoroutinefunction)
+        if not name.startswith("_") and name != "aclose"
+    )
+
+
+def kms_type(config: KmsConfig) -> str:
+    """Return the type of a KMS: ids of sections are the operator's, and may name a customer."""
+    return _KMS_TYPES.get(type(config), OTHER)
+
+
+def error_type(error: BaseException) -> str:
+    """Return the kind of an error of ours; anything else is `_OTHER` or `cancelled`."""
+    if isinstance(error, StrongroomError):
+        return closed("error.type", type(error).__name__)
+    return CANCELLED if type(error).__name__ == "CancelledError" else OTHER
+
+
+@cache
+def attribute_values() -> Mapping[str, frozenset[str]]:
+    """Return what each attribute may be, besides `_OTHER`."""
+    operations = {name for store in (*STORES.values(), Reconciler, TokenAudit) for name in operations_of(store)}
+    kinds = {column.kind.name for column in sealed_columns(VISIBILITY_RECORD)}
+    return {
+        "strongroom.store": frozenset((*STORES, INDEX)),
+        "strongroom.operation": frozenset(operations),
+        "strongroom.record.kind": frozenset((*kinds, *_OTHER_KINDS)),
+        "strongroom.kms.type": frozenset(_KMS_TYPES.values()),
+        "strongroom.kms.operation": frozenset(_KMS_OPERATIONS),
+        "strongroom.key_cache.result": frozenset(("hit", "aged", "miss")),
+        "strongroom.drift": frozenset((*(drift.name.lower() for drift in Drift), ORPHAN, TOKENS)),
+        "db.system.name": frozenset(("postgresql",)),
+        "db.operation.name": frozenset(BATCHES),
+        "db.client.connection.pool.name": frozenset(POOLS),
+        "db.client.connection.state": frozenset(("used", "idle")),
+        "error.type": frozenset((*_names_below(StrongroomError), CANCELLED)),
+    }
+
+
+def closed(key: str, value: str) -> str:
+    """Return an attribute's value if its list has it, else `_OTHER`."""
+    return value if value in attribute_values()[key] else OTHER
+
+
+def _names_below(error: type[StrongroomError]) -> set[str]:
+    names = {error.__name__}
+    for each in error.__subclasses__():
+        names |= _names_below(each)
+    return names
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """An instrument.
+
+    Attributes:
+        name: of OpenTelemetry's semantic conventions for database clients where they have one.
+        kind: `observed` gauges are read when somebody collects.
+        unit: in UCUM.
+        description: a sentence.
+        attributes: keys that it has; `error.type` only where something failed.
+    """
+
+    name: str
+    kind: Literal["counter", "histogram", "gauge", "observed"]
+    unit: str
+    description: str
+    attributes: tuple[str, ...] = ()
+
+
+INSTRUMENTS: Mapping[str, Instrument] = {
+    instrument.name: instrument
+    for instrument in (
+        Instrument(
+            "strongroom.operation.duration",
+            "histogram",
+            "s",
+            "Time of a call of a store.",
+            ("strongroom.store", "strongroom.operation", "error.type"),
+        ),
+        Instrument(
+            "db.client.operation.duration",
+            "histogram",
+            "s",
+            "Time of a statement that calls of several callers go in.",
+            ("db.system.name", "db.operation.name", "error.type"),
+        ),
+        Instrument(
+            "strongroom.batch.size",
+            "histogram",
+            "{call}",
+            "Calls in one such statement.",
+            ("db.operation.name",),
+        ),
+        Instrument(
+            "strongroom.batch.wait",
+            "histogram",
+            "s",
+            "Time that a call waited until its statement was sent.",
+            ("db.operation.name",),
+        ),
+        Instrument(
+            "db.client.connection.use_time",
+            "histogram",
+            "s",
+            "Time that a connection was lent, outside such statements.",
+            ("db.client.connection.pool.name",),
+        ),
+        Instrument(
+            "db.client.connection.count",
+            "observed",
+            "{connection}",
+            "Connections that are in use, and that could be.",
+            ("db.client.connection.pool.name", "db.client.connection.state"),
+        ),
+        Instrument("strongroom.rows.sealed", "counter", "{row}", "Rows that were sealed.", ("strongroom.record.kind",)),
+        Instrument("strongroom.rows.opened", "counter", "{row}", "Rows that were opened.", ("strongroom.record.kind",)),
+        Instrument(
+            "strongroom.rows.open_failures",
+            "counter",
+            "{batch}",
+            "Batches of rows that did not open; IntegrityError is for rows that were altered or moved.",
+            ("strongroom.record.kind", "error.type"),
+        ),
+        Instrument(
+            "strongroom.kms.call.duration",
+            "histogram",
+            "s",
+            "Time of a call of a KMS.",
+            ("strongroom.kms.type", "strongroom.kms.operation", "error.type"),
+        ),
+        Instrument(
+            "strongroom.key_cache.lookups",
+            "counter",
+            "{lookup}",
+            "Looks for a namespace's unwrapped keys.",
+            ("strongroom.key_cache.result",),
+        ),
+        Instrument("strongroom.key_cache.in_use", "observed", "{namespace}", "Namespaces whose keys are in use."),
+        Instrument(
+            "strongroom.key_cache.oldest_age",
+            "observed",
+            "s",
+            "Time since a KMS was asked for the oldest keys that are in use.",
+        ),
+        Instrument(
+            "strongroom.nonce.use",
+            "gauge",
+            "1",
+            "Share of its uses that the most used AES-256-GCM key has spent, in all processes.",
+        ),
+        Instrument("strongroom.indexer.backlog", "gauge", "{run}", "Runs that the search index is yet to hear of."),
+        Instrument(
+            "strongroom.indexer.lag",
+            "gauge",
+            "s",
+            "The longest that a run can have waited for this process's indexer; 0 where none waits.",
+        ),
+        Instrument(
+            "strongroom.reconcile.drift",
+            "counter",
+            "{document}",
+            "Documents and tokens that a reconciliation found to differ from the sealed records.",
+            ("strongroom.drift",),
+        ),
+        Instrument(
+            "strongroom.audit.lag", "gauge", "s", "Age of the oldest audit record that has no checkpoint outside."
+        ),
+        Instrument(
+            "strongroom.audit.chain_breaks", "counter", "{break}", "Breaks that a check of the audit log found."
+        ),
+    )
+}
