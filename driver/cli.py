@@ -15,7 +15,7 @@ from rich.markup import escape
 from strongroom.kms import StrongroomError
 from strongroom.storage import current_version
 
-from . import cli_show
+from . import doctor_report
 from .cli_codec import codec_server
 from .cli_data import history, import_, query
 from .cli_index import index
@@ -116,9 +116,12 @@ def init(config_path: Path, dsn: str | None, shards: int, region: str | None) ->
 )
 @click.pass_obj
 def doctor(config_path: Path, use_keys: bool) -> None:
-    """Check configuration, KMS, database, schema and keys, and say what to do about what is wrong."""
+    """Check configuration, database, KMSs, keys, namespaces and search index, and say what to do about what is wrong.
+
+    Ends with 1 if something is wrong. A note is for what works and yet is to be seen to; it changes nothing in the outcome.
+    """
     findings = asyncio.run(examine(config_path, use_keys=use_keys))
-    cli_show.findings(findings)
+    doctor_report.show(findings)
     if not all(finding.ok for finding in findings):
         raise click.exceptions.Exit(1)
 

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from strongroom.storage import HistoryNode, Namespace
     from strongroom.visibility import Reconciliation, TokenTally, VisibilityRecord
 
-    from .doctor import Finding
     from .strongroom import Strongroom
 
 _PAGE = 1000
@@ -129,13 +128,6 @@ def purged(rows: Mapping[str, int]) -> None:
         console.print(f"{count} rows deleted from {name}")
     if not rows:
         console.print("no rows were left")
-
-
-def findings(found: Iterable[Finding]) -> None:
-    """Show what a doctor found."""
-    table(
-        "check", "", "found", rows=((finding.check, "ok" if finding.ok else "WRONG", finding.text) for finding in found)
-    )
 
 
 async def executions(

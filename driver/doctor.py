@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from strongroom.kms import KekRef, StrongroomError, ciphers
-from strongroom.storage import check_cell, check_schema, current_version
+from strongroom.storage import StorageError, check_cell, check_schema, current_version
+from strongroom.storage import Unavailable as DatabaseUnavailable
 
 from .config import load_config
+from .doctor_report import Finding, wrong
 from .strongroom import assembled
 
 if TYPE_CHECKING:
@@ -20,25 +22,20 @@ if TYPE_CHECKING:
     from strongroom.kms import KekUsage
     from strongroom.storage import Database
 
+    from .config import StrongroomConfig
     from .strongroom import Strongroom
 
 # A server that may lose what it has acknowledged loses histories for good.
 _DURABILITY = ("fsync", "full_page_writes", "synchronous_commit")
 
+CELL, DATABASE, KEYS, NAMESPACES, SEARCH = "Cell", "Database", "Keys", "Namespaces", "Search"
+MANY_WAITING = 10_000
+"""Runs that the search index is yet to hear of, from which on somebody should look."""
 _CONTEXT = {"strongroom:purpose": "doctor"}
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The outcome of one check."""
-
-    check: str
-    ok: bool
-    text: str
-
-
 async def examine(config_path: Path, *, use_keys: bool = False) -> list[Finding]:
-    """Run all checks; what can't be reached ends them early.
+    """Run all checks; what the others need and is not there ends them early.
 
     Args:
         config_path: of the configuration.
@@ -47,36 +44,82 @@ async def examine(config_path: Path, *, use_keys: bool = False) -> list[Finding]
     try:
         config = await asyncio.to_thread(load_config, config_path)
     except StrongroomError as error:
-        return [Finding("configuration", ok=False, text=str(error))]
-    bound = f"bound to region {config.cell.region}" if config.cell.region is not None else "bound to no region"
-    text = f"{config_path}, cell {config.cell.cell_id}, {bound}"
-    found = [Finding("configuration", ok=True, text=text), _cipher()]
+        return [wrong(CELL, "configuration", error), _skipped("everything else")]
+    found = [
+        Finding(CELL, "configuration", f"{config_path}, cell {config.cell.cell_id}, {config.cell.shard_count} shards"),
+        _region(config),
+        _cipher(),
+    ]
     async with assembled(config) as strongroom:
-        found += [finding async for finding in _keyrings(strongroom)]
-        found += [finding async for finding in _database(strongroom)]
-        if all(finding.ok for finding in found):
-            found += [finding async for finding in _keks(strongroom, use_keys=use_keys)]
-            found += [finding async for finding in _namespaces(strongroom)]
-            found += [finding async for finding in _search_index(strongroom)]
+        database = [finding async for finding in _database(strongroom)]
+        kms = [finding async for finding in _kms(strongroom)]
+        found += database + kms
+        if not all(finding.ok for finding in [*database, kms[0]]):  # nothing opens without the first KMS
+            return [*found, _skipped("KEKs, data keys, namespaces and search index")]
+        found += [finding async for finding in _keks(strongroom, use_keys=use_keys)]
+        found += [finding async for finding in _data_keys(strongroom)]
+        found += [finding async for finding in _namespaces(strongroom)]
+        found += [finding async for finding in _search_index(strongroom)]
     return found
+
+
+def _skipped(what: str) -> Finding:
+    return Finding("Not looked at", what, "something that comes before is wrong", "skipped")
+
+
+def _region(config: StrongroomConfig) -> Finding:
+    if config.cell.region is None:
+        return Finding(CELL, "region", "none: rows and keys open wherever the KMSs allow it")
+    return Finding(CELL, "region", f"{config.cell.region}; KEKs in {', '.join(sorted(config.kek_regions))} only")
 
 
 def _cipher() -> Finding:
     try:
         chosen = ciphers.chosen()
     except StrongroomError as error:
-        return Finding("sealing and opening", ok=False, text=str(error))
+        return wrong(CELL, "sealing and opening", error)
     by = {ciphers.NATIVE: "the native kernel (strongroom-kernel)", ciphers.PYTHON: "cryptography, in Python"}
-    hint = "; strongroom-kernel is faster, see kernel/README.md" if ciphers.NATIVE not in ciphers.available() else ""
-    return Finding("sealing and opening", ok=True, text=by[chosen] + hint)
+    if ciphers.NATIVE in ciphers.available():
+        return Finding(CELL, "sealing and opening", by[chosen])
+    hint = "strongroom-kernel is faster, see kernel/README.md"
+    return Finding(CELL, "sealing and opening", by[chosen], "note", hint)
 
 
-async def _keyrings(strongroom: Strongroom) -> AsyncIterator[Finding]:
+async def _database(strongroom: Strongroom) -> AsyncIterator[Finding]:
+    try:
+        version, unsafe = await _server(strongroom.database)
+        yield Finding(DATABASE, "server", f"PostgreSQL {version}")
+        if unsafe:
+            text = f"off: {', '.join(unsafe)}; a crash would lose acknowledged writes"
+            yield Finding(
+                DATABASE, "durability", text, "wrong", "set them to on in postgresql.conf, and reload the server"
+            )
+        else:
+            yield Finding(DATABASE, "durability", ", ".join(_DURABILITY) + " on")
+        await check_schema(strongroom.database)
+        await check_cell(strongroom.database, strongroom.config.cell)
+        yield Finding(DATABASE, "schema", f"version {current_version()}, of this cell")
+    except DatabaseUnavailable as error:
+        yield wrong(DATABASE, "server", error, "is the server up, and database.dsn (or STRONGROOM_DSN) right?")
+    except StrongroomError as error:
+        yield wrong(DATABASE, "schema", error)
+
+
+async def _server(database: Database) -> tuple[str, list[str]]:
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            "SELECT name, setting FROM pg_settings WHERE name = ANY($1)", [*_DURABILITY, "server_version"]
+        )
+    settings = {row["name"]: row["setting"] for row in rows}
+    return settings["server_version"], [name for name in _DURABILITY if settings[name] == "off"]
+
+
+async def _kms(strongroom: Strongroom) -> AsyncIterator[Finding]:
     for provider_id, provider in strongroom.keyring.providers.items():
         try:
-            yield Finding(f"KMS {provider_id}", ok=True, text=await provider.check())
+            yield Finding(KEYS, f"KMS {provider_id}", await provider.check())
         except StrongroomError as error:
-            yield Finding(f"KMS {provider_id}", ok=False, text=str(error))
+            yield wrong(KEYS, f"KMS {provider_id}", error)
 
 
 async def _keks(strongroom: Strongroom, *, use_keys: bool) -> AsyncIterator[Finding]:
@@ -93,43 +136,37 @@ async def _keks(strongroom: Strongroom, *, use_keys: bool) -> AsyncIterator[Find
                 made = await provider.generate_data_key(kek, context=_CONTEXT)
                 await provider.unwrap(made.wrapped, context=_CONTEXT)
         except StrongroomError as error:
-            yield Finding(f"KEK {kek}", ok=False, text=str(error))
+            yield wrong(KEYS, f"KEK {kek}", error)
             continue
         old = sum(usage.keys for usage in used if usage.kek_version != info.primary_version)
         facts = [
             f"{info.state.replace('_', ' ')}, version {info.primary_version}, wraps {sum(usage.keys for usage in used)} keys",
             f"in {', '.join(sorted(filter(None, provider.regions(kek))))}" if any(provider.regions(kek)) else "",
-            f"{old} of them by older versions, see strongroom keys rewrap" if old else "",
+            f"{old} of them by older versions" if old else "",
             "wrapped and unwrapped" if use_keys else "",
             f"{1000 * (time.perf_counter() - began):.0f} ms",
         ]
-        yield Finding(f"KEK {kek}", ok=info.state == "enabled", text="; ".join(filter(None, facts)))
+        text = "; ".join(filter(None, facts))
+        if info.state != "enabled":
+            yield Finding(KEYS, f"KEK {kek}", text, "wrong", "enable it in its KMS, or what it wraps opens for nobody")
+        elif old:
+            yield Finding(KEYS, f"KEK {kek}", text, "note", f"strongroom keys rewrap {kek}")
+        else:
+            yield Finding(KEYS, f"KEK {kek}", text)
 
 
-async def _database(strongroom: Strongroom) -> AsyncIterator[Finding]:
-    try:
-        version, unsafe = await _server(strongroom.database)
-        yield Finding("database", ok=True, text=f"PostgreSQL {version}")
-        text = (
-            f"off: {', '.join(unsafe)}; a crash would lose acknowledged writes"
-            if unsafe
-            else ", ".join(_DURABILITY) + " on"
-        )
-        yield Finding("durability", ok=not unsafe, text=text)
-        await check_schema(strongroom.database)
-        await check_cell(strongroom.database, strongroom.config.cell)
-        yield Finding("schema", ok=True, text=f"version {current_version()}, of this cell")
-    except StrongroomError as error:
-        yield Finding("database", ok=False, text=str(error))
-
-
-async def _server(database: Database) -> tuple[str, list[str]]:
-    async with database.connection() as connection:
-        rows = await connection.fetch(
-            "SELECT name, setting FROM pg_settings WHERE name = ANY($1)", [*_DURABILITY, "server_version"]
-        )
-    settings = {row["name"]: row["setting"] for row in rows}
-    return settings["server_version"], [name for name in _DURABILITY if settings[name] == "off"]
+async def _data_keys(strongroom: Strongroom) -> AsyncIterator[Finding]:
+    policy, store = strongroom.config.rotation, strongroom.keyring.store
+    due = await store.list_due(
+        created_before=datetime.now(UTC) - policy.max_age,
+        rows=policy.max_rows,
+        rows_suite_1=policy.max_rows_suite_1,
+    )
+    if due:
+        text = f"those of {len(due)} namespaces are due to be rotated, by age or by rows"
+        yield Finding(KEYS, "data keys", text, "note", "strongroom keys rotate --due; best from a timer")
+    else:
+        yield Finding(KEYS, "data keys", "none is due to be rotated")
 
 
 async def _namespaces(strongroom: Strongroom) -> AsyncIterator[Finding]:
@@ -137,24 +174,36 @@ async def _namespaces(strongroom: Strongroom) -> AsyncIterator[Finding]:
     doomed = [namespace for namespace in listed if namespace.shredded_at is None and namespace.shred_due_at is not None]
     living = [namespace for namespace in listed if namespace.shredded_at is None and namespace.shred_due_at is None]
     closed = [namespace for namespace in living if namespace.unreadable is not None]
-    yield Finding("namespaces", ok=not closed, text=f"{len(living) - len(closed)} of {len(living)} open")
+    yield Finding(NAMESPACES, "open", f"{len(living) - len(closed)} of {len(living)}")
     for namespace in closed:
-        yield Finding(f"namespace {namespace.namespace_id}", ok=False, text=namespace.unreadable or "")
+        advice = "look at its KEK above; strongroom keys list NAMESPACE shows which it is"
+        yield Finding(NAMESPACES, f"namespace {namespace.namespace_id}", namespace.unreadable or "", "wrong", advice)
     for namespace in doomed:
-        text = f"to be shredded from {namespace.shred_due_at:%Y-%m-%d %H:%M} UTC; `namespace unshred` takes it back"
-        yield Finding(f"namespace {namespace.namespace_id}", ok=True, text=text)
+        text = f"to be shredded from {namespace.shred_due_at:%Y-%m-%d %H:%M} UTC"
+        advice = "if that is not meant: strongroom namespace unshred takes it back"
+        yield Finding(NAMESPACES, f"namespace {namespace.namespace_id}", text, "note", advice)
     cell = await strongroom.keyring.open(strongroom.keyring.cell_id)
-    yield Finding("erasure certificates", ok=True, text=f"signed by key {cell.certificate_key().public_key.hex()}")
+    key = cell.certificate_key().public_key.hex()
+    yield Finding(NAMESPACES, "erasure certificates", f"signed by key {key}")
 
 
 async def _search_index(strongroom: Strongroom) -> AsyncIterator[Finding]:
     index = strongroom.search_index
     if index is None:
+        yield Finding(SEARCH, "search index", "PostgreSQL answers searches")
         return
     try:
         await index.check()
         documents, waiting = await index.size(), await strongroom.outbox.waiting()
-        text = f"{index.name}: {documents} documents, {waiting} runs that it is yet to hear of"
-        yield Finding("search index", ok=True, text=text)
+    except StorageError as error:
+        advice = (
+            "is the cluster up, and elasticsearch.url right? Searches need it; writes go on, and it hears of them later"
+        )
+        yield wrong(SEARCH, "search index", error, advice)
     except StrongroomError as error:
-        yield Finding("search index", ok=False, text=str(error))
+        yield wrong(SEARCH, "search index", error)
+    else:
+        text = f"{index.name}: {documents} documents, {waiting} runs that it is yet to hear of"
+        many = waiting > MANY_WAITING
+        advice = "does a service run an indexer? If none does: strongroom index run" if many else ""
+        yield Finding(SEARCH, "search index", text, "note" if many else "ok", advice)

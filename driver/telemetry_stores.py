@@ -7,7 +7,7 @@ import inspect
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from .telemetry_table import STORES, operations_of
+from .telemetry_attributes import STORES, operations_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

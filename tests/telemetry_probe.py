@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from strongroom.driver.telemetry import Telemetry
-from strongroom.driver.telemetry_table import INSTRUMENTS, Instrument
+from strongroom.driver.telemetry_instruments import INSTRUMENTS, Instrument
 
 PAGE = files("strongroom.driver") / "telemetry.md"
 _SUFFIX = {"s": "_seconds", "1": "_ratio"}

@@ -18,7 +18,7 @@ from strongroom.driver.config import ElasticsearchConfig, load_config
 from strongroom.driver.importer import attribute_types, import_executions
 from strongroom.driver.kms_config import AwsKms
 from strongroom.driver.strongroom import Strongroom
-from strongroom.driver.telemetry_table import OTHER, STORES, attribute_values, operations_of
+from strongroom.driver.telemetry_attributes import OTHER, STORES, attribute_values, operations_of
 from strongroom.kms import CachePolicy, IntegrityError, KekRef, StrongroomError, Suite
 from strongroom.storage import NamespaceNotFound, TaskQueueKey
 from strongroom.visibility.elasticsearch.documents import document_name

@@ -8,8 +8,7 @@ import sys
 import pytest
 
 from strongroom.driver.strongroom import Strongroom
-from strongroom.driver.telemetry_table import (
-    INSTRUMENTS,
+from strongroom.driver.telemetry_attributes import (
     OTHER,
     STORES,
     attribute_values,
@@ -17,6 +16,7 @@ from strongroom.driver.telemetry_table import (
     error_type,
     operations_of,
 )
+from strongroom.driver.telemetry_instruments import INSTRUMENTS
 from strongroom.kms import IntegrityError
 from strongroom.storage import ConditionFailed
 
@@ -74,7 +74,7 @@ async def test_memory_does_not_grow_with_values():
     for number in range(100):
         with probe.telemetry.operation("history", f"invented {number}"):
             pass
-    assert len(probe.telemetry._attributes) == 0
+    assert len(probe.telemetry._emit._attributes) == 0
     assert probe.value("strongroom.operation.duration", strongroom__operation=OTHER) == 100
 
 

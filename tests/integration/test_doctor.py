@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from strongroom.driver.config import load_config
+from strongroom.driver.doctor import examine
+from strongroom.driver.doctor_report import Finding, summary
+from strongroom.driver.strongroom import Strongroom
+from strongroom.kms import KekRef
+from tests.fix_command_line import run_command
+from tests.fix_raw_rows import execute, fetch
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+async def cell(config_path):
+    """An open cell with a namespace."""
+    config = load_config(config_path)
+    await Strongroom.init(config)
+    async with Strongroom.open(config) as strongroom:
+        await strongroom.create_kek(KekRef.parse("local:tenant"))
+        await strongroom.namespaces.create("tenant", kek=KekRef.parse("local:tenant"))
+        yield strongroom
+
+
+def without_kernel(found):
+    """Return what is not well, by check; the note that the kernel is not installed here is left away."""
+    return {each.check: each for each in found if each.state != "ok" and each.check != "sealing and opening"}
+
+
+async def test_a_healthy_cell(cell, config_path):
+    """Where nothing is wrong each part was looked at, there is nothing to do, and the command ends with 0."""
+    assert cell.config.cell.region is None
+    found = await examine(config_path)
+    assert without_kernel(found) == {}
+    assert [*dict.fromkeys(finding.group for finding in found)] == ["Cell", "Database", "Keys", "Namespaces", "Search"]
+    done = await asyncio.to_thread(run_command, config_path.parent, "doctor")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"All {len(found)} checks passed" in done.stdout
+
+
+async def test_an_older_version_of_a_kek_is_a_note(cell, config_path):
+    """What works and is to be seen to is said with the command for it, does not fail, and goes away when it was done."""
+    await cell.keyring.provider("local").rotate_kek(KekRef.parse("local:tenant"))
+    noted = without_kernel(await examine(config_path))
+    assert {check: (finding.state, finding.advice) for check, finding in noted.items()} == {
+        "KEK local:tenant": ("note", "strongroom keys rewrap local:tenant")
+    }
+    done = await asyncio.to_thread(run_command, config_path.parent, "doctor")
+    assert done.returncode == 0
+    assert "to be seen to" in done.stdout
+    assert (await asyncio.to_thread(run_command, config_path.parent, "keys", "rewrap", "local:tenant")).returncode == 0
+    assert without_kernel(await examine(config_path)) == {}
+
+
+async def test_keys_that_are_due_are_a_note(cell, config_path):
+    """Data keys that are older than they should be are told of, with the command that rotates them; then none is."""
+    old = datetime.now(UTC) - timedelta(days=91)
+    await execute(cell, "UPDATE data_keys SET created_at = $1", old)
+    noted = without_kernel(await examine(config_path))
+    assert noted.keys() == {"data keys"}
+    assert "keys rotate --due" in noted["data keys"].advice
+    assert (await asyncio.to_thread(run_command, config_path.parent, "keys", "rotate", "--due")).returncode == 0
+    assert without_kernel(await examine(config_path)) == {}
+
+
+async def test_a_missing_kek_is_wrong_and_hides_nothing(cell, config_path):
+    """A KEK that is gone is wrong, with what to do, and so is the namespace that needs it; all else is looked at as before."""
+    other = await cell.create_kek(KekRef.parse("local:other"))
+    await cell.namespaces.create("other", kek=other)
+    await cell.keyring.provider("local").delete_kek(KekRef.parse("local:tenant"))
+    found = await examine(config_path)
+    ill = without_kernel(found)
+    assert {finding.group for finding in ill.values()} == {"Keys", "Namespaces"}
+    assert {finding.state for finding in ill.values()} == {"wrong"}
+    assert "restore it" in ill["KEK local:tenant"].advice
+    assert all(finding.advice for finding in ill.values())
+    assert [finding.text for finding in found if finding.check == "open"] == ["1 of 2"]
+    assert (await asyncio.to_thread(run_command, config_path.parent, "doctor")).returncode == 1
+
+
+async def test_a_customers_kms_that_fails_hides_nothing(cell, config_path):
+    """A KMS that is not the cell's own may fail: it is told, and KEKs, namespaces and the rest are looked at all the same."""
+    assert cell.config.kms.keys() == {"local"}
+    config_path.write_text(config_path.read_text() + '\n[kms.customer]\ntype = "local"\nkeyring = "nowhere.json"\n')
+    found = await examine(config_path)
+    assert without_kernel(found).keys() == {"KMS customer"}
+    assert [*dict.fromkeys(finding.group for finding in found)] == ["Cell", "Database", "Keys", "Namespaces", "Search"]
+
+
+async def test_what_comes_first_skips_what_needs_it(cell, config_path):
+    """Without a database, the cell's own KMS or a configuration the rest is said to be skipped, not passed over in silence."""
+    keyring = cell.config.kms["local"].keyring
+    whole = config_path.read_text()
+    keyring.chmod(0o644)
+    ill = without_kernel(await examine(config_path))
+    assert {check: finding.state for check, finding in ill.items()} == {
+        "KMS local": "wrong",
+        "KEKs, data keys, namespaces and search index": "skipped",
+    }
+    keyring.chmod(0o600)
+    config_path.write_text(whole.replace("dsn = ", 'dsn = "postgresql://127.0.0.1:1/none"  # '))
+    ill = without_kernel(await examine(config_path))
+    assert [finding.state for finding in ill.values()] == ["wrong", "skipped"]
+    assert "database.dsn" in ill["server"].advice
+    config_path.write_text("[cell")
+    ill = without_kernel(await examine(config_path))
+    assert [finding.state for finding in ill.values()] == ["wrong", "skipped"]
+    done = await asyncio.to_thread(run_command, config_path.parent, "doctor")
+    assert done.returncode == 1
+    assert "what was skipped" in done.stdout
+
+
+async def test_a_server_that_may_lose_data_is_wrong(cell, config_path):
+    """A database that acknowledges before it has written is wrong, with the setting; the control is each test above."""
+    (row,) = await fetch(cell, "SELECT current_database() AS name")
+    await execute(cell, f"ALTER DATABASE {row['name']} SET synchronous_commit = off")
+    ill = without_kernel(await examine(config_path))
+    assert "synchronous_commit" in ill["durability"].text
+    assert ill["durability"].state == "wrong"
+
+
+def test_the_summary_counts():
+    """The last line says how many checks found something wrong, what was not looked at, and that notes are no failure."""
+    well, noted = Finding("a", "b", "c"), Finding("a", "b", "c", "note", "do")
+    ill, skipped = Finding("a", "b", "c", "wrong"), Finding("a", "b", "c", "skipped")
+    assert summary([well, noted]) == "All 2 checks passed; 1 to be seen to."
+    assert summary([well, ill, skipped]).startswith("1 of 2 checks")
+    assert [each.ok for each in (well, noted, ill, skipped)] == [True, True, False, True]
