@@ -12,7 +12,7 @@ import click
 
 from strongroom.kms import Suite
 
-from .access import OPERATIONS, Decision, NotAuthenticated, Session, by_api_key
+from .access import CALLER, OPERATIONS, Decision, NotAuthenticated, Session, by_api_key
 from .config import ConfigError, load_config
 from .strongroom import Strongroom
 
@@ -39,6 +39,11 @@ def named(text: str) -> dict[str, object]:
         return {"namespace_id": UUID(text)}
     except ValueError:
         return {"name": text}
+
+
+def caller_name() -> str:
+    """Return the principal that runs the command; within `with_cell`."""
+    return str(CALLER.get().get("principal", ""))
 
 
 def with_cell(

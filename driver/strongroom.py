@@ -106,6 +106,7 @@ class Strongroom:
         indexer: tells it what changed, while somebody runs it; None without a search index.
         access: who may do what.
         audit: the audit log; None where the configuration names none.
+        audit_checkpoints: how far each process's audit log was.
     """
 
     config: StrongroomConfig
@@ -131,6 +132,7 @@ class Strongroom:
     indexer: Indexer | None
     access: AccessControl
     audit: AuditLog | None
+    audit_checkpoints: AuditCheckpointStore
 
     @classmethod
     @asynccontextmanager
@@ -334,8 +336,9 @@ async def assembled(config: StrongroomConfig, *, audit: KeyAudit | None = None) 
                 outbox=outbox,
                 search_index=search_index,
                 indexer=Indexer(outbox, search_index) if search_index is not None else None,
-                access=AccessControl(AccessPolicyStore(database, keyring)),
+                access=AccessControl(AccessPolicyStore(database, keyring), log=log),
                 audit=log,
+                audit_checkpoints=AuditCheckpointStore(database),
             )
     finally:
         for store in (executions, history, tasks, fair_tasks):

@@ -5,11 +5,12 @@ Read in this order: `roles.py`, `catalogue.py` (what each operation needs), `pol
 """
 
 from .authorization import Decision
+from .caller import CALLER
 from .catalogue import OPERATIONS, Operation
 from .control import AccessControl, by_api_key, by_certificate, by_name
 from .errors import InvalidPolicyChange, NotAuthenticated, PermissionDenied
 from .policy import Policy
-from .session import CALLER, Session
+from .session import Session
 
 __all__ = [
     "CALLER",

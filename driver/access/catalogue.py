@@ -123,7 +123,6 @@ keys.rotate               keys            update cell
 keys.rotate_kek           keys            update cell
 keys.rewrap               keys            update cell
 keys.retire               keys            delete cell
-keys.create_kek           keys            create cell
 keys.reseal               keys            update cell
 keys.destroy              keys            delete cell
 shredding.request         shred           update namespace
@@ -137,6 +136,7 @@ index.reconcile           account.admin   update cell
 index.rotate              keys            update cell
 codec_server.run          cell.service    read   cell
 access.list               audit           read   cell
+access.list_grants        -               read   cell
 access.review             audit           read   cell
 access.change             account.admin   update cell
 access.bind               namespace.admin update namespace
@@ -147,6 +147,7 @@ audit.verify              audit           read   cell
 audit.export              audit           read   cell
 audit.hash                audit           read   namespace
 audit.hold                audit           update cell
+audit.lift_hold           account.owner   delete cell
 audit.prune               audit           delete cell
 audit.lengthen_retention  account.owner   update cell
 audit.shorten_retention   account.owner   delete cell       two

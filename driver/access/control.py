@@ -7,16 +7,19 @@ import time
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from strongroom.driver.audit.events import of_policy
 from strongroom.kms import IntegrityError
 
 from . import changes
 from .api_keys import find_by_api_key
+from .caller import CALLER
 from .errors import NotAuthenticated
 from .policy import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from strongroom.driver.audit import AuditLog
     from strongroom.storage import AccessPolicyStore
 
 FRESH_SECONDS = 10.0
@@ -28,11 +31,14 @@ class AccessControl:
 
     Args:
         store: where it is kept.
+        log: is told of each policy, by a hash, before it is kept and after.
         clock: monotonic seconds.
     """
 
-    def __init__(self, store: AccessPolicyStore, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._store, self._clock = store, clock
+    def __init__(
+        self, store: AccessPolicyStore, *, log: AuditLog | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._store, self._log, self._clock = store, log, clock
         self._policy = Policy()
         self._read_at = float("-inf")
         self._reading = asyncio.Lock()
@@ -74,7 +80,10 @@ class AccessControl:
             await self._read()
             wanted = changes.without_expired(edit(self._policy), now=changes.utc_now())
             if wanted != self._policy:
-                await self._store.put(wanted.encode(), version=self._policy.version)
+                data, version = wanted.encode(), self._policy.version
+                await self._tell(version + 1, data, "begun")
+                await self._store.put(data, version=version)
+                await self._tell(version + 1, data, "done")
                 await self._read()
         return self._policy
 
@@ -82,6 +91,11 @@ class AccessControl:
         """Return version and SHA-256 of the policy as it is kept, for the audit log and for reviews."""
         version, data = await self._store.get()
         return version, sha256(data).hexdigest()
+
+    async def _tell(self, version: int, data: bytes, outcome: str) -> None:
+        if self._log is not None:
+            said = {"policy_version": version, "policy_digest": sha256(data).hexdigest(), "outcome": outcome}
+            await self._log.record(of_policy(said, CALLER.get()))
 
     async def _read(self) -> None:
         asked = self._clock()

@@ -10,7 +10,6 @@ import inspect
 import secrets
 import time
 from contextlib import asynccontextmanager, suppress
-from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from strongroom.storage import InvalidPersistenceRequest, NamespaceNotFound
 from . import changes
 from .arguments import hashed, identifying, namespaces_of
 from .authorization import Decision, decide
+from .caller import CALLER
 from .catalogue import OPERATIONS, STORES
 from .errors import PermissionDenied
 
@@ -52,8 +52,6 @@ if TYPE_CHECKING:
     from .catalogue import Operation
     from .policy import Policy
 
-CALLER: ContextVar[Mapping[str, object]] = ContextVar("strongroom_caller", default={})  # noqa: B039 - never changed
-"""Whose call is being done: for records that are made beneath it."""
 _MAKERS = {"namespaces.create", "metadata.create_namespace"}
 _LIST_ALL, _GET = OPERATIONS["metadata.list_namespaces"], OPERATIONS["namespaces.get"]
 

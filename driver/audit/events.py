@@ -28,6 +28,8 @@ KEY = "key"
 """Something was done with a key, or a KMS was called."""
 CODEC = "codec"
 """Payloads were opened or sealed for a caller of the codec server, or were not."""
+POLICY = "policy"
+"""The access policy became another one: its version and hash."""
 CHECKPOINT = "checkpoint"
 """A signature over all records before."""
 BASE = "base"
@@ -47,14 +49,21 @@ def of_key(event: KeyEvent, caller: Event) -> Event:
         caller: whose call it was, where it was in one: `principal`, `request_id` and the like.
     """
     told = {name: value for name, value in asdict(event).items() if value is not None}
-    # Beside the caller's own record, which has its arguments: who it was, and in which call.
-    who = {name: caller[name] for name in ("principal", "credential") if name in caller}
-    if "request_id" in caller:
-        who["within"] = caller["request_id"]
-    return {"event": KEY, "at": now(), **who, **told}
+    return {"event": KEY, "at": now(), **_within(caller), **told}
+
+
+def of_policy(said: Event, caller: Event) -> Event:
+    """Return the record of a change of the access policy."""
+    return {"event": POLICY, "at": now(), **_within(caller), **said}
 
 
 def of_codec(event: CodecEvent) -> Event:
     """Return the record of payloads that were opened or sealed for a caller of the codec server, or were not."""
     told = {name: value for name, value in asdict(event).items() if value is not None}
     return {"event": CODEC, "principal": told.pop("caller"), **told}
+
+
+def _within(caller: Event) -> dict[str, object]:
+    """Return who it was, and in which call: that has a record of its own, with its arguments."""
+    who = {name: caller[name] for name in ("principal", "credential") if name in caller}
+    return {**who, "within": caller["request_id"]} if "request_id" in caller else who

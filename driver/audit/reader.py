@@ -26,7 +26,8 @@ def read_records(root: Path, *, after: Mapping[UUID, int] | None = None) -> Iter
         last = (after or {}).get(stream_id, 0)
         base = read_base(folder)
         if base is not None and last < base[0]:
-            yield stream_id, base[0], (folder / "base.json").read_bytes().strip() + b"\n"
+            yield stream_id, base[0], (folder / "base.json").read_bytes()
+            last = base[0]  # what was pruned may not be deleted yet
         found = segments(folder)
         for segment, following in zip(found, [*found[1:], None], strict=True):
             if following is not None and int(following.stem) <= last:

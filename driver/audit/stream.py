@@ -7,20 +7,24 @@ import fcntl
 import os
 import re
 from contextlib import suppress
+from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import orjson
 
+from .events import now
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import date
     from pathlib import Path
 
     from .events import Event
 
 SEGMENT_BYTES = 64 * 2**20
-"""From which on a segment is followed by another one."""
+"""From which on a segment is followed by another one; so it is on each new day (UTC), as whole segments are what is pruned."""
 GENESIS = bytes(32)
 """The chain before the first record."""
 _CHAIN = b',"chain":"'
@@ -48,6 +52,8 @@ class Stream:
         self._path = folder
         self._file: int | None = None
         self._offset = 0
+        self._day: date | None = None
+        self._resumable = False
         # Encoded, not yet known to be on disk; numbered and chained already, so they are written before anything else.
         self._waiting: list[bytes] = []
         self._next, self._next_chain = 1, GENESIS
@@ -91,7 +97,9 @@ class Stream:
         if self._file is not None and not self._is_in_place():
             os.close(self._file)  # its records are somebody's, but nobody will find what is written to it from now on
             self._file = None
-        if self._file is None or self._offset >= SEGMENT_BYTES:
+        if self._file is None and self._resumable:
+            self._reopen_segment()
+        if self._file is None or self._offset >= SEGMENT_BYTES or self._day != now().date():
             self._begin_segment()
         assert self._file is not None  # noqa: S101 - begun above
         data = memoryview(b"".join(self._waiting))
@@ -141,7 +149,14 @@ class Stream:
             msg = "the disk failed to keep these records several times"
             raise OSError(errno.EIO, msg)
         self._path, self._file, self._offset = path, os.open(path, _NEW, 0o600), 0
+        self._day = now().date()
         _sync_folder(self._folder)
+
+    def _reopen_segment(self) -> None:
+        """Go on in the segment of another process; a record that it was cut off in was acknowledged to nobody."""
+        self._resumable = False
+        self._file = os.open(self._path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        os.ftruncate(self._file, self._offset)
 
     def _is_in_place(self) -> bool:
         """Return whether the open segment is still the one that its path names: not deleted, and not moved."""
@@ -152,22 +167,23 @@ class Stream:
 
     def _resume(self) -> bool:
         """Go on after the last whole record; False where that can't be read, and the stream is left to who verifies it."""
-        last = None
         for segment in reversed(segments(self._folder)):
             content = segment.read_bytes()
             whole = content[: content.rfind(b"\n") + 1]
-            if whole:
-                last = whole.rstrip(b"\n").rpartition(b"\n")[2]
-                break
+            if not whole:
+                continue
+            first, last = parse(whole.split(b"\n", 1)[0]), parse(whole.rstrip(b"\n").rpartition(b"\n")[2])
+            if first is None or last is None or last[0]["stream"] != str(self.stream_id):
+                return False
+            self.sequence, self.chain = last[0]["sequence"], last[2]
+            self._path, self._offset, self._resumable = segment, len(whole), True
+            with suppress(KeyError, TypeError, ValueError):
+                self._day = datetime.fromisoformat(first[0]["at"]).date()
+            break
         else:
             base = read_base(self._folder)
             if base is not None:
                 self.sequence, self.chain = base
-        if last is not None:
-            parsed = parse(last)
-            if parsed is None or parsed[0].get("stream") != str(self.stream_id):
-                return False
-            self.sequence, self.chain = parsed[0]["sequence"], parsed[2]
         self._next, self._next_chain = self.sequence + 1, self.chain
         return True
 

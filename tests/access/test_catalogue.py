@@ -19,7 +19,18 @@ from tests.access.people import OWNER
 NOW = changes.utc_now()
 HERE, ELSEWHERE = uuid4(), uuid4()
 # Attributes of a cell that are no stores for a service: what they do is done by way of `Session.performing`.
-NOT_STORES = {"config", "database", "by_key", "keyring", "outbox", "search_index", "indexer", "access", "audit"}
+NOT_STORES = {
+    "config",
+    "database",
+    "by_key",
+    "keyring",
+    "outbox",
+    "search_index",
+    "indexer",
+    "access",
+    "audit",
+    "audit_checkpoints",
+}
 PLUMBING = {"aclose"}
 
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from strongroom.driver.access import OPERATIONS, PermissionDenied, changes
+from strongroom.driver.access import OPERATIONS, PermissionDenied, changes, grants
 from strongroom.driver.access.catalogue import STORE_OPERATIONS
 from strongroom.driver.access.control import AccessControl
 from strongroom.driver.audit import AuditUnavailable, verify_records
@@ -226,7 +226,7 @@ async def test_shredding_needs_two_people(cell, one, session_with):
 
     def ask(policy):
         nonlocal asked
-        policy, asked = changes.request_grant(
+        policy, asked = grants.request_grant(
             policy,
             operation="namespaces.shred",
             namespace_id=one,
@@ -242,8 +242,8 @@ async def test_shredding_needs_two_people(cell, one, session_with):
         await custodian.namespaces.shred(one)
     for by in (custodian.principal, helper):
         with pytest.raises(PermissionDenied):
-            await cell.access.change(lambda p, by=by: changes.approve_grant(p, asked.grant_id, by=by, now=at))
-    await cell.access.change(lambda p: changes.approve_grant(p, asked.grant_id, by=second, now=at))
+            await cell.access.change(lambda p, by=by: grants.approve_grant(p, asked.grant_id, by=by, now=at))
+    await cell.access.change(lambda p: grants.approve_grant(p, asked.grant_id, by=second, now=at))
     await custodian.namespaces.shred(one)
     told = [each for each in records(cell) if each.get("operation") == "namespaces.shred" and each["event"] == "intent"]
     assert [each["grant"] for each in told] == [asked.grant_id]
