@@ -12,7 +12,7 @@ import click
 
 from strongroom.kms import Suite
 
-from .access import CALLER, OPERATIONS, Decision, NotAuthenticated, Session, by_api_key
+from .access import CALLER, OPERATIONS, Decision, NotAuthenticated, Session
 from .config import ConfigError, load_config
 from .strongroom import Strongroom
 
@@ -94,8 +94,7 @@ async def caller_of(strongroom: Strongroom) -> Session | None:
     if not key:
         msg = f"this cell has access control: set the variable {API_KEY} to your API key"
         raise NotAuthenticated(msg)
-    principal, key_id = by_api_key(policy, key)
-    return strongroom.session(principal, credential=f"api-key:{key_id}")
+    return await strongroom.authenticated(api_key=key)
 
 
 def _anything(*_: object, **__: object) -> Decision:

@@ -52,8 +52,9 @@ from strongroom.visibility import (
     new_layout,
 )
 
-from .access import CALLER, AccessControl, Session
+from .access import CALLER, AccessControl, NotAuthenticated, Session, by_api_key, by_certificate
 from .audit import AuditLog, KeyRecords
+from .audit.events import DENIED
 from .audit.log import opened
 from .config import ConfigError
 from .kms_providers import make_providers
@@ -184,8 +185,7 @@ class Strongroom:
         """Return the stores as a caller may use them: each call is authorised and audited.
 
         Args:
-            principal: who calls. The service vouches for it: see `access.by_api_key` and `access.by_certificate` for callers that
-                bring one.
+            principal: who calls. The service vouches for it; `authenticated` is for callers that bring a key or a certificate.
             credential: how it is known, for the audit log.
             source: from where it calls, for the audit log.
 
@@ -196,6 +196,34 @@ class Strongroom:
             msg = 'sessions need an audit log; add [audit] with folder = "audit" to the configuration'
             raise ConfigError(msg)
         return Session(self, self.audit, principal=principal, credential=credential, source=source)
+
+    async def authenticated(
+        self, *, api_key: str | None = None, certificate: str | None = None, source: str | None = None
+    ) -> Session:
+        """Return a session for a caller that brings an API key or a certificate; one that nobody has is told to the audit log.
+
+        Args:
+            api_key: that the caller brought.
+            certificate: subject of a certificate that was verified already, as RFC 4514 writes it.
+            source: from where it calls, for the audit log.
+
+        Raises:
+            NotAuthenticated: nobody has it, or it has expired or was revoked.
+            ConfigError: there is no audit log.
+        """
+        policy = await self.access.policy()
+        try:
+            if api_key is not None:
+                principal, key_id = by_api_key(policy, api_key)
+                return self.session(principal, credential=f"api-key:{key_id}", source=source)
+            return self.session(by_certificate(policy, certificate or ""), credential="certificate", source=source)
+        except NotAuthenticated:
+            if self.audit is not None:
+                said = {"credential": "certificate" if api_key is None else "api-key", "reason": "not authenticated"}
+                await self.audit.record(
+                    {"event": DENIED, "at": datetime.now(UTC), **said, **({} if source is None else {"source": source})}
+                )
+            raise
 
     def index_rotation(self, *, wait: float | None = None) -> IndexRotation:
         """Return what rotates index keys.

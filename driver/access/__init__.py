@@ -7,7 +7,7 @@ Read in this order: `roles.py`, `catalogue.py` (what each operation needs), `pol
 from .authorization import Decision
 from .caller import CALLER
 from .catalogue import OPERATIONS, Operation
-from .control import AccessControl, by_api_key, by_certificate, by_name
+from .control import AccessControl, by_api_key, by_certificate
 from .errors import InvalidPolicyChange, NotAuthenticated, PermissionDenied
 from .policy import Policy
 from .session import Session
@@ -25,5 +25,4 @@ __all__ = [
     "Session",
     "by_api_key",
     "by_certificate",
-    "by_name",
 ]

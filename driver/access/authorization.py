@@ -25,11 +25,13 @@ class Decision:
         allowed: whether it may be done.
         hidden: where not: whether the caller must not learn that the namespace exists.
         grant: the break-glass grant without which it would not be allowed; "" for none.
+        needs_grant: where not: whether all that is missing is a second person's approval.
         reason: where not allowed, what is missing; for the audit log.
     """
 
     allowed: bool
     hidden: bool = False
+    needs_grant: bool = False
     grant: str = ""
     reason: str = ""
 
@@ -68,7 +70,7 @@ def decide(
         if operation.dual_control:
             used = _approved(policy, principal, operation.name, place, now)
             if not used:
-                return Decision(allowed=False, reason="needs a grant that somebody else approved")
+                return Decision(allowed=False, needs_grant=True, reason="needs a grant that somebody else approved")
     return Decision(allowed=principal in policy.principals, grant=used, reason="unknown principal")
 
 

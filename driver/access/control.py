@@ -106,13 +106,6 @@ class AccessControl:
         self._policy, self._read_at = Policy.decode(version, data), asked
 
 
-def by_name(policy: Policy, name: str) -> str:
-    """Return the principal that the embedding service says it is."""
-    if name not in policy.principals:
-        raise NotAuthenticated
-    return name
-
-
 def by_api_key(policy: Policy, key: str) -> tuple[str, str]:
     """Return the principal of an API key, and the key's id."""
     found = find_by_api_key(policy, key, now=changes.utc_now())

@@ -173,6 +173,9 @@ class Session:
         await self._log.record({"event": DENIED, "at": now(), **said, "reason": decision.reason})
         if decision.hidden:
             raise NamespaceNotFound
+        if decision.needs_grant:
+            msg = f"this needs two people: strongroom access request --operation {operation.name}"
+            raise PermissionDenied(msg)
         raise PermissionDenied
 
     async def _namespaces(self, operation: Operation, given: Mapping[str, Any]) -> tuple[tuple[UUID, ...], bool]:

@@ -121,7 +121,8 @@ class AuditLog:
         """Sign every 30 seconds, or after 1,000 records; ends by being cancelled."""
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._due.wait(), CHECKPOINT_SECONDS)
+                async with asyncio.timeout(CHECKPOINT_SECONDS):  # not wait_for, which can swallow being cancelled
+                    await self._due.wait()
             self._due.clear()
             await self.checkpoint()
 
@@ -131,7 +132,8 @@ class AuditLog:
             with suppress(
                 TimeoutError
             ):  # what can't be written until then are outcomes: nothing was done without its intent
-                await asyncio.wait_for(self._writing, PATIENCE)
+                async with asyncio.timeout(PATIENCE):
+                    await self._writing
         self._thread.shutdown(wait=not self._stuck, cancel_futures=True)
         if self._stream is not None and not self._stuck:
             self._stream.close()

@@ -29,7 +29,7 @@ def read_records(root: Path, *, after: Mapping[UUID, int] | None = None) -> Iter
             yield stream_id, base[0], (folder / "base.json").read_bytes()
             last = base[0]  # what was pruned may not be deleted yet
         found = segments(folder)
-        for segment, following in zip(found, [*found[1:], None], strict=True):
+        for segment, following in zip(found, [*found[1:], None], strict=False):
             if following is not None and int(following.stem) <= last:
                 continue  # all of it is known
             for line in _whole_lines(segment):

@@ -31,6 +31,7 @@ _CHAIN = b',"chain":"'
 _CHAIN_BYTES = len(_CHAIN) + 64 + len(b'"}')
 _STREAM = re.compile(r"stream-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 _SEGMENT = re.compile(r"(\d{12})\.jsonl")
+_CONTROL = re.compile(rb"\x7f|\xc2[\x80-\x9f]")
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -66,22 +67,17 @@ class Stream:
             OSError: the folder can't be used.
         """
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for stream_id, folder in streams(root):
-            lock = _locked(folder)
-            if lock is not None:
-                found = cls(folder, stream_id, lock)
-                if found._resume():
-                    return found
-                os.close(lock)
-        stream_id = uuid4()
-        folder = root / f"stream-{stream_id}"
-        folder.mkdir(mode=0o700)
-        _sync_folder(root)
-        lock = _locked(folder)
-        if lock is None:
-            msg = f"{folder} was taken by another process"
-            raise OSError(msg)
-        return cls(folder, stream_id, lock)
+        while True:
+            for stream_id, folder in streams(root):
+                lock = _locked(folder)
+                if lock is not None:
+                    found = cls(folder, stream_id, lock)
+                    if found._resume():
+                        return found
+                    os.close(lock)
+            # Made, and taken in the next turn: another process may be faster.
+            (root / f"stream-{uuid4()}").mkdir(mode=0o700)
+            _sync_folder(root)
 
     def write(self, events: Iterable[Event]) -> None:
         """Write records; when this returns they are on disk.
@@ -133,6 +129,8 @@ class Stream:
         body = orjson.dumps(
             {"stream": self.stream_id, "sequence": self._next, **event}, option=orjson.OPT_UTC_Z, default=str
         )
+        # JSON leaves these as they are, and terminals and collectors do not.
+        body = _CONTROL.sub(lambda found: b"\\u00%02x" % found[0][-1], body)
         self._next += 1
         self._next_chain = link(self._next_chain, body)
         return with_chain(body, self._next_chain)
