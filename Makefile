@@ -10,7 +10,7 @@ export UV_PYTHON_DOWNLOADS := never
 # The command line starts in half the time from compiled files, and the tests start it hundreds of times.
 unexport PYTHONDONTWRITEBYTECODE
 # Sources are linked one by one into the environment, so a new or removed file needs a new link.
-SOURCES := $(sort $(wildcard kms/* kms/providers/* storage/* storage/sql/* storage/sql/functions/* storage/sql/migrations/* visibility/* visibility/elasticsearch/* driver/* driver/sample/*))
+SOURCES := $(sort $(wildcard kms/* kms/providers/* storage/* storage/sql/* storage/sql/functions/* storage/sql/migrations/* visibility/* visibility/elasticsearch/* driver/* driver/access/* driver/audit/* driver/sample/*))
 LISTING := .venv/.sources
 
 demo: env ## seal real histories in a throw-away PostgreSQL, search them, rotate, shred, and prove each claim (default)

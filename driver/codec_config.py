@@ -90,7 +90,6 @@ class CodecServerConfig:
 
     Attributes:
         listen: where.
-        audit_file: where each decode and encode is written down, as JSON lines.
         certificate: of the server, and its key in the same file or in `key`; None for no TLS.
         key: see there.
         jwt: callers with tokens; None for none.
@@ -105,7 +104,6 @@ class CodecServerConfig:
     """
 
     listen: Listen
-    audit_file: Path
     certificate: Path | None = None
     key: Path | None = None
     jwt: JwtConfig | None = None
@@ -134,7 +132,6 @@ def parse_codec_server(content: Mapping[str, Any], folder: Path) -> CodecServerC
     insecure = section.flag("insecure")
     found = CodecServerConfig(
         listen=_listen(section.text("listen"), folder),
-        audit_file=folder / section.text("audit_file"),
         certificate=section.path("certificate"),
         key=section.path("key"),
         jwt=None if jwt is None else _jwt(jwt),

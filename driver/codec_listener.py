@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from .audit_file import JsonLinesAudit
+from .audit import CodecRecords
 from .codec_auth import Authenticator
 from .codec_server import PEER, CodecServer
 from .config import ConfigError
@@ -48,12 +48,16 @@ async def serve(strongroom: Strongroom, config: CodecServerConfig, *, ready: Cal
     Raises:
         ConfigError: an address or a file can't be used.
     """
+    audit = strongroom.audit
+    if audit is None:
+        msg = 'the codec server needs an audit log; add [audit] with folder = "audit" to the configuration'
+        raise ConfigError(msg)
     app = CodecServer(
         config,
         find=strongroom.namespaces.find,
         keyring=strongroom.keyring,
         authenticator=Authenticator(config),
-        audit=JsonLinesAudit(config.audit_file),
+        audit=CodecRecords(audit),
     )
     context = None if config.certificate is None else server_context(config)
     listening = _listening(config.listen)

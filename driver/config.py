@@ -62,7 +62,8 @@ class StrongroomConfig:
         cell_kek: URI of the KEK of the cell's own keys; None for one that `init` makes in the first provider.
         cache: how long unwrapped keys are used: the promise of revocation. The same in all processes of a cell.
         rotation: when data keys are due to be rotated.
-        audit_file: where changes of keys and calls of a KMS are written down, as JSON lines; None for nowhere.
+        audit_folder: of the audit log; None for none, and then there are no sessions.
+        access_enforced: whether the command line asks for a principal even where the database has no access policy.
         elasticsearch: what answers searches; None for PostgreSQL.
         codec_server: what `strongroom codec-server` serves; None for nothing.
     """
@@ -74,7 +75,8 @@ class StrongroomConfig:
     cell_kek: str | None = None
     cache: CachePolicy = field(default_factory=CachePolicy)
     rotation: RotationPolicy = field(default_factory=RotationPolicy)
-    audit_file: Path | None = None
+    audit_folder: Path | None = None
+    access_enforced: bool = False
     elasticsearch: ElasticsearchConfig | None = None
     codec_server: CodecServerConfig | None = None
 
@@ -109,7 +111,8 @@ def load_config(path: Path) -> StrongroomConfig:
             cell_kek=_get(document, "cell", "kek", str) if "kek" in document["cell"] else None,
             cache=cache,
             rotation=rotation,
-            audit_file=path.parent / _get(document, "audit", "file", str) if "audit" in document else None,
+            audit_folder=path.parent / _get(document, "audit", "folder", str) if "audit" in document else None,
+            access_enforced=_flag(document.get("access", {}), "access", "enforce"),
             elasticsearch=_elasticsearch(document.get("elasticsearch"), path),
             codec_server=parse_codec_server(document["codec_server"], path.parent)
             if "codec_server" in document
@@ -145,9 +148,13 @@ dsn = {_toml_string(dsn)}  # the environment variable STRONGROOM_DSN comes first
 # decrypt_ttl_seconds = 3600
 # rotate_after_days = 90
 
-# Changes of keys and calls of a KMS, as JSON lines.
-# [audit]
-# file = "key-audit.jsonl"
+# Who did what: every call of a session, every command, every use of a key. See driver/audit_log.md.
+[audit]
+folder = "audit"
+
+# After `strongroom access init NAME`, no command runs without a principal; this holds even if somebody takes the policy away.
+# [access]
+# enforce = true
 
 # What answers searches, if not PostgreSQL; then run `strongroom index build`.
 # [elasticsearch]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from math import ceil
 from typing import TYPE_CHECKING
 
 from strongroom.kms import NO_AUDIT, KekRef, Keyring, LocalProvider, ResilientProvider, StrongroomError
 from strongroom.storage import (
+    AccessPolicyStore,
+    AuditCheckpoint,
+    AuditCheckpointStore,
     ClusterMetadataStore,
     Database,
     ExecutionStore,
@@ -48,18 +52,23 @@ from strongroom.visibility import (
     new_layout,
 )
 
-from .audit_file import JsonLinesAudit
+from .access import CALLER, AccessControl, NotAuthenticated, Session, by_api_key, by_certificate
+from .audit import AuditLog, KeyRecords
+from .audit.events import DENIED
+from .audit.log import opened
 from .config import ConfigError
 from .kms_providers import make_providers
 from .shredding import Shredding
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
-    from strongroom.kms import KeyAudit, NamespaceKeys
+    from strongroom.kms import KeyAudit, NamespaceKeys, SigningKey
     from strongroom.storage import Migration
     from strongroom.visibility.elasticsearch import ElasticsearchIndex
 
+    from .audit import Checkpoint
     from .config import StrongroomConfig
 
 CELL_KEK = "cell"
@@ -96,6 +105,9 @@ class Strongroom:
         outbox: runs that the search index is yet to hear of; always empty without one.
         search_index: what answers searches, if not PostgreSQL.
         indexer: tells it what changed, while somebody runs it; None without a search index.
+        access: who may do what.
+        audit: the audit log; None where the configuration names none.
+        audit_checkpoints: how far each process's audit log was.
     """
 
     config: StrongroomConfig
@@ -119,6 +131,9 @@ class Strongroom:
     outbox: VisibilityOutbox
     search_index: ElasticsearchIndex | None
     indexer: Indexer | None
+    access: AccessControl
+    audit: AuditLog | None
+    audit_checkpoints: AuditCheckpointStore
 
     @classmethod
     @asynccontextmanager
@@ -127,7 +142,7 @@ class Strongroom:
 
         Args:
             config: of the cell.
-            audit: is told of changes of keys and calls of a KMS; None for the file that the configuration names.
+            audit: is told of changes of keys and calls of a KMS; None for the audit log.
 
         Raises:
             SchemaMismatch: the database is older or newer than this version.
@@ -165,6 +180,50 @@ class Strongroom:
                 kek = await strongroom.create_kek(KekRef(next(iter(config.kms)), CELL_KEK))
             await strongroom.namespaces.ensure_cell_keys(kek)
             return steps
+
+    def session(self, principal: str, *, credential: str = "service", source: str | None = None) -> Session:
+        """Return the stores as a caller may use them: each call is authorised and audited.
+
+        Args:
+            principal: who calls. The service vouches for it; `authenticated` is for callers that bring a key or a certificate.
+            credential: how it is known, for the audit log.
+            source: from where it calls, for the audit log.
+
+        Raises:
+            ConfigError: there is no audit log.
+        """
+        if self.audit is None:
+            msg = 'sessions need an audit log; add [audit] with folder = "audit" to the configuration'
+            raise ConfigError(msg)
+        return Session(self, self.audit, principal=principal, credential=credential, source=source)
+
+    async def authenticated(
+        self, *, api_key: str | None = None, certificate: str | None = None, source: str | None = None
+    ) -> Session:
+        """Return a session for a caller that brings an API key or a certificate; one that nobody has is told to the audit log.
+
+        Args:
+            api_key: that the caller brought.
+            certificate: subject of a certificate that was verified already, as RFC 4514 writes it.
+            source: from where it calls, for the audit log.
+
+        Raises:
+            NotAuthenticated: nobody has it, or it has expired or was revoked.
+            ConfigError: there is no audit log.
+        """
+        policy = await self.access.policy()
+        try:
+            if api_key is not None:
+                principal, key_id = by_api_key(policy, api_key)
+                return self.session(principal, credential=f"api-key:{key_id}", source=source)
+            return self.session(by_certificate(policy, certificate or ""), credential="certificate", source=source)
+        except NotAuthenticated:
+            if self.audit is not None:
+                said = {"credential": "certificate" if api_key is None else "api-key", "reason": "not authenticated"}
+                await self.audit.record(
+                    {"event": DENIED, "at": datetime.now(UTC), **said, **({} if source is None else {"source": source})}
+                )
+            raise
 
     def index_rotation(self, *, wait: float | None = None) -> IndexRotation:
         """Return what rotates index keys.
@@ -261,8 +320,9 @@ async def assembled(config: StrongroomConfig, *, audit: KeyAudit | None = None) 
     )
     # Keys are read while transactions hold all other connections; waiting for one of those would be waiting for oneself.
     registry = Database(config.dsn, size=1)
+    log = None if config.audit_folder is None else _audit_log(config.audit_folder, database, lambda: keyring)
     if audit is None:
-        audit = NO_AUDIT if config.audit_file is None else JsonLinesAudit(config.audit_file)
+        audit = NO_AUDIT if log is None else KeyRecords(log, CALLER.get)
     providers = make_providers(config.kms, audit=audit)
     keyring = Keyring(
         cell_id=config.cell.cell_id,
@@ -279,29 +339,35 @@ async def assembled(config: StrongroomConfig, *, audit: KeyAudit | None = None) 
     tasks = TaskStore(by_key, keyring, distributed=distributed)
     fair_tasks = TaskStore(by_key, keyring, fair=True, distributed=distributed)
     try:
-        yield Strongroom(
-            config=config,
-            database=database,
-            by_key=by_key,
-            keyring=keyring,
-            shards=ShardStore(by_key, keyring),
-            executions=executions,
-            history=history,
-            history_tasks=HistoryTaskStore(by_key, keyring, distributed=distributed),
-            tasks=tasks,
-            fair_tasks=fair_tasks,
-            task_queue_user_data=TaskQueueUserDataStore(by_key, keyring),
-            namespaces=NamespaceStore(database, keyring, index_layout=index_layout),
-            metadata=MetadataStore(database, keyring, index_layout=index_layout),
-            cluster_metadata=ClusterMetadataStore(database, keyring),
-            namespace_replication_queue=Queue(database, keyring),
-            queues=QueueV2(database, keyring),
-            nexus_endpoints=NexusEndpointStore(database, keyring),
-            visibility=VisibilityManager(database, keyring, index=search_index, bell=bell),
-            outbox=outbox,
-            search_index=search_index,
-            indexer=Indexer(outbox, search_index) if search_index is not None else None,
-        )
+        async with AsyncExitStack() as stack:
+            if log is not None:
+                await stack.enter_async_context(opened(log))
+            yield Strongroom(
+                config=config,
+                database=database,
+                by_key=by_key,
+                keyring=keyring,
+                shards=ShardStore(by_key, keyring),
+                executions=executions,
+                history=history,
+                history_tasks=HistoryTaskStore(by_key, keyring, distributed=distributed),
+                tasks=tasks,
+                fair_tasks=fair_tasks,
+                task_queue_user_data=TaskQueueUserDataStore(by_key, keyring),
+                namespaces=NamespaceStore(database, keyring, index_layout=index_layout),
+                metadata=MetadataStore(database, keyring, index_layout=index_layout),
+                cluster_metadata=ClusterMetadataStore(database, keyring),
+                namespace_replication_queue=Queue(database, keyring),
+                queues=QueueV2(database, keyring),
+                nexus_endpoints=NexusEndpointStore(database, keyring),
+                visibility=VisibilityManager(database, keyring, index=search_index, bell=bell),
+                outbox=outbox,
+                search_index=search_index,
+                indexer=Indexer(outbox, search_index) if search_index is not None else None,
+                access=AccessControl(AccessPolicyStore(database, keyring), log=log),
+                audit=log,
+                audit_checkpoints=AuditCheckpointStore(database),
+            )
     finally:
         for store in (executions, history, tasks, fair_tasks):
             await store.aclose()
@@ -318,6 +384,19 @@ async def assembled(config: StrongroomConfig, *, audit: KeyAudit | None = None) 
         await registry.aclose()
         await by_key.aclose()
         await database.aclose()
+
+
+def _audit_log(folder: Path, database: Database, keyring: Callable[[], Keyring]) -> AuditLog:
+    """Return the audit log of this process: signed with the cell's key, its checkpoints kept in the database."""
+    checkpoints = AuditCheckpointStore(database)
+
+    async def key() -> SigningKey:
+        return (await keyring().open(keyring().cell_id)).audit_key()
+
+    async def witness(at: Checkpoint, signature: bytes) -> None:
+        await checkpoints.put(AuditCheckpoint(at.stream_id, at.sequence, at.chain, signature, datetime.now(UTC)))
+
+    return AuditLog(folder, sign=key, witness=witness)
 
 
 def _search_index(config: StrongroomConfig) -> ElasticsearchIndex | None:

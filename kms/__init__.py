@@ -5,7 +5,7 @@
 
 from .audit import NO_AUDIT, KeyAudit, KeyEvent, audited
 from .cache_policy import CachePolicy
-from .certificate import CertificateKey, ErasureCertificate, sign_certificate, verify_certificate
+from .certificate import ErasureCertificate, sign_certificate, verify_certificate
 from .certificate_scope import with_scope
 from .data_keys import DataKeyRecord, DataKeyStore, KekUsage, KeyClass, KeyContext, KeyState
 from .errors import (
@@ -56,6 +56,7 @@ from .rewrap import NotRewrapped, Rewrap, count_to_rewrap, rewrap_data_keys
 from .rotation_due import DueRotations, RotationPolicy, rotate_due_keys
 from .secret import Secret
 from .shredding import KekDisposal, dispose_of_kek
+from .signing import SigningKey, is_signed
 from .tls import client_context
 from .tokens import TokenKey
 from .xaes import XAES256GCM
@@ -66,7 +67,6 @@ __all__ = [
     "AccessDenied",
     "CachePolicy",
     "Capabilities",
-    "CertificateKey",
     "DataKeyRecord",
     "DataKeyStore",
     "DueRotations",
@@ -107,6 +107,7 @@ __all__ = [
     "RotationPolicy",
     "SealingLimitExceeded",
     "Secret",
+    "SigningKey",
     "StrongroomError",
     "Suite",
     "Throttled",
@@ -131,6 +132,7 @@ __all__ = [
     "dispose_of_kek",
     "enable_data_keys",
     "index_keys",
+    "is_signed",
     "refuse_rotation",
     "rewrap_data_keys",
     "rotate_data_key",

@@ -3,6 +3,8 @@
 `DESIGN.md` beside this file says what each column shows to someone without keys.
 """
 
+from .access_policy import AccessPolicyStore
+from .audit_checkpoints import AuditCheckpoint, AuditCheckpointStore
 from .citus import distribute_schema, distribution_statements
 from .cluster_members import ClusterMember, ClusterMembersPage, ServiceRole
 from .cluster_metadata import ClusterMetadata, ClusterMetadataPage, ClusterMetadataStore
@@ -135,9 +137,12 @@ __all__ = [
     "TIMER",
     "TRANSFER",
     "VISIBILITY",
+    "AccessPolicyStore",
     "AckLevels",
     "AppendHistoryTimeout",
     "AppliedMigration",
+    "AuditCheckpoint",
+    "AuditCheckpointStore",
     "BranchInfo",
     "BranchPage",
     "BranchRange",

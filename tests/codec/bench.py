@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from strongroom.driver.audit.reader import read_lines
 from tests.fix_command_line import STRONGROOM
 from tests.forked_command import WIDE
 
@@ -46,8 +47,8 @@ class CodecBench:
     def server(self, name, section):
         """Start a server with a section of its own, and stop it."""
         config = self.folder / f"{name}.toml"
-        shared = (self.folder / "strongroom.toml").read_text()
-        config.write_text(f'{shared}\n[codec_server]\naudit_file = "{name}.jsonl"\n{section}')
+        shared = (self.folder / "strongroom.toml").read_text().replace('folder = "audit"', f'folder = "{name}-audit"')
+        config.write_text(f"{shared}\n[codec_server]\n{section}")
         output = self.folder / f"{name}.log"
         with output.open("wb") as log:
             process = subprocess.Popen(
@@ -57,7 +58,7 @@ class CodecBench:
                 env={**os.environ, **WIDE},
             )
         try:
-            yield RunningServer(_address(process, output), process, output, self.folder / f"{name}.jsonl")
+            yield RunningServer(_address(process, output), process, output, self.folder / f"{name}-audit")
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
@@ -84,7 +85,7 @@ class RunningServer:
         address: its URL.
         process: of the server.
         output: file of all that it printed.
-        audit: its audit file.
+        audit: folder of its audit log.
     """
 
     address: str
@@ -93,8 +94,8 @@ class RunningServer:
     audit: Path
 
     def events(self):
-        """Return what the audit file holds."""
-        return [json.loads(line) for line in self.audit.read_text().splitlines()] if self.audit.exists() else []
+        """Return what the audit log was told of payloads."""
+        return [event for event in map(json.loads, read_lines(self.audit)) if event["event"] == "codec"]
 
 
 def plain(text, **metadata):
