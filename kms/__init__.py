@@ -51,12 +51,13 @@ from .provider import Capabilities, GeneratedKey, KekInfo, KekRef, KmsProvider, 
 from .providers.local import LocalProvider
 from .providers.multi import MultiProvider
 from .record_kind import Key, PartType, RecordKind
+from .reloaded import Reloaded
 from .resilience import ResilientProvider, RetryPolicy
 from .rewrap import NotRewrapped, Rewrap, count_to_rewrap, rewrap_data_keys
 from .rotation_due import DueRotations, RotationPolicy, rotate_due_keys
 from .secret import Secret
 from .shredding import KekDisposal, dispose_of_kek
-from .tls import client_context
+from .tls import TlsFiles, check_address, client_context, is_loopback_host
 from .tokens import TokenKey
 from .xaes import XAES256GCM
 
@@ -101,6 +102,7 @@ __all__ = [
     "PartType",
     "QuotaExceeded",
     "RecordKind",
+    "Reloaded",
     "ResilientProvider",
     "RetryPolicy",
     "Rewrap",
@@ -111,6 +113,7 @@ __all__ = [
     "Suite",
     "Throttled",
     "Timeout",
+    "TlsFiles",
     "TokenKey",
     "Unauthenticated",
     "Unavailable",
@@ -120,6 +123,7 @@ __all__ = [
     "activate_index_key",
     "audited",
     "begin_index_rotation",
+    "check_address",
     "client_context",
     "count_to_rewrap",
     "create_data_keys",
@@ -131,6 +135,7 @@ __all__ = [
     "dispose_of_kek",
     "enable_data_keys",
     "index_keys",
+    "is_loopback_host",
     "refuse_rotation",
     "rewrap_data_keys",
     "rotate_data_key",

@@ -65,13 +65,14 @@ class TransitClient:
 
     Args:
         provider_id: begins the messages that are about no KEK.
-        address: of the server, https; http is accepted for this machine only.
+        address: of the server, https.
         token: returns the token of each request.
         namespace: of the server's namespaces, where it has them.
         tls: what to connect with; the system's authorities if None.
+        insecure: accepts http, for this machine only.
 
     Raises:
-        InvalidRequest: the address is not https.
+        InvalidRequest: the address is not https, nor what `insecure` accepts.
     """
 
     def __init__(
@@ -82,8 +83,9 @@ class TransitClient:
         token: Callable[[], str],
         namespace: str | None,
         tls: ssl.SSLContext | None,
+        insecure: bool = False,
     ) -> None:
-        check_address(address)
+        check_address(address, insecure=insecure)
         self._id = provider_id
         self._token = token
         self._gate = asyncio.Semaphore(CONNECTIONS)  # who waits for a connection has not begun to wait for the server

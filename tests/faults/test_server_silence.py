@@ -112,7 +112,7 @@ async def test_a_server_that_lets_in_and_says_nothing(server_bench, heard, limit
 )
 async def test_a_dsn_that_leads_nowhere(heard, caplog, dsn, says):
     """It is `Unavailable`, nothing was committed, and no part of the dsn shows: it may be the password."""
-    wrong = Database(dsn, connect_timeout=5)
+    wrong = Database(dsn, connect_timeout=5, insecure=True)
     for use in (wrong.connection, wrong.transaction):
         with pytest.raises(Unavailable) as refused:
             async with use():
