@@ -47,6 +47,7 @@ from .lifecycle import (
     rotate_data_key,
 )
 from .namespace_keys import NamespaceKeys
+from .pem_expiry import pem_expiry
 from .provider import Capabilities, GeneratedKey, KekInfo, KekRef, KmsProvider, Wrapped
 from .providers.local import LocalProvider
 from .providers.multi import MultiProvider
@@ -136,6 +137,7 @@ __all__ = [
     "enable_data_keys",
     "index_keys",
     "is_loopback_host",
+    "pem_expiry",
     "refuse_rotation",
     "rewrap_data_keys",
     "rotate_data_key",

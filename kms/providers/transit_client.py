@@ -6,6 +6,7 @@ The server gives no error codes, so its texts are matched; `tests/providers/test
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
@@ -27,7 +28,6 @@ from strongroom.kms.errors import (
 from strongroom.kms.tls import check_address, client_context
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable, Mapping
 
 T = TypeVar("T")
@@ -150,6 +150,10 @@ class TransitClient:
         except httpx.HTTPError as error:
             why = f": {error}" if isinstance(error, httpx.ConnectError) else ""  # before anything of ours is sent
             failure = Unavailable(f"{self._id}: {self.address} can't be reached ({type(error).__name__}{why})")
+        except (
+            ssl.SSLError
+        ) as error:  # what the server has against our certificate comes after the handshake, past httpx
+            failure = Unavailable(f"{self._id}: {self.address} ended TLS ({error.reason})")
         raise failure  # outside the handler: the request that hangs on httpx's error holds the token
 
     def _checked_token(self) -> str:

@@ -86,8 +86,8 @@ def _ours(error: ApiError | TransportError) -> StorageError | SearchIndexMismatc
 
 
 def _tls_reason(error: TlsError) -> str:
-    causes = [getattr(cause, "certificate_error", cause) for cause in error.errors]
-    for cause in causes:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"its certificate is not accepted: {cause.verify_message}"
+    """Return what is wrong, without the client's own text; it keeps the cause as nothing but the context."""
+    cause = getattr(error.__context__, "certificate_error", error.__context__)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted: {cause.verify_message}"
     return "has the cluster TLS 1.3, and this client's certificate?"
