@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
-import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -52,8 +52,11 @@ class PostgresPeer:
         before = await self._loaded()
         self._configure(case)
         self._server._run("pg_ctl", "reload")
-        while await self._loaded() == before:
+        for _ in range(500):
+            if await self._loaded() != before:
+                return
             await asyncio.sleep(0.01)
+        raise AssertionError("the server did not take up its configuration")
 
     @asynccontextmanager
     async def serving(self, case):

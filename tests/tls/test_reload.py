@@ -65,7 +65,7 @@ async def test_a_broken_file_keeps_what_was_there(peer, broken, tls_files, tmp_p
 
 
 async def test_a_renewed_client_certificate_counts_for_the_next_connection(peer, tls_files, tmp_path):
-    """A client that the server refuses is let in once its certificate's file holds the right one, with the key in a file of its own."""
+    """A client that the server refuses is let in once its files hold the right certificate and its key."""
     certificate, key = tmp_path / "client.pem", tmp_path / "client-key.pem"
     for file in (certificate, key):
         shutil.copy(tls_files.stranger, file)

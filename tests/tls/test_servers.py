@@ -64,7 +64,7 @@ async def test_another_server_is_refused(peer, case, tls_files):
 
 @pytest.mark.parametrize("which", ["none", "of another authority", "right"])
 async def test_a_server_that_asks_for_a_certificate(peer, which, tls_files):
-    """Without a certificate, or with one of an authority that the server does not know, there is no connection; the right one works."""
+    """Without a certificate, or with one that the server does not know, there is no connection; the right one works."""
     certificate = {"right": tls_files.client, "of another authority": tls_files.stranger}.get(which)
     async with peer.serving(ASKS) as port, peer.client(port, tls_files.trusted(certificate)) as ask:
         if which == "right":
