@@ -50,7 +50,8 @@ def addresses(dsn: str) -> list[tuple[str, int | None]]:
             "the dsn names no host; write postgresql://HOST/DATABASE, or ?host=/run/postgresql for a Unix socket there"
         )
         raise InvalidRequest(msg)
-    return hosts
+    ports = _ports(query.get("port", ""), len(hosts))
+    return [(host, given or port) for (host, given), port in zip(hosts, ports, strict=True)]
 
 
 def connection_options(dsn: str, *, tls: ssl.SSLContext | None, insecure: bool) -> dict[str, Any]:
@@ -111,6 +112,15 @@ def _refuse_settings(dsn: str, *, insecure: bool) -> None:
                 f"database.dsn: take {name} out; {how}, and files stand in [database.tls] as ca_certs, certificate, key"
             )
             raise InvalidRequest(msg)
+
+
+def _ports(text: str, count: int) -> list[int | None]:
+    """Return the port of each host that has none beside it: one for all, or one for each."""
+    listed = text.split(",") if text else []
+    if not all(each.isascii() and each.isdecimal() for each in listed) or len(listed) not in {0, 1, count}:
+        msg = "the dsn's port is a number, or one for each host"
+        raise InvalidRequest(msg)
+    return [int(each) for each in listed] * (count if len(listed) == 1 else 1) or [None] * count
 
 
 def _host_and_port(text: str, *, of_url: bool) -> tuple[str, int | None]:
