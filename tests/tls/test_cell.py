@@ -88,6 +88,7 @@ async def test_every_connection_of_a_cell_has_tls(tls_cell):
     admin = await asyncpg.connect(tls_cell.peer.socket_dsn)
     async with Strongroom.open(load_config(tls_cell.path)) as strongroom, asyncio.timeout(20):
         await strongroom.namespaces.list_namespaces()
+        await strongroom.keyring.store.list_kek_usage()
         async with strongroom.by_key.connection() as connection:
             await connection.fetch("SELECT 1")
         rows = []
