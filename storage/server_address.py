@@ -120,7 +120,8 @@ def _ports(text: str, count: int) -> list[int | None]:
     if not all(each.isascii() and each.isdecimal() for each in listed) or len(listed) not in {0, 1, count}:
         msg = "the dsn's port is a number, or one for each host"
         raise InvalidRequest(msg)
-    return [int(each) for each in listed] * (count if len(listed) == 1 else 1) or [None] * count
+    ports: list[int | None] = [int(each) for each in listed] or [None]
+    return ports if len(ports) == count else ports * count
 
 
 def _host_and_port(text: str, *, of_url: bool) -> tuple[str, int | None]:
