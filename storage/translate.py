@@ -71,7 +71,10 @@ def to_storage_error(error: BaseException) -> StorageError | None:
 def _transport(error: BaseException) -> str | None:
     """Return why there is no TLS with the server; None for another error."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the database's certificate is not accepted: {error.verify_message}"
+        return (
+            f"the database's certificate is not accepted: {error.verify_message} "
+            "(an authority to trust is named in [database.tls] as ca_certs)"
+        )
     if isinstance(error, ssl.SSLError):
         return (
             f"TLS 1.3 with the database failed ({error.reason}); has its server TLS 1.3, and this client's certificate?"
