@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from strongroom.storage import HistoryNode, Namespace
     from strongroom.visibility import Reconciliation, TokenTally, VisibilityRecord
 
-    from .doctor import Finding
+    from .finding import Finding
     from .strongroom import Strongroom
 
 _PAGE = 1000
@@ -132,9 +132,13 @@ def purged(rows: Mapping[str, int]) -> None:
 
 def findings(found: Iterable[Finding]) -> None:
     """Show what a doctor found."""
-    table(
-        "check", "", "found", rows=((finding.check, "ok" if finding.ok else "WRONG", finding.text) for finding in found)
-    )
+    table("check", "", "found", rows=((finding.check, _mark(finding), finding.text) for finding in found))
+
+
+def _mark(finding: Finding) -> str:
+    if not finding.ok:
+        return "WRONG"
+    return "SOON" if finding.soon else "ok"
 
 
 async def executions(

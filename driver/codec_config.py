@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import ip_address
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+from strongroom.kms import is_loopback_host
 
 from .settings import Settings
 
@@ -42,10 +43,7 @@ class Listen:
     @property
     def is_local(self) -> bool:
         """Whether nobody but this machine can connect."""
-        try:
-            return self.socket is not None or self.host == "localhost" or ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return self.socket is not None or is_loopback_host(self.host)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from strongroom.kms import KekRef, StrongroomError, ciphers
+from strongroom.kms import InvalidRequest, KekRef, StrongroomError, ciphers
 from strongroom.storage import check_cell, check_schema, current_version
 
 from .config import load_config
+from .doctor_tls import transport
+from .finding import Finding
 from .strongroom import assembled
 
 if TYPE_CHECKING:
@@ -20,21 +21,13 @@ if TYPE_CHECKING:
     from strongroom.kms import KekUsage
     from strongroom.storage import Database
 
+    from .config import StrongroomConfig
     from .strongroom import Strongroom
 
 # A server that may lose what it has acknowledged loses histories for good.
 _DURABILITY = ("fsync", "full_page_writes", "synchronous_commit")
 
 _CONTEXT = {"strongroom:purpose": "doctor"}
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The outcome of one check."""
-
-    check: str
-    ok: bool
-    text: str
 
 
 async def examine(config_path: Path, *, use_keys: bool = False) -> list[Finding]:
@@ -49,6 +42,15 @@ async def examine(config_path: Path, *, use_keys: bool = False) -> list[Finding]
     except StrongroomError as error:
         return [Finding("configuration", ok=False, text=str(error))]
     found = [Finding("configuration", ok=True, text=f"{config_path}, cell {config.cell.cell_id}"), _cipher()]
+    secured = [finding async for finding in transport(config)]
+    try:
+        await _look_at_cell(config, found, use_keys=use_keys)
+    except InvalidRequest as error:  # a file or an address of a client
+        found.append(Finding("configuration", ok=False, text=str(error)))
+    return found + secured
+
+
+async def _look_at_cell(config: StrongroomConfig, found: list[Finding], *, use_keys: bool) -> None:
     async with assembled(config) as strongroom:
         found += [finding async for finding in _keyrings(strongroom)]
         found += [finding async for finding in _database(strongroom)]
@@ -56,7 +58,6 @@ async def examine(config_path: Path, *, use_keys: bool = False) -> list[Finding]
             found += [finding async for finding in _keks(strongroom, use_keys=use_keys)]
             found += [finding async for finding in _namespaces(strongroom)]
             found += [finding async for finding in _search_index(strongroom)]
-    return found
 
 
 def _cipher() -> Finding:

@@ -313,13 +313,19 @@ def shard_of(keys: NamespaceKeys, workflow_id: str, shard_count: int) -> int:
 async def assembled(config: StrongroomConfig, *, audit: KeyAudit | None = None) -> AsyncIterator[Strongroom]:
     """Put a cell together without checking anything, and take it apart at the end."""
     distributed = config.cell.distributed
-    database = Database(config.dsn, size=config.connections)
+    transport = config.database_transport()
+    database = Database(config.dsn, size=config.connections, **transport)
     # For the stores' hot paths, which look rows up by key and nothing else.
     by_key = Database(
-        config.dsn, size=config.connections, lock_timeout=LOCK_TIMEOUT, by_key=True, distributed=distributed
+        config.dsn,
+        size=config.connections,
+        lock_timeout=LOCK_TIMEOUT,
+        by_key=True,
+        distributed=distributed,
+        **transport,
     )
     # Keys are read while transactions hold all other connections; waiting for one of those would be waiting for oneself.
-    registry = Database(config.dsn, size=1)
+    registry = Database(config.dsn, size=1, **transport)
     log = None if config.audit_folder is None else _audit_log(config.audit_folder, database, lambda: keyring)
     if audit is None:
         audit = NO_AUDIT if log is None else KeyRecords(log, CALLER.get)
@@ -413,7 +419,8 @@ def _search_index(config: StrongroomConfig) -> ElasticsearchIndex | None:
         name=cluster.index,
         timeout=cluster.timeout,
         api_key=cluster.api_key,
-        ca_certs=None if cluster.ca_certs is None else str(cluster.ca_certs),
+        tls=cluster.tls,
+        insecure=cluster.insecure,
     )
 
 

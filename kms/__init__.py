@@ -47,17 +47,19 @@ from .lifecycle import (
     rotate_data_key,
 )
 from .namespace_keys import NamespaceKeys
+from .pem_expiry import pem_expiry
 from .provider import Capabilities, GeneratedKey, KekInfo, KekRef, KmsProvider, Wrapped
 from .providers.local import LocalProvider
 from .providers.multi import MultiProvider
 from .record_kind import Key, PartType, RecordKind
+from .reloaded import Reloaded
 from .resilience import ResilientProvider, RetryPolicy
 from .rewrap import NotRewrapped, Rewrap, count_to_rewrap, rewrap_data_keys
 from .rotation_due import DueRotations, RotationPolicy, rotate_due_keys
 from .secret import Secret
 from .shredding import KekDisposal, dispose_of_kek
 from .signing import SigningKey, is_signed
-from .tls import client_context
+from .tls import TlsFiles, check_address, client_context, is_loopback_host
 from .tokens import TokenKey
 from .xaes import XAES256GCM
 
@@ -101,6 +103,7 @@ __all__ = [
     "PartType",
     "QuotaExceeded",
     "RecordKind",
+    "Reloaded",
     "ResilientProvider",
     "RetryPolicy",
     "Rewrap",
@@ -112,6 +115,7 @@ __all__ = [
     "Suite",
     "Throttled",
     "Timeout",
+    "TlsFiles",
     "TokenKey",
     "Unauthenticated",
     "Unavailable",
@@ -121,6 +125,7 @@ __all__ = [
     "activate_index_key",
     "audited",
     "begin_index_rotation",
+    "check_address",
     "client_context",
     "count_to_rewrap",
     "create_data_keys",
@@ -133,6 +138,8 @@ __all__ = [
     "enable_data_keys",
     "index_keys",
     "is_signed",
+    "is_loopback_host",
+    "pem_expiry",
     "refuse_rotation",
     "rewrap_data_keys",
     "rotate_data_key",

@@ -97,6 +97,7 @@ from .schema import (
 )
 from .sealed_columns import SealedColumn, sealed_columns
 from .sealing import OFF_LOOP_BYTES, ROW_BYTES, open_rows
+from .server_address import addresses, check_dsn, is_local, postgres_context
 from .shards import ShardInfo, ShardStore
 from .shredding import ShreddingStore, ShredRequest
 from .task_queue_keys import TaskQueueKey
@@ -253,9 +254,11 @@ __all__ = [
     "WorkflowSnapshot",
     "WorkflowState",
     "WorkflowStatus",
+    "addresses",
     "all_tokens",
     "apply_schema",
     "check_cell",
+    "check_dsn",
     "check_schema",
     "claim_cell",
     "current_version",
@@ -265,7 +268,9 @@ __all__ = [
     "distribution_statements",
     "follow_key_changes",
     "get_visibility_record",
+    "is_local",
     "open_rows",
+    "postgres_context",
     "purge_namespace",
     "put_visibility_records",
     "retired_versions",

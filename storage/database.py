@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import asyncpg
 
 from .errors import StorageError, Unavailable
+from .server_address import connection_options
 from .translate import translated
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Callable, Sequence
 
 Row: TypeAlias = Mapping[str, Any]
@@ -87,6 +89,11 @@ class Database:
             for any parameters: a plan that was made while a table was small does not stay when it has grown.
         distributed: the server is the coordinator of a Citus cluster, which finds the node of a statement only while it
             plans for certain parameters; so there is no one plan for any.
+        tls: what to connect with, of `postgres_context`; the system's authorities if None.
+        insecure: no TLS, for Unix sockets and loopback addresses.
+
+    Raises:
+        InvalidRequest: the dsn is none, says something else of TLS, or `insecure` does not fit its hosts.
     """
 
     def __init__(
@@ -99,9 +106,11 @@ class Database:
         connect_timeout: float = 10.0,
         by_key: bool = False,
         distributed: bool = False,
+        tls: ssl.SSLContext | None = None,
+        insecure: bool = False,
     ) -> None:
         self.size = size
-        self._dsn = dsn
+        self._server = connection_options(dsn, tls=tls, insecure=insecure)
         self._settings = {
             "application_name": "strongroom",
             "search_path": SCHEMA,
@@ -225,9 +234,10 @@ class Database:
 
     async def _connect(self) -> asyncpg.Connection[Any]:
         with translated(connecting=True):
-            return await asyncpg.connect(
-                self._dsn,
+            connection: asyncpg.Connection[Any] = await asyncpg.connect(
+                **self._server,
                 timeout=self._connect_timeout,
                 command_timeout=self.answer_timeout,
                 server_settings=self._settings,
             )
+        return connection

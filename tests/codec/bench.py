@@ -8,14 +8,22 @@ import os
 import signal
 import ssl
 import subprocess
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
 
+import asyncpg
 import httpx
 
 from strongroom.driver.audit.reader import read_lines
+from strongroom.driver.config import load_config, write_config
+from strongroom.driver.strongroom import Strongroom
+from strongroom.kms import KekRef
+from tests.codec.authority import Authority
+from tests.codec.issuer import Issuer
 from tests.fix_command_line import STRONGROOM
 from tests.forked_command import WIDE
 
@@ -75,6 +83,29 @@ class CodecBench:
     def headers(self, *, namespace="first", **claims):
         """Return the headers with which Temporal's user interface calls."""
         return {"Authorization": f"Bearer {self.issuer.token(**claims)}", "X-Namespace": namespace}
+
+
+@asynccontextmanager
+async def codec_bench(server_dsn, folder):
+    """Yield a bench on a new database, its files in a folder."""
+    name = f"codec_{uuid4().hex}"
+    admin = await asyncpg.connect(server_dsn)
+    await admin.execute(f"CREATE DATABASE {name}")
+    write_config(folder / "strongroom.toml", dsn=urlunsplit(urlsplit(server_dsn)._replace(path=f"/{name}")))
+    config = load_config(folder / "strongroom.toml")
+    authority, issuer = Authority(folder, "authority"), Issuer()
+    authority.server("127.0.0.1", "localhost")
+    (folder / "issuer.pem").write_bytes(issuer.pem)
+    (folder / "jwks.json").write_text(json.dumps({"keys": [Issuer().jwk("old"), issuer.jwk("new")]}))
+    await Strongroom.init(config)
+    async with Strongroom.open(config) as strongroom:
+        ids = {}
+        for each in ("first", "second"):
+            kek = await strongroom.create_kek(KekRef("local", each))
+            ids[each] = (await strongroom.namespaces.create(each, kek=kek)).namespace_id
+        yield CodecBench(strongroom, ids, folder, authority, issuer)
+    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await admin.close()
 
 
 @dataclass
