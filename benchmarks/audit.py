@@ -49,7 +49,9 @@ async def throughput(callers: tuple[int, ...], rounds: int, seconds: float) -> N
                     ratios.setdefault((operation, many), []).append(
                         (rates[0] / rates[1], rates[1], two.client_cpu_us - one.client_cpu_us)
                     )
-    print(f"{'operation':<14}{'callers':>8}{'a second':>10}{'through a session':>20} (range)        CPU more   must {MUST}")
+    print(
+        f"{'operation':<14}{'callers':>8}{'a second':>10}{'through a session':>20} (range)        CPU more   must {MUST}"
+    )
     for (operation, many), found in ratios.items():
         each = [ratio for ratio, _, _ in found]
         median = statistics.median(each)
@@ -86,7 +88,9 @@ def verifying(records: int) -> None:
         verified = time.perf_counter() - began
         size = sum(path.stat().st_size for path in Path(folder).rglob("*.jsonl")) / records
         assert found.ok
-        print(f"{records} records of {size:.0f} bytes: written in {written:.1f} s, verified in {verified:.1f} s (must 10)")
+        print(
+            f"{records} records of {size:.0f} bytes: written in {written:.1f} s, verified in {verified:.1f} s (must 10)"
+        )
 
 
 @click.command()

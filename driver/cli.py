@@ -90,19 +90,26 @@ def demo(keep: Path | None, stop: Path | None) -> None:
 @click.option(
     "--shards", type=click.IntRange(1, 16384), default=512, show_default=True, help="Of a new cell; fixed for ever."
 )
+@click.option(
+    "--region", help="That a new cell is bound to, for ever: its rows and keys open in no cell of another region."
+)
 @click.pass_obj
-def init(config_path: Path, dsn: str | None, shards: int) -> None:
+def init(config_path: Path, dsn: str | None, shards: int, region: str | None) -> None:
     """Make configuration, keyring and schema, or bring the schema up to date. Safe to run again."""
     if not config_path.exists():
         if not dsn:
             msg = f"{config_path} is not there yet; give --dsn to make it"
             raise click.UsageError(msg)
-        write_config(config_path, dsn=dsn, shards=shards)
+        write_config(config_path, dsn=dsn, shards=shards, region=region)
         console.print(f"wrote {config_path} (keep it with the keyring; without the keyring nothing opens)")
     config = load_config(config_path)
+    if region not in (None, config.cell.region):
+        msg = f"{config_path} has another region, or none; the region of a cell never changes"
+        raise click.UsageError(msg)
     for step in asyncio.run(Strongroom.init(config)):
         console.print(f"applied {step.name}")
-    console.print(f"cell {config.cell.cell_id} is ready, schema version {current_version()}")
+    bound = "" if config.cell.region is None else f" of region {config.cell.region}"
+    console.print(f"cell {config.cell.cell_id}{bound} is ready, schema version {current_version()}")
 
 
 @cli.command(epilog="\b\nExamples:\n  strongroom doctor\n  strongroom --config /etc/strongroom.toml doctor --use-keys")

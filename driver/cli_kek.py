@@ -42,7 +42,7 @@ def rotate_kek(config_path: Path, uri: str) -> None:
     async def run(strongroom: Strongroom) -> None:
         event = KeyEvent("kek.rotate", provider=kek.provider, kek_id=kek.key_id)
         async with audited(strongroom.keyring.audit, event):
-            version = await strongroom.keyring.provider(kek.provider).rotate_kek(kek)
+            version = await strongroom.keyring.provider_of(kek).rotate_kek(kek)
         console.print(
             f"{kek} wraps with version {version} from now on; move the rest to it: strongroom keys rewrap {kek}"
         )
@@ -135,7 +135,7 @@ def retire(config_path: Path, uri: str, kek_version: str | None, confirm: str | 
         raise click.UsageError(msg)
 
     async def run(strongroom: Strongroom) -> None:
-        provider = strongroom.keyring.provider(kek.provider)
+        provider = strongroom.keyring.provider_of(kek)
         used = await strongroom.keyring.store.list_kek_usage()
         depending = depending_on(strongroom.keyring, used, [kek], kek_version)
         if depending:
@@ -160,7 +160,7 @@ async def _delete(strongroom: Strongroom, kek: KekRef) -> KekInfo:
     keyring = strongroom.keyring
     await keyring.store.retire_kek(keyring.cell_id, kek)
     try:
-        return await keyring.provider(kek.provider).delete_kek(kek)
+        return await keyring.provider_of(kek).delete_kek(kek)
     except StrongroomError:
         await keyring.store.keep_kek(keyring.cell_id, kek)
         raise

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import click
 
 from strongroom.kms import KekRef
-from strongroom.storage import purge_namespace
+from strongroom.storage import check_namespace_region, purge_namespace
 from strongroom.visibility import PRESETS, AttributeType, new_layout, registrable
 
 from . import cli_show
@@ -54,6 +54,7 @@ def namespace() -> None:
     show_default=True,
     help="What the index holds: strict shows less, and opens more. `strongroom index rotate` changes it.",
 )
+@click.option("--region", help="That it is bound to: the cell's, and no other.")
 @click.pass_obj
 def create_namespace(
     config_path: Path,
@@ -63,6 +64,7 @@ def create_namespace(
     pairs: tuple[str, ...],
     suite: str,
     preset: str,
+    region: str | None,
 ) -> None:
     """Create a namespace with data keys of its own."""
     attributes = dict(_search_attribute(pair) for pair in pairs)
@@ -70,6 +72,7 @@ def create_namespace(
     async def run(strongroom: Strongroom) -> None:
         # Not the namespace's name: a KEK's id stands in clear in the registry and in the KMS's logs.
         kek = KekRef.parse(uri or f"{next(iter(strongroom.config.kms))}:ns-{uuid4().hex[:12]}")
+        check_namespace_region(region, strongroom.config.cell.region)  # before a KEK is made for nothing
         if create_kek or uri is None:
             kek = await strongroom.create_kek(kek)
         created = await strongroom.namespaces.create(
@@ -78,6 +81,7 @@ def create_namespace(
             search_attributes=attributes,
             suite=SUITES[suite],
             index_layout=str(new_layout(preset)),
+            region=region,
         )
         console.print(f"created {created.namespace_id}, its keys wrapped by {kek}")
         cli_show.revocation(strongroom.config.cache)

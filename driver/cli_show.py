@@ -37,13 +37,14 @@ def namespaces(found: Iterable[Namespace]) -> None:
         (
             namespace.name or "",
             namespace.namespace_id,
+            namespace.region or "",
             f"{namespace.created_at:%Y-%m-%d %H:%M}",
             _state(namespace),
             ", ".join(f"{name}={kind}" for name, kind in namespace.search_attributes.items()),
         )
         for namespace in found
     )
-    table("name", "id", "created (UTC)", "state", "search attributes", rows=rows)
+    table("name", "id", "region", "created (UTC)", "state", "search attributes", rows=rows)
 
 
 def _state(namespace: Namespace) -> str:

@@ -10,11 +10,20 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-from strongroom.kms import CachePolicy, InvalidRequest, RotationPolicy, StrongroomError, TlsFiles, check_address
+from strongroom.kms import (
+    CachePolicy,
+    InvalidRequest,
+    RotationPolicy,
+    StrongroomError,
+    TlsFiles,
+    check_address,
+    check_region,
+)
 from strongroom.storage import Cell, check_dsn, is_local, postgres_context
 
 from .codec_config import parse_codec_server
 from .kms_config import parse_kms
+from .regions import check_kms_regions
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -72,6 +81,10 @@ class StrongroomConfig:
         access_enforced: whether the command line asks for a principal even where the database has no access policy.
         elasticsearch: what answers searches; None for PostgreSQL.
         codec_server: what `strongroom codec-server` serves; None for nothing.
+        kms_regions: what else KMSs call the cell's region, each in its own words.
+
+    Raises:
+        InvalidRequest: the cell is bound to a region, and a provider is elsewhere or does not say where.
     """
 
     cell: Cell
@@ -87,6 +100,16 @@ class StrongroomConfig:
     access_enforced: bool = False
     elasticsearch: ElasticsearchConfig | None = None
     codec_server: CodecServerConfig | None = None
+    kms_regions: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        if self.cell.region is not None:
+            check_kms_regions(self.kms, self.kek_regions)
+
+    @property
+    def kek_regions(self) -> frozenset[str]:
+        """What KMSs call the cell's region; empty in a cell of no region."""
+        return frozenset() if self.cell.region is None else self.kms_regions | {check_region(self.cell.region)}
 
     def database_transport(self) -> dict[str, Any]:
         """Return the arguments of `Database` that say how PostgreSQL is connected to.
@@ -126,7 +149,11 @@ def load_config(path: Path) -> StrongroomConfig:
         insecure = _flag(database, "database", "insecure")
         check_dsn(dsn, insecure=insecure)
         return StrongroomConfig(
-            cell=replace(cell, distributed=_flag(database, "database", "distributed")),
+            cell=replace(
+                cell,
+                distributed=_flag(database, "database", "distributed"),
+                region=_get(document, "cell", "region", str) if "region" in document["cell"] else None,
+            ),
             dsn=dsn,
             database_tls=_database_tls(database.get("tls"), path, insecure=insecure),
             insecure=insecure,
@@ -141,25 +168,32 @@ def load_config(path: Path) -> StrongroomConfig:
             codec_server=parse_codec_server(document["codec_server"], path.parent)
             if "codec_server" in document
             else None,
+            kms_regions=_kms_regions(document["cell"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError, InvalidRequest) as error:
         msg = f"{path}: a setting is missing or of another type: {error}"
         raise ConfigError(msg) from None
 
 
-def write_config(path: Path, *, dsn: str, keyring: str = "strongroom-keyring.json", shards: int = 512) -> None:
+def write_config(
+    path: Path, *, dsn: str, keyring: str = "strongroom-keyring.json", shards: int = 512, region: str | None = None
+) -> None:
     """Write a configuration for a new cell, with a fresh cell id and mode 0600, as the dsn may hold a password.
 
     Raises:
         ConfigError: the file exists, or can't be written.
+        InvalidRequest: the region is no name of one.
     """
+    bound = "" if region is None else f'region = "{check_region(region)}"'
+    cell_region = f"{bound}  # bound into every sealed value too; never change it\n" if bound else ""
+    local_region = f"{bound}  # where the keyring is\n" if bound else ""
     content = f"""\
 # A Strongroom cell. Keep this file, and a copy of the keyring in a safe place: without the keyring nothing opens.
 
 [cell]
 id = "{uuid4()}"  # in the associated data of every sealed value; never change it
 shards = {shards}  # fixed for the life of the cell
-
+{cell_region}
 [database]
 dsn = {_toml_string(dsn)}  # the environment variable STRONGROOM_DSN comes first
 {_INSECURE if is_local(dsn) else ""}\
@@ -200,7 +234,7 @@ folder = "audit"
 [kms.local]
 type = "local"
 keyring = {_toml_string(keyring)}  # from this file's folder
-# passphrase_env = "STRONGROOM_PASSPHRASE"  # of a keyring that is to have one: set it before the first `init`
+{local_region}# passphrase_env = "STRONGROOM_PASSPHRASE"  # of a keyring that is to have one: set it before the first `init`
 """
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -209,6 +243,17 @@ keyring = {_toml_string(keyring)}  # from this file's folder
     except OSError as error:
         msg = f"can't write {path}: {error.strerror}"
         raise ConfigError(msg) from None
+
+
+def _kms_regions(cell: Mapping[str, Any]) -> frozenset[str]:
+    names = cell.get("kms_regions", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        msg = "cell.kms_regions must be given as a list of texts"
+        raise ValueError(msg)
+    if names and "region" not in cell:
+        msg = "cell.kms_regions is for a cell that has a region"
+        raise ValueError(msg)
+    return frozenset(check_region(name) for name in names)
 
 
 def _elasticsearch(section: Mapping[str, Any] | None, path: Path) -> ElasticsearchConfig | None:

@@ -41,7 +41,9 @@ async def examine(config_path: Path, *, use_keys: bool = False) -> list[Finding]
         config = await asyncio.to_thread(load_config, config_path)
     except StrongroomError as error:
         return [Finding("configuration", ok=False, text=str(error))]
-    found = [Finding("configuration", ok=True, text=f"{config_path}, cell {config.cell.cell_id}"), _cipher()]
+    bound = f"bound to region {config.cell.region}" if config.cell.region is not None else "bound to no region"
+    text = f"{config_path}, cell {config.cell.cell_id}, {bound}"
+    found = [Finding("configuration", ok=True, text=text), _cipher()]
     secured = [finding async for finding in transport(config)]
     try:
         await _look_at_cell(config, found, use_keys=use_keys)
@@ -86,7 +88,7 @@ async def _keks(strongroom: Strongroom, *, use_keys: bool) -> AsyncIterator[Find
     for kek, used in depending.items():
         began = time.perf_counter()
         try:
-            provider = strongroom.keyring.provider(kek.provider)
+            provider = strongroom.keyring.provider_of(kek)
             info = await provider.describe(kek)
             if use_keys:
                 made = await provider.generate_data_key(kek, context=_CONTEXT)
@@ -97,6 +99,7 @@ async def _keks(strongroom: Strongroom, *, use_keys: bool) -> AsyncIterator[Find
         old = sum(usage.keys for usage in used if usage.kek_version != info.primary_version)
         facts = [
             f"{info.state.replace('_', ' ')}, version {info.primary_version}, wraps {sum(usage.keys for usage in used)} keys",
+            f"in {', '.join(sorted(filter(None, provider.regions(kek))))}" if any(provider.regions(kek)) else "",
             f"{old} of them by older versions, see strongroom keys rewrap" if old else "",
             "wrapped and unwrapped" if use_keys else "",
             f"{1000 * (time.perf_counter() - began):.0f} ms",

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from strongroom.kms import check_region
+
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -21,10 +23,12 @@ class LocalKms:
     Attributes:
         keyring: path of the file.
         passphrase: of one that has one; never shown.
+        region: where it is; a cell that is bound to a region wants to know.
     """
 
     keyring: Path
     passphrase: str | None = field(default=None, repr=False)
+    region: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class TransitKms:
         ca_certs: file with the certificates of the authority that signed the server's; None for the system's.
         certificate: file with this client's own, where the server asks for one, and its key.
         insecure: whether the address may be http.
+        region: where the server is; as for `LocalKms`.
     """
 
     address: str
@@ -50,6 +55,7 @@ class TransitKms:
     ca_certs: Path | None = None
     certificate: Path | None = None
     insecure: bool = False
+    region: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +99,11 @@ class GcpKms:
     ca_certs: Path | None = None
     insecure: bool = False
 
+    @property
+    def region(self) -> str:
+        """The key ring's location, or "" for a key ring without one."""
+        return "".join(self.key_ring.split("/")[3:4])
+
 
 @dataclass(frozen=True, slots=True)
 class AzureKms:
@@ -102,11 +113,13 @@ class AzureKms:
         vault_url: https://NAME.vault.azure.net or https://NAME.managedhsm.azure.net.
         algorithm: RSA-OAEP-256, or A256KW for the AES keys of a Managed HSM.
         ca_certs: file with certificates to trust; None for the system's.
+        region: where the vault is; as for `LocalKms`.
     """
 
     vault_url: str
     algorithm: Literal["RSA-OAEP-256", "A256KW"] = "RSA-OAEP-256"
     ca_certs: Path | None = None
+    region: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +132,7 @@ class Pkcs11Kms:
         pin: of its user; never shown.
         pin_file: a file with it, in its place.
         mechanism: AES_GCM, or AES_KEY_WRAP_PAD for tokens that have no GCM.
+        region: where the token is; as for `LocalKms`.
     """
 
     module: Path
@@ -126,6 +140,7 @@ class Pkcs11Kms:
     pin: str | None = field(default=None, repr=False)
     pin_file: Path | None = None
     mechanism: Literal["AES_GCM", "AES_KEY_WRAP_PAD"] = "AES_GCM"
+    region: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +167,17 @@ class Section(Settings):
         self.type = self.text("type")
         self.kind = f" of type {self.type}"
 
+    def region(self) -> str | None:
+        """Return the setting `region`, if it is given."""
+        region = self.optional("region")
+        return None if region is None else check_region(region)
+
 
 def _local(section: Section) -> LocalKms:
     keyring = section.path("keyring")
     if keyring is None:
         raise ValueError("a provider of type local needs the setting keyring")
-    return LocalKms(keyring, section.secret("passphrase"))
+    return LocalKms(keyring, section.secret("passphrase"), section.region())
 
 
 def _transit(section: Section) -> TransitKms:
@@ -170,6 +190,7 @@ def _transit(section: Section) -> TransitKms:
         ca_certs=section.path("ca_certs"),
         certificate=section.path("certificate"),
         insecure=section.flag("insecure"),
+        region=section.region(),
     )
     if (found.token is None) == (found.token_file is None):
         raise ValueError("a provider of type vault needs one of the settings token_env and token_file")
@@ -203,6 +224,7 @@ def _azure(section: Section) -> AzureKms:
         vault_url=section.text("vault_url"),
         algorithm="A256KW" if section.one_of("algorithm", ("RSA-OAEP-256", "A256KW")) == "A256KW" else "RSA-OAEP-256",
         ca_certs=section.path("ca_certs"),
+        region=section.region(),
     )
 
 
@@ -216,6 +238,7 @@ def _pkcs11(section: Section) -> Pkcs11Kms:
         mechanism="AES_GCM"
         if section.one_of("mechanism", ("AES_GCM", "AES_KEY_WRAP_PAD")) == "AES_GCM"
         else "AES_KEY_WRAP_PAD",
+        region=section.region(),
     )
     if module is None or (found.pin is None) == (found.pin_file is None):
         raise ValueError("a provider of type pkcs11 needs the setting module, and one of pin_env and pin_file")

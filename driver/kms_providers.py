@@ -49,7 +49,7 @@ def make_providers(sections: Mapping[str, KmsConfig], *, audit: KeyAudit) -> dic
 
 def _make(provider_id: str, config: KmsConfig) -> KmsProvider:
     if isinstance(config, LocalKms):
-        return LocalProvider(provider_id, config.keyring, passphrase=config.passphrase)
+        return LocalProvider(provider_id, config.keyring, passphrase=config.passphrase, region=config.region)
     assert not isinstance(config, MultiKms)  # noqa: S101 - made of the others
     try:
         return _with_client(provider_id, config)
@@ -72,6 +72,7 @@ def _with_client(provider_id: str, config: TransitKms | AwsKms | GcpKms | AzureK
                 namespace=config.namespace,
                 tls=client_context(ca_certs=config.ca_certs, certificate=config.certificate),
                 insecure=config.insecure,
+                region=config.region,
             )
         case AwsKms():
             import boto3  # noqa: PLC0415
@@ -107,6 +108,7 @@ def _with_client(provider_id: str, config: TransitKms | AwsKms | GcpKms | AzureK
                 config.vault_url,
                 algorithm=config.algorithm,
                 tls=client_context(ca_certs=config.ca_certs),
+                region=config.region,
             )
         case Pkcs11Kms():
             from strongroom.kms.providers.pkcs11 import Pkcs11Provider  # noqa: PLC0415
@@ -117,6 +119,7 @@ def _with_client(provider_id: str, config: TransitKms | AwsKms | GcpKms | AzureK
                 token=config.token,
                 pin=_secret(config.pin, config.pin_file),
                 mechanism=config.mechanism,
+                region=config.region,
             )
 
 

@@ -146,7 +146,7 @@ class Strongroom:
 
         Raises:
             SchemaMismatch: the database is older or newer than this version.
-            CellMismatch: it belongs to another cell.
+            CellMismatch: it belongs to another cell, or to one of another region.
             Unavailable: it can't be reached.
             KeyringFileError: a local keyring can't be used.
         """
@@ -298,10 +298,10 @@ class Strongroom:
             What it is called by: a KMS that gives ids itself takes the id for a name.
 
         Raises:
-            KmsError: no such provider, or it can't or may not make keys.
+            KmsError: no such provider, or it can't or may not make keys, or makes them in another region than the cell's.
             KeyringFileError: a local keyring can't be written.
         """
-        return await self.keyring.provider(kek.provider).create_kek(kek.key_id)
+        return await self.keyring.provider_of(kek).create_kek(kek.key_id)
 
 
 def shard_of(keys: NamespaceKeys, workflow_id: str, shard_count: int) -> int:
@@ -334,6 +334,8 @@ async def assembled(config: StrongroomConfig, *, audit: KeyAudit | None = None) 
         cell_id=config.cell.cell_id,
         providers=providers,
         store=PostgresDataKeyStore(registry),
+        region=config.cell.region,
+        kek_regions=config.kek_regions,
         policy=config.cache,
         audit=audit,
     )

@@ -29,6 +29,7 @@ from .errors import (
     Unavailable,
     UnsupportedFormat,
     UnsupportedOperation,
+    WrongRegion,
 )
 from .header import Suite
 from .kek_usage import depending_on
@@ -52,6 +53,7 @@ from .provider import Capabilities, GeneratedKey, KekInfo, KekRef, KmsProvider, 
 from .providers.local import LocalProvider
 from .providers.multi import MultiProvider
 from .record_kind import Key, PartType, RecordKind
+from .region import bound_cell_id, check_region
 from .reloaded import Reloaded
 from .resilience import ResilientProvider, RetryPolicy
 from .rewrap import NotRewrapped, Rewrap, count_to_rewrap, rewrap_data_keys
@@ -122,10 +124,13 @@ __all__ = [
     "UnsupportedFormat",
     "UnsupportedOperation",
     "Wrapped",
+    "WrongRegion",
     "activate_index_key",
     "audited",
     "begin_index_rotation",
+    "bound_cell_id",
     "check_address",
+    "check_region",
     "client_context",
     "count_to_rewrap",
     "create_data_keys",
@@ -137,8 +142,8 @@ __all__ = [
     "dispose_of_kek",
     "enable_data_keys",
     "index_keys",
-    "is_signed",
     "is_loopback_host",
+    "is_signed",
     "pem_expiry",
     "refuse_rotation",
     "rewrap_data_keys",

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
+from .region import bound_cell_id
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
@@ -46,21 +48,23 @@ class KeyContext:
     key_class: KeyClass
     version: int
     layout: str = ""
+    region: str | None = None
 
     def encryption_context(self) -> dict[str, str]:
         """Return the KMS's encryption context. A KMS logs it in clear, so it holds ids only."""
-        return {
+        context = {
             "strongroom:cell": str(self.cell_id),
             "strongroom:namespace": str(self.namespace_id),
             "strongroom:class": self.key_class.value,
             "strongroom:version": str(self.version),
         }
+        return context if self.region is None else context | {"strongroom:region": self.region}
 
     def encode(self) -> bytes:
         """Return the canonical bytes (FORMAT.md section 6.2)."""
         name = self.key_class.value.encode()
         return (
-            self.cell_id.bytes
+            bound_cell_id(self.cell_id, self.region).bytes
             + self.namespace_id.bytes
             + struct.pack(">H", len(name))
             + name
@@ -103,9 +107,9 @@ class DataKeyRecord:
     destroyed_at: datetime | None = None
     layout: str = ""
 
-    def context(self, cell_id: UUID) -> KeyContext:
-        """Return what this root is bound to."""
-        return KeyContext(cell_id, self.namespace_id, self.key_class, self.version, self.layout)
+    def context(self, cell_id: UUID, region: str | None = None) -> KeyContext:
+        """Return what this root is bound to in a cell, and in its region if it has one."""
+        return KeyContext(cell_id, self.namespace_id, self.key_class, self.version, self.layout, region)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@
         ├── KeyNotFound           ├── KeyDisabled ── KeyPendingDeletion      ├── KeyDestroyed
         ├── KeyConflict           ├── AccessDenied                           ├── Unauthenticated
         ├── Throttled             ├── Unavailable                            ├── Timeout
-        └── InvalidRequest        ├── UnsupportedOperation                   └── QuotaExceeded
+        ├── InvalidRequest        ├── UnsupportedOperation                   ├── QuotaExceeded
+        └── WrongRegion
 
 `strongroom.storage` and `strongroom.visibility` hang their own branches on `StrongroomError`. A message names ids,
 versions and files; it never holds key bytes, nor anything that a tenant wrote.
@@ -130,3 +131,7 @@ class UnsupportedOperation(KmsError):  # noqa: N818
 
 class QuotaExceeded(KmsError):  # noqa: N818
     """The KMS has no room left for this."""
+
+
+class WrongRegion(KmsError):  # noqa: N818
+    """A KEK or a namespace is of another region than the cell."""

@@ -12,12 +12,13 @@ from .data_keys import KeyClass, KeyState
 from .errors import IntegrityError, KeyNotFound, KmsError, StrongroomError
 from .namespace_keys import NamespaceKeys, unusable
 from .provider import KekRef, Wrapped
+from .region import bound_cell_id, check_kek_regions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from uuid import UUID
 
-    from .data_keys import DataKeyRecord
+    from .data_keys import DataKeyRecord, KeyContext
     from .leases import Leases
     from .provider import KmsProvider
     from .secret import Secret
@@ -30,12 +31,24 @@ class KeyLoader:
         cell_id: this deployment; in every key's context.
         providers: KMS providers by the id that the registry names them with.
         leases: count what each data key seals.
+        region: of the deployment; None for one that is bound to none.
+        kek_regions: what KMSs call that region.
     """
 
-    def __init__(self, *, cell_id: UUID, providers: Mapping[str, KmsProvider], leases: Leases) -> None:
+    def __init__(
+        self,
+        *,
+        cell_id: UUID,
+        providers: Mapping[str, KmsProvider],
+        leases: Leases,
+        region: str | None = None,
+        kek_regions: Collection[str] = (),
+    ) -> None:
         self.cell_id = cell_id
+        self.region = region
         self.providers = providers
         self._leases = leases
+        self._kek_regions = frozenset(kek_regions)
 
     def provider(self, provider_id: str) -> KmsProvider:
         """Return a provider by its id.
@@ -48,6 +61,21 @@ class KeyLoader:
             msg = f"no KMS provider {provider_id!r} is configured"
             raise KeyNotFound(msg)
         return provider
+
+    def check_kek(self, kek: KekRef) -> None:
+        """Refuse a KEK of another region than the cell's; no KMS is asked.
+
+        Raises:
+            WrongRegion: it is elsewhere, or nothing tells where it is.
+            KeyNotFound: its provider is not configured.
+            InvalidRequest: its provider has no such names.
+        """
+        if self.region is not None:
+            check_kek_regions(kek, self.provider(kek.provider).regions(kek), self._kek_regions)
+
+    def context(self, record: DataKeyRecord) -> KeyContext:
+        """Return what a row's root is bound to here."""
+        return record.context(self.cell_id, self.region)
 
     async def load(self, namespace_id: UUID, records: Sequence[DataKeyRecord]) -> NamespaceKeys:
         """Unwrap all keys of a namespace.
@@ -78,7 +106,7 @@ class KeyLoader:
             if record.key_class is KeyClass.DATA:
                 data[record.version] = root if isinstance(root, StrongroomError) else self._data_key(record, root)
         return NamespaceKeys(
-            cell_id=self.cell_id,
+            cell_id=bound_cell_id(self.cell_id, self.region),
             namespace_id=namespace_id,
             data=data,
             index=by_class[KeyClass.INDEX],
@@ -96,7 +124,7 @@ class KeyLoader:
         roots: dict[int, Secret | StrongroomError] = {}
         by_provider: dict[str, list[int]] = {}
         for index, record in enumerate(records):
-            reason = unusable(record.state, record.key_class)
+            reason = unusable(record.state, record.key_class) or self._refused(record)
             if reason is not None or record.wrapped is None:
                 roots[index] = reason or IntegrityError()
             else:
@@ -116,8 +144,15 @@ class KeyLoader:
         """Hold a root against the registry's commitment: the right key, for this place (FORMAT.md section 6.3)."""
         if isinstance(answer, StrongroomError):
             return answer
-        expected = derivation.commitment(answer, record.context(self.cell_id), record.suite)
+        expected = derivation.commitment(answer, self.context(record), record.suite)
         return answer if hmac.compare_digest(expected, record.commitment) else IntegrityError()
+
+    def _refused(self, record: DataKeyRecord) -> StrongroomError | None:
+        try:
+            self.check_kek(KekRef(record.provider, record.kek_id))
+        except StrongroomError as error:
+            return error
+        return None
 
     async def _unwrap_at(
         self, provider_id: str, records: Sequence[DataKeyRecord]
@@ -129,7 +164,7 @@ class KeyLoader:
         items = [
             (
                 Wrapped(KekRef(provider_id, record.kek_id), record.kek_version, record.wrapped or b""),
-                record.context(self.cell_id).encryption_context(),
+                self.context(record).encryption_context(),
             )
             for record in records
         ]

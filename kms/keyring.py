@@ -16,15 +16,16 @@ from .cache_policy import CachePolicy
 from .errors import KeyNotFound, StrongroomError, Unavailable
 from .key_loader import KeyLoader
 from .leases import Leases
+from .region import check_region
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
     from uuid import UUID
 
     from .audit import KeyAudit
-    from .data_keys import DataKeyRecord, DataKeyStore
+    from .data_keys import DataKeyRecord, DataKeyStore, KeyContext
     from .namespace_keys import NamespaceKeys
-    from .provider import KmsProvider
+    from .provider import KekRef, KmsProvider
     from .secret import Secret
 
     T = TypeVar("T")
@@ -62,6 +63,8 @@ class Keyring:
         cell_id: this deployment; in every key's context and every row's associated data.
         providers: KMS providers by the id that the registry names them with.
         store: the registry.
+        region: of the deployment, bound as its id is; None for one that is bound to none. Then any KEK may be used.
+        kek_regions: what KMSs call that region; None for the same.
         policy: how long keys are used, and how many namespaces are kept.
         audit: hears of every change of a key.
         clock: monotonic seconds.
@@ -73,18 +76,27 @@ class Keyring:
         cell_id: UUID,
         providers: Mapping[str, KmsProvider],
         store: DataKeyStore,
+        region: str | None = None,
+        kek_regions: Collection[str] | None = None,
         policy: CachePolicy | None = None,
         audit: KeyAudit = NO_AUDIT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.cell_id = cell_id
+        self.region = region if region is None else check_region(region)
         self.providers = providers
         self.store = store
         self.policy = policy or CachePolicy()
         self.audit = audit
         self._clock = clock
         self._leases = Leases(store)
-        self._loader = KeyLoader(cell_id=cell_id, providers=providers, leases=self._leases)
+        self._loader = KeyLoader(
+            cell_id=cell_id,
+            providers=providers,
+            leases=self._leases,
+            region=region,
+            kek_regions=(region,) if region is not None and kek_regions is None else kek_regions or (),
+        )
         self._cache: OrderedDict[UUID, _Kept] = OrderedDict()
         self._loading: dict[UUID, asyncio.Task[_Kept]] = {}
         self._refreshing = asyncio.Semaphore(self.policy.refreshes)
@@ -145,6 +157,23 @@ class Keyring:
             KeyNotFound: not configured.
         """
         return self._loader.provider(provider_id)
+
+    def check_kek(self, kek: KekRef) -> None:
+        """Refuse a KEK of another region: see `KeyLoader.check_kek`."""
+        self._loader.check_kek(kek)
+
+    def context(self, record: DataKeyRecord) -> KeyContext:
+        """Return what a row's root is bound to here."""
+        return self._loader.context(record)
+
+    def provider_of(self, kek: KekRef) -> KmsProvider:
+        """Return the provider of a KEK that this cell may use.
+
+        Raises:
+            WrongRegion, KeyNotFound, InvalidRequest: as `KeyLoader.check_kek`.
+        """
+        self.check_kek(kek)
+        return self.provider(kek.provider)
 
     async def unwrap(self, records: Sequence[DataKeyRecord]) -> list[Secret | StrongroomError]:
         """Unwrap registry rows: see `KeyLoader.unwrap`."""

@@ -42,9 +42,7 @@ async def create_data_keys(
         KmsError: the KEK does not exist, or its KMS refuses.
     """
     layouts = {KeyClass.INDEX: index_layout}
-    contexts = (
-        KeyContext(keyring.cell_id, namespace_id, key_class, 1, layouts.get(key_class, "")) for key_class in KeyClass
-    )
+    contexts = (_context(keyring, namespace_id, key_class, 1, layouts.get(key_class, "")) for key_class in KeyClass)
     event = KeyEvent("key.create", provider=kek.provider, kek_id=kek.key_id, namespace_id=namespace_id)
     async with audited(keyring.audit, event):
         records = [await _new_key(keyring, context, kek, suite) for context in contexts]
@@ -72,7 +70,7 @@ async def rotate_data_key(keyring: Keyring, namespace_id: UUID, *, suite: Suite 
     ]
     current = _active(records)
     version = max(record.version for record in records) + 1
-    context = KeyContext(keyring.cell_id, namespace_id, KeyClass.DATA, version)
+    context = _context(keyring, namespace_id, KeyClass.DATA, version)
     kek = KekRef(current.provider, current.kek_id)
     async with audited(keyring.audit, _event("key.rotate", context, kek)):
         successor = await _new_key(keyring, context, kek, suite or current.suite)
@@ -110,7 +108,7 @@ async def begin_index_rotation(keyring: Keyring, namespace_id: UUID, *, layout: 
     if any(record.state not in (KeyState.ACTIVE, KeyState.DESTROYED) for record in records):
         raise KeyConflict
     version = max(record.version for record in records) + 1
-    context = KeyContext(keyring.cell_id, namespace_id, KeyClass.INDEX, version, layout)
+    context = _context(keyring, namespace_id, KeyClass.INDEX, version, layout)
     kek = KekRef(current.provider, current.kek_id)
     async with audited(keyring.audit, _event("key.create", context, kek)):
         successor = replace(await _new_key(keyring, context, kek, current.suite), state=KeyState.PENDING)
@@ -126,7 +124,7 @@ async def activate_index_key(keyring: Keyring, namespace_id: UUID, version: int)
         KeyConflict: it is not pending (any more).
     """
     current = _active(await index_keys(keyring, namespace_id))
-    event = _event("key.activate", KeyContext(keyring.cell_id, namespace_id, KeyClass.INDEX, version))
+    event = _event("key.activate", _context(keyring, namespace_id, KeyClass.INDEX, version))
     async with audited(keyring.audit, event):
         await keyring.store.activate_data_key(namespace_id, KeyClass.INDEX, version, expected_active=current.version)
     keyring.evict(namespace_id)
@@ -179,6 +177,10 @@ async def destroy_data_keys(keyring: Keyring, namespace_id: UUID) -> Sequence[Da
     return tombstones
 
 
+def _context(keyring: Keyring, namespace_id: UUID, key_class: KeyClass, version: int, layout: str = "") -> KeyContext:
+    return KeyContext(keyring.cell_id, namespace_id, key_class, version, layout, keyring.region)
+
+
 def _event(operation: str, context: KeyContext, kek: KekRef | None = None) -> KeyEvent:
     return KeyEvent(
         operation,
@@ -191,15 +193,15 @@ def _event(operation: str, context: KeyContext, kek: KekRef | None = None) -> Ke
 
 
 async def _destroy(keyring: Keyring, namespace_id: UUID, key_class: KeyClass, version: int) -> None:
-    event = _event("key.destroy", KeyContext(keyring.cell_id, namespace_id, key_class, version))
+    event = _event("key.destroy", _context(keyring, namespace_id, key_class, version))
     async with audited(keyring.audit, event):
         await keyring.store.destroy_data_key(namespace_id, key_class, version, destroyed_at=datetime.now(UTC))
     keyring.evict(namespace_id)
 
 
 async def _new_key(keyring: Keyring, context: KeyContext, kek: KekRef, suite: Suite) -> DataKeyRecord:
-    provider = keyring.provider(kek.provider)
-    generated = await provider.generate_data_key(kek, context=context.encryption_context())
+    generated = await keyring.provider_of(kek).generate_data_key(kek, context=context.encryption_context())
+    keyring.check_kek(generated.wrapped.kek)  # what an alias stood for
     return DataKeyRecord(
         namespace_id=context.namespace_id,
         key_class=context.key_class,

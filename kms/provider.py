@@ -112,6 +112,12 @@ class KmsProvider(Protocol):
     def capabilities(self) -> Capabilities:
         """What this provider does by itself."""
 
+    def regions(self, kek: KekRef) -> frozenset[str | None]:
+        """Return where a KEK is, by its name or else by the configuration; the KMS is not asked.
+
+        One region, or several for a KEK that is in several; None among them is a place that nothing tells.
+        """
+
     async def generate_data_key(self, kek: KekRef, *, context: Mapping[str, str]) -> GeneratedKey:
         """Draw a root key and wrap it."""
 

@@ -102,6 +102,10 @@ class ResilientProvider:
         """Of the provider."""
         return self.inner.capabilities
 
+    def regions(self, kek: KekRef) -> frozenset[str | None]:
+        """See `KmsProvider`."""
+        return self.inner.regions(kek)
+
     async def generate_data_key(self, kek: KekRef, *, context: Mapping[str, str]) -> GeneratedKey:
         """See `KmsProvider`."""
         return await self._call("generate_data_key", kek, lambda: self.inner.generate_data_key(kek, context=context))

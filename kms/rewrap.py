@@ -123,7 +123,7 @@ async def rewrap_data_keys(
 
 async def _target(keyring: Keyring, kek: KekRef, to: KekRef | None) -> tuple[KekRef, str]:
     target = to or kek
-    info = await keyring.provider(target.provider).describe(target)
+    info = await keyring.provider_of(target).describe(target)
     return target, info.primary_version
 
 
@@ -140,16 +140,18 @@ async def _move(
     async def moved(record: DataKeyRecord) -> Wrapped | StrongroomError:
         async with free:
             try:
-                return await _wrapped_anew(keyring, record, target)
+                new = await _wrapped_anew(keyring, record, target)
+                keyring.check_kek(new.kek)  # what an alias stood for
             except StrongroomError as error:
                 return error
+            return new
 
     made = await asyncio.gather(*map(moved, page))
     pairs = [(record, new) for record, new in zip(page, made, strict=True) if isinstance(new, Wrapped)]
     refused = [
         NotRewrapped(record, new) for record, new in zip(page, made, strict=True) if isinstance(new, StrongroomError)
     ]
-    contexts = [record.context(keyring.cell_id).encryption_context() for record, _ in pairs]
+    contexts = [keyring.context(record).encryption_context() for record, _ in pairs]
     provider = keyring.provider(target.provider)
     answers: list[Secret | StrongroomError] = []
     items = [(new, context) for (_, new), context in zip(pairs, contexts, strict=True)]
@@ -173,8 +175,8 @@ async def _wrapped_anew(keyring: Keyring, record: DataKeyRecord, target: KekRef)
     if record.wrapped is None:
         raise IntegrityError
     old = Wrapped(KekRef(record.provider, record.kek_id), record.kek_version, record.wrapped)
-    context = record.context(keyring.cell_id).encryption_context()
-    source = keyring.provider(record.provider)
+    context = keyring.context(record).encryption_context()
+    source = keyring.provider_of(old.kek)
     if record.provider == target.provider:
         return await source.rewrap(old, target, context=context)
     root = keyring.checked(record, await source.unwrap(old, context=context))

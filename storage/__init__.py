@@ -73,7 +73,7 @@ from .history_tree import BranchPage, ListedBranch
 from .key_changes import follow_key_changes
 from .key_destruction import COPIES, KeyInUse, destroy_retired_key, retired_versions
 from .metadata import MetadataStore, NamespacePage, NamespaceRecord
-from .namespaces import Namespace, NamespaceStore, Shredded
+from .namespaces import Namespace, NamespaceStore, Shredded, check_namespace_region
 from .nexus_endpoints import NexusEndpoint, NexusEndpointPage, NexusEndpointStore
 from .outbox_bell import OutboxBell
 from .purge import PURGED_TABLES, purge_namespace
@@ -259,6 +259,7 @@ __all__ = [
     "apply_schema",
     "check_cell",
     "check_dsn",
+    "check_namespace_region",
     "check_schema",
     "claim_cell",
     "current_version",

@@ -13,7 +13,14 @@ from strongroom.kms import IntegrityError, KekRef, KeyConflict, KeyState, Suite,
 from .checks import check_blob, check_flag, check_number, check_page_size, check_uuid, open_keys
 from .data_blob import DataBlob
 from .errors import ConditionFailed, InvalidPersistenceRequest, NamespaceAlreadyExists, NamespaceNotFound
-from .namespace_rows import NamespaceDetails, NamespaceRows, check_name, locked_version, open_details
+from .namespace_rows import (
+    NamespaceDetails,
+    NamespaceRows,
+    check_name,
+    check_region_of,
+    locked_version,
+    open_details,
+)
 from .namespaces import UNREADABLE, NamespaceStore
 from .page_tokens import token_id, token_of_bytes
 from .queries import load_queries
@@ -106,7 +113,7 @@ class MetadataStore:
             if not await self._left_over(namespace_id, kek, suite):
                 msg = "this id has keys already, and they are not such as the request asks for"
                 raise NamespaceAlreadyExists(msg) from None
-        details = NamespaceDetails(name, MappingProxyType({}))
+        details = NamespaceDetails(name, MappingProxyType({}), region=self._keyring.region)
         # Who loses here leaves its keys: another one may have taken them up.
         await self._rows.insert(namespace_id, details, created_at=datetime.now(UTC), data=data, is_global=is_global)
 
@@ -211,8 +218,10 @@ class MetadataStore:
     async def _rename(self, connection: Connection, keys: NamespaceKeys, row: Row, name: str, token: bytes) -> None:
         namespace_id = UUID(bytes=row["namespace_id"].bytes)
         known = await self._keyring.with_keys(namespace_id, lambda keys: open_details(keys, row))
-        details = NamespaceDetails(name, known.search_attributes, known.aliases).seal(keys, row["version"] + 1)
-        if not await connection.fetch(_SQL["rename"], namespace_id, token, details):
+        check_region_of(known, self._keyring.region)
+        details = NamespaceDetails(name, known.search_attributes, known.aliases, known.region)
+        sealed = details.seal(keys, row["version"] + 1)
+        if not await connection.fetch(_SQL["rename"], namespace_id, token, sealed):
             raise NamespaceAlreadyExists
 
     async def _listed(self, row: Row) -> NamespaceRecord:
@@ -233,6 +242,7 @@ class MetadataStore:
         details, data = await self._keyring.with_keys(
             namespace_id, lambda keys: (open_details(keys, row), _open_data(keys, row))
         )
+        check_region_of(details, self._keyring.region)
         if name is not None:
             check_name(details, name)
         return NamespaceRecord(namespace_id, details.name, data, row["is_global"], row["notification_version"])

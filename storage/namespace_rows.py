@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from strongroom.kms import IntegrityError
+from strongroom.kms import IntegrityError, WrongRegion
 
 from .errors import DataLoss, InvalidPersistenceRequest, NamespaceAlreadyExists, NamespaceNotFound
 from .queries import load_queries
@@ -36,19 +36,23 @@ class NamespaceDetails:
         name: as its owner gave it.
         search_attributes: name to type.
         aliases: other names of search attributes, each to the name that it stands for.
+        region: that the namespace is bound to, the cell's; None in a cell of none.
     """
 
     name: str
     search_attributes: Mapping[str, str]
     aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    region: str | None = None
 
     def seal(self, keys: NamespaceKeys, version: int) -> bytes:
         """Seal for the row of a version."""
-        details = {
+        details: dict[str, object] = {
             "name": self.name,
             "search_attributes": dict(self.search_attributes),
             "aliases": dict(self.aliases),
         }
+        if self.region is not None:
+            details["region"] = self.region
         return keys.seal(NAMESPACE_DETAILS, (version,), orjson.dumps(details))
 
 
@@ -127,7 +131,15 @@ def open_details(keys: NamespaceKeys, row: Row) -> NamespaceDetails:
     """Open a row's details."""
     details = orjson.loads(keys.open(NAMESPACE_DETAILS, (row["version"],), row["details"]))
     aliases = details.get("aliases", {})  # the first versions knew none
-    return NamespaceDetails(details["name"], MappingProxyType(details["search_attributes"]), MappingProxyType(aliases))
+    attributes = MappingProxyType(details["search_attributes"])
+    return NamespaceDetails(details["name"], attributes, MappingProxyType(aliases), details.get("region"))
+
+
+def check_region_of(details: NamespaceDetails, region: str | None) -> None:
+    """Raise `WrongRegion` where a namespace is bound to another region than the cell that opens it."""
+    if details.region != region:
+        msg = f"the namespace is bound to {details.region or 'no region'}, this cell to {region or 'none'}; open it in its own"
+        raise WrongRegion(msg)
 
 
 def check_name(details: NamespaceDetails, name: str) -> None:

@@ -19,13 +19,15 @@ from strongroom.kms import (
     KmsError,
     Suite,
     UnsupportedFormat,
+    WrongRegion,
+    check_region,
     create_data_keys,
     destroy_data_keys,
 )
 
 from .data_blob import DataBlob
 from .errors import ConditionFailed, InvalidPersistenceRequest, NamespaceAlreadyExists, NamespaceNotFound
-from .namespace_rows import NamespaceDetails, NamespaceRows, check_name, open_details
+from .namespace_rows import NamespaceDetails, NamespaceRows, check_name, check_region_of, open_details
 from .purge import purge_namespace
 from .queries import load_queries
 
@@ -57,6 +59,7 @@ class Namespace:
         aliases: other names under which its search attributes are asked for.
         unreadable: why the name can't be shown; None when it can.
         shred_due_at: in a list, when it may be shredded for good, if that was asked for: until then it can be taken back.
+        region: that it is bound to; None where its name is None, and in a cell of no region.
     """
 
     namespace_id: UUID
@@ -68,6 +71,7 @@ class Namespace:
     aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     unreadable: str | None = None
     shred_due_at: datetime | None = None
+    region: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,7 @@ class NamespaceStore:
         search_attributes: Mapping[str, str] | None = None,
         suite: Suite = Suite.XAES_256_GCM,
         index_layout: str | None = None,
+        region: str | None = None,
     ) -> Namespace:
         """Create a namespace with keys of its own, wrapped by `kek`.
 
@@ -122,20 +127,25 @@ class NamespaceStore:
             search_attributes: custom ones, name to type.
             suite: of its rows.
             index_layout: what its visibility documents hold; None for what those of any new namespace do.
+            region: that it is to be bound to; None for the cell's. There is no other.
 
         Raises:
             NamespaceAlreadyExists: the name is taken.
             InvalidPersistenceRequest: the name is empty, or longer than 255 bytes.
+            WrongRegion: the region or the KEK's is not the cell's.
             KmsError: the KEK can't be used.
         """
+        check_namespace_region(region, self._keyring.region)
         if await self._rows.by_token(await self._rows.name_token(name)) is not None:
             raise NamespaceAlreadyExists
         attributes = MappingProxyType(dict(search_attributes or {}))
-        namespace = Namespace(uuid4(), name, 1, datetime.now(UTC), search_attributes=attributes)
+        namespace = Namespace(
+            uuid4(), name, 1, datetime.now(UTC), search_attributes=attributes, region=self._keyring.region
+        )
         # Keys first: a crash leaves keys that nobody uses, never a namespace without keys.
         layout = self._index_layout if index_layout is None else index_layout
         await create_data_keys(self._keyring, namespace.namespace_id, kek, suite=suite, index_layout=layout)
-        details = NamespaceDetails(name, attributes)
+        details = NamespaceDetails(name, attributes, region=namespace.region)
         try:
             await self._rows.insert(
                 namespace.namespace_id, details, created_at=namespace.created_at, data=DataBlob(b""), is_global=False
@@ -243,7 +253,7 @@ class NamespaceStore:
             changed = replace(changed, version=namespace.version + 1)
             assert changed.name is not None  # noqa: S101 - it was opened
             keys = await self._keyring.open(namespace_id)
-            details = NamespaceDetails(changed.name, changed.search_attributes, changed.aliases)
+            details = NamespaceDetails(changed.name, changed.search_attributes, changed.aliases, changed.region)
             async with self._database.connection() as connection:
                 sealed = details.seal(keys, changed.version)
                 if await connection.fetch(_SQL["update"], namespace_id, namespace.version, sealed):
@@ -271,10 +281,15 @@ class NamespaceStore:
         if namespace.shredded_at is not None:
             return namespace
         details = await self._keyring.with_keys(namespace.namespace_id, lambda keys: open_details(keys, row))
+        check_region_of(details, self._keyring.region)
         if name is not None:
             check_name(details, name)
         return replace(
-            namespace, name=details.name, search_attributes=details.search_attributes, aliases=details.aliases
+            namespace,
+            name=details.name,
+            search_attributes=details.search_attributes,
+            aliases=details.aliases,
+            region=details.region,
         )
 
 
@@ -283,3 +298,19 @@ def _bare(row: Row) -> Namespace:
     namespace_id = UUID(bytes=row["namespace_id"].bytes)
     due_at = row.get("shred_due_at")  # in lists only
     return Namespace(namespace_id, None, row["version"], row["created_at"], row["shredded_at"], shred_due_at=due_at)
+
+
+def check_namespace_region(region: str | None, cell: str | None) -> None:
+    """Refuse to create a namespace in another region than the cell's; None is for whatever that is.
+
+    Raises:
+        WrongRegion: says which cell to use.
+        InvalidRequest: not the name of a region.
+    """
+    if region is None or check_region(region) == cell:
+        return
+    if cell is None:
+        msg = f"this cell is bound to no region; make one for {region} with `strongroom init --region {region}`, and use that"
+    else:
+        msg = f"this cell is bound to region {cell}; use the configuration of the cell of {region}, or make one with `strongroom init`"
+    raise WrongRegion(msg)

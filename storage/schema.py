@@ -178,11 +178,13 @@ class Cell:
         cell_id: in the associated data of every sealed value.
         shard_count: how many shards workflows are spread over; fixed for the life of the cell.
         distributed: whether the tables are spread over a Citus cluster.
+        region: that it is bound to, for its whole life; None for none.
     """
 
     cell_id: UUID
     shard_count: int
     distributed: bool = False
+    region: str | None = None
 
 
 async def claim_cell(database: Database, cell: Cell) -> None:
@@ -193,10 +195,11 @@ async def claim_cell(database: Database, cell: Cell) -> None:
     """
     async with database.connection() as connection:
         await connection.execute(
-            "INSERT INTO cell (cell_id, shard_count, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+            "INSERT INTO cell (cell_id, shard_count, created_at, region) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
             cell.cell_id,
             cell.shard_count,
             datetime.now(UTC),
+            cell.region,
         )
     await check_cell(database, cell)
 
@@ -204,13 +207,16 @@ async def claim_cell(database: Database, cell: Cell) -> None:
 async def check_cell(database: Database, cell: Cell) -> None:
     """Raise `CellMismatch` unless the database belongs to this cell."""
     async with database.connection() as connection:
-        row = await connection.fetchrow("SELECT cell_id, shard_count, distributed FROM cell")
+        row = await connection.fetchrow("SELECT cell_id, shard_count, distributed, region FROM cell")
     if row is None:
         msg = "the database belongs to no cell yet; run `strongroom init`"
         raise CellMismatch(msg)
-    found = Cell(UUID(bytes=row["cell_id"].bytes), row["shard_count"], row["distributed"])
+    found = Cell(UUID(bytes=row["cell_id"].bytes), row["shard_count"], row["distributed"], row["region"])
     if found.distributed != cell.distributed:
         msg = f"the configuration must say so: distributed = {str(found.distributed).lower()} under [database]"
+        raise CellMismatch(msg)
+    if found.region != cell.region:
+        msg = f"this database belongs to {_bound(found)}, the configuration names {_bound(cell)}; {_mend(found)}"
         raise CellMismatch(msg)
     if found != cell:
         msg = (
@@ -218,6 +224,18 @@ async def check_cell(database: Database, cell: Cell) -> None:
             f"the configuration names cell {cell.cell_id} with {cell.shard_count}"
         )
         raise CellMismatch(msg)
+
+
+def _bound(cell: Cell) -> str:
+    return "a cell of no region" if cell.region is None else f"a cell of region {cell.region}"
+
+
+def _mend(found: Cell) -> str:
+    if found.region is None:
+        return "take cell.region out of the configuration: a cell gets a region when it is made, by `strongroom init --region`"
+    return (
+        f'set cell.region = "{found.region}", or give the database of that region: the region of a cell never changes'
+    )
 
 
 async def _version(connection: Connection) -> int:

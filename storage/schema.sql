@@ -14,7 +14,8 @@ CREATE TABLE cell (
     cell_id     uuid        NOT NULL,
     shard_count integer     NOT NULL CHECK (shard_count BETWEEN 1 AND 16384),
     created_at  timestamptz NOT NULL,
-    distributed boolean     NOT NULL DEFAULT false -- over a Citus cluster: statements are then confined to one shard each
+    distributed boolean     NOT NULL DEFAULT false, -- over a Citus cluster: statements are then confined to one shard each
+    region      text        CHECK (region ~ '^[a-z0-9]+(-[a-z0-9]+)*$' AND length(region) <= 63) -- that it is bound to; NULL for none
 );
 
 -- The registry of data keys (kms/FORMAT.md section 6). Rows are never deleted: a version is never used again.

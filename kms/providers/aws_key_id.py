@@ -59,3 +59,15 @@ class AwsKeyId:
             msg = f"{self.text} is in region {self.region}, and this provider asks {region}"
             raise KeyNotFound(msg)
         return self.text.replace(f":{self.region}:", f":{region}:", 1)
+
+
+def regions_of(text: str, region: str) -> frozenset[str | None]:
+    """Return where a key is, by its name: an ARN tells its region, what else a provider knows is in its own.
+
+    A multi-Region key may have replicas, and nothing here tells where.
+    """
+    match = _ARN.fullmatch(text) or _BARE.fullmatch(text)
+    if match is None:
+        return frozenset((region,))  # a name by which a key is to be made
+    named = AwsKeyId(text, match["key"], match.groupdict().get("region"))
+    return frozenset((named.region or region, *([None] if named.multi_region else [])))

@@ -26,7 +26,7 @@ from strongroom.kms.tls import check_address, client_context
 from . import aws_answers
 from .aws_answers import ONLY_VERSION, check_version, field, material
 from .aws_client import AwsClient
-from .aws_key_id import AwsKeyId
+from .aws_key_id import AwsKeyId, regions_of
 
 if TYPE_CHECKING:
     import ssl
@@ -95,6 +95,10 @@ class AwsKmsProvider:
     def __reduce__(self) -> NoReturn:
         msg = "a provider holds credentials and is not pickled"
         raise TypeError(msg)
+
+    def regions(self, kek: KekRef) -> frozenset[str | None]:
+        """Return the region of an ARN, or else the provider's; a multi-Region key may be in others too."""
+        return regions_of(kek.key_id, self._region)
 
     async def generate_data_key(self, kek: KekRef, *, context: Mapping[str, str]) -> GeneratedKey:
         """Have AWS draw a root key and wrap it."""

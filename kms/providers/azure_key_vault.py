@@ -55,6 +55,7 @@ class AzureKeyVaultProvider:
         tls: what to connect with; the system's authorities and TLS 1.3 if None.
         connect_seconds: to wait for a connection.
         read_seconds: to wait for an answer.
+        region: where the vault is; None where that is not said, and then no cell that is bound to a region uses it.
 
     Raises:
         InvalidRequest: the URL or the algorithm is not one.
@@ -72,12 +73,14 @@ class AzureKeyVaultProvider:
         tls: ssl.SSLContext | None = None,
         connect_seconds: float = CONNECT_SECONDS,
         read_seconds: float = READ_SECONDS,
+        region: str | None = None,
     ) -> None:
         if algorithm not in _NEW_KEY:
             msg = f"{provider_id}: the algorithm is RSA-OAEP-256, or A256KW in a Managed HSM"
             raise InvalidRequest(msg)
         self._id = provider_id
         self._algorithm = algorithm
+        self._region = region
         self._vault = Vault(
             provider_id,
             vault_url,
@@ -93,6 +96,10 @@ class AzureKeyVaultProvider:
     def __reduce__(self) -> NoReturn:
         msg = "a provider holds a credential and is not pickled"
         raise TypeError(msg)
+
+    def regions(self, kek: KekRef) -> frozenset[str | None]:  # noqa: ARG002 - all are in one place
+        """Return where the vault is, as its configuration says."""
+        return frozenset((self._region,))
 
     async def generate_data_key(self, kek: KekRef, *, context: Mapping[str, str]) -> GeneratedKey:
         """Draw a root key here, for the service has no call for it, and wrap it."""

@@ -41,6 +41,11 @@ def key_name(kek: KekRef) -> str:
     return kek.key_id
 
 
+def location_of(name: str, key_ring: str) -> str:
+    """Return the location in a CryptoKey's name; of what is none, the key ring's, where such a key would be made."""
+    return (name if _CRYPTO_KEY.fullmatch(name) else key_ring).split("/")[3]
+
+
 class GcpKeys:
     """Makes, rotates, describes and deletes keys.
 

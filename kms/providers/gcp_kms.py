@@ -17,7 +17,7 @@ from strongroom.kms.secret import Secret
 
 from .gcp_channel import GcpChannel
 from .gcp_errors import damaged
-from .gcp_keys import KEY_RING, GcpKeys, key_name
+from .gcp_keys import KEY_RING, GcpKeys, key_name, location_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,6 +90,10 @@ class GcpKmsProvider:
     def __reduce__(self) -> NoReturn:
         msg = "a provider holds credentials and is not pickled"
         raise TypeError(msg)
+
+    def regions(self, kek: KekRef) -> frozenset[str | None]:
+        """Return the location in the key's resource name."""
+        return frozenset((location_of(kek.key_id, self._key_ring),))
 
     async def generate_data_key(self, kek: KekRef, *, context: Mapping[str, str]) -> GeneratedKey:
         """Draw a root key and have it wrapped."""

@@ -33,14 +33,18 @@ class LocalProvider:
         provider_id: as the registry and the KEK URIs name this provider.
         path: of the keyring file.
         passphrase: of a file that has one.
+        region: where the file is; None where that is not said, and then no cell that is bound to a region uses it.
     """
 
     capabilities = Capabilities(context="native", rewrap="client", batch=10_000, deletion="immediate")
 
-    def __init__(self, provider_id: str, path: Path, *, passphrase: str | None = None) -> None:
+    def __init__(
+        self, provider_id: str, path: Path, *, passphrase: str | None = None, region: str | None = None
+    ) -> None:
         self._id = provider_id
         self._path = path
         self._passphrase = passphrase
+        self._region = region
         self._keyring = KeyringFile()
         self._seen: tuple[int, int, int, int] | None = None
 
@@ -75,6 +79,10 @@ class LocalProvider:
             KeyNotFound: no such KEK.
         """
         return str(await asyncio.to_thread(self._change, kek.key_id, only_new=False))
+
+    def regions(self, kek: KekRef) -> frozenset[str | None]:  # noqa: ARG002 - all are in one place
+        """Return where the file is, as its configuration says."""
+        return frozenset((self._region,))
 
     async def generate_data_key(self, kek: KekRef, *, context: Mapping[str, str]) -> GeneratedKey:
         """Draw a root key and wrap it."""

@@ -69,6 +69,13 @@ class MultiProvider:
         msg = "a provider holds credentials and is not pickled"
         raise TypeError(msg)
 
+    def regions(self, kek: KekRef) -> frozenset[str | None]:
+        """Return where its children are, all of them; for a name by which KEKs are to be made, those of all providers."""
+        children = (
+            self._children(kek) if ":" in kek.key_id else [KekRef(provider, kek.key_id) for provider in self._providers]
+        )
+        return frozenset().union(*(self._provider(child.provider).regions(child) for child in children))
+
     async def generate_data_key(self, kek: KekRef, *, context: Mapping[str, str]) -> GeneratedKey:
         """Draw a root key and have each child wrap it."""
         root = Secret(os.urandom(ROOT_BYTES))

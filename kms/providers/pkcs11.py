@@ -47,6 +47,7 @@ class Pkcs11Provider:
         pin: returns the user's PIN; a refused one is not tried a second time.
         mechanism: `AES_GCM`, which binds the encryption context, or `AES_KEY_WRAP_PAD` for tokens that have no GCM.
         timeout: seconds for one call; the token can't be interrupted, so the thread stays busy for as long as it takes.
+        region: where the token is; None where that is not said, and then no cell that is bound to a region uses it.
     """
 
     def __init__(
@@ -58,11 +59,13 @@ class Pkcs11Provider:
         pin: Callable[[], str],
         mechanism: Literal["AES_GCM", "AES_KEY_WRAP_PAD"] = "AES_GCM",
         timeout: float = _SECONDS,
+        region: str | None = None,
     ) -> None:
         self._id = provider_id
         self._shown = f"{str(module)!r}, token={token!r}, mechanism={mechanism!r}"
         self._wrapping = WRAPPINGS[mechanism]
         self._timeout = timeout
+        self._region = region
         self._module = module_at(module)
         self._token = Pkcs11Token(self._module, token, pin=pin, what=provider_id)
 
@@ -77,6 +80,10 @@ class Pkcs11Provider:
     def __reduce__(self) -> NoReturn:
         msg = "a provider holds a PIN and is not pickled"
         raise TypeError(msg)
+
+    def regions(self, kek: KekRef) -> frozenset[str | None]:  # noqa: ARG002 - all are in one place
+        """Return where the token is, as its configuration says."""
+        return frozenset((self._region,))
 
     async def generate_data_key(self, kek: KekRef, *, context: Mapping[str, str]) -> GeneratedKey:
         """Draw a root key and wrap it."""

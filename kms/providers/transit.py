@@ -49,6 +49,7 @@ class TransitProvider:
         namespace: of the server's namespaces, where it has them.
         tls: what to connect with; the system's authorities if None.
         insecure: accepts http, for this machine only.
+        region: where the server is; None where that is not said, and then no cell that is bound to a region uses it.
 
     Raises:
         InvalidRequest: the address is not https, nor what `insecure` accepts.
@@ -66,8 +67,10 @@ class TransitProvider:
         namespace: str | None = None,
         tls: ssl.SSLContext | None = None,
         insecure: bool = False,
+        region: str | None = None,
     ) -> None:
         self._id = provider_id
+        self._region = region
         self._mount = mount.strip("/")
         self._client = TransitClient(provider_id, address, token=token, namespace=namespace, tls=tls, insecure=insecure)
 
@@ -77,6 +80,10 @@ class TransitProvider:
     def __reduce__(self) -> NoReturn:
         msg = "a provider holds a token and is not pickled"
         raise TypeError(msg)
+
+    def regions(self, kek: KekRef) -> frozenset[str | None]:  # noqa: ARG002 - all are in one place
+        """Return where the server is, as its configuration says."""
+        return frozenset((self._region,))
 
     async def generate_data_key(self, kek: KekRef, *, context: Mapping[str, str]) -> GeneratedKey:
         """Have the server draw a root key and wrap it."""

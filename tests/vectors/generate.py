@@ -13,6 +13,7 @@ A file holds all that a reader needs, and no more:
     plaintext     what it opens to, in hex; or instead
     error         the name of the error that opening it raises, and
     control       which of the fields above must be replaced, and by what, for a value that does open
+    region        that the cell is bound to; left out where it is bound to none
     zstd          the version of libzstd that compressed the plaintext: another one may compress to other bytes
 """
 
@@ -37,6 +38,7 @@ from strongroom.kms import (
     RecordKind,
     Secret,
     Suite,
+    bound_cell_id,
     ciphers,
     data_key,
     python_cipher,
@@ -58,6 +60,7 @@ CELL = UUID("0c0c0c0c-0000-4000-8000-00000000ce11")
 OTHER_CELL = UUID("0c0c0c0c-0000-4000-8000-00000000ce12")
 NAMESPACE = UUID("0a0a0a0a-0000-4000-8000-0000000000a1")
 OTHER_NAMESPACE = UUID("0a0a0a0a-0000-4000-8000-0000000000a2")
+REGION, OTHER_REGION = "eu-central-1", "us-east-1"
 ROOTS = {1: bytes(range(32)), 2: bytes(range(32, 64))}
 ID = bytes(range(0xA0, 0xB0))
 
@@ -80,6 +83,7 @@ def cases() -> Iterator[Case]:
     yield from wrong_headers()
     yield from altered_bytes()
     yield from moved_values()
+    yield from bound_values()
     yield from unusable_keys()
     yield from wrong_padding()
     yield from wrong_compression()
@@ -277,6 +281,26 @@ def moved_values() -> Iterator[Case]:
     yield refused_bytes("other_root", what, "IntegrityError", other, good)
 
 
+# --- what is bound to a region
+
+
+def bound_values() -> Iterator[Case]:
+    """A value of a cell that is bound to a region, there and elsewhere."""
+    plain = sealed_row()
+    bound = sealed_row(region=REGION)
+    there = {**described(sealed=bound), "region": REGION}
+    yield {"name": "region", "what": "a cell that is bound to a region", **there, "plaintext": PLAINTEXT.hex()}
+    control = {"region": REGION}
+    for name, what, moved in (
+        ("region_other", "carried to the same cell in another region", {"region": OTHER_REGION}),
+        ("region_absent", "carried to the same cell without a region", {"region": None}),
+    ):
+        yield refused(name, what, "IntegrityError", {**there, **moved}, moved, control=control)
+    what = "sealed without a region, carried to the same cell with one"
+    case = {**described(sealed=plain), "region": REGION}
+    yield refused("region_added", what, "IntegrityError", case, {}, control={"region": None})
+
+
 # --- what is refused for the state of its key
 
 
@@ -372,11 +396,12 @@ def seal_batch(
     version: int = 1,
     draw: Draw,
     packed: tuple[int, bytes] | None = None,
+    region: str | None = None,
 ) -> list[bytes]:
     """Seal through the public path; only what it draws at random is fixed, and, if `packed` is given, what it packs."""
     key = DataKey(Secret(root_of(version)), version=version, suite=suite, lease=Lease(len(rows)), cipher=ciphers.PYTHON)
     keys = NamespaceKeys(
-        cell_id=CELL,
+        cell_id=bound_cell_id(CELL, region),
         namespace_id=NAMESPACE,
         data={version: key},
         index={},
@@ -399,14 +424,16 @@ def sealed_row(
     suite: Suite = Suite.XAES_256_GCM,
     version: int = 1,
     packed: tuple[int, bytes] | None = None,
+    region: str | None = None,
 ) -> bytes:
     """Seal one row under a nonce that depends on all that is sealed, so that no two cases share one."""
-    seed = repr((kind, key, plaintext, suite, version, packed)).encode()
+    seed = repr((kind, key, plaintext, suite, version, packed, *([region] if region else []))).encode()
 
     def draw(count: int) -> bytes:
         return hashlib.shake_128(seed).digest(count)
 
-    return seal_batch([(key, plaintext)], of=kind, suite=suite, version=version, draw=draw, packed=packed)[0]
+    row = [(key, plaintext)]
+    return seal_batch(row, of=kind, suite=suite, version=version, draw=draw, packed=packed, region=region)[0]
 
 
 def valid(

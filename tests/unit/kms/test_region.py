@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from strongroom.kms import (
+    IntegrityError,
+    InvalidRequest,
+    KekRef,
+    KeyClass,
+    KeyContext,
+    LocalProvider,
+    MultiProvider,
+    PartType,
+    RecordKind,
+    Secret,
+    Suite,
+    WrongRegion,
+    bound_cell_id,
+    check_region,
+    create_data_keys,
+    derivation,
+    rewrap_data_keys,
+    rotate_data_key,
+)
+
+HERE, ELSEWHERE = "eu-central-1", "us-east-1"
+CELL = UUID("0c0c0c0c-0000-4000-8000-00000000ce11")
+KIND = RecordKind("record", "data", (PartType.INT64,))
+VECTOR = json.loads((Path(__file__).parents[2] / "vectors" / "region_context.json").read_text())
+
+REGIONS = st.from_regex(r"[a-z0-9]{1,8}(-[a-z0-9]{1,8}){0,3}", fullmatch=True)
+
+
+# --- what is bound
+
+
+def test_frozen_context():
+    """What a root is bound to in a cell of a region is, byte for byte, what the vector says, which our code did not compute."""
+    cell = UUID(VECTOR["cell"])
+    context = KeyContext(
+        cell, UUID(VECTOR["namespace"]), KeyClass(VECTOR["class"]), VECTOR["version"], region=VECTOR["region"]
+    )
+    assert bound_cell_id(cell, VECTOR["region"]).hex == VECTOR["bound_cell"]
+    assert context.encode().hex() == VECTOR["context"]
+    assert context.encryption_context() == VECTOR["encryption_context"]
+    root = Secret(bytes.fromhex(VECTOR["root"]))
+    assert derivation.commitment(root, context, Suite(VECTOR["suite"])).hex() == VECTOR["commitment"]
+
+
+@given(st.uuids(), st.uuids(), REGIONS | st.none(), REGIONS | st.none())
+def test_cells_and_regions_are_told_apart(first, second, one, other):
+    """Two cells, or one cell in two regions or with and without one, never stand for each other."""
+    assert (bound_cell_id(first, one) == bound_cell_id(second, other)) == ((first, one) == (second, other))
+
+
+@given(st.uuids())
+def test_a_cell_without_a_region_is_what_it_was(cell):
+    """Without a region nothing that is bound changes: neither the id nor the context of a KMS."""
+    assert bound_cell_id(cell, None) == cell
+    assert set(KeyContext(cell, cell, KeyClass.DATA, 1).encryption_context()) == {
+        f"strongroom:{name}" for name in ("cell", "namespace", "class", "version")
+    }
+
+
+@given(REGIONS)
+def test_names_of_regions(region):
+    """What KMSs call regions is taken."""
+    assert check_region(region) == region
+
+
+@pytest.mark.parametrize("text", ["", "EU", "eu_1", "-eu", "eu-", "eu--1", "eu 1", "eu\n", "é", "a" * 64])
+def test_what_is_no_region(text):
+    """Two spellings of one region, or a control character, are refused before they are bound."""
+    with pytest.raises(InvalidRequest, match="lower-case"):
+        check_region(text)
+
+
+# --- KEKs
+
+
+@pytest.fixture
+async def bound(deployment, tmp_path):
+    """Providers here, elsewhere, of no region and of several, on real keyring files; a KEK `k` in each."""
+    made = {
+        "here": LocalProvider("here", tmp_path / "here.json", region=HERE),
+        "elsewhere": LocalProvider("elsewhere", tmp_path / "elsewhere.json", region=ELSEWHERE),
+        "nowhere": LocalProvider("nowhere", tmp_path / "nowhere.json"),
+        "second": LocalProvider("second", tmp_path / "second.json", region=HERE),
+    }
+    for provider in made.values():
+        await provider.create_keyring()
+        await provider.create_kek("k")
+        await provider.create_kek("l")
+    made["multi"] = MultiProvider("multi", dict(made), policy="any")
+    deployment.keyring = deployment.another_process(providers=made, region=HERE)
+    deployment.made = made
+    return deployment
+
+
+OUTSIDE = ("elsewhere:k", "nowhere:k", "multi:here:k,elsewhere:k", "multi:here:k,nowhere:k")
+INSIDE = ("here:k", "multi:here:k,second:k")
+
+
+async def works(keyring, namespace_id):
+    """Whether a row can be sealed and opened."""
+    keys = await keyring.open(namespace_id)
+    return keys.open(KIND, (1,), keys.seal(KIND, (1,), b"text")) == b"text"
+
+
+@pytest.mark.parametrize("uri", INSIDE)
+async def test_keks_of_the_region_serve(bound, uri):
+    """The control: a KEK here, or of several that are all here, wraps, rotates, is moved to another one here, and opens."""
+    namespace_id = UUID(int=7)
+    await create_data_keys(bound.keyring, namespace_id, KekRef.parse(uri))
+    assert await works(bound.keyring, namespace_id)
+    await rotate_data_key(bound.keyring, namespace_id)
+    assert await works(bound.keyring, namespace_id)
+
+
+@pytest.mark.parametrize("uri", OUTSIDE)
+async def test_a_kek_elsewhere_wraps_nothing(bound, uri):
+    """Keys are not made under a KEK of another region, of none that is told, or of several of which one is such: nothing is stored."""
+    with pytest.raises(WrongRegion, match="name one there"):
+        await create_data_keys(bound.keyring, UUID(int=7), KekRef.parse(uri))
+    assert not bound.store.records
+    unbound = bound.another_process(providers=bound.made)
+    await create_data_keys(unbound, UUID(int=7), KekRef.parse(uri))  # a cell of no region uses it
+    assert await works(unbound, UUID(int=7))
+
+
+@pytest.mark.parametrize("uri", OUTSIDE)
+async def test_a_kek_elsewhere_unwraps_nothing(bound, uri):
+    """A registry row that names such a KEK gives no key, although its provider would unwrap it, under the very context."""
+    namespace_id, kek = UUID(int=7), KekRef.parse(uri)
+    await create_data_keys(bound.keyring, namespace_id, KekRef.parse("here:k"))
+    for record in await bound.store.list_data_keys(namespace_id):
+        (root,) = await bound.keyring.unwrap([record])
+        context = bound.keyring.context(record).encryption_context()
+        moved = await bound.made[kek.provider].wrap(kek, root, context=context)
+        assert (await bound.made[kek.provider].unwrap(moved, context=context)).reveal() == root.reveal()
+        bound.store.change(
+            namespace_id,
+            record.version,
+            record.key_class,
+            provider=kek.provider,
+            kek_id=kek.key_id,
+            kek_version=moved.kek_version,
+            wrapped=moved.ciphertext,
+        )
+    bound.keyring.evict(namespace_id)
+    keys = await bound.keyring.open(namespace_id)
+    for use in (lambda: keys.seal(KIND, (1,), b"text"), lambda: keys.identity("shard"), keys.certificate_key):
+        with pytest.raises(WrongRegion):
+            use()
+
+
+@pytest.mark.parametrize("uri", OUTSIDE)
+async def test_nothing_is_rewrapped_to_a_kek_elsewhere(bound, uri):
+    """A re-wrap to such a KEK is refused before anything is asked of it; one within the region is the control."""
+    namespace_id = UUID(int=7)
+    await create_data_keys(bound.keyring, namespace_id, KekRef.parse("here:k"))
+    before = await bound.store.list_data_keys(namespace_id)
+    with pytest.raises(WrongRegion):
+        await rewrap_data_keys(bound.keyring, KekRef.parse("here:k"), to=KekRef.parse(uri))
+    assert await bound.store.list_data_keys(namespace_id) == before
+
+
+async def test_other_words_for_the_region(bound):
+    """A KMS that calls the region by another word serves where the configuration says so, and only there."""
+    keyring = bound.another_process(providers=bound.made, region="frankfurt", kek_regions=("frankfurt", HERE))
+    await create_data_keys(keyring, UUID(int=8), KekRef.parse("here:k"))
+    assert await works(keyring, UUID(int=8))
+    with pytest.raises(WrongRegion):
+        await create_data_keys(keyring, UUID(int=9), KekRef.parse("elsewhere:k"))
+
+
+async def test_the_registry_opens_in_no_other_region(bound):
+    """The same registry, cell and KEK in a process of another region, or of none, give no key: its KMS refuses the context."""
+    namespace_id = UUID(int=7)
+    await create_data_keys(bound.keyring, namespace_id, KekRef.parse("here:k"))
+    assert await works(bound.another_process(providers=bound.made, region=HERE), namespace_id)
+    for options in ({"region": ELSEWHERE, "kek_regions": (HERE,)}, {}):
+        keys = await bound.another_process(providers=bound.made, **options).open(namespace_id)
+        with pytest.raises(IntegrityError):
+            keys.seal(KIND, (1,), b"text")
+
+
+async def test_the_commitment_refuses_another_region_too(bound, monkeypatch):
+    """Where a KMS does not bind the context, the commitment does: a root that unwraps is not used in another region."""
+    monkeypatch.setattr(KeyContext, "encryption_context", lambda self: {"strongroom:version": str(self.version)})
+    namespace_id = UUID(int=7)
+    await create_data_keys(bound.keyring, namespace_id, KekRef.parse("here:k"))
+    assert await works(bound.another_process(providers=bound.made, region=HERE), namespace_id)
+    stranger = bound.another_process(providers=bound.made, region=ELSEWHERE, kek_regions=(HERE,))
+    with pytest.raises(IntegrityError):
+        (await stranger.open(namespace_id)).seal(KIND, (1,), b"text")
