@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
 HASH_BYTES = 16
+_PLAIN = frozenset({str, int, UUID, bytes, datetime})
+_ANY = (str, int, UUID, bytes, datetime)
 
 
 def identifying(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,10 +34,12 @@ def identifying(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for name, value in arguments.items():
-        expand = _EXPANDED.get(type(value))
-        if expand is not None:
+        kind = type(value)
+        if kind in _PLAIN:
+            found[name] = value
+        elif (expand := _EXPANDED.get(kind)) is not None:
             found.update(expand(value))
-        elif isinstance(value, (str, int, UUID, bytes, datetime)):
+        elif isinstance(value, _ANY):
             found[name] = value
     return found
 
@@ -46,11 +50,9 @@ def namespaces_of(arguments: Mapping[str, Any]) -> tuple[UUID, ...]:
     for name, value in arguments.items():
         if name == "namespace_id" and isinstance(value, UUID):
             ids.append(value)
-        else:
-            inner = _NAMESPACES.get(type(value))
-            if inner is not None:
-                ids.extend(inner(value))
-    return tuple(dict.fromkeys(ids))
+        elif (inner := _NAMESPACES.get(type(value))) is not None:
+            ids.extend(inner(value))
+    return tuple(ids) if len(ids) < 2 else tuple(dict.fromkeys(ids))  # noqa: PLR2004 - most have one
 
 
 def hashed(found: Mapping[str, Any], token: Callable[[bytes], bytes]) -> dict[str, str]:

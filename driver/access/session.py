@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from .policy import Policy
 
 _MAKERS = {"namespaces.create", "metadata.create_namespace"}
+_REMEMBERED = 4096
 _LIST_ALL, _GET = OPERATIONS["metadata.list_namespaces"], OPERATIONS["namespaces.get"]
 
 
@@ -95,6 +96,8 @@ class Session:
     ) -> None:
         self.principal = principal
         self._cell, self._log, self._decide = cell, log, decide
+        self._request_prefix, self._calls = secrets.token_hex(8), 0
+        self._allowed: dict[tuple[str, tuple[UUID, ...]], int] = {}
         self._said: dict[str, object] = {"principal": principal, "credential": credential}
         if source is not None:
             self._said["source"] = source
@@ -118,8 +121,18 @@ class Session:
         line = OPERATIONS[operation]
         given = arguments if namespace_id is None else {"namespace_id": namespace_id, **arguments}
         call = await self._authorised(line, given)
-        async with self._told(line, call):
+        if not line.reads:
+            await self._record({"event": INTENT, "at": now(), **call.said}, call)
+        began = time.perf_counter()
+        token = CALLER.set(call.said)
+        try:
             yield self._cell
+        except BaseException as error:
+            self._failed(call, began, error)
+            raise
+        finally:
+            CALLER.reset(token)
+        await self._done(line, call, began)
 
     async def call(
         self, operation: Operation, method: Callable[..., Awaitable[Any]], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -131,20 +144,29 @@ class Session:
             NamespaceNotFound: there is no such namespace, or the caller has no role in it: nobody learns which.
             AuditUnavailable: the audit log can't be written, so nothing was done.
         """
-        given = {**dict(zip(_parameters(method.__func__), args, strict=False)), **kwargs}  # type: ignore[attr-defined]
+        given = dict(zip(_parameters(method.__func__), args, strict=False)) | kwargs  # type: ignore[attr-defined]
         call = await self._authorised(operation, given)
-        async with self._told(operation, call):
+        if not operation.reads:
+            await self._record({"event": INTENT, "at": now(), **call.said}, call)
+        began = time.perf_counter()
+        token = CALLER.set(call.said)
+        try:
             answer = await method(*args, **kwargs)
             if operation.name in _MAKERS:
-                await self._cell.access.change(
-                    lambda policy: changes.made_namespace(
-                        policy,
-                        self.principal,
-                        given.get("namespace_id") or answer.namespace_id,
-                        now=changes.utc_now(),
-                    )
-                )
-            return self._filtered(answer, call) if operation.scope == "filtered" else answer
+                await self._own(given.get("namespace_id") or answer.namespace_id)
+        except BaseException as error:
+            self._failed(call, began, error)
+            raise
+        finally:
+            CALLER.reset(token)
+        await self._done(operation, call, began)
+        return self._filtered(answer, call) if operation.scope == "filtered" else answer
+
+    async def _own(self, namespace_id: UUID) -> None:
+        """Give the maker of a namespace the role `admin` in it."""
+        await self._cell.access.change(
+            lambda policy: changes.made_namespace(policy, self.principal, namespace_id, now=changes.utc_now())
+        )
 
     def _filtered(self, answer: Sequence[Any], call: _Call) -> list[Any]:
         """Return what the caller may see of a list of namespaces."""
@@ -161,12 +183,16 @@ class Session:
         policy = await self._cell.access.policy()
         namespaces, missing = await self._namespaces(operation, given)
         said = await self._described(operation, namespaces, given)
+        if self._allowed.get((operation.name, namespaces)) == policy.version and not missing:
+            return _Call(policy, said, self._must_be_told(policy, namespaces))
         if not missing:
             decision = self._decide(policy, self.principal, operation, namespaces, now=changes.utc_now())
             if decision.allowed:
                 if decision.grant:
-                    said["grant"] = decision.grant
-                return _Call(policy, said, not policy.availability_first.issuperset(namespaces or (None,)))
+                    said["grant"] = decision.grant  # which ends by the clock, so it is looked at each time
+                else:
+                    self._remember(operation, namespaces, policy.version)
+                return _Call(policy, said, self._must_be_told(policy, namespaces))
         else:
             # As for one that is there and hidden: the same work, the same record but for its id, the same answer.
             decision = Decision(allowed=False, hidden=True, reason="no role")
@@ -177,6 +203,16 @@ class Session:
             msg = f"this needs two people: strongroom access request --operation {operation.name}"
             raise PermissionDenied(msg)
         raise PermissionDenied
+
+    def _remember(self, operation: Operation, namespaces: tuple[UUID, ...], version: int) -> None:
+        """Remember what a policy allows for good: it is the same until there is another policy."""
+        if len(self._allowed) >= _REMEMBERED:
+            self._allowed.clear()
+        self._allowed[operation.name, namespaces] = version
+
+    @staticmethod
+    def _must_be_told(policy: Policy, namespaces: tuple[UUID, ...]) -> bool:
+        return not namespaces or not policy.availability_first.issuperset(namespaces)
 
     async def _namespaces(self, operation: Operation, given: Mapping[str, Any]) -> tuple[tuple[UUID, ...], bool]:
         """Return what an operation is about, and whether it names a namespace that is not there."""
@@ -194,46 +230,41 @@ class Session:
         self, operation: Operation, namespaces: Sequence[UUID], given: Mapping[str, Any]
     ) -> dict[str, object]:
         """Return what the audit log is told of a call: nothing that a tenant wrote, but keyed hashes of it."""
-        said = {"request_id": secrets.token_hex(8), **self._said, "operation": operation.name}
+        self._calls += 1
+        said = {"request_id": f"{self._request_prefix}{self._calls:08x}", **self._said, "operation": operation.name}
         if len(namespaces) == 1:
-            said["namespace_id"] = namespaces[0]
-        elif namespaces:
-            said["namespace_ids"] = list(namespaces)
-        # A namespace's own key, so that shredding it leaves hashes that nobody can link to anything.
-        owner = namespaces[0] if len(namespaces) == 1 else self._cell.keyring.cell_id
-        with suppress(StrongroomError):
+            said["namespace_id"] = owner = namespaces[0]
+        else:
+            if namespaces:
+                said["namespace_ids"] = list(namespaces)
+            owner = self._cell.keyring.cell_id
+        try:
+            # A namespace's own key, so that shredding it leaves hashes that nobody can link to anything.
             keys = await self._cell.keyring.open(owner)
             said["arguments"] = hashed(identifying(given), keys.identity("audit").token)
             said["data_key"] = keys.active_version(KeyClass.DATA)
+        except StrongroomError:
+            pass  # a call about nothing that is there, or whose keys are out of reach: it is told without
         return said
 
-    @asynccontextmanager
-    async def _told(self, operation: Operation, call: _Call) -> AsyncIterator[None]:
-        """Have the audit log told of a call: before it has an effect, and how it ended."""
-        if not operation.reads:
-            await self._record({"event": INTENT, "at": now(), **call.said}, call)
-        began = time.perf_counter()
-        outcome: dict[str, object] = {"outcome": "done"}
-        token = CALLER.set(call.said)
-        try:
-            yield
-        except BaseException as error:
-            outcome = {"outcome": "failed", "error": type(error).__name__}
-            raise
-        finally:
-            CALLER.reset(token)
-            ended: Event = {
-                "event": OUTCOME,
-                "at": now(),
-                **call.said,
-                **outcome,
-                "seconds": round(time.perf_counter() - began, 6),
-            }
-            if operation.reads and outcome["outcome"] == "done":
-                await self._record(ended, call)
-            else:
-                with suppress(AuditUnavailable):  # its intent is on disk; or nothing was shown
-                    self._log.note(ended)
+    def _failed(self, call: _Call, began: float, error: BaseException) -> None:
+        """Tell how a call failed: its intent is on disk, or nothing was shown."""
+        ended = self._outcome(call, began) | {"outcome": "failed", "error": type(error).__name__}
+        with suppress(AuditUnavailable):
+            self._log.note(ended)
+
+    async def _done(self, operation: Operation, call: _Call, began: float) -> None:
+        """Tell that a call was done; of one that only reads before the answer is handed out."""
+        ended = self._outcome(call, began)
+        if operation.reads:
+            await self._record(ended, call)
+        else:
+            with suppress(AuditUnavailable):  # its intent is on disk
+                self._log.note(ended)
+
+    def _outcome(self, call: _Call, began: float) -> dict[str, object]:
+        seconds = round(time.perf_counter() - began, 6)
+        return {"event": OUTCOME, "at": now(), **call.said, "outcome": "done", "seconds": seconds}
 
     async def _record(self, event: Event, call: _Call) -> None:
         """Have a record on disk; of a namespace that puts availability first, only if that can be had at once."""

@@ -11,6 +11,7 @@ import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from copy import copy
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 PATIENCE = 2.0
 """Seconds until a caller is refused whose record is not on disk."""
+SOON = 0.05
+"""Seconds that a record which nobody waits for may stay in memory."""
 RETRY = 0.5
 """Seconds until what could not be written is tried again, where no caller comes first."""
 MOST_WAITING = 65_536
@@ -68,6 +71,7 @@ class AuditLog:
         self._waiters: list[asyncio.Future[None]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.Task[None] | None = None
+        self._soon: asyncio.TimerHandle | None = None
         self._unsigned = 0
         self._due = asyncio.Event()
         self._signing = asyncio.Lock()
@@ -80,23 +84,34 @@ class AuditLog:
         Raises:
             AuditUnavailable: it is not, after two seconds at most.
         """
-        self.note(event)
+        self._add(event)
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[None] = loop.create_future()
         if self._timer is None:
             self._timer = loop.call_later(PATIENCE, self._expire, self._waiters)
         self._waiters.append(waiter)
+        self._begin()
         await waiter
 
     def note(self, event: Event) -> None:
-        """Append a record that nobody waits for.
+        """Append a record that nobody waits for: it goes with the next that somebody does, or soon.
 
         Raises:
             AuditUnavailable: too much waits already.
         """
+        self._add(event)
+        if self._writing is None and self._soon is None:
+            self._soon = asyncio.get_running_loop().call_later(SOON, self._begin)
+
+    def _add(self, event: Event) -> None:
         if len(self._events) >= MOST_WAITING:
             raise AuditUnavailable
         self._events.append(event)
+
+    def _begin(self) -> None:
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
         if self._writing is None:
             self._writing = asyncio.create_task(self._write())
 
@@ -128,10 +143,11 @@ class AuditLog:
 
     async def aclose(self) -> None:
         """Write what waits, and let another process go on with the stream."""
+        if self._events:
+            self._begin()
         if self._writing is not None:
-            with suppress(
-                TimeoutError
-            ):  # what can't be written until then are outcomes: nothing was done without its intent
+            # What can't be written until then are outcomes: nothing was done without its intent.
+            with suppress(TimeoutError):
                 async with asyncio.timeout(PATIENCE):
                     await self._writing
         self._thread.shutdown(wait=not self._stuck, cancel_futures=True)
@@ -139,9 +155,11 @@ class AuditLog:
             self._stream.close()
 
     async def _write(self) -> None:
-        """Write until nothing waits; what fails is tried again for as long as somebody comes, and then each half second."""
+        """Write until nobody waits; what fails is tried again for as long as somebody comes, and then each half second."""
         loop = asyncio.get_running_loop()
-        while self._events or (self._stream is not None and self._stream.waiting):
+        begun = False
+        while not begun or self._waiters or (self._stream is not None and self._stream.waiting):
+            begun = True
             events, self._events = self._events, []
             waiters, self._waiters = self._waiters, []
             timer, self._timer = self._timer, None
@@ -152,17 +170,12 @@ class AuditLog:
                 self._stuck = self.is_healthy = False
                 if self._stream is None:
                     self._events = events + self._events  # not numbered yet
-                refusal = error.strerror
-                for waiter in waiters:
-                    if not waiter.done():
-                        waiter.set_exception(AuditUnavailable(f"the audit log can't be written: {refusal}"))
-                if not self._events or self._stream is None:
+                _answer(waiters, AuditUnavailable(f"the audit log can't be written: {error.strerror}"))
+                if not self._waiters or self._stream is None:
                     await asyncio.sleep(RETRY)
             else:
                 self._stuck, self.is_healthy = False, True
-                for waiter in waiters:
-                    if not waiter.done():
-                        waiter.set_result(None)
+                _answer(waiters, None)
                 self._unsigned += len(events)
                 if self._unsigned >= CHECKPOINT_RECORDS:
                     self._due.set()
@@ -170,6 +183,8 @@ class AuditLog:
                 if timer is not None:
                     timer.cancel()
         self._writing = None
+        if self._events:  # that nobody waits for
+            self._soon = loop.call_later(SOON, self._begin)
 
     def _append(self, events: list[Event]) -> None:
         if self._stream is None:
@@ -180,9 +195,17 @@ class AuditLog:
 
     def _expire(self, waiters: list[asyncio.Future[None]]) -> None:
         self.is_healthy = False
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_exception(AuditUnavailable())
+        _answer(waiters, AuditUnavailable())
+
+
+def _answer(waiters: list[asyncio.Future[None]], refusal: AuditUnavailable | None) -> None:
+    for waiter in waiters:
+        if waiter.done():  # the caller gave up, or was refused
+            continue
+        if refusal is None:
+            waiter.set_result(None)
+        else:
+            waiter.set_exception(copy(refusal))  # a traceback belongs to one raise
 
 
 class KeyRecords:

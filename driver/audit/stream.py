@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import re
+import time
 from contextlib import suppress
 from datetime import datetime
 from hashlib import sha256
@@ -32,7 +33,11 @@ _CHAIN_BYTES = len(_CHAIN) + 64 + len(b'"}')
 _STREAM = re.compile(r"stream-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 _SEGMENT = re.compile(r"(\d{12})\.jsonl")
 _CONTROL = re.compile(rb"\x7f|\xc2[\x80-\x9f]")
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_OLD = os.O_WRONLY | os.O_DSYNC | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW = _OLD | os.O_CREAT | os.O_EXCL
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_LOOK_SECONDS = 1.0
+"""After which it is looked again whether the file is still where it was."""
 
 
 class Stream:
@@ -55,6 +60,7 @@ class Stream:
         self._offset = 0
         self._day: date | None = None
         self._resumable = False
+        self._looked = float("-inf")
         # Encoded, not yet known to be on disk; numbered and chained already, so they are written before anything else.
         self._waiting: list[bytes] = []
         self._next, self._next_chain = 1, GENESIS
@@ -100,14 +106,15 @@ class Stream:
         assert self._file is not None  # noqa: S101 - begun above
         data = memoryview(b"".join(self._waiting))
         written = 0
-        while written < len(data):
-            written += os.pwrite(self._file, data[written:], self._offset + written)
         try:
-            os.fdatasync(self._file)
-        except OSError:
-            # Nobody knows what of the file is on disk now, and a second fsync could say that all is well: another file, then.
-            os.close(self._file)
-            self._file = None
+            while written < len(data):
+                # O_DSYNC: on disk when it returns. Each system call has the thread wait for the interpreter, so it is one.
+                written += os.pwrite(self._file, data[written:], self._offset + written)
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                # Nobody knows what of the file is on disk now, and another try could say that all is well: another file, then.
+                os.close(self._file)
+                self._file = None
             raise
         self._offset += len(data)
         self._waiting.clear()
@@ -153,12 +160,16 @@ class Stream:
     def _reopen_segment(self) -> None:
         """Go on in the segment of another process; a record that it was cut off in was acknowledged to nobody."""
         self._resumable = False
-        self._file = os.open(self._path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        self._file = os.open(self._path, _OLD)
         os.ftruncate(self._file, self._offset)
 
     def _is_in_place(self) -> bool:
         """Return whether the open segment is still the one that its path names: not deleted, and not moved."""
         assert self._file is not None  # noqa: S101 - see `write`
+        at = time.monotonic()
+        if at - self._looked < _LOOK_SECONDS:
+            return True
+        self._looked = at
         with suppress(OSError):
             return os.path.samestat(os.fstat(self._file), self._path.stat(follow_symlinks=False))
         return False

@@ -119,15 +119,15 @@ def test_a_failed_write_is_written_later_and_once(tmp_path, monkeypatch):
     assert found.records == 4
 
 
-def test_after_a_failed_fsync_the_records_go_to_another_file(tmp_path, monkeypatch):
-    """A second fsync may say that all is well when it is not."""
+def test_after_an_error_of_the_disk_the_records_go_to_another_file(tmp_path, monkeypatch):
+    """A second try may say that all is well when it is not."""
     with taken(tmp_path) as stream:
         stream.write([event(0)])
 
-        def fails(_descriptor):
+        def fails(_descriptor, _data, _offset):
             raise OSError(5, "Input/output error")
 
-        monkeypatch.setattr(os, "fdatasync", fails)
+        monkeypatch.setattr(os, "pwrite", fails)
         with pytest.raises(OSError, match="Input/output"):
             stream.write([event(1), event(2)])
         monkeypatch.undo()
