@@ -73,7 +73,7 @@ if TYPE_CHECKING:
 
 CELL_KEK = "cell"
 """The KEK of the cell's own keys, in the first provider."""
-_LAST_WORDS = 1.0
+_LAST_WORDS = 0.4
 """Seconds that the registry has, when a cell is closed, to hear how many rows were sealed."""
 LOCK_TIMEOUT = 2.0
 """Seconds that a statement of many callers waits for a row that another process holds; then its members go one by one."""

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 PATIENCE = 2.0
 """Seconds until a caller is refused whose record is not on disk."""
+LAST_SECONDS = 0.4
+"""That the last signature of a process may take, when database and KMS are silent."""
 SOON = 0.05
 """Seconds that a record which nobody waits for may stay in memory."""
 RETRY = 0.5
@@ -246,6 +248,6 @@ async def opened(log: AuditLog) -> AsyncIterator[AuditLog]:
         with suppress(asyncio.CancelledError):
             await signing
         with suppress(TimeoutError):  # keys that are out of reach: the next process signs
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(LAST_SECONDS):
                 await log.checkpoint()
         await log.aclose()
