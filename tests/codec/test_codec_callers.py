@@ -150,7 +150,7 @@ def test_a_certificate_is_a_caller(bench, certificates):
     with bench.client(server, certificate=files["worker"]) as client:
         assert encode(client, None).status_code == 200
         assert encode(client, None, "second").status_code == 403
-    assert server.events()[-2]["caller"] == 'certificate:{"commonName": "worker"}'
+    assert server.events()[-2]["principal"] == 'certificate:{"commonName": "worker"}'
 
 
 @pytest.mark.parametrize("name", ["stranger", "wider", "twice"])

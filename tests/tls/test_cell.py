@@ -25,7 +25,6 @@ pytestmark = pytest.mark.integration
 CODEC = f"""
 [codec_server]
 listen = "127.0.0.1:8443"
-audit_file = "codec.jsonl"
 certificate = "codec.pem"
 [codec_server.client_certificates]
 authority = "ca.pem"
