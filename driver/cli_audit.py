@@ -18,6 +18,7 @@ from .audit.export import cursor_file, export
 from .audit.formats import FORMATS
 from .audit.reader import read_lines
 from .audit.sinks import File, Output, SyslogOverTls
+from .audit.stream import streams
 from .cli_cell import named, with_cell
 from .cli_retention import availability_first, hold, holds, lift, prune, retention
 from .config import ConfigError
@@ -25,7 +26,6 @@ from .output import console, errors, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from uuid import UUID
 
     from .audit import AuditLog, Verification
     from .audit.sinks import Sink, SinkUnavailable
@@ -46,8 +46,9 @@ def audit() -> None:
 )
 @click.argument("files", nargs=-1, type=_FILE)
 @click.option("--public-key", metavar="HEX", help="Of the cell's audit log: `strongroom audit key`. Needed for FILES.")
+@click.option("--other-hosts", is_flag=True, help="Streams that are not here are other hosts', and no problem.")
 @click.pass_obj
-def verify(config_path: Path, files: tuple[Path, ...], public_key: str | None) -> None:
+def verify(config_path: Path, files: tuple[Path, ...], public_key: str | None, other_hosts: bool) -> None:
     """Check that no record was altered, taken out or put in; name the first one that was.
 
     Without FILES: this host's log, against the checkpoints in the database. With FILES, JSON Lines as `audit export` writes them:
@@ -74,17 +75,19 @@ def verify(config_path: Path, files: tuple[Path, ...], public_key: str | None) -
                 each.signature, public_key=key
             )
         ]
+        here = {stream_id for stream_id, _ in streams(log.root)}
+        meant = [each for each in witnessed if each.stream_id in here or not other_hosts]
         with console.status("reading ..."):
             found = await asyncio.to_thread(
-                lambda: verify_records(read_lines(log.root), public_key=key, witnessed=_of_this_host(log, witnessed))
+                lambda: verify_records(read_lines(log.root), public_key=key, witnessed=meant)
             )
         if len(witnessed) < len(kept):
             console.print(f"{len(kept) - len(witnessed)} checkpoints in the database are not signed by this cell's key")
-        others = {each.stream_id for each in witnessed} - {each.stream_id for each in found.streams}
-        if others:
-            console.print(f"{len(others)} streams of the cell are not in this folder: other hosts', or taken away")
-            for stream_id in sorted(others):
-                console.print(f"  {stream_id}", markup=False, highlight=False)
+        elsewhere = sum(each.stream_id not in here for each in witnessed)
+        if elsewhere:
+            console.print(
+                f"{elsewhere} streams of the cell are not in this folder" + (": other hosts'" if other_hosts else "")
+            )
         _report(found)
 
     with_cell(config_path, run, "audit.verify")
@@ -191,13 +194,6 @@ def _report(found: Verification) -> None:
         console.print("[bold red]the audit log is not as it was written[/]")
         raise click.exceptions.Exit(1)
     console.print(f"{found.records} records in {len(found.streams)} streams: nothing was altered, taken out or put in")
-
-
-def _of_this_host(log: AuditLog, witnessed: list[Checkpoint]) -> list[Checkpoint]:
-    from .audit.stream import streams  # noqa: PLC0415 - beside the one use
-
-    here: set[UUID] = {stream_id for stream_id, _ in streams(log.root)}
-    return [each for each in witnessed if each.stream_id in here]
 
 
 def _log(strongroom: Strongroom) -> AuditLog:

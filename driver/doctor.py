@@ -10,6 +10,7 @@ from strongroom.kms import InvalidRequest, KekRef, StrongroomError, ciphers
 from strongroom.storage import check_cell, check_schema, current_version
 
 from .config import load_config
+from .doctor_access import guards
 from .doctor_tls import transport
 from .finding import Finding
 from .strongroom import assembled
@@ -60,6 +61,7 @@ async def _look_at_cell(config: StrongroomConfig, found: list[Finding], *, use_k
             found += [finding async for finding in _keks(strongroom, use_keys=use_keys)]
             found += [finding async for finding in _namespaces(strongroom)]
             found += [finding async for finding in _search_index(strongroom)]
+            found += [finding async for finding in guards(strongroom)]
 
 
 def _cipher() -> Finding:

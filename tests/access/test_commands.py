@@ -157,3 +157,24 @@ def test_a_log_that_was_cut_is_noticed(walk, config_path):
     lines = segment.read_bytes().splitlines(keepends=True)
     segment.write_bytes(b"".join(lines[: len(lines) // 2]))
     assert re.search(r"missing|another than when it was signed", walk("audit", "verify", code=1))
+
+
+def test_a_stream_that_was_taken_away_is_missing(walk, config_path):
+    """All of this host's log; where other hosts have logs of their own that is said, and no problem."""
+    (stream,) = (path for path in (config_path.parent / "audit").iterdir())
+    walk("audit", "verify")
+    stream.rename(config_path.parent / "away")
+    assert "the whole stream is missing" in walk("audit", "verify", code=1)
+    assert "other hosts" in walk("audit", "verify", "--other-hosts")
+
+
+def test_doctor_looks_at_log_and_rights(walk, config_path):
+    """Whether the log can be written, and whether one owner is alone; what is wrong makes it end with 1."""
+    told = walk("doctor")
+    assert re.search(r"audit log\s.*can be written", told)
+    assert "2 owners" in told
+    walk("access", "remove", SECOND)
+    assert "make another" in walk("doctor")
+    (config_path.parent / "audit").rename(config_path.parent / "kept")
+    (config_path.parent / "audit").write_text("a file where a folder should be")
+    assert "audit log can't be written" in walk("doctor", code=1)
