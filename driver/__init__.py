@@ -3,5 +3,15 @@
 from .config import ConfigError, StrongroomConfig, load_config, write_config
 from .kms_config import LocalKms, TransitKms
 from .strongroom import Strongroom
+from .telemetry import OpenTelemetry
 
-__all__ = ["ConfigError", "LocalKms", "Strongroom", "StrongroomConfig", "TransitKms", "load_config", "write_config"]
+__all__ = [
+    "ConfigError",
+    "LocalKms",
+    "OpenTelemetry",
+    "Strongroom",
+    "StrongroomConfig",
+    "TransitKms",
+    "load_config",
+    "write_config",
+]

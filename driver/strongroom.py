@@ -59,6 +59,7 @@ from .audit.log import opened
 from .config import ConfigError
 from .kms_providers import make_providers
 from .shredding import Shredding
+from .telemetry import NO_TELEMETRY, TellingAudit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
 
     from .audit import Checkpoint
     from .config import StrongroomConfig
+    from .telemetry import Telemetry
 
 CELL_KEK = "cell"
 """The KEK of the cell's own keys, in the first provider."""
@@ -108,6 +110,7 @@ class Strongroom:
         access: who may do what.
         audit: the audit log; None where the configuration names none.
         audit_checkpoints: how far each process's audit log was.
+        telemetry: what calls and keys are counted by.
     """
 
     config: StrongroomConfig
@@ -134,15 +137,19 @@ class Strongroom:
     access: AccessControl
     audit: AuditLog | None
     audit_checkpoints: AuditCheckpointStore
+    telemetry: Telemetry
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, config: StrongroomConfig, *, audit: KeyAudit | None = None) -> AsyncIterator[Strongroom]:
+    async def open(
+        cls, config: StrongroomConfig, *, audit: KeyAudit | None = None, telemetry: Telemetry = NO_TELEMETRY
+    ) -> AsyncIterator[Strongroom]:
         """Open a cell whose database `Strongroom.init` has prepared.
 
         Args:
             config: of the cell.
             audit: is told of changes of keys and calls of a KMS; None for the audit log.
+            telemetry: counts calls, keys and what waits: `OpenTelemetry`, for instance.
 
         Raises:
             SchemaMismatch: the database is older or newer than this version.
@@ -150,7 +157,7 @@ class Strongroom:
             Unavailable: it can't be reached.
             KeyringFileError: a local keyring can't be used.
         """
-        async with assembled(config, audit=audit) as strongroom:
+        async with assembled(config, audit=audit, telemetry=telemetry) as strongroom:
             # The cell's own provider; one of a single namespace is asked when that namespace is, and stops no other.
             await strongroom.keyring.provider(next(iter(config.kms))).check()
             await check_schema(strongroom.database)
@@ -310,7 +317,9 @@ def shard_of(keys: NamespaceKeys, workflow_id: str, shard_count: int) -> int:
 
 
 @asynccontextmanager
-async def assembled(config: StrongroomConfig, *, audit: KeyAudit | None = None) -> AsyncIterator[Strongroom]:
+async def assembled(
+    config: StrongroomConfig, *, audit: KeyAudit | None = None, telemetry: Telemetry = NO_TELEMETRY
+) -> AsyncIterator[Strongroom]:
     """Put a cell together without checking anything, and take it apart at the end."""
     distributed = config.cell.distributed
     transport = config.database_transport()
@@ -329,6 +338,8 @@ async def assembled(config: StrongroomConfig, *, audit: KeyAudit | None = None) 
     log = None if config.audit_folder is None else _audit_log(config.audit_folder, database, lambda: keyring)
     if audit is None:
         audit = NO_AUDIT if log is None else KeyRecords(log, CALLER.get)
+    if telemetry is not NO_TELEMETRY:
+        audit = TellingAudit(audit, telemetry)
     providers = make_providers(config.kms, audit=audit)
     keyring = Keyring(
         cell_id=config.cell.cell_id,
@@ -350,7 +361,7 @@ async def assembled(config: StrongroomConfig, *, audit: KeyAudit | None = None) 
         async with AsyncExitStack() as stack:
             if log is not None:
                 await stack.enter_async_context(opened(log))
-            yield Strongroom(
+            strongroom = Strongroom(
                 config=config,
                 database=database,
                 by_key=by_key,
@@ -375,7 +386,10 @@ async def assembled(config: StrongroomConfig, *, audit: KeyAudit | None = None) 
                 access=AccessControl(AccessPolicyStore(database, keyring), log=log),
                 audit=log,
                 audit_checkpoints=AuditCheckpointStore(database),
+                telemetry=telemetry,
             )
+            telemetry.watch(strongroom)
+            yield strongroom
     finally:
         for store in (executions, history, tasks, fair_tasks):
             await store.aclose()

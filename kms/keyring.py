@@ -183,6 +183,11 @@ class Keyring:
         """Hold an unwrapped root against its registry row: see `KeyLoader.checked`."""
         return self._loader.checked(record, answer)
 
+    def oldest(self) -> float | None:
+        """Return for how many seconds the oldest keys that are kept were not given by their KMS anew; None if none are kept."""
+        given = [kept.unwrapped_at for kept in list(self._cache.values())]
+        return self._clock() - min(given) if given else None
+
     async def aclose(self) -> None:
         """Forget all keys, and tell the registry how much they sealed."""
         loading = list(self._loading.values())

@@ -145,6 +145,26 @@ class Session:
             AuditUnavailable: the audit log can't be written, so nothing was done.
         """
         given = dict(zip(_parameters(method.__func__), args, strict=False)) | kwargs  # type: ignore[attr-defined]
+        began = time.perf_counter()
+        telemetry = self._cell.telemetry
+        try:
+            with telemetry.span(operation.name):
+                answer = await self._called(operation, method, args, kwargs, given)
+        except BaseException as error:
+            denied = isinstance(error, (PermissionDenied, NamespaceNotFound))
+            telemetry.call(operation.name, "denied" if denied else "failed", time.perf_counter() - began, error)
+            raise
+        telemetry.call(operation.name, "done", time.perf_counter() - began)
+        return answer
+
+    async def _called(
+        self,
+        operation: Operation,
+        method: Callable[..., Awaitable[Any]],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        given: Mapping[str, Any],
+    ) -> Any:
         call = await self._authorised(operation, given)
         if not operation.reads:
             await self._record({"event": INTENT, "at": now(), **call.said}, call)

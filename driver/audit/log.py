@@ -80,6 +80,16 @@ class AuditLog:
         self._stuck = False
         self.is_healthy = True
 
+    @property
+    def waiting(self) -> int:
+        """How many records are in memory and not known to be on disk."""
+        return len(self._events) + (self._stream.waiting if self._stream is not None else 0)
+
+    @property
+    def unsigned(self) -> int:
+        """How many records were written since the last signature."""
+        return self._unsigned
+
     async def record(self, event: Event) -> None:
         """Append a record; when this returns it is on disk.
 
