@@ -30,6 +30,7 @@ NOT_STORES = {
     "access",
     "audit",
     "audit_checkpoints",
+    "telemetry",
 }
 PLUMBING = {"aclose"}
 
