@@ -1,6 +1,6 @@
 # Strongroom. `make` runs the demonstration, `make test` every check and test; both set up what they need under this folder.
 .DEFAULT_GOAL := demo
-.PHONY: demo test check unit integration kernel bench bench-compare bench-persistence bench-visibility pins vectors wheel help clean env bench-env
+.PHONY: demo test check unit integration kernel bench bench-compare bench-persistence bench-visibility pins vectors claims wheel help clean env bench-env
 
 PYTHON ?= python3
 UV := .tools/bin/uv
@@ -10,7 +10,7 @@ export UV_PYTHON_DOWNLOADS := never
 # The command line starts in half the time from compiled files, and the tests start it hundreds of times.
 unexport PYTHONDONTWRITEBYTECODE
 # Sources are linked one by one into the environment, so a new or removed file needs a new link.
-SOURCES := $(sort $(wildcard kms/* kms/providers/* storage/* storage/sql/* storage/sql/functions/* storage/sql/migrations/* visibility/* visibility/elasticsearch/* driver/* driver/sample/*))
+SOURCES := $(sort $(wildcard kms/* kms/providers/* storage/* storage/sql/* storage/sql/functions/* storage/sql/migrations/* visibility/* visibility/elasticsearch/* driver/* driver/access/* driver/audit/* driver/sample/*))
 LISTING := .venv/.sources
 
 demo: env ## seal real histories in a throw-away PostgreSQL, search them, rotate, shred, and prove each claim (default)
@@ -51,6 +51,9 @@ bench-visibility: env ## sealed search against its plaintext twins, in Elasticse
 
 vectors: env ## write tests/vectors anew (the frozen files must not change)
 	$(BIN)/python tests/vectors/generate.py
+
+claims: env ## write the table of SECURITY.md from the last test run; a claim without a passing test is left out
+	@$(BIN)/python -m tests.claims.table
 
 wheel: env ## build dist/strongroom-*.whl
 	$(BIN)/python -m build --wheel --no-isolation

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from benchmarks.contenders.names import LIMIT, NATIVE
 from benchmarks.end_to_end import PLAINTEXT
-from benchmarks.figures import cells, duration, factor, names_in, nanoseconds, size_name, table, times
+from benchmarks.figures import cell, cells, duration, factor, names_in, nanoseconds, size_name, table, times
 from benchmarks.measuring import ratio
+from benchmarks.part import SIZES
+
+FEW_ROWS, MANY_ROWS = 100, 1000
 
 
 def end_to_end(report: dict[str, Any]) -> str:
@@ -28,6 +33,29 @@ def end_to_end(report: dict[str, Any]) -> str:
         "`plaintext again` is noise, `as long as sealed` has no cryptography.\n\n"
         + table(("", "plaintext, a row", *names), rows)
     )
+
+
+def remainder(report: dict[str, Any]) -> str:
+    """Return where the kernel's time goes: AWS-LC's own, the rest of a row, the rest of a call; then what was tried about it."""
+    rows = []
+    for operation in ("seal", "open"):
+        for size in SIZES:
+            few, many = (
+                cell(report, "batches", operation=operation, size=size, batch=batch) for batch in (FEW_ROWS, MANY_ROWS)
+            )
+            limit, ours, ours_few = nanoseconds(many, LIMIT), nanoseconds(many, NATIVE), nanoseconds(few, NATIVE)
+            if limit is None or ours is None or ours_few is None:
+                continue
+            # Of few rows a call each bears more of what a call costs; above the caches' size that is lost in the noise.
+            call = (ours_few - ours) / (1 / FEW_ROWS - 1 / MANY_ROWS)
+            place = f"{operation}, {size_name(size)}"
+            rest = [duration(each) if each > 0 else "noise" for each in (ours - limit, call)]
+            rows.append((place, duration(limit), *rest))
+    if not rows:
+        return ""
+    head = (f"native kernel, batch {MANY_ROWS}", "AWS-LC, a row", "all else, a row", "a call")
+    remarks = Path(__file__).with_name("remarks.md").read_text(encoding="utf-8").strip()
+    return table(head, rows) + "\n\n" + remarks
 
 
 def stores(report: dict[str, Any]) -> str:

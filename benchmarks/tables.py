@@ -34,6 +34,8 @@ def document(report: dict[str, Any], plots: dict[str, str]) -> str:
         "\n\n".join(f"![{title}]({name})" for name, title in plots.items()) or "None: matplotlib is not installed.",
         "## Seal and open",
         batches(report),
+        "## Where the time goes, and what was tried",
+        sections.remainder(report),
         "## Who takes part",
         contenders(report),
         "## End to end",

@@ -216,7 +216,7 @@ async def run(number: int, preset: str, *, with_cluster: bool) -> None:
             from tests.twin import Attributes, Twin  # noqa: PLC0415
 
             node = stack.enter_context(elasticsearch_node(heap="2g", java_options=(), own=True))
-            config = replace(config, elasticsearch=ElasticsearchConfig(node.url, index="sealed"))
+            config = replace(config, elasticsearch=ElasticsearchConfig(node.url, index="sealed", insecure=True))
             client = stack.enter_context(Client(node.url))
             elastic = AsyncElasticsearch(node.url, serializer=OrjsonSerializer())
             stack.push_async_callback(elastic.close)

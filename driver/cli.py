@@ -16,6 +16,8 @@ from strongroom.kms import StrongroomError
 from strongroom.storage import current_version
 
 from . import doctor_report
+from .cli_access import access
+from .cli_audit import audit
 from .cli_codec import codec_server
 from .cli_data import history, import_, query
 from .cli_index import index
@@ -126,5 +128,8 @@ def doctor(config_path: Path, use_keys: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-for command in (schema, namespace, import_, history, query, index, keys, verify, certificate_key, codec_server):
+for command in (
+    *(schema, namespace, import_, history, query, index, keys),
+    *(access, audit, verify, certificate_key, codec_server),
+):
     cli.add_command(command)

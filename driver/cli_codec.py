@@ -46,4 +46,4 @@ def codec_server(config_path: Path) -> None:
         logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
         await serve(strongroom, config, ready=lambda address: console.print(f"listening on {address}", soft_wrap=True))
 
-    with_cell(config_path, run)
+    with_cell(config_path, run, "codec_server.run")

@@ -42,7 +42,7 @@ def import_(config_path: Path, namespace_name: str, file: Path) -> None:
             f"{done.records} visibility records new or newer, {done.executions - done.records} as they were"
         )
 
-    with_cell(config_path, run)
+    with_cell(config_path, run, "import.run", name=namespace_name)
 
 
 @click.command(epilog="\b\nExample:\n  strongroom history payments order/web/00157")
@@ -57,7 +57,9 @@ def history(config_path: Path, namespace_name: str, workflow_id: str, run_id: st
     async def run(strongroom: Strongroom) -> None:
         await cli_show.history(strongroom, namespace_name, workflow_id, run_id, as_json=as_json)
 
-    with_cell(config_path, run)
+    with_cell(
+        config_path, run, "history.read_history_branch", name=namespace_name, workflow_id=workflow_id, run_id=run_id
+    )
 
 
 @click.command(
@@ -99,8 +101,14 @@ def query(
             )
 
     try:
-        with_cell(config_path, run)
+        with_cell(config_path, run, _query_operation(count=count, explain=explain), name=namespace_name, query=filter_)
     except InvalidQuery as error:
         if error.position is not None and filter_.isprintable():
             errors.print(f"  {escape(filter_)}\n  {' ' * error.position}^", soft_wrap=True, highlight=False)
         raise
+
+
+def _query_operation(*, count: bool, explain: bool) -> str:
+    if explain:
+        return "visibility.explain"
+    return f"visibility.{'count' if count else 'list'}_workflow_executions"

@@ -57,7 +57,7 @@ def build(config_path: Path, anew: bool, shards: int, replicas: int | None) -> N
         left = await strongroom.outbox.waiting()
         console.print(f"{written} documents written, {left} left" + (": run `strongroom index run`" if left else ""))
 
-    with_cell(config_path, run)
+    with_cell(config_path, run, "index.build")
 
 
 @index.command("status", epilog="\b\nExample:\n  strongroom index status")
@@ -76,7 +76,7 @@ def status(config_path: Path) -> None:
         documents, waiting = await strongroom.search_index.size(), await strongroom.outbox.waiting()
         console.print(f"{documents} documents; {waiting} runs that it is yet to hear of")
 
-    with_cell(config_path, run)
+    with_cell(config_path, run, "index.status")
 
 
 @index.command("run", epilog="\b\nExample:\n  strongroom index run")
@@ -98,7 +98,7 @@ def run_indexer(config_path: Path) -> None:
                 shown = error
         await running
 
-    with_cell(config_path, run)
+    with_cell(config_path, run, "index.run")
 
 
 index.add_command(reconcile)

@@ -47,7 +47,7 @@ def rotate_kek(config_path: Path, uri: str) -> None:
             f"{kek} wraps with version {version} from now on; move the rest to it: strongroom keys rewrap {kek}"
         )
 
-    with_cell(config_path, run)
+    with_cell(config_path, run, "keys.rotate_kek", kek=uri)
 
 
 @click.command(
@@ -80,7 +80,7 @@ def rewrap(config_path: Path, uri: str | None, target_uri: str | None, namespace
         if failures:
             raise click.exceptions.Exit(1)
 
-    with_cell(config_path, run)
+    with_cell(config_path, run, "keys.rewrap", kek=uri, to=target_uri, name=namespace_name)
 
 
 async def _used(strongroom: Strongroom, namespace_id: UUID | None) -> list[KekRef]:
@@ -152,7 +152,7 @@ def retire(config_path: Path, uri: str, kek_version: str | None, confirm: str | 
         when = f" on {info.deletion_at:%Y-%m-%d %H:%M} UTC" if info.deletion_at else ""
         console.print(f"{kek}: {info.state.replace('_', ' ')}{when}")
 
-    with_cell(config_path, run)
+    with_cell(config_path, run, "keys.retire", kek=uri, version=kek_version)
 
 
 async def _delete(strongroom: Strongroom, kek: KekRef) -> KekInfo:

@@ -40,7 +40,7 @@ def list_keys(config_path: Path, namespace_name: str | None) -> None:
             cli_show.keys(await store.list_data_keys(namespace_id))
         cli_show.revocation(strongroom.config.cache)
 
-    with_cell(config_path, run)
+    with_cell(config_path, run, "keys.list", name=namespace_name)
 
 
 @keys.command("rotate", epilog="\b\nExamples:\n  strongroom keys rotate payments\n  strongroom keys rotate --due")
@@ -73,7 +73,7 @@ def rotate_keys(config_path: Path, namespace_name: str | None, due: bool, class_
         successor = await rotate_data_key(strongroom.keyring, namespace_id, suite=SUITES[suite] if suite else None)
         console.print(f"new rows are sealed with version {successor.version}; older versions open what they sealed")
 
-    with_cell(config_path, run)
+    with_cell(config_path, run, "keys.rotate", name=namespace_name)
 
 
 async def _rotate_due(strongroom: Strongroom) -> None:

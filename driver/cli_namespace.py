@@ -17,6 +17,7 @@ from .cli_shred import certificate, shred, unshred
 from .output import console
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from .strongroom import Strongroom
@@ -85,7 +86,7 @@ def create_namespace(
         console.print(f"created {created.namespace_id}, its keys wrapped by {kek}")
         cli_show.revocation(strongroom.config.cache)
 
-    with_cell(config_path, run)
+    with_cell(config_path, run, "namespaces.create", name=name)
 
 
 @namespace.command("list")
@@ -96,7 +97,7 @@ def list_namespaces(config_path: Path) -> None:
     async def run(strongroom: Strongroom) -> None:
         cli_show.namespaces(await strongroom.namespaces.list_namespaces())
 
-    with_cell(config_path, run)
+    with_cell(config_path, run, "metadata.list_namespaces")
 
 
 @namespace.command(
@@ -127,7 +128,7 @@ def attributes(config_path: Path, name: str, pairs: tuple[str, ...], aliases: tu
             found = await strongroom.namespaces.set_aliases(found.namespace_id, named)
         cli_show.search_attributes(found)
 
-    with_cell(config_path, run)
+    with_cell(config_path, run, _attribute_operation(added, named), name=name)
 
 
 @namespace.command("purge", epilog="\b\nExample:\n  strongroom namespace purge 0f2c1e5e-7c1b-4b3c-9d0a-5b1f7a3e9c11")
@@ -150,7 +151,7 @@ def purge(config_path: Path, namespace_id: UUID) -> None:
         cli_show.purged(deleted)
         await _purge_documents(strongroom, namespace_id)
 
-    with_cell(config_path, run)
+    with_cell(config_path, run, "namespaces.purge", namespace_id=namespace_id)
 
 
 for command in (shred, unshred, certificate):
@@ -186,3 +187,9 @@ def _check_name(name: str) -> None:
     if not registrable(name):
         msg = "this name is a system attribute or reserved, or is empty or longer than 255 bytes"
         raise click.UsageError(msg)
+
+
+def _attribute_operation(added: Mapping[str, str], named: Mapping[str, str | None]) -> str:
+    if added:
+        return "namespaces.add_search_attributes"
+    return "namespaces.set_aliases" if named else "namespaces.get"

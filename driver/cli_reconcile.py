@@ -53,7 +53,7 @@ def reconcile(config_path: Path, check: bool, rewrite: bool) -> None:
         if left:
             raise click.exceptions.Exit(1)
 
-    with_cell(config_path, run)
+    with_cell(config_path, run, "index.reconcile")
 
 
 async def _tokens(strongroom: Strongroom, status: Status, *, repair: bool) -> int:

@@ -93,7 +93,7 @@ def reseal(
         if done.unreadable or kept:
             raise click.exceptions.Exit(1)
 
-    with_cell(config_path, run)
+    with_cell(config_path, run, "keys.reseal", name=namespace_name)
 
 
 @click.command(
@@ -122,7 +122,7 @@ def destroy_key(
         if await _destroy(strongroom.reseal(wait=wait), owner, [version]):
             raise click.exceptions.Exit(1)
 
-    with_cell(config_path, run)
+    with_cell(config_path, run, "keys.destroy", name=namespace_name, version=version)
 
 
 async def _owner(strongroom: Strongroom, name: str | None, *, of_cell: bool) -> UUID:

@@ -67,4 +67,4 @@ def rotate_index(config_path: Path, namespace_name: str, preset: str | None, wai
         gone = ", ".join(map(str, done.destroyed)) or "none"
         console.print(f"{done.rewritten} records rewritten; keys destroyed: {gone}")
 
-    with_cell(config_path, run)
+    with_cell(config_path, run, "index.rotate", name=namespace_name)

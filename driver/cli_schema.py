@@ -80,7 +80,8 @@ def status(config_path: Path) -> None:
 
 async def _on_database(config_path: Path, run: Callable[[Database], Awaitable[None]]) -> None:
     """Run a command on the configured database, whatever its schema is."""
-    database = Database(load_config(config_path).dsn, size=2)
+    config = load_config(config_path)
+    database = Database(config.dsn, size=2, **config.database_transport())
     try:
         await run(database)
     finally:

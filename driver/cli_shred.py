@@ -16,7 +16,7 @@ from strongroom.kms import InvalidCertificate, verify_certificate
 from strongroom.storage import NamespaceNotFound
 
 from . import cli_show_shred
-from .cli_cell import as_id, with_cell
+from .cli_cell import as_id, named, with_cell
 from .output import console, errors, progress_bar
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def shred(
             loss = await shredding.loss(request)
         cli_show_shred.request(name, request, loss, seconds=shredding.eviction_seconds)
 
-    with_cell(config_path, run)
+    with_cell(config_path, run, "shredding.request", **named(name))
 
 
 def _finish(config_path: Path, name: str, code: str, path: Path) -> None:
@@ -120,7 +120,7 @@ def _finish(config_path: Path, name: str, code: str, path: Path) -> None:
             )
             raise click.exceptions.Exit(1)
 
-    with_cell(config_path, run)
+    with_cell(config_path, run, "shredding.finish", **named(name))
 
 
 async def _finished(shredding: Shredding, namespace_id: UUID, code: str) -> bytes:
@@ -148,7 +148,7 @@ def unshred(config_path: Path, name: str) -> None:
         seconds = shredding.eviction_seconds
         console.print(f"{namespace_id} works again; other processes take it up within {seconds} s", markup=False)
 
-    with_cell(config_path, run)
+    with_cell(config_path, run, "shredding.cancel", **named(name))
 
 
 @click.command(
@@ -163,7 +163,7 @@ def certificate(config_path: Path, namespace_id: UUID) -> None:
     async def run(strongroom: Strongroom) -> None:
         sys.stdout.buffer.write(await strongroom.shredding().store.certificate(namespace_id))
 
-    with_cell(config_path, run)
+    with_cell(config_path, run, "shredding.certificate", namespace_id=namespace_id)
 
 
 @click.command("certificate-key", epilog="\b\nExample:\n  strongroom certificate-key > cell.pub")
@@ -175,7 +175,7 @@ def certificate_key(config_path: Path) -> None:
         cell = await strongroom.keyring.open(strongroom.keyring.cell_id)
         console.print(cell.certificate_key().public_key.hex(), highlight=False)
 
-    with_cell(config_path, run)
+    with_cell(config_path, run, "shredding.certificate")
 
 
 @click.command(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import jwt
 
-from strongroom.kms import StrongroomError
+from strongroom.kms import Reloaded, StrongroomError
 
 from .config import ConfigError
 
@@ -78,7 +78,7 @@ class Authenticator:
 class _Tokens:
     def __init__(self, config: JwtConfig) -> None:
         self._config = config
-        self._keys = _read_keys(config)
+        self._read = Reloaded(lambda: _read_keys(config), config.keys)
 
     def caller(self, authorization: str | None) -> Caller:
         scheme, _, token = (authorization or "").partition(" ")
@@ -105,11 +105,12 @@ class _Tokens:
 
     def _key(self, key_id: object) -> jwt.PyJWK | str:
         """Return the key that a token names; one without a name is held against the only key."""
-        if key_id is None and len(self._keys) == 1:
-            return next(iter(self._keys.values()))
-        if not isinstance(key_id, str) or (key_id not in self._keys and None not in self._keys):
+        keys = self._read.current()
+        if key_id is None and len(keys) == 1:
+            return next(iter(keys.values()))
+        if not isinstance(key_id, str) or (key_id not in keys and None not in keys):
             raise NotAuthenticated
-        return self._keys.get(key_id) or self._keys[None]
+        return keys.get(key_id) or keys[None]
 
 
 def _read_keys(config: JwtConfig) -> dict[str | None, jwt.PyJWK | str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import ip_address
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+from strongroom.kms import is_loopback_host
 
 from .settings import Settings
 
@@ -42,10 +43,7 @@ class Listen:
     @property
     def is_local(self) -> bool:
         """Whether nobody but this machine can connect."""
-        try:
-            return self.socket is not None or self.host == "localhost" or ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return self.socket is not None or is_loopback_host(self.host)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +88,6 @@ class CodecServerConfig:
 
     Attributes:
         listen: where.
-        audit_file: where each decode and encode is written down, as JSON lines.
         certificate: of the server, and its key in the same file or in `key`; None for no TLS.
         key: see there.
         jwt: callers with tokens; None for none.
@@ -105,7 +102,6 @@ class CodecServerConfig:
     """
 
     listen: Listen
-    audit_file: Path
     certificate: Path | None = None
     key: Path | None = None
     jwt: JwtConfig | None = None
@@ -134,7 +130,6 @@ def parse_codec_server(content: Mapping[str, Any], folder: Path) -> CodecServerC
     insecure = section.flag("insecure")
     found = CodecServerConfig(
         listen=_listen(section.text("listen"), folder),
-        audit_file=folder / section.text("audit_file"),
         certificate=section.path("certificate"),
         key=section.path("key"),
         jwt=None if jwt is None else _jwt(jwt),

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from .audit_file import JsonLinesAudit
+from strongroom.kms.tls import ReloadingContext, load_own, load_trusted
+
+from .audit import CodecRecords
 from .codec_auth import Authenticator
 from .codec_server import PEER, CodecServer
 from .config import ConfigError
@@ -47,13 +49,18 @@ async def serve(strongroom: Strongroom, config: CodecServerConfig, *, ready: Cal
 
     Raises:
         ConfigError: an address or a file can't be used.
+        InvalidRequest: a certificate, a key or a revocation list can't be used.
     """
+    audit = strongroom.audit
+    if audit is None:
+        msg = 'the codec server needs an audit log; add [audit] with folder = "audit" to the configuration'
+        raise ConfigError(msg)
     app = CodecServer(
         config,
         find=strongroom.namespaces.find,
         keyring=strongroom.keyring,
         authenticator=Authenticator(config),
-        audit=JsonLinesAudit(config.audit_file),
+        audit=CodecRecords(audit),
     )
     context = None if config.certificate is None else server_context(config)
     listening = _listening(config.listen)
@@ -70,30 +77,30 @@ async def serve(strongroom: Strongroom, config: CodecServerConfig, *, ready: Cal
 def server_context(config: CodecServerConfig) -> ssl.SSLContext:
     """Return what the server listens with: TLS 1.3, and a certificate from each client where callers have them.
 
+    Each new connection has certificate, key, authority and revocation list as the files are then.
+
     Raises:
-        ConfigError: a file can't be read, or is not what it should be.
+        InvalidRequest: a file can't be read, or is not what it should be.
     """
-    certificates = config.client_certificates
-    files = [config.certificate, config.key]
-    try:
+    own, certificates = config.certificate, config.client_certificates
+    assert own is not None  # noqa: S101 - else there is no TLS
+
+    def load() -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.num_tickets = 0  # a session that is taken up again would pass by the revocation list
         context.set_alpn_protocols(["http/1.1"])
-        assert config.certificate is not None  # noqa: S101 - else there is no TLS
-        context.load_cert_chain(config.certificate, config.key)
+        load_own(context, own, config.key)
         if certificates is not None:
-            files += [certificates.authority, certificates.revoked]
             context.verify_mode = ssl.CERT_REQUIRED
-            context.load_verify_locations(certificates.authority)
+            load_trusted(context, certificates.authority)
             if certificates.revoked is not None:
-                context.load_verify_locations(certificates.revoked)
+                load_trusted(context, certificates.revoked)
                 context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
-    except (OSError, ssl.SSLError) as error:
-        named = ", ".join(str(path) for path in files if path is not None)
-        why = "not certificates in PEM with the key that fits" if isinstance(error, ssl.SSLError) else error.strerror
-        msg = f"TLS: {named} can't be used: {why}"
-        raise ConfigError(msg) from None
-    return context
+        return context
+
+    callers = () if certificates is None else (certificates.authority, certificates.revoked)
+    return ReloadingContext(load, own, config.key, *callers)
 
 
 def _uvicorn_config(app: CodecServer, context: ssl.SSLContext | None) -> uvicorn.Config:

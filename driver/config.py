@@ -10,12 +10,21 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-from strongroom.kms import CachePolicy, InvalidRequest, RotationPolicy, StrongroomError, check_region
-from strongroom.storage import Cell
+from strongroom.kms import (
+    CachePolicy,
+    InvalidRequest,
+    RotationPolicy,
+    StrongroomError,
+    TlsFiles,
+    check_address,
+    check_region,
+)
+from strongroom.storage import Cell, check_dsn, is_local, postgres_context
 
 from .codec_config import parse_codec_server
 from .kms_config import parse_kms
 from .regions import check_kms_regions
+from .settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +35,7 @@ if TYPE_CHECKING:
 
 
 DEFAULT_INDEX = "strongroom-visibility"
+_INSECURE = "insecure = true  # no TLS: the database is on this machine, on a Unix socket or a loopback address\n"
 
 
 class ConfigError(StrongroomError):
@@ -37,17 +47,19 @@ class ElasticsearchConfig:
     """A search index in Elasticsearch.
 
     Attributes:
-        url: of the cluster.
+        url: of the cluster, https; http to this machine with `insecure`.
         index: its alias there.
         api_key: for it; never shown.
-        ca_certs: file with the certificates of the authority that signed the cluster's; None for the system's.
+        tls: certificates to trust, and this client's own.
+        insecure: whether the URL may be http.
         timeout: seconds for one answer.
     """
 
     url: str
     index: str = DEFAULT_INDEX
     api_key: str | None = field(default=None, repr=False)
-    ca_certs: Path | None = None
+    tls: TlsFiles = field(default_factory=TlsFiles)
+    insecure: bool = False
     timeout: float = 10.0
 
 
@@ -58,12 +70,15 @@ class StrongroomConfig:
     Attributes:
         cell: the deployment; its id is in the associated data of every sealed value, so it never changes.
         dsn: PostgreSQL connection string.
+        database_tls: certificates to trust for PostgreSQL, and this client's own.
+        insecure: whether PostgreSQL is reached without TLS, for Unix sockets and loopback addresses.
         kms: providers by the id that KEK URIs name them with.
         connections: the most connections open at once.
         cell_kek: URI of the KEK of the cell's own keys; None for one that `init` makes in the first provider.
         cache: how long unwrapped keys are used: the promise of revocation. The same in all processes of a cell.
         rotation: when data keys are due to be rotated.
-        audit_file: where changes of keys and calls of a KMS are written down, as JSON lines; None for nowhere.
+        audit_folder: of the audit log; None for none, and then there are no sessions.
+        access_enforced: whether the command line asks for a principal even where the database has no access policy.
         elasticsearch: what answers searches; None for PostgreSQL.
         codec_server: what `strongroom codec-server` serves; None for nothing.
         kms_regions: what else KMSs call the cell's region, each in its own words.
@@ -74,12 +89,15 @@ class StrongroomConfig:
 
     cell: Cell
     dsn: str = field(repr=False)  # may hold a password
+    database_tls: TlsFiles = field(default_factory=TlsFiles)
+    insecure: bool = False
     kms: Mapping[str, KmsConfig] = field(default_factory=lambda: MappingProxyType({}))
     connections: int = 4
     cell_kek: str | None = None
     cache: CachePolicy = field(default_factory=CachePolicy)
     rotation: RotationPolicy = field(default_factory=RotationPolicy)
-    audit_file: Path | None = None
+    audit_folder: Path | None = None
+    access_enforced: bool = False
     elasticsearch: ElasticsearchConfig | None = None
     codec_server: CodecServerConfig | None = None
     kms_regions: frozenset[str] = frozenset()
@@ -92,6 +110,17 @@ class StrongroomConfig:
     def kek_regions(self) -> frozenset[str]:
         """What KMSs call the cell's region; empty in a cell of no region."""
         return frozenset() if self.cell.region is None else self.kms_regions | {check_region(self.cell.region)}
+
+    def database_transport(self) -> dict[str, Any]:
+        """Return the arguments of `Database` that say how PostgreSQL is connected to.
+
+        Raises:
+            InvalidRequest: a file of `database_tls` can't be used.
+        """
+        files = self.database_tls
+        bare = self.insecure and files == TlsFiles()
+        tls = None if bare else postgres_context(ca_certs=files.ca_certs, certificate=files.certificate, key=files.key)
+        return {"tls": tls, "insecure": self.insecure}
 
 
 def load_config(path: Path) -> StrongroomConfig:
@@ -116,19 +145,25 @@ def load_config(path: Path) -> StrongroomConfig:
             msg = "no KMS provider is configured; add a section such as [kms.local]"
             raise ValueError(msg)  # noqa: TRY301 - the caller reports all faults of a file alike
         cache, rotation = _keys(document.get("keys", {}))
+        dsn = os.environ.get("STRONGROOM_DSN") or _get(document, "database", "dsn", str)
+        insecure = _flag(database, "database", "insecure")
+        check_dsn(dsn, insecure=insecure)
         return StrongroomConfig(
             cell=replace(
                 cell,
                 distributed=_flag(database, "database", "distributed"),
                 region=_get(document, "cell", "region", str) if "region" in document["cell"] else None,
             ),
-            dsn=os.environ.get("STRONGROOM_DSN") or _get(document, "database", "dsn", str),
+            dsn=dsn,
+            database_tls=_database_tls(database.get("tls"), path, insecure=insecure),
+            insecure=insecure,
             kms=MappingProxyType(kms),
             connections=int(database.get("connections", 4)),
             cell_kek=_get(document, "cell", "kek", str) if "kek" in document["cell"] else None,
             cache=cache,
             rotation=rotation,
-            audit_file=path.parent / _get(document, "audit", "file", str) if "audit" in document else None,
+            audit_folder=path.parent / _get(document, "audit", "folder", str) if "audit" in document else None,
+            access_enforced=_flag(document.get("access", {}), "access", "enforce"),
             elasticsearch=_elasticsearch(document.get("elasticsearch"), path),
             codec_server=parse_codec_server(document["codec_server"], path.parent)
             if "codec_server" in document
@@ -161,7 +196,13 @@ shards = {shards}  # fixed for the life of the cell
 {cell_region}
 [database]
 dsn = {_toml_string(dsn)}  # the environment variable STRONGROOM_DSN comes first
+{_INSECURE if is_local(dsn) else ""}\
 # distributed = true  # after `strongroom schema apply --distributed` on a Citus cluster
+
+# Every other host is reached over TLS 1.3, its certificate and name verified. Changed files count for the next connection.
+# [database.tls]
+# ca_certs = "ca.pem"  # from this file's folder; without it the system's authorities
+# certificate = "client.pem"  # where the server asks for one; with its key, or that in key
 
 # How long unwrapped keys are used without asking again (a revoked KEK stops all use within these times), and when data keys are
 # rotated by `strongroom keys rotate --due`. The same in all processes.
@@ -171,14 +212,18 @@ dsn = {_toml_string(dsn)}  # the environment variable STRONGROOM_DSN comes first
 # decrypt_ttl_seconds = 3600
 # rotate_after_days = 90
 
-# Changes of keys and calls of a KMS, as JSON lines.
-# [audit]
-# file = "key-audit.jsonl"
+# Who did what: every call of a session, every command, every use of a key. See driver/audit_log.md.
+[audit]
+folder = "audit"
+
+# After `strongroom access init NAME`, no command runs without a principal; this holds even if somebody takes the policy away.
+# [access]
+# enforce = true
 
 # What answers searches, if not PostgreSQL; then run `strongroom index build`.
 # [elasticsearch]
 # url = "https://localhost:9200"
-# ca_certs = "ca.pem"  # from this file's folder
+# ca_certs = "ca.pem"  # from this file's folder; certificate and key where the cluster asks for one
 # api_key_env = "STRONGROOM_ES_API_KEY"
 
 # Who may have payloads opened that workers sealed: see driver/codec_server.md, and `strongroom codec-server`.
@@ -220,13 +265,33 @@ def _elasticsearch(section: Mapping[str, Any] | None, path: Path) -> Elasticsear
     if variable is not None and not api_key:
         msg = f"elasticsearch.api_key_env names the variable {variable}, which is not set"
         raise ValueError(msg)
+    url, insecure = _get(found, "elasticsearch", "url", str), _flag(section, "elasticsearch", "insecure")
+    check_address(url, insecure=insecure)
+    named = {name: section[name] for name in ("ca_certs", "certificate", "key") if name in section}
     return ElasticsearchConfig(
-        url=_get(found, "elasticsearch", "url", str),
+        url=url,
         index=_get(found, "elasticsearch", "index", str) if "index" in section else DEFAULT_INDEX,
         api_key=api_key,
-        ca_certs=path.parent / _get(found, "elasticsearch", "ca_certs", str) if "ca_certs" in section else None,
+        tls=_tls_files(Settings("elasticsearch", named, path.parent)),
+        insecure=insecure,
         timeout=float(section.get("timeout_seconds", 10.0)),
     )
+
+
+def _database_tls(section: Any, path: Path, *, insecure: bool) -> TlsFiles:
+    if section is None:
+        return TlsFiles()
+    if insecure:
+        msg = "database.insecure means no TLS; take it out, or the section [database.tls]"
+        raise ValueError(msg)
+    settings = Settings("database.tls", section, path.parent)
+    found = _tls_files(settings)
+    settings.end()
+    return found
+
+
+def _tls_files(settings: Settings) -> TlsFiles:
+    return TlsFiles(settings.path("ca_certs"), settings.path("certificate"), settings.path("key"))
 
 
 def _keys(section: Mapping[str, Any]) -> tuple[CachePolicy, RotationPolicy]:

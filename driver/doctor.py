@@ -7,12 +7,14 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from strongroom.kms import KekRef, StrongroomError, ciphers
+from strongroom.kms import InvalidRequest, KekRef, StrongroomError, ciphers
 from strongroom.storage import StorageError, check_cell, check_schema, current_version
 from strongroom.storage import Unavailable as DatabaseUnavailable
 
 from .config import load_config
+from .doctor_access import access_control, audit_log
 from .doctor_report import Finding, wrong
+from .doctor_tls import transport
 from .strongroom import assembled
 
 if TYPE_CHECKING:
@@ -50,17 +52,30 @@ async def examine(config_path: Path, *, use_keys: bool = False) -> list[Finding]
         _region(config),
         _cipher(),
     ]
-    async with assembled(config) as strongroom:
-        database = [finding async for finding in _database(strongroom)]
-        kms = [finding async for finding in _kms(strongroom)]
-        found += database + kms
-        if not all(finding.ok for finding in [*database, kms[0]]):  # nothing opens without the first KMS
-            return [*found, _skipped("KEKs, data keys, namespaces and search index")]
-        found += [finding async for finding in _keks(strongroom, use_keys=use_keys)]
-        found += [finding async for finding in _data_keys(strongroom)]
-        found += [finding async for finding in _namespaces(strongroom)]
-        found += [finding async for finding in _search_index(strongroom)]
+    found += [finding async for finding in transport(config)]
+    try:
+        async with assembled(config) as strongroom:
+            found += await _look_at_cell(strongroom, use_keys=use_keys)
+    except InvalidRequest as error:  # a file or an address of a client
+        found += [wrong(CELL, "clients", error), _skipped("everything behind them")]
     return found
+
+
+async def _look_at_cell(strongroom: Strongroom, *, use_keys: bool) -> list[Finding]:
+    found = [finding async for finding in _database(strongroom)]
+    audit = await audit_log(strongroom)
+    found.append(audit)
+    if not audit.ok:
+        return [*found, _skipped("KMSs and all else that must be told to the audit log")]
+    kms = [finding async for finding in _kms(strongroom)]
+    if not all(finding.ok for finding in [*found, kms[0]]):  # nothing opens without the first KMS
+        return [*found, *kms, _skipped("KEKs, data keys, namespaces, search index and access control")]
+    found += kms
+    found += [finding async for finding in _keks(strongroom, use_keys=use_keys)]
+    found += [finding async for finding in _data_keys(strongroom)]
+    found += [finding async for finding in _namespaces(strongroom)]
+    found += [finding async for finding in _search_index(strongroom)]
+    return [*found, await access_control(strongroom)]
 
 
 def _skipped(what: str) -> Finding:

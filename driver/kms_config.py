@@ -36,13 +36,14 @@ class TransitKms:
     """The Transit engine of OpenBao or Vault.
 
     Attributes:
-        address: of the server, https.
+        address: of the server, https; http to this machine with `insecure`.
         token: for it; never shown.
         token_file: a file with it that an agent renews, in its place.
         mount: path of the engine.
         namespace: of the server's, where it has them.
         ca_certs: file with the certificates of the authority that signed the server's; None for the system's.
         certificate: file with this client's own, where the server asks for one, and its key.
+        insecure: whether the address may be http.
         region: where the server is; as for `LocalKms`.
     """
 
@@ -53,6 +54,7 @@ class TransitKms:
     namespace: str | None = None
     ca_certs: Path | None = None
     certificate: Path | None = None
+    insecure: bool = False
     region: str | None = None
 
 
@@ -67,6 +69,7 @@ class AwsKms:
         ca_certs: file with certificates to trust; None for the system's.
         deletion_days: how long AWS waits before it deletes a key, 7 to 30.
         multi_region: whether keys that are made can have replicas in other regions.
+        insecure: whether the endpoint may be http, on this machine.
     """
 
     region: str
@@ -75,6 +78,7 @@ class AwsKms:
     ca_certs: Path | None = None
     deletion_days: int = 30
     multi_region: bool = False
+    insecure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +90,14 @@ class GcpKms:
         protection_level: of keys that are made, software or hsm.
         endpoint: another address than Google's.
         ca_certs: file with certificates to trust; None for those that gRPC comes with.
+        insecure: whether the endpoint may be http, on this machine.
     """
 
     key_ring: str
     protection_level: Literal["software", "hsm"] = "software"
     endpoint: str = GCP_ENDPOINT
     ca_certs: Path | None = None
+    insecure: bool = False
 
     @property
     def region(self) -> str:
@@ -183,6 +189,7 @@ def _transit(section: Section) -> TransitKms:
         namespace=section.optional("namespace"),
         ca_certs=section.path("ca_certs"),
         certificate=section.path("certificate"),
+        insecure=section.flag("insecure"),
         region=section.region(),
     )
     if (found.token is None) == (found.token_file is None):
@@ -198,6 +205,7 @@ def _aws(section: Section) -> AwsKms:
         ca_certs=section.path("ca_certs"),
         deletion_days=section.number("deletion_days", 30),
         multi_region=section.flag("multi_region"),
+        insecure=section.flag("insecure"),
     )
 
 
@@ -207,6 +215,7 @@ def _gcp(section: Section) -> GcpKms:
         protection_level="hsm" if section.one_of("protection_level", ("software", "hsm")) == "hsm" else "software",
         endpoint=section.optional("endpoint") or GCP_ENDPOINT,
         ca_certs=section.path("ca_certs"),
+        insecure=section.flag("insecure"),
     )
 
 

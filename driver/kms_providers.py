@@ -71,6 +71,7 @@ def _with_client(provider_id: str, config: TransitKms | AwsKms | GcpKms | AzureK
                 mount=config.mount,
                 namespace=config.namespace,
                 tls=client_context(ca_certs=config.ca_certs, certificate=config.certificate),
+                insecure=config.insecure,
                 region=config.region,
             )
         case AwsKms():
@@ -84,6 +85,7 @@ def _with_client(provider_id: str, config: TransitKms | AwsKms | GcpKms | AzureK
                 session=boto3.Session(profile_name=config.profile) if config.profile else None,
                 endpoint=config.endpoint,
                 tls=client_context(ca_certs=config.ca_certs),
+                insecure=config.insecure,
                 deletion_days=config.deletion_days,
                 multi_region=config.multi_region,
             )
@@ -96,6 +98,7 @@ def _with_client(provider_id: str, config: TransitKms | AwsKms | GcpKms | AzureK
                 protection_level=config.protection_level,
                 ca_certs=config.ca_certs,
                 endpoint=config.endpoint,
+                insecure=config.insecure,
             )
         case AzureKms():
             from strongroom.kms.providers.azure_key_vault import AzureKeyVaultProvider  # noqa: PLC0415

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from math import ceil
 from typing import TYPE_CHECKING
 
 from strongroom.kms import NO_AUDIT, KekRef, Keyring, LocalProvider, ResilientProvider, StrongroomError
 from strongroom.storage import (
+    AccessPolicyStore,
+    AuditCheckpoint,
+    AuditCheckpointStore,
     ClusterMetadataStore,
     Database,
     ExecutionStore,
@@ -48,24 +52,29 @@ from strongroom.visibility import (
     new_layout,
 )
 
-from .audit_file import JsonLinesAudit
+from .access import CALLER, AccessControl, NotAuthenticated, Session, by_api_key, by_certificate
+from .audit import AuditLog, KeyRecords
+from .audit.events import DENIED
+from .audit.log import opened
 from .config import ConfigError
 from .kms_providers import make_providers
 from .shredding import Shredding
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
-    from strongroom.kms import KeyAudit, NamespaceKeys
+    from strongroom.kms import KeyAudit, NamespaceKeys, SigningKey
     from strongroom.storage import Migration
     from strongroom.visibility.elasticsearch import ElasticsearchIndex
 
+    from .audit import Checkpoint
     from .config import StrongroomConfig
     from .telemetry import Telemetry
 
 CELL_KEK = "cell"
 """The KEK of the cell's own keys, in the first provider."""
-_LAST_WORDS = 1.0
+_LAST_WORDS = 0.4
 """Seconds that the registry has, when a cell is closed, to hear how many rows were sealed."""
 LOCK_TIMEOUT = 2.0
 """Seconds that a statement of many callers waits for a row that another process holds; then its members go one by one."""
@@ -97,6 +106,9 @@ class Strongroom:
         outbox: runs that the search index is yet to hear of; always empty without one.
         search_index: what answers searches, if not PostgreSQL.
         indexer: tells it what changed, while somebody runs it; None without a search index.
+        access: who may do what.
+        audit: the audit log; None where the configuration names none.
+        audit_checkpoints: how far each process's audit log was.
         telemetry: what the cell is watched by; None for nothing.
     """
 
@@ -121,6 +133,9 @@ class Strongroom:
     outbox: VisibilityOutbox
     search_index: ElasticsearchIndex | None
     indexer: Indexer | None
+    access: AccessControl
+    audit: AuditLog | None
+    audit_checkpoints: AuditCheckpointStore
     telemetry: Telemetry | None = None
 
     @classmethod
@@ -132,7 +147,7 @@ class Strongroom:
 
         Args:
             config: of the cell.
-            audit: is told of changes of keys and calls of a KMS; None for the file that the configuration names.
+            audit: is told of changes of keys and calls of a KMS; None for the audit log.
             telemetry: metrics and traces (`driver/telemetry.md`); None for none.
 
         Raises:
@@ -175,6 +190,50 @@ class Strongroom:
                 kek = await strongroom.create_kek(KekRef(next(iter(config.kms)), CELL_KEK))
             await strongroom.namespaces.ensure_cell_keys(kek)
             return steps
+
+    def session(self, principal: str, *, credential: str = "service", source: str | None = None) -> Session:
+        """Return the stores as a caller may use them: each call is authorised and audited.
+
+        Args:
+            principal: who calls. The service vouches for it; `authenticated` is for callers that bring a key or a certificate.
+            credential: how it is known, for the audit log.
+            source: from where it calls, for the audit log.
+
+        Raises:
+            ConfigError: there is no audit log.
+        """
+        if self.audit is None:
+            msg = 'sessions need an audit log; add [audit] with folder = "audit" to the configuration'
+            raise ConfigError(msg)
+        return Session(self, self.audit, principal=principal, credential=credential, source=source)
+
+    async def authenticated(
+        self, *, api_key: str | None = None, certificate: str | None = None, source: str | None = None
+    ) -> Session:
+        """Return a session for a caller that brings an API key or a certificate; one that nobody has is told to the audit log.
+
+        Args:
+            api_key: that the caller brought.
+            certificate: subject of a certificate that was verified already, as RFC 4514 writes it.
+            source: from where it calls, for the audit log.
+
+        Raises:
+            NotAuthenticated: nobody has it, or it has expired or was revoked.
+            ConfigError: there is no audit log.
+        """
+        policy = await self.access.policy()
+        try:
+            if api_key is not None:
+                principal, key_id = by_api_key(policy, api_key)
+                return self.session(principal, credential=f"api-key:{key_id}", source=source)
+            return self.session(by_certificate(policy, certificate or ""), credential="certificate", source=source)
+        except NotAuthenticated:
+            if self.audit is not None:
+                said = {"credential": "certificate" if api_key is None else "api-key", "reason": "not authenticated"}
+                await self.audit.record(
+                    {"event": DENIED, "at": datetime.now(UTC), **said, **({} if source is None else {"source": source})}
+                )
+            raise
 
     def index_rotation(self, *, wait: float | None = None) -> IndexRotation:
         """Return what rotates index keys.
@@ -268,8 +327,8 @@ async def assembled(
 ) -> AsyncIterator[Strongroom]:
     """Put a cell together without checking anything, and take it apart at the end."""
     distributed = config.cell.distributed
-    pool = (lambda _: None) if telemetry is None else telemetry.pool
-    database = Database(config.dsn, size=config.connections, watch=pool("transactions"))
+    transport = config.database_transport()
+    database = Database(config.dsn, size=config.connections, **transport)
     # For the stores' hot paths, which look rows up by key and nothing else.
     by_key = Database(
         config.dsn,
@@ -277,14 +336,17 @@ async def assembled(
         lock_timeout=LOCK_TIMEOUT,
         by_key=True,
         distributed=distributed,
-        watch=pool("by_key"),
+        **transport,
     )
     # Keys are read while transactions hold all other connections; waiting for one of those would be waiting for oneself.
-    registry = Database(config.dsn, size=1, watch=pool("registry"))
+    registry = Database(config.dsn, size=1, **transport)
+    log = None if config.audit_folder is None else _audit_log(config.audit_folder, database, lambda: keyring)
     if audit is None:
-        audit = NO_AUDIT if config.audit_file is None else JsonLinesAudit(config.audit_file)
-    calls = audit if telemetry is None else telemetry.audit(audit, config.kms)
-    providers = make_providers(config.kms, audit=calls)
+        audit = NO_AUDIT if log is None else KeyRecords(log, CALLER.get)
+    if telemetry is not None:
+        telemetry.watch_pools({"transactions": database, "by_key": by_key, "registry": registry})
+        audit = telemetry.audit(audit, config.kms)
+    providers = make_providers(config.kms, audit=audit)
     keyring = Keyring(
         cell_id=config.cell.cell_id,
         providers=providers,
@@ -303,33 +365,38 @@ async def assembled(
     tasks = TaskStore(by_key, keyring, distributed=distributed)
     fair_tasks = TaskStore(by_key, keyring, fair=True, distributed=distributed)
     try:
-        strongroom = Strongroom(
-            config=config,
-            database=database,
-            by_key=by_key,
-            keyring=keyring,
-            shards=ShardStore(by_key, keyring),
-            executions=executions,
-            history=history,
-            history_tasks=HistoryTaskStore(by_key, keyring, distributed=distributed),
-            tasks=tasks,
-            fair_tasks=fair_tasks,
-            task_queue_user_data=TaskQueueUserDataStore(by_key, keyring),
-            namespaces=NamespaceStore(database, keyring, index_layout=index_layout),
-            metadata=MetadataStore(database, keyring, index_layout=index_layout),
-            cluster_metadata=ClusterMetadataStore(database, keyring),
-            namespace_replication_queue=Queue(database, keyring),
-            queues=QueueV2(database, keyring),
-            nexus_endpoints=NexusEndpointStore(database, keyring),
-            visibility=VisibilityManager(database, keyring, index=search_index, bell=bell),
-            outbox=outbox,
-            search_index=search_index,
-            indexer=Indexer(outbox, search_index) if search_index is not None else None,
-        )
-        if telemetry is not None:
-            pools = {"transactions": database, "by_key": by_key, "registry": registry}
-            strongroom = telemetry.opened_cell(strongroom, pools)
-        yield strongroom
+        async with AsyncExitStack() as stack:
+            if log is not None:
+                await stack.enter_async_context(opened(log))
+            strongroom = Strongroom(
+                config=config,
+                database=database,
+                by_key=by_key,
+                keyring=keyring,
+                shards=ShardStore(by_key, keyring),
+                executions=executions,
+                history=history,
+                history_tasks=HistoryTaskStore(by_key, keyring, distributed=distributed),
+                tasks=tasks,
+                fair_tasks=fair_tasks,
+                task_queue_user_data=TaskQueueUserDataStore(by_key, keyring),
+                namespaces=NamespaceStore(database, keyring, index_layout=index_layout),
+                metadata=MetadataStore(database, keyring, index_layout=index_layout),
+                cluster_metadata=ClusterMetadataStore(database, keyring),
+                namespace_replication_queue=Queue(database, keyring),
+                queues=QueueV2(database, keyring),
+                nexus_endpoints=NexusEndpointStore(database, keyring),
+                visibility=VisibilityManager(database, keyring, index=search_index, bell=bell),
+                outbox=outbox,
+                search_index=search_index,
+                indexer=Indexer(outbox, search_index) if search_index is not None else None,
+                access=AccessControl(AccessPolicyStore(database, keyring), log=log),
+                audit=log,
+                audit_checkpoints=AuditCheckpointStore(database),
+            )
+            if telemetry is not None:
+                strongroom = telemetry.opened_cell(strongroom)
+            yield strongroom
     finally:
         if telemetry is not None:
             telemetry.closed_cell()
@@ -350,6 +417,19 @@ async def assembled(
         await database.aclose()
 
 
+def _audit_log(folder: Path, database: Database, keyring: Callable[[], Keyring]) -> AuditLog:
+    """Return the audit log of this process: signed with the cell's key, its checkpoints kept in the database."""
+    checkpoints = AuditCheckpointStore(database)
+
+    async def key() -> SigningKey:
+        return (await keyring().open(keyring().cell_id)).audit_key()
+
+    async def witness(at: Checkpoint, signature: bytes) -> None:
+        await checkpoints.put(AuditCheckpoint(at.stream_id, at.sequence, at.chain, signature, datetime.now(UTC)))
+
+    return AuditLog(folder, sign=key, witness=witness)
+
+
 def _search_index(config: StrongroomConfig) -> ElasticsearchIndex | None:
     cluster = config.elasticsearch
     if cluster is None:
@@ -364,7 +444,8 @@ def _search_index(config: StrongroomConfig) -> ElasticsearchIndex | None:
         name=cluster.index,
         timeout=cluster.timeout,
         api_key=cluster.api_key,
-        ca_certs=None if cluster.ca_certs is None else str(cluster.ca_certs),
+        tls=cluster.tls,
+        insecure=cluster.insecure,
     )
 
 

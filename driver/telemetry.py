@@ -7,24 +7,42 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Literal
 
-from opentelemetry.metrics import CallbackOptions, Observation
-from opentelemetry.trace import SpanContext, StatusCode, get_current_span
+try:
+    from opentelemetry.trace import SpanContext, StatusCode, get_current_span
+except ModuleNotFoundError:
+    msg = "metrics and traces need OpenTelemetry's API: pip install 'strongroom[opentelemetry]'"
+    raise ImportError(msg) from None
 
 from strongroom.kms import StrongroomError
-from strongroom.storage import PostgresDataKeyStore
+from strongroom.storage import NamespaceNotFound
 
-from .telemetry_attributes import INDEX, ORPHAN, OTHER, POOLS, TOKENS, error_type, kms_type
+from .access.errors import PermissionDenied
+from .audit.errors import AuditUnavailable
+from .telemetry_attributes import (
+    DENIED,
+    DONE,
+    FAILED,
+    INDEX,
+    ORPHAN,
+    OTHER,
+    TOKENS,
+    error_type,
+    kms_type,
+    named_error,
+)
 from .telemetry_emitter import Emitter
+from .telemetry_gauges import Gauges
 from .telemetry_stores import watched, watched_stores
+from .telemetry_watches import KeyEvents, PoolWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
     from strongroom.kms import KeyAudit, KeyEvent, RecordKind
-    from strongroom.storage import Batch, Database, DatabaseWatch
+    from strongroom.storage import Batch, Database
     from strongroom.visibility import Reconciler, Reconciliation, TokenAudit, TokenTally
 
     from .kms_config import KmsConfig
@@ -36,6 +54,8 @@ LOOK = 30.0
 
 class Telemetry:
     """What a cell tells of itself, for `Strongroom.open(config, telemetry=...)`. One for each open cell.
+
+    The process's global providers are used if they are given, and only then.
 
     Attributes:
         look: seconds between two looks into the database.
@@ -54,36 +74,29 @@ class Telemetry:
         look: float = LOOK,
     ) -> None:
         self.look = look
-        self._emit = Emitter(
-            meter_provider,
-            tracer_provider,
-            observed={
-                "db.client.connection.count": self._connections,
-                "strongroom.key_cache.in_use": self._in_use,
-                "strongroom.key_cache.oldest_age": self._oldest_age,
-            },
-        )
-        self._cell: Strongroom | None = None
-        self._pools: dict[str, Database] = {}
+        self._emit = Emitter(meter_provider, tracer_provider)
+        self._gauges = Gauges(self._emit)
 
     # --- the cell
 
-    def pool(self, name: str) -> DatabaseWatch:
-        """Return what watches one of the cell's lists of connections."""
-        return _Pool(self, name)
+    def watch_pools(self, pools: Mapping[str, Database]) -> None:
+        """Watch the cell's lists of connections, by their names in the table."""
+        self._gauges.pools = dict(pools)
+        for name, database in pools.items():
+            database.watch = PoolWatch(self, name)
 
     def audit(self, audit: KeyAudit, sections: Mapping[str, KmsConfig]) -> KeyAudit:
-        """Return an audit log that also tells of calls of a KMS."""
-        return _KmsCalls(self, audit, {name: kms_type(section) for name, section in sections.items()})
+        """Return what is told of keys: it tells of changes and of calls of a KMS, and passes all on."""
+        return KeyEvents(self, audit, {name: kms_type(section) for name, section in sections.items()})
 
-    def opened_cell(self, strongroom: Strongroom, pools: Mapping[str, Database]) -> Strongroom:
+    def opened_cell(self, strongroom: Strongroom) -> Strongroom:
         """Return the cell with its stores watched."""
-        self._cell, self._pools = strongroom, dict(pools)
+        self._gauges.cell = strongroom
         return watched_stores(strongroom, self)
 
     def closed_cell(self) -> None:
         """Tell nothing more of the cell when somebody collects."""
-        self._cell, self._pools = None, {}
+        self._gauges.cell, self._gauges.pools = None, {}
 
     async def watch(self) -> None:
         """Look into the database from time to time, until cancelled."""
@@ -93,31 +106,22 @@ class Telemetry:
             await asyncio.sleep(self.look)
 
     async def look_once(self) -> None:
-        """Tell what only the database knows: how much of a key is used, and how far behind the search index is.
-
-        Raises:
-            StorageError: the database does not answer.
-        """
-        if self._cell is None:
-            return
-        store = self._cell.keyring.store
-        if isinstance(store, PostgresDataKeyStore):
-            use = await store.nonce_use()
-            self._emit.set("strongroom.nonce.use", 0.0 if use is None else use)
-        if self._cell.indexer is not None:
-            waiting = await self._cell.outbox.waiting()
-            self._emit.set("strongroom.indexer.backlog", waiting)
-            drained_at = self._cell.indexer.state.drained_at
-            if drained_at is not None:
-                self._emit.set("strongroom.indexer.lag", time.monotonic() - drained_at if waiting else 0.0)
+        """Tell what only the database knows; see `Gauges.look`."""
+        await self._gauges.look()
 
     # --- stores and connections
 
     @contextmanager
-    def operation(self, store: str, operation: str) -> Iterator[None]:
-        """Tell of a call of a store: a span around it, and its time."""
-        name = "strongroom.operation.duration"
-        attributes = self._emit.closed(name, store, operation)
+    def operation(self, store: str, operation: str, *, guarded: bool = False) -> Iterator[None]:
+        """Tell of a call of a store: a span around it, its time, and how it ended.
+
+        Args:
+            store: as the table has it.
+            operation: name of its method.
+            guarded: whether it is a session's, which answers who may not with errors of its own.
+        """
+        name = "strongroom.call.duration"
+        attributes = self._emit.closed(name, store, operation, DONE, None)
         began = time.perf_counter()
         with self._emit.tracer.start_as_current_span(
             f"{attributes['strongroom.store']} {attributes['strongroom.operation']}",
@@ -128,18 +132,20 @@ class Telemetry:
             try:
                 yield
             except BaseException as error:
-                kind = error_type(error)
-                attributes = self._emit.closed(name, store, operation, kind)
-                span.set_attribute("error.type", kind)
+                denied = guarded and isinstance(error, (PermissionDenied, NamespaceNotFound))
+                attributes = self._emit.closed(name, store, operation, DENIED if denied else FAILED, error_type(error))
+                span.set_attributes(attributes)
                 span.set_status(StatusCode.ERROR)
+                if isinstance(error, AuditUnavailable):
+                    self._emit.add("strongroom.audit.refusals", 1, store, operation)
                 raise
             finally:
                 self._emit.record(name, time.perf_counter() - began, attributes)
 
     def batch(self, batch: Batch) -> None:
         """Tell of a statement of several calls: a span below the first of them, linked to the others."""
-        errors = (error_type(batch.error),) if batch.error is not None else ()
-        attributes = self._emit.closed("db.client.operation.duration", "postgresql", batch.operation, *errors)
+        error = None if batch.error is None else error_type(batch.error)
+        attributes = self._emit.closed("db.client.operation.duration", "postgresql", batch.operation, error)
         self._emit.record("db.client.operation.duration", batch.seconds, attributes)
         operation = self._emit.closed("strongroom.batch.size", batch.operation)
         self._emit.record("strongroom.batch.size", len(batch.waits), operation)
@@ -147,9 +153,8 @@ class Telemetry:
             self._emit.record("strongroom.batch.wait", wait, operation)
         origins = [origin for origin in batch.origins if isinstance(origin, SpanContext)]
         numbered: dict[str, str | int] = {**attributes, "db.operation.batch.size": len(batch.waits)}
-        self._emit.span(
-            f"batch {operation['db.operation.name']}", batch.seconds, numbered, origins=origins, failed=bool(errors)
-        )
+        name = f"batch {operation['db.operation.name']}"
+        self._emit.span(name, batch.seconds, numbered, origins=origins, failed=error is not None)
 
     def used(self, pool: str, seconds: float) -> None:
         """Tell of a connection that was lent."""
@@ -176,13 +181,18 @@ class Telemetry:
         """See `KeyWatch`."""
         self._emit.add("strongroom.key_cache.lookups", 1, result)
 
-    def kms_call(self, event: KeyEvent, kind: str) -> None:
+    def kms_call(self, event: KeyEvent, kind: str | None) -> None:
         """Tell of a call of a KMS that is over."""
-        seconds, errors = event.seconds or 0.0, () if event.outcome == "done" else (event.error or OTHER,)
+        seconds, error = event.seconds or 0.0, _error(event)
         name = "strongroom.kms.call.duration"
-        attributes = self._emit.closed(name, kind, event.operation.removeprefix("kms."), *errors)
+        attributes = self._emit.closed(name, kind or OTHER, event.operation.removeprefix("kms."), error)
         self._emit.record(name, seconds, attributes)
-        self._emit.span(f"kms {attributes['strongroom.kms.operation']}", seconds, attributes, failed=bool(errors))
+        self._emit.span(f"kms {attributes['strongroom.kms.operation']}", seconds, attributes, failed=error is not None)
+
+    def key_change(self, event: KeyEvent, kind: str | None) -> None:
+        """Tell of a change of a key that is over."""
+        outcome = DONE if event.outcome == "done" else FAILED
+        self._emit.add("strongroom.key.changes", 1, event.operation, outcome, kind, _error(event))
 
     # --- checks
 
@@ -194,14 +204,6 @@ class Telemetry:
         """Return an audit of tokens that tells what it found."""
         return watched(audit, INDEX, self, {"run": self._tallied})
 
-    def audit_lag(self, seconds: float) -> None:
-        """Tell how old the oldest audit record is that no checkpoint outside covers. For who keeps the audit log."""
-        self._emit.set("strongroom.audit.lag", seconds)
-
-    def chain_breaks(self, breaks: int) -> None:
-        """Tell how many breaks a check of the audit log has found. For who keeps the audit log."""
-        self._emit.add("strongroom.audit.chain_breaks", breaks)
-
     def _reconciled(self, found: Reconciliation) -> None:
         for drift, documents in found.found.items():
             self._emit.add("strongroom.reconcile.drift", documents, drift.name.lower())
@@ -210,53 +212,6 @@ class Telemetry:
     def _tallied(self, found: TokenTally) -> None:
         self._emit.add("strongroom.reconcile.drift", found.wrong, TOKENS)
 
-    def _connections(self, _: CallbackOptions) -> Iterable[Observation]:
-        name = "db.client.connection.count"
-        for pool, database in self._pools.items():
-            yield Observation(database.lent, self._emit.closed(name, pool, "used"))
-            yield Observation(database.size - database.lent, self._emit.closed(name, pool, "idle"))
 
-    def _in_use(self, _: CallbackOptions) -> Iterable[Observation]:
-        if self._cell is not None:
-            yield Observation(len(self._cell.keyring.ages()))
-
-    def _oldest_age(self, _: CallbackOptions) -> Iterable[Observation]:
-        if self._cell is not None:
-            yield Observation(max(self._cell.keyring.ages(), default=0.0))
-
-
-class _Pool:
-    """Watches one list of connections; see `DatabaseWatch`."""
-
-    def __init__(self, telemetry: Telemetry, name: str) -> None:
-        assert name in POOLS  # noqa: S101 - our own names
-        self._telemetry = telemetry
-        self._name = name
-
-    def origin(self) -> SpanContext | None:
-        """Return the span that is current."""
-        context = get_current_span().get_span_context()
-        return context if context.is_valid else None
-
-    def batch(self, batch: Batch) -> None:
-        """Pass it on."""
-        self._telemetry.batch(batch)
-
-    def used(self, seconds: float) -> None:
-        """Pass it on."""
-        self._telemetry.used(self._name, seconds)
-
-
-class _KmsCalls:
-    """An audit log before which calls of a KMS are told of."""
-
-    def __init__(self, telemetry: Telemetry, audit: KeyAudit, types: Mapping[str, str]) -> None:
-        self._telemetry = telemetry
-        self._audit = audit
-        self._types = types
-
-    async def record(self, event: KeyEvent) -> None:
-        """See `KeyAudit`."""
-        if event.operation.startswith("kms."):
-            self._telemetry.kms_call(event, self._types.get(event.provider or "", OTHER))
-        await self._audit.record(event)
+def _error(event: KeyEvent) -> str | None:
+    return None if event.outcome != "failed" else named_error(event.error or OTHER)

@@ -28,7 +28,7 @@ from strongroom.storage import (
 )
 from strongroom.visibility import VISIBILITY_RECORD, Drift, Reconciler, TokenAudit, VisibilityManager
 
-from .kms_config import AwsKms, AzureKms, GcpKms, LocalKms, Pkcs11Kms, TransitKms
+from .kms_config import AwsKms, AzureKms, GcpKms, LocalKms, MultiKms, Pkcs11Kms, TransitKms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,6 +74,7 @@ _KMS_TYPES: Mapping[type, str] = {
     GcpKms: "gcp-kms",
     AzureKms: "azure-keyvault",
     Pkcs11Kms: "pkcs11",
+    MultiKms: "multi",
 }
 _KMS_OPERATIONS = (
     "generate_data_key",
@@ -87,11 +88,27 @@ _KMS_OPERATIONS = (
     "delete_kek",
     "check",
 )
+_KEY_OPERATIONS = (
+    "key.create",
+    "key.activate",
+    "key.rotate",
+    "key.destroy",
+    "kek.rotate",
+    "kek.rewrap",
+    "kek.retire",
+    "kek.delete",
+    "namespace.request_shredding",
+    "namespace.cancel_shredding",
+    "namespace.destroy_keys",
+    "namespace.shred",
+)
+DONE, FAILED, DENIED = "done", "failed", "denied"
 _OTHER_KINDS = ("page_token", "temporal_payload")
 ORPHAN, TOKENS = "orphan", "record_tokens"
 """Drift that is not of a document with a record: a document without one, and tokens in PostgreSQL that are not the record's."""
 
 
+@cache
 def operations_of(store: type) -> tuple[str, ...]:
     """Return the operations of a store: its public coroutines."""
     return tuple(
@@ -102,15 +119,18 @@ def operations_of(store: type) -> tuple[str, ...]:
 
 
 def kms_type(config: KmsConfig) -> str:
-    """Return the type of a KMS: ids of sections are the operator's, and may name a customer."""
+    """Return the type of a KMS, as the configuration has it: ids of sections are the operator's, and may name a customer."""
     return _KMS_TYPES.get(type(config), OTHER)
 
 
 def error_type(error: BaseException) -> str:
     """Return the kind of an error of ours; anything else is `_OTHER` or `cancelled`."""
-    if isinstance(error, StrongroomError):
-        return closed("error.type", type(error).__name__)
-    return CANCELLED if type(error).__name__ == "CancelledError" else OTHER
+    return named_error(type(error).__name__)
+
+
+def named_error(name: str) -> str:
+    """Return the kind of an error whose class has this name."""
+    return CANCELLED if name == "CancelledError" else closed("error.type", name)
 
 
 @cache
@@ -121,9 +141,11 @@ def attribute_values() -> Mapping[str, frozenset[str]]:
     return {
         "strongroom.store": frozenset((*STORES, INDEX)),
         "strongroom.operation": frozenset(operations),
+        "strongroom.outcome": frozenset((DONE, FAILED, DENIED)),
         "strongroom.record.kind": frozenset((*kinds, *_OTHER_KINDS)),
         "strongroom.kms.type": frozenset(_KMS_TYPES.values()),
         "strongroom.kms.operation": frozenset(_KMS_OPERATIONS),
+        "strongroom.key.operation": frozenset(_KEY_OPERATIONS),
         "strongroom.key_cache.result": frozenset(("hit", "aged", "miss")),
         "strongroom.drift": frozenset((*(drift.name.lower() for drift in Drift), ORPHAN, TOKENS)),
         "db.system.name": frozenset(("postgresql",)),
@@ -140,7 +162,8 @@ def closed(key: str, value: str) -> str:
 
 
 def _names_below(error: type[StrongroomError]) -> set[str]:
-    names = {error.__name__}
+    ours = error.__module__.startswith("strongroom.")  # a service's own are named by who knows whom
+    names = {error.__name__} if ours else set()
     for each in error.__subclasses__():
         names |= _names_below(each)
     return names

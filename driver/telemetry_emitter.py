@@ -18,7 +18,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from .telemetry_attributes import closed
+from .telemetry_attributes import OTHER, closed
 from .telemetry_instruments import INSTRUMENTS
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
     from opentelemetry.trace import TracerProvider
+
+    from .telemetry_instruments import Instrument
 
 SCOPE = "strongroom"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -41,22 +43,15 @@ class Emitter:
     Args:
         meter_provider: takes metrics; None for no metrics.
         tracer_provider: takes spans; None for no traces.
-        observed: by instrument, what reads it when somebody collects.
     """
 
-    def __init__(
-        self,
-        meter_provider: MeterProvider | None,
-        tracer_provider: TracerProvider | None,
-        *,
-        observed: Mapping[str, Callable[[CallbackOptions], Iterable[Observation]]],
-    ) -> None:
+    def __init__(self, meter_provider: MeterProvider | None, tracer_provider: TracerProvider | None) -> None:
         self.tracer = (tracer_provider or NoOpTracerProvider()).get_tracer(SCOPE)
-        self._attributes: dict[tuple[str, ...], dict[str, str]] = {}
-        meter = (meter_provider or NoOpMeterProvider()).get_meter(SCOPE)
+        self._attributes: dict[tuple[str | None, ...], dict[str, str]] = {}
+        self._meter = meter = (meter_provider or NoOpMeterProvider()).get_meter(SCOPE)
         self._instruments: dict[str, Any] = {}
         for name, instrument in INSTRUMENTS.items():
-            told = {"name": name, "unit": instrument.unit, "description": instrument.description}
+            told = _told(instrument)
             match instrument.kind:
                 case "counter":
                     self._instruments[name] = meter.create_counter(**told)
@@ -66,15 +61,24 @@ class Emitter:
                     bounds = _SECONDS if instrument.unit == "s" else _CALLS
                     self._instruments[name] = meter.create_histogram(**told, explicit_bucket_boundaries_advisory=bounds)
                 case "observed":
-                    meter.create_observable_gauge(**told, callbacks=[observed[name]])
+                    pass  # until somebody says what reads it
 
-    def closed(self, name: str, *values: str) -> dict[str, str]:
-        """Return an instrument's attributes, in the order of the table, with values of the closed lists."""
+    def observe(self, name: str, read: Callable[[CallbackOptions], Iterable[Observation]]) -> None:
+        """Have an observed gauge read when somebody collects."""
+        self._meter.create_observable_gauge(**_told(INSTRUMENTS[name]), callbacks=[read])
+
+    def closed(self, name: str, *values: str | None) -> dict[str, str]:
+        """Return an instrument's attributes, in the order of the table, with values of the closed lists.
+
+        Args:
+            name: of the instrument.
+            values: None for an attribute that it does not have this time.
+        """
         known = self._attributes.get((name, *values))
         if known is None:
             keys = INSTRUMENTS[name].attributes
-            known = {key: closed(key, value) for key, value in zip(keys, values, strict=False)}
-            if tuple(known.values()) == values:  # else anybody could fill the memory
+            known = {key: closed(key, value) for key, value in zip(keys, values, strict=True) if value is not None}
+            if OTHER not in known.values():  # else anybody could fill the memory
                 self._attributes[(name, *values)] = known
         return known
 
@@ -82,7 +86,7 @@ class Emitter:
         """Record a value of a histogram, with attributes from `closed`."""
         self._instruments[name].record(value, attributes)
 
-    def add(self, name: str, amount: int, *values: str) -> None:
+    def add(self, name: str, amount: int, *values: str | None) -> None:
         """Add to a counter; nothing is added for 0."""
         if amount:
             self._instruments[name].add(amount, self.closed(name, *values))
@@ -118,3 +122,7 @@ class Emitter:
         if failed:
             span.set_status(StatusCode.ERROR)
         span.end(ended)
+
+
+def _told(instrument: Instrument) -> dict[str, str]:
+    return {"name": instrument.name, "unit": instrument.unit, "description": instrument.description}

@@ -18,7 +18,7 @@ class Instrument:
         kind: `observed` gauges are read when somebody collects.
         unit: in UCUM.
         description: a sentence.
-        attributes: keys that it has; `error.type` only where something failed.
+        attributes: keys that it has; `error.type` only where something failed, `strongroom.kms.type` only where a KMS is meant.
     """
 
     name: str
@@ -32,11 +32,11 @@ INSTRUMENTS: Mapping[str, Instrument] = {
     instrument.name: instrument
     for instrument in (
         Instrument(
-            "strongroom.operation.duration",
+            "strongroom.call.duration",
             "histogram",
             "s",
-            "Time of a call of a store.",
-            ("strongroom.store", "strongroom.operation", "error.type"),
+            "Time of a call of a store; through a session with authorisation and audit.",
+            ("strongroom.store", "strongroom.operation", "strongroom.outcome", "error.type"),
         ),
         Instrument(
             "db.client.operation.duration",
@@ -90,6 +90,13 @@ INSTRUMENTS: Mapping[str, Instrument] = {
             ("strongroom.kms.type", "strongroom.kms.operation", "error.type"),
         ),
         Instrument(
+            "strongroom.key.changes",
+            "counter",
+            "{change}",
+            "Changes of keys: made, rotated, re-wrapped, destroyed; and of namespaces by shredding.",
+            ("strongroom.key.operation", "strongroom.outcome", "strongroom.kms.type", "error.type"),
+        ),
+        Instrument(
             "strongroom.key_cache.lookups",
             "counter",
             "{lookup}",
@@ -117,6 +124,12 @@ INSTRUMENTS: Mapping[str, Instrument] = {
             "The longest that a run can have waited for this process's indexer; 0 where none waits.",
         ),
         Instrument(
+            "strongroom.indexer.failures",
+            "observed",
+            "{try}",
+            "Tries of this process's indexer that failed since the last that did not.",
+        ),
+        Instrument(
             "strongroom.reconcile.drift",
             "counter",
             "{document}",
@@ -124,10 +137,13 @@ INSTRUMENTS: Mapping[str, Instrument] = {
             ("strongroom.drift",),
         ),
         Instrument(
-            "strongroom.audit.lag", "gauge", "s", "Age of the oldest audit record that has no checkpoint outside."
+            "strongroom.audit.refusals",
+            "counter",
+            "{call}",
+            "Calls that were refused because the audit log can't be written.",
+            ("strongroom.store", "strongroom.operation"),
         ),
-        Instrument(
-            "strongroom.audit.chain_breaks", "counter", "{break}", "Breaks that a check of the audit log found."
-        ),
+        Instrument("strongroom.audit.waiting", "observed", "{record}", "Audit records in memory that are not on disk."),
+        Instrument("strongroom.audit.unsigned", "observed", "{record}", "Audit records since the last signature."),
     )
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -21,25 +20,36 @@ T = TypeVar("T")
 class _Watched:
     """Stands in for a store; a wrapper is made at the first use of an operation and kept."""
 
-    def __init__(self, store: Any, name: str, telemetry: Telemetry, heard: Mapping[str, Callable[[Any], None]]) -> None:
+    def __init__(
+        self,
+        store: Any,
+        kind: type,
+        name: str,
+        telemetry: Telemetry,
+        *,
+        heard: Mapping[str, Callable[[Any], None]] | None = None,
+        guarded: bool = False,
+    ) -> None:
         self._store = store
         self._name = name
         self._telemetry = telemetry
-        self._heard = heard
-        self._operations = frozenset(operations_of(type(store)))
+        self._heard = heard or {}
+        self._guarded = guarded
+        self._operations = operations_of(kind)
 
     def __repr__(self) -> str:
         return repr(self._store)
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._store, name)
-        if name not in self._operations or not inspect.iscoroutinefunction(found):
+        if name not in self._operations:
             return found
-        heard, telemetry, store = self._heard.get(name), self._telemetry, self._name
+        heard, told = self._heard.get(name), self._telemetry.operation
+        store, guarded = self._name, self._guarded
 
         @functools.wraps(found)
         async def operation(*args: Any, **kwargs: Any) -> Any:
-            with telemetry.operation(store, name):
+            with told(store, name, guarded=guarded):
                 answer = await found(*args, **kwargs)
             if heard is not None:
                 heard(answer)
@@ -58,7 +68,23 @@ def watched(store: T, name: str, telemetry: Telemetry, heard: Mapping[str, Calla
         telemetry: is told of each call.
         heard: by operation, what is called with its answer.
     """
-    return cast(T, _Watched(store, name, telemetry, heard or {}))
+    return cast(T, _Watched(store, type(store), name, telemetry, heard=heard))
+
+
+def watched_guard(guard: T, name: str, telemetry: Telemetry) -> T:
+    """Return a session's store whose calls are told of: from outside, so that authorisation, audit and what they refuse are in it.
+
+    Args:
+        guard: has the operations of the store of this name.
+        name: of the store.
+        telemetry: is told of each call.
+    """
+    return cast(T, _Watched(guard, STORES[name], name, telemetry, guarded=True))
+
+
+def unwatched(store: T) -> T:
+    """Return what a watched store stands in for, and any other store itself: a session tells of its calls, and once is enough."""
+    return store._store if isinstance(store, _Watched) else store  # noqa: SLF001 - of this module
 
 
 def watched_stores(strongroom: Strongroom, telemetry: Telemetry) -> Strongroom:

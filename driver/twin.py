@@ -23,8 +23,8 @@ _TABLES = (
 
 
 async def write_twin(dsn: str, executions: Sequence[Execution]) -> None:
-    """Write executions in clear into an empty database, and flush it to its files."""
-    database = Database(dsn)
+    """Write executions in clear into an empty database of this machine, and flush it to its files."""
+    database = Database(dsn, insecure=True)
     try:
         async with database.transaction() as connection:
             await connection.execute("CREATE SCHEMA strongroom")

@@ -5,7 +5,7 @@
 
 from .audit import NO_AUDIT, KeyAudit, KeyEvent, audited
 from .cache_policy import CachePolicy
-from .certificate import CertificateKey, ErasureCertificate, sign_certificate, verify_certificate
+from .certificate import ErasureCertificate, sign_certificate, verify_certificate
 from .certificate_scope import with_scope
 from .data_keys import DataKeyRecord, DataKeyStore, KekUsage, KeyClass, KeyContext, KeyState
 from .errors import (
@@ -48,17 +48,20 @@ from .lifecycle import (
     rotate_data_key,
 )
 from .namespace_keys import NamespaceKeys
+from .pem_expiry import pem_expiry
 from .provider import Capabilities, GeneratedKey, KekInfo, KekRef, KmsProvider, Wrapped
 from .providers.local import LocalProvider
 from .providers.multi import MultiProvider
 from .record_kind import Key, PartType, RecordKind
 from .region import bound_cell_id, check_region
+from .reloaded import Reloaded
 from .resilience import ResilientProvider, RetryPolicy
 from .rewrap import NotRewrapped, Rewrap, count_to_rewrap, rewrap_data_keys
 from .rotation_due import DueRotations, RotationPolicy, rotate_due_keys
 from .secret import Secret
 from .shredding import KekDisposal, dispose_of_kek
-from .tls import client_context
+from .signing import SigningKey, is_signed
+from .tls import TlsFiles, check_address, client_context, is_loopback_host
 from .tokens import TokenKey
 from .watch import KeyWatch
 from .xaes import XAES256GCM
@@ -69,7 +72,6 @@ __all__ = [
     "AccessDenied",
     "CachePolicy",
     "Capabilities",
-    "CertificateKey",
     "DataKeyRecord",
     "DataKeyStore",
     "DueRotations",
@@ -105,16 +107,19 @@ __all__ = [
     "PartType",
     "QuotaExceeded",
     "RecordKind",
+    "Reloaded",
     "ResilientProvider",
     "RetryPolicy",
     "Rewrap",
     "RotationPolicy",
     "SealingLimitExceeded",
     "Secret",
+    "SigningKey",
     "StrongroomError",
     "Suite",
     "Throttled",
     "Timeout",
+    "TlsFiles",
     "TokenKey",
     "Unauthenticated",
     "Unavailable",
@@ -126,6 +131,7 @@ __all__ = [
     "audited",
     "begin_index_rotation",
     "bound_cell_id",
+    "check_address",
     "check_region",
     "client_context",
     "count_to_rewrap",
@@ -138,6 +144,9 @@ __all__ = [
     "dispose_of_kek",
     "enable_data_keys",
     "index_keys",
+    "is_loopback_host",
+    "is_signed",
+    "pem_expiry",
     "refuse_rotation",
     "rewrap_data_keys",
     "rotate_data_key",

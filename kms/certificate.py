@@ -11,19 +11,17 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from uuid import UUID
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-
 from .data_keys import DataKeyRecord, KeyClass, KeyState
 from .errors import InvalidCertificate, InvalidRequest
 from .header import Suite
 from .provider import KekRef
 from .shredding import DISPOSALS, KekDisposal
+from .signing import is_signed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .secret import Secret
+    from .signing import SigningKey
 
     T = TypeVar("T")
 
@@ -68,32 +66,7 @@ class ErasureCertificate:
     does_not_cover: tuple[str, ...] = ()
 
 
-class CertificateKey:
-    """The cell's signing key. Derived anew from the identity root whenever it is needed, so it is stored nowhere."""
-
-    __slots__ = ("_key",)
-
-    def __init__(self, seed: Secret) -> None:
-        self._key = Ed25519PrivateKey.from_private_bytes(seed.reveal())
-
-    @property
-    def public_key(self) -> bytes:
-        """The 32 bytes that an auditor pins."""
-        return self._key.public_key().public_bytes_raw()
-
-    def sign(self, message: bytes) -> bytes:
-        """Return the 64 bytes of an Ed25519 signature (RFC 8032)."""
-        return self._key.sign(message)
-
-    def __repr__(self) -> str:
-        return "CertificateKey(<redacted>)"
-
-    def __reduce__(self) -> NoReturn:
-        msg = "key material is not pickled"
-        raise TypeError(msg)
-
-
-def sign_certificate(certificate: ErasureCertificate, key: CertificateKey) -> bytes:
+def sign_certificate(certificate: ErasureCertificate, key: SigningKey) -> bytes:
     """Return the bytes of a certificate as they are handed out.
 
     Raises:
@@ -135,11 +108,9 @@ def verify_certificate(data: bytes, *, public_key: bytes | None = None) -> Erasu
     if public_key is not None and certificate.public_key != public_key:
         msg = "the certificate is signed by another key than the given one"
         raise InvalidCertificate(msg)
-    try:
-        Ed25519PublicKey.from_public_bytes(certificate.public_key).verify(signature, _canonical(document))
-    except (InvalidSignature, ValueError):
+    if not is_signed(_canonical(document), signature, public_key=certificate.public_key):
         msg = "the signature does not fit the certificate: one of them was altered"
-        raise InvalidCertificate(msg) from None
+        raise InvalidCertificate(msg)
     return certificate
 
 

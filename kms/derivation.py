@@ -40,6 +40,11 @@ def certificate_seed(root: Secret) -> Secret:
     return Secret(_derive(root, b"strongroom certificate v1", b""))
 
 
+def audit_seed(root: Secret) -> Secret:
+    """Derive the private key that signs checkpoints of audit logs, from the same root."""
+    return Secret(_derive(root, b"strongroom audit v1", b""))
+
+
 def commitment(root: Secret, context: KeyContext, suite: Suite) -> bytes:
     """Return the 32 bytes that commit to a root and to what it is for; not secret."""
     return _derive(root, b"strongroom commitment v1", context.encode() + bytes((suite,)))

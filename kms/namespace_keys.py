@@ -7,7 +7,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
 
 from . import derivation
-from .certificate import CertificateKey
 from .ciphers import implementation
 from .data_key import KEY_MISMATCH, DataKey
 from .data_keys import KeyClass, KeyState
@@ -22,6 +21,7 @@ from .errors import (
 )
 from .header import HEAD_BYTES, HEADER_BYTES, Suite, parse_header
 from .packing import unpack
+from .signing import SigningKey
 from .tokens import TokenKey
 
 if TYPE_CHECKING:
@@ -228,10 +228,16 @@ class NamespaceKeys:
         version = self.active_version(KeyClass.IDENTITY)
         return self._token_key(KeyClass.IDENTITY, version, purpose)
 
-    def certificate_key(self) -> CertificateKey:
+    def certificate_key(self) -> SigningKey:
         """Return the key that signs erasure certificates; the cell's own keys alone are asked for it."""
-        root = _usable(self._identity, self.active_version(KeyClass.IDENTITY))
-        return CertificateKey(derivation.certificate_seed(root))
+        return SigningKey(derivation.certificate_seed(self._identity_root()))
+
+    def audit_key(self) -> SigningKey:
+        """Return the key that signs checkpoints of audit logs; likewise."""
+        return SigningKey(derivation.audit_seed(self._identity_root()))
+
+    def _identity_root(self) -> Secret:
+        return _usable(self._identity, self.active_version(KeyClass.IDENTITY))
 
     def index(self, attribute: str, *, epoch: int) -> TokenKey:
         """Return the key for the index tokens of an attribute in an epoch (a version of the index class)."""

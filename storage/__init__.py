@@ -3,6 +3,8 @@
 `DESIGN.md` beside this file says what each column shows to someone without keys.
 """
 
+from .access_policy import AccessPolicyStore
+from .audit_checkpoints import AuditCheckpoint, AuditCheckpointStore
 from .citus import distribute_schema, distribution_statements
 from .cluster_members import ClusterMember, ClusterMembersPage, ServiceRole
 from .cluster_metadata import ClusterMetadata, ClusterMetadataPage, ClusterMetadataStore
@@ -95,6 +97,7 @@ from .schema import (
 )
 from .sealed_columns import SealedColumn, sealed_columns
 from .sealing import OFF_LOOP_BYTES, ROW_BYTES, open_rows
+from .server_address import addresses, check_dsn, is_local, postgres_context
 from .shards import ShardInfo, ShardStore
 from .shredding import ShreddingStore, ShredRequest
 from .task_queue_keys import TaskQueueKey
@@ -136,9 +139,12 @@ __all__ = [
     "TIMER",
     "TRANSFER",
     "VISIBILITY",
+    "AccessPolicyStore",
     "AckLevels",
     "AppendHistoryTimeout",
     "AppliedMigration",
+    "AuditCheckpoint",
+    "AuditCheckpointStore",
     "Batch",
     "BranchInfo",
     "BranchPage",
@@ -251,9 +257,11 @@ __all__ = [
     "WorkflowSnapshot",
     "WorkflowState",
     "WorkflowStatus",
+    "addresses",
     "all_tokens",
     "apply_schema",
     "check_cell",
+    "check_dsn",
     "check_namespace_region",
     "check_schema",
     "claim_cell",
@@ -264,7 +272,9 @@ __all__ = [
     "distribution_statements",
     "follow_key_changes",
     "get_visibility_record",
+    "is_local",
     "open_rows",
+    "postgres_context",
     "purge_namespace",
     "put_visibility_records",
     "retired_versions",

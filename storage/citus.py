@@ -57,6 +57,8 @@ REFERENCE_TABLES = (
     "cluster_membership",
     "nexus_endpoints",
     "nexus_endpoints_status",
+    "access_policy",
+    "audit_checkpoints",
 )
 """Tables that every node has whole."""
 

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import asyncpg
 
 from .errors import StorageError, Unavailable
+from .server_address import connection_options
 from .translate import translated
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from .watch import DatabaseWatch
@@ -79,8 +81,8 @@ class Database:
     Attributes:
         size: the most connections open at once.
         answer_timeout: seconds after which the server is taken for gone: it would have stopped a statement by then.
-        lent: how many connections are in use.
-        watch: see below.
+        lent: how many connections are in use, while somebody watches.
+        watch: is told of what is done with the connections; None for nobody. Set before the first is lent.
 
     Args:
         dsn: PostgreSQL connection string.
@@ -92,7 +94,11 @@ class Database:
             for any parameters: a plan that was made while a table was small does not stay when it has grown.
         distributed: the server is the coordinator of a Citus cluster, which finds the node of a statement only while it
             plans for certain parameters; so there is no one plan for any.
-        watch: is told of what is done with the connections; None for nobody.
+        tls: what to connect with, of `postgres_context`; the system's authorities if None.
+        insecure: no TLS, for Unix sockets and loopback addresses.
+
+    Raises:
+        InvalidRequest: the dsn is none, says something else of TLS, or `insecure` does not fit its hosts.
     """
 
     def __init__(
@@ -105,12 +111,13 @@ class Database:
         connect_timeout: float = 10.0,
         by_key: bool = False,
         distributed: bool = False,
-        watch: DatabaseWatch | None = None,
+        tls: ssl.SSLContext | None = None,
+        insecure: bool = False,
     ) -> None:
         self.size = size
         self.lent = 0
-        self.watch = watch
-        self._dsn = dsn
+        self.watch: DatabaseWatch | None = None
+        self._server = connection_options(dsn, tls=tls, insecure=insecure)
         self._settings = {
             "application_name": "strongroom",
             "search_path": SCHEMA,
@@ -175,13 +182,15 @@ class Database:
         except BaseException:
             self._places.release()
             raise
-        self.lent += 1
+        if self.watch is not None:
+            self.lent += 1
         return connection
 
     def release(self, connection: asyncpg.Connection[Any], *, broken: bool = False) -> None:
         """Give a connection back; a broken one is closed: nobody knows what its server is doing."""
         self._places.release()
-        self.lent -= 1
+        if self.watch is not None:
+            self.lent -= 1
         if connection.is_closed():
             return
         if broken or self._closed or connection.is_in_transaction():
@@ -240,9 +249,10 @@ class Database:
 
     async def _connect(self) -> asyncpg.Connection[Any]:
         with translated(connecting=True):
-            return await asyncpg.connect(
-                self._dsn,
+            connection: asyncpg.Connection[Any] = await asyncpg.connect(
+                **self._server,
                 timeout=self._connect_timeout,
                 command_timeout=self.answer_timeout,
                 server_settings=self._settings,
             )
+        return connection

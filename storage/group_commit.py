@@ -169,7 +169,8 @@ class GroupCommit(Generic[Request, Answer]):
             self._failed(batch, error, sent=False)
             return
         broken = False
-        began = asyncio.get_running_loop().time()
+        watch = self._database.watch
+        began = 0.0 if watch is None else asyncio.get_running_loop().time()
         try:
             try:
                 answers = await self._run(connection, [waiting.request for waiting in batch])
@@ -179,19 +180,19 @@ class GroupCommit(Generic[Request, Answer]):
             finally:
                 self._database.release(connection, broken=broken)
         except Exception as error:  # noqa: BLE001 - whatever it is, it goes to the callers
-            self._tell(batch, began, error)
+            if watch is not None:
+                watch.batch(self._over(batch, began, error))
             self._failed(batch, error)
         else:
-            self._tell(batch, began, None)
+            if watch is not None:
+                watch.batch(self._over(batch, began, None))
             for waiting, answer in zip(batch, answers, strict=True):
                 _answer(waiting.future, answer)
 
-    def _tell(self, batch: list[_Waiting[Request, Answer]], began: float, error: Exception | None) -> None:
-        if self._database.watch is not None:
-            waits = [began - waiting.since for waiting in batch]
-            origins = [waiting.origin for waiting in batch]
-            seconds = asyncio.get_running_loop().time() - began
-            self._database.watch.batch(Batch(self._name, waits, origins, seconds, error))
+    def _over(self, batch: list[_Waiting[Request, Answer]], began: float, error: Exception | None) -> Batch:
+        waits = [began - waiting.since for waiting in batch]
+        origins = [waiting.origin for waiting in batch]
+        return Batch(self._name, waits, origins, asyncio.get_running_loop().time() - began, error)
 
     def _failed(self, batch: list[_Waiting[Request, Answer]], error: Exception, *, sent: bool = True) -> None:
         open_outcome = isinstance(error, StorageError) and error.may_have_been_committed

@@ -118,3 +118,9 @@ BUILD_ID = RecordKind(
     "data",
     (_INT, _ID, _ID),  # range_hash, token of the build id, token of the queue's name
 )
+ACCESS_POLICY = RecordKind(
+    "access_policy",
+    "data",
+    (_INT,),  # version
+    compress=True,
+)

@@ -343,6 +343,22 @@ CREATE TABLE visibility_deletes (
     PRIMARY KEY (shard_id, namespace_id, id)
 );
 
+-- Who may do what in the cell: the whole policy in one sealed value, so that no part of it can be taken out, put back or mixed.
+CREATE TABLE access_policy (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    version  bigint  NOT NULL CHECK (version >= 1),
+    data     bytea   NOT NULL
+);
+
+-- How far each process's audit log was when it last signed: what is missing from the files since then can be named.
+CREATE TABLE audit_checkpoints (
+    stream     uuid        PRIMARY KEY,
+    sequence   bigint      NOT NULL CHECK (sequence >= 1),
+    chain      bytea       NOT NULL CHECK (octet_length(chain) = 32),
+    signature  bytea       NOT NULL CHECK (octet_length(signature) = 64),
+    written_at timestamptz NOT NULL
+);
+
 -- Sealed values do not compress, so PostgreSQL need not try; and up to a page they stay in their row.
 ALTER TABLE history_node ALTER COLUMN data SET STORAGE MAIN;
 ALTER TABLE history_tree ALTER COLUMN data SET STORAGE MAIN;
@@ -361,3 +377,4 @@ ALTER TABLE queues ALTER COLUMN data SET STORAGE MAIN;
 ALTER TABLE queue_messages ALTER COLUMN data SET STORAGE MAIN;
 ALTER TABLE queue_v2_messages ALTER COLUMN data SET STORAGE MAIN;
 ALTER TABLE nexus_endpoints ALTER COLUMN data SET STORAGE MAIN;
+ALTER TABLE access_policy ALTER COLUMN data SET STORAGE MAIN;

@@ -163,4 +163,5 @@ def sealed_columns(visibility_record: RecordKind) -> tuple[SealedColumn, ...]:
             key="queue_type integer, queue_id bytea, message_id bigint",
         ),
         _column("nexus_endpoints.data", kinds.NEXUS_ENDPOINT, key="id uuid", more="version", namespaced=False),
+        _column("access_policy.data", kinds.ACCESS_POLICY, key="only_row boolean", parts="version", namespaced=False),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,9 @@ def to_storage_error(error: BaseException) -> StorageError | None:
         return StorageError(f"the database refused the statement (SQLSTATE {state})")
     if isinstance(error, asyncpg.ClientConfigurationError):
         return Unavailable(_DSN)
+    refused = _transport(error)
+    if refused is not None:
+        return Unavailable(refused, may_have_been_committed=True)
     if isinstance(error, TimeoutError):
         return Timeout("the database did not answer in time", may_have_been_committed=True)
     # asyncpg calls it internal when a connection goes down in the middle of preparing a statement.
@@ -61,6 +65,22 @@ def to_storage_error(error: BaseException) -> StorageError | None:
         return Unavailable(
             "the database can't be reached, or the connection to it was lost", may_have_been_committed=True
         )
+    return None
+
+
+def _transport(error: BaseException) -> str | None:
+    """Return why there is no TLS with the server; None for another error."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"the database's certificate is not accepted: {error.verify_message} "
+            "(an authority to trust is named in [database.tls] as ca_certs)"
+        )
+    if isinstance(error, ssl.SSLError):
+        return (
+            f"TLS 1.3 with the database failed ({error.reason}); has its server TLS 1.3, and this client's certificate?"
+        )
+    if isinstance(error, ConnectionError) and "rejected SSL upgrade" in str(error):  # asyncpg's text
+        return "the database's server has no TLS; switch it on there (ssl = on), nothing is sent in clear"
     return None
 
 

@@ -101,10 +101,12 @@ class VisibilityOutbox:
     async def listen(self, heard: Callable[[], None]) -> None:
         """Call back whenever some process has written, until the connection for that is lost.
 
+        It calls back once when it begins, too: what was written while nobody listened was told to nobody.
+
         Raises:
             Unavailable: the server can't be reached.
         """
-        await self._database.listen(CHANNEL, lambda _: heard())
+        await self._database.listen(CHANNEL, lambda _: heard(), listening=heard)
 
     async def waiting(self) -> int:
         """Return how many runs the index is yet to hear of."""

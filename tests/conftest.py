@@ -17,6 +17,7 @@ pytest_plugins = (
     "tests.fix_history",
     "tests.fix_citus",
     "tests.fix_elasticsearch",
+    "tests.fix_claims",
     "tests.faults.fix_server_bench",
 )
 

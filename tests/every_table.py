@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from dataclasses import dataclass, field
+from datetime import timedelta
 from itertools import count
 from typing import Any
 from uuid import UUID, uuid4
 
+from strongroom.driver.access import changes
+from strongroom.driver.access.api_keys import make_api_key
 from strongroom.driver.strongroom import Strongroom, shard_of
 from strongroom.kms import KekRef
 from strongroom.storage import DataBlob, HistoryTask, NexusEndpoint, ShardInfo, Task, TaskKey, TaskQueue, TaskQueueKey
@@ -111,6 +115,16 @@ class EveryTable:
         self.expected["endpoint"] = (endpoint_id, data)
         self.expected["cluster"] = blob()
         await cell.cluster_metadata.save_cluster_metadata(self.name, data=self.expected["cluster"], version=0)
+        at = changes.utc_now()
+        key, kept = make_api_key(now=at, lifetime=timedelta(days=1))
+
+        def first(policy):
+            if policy.version:
+                return policy
+            os.environ["STRONGROOM_API_KEY"] = key  # for commands that a test runs; the next test begins without it
+            return changes.add_api_key(changes.first_owner("owner", now=at), "owner", kept, by="owner", now=at)
+
+        await cell.access.change(first)
 
     async def read(self):
         """Read all of it through the stores, and compare."""
@@ -170,6 +184,7 @@ class EveryTable:
         assert (found.name, found.data) == (self.name, self.expected["namespace"])
         assert await cell.namespaces.find(self.name) == self.namespace_id
         await cell.namespaces.get(self.name)
+        assert list((await cell.access.latest()).holders("owner")) == ["owner"]
 
 
 async def every_table(cell, **options) -> EveryTable:

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 import asyncpg
 
-from tests.forked_command import WIDE, forked_process, run_main
+from tests.forked_command import WIDE, exit_code, forked_process, run_main
 
 STRONGROOM = Path(sys.executable).with_name("strongroom")
 
@@ -43,13 +43,13 @@ def run_command(folder, *arguments, environment=None, typed=None, timeout=180):
         streams[0].write_text(typed or "")
         variables = {**os.environ, **WIDE, **(environment or {})}
         process = forked_process(run_main, Path(folder), [str(each) for each in arguments], variables, streams)
-        process.join(timeout)
-        if process.exitcode is None:
+        code = exit_code(process, timeout)
+        if code is None:
             process.kill()
-            process.join()
+            exit_code(process, None)
             raise subprocess.TimeoutExpired(arguments, timeout)
         return subprocess.CompletedProcess(
-            arguments, process.exitcode, stdout=streams[1].read_text(), stderr=streams[2].read_text()
+            arguments, code, stdout=streams[1].read_text(), stderr=streams[2].read_text()
         )
 
 

@@ -41,9 +41,9 @@ class DebianPostgres:
             os.chown(folder, account.pw_uid, account.pw_gid)
         self._run("initdb", "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-sync", "--locale=C.UTF-8")
 
-    def start(self):
+    def start(self, listen_addresses=""):
         """Start the server; after a crash it recovers first."""
-        options = f"-c listen_addresses='' -c unix_socket_directories='{self.folder}' -c max_connections=200"
+        options = f"-c listen_addresses='{listen_addresses}' -c unix_socket_directories='{self.folder}' -c max_connections=200"
         self._run("pg_ctl", "-w", "-l", str(self.folder / "log"), "-o", options, "start")
 
     def stop(self, mode="immediate"):

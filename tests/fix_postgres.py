@@ -54,6 +54,6 @@ async def dsn(server_dsn):
 @pytest.fixture
 async def database(dsn):
     """An empty database, open."""
-    database = Database(dsn)
+    database = Database(dsn, insecure=True)
     yield database
     await database.aclose()

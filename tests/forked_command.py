@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from multiprocessing import get_context
+from multiprocessing.connection import wait
 from pathlib import Path
 from threading import Lock
 from unittest.mock import patch
@@ -12,7 +13,8 @@ from unittest.mock import patch
 ROOT = Path(__file__).parent.parent
 WIDE = {"COLUMNS": "300", "NO_COLOR": "1"}
 """Variables with which a line of output is one line, without colours; `rich` reads them once, when it is imported."""
-_STARTING = Lock()
+_CHILDREN = Lock()
+"""Held while children are started or asked how they ended: `start` asks all of them, and an exit code can be read only once."""
 
 
 def forked_process(target, *arguments):
@@ -20,10 +22,18 @@ def forked_process(target, *arguments):
     context = get_context("forkserver")
     process = context.Process(target=target, args=arguments)
     # One at a time, as tests call this in threads. pytest knows the package `tests` without its path; the other process does not.
-    with _STARTING, patch.dict(os.environ, WIDE), patch.object(sys, "path", [*sys.path, str(ROOT)]):
+    with _CHILDREN, patch.dict(os.environ, WIDE), patch.object(sys, "path", [*sys.path, str(ROOT)]):
         context.set_forkserver_preload(["strongroom.driver.cli"])
         process.start()
     return process
+
+
+def exit_code(process, timeout):
+    """Wait for a process and return its exit code; None where it still runs after `timeout` seconds."""
+    ended = wait([process.sentinel], timeout)
+    with _CHILDREN:
+        process.join(None if ended else 0)
+        return process.exitcode
 
 
 def run_main(folder, arguments, variables, streams):

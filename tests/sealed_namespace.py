@@ -55,7 +55,7 @@ async def sealed(config_path, elasticsearch, kind, *, index_layout=None, **chang
     """Open a cell behind a search index of a kind, with an empty namespace; None for the newest layout."""
     config = replace(load_config(config_path), **changes)
     if kind == "Elasticsearch":
-        cluster = ElasticsearchConfig(elasticsearch.url, index=f"{elasticsearch.prefix}sealed")
+        cluster = ElasticsearchConfig(elasticsearch.url, index=f"{elasticsearch.prefix}sealed", insecure=True)
         config = replace(config, elasticsearch=cluster)
     await Strongroom.init(config)
     async with Strongroom.open(config) as strongroom:

@@ -81,7 +81,9 @@ class Cell:
 @asynccontextmanager
 async def opened(config_path, elasticsearch, **changes):
     """Open a cell whose searches an index of this test's own answers."""
-    cluster = ElasticsearchConfig(elasticsearch.url, index=f"{elasticsearch.prefix}visibility", **changes)
+    cluster = ElasticsearchConfig(
+        elasticsearch.url, index=f"{elasticsearch.prefix}visibility", **changes, insecure=True
+    )
     config = replace(load_config(config_path), elasticsearch=cluster)
     await Strongroom.init(config)
     async with Strongroom.open(config) as strongroom:

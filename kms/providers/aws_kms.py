@@ -50,8 +50,9 @@ class AwsKmsProvider:
         provider_id: as the registry and the KEK URIs name this provider.
         region: for example `eu-west-1`; never taken from the environment.
         session: with the credentials to use; None for what the SDK's usual chain finds.
-        endpoint: another address than the region's own, https; http is accepted for this machine only.
+        endpoint: another address than the region's own, https.
         tls: what to connect with; the system's authorities and TLS 1.3 if None.
+        insecure: accepts an endpoint over http, for this machine only.
         deletion_days: how long AWS waits before it deletes a key, 7 to 30.
         multi_region: whether keys that `create_kek` makes can have replicas in other regions.
         rotation_seconds: how long `rotate_kek` waits for AWS to be done.
@@ -70,6 +71,7 @@ class AwsKmsProvider:
         session: boto3.Session | None = None,
         endpoint: str | None = None,
         tls: ssl.SSLContext | None = None,
+        insecure: bool = False,
         deletion_days: int = 30,
         multi_region: bool = False,
         rotation_seconds: float = 30.0,
@@ -78,8 +80,8 @@ class AwsKmsProvider:
             raise InvalidRequest(f"{provider_id}: region is a name like eu-west-1")
         if deletion_days not in _DAYS:
             raise InvalidRequest(f"{provider_id}: AWS lets a deletion wait for 7 to 30 days, not for {deletion_days}")
-        if endpoint is not None:
-            check_address(endpoint)
+        if endpoint is not None or insecure:
+            check_address(endpoint or "https://kms.amazonaws.com", insecure=insecure)
         self._id = provider_id
         self._region = region
         self._deletion_days = deletion_days

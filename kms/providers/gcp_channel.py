@@ -19,7 +19,8 @@ from google.auth.transport.requests import Request
 from google.cloud.kms_v1.types import resources, service
 
 from strongroom.kms.errors import InvalidRequest, KmsError, Timeout, Unauthenticated, Unavailable
-from strongroom.kms.tls import check_address
+from strongroom.kms.reloaded import Reloaded
+from strongroom.kms.tls import check_address, client_context
 
 from .gcp_errors import failure
 
@@ -69,29 +70,38 @@ class GcpChannel:
     """A connection to Cloud KMS, made at the first call.
 
     Args:
-        endpoint: https; http is accepted for this machine only.
+        endpoint: https.
         credentials: of google-auth; None for the application default credentials, or for none at all over http.
-        ca_certs: PEM file of the authorities to trust; None for those that gRPC comes with.
+        ca_certs: PEM file of the authorities to trust, taken up anew when it changes; None for those that gRPC comes with.
         deadline: seconds that a call may take, and that a refresh of the token may take.
+        insecure: accepts http, for this machine only.
 
     Raises:
         InvalidRequest: the endpoint is not https, or the file can't be read.
     """
 
     def __init__(
-        self, endpoint: str, *, credentials: Credentials | None, ca_certs: Path | None, deadline: float
+        self,
+        endpoint: str,
+        *,
+        credentials: Credentials | None,
+        ca_certs: Path | None,
+        deadline: float,
+        insecure: bool = False,
     ) -> None:
-        check_address(endpoint)
+        check_address(endpoint, insecure=insecure)
         parts = urlsplit(endpoint)
         host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
         self._target = f"{host}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
         self._plain = parts.scheme == "http"
-        self._roots = None if ca_certs is None else _read(ca_certs)
+        self._trusted = None if ca_certs is None else Reloaded(lambda: _read(ca_certs), ca_certs)
+        self._roots: bytes | None = None
         self._credentials: Credentials | None = credentials and with_scopes_if_required(credentials, _SCOPES)
         self._deadline = deadline
         self._doubted = False
         self._refreshing = asyncio.Lock()
         self._channel: grpc.aio.Channel | None = None
+        self._closing: set[asyncio.Task[None]] = set()
 
     @property
     def target(self) -> str:
@@ -127,13 +137,22 @@ class GcpChannel:
         channel, self._channel = self._channel, None
         if channel is not None:
             await channel.close()
+        await asyncio.gather(*self._closing)
 
     def _open(self) -> grpc.aio.Channel:
-        if self._channel is None and self._plain:
-            self._channel = grpc.aio.insecure_channel(self._target, options=[*_OPTIONS, *_OWN_MACHINE])
-        elif self._channel is None:
-            trusted = grpc.ssl_channel_credentials(root_certificates=self._roots)
+        if self._plain:
+            if self._channel is None:
+                self._channel = grpc.aio.insecure_channel(self._target, options=[*_OPTIONS, *_OWN_MACHINE])
+            return self._channel
+        roots = None if self._trusted is None else self._trusted.current()
+        if self._channel is None or roots != self._roots:
+            if self._channel is not None:
+                closing = asyncio.create_task(self._channel.close(self._deadline))  # calls under way are answered
+                self._closing.add(closing)
+                closing.add_done_callback(self._closing.discard)
+            trusted = grpc.ssl_channel_credentials(root_certificates=roots)
             self._channel = grpc.aio.secure_channel(self._target, trusted, options=_OPTIONS)
+            self._roots = roots
         return self._channel
 
     async def _authorization(self) -> dict[str, str]:
@@ -180,6 +199,7 @@ def _default() -> Credentials:
 
 
 def _read(path: Path) -> bytes:
+    client_context(ca_certs=path)  # gRPC would not say before the first call that a file is of no use
     try:
         return path.read_bytes()
     except OSError as error:

@@ -47,9 +47,10 @@ class GcpKmsProvider:
         key_ring: where `create_kek` makes keys, `projects/P/locations/L/keyRings/R`; it must be there.
         credentials: of google-auth; None for the application default credentials.
         protection_level: of the keys that `create_kek` makes.
-        endpoint: https; http is accepted for this machine only, and takes no default credentials there.
+        endpoint: https.
         ca_certs: PEM file of the authorities to trust; None for those that gRPC comes with.
         deadline: seconds that one call may take, with its connection.
+        insecure: accepts http, for this machine only; no default credentials are taken there.
 
     Raises:
         InvalidRequest: the key ring or the endpoint is malformed, or the file can't be read.
@@ -67,6 +68,7 @@ class GcpKmsProvider:
         endpoint: str = _ENDPOINT,
         ca_certs: Path | None = None,
         deadline: float = _DEADLINE,
+        insecure: bool = False,
     ) -> None:
         if _KEY_RING.fullmatch(key_ring) is None:
             msg = f"{provider_id}: a key ring is named projects/P/locations/L/keyRings/R"
@@ -77,7 +79,9 @@ class GcpKmsProvider:
         self._id = provider_id
         self._key_ring = key_ring
         self._level = _LEVELS[protection_level]
-        self._channel = GcpChannel(endpoint, credentials=credentials, ca_certs=ca_certs, deadline=deadline)
+        self._channel = GcpChannel(
+            endpoint, credentials=credentials, ca_certs=ca_certs, deadline=deadline, insecure=insecure
+        )
         self._keys = GcpKeys(self._channel)
 
     def __repr__(self) -> str:

@@ -43,15 +43,16 @@ class TransitProvider:
 
     Args:
         provider_id: as the registry and the KEK URIs name this provider.
-        address: of the server, https; http is accepted for this machine only.
+        address: of the server, https.
         token: returns the token of each request; a file that an agent renews is read anew.
         mount: path of the engine.
         namespace: of the server's namespaces, where it has them.
         tls: what to connect with; the system's authorities if None.
+        insecure: accepts http, for this machine only.
         region: where the server is; None where that is not said, and then no cell that is bound to a region uses it.
 
     Raises:
-        InvalidRequest: the address is not https.
+        InvalidRequest: the address is not https, nor what `insecure` accepts.
     """
 
     capabilities = Capabilities(context="native", rewrap="server", batch=_BATCH, deletion="immediate")
@@ -65,12 +66,13 @@ class TransitProvider:
         mount: str = "transit",
         namespace: str | None = None,
         tls: ssl.SSLContext | None = None,
+        insecure: bool = False,
         region: str | None = None,
     ) -> None:
         self._id = provider_id
         self._region = region
         self._mount = mount.strip("/")
-        self._client = TransitClient(provider_id, address, token=token, namespace=namespace, tls=tls)
+        self._client = TransitClient(provider_id, address, token=token, namespace=namespace, tls=tls, insecure=insecure)
 
     def __repr__(self) -> str:
         return f"TransitProvider({self._id!r}, {self._client.address!r}, mount={self._mount!r})"

@@ -6,6 +6,7 @@ The server gives no error codes, so its texts are matched; `tests/providers/test
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
@@ -27,7 +28,6 @@ from strongroom.kms.errors import (
 from strongroom.kms.tls import check_address, client_context
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable, Mapping
 
 T = TypeVar("T")
@@ -65,13 +65,14 @@ class TransitClient:
 
     Args:
         provider_id: begins the messages that are about no KEK.
-        address: of the server, https; http is accepted for this machine only.
+        address: of the server, https.
         token: returns the token of each request.
         namespace: of the server's namespaces, where it has them.
         tls: what to connect with; the system's authorities if None.
+        insecure: accepts http, for this machine only.
 
     Raises:
-        InvalidRequest: the address is not https.
+        InvalidRequest: the address is not https, nor what `insecure` accepts.
     """
 
     def __init__(
@@ -82,8 +83,9 @@ class TransitClient:
         token: Callable[[], str],
         namespace: str | None,
         tls: ssl.SSLContext | None,
+        insecure: bool = False,
     ) -> None:
-        check_address(address)
+        check_address(address, insecure=insecure)
         self._id = provider_id
         self._token = token
         self._gate = asyncio.Semaphore(CONNECTIONS)  # who waits for a connection has not begun to wait for the server
@@ -148,6 +150,10 @@ class TransitClient:
         except httpx.HTTPError as error:
             why = f": {error}" if isinstance(error, httpx.ConnectError) else ""  # before anything of ours is sent
             failure = Unavailable(f"{self._id}: {self.address} can't be reached ({type(error).__name__}{why})")
+        except (
+            ssl.SSLError
+        ) as error:  # what the server has against our certificate comes after the handshake, past httpx
+            failure = Unavailable(f"{self._id}: {self.address} ended TLS ({error.reason})")
         raise failure  # outside the handler: the request that hangs on httpx's error holds the token
 
     def _checked_token(self) -> str:

@@ -8,13 +8,22 @@ import os
 import signal
 import ssl
 import subprocess
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
 
+import asyncpg
 import httpx
 
+from strongroom.driver.audit.reader import read_lines
+from strongroom.driver.config import load_config, write_config
+from strongroom.driver.strongroom import Strongroom
+from strongroom.kms import KekRef
+from tests.codec.authority import Authority
+from tests.codec.issuer import Issuer
 from tests.fix_command_line import STRONGROOM
 from tests.forked_command import WIDE
 
@@ -46,8 +55,8 @@ class CodecBench:
     def server(self, name, section):
         """Start a server with a section of its own, and stop it."""
         config = self.folder / f"{name}.toml"
-        shared = (self.folder / "strongroom.toml").read_text()
-        config.write_text(f'{shared}\n[codec_server]\naudit_file = "{name}.jsonl"\n{section}')
+        shared = (self.folder / "strongroom.toml").read_text().replace('folder = "audit"', f'folder = "{name}-audit"')
+        config.write_text(f"{shared}\n[codec_server]\n{section}")
         output = self.folder / f"{name}.log"
         with output.open("wb") as log:
             process = subprocess.Popen(
@@ -57,7 +66,7 @@ class CodecBench:
                 env={**os.environ, **WIDE},
             )
         try:
-            yield RunningServer(_address(process, output), process, output, self.folder / f"{name}.jsonl")
+            yield RunningServer(_address(process, output), process, output, self.folder / f"{name}-audit")
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
@@ -76,6 +85,29 @@ class CodecBench:
         return {"Authorization": f"Bearer {self.issuer.token(**claims)}", "X-Namespace": namespace}
 
 
+@asynccontextmanager
+async def codec_bench(server_dsn, folder):
+    """Yield a bench on a new database, its files in a folder."""
+    name = f"codec_{uuid4().hex}"
+    admin = await asyncpg.connect(server_dsn)
+    await admin.execute(f"CREATE DATABASE {name}")
+    write_config(folder / "strongroom.toml", dsn=urlunsplit(urlsplit(server_dsn)._replace(path=f"/{name}")))
+    config = load_config(folder / "strongroom.toml")
+    authority, issuer = Authority(folder, "authority"), Issuer()
+    authority.server("127.0.0.1", "localhost")
+    (folder / "issuer.pem").write_bytes(issuer.pem)
+    (folder / "jwks.json").write_text(json.dumps({"keys": [Issuer().jwk("old"), issuer.jwk("new")]}))
+    await Strongroom.init(config)
+    async with Strongroom.open(config) as strongroom:
+        ids = {}
+        for each in ("first", "second"):
+            kek = await strongroom.create_kek(KekRef("local", each))
+            ids[each] = (await strongroom.namespaces.create(each, kek=kek)).namespace_id
+        yield CodecBench(strongroom, ids, folder, authority, issuer)
+    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await admin.close()
+
+
 @dataclass
 class RunningServer:
     """A server that takes connections.
@@ -84,7 +116,7 @@ class RunningServer:
         address: its URL.
         process: of the server.
         output: file of all that it printed.
-        audit: its audit file.
+        audit: folder of its audit log.
     """
 
     address: str
@@ -93,8 +125,8 @@ class RunningServer:
     audit: Path
 
     def events(self):
-        """Return what the audit file holds."""
-        return [json.loads(line) for line in self.audit.read_text().splitlines()] if self.audit.exists() else []
+        """Return what the audit log was told of payloads."""
+        return [event for event in map(json.loads, read_lines(self.audit)) if event["event"] == "codec"]
 
 
 def plain(text, **metadata):

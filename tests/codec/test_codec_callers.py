@@ -105,7 +105,7 @@ def test_a_short_key_is_refused(bench, tmp_path, bits, taken):
     key = rsa.generate_private_key(65537, bits)
     pem = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     (tmp_path / "key.pem").write_bytes(pem)
-    section = {**tomllib.loads(JWT)["codec_server"], "listen": "127.0.0.1:0", "insecure": True, "audit_file": "a"}
+    section = {**tomllib.loads(JWT)["codec_server"], "listen": "127.0.0.1:0", "insecure": True}
     section["jwt"] |= {"algorithms": ["RS256"], "keys": "key.pem"}
     authenticator = Authenticator(parse_codec_server(section, tmp_path))
     with warnings.catch_warnings(action="ignore"):
@@ -150,7 +150,7 @@ def test_a_certificate_is_a_caller(bench, certificates):
     with bench.client(server, certificate=files["worker"]) as client:
         assert encode(client, None).status_code == 200
         assert encode(client, None, "second").status_code == 403
-    assert server.events()[-2]["caller"] == 'certificate:{"commonName": "worker"}'
+    assert server.events()[-2]["principal"] == 'certificate:{"commonName": "worker"}'
 
 
 @pytest.mark.parametrize("name", ["stranger", "wider", "twice"])

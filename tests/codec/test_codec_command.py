@@ -15,7 +15,7 @@ from tests.fix_command_line import run_command
 
 pytestmark = pytest.mark.integration
 
-PUBLIC = 'listen = "127.0.0.1:0"\naudit_file = "a.jsonl"\ncertificate = "server.pem"\n'
+PUBLIC = 'listen = "127.0.0.1:0"\ncertificate = "server.pem"\n'
 
 
 def refused(bench, section, *arguments):
@@ -32,9 +32,7 @@ def test_it_says_what_is_wrong(bench):
     assert "no section [codec_server]" in refused(bench, "")
     section = f"\n[codec_server]\n{PUBLIC}{JWT}"
     assert "nobody.pem can't be used" in refused(bench, section.replace("server.pem", "nobody.pem"))
-    assert "not certificates in PEM with the key that fits" in refused(
-        bench, section.replace("server.pem", "issuer.pem")
-    )
+    assert "no certificate in PEM with the key that fits" in refused(bench, section.replace("server.pem", "issuer.pem"))
     assert "nobody.json can't be read" in refused(bench, section.replace("issuer.pem", "nobody.json"))
     for content, told in (
         ("{", "is no JWK set"),
@@ -54,7 +52,7 @@ def test_a_socket_in_use_is_not_taken_over(bench):
     """A second server on the socket of a running one does not start, and the first goes on."""
     section = 'listen = "unix:shared.sock"\ninsecure = true\n'
     with bench.server("shared", section + JWT) as server:
-        told = refused(bench, f'\n[codec_server]\naudit_file = "b.jsonl"\n{section}{JWT}')
+        told = refused(bench, f"\n[codec_server]\n{section}{JWT}")
         assert "another server listens" in told
         assert server.process.poll() is None
         assert (bench.folder / "shared.sock").exists()

@@ -65,7 +65,7 @@ async def test_the_statements_are_accepted_and_run_once(stand_ins):
 
 async def test_two_at_once_do_it_once(stand_ins):
     """The lock of the schema is held from the first statement to the last."""
-    other = Database(stand_ins.config.dsn)
+    other = Database(stand_ins.config.dsn, insecure=True)
     ran = await asyncio.gather(distribute_schema(stand_ins.database), distribute_schema(other))
     await other.aclose()
     assert sorted(ran, key=len) == [[], distribution_statements()]
@@ -122,7 +122,7 @@ async def test_a_schema_that_is_not_ready_is_refused(contract_dsn, with_schema):
     """Without all migrations, and without a cell, there is nothing to distribute yet."""
     dsn = await new_database(contract_dsn)
     await install_stand_ins(dsn)
-    database = Database(dsn)
+    database = Database(dsn, insecure=True)
     if with_schema:
         await apply_schema(database)
     with pytest.raises(SchemaMismatch, match="strongroom init" if with_schema else "strongroom schema apply"):

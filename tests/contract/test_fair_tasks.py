@@ -11,7 +11,7 @@ pytestmark = pytest.mark.integration
 @pytest.fixture
 async def tasks(cell):
     """A store of fair queues. What they have in common with plain ones is in test_tasks.py."""
-    database = Database(cell.config.dsn, by_key=True, lock_timeout=5)
+    database = Database(cell.config.dsn, by_key=True, lock_timeout=5, insecure=True)
     store = TaskStore(database, cell.keyring, fair=True)
     yield store
     await store.aclose()

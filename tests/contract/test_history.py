@@ -274,7 +274,7 @@ async def test_an_append_that_is_not_answered_in_time_is_an_append_timeout(histo
     """Stopped by the server it surely left nothing; without an answer nobody knows. Both say so, and the same again is safe."""
     branch = histories.branch()
     await histories.append(branch, node(1, 10, 0))
-    database = Database(histories.cell.config.dsn, statement_timeout=0.3)
+    database = Database(histories.cell.config.dsn, statement_timeout=0.3, insecure=True)
     manager = HistoryManager(database, histories.cell.keyring)
     again = (histories.namespace_id, branch, [node(1, 10, 0), node(2, 11, 10)])
     try:

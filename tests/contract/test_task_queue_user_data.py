@@ -32,7 +32,7 @@ PLANTED = "planted-Kühlschrank"
 @pytest.fixture
 async def user_data(cell):
     """The store, on connections as the driver gives them."""
-    database = Database(cell.config.dsn, by_key=True, lock_timeout=5, size=8)
+    database = Database(cell.config.dsn, by_key=True, lock_timeout=5, size=8, insecure=True)
     yield TaskQueueUserDataStore(database, cell.keyring)
     await database.aclose()
 

@@ -35,7 +35,7 @@ PLANTED = "planted-Kühlschrank"
 @pytest.fixture
 async def by_key(cell):
     """Connections as the driver gives them to stores."""
-    database = Database(cell.config.dsn, by_key=True, lock_timeout=5)
+    database = Database(cell.config.dsn, by_key=True, lock_timeout=5, insecure=True)
     yield database
     await database.aclose()
 

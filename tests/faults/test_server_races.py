@@ -166,7 +166,7 @@ async def test_what_the_driver_quotes_does_not_show(server_bench, heard, caplog,
         await server_bench.admin.fetch(row.query, *arguments)
     assert raw.value.sqlstate == row.state
     assert betrays(told(raw.value))
-    database = Database(server_bench.cell.config.dsn, size=1)
+    database = Database(server_bench.cell.config.dsn, size=1, insecure=True)
     try:
         for use in (database.connection, database.transaction):
             with pytest.raises(StorageError) as refused:
@@ -184,7 +184,7 @@ async def test_what_the_driver_quotes_does_not_show(server_bench, heard, caplog,
 
 async def test_a_database_without_the_schema(server_bench, heard):
     """Whoever would make something in it is told what to run."""
-    database = Database(server_bench.cell.config.dsn, size=1)
+    database = Database(server_bench.cell.config.dsn, size=1, insecure=True)
     try:
         async with faults.no_schema(server_bench):
             with pytest.raises(StorageError) as refused:

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 
+from strongroom.kms import InvalidRequest
 from strongroom.storage import Database, HistoryBranch, HistoryNode, Unavailable, database
 from strongroom.storage.errors import AppendHistoryTimeout, Timeout
 from tests.faults.server_bench import CALLS, HOST, PLANTED, check, payload
@@ -94,25 +95,41 @@ async def test_a_server_that_lets_in_and_says_nothing(server_bench, heard, limit
         await host.serves()
 
 
+@pytest.mark.parametrize("insecure", [True, False])
 @pytest.mark.parametrize(
-    ("dsn", "says"),
+    "dsn",
     [
-        (f"{PLANTED}", "dsn"),
-        (f"mysql://clerk:{PLANTED}@localhost/strongroom", "dsn"),
-        (f"postgresql://clerk:1/{PLANTED}@localhost/strongroom", "reached"),
-        (f"postgresql://clerk@localhost:{PLANTED}/strongroom", "dsn"),
-        (f"postgresql://clerk:{PLANTED}@localhost:99999/strongroom", "reached"),
-        (f"postgresql://clerk:{PLANTED}@[::1/strongroom", "dsn"),
-        (f"postgresql://clerk@localhost/strongroom?sslmode={PLANTED}", "dsn"),
-        (f"postgresql://clerk@{PLANTED}.{'x' * 70}/strongroom", "dsn"),
-        (f"postgresql://clerk:{PLANTED}@{PLANTED}.invalid/strongroom", "reached"),
-        (f"postgresql://clerk:{PLANTED}@127.0.0.1:1/strongroom", "reached"),
-        (f"postgresql://clerk:{PLANTED}@/strongroom?host=/nonexistent", "reached"),
+        f"{PLANTED}",
+        f"mysql://clerk:{PLANTED}@localhost/strongroom",
+        f"postgresql://clerk@localhost:{PLANTED}/strongroom",
+        f"postgresql://clerk:{PLANTED}@[::1/strongroom",
+        f"postgresql://clerk@localhost/strongroom?sslmode={PLANTED}",
+        f"postgresql://clerk:{PLANTED}@{PLANTED}@localhost/strongroom",
     ],
 )
-async def test_a_dsn_that_leads_nowhere(heard, caplog, dsn, says):
+def test_a_dsn_that_is_none(dsn, insecure):
+    """It is refused when the handle is made, and no part of the dsn shows: it may be the password."""
+    with pytest.raises(InvalidRequest, match="dsn") as refused:
+        Database(dsn, insecure=insecure)
+    assert PLANTED not in repr(refused.value)
+    assert refused.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("dsn", "insecure", "says"),
+    [
+        (f"postgresql://clerk:1/{PLANTED}@localhost/strongroom", False, "reached"),
+        (f"postgresql://clerk:{PLANTED}@localhost:99999/strongroom", True, "reached"),
+        (f"postgresql://clerk@{PLANTED}.{'x' * 70}/strongroom", False, "dsn"),
+        (f"postgresql://clerk:{PLANTED}@{PLANTED}.invalid/strongroom", False, "reached"),
+        (f"postgresql://clerk:{PLANTED}@127.0.0.1:1/strongroom", True, "reached"),
+        (f"postgresql://clerk:{PLANTED}@127.0.0.1:1/strongroom", False, "reached"),
+        (f"postgresql://clerk:{PLANTED}@/strongroom?host=/nonexistent", True, "reached"),
+    ],
+)
+async def test_a_dsn_that_leads_nowhere(heard, caplog, dsn, insecure, says):
     """It is `Unavailable`, nothing was committed, and no part of the dsn shows: it may be the password."""
-    wrong = Database(dsn, connect_timeout=5)
+    wrong = Database(dsn, connect_timeout=5, insecure=insecure)
     for use in (wrong.connection, wrong.transaction):
         with pytest.raises(Unavailable) as refused:
             async with use():

@@ -152,7 +152,7 @@ async def test_refused_credentials_are_said():
     server = HTTPServer(("127.0.0.1", 0), Refusing)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    index = ElasticsearchIndex(f"http://127.0.0.1:{server.server_port}", name="any", api_key="wrong")
+    index = ElasticsearchIndex(f"http://127.0.0.1:{server.server_port}", name="any", api_key="wrong", insecure=True)
     try:
         with pytest.raises(SearchIndexMismatch, match="credentials") as refused:
             await index.search({"query": {"match_all": {}}}, snapshot=None)

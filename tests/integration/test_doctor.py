@@ -14,6 +14,7 @@ from tests.fix_command_line import run_command
 from tests.fix_raw_rows import execute, fetch
 
 pytestmark = pytest.mark.integration
+GROUPS = ["Cell", "TLS", "Database", "Audit", "Keys", "Namespaces", "Search", "Access"]
 
 
 @pytest.fixture
@@ -27,17 +28,18 @@ async def cell(config_path):
         yield strongroom
 
 
-def without_kernel(found):
-    """Return what is not well, by check; the note that the kernel is not installed here is left away."""
-    return {each.check: each for each in found if each.state != "ok" and each.check != "sealing and opening"}
+def not_well(found):
+    """Return what is not well, by check, but for notes on every cell of these tests: no kernel, and no access control."""
+    known = {("sealing and opening", "note"), ("access control", "note")}
+    return {each.check: each for each in found if each.state != "ok" and (each.check, each.state) not in known}
 
 
 async def test_a_healthy_cell(cell, config_path):
     """Where nothing is wrong each part was looked at, there is nothing to do, and the command ends with 0."""
     assert cell.config.cell.region is None
     found = await examine(config_path)
-    assert without_kernel(found) == {}
-    assert [*dict.fromkeys(finding.group for finding in found)] == ["Cell", "Database", "Keys", "Namespaces", "Search"]
+    assert not_well(found) == {}
+    assert [*dict.fromkeys(finding.group for finding in found)] == GROUPS
     done = await asyncio.to_thread(run_command, config_path.parent, "doctor")
     assert (done.returncode, done.stderr) == (0, "")
     assert f"All {len(found)} checks passed" in done.stdout
@@ -46,7 +48,7 @@ async def test_a_healthy_cell(cell, config_path):
 async def test_an_older_version_of_a_kek_is_a_note(cell, config_path):
     """What works and is to be seen to is said with the command for it, does not fail, and goes away when it was done."""
     await cell.keyring.provider("local").rotate_kek(KekRef.parse("local:tenant"))
-    noted = without_kernel(await examine(config_path))
+    noted = not_well(await examine(config_path))
     assert {check: (finding.state, finding.advice) for check, finding in noted.items()} == {
         "KEK local:tenant": ("note", "strongroom keys rewrap local:tenant")
     }
@@ -54,18 +56,18 @@ async def test_an_older_version_of_a_kek_is_a_note(cell, config_path):
     assert done.returncode == 0
     assert "to be seen to" in done.stdout
     assert (await asyncio.to_thread(run_command, config_path.parent, "keys", "rewrap", "local:tenant")).returncode == 0
-    assert without_kernel(await examine(config_path)) == {}
+    assert not_well(await examine(config_path)) == {}
 
 
 async def test_keys_that_are_due_are_a_note(cell, config_path):
     """Data keys that are older than they should be are told of, with the command that rotates them; then none is."""
     old = datetime.now(UTC) - timedelta(days=91)
     await execute(cell, "UPDATE data_keys SET created_at = $1", old)
-    noted = without_kernel(await examine(config_path))
+    noted = not_well(await examine(config_path))
     assert noted.keys() == {"data keys"}
     assert "keys rotate --due" in noted["data keys"].advice
     assert (await asyncio.to_thread(run_command, config_path.parent, "keys", "rotate", "--due")).returncode == 0
-    assert without_kernel(await examine(config_path)) == {}
+    assert not_well(await examine(config_path)) == {}
 
 
 async def test_a_missing_kek_is_wrong_and_hides_nothing(cell, config_path):
@@ -74,7 +76,7 @@ async def test_a_missing_kek_is_wrong_and_hides_nothing(cell, config_path):
     await cell.namespaces.create("other", kek=other)
     await cell.keyring.provider("local").delete_kek(KekRef.parse("local:tenant"))
     found = await examine(config_path)
-    ill = without_kernel(found)
+    ill = not_well(found)
     assert {finding.group for finding in ill.values()} == {"Keys", "Namespaces"}
     assert {finding.state for finding in ill.values()} == {"wrong"}
     assert "restore it" in ill["KEK local:tenant"].advice
@@ -88,8 +90,8 @@ async def test_a_customers_kms_that_fails_hides_nothing(cell, config_path):
     assert cell.config.kms.keys() == {"local"}
     config_path.write_text(config_path.read_text() + '\n[kms.customer]\ntype = "local"\nkeyring = "nowhere.json"\n')
     found = await examine(config_path)
-    assert without_kernel(found).keys() == {"KMS customer"}
-    assert [*dict.fromkeys(finding.group for finding in found)] == ["Cell", "Database", "Keys", "Namespaces", "Search"]
+    assert not_well(found).keys() == {"KMS customer"}
+    assert [*dict.fromkeys(finding.group for finding in found)] == GROUPS
 
 
 async def test_what_comes_first_skips_what_needs_it(cell, config_path):
@@ -97,18 +99,18 @@ async def test_what_comes_first_skips_what_needs_it(cell, config_path):
     keyring = cell.config.kms["local"].keyring
     whole = config_path.read_text()
     keyring.chmod(0o644)
-    ill = without_kernel(await examine(config_path))
+    ill = not_well(await examine(config_path))
     assert {check: finding.state for check, finding in ill.items()} == {
         "KMS local": "wrong",
-        "KEKs, data keys, namespaces and search index": "skipped",
+        "KEKs, data keys, namespaces, search index and access control": "skipped",
     }
     keyring.chmod(0o600)
     config_path.write_text(whole.replace("dsn = ", 'dsn = "postgresql://127.0.0.1:1/none"  # '))
-    ill = without_kernel(await examine(config_path))
+    ill = not_well(await examine(config_path))
     assert [finding.state for finding in ill.values()] == ["wrong", "skipped"]
     assert "database.dsn" in ill["server"].advice
     config_path.write_text("[cell")
-    ill = without_kernel(await examine(config_path))
+    ill = not_well(await examine(config_path))
     assert [finding.state for finding in ill.values()] == ["wrong", "skipped"]
     done = await asyncio.to_thread(run_command, config_path.parent, "doctor")
     assert done.returncode == 1
@@ -119,9 +121,31 @@ async def test_a_server_that_may_lose_data_is_wrong(cell, config_path):
     """A database that acknowledges before it has written is wrong, with the setting; the control is each test above."""
     (row,) = await fetch(cell, "SELECT current_database() AS name")
     await execute(cell, f"ALTER DATABASE {row['name']} SET synchronous_commit = off")
-    ill = without_kernel(await examine(config_path))
+    ill = not_well(await examine(config_path))
     assert "synchronous_commit" in ill["durability"].text
     assert ill["durability"].state == "wrong"
+
+
+async def test_access_and_audit_say_what_to_do(cell, config_path):
+    """Access control that is off, or asked for and not in the database; an audit log that is not there, or can't be written."""
+    found = {each.check: each for each in await examine(config_path)}
+    assert (found["access control"].state, found["audit log"].state) == ("note", "ok")
+    assert "strongroom access init" in found["access control"].advice
+    whole = config_path.read_text()
+    config_path.write_text(f"{whole}\n[access]\nenforce = true\n")
+    found = not_well(await examine(config_path))
+    assert found.keys() == {"access control"}
+    assert "restore it from a backup" in found["access control"].advice
+    config_path.write_text(whole.replace("[audit]\nfolder", "# folder"))
+    found = not_well(await examine(config_path))
+    assert {check: each.state for check, each in found.items()} == {"audit log": "note"}
+    assert "[audit]" in found["audit log"].advice
+    blocked = cell.config.audit_folder.with_name("a file")
+    blocked.write_text("where a folder should be")
+    config_path.write_text(whole.replace('folder = "audit"', 'folder = "a file"'))
+    found = not_well(await examine(config_path))
+    assert [each.state for each in found.values()] == ["wrong", "skipped"]
+    assert "not full" in found["audit log"].advice
 
 
 def test_the_summary_counts():

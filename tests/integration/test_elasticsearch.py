@@ -290,7 +290,7 @@ async def test_the_commands_build_and_show_the_index(cell, config_path, elastics
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert "[elasticsearch]" in refused.stderr
     config_path.write_text(
-        f'{config_path.read_text()}\n[elasticsearch]\nurl = "{elasticsearch.url}"\nindex = "{cell.index.name}"\n'
+        f'{config_path.read_text()}\n[elasticsearch]\nurl = "{elasticsearch.url}"\ninsecure = true\nindex = "{cell.index.name}"\n'
     )
     await cell.index.drop()
     missing = await asyncio.to_thread(run, "index", "status")
@@ -311,7 +311,7 @@ async def test_the_commands_build_and_show_the_index(cell, config_path, elastics
 
 async def test_a_cluster_that_is_not_there_is_said():
     """In one error, without the request, which holds tokens."""
-    async with ElasticsearchIndex("http://127.0.0.1:1", deadline=0.0) as index:
+    async with ElasticsearchIndex("http://127.0.0.1:1", deadline=0.0, insecure=True) as index:
         for call in (index.refresh, index.create, index.drop, index.check, index.size):
             with pytest.raises(Unavailable, match="can't be reached") as raised:
                 await call()

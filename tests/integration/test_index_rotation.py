@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
+from strongroom.driver import strongroom as assembly
 from strongroom.driver.strongroom import Strongroom, shard_of
 from strongroom.kms import (
     CachePolicy,
@@ -138,6 +139,8 @@ async def test_records_of_an_older_database_are_found_and_moved(config_path, ela
     with monkeypatch.context() as older:
         older.setattr(schema, "migrations", lambda: migrations()[:4])
         older.setattr(data_keys, "claim_kek", unclaimed)
+        older.setattr(assembly, "claim_cell", claimed)
+        older.setattr(assembly, "check_cell", claimed)
         async with sealed(config_path, elasticsearch, "PostgreSQL", index_layout="") as ours:
             await write_as_schema_4(ours, documents)
             config, namespace_id = ours.strongroom.config, ours.namespace_id
@@ -156,6 +159,16 @@ async def test_records_of_an_older_database_are_found_and_moved(config_path, ela
 
 async def unclaimed(*_kek):
     """Register keys as that version did, which did not ask whether their KEK is being deleted."""
+
+
+async def claimed(database, cell):
+    """Note the cell as that version did, which knew no regions."""
+    async with database.connection() as connection:
+        await connection.execute(
+            "INSERT INTO cell (cell_id, shard_count, created_at) VALUES ($1, $2, now()) ON CONFLICT DO NOTHING",
+            cell.cell_id,
+            cell.shard_count,
+        )
 
 
 async def write_as_schema_4(ours, documents):

@@ -12,6 +12,8 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from strongroom.driver.audit import verify_records
+from strongroom.driver.audit.reader import read_lines
 from strongroom.driver.config import load_config
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import (
@@ -449,10 +451,8 @@ def test_rotate_wants_one_thing(config_path, arguments):
 
 
 def test_changes_are_told_before_and_after(config_path):
-    """With an audit file each change of a key is on disk before it happens and after; calls of the KMS too; no tenant's name."""
+    """Each change of a key is in the audit log before it happens and after; calls of the KMS too; no tenant's name."""
     folder = config_path.parent
-    with config_path.open("a") as file:
-        file.write('\n[audit]\nfile = "audit.jsonl"\n')
     for arguments in (
         ("init",),
         ("namespace", "create", "secret-tenant", "--kek", "local:k", "--create-kek"),
@@ -466,7 +466,7 @@ def test_changes_are_told_before_and_after(config_path):
     code = re.search(r"--final (\w+)", done.stdout)[1]
     done = run_command(folder, "namespace", "shred", "secret-tenant", "--final", code, "--certificate", "erasure.json")
     assert done.returncode == 0, done
-    text = (folder / "audit.jsonl").read_text()
+    text = b"".join(read_lines(folder / "audit")).decode()
     assert "secret-tenant" not in text
     for operation in (
         *("key.create", "key.rotate", "kek.rotate", "kek.rewrap", "kek.delete"),
@@ -476,20 +476,22 @@ def test_changes_are_told_before_and_after(config_path):
             f'"operation":"{operation}","outcome":"done"'
         )
     assert '"operation":"kms.generate_data_key","outcome":"done"' in text
-    assert (folder / "audit.jsonl").stat().st_mode & 0o777 == 0o600
+    assert {path.stat().st_mode & 0o777 for path in (folder / "audit").rglob("*.jsonl")} == {0o600}
+    assert verify_records(text.encode().splitlines()).ok
 
 
 def test_no_record_no_change(config_path):
-    """When the audit file can't be written nothing is rotated, and the error says so."""
+    """When the audit log can't be written nothing is rotated, and the error says so."""
     folder = config_path.parent
     assert run_command(folder, "init").returncode == 0
     assert run_command(folder, "namespace", "create", "a").returncode == 0
-    with config_path.open("a") as file:
-        file.write('\n[audit]\nfile = "no-such-folder/audit.jsonl"\n')
+    (folder / "audit").rename(folder / "kept")
+    (folder / "audit").write_text("a file where a folder should be")
     done = run_command(folder, "keys", "rotate", "a")
     assert done.returncode == 2
-    assert "audit file" in done.stderr
-    config_path.write_text(config_path.read_text().replace("no-such-folder/", ""))
+    assert "audit log" in done.stderr
+    (folder / "audit").unlink()
+    (folder / "kept").rename(folder / "audit")
     assert " 2 " not in run_command(folder, "keys", "list", "a").stdout.split("data")[1].split("\n")[0]
 
 

@@ -286,7 +286,7 @@ async def test_a_cluster_that_is_away_is_an_error_and_no_difference(config_path,
 
 async def test_the_command_reports_and_repairs(cell, vandal, config_path, elasticsearch):
     """`index reconcile --check` ends with 1 and changes nothing, `index reconcile` with 0; the report counts both."""
-    section = f'\n[elasticsearch]\nurl = "{elasticsearch.url}"\nindex = "{cell.index.name}"\n'
+    section = f'\n[elasticsearch]\nurl = "{elasticsearch.url}"\ninsecure = true\nindex = "{cell.index.name}"\n'
     config_path.write_text(config_path.read_text() + section)
     vandal.delete(3)
     vandal.put("x", of(vandal, 4))

@@ -225,7 +225,7 @@ async def test_a_small_namespace_in_a_large_table_is_found_by_the_key(own_cell):
     mine = uuid4()
     await put_raw(own_cell, uuid4(), 100_000)
     await put_raw(own_cell, mine, 30, first=50_000)
-    limited = Database(own_cell.config.dsn, statement_timeout=2.0, by_key=True)
+    limited = Database(own_cell.config.dsn, statement_timeout=2.0, by_key=True, insecure=True)
     try:
         pages = SealedPages(limited, TREE, mine, 2, wanted=OLDER, limit=1000)
         assert sum([page.wanted async for page in pages]) == 30

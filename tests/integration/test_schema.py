@@ -11,7 +11,7 @@ import pytest
 from strongroom.driver.config import load_config
 from strongroom.driver.importer import attribute_types, import_executions
 from strongroom.driver.strongroom import Strongroom, shard_of
-from strongroom.kms import KekRef
+from strongroom.kms import InvalidRequest, KekRef
 from strongroom.storage import (
     Cell,
     CellMismatch,
@@ -131,7 +131,7 @@ async def test_applying_again_changes_nothing(database):
 
 async def test_several_that_apply_at_once_do_it_once(dsn):
     """Services that start together do not run a step twice, and none of them fails."""
-    databases = [Database(dsn) for _ in range(4)]
+    databases = [Database(dsn, insecure=True) for _ in range(4)]
     try:
         outcomes = await asyncio.gather(*(apply_schema(database) for database in databases for _ in range(2)))
         assert sorted(map(len, outcomes)) == [0] * 7 + [current_version()]
@@ -181,7 +181,7 @@ async def test_an_empty_database_says_what_to_run(config_path):
 
 
 async def check_schema_of(dsn):
-    database = Database(dsn)
+    database = Database(dsn, insecure=True)
     try:
         await check_schema(database)
     finally:
@@ -269,10 +269,11 @@ async def test_a_server_that_is_not_there_is_unavailable(config_path):
         "postgresql://127.0.0.1:1/none",
         "postgresql:///none?host=/nowhere",
         config.dsn.replace("/test_", "/no_such_"),
-        "not a dsn",
     ):
         with pytest.raises(Unavailable):
             await check_schema_of(dsn)
+    with pytest.raises(InvalidRequest, match=r"postgresql://user@host/database"):
+        await check_schema_of("not a dsn")
 
 
 ZONES = ("America/St_Johns", "Pacific/Kiritimati", "Asia/Kathmandu")

@@ -165,7 +165,7 @@ async def test_calls_rows_and_connections(watched, probe):
     """Each call, row, batch and look is counted once, with its outcome, and the stores return what they do unwatched."""
     made = await every_table(watched)
     await made.read()
-    created = probe.value("strongroom.operation.duration", strongroom__operation="create_workflow_execution")
+    created = probe.value("strongroom.call.duration", strongroom__operation="create_workflow_execution")
     assert created == 3
     assert probe.value("db.client.operation.duration", db__operation__name="write_executions") >= 6
     assert probe.value("strongroom.rows.sealed", strongroom__record__kind="execution") >= 6
@@ -279,7 +279,7 @@ async def test_alerts_of_a_kms_that_is_away(config, probe, monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of the test")
     with running_server() as server:
-        kms = {**config.kms, "aws": AwsKms("eu-west-1", endpoint=server.address)}
+        kms = {**config.kms, "aws": AwsKms("eu-west-1", endpoint=server.address, insecure=True)}
         async with Strongroom.open(replace(config, kms=kms, cache=SOON), telemetry=probe.telemetry) as cell:
             kek = await cell.create_kek(KekRef("aws", "tenant"))
             created = await cell.namespaces.create("tenant", kek=kek)
@@ -349,7 +349,7 @@ async def test_alert_index_drifts(watched, probe, sample):
 async def test_alerts_of_the_search_index(config, probe, elasticsearch, monkeypatch):
     """Nobody runs the indexer, and a document is deleted behind its back: backlog, lag and drift are told, and end."""
     monkeypatch.setattr("tests.telemetry_probe.alerts", in_small_numbers)
-    cluster = ElasticsearchConfig(elasticsearch.url, index=f"{elasticsearch.prefix}watched")
+    cluster = ElasticsearchConfig(elasticsearch.url, index=f"{elasticsearch.prefix}watched", insecure=True)
     async with Strongroom.open(replace(config, elasticsearch=cluster), telemetry=probe.telemetry) as strongroom:
         await strongroom.search_index.create()
         cell = await new_cell(strongroom)
@@ -360,7 +360,12 @@ async def test_alerts_of_the_search_index(config, probe, elasticsearch, monkeypa
                 break
             await asyncio.sleep(0.05)
         await probe.telemetry.look_once()
-        for alert in ("StrongroomIndexBacklog", "StrongroomIndexLags", "StrongroomIndexDrifts"):
+        for alert in (
+            "StrongroomIndexBacklog",
+            "StrongroomIndexLags",
+            "StrongroomIndexDrifts",
+            "StrongroomIndexerFails",
+        ):
             assert not probe.holds(alert)
         indexing.cancel()
         await asyncio.gather(indexing, return_exceptions=True)
@@ -383,24 +388,30 @@ async def test_alerts_of_the_search_index(config, probe, elasticsearch, monkeypa
         assert probe.value("strongroom.reconcile.drift", strongroom__drift="missing") == 1
 
 
+async def test_alert_indexer_fails(config, probe, monkeypatch):
+    """The search index is away: the indexer's tries that fail are counted, and where there is no indexer nothing is."""
+    monkeypatch.setattr("tests.telemetry_probe.alerts", in_small_numbers)
+    cluster = ElasticsearchConfig("http://127.0.0.1:1", index="away", timeout=1.0, insecure=True)
+    async with Strongroom.open(replace(config, elasticsearch=cluster), telemetry=probe.telemetry) as strongroom:
+        strongroom.search_index._deadline = 0.2
+        await (await new_cell(strongroom)).write(record(1))
+        assert not probe.holds("StrongroomIndexerFails")
+        indexing = asyncio.create_task(strongroom.indexer.run())
+        for _ in range(400):
+            if probe.holds("StrongroomIndexerFails"):
+                break
+            await asyncio.sleep(0.05)
+        assert probe.holds("StrongroomIndexerFails")
+        indexing.cancel()
+        await asyncio.gather(indexing, return_exceptions=True)
+    async with Strongroom.open(config, telemetry=probe.telemetry):
+        assert "strongroom.indexer.failures" not in {metric.name for metric, _ in probe.points()}
+
+
 def in_small_numbers():
     """The page's rules, with the few runs and the second of this test."""
     written = dict(ALERTS)
     written["StrongroomIndexBacklog"] = written["StrongroomIndexBacklog"].replace("> 100000", "> 1")
+    written["StrongroomIndexerFails"] = written["StrongroomIndexerFails"].replace("> 5", "> 1")
     written["StrongroomIndexLags"] = written["StrongroomIndexLags"].replace("> 60", "> 1")
     return written
-
-
-async def test_alerts_of_the_audit_log(watched, probe):
-    """Who keeps the audit log tells its lag and the breaks of its chain; nothing tells them before."""
-    assert watched.telemetry is probe.telemetry
-    for alert in ("StrongroomAuditLags", "StrongroomAuditChainBroken"):
-        assert not probe.holds(alert)
-    probe.telemetry.audit_lag(10)
-    probe.telemetry.chain_breaks(0)
-    for alert in ("StrongroomAuditLags", "StrongroomAuditChainBroken"):
-        assert not probe.holds(alert)
-    probe.telemetry.audit_lag(601)
-    probe.telemetry.chain_breaks(1)
-    for alert in ("StrongroomAuditLags", "StrongroomAuditChainBroken"):
-        assert probe.holds(alert)

@@ -384,7 +384,9 @@ async def searched(request, server_dsn, tmp_path_factory, sample):
         config = load_config(path)
         if request.param == "Elasticsearch":
             url = request.getfixturevalue("elasticsearch_server").url
-            config = replace(config, elasticsearch=ElasticsearchConfig(url, index=f"searched-{uuid4().hex[:8]}"))
+            config = replace(
+                config, elasticsearch=ElasticsearchConfig(url, index=f"searched-{uuid4().hex[:8]}", insecure=True)
+            )
         await Strongroom.init(config)
         async with Strongroom.open(config) as strongroom:
             index = strongroom.search_index

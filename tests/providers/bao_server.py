@@ -36,7 +36,7 @@ class BaoServer:
         root_token: that may do everything.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, listeners: str = ""):
         files = make_certificates(folder)
         (port,) = free_ports(1)
         self.address = f"https://127.0.0.1:{port}"
@@ -50,6 +50,7 @@ class BaoServer:
               tls_key_file    = "{files.key}"
               tls_min_version = "tls13"
             }}
+            {listeners}
             api_addr = "{self.address}"
         """)
         with (folder / "server.log").open("wb") as log:
@@ -125,10 +126,10 @@ def policies() -> dict[str, str]:
 
 
 @contextmanager
-def bao_server() -> Iterator[BaoServer]:
-    """Yield a server."""
+def bao_server(listeners: str = "") -> Iterator[BaoServer]:
+    """Yield a server; with further listeners, as its configuration has them."""
     with TemporaryDirectory(prefix="bao-") as folder:
-        server = BaoServer(Path(folder))
+        server = BaoServer(Path(folder), listeners)
         try:
             yield server
         finally:

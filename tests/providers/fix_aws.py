@@ -61,7 +61,8 @@ def session():
 
 def provider_at(address, **settings):
     """A provider that asks a server of the tests."""
-    return AwsKmsProvider("aws-kms", **{"region": REGION, "endpoint": address, "session": session()} | settings)
+    given = {"region": REGION, "endpoint": address, "session": session(), "insecure": str(address).startswith("http:")}
+    return AwsKmsProvider("aws-kms", **given | settings)
 
 
 @contextmanager

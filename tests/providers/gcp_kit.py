@@ -46,7 +46,7 @@ class GcpAdministrator:
 def gcp_provider(server, **settings):
     """A provider on a server of this machine."""
     given = {"endpoint": f"http://127.0.0.1:{server.port}", "credentials": Credentials(token=TOKEN)} | settings
-    return GcpKmsProvider("gcp-kms", key_ring=KEY_RING, **given)
+    return GcpKmsProvider("gcp-kms", key_ring=KEY_RING, **{"insecure": given["endpoint"].startswith("http:")} | given)
 
 
 @asynccontextmanager

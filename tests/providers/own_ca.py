@@ -64,16 +64,16 @@ def make_ca(folder, *names):
     return made
 
 
-def _builder(subject, issuer, key):
-    now = datetime.now(UTC)
+def _builder(subject, issuer, key, until=None):
+    until = until or datetime.now(UTC) + _DAY
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _DAY)
-        .not_valid_after(now + _DAY)
+        .not_valid_before(min(until, datetime.now(UTC)) - _DAY)
+        .not_valid_after(until)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
 

@@ -240,6 +240,26 @@ async def test_server_of_another_authority_or_name_is_refused(tmp_path):
         await provider.aclose()
 
 
+async def test_a_changed_authority_counts_without_a_restart(tmp_path):
+    """The file of authorities is read again when it changes, a broken one changes nothing, and one that left counts no more."""
+    given, good = certificate(tmp_path, "localhost")
+    _, another = certificate(tmp_path, "elsewhere.test")
+    trusted = tmp_path / "trusted.pem"
+    trusted.write_bytes(another.read_bytes())
+    async with gcp_server(given) as server:
+        provider = gcp_provider(server, endpoint=f"https://localhost:{server.port}", ca_certs=trusted)
+        with pytest.raises(Unavailable):
+            await provider.check()
+        trusted.write_bytes(good.read_bytes())
+        await provider.check()
+        trusted.write_text("nothing")
+        await provider.check()
+        trusted.write_bytes(another.read_bytes())
+        with pytest.raises(Unavailable):
+            await provider.check()
+        await provider.aclose()
+
+
 async def test_application_default_credentials(tmp_path, tokens, monkeypatch):
     """Without credentials given, those of the application are used: here a service account's file, over TLS."""
     given, trusted = certificate(tmp_path, "localhost")

@@ -81,7 +81,7 @@ def on_aws(config_path, regions, credentials):  # noqa: ARG001 - the SDK finds t
     config = load_config(config_path)
     local = LocalKms(config.kms["local"].keyring, region=HERE)
     kms = {
-        "aws": AwsKms(HERE, endpoint=regions[HERE].address),
+        "aws": AwsKms(HERE, endpoint=regions[HERE].address, insecure=True),
         "local": local,
         "multi": MultiKms(("aws", "local"), policy="any"),
     }
@@ -117,7 +117,7 @@ async def test_a_bound_cell_on_aws_asks_no_other_region(on_aws, regions, foreign
         assert all(request.body["EncryptionContext"]["strongroom:region"] == HERE for request in calls)
 
         # A provider of the other region that slipped past the configuration, as one of a service's own might.
-        slipped = AwsKms(ELSEWHERE, endpoint=regions[ELSEWHERE].address)
+        slipped = AwsKms(ELSEWHERE, endpoint=regions[ELSEWHERE].address, insecure=True)
         with pytest.raises(InvalidRequest, match=ELSEWHERE):
             replace(on_aws, kms={**on_aws.kms, "slipped": slipped})
         cell.keyring.providers["slipped"] = provider = aws_provider("slipped", ELSEWHERE, regions[ELSEWHERE].address)
@@ -155,7 +155,7 @@ async def test_a_bound_cell_on_aws_asks_no_other_region(on_aws, regions, foreign
 @pytest.mark.skipif(LACKING is not None, reason=f"no module {LACKING}")
 async def test_a_cell_of_no_region_uses_keys_anywhere(on_aws, regions, foreign_arn):
     """The same operations on a cell without a region reach the other region's server: they are refused above for the region alone."""
-    kms = {"local": on_aws.kms["local"], "aws": AwsKms(ELSEWHERE, endpoint=regions[ELSEWHERE].address)}
+    kms = {"local": on_aws.kms["local"], "aws": AwsKms(ELSEWHERE, endpoint=regions[ELSEWHERE].address, insecure=True)}
     config = replace(on_aws, cell=replace(on_aws.cell, region=None), kms=kms)
     await Strongroom.init(config)
     before = asked(regions[ELSEWHERE])
@@ -188,7 +188,7 @@ async def test_an_alias_for_a_key_of_several_regions_is_refused(on_aws, regions)
 def aws_provider(provider_id, region, address):
     from strongroom.kms.providers.aws_kms import AwsKmsProvider  # noqa: PLC0415 - it may be missing
 
-    return ResilientProvider(provider_id, AwsKmsProvider(provider_id, region=region, endpoint=address))
+    return ResilientProvider(provider_id, AwsKmsProvider(provider_id, region=region, endpoint=address, insecure=True))
 
 
 # --- OpenBao

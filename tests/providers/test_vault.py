@@ -396,7 +396,8 @@ async def test_what_is_not_the_engines_answer(kms, answer, error):
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     wrapped = Wrapped(KekRef("vault", "x"), "1", b"vault:v1:" + base64.b64encode(bytes(60)))
-    async with aclosing(TransitProvider("vault", f"http://127.0.0.1:{port}", token=lambda: kms.secrets[0])) as provider:
+    address = f"http://127.0.0.1:{port}"
+    async with aclosing(TransitProvider("vault", address, token=lambda: kms.secrets[0], insecure=True)) as provider:
         with pytest.raises(error) as caught:
             await provider.unwrap(wrapped, context=CONTEXT)
     assert caught.value.__context__ is None or type(caught.value.__context__).__module__.startswith("strongroom")
@@ -408,5 +409,11 @@ async def test_what_is_not_the_engines_answer(kms, answer, error):
 
 def test_plain_http_is_for_this_machine(kms):
     """A token and roots never travel in clear."""
-    with pytest.raises(InvalidRequest):
-        TransitProvider("vault", "http://vault.example.org:8200", token=lambda: kms.secrets[0])
+    for address, insecure in (
+        ("http://vault.example.org:8200", False),
+        ("http://vault.example.org:8200", True),
+        ("http://127.0.0.1:8200", False),
+        ("https://127.0.0.1:8200", True),
+    ):
+        with pytest.raises(InvalidRequest):
+            TransitProvider("vault", address, token=lambda: kms.secrets[0], insecure=insecure)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+import ssl
 import time
 from typing import TYPE_CHECKING, Any
 
-from elastic_transport import ApiError, ApiResponse, ConnectionTimeout, TransportError
+from elastic_transport import ApiError, ApiResponse, ConnectionTimeout, TlsError, TransportError
 
 from strongroom.storage import ResourceExhausted, StorageError, Timeout, Unavailable
 from strongroom.visibility.errors import SearchIndexMismatch
@@ -64,6 +65,8 @@ def _ours(error: ApiError | TransportError) -> StorageError | SearchIndexMismatc
     """Return our error; the cluster's own may quote the request, tokens included."""
     if isinstance(error, ConnectionTimeout):
         return Timeout("the search index did not answer in time")
+    if isinstance(error, TlsError):
+        return Unavailable(f"TLS 1.3 with the search index failed: {_tls_reason(error)}")
     if not isinstance(error, ApiError):
         return Unavailable("the search index can't be reached")
     status = error.meta.status
@@ -80,3 +83,11 @@ def _ours(error: ApiError | TransportError) -> StorageError | SearchIndexMismatc
     if status in _PASSING:
         return Unavailable(f"the search index is not available now (status {status})")
     return SearchIndexMismatch(f"the search index refused the request (status {status}); is it one of this version?")
+
+
+def _tls_reason(error: TlsError) -> str:
+    """Return what is wrong, without the client's own text; it keeps the cause as nothing but the context."""
+    cause = getattr(error.__context__, "certificate_error", error.__context__)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted: {cause.verify_message}"
+    return "has the cluster TLS 1.3, and this client's certificate?"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from elastic_transport import ApiError, TransportError
 from elasticsearch import AsyncElasticsearch, OrjsonSerializer
 
+from strongroom.kms import TlsFiles, check_address, client_context
 from strongroom.storage import ResourceExhausted
 from strongroom.visibility.errors import SearchIndexMismatch
 from strongroom.visibility.index import CHUNK
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from strongroom.visibility.index import Place
     from strongroom.visibility.token_query import TokenQuery
 
+_SYSTEM = TlsFiles()
 _ORDER = [{field: "desc"} for field in SORT]
 _SNAPSHOT_KEPT = "1m"
 _LOWEST = -(2**63)
@@ -40,12 +42,16 @@ class ElasticsearchIndex:
     """An index of all namespaces' documents, under an alias.
 
     Args:
-        url: of the cluster.
+        url: of the cluster, https.
         name: the alias; indices are named after it.
         timeout: seconds for one answer.
         deadline: seconds in which a request is tried again.
         api_key: credentials; None for none.
-        ca_certs: file with the certificates to trust; None for the system's.
+        tls: certificates to trust, and this client's own; changed files count for the next connection.
+        insecure: accepts http, for this machine only.
+
+    Raises:
+        InvalidRequest: the URL is not https, nor what `insecure` accepts; or a file can't be used.
     """
 
     def __init__(
@@ -56,13 +62,17 @@ class ElasticsearchIndex:
         timeout: float = 10.0,
         deadline: float = 10.0,
         api_key: str | None = None,
-        ca_certs: str | None = None,
+        tls: TlsFiles = _SYSTEM,
+        insecure: bool = False,
     ) -> None:
         self.name = name
         self._deadline = deadline
-        trust: dict[str, Any] = {} if ca_certs is None else {"ca_certs": ca_certs}
+        check_address(url, insecure=insecure)
+        secure: dict[str, Any] = {}
+        if not insecure:
+            secure["ssl_context"] = client_context(ca_certs=tls.ca_certs, certificate=tls.certificate, key=tls.key)
         self._client = AsyncElasticsearch(
-            url, api_key=api_key, request_timeout=timeout, max_retries=0, serializer=OrjsonSerializer(), **trust
+            url, api_key=api_key, request_timeout=timeout, max_retries=0, serializer=OrjsonSerializer(), **secure
         )
 
     async def __aenter__(self) -> Self:

@@ -22,8 +22,8 @@ JWT = {
     "namespaces": {"support": ["payments"]},
 }
 CERTIFICATES = {"authority": "a", "callers": [{"subject": {"commonName": "x"}, "namespaces": ["payments"]}]}
-GOOD = {"listen": "10.0.0.1:8443", "certificate": "c", "audit_file": "f", "jwt": JWT}
-LOCAL = {"listen": "127.0.0.1:0", "insecure": True, "audit_file": "f", "jwt": JWT}
+GOOD = {"listen": "10.0.0.1:8443", "certificate": "c", "jwt": JWT}
+LOCAL = {"listen": "127.0.0.1:0", "insecure": True, "jwt": JWT}
 
 
 def without(content, *names):
@@ -37,7 +37,6 @@ def test_the_sections_on_the_page_are_true(tmp_path):
     for text in (blocks[0], "".join(blocks), re.sub(r"^# ", "", "".join(blocks), flags=re.MULTILINE)):
         found = parse_codec_server(tomllib.loads(text)["codec_server"], tmp_path)
         assert found.jwt.namespaces["platform"] == {"payments", "billing"}
-        assert found.audit_file == tmp_path / "codec-audit.jsonl"
     assert found.client_certificates.namespaces == {
         frozenset({("commonName", "support-tools"), ("organizationName", "Example")}): {"payments"}
     }
@@ -69,7 +68,6 @@ def test_what_is_safe_is_taken(content, tmp_path):
     [
         (without(GOOD, "jwt"), "nobody could call"),
         (without(GOOD, "listen"), "listen must be given"),
-        (without(GOOD, "audit_file"), "audit_file must be given"),
         (without(GOOD, "certificate"), "certificate must be given"),
         ({**GOOD, "insecure": True}, "not both"),
         ({**LOCAL, "listen": "0.0.0.0:80"}, "loopback"),

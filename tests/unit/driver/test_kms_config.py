@@ -9,7 +9,7 @@ import pytest
 from strongroom.driver.config import ConfigError, load_config, write_config
 from strongroom.driver.kms_config import parse_kms
 from strongroom.driver.kms_providers import make_providers
-from strongroom.kms import NO_AUDIT, CachePolicy
+from strongroom.kms import NO_AUDIT, CachePolicy, InvalidRequest
 
 PAGES = [page for page in (files("strongroom.kms") / "providers").iterdir() if page.name.endswith(".md")]
 MINIMAL = {
@@ -92,6 +92,31 @@ def test_each_client_is_made_of_its_section(kind, tmp_path):
     """Each section makes a provider without connecting anywhere."""
     made = make_providers({"x": parse_kms("x", {"type": kind} | MINIMAL[kind], tmp_path)}, audit=NO_AUDIT)
     assert made["x"].capabilities.batch > 0
+
+
+@pytest.mark.parametrize(("kind", "setting"), [("vault", "address"), ("aws-kms", "endpoint"), ("gcp-kms", "endpoint")])
+def test_http_is_said_and_for_this_machine(kind, setting, tmp_path):
+    """A provider is reached over http where its section says `insecure = true`, on a loopback address and nowhere else."""
+
+    def made(**given):
+        section = {"type": kind} | MINIMAL[kind] | given
+        return make_providers({"x": parse_kms("x", section, tmp_path)}, audit=NO_AUDIT)
+
+    assert made(**{setting: "http://127.0.0.1:1", "insecure": True})
+    for address, insecure in (
+        ("http://127.0.0.1:1", False),
+        ("http://kms.example.org", True),
+        ("http://127.0.0.1.example.org", True),
+        ("https://kms.example.org", True),
+    ):
+        with pytest.raises(InvalidRequest, match="https"):
+            made(**{setting: address, "insecure": insecure})
+
+
+def test_azure_has_no_http(tmp_path):
+    """Its section has no such setting: the SDK sends a token over https alone."""
+    with pytest.raises(ValueError, match="unknown setting insecure"):
+        parse_kms("x", {"type": "azure-keyvault", "insecure": True} | MINIMAL["azure-keyvault"], tmp_path)
 
 
 def test_a_written_configuration_is_read(tmp_path):

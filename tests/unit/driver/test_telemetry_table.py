@@ -4,9 +4,15 @@ import os
 import re
 import subprocess
 import sys
+from asyncio import CancelledError
+from importlib.resources import files
 
 import pytest
 
+from strongroom.driver.access import PermissionDenied
+from strongroom.driver.access.catalogue import STORE_OPERATIONS
+from strongroom.driver.audit import AuditUnavailable
+from strongroom.driver.kms_config import _PARSERS
 from strongroom.driver.strongroom import Strongroom
 from strongroom.driver.telemetry_attributes import (
     OTHER,
@@ -23,6 +29,8 @@ from strongroom.storage import ConditionFailed
 if os.environ.get("REQUIRE_SERVICES") != "1":
     pytest.importorskip("opentelemetry.sdk", reason="no opentelemetry-sdk")
 
+from strongroom.driver.telemetry_emitter import Emitter
+from strongroom.driver.telemetry_gauges import Gauges
 from tests.telemetry_probe import PAGE, Probe, alerts, prometheus_names
 
 
@@ -47,21 +55,63 @@ def test_each_attribute_has_a_closed_list():
 def test_each_store_is_watched():
     """Every field of a cell that has operations of its own is in the table, but for what is no store."""
     kept_out = {"config", "database", "by_key", "keyring", "outbox", "search_index", "indexer", "telemetry"}
+    kept_out |= {"access", "audit", "audit_checkpoints"}
     assert Strongroom.__dataclass_fields__.keys() - kept_out == STORES.keys()
     assert all(operations_of(store) for store in STORES.values())
+
+
+def test_each_operation_of_the_catalogue_is_listed():
+    """What a session can do is told by its name, and never as `_OTHER`."""
+    for line in STORE_OPERATIONS.strip().splitlines():
+        store, _, operation = line.split()[0].partition(".")
+        assert closed("strongroom.store", store) == store
+        assert closed("strongroom.operation", operation) == operation
+
+
+def test_a_kms_is_told_by_its_type():
+    """The types are the configuration's own."""
+    assert attribute_values()["strongroom.kms.type"] == set(_PARSERS)
+
+
+def test_each_change_of_a_key_is_listed():
+    """The list has the changes that the code tells of, and no other."""
+    sources = [*files("strongroom.kms").iterdir(), *files("strongroom.driver").iterdir()]
+    code = "\n".join(
+        each.read_text(encoding="utf-8")
+        for each in sources
+        if each.name.endswith(".py") and not each.name.startswith("telemetry")
+    )
+    told = set(re.findall(r"(?:KeyEvent|_event)\(\s*\"((?:key|kek|namespace)\.\w+)\"", code))
+    assert told == attribute_values()["strongroom.key.operation"]
+
+
+def test_each_observed_gauge_is_read():
+    """No instrument of the table is left without something that reads it."""
+    registered = []
+    emit = Emitter(None, None)
+    emit.observe = lambda name, read: registered.append((name, read))
+    Gauges(emit)
+    assert sorted(name for name, _ in registered) == sorted(
+        name for name, each in INSTRUMENTS.items() if each.kind == "observed"
+    )
 
 
 def test_kinds_of_errors():
     """An error of ours is told by its class; one of somebody else is not, as its name may be anything."""
     assert error_type(IntegrityError()) == "IntegrityError"
     assert error_type(ConditionFailed()) == "ConditionFailed"
+    assert error_type(PermissionDenied()) == "PermissionDenied"
+    assert error_type(AuditUnavailable()) == "AuditUnavailable"
+    assert error_type(CancelledError()) == "cancelled"
     assert error_type(type("Invented4711", (Exception,), {})()) == OTHER
+    attribute_values.cache_clear()
+    assert error_type(type("Invented4712", (IntegrityError,), {})()) == OTHER
 
 
 def test_the_alerts_name_instruments():
     """Each rule asks for a metric that there is, by its name in Prometheus, and for labels that it has."""
     known = {name: each for each in INSTRUMENTS.values() for name in prometheus_names(each)}
-    assert len(alerts()) >= 9
+    assert len(alerts()) >= 11
     for expression in alerts().values():
         (name,) = re.findall(r"(?:strongroom|db)_\w+", expression)
         labels = set(re.findall(r'(\w+)!?="', expression))
@@ -75,7 +125,7 @@ async def test_memory_does_not_grow_with_values():
         with probe.telemetry.operation("history", f"invented {number}"):
             pass
     assert len(probe.telemetry._emit._attributes) == 0
-    assert probe.value("strongroom.operation.duration", strongroom__operation=OTHER) == 100
+    assert probe.value("strongroom.call.duration", strongroom__operation=OTHER) == 100
 
 
 def test_nothing_is_needed_where_nobody_watches():
@@ -86,8 +136,32 @@ def test_nothing_is_needed_where_nobody_watches():
         "import strongroom.kms, strongroom.storage, strongroom.visibility, strongroom.driver.strongroom, strongroom.driver.cli\n"
         "try:\n"
         "    import strongroom.driver.telemetry\n"
-        "except ImportError:\n"
-        "    print('needed')\n"
+        "except ImportError as error:\n"
+        "    print(error)\n"
     )
+    assert "pip install 'strongroom[opentelemetry]'" in run(program)  # the control, and what to do
+
+
+def test_global_providers_are_used_only_if_they_are_given():
+    """What any library may have set for the process hears nothing; the control is the same provider, given."""
+    program = (
+        "from opentelemetry import metrics, trace\n"
+        "from tests.telemetry_probe import Probe\n"
+        "from strongroom.driver.telemetry import Telemetry\n"
+        "probe = Probe.make()\n"
+        "metrics.set_meter_provider(probe.meters)\n"
+        "trace.set_tracer_provider(probe.tracers)\n"
+        "given = {'meter_provider': metrics.get_meter_provider(), 'tracer_provider': trace.get_tracer_provider()}\n"
+        "for telemetry in (Telemetry(), Telemetry(**given)):\n"
+        "    with telemetry.operation('history', 'append_history_nodes'):\n"
+        "        telemetry.looked_up('hit')\n"
+        "    points = {metric.name for metric, _ in probe.points()} - {'db.client.connection.count'}\n"
+        "    print(len(points), len(probe.spans.get_finished_spans()))\n"
+    )
+    assert run(program).split("\n") == ["0 0", "2 1"]
+
+
+def run(program):
+    """Run a program by itself, and return what it printed."""
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.strip() == "needed"  # the control
+    return done.stdout.strip()

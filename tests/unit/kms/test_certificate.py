@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strongroom.kms import (
-    CertificateKey,
     DataKeyRecord,
     ErasureCertificate,
     InvalidCertificate,
@@ -22,6 +21,7 @@ from strongroom.kms import (
     KeyClass,
     KeyState,
     Secret,
+    SigningKey,
     Suite,
     derivation,
     sign_certificate,
@@ -30,8 +30,8 @@ from strongroom.kms import (
 )
 
 ROOT = Secret(bytes(range(32)))
-KEY = CertificateKey(derivation.certificate_seed(ROOT))
-OTHER = CertificateKey(Secret(bytes(32)))
+KEY = SigningKey(derivation.certificate_seed(ROOT))
+OTHER = SigningKey(Secret(bytes(32)))
 NOW = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
 OWN, PENDING, SHARED, KEPT, FAILED = (
     KekDisposal(KekRef("local", "own"), "delete", "destroyed"),

@@ -11,7 +11,6 @@ import pytest
 
 from strongroom.kms import (
     XAES256GCM,
-    CertificateKey,
     GeneratedKey,
     IntegrityError,
     KekRef,
@@ -24,6 +23,7 @@ from strongroom.kms import (
     PartType,
     RecordKind,
     Secret,
+    SigningKey,
     StrongroomError,
     Suite,
     TokenKey,
@@ -105,7 +105,7 @@ HOLDERS = {
     "XAES256GCM": lambda _path: XAES256GCM(MATERIAL),
     "DataKey-1": lambda _path: DataKey(Secret(MATERIAL), version=1, suite=Suite.AES_256_GCM),
     "DataKey-2": lambda _path: DataKey(Secret(MATERIAL), version=1, suite=Suite.XAES_256_GCM),
-    "CertificateKey": lambda _path: CertificateKey(derivation.certificate_seed(Secret(MATERIAL))),
+    "SigningKey": lambda _path: SigningKey(derivation.certificate_seed(Secret(MATERIAL))),
     "TokenKey": lambda _path: TokenKey(Secret(MATERIAL)),
     "NamespaceKeys": lambda _path: make_namespace_keys(),
     "Keyring": make_keyring,

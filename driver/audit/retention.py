@@ -1,0 +1,103 @@
+"""Delete audit records that are old enough, and leave a signed statement from which the rest still verifies."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import orjson
+
+from .checkpoint import PRUNED_PREFIX, Checkpoint
+from .events import BASE, now
+from .stream import parse, segments, streams, with_chain
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from uuid import UUID
+
+    from strongroom.kms import SigningKey
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What was deleted of a stream: all records up to one, in so many segments."""
+
+    stream_id: UUID
+    through: int
+    segments: int
+
+
+def prune(root: Path, *, before: datetime, key: SigningKey, dry_run: bool = False) -> list[Pruned]:
+    """Delete whole segments all of whose records are older, but never a stream's last one.
+
+    The statement of what goes is on disk before anything is deleted, so that it can be stopped at any moment, and run again.
+
+    Args:
+        root: folder of all streams.
+        before: UTC.
+        key: of the cell's audit log.
+        dry_run: whether nothing is deleted, and only said what would be.
+
+    Returns:
+        What was deleted, by stream; streams that lost nothing are left out.
+
+    Raises:
+        OSError: a file can't be read, written or deleted.
+    """
+    done = []
+    for stream_id, folder in streams(root):
+        old, last = [], None
+        for segment in segments(folder)[:-1]:
+            end = _last_record(segment)
+            if end is None or end[2] >= before:
+                break
+            old.append(segment)
+            last = end
+        if last is None:
+            continue
+        sequence, chain, _ = last
+        if not dry_run:
+            _write_base(folder, Checkpoint(stream_id, sequence, chain), key)
+            for segment in old:
+                segment.unlink()
+        done.append(Pruned(stream_id, sequence, len(old)))
+    return done
+
+
+def _last_record(segment: Path) -> tuple[int, bytes, datetime] | None:
+    """Return sequence, chain and time of a segment's last record; None where it has none that can be read: it stays."""
+    lines = segment.read_bytes().splitlines()
+    parsed = parse(lines[-1]) if lines else None
+    if parsed is None or not isinstance(parsed[0].get("at"), str):
+        return None
+    try:
+        return parsed[0]["sequence"], parsed[2], datetime.fromisoformat(parsed[0]["at"])
+    except ValueError:
+        return None
+
+
+def _write_base(folder: Path, base: Checkpoint, key: SigningKey) -> None:
+    said = {
+        "stream": base.stream_id,
+        "sequence": base.sequence,
+        "event": BASE,
+        "at": now(),
+        "covers": base.sequence,
+        "public_key": key.public_key.hex(),
+        "signature": key.sign(base.message(PRUNED_PREFIX)).hex(),
+    }
+    made = folder / "base.json.new"
+    descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.write(descriptor, with_chain(orjson.dumps(said, option=orjson.OPT_UTC_Z), base.chain))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    made.replace(folder / "base.json")
+    parent = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(parent)
+    finally:
+        os.close(parent)

@@ -1,0 +1,271 @@
+"""One process's audit log on disk: numbered records in segments, each chained to the one before (audit_log.md, "The chain")."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import time
+from contextlib import suppress
+from datetime import datetime
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import orjson
+
+from .events import now
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import date
+    from pathlib import Path
+
+    from .events import Event
+
+SEGMENT_BYTES = 64 * 2**20
+"""From which on a segment is followed by another one; so it is on each new day (UTC), as whole segments are what is pruned."""
+GENESIS = bytes(32)
+"""The chain before the first record."""
+_CHAIN = b',"chain":"'
+_CHAIN_BYTES = len(_CHAIN) + 64 + len(b'"}')
+_STREAM = re.compile(r"stream-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
+_SEGMENT = re.compile(r"(\d{12})\.jsonl")
+_CONTROL = re.compile(rb"\x7f|\xc2[\x80-\x9f]")
+_OLD = os.O_WRONLY | os.O_DSYNC | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW = _OLD | os.O_CREAT | os.O_EXCL
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_LOOK_SECONDS = 1.0
+"""After which it is looked again whether the file is still where it was."""
+
+
+class Stream:
+    """A folder of segments that one process writes at a time; the next process goes on where it ended.
+
+    Nothing here awaits: `AuditLog` calls it in a thread.
+
+    Attributes:
+        stream_id: of the log, in each of its records.
+        sequence: of the last record that is on disk.
+        chain: the hash over all records up to that one.
+    """
+
+    def __init__(self, folder: Path, stream_id: UUID, lock: int) -> None:
+        self.stream_id = stream_id
+        self.sequence, self.chain = 0, GENESIS
+        self._folder, self._lock = folder, lock
+        self._path = folder
+        self._file: int | None = None
+        self._offset = 0
+        self._day: date | None = None
+        self._resumable = False
+        self._looked = float("-inf")
+        # Encoded, not yet known to be on disk; numbered and chained already, so they are written before anything else.
+        self._waiting: list[bytes] = []
+        self._next, self._next_chain = 1, GENESIS
+
+    @classmethod
+    def take(cls, root: Path) -> Stream:
+        """Take a stream that no process writes, or make one.
+
+        Raises:
+            OSError: the folder can't be used.
+        """
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        while True:
+            for stream_id, folder in streams(root):
+                lock = _locked(folder)
+                if lock is not None:
+                    found = cls(folder, stream_id, lock)
+                    if found._resume():
+                        return found
+                    os.close(lock)
+            # Made, and taken in the next turn: another process may be faster.
+            (root / f"stream-{uuid4()}").mkdir(mode=0o700)
+            _sync_folder(root)
+
+    def write(self, events: Iterable[Event]) -> None:
+        """Write records; when this returns they are on disk.
+
+        What fails stays in memory, numbered, and is written before anything that comes later.
+
+        Raises:
+            OSError: they may be on disk or not.
+        """
+        self._waiting.extend(self._encoded(event) for event in events)
+        if not self._waiting:
+            return
+        if self._file is not None and not self._is_in_place():
+            os.close(self._file)  # its records are somebody's, but nobody will find what is written to it from now on
+            self._file = None
+        if self._file is None and self._resumable:
+            self._reopen_segment()
+        if self._file is None or self._offset >= SEGMENT_BYTES or self._day != now().date():
+            self._begin_segment()
+        assert self._file is not None  # noqa: S101 - begun above
+        data = memoryview(b"".join(self._waiting))
+        written = 0
+        try:
+            while written < len(data):
+                # O_DSYNC: on disk when it returns. Each system call has the thread wait for the interpreter, so it is one.
+                written += os.pwrite(self._file, data[written:], self._offset + written)
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                # Nobody knows what of the file is on disk now, and another try could say that all is well: another file, then.
+                os.close(self._file)
+                self._file = None
+            raise
+        self._offset += len(data)
+        self._waiting.clear()
+        self.sequence, self.chain = self._next - 1, self._next_chain
+
+    @property
+    def waiting(self) -> int:
+        """How many records are numbered and not known to be on disk."""
+        return len(self._waiting)
+
+    def close(self) -> None:
+        """Let another process have it."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+        os.close(self._lock)
+
+    def _encoded(self, event: Event) -> bytes:
+        body = orjson.dumps(
+            {"stream": self.stream_id, "sequence": self._next, **event}, option=orjson.OPT_UTC_Z, default=str
+        )
+        # JSON leaves these as they are, and terminals and collectors do not.
+        body = _CONTROL.sub(lambda found: b"\\u00%02x" % found[0][-1], body)
+        self._next += 1
+        self._next_chain = link(self._next_chain, body)
+        return with_chain(body, self._next_chain)
+
+    def _begin_segment(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+        first = self._next - len(self._waiting)
+        # A segment of this name is there after a failed write of the same records, and must not be written over.
+        names = (self._folder / f"{number:012}.jsonl" for number in range(first, self._next))
+        path = next((name for name in names if not name.exists()), None)
+        if path is None:
+            msg = "the disk failed to keep these records several times"
+            raise OSError(errno.EIO, msg)
+        self._path, self._file, self._offset = path, os.open(path, _NEW, 0o600), 0
+        self._day = now().date()
+        _sync_folder(self._folder)
+
+    def _reopen_segment(self) -> None:
+        """Go on in the segment of another process; a record that it was cut off in was acknowledged to nobody."""
+        self._resumable = False
+        self._file = os.open(self._path, _OLD)
+        os.ftruncate(self._file, self._offset)
+
+    def _is_in_place(self) -> bool:
+        """Return whether the open segment is still the one that its path names: not deleted, and not moved."""
+        assert self._file is not None  # noqa: S101 - see `write`
+        at = time.monotonic()
+        if at - self._looked < _LOOK_SECONDS:
+            return True
+        self._looked = at
+        with suppress(OSError):
+            return os.path.samestat(os.fstat(self._file), self._path.stat(follow_symlinks=False))
+        return False
+
+    def _resume(self) -> bool:
+        """Go on after the last whole record; False where that can't be read, and the stream is left to who verifies it."""
+        for segment in reversed(segments(self._folder)):
+            content = segment.read_bytes()
+            whole = content[: content.rfind(b"\n") + 1]
+            if not whole:
+                continue
+            first, last = parse(whole.split(b"\n", 1)[0]), parse(whole.rstrip(b"\n").rpartition(b"\n")[2])
+            if first is None or last is None or last[0]["stream"] != str(self.stream_id):
+                return False
+            self.sequence, self.chain = last[0]["sequence"], last[2]
+            self._path, self._offset, self._resumable = segment, len(whole), True
+            with suppress(KeyError, TypeError, ValueError):
+                self._day = datetime.fromisoformat(first[0]["at"]).date()
+            break
+        else:
+            base = read_base(self._folder)
+            if base is not None:
+                self.sequence, self.chain = base
+        self._next, self._next_chain = self.sequence + 1, self.chain
+        return True
+
+
+def link(chain: bytes, body: bytes) -> bytes:
+    """Return the chain after a record.
+
+    Args:
+        chain: before it, 32 bytes.
+        body: the record's JSON object without its `chain`.
+    """
+    return sha256(chain + body).digest()
+
+
+def with_chain(body: bytes, chain: bytes) -> bytes:
+    """Return the line of a record."""
+    return b'%b%b%b"}\n' % (body[:-1], _CHAIN, chain.hex().encode())
+
+
+def parse(line: bytes) -> tuple[dict[str, Any], bytes, bytes] | None:
+    """Read a record.
+
+    Returns:
+        Its fields, its JSON object without the chain, and the chain that it states; None for what is no record.
+    """
+    line = line.rstrip(b"\n")
+    body, mark, stated = line[:-_CHAIN_BYTES] + b"}", line[-_CHAIN_BYTES : -_CHAIN_BYTES + len(_CHAIN)], line[-66:-2]
+    try:
+        fields = orjson.loads(body)
+        chain = bytes.fromhex(stated.decode("ascii"))
+    except ValueError:
+        return None
+    if mark != _CHAIN or not line.endswith(b'"}') or chain.hex().encode() != stated or not isinstance(fields, dict):
+        return None
+    if type(fields.get("sequence")) is not int or not isinstance(fields.get("stream"), str):
+        return None
+    return fields, body, chain
+
+
+def streams(root: Path) -> list[tuple[UUID, Path]]:
+    """Return the streams below a folder, in the order of their ids."""
+    if not root.is_dir():
+        return []
+    found = [(match, path) for path in root.iterdir() if (match := _STREAM.fullmatch(path.name)) and path.is_dir()]
+    return sorted((UUID(match[1]), path) for match, path in found)
+
+
+def segments(folder: Path) -> list[Path]:
+    """Return the segments of a stream, in order."""
+    return sorted(path for path in folder.iterdir() if _SEGMENT.fullmatch(path.name))
+
+
+def read_base(folder: Path) -> tuple[int, bytes] | None:
+    """Return sequence and chain of the last record that was pruned; None where none was."""
+    with suppress(FileNotFoundError):
+        base = orjson.loads((folder / "base.json").read_bytes())
+        return base["sequence"], bytes.fromhex(base["chain"])
+    return None
+
+
+def _locked(folder: Path) -> int | None:
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,51 @@
+"""A cell with an access policy, and sessions of principals in it."""
+
+from __future__ import annotations
+
+import pytest
+
+from strongroom.driver.access import changes
+from strongroom.driver.config import load_config
+from strongroom.driver.strongroom import Strongroom
+from strongroom.kms import KekRef
+from tests.access.people import OWNER, bound
+
+
+@pytest.fixture
+async def cell(config_path):
+    """An open cell with an owner, who made two namespaces: `one` and `two`."""
+    config = load_config(config_path)
+    await Strongroom.init(config)
+    async with Strongroom.open(config) as strongroom:
+        await strongroom.access.change(lambda _: changes.first_owner(OWNER, now=changes.utc_now()))
+        kek = await strongroom.create_kek(KekRef.parse("local:shared"))
+        for name in ("one", "two"):
+            await strongroom.namespaces.create(name, kek=kek)
+        yield strongroom
+
+
+@pytest.fixture
+async def one(cell):
+    """Id of the first namespace."""
+    return await cell.namespaces.find("one")
+
+
+@pytest.fixture
+async def two(cell):
+    """Id of the second one."""
+    return await cell.namespaces.find("two")
+
+
+@pytest.fixture
+async def session_with(cell):
+    """Makes a session of somebody new who has some roles, each with a namespace or None."""
+    count = 0
+
+    async def make(*roles):
+        nonlocal count
+        count += 1
+        name = f"person-{count}"
+        await bound(cell, name, *roles)
+        return cell.session(name)
+
+    return make

@@ -1,0 +1,30 @@
+"""Who is in the tests' policies."""
+
+from __future__ import annotations
+
+from strongroom.driver.access import changes
+
+OWNER = "owner@example.com"
+
+
+async def bound(cell, name, *roles):
+    """Make somebody known, with roles: each its name and a namespace's id, or None for the whole cell."""
+    at = changes.utc_now()
+
+    def edit(policy):
+        policy = changes.add_principal(policy, name, by=OWNER, now=at)
+        for role, namespace_id in roles:
+            policy = changes.bind(policy, name, role, namespace_id=namespace_id, by=OWNER, now=at)
+        return policy
+
+    await cell.access.change(edit)
+    return name
+
+
+def records(cell):
+    """What the audit log of a cell holds."""
+    import orjson  # noqa: PLC0415
+
+    from strongroom.driver.audit.reader import read_lines  # noqa: PLC0415
+
+    return [orjson.loads(line) for line in read_lines(cell.audit.root)]

@@ -1,0 +1,297 @@
+"""Every call of a session is authorised, told to the audit log, and only then done."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+
+from strongroom.driver.access import OPERATIONS, PermissionDenied, changes, grants
+from strongroom.driver.access.catalogue import STORE_OPERATIONS
+from strongroom.driver.access.control import AccessControl
+from strongroom.driver.audit import AuditUnavailable, verify_records
+from strongroom.driver.audit.reader import read_lines
+from strongroom.driver.strongroom import shard_of
+from strongroom.kms import IntegrityError, KekRef
+from strongroom.storage import (
+    AccessPolicyStore,
+    HistoryBranch,
+    NamespaceNotFound,
+    NotFound,
+    ShardInfo,
+    TaskQueueKey,
+)
+from tests.access.people import OWNER, bound, records
+from tests.fix_executions import Workflow, blob
+
+pytestmark = pytest.mark.integration
+
+
+async def a_workflow(cell, namespace_id, name="order 7"):
+    """A workflow in a namespace."""
+    keys = await cell.keyring.open(namespace_id)
+    shard_id = shard_of(keys, name, cell.config.cell.shard_count)
+    await cell.shards.get_or_create_shard(shard_id, lambda: ShardInfo(shard_id, 1, blob()))
+    return Workflow(cell, namespace_id, shard_id, name)
+
+
+async def test_a_role_in_one_namespace_is_none_in_another(one, two, session_with):
+    """Reads what it may; of the other it does not learn that it is there."""
+    session = await session_with(("read", one))
+    assert (await session.namespaces.get("one")).namespace_id == one
+    assert [each.name for each in await session.namespaces.list_namespaces()] == ["one"]
+    refused = []
+    for name in ("two", "three"):
+        with pytest.raises(NamespaceNotFound) as raised:
+            await session.namespaces.get(name)
+        refused.append(raised.value)
+    for namespace_id in (two, uuid4()):
+        with pytest.raises(NamespaceNotFound) as raised:
+            await session.visibility.list_workflow_executions(namespace_id, "", {})
+        refused.append(raised.value)
+    assert len({(type(error), error.args, str(error.__cause__)) for error in refused}) == 1, (
+        "missing and forbidden differ"
+    )
+
+
+async def test_a_role_that_reads_does_not_write(cell, one, session_with):
+    """And says so: the caller knows of the namespace already."""
+    session = await session_with(("read", one))
+    with pytest.raises(PermissionDenied):
+        await session.namespaces.add_search_attributes(one, {"A": "Keyword"})
+    assert not (await cell.namespaces.get("one")).search_attributes
+
+
+async def test_what_is_not_in_the_catalogue_is_not_there(session_with):
+    """No way round: neither private methods nor connections."""
+    session = await session_with(("owner", None))
+    for name in ("aclose", "_database", "_keyring", "__dict__x"):
+        with pytest.raises(AttributeError):
+            getattr(session.executions, name)
+    for name in ("database", "keyring", "by_key", "access"):
+        assert not hasattr(session, name)
+
+
+async def test_a_write_is_told_before_and_after(cell, one, session_with):
+    """Who, what, where, about what (hashed), how it ended; linked to the records of keys beneath; nothing that a tenant wrote."""
+    workflow = await a_workflow(cell, one)
+    session = await session_with(("write", one))
+    first = workflow.full(db_record_version=1)
+    await Workflow(session, one, workflow.shard_id, workflow.workflow_id).create(first)
+    await session.executions.get_workflow_execution(one, workflow.workflow_id, first.run_id, shard_id=workflow.shard_id)
+    await cell.audit.record({"event": "end"})
+    told = [each for each in records(cell) if each.get("principal") == session.principal and each["event"] != "key"]
+    assert [(each["event"], each["operation"]) for each in told] == [
+        ("intent", "executions.create_workflow_execution"),
+        ("outcome", "executions.create_workflow_execution"),
+        ("outcome", "executions.get_workflow_execution"),
+    ]
+    intent, outcome, read = told
+    assert intent["request_id"] == outcome["request_id"] != read["request_id"]
+    assert {each["namespace_id"] for each in told} == {str(one)}
+    assert intent["arguments"]["workflow_id"] == read["arguments"]["workflow_id"], "a workflow's records can be found"
+    assert (outcome["outcome"], intent["data_key"]) == ("done", 1)
+    text = b"".join(read_lines(cell.audit.root))
+    assert workflow.workflow_id.encode() not in text
+    assert str(first.run_id).encode() not in text
+
+
+async def test_a_failure_is_told_with_its_kind(cell, one, session_with):
+    """Its kind, not its text."""
+    session = await session_with(("read", one))
+    with pytest.raises(NotFound):
+        await session.executions.get_workflow_execution(one, "nothing", uuid4(), shard_id=1)
+    await cell.audit.record({"event": "end"})
+    (told,) = [each for each in records(cell) if each.get("operation") == "executions.get_workflow_execution"]
+    assert (told["outcome"], told["error"]) == ("failed", "NotFound")
+
+
+async def test_a_refusal_is_told_too(cell, two, session_with):
+    """Who tried what."""
+    session = await session_with()
+    with pytest.raises(NamespaceNotFound):
+        await session.visibility.count_workflow_executions(two, "", {})
+    (told,) = [each for each in records(cell) if each["event"] == "denied"]
+    assert (told["principal"], told["namespace_id"], told["reason"]) == (session.principal, str(two), "no role")
+
+
+async def test_without_the_audit_log_nothing_is_done(cell, one, session_with):
+    """Neither written nor read, within two seconds; afterwards all is as before."""
+    session = await session_with(("admin", one))
+    await session.namespaces.get("one")
+    unusable(cell.audit)
+    for call in (
+        session.namespaces.add_search_attributes(one, {"A": "Keyword"}),
+        session.namespaces.get("one"),
+        session.visibility.count_workflow_executions(one, "", {}),
+    ):
+        async with asyncio.timeout(2.5):
+            with pytest.raises(AuditUnavailable):
+                await call
+    assert not (await cell.namespaces.get("one")).search_attributes
+    usable(cell.audit)
+    await session.namespaces.add_search_attributes(one, {"A": "Keyword"})
+    await cell.audit.checkpoint()
+    assert verify_records(read_lines(cell.audit.root)).ok
+
+
+async def test_a_namespace_may_put_availability_first(cell, one, two, session_with):
+    """By name, and no other one; its calls go on, and are told once that can be done."""
+    policy = await cell.access.latest()
+    await cell.access.change(lambda policy: changes.put_availability_first(policy, one, on=True))
+    session = await session_with(("admin", one), ("admin", two))
+    cell.access._read_at = float("-inf")
+    unusable(cell.audit)
+    with pytest.raises(AuditUnavailable):
+        await session.namespaces.add_search_attributes(two, {"A": "Keyword"})
+    await session.namespaces.add_search_attributes(one, {"A": "Keyword"})
+    usable(cell.audit)
+    await cell.audit.record({"event": "end"})
+    told = [each for each in records(cell) if each.get("operation") == "namespaces.add_search_attributes"]
+    assert {each["namespace_id"] for each in told if each["event"] == "outcome"} >= {str(one)}
+    assert policy.availability_first == frozenset()
+
+
+async def test_a_hung_disk_refuses_within_two_seconds(cell, one, session_with, monkeypatch):
+    """A write that does not come back."""
+    import threading  # noqa: PLC0415
+
+    session = await session_with(("read", one))
+    await session.namespaces.get("one")
+    hung, stream = threading.Event(), cell.audit._stream
+    real = stream.write
+    monkeypatch.setattr(stream, "write", lambda events: (hung.wait(10), real(events)))
+    try:
+        async with asyncio.timeout(2.5):
+            with pytest.raises(AuditUnavailable):
+                await session.namespaces.get("one")
+    finally:
+        hung.set()
+
+
+async def test_revoked_rights_end_within_seconds(cell, one, session_with):
+    """The policy is looked at again after ten seconds; here, by the clock of a second process."""
+    session = await session_with(("read", one))
+    await session.namespaces.get("one")
+    other = AccessControl(AccessPolicyStore(cell.database, cell.keyring))
+    at = changes.utc_now()
+    await other.change(lambda p: changes.unbind(p, session.principal, "read", namespace_id=one, by=OWNER, now=at))
+    cell.access._read_at -= 10.0
+    with pytest.raises(NamespaceNotFound):
+        await session.namespaces.get("one")
+
+
+async def test_an_older_policy_is_refused(cell, session_with, one):
+    """Somebody who can write to the database puts the row of yesterday back, or deletes it."""
+    async with cell.database.connection() as connection:
+        old = await connection.fetchrow("SELECT version, data FROM access_policy")
+    session = await session_with(("read", one))
+    await session.namespaces.get("one")
+    async with cell.database.connection() as connection:
+        await connection.execute("UPDATE access_policy SET version = $1, data = $2", old["version"], old["data"])
+    cell.access._read_at = float("-inf")
+    with pytest.raises(IntegrityError):
+        await session.namespaces.get("one")
+    async with cell.database.connection() as connection:
+        await connection.execute("UPDATE access_policy SET version = version + 5")
+    with pytest.raises(IntegrityError):
+        await session.namespaces.get("one")
+    async with cell.database.connection() as connection:
+        await connection.execute("DELETE FROM access_policy")
+    with pytest.raises(IntegrityError):
+        await session.namespaces.get("one")
+
+
+async def test_who_makes_a_namespace_is_its_admin(cell, session_with):
+    """A developer, who has no rights in others."""
+    session = await session_with(("developer", None))
+    await session.namespaces.create("three", kek=KekRef.parse("local:shared"))
+    three = await cell.namespaces.find("three")
+    await session.namespaces.add_search_attributes(three, {"A": "Keyword"})
+    with pytest.raises(NamespaceNotFound):
+        await session.namespaces.get("one")
+
+
+async def test_shredding_needs_two_people(cell, one, session_with):
+    """One person alone, the same person twice, a second one without the right, too late: refused. Two: done."""
+    custodian = await session_with(("key-custodian", None))
+    helper = await bound(cell, "helper", ("read-only", None))
+    second = await bound(cell, "second", ("key-custodian", None))
+    with pytest.raises(PermissionDenied):
+        await custodian.namespaces.shred(one)
+    at = changes.utc_now()
+    asked = None
+
+    def ask(policy):
+        nonlocal asked
+        policy, asked = grants.request_grant(
+            policy,
+            operation="namespaces.shred",
+            namespace_id=one,
+            reason="ticket 7",
+            lifetime=timedelta(hours=1),
+            by=custodian.principal,
+            now=at,
+        )
+        return policy
+
+    await cell.access.change(ask)
+    with pytest.raises(PermissionDenied):
+        await custodian.namespaces.shred(one)
+    for by in (custodian.principal, helper):
+        with pytest.raises(PermissionDenied):
+            await cell.access.change(lambda p, by=by: grants.approve_grant(p, asked.grant_id, by=by, now=at))
+    await cell.access.change(lambda p: grants.approve_grant(p, asked.grant_id, by=second, now=at))
+    await custodian.namespaces.shred(one)
+    told = [each for each in records(cell) if each.get("operation") == "namespaces.shred" and each["event"] == "intent"]
+    assert [each["grant"] for each in told] == [asked.grant_id]
+
+
+async def test_crossed_ids_in_every_call(one, two, session_with):
+    """A caller with every role in `one` names `two` in each operation on a namespace: refused, and told."""
+    session = await session_with(("admin", one))
+    tried = 0
+    for line in STORE_OPERATIONS.strip().splitlines():
+        name = line.split()[0]
+        store, _, method = name.partition(".")
+        if OPERATIONS[name].scope != "namespace":
+            continue
+        tried += 1
+        for call in (
+            lambda guarded: guarded(two),
+            lambda guarded: guarded(namespace_id=two),
+            lambda guarded: guarded(TaskQueueKey(two, "q", 1)),
+            lambda guarded: guarded(name="two"),
+            lambda guarded: guarded(),
+            lambda guarded: guarded(HistoryBranch(1, uuid4(), uuid4())),
+        ):
+            with pytest.raises((NamespaceNotFound, PermissionDenied)):
+                await call(getattr(getattr(session, store), method))
+    assert tried > 40
+
+
+async def test_hashes_die_with_the_namespace(cell, one, session_with):
+    """The key of the hashes is the namespace's own: after shredding nobody can link a record to a workflow, and the chain holds."""
+    session = await session_with(("read", one))
+    await session.visibility.count_workflow_executions(one, "WorkflowId = 'order 7'", {})
+    await cell.namespaces.shred(one)
+    with pytest.raises(Exception, match="destroyed"):
+        (await cell.keyring.open(one)).identity("audit")
+    await cell.audit.checkpoint()
+    assert verify_records(read_lines(cell.audit.root)).ok
+
+
+def unusable(log):
+    """Have every write of the log fail, as on a disk that is gone."""
+
+    def fails(_events):
+        raise OSError(5, "Input/output error")
+
+    log._kept, log._append = log._append, fails
+
+
+def usable(log):
+    """Undo it."""
+    log._append = log._kept

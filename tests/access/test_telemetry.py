@@ -1,0 +1,248 @@
+"""What a session tells: each call once, as its caller sees it, in closed words; and alerts of the audit log, each by its cause."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from uuid import uuid4
+
+import pytest
+from opentelemetry.trace import StatusCode
+
+from strongroom.driver.access import PermissionDenied, changes
+from strongroom.driver.access.catalogue import STORE_OPERATIONS, STORES
+from strongroom.driver.audit import AuditUnavailable
+from strongroom.driver.config import load_config
+from strongroom.driver.strongroom import Strongroom, shard_of
+from strongroom.driver.telemetry_attributes import OTHER, attribute_values
+from strongroom.kms import IntegrityError, KekRef, rotate_data_key
+from strongroom.storage import NamespaceNotFound, ShardInfo
+from strongroom.visibility import AttributeType, VisibilityRecord
+from tests.access.people import OWNER, bound
+from tests.fix_executions import Workflow, blob
+from tests.fix_raw_rows import execute
+from tests.telemetry_probe import Probe, alerts
+
+pytestmark = pytest.mark.integration
+PLANTED = "zq7planted"
+CALLS = "strongroom.call.duration"
+ALERTS = alerts()
+
+
+@pytest.fixture
+def probe():
+    return Probe.make()
+
+
+@pytest.fixture
+async def cell(config_path, probe):
+    """A cell that tells, with an owner, a section of its configuration and a namespace whose very names are planted."""
+    config = load_config(config_path)
+    config = replace(config, kms={**config.kms, f"{PLANTED}-customer": config.kms["local"]})
+    await Strongroom.init(config)
+    async with Strongroom.open(config, telemetry=probe.telemetry) as cell:
+        await cell.access.change(lambda _: changes.first_owner(OWNER, now=changes.utc_now()))
+        kek = await cell.create_kek(KekRef(f"{PLANTED}-customer", f"{PLANTED}-kek"))
+        await cell.namespaces.create(f"{PLANTED}-name", kek=kek)
+        yield cell
+
+
+async def workload(cell):
+    """Writes, reads, filters, failures and refusals, with planted strings wherever a tenant may write."""
+    namespace_id = await cell.namespaces.find(f"{PLANTED}-name")
+    session = cell.session(await bound(cell, f"{PLANTED}-person", ("admin", namespace_id)), source=f"{PLANTED}-source")
+    await session.namespaces.add_search_attributes(namespace_id, {f"{PLANTED}Attribute": "Keyword"})
+    name = f"{PLANTED}-workflow"
+    shard_id = shard_of(await cell.keyring.open(namespace_id), name, cell.config.cell.shard_count)
+    await cell.shards.get_or_create_shard(shard_id, lambda: ShardInfo(shard_id, 1, blob()))
+    first = await Workflow(session, namespace_id, shard_id, name).create()
+    await session.executions.get_workflow_execution(namespace_id, name, first.run_id, shard_id=shard_id)
+    types = {f"{PLANTED}Attribute": AttributeType.KEYWORD}
+    record = VisibilityRecord(
+        workflow_id=name,
+        run_id=str(first.run_id),
+        workflow_type=f"{PLANTED}-type",
+        task_queue=f"{PLANTED}-queue",
+        execution_status="Running",
+        start_time=1_795_000_000 * 10**9,
+        execution_time=1_795_000_000 * 10**9,
+        search_attributes={f"{PLANTED}Attribute": f"{PLANTED}-value"},
+        memo=f"{PLANTED}-memo".encode(),
+    )
+    await session.visibility.record_workflow_executions(namespace_id, [(shard_id, 1, record)], types)
+    await session.visibility.list_workflow_executions(namespace_id, f"{PLANTED}Attribute = '{PLANTED}-value'", types)
+    for failing in (
+        session.visibility.list_workflow_executions(namespace_id, f"{PLANTED} = = '{PLANTED}'", types),
+        session.namespaces.get(f"{PLANTED}-other"),
+        session.executions.get_workflow_execution(namespace_id, f"{PLANTED}-none", uuid4(), shard_id=shard_id),
+    ):
+        with pytest.raises(Exception):  # noqa: B017, PT011 - each another one; what matters is what is told of them
+            await failing
+    return session, namespace_id, first, shard_id, name
+
+
+def not_listed(probe):
+    """What was emitted as an attribute and is in no closed list, but for numbers."""
+    lists = attribute_values()
+    return {
+        (key, value)
+        for key, value in probe.attributes()
+        if not isinstance(value, int) and value != OTHER and value not in lists.get(key, ())
+    }
+
+
+def planted(probe):
+    """What was emitted, of all that is a text, and has a planted string in it."""
+    return {said for said in probe.said() if PLANTED in said}
+
+
+async def test_nothing_that_a_tenant_wrote_is_a_label(cell, probe):
+    """Metrics and spans of a workload with planted strings everywhere, the ids of a KMS's section and of a KEK among them."""
+    _, namespace_id, *_ = await workload(cell)
+    await rotate_data_key(cell.keyring, namespace_id)
+    assert probe.value(CALLS, strongroom__outcome="denied") > 0
+    assert len(probe.said()) > 50
+    assert planted(probe) == set()
+    assert not_listed(probe) == set()
+
+
+async def test_a_label_with_a_workflow_id_is_caught(cell, probe):
+    """Control of the test above: by its value and by its name, in a metric, in a span and in a span's name."""
+    await workload(cell)
+    control = probe.meters.get_meter("control").create_counter("control")
+    control.add(1, {"strongroom.operation": f"{PLANTED}-workflow"})
+    control.add(1, {"workflow_id": "x"})
+    tracer = probe.tracers.get_tracer("control")
+    with tracer.start_as_current_span(f"{PLANTED}-span", attributes={"error.type": f"{PLANTED}-error"}):
+        pass
+    assert planted(probe) == {f"{PLANTED}-{each}" for each in ("workflow", "span", "error")}
+    assert {key for key, _ in not_listed(probe)} == {"strongroom.operation", "workflow_id", "error.type"}
+
+
+async def test_what_is_in_no_list_is_not_told(cell, probe):
+    """Where a store, an operation, an error or a KMS had a planted name, `_OTHER` is told instead of it."""
+    with pytest.raises(Exception, match="x"), probe.telemetry.operation(f"{PLANTED}-store", f"{PLANTED}-operation"):
+        raise type(f"{PLANTED}Error", (IntegrityError,), {})("x")
+    assert cell.telemetry is probe.telemetry
+    assert planted(probe) == set()
+    other = {"strongroom__store": OTHER, "strongroom__operation": OTHER, "error__type": OTHER}
+    assert probe.value(CALLS, strongroom__outcome="failed", **other) == 1
+
+
+async def test_calls_are_counted_by_how_they_ended(cell, probe):
+    """Done, failed and denied, each with its kind; and changes of keys by the type of their KMS."""
+    session, namespace_id, *_ = await workload(cell)
+    with pytest.raises(NamespaceNotFound):
+        await session.history.get_history_tree(uuid4(), shard_id=1, tree_id=uuid4())
+    with pytest.raises(PermissionDenied):
+        await session.metadata.list_namespaces(page_size=10)
+    done = {"strongroom__operation": "create_workflow_execution", "strongroom__outcome": "done"}
+    assert probe.value(CALLS, strongroom__store="executions", **done) == 1
+    failed = {"strongroom__operation": "get_workflow_execution", "strongroom__outcome": "failed"}
+    assert probe.value(CALLS, error__type="NotFound", **failed) == 1
+    for store, operation, error in (
+        ("history", "get_history_tree", "NamespaceNotFound"),
+        ("metadata", "list_namespaces", "PermissionDenied"),
+    ):
+        told = {"strongroom__store": store, "strongroom__operation": operation, "error__type": error}
+        assert probe.value(CALLS, strongroom__outcome="denied", **told) == 1
+    await rotate_data_key(cell.keyring, namespace_id)
+    rotated = {"strongroom__key__operation": "key.rotate", "strongroom__kms__type": "local"}
+    assert probe.value("strongroom.key.changes", strongroom__outcome="done", **rotated) == 1
+    with pytest.raises(NamespaceNotFound):
+        await cell.namespaces.get("nobody")
+    # Of a store that the service uses by itself nobody is denied anything.
+    told = {"strongroom__store": "namespaces", "strongroom__operation": "get", "error__type": "NamespaceNotFound"}
+    assert probe.value(CALLS, strongroom__outcome="failed", **told) == 1
+
+
+async def test_a_call_of_a_session_is_told_once(cell, probe):
+    """It is one point and one span, with authorisation and audit inside, and below it what it does."""
+    session, namespace_id, first, shard_id, name = await workload(cell)
+    probe.spans.clear()
+    got = {"strongroom__operation": "get_workflow_execution"}
+    before = probe.value(CALLS, **got)
+    await session.executions.get_workflow_execution(namespace_id, name, first.run_id, shard_id=shard_id)
+    assert probe.value(CALLS, **got) == before + 1
+    spans = probe.spans.get_finished_spans()
+    (call,) = [span for span in spans if span.name == "executions get_workflow_execution"]
+    assert call.parent is None
+    assert dict(call.attributes) == {
+        "strongroom.store": "executions",
+        "strongroom.operation": "get_workflow_execution",
+        "strongroom.outcome": "done",
+    }
+    below = {span.name for span in spans if span.parent is not None and span.parent.span_id == call.context.span_id}
+    assert "batch get_executions" in below
+    probe.spans.clear()
+    with pytest.raises(NamespaceNotFound):
+        await session.executions.get_workflow_execution(uuid4(), name, first.run_id, shard_id=shard_id)
+    (call,) = [span for span in probe.spans.get_finished_spans() if span.name == "executions get_workflow_execution"]
+    assert (call.attributes["strongroom.outcome"], call.status.status_code) == ("denied", StatusCode.ERROR)
+    assert (call.status.description, call.events) == (None, ())
+
+
+async def test_a_watched_session_has_what_an_unwatched_one_has(cell):
+    """The operations of the catalogue, and nothing else of a store."""
+    session = cell.session(OWNER)
+    for line in STORE_OPERATIONS.strip().splitlines():
+        store, _, operation = line.split()[0].partition(".")
+        assert callable(getattr(getattr(session, store), operation))
+    for hidden in ("aclose", "_keyring", "read_everything"):
+        with pytest.raises(AttributeError):
+            getattr(session.executions, hidden)
+
+
+async def test_each_alert_has_its_cause(cell, probe, monkeypatch):
+    """A flipped bit, a log that can't be written, that is behind, that is not signed: the conditions of the page's rules hold then."""
+    monkeypatch.setattr("tests.telemetry_probe.alerts", in_small_numbers)
+    session, namespace_id, first, shard_id, name = await workload(cell)
+    rules = ("RowsDoNotOpen", "AuditRefuses", "AuditWaits", "AuditUnsigned")
+
+    def hold():
+        return {rule for rule in rules if probe.holds(f"Strongroom{rule}")}
+
+    await cell.audit.checkpoint()
+    assert hold() == set()
+    await execute(cell, "UPDATE executions SET data = set_byte(data, 40, 255 - get_byte(data, 40))")
+    with pytest.raises(IntegrityError):
+        await session.executions.get_workflow_execution(namespace_id, name, first.run_id, shard_id=shard_id)
+    assert hold() == {"RowsDoNotOpen"}
+    log, real = cell.audit, cell.audit._append
+
+    def fails(_events):
+        raise OSError(5, "Input/output error")
+
+    log._append = fails
+    with pytest.raises(AuditUnavailable):
+        await session.namespaces.get(f"{PLANTED}-name")
+    refused = {"strongroom__store": "namespaces", "strongroom__operation": "get"}
+    assert probe.value("strongroom.audit.refusals", **refused) == 1
+    assert hold() == {"RowsDoNotOpen", "AuditRefuses"}
+    for _ in range(MANY + 1):
+        log.note({"event": "check"})
+    assert hold() == {"RowsDoNotOpen", "AuditRefuses", "AuditWaits"}
+    log._append = real
+    await log.record({"event": "check"})
+    assert hold() == {"RowsDoNotOpen", "AuditRefuses", "AuditUnsigned"}
+    await log.checkpoint()
+    assert hold() == {"RowsDoNotOpen", "AuditRefuses"}
+
+
+MANY = 100
+
+
+def in_small_numbers():
+    """The page's rules, with the few records of this test."""
+    return {name: rule.replace("> 10000", f"> {MANY}") for name, rule in ALERTS.items()}
+
+
+async def test_without_telemetry_nothing_is_told(config_path):
+    """The default: the stores of a cell and of a session are what they are, with nothing before them."""
+    config = load_config(config_path)
+    await Strongroom.init(config)
+    async with Strongroom.open(config) as cell:
+        assert cell.telemetry is cell.by_key.watch is cell.keyring._watch is None
+        session = cell.session(OWNER)
+        for name in STORES:
+            assert type(getattr(cell, name)).__module__.startswith(("strongroom.storage", "strongroom.visibility"))
+            assert type(getattr(session, name)).__module__ == "strongroom.driver.access.session"

@@ -1,0 +1,49 @@
+"""Audit logs for tests."""
+
+from __future__ import annotations
+
+import asyncio
+
+from strongroom.driver.audit import AuditLog
+from strongroom.driver.audit.events import OUTCOME, now
+from strongroom.driver.audit.log import opened
+from strongroom.kms import Secret, SigningKey
+
+KEY = SigningKey(Secret(bytes(range(32))))
+HOSTILE = (
+    "plain",
+    'a"b\\c]d',
+    "x|y=z|CEF:0|a|b|c|d|e|9|act=forged",
+    "line\nbreak\r\n<110>1 - forged - - - -",
+    "tab\tnul\x00bell\x07del\x7f",
+    "ключ 鍵 🔑 \u2028\u2029",
+    'x" forged="y',
+    '] [forged@1 a="b"]',
+    "\\",
+    "=\\=|\\|",
+)
+
+
+def hostile(number):
+    """A record with hostile strings wherever a caller's may stand."""
+    text = HOSTILE[number % len(HOSTILE)]
+    return {
+        "event": OUTCOME,
+        "at": now(),
+        "operation": "visibility.list_workflow_executions",
+        "principal": f"jwt:{text}",
+        "source": text,
+        "outcome": "done",
+        "request_id": f"{number:016x}",
+    }
+
+
+async def key():
+    """The key that logs are signed with."""
+    return KEY
+
+
+async def write_log(root, records, *, event=hostile):
+    """Write a log."""
+    async with opened(AuditLog(root, sign=key)) as log:
+        await asyncio.gather(*(log.record(event(number)) for number in range(records)))

@@ -1,0 +1,213 @@
+"""Exports reach a collector: each record at least once and in order, over kills of either side; the cursor loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import signal
+import ssl
+import threading
+
+import pytest
+
+from strongroom.driver.audit import verify_records
+from strongroom.driver.audit.export import Cursor, cursor_file, export
+from strongroom.driver.audit.formats import FORMATS
+from strongroom.driver.audit.reader import read_lines
+from strongroom.driver.audit.sinks import File, SinkUnavailable, SyslogOverTls
+from strongroom.driver.config import ConfigError
+from strongroom.kms import client_context
+from tests.audit.logs import HOSTILE, KEY, write_log
+
+
+def tls(port, authority, host="localhost"):
+    """A sink that trusts the authority."""
+    return SyslogOverTls(host, port, lambda: client_context(ca_certs=authority.certificate))
+
+
+async def sent(root, sink, *, form="syslog", cursor=None, follow=False):
+    """Export what is not sent yet."""
+    return await export(
+        root, cursor=cursor or Cursor(), save=lambda: None, write=FORMATS[form], sink=sink, follow=follow
+    )
+
+
+async def test_a_real_collector_understands_hostile_strings(rsyslog, authority, tmp_path):
+    """Rsyslog reads back principal, operation and record; the chain verifies from what it wrote down."""
+    await write_log(tmp_path / "log", 2 * len(HOSTILE))
+    count = await sent(tmp_path / "log", tls(rsyslog.port, authority))
+    found = await asyncio.to_thread(rsyslog.messages, at_least=count)
+    assert len(found) == count
+    records = [each["message"].encode() for each in found]
+    assert records == [line.rstrip(b"\n") for line in read_lines(tmp_path / "log")]
+    assert verify_records(records, public_key=KEY.public_key).ok
+    for each in found:
+        fields = json.loads(each["message"])
+        assert (each["app"], each["msgid"], each["pri"]) == ("strongroom", fields["event"], "110")
+        assert f'sequence="{fields["sequence"]}"' in each["data"]
+        assert each["data"].count('" operation="') == 1, "a principal can't put in a field of its own"
+
+
+async def test_nothing_is_lost_while_the_collector_is_killed(rsyslog, authority, tmp_path):
+    """Kill -9 in the middle, several times, while records are written."""
+    root, cursor = tmp_path / "log", Cursor()
+    following = asyncio.create_task(sent(root, tls(rsyslog.port, authority), cursor=cursor, follow=True))
+    for _ in range(6):
+        await write_log(root, 400)
+        await asyncio.to_thread(rsyslog.stop, signal.SIGKILL)
+        await write_log(root, 100)
+        await asyncio.to_thread(rsyslog.start)
+    lines = [line.rstrip(b"\n").decode() for line in read_lines(root)]
+    async with asyncio.timeout(40):
+        while sum(cursor.sent.values()) < len(lines):  # noqa: ASYNC110 - the export has no event for it
+            await asyncio.sleep(0.1)
+    following.cancel()
+    kept = [each["message"] for each in await asyncio.to_thread(rsyslog.messages, at_least=len(lines))]
+    assert set(lines) <= set(kept)
+
+
+class Failing:
+    """A collector over TLS that breaks off at random, and keeps what it had read whole."""
+
+    def __init__(self, authority, seed):
+        self.kept, self.connections, self._random = [], 0, random.Random(seed)  # noqa: S311 - a test's
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(authority.server("localhost"))
+        self.failures = 100
+
+    async def __aenter__(self):
+        self._server = await asyncio.start_server(self._take, "127.0.0.1", 0, ssl=self._context, limit=2**22)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_):
+        self._server.close()
+
+    async def _take(self, reader, writer):
+        self.connections += 1
+        fails = self.connections <= self.failures
+        left = self._random.randrange(1, 100_000) if fails else 2**40
+        taken = []
+        try:
+            while left > 0:
+                length = int(await reader.readuntil(b" "))
+                taken.append(await reader.readexactly(length))
+                left -= length
+            writer.transport.abort()
+        except asyncio.IncompleteReadError:
+            writer.close()
+        # What it had read whole it keeps, even where it says nothing: at least once, not exactly once.
+        self.kept += taken if not fails or self._random.random() < 0.5 else []
+
+
+async def test_a_hundred_failures_of_the_collector(authority, tmp_path):
+    """Nothing is lost; what was sent twice is the same."""
+    root = tmp_path / "log"
+    for _ in range(3):
+        await write_log(root, 3000)
+    lines = [line.rstrip(b"\n") for line in read_lines(root)]
+    cursor = Cursor()
+    async with Failing(authority, seed=7) as collector:
+        for attempt in range(400):
+            try:
+                await sent(root, tls(collector.port, authority), form="jsonl", cursor=cursor)
+                break
+            except SinkUnavailable:
+                assert attempt < 399
+    assert collector.connections > collector.failures
+    assert set(lines) == set(collector.kept)
+    assert verify_records(collector.kept, public_key=KEY.public_key).ok
+
+
+async def test_a_collector_that_is_not_to_be_trusted_gets_nothing(rsyslog, tmp_path, authority):
+    """Another authority, another name, no TLS at all."""
+    from tests.codec.authority import Authority  # noqa: PLC0415
+
+    await write_log(tmp_path / "log", 1)
+    (tmp_path / "other").mkdir()
+    other = Authority(tmp_path / "other", "other")
+    plain = await asyncio.start_server(lambda _reader, writer: writer.write(b"220 hello\r\n"), "127.0.0.1", 0)
+    for sink in (
+        tls(rsyslog.port, other),
+        tls(rsyslog.port, authority, host="127.0.0.2"),
+        tls(plain.sockets[0].getsockname()[1], authority),
+    ):
+        with pytest.raises(SinkUnavailable):
+            await sent(tmp_path / "log", sink)
+    plain.close()
+    assert rsyslog.messages() == []
+    assert await sent(tmp_path / "log", tls(rsyslog.port, authority)) > 0, "control"
+
+
+async def test_a_cursor_goes_on_where_it_was(tmp_path):
+    """Over processes, for several streams, with records that come between."""
+    root, target, path = tmp_path / "log", tmp_path / "out", tmp_path / "cursor"
+    total = 0
+    for _ in range(4):
+        await asyncio.gather(write_log(root, 30), write_log(root, 20))
+        with cursor_file(path) as (cursor, save):
+            total += await export(root, cursor=cursor, save=save, write=FORMATS["jsonl"], sink=File(target))
+    lines = target.read_bytes().splitlines()
+    assert len(lines) == total == len(set(lines))
+    assert verify_records(lines, public_key=KEY.public_key).ok
+    assert set(lines) == {line.rstrip(b"\n") for line in read_lines(root)}
+
+
+async def test_a_record_that_is_sent_and_not_remembered_is_sent_again(tmp_path):
+    """The cursor is saved after the sink has the records, never before."""
+    root, target, path = tmp_path / "log", tmp_path / "out", tmp_path / "cursor"
+    await write_log(root, 10)
+
+    def fails():
+        raise OSError
+
+    with cursor_file(path) as (cursor, _), pytest.raises(OSError):  # noqa: PT011 - the one above
+        await export(root, cursor=cursor, save=fails, write=FORMATS["jsonl"], sink=File(target))
+    with cursor_file(path) as (cursor, save):
+        await export(root, cursor=cursor, save=save, write=FORMATS["jsonl"], sink=File(target))
+    lines = target.read_bytes().splitlines()
+    assert len(lines) == 2 * len(set(lines))
+    assert verify_records(lines, public_key=KEY.public_key).ok
+
+
+def test_two_exports_do_not_share_a_cursor(tmp_path):
+    """The second one says so."""
+    with cursor_file(tmp_path / "cursor"), pytest.raises(ConfigError, match="another export"):
+        cursor_file(tmp_path / "cursor").__enter__()
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"sent":{"x":1},"hosts":{}}', '{"sent":{},"hosts":7}'])
+def test_a_damaged_cursor_is_refused(tmp_path, content):
+    """Rather than send everything again unasked."""
+    (tmp_path / "cursor").write_text(content)
+    with pytest.raises(ConfigError, match="no cursor"):
+        cursor_file(tmp_path / "cursor").__enter__()
+
+
+async def test_a_target_that_can_not_be_written(tmp_path):
+    """Says what."""
+    await write_log(tmp_path / "log", 1)
+    with pytest.raises(SinkUnavailable, match="can't be written"):
+        await sent(tmp_path / "log", File(tmp_path / "nowhere" / "out"))
+
+
+async def test_records_are_exported_while_they_are_written(tmp_path):
+    """An export beside a writer never sends half a record."""
+    root, stop = tmp_path / "log", threading.Event()
+    lines = []
+
+    class Keep:
+        async def send(self, batch):
+            lines.extend(batch)
+
+    writer = asyncio.create_task(write_log(root, 20_000))
+    cursor = Cursor()
+    while not writer.done():
+        await sent(root, Keep(), form="jsonl", cursor=cursor)
+        await asyncio.sleep(0.01)
+    await writer
+    await sent(root, Keep(), form="jsonl", cursor=cursor)
+    stop.set()
+    assert verify_records(lines, public_key=KEY.public_key).ok
+    assert len(lines) == len(set(lines)) == len(list(read_lines(root)))

@@ -1,0 +1,117 @@
+"""Hostile strings survive each form: independent parsers read back what was written, and the chain verifies from the form alone."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pycef
+import pytest
+
+from strongroom.driver.access.catalogue import OPERATIONS
+from strongroom.driver.audit import verify_records
+from strongroom.driver.audit.formats import FORMATS
+from strongroom.driver.audit.reader import read_lines
+from strongroom.driver.audit.stream import parse
+from tests.audit.logs import HOSTILE, KEY, write_log
+
+# Attributes that OCSF 1.6.0 requires of API Activity and of the objects in it (ocsf-schema: events/application/api_activity.json).
+REQUIRED = {
+    "": {
+        "activity_id",
+        "actor",
+        "api",
+        "category_uid",
+        "class_uid",
+        "metadata",
+        "severity_id",
+        "src_endpoint",
+        "time",
+        "type_uid",
+    },
+    "metadata": {"product", "version"},
+    "api": {"operation"},
+}
+
+
+@pytest.fixture
+async def lines(tmp_path):
+    """A log in which each hostile string stands several times."""
+    await write_log(tmp_path / "log", 3 * len(HOSTILE))
+    return list(read_lines(tmp_path / "log"))
+
+
+def written(lines, form):
+    """Fields, record and form of each."""
+    for line in lines:
+        fields = parse(line)[0]
+        yield fields, line.rstrip(b"\n"), FORMATS[form](fields, line, "host-1")
+
+
+def assert_whole(records, lines):
+    """What came back is the log, byte for byte, and verifies."""
+    assert [record.encode() for record in records] == [line.rstrip(b"\n") for line in lines]
+    assert verify_records([record.encode() for record in records], public_key=KEY.public_key).ok
+
+
+def test_json_lines(lines):
+    """The record itself."""
+    assert_whole([made.decode() for _, _, made in written(lines, "jsonl")], lines)
+
+
+def test_ocsf(lines):
+    """Python's own parser; every attribute that the schema requires; the record in `raw_data`."""
+    records = []
+    for fields, _, made in written(lines, "ocsf"):
+        assert b"\n" not in made
+        told = json.loads(made)
+        for path, required in REQUIRED.items():
+            assert required <= (told[path] if path else told).keys()
+        assert told["type_uid"] == told["class_uid"] * 100 + told["activity_id"]
+        assert told["metadata"]["version"] == "1.6.0"
+        if "source" in fields:
+            assert told["src_endpoint"]["name"] == fields["source"]
+            assert told["actor"]["user"]["name"] == fields["principal"]
+            assert (told["activity_id"], told["status_id"]) == (2, 1)
+        records.append(told["raw_data"])
+    assert_whole(records, lines)
+
+
+def test_cef(lines):
+    """pycef; one line each, whatever stands in it; the record in `rawEvent`."""
+    records = []
+    for fields, _, made in written(lines, "cef"):
+        text = made.decode()
+        assert text.isprintable() or set(text) - set(filter(str.isprintable, text)) <= {"\u2028", "\u2029"}
+        told = pycef.parse(text)
+        assert told["DeviceEventClassID"] == fields.get("operation", f"audit.{fields['event']}")
+        assert told["externalId"] == f"{fields['stream']}/{fields['sequence']}"
+        assert "forged" not in (told["act"], told["outcome"])
+        records.append(_unescaped(told["rawEvent"]))
+    assert_whole(records, lines)
+
+
+def test_syslog_lines_hold_the_record(lines):
+    """Message, and structured data by the grammar of RFC 5424; test_export.py has a real collector read them."""
+    form = re.compile(
+        rb'<(\d+)>1 (\S+) (\S+) (\S+) (\S+) (\S+) (\[[^ ]+(?: [^=]+="(?:[^"\\\]]|\\["\\\]])*")*\]) (.*)', re.DOTALL
+    )
+    records = []
+    for _, _, made in written(lines, "syslog"):
+        found = form.fullmatch(made)
+        assert found, made
+        assert not re.search(rb"[\x00-\x1f\x7f]", made)
+        records.append(found[8].decode())
+    assert_whole(records, lines)
+
+
+def test_every_operation_has_an_activity():
+    """None is "other" by mistake."""
+    for operation in OPERATIONS:
+        fields = {"stream": "s", "sequence": 1, "event": "intent", "operation": operation}
+        assert json.loads(FORMATS["ocsf"](fields, b"{}", "h"))["activity_id"] in (1, 2, 3, 4)
+
+
+def _unescaped(text):
+    """Undo CEF's escapes of a value, where the parser leaves that to its caller."""
+    return re.sub(r"\\(.)", lambda found: {"n": "\n", "r": "\r"}.get(found[1], found[1]), text)

@@ -1,0 +1,244 @@
+"""The files of an audit log: nothing is lost by a crash, and whatever is altered, cut or taken out is named."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from uuid import uuid4
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from strongroom.driver.audit import verify_records
+from strongroom.driver.audit.checkpoint import Checkpoint, as_event
+from strongroom.driver.audit.events import CHECKPOINT, now
+from strongroom.driver.audit.reader import read_lines, read_records
+from strongroom.driver.audit.stream import Stream, segments
+from strongroom.kms import Secret, SigningKey
+
+KEY, OTHER = SigningKey(Secret(bytes(range(32)))), SigningKey(Secret(bytes(32)))
+
+
+@contextmanager
+def taken(root):
+    """A stream of the folder, given back at the end."""
+    stream = Stream.take(root)
+    try:
+        yield stream
+    finally:
+        stream.close()
+
+
+def event(number):
+    """A record's content."""
+    return {"event": "outcome", "at": now(), "operation": f"operation.{number}"}
+
+
+def signed(stream, key=KEY):
+    """A signature over all that is on disk."""
+    covered = Checkpoint(stream.stream_id, stream.sequence, stream.chain)
+    return as_event(
+        covered, kind=CHECKPOINT, at=now(), public_key=key.public_key, signature=key.sign(covered.message())
+    )
+
+
+def written(root, records=10, *, key=KEY):
+    """Lines of a stream with a signature at the end."""
+    with taken(root) as stream:
+        for number in range(records):
+            stream.write([event(number)])
+        stream.write([signed(stream, key)])
+    return list(read_lines(root))
+
+
+def problem(lines, **given):
+    """The first problem of the only stream."""
+    (stream,) = verify_records(lines, **given).streams
+    return stream.problem
+
+
+def test_what_was_written_verifies(tmp_path):
+    """Control of all that follows."""
+    found = verify_records(written(tmp_path), public_key=KEY.public_key)
+    assert found.ok
+    assert (found.records, found.streams[0].signed) == (11, 10)
+
+
+def test_a_process_goes_on_where_another_ended(tmp_path):
+    """One chain, whoever writes it."""
+    written(tmp_path)
+    written(tmp_path)
+    found = verify_records(read_lines(tmp_path), public_key=KEY.public_key)
+    assert found.ok
+    assert [stream.records for stream in found.streams] == [22]
+
+
+def test_two_processes_have_a_stream_each(tmp_path):
+    """A stream is written by one process at a time."""
+    with taken(tmp_path) as one, taken(tmp_path) as two:
+        one.write([event(1)])
+        two.write([event(1)])
+        assert one.stream_id != two.stream_id
+    assert verify_records(read_lines(tmp_path)).records == 2
+
+
+@pytest.mark.parametrize("cut", range(1, 60, 7))
+def test_a_record_that_a_crash_cut_is_left_out(tmp_path, cut):
+    """It was acknowledged to nobody; what comes next takes its number."""
+    written(tmp_path)
+    (segment,) = segments(next(path for path in tmp_path.iterdir()))
+    content = segment.read_bytes()
+    segment.write_bytes(content[:-cut])
+    lines = written(tmp_path, 3)
+    found = verify_records(lines, public_key=KEY.public_key)
+    assert [s.problem for s in found.streams] == [None]
+    assert found.records == 10 + 4 + (1 if cut == 0 else 0)
+
+
+def test_a_failed_write_is_written_later_and_once(tmp_path, monkeypatch):
+    """Disk full in the middle of a batch."""
+    with taken(tmp_path) as stream:
+        stream.write([event(0)])
+        real = os.pwrite
+
+        def full(descriptor, data, offset):
+            real(descriptor, data[:20], offset)
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(os, "pwrite", full)
+        with pytest.raises(OSError, match="No space"):
+            stream.write([event(1), event(2)])
+        assert (stream.waiting, stream.sequence) == (2, 1)
+        monkeypatch.undo()
+        stream.write([event(3)])
+        assert (stream.waiting, stream.sequence) == (0, 4)
+    found = verify_records(read_lines(tmp_path))
+    assert found.ok
+    assert found.records == 4
+
+
+def test_after_an_error_of_the_disk_the_records_go_to_another_file(tmp_path, monkeypatch):
+    """A second try may say that all is well when it is not."""
+    with taken(tmp_path) as stream:
+        stream.write([event(0)])
+
+        def fails(_descriptor, _data, _offset):
+            raise OSError(5, "Input/output error")
+
+        monkeypatch.setattr(os, "pwrite", fails)
+        with pytest.raises(OSError, match="Input/output"):
+            stream.write([event(1), event(2)])
+        monkeypatch.undo()
+        stream.write([event(3)])
+        assert len(segments(next(path for path in tmp_path.iterdir()))) == 2
+    found = verify_records(read_lines(tmp_path))
+    assert found.ok, "the records that stand in both files are the same"
+    assert found.records == 4
+
+
+def test_segments_follow_each_other(tmp_path, monkeypatch):
+    """And are read in order, from any record on."""
+    monkeypatch.setattr("strongroom.driver.audit.stream.SEGMENT_BYTES", 700)
+    written(tmp_path, 40)
+    with taken(tmp_path) as stream:
+        stream_id = stream.stream_id
+        assert len(segments(next(path for path in tmp_path.iterdir()))) > 5
+    assert verify_records(read_lines(tmp_path), public_key=KEY.public_key).ok
+    for last in range(42):
+        after = {stream_id: last}
+        assert [sequence for _, sequence, _ in read_records(tmp_path, after=after)] == list(range(last + 1, 42))
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_every_tampering_is_named(tmp_path_factory, data):
+    """A record altered, taken out, doubled with a change, exchanged, or cut off before a signature that was kept elsewhere."""
+    root = tmp_path_factory.mktemp("audit")
+    lines = written(root, 8)
+    number = data.draw(st.integers(0, 7))
+    how = data.draw(st.sampled_from(["alter", "rechain", "remove", "swap", "insert", "cut", "bit"]))
+    witnessed = [_kept(lines)]
+    if how == "alter":
+        lines[number] = lines[number].replace(b"operation.", b"operatioN.")
+    elif how == "rechain":
+        lines = _rechained(lines, number)
+    elif how == "remove":
+        del lines[number]
+    elif how == "swap":
+        lines[number], lines[number + 1] = lines[number + 1], lines[number]
+    elif how == "insert":
+        lines.insert(number + 1, lines[number].replace(b"operation.", b"operatioN."))
+    elif how == "cut":
+        del lines[number:]
+    else:
+        place = data.draw(st.integers(0, len(lines[number]) - 2))
+        altered = bytearray(lines[number])
+        altered[place] ^= 1 << data.draw(st.integers(0, 7))
+        if b"\n" in altered[:-1] or bytes(altered) == lines[number]:
+            return
+        lines[number] = bytes(altered)
+    found = verify_records(lines, public_key=KEY.public_key, witnessed=witnessed)
+    assert not found.ok, how
+    if how in ("alter", "remove"):
+        assert f"record {number + 1} " in next(stream.problem for stream in found.streams if stream.problem)
+
+
+def test_a_chain_made_anew_does_not_fit_the_signature(tmp_path):
+    """Whoever alters a record and all chains after it lacks the key."""
+    lines = _rechained(written(tmp_path), 3)
+    assert "signature" in problem(lines, public_key=KEY.public_key)
+    assert problem(lines[:-1]) is None, "control: without the signature nobody can tell"
+
+
+def test_another_key_is_another_writer(tmp_path):
+    """The public key is the auditor's, not the file's."""
+    lines = written(tmp_path, key=OTHER)
+    assert problem(lines, public_key=OTHER.public_key) is None
+    assert "another key" in problem(lines, public_key=KEY.public_key)
+
+
+def test_repeated_records_are_no_problem(tmp_path):
+    """An export that was broken off sends some again."""
+    lines = written(tmp_path)
+    assert problem([*lines[:7], *lines[3:], *lines[:2]], public_key=KEY.public_key) is None
+
+
+def test_what_is_missing_at_the_end_is_told_by_a_checkpoint_kept_elsewhere(tmp_path):
+    """From the records alone nobody could."""
+    lines = written(tmp_path)
+    kept = _kept(lines)
+    assert problem(lines[:6], public_key=KEY.public_key) is None
+    assert problem(lines[:6], witnessed=[kept]) == "records 7 to 10 are missing at the end"
+    assert problem([], witnessed=[kept]) == "the whole stream is missing: 10 records"
+    elsewhere = Checkpoint(uuid4(), 5, bytes(32))
+    assert not verify_records(lines, witnessed=[elsewhere]).ok
+
+
+@given(garbage=st.binary(max_size=200))
+def test_no_input_crashes(garbage):
+    """Records may come from anywhere."""
+    verify_records([garbage, b"{}" + garbage, b'{"stream":1,"sequence":"x","chain":"' + garbage * 3 + b'"}'])
+
+
+def _kept(lines):
+    """The checkpoint of the signature in the last line."""
+    said = orjson.loads(lines[-1])
+    from uuid import UUID  # noqa: PLC0415
+
+    return Checkpoint(UUID(said["stream"]), said["covers"], bytes.fromhex(said["covered_chain"]))
+
+
+def _rechained(lines, number):
+    """A record altered, and every chain from there on made to fit."""
+    from strongroom.driver.audit.stream import GENESIS, link, parse, with_chain  # noqa: PLC0415
+
+    chain, made = GENESIS, []
+    for place, line in enumerate(lines):
+        _, body, _ = parse(line)
+        if place == number:
+            body = body.replace(b"operation.", b"operatioN.")
+        chain = link(chain, body)
+        made.append(with_chain(body, chain))
+    return made

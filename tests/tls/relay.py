@@ -1,0 +1,58 @@
+"""A relay before a server: it ends TLS where it is given a context, and cuts connections when it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+
+
+class Relay:
+    """Connections of clients, handed on to a server.
+
+    Attributes:
+        port: on 127.0.0.1.
+        taken: how many connections there were.
+    """
+
+    def __init__(self, host, port):
+        self._target = host, port
+        self._writers = set()
+        self.port = 0
+        self.taken = 0
+
+    async def handle(self, reader, writer):
+        """Hand on what comes in, and what comes back."""
+        self.taken += 1
+        there, back = await asyncio.open_connection(*self._target)
+        self._writers |= {writer, back}
+        with suppress(OSError):
+            await asyncio.gather(_carry(reader, back), _carry(there, writer))
+        self._writers -= {writer, back}
+
+    async def cut(self):
+        """Close all connections that there are."""
+        for writer in list(self._writers):
+            writer.transport.abort()
+        await asyncio.sleep(0.05)  # in which the client hears of it
+
+
+async def _carry(reader, writer):
+    try:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    finally:
+        writer.close()
+
+
+@asynccontextmanager
+async def relay(host, port, *, tls=None):
+    """Start one, and end it."""
+    made = Relay(host, port)
+    server = await asyncio.start_server(made.handle, "127.0.0.1", 0, ssl=tls)
+    made.port = server.sockets[0].getsockname()[1]
+    try:
+        yield made
+    finally:
+        server.close()
+        await made.cut()

@@ -1,0 +1,192 @@
+"""A whole cell over TLS, by the command line and by its parts, and what `doctor` says of it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from strongroom.driver.config import load_config, write_config
+from strongroom.driver.doctor import examine
+from strongroom.driver.strongroom import Strongroom
+from tests.codec.conftest import JWT
+from tests.codec.issuer import Issuer
+from tests.fix_command_line import run_command
+
+from .cases import HOST, REFUSED, RIGHT, Case
+
+pytestmark = pytest.mark.integration
+
+CODEC = f"""
+[codec_server]
+listen = "127.0.0.1:8443"
+certificate = "codec.pem"
+[codec_server.client_certificates]
+authority = "ca.pem"
+revoked = "revoked.pem"
+[[codec_server.client_certificates.callers]]
+subject = {{ commonName = "worker" }}
+namespaces = ["first"]
+{JWT}
+"""
+REASONS = {
+    "TLS 1.2 only": "TLSV1_ALERT_PROTOCOL_VERSION",
+    "expired": "certificate has expired",
+    "wrong CA": "unable to get local issuer certificate",
+    "wrong host name": "IP address mismatch",
+    "self-signed": "self-signed certificate",
+    "without TLS": "the server has no TLS",
+}
+
+
+class TlsCell:
+    """A cell in a database of its own."""
+
+    def __init__(self, folder, peer, name):
+        self.folder = folder
+        self.path = folder / "strongroom.toml"
+        self.peer = peer
+        self.dsn = f"postgresql://postgres@/{name}?host={HOST}&port={peer.port}"
+
+    def section(self, **files):
+        """Set the section `[database.tls]`, in place of `insecure`, at the end."""
+        text = re.sub(r"insecure = true.*\n", "", self.path.read_text()).partition("\n[database.tls]\n")[0]
+        settings = "".join(f'{name} = "{file}"\n' for name, file in files.items())
+        self.path.write_text(f"{text}\n[database.tls]\n{settings}")
+
+    async def doctor(self):
+        """Return what doctor finds, by what is checked."""
+        return {finding.check: finding for finding in await examine(self.path)}
+
+
+@pytest.fixture
+async def tls_cell(postgres_peer, tls_files, tmp_path):
+    """Initialised by the command line, over TLS."""
+    name = f"tls_{uuid4().hex}"
+    admin = await asyncpg.connect(postgres_peer.socket_dsn)
+    await admin.execute(f"CREATE DATABASE {name}")
+    cell = TlsCell(tmp_path, postgres_peer, name)
+    shutil.copy(tls_files.ours.certificate, tmp_path / "ca.pem")
+    async with postgres_peer.serving(RIGHT):
+        write_config(cell.path, dsn=cell.dsn)
+        cell.section(ca_certs="ca.pem")
+        done = await asyncio.to_thread(run_command, tmp_path, "init")
+        assert done.returncode == 0, done.stderr
+        yield cell
+    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await admin.close()
+
+
+async def test_every_connection_of_a_cell_has_tls(tls_cell):
+    """The stores' connections, the registry's and the one that listens are all TLS 1.3; the server would take them without."""
+    admin = await asyncpg.connect(tls_cell.peer.socket_dsn)
+    async with Strongroom.open(load_config(tls_cell.path)) as strongroom, asyncio.timeout(20):
+        await strongroom.namespaces.list_namespaces()
+        await strongroom.keyring.store.list_kek_usage()
+        async with strongroom.by_key.connection() as connection:
+            await connection.fetch("SELECT 1")
+        rows = []
+        while not any(row["query"].startswith("LISTEN") for row in rows):
+            rows = await admin.fetch(
+                "SELECT query, version FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'strongroom'"
+            )
+        assert len(rows) >= 4
+        assert {row["version"] for row in rows} == {"TLSv1.3"}
+    await admin.close()
+
+
+async def test_the_command_line_refuses_what_the_library_refuses(tls_cell):
+    """A server of another authority or without TLS: one line that says so, and exit code 2. With the right one it works."""
+    done = await asyncio.to_thread(run_command, tls_cell.folder, "schema", "status")
+    assert done.returncode == 0, done.stderr
+    for case, says in (("wrong CA", "certificate is not accepted"), ("without TLS", "has no TLS")):
+        async with tls_cell.peer.serving(REFUSED[case]):
+            for command in (("schema", "status"), ("namespace", "list"), ("init",)):
+                refused = await asyncio.to_thread(run_command, tls_cell.folder, *command)
+                assert refused.returncode == 2
+                assert says in refused.stderr
+
+
+def in_days(days):
+    return datetime.now(UTC) + timedelta(days=days)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "state"),
+    [
+        (60, None, "ok"),
+        (60, 60, "ok"),
+        (10, 60, "note"),
+        (60, 10, "note"),
+        (60, -1, "wrong"),
+    ],
+)
+async def test_doctor_says_when_certificates_end(tls_cell, tls_files, theirs, ours, state):
+    """The version of TLS, and both days; the first to come is told 30 days before, and when it is over."""
+    tls_files.ours.server(HOST, file="lasting", until=in_days(theirs))
+    files = {"ca_certs": "ca.pem"}
+    if ours is not None:
+        files["certificate"] = tls_files.ours.client("mine", ("commonName", "postgres"), until=in_days(ours))[0]
+    tls_cell.section(**files)
+    async with tls_cell.peer.serving(Case("lasting")):
+        found = (await tls_cell.doctor())["TLS to the database"]
+    assert found.state == state
+    assert f"TLSv1.3 with {HOST}:{tls_cell.peer.port}; its certificate until {in_days(theirs):%Y-%m-%d}" in found.text
+    assert ours is None or f"ours until {in_days(ours):%Y-%m-%d}" in found.text
+    assert found.advice == {"ok": "", "note": "renew it", "wrong": "put another one in its place"}[state]
+
+
+@pytest.mark.parametrize("case", REFUSED)
+async def test_doctor_finds_the_wrong_server(tls_cell, case):
+    """Each server that is refused is a finding, with the reason."""
+    async with tls_cell.peer.serving(REFUSED[case]):
+        found = (await tls_cell.doctor())["TLS to the database"]
+    assert not found.ok
+    assert REASONS[case] in found.text
+
+
+async def test_doctor_says_where_there_is_no_tls(tls_cell):
+    """A database that is reached without TLS is told as such."""
+    text = tls_cell.path.read_text().partition("\n[database.tls]\n")[0]
+    tls_cell.path.write_text(re.sub(r"(\ndsn = .*)", r"\1\ninsecure = true", text))
+    found = (await tls_cell.doctor())["TLS to the database"]
+    assert (found.state, found.text) == ("ok", "none: insecure = true, on this machine")
+
+
+async def test_doctor_reads_the_codec_servers_files(tls_cell, tls_files):
+    """Days of certificate and revocation list; a file that the server could not use is named, and what has ended is wrong."""
+    folder, authority = tls_cell.folder, tls_files.ours
+    (folder / "issuer.pem").write_bytes(Issuer().pem)
+    tls_cell.path.write_text(tls_cell.path.read_text() + CODEC)
+    certificate, listed = "certificate of the codec server", "revocation list of the codec server"
+
+    async def found(until, list_until):
+        shutil.copy(authority.server(HOST, file="codec", until=until), folder / "codec.pem")
+        shutil.copy(authority.revoke(until=list_until), folder / "revoked.pem")
+        told = await tls_cell.doctor()
+        return [told[check].state for check in (certificate, listed)]
+
+    assert await found(in_days(60), in_days(2)) == ["ok", "ok"]
+    assert await found(in_days(10), in_days(0.1)) == ["note", "note"]
+    assert await found(in_days(-0.1), in_days(-0.1)) == ["wrong", "wrong"]
+    for name in ("codec.pem", "ca.pem", "revoked.pem", "issuer.pem"):
+        whole = (folder / name).read_bytes()
+        (folder / name).write_text("nothing")
+        wrong = (await tls_cell.doctor())["files of the codec server"]
+        assert not wrong.ok
+        assert name in wrong.text
+        assert wrong.advice
+        (folder / name).write_bytes(whole)
+
+
+async def test_doctor_prints_what_ends_soon(tls_cell):
+    """The command line marks it, and it is no reason to fail: the tests' certificates are good for a day."""
+    done = await asyncio.to_thread(run_command, tls_cell.folder, "doctor")
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"note +TLS to the database", done.stdout)
+    assert "do: renew it" in done.stdout

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import ast
+import ssl
+from pathlib import Path
+
+import pytest
+
+from strongroom.kms import client_context
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("kms", "storage", "visibility", "driver")
+MAKERS = {"kms/tls.py": 1, "driver/codec_listener.py": 1}
+"""Where contexts are made, and how many."""
+FORBIDDEN = {
+    *("create_default_context", "_create_unverified_context", "_create_default_https_context", "wrap_socket"),
+    *("CERT_NONE", "CERT_OPTIONAL", "PROTOCOL_TLS", "PROTOCOL_TLSv1_2", "TLSv1_2", "TLSv1_1", "TLSv1"),
+}
+"""Names of the module `ssl` with which a context would be made in another way, or be made weaker."""
+SWITCHES = {"verify", "verify_certs", "ssl_assert_hostname", "check_hostname", "ssl"}
+"""Arguments and attributes that must not be False."""
+CONTROL = """
+import ssl
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+context.load_default_certs()
+httpx.get("https://x", verify=False)
+context.check_hostname = False
+context.minimum_version = ssl.TLSVersion.TLSv1_2
+"""
+
+
+def contexts(tree):
+    """Return the calls of SSLContext in a module, and those of them that are followed by the lowest version."""
+    made, sealed = [], []
+    for node in ast.walk(tree):
+        for body in (getattr(node, name, None) for name in ("body", "orelse", "finalbody")):
+            statements = body if isinstance(body, list) else []
+            for number, statement in enumerate(statements):
+                if isinstance(statement, ast.Assign) and ast.unparse(statement.value).startswith("ssl.SSLContext("):
+                    made.append(statement)
+                    follows = [ast.unparse(each) for each in statements[number + 1 : number + 2]]
+                    name = ast.unparse(statement.targets[0])
+                    if follows == [f"{name}.minimum_version = ssl.TLSVersion.TLSv1_3"]:
+                        sealed.append(statement)
+    return made, sealed
+
+
+def calls(tree):
+    """Count the calls of SSLContext, however they stand."""
+    named = [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return sum(name in {"ssl.SSLContext", "SSLContext"} for name in named)
+
+
+def weak(tree):
+    """Return what would make TLS weaker."""
+    found = []
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Attribute)
+            and ast.unparse(node.value).split(".")[0] == "ssl"
+            and node.attr in FORBIDDEN
+        ):
+            found.append(ast.unparse(node))
+        if isinstance(node, ast.keyword) and node.arg in SWITCHES and ast.unparse(node.value) == "False":
+            found.append(ast.unparse(node))
+        if isinstance(node, ast.Assign) and ast.unparse(node.value) == "False":
+            found += [ast.unparse(each) for each in node.targets if getattr(each, "attr", "") in SWITCHES]
+        if isinstance(node, ast.ImportFrom) and node.module == "ssl":
+            found.append(ast.unparse(node))
+    return found
+
+
+def sources():
+    return sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_contexts_are_made_in_two_places(path):
+    """A context is made in the two modules that do it, each with TLS 1.3 as its lowest version in the next line."""
+    tree = ast.parse(path.read_text())
+    made, sealed = contexts(tree)
+    expected = MAKERS.get(str(path.relative_to(ROOT)), 0)
+    assert (calls(tree), len(made), len(sealed)) == (expected, expected, expected)
+    assert weak(tree) == []
+
+
+def test_a_weak_context_is_found():
+    """The control: each fault in a module that has them is found."""
+    tree = ast.parse(CONTROL)
+    made, sealed = contexts(tree)
+    assert (calls(tree), len(made), len(sealed)) == (1, 1, 0)
+    assert sorted(weak(tree)) == ["context.check_hostname", "ssl.TLSVersion.TLSv1_2", "verify=False"]
+
+
+def test_what_a_library_sets_reaches_no_connection():
+    """The Elasticsearch client sets TLS 1.2 as the lowest version of a context that it is given: that changes no connection."""
+    context = client_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    used = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="x").context
+    assert used.minimum_version == ssl.TLSVersion.TLSv1_3
+    assert used.check_hostname
+    assert used.verify_mode == ssl.CERT_REQUIRED
