@@ -156,6 +156,54 @@ async def test_number_of_namespaces_is_bounded(deployment):
     assert deployment.provider.unwraps == 4
 
 
+# --- how old they are, for who watches
+
+
+class Looks:
+    """Notes how keys were found."""
+
+    def __init__(self):
+        self.results = []
+
+    def looked_up(self, result):
+        """Note it."""
+        self.results.append(result)
+
+
+async def test_ages_are_of_keys_in_use(deployment):
+    """Keys that nobody used within the soft time have no age, however old they are; those in use do, above all in an outage.
+
+    Idle keys are never unwrapped anew: counted, each namespace that fell silent would look like a KMS that is away.
+    """
+    looks = Looks()
+    ring = deployment.another_process(watch=looks)
+    used, idle = [await deployment.namespace() for _ in range(2)]
+    assert ring.ages() == []
+    await ring.open(used)
+    await ring.open(idle)
+    deployment.clock.now += 0.5 * SOFT
+    assert ring.ages() == [0.5 * SOFT] * 2
+    for _ in range(int(ENCRYPT // SOFT) * 4):  # the KMS answers: keys in use are refreshed
+        deployment.clock.now += 0.5 * SOFT
+        await ring.open(used)
+        while tasks := list(ring._loading.values()):
+            await asyncio.wait(tasks)
+            await asyncio.sleep(0)
+        assert len(ring.ages()) == (1 if deployment.clock.now - 1000.0 >= SOFT else 2)
+        assert max(ring.ages()) < SOFT
+    assert len(ring._cache) == 2
+    assert deployment.clock.now - ring._cache[idle].unwrapped_at > ENCRYPT  # the control: it is kept, and old
+    deployment.provider.error = Unavailable()
+    for _ in range(int(ENCRYPT // 100)):
+        deployment.clock.now += 100
+        await ring.open(used)
+    assert max(ring.ages()) >= ENCRYPT
+    deployment.clock.now += SOFT
+    assert ring.ages() == []
+    assert looks.results[:2] == ["miss", "miss"]
+    assert set(looks.results[2:]) == {"hit", "aged"}
+
+
 # --- the KMS is away
 
 
