@@ -103,8 +103,12 @@ class Session:
         if source is not None:
             self._said["source"] = source
         for store in (*STORES, "fair_tasks"):
-            guard = _Guard(self, store, unwatched(getattr(cell, store)))
-            setattr(self, store, guard if cell.telemetry is None else watched_guard(guard, store, cell.telemetry))
+            inner, telemetry = getattr(cell, store), cell.telemetry
+            if telemetry is None:
+                guard = _Guard(self, store, inner)
+            else:
+                guard = watched_guard(_Guard(self, store, unwatched(inner)), store, telemetry)
+            setattr(self, store, guard)
 
     @asynccontextmanager
     async def performing(

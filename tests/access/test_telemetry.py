@@ -14,7 +14,7 @@ from strongroom.driver.audit import AuditUnavailable
 from strongroom.driver.config import load_config
 from strongroom.driver.strongroom import Strongroom, shard_of
 from strongroom.driver.telemetry_attributes import OTHER, attribute_values
-from strongroom.kms import IntegrityError, KekRef, rotate_data_key
+from strongroom.kms import IntegrityError, KekRef, NamespaceKeys, rotate_data_key
 from strongroom.storage import NamespaceNotFound, ShardInfo
 from strongroom.visibility import AttributeType, VisibilityRecord
 from tests.access.people import OWNER, bound
@@ -242,6 +242,7 @@ async def test_without_telemetry_nothing_is_told(config_path):
     await Strongroom.init(config)
     async with Strongroom.open(config) as cell:
         assert cell.telemetry is cell.by_key.watch is cell.keyring._watch is None
+        assert type(await cell.keyring.open(cell.keyring.cell_id)) is NamespaceKeys
         session = cell.session(OWNER)
         for name in STORES:
             assert type(getattr(cell, name)).__module__.startswith(("strongroom.storage", "strongroom.visibility"))
