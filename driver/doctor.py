@@ -33,6 +33,7 @@ _DURABILITY = ("fsync", "full_page_writes", "synchronous_commit")
 CELL, DATABASE, KEYS, NAMESPACES, SEARCH = "Cell", "Database", "Keys", "Namespaces", "Search"
 MANY_WAITING = 10_000
 """Runs that the search index is yet to hear of, from which on somebody should look."""
+_MEND = "mend what it names; the pages in driver/ and kms/providers/ have each setting"
 _CONTEXT = {"strongroom:purpose": "doctor"}
 
 
@@ -46,7 +47,7 @@ async def examine(config_path: Path, *, use_keys: bool = False) -> list[Finding]
     try:
         config = await asyncio.to_thread(load_config, config_path)
     except StrongroomError as error:
-        return [wrong(CELL, "configuration", error), _skipped("everything else")]
+        return [wrong(CELL, "configuration", error, _MEND), _skipped("everything else")]
     found = [
         Finding(CELL, "configuration", f"{config_path}, cell {config.cell.cell_id}, {config.cell.shard_count} shards"),
         _region(config),
@@ -57,7 +58,7 @@ async def examine(config_path: Path, *, use_keys: bool = False) -> list[Finding]
         async with assembled(config) as strongroom:
             found += await _look_at_cell(strongroom, use_keys=use_keys)
     except InvalidRequest as error:  # a file or an address of a client
-        found += [wrong(CELL, "clients", error), _skipped("everything behind them")]
+        found += [wrong(CELL, "clients", error, _MEND), _skipped("everything behind them")]
     return found
 
 
@@ -79,7 +80,7 @@ async def _look_at_cell(strongroom: Strongroom, *, use_keys: bool) -> list[Findi
 
 
 def _skipped(what: str) -> Finding:
-    return Finding("Not looked at", what, "something that comes before is wrong", "skipped")
+    return Finding("Not looked at", "the rest", f"{what}, as something that comes before is wrong", "skipped")
 
 
 def _region(config: StrongroomConfig) -> Finding:
@@ -117,7 +118,9 @@ async def _database(strongroom: Strongroom) -> AsyncIterator[Finding]:
     except DatabaseUnavailable as error:
         yield wrong(DATABASE, "server", error, "is the server up, and database.dsn (or STRONGROOM_DSN) right?")
     except StrongroomError as error:
-        yield wrong(DATABASE, "schema", error)
+        yield wrong(
+            DATABASE, "schema", error, "strongroom schema status says what it has; strongroom init brings it up to date"
+        )
 
 
 async def _server(database: Database) -> tuple[str, list[str]]:

@@ -24,7 +24,8 @@ async def access_control(strongroom: Strongroom) -> Finding:
     try:
         policy = await strongroom.access.latest()
     except StrongroomError as error:
-        return wrong(ACCESS, "access control", error)
+        advice = "are database and keys above well? Then its row was altered: restore it from a backup"
+        return wrong(ACCESS, "access control", error, advice)
     return _off(strongroom) if policy.version == 0 else _on(strongroom, policy)
 
 
@@ -40,7 +41,9 @@ async def audit_log(strongroom: Strongroom) -> Finding:
     except (StrongroomError, OSError) as error:
         advice = "is its folder there, this user's, and its disk not full? Until it is, whatever must be told to it is refused"
         return Finding(AUDIT, check, str(error), "wrong", advice)
-    text = f"{log.root} can be written, {free / 2**30:.1f} GiB free; strongroom audit verify looks at what is in it"
+    text = (
+        f"folder {log.root} can be written, {free / 2**30:.1f} GiB free; strongroom audit verify looks at what is in it"
+    )
     if free < _ENOUGH:
         advice = "make room: when it is full, sessions are refused. strongroom audit prune drops what need not be kept"
         return Finding(AUDIT, check, text, "note", advice)

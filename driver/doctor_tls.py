@@ -124,7 +124,7 @@ async def _connection(peer: _Peer) -> Finding:
         advice = "is it up, does it speak TLS 1.3, and does it take the certificate that is shown to it, if any?"
         return Finding(TLS, peer.check, text, "wrong", advice)
     except StrongroomError as error:
-        return wrong(TLS, peer.check, error)
+        return wrong(TLS, peer.check, error, "mend or replace the file that it names")
     told = [f"{version} with {peer.host}:{peer.port}", f"its certificate until {_day(theirs)}"]
     told += [f"ours until {_day(ours)}"] if ours is not None else []
     told += [peer.note] if peer.note else []
