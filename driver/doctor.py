@@ -118,9 +118,7 @@ async def _database(strongroom: Strongroom) -> AsyncIterator[Finding]:
     except DatabaseUnavailable as error:
         yield wrong(DATABASE, "server", error, "is the server up, and database.dsn (or STRONGROOM_DSN) right?")
     except StrongroomError as error:
-        yield wrong(
-            DATABASE, "schema", error, "strongroom schema status says what it has; strongroom init brings it up to date"
-        )
+        yield wrong(DATABASE, "schema", error)
 
 
 async def _server(database: Database) -> tuple[str, list[str]]:
