@@ -7,11 +7,12 @@ import time
 from typing import TYPE_CHECKING
 
 from strongroom.kms import InvalidRequest, KekRef, StrongroomError, ciphers
-from strongroom.storage import check_cell, check_schema, current_version
+from strongroom.storage import NO_NAMESPACE, check_cell, check_schema, current_version
 
 from .config import load_config
 from .doctor_access import guards
 from .doctor_tls import transport
+from .doctor_wall import second_wall
 from .finding import Finding
 from .strongroom import assembled
 
@@ -122,12 +123,13 @@ async def _database(strongroom: Strongroom) -> AsyncIterator[Finding]:
         await check_schema(strongroom.database)
         await check_cell(strongroom.database, strongroom.config.cell)
         yield Finding("schema", ok=True, text=f"version {current_version()}, of this cell")
+        yield await second_wall(strongroom.database)
     except StrongroomError as error:
         yield Finding("database", ok=False, text=str(error))
 
 
 async def _server(database: Database) -> tuple[str, list[str]]:
-    async with database.connection() as connection:
+    async with database.connection(NO_NAMESPACE) as connection:
         rows = await connection.fetch(
             "SELECT name, setting FROM pg_settings WHERE name = ANY($1)", [*_DURABILITY, "server_version"]
         )

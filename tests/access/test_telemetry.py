@@ -22,7 +22,7 @@ from strongroom.driver.config import load_config
 from strongroom.driver.strongroom import Strongroom, shard_of
 from strongroom.driver.telemetry import ATTRIBUTES, SCOPE
 from strongroom.kms import IntegrityError, KekRef, rotate_data_key
-from strongroom.storage import NamespaceNotFound, ShardInfo
+from strongroom.storage import EVERY_NAMESPACE, NamespaceNotFound, ShardInfo
 from strongroom.visibility import AttributeType, VisibilityRecord
 from tests.access.people import OWNER, bound
 from tests.fix_executions import Workflow, blob
@@ -166,7 +166,7 @@ async def test_each_alert_has_its_cause(told):
     """A flipped bit, a log that can't be written, keys that grow old: the instruments of the page's rules move."""
     session, namespace_id, first, shard_id, name = await workload(told)
     assert told.value("strongroom.open.failures") == told.value("strongroom.audit.refusals") == 0
-    async with told.cell.database.connection() as connection:
+    async with told.cell.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute("UPDATE executions SET data = set_byte(data, 40, 255 - get_byte(data, 40))")
     with pytest.raises(IntegrityError):
         await session.executions.get_workflow_execution(namespace_id, name, first.run_id, shard_id=shard_id)

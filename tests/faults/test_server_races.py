@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 
 from strongroom.storage import (
+    EVERY_NAMESPACE,
     ConditionFailed,
     Database,
     HistoryBranch,
@@ -53,7 +54,7 @@ async def test_a_deadlock(server_bench, heard):
 
         async def append():
             database = host.strongroom.database
-            async with database.transaction() as connection:
+            async with database.transaction(EVERY_NAMESPACE) as connection:
                 await connection.fetch("SELECT FROM shards WHERE shard_id = $1 FOR UPDATE", shard_id)
                 taken.set()
                 branch = HistoryBranch(shard_id, host.run_id, host.run_id)
@@ -172,7 +173,7 @@ async def test_what_the_driver_quotes_does_not_show(server_bench, heard, caplog,
             with pytest.raises(StorageError) as refused:
                 await run(use, row.query, *arguments, setup=row.setup)
             check(refused.value, row.error, committed=False, says=row.says)
-        async with database.connection() as connection:
+        async with database.connection(EVERY_NAMESPACE) as connection:
             assert (await connection.fetchrow("SELECT 1 AS one"))["one"] == 1
     finally:
         await database.aclose()
