@@ -9,6 +9,7 @@ import pytest
 
 from strongroom.storage import (
     EVERY_NAMESPACE,
+    NO_NAMESPACE,
     ConditionFailed,
     Database,
     HistoryBranch,
@@ -151,7 +152,7 @@ SPOKEN = (
 
 
 async def run(use, query, *arguments, setup=""):
-    async with use() as connection:
+    async with use(NO_NAMESPACE) as connection:
         if setup:
             await connection.execute(setup)
         await connection.fetch(query, *arguments)

@@ -68,7 +68,8 @@ STRUCTURE = """
     UNION ALL
     SELECT 'index', indexname, indexdef FROM pg_indexes WHERE schemaname = 'strongroom'
     UNION ALL
-    SELECT 'policy', polrelid::regclass || '.' || polname, concat_ws(' ', polcmd, polpermissive, polroles::text, pg_get_expr(polqual, polrelid))
+    SELECT 'policy', polrelid::regclass || '.' || polname,
+           concat_ws(' ', polcmd, polpermissive, polroles::text, pg_get_expr(polqual, polrelid))
     FROM pg_policy
     UNION ALL
     SELECT 'view', viewname, definition FROM pg_views WHERE schemaname = 'strongroom'
