@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 from strongroom.storage import (
+    EVERY_NAMESPACE,
     TIMER,
     TRANSFER,
     CreateMode,
@@ -98,7 +99,7 @@ class Fixtures:
 
     async def prepare(self) -> None:
         """Empty all tables and fill them with what the operations start from."""
-        async with self.strongroom.database.connection() as connection:
+        async with self.strongroom.database.connection(EVERY_NAMESPACE) as connection:
             await connection.execute(f"TRUNCATE {TABLES}")
         for shard_id in range(1, SHARDS + 1):
             made = ShardInfo(shard_id, 1, blob(150))
@@ -107,7 +108,7 @@ class Fixtures:
         self.branches = await asyncio.gather(*(self._branch(number) for number in range(BRANCHES)))
         self.written = await asyncio.gather(*(self._queue(f"written-{number}", 0) for number in range(QUEUES)))
         self.read = await asyncio.gather(*(self._queue(f"read-{number}", QUEUE_TASKS) for number in range(QUEUES)))
-        async with self.strongroom.database.connection() as connection:
+        async with self.strongroom.database.connection(EVERY_NAMESPACE) as connection:
             await connection.execute("ANALYZE")
 
     async def _create(self, number: int, workflow_id: str) -> Run:

@@ -28,6 +28,7 @@ from strongroom.driver.config import ElasticsearchConfig, load_config, write_con
 from strongroom.driver.importer import attribute_types
 from strongroom.driver.strongroom import Strongroom, shard_of
 from strongroom.kms import KekRef
+from strongroom.storage import EVERY_NAMESPACE
 from strongroom.storage.database import SCHEMA
 from strongroom.visibility import PRESETS, QueryBudgetExceeded, VisibilityManager, new_layout
 from tests.twin.mapping import document_id
@@ -96,7 +97,7 @@ class Overheard:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Overheard]:
         """Lend a connection."""
-        async with self._database.connection() as connection:
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
             self._connection = connection
             yield self
 
@@ -300,7 +301,7 @@ async def sizes(ours: Sealed, database: asyncpg.Connection, number: int) -> None
     """Say how many bytes a row takes in PostgreSQL."""
     size = "SELECT pg_total_relation_size('{}')"
     await database.execute("VACUUM ANALYZE executions_visibility")
-    async with ours.strongroom.database.connection() as connection:
+    async with ours.strongroom.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute("VACUUM ANALYZE visibility_records")
         sealed = await connection.fetchval(size.format("visibility_records")) / number
     twin = await database.fetchval(size.format("executions_visibility")) / number
@@ -312,7 +313,7 @@ async def sizes(ours: Sealed, database: asyncpg.Connection, number: int) -> None
 async def touch(ours: Sealed, client: Client) -> None:
     """Write a few documents again, so that there is something to merge: what is in one segment already is not written anew."""
     again = "INSERT INTO visibility_outbox SELECT shard_id, namespace_id, id FROM visibility_records LIMIT 10"
-    async with ours.strongroom.database.connection() as connection:
+    async with ours.strongroom.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute(again)
     indexer = ours.strongroom.indexer
     assert indexer is not None

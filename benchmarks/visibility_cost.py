@@ -24,6 +24,7 @@ from benchmarks.visibility_documents import CUSTOM, documents
 from strongroom.driver.config import load_config, write_config
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef
+from strongroom.storage import EVERY_NAMESPACE
 from strongroom.visibility import new_layout
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ async def main(number: int, rounds: int) -> dict[str, Any]:
         await twin.create(database)
         written = await writing(ours, database, number)
         await database.execute("VACUUM ANALYZE executions_visibility")
-        async with strongroom.database.connection() as connection:
+        async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
             await connection.execute("VACUUM ANALYZE visibility_records")
         print(f"  {number} documents", file=sys.stderr)
         lists = []

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, TypeAlias
 
 from strongroom.kms import IntegrityError, KeyDestroyed, rotate_data_key
+from strongroom.storage import EVERY_NAMESPACE
 
 from .embedded_postgres import embedded_postgres
 from .importer import history_nodes, imported_branch
@@ -170,12 +171,12 @@ async def _refused(stage: Stage, namespace_id: UUID, branch: HistoryBranch) -> s
 
 
 async def _run(database: Database, statement: str, *arguments: object) -> None:
-    async with database.connection() as connection:
+    async with database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute(statement, *arguments)
 
 
 async def _backup(stage: Stage, branch: HistoryBranch) -> Row:
-    async with stage.strongroom.database.connection() as connection:
+    async with stage.strongroom.database.connection(EVERY_NAMESPACE) as connection:
         row = await connection.fetchrow("SELECT * FROM history_node WHERE tree_id = $1 AND node_id = 1", branch.tree_id)
     assert row is not None  # noqa: S101 - it was read a moment ago
     return row
@@ -188,7 +189,7 @@ async def _restore(stage: Stage, row: Row) -> None:
 
 async def _key_versions(stage: Stage, tenant: Tenant) -> dict[int, int]:
     """Count history rows by the key version in their headers, which stands in clear."""
-    async with stage.strongroom.database.connection() as connection:
+    async with stage.strongroom.database.connection(EVERY_NAMESPACE) as connection:
         rows = await connection.fetch(
             "SELECT get_byte(data, 7) AS version, count(*) AS nodes FROM history_node "
             "WHERE namespace_id = $1 GROUP BY 1",

@@ -6,7 +6,7 @@ import os
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from strongroom.storage import HISTORY_NODE, all_tokens
+from strongroom.storage import EVERY_NAMESPACE, HISTORY_NODE, all_tokens
 from strongroom.visibility import matches, parse_filter
 
 from .history_event import decode_batch, payloads
@@ -36,7 +36,7 @@ async def rows_as_stored(stage: Stage) -> bool:
     keys = await stage.strongroom.keyring.open(namespace_id)
     shard_id = shard_of(keys, record.workflow_id, stage.strongroom.config.cell.shard_count)
     branch = imported_branch(record.run_id, shard_id)
-    async with stage.strongroom.database.connection() as connection:
+    async with stage.strongroom.database.connection(EVERY_NAMESPACE) as connection:
         node = await connection.fetchrow(
             "SELECT * FROM history_node WHERE tree_id = $1 AND node_id = 1", branch.tree_id
         )

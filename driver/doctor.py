@@ -8,13 +8,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from strongroom.kms import InvalidRequest, KekRef, StrongroomError, ciphers
-from strongroom.storage import StorageError, check_cell, check_schema, current_version
+from strongroom.storage import NO_NAMESPACE, StorageError, check_cell, check_schema, current_version
 from strongroom.storage import Unavailable as DatabaseUnavailable
 
 from .config import load_config
 from .doctor_access import access_control, audit_log
 from .doctor_report import Finding, wrong
 from .doctor_tls import transport
+from .doctor_wall import DATABASE, second_wall
 from .strongroom import assembled
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 # A server that may lose what it has acknowledged loses histories for good.
 _DURABILITY = ("fsync", "full_page_writes", "synchronous_commit")
 
-CELL, DATABASE, KEYS, NAMESPACES, SEARCH = "Cell", "Database", "Keys", "Namespaces", "Search"
+CELL, KEYS, NAMESPACES, SEARCH = "Cell", "Keys", "Namespaces", "Search"
 MANY_WAITING = 10_000
 """Runs that the search index is yet to hear of, from which on somebody should look."""
 _MEND = "mend what it names; the pages in driver/ and kms/providers/ have each setting"
@@ -115,6 +116,7 @@ async def _database(strongroom: Strongroom) -> AsyncIterator[Finding]:
         await check_schema(strongroom.database)
         await check_cell(strongroom.database, strongroom.config.cell)
         yield Finding(DATABASE, "schema", f"version {current_version()}, of this cell")
+        yield await second_wall(strongroom.database)
     except DatabaseUnavailable as error:
         yield wrong(DATABASE, "server", error, "is the server up, and database.dsn (or STRONGROOM_DSN) right?")
     except StrongroomError as error:
@@ -122,7 +124,7 @@ async def _database(strongroom: Strongroom) -> AsyncIterator[Finding]:
 
 
 async def _server(database: Database) -> tuple[str, list[str]]:
-    async with database.connection() as connection:
+    async with database.connection(NO_NAMESPACE) as connection:
         rows = await connection.fetch(
             "SELECT name, setting FROM pg_settings WHERE name = ANY($1)", [*_DURABILITY, "server_version"]
         )

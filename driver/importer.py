@@ -83,7 +83,7 @@ async def import_executions(
         batch = executions[start : start + PER_TRANSACTION]
         keys = await strongroom.keyring.open(namespace.namespace_id)
         records = []
-        async with strongroom.database.transaction() as transaction:
+        async with strongroom.database.transaction(namespace.namespace_id) as transaction:
             for execution in batch:
                 record = execution.record
                 shard_id = shard_of(keys, record.workflow_id, strongroom.config.cell.shard_count)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from strongroom.storage import Database
+from strongroom.storage import NO_NAMESPACE, Database
 
 from .importer import history_nodes
 
@@ -26,7 +26,7 @@ async def write_twin(dsn: str, executions: Sequence[Execution]) -> None:
     """Write executions in clear into an empty database of this machine, and flush it to its files."""
     database = Database(dsn, insecure=True)
     try:
-        async with database.transaction() as connection:
+        async with database.transaction(NO_NAMESPACE) as connection:
             await connection.execute("CREATE SCHEMA strongroom")
             for statement in _TABLES:
                 await connection.execute(statement)
@@ -51,5 +51,5 @@ async def write_twin(dsn: str, executions: Sequence[Execution]) -> None:
 
 async def flush(database: Database) -> None:
     """Make the server write everything that it holds in memory to its files."""
-    async with database.connection() as connection:
+    async with database.connection(NO_NAMESPACE) as connection:
         await connection.execute("CHECKPOINT")

@@ -97,6 +97,7 @@ from .schema import (
 )
 from .sealed_columns import SealedColumn, sealed_columns
 from .sealing import OFF_LOOP_BYTES, ROW_BYTES, open_rows
+from .second_wall import EVERY_NAMESPACE, NO_NAMESPACE, SET_BY_FUNCTION, Namespaces, row_security_active
 from .server_address import addresses, check_dsn, is_local, postgres_context
 from .shards import ShardInfo, ShardStore
 from .shredding import ShreddingStore, ShredRequest
@@ -127,15 +128,18 @@ __all__ = [
     "ARCHIVAL",
     "BEFORE_ALL",
     "COPIES",
+    "EVERY_NAMESPACE",
     "HASHED_COLUMNS",
     "HISTORY_NODE",
     "NAMESPACE_REPLICATION",
+    "NO_NAMESPACE",
     "OFF_LOOP_BYTES",
     "OUTBOUND",
     "PURGED_TABLES",
     "RATE",
     "REPLICATION",
     "ROW_BYTES",
+    "SET_BY_FUNCTION",
     "TIMER",
     "TRANSFER",
     "VISIBILITY",
@@ -192,6 +196,7 @@ __all__ = [
     "NamespacePage",
     "NamespaceRecord",
     "NamespaceStore",
+    "Namespaces",
     "NexusEndpoint",
     "NexusEndpointPage",
     "NexusEndpointStore",
@@ -278,6 +283,7 @@ __all__ = [
     "purge_namespace",
     "put_visibility_records",
     "retired_versions",
+    "row_security_active",
     "schema_status",
     "sealed_columns",
     "visibility_key",

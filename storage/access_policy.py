@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from .errors import ConditionFailed
 from .queries import load_queries
 from .record_kinds import ACCESS_POLICY
+from .second_wall import NO_NAMESPACE
 
 if TYPE_CHECKING:
     from strongroom.kms import Keyring
@@ -33,7 +34,7 @@ class AccessPolicyStore:
         Raises:
             IntegrityError: the value was altered, or is of another version.
         """
-        async with self._database.connection() as connection:
+        async with self._database.connection(NO_NAMESPACE) as connection:
             row = await connection.fetchrow(_SQL["get"])
         if row is None:
             return 0, b""
@@ -55,7 +56,7 @@ class AccessPolicyStore:
         """
         keys = await self._keyring.open(self._keyring.cell_id)
         sealed = keys.seal(ACCESS_POLICY, (version + 1,), data)
-        async with self._database.connection() as connection:
+        async with self._database.connection(NO_NAMESPACE) as connection:
             if version == 0:
                 done = await connection.fetch(_SQL["create"], sealed)
             else:

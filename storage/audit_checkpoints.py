@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .queries import load_queries
+from .second_wall import NO_NAMESPACE
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -44,10 +45,10 @@ class AuditCheckpointStore:
     async def put(self, checkpoint: AuditCheckpoint) -> None:
         """Keep a checkpoint, unless a later one of its stream is there."""
         row = (checkpoint.stream, checkpoint.sequence, checkpoint.chain, checkpoint.signature, checkpoint.written_at)
-        async with self._database.connection() as connection:
+        async with self._database.connection(NO_NAMESPACE) as connection:
             await connection.execute(_SQL["put"], *row)
 
     async def list_checkpoints(self) -> list[AuditCheckpoint]:
         """Return all of them."""
-        async with self._database.connection() as connection:
+        async with self._database.connection(NO_NAMESPACE) as connection:
             return [AuditCheckpoint(**row) for row in await connection.fetch(_SQL["list"])]

@@ -14,6 +14,7 @@ from .database import SCHEMA
 from .errors import SchemaMismatch
 from .functions import load_functions
 from .schema import locked, schema_status
+from .second_wall import NO_NAMESPACE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,14 +95,14 @@ async def distribute_schema(database: Database) -> list[str]:
     Raises:
         SchemaMismatch: the schema is not up to date, the cell is not made yet, or the server has no Citus.
     """
-    async with database.transaction(unlimited=True) as lock:
+    async with database.transaction(NO_NAMESPACE, unlimited=True) as lock:
         await lock.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         await locked(lock)
         status = await schema_status(database)
         if not status.is_current:
             msg = f"the schema is not up to date; {status.advice} first"
             raise SchemaMismatch(msg)
-        async with database.connection() as connection:
+        async with database.connection(NO_NAMESPACE) as connection:
             await _check_ready(connection)
             done = {row["name"] for row in await connection.fetch(_DISTRIBUTED, SCHEMA)}
             present = {row["name"] for row in await connection.fetch(_PRESENT, SCHEMA)}
@@ -138,7 +139,7 @@ async def _check_ready(connection: Connection) -> None:
 async def _run(database: Database, steps: list[_Step]) -> list[str]:
     """Run each step in a transaction; return their statements."""
     for step in steps:
-        async with database.transaction(unlimited=True) as connection:
+        async with database.transaction(NO_NAMESPACE, unlimited=True) as connection:
             for statement in step.statements:
                 await connection.execute(statement)
     return [statement for step in steps for statement in step.statements]

@@ -21,6 +21,7 @@ from .errors import InvalidPersistenceRequest, NotFound, Unavailable
 from .page_tokens import token_of_bytes, token_text
 from .queries import load_queries
 from .record_kinds import CLUSTER_METADATA
+from .second_wall import NO_NAMESPACE
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -68,7 +69,7 @@ class ClusterMetadataStore:
         """Return clusters in the order of their names."""
         check_page_size(page_size)
         after = "" if page_token is None else token_text(page_token, "list_cluster_metadata", b"")
-        async with self._database.connection() as connection:
+        async with self._database.connection(NO_NAMESPACE) as connection:
             rows = await connection.fetch(_SQL["list"], after, page_size)
         clusters = await self._keyring.with_keys(
             self._keyring.cell_id, lambda keys: tuple(_opened(keys, row) for row in rows)
@@ -84,7 +85,7 @@ class ClusterMetadataStore:
             NotFound: none of this name.
         """
         _check_cluster_name(cluster_name)
-        async with self._database.connection() as connection:
+        async with self._database.connection(NO_NAMESPACE) as connection:
             row = await connection.fetchrow(_SQL["get"], cluster_name)
         if row is None:
             msg = "no cluster of this name is known"
@@ -110,7 +111,7 @@ class ClusterMetadataStore:
         check_number("version", version)
         keys = await self._keyring.open(self._keyring.cell_id)
         sealed = keys.seal(CLUSTER_METADATA, (cluster_name, version + 1), data.pack())
-        async with self._database.connection() as connection:
+        async with self._database.connection(NO_NAMESPACE) as connection:
             if version == 0:
                 return bool(await connection.fetch(_SQL["create"], cluster_name, sealed))
             if await connection.fetch(_SQL["update"], cluster_name, version, sealed):
@@ -121,7 +122,7 @@ class ClusterMetadataStore:
     async def delete_cluster_metadata(self, cluster_name: str) -> None:
         """Delete a cluster; one that is not there is no error."""
         _check_cluster_name(cluster_name)
-        async with self._database.connection() as connection:
+        async with self._database.connection(NO_NAMESPACE) as connection:
             await connection.execute(_SQL["delete"], cluster_name)
 
     async def get_cluster_members(
@@ -151,7 +152,7 @@ class ClusterMetadataStore:
             session_started_after,
             b"" if page_token is None else host_of(page_token),
         )
-        async with self._database.connection() as connection:
+        async with self._database.connection(NO_NAMESPACE) as connection:
             rows = await connection.fetch(_SQL["members"], *filters, page_size)
         members = tuple(member_of(row) for row in rows)
         return ClusterMembersPage(members, members[-1].host_id.bytes if len(members) == page_size else None)
@@ -176,13 +177,13 @@ class ClusterMetadataStore:
         check_time("session_start", session_start)
         check_duration("record_expiry", record_expiry)
         row = (host_id.bytes, role_number(role), address_text(rpc_address), rpc_port, session_start, record_expiry)
-        async with self._database.connection() as connection:
+        async with self._database.connection(NO_NAMESPACE) as connection:
             await connection.execute(_SQL["upsert_member"], *row)
 
     async def prune_cluster_membership(self, *, max_records: int = MAX_PAGE_SIZE) -> int:
         """Delete hosts whose record has expired, the oldest first; return how many."""
         check_number("max_records", max_records, least=1)
-        async with self._database.connection() as connection:
+        async with self._database.connection(NO_NAMESPACE) as connection:
             return len(await connection.fetch(_SQL["prune_members"], max_records))
 
 

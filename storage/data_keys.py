@@ -9,6 +9,7 @@ from strongroom.kms import DataKeyRecord, KekUsage, KeyClass, KeyConflict, KeyPe
 from strongroom.kms.leases import SUITE_1_LIMIT
 
 from .queries import load_queries
+from .second_wall import EVERY_NAMESPACE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -32,12 +33,12 @@ class PostgresDataKeyStore:
 
     async def list_data_keys(self, namespace_id: UUID) -> Sequence[DataKeyRecord]:
         """Return all keys of a namespace, the destroyed ones included, by class and version."""
-        async with self._database.connection() as connection:
+        async with self._database.connection(namespace_id) as connection:
             return [_record(row) for row in await connection.fetch(_SQL["list"], namespace_id)]
 
     async def rotate_data_key(self, successor: DataKeyRecord, *, expected_active: int) -> None:
         """Make a new key the active one of its class; see the protocol for its errors."""
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(successor.namespace_id) as connection:
             key_class = successor.key_class.value
             if not await connection.fetch(_SQL["retire"], successor.namespace_id, key_class, expected_active):
                 raise KeyConflict
@@ -48,7 +49,7 @@ class PostgresDataKeyStore:
         self, namespace_id: UUID, key_class: KeyClass, version: int, *, expected_active: int
     ) -> None:
         """Make a pending key the active one of its class; see the protocol for its errors."""
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(namespace_id) as connection:
             place = (namespace_id, key_class.value)
             if not await connection.fetch(_SQL["retire"], *place, expected_active):
                 raise KeyConflict
@@ -60,50 +61,50 @@ class PostgresDataKeyStore:
         self, namespace_id: UUID, key_class: KeyClass, version: int, *, destroyed_at: datetime
     ) -> None:
         """Forget one wrapped root; see the protocol for its errors."""
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(namespace_id) as connection:
             if not await connection.fetch(_SQL["destroy_one"], namespace_id, key_class.value, version, destroyed_at):
                 raise KeyConflict
             await announce_keys(connection, namespace_id)
 
     async def destroy_data_keys(self, namespace_id: UUID, *, destroyed_at: datetime) -> Sequence[DataKeyRecord]:
         """Forget every wrapped root of a namespace; the rows stay as tombstones, and are returned."""
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(namespace_id) as connection:
             return await destroy_keys(connection, namespace_id, destroyed_at=destroyed_at)
 
     async def disable_data_keys(self, namespace_id: UUID) -> None:
         """Make every key of a namespace `disabled`, and remember its state."""
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(namespace_id) as connection:
             await disable_keys(connection, namespace_id)
 
     async def enable_data_keys(self, namespace_id: UUID) -> None:
         """Give the keys that were disabled together the states that they had."""
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(namespace_id) as connection:
             await enable_keys(connection, namespace_id)
 
     async def insert_data_keys(self, records: Iterable[DataKeyRecord]) -> None:
         """Store new keys of a namespace, all or none; see the protocol for its errors."""
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(EVERY_NAMESPACE) as connection:
             for namespace_id in await _insert(connection, records):
                 await announce_keys(connection, namespace_id)
 
     async def providers_in_use(self) -> set[str]:
         """Return the ids of the providers without which some key can't be unwrapped."""
-        async with self._database.connection() as connection:
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
             return {row["provider"] for row in await connection.fetch(_SQL["providers"])}
 
     async def lease_records(self, namespace_id: UUID, version: int, *, count: int, limit: int) -> bool:
         """Set aside `count` uses of a key of suite 1; False when that would pass `limit`."""
-        async with self._database.connection() as connection:
+        async with self._database.connection(namespace_id) as connection:
             return bool(await connection.fetch(_SQL["lease"], namespace_id, version, count, limit))
 
     async def list_kek_usage(self) -> Sequence[KekUsage]:
         """Return what depends on which version of which KEK."""
-        async with self._database.connection() as connection:
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
             return [KekUsage(**row) for row in await connection.fetch(_SQL["usage"])]
 
     async def count_wrapped(self, kek: KekRef, *, except_version: str | None, namespace_id: UUID | None) -> int:
         """Return how many keys `list_wrapped` finds in all."""
-        async with self._database.connection() as connection:
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
             row = await connection.fetchrow(
                 _SQL["count_wrapped"], kek.provider, kek.key_id, except_version, namespace_id
             )
@@ -120,7 +121,7 @@ class PostgresDataKeyStore:
     ) -> Sequence[DataKeyRecord]:
         """Return keys that a KEK wrapped, a page; see the protocol."""
         place = _FIRST if after is None else (after.namespace_id, after.key_class.value, after.version)
-        async with self._database.connection() as connection:
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
             rows = await connection.fetch(
                 _SQL["wrapped"], kek.provider, kek.key_id, except_version, namespace_id, *place, limit
             )
@@ -146,27 +147,27 @@ class PostgresDataKeyStore:
         )
         if not rewrapped:
             return 0
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(EVERY_NAMESPACE) as connection:
             for provider, kek_id in sorted({(wrapped.kek.provider, wrapped.kek.key_id) for _, wrapped in rewrapped}):
                 await claim_kek(connection, provider, kek_id)
             return len(await connection.fetch(_SQL["rewrap"], *map(list, columns)))
 
     async def list_due(self, *, created_before: datetime, rows: int, rows_suite_1: int) -> Sequence[UUID]:
         """Return the namespaces whose active data key is old, or sealed many rows; see the protocol."""
-        async with self._database.connection() as connection:
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
             found = await connection.fetch(_SQL["due"], created_before, rows, rows_suite_1)
         return [UUID(bytes=row["namespace_id"].bytes) for row in found]
 
     async def nonce_use(self) -> float | None:
         """Return how much of its uses the most used active key of suite 1 has spent, 0 to 1; None where there is no such key."""
-        async with self._database.connection() as connection:
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
             row = await connection.fetchrow(_SQL["nonce_use"])
         leased = row["leased"] if row is not None else None
         return None if leased is None else leased / SUITE_1_LIMIT
 
     async def retire_kek(self, cell_id: UUID, kek: KekRef) -> None:
         """See to it that no key is registered under a KEK any more, as it is to be deleted; see the protocol."""
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(EVERY_NAMESPACE) as connection:
             await lock_kek(connection, kek.provider, kek.key_id)
             if await connection.fetch(_SQL["used_kek"], kek.provider, kek.key_id):
                 raise KeyConflict
@@ -174,7 +175,7 @@ class PostgresDataKeyStore:
 
     async def keep_kek(self, cell_id: UUID, kek: KekRef) -> None:
         """Take `retire_kek` back."""
-        async with self._database.connection() as connection:
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
             await connection.execute(_SQL["keep_kek"], cell_id, kek.provider, kek.key_id)
 
 

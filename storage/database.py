@@ -7,10 +7,12 @@ import time
 from collections.abc import Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from weakref import WeakKeyDictionary
 
 import asyncpg
 
 from .errors import StorageError, Unavailable
+from .second_wall import row_security_active, setting_of, setting_statement
 from .server_address import connection_options
 from .translate import translated
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Callable, Sequence
 
+    from .second_wall import Namespaces
     from .watch import DatabaseWatch
 
 Row: TypeAlias = Mapping[str, Any]
@@ -75,8 +78,8 @@ async def _close(connection: asyncpg.Connection[Any]) -> None:
 class Database:
     """A bounded list of connections, without the reset query that asyncpg's pool sends on each release.
 
-    Nothing here changes a session's state outside a transaction, so there is nothing to reset; a connection that comes back
-    broken or inside a transaction is closed instead.
+    Nothing here changes a session's state outside a transaction but the namespaces that it may see, which each borrower says anew;
+    so there is nothing to reset. A connection that comes back broken or inside a transaction is closed instead.
 
     Attributes:
         size: the most connections open at once.
@@ -130,26 +133,35 @@ class Database:
         self.answer_timeout = statement_timeout + GRACE
         self._connect_timeout = connect_timeout
         self._idle: list[asyncpg.Connection[Any]] = []
+        # The namespaces that each connection's session may see, as it was set; a role that sees all is not here.
+        self._sight: WeakKeyDictionary[asyncpg.Connection[Any], str] = WeakKeyDictionary()
         self._places = asyncio.Semaphore(size)
         self._closed = False
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
-        """Lend a connection; statements on it commit by themselves."""
-        async with self._lent() as connection:
+    async def connection(self, namespaces: Namespaces) -> AsyncIterator[Connection]:
+        """Lend a connection; statements on it commit by themselves.
+
+        Args:
+            namespaces: whose rows they may see and write; see `second_wall.py`.
+        """
+        async with self._lent(namespaces) as connection:
             with translated():
                 yield connection
 
     @asynccontextmanager
-    async def transaction(self, *, read_only: bool = False, unlimited: bool = False) -> AsyncIterator[Connection]:
+    async def transaction(
+        self, namespaces: Namespaces, *, read_only: bool = False, unlimited: bool = False
+    ) -> AsyncIterator[Connection]:
         """Lend a connection in a transaction, committed when the block ends well.
 
         Args:
+            namespaces: as for `connection`.
             read_only: nothing is written, and all statements see one snapshot.
             unlimited: no statement is stopped for taking long.
         """
         isolation = "repeatable_read" if read_only else "read_committed"
-        async with self._lent() as connection:
+        async with self._lent(namespaces) as connection:
             with translated():
                 async with connection.transaction(isolation=isolation, readonly=read_only):  # type: ignore[arg-type]
                     if unlimited:
@@ -164,6 +176,8 @@ class Database:
 
     async def acquire(self) -> asyncpg.Connection[Any]:
         """Take a connection, for who can't use the context managers; `release` gives it back.
+
+        Its session sees the namespaces of whoever had it before: it is for functions that set them.
 
         Raises:
             Unavailable: the server can't be reached, or all connections were busy for too long.
@@ -199,11 +213,15 @@ class Database:
             self._idle.append(connection)
 
     @asynccontextmanager
-    async def _lent(self) -> AsyncIterator[asyncpg.Connection[Any]]:
+    async def _lent(self, namespaces: Namespaces) -> AsyncIterator[asyncpg.Connection[Any]]:
         connection = await self.acquire()
         broken = False
         began = 0.0 if self.watch is None else time.monotonic()
         try:
+            setting = setting_of(namespaces)
+            if setting is not None and self._sight.get(connection, setting) != setting:
+                with translated():
+                    await self._show(connection, setting)
             yield connection
         except StorageError as error:
             broken = error.may_have_been_committed
@@ -212,6 +230,15 @@ class Database:
             self.release(connection, broken=broken)
             if self.watch is not None:
                 self.watch.used(time.monotonic() - began)
+
+    async def _show(self, connection: asyncpg.Connection[Any], setting: str) -> None:
+        """Have a session see what is said and nothing else; where it is open what became of that, the connection is closed."""
+        try:
+            await connection.execute(setting_statement(setting))
+        except BaseException:
+            connection.terminate()
+            raise
+        self._sight[connection] = setting
 
     async def listen(
         self, channel: str, heard: Callable[[str], None], *, listening: Callable[[], None] = lambda: None
@@ -255,4 +282,10 @@ class Database:
                 command_timeout=self.answer_timeout,
                 server_settings=self._settings,
             )
+            try:
+                if await row_security_active(connection):
+                    self._sight[connection] = ""  # until it is told
+            except BaseException:
+                connection.terminate()
+                raise
         return connection

@@ -203,7 +203,7 @@ class ExecutionStore:
     ) -> None:
         """Delete a run's mutable state; its history and the current run stay. One that is not there is as good."""
         _, key = await run_key(self._keyring, namespace_id, workflow_id, run_id, shard_id)
-        async with self._database.connection() as connection:
+        async with self._database.connection(namespace_id) as connection:
             await connection.execute(_SQL["delete"], *key)
 
     async def delete_current_workflow_execution(
@@ -212,7 +212,7 @@ class ExecutionStore:
         """Forget that this run is the current one; where another one is, nothing changes."""
         checks.check_fence(shard_id, 0, archetype_id)
         _, key = await run_key(self._keyring, namespace_id, workflow_id, run_id, shard_id)
-        async with self._database.connection() as connection:
+        async with self._database.connection(namespace_id) as connection:
             await connection.execute(_SQL["delete_current"], *key, archetype_id)
 
     async def aclose(self) -> None:

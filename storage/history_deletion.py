@@ -12,6 +12,7 @@ from .functions import load_functions
 from .history_branch import FIRST_NODE, LAST_NODE, HistoryBranch
 from .history_rows import check_branch
 from .queries import load_queries
+from .second_wall import SET_BY_FUNCTION
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -50,7 +51,7 @@ class HistoryDeleter:
                 await asyncio.sleep(min(0.002 * 2**attempt, _LONGEST_WAIT) * random.random())  # noqa: S311 - nothing secret
             tree = await self._trees.get(namespace_id, branch.shard_id, branch.tree_id)
             ranges = unshared(branch, tree)
-            async with self._database.connection() as connection:
+            async with self._database.connection(SET_BY_FUNCTION) as connection:
                 rows = await self._delete.call(
                     connection,
                     branch.shard_id,
@@ -78,7 +79,7 @@ class HistoryDeleter:
         for part in reversed(branch.ranges()):
             position: tuple[int, int] | None = (min(part.end_node, node_id + 1), -1)
             while position is not None:
-                async with self._database.connection() as connection:
+                async with self._database.connection(namespace_id) as connection:
                     row = await connection.fetchrow(
                         _SQL["scan_backwards"], *place, part.branch_id, part.begin_node, *position, _SCAN
                     )
@@ -111,7 +112,7 @@ class HistoryDeleter:
         columns = [list(column) for column in zip(*writes, strict=True)]
         if not columns:
             return 0
-        async with self._database.connection() as connection:
+        async with self._database.connection(place[1]) as connection:
             tag = await connection.execute(_SQL["delete_nodes"], *place, *columns)
         return int(tag.rpartition(" ")[2])
 

@@ -138,7 +138,7 @@ class HistoryReader:
         """Return the newest transaction below a node, and below the first node wanted."""
         parts = read.ranges(FIRST_NODE, end)
         branch = read.branch
-        async with self._database.connection() as connection:
+        async with self._database.connection(read.namespace_id) as connection:
             row = await connection.fetchrow(
                 _SQL["newest_writes"],
                 branch.shard_id,
@@ -156,7 +156,7 @@ class HistoryReader:
     ) -> tuple[NodeRows, Sequence[bytes]]:
         branch = read.branch
         name = f"{'scan' if read.metadata_only else 'read'}_{way}"
-        async with self._database.connection() as connection:
+        async with self._database.connection(read.namespace_id) as connection:
             row = await connection.fetchrow(
                 _SQL[name], branch.shard_id, read.namespace_id, branch.tree_id, branch_id, *bounds
             )

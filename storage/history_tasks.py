@@ -16,6 +16,7 @@ from .functions import load_functions
 from .page_tokens import page_position, page_token
 from .queries import load_queries
 from .record_kinds import HISTORY_TASK, REPLICATION_DLQ_TASK
+from .second_wall import EVERY_NAMESPACE, SET_BY_FUNCTION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -117,7 +118,7 @@ class HistoryTaskStore:
         placed = [(category, task) for category, several in tasks.items() for task in several]
         rows = [((category.category_id, *task.key), task.blob.pack()) for category, task in placed]
         sealed = keys.seal_many(HISTORY_TASK, rows, scope=(shard_id,))
-        async with self._database.connection() as connection:
+        async with self._database.connection(SET_BY_FUNCTION) as connection:
             answer = await self._add.call(
                 connection,
                 shard_id,
@@ -153,7 +154,7 @@ class HistoryTaskStore:
         start = min_key
         if page_token is not None:
             start = max(min_key, TaskKey(*page_position(page_token, "get_history_tasks", scope, numbers=2)))
-        async with self._database.connection() as connection:
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
             rows = await connection.fetch(_SQL["get"], shard_id, category.category_id, *start, *max_key, batch_size)
         page = [(TaskKey(row["fire_time"], row["task_id"]), row) for row in rows]
         tasks, unreadable = await self._open(HISTORY_TASK, (shard_id, category.category_id), page)
@@ -171,7 +172,7 @@ class HistoryTaskStore:
     ) -> None:
         """Delete the tasks from `min_key`, inclusive, to `max_key`, exclusive."""
         check_range(category, shard_id, min_key, max_key)
-        async with self._database.connection() as connection:
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
             await connection.execute(_SQL["range_complete"], shard_id, category.category_id, *min_key, *max_key)
 
     async def put_replication_task_to_dlq(
@@ -185,7 +186,8 @@ class HistoryTaskStore:
         keys = await open_keys(self._keyring, namespace_id)
         key = (shard_id, source_cluster_name, task.key.task_id)
         sealed = keys.seal(REPLICATION_DLQ_TASK, key, task.blob.pack())
-        async with self._database.connection() as connection:
+        # It may take the place of another namespace's task of the same id.
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
             await connection.execute(_SQL["put_dlq"], *key, namespace_id, sealed)
 
     async def get_replication_tasks_from_dlq(
@@ -205,7 +207,7 @@ class HistoryTaskStore:
         start = min_task_id
         if page_token is not None:
             start = max(start, page_position(page_token, "get_replication_tasks_from_dlq", scope, numbers=2)[1])
-        async with self._database.connection() as connection:
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
             rows = await connection.fetch(
                 _SQL["get_dlq"], shard_id, source_cluster_name, start, max_task_id, batch_size
             )
@@ -226,13 +228,13 @@ class HistoryTaskStore:
     ) -> None:
         """Delete the dead letters from `min_task_id`, inclusive, to `max_task_id`, exclusive."""
         _check_dlq(source_cluster_name, shard_id, min_task_id, max_task_id)
-        async with self._database.connection() as connection:
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
             await connection.execute(_SQL["range_delete_dlq"], shard_id, source_cluster_name, min_task_id, max_task_id)
 
     async def is_replication_dlq_empty(self, source_cluster_name: str, *, shard_id: int, min_task_id: int) -> bool:
         """Whether there is no dead letter from `min_task_id` on."""
         _check_dlq(source_cluster_name, shard_id, min_task_id, min_task_id)
-        async with self._database.connection() as connection:
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
             return not await connection.fetch(_SQL["any_dlq"], shard_id, source_cluster_name, min_task_id)
 
     async def _open(

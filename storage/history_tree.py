@@ -19,6 +19,7 @@ from .page_tokens import token_bytes, token_of_bytes
 from .queries import load_queries
 from .record_kinds import HISTORY_TREE
 from .sealing import open_rows
+from .second_wall import EVERY_NAMESPACE, SET_BY_FUNCTION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,7 +87,7 @@ class HistoryTrees:
         forked = branch.fork(at_node=fork_node_id, branch_id=uuid4())
         key = (forked.shard_id, forked.tree_id.bytes, forked.branch_id.bytes)
         sealed = keys.seal(HISTORY_TREE, key, BranchInfo(forked, info, time.time_ns()).pack())
-        async with self._database.connection() as connection:
+        async with self._database.connection(SET_BY_FUNCTION) as connection:
             rows = await self._fork.call(
                 connection,
                 branch.shard_id,
@@ -106,7 +107,7 @@ class HistoryTrees:
         check_shard_id(shard_id)
         check_uuid("tree_id", tree_id)
         await open_keys(self._keyring, namespace_id)
-        async with self._database.connection() as connection:
+        async with self._database.connection(namespace_id) as connection:
             rows = await connection.fetch(_SQL["get_tree"], shard_id, namespace_id, tree_id)
         return await self._open(namespace_id, [(shard_id, tree_id, _uuid(row["branch_id"])) for row in rows], rows)
 
@@ -114,7 +115,7 @@ class HistoryTrees:
         """List a page of all branches; see `HistoryManager.get_all_history_tree_branches`."""
         check_page_size(page_size)
         position = _START if page_token is None else _parse(page_token)
-        async with self._database.connection() as connection:
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
             rows = await connection.fetch(_SQL["list_trees"], *position, page_size + 1)
         by_namespace: dict[UUID, list[Row]] = {}
         for row in rows[:page_size]:

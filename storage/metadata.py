@@ -25,6 +25,7 @@ from .namespaces import UNREADABLE, NamespaceStore
 from .page_tokens import token_id, token_of_bytes
 from .queries import load_queries
 from .record_kinds import NAMESPACE_DATA
+from .second_wall import EVERY_NAMESPACE, NO_NAMESPACE
 
 if TYPE_CHECKING:
     from strongroom.kms import Keyring, NamespaceKeys
@@ -177,7 +178,7 @@ class MetadataStore:
         """Return living namespaces in the order of their ids. One whose keys can't be had is listed, and says why."""
         check_page_size(page_size)
         after = UUID(int=0) if page_token is None else UUID(bytes=token_id(page_token, "list_namespaces", b""))
-        async with self._database.connection() as connection:
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
             rows = await connection.fetch(_SQL["page"], after, page_size)
         namespaces = tuple([await self._listed(row) for row in rows])
         more = len(rows) == page_size
@@ -186,7 +187,7 @@ class MetadataStore:
 
     async def get_metadata(self) -> int:
         """Return the table's version: each creation, update and renaming raises it by one."""
-        async with self._database.connection() as connection:
+        async with self._database.connection(NO_NAMESPACE) as connection:
             row = await connection.fetchrow(_VERSION_SQL["get_version"])
         return row["notification_version"] if row else 0
 
@@ -202,7 +203,9 @@ class MetadataStore:
         check_flag("is_global", is_global)
         check_number("notification_version", notification_version)
         keys = await open_keys(self._keyring, namespace_id)
-        async with self._database.transaction() as connection:
+        # A new name is looked for among all others.
+        sight = namespace_id if name_and_token is None else EVERY_NAMESPACE
+        async with self._database.transaction(sight) as connection:
             if await locked_version(connection) != notification_version:
                 msg = "namespaces were changed meanwhile: the table has another notification_version"
                 raise ConditionFailed(msg)

@@ -13,6 +13,7 @@ from strongroom.kms import IntegrityError, WrongRegion
 from .errors import DataLoss, InvalidPersistenceRequest, NamespaceAlreadyExists, NamespaceNotFound
 from .queries import load_queries
 from .record_kinds import NAMESPACE_DATA, NAMESPACE_DETAILS
+from .second_wall import EVERY_NAMESPACE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,7 +79,7 @@ class NamespaceRows:
 
     async def by_id(self, namespace_id: UUID) -> Row | None:
         """Return the row of an id, a shredded one too."""
-        async with self._database.connection() as connection:
+        async with self._database.connection(namespace_id) as connection:
             return await connection.fetchrow(_SQL["get_by_id"], namespace_id)
 
     async def by_name(self, name: str) -> Row:
@@ -94,7 +95,7 @@ class NamespaceRows:
 
     async def by_token(self, name_token: bytes) -> Row | None:
         """Return the row of a name's token."""
-        async with self._database.connection() as connection:
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
             return await connection.fetchrow(_SQL["get_by_token"], name_token)
 
     async def insert(
@@ -108,7 +109,7 @@ class NamespaceRows:
         token = await self.name_token(details.name)
         keys = await self._keyring.open(namespace_id)
         sealed_details = details.seal(keys, 1)
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(EVERY_NAMESPACE) as connection:
             version = await locked_version(connection)
             sealed_data = keys.seal(NAMESPACE_DATA, (version, int(is_global)), data.pack())
             row = (namespace_id, token, sealed_details, created_at, version, is_global, sealed_data)

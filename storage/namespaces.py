@@ -30,6 +30,7 @@ from .errors import ConditionFailed, InvalidPersistenceRequest, NamespaceAlready
 from .namespace_rows import NamespaceDetails, NamespaceRows, check_name, check_region_of, open_details
 from .purge import purge_namespace
 from .queries import load_queries
+from .second_wall import EVERY_NAMESPACE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -176,7 +177,7 @@ class NamespaceStore:
 
     async def list_namespaces(self) -> Sequence[Namespace]:
         """Return all namespaces, the shredded ones too. One whose keys can't be had is listed, and says why."""
-        async with self._database.connection() as connection:
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
             rows = await connection.fetch(_SQL["list"])
         listed = []
         for row in rows:
@@ -254,7 +255,7 @@ class NamespaceStore:
             assert changed.name is not None  # noqa: S101 - it was opened
             keys = await self._keyring.open(namespace_id)
             details = NamespaceDetails(changed.name, changed.search_attributes, changed.aliases, changed.region)
-            async with self._database.connection() as connection:
+            async with self._database.connection(namespace_id) as connection:
                 sealed = details.seal(keys, changed.version)
                 if await connection.fetch(_SQL["update"], namespace_id, namespace.version, sealed):
                     return changed
@@ -271,7 +272,7 @@ class NamespaceStore:
         tombstones = await destroy_data_keys(self._keyring, namespace_id)
         deleted = await purge_namespace(self._database, namespace_id, progress=progress)
         # The name goes last: until then it finds what is left to delete.
-        async with self._database.connection() as connection:
+        async with self._database.connection(namespace_id) as connection:
             await connection.execute(_SQL["shred"], namespace_id, datetime.now(UTC))
         destroyed = sum(record.state is KeyState.DESTROYED for record in tombstones)
         return Shredded(namespace_id, destroyed, deleted)

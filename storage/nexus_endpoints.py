@@ -12,6 +12,7 @@ from .errors import ConditionFailed, NotFound
 from .page_tokens import token_id, token_of_bytes
 from .queries import load_queries
 from .record_kinds import NEXUS_ENDPOINT
+from .second_wall import NO_NAMESPACE
 
 if TYPE_CHECKING:
     from strongroom.kms import Keyring, NamespaceKeys
@@ -72,7 +73,7 @@ class NexusEndpointStore:
         key = (endpoint.endpoint_id.bytes, endpoint.version + 1)
         sealed = keys.seal(NEXUS_ENDPOINT, key, endpoint.data.pack())
         query = "update" if endpoint.version else "create"
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(NO_NAMESPACE) as connection:
             await _raise_version(connection, last_known_table_version)
             if not await connection.fetch(_SQL[query], endpoint.endpoint_id, endpoint.version, sealed):
                 msg = "nexus endpoint version mismatch: it was changed, created or deleted meanwhile"
@@ -87,7 +88,7 @@ class NexusEndpointStore:
         """
         check_uuid("endpoint_id", endpoint_id)
         check_number("last_known_table_version", last_known_table_version)
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(NO_NAMESPACE) as connection:
             await _raise_version(connection, last_known_table_version)
             if not await connection.fetch(_SQL["delete"], endpoint_id):
                 raise _no_endpoint()
@@ -99,7 +100,7 @@ class NexusEndpointStore:
             NotFound: none of this id.
         """
         check_uuid("endpoint_id", endpoint_id)
-        async with self._database.connection() as connection:
+        async with self._database.connection(NO_NAMESPACE) as connection:
             row = await connection.fetchrow(_SQL["get"], endpoint_id)
         if row is None:
             raise _no_endpoint()
@@ -121,7 +122,7 @@ class NexusEndpointStore:
         check_number("page_size", page_size, limit=MAX_PAGE_SIZE + 1)
         check_number("last_known_table_version", last_known_table_version)
         after = UUID(int=0) if page_token is None else UUID(bytes=token_id(page_token, "list_nexus_endpoints", b""))
-        async with self._database.transaction(read_only=True) as connection:
+        async with self._database.transaction(NO_NAMESPACE, read_only=True) as connection:
             status = await connection.fetchrow(_SQL["version"])
             version: int = status["version"] if status is not None else 0
             if last_known_table_version not in (0, version):

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from .errors import StorageError
+from .second_wall import NO_NAMESPACE
 
 if TYPE_CHECKING:
     from .database import Database
@@ -50,6 +51,6 @@ class OutboxBell:
         while self._wanted:
             self._wanted = False
             with suppress(StorageError):
-                async with self._database.connection() as connection:
+                async with self._database.connection(NO_NAMESPACE) as connection:
                     await connection.execute("SELECT pg_notify($1, '')", CHANNEL)
             await asyncio.sleep(PAUSE)

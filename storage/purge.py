@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from .checks import check_uuid
 from .errors import ConditionFailed
 from .queries import load_queries
+from .second_wall import EVERY_NAMESPACE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -75,7 +76,7 @@ async def purge_namespace(
         ConditionFailed: the namespace has keys that are not destroyed; it must be shredded.
     """
     check_uuid("namespace_id", namespace_id)
-    async with database.connection() as connection:
+    async with database.connection(namespace_id) as connection:
         if await connection.fetchrow(_SQL["living"], namespace_id) is not None:
             msg = "this namespace has keys that are not destroyed; shred it, and its rows go too"
             raise ConditionFailed(msg)
@@ -84,11 +85,11 @@ async def purge_namespace(
     deleted = {}
     for table, lead in PURGED_TABLES.items():
         rows = 0
-        delete = partial(_delete, database, table, tally)
+        delete = partial(_delete, database, table, tally, namespace_id)
         purged = (
             _purged_shards(delete, database, table, lead, namespace_id)
             if distributed
-            else _purged(delete, database, table, lead, namespace_id, chunk)
+            else _purged(delete, database, table, lead, chunk)
         )
         async for count in purged:
             rows += count
@@ -102,16 +103,14 @@ async def purge_namespace(
 async def count_rows(database: Database, namespace_id: UUID) -> Mapping[str, int]:
     """Return how many rows a namespace has by table; tables that have none are left out. Large tables are read for it."""
     counted = {}
-    async with database.transaction(read_only=True, unlimited=True) as connection:
+    async with database.transaction(namespace_id, read_only=True, unlimited=True) as connection:
         for table in PURGED_TABLES:
             row = await connection.fetchrow(_SQL["count"].format(table=table), namespace_id)
             counted[table] = row["rows"] if row is not None else 0
     return MappingProxyType({table: rows for table, rows in counted.items() if rows})
 
 
-async def _purged(
-    delete: _Delete, database: Database, table: str, lead: str, namespace_id: UUID, chunk: int
-) -> AsyncIterator[int]:
+async def _purged(delete: _Delete, database: Database, table: str, lead: str, chunk: int) -> AsyncIterator[int]:
     """Purge one table, and tell how many rows each statement deleted.
 
     A window of values of the key's first column is looked into by the key (shard, namespace), whatever the planner knows of the
@@ -123,12 +122,12 @@ async def _purged(
         for query in ("delete_by_namespace", "delete_by_key", "window")
     )
     if table in _BY_NAMESPACE:
-        while count := await delete(by_namespace, namespace_id, chunk):
+        while count := await delete(by_namespace, chunk):
             yield count
     else:
         last = BELOW_ALL
         while window := await _fetch_window(database, next_window, last):
-            while count := await delete(by_key, namespace_id, window, chunk):
+            while count := await delete(by_key, window, chunk):
                 yield count
             last = window[-1]
     yield 0
@@ -141,21 +140,24 @@ async def _purged_shards(
 
     A ctid is of one node too, so a chunk is what the namespace has in a shard.
     """
-    async with database.transaction(read_only=True, unlimited=True) as connection:
+    async with database.transaction(namespace_id, read_only=True, unlimited=True) as connection:
         rows = await connection.fetch(_SQL["leads_of_namespace"].format(table=table, lead=lead), namespace_id)
     for row in rows:
-        yield await delete(_SQL["delete_of_lead"].format(table=table, lead=lead), namespace_id, row["lead"])
+        yield await delete(_SQL["delete_of_lead"].format(table=table, lead=lead), row["lead"])
     yield 0
 
 
-async def _delete(database: Database, table: str, tally: Tally | None, statement: str, *arguments: object) -> int:
-    async with database.connection() if tally is None else database.transaction() as connection:
-        rows = int((await connection.execute(statement, *arguments)).rpartition(" ")[2])
+async def _delete(
+    database: Database, table: str, tally: Tally | None, namespace_id: UUID, statement: str, *arguments: object
+) -> int:
+    lent = database.connection if tally is None else database.transaction
+    async with lent(namespace_id) as connection:
+        rows = int((await connection.execute(statement, namespace_id, *arguments)).rpartition(" ")[2])
         if tally is not None and rows:
             await tally(connection, table, rows)
     return rows
 
 
 async def _fetch_window(database: Database, statement: str, last: int) -> list[int]:
-    async with database.connection() as connection:
+    async with database.connection(EVERY_NAMESPACE) as connection:  # else each look-up would pass over all others' rows
         return [row["lead"] for row in await connection.fetch(statement, last, WINDOW)]

@@ -12,6 +12,7 @@ from .page_tokens import page_position, page_token
 from .queries import load_queries
 from .record_kinds import QUEUE, QUEUE_MESSAGE
 from .sealing import open_rows
+from .second_wall import NO_NAMESPACE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -132,7 +133,7 @@ class Queue:
     async def _enqueue(self, queue_type: int, data: DataBlob) -> int:
         check_blob("data", data)
         keys = await self._keyring.open(self._keyring.cell_id)
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(self._keyring.cell_id) as connection:
             row, ack_levels = await self._locked(connection, keys, queue_type)
             message_id: int = row["next_message_id"]
             message = keys.seal(QUEUE_MESSAGE, (queue_type, message_id), data.pack())
@@ -145,7 +146,7 @@ class Queue:
         check_blob("data", data)
         check_number("version", version)
         keys = await self._keyring.open(self._keyring.cell_id)
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(NO_NAMESPACE) as connection:
             row, _ = await self._locked(connection, keys, queue_type)
             if row["version"] != version:
                 msg = "the queue's ack levels were changed meanwhile; read them again"
@@ -155,7 +156,7 @@ class Queue:
         return version + 1
 
     async def _ack_levels(self, queue_type: int) -> AckLevels:
-        async with self._database.connection() as connection:
+        async with self._database.connection(NO_NAMESPACE) as connection:
             row = await connection.fetchrow(_SQL["get"], queue_type)
         if row is None:
             return AckLevels(DataBlob(b""), 0)
@@ -178,7 +179,7 @@ class Queue:
         return await self._keyring.with_keys(self._keyring.cell_id, lambda keys: keys.open(QUEUE, key, row["data"]))
 
     async def _read(self, queue_type: int, after: int, last: int | None, count: int) -> tuple[QueueMessage, ...]:
-        async with self._database.connection() as connection:
+        async with self._database.connection(self._keyring.cell_id) as connection:
             rows: Sequence[Row] = await connection.fetch(_SQL["read"], queue_type, after, last, count)
         sealed = [((row["message_id"],), row["data"]) for row in rows]
         packed = await open_rows(
@@ -192,7 +193,7 @@ class Queue:
         )
 
     async def _execute(self, query: str, *arguments: object) -> None:
-        async with self._database.connection() as connection:
+        async with self._database.connection(self._keyring.cell_id) as connection:
             await connection.execute(_SQL[query], *arguments)
 
     def _token(self, message_id: int) -> bytes:

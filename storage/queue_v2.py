@@ -15,6 +15,7 @@ from .page_tokens import page_position, page_token, token_id, token_of_bytes
 from .queries import load_queries
 from .record_kinds import QUEUE_V2, QUEUE_V2_MESSAGE
 from .sealing import open_rows
+from .second_wall import EVERY_NAMESPACE, NO_NAMESPACE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,7 +86,7 @@ class QueueV2:
         """
         keys, queue_id = await self._identified(queue_type, queue_name)
         sealed = keys.seal(QUEUE_V2, (queue_type, queue_id, 0), queue_name.encode())
-        async with self._database.connection() as connection:
+        async with self._database.connection(NO_NAMESPACE) as connection:
             if not await connection.fetch(_SQL["create"], queue_type, queue_id, sealed):
                 msg = "a queue of this type and name exists"
                 raise ConditionFailed(msg)
@@ -108,7 +109,7 @@ class QueueV2:
         check_blob("data", data)
         keys, queue_id = await self._identified(queue_type, queue_name)
         owner = keys if namespace_id is None else await open_keys(self._keyring, namespace_id)
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(owner.namespace_id) as connection:
             row = await connection.fetchrow(_SQL["lock"], queue_type, queue_id)
             if row is None:
                 raise _no_queue()
@@ -134,7 +135,7 @@ class QueueV2:
         _, queue_id = await self._identified(queue_type, queue_name)
         scope = _scope(queue_type) + queue_id
         after = -1 if page_token is None else page_position(page_token, "read_messages", scope, numbers=1)[0]
-        async with self._database.connection() as connection:
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
             await _check_exists(connection, queue_type, queue_id)
             rows = await connection.fetch(_SQL["read"], queue_type, queue_id, after, page_size)
         messages = await self._opened(queue_type, queue_id, rows)
@@ -148,7 +149,7 @@ class QueueV2:
         """
         check_number("last_message_id", last_message_id)
         _, queue_id = await self._identified(queue_type, queue_name)
-        async with self._database.connection() as connection:
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
             await _check_exists(connection, queue_type, queue_id)
             tag = await connection.execute(_SQL["delete"], queue_type, queue_id, last_message_id)
         return int(tag.rpartition(" ")[2])
@@ -159,7 +160,7 @@ class QueueV2:
         check_page_size(page_size)
         scope = _scope(queue_type)
         after = b"" if page_token is None else token_id(page_token, "list_queues", scope)
-        async with self._database.connection() as connection:
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
             rows = await connection.fetch(_SQL["list"], queue_type, after, page_size)
         queues = []
         for row in rows:

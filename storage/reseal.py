@@ -321,7 +321,7 @@ class Reseal:
         """Refuse to spend what the service needs: sealing anew uses a key as writing does."""
         if (await self.keyring.open(owner)).leased_version is None:
             return
-        async with self.database.connection() as connection:
+        async with self.database.connection(owner) as connection:
             row = await connection.fetchrow(_SQL["lease"], owner, version)
         if row is not None and row["record_lease"] + rows > SUITE_1_LIMIT * 3 // 4:
             msg = (

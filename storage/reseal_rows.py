@@ -16,6 +16,7 @@ from .visibility_outbox import announce
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from uuid import UUID
 
     from strongroom.kms import Key, NamespaceKeys, RecordKind
 
@@ -88,7 +89,9 @@ async def reseal_rows(
         renewed, unreadable = _renew(keys, column, rows)
     else:
         renewed, unreadable = await asyncio.to_thread(_renew, keys, column, rows)
-    write = _Write(database, column, outbox=outbox and column.table == _VISIBILITY, distributed=distributed)
+    write = _Write(
+        database, keys.namespace_id, column, outbox=outbox and column.table == _VISIBILITY, distributed=distributed
+    )
     written = await write.together(renewed)
     missed = 0
     if len(written) < len(renewed):
@@ -130,8 +133,11 @@ def _open_each(keys: NamespaceKeys, kind: RecordKind, rows: Sequence[tuple[Row, 
 class _Write:
     """Writes the rows of one column."""
 
-    def __init__(self, database: Database, column: SealedColumn, *, outbox: bool, distributed: bool) -> None:
+    def __init__(
+        self, database: Database, owner: UUID, column: SealedColumn, *, outbox: bool, distributed: bool
+    ) -> None:
         self._database = database
+        self._owner = owner
         self._column = column
         self._outbox = outbox
         self._lead = DISTRIBUTED_TABLES.get(column.table) if distributed else None
@@ -166,9 +172,9 @@ class _Write:
         confined = (rows[0][0][self._lead],) if self._lead is not None else ()
         statement = write_statement(column, patient=patient, confined=self._confined)
         if not self._outbox:
-            async with self._database.connection() as connection:
+            async with self._database.connection(self._owner) as connection:
                 return self._keys(await connection.fetch(statement, *confined, *arrays))
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(self._owner) as connection:
             written = self._keys(await connection.fetch(statement, *confined, *arrays))
             await _announce(connection, written)
         return written

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from .database import SCHEMA
+from .driver_role import driver_roles, grant_driver_role
 from .errors import CellMismatch, SchemaMismatch
 from .functions import load_functions
+from .second_wall import NO_NAMESPACE
 
 if TYPE_CHECKING:
     from .database import Connection, Database
@@ -45,18 +47,23 @@ def current_version() -> int:
     return migrations()[-1].version
 
 
-async def apply_schema(database: Database) -> list[Migration]:
-    """Run the steps that the database lacks, and create missing functions, all in one transaction.
+async def apply_schema(database: Database, *, driver_role: str | None = None) -> list[Migration]:
+    """Run the steps that the database lacks, create missing functions, and give rights, all in one transaction.
 
     Two callers at once do it once.
+
+    Args:
+        database: connected as the owner of the schema, or as who is to be it.
+        driver_role: that services connect as; it gets the rights for that. Roles that had them get those on new tables in any case.
 
     Returns:
         The steps that were run.
 
     Raises:
         SchemaMismatch: the database was made by a newer version.
+        InvalidPersistenceRequest: there is no such role, or it would not be held by row-level security.
     """
-    async with database.transaction(unlimited=True) as connection:
+    async with database.transaction(NO_NAMESPACE, unlimited=True) as connection:
         await locked(connection)
         await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
         await connection.execute(
@@ -75,6 +82,9 @@ async def apply_schema(database: Database) -> list[Migration]:
             )
         for function in await missing_functions(connection):
             await connection.execute(function.sql)
+        roles = {*await driver_roles(connection), *(() if driver_role is None else (driver_role,))}
+        for role in sorted(roles):
+            await grant_driver_role(connection, role)
     return missing
 
 
@@ -98,7 +108,7 @@ async def missing_functions(connection: Connection) -> list[Function]:
 
 async def check_schema(database: Database) -> None:
     """Raise `SchemaMismatch` unless the database has exactly the schema that this version works with."""
-    async with database.connection() as connection:
+    async with database.connection(NO_NAMESPACE) as connection:
         present = await _version(connection)
         _refuse_newer(present)
         if present < current_version():
@@ -152,7 +162,7 @@ class SchemaStatus:
 
 async def schema_status(database: Database) -> SchemaStatus:
     """Return what schema a database has; also of one that has none."""
-    async with database.connection() as connection:
+    async with database.connection(NO_NAMESPACE) as connection:
         made = await connection.fetchrow("SELECT to_regclass('schema_version') IS NOT NULL AS made")
         rows = []
         if made is not None and made["made"]:
@@ -193,7 +203,7 @@ async def claim_cell(database: Database, cell: Cell) -> None:
     Raises:
         CellMismatch: it belongs to another one.
     """
-    async with database.connection() as connection:
+    async with database.connection(NO_NAMESPACE) as connection:
         await connection.execute(
             "INSERT INTO cell (cell_id, shard_count, created_at, region) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
             cell.cell_id,
@@ -206,7 +216,7 @@ async def claim_cell(database: Database, cell: Cell) -> None:
 
 async def check_cell(database: Database, cell: Cell) -> None:
     """Raise `CellMismatch` unless the database belongs to this cell."""
-    async with database.connection() as connection:
+    async with database.connection(NO_NAMESPACE) as connection:
         row = await connection.fetchrow("SELECT cell_id, shard_count, distributed, region FROM cell")
     if row is None:
         msg = "the database belongs to no cell yet; run `strongroom init`"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from .purge import BELOW_ALL, WINDOW
 from .queries import load_queries
 from .sealed_columns import NAMESPACE
+from .second_wall import EVERY_NAMESPACE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -109,7 +110,7 @@ class SealedPages:
         last, lead = BELOW_ALL, str(self._column.lead)
         statement = _LEADS["window"].format(table=self._column.table, lead=lead)
         while True:
-            async with self._database.connection() as connection:
+            async with self._database.connection(EVERY_NAMESPACE) as connection:
                 leads = [row["lead"] for row in await connection.fetch(statement, last, WINDOW)]
             if not leads:
                 return
@@ -127,7 +128,7 @@ class SealedPages:
     async def _by_lead(self) -> AsyncIterator[Page]:
         """As `_by_window` on a Citus cluster, where a statement is of one shard."""
         statement = _LEADS["leads_of_namespace"].format(table=self._column.table, lead=self._column.lead)
-        async with self._database.transaction(read_only=True, unlimited=True) as connection:
+        async with self._database.transaction(self._parameters[0], read_only=True, unlimited=True) as connection:
             leads = [row["lead"] for row in await connection.fetch(statement, self._parameters[0])]
         for lead in leads:
             async for page in self._from("of_lead", lead):
@@ -146,7 +147,9 @@ class SealedPages:
             self._column, source, wanted=self._wanted, counted=self._counted, continued=after is not None
         )
         cursor = () if after is None else tuple(after[name] for name in _order(self._column, source))
-        async with self._database.connection() as connection:
+        # A page of a walk is so many rows of everybody, so that no statement reads a whole table.
+        namespaces = EVERY_NAMESPACE if source == "walk" else self._parameters[0]
+        async with self._database.connection(namespaces) as connection:
             rows = await connection.fetch(statement, *self._parameters, *lead, *cursor)
         if not rows or not rows[-1]["in_page"]:
             return _Fetched(Page((), 0, 0), None, exhausted=True)

@@ -10,6 +10,7 @@ from .data_blob import DataBlob
 from .errors import NotFound, ShardOwnershipLost, Unavailable
 from .queries import load_queries
 from .record_kinds import SHARD
+from .second_wall import NO_NAMESPACE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +60,7 @@ class ShardStore:
             made = create()
             _check(made)
             sealed = keys.seal(SHARD, (made.shard_id, made.range_id), made.info.pack())
-            async with self._database.connection() as connection:
+            async with self._database.connection(NO_NAMESPACE) as connection:
                 await connection.execute(_SQL["create"], made.shard_id, made.range_id, sealed)
         found = await self._get(shard_id)
         if found is None:
@@ -78,7 +79,7 @@ class ShardStore:
         check_number("previous_range_id", previous_range_id)
         keys = await self._keyring.open(self._keyring.cell_id)
         sealed = keys.seal(SHARD, (shard.shard_id, shard.range_id), shard.info.pack())
-        async with self._database.connection() as connection:
+        async with self._database.connection(NO_NAMESPACE) as connection:
             updated = await connection.fetch(_SQL["update"], shard.shard_id, shard.range_id, sealed, previous_range_id)
             if updated:
                 return
@@ -91,13 +92,13 @@ class ShardStore:
     async def assert_shard_ownership(self, shard_id: int, *, range_id: int) -> None:
         """Raise `ShardOwnershipLost` unless the shard is at this range_id."""
         check_shard_id(shard_id)
-        async with self._database.connection() as connection:
+        async with self._database.connection(NO_NAMESPACE) as connection:
             row = await connection.fetchrow(_SQL["get"], shard_id)
         if row is None or row["range_id"] != range_id:
             raise ShardOwnershipLost(shard_id)
 
     async def _get(self, shard_id: int) -> ShardInfo | None:
-        async with self._database.connection() as connection:
+        async with self._database.connection(NO_NAMESPACE) as connection:
             row = await connection.fetchrow(_SQL["get"], shard_id)
         if row is None:
             return None

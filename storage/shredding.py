@@ -30,6 +30,7 @@ from .data_keys import destroy_keys, disable_keys, enable_keys, lock_kek
 from .errors import ConditionFailed, InvalidPersistenceRequest, NamespaceNotFound, NotFound
 from .purge import count_rows, purge_namespace
 from .queries import load_queries
+from .second_wall import EVERY_NAMESPACE, NO_NAMESPACE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -87,7 +88,7 @@ class ShreddingStore:
 
     async def find(self, namespace_id: UUID) -> ShredRequest | None:
         """Return the request to shred a namespace; None where there is none."""
-        async with self._database.connection() as connection:
+        async with self._database.connection(namespace_id) as connection:
             row = await connection.fetchrow(_SQL["find"], namespace_id)
         return None if row is None else _request(namespace_id, row)
 
@@ -104,7 +105,7 @@ class ShreddingStore:
         if namespace_id == self._keyring.cell_id:
             msg = "this is the cell itself: without its keys no namespace can be found by name"
             raise InvalidPersistenceRequest(msg)
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(namespace_id) as connection:
             row = await connection.fetchrow(_SQL["find"], namespace_id)
             if row is None:
                 namespace = await connection.fetchrow(_SQL["namespace"], namespace_id)
@@ -123,7 +124,7 @@ class ShreddingStore:
         Raises:
             ConditionFailed: nobody asked for it, or it was confirmed and the keys are destroyed.
         """
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(namespace_id) as connection:
             request = _request(namespace_id, await _locked(connection, namespace_id))
             if request.confirmed_at is not None:
                 msg = (
@@ -140,13 +141,13 @@ class ShreddingStore:
 
     async def judged_keks(self, namespace_id: UUID, *, keep_kek: bool) -> Sequence[KekDisposal]:
         """Return what would become of the KEKs of a namespace, if it were shredded now."""
-        async with self._database.connection() as connection:
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
             return await self._judged(connection, namespace_id, keep_kek=keep_kek)
 
     @asynccontextmanager
     async def alone(self, namespace_id: UUID) -> AsyncIterator[None]:
         """Wait until nobody else finishes this shredding, and keep others out. Holds one of the connections meanwhile."""
-        async with self._database.transaction(unlimited=True) as lock:
+        async with self._database.transaction(NO_NAMESPACE, unlimited=True) as lock:
             await lock.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
             await lock.execute(_SQL["lock_finish"], str(namespace_id))
             yield
@@ -158,7 +159,7 @@ class ShreddingStore:
             ConditionFailed: nobody asked for it, or it is not due yet.
             InvalidPersistenceRequest: the code is not that of the request.
         """
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(EVERY_NAMESPACE) as connection:
             request = _request(namespace_id, await _locked(connection, namespace_id))
             if code.strip().lower() != request.code:
                 msg = "the code is not that of this request; nothing was changed"
@@ -181,14 +182,14 @@ class ShreddingStore:
 
     async def keks(self, namespace_id: UUID) -> Sequence[KekDisposal]:
         """Return the KEKs of a namespace whose shredding was confirmed, and what their KMS said."""
-        async with self._database.connection() as connection:
+        async with self._database.connection(namespace_id) as connection:
             return [_disposal(row) for row in await connection.fetch(_SQL["list_keks"], namespace_id)]
 
     async def note_kek(self, namespace_id: UUID, answer: KekDisposal) -> None:
         """Keep what a KMS said."""
         kek = (answer.kek.provider, answer.kek.key_id)
         said = (answer.state, answer.deletion_at, answer.request_id, answer.error)
-        async with self._database.connection() as connection:
+        async with self._database.connection(namespace_id) as connection:
             await connection.execute(_SQL["note_kek"], namespace_id, *kek, *said)
 
     async def purge(self, namespace_id: UUID, *, progress: Progress | None = None) -> None:
@@ -201,7 +202,7 @@ class ShreddingStore:
 
     async def note_documents(self, namespace_id: UUID, found: int) -> None:
         """Keep how many documents there were, before the first is deleted; what is noted already stays."""
-        async with self._database.connection() as connection:
+        async with self._database.connection(namespace_id) as connection:
             await connection.execute(_SQL["note_documents"], namespace_id, found)
 
     async def complete(self, namespace_id: UUID, *, eviction_seconds: int) -> bytes:
@@ -222,7 +223,7 @@ class ShreddingStore:
         cell = await self._keyring.open(self._keyring.cell_id)
         keys = await self._keyring.store.list_data_keys(namespace_id)
         keks = await self.keks(namespace_id)
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(namespace_id) as connection:
             request = _request(namespace_id, await _locked(connection, namespace_id))
             if request.completed_at is not None:
                 return await _certificate(connection, namespace_id)
@@ -272,7 +273,7 @@ class ShreddingStore:
         Raises:
             NotFound: there is none.
         """
-        async with self._database.connection() as connection:
+        async with self._database.connection(namespace_id) as connection:
             return await _certificate(connection, namespace_id)
 
 

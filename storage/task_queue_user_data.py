@@ -115,7 +115,7 @@ class TaskQueueUserDataStore:
         name = check_id("task queue", task_queue)
         keys = await open_keys(self._keyring, namespace_id)
         range_hash, token = user_data_hash(keys), task_queue_token(keys, name)
-        async with self._database.connection() as connection:
+        async with self._database.connection(namespace_id) as connection:
             row = await connection.fetchrow(_SQL["get"], range_hash, namespace_id, token)
         if row is None:
             msg = "the task queue has no user data"
@@ -146,7 +146,7 @@ class TaskQueueUserDataStore:
         else:
             rows = _sealed(keys, range_hash, named)
         key = (range_hash, namespace_id)
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(namespace_id) as connection:
             await _write_user_data(connection, key, rows)
             if rows.added:
                 columns = zip(*rows.added, strict=True)
@@ -169,7 +169,7 @@ class TaskQueueUserDataStore:
         after: tuple[bytes, ...] = ()
         if page_token is not None:
             after = (_POSITION.pack(*page_position(page_token, _LIST, namespace_id.bytes, numbers=2)),)
-        async with self._database.connection() as connection:
+        async with self._database.connection(namespace_id) as connection:
             query = _SQL["list_after" if after else "list"]
             rows = await connection.fetch(query, range_hash, namespace_id, page_size + 1, *after)
         page = [(row["task_queue_id"], row["version"], row["data"]) for row in rows[:page_size]]
@@ -183,7 +183,7 @@ class TaskQueueUserDataStore:
         encoded = check_id("build id", build_id)
         keys = await open_keys(self._keyring, namespace_id)
         range_hash, token = user_data_hash(keys), build_id_token(keys, encoded)
-        async with self._database.connection() as connection:
+        async with self._database.connection(namespace_id) as connection:
             rows = await connection.fetch(_SQL["queues_of_build_id"], range_hash, namespace_id, token)
         sealed: list[tuple[Key, bytes]] = [((row["task_queue_id"],), row["data"]) for row in rows]
         scope = (range_hash, token)
@@ -195,7 +195,7 @@ class TaskQueueUserDataStore:
         encoded = check_id("build id", build_id)
         keys = await open_keys(self._keyring, namespace_id)
         key = (user_data_hash(keys), namespace_id, build_id_token(keys, encoded))
-        async with self._database.connection() as connection:
+        async with self._database.connection(namespace_id) as connection:
             row = await connection.fetchrow(_SQL["count_queues_of_build_id"], *key)
         return int(row["queues"]) if row else 0
 

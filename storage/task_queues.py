@@ -14,6 +14,7 @@ from .page_tokens import page_position
 from .page_tokens import page_token as make_token
 from .queries import load_queries
 from .record_kinds import TASK_QUEUE
+from .second_wall import EVERY_NAMESPACE
 from .task_queue_keys import TaskQueueKey, sealed_key, unpack_named
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ async def list_task_queues(
     check_page_size(page_size)
     binding = b"fair" if fair else b"plain"
     position = () if page_token is None else _unpacked(page_position(page_token, _LIST, binding, numbers=6))
-    async with database.connection() as connection:
+    async with database.connection(EVERY_NAMESPACE) as connection:
         rows = await connection.fetch(_SQL["list_after" if position else "list"], fair, page_size + 1, *position)
     queues: list[TaskQueue] = []
     unreadable: list[UnreadableTaskQueue] = []

@@ -110,7 +110,7 @@ class TaskStore:
             NamespaceNotFound: no such namespace.
         """
         row = await self._sealed(task_queue)
-        async with self._database.connection() as connection:
+        async with self._database.connection(task_queue.queue.namespace_id) as connection:
             created = await connection.fetch(_SQL["create"], *row)
         if not created:
             msg = "the task queue is there already"
@@ -125,7 +125,7 @@ class TaskStore:
         name = check_task_queue(queue)
         keys = await open_keys(self._keyring, queue.namespace_id)
         key = row_key(keys, queue, name, fair=self._fair)
-        async with self._database.connection() as connection:
+        async with self._database.connection(queue.namespace_id) as connection:
             row = await connection.fetchrow(_SQL["get"], *key)
         if row is None:
             msg = "there is no such task queue"
@@ -140,7 +140,7 @@ class TaskStore:
         """
         check_number("previous_range_id", previous_range_id)
         row = await self._sealed(task_queue)
-        async with self._database.connection() as connection:
+        async with self._database.connection(task_queue.queue.namespace_id) as connection:
             updated = await connection.fetch(_SQL["update"], *row, previous_range_id)
         _refuse_unless(updated)
 
@@ -163,7 +163,7 @@ class TaskStore:
         name = check_task_queue(queue)
         check_number("range_id", range_id)
         keys = await open_keys(self._keyring, queue.namespace_id)
-        async with self._database.connection() as connection:
+        async with self._database.connection(queue.namespace_id) as connection:
             deleted = await connection.fetch(_SQL["delete"], *row_key(keys, queue, name, fair=self._fair), range_id)
         _refuse_unless(deleted)
 
@@ -256,7 +256,7 @@ class TaskStore:
         check_number("limit", limit, least=1, limit=_INT32)
         keys = await open_keys(self._keyring, queue.namespace_id)
         key = row_key(keys, queue, name, fair=self._fair, subqueue=subqueue)
-        async with self._database.connection() as connection:
+        async with self._database.connection(queue.namespace_id) as connection:
             tag = await connection.execute(_SQL["complete"], *key, max_pass, max_task_id, limit)
         return int(tag.rpartition(" ")[2])
 

@@ -25,6 +25,10 @@ _BY_STATE: dict[str, tuple[type[StorageError], str]] = {
     "3D": (Unavailable, "the database named in the dsn does not exist"),
     "3F": (SchemaMismatch, "the database holds no Strongroom schema; run `strongroom init`"),
     "40": (Unavailable, "the database rolled the transaction back in favour of another one; try again"),
+    "42501": (
+        StorageError,
+        "the role that is connected may not do this (SQLSTATE 42501): `schema apply` needs the owner; services, --driver-role of it",
+    ),
     "42P01": (SchemaMismatch, "a table is missing; run `strongroom schema apply` to bring it up to date"),
     "42703": (SchemaMismatch, "a column is missing; run `strongroom schema apply` to bring it up to date"),
     "42883": (SchemaMismatch, "a function is missing; run `strongroom schema apply` to bring the schema up to date"),

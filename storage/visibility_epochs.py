@@ -33,7 +33,7 @@ class VisibilityEpochs:
 
     async def count(self, namespace_id: UUID) -> dict[int, int]:
         """Return how many records each epoch has."""
-        async with self._database.connection() as connection:
+        async with self._database.connection(namespace_id) as connection:
             return {row["k"]: row["records"] for row in await connection.fetch(_SQL["count"], namespace_id)}
 
     async def others(self, namespace_id: UUID, epoch: int, *, piece: int) -> AsyncIterator[Sequence[Row]]:
@@ -46,11 +46,13 @@ class VisibilityEpochs:
         async for rows in self._pages(_SQL["whole"], namespace_id, piece=piece):
             yield rows
 
-    async def _pages(self, statement: str, *parameters: object, piece: int) -> AsyncIterator[Sequence[Row]]:
+    async def _pages(
+        self, statement: str, namespace_id: UUID, *parameters: object, piece: int
+    ) -> AsyncIterator[Sequence[Row]]:
         after = _FIRST
         while True:
-            async with self._database.connection() as connection:
-                rows = await connection.fetch(statement, *parameters, *after, piece)
+            async with self._database.connection(namespace_id) as connection:
+                rows = await connection.fetch(statement, namespace_id, *parameters, *after, piece)
             if not rows:
                 return
             after = (rows[-1]["b1"], rows[-1]["b2"], rows[-1]["id"])
@@ -64,7 +66,7 @@ class VisibilityEpochs:
             old: as read.
             new: in the same order, of the same versions.
         """
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(namespace_id) as connection:
             written = await connection.fetch(
                 _SQL["rewrite"],
                 namespace_id,

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from .outbox_bell import CHANNEL
 from .queries import load_queries
+from .second_wall import EVERY_NAMESPACE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -66,7 +67,7 @@ class VisibilityOutbox:
             runs: how many at most.
             size: bytes of sealed records at most, but for the last one.
         """
-        async with self._database.connection() as connection:
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
             rows = await connection.fetch(_SQL["take"], *after, runs, size)
         return [
             OutboxEntry(
@@ -86,7 +87,7 @@ class VisibilityOutbox:
         """
         keys = [entry.key for entry in entries]
         columns = ([key[place] for key in keys] for place in range(3))
-        async with self._database.connection() as connection:
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
             await connection.execute(_SQL["done"], *columns, [entry.stamp for entry in entries])
             sent = [(entry.key, entry.record) for entry in entries if entry.record is not None]
             columns = ([key[place] for key, _ in sent] for place in range(3))
@@ -110,7 +111,7 @@ class VisibilityOutbox:
 
     async def waiting(self) -> int:
         """Return how many runs the index is yet to hear of."""
-        async with self._database.connection() as connection:
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
             row = await connection.fetchrow(_SQL["waiting"])
         return int(row["runs"]) if row is not None else 0
 
@@ -118,7 +119,7 @@ class VisibilityOutbox:
         """Put all runs on the list, piece by piece; yield how many so far."""
         after, added = BEFORE_ALL, 0
         while True:
-            async with self._database.transaction() as connection:
+            async with self._database.transaction(EVERY_NAMESPACE) as connection:
                 rows = await connection.fetch(_SQL["records"], *after, _PIECE)
                 keys: list[RunKey] = [(row["shard_id"], row["namespace_id"], row["id"]) for row in rows]
                 if keys:
@@ -130,5 +131,5 @@ class VisibilityOutbox:
 
     async def forget_deletes(self, *, older_than: timedelta) -> None:
         """Forget deletions that the index has heard of, and that no late write can meet any more."""
-        async with self._database.connection() as connection:
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
             await connection.execute(_SQL["forget_deletes"], older_than)

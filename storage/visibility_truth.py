@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from .queries import load_queries
+from .second_wall import EVERY_NAMESPACE
 from .visibility_outbox import announce
 
 if TYPE_CHECKING:
@@ -42,18 +43,18 @@ class VisibilityTruth:
             runs: how many at most.
             size: bytes of sealed records at most, but for the last one.
         """
-        async with self._database.connection() as connection:
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
             return await connection.fetch(_SQL["page"], *after, runs, size)
 
     async def again(self, keys: Iterable[RunKey]) -> Mapping[RunKey, Row]:
         """Return records as they are now, without those that are gone."""
         columns = [list(column) for column in zip(*keys, strict=True)] or [[], [], []]
-        async with self._database.connection() as connection:
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
             return {visibility_key(row): row for row in await connection.fetch(_SQL["again"], *columns)}
 
     async def announce(self, keys: Sequence[RunKey]) -> None:
         """Put runs into the outbox, so that their documents are written anew, or deleted."""
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(EVERY_NAMESPACE) as connection:
             await announce(connection, keys)
 
     async def owned(
@@ -66,7 +67,7 @@ class VisibilityTruth:
             namespaces: where their records may be.
         """
         columns = [list(column) for column in zip(*places, strict=True)] or [[], [], []]
-        async with self._database.connection() as connection:
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
             found = {row["id"] for row in await connection.fetch(_SQL["owned"], *columns, list(namespaces))}
             if missing := [place[0] for place in places if place[0] not in found]:
                 # After the records: what was deleted before that was either told by now, or still waits.
@@ -75,7 +76,7 @@ class VisibilityTruth:
 
     async def namespaces(self) -> frozenset[UUID]:
         """Return the ids of all namespaces that are or were."""
-        async with self._database.connection() as connection:
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
             return frozenset(
                 UUID(bytes=row["namespace_id"].bytes) for row in await connection.fetch(_SQL["namespaces"])
             )

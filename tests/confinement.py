@@ -14,6 +14,7 @@ from pglast.stream import RawStream
 from strongroom.storage.citus import DISTRIBUTED_TABLES
 
 P_SHARD = "p_shard"
+_VIEWS = {"visibility_search": "visibility_records"}
 _ASSIGNMENT = frozenset({3, 4, 5})
 _EXPRESSION = 2
 
@@ -134,7 +135,7 @@ class _Checker:
 
 def _distributed(node):
     """Return the distribution column of a table that is named here; None for anything else."""
-    return DISTRIBUTED_TABLES.get(node.relname) if isinstance(node, ast.RangeVar) else None
+    return DISTRIBUTED_TABLES.get(_VIEWS.get(node.relname, node.relname)) if isinstance(node, ast.RangeVar) else None
 
 
 def _range_tables(item, conditions):

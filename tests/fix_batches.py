@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from strongroom.driver.strongroom import Strongroom
-from strongroom.storage import NotFound
+from strongroom.storage import EVERY_NAMESPACE, NotFound
 from strongroom.storage.group_commit import GroupCommit
 from strongroom.storage.history_tasks import TRANSFER
 from tests.fix_executions import accumulated, tasks
@@ -46,7 +46,7 @@ def places(workflow, number):
 @asynccontextmanager
 async def locked(workflow, query, *arguments):
     """Hold what a query locks, in a session that is not the host's."""
-    async with workflow.cell.database.transaction() as connection:
+    async with workflow.cell.database.transaction(EVERY_NAMESPACE) as connection:
         await connection.execute(query, *arguments)
         yield
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from strongroom.driver.config import load_config, write_config
 from strongroom.driver.import_file import read_import_file
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef
+from tests.fix_driver_role import as_driver
 
 
 @pytest.fixture
@@ -23,10 +25,10 @@ def config_path(dsn, tmp_path):
 
 @pytest.fixture
 async def strongroom(config_path):
-    """An open cell."""
+    """An open cell, connected as services are: row-level security holds it."""
     config = load_config(config_path)
     await Strongroom.init(config)
-    async with Strongroom.open(config) as strongroom:
+    async with Strongroom.open(replace(config, dsn=await as_driver(config.dsn))) as strongroom:
         yield strongroom
 
 

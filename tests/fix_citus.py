@@ -82,7 +82,7 @@ async def install_stand_ins(dsn):
 
 
 @pytest.fixture
-async def stand_ins(own_cell):
+async def stand_ins(owners_cell):
     """A cell of the test's own on a server that takes the stand-ins for Citus."""
-    await install_stand_ins(own_cell.config.dsn)
-    return own_cell
+    await install_stand_ins(owners_cell.config.dsn)
+    return owners_cell

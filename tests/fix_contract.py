@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -20,6 +21,7 @@ from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef
 from strongroom.storage import DataBlob, ShardInfo
 from tests.deaf import opened_deaf
+from tests.fix_driver_role import as_driver
 
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
 KEK = KekRef.parse("local:contract")
@@ -116,15 +118,28 @@ async def drop_database(server_dsn, dsn):
 
 
 @pytest.fixture(scope="session")
-async def cell(contract_dsn, tmp_path_factory):
-    """An open cell for the whole session: what a test writes stands under a namespace and a shard of its own."""
-    async with open_cell(await new_database(contract_dsn), tmp_path_factory.mktemp("cell")) as strongroom:
+async def cell(contract_dsn, tmp_path_factory, server_dsn):
+    """An open cell for the whole session: what a test writes stands under a namespace and a shard of its own.
+
+    On the newer server it is held by row-level security, on the older one it connects as the owner of the tables.
+    """
+    dsn, walled = await new_database(contract_dsn), contract_dsn == server_dsn
+    async with open_cell(dsn, tmp_path_factory.mktemp("cell"), walled=walled) as strongroom:
         yield strongroom
 
 
 @pytest.fixture
-async def own_cell(contract_dsn, tmp_path):
+async def own_cell(contract_dsn, server_dsn, tmp_path):
     """An open cell of the test's own, for what is the same for all namespaces."""
+    dsn = await new_database(contract_dsn)
+    async with open_cell(dsn, tmp_path, walled=contract_dsn == server_dsn) as strongroom:
+        yield strongroom
+    await drop_database(contract_dsn, dsn)
+
+
+@pytest.fixture
+async def owners_cell(contract_dsn, tmp_path):
+    """As `own_cell`, connected as the owner of the tables: for what changes the schema."""
     dsn = await new_database(contract_dsn)
     async with open_cell(dsn, tmp_path) as strongroom:
         yield strongroom
@@ -132,12 +147,20 @@ async def own_cell(contract_dsn, tmp_path):
 
 
 @asynccontextmanager
-async def open_cell(dsn, folder):
-    """Initialise a cell on an empty database, and open it; it does not listen for changes of keys, as tests count connections."""
+async def open_cell(dsn, folder, *, walled=False):
+    """Initialise a cell on an empty database, and open it; it does not listen for changes of keys, as tests count connections.
+
+    Args:
+        dsn: of the owner.
+        folder: for its configuration.
+        walled: whether it connects as a role that row-level security holds.
+    """
     path = folder / "strongroom.toml"
     write_config(path, dsn=dsn, shards=16384)
     config = load_config(path)
     await Strongroom.init(config)
+    if walled:
+        config = replace(config, dsn=await as_driver(dsn))
     async with opened_deaf(config) as strongroom:
         await strongroom.create_kek(KEK)
         yield strongroom

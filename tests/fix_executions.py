@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from strongroom.storage import DataBlob, HistoryBranch, HistoryNode
+from strongroom.storage import EVERY_NAMESPACE, DataBlob, HistoryBranch, HistoryNode
 from strongroom.storage.data_blob import Encoding
 from strongroom.storage.execution_requests import (
     ChasmNode,
@@ -227,7 +227,7 @@ class Workflow:
     async def footprint(self) -> dict[str, list[str]]:
         """Return every row of the namespace as it lies in the tables."""
         found = {}
-        async with self.cell.database.connection() as connection:
+        async with self.cell.database.connection(EVERY_NAMESPACE) as connection:
             for table in TABLES:
                 query = f"SELECT whole::text AS text FROM {table} whole WHERE namespace_id = $1"  # noqa: S608 - our own tables
                 rows = await connection.fetch(query, self.namespace_id)

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from strongroom.storage import DataBlob, HistoryBranch, HistoryNode
+from strongroom.storage import EVERY_NAMESPACE, DataBlob, HistoryBranch, HistoryNode
 
 
 class Histories:
@@ -62,7 +62,7 @@ class Histories:
 
     async def rows(self, branch):
         """Return what is stored of a tree's nodes, by whatever branch: (branch, node, transaction)."""
-        async with self.cell.database.connection() as connection:
+        async with self.cell.database.connection(EVERY_NAMESPACE) as connection:
             rows = await connection.fetch(
                 "SELECT branch_id, node_id, txn_id FROM history_node WHERE namespace_id = $1 AND tree_id = $2 ORDER BY 1, 2, 3",
                 self.namespace_id,
@@ -72,7 +72,7 @@ class Histories:
 
     async def execute(self, statement, *arguments):
         """Run a statement as whoever has the database and no keys would."""
-        async with self.cell.database.connection() as connection:
+        async with self.cell.database.connection(EVERY_NAMESPACE) as connection:
             return await connection.execute(statement, *arguments)
 
 

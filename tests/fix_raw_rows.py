@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from tests.fix_driver_role import owner_connection
+
 
 async def execute(cell, statement, *arguments):
     """Run a statement; return its command tag."""
-    async with cell.database.connection() as connection:
+    async with owner_connection(cell) as connection:
         return await connection.execute(statement, *arguments)
 
 
 async def fetch(cell, statement, *arguments):
     """Run a query; return its rows."""
-    async with cell.database.connection() as connection:
+    async with owner_connection(cell) as connection:
         return await connection.fetch(statement, *arguments)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from strongroom.storage import COPIES
+from strongroom.storage import COPIES, EVERY_NAMESPACE
 from strongroom.visibility.elasticsearch import ElasticsearchAudit
 
 _COLUMNS = """
@@ -22,7 +22,7 @@ async def versions_in_use(cell, owner):
     A keyed token may begin so too, once in 2^32.
     """
     found = {}
-    async with cell.database.connection() as connection:
+    async with cell.database.connection(EVERY_NAMESPACE) as connection:
         for row in await connection.fetch(_COLUMNS):
             table, column = row["table"], row["column"]
             if not row["namespaced"] and owner != cell.keyring.cell_id:

@@ -56,9 +56,10 @@ class IndexReader(Protocol):
 class VisibilityIndex(Protocol):
     """A search index."""
 
-    def reading(self, *, snapshot: bool) -> AbstractAsyncContextManager[IndexReader]:
+    def reading(self, namespace_id: UUID, *, snapshot: bool) -> AbstractAsyncContextManager[IndexReader]:
         """Begin a call.
 
         Args:
+            namespace_id: that it is about.
             snapshot: whether all of its reads must see the same documents, as those that are added up must.
         """

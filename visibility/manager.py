@@ -108,7 +108,7 @@ class VisibilityManager:
         rows = seal_documents(keys, records, types)
         if transaction is not None:
             return await put_visibility_records(transaction, namespace_id, rows, outbox=self._outbox)
-        async with self._database.transaction() as own:
+        async with self._database.transaction(namespace_id) as own:
             written = await put_visibility_records(own, namespace_id, rows, outbox=self._outbox)
         self._ring()
         return written
@@ -123,7 +123,7 @@ class VisibilityManager:
         """
         keys = await self._keyring.open(namespace_id)
         identifier = document_id(keys, workflow_id, run_id)
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(namespace_id) as connection:
             gone = await delete_visibility_record(
                 connection, namespace_id, shard_id=shard_id, id=identifier, version=version, outbox=self._outbox
             )
@@ -140,7 +140,7 @@ class VisibilityManager:
         """
         keys = await self._keyring.open(namespace_id)
         identifier = document_id(keys, workflow_id, run_id)
-        async with self._database.connection() as connection:
+        async with self._database.connection(namespace_id) as connection:
             row = await get_visibility_record(connection, namespace_id, shard_id=shard_id, id=identifier)
         if row is None:
             raise NotFound("no such workflow execution")

@@ -1,4 +1,4 @@
-"""Token queries answered by PostgreSQL, on the table `visibility_records` itself.
+"""Token queries answered by PostgreSQL, on the table `visibility_records` itself, seen through the second wall as `visibility_search`.
 
 SQL text is put together from the fixed fragments below; every value, namespace and token travels as a parameter.
 """
@@ -33,9 +33,13 @@ class PostgresIndex:
         self._database = database
 
     @asynccontextmanager
-    async def reading(self, *, snapshot: bool) -> AsyncIterator[PostgresReader]:
+    async def reading(self, namespace_id: UUID, *, snapshot: bool) -> AsyncIterator[PostgresReader]:
         """Begin a call; a transaction only where it must be a snapshot, for its beginning and end are two more round trips."""
-        lent = self._database.transaction(read_only=True) if snapshot else self._database.connection()
+        lent = (
+            self._database.transaction(namespace_id, read_only=True)
+            if snapshot
+            else self._database.connection(namespace_id)
+        )
         async with lent as connection:
             yield PostgresReader(connection)
 
@@ -50,7 +54,7 @@ class PostgresReader:
         """See `IndexReader.count`."""
         condition, parameters = _where(namespace_id, query)
         row = await self._connection.fetchrow(
-            f"SELECT count(*) AS documents FROM visibility_records WHERE {condition}", *parameters
+            f"SELECT count(*) AS documents FROM visibility_search WHERE {condition}", *parameters
         )
         return int(row["documents"]) if row else 0
 
@@ -58,9 +62,7 @@ class PostgresReader:
         """See `IndexReader.counts`."""
         condition, parameters = _where(namespace_id, within)
         columns = ", ".join(f"count(*) FILTER (WHERE {_condition(part, parameters)})" for part in parts)
-        row = await self._connection.fetchrow(
-            f"SELECT {columns} FROM visibility_records WHERE {condition}", *parameters
-        )
+        row = await self._connection.fetchrow(f"SELECT {columns} FROM visibility_search WHERE {condition}", *parameters)
         return list(row.values()) if row else []
 
     async def count_and_first(
@@ -68,7 +70,7 @@ class PostgresReader:
     ) -> tuple[int, Sequence[Row]]:
         """See `IndexReader.count_and_first`: one statement, and so one snapshot."""
         condition, parameters = _where(namespace_id, counted)
-        documents = f"SELECT count(*) AS documents FROM visibility_records WHERE {condition}"
+        documents = f"SELECT count(*) AS documents FROM visibility_search WHERE {condition}"
         page = _page(f"namespace_id = $1 AND ({_condition(listed, parameters)})", limit)
         rows = await self._connection.fetch(
             f"WITH c AS ({documents}), p AS ({page}) SELECT c.documents, p.* FROM c LEFT JOIN p ON true", *parameters
@@ -98,7 +100,7 @@ class PostgresReader:
 
 def _page(condition: str, limit: int) -> str:
     return (
-        f"SELECT {_COLUMNS} FROM visibility_records WHERE {condition} ORDER BY b1 DESC, b2 DESC, id DESC LIMIT {limit}"
+        f"SELECT {_COLUMNS} FROM visibility_search WHERE {condition} ORDER BY b1 DESC, b2 DESC, id DESC LIMIT {limit}"
     )
 
 

@@ -76,14 +76,14 @@ class Searcher:
         """
         keys = await self._keyring.open(namespace_id)
         compiled = compile_query(where, keys)
-        async with self._index.reading(snapshot=False) as reader:
+        async with self._index.reading(namespace_id, snapshot=False) as reader:
             if compiled.exact:
                 return await reader.count(namespace_id, compiled.sure)
             sure, rows = await reader.count_and_first(namespace_id, compiled.sure, compiled.between, limit=CHUNK)
             if len(rows) < CHUNK and len(rows) <= self._open_budget:
                 opened = await self._open(namespace_id, rows)
                 return sure + sum(map(predicate(where), opened))
-        async with self._index.reading(snapshot=True) as reader:
+        async with self._index.reading(namespace_id, snapshot=True) as reader:
             return await self._count(reader, namespace_id, keys, where)
 
     async def groups(self, namespace_id: UUID, where: Node, attribute: Attribute) -> dict[str, int]:
@@ -100,10 +100,10 @@ class Searcher:
             parts = [Compare(attribute, "=", value) for value in STATUS_NAMES]
             compiled = [compile_query(part, keys) for part in (where, *parts)]
             if all(part.exact for part in compiled):  # then one request is enough, and nothing is opened
-                async with self._index.reading(snapshot=False) as reader:
+                async with self._index.reading(namespace_id, snapshot=False) as reader:
                     counts = await reader.counts(namespace_id, compiled[0].sure, [part.sure for part in compiled[1:]])
                 return dict(zip(STATUS_NAMES, counts, strict=True))
-        async with self._index.reading(snapshot=True) as reader:
+        async with self._index.reading(namespace_id, snapshot=True) as reader:
             values: Sequence[str] = STATUS_NAMES
             if attribute.name != "ExecutionStatus":
                 values = await self._values(reader, namespace_id, keys, And((where, Not(IsNull(attribute)))), attribute)
@@ -119,7 +119,7 @@ class Searcher:
         """Say how a filter is answered; nothing is opened."""
         keys = await self._keyring.open(namespace_id)
         compiled = compile_query(parsed.where, keys)
-        async with self._index.reading(snapshot=True) as reader:
+        async with self._index.reading(namespace_id, snapshot=True) as reader:
             sure = await reader.count(namespace_id, compiled.sure)
             possible = sure if compiled.exact else await reader.count(namespace_id, compiled.possible)
         return Explanation(
@@ -144,7 +144,7 @@ class Searcher:
         last = None if after is None else rank(after, order)
         matching, ranked = predicate(parsed.where), ranking(order)
         found: list[VisibilityRecord] = []
-        async with self._index.reading(snapshot=False) as reader:
+        async with self._index.reading(namespace_id, snapshot=False) as reader:
             possible = compile_query(parsed.where, keys).possible
             chunk = CHUNK if order else min(page_size + _BEYOND, CHUNK)
             scanned = reader.pages(namespace_id, possible, start=start, chunk=chunk)

@@ -16,6 +16,7 @@ from strongroom.driver.audit.reader import read_lines
 from strongroom.driver.strongroom import shard_of
 from strongroom.kms import IntegrityError, KekRef
 from strongroom.storage import (
+    EVERY_NAMESPACE,
     AccessPolicyStore,
     HistoryBranch,
     NamespaceNotFound,
@@ -185,20 +186,20 @@ async def test_revoked_rights_end_within_seconds(cell, one, session_with):
 
 async def test_an_older_policy_is_refused(cell, session_with, one):
     """Somebody who can write to the database puts the row of yesterday back, or deletes it."""
-    async with cell.database.connection() as connection:
+    async with cell.database.connection(EVERY_NAMESPACE) as connection:
         old = await connection.fetchrow("SELECT version, data FROM access_policy")
     session = await session_with(("read", one))
     await session.namespaces.get("one")
-    async with cell.database.connection() as connection:
+    async with cell.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute("UPDATE access_policy SET version = $1, data = $2", old["version"], old["data"])
     cell.access._read_at = float("-inf")
     with pytest.raises(IntegrityError):
         await session.namespaces.get("one")
-    async with cell.database.connection() as connection:
+    async with cell.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute("UPDATE access_policy SET version = version + 5")
     with pytest.raises(IntegrityError):
         await session.namespaces.get("one")
-    async with cell.database.connection() as connection:
+    async with cell.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute("DELETE FROM access_policy")
     with pytest.raises(IntegrityError):
         await session.namespaces.get("one")

@@ -10,6 +10,7 @@ import pytest
 from strongroom.driver.config import load_config
 from strongroom.driver.strongroom import Strongroom
 from strongroom.storage import (
+    EVERY_NAMESPACE,
     CellMismatch,
     Database,
     DataBlob,
@@ -40,7 +41,7 @@ SHARDS = 8
 
 async def functions_of(database):
     """Names of the functions in the schema."""
-    async with database.connection() as connection:
+    async with database.connection(EVERY_NAMESPACE) as connection:
         rows = await connection.fetch(
             "SELECT proname::text AS name FROM pg_proc WHERE pronamespace = 'strongroom'::regnamespace"
         )
@@ -73,7 +74,7 @@ async def test_two_at_once_do_it_once(stand_ins):
 
 async def test_an_interrupted_distribution_goes_on(stand_ins):
     """What Citus has already is passed over; until all is done the cell is what it was, and so are its functions."""
-    async with stand_ins.database.connection() as connection:
+    async with stand_ins.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute("INSERT INTO public.broken VALUES ('tasks')")
     with pytest.raises(StorageError):
         await distribute_schema(stand_ins.database)
@@ -81,7 +82,7 @@ async def test_an_interrupted_distribution_goes_on(stand_ins):
     assert not status.distributed
     assert status.is_current
     assert await functions_of(stand_ins.database) == names(distributed=False)
-    async with stand_ins.database.connection() as connection:
+    async with stand_ins.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute("DELETE FROM public.broken")
     ran = await distribute_schema(stand_ins.database)
     whole = distribution_statements()
@@ -100,7 +101,7 @@ async def test_a_function_that_citus_only_copied_is_distributed(stand_ins):
     """It notes each new function by itself; that one goes to the node of its shard takes more."""
     await distribute_schema(stand_ins.database)
     function = load_functions(distributed=True)["get_tasks"]
-    async with stand_ins.database.connection() as connection:
+    async with stand_ins.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute(f"DROP FUNCTION {function.name}")
     assert not (await schema_status(stand_ins.database)).is_current
     await apply_schema(stand_ins.database)
@@ -108,13 +109,13 @@ async def test_a_function_that_citus_only_copied_is_distributed(stand_ins):
     assert f"create_distributed_function('strongroom.{function.name}(" in ran
 
 
-async def test_a_server_without_citus_is_refused_and_left_alone(own_cell):
+async def test_a_server_without_citus_is_refused_and_left_alone(owners_cell):
     """The message says what to run."""
     with pytest.raises(SchemaMismatch, match="CREATE EXTENSION citus"):
-        await distribute_schema(own_cell.database)
-    assert not (await schema_status(own_cell.database)).distributed
-    assert await functions_of(own_cell.database) == names(distributed=False)
-    await check_schema(own_cell.database)
+        await distribute_schema(owners_cell.database)
+    assert not (await schema_status(owners_cell.database)).distributed
+    assert await functions_of(owners_cell.database) == names(distributed=False)
+    await check_schema(owners_cell.database)
 
 
 @pytest.mark.parametrize("with_schema", [False, True])
@@ -130,9 +131,9 @@ async def test_a_schema_that_is_not_ready_is_refused(contract_dsn, with_schema):
     await database.aclose()
 
 
-async def test_every_table_has_its_place(own_cell):
+async def test_every_table_has_its_place(owners_cell):
     """Distributed or reference: a new table must be given one. Each unique index and each type is as Citus wants it."""
-    async with own_cell.database.connection() as connection:
+    async with owners_cell.database.connection(EVERY_NAMESPACE) as connection:
         rows = await connection.fetch(
             "SELECT relname::text AS name, oid FROM pg_class WHERE relnamespace = 'strongroom'::regnamespace AND relkind = 'r'"
         )
@@ -247,7 +248,7 @@ async def test_a_function_leaves_rows_of_other_shards_alone(distributed_cell):
     """What the conditions in the functions do: a row that is on another node is not written from here."""
     namespace_id, tree = uuid4(), uuid4()
     append = load_functions(distributed=True)["append_history_nodes"]
-    async with distributed_cell.database.connection() as connection:
+    async with distributed_cell.database.connection(EVERY_NAMESPACE) as connection:
         for p_shard in (1, 2):
             await append.call(
                 connection, p_shard, [2], [namespace_id], [tree], [tree], [1], [1], [0], [b"node"], [], [], [], [], []
@@ -269,10 +270,10 @@ async def test_a_function_runs_in_a_session_that_knows_nothing_of_ours(distribut
     await connection.close()
 
 
-async def test_statements_of_a_distributed_cell_are_planned_for_their_parameters(distributed_cell, own_cell):
+async def test_statements_of_a_distributed_cell_are_planned_for_their_parameters(distributed_cell, owners_cell):
     """Citus finds the node only then; on one server there is one plan for any."""
-    for cell, mode in ((distributed_cell, "auto"), (own_cell, "force_generic_plan")):
-        async with cell.executions._database.connection() as connection:
+    for cell, mode in ((distributed_cell, "auto"), (owners_cell, "force_generic_plan")):
+        async with cell.executions._database.connection(EVERY_NAMESPACE) as connection:
             row = await connection.fetchrow(
                 "SELECT current_setting('plan_cache_mode') AS mode, current_setting('jit') AS jit"
             )

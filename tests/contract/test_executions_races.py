@@ -8,6 +8,7 @@ import pytest
 
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import rotate_data_key
+from strongroom.storage import EVERY_NAMESPACE
 from strongroom.storage.errors import CurrentWorkflowConditionFailed, WorkflowConditionFailed
 from strongroom.storage.execution_requests import CreateMode, UpdateMode
 from strongroom.storage.history_tasks import TRANSFER
@@ -27,7 +28,7 @@ async def rival(workflow):
 @asynccontextmanager
 async def halted(workflow, call, one):
     """Start a write that holds task `one`; it waits in the middle of its statement, and is committed at the end."""
-    async with workflow.cell.database.transaction() as connection:
+    async with workflow.cell.database.transaction(EVERY_NAMESPACE) as connection:
         # A row under the task's key that may yet be committed.
         await connection.execute(
             "INSERT INTO history_tasks VALUES ($1, 1, 0, $2, $3, '')",

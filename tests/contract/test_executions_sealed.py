@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from strongroom.kms import IntegrityError, UnsupportedFormat
-from strongroom.storage import DataBlob, StorageError
+from strongroom.storage import EVERY_NAMESPACE, DataBlob, StorageError
 from strongroom.storage.execution_requests import ChasmNode
 from strongroom.storage.history_rows import HistoryAppend, HistoryNode
 from tests.fix_contract import new_namespace
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.integration
 
 async def execute(workflow, query, *arguments):
     """Do what someone with the database, but no keys, may do; return how many rows it met."""
-    async with workflow.cell.database.connection() as connection:
+    async with workflow.cell.database.connection(EVERY_NAMESPACE) as connection:
         tag = await connection.execute(query, *arguments)
     return int(tag.split()[-1])
 
@@ -220,7 +220,7 @@ async def test_equal_names_are_not_equal_tokens(workflow, cell):
     for place in (workflow, other):
         await place.create(place.snapshot(timer_infos={"timer": blob()}))
         await place.create_zombie(place.snapshot(of=ZOMBIE, timer_infos={"timer": blob()}))
-    async with cell.database.connection() as connection:
+    async with cell.database.connection(EVERY_NAMESPACE) as connection:
         rows = await connection.fetch(
             "SELECT workflow_id, item FROM execution_maps WHERE namespace_id = ANY ($1)",
             [workflow.namespace_id, other.namespace_id],

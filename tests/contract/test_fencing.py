@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from strongroom.driver.strongroom import Strongroom
-from strongroom.storage import DataBlob, ShardOwnershipLost
+from strongroom.storage import EVERY_NAMESPACE, DataBlob, ShardOwnershipLost
 from strongroom.storage.errors import WorkflowConditionFailed
 from strongroom.storage.history_tasks import TRANSFER
 from tests.fix_executions import COMPLETED, ZOMBIE, task, tasks
@@ -89,7 +89,7 @@ class Host:
 
 async def rows_of(workflow, ledger, *, below):
     """Return what stands in the database that was written with a range id below this one."""
-    async with workflow.cell.database.connection() as connection:
+    async with workflow.cell.database.connection(EVERY_NAMESPACE) as connection:
         runs = await connection.fetch(
             "SELECT run_id, last_write_version AS range_id FROM executions WHERE shard_id = $1 AND run_id <> $2",
             workflow.shard_id,
@@ -153,7 +153,7 @@ async def test_a_steal_waits_for_the_write_that_is_being_committed(workflow, kin
     host, one = Host(workflow, uuid4()), task(TRANSFER)
     tasks_store, given = workflow.cell.history_tasks, {"shard_id": workflow.shard_id, "range_id": 1}
     async with Strongroom.open(workflow.cell.config) as other:
-        async with other.database.transaction() as connection:
+        async with other.database.transaction(EVERY_NAMESPACE) as connection:
             # The write meets a row that may yet be committed, and waits in the middle of its statement.
             await connection.execute(
                 "INSERT INTO history_tasks VALUES ($1, 1, 0, $2, $3, '')",

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from strongroom.driver.strongroom import Strongroom
-from strongroom.storage import Unavailable, group_commit
+from strongroom.storage import EVERY_NAMESPACE, Unavailable, group_commit
 from strongroom.storage.errors import ResourceExhausted, Timeout
 from tests.fix_batches import LOCK_TIMEOUT, at_once, creation, errors_of, is_whole, locked, places, shard_lock
 from tests.fix_executions import ZOMBIE, accumulated
@@ -107,7 +107,7 @@ async def terminate(workflow):
         SELECT count(pg_terminate_backend(pid)) AS number FROM pg_stat_activity
         WHERE datname = current_database() AND wait_event_type = 'Lock'
     """
-    async with workflow.cell.database.connection() as connection:
+    async with workflow.cell.database.connection(EVERY_NAMESPACE) as connection:
         row = await connection.fetchrow(query)
     return row["number"]
 

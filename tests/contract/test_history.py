@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from strongroom.storage import (
+    EVERY_NAMESPACE,
     AppendHistoryTimeout,
     BranchRange,
     Database,
@@ -278,7 +279,7 @@ async def test_an_append_that_is_not_answered_in_time_is_an_append_timeout(histo
     manager = HistoryManager(database, histories.cell.keyring)
     again = (histories.namespace_id, branch, [node(1, 10, 0), node(2, 11, 10)])
     try:
-        async with histories.cell.database.transaction() as holder:
+        async with histories.cell.database.transaction(EVERY_NAMESPACE) as holder:
             await holder.execute("SELECT 1 FROM history_node WHERE tree_id = $1 FOR UPDATE", branch.tree_id)
             with pytest.raises(AppendHistoryTimeout) as stopped:
                 await manager.append_history_nodes(*again)

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from strongroom.kms import IntegrityError
-from strongroom.storage import HistoryBranch, InvalidPersistenceRequest, NotFound
+from strongroom.storage import EVERY_NAMESPACE, HistoryBranch, InvalidPersistenceRequest, NotFound
 from tests.fix_contract import new_namespace
 from tests.fix_history import Histories, chain, node
 
@@ -246,9 +246,9 @@ async def test_a_fork_in_flight_is_waited_for_and_seen(histories):
     base = histories.branch()
     await histories.append(base, *chain(1, 5, txn=1))
     forked = await histories.fork(base, 3)  # its row is taken out, and put back by the transaction in flight
-    async with histories.cell.database.connection() as connection:
+    async with histories.cell.database.connection(EVERY_NAMESPACE) as connection:
         row = await connection.fetchrow("DELETE FROM history_tree WHERE branch_id = $1 RETURNING *", forked.branch_id)
-    async with histories.cell.database.transaction() as flight:
+    async with histories.cell.database.transaction(EVERY_NAMESPACE) as flight:
         lock = "SELECT 1 FROM history_tree WHERE branch_id = $1 FOR KEY SHARE"
         await flight.fetch(lock, base.branch_id)
         await flight.execute("INSERT INTO history_tree SELECT ($1::history_tree).*", tuple(row.values()))
@@ -265,7 +265,7 @@ async def test_a_delete_in_flight_is_waited_for_by_a_fork(histories):
     """A fork that meets a delete which is not committed yet waits, and finds no base."""
     base = histories.branch()
     await histories.append(base, *chain(1, 5, txn=1))
-    async with histories.cell.database.transaction() as flight:
+    async with histories.cell.database.transaction(EVERY_NAMESPACE) as flight:
         await flight.execute("DELETE FROM history_tree WHERE branch_id = $1", base.branch_id)
         forking = asyncio.create_task(histories.fork(base, 3))
         await asyncio.sleep(0.3)

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from strongroom.kms import IntegrityError, KeyDestroyed, destroy_data_keys
-from strongroom.storage import DataBlob, HistoryBranch, HistoryNode, InvalidPersistenceRequest
+from strongroom.storage import EVERY_NAMESPACE, DataBlob, HistoryBranch, HistoryNode, InvalidPersistenceRequest
 from tests.fix_contract import new_namespace
 from tests.fix_history import Histories, chain, node
 
@@ -167,7 +167,7 @@ async def test_nothing_that_a_tenant_wrote_stands_in_clear(histories):
     await histories.append(branch, HistoryNode(1, 77, 0, DataBlob(events * 100)), info=info)
     await histories.fork(branch, 2, info=info)
     rows = []
-    async with histories.cell.database.connection() as connection:
+    async with histories.cell.database.connection(EVERY_NAMESPACE) as connection:
         for table in ("history_node", "history_tree"):
             rows += await connection.fetch(f"SELECT * FROM {table} WHERE tree_id = $1", branch.tree_id)  # noqa: S608
     assert len(rows) == 3

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from strongroom.kms import IntegrityError, KeyDestroyed
+from strongroom.storage import EVERY_NAMESPACE
 from strongroom.storage.history_tasks import (
     OUTBOUND,
     TIMER,
@@ -36,10 +37,10 @@ async def test_a_namespace_without_keys_hides_no_other(workflow, cell):
         place = other if number % 3 == 0 else workflow
         await add(place, OUTBOUND, number)
     # As a crash would leave it between destroying the keys and deleting the rows.
-    async with cell.database.connection() as connection:
+    async with cell.database.connection(EVERY_NAMESPACE) as connection:
         kept = await connection.fetch("SELECT * FROM history_tasks WHERE namespace_id = $1", other.namespace_id)
     await cell.namespaces.shred(other.namespace_id)
-    async with cell.database.connection() as connection:
+    async with cell.database.connection(EVERY_NAMESPACE) as connection:
         for row in kept:
             await connection.execute("INSERT INTO history_tasks VALUES ($1, $2, $3, $4, $5, $6)", *row.values())
     read, unreadable, token = [], [], None
@@ -72,7 +73,7 @@ async def test_a_namespace_without_keys_hides_no_other(workflow, cell):
 async def test_a_moved_task_is_noticed(workflow, edit):
     """Swapped with another, or under another id, time or category."""
     await add(workflow, TIMER, 1, 2)
-    async with workflow.cell.database.connection() as connection:
+    async with workflow.cell.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute(f"UPDATE history_tasks h {edit} WHERE shard_id = $1", workflow.shard_id)
     with pytest.raises(IntegrityError):
         await workflow.stored_tasks(OWN_SCHEDULED if "5678" in edit else TIMER)
@@ -82,7 +83,7 @@ async def test_a_task_given_to_another_namespace_is_noticed(workflow, cell):
     """It does not open under that one's keys."""
     other = await new_namespace(cell)
     await add(workflow, TRANSFER, 1, 2)
-    async with cell.database.connection() as connection:
+    async with cell.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute(
             "UPDATE history_tasks SET namespace_id = $2 WHERE shard_id = $1", workflow.shard_id, other
         )

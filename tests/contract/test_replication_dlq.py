@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from strongroom.kms import IntegrityError, KeyDestroyed
-from strongroom.storage import DataBlob, InvalidPersistenceRequest
+from strongroom.storage import EVERY_NAMESPACE, DataBlob, InvalidPersistenceRequest
 from strongroom.storage.errors import NamespaceNotFound, TransactionSizeLimit
 from strongroom.storage.history_tasks import HistoryTask, TaskKey
 from tests.fix_contract import new_namespace, new_shard
@@ -152,12 +152,12 @@ async def test_a_namespace_without_keys_hides_no_other(workflow, cluster, cell):
     other = workflow.like(namespace_id=await new_namespace(cell))
     (mine,) = await put(workflow, cluster, 1)
     await put(other, cluster, 2)
-    async with cell.database.connection() as connection:
+    async with cell.database.connection(EVERY_NAMESPACE) as connection:
         (kept,) = await connection.fetch(
             "SELECT * FROM replication_dlq_tasks WHERE namespace_id = $1", other.namespace_id
         )
     await cell.namespaces.shred(other.namespace_id)
-    async with cell.database.connection() as connection:
+    async with cell.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute(
             "INSERT INTO replication_dlq_tasks VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING", *kept.values()
         )
@@ -170,7 +170,7 @@ async def test_a_namespace_without_keys_hides_no_other(workflow, cluster, cell):
 async def test_a_moved_dead_letter_is_noticed(workflow, cluster, edit):
     """Under another id or cluster it does not open."""
     await put(workflow, cluster, 1)
-    async with workflow.cell.database.connection() as connection:
+    async with workflow.cell.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute(f"UPDATE replication_dlq_tasks SET {edit} WHERE source_cluster_name = $1", cluster)  # noqa: S608 - above
     with pytest.raises(IntegrityError):
         await read(workflow, cluster + "2" if "2" in edit else cluster)

@@ -9,6 +9,7 @@ import pytest
 from strongroom.kms import IntegrityError, KekRef
 from strongroom.kms.data_key import MAX_BATCH
 from strongroom.storage import (
+    EVERY_NAMESPACE,
     ConditionFailed,
     Database,
     DataBlob,
@@ -26,6 +27,7 @@ from strongroom.storage.group_commit import MAX_REQUESTS
 from strongroom.storage.task_batches import MAX_TASKS
 from strongroom.storage.tasks import LAST_TASK_ID
 from tests.fix_contract import new_namespace
+from tests.fix_driver_role import owner_dsn
 
 pytestmark = pytest.mark.integration
 
@@ -60,7 +62,7 @@ async def queue(tasks, namespace_id):
 @pytest.fixture
 async def raw(cell):
     """A connection that sees the rows as they are."""
-    connection = await asyncpg.connect(cell.config.dsn, server_settings={"search_path": "strongroom"})
+    connection = await asyncpg.connect(owner_dsn(cell.config), server_settings={"search_path": "strongroom"})
     yield connection
     await connection.close()
 
@@ -436,7 +438,7 @@ async def test_all_queues_are_listed_and_a_shredded_namespace_hides_none(own_cel
 async def shred_keys(cell, namespace_id):
     """Destroy the keys of a namespace and leave its rows, as a shredding that broke off does."""
     await cell.keyring.open(namespace_id)
-    connection = await asyncpg.connect(cell.config.dsn)
+    connection = await asyncpg.connect(owner_dsn(cell.config))
     await connection.execute(
         "UPDATE strongroom.data_keys SET wrapped = NULL, state = 'destroyed', destroyed_at = now() WHERE namespace_id = $1",
         namespace_id,
@@ -453,7 +455,7 @@ async def test_an_altered_queue_hides_no_other_from_the_list(own_cell):
     made = [TaskQueue(TaskQueueKey(namespace.namespace_id, f"queue-{n}", 1), n, DataBlob(b"i")) for n in range(3)]
     for queue in made:
         await store.create_task_queue(queue)
-    async with own_cell.database.connection() as connection:
+    async with own_cell.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute("UPDATE task_queues SET range_id = 9 WHERE range_id = 1")
     page = await store.list_task_queue(page_size=10)
     assert sorted(page.queues, key=repr) == [made[0], made[2]]

@@ -8,6 +8,8 @@ import asyncpg
 import pytest
 
 from strongroom.storage import (
+    EVERY_NAMESPACE,
+    NO_NAMESPACE,
     ConditionFailed,
     Database,
     HistoryBranch,
@@ -53,7 +55,7 @@ async def test_a_deadlock(server_bench, heard):
 
         async def append():
             database = host.strongroom.database
-            async with database.transaction() as connection:
+            async with database.transaction(EVERY_NAMESPACE) as connection:
                 await connection.fetch("SELECT FROM shards WHERE shard_id = $1 FOR UPDATE", shard_id)
                 taken.set()
                 branch = HistoryBranch(shard_id, host.run_id, host.run_id)
@@ -150,7 +152,7 @@ SPOKEN = (
 
 
 async def run(use, query, *arguments, setup=""):
-    async with use() as connection:
+    async with use(NO_NAMESPACE) as connection:
         if setup:
             await connection.execute(setup)
         await connection.fetch(query, *arguments)
@@ -172,7 +174,7 @@ async def test_what_the_driver_quotes_does_not_show(server_bench, heard, caplog,
             with pytest.raises(StorageError) as refused:
                 await run(use, row.query, *arguments, setup=row.setup)
             check(refused.value, row.error, committed=False, says=row.says)
-        async with database.connection() as connection:
+        async with database.connection(EVERY_NAMESPACE) as connection:
             assert (await connection.fetchrow("SELECT 1 AS one"))["one"] == 1
     finally:
         await database.aclose()

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from strongroom.kms import InvalidRequest
-from strongroom.storage import Database, HistoryBranch, HistoryNode, Unavailable, database
+from strongroom.storage import NO_NAMESPACE, Database, HistoryBranch, HistoryNode, Unavailable, database
 from strongroom.storage.errors import AppendHistoryTimeout, Timeout
 from tests.faults.server_bench import CALLS, HOST, PLANTED, check, payload
 
@@ -132,7 +132,7 @@ async def test_a_dsn_that_leads_nowhere(heard, caplog, dsn, insecure, says):
     wrong = Database(dsn, connect_timeout=5, insecure=insecure)
     for use in (wrong.connection, wrong.transaction):
         with pytest.raises(Unavailable) as refused:
-            async with use():
+            async with use(NO_NAMESPACE):
                 pytest.fail("there is no connection")
         check(refused.value, Unavailable, committed=False, says=says)
     assert heard

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import pytest
 
 from strongroom.kms import activate_index_key, begin_index_rotation
+from strongroom.storage import EVERY_NAMESPACE
 from strongroom.visibility import Layout
 from tests.sealed_namespace import sealed
 from tests.twin import CUSTOM, Attributes, Twin, random_documents, random_filter
@@ -69,7 +70,7 @@ async def test_two_forms_of_documents_side_by_side_answer_as_one(config_path, el
 
 async def hashed(ours):
     """Return how many records there are of each epoch, and whether their tokens stand in columns."""
-    async with ours.strongroom.database.connection() as connection:
+    async with ours.strongroom.database.connection(EVERY_NAMESPACE) as connection:
         rows = await connection.fetch(
             "SELECT k, h_type IS NOT NULL AS hashed, count(*) AS records FROM visibility_records GROUP BY 1, 2"
         )

@@ -12,7 +12,7 @@ import pytest
 
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import IntegrityError, KekRef, rotate_data_key
-from strongroom.storage import Unavailable
+from strongroom.storage import EVERY_NAMESPACE, Unavailable
 from strongroom.visibility import SearchIndexMismatch
 from strongroom.visibility.elasticsearch import ElasticsearchIndex
 from strongroom.visibility.elasticsearch.documents import document_name
@@ -254,7 +254,7 @@ async def test_an_indexer_is_woken_by_the_writes_of_another_process(config_path,
             await until(partial(nothing_waits, other))
             if not first:
                 assert 1 <= len(heard) < 50
-                async with other.database.connection() as connection:
+                async with other.database.connection(EVERY_NAMESPACE) as connection:
                     await connection.fetch(f"SELECT pg_terminate_backend(pid) {LISTENERS}")
                 await until(listening[1].done)
         await writer.search_index.refresh()
@@ -269,7 +269,7 @@ LISTENERS = "FROM pg_stat_activity WHERE query LIKE 'LISTEN %' AND datname = cur
 
 async def listeners(strongroom, *, at_least):
     """Whether so many connections wait for notifications."""
-    async with strongroom.database.connection() as connection:
+    async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
         return (await connection.fetchrow(f"SELECT count(*) AS found {LISTENERS}"))["found"] >= at_least
 
 

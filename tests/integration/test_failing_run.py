@@ -25,6 +25,7 @@ FAILING = textwrap.dedent(
     logging.basicConfig(level=logging.DEBUG, stream=sys.stdout)
     from strongroom.driver import Strongroom, load_config
     from strongroom.kms import KekRef, PartType, RecordKind, rewrap_data_keys, rotate_data_key
+    from strongroom.storage import EVERY_NAMESPACE
 
     KIND = RecordKind("record", "data", (PartType.INT64,))
 
@@ -87,7 +88,7 @@ FAILING = textwrap.dedent(
                     shown(error)
                 else:
                     raise SystemExit("it was to fail")
-            async with strongroom.database.connection() as connection:
+            async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
                 await connection.execute("UPDATE data_keys SET wrapped = substr(wrapped, 2) WHERE namespace_id = $1", namespace_id)
             keyring.evict(namespace_id)
             broken = await keyring.open(namespace_id)

@@ -13,6 +13,7 @@ from strongroom.driver.importer import history_nodes, import_executions, importe
 from strongroom.driver.strongroom import Strongroom, shard_of
 from strongroom.kms import IntegrityError, KekRef, KeyNotFound, StrongroomError, UnsupportedFormat
 from strongroom.storage import (
+    EVERY_NAMESPACE,
     BranchRange,
     DataBlob,
     DataLoss,
@@ -73,12 +74,12 @@ async def read_all(strongroom, namespace, branch, *, page_size=1000, **bounds):
 
 async def run(strongroom, statement, *arguments):
     """Run a statement as whoever has the database and no keys would; return its command tag."""
-    async with strongroom.database.connection() as connection:
+    async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
         return await connection.execute(statement, *arguments)
 
 
 async def count_nodes(strongroom):
-    async with strongroom.database.connection() as connection:
+    async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
         return (await connection.fetchrow("SELECT count(*) AS nodes FROM history_node"))["nodes"]
 
 
@@ -442,7 +443,7 @@ async def test_an_append_in_a_transaction_that_fails_leaves_nothing(strongroom, 
     boom = "taken back"
 
     async def write():
-        async with strongroom.database.transaction() as transaction:
+        async with strongroom.database.transaction(EVERY_NAMESPACE) as transaction:
             await append(strongroom, namespace, branch, chain(1, 3, txn=1), is_new_branch=True, transaction=transaction)
             raise LookupError(boom)
 

@@ -4,6 +4,7 @@ import pytest
 
 from strongroom.driver.importer import attribute_types, history_nodes, import_executions, imported_branch
 from strongroom.driver.strongroom import shard_of
+from strongroom.storage import EVERY_NAMESPACE
 
 pytestmark = pytest.mark.integration
 
@@ -38,6 +39,6 @@ async def test_importing_again_ends_with_the_same_rows(strongroom, namespace, sa
         namespace.namespace_id, "", attribute_types(namespace)
     )
     assert count.count == 60
-    async with strongroom.database.connection() as connection:
+    async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
         nodes = await connection.fetchrow("SELECT count(*) AS nodes FROM history_node")
     assert nodes["nodes"] == sum(len(history_nodes(execution)) for execution in sample[:60])

@@ -23,7 +23,7 @@ from strongroom.kms import (
     begin_index_rotation,
     index_keys,
 )
-from strongroom.storage import BEFORE_ALL, ConditionFailed, data_keys, schema
+from strongroom.storage import BEFORE_ALL, EVERY_NAMESPACE, ConditionFailed, data_keys, schema
 from strongroom.storage.schema import current_version, migrations
 from strongroom.visibility import Layout, new_layout
 from strongroom.visibility.document import seal_documents
@@ -74,7 +74,7 @@ async def states(ours):
 
 async def epochs(ours):
     """Return which epochs records and documents are in."""
-    async with ours.strongroom.database.connection() as connection:
+    async with ours.strongroom.database.connection(EVERY_NAMESPACE) as connection:
         found = {row["k"] for row in await connection.fetch("SELECT DISTINCT k FROM visibility_records")}
     if ours.strongroom.search_index is not None:
         await ours.strongroom.indexer.drain()
@@ -163,7 +163,7 @@ async def unclaimed(*_kek):
 
 async def claimed(database, cell):
     """Note the cell as that version did, which knew no regions."""
-    async with database.connection() as connection:
+    async with database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute(
             "INSERT INTO cell (cell_id, shard_count, created_at) VALUES ($1, $2, now()) ON CONFLICT DO NOTHING",
             cell.cell_id,
@@ -179,7 +179,7 @@ async def write_as_schema_4(ours, documents):
     rows = seal_documents(
         keys, [(shard_of(keys, record.workflow_id, shards), 1, record) for record in records], ours.types
     )
-    async with ours.strongroom.database.connection() as connection:
+    async with ours.strongroom.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute("SELECT t, s FROM visibility_records")
         for row in rows:
             assert set(row.h) == {None}
@@ -306,12 +306,12 @@ async def test_a_damaged_record_keeps_the_old_key(config_path, elasticsearch):
     """All others get their new tokens, the damaged one is named as such, and its epoch stays until it is repaired."""
     async with filled(config_path, elasticsearch, "PostgreSQL") as (ours, documents):
         damaged = "UPDATE visibility_records SET s = set_byte(s, 40, get_byte(s, 40) # 1) WHERE id = $1"
-        async with ours.strongroom.database.connection() as connection:
+        async with ours.strongroom.database.connection(EVERY_NAMESPACE) as connection:
             identifier = await connection.fetchval("SELECT id FROM visibility_records LIMIT 1")
             await connection.execute(damaged, identifier)
         with pytest.raises(IntegrityError):
             await rotate(ours, wait=0)
-        async with ours.strongroom.database.connection() as connection:
+        async with ours.strongroom.database.connection(EVERY_NAMESPACE) as connection:
             left = await connection.fetch("SELECT id FROM visibility_records WHERE k = 1")
             await connection.execute(damaged, identifier)  # the same bit again: it is whole
         assert [row["id"] for row in left] == [identifier]
@@ -324,7 +324,7 @@ async def test_a_layout_that_was_edited_is_refused(config_path, elasticsearch):
     """The registry says in clear what an epoch holds; who edits that gets errors, and nobody a wrong answer."""
     async with filled(config_path, elasticsearch, "PostgreSQL", documents=10) as (ours, _):
         assert (await ours.count("WorkflowType IS NOT NULL"))[0]
-        async with ours.strongroom.database.connection() as connection:
+        async with ours.strongroom.database.connection(EVERY_NAMESPACE) as connection:
             await connection.execute("UPDATE data_keys SET layout = 'strict' WHERE class = 'index'")
         ours.strongroom.keyring.evict(ours.namespace_id)
         with pytest.raises(IntegrityError):

@@ -32,7 +32,7 @@ from strongroom.kms import (
     rewrap_data_keys,
     rotate_due_keys,
 )
-from strongroom.storage import DataBlob, HistoryBranch, HistoryNode
+from strongroom.storage import EVERY_NAMESPACE, DataBlob, HistoryBranch, HistoryNode
 from tests.fix_command_line import STRONGROOM, run_command, sql
 
 pytestmark = pytest.mark.integration
@@ -119,7 +119,7 @@ class Writer:
 
 async def data_rows(strongroom):
     """Return where each row of data lies, and the transaction that wrote it."""
-    async with strongroom.database.connection() as connection:
+    async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
         found = await connection.fetch("SELECT ctid::text, xmin::text FROM history_node ORDER BY ctid")
     return [tuple(row.values()) for row in found]
 
@@ -206,7 +206,7 @@ async def test_rewrap_to_another_kek(strongroom):
 async def test_damaged_keys_are_named_and_stop_no_other(strongroom, config_path):
     """A key whose wrapped form or commitment was altered stays as it is and is named; all others are moved, and the exit code is 1."""
     good, cut, wrong = await registered(strongroom, 3)
-    async with strongroom.database.connection() as connection:
+    async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
         spoil = "UPDATE data_keys SET {} WHERE namespace_id = $1 AND class = 'data'"
         await connection.execute(spoil.format("wrapped = substr(wrapped, 2)"), cut)
         await connection.execute(spoil.format("commitment = sha256('')"), wrong)
@@ -373,7 +373,7 @@ async def test_a_kek_that_is_being_retired_takes_no_new_keys(strongroom):
 async def test_old_keys_are_rotated_when_due(strongroom):
     """A data key older than the policy says is rotated, once, however many processes look; younger ones are left."""
     first, second = await registered(strongroom, 2)
-    async with strongroom.database.connection() as connection:
+    async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute(
             "UPDATE data_keys SET created_at = now() - interval '91 days' WHERE namespace_id = $1", first
         )
@@ -415,7 +415,7 @@ async def test_suite_1_is_due_before_its_limit(strongroom):
     namespace_id = uuid4()
     await create_data_keys(strongroom.keyring, namespace_id, FIRST, suite=Suite.AES_256_GCM)
     for leased, due in ((2**29 - 1, False), (2**29, True)):
-        async with strongroom.database.connection() as connection:
+        async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
             await connection.execute(
                 "UPDATE data_keys SET record_lease = $2 WHERE namespace_id = $1 AND class = 'data'",
                 namespace_id,
@@ -430,7 +430,7 @@ async def test_a_namespace_whose_kms_refuses_stops_no_other(strongroom, config_p
     first, second = await registered(strongroom, 2)
     await strongroom.create_kek(SECOND)
     await rewrap_data_keys(strongroom.keyring, FIRST, to=SECOND, namespace_id=first)
-    async with strongroom.database.connection() as connection:
+    async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute("UPDATE data_keys SET created_at = '2020-01-01T00:00:00Z'")
     await strongroom.keyring.provider("local").delete_kek(SECOND)
     done = await asyncio.to_thread(run_command, config_path.parent, "keys", "rotate", "--due")

@@ -16,10 +16,11 @@ from strongroom.driver.import_file import Execution
 from strongroom.driver.importer import attribute_types, history_nodes, import_executions, imported_branch
 from strongroom.driver.leak_scan import scan
 from strongroom.driver.strongroom import shard_of
-from strongroom.driver.twin import flush, write_twin
+from strongroom.driver.twin import write_twin
 from strongroom.kms import KekRef
 from strongroom.storage import DataBlob, HistoryNode, StorageError
 from strongroom.visibility import AttributeType, InvalidQuery
+from tests.fix_driver_role import owner_connection
 
 pytestmark = pytest.mark.integration
 
@@ -131,7 +132,7 @@ async def use(strongroom, execution, sample, canaries):
 
 async def fail(strongroom, namespace, record, canaries):
     """Have the server refuse writes, with their parameters at hand for its log."""
-    async with strongroom.database.connection() as connection:
+    async with owner_connection(strongroom) as connection:
         await connection.execute("ALTER TABLE history_node ADD CONSTRAINT refuse CHECK (txn_id < 5000) NOT VALID")
         await connection.execute(
             "ALTER TABLE visibility_records ADD CONSTRAINT refuse CHECK (version < 5000) NOT VALID"
@@ -156,9 +157,9 @@ async def test_nothing_that_a_tenant_wrote_is_in_the_servers_files(
     """Tables, indexes, write-ahead log and the server's log hold no canary; the same rows in clear hold every one."""
     execution = planted(sample[0], canaries)
     await use(strongroom, execution, sample, canaries)
-    async with strongroom.database.connection() as connection:
+    async with owner_connection(strongroom) as connection:
         await connection.execute("VACUUM ANALYZE")  # statistics hold values of columns
-    await flush(strongroom.database)
+    await flush_all(strongroom)
     report = scan(server_folder, canaries.values())
     assert report.hits == {}
     assert report.bytes > 2**20
@@ -170,15 +171,21 @@ async def test_nothing_that_a_tenant_wrote_is_in_the_servers_files(
     assert set(control.hits) == held
 
 
+async def flush_all(strongroom):
+    """Have everything that the server holds in memory in its files; services have no right to."""
+    async with owner_connection(strongroom) as connection:
+        await connection.execute("CHECKPOINT")
+
+
 async def test_the_scan_sees_what_is_in_clear_in_this_very_server(strongroom, server_folder, canaries):
     """A value in clear in a column, and one that only a deleted row had, are both found in the data folder."""
     column, gone = canaries["keyword"], canaries["memo"]
-    async with strongroom.database.connection() as connection:
+    async with owner_connection(strongroom) as connection:
         await connection.execute("CREATE TABLE plain (note text)")
         for text in (column, gone):
             await connection.execute("INSERT INTO plain VALUES ($1)", text)
         await connection.execute("DELETE FROM plain WHERE note = $1", gone)
-    await flush(strongroom.database)
+    await flush_all(strongroom)
     assert set(scan(server_folder, canaries.values()).hits) == {column, gone}
 
 

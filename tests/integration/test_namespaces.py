@@ -12,6 +12,7 @@ from strongroom.driver.strongroom import Strongroom, shard_of
 from strongroom.kms import IntegrityError, KekRef, KeyDestroyed, KeyNotFound, KeyState, Suite
 from strongroom.kms import destroy_data_keys as destroy_keys_only
 from strongroom.storage import (
+    EVERY_NAMESPACE,
     ConditionFailed,
     DataBlob,
     DataLoss,
@@ -22,6 +23,7 @@ from strongroom.storage import (
     NamespaceNotFound,
 )
 from strongroom.visibility import InvalidRecord, UnknownAttribute, VisibilityRecord
+from tests.fix_driver_role import owner_connection
 
 pytestmark = pytest.mark.integration
 
@@ -36,7 +38,7 @@ async def create(strongroom, name, **options):
 
 
 async def rows_of(strongroom, table, namespace_id):
-    async with strongroom.database.connection() as connection:
+    async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
         return await connection.fetch(f"SELECT * FROM {table} WHERE namespace_id = $1", namespace_id)  # noqa: S608
 
 
@@ -98,7 +100,7 @@ async def test_names_stand_nowhere_in_clear(strongroom):
     """Neither the name nor an attribute's name is in any column of any table, in clear or in an encoding of it."""
     name, attribute = f"name-{secrets.token_hex(12)}", f"Attribute{secrets.token_hex(12)}"
     created = await create(strongroom, name, search_attributes={attribute: "Keyword"})
-    async with strongroom.database.connection() as connection:
+    async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
         stored = await everything_stored(connection)
         for text in (name, attribute):
             for form in (text.encode(), text.encode("utf-16-le"), text.encode().hex().encode()):
@@ -138,7 +140,7 @@ async def test_of_two_that_want_a_name_at_once_one_gets_it(strongroom):
     assert len(won) == 1
     assert {type(outcome) for outcome in lost} == {NamespaceAlreadyExists}
     assert list(await strongroom.namespaces.list_namespaces()) == won
-    async with strongroom.database.connection() as connection:
+    async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
         keys = await connection.fetch(
             "SELECT wrapped, state FROM data_keys WHERE namespace_id <> $1 AND namespace_id <> $2",
             won[0].namespace_id,
@@ -215,11 +217,11 @@ async def test_rows_restored_after_shredding_do_not_open(strongroom, namespace, 
     record = sample[0].record
     shard_id = shard_of(keys, record.workflow_id, strongroom.config.cell.shard_count)
     branch = imported_branch(record.run_id, shard_id)
-    async with strongroom.database.connection() as connection:
+    async with owner_connection(strongroom) as connection:
         for table in PURGED:
             await connection.execute(f"CREATE TABLE backup_{table} AS SELECT * FROM {table}")  # noqa: S608
     await strongroom.namespaces.shred(namespace.namespace_id)
-    async with strongroom.database.connection() as connection:
+    async with owner_connection(strongroom) as connection:
         for table in PURGED:
             tag = await connection.execute(f"INSERT INTO {table} SELECT * FROM backup_{table}")  # noqa: S608
             assert tag != "INSERT 0 0"
@@ -300,7 +302,7 @@ async def test_an_altered_row_of_a_namespace_does_not_open(strongroom):
     left, right = await create(strongroom, "left"), await create(strongroom, "right")
     swap = "UPDATE namespaces a SET details = b.details FROM namespaces b WHERE a.namespace_id <> b.namespace_id"
     for statement in (swap, "UPDATE namespaces SET version = version + 1"):
-        async with strongroom.database.connection() as connection:
+        async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
             assert await connection.execute(statement) == "UPDATE 2"
         for name in ("left", "right"):
             with pytest.raises(IntegrityError):
@@ -309,7 +311,7 @@ async def test_an_altered_row_of_a_namespace_does_not_open(strongroom):
         assert {each.namespace_id for each in listed} == {left.namespace_id, right.namespace_id}
         assert all(each.name is None and each.unreadable for each in listed)
         if statement == swap:
-            async with strongroom.database.connection() as connection:
+            async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
                 await connection.execute(swap)
 
 
@@ -317,7 +319,7 @@ async def test_a_swapped_name_finds_no_namespace_of_another_name(strongroom):
     """Whoever swaps the name tokens of two namespaces does not send one tenant's calls to the other's data."""
     created = [await create(strongroom, "left"), await create(strongroom, "right")]
     tokens = [(await rows_of(strongroom, "namespaces", each.namespace_id))[0]["name_token"] for each in created]
-    async with strongroom.database.connection() as connection:
+    async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
         for token, each in [(bytes(16), created[0]), (tokens[0], created[1]), (tokens[1], created[0])]:
             changed = "UPDATE namespaces SET name_token = $2 WHERE namespace_id = $1"
             assert await connection.execute(changed, each.namespace_id, token) == "UPDATE 1"

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-from strongroom.storage import BEFORE_ALL, Unavailable
+from strongroom.storage import BEFORE_ALL, EVERY_NAMESPACE, Unavailable
 from strongroom.visibility import Drift
 from strongroom.visibility.elasticsearch.documents import document_name, to_document
 from tests.fix_command_line import run_command
@@ -134,7 +134,7 @@ async def test_a_document_without_a_record_is_found_and_removed(cell, vandal, ki
 
 async def test_a_record_that_went_unheard_takes_its_document_along(cell):
     """Deleted by whoever bypassed the outbox: the document is an orphan."""
-    async with cell.strongroom.database.connection() as connection:
+    async with cell.strongroom.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute(f"DELETE FROM visibility_records WHERE id = {LAST}")  # noqa: S608
     repaired = await cell.strongroom.reconciler().run()
     assert (repaired.orphans, repaired.removed, repaired.equal) == (1, 1, RUNS - 1)
@@ -158,7 +158,7 @@ TOKEN_EDITS = {
 async def test_edited_tokens_of_a_record_are_found_and_made_right(cell, edit):
     """Nothing authenticates them, so they are made anew from the sealed record and compared; the index hears of the repair."""
     change = f"UPDATE visibility_records AS r SET {TOKEN_EDITS[edit]} WHERE id = {LAST}"  # noqa: S608
-    async with cell.strongroom.database.connection() as connection:
+    async with cell.strongroom.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute(change)
     audit = cell.strongroom.token_audit()
     for repair in (False, True):
@@ -172,7 +172,7 @@ async def test_edited_tokens_of_a_record_are_found_and_made_right(cell, edit):
 
 async def test_a_record_that_does_not_open_is_counted_and_left_alone(cell):
     """It is named as such, the others are looked at, and nothing of it is changed."""
-    async with cell.strongroom.database.connection() as connection:
+    async with cell.strongroom.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute(f"UPDATE visibility_records SET b2 = b2 + 1 WHERE id = {LAST}")  # noqa: S608
         before = await connection.fetch("SELECT * FROM visibility_records ORDER BY id")
         found = await cell.strongroom.token_audit().run(cell.namespace_id, TYPES)

@@ -17,6 +17,7 @@ from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import CachePolicy, KeyDestroyed, KeyState, SealingLimitExceeded, Suite, rotate_data_key
 from strongroom.kms.leases import SUITE_1_LIMIT
 from strongroom.storage import (
+    EVERY_NAMESPACE,
     Database,
     InvalidPersistenceRequest,
     NamespaceNotFound,
@@ -276,7 +277,7 @@ async def test_a_locked_row_is_waited_for_alone(config_path):
     async with processes(config_path) as (ours, theirs):
         made = await every_table(ours)
         await rotate(ours, made.namespace_id)
-        async with theirs.database.transaction() as connection:
+        async with theirs.database.transaction(EVERY_NAMESPACE) as connection:
             await connection.execute(
                 "SELECT FROM executions WHERE namespace_id = $1 LIMIT 1 FOR UPDATE", made.namespace_id
             )
@@ -297,7 +298,7 @@ async def test_rows_that_stay_locked_are_told(config_path, monkeypatch):
     async with processes(config_path) as (ours, theirs):
         made = await every_table(ours)
         await rotate(ours, made.namespace_id)
-        async with theirs.database.transaction() as connection:
+        async with theirs.database.transaction(EVERY_NAMESPACE) as connection:
             await connection.execute("SELECT FROM history_tree WHERE namespace_id = $1 FOR UPDATE", made.namespace_id)
             with pytest.raises(Timeout, match="3 rows stay locked"):
                 await ours.reseal(wait=0).run(made.namespace_id, rate=0)

@@ -19,7 +19,7 @@ from strongroom.kms import (
     destroy_data_keys,
     rotate_data_key,
 )
-from strongroom.storage import key_changes
+from strongroom.storage import EVERY_NAMESPACE, key_changes
 from strongroom.storage.data_keys import KEY_CHANNEL
 from tests.fix_command_line import run_command
 
@@ -59,7 +59,7 @@ async def usable(strongroom, namespace_id):
 async def listeners(strongroom, number):
     """Return whether so many processes hear of changes of keys."""
     query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query = $1"
-    async with strongroom.database.connection() as connection:
+    async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
         rows = await connection.fetch(query, f'LISTEN "{KEY_CHANNEL}"')
         plain = await connection.fetch(query, f"LISTEN {KEY_CHANNEL}")
     return rows[0]["count"] + plain[0]["count"] >= number
@@ -123,7 +123,7 @@ async def test_what_was_missed_is_looked_for(config, monkeypatch):
         namespace_id = (await here.namespaces.create("a", kek=kek)).namespace_id
         await until(lambda: listeners(here, 2))
         assert await usable(there, namespace_id)
-        async with here.database.connection() as connection:
+        async with here.database.connection(EVERY_NAMESPACE) as connection:
             cut = await connection.fetch(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                 "WHERE datname = current_database() AND pid <> pg_backend_pid() AND query ILIKE 'LISTEN%'"
@@ -139,7 +139,7 @@ async def test_a_foreign_notification_does_no_harm(config):
         kek = await here.create_kek(KekRef("local", "k"))
         namespace_id = (await here.namespaces.create("a", kek=kek)).namespace_id
         await until(lambda: listeners(here, 1))
-        async with here.database.connection() as connection:
+        async with here.database.connection(EVERY_NAMESPACE) as connection:
             for payload in ("", "nonsense", "x" * 7000, str(namespace_id)):
                 await connection.execute("SELECT pg_notify($1, $2)", KEY_CHANNEL, payload)
         await asyncio.sleep(0.2)

@@ -31,6 +31,7 @@ from strongroom.kms import (
     verify_certificate,
 )
 from strongroom.storage import (
+    EVERY_NAMESPACE,
     ConditionFailed,
     InvalidPersistenceRequest,
     NamespaceNotFound,
@@ -72,7 +73,7 @@ async def count(strongroom, namespace):
 
 
 async def registry(strongroom, namespace_id):
-    async with strongroom.database.connection() as connection:
+    async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
         rows = await connection.fetch(
             "SELECT * FROM data_keys WHERE namespace_id = $1 ORDER BY class, version", namespace_id
         )
@@ -137,7 +138,7 @@ async def test_taking_it_back_restores_every_state(strongroom, filled):
     await rotate_data_key(strongroom.keyring, namespace_id)
     await begin_index_rotation(strongroom.keyring, namespace_id, layout="")
     await rotate_data_key(strongroom.keyring, namespace_id)
-    async with strongroom.database.connection() as connection:
+    async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
         for version, state in ((2, "disabled"), (3, "destroyed")):
             await connection.execute(
                 "UPDATE data_keys SET state = $3, wrapped = CASE WHEN $3 = 'destroyed' THEN NULL ELSE wrapped END "
@@ -410,7 +411,7 @@ async def test_killed_after_any_step_it_is_finished_by_running_it_again(strongro
     assert dict(said.rows_deleted) == dict(loss.rows)
     assert [kek.state for kek in said.keks] == ["not_found" if step == "kek without an answer" else "destroyed"]
     assert await shredding.store.certificate(gone.namespace_id) == signed
-    async with strongroom.database.connection() as connection:
+    async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
         [row] = await connection.fetch("SELECT count(*) AS certificates FROM erasure_certificates")
     assert row["certificates"] == 1
     assert not await shredding.store.rows(gone.namespace_id)
@@ -511,7 +512,7 @@ async def test_the_certificate_tells_nothing_of_a_tenant(strongroom, filled, sam
     signed = await shred(strongroom, namespace.namespace_id)
     assert not found(signed)
     assert len(texts) > RUNS
-    async with strongroom.database.connection() as connection:
+    async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
         for table in ("shreddings", "shredded_keks", "erasure_certificates"):
             [row] = await connection.fetch(f"SELECT t::text FROM {table} AS t")  # noqa: S608
             assert not found(row["t"].encode())
@@ -556,7 +557,7 @@ async def test_the_servers_clock_decides(strongroom, filled):
     """A request that is due, however it became so, is confirmed; the times of the certificate are the server's."""
     namespace = await filled("due")
     request = await strongroom.shredding().request(namespace.namespace_id, grace=WEEK)
-    async with strongroom.database.connection() as connection:
+    async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute("UPDATE shreddings SET due_at = clock_timestamp() + interval '1 minute'")
         with pytest.raises(ConditionFailed):
             await strongroom.shredding().finish(namespace.namespace_id, request.code)

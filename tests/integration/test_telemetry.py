@@ -20,7 +20,7 @@ from strongroom.driver.kms_config import AwsKms
 from strongroom.driver.strongroom import Strongroom
 from strongroom.driver.telemetry_attributes import OTHER, STORES, attribute_values, operations_of
 from strongroom.kms import CachePolicy, IntegrityError, KekRef, StrongroomError, Suite
-from strongroom.storage import NamespaceNotFound, TaskQueueKey
+from strongroom.storage import NO_NAMESPACE, NamespaceNotFound, TaskQueueKey
 from strongroom.visibility.elasticsearch.documents import document_name
 from tests.every_table import every_table
 from tests.fix_raw_rows import execute, fetch
@@ -181,7 +181,7 @@ async def test_calls_rows_and_connections(watched, probe):
     )
     pools = probe.value("db.client.connection.count")
     assert pools == 2 * watched.config.connections + 1
-    async with watched.database.connection():
+    async with watched.database.connection(NO_NAMESPACE):
         used = {"db__client__connection__pool__name": "transactions", "db__client__connection__state": "used"}
         assert probe.value("db.client.connection.count", **used) == 1
     assert probe.value("db.client.connection.count", db__client__connection__state="used") == 0

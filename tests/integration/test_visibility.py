@@ -20,7 +20,7 @@ from strongroom.driver.config import ElasticsearchConfig, load_config, write_con
 from strongroom.driver.importer import attribute_types, import_executions
 from strongroom.driver.strongroom import Strongroom, shard_of
 from strongroom.kms import IntegrityError, KekRef, KeyClass, rotate_data_key
-from strongroom.storage import InvalidPersistenceRequest, NotFound, all_tokens
+from strongroom.storage import EVERY_NAMESPACE, InvalidPersistenceRequest, NotFound, all_tokens
 from strongroom.visibility import (
     AttributeType,
     InvalidPageToken,
@@ -414,7 +414,7 @@ async def small(strongroom):
 
 async def run(strongroom, statement, *arguments):
     """Run a statement as whoever has the database and no keys would; return its command tag."""
-    async with strongroom.database.connection() as connection:
+    async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
         return await connection.execute(statement, *arguments)
 
 
@@ -444,7 +444,7 @@ async def wrong_sides(searched, query, compiler):
     matching = {document_id(keys, record.workflow_id, record.run_id) for record in searched.expected(query)}
     sides = []
     index = searched.strongroom.search_index or PostgresIndex(searched.strongroom.database)
-    async with index.reading(snapshot=True) as reader:
+    async with index.reading(searched.namespace_id, snapshot=True) as reader:
         for side in (compiled.sure, compiled.possible):
             sides.append({row["id"] async for rows in reader.pages(searched.namespace_id, side) for row in rows})
             assert await reader.count(searched.namespace_id, side) == len(sides[-1])
@@ -903,7 +903,7 @@ async def test_namespaces_share_no_token_and_no_answer(strongroom):
     left = await populated(strongroom, "left", [], records)
     right = await populated(strongroom, "right", [], [changed(record, memo=b"right") for record in records])
     held = []
-    async with strongroom.database.connection() as connection:
+    async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
         for each in (left, right):
             rows = await connection.fetch("SELECT * FROM visibility_records WHERE namespace_id = $1", each.namespace_id)
             assert len(rows) == len(records)
@@ -934,7 +934,7 @@ async def test_attributes_of_one_value_share_no_token(strongroom):
         for name in ("WorkflowType", "TaskQueue", "Customer", "Größe")
     ]
     assert len(frozenset().union(*tokens)) == 4
-    async with strongroom.database.connection() as connection:
+    async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
         row = await connection.fetchrow("SELECT * FROM visibility_records")
     assert frozenset().union(*tokens) <= set(all_tokens(row))
     assert row["t"] == sorted(row["t"])

@@ -24,7 +24,7 @@ class Rows:
         self.rows = set(rows)
 
     @asynccontextmanager
-    async def connection(self):
+    async def connection(self, _namespaces):
         """As Database's."""
         yield self
 

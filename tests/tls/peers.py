@@ -13,7 +13,7 @@ import asyncpg
 from strongroom.kms import Unavailable as KmsUnavailable
 from strongroom.kms import client_context
 from strongroom.kms.providers.transit import TransitProvider
-from strongroom.storage import Database, Unavailable, postgres_context
+from strongroom.storage import EVERY_NAMESPACE, Database, Unavailable, postgres_context
 from strongroom.visibility.elasticsearch import ElasticsearchIndex
 from tests.elasticsearch_node.node import free_ports
 from tests.fix_contract import DebianPostgres
@@ -71,7 +71,7 @@ class PostgresPeer:
         database = Database(self.dsn(port), tls=files)
 
         async def ask():
-            async with database.connection() as connection:
+            async with database.connection(EVERY_NAMESPACE) as connection:
                 rows = await connection.fetch("SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
                 assert [row["version"] for row in rows] == ["TLSv1.3"]
 

@@ -14,6 +14,7 @@ import pytest
 from strongroom.driver.config import load_config, write_config
 from strongroom.driver.doctor import examine
 from strongroom.driver.strongroom import Strongroom
+from strongroom.storage import EVERY_NAMESPACE
 from tests.codec.conftest import JWT
 from tests.codec.issuer import Issuer
 from tests.fix_command_line import run_command
@@ -88,7 +89,7 @@ async def test_every_connection_of_a_cell_has_tls(tls_cell):
     async with Strongroom.open(load_config(tls_cell.path)) as strongroom, asyncio.timeout(20):
         await strongroom.namespaces.list_namespaces()
         await strongroom.keyring.store.list_kek_usage()
-        async with strongroom.by_key.connection() as connection:
+        async with strongroom.by_key.connection(EVERY_NAMESPACE) as connection:
             await connection.fetch("SELECT 1")
         rows = []
         while not any(row["query"].startswith("LISTEN") for row in rows):

@@ -236,7 +236,12 @@ class ElasticsearchIndex:
             gone += len(names)
 
     @asynccontextmanager
-    async def reading(self, *, snapshot: bool) -> AsyncIterator[ElasticsearchReader]:
+    async def reading(
+        self,
+        namespace_id: UUID | None = None,  # noqa: ARG002 - a search names it
+        *,
+        snapshot: bool,
+    ) -> AsyncIterator[ElasticsearchReader]:
         """See `VisibilityIndex.reading`."""
         if not snapshot:
             yield ElasticsearchReader(self, None)

@@ -8,8 +8,9 @@ CREATE FUNCTION add_history_tasks(
     t_task bigint[],
     t_data bytea[]
 )
-RETURNS boolean LANGUAGE plpgsql AS $$
+RETURNS boolean LANGUAGE plpgsql SET strongroom.namespaces = '' AS $$
 BEGIN
+    PERFORM set_config('strongroom.namespaces', p_namespace::text, true);
     PERFORM FROM shards s WHERE s.shard_id = p_shard AND s.range_id = p_range FOR SHARE;
     IF NOT FOUND THEN
         RETURN false;

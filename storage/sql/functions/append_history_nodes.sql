@@ -15,8 +15,9 @@ CREATE FUNCTION append_history_nodes(
     t_branch uuid[],
     t_data bytea[]
 )
-RETURNS void LANGUAGE plpgsql AS $$
+RETURNS void LANGUAGE plpgsql SET strongroom.namespaces = '' AS $$
 BEGIN
+    PERFORM set_config('strongroom.namespaces', array_to_string(n_namespace || t_namespace, ','), true);
     IF cardinality(t_shard) > 0 THEN
         INSERT INTO history_tree (shard_id, namespace_id, tree_id, branch_id, data)
         SELECT t.shard_id, t.namespace_id, t.tree_id, t.branch_id, t.data

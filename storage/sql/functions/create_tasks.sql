@@ -16,10 +16,11 @@ CREATE FUNCTION create_tasks(
     t_task bigint[],
     t_data bytea[]
 )
-RETURNS TABLE (request integer) LANGUAGE plpgsql AS $$
+RETURNS TABLE (request integer) LANGUAGE plpgsql SET strongroom.namespaces = '' AS $$
 DECLARE
     owned integer[];
 BEGIN
+    PERFORM set_config('strongroom.namespaces', array_to_string(q_namespace, ','), true);
     SELECT coalesce(array_agg(held.number), '{}') INTO owned
     FROM (
         SELECT q.number::integer AS number

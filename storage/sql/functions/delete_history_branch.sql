@@ -9,8 +9,9 @@ CREATE FUNCTION delete_history_branch(
     d_branch uuid[],          -- of these branches the nodes from d_node on are deleted
     d_node bigint[]
 )
-RETURNS boolean LANGUAGE plpgsql AS $$
+RETURNS boolean LANGUAGE plpgsql SET strongroom.namespaces = '' AS $$
 BEGIN
+    PERFORM set_config('strongroom.namespaces', p_namespace::text, true);
     PERFORM 1 FROM history_tree AS t
     WHERE t.shard_id = p_shard AND t.namespace_id = p_namespace AND t.tree_id = p_tree
     ORDER BY t.branch_id FOR UPDATE;

@@ -8,8 +8,9 @@ CREATE FUNCTION fork_history_branch(
     p_branch uuid,
     p_data bytea
 )
-RETURNS boolean LANGUAGE plpgsql AS $$
+RETURNS boolean LANGUAGE plpgsql SET strongroom.namespaces = '' AS $$
 BEGIN
+    PERFORM set_config('strongroom.namespaces', p_namespace::text, true);
     PERFORM 1 FROM history_tree AS t
     WHERE t.shard_id = p_shard AND t.namespace_id = p_namespace AND t.tree_id = p_tree AND t.branch_id = p_base
     FOR KEY SHARE;

@@ -6,8 +6,9 @@ CREATE FUNCTION get_current_executions(
     k_workflow bytea[],
     k_archetype bigint[]
 )
-RETURNS TABLE (number integer, run_id uuid, state smallint, last_write_version bigint, data bytea) LANGUAGE plpgsql STABLE AS $$
+RETURNS TABLE (number integer, run_id uuid, state smallint, last_write_version bigint, data bytea) LANGUAGE plpgsql STABLE SET strongroom.namespaces = '' AS $$
 BEGIN
+    PERFORM set_config('strongroom.namespaces', array_to_string(k_namespace, ','), true);
     RETURN QUERY
     SELECT k.number::integer, c.run_id, c.state, c.last_write_version, c.data
     FROM unnest(k_shard, k_namespace, k_workflow, k_archetype)

@@ -15,8 +15,9 @@ RETURNS TABLE (
     maps smallint[],
     items bytea[],
     blobs bytea[]
-) LANGUAGE plpgsql STABLE AS $$
+) LANGUAGE plpgsql STABLE SET strongroom.namespaces = '' AS $$
 BEGIN
+    PERFORM set_config('strongroom.namespaces', array_to_string(k_namespace, ','), true);
     RETURN QUERY
     SELECT k.number::integer, e.next_event_id, e.last_write_version, e.db_record_version, e.data, m.maps, m.items, m.blobs
     FROM unnest(k_shard, k_namespace, k_workflow, k_run) WITH ORDINALITY AS k (shard_id, namespace_id, workflow_id, run_id, number)

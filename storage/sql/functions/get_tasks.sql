@@ -13,8 +13,9 @@ CREATE FUNCTION get_tasks(
     q_max_task bigint[],
     q_limit integer[]
 )
-RETURNS TABLE (passes bigint[], task_ids bigint[], sealed bytea[]) LANGUAGE plpgsql STABLE AS $$
+RETURNS TABLE (passes bigint[], task_ids bigint[], sealed bytea[]) LANGUAGE plpgsql STABLE SET strongroom.namespaces = '' AS $$
 BEGIN
+    PERFORM set_config('strongroom.namespaces', array_to_string(q_namespace, ','), true);
     RETURN QUERY
     SELECT page.passes, page.task_ids, page.sealed
     FROM unnest(q_hash, q_namespace, q_queue, q_type, q_min_pass, q_min_task, q_max_pass, q_max_task, q_limit)

@@ -72,13 +72,14 @@ RETURNS TABLE (
     next_event_id bigint,
     db_record_version bigint,
     run_version bigint
-) LANGUAGE plpgsql AS $$
+) LANGUAGE plpgsql SET strongroom.namespaces = '' AS $$
 #variable_conflict use_column
 DECLARE
     refused integer[] := '{}';
     failing integer[];
     one integer;
 BEGIN
+    PERFORM set_config('strongroom.namespaces', array_to_string(r_namespace, ','), true);
     -- Whoever moves the shard waits for this lock; afterwards the older range_id is refused here.
     SELECT array_agg(r.number) INTO failing
     FROM unnest(r_shard, r_range) WITH ORDINALITY AS r (shard_id, range_id, number)
