@@ -195,7 +195,8 @@ class NamespaceKeys:
     def opening_only(self, reason: StrongroomError) -> NamespaceKeys:
         """Return the same keys, with which nothing can be sealed, for this reason."""
         limited = object.__new__(type(self))
-        for slot in (slot for owner in type(self).__mro__ for slot in getattr(owner, "__slots__", ())):
+        slots = {slot for owner in type(self).__mro__ for slot in getattr(owner, "__slots__", ())}
+        for slot in slots - {"__weakref__"}:
             setattr(limited, slot, getattr(self, slot))
         limited._sealing_refused = reason
         limited._sealing_key = None
