@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from elasticsearch import AsyncElasticsearch
 
-    from strongroom.storage import Database, Namespace
+    from strongroom.storage import Database, Namespace, Namespaces
     from tests.elasticsearch_node import Client
     from tests.twin import Twin
 
@@ -95,11 +95,15 @@ class Overheard:
         self.heard: list[tuple[Any, ...]] = []
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Overheard]:
+    async def connection(self, namespaces: Namespaces) -> AsyncIterator[Overheard]:
         """Lend a connection."""
-        async with self._database.connection(EVERY_NAMESPACE) as connection:
+        async with self._database.connection(namespaces) as connection:
             self._connection = connection
             yield self
+
+    def is_walled(self, _: Overheard) -> bool:
+        """It connects as the owner of the tables."""
+        return False
 
     async def fetch(self, *statement: Any) -> Sequence[Any]:
         """Note a statement, and run it."""

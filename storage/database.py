@@ -168,6 +168,10 @@ class Database:
                         await connection.execute("SET LOCAL statement_timeout = 0")
                     yield _Patient(connection) if unlimited else connection
 
+    def is_walled(self, connection: Connection) -> bool:
+        """Return whether row-level security holds the session of a connection that was lent."""
+        return connection in self._sight
+
     async def aclose(self) -> None:
         """Close all connections that are not lent."""
         self._closed = True

@@ -29,7 +29,7 @@ from .filter_tree import (
     StartsWith,
 )
 from .ranges import INT64_MAX, INT64_MIN, NANOSECONDS
-from .token_query import EVERYTHING, NOTHING, AnyOf, Bucket, Epoch, TokenQuery, all_of, any_of, none_of
+from .token_query import EVERYTHING, NOTHING, AnyOf, Bucket, Epoch, TokenQuery, all_of, any_of, difference, none_of
 from .tokens import Tokenizer
 from .words import split_words
 
@@ -61,7 +61,7 @@ class Approximation:
     @property
     def between(self) -> TokenQuery:
         """What is not sure and yet possible: which of it matches, only the plaintext can tell."""
-        return all_of(self.possible, none_of(self.sure))
+        return difference(self.possible, self.sure)
 
 
 def compile_query(node: Node, keys: NamespaceKeys) -> Approximation:

@@ -1,4 +1,4 @@
-"""Token queries answered by PostgreSQL, on the table `visibility_records` itself, seen through the second wall as `visibility_search`.
+"""Token queries answered by PostgreSQL, on the table `visibility_records` itself, or behind the second wall on its view.
 
 SQL text is put together from the fixed fragments below; every value, namespace and token travels as a parameter.
 """
@@ -41,20 +41,22 @@ class PostgresIndex:
             else self._database.connection(namespace_id)
         )
         async with lent as connection:
-            yield PostgresReader(connection)
+            yield PostgresReader(connection, walled=self._database.is_walled(connection))
 
 
 class PostgresReader:
     """See `IndexReader`."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, *, walled: bool) -> None:
         self._connection = connection
+        # Behind the second wall the index of tokens is used through the view alone (storage/DESIGN.md).
+        self._records = "visibility_search" if walled else "visibility_records"
 
     async def count(self, namespace_id: UUID, query: TokenQuery) -> int:
         """See `IndexReader.count`."""
         condition, parameters = _where(namespace_id, query)
         row = await self._connection.fetchrow(
-            f"SELECT count(*) AS documents FROM visibility_search WHERE {condition}", *parameters
+            f"SELECT count(*) AS documents FROM {self._records} WHERE {condition}", *parameters
         )
         return int(row["documents"]) if row else 0
 
@@ -62,7 +64,7 @@ class PostgresReader:
         """See `IndexReader.counts`."""
         condition, parameters = _where(namespace_id, within)
         columns = ", ".join(f"count(*) FILTER (WHERE {_condition(part, parameters)})" for part in parts)
-        row = await self._connection.fetchrow(f"SELECT {columns} FROM visibility_search WHERE {condition}", *parameters)
+        row = await self._connection.fetchrow(f"SELECT {columns} FROM {self._records} WHERE {condition}", *parameters)
         return list(row.values()) if row else []
 
     async def count_and_first(
@@ -70,8 +72,8 @@ class PostgresReader:
     ) -> tuple[int, Sequence[Row]]:
         """See `IndexReader.count_and_first`: one statement, and so one snapshot."""
         condition, parameters = _where(namespace_id, counted)
-        documents = f"SELECT count(*) AS documents FROM visibility_search WHERE {condition}"
-        page = _page(f"namespace_id = $1 AND ({_condition(listed, parameters)})", limit)
+        documents = f"SELECT count(*) AS documents FROM {self._records} WHERE {condition}"
+        page = self._page(f"namespace_id = $1 AND ({_condition(listed, parameters)})", limit)
         rows = await self._connection.fetch(
             f"WITH c AS ({documents}), p AS ({page}) SELECT c.documents, p.* FROM c LEFT JOIN p ON true", *parameters
         )
@@ -87,21 +89,20 @@ class PostgresReader:
             parameters += [start.b1, start.b2]
         count = len(parameters)
         following = f"({condition}) AND (b1, b2, id) < (${count + 1}, ${count + 2}, ${count + 3})"
-        rows = await self._connection.fetch(_page(condition, chunk), *parameters)
+        rows = await self._connection.fetch(self._page(condition, chunk), *parameters)
         while rows:
             yield rows
             if len(rows) < chunk:
                 return
             last, chunk = rows[-1], CHUNK
             rows = await self._connection.fetch(
-                _page(following, chunk), *parameters, last["b1"], last["b2"], last["id"]
+                self._page(following, chunk), *parameters, last["b1"], last["b2"], last["id"]
             )
 
-
-def _page(condition: str, limit: int) -> str:
-    return (
-        f"SELECT {_COLUMNS} FROM visibility_search WHERE {condition} ORDER BY b1 DESC, b2 DESC, id DESC LIMIT {limit}"
-    )
+    def _page(self, condition: str, limit: int) -> str:
+        return (
+            f"SELECT {_COLUMNS} FROM {self._records} WHERE {condition} ORDER BY b1 DESC, b2 DESC, id DESC LIMIT {limit}"
+        )
 
 
 def _where(namespace_id: UUID, query: TokenQuery) -> tuple[str, list[object]]:

@@ -88,3 +88,25 @@ def none_of(item: TokenQuery) -> TokenQuery:
     if item == NOTHING:
         return EVERYTHING
     return item.item if isinstance(item, Not) else Not(item)
+
+
+def difference(whole: TokenQuery, part: TokenQuery) -> TokenQuery:
+    """Return what satisfies `whole` and not `part`.
+
+    Where they differ in one condition of several, that one alone is negated; of two spans of a bucket it is the seconds at the ends,
+    which an index finds by themselves. A planner sees neither in a negation of the whole.
+    """
+    if whole == part:
+        return NOTHING
+    if isinstance(whole, All) and isinstance(part, All) and len(whole.items) == len(part.items):
+        differing = [
+            place for place, (one, other) in enumerate(zip(whole.items, part.items, strict=True)) if one != other
+        ]
+        if len(differing) == 1:
+            (place,) = differing
+            rest = difference(whole.items[place], part.items[place])
+            return all_of(*whole.items[:place], rest, *whole.items[place + 1 :])
+    if isinstance(whole, Bucket) and isinstance(part, Bucket) and whole.column == part.column:
+        ends = (whole.low, min(whole.high, part.low - 1)), (max(whole.low, part.high + 1), whole.high)
+        return any_of(*(Bucket(whole.column, low, high) for low, high in dict.fromkeys(ends) if low <= high))
+    return all_of(whole, none_of(part))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import product, starmap
+from typing import NamedTuple
 from uuid import UUID
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from strongroom.kms import KeyClass, NamespaceKeys, Secret, Suite
 from strongroom.kms.data_key import DataKey
@@ -14,7 +17,7 @@ from strongroom.visibility import AttributeType, matches, parse_filter
 from strongroom.visibility.compiler import compile_query
 from strongroom.visibility.document import seal_documents
 from strongroom.visibility.layout import Layout
-from strongroom.visibility.token_query import All, AnyOf, Bucket, Epoch, Not, Some
+from strongroom.visibility.token_query import All, AnyOf, Bucket, Epoch, Not, Some, difference
 from tests.twin import CUSTOM, Attributes, random_documents, random_filter
 from tests.twin.generate import randoms
 from tests.twin.records import record_of
@@ -79,7 +82,7 @@ def in_one_bag(query, row):
 
 
 def wrong(text, documents, keys, rows):
-    """Return the runs that one of the sides has or lacks against its promise."""
+    """Return the runs that one of the sides, or what is between them, has or lacks against its promise."""
     where = parse_filter(text, TYPES).where
     compiled = compile_query(where, keys)
     return [
@@ -87,6 +90,7 @@ def wrong(text, documents, keys, rows):
         for record, row in zip(documents, rows, strict=True)
         for seen in (holds, in_one_bag)
         if not seen(compiled.sure, row) <= matches(where, record.attributes()) <= seen(compiled.possible, row)
+        or seen(compiled.between, row) is not (seen(compiled.possible, row) and not seen(compiled.sure, row))
     ]
 
 
@@ -110,3 +114,34 @@ def test_the_two_sides_hold_in_every_layout(layouts, random):
     for _ in range(3):
         text = random_filter(random, ATTRIBUTES)
         assert not wrong(text, records, keys, rows), text
+
+
+class Place(NamedTuple):
+    """What a bucket sees of a document."""
+
+    b1: int
+    b2: int
+
+
+SPANS = st.builds(Bucket, st.sampled_from(["b1", "b2"]), st.integers(0, 6), st.integers(0, 6))
+SPANNED = st.recursive(
+    SPANS,
+    lambda inner: st.one_of(st.builds(Not, inner), *(st.builds(kind, st.tuples(inner, inner)) for kind in (All, Some))),
+)
+
+
+@given(whole=SPANNED, part=SPANNED, shared=SPANNED)
+def test_a_difference_is_one(whole, part, shared):
+    """Of any two queries, and of two that differ in one condition alone."""
+    for one, other in ((whole, part), (All((shared, whole)), All((shared, part))), (whole, whole)):
+        rest = difference(one, other)
+        for place in starmap(Place, product(range(7), repeat=2)):
+            assert holds(rest, place) is (holds(one, place) and not holds(other, place))
+
+
+def test_the_difference_of_two_spans_is_their_ends():
+    """Which an index looks up, where a negation is looked for in all entries."""
+    assert difference(Bucket("b2", 3, 9), Bucket("b2", 4, 8)) == Some((Bucket("b2", 3, 3), Bucket("b2", 9, 9)))
+    assert difference(All((Epoch(1), Bucket("b2", 3, 9))), All((Epoch(1), Bucket("b2", 3, 8)))) == All(
+        (Epoch(1), Bucket("b2", 9, 9))
+    )

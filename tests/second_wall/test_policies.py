@@ -35,6 +35,10 @@ EMPTY = {
     "visibility_deletes",
 }
 """Tables in which a living namespace without a search index of Elasticsearch has no rows; messages there are the cell's."""
+MANY_RECORDS = """
+    INSERT INTO visibility_records (shard_id, namespace_id, id, version, k, b1, b2, t, s)
+    SELECT 1, $1, decode(md5(n::text), 'hex'), 1, 1, n, n, ARRAY[n, n + 1], '' FROM generate_series(1, 5000) AS n
+"""
 GRANTS = """
     SELECT table_name AS name, privilege_type AS privilege FROM information_schema.role_table_grants
     WHERE table_schema = 'strongroom' AND grantee = $1
@@ -130,13 +134,15 @@ async def test_a_session_sees_and_changes_its_own_namespace_alone(cell, raw):
                 places = ", ".join(f"${place}" for place in range(1, len(row) + 1))
                 with pytest.raises(REFUSED):
                     await raw.execute(f"INSERT INTO {name} ({', '.join(row.keys())}) VALUES ({places})", *row.values())  # noqa: S608
-        assert await raw.fetchval("SELECT count(*) FROM visibility_search") == 0
+        if "," not in sight:  # the view is of one namespace
+            assert await raw.fetchval("SELECT count(*) FROM visibility_search") == 0
     await see(raw, f"{uuid4()},{table.namespace_id}")
     for name in walled - empty:
         rows = await raw.fetch(f"SELECT DISTINCT namespace_id FROM {name}")  # noqa: S608
         assert [row["namespace_id"] for row in rows] == [table.namespace_id]
         with pytest.raises(REFUSED):
             await raw.execute(f"UPDATE {name} SET namespace_id = $1", uuid4())  # noqa: S608 - given away
+    await see(raw, str(table.namespace_id))
     assert await raw.fetchval("SELECT count(*) FROM visibility_search") == len(there["visibility_records"])
 
 
@@ -257,8 +263,10 @@ async def test_a_statement_is_sent_only_when_the_namespaces_change(cell, monkeyp
 async def test_a_search_by_tokens_uses_its_index(cell, raw):
     """Through the view; on the table itself PostgreSQL applies a policy before operators that are not leakproof (the control)."""
     table = await every_table(cell, workflows=1)
+    async with owner_connection(cell) as connection:
+        await connection.execute(MANY_RECORDS, table.namespace_id)
+        await connection.execute("ANALYZE visibility_records")
     await see(raw, str(table.namespace_id))
-    await raw.execute("SET enable_seqscan = off")
 
     async def plan(relation):
         rows = await raw.fetch(
