@@ -62,6 +62,7 @@ class NamespaceKeys:
     """
 
     __slots__ = (
+        "__weakref__",
         "_active",
         "_cell",
         "_contexts",
@@ -195,7 +196,7 @@ class NamespaceKeys:
     def opening_only(self, reason: StrongroomError) -> NamespaceKeys:
         """Return the same keys, with which nothing can be sealed, for this reason."""
         limited = object.__new__(NamespaceKeys)
-        for slot in self.__slots__:
+        for slot in self.__slots__[1:]:  # all but what refers to this object
             setattr(limited, slot, getattr(self, slot))
         limited._sealing_refused = reason
         limited._sealing_key = None

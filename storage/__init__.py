@@ -50,6 +50,7 @@ from .execution_requests import (
 from .executions import (
     ExecutionStore,
 )
+from .gate import GATE, Gate
 from .history import HistoryManager
 from .history_branch import BranchInfo, BranchRange, HistoryBranch
 from .history_pages import HistoryPage
@@ -126,6 +127,7 @@ __all__ = [
     "ARCHIVAL",
     "BEFORE_ALL",
     "COPIES",
+    "GATE",
     "HASHED_COLUMNS",
     "HISTORY_NODE",
     "NAMESPACE_REPLICATION",
@@ -170,6 +172,7 @@ __all__ = [
     "Encoding",
     "ExecutionState",
     "ExecutionStore",
+    "Gate",
     "HistoryAppend",
     "HistoryBranch",
     "HistoryManager",

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from strongroom.kms import StrongroomError
 
 from .errors import ResourceExhausted, StorageError, Unavailable
+from .gate import GATE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Sequence
 
     from .database import Connection, Database
+    from .gate import Gate
 
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
@@ -41,6 +43,7 @@ class _Waiting(Generic[Request, Answer]):
     size: int
     since: float
     future: asyncio.Future[Answer]
+    gate: Gate | None
     alone: bool = False
     retried: bool = False
     open_outcome: bool = False
@@ -54,6 +57,7 @@ class GroupCommit(Generic[Request, Answer]):
     - When the outcome is open, a statement that is not idempotent is never run again: all members hear that it may have been
       committed.
     - A caller that is cancelled, or gives up, leaves alone what it is in a statement with.
+    - A statement is sent once the gates of all its members have passed (`gate.py`); one whose gate fails is left out.
 
     Args:
         database: its connections bound how many statements are in flight.
@@ -100,7 +104,7 @@ class GroupCommit(Generic[Request, Answer]):
         key = self._key(request)
         loop = asyncio.get_running_loop()
         waiting: _Waiting[Request, Answer] = _Waiting(
-            request, key, self._place(request), self._size(request), loop.time(), loop.create_future()
+            request, key, self._place(request), self._size(request), loop.time(), loop.create_future(), GATE.get()
         )
         if not self._lanes and not self._direct and not self._waiting:
             return await self._bypass(waiting)
@@ -156,6 +160,9 @@ class GroupCommit(Generic[Request, Answer]):
                 self._start_lane()
 
     async def _send(self, batch: list[_Waiting[Request, Answer]]) -> None:
+        batch = await _admitted(batch)
+        if not batch:
+            return
         try:
             connection = await self._database.acquire()
         except Exception as error:  # noqa: BLE001 - it goes to the callers. Nothing was sent, and nobody else would fare better.
@@ -225,6 +232,21 @@ class GroupCommit(Generic[Request, Answer]):
                 msg = f"the call waited {MAX_WAIT:g} s for the database; nothing was sent"
                 _answer(waiting.future, Unavailable(msg))
         self._sweeper = loop.call_later(_SWEEP, self._sweep) if self._waiting else None
+
+
+async def _admitted(batch: list[_Waiting[Request, Answer]]) -> list[_Waiting[Request, Answer]]:
+    """Wait for the gates of a batch; return those that may be sent. Nothing is sent for the others."""
+    admitted = []
+    for waiting in batch:
+        gate = waiting.gate
+        if gate is not None and not gate.passed:
+            try:
+                await gate.wait()
+            except Exception as error:  # noqa: BLE001 - it goes to the caller
+                _answer(waiting.future, error)
+                continue
+        admitted.append(waiting)
+    return admitted
 
 
 def _answer(future: asyncio.Future[Answer], answer: Answer | Exception) -> None:

@@ -11,12 +11,12 @@ import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from copy import copy
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from strongroom.kms import StrongroomError
 
+from .batch import Batch
 from .checkpoint import Checkpoint, as_event
 from .errors import AuditUnavailable
 from .events import CHECKPOINT, OPENED, now, of_codec, of_key
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from strongroom.driver.codec_audit import CodecEvent
     from strongroom.kms import KeyEvent, SigningKey
 
-    from .events import Event
+    from .events import Event, Fields
 
 PATIENCE = 2.0
 """Seconds until a caller is refused whose record is not on disk."""
@@ -69,9 +69,7 @@ class AuditLog:
         self._sign, self._witness = sign, witness
         self._stream: Stream | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="strongroom-audit")
-        self._events: list[Event] = []
-        self._waiters: list[asyncio.Future[None]] = []
-        self._timer: asyncio.TimerHandle | None = None
+        self._batch = Batch()
         self._writing: asyncio.Task[None] | None = None
         self._soon: asyncio.TimerHandle | None = None
         self._unsigned = 0
@@ -83,7 +81,7 @@ class AuditLog:
     @property
     def waiting(self) -> int:
         """How many records are in memory and not known to be on disk."""
-        return len(self._events) + (self._stream.waiting if self._stream is not None else 0)
+        return len(self._batch.events) + (self._stream.waiting if self._stream is not None else 0)
 
     @property
     def unsigned(self) -> int:
@@ -96,14 +94,19 @@ class AuditLog:
         Raises:
             AuditUnavailable: it is not, after two seconds at most.
         """
-        self._add(event)
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[None] = loop.create_future()
-        if self._timer is None:
-            self._timer = loop.call_later(PATIENCE, self._expire, self._waiters)
-        self._waiters.append(waiter)
-        self._begin()
-        await waiter
+        await self.begin(event).wait()
+
+    def begin(self, event: Event) -> Batch:
+        """Append a record and have it written; what is returned tells when it is on disk.
+
+        Raises:
+            AuditUnavailable: too much waits already.
+        """
+        batch = self._added(event)
+        if batch.patience is None:
+            batch.patience = asyncio.get_running_loop().call_later(PATIENCE, self._expire, batch)
+            self._begin()
+        return batch
 
     def note(self, event: Event) -> None:
         """Append a record that nobody waits for: it goes with the next that somebody does, or soon.
@@ -111,14 +114,16 @@ class AuditLog:
         Raises:
             AuditUnavailable: too much waits already.
         """
-        self._add(event)
+        self._added(event)
         if self._writing is None and self._soon is None:
             self._soon = asyncio.get_running_loop().call_later(SOON, self._begin)
 
-    def _add(self, event: Event) -> None:
-        if len(self._events) >= MOST_WAITING:
+    def _added(self, event: Event) -> Batch:
+        batch = self._batch
+        if len(batch.events) >= MOST_WAITING:
             raise AuditUnavailable
-        self._events.append(event)
+        batch.events.append(event)
+        return batch
 
     def _begin(self) -> None:
         if self._soon is not None:
@@ -155,7 +160,7 @@ class AuditLog:
 
     async def aclose(self) -> None:
         """Write what waits, and let another process go on with the stream."""
-        if self._events:
+        if self._batch.events:
             self._begin()
         if self._writing is not None:
             # What can't be written until then are outcomes: nothing was done without its intent.
@@ -170,32 +175,30 @@ class AuditLog:
         """Write until nobody waits; what fails is tried again for as long as somebody comes, and then each half second."""
         loop = asyncio.get_running_loop()
         begun = False
-        while not begun or self._waiters or (self._stream is not None and self._stream.waiting):
+        while not begun or self._batch.patience is not None or (self._stream is not None and self._stream.waiting):
             begun = True
-            events, self._events = self._events, []
-            waiters, self._waiters = self._waiters, []
-            timer, self._timer = self._timer, None
+            batch, self._batch = self._batch, Batch()
             self._stuck = True
             try:
-                await loop.run_in_executor(self._thread, self._append, events)
+                await loop.run_in_executor(self._thread, self._append, batch.events)
             except OSError as error:
                 self._stuck = self.is_healthy = False
                 if self._stream is None:
-                    self._events = events + self._events  # not numbered yet
-                _answer(waiters, AuditUnavailable(f"the audit log can't be written: {error.strerror}"))
-                if not self._waiters or self._stream is None:
+                    self._batch.events[:0] = batch.events  # not numbered yet
+                batch.settle(AuditUnavailable(f"the audit log can't be written: {error.strerror}"))
+                if self._batch.patience is None or self._stream is None:
                     await asyncio.sleep(RETRY)
             else:
                 self._stuck, self.is_healthy = False, True
-                _answer(waiters, None)
-                self._unsigned += len(events)
+                batch.settle()
+                self._unsigned += len(batch.events)
                 if self._unsigned >= CHECKPOINT_RECORDS:
                     self._due.set()
             finally:
-                if timer is not None:
-                    timer.cancel()
+                if batch.patience is not None:
+                    batch.patience.cancel()
         self._writing = None
-        if self._events:  # that nobody waits for
+        if self._batch.events:  # that nobody waits for
             self._soon = loop.call_later(SOON, self._begin)
 
     def _append(self, events: list[Event]) -> None:
@@ -205,19 +208,9 @@ class AuditLog:
             events = [{"event": OPENED, "at": now(), **here}, *events]
         self._stream.write(events)
 
-    def _expire(self, waiters: list[asyncio.Future[None]]) -> None:
+    def _expire(self, batch: Batch) -> None:
         self.is_healthy = False
-        _answer(waiters, AuditUnavailable())
-
-
-def _answer(waiters: list[asyncio.Future[None]], refusal: AuditUnavailable | None) -> None:
-    for waiter in waiters:
-        if waiter.done():  # the caller gave up, or was refused
-            continue
-        if refusal is None:
-            waiter.set_result(None)
-        else:
-            waiter.set_exception(copy(refusal))  # a traceback belongs to one raise
+        batch.settle(AuditUnavailable())
 
 
 class KeyRecords:
@@ -228,7 +221,7 @@ class KeyRecords:
         caller: returns whose call is being done: fields for the record.
     """
 
-    def __init__(self, log: AuditLog, caller: Callable[[], Event]) -> None:
+    def __init__(self, log: AuditLog, caller: Callable[[], Fields]) -> None:
         self._log, self._caller = log, caller
 
     async def record(self, event: KeyEvent) -> None:

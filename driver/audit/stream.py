@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 
 import orjson
 
+from .encoding import members
 from .events import now
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ _CHAIN = b',"chain":"'
 _CHAIN_BYTES = len(_CHAIN) + 64 + len(b'"}')
 _STREAM = re.compile(r"stream-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 _SEGMENT = re.compile(r"(\d{12})\.jsonl")
-_CONTROL = re.compile(rb"\x7f|\xc2[\x80-\x9f]")
 _OLD = os.O_WRONLY | os.O_DSYNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = _OLD | os.O_CREAT | os.O_EXCL
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -53,6 +53,7 @@ class Stream:
 
     def __init__(self, folder: Path, stream_id: UUID, lock: int) -> None:
         self.stream_id = stream_id
+        self._head = b'{"stream":"%b","sequence":' % str(stream_id).encode()
         self.sequence, self.chain = 0, GENESIS
         self._folder, self._lock = folder, lock
         self._path = folder
@@ -133,11 +134,8 @@ class Stream:
         os.close(self._lock)
 
     def _encoded(self, event: Event) -> bytes:
-        body = orjson.dumps(
-            {"stream": self.stream_id, "sequence": self._next, **event}, option=orjson.OPT_UTC_Z, default=str
-        )
-        # JSON leaves these as they are, and terminals and collectors do not.
-        body = _CONTROL.sub(lambda found: b"\\u00%02x" % found[0][-1], body)
+        said = event if isinstance(event, bytes) else members(event)
+        body = b"%b%d,%b}" % (self._head, self._next, said)
         self._next += 1
         self._next_chain = link(self._next_chain, body)
         return with_chain(body, self._next_chain)
