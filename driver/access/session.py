@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from strongroom.driver.audit import AuditLog, Batch
     from strongroom.driver.strongroom import Strongroom
+    from strongroom.driver.telemetry import Telemetry
     from strongroom.storage import (
         ClusterMetadataStore,
         ExecutionStore,
@@ -142,9 +143,9 @@ class Session:
         if not line.reads:
             self._done(call, began)
 
-    async def call(
+    def call(
         self, operation: Operation, method: Callable[..., Awaitable[Any]], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+    ) -> Awaitable[Any]:
         """Authorise a call of a store, have it told to the audit log, and do it.
 
         Raises:
@@ -152,19 +153,9 @@ class Session:
             NamespaceNotFound: there is no such namespace, or the caller has no role in it: nobody learns which.
             AuditUnavailable: the audit log can't be written, so nothing was done.
         """
+        doing = self._called(operation, method, args, kwargs)
         telemetry = self._cell.telemetry
-        if telemetry is NO_TELEMETRY:
-            return await self._called(operation, method, args, kwargs)
-        began = time.perf_counter()
-        try:
-            with telemetry.span(operation.name):
-                answer = await self._called(operation, method, args, kwargs)
-        except BaseException as error:
-            denied = isinstance(error, (PermissionDenied, NamespaceNotFound))
-            telemetry.call(operation.name, "denied" if denied else "failed", time.perf_counter() - began, error)
-            raise
-        telemetry.call(operation.name, "done", time.perf_counter() - began)
-        return answer
+        return doing if telemetry is NO_TELEMETRY else _counted(telemetry, operation.name, doing)
 
     async def _called(
         self, operation: Operation, method: Callable[..., Awaitable[Any]], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -245,8 +236,6 @@ class Session:
 class _Guard:
     """A store whose methods are authorised and audited; it has no others, and nothing else."""
 
-    __slots__ = ("_methods",)
-
     def __init__(self, session: Session, name: str, store: object) -> None:
         line = "tasks" if name == "fair_tasks" else name
 
@@ -259,13 +248,28 @@ class _Guard:
 
     def __getattr__(self, method: str) -> Callable[..., Awaitable[Any]]:
         try:
-            return self._methods(method)
+            found = self._methods(method)
         except KeyError:
             msg = f"a session has no operation {method!r}; the catalogue of operations lists those that there are"
             raise AttributeError(msg) from None
+        setattr(self, method, found)  # found without this from now on
+        return found
 
     def __repr__(self) -> str:
         return "a store of a session"
+
+
+async def _counted(telemetry: Telemetry, operation: str, doing: Awaitable[Any]) -> Any:
+    began = time.perf_counter()
+    try:
+        with telemetry.span(operation):
+            answer = await doing
+    except BaseException as error:
+        denied = isinstance(error, (PermissionDenied, NamespaceNotFound))
+        telemetry.call(operation, "denied" if denied else "failed", time.perf_counter() - began, error)
+        raise
+    telemetry.call(operation, "done", time.perf_counter() - began)
+    return answer
 
 
 @cache

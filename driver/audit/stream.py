@@ -9,12 +9,12 @@ import re
 import time
 from contextlib import suppress
 from datetime import datetime
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import orjson
 
+from .chain import GENESIS, MARK, MARKED_BYTES, fastest
 from .encoding import members
 from .events import now
 
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
 
 SEGMENT_BYTES = 64 * 2**20
 """From which on a segment is followed by another one; so it is on each new day (UTC), as whole segments are what is pruned."""
-GENESIS = bytes(32)
-"""The chain before the first record."""
-_CHAIN = b',"chain":"'
-_CHAIN_BYTES = len(_CHAIN) + 64 + len(b'"}')
 _STREAM = re.compile(r"stream-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 _SEGMENT = re.compile(r"(\d{12})\.jsonl")
 _OLD = os.O_WRONLY | os.O_DSYNC | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -63,7 +59,8 @@ class Stream:
         self._resumable = False
         self._looked = float("-inf")
         # Encoded, not yet known to be on disk; numbered and chained already, so they are written before anything else.
-        self._waiting: list[bytes] = []
+        self._waiting = b""
+        self._chained = fastest()
         self._next, self._next_chain = 1, GENESIS
 
     @classmethod
@@ -94,7 +91,11 @@ class Stream:
         Raises:
             OSError: they may be on disk or not.
         """
-        self._waiting.extend(self._encoded(event) for event in events)
+        said = [event if isinstance(event, bytes) else members(event) for event in events]
+        if said:
+            lines, self._next_chain = self._chained(self._head, self._next, self._next_chain, said)
+            self._waiting += lines
+            self._next += len(said)
         if not self._waiting:
             return
         if self._file is not None and not self._is_in_place():
@@ -105,7 +106,7 @@ class Stream:
         if self._file is None or self._offset >= SEGMENT_BYTES or self._day != now().date():
             self._begin_segment()
         assert self._file is not None  # noqa: S101 - begun above
-        data = memoryview(b"".join(self._waiting))
+        data = memoryview(self._waiting)
         written = 0
         try:
             while written < len(data):
@@ -118,13 +119,13 @@ class Stream:
                 self._file = None
             raise
         self._offset += len(data)
-        self._waiting.clear()
+        self._waiting = b""
         self.sequence, self.chain = self._next - 1, self._next_chain
 
     @property
     def waiting(self) -> int:
         """How many records are numbered and not known to be on disk."""
-        return len(self._waiting)
+        return self._next - 1 - self.sequence
 
     def close(self) -> None:
         """Let another process have it."""
@@ -133,18 +134,11 @@ class Stream:
             self._file = None
         os.close(self._lock)
 
-    def _encoded(self, event: Event) -> bytes:
-        said = event if isinstance(event, bytes) else members(event)
-        body = b"%b%d,%b}" % (self._head, self._next, said)
-        self._next += 1
-        self._next_chain = link(self._next_chain, body)
-        return with_chain(body, self._next_chain)
-
     def _begin_segment(self) -> None:
         if self._file is not None:
             os.close(self._file)
             self._file = None
-        first = self._next - len(self._waiting)
+        first = self.sequence + 1
         # A segment of this name is there after a failed write of the same records, and must not be written over.
         names = (self._folder / f"{number:012}.jsonl" for number in range(first, self._next))
         path = next((name for name in names if not name.exists()), None)
@@ -195,21 +189,6 @@ class Stream:
         return True
 
 
-def link(chain: bytes, body: bytes) -> bytes:
-    """Return the chain after a record.
-
-    Args:
-        chain: before it, 32 bytes.
-        body: the record's JSON object without its `chain`.
-    """
-    return sha256(chain + body).digest()
-
-
-def with_chain(body: bytes, chain: bytes) -> bytes:
-    """Return the line of a record."""
-    return b'%b%b%b"}\n' % (body[:-1], _CHAIN, chain.hex().encode())
-
-
 def parse(line: bytes) -> tuple[dict[str, Any], bytes, bytes] | None:
     """Read a record.
 
@@ -217,13 +196,13 @@ def parse(line: bytes) -> tuple[dict[str, Any], bytes, bytes] | None:
         Its fields, its JSON object without the chain, and the chain that it states; None for what is no record.
     """
     line = line.rstrip(b"\n")
-    body, mark, stated = line[:-_CHAIN_BYTES] + b"}", line[-_CHAIN_BYTES : -_CHAIN_BYTES + len(_CHAIN)], line[-66:-2]
+    body, mark, stated = line[:-MARKED_BYTES] + b"}", line[-MARKED_BYTES : -MARKED_BYTES + len(MARK)], line[-66:-2]
     try:
         fields = orjson.loads(body)
         chain = bytes.fromhex(stated.decode("ascii"))
     except ValueError:
         return None
-    if mark != _CHAIN or not line.endswith(b'"}') or chain.hex().encode() != stated or not isinstance(fields, dict):
+    if mark != MARK or not line.endswith(b'"}') or chain.hex().encode() != stated or not isinstance(fields, dict):
         return None
     if type(fields.get("sequence")) is not int or not isinstance(fields.get("stream"), str):
         return None

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from .chain import GENESIS, link
 from .checkpoint import PREFIX, PRUNED_PREFIX, Checkpoint
 from .events import BASE, CHECKPOINT
-from .stream import GENESIS, link, parse
+from .stream import parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -232,7 +232,8 @@ def _kept(lines):
 
 def _rechained(lines, number):
     """A record altered, and every chain from there on made to fit."""
-    from strongroom.driver.audit.stream import GENESIS, link, parse, with_chain  # noqa: PLC0415
+    from strongroom.driver.audit.chain import GENESIS, link, with_chain  # noqa: PLC0415
+    from strongroom.driver.audit.stream import parse  # noqa: PLC0415
 
     chain, made = GENESIS, []
     for place, line in enumerate(lines):
