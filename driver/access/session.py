@@ -9,12 +9,10 @@ from __future__ import annotations
 import inspect
 import time
 from contextlib import asynccontextmanager, suppress
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from strongroom.driver.audit import AuditUnavailable
 from strongroom.driver.audit.encoding import timestamp
-from strongroom.driver.audit.events import INTENT, READ
 from strongroom.driver.telemetry import NO_TELEMETRY
 from strongroom.storage import GATE, NamespaceNotFound
 
@@ -144,27 +142,42 @@ class Session:
             self._done(call, began)
 
     def call(
-        self, operation: Operation, method: Callable[..., Awaitable[Any]], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        operation: Operation,
+        method: Callable[..., Awaitable[Any]],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        given: dict[str, Any],
     ) -> Awaitable[Any]:
         """Authorise a call of a store, have it told to the audit log, and do it.
+
+        Args:
+            operation: what it is in the catalogue.
+            method: of the store.
+            args: of the call.
+            kwargs: of the call.
+            given: all arguments by name.
 
         Raises:
             PermissionDenied: the caller may not do this.
             NamespaceNotFound: there is no such namespace, or the caller has no role in it: nobody learns which.
             AuditUnavailable: the audit log can't be written, so nothing was done.
         """
-        doing = self._called(operation, method, args, kwargs)
+        doing = self._called(operation, method, args, kwargs, given)
         telemetry = self._cell.telemetry
         return doing if telemetry is NO_TELEMETRY else _counted(telemetry, operation.name, doing)
 
     async def _called(
-        self, operation: Operation, method: Callable[..., Awaitable[Any]], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        operation: Operation,
+        method: Callable[..., Awaitable[Any]],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        given: dict[str, Any],
     ) -> Any:
-        given = dict(zip(_parameters(method.__func__), args, strict=False))  # type: ignore[attr-defined]
-        given.update(kwargs)
         call = self._authoriser.at_once(operation, given) or await self._authoriser.authorised(operation, given)
         reads = operation.activity == "read"
-        batch = await self._begun(operation, call)
+        batch = self._log.begin(_first(operation, call)) if call.must_be_told else await self._begun(operation, call)
         gate = batch if operation.name in _GATED else None
         if batch is not None and gate is None and not reads:
             await batch.wait()
@@ -207,8 +220,7 @@ class Session:
 
     async def _begun(self, operation: Operation, call: Call) -> Batch | None:
         """Have the first record of a call written; None for one that goes on without, as its namespace puts availability first."""
-        kind = READ if operation.activity == "read" else INTENT
-        event = b'"event":"%b","at":"%b",%b' % (kind.encode(), timestamp(), call.said)
+        event = _first(operation, call)
         if call.must_be_told:
             return self._log.begin(event)
         with suppress(AuditUnavailable):
@@ -242,7 +254,10 @@ class _Guard:
         def guarded(method: str) -> Callable[..., Awaitable[Any]]:
             operation = OPERATIONS[f"{line}.{method}"]  # KeyError: not in the catalogue
             inner = getattr(store, method)
-            return lambda *args, **kwargs: session.call(operation, inner, args, kwargs)
+            parameters = tuple(inspect.signature(inner).parameters)
+            return lambda *args, **kwargs: session.call(
+                operation, inner, args, kwargs, dict(zip(parameters, args, strict=False)) | kwargs
+            )
 
         self._methods = guarded
 
@@ -272,6 +287,6 @@ async def _counted(telemetry: Telemetry, operation: str, doing: Awaitable[Any]) 
     return answer
 
 
-@cache
-def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
-    return tuple(inspect.signature(function).parameters)[1:]
+def _first(operation: Operation, call: Call) -> bytes:
+    kind = b"read" if operation.activity == "read" else b"intent"
+    return b'"event":"%b","at":"%b",%b' % (kind, timestamp(), call.said)
