@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from strongroom.kms import StrongroomError
 
 from .errors import ResourceExhausted, StorageError, Unavailable
-from .gate import GATE
+from .gate import GATE, Gated
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Sequence
@@ -57,7 +57,8 @@ class GroupCommit(Generic[Request, Answer]):
     - When the outcome is open, a statement that is not idempotent is never run again: all members hear that it may have been
       committed.
     - A caller that is cancelled, or gives up, leaves alone what it is in a statement with.
-    - A statement is sent once the gates of all its members have passed (`gate.py`); one whose gate fails is left out.
+    - A statement is sealed at once, and sent when the gates of all its members have passed (`gate.py`). If one fails nothing is
+      sent, and the members are run again, each by itself.
 
     Args:
         database: its connections bound how many statements are in flight.
@@ -160,9 +161,6 @@ class GroupCommit(Generic[Request, Answer]):
                 self._start_lane()
 
     async def _send(self, batch: list[_Waiting[Request, Answer]]) -> None:
-        batch = await _admitted(batch)
-        if not batch:
-            return
         try:
             connection = await self._database.acquire()
         except Exception as error:  # noqa: BLE001 - it goes to the callers. Nothing was sent, and nobody else would fare better.
@@ -171,7 +169,10 @@ class GroupCommit(Generic[Request, Answer]):
         broken = False
         try:
             try:
-                answers = await self._run(connection, [waiting.request for waiting in batch])
+                gates = {waiting.gate for waiting in batch if waiting.gate is not None and not waiting.gate.passed}
+                answers = await self._run(
+                    Gated(connection, gates) if gates else connection, [waiting.request for waiting in batch]
+                )
             except StorageError as error:
                 broken = error.may_have_been_committed
                 raise
@@ -232,21 +233,6 @@ class GroupCommit(Generic[Request, Answer]):
                 msg = f"the call waited {MAX_WAIT:g} s for the database; nothing was sent"
                 _answer(waiting.future, Unavailable(msg))
         self._sweeper = loop.call_later(_SWEEP, self._sweep) if self._waiting else None
-
-
-async def _admitted(batch: list[_Waiting[Request, Answer]]) -> list[_Waiting[Request, Answer]]:
-    """Wait for the gates of a batch; return those that may be sent. Nothing is sent for the others."""
-    admitted = []
-    for waiting in batch:
-        gate = waiting.gate
-        if gate is not None and not gate.passed:
-            try:
-                await gate.wait()
-            except Exception as error:  # noqa: BLE001 - it goes to the caller
-                _answer(waiting.future, error)
-                continue
-        admitted.append(waiting)
-    return admitted
 
 
 def _answer(future: asyncio.Future[Answer], answer: Answer | Exception) -> None:

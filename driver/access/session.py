@@ -178,7 +178,8 @@ class Session:
         call = self._authoriser.at_once(operation, given) or await self._authoriser.authorised(operation, given)
         reads = operation.activity == "read"
         batch = self._log.begin(_first(operation, call)) if call.must_be_told else await self._begun(operation, call)
-        gate = batch if operation.name in _GATED else None
+        # A statement that waits keeps others waiting: not where the log is known to fail.
+        gate = batch if operation.name in _GATED and self._log.is_healthy else None
         if batch is not None and gate is None and not reads:
             await batch.wait()
         began = time.perf_counter()

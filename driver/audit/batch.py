@@ -17,15 +17,15 @@ class Batch:
     Attributes:
         events: the records.
         passed: whether they are on disk, in time for who waits.
-        patience: refuses all that wait when it ends; None while nobody has asked for these records to be written.
+        asked: whether somebody has asked for these records to be written.
     """
 
-    __slots__ = ("_refusal", "_waiters", "events", "passed", "patience")
+    __slots__ = ("_refusal", "_waiters", "asked", "events", "passed")
 
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.passed = False
-        self.patience: asyncio.TimerHandle | None = None
+        self.asked = False
         self._refusal: AuditUnavailable | None = None
         self._waiters: list[asyncio.Future[None]] = []
 
@@ -41,19 +41,25 @@ class Batch:
             raise copy(self._refusal)  # a traceback belongs to one raise
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
-        await waiter
+        if not self.passed:  # the thread that writes looks for waiters after it said so
+            await waiter
+
+    def written(self) -> bool:
+        """Say that the records are on disk, from any thread; return whether somebody waits for `settle`."""
+        if self._refusal is None:
+            self.passed = True
+        self.events = []
+        return bool(self._waiters)
 
     def settle(self, refusal: AuditUnavailable | None = None) -> None:
         """Let all that wait go on, or refuse them; what was refused stays so."""
-        if self.patience is not None:
-            self.patience.cancel()
-        if self._refusal is None:
-            self._refusal, self.passed = refusal, refusal is None
+        if refusal is not None and not self.passed:
+            self._refusal = refusal
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if waiter.done():  # the caller gave up
                 continue
-            if refusal is None:
+            if self._refusal is None:
                 waiter.set_result(None)
             else:
-                waiter.set_exception(copy(refusal))
+                waiter.set_exception(copy(self._refusal))

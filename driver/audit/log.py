@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from concurrent.futures import ThreadPoolExecutor
+import threading
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from .checkpoint import Checkpoint, as_event
 from .errors import AuditUnavailable
 from .events import CHECKPOINT, OPENED, now, of_codec, of_key
 from .stream import Stream
+from .writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -37,8 +38,6 @@ LAST_SECONDS = 0.4
 """That the last signature of a process may take, when database and KMS are silent."""
 SOON = 0.05
 """Seconds that a record which nobody waits for may stay in memory."""
-RETRY = 0.5
-"""Seconds until what could not be written is tried again, where no caller comes first."""
 MOST_WAITING = 65_536
 """Records in memory that are not on disk, beyond which callers are refused at once."""
 CHECKPOINT_SECONDS = 30.0
@@ -68,14 +67,13 @@ class AuditLog:
         self.root = root
         self._sign, self._witness = sign, witness
         self._stream: Stream | None = None
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="strongroom-audit")
-        self._batch = Batch()
-        self._writing: asyncio.Task[None] | None = None
+        self._writer = Writer(self._turn)
+        self._batch, self._lock = Batch(), threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._soon: asyncio.TimerHandle | None = None
-        self._unsigned = 0
+        self._signed = 0
         self._due = asyncio.Event()
         self._signing = asyncio.Lock()
-        self._stuck = False
         self.is_healthy = True
 
     @property
@@ -86,7 +84,7 @@ class AuditLog:
     @property
     def unsigned(self) -> int:
         """How many records were written since the last signature."""
-        return self._unsigned
+        return self._stream.written[0] - self._signed if self._stream is not None else 0
 
     async def record(self, event: Event) -> None:
         """Append a record; when this returns it is on disk.
@@ -103,9 +101,11 @@ class AuditLog:
             AuditUnavailable: too much waits already.
         """
         batch = self._added(event)
-        if batch.patience is None:
-            batch.patience = asyncio.get_running_loop().call_later(PATIENCE, self._expire, batch)
-            self._begin()
+        if not batch.asked:
+            batch.asked = True
+            loop = self._loop = asyncio.get_running_loop()
+            loop.call_later(PATIENCE, self._expire, batch)
+            loop.call_soon(self._writer.ring)  # once all that come in this turn of the loop are in it
         return batch
 
     def note(self, event: Event) -> None:
@@ -115,37 +115,35 @@ class AuditLog:
             AuditUnavailable: too much waits already.
         """
         self._added(event)
-        if self._writing is None and self._soon is None:
-            self._soon = asyncio.get_running_loop().call_later(SOON, self._begin)
+        if self._soon is None:
+            self._loop = asyncio.get_running_loop()
+            self._soon = self._loop.call_later(SOON, self._write_soon)
 
     def _added(self, event: Event) -> Batch:
-        batch = self._batch
-        if len(batch.events) >= MOST_WAITING:
-            raise AuditUnavailable
-        batch.events.append(event)
+        with self._lock:  # or the thread takes the batch between the two
+            batch = self._batch
+            if len(batch.events) >= MOST_WAITING:
+                raise AuditUnavailable
+            batch.events.append(event)
         return batch
 
-    def _begin(self) -> None:
-        if self._soon is not None:
-            self._soon.cancel()
-            self._soon = None
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write())
+    def _write_soon(self) -> None:
+        self._soon = None
+        self._writer.ring()
 
     async def checkpoint(self) -> None:
         """Sign what is on disk, if anything is there since the last signature; keys that can't be had are no error."""
         async with self._signing:
             stream = self._stream
-            if self._sign is None or stream is None or not self._unsigned:
+            if self._sign is None or stream is None or not self.unsigned:
                 return
             with suppress(StrongroomError):
                 key = await self._sign()  # may itself be told to the log
-                covered = Checkpoint(stream.stream_id, stream.sequence, stream.chain)
-                self._unsigned = 0
+                covered = Checkpoint(stream.stream_id, *stream.written)
                 signature = key.sign(covered.message())
                 said = as_event(covered, kind=CHECKPOINT, at=now(), public_key=key.public_key, signature=signature)
                 await self.record(said)
-                self._unsigned = 0  # but for what came between, its own record is all that is not signed
+                self._signed = covered.sequence + 1  # its own record needs none, where no other came between
                 if self._witness is not None:
                     await self._witness(covered, signature)
 
@@ -160,55 +158,52 @@ class AuditLog:
 
     async def aclose(self) -> None:
         """Write what waits, and let another process go on with the stream."""
-        if self._batch.events:
-            self._begin()
-        if self._writing is not None:
-            # What can't be written until then are outcomes: nothing was done without its intent.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(PATIENCE):
-                    await self._writing
-        self._thread.shutdown(wait=not self._stuck, cancel_futures=True)
-        if self._stream is not None and not self._stuck:
+        if self._soon is not None:
+            self._soon.cancel()
+        # What can't be written until then are outcomes: nothing was done without its intent.
+        if await asyncio.to_thread(self._writer.end, PATIENCE) and self._stream is not None:
             self._stream.close()
 
-    async def _write(self) -> None:
-        """Write until nobody waits; what fails is tried again for as long as somebody comes, and then each half second."""
-        loop = asyncio.get_running_loop()
-        begun = False
-        while not begun or self._batch.patience is not None or (self._stream is not None and self._stream.waiting):
-            begun = True
+    def _turn(self) -> bool:
+        """Write all that waits, in the writer's thread; return whether that went well."""
+        with self._lock:
             batch, self._batch = self._batch, Batch()
-            self._stuck = True
-            try:
-                await loop.run_in_executor(self._thread, self._append, batch.events)
-            except OSError as error:
-                self._stuck = self.is_healthy = False
-                if self._stream is None:
+        if not batch.events and (self._stream is None or not self._stream.waiting):
+            return True
+        try:
+            self._append(batch.events)
+        except Exception as error:  # noqa: BLE001 - the thread must live on, and whoever waits hear of it
+            self.is_healthy = False
+            if self._stream is None:
+                with self._lock:
                     self._batch.events[:0] = batch.events  # not numbered yet
-                batch.settle(AuditUnavailable(f"the audit log can't be written: {error.strerror}"))
-                if self._batch.patience is None or self._stream is None:
-                    await asyncio.sleep(RETRY)
-            else:
-                self._stuck, self.is_healthy = False, True
-                batch.settle()
-                self._unsigned += len(batch.events)
-                if self._unsigned >= CHECKPOINT_RECORDS:
-                    self._due.set()
-            finally:
-                if batch.patience is not None:
-                    batch.patience.cancel()
-        self._writing = None
-        if self._batch.events:  # that nobody waits for
-            self._soon = loop.call_later(SOON, self._begin)
+            why = error.strerror if isinstance(error, OSError) else type(error).__name__
+            self._tell(batch.settle, AuditUnavailable(f"the audit log can't be written: {why}"))
+            return False
+        self.is_healthy = True
+        if batch.written():
+            self._tell(batch.settle)
+        if self.unsigned >= CHECKPOINT_RECORDS and not self._due.is_set():
+            self._tell(self._due.set)
+        return True
+
+    def _tell(self, heard: Callable[..., object], *about: object) -> None:
+        with suppress(RuntimeError):  # the loop is closed
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(heard, *about)
 
     def _append(self, events: list[Event]) -> None:
         if self._stream is None:
-            self._stream = Stream.take(self.root)
+            stream = Stream.take(self.root)
+            self._signed = stream.written[0]
+            self._stream = stream
             here = {"host": socket.gethostname(), "process": os.getpid(), "version": version("strongroom")}
             events = [{"event": OPENED, "at": now(), **here}, *events]
         self._stream.write(events)
 
     def _expire(self, batch: Batch) -> None:
+        if batch.passed:
+            return
         self.is_healthy = False
         batch.settle(AuditUnavailable())
 

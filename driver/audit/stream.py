@@ -43,14 +43,13 @@ class Stream:
 
     Attributes:
         stream_id: of the log, in each of its records.
-        sequence: of the last record that is on disk.
-        chain: the hash over all records up to that one.
+        written: sequence of the last record that is on disk, and the chain up to that one; one value, as other threads read it.
     """
 
     def __init__(self, folder: Path, stream_id: UUID, lock: int) -> None:
         self.stream_id = stream_id
         self._head = b'{"stream":"%b","sequence":' % str(stream_id).encode()
-        self.sequence, self.chain = 0, GENESIS
+        self.written = (0, GENESIS)
         self._folder, self._lock = folder, lock
         self._path = folder
         self._file: int | None = None
@@ -120,12 +119,12 @@ class Stream:
             raise
         self._offset += len(data)
         self._waiting = b""
-        self.sequence, self.chain = self._next - 1, self._next_chain
+        self.written = (self._next - 1, self._next_chain)
 
     @property
     def waiting(self) -> int:
         """How many records are numbered and not known to be on disk."""
-        return self._next - 1 - self.sequence
+        return self._next - 1 - self.written[0]
 
     def close(self) -> None:
         """Let another process have it."""
@@ -138,7 +137,7 @@ class Stream:
         if self._file is not None:
             os.close(self._file)
             self._file = None
-        first = self.sequence + 1
+        first = self.written[0] + 1
         # A segment of this name is there after a failed write of the same records, and must not be written over.
         names = (self._folder / f"{number:012}.jsonl" for number in range(first, self._next))
         path = next((name for name in names if not name.exists()), None)
@@ -176,7 +175,7 @@ class Stream:
             first, last = parse(whole.split(b"\n", 1)[0]), parse(whole.rstrip(b"\n").rpartition(b"\n")[2])
             if first is None or last is None or last[0]["stream"] != str(self.stream_id):
                 return False
-            self.sequence, self.chain = last[0]["sequence"], last[2]
+            self.written = (last[0]["sequence"], last[2])
             self._path, self._offset, self._resumable = segment, len(whole), True
             with suppress(KeyError, TypeError, ValueError):
                 self._day = datetime.fromisoformat(first[0]["at"]).date()
@@ -184,8 +183,8 @@ class Stream:
         else:
             base = read_base(self._folder)
             if base is not None:
-                self.sequence, self.chain = base
-        self._next, self._next_chain = self.sequence + 1, self.chain
+                self.written = base
+        self._next, self._next_chain = self.written[0] + 1, self.written[1]
         return True
 
 

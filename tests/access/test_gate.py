@@ -6,6 +6,7 @@ import asyncio
 import threading
 from uuid import uuid4
 
+import asyncpg
 import pytest
 
 from strongroom.driver.access.session import _GATED
@@ -100,15 +101,20 @@ async def test_every_member_of_a_statement_is_on_disk_before(cell, one, session_
     """Many callers, whose statements are shared: for each in it an intent is on disk when it is sent."""
     workflow, *_ = place
     session = await session_with(("write", one))
-    sent, real = [], cell.executions._writes._run
+    sent, sizes = [], {}
+    run, fetch = cell.executions._writes._run, asyncpg.Connection.fetch
 
-    async def looking(connection, requests):
-        on_disk = b"".join(read_lines(cell.audit.root))
-        intents = on_disk.count(b'"event":"intent"')
-        sent.append((len(requests), intents))
-        return await real(connection, requests)
+    async def runs(connection, requests):
+        sizes[asyncio.current_task()] = len(requests)
+        return await run(connection, requests)
 
-    monkeypatch.setattr(cell.executions._writes, "_run", looking)
+    async def fetches(connection, *args, **kwargs):
+        if members := sizes.pop(asyncio.current_task(), 0):
+            sent.append((members, b"".join(read_lines(cell.audit.root)).count(b'"event":"intent"')))
+        return await fetch(connection, *args, **kwargs)
+
+    monkeypatch.setattr(cell.executions._writes, "_run", runs)
+    monkeypatch.setattr(asyncpg.Connection, "fetch", fetches)
     through = workflow.like(cell=session)
     await asyncio.gather(*(through.like(workflow_id=f"job {number}").create() for number in range(MANY)))
     total = 0

@@ -38,7 +38,7 @@ def event(number):
 
 def signed(stream, key=KEY):
     """A signature over all that is on disk."""
-    covered = Checkpoint(stream.stream_id, stream.sequence, stream.chain)
+    covered = Checkpoint(stream.stream_id, *stream.written)
     return as_event(
         covered, kind=CHECKPOINT, at=now(), public_key=key.public_key, signature=key.sign(covered.message())
     )
@@ -110,10 +110,10 @@ def test_a_failed_write_is_written_later_and_once(tmp_path, monkeypatch):
         monkeypatch.setattr(os, "pwrite", full)
         with pytest.raises(OSError, match="No space"):
             stream.write([event(1), event(2)])
-        assert (stream.waiting, stream.sequence) == (2, 1)
+        assert (stream.waiting, stream.written[0]) == (2, 1)
         monkeypatch.undo()
         stream.write([event(3)])
-        assert (stream.waiting, stream.sequence) == (0, 4)
+        assert (stream.waiting, stream.written[0]) == (0, 4)
     found = verify_records(read_lines(tmp_path))
     assert found.ok
     assert found.records == 4
