@@ -1,12 +1,11 @@
 """What a service holds for a caller: every call is authorised, then told to the audit log, and only then done.
 
-A call goes: `_Guard` (finds its line in the catalogue) → `Session.call` (namespaces and arguments) → `authorization.decide` →
+A call goes: `Guard` (finds its line in the catalogue) → `Session.call` (namespaces and arguments) → `authorization.decide` →
 the audit log → the store. What is not in the catalogue is no attribute of a session.
 """
 
 from __future__ import annotations
 
-import inspect
 import time
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -14,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 from strongroom.driver.audit import AuditUnavailable
 from strongroom.driver.audit.encoding import timestamp
 from strongroom.driver.telemetry import NO_TELEMETRY
-from strongroom.storage import GATE, NamespaceNotFound
+from strongroom.storage import GATE
 
 from . import changes
 from .authorising import Authoriser
 from .authorization import decide
 from .caller import CALLER
 from .catalogue import OPERATIONS, STORES
-from .errors import PermissionDenied
+from .guard import Guard, counted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
     from strongroom.driver.audit import AuditLog, Batch
     from strongroom.driver.strongroom import Strongroom
-    from strongroom.driver.telemetry import Telemetry
     from strongroom.storage import (
         ClusterMetadataStore,
         ExecutionStore,
@@ -107,7 +105,7 @@ class Session:
         said = {"principal": principal, "credential": credential} | ({} if source is None else {"source": source})
         self._authoriser = Authoriser(cell, log, principal=principal, said=said, decide=decide)
         for store in (*STORES, "fair_tasks"):
-            setattr(self, store, _Guard(self, store, getattr(cell, store)))
+            setattr(self, store, Guard(self, store, getattr(cell, store)))
 
     @asynccontextmanager
     async def performing(
@@ -134,12 +132,12 @@ class Session:
         try:
             yield self._cell
         except BaseException as error:
-            self._failed(call, began, error)
+            self._ended(call, began, error)
             raise
         finally:
             CALLER.reset(token)
         if not line.reads:
-            self._done(call, began)
+            self._ended(call, began)
 
     def call(
         self,
@@ -165,7 +163,7 @@ class Session:
         """
         doing = self._called(operation, method, args, kwargs, given)
         telemetry = self._cell.telemetry
-        return doing if telemetry is NO_TELEMETRY else _counted(telemetry, operation.name, doing)
+        return doing if telemetry is NO_TELEMETRY else counted(telemetry, operation.name, doing)
 
     async def _called(
         self,
@@ -183,21 +181,22 @@ class Session:
         if batch is not None and gate is None and not reads:
             await batch.wait()
         began = time.perf_counter()
-        token, gated = CALLER.set(call.who), GATE.set(gate)
+        token, gated = CALLER.set(call.who), None if gate is None else GATE.set(gate)
         try:
             answer = await method(*args, **kwargs)
             if operation.name in _MAKERS:
                 await self._own(given.get("namespace_id") or answer.namespace_id)
         except BaseException as error:
-            self._failed(call, began, error)
+            self._ended(call, began, error)
             if batch is not None and not batch.passed and isinstance(error, Exception):
                 await batch.wait()  # an error is an answer too
             raise
         finally:
             CALLER.reset(token)
-            GATE.reset(gated)
+            if gated is not None:
+                GATE.reset(gated)
         if not reads:
-            self._done(call, began)
+            self._ended(call, began)
         if batch is not None and not batch.passed:  # it was written meanwhile, or nothing was sent
             await batch.wait()
         return self._filtered(answer, call) if operation.scope == "filtered" else answer
@@ -231,61 +230,14 @@ class Session:
                 self._log.note(event)
         return None
 
-    def _failed(self, call: Call, began: float, error: BaseException) -> None:
-        """Tell how a call failed: its first record is on disk, or nothing was done."""
-        self._ended(call, b'"outcome":"failed","error":"%b"' % type(error).__name__.encode(), began)
-
-    def _done(self, call: Call, began: float) -> None:
-        self._ended(call, b'"outcome":"done"', began)
-
-    def _ended(self, call: Call, outcome: bytes, began: float) -> None:
+    def _ended(self, call: Call, began: float, error: BaseException | None = None) -> None:
+        """Tell how a call ended: its first record is on disk, or nothing was done."""
         seconds = time.perf_counter() - began
+        how = b'"done"' if error is None else b'"failed","error":"%b"' % type(error).__name__.encode()
         with suppress(AuditUnavailable):
             self._log.note(
-                b'"event":"outcome","at":"%b",%b,%b,"seconds":%.6f' % (timestamp(), call.said, outcome, seconds)
+                b'"event":"outcome","at":"%b",%b,"outcome":%b,"seconds":%.6f' % (timestamp(), call.said, how, seconds)
             )
-
-
-class _Guard:
-    """A store whose methods are authorised and audited; it has no others, and nothing else."""
-
-    def __init__(self, session: Session, name: str, store: object) -> None:
-        line = "tasks" if name == "fair_tasks" else name
-
-        def guarded(method: str) -> Callable[..., Awaitable[Any]]:
-            operation = OPERATIONS[f"{line}.{method}"]  # KeyError: not in the catalogue
-            inner = getattr(store, method)
-            parameters = tuple(inspect.signature(inner).parameters)
-            return lambda *args, **kwargs: session.call(
-                operation, inner, args, kwargs, dict(zip(parameters, args, strict=False)) | kwargs
-            )
-
-        self._methods = guarded
-
-    def __getattr__(self, method: str) -> Callable[..., Awaitable[Any]]:
-        try:
-            found = self._methods(method)
-        except KeyError:
-            msg = f"a session has no operation {method!r}; the catalogue of operations lists those that there are"
-            raise AttributeError(msg) from None
-        setattr(self, method, found)  # found without this from now on
-        return found
-
-    def __repr__(self) -> str:
-        return "a store of a session"
-
-
-async def _counted(telemetry: Telemetry, operation: str, doing: Awaitable[Any]) -> Any:
-    began = time.perf_counter()
-    try:
-        with telemetry.span(operation):
-            answer = await doing
-    except BaseException as error:
-        denied = isinstance(error, (PermissionDenied, NamespaceNotFound))
-        telemetry.call(operation, "denied" if denied else "failed", time.perf_counter() - began, error)
-        raise
-    telemetry.call(operation, "done", time.perf_counter() - began)
-    return answer
 
 
 def _first(operation: Operation, call: Call) -> bytes:
