@@ -1,18 +1,17 @@
 """The chain through a stream's records (audit_log.md, "The chain"), and the lines that it stands in.
 
-`chained` is the specification of the kernel's function of that name, which makes the same bytes without the interpreter's lock.
+`append` is the specification of the kernel's function of that name, which writes the same bytes without the interpreter's lock: a
+thread that shares it with busy callers waits for it each time that it wants it back.
 """
 
 from __future__ import annotations
 
+import os
 from hashlib import sha256
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import Protocol, cast
 
 from strongroom.kms.ciphers import NATIVE, chosen
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 GENESIS = bytes(32)
 """The chain before the first record."""
@@ -20,38 +19,49 @@ MARK = b',"chain":"'
 MARKED_BYTES = len(MARK) + 64 + len(b'"}')
 
 
-class Chained(Protocol):
-    """See `chained`."""
+class Append(Protocol):
+    """See `append`."""
 
-    def __call__(self, head: bytes, first: int, chain: bytes, said: Sequence[bytes], /) -> tuple[bytes, bytes]:
-        """Return lines, and the chain after the last one."""
+    def __call__(
+        self, file: int, offset: int, head: bytes, first: int, chain: bytes, said: list[bytes], /
+    ) -> tuple[int, bytes]:
+        """Write records; return how many bytes, and the chain after the last one."""
 
 
-def chained(head: bytes, first: int, chain: bytes, said: Sequence[bytes], /) -> tuple[bytes, bytes]:
-    """Make the lines of records.
+def append(file: int, offset: int, head: bytes, first: int, chain: bytes, said: list[bytes], /) -> tuple[int, bytes]:
+    """Number records, chain them, and write their lines.
 
     Args:
-        head: what each begins with, up to its number.
+        file: descriptor; what it was opened with says whether the lines are on disk when this returns.
+        offset: where in the file.
+        head: what each record begins with, up to its number.
         first: the number of the first one.
         chain: the chain before it, 32 bytes.
         said: of each record the rest of its members.
 
     Returns:
-        The lines, joined, and the chain after the last one.
+        How many bytes were written, and the chain after the last record.
+
+    Raises:
+        OSError: some may have been written.
     """
     lines = []
     for number, members in enumerate(said, first):
         body = b"%b%d,%b}" % (head, number, members)
         chain = link(chain, body)
         lines.append(with_chain(body, chain))
-    return b"".join(lines), chain
+    data = memoryview(b"".join(lines))
+    written = 0
+    while written < len(data):
+        written += os.pwrite(file, data[written:], offset + written)
+    return written, chain
 
 
-def fastest() -> Chained:
-    """Return the kernel's `chained` if the kernel is what seals here, and has it; else the one above."""
+def fastest() -> Append:
+    """Return the kernel's `append` if the kernel is what seals here, and has it; else the one above."""
     if chosen() != NATIVE:
-        return chained
-    return cast("Chained", getattr(import_module("strongroom_kernel"), "chained", chained))
+        return append
+    return cast("Append", getattr(import_module("strongroom_kernel"), "append", append))
 
 
 def link(chain: bytes, body: bytes) -> bytes:

@@ -57,10 +57,9 @@ class Stream:
         self._day: date | None = None
         self._resumable = False
         self._looked = float("-inf")
-        # Encoded, not yet known to be on disk; numbered and chained already, so they are written before anything else.
-        self._waiting = b""
-        self._chained = fastest()
-        self._next, self._next_chain = 1, GENESIS
+        # Encoded, not known to be on disk. Their numbers and chain are theirs, as they are written before anything else.
+        self._waiting: list[bytes] = []
+        self._append = fastest()
 
     @classmethod
     def take(cls, root: Path) -> Stream:
@@ -90,11 +89,7 @@ class Stream:
         Raises:
             OSError: they may be on disk or not.
         """
-        said = [event if isinstance(event, bytes) else members(event) for event in events]
-        if said:
-            lines, self._next_chain = self._chained(self._head, self._next, self._next_chain, said)
-            self._waiting += lines
-            self._next += len(said)
+        self._waiting += [event if isinstance(event, bytes) else members(event) for event in events]
         if not self._waiting:
             return
         if self._file is not None and not self._is_in_place():
@@ -105,26 +100,24 @@ class Stream:
         if self._file is None or self._offset >= SEGMENT_BYTES or self._day != now().date():
             self._begin_segment()
         assert self._file is not None  # noqa: S101 - begun above
-        data = memoryview(self._waiting)
-        written = 0
+        last, chain = self.written
         try:
-            while written < len(data):
-                # O_DSYNC: on disk when it returns. Each system call has the thread wait for the interpreter, so it is one.
-                written += os.pwrite(self._file, data[written:], self._offset + written)
+            # O_DSYNC: on disk when it returns.
+            length, chain = self._append(self._file, self._offset, self._head, last + 1, chain, self._waiting)
         except OSError as error:
             if error.errno not in _NO_ROOM:
                 # Nobody knows what of the file is on disk now, and another try could say that all is well: another file, then.
                 os.close(self._file)
                 self._file = None
             raise
-        self._offset += len(data)
-        self._waiting = b""
-        self.written = (self._next - 1, self._next_chain)
+        self._offset += length
+        self.written = (last + len(self._waiting), chain)
+        self._waiting = []
 
     @property
     def waiting(self) -> int:
         """How many records are numbered and not known to be on disk."""
-        return self._next - 1 - self.written[0]
+        return len(self._waiting)
 
     def close(self) -> None:
         """Let another process have it."""
@@ -139,7 +132,7 @@ class Stream:
             self._file = None
         first = self.written[0] + 1
         # A segment of this name is there after a failed write of the same records, and must not be written over.
-        names = (self._folder / f"{number:012}.jsonl" for number in range(first, self._next))
+        names = (self._folder / f"{number:012}.jsonl" for number in range(first, first + len(self._waiting)))
         path = next((name for name in names if not name.exists()), None)
         if path is None:
             msg = "the disk failed to keep these records several times"
@@ -184,7 +177,6 @@ class Stream:
             base = read_base(self._folder)
             if base is not None:
                 self.written = base
-        self._next, self._next_chain = self.written[0] + 1, self.written[1]
         return True
 
 

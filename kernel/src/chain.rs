@@ -1,11 +1,15 @@
-//! Audit records numbered, chained and joined to lines (the driver's audit_log.md, "The chain"), without the interpreter's lock.
+//! Audit records numbered, chained and written (the driver's audit_log.md, "The chain"), without the interpreter's lock.
 //!
-//! `strongroom.driver.audit.chain.chained` makes the same bytes, and is the specification.
+//! `strongroom.driver.audit.chain.append` writes the same bytes, and is the specification.
 
+use std::fs::File;
 use std::io::Write;
+use std::mem::ManuallyDrop;
+use std::os::fd::{FromRawFd, RawFd};
+use std::os::unix::fs::FileExt;
 
 use aws_lc_sys as aws_lc;
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
@@ -16,18 +20,23 @@ const MARK: &[u8] = br#","chain":""#;
 const END: &[u8] = b"\"}\n";
 const NUMBER_BYTES: usize = 20;
 
-/// Return the lines of records, joined, and the chain after the last of them.
+/// Write the lines of records; return how many bytes they have, and the chain after the last of them.
 ///
 /// `head` is what every record begins with, up to its number; `first` the number of the first one; `chain` the chain before it; `said`
-/// the rest of each record's members.
+/// the rest of each record's members. What went wrong with the file is an `OSError`.
 #[pyfunction]
-pub fn chained<'py>(
+pub fn append<'py>(
     py: Python<'py>,
+    file: RawFd,
+    offset: u64,
     head: &[u8],
     first: u64,
     chain: &[u8],
     said: &Bound<'py, PyList>,
-) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
+) -> PyResult<(usize, Bound<'py, PyBytes>)> {
+    if file < 0 {
+        return Err(PyValueError::new_err("a descriptor is not negative"));
+    }
     let mut chain: [u8; CHAIN_BYTES] = chain
         .try_into()
         .map_err(|_| PyValueError::new_err("a chain has 32 bytes"))?;
@@ -40,7 +49,7 @@ pub fn chained<'py>(
         };
         parts.push(part);
     }
-    let lines = py.detach(|| {
+    let written = py.detach(|| {
         let mut lines = Vec::with_capacity(
             parts.iter().map(|part| part.len()).sum::<usize>()
                 + parts.len()
@@ -56,9 +65,20 @@ pub fn chained<'py>(
             lines.extend(chain.iter().flat_map(|byte| hexadecimal(*byte)));
             lines.extend_from_slice(END);
         }
-        lines
+        // The caller's, who closes it.
+        let file = ManuallyDrop::new(unsafe { File::from_raw_fd(file) });
+        file.write_all_at(&lines, offset).map(|()| lines.len())
     });
-    Ok((PyBytes::new(py, &lines), PyBytes::new(py, &chain)))
+    let written = written.map_err(os_error)?;
+    Ok((written, PyBytes::new(py, &chain)))
+}
+
+/// An error with its number, by which the caller tells a full disk from a broken one; EIO for one that has none.
+fn os_error(error: std::io::Error) -> PyErr {
+    const EIO: i32 = 5;
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    PyOSError::new_err((error.raw_os_error().unwrap_or(EIO), text.to_owned()))
 }
 
 /// The chain after a record of which all but the closing brace is there.

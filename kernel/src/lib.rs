@@ -19,7 +19,7 @@ mod strongroom_kernel {
     #[pymodule_export]
     use crate::aead::Subkey;
     #[pymodule_export]
-    use crate::chain::chained;
+    use crate::chain::append;
     #[pymodule_export]
     use crate::open::open_rows;
     #[pymodule_export]
