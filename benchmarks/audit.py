@@ -42,7 +42,7 @@ class NoLog:
 
     def __init__(self) -> None:
         self._kept = Batch()
-        self._kept.settle()
+        self._kept.written()
 
     def begin(self, _event: object) -> Batch:
         """Keep nothing."""
