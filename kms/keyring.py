@@ -128,6 +128,11 @@ class Keyring:
             await self._leases.extend(namespace_id, keys.leased_version)
         return keys
 
+    def kept(self, namespace_id: UUID) -> NamespaceKeys | None:
+        """Return a namespace's keys if they are kept and fresh, for anything but sealing; None if `open` must be asked."""
+        kept = self._cache.get(namespace_id)
+        return kept.keys if kept is not None and self._clock() < kept.fresh_until else None
+
     async def with_keys(
         self, namespace_id: UUID, use: Callable[[NamespaceKeys], T], *, keys: NamespaceKeys | None = None
     ) -> T:

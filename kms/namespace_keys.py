@@ -62,6 +62,7 @@ class NamespaceKeys:
     """
 
     __slots__ = (
+        "__weakref__",
         "_active",
         "_cell",
         "_contexts",

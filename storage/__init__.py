@@ -50,6 +50,7 @@ from .execution_requests import (
 from .executions import (
     ExecutionStore,
 )
+from .gate import GATE, Gate
 from .history import HistoryManager
 from .history_branch import BranchInfo, BranchRange, HistoryBranch
 from .history_pages import HistoryPage
@@ -129,6 +130,7 @@ __all__ = [
     "BEFORE_ALL",
     "COPIES",
     "EVERY_NAMESPACE",
+    "GATE",
     "HASHED_COLUMNS",
     "HISTORY_NODE",
     "NAMESPACE_REPLICATION",
@@ -177,6 +179,7 @@ __all__ = [
     "Encoding",
     "ExecutionState",
     "ExecutionStore",
+    "Gate",
     "HistoryAppend",
     "HistoryBranch",
     "HistoryManager",

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from strongroom.kms import StrongroomError
 
 from .errors import ResourceExhausted, StorageError, Unavailable
+from .gate import GATE, Gated
 from .watch import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Sequence
 
     from .database import Connection, Database
+    from .gate import Gate
 
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
@@ -42,6 +44,7 @@ class _Waiting(Generic[Request, Answer]):
     size: int
     since: float
     future: asyncio.Future[Answer]
+    gate: Gate | None
     alone: bool = False
     retried: bool = False
     open_outcome: bool = False
@@ -56,6 +59,8 @@ class GroupCommit(Generic[Request, Answer]):
     - When the outcome is open, a statement that is not idempotent is never run again: all members hear that it may have been
       committed.
     - A caller that is cancelled, or gives up, leaves alone what it is in a statement with.
+    - A statement is sealed at once, and sent when the gates of all its members have passed (`gate.py`). If one fails nothing is
+      sent, and the members are run again, each by itself.
 
     Args:
         database: its connections bound how many statements are in flight.
@@ -105,7 +110,7 @@ class GroupCommit(Generic[Request, Answer]):
         key = self._key(request)
         loop = asyncio.get_running_loop()
         waiting: _Waiting[Request, Answer] = _Waiting(
-            request, key, self._place(request), self._size(request), loop.time(), loop.create_future()
+            request, key, self._place(request), self._size(request), loop.time(), loop.create_future(), GATE.get()
         )
         if self._database.watch is not None:
             waiting.origin = self._database.watch.origin()
@@ -173,7 +178,10 @@ class GroupCommit(Generic[Request, Answer]):
         began = 0.0 if watch is None else asyncio.get_running_loop().time()
         try:
             try:
-                answers = await self._run(connection, [waiting.request for waiting in batch])
+                gates = {waiting.gate for waiting in batch if waiting.gate is not None and not waiting.gate.passed}
+                answers = await self._run(
+                    Gated(connection, gates) if gates else connection, [waiting.request for waiting in batch]
+                )
             except StorageError as error:
                 broken = error.may_have_been_committed
                 raise

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from .checks import open_keys
 from .errors import AppendHistoryTimeout, Timeout
 from .functions import load_functions
+from .gate import pass_gate
 from .group_commit import GroupCommit
 from .history_branch import LAST_NODE
 from .history_deletion import HistoryDeleter
@@ -92,6 +93,7 @@ class HistoryManager:
             if transaction is None:
                 await self._appends.submit(request)
             else:
+                await pass_gate()
                 await self._write(transaction, [request])
         except Timeout as error:
             raise AppendHistoryTimeout(str(error), may_have_been_committed=error.may_have_been_committed) from None

@@ -1,4 +1,4 @@
-"""What a call is about: the namespaces in its arguments, and hashes of those that tell what it was."""
+"""What a call is about: the namespaces in its arguments, and those that tell what it was."""
 
 from __future__ import annotations
 
@@ -20,48 +20,34 @@ from strongroom.storage import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
 HASH_BYTES = 16
 _PLAIN = frozenset({str, int, UUID, bytes, datetime})
 _ANY = (str, int, UUID, bytes, datetime)
 
 
-def identifying(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments by which a call can be recognised: ids, names, numbers and filters, those within requests too.
+def about(arguments: Mapping[str, Any]) -> tuple[tuple[UUID, ...], dict[str, Any]]:
+    """Return what a call is about.
 
-    Blobs, tasks and events are left out.
+    Returns:
+        Every namespace that the arguments name by id, each once; and the arguments by which a call can be recognised: ids, names,
+        numbers and filters, those within requests too. Blobs, tasks and events are left out.
     """
+    ids: list[UUID] = []
     found: dict[str, Any] = {}
     for name, value in arguments.items():
         kind = type(value)
-        if kind in _PLAIN:
+        if name == "namespace_id":
+            if isinstance(value, UUID):
+                ids.append(value)
+        elif kind in _PLAIN:
             found[name] = value
         elif (expand := _EXPANDED.get(kind)) is not None:
-            found.update(expand(value))
+            expand(value, ids, found)
         elif isinstance(value, _ANY):
             found[name] = value
-    return found
-
-
-def namespaces_of(arguments: Mapping[str, Any]) -> tuple[UUID, ...]:
-    """Return every namespace that the arguments name by id, each once."""
-    ids: list[UUID] = []
-    for name, value in arguments.items():
-        if name == "namespace_id" and isinstance(value, UUID):
-            ids.append(value)
-        elif (inner := _NAMESPACES.get(type(value))) is not None:
-            ids.extend(inner(value))
-    return tuple(ids) if len(ids) < 2 else tuple(dict.fromkeys(ids))  # noqa: PLR2004 - most have one
-
-
-def hashed(found: Mapping[str, Any], token: Callable[[bytes], bytes]) -> dict[str, str]:
-    """Return a keyed hash for each value, in hexadecimal: equal for equal values of one name, whatever their type and length."""
-    return {
-        name: token(name.encode() + b"\x00" + canonical(value))[:HASH_BYTES].hex()
-        for name, value in found.items()
-        if name != "namespace_id"
-    }
+    return tuple(ids) if len(ids) < 2 else tuple(dict.fromkeys(ids)), found  # noqa: PLR2004 - most have one
 
 
 def canonical(value: object) -> bytes:
@@ -79,51 +65,54 @@ def canonical(value: object) -> bytes:
     return b"i" + str(value).encode()
 
 
-def _runs(request: Any) -> Iterator[Any]:
-    for name in (
-        "new_workflow_snapshot",
-        "update_workflow_mutation",
-        "reset_workflow_snapshot",
-        "current_workflow_mutation",
-        "set_workflow_snapshot",
-    ):
-        run = getattr(request, name, None)
-        if run is not None:
-            yield run
+def _of_request(*names: str) -> Callable[[Any, list[UUID], dict[str, Any]], None]:
+    """Return what reads requests whose runs stand in these fields; it is told by the first that is there."""
+
+    def read(request: Any, ids: list[UUID], found: dict[str, Any]) -> None:
+        found["shard_id"] = request.shard_id
+        for name in names:
+            run = getattr(request, name)
+            if run is not None:
+                ids.append(run.namespace_id)
+                found.setdefault("workflow_id", run.workflow_id)
+                found.setdefault("run_id", run.run_id)
+
+    return read
 
 
-def _of_request(request: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {"shard_id": request.shard_id}
-    for run in _runs(request):
-        found.setdefault("workflow_id", run.workflow_id)
-        found.setdefault("run_id", run.run_id)
-    return found
+def _of_queue(queue: TaskQueueKey, ids: list[UUID], found: dict[str, Any]) -> None:
+    ids.append(queue.namespace_id)
+    found["task_queue"] = queue.name
+    found["task_type"] = int(queue.task_type)
 
 
-def _namespaces_of_request(request: Any) -> Iterable[UUID]:
-    return [run.namespace_id for run in _runs(request)]
+def _of_task_queue(task_queue: TaskQueue, ids: list[UUID], found: dict[str, Any]) -> None:
+    _of_queue(task_queue.queue, ids, found)
 
 
-def _of_queue(queue: TaskQueueKey) -> dict[str, Any]:
-    return {"task_queue": queue.name, "task_type": int(queue.task_type)}
+def _of_branch(branch: HistoryBranch, _ids: list[UUID], found: dict[str, Any]) -> None:
+    found["tree_id"] = branch.tree_id
+    found["branch_id"] = branch.branch_id
 
 
-_REQUESTS = (
-    CreateWorkflowExecutionRequest,
-    UpdateWorkflowExecutionRequest,
-    ConflictResolveWorkflowExecutionRequest,
-    SetWorkflowExecutionRequest,
-)
-_EXPANDED: dict[type, Callable[[Any], dict[str, Any]]] = {
-    **dict.fromkeys(_REQUESTS, _of_request),
+def _of_shard(shard: ShardInfo, _ids: list[UUID], found: dict[str, Any]) -> None:
+    found["shard_id"] = shard.shard_id
+
+
+def _of_endpoint(endpoint: NexusEndpoint, _ids: list[UUID], found: dict[str, Any]) -> None:
+    found["endpoint_id"] = endpoint.endpoint_id
+
+
+_EXPANDED: dict[type, Callable[[Any, list[UUID], dict[str, Any]], None]] = {
+    CreateWorkflowExecutionRequest: _of_request("new_workflow_snapshot"),
+    UpdateWorkflowExecutionRequest: _of_request("update_workflow_mutation", "new_workflow_snapshot"),
+    ConflictResolveWorkflowExecutionRequest: _of_request(
+        "reset_workflow_snapshot", "new_workflow_snapshot", "current_workflow_mutation"
+    ),
+    SetWorkflowExecutionRequest: _of_request("set_workflow_snapshot"),
     TaskQueueKey: _of_queue,
-    TaskQueue: lambda task_queue: _of_queue(task_queue.queue),
-    HistoryBranch: lambda branch: {"tree_id": branch.tree_id, "branch_id": branch.branch_id},
-    ShardInfo: lambda shard: {"shard_id": shard.shard_id},
-    NexusEndpoint: lambda endpoint: {"endpoint_id": endpoint.endpoint_id},
-}
-_NAMESPACES: dict[type, Callable[[Any], Iterable[UUID]]] = {
-    **dict.fromkeys(_REQUESTS, _namespaces_of_request),
-    TaskQueueKey: lambda queue: (queue.namespace_id,),
-    TaskQueue: lambda task_queue: (task_queue.queue.namespace_id,),
+    TaskQueue: _of_task_queue,
+    HistoryBranch: _of_branch,
+    ShardInfo: _of_shard,
+    NexusEndpoint: _of_endpoint,
 }

@@ -162,7 +162,7 @@ class Operation:
     Attributes:
         name: store and method, or area and verb.
         permission: that it needs; None for one that every known principal may do.
-        activity: what it does. One that reads tells the audit log once, before the answer is handed out; any other twice.
+        activity: what it does. One that reads tells the audit log once, or twice if it fails; any other twice.
         scope: what it is about.
         dual_control: whether a second person must have approved it.
     """

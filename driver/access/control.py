@@ -43,6 +43,10 @@ class AccessControl:
         self._read_at = float("-inf")
         self._reading = asyncio.Lock()
 
+    def kept(self) -> Policy | None:
+        """Return the policy if it was looked at in the last ten seconds; None if `policy` must be asked."""
+        return self._policy if self._clock() - self._read_at < FRESH_SECONDS else None
+
     async def policy(self) -> Policy:
         """Return the policy as it was at most ten seconds ago.
 
@@ -50,10 +54,11 @@ class AccessControl:
             IntegrityError: it was altered, or an older one was put in its place.
             StorageError: it can't be read; then nobody may do anything.
         """
-        if self._clock() - self._read_at < FRESH_SECONDS:
-            return self._policy
+        kept = self.kept()
+        if kept is not None:
+            return kept
         async with self._reading:
-            if self._clock() - self._read_at >= FRESH_SECONDS:
+            if self.kept() is None:
                 await self._read()
         return self._policy
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from strongroom.driver.audit.events import DENIED, INTENT, OUTCOME, POLICY
+from strongroom.driver.audit.events import DENIED, INTENT, OUTCOME, POLICY, READ
 from strongroom.driver.audit.reader import read_lines
 from strongroom.driver.audit.stream import parse
 
@@ -143,7 +143,7 @@ def _read(root: Path, version: int) -> _Seen:
         event = fields.get("event")
         if event == POLICY and fields.get("policy_version") == version:
             seen.policies.add((version, str(fields.get("policy_digest"))))
-        elif event in (INTENT, OUTCOME, DENIED):
+        elif event in (INTENT, READ, OUTCOME, DENIED):
             operation = OPERATIONS.get(str(fields.get("operation")))
             if event == DENIED or operation is None or operation.permission is None:
                 continue

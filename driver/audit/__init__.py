@@ -4,6 +4,7 @@ Read in this order: `events.py` (what is said), `stream.py` (one process's files
 one write), `checkpoint.py` (signatures), `verify.py` (for who has the files alone), `reader.py`, `export.py` and the formats.
 """
 
+from .batch import Batch
 from .checkpoint import Checkpoint
 from .errors import AuditUnavailable
 from .events import Event
@@ -13,6 +14,7 @@ from .verify import Verification, verify_records
 __all__ = [
     "AuditLog",
     "AuditUnavailable",
+    "Batch",
     "Checkpoint",
     "CodecRecords",
     "Event",

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from .events import Event
+    from .events import Fields
 
 PREFIX = b"strongroom-audit-checkpoint/1\n"
 PRUNED_PREFIX = b"strongroom-audit-pruned/1\n"
@@ -40,7 +40,7 @@ class Checkpoint:
         return is_signed(self.message(prefix), signature, public_key=public_key)
 
 
-def as_event(checkpoint: Checkpoint, *, kind: str, at: datetime, public_key: bytes, signature: bytes) -> Event:
+def as_event(checkpoint: Checkpoint, *, kind: str, at: datetime, public_key: bytes, signature: bytes) -> Fields:
     """Return the record that carries a signature; it is about the records before it."""
     return {
         "event": kind,

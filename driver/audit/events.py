@@ -1,4 +1,4 @@
-"""What is said in the audit log: an event is a mapping of names to values, of which none is anything that a tenant wrote.
+"""What is said in the audit log: an event is names and values, of which none is anything that a tenant wrote.
 
 audit_log.md has the table of all fields.
 """
@@ -14,14 +14,18 @@ if TYPE_CHECKING:
     from strongroom.driver.codec_audit import CodecEvent
     from strongroom.kms import KeyEvent
 
-Event: TypeAlias = Mapping[str, object]
+Fields: TypeAlias = Mapping[str, object]
+Event: TypeAlias = Fields | bytes
+"""Fields, or the same already encoded by `encoding.members`."""
 
 OPENED = "opened"
 """A process began to write."""
 INTENT = "intent"
 """A call is allowed, and about to act."""
+READ = "read"
+"""A call is allowed that only reads; its answer is handed out once this is on disk."""
 OUTCOME = "outcome"
-"""How it ended; of a call that only reads the one record."""
+"""How it ended; of a call that only reads, if it failed."""
 DENIED = "denied"
 """A call was refused."""
 KEY = "key"
@@ -43,7 +47,7 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def of_key(event: KeyEvent, caller: Event) -> Event:
+def of_key(event: KeyEvent, caller: Fields) -> Event:
     """Return the record of something that was done with a key.
 
     Args:
@@ -54,7 +58,7 @@ def of_key(event: KeyEvent, caller: Event) -> Event:
     return {"event": KEY, "at": now(), **_within(caller), **told}
 
 
-def of_policy(said: Event, caller: Event) -> Event:
+def of_policy(said: Fields, caller: Fields) -> Event:
     """Return the record of a change of the access policy."""
     return {"event": POLICY, "at": now(), **_within(caller), **said}
 
@@ -65,7 +69,7 @@ def of_codec(event: CodecEvent) -> Event:
     return {"event": CODEC, "principal": told.pop("caller"), **told}
 
 
-def _within(caller: Event) -> dict[str, object]:
+def _within(caller: Fields) -> dict[str, object]:
     """Return who it was, and in which call: that has a record of its own, with its arguments."""
     who = {name: caller[name] for name in ("principal", "credential") if name in caller}
     return {**who, "within": caller["request_id"]} if "request_id" in caller else who

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import orjson
 
-from .events import BASE, CHECKPOINT, CODEC, DENIED, INTENT, KEY, OPENED
+from .events import BASE, CHECKPOINT, CODEC, DENIED, INTENT, KEY, OPENED, READ
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -147,7 +147,7 @@ def _outcome(fields: Mapping[str, Any]) -> str:
         return "denied"
     if event in (OPENED, CHECKPOINT, BASE):
         return "done"
-    return "begun" if event == INTENT else str(fields.get("outcome", "done"))
+    return "begun" if event in (INTENT, READ) else str(fields.get("outcome", "done"))
 
 
 def _activity(fields: Mapping[str, Any]) -> int:

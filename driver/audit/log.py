@@ -9,18 +9,19 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from concurrent.futures import ThreadPoolExecutor
+import threading
 from contextlib import asynccontextmanager, suppress
-from copy import copy
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from strongroom.kms import StrongroomError
 
+from .batch import Batch
 from .checkpoint import Checkpoint, as_event
 from .errors import AuditUnavailable
 from .events import CHECKPOINT, OPENED, now, of_codec, of_key
 from .stream import Stream
+from .writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from strongroom.driver.codec_audit import CodecEvent
     from strongroom.kms import KeyEvent, SigningKey
 
-    from .events import Event
+    from .events import Event, Fields
 
 PATIENCE = 2.0
 """Seconds until a caller is refused whose record is not on disk."""
@@ -37,8 +38,6 @@ LAST_SECONDS = 0.4
 """That the last signature of a process may take, when database and KMS are silent."""
 SOON = 0.05
 """Seconds that a record which nobody waits for may stay in memory."""
-RETRY = 0.5
-"""Seconds until what could not be written is tried again, where no caller comes first."""
 MOST_WAITING = 65_536
 """Records in memory that are not on disk, beyond which callers are refused at once."""
 CHECKPOINT_SECONDS = 30.0
@@ -68,27 +67,24 @@ class AuditLog:
         self.root = root
         self._sign, self._witness = sign, witness
         self._stream: Stream | None = None
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="strongroom-audit")
-        self._events: list[Event] = []
-        self._waiters: list[asyncio.Future[None]] = []
-        self._timer: asyncio.TimerHandle | None = None
-        self._writing: asyncio.Task[None] | None = None
+        self._writer = Writer(self._turn)
+        self._batch, self._lock = Batch(), threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._soon: asyncio.TimerHandle | None = None
-        self._unsigned = 0
+        self._signed = 0
         self._due = asyncio.Event()
         self._signing = asyncio.Lock()
-        self._stuck = False
         self.is_healthy = True
 
     @property
     def waiting(self) -> int:
         """How many records are in memory and not known to be on disk."""
-        return len(self._events) + (self._stream.waiting if self._stream is not None else 0)
+        return len(self._batch.events) + (self._stream.waiting if self._stream is not None else 0)
 
     @property
     def unsigned(self) -> int:
         """How many records were written since the last signature."""
-        return self._unsigned
+        return self._stream.written[0] - self._signed if self._stream is not None else 0
 
     async def record(self, event: Event) -> None:
         """Append a record; when this returns it is on disk.
@@ -96,14 +92,21 @@ class AuditLog:
         Raises:
             AuditUnavailable: it is not, after two seconds at most.
         """
-        self._add(event)
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[None] = loop.create_future()
-        if self._timer is None:
-            self._timer = loop.call_later(PATIENCE, self._expire, self._waiters)
-        self._waiters.append(waiter)
-        self._begin()
-        await waiter
+        await self.begin(event).wait()
+
+    def begin(self, event: Event) -> Batch:
+        """Append a record and have it written; what is returned tells when it is on disk.
+
+        Raises:
+            AuditUnavailable: too much waits already.
+        """
+        batch = self._added(event)
+        if not batch.asked:
+            batch.asked = True
+            loop = self._loop = asyncio.get_running_loop()
+            loop.call_later(PATIENCE, self._expire, batch)
+            loop.call_soon(self._writer.ring)  # once all that come in this turn of the loop are in it
+        return batch
 
     def note(self, event: Event) -> None:
         """Append a record that nobody waits for: it goes with the next that somebody does, or soon.
@@ -111,36 +114,36 @@ class AuditLog:
         Raises:
             AuditUnavailable: too much waits already.
         """
-        self._add(event)
-        if self._writing is None and self._soon is None:
-            self._soon = asyncio.get_running_loop().call_later(SOON, self._begin)
+        self._added(event)
+        if self._soon is None:
+            self._loop = asyncio.get_running_loop()
+            self._soon = self._loop.call_later(SOON, self._write_soon)
 
-    def _add(self, event: Event) -> None:
-        if len(self._events) >= MOST_WAITING:
-            raise AuditUnavailable
-        self._events.append(event)
+    def _added(self, event: Event) -> Batch:
+        with self._lock:  # or the thread takes the batch between the two
+            batch = self._batch
+            if len(batch.events) >= MOST_WAITING:
+                raise AuditUnavailable
+            batch.events.append(event)
+        return batch
 
-    def _begin(self) -> None:
-        if self._soon is not None:
-            self._soon.cancel()
-            self._soon = None
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write())
+    def _write_soon(self) -> None:
+        self._soon = None
+        self._writer.ring()
 
     async def checkpoint(self) -> None:
         """Sign what is on disk, if anything is there since the last signature; keys that can't be had are no error."""
         async with self._signing:
             stream = self._stream
-            if self._sign is None or stream is None or not self._unsigned:
+            if self._sign is None or stream is None or not self.unsigned:
                 return
             with suppress(StrongroomError):
                 key = await self._sign()  # may itself be told to the log
-                covered = Checkpoint(stream.stream_id, stream.sequence, stream.chain)
-                self._unsigned = 0
+                covered = Checkpoint(stream.stream_id, *stream.written)
                 signature = key.sign(covered.message())
                 said = as_event(covered, kind=CHECKPOINT, at=now(), public_key=key.public_key, signature=signature)
                 await self.record(said)
-                self._unsigned = 0  # but for what came between, its own record is all that is not signed
+                self._signed = covered.sequence + 1  # its own record needs none, where no other came between
                 if self._witness is not None:
                     await self._witness(covered, signature)
 
@@ -155,69 +158,54 @@ class AuditLog:
 
     async def aclose(self) -> None:
         """Write what waits, and let another process go on with the stream."""
-        if self._events:
-            self._begin()
-        if self._writing is not None:
-            # What can't be written until then are outcomes: nothing was done without its intent.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(PATIENCE):
-                    await self._writing
-        self._thread.shutdown(wait=not self._stuck, cancel_futures=True)
-        if self._stream is not None and not self._stuck:
+        if self._soon is not None:
+            self._soon.cancel()
+        # What can't be written until then are outcomes: nothing was done without its intent.
+        if await asyncio.to_thread(self._writer.end, PATIENCE) and self._stream is not None:
             self._stream.close()
 
-    async def _write(self) -> None:
-        """Write until nobody waits; what fails is tried again for as long as somebody comes, and then each half second."""
-        loop = asyncio.get_running_loop()
-        begun = False
-        while not begun or self._waiters or (self._stream is not None and self._stream.waiting):
-            begun = True
-            events, self._events = self._events, []
-            waiters, self._waiters = self._waiters, []
-            timer, self._timer = self._timer, None
-            self._stuck = True
-            try:
-                await loop.run_in_executor(self._thread, self._append, events)
-            except OSError as error:
-                self._stuck = self.is_healthy = False
-                if self._stream is None:
-                    self._events = events + self._events  # not numbered yet
-                _answer(waiters, AuditUnavailable(f"the audit log can't be written: {error.strerror}"))
-                if not self._waiters or self._stream is None:
-                    await asyncio.sleep(RETRY)
-            else:
-                self._stuck, self.is_healthy = False, True
-                _answer(waiters, None)
-                self._unsigned += len(events)
-                if self._unsigned >= CHECKPOINT_RECORDS:
-                    self._due.set()
-            finally:
-                if timer is not None:
-                    timer.cancel()
-        self._writing = None
-        if self._events:  # that nobody waits for
-            self._soon = loop.call_later(SOON, self._begin)
+    def _turn(self) -> bool:
+        """Write all that waits, in the writer's thread; return whether that went well."""
+        with self._lock:
+            batch, self._batch = self._batch, Batch()
+        if not batch.events and (self._stream is None or not self._stream.waiting):
+            return True
+        try:
+            self._append(batch.events)
+        except Exception as error:  # noqa: BLE001 - the thread must live on, and whoever waits hear of it
+            self.is_healthy = False
+            if self._stream is None:
+                with self._lock:
+                    self._batch.events[:0] = batch.events  # not numbered yet
+            why = error.strerror if isinstance(error, OSError) else type(error).__name__
+            self._tell(batch.settle, AuditUnavailable(f"the audit log can't be written: {why}"))
+            return False
+        self.is_healthy = True
+        if batch.written():
+            self._tell(batch.settle)
+        if self.unsigned >= CHECKPOINT_RECORDS and not self._due.is_set():
+            self._tell(self._due.set)
+        return True
+
+    def _tell(self, heard: Callable[..., object], *about: object) -> None:
+        with suppress(RuntimeError):  # the loop is closed
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(heard, *about)
 
     def _append(self, events: list[Event]) -> None:
         if self._stream is None:
-            self._stream = Stream.take(self.root)
+            stream = Stream.take(self.root)
+            self._signed = stream.written[0]
+            self._stream = stream
             here = {"host": socket.gethostname(), "process": os.getpid(), "version": version("strongroom")}
             events = [{"event": OPENED, "at": now(), **here}, *events]
         self._stream.write(events)
 
-    def _expire(self, waiters: list[asyncio.Future[None]]) -> None:
+    def _expire(self, batch: Batch) -> None:
+        if batch.passed:
+            return
         self.is_healthy = False
-        _answer(waiters, AuditUnavailable())
-
-
-def _answer(waiters: list[asyncio.Future[None]], refusal: AuditUnavailable | None) -> None:
-    for waiter in waiters:
-        if waiter.done():  # the caller gave up, or was refused
-            continue
-        if refusal is None:
-            waiter.set_result(None)
-        else:
-            waiter.set_exception(copy(refusal))  # a traceback belongs to one raise
+        batch.settle(AuditUnavailable())
 
 
 class KeyRecords:
@@ -228,7 +216,7 @@ class KeyRecords:
         caller: returns whose call is being done: fields for the record.
     """
 
-    def __init__(self, log: AuditLog, caller: Callable[[], Event]) -> None:
+    def __init__(self, log: AuditLog, caller: Callable[[], Fields]) -> None:
         self._log, self._caller = log, caller
 
     async def record(self, event: KeyEvent) -> None:

@@ -23,27 +23,36 @@ def read_records(root: Path, *, after: Mapping[UUID, int] | None = None) -> Iter
         after: by stream the last record that is known already.
     """
     for stream_id, folder in streams(root):
-        last = (after or {}).get(stream_id, 0)
-        base = read_base(folder)
-        if base is not None and last < base[0]:
-            yield stream_id, base[0], (folder / "base.json").read_bytes()
-            last = base[0]  # what was pruned may not be deleted yet
-        found = segments(folder)
-        for segment, following in zip(found, [*found[1:], None], strict=False):
-            if following is not None and int(following.stem) <= last:
-                continue  # all of it is known
-            for line in _whole_lines(segment):
-                parsed = parse(line)
-                # What is no record is handed on: whoever verifies must see it.
-                sequence = last + 1 if parsed is None else parsed[0]["sequence"]
-                if sequence > last:
-                    yield stream_id, sequence, line
+        for sequence, line in _read_stream(folder, (after or {}).get(stream_id, 0)):
+            yield stream_id, sequence, line
+
+
+def _read_stream(folder: Path, last: int) -> Iterator[tuple[int, bytes]]:
+    base = read_base(folder)
+    if base is not None and last < base[0]:
+        yield base[0], (folder / "base.json").read_bytes()
+        last = base[0]  # what was pruned may not be deleted yet
+    found = segments(folder)
+    for segment, following in zip(found, [*found[1:], None], strict=False):
+        if following is not None and int(following.stem) <= last:
+            continue  # all of it is known
+        for line in _whole_lines(segment):
+            parsed = parse(line)
+            # What is no record is handed on: whoever verifies must see it.
+            sequence = last + 1 if parsed is None else parsed[0]["sequence"]
+            if sequence > last:
+                yield sequence, line
 
 
 def read_lines(root: Path) -> Iterator[bytes]:
     """Yield the lines of all records."""
-    for _, _, line in read_records(root):
-        yield line
+    for _, folder in streams(root):
+        if read_base(folder) is None:  # so all of it is to be read, and need not be looked into
+            for segment in segments(folder):
+                yield from _whole_lines(segment)
+        else:
+            for _, line in _read_stream(folder, 0):
+                yield line
 
 
 def _whole_lines(segment: Path) -> Iterator[bytes]:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from .chain import with_chain
 from .checkpoint import PRUNED_PREFIX, Checkpoint
 from .events import BASE, now
-from .stream import parse, segments, streams, with_chain
+from .stream import parse, segments, streams
 
 if TYPE_CHECKING:
     from pathlib import Path

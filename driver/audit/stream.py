@@ -9,12 +9,13 @@ import re
 import time
 from contextlib import suppress
 from datetime import datetime
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import orjson
 
+from .chain import GENESIS, MARK, MARKED_BYTES, fastest
+from .encoding import members
 from .events import now
 
 if TYPE_CHECKING:
@@ -26,13 +27,8 @@ if TYPE_CHECKING:
 
 SEGMENT_BYTES = 64 * 2**20
 """From which on a segment is followed by another one; so it is on each new day (UTC), as whole segments are what is pruned."""
-GENESIS = bytes(32)
-"""The chain before the first record."""
-_CHAIN = b',"chain":"'
-_CHAIN_BYTES = len(_CHAIN) + 64 + len(b'"}')
 _STREAM = re.compile(r"stream-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 _SEGMENT = re.compile(r"(\d{12})\.jsonl")
-_CONTROL = re.compile(rb"\x7f|\xc2[\x80-\x9f]")
 _OLD = os.O_WRONLY | os.O_DSYNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = _OLD | os.O_CREAT | os.O_EXCL
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -47,13 +43,13 @@ class Stream:
 
     Attributes:
         stream_id: of the log, in each of its records.
-        sequence: of the last record that is on disk.
-        chain: the hash over all records up to that one.
+        written: sequence of the last record that is on disk, and the chain up to that one; one value, as other threads read it.
     """
 
     def __init__(self, folder: Path, stream_id: UUID, lock: int) -> None:
         self.stream_id = stream_id
-        self.sequence, self.chain = 0, GENESIS
+        self._head = b'{"stream":"%b","sequence":' % str(stream_id).encode()
+        self.written = (0, GENESIS)
         self._folder, self._lock = folder, lock
         self._path = folder
         self._file: int | None = None
@@ -61,9 +57,9 @@ class Stream:
         self._day: date | None = None
         self._resumable = False
         self._looked = float("-inf")
-        # Encoded, not yet known to be on disk; numbered and chained already, so they are written before anything else.
+        # Encoded, not known to be on disk. Their numbers and chain are theirs, as they are written before anything else.
         self._waiting: list[bytes] = []
-        self._next, self._next_chain = 1, GENESIS
+        self._append = fastest()
 
     @classmethod
     def take(cls, root: Path) -> Stream:
@@ -93,7 +89,7 @@ class Stream:
         Raises:
             OSError: they may be on disk or not.
         """
-        self._waiting.extend(self._encoded(event) for event in events)
+        self._waiting += [event if isinstance(event, bytes) else members(event) for event in events]
         if not self._waiting:
             return
         if self._file is not None and not self._is_in_place():
@@ -104,21 +100,19 @@ class Stream:
         if self._file is None or self._offset >= SEGMENT_BYTES or self._day != now().date():
             self._begin_segment()
         assert self._file is not None  # noqa: S101 - begun above
-        data = memoryview(b"".join(self._waiting))
-        written = 0
+        last, chain = self.written
         try:
-            while written < len(data):
-                # O_DSYNC: on disk when it returns. Each system call has the thread wait for the interpreter, so it is one.
-                written += os.pwrite(self._file, data[written:], self._offset + written)
+            # O_DSYNC: on disk when it returns.
+            length, chain = self._append(self._file, self._offset, self._head, last + 1, chain, self._waiting)
         except OSError as error:
             if error.errno not in _NO_ROOM:
                 # Nobody knows what of the file is on disk now, and another try could say that all is well: another file, then.
                 os.close(self._file)
                 self._file = None
             raise
-        self._offset += len(data)
-        self._waiting.clear()
-        self.sequence, self.chain = self._next - 1, self._next_chain
+        self._offset += length
+        self.written = (last + len(self._waiting), chain)
+        self._waiting = []
 
     @property
     def waiting(self) -> int:
@@ -132,23 +126,13 @@ class Stream:
             self._file = None
         os.close(self._lock)
 
-    def _encoded(self, event: Event) -> bytes:
-        body = orjson.dumps(
-            {"stream": self.stream_id, "sequence": self._next, **event}, option=orjson.OPT_UTC_Z, default=str
-        )
-        # JSON leaves these as they are, and terminals and collectors do not.
-        body = _CONTROL.sub(lambda found: b"\\u00%02x" % found[0][-1], body)
-        self._next += 1
-        self._next_chain = link(self._next_chain, body)
-        return with_chain(body, self._next_chain)
-
     def _begin_segment(self) -> None:
         if self._file is not None:
             os.close(self._file)
             self._file = None
-        first = self._next - len(self._waiting)
+        first = self.written[0] + 1
         # A segment of this name is there after a failed write of the same records, and must not be written over.
-        names = (self._folder / f"{number:012}.jsonl" for number in range(first, self._next))
+        names = (self._folder / f"{number:012}.jsonl" for number in range(first, first + len(self._waiting)))
         path = next((name for name in names if not name.exists()), None)
         if path is None:
             msg = "the disk failed to keep these records several times"
@@ -184,7 +168,7 @@ class Stream:
             first, last = parse(whole.split(b"\n", 1)[0]), parse(whole.rstrip(b"\n").rpartition(b"\n")[2])
             if first is None or last is None or last[0]["stream"] != str(self.stream_id):
                 return False
-            self.sequence, self.chain = last[0]["sequence"], last[2]
+            self.written = (last[0]["sequence"], last[2])
             self._path, self._offset, self._resumable = segment, len(whole), True
             with suppress(KeyError, TypeError, ValueError):
                 self._day = datetime.fromisoformat(first[0]["at"]).date()
@@ -192,24 +176,8 @@ class Stream:
         else:
             base = read_base(self._folder)
             if base is not None:
-                self.sequence, self.chain = base
-        self._next, self._next_chain = self.sequence + 1, self.chain
+                self.written = base
         return True
-
-
-def link(chain: bytes, body: bytes) -> bytes:
-    """Return the chain after a record.
-
-    Args:
-        chain: before it, 32 bytes.
-        body: the record's JSON object without its `chain`.
-    """
-    return sha256(chain + body).digest()
-
-
-def with_chain(body: bytes, chain: bytes) -> bytes:
-    """Return the line of a record."""
-    return b'%b%b%b"}\n' % (body[:-1], _CHAIN, chain.hex().encode())
 
 
 def parse(line: bytes) -> tuple[dict[str, Any], bytes, bytes] | None:
@@ -219,13 +187,13 @@ def parse(line: bytes) -> tuple[dict[str, Any], bytes, bytes] | None:
         Its fields, its JSON object without the chain, and the chain that it states; None for what is no record.
     """
     line = line.rstrip(b"\n")
-    body, mark, stated = line[:-_CHAIN_BYTES] + b"}", line[-_CHAIN_BYTES : -_CHAIN_BYTES + len(_CHAIN)], line[-66:-2]
+    body, mark, stated = line[:-MARKED_BYTES] + b"}", line[-MARKED_BYTES : -MARKED_BYTES + len(MARK)], line[-66:-2]
     try:
         fields = orjson.loads(body)
         chain = bytes.fromhex(stated.decode("ascii"))
     except ValueError:
         return None
-    if mark != _CHAIN or not line.endswith(b'"}') or chain.hex().encode() != stated or not isinstance(fields, dict):
+    if mark != MARK or not line.endswith(b'"}') or chain.hex().encode() != stated or not isinstance(fields, dict):
         return None
     if type(fields.get("sequence")) is not int or not isinstance(fields.get("stream"), str):
         return None

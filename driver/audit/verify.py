@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from .chain import GENESIS, link
 from .checkpoint import PREFIX, PRUNED_PREFIX, Checkpoint
 from .events import BASE, CHECKPOINT
-from .stream import GENESIS, link, parse
+from .stream import parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -90,17 +91,21 @@ def verify_records(
         What was found; of each stream the first problem.
     """
     found: dict[UUID, _Stream] = {}
+    ids: dict[str, UUID] = {}
     unreadable: list[int] = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         parsed = parse(line)
-        stream_id = None if parsed is None else _uuid(parsed[0]["stream"])
+        stream_id = None if parsed is None else ids.get(name := parsed[0]["stream"]) or _uuid(name)
         if parsed is None or stream_id is None:
             unreadable.append(number)
             continue
         fields, body, chain = parsed
-        stream = found.setdefault(stream_id, _Stream())
+        stream = found.get(stream_id)
+        if stream is None:
+            ids[name] = stream_id
+            stream = found[stream_id] = _Stream()
         if stream.problem is None:
             public_key = _checked(stream, stream_id, fields, body, chain, public_key)
     for checkpoint in witnessed:

@@ -1,9 +1,11 @@
-//! Strongroom's two hot loops, natively: rows in, sealed rows out, and back (FORMAT.md sections 2 and 3).
+//! Strongroom's hot loops, natively: rows in, sealed rows out, and back (FORMAT.md sections 2 and 3).
 //!
-//! `aead` knows keys and nonces, `keys` encodes the key of a row, `seal` and `open` are the loops, `tokens` makes keyed tokens.
+//! `aead` knows keys and nonces, `keys` encodes the key of a row, `seal` and `open` are the loops, `tokens` makes keyed tokens, `chain` the
+//! lines of the audit log.
 //! What they make is byte for byte what `strongroom.kms.python_cipher` makes; that module is the specification of this one's interface.
 
 mod aead;
+mod chain;
 mod keys;
 mod open;
 mod rows;
@@ -16,6 +18,8 @@ use pyo3::prelude::*;
 mod strongroom_kernel {
     #[pymodule_export]
     use crate::aead::Subkey;
+    #[pymodule_export]
+    use crate::chain::append;
     #[pymodule_export]
     use crate::open::open_rows;
     #[pymodule_export]

@@ -87,7 +87,7 @@ async def test_a_write_is_told_before_and_after(cell, one, session_with):
     assert [(each["event"], each["operation"]) for each in told] == [
         ("intent", "executions.create_workflow_execution"),
         ("outcome", "executions.create_workflow_execution"),
-        ("outcome", "executions.get_workflow_execution"),
+        ("read", "executions.get_workflow_execution"),
     ]
     intent, outcome, read = told
     assert intent["request_id"] == outcome["request_id"] != read["request_id"]
@@ -105,7 +105,8 @@ async def test_a_failure_is_told_with_its_kind(cell, one, session_with):
     with pytest.raises(NotFound):
         await session.executions.get_workflow_execution(one, "nothing", uuid4(), shard_id=1)
     await cell.audit.record({"event": "end"})
-    (told,) = [each for each in records(cell) if each.get("operation") == "executions.get_workflow_execution"]
+    begun, told = [each for each in records(cell) if each.get("operation") == "executions.get_workflow_execution"]
+    assert (begun["event"], begun["request_id"]) == ("read", told["request_id"])
     assert (told["outcome"], told["error"]) == ("failed", "NotFound")
 
 

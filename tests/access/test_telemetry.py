@@ -246,4 +246,4 @@ async def test_without_telemetry_nothing_is_told(config_path):
         session = cell.session(OWNER)
         for name in STORES:
             assert type(getattr(cell, name)).__module__.startswith(("strongroom.storage", "strongroom.visibility"))
-            assert type(getattr(session, name)).__module__ == "strongroom.driver.access.session"
+            assert type(getattr(session, name)).__module__ == "strongroom.driver.access.guard"

@@ -1,0 +1,158 @@
+"""Nothing is sent for a call that writes before its record is on disk, also where the statement waits for it and not the call."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from strongroom.driver.access.session import _GATED
+from strongroom.driver.audit import AuditUnavailable
+from strongroom.driver.audit.reader import read_lines
+from strongroom.driver.strongroom import shard_of
+from strongroom.storage import EVERY_NAMESPACE, HistoryBranch, HistoryNode, ShardInfo, Task, TaskQueue, TaskQueueKey
+from tests.access.people import records
+from tests.fix_executions import TABLES, Workflow, blob
+
+pytestmark = pytest.mark.integration
+MANY = 40
+_ALL = "SELECT whole::text AS text FROM {} whole"
+
+
+@pytest.fixture
+async def place(cell, one):
+    """A run in a shard, and a queue; both made without a session."""
+    keys = await cell.keyring.open(one)
+    shard_id = shard_of(keys, "order 7", cell.config.cell.shard_count)
+    await cell.shards.get_or_create_shard(shard_id, lambda: ShardInfo(shard_id, 1, blob()))
+    workflow = Workflow(cell, one, shard_id, "order 7")
+    run = await workflow.create(workflow.full(db_record_version=1))
+    queue = TaskQueueKey(one, "queue", 1)
+    await cell.tasks.create_task_queue(TaskQueue(queue, 1, blob()))
+    return workflow, run.run_id, queue
+
+
+def writes(session, place):
+    """A call of each operation that waits in its statement."""
+    workflow, run_id, queue = place
+    through = workflow.like(cell=session)
+    branch = HistoryBranch(workflow.shard_id, uuid4(), uuid4())
+    return {
+        "executions.create_workflow_execution": through.create_zombie,
+        "executions.update_workflow_execution": lambda: through.update(workflow.mutation(run_id)),
+        "executions.conflict_resolve_workflow_execution": lambda: through.resolve(
+            workflow.full(run_id, db_record_version=2)
+        ),
+        "executions.set_workflow_execution": lambda: through.set(workflow.full(run_id, db_record_version=2)),
+        "history.append_history_nodes": lambda: session.history.append_history_nodes(
+            workflow.namespace_id, branch, [HistoryNode(1, 1, 0, blob())], is_new_branch=True
+        ),
+        "tasks.create_tasks": lambda: session.tasks.create_tasks(queue, [Task(1, blob())], range_id=1),
+    }
+
+
+async def rows(cell):
+    """Every row that such a call may write, as it lies there."""
+    found = []
+    async with cell.database.connection(EVERY_NAMESPACE) as connection:
+        for table in (*TABLES, "tasks", "task_queues"):
+            found += [row["text"] for row in await connection.fetch(_ALL.format(table))]
+    return sorted(found)
+
+
+@pytest.fixture
+def disk(cell, monkeypatch):
+    """What the log is written to: it hangs while this is cleared."""
+    disk, real = threading.Event(), cell.audit._append
+    disk.set()
+    monkeypatch.setattr(cell.audit, "_append", lambda events: (disk.wait(10), real(events)))
+    yield disk
+    disk.set()
+
+
+@pytest.mark.parametrize("operation", sorted(_GATED))
+@pytest.mark.parametrize("refused", [True, False])
+async def test_nothing_is_sent_while_the_disk_hangs(cell, one, session_with, place, disk, operation, refused):
+    """And nothing ever, if the log gives up; once it is written, the call is done."""
+    session = await session_with(("write", one))
+    before = await rows(cell)
+    disk.clear()
+    call = asyncio.ensure_future(writes(session, place)[operation]())
+    await asyncio.sleep(0.3)
+    assert not call.done()
+    assert await rows(cell) == before
+    if refused:
+        async with asyncio.timeout(2.5):
+            with pytest.raises(AuditUnavailable):
+                await call
+        disk.set()
+        await asyncio.sleep(0.2)
+        assert await rows(cell) == before
+        return
+    disk.set()
+    await call
+    assert await rows(cell) != before, "control: it writes"
+
+
+async def test_every_member_of_a_statement_is_on_disk_before(cell, one, session_with, place, monkeypatch):
+    """Many callers, whose statements are shared: for each in it an intent is on disk when it is sent."""
+    workflow, *_ = place
+    session = await session_with(("write", one))
+    sent, sizes = [], {}
+    run, fetch = cell.executions._writes._run, asyncpg.Connection.fetch
+
+    async def runs(connection, requests):
+        sizes[asyncio.current_task()] = len(requests)
+        return await run(connection, requests)
+
+    async def fetches(connection, *args, **kwargs):
+        if members := sizes.pop(asyncio.current_task(), 0):
+            sent.append((members, b"".join(read_lines(cell.audit.root)).count(b'"event":"intent"')))
+        return await fetch(connection, *args, **kwargs)
+
+    monkeypatch.setattr(cell.executions._writes, "_run", runs)
+    monkeypatch.setattr(asyncpg.Connection, "fetch", fetches)
+    through = workflow.like(cell=session)
+    await asyncio.gather(*(through.like(workflow_id=f"job {number}").create() for number in range(MANY)))
+    total = 0
+    for members, intents in sent:
+        total += members
+        assert intents >= total
+    assert total == MANY
+    assert max(members for members, _ in sent) > 1, "control: they share"
+
+
+async def test_one_that_is_refused_takes_nobody_with_it(cell, one, session_with, place, disk):
+    """A lane that waited for a record in vain goes on with the next calls."""
+    workflow, *_ = place
+    session = await session_with(("write", one))
+    through = workflow.like(cell=session)
+    disk.clear()
+    calls = [through.like(workflow_id=f"job {number}").create() for number in range(MANY)]
+    async with asyncio.timeout(3):
+        ended = await asyncio.gather(*calls, return_exceptions=True)
+    assert {type(each) for each in ended} == {AuditUnavailable}
+    disk.set()
+    await asyncio.sleep(0.2)
+    await through.like(workflow_id="order 99").create()
+    await cell.audit.record({"event": "end"})
+    failed = [each for each in records(cell) if each.get("error") == "AuditUnavailable"]
+    assert len(failed) == MANY
+
+
+async def test_what_was_read_is_not_handed_out_before(one, session_with, place, disk):
+    """Neither an answer nor that there is none; the read itself goes on meanwhile."""
+    workflow, run_id, _ = place
+    session = await session_with(("read", one))
+    through = workflow.like(cell=session)
+    disk.clear()
+    calls = [asyncio.ensure_future(through.get(each)) for each in (run_id, uuid4())]
+    await asyncio.sleep(0.3)
+    assert not any(call.done() for call in calls)
+    disk.set()
+    found, missing = await asyncio.gather(*calls, return_exceptions=True)
+    assert found.db_record_version == 1
+    assert type(missing).__name__ == "NotFound"

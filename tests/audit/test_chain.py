@@ -1,0 +1,109 @@
+"""The kernel and `hashlib` write the same lines of the same records."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from strongroom.driver.audit import chain
+from strongroom.driver.audit.encoding import members, timestamp
+from strongroom.kms import ciphers
+from tests.audit.logs import HOSTILE
+
+pytestmark = pytest.mark.skipif(
+    ciphers.NATIVE not in ciphers.available(), reason="the kernel is not built into this environment: make kernel"
+)
+HEAD = b'{"stream":"501c75fb-f2b2-404a-95c7-03dd32253359","sequence":'
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+@pytest.fixture(scope="module")
+def native(tmp_path_factory):
+    """The kernel's function, and Python's; each returns what it wrote to a file too."""
+    import strongroom_kernel  # noqa: PLC0415
+
+    path = tmp_path_factory.mktemp("chain") / "lines"
+
+    def writing(append):
+        def write(*given):
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+            try:
+                length, after = append(file, 3, *given)
+            finally:
+                os.close(file)
+            return path.read_bytes()[3:], length, after
+
+        return write
+
+    return writing(strongroom_kernel.append), writing(chain.append)
+
+
+@given(
+    first=st.integers(1, 2**63),
+    before=st.binary(min_size=32, max_size=32),
+    fields=st.lists(st.dictionaries(TEXT, TEXT | st.integers(-(2**63), 2**63) | st.none(), min_size=1), max_size=20),
+)
+def test_both_write_the_same_lines(native, first, before, fields):
+    """Of any number of records, from any number on."""
+    said = [members(each) for each in fields]
+    ours, python = (write(HEAD, first, before, said) for write in native)
+    assert ours == python
+
+
+def test_a_line_is_one_record(native):
+    """With its number, its chain, and what was said."""
+    said = [members({"event": "x", "at": timestamp().decode(), "text": text}) for text in HOSTILE]
+    lines, length, last = native[0](HEAD, 7, chain.GENESIS, said)
+    found = [orjson.loads(line) for line in lines.splitlines()]
+    assert [each["sequence"] for each in found] == list(range(7, 7 + len(HOSTILE)))
+    assert [each["text"] for each in found] == list(HOSTILE)
+    assert (found[-1]["chain"], length) == (last.hex(), len(lines))
+    assert not any(byte < 32 or byte == 127 for byte in lines.replace(b"\n", b""))
+
+
+@pytest.mark.parametrize(
+    ("before", "said"), [(bytes(31), [b"x"]), (bytes(32), ["x"]), (bytes(32), [None]), (bytes(32), (b"x",))]
+)
+def test_what_is_no_record_is_refused(native, before, said):
+    """By an error, never by reading beside it."""
+    with pytest.raises((TypeError, ValueError)):
+        native[0](HEAD, 1, before, said)
+
+
+def test_an_error_of_the_file_is_an_oserror(tmp_path):
+    """With its number, in both; the descriptor stays the caller's."""
+    import strongroom_kernel  # noqa: PLC0415
+
+    (tmp_path / "file").touch()
+    file = os.open(tmp_path / "file", os.O_RDONLY)
+    for append in (strongroom_kernel.append, chain.append):
+        with pytest.raises(OSError, match="Bad file descriptor") as raised:
+            append(file, 0, HEAD, 1, chain.GENESIS, [b"x"])
+        assert raised.value.errno == errno.EBADF
+        with pytest.raises((OSError, ValueError)):
+            append(-1, 0, HEAD, 1, chain.GENESIS, [b"x"])
+    os.close(file)
+
+
+def test_other_threads_run_meanwhile(native):
+    """The interpreter's lock is let go while records are chained and written."""
+    said = [b"x" * 500] * 100_000
+    done = threading.Event()
+    counted = 0
+
+    def writing():
+        native[0](HEAD, 1, chain.GENESIS, said)
+        done.set()
+
+    thread = threading.Thread(target=writing)
+    thread.start()
+    while not done.is_set():
+        counted += 1
+    thread.join()
+    assert counted > 1000
