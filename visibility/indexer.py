@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from strongroom.storage import OutboxEntry, Row, VisibilityOutbox
+    from strongroom.storage import OutboxEntry, Row, RunKey, VisibilityOutbox
 
 BATCH_RUNS = 500
 BATCH_BYTES = 4 * 2**20
-"""Of sealed records in one bulk: what bounds the memory of an indexer."""
+"""Of sealed records in one bulk; an indexer holds two at once, which bounds its memory."""
 POLL = 1.0
 """Seconds after which the outbox is looked into without being woken: what a lost notification costs."""
 RELISTEN = 5.0
@@ -103,13 +103,21 @@ class Indexer:
         Raises:
             ResourceExhausted: the index took nothing of what waits; and as `drain`.
         """
-        done, tried, after = 0, 0, BEFORE_ALL
-        while entries := await self._outbox.take(after, runs=BATCH_RUNS, size=BATCH_BYTES):
-            after = entries[-1].key
+        done, tried = 0, 0
+        entries = await self._take(BEFORE_ALL)
+        while entries:
+            # Read while the index writes: it is the slower of the two.
+            following = asyncio.create_task(self._take(entries[-1].key))
+            try:
+                done += await self._send(entries)
+            except BaseException:
+                following.cancel()
+                await asyncio.wait([following])
+                raise
             tried += len(entries)
-            done += await self._send(entries)
             if progress is not None:
                 progress(before + done)
+            entries = await following
         if tried and not done:
             raise ResourceExhausted(
                 "the search index takes no documents now: it has too much to do, or its disk is full"
@@ -148,6 +156,9 @@ class Indexer:
                 async with asyncio.timeout(POLL):
                     await self._woken.wait()
             self._woken.clear()
+
+    async def _take(self, after: RunKey) -> list[OutboxEntry]:
+        return await self._outbox.take(after, runs=BATCH_RUNS, size=BATCH_BYTES)
 
     async def _send(self, entries: Sequence[OutboxEntry]) -> int:
         rows = [(entry.key[1], entry.record) for entry in entries if entry.record is not None]
