@@ -8,6 +8,7 @@ from .cache_policy import CachePolicy
 from .certificate import ErasureCertificate, sign_certificate, verify_certificate
 from .certificate_scope import with_scope
 from .data_keys import DataKeyRecord, DataKeyStore, KekUsage, KeyClass, KeyContext, KeyState
+from .durable_file import replace_file, sync_folder
 from .errors import (
     AccessDenied,
     IntegrityError,
@@ -148,10 +149,12 @@ __all__ = [
     "is_signed",
     "pem_expiry",
     "refuse_rotation",
+    "replace_file",
     "rewrap_data_keys",
     "rotate_data_key",
     "rotate_due_keys",
     "sign_certificate",
+    "sync_folder",
     "verify_certificate",
     "with_scope",
 ]

@@ -14,6 +14,7 @@ from uuid import UUID
 import orjson
 
 from strongroom.driver.config import ConfigError
+from strongroom.kms import replace_file
 
 from .events import OPENED
 from .reader import read_records
@@ -160,15 +161,8 @@ def _read(path: Path) -> Cursor:
 
 def _write(path: Path, cursor: Cursor) -> None:
     document: dict[str, Any] = {"sent": cursor.sent, "hosts": cursor.hosts}
-    made = path.with_name(f".{path.name}.new")
     try:
-        descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        try:
-            os.write(descriptor, orjson.dumps(document, option=orjson.OPT_NON_STR_KEYS))
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        made.replace(path)
+        replace_file(path, orjson.dumps(document, option=orjson.OPT_NON_STR_KEYS))
     except OSError as error:
         msg = f"the cursor {path} can't be written, so the last records will be sent again: {error.strerror}"
         raise ConfigError(msg) from None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 import orjson
+
+from strongroom.kms import replace_file
 
 from .chain import with_chain
 from .checkpoint import PRUNED_PREFIX, Checkpoint
@@ -89,16 +90,4 @@ def _write_base(folder: Path, base: Checkpoint, key: SigningKey) -> None:
         "public_key": key.public_key.hex(),
         "signature": key.sign(base.message(PRUNED_PREFIX)).hex(),
     }
-    made = folder / "base.json.new"
-    descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    try:
-        os.write(descriptor, with_chain(orjson.dumps(said, option=orjson.OPT_UTC_Z), base.chain))
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    made.replace(folder / "base.json")
-    parent = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(parent)
-    finally:
-        os.close(parent)
+    replace_file(folder / "base.json", with_chain(orjson.dumps(said, option=orjson.OPT_UTC_Z), base.chain))

@@ -14,6 +14,8 @@ from uuid import UUID, uuid4
 
 import orjson
 
+from strongroom.kms import sync_folder
+
 from .chain import GENESIS, MARK, MARKED_BYTES, fastest
 from .encoding import members
 from .events import now
@@ -79,7 +81,7 @@ class Stream:
                     os.close(lock)
             # Made, and taken in the next turn: another process may be faster.
             (root / f"stream-{uuid4()}").mkdir(mode=0o700)
-            _sync_folder(root)
+            sync_folder(root)
 
     def write(self, events: Iterable[Event]) -> None:
         """Write records; when this returns they are on disk.
@@ -139,7 +141,7 @@ class Stream:
             raise OSError(errno.EIO, msg)
         self._path, self._file, self._offset = path, os.open(path, _NEW, 0o600), 0
         self._day = now().date()
-        _sync_folder(self._folder)
+        sync_folder(self._folder)
 
     def _reopen_segment(self) -> None:
         """Go on in the segment of another process; a record that it was cut off in was acknowledged to nobody."""
@@ -229,11 +231,3 @@ def _locked(folder: Path) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -19,6 +19,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
+from strongroom.kms.durable_file import replace_file
 from strongroom.kms.errors import KeyringFileError
 from strongroom.kms.secret import Secret
 
@@ -116,23 +117,8 @@ def write_keyring(path: Path, keyring: KeyringFile, passphrase: str | None = Non
             for kek_id, kek in keyring.keks.items()
         },
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        try:
-            with os.fdopen(descriptor, "w") as file:
-                json.dump(document, file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        replace_file(path, json.dumps(document, indent=1).encode())
     except OSError as error:
         msg = f"can't write the keyring {path}: {error.strerror}"
         raise KeyringFileError(msg) from error
