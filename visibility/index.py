@@ -28,16 +28,16 @@ class Place:
 
 
 class IndexReader(Protocol):
-    """Answers the token queries of one call."""
+    """Answers the token queries of one call about a namespace."""
 
-    async def count(self, namespace_id: UUID, query: TokenQuery) -> int:
-        """Return how many documents of a namespace satisfy a token query."""
+    async def count(self, query: TokenQuery) -> int:
+        """Return how many documents satisfy a token query."""
 
-    async def counts(self, namespace_id: UUID, within: TokenQuery, parts: Sequence[TokenQuery]) -> list[int]:
+    async def counts(self, within: TokenQuery, parts: Sequence[TokenQuery]) -> list[int]:
         """Return how many of the documents that satisfy a token query satisfy each of some others, all seen at one moment."""
 
     async def count_and_first(
-        self, namespace_id: UUID, counted: TokenQuery, listed: TokenQuery, *, limit: int
+        self, counted: TokenQuery, listed: TokenQuery, *, limit: int
     ) -> tuple[int, Sequence[Row]]:
         """Return how many documents satisfy a token query, and the first that satisfy another, all seen at one moment.
 
@@ -45,7 +45,7 @@ class IndexReader(Protocol):
         """
 
     def pages(
-        self, namespace_id: UUID, query: TokenQuery, *, start: Place | None = None, chunk: int = CHUNK
+        self, query: TokenQuery, *, start: Place | None = None, chunk: int = CHUNK
     ) -> AsyncIterator[Sequence[Row]]:
         """Yield sealed documents, in descending order of (b1, b2), from a place on: so many at first, then `CHUNK` at a time.
 

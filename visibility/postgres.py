@@ -41,37 +41,38 @@ class PostgresIndex:
             else self._database.connection(namespace_id)
         )
         async with lent as connection:
-            yield PostgresReader(connection, walled=self._database.is_walled(connection))
+            yield PostgresReader(connection, namespace_id, walled=self._database.is_walled(connection))
 
 
 class PostgresReader:
     """See `IndexReader`."""
 
-    def __init__(self, connection: Connection, *, walled: bool) -> None:
+    def __init__(self, connection: Connection, namespace_id: UUID, *, walled: bool) -> None:
         self._connection = connection
+        self._namespace_id = namespace_id
         # Behind the second wall the index of tokens is used through the view alone (storage/DESIGN.md).
         self._records = "visibility_search" if walled else "visibility_records"
 
-    async def count(self, namespace_id: UUID, query: TokenQuery) -> int:
+    async def count(self, query: TokenQuery) -> int:
         """See `IndexReader.count`."""
-        condition, parameters = _where(namespace_id, query)
+        condition, parameters = _where(self._namespace_id, query)
         row = await self._connection.fetchrow(
             f"SELECT count(*) AS documents FROM {self._records} WHERE {condition}", *parameters
         )
         return int(row["documents"]) if row else 0
 
-    async def counts(self, namespace_id: UUID, within: TokenQuery, parts: Sequence[TokenQuery]) -> list[int]:
+    async def counts(self, within: TokenQuery, parts: Sequence[TokenQuery]) -> list[int]:
         """See `IndexReader.counts`."""
-        condition, parameters = _where(namespace_id, within)
+        condition, parameters = _where(self._namespace_id, within)
         columns = ", ".join(f"count(*) FILTER (WHERE {_condition(part, parameters)})" for part in parts)
         row = await self._connection.fetchrow(f"SELECT {columns} FROM {self._records} WHERE {condition}", *parameters)
         return list(row.values()) if row else []
 
     async def count_and_first(
-        self, namespace_id: UUID, counted: TokenQuery, listed: TokenQuery, *, limit: int
+        self, counted: TokenQuery, listed: TokenQuery, *, limit: int
     ) -> tuple[int, Sequence[Row]]:
         """See `IndexReader.count_and_first`: one statement, and so one snapshot."""
-        condition, parameters = _where(namespace_id, counted)
+        condition, parameters = _where(self._namespace_id, counted)
         documents = f"SELECT count(*) AS documents FROM {self._records} WHERE {condition}"
         page = self._page(f"namespace_id = $1 AND ({_condition(listed, parameters)})", limit)
         rows = await self._connection.fetch(
@@ -80,10 +81,10 @@ class PostgresReader:
         return rows[0]["documents"], [row for row in rows if row["id"] is not None]
 
     async def pages(
-        self, namespace_id: UUID, query: TokenQuery, *, start: Place | None = None, chunk: int = CHUNK
+        self, query: TokenQuery, *, start: Place | None = None, chunk: int = CHUNK
     ) -> AsyncIterator[Sequence[Row]]:
         """See `IndexReader.pages`; equal buckets are in descending order of id."""
-        condition, parameters = _where(namespace_id, query)
+        condition, parameters = _where(self._namespace_id, query)
         if start is not None:
             condition += f" AND (b1, b2) <= (${len(parameters) + 1}, ${len(parameters) + 2})"
             parameters += [start.b1, start.b2]

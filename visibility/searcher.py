@@ -78,8 +78,8 @@ class Searcher:
         compiled = compile_query(where, keys)
         async with self._index.reading(namespace_id, snapshot=False) as reader:
             if compiled.exact:
-                return await reader.count(namespace_id, compiled.sure)
-            sure, rows = await reader.count_and_first(namespace_id, compiled.sure, compiled.between, limit=CHUNK)
+                return await reader.count(compiled.sure)
+            sure, rows = await reader.count_and_first(compiled.sure, compiled.between, limit=CHUNK)
             if len(rows) < CHUNK and len(rows) <= self._open_budget:
                 opened = await self._open(namespace_id, rows)
                 return sure + sum(map(predicate(where), opened))
@@ -101,7 +101,7 @@ class Searcher:
             compiled = [compile_query(part, keys) for part in (where, *parts)]
             if all(part.exact for part in compiled):  # then one request is enough, and nothing is opened
                 async with self._index.reading(namespace_id, snapshot=False) as reader:
-                    counts = await reader.counts(namespace_id, compiled[0].sure, [part.sure for part in compiled[1:]])
+                    counts = await reader.counts(compiled[0].sure, [part.sure for part in compiled[1:]])
                 return dict(zip(STATUS_NAMES, counts, strict=True))
         async with self._index.reading(namespace_id, snapshot=True) as reader:
             values: Sequence[str] = STATUS_NAMES
@@ -120,8 +120,8 @@ class Searcher:
         keys = await self._keyring.open(namespace_id)
         compiled = compile_query(parsed.where, keys)
         async with self._index.reading(namespace_id, snapshot=True) as reader:
-            sure = await reader.count(namespace_id, compiled.sure)
-            possible = sure if compiled.exact else await reader.count(namespace_id, compiled.possible)
+            sure = await reader.count(compiled.sure)
+            possible = sure if compiled.exact else await reader.count(compiled.possible)
         return Explanation(
             explain_conditions(parsed.where, _active_tokenizer(keys)),
             sure,
@@ -147,7 +147,7 @@ class Searcher:
         async with self._index.reading(namespace_id, snapshot=False) as reader:
             possible = compile_query(parsed.where, keys).possible
             chunk = CHUNK if order else min(page_size + _BEYOND, CHUNK)
-            scanned = reader.pages(namespace_id, possible, start=start, chunk=chunk)
+            scanned = reader.pages(possible, start=start, chunk=chunk)
             async for settled in self._opened(
                 namespace_id, parsed.where, scanned, allowed=self._open_budget + page_size
             ):
@@ -197,10 +197,10 @@ class Searcher:
     async def _count(self, reader: IndexReader, namespace_id: UUID, keys: NamespaceKeys, where: Node) -> int:
         """Count what surely matches in the index, and open only what is between sure and possible."""
         compiled = compile_query(where, keys)
-        sure = await reader.count(namespace_id, compiled.sure)
+        sure = await reader.count(compiled.sure)
         if compiled.exact:
             return sure
-        scanned = reader.pages(namespace_id, compiled.between)
+        scanned = reader.pages(compiled.between)
         matching = predicate(where)
         async for records in self._opened(namespace_id, where, scanned, allowed=self._open_budget):
             sure += sum(map(matching, records))
@@ -212,7 +212,7 @@ class Searcher:
         found: list[str] = []
         while len(found) <= MAX_GROUPS:
             others: Node = And((where, Not(In(attribute, tuple(found))))) if found else where
-            scanned = reader.pages(namespace_id, compile_query(others, keys).possible)
+            scanned = reader.pages(compile_query(others, keys).possible)
             matching, read = predicate(others), value_reader(attribute.name)
             fresh: set[str] = set()
             async for records in self._opened(namespace_id, others, scanned, allowed=self._open_budget):

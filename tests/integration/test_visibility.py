@@ -446,8 +446,8 @@ async def wrong_sides(searched, query, compiler):
     index = searched.strongroom.search_index or PostgresIndex(searched.strongroom.database)
     async with index.reading(searched.namespace_id, snapshot=True) as reader:
         for side in (compiled.sure, compiled.possible):
-            sides.append({row["id"] async for rows in reader.pages(searched.namespace_id, side) for row in rows})
-            assert await reader.count(searched.namespace_id, side) == len(sides[-1])
+            sides.append({row["id"] async for rows in reader.pages(side) for row in rows})
+            assert await reader.count(side) == len(sides[-1])
     sure, possible = sides
     return (sure - matching) | (matching - possible)
 

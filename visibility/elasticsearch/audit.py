@@ -101,8 +101,8 @@ class ElasticsearchAudit:
             query = {"bool": {"must_not": [{"terms": {"n": piece}} for piece in pieces]}}
         # In the order in which they lie in the index: that is the fastest, and no two documents are in the same place.
         body = {**_PLACE, "query": {"constant_score": {"filter": query}}, "size": chunk, "sort": ["_shard_doc"]}
-        async with self._index.reading(snapshot=True) as reader:
-            while hits := (await reader.search(body))["hits"]["hits"]:
+        async with self._index.snapshot() as snapshot:
+            while hits := (await self._index.search(body, snapshot=snapshot))["hits"]["hits"]:
                 yield [_copy(hit) for hit in hits]
                 body["search_after"] = hits[-1]["sort"]
 
@@ -116,8 +116,8 @@ class ElasticsearchAudit:
             "size": chunk,
             "sort": ["_shard_doc"],
         }
-        async with self._index.reading(snapshot=True) as reader:
-            while hits := (await reader.search(body))["hits"]["hits"]:
+        async with self._index.snapshot() as snapshot:
+            while hits := (await self._index.search(body, snapshot=snapshot))["hits"]["hits"]:
                 yield [sealed_copy(namespace_id, hit) for hit in hits]
                 body["search_after"] = hits[-1]["sort"]
 

@@ -236,19 +236,20 @@ class ElasticsearchIndex:
             gone += len(names)
 
     @asynccontextmanager
-    async def reading(
-        self,
-        namespace_id: UUID | None = None,  # noqa: ARG002 - a search names it
-        *,
-        snapshot: bool,
-    ) -> AsyncIterator[ElasticsearchReader]:
+    async def reading(self, namespace_id: UUID, *, snapshot: bool) -> AsyncIterator[ElasticsearchReader]:
         """See `VisibilityIndex.reading`."""
         if not snapshot:
-            yield ElasticsearchReader(self, None)
+            yield ElasticsearchReader(self, namespace_id, None)
             return
+        async with self.snapshot() as opened:
+            yield ElasticsearchReader(self, namespace_id, opened)
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[str]:
+        """Open a point in time, whose searches all see the same documents; yield its id."""
         opened = await self._ask(lambda: self._client.open_point_in_time(index=self.name, keep_alive=_SNAPSHOT_KEPT))
         try:
-            yield ElasticsearchReader(self, opened["id"])
+            yield opened["id"]
         finally:
             with suppress(ApiError, TransportError):  # it ends by itself after a minute
                 await self._client.close_point_in_time(id=opened["id"])
@@ -273,24 +274,26 @@ class ElasticsearchReader:
 
     Args:
         index: where to search.
+        namespace_id: whose documents.
         snapshot: id of a point in time; None for what is visible at each request.
     """
 
-    def __init__(self, index: ElasticsearchIndex, snapshot: str | None) -> None:
+    def __init__(self, index: ElasticsearchIndex, namespace_id: UUID, snapshot: str | None) -> None:
         self._index = index
+        self._namespace_id = namespace_id
         self._snapshot = snapshot
 
-    async def count(self, namespace_id: UUID, query: TokenQuery) -> int:
+    async def count(self, query: TokenQuery) -> int:
         """See `IndexReader.count`."""
-        body = {"query": to_query(namespace_id, query), "size": 0, "track_total_hits": True}
+        body = {"query": to_query(self._namespace_id, query), "size": 0, "track_total_hits": True}
         answer = await self._index.search(body, snapshot=self._snapshot)
         return int(answer["hits"]["total"]["value"])
 
-    async def counts(self, namespace_id: UUID, within: TokenQuery, parts: Sequence[TokenQuery]) -> list[int]:
+    async def counts(self, within: TokenQuery, parts: Sequence[TokenQuery]) -> list[int]:
         """See `IndexReader.counts`."""
         named = {str(place): to_clause(part) for place, part in enumerate(parts)}
         body = {
-            "query": to_query(namespace_id, within),
+            "query": to_query(self._namespace_id, within),
             "size": 0,
             "track_total_hits": False,
             "aggs": {"parts": {"filters": {"filters": named}}},
@@ -298,15 +301,11 @@ class ElasticsearchReader:
         buckets = (await self._index.search(body, snapshot=self._snapshot))["aggregations"]["parts"]["buckets"]
         return [int(buckets[name]["doc_count"]) for name in named]
 
-    async def search(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Run a search of one's own."""
-        return await self._index.search(body, snapshot=self._snapshot)
-
     async def count_and_first(
-        self, namespace_id: UUID, counted: TokenQuery, listed: TokenQuery, *, limit: int
+        self, counted: TokenQuery, listed: TokenQuery, *, limit: int
     ) -> tuple[int, Sequence[Row]]:
         """See `IndexReader.count_and_first`: one request."""
-        body = _page(to_query(namespace_id, any_of(counted, listed)), limit) | {
+        body = _page(to_query(self._namespace_id, any_of(counted, listed)), limit) | {
             "aggs": {"counted": {"filter": to_clause(counted)}},
             "post_filter": to_clause(listed),
         }
@@ -314,10 +313,10 @@ class ElasticsearchReader:
         return int(answer["aggregations"]["counted"]["doc_count"]), list(map(to_row, answer["hits"]["hits"]))
 
     async def pages(
-        self, namespace_id: UUID, query: TokenQuery, *, start: Place | None = None, chunk: int = CHUNK
+        self, query: TokenQuery, *, start: Place | None = None, chunk: int = CHUNK
     ) -> AsyncIterator[Sequence[Row]]:
         """See `IndexReader.pages`."""
-        body = _page(to_query(namespace_id, query), chunk)
+        body = _page(to_query(self._namespace_id, query), chunk)
         if start is not None:
             body["search_after"] = [start.b1, start.b2 + 1, _LOWEST]  # so that all of this second come
         while True:

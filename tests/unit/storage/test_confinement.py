@@ -129,10 +129,10 @@ async def of_visibility():
             return [{"b1": 1, "b2": 1, "id": b"", "documents": 0}] * 200 if len(sent) in (2, 4) else []
 
     query = all_of(AnyOf(frozenset({1})), Bucket("b1", 1, 2), Not(AnyOf(frozenset({2}))))
-    reader = PostgresReader(Listening(), walled=False)
-    await reader.count(uuid4(), query)
-    _ = [rows async for rows in reader.pages(uuid4(), query, start=Place(1, 1))]
-    await reader.count_and_first(uuid4(), query, query, limit=200)
+    reader = PostgresReader(Listening(), uuid4(), walled=False)
+    await reader.count(query)
+    _ = [rows async for rows in reader.pages(query, start=Place(1, 1))]
+    await reader.count_and_first(query, query, limit=200)
     names = ("visibility.count", "visibility.pages", "visibility.pages, next", "visibility.count_and_first")
     return {name: [text] for name, text in zip(names, sent, strict=True)}
 
