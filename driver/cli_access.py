@@ -52,9 +52,7 @@ def init(config_path: Path, name: str, days: int) -> None:
         return changes.add_api_key(made, name, kept, by=name, now=changes.utc_now())
 
     async def run(strongroom: Strongroom) -> None:
-        if strongroom.audit is None:
-            msg = 'access control needs an audit log; add [audit] with folder = "audit" to the configuration'
-            raise ConfigError(msg)
+        strongroom.needed_audit("access control needs an audit log")
         await strongroom.access.change(edit)
         cli_show_access.api_key(name, key, kept)
         console.print("make another owner: the last one can't be removed, and two people are needed to shred")

@@ -11,7 +11,7 @@ import click
 
 from strongroom.kms import client_context
 
-from .access.arguments import HASH_BYTES, canonical
+from .access.argument_hashes import argument_hash
 from .audit import verify_records
 from .audit.checkpoint import Checkpoint
 from .audit.export import cursor_file, export
@@ -27,7 +27,7 @@ from .output import console, errors, table
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .audit import AuditLog, Verification
+    from .audit import Verification
     from .audit.sinks import Sink, SinkUnavailable
     from .strongroom import Strongroom
 
@@ -65,7 +65,7 @@ def verify(config_path: Path, files: tuple[Path, ...], public_key: str | None, o
         raise click.UsageError(msg)
 
     async def run(strongroom: Strongroom) -> None:
-        log = _log(strongroom)
+        log = strongroom.needed_audit()
         key = (await strongroom.keyring.open(strongroom.keyring.cell_id)).audit_key().public_key
         kept = await strongroom.audit_checkpoints.list_checkpoints()
         witnessed = [
@@ -137,7 +137,7 @@ def export_records(
     async def run(strongroom: Strongroom) -> None:
         with cursor_file(cursor) as (position, save):
             sent = await export(
-                _log(strongroom).root,
+                strongroom.needed_audit().root,
                 cursor=position,
                 save=save,
                 write=FORMATS[form],
@@ -174,8 +174,7 @@ def hash_(config_path: Path, namespace: str, argument: str, value: str) -> None:
     async def run(strongroom: Strongroom) -> None:
         given = named(namespace).get("namespace_id") or await strongroom.namespaces.find(namespace)
         keys = await strongroom.keyring.open(given)  # type: ignore[arg-type]
-        message = argument.encode() + b"\x00" + canonical(value)
-        console.print(keys.identity("audit").token(message)[:HASH_BYTES].hex(), highlight=False)
+        console.print(argument_hash(keys)(argument, value), highlight=False)
 
     with_cell(config_path, run, "audit.hash", **named(namespace))
 
@@ -194,13 +193,6 @@ def _report(found: Verification) -> None:
         console.print("[bold red]the audit log is not as it was written[/]")
         raise click.exceptions.Exit(1)
     console.print(f"{found.records} records in {len(found.streams)} streams: nothing was altered, taken out or put in")
-
-
-def _log(strongroom: Strongroom) -> AuditLog:
-    if strongroom.audit is None:
-        msg = 'there is no audit log; add [audit] with folder = "audit" to the configuration'
-        raise ConfigError(msg)
-    return strongroom.audit
 
 
 def _sink(target: str, context: object) -> Sink:

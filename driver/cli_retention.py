@@ -93,10 +93,7 @@ def prune(config_path: Path, dry_run: bool) -> None:
     """
 
     async def run(strongroom: Strongroom) -> None:
-        policy, log = await strongroom.access.latest(), strongroom.audit
-        if log is None:
-            msg = 'there is no audit log; add [audit] with folder = "audit" to the configuration'
-            raise ConfigError(msg)
+        policy, log = await strongroom.access.latest(), strongroom.needed_audit()
         if policy.holds:
             msg = f"{len(policy.holds)} legal holds: nothing is deleted; `strongroom audit holds` shows them"
             raise ConfigError(msg)

@@ -51,10 +51,7 @@ async def serve(strongroom: Strongroom, config: CodecServerConfig, *, ready: Cal
         ConfigError: an address or a file can't be used.
         InvalidRequest: a certificate, a key or a revocation list can't be used.
     """
-    audit = strongroom.audit
-    if audit is None:
-        msg = 'the codec server needs an audit log; add [audit] with folder = "audit" to the configuration'
-        raise ConfigError(msg)
+    audit = strongroom.needed_audit("the codec server needs an audit log")
     app = CodecServer(
         config,
         find=strongroom.namespaces.find,

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 
 DEFAULT_INDEX = "strongroom-visibility"
+ADD_AUDIT = 'add [audit] with folder = "audit" to the configuration'
+"""What to do where there must be an audit log."""
 _INSECURE = "insecure = true  # no TLS: the database is on this machine, on a Unix socket or a loopback address\n"
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from strongroom.kms import StrongroomError
 
 from .audit.events import CHECK, now
+from .config import ADD_AUDIT
 from .doctor_report import Finding, wrong
 
 if TYPE_CHECKING:
@@ -33,8 +34,7 @@ async def audit_log(strongroom: Strongroom) -> Finding:
     """Look at the audit log, by writing to it."""
     log, check = strongroom.audit, "audit log"
     if log is None:
-        advice = 'add [audit] with folder = "audit" to the configuration'
-        return Finding(AUDIT, check, "none: nothing tells who did what", "note", advice)
+        return Finding(AUDIT, check, "none: nothing tells who did what", "note", ADD_AUDIT)
     try:
         await log.record({"event": CHECK, "at": now()})
         free = shutil.disk_usage(log.root).free

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from strongroom.storage import NO_NAMESPACE, row_security_active
+from strongroom.storage import NO_NAMESPACE
 
 from .doctor_report import Finding
 
@@ -19,7 +19,7 @@ async def second_wall(database: Database) -> Finding:
     async with database.connection(NO_NAMESPACE) as connection:
         row = await connection.fetchrow("SELECT current_user AS role")
         role = row["role"] if row is not None else ""
-        if await row_security_active(connection):
+        if database.is_walled(connection):
             return Finding(DATABASE, "second wall", f"row-level security holds {role}")
     text = f"row-level security does not hold {role}: it owns the tables or passes it by. The keys separate namespaces by themselves"
     advice = "for a second wall: strongroom schema apply --driver-role NAME, and let the dsn name that role"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -54,9 +53,9 @@ from strongroom.visibility import (
 
 from .access import CALLER, AccessControl, NotAuthenticated, Session, by_api_key, by_certificate
 from .audit import AuditLog, KeyRecords
-from .audit.events import DENIED
+from .audit.events import DENIED, now
 from .audit.log import opened
-from .config import ConfigError
+from .config import ADD_AUDIT, ConfigError
 from .kms_providers import make_providers
 from .shredding import Shredding
 
@@ -191,6 +190,20 @@ class Strongroom:
             await strongroom.namespaces.ensure_cell_keys(kek)
             return steps
 
+    def needed_audit(self, why: str = "there is no audit log") -> AuditLog:
+        """Return the audit log.
+
+        Args:
+            why: it is needed: what the error begins with.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        if self.audit is None:
+            msg = f"{why}; {ADD_AUDIT}"
+            raise ConfigError(msg)
+        return self.audit
+
     def session(self, principal: str, *, credential: str = "service", source: str | None = None) -> Session:
         """Return the stores as a caller may use them: each call is authorised and audited.
 
@@ -202,10 +215,8 @@ class Strongroom:
         Raises:
             ConfigError: there is no audit log.
         """
-        if self.audit is None:
-            msg = 'sessions need an audit log; add [audit] with folder = "audit" to the configuration'
-            raise ConfigError(msg)
-        return Session(self, self.audit, principal=principal, credential=credential, source=source)
+        log = self.needed_audit("sessions need an audit log")
+        return Session(self, log, principal=principal, credential=credential, source=source)
 
     async def authenticated(
         self, *, api_key: str | None = None, certificate: str | None = None, source: str | None = None
@@ -231,7 +242,7 @@ class Strongroom:
             if self.audit is not None:
                 said = {"credential": "certificate" if api_key is None else "api-key", "reason": "not authenticated"}
                 await self.audit.record(
-                    {"event": DENIED, "at": datetime.now(UTC), **said, **({} if source is None else {"source": source})}
+                    {"event": DENIED, "at": now(), **said, **({} if source is None else {"source": source})}
                 )
             raise
 
@@ -425,7 +436,7 @@ def _audit_log(folder: Path, database: Database, keyring: Callable[[], Keyring])
         return (await keyring().open(keyring().cell_id)).audit_key()
 
     async def witness(at: Checkpoint, signature: bytes) -> None:
-        await checkpoints.put(AuditCheckpoint(at.stream_id, at.sequence, at.chain, signature, datetime.now(UTC)))
+        await checkpoints.put(AuditCheckpoint(at.stream_id, at.sequence, at.chain, signature, now()))
 
     return AuditLog(folder, sign=key, witness=witness)
 

@@ -98,7 +98,7 @@ from .schema import (
 )
 from .sealed_columns import SealedColumn, sealed_columns
 from .sealing import OFF_LOOP_BYTES, ROW_BYTES, open_rows
-from .second_wall import EVERY_NAMESPACE, NO_NAMESPACE, SET_BY_FUNCTION, Namespaces, row_security_active
+from .second_wall import EVERY_NAMESPACE, NO_NAMESPACE, SET_BY_FUNCTION, Namespaces
 from .server_address import addresses, check_dsn, is_local, postgres_context
 from .shards import ShardInfo, ShardStore
 from .shredding import ShreddingStore, ShredRequest
@@ -286,7 +286,6 @@ __all__ = [
     "purge_namespace",
     "put_visibility_records",
     "retired_versions",
-    "row_security_active",
     "schema_status",
     "sealed_columns",
     "visibility_key",

@@ -8,13 +8,14 @@ from weakref import WeakKeyDictionary
 
 from strongroom.driver.audit.encoding import members
 
-from .arguments import HASH_BYTES, canonical
+from .arguments import canonical
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from strongroom.kms import NamespaceKeys
 
+HASH_BYTES = 16
 REMEMBERED = 1024
 """Hashes of recent values that are kept for a namespace: shards, queues and workflows come again and again."""
 
@@ -30,7 +31,7 @@ class ArgumentHashes:
     """
 
     def __init__(self, keys: NamespaceKeys) -> None:
-        self._token = keys.identity("audit").token
+        self._hash = argument_hash(keys)
         self._values: dict[tuple[str, object], bytes] = {}
         self._ids: dict[tuple[str, int], bytes] = {}
 
@@ -54,7 +55,17 @@ class ArgumentHashes:
         return made
 
     def _made(self, name: str, value: object) -> bytes:
-        return members({name: self._token(name.encode() + b"\x00" + canonical(value))[:HASH_BYTES].hex()})
+        return members({name: self._hash(name, value)})
+
+
+def argument_hash(keys: NamespaceKeys) -> Callable[[str, object], str]:
+    """Return what hashes an argument's name and value under a namespace's key, in hexadecimal.
+
+    Raises:
+        KmsError: as `ArgumentHashes`.
+    """
+    token = keys.identity("audit").token
+    return lambda name, value: token(name.encode() + b"\x00" + canonical(value))[:HASH_BYTES].hex()
 
 
 _HASHES: WeakKeyDictionary[NamespaceKeys, ArgumentHashes] = WeakKeyDictionary()

@@ -22,7 +22,6 @@ from strongroom.storage import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-HASH_BYTES = 16
 _PLAIN = frozenset({str, int, UUID, bytes, datetime})
 _ANY = (str, int, UUID, bytes, datetime)
 

@@ -116,11 +116,7 @@ class Authoriser:
             return None
         self._calls += 1
         request_id = f"{self._request_prefix}{self._calls:08x}"
-        said = b'"request_id":"%b",%b,"arguments":{%b}' % (
-            request_id.encode(),
-            standing.said,
-            place.hashes.members(found),
-        )
+        said = _told(request_id, standing.said, place.hashes.members(found))
         return Call(policy, {**self._who, "request_id": request_id}, said, standing.must_be_told)
 
     async def authorised(self, operation: Operation, given: Mapping[str, Any]) -> Call:
@@ -134,16 +130,15 @@ class Authoriser:
         namespaces, missing = await self._namespaces(operation, named, given)
         must_be_told = not namespaces or not policy.availability_first.issuperset(namespaces)
         self._calls += 1
-        who = {**self._who, "request_id": f"{self._request_prefix}{self._calls:08x}"}
+        request_id = f"{self._request_prefix}{self._calls:08x}"
         shared = self._shared(operation, namespaces)
-        keys, hashes = await self._hashes(namespaces)
-        said = members({"request_id": who["request_id"]}) + b"," + shared
-        if keys is not None and hashes is not None:
+        keyed = await self._keyed(namespaces)
+        if keyed is None:
+            said = _told(request_id, shared, None)
+        else:
+            keys, hashes = keyed
             shared += b',"data_key":%d' % keys.active_version(KeyClass.DATA)
-            said = members({"request_id": who["request_id"]}) + b',%b,"arguments":{%b}' % (
-                shared,
-                hashes.members(found),
-            )
+            said = _told(request_id, shared, hashes.members(found))
         if missing:
             # As for one that is there and hidden: the same work, the same record but for its id, the same answer.
             decision = Decision(allowed=False, hidden=True, reason="no role")
@@ -152,10 +147,11 @@ class Authoriser:
         if decision.allowed:
             if decision.grant:  # which ends by the clock, so it is looked at each time
                 said += b"," + members({"grant": decision.grant})
-            elif keys is not None and hashes is not None and len(namespaces) < 2:  # noqa: PLR2004 - see `at_once`
+            elif keyed is not None and len(namespaces) < 2:  # noqa: PLR2004 - see `at_once`
+                keys, hashes = keyed
                 place = self._places.setdefault(keys, _Place(hashes, {}))
                 place.standing[operation.name] = _Standing(policy.version, shared, must_be_told)
-            return Call(policy, who, said, must_be_told)
+            return Call(policy, {**self._who, "request_id": request_id}, said, must_be_told)
         reason = members({"reason": decision.reason})
         await self._log.record(b'"event":"denied","at":"%b",%b,%b' % (timestamp(), said, reason))
         if decision.hidden:
@@ -186,8 +182,8 @@ class Authoriser:
             said["namespace_ids"] = list(namespaces)
         return self._said + b"," + members(said)
 
-    async def _hashes(self, namespaces: Sequence[UUID]) -> tuple[NamespaceKeys | None, ArgumentHashes | None]:
-        """Return the keys that a call's arguments are hashed under.
+    async def _keyed(self, namespaces: Sequence[UUID]) -> tuple[NamespaceKeys, ArgumentHashes] | None:
+        """Return the keys that a call's arguments are hashed under, and what hashes.
 
         They are the namespace's own, so that nobody can link the hashes to anything after it was shredded.
         """
@@ -196,4 +192,10 @@ class Authoriser:
             keys.active_version(KeyClass.DATA)
             return keys, hashes_of(keys)
         except StrongroomError:
-            return None, None  # a call about nothing that is there, or whose keys are out of reach: it is told without
+            return None  # a call about nothing that is there, or whose keys are out of reach: it is told without
+
+
+def _told(request_id: str, shared: bytes, arguments: bytes | None) -> bytes:
+    """Return what the audit log is told of a call; without its arguments where there is no key to hash them under."""
+    said = b'"request_id":"%b",%b' % (request_id.encode(), shared)
+    return said if arguments is None else b'%b,"arguments":{%b}' % (said, arguments)

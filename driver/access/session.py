@@ -167,11 +167,10 @@ class Session:
             AuditUnavailable: the audit log can't be written, so nothing was done.
         """
         call = self._authoriser.at_once(operation, given) or await self._authoriser.authorised(operation, given)
-        reads = operation.activity == "read"
-        batch = self._log.begin(_first(operation, call)) if call.must_be_told else await self._begun(operation, call)
+        batch = await self._begun(operation, call)
         # A statement that waits keeps others waiting: not where the log is known to fail.
         gate = batch if operation.name in _GATED and self._log.is_healthy else None
-        if batch is not None and gate is None and not reads:
+        if batch is not None and gate is None and not operation.reads:
             await batch.wait()
         began = time.perf_counter()
         token, gated = CALLER.set(call.who), None if gate is None else GATE.set(gate)
@@ -188,7 +187,7 @@ class Session:
             CALLER.reset(token)
             if gated is not None:
                 GATE.reset(gated)
-        if not reads:
+        if not operation.reads:
             self._ended(call, began)
         if batch is not None and not batch.passed:  # it was written meanwhile, or nothing was sent
             await batch.wait()
@@ -234,5 +233,5 @@ class Session:
 
 
 def _first(operation: Operation, call: Call) -> bytes:
-    kind = b"read" if operation.activity == "read" else b"intent"
+    kind = b"read" if operation.reads else b"intent"
     return b'"event":"%b","at":"%b",%b' % (kind, timestamp(), call.said)
