@@ -22,21 +22,10 @@ from benchmarks.bench_server import bench_server
 from benchmarks.persistence import open_strongroom
 from benchmarks.persistence_cells import measure
 from strongroom.driver.strongroom import assembled
-from strongroom.storage import NO_NAMESPACE, Database, apply_schema
+from strongroom.storage import Database
+from tests.fix_driver_role import as_driver
 
 OPERATIONS = ("update", "create", "append2048", "get", "read100", "create_tasks", "get_tasks")
-ROLE = "bench_driver"
-
-
-async def driver_dsn(dsn: str, server: str) -> str:
-    """Make the role, give it its rights in a database, and return how it connects."""
-    owner = Database(dsn, size=1, insecure=True)
-    async with owner.connection(NO_NAMESPACE) as connection:
-        await connection.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD 'not-a-secret'")
-    await apply_schema(owner, driver_role=ROLE)
-    await owner.aclose()
-    place = server.rpartition("@")[2].removeprefix("postgresql://")
-    return f"postgresql://{ROLE}:not-a-secret@{place}/sealed"
 
 
 async def throughput(callers: tuple[int, ...], rounds: int, seconds: float) -> None:
@@ -47,7 +36,7 @@ async def throughput(callers: tuple[int, ...], rounds: int, seconds: float) -> N
         server = stack.enter_context(bench_server())
         owner = await open_strongroom(stack, server, "sealed", folder)
         config = owner.strongroom.config
-        dsn = await driver_dsn(config.dsn, server)
+        dsn = await as_driver(config.dsn)
         walled = await stack.enter_async_context(assembled(replace(config, dsn=dsn)))
         await owner.prepare()
         for _ in range(rounds):

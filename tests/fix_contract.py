@@ -131,19 +131,24 @@ async def cell(contract_dsn, tmp_path_factory, server_dsn):
 @pytest.fixture
 async def own_cell(contract_dsn, server_dsn, tmp_path):
     """An open cell of the test's own, for what is the same for all namespaces."""
-    dsn = await new_database(contract_dsn)
-    async with open_cell(dsn, tmp_path, walled=contract_dsn == server_dsn) as strongroom:
+    async with cell_of_a_test(contract_dsn, tmp_path, walled=contract_dsn == server_dsn) as strongroom:
         yield strongroom
-    await drop_database(contract_dsn, dsn)
 
 
 @pytest.fixture
 async def owners_cell(contract_dsn, tmp_path):
     """As `own_cell`, connected as the owner of the tables: for what changes the schema."""
-    dsn = await new_database(contract_dsn)
-    async with open_cell(dsn, tmp_path) as strongroom:
+    async with cell_of_a_test(contract_dsn, tmp_path, walled=False) as strongroom:
         yield strongroom
-    await drop_database(contract_dsn, dsn)
+
+
+@asynccontextmanager
+async def cell_of_a_test(server_dsn, folder, *, walled):
+    """Open a cell in a database of its own, which is dropped at the end."""
+    dsn = await new_database(server_dsn)
+    async with open_cell(dsn, folder, walled=walled) as strongroom:
+        yield strongroom
+    await drop_database(server_dsn, dsn)
 
 
 @asynccontextmanager

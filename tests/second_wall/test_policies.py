@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from uuid import uuid4
 
 import asyncpg
 import pytest
 
-from strongroom.driver.config import load_config, write_config
-from strongroom.driver.strongroom import Strongroom
 from strongroom.storage import EVERY_NAMESPACE, NO_NAMESPACE, Database, InvalidPersistenceRequest, apply_schema
 from strongroom.storage.driver_role import RIGHTS
 from tests.every_table import every_table
-from tests.fix_contract import drop_database, new_database
-from tests.fix_driver_role import as_driver, owner_connection, owner_dsn
+from tests.fix_contract import cell_of_a_test
+from tests.fix_driver_role import owner_connection, owner_dsn
 
 pytestmark = pytest.mark.integration
 
@@ -47,14 +44,9 @@ GRANTS = """
 
 @pytest.fixture
 async def cell(contract_dsn, tmp_path):
-    """An open cell with rows of every kind of one namespace, connected as services are."""
-    dsn = await new_database(contract_dsn)
-    write_config(tmp_path / "strongroom.toml", dsn=dsn)
-    config = load_config(tmp_path / "strongroom.toml")
-    await Strongroom.init(config)
-    async with Strongroom.open(replace(config, dsn=await as_driver(dsn))) as cell:
+    """An open cell of the test's own, connected as services are."""
+    async with cell_of_a_test(contract_dsn, tmp_path, walled=True) as cell:
         yield cell
-    await drop_database(contract_dsn, dsn)
 
 
 @pytest.fixture

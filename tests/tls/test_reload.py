@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -17,16 +18,23 @@ pytestmark = pytest.mark.integration
 LOG = "strongroom.reloaded"
 
 
+@asynccontextmanager
+async def through_relay(peer, trusted):
+    """Yield a relay before a right server, and what asks that by way of it, trusting the authority in a file."""
+    async with (
+        peer.serving(RIGHT) as port,
+        relay(HOST, port) as before,
+        peer.client(before.port, TlsFiles(trusted)) as ask,
+    ):
+        yield before, ask
+
+
 async def test_a_changed_authority_counts_for_the_next_connection(peer, tls_files, tmp_path, caplog):
     """A live connection goes on; the next one trusts what the file says then: another authority, ours again, and no longer that."""
     trusted = tmp_path / "ca.pem"
     shutil.copy(tls_files.ours.certificate, trusted)
     with caplog.at_level(logging.INFO, LOG):
-        async with (
-            peer.serving(RIGHT) as port,
-            relay(HOST, port) as before,
-            peer.client(before.port, TlsFiles(trusted)) as ask,
-        ):
+        async with through_relay(peer, trusted) as (before, ask):
             await ask()
             shutil.copy(tls_files.others.certificate, trusted)
             await ask()
@@ -45,11 +53,7 @@ async def test_a_broken_file_keeps_what_was_there(peer, broken, tls_files, tmp_p
     trusted = tmp_path / "ca.pem"
     shutil.copy(tls_files.ours.certificate, trusted)
     with caplog.at_level(logging.WARNING, LOG):
-        async with (
-            peer.serving(RIGHT) as port,
-            relay(HOST, port) as before,
-            peer.client(before.port, TlsFiles(trusted)) as ask,
-        ):
+        async with through_relay(peer, trusted) as (before, ask):
             await ask()
             if broken == "missing":
                 trusted.unlink()
