@@ -128,7 +128,7 @@ def _exact(query: TokenQuery) -> Approximation:
 def _holding(
     attribute: Attribute, messages: Iterable[bytes], tokenizer: Tokenizer, *, implied: Bucket | None = None
 ) -> TokenQuery:
-    found = tokenizer.query(attribute.name, attribute.type, messages)
+    found = tokenizer.query(attribute.name, messages)
     return AnyOf(found, implied) if found else NOTHING
 
 
@@ -136,7 +136,7 @@ def _equal_to(
     attribute: Attribute, messages: Iterable[bytes], tokenizer: Tokenizer, *, implied: Bucket | None = None
 ) -> TokenQuery:
     """As `_holding`, of equality tokens."""
-    found = tokenizer.query(attribute.name, attribute.type, messages)
+    found = tokenizer.query(attribute.name, messages)
     return AnyOf(found, implied, tokenizer.layout.column(attribute.name)) if found else NOTHING
 
 
@@ -151,7 +151,7 @@ def _present(attribute: Attribute, tokenizer: Tokenizer) -> Approximation:
     if profile.bucket == "b1":
         return _exact(_CLOSED)
     if profile.present:
-        present = tokenizer.query(attribute.name, attribute.type, (tokens.PRESENT,))
+        present = tokenizer.query(attribute.name, (tokens.PRESENT,))
         column = tokenizer.layout.column(attribute.name)
         return _exact(AnyOf(present, column=column, whole=column is not None))
     shown: Iterable[bytes]

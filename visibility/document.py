@@ -10,6 +10,7 @@ from strongroom.storage import VisibilityRow
 
 from .attributes import AttributeType
 from .compiler import OPEN_RUN
+from .document_tokens import tokens_of
 from .errors import InvalidRecord
 from .fields import BUILT_IN, NOT_SEARCHABLE, PREDEFINED_FIELDS
 from .filter_tree import OPEN_STATUSES, STATUS_NAMES
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from strongroom.kms import Key, NamespaceKeys
     from strongroom.storage import Row
 
+    from .document_tokens import DocumentTokens
     from .filter_tree import SearchAttributes
     from .record import AttributeValue, VisibilityRecord
 
@@ -61,31 +63,34 @@ def seal_documents(
         InvalidRecord: an attribute that is not registered, or a value that is not of its type.
     """
     tokenizer = Tokenizer(keys, epoch=keys.active_version(KeyClass.INDEX))
-    known = _known(types)
-    rows, hashed, sealing = [], [], []
-    for shard_id, version, record in records:
-        attributes = record.attributes()
-        _check(record, attributes, types)
+    attributes = [record.attributes() for _, _, record in records]
+    rows, sealing = [], []
+    for (shard_id, version, record), values in zip(records, attributes, strict=True):
+        _check(record, values, types)
         b1 = OPEN_RUN if record.close_time is None else record.close_time // NANOSECONDS
         b2 = record.start_time // NANOSECONDS
         identifier = document_id(keys, record.workflow_id, record.run_id)
-        bag, columns = tokenizer.document(attributes, known)
-        rows.append((shard_id, identifier, version, tokenizer.epoch, b1, b2, bag))
-        hashed.append(columns)
+        rows.append((shard_id, identifier, version, tokenizer.epoch, b1, b2))
         sealing.append(((identifier, shard_id, version, tokenizer.epoch, b1, b2), pack_record(record)))
+    tokens = tokens_of(tokenizer, attributes, _known(types))
     sealed = keys.seal_many(VISIBILITY_RECORD, sealing)
-    return [VisibilityRow(*row, blob, columns) for row, blob, columns in zip(rows, sealed, hashed, strict=True)]
+    return [
+        VisibilityRow(*row, bag, blob, columns) for row, blob, (bag, columns) in zip(rows, sealed, tokens, strict=True)
+    ]
 
 
 def document_tokens(
     keys: NamespaceKeys, records: Sequence[tuple[int, VisibilityRecord]], types: SearchAttributes
-) -> list[tuple[tuple[int, ...], tuple[int | None, ...]] | None]:
-    """Return the tokens that each record has in an epoch, as `Tokenizer.document` does; None in an epoch whose key is destroyed."""
+) -> list[DocumentTokens | None]:
+    """Return the tokens that each record has in an epoch; None in an epoch whose key is destroyed."""
     known = _known(types)
-    usable = {epoch: Tokenizer(keys, epoch=epoch) for epoch in keys.epochs()}
-    return [
-        usable[epoch].document(record.attributes(), known) if epoch in usable else None for epoch, record in records
-    ]
+    found: list[DocumentTokens | None] = [None] * len(records)
+    for epoch in keys.epochs():
+        places = [place for place, (own, _) in enumerate(records) if own == epoch]
+        made = tokens_of(Tokenizer(keys, epoch=epoch), [records[place][1].attributes() for place in places], known)
+        for place, tokens in zip(places, made, strict=True):
+            found[place] = tokens
+    return found
 
 
 def _known(types: SearchAttributes) -> dict[str, AttributeType]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 NANOSECONDS = 10**9
 _BRANCH_BITS = 4
@@ -36,11 +36,11 @@ class RangeTree:
     leaf: Callable[[int], int]
     lowest: Callable[[int], int]
 
-    def nodes(self, value: int) -> Iterator[tuple[int, int]]:
-        """Yield (level, node) for a value, from its leaf (level 0) upwards."""
-        leaf = self.leaf(value)
+    def nodes(self, values: Iterable[int]) -> Iterator[tuple[int, list[int]]]:
+        """Yield for each level, from the leaves (0) upwards, the node above each value."""
+        leaves = list(map(self.leaf, values))
         for level in range(self.levels):
-            yield level, leaf >> (_BRANCH_BITS * level)
+            yield level, [leaf >> (_BRANCH_BITS * level) for leaf in leaves]
 
     def cover(self, first: int, last: int) -> list[tuple[int, int]]:
         """Return the fewest nodes that hold the leaves from first to last, both inclusive; none for an empty range."""

@@ -930,8 +930,7 @@ async def test_attributes_of_one_value_share_no_token(strongroom):
     keys = await strongroom.keyring.open(searched.namespace_id)
     tokenizer = Tokenizer(keys, epoch=keys.active_version(KeyClass.INDEX))
     tokens = [
-        tokenizer.query(name, AttributeType.KEYWORD, [b"=the same value"])
-        for name in ("WorkflowType", "TaskQueue", "Customer", "Größe")
+        tokenizer.query(name, [b"=the same value"]) for name in ("WorkflowType", "TaskQueue", "Customer", "Größe")
     ]
     assert len(frozenset().union(*tokens)) == 4
     async with strongroom.database.connection(EVERY_NAMESPACE) as connection:

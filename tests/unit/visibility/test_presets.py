@@ -12,6 +12,7 @@ import pytest
 from strongroom.kms import KeyClass, NamespaceKeys, Secret
 from strongroom.storage import DataLoss, InvalidPersistenceRequest
 from strongroom.visibility.attributes import AttributeType
+from strongroom.visibility.document_tokens import tokens_of
 from strongroom.visibility.fields import BUILT_IN, CUSTOM_FIELDS, HASHED, SEALED
 from strongroom.visibility.layout import SALTS, Layout, new_layout, parse_layout
 from strongroom.visibility.tokens import Tokenizer
@@ -46,7 +47,7 @@ def tokenizer(layout):
 
 def all_of(maker, attributes, types):
     """Return all tokens of a document, wherever they stand."""
-    bag, hashed = maker.document(attributes, types)
+    ((bag, hashed),) = tokens_of(maker, [attributes], types)
     return {*bag, *hashed} - {None}
 
 
@@ -99,15 +100,13 @@ def test_salts_follow_the_shares_at_hand():
 def test_a_run_keeps_its_salt():
     """Equal runs give equal tokens, so that writing one anew tells nothing; its token is among those that a query asks for."""
     maker = tokenizer(new_layout("strict"))
-    asked = maker.query(
-        "ExecutionStatus", AttributeType.KEYWORD, maker.equality("ExecutionStatus", AttributeType.KEYWORD, "Completed")
-    )
+    asked = maker.query("ExecutionStatus", maker.equality("ExecutionStatus", AttributeType.KEYWORD, "Completed"))
     assert len(asked) == 180
     for number in range(300):
         document = {"ExecutionStatus": "Completed", "RunId": f"run-{number}"}
-        found = maker.document(document, TYPES)
-        assert found == maker.document(document, TYPES)
-        assert len(asked.intersection(found[0])) == 1
+        first, again = tokens_of(maker, [document, document], TYPES)
+        assert first == again
+        assert len(asked.intersection(first[0])) == 1
 
 
 @pytest.mark.parametrize("kind", AttributeType)
@@ -138,11 +137,12 @@ def test_columns_show_attributes_in_the_preset_that_says_so_alone():
     """Hashed columns hold the equality tokens of their attributes under `compatible`; `strict` and the first form have one bag."""
     types = {name: field.type for name, field in BUILT_IN.items()}
     document = dict.fromkeys(HASHED, "Completed") | {"RunId": "r"}
-    bag, hashed = tokenizer(Layout()).document(document, types)
+    ((bag, hashed),) = tokens_of(tokenizer(Layout()), [document], types)
     assert None not in hashed
     assert set(bag).isdisjoint(hashed)
     for layout in (Layout(form=1), new_layout("strict"), Layout("strict", form=1)):
-        assert tokenizer(layout).document(document, types)[1] == (None,) * len(hashed)
+        ((_, columns),) = tokens_of(tokenizer(layout), [document], types)
+        assert columns == (None,) * len(hashed)
 
 
 @pytest.mark.parametrize("statuses", [None, {}, {"Completed": 10}, {"Completed": 900, "Failed": 100, "Running": 1}])

@@ -1,0 +1,145 @@
+"""The tokens of a batch of documents are those that kms/FORMAT.md section 7 says of each document by itself."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from strongroom.kms import KeyClass, NamespaceKeys
+from strongroom.kms.secret import Secret
+from strongroom.storage import HASHED_COLUMNS
+from strongroom.visibility import AttributeType, Layout, new_layout
+from strongroom.visibility.document_tokens import tokens_of
+from strongroom.visibility.tokens import TREES, Tokenizer, number_on_tree, scaled
+from strongroom.visibility.words import split_words
+
+TYPES = {
+    "WorkflowId": AttributeType.KEYWORD,
+    "RunId": AttributeType.KEYWORD,
+    "ExecutionStatus": AttributeType.KEYWORD,
+    "RootWorkflowId": AttributeType.KEYWORD,
+    "StartTime": AttributeType.DATETIME,
+    "ExecutionTime": AttributeType.DATETIME,
+    "TemporalNamespaceDivision": AttributeType.KEYWORD,
+    "Keyword": AttributeType.KEYWORD,
+    "List": AttributeType.KEYWORD_LIST,
+    "Text": AttributeType.TEXT,
+    "Int": AttributeType.INT,
+    "Double": AttributeType.DOUBLE,
+    "Bool": AttributeType.BOOL,
+    "Time": AttributeType.DATETIME,
+}
+INT64 = st.integers(-(2**63), 2**63 - 1)
+NUMBERS = st.one_of(st.integers(-20, 20), INT64)
+"""Small ones too, so that documents share values and parts of them."""
+KEYWORDS = st.text("ab\udc80é", max_size=40)
+IDS = st.text("ab", min_size=1, max_size=5)
+ALWAYS = {
+    "WorkflowId": KEYWORDS,
+    "RunId": IDS,
+    "ExecutionStatus": st.sampled_from(["Running", "Completed", "Failed"]),
+    "StartTime": NUMBERS,
+}
+AT_TIMES = {
+    "RootWorkflowId": KEYWORDS,
+    "ExecutionTime": NUMBERS,
+    "TemporalNamespaceDivision": KEYWORDS,
+    "Keyword": KEYWORDS,
+    "List": st.lists(KEYWORDS, min_size=1, max_size=3).map(tuple),
+    "Text": st.text("ab ,é", max_size=20),
+    "Int": NUMBERS,
+    "Double": st.one_of(st.integers(-3, 3), st.floats(allow_nan=False, allow_infinity=False)),
+    "Bool": st.booleans(),
+    "Time": NUMBERS,
+}
+
+
+@st.composite
+def documents(draw):
+    """Draw a document; some are their own root, or were due at their start."""
+    document = draw(st.fixed_dictionaries(ALWAYS, optional=AT_TIMES))
+    for name, other in (("RootWorkflowId", "WorkflowId"), ("ExecutionTime", "StartTime")):
+        if name in document and draw(st.booleans()):
+            document[name] = document[other]
+    return document
+
+
+def encoded(kind, value):
+    """Return the bytes that stand for a value."""
+    if kind is AttributeType.BOOL:
+        return bytes([value])
+    if kind is AttributeType.DOUBLE:
+        return scaled(float(value)).to_bytes(8, "big", signed=True)
+    if isinstance(value, int):
+        return value.to_bytes(8, "big", signed=True)
+    return value.encode("utf-8", "surrogatepass")
+
+
+def messages(layout, attributes, name):
+    """Yield the messages of one attribute of a document, with whether it is that of the equality."""
+    value, kind = attributes[name], TYPES[name]
+    profile = layout.profile(name, kind)
+    if profile.same_as is not None and value == attributes[profile.same_as]:
+        yield b"@", False
+        return
+    if profile.present and not profile.always:
+        yield b"?", False
+    for single in value if isinstance(value, tuple) else (value,):
+        text = encoded(kind, single)
+        if profile.equality and not profile.salted:
+            yield b"=" + text, True
+        for length in profile.prefixes:
+            if length < len(text) or (profile.full_prefix and length == len(text)):
+                yield b"^" + length.to_bytes(2, "big") + text[:length], False
+        if profile.words:
+            for word in split_words(single):
+                yield b"w" + word.encode("utf-8", "surrogatepass"), False
+    if profile.ranges is not None:
+        tree = TREES[profile.ranges]
+        leaf = tree.leaf(number_on_tree(kind, value))
+        for level in range(tree.levels):
+            yield b"#" + bytes([level]) + (leaf >> 4 * level).to_bytes(8, "big"), False
+
+
+def expected(keys, layout, attributes):
+    """Return the tokens of one document, message by message."""
+    bag, columns = set(), [None] * len(HASHED_COLUMNS)
+    for name, value in attributes.items():
+        key = keys.index(name, epoch=1)
+        column = layout.column(name)
+        for message, is_equality in messages(layout, attributes, name):
+            token = int.from_bytes(key.token(message)[:8], "big", signed=True)
+            if is_equality and column is not None:
+                columns[HASHED_COLUMNS.index(column)] = token
+            else:
+                bag.add(token)
+        if layout.profile(name, TYPES[name]).salted:
+            salt = int.from_bytes(key.token(b"%" + attributes["RunId"].encode())[:8], "big") % layout.salts.get(
+                value, 1
+            )
+            message = b"~" + salt.to_bytes(2, "big") + encoded(TYPES[name], value)
+            bag.add(int.from_bytes(key.token(message)[:8], "big", signed=True))
+    return tuple(sorted(bag)), tuple(columns)
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [Layout(), Layout(form=1), new_layout("strict"), Layout("strict", form=1)],
+    ids=lambda each: str(each) or "first",
+)
+@given(batch=st.lists(documents(), max_size=6))
+def test_a_batch_has_the_tokens_of_its_documents(layout, batch):
+    """Equal values share their tokens within a batch, and no document gets another one's."""
+    keys = NamespaceKeys(
+        cell_id=UUID(int=1),
+        namespace_id=UUID(int=2),
+        data={},
+        index={1: Secret(bytes(range(32)))},
+        identity={},
+        active={KeyClass.INDEX: 1},
+        layouts={1: str(layout)},
+    )
+    assert tokens_of(Tokenizer(keys, epoch=1), batch, TYPES) == [expected(keys, layout, each) for each in batch]
