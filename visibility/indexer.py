@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 BATCH_RUNS = 500
 BATCH_BYTES = 4 * 2**20
-"""Of sealed records in one bulk; an indexer holds two at once, which bounds its memory."""
+"""Of sealed records in one bulk."""
+SENDERS = 2
+"""Bulks in hand at once, which bounds the memory: while the index writes one, the next is read and formed, or what it took is taken
+off the list."""
 POLL = 1.0
 """Seconds after which the outbox is looked into without being woken: what a lost notification costs."""
 RELISTEN = 5.0
@@ -103,21 +106,31 @@ class Indexer:
         Raises:
             ResourceExhausted: the index took nothing of what waits; and as `drain`.
         """
-        done, tried = 0, 0
-        entries = await self._take(BEFORE_ALL)
-        while entries:
-            # Read while the index writes: it is the slower of the two.
-            following = asyncio.create_task(self._take(entries[-1].key))
-            try:
-                done += await self._send(entries)
-            except BaseException:
-                following.cancel()
-                await asyncio.wait([following])
-                raise
-            tried += len(entries)
-            if progress is not None:
-                progress(before + done)
-            entries = await following
+        tried = done = 0
+        after: RunKey | None = BEFORE_ALL
+        taking = asyncio.Lock()
+
+        async def send() -> None:
+            nonlocal after, tried, done
+            while True:
+                async with taking:
+                    if after is None or not (entries := await self._take(after)):
+                        after = None
+                        return
+                    after = entries[-1].key
+                tried += len(entries)
+                taken = await self._send(entries)
+                done += taken
+                if progress is not None:
+                    progress(before + done)
+
+        senders = [asyncio.create_task(send()) for _ in range(SENDERS)]
+        try:
+            await asyncio.gather(*senders)
+        finally:
+            for sender in senders:
+                sender.cancel()
+            await asyncio.wait(senders)
         if tried and not done:
             raise ResourceExhausted(
                 "the search index takes no documents now: it has too much to do, or its disk is full"
