@@ -24,6 +24,8 @@ MAX_PLAINTEXT_BYTES = 64 * 2**20
 COMPRESS_OVER_BYTES = 512
 ZSTD_LEVEL = 1
 _LENGTH = struct.Struct(">I")
+_DESCRIPTOR, _NAMES_DICTIONARY = 4, 0b11
+"""Of a frame: the byte behind the magic number, and which of its bits say that the frame names a dictionary (RFC 8878, 3.1.1.1.1)."""
 _per_thread = local()  # zstd contexts are not for two threads at once
 
 
@@ -37,7 +39,9 @@ def pack(kind: RecordKind, plaintext: bytes) -> tuple[int, bytes]:
     flags, body = 0, plaintext
     # A dictionary pays from the first bytes on; without one a short text has nothing to refer back to.
     if kind.compress and (kind.dictionary or len(plaintext) > COMPRESS_OVER_BYTES):
-        compressed = _compressor(kind.dictionary).compress(plaintext)
+        # A longer text is better served by tables of its own.
+        tables = kind.tables if len(plaintext) <= COMPRESS_OVER_BYTES else b""
+        compressed = _compressor(kind.dictionary, tables).compress(plaintext)
         if (len(compressed) + _LENGTH.size) * 10 <= len(plaintext) * 9:
             flags, body = ZSTD, _LENGTH.pack(len(plaintext)) + compressed
     if kind.padded:
@@ -63,12 +67,14 @@ def unpack(kind: RecordKind, flags: int, body: bytes) -> bytes:
         return body[start:end]
     length = _declared_length(body, start, end)
     frame = body[start + _LENGTH.size : end]
+    # A frame that names no dictionary is of the one without tables: zstd itself refuses one that names another.
+    tables = kind.tables if frame[_DESCRIPTOR : _DESCRIPTOR + 1] and frame[_DESCRIPTOR] & _NAMES_DICTIONARY else b""
     try:
         # The frame must say the length itself: zstandard allocates by what the frame says, so a bomb stops here.
         # Nothing is smaller than an empty plaintext, so `pack` never compresses one.
         if not 0 < length <= MAX_PLAINTEXT_BYTES or zstandard.frame_content_size(frame) != length:
             raise IntegrityError
-        return _decompressor(kind.dictionary).decompress(frame, allow_extra_data=False)
+        return _decompressor(kind.dictionary, tables).decompress(frame, allow_extra_data=False)
     except zstandard.ZstdError:
         raise IntegrityError from None
 
@@ -106,22 +112,26 @@ def _declared_length(body: bytes, start: int, end: int) -> int:
 
 
 @lru_cache(maxsize=16)
-def _dictionary(content: bytes) -> zstandard.ZstdCompressionDict:
-    return zstandard.ZstdCompressionDict(content, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+def _dictionary(content: bytes, tables: bytes) -> zstandard.ZstdCompressionDict | None:
+    if not content:
+        return None
+    kind = zstandard.DICT_TYPE_FULLDICT if tables else zstandard.DICT_TYPE_RAWCONTENT
+    return zstandard.ZstdCompressionDict(tables + content, dict_type=kind)
 
 
-def _compressor(dictionary: bytes) -> zstandard.ZstdCompressor:
+def _compressor(dictionary: bytes, tables: bytes) -> zstandard.ZstdCompressor:
     contexts = _per_thread.__dict__.setdefault("compressors", {})
-    if dictionary not in contexts:
-        trained = _dictionary(dictionary) if dictionary else None
-        contexts[dictionary] = zstandard.ZstdCompressor(level=ZSTD_LEVEL, dict_data=trained, write_checksum=False)
-    compressor: zstandard.ZstdCompressor = contexts[dictionary]
+    if (dictionary, tables) not in contexts:
+        contexts[dictionary, tables] = zstandard.ZstdCompressor(
+            level=ZSTD_LEVEL, dict_data=_dictionary(dictionary, tables), write_checksum=False
+        )
+    compressor: zstandard.ZstdCompressor = contexts[dictionary, tables]
     return compressor
 
 
-def _decompressor(dictionary: bytes) -> zstandard.ZstdDecompressor:
+def _decompressor(dictionary: bytes, tables: bytes) -> zstandard.ZstdDecompressor:
     contexts = _per_thread.__dict__.setdefault("decompressors", {})
-    if dictionary not in contexts:
-        contexts[dictionary] = zstandard.ZstdDecompressor(dict_data=_dictionary(dictionary) if dictionary else None)
-    decompressor: zstandard.ZstdDecompressor = contexts[dictionary]
+    if (dictionary, tables) not in contexts:
+        contexts[dictionary, tables] = zstandard.ZstdDecompressor(dict_data=_dictionary(dictionary, tables))
+    decompressor: zstandard.ZstdDecompressor = contexts[dictionary, tables]
     return decompressor

@@ -49,6 +49,7 @@ class RecordKind:
         key: types of the parts of the primary key, in order; authenticated columns that never change may follow it.
         compress: try zstd on plaintexts over 512 bytes, and keep it where it saves a tenth.
         dictionary: for zstd; empty for none. Its digest is in the associated data, so another one opens nothing.
+        tables: entropy tables for the dictionary, which begin a dictionary of zstd's own format (FORMAT.md section 4); empty for none.
         padded: pad to Padmé lengths, so that a length shows only its order of magnitude.
         types: of the key's parts, a byte each.
         is_packed: whether a plaintext is changed at all before it is sealed.
@@ -59,6 +60,7 @@ class RecordKind:
     key: tuple[PartType, ...]
     compress: bool = False
     dictionary: bytes = b""
+    tables: bytes = field(default=b"", repr=False)
     padded: bool = False
 
     types: bytes = field(init=False, repr=False)

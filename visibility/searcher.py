@@ -149,7 +149,11 @@ class Searcher:
             chunk = CHUNK if order else min(page_size + _BEYOND, CHUNK)
             scanned = reader.pages(possible, start=start, chunk=chunk)
             async for settled in self._opened(
-                namespace_id, parsed.where, scanned, allowed=self._open_budget + page_size
+                namespace_id,
+                parsed.where,
+                scanned,
+                allowed=self._open_budget + page_size,
+                portion=CHUNK if order else page_size + 1,
             ):
                 fresh = [record for record in settled if matching(record) and (last is None or ranked(record) > last)]
                 if order:
@@ -162,37 +166,39 @@ class Searcher:
         return await self._keyring.with_keys(namespace_id, lambda keys: open_documents(keys, rows))
 
     async def _opened(
-        self, namespace_id: UUID, where: Node, scanned: AsyncIterator[Sequence[Row]], *, allowed: int
+        self, namespace_id: UUID, where: Node, scanned: AsyncIterator[Sequence[Row]], *, allowed: int, portion: int
     ) -> AsyncIterator[list[VisibilityRecord]]:
         """Yield opened documents, in portions of which each comes wholly before the next in the order of a list.
 
         The index can't order what closed, or if open started, within one second: of that a portion has all or none.
 
+        Args:
+            namespace_id: whose.
+            where: the filter, for the error.
+            scanned: rows in the order of the index.
+            allowed: how many may be read.
+            portion: how many are opened at once, and those of the last one's second: who asks for no more has opened no more.
+
         Raises:
             QueryBudgetExceeded: more documents than are allowed.
         """
-        last: tuple[int, int] | None = None
-        held: list[VisibilityRecord] = []  # of the last second, which may go on
+        waiting: list[Row] = []
         seen: set[bytes] = set()
         async for rows in scanned:
             # One that changed while we read comes where it was and where it is.
             fresh = [row for row in rows if row["id"] not in seen]
             within = fresh[: allowed - len(seen)]
             seen.update(row["id"] for row in within)
-            settled: list[VisibilityRecord] = []
-            for row, record in zip(within, await self._open(namespace_id, within), strict=True):
-                if _second(row) != last:
-                    settled += held
-                    last, held = _second(row), []
-                held.append(record)
-            if settled:
-                yield settled
+            waiting += within
+            while end := _whole_seconds(waiting, portion):
+                yield await self._open(namespace_id, waiting[:end])
+                del waiting[:end]
             if len(within) < len(fresh):
                 reasons = why_opened(where, _active_tokenizer(await self._keyring.open(namespace_id)))
                 msg = f"more than {allowed} documents would have to be opened: {reasons}; add a condition that the index can answer"
                 raise QueryBudgetExceeded(msg)
-        if held:
-            yield held
+        if waiting:
+            yield await self._open(namespace_id, waiting)
 
     async def _count(self, reader: IndexReader, namespace_id: UUID, keys: NamespaceKeys, where: Node) -> int:
         """Count what surely matches in the index, and open only what is between sure and possible."""
@@ -202,7 +208,7 @@ class Searcher:
             return sure
         scanned = reader.pages(compiled.between)
         matching = predicate(where)
-        async for records in self._opened(namespace_id, where, scanned, allowed=self._open_budget):
+        async for records in self._opened(namespace_id, where, scanned, allowed=self._open_budget, portion=CHUNK):
             sure += sum(map(matching, records))
         return sure
 
@@ -215,7 +221,7 @@ class Searcher:
             scanned = reader.pages(compile_query(others, keys).possible)
             matching, read = predicate(others), value_reader(attribute.name)
             fresh: set[str] = set()
-            async for records in self._opened(namespace_id, others, scanned, allowed=self._open_budget):
+            async for records in self._opened(namespace_id, others, scanned, allowed=self._open_budget, portion=CHUNK):
                 fresh = {str(read(record)) for record in records if matching(record)}
                 if fresh:
                     break
@@ -235,6 +241,20 @@ def _bucket(position: Position) -> tuple[int, int]:
     if position.is_open:
         return OPEN_RUN, position.start_time // NANOSECONDS
     return position.close_time // NANOSECONDS, OPEN_RUN
+
+
+def _whole_seconds(rows: Sequence[Row], wanted: int) -> int:
+    """Return how many rows to take for as many as are wanted, or all that there are, and the rest of the last one's second.
+
+    More of the last row's second may follow, so that is not taken; 0 if there is no other.
+    """
+    for end in range(wanted, len(rows)):
+        if _second(rows[end]) != _second(rows[end - 1]):
+            return end
+    for end in range(min(wanted, len(rows)) - 1, 0, -1):
+        if _second(rows[end]) != _second(rows[end - 1]):
+            return end
+    return 0
 
 
 def _second(row: Row) -> tuple[int, int]:

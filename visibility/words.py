@@ -22,7 +22,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 LONGEST_WORD = 255
 """UTF-16 units. What is longer is cut there, and the rest is read as if it stood alone."""
@@ -42,6 +42,8 @@ _EMOJI = f"{_ONE_EMOJI}(?:(?:Z{_ONE_EMOJI})+|s+z)?"  # UTS #51: joined ones, and
 _KEYCAP = "K[xtZcszE]*f?c[xtZcszE]*"
 _REST = f"R{_X}R{_X}|(?:[Tt]{_X})+|[mh]{_X}"
 
+_PLAIN = re.compile(r"[A-Za-z0-9 \t\r\n]*")
+"""Texts of which blanks alone part the words: most, and no rule has anything to say of them."""
 _BEGIN = re.compile("[_kHAGi0NZPEKRTtmh]")
 _RULE = re.compile(f"{_WORD}|{_EMOJI}|{_KEYCAP}|{_REST}")
 _EMOJI_RULE = re.compile(_EMOJI)
@@ -52,8 +54,12 @@ def split_words(text: str) -> frozenset[str]:
     return frozenset(words_of(text))
 
 
-def words_of(text: str) -> Iterator[str]:
-    """Yield the words of a text as they come."""
+def words_of(text: str) -> Iterable[str]:
+    """Return the words of a text as they come."""
+    if _PLAIN.fullmatch(text):
+        words = text.lower().split()
+        if max(map(len, words), default=0) <= LONGEST_WORD:
+            return words
     return (_lowered(text[start:end]) for start, end in _spans(text))
 
 

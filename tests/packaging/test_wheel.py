@@ -23,10 +23,11 @@ NEEDED = {
     "strongroom/storage/sql/history.sql",
     "strongroom/storage/sql/migrations/0001_pre_initial.sql",
     "strongroom/visibility/dictionary.txt",
+    "strongroom/visibility/dictionary_tables.bin",
     "strongroom/visibility/list_filter.lark",
     "strongroom/visibility/py.typed",
 }
-SUFFIXES = {".py", ".sql", ".md", ".lark", ".txt", ".gz", ".typed"}
+SUFFIXES = {".py", ".sql", ".md", ".lark", ".txt", ".bin", ".gz", ".typed"}
 
 
 def run(*command, folder, **environment):

@@ -22,6 +22,7 @@ from strongroom.kms.data_key import DataKey
 from strongroom.kms.leases import Lease
 from strongroom.kms.packing import padme
 from strongroom.kms.record_kind import encode_parts
+from strongroom.visibility import VISIBILITY_RECORD
 
 pytestmark = pytest.mark.usefixtures("cipher")
 
@@ -48,6 +49,7 @@ KINDS = st.builds(
     KEY_TYPES,
     compress=st.booleans(),
     dictionary=st.sampled_from([b"", DICTIONARY]),
+    tables=st.sampled_from([b"", VISIBILITY_RECORD.tables]),
     padded=st.booleans(),
 )
 

@@ -41,6 +41,7 @@ from strongroom.kms import (
     bound_cell_id,
     ciphers,
     data_key,
+    packing,
     python_cipher,
 )
 from strongroom.kms.data_key import DataKey
@@ -69,11 +70,16 @@ EVENT_KEY = (ID, 7)
 PLAINTEXT = b"what only the owner of the key reads"
 TEXT = b'{"event":"WorkflowTaskScheduled","attempt":1,"queue":"payments"}' * 20
 DICTIONARY = b'{"event":"WorkflowTaskCompleted","attempt":,"queue":"payments"}'
+TABLES = (Path(__file__).parents[2] / "visibility" / "dictionary_tables.bin").read_bytes()
+SHORT = TEXT[1:65]
+"""Of the cases with tables: another text than those without have, as the nonce depends on it, and on no table."""
 
 HEADER_BYTES = 8
 NONCE_AT = HEADER_BYTES
 CIPHERTEXT_AT = HEADER_BYTES + 24
 TAG_BYTES = 16
+DICTIONARY_ID_AT = 4 + 5
+"""Of a compressed body: behind the length, the frame's magic number and its descriptor."""
 LIMIT = 64 * 2**20
 
 
@@ -126,6 +132,18 @@ def what_opens() -> Iterator[Case]:
         kind=kind(compress=True, dictionary=DICTIONARY, padded=True),
         plaintext=TEXT[:64],
     )
+
+    with_tables = kind(compress=True, dictionary=DICTIONARY, tables=TABLES)
+    yield valid("tables", "compressed with a dictionary that has entropy tables", kind=with_tables, plaintext=SHORT)
+    yield valid(
+        "tables_padded",
+        "compressed with a dictionary that has entropy tables, then padded",
+        kind=kind(compress=True, dictionary=DICTIONARY, tables=TABLES, padded=True),
+        plaintext=SHORT,
+    )
+    earlier = sealed_row(with_dictionary, plaintext=TEXT[:65])
+    what = "compressed with the dictionary alone, of a kind that has entropy tables too"
+    yield valid("tables_not_named", what, kind=with_tables, sealed=earlier, plaintext=TEXT[:65])
 
     for name, what, key_types, key in (
         ("key_bytes", "a key part of bytes", (PartType.BYTES,), (b"\x00\xff bytes",)),
@@ -367,6 +385,15 @@ def wrong_compression() -> Iterator[Case]:
     ):
         yield refused_body(name, what, compressed, ZSTD, spoilt, right, text)
 
+    alone = kind(compress=True, dictionary=DICTIONARY)
+    with_tables = kind(compress=True, dictionary=DICTIONARY, tables=TABLES)
+    zstd = {"zstd": ".".join(map(str, zstandard.ZSTD_VERSION))}
+    _, named = packing.pack(with_tables, SHORT)
+    _, unnamed = packing.pack(alone, SHORT)
+    what = "a frame that names a dictionary which the kind does not have"
+    yield refused_body("tables_other", what, with_tables, ZSTD, put(named, DICTIONARY_ID_AT, 2), named, SHORT) | zstd
+    yield refused_body("tables_absent", what, alone, ZSTD, named, unnamed, SHORT) | zstd
+
     both = kind(compress=True, padded=True)
     inner = struct.pack(">I", 1001) + right[4:]
     yield refused_body(
@@ -531,6 +558,7 @@ def kind_of(kind: RecordKind) -> dict[str, Any]:
         "key": [part.name for part in kind.key],
         "compress": kind.compress,
         "dictionary": kind.dictionary.hex(),
+        **({"tables": kind.tables.hex()} if kind.tables else {}),
         "padded": kind.padded,
     }
 

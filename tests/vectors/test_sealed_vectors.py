@@ -55,6 +55,7 @@ def open_case(case):
         tuple(PartType[part] for part in case["kind"]["key"]),
         compress=case["kind"]["compress"],
         dictionary=bytes.fromhex(case["kind"]["dictionary"]),
+        tables=bytes.fromhex(case["kind"].get("tables", "")),
         padded=case["kind"]["padded"],
     )
     key = tuple(
