@@ -73,7 +73,7 @@ def status(config_path: Path) -> None:
             return
         await strongroom.search_index.check()
         console.print(f"Elasticsearch answers searches, from index {strongroom.search_index.name}")
-        documents, waiting = await strongroom.search_index.size(), await strongroom.outbox.waiting()
+        documents, waiting = await strongroom.search_index.count(), await strongroom.outbox.waiting()
         console.print(f"{documents} documents; {waiting} runs that it is yet to hear of")
 
     with_cell(config_path, run, "index.status")

@@ -212,7 +212,7 @@ async def _search_index(strongroom: Strongroom) -> AsyncIterator[Finding]:
         return
     try:
         await index.check()
-        documents, waiting = await index.size(), await strongroom.outbox.waiting()
+        documents, waiting = await index.count(), await strongroom.outbox.waiting()
     except StorageError as error:
         advice = (
             "is the cluster up, and elasticsearch.url right? Searches need it; writes go on, and it hears of them later"

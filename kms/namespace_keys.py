@@ -20,7 +20,7 @@ from .errors import (
     StrongroomError,
 )
 from .header import HEAD_BYTES, HEADER_BYTES, Suite, parse_header
-from .packing import unpack
+from .packing import unpack_many
 from .signing import SigningKey
 from .tokens import TokenKey
 
@@ -171,9 +171,7 @@ class NamespaceKeys:
             raise IntegrityError from None
         if not flags:
             return bodies
-        return [
-            unpack(kind, sealed[3], body) if sealed[3] else body for body, (_, sealed) in zip(bodies, rows, strict=True)
-        ]
+        return unpack_many(kind, [(sealed[3], body) for body, (_, sealed) in zip(bodies, rows, strict=True)])
 
     def seal(self, kind: RecordKind, key: Key, plaintext: bytes) -> bytes:
         """Seal one row."""

@@ -18,6 +18,8 @@ from .errors import IntegrityError, SealingLimitExceeded
 from .header import COMPRESSION_MASK, PADDED, ZSTD
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .record_kind import RecordKind
 
 MAX_PLAINTEXT_BYTES = 64 * 2**20
@@ -51,32 +53,38 @@ def pack(kind: RecordKind, plaintext: bytes) -> tuple[int, bytes]:
     return flags, body
 
 
-def unpack(kind: RecordKind, flags: int, body: bytes) -> bytes:
-    """Undo `pack`.
+def unpack_many(kind: RecordKind, packed: Iterable[tuple[int, bytes]]) -> list[bytes]:
+    """Undo `pack`, for the header flags and the decrypted bytes of many values.
 
     Raises:
-        IntegrityError: the body is not what `pack` makes; only someone who holds the key can have made it.
+        IntegrityError: a body is not what `pack` makes; only someone who holds the key can have made it.
     """
-    start, end = 0, len(body)
-    if flags & PADDED:
-        start = _LENGTH.size
-        end = start + _declared_length(body, 0, end)
-        if len(body) != padme(end) or body.count(0, end) != len(body) - end:
-            raise IntegrityError
-    if flags & COMPRESSION_MASK != ZSTD:
-        return body[start:end]
-    length = _declared_length(body, start, end)
-    frame = body[start + _LENGTH.size : end]
-    # A frame that names no dictionary is of the one without tables: zstd itself refuses one that names another.
-    tables = kind.tables if frame[_DESCRIPTOR : _DESCRIPTOR + 1] and frame[_DESCRIPTOR] & _NAMES_DICTIONARY else b""
+    alone = _decompressor(kind.dictionary, b"")
+    tabled = _decompressor(kind.dictionary, kind.tables)
+    opened = []
     try:
-        # The frame must say the length itself: zstandard allocates by what the frame says, so a bomb stops here.
-        # Nothing is smaller than an empty plaintext, so `pack` never compresses one.
-        if not 0 < length <= MAX_PLAINTEXT_BYTES or zstandard.frame_content_size(frame) != length:
-            raise IntegrityError
-        return _decompressor(kind.dictionary, tables).decompress(frame, allow_extra_data=False)
+        for flags, body in packed:
+            start, end = 0, len(body)
+            if flags & PADDED:
+                start = _LENGTH.size
+                end = start + _declared_length(body, 0, end)
+                if len(body) != padme(end) or body.count(0, end) != len(body) - end:
+                    raise IntegrityError
+            if flags & COMPRESSION_MASK != ZSTD:
+                opened.append(body[start:end])
+                continue
+            length = _declared_length(body, start, end)
+            frame = body[start + _LENGTH.size : end]
+            # The frame must say the length itself: zstandard allocates by what the frame says, so a bomb stops here.
+            # Nothing is smaller than an empty plaintext, so `pack` never compresses one.
+            if not 0 < length <= MAX_PLAINTEXT_BYTES or zstandard.frame_content_size(frame) != length:
+                raise IntegrityError
+            # One that names no dictionary is of the one without tables; zstd itself refuses one that names another.
+            zstd = tabled if frame[_DESCRIPTOR] & _NAMES_DICTIONARY else alone
+            opened.append(zstd.decompress(frame, allow_extra_data=False))
     except zstandard.ZstdError:
         raise IntegrityError from None
+    return opened
 
 
 def check_length(length: int) -> None:

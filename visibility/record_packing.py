@@ -6,7 +6,7 @@ What the rest of the record tells is left out, and ids that are UUIDs are 16 byt
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
@@ -14,9 +14,6 @@ from strongroom.storage import DataLoss
 
 from .ranges import INT64_MAX, INT64_MIN
 from .record import VisibilityRecord, system_values
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _FIRST_FORM = b"[1,"
 _FORM = 2
@@ -73,19 +70,13 @@ def unpack_record(packed: bytes) -> VisibilityRecord:
     Raises:
         DataLoss: a form that this version does not know.
     """
-    read: Callable[[bytes], tuple[list[Any], bytes]] | None = None
-    if packed[:1] == bytes((_FORM,)):
-        read = _second_form
-    elif packed[:3] == _FIRST_FORM:
-        read = _first_form
     try:
-        if read is not None:
-            values, memo = read(packed)
-            attributes = values.pop()
-            for name, value in attributes.items():
-                if isinstance(value, list):
-                    attributes[name] = tuple(value)
-            return VisibilityRecord._make((*values, MappingProxyType(attributes), memo))
+        values, memo = _second_form(packed) if packed[0] == _FORM else _first_form(packed)
+        attributes = values.pop()
+        for name, value in attributes.items():
+            if isinstance(value, list):
+                attributes[name] = tuple(value)
+        return VisibilityRecord._make((*values, MappingProxyType(attributes), memo))
     except (ValueError, TypeError, AttributeError, IndexError):
         pass
     msg = "a visibility record is not of a form that this version knows"
@@ -93,6 +84,8 @@ def unpack_record(packed: bytes) -> VisibilityRecord:
 
 
 def _first_form(packed: bytes) -> tuple[list[Any], bytes]:
+    if not packed.startswith(_FIRST_FORM):
+        raise ValueError
     _, *values, memo = orjson.loads(packed)
     return values, bytes.fromhex(memo)
 

@@ -129,7 +129,7 @@ async def test_a_document_without_a_record_is_found_and_removed(cell, vandal, ki
     repaired = await reconciler.run()
     assert (repaired.orphans, repaired.removed, repaired.left) == (1, 1, 0)
     assert (await reconciler.run()).drift == 0
-    assert await cell.index.size() == RUNS == len(await cell.listed())
+    assert await cell.index.count() == RUNS == len(await cell.listed())
 
 
 async def test_a_record_that_went_unheard_takes_its_document_along(cell):

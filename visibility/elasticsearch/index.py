@@ -134,9 +134,9 @@ class ElasticsearchIndex:
         """Make what was written visible to searches now; by itself it is within a second."""
         await self._ask(lambda: self._client.indices.refresh(index=self.name))
 
-    async def size(self) -> int:
-        """Return how many documents a search sees, of all namespaces."""
-        answer = await self._ask(lambda: self._client.count(index=self.name))
+    async def count(self, query: dict[str, Any] | None = None) -> int:
+        """Return how many documents a search sees; without a query those of all namespaces."""
+        answer = await self._ask(lambda: self._client.count(index=self.name, query=query))
         return int(answer["count"])
 
     async def epochs(self, namespace_id: UUID) -> dict[int, int]:
@@ -285,7 +285,10 @@ class ElasticsearchReader:
 
     async def count(self, query: TokenQuery) -> int:
         """See `IndexReader.count`."""
-        body = {"query": to_query(self._namespace_id, query), "size": 0, "track_total_hits": True}
+        wanted = to_query(self._namespace_id, query)
+        if self._snapshot is None:
+            return await self._index.count(wanted)
+        body = {"query": wanted, "size": 0, "track_total_hits": True}
         answer = await self._index.search(body, snapshot=self._snapshot)
         return int(answer["hits"]["total"]["value"])
 
