@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 from . import tokens
 from .attributes import AttributeType
 from .evaluate import matches
+from .fields import OF_CLOSED_RUNS
 from .filter_tree import (
     OPEN_STATUSES,
     STATUS_NAMES,
@@ -125,18 +126,17 @@ def _exact(query: TokenQuery) -> Approximation:
     return Approximation(query, query)
 
 
-def _holding(
-    attribute: Attribute, messages: Iterable[bytes], tokenizer: Tokenizer, *, implied: Bucket | None = None
-) -> TokenQuery:
+def _holding(attribute: Attribute, messages: Iterable[bytes], tokenizer: Tokenizer) -> TokenQuery:
     found = tokenizer.query(attribute.name, messages)
-    return AnyOf(found, implied) if found else NOTHING
+    return AnyOf(found, _CLOSED if attribute.name in OF_CLOSED_RUNS else None) if found else NOTHING
 
 
 def _equal_to(
-    attribute: Attribute, messages: Iterable[bytes], tokenizer: Tokenizer, *, implied: Bucket | None = None
+    attribute: Attribute, messages: Iterable[bytes], tokenizer: Tokenizer, *, closed: bool = False
 ) -> TokenQuery:
     """As `_holding`, of equality tokens."""
     found = tokenizer.query(attribute.name, messages)
+    implied = _CLOSED if closed or attribute.name in OF_CLOSED_RUNS else None
     return AnyOf(found, implied, tokenizer.layout.column(attribute.name)) if found else NOTHING
 
 
@@ -183,7 +183,7 @@ def _equal(attribute: Attribute, values: Sequence[Value], tokenizer: Tokenizer) 
         values = [value for value in values if value == int(value) and INT64_MIN <= value <= INT64_MAX]
     wanted = (message for value in values for message in tokenizer.equality(attribute.name, attribute.type, value))
     closed = attribute.name == "ExecutionStatus" and OPEN_STATUSES.isdisjoint(values)
-    return _exact(_equal_to(attribute, wanted, tokenizer, implied=_CLOSED if closed else None))
+    return _exact(_equal_to(attribute, wanted, tokenizer, closed=closed))
 
 
 def _prefix(attribute: Attribute, head: bytes, tokenizer: Tokenizer) -> Approximation:

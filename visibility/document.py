@@ -12,7 +12,7 @@ from .attributes import AttributeType
 from .compiler import OPEN_RUN
 from .document_tokens import tokens_of
 from .errors import InvalidRecord
-from .fields import BUILT_IN, NOT_SEARCHABLE, PREDEFINED_FIELDS
+from .fields import BUILT_IN, NOT_SEARCHABLE, OF_CLOSED_RUNS, PREDEFINED_FIELDS
 from .filter_tree import OPEN_STATUSES, STATUS_NAMES
 from .ranges import INT64_MAX, INT64_MIN, NANOSECONDS
 from .record import VISIBILITY_RECORD
@@ -110,7 +110,7 @@ def check_record(record: VisibilityRecord, types: SearchAttributes) -> None:
     """Refuse a record whose search attributes are not those that the namespace has registered.
 
     Raises:
-        InvalidRecord: an unknown status, a status of closed runs without a close time, an attribute that is not registered, or a
+        InvalidRecord: an unknown status, what closed runs alone have without a close time, an attribute that is not registered, or a
             value that is not of its type.
     """
     _check(record, record.attributes(), types)
@@ -121,6 +121,10 @@ def _check(record: VisibilityRecord, attributes: Mapping[str, AttributeValue], t
         raise InvalidRecord(f"execution_status is none of {', '.join(STATUS_NAMES)}")
     if record.close_time is None and record.execution_status not in OPEN_STATUSES:
         raise InvalidRecord(f"a run that is none of {', '.join(sorted(OPEN_STATUSES))} needs a close_time")
+    if record.close_time is None and not OF_CLOSED_RUNS.isdisjoint(attributes):
+        raise InvalidRecord(
+            "a run without close_time has no execution_duration, history_length, history_size_bytes or state_transition_count"
+        )
     for name, value in record.search_attributes.items():
         field = PREDEFINED_FIELDS.get(name)
         attribute_type = types.get(name) if field is None else field.type

@@ -141,6 +141,11 @@ SYSTEM_FIELDS: Mapping[str, Field] = MappingProxyType(
 )
 """Attributes that a service fills in for each run."""
 
+OF_CLOSED_RUNS = frozenset(
+    {"CloseTime", "ExecutionDuration", "HistoryLength", "HistorySizeBytes", "StateTransitionCount"}
+)
+"""Of these, what no run has that is open: a record that says otherwise is refused, so an index may leave out all open runs."""
+
 HASHED: Mapping[str, str] = MappingProxyType(
     {
         "WorkflowId": "h_workflow",

@@ -126,8 +126,11 @@ def _condition(query: TokenQuery, parameters: list[object]) -> str:
                 holding = f"{column} = ANY(${len(parameters)}::bigint[])"
             else:
                 holding = f"t && ${len(parameters)}::bigint[]"
-            # What closed comes after all that is open: without this a list would walk past that first.
-            return holding if implied is None else f"{holding} AND {_condition(implied, parameters)}"
+            if implied is None:
+                return holding
+            # What closed comes after all that is open: without this a list would walk past that first. The bounds are no tenant's, and
+            # stand here so that a plan for any parameters knows of them.
+            return f"{holding} AND {implied.column} BETWEEN {implied.low} AND {implied.high}"
         case Bucket(column, low, high):
             parameters += [low, high]
             return f"{column} BETWEEN ${len(parameters) - 1} AND ${len(parameters)}"

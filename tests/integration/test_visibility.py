@@ -163,6 +163,14 @@ def changed(record, **values):
     return record._replace(**values)
 
 
+OF_CLOSED_RUNS = ("close_time", "execution_duration", "history_length", "history_size_bytes", "state_transition_count")
+
+
+def opened_again(record):
+    """Return a record of a run that is open."""
+    return record._replace(execution_status="Running", **dict.fromkeys(OF_CLOSED_RUNS))
+
+
 def generated_record(rng):
     """Draw a record; many share a second of start or close, a workflow id, a value."""
     status = rng.choice(STATUS_NAMES)
@@ -407,7 +415,7 @@ async def searched(request, server_dsn, tmp_path_factory, sample):
 async def small(strongroom):
     """A namespace with a few generated records, to be changed."""
     rng = generator()
-    still_open = changed(generated_record(rng), execution_status="Running", close_time=None)
+    still_open = opened_again(generated_record(rng))
     closed = changed(generated_record(rng), execution_status="Completed", close_time=BASE)
     return await populated(strongroom, "small", [], [still_open, closed, *(generated_record(rng) for _ in range(25))])
 
@@ -481,7 +489,7 @@ async def test_the_two_sides_of_a_compiled_filter_hold(searched):
 async def test_no_run_is_skipped_or_repeated_where_times_are_equal(strongroom, page_size):
     """Runs that closed in one second, at one moment or with one start come once each, in order, page by page."""
     rng = generator()
-    template = generated_record(rng)
+    template = opened_again(generated_record(rng))
     records = [
         changed(
             template,
@@ -875,8 +883,17 @@ WRONG: dict[str, dict[str, Any]] = {
 
 async def test_a_closed_status_needs_a_close_time(small):
     """The index keeps open runs first, and looks for what closed behind them: a closed run among the open would not be found."""
-    bad = changed(generated_record(generator()), execution_status="Completed", close_time=None)
+    bad = opened_again(generated_record(generator()))._replace(execution_status="Completed")
     with pytest.raises(InvalidRecord, match="needs a close_time"):
+        await record_all(small.strongroom, small.namespace_id, [bad], small.types)
+    assert (await small.count("")).count == len(small.expected(""))
+
+
+@pytest.mark.parametrize("name", OF_CLOSED_RUNS[1:])
+async def test_what_closed_runs_alone_have_needs_a_close_time(small, name):
+    """A condition on it is looked for among closed runs alone, so an open one that had it would not be found."""
+    bad = opened_again(generated_record(generator()))._replace(**{name: 5})
+    with pytest.raises(InvalidRecord, match="without close_time"):
         await record_all(small.strongroom, small.namespace_id, [bad], small.types)
     assert (await small.count("")).count == len(small.expected(""))
 
