@@ -61,6 +61,13 @@ class Tokens(Protocol):
         """Return the first 8 bytes of the token of each message."""
 
 
+class Unpacker(Protocol):
+    """See `packing.Unpacker`."""
+
+    def unpack(self, flags: bytes, bodies: Sequence[bytes]) -> list[bytes]:
+        """Return the plaintexts of decrypted bodies."""
+
+
 class Implementation(Protocol):
     """A module that seals and opens; `python_cipher` is the specification."""
 
@@ -72,6 +79,9 @@ class Implementation(Protocol):
 
     def Tokens(self, key: bytes) -> Tokens:  # noqa: N802 - likewise
         """Prepare a key of tokens."""
+
+    def Unpacker(self, dictionary: bytes, tables: bytes) -> Unpacker:  # noqa: N802 - likewise
+        """Prepare what undoes the packing of one kind."""
 
     def open_rows(self, resolve: Resolve, types: bytes, scope: Key, rows: Sequence[tuple[Key, bytes]]) -> list[bytes]:
         """Open rows."""

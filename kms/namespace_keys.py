@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
 
@@ -20,7 +21,6 @@ from .errors import (
     StrongroomError,
 )
 from .header import HEAD_BYTES, HEADER_BYTES, Suite, parse_header
-from .packing import unpack_many
 from .signing import SigningKey
 from .tokens import TokenKey
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
+    from .ciphers import Unpacker
     from .data_keys import DataKeyRecord
     from .record_kind import Key, RecordKind
     from .secret import Secret
@@ -171,7 +172,11 @@ class NamespaceKeys:
             raise IntegrityError from None
         if not flags:
             return bodies
-        return unpack_many(kind, [(sealed[3], body) for body, (_, sealed) in zip(bodies, rows, strict=True)])
+        chosen: Any = self._implementation
+        try:
+            return _unpacker(chosen, kind).unpack(bytes([sealed[3] for _, sealed in rows]), bodies)
+        except self._implementation.NotOpened:
+            raise IntegrityError from None
 
     def seal(self, kind: RecordKind, key: Key, plaintext: bytes) -> bytes:
         """Seal one row."""
@@ -292,6 +297,12 @@ class NamespaceKeys:
     def __reduce__(self) -> NoReturn:
         msg = "key material is not pickled"
         raise TypeError(msg)
+
+
+@lru_cache(maxsize=64)
+def _unpacker(chosen: Any, kind: RecordKind) -> Unpacker:
+    made: Unpacker = chosen.Unpacker(kind.dictionary, kind.tables)
+    return made
 
 
 def unusable(state: KeyState, key_class: KeyClass = KeyClass.DATA) -> KmsError | None:

@@ -18,7 +18,7 @@ from .errors import IntegrityError, SealingLimitExceeded
 from .header import COMPRESSION_MASK, PADDED, ZSTD
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from .record_kind import RecordKind
 
@@ -53,38 +53,56 @@ def pack(kind: RecordKind, plaintext: bytes) -> tuple[int, bytes]:
     return flags, body
 
 
-def unpack_many(kind: RecordKind, packed: Iterable[tuple[int, bytes]]) -> list[bytes]:
-    """Undo `pack`, for the header flags and the decrypted bytes of many values.
+class Unpacker:
+    """Undoes `pack` for values of one kind: `strongroom_kernel` has the same.
 
-    Raises:
-        IntegrityError: a body is not what `pack` makes; only someone who holds the key can have made it.
+    Args:
+        dictionary: see `RecordKind`; so for `tables`.
+        tables: see there.
     """
-    alone = _decompressor(kind.dictionary, b"")
-    tabled = _decompressor(kind.dictionary, kind.tables)
-    opened = []
-    try:
-        for flags, body in packed:
-            start, end = 0, len(body)
-            if flags & PADDED:
-                start = _LENGTH.size
-                end = start + _declared_length(body, 0, end)
-                if len(body) != padme(end) or body.count(0, end) != len(body) - end:
-                    raise IntegrityError
-            if flags & COMPRESSION_MASK != ZSTD:
-                opened.append(body[start:end])
-                continue
-            length = _declared_length(body, start, end)
-            frame = body[start + _LENGTH.size : end]
-            # The frame must say the length itself: zstandard allocates by what the frame says, so a bomb stops here.
-            # Nothing is smaller than an empty plaintext, so `pack` never compresses one.
-            if not 0 < length <= MAX_PLAINTEXT_BYTES or zstandard.frame_content_size(frame) != length:
-                raise IntegrityError
-            # One that names no dictionary is of the one without tables; zstd itself refuses one that names another.
-            zstd = tabled if frame[_DESCRIPTOR] & _NAMES_DICTIONARY else alone
-            opened.append(zstd.decompress(frame, allow_extra_data=False))
-    except zstandard.ZstdError:
-        raise IntegrityError from None
-    return opened
+
+    __slots__ = ("_dictionary", "_tables")
+
+    def __init__(self, dictionary: bytes, tables: bytes) -> None:
+        self._dictionary = dictionary
+        self._tables = tables
+
+    def unpack(self, flags: bytes, bodies: Sequence[bytes]) -> list[bytes]:
+        """Return the plaintexts of decrypted bodies.
+
+        Args:
+            flags: those of each value's header, a byte each.
+            bodies: what was encrypted.
+
+        Raises:
+            IntegrityError: a body is not what `pack` makes; only someone who holds the key can have made it.
+        """
+        alone = _decompressor(self._dictionary, b"")
+        tabled = _decompressor(self._dictionary, self._tables)
+        try:
+            return [_unpacked(alone, tabled, *each) for each in zip(flags, bodies, strict=True)]
+        except zstandard.ZstdError:
+            raise IntegrityError from None
+
+
+def _unpacked(alone: zstandard.ZstdDecompressor, tabled: zstandard.ZstdDecompressor, flags: int, body: bytes) -> bytes:
+    start, end = 0, len(body)
+    if flags & PADDED:
+        start = _LENGTH.size
+        end = start + _declared_length(body, 0, end)
+        if len(body) != padme(end) or body.count(0, end) != len(body) - end:
+            raise IntegrityError
+    if flags & COMPRESSION_MASK != ZSTD:
+        return body[start:end]
+    length = _declared_length(body, start, end)
+    frame = body[start + _LENGTH.size : end]
+    # The frame must say the length itself: zstandard allocates by what the frame says, so a bomb stops here.
+    # Nothing is smaller than an empty plaintext, so `pack` never compresses one.
+    if not 0 < length <= MAX_PLAINTEXT_BYTES or zstandard.frame_content_size(frame) != length:
+        raise IntegrityError
+    # One that names no dictionary is of the one without tables; zstd itself refuses one that names another.
+    zstd = tabled if frame[_DESCRIPTOR] & _NAMES_DICTIONARY else alone
+    return zstd.decompress(frame, allow_extra_data=False)
 
 
 def check_length(length: int) -> None:

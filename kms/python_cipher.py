@@ -18,7 +18,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from .header import HEAD_BYTES, PADDED, Suite
-from .packing import check_length
+from .packing import Unpacker, check_length
 from .record_kind import encoder
 from .tokens import Tokens
 from .xaes import PREFIX_BYTES, XAES256GCM
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .ciphers import Resolve
     from .record_kind import Key
 
-__all__ = ["Cipher", "KeyMismatch", "NotOpened", "Tokens", "open_rows"]
+__all__ = ["Cipher", "KeyMismatch", "NotOpened", "Tokens", "Unpacker", "open_rows"]
 
 TAIL_BYTES = 12
 TAG_BYTES = 16

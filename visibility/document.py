@@ -16,7 +16,7 @@ from .fields import BUILT_IN, NOT_SEARCHABLE, OF_CLOSED_RUNS, PREDEFINED_FIELDS
 from .filter_tree import OPEN_STATUSES, STATUS_NAMES
 from .ranges import INT64_MAX, INT64_MIN, NANOSECONDS
 from .record import VISIBILITY_RECORD
-from .record_packing import pack_record, unpack_record
+from .record_packing import pack_record, unpack_records
 from .tokens import Tokenizer
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def open_documents(keys: NamespaceKeys, rows: Sequence[Row]) -> list[VisibilityR
     sealed: list[tuple[Key, bytes]] = [
         ((row["id"], row["shard_id"], row["version"], row["k"], row["b1"], row["b2"]), row["s"]) for row in rows
     ]
-    return [unpack_record(packed) for packed in keys.open_many(VISIBILITY_RECORD, sealed)]
+    return unpack_records(keys.open_many(VISIBILITY_RECORD, sealed))
 
 
 def check_record(record: VisibilityRecord, types: SearchAttributes) -> None:

@@ -1,16 +1,18 @@
 //! Strongroom's hot loops, natively: rows in, sealed rows out, and back (FORMAT.md sections 2 and 3).
 //!
-//! `aead` knows keys and nonces, `keys` encodes the key of a row, `seal` and `open` are the loops, `tokens` makes keyed tokens, `chain` the
-//! lines of the audit log.
+//! `aead` knows keys and nonces, `keys` encodes the key of a row, `seal` and `open` are the loops, `unpack` decompresses, `tokens` makes keyed tokens, `chain` the
+//! lines of the audit log, `records` the values of visibility records.
 //! What they make is byte for byte what `strongroom.kms.python_cipher` makes; that module is the specification of this one's interface.
 
 mod aead;
 mod chain;
 mod keys;
 mod open;
+mod records;
 mod rows;
 mod seal;
 mod tokens;
+mod unpack;
 
 use pyo3::prelude::*;
 
@@ -23,9 +25,13 @@ mod strongroom_kernel {
     #[pymodule_export]
     use crate::open::open_rows;
     #[pymodule_export]
+    use crate::records::unpack_records;
+    #[pymodule_export]
     use crate::rows::{KeyMismatch, NotOpened};
     #[pymodule_export]
     use crate::seal::{Batch, Cipher};
     #[pymodule_export]
     use crate::tokens::Tokens;
+    #[pymodule_export]
+    use crate::unpack::Unpacker;
 }

@@ -103,7 +103,7 @@ def test_bytes_after_an_empty_frame_are_refused():
     kind = RecordKind("record", "data", (), compress=True)
     body = bytes(4) + zstandard.ZstdCompressor().compress(b"") + b"trailing"
     with pytest.raises(strongroom.kms.IntegrityError):
-        packing.unpack_many(kind, [(header.ZSTD, body)])
+        packing.Unpacker(kind.dictionary, kind.tables).unpack(bytes([header.ZSTD]), [body])
 
 
 def test_another_dictionary_is_refused():

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from strongroom.kms import ciphers
 from strongroom.storage import DataLoss
 from strongroom.visibility import VisibilityRecord
-from strongroom.visibility.record_packing import pack_record, unpack_record
+from strongroom.visibility.record_packing import pack_record, unpack_record, unpack_records
 
 INTEGERS = st.integers(-(2**63), 2**63 - 1)
 IDS = st.one_of(
@@ -53,17 +54,52 @@ def records(draw):
     )
 
 
+@pytest.fixture(params=ciphers.available(), autouse=True)
+def _implementation(request, monkeypatch):
+    """Everything here holds of Python and of the kernel."""
+    monkeypatch.setenv(ciphers.VARIABLE, request.param)
+
+
+def opened(packed):
+    """Return one unpacked record."""
+    (record,) = unpack_records([packed])
+    return record
+
+
 @given(records())
 def test_a_record_is_unpacked_as_it_was(record):
-    """No value is lost, and none becomes another one."""
-    assert unpack_record(pack_record(record)) == record
+    """No value is lost, and none becomes another one, nor one of another type."""
+    found = opened(pack_record(record))
+    assert repr(found) == repr(record)
+    assert type(found) is VisibilityRecord
+
+
+@given(st.lists(records(), max_size=4))
+def test_records_stay_in_their_order(found):
+    assert unpack_records([pack_record(each) for each in found]) == found
+
+
+@given(record=records(), data=st.data())
+def test_both_make_the_same_of_a_damaged_record(record, data):
+    """Whatever a byte is turned into, the record is what `unpack_record` says it is, or lost as it says."""
+    packed = bytearray(pack_record(record))
+    packed[data.draw(st.integers(0, len(packed) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        expected = repr(unpack_record(bytes(packed)))
+    except DataLoss:
+        expected = None
+    if expected is None:
+        with pytest.raises(DataLoss):
+            opened(bytes(packed))
+    else:
+        assert repr(opened(bytes(packed))) == expected
 
 
 def test_the_first_form_is_read():
     """A record that an earlier version sealed opens for ever."""
     values = ["w", "r", "t", "Running", "q", 5, 5, *[None] * 9]
     packed = orjson.dumps([1, *values, {"Tags": ["a", "b"]}, b"memo".hex()])
-    assert unpack_record(packed) == VisibilityRecord(
+    assert opened(packed) == VisibilityRecord(
         "w", "r", "t", "Running", "q", 5, 5, search_attributes=MappingProxyType({"Tags": ("a", "b")}), memo=b"memo"
     )
 
@@ -73,4 +109,4 @@ def test_the_first_form_is_read():
 def test_other_bytes_are_refused(start, rest):
     """What is of no form is data lost, and no other error."""
     with pytest.raises(DataLoss):
-        unpack_record(start + rest)
+        opened(start + rest)

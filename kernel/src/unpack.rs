@@ -1,0 +1,163 @@
+//! Decompression and padding of what was opened (FORMAT.md section 4); `strongroom.kms.packing.unpack_many` is the specification.
+
+use std::cell::RefCell;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+use zstd_safe::{DCtx, DDict};
+
+use crate::keys::bytes_of;
+use crate::rows::{NotOpened, Results, as_list};
+
+const COMPRESSION_MASK: u8 = 0b0000_0111;
+const ZSTD: u8 = 1;
+const PADDED: u8 = 0b0000_1000;
+const LENGTH_BYTES: usize = 4;
+const MAX_PLAINTEXT_BYTES: usize = 64 << 20;
+/// Of a frame: the byte behind the magic number, and which of its bits say that the frame names a dictionary.
+const DESCRIPTOR: usize = 4;
+const NAMES_DICTIONARY: u8 = 0b11;
+/// From here on other threads run meanwhile.
+const DETACH_BYTES: usize = 32 * 1024;
+
+thread_local! {
+    static CONTEXT: RefCell<DCtx<'static>> = RefCell::new(DCtx::create());
+}
+
+/// Unpacks values of one kind.
+#[pyclass(frozen)]
+pub struct Unpacker {
+    alone: DDict<'static>,
+    tabled: DDict<'static>,
+}
+
+#[pymethods]
+impl Unpacker {
+    #[new]
+    fn new(dictionary: &[u8], tables: &[u8]) -> PyResult<Self> {
+        let tables = if dictionary.is_empty() { &[] } else { tables };
+        let made = |bytes: &[u8]| {
+            DDict::try_create(bytes).ok_or_else(|| PyValueError::new_err("no dictionary of zstd's"))
+        };
+        Ok(Unpacker {
+            alone: made(dictionary)?,
+            tabled: made(&[tables, dictionary].concat())?,
+        })
+    }
+
+    /// Undo the packing of decrypted bodies; `flags` are those of their headers, a byte each.
+    fn unpack<'py>(
+        &self,
+        py: Python<'py>,
+        flags: &[u8],
+        bodies: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let bodies: Vec<Bound<'py, PyAny>> = as_list(bodies)?.iter().collect(); // its own references: the list may change
+        if bodies.len() != flags.len() {
+            return Err(not_unpacked());
+        }
+        let results = Results::new(py, bodies.len())?;
+        let (mut jobs, mut total) = (Vec::with_capacity(bodies.len()), 0);
+        for (index, (body, &flags)) in bodies.iter().zip(flags).enumerate() {
+            let Some(body) = (unsafe { bytes_of(body.as_ptr()) }) else {
+                return Err(PyErr::fetch(py));
+            };
+            let (input, length) = parsed(flags, body).ok_or_else(not_unpacked)?;
+            let output = results.place(index, length)?;
+            total += input.len() + length;
+            jobs.push(Job {
+                input,
+                output,
+                length,
+                is_frame: flags & COMPRESSION_MASK == ZSTD,
+            });
+        }
+        let done = if total >= DETACH_BYTES {
+            let jobs = &jobs;
+            py.detach(|| self.all(jobs))
+        } else {
+            self.all(&jobs)
+        };
+        if done {
+            Ok(results.into_list())
+        } else {
+            Err(not_unpacked())
+        }
+    }
+}
+
+impl Unpacker {
+    fn all(&self, jobs: &[Job<'_>]) -> bool {
+        CONTEXT.with_borrow_mut(|context| jobs.iter().all(|job| self.one(context, job)))
+    }
+
+    fn one(&self, context: &mut DCtx<'static>, job: &Job<'_>) -> bool {
+        // Nobody else knows the new object yet; zeros, as a slice is never of what was not written.
+        let output = unsafe {
+            job.output.write_bytes(0, job.length);
+            std::slice::from_raw_parts_mut(job.output, job.length)
+        };
+        if !job.is_frame {
+            output.copy_from_slice(job.input);
+            return true;
+        }
+        // One that names no dictionary is of the one without tables; zstd itself refuses one that names another.
+        let names = job.input[DESCRIPTOR] & NAMES_DICTIONARY != 0;
+        let dictionary = if names { &self.tabled } else { &self.alone };
+        context.decompress_using_ddict(output, job.input, dictionary) == Ok(job.length)
+    }
+}
+
+struct Job<'a> {
+    input: &'a [u8],
+    output: *mut u8,
+    length: usize,
+    is_frame: bool,
+}
+
+// The outputs are of `bytes` that nobody else knows yet; the inputs are held by the caller.
+unsafe impl Sync for Job<'_> {}
+
+/// Return what of a body is text or a frame, and how long the plaintext is; none for a body that no writer makes.
+fn parsed(flags: u8, body: &[u8]) -> Option<(&[u8], usize)> {
+    let mut rest = body;
+    if flags & PADDED != 0 {
+        let (length, padded) = declared(body)?;
+        let (inner, padding) = padded.split_at_checked(length)?;
+        if body.len() != padme(LENGTH_BYTES + length) || padding.iter().any(|&byte| byte != 0) {
+            return None;
+        }
+        rest = inner;
+    }
+    if flags & COMPRESSION_MASK != ZSTD {
+        return Some((rest, rest.len()));
+    }
+    let (length, frame) = declared(rest)?;
+    // The frame must say the length itself, and be all that there is.
+    let is_right = (1..=MAX_PLAINTEXT_BYTES).contains(&length)
+        && frame.len() > DESCRIPTOR
+        && matches!(zstd_safe::get_frame_content_size(frame), Ok(Some(size)) if size == length as u64)
+        && zstd_safe::find_frame_compressed_size(frame) == Ok(frame.len());
+    is_right.then_some((frame, length))
+}
+
+fn declared(body: &[u8]) -> Option<(usize, &[u8])> {
+    let (length, rest) = body.split_first_chunk::<LENGTH_BYTES>()?;
+    Some((u32::from_be_bytes(*length) as usize, rest))
+}
+
+/// The Padmé length for a length.
+fn padme(length: usize) -> usize {
+    if length < 2 {
+        return length;
+    }
+    let exponent = length.ilog2();
+    let low_bits = exponent.saturating_sub(exponent.checked_ilog2().map_or(0, |bits| bits + 1));
+    let mask = (1 << low_bits) - 1;
+    (length + mask) & !mask
+}
+
+fn not_unpacked() -> PyErr {
+    NotOpened::new_err("a value does not open here")
+}
