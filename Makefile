@@ -19,7 +19,7 @@ demo: env ## seal real histories in a throw-away PostgreSQL, search them, rotate
 	@$(BIN)/strongroom demo
 
 test: env check ## every check and every test, in PROCESSES=2; REQUIRE_SERVICES=1 turns a missing service into a failure
-	$(BIN)/pytest -n $(PROCESSES) --dist loadfile
+	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 check: env ## format, lint, types, import contracts (seconds)
 	$(BIN)/ruff format --check --quiet .
