@@ -6,7 +6,8 @@ PYTHON ?= python3
 UV := .tools/bin/uv
 BIN := .venv/bin
 BENCH := .venv-bench/bin
-# Of the whole suite, which waits most of its time; each process has servers of its own. 0 is pytest itself, as `.venv/bin/pytest FILE` is.
+# Of the whole suite, which waits most of its time; each has servers of its own, and 0 is pytest alone. Files are dealt out whole, as their
+# tests share what takes seconds to make, and in their random order: by the number of tests, the longest would come last.
 PROCESSES ?= 2
 export UV_PYTHON_DOWNLOADS := never
 # The command line starts in half the time from compiled files, and the tests start it hundreds of times.
