@@ -6,6 +6,9 @@ PYTHON ?= python3
 UV := .tools/bin/uv
 BIN := .venv/bin
 BENCH := .venv-bench/bin
+# Of the whole suite, which waits most of its time; each has servers of its own, and 0 is pytest alone. Files are dealt out whole, as their
+# tests share what takes seconds to make, and in their random order: by the number of tests, the longest would come last.
+PROCESSES ?= 2
 export UV_PYTHON_DOWNLOADS := never
 # The command line starts in half the time from compiled files, and the tests start it hundreds of times.
 unexport PYTHONDONTWRITEBYTECODE
@@ -16,8 +19,8 @@ LISTING := .venv/.sources
 demo: env ## seal real histories in a throw-away PostgreSQL, search them, rotate, shred, and prove each claim (default)
 	@$(BIN)/strongroom demo
 
-test: env check ## every check and every test; REQUIRE_SERVICES=1 turns a missing service into a failure
-	$(BIN)/pytest
+test: env check ## every check and every test, in PROCESSES=2; REQUIRE_SERVICES=1 turns a missing service into a failure
+	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 check: env ## format, lint, types, import contracts (seconds)
 	$(BIN)/ruff format --check --quiet .

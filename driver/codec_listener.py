@@ -168,11 +168,14 @@ def _listening(listen: Listen) -> socket.socket:
         if listen.socket is not None:
             return _unix_socket(listen.socket)
         family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
-        return socket.create_server((listen.host, listen.port), family=family, backlog=CONNECTIONS)
+        listening = socket.create_server((listen.host, listen.port), family=family, backlog=CONNECTIONS)
     except OSError as error:
         where = listen.socket or f"{listen.host}:{listen.port}"
         msg = f"codec_server.listen: {where} can't be listened on: {error.strerror}"
         raise ConfigError(msg) from None
+    # Or the body of each answer waits 40 ms for its head to be acknowledged. asyncio sets it for sockets of its own making only.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 def _unix_socket(path: Path) -> socket.socket:

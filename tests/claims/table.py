@@ -9,7 +9,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 CLAIMS = Path(__file__).with_name("claims.toml")
-OUTCOMES = ROOT / ".pytest_cache" / "claims.json"
+OUTCOMES = Path(".pytest_cache", "claims.json")
+"""Under the root of a test run."""
 PAGE = ROOT / "SECURITY.md"
 BEGIN, END = "<!-- claims: made by `make claims` -->\n", "<!-- /claims -->"
 
@@ -44,7 +45,8 @@ def written(page, outcomes):
 
 def main():
     """Write the page; say which claims are left out, and end with 1 if any is."""
-    outcomes = json.loads(OUTCOMES.read_text()) if OUTCOMES.exists() else {}
+    path = ROOT / OUTCOMES
+    outcomes = json.loads(path.read_text()) if path.exists() else {}
     PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), outcomes), encoding="utf-8")
     missing = [claim for claim in claims() if not proved(claim, outcomes)]
     for claim in missing:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ast
+import json
+import os
+import subprocess
+import sys
 
 import pytest
 
-from tests.claims.table import BEGIN, PAGE, ROOT, claims, proved, rendered, written
+from tests.claims.table import BEGIN, OUTCOMES, PAGE, ROOT, claims, proved, rendered, written
 
 
 def test_every_test_of_a_claim_exists():
@@ -43,3 +47,35 @@ def test_a_claim_without_a_passing_test_is_left_out(outcome):
 def test_the_table_has_its_place():
     """Once."""
     assert PAGE.read_text(encoding="utf-8").count(BEGIN) == 1
+
+
+BODIES = {
+    "passed": "@pytest.mark.parametrize('n', range(4))\ndef {name}(n): pass\n",
+    "failed": "@pytest.mark.parametrize('n', range(4))\ndef {name}(n): assert n != 2\n",
+    "skipped": "def {name}(): pytest.skip('not here')\n",
+}
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_a_run_leaves_how_its_tests_ended(tmp_path, processes):
+    """In one process or in several: the worst outcome of each test of a claim, beside what earlier runs left of others."""
+    named = dict.fromkeys(test for claim in claims() for test in claim["tests"])  # each once
+    ended = dict(zip(named, BODIES, strict=False))
+    for test, outcome in ended.items():
+        path, _, name = test.partition("::")
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        with (tmp_path / path).open("a") as file:
+            file.write("import pytest\n" + BODIES[outcome].format(name=name))
+    earlier = {"tests/earlier.py::test_of_an_earlier_run": "passed", next(iter(ended)): "failed"}
+    (tmp_path / OUTCOMES).parent.mkdir()
+    (tmp_path / OUTCOMES).write_text(json.dumps(earlier))
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-n", str(processes), "--rootdir", tmp_path, "-p", "tests.fix_claims"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": "--import-mode=importlib"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 1, run.stdout + run.stderr
+    assert json.loads((tmp_path / OUTCOMES).read_text()) == earlier | ended

@@ -103,12 +103,18 @@ class ExternalNode(ElasticsearchNode):
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports of 127.0.0.1 that nobody listens on now."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+    """Return ports of 127.0.0.1 for servers that start within a minute: until then the system gives them to nobody else."""
+    return [_free_port() for _ in range(count)]
+
+
+def _free_port() -> int:
+    # Whoever closes a connection first keeps its port for a minute, from all but servers with SO_REUSEADDR, as every one has.
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        socket.create_connection(listening.getsockname()) as client,
+    ):
+        accepted, _ = listening.accept()
+        accepted.close()
+        client.recv(1)
+        port: int = listening.getsockname()[1]
+        return port

