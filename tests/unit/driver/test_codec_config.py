@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
 import sys
 import tomllib
@@ -8,7 +9,8 @@ from importlib.resources import files
 
 import pytest
 
-from strongroom.driver.codec_config import parse_codec_server
+from strongroom.driver.codec_config import Listen, parse_codec_server
+from strongroom.driver.codec_listener import _listening
 from strongroom.driver.config import ConfigError, load_config, write_config
 
 PAGE = (files("strongroom.driver") / "codec_server.md").read_text()
@@ -147,3 +149,13 @@ def test_a_missing_extra_is_named(missing, tmp_path):
     )
     ended = python(code, tmp_path)
     assert (ended.returncode, "strongroom[codec-server]" in ended.stderr) == (2, True)
+
+
+def test_answers_are_not_held_back():
+    """The body of an answer does not wait until the caller's system has acknowledged its head, which takes it 40 ms each time."""
+    with (
+        _listening(Listen("127.0.0.1", 0)) as listening,
+        socket.create_connection(listening.getsockname()),
+        listening.accept()[0] as accepted,
+    ):
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
