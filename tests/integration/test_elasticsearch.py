@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import tracemalloc
 from contextlib import suppress
 from functools import partial
 from inspect import isawaitable
@@ -13,7 +14,7 @@ import pytest
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import IntegrityError, KekRef, rotate_data_key
 from strongroom.storage import EVERY_NAMESPACE, Unavailable
-from strongroom.visibility import SearchIndexMismatch
+from strongroom.visibility import SearchIndexMismatch, indexer
 from strongroom.visibility.elasticsearch import ElasticsearchIndex
 from strongroom.visibility.elasticsearch.documents import document_name
 from tests.fix_command_line import run_command
@@ -321,3 +322,42 @@ async def test_a_cluster_that_is_not_there_is_said():
 def test_a_document_name_is_an_id_and_back():
     """22 characters of base64, which Elasticsearch stores as 17 bytes."""
     assert len(document_name(bytes(16))) == 22
+
+
+async def peak(work):
+    """Return how much memory was taken at once."""
+    tracemalloc.start()
+    try:
+        await work
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+async def pages(cell, page_size):
+    """Go through all pages, and keep none; return how many runs they had."""
+    count, token = 0, None
+    while True:
+        page = await cell.visibility.list_workflow_executions(
+            cell.namespace_id, "", TYPES, page_size=page_size, page_token=token
+        )
+        count, token = count + len(page.executions), page.next_page_token
+        if token is None:
+            return count
+
+
+async def test_memory_of_indexer_and_list_does_not_grow_with_what_there_is(cell, monkeypatch):
+    """An indexer that has two thousand runs to tell, and a list that goes through them, take hardly more than with five hundred."""
+    monkeypatch.setattr(indexer, "BATCH_RUNS", 50)
+    indexing, listing = [], []
+    for version, last in enumerate((500, 2000), start=1):
+        runs = [record(number)._replace(start_time=BASE + number * SECOND) for number in range(last)]
+        for piece in range(0, last, 250):
+            await cell.write(*runs[piece : piece + 250], version=version)
+        del runs
+        indexing.append(await peak(cell.strongroom.indexer.drain()))
+        await cell.index.refresh()
+        assert await pages(cell, 50) == last
+        listing.append(await peak(pages(cell, 50)))
+    assert indexing[1] < 1.5 * indexing[0] + 2**20, indexing
+    assert listing[1] < 1.5 * listing[0] + 2**19, listing
