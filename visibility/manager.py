@@ -20,6 +20,7 @@ from .filter_parser import parse_filter
 from .ordering import position
 from .page_token import open_position, seal_position
 from .postgres import PostgresIndex
+from .prepared import PreparedFilters
 from .searcher import Searcher
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class VisibilityManager:
         self._database = database
         self._keyring = keyring
         self._searcher = Searcher(index or PostgresIndex(database), keyring, open_budget=open_budget)
+        self._prepared = PreparedFilters()
         self._outbox = index is not None
         self._bell = bell
 
@@ -173,16 +175,19 @@ class VisibilityManager:
             QueryBudgetExceeded: too many documents would have to be opened to find a page.
             InvalidPageToken: the token is of another query, or was altered.
         """
-        parsed = parse_filter(query, types)
-        if parsed.group_by:
+        keys = await self._keyring.open(namespace_id)
+        prepared = self._prepared.prepare(keys, query, types)
+        if prepared.parsed.group_by:
             raise UnsupportedQuery("GROUP BY clause is not supported in a list; use it with a count")
         if not 0 < page_size <= MAX_PAGE_SIZE:
             msg = f"a page has 1 to {MAX_PAGE_SIZE} executions"
             raise InvalidPersistenceRequest(msg)
         after = await self._resume(namespace_id, query, page_token) if page_token is not None else None
-        page, more = await self._searcher.page(namespace_id, parsed, after=after, page_size=page_size)
-        keys = await self._keyring.open(namespace_id)
-        token = seal_position(keys, query, position(page[-1], parsed.order_by)) if more else None
+        page, more = await self._searcher.page(prepared, after=after, page_size=page_size)
+        if not more:
+            return ExecutionsPage(tuple(page), None)
+        keys = await self._keyring.open(namespace_id)  # those of before may be too old to seal by now
+        token = seal_position(keys, query, position(page[-1], prepared.parsed.order_by))
         return ExecutionsPage(tuple(page), token)
 
     async def count_workflow_executions(
@@ -194,11 +199,12 @@ class VisibilityManager:
             InvalidQuery: the query is not valid, or asks for what is not served.
             QueryBudgetExceeded: too many documents would have to be opened to count exactly.
         """
-        parsed = parse_filter(query, types)
+        prepared = self._prepared.prepare(await self._keyring.open(namespace_id), query, types)
+        parsed = prepared.parsed
         if parsed.order_by:
             raise UnsupportedQuery("ORDER BY has no meaning in a count")
         if parsed.group_by is None:
-            return ExecutionCount(await self._searcher.count(namespace_id, parsed.where))
+            return ExecutionCount(await self._searcher.count(prepared))
         groups = await self._searcher.groups(namespace_id, parsed.where, parsed.group_by)
         ordered = sorted(((name, size) for name, size in groups.items() if size), key=lambda item: (-item[1], item[0]))
         return ExecutionCount(sum(groups.values()), tuple(ordered))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .filter_tree import Attribute, ListFilter, Node
     from .index import IndexReader, VisibilityIndex
     from .page_token import Position
+    from .prepared import PreparedFilter
     from .record import VisibilityRecord
 
 MAX_GROUPS = 1000
@@ -54,7 +55,7 @@ class Searcher:
         self._open_budget = open_budget
 
     async def page(
-        self, namespace_id: UUID, parsed: ListFilter, *, after: Position | None, page_size: int
+        self, prepared: PreparedFilter, *, after: Position | None, page_size: int
     ) -> tuple[list[VisibilityRecord], bool]:
         """Return the runs of a page, and whether more follow.
 
@@ -62,20 +63,20 @@ class Searcher:
             QueryBudgetExceeded: too many documents would have to be opened to find them.
         """
         found: list[VisibilityRecord] = []
-        async with aclosing(self._found(namespace_id, parsed, after, page_size)) as growing:
+        async with aclosing(self._found(prepared, after, page_size)) as growing:
             async for found in growing:
-                if len(found) > page_size and not parsed.order_by:
+                if len(found) > page_size and not prepared.parsed.order_by:
                     break  # what follows comes later in the list
         return found[:page_size], len(found) > page_size
 
-    async def count(self, namespace_id: UUID, where: Node) -> int:
+    async def count(self, prepared: PreparedFilter) -> int:
         """Return how many runs match.
 
         Raises:
             QueryBudgetExceeded: too many documents would have to be opened to count exactly.
         """
-        keys = await self._keyring.open(namespace_id)
-        compiled = compile_query(where, keys)
+        keys, parsed, compiled = prepared
+        namespace_id, where = keys.namespace_id, parsed.where
         async with self._index.reading(namespace_id, snapshot=False) as reader:
             if compiled.exact:
                 return await reader.count(compiled.sure)
@@ -132,22 +133,21 @@ class Searcher:
         )
 
     async def _found(
-        self, namespace_id: UUID, parsed: ListFilter, after: Position | None, page_size: int
+        self, prepared: PreparedFilter, after: Position | None, page_size: int
     ) -> AsyncGenerator[list[VisibilityRecord], None]:
         """Yield what belongs on a page, and the run that follows it, as more and more documents are opened.
 
         With ORDER BY all possible documents are: the index can't sort by what it does not know.
         """
-        order = parsed.order_by
-        keys = await self._keyring.open(namespace_id)
+        keys, parsed, compiled = prepared
+        namespace_id, order = keys.namespace_id, parsed.order_by
         start = None if after is None or order else Place(*_bucket(after))
         last = None if after is None else rank(after, order)
         matching, ranked = predicate(parsed.where), ranking(order)
         found: list[VisibilityRecord] = []
         async with self._index.reading(namespace_id, snapshot=False) as reader:
-            possible = compile_query(parsed.where, keys).possible
             chunk = CHUNK if order else min(page_size + _BEYOND, CHUNK)
-            scanned = reader.pages(possible, start=start, chunk=chunk)
+            scanned = reader.pages(compiled.possible, start=start, chunk=chunk)
             async for settled in self._opened(
                 namespace_id,
                 parsed.where,
