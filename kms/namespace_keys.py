@@ -7,7 +7,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
 
-from . import derivation
+from . import derivation, packing
 from .ciphers import implementation
 from .data_key import KEY_MISMATCH, DataKey
 from .data_keys import KeyClass, KeyState
@@ -301,7 +301,8 @@ class NamespaceKeys:
 
 @lru_cache(maxsize=64)
 def _unpacker(chosen: Any, kind: RecordKind) -> Unpacker:
-    made: Unpacker = chosen.Unpacker(kind.dictionary, kind.tables)
+    # A kernel that was built before it had one seals and opens as well.
+    made: Unpacker = getattr(chosen, "Unpacker", packing.Unpacker)(kind.dictionary, kind.tables)
     return made
 
 
