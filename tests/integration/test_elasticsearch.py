@@ -313,7 +313,7 @@ async def test_the_commands_build_and_show_the_index(cell, config_path, elastics
 async def test_a_cluster_that_is_not_there_is_said():
     """In one error, without the request, which holds tokens."""
     async with ElasticsearchIndex("http://127.0.0.1:1", deadline=0.0, insecure=True) as index:
-        for call in (index.refresh, index.create, index.drop, index.check, index.size):
+        for call in (index.refresh, index.create, index.drop, index.check, index.count):
             with pytest.raises(Unavailable, match="can't be reached") as raised:
                 await call()
             assert raised.value.__context__ is None
