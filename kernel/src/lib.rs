@@ -1,7 +1,7 @@
 //! Strongroom's hot loops, natively: rows in, sealed rows out, and back (FORMAT.md sections 2 and 3).
 //!
 //! `aead` knows keys and nonces, `keys` encodes the key of a row, `seal` and `open` are the loops, `unpack` decompresses, `tokens` makes keyed tokens, `chain` the
-//! lines of the audit log, `records` the values of visibility records.
+//! lines of the audit log, `records` and `values` visibility records.
 //! What they make is byte for byte what `strongroom.kms.python_cipher` makes; that module is the specification of this one's interface.
 
 mod aead;
@@ -13,6 +13,7 @@ mod rows;
 mod seal;
 mod tokens;
 mod unpack;
+mod values;
 
 use pyo3::prelude::*;
 

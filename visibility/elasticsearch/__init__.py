@@ -5,7 +5,8 @@ documents.py  a record's row as a document, and a hit as a row again
 query.py      a token query as Elasticsearch takes it
 cluster.py    one request: retried, bounded, its errors ours
 audit.py      `ElasticsearchAudit`: what is in the index, held against the records
-index.py      `ElasticsearchIndex`: search, count, write
+reader.py     `ElasticsearchReader`: lists and counts of one namespace
+index.py      `ElasticsearchIndex`: made, written, read
 """
 
 from .audit import ElasticsearchAudit
