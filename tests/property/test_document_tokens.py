@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from uuid import UUID
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.kms import KeyClass, NamespaceKeys
-from strongroom.kms.secret import Secret
 from strongroom.storage import HASHED_COLUMNS
 from strongroom.visibility import AttributeType, Layout, new_layout
 from strongroom.visibility.document_tokens import tokens_of
 from strongroom.visibility.tokens import TREES, Tokenizer, number_on_tree, scaled
 from strongroom.visibility.words import split_words
+from tests.index_keys import index_keys
 
 TYPES = {
     "WorkflowId": AttributeType.KEYWORD,
@@ -133,13 +130,5 @@ def expected(keys, layout, attributes):
 @given(batch=st.lists(documents(), max_size=6))
 def test_a_batch_has_the_tokens_of_its_documents(layout, batch):
     """Equal values share their tokens within a batch, and no document gets another one's."""
-    keys = NamespaceKeys(
-        cell_id=UUID(int=1),
-        namespace_id=UUID(int=2),
-        data={},
-        index={1: Secret(bytes(range(32)))},
-        identity={},
-        active={KeyClass.INDEX: 1},
-        layouts={1: str(layout)},
-    )
+    keys = index_keys(layout)
     assert tokens_of(Tokenizer(keys, epoch=1), batch, TYPES) == [expected(keys, layout, each) for each in batch]

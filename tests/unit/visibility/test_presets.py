@@ -5,17 +5,16 @@ from __future__ import annotations
 import random
 from collections import Counter
 from dataclasses import replace
-from uuid import UUID
 
 import pytest
 
-from strongroom.kms import KeyClass, NamespaceKeys, Secret
 from strongroom.storage import DataLoss, InvalidPersistenceRequest
 from strongroom.visibility.attributes import AttributeType
 from strongroom.visibility.document_tokens import tokens_of
 from strongroom.visibility.fields import BUILT_IN, CUSTOM_FIELDS, HASHED, SEALED
 from strongroom.visibility.layout import SALTS, Layout, new_layout, parse_layout
 from strongroom.visibility.tokens import Tokenizer
+from tests.index_keys import index_keys
 
 MIX = {
     "Completed": 0.90,
@@ -33,16 +32,7 @@ TYPES = {"ExecutionStatus": AttributeType.KEYWORD, "RunId": AttributeType.KEYWOR
 
 def tokenizer(layout):
     """Return a tokenizer of a namespace whose epoch has a layout."""
-    keys = NamespaceKeys(
-        cell_id=UUID(int=1),
-        namespace_id=UUID(int=2),
-        data={},
-        index={1: Secret(bytes(range(32)))},
-        identity={},
-        active={KeyClass.INDEX: 1},
-        layouts={1: str(layout)},
-    )
-    return Tokenizer(keys, epoch=1)
+    return Tokenizer(index_keys(layout), epoch=1)
 
 
 def all_of(maker, attributes, types):

@@ -1,0 +1,20 @@
+"""Keys of a namespace that makes tokens, and seals nothing."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from strongroom.kms import KeyClass, NamespaceKeys, Secret
+
+
+def index_keys(layout, root=0):
+    """Return keys whose one epoch has a layout; other roots make other tokens."""
+    return NamespaceKeys(
+        cell_id=UUID(int=1),
+        namespace_id=UUID(int=2),
+        data={},
+        index={1: Secret(bytes([root]) * 32)},
+        identity={},
+        active={KeyClass.INDEX: 1},
+        layouts={1: str(layout)},
+    )
