@@ -160,7 +160,7 @@ def _present(attribute: Attribute, tokenizer: Tokenizer) -> Approximation:
     elif profile.equality:  # a Bool
         shown = (tokens.equality(attribute.type, value) for value in (False, True))
     else:
-        return Approximation(NOTHING, EVERYTHING)
+        return Approximation(NOTHING, _CLOSED if attribute.name in OF_CLOSED_RUNS else EVERYTHING)
     return _exact(_holding(attribute, shown, tokenizer))
 
 

@@ -50,11 +50,13 @@ def keys_of(*layouts):
 def holds(query, row):
     """Whether a document satisfies a token query, by what an index sees of it."""
     match query:
-        case AnyOf(tokens, column=column, whole=whole):
-            if column is None:
-                return not tokens.isdisjoint(row.t)
-            token = row.h[HASHED_COLUMNS.index(column)]
-            return token is not None if whole else token in tokens
+        case AnyOf(tokens, implied, column, whole):
+            in_column = None if column is None else row.h[HASHED_COLUMNS.index(column)]
+            if whole:
+                return in_column is not None
+            found = not tokens.isdisjoint(row.t if column is None else (in_column,))
+            assert not found or implied is None or holds(implied, row), "it lies where each that holds one lies"
+            return found
         case Bucket(column, low, high):
             return low <= getattr(row, column) <= high
         case Epoch(k):
