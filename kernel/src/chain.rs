@@ -95,7 +95,7 @@ fn linked(chain: &[u8; CHAIN_BYTES], record: &[u8]) -> [u8; CHAIN_BYTES] {
     digest
 }
 
-fn hexadecimal(byte: u8) -> [u8; 2] {
+pub fn hexadecimal(byte: u8) -> [u8; 2] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     [
         DIGITS[usize::from(byte >> 4)],

@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyMappingProxy, PyString, PyTuple};
 use serde::de::DeserializeSeed;
 
+use crate::chain::hexadecimal;
 use crate::keys::bytes_of;
 use crate::rows::as_list;
 use crate::values::{Names, Record, SLOTS, Slot};
@@ -103,12 +104,9 @@ fn id_text<'py, 'a>(
     let mut at = 0;
     for (index, byte) in id.iter().enumerate() {
         at += usize::from(matches!(index, 4 | 6 | 8 | 10));
-        text[at] = HEX[usize::from(byte >> 4)];
-        text[at + 1] = HEX[usize::from(byte & 15)];
+        text[at..at + 2].copy_from_slice(&hexadecimal(*byte));
         at += 2;
     }
     let text = std::str::from_utf8(&text).ok()?;
     Some((Some(PyString::new(py, text).into_any()), rest))
 }
-
-const HEX: &[u8; 16] = b"0123456789abcdef";

@@ -28,7 +28,7 @@ pub const CHUNK_BYTES: usize = 128 * 1024;
 const ROW_BYTES: usize = 64;
 /// From here on other threads run meanwhile. Below, giving them their turn costs more than it gives: a thread that
 /// computes gives it back after 5 ms.
-const DETACH_BYTES: usize = 32 * 1024;
+pub const DETACH_BYTES: usize = 32 * 1024;
 
 /// One row in hand: where to read, where to write, and its encoded key as a range of `Chunk::keys`.
 pub struct Job {

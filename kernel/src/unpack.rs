@@ -8,7 +8,7 @@ use pyo3::types::PyList;
 use zstd_safe::{DCtx, DDict};
 
 use crate::keys::bytes_of;
-use crate::rows::{NotOpened, Results, as_list};
+use crate::rows::{DETACH_BYTES, NotOpened, Results, as_list};
 
 const COMPRESSION_MASK: u8 = 0b0000_0111;
 const ZSTD: u8 = 1;
@@ -18,8 +18,6 @@ const MAX_PLAINTEXT_BYTES: usize = 64 << 20;
 /// Of a frame: the byte behind the magic number, and which of its bits say that the frame names a dictionary.
 const DESCRIPTOR: usize = 4;
 const NAMES_DICTIONARY: u8 = 0b11;
-/// From here on other threads run meanwhile.
-const DETACH_BYTES: usize = 32 * 1024;
 
 thread_local! {
     static CONTEXT: RefCell<DCtx<'static>> = RefCell::new(DCtx::create());
