@@ -9,7 +9,7 @@ import os
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast
 
 from .errors import UnsupportedOperation
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Resolve: TypeAlias = Callable[[bytes], tuple[Any, bytes, int]]
     """Finds a value's subkey, its associated data up to the key, and where the last 12 bytes of its nonce begin."""
 
+T = TypeVar("T")
 PYTHON, NATIVE = "python", "native"
 VARIABLE = "STRONGROOM_CIPHER"
 """Environment variable that asks for one of them; without it the kernel is used wherever it is installed."""
@@ -109,3 +110,8 @@ def chosen() -> str:
 def implementation(name: str | None = None) -> Implementation:
     """Return an implementation: the one of this name, or the one that is chosen."""
     return cast("Implementation", import_module(_MODULES[name or chosen()]))
+
+
+def fastest(name: str, otherwise: T) -> T:
+    """Return the kernel's function of a name if the kernel is what seals here, and has it; else the one given."""
+    return cast("T", getattr(import_module(_MODULES[NATIVE]), name, otherwise)) if chosen() == NATIVE else otherwise

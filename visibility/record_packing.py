@@ -5,13 +5,12 @@ What the rest of the record tells is left out, and ids that are UUIDs are 16 byt
 
 from __future__ import annotations
 
-from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from strongroom.kms.ciphers import NATIVE, chosen
+from strongroom.kms import ciphers
 from strongroom.storage import DataLoss
 
 from .ranges import INT64_MAX, INT64_MIN
@@ -75,7 +74,7 @@ def unpack_records(packed: Sequence[bytes]) -> list[VisibilityRecord]:
     Raises:
         DataLoss: a form that this version does not know.
     """
-    read = getattr(import_module("strongroom_kernel"), "unpack_records", None) if chosen() == NATIVE else None
+    read: Any = ciphers.fastest("unpack_records", None)
     if read is None:
         return [unpack_record(each) for each in packed]
     return [
