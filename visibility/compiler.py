@@ -126,9 +126,14 @@ def _exact(query: TokenQuery) -> Approximation:
     return Approximation(query, query)
 
 
+def _implied(attribute: Attribute) -> Bucket | None:
+    """Return where every run lies that has a value of an attribute."""
+    return _CLOSED if attribute.name in OF_CLOSED_RUNS else None
+
+
 def _holding(attribute: Attribute, messages: Iterable[bytes], tokenizer: Tokenizer) -> TokenQuery:
     found = tokenizer.query(attribute.name, messages)
-    return AnyOf(found, _CLOSED if attribute.name in OF_CLOSED_RUNS else None) if found else NOTHING
+    return AnyOf(found, _implied(attribute)) if found else NOTHING
 
 
 def _equal_to(
@@ -136,7 +141,7 @@ def _equal_to(
 ) -> TokenQuery:
     """As `_holding`, of equality tokens."""
     found = tokenizer.query(attribute.name, messages)
-    implied = _CLOSED if closed or attribute.name in OF_CLOSED_RUNS else None
+    implied = _CLOSED if closed else _implied(attribute)
     return AnyOf(found, implied, tokenizer.layout.column(attribute.name)) if found else NOTHING
 
 
@@ -160,7 +165,7 @@ def _present(attribute: Attribute, tokenizer: Tokenizer) -> Approximation:
     elif profile.equality:  # a Bool
         shown = (tokens.equality(attribute.type, value) for value in (False, True))
     else:
-        return Approximation(NOTHING, _CLOSED if attribute.name in OF_CLOSED_RUNS else EVERYTHING)
+        return Approximation(NOTHING, _implied(attribute) or EVERYTHING)
     return _exact(_holding(attribute, shown, tokenizer))
 
 

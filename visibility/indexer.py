@@ -119,7 +119,7 @@ class Indexer:
                         return
                     after = entries[-1].key
                 tried += len(entries)
-                taken = await self._send(entries)
+                taken = await self._send(entries)  # not within the sum, of which another sender makes more meanwhile
                 done += taken
                 if progress is not None:
                     progress(before + done)

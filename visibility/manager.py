@@ -16,7 +16,6 @@ from strongroom.storage import (
 
 from .document import document_id, open_documents, seal_documents
 from .errors import InvalidPageToken, UnsupportedQuery
-from .filter_parser import parse_filter
 from .ordering import position
 from .page_token import open_position, seal_position
 from .postgres import PostgresIndex
@@ -205,7 +204,7 @@ class VisibilityManager:
             raise UnsupportedQuery("ORDER BY has no meaning in a count")
         if parsed.group_by is None:
             return ExecutionCount(await self._searcher.count(prepared))
-        groups = await self._searcher.groups(namespace_id, parsed.where, parsed.group_by)
+        groups = await self._searcher.groups(prepared, parsed.group_by)
         ordered = sorted(((name, size) for name, size in groups.items() if size), key=lambda item: (-item[1], item[0]))
         return ExecutionCount(sum(groups.values()), tuple(ordered))
 
@@ -215,7 +214,8 @@ class VisibilityManager:
         Raises:
             InvalidQuery: the query is not valid.
         """
-        return await self._searcher.explain(namespace_id, parse_filter(query, types))
+        keys = await self._keyring.open(namespace_id)
+        return await self._searcher.explain(self._prepared.prepare(keys, query, types))
 
     def _ring(self) -> None:
         if self._bell is not None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from strongroom.kms import Keyring, NamespaceKeys
     from strongroom.storage import Row
 
-    from .filter_tree import Attribute, ListFilter, Node
+    from .filter_tree import Attribute, Node
     from .index import IndexReader, VisibilityIndex
     from .page_token import Position
     from .prepared import PreparedFilter
@@ -87,7 +87,7 @@ class Searcher:
         async with self._index.reading(namespace_id, snapshot=True) as reader:
             return await self._count(reader, namespace_id, keys, where)
 
-    async def groups(self, namespace_id: UUID, where: Node, attribute: Attribute) -> dict[str, int]:
+    async def groups(self, prepared: PreparedFilter, attribute: Attribute) -> dict[str, int]:
         """Count the runs of each value of an attribute; those without one under the empty text.
 
         Only the values of ExecutionStatus are known beforehand. Of others, one run that has none of the values found so far shows
@@ -96,13 +96,13 @@ class Searcher:
         Raises:
             QueryBudgetExceeded: as in `count`, or too many values.
         """
-        keys = await self._keyring.open(namespace_id)
+        keys, parsed, compiled = prepared
+        namespace_id, where = keys.namespace_id, parsed.where
         if attribute.name == "ExecutionStatus":
-            parts = [Compare(attribute, "=", value) for value in STATUS_NAMES]
-            compiled = [compile_query(part, keys) for part in (where, *parts)]
-            if all(part.exact for part in compiled):  # then one request is enough, and nothing is opened
+            parts = [compile_query(Compare(attribute, "=", value), keys) for value in STATUS_NAMES]
+            if all(part.exact for part in (compiled, *parts)):  # then one request is enough, and nothing is opened
                 async with self._index.reading(namespace_id, snapshot=False) as reader:
-                    counts = await reader.counts(compiled[0].sure, [part.sure for part in compiled[1:]])
+                    counts = await reader.counts(compiled.sure, [part.sure for part in parts])
                 return dict(zip(STATUS_NAMES, counts, strict=True))
         async with self._index.reading(namespace_id, snapshot=True) as reader:
             values: Sequence[str] = STATUS_NAMES
@@ -116,11 +116,10 @@ class Searcher:
         groups[_NO_GROUP] = groups.get(_NO_GROUP, 0) + without
         return groups
 
-    async def explain(self, namespace_id: UUID, parsed: ListFilter) -> Explanation:
+    async def explain(self, prepared: PreparedFilter) -> Explanation:
         """Say how a filter is answered; nothing is opened."""
-        keys = await self._keyring.open(namespace_id)
-        compiled = compile_query(parsed.where, keys)
-        async with self._index.reading(namespace_id, snapshot=True) as reader:
+        keys, parsed, compiled = prepared
+        async with self._index.reading(keys.namespace_id, snapshot=True) as reader:
             sure = await reader.count(compiled.sure)
             possible = sure if compiled.exact else await reader.count(compiled.possible)
         return Explanation(
