@@ -13,7 +13,7 @@ export UV_PYTHON_DOWNLOADS := never
 # The command line starts in half the time from compiled files, and the tests start it hundreds of times.
 unexport PYTHONDONTWRITEBYTECODE
 # Sources are linked one by one into the environment, so a new or removed file needs a new link.
-SOURCES := $(sort $(wildcard kms/* kms/providers/* storage/* storage/sql/* storage/sql/functions/* storage/sql/migrations/* visibility/* visibility/elasticsearch/* driver/* driver/access/* driver/audit/* driver/sample/*))
+SOURCES := $(sort $(shell find kms storage visibility driver -type f -not -name '*.pyc'))
 LISTING := .venv/.sources
 
 demo: env ## seal real histories in a throw-away PostgreSQL, search them, rotate, shred, and prove each claim (default)

@@ -44,7 +44,7 @@ CREATE TABLE {} (
     PRIMARY KEY (shard_id, namespace_id, tree_id, branch_id, node_id, txn_id)
 ) WITH (toast_tuple_target = 8160)
 """
-"""As history_node in storage/schema.sql."""
+"""As history_node in storage/sql/schema/schema.sql."""
 SELECT = """
 SELECT node_id, txn_id, prev_txn_id, data FROM {}
 WHERE shard_id = $1 AND namespace_id = $2 AND tree_id = $3 AND branch_id = $4 AND node_id >= $5 AND node_id < $6

@@ -34,7 +34,7 @@ from strongroom.storage import (
     WorkflowState,
     WorkflowStatus,
 )
-from strongroom.storage.history_rows import HistoryAppend
+from strongroom.storage.histories.rows import HistoryAppend
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

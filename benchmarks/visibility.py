@@ -24,12 +24,12 @@ import click
 from benchmarks import visibility_postgres_twin as plain
 from benchmarks.bench_server import bench_server
 from benchmarks.visibility_documents import CUSTOM, documents
-from strongroom.driver.config import ElasticsearchConfig, load_config, write_config
-from strongroom.driver.importer import attribute_types
+from strongroom.driver.config.config import ElasticsearchConfig, load_config, write_config
+from strongroom.driver.importing.importer import attribute_types
 from strongroom.driver.strongroom import Strongroom, shard_of
 from strongroom.kms import KekRef
 from strongroom.storage import EVERY_NAMESPACE
-from strongroom.storage.database import SCHEMA
+from strongroom.storage.engine.database import SCHEMA
 from strongroom.visibility import PRESETS, QueryBudgetExceeded, VisibilityManager, new_layout
 from tests.twin.mapping import document_id
 from tests.twin.records import record_of

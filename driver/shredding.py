@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from strongroom.kms import KekDisposal, KekRef, Keyring
     from strongroom.storage import ShreddingStore, ShredRequest
-    from strongroom.visibility.elasticsearch import ElasticsearchIndex
+    from strongroom.visibility.backends.elasticsearch import ElasticsearchIndex
 
 Step: TypeAlias = Literal["roots", "keks", "rows", "documents", "certificate"]
 Progress: TypeAlias = Callable[[Step, int], None]

@@ -55,8 +55,8 @@ from .access import CALLER, AccessControl, NotAuthenticated, Session, by_api_key
 from .audit import AuditLog, KeyRecords
 from .audit.events import DENIED, now
 from .audit.log import opened
-from .config import ADD_AUDIT, ConfigError
-from .kms_providers import make_providers
+from .config.config import ADD_AUDIT, ConfigError
+from .providers import make_providers
 from .shredding import Shredding
 
 if TYPE_CHECKING:
@@ -65,11 +65,11 @@ if TYPE_CHECKING:
 
     from strongroom.kms import KeyAudit, NamespaceKeys, SigningKey
     from strongroom.storage import Migration
-    from strongroom.visibility.elasticsearch import ElasticsearchIndex
+    from strongroom.visibility.backends.elasticsearch import ElasticsearchIndex
 
     from .audit import Checkpoint
-    from .config import StrongroomConfig
-    from .telemetry import Telemetry
+    from .config.config import StrongroomConfig
+    from .telemetry.telemetry import Telemetry
 
 CELL_KEK = "cell"
 """The KEK of the cell's own keys, in the first provider."""
@@ -147,7 +147,7 @@ class Strongroom:
         Args:
             config: of the cell.
             audit: is told of changes of keys and calls of a KMS; None for the audit log.
-            telemetry: metrics and traces (`driver/telemetry.md`); None for none.
+            telemetry: metrics and traces (`driver/telemetry/telemetry.md`); None for none.
 
         Raises:
             SchemaMismatch: the database is older or newer than this version.
@@ -287,7 +287,7 @@ class Strongroom:
     def _copies(self) -> IndexCopies | None:
         if self.search_index is None or self.indexer is None:
             return None
-        from strongroom.visibility.elasticsearch import ElasticsearchAudit  # noqa: PLC0415 - only where it is installed
+        from strongroom.visibility.backends.elasticsearch import ElasticsearchAudit  # noqa: PLC0415 - only where it is installed
 
         audit = ElasticsearchAudit(self.search_index)
         return IndexCopies(audit, VisibilityTruth(self.database), self.indexer.sweep)
@@ -306,7 +306,7 @@ class Strongroom:
         if self.search_index is None or self.indexer is None:
             msg = "no search index is configured"
             raise ConfigError(msg)
-        from strongroom.visibility.elasticsearch import ElasticsearchAudit  # noqa: PLC0415 - only where it is installed
+        from strongroom.visibility.backends.elasticsearch import ElasticsearchAudit  # noqa: PLC0415 - only where it is installed
 
         reconciler = Reconciler(VisibilityTruth(self.database), ElasticsearchAudit(self.search_index), self.indexer)
         return reconciler if self.telemetry is None else self.telemetry.reconciler(reconciler)
@@ -446,7 +446,7 @@ def _search_index(config: StrongroomConfig) -> ElasticsearchIndex | None:
     if cluster is None:
         return None
     try:
-        from strongroom.visibility.elasticsearch import ElasticsearchIndex  # noqa: PLC0415 - only where it is installed
+        from strongroom.visibility.backends.elasticsearch import ElasticsearchIndex  # noqa: PLC0415 - only where it is installed
     except ModuleNotFoundError:
         msg = "[elasticsearch] needs its client: pip install 'strongroom[elasticsearch]'"
         raise ConfigError(msg) from None

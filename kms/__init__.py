@@ -4,10 +4,6 @@
 """
 
 from .audit import NO_AUDIT, KeyAudit, KeyEvent, audited
-from .cache_policy import CachePolicy
-from .certificate import ErasureCertificate, sign_certificate, verify_certificate
-from .certificate_scope import with_scope
-from .data_keys import DataKeyRecord, DataKeyStore, KekUsage, KeyClass, KeyContext, KeyState
 from .durable_file import replace_file, sync_folder
 from .errors import (
     AccessDenied,
@@ -32,10 +28,15 @@ from .errors import (
     UnsupportedOperation,
     WrongRegion,
 )
-from .header import Suite
-from .kek_usage import depending_on
-from .keyring import Keyring
-from .lifecycle import (
+from .keyring.cache_policy import CachePolicy
+from .keyring.keyring import Keyring
+from .keys.namespace_keys import NamespaceKeys
+from .keys.registry import DataKeyRecord, DataKeyStore, KekUsage, KeyClass, KeyContext, KeyState
+from .keys.signing import SigningKey, is_signed
+from .lifecycle.certificate import ErasureCertificate, sign_certificate, verify_certificate
+from .lifecycle.certificate_scope import with_scope
+from .lifecycle.kek_usage import depending_on
+from .lifecycle.key_lifecycle import (
     activate_index_key,
     begin_index_rotation,
     create_data_keys,
@@ -48,24 +49,23 @@ from .lifecycle import (
     refuse_rotation,
     rotate_data_key,
 )
-from .namespace_keys import NamespaceKeys
-from .pem_expiry import pem_expiry
+from .lifecycle.rewrap import NotRewrapped, Rewrap, count_to_rewrap, rewrap_data_keys
+from .lifecycle.rotation_due import DueRotations, RotationPolicy, rotate_due_keys
+from .lifecycle.shredding import KekDisposal, dispose_of_kek
 from .provider import Capabilities, GeneratedKey, KekInfo, KekRef, KmsProvider, Wrapped
-from .providers.local import LocalProvider
-from .providers.multi import MultiProvider
-from .record_kind import Key, PartType, RecordKind
+from .providers.local.local import LocalProvider
+from .providers.multi.multi import MultiProvider
+from .providers.resilience import ResilientProvider, RetryPolicy
 from .region import bound_cell_id, check_region
-from .reloaded import Reloaded
-from .resilience import ResilientProvider, RetryPolicy
-from .rewrap import NotRewrapped, Rewrap, count_to_rewrap, rewrap_data_keys
-from .rotation_due import DueRotations, RotationPolicy, rotate_due_keys
+from .sealing.header import Suite
+from .sealing.record_kind import Key, PartType, RecordKind
+from .sealing.tokens import TokenKey
+from .sealing.xaes import XAES256GCM
 from .secret import Secret
-from .shredding import KekDisposal, dispose_of_kek
-from .signing import SigningKey, is_signed
-from .tls import TlsFiles, check_address, client_context, is_loopback_host
-from .tokens import TokenKey
+from .transport.pem_expiry import pem_expiry
+from .transport.reloaded import Reloaded
+from .transport.tls import TlsFiles, check_address, client_context, is_loopback_host
 from .watch import KeyWatch
-from .xaes import XAES256GCM
 
 __all__ = [
     "NO_AUDIT",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from .errors import StrongroomError
-    from .record_kind import RecordKind
+    from .sealing.record_kind import RecordKind
 
 
 class KeyWatch(Protocol):

@@ -3,14 +3,19 @@
 `DESIGN.md` beside this file says what each column shows to someone without keys.
 """
 
-from .access_policy import AccessPolicyStore
-from .audit_checkpoints import AuditCheckpoint, AuditCheckpointStore
-from .citus import distribute_schema, distribution_statements
-from .cluster_members import ClusterMember, ClusterMembersPage, ServiceRole
-from .cluster_metadata import ClusterMetadata, ClusterMetadataPage, ClusterMetadataStore
+from .cluster.access_policy import AccessPolicyStore
+from .cluster.audit_checkpoints import AuditCheckpoint, AuditCheckpointStore
+from .cluster.members import ClusterMember, ClusterMembersPage, ServiceRole
+from .cluster.metadata import ClusterMetadata, ClusterMetadataPage, ClusterMetadataStore
+from .cluster.nexus_endpoints import NexusEndpoint, NexusEndpointPage, NexusEndpointStore
+from .cluster.queue import NAMESPACE_REPLICATION, AckLevels, Queue, QueueMessage, QueuePage
+from .cluster.queue_v2 import QueueV2, QueueV2Info, QueueV2InfoPage, QueueV2Message, QueueV2Page
 from .data_blob import DataBlob, Encoding
-from .data_keys import PostgresDataKeyStore
-from .database import Connection, Database, Row
+from .engine.barrier import GATE, Gate
+from .engine.database import Connection, Database, Row
+from .engine.row_level_security import EVERY_NAMESPACE, NO_NAMESPACE, SET_BY_FUNCTION, Namespaces
+from .engine.server_address import addresses, check_dsn, is_local, postgres_context
+from .engine.watch import Batch, DatabaseWatch
 from .errors import (
     AppendHistoryTimeout,
     CellMismatch,
@@ -30,7 +35,22 @@ from .errors import (
     Unavailable,
     WorkflowConditionFailed,
 )
-from .execution_requests import (
+from .executions.history_tasks import (
+    ARCHIVAL,
+    OUTBOUND,
+    REPLICATION,
+    TIMER,
+    TRANSFER,
+    VISIBILITY,
+    CategoryType,
+    HistoryTask,
+    HistoryTaskPage,
+    HistoryTaskStore,
+    TaskCategory,
+    TaskKey,
+    UnreadableTask,
+)
+from .executions.requests import (
     ChasmNode,
     ConflictResolveMode,
     ConflictResolveWorkflowExecutionRequest,
@@ -47,44 +67,39 @@ from .execution_requests import (
     WorkflowState,
     WorkflowStatus,
 )
-from .executions import (
+from .executions.shards import ShardInfo, ShardStore
+from .executions.store import (
     ExecutionStore,
 )
-from .gate import GATE, Gate
-from .history import HistoryManager
-from .history_branch import BranchInfo, BranchRange, HistoryBranch
-from .history_pages import HistoryPage
-from .history_rows import HistoryAppend, HistoryNode
-from .history_tasks import (
-    ARCHIVAL,
-    OUTBOUND,
-    REPLICATION,
-    TIMER,
-    TRANSFER,
-    VISIBILITY,
-    CategoryType,
-    HistoryTask,
-    HistoryTaskPage,
-    HistoryTaskStore,
-    TaskCategory,
-    TaskKey,
-    UnreadableTask,
+from .histories.branch import BranchInfo, BranchRange, HistoryBranch
+from .histories.manager import HistoryManager
+from .histories.pages import HistoryPage
+from .histories.rows import HistoryAppend, HistoryNode
+from .histories.tree import BranchPage, ListedBranch
+from .keys.changes import follow_key_changes
+from .keys.destruction import COPIES, KeyInUse, destroy_retired_key, retired_versions
+from .keys.reseal import RATE, Reseal, Resealed, SealedCopies
+from .keys.reseal import Progress as ResealProgress
+from .keys.reseal_rows import UnreadableRow
+from .keys.sealed_columns import SealedColumn, sealed_columns
+from .keys.shredding import ShreddingStore, ShredRequest
+from .keys.store import PostgresDataKeyStore
+from .matching.task_queue_keys import TaskQueueKey
+from .matching.task_queues import TaskQueue, TaskQueuePage, UnreadableTaskQueue
+from .matching.tasks import Task, TaskPage, TaskStore
+from .matching.user_data import (
+    TaskQueueUserData,
+    TaskQueueUserDataConflict,
+    TaskQueueUserDataStore,
+    UserDataPage,
+    UserDataUpdate,
 )
-from .history_tree import BranchPage, ListedBranch
-from .key_changes import follow_key_changes
-from .key_destruction import COPIES, KeyInUse, destroy_retired_key, retired_versions
-from .metadata import MetadataStore, NamespacePage, NamespaceRecord
-from .namespaces import Namespace, NamespaceStore, Shredded, check_namespace_region
-from .nexus_endpoints import NexusEndpoint, NexusEndpointPage, NexusEndpointStore
-from .outbox_bell import OutboxBell
-from .purge import PURGED_TABLES, purge_namespace
-from .queue import NAMESPACE_REPLICATION, AckLevels, Queue, QueueMessage, QueuePage
-from .queue_v2 import QueueV2, QueueV2Info, QueueV2InfoPage, QueueV2Message, QueueV2Page
+from .namespaces.metadata import MetadataStore, NamespacePage, NamespaceRecord
+from .namespaces.purge import PURGED_TABLES, purge_namespace
+from .namespaces.store import Namespace, NamespaceStore, Shredded, check_namespace_region
 from .record_kinds import HISTORY_NODE
-from .reseal import RATE, Reseal, Resealed, SealedCopies
-from .reseal import Progress as ResealProgress
-from .reseal_rows import UnreadableRow
-from .schema import (
+from .schema.citus import distribute_schema, distribution_statements
+from .schema.schema import (
     AppliedMigration,
     Cell,
     Migration,
@@ -96,25 +111,11 @@ from .schema import (
     current_version,
     schema_status,
 )
-from .sealed_columns import SealedColumn, sealed_columns
 from .sealing import OFF_LOOP_BYTES, ROW_BYTES, open_rows
-from .second_wall import EVERY_NAMESPACE, NO_NAMESPACE, SET_BY_FUNCTION, Namespaces
-from .server_address import addresses, check_dsn, is_local, postgres_context
-from .shards import ShardInfo, ShardStore
-from .shredding import ShreddingStore, ShredRequest
-from .task_queue_keys import TaskQueueKey
-from .task_queue_user_data import (
-    TaskQueueUserData,
-    TaskQueueUserDataConflict,
-    TaskQueueUserDataStore,
-    UserDataPage,
-    UserDataUpdate,
-)
-from .task_queues import TaskQueue, TaskQueuePage, UnreadableTaskQueue
-from .tasks import Task, TaskPage, TaskStore
-from .visibility_epochs import VisibilityEpochs
-from .visibility_outbox import BEFORE_ALL, OutboxEntry, RunKey, VisibilityOutbox
-from .visibility_records import (
+from .visibility_rows.epochs import VisibilityEpochs
+from .visibility_rows.notification import OutboxBell
+from .visibility_rows.outbox import BEFORE_ALL, OutboxEntry, RunKey, VisibilityOutbox
+from .visibility_rows.records import (
     HASHED_COLUMNS,
     VisibilityRow,
     all_tokens,
@@ -122,8 +123,7 @@ from .visibility_records import (
     get_visibility_record,
     put_visibility_records,
 )
-from .visibility_truth import VisibilityTruth, visibility_key
-from .watch import Batch, DatabaseWatch
+from .visibility_rows.truth import VisibilityTruth, visibility_key
 
 __all__ = [
     "ARCHIVAL",

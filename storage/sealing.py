@@ -18,7 +18,7 @@ _Slot: TypeAlias = tuple[list[bytes | None], int]
 
 OFF_LOOP_BYTES = 256 * 2**10
 """From here on sealing or opening would hold up the event loop for a millisecond or more, and goes to a thread (which lets others run
-meanwhile: `kms/python_cipher.py`, "turns")."""
+meanwhile: `kms/sealing/python_cipher.py`, "turns")."""
 
 
 ROW_BYTES = 512

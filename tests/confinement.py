@@ -11,7 +11,7 @@ from pglast import ast, parse_plpgsql, parse_sql
 from pglast.enums import A_Expr_Kind, BoolExprType, JoinType
 from pglast.stream import RawStream
 
-from strongroom.storage.citus import DISTRIBUTED_TABLES
+from strongroom.storage.schema.citus import DISTRIBUTED_TABLES
 
 P_SHARD = "p_shard"
 _VIEWS = {"visibility_search": "visibility_records"}

@@ -15,8 +15,8 @@ from strongroom.driver.access.api_keys import make_api_key
 from strongroom.driver.strongroom import Strongroom, shard_of
 from strongroom.kms import KekRef
 from strongroom.storage import DataBlob, HistoryTask, NexusEndpoint, ShardInfo, Task, TaskKey, TaskQueue, TaskQueueKey
-from strongroom.storage.history_tasks import TIMER, TRANSFER
-from strongroom.storage.task_queue_user_data import UserDataUpdate
+from strongroom.storage.executions.history_tasks import TIMER, TRANSFER
+from strongroom.storage.matching.user_data import UserDataUpdate
 from strongroom.visibility import AttributeType, VisibilityRecord
 from tests.fix_executions import RUNNING, Workflow, accumulated, blob
 

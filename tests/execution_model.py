@@ -10,8 +10,8 @@ from uuid import UUID
 
 from strongroom.storage import InvalidPersistenceRequest, ShardOwnershipLost
 from strongroom.storage.errors import ConditionFailed, CurrentWorkflowConditionFailed, WorkflowConditionFailed
-from strongroom.storage.execution_requests import ChasmNode, ConflictResolveMode, CreateMode, UpdateMode, WorkflowState
-from strongroom.storage.history_tasks import TRANSFER
+from strongroom.storage.executions.history_tasks import TRANSFER
+from strongroom.storage.executions.requests import ChasmNode, ConflictResolveMode, CreateMode, UpdateMode, WorkflowState
 from tests.execution_rules import updated_state
 from tests.fix_executions import MAPS, TABLES, Workflow, accumulated, blob, tasks
 

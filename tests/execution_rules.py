@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strongroom.storage.execution_requests import (
+from strongroom.storage.executions.requests import (
     ConflictResolveMode,
     CreateMode,
     UpdateMode,

@@ -9,8 +9,8 @@ import pytest
 
 from strongroom.driver.strongroom import Strongroom
 from strongroom.storage import EVERY_NAMESPACE, NotFound
-from strongroom.storage.group_commit import GroupCommit
-from strongroom.storage.history_tasks import TRANSFER
+from strongroom.storage.engine.group_commit import GroupCommit
+from strongroom.storage.executions.history_tasks import TRANSFER
 from tests.fix_executions import accumulated, tasks
 
 LOCK_TIMEOUT = 0.6

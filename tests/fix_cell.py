@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.driver.config import load_config, write_config
-from strongroom.driver.import_file import read_import_file
+from strongroom.driver.config.config import load_config, write_config
+from strongroom.driver.importing.import_file import read_import_file
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef
 from tests.fix_driver_role import as_driver
@@ -43,7 +43,7 @@ async def namespace(strongroom):
 @pytest.fixture(scope="session")
 def sample_path():
     """The sample of real histories."""
-    return Path(str(files("strongroom.driver") / "sample" / "workflows.jsonl.gz"))
+    return Path(str(files("strongroom.driver.demo") / "sample" / "workflows.jsonl.gz"))
 
 
 @pytest.fixture(scope="session")

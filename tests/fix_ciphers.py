@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from strongroom.kms import ciphers
+from strongroom.kms.sealing import ciphers
 
 
 @pytest.fixture(scope="module", params=[ciphers.PYTHON, ciphers.NATIVE])

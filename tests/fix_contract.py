@@ -16,7 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
-from strongroom.driver.config import load_config, write_config
+from strongroom.driver.config.config import load_config, write_config
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef
 from strongroom.storage import DataBlob, ShardInfo

@@ -13,7 +13,18 @@ import pytest
 
 from strongroom.storage import EVERY_NAMESPACE, DataBlob, HistoryBranch, HistoryNode
 from strongroom.storage.data_blob import Encoding
-from strongroom.storage.execution_requests import (
+from strongroom.storage.executions.history_tasks import (
+    ARCHIVAL,
+    OUTBOUND,
+    REPLICATION,
+    TIMER,
+    TRANSFER,
+    VISIBILITY,
+    CategoryType,
+    HistoryTask,
+    TaskKey,
+)
+from strongroom.storage.executions.requests import (
     ChasmNode,
     ConflictResolveMode,
     ConflictResolveWorkflowExecutionRequest,
@@ -29,19 +40,8 @@ from strongroom.storage.execution_requests import (
     WorkflowState,
     WorkflowStatus,
 )
-from strongroom.storage.history_rows import HistoryAppend
-from strongroom.storage.history_tasks import (
-    ARCHIVAL,
-    OUTBOUND,
-    REPLICATION,
-    TIMER,
-    TRANSFER,
-    VISIBILITY,
-    CategoryType,
-    HistoryTask,
-    TaskKey,
-)
-from strongroom.storage.visibility_records import VisibilityRow
+from strongroom.storage.histories.rows import HistoryAppend
+from strongroom.storage.visibility_rows.records import VisibilityRow
 
 if TYPE_CHECKING:
     from strongroom.driver.strongroom import Strongroom

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
-from strongroom.driver.embedded_postgres import EmbeddedPostgresMissing, embedded_postgres
+from strongroom.driver.demo.embedded_postgres import EmbeddedPostgresMissing, embedded_postgres
 from strongroom.storage import Database
 
 _numbers = count(1)

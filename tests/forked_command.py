@@ -23,7 +23,7 @@ def forked_process(target, *arguments):
     process = context.Process(target=target, args=arguments)
     # One at a time, as tests call this in threads. pytest knows the package `tests` without its path; the other process does not.
     with _CHILDREN, patch.dict(os.environ, WIDE), patch.object(sys, "path", [*sys.path, str(ROOT)]):
-        context.set_forkserver_preload(["strongroom.driver.cli"])
+        context.set_forkserver_preload(["strongroom.driver.cli.main"])
         process.start()
     return process
 
@@ -54,6 +54,6 @@ def run_main(folder, arguments, variables, streams):
         os.close(opened)
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115 - for the whole process
     sys.argv = ["strongroom", *arguments]
-    from strongroom.driver.cli import main  # noqa: PLC0415 - imported before the fork
+    from strongroom.driver.cli.main import main  # noqa: PLC0415 - imported before the fork
 
     main()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from strongroom.storage import COPIES, EVERY_NAMESPACE
-from strongroom.visibility.elasticsearch import ElasticsearchAudit
+from strongroom.visibility.backends.elasticsearch import ElasticsearchAudit
 
 _COLUMNS = """
 SELECT c.relname::text AS table, a.attname::text AS column,

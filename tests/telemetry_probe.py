@@ -12,10 +12,10 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from strongroom.driver.telemetry import Telemetry
-from strongroom.driver.telemetry_instruments import INSTRUMENTS, Instrument
+from strongroom.driver.telemetry.instruments import INSTRUMENTS, Instrument
+from strongroom.driver.telemetry.telemetry import Telemetry
 
-PAGE = files("strongroom.driver") / "telemetry.md"
+PAGE = files("strongroom.driver.telemetry") / "telemetry.md"
 _SUFFIX = {"s": "_seconds", "1": "_ratio"}
 
 

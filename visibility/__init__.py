@@ -5,8 +5,6 @@
 """
 
 from .attributes import AttributeType
-from .document import check_record, registrable
-from .drift import Drift, NamespaceTally, Reconciliation
 from .errors import (
     InvalidExpression,
     InvalidPageToken,
@@ -19,19 +17,21 @@ from .errors import (
     UnsupportedQuery,
     VisibilityError,
 )
-from .evaluate import matches
-from .explain import ExplainedCondition, Explanation
-from .filter_parser import parse_filter
-from .filter_tree import Attribute, ListFilter, SearchAttributes
-from .filter_values import parse_datetime
-from .indexer import Indexer, IndexerState
-from .layout import PRESETS, Layout, new_layout, parse_layout
-from .manager import ExecutionCount, ExecutionsPage, VisibilityManager
-from .reconciler import Reconciler
-from .record import VISIBILITY_RECORD, AttributeValue, VisibilityRecord
-from .rotation import MARGIN, IndexRotation, Rotation
-from .sealed_copies import IndexCopies, SealedCopy
-from .token_audit import TokenAudit, TokenTally
+from .filter.parser import parse_filter
+from .filter.tree import Attribute, ListFilter, SearchAttributes
+from .filter.values import parse_datetime
+from .index.document import check_record, registrable
+from .index.layout import PRESETS, Layout, new_layout, parse_layout
+from .index.record import VISIBILITY_RECORD, AttributeValue, VisibilityRecord
+from .jobs.drift import Drift, NamespaceTally, Reconciliation
+from .jobs.indexer import Indexer, IndexerState
+from .jobs.reconciler import Reconciler
+from .jobs.rotation import MARGIN, IndexRotation, Rotation
+from .jobs.sealed_copies import IndexCopies, SealedCopy
+from .jobs.token_audit import TokenAudit, TokenTally
+from .search.evaluate import matches
+from .search.explain import ExplainedCondition, Explanation
+from .search.manager import ExecutionCount, ExecutionsPage, VisibilityManager
 
 __all__ = [
     "MARGIN",

@@ -10,8 +10,8 @@ from uuid import uuid4
 from benchmarks.contenders.names import NATIVE, PYTHON
 from benchmarks.contenders.protocol import Absent, Contender
 from strongroom.kms import KeyClass, NamespaceKeys, RecordKind, Secret, Suite
-from strongroom.kms.data_key import DataKey
-from strongroom.kms.record_kind import encode_parts
+from strongroom.kms.keys.data_key import DataKey
+from strongroom.kms.sealing.record_kind import encode_parts
 from strongroom.storage import HISTORY_NODE
 
 if TYPE_CHECKING:
@@ -31,25 +31,25 @@ _DIFFERS = (
 
 def available() -> tuple[str, ...]:
     """Return the ciphers that this version of `strongroom.kms` can seal with here; an older one has only its own."""
-    if find_spec("strongroom.kms.ciphers") is None:
+    if find_spec("strongroom.kms.sealing.ciphers") is None:
         return ("python",)
-    from strongroom.kms import ciphers  # noqa: PLC0415 - an older version lacks it
+    from strongroom.kms.sealing import ciphers  # noqa: PLC0415 - an older version lacks it
 
     return tuple(ciphers.available())
 
 
 def chosen() -> str:
     """Return our name with the cipher that keys have where none is asked for."""
-    if find_spec("strongroom.kms.ciphers") is None:
+    if find_spec("strongroom.kms.sealing.ciphers") is None:
         return PYTHON
-    from strongroom.kms import ciphers  # noqa: PLC0415 - an older version lacks it
+    from strongroom.kms.sealing import ciphers  # noqa: PLC0415 - an older version lacks it
 
     return NAMES[ciphers.chosen()]
 
 
 def namespace_keys(cipher: str = "python") -> NamespaceKeys:
     """Return fresh keys of a namespace, without a registry, that seal with this cipher."""
-    root, choice = Secret(os.urandom(32)), {"cipher": cipher} if find_spec("strongroom.kms.ciphers") else {}
+    root, choice = Secret(os.urandom(32)), {"cipher": cipher} if find_spec("strongroom.kms.sealing.ciphers") else {}
     data = {1: DataKey(root, version=1, suite=Suite.XAES_256_GCM, **choice)}
     return NamespaceKeys(
         cell_id=uuid4(), namespace_id=uuid4(), data=data, index={}, identity={}, active={KeyClass.DATA: 1}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from strongroom.driver.audit import AuditUnavailable
 from strongroom.driver.audit.encoding import timestamp
-from strongroom.driver.telemetry_stores import unwatched, watched_guard
+from strongroom.driver.telemetry.stores import unwatched, watched_guard
 from strongroom.storage import GATE
 
 from . import changes

@@ -10,7 +10,7 @@ import os
 from hashlib import sha256
 from typing import Protocol
 
-from strongroom.kms import ciphers
+from strongroom.kms.sealing import ciphers
 
 GENESIS = bytes(32)
 """The chain before the first record."""

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from strongroom.driver.codec_audit import CodecEvent
+    from strongroom.driver.codec.audit import CodecEvent
     from strongroom.kms import KeyEvent
 
 Fields: TypeAlias = Mapping[str, object]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from strongroom.driver.codec_audit import CodecEvent
+    from strongroom.driver.codec.audit import CodecEvent
     from strongroom.kms import KeyEvent, SigningKey
 
     from .events import Event, Fields

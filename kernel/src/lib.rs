@@ -2,7 +2,7 @@
 //!
 //! `aead` knows keys and nonces, `keys` encodes the key of a row, `seal` and `open` are the loops, `unpack` decompresses, `tokens` makes keyed tokens, `chain` the
 //! lines of the audit log, `records` and `values` visibility records.
-//! What they make is byte for byte what `strongroom.kms.python_cipher` makes; that module is the specification of this one's interface.
+//! What they make is byte for byte what `strongroom.kms.sealing.python_cipher` makes; that module is the specification of this one's interface.
 
 mod aead;
 mod chain;

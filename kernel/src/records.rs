@@ -1,6 +1,6 @@
 //! Packed visibility records (FORMAT.md section 9) as tuples of their values.
 //!
-//! `strongroom.visibility.record_packing.unpack_record` is the specification. What is not of the newest form, or odd in any way, is left to it.
+//! `strongroom.visibility.index.record_packing.unpack_record` is the specification. What is not of the newest form, or odd in any way, is left to it.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyMappingProxy, PyString, PyTuple};

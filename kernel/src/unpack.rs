@@ -1,4 +1,4 @@
-//! Decompression and padding of what was opened (FORMAT.md section 4); `strongroom.kms.packing.unpack_many` is the specification.
+//! Decompression and padding of what was opened (FORMAT.md section 4); `strongroom.kms.sealing.packing.unpack_many` is the specification.
 
 use std::cell::RefCell;
 

@@ -1,0 +1,1 @@
+"""KMS providers, one folder each."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from strongroom.driver.audit import chain
 from strongroom.driver.audit.encoding import members, timestamp
-from strongroom.kms import ciphers
+from strongroom.kms.sealing import ciphers
 from tests.audit.logs import HOSTILE
 
 pytestmark = pytest.mark.skipif(

@@ -13,8 +13,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from strongroom.driver.codec_auth import Authenticator, NotAuthenticated
-from strongroom.driver.codec_config import parse_codec_server
+from strongroom.driver.codec.auth import Authenticator, NotAuthenticated
+from strongroom.driver.config.codec import parse_codec_server
 from tests.codec.authority import Authority
 from tests.codec.bench import plain
 from tests.codec.conftest import JWT

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from temporalio.api.common.v1 import Payload, Payloads
 
-from strongroom.driver.codec_http import Refused
-from strongroom.driver.codec_json import read_payloads, write_payloads
+from strongroom.driver.codec.http import Refused
+from strongroom.driver.codec.json import read_payloads, write_payloads
 
 PAYLOADS = st.lists(
     st.builds(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from strongroom.driver.codec_limits import CALLERS_KEPT, RateLimit
+from strongroom.driver.codec.limits import CALLERS_KEPT, RateLimit
 from tests.codec.bench import data_of, plain
 from tests.codec.conftest import JWT
 

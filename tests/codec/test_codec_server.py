@@ -9,8 +9,8 @@ import pytest
 from temporalio.api.common.v1 import Payload
 
 from strongroom.driver.audit.reader import read_lines
-from strongroom.driver.leak_scan import scan
-from strongroom.driver.payload_codec import SealedPayloadCodec
+from strongroom.driver.codec.payload_codec import SealedPayloadCodec
+from strongroom.driver.demo.leak_scan import scan
 from tests.codec.bench import SECONDS, as_json, data_of, plain
 from tests.codec.conftest import JWT
 

@@ -10,7 +10,7 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DataConverter, DefaultFailureConverterWithEncodedAttributes
 from temporalio.exceptions import ApplicationError
 
-from strongroom.driver.payload_codec import SealedPayloadCodec
+from strongroom.driver.codec.payload_codec import SealedPayloadCodec
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import (
     IntegrityError,

@@ -7,7 +7,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from strongroom.driver.config import load_config
+from strongroom.driver.config.config import load_config
 from strongroom.driver.strongroom import Strongroom
 from strongroom.storage import (
     EVERY_NAMESPACE,
@@ -26,9 +26,9 @@ from strongroom.storage import (
     distribution_statements,
     schema_status,
 )
-from strongroom.storage.citus import DISTRIBUTED_TABLES, REFERENCE_TABLES
-from strongroom.storage.functions import Function, load_functions
-from strongroom.storage.history_tasks import TIMER
+from strongroom.storage.engine.functions import Function, load_functions
+from strongroom.storage.executions.history_tasks import TIMER
+from strongroom.storage.schema.citus import DISTRIBUTED_TABLES, REFERENCE_TABLES
 from tests.fix_citus import install_stand_ins
 from tests.fix_contract import new_database, new_namespace, new_shard
 from tests.fix_executions import RUNNING, Workflow, accumulated, comparable, tasks

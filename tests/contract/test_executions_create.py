@@ -12,7 +12,7 @@ from strongroom.storage.errors import (
     NamespaceNotFound,
     WorkflowConditionFailed,
 )
-from strongroom.storage.execution_requests import CreateMode, UpdateMode
+from strongroom.storage.executions.requests import CreateMode, UpdateMode
 from tests.fix_contract import new_namespace
 from tests.fix_executions import (
     CATEGORIES,

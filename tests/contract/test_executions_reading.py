@@ -11,7 +11,7 @@ from strongroom.kms import KeyDestroyed
 from strongroom.storage import DataBlob, InvalidPersistenceRequest, NotFound, ShardInfo, ShardOwnershipLost
 from strongroom.storage.data_blob import Encoding
 from strongroom.storage.errors import ConditionFailed, NamespaceNotFound, WorkflowConditionFailed
-from strongroom.storage.execution_requests import ChasmNode, UpdateMode, WorkflowStatus
+from strongroom.storage.executions.requests import ChasmNode, UpdateMode, WorkflowStatus
 from tests.fix_executions import COMPLETED, CREATED, RUNNING, ZOMBIE, accumulated, blob, state
 
 pytestmark = pytest.mark.integration

@@ -8,8 +8,8 @@ import pytest
 
 from strongroom.kms import IntegrityError, UnsupportedFormat
 from strongroom.storage import EVERY_NAMESPACE, DataBlob, StorageError
-from strongroom.storage.execution_requests import ChasmNode
-from strongroom.storage.history_rows import HistoryAppend, HistoryNode
+from strongroom.storage.executions.requests import ChasmNode
+from strongroom.storage.histories.rows import HistoryAppend, HistoryNode
 from tests.fix_contract import new_namespace
 from tests.fix_executions import CATEGORIES, COMPLETED, CREATED, TABLES, ZOMBIE, blob, state, task
 

@@ -7,7 +7,7 @@ import pytest
 
 from strongroom.storage import DataBlob, ShardInfo, ShardOwnershipLost
 from strongroom.storage.errors import ConditionFailed, CurrentWorkflowConditionFailed, WorkflowConditionFailed
-from strongroom.storage.execution_requests import ChasmNode, CreateMode, UpdateMode
+from strongroom.storage.executions.requests import ChasmNode, CreateMode, UpdateMode
 from tests.fix_contract import new_namespace
 from tests.fix_executions import (
     CATEGORIES,

@@ -4,7 +4,7 @@ import pytest
 
 from strongroom.kms import IntegrityError, KeyDestroyed
 from strongroom.storage import EVERY_NAMESPACE
-from strongroom.storage.history_tasks import (
+from strongroom.storage.executions.history_tasks import (
     OUTBOUND,
     TIMER,
     TRANSFER,

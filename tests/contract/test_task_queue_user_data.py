@@ -20,7 +20,7 @@ from strongroom.storage import (
     TransactionSizeLimit,
     UserDataUpdate,
 )
-from strongroom.storage.task_queue_user_data import MAX_BUILD_IDS, MAX_UPDATES
+from strongroom.storage.matching.user_data import MAX_BUILD_IDS, MAX_UPDATES
 from tests.fix_contract import new_namespace
 from tests.fix_raw_rows import assert_only_sealed, execute, fetch, swap
 

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from strongroom.kms import IntegrityError, KekRef
-from strongroom.kms.data_key import MAX_BATCH
+from strongroom.kms.keys.data_key import MAX_BATCH
 from strongroom.storage import (
     EVERY_NAMESPACE,
     ConditionFailed,
@@ -23,9 +23,9 @@ from strongroom.storage import (
     TaskStore,
     TransactionSizeLimit,
 )
-from strongroom.storage.group_commit import MAX_REQUESTS
-from strongroom.storage.task_batches import MAX_TASKS
-from strongroom.storage.tasks import LAST_TASK_ID
+from strongroom.storage.engine.group_commit import MAX_REQUESTS
+from strongroom.storage.matching.task_batches import MAX_TASKS
+from strongroom.storage.matching.tasks import LAST_TASK_ID
 from tests.fix_contract import new_namespace
 from tests.fix_driver_role import owner_dsn
 

@@ -12,7 +12,8 @@ import asyncpg
 import pytest
 
 from strongroom.driver import strongroom
-from strongroom.storage import Database, translate
+from strongroom.storage import Database
+from strongroom.storage.engine import translate
 from tests.faults.server_bench import ServerBench
 from tests.fix_contract import DEBIAN_15, debian_postgres, need_debian_15, new_database, open_cell
 

@@ -10,7 +10,8 @@ from uuid import uuid4
 import pytest
 
 from strongroom.kms import InvalidRequest
-from strongroom.storage import NO_NAMESPACE, Database, HistoryBranch, HistoryNode, Unavailable, database
+from strongroom.storage import NO_NAMESPACE, Database, HistoryBranch, HistoryNode, Unavailable
+from strongroom.storage.engine import database
 from strongroom.storage.errors import AppendHistoryTimeout, Timeout
 from tests.faults.server_bench import CALLS, HOST, PLANTED, check, payload
 

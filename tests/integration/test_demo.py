@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.driver.demo import PASSPHRASE_VARIABLE
-from strongroom.driver.embedded_postgres import embedded_postgres
+from strongroom.driver.demo.demo import PASSPHRASE_VARIABLE
+from strongroom.driver.demo.embedded_postgres import embedded_postgres
 
 pytestmark = pytest.mark.integration
 

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from strongroom.driver.config import load_config
-from strongroom.driver.doctor import examine
-from strongroom.driver.doctor_report import Finding, summary
+from strongroom.driver.config.config import load_config
+from strongroom.driver.doctor.doctor import examine
+from strongroom.driver.doctor.report import Finding, summary
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef
 from tests.fix_command_line import run_command

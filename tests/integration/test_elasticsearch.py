@@ -14,9 +14,10 @@ import pytest
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import IntegrityError, KekRef, rotate_data_key
 from strongroom.storage import EVERY_NAMESPACE, Unavailable
-from strongroom.visibility import SearchIndexMismatch, indexer
-from strongroom.visibility.elasticsearch import ElasticsearchIndex
-from strongroom.visibility.elasticsearch.documents import document_name
+from strongroom.visibility import SearchIndexMismatch
+from strongroom.visibility.backends.elasticsearch import ElasticsearchIndex
+from strongroom.visibility.backends.elasticsearch.documents import document_name
+from strongroom.visibility.jobs import indexer
 from tests.fix_command_line import run_command
 from tests.search_cell import BASE, SECOND, TYPES, Cell, new_cell, opened, record
 
@@ -238,8 +239,8 @@ async def test_a_cluster_that_is_gone_for_a_while_is_caught_up_with(config_path,
 
 async def test_an_indexer_is_woken_by_the_writes_of_another_process(config_path, elasticsearch, monkeypatch):
     """By NOTIFY, long before it would look by itself; again after its connection was lost; and not once for each write."""
-    monkeypatch.setattr("strongroom.visibility.indexer.POLL", 3600)
-    monkeypatch.setattr("strongroom.visibility.indexer.RELISTEN", 0.1)
+    monkeypatch.setattr("strongroom.visibility.jobs.indexer.POLL", 3600)
+    monkeypatch.setattr("strongroom.visibility.jobs.indexer.RELISTEN", 0.1)
     async with opened(config_path, elasticsearch) as writer, Strongroom.open(writer.config) as other:
         await writer.search_index.create()
         cell = await new_cell(writer)

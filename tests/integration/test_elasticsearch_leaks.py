@@ -7,7 +7,7 @@ import secrets
 
 import pytest
 
-from strongroom.driver.leak_scan import scan
+from strongroom.driver.demo.leak_scan import scan
 from tests.sealed_namespace import sealed
 from tests.twin import CUSTOM, Attributes, Twin
 

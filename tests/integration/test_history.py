@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from strongroom.driver.config import load_config, write_config
-from strongroom.driver.importer import history_nodes, import_executions, imported_branch
+from strongroom.driver.config.config import load_config, write_config
+from strongroom.driver.importing.importer import history_nodes, import_executions, imported_branch
 from strongroom.driver.strongroom import Strongroom, shard_of
 from strongroom.kms import IntegrityError, KekRef, KeyNotFound, StrongroomError, UnsupportedFormat
 from strongroom.storage import (
@@ -24,8 +24,8 @@ from strongroom.storage import (
     NotFound,
     TransactionSizeLimit,
 )
-from strongroom.storage.history_branch import LAST_NODE
-from strongroom.storage.history_pages import BranchRead
+from strongroom.storage.histories.branch import LAST_NODE
+from strongroom.storage.histories.pages import BranchRead
 
 pytestmark = pytest.mark.integration
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from strongroom.driver.importer import attribute_types, history_nodes, import_executions, imported_branch
+from strongroom.driver.importing.importer import attribute_types, history_nodes, import_executions, imported_branch
 from strongroom.driver.strongroom import shard_of
 from strongroom.storage import EVERY_NAMESPACE
 

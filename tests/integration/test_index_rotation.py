@@ -23,10 +23,12 @@ from strongroom.kms import (
     begin_index_rotation,
     index_keys,
 )
-from strongroom.storage import BEFORE_ALL, EVERY_NAMESPACE, ConditionFailed, data_keys, schema
-from strongroom.storage.schema import current_version, migrations
+from strongroom.storage import BEFORE_ALL, EVERY_NAMESPACE, ConditionFailed
+from strongroom.storage.keys import store as data_keys
+from strongroom.storage.schema import schema
+from strongroom.storage.schema.schema import current_version, migrations
 from strongroom.visibility import Layout, new_layout
-from strongroom.visibility.document import seal_documents
+from strongroom.visibility.index.document import seal_documents
 from tests.deaf import opened_deaf
 from tests.fix_command_line import STRONGROOM
 from tests.sealed_namespace import Sealed, sealed

@@ -263,7 +263,7 @@ async def test_an_indexer_that_is_late_puts_the_run_on_the_list_again(config_pat
 
 async def test_a_document_without_a_record_is_told(config_path, elasticsearch, monkeypatch):
     """Nothing can write it anew: the key is kept, and the message says what takes such documents away."""
-    monkeypatch.setattr("strongroom.visibility.sealed_copies._PAUSE", 0.01)
+    monkeypatch.setattr("strongroom.visibility.jobs.sealed_copies._PAUSE", 0.01)
     async with opened(config_path, elasticsearch) as strongroom:
         cell = await searched(strongroom, records=5)
         await execute(strongroom, "DELETE FROM visibility_records WHERE id = (SELECT min(id) FROM visibility_records)")

@@ -14,7 +14,7 @@ import pytest
 
 from strongroom.driver.audit import verify_records
 from strongroom.driver.audit.reader import read_lines
-from strongroom.driver.config import load_config
+from strongroom.driver.config.config import load_config
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import (
     KekRef,
@@ -28,10 +28,10 @@ from strongroom.kms import (
     Unavailable,
     count_to_rewrap,
     create_data_keys,
-    derivation,
     rewrap_data_keys,
     rotate_due_keys,
 )
+from strongroom.kms.keys import derivation
 from strongroom.storage import EVERY_NAMESPACE, DataBlob, HistoryBranch, HistoryNode
 from tests.fix_command_line import STRONGROOM, run_command, sql
 

@@ -10,13 +10,13 @@ from uuid import UUID, uuid4
 import orjson
 import pytest
 
-from strongroom.driver.embedded_postgres import embedded_postgres
-from strongroom.driver.history_event import encode_batch
-from strongroom.driver.import_file import Execution
-from strongroom.driver.importer import attribute_types, history_nodes, import_executions, imported_branch
-from strongroom.driver.leak_scan import scan
+from strongroom.driver.demo.embedded_postgres import embedded_postgres
+from strongroom.driver.demo.leak_scan import scan
+from strongroom.driver.demo.plaintext_copy import write_twin
+from strongroom.driver.importing.history_event import encode_batch
+from strongroom.driver.importing.import_file import Execution
+from strongroom.driver.importing.importer import attribute_types, history_nodes, import_executions, imported_branch
 from strongroom.driver.strongroom import shard_of
-from strongroom.driver.twin import write_twin
 from strongroom.kms import KekRef
 from strongroom.storage import DataBlob, HistoryNode, StorageError
 from strongroom.visibility import AttributeType, InvalidQuery

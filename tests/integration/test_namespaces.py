@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from strongroom.driver.importer import attribute_types, import_executions, imported_branch
+from strongroom.driver.importing.importer import attribute_types, import_executions, imported_branch
 from strongroom.driver.strongroom import Strongroom, shard_of
 from strongroom.kms import IntegrityError, KekRef, KeyDestroyed, KeyNotFound, KeyState, Suite
 from strongroom.kms import destroy_data_keys as destroy_keys_only

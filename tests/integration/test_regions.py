@@ -9,10 +9,11 @@ import asyncpg
 import orjson
 import pytest
 
-from strongroom.driver.config import load_config, write_config
-from strongroom.driver.importer import attribute_types, import_executions, imported_branch
+from strongroom.driver.config.config import load_config, write_config
+from strongroom.driver.importing.importer import attribute_types, import_executions, imported_branch
 from strongroom.driver.strongroom import Strongroom, shard_of
-from strongroom.kms import IntegrityError, InvalidRequest, KekRef, WrongRegion, derivation
+from strongroom.kms import IntegrityError, InvalidRequest, KekRef, WrongRegion
+from strongroom.kms.keys import derivation
 from strongroom.storage import CellMismatch, DataBlob, StorageError
 from strongroom.storage.record_kinds import NAMESPACE_DETAILS
 from tests.fix_command_line import run_command

@@ -12,10 +12,10 @@ from uuid import uuid4
 
 import pytest
 
-from strongroom.driver.config import load_config
+from strongroom.driver.config.config import load_config
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import CachePolicy, KeyDestroyed, KeyState, SealingLimitExceeded, Suite, rotate_data_key
-from strongroom.kms.leases import SUITE_1_LIMIT
+from strongroom.kms.keys.leases import SUITE_1_LIMIT
 from strongroom.storage import (
     EVERY_NAMESPACE,
     Database,
@@ -25,8 +25,8 @@ from strongroom.storage import (
     Timeout,
     sealed_columns,
 )
-from strongroom.storage.reseal_rows import reseal_rows
-from strongroom.storage.sealed_pages import OLDER, SealedPages
+from strongroom.storage.keys.reseal_rows import reseal_rows
+from strongroom.storage.keys.sealed_pages import OLDER, SealedPages
 from strongroom.visibility import VISIBILITY_RECORD
 from tests.deaf import opened_deaf
 from tests.every_table import KEK, every_table
@@ -293,7 +293,7 @@ async def test_a_locked_row_is_waited_for_alone(config_path):
 
 async def test_rows_that_stay_locked_are_told(config_path, monkeypatch):
     """It does not go on for ever; everything else is done."""
-    monkeypatch.setattr("strongroom.storage.reseal._ATTEMPTS", 2)
+    monkeypatch.setattr("strongroom.storage.keys.reseal._ATTEMPTS", 2)
     monkeypatch.setattr("strongroom.driver.strongroom.LOCK_TIMEOUT", 0.3)
     async with processes(config_path) as (ours, theirs):
         made = await every_table(ours)

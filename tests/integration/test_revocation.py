@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from strongroom.driver.config import load_config
+from strongroom.driver.config.config import load_config
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import (
     CachePolicy,
@@ -19,8 +19,9 @@ from strongroom.kms import (
     destroy_data_keys,
     rotate_data_key,
 )
-from strongroom.storage import EVERY_NAMESPACE, key_changes
-from strongroom.storage.data_keys import KEY_CHANNEL
+from strongroom.storage import EVERY_NAMESPACE
+from strongroom.storage.keys import changes as key_changes
+from strongroom.storage.keys.store import KEY_CHANNEL
 from tests.fix_command_line import run_command
 
 pytestmark = pytest.mark.integration

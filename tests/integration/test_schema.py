@@ -8,8 +8,8 @@ from uuid import uuid4
 
 import pytest
 
-from strongroom.driver.config import load_config
-from strongroom.driver.importer import attribute_types, import_executions
+from strongroom.driver.config.config import load_config
+from strongroom.driver.importing.importer import attribute_types, import_executions
 from strongroom.driver.strongroom import Strongroom, shard_of
 from strongroom.kms import InvalidRequest, KekRef
 from strongroom.storage import (
@@ -90,7 +90,7 @@ async def test_schema_sql_is_what_all_migrations_make(database):
     """Who reads the one file reads the truth. The control: a changed column, constraint, index or parameter is noticed."""
     await apply_schema(database)
     migrated = await structure(database)
-    text = (files("strongroom.storage") / "schema.sql").read_text(encoding="utf-8")
+    text = (files("strongroom.storage") / "sql" / "schema" / "schema.sql").read_text(encoding="utf-8")
     async with database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute(f"DROP SCHEMA strongroom CASCADE; CREATE SCHEMA strongroom; {text}")
     assert await structure(database) == migrated

@@ -12,7 +12,7 @@ import pglast
 import pytest
 
 from strongroom.storage import current_version
-from strongroom.storage.schema import migrations
+from strongroom.storage.schema.schema import migrations
 from tests.fix_command_line import STRONGROOM, run_command, shred, sql
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from strongroom.driver.config import load_config
-from strongroom.driver.importer import attribute_types, import_executions
+from strongroom.driver.config.config import load_config
+from strongroom.driver.importing.importer import attribute_types, import_executions
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import (
     KekRef,
@@ -37,7 +37,7 @@ from strongroom.storage import (
     NamespaceNotFound,
     NotFound,
 )
-from strongroom.visibility.elasticsearch.documents import namespace_text
+from strongroom.visibility.backends.elasticsearch.documents import namespace_text
 from tests.search_cell import Cell as SearchCell
 from tests.search_cell import new_cell, opened, record
 

@@ -14,14 +14,14 @@ if os.environ.get("REQUIRE_SERVICES") != "1":
 
 from opentelemetry.trace import StatusCode
 
-from strongroom.driver.config import ElasticsearchConfig, load_config
-from strongroom.driver.importer import attribute_types, import_executions
-from strongroom.driver.kms_config import AwsKms
+from strongroom.driver.config.config import ElasticsearchConfig, load_config
+from strongroom.driver.config.kms import AwsKms
+from strongroom.driver.importing.importer import attribute_types, import_executions
 from strongroom.driver.strongroom import Strongroom
-from strongroom.driver.telemetry_attributes import OTHER, STORES, attribute_values, operations_of
+from strongroom.driver.telemetry.attributes import OTHER, STORES, attribute_values, operations_of
 from strongroom.kms import CachePolicy, IntegrityError, KekRef, StrongroomError, Suite
 from strongroom.storage import NO_NAMESPACE, NamespaceNotFound, TaskQueueKey
-from strongroom.visibility.elasticsearch.documents import document_name
+from strongroom.visibility.backends.elasticsearch.documents import document_name
 from tests.every_table import every_table
 from tests.fix_raw_rows import execute, fetch
 from tests.providers.fix_aws import LACKING, aws_server, running_server

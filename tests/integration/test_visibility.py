@@ -16,8 +16,8 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from strongroom.driver.config import ElasticsearchConfig, load_config, write_config
-from strongroom.driver.importer import attribute_types, import_executions
+from strongroom.driver.config.config import ElasticsearchConfig, load_config, write_config
+from strongroom.driver.importing.importer import attribute_types, import_executions
 from strongroom.driver.strongroom import Strongroom, shard_of
 from strongroom.kms import IntegrityError, KekRef, KeyClass, rotate_data_key
 from strongroom.storage import EVERY_NAMESPACE, InvalidPersistenceRequest, NotFound, all_tokens
@@ -33,13 +33,13 @@ from strongroom.visibility import (
     matches,
     parse_filter,
 )
-from strongroom.visibility.compiler import Approximation, compile_filter
-from strongroom.visibility.document import document_id
+from strongroom.visibility.backends.postgres import PostgresIndex
+from strongroom.visibility.backends.token_query import all_of, any_of, none_of
 from strongroom.visibility.fields import BUILT_IN
-from strongroom.visibility.filter_tree import STATUS_NAMES, And, Not, Or
-from strongroom.visibility.postgres import PostgresIndex
-from strongroom.visibility.token_query import all_of, any_of, none_of
-from strongroom.visibility.tokens import Tokenizer
+from strongroom.visibility.filter.tree import STATUS_NAMES, And, Not, Or
+from strongroom.visibility.index.document import document_id
+from strongroom.visibility.index.tokens import Tokenizer
+from strongroom.visibility.search.compiler import Approximation, compile_filter
 
 pytestmark = pytest.mark.integration
 

@@ -11,7 +11,7 @@ from itertools import islice, product
 
 import pytest
 
-from strongroom.visibility.words import _CLASSES, LONGEST_WORD, words_of
+from strongroom.visibility.index.words import _CLASSES, LONGEST_WORD, words_of
 
 pytestmark = pytest.mark.integration
 

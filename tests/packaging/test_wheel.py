@@ -15,16 +15,16 @@ pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("kms", "storage", "visibility", "driver")
 NEEDED = {
-    "strongroom/driver/cli.py",
+    "strongroom/driver/cli/main.py",
     "strongroom/driver/py.typed",
-    "strongroom/driver/sample/workflows.jsonl.gz",
+    "strongroom/driver/demo/sample/workflows.jsonl.gz",
     "strongroom/kms/py.typed",
     "strongroom/storage/py.typed",
-    "strongroom/storage/sql/history.sql",
-    "strongroom/storage/sql/migrations/0001_pre_initial.sql",
-    "strongroom/visibility/dictionary.txt",
-    "strongroom/visibility/dictionary_tables.bin",
-    "strongroom/visibility/list_filter.lark",
+    "strongroom/storage/sql/histories/histories.sql",
+    "strongroom/storage/sql/schema/migrations/0001_pre_initial.sql",
+    "strongroom/visibility/index/dictionary.txt",
+    "strongroom/visibility/index/dictionary_tables.bin",
+    "strongroom/visibility/filter/list_filter.lark",
     "strongroom/visibility/py.typed",
 }
 SUFFIXES = {".py", ".sql", ".md", ".lark", ".txt", ".bin", ".gz", ".typed"}
@@ -125,14 +125,14 @@ def test_the_folders_are_not_importable_by_their_own_names(installed, tmp_path, 
 def test_the_command_line_works_from_the_wheel(installed, tmp_path):
     """Installed, it imports from its own place and finds its own SQL, grammar, sample and word list."""
     code = (
-        "import strongroom.driver.cli as cli, strongroom.storage.schema as schema\n"
+        "import strongroom.driver.cli.main as cli, strongroom.storage.schema.schema as schema\n"
         "from importlib.resources import files\n"
         "from pathlib import Path\n"
-        "from strongroom.driver.import_file import read_import_file\n"
+        "from strongroom.driver.importing.import_file import read_import_file\n"
         "from strongroom.visibility import parse_filter\n"
         "parse_filter(\"WorkflowType = 'x'\")\n"
-        "sample = Path(str(files('strongroom.driver') / 'sample' / 'workflows.jsonl.gz'))\n"
-        "print(schema.current_version() >= 1, len(read_import_file(sample)), Path(cli.__file__).parents[2])"
+        "sample = Path(str(files('strongroom.driver.demo') / 'sample' / 'workflows.jsonl.gz'))\n"
+        "print(schema.current_version() >= 1, len(read_import_file(sample)), Path(cli.__file__).parents[3])"
     )
     site = run(installed, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])", folder=tmp_path).strip()
     assert in_it(installed, tmp_path, code) == f"True 346 {site}"

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from strongroom.storage import HASHED_COLUMNS
 from strongroom.visibility import AttributeType, Layout, new_layout
-from strongroom.visibility.document_tokens import tokens_of
-from strongroom.visibility.tokens import TREES, Tokenizer, number_on_tree, scaled
-from strongroom.visibility.words import split_words
+from strongroom.visibility.index.document_tokens import tokens_of
+from strongroom.visibility.index.tokens import TREES, Tokenizer, number_on_tree, scaled
+from strongroom.visibility.index.words import split_words
 from tests.index_keys import index_keys
 
 TYPES = {

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from strongroom.visibility.attributes import AttributeType
 from strongroom.visibility.errors import InvalidQuery
-from strongroom.visibility.filter_parser import parse_filter
-from strongroom.visibility.filter_tree import (
+from strongroom.visibility.filter.parser import parse_filter
+from strongroom.visibility.filter.tree import (
     STATUS_NAMES,
     And,
     Attribute,

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strongroom.storage import BranchRange, DataLoss, HistoryBranch, NotFound
-from strongroom.storage.history_branch import LAST_NODE
-from strongroom.storage.history_pages import BranchRead
-from strongroom.storage.history_reading import _SQL, HistoryReader
+from strongroom.storage.histories.branch import LAST_NODE
+from strongroom.storage.histories.pages import BranchRead
+from strongroom.storage.histories.reading import _SQL, HistoryReader
 
 NAMESPACE, TREE = UUID(int=1), UUID(int=2)
 BASE, FORKED = UUID(int=3), UUID(int=4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.visibility.words import LONGEST_WORD, words_of
+from strongroom.visibility.index.words import LONGEST_WORD, words_of
 
 WORDS = st.one_of(
     st.text("abXYZ059", max_size=8), st.integers(LONGEST_WORD - 2, 2 * LONGEST_WORD + 2).map(lambda size: "w" * size)

@@ -18,10 +18,10 @@ from strongroom.kms import (
     Suite,
     UnsupportedFormat,
 )
-from strongroom.kms.data_key import DataKey
-from strongroom.kms.leases import Lease
-from strongroom.kms.packing import padme
-from strongroom.kms.record_kind import encode_parts
+from strongroom.kms.keys.data_key import DataKey
+from strongroom.kms.keys.leases import Lease
+from strongroom.kms.sealing.packing import padme
+from strongroom.kms.sealing.record_kind import encode_parts
 from strongroom.visibility import VISIBILITY_RECORD
 
 pytestmark = pytest.mark.usefixtures("cipher")

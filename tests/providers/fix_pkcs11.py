@@ -16,7 +16,7 @@ WRONG_PIN = "wrong-horse-battery"
 
 def provider_on(token, *, pin=None, **settings):
     """Return a provider on one of SoftHSM's tokens."""
-    from strongroom.kms.providers.pkcs11 import Pkcs11Provider  # noqa: PLC0415 - the binding may be missing
+    from strongroom.kms.providers.pkcs11.pkcs11 import Pkcs11Provider  # noqa: PLC0415 - the binding may be missing
 
     from .softhsm import PIN, softhsm  # noqa: PLC0415 - as above
 

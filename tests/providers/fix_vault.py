@@ -23,8 +23,8 @@ from strongroom.kms import (
     Unauthenticated,
     Unavailable,
 )
-from strongroom.kms.providers.transit import TransitProvider
-from strongroom.kms.tls import client_context
+from strongroom.kms.providers.transit.transit import TransitProvider
+from strongroom.kms.transport.tls import client_context
 from tests.elasticsearch_node.node import free_ports
 
 from .certificates import make_certificates

@@ -19,7 +19,7 @@ from strongroom.kms import (
     Unauthenticated,
     Unavailable,
 )
-from strongroom.kms.providers.gcp_kms import GcpKmsProvider
+from strongroom.kms.providers.gcp.kms import GcpKmsProvider
 
 from .gcp_server import GcpServer, Refused, State, permission_denied, throttled, unauthenticated
 from .kms_bench import Fault, KmsBench

@@ -40,11 +40,11 @@ if os.environ.get("REQUIRE_SERVICES") != "1":
 from botocore.exceptions import ClientError, ParamValidationError
 from moto.kms.models import kms_backends
 
-from strongroom.kms.providers import aws_client
-from strongroom.kms.providers.aws_errors import error_of
-from strongroom.kms.providers.aws_key_id import AwsKeyId
-from strongroom.kms.providers.aws_kms import AwsKmsProvider
-from strongroom.kms.tls import client_context
+from strongroom.kms.providers.aws import client as aws_client
+from strongroom.kms.providers.aws.errors import error_of
+from strongroom.kms.providers.aws.key_id import AwsKeyId
+from strongroom.kms.providers.aws.kms import AwsKmsProvider
+from strongroom.kms.transport.tls import client_context
 
 from .aws_server import ROTATIONS, Fault
 from .fix_aws import (

@@ -22,8 +22,8 @@ from tests.unit.kms.conftest import MemoryStore
 pytest.importorskip("azure.keyvault.keys.aio", reason="pip install 'strongroom[azure]'")
 
 
-from strongroom.kms.providers import azure_vault
-from strongroom.kms.providers.azure_key_vault import AzureKeyVaultProvider
+from strongroom.kms.providers.azure import client as azure_vault
+from strongroom.kms.providers.azure.key_vault import AzureKeyVaultProvider
 
 from .azure_server import Failure, encoded, error_body
 from .azure_vaults import opened, refusal

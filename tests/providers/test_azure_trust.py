@@ -12,15 +12,15 @@ from strongroom.kms import (
     Unavailable,
     Wrapped,
 )
-from strongroom.kms.tls import client_context
+from strongroom.kms.transport.tls import client_context
 
 from .fix_azure import TOKEN, StaticCredential
 from .own_ca import make_ca
 
 pytest.importorskip("azure.keyvault.keys.aio", reason="pip install 'strongroom[azure]'")
 
-from strongroom.kms.providers import azure_vault
-from strongroom.kms.providers.azure_key_vault import AzureKeyVaultProvider
+from strongroom.kms.providers.azure import client as azure_vault
+from strongroom.kms.providers.azure.key_vault import AzureKeyVaultProvider
 
 from .azure_server import AzureServer, served
 from .azure_vaults import authority, opened, refusal

@@ -40,8 +40,8 @@ from strongroom.kms import (
     UnsupportedOperation,
     Wrapped,
 )
-from strongroom.kms.providers import gcp_keys
-from strongroom.kms.providers.gcp_kms import GcpKmsProvider
+from strongroom.kms.providers.gcp import keys as gcp_keys
+from strongroom.kms.providers.gcp.kms import GcpKmsProvider
 
 from .gcp_kit import KEY_RING, TOKEN, flipped, gcp_faults, gcp_provider, gcp_server
 from .gcp_server import Purpose, Refused, State, permission_denied, throttled

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from google.oauth2.credentials import Credentials
 
 from strongroom.kms import Secret, Timeout, Unauthenticated, Unavailable
-from strongroom.kms.providers.gcp_kms import GcpKmsProvider
+from strongroom.kms.providers.gcp.kms import GcpKmsProvider
 
 from .gcp_kit import KEY_RING, TOKEN, gcp_provider, gcp_server
 from .gcp_server import unauthenticated

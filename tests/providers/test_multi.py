@@ -23,9 +23,9 @@ from strongroom.kms import (
     Unavailable,
     Wrapped,
 )
-from strongroom.kms.providers.multi import MultiProvider
-from strongroom.kms.providers.multi_errors import error_of_all
-from strongroom.kms.providers.multi_format import Copies, read_copies, write_copies
+from strongroom.kms.providers.multi.errors import error_of_all
+from strongroom.kms.providers.multi.multi import MultiProvider
+from strongroom.kms.providers.multi.wrapped_format import Copies, read_copies, write_copies
 
 from .fix_multi import two_keyrings
 from .test_contract import CONTEXT, OTHER, shown, spellings

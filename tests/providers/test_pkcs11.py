@@ -112,7 +112,7 @@ async def test_key_without_a_version_is_no_kek(kms):
 async def test_two_keys_of_one_version_both_unwrap(kms):
     """Two processes that rotate at once make two keys of one version; what either wrapped opens, and both are deleted."""
     from strongroom.kms.provider import associated_data  # noqa: PLC0415 - beside what follows
-    from strongroom.kms.providers.pkcs11 import _WRAP_LABEL  # noqa: PLC0415 - where the bench is, it is there
+    from strongroom.kms.providers.pkcs11.pkcs11 import _WRAP_LABEL  # noqa: PLC0415 - where the bench is, it is there
 
     kek = await make_key(kms.provider, "twins", 7)
     first = await kms.provider.wrap(kek, ROOT, context=CONTEXT)
@@ -185,7 +185,7 @@ async def test_keys_of_another_mechanism(kms, kek):
 @pytest.mark.usefixtures("kms")
 async def test_wrong_pin_is_tried_once(monkeypatch):
     """A token counts wrong PINs and locks itself, so a provider tries one once, however often it is called; a new one is tried."""
-    from strongroom.kms.providers import pkcs11_token  # noqa: PLC0415 - where the bench is, it is there
+    from strongroom.kms.providers.pkcs11 import token as pkcs11_token  # noqa: PLC0415 - where the bench is, it is there
 
     from .softhsm import PIN  # noqa: PLC0415 - as above
 
@@ -396,7 +396,7 @@ def test_each_code_that_is_mapped_exists():
     """Each CKR_ code that decides an error is one that the binding has: a misspelt one would be Unavailable in silence."""
     import pkcs11  # noqa: PLC0415 - where the bench is, it is there
 
-    from strongroom.kms.providers.pkcs11_token import _BY_NAME  # noqa: PLC0415 - as above
+    from strongroom.kms.providers.pkcs11.token import _BY_NAME  # noqa: PLC0415 - as above
 
     assert all(issubclass(getattr(pkcs11, name), pkcs11.PKCS11Error) for name in _BY_NAME)
     assert len(_BY_NAME) > 20

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from strongroom.driver.config import load_config
-from strongroom.driver.kms_config import AwsKms, LocalKms, MultiKms
+from strongroom.driver.config.config import load_config
+from strongroom.driver.config.kms import AwsKms, LocalKms, MultiKms
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import (
     IntegrityError,
@@ -186,7 +186,7 @@ async def test_an_alias_for_a_key_of_several_regions_is_refused(on_aws, regions)
 
 
 def aws_provider(provider_id, region, address):
-    from strongroom.kms.providers.aws_kms import AwsKmsProvider  # noqa: PLC0415 - it may be missing
+    from strongroom.kms.providers.aws.kms import AwsKmsProvider  # noqa: PLC0415 - it may be missing
 
     return ResilientProvider(provider_id, AwsKmsProvider(provider_id, region=region, endpoint=address, insecure=True))
 

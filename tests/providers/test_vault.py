@@ -23,8 +23,8 @@ from strongroom.kms import (
     UnsupportedOperation,
     Wrapped,
 )
-from strongroom.kms.providers.transit import TransitProvider
-from strongroom.kms.providers.transit_client import TEXTS
+from strongroom.kms.providers.transit.client import TEXTS
+from strongroom.kms.providers.transit.transit import TransitProvider
 
 from .fix_vault import MADE_UP
 from .test_contract import CONTEXT, OTHER, shown

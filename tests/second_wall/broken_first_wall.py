@@ -12,8 +12,8 @@ import re
 
 import asyncpg
 
-from strongroom.kms.namespace_keys import NamespaceKeys
-from strongroom.storage import functions
+from strongroom.kms.keys.namespace_keys import NamespaceKeys
+from strongroom.storage.engine import functions
 
 _PARAMETER = re.compile(r"\b(?:\w+\.)?namespace_id = (\$\d+)(?!::)")
 _JOINED = re.compile(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from strongroom.storage import HistoryNode, HistoryTask, Task, TaskKey, TaskQueueKey
-from strongroom.storage.execution_requests import ConflictResolveMode, UpdateMode
-from strongroom.storage.history_tasks import TRANSFER
-from strongroom.storage.task_queue_user_data import UserDataUpdate
+from strongroom.storage.executions.history_tasks import TRANSFER
+from strongroom.storage.executions.requests import ConflictResolveMode, UpdateMode
+from strongroom.storage.matching.user_data import UserDataUpdate
 from tests.every_table import RUNNING, TYPES
 from tests.fix_executions import blob, tasks
 

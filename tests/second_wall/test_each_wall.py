@@ -9,10 +9,10 @@ from uuid import UUID
 import pytest
 
 from strongroom.driver.access.catalogue import OPERATIONS, STORE_OPERATIONS
-from strongroom.driver.config import load_config, write_config
+from strongroom.driver.config.config import load_config, write_config
 from strongroom.driver.strongroom import Strongroom, shard_of
 from strongroom.kms import StrongroomError
-from strongroom.storage.functions import load_functions
+from strongroom.storage.engine.functions import load_functions
 from tests.every_table import KEK, every_table
 from tests.fix_driver_role import as_driver, owner_connection
 from tests.second_wall.broken_first_wall import Broken

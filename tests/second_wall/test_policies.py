@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from strongroom.storage import EVERY_NAMESPACE, NO_NAMESPACE, Database, InvalidPersistenceRequest, apply_schema
-from strongroom.storage.driver_role import RIGHTS
+from strongroom.storage.schema.driver_role import RIGHTS
 from tests.every_table import every_table
 from tests.fix_contract import cell_of_a_test
 from tests.fix_driver_role import owner_connection, owner_dsn

@@ -12,9 +12,9 @@ import asyncpg
 
 from strongroom.kms import Unavailable as KmsUnavailable
 from strongroom.kms import client_context
-from strongroom.kms.providers.transit import TransitProvider
+from strongroom.kms.providers.transit.transit import TransitProvider
 from strongroom.storage import EVERY_NAMESPACE, Database, Unavailable, postgres_context
-from strongroom.visibility.elasticsearch import ElasticsearchIndex
+from strongroom.visibility.backends.elasticsearch import ElasticsearchIndex
 from tests.elasticsearch_node.node import free_ports
 from tests.fix_contract import DebianPostgres
 

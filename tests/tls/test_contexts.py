@@ -10,7 +10,7 @@ from strongroom.kms import client_context
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("kms", "storage", "visibility", "driver")
-MAKERS = {"kms/tls.py": 1, "driver/codec_listener.py": 1}
+MAKERS = {"kms/transport/tls.py": 1, "driver/codec/listener.py": 1}
 """Where contexts are made, and how many."""
 FORBIDDEN = {
     *("create_default_context", "_create_unverified_context", "_create_default_https_context", "wrap_socket"),

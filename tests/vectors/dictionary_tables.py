@@ -1,9 +1,9 @@
-"""How `visibility/dictionary_tables.bin` was made: `python -m tests.vectors.dictionary_tables > tables.bin`.
+"""How `visibility/index/dictionary_tables.bin` was made: `python -m tests.vectors.dictionary_tables > tables.bin`.
 
 The file itself never changes, as sealed records need it. It is what precedes the content in a dictionary of zstd's own format
 (RFC 8878, section 5): an id, and tables of entropy that were trained on made-up records. With them a frame needs no tables of its
 own, which are a tenth of a short record and most of the time that it takes to decompress. The content that follows is
-`visibility/dictionary.txt`, so that no byte of a sample is in what ships.
+`visibility/index/dictionary.txt`, so that no byte of a sample is in what ships.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from uuid import UUID
 import zstandard
 
 from strongroom.visibility import VisibilityRecord
-from strongroom.visibility.record_packing import pack_record
+from strongroom.visibility.index.record_packing import pack_record
 
 ID = 1
 SAMPLES = 3000

@@ -31,23 +31,13 @@ from uuid import UUID
 
 import zstandard
 
-from strongroom.kms import (
-    KeyClass,
-    NamespaceKeys,
-    PartType,
-    RecordKind,
-    Secret,
-    Suite,
-    bound_cell_id,
-    ciphers,
-    data_key,
-    packing,
-    python_cipher,
-)
-from strongroom.kms.data_key import DataKey
-from strongroom.kms.header import PADDED, ZSTD
-from strongroom.kms.leases import Lease
-from strongroom.kms.packing import padme
+from strongroom.kms import KeyClass, NamespaceKeys, PartType, RecordKind, Secret, Suite, bound_cell_id
+from strongroom.kms.keys import data_key
+from strongroom.kms.keys.data_key import DataKey
+from strongroom.kms.keys.leases import Lease
+from strongroom.kms.sealing import ciphers, packing, python_cipher
+from strongroom.kms.sealing.header import PADDED, ZSTD
+from strongroom.kms.sealing.packing import padme
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,7 +60,7 @@ EVENT_KEY = (ID, 7)
 PLAINTEXT = b"what only the owner of the key reads"
 TEXT = b'{"event":"WorkflowTaskScheduled","attempt":1,"queue":"payments"}' * 20
 DICTIONARY = b'{"event":"WorkflowTaskCompleted","attempt":,"queue":"payments"}'
-TABLES = (Path(__file__).parents[2] / "visibility" / "dictionary_tables.bin").read_bytes()
+TABLES = (Path(__file__).parents[2] / "visibility" / "index" / "dictionary_tables.bin").read_bytes()
 SHORT = TEXT[1:65]
 """Of the cases with tables: another text than those without have, as the nonce depends on it, and on no table."""
 

@@ -19,11 +19,10 @@ from strongroom.kms import (
     StrongroomError,
     Suite,
     bound_cell_id,
-    header,
-    packing,
 )
-from strongroom.kms.data_key import DataKey
-from strongroom.kms.namespace_keys import unusable
+from strongroom.kms.keys.data_key import DataKey
+from strongroom.kms.keys.namespace_keys import unusable
+from strongroom.kms.sealing import header, packing
 
 pytestmark = pytest.mark.usefixtures("cipher")
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.kms import Suite, python_cipher
-from strongroom.kms.ciphers import implementation
-from strongroom.kms.header import encode_header
+from strongroom.kms import Suite
+from strongroom.kms.sealing import python_cipher
+from strongroom.kms.sealing.ciphers import implementation
+from strongroom.kms.sealing.header import encode_header
 
 DOCUMENT = json.loads((Path(__file__).parent / "wycheproof_aes_gcm.json").read_text())
 TESTS = [

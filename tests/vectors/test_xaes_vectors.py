@@ -10,7 +10,8 @@ import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from strongroom.kms import XAES256GCM, xaes
+from strongroom.kms import XAES256GCM
+from strongroom.kms.sealing import xaes
 
 VECTORS = json.loads((Path(__file__).parent / "c2sp_xaes_256_gcm.json").read_text())
 EXAMPLES = [{name: bytes.fromhex(value) for name, value in e.items() if name != "comment"} for e in VECTORS["examples"]]

@@ -17,7 +17,7 @@ def slowed(folder):
     tree = folder / "tree"
     for name in PACKAGES:
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
-    path = tree / "kms" / "data_key.py"
+    path = tree / "kms" / "keys" / "data_key.py"
     text = path.read_text()
     assert text.count(PLACE) == 1
     path.write_text(text.replace(PLACE, PLACE + PLANTED))

@@ -9,11 +9,11 @@ from importlib.resources import files
 
 import pytest
 
-from strongroom.driver.codec_config import Listen, parse_codec_server
-from strongroom.driver.codec_listener import _listening
-from strongroom.driver.config import ConfigError, load_config, write_config
+from strongroom.driver.codec.listener import _listening
+from strongroom.driver.config.codec import Listen, parse_codec_server
+from strongroom.driver.config.config import ConfigError, load_config, write_config
 
-PAGE = (files("strongroom.driver") / "codec_server.md").read_text()
+PAGE = (files("strongroom.driver.codec") / "codec_server.md").read_text()
 EXTRAS = ["temporalio", "starlette", "uvicorn", "jwt", "google.protobuf"]
 JWT = {
     "keys": "k",
@@ -132,10 +132,10 @@ def python(code, folder):
 
 def test_a_plain_install_loads_nothing_of_it(tmp_path):
     """The package and its command line are imported without any of what the two extras bring."""
-    code = f"import sys, strongroom.driver.cli; print([name for name in {EXTRAS} if name in sys.modules])"
+    code = f"import sys, strongroom.driver.cli.main; print([name for name in {EXTRAS} if name in sys.modules])"
     assert python(code, tmp_path).stdout.strip() == "[]"
     code = (
-        f"import sys, strongroom.driver.codec_listener; print([name for name in {EXTRAS} if name not in sys.modules])"
+        f"import sys, strongroom.driver.codec.listener; print([name for name in {EXTRAS} if name not in sys.modules])"
     )
     assert python(code, tmp_path).stdout.strip() == "[]"
 
@@ -145,7 +145,7 @@ def test_a_missing_extra_is_named(missing, tmp_path):
     """The command without its packages ends with 2 and says what to install."""
     code = (
         f"import sys; sys.modules['{missing}'] = None; sys.argv = ['strongroom', 'codec-server']\n"
-        "from strongroom.driver.cli import main; main()"
+        "from strongroom.driver.cli.main import main; main()"
     )
     ended = python(code, tmp_path)
     assert (ended.returncode, "strongroom[codec-server]" in ended.stderr) == (2, True)

@@ -6,12 +6,18 @@ from importlib.resources import files
 
 import pytest
 
-from strongroom.driver.config import ConfigError, load_config, write_config
-from strongroom.driver.kms_config import parse_kms
-from strongroom.driver.kms_providers import make_providers
+from strongroom.driver.config.config import ConfigError, load_config, write_config
+from strongroom.driver.config.kms import parse_kms
+from strongroom.driver.providers import make_providers
 from strongroom.kms import NO_AUDIT, CachePolicy, InvalidRequest
 
-PAGES = [page for page in (files("strongroom.kms") / "providers").iterdir() if page.name.endswith(".md")]
+PAGES = [
+    page
+    for provider in (files("strongroom.kms") / "providers").iterdir()
+    if provider.is_dir()
+    for page in provider.iterdir()
+    if page.name.endswith(".md")
+]
 MINIMAL = {
     "local": {"keyring": "k.json"},
     "vault": {"address": "https://vault.example.org:8200", "token_file": "t"},

@@ -5,9 +5,9 @@ from uuid import UUID
 
 import pytest
 
-from strongroom.driver.config import ConfigError, StrongroomConfig, load_config, write_config
-from strongroom.driver.kms_config import parse_kms
-from strongroom.driver.kms_providers import make_providers
+from strongroom.driver.config.config import ConfigError, StrongroomConfig, load_config, write_config
+from strongroom.driver.config.kms import parse_kms
+from strongroom.driver.providers import make_providers
 from strongroom.kms import NO_AUDIT, InvalidRequest, KekRef
 from strongroom.storage import Cell
 

@@ -5,16 +5,16 @@ import re
 import subprocess
 import sys
 from asyncio import CancelledError
-from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
 from strongroom.driver.access import PermissionDenied
 from strongroom.driver.access.catalogue import STORE_OPERATIONS
 from strongroom.driver.audit import AuditUnavailable
-from strongroom.driver.kms_config import _PARSERS
+from strongroom.driver.config.kms import _PARSERS
 from strongroom.driver.strongroom import Strongroom
-from strongroom.driver.telemetry_attributes import (
+from strongroom.driver.telemetry.attributes import (
     OTHER,
     STORES,
     attribute_values,
@@ -22,16 +22,18 @@ from strongroom.driver.telemetry_attributes import (
     error_type,
     operations_of,
 )
-from strongroom.driver.telemetry_instruments import INSTRUMENTS
+from strongroom.driver.telemetry.instruments import INSTRUMENTS
 from strongroom.kms import IntegrityError
 from strongroom.storage import ConditionFailed
 
 if os.environ.get("REQUIRE_SERVICES") != "1":
     pytest.importorskip("opentelemetry.sdk", reason="no opentelemetry-sdk")
 
-from strongroom.driver.telemetry_emitter import Emitter
-from strongroom.driver.telemetry_gauges import Gauges
+from strongroom.driver.telemetry.emitter import Emitter
+from strongroom.driver.telemetry.gauges import Gauges
 from tests.telemetry_probe import PAGE, Probe, alerts, prometheus_names
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_the_page_has_the_table():
@@ -75,12 +77,8 @@ def test_a_kms_is_told_by_its_type():
 
 def test_each_change_of_a_key_is_listed():
     """The list has the changes that the code tells of, and no other."""
-    sources = [*files("strongroom.kms").iterdir(), *files("strongroom.driver").iterdir()]
-    code = "\n".join(
-        each.read_text(encoding="utf-8")
-        for each in sources
-        if each.name.endswith(".py") and not each.name.startswith("telemetry")
-    )
+    sources = [*(ROOT / "kms").rglob("*.py"), *(ROOT / "driver").rglob("*.py")]
+    code = "\n".join(each.read_text(encoding="utf-8") for each in sources if each.parent.name != "telemetry")
     told = set(re.findall(r"(?:KeyEvent|_event)\(\s*\"((?:key|kek|namespace)\.\w+)\"", code))
     assert told == attribute_values()["strongroom.key.operation"]
 
@@ -133,9 +131,9 @@ def test_nothing_is_needed_where_nobody_watches():
     program = (
         "import sys\n"
         "sys.modules['opentelemetry'] = None\n"
-        "import strongroom.kms, strongroom.storage, strongroom.visibility, strongroom.driver.strongroom, strongroom.driver.cli\n"
+        "import strongroom.kms, strongroom.storage, strongroom.visibility, strongroom.driver.strongroom, strongroom.driver.cli.main\n"
         "try:\n"
-        "    import strongroom.driver.telemetry\n"
+        "    import strongroom.driver.telemetry.telemetry\n"
         "except ImportError as error:\n"
         "    print(error)\n"
     )
@@ -147,7 +145,7 @@ def test_global_providers_are_used_only_if_they_are_given():
     program = (
         "from opentelemetry import metrics, trace\n"
         "from tests.telemetry_probe import Probe\n"
-        "from strongroom.driver.telemetry import Telemetry\n"
+        "from strongroom.driver.telemetry.telemetry import Telemetry\n"
         "probe = Probe.make()\n"
         "metrics.set_meter_provider(probe.meters)\n"
         "trace.set_tracer_provider(probe.tracers)\n"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from strongroom.driver.config import ConfigError, load_config, write_config
+from strongroom.driver.config.config import ConfigError, load_config, write_config
 from strongroom.kms import InvalidRequest, TlsFiles
 
 REMOTE, LOCAL = "postgresql://user@db.example.com/x", "postgresql://user@/x?host=/run/postgresql"

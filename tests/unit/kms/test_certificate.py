@@ -23,11 +23,11 @@ from strongroom.kms import (
     Secret,
     SigningKey,
     Suite,
-    derivation,
     sign_certificate,
     verify_certificate,
     with_scope,
 )
+from strongroom.kms.keys import derivation
 
 ROOT = Secret(bytes(range(32)))
 KEY = SigningKey(derivation.certificate_seed(ROOT))

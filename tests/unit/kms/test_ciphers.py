@@ -28,12 +28,11 @@ from strongroom.kms import (
     Suite,
     UnsupportedFormat,
     UnsupportedOperation,
-    ciphers,
-    namespace_keys,
-    python_cipher,
 )
-from strongroom.kms.data_key import DataKey
-from strongroom.kms.leases import Lease
+from strongroom.kms.keys import namespace_keys
+from strongroom.kms.keys.data_key import DataKey
+from strongroom.kms.keys.leases import Lease
+from strongroom.kms.sealing import ciphers, python_cipher
 
 ROOT = bytes(range(32))
 CHOSEN = ciphers.chosen

@@ -24,10 +24,10 @@ from strongroom.kms import (
     UnsupportedOperation,
     create_data_keys,
     destroy_data_keys,
-    leases,
     refuse_rotation,
     rotate_data_key,
 )
+from strongroom.kms.keys import leases
 
 KIND = RecordKind("record", "data", (PartType.INT64,))
 TTL = 300.0

@@ -24,7 +24,7 @@ from strongroom.kms import (
     Secret,
     Wrapped,
 )
-from strongroom.kms.providers import keyring_file, local
+from strongroom.kms.providers.local import keyring_file, local
 
 CONTEXT = {"strongroom:cell": "c", "strongroom:namespace": "n", "strongroom:class": "data", "strongroom:version": "1"}
 ROOT = Secret(bytes(range(32)))

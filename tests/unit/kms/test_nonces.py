@@ -11,19 +11,10 @@ from uuid import UUID
 
 import pytest
 
-from strongroom.kms import (
-    KeyClass,
-    NamespaceKeys,
-    PartType,
-    RecordKind,
-    SealingLimitExceeded,
-    Secret,
-    Suite,
-    ciphers,
-    python_cipher,
-)
-from strongroom.kms.data_key import MAX_BATCH, DataKey
-from strongroom.kms.leases import Lease
+from strongroom.kms import KeyClass, NamespaceKeys, PartType, RecordKind, SealingLimitExceeded, Secret, Suite
+from strongroom.kms.keys.data_key import MAX_BATCH, DataKey
+from strongroom.kms.keys.leases import Lease
+from strongroom.kms.sealing import ciphers, python_cipher
 
 CELL = UUID(int=1)
 NAMESPACE = UUID(int=2)
@@ -95,7 +86,8 @@ FORKING = textwrap.dedent(
     import os, sys
     sys.path.insert(0, {folder!r})
     import test_nonces
-    from strongroom.kms import Suite, ciphers, python_cipher
+    from strongroom.kms import Suite
+    from strongroom.kms.sealing import ciphers, python_cipher
 
     ciphers.chosen = lambda: {cipher!r}
     keys = test_nonces.make_keys(Suite({suite}))

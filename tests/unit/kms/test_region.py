@@ -24,10 +24,10 @@ from strongroom.kms import (
     bound_cell_id,
     check_region,
     create_data_keys,
-    derivation,
     rewrap_data_keys,
     rotate_data_key,
 )
+from strongroom.kms.keys import derivation
 
 HERE, ELSEWHERE = "eu-central-1", "us-east-1"
 CELL = UUID("0c0c0c0c-0000-4000-8000-00000000ce11")

@@ -28,12 +28,12 @@ from strongroom.kms import (
     Suite,
     TokenKey,
     Wrapped,
-    derivation,
     errors,
 )
-from strongroom.kms.data_key import DataKey
-from strongroom.kms.providers import keyring_file
-from strongroom.kms.providers.keyring_file import Kek, KeyringFile
+from strongroom.kms.keys import derivation
+from strongroom.kms.keys.data_key import DataKey
+from strongroom.kms.providers.local import keyring_file
+from strongroom.kms.providers.local.keyring_file import Kek, KeyringFile
 
 KIND = RecordKind("record", "data", (PartType.TEXT,))
 MATERIAL = bytes(range(0x61, 0x81))  # of letters and of bytes that repr() escapes

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strongroom.kms import KeyClass, KeyContext, Secret, Suite, TokenKey, derivation
+from strongroom.kms import KeyClass, KeyContext, Secret, Suite, TokenKey
+from strongroom.kms.keys import derivation
 
 pytestmark = pytest.mark.usefixtures("cipher")
 

@@ -3,60 +3,60 @@ from __future__ import annotations
 import ast
 import asyncio
 import re
-from importlib import import_module
-from importlib.resources import files
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from strongroom.storage.citus import DISTRIBUTED_TABLES, REFERENCE_TABLES, distribution_statements
-from strongroom.storage.functions import load_functions
-from strongroom.storage.purge import PURGED_TABLES
-from strongroom.storage.queries import load_queries
-from strongroom.storage.reseal_rows import write_statement
-from strongroom.storage.sealed_columns import sealed_columns
-from strongroom.storage.sealed_pages import OLDER, USING, page_statement
+from strongroom.storage.engine.functions import load_functions
+from strongroom.storage.engine.queries import load_queries
+from strongroom.storage.keys.reseal_rows import write_statement
+from strongroom.storage.keys.sealed_columns import sealed_columns
+from strongroom.storage.keys.sealed_pages import OLDER, USING, page_statement
+from strongroom.storage.namespaces.purge import PURGED_TABLES
+from strongroom.storage.schema.citus import DISTRIBUTED_TABLES, REFERENCE_TABLES, distribution_statements
 from strongroom.visibility import VISIBILITY_RECORD
-from strongroom.visibility.index import Place
-from strongroom.visibility.postgres import PostgresReader
-from strongroom.visibility.token_query import AnyOf, Bucket, Not, all_of
+from strongroom.visibility.backends.postgres import PostgresReader
+from strongroom.visibility.backends.search_index import Place
+from strongroom.visibility.backends.token_query import AnyOf, Bucket, Not, all_of
 from tests.confinement import faults, faults_of_function
 
 IN_FUNCTIONS = sorted(load_functions(distributed=True))
 TABLES = frozenset({*DISTRIBUTED_TABLES, *REFERENCE_TABLES})
+ROOT = Path(__file__).parents[3]
 STATEMENT = re.compile(r"\s*(SELECT|INSERT INTO|UPDATE|DELETE FROM)\s")
 WORD = re.compile(r"\w+")
 
 # Statements that go to more than one shard, by design, and why that may be.
 EVERYWHERE = {
-    "history.list_trees": "get_all_history_tree_branches: a scavenger reads the whole cell",
-    "tasks.list": "list_task_queue: a scavenger reads the whole cell",
-    "tasks.list_after": "as tasks.list",
-    "visibility_records.put": "an import writes records of many shards; Citus sends each row where it belongs",
-    "visibility_outbox.add": "as visibility_records.put",
-    "visibility_outbox.records": "a build of the search index reads the whole cell",
-    "visibility_outbox.take": "an indexer serves the whole cell",
-    "visibility_outbox.done": "as visibility_outbox.take",
-    "visibility_outbox.again": "as visibility_outbox.take",
-    "visibility_truth.page": "a comparison of the search index with the records reads the whole cell",
-    "visibility_truth.again": "as visibility_truth.page",
-    "visibility_truth.owned": "as visibility_truth.page; a document does not say its shard",
-    "visibility_truth.waiting": "as visibility_truth.owned",
-    "visibility_epochs.count": "a rotation of the index key goes through all shards of a namespace",
-    "visibility_epochs.page": "as visibility_epochs.count",
-    "visibility_epochs.whole": "as visibility_epochs.count",
-    "visibility_epochs.rewrite": "as visibility_epochs.count; the rows of a piece lie in several shards",
-    "visibility_outbox.waiting": "as visibility_outbox.take",
-    "visibility_outbox.forget_deletes": "as visibility_outbox.take",
+    "histories/histories.list_trees": "get_all_history_tree_branches: a scavenger reads the whole cell",
+    "matching/tasks.list": "list_task_queue: a scavenger reads the whole cell",
+    "matching/tasks.list_after": "as matching/tasks.list",
+    "visibility_rows/records.put": "an import writes records of many shards; Citus sends each row where it belongs",
+    "visibility_rows/outbox.add": "as visibility_rows/records.put",
+    "visibility_rows/outbox.records": "a build of the search index reads the whole cell",
+    "visibility_rows/outbox.take": "an indexer serves the whole cell",
+    "visibility_rows/outbox.done": "as visibility_rows/outbox.take",
+    "visibility_rows/outbox.again": "as visibility_rows/outbox.take",
+    "visibility_rows/truth.page": "a comparison of the search index with the records reads the whole cell",
+    "visibility_rows/truth.again": "as visibility_rows/truth.page",
+    "visibility_rows/truth.owned": "as visibility_rows/truth.page; a document does not say its shard",
+    "visibility_rows/truth.waiting": "as visibility_rows/truth.owned",
+    "visibility_rows/epochs.count": "a rotation of the index key goes through all shards of a namespace",
+    "visibility_rows/epochs.page": "as visibility_rows/epochs.count",
+    "visibility_rows/epochs.whole": "as visibility_rows/epochs.count",
+    "visibility_rows/epochs.rewrite": "as visibility_rows/epochs.count; the rows of a piece lie in several shards",
+    "visibility_rows/outbox.waiting": "as visibility_rows/outbox.take",
+    "visibility_rows/outbox.forget_deletes": "as visibility_rows/outbox.take",
     "visibility.count": "a filter asks for the runs of all shards",
     "visibility.pages": "as visibility.count; merged in order by the coordinator",
     "visibility.pages, next": "as visibility.pages",
     "visibility.count_and_first": "as visibility.count",
-    "driver/demo_proofs.py": "the demonstration has a PostgreSQL of its own, and tampers with any row",
-    "driver/demo_views.py": "as demo_proofs.py: shows a row as it lies there",
-    "driver/twin.py": "as demo_proofs.py: tables of plaintext with the same names, in another database",
+    "driver/demo/proofs.py": "the demonstration has a PostgreSQL of its own, and tampers with any row",
+    "driver/demo/views.py": "as proofs.py: shows a row as it lies there",
+    "driver/demo/plaintext_copy.py": "as proofs.py: tables of plaintext with the same names, in another database",
 } | {
-    f"purge.{name}({table})": why
+    f"namespaces/purge.{name}({table})": why
     for table in PURGED_TABLES
     for name, why in (
         ("leads_of_namespace", "a purge by namespace: which shards it is in, then a statement for each"),
@@ -71,7 +71,9 @@ EVERYWHERE |= {
 }
 # A cluster never sees these: `purge_namespace` and `Reseal` take others there.
 ON_ONE_SERVER = {
-    f"purge.{name}({table})" for table in PURGED_TABLES for name in ("window", "delete_by_key", "delete_by_namespace")
+    f"namespaces/purge.{name}({table})"
+    for table in PURGED_TABLES
+    for name in ("window", "delete_by_key", "delete_by_namespace")
 } | {
     f"reseal.{source}({name})"
     for name, column in COLUMNS.items()
@@ -83,12 +85,11 @@ ON_ONE_SERVER = {
 def plain_statements():
     """All statements that are sent as they are, by name: of SQL files, of visibility, and those that stand in Python."""
     found = {}
-    for entry in (files("strongroom.storage") / "sql").iterdir():
-        store, _, suffix = entry.name.rpartition(".")
-        if suffix != "sql":
-            continue
+    folder = ROOT / "storage" / "sql"
+    for entry in folder.glob("*/*.sql"):
+        store = str(entry.relative_to(folder).with_suffix(""))
         for name, statement in load_queries(store).items():
-            if store == "reseal" and "{" in statement:
+            if store == "keys/reseal" and "{" in statement:
                 continue
             if "{table}" not in statement:
                 found[f"{store}.{name}"] = [statement]
@@ -141,14 +142,12 @@ def statements_in_python():
     """Literals that begin as a statement does and name a table, by file."""
     found = {}
     for package in ("storage", "visibility", "driver"):
-        for entry in files(import_module(f"strongroom.{package}")).iterdir():
-            if not entry.name.endswith(".py"):
-                continue
+        for entry in (ROOT / package).rglob("*.py"):
             texts = literals(ast.parse(entry.read_text(encoding="utf-8")))
             if several := [
                 text for text in texts if STATEMENT.match(text) and not TABLES.isdisjoint(WORD.findall(text))
             ]:
-                found[f"{package}/{entry.name}"] = several
+                found[str(entry.relative_to(ROOT))] = several
     return found
 
 
@@ -188,7 +187,12 @@ def test_only_statements_that_are_listed_here_leave_their_shard():
 
 def test_statements_were_found_in_each_place():
     """A check of nothing would pass."""
-    assert {"shards.get", "executions.delete", "storage/schema.py", "visibility.pages, next"} <= set(PLAIN)
+    assert {
+        "executions/shards.get",
+        "executions/store.delete",
+        "storage/schema/schema.py",
+        "visibility.pages, next",
+    } <= set(PLAIN)
     assert len(PLAIN) > 100
     assert sum(len(statements) for statements in PLAIN.values()) > len(PLAIN)
 

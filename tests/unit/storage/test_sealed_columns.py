@@ -8,8 +8,8 @@ import pytest
 
 from strongroom.kms import RecordKind
 from strongroom.storage import record_kinds, sealed_columns
-from strongroom.storage.citus import DISTRIBUTED_TABLES
-from strongroom.storage.purge import PURGED_TABLES
+from strongroom.storage.namespaces.purge import PURGED_TABLES
+from strongroom.storage.schema.citus import DISTRIBUTED_TABLES
 from strongroom.visibility import VISIBILITY_RECORD
 
 COLUMNS = sealed_columns(VISIBILITY_RECORD)

@@ -6,7 +6,7 @@ import pytest
 
 from strongroom.kms import InvalidRequest
 from strongroom.storage import Database, check_dsn, is_local, postgres_context
-from strongroom.storage.server_address import connection_options
+from strongroom.storage.engine.server_address import connection_options
 
 REMOTE = "postgresql://user:hunter%402@db.example.com/x"
 SOCKET = "postgresql://user@/x?host=/run/postgresql"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom.kms import IntegrityError
-from strongroom.visibility.elasticsearch.documents import bag_text, document_name, record_id, token_texts
+from strongroom.visibility.backends.elasticsearch.documents import bag_text, document_name, record_id, token_texts
 
 
 @given(tokens=st.lists(st.integers(-(2**63), 2**63 - 1), max_size=5))

@@ -8,8 +8,8 @@ from strongroom.visibility.errors import (
     UnsupportedQuery,
 )
 from strongroom.visibility.fields import BUILT_IN, NOT_SEARCHABLE
-from strongroom.visibility.filter_parser import MAX_FILTER_BYTES, MAX_NESTING, MAX_TERMS, parse_filter
-from strongroom.visibility.filter_tree import (
+from strongroom.visibility.filter.parser import MAX_FILTER_BYTES, MAX_NESTING, MAX_TERMS, parse_filter
+from strongroom.visibility.filter.tree import (
     And,
     Attribute,
     Between,

@@ -6,7 +6,7 @@ import pytest
 
 from strongroom.visibility.attributes import AttributeType
 from strongroom.visibility.errors import InvalidQuery, MalformedQuery, UnsupportedQuery
-from strongroom.visibility.filter_parser import MAX_FILTER_BYTES, parse_filter
+from strongroom.visibility.filter.parser import MAX_FILTER_BYTES, parse_filter
 
 CUSTOM = {
     "Customer": AttributeType.KEYWORD,

@@ -2,8 +2,8 @@ import pytest
 
 from strongroom.visibility.attributes import AttributeType
 from strongroom.visibility.errors import InvalidExpression
-from strongroom.visibility.filter_tree import STATUS_NAMES, Attribute
-from strongroom.visibility.filter_values import convert, number, unquote
+from strongroom.visibility.filter.tree import STATUS_NAMES, Attribute
+from strongroom.visibility.filter.values import convert, number, unquote
 
 HOUR = 3_600 * 10**9
 TIME = Attribute("StartTime", AttributeType.DATETIME)

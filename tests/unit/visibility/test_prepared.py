@@ -7,8 +7,8 @@ import gc
 import pytest
 
 from strongroom.visibility import AttributeType, Layout, UnknownAttribute
-from strongroom.visibility.compiler import compile_query
-from strongroom.visibility.prepared import PreparedFilters
+from strongroom.visibility.search.compiler import compile_query
+from strongroom.visibility.search.prepared import PreparedFilters
 from tests.index_keys import index_keys
 
 TYPES = {"Customer": AttributeType.KEYWORD}

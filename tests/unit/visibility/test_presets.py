@@ -10,10 +10,10 @@ import pytest
 
 from strongroom.storage import DataLoss, InvalidPersistenceRequest
 from strongroom.visibility.attributes import AttributeType
-from strongroom.visibility.document_tokens import tokens_of
 from strongroom.visibility.fields import BUILT_IN, CUSTOM_FIELDS, HASHED, SEALED
-from strongroom.visibility.layout import SALTS, Layout, new_layout, parse_layout
-from strongroom.visibility.tokens import Tokenizer
+from strongroom.visibility.index.document_tokens import tokens_of
+from strongroom.visibility.index.layout import SALTS, Layout, new_layout, parse_layout
+from strongroom.visibility.index.tokens import Tokenizer
 from tests.index_keys import index_keys
 
 MIX = {

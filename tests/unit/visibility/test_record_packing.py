@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.kms import ciphers
+from strongroom.kms.sealing import ciphers
 from strongroom.storage import DataLoss
 from strongroom.visibility import VisibilityRecord
-from strongroom.visibility.record_packing import pack_record, unpack_record, unpack_records
+from strongroom.visibility.index.record_packing import pack_record, unpack_record, unpack_records
 
 INTEGERS = st.integers(-(2**63), 2**63 - 1)
 IDS = st.one_of(

@@ -1,0 +1,206 @@
+"""Commands on principals, roles and API keys."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import click
+
+from strongroom.driver.access import changes
+from strongroom.driver.access.api_keys import make_api_key
+from strongroom.driver.config.config import ConfigError
+
+from .cell import caller_name, with_cell
+from .grants import approve, end, list_grants, request
+from .show import access as cli_show_access
+from .show.output import console
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from uuid import UUID
+
+    from strongroom.driver.access import Policy
+    from strongroom.driver.strongroom import Strongroom
+
+_NAMESPACE = click.option("-n", "--namespace", help="In this namespace. Default: in the whole cell.")
+_DAYS = click.option("--days", type=click.IntRange(1, 400), default=90, show_default=True, help="Until it expires.")
+
+
+@click.group()
+def access() -> None:
+    """Who may do what: principals, roles, API keys, break-glass grants, and a review of all of it.
+
+    Until `access init` whoever can read the configuration may do anything. Afterwards each command asks for an API key in the
+    variable STRONGROOM_API_KEY, and services call through sessions.
+    """
+
+
+@access.command("init", epilog="\b\nExample:\n  strongroom access init ana@example.com")
+@click.argument("name")
+@_DAYS
+@click.pass_obj
+def init(config_path: Path, name: str, days: int) -> None:
+    """Turn access control on, with one owner, and show the owner's API key, once."""
+    key, kept = make_api_key(now=changes.utc_now(), lifetime=timedelta(days=days))
+
+    def edit(policy: Policy) -> Policy:
+        if policy.version:
+            msg = "this cell has access control already"
+            raise ConfigError(msg)
+        made = changes.first_owner(name, now=changes.utc_now())
+        return changes.add_api_key(made, name, kept, by=name, now=changes.utc_now())
+
+    async def run(strongroom: Strongroom) -> None:
+        strongroom.needed_audit("access control needs an audit log")
+        await strongroom.access.change(edit)
+        cli_show_access.api_key(name, key, kept)
+        console.print("make another owner: the last one can't be removed, and two people are needed to shred")
+        console.print("in every configuration of this cell:  [access] enforce = true", markup=False)
+
+    with_cell(config_path, run, "access.change", principal=name)
+
+
+@access.command("list", epilog="\b\nExamples:\n  strongroom access list\n  strongroom access list --json")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.pass_obj
+def list_principals(config_path: Path, as_json: bool) -> None:
+    """Show principals with their roles, certificates and API keys."""
+
+    async def run(strongroom: Strongroom) -> None:
+        cli_show_access.principals(
+            await strongroom.access.latest(), await strongroom.namespaces.list_namespaces(), as_json=as_json
+        )
+
+    with_cell(config_path, run, "access.list")
+
+
+@access.command("add", epilog="\b\nExample:\n  strongroom access add worker-pool-1")
+@click.argument("name")
+@click.pass_obj
+def add(config_path: Path, name: str) -> None:
+    """Make a person or a process known, with no right at all."""
+    _change(config_path, lambda p, by: changes.add_principal(p, name, by=by, now=changes.utc_now()), name)
+    console.print(f"{name} is known, and may do nothing yet: strongroom access bind", markup=False)
+
+
+@access.command("remove", epilog="\b\nExample:\n  strongroom access remove worker-pool-1")
+@click.argument("name")
+@click.pass_obj
+def remove(config_path: Path, name: str) -> None:
+    """Forget somebody, with keys, roles and grants."""
+    _change(config_path, lambda p, by: changes.remove_principal(p, name, by=by, now=changes.utc_now()), name)
+    console.print(f"{name} is known no more; every process has heard of it within ten seconds", markup=False)
+
+
+@access.command(
+    "bind",
+    epilog="\b\nExamples:\n  strongroom access bind worker-pool-1 write -n payments\n  strongroom access bind eve@example.com auditor",
+)
+@click.argument("name")
+@click.argument("role")
+@_NAMESPACE
+@click.pass_obj
+def bind(config_path: Path, name: str, role: str, namespace: str | None) -> None:
+    """Give somebody a role.
+
+    In the whole cell: owner, admin, developer, read-only, key-custodian, auditor, service. In a namespace: admin, write, read. Nobody
+    gives more than they have.
+    """
+    _bind(config_path, changes.bind, name, role, namespace)
+    console.print(f"{name} has the role {role}", markup=False)
+
+
+@access.command("unbind", epilog="\b\nExample:\n  strongroom access unbind worker-pool-1 write -n payments")
+@click.argument("name")
+@click.argument("role")
+@_NAMESPACE
+@click.pass_obj
+def unbind(config_path: Path, name: str, role: str, namespace: str | None) -> None:
+    """Take a role away."""
+    _bind(config_path, changes.unbind, name, role, namespace)
+    console.print(f"{name} no longer has the role {role}", markup=False)
+
+
+@access.command(
+    "certificate",
+    epilog="\b\nExamples:\n  strongroom access certificate worker-pool-1 'CN=worker-1,O=Example'\n"
+    "  strongroom access certificate worker-pool-1 'CN=worker-1,O=Example' --remove",
+)
+@click.argument("name")
+@click.argument("subject")
+@click.option("--remove", "away", is_flag=True, help="No longer.")
+@click.pass_obj
+def certificate(config_path: Path, name: str, subject: str, away: bool) -> None:
+    """Let somebody be known by a certificate's subject, as RFC 4514 writes it (openssl x509 -subject -nameopt RFC2253)."""
+    edit = changes.remove_subject if away else changes.add_subject
+    _change(config_path, lambda p, by: edit(p, name, subject, by=by, now=changes.utc_now()), name)
+    console.print(f"{name} is {'no longer ' if away else ''}known by it", markup=False)
+
+
+@access.command("api-key", epilog="\b\nExample:\n  strongroom access api-key worker-pool-1 --days 30")
+@click.argument("name")
+@_DAYS
+@click.pass_obj
+def api_key(config_path: Path, name: str, days: int) -> None:
+    """Make an API key and show it, once. Somebody may have two at a time, so that a new one can take the place of the old."""
+    key, kept = make_api_key(now=changes.utc_now(), lifetime=timedelta(days=days))
+    _change(config_path, lambda p, by: changes.add_api_key(p, name, kept, by=by, now=changes.utc_now()), name)
+    cli_show_access.api_key(name, key, kept)
+
+
+@access.command("revoke", epilog="\b\nExample:\n  strongroom access revoke 0f2c1e5e7c1b")
+@click.argument("key_id")
+@click.pass_obj
+def revoke(config_path: Path, key_id: str) -> None:
+    """Let an API key count no more, by its id: `access list` shows it, and it stands in the key after `sr_`."""
+    _change(config_path, lambda p, by: changes.revoke_api_key(p, key_id, by=by, now=changes.utc_now()), key_id)
+    console.print("revoked; every process refuses it within ten seconds")
+
+
+@access.command(
+    "review", epilog="\b\nExamples:\n  strongroom access review\n  strongroom access review --json > 2026-q4.json"
+)
+@click.option("--stale-days", type=click.IntRange(1), default=90, show_default=True, help="From when unused is stale.")
+@click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
+@click.pass_obj
+def review(config_path: Path, stale_days: int, as_json: bool) -> None:
+    """Report who has what, since when, by whom, and when it was last used; and which grants there were, for what reason.
+
+    What was last used comes from the audit log of this host. Ends with 1 where the log holds another policy than the database.
+    """
+
+    async def run(strongroom: Strongroom) -> None:
+        from strongroom.driver.access.review import review_access  # noqa: PLC0415 - reads the whole audit log, which no other command does
+
+        with console.status("reading the audit log ..."):
+            report = await review_access(strongroom, stale=timedelta(days=stale_days))
+        cli_show_access.review(report, as_json=as_json)
+        if not report.policy_matches:
+            raise click.exceptions.Exit(1)
+
+    with_cell(config_path, run, "access.review")
+
+
+def _change(config_path: Path, edit: Callable[[Policy, str], Policy], subject: str) -> None:
+    async def run(strongroom: Strongroom) -> None:
+        await strongroom.access.change(lambda policy: edit(policy, caller_name()))
+
+    with_cell(config_path, run, "access.change", principal=subject)
+
+
+def _bind(config_path: Path, edit: Callable[..., Policy], name: str, role: str, namespace: str | None) -> None:
+    async def run(strongroom: Strongroom) -> None:
+        namespace_id: UUID | None = None if namespace is None else await strongroom.namespaces.find(namespace)
+        by, at = caller_name(), changes.utc_now()
+        await strongroom.access.change(lambda p: edit(p, name, role, namespace_id=namespace_id, by=by, now=at))
+
+    if namespace is None:
+        with_cell(config_path, run, "access.change", principal=name, role=role)
+    else:
+        with_cell(config_path, run, "access.bind", name=namespace, principal=name, role=role)
+
+
+for command in (request, list_grants, approve, end):
+    access.add_command(command)

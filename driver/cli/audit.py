@@ -1,0 +1,232 @@
+"""Commands on the audit log."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from strongroom.driver.access.argument_hashes import argument_hash
+from strongroom.driver.audit import verify_records
+from strongroom.driver.audit.checkpoint import Checkpoint
+from strongroom.driver.audit.export import cursor_file, export
+from strongroom.driver.audit.formats import FORMATS
+from strongroom.driver.audit.reader import read_lines
+from strongroom.driver.audit.sinks import File, Output, SyslogOverTls
+from strongroom.driver.audit.stream import streams
+from strongroom.driver.config.config import ConfigError
+from strongroom.kms import client_context
+
+from .cell import named, with_cell
+from .retention import availability_first, hold, holds, lift, prune, retention
+from .show.output import console, errors, table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from strongroom.driver.audit import Verification
+    from strongroom.driver.audit.sinks import Sink, SinkUnavailable
+    from strongroom.driver.strongroom import Strongroom
+
+_PORT = 6514
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.group()
+def audit() -> None:
+    """Check the audit log, send it to a collector, keep and prune it. driver/audit/audit_log.md has its form."""
+
+
+@audit.command(
+    "verify",
+    epilog="\b\nExamples:\n  strongroom audit verify\n  strongroom audit verify export.jsonl --public-key 5f0c...",
+)
+@click.argument("files", nargs=-1, type=_FILE)
+@click.option("--public-key", metavar="HEX", help="Of the cell's audit log: `strongroom audit key`. Needed for FILES.")
+@click.option("--other-hosts", is_flag=True, help="Streams that are not here are other hosts', and no problem.")
+@click.pass_obj
+def verify(config_path: Path, files: tuple[Path, ...], public_key: str | None, other_hosts: bool) -> None:
+    """Check that no record was altered, taken out or put in; name the first one that was.
+
+    Without FILES: this host's log, against the checkpoints in the database. With FILES, JSON Lines as `audit export` writes them:
+    without configuration or database. Ends with 1 if something is wrong.
+    """
+    if files:
+        if public_key is None:
+            msg = "records in files are checked against a public key: give --public-key, as `strongroom audit key` shows it"
+            raise click.UsageError(msg)
+        _report(verify_records(_lines(files), public_key=_key(public_key)))
+        return
+    if public_key is not None:
+        msg = "--public-key goes with FILES; this host's log is checked against the cell's own key"
+        raise click.UsageError(msg)
+
+    async def run(strongroom: Strongroom) -> None:
+        log = strongroom.needed_audit()
+        key = (await strongroom.keyring.open(strongroom.keyring.cell_id)).audit_key().public_key
+        kept = await strongroom.audit_checkpoints.list_checkpoints()
+        witnessed = [
+            checkpoint
+            for each in kept
+            if (checkpoint := Checkpoint(each.stream, each.sequence, each.chain)).is_signed(
+                each.signature, public_key=key
+            )
+        ]
+        here = {stream_id for stream_id, _ in streams(log.root)}
+        meant = [each for each in witnessed if each.stream_id in here or not other_hosts]
+        with console.status("reading ..."):
+            found = await asyncio.to_thread(
+                lambda: verify_records(read_lines(log.root), public_key=key, witnessed=meant)
+            )
+        if len(witnessed) < len(kept):
+            console.print(f"{len(kept) - len(witnessed)} checkpoints in the database are not signed by this cell's key")
+        elsewhere = sum(each.stream_id not in here for each in witnessed)
+        if elsewhere:
+            console.print(
+                f"{elsewhere} streams of the cell are not in this folder" + (": other hosts'" if other_hosts else "")
+            )
+        _report(found)
+
+    with_cell(config_path, run, "audit.verify")
+
+
+@audit.command(
+    "export",
+    epilog="\b\nExamples:\n  strongroom audit export > audit.jsonl\n"
+    "  strongroom audit export --format ocsf --to audit.ocsf --cursor audit.cursor\n"
+    "  strongroom audit export --format syslog --to tls://siem.example.com:6514 --ca-certs ca.pem --cursor siem.cursor --follow",
+)
+@click.option("--format", "form", type=click.Choice(list(FORMATS)), default="jsonl", show_default=True)
+@click.option(
+    "--to", "target", default="-", help="A file that is added to, tls://HOST[:6514], or - for standard output."
+)
+@click.option("--cursor", type=_FILE, help="File that remembers what was sent; the next export goes on from there.")
+@click.option("--follow", is_flag=True, help="Go on for ever; a collector that is out of reach is waited for.")
+@click.option(
+    "--ca-certs", type=_FILE, help="For tls://: who signed the collector's certificate. Default: the system's."
+)
+@click.option("--certificate", type=_FILE, help="For tls://: a client certificate.")
+@click.option("--key", type=_FILE, help="Its key, if that is in a file of its own.")
+@click.pass_obj
+def export_records(
+    config_path: Path,
+    form: str,
+    target: str,
+    cursor: Path | None,
+    follow: bool,
+    ca_certs: Path | None,
+    certificate: Path | None,
+    key: Path | None,
+) -> None:
+    """Send this host's audit log to a file or a collector: each record at least once, in order.
+
+    Forms: jsonl, ocsf (OCSF 1.6.0, API Activity), cef (ArcSight), syslog (RFC 5424; over TLS by RFC 5425). Each holds the
+    whole record, so that its chain can be verified wherever it is kept.
+    """
+    if follow and cursor is None:
+        msg = "--follow needs a --cursor: without it everything is sent again each time"
+        raise click.UsageError(msg)
+    sink = _sink(target, lambda: client_context(ca_certs=ca_certs, certificate=certificate, key=key))
+
+    def trouble(error: SinkUnavailable, wait: float) -> None:
+        errors.print(f"{error}; again in {wait:.1f} s", markup=False, soft_wrap=True)
+
+    async def run(strongroom: Strongroom) -> None:
+        with cursor_file(cursor) as (position, save):
+            sent = await export(
+                strongroom.needed_audit().root,
+                cursor=position,
+                save=save,
+                write=FORMATS[form],
+                sink=sink,
+                follow=follow,
+                trouble=trouble,
+            )
+        if target != "-":
+            console.print(f"{sent} records sent")
+
+    with_cell(config_path, run, "audit.export", format=form, to=target)
+
+
+@audit.command("key", epilog="\b\nExample:\n  strongroom audit key > audit.pub")
+@click.pass_obj
+def key_(config_path: Path) -> None:
+    """Show the public key that signs this cell's audit logs, for auditors to keep. It never changes."""
+
+    async def run(strongroom: Strongroom) -> None:
+        cell = await strongroom.keyring.open(strongroom.keyring.cell_id)
+        console.print(cell.audit_key().public_key.hex(), highlight=False)
+
+    with_cell(config_path, run, "audit.verify")
+
+
+@audit.command("hash", epilog="\b\nExample:\n  strongroom audit hash payments workflow_id order-7")
+@click.argument("namespace")
+@click.argument("argument")
+@click.argument("value")
+@click.pass_obj
+def hash_(config_path: Path, namespace: str, argument: str, value: str) -> None:
+    """Show the hash under which an argument of a namespace stands in the audit log, to look for it there."""
+
+    async def run(strongroom: Strongroom) -> None:
+        given = named(namespace).get("namespace_id") or await strongroom.namespaces.find(namespace)
+        keys = await strongroom.keyring.open(given)  # type: ignore[arg-type]
+        console.print(argument_hash(keys)(argument, value), highlight=False)
+
+    with_cell(config_path, run, "audit.hash", **named(namespace))
+
+
+def _report(found: Verification) -> None:
+    table(
+        *("stream", "records", "from", "signed to", ""),
+        rows=(
+            (each.stream_id, each.records, each.begins, each.signed, each.problem or "as written")
+            for each in found.streams
+        ),
+    )
+    for number in found.unreadable:
+        console.print(f"line {number} is no record")
+    if not found.ok:
+        console.print("[bold red]the audit log is not as it was written[/]")
+        raise click.exceptions.Exit(1)
+    console.print(f"{found.records} records in {len(found.streams)} streams: nothing was altered, taken out or put in")
+
+
+def _sink(target: str, context: object) -> Sink:
+    if target == "-":
+        return Output()
+    if not target.startswith("tls://"):
+        return File(Path(target))
+    host, _, port = target.removeprefix("tls://").partition(":")
+    if not host or not (port or str(_PORT)).isdecimal():
+        msg = "--to is a file, - or tls://HOST:PORT"
+        raise click.UsageError(msg)
+    return SyslogOverTls(host, int(port or _PORT), context)  # type: ignore[arg-type]
+
+
+def _key(text: str) -> bytes:
+    try:
+        key = bytes.fromhex(text.strip())
+    except ValueError:
+        key = b""
+    if len(key) != 32:  # noqa: PLR2004 - of Ed25519
+        msg = "--public-key is 64 hexadecimal digits, as `strongroom audit key` shows it"
+        raise click.UsageError(msg)
+    return key
+
+
+def _lines(files: tuple[Path, ...]) -> Iterator[bytes]:
+    for path in files:
+        try:
+            with path.open("rb") if str(path) != "-" else sys.stdin.buffer as file:
+                yield from file
+        except OSError as error:
+            msg = f"{path} can't be read: {error.strerror}"
+            raise ConfigError(msg) from None
+
+
+for command in (holds, hold, lift, retention, prune, availability_first):
+    audit.add_command(command)

@@ -1,0 +1,50 @@
+"""The command that serves payloads to Temporal's user interface and command line."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import click
+
+from strongroom.driver.config.config import ConfigError
+
+from .cell import with_cell
+from .show.output import console
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from strongroom.driver.strongroom import Strongroom
+
+_EXAMPLES = """\b
+Examples:
+  strongroom codec-server
+  strongroom --config /etc/strongroom.toml codec-server
+  temporal workflow show -w order-7 -n payments --codec-endpoint https://codec.example.com:8443 --codec-auth "Bearer $TOKEN"
+"""
+
+
+@click.command("codec-server", epilog=_EXAMPLES)
+@click.pass_obj
+def codec_server(config_path: Path) -> None:
+    """Serve /encode and /decode, so that Temporal's UI and CLI show payloads that workers sealed.
+
+    Address, callers, origins and limits stand in the section [codec_server] of the configuration. GET /health answers 204.
+    SIGTERM stops it once what was begun is answered.
+    """
+    try:
+        from strongroom.driver.codec.listener import serve  # noqa: PLC0415 - only where it is installed
+    except ModuleNotFoundError:
+        msg = "the codec server needs more packages: pip install 'strongroom[codec-server]'"
+        raise ConfigError(msg) from None
+
+    async def run(strongroom: Strongroom) -> None:
+        config = strongroom.config.codec_server
+        if config is None:
+            msg = f"{config_path} has no section [codec_server]; driver/codec/codec_server.md shows one"
+            raise ConfigError(msg)
+        logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
+        await serve(strongroom, config, ready=lambda address: console.print(f"listening on {address}", soft_wrap=True))
+
+    with_cell(config_path, run, "codec_server.run")

@@ -1,0 +1,101 @@
+"""Commands on break-glass grants."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import click
+
+from strongroom.driver.access import changes, grants
+
+from .cell import caller_name, with_cell
+from .show import access as cli_show_access
+from .show.output import console
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from strongroom.driver.access import Policy
+    from strongroom.driver.strongroom import Strongroom
+
+
+@click.command(
+    "request",
+    epilog='\b\nExamples:\n  strongroom access request --role read -n payments --reason "ticket 4711" --hours 2\n'
+    '  strongroom access request --operation shredding.finish -n payments --reason "erasure request 12"',
+)
+@click.option("--role", default="", help="A role for some hours.")
+@click.option("--operation", default="", help="Or one operation that needs two people: shredding.finish, for instance.")
+@click.option("-n", "--namespace", help="Where. Default: in the whole cell.")
+@click.option("--reason", required=True, help="Why; it is kept, and shown in each review.")
+@click.option("--hours", type=click.FloatRange(0, 8, min_open=True), default=1.0, show_default=True, help="At most 8.")
+@click.pass_obj
+def request(config_path: Path, role: str, operation: str, namespace: str | None, reason: str, hours: float) -> None:
+    """Ask for a right for some hours. It counts once somebody else approves it, who must have that right."""
+
+    async def run(strongroom: Strongroom) -> None:
+        namespace_id = None if namespace is None else await strongroom.namespaces.find(namespace)
+        made: list[str] = []
+
+        def edit(policy: Policy) -> Policy:
+            changed, grant = grants.request_grant(
+                policy,
+                role=role,
+                operation=operation,
+                namespace_id=namespace_id,
+                reason=reason,
+                lifetime=timedelta(hours=hours),
+                by=caller_name(),
+                now=changes.utc_now(),
+            )
+            made[:] = [grant.grant_id]
+            return changed
+
+        await strongroom.access.change(edit)
+        console.print(f"asked for; somebody else approves it within 24 hours: strongroom access approve {made[0]}")
+
+    with_cell(config_path, run, "access.request_grant", role=role or operation, reason=reason)
+
+
+@click.command("grants", epilog="\b\nExamples:\n  strongroom access grants\n  strongroom access grants --all")
+@click.option("--all", "show_all", is_flag=True, help="Those that are over, too; they are kept for 90 days.")
+@click.pass_obj
+def list_grants(config_path: Path, show_all: bool) -> None:
+    """Show break-glass grants: those that are waiting for approval, and those that count."""
+
+    async def run(strongroom: Strongroom) -> None:
+        cli_show_access.grants(await strongroom.access.latest(), show_all=show_all)
+
+    with_cell(config_path, run, "access.list_grants")
+
+
+@click.command("approve", epilog="\b\nExample:\n  strongroom access approve 5f0c3d2a9b1e")
+@click.argument("grant_id")
+@click.pass_obj
+def approve(config_path: Path, grant_id: str) -> None:
+    """Agree to somebody else's grant; it counts from now on."""
+
+    async def run(strongroom: Strongroom) -> None:
+        by = caller_name()
+        policy = await strongroom.access.change(
+            lambda p: grants.approve_grant(p, grant_id, by=by, now=changes.utc_now())
+        )
+        (grant,) = (each for each in policy.grants if each.grant_id == grant_id)
+        console.print(f"{grant.principal} has it until {grant.expires_at:%Y-%m-%d %H:%M:%S} UTC", markup=False)
+
+    with_cell(config_path, run, "access.approve_grant", grant_id=grant_id)
+
+
+@click.command("end", epilog="\b\nExample:\n  strongroom access end 5f0c3d2a9b1e")
+@click.argument("grant_id")
+@click.pass_obj
+def end(config_path: Path, grant_id: str) -> None:
+    """End a grant early, or take a request back."""
+
+    async def run(strongroom: Strongroom) -> None:
+        by = caller_name()
+        await strongroom.access.change(lambda p: grants.end_grant(p, grant_id, by=by, now=changes.utc_now()))
+        console.print("it is over")
+
+    with_cell(config_path, run, "access.end_grant", grant_id=grant_id)

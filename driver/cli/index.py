@@ -1,0 +1,112 @@
+"""Commands on the search index in Elasticsearch."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import click
+
+from strongroom.driver.config.config import ConfigError
+
+from .cell import with_cell
+from .reconcile import reconcile
+from .rotation import rotate_index
+from .show.output import console, progress_bar
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from strongroom.driver.strongroom import Strongroom
+    from strongroom.visibility import Indexer
+    from strongroom.visibility.backends.elasticsearch import ElasticsearchIndex
+
+
+@click.group()
+def index() -> None:
+    """Build the search index in Elasticsearch, keep it up to date, and show how far it is."""
+
+
+@index.command(
+    "build", epilog="\b\nExamples:\n  strongroom index build\n  strongroom index build --anew --shards 3 --replicas 1"
+)
+@click.option("--anew", is_flag=True, help="Delete the index first. Searches fail until it is there again.")
+@click.option("--shards", type=click.IntRange(1, 1024), default=1, show_default=True, help="Primaries of a new index.")
+@click.option("--replicas", type=click.IntRange(0, 10), help="Copies of each; by default up to two, as nodes allow.")
+@click.pass_obj
+def build(config_path: Path, anew: bool, shards: int, replicas: int | None) -> None:
+    """Make the index, and write all runs to it from PostgreSQL alone.
+
+    What is left to do stands in the database: a build that broke off goes on where it was with `index run`, or anew with this command.
+    Services may go on writing meanwhile.
+    """
+
+    async def run(strongroom: Strongroom) -> None:
+        search_index, indexer = _configured(strongroom)
+        if anew:
+            await search_index.drop()
+        made = await search_index.create(shards=shards, replicas=replicas)
+        console.print(f"index {search_index.name}: {'made' if made else 'there already'}")
+        with console.status("listing runs ...") as listing:
+            async for listed in strongroom.outbox.add_all():
+                listing.update(f"listing runs: {listed} ...")
+        waiting = await strongroom.outbox.waiting()
+        with progress_bar("documents", waiting) as show:
+            written = await indexer.drain(show)
+        await search_index.refresh()
+        left = await strongroom.outbox.waiting()
+        console.print(f"{written} documents written, {left} left" + (": run `strongroom index run`" if left else ""))
+
+    with_cell(config_path, run, "index.build")
+
+
+@index.command("status", epilog="\b\nExample:\n  strongroom index status")
+@click.pass_obj
+def status(config_path: Path) -> None:
+    """Show what answers searches, and how many runs it is yet to hear of."""
+
+    async def run(strongroom: Strongroom) -> None:
+        if strongroom.search_index is None:
+            console.print(
+                "PostgreSQL answers searches: there is no section [elasticsearch] in the configuration", markup=False
+            )
+            return
+        await strongroom.search_index.check()
+        console.print(f"Elasticsearch answers searches, from index {strongroom.search_index.name}")
+        documents, waiting = await strongroom.search_index.count(), await strongroom.outbox.waiting()
+        console.print(f"{documents} documents; {waiting} runs that it is yet to hear of")
+
+    with_cell(config_path, run, "index.status")
+
+
+@index.command("run", epilog="\b\nExample:\n  strongroom index run")
+@click.pass_obj
+def run_indexer(config_path: Path) -> None:
+    """Keep the index up to date until interrupted. Several may run; what two of them send is the same."""
+
+    async def run(strongroom: Strongroom) -> None:
+        search_index, indexer = _configured(strongroom)
+        await search_index.check()
+        console.print(f"keeping {search_index.name} up to date; end with Ctrl-C")
+        running = asyncio.create_task(indexer.run())
+        shown: object = None
+        while not running.done():
+            await asyncio.wait([running], timeout=1.0)
+            error = indexer.state.last_error
+            if str(error) != str(shown):
+                console.print(f"waiting: {error}" if error is not None else "up to date again", markup=False)
+                shown = error
+        await running
+
+    with_cell(config_path, run, "index.run")
+
+
+index.add_command(reconcile)
+index.add_command(rotate_index)
+
+
+def _configured(strongroom: Strongroom) -> tuple[ElasticsearchIndex, Indexer]:
+    if strongroom.search_index is None or strongroom.indexer is None:
+        msg = "no search index is configured; add a section [elasticsearch] with its url to the configuration"
+        raise ConfigError(msg)
+    return strongroom.search_index, strongroom.indexer

@@ -1,0 +1,165 @@
+"""Commands on KEKs: the keys in a KMS that wrap the keys of namespaces."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from strongroom.kms import (
+    KekRef,
+    KeyEvent,
+    StrongroomError,
+    UnsupportedOperation,
+    audited,
+    count_to_rewrap,
+    depending_on,
+    rewrap_data_keys,
+)
+
+from .cell import with_cell
+from .show import cell as cli_show
+from .show.output import console, progress_bar
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from uuid import UUID
+
+    from strongroom.driver.strongroom import Strongroom
+    from strongroom.kms import KekInfo
+
+
+@click.command(
+    "rotate-kek", epilog="\b\nExample:\n  strongroom keys rotate-kek local:ns-4f6b\n  strongroom keys rewrap"
+)
+@click.argument("uri", metavar="KEK")
+@click.pass_obj
+def rotate_kek(config_path: Path, uri: str) -> None:
+    """Add a version to a KEK, in its KMS. What older versions wrapped still unwraps; `keys rewrap` moves it."""
+    kek = KekRef.parse(uri)
+
+    async def run(strongroom: Strongroom) -> None:
+        event = KeyEvent("kek.rotate", provider=kek.provider, kek_id=kek.key_id)
+        async with audited(strongroom.keyring.audit, event):
+            version = await strongroom.keyring.provider_of(kek).rotate_kek(kek)
+        console.print(
+            f"{kek} wraps with version {version} from now on; move the rest to it: strongroom keys rewrap {kek}"
+        )
+
+    with_cell(config_path, run, "keys.rotate_kek", kek=uri)
+
+
+@click.command(
+    epilog="\b\nExamples:\n  strongroom keys rewrap\n  strongroom keys rewrap vault:strongroom\n"
+    "  strongroom keys rewrap local:ns-4f6b --to aws-kms:alias/payments --namespace payments"
+)
+@click.argument("uri", metavar="[KEK]", required=False)
+@click.option(
+    "--to", "target_uri", metavar="KEK", help="Another KEK to wrap with. Default: the newest version of the same."
+)
+@click.option("--namespace", "namespace_name", help="Only the keys of this one. Default: of all.")
+@click.pass_obj
+def rewrap(config_path: Path, uri: str | None, target_uri: str | None, namespace_name: str | None) -> None:
+    """Wrap keys anew: under the newest version of their KEK, or under another KEK. Rows of data are not touched.
+
+    Services go on meanwhile. What broke off is finished by running it again. Without KEK, all are looked at.
+    """
+    if target_uri and not (uri or namespace_name):
+        msg = "--to needs the KEK that wraps now, or --namespace"
+        raise click.UsageError(msg)
+
+    async def run(strongroom: Strongroom) -> None:
+        namespace_id = await strongroom.namespaces.find(namespace_name) if namespace_name else None
+        target = KekRef.parse(target_uri) if target_uri else None
+        keks = [KekRef.parse(uri)] if uri else await _used(strongroom, namespace_id)
+        failures = 0
+        for kek in keks:
+            if kek != target:
+                failures += await _rewrap(strongroom, kek, target, namespace_id)
+        if failures:
+            raise click.exceptions.Exit(1)
+
+    with_cell(config_path, run, "keys.rewrap", kek=uri, to=target_uri, name=namespace_name)
+
+
+async def _used(strongroom: Strongroom, namespace_id: UUID | None) -> list[KekRef]:
+    """Return the KEKs that wrap something; of one namespace, or of all."""
+    store = strongroom.keyring.store
+    if namespace_id is None:
+        found = {(usage.provider, usage.kek_id) for usage in await store.list_kek_usage()}
+    else:
+        records = await store.list_data_keys(namespace_id)
+        found = {(record.provider, record.kek_id) for record in records if record.wrapped is not None}
+    return [KekRef(*pair) for pair in sorted(found)]
+
+
+async def _rewrap(strongroom: Strongroom, kek: KekRef, target: KekRef | None, namespace_id: UUID | None) -> int:
+    """Move what one KEK wraps; return how many keys stay as they were."""
+    total = await count_to_rewrap(strongroom.keyring, kek, to=target, namespace_id=namespace_id)
+    if not total:
+        console.print(f"{kek}: nothing to move")
+        return 0
+    with progress_bar(f"{kek}", total) as progress:
+        done = await rewrap_data_keys(strongroom.keyring, kek, to=target, namespace_id=namespace_id, progress=progress)
+    console.print(f"{done.rewrapped} of {total} keys are wrapped by {done.kek}, version {done.kek_version}")
+    if done.changed:
+        console.print(f"  {done.changed} were changed by others meanwhile; run it again to be sure")
+    for each in done.failed:
+        record = each.record
+        console.print(
+            f"  namespace {record.namespace_id}, {record.key_class.value} {record.version} stays as it was: {each.error}",
+            markup=False,
+        )
+    return len(done.failed)
+
+
+@click.command(
+    epilog="\b\nExamples:\n  strongroom keys retire vault:strongroom --version 1\n"
+    "  strongroom keys retire local:ns-4f6b --confirm local:ns-4f6b"
+)
+@click.argument("uri", metavar="KEK")
+@click.option("--version", "kek_version", help="Only this version of it. Default: the whole KEK.")
+@click.option("--confirm", help="The KEK once more, so that nobody is asked for it.")
+@click.pass_obj
+def retire(config_path: Path, uri: str, kek_version: str | None, confirm: str | None) -> None:
+    """Delete a KEK in its KMS, or an old version of it, once nothing depends on it. Refused while something does.
+
+    What nobody here can see: backups of the database from before a re-wrap. They open with what is deleted here, and by no other key.
+    """
+    kek = KekRef.parse(uri)
+    if confirm is None:
+        confirm = click.prompt(f"What only {uri} can unwrap is lost for good. Type it to go on")
+    if confirm != uri:
+        msg = "the confirmation is not the KEK; nothing was changed"
+        raise click.UsageError(msg)
+
+    async def run(strongroom: Strongroom) -> None:
+        provider = strongroom.keyring.provider_of(kek)
+        used = await strongroom.keyring.store.list_kek_usage()
+        depending = depending_on(strongroom.keyring, used, [kek], kek_version)
+        if depending:
+            cli_show.kek_usage(depending)
+            msg = f"{uri} is in use: move what depends on it first, with strongroom keys rewrap"
+            raise UnsupportedOperation(msg)
+        event = KeyEvent("kek.retire", provider=kek.provider, kek_id=kek.key_id, kek_version=kek_version)
+        async with audited(strongroom.keyring.audit, event):
+            if kek_version is not None:
+                await provider.retire_version(kek, kek_version)
+                console.print(f"version {kek_version} of {kek} unwraps nothing any more")
+                return
+            info = await _delete(strongroom, kek)
+        when = f" on {info.deletion_at:%Y-%m-%d %H:%M} UTC" if info.deletion_at else ""
+        console.print(f"{kek}: {info.state.replace('_', ' ')}{when}")
+
+    with_cell(config_path, run, "keys.retire", kek=uri, version=kek_version)
+
+
+async def _delete(strongroom: Strongroom, kek: KekRef) -> KekInfo:
+    """Delete a KEK that nothing depends on, also if somebody is about to use it: it is closed to new keys first."""
+    keyring = strongroom.keyring
+    await keyring.store.retire_kek(keyring.cell_id, kek)
+    try:
+        return await keyring.provider_of(kek).delete_kek(kek)
+    except StrongroomError:
+        await keyring.store.keep_kek(keyring.cell_id, kek)
+        raise

@@ -1,0 +1,94 @@
+"""Commands on keys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from strongroom.kms import KeyClass, refuse_rotation, rotate_data_key, rotate_due_keys
+
+from .cell import SUITES, with_cell
+from .kek import retire, rewrap, rotate_kek
+from .reseal import destroy_key, reseal
+from .show import cell as cli_show
+from .show.output import console
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from strongroom.driver.strongroom import Strongroom
+
+
+@click.group()
+def keys() -> None:
+    """Show, rotate, re-wrap and retire keys; seal old rows anew, destroy keys that nothing uses."""
+
+
+@keys.command("list", epilog="\b\nExamples:\n  strongroom keys list\n  strongroom keys list payments")
+@click.argument("namespace_name", metavar="[NAMESPACE]", required=False)
+@click.pass_obj
+def list_keys(config_path: Path, namespace_name: str | None) -> None:
+    """Show the keys of a namespace; or, without one, the KEKs and how much depends on which version of each."""
+
+    async def run(strongroom: Strongroom) -> None:
+        store = strongroom.keyring.store
+        if namespace_name is None:
+            cli_show.kek_usage(await store.list_kek_usage())
+        else:
+            namespace_id = await strongroom.namespaces.find(namespace_name)
+            cli_show.keys(await store.list_data_keys(namespace_id))
+        cli_show.revocation(strongroom.config.cache)
+
+    with_cell(config_path, run, "keys.list", name=namespace_name)
+
+
+@keys.command("rotate", epilog="\b\nExamples:\n  strongroom keys rotate payments\n  strongroom keys rotate --due")
+@click.argument("namespace_name", metavar="[NAMESPACE]", required=False)
+@click.option(
+    "--due", is_flag=True, help="Those of all namespaces that are due by the configuration's [keys]; for a timer."
+)
+@click.option(
+    "--class",
+    "class_name",
+    type=click.Choice([key_class.value for key_class in KeyClass]),
+    default="data",
+    show_default=True,
+    help="Only data keys rotate in this version.",
+)
+@click.option("--suite", type=click.Choice(list(SUITES)), help="Cipher of rows from now on. Default: as before.")
+@click.pass_obj
+def rotate_keys(config_path: Path, namespace_name: str | None, due: bool, class_name: str, suite: str | None) -> None:
+    """Make a new data key the active one. Older versions go on opening what they sealed."""
+    refuse_rotation(KeyClass(class_name))
+    if due == (namespace_name is not None) or (due and suite):
+        msg = "give either a NAMESPACE or --due, and --suite with a NAMESPACE only"
+        raise click.UsageError(msg)
+
+    async def run(strongroom: Strongroom) -> None:
+        if namespace_name is None:
+            await _rotate_due(strongroom)
+            return
+        namespace_id = await strongroom.namespaces.find(namespace_name)
+        successor = await rotate_data_key(strongroom.keyring, namespace_id, suite=SUITES[suite] if suite else None)
+        console.print(f"new rows are sealed with version {successor.version}; older versions open what they sealed")
+
+    with_cell(config_path, run, "keys.rotate", name=namespace_name)
+
+
+async def _rotate_due(strongroom: Strongroom) -> None:
+    with console.status("looking for keys that are due ...") as status:
+        done = await rotate_due_keys(
+            strongroom.keyring,
+            strongroom.config.rotation,
+            progress=lambda number, total: status.update(f"{number} of {total} keys that are due ..."),
+        )
+    console.print(f"{len(done.rotated)} data keys rotated")
+    for namespace_id, error in done.failed:
+        console.print(f"  namespace {namespace_id}: {error}", markup=False)
+    if done.failed:
+        raise click.exceptions.Exit(1)
+
+
+for command in (rotate_kek, rewrap, retire, reseal, destroy_key):
+    keys.add_command(command)

@@ -1,0 +1,89 @@
+"""The command that holds tokens and documents against the sealed records."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from strongroom.driver.importing.importer import attribute_types
+from strongroom.kms import StrongroomError
+
+from .cell import with_cell
+from .show import cell as cli_show
+from .show.output import console
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.status import Status
+
+    from strongroom.driver.strongroom import Strongroom
+
+
+@click.command(
+    "reconcile",
+    epilog="\b\nExamples:\n  strongroom index reconcile --check   # looks only; ends with 1 if something differs\n"
+    "  strongroom index reconcile\n  strongroom index reconcile --rewrite",
+)
+@click.option("--check", is_flag=True, help="Change nothing.")
+@click.option(
+    "--rewrite",
+    is_flag=True,
+    help="Write every document of the search index anew: a token that somebody added there can't be seen.",
+)
+@click.pass_obj
+def reconcile(config_path: Path, check: bool, rewrite: bool) -> None:
+    """Hold tokens and documents against the sealed records, and make right what differs.
+
+    First the tokens in PostgreSQL, for which the namespaces' keys are needed; then every document of the search index, if one is
+    configured. Services may go on writing meanwhile: what changes while it is looked at is no difference. It can be broken off,
+    and run again. Ends with 1 if something differs in the end.
+    """
+    if check and rewrite:
+        msg = "--check changes nothing, --rewrite writes everything: give one of them"
+        raise click.UsageError(msg)
+
+    async def run(strongroom: Strongroom) -> None:
+        with console.status("") as status:
+            left = await _tokens(strongroom, status, repair=not check)
+            if strongroom.search_index is not None:
+                left += await _documents(strongroom, status, repair=not check, rewrite=rewrite)
+        console.print(f"{left} differences left")
+        if left:
+            raise click.exceptions.Exit(1)
+
+    with_cell(config_path, run, "index.reconcile")
+
+
+async def _tokens(strongroom: Strongroom, status: Status, *, repair: bool) -> int:
+    left = 0
+    for namespace in await strongroom.namespaces.list_namespaces():
+        if namespace.shredded_at is not None or namespace.shred_due_at is not None:
+            continue
+        try:
+            found = await strongroom.token_audit().run(
+                namespace.namespace_id,
+                attribute_types(namespace),
+                repair=repair,
+                progress=lambda count: status.update(f"{count} records opened ..."),
+            )
+        except StrongroomError as error:
+            console.print(f"{namespace.namespace_id}: tokens not looked at: {error}", markup=False)
+            left += 1
+        else:
+            cli_show.token_tally(namespace, found)
+            left += found.left
+    return left
+
+
+async def _documents(strongroom: Strongroom, status: Status, *, repair: bool, rewrite: bool) -> int:
+    assert strongroom.search_index is not None  # noqa: S101 - its caller looked
+    await strongroom.search_index.check()
+    found = await strongroom.reconciler().run(
+        repair=repair,
+        rewrite=rewrite,
+        progress=lambda what, count: status.update(f"{count} {what} looked at ..."),
+    )
+    cli_show.reconciliation(found)
+    return found.left

@@ -1,0 +1,209 @@
+"""Commands that seal old rows anew, and destroy the data keys that nothing uses any more."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import click
+
+from strongroom.storage import RATE, KeyInUse, destroy_retired_key, retired_versions
+
+from .cell import with_cell
+from .show.output import console, progress_bar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Self
+    from uuid import UUID
+
+    from rich.status import Status
+
+    from strongroom.driver.strongroom import Strongroom
+    from strongroom.storage import Reseal, Resealed
+
+_STEPS = {
+    "scan": "{} rows looked at ...",
+    "wait": "waiting until every process knows the newest key: {} s (can be broken off, and run again)",
+    "index": "{} documents of older keys in the search index ...",
+}
+_NAMED = 20
+_NAMESPACE = click.argument("namespace_name", metavar="[NAMESPACE]", required=False)
+_CELL = click.option("--cell", "of_cell", is_flag=True, help="The cell's own keys and rows instead of a namespace's.")
+_WAIT = click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="After which every process has read the registry again. Default: the encrypt_ttl of the configuration and half a minute.",
+)
+
+_NO_PAYLOADS = click.option(
+    "--no-payloads",
+    is_flag=True,
+    help="Say that no workflow holds a payload that a worker's codec sealed with an older key: no scan sees those.",
+)
+
+
+@click.command(
+    "reseal",
+    epilog="\b\nExamples:\n  strongroom keys rotate payments && strongroom keys reseal payments\n"
+    "  strongroom keys reseal payments --rate 500 --destroy\n  strongroom keys reseal --cell\n"
+    "  strongroom keys reseal payments --wait 0   # only where no other process has the cell open",
+)
+@_NAMESPACE
+@_CELL
+@click.option(
+    "--rate",
+    type=click.IntRange(min=0),
+    default=RATE,
+    show_default=True,
+    metavar="ROWS",
+    help="A second, at most; 0 for no limit.",
+)
+@click.option("--destroy", is_flag=True, help="Then destroy every older key that a scan proves to be used by nothing.")
+@_WAIT
+@_NO_PAYLOADS
+@click.pass_obj
+def reseal(
+    config_path: Path,
+    namespace_name: str | None,
+    of_cell: bool,
+    rate: int,
+    destroy: bool,
+    wait: float | None,
+    no_payloads: bool,
+) -> None:
+    """Seal all rows that older data keys have sealed anew, with the active one. Services may go on reading and writing meanwhile.
+
+    What was broken off goes on where it was. Rows that do not open are left as they are and named, and the command ends with 1.
+    """
+
+    async def run(strongroom: Strongroom) -> None:
+        owner = await _owner(strongroom, namespace_name, of_cell=of_cell)
+        if destroy and not of_cell:
+            _ask_for_payloads(strongroom, no_payloads=no_payloads)
+        work = strongroom.reseal(wait=wait)
+        with _Shown() as shown:
+            done = await work.run(owner, rate=rate, progress=shown)
+        _print(done)
+        kept = await _destroy(work, owner, await retired_versions(work, owner)) if destroy else 0
+        if done.unreadable or kept:
+            raise click.exceptions.Exit(1)
+
+    with_cell(config_path, run, "keys.reseal", name=namespace_name)
+
+
+@click.command(
+    "destroy",
+    epilog="\b\nExamples:\n  strongroom keys destroy payments --version 1\n  strongroom keys destroy --cell --version 1",
+)
+@_NAMESPACE
+@_CELL
+@click.option("--version", type=click.IntRange(min=1), required=True, help="Of the data key: `strongroom keys list`.")
+@_WAIT
+@_NO_PAYLOADS
+@click.pass_obj
+def destroy_key(
+    config_path: Path, namespace_name: str | None, of_cell: bool, version: int, wait: float | None, no_payloads: bool
+) -> None:
+    """Destroy one older data key for good, if a scan of all sealed columns and of the search index proves that nothing uses it.
+
+    If something does it is told where, nothing is destroyed, and the command ends with 1: seal it anew first. Backups are not looked
+    at: a whole one holds its own copy of the wrapped key; rows of it that are put back alone will not open.
+    """
+
+    async def run(strongroom: Strongroom) -> None:
+        owner = await _owner(strongroom, namespace_name, of_cell=of_cell)
+        if not of_cell:
+            _ask_for_payloads(strongroom, no_payloads=no_payloads)
+        if await _destroy(strongroom.reseal(wait=wait), owner, [version]):
+            raise click.exceptions.Exit(1)
+
+    with_cell(config_path, run, "keys.destroy", name=namespace_name, version=version)
+
+
+async def _owner(strongroom: Strongroom, name: str | None, *, of_cell: bool) -> UUID:
+    if (name is None) != of_cell:
+        msg = "give a namespace, or --cell"
+        raise click.UsageError(msg)
+    return strongroom.keyring.cell_id if name is None else await strongroom.namespaces.find(name)
+
+
+def _ask_for_payloads(strongroom: Strongroom, *, no_payloads: bool) -> None:
+    if strongroom.config.codec_server is not None and not no_payloads:
+        msg = (
+            "workers seal payloads with this namespace's keys (there is a section [codec_server]), and no scan sees those; "
+            "if no workflow that is kept began before the last rotation, add --no-payloads"
+        )
+        raise click.UsageError(msg)
+
+
+async def _destroy(work: Reseal, owner: UUID, versions: list[int]) -> int:
+    """Destroy versions; return how many are kept, as they are in use."""
+    kept = 0
+    for version in versions:
+        try:
+            with _Shown() as shown:
+                late = await destroy_retired_key(work, owner, version, progress=shown)
+        except KeyInUse as error:
+            console.print(str(error), markup=False)
+            kept += 1
+        else:
+            also = f"; {late} rows that were written late were sealed anew" if late else ""
+            console.print(f"version {version} is destroyed: nothing used it{also}")
+    if kept:
+        console.print("seal anew what can be opened (`strongroom keys reseal`); what can't must be repaired or deleted")
+    return kept
+
+
+def _print(done: Resealed) -> None:
+    resealed, unreadable = sum(done.resealed.values()), sum(done.unreadable.values())
+    rate = f", {resealed / done.seconds:,.0f} a second" if resealed and done.seconds else ""
+    console.print(
+        f"{resealed} of {max(done.found, resealed + unreadable)} rows sealed anew with version {done.version}{rate}"
+    )
+    for name, count in sorted(done.resealed.items()):
+        console.print(f"  {name} {count}", markup=False, highlight=False)
+    if not unreadable:
+        return
+    console.print(f"{unreadable} rows do not open, and are as they were:")
+    for row in done.named[:_NAMED]:
+        console.print(f"  {row}", markup=False, highlight=False, soft_wrap=True)
+    if unreadable > _NAMED:
+        console.print(f"  and {unreadable - _NAMED} more")
+
+
+class _Shown:
+    """Shows the steps of a run: a bar for rows, a line for all else."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._status: Status | None = None
+        self._total: int | None = None
+        self._bar: Callable[[int], None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def __call__(self, step: str, number: int) -> None:
+        if step == "total":
+            self._total = number
+        elif step == "reseal":
+            if self._bar is None:
+                self._stack.close()
+                self._status = None
+                self._bar = self._stack.enter_context(progress_bar("Sealing anew", max(self._total or 0, number)))
+            self._bar(number)
+        else:
+            if self._status is None:
+                self._stack.close()
+                self._bar = None
+                self._status = self._stack.enter_context(console.status(""))
+            self._status.update(_STEPS[step].format(number))

@@ -1,0 +1,132 @@
+"""Commands on how long audit records are kept."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import click
+
+from strongroom.driver.access import changes
+from strongroom.driver.audit.retention import prune as prune_streams
+from strongroom.driver.config.config import ConfigError
+
+from .cell import caller_name, named, with_cell
+from .show import access as cli_show_access
+from .show.output import console, table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from strongroom.driver.access import Policy
+    from strongroom.driver.strongroom import Strongroom
+
+
+@click.command("holds", epilog="\b\nExample:\n  strongroom audit holds")
+@click.pass_obj
+def holds(config_path: Path) -> None:
+    """Show legal holds, how long records are kept, and whose calls go on without the log."""
+
+    async def run(strongroom: Strongroom) -> None:
+        cli_show_access.retention(await strongroom.access.latest(), await strongroom.namespaces.list_namespaces())
+
+    with_cell(config_path, run, "access.list")
+
+
+@click.command("hold", epilog='\b\nExample:\n  strongroom audit hold --reason "case 2026-17"')
+@click.option("--reason", required=True, help="Why; it is kept, and shown.")
+@click.pass_obj
+def hold(config_path: Path, reason: str) -> None:
+    """Keep every record until the hold is lifted."""
+
+    async def run(strongroom: Strongroom) -> None:
+        by, at = caller_name(), changes.utc_now()
+        policy = await strongroom.access.change(lambda p: changes.add_hold(p, reason, by=by, now=at))
+        console.print(f"nothing is pruned any more; to lift it: strongroom audit lift {policy.holds[-1].hold_id}")
+
+    with_cell(config_path, run, "audit.hold", reason=reason)
+
+
+@click.command("lift", epilog="\b\nExample:\n  strongroom audit lift 5f0c3d2a")
+@click.argument("hold_id")
+@click.pass_obj
+def lift(config_path: Path, hold_id: str) -> None:
+    """Lift a legal hold."""
+
+    async def run(strongroom: Strongroom) -> None:
+        left = (await strongroom.access.change(lambda p: changes.lift_hold(p, hold_id))).holds
+        console.print(f"lifted; {len(left)} holds are left" if left else "lifted; records may be pruned again")
+
+    with_cell(config_path, run, "audit.lift_hold", hold_id=hold_id)
+
+
+@click.command("retention", epilog="\b\nExample:\n  strongroom audit retention 730")
+@click.argument("days", type=click.IntRange(1, changes.MOST_DAYS))
+@click.option("--shorten", is_flag=True, help="It is less than before: that needs a second person.")
+@click.pass_obj
+def retention(config_path: Path, days: int, shorten: bool) -> None:
+    """Say for how many days records are kept. Shortening it needs a grant of audit.shorten_retention: `access request`."""
+
+    async def run(strongroom: Strongroom) -> None:
+        def edit(policy: Policy) -> Policy:
+            if shorten != (days < policy.retention_days):
+                msg = (
+                    f"records are kept for {policy.retention_days} days now: "
+                    f"{'this is no less' if shorten else 'to keep them for less, add --shorten'}"
+                )
+                raise ConfigError(msg)
+            return changes.keep_for(policy, days)
+
+        await strongroom.access.change(edit)
+        console.print(f"records are kept for {days} days; `strongroom audit prune` deletes what is older")
+
+    with_cell(config_path, run, "audit.shorten_retention" if shorten else "audit.lengthen_retention", days=days)
+
+
+@click.command("prune", epilog="\b\nExamples:\n  strongroom audit prune --dry-run\n  strongroom audit prune")
+@click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
+@click.pass_obj
+def prune(config_path: Path, dry_run: bool) -> None:
+    """Delete this host's records that are older than they must be kept, and leave a signed statement: the rest still verifies.
+
+    Whole days of a stream go at a time. A legal hold stops it. Export what you want to keep first.
+    """
+
+    async def run(strongroom: Strongroom) -> None:
+        policy, log = await strongroom.access.latest(), strongroom.needed_audit()
+        if policy.holds:
+            msg = f"{len(policy.holds)} legal holds: nothing is deleted; `strongroom audit holds` shows them"
+            raise ConfigError(msg)
+        before = changes.utc_now() - timedelta(days=policy.retention_days)
+        key = (await strongroom.keyring.open(strongroom.keyring.cell_id)).audit_key()
+        try:
+            done = await asyncio.to_thread(prune_streams, log.root, before=before, key=key, dry_run=dry_run)
+        except OSError as error:
+            msg = f"the audit log's files can't be deleted: {error.strerror}"
+            raise ConfigError(msg) from None
+        table("stream", "records up to", "files", rows=((each.stream_id, each.through, each.segments) for each in done))
+        console.print(f"{'would be' if dry_run else 'were'} deleted: all of it older than {before:%Y-%m-%d %H:%M} UTC")
+
+    with_cell(config_path, run, "audit.prune")
+
+
+@click.command(
+    "availability-first",
+    epilog="\b\nExamples:\n  strongroom audit availability-first payments on\n  strongroom audit availability-first payments off",
+)
+@click.argument("namespace")
+@click.argument("switch", type=click.Choice(["on", "off"]))
+@click.pass_obj
+def availability_first(config_path: Path, namespace: str, switch: str) -> None:
+    """Let the calls about a namespace go on while the audit log can't be written. Off unless somebody turned it on.
+
+    What is not written then is told once it can be, if the process lives so long; else it is lost.
+    """
+
+    async def run(strongroom: Strongroom) -> None:
+        found = await strongroom.namespaces.find(namespace)
+        await strongroom.access.change(lambda p: changes.put_availability_first(p, found, on=switch == "on"))
+        console.print("its calls go on without the log" if switch == "on" else "without the log nothing is done")
+
+    with_cell(config_path, run, "audit.availability_first", **named(namespace))

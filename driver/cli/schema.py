@@ -1,0 +1,103 @@
+"""Commands on the database schema."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import click
+
+from strongroom.driver.config.config import load_config
+from strongroom.storage import Database, apply_schema, distribute_schema, distribution_statements, schema_status
+
+from .show.output import console, table
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+
+@click.group()
+def schema() -> None:
+    """Bring the database schema up to date, and show what it is."""
+
+
+@schema.command(
+    "apply",
+    epilog="\b\nExamples:\n  strongroom schema apply\n"
+    "  strongroom schema apply --dsn postgresql://owner@db.example.com/strongroom --driver-role strongroom_driver\n"
+    "  strongroom schema apply --distributed\n  strongroom schema apply --distributed --print",
+)
+@click.option(
+    "--driver-role",
+    metavar="NAME",
+    help="The role that services connect as. It gets the rights for that, and sees only rows of the namespaces that a call is about.",
+)
+@click.option(
+    "--dsn",
+    envvar="STRONGROOM_OWNER_DSN",
+    help="Connect as the owner of the tables, where the configuration names another role.",
+)
+@click.option("--distributed", is_flag=True, help="Then spread the tables over a Citus cluster, by shard.")
+@click.option("--print", "only_print", is_flag=True, help="With --distributed: print the statements, and run nothing.")
+@click.pass_obj
+def apply(config_path: Path, driver_role: str | None, dsn: str | None, distributed: bool, only_print: bool) -> None:
+    """Run the migrations that the database lacks, and create its functions. Safe to run again, and by several at once."""
+    if only_print:
+        if not distributed:
+            msg = "--print goes with --distributed"
+            raise click.UsageError(msg)
+        for statement in distribution_statements():
+            click.echo(f"{statement};")
+        return
+
+    async def run(database: Database) -> None:
+        for step in await apply_schema(database, driver_role=driver_role):
+            console.print(f"applied {step.name}")
+        if distributed:
+            for statement in await distribute_schema(database):
+                console.print(f"ran {statement}", markup=False, soft_wrap=True)
+            console.print("now set `distributed = true` under [database] in every host's configuration")
+        found = await schema_status(database)
+        console.print(f"schema version {found.version}, {'distributed' if found.distributed else 'on one server'}")
+        if driver_role is not None:
+            console.print(
+                f"{driver_role} may do what services need; let the dsn of their configuration name it", markup=False
+            )
+
+    asyncio.run(_on_database(config_path, run, dsn))
+
+
+@schema.command("status", epilog="\b\nExample:\n  strongroom schema status")
+@click.pass_obj
+def status(config_path: Path) -> None:
+    """Show which migrations were run, and what is missing. Ends with 1 when something is."""
+
+    async def run(database: Database) -> None:
+        found = await schema_status(database)
+        table(
+            "version",
+            "migration",
+            "applied (UTC)",
+            rows=(
+                (step.version, step.name, f"{step.applied_at:%Y-%m-%d %H:%M}" if step.applied_at else "missing")
+                for step in found.migrations
+            ),
+        )
+        spread = "distributed over Citus" if found.distributed else "on one server"
+        console.print(f"{spread}; missing functions: {', '.join(found.missing_functions) or 'none'}")
+        if not found.is_current:
+            console.print(found.advice, soft_wrap=True)
+            raise click.exceptions.Exit(1)
+
+    asyncio.run(_on_database(config_path, run))
+
+
+async def _on_database(config_path: Path, run: Callable[[Database], Awaitable[None]], dsn: str | None = None) -> None:
+    """Run a command on the configured database, or as somebody else there, whatever its schema is."""
+    config = load_config(config_path)
+    database = Database(dsn or config.dsn, size=2, **config.database_transport())
+    try:
+        await run(database)
+    finally:
+        await database.aclose()

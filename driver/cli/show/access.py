@@ -1,0 +1,149 @@
+"""How principals, roles, grants and reviews are shown."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import orjson
+
+from strongroom.driver.access.changes import utc_now
+
+from .output import console, table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+    from uuid import UUID
+
+    from strongroom.driver.access import Policy
+    from strongroom.driver.access.policy import ApiKey, Grant
+    from strongroom.driver.access.review import AccessReview
+    from strongroom.storage import Namespace
+
+
+def api_key(name: str, key: str, kept: ApiKey) -> None:
+    """Show a new API key; nobody can show it again."""
+    console.print(f"API key of {name}, until {_day(kept.expires_at)}; it is not shown again:", markup=False)
+    console.print(key, markup=False, highlight=False, soft_wrap=True)
+
+
+def principals(policy: Policy, namespaces: Iterable[Namespace], *, as_json: bool) -> None:
+    """Show who is known."""
+    names = {each.namespace_id: each.name for each in namespaces}
+    if as_json:
+        _json(
+            {"version": policy.version, "principals": [_without_hashes(asdict(p)) for p in policy.principals.values()]}
+        )
+        return
+    rows = []
+    for person in sorted(policy.principals.values(), key=lambda each: each.name):
+        roles = [
+            each.role if each.namespace_id is None else f"{each.role} in {_place(each.namespace_id, names)}"
+            for each in person.bindings
+        ]
+        keys = [f"{key.key_id} until {_day(key.expires_at)}" for key in person.api_keys]
+        rows.append((person.name, "\n".join(roles) or "none", "\n".join(keys), "\n".join(person.subjects)))
+    if not rows:
+        console.print("this cell has no access policy: whoever can read its configuration may do anything")
+        console.print("strongroom access init NAME", markup=False)
+        return
+    table("principal", "roles", "API keys", "certificates", rows=rows)
+
+
+def grants(policy: Policy, *, show_all: bool) -> None:
+    """Show break-glass grants."""
+    at = utc_now()
+    shown = [each for each in policy.grants if show_all or _state(each, at) in ("waiting", "counts")]
+    table(
+        *("grant", "for", "what", "where", "reason", "asked", "state", "approved by", "until"),
+        rows=(
+            (
+                each.grant_id,
+                each.principal,
+                each.role or each.operation,
+                each.namespace_id or "cell",
+                each.reason,
+                _minute(each.requested_at),
+                _state(each, at),
+                each.approved_by,
+                "" if each.expires_at is None else _minute(each.expires_at),
+            )
+            for each in shown
+        ),
+    )
+
+
+def review(report: AccessReview, *, as_json: bool) -> None:
+    """Show a review."""
+    if as_json:
+        _json(asdict(report))
+        return
+    console.print(f"cell {report.cell_id}, {_minute(report.at)} UTC, policy version {report.policy_version}")
+    table(
+        *("principal", "role", "where", "since", "by", "last used", ""),
+        rows=(
+            (
+                each.principal,
+                each.role,
+                each.namespace_id or "cell",
+                _day(each.since),
+                each.by,
+                "never" if each.last_used is None else _minute(each.last_used),
+                "stale" if each.is_stale else "",
+            )
+            for each in report.roles
+        ),
+    )
+    if report.without_role:
+        console.print(f"without any role: {', '.join(report.without_role)}", markup=False)
+    for name, keys in report.expired_keys.items():
+        console.print(f"expired API keys of {name}: {', '.join(keys)}", markup=False)
+    console.print(f"{len(report.grants)} break-glass grants in the last 90 days: strongroom access grants --all")
+    console.print(f"last use: from {report.records} records of this host's audit log")
+    if not report.policy_matches:
+        console.print(
+            "[bold red]the audit log does not hold this policy[/]: rights were changed from another host, whose log has it, "
+            "or past the audit log"
+        )
+
+
+def retention(policy: Policy, namespaces: Iterable[Namespace]) -> None:
+    """Show how long audit records are kept, and what keeps them longer."""
+    names = {each.namespace_id: each.name for each in namespaces}
+    console.print(f"records are kept for {policy.retention_days} days")
+    rows = ((each.hold_id, each.reason, _minute(each.since), each.by) for each in policy.holds)
+    table("legal hold", "reason", "since", "by", rows=rows)
+    for namespace_id in sorted(policy.availability_first):
+        console.print(f"calls about {_place(namespace_id, names)} go on without the log", markup=False)
+
+
+def _state(grant: Grant, at: datetime) -> str:
+    if grant.ended_at is not None:
+        return "ended"
+    if grant.expires_at is None:
+        return "waiting"
+    return "counts" if grant.counts(at) else "expired"
+
+
+def _without_hashes(person: dict[str, object]) -> dict[str, object]:
+    keys = person["api_keys"]
+    assert isinstance(keys, tuple)  # noqa: S101 - as `Principal` has it
+    return {**person, "api_keys": [{name: value for name, value in key.items() if name != "hash"} for key in keys]}
+
+
+def _place(namespace_id: UUID, names: dict[UUID, str | None]) -> str:
+    return names.get(namespace_id) or str(namespace_id)
+
+
+def _day(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d}"
+
+
+def _minute(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M}"
+
+
+def _json(value: object) -> None:
+    sys.stdout.buffer.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z) + b"\n")

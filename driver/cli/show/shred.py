@@ -1,0 +1,105 @@
+"""How the command line shows a shredding: what will be lost, and what a certificate says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .output import console, table
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from strongroom.driver.shredding import Loss
+    from strongroom.kms import ErasureCertificate, KekDisposal
+    from strongroom.storage import ShredRequest
+
+_DISPOSALS = {
+    "delete": "wraps nothing else in this cell: it will be deleted. If another cell or program uses it: unshred, and --keep-kek",
+    "shared": "wraps other keys too: it stays. Backups made before will go on opening for who may use it",
+    "kept": "stays, as asked. Backups made before will go on opening for who may use it",
+}
+
+
+def request(name: str, found: ShredRequest, loss: Loss, *, seconds: int) -> None:
+    """Show what was asked for, what will be lost, and how it goes on."""
+    rows = [
+        *loss.rows.items(),
+        *([] if loss.documents is None else [("documents of the search index", loss.documents)]),
+    ]
+    table("what will be lost", "rows", rows=rows, title=f"namespace {found.namespace_id}")
+    for kek in loss.keks:
+        console.print(f"KEK {kek.kek} {_DISPOSALS[kek.disposal]}", markup=False, soft_wrap=True)
+    if found.confirmed_at is not None:
+        console.print(f"its keys were destroyed at {_utc(found.confirmed_at)}; it is not finished", markup=False)
+    else:
+        console.print(
+            f"asked for at {_utc(found.requested_at)}: it can't be read since, in any process after {seconds} s. Nothing is lost yet.",
+            soft_wrap=True,
+        )
+        console.print(f"to take it back: strongroom namespace unshred {name}", markup=False, soft_wrap=True)
+    console.print(
+        f"from {_utc(found.due_at)}, for good: strongroom namespace shred {name} --final {found.code} --certificate FILE",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def certificate(said: ErasureCertificate) -> None:
+    """Show what a certificate says."""
+    table(
+        "",
+        "",
+        title="erasure certificate",
+        rows=[
+            ("cell", said.cell_id),
+            ("namespace", said.namespace_id),
+            ("unreadable since", _utc(said.requested_at)),
+            ("in every process after", f"{said.eviction_seconds} s"),
+            ("keys destroyed", _utc(said.confirmed_at)),
+            ("completed", _utc(said.completed_at)),
+            ("rows deleted", ", ".join(f"{rows} {name}" for name, rows in said.rows_deleted.items()) or "none"),
+            ("documents deleted", "no search index" if said.documents_deleted is None else said.documents_deleted),
+            *(("KEK", f"{kek.kek}: {_answer(kek)}") for kek in said.keks),
+        ],
+    )
+    table(
+        "class",
+        "version",
+        "suite",
+        "KEK",
+        "KEK version",
+        "destroyed (UTC)",
+        "commitment",
+        rows=(
+            (
+                key.key_class.value,
+                key.version,
+                key.suite.name.replace("_", "-"),
+                f"{key.provider}:{key.kek_id}",
+                key.kek_version,
+                "" if key.destroyed_at is None else f"{key.destroyed_at:%Y-%m-%d %H:%M}",
+                key.commitment.hex(),
+            )
+            for key in said.keys
+        ),
+    )
+    for title, sentences in (("Covers:", said.covers), ("Does not cover:", said.does_not_cover)):
+        console.print(title)
+        for sentence in sentences:
+            console.print(f"  - {sentence}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _answer(kek: KekDisposal) -> str:
+    if kek.disposal != "delete":
+        return f"not deleted ({kek.disposal})"
+    parts = [
+        kek.state or "NOT deleted",
+        None if kek.deletion_at is None else f"at {_utc(kek.deletion_at)}",
+        kek.error,
+        None if kek.request_id is None else f"request {kek.request_id}",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _utc(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

@@ -1,0 +1,251 @@
+"""Commands that shred a namespace, and that show and check what certifies it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import click
+
+from strongroom.kms import InvalidCertificate, verify_certificate
+from strongroom.storage import NamespaceNotFound
+
+from .cell import as_id, named, with_cell
+from .show import shred as cli_show_shred
+from .show.output import console, errors, progress_bar
+
+if TYPE_CHECKING:
+    from strongroom.driver.shredding import Shredding, Step
+    from strongroom.driver.strongroom import Strongroom
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_MOST_GRACE = timedelta(days=365)
+_PUBLIC_KEY_DIGITS = 64
+
+
+def _grace(_context: click.Context, _parameter: click.Parameter, value: str) -> timedelta:
+    match = re.fullmatch(r"(\d{1,8})([smhd])", value)
+    grace = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else None
+    if grace is None or grace > _MOST_GRACE:
+        msg = "a grace period is given as 0s, 90m, 24h or 7d, and is a year at most"
+        raise click.BadParameter(msg)
+    return grace
+
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command(
+    "shred",
+    epilog="\b\nExamples:\n  strongroom namespace shred payments\n"
+    "  strongroom namespace shred payments --final 4f0c2a91d3 --certificate payments-erasure.json",
+)
+@click.argument("name", metavar="NAME|ID")
+@click.option("--confirm", help="The name once more, so that nobody is asked for it.")
+@click.option(
+    "--grace",
+    default="7d",
+    show_default=True,
+    callback=_grace,
+    metavar="TIME",
+    help="For how long it can be taken back: 0s, 24h, 7d.",
+)
+@click.option("--keep-kek", is_flag=True, help="Leave the KEK, though it is named by nothing else in this cell.")
+@click.option("--final", "code", metavar="CODE", help="The second confirmation: the code that the first one printed.")
+@click.option("--certificate", "path", type=_FILE, help="With --final: a new file for the erasure certificate.")
+@click.pass_obj
+def shred(
+    config_path: Path,
+    name: str,
+    confirm: str | None,
+    grace: timedelta,
+    keep_kek: bool,
+    code: str | None,
+    path: Path | None,
+) -> None:
+    """Shred a namespace, in two steps. The second one can't be undone.
+
+    The first makes it unreadable at once, and prints what will be lost and a code; `namespace unshred` takes it back. The second,
+    with that code and after the grace period, destroys its keys and its own KEK, deletes its rows and documents, and writes an
+    erasure certificate. Ends with 1 where the KMS did not delete the KEK: run it again then, by the namespace's id.
+    """
+    if (code is None) != (path is None):
+        msg = "--final and --certificate go together"
+        raise click.UsageError(msg)
+    if code is not None and path is not None:
+        _finish(config_path, name, code, path)
+        return
+    if confirm is None:
+        confirm = click.prompt("It can't be read from now on. Type the name of the namespace to shred it")
+    if confirm != name:
+        msg = "the confirmation is not the name; nothing was changed"
+        raise click.UsageError(msg)
+
+    async def run(strongroom: Strongroom) -> None:
+        shredding, namespace_id = strongroom.shredding(), await _find(strongroom, name)
+        if await shredding.store.find(namespace_id) is not None:
+            console.print("this was asked for before: its time and what becomes of the KEK stay as they were")
+        request = await shredding.request(namespace_id, grace=grace, keep_kek=keep_kek)
+        with console.status("counting what there is to lose ..."):
+            loss = await shredding.loss(request)
+        cli_show_shred.request(name, request, loss, seconds=shredding.eviction_seconds)
+
+    with_cell(config_path, run, "shredding.request", **named(name))
+
+
+def _finish(config_path: Path, name: str, code: str, path: Path) -> None:
+    if path.exists() or not path.parent.is_dir():
+        msg = f"{path} is there already, or its folder is not; name a new file, nothing was changed"
+        raise click.UsageError(msg)
+
+    async def run(strongroom: Strongroom) -> None:
+        shredding, namespace_id = strongroom.shredding(), await _find(strongroom, name)
+        certificate = await _finished(shredding, namespace_id, code)
+        await asyncio.to_thread(_write, path, certificate, namespace_id)
+        said = verify_certificate(certificate)
+        cli_show_shred.certificate(said)
+        console.print(
+            f"the certificate is in {path}, and: strongroom namespace certificate {namespace_id}", markup=False
+        )
+        left = [kek for kek in said.keks if not kek.is_done]
+        if left:
+            errors.print(f"{left[0].kek} was not deleted: {left[0].error}", markup=False, soft_wrap=True)
+            errors.print(
+                f"again, with a new file: strongroom namespace shred {namespace_id} --final {code}", markup=False
+            )
+            raise click.exceptions.Exit(1)
+
+    with_cell(config_path, run, "shredding.finish", **named(name))
+
+
+async def _finished(shredding: Shredding, namespace_id: UUID, code: str) -> bytes:
+    await shredding.confirm(namespace_id, code)
+    with console.status("counting rows ..."):
+        total = sum((await shredding.store.rows(namespace_id)).values())
+    with progress_bar("rows", total) as show:
+
+        def progress(step: Step, count: int) -> None:
+            if step == "rows":
+                show(count)
+
+        return await shredding.finish(namespace_id, code, progress=progress)
+
+
+@click.command("unshred", epilog="\b\nExample:\n  strongroom namespace unshred payments")
+@click.argument("name", metavar="NAME|ID")
+@click.pass_obj
+def unshred(config_path: Path, name: str) -> None:
+    """Take a shredding back before its second confirmation: the namespace works again as it did."""
+
+    async def run(strongroom: Strongroom) -> None:
+        shredding, namespace_id = strongroom.shredding(), await _find(strongroom, name)
+        await shredding.cancel(namespace_id)
+        seconds = shredding.eviction_seconds
+        console.print(f"{namespace_id} works again; other processes take it up within {seconds} s", markup=False)
+
+    with_cell(config_path, run, "shredding.cancel", **named(name))
+
+
+@click.command(
+    "certificate",
+    epilog="\b\nExample:\n  strongroom namespace certificate 0f2c1e5e-7c1b-4b3c-9d0a-5b1f7a3e9c11 > erasure.json",
+)
+@click.argument("namespace_id", callback=as_id)
+@click.pass_obj
+def certificate(config_path: Path, namespace_id: UUID) -> None:
+    """Write the erasure certificate of a shredded namespace to standard output, byte for byte."""
+
+    async def run(strongroom: Strongroom) -> None:
+        sys.stdout.buffer.write(await strongroom.shredding().store.certificate(namespace_id))
+
+    with_cell(config_path, run, "shredding.certificate", namespace_id=namespace_id)
+
+
+@click.command("certificate-key", epilog="\b\nExample:\n  strongroom certificate-key > cell.pub")
+@click.pass_obj
+def certificate_key(config_path: Path) -> None:
+    """Show the public key that signs this cell's erasure certificates, for auditors to keep. It never changes."""
+
+    async def run(strongroom: Strongroom) -> None:
+        cell = await strongroom.keyring.open(strongroom.keyring.cell_id)
+        console.print(cell.certificate_key().public_key.hex(), highlight=False)
+
+    with_cell(config_path, run, "shredding.certificate")
+
+
+@click.command(
+    "verify-certificate",
+    epilog="\b\nExamples:\n  strongroom verify-certificate erasure.json --public-key cell.pub\n"
+    "  strongroom verify-certificate erasure.json",
+)
+@click.argument("path", metavar="FILE", type=_FILE)
+@click.option(
+    "--public-key", metavar="HEX|FILE", help="What `strongroom certificate-key` showed, or a file that holds it."
+)
+def verify(path: Path, public_key: str | None) -> None:
+    """Check an erasure certificate and show what it says. Needs no configuration and no database.
+
+    Ends with 1 where it was altered, or where another key than the given one signed it.
+    """
+    pinned = None if public_key is None else _public_key(public_key)
+    try:
+        said = verify_certificate(_content(path), public_key=pinned)
+    except InvalidCertificate as error:
+        errors.print(f"NOT VALID: {error}", markup=False, soft_wrap=True)
+        raise click.exceptions.Exit(1) from None
+    cli_show_shred.certificate(said)
+    if pinned is None:
+        console.print(
+            f"Whole, as its own key {said.public_key.hex()} signed it. That does not prove who made it: anyone can sign with a key "
+            "of their own. Compare the key with the one that you have of this cell, or give it with --public-key.",
+            soft_wrap=True,
+        )
+    else:
+        console.print("Valid: signed by the given key, and not altered since.")
+
+
+def _write(path: Path, content: bytes, namespace_id: UUID) -> None:
+    try:
+        with path.open("xb") as file:
+            file.write(content)
+    except OSError as error:
+        msg = f"all is done, but {path} can't be written: {error.strerror}; strongroom namespace certificate {namespace_id}"
+        raise click.UsageError(msg) from None
+
+
+def _public_key(given: str) -> bytes:
+    text = (
+        given if re.fullmatch(r"[0-9a-fA-F]{64}", given) else _content(Path(given)).decode("ascii", "replace").strip()
+    )
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
+        msg = f"a public key has {_PUBLIC_KEY_DIGITS} hexadecimal digits, or is a file that holds them"
+        raise click.UsageError(msg)
+    return bytes.fromhex(text)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        msg = f"{path} can't be read: {error.strerror}"
+        raise click.UsageError(msg) from None
+
+
+async def _find(strongroom: Strongroom, name: str) -> UUID:
+    """Return the id of a namespace by its name, or by its id where its name is shredded already or can't be had.
+
+    Raises:
+        NamespaceNotFound: neither.
+    """
+    try:
+        return await strongroom.namespaces.find(name)
+    except NamespaceNotFound:
+        try:
+            return UUID(name)
+        except ValueError:
+            raise NamespaceNotFound from None

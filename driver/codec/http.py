@@ -1,0 +1,103 @@
+"""HTTP as the codec server speaks it: bodies within limits, answers, and which web pages may call."""
+
+from __future__ import annotations
+
+import asyncio
+from math import ceil
+from typing import TYPE_CHECKING
+
+import orjson
+from starlette.responses import Response
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.requests import Request
+
+    from strongroom.driver.config.codec import CodecServerConfig
+
+BODY_SECONDS = 15.0
+"""In which the body of a request must be there."""
+PREFLIGHT_SECONDS = 600
+_ALWAYS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+
+
+class Refused(Exception):  # noqa: N818 - says what happened
+    """A request that is answered with an error.
+
+    Attributes:
+        response: the answer.
+        reason: a word for the log of the server.
+    """
+
+    def __init__(self, status: int, error: str, *, reason: str = "", headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(error)
+        self.response = answer(status, {"error": error}, headers)
+        self.reason = reason
+
+
+def answer(status: int, content: object = None, headers: Mapping[str, str] | None = None) -> Response:
+    """Return an answer in JSON, or an empty one."""
+    body = b"" if content is None else orjson.dumps(content)
+    return Response(body, status, {**_ALWAYS, **(headers or {})}, None if content is None else "application/json")
+
+
+def too_many(seconds: float) -> Refused:
+    """Return what a caller is told that asked for more than its share."""
+    return Refused(429, "too many payloads; wait a little", headers={"retry-after": str(max(1, ceil(seconds)))})
+
+
+def cross_origin(request: Request, config: CodecServerConfig) -> dict[str, str]:
+    """Return the headers with which a page of another origin may read the answer.
+
+    Raises:
+        Refused: the page is of an origin that is not listed; nothing is done for it.
+    """
+    origin = request.headers.get("origin")
+    if origin is None:
+        return {}
+    if origin not in config.origins:
+        raise Refused(403, "pages of this origin may not call", reason="origin", headers={"vary": "Origin"})
+    headers = {
+        "access-control-allow-origin": origin,
+        "access-control-expose-headers": "Retry-After, X-Request-Id",
+        "vary": "Origin",
+    }
+    if config.credentials:
+        headers["access-control-allow-credentials"] = "true"
+    return headers
+
+
+def preflight(headers: Mapping[str, str]) -> Response:
+    """Answer a browser that asks whether a page may call at all."""
+    allowed = {
+        "access-control-allow-methods": "POST",
+        "access-control-allow-headers": "Authorization, Content-Type, X-Namespace",
+        "access-control-max-age": str(PREFLIGHT_SECONDS),
+    }
+    return answer(204, headers={**headers, **allowed})
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """Read the body of a request.
+
+    Raises:
+        Refused: it is too long, too slow, or no JSON by its type.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json" or request.headers.get("content-encoding", "identity") != "identity":
+        raise Refused(415, "the body must be application/json, not compressed")
+    too_long = Refused(413, f"the body may have {limit} bytes", headers={"connection": "close"})
+    length = request.headers.get("content-length", "0")
+    if not length.isdecimal() or int(length) > limit:
+        raise too_long
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limit:
+                    raise too_long
+    except TimeoutError:
+        raise Refused(408, "the body did not come in time", headers={"connection": "close"}) from None
+    return bytes(body)

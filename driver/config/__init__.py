@@ -1,0 +1,1 @@
+"""Configuration: the schema, how a TOML file is read, and how a new one is written."""

@@ -1,0 +1,54 @@
+"""The unsealed twin of imported executions: the same rows in clear, to prove that a leak scan is not blind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import orjson
+
+from strongroom.driver.importing.importer import history_nodes
+from strongroom.storage import NO_NAMESPACE, Database
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from strongroom.driver.importing.import_file import Execution
+
+# EXTERNAL: PostgreSQL would compress a long value and so hide its text from the scan; sealed bytes are never compressed either.
+_TABLES = (
+    "CREATE TABLE history_node (run_id text, node_id bigint, data bytea STORAGE EXTERNAL)",
+    "CREATE TABLE visibility_records (workflow_id text, run_id text, record text STORAGE EXTERNAL)",
+)
+
+
+async def write_twin(dsn: str, executions: Sequence[Execution]) -> None:
+    """Write executions in clear into an empty database of this machine, and flush it to its files."""
+    database = Database(dsn, insecure=True)
+    try:
+        async with database.transaction(NO_NAMESPACE) as connection:
+            await connection.execute("CREATE SCHEMA strongroom")
+            for statement in _TABLES:
+                await connection.execute(statement)
+            for execution in executions:
+                record, nodes = execution.record, history_nodes(execution)
+                await connection.execute(
+                    "INSERT INTO history_node SELECT $1, * FROM unnest($2::bigint[], $3::bytea[])",
+                    record.run_id,
+                    [node.node_id for node in nodes],
+                    [node.events.pack() for node in nodes],
+                )
+                await connection.execute(
+                    "INSERT INTO visibility_records VALUES ($1, $2, $3)",
+                    record.workflow_id,
+                    record.run_id,
+                    orjson.dumps(record.attributes()).decode() + record.memo.decode(),
+                )
+        await flush(database)
+    finally:
+        await database.aclose()
+
+
+async def flush(database: Database) -> None:
+    """Make the server write everything that it holds in memory to its files."""
+    async with database.connection(NO_NAMESPACE) as connection:
+        await connection.execute("CHECKPOINT")

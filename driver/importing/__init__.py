@@ -1,0 +1,1 @@
+"""Import of exported workflow histories."""

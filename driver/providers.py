@@ -1,0 +1,138 @@
+"""The provider of each section `[kms.ID]`. Each has its client in an extra of its own, loaded only where it is configured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from strongroom.kms import LocalProvider, MultiProvider, ResilientProvider, Unauthenticated, client_context
+
+from .config.config import ConfigError
+from .config.kms import AwsKms, AzureKms, GcpKms, LocalKms, MultiKms, Pkcs11Kms, TransitKms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from strongroom.kms import KeyAudit, KmsProvider
+
+    from .config.kms import KmsConfig
+
+_EXTRAS = {TransitKms: "vault", AwsKms: "aws", GcpKms: "gcp", AzureKms: "azure", Pkcs11Kms: "pkcs11"}
+
+
+def make_providers(sections: Mapping[str, KmsConfig], *, audit: KeyAudit) -> dict[str, KmsProvider]:
+    """Return the providers of a configuration by their ids, in its order; nothing is connected yet.
+
+    Args:
+        sections: the configuration of each.
+        audit: is told of each call of a KMS.
+
+    Raises:
+        ConfigError: a client is not installed, or a provider of several names one that is not there.
+        InvalidRequest: a file or an address can't be used.
+    """
+    made: dict[str, KmsProvider] = {
+        provider_id: ResilientProvider(provider_id, _make(provider_id, config), audit=audit)
+        for provider_id, config in sections.items()
+        if not isinstance(config, MultiKms)
+    }
+    for provider_id, config in sections.items():
+        if isinstance(config, MultiKms):
+            absent = [each for each in config.providers if each not in made or isinstance(sections[each], MultiKms)]
+            if absent:
+                msg = f"[kms.{provider_id}] names {', '.join(absent)}, which is no section of another type"
+                raise ConfigError(msg)
+            children = {each: made[each] for each in config.providers}
+            made[provider_id] = MultiProvider(provider_id, children, policy=config.policy)
+    return {provider_id: made[provider_id] for provider_id in sections}
+
+
+def _make(provider_id: str, config: KmsConfig) -> KmsProvider:
+    if isinstance(config, LocalKms):
+        return LocalProvider(provider_id, config.keyring, passphrase=config.passphrase, region=config.region)
+    assert not isinstance(config, MultiKms)  # noqa: S101 - made of the others
+    try:
+        return _with_client(provider_id, config)
+    except ModuleNotFoundError:
+        msg = f"[kms.{provider_id}] needs its client: pip install 'strongroom[{_EXTRAS[type(config)]}]'"
+        raise ConfigError(msg) from None
+
+
+# Imports stand where they are used, as each needs an extra.
+def _with_client(provider_id: str, config: TransitKms | AwsKms | GcpKms | AzureKms | Pkcs11Kms) -> KmsProvider:
+    match config:
+        case TransitKms():
+            from strongroom.kms.providers.transit.transit import TransitProvider  # noqa: PLC0415
+
+            return TransitProvider(
+                provider_id,
+                config.address,
+                token=_secret(config.token, config.token_file),
+                mount=config.mount,
+                namespace=config.namespace,
+                tls=client_context(ca_certs=config.ca_certs, certificate=config.certificate),
+                insecure=config.insecure,
+                region=config.region,
+            )
+        case AwsKms():
+            import boto3  # noqa: PLC0415
+
+            from strongroom.kms.providers.aws.kms import AwsKmsProvider  # noqa: PLC0415
+
+            return AwsKmsProvider(
+                provider_id,
+                region=config.region,
+                session=boto3.Session(profile_name=config.profile) if config.profile else None,
+                endpoint=config.endpoint,
+                tls=client_context(ca_certs=config.ca_certs),
+                insecure=config.insecure,
+                deletion_days=config.deletion_days,
+                multi_region=config.multi_region,
+            )
+        case GcpKms():
+            from strongroom.kms.providers.gcp.kms import GcpKmsProvider  # noqa: PLC0415
+
+            return GcpKmsProvider(
+                provider_id,
+                key_ring=config.key_ring,
+                protection_level=config.protection_level,
+                ca_certs=config.ca_certs,
+                endpoint=config.endpoint,
+                insecure=config.insecure,
+            )
+        case AzureKms():
+            from strongroom.kms.providers.azure.key_vault import AzureKeyVaultProvider  # noqa: PLC0415
+
+            return AzureKeyVaultProvider(
+                provider_id,
+                config.vault_url,
+                algorithm=config.algorithm,
+                tls=client_context(ca_certs=config.ca_certs),
+                region=config.region,
+            )
+        case Pkcs11Kms():
+            from strongroom.kms.providers.pkcs11.pkcs11 import Pkcs11Provider  # noqa: PLC0415
+
+            return Pkcs11Provider(
+                provider_id,
+                config.module,
+                token=config.token,
+                pin=_secret(config.pin, config.pin_file),
+                mechanism=config.mechanism,
+                region=config.region,
+            )
+
+
+def _secret(given: str | None, file: Path | None) -> Callable[[], str]:
+    """Return what gives a token or PIN each time that it is needed; a file is read anew, as somebody may renew it."""
+
+    def read() -> str:
+        if file is None:
+            return given or ""
+        try:
+            return file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            msg = f"{file} can't be read"
+            raise Unauthenticated(msg) from None
+
+    return read

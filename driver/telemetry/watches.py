@@ -1,0 +1,57 @@
+"""What a cell's connections, batches and keys are watched by: it passes on what the telemetry is told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opentelemetry.trace import SpanContext, get_current_span
+
+from .attributes import OTHER, POOLS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from strongroom.kms import KeyAudit, KeyEvent
+    from strongroom.storage import Batch
+
+    from .telemetry import Telemetry
+
+
+class PoolWatch:
+    """Watches one list of connections; see `DatabaseWatch`."""
+
+    def __init__(self, telemetry: Telemetry, name: str) -> None:
+        assert name in POOLS  # noqa: S101 - our own names
+        self._telemetry = telemetry
+        self._name = name
+
+    def origin(self) -> SpanContext | None:
+        """Return the span that is current."""
+        context = get_current_span().get_span_context()
+        return context if context.is_valid else None
+
+    def batch(self, batch: Batch) -> None:
+        """Pass it on."""
+        self._telemetry.batch(batch)
+
+    def used(self, seconds: float) -> None:
+        """Pass it on."""
+        self._telemetry.used(self._name, seconds)
+
+
+class KeyEvents:
+    """A `KeyAudit` before which calls of a KMS and changes of keys that are over are told of."""
+
+    def __init__(self, telemetry: Telemetry, audit: KeyAudit, types: Mapping[str, str]) -> None:
+        self._telemetry = telemetry
+        self._audit = audit
+        self._types = types
+
+    async def record(self, event: KeyEvent) -> None:
+        """See `KeyAudit`."""
+        kind = None if event.provider is None else self._types.get(event.provider, OTHER)
+        if event.operation.startswith("kms."):
+            self._telemetry.kms_call(event, kind)
+        elif event.outcome != "begun":
+            self._telemetry.key_change(event, kind)
+        await self._audit.record(event)

@@ -1,0 +1,185 @@
+"""Read a namespace's keys: registry rows, unwrapped by their KMS, each held against its commitment (FORMAT.md section 6)."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from functools import partial
+from typing import TYPE_CHECKING
+
+from strongroom.kms.errors import IntegrityError, KeyNotFound, KmsError, StrongroomError
+from strongroom.kms.keys import derivation
+from strongroom.kms.keys.data_key import DataKey
+from strongroom.kms.keys.namespace_keys import NamespaceKeys, unusable
+from strongroom.kms.keys.registry import KeyClass, KeyState
+from strongroom.kms.provider import KekRef, Wrapped
+from strongroom.kms.region import bound_cell_id, check_kek_regions
+
+from .watched_keys import WatchedKeys
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from uuid import UUID
+
+    from strongroom.kms.keys.leases import Leases
+    from strongroom.kms.keys.registry import DataKeyRecord, KeyContext
+    from strongroom.kms.provider import KmsProvider
+    from strongroom.kms.secret import Secret
+    from strongroom.kms.watch import KeyWatch
+
+
+class KeyLoader:
+    """Makes `NamespaceKeys` of registry rows, and keeps none.
+
+    Args:
+        cell_id: this deployment; in every key's context.
+        providers: KMS providers by the id that the registry names them with.
+        leases: count what each data key seals.
+        region: of the deployment; None for one that is bound to none.
+        kek_regions: what KMSs call that region.
+        watch: is told of each batch that is sealed or opened; None for nobody.
+    """
+
+    def __init__(
+        self,
+        *,
+        cell_id: UUID,
+        providers: Mapping[str, KmsProvider],
+        leases: Leases,
+        region: str | None = None,
+        kek_regions: Collection[str] = (),
+        watch: KeyWatch | None = None,
+    ) -> None:
+        self.cell_id = cell_id
+        self.region = region
+        self.providers = providers
+        self._leases = leases
+        self._kek_regions = frozenset(kek_regions)
+        self._made = NamespaceKeys if watch is None else partial(WatchedKeys, watch=watch)
+
+    def provider(self, provider_id: str) -> KmsProvider:
+        """Return a provider by its id.
+
+        Raises:
+            KeyNotFound: not configured.
+        """
+        provider = self.providers.get(provider_id)
+        if provider is None:
+            msg = f"no KMS provider {provider_id!r} is configured"
+            raise KeyNotFound(msg)
+        return provider
+
+    def check_kek(self, kek: KekRef) -> None:
+        """Refuse a KEK of another region than the cell's; no KMS is asked.
+
+        Raises:
+            WrongRegion: it is elsewhere, or nothing tells where it is.
+            KeyNotFound: its provider is not configured.
+            InvalidRequest: its provider has no such names.
+        """
+        if self.region is not None:
+            check_kek_regions(kek, self.provider(kek.provider).regions(kek), self._kek_regions)
+
+    def context(self, record: DataKeyRecord) -> KeyContext:
+        """Return what a row's root is bound to here."""
+        return record.context(self.cell_id, self.region)
+
+    async def load(self, namespace_id: UUID, records: Sequence[DataKeyRecord]) -> NamespaceKeys:
+        """Unwrap all keys of a namespace.
+
+        A version that can't be had stands with its reason in the place of its key; an answer that may change by waiting fails all,
+        so that nothing half-resolved is handed out.
+
+        Raises:
+            KeyNotFound: there are none.
+            KmsError: a KMS does not answer now.
+            KeyringFileError: the local provider's file can't be used.
+        """
+        if not records:
+            msg = f"no keys are registered for namespace {namespace_id}"
+            raise KeyNotFound(msg)
+        roots = await self.unwrap(records)
+        for root in roots:
+            if isinstance(root, KmsError) and root.retryable:
+                raise root
+        incomplete = any(
+            isinstance(root, StrongroomError) and unusable(record.state, record.key_class) is None
+            for record, root in zip(records, roots, strict=True)
+        )
+        by_class: dict[KeyClass, dict[int, Secret | StrongroomError]] = {key_class: {} for key_class in KeyClass}
+        data: dict[int, DataKey | StrongroomError] = {}
+        for record, root in zip(records, roots, strict=True):
+            by_class[record.key_class][record.version] = root
+            if record.key_class is KeyClass.DATA:
+                data[record.version] = root if isinstance(root, StrongroomError) else self._data_key(record, root)
+        return self._made(
+            cell_id=bound_cell_id(self.cell_id, self.region),
+            namespace_id=namespace_id,
+            data=data,
+            index=by_class[KeyClass.INDEX],
+            identity=by_class[KeyClass.IDENTITY],
+            active={record.key_class: record.version for record in records if record.state is KeyState.ACTIVE},
+            layouts={record.version: record.layout for record in records if record.key_class is KeyClass.INDEX},
+            incomplete=incomplete,
+        )
+
+    async def unwrap(self, records: Sequence[DataKeyRecord]) -> list[Secret | StrongroomError]:
+        """Unwrap registry rows, in order, all providers at once; each root is checked against its commitment.
+
+        An error in the place of a root says why it can't be had.
+        """
+        roots: dict[int, Secret | StrongroomError] = {}
+        by_provider: dict[str, list[int]] = {}
+        for index, record in enumerate(records):
+            reason = unusable(record.state, record.key_class) or self._refused(record)
+            if reason is not None or record.wrapped is None:
+                roots[index] = reason or IntegrityError()
+            else:
+                by_provider.setdefault(record.provider, []).append(index)
+        found = await asyncio.gather(
+            *(
+                self._unwrap_at(provider_id, [records[index] for index in indexes])
+                for provider_id, indexes in by_provider.items()
+            )
+        )
+        for indexes, answers in zip(by_provider.values(), found, strict=True):
+            for index, answer in zip(indexes, answers, strict=True):
+                roots[index] = self.checked(records[index], answer)
+        return [roots[index] for index in range(len(records))]
+
+    def checked(self, record: DataKeyRecord, answer: Secret | StrongroomError) -> Secret | StrongroomError:
+        """Hold a root against the registry's commitment: the right key, for this place (FORMAT.md section 6.3)."""
+        if isinstance(answer, StrongroomError):
+            return answer
+        expected = derivation.commitment(answer, self.context(record), record.suite)
+        return answer if hmac.compare_digest(expected, record.commitment) else IntegrityError()
+
+    def _refused(self, record: DataKeyRecord) -> StrongroomError | None:
+        try:
+            self.check_kek(KekRef(record.provider, record.kek_id))
+        except StrongroomError as error:
+            return error
+        return None
+
+    async def _unwrap_at(
+        self, provider_id: str, records: Sequence[DataKeyRecord]
+    ) -> Sequence[Secret | StrongroomError]:
+        try:
+            provider = self.provider(provider_id)
+        except KeyNotFound as error:
+            return [error] * len(records)
+        items = [
+            (
+                Wrapped(KekRef(provider_id, record.kek_id), record.kek_version, record.wrapped or b""),
+                self.context(record).encryption_context(),
+            )
+            for record in records
+        ]
+        answers: list[Secret | StrongroomError] = []
+        for start in range(0, len(items), provider.capabilities.batch):
+            answers += await provider.unwrap_many(items[start : start + provider.capabilities.batch])
+        return answers
+
+    def _data_key(self, record: DataKeyRecord, root: Secret) -> DataKey:
+        lease = self._leases.of(record.namespace_id, record.version)
+        return DataKey(root, version=record.version, suite=record.suite, lease=lease)

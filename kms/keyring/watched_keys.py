@@ -1,0 +1,54 @@
+"""The keys of a namespace while somebody watches: the same keys, and each batch is told of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from strongroom.kms.errors import StrongroomError
+from strongroom.kms.keys.namespace_keys import NamespaceKeys
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from strongroom.kms.keys.namespace_keys import Group
+    from strongroom.kms.sealing.record_kind import Key, RecordKind
+    from strongroom.kms.watch import KeyWatch
+
+
+class WatchedKeys(NamespaceKeys):
+    """See `NamespaceKeys`. A class of its own, so that who is not watched pays nothing, not even a question.
+
+    Args:
+        watch: is told of each batch.
+        keys: arguments of `NamespaceKeys`.
+    """
+
+    __slots__ = ("_watch",)
+
+    def __init__(self, *, watch: KeyWatch, **keys: Any) -> None:
+        super().__init__(**keys)
+        self._watch = watch
+
+    def seal_many(self, kind: RecordKind, rows: Sequence[tuple[Key, bytes]], *, scope: Key = ()) -> list[bytes]:
+        """See `NamespaceKeys`."""
+        sealed = super().seal_many(kind, rows, scope=scope)
+        if not kind.is_packed:  # those went through `seal_groups`
+            self._watch.sealed(kind, len(rows))
+        return sealed
+
+    def seal_groups(self, groups: Sequence[Group]) -> list[list[bytes]]:
+        """See `NamespaceKeys`."""
+        sealed = super().seal_groups(groups)
+        for kind, _, rows in groups:
+            self._watch.sealed(kind, len(rows))
+        return sealed
+
+    def open_many(self, kind: RecordKind, rows: Sequence[tuple[Key, bytes]], *, scope: Key = ()) -> list[bytes]:
+        """See `NamespaceKeys`."""
+        try:
+            opened = super().open_many(kind, rows, scope=scope)
+        except StrongroomError as error:
+            self._watch.not_opened(kind, error)
+            raise
+        self._watch.opened(kind, len(rows))
+        return opened

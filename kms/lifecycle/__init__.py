@@ -1,0 +1,1 @@
+"""Operations on keys: creation, rotation, rewrapping, shredding and its certificate."""

@@ -1,0 +1,50 @@
+"""Whether anything depends on a KEK: also by way of a KEK of several (`providers/multi.py`), whose children it is one of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from strongroom.kms.provider import KekRef
+from strongroom.kms.providers.multi.multi import MultiProvider
+from strongroom.kms.providers.multi.wrapped_format import children_of, parts_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from strongroom.kms.keyring.keyring import Keyring
+    from strongroom.kms.keys.registry import KekUsage
+
+
+def depending_on(
+    keyring: Keyring, used: Iterable[KekUsage], keks: Iterable[KekRef], version: str | None = None
+) -> list[KekUsage]:
+    """Return what of the registry's usage depends on some KEKs, or on their children, or they on its.
+
+    Args:
+        keyring: whose providers they are of.
+        used: from `DataKeyStore.list_kek_usage`.
+        keks: asked about.
+        version: only what depends on this version of them.
+    """
+    asked = {part for kek in keks for part in (kek, *_parts(keyring, kek, ""))}
+    return [
+        usage
+        for usage in used
+        if any(
+            part in asked and version in (None, part_version)
+            for part, part_version in _with_parts(keyring, KekRef(usage.provider, usage.kek_id), usage.kek_version)
+        )
+    ]
+
+
+def _with_parts(keyring: Keyring, kek: KekRef, version: str) -> list[tuple[KekRef, str]]:
+    return [(kek, version), *_parts(keyring, kek, version).items()]
+
+
+def _parts(keyring: Keyring, kek: KekRef, version: str) -> dict[KekRef, str]:
+    provider = keyring.providers.get(kek.provider)
+    if not isinstance(provider, MultiProvider):
+        return {}
+    if version:
+        return parts_of(kek.key_id, version)
+    return dict.fromkeys(children_of(kek.key_id), "")

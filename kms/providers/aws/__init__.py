@@ -1,0 +1,1 @@
+"""KEKs in AWS KMS."""

@@ -1,0 +1,1 @@
+"""KEKs in Azure Key Vault and Managed HSM."""

@@ -1,0 +1,231 @@
+"""The REST API of one Azure Key Vault or Managed HSM: the SDK's pipeline and authentication, our errors.
+
+Requests go through the SDK's public `KeyClient.send_request`. Its `CryptographyClient` is left alone: it wraps by
+itself where it knows a public key, keeps that key when the vault has disabled it, and has no say in what it shows.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import orjson
+from azure.core.exceptions import (
+    AzureError,
+    ClientAuthenticationError,
+    ServiceRequestTimeoutError,
+    ServiceResponseTimeoutError,
+)
+from azure.core.pipeline.policies import AsyncRetryPolicy
+from azure.core.pipeline.transport import AioHttpTransport
+from azure.core.rest import HttpRequest
+from azure.identity.aio import DefaultAzureCredential
+from azure.keyvault.keys.aio import KeyClient
+
+from strongroom.kms.errors import (
+    AccessDenied,
+    InvalidRequest,
+    KeyConflict,
+    KeyDisabled,
+    KeyNotFound,
+    KeyPendingDeletion,
+    KmsError,
+    Throttled,
+    Timeout,
+    Unauthenticated,
+    Unavailable,
+)
+from strongroom.kms.transport.tls import client_context, is_loopback
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Mapping
+
+    from azure.core.credentials_async import AsyncTokenCredential
+    from azure.core.rest import AsyncHttpResponse
+
+CONNECT_SECONDS = 1.0
+READ_SECONDS = 2.0
+CONNECTIONS = 16
+"""To one vault, and so the bound on requests at once; who waits for a connection is not yet timed."""
+_OK = range(200, 300)
+_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT = 401, 403, 404, 409
+
+_BY_STATUS: dict[int, type[KmsError]] = {
+    400: InvalidRequest,
+    _UNAUTHORIZED: Unauthenticated,
+    _FORBIDDEN: AccessDenied,
+    _NOT_FOUND: KeyNotFound,
+    408: Timeout,
+    _CONFLICT: KeyConflict,
+    429: Throttled,
+}
+# The `innererror` says more than the status.
+_BY_INNER_CODE: dict[str, type[KmsError]] = {
+    "KeyDisabled": KeyDisabled,
+    "ObjectIsBeingDeleted": KeyPendingDeletion,
+    "ObjectIsDeletedButRecoverable": KeyPendingDeletion,
+}
+# Texts of these name keys, callers and rights. That of a 400 may repeat what was sent: a root.
+_SHOWN = {_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT}
+_ENTRA_CODE = re.compile(r"AADSTS\d+")
+
+
+def default_credential() -> AsyncTokenCredential:
+    """Return what the environment gives: a service principal, a workload or managed identity, or the CLI's login.
+
+    `AZURE_TOKEN_CREDENTIALS=prod` leaves out what is meant for developers' machines (azure-identity's own setting).
+    """
+    return DefaultAzureCredential(retry_total=0, connection_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS)
+
+
+class Vault:
+    """A vault and who asks it. Closes the credential too.
+
+    Args:
+        provider_id: for messages.
+        url: of the vault or HSM, https only: the SDK sends a token over nothing else.
+        credential: of azure-identity's kind.
+        tls: what to connect with; the system's authorities and TLS 1.3 if None.
+        connect_seconds: to wait for a connection.
+        read_seconds: to wait for an answer.
+
+    Raises:
+        InvalidRequest: the URL is not one.
+    """
+
+    def __init__(
+        self,
+        provider_id: str,
+        url: str,
+        *,
+        credential: AsyncTokenCredential,
+        tls: ssl.SSLContext | None,
+        connect_seconds: float,
+        read_seconds: float,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme != "https" or not parts.hostname or parts.path.strip("/") or parts.query or parts.username:
+            msg = f"{provider_id}: a vault's URL is https://NAME.vault.azure.net, with no path"
+            raise InvalidRequest(msg)
+        self.host = parts.netloc
+        self._id = provider_id
+        self._credential = credential
+        self._tls = tls or client_context()
+        self._connect_seconds = connect_seconds
+        self._read_seconds = read_seconds
+        self._client: KeyClient | None = None
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        what: str,
+        *,
+        body: Mapping[str, Any] | None = None,
+        read_seconds: float | None = None,
+    ) -> dict[str, Any]:
+        """Send one request.
+
+        Args:
+            method: of HTTP.
+            path: with query, beginning with a slash.
+            what: is asked for, for messages.
+            body: as JSON.
+            read_seconds: to wait for this answer, where it takes longer than others.
+
+        Returns:
+            The answer's JSON object.
+
+        Raises:
+            KmsError: any but an answer of 2xx; `InvalidRequest` for a 400 and for nothing else.
+        """
+        request = HttpRequest(method, path, json=body)
+        try:
+            answer = await self._opened().send_request(request, read_timeout=read_seconds or self._read_seconds)
+        except ClientAuthenticationError as error:
+            failure: KmsError = _no_token(self._id, error)
+        except (ServiceRequestTimeoutError, ServiceResponseTimeoutError) as error:
+            failure = Timeout(
+                f"{self._id}: no answer in time from {self.host}, or for a token ({type(error).__name__})"
+            )
+        except AzureError as error:
+            failure = Unavailable(
+                f"{self._id}: {self.host}, or where tokens come from, can't be reached ({type(error).__name__})"
+            )
+        except ValueError:
+            # The SDK's check of the challenge: a token must not go to a server that asks for one of another service.
+            failure = Unauthenticated(f"{self._id}: {self.host} asks for a token of a service that it is not part of")
+        else:
+            return _content(self._id, what, answer)
+        raise failure  # outside the handlers: the request that hangs on the SDK's errors holds token and root
+
+    async def aclose(self) -> None:
+        """Close connections and credential."""
+        if self._client is not None:
+            await self._client.close()
+        await self._credential.close()
+
+    def _opened(self) -> KeyClient:
+        if self._client is None:  # not before: a session belongs to a running loop
+            session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=self._tls, limit=CONNECTIONS),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,
+            )
+            url = f"https://{self.host}"
+            self._client = KeyClient(
+                url,
+                self._credential,
+                transport=AioHttpTransport(session=session, connection_timeout=self._connect_seconds),
+                retry_policy=AsyncRetryPolicy.no_retries(),  # retries are made above the providers
+                permit_redirects=False,
+                logging_enable=False,  # the SDK's trace of bodies
+                # No resource of Azure's has a loopback address in its domain.
+                verify_challenge_resource=not is_loopback(url),
+            )
+        return self._client
+
+
+def _content(provider_id: str, what: str, answer: AsyncHttpResponse) -> dict[str, Any]:
+    try:
+        content = orjson.loads(answer.content or b"{}")
+    except orjson.JSONDecodeError:
+        content = None
+    if answer.status_code in _OK and isinstance(content, dict):
+        return content
+    raise _error(provider_id, what, answer, content if isinstance(content, dict) else {})
+
+
+def _error(provider_id: str, what: str, answer: AsyncHttpResponse, content: Mapping[str, Any]) -> KmsError:
+    status = answer.status_code
+    told = content.get("error")
+    told = told if isinstance(told, dict) else {}
+    inner = told.get("innererror") or told.get("innerError")  # the service spells it both ways
+    code = str((inner or {}).get("code") or told.get("code") or status) if isinstance(inner, dict | None) else ""
+    kind = _BY_INNER_CODE.get(code) or _BY_STATUS.get(status, Unavailable)
+    if kind is AccessDenied and ("Expired" in code or "NotYetValid" in code):
+        kind = KeyDisabled
+    text = f"{what}: {kind.__doc__} ({status} {code})"
+    if status in _SHOWN and told.get("message"):
+        text += f": {str(told['message']).strip()}"
+    return kind(
+        f"{provider_id}: {text}" if not what.startswith(provider_id) else text,
+        retry_after=_seconds(answer.headers.get("Retry-After")),
+        provider_code=code,
+        request_id=answer.headers.get("x-ms-request-id"),
+    )
+
+
+def _no_token(provider_id: str, error: ClientAuthenticationError) -> KmsError:
+    """Say that there is no token: the text of azure-identity is long and belongs to its log, but for Entra's code."""
+    found = _ENTRA_CODE.search(str(error))
+    code = found[0] if found else type(error).__name__
+    msg = f"{provider_id}: no token for the vault ({code}); azure-identity's log says why"
+    return Unauthenticated(msg, provider_code=code)
+
+
+def _seconds(given: str | None) -> float | None:
+    return float(given) if given is not None and given.isdecimal() else None

@@ -1,0 +1,1 @@
+"""KEKs in a local keyring file."""

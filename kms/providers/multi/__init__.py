@@ -1,0 +1,1 @@
+"""One KEK in several KMSs: any of them can unwrap."""

@@ -1,0 +1,1 @@
+"""KEKs in a PKCS#11 token."""

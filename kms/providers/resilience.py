@@ -1,0 +1,263 @@
+"""Around every KMS: retries inside a deadline, a circuit breaker for each KEK, and a record of each call (DESIGN.md, "The KMS")."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+from strongroom.kms.audit import NO_AUDIT, KeyEvent, failed
+from strongroom.kms.errors import KmsError, StrongroomError, Timeout, Unavailable
+from strongroom.kms.provider import KekRef
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+
+    from strongroom.kms.audit import KeyAudit
+    from strongroom.kms.provider import Capabilities, GeneratedKey, KekInfo, KmsProvider, Wrapped
+    from strongroom.kms.secret import Secret
+
+    T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often a KMS is asked, and when it is left alone.
+
+    Attributes:
+        attempts: for one call, the first included; only what may succeed later is tried again.
+        first_wait: seconds; waits are drawn evenly from 0 up to this, doubled each time ("full jitter").
+        longest_wait: seconds, likewise.
+        deadline: seconds for one call with all its attempts.
+        failures: in a row, after which a KEK is not asked any more. A refusal is an answer and counts as none.
+        pause: seconds until then one caller asks again, for all.
+    """
+
+    attempts: int = 3
+    first_wait: float = 0.05
+    longest_wait: float = 2.0
+    deadline: float = 5.0
+    failures: int = 5
+    pause: float = 10.0
+
+
+@dataclass(slots=True)
+class _Breaker:
+    """Whether a KEK is asked.
+
+    Attributes:
+        failures: in a row.
+        open_until: while it is not asked; None while it is.
+        probing: whether somebody asks for all others now.
+    """
+
+    failures: int = 0
+    open_until: float | None = None
+    probing: bool = False
+
+
+class ResilientProvider:
+    """A KMS provider around another: the same calls, tried again, broken off and told of.
+
+    Args:
+        provider_id: as KEK URIs name it.
+        provider: the KMS. Its own client must not retry.
+        policy: when to try again.
+        audit: is told of each call of the KMS.
+        clock: monotonic seconds.
+        sleep: waits for so many seconds.
+    """
+
+    def __init__(
+        self,
+        provider_id: str,
+        provider: KmsProvider,
+        *,
+        policy: RetryPolicy | None = None,
+        audit: KeyAudit = NO_AUDIT,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.inner = provider
+        self._id = provider_id
+        self._policy = policy or RetryPolicy()
+        self._audit = audit
+        self._clock = clock
+        self._sleep = sleep
+        self._breakers: dict[KekRef, _Breaker] = {}
+
+    def __repr__(self) -> str:
+        return f"ResilientProvider({self.inner!r})"
+
+    def __reduce__(self) -> NoReturn:
+        msg = "a provider holds credentials and is not pickled"
+        raise TypeError(msg)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Of the provider."""
+        return self.inner.capabilities
+
+    def regions(self, kek: KekRef) -> frozenset[str | None]:
+        """See `KmsProvider`."""
+        return self.inner.regions(kek)
+
+    async def generate_data_key(self, kek: KekRef, *, context: Mapping[str, str]) -> GeneratedKey:
+        """See `KmsProvider`."""
+        return await self._call("generate_data_key", kek, lambda: self.inner.generate_data_key(kek, context=context))
+
+    async def wrap(self, kek: KekRef, root: Secret, *, context: Mapping[str, str]) -> Wrapped:
+        """See `KmsProvider`."""
+        return await self._call("wrap", kek, lambda: self.inner.wrap(kek, root, context=context))
+
+    async def unwrap(self, wrapped: Wrapped, *, context: Mapping[str, str]) -> Secret:
+        """See `KmsProvider`."""
+        return await self._call("unwrap", wrapped.kek, lambda: self.inner.unwrap(wrapped, context=context))
+
+    async def unwrap_many(self, items: Sequence[tuple[Wrapped, Mapping[str, str]]]) -> list[Secret | StrongroomError]:
+        """See `KmsProvider`: the KEKs are asked side by side, so that one that hangs delays no other."""
+        by_kek: dict[KekRef, list[int]] = {}
+        for index, (wrapped, _) in enumerate(items):
+            by_kek.setdefault(wrapped.kek, []).append(index)
+        found = await asyncio.gather(
+            *(self._unwrap_with(kek, [items[index] for index in indexes]) for kek, indexes in by_kek.items())
+        )
+        answers: dict[int, Secret | StrongroomError] = {}
+        for indexes, group in zip(by_kek.values(), found, strict=True):
+            answers.update(zip(indexes, group, strict=True))
+        return [answers[index] for index in range(len(items))]
+
+    async def rewrap(self, wrapped: Wrapped, kek: KekRef, *, context: Mapping[str, str]) -> Wrapped:
+        """See `KmsProvider`."""
+        return await self._call("rewrap", kek, lambda: self.inner.rewrap(wrapped, kek, context=context))
+
+    async def describe(self, kek: KekRef) -> KekInfo:
+        """See `KmsProvider`."""
+        return await self._call("describe", kek, lambda: self.inner.describe(kek))
+
+    async def create_kek(self, key_id: str) -> KekRef:
+        """See `KmsProvider`."""
+        return await self._call("create_kek", KekRef(self._id, key_id), lambda: self.inner.create_kek(key_id))
+
+    async def rotate_kek(self, kek: KekRef) -> str:
+        """See `KmsProvider`. It is not tried again: nobody knows whether it was done."""
+        return await self._call("rotate_kek", kek, lambda: self.inner.rotate_kek(kek), attempts=1)
+
+    async def retire_version(self, kek: KekRef, version: str) -> None:
+        """See `KmsProvider`."""
+        await self._call("retire_version", kek, lambda: self.inner.retire_version(kek, version), attempts=1)
+
+    async def delete_kek(self, kek: KekRef) -> KekInfo:
+        """See `KmsProvider`."""
+        return await self._call("delete_kek", kek, lambda: self.inner.delete_kek(kek), attempts=1)
+
+    async def check(self) -> str:
+        """See `KmsProvider`."""
+        return await self._call("check", KekRef(self._id, ""), self.inner.check)
+
+    async def aclose(self) -> None:
+        """See `KmsProvider`."""
+        await self.inner.aclose()
+
+    async def _unwrap_with(
+        self, kek: KekRef, items: Sequence[tuple[Wrapped, Mapping[str, str]]]
+    ) -> list[Secret | StrongroomError]:
+        """Unwrap what one KEK wrapped; only what may succeed later is asked for again."""
+        answers: dict[int, Secret | StrongroomError] = {}
+
+        async def ask() -> None:
+            left = [index for index in range(len(items)) if index not in answers]
+            retryable = None
+            for index, answer in zip(left, await self.inner.unwrap_many([items[i] for i in left]), strict=True):
+                if isinstance(answer, KmsError) and answer.retryable:
+                    retryable = answer
+                else:
+                    answers[index] = answer
+            if retryable is not None:
+                raise retryable
+
+        try:
+            await self._call("unwrap", kek, ask, items=len(items))
+        except StrongroomError as error:
+            return [answers.get(index, error) for index in range(len(items))]
+        return [answers[index] for index in range(len(items))]
+
+    async def _call(
+        self,
+        operation: str,
+        kek: KekRef,
+        ask: Callable[[], Awaitable[T]],
+        *,
+        attempts: int | None = None,
+        items: int = 1,
+    ) -> T:
+        """Ask, and again while that may help and the deadline is far enough."""
+        event = KeyEvent(f"kms.{operation}", provider=self._id, kek_id=kek.key_id, items=items)
+        breaker = self._breakers.setdefault(kek, _Breaker())
+        ends = self._clock() + self._policy.deadline
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                async with self._watched(breaker, kek):
+                    return await self._asked(event, ask, ends)
+            except KmsError as error:
+                wait = self._wait(error, attempt)
+                last = attempt >= (attempts or self._policy.attempts)
+                if not error.retryable or last or breaker.open_until is not None or self._clock() + wait >= ends:
+                    raise
+            await self._sleep(wait)
+
+    async def _asked(self, event: KeyEvent, ask: Callable[[], Awaitable[T]], ends: float) -> T:
+        """Ask once, and tell of it."""
+        began = self._clock()
+        try:
+            try:
+                async with asyncio.timeout(max(ends - began, 0.0)):
+                    answer = await ask()
+            except TimeoutError:
+                msg = f"{event.provider}: no answer within {self._policy.deadline:g} s"
+                raise Timeout(msg) from None
+        except StrongroomError as error:
+            await self._audit.record(replace(failed(event, error), seconds=self._clock() - began))
+            raise
+        await self._audit.record(replace(event, outcome="done", at=datetime.now(UTC), seconds=self._clock() - began))
+        return answer
+
+    def _wait(self, error: KmsError, attempt: int) -> float:
+        longest = min(self._policy.first_wait * 2 ** (attempt - 1), self._policy.longest_wait)
+        return max(random.uniform(0, longest), error.retry_after or 0.0)  # noqa: S311 - nothing secret
+
+    @asynccontextmanager
+    async def _watched(self, breaker: _Breaker, kek: KekRef) -> AsyncIterator[None]:
+        """Ask unless the breaker is open; open it after too many failures in a row, and close it with the first answer.
+
+        Raises:
+            Unavailable: it is open, and nobody was asked.
+        """
+        probe = breaker.open_until is not None
+        if breaker.open_until is not None:
+            left = breaker.open_until - self._clock()
+            if left > 0 or breaker.probing:
+                msg = f"{kek} failed {breaker.failures} times in a row, and is asked again in {max(left, 0.0):.0f} s"
+                raise Unavailable(msg)
+            breaker.probing = True
+        try:
+            yield
+        except StrongroomError as error:
+            if not (isinstance(error, KmsError) and error.retryable):
+                breaker.failures, breaker.open_until = 0, None  # a refusal is an answer
+                raise
+            breaker.failures += 1
+            if breaker.failures >= self._policy.failures:
+                breaker.open_until = self._clock() + self._policy.pause
+            raise
+        else:
+            breaker.failures, breaker.open_until = 0, None
+        finally:
+            if probe:
+                breaker.probing = False

@@ -1,0 +1,1 @@
+"""KEKs in the Transit engine of OpenBao and Vault."""

@@ -1,0 +1,209 @@
+"""Requests to OpenBao or Vault for transit.py, and what their answers are in our tree of errors.
+
+The server gives no error codes, so its texts are matched; `tests/providers/test_vault.py` pins each on the real binary.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import httpx
+import orjson
+
+from strongroom.kms.errors import (
+    AccessDenied,
+    IntegrityError,
+    InvalidRequest,
+    KeyDisabled,
+    KeyNotFound,
+    KmsError,
+    StrongroomError,
+    Throttled,
+    Timeout,
+    Unauthenticated,
+    Unavailable,
+)
+from strongroom.kms.transport.tls import check_address, client_context
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+T = TypeVar("T")
+
+CONNECT_SECONDS = 1.0
+READ_SECONDS = 2.0
+CONNECTIONS = 16
+_KEPT_SECONDS = 60.0  # of a connection that nobody uses
+_SHOWN_TEXT = 300  # characters
+_HEALTHY_STATUS = {200, 429, 472, 473}  # active, or a standby that passes requests on
+_REDIRECTS, _REFUSALS = range(300, 400), range(400, 500)
+_FORBIDDEN = 403
+_BY_STATUS: dict[int, type[KmsError]] = {
+    403: AccessDenied,
+    404: KeyNotFound,
+    412: Unavailable,  # a replica that has not caught up with this token yet
+    429: Throttled,
+}
+
+# What the server says when a key, or what it wrapped, can't be used; looked for in this order.
+TEXTS: tuple[tuple[str, type[StrongroomError]], ...] = (
+    ("message authentication failed", IntegrityError),
+    ("invalid ciphertext", IntegrityError),
+    ("key not found", KeyNotFound),
+    ("no existing key named", KeyNotFound),
+    ("could not delete key; not found", KeyNotFound),
+    ("disallowed by policy (too old)", KeyDisabled),
+    ("soft-deleted", KeyDisabled),
+    ("no handler for route", InvalidRequest),
+)
+
+
+class TransitClient:
+    """One server, under one token.
+
+    Args:
+        provider_id: begins the messages that are about no KEK.
+        address: of the server, https.
+        token: returns the token of each request.
+        namespace: of the server's namespaces, where it has them.
+        tls: what to connect with; the system's authorities if None.
+        insecure: accepts http, for this machine only.
+
+    Raises:
+        InvalidRequest: the address is not https, nor what `insecure` accepts.
+    """
+
+    def __init__(
+        self,
+        provider_id: str,
+        address: str,
+        *,
+        token: Callable[[], str],
+        namespace: str | None,
+        tls: ssl.SSLContext | None,
+        insecure: bool = False,
+    ) -> None:
+        check_address(address, insecure=insecure)
+        self._id = provider_id
+        self._token = token
+        self._gate = asyncio.Semaphore(CONNECTIONS)  # who waits for a connection has not begun to wait for the server
+        self._client = httpx.AsyncClient(
+            base_url=address.rstrip("/") + "/v1/",
+            headers={"X-Vault-Request": "true"} | ({"X-Vault-Namespace": namespace} if namespace else {}),
+            timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
+            limits=httpx.Limits(
+                max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=_KEPT_SECONDS
+            ),
+            verify=tls or client_context(),
+            trust_env=False,  # a proxy from the environment would see roots
+            follow_redirects=False,  # nor does a token follow to another server
+        )
+
+    @property
+    def address(self) -> str:
+        """Where the server is."""
+        return str(self._client.base_url)
+
+    async def request(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, what: str
+    ) -> dict[str, Any]:
+        """Return the data of an answer; `what` begins the message of an error."""
+        answer = await self._send(method, path, body)
+        parsed = _parsed(answer)
+        data = parsed.get("data") or {}
+        if answer.is_success or "batch_results" in data:  # a batch of which all fail is a 400 all the same
+            return data if isinstance(data, dict) else {}
+        text = "; ".join(str(error) for error in parsed.get("errors") or ())
+        error = error_of(text, what, status=answer.status_code, retry_after=_retry_after(answer))
+        if isinstance(error, AccessDenied) and not await self._is_known():
+            msg = f"{what}: the token is expired, revoked or made up, or may not look itself up ({_FORBIDDEN})"
+            error = Unauthenticated(msg, provider_code=str(_FORBIDDEN))
+        raise error
+
+    async def version(self) -> str:
+        """Return the server's version; `Unavailable` if it is sealed."""
+        health = await self._send("GET", "sys/health", None)
+        if health.status_code not in _HEALTHY_STATUS:
+            msg = f"{self._id}: the server at {self.address} is sealed, or not initialised ({health.status_code})"
+            raise Unavailable(msg, provider_code=str(health.status_code))
+        return str(_parsed(health).get("version", "unknown"))
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def _is_known(self) -> bool:
+        """Ask for the token itself: "permission denied" is all that the server says, of a bad token as of a bad policy."""
+        return (await self._send("GET", "auth/token/lookup-self", None)).status_code != _FORBIDDEN
+
+    async def _send(self, method: str, path: str, body: Mapping[str, Any] | None) -> httpx.Response:
+        headers = {"X-Vault-Token": self._checked_token()}
+        content = None if body is None else orjson.dumps(body)
+        failure: KmsError
+        try:
+            async with self._gate:
+                return await self._client.request(method, path, content=content, headers=headers)
+        except httpx.TimeoutException as error:
+            failure = Timeout(f"{self._id}: no answer in time ({type(error).__name__})")
+        except httpx.HTTPError as error:
+            why = f": {error}" if isinstance(error, httpx.ConnectError) else ""  # before anything of ours is sent
+            failure = Unavailable(f"{self._id}: {self.address} can't be reached ({type(error).__name__}{why})")
+        except (
+            ssl.SSLError
+        ) as error:  # what the server has against our certificate comes after the handshake, past httpx
+            failure = Unavailable(f"{self._id}: {self.address} ended TLS ({error.reason})")
+        raise failure  # outside the handler: the request that hangs on httpx's error holds the token
+
+    def _checked_token(self) -> str:
+        try:
+            token = self._token().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not text"
+            msg = f"{self._id}: the token can't be read: {why}"
+        else:
+            if token and token.isascii() and token.isprintable():
+                return token
+            msg = f"{self._id}: the token is empty, or has characters that no token has"
+        raise Unauthenticated(msg)
+
+
+def error_of(text: str, what: str, *, status: int, retry_after: float | None = None) -> StrongroomError:
+    """Map what the server says to our tree; its text names keys, policies and paths, never a value."""
+    lowered = text.lower()
+    kind = next((kind for fragment, kind in TEXTS if fragment in lowered), None)
+    if kind is IntegrityError:
+        return IntegrityError()  # one text for every cause
+    if kind is None or not issubclass(kind, KmsError):
+        kind = _BY_STATUS.get(status, InvalidRequest if status in _REFUSALS else Unavailable)
+    said = " ".join(text[:_SHOWN_TEXT].split()) or str(kind.__doc__)
+    if status in _REDIRECTS:
+        said = "the server redirects, and redirects are not followed; name the active server"
+    return kind(f"{what}: {said} ({status})", retry_after=retry_after, provider_code=str(status))
+
+
+def field(data: Mapping[str, Any], name: str, kind: type[T], what: str) -> T:
+    """Return a field of an answer.
+
+    Raises:
+        Unavailable: it is not there, so what answered is not a Transit engine.
+    """
+    value = data.get(name)
+    if not isinstance(value, kind):
+        msg = f"{what}: the answer has no {name}, so it is not that of a Transit engine"
+        raise Unavailable(msg)
+    return value
+
+
+def _retry_after(answer: httpx.Response) -> float | None:
+    given = answer.headers.get("Retry-After")
+    return float(given) if given is not None and given.isascii() and given.isdecimal() else None
+
+
+def _parsed(answer: httpx.Response) -> dict[str, Any]:
+    try:
+        parsed = orjson.loads(answer.content or b"{}")
+    except orjson.JSONDecodeError:
+        parsed = None
+    return parsed if isinstance(parsed, dict) else {}

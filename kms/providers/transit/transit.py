@@ -1,0 +1,285 @@
+"""OpenBao's and Vault's Transit engine, over its HTTP API, with derived keys (transit.md beside this file).
+
+A derived key binds the encryption context; an ordinary one ignores it in silence, so it is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import re
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import orjson
+
+from strongroom.kms.errors import (
+    AccessDenied,
+    IntegrityError,
+    InvalidRequest,
+    KeyNotFound,
+    KmsError,
+    StrongroomError,
+    Unavailable,
+    UnsupportedOperation,
+)
+from strongroom.kms.provider import Capabilities, GeneratedKey, KekInfo, KekRef, Wrapped
+from strongroom.kms.secret import Secret
+
+from .client import CONNECTIONS, TransitClient, error_of, field
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Mapping, Sequence
+
+_ROOT_BYTES = 32
+_BATCH = 200  # the server's own bound on strings in a request (1,000) refuses more than 249 with a context each
+_KEY_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")  # the engine's own rule
+_WRAPPED = re.compile(rb"vault:v([1-9][0-9]{0,8}):[A-Za-z0-9+/]+={0,2}")
+
+
+class TransitProvider:
+    """Wraps by a Transit engine: no root leaves the server but to be used, and a re-wrap leaves it not at all.
+
+    Args:
+        provider_id: as the registry and the KEK URIs name this provider.
+        address: of the server, https.
+        token: returns the token of each request; a file that an agent renews is read anew.
+        mount: path of the engine.
+        namespace: of the server's namespaces, where it has them.
+        tls: what to connect with; the system's authorities if None.
+        insecure: accepts http, for this machine only.
+        region: where the server is; None where that is not said, and then no cell that is bound to a region uses it.
+
+    Raises:
+        InvalidRequest: the address is not https, nor what `insecure` accepts.
+    """
+
+    capabilities = Capabilities(context="native", rewrap="server", batch=_BATCH, deletion="immediate")
+
+    def __init__(
+        self,
+        provider_id: str,
+        address: str,
+        *,
+        token: Callable[[], str],
+        mount: str = "transit",
+        namespace: str | None = None,
+        tls: ssl.SSLContext | None = None,
+        insecure: bool = False,
+        region: str | None = None,
+    ) -> None:
+        self._id = provider_id
+        self._region = region
+        self._mount = mount.strip("/")
+        self._client = TransitClient(provider_id, address, token=token, namespace=namespace, tls=tls, insecure=insecure)
+
+    def __repr__(self) -> str:
+        return f"TransitProvider({self._id!r}, {self._client.address!r}, mount={self._mount!r})"
+
+    def __reduce__(self) -> NoReturn:
+        msg = "a provider holds a token and is not pickled"
+        raise TypeError(msg)
+
+    def regions(self, kek: KekRef) -> frozenset[str | None]:  # noqa: ARG002 - all are in one place
+        """Return where the server is, as its configuration says."""
+        return frozenset((self._region,))
+
+    async def generate_data_key(self, kek: KekRef, *, context: Mapping[str, str]) -> GeneratedKey:
+        """Have the server draw a root key and wrap it."""
+        await self._check_derived(kek)
+        body = {"context": _context(context), "bits": 8 * _ROOT_BYTES}
+        data = await self._post("datakey/plaintext", kek, body)
+        root = _root(field(data, "plaintext", str, str(kek)))
+        if isinstance(root, StrongroomError):
+            raise root
+        return GeneratedKey(root, _wrapped(kek, data))
+
+    async def wrap(self, kek: KekRef, root: Secret, *, context: Mapping[str, str]) -> Wrapped:
+        """Wrap a root key under the KEK's primary version."""
+        await self._check_derived(kek)  # encrypting with a key that is not there would make one
+        body = {"plaintext": base64.b64encode(root.reveal()).decode(), "context": _context(context)}
+        return _wrapped(kek, await self._post("encrypt", kek, body))
+
+    async def unwrap(self, wrapped: Wrapped, *, context: Mapping[str, str]) -> Secret:
+        """Unwrap with the very KEK and version that the wrapped key names."""
+        (answer,) = await self.unwrap_many([(wrapped, context)])
+        if isinstance(answer, StrongroomError):
+            raise answer
+        return answer
+
+    async def unwrap_many(self, items: Sequence[tuple[Wrapped, Mapping[str, str]]]) -> list[Secret | StrongroomError]:
+        """Unwrap several, in order, in one request for each KEK and 200 items; what fails is returned in its place.
+
+        A server that does not answer is not asked again: what was not sent yet has the same error.
+        """
+        answers: dict[int, Secret | StrongroomError] = {}
+        by_kek: dict[KekRef, list[int]] = {}
+        for index, (wrapped, _) in enumerate(items):
+            if _names_its_version(wrapped):
+                by_kek.setdefault(wrapped.kek, []).append(index)
+            else:
+                answers[index] = IntegrityError()
+        gate = asyncio.Semaphore(CONNECTIONS)
+        down: list[KmsError] = []
+
+        async def unwrap_chunk(kek: KekRef, indexes: list[int]) -> None:
+            async with gate:
+                try:
+                    if down:
+                        raise down[0]
+                    found = await self._unwrap_with(kek, [items[index] for index in indexes])
+                except KmsError as error:
+                    found = [error] * len(indexes)
+                    down.extend([error] if error.retryable else [])
+            answers.update(zip(indexes, found, strict=True))
+
+        await asyncio.gather(
+            *(
+                unwrap_chunk(kek, indexes[start : start + _BATCH])
+                for kek, indexes in by_kek.items()
+                for start in range(0, len(indexes), _BATCH)
+            )
+        )
+        return [answers[index] for index in range(len(items))]
+
+    async def rewrap(self, wrapped: Wrapped, kek: KekRef, *, context: Mapping[str, str]) -> Wrapped:
+        """Wrap the same root anew under the KEK's primary version, in the server unless it is another KEK."""
+        if kek != wrapped.kek:
+            return await self.wrap(kek, await self.unwrap(wrapped, context=context), context=context)
+        if not _names_its_version(wrapped):
+            raise IntegrityError
+        await self._check_derived(kek)
+        return _wrapped(kek, await self._post("rewrap", kek, _to_open(wrapped, context)))
+
+    async def describe(self, kek: KekRef) -> KekInfo:
+        """Return state and versions of a KEK."""
+        data = await self._read(kek)
+        oldest = field(data, "min_decryption_version", int, str(kek))
+        latest = field(data, "latest_version", int, str(kek))
+        versions = tuple(str(version) for version in range(max(oldest, 1), latest + 1))
+        return KekInfo(kek, "disabled" if data.get("soft_deleted") else "enabled", str(latest), versions)
+
+    async def create_kek(self, key_id: str) -> KekRef:
+        """Make a derived key; an existing one is left as it is."""
+        kek = KekRef(self._id, key_id)
+        try:
+            await self._check_derived(kek)
+        except KeyNotFound:
+            await self._post("keys", kek, {"type": "aes256-gcm96", "derived": True})
+            await self._check_derived(kek)  # somebody else may have made one first
+        return kek
+
+    async def rotate_kek(self, kek: KekRef) -> str:
+        """Add a version to a key, which wraps from now on; older versions still unwrap."""
+        await self._read(kek)
+        await self._client.request("POST", self._path("keys", kek) + "/rotate", {}, what=str(kek))
+        return (await self.describe(kek)).primary_version
+
+    async def retire_version(self, kek: KekRef, version: str) -> None:
+        """Raise the key's `min_decryption_version` beyond the oldest version. Who may configure the key can lower it again.
+
+        Raises:
+            UnsupportedOperation: an older version still unwraps; the engine knows a lower bound only.
+        """
+        info = await self.describe(kek)
+        if version not in info.versions:
+            msg = f"{kek} has no such version, or it is retired"
+            raise KeyNotFound(msg)
+        if version == info.primary_version:
+            msg = f"version {version} is the one that {kek} wraps with; rotate it first"
+            raise InvalidRequest(msg)
+        if version != info.versions[0]:
+            msg = f"{kek}: Transit retires the oldest version first, which is {info.versions[0]}"
+            raise UnsupportedOperation(msg)
+        body = {"min_decryption_version": int(version) + 1}
+        await self._client.request("POST", self._path("keys", kek) + "/config", body, what=str(kek))
+
+    async def delete_kek(self, kek: KekRef) -> KekInfo:
+        """Delete a key; sets its `deletion_allowed` first, for which the token's policy must have the right."""
+        await self._read(kek)
+        path = self._path("keys", kek)
+        await self._client.request("POST", f"{path}/config", {"deletion_allowed": True}, what=str(kek))
+        await self._client.request("DELETE", path, what=str(kek))
+        return KekInfo(kek, "destroyed", "", ())
+
+    async def check(self) -> str:
+        """Ask the server for its health, and whether encrypting with a missing key would make one."""
+        said = f"version {await self._client.version()}, unsealed"
+        try:
+            data = await self._client.request("GET", f"{self._mount}/config/keys", what=self._id)
+        except (AccessDenied, KeyNotFound):
+            return f"{said}; whether disable_upsert is set may not be read, nor whether its Transit engine is at {self._mount}"
+        return f"{said}; disable_upsert is {'set' if data.get('disable_upsert') else 'NOT set, see transit.md'}"
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def _unwrap_with(
+        self, kek: KekRef, items: Sequence[tuple[Wrapped, Mapping[str, str]]]
+    ) -> list[Secret | StrongroomError]:
+        batch = [_to_open(wrapped, context) for wrapped, context in items]
+        data = await self._post("decrypt", kek, {"batch_input": batch, "partial_failure_response_code": 200})
+        results = field(data, "batch_results", list, str(kek))
+        if len(results) != len(items) or not all(isinstance(result, dict) for result in results):
+            msg = f"{kek}: {len(items)} wrapped keys were sent, and no result for each came back"
+            raise Unavailable(msg)
+        return [
+            error_of(str(result["error"]), str(kek), status=400)
+            if result.get("error")
+            else _root(field(result, "plaintext", str, str(kek)))
+            for result in results
+        ]
+
+    async def _check_derived(self, kek: KekRef) -> None:
+        data = await self._read(kek)
+        if data.get("derived") is not True:
+            msg = f"{kek} is not a derived key, so it would ignore the encryption context; make one with derived=true"
+            raise UnsupportedOperation(msg)
+
+    async def _read(self, kek: KekRef) -> dict[str, Any]:
+        return await self._client.request("GET", self._path("keys", kek), what=str(kek))
+
+    async def _post(self, operation: str, kek: KekRef, body: Mapping[str, Any]) -> dict[str, Any]:
+        return await self._client.request("POST", self._path(operation, kek), body, what=str(kek))
+
+    def _path(self, operation: str, kek: KekRef) -> str:
+        return f"{self._mount}/{operation}/{_name(kek)}"
+
+
+def _name(kek: KekRef) -> str:
+    if _KEY_NAME.fullmatch(kek.key_id) is None:
+        msg = f"{kek.provider}: a Transit key has a name of letters, digits, _, and inside it . and -"
+        raise InvalidRequest(msg)
+    return kek.key_id
+
+
+def _context(context: Mapping[str, str]) -> str:
+    return base64.b64encode(orjson.dumps(dict(context), option=orjson.OPT_SORT_KEYS)).decode()
+
+
+def _to_open(wrapped: Wrapped, context: Mapping[str, str]) -> dict[str, str]:
+    return {"ciphertext": wrapped.ciphertext.decode("ascii"), "context": _context(context)}
+
+
+def _names_its_version(wrapped: Wrapped) -> bool:
+    match = _WRAPPED.fullmatch(wrapped.ciphertext)
+    return match is not None and match[1].decode() == wrapped.kek_version
+
+
+def _wrapped(kek: KekRef, data: Mapping[str, Any]) -> Wrapped:
+    ciphertext = field(data, "ciphertext", str, str(kek)).encode()
+    match = _WRAPPED.fullmatch(ciphertext)
+    if match is None:
+        msg = f"{kek}: the server wrapped the key in a form that is not Transit's"
+        raise Unavailable(msg)
+    return Wrapped(kek, match[1].decode(), ciphertext)
+
+
+def _root(text: str) -> Secret | StrongroomError:
+    try:
+        material = base64.b64decode(text, validate=True)
+    except binascii.Error:
+        return IntegrityError()
+    return Secret(material) if len(material) == _ROOT_BYTES else IntegrityError()

@@ -1,0 +1,1 @@
+"""The sealed format (FORMAT.md): headers, packing, nonces, ciphers and tokens."""

@@ -1,0 +1,60 @@
+"""The first eight bytes of a sealed value (FORMAT.md section 2). Knows bytes, and no keys."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+
+from strongroom.kms.errors import UnsupportedFormat
+
+MAGIC = 0x07
+FORMAT_VERSION = 1
+HEADER_BYTES = 8
+HEAD_BYTES = 20
+"""Header and nonce prefix of suite 2: what values that were sealed in one batch have in common."""
+
+COMPRESSION_MASK = 0b0000_0111
+ZSTD = 1
+PADDED = 0b0000_1000
+_KNOWN_FLAGS = frozenset(compression | padded for compression in (0, ZSTD) for padded in (0, PADDED))
+
+_LAYOUT = struct.Struct(">BBBBI")
+
+
+class Suite(IntEnum):
+    """How a value is sealed, by its byte in the header. A number is never given twice."""
+
+    AES_256_GCM = 1
+    XAES_256_GCM = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A parsed header."""
+
+    suite: Suite
+    flags: int
+    key_version: int
+
+
+def encode_header(suite: Suite, flags: int, key_version: int) -> bytes:
+    """Return the eight bytes."""
+    return _LAYOUT.pack(MAGIC, FORMAT_VERSION, suite, flags, key_version)
+
+
+def parse_header(sealed: bytes) -> Header:
+    """Parse the header of a sealed value. A value that ends after the header is left to the cipher, which refuses it.
+
+    Raises:
+        UnsupportedFormat: fewer than eight bytes, or any byte that this version does not know.
+    """
+    if len(sealed) < HEADER_BYTES:
+        raise UnsupportedFormat
+    magic, version, suite, flags, key_version = _LAYOUT.unpack_from(sealed)
+    if magic != MAGIC or version != FORMAT_VERSION or flags not in _KNOWN_FLAGS or key_version == 0:
+        raise UnsupportedFormat
+    try:
+        return Header(Suite(suite), flags, key_version)
+    except ValueError:
+        raise UnsupportedFormat from None

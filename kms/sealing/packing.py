@@ -1,0 +1,164 @@
+"""Compression and padding of a plaintext before it is sealed, and back (FORMAT.md section 4).
+
+Each record alone: a dictionary holds no tenant's data, and no record is compressed together with another one. What
+compression shows a thief is a length that depends on the content; padding coarsens it to its order of magnitude
+(DESIGN.md, "Lengths").
+"""
+
+from __future__ import annotations
+
+import struct
+from functools import lru_cache
+from threading import local
+from typing import TYPE_CHECKING
+
+import zstandard
+
+from strongroom.kms.errors import IntegrityError, SealingLimitExceeded
+
+from .header import COMPRESSION_MASK, PADDED, ZSTD
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .record_kind import RecordKind
+
+MAX_PLAINTEXT_BYTES = 64 * 2**20
+COMPRESS_OVER_BYTES = 512
+ZSTD_LEVEL = 1
+_LENGTH = struct.Struct(">I")
+_DESCRIPTOR, _NAMES_DICTIONARY = 4, 0b11
+"""Of a frame: the byte behind the magic number, and which of its bits say that the frame names a dictionary (RFC 8878, 3.1.1.1.1)."""
+_per_thread = local()  # zstd contexts are not for two threads at once
+
+
+def pack(kind: RecordKind, plaintext: bytes) -> tuple[int, bytes]:
+    """Return the header flags and the bytes to encrypt for one plaintext.
+
+    Raises:
+        SealingLimitExceeded: more than 64 MiB.
+    """
+    check_length(len(plaintext))
+    flags, body = 0, plaintext
+    # A dictionary pays from the first bytes on; without one a short text has nothing to refer back to.
+    if kind.compress and (kind.dictionary or len(plaintext) > COMPRESS_OVER_BYTES):
+        # A longer text is better served by tables of its own.
+        tables = kind.tables if len(plaintext) <= COMPRESS_OVER_BYTES else b""
+        compressed = _compressor(kind.dictionary, tables).compress(plaintext)
+        if (len(compressed) + _LENGTH.size) * 10 <= len(plaintext) * 9:
+            flags, body = ZSTD, _LENGTH.pack(len(plaintext)) + compressed
+    if kind.padded:
+        flags |= PADDED
+        body = _LENGTH.pack(len(body)) + body
+        body += bytes(padme(len(body)) - len(body))
+    return flags, body
+
+
+class Unpacker:
+    """Undoes `pack` for values of one kind: `strongroom_kernel` has the same.
+
+    Args:
+        dictionary: see `RecordKind`; so for `tables`.
+        tables: see there.
+    """
+
+    __slots__ = ("_dictionary", "_tables")
+
+    def __init__(self, dictionary: bytes, tables: bytes) -> None:
+        self._dictionary = dictionary
+        self._tables = tables
+
+    def unpack(self, flags: bytes, bodies: Sequence[bytes]) -> list[bytes]:
+        """Return the plaintexts of decrypted bodies.
+
+        Args:
+            flags: those of each value's header, a byte each.
+            bodies: what was encrypted.
+
+        Raises:
+            IntegrityError: a body is not what `pack` makes; only someone who holds the key can have made it.
+        """
+        alone = _decompressor(self._dictionary, b"")
+        tabled = _decompressor(self._dictionary, self._tables)
+        try:
+            return [_unpacked(alone, tabled, *each) for each in zip(flags, bodies, strict=True)]
+        except zstandard.ZstdError:
+            raise IntegrityError from None
+
+
+def _unpacked(alone: zstandard.ZstdDecompressor, tabled: zstandard.ZstdDecompressor, flags: int, body: bytes) -> bytes:
+    start, end = 0, len(body)
+    if flags & PADDED:
+        start = _LENGTH.size
+        end = start + _declared_length(body, 0, end)
+        if len(body) != padme(end) or body.count(0, end) != len(body) - end:
+            raise IntegrityError
+    if flags & COMPRESSION_MASK != ZSTD:
+        return body[start:end]
+    length = _declared_length(body, start, end)
+    frame = body[start + _LENGTH.size : end]
+    # The frame must say the length itself: zstandard allocates by what the frame says, so a bomb stops here.
+    # Nothing is smaller than an empty plaintext, so `pack` never compresses one.
+    if not 0 < length <= MAX_PLAINTEXT_BYTES or zstandard.frame_content_size(frame) != length:
+        raise IntegrityError
+    # One that names no dictionary is of the one without tables; zstd itself refuses one that names another.
+    zstd = tabled if frame[_DESCRIPTOR] & _NAMES_DICTIONARY else alone
+    return zstd.decompress(frame, allow_extra_data=False)
+
+
+def check_length(length: int) -> None:
+    """Refuse a plaintext that the format does not allow.
+
+    Raises:
+        SealingLimitExceeded: more than 64 MiB.
+    """
+    if length > MAX_PLAINTEXT_BYTES:
+        msg = f"a plaintext of {length} bytes; the format's limit is {MAX_PLAINTEXT_BYTES}"
+        raise SealingLimitExceeded(msg)
+
+
+@lru_cache(maxsize=4096)
+def padme(length: int) -> int:
+    """Return the Padmé length for a length: at most 12 % more, and only O(log log n) bits of it shown.
+
+    Source: Nikitin et al., "Reducing Metadata Leakage from Encrypted Files and Communication with PURBs" (PETS 2019),
+    algorithm 1.
+    """
+    if length < 2:  # noqa: PLR2004 - the logarithm below is of at least 1
+        return length
+    exponent = length.bit_length() - 1
+    low_bits = exponent - exponent.bit_length()
+    mask = (1 << max(low_bits, 0)) - 1
+    return (length + mask) & ~mask
+
+
+def _declared_length(body: bytes, start: int, end: int) -> int:
+    if end - start < _LENGTH.size:
+        raise IntegrityError
+    return int.from_bytes(body[start : start + _LENGTH.size], "big")
+
+
+@lru_cache(maxsize=16)
+def _dictionary(content: bytes, tables: bytes) -> zstandard.ZstdCompressionDict | None:
+    if not content:
+        return None
+    kind = zstandard.DICT_TYPE_FULLDICT if tables else zstandard.DICT_TYPE_RAWCONTENT
+    return zstandard.ZstdCompressionDict(tables + content, dict_type=kind)
+
+
+def _compressor(dictionary: bytes, tables: bytes) -> zstandard.ZstdCompressor:
+    contexts = _per_thread.__dict__.setdefault("compressors", {})
+    if (dictionary, tables) not in contexts:
+        contexts[dictionary, tables] = zstandard.ZstdCompressor(
+            level=ZSTD_LEVEL, dict_data=_dictionary(dictionary, tables), write_checksum=False
+        )
+    compressor: zstandard.ZstdCompressor = contexts[dictionary, tables]
+    return compressor
+
+
+def _decompressor(dictionary: bytes, tables: bytes) -> zstandard.ZstdDecompressor:
+    contexts = _per_thread.__dict__.setdefault("decompressors", {})
+    if (dictionary, tables) not in contexts:
+        contexts[dictionary, tables] = zstandard.ZstdDecompressor(dict_data=_dictionary(dictionary, tables))
+    decompressor: zstandard.ZstdDecompressor = contexts[dictionary, tables]
+    return decompressor

@@ -1,0 +1,72 @@
+"""Keyed tokens: HMAC-SHA-256 from prepared pads, cut to the length that the caller stores (FORMAT.md section 7)."""
+
+from __future__ import annotations
+
+import struct
+from hashlib import sha256
+from typing import TYPE_CHECKING, NoReturn
+
+from .ciphers import implementation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from strongroom.kms.secret import Secret
+
+_BLOCK = 64
+_INNER_PAD = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER_PAD = bytes(byte ^ 0x5C for byte in range(256))
+_SIGNED = struct.Struct(">q")
+
+
+class TokenKey:
+    """Makes tokens under one key.
+
+    Attributes:
+        token: from a message to the 32 bytes of HMAC-SHA-256; callers keep the first 16 (identifiers).
+        numbers: from a list of messages to the first 8 bytes of each one's token, as signed integers (index tokens).
+    """
+
+    __slots__ = ("numbers", "token")
+
+    def __init__(self, key: Secret, *, cipher: str | None = None) -> None:
+        tokens = implementation(cipher).Tokens(key.reveal())
+        self.token: Callable[[bytes], bytes] = tokens.token
+        self.numbers: Callable[[Sequence[bytes]], list[int]] = tokens.numbers
+
+    def __repr__(self) -> str:
+        return "TokenKey(<redacted>)"
+
+    def __reduce__(self) -> NoReturn:
+        msg = "key material is not pickled"
+        raise TypeError(msg)
+
+
+class Tokens:
+    """Tokens by `hashlib`.
+
+    The two hash states of HMAC (RFC 2104) are prepared once and copied for each message, which is 2.5 times as fast as
+    `hmac.digest` for messages of the length of an identifier.
+    """
+
+    __slots__ = ("_inner", "_outer")
+
+    def __init__(self, key: bytes) -> None:
+        block = key.ljust(_BLOCK, b"\x00")
+        self._inner = sha256(block.translate(_INNER_PAD))
+        self._outer = sha256(block.translate(_OUTER_PAD))
+
+    def token(self, message: bytes) -> bytes:
+        """Return the token of a message."""
+        inner = self._inner.copy()
+        inner.update(message)
+        outer = self._outer.copy()
+        outer.update(inner.digest())
+        return outer.digest()
+
+    def numbers(self, messages: Sequence[bytes]) -> list[int]:
+        """Return the first 8 bytes of the token of each message."""
+        return [_SIGNED.unpack_from(self.token(message))[0] for message in messages]
+
+    def __repr__(self) -> str:
+        return "Tokens(<redacted>)"

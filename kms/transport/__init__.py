@@ -1,0 +1,1 @@
+"""TLS contexts, and certificate files that are read again when they change."""

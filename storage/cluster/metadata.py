@@ -1,0 +1,198 @@
+"""The clusters of a deployment and the hosts that are up: Temporal's ClusterMetadataStore."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from strongroom.storage.checks import MAX_PAGE_SIZE, check_blob, check_id, check_number, check_page_size, check_uuid
+from strongroom.storage.data_blob import DataBlob
+from strongroom.storage.engine.queries import load_queries
+from strongroom.storage.engine.row_level_security import NO_NAMESPACE
+from strongroom.storage.errors import InvalidPersistenceRequest, NotFound, Unavailable
+from strongroom.storage.page_tokens import token_of_bytes, token_text
+from strongroom.storage.record_kinds import CLUSTER_METADATA
+
+from .members import (
+    ClusterMembersPage,
+    ServiceRole,
+    address_text,
+    check_duration,
+    check_time,
+    host_of,
+    member_of,
+    role_number,
+)
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+    from uuid import UUID
+
+    from strongroom.kms import Keyring, NamespaceKeys
+    from strongroom.storage.engine.database import Database, Row
+
+_SQL = load_queries("cluster/metadata")
+_PORTS = 2**16
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterMetadata:
+    """What is kept of a cluster.
+
+    Attributes:
+        cluster_name: the operator's name for it; in clear.
+        version: of the row, from 1.
+        data: the service's own; sealed under the cell's keys.
+    """
+
+    cluster_name: str
+    version: int
+    data: DataBlob
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterMetadataPage:
+    """Some clusters, in the order of their names, and where to go on; `next_page_token` is None at the end."""
+
+    clusters: tuple[ClusterMetadata, ...]
+    next_page_token: bytes | None
+
+
+class ClusterMetadataStore:
+    """Reads and writes clusters and hosts. They are the deployment's: nothing of a tenant is in them."""
+
+    def __init__(self, database: Database, keyring: Keyring) -> None:
+        self._database = database
+        self._keyring = keyring
+
+    async def list_cluster_metadata(self, *, page_size: int, page_token: bytes | None = None) -> ClusterMetadataPage:
+        """Return clusters in the order of their names."""
+        check_page_size(page_size)
+        after = "" if page_token is None else token_text(page_token, "list_cluster_metadata", b"")
+        async with self._database.connection(NO_NAMESPACE) as connection:
+            rows = await connection.fetch(_SQL["list"], after, page_size)
+        clusters = await self._keyring.with_keys(
+            self._keyring.cell_id, lambda keys: tuple(_opened(keys, row) for row in rows)
+        )
+        more = len(rows) == page_size
+        token = token_of_bytes("list_cluster_metadata", b"", clusters[-1].cluster_name.encode()) if more else None
+        return ClusterMetadataPage(clusters, token)
+
+    async def get_cluster_metadata(self, cluster_name: str) -> ClusterMetadata:
+        """Return a cluster.
+
+        Raises:
+            NotFound: none of this name.
+        """
+        _check_cluster_name(cluster_name)
+        async with self._database.connection(NO_NAMESPACE) as connection:
+            row = await connection.fetchrow(_SQL["get"], cluster_name)
+        if row is None:
+            msg = "no cluster of this name is known"
+            raise NotFound(msg)
+        return await self._keyring.with_keys(self._keyring.cell_id, lambda keys: _opened(keys, row))
+
+    async def save_cluster_metadata(self, cluster_name: str, *, data: DataBlob, version: int) -> bool:
+        """Store a cluster.
+
+        Args:
+            cluster_name: which.
+            data: to store.
+            version: as it was read, and one less than it will be; 0 to create.
+
+        Returns:
+            Whether it was stored; False where it should be created and is there already.
+
+        Raises:
+            Unavailable: the stored version is another one. The caller reads it again.
+        """
+        _check_cluster_name(cluster_name)
+        check_blob("data", data)
+        check_number("version", version)
+        keys = await self._keyring.open(self._keyring.cell_id)
+        sealed = keys.seal(CLUSTER_METADATA, (cluster_name, version + 1), data.pack())
+        async with self._database.connection(NO_NAMESPACE) as connection:
+            if version == 0:
+                return bool(await connection.fetch(_SQL["create"], cluster_name, sealed))
+            if await connection.fetch(_SQL["update"], cluster_name, version, sealed):
+                return True
+        msg = "the cluster's row is at another version, or gone; read it again"
+        raise Unavailable(msg)
+
+    async def delete_cluster_metadata(self, cluster_name: str) -> None:
+        """Delete a cluster; one that is not there is no error."""
+        _check_cluster_name(cluster_name)
+        async with self._database.connection(NO_NAMESPACE) as connection:
+            await connection.execute(_SQL["delete"], cluster_name)
+
+    async def get_cluster_members(
+        self,
+        *,
+        host_id: UUID | None = None,
+        role: ServiceRole | None = None,
+        rpc_address: str | None = None,
+        last_heartbeat_within: timedelta | None = None,
+        session_started_after: datetime | None = None,
+        page_size: int = MAX_PAGE_SIZE,
+        page_token: bytes | None = None,
+    ) -> ClusterMembersPage:
+        """Return hosts whose record has not expired, in the order of their ids; each filter that is given must hold."""
+        check_page_size(page_size)
+        if host_id is not None:
+            check_uuid("host_id", host_id)
+        if last_heartbeat_within is not None:
+            check_duration("last_heartbeat_within", last_heartbeat_within)
+        if session_started_after is not None:
+            check_time("session_started_after", session_started_after)
+        filters = (
+            host_id.bytes if host_id is not None else None,
+            role_number(role) if role is not None else None,
+            address_text(rpc_address) if rpc_address is not None else None,
+            last_heartbeat_within,
+            session_started_after,
+            b"" if page_token is None else host_of(page_token),
+        )
+        async with self._database.connection(NO_NAMESPACE) as connection:
+            rows = await connection.fetch(_SQL["members"], *filters, page_size)
+        members = tuple(member_of(row) for row in rows)
+        return ClusterMembersPage(members, members[-1].host_id.bytes if len(members) == page_size else None)
+
+    async def upsert_cluster_membership(
+        self,
+        host_id: UUID,
+        *,
+        role: ServiceRole,
+        rpc_address: str,
+        rpc_port: int,
+        session_start: datetime,
+        record_expiry: timedelta,
+    ) -> None:
+        """Note that a host is up now, and until when that holds.
+
+        Raises:
+            InvalidPersistenceRequest: a wrong value; `record_expiry` must be more than nothing.
+        """
+        check_uuid("host_id", host_id)
+        check_number("rpc_port", rpc_port, limit=_PORTS)
+        check_time("session_start", session_start)
+        check_duration("record_expiry", record_expiry)
+        row = (host_id.bytes, role_number(role), address_text(rpc_address), rpc_port, session_start, record_expiry)
+        async with self._database.connection(NO_NAMESPACE) as connection:
+            await connection.execute(_SQL["upsert_member"], *row)
+
+    async def prune_cluster_membership(self, *, max_records: int = MAX_PAGE_SIZE) -> int:
+        """Delete hosts whose record has expired, the oldest first; return how many."""
+        check_number("max_records", max_records, least=1)
+        async with self._database.connection(NO_NAMESPACE) as connection:
+            return len(await connection.fetch(_SQL["prune_members"], max_records))
+
+
+def _check_cluster_name(value: object) -> None:
+    if b"\x00" in check_id("cluster_name", value):
+        msg = "cluster_name has a character that the database can't store"
+        raise InvalidPersistenceRequest(msg)
+
+
+def _opened(keys: NamespaceKeys, row: Row) -> ClusterMetadata:
+    key = (row["cluster_name"], row["version"])
+    return ClusterMetadata(*key, DataBlob.unpack(keys.open(CLUSTER_METADATA, key, row["data"])))

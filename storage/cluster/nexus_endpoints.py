@@ -1,0 +1,155 @@
+"""Where calls of Nexus operations go: Temporal's NexusEndpointStore. The table and each row have a version of their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from strongroom.storage.checks import MAX_PAGE_SIZE, check_blob, check_number, check_uuid
+from strongroom.storage.data_blob import DataBlob
+from strongroom.storage.engine.queries import load_queries
+from strongroom.storage.engine.row_level_security import NO_NAMESPACE
+from strongroom.storage.errors import ConditionFailed, NotFound
+from strongroom.storage.page_tokens import token_id, token_of_bytes
+from strongroom.storage.record_kinds import NEXUS_ENDPOINT
+
+if TYPE_CHECKING:
+    from strongroom.kms import Keyring, NamespaceKeys
+    from strongroom.storage.engine.database import Connection, Database, Row
+
+_SQL = load_queries("cluster/nexus_endpoints")
+
+
+@dataclass(frozen=True, slots=True)
+class NexusEndpoint:
+    """An endpoint.
+
+    Attributes:
+        endpoint_id: a UUID of the service's.
+        version: of the row, from 1; as a request: what was read, 0 to create.
+        data: the service's own; sealed under the cell's keys.
+    """
+
+    endpoint_id: UUID
+    version: int
+    data: DataBlob
+
+
+@dataclass(frozen=True, slots=True)
+class NexusEndpointPage:
+    """Some endpoints, in the order of their ids.
+
+    Attributes:
+        table_version: to be named with the next change, and with the next page.
+        endpoints: empty where only the version was asked for.
+        next_page_token: None at the end.
+    """
+
+    table_version: int
+    endpoints: tuple[NexusEndpoint, ...]
+    next_page_token: bytes | None
+
+
+class NexusEndpointStore:
+    """Reads and changes endpoints. They are the deployment's, and sealed under the cell's keys."""
+
+    def __init__(self, database: Database, keyring: Keyring) -> None:
+        self._database = database
+        self._keyring = keyring
+
+    async def create_or_update_nexus_endpoint(self, endpoint: NexusEndpoint, *, last_known_table_version: int) -> None:
+        """Create an endpoint of version 0, or replace one of the version that was read; both versions rise by one.
+
+        Raises:
+            ConditionFailed: the table or the endpoint is at another version, or the new one is there already.
+        """
+        check_uuid("endpoint_id", endpoint.endpoint_id)
+        check_number("version", endpoint.version)
+        check_blob("data", endpoint.data)
+        check_number("last_known_table_version", last_known_table_version)
+        keys = await self._keyring.open(self._keyring.cell_id)
+        key = (endpoint.endpoint_id.bytes, endpoint.version + 1)
+        sealed = keys.seal(NEXUS_ENDPOINT, key, endpoint.data.pack())
+        query = "update" if endpoint.version else "create"
+        async with self._database.transaction(NO_NAMESPACE) as connection:
+            await _raise_version(connection, last_known_table_version)
+            if not await connection.fetch(_SQL[query], endpoint.endpoint_id, endpoint.version, sealed):
+                msg = "nexus endpoint version mismatch: it was changed, created or deleted meanwhile"
+                raise ConditionFailed(msg)
+
+    async def delete_nexus_endpoint(self, endpoint_id: UUID, *, last_known_table_version: int) -> None:
+        """Delete an endpoint.
+
+        Raises:
+            ConditionFailed: the table is at another version.
+            NotFound: no such endpoint; the table's version stays.
+        """
+        check_uuid("endpoint_id", endpoint_id)
+        check_number("last_known_table_version", last_known_table_version)
+        async with self._database.transaction(NO_NAMESPACE) as connection:
+            await _raise_version(connection, last_known_table_version)
+            if not await connection.fetch(_SQL["delete"], endpoint_id):
+                raise _no_endpoint()
+
+    async def get_nexus_endpoint(self, endpoint_id: UUID) -> NexusEndpoint:
+        """Return an endpoint.
+
+        Raises:
+            NotFound: none of this id.
+        """
+        check_uuid("endpoint_id", endpoint_id)
+        async with self._database.connection(NO_NAMESPACE) as connection:
+            row = await connection.fetchrow(_SQL["get"], endpoint_id)
+        if row is None:
+            raise _no_endpoint()
+        return await self._keyring.with_keys(self._keyring.cell_id, lambda keys: _opened(keys, row))
+
+    async def list_nexus_endpoints(
+        self, *, page_size: int, page_token: bytes | None = None, last_known_table_version: int = 0
+    ) -> NexusEndpointPage:
+        """Return endpoints in the order of their ids, and the table's version at that moment.
+
+        Args:
+            page_size: 0 for the version alone.
+            page_token: from the page before.
+            last_known_table_version: of the page before, so that all pages are of one version; 0 for any.
+
+        Raises:
+            ConditionFailed: the table is at another version.
+        """
+        check_number("page_size", page_size, limit=MAX_PAGE_SIZE + 1)
+        check_number("last_known_table_version", last_known_table_version)
+        after = UUID(int=0) if page_token is None else UUID(bytes=token_id(page_token, "list_nexus_endpoints", b""))
+        async with self._database.transaction(NO_NAMESPACE, read_only=True) as connection:
+            status = await connection.fetchrow(_SQL["version"])
+            version: int = status["version"] if status is not None else 0
+            if last_known_table_version not in (0, version):
+                raise _stale()
+            rows = await connection.fetch(_SQL["list"], after, page_size) if page_size else []
+        endpoints = await self._keyring.with_keys(
+            self._keyring.cell_id, lambda keys: tuple(_opened(keys, row) for row in rows)
+        )
+        more = page_size > 0 and len(rows) == page_size
+        token = token_of_bytes("list_nexus_endpoints", b"", endpoints[-1].endpoint_id.bytes) if more else None
+        return NexusEndpointPage(version, endpoints, token)
+
+
+async def _raise_version(connection: Connection, last_known: int) -> None:
+    """Raise the table's version from the one that the caller knows; other changes wait for this one."""
+    if not await connection.fetch(_SQL["raise_version"], last_known):
+        raise _stale()
+
+
+def _opened(keys: NamespaceKeys, row: Row) -> NexusEndpoint:
+    endpoint_id = UUID(bytes=row["id"].bytes)
+    packed = keys.open(NEXUS_ENDPOINT, (endpoint_id.bytes, row["version"]), row["data"])
+    return NexusEndpoint(endpoint_id, row["version"], DataBlob.unpack(packed))
+
+
+def _stale() -> ConditionFailed:
+    return ConditionFailed("nexus endpoints table version mismatch: list them again")
+
+
+def _no_endpoint() -> NotFound:
+    return NotFound("nexus endpoint not found")

@@ -1,0 +1,1 @@
+"""Connections, transactions, group commit, statements and functions."""

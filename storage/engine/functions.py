@@ -1,0 +1,94 @@
+"""The functions that batches of calls run in, one file each in `sql/*/functions`.
+
+A function's name in the database ends in a digest of its text, so two versions of the software find each their own while both run.
+On a Citus cluster each call is for one shard, and the parts in comments that begin with `confined:` say so to its planner. It runs
+on the node of that shard, in a session of Citus's own, so there the function brings along where its tables are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache, cached_property
+from hashlib import sha256
+from importlib.resources import files
+from types import MappingProxyType
+from typing import TYPE_CHECKING, cast
+
+from .database import SCHEMA
+from .translate import translated
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .database import Connection, Row
+
+_CREATE = re.compile(r"^CREATE FUNCTION (\w+)\((.*?)\)\s*\nRETURNS", re.MULTILINE | re.DOTALL)
+_CONFINED = re.compile(r"/\* confined: (.*?) \*/", re.DOTALL)
+_SEARCH_PATH = f"SET search_path = {SCHEMA}, pg_temp AS $$"
+
+
+_INTEGERS = frozenset({"smallint[]", "integer[]", "bigint[]"})
+
+
+def _integers(values: Iterable[int | None]) -> str:
+    """Return an array literal: asyncpg looks at each element of an array for arrays within, which costs more than this."""
+    return "{" + str(list(values))[1:-1].replace("None", "NULL") + "}"
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function of the database.
+
+    Attributes:
+        name: with its digest; what statements call.
+        parameters: types in order.
+        sql: what creates it.
+    """
+
+    name: str
+    parameters: tuple[str, ...]
+    sql: str
+
+    async def call(self, connection: Connection, *arguments: object, timeout: float | None = None) -> Sequence[Row]:  # noqa: ASYNC109 - asyncpg's
+        """Call it on a connection; return its rows. What a function returns that has no columns stands under `result`.
+
+        Raises:
+            StorageError: see `translate.py`.
+        """
+        encoded = [
+            _integers(cast(Iterable[int | None], argument)) if kind in _INTEGERS else argument
+            for kind, argument in zip(self.parameters, arguments, strict=True)
+        ]
+        with translated():
+            return await connection.fetch(self._statement, *encoded, timeout=timeout)
+
+    @cached_property
+    def _statement(self) -> str:
+        casts = (f"${n}::text::{kind}" if kind in _INTEGERS else f"${n}" for n, kind in enumerate(self.parameters, 1))
+        return f"SELECT * FROM {self.name}({', '.join(casts)}) AS result"  # noqa: S608 - our own name
+
+
+@cache
+def load_functions(*, distributed: bool) -> Mapping[str, Function]:
+    """Return all functions by their name without digest."""
+    texts = [
+        entry.read_text(encoding="utf-8")
+        for package in (files("strongroom.storage") / "sql").iterdir()
+        if (package / "functions").is_dir()
+        for entry in (package / "functions").iterdir()
+    ]
+    return MappingProxyType(dict(sorted(_function(text, distributed=distributed) for text in texts)))
+
+
+def _function(text: str, *, distributed: bool) -> tuple[str, Function]:
+    text = _CONFINED.sub(r"\1" if distributed else "", text)
+    if distributed:
+        text = text.replace("AS $$", _SEARCH_PATH, 1)
+    match = _CREATE.search(text)
+    assert match is not None, "a file of sql/functions creates one function"  # noqa: S101 - our own files
+    base = match[1]
+    name = f"{base}_{sha256(text.encode()).hexdigest()[:8]}"
+    parameters = tuple(line.split("--")[0].strip().rstrip(",").split()[-1] for line in match[2].strip().splitlines())
+    return base, Function(name, parameters, text.replace(f"CREATE FUNCTION {base}(", f"CREATE FUNCTION {name}(", 1))

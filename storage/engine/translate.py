@@ -1,0 +1,123 @@
+"""asyncpg's errors into ours, by SQLSTATE (PostgreSQL documentation, appendix A). They never leave this package."""
+
+from __future__ import annotations
+
+import ssl
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from strongroom.storage.errors import (
+    ConditionFailed,
+    ResourceExhausted,
+    SchemaMismatch,
+    StorageError,
+    Timeout,
+    Unavailable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Lost connections, "completion unknown", and a server that goes down: the commit may have been on its way.
+_OPEN_OUTCOME = ("08", "40003", "57P")
+# Rolled back because of what another transaction did.
+_RACED = ("23505", "40001", "40P01")
+# SQLSTATE, or its class of two characters -> error, what happened. Such an answer means that the transaction was rolled back.
+_BY_STATE: dict[str, tuple[type[StorageError], str]] = {
+    "23505": (ConditionFailed, "a row with this key is there already"),
+    "25006": (Unavailable, "the database is read-only; is this a standby, or is its disk full?"),
+    "28": (Unavailable, "the database refuses this user; check the dsn"),
+    "3D": (Unavailable, "the database named in the dsn does not exist"),
+    "3F": (SchemaMismatch, "the database holds no Strongroom schema; run `strongroom init`"),
+    "40": (Unavailable, "the database rolled the transaction back in favour of another one; try again"),
+    "42501": (
+        StorageError,
+        "the role that is connected may not do this (SQLSTATE 42501): `schema apply` needs the owner; services, --driver-role of it",
+    ),
+    "42P01": (SchemaMismatch, "a table is missing; run `strongroom schema apply` to bring it up to date"),
+    "42703": (SchemaMismatch, "a column is missing; run `strongroom schema apply` to bring it up to date"),
+    "42883": (SchemaMismatch, "a function is missing; run `strongroom schema apply` to bring the schema up to date"),
+    "53": (ResourceExhausted, "the database is out of disk, memory or connections"),
+    "55P03": (Timeout, "a lock was not to be had in time"),
+    "57014": (Timeout, "the database stopped the statement at its time limit"),
+    "58": (ResourceExhausted, "the database met an error of its file system"),
+}
+
+
+_DRIVER = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+_DSN = "the dsn is not one of PostgreSQL's: postgresql://user@host/database"
+
+
+def to_storage_error(error: BaseException) -> StorageError | None:
+    """Return our error for one of asyncpg or of the network; None for anything else."""
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        if state.startswith(_OPEN_OUTCOME):
+            message = "the connection to the database was lost, or its server is starting or stopping"
+            return Unavailable(message, may_have_been_committed=True)
+        for length in (5, 2):
+            found = _BY_STATE.get(state[:length])
+            if found is not None:
+                ours = found[0](found[1])
+                ours.raced = state.startswith(_RACED)
+                return ours
+        return StorageError(f"the database refused the statement (SQLSTATE {state})")
+    if isinstance(error, asyncpg.ClientConfigurationError):
+        return Unavailable(_DSN)
+    refused = _transport(error)
+    if refused is not None:
+        return Unavailable(refused, may_have_been_committed=True)
+    if isinstance(error, TimeoutError):
+        return Timeout("the database did not answer in time", may_have_been_committed=True)
+    # asyncpg calls it internal when a connection goes down in the middle of preparing a statement.
+    if isinstance(error, (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)):
+        return Unavailable(
+            "the database can't be reached, or the connection to it was lost", may_have_been_committed=True
+        )
+    return None
+
+
+def _transport(error: BaseException) -> str | None:
+    """Return why there is no TLS with the server; None for another error."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"the database's certificate is not accepted: {error.verify_message} "
+            "(an authority to trust is named in [database.tls] as ca_certs)"
+        )
+    if isinstance(error, ssl.SSLError):
+        return (
+            f"TLS 1.3 with the database failed ({error.reason}); has its server TLS 1.3, and this client's certificate?"
+        )
+    if isinstance(error, ConnectionError) and "rejected SSL upgrade" in str(error):  # asyncpg's text
+        return "the database's server has no TLS; switch it on there (ssl = on), nothing is sent in clear"
+    return None
+
+
+@contextmanager
+def translated(*, connecting: bool = False) -> Iterator[None]:
+    """Raise our error for any of asyncpg's.
+
+    Args:
+        connecting: a connection is being made. No statement was sent, so nothing was committed; and a plain ValueError is about
+            the dsn, of which it may quote the password.
+    """
+    ours = None
+    try:
+        yield
+    except (*_DRIVER, ValueError) as error:
+        if connecting:
+            ours = to_storage_error(error) or Unavailable(_DSN)
+            ours.may_have_been_committed = False
+        elif not isinstance(error, _DRIVER):
+            raise
+        else:
+            ours = to_storage_error(error)
+    if ours is not None:
+        try:
+            raise ours
+        except StorageError:
+            # The `with` that we leave is still handling asyncpg's error, which may quote a tenant's value, and hangs it on ours.
+            ours.__context__ = None
+            raise

@@ -1,0 +1,1 @@
+"""Mutable state of runs, history tasks and shards."""

@@ -1,0 +1,176 @@
+"""Read mutable state and current runs; the reads of several callers share statements (`group_commit.py`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from uuid import UUID
+
+from strongroom.storage.checks import check_id, check_uuid, open_keys
+from strongroom.storage.engine.functions import load_functions
+from strongroom.storage.engine.group_commit import GroupCommit
+from strongroom.storage.errors import NotFound
+from strongroom.storage.record_kinds import CURRENT_EXECUTION, EXECUTION, EXECUTION_MAP
+from strongroom.storage.sealing import open_rows
+
+from . import checks
+from .maps import read_entries
+from .packing import unpack_current, unpack_execution, workflow_token
+from .requests import CurrentExecution, WorkflowMutableState
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from strongroom.kms import Key, Keyring, NamespaceKeys
+    from strongroom.storage.engine.database import Connection, Database, Row
+    from strongroom.storage.engine.functions import Function
+
+    from .requests import ExecutionState
+
+
+class RunKey(NamedTuple):
+    """The primary key of a run's row."""
+
+    shard_id: int
+    namespace_id: UUID
+    workflow: bytes
+    run_id: UUID
+
+
+class _CurrentKey(NamedTuple):
+    shard_id: int
+    namespace_id: UUID
+    workflow: bytes
+    archetype_id: int
+
+
+_AnyKey = TypeVar("_AnyKey", RunKey, _CurrentKey)
+
+
+class ExecutionReader:
+    """Reads runs.
+
+    Args:
+        database: for look-ups by key.
+        keyring: unwrapped keys.
+        distributed: whether the tables are spread over a Citus cluster.
+    """
+
+    def __init__(self, database: Database, keyring: Keyring, *, distributed: bool) -> None:
+        self._keyring = keyring
+        functions = load_functions(distributed=distributed)
+
+        def coalesced(name: str) -> GroupCommit[_AnyKey, Row | None]:
+            return GroupCommit(
+                database,
+                _batch(functions[name], timeout=database.answer_timeout),
+                name=name,
+                place=(lambda key: key.shard_id) if distributed else None,
+                idempotent=True,
+            )
+
+        self._runs: GroupCommit[RunKey, Row | None] = coalesced("get_executions")
+        self._current: GroupCommit[_CurrentKey, Row | None] = coalesced("get_current_executions")
+
+    async def run(self, namespace_id: UUID, workflow_id: str, run_id: UUID, *, shard_id: int) -> WorkflowMutableState:
+        """Return a run's mutable state; see `ExecutionStore.get_workflow_execution`."""
+        keys, key = await run_key(self._keyring, namespace_id, workflow_id, run_id, shard_id)
+        row = await self._runs.submit(key)
+        if row is None:
+            raise NotFound
+        versions = (row["next_event_id"], row["last_write_version"], row["db_record_version"])
+        place = (shard_id, key.workflow, run_id.bytes)
+        execution = [(versions, row["data"])]
+        maps, items = row["maps"] or (), row["items"] or ()
+        values = row["blobs"] or ()
+        entries = [
+            ((kind, item.rjust(16, b"\x00")), value) for kind, item, value in zip(maps, items, values, strict=True)
+        ]
+
+        def use(keys: NamespaceKeys) -> tuple[list[bytes], list[bytes]]:
+            return (
+                keys.open_many(EXECUTION, execution, scope=place),
+                keys.open_many(EXECUTION_MAP, entries, scope=place),
+            )
+
+        size = len(row["data"]) + sum(map(len, values))
+        (packed,), opened = await open_rows(self._keyring, namespace_id, size, use, keys=keys)
+        info, state = unpack_execution(packed)
+        return WorkflowMutableState(
+            execution_info=info,
+            execution_state=state,
+            next_event_id=versions[0],
+            last_write_version=versions[1],
+            db_record_version=versions[2],
+            **read_entries(maps, items, opened),
+        )
+
+    async def current(
+        self, namespace_id: UUID, workflow_id: str, *, shard_id: int, archetype_id: int
+    ) -> CurrentExecution:
+        """Return a workflow's current run; see `ExecutionStore.get_current_execution`."""
+        checks.check_fence(shard_id, 0, archetype_id)
+        encoded = check_id("workflow_id", workflow_id)
+        keys = await open_keys(self._keyring, namespace_id)
+        key = _CurrentKey(shard_id, namespace_id, workflow_token(keys, encoded), archetype_id)
+        row = await self._current.submit(key)
+        if row is None:
+            raise NotFound
+        run_id, state = await open_current(self._keyring, keys, (shard_id, key.workflow, archetype_id), row)
+        return CurrentExecution(run_id, state, row["last_write_version"])
+
+    async def aclose(self) -> None:
+        """Wait for the reads that are in flight."""
+        await self._runs.aclose()
+        await self._current.aclose()
+
+
+async def run_key(
+    keyring: Keyring, namespace_id: UUID, workflow_id: str, run_id: UUID, shard_id: int
+) -> tuple[NamespaceKeys, RunKey]:
+    """Check what names a run; return the namespace's keys and the key of the run's row.
+
+    Raises:
+        InvalidPersistenceRequest: an id that can't be.
+        NamespaceNotFound: no such namespace.
+    """
+    checks.check_fence(shard_id, 0)
+    check_uuid("run_id", run_id)
+    encoded = check_id("workflow_id", workflow_id)
+    keys = await open_keys(keyring, namespace_id)
+    return keys, RunKey(shard_id, namespace_id, workflow_token(keys, encoded), run_id)
+
+
+async def open_current(keyring: Keyring, keys: NamespaceKeys, place: Key, row: Row) -> tuple[UUID, ExecutionState]:
+    """Open a row of `current_executions`: the run, and what is kept with it.
+
+    Args:
+        keyring: asked again for a key version that another process has just made.
+        keys: what this request has opened.
+        place: shard, workflow token and archetype.
+        row: its columns.
+
+    Raises:
+        IntegrityError: the row does not open.
+    """
+    run_id = UUID(bytes=row["run_id"].bytes)
+    key = (*place, run_id.bytes, row["state"], row["last_write_version"])
+    packed = await keyring.with_keys(
+        keys.namespace_id, lambda keys: keys.open(CURRENT_EXECUTION, key, row["data"]), keys=keys
+    )
+    return run_id, unpack_current(packed)
+
+
+def _batch(
+    function: Function, *, timeout: float
+) -> Callable[[Connection, Sequence[_AnyKey]], Awaitable[Sequence[Row | None]]]:
+    """Return what reads the rows of several keys in one statement; None where there is no row."""
+
+    async def read(connection: Connection, keys: Sequence[_AnyKey]) -> Sequence[Row | None]:
+        columns = zip(*keys, strict=True)
+        rows = await function.call(connection, keys[0].shard_id, *columns, timeout=timeout)
+        answers: list[Row | None] = [None] * len(keys)
+        for row in rows:
+            answers[row["number"] - 1] = row
+        return answers
+
+    return read

@@ -1,0 +1,1 @@
+"""History branches: append, read, fork, trim, delete."""

@@ -1,0 +1,145 @@
+"""Delete what no reader needs: branches whose nodes others may share, and nodes that failed attempts have left."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+from strongroom.storage.checks import check_number, check_uuid
+from strongroom.storage.engine.functions import load_functions
+from strongroom.storage.engine.queries import load_queries
+from strongroom.storage.engine.row_level_security import SET_BY_FUNCTION
+from strongroom.storage.errors import InvalidPersistenceRequest, Unavailable
+
+from .branch import FIRST_NODE, LAST_NODE, HistoryBranch
+from .rows import check_branch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from uuid import UUID
+
+    from strongroom.storage.engine.database import Database
+
+    from .branch import BranchInfo
+    from .tree import HistoryTrees
+
+_SQL = load_queries("histories/histories")
+_SCAN = 1000
+# Of many that delete from one tree at once, one gets through at each turn; waits of random length take them apart.
+_ATTEMPTS = 20
+_LONGEST_WAIT = 0.5  # seconds
+
+
+class HistoryDeleter:
+    """Deletes branches and nodes.
+
+    Args:
+        database: for look-ups by key.
+        trees: to see what is shared.
+        distributed: whether the tables are spread over a Citus cluster.
+    """
+
+    def __init__(self, database: Database, trees: HistoryTrees, *, distributed: bool = False) -> None:
+        self._database = database
+        self._trees = trees
+        self._delete = load_functions(distributed=distributed)["delete_history_branch"]
+
+    async def delete_branch(self, namespace_id: UUID, branch: HistoryBranch) -> None:
+        """Delete a branch; see `HistoryManager.delete_history_branch`."""
+        check_branch(branch)
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                await asyncio.sleep(min(0.002 * 2**attempt, _LONGEST_WAIT) * random.random())  # noqa: S311 - nothing secret
+            tree = await self._trees.get(namespace_id, branch.shard_id, branch.tree_id)
+            ranges = unshared(branch, tree)
+            async with self._database.connection(SET_BY_FUNCTION) as connection:
+                rows = await self._delete.call(
+                    connection,
+                    branch.shard_id,
+                    namespace_id,
+                    branch.tree_id,
+                    branch.branch_id,
+                    [info.branch.branch_id for info in tree],
+                    [branch_id for branch_id, _ in ranges],
+                    [node_id for _, node_id in ranges],
+                )
+            if rows[0]["result"]:
+                return
+        msg = "others kept forking and deleting branches of this tree; nothing was deleted"
+        raise Unavailable(msg)
+
+    async def trim(self, namespace_id: UUID, branch: HistoryBranch, *, node_id: int, txn_id: int) -> int:
+        """Delete nodes off the chain; see `HistoryManager.trim_history_branch`."""
+        check_uuid("namespace_id", namespace_id)
+        check_branch(branch)
+        check_number("node_id", node_id, least=FIRST_NODE, limit=LAST_NODE)
+        check_number("txn_id", txn_id)
+        place = (branch.shard_id, namespace_id, branch.tree_id)
+        off_chain: list[tuple[UUID, int, int]] = []
+        at, wanted = node_id + 1, txn_id
+        for part in reversed(branch.ranges()):
+            position: tuple[int, int] | None = (min(part.end_node, node_id + 1), -1)
+            while position is not None:
+                async with self._database.connection(namespace_id) as connection:
+                    row = await connection.fetchrow(
+                        _SQL["scan_backwards"], *place, part.branch_id, part.begin_node, *position, _SCAN
+                    )
+                if row is None or row["node_ids"] is None:
+                    break
+                nodes, txns = row["node_ids"], row["txn_ids"]
+                for node, txn, prev in zip(nodes, txns, row["prev_txn_ids"], strict=True):
+                    if txn == wanted and node < at and (at <= node_id or node == node_id):
+                        at, wanted = node, prev
+                    else:
+                        off_chain.append((part.branch_id, node, txn))
+                position = (nodes[-1], txns[-1]) if len(nodes) == _SCAN else None
+        if at != FIRST_NODE:
+            return 0
+        return await self._delete_nodes(place, off_chain)
+
+    async def delete_nodes(self, namespace_id: UUID, branch: HistoryBranch, *, node_id: int, txn_id: int) -> None:
+        """Delete one write of a node; see `HistoryManager.delete_history_nodes`."""
+        check_uuid("namespace_id", namespace_id)
+        check_branch(branch)
+        check_number("node_id", node_id, least=FIRST_NODE, limit=LAST_NODE)
+        check_number("txn_id", txn_id)
+        if node_id < branch.begin_node:
+            msg = f"node {node_id} belongs to an ancestor; this branch begins at node {branch.begin_node}"
+            raise InvalidPersistenceRequest(msg)
+        place = (branch.shard_id, namespace_id, branch.tree_id)
+        await self._delete_nodes(place, [(branch.branch_id, node_id, txn_id)])
+
+    async def _delete_nodes(self, place: tuple[int, UUID, UUID], writes: Iterable[tuple[UUID, int, int]]) -> int:
+        columns = [list(column) for column in zip(*writes, strict=True)]
+        if not columns:
+            return 0
+        async with self._database.connection(place[1]) as connection:
+            tag = await connection.execute(_SQL["delete_nodes"], *place, *columns)
+        return int(tag.rpartition(" ")[2])
+
+
+def unshared(branch: HistoryBranch, tree: Sequence[BranchInfo]) -> list[tuple[UUID, int]]:
+    """Return what only this branch uses: for each range, youngest first, the node from which on it may go.
+
+    The ancestors of a branch that is in the tree are those that its row names, whatever the caller believes.
+    """
+    used: dict[UUID, int] = {}
+    for info in tree:
+        other = info.branch
+        if other.branch_id == branch.branch_id:
+            branch = other
+            continue
+        used[other.branch_id] = LAST_NODE
+        for part in other.ancestors:
+            used[part.branch_id] = max(used.get(part.branch_id, 0), part.end_node)
+    ranges = []
+    for part in reversed(branch.ranges()):
+        end = used.get(part.branch_id)
+        if end is None:
+            ranges.append((part.branch_id, part.begin_node))
+            continue
+        if end < LAST_NODE:
+            ranges.append((part.branch_id, end))
+        break  # whoever uses this range uses all that stand before it
+    return ranges

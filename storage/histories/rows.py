@@ -1,0 +1,194 @@
+"""Rows of a history as they go into a statement: what an append is, how it is checked, and the columns that it fills.
+
+Used for appends of their own, and by whoever has an append in a larger statement.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from strongroom.storage.checks import TRANSACTION_SIZE_LIMIT, check_blob, check_number, check_shard_id, check_uuid
+from strongroom.storage.errors import InvalidPersistenceRequest
+from strongroom.storage.record_kinds import HISTORY_NODE, HISTORY_TREE
+
+from .branch import LAST_NODE, BranchInfo, BranchRange, HistoryBranch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from strongroom.kms import NamespaceKeys
+    from strongroom.storage.data_blob import DataBlob
+    from strongroom.storage.sealing import SealedColumns
+
+ROW_BYTES = 200
+"""What a row has beside its payload, about."""
+
+
+class HistoryNode(NamedTuple):
+    """A batch of events that were written together.
+
+    A tuple, as a history is read by the thousand, and a frozen dataclass takes twice as long to make.
+
+    Attributes:
+        node_id: id of the batch's first event, from 1.
+        txn_id: of the write; of two writes of one node the higher one counts.
+        prev_txn_id: of the node before this one in the branch; authenticated, so a reader notices a missing node.
+        events: the batch.
+    """
+
+    node_id: int
+    txn_id: int
+    prev_txn_id: int
+    events: DataBlob
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryAppend:
+    """Nodes that are written to a branch.
+
+    Attributes:
+        branch: where; its own range, never an ancestor's.
+        nodes: at least one, in any order.
+        is_new_branch: also write the branch's row in the tree.
+        info: noted in that row, sealed.
+    """
+
+    branch: HistoryBranch
+    nodes: Sequence[HistoryNode]
+    is_new_branch: bool = False
+    info: str = ""
+
+
+class HistoryColumns:
+    """Columns of `history_node` (n_) and `history_tree` (t_), filled row by row for a statement with several requests."""
+
+    __slots__ = (
+        "n_branch",
+        "n_data",
+        "n_index",
+        "n_node",
+        "n_prev_txn",
+        "n_tree",
+        "n_txn",
+        "t_branch",
+        "t_data",
+        "t_index",
+        "t_tree",
+    )
+
+    def __init__(self) -> None:
+        self.n_index: list[int] = []
+        self.n_tree: list[UUID] = []
+        self.n_branch: list[UUID] = []
+        self.n_node: list[int] = []
+        self.n_txn: list[int] = []
+        self.n_prev_txn: list[int] = []
+        self.n_data: list[bytes | None] = []
+        self.t_index: list[int] = []
+        self.t_tree: list[UUID] = []
+        self.t_branch: list[UUID] = []
+        self.t_data: list[bytes | None] = []
+
+    def add(self, columns: SealedColumns, keys: NamespaceKeys, index: int, append: HistoryAppend) -> None:
+        """Add the rows of an append that `check_append` has passed.
+
+        Args:
+            columns: seals the values later, in their places here.
+            keys: of the namespace that the branch belongs to.
+            index: the request's number in its statement.
+            append: what to write.
+        """
+        branch = append.branch
+        shard_id, tree_id, branch_id = branch.shard_id, branch.tree_id, branch.branch_id
+        tree, own = tree_id.bytes, branch_id.bytes
+        for node_id, txn_id, prev_txn_id, events in append.nodes:
+            self.n_index.append(index)
+            self.n_tree.append(tree_id)
+            self.n_branch.append(branch_id)
+            self.n_node.append(node_id)
+            self.n_txn.append(txn_id)
+            self.n_prev_txn.append(prev_txn_id)
+            key = (shard_id, tree, own, node_id, txn_id, prev_txn_id)
+            columns.add(self.n_data, keys, HISTORY_NODE, key, events.pack())
+        if append.is_new_branch:
+            self.t_index.append(index)
+            self.t_tree.append(tree_id)
+            self.t_branch.append(branch_id)
+            packed = BranchInfo(branch, append.info, time.time_ns()).pack()
+            columns.add(self.t_data, keys, HISTORY_TREE, (shard_id, tree, own), packed)
+
+
+def check_append(append: HistoryAppend) -> int:
+    """Refuse an append that can't be stored; return about how many bytes it takes in a statement.
+
+    Raises:
+        InvalidPersistenceRequest: no nodes, one twice, or one that stands before the branch's own range; a field that is not of
+            its type or range.
+        TransactionSizeLimit: a node of more than 4 MiB.
+    """
+    branch, nodes = append.branch, append.nodes
+    check_branch(branch)
+    if append.info:
+        check_note(append.info)
+    if not nodes:
+        msg = "an append has at least one node"
+        raise InvalidPersistenceRequest(msg)
+    if set(map(type, nodes)) != {HistoryNode}:
+        msg = "nodes must be HistoryNodes"
+        raise InvalidPersistenceRequest(msg)
+    begin, size = branch.begin_node, len(append.info)
+    for node_id, txn_id, prev_txn_id, events in nodes:
+        check_number("node_id", node_id, least=1, limit=LAST_NODE)
+        check_number("txn_id", txn_id)
+        check_number("prev_txn_id", prev_txn_id)
+        if node_id < begin:
+            msg = f"node {node_id} belongs to an ancestor; this branch begins at node {begin}"
+            raise InvalidPersistenceRequest(msg)
+        if txn_id < prev_txn_id:
+            msg = f"node {node_id} has a lower transaction than the node that it follows; no reader would find it"
+            raise InvalidPersistenceRequest(msg)
+        size += check_blob("events", events) + ROW_BYTES
+    if len(nodes) > 1 and len({node[:2] for node in nodes}) < len(nodes):
+        msg = "an append names a node and transaction twice"
+        raise InvalidPersistenceRequest(msg)
+    return size
+
+
+def check_branch(branch: object) -> None:
+    """Refuse what is not a branch: ids, and ranges of ancestors that follow each other from node 1.
+
+    Raises:
+        InvalidPersistenceRequest: it is not.
+    """
+    if not isinstance(branch, HistoryBranch):
+        msg = "branch must be a HistoryBranch"
+        raise InvalidPersistenceRequest(msg)
+    check_shard_id(branch.shard_id)
+    check_uuid("tree_id", branch.tree_id)
+    check_uuid("branch_id", branch.branch_id)
+    begin = 1
+    for part in branch.ancestors:
+        if not isinstance(part, BranchRange) or part.begin_node != begin:
+            msg = "the ancestors of a branch are ranges that follow each other from node 1"
+            raise InvalidPersistenceRequest(msg)
+        check_uuid("branch_id of an ancestor", part.branch_id)
+        check_number("end_node of an ancestor", part.end_node, least=begin + 1)
+        begin = part.end_node
+
+
+def check_note(info: object) -> None:
+    """Refuse a branch's note that is not text, or can't be encoded.
+
+    Raises:
+        InvalidPersistenceRequest: it is not.
+    """
+    try:
+        valid = isinstance(info, str) and len(info.encode()) <= TRANSACTION_SIZE_LIMIT
+    except UnicodeEncodeError:
+        valid = False
+    if not valid:
+        msg = "the note of a branch must be text of at most 4 MiB"
+        raise InvalidPersistenceRequest(msg)

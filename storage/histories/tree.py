@@ -1,0 +1,185 @@
+"""Branches of trees: fork one, list those of a tree, list all of the cell."""
+
+from __future__ import annotations
+
+import struct
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+from strongroom.kms import IntegrityError, KeyringFileError, KmsError, UnsupportedFormat
+from strongroom.storage.checks import check_number, check_page_size, check_shard_id, check_uuid, open_keys
+from strongroom.storage.engine.functions import load_functions
+from strongroom.storage.engine.queries import load_queries
+from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE, SET_BY_FUNCTION
+from strongroom.storage.errors import DataLoss, NotFound
+from strongroom.storage.page_tokens import token_bytes, token_of_bytes
+from strongroom.storage.record_kinds import HISTORY_TREE
+from strongroom.storage.sealing import open_rows
+
+from .branch import LAST_NODE, BranchInfo, HistoryBranch
+from .rows import check_branch, check_note
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from strongroom.kms import Keyring, NamespaceKeys
+    from strongroom.storage.engine.database import Database, Row
+
+_SQL = load_queries("histories/histories")
+_LISTING = "list of history branches"
+_POSITION = struct.Struct(">i16s16s16s")
+_UNREADABLE = (KmsError, IntegrityError, UnsupportedFormat, DataLoss)
+_START = (0, UUID(int=0), UUID(int=0), UUID(int=0))
+
+
+@dataclass(frozen=True, slots=True)
+class ListedBranch:
+    """A branch, as a list over all namespaces shows it.
+
+    Attributes:
+        shard_id: of the workflow.
+        namespace_id: whose.
+        tree_id: one tree per run.
+        branch_id: of the branch.
+        info: what its row holds; None when that can't be opened.
+        unreadable: why it can't be opened; None when it can.
+    """
+
+    shard_id: int
+    namespace_id: UUID
+    tree_id: UUID
+    branch_id: UUID
+    info: BranchInfo | None
+    unreadable: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BranchPage:
+    """Branches in the order of their ids, and a token for what follows; None at the end."""
+
+    branches: tuple[ListedBranch, ...]
+    next_page_token: bytes | None
+
+
+class HistoryTrees:
+    """Reads and writes the rows of trees.
+
+    Args:
+        database: for look-ups by key.
+        keyring: unwrapped keys.
+        distributed: whether the tables are spread over a Citus cluster.
+    """
+
+    def __init__(self, database: Database, keyring: Keyring, *, distributed: bool = False) -> None:
+        self._database = database
+        self._keyring = keyring
+        self._fork = load_functions(distributed=distributed)["fork_history_branch"]
+
+    async def fork(self, namespace_id: UUID, branch: HistoryBranch, *, fork_node_id: int, info: str) -> HistoryBranch:
+        """Make a branch; see `HistoryManager.fork_history_branch`."""
+        check_branch(branch)
+        check_number("fork_node_id", fork_node_id, least=2, limit=LAST_NODE)
+        check_note(info)
+        keys = await open_keys(self._keyring, namespace_id)
+        forked = branch.fork(at_node=fork_node_id, branch_id=uuid4())
+        key = (forked.shard_id, forked.tree_id.bytes, forked.branch_id.bytes)
+        sealed = keys.seal(HISTORY_TREE, key, BranchInfo(forked, info, time.time_ns()).pack())
+        async with self._database.connection(SET_BY_FUNCTION) as connection:
+            rows = await self._fork.call(
+                connection,
+                branch.shard_id,
+                namespace_id,
+                branch.tree_id,
+                branch.branch_id,
+                forked.branch_id,
+                sealed,
+            )
+        if not rows[0]["result"]:
+            msg = "the branch to fork has no row in its tree: it was deleted, or never made as a new branch"
+            raise NotFound(msg)
+        return forked
+
+    async def get(self, namespace_id: UUID, shard_id: int, tree_id: UUID) -> list[BranchInfo]:
+        """Return all branches of a tree, in the order of their ids; an empty list where there is no such tree."""
+        check_shard_id(shard_id)
+        check_uuid("tree_id", tree_id)
+        await open_keys(self._keyring, namespace_id)
+        async with self._database.connection(namespace_id) as connection:
+            rows = await connection.fetch(_SQL["get_tree"], shard_id, namespace_id, tree_id)
+        return await self._open(namespace_id, [(shard_id, tree_id, _uuid(row["branch_id"])) for row in rows], rows)
+
+    async def list_all(self, *, page_size: int, page_token: bytes | None) -> BranchPage:
+        """List a page of all branches; see `HistoryManager.get_all_history_tree_branches`."""
+        check_page_size(page_size)
+        position = _START if page_token is None else _parse(page_token)
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
+            rows = await connection.fetch(_SQL["list_trees"], *position, page_size + 1)
+        by_namespace: dict[UUID, list[Row]] = {}
+        for row in rows[:page_size]:
+            by_namespace.setdefault(_uuid(row["namespace_id"]), []).append(row)
+        listed = [one for namespace_id, own in by_namespace.items() for one in await self._list(namespace_id, own)]
+        listed.sort(key=lambda one: (one.shard_id, one.namespace_id.int, one.tree_id.int, one.branch_id.int))
+        token = None
+        if len(rows) > page_size:
+            last = listed[-1]
+            ids = (last.namespace_id.bytes, last.tree_id.bytes, last.branch_id.bytes)
+            token = token_of_bytes(_LISTING, b"", _POSITION.pack(last.shard_id, *ids))
+        return BranchPage(tuple(listed), token)
+
+    async def _list(self, namespace_id: UUID, rows: Sequence[Row]) -> list[ListedBranch]:
+        """Open rows of one namespace. What does not open hides nothing else: it is listed with the reason."""
+        places = [(row["shard_id"], _uuid(row["tree_id"]), _uuid(row["branch_id"])) for row in rows]
+        infos: Sequence[BranchInfo | str]
+        try:
+            await self._keyring.open(namespace_id)
+        except (KmsError, KeyringFileError, IntegrityError) as error:
+            infos = [str(error)] * len(rows)
+        else:
+            try:
+                infos = await self._open(namespace_id, places, rows)
+            except _UNREADABLE:
+                infos = [await self._open_one(namespace_id, *one) for one in zip(places, rows, strict=True)]
+        return [
+            ListedBranch(shard_id, namespace_id, tree_id, branch_id, None, info)
+            if isinstance(info, str)
+            else ListedBranch(shard_id, namespace_id, tree_id, branch_id, info)
+            for (shard_id, tree_id, branch_id), info in zip(places, infos, strict=True)
+        ]
+
+    async def _open_one(self, namespace_id: UUID, place: tuple[int, UUID, UUID], row: Row) -> BranchInfo | str:
+        try:
+            return (await self._open(namespace_id, [place], [row]))[0]
+        except _UNREADABLE as error:
+            return str(error)
+
+    async def _open(
+        self, namespace_id: UUID, places: Sequence[tuple[int, UUID, UUID]], rows: Sequence[Row]
+    ) -> list[BranchInfo]:
+        sealed = [
+            ((shard_id, tree_id.bytes, branch_id.bytes), row["data"])
+            for (shard_id, tree_id, branch_id), row in zip(places, rows, strict=True)
+        ]
+
+        def open_all(keys: NamespaceKeys) -> list[bytes]:
+            return keys.open_many(HISTORY_TREE, sealed)
+
+        opened = await open_rows(self._keyring, namespace_id, sum(len(value) for _, value in sealed), open_all)
+        return [
+            BranchInfo.unpack(packed, shard_id=shard_id, tree_id=tree_id, branch_id=branch_id)
+            for (shard_id, tree_id, branch_id), packed in zip(places, opened, strict=True)
+        ]
+
+
+def _uuid(value: UUID) -> UUID:
+    """Return an id of a row as Python's own class: asyncpg has one that is equal, and slower to compare."""
+    return UUID(bytes=value.bytes)
+
+
+def _parse(token: bytes) -> tuple[int, UUID, UUID, UUID]:
+    packed = token_bytes(token, _LISTING, b"")
+    check_number("position", len(packed), least=_POSITION.size, limit=_POSITION.size + 1)
+    shard_id, *ids = _POSITION.unpack(packed)
+    namespace, tree, branch = (UUID(bytes=part) for part in ids)
+    return shard_id, namespace, tree, branch

@@ -1,0 +1,1 @@
+"""The data-key registry, resealing, key destruction and shredding."""

@@ -1,0 +1,263 @@
+"""The registry of data keys in PostgreSQL: `strongroom.kms.DataKeyStore`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from strongroom.kms import DataKeyRecord, KekUsage, KeyClass, KeyConflict, KeyPendingDeletion, KeyState, Suite
+from strongroom.kms.keys.leases import SUITE_1_LIMIT
+from strongroom.storage.engine.queries import load_queries
+from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from strongroom.kms import KekRef, Wrapped
+    from strongroom.storage.engine.database import Connection, Database, Row
+
+KEY_CHANNEL = "strongroom_keys"
+"""Notifications with the id of a namespace whose keys changed; `key_changes.py` hears them."""
+_FIRST = (UUID(int=0), "", 0)
+_SQL = load_queries("keys/store")
+
+
+class PostgresDataKeyStore:
+    """See `strongroom.kms.DataKeyStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def list_data_keys(self, namespace_id: UUID) -> Sequence[DataKeyRecord]:
+        """Return all keys of a namespace, the destroyed ones included, by class and version."""
+        async with self._database.connection(namespace_id) as connection:
+            return [_record(row) for row in await connection.fetch(_SQL["list"], namespace_id)]
+
+    async def rotate_data_key(self, successor: DataKeyRecord, *, expected_active: int) -> None:
+        """Make a new key the active one of its class; see the protocol for its errors."""
+        async with self._database.transaction(successor.namespace_id) as connection:
+            key_class = successor.key_class.value
+            if not await connection.fetch(_SQL["retire"], successor.namespace_id, key_class, expected_active):
+                raise KeyConflict
+            await _insert(connection, [successor])
+            await announce_keys(connection, successor.namespace_id)
+
+    async def activate_data_key(
+        self, namespace_id: UUID, key_class: KeyClass, version: int, *, expected_active: int
+    ) -> None:
+        """Make a pending key the active one of its class; see the protocol for its errors."""
+        async with self._database.transaction(namespace_id) as connection:
+            place = (namespace_id, key_class.value)
+            if not await connection.fetch(_SQL["retire"], *place, expected_active):
+                raise KeyConflict
+            if not await connection.fetch(_SQL["activate"], *place, version):
+                raise KeyConflict
+            await announce_keys(connection, namespace_id)
+
+    async def destroy_data_key(
+        self, namespace_id: UUID, key_class: KeyClass, version: int, *, destroyed_at: datetime
+    ) -> None:
+        """Forget one wrapped root; see the protocol for its errors."""
+        async with self._database.transaction(namespace_id) as connection:
+            if not await connection.fetch(_SQL["destroy_one"], namespace_id, key_class.value, version, destroyed_at):
+                raise KeyConflict
+            await announce_keys(connection, namespace_id)
+
+    async def destroy_data_keys(self, namespace_id: UUID, *, destroyed_at: datetime) -> Sequence[DataKeyRecord]:
+        """Forget every wrapped root of a namespace; the rows stay as tombstones, and are returned."""
+        async with self._database.transaction(namespace_id) as connection:
+            return await destroy_keys(connection, namespace_id, destroyed_at=destroyed_at)
+
+    async def disable_data_keys(self, namespace_id: UUID) -> None:
+        """Make every key of a namespace `disabled`, and remember its state."""
+        async with self._database.transaction(namespace_id) as connection:
+            await disable_keys(connection, namespace_id)
+
+    async def enable_data_keys(self, namespace_id: UUID) -> None:
+        """Give the keys that were disabled together the states that they had."""
+        async with self._database.transaction(namespace_id) as connection:
+            await enable_keys(connection, namespace_id)
+
+    async def insert_data_keys(self, records: Iterable[DataKeyRecord]) -> None:
+        """Store new keys of a namespace, all or none; see the protocol for its errors."""
+        async with self._database.transaction(EVERY_NAMESPACE) as connection:
+            for namespace_id in await _insert(connection, records):
+                await announce_keys(connection, namespace_id)
+
+    async def providers_in_use(self) -> set[str]:
+        """Return the ids of the providers without which some key can't be unwrapped."""
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
+            return {row["provider"] for row in await connection.fetch(_SQL["providers"])}
+
+    async def lease_records(self, namespace_id: UUID, version: int, *, count: int, limit: int) -> bool:
+        """Set aside `count` uses of a key of suite 1; False when that would pass `limit`."""
+        async with self._database.connection(namespace_id) as connection:
+            return bool(await connection.fetch(_SQL["lease"], namespace_id, version, count, limit))
+
+    async def list_kek_usage(self) -> Sequence[KekUsage]:
+        """Return what depends on which version of which KEK."""
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
+            return [KekUsage(**row) for row in await connection.fetch(_SQL["usage"])]
+
+    async def count_wrapped(self, kek: KekRef, *, except_version: str | None, namespace_id: UUID | None) -> int:
+        """Return how many keys `list_wrapped` finds in all."""
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
+            row = await connection.fetchrow(
+                _SQL["count_wrapped"], kek.provider, kek.key_id, except_version, namespace_id
+            )
+        return int(row["keys"]) if row is not None else 0
+
+    async def list_wrapped(
+        self,
+        kek: KekRef,
+        *,
+        except_version: str | None,
+        namespace_id: UUID | None,
+        after: DataKeyRecord | None,
+        limit: int,
+    ) -> Sequence[DataKeyRecord]:
+        """Return keys that a KEK wrapped, a page; see the protocol."""
+        place = _FIRST if after is None else (after.namespace_id, after.key_class.value, after.version)
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
+            rows = await connection.fetch(
+                _SQL["wrapped"], kek.provider, kek.key_id, except_version, namespace_id, *place, limit
+            )
+        return [_record(row) for row in rows]
+
+    async def rewrap_data_keys(self, rewrapped: Sequence[tuple[DataKeyRecord, Wrapped]]) -> int:
+        """Exchange wrapped roots for other wrapped forms of the same, each if it is still as it was read."""
+        columns = zip(
+            *(
+                (
+                    record.namespace_id,
+                    record.key_class.value,
+                    record.version,
+                    record.wrapped,
+                    wrapped.kek.provider,
+                    wrapped.kek.key_id,
+                    wrapped.kek_version,
+                    wrapped.ciphertext,
+                )
+                for record, wrapped in rewrapped
+            ),
+            strict=True,
+        )
+        if not rewrapped:
+            return 0
+        async with self._database.transaction(EVERY_NAMESPACE) as connection:
+            for provider, kek_id in sorted({(wrapped.kek.provider, wrapped.kek.key_id) for _, wrapped in rewrapped}):
+                await claim_kek(connection, provider, kek_id)
+            return len(await connection.fetch(_SQL["rewrap"], *map(list, columns)))
+
+    async def list_due(self, *, created_before: datetime, rows: int, rows_suite_1: int) -> Sequence[UUID]:
+        """Return the namespaces whose active data key is old, or sealed many rows; see the protocol."""
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
+            found = await connection.fetch(_SQL["due"], created_before, rows, rows_suite_1)
+        return [UUID(bytes=row["namespace_id"].bytes) for row in found]
+
+    async def nonce_use(self) -> float | None:
+        """Return how much of its uses the most used active key of suite 1 has spent, 0 to 1; None where there is no such key."""
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
+            row = await connection.fetchrow(_SQL["nonce_use"])
+        leased = row["leased"] if row is not None else None
+        return None if leased is None else leased / SUITE_1_LIMIT
+
+    async def retire_kek(self, cell_id: UUID, kek: KekRef) -> None:
+        """See to it that no key is registered under a KEK any more, as it is to be deleted; see the protocol."""
+        async with self._database.transaction(EVERY_NAMESPACE) as connection:
+            await lock_kek(connection, kek.provider, kek.key_id)
+            if await connection.fetch(_SQL["used_kek"], kek.provider, kek.key_id):
+                raise KeyConflict
+            await connection.execute(_SQL["retire_kek"], cell_id, kek.provider, kek.key_id)
+
+    async def keep_kek(self, cell_id: UUID, kek: KekRef) -> None:
+        """Take `retire_kek` back."""
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
+            await connection.execute(_SQL["keep_kek"], cell_id, kek.provider, kek.key_id)
+
+
+async def announce_keys(connection: Connection, namespace_id: UUID) -> None:
+    """Have every process forget a namespace's keys once the transaction of a change is committed."""
+    await connection.execute(_SQL["announce"], KEY_CHANNEL, str(namespace_id))
+
+
+async def disable_keys(connection: Connection, namespace_id: UUID) -> None:
+    """As the store's `disable_data_keys`, in the caller's transaction."""
+    await connection.execute(_SQL["disable"], namespace_id)
+    await announce_keys(connection, namespace_id)
+
+
+async def enable_keys(connection: Connection, namespace_id: UUID) -> None:
+    """As the store's `enable_data_keys`, in the caller's transaction."""
+    await connection.execute(_SQL["enable"], namespace_id)
+    await announce_keys(connection, namespace_id)
+
+
+async def destroy_keys(connection: Connection, namespace_id: UUID, *, destroyed_at: datetime) -> list[DataKeyRecord]:
+    """As the store's `destroy_data_keys`, in the caller's transaction."""
+    await connection.execute(_SQL["destroy"], namespace_id, destroyed_at)
+    await announce_keys(connection, namespace_id)
+    return [_record(row) for row in await connection.fetch(_SQL["list"], namespace_id)]
+
+
+async def lock_kek(connection: Connection, provider: str, kek_id: str) -> None:
+    """Wait until nobody else registers keys under a KEK or decides what becomes of it, until the transaction ends."""
+    await connection.execute(_SQL["lock_kek"], provider, kek_id)
+
+
+async def claim_kek(connection: Connection, provider: str, kek_id: str) -> None:
+    """Make sure that a KEK stays while keys that it wraps are registered in this transaction.
+
+    Raises:
+        KeyPendingDeletion: it was deleted, or is about to be, with a namespace that was shredded.
+    """
+    await lock_kek(connection, provider, kek_id)
+    if await connection.fetch(_SQL["deleted_kek"], provider, kek_id):
+        msg = f"the KEK {provider}:{kek_id} is deleted with a namespace that was shredded; name another one"
+        raise KeyPendingDeletion(msg)
+
+
+async def _insert(connection: Connection, records: Iterable[DataKeyRecord]) -> set[UUID]:
+    namespaces, records = set(), list(records)
+    for provider, kek_id in sorted({(record.provider, record.kek_id) for record in records}):
+        await claim_kek(connection, provider, kek_id)
+    for record in records:
+        inserted = await connection.fetch(
+            _SQL["insert"],
+            record.namespace_id,
+            record.key_class.value,
+            record.version,
+            record.suite.value,
+            record.state.value,
+            record.provider,
+            record.kek_id,
+            record.kek_version,
+            record.wrapped,
+            record.commitment,
+            record.created_at,
+            record.destroyed_at,
+            record.layout,
+        )
+        if not inserted:
+            raise KeyConflict
+        namespaces.add(record.namespace_id)
+    return namespaces
+
+
+def _record(row: Row) -> DataKeyRecord:
+    return DataKeyRecord(
+        namespace_id=UUID(bytes=row["namespace_id"].bytes),
+        key_class=KeyClass(row["class"]),
+        version=row["version"],
+        suite=Suite(row["suite"]),
+        state=KeyState(row["state"]),
+        provider=row["provider"],
+        kek_id=row["kek_id"],
+        kek_version=row["kek_version"],
+        wrapped=row["wrapped"],
+        commitment=row["commitment"],
+        created_at=row["created_at"],
+        destroyed_at=row["destroyed_at"],
+        layout=row["layout"],
+    )

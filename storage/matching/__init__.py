@@ -1,0 +1,1 @@
+"""Task queues, their tasks and their user data."""

@@ -1,0 +1,1 @@
+"""Namespaces, and how their rows are purged."""

@@ -1,0 +1,1 @@
+"""The schema: migrations, the driver role, distribution over Citus."""

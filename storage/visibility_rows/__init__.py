@@ -1,0 +1,1 @@
+"""Sealed visibility records in PostgreSQL, and the outbox of the search index."""

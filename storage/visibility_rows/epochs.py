@@ -1,0 +1,86 @@
+"""Visibility records with their tokens: how many there are of each epoch, and writing tokens anew."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from strongroom.storage.engine.queries import load_queries
+
+from .outbox import announce
+from .records import hashed_columns
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from uuid import UUID
+
+    from strongroom.storage.engine.database import Database, Row
+
+    from .records import VisibilityRow
+
+_SQL = load_queries("visibility_rows/epochs")
+_FIRST = (2**63 - 1, 2**63 - 1, b"\xff" * 17)
+
+
+class VisibilityEpochs:
+    """Reads the records of a namespace, and rewrites their tokens.
+
+    Args:
+        database: where they are.
+        outbox: whether a search index outside the database is to hear of what is rewritten.
+    """
+
+    def __init__(self, database: Database, *, outbox: bool) -> None:
+        self._database = database
+        self._outbox = outbox
+
+    async def count(self, namespace_id: UUID) -> dict[int, int]:
+        """Return how many records each epoch has."""
+        async with self._database.connection(namespace_id) as connection:
+            return {row["k"]: row["records"] for row in await connection.fetch(_SQL["count"], namespace_id)}
+
+    async def others(self, namespace_id: UUID, epoch: int, *, piece: int) -> AsyncIterator[Sequence[Row]]:
+        """Yield the records of all other epochs, without their tokens, piece by piece."""
+        async for rows in self._pages(_SQL["page"], namespace_id, epoch, piece=piece):
+            yield rows
+
+    async def whole(self, namespace_id: UUID, *, piece: int) -> AsyncIterator[Sequence[Row]]:
+        """Yield all records with their tokens, piece by piece."""
+        async for rows in self._pages(_SQL["whole"], namespace_id, piece=piece):
+            yield rows
+
+    async def _pages(
+        self, statement: str, namespace_id: UUID, *parameters: object, piece: int
+    ) -> AsyncIterator[Sequence[Row]]:
+        after = _FIRST
+        while True:
+            async with self._database.connection(namespace_id) as connection:
+                rows = await connection.fetch(statement, namespace_id, *parameters, *after, piece)
+            if not rows:
+                return
+            after = (rows[-1]["b1"], rows[-1]["b2"], rows[-1]["id"])
+            yield rows
+
+    async def rewrite(self, namespace_id: UUID, old: Sequence[Row], new: Sequence[VisibilityRow]) -> int:
+        """Replace records by the same ones with new tokens, each unless it changed since it was read; return how many.
+
+        Args:
+            namespace_id: whose.
+            old: as read.
+            new: in the same order, of the same versions.
+        """
+        async with self._database.transaction(namespace_id) as connection:
+            written = await connection.fetch(
+                _SQL["rewrite"],
+                namespace_id,
+                [row.shard_id for row in new],
+                [row.id for row in new],
+                [row.version for row in new],
+                [row["k"] for row in old],
+                [row.k for row in new],
+                [row.token_array for row in new],
+                [row.s for row in new],
+                *hashed_columns(new),
+            )
+            if self._outbox and written:
+                await announce(connection, [(row["shard_id"], namespace_id, row["id"]) for row in written])
+        return len(written)

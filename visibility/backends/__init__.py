@@ -1,0 +1,1 @@
+"""Where token queries are answered: PostgreSQL and Elasticsearch."""

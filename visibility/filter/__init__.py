@@ -1,0 +1,1 @@
+"""The list-filter language: text to a typed tree."""

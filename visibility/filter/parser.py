@@ -1,0 +1,228 @@
+"""Read a list filter: from text to the tree of `filter_tree`, with names resolved and values in their final form.
+
+Any text gives a filter or an `InvalidQuery`, in time that the limit on its length bounds. Reading it does not recurse
+(see `filter_syntax.py`), and the walk over what was read counts its depth before each step down.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal, cast
+
+from lark import Token, Tree
+
+from strongroom.visibility.attributes import AttributeType
+from strongroom.visibility.errors import InvalidExpression, MalformedQuery, UnknownAttribute, UnsupportedQuery
+from strongroom.visibility.fields import BUILT_IN, NOT_SEARCHABLE
+
+from .syntax import read
+from .tree import (
+    And,
+    Attribute,
+    Between,
+    Compare,
+    In,
+    IsNull,
+    ListFilter,
+    Node,
+    Not,
+    Or,
+    Order,
+    StartsWith,
+    attributes_of,
+)
+from .values import convert, number, shown, unquote
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .tree import SearchAttributes, Value
+
+MAX_FILTER_BYTES = 4096
+MAX_NESTING = 20
+"""How many parentheses and NOTs a condition may stand in."""
+MAX_TERMS = 100
+"""How many conditions (of an IN: values) and keys of ORDER BY a filter may have."""
+
+_DIVISION = Attribute("TemporalNamespaceDivision", AttributeType.KEYWORD)
+_GROUPED = ("ExecutionStatus", _DIVISION.name)
+_GROUPED_PREFIX = "TemporalLowCardinalityKeyword"
+
+_ORDERED = ("=", "!=", "<", "<=", ">", ">=")
+_SCALAR = (*_ORDERED, "IN", "BETWEEN", "IS NULL")
+_OPERATORS: Mapping[AttributeType, tuple[str, ...]] = {
+    AttributeType.KEYWORD: (*_SCALAR, "STARTS_WITH"),
+    AttributeType.KEYWORD_LIST: ("=", "!=", "IN", "IS NULL"),
+    AttributeType.TEXT: ("=", "!=", "IS NULL"),
+    AttributeType.INT: _SCALAR,
+    AttributeType.DOUBLE: _SCALAR,
+    AttributeType.BOOL: (*_ORDERED, "IN", "IS NULL"),
+    AttributeType.DATETIME: _SCALAR,
+}
+
+_OPERATOR_OF = {"membership": "IN", "prefix": "STARTS_WITH", "range": "BETWEEN", "absence": "IS NULL"}
+_LONGEST_GUESS = 100
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def parse_filter(text: str, attributes: SearchAttributes = MappingProxyType({})) -> ListFilter:
+    """Parse a list filter.
+
+    Args:
+        text: the filter. A blank one is legal: it asks for everything in the default division.
+        attributes: what the namespace registered. System and predefined names are always known, and can't be redefined here.
+
+    Raises:
+        InvalidQuery: the filter can't be used; the subclass says in which of Temporal's three ways.
+    """
+    if len(text) > MAX_FILTER_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_FILTER_BYTES:
+        raise UnsupportedQuery(f"the filter is longer than {MAX_FILTER_BYTES} bytes of UTF-8; shorten it")
+    if broken := _SURROGATE.search(text):
+        raise MalformedQuery("half of a surrogate pair; send whole characters", position=broken.start())
+    where, group_by, order_by = read(text).children
+    walk = _Walk(attributes)
+    condition = walk.node(where, 0) if isinstance(where, Tree) else None
+    grouped = walk.group_by(group_by) if isinstance(group_by, Tree) else None
+    ordered = walk.order_by(order_by) if isinstance(order_by, Tree) else ()
+    if grouped and ordered:
+        raise UnsupportedQuery("GROUP BY and ORDER BY exclude each other; drop one of them")
+    return ListFilter(in_default_division(condition, grouped), ordered, grouped)
+
+
+def in_default_division(where: Node | None, group_by: Attribute | None) -> Node:
+    """Add the implicit clause: a filter that does not name the division asks for runs that have none."""
+    named = where is not None and _DIVISION.name in attributes_of(where)
+    if named or group_by == _DIVISION:
+        return And(()) if where is None else where
+    return IsNull(_DIVISION) if where is None else And((where, IsNull(_DIVISION)))
+
+
+@dataclass(slots=True)
+class _Walk:
+    """One walk over lark's tree, whose node names are those of `list_filter.lark`.
+
+    Attributes:
+        custom: the names that the namespace registered.
+        terms: how many conditions, values and sort keys have been met.
+    """
+
+    custom: SearchAttributes
+    terms: int = 0
+
+    def node(self, tree: Tree[Token], depth: int) -> Node:
+        parts = cast("Sequence[Tree[Token]]", tree.children)
+        match tree.data:
+            case "disjunction":
+                return Or(tuple(self.node(part, depth) for part in parts))
+            case "conjunction":
+                return And(tuple(self.node(part, depth) for part in parts))
+        first = cast("Token", tree.children[0])
+        match tree.data:
+            case "group":
+                return self.node(parts[1], _deeper(depth, first))
+            case "negation":
+                return Not(self.node(parts[1], _deeper(depth, first)))
+        return self.leaf(str(tree.data), *cast("tuple[Token, Token | None, *tuple[Token, ...]]", tree.children))
+
+    def leaf(self, kind: str, name: Token, sign: Token | None, *literals: Token) -> Node:
+        """Build a condition; `sign` is the operator of a comparison, and elsewhere NOT or nothing."""
+        attribute = self.attribute(name)
+        operator = _OPERATOR_OF.get(kind) or str(sign).replace("<>", "!=")
+        fitting = _OPERATORS[attribute.type]
+        if operator not in fitting:
+            reason = f"{operator} does not fit {shown(attribute)}, a {attribute.type.value}; use {', '.join(fitting)}"
+            raise InvalidExpression(reason, position=_at(name))
+        self.count(len(literals) if kind == "membership" else 1, name)
+        values = tuple(_value(attribute, literal) for literal in literals)
+        leaf: Node
+        match operator:
+            case "IN":
+                leaf = In(attribute, values)
+            case "STARTS_WITH":
+                leaf = StartsWith(attribute, str(values[0]))
+            case "BETWEEN":
+                leaf = Between(attribute, *values)
+            case "IS NULL":
+                leaf = IsNull(attribute)
+            case "!=":
+                return Not(Compare(attribute, "=", values[0]))
+            case _:
+                return Compare(attribute, cast(Literal["=", "<", "<=", ">", ">="], operator), values[0])
+        return Not(leaf) if sign else leaf
+
+    def attribute(self, token: Token) -> Attribute:
+        name = token[1:-1].replace("``", "`") if token.type == "QUOTED_NAME" else str(token)
+        for spelling in _spellings(name):
+            if spelling in NOT_SEARCHABLE:
+                raise InvalidExpression(f"{spelling} is reserved, and can't be searched", position=_at(token))
+            if found := BUILT_IN.get(spelling):
+                return Attribute(spelling, found.type)
+            if registered := self.custom.get(spelling):
+                return registered if isinstance(registered, Attribute) else Attribute(spelling, registered)
+        known = {each.lower(): each for each in BUILT_IN}  # names that a tenant registered are not for an error's text
+        close = [known[each] for each in get_close_matches(name.lower(), known)] if len(name) <= _LONGEST_GUESS else []
+        advice = f"did you mean {' or '.join(close)}?" if close else "register it before it is searched for"
+        raise UnknownAttribute(f"this is not a search attribute of the namespace; {advice}", position=_at(token))
+
+    def order_by(self, tree: Tree[Token]) -> tuple[Order, ...]:
+        keys = []
+        for key in cast("Sequence[Tree[Token]]", tree.children):
+            name, direction = cast("tuple[Token, Token | None]", key.children)
+            attribute = self.attribute(name)
+            if attribute.type is AttributeType.TEXT:
+                raise UnsupportedQuery("a Text has no order; sort by another attribute", position=_at(name))
+            self.count(1, name)
+            keys.append(Order(attribute, direction is not None and direction.type == "DESC"))
+        return tuple(keys)
+
+    def group_by(self, tree: Tree[Token]) -> Attribute:
+        name, *more = cast("Sequence[Token]", tree.children)
+        attribute = self.attribute(name)
+        low_cardinality = attribute.name.startswith(_GROUPED_PREFIX) and attribute.type is AttributeType.KEYWORD
+        if attribute.name not in _GROUPED and not low_cardinality:
+            allowed = f"{', '.join(_GROUPED)} or a Keyword named {_GROUPED_PREFIX}..."
+            raise UnsupportedQuery(f"GROUP BY takes {allowed}", position=_at(name))
+        if more:
+            raise UnsupportedQuery("GROUP BY takes one attribute", position=_at(more[0]))
+        return attribute
+
+    def count(self, terms: int, token: Token) -> None:
+        self.terms += terms
+        if self.terms > MAX_TERMS:
+            limit = f"more than {MAX_TERMS} conditions, values of IN and sort keys; ask in parts"
+            raise UnsupportedQuery(limit, position=_at(token))
+
+
+def _at(token: Token) -> int:
+    return token.start_pos or 0
+
+
+def _deeper(depth: int, token: Token) -> int:
+    if depth == MAX_NESTING:
+        limit = f"more than {MAX_NESTING} parentheses and NOTs in each other; nest less"
+        raise UnsupportedQuery(limit, position=_at(token))
+    return depth + 1
+
+
+def _spellings(name: str) -> tuple[str, str]:
+    """Return the names to look up: as written, then what Temporal takes it for."""
+    if name in ("ScheduleId", "TemporalScheduleId"):
+        return name, "WorkflowId"
+    return name, name.removeprefix("Temporal") if name.startswith("Temporal") else f"Temporal{name}"
+
+
+def _value(attribute: Attribute, token: Token) -> Value:
+    literal: Value | None
+    match token.type:
+        case "STRING":
+            literal = unquote(token)
+        case "BOOLEAN":
+            literal = token.lower() == "true"
+        case _:
+            literal = number(token)
+    if literal is None:
+        raise InvalidExpression("this number is too large for a double", position=_at(token))
+    return convert(attribute, literal, _at(token))

@@ -1,0 +1,129 @@
+"""The grammar at work: from the text of a list filter to lark's tree, or to an error that says what is wrong and where.
+
+The parser keeps its own stack, and no pattern of the lexer goes over a text twice: time is linear, nothing recurses.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from lark import Lark, Token, Tree, UnexpectedInput, UnexpectedToken
+
+from strongroom.visibility.errors import InvalidQuery, MalformedQuery, UnsupportedQuery
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+_TERMS = {
+    "NAME": "an attribute",
+    **dict.fromkeys(("COMPARISON", "_IN", "_STARTS_WITH", "_BETWEEN", "_IS"), "an operator"),
+    **dict.fromkeys(("STRING", "NUMBER", "BOOLEAN"), "one value (a string in quotes, a number, TRUE or FALSE)"),
+    "_NULL": "NULL",
+    "_BY": "BY",
+    "OPEN": "'('",
+    "_COMMA": "','",
+    "_CLOSE": "')'",
+    "_AND": "AND",
+    "_OR": "OR",
+    "$END": "the end of the filter",
+}
+"""What a message calls a terminal of the grammar. One that is not listed never stands alone among those that fit."""
+
+_FOREIGN = {
+    word: operation
+    for operation, words in {
+        "LIKE": "LIKE ESCAPE",
+        "matching a regular expression": "REGEXP RLIKE",
+        "a condition that is only TRUE or FALSE": "TRUE FALSE",
+        "a sub-query": "SELECT EXISTS ANY SOME",
+        "CASE": "CASE WHEN THEN ELSE END",
+        "arithmetic": "DIV MOD INTERVAL XOR",
+        "a function": "MATCH CAST CONVERT COLLATE BINARY",
+        "LIMIT": "LIMIT OFFSET",
+        "UNION": "UNION INTERSECT EXCEPT",
+        "HAVING": "HAVING",
+        "locking": "FOR LOCK",
+    }.items()
+    for word in words.split()
+}
+"""Words of SQL that are no part of the language, by what they ask for. None of them is reserved."""
+
+_FOREIGN_SIGN = re.compile(r"<=>|<<|>>|[-+*/%&|^~!?]|:(?=\w)", re.ASCII)
+_FOREIGN_SIGNS = {
+    "<=>": "the operator <=>",
+    "!": "the prefix ! (write NOT)",
+    ":": "bind variables",
+    "?": "bind variables",
+}
+_OPENERS = ("'", '"', "`")
+_AFTER_CONDITION = ("$END", "_AND", "_OR", "_CLOSE", "_SEMICOLON", "_GROUP", "_ORDER")
+_HINTS = {"OPEN": "; several values go with IN", "_NULL": "; ask for a missing attribute with IS NULL"}
+_WORD = re.compile(r"[a-z_]\w*", re.IGNORECASE | re.ASCII)
+_CALL = re.compile(r"[a-z_]\w*\s*\(", re.IGNORECASE | re.ASCII)
+
+
+def read(text: str) -> Tree[Token]:
+    """Return lark's tree of a filter. It is as deep as the filter: check the depth on every step down.
+
+    Raises:
+        MalformedQuery: the text is not in the language.
+        UnsupportedQuery: it is not, because of an operation that other dialects of SQL have.
+    """
+    try:
+        return _parser().parse(text)
+    except UnexpectedInput as unexpected:
+        failure = _explain(unexpected, text)
+    # Raised out here, because lark's error quotes the filter, and would go along as the context of ours.
+    raise failure
+
+
+@cache
+def _parser() -> Lark:
+    grammar = files(__package__).joinpath("list_filter.lark").read_text("utf-8")
+    return Lark(grammar, parser="lalr", lexer="contextual", g_regex_flags=re.ASCII)
+
+
+def _explain(unexpected: UnexpectedInput, text: str) -> InvalidQuery:
+    # str() of lark's error is not for us: it quotes the filter.
+    here = unexpected.pos_in_stream or 0
+    fitting: set[str] = unexpected.interactive_parser.accepts()  # type: ignore[no-untyped-call]  # lark's gap
+    found, before = "", 0
+    match unexpected:
+        case UnexpectedToken(token=Token(type="$END")):  # lark gives it the position of the last token
+            found, before, here = "$END", here, len(text)
+        case UnexpectedToken(token=token, token_history=[Token(start_pos=int(start)), *_]):
+            found, before = token.type, start
+        case UnexpectedToken(token=token):
+            found = token.type
+    if (not found and text[here] in _OPENERS) or text.startswith("/*", here):
+        return MalformedQuery("what is opened here (a string, a name or a comment) is never closed", position=here)
+    after_name = "COMPARISON" in fitting
+    for at in (here, before) if after_name else (here,):
+        if operation := _foreign(text, at):
+            return UnsupportedQuery(f"list filters do not have {operation}", position=at)
+    if after_name and found == "OPEN":
+        return UnsupportedQuery("list filters do not have functions", position=before)
+    if "STRING" in fitting and _CALL.match(text, here) and found == "NAME":
+        return UnsupportedQuery("list filters do not have functions", position=here)
+    if after_name and found in _AFTER_CONDITION:
+        return UnsupportedQuery("an attribute alone is no condition; compare it with a value", position=before)
+    return MalformedQuery(
+        f"expected {_named(fitting)}{_HINTS.get(found, '') if 'STRING' in fitting else ''}", position=here
+    )
+
+
+def _foreign(text: str, at: int) -> str | None:
+    if word := _WORD.match(text, at):
+        return _FOREIGN.get(word[0].upper())
+    sign = _FOREIGN_SIGN.match(text, at)
+    return _FOREIGN_SIGNS.get(sign[0], "arithmetic") if sign else None
+
+
+def _named(terminals: Collection[str]) -> str:
+    # lark leaves the end out. It fits where ";" does, and after one nothing else does.
+    fitting = {*terminals, "$END"} if not terminals or "_SEMICOLON" in terminals else terminals
+    *names, last = dict.fromkeys(name for terminal, name in _TERMS.items() if terminal in fitting)
+    return f"{', '.join(names)} or {last}" if names else last

@@ -1,0 +1,198 @@
+"""From a literal in a list filter to the value that an attribute is compared with.
+
+A converter returns None for a literal that does not fit. It does not raise, because an exception raised here would
+carry the literal, which a tenant wrote, in its chain of causes.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+
+from strongroom.visibility.attributes import AttributeType
+from strongroom.visibility.errors import InvalidExpression
+from strongroom.visibility.fields import BUILT_IN
+
+from .tree import STATUS_NAMES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .tree import Attribute, Value
+
+_INT64 = range(-(2**63), 2**63)
+_SECOND = 10**9
+
+_ESCAPE = re.compile(r"\\(.)|''|\"\"", re.DOTALL)
+_ESCAPES = {"0": "\0", "b": "\b", "n": "\n", "r": "\r", "t": "\t", "Z": "\x1a"}
+"""MySQL's. A backslash before any other character stands for that character."""
+
+_RFC3339 = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:Z|([+-])([01]\d|2[0-3]):([0-5]\d))", re.ASCII
+)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_WHOLE = re.compile(r"[+-]?\d{1,19}", re.ASCII)
+_CLOCK = re.compile(r"(\d{1,19}):([0-5]\d):([0-5]\d)", re.ASCII)
+_PART = re.compile(r"(?=\.?\d)(\d{0,19})(?:\.(\d{0,18}))?(ns|us|µs|μs|ms|s|m|h|d)", re.ASCII)
+_UNITS = {
+    "ns": 1,
+    "us": 10**3,
+    "\N{MICRO SIGN}s": 10**3,
+    "\N{GREEK SMALL LETTER MU}s": 10**3,
+    "ms": 10**6,
+    "s": _SECOND,
+    "m": 60 * _SECOND,
+    "h": 3_600 * _SECOND,
+    "d": 86_400 * _SECOND,
+}
+
+_STATUSES: Mapping[Value, str] = {
+    **{name: name for name in STATUS_NAMES},
+    **dict(enumerate(STATUS_NAMES, start=1)),
+    **{"WORKFLOW_EXECUTION_STATUS" + re.sub("(?=[A-Z])", "_", name).upper(): name for name in STATUS_NAMES},
+}
+
+
+def unquote(token: str) -> str:
+    """Return what a string literal, quotes included, stands for."""
+    quote = token[0] * 2
+
+    def meaning(match: re.Match[str]) -> str:
+        escaped = match[1]
+        if escaped is None:
+            return quote[0] if match[0] == quote else match[0]
+        return _ESCAPES.get(escaped, escaped)
+
+    return _ESCAPE.sub(meaning, token[1:-1])
+
+
+def number(token: str) -> int | float | None:
+    """Return the number that a literal stands for: an int if it is one and fits 64 bits, else a float.
+
+    None stands for a number that is too large for either.
+    """
+    compact = "".join(token.split())  # a sign may stand apart
+    digits = compact.lstrip("+-")
+    if digits.isdigit() and len(digits.lstrip("0")) <= len(str(_INT64.stop)):
+        whole = int(digits.lstrip("0") or "0") * (-1 if compact[0] == "-" else 1)
+        if whole in _INT64:
+            return whole
+    inexact = float(compact)
+    return inexact if math.isfinite(inexact) else None
+
+
+def convert(attribute: Attribute, literal: Value, position: int) -> Value:
+    """Return the value that a literal stands for when it is compared with an attribute.
+
+    Args:
+        attribute: where the value is to be looked for.
+        literal: str for a string literal, int or float for a number, bool for TRUE or FALSE.
+        position: where the literal stands in the filter.
+
+    Raises:
+        InvalidExpression: the literal does not fit the attribute.
+    """
+    converter, wanted = _SPECIAL.get(attribute.name) or _BY_TYPE[attribute.type]
+    value = converter(literal)
+    if value is None:
+        raise InvalidExpression(f"this value does not fit {shown(attribute)}, which takes {wanted}", position=position)
+    return value
+
+
+def shown(attribute: Attribute) -> str:
+    """Return what a message calls an attribute: a name that a tenant registered is not for a log."""
+    return attribute.name if attribute.name in BUILT_IN else "this attribute"
+
+
+def _text(literal: Value) -> str | None:
+    return literal if isinstance(literal, str) else None
+
+
+def _truth(literal: Value) -> bool | None:
+    return literal if isinstance(literal, bool) else None
+
+
+def _number(literal: Value) -> int | float | None:
+    return None if isinstance(literal, bool | str) else literal
+
+
+def _whole(literal: Value) -> int | None:
+    return literal if isinstance(literal, int) and not isinstance(literal, bool) else None
+
+
+def parse_datetime(literal: Value) -> int | None:
+    """Return a time of RFC 3339, or an integer, as nanoseconds since the epoch; None for anything else.
+
+    `datetime` has no room for nanoseconds, so it counts the whole seconds only.
+    """
+    match = _RFC3339.fullmatch(literal) if isinstance(literal, str) else None
+    if match is None:
+        return _whole(literal)
+    *fields, fraction, sign, hours, minutes = match.groups()
+    ahead = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
+    year, month, day, hour, minute, second = map(int, fields)
+    try:
+        local = datetime(year, month, day, hour, minute, second, tzinfo=timezone(-ahead if sign == "-" else ahead))
+        elapsed = local - _EPOCH
+    except ValueError:  # no such day or hour
+        return None
+    return (elapsed.days * 86_400 + elapsed.seconds) * _SECOND + int((fraction or "").ljust(9, "0"))
+
+
+def _status(literal: Value) -> str | None:
+    # Python holds True and 1.0 for the key 1; Temporal does not hold them for a status.
+    return _STATUSES.get(literal) if type(literal) in (str, int) else None
+
+
+def _duration(literal: Value) -> int | None:
+    if isinstance(literal, str):
+        elapsed = _spelt_duration(literal)
+    elif isinstance(literal, float) and literal.is_integer():  # 36e11 is a float by its spelling only
+        elapsed = int(literal)
+    else:
+        elapsed = _whole(literal)
+    return elapsed if elapsed is not None and elapsed in _INT64 else None
+
+
+def _spelt_duration(text: str) -> int | None:
+    if _WHOLE.fullmatch(text):
+        return int(text)
+    if clock := _CLOCK.fullmatch(text):
+        return (int(clock[1]) * 3_600 + int(clock[2]) * 60 + int(clock[3])) * _SECOND
+    start = 1 if text[:1] in ("+", "-") else 0
+    elapsed, at = 0, start
+    while part := _PART.match(text, at):
+        unit, fraction = _UNITS[part[3]], part[2] or ""
+        elapsed += int(part[1] or "0") * unit + int(fraction or "0") * unit // 10 ** len(fraction)
+        at = part.end()
+    if at == start or at < len(text):
+        return None
+    return -elapsed if text[0] == "-" else elapsed
+
+
+_BY_TYPE: Mapping[AttributeType, tuple[Callable[[Value], Value | None], str]] = {
+    AttributeType.KEYWORD: (_text, "a string in quotes"),
+    AttributeType.KEYWORD_LIST: (_text, "a string in quotes"),
+    AttributeType.TEXT: (_text, "a string in quotes"),
+    AttributeType.INT: (_number, "a number, without quotes"),
+    AttributeType.DOUBLE: (_number, "a number, without quotes"),
+    AttributeType.BOOL: (_truth, "TRUE or FALSE, without quotes"),
+    AttributeType.DATETIME: (
+        parse_datetime,
+        "a time such as '2026-11-23T09:30:00.123456789Z' or '...+01:00', or whole nanoseconds since 1970",
+    ),
+}
+
+_SPECIAL: Mapping[str, tuple[Callable[[Value], Value | None], str]] = {
+    "ExecutionStatus": (
+        _status,
+        f"one of {', '.join(map(repr, STATUS_NAMES))}, or a code from 1 to {len(STATUS_NAMES)}",
+    ),
+    "ExecutionDuration": (
+        _duration,
+        "whole nanoseconds, or '1h30m' (d, h, m, s, ms, us, ns), or 'hh:mm:ss', within 64 bits of nanoseconds",
+    ),
+}

@@ -1,0 +1,1 @@
+"""Visibility records as sealed documents: packing, layouts and tokens."""

@@ -1,0 +1,144 @@
+"""A record's attributes as index tokens, and a filter's values as the tokens to look for (kms/FORMAT.md section 7).
+
+Message of a token, under the key of its attribute in an epoch: one byte for its kind, then
+
+    "?"                         the attribute is present, and need not be
+    "@"                         the value is that of another attribute, which has the tokens
+    "=" value                   the value: text in UTF-8, numbers as 8 bytes, a Bool as one
+    "~" salt(2) value           the value, in one of as many tokens as it has salts
+    "^" length(2) prefix        the first so many bytes of the value
+    "w" word                    a word of a text
+    "#" level(1) node(8)        a node of the tree of ranges
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import TYPE_CHECKING
+
+from strongroom.visibility.attributes import AttributeType
+
+from .layout import parse_layout
+from .ranges import INT64_MAX, INT64_MIN, MAGNITUDES, SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from strongroom.kms import NamespaceKeys, TokenKey
+
+    from .ranges import RangeTree
+    from .record import Scalar
+
+TREES: Mapping[str, RangeTree] = {"magnitude": MAGNITUDES, "seconds": SECONDS}
+DOUBLE_SCALE = 10_000
+"""Doubles are compared at four decimals, as in Temporal's Elasticsearch mapping (`scaled_float`)."""
+
+_SIGNED = struct.Struct(">q")
+PRESENT = b"?"
+SAME = b"@"
+
+
+def scaled(value: float) -> int:
+    """Return a Double as the integer that it is compared by: rounded half up, held within int64."""
+    product = asked(value)
+    whole = math.floor(product)
+    return whole + (product - whole >= 0.5)  # noqa: PLR2004 - to add a half first would round what lies just below it
+
+
+def asked(value: float) -> float:
+    """Return a Double of a filter on the scale of those that are stored, likewise held within int64."""
+    return min(max(value * DOUBLE_SCALE, INT64_MIN), INT64_MAX)  # the product of the largest doubles is infinite
+
+
+def _number_bytes(value: Scalar) -> bytes:
+    return _SIGNED.pack(int(value))
+
+
+def _text_bytes(value: Scalar) -> bytes:
+    return str(value).encode("utf-8", "surrogatepass")
+
+
+_ENCODERS: Mapping[AttributeType, Callable[[Scalar], bytes]] = {
+    AttributeType.BOOL: lambda value: b"\x01" if value else b"\x00",
+    AttributeType.DOUBLE: lambda value: _SIGNED.pack(scaled(float(value))),
+    AttributeType.INT: _number_bytes,
+    AttributeType.DATETIME: _number_bytes,
+    AttributeType.KEYWORD: _text_bytes,
+    AttributeType.KEYWORD_LIST: _text_bytes,
+    AttributeType.TEXT: _text_bytes,
+}
+
+
+def encoder(attribute_type: AttributeType) -> Callable[[Scalar], bytes]:
+    """Return what turns a value into the bytes that stand for it in an equality token."""
+    return _ENCODERS[attribute_type]
+
+
+def equal_to(attribute_type: AttributeType) -> Callable[[Scalar], bytes]:
+    """Return what turns a value into the message of its equality token."""
+    encode = _ENCODERS[attribute_type]
+    return lambda value: whole(encode(value))
+
+
+def equality(attribute_type: AttributeType, value: Scalar) -> bytes:
+    """Return the message of an equality token."""
+    return equal_to(attribute_type)(value)
+
+
+def whole(encoded: bytes) -> bytes:
+    """Return the message of the equality token of an encoded value."""
+    return b"=" + encoded
+
+
+def salted(attribute_type: AttributeType, value: Scalar, salt: int) -> bytes:
+    """Return the message of one of the equality tokens of a salted value."""
+    return b"~" + salt.to_bytes(2, "big") + encoder(attribute_type)(value)
+
+
+def prefix(head: bytes) -> bytes:
+    """Return the message of a prefix token."""
+    return b"^" + len(head).to_bytes(2, "big") + head
+
+
+def word(value: str) -> bytes:
+    """Return the message of a word token."""
+    return b"w" + value.encode("utf-8", "surrogatepass")
+
+
+def range_node(level: int, node: int) -> bytes:
+    """Return the message of a range token."""
+    return b"#" + bytes((level,)) + node.to_bytes(8, "big")
+
+
+def number_on_tree(attribute_type: AttributeType, value: float) -> int:
+    """Return the integer by which a value stands on its tree of ranges."""
+    return scaled(float(value)) if attribute_type is AttributeType.DOUBLE else int(value)
+
+
+class Tokenizer:
+    """Makes tokens in one epoch of a namespace's index key.
+
+    A token is the first eight bytes of HMAC-SHA-256 as a signed integer, which PostgreSQL indexes four times as cheaply as bytes.
+    """
+
+    def __init__(self, keys: NamespaceKeys, *, epoch: int) -> None:
+        self.epoch = epoch
+        self.layout = parse_layout(keys.layout(epoch))
+        self._keys = keys
+
+    def key(self, name: str) -> TokenKey:
+        """Return the key of an attribute."""
+        return self._keys.index(name, epoch=self.epoch)
+
+    def equality(self, name: str, attribute_type: AttributeType, value: Scalar) -> Iterator[bytes]:
+        """Yield the messages of which a document with this value has one."""
+        if not self.layout.profile(name, attribute_type).salted:
+            yield equality(attribute_type, value)
+        else:
+            for salt in range(self.layout.salts.get(str(value), 1)):
+                yield salted(attribute_type, value, salt)
+
+    def query(self, name: str, wanted: Iterable[bytes]) -> frozenset[int]:
+        """Return the tokens to look for, for messages of one attribute."""
+        return frozenset(self.key(name).numbers(list(wanted)))

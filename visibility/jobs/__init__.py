@@ -1,0 +1,1 @@
+"""Background jobs of the search index: indexer, reconciler, rotation, token audit."""

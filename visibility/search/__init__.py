@@ -1,0 +1,1 @@
+"""Lists and counts: the two-sided compiler, exact evaluation, order and pages."""

@@ -1,0 +1,281 @@
+"""A filter into two token queries, one too narrow and one too wide: sure ⊆ filter ⊆ possible (DESIGN.md, "Two sides").
+
+A token can say less than the filter asks: a prefix is stored at some lengths only, a range ends inside a leaf. Answers are exact
+all the same: a list opens every possible document and keeps those that satisfy the filter; a count takes the sure ones as they
+are, and opens only those between. NOT swaps the sides; to negate one side alone would lose rows without a word.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from strongroom.visibility.attributes import AttributeType
+from strongroom.visibility.backends.token_query import (
+    EVERYTHING,
+    NOTHING,
+    AnyOf,
+    Bucket,
+    Epoch,
+    TokenQuery,
+    all_of,
+    any_of,
+    difference,
+    none_of,
+)
+from strongroom.visibility.fields import OF_CLOSED_RUNS
+from strongroom.visibility.filter.tree import (
+    OPEN_STATUSES,
+    STATUS_NAMES,
+    And,
+    Attribute,
+    Between,
+    Compare,
+    In,
+    IsNull,
+    Node,
+    Not,
+    Or,
+    StartsWith,
+)
+from strongroom.visibility.index import tokens
+from strongroom.visibility.index.ranges import INT64_MAX, INT64_MIN, NANOSECONDS
+from strongroom.visibility.index.tokens import Tokenizer
+from strongroom.visibility.index.words import split_words
+
+from .evaluate import matches
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from strongroom.kms import NamespaceKeys
+    from strongroom.visibility.fields import Profile
+    from strongroom.visibility.filter.tree import Value
+
+OPEN_RUN = 2**62
+"""b1 of a run that has not closed: beyond every time, so that open runs come first."""
+_CLOSED = Bucket("b1", -OPEN_RUN, OPEN_RUN - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Approximation:
+    """Two queries with sure ⊆ filter ⊆ possible."""
+
+    sure: TokenQuery
+    possible: TokenQuery
+
+    @property
+    def exact(self) -> bool:
+        """Whether the two are one, so that the index alone can count."""
+        return self.sure == self.possible
+
+    @property
+    def between(self) -> TokenQuery:
+        """What is not sure and yet possible: which of it matches, only the plaintext can tell."""
+        return difference(self.possible, self.sure)
+
+
+def compile_query(node: Node, keys: NamespaceKeys) -> Approximation:
+    """Compile a filter for all documents of a namespace.
+
+    While the index key rotates, documents of two epochs lie side by side. Each is asked for what it would hold if it matched: so a
+    negation is right for both, and the two may be of different layouts.
+    """
+    epochs = keys.epochs()
+    sides = [compile_filter(node, Tokenizer(keys, epoch=epoch)) for epoch in epochs]
+    if len(sides) == 1:
+        return sides[0]
+    return Approximation(
+        any_of(*(all_of(Epoch(epoch), side.sure) for epoch, side in zip(epochs, sides, strict=True))),
+        any_of(*(all_of(Epoch(epoch), side.possible) for epoch, side in zip(epochs, sides, strict=True))),
+    )
+
+
+def compile_filter(node: Node, tokenizer: Tokenizer) -> Approximation:
+    """Compile a filter for the documents of one namespace in one epoch."""
+    match node:
+        case And(items):
+            parts = [compile_filter(item, tokenizer) for item in items]
+            return Approximation(all_of(*(part.sure for part in parts)), all_of(*(part.possible for part in parts)))
+        case Or(items):
+            parts = [compile_filter(item, tokenizer) for item in items]
+            return Approximation(any_of(*(part.sure for part in parts)), any_of(*(part.possible for part in parts)))
+        case Not(item):
+            inner = compile_filter(item, tokenizer)
+            return Approximation(none_of(inner.possible), none_of(inner.sure))
+        case IsNull(attribute):
+            present = _condition(attribute, tokenizer, lambda each: _present(each, tokenizer))
+            return Approximation(none_of(present.possible), none_of(present.sure))
+        case Compare(attribute, "=", value):
+            return _condition(attribute, tokenizer, lambda each: _equal(each, (value,), tokenizer))
+        case In(attribute, values):
+            return _condition(attribute, tokenizer, lambda each: _equal(each, values, tokenizer))
+        case StartsWith(attribute, head):
+            encoded = head.encode("utf-8", "surrogatepass")
+            return _condition(attribute, tokenizer, lambda each: _prefix(each, encoded, tokenizer))
+        case Compare() | Between():
+            return _condition(node.attribute, tokenizer, lambda each: _ordered(each, node, tokenizer))
+
+
+def _condition(
+    attribute: Attribute, tokenizer: Tokenizer, compiled: Callable[[Attribute], Approximation]
+) -> Approximation:
+    """Compile a condition that only documents with a value satisfy, wherever the value has its tokens."""
+    own = compiled(attribute)
+    other = _profile(attribute, tokenizer).same_as
+    if other is None:
+        return own
+    theirs = compiled(Attribute(other, attribute.type))
+    same = _holding(attribute, (tokens.SAME,), tokenizer)
+    return Approximation(
+        any_of(own.sure, all_of(same, theirs.sure)), any_of(own.possible, all_of(same, theirs.possible))
+    )
+
+
+def _exact(query: TokenQuery) -> Approximation:
+    return Approximation(query, query)
+
+
+def _implied(attribute: Attribute) -> Bucket | None:
+    """Return where every run lies that has a value of an attribute."""
+    return _CLOSED if attribute.name in OF_CLOSED_RUNS else None
+
+
+def _holding(attribute: Attribute, messages: Iterable[bytes], tokenizer: Tokenizer) -> TokenQuery:
+    found = tokenizer.query(attribute.name, messages)
+    return AnyOf(found, _implied(attribute)) if found else NOTHING
+
+
+def _equal_to(
+    attribute: Attribute, messages: Iterable[bytes], tokenizer: Tokenizer, *, closed: bool = False
+) -> TokenQuery:
+    """As `_holding`, of equality tokens."""
+    found = tokenizer.query(attribute.name, messages)
+    implied = _CLOSED if closed else _implied(attribute)
+    return AnyOf(found, implied, tokenizer.layout.column(attribute.name)) if found else NOTHING
+
+
+def _profile(attribute: Attribute, tokenizer: Tokenizer) -> Profile:
+    return tokenizer.layout.profile(attribute.name, attribute.type)
+
+
+def _present(attribute: Attribute, tokenizer: Tokenizer) -> Approximation:
+    profile = _profile(attribute, tokenizer)
+    if profile.always:
+        return _exact(EVERYTHING)
+    if profile.bucket == "b1":
+        return _exact(_CLOSED)
+    if profile.present:
+        present = tokenizer.query(attribute.name, (tokens.PRESENT,))
+        column = tokenizer.layout.column(attribute.name)
+        return _exact(AnyOf(present, column=column, whole=column is not None))
+    shown: Iterable[bytes]
+    if profile.ranges is not None:
+        shown = (tokens.range_node(*node) for node in tokens.TREES[profile.ranges].roots())
+    elif profile.equality:  # a Bool
+        shown = (tokens.equality(attribute.type, value) for value in (False, True))
+    else:
+        return Approximation(NOTHING, _implied(attribute) or EVERYTHING)
+    return _exact(_holding(attribute, shown, tokenizer))
+
+
+def _undecided(attribute: Attribute, tokenizer: Tokenizer) -> Approximation:
+    """Return what is known of a condition that the index has no tokens for: that the attribute must have a value."""
+    return Approximation(NOTHING, _present(attribute, tokenizer).possible)
+
+
+def _equal(attribute: Attribute, values: Sequence[Value], tokenizer: Tokenizer) -> Approximation:
+    profile = _profile(attribute, tokenizer)
+    if not (profile.equality or profile.words or profile.ranges or profile.bucket):
+        return _undecided(attribute, tokenizer)
+    if attribute.type is AttributeType.TEXT:
+        words = frozenset().union(*(split_words(str(value)) for value in values))
+        return _exact(_holding(attribute, map(tokens.word, words), tokenizer))
+    if attribute.type is AttributeType.DATETIME:
+        spans = [_within(attribute, int(value), int(value), tokenizer) for value in values]
+        return Approximation(any_of(*(span.sure for span in spans)), any_of(*(span.possible for span in spans)))
+    if attribute.type is AttributeType.INT:
+        values = [value for value in values if value == int(value) and INT64_MIN <= value <= INT64_MAX]
+    wanted = (message for value in values for message in tokenizer.equality(attribute.name, attribute.type, value))
+    closed = attribute.name == "ExecutionStatus" and OPEN_STATUSES.isdisjoint(values)
+    return _exact(_equal_to(attribute, wanted, tokenizer, closed=closed))
+
+
+def _prefix(attribute: Attribute, head: bytes, tokenizer: Tokenizer) -> Approximation:
+    profile = _profile(attribute, tokenizer)
+    stored = [length for length in profile.prefixes if length <= len(head)]
+    if not stored:
+        return _undecided(attribute, tokenizer) if head else _present(attribute, tokenizer)
+    longest = max(stored)
+    sharing = _holding(attribute, (tokens.prefix(head[:longest]),), tokenizer)
+    if longest < len(head):
+        return Approximation(NOTHING, sharing)
+    if profile.full_prefix:
+        return _exact(sharing)
+    return _exact(any_of(sharing, _equal_to(attribute, (tokens.whole(head),), tokenizer)))
+
+
+def _ordered(attribute: Attribute, node: Compare | Between, tokenizer: Tokenizer) -> Approximation:
+    few = _few_values(attribute)
+    if few:  # text order, as Elasticsearch has it: ask for each value that satisfies the condition
+        fitting = [value for value in few if matches(node, {attribute.name: value})]
+        return _equal(attribute, fitting, tokenizer)
+    if attribute.type is AttributeType.KEYWORD:
+        return _undecided(attribute, tokenizer)  # tokens know nothing of the order of texts
+    match node:
+        case Between(_, low, high):
+            return _within(attribute, _at_least(attribute, low), _at_most(attribute, high), tokenizer)
+        case Compare(_, ">=", value):
+            return _within(attribute, _at_least(attribute, value), INT64_MAX, tokenizer)
+        case Compare(_, ">", value):
+            return _within(attribute, _at_most(attribute, value) + 1, INT64_MAX, tokenizer)
+        case Compare(_, "<=", value):
+            return _within(attribute, INT64_MIN, _at_most(attribute, value), tokenizer)
+        case Compare(_, _, value):
+            return _within(attribute, INT64_MIN, _at_least(attribute, value) - 1, tokenizer)
+
+
+def _few_values(attribute: Attribute) -> Sequence[Value]:
+    if attribute.type is AttributeType.BOOL:
+        return (False, True)
+    return STATUS_NAMES if attribute.name == "ExecutionStatus" else ()
+
+
+def _at_least(attribute: Attribute, value: Value) -> int:
+    """Return the smallest integer, on the attribute's tree, that is not below a number."""
+    return math.ceil(_on_tree(attribute, value))
+
+
+def _at_most(attribute: Attribute, value: Value) -> int:
+    """Return the largest integer, on the attribute's tree, that is not above a number."""
+    return math.floor(_on_tree(attribute, value))
+
+
+def _on_tree(attribute: Attribute, value: Value) -> float:
+    if attribute.type is AttributeType.DOUBLE:
+        return tokens.asked(float(value))
+    number = cast("float", value)
+    return min(max(number, 2 * INT64_MIN), 2 * INT64_MAX)  # beyond every stored value, and finite
+
+
+def _within(attribute: Attribute, low: int, high: int, tokenizer: Tokenizer) -> Approximation:
+    """Compile low <= value <= high, in integers on the attribute's tree."""
+    low, high = max(low, INT64_MIN), min(high, INT64_MAX)
+    if low > high:
+        return _exact(NOTHING)
+    profile = _profile(attribute, tokenizer)
+    if profile.bucket is not None:
+        whole = Bucket(profile.bucket, -(-low // NANOSECONDS), (high + 1) // NANOSECONDS - 1)
+        sure = whole if whole.low <= whole.high else NOTHING
+        return Approximation(sure, Bucket(profile.bucket, low // NANOSECONDS, high // NANOSECONDS))
+    if profile.ranges is None:
+        return _undecided(attribute, tokenizer)
+    tree = tokens.TREES[profile.ranges]
+    inside, touched = tree.leaves(low, high)
+    return Approximation(
+        *(
+            _holding(attribute, (tokens.range_node(*node) for node in tree.cover(*leaves)), tokenizer)
+            for leaves in (inside, touched)
+        )
+    )

@@ -1,0 +1,105 @@
+"""A filter on a plaintext record, with Elasticsearch's semantics: the last word on what a list returns.
+
+A document without the attribute satisfies no condition on it, and so satisfies every negation (`must_not`).
+"""
+
+from __future__ import annotations
+
+import operator
+from functools import reduce
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from strongroom.visibility.attributes import AttributeType
+from strongroom.visibility.filter.tree import And, Attribute, Between, Compare, In, IsNull, Node, Not, Or, StartsWith
+from strongroom.visibility.index.record import value_reader
+from strongroom.visibility.index.tokens import asked, scaled
+from strongroom.visibility.index.words import split_words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from strongroom.visibility.filter.tree import Value
+    from strongroom.visibility.index.record import AttributeValue, VisibilityRecord
+
+_COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_Predicate: TypeAlias = "Callable[[Any], bool]"
+_PLAIN = (AttributeType.KEYWORD, AttributeType.INT, AttributeType.DATETIME)
+"""Types of which two values are equal if they are equal in Python; a Keyword is never a list."""
+
+
+def predicate(node: Node) -> Callable[[VisibilityRecord], bool]:
+    """Return a function that tells whether a record satisfies a filter; made once for all records of a page."""
+    return _predicate(node, value_reader)
+
+
+def matches(node: Node, attributes: Mapping[str, AttributeValue]) -> bool:
+    """Whether a record with these attributes satisfies a filter."""
+    return _predicate(node, lambda name: lambda _: attributes.get(name))(attributes)
+
+
+def _predicate(node: Node, reader: Callable[[str], Callable[[Any], AttributeValue | None]]) -> _Predicate:
+    match node:
+        case And(items):
+            parts = [_predicate(item, reader) for item in items]
+            return reduce(_both, parts) if parts else lambda _: True
+        case Or(items):
+            return reduce(_either, [_predicate(item, reader) for item in items])
+        case Not(item):
+            inner = _predicate(item, reader)
+            return lambda record: not inner(record)
+        case IsNull(attribute):
+            read = reader(attribute.name)
+            return lambda record: read(record) is None
+    read, test = reader(node.attribute.name), _test(node)
+    return lambda record: (value := read(record)) is not None and test(value)
+
+
+def _both(first: _Predicate, second: _Predicate) -> _Predicate:
+    return lambda record: first(record) and second(record)  # a third of the time of `all`
+
+
+def _either(first: _Predicate, second: _Predicate) -> _Predicate:
+    return lambda record: first(record) or second(record)
+
+
+def _test(node: Compare | In | StartsWith | Between) -> Callable[[Any], bool]:
+    """Return what tells whether a value that is there satisfies a condition."""
+    attribute = node.attribute
+    match node:
+        case Compare(_, "=", wanted):
+            return _equal(attribute, wanted)
+        case Compare(_, sign, wanted):
+            return _compared(attribute, sign, wanted)
+        case In(_, values):
+            if attribute.type in _PLAIN:
+                return frozenset(values).__contains__
+            tests = [_equal(attribute, wanted) for wanted in values]
+            return lambda value: any(test(value) for test in tests)
+        case StartsWith(_, head):
+            return lambda value: isinstance(value, str) and value.startswith(head)
+        case Between(_, low, high):
+            above, below = _compared(attribute, ">=", low), _compared(attribute, "<=", high)
+            return lambda value: above(value) and below(value)
+
+
+def _equal(attribute: Attribute, wanted: Value) -> Callable[[Any], bool]:
+    if attribute.type is AttributeType.TEXT:
+        words = split_words(str(wanted))
+        return lambda value: not split_words(str(value)).isdisjoint(words)
+    if attribute.type is AttributeType.DOUBLE:
+        number = scaled(float(wanted))
+        return lambda value: scaled(float(value)) == number
+    return lambda value: wanted in value if isinstance(value, tuple) else value == wanted
+
+
+def _compared(attribute: Attribute, sign: str, wanted: Value) -> Callable[[Any], bool]:
+    compare = _COMPARE[sign]
+    if attribute.type is AttributeType.DOUBLE:
+        number = asked(float(wanted))
+        return lambda value: compare(scaled(float(value)), number)
+    return lambda value: compare(value, wanted)
