@@ -56,7 +56,7 @@ vectors: env ## write tests/vectors anew (the frozen files must not change)
 	$(BIN)/python tests/vectors/generate.py
 
 claims: env ## write the table of SECURITY.md from the last test run; a claim without a passing test is left out
-	@$(BIN)/python -m tests.claims.table
+	@$(BIN)/python -m tests.support.claims.table
 
 wheel: env ## build dist/strongroom-*.whl
 	$(BIN)/python -m build --wheel --no-isolation

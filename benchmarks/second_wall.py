@@ -23,7 +23,7 @@ from benchmarks.persistence import open_strongroom
 from benchmarks.persistence_cells import measure
 from strongroom.driver.strongroom import assembled
 from strongroom.storage import Database
-from tests.fix_driver_role import as_driver
+from tests.support.fixtures.driver_role import as_driver
 
 OPERATIONS = ("update", "create", "append2048", "get", "read100", "create_tasks", "get_tasks")
 

@@ -31,8 +31,8 @@ from strongroom.kms import KekRef
 from strongroom.storage import EVERY_NAMESPACE
 from strongroom.storage.engine.database import SCHEMA
 from strongroom.visibility import PRESETS, QueryBudgetExceeded, VisibilityManager, new_layout
-from tests.twin.mapping import document_id
-from tests.twin.records import record_of
+from tests.support.plaintext_copy.mapping import document_id
+from tests.support.plaintext_copy.records import record_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from elasticsearch import AsyncElasticsearch
 
     from strongroom.storage import Database, Namespace, Namespaces
-    from tests.elasticsearch_node import Client
-    from tests.twin import Twin
+    from tests.support.elasticsearch_node import Client
+    from tests.support.plaintext_copy import Twin
 
 # class of query -> the filter, and the same as a condition of SQL
 LISTS = {
@@ -217,8 +217,8 @@ async def run(number: int, preset: str, *, with_cluster: bool) -> None:
             # Not above: what measures PostgreSQL alone needs none of them.
             from elasticsearch import AsyncElasticsearch, OrjsonSerializer  # noqa: PLC0415
 
-            from tests.elasticsearch_node import Client, elasticsearch_node  # noqa: PLC0415
-            from tests.twin import Attributes, Twin  # noqa: PLC0415
+            from tests.support.elasticsearch_node import Client, elasticsearch_node  # noqa: PLC0415
+            from tests.support.plaintext_copy import Attributes, Twin  # noqa: PLC0415
 
             node = stack.enter_context(elasticsearch_node(heap="2g", java_options=(), own=True))
             config = replace(config, elasticsearch=ElasticsearchConfig(node.url, index="sealed", insecure=True))

@@ -29,7 +29,7 @@ SPAN = 30 * 86_400 * SECOND
 
 
 def documents(number: int, *, seed: int = 1) -> Iterator[dict[str, Any]]:
-    """Yield documents in the form of `tests.twin`: values by attribute, and `Memo` besides."""
+    """Yield documents in the form of `tests.support.plaintext_copy`: values by attribute, and `Memo` besides."""
     rng = random.Random(seed)
     zipf = [1 / (rank + 1) for rank in range(len(TYPES))]
     for place in range(number):

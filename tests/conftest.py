@@ -8,17 +8,17 @@ import pytest
 from hypothesis import settings
 
 pytest_plugins = (
-    "tests.fix_postgres",
-    "tests.fix_cell",
-    "tests.fix_ciphers",
-    "tests.fix_contract",
-    "tests.fix_executions",
-    "tests.fix_batches",
-    "tests.fix_history",
-    "tests.fix_citus",
-    "tests.fix_elasticsearch",
-    "tests.fix_claims",
-    "tests.faults.fix_server_bench",
+    "tests.support.fixtures.postgres",
+    "tests.support.fixtures.cell",
+    "tests.support.fixtures.ciphers",
+    "tests.support.fixtures.contract",
+    "tests.support.fixtures.executions",
+    "tests.support.fixtures.batches",
+    "tests.support.fixtures.history",
+    "tests.support.fixtures.citus",
+    "tests.support.fixtures.elasticsearch",
+    "tests.support.fixtures.claims",
+    "tests.support.faults.fix_server_bench",
 )
 
 settings.register_profile("dev", max_examples=50, deadline=None)

@@ -8,7 +8,7 @@ from strongroom.driver.access import changes
 from strongroom.driver.config.config import load_config
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef
-from tests.access.people import OWNER, bound
+from tests.support.access.people import OWNER, bound
 
 
 @pytest.fixture

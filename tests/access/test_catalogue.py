@@ -14,7 +14,7 @@ from strongroom.driver.access.authorization import decide
 from strongroom.driver.access.catalogue import CONTROL_OPERATIONS, STORE_OPERATIONS, STORES
 from strongroom.driver.access.roles import ACCOUNT_ROLES, IN_NAMESPACE, NAMESPACE_ROLES, Permission
 from strongroom.driver.strongroom import Strongroom
-from tests.access.people import OWNER
+from tests.support.access.people import OWNER
 
 NOW = changes.utc_now()
 HERE, ELSEWHERE = uuid4(), uuid4()

@@ -14,7 +14,7 @@ from strongroom.driver.access.api_keys import find_by_api_key, make_api_key
 from strongroom.driver.access.authorization import decide, permissions_of
 from strongroom.driver.access.catalogue import OPERATIONS
 from strongroom.driver.access.roles import ACCOUNT_ROLES, NAMESPACE_ROLES, Permission
-from tests.access.people import OWNER
+from tests.support.access.people import OWNER
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 HERE = uuid4()

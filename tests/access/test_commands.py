@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.fix_command_line import run_command, sql
+from tests.support.fixtures.command_line import run_command, sql
 
 pytestmark = pytest.mark.integration
 OWNER, SECOND = "ana@example.com", "bob@example.com"

@@ -14,8 +14,8 @@ from strongroom.driver.audit import AuditUnavailable
 from strongroom.driver.audit.reader import read_lines
 from strongroom.driver.strongroom import shard_of
 from strongroom.storage import EVERY_NAMESPACE, HistoryBranch, HistoryNode, ShardInfo, Task, TaskQueue, TaskQueueKey
-from tests.access.people import records
-from tests.fix_executions import TABLES, Workflow, blob
+from tests.support.access.people import records
+from tests.support.fixtures.executions import TABLES, Workflow, blob
 
 pytestmark = pytest.mark.integration
 MANY = 40

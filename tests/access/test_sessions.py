@@ -24,8 +24,8 @@ from strongroom.storage import (
     ShardInfo,
     TaskQueueKey,
 )
-from tests.access.people import OWNER, bound, records
-from tests.fix_executions import Workflow, blob
+from tests.support.access.people import OWNER, bound, records
+from tests.support.fixtures.executions import Workflow, blob
 
 pytestmark = pytest.mark.integration
 

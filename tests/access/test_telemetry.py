@@ -17,10 +17,10 @@ from strongroom.driver.telemetry.attributes import OTHER, attribute_values
 from strongroom.kms import IntegrityError, KekRef, NamespaceKeys, rotate_data_key
 from strongroom.storage import NamespaceNotFound, ShardInfo
 from strongroom.visibility import AttributeType, VisibilityRecord
-from tests.access.people import OWNER, bound
-from tests.fix_executions import Workflow, blob
-from tests.fix_raw_rows import execute
-from tests.telemetry_probe import Probe, alerts
+from tests.support.access.people import OWNER, bound
+from tests.support.fixtures.executions import Workflow, blob
+from tests.support.fixtures.raw_rows import execute
+from tests.support.telemetry_probe import Probe, alerts
 
 pytestmark = pytest.mark.integration
 PLANTED = "zq7planted"
@@ -194,7 +194,7 @@ async def test_a_watched_session_has_what_an_unwatched_one_has(cell):
 
 async def test_each_alert_has_its_cause(cell, probe, monkeypatch):
     """A flipped bit, a log that can't be written, that is behind, that is not signed: the conditions of the page's rules hold then."""
-    monkeypatch.setattr("tests.telemetry_probe.alerts", in_small_numbers)
+    monkeypatch.setattr("tests.support.telemetry_probe.alerts", in_small_numbers)
     session, namespace_id, first, shard_id, name = await workload(cell)
     rules = ("RowsDoNotOpen", "AuditRefuses", "AuditWaits", "AuditUnsigned")
 

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from tests.audit.collector import RSYSLOGD, collector
-from tests.codec.authority import Authority
+from tests.support.audit.collector import RSYSLOGD, collector
+from tests.support.codec.authority import Authority
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from strongroom.driver.audit import chain
 from strongroom.driver.audit.encoding import members, timestamp
 from strongroom.kms.sealing import ciphers
-from tests.audit.logs import HOSTILE
+from tests.support.audit.logs import HOSTILE
 
 pytestmark = pytest.mark.skipif(
     ciphers.NATIVE not in ciphers.available(), reason="the kernel is not built into this environment: make kernel"

@@ -18,7 +18,7 @@ from strongroom.driver.audit.reader import read_lines
 from strongroom.driver.audit.sinks import File, SinkUnavailable, SyslogOverTls
 from strongroom.driver.config.config import ConfigError
 from strongroom.kms import client_context
-from tests.audit.logs import HOSTILE, KEY, write_log
+from tests.support.audit.logs import HOSTILE, KEY, write_log
 
 
 def tls(port, authority, host="localhost"):
@@ -122,7 +122,7 @@ async def test_a_hundred_failures_of_the_collector(authority, tmp_path):
 
 async def test_a_collector_that_is_not_to_be_trusted_gets_nothing(rsyslog, tmp_path, authority):
     """Another authority, another name, no TLS at all."""
-    from tests.codec.authority import Authority  # noqa: PLC0415
+    from tests.support.codec.authority import Authority  # noqa: PLC0415
 
     await write_log(tmp_path / "log", 1)
     (tmp_path / "other").mkdir()

@@ -13,7 +13,7 @@ from strongroom.driver.audit import verify_records
 from strongroom.driver.audit.formats import FORMATS
 from strongroom.driver.audit.reader import read_lines
 from strongroom.driver.audit.stream import parse
-from tests.audit.logs import HOSTILE, KEY, write_log
+from tests.support.audit.logs import HOSTILE, KEY, write_log
 
 # Attributes that OCSF 1.6.0 requires of API Activity and of the objects in it (ocsf-schema: events/application/api_activity.json).
 REQUIRED = {

@@ -21,7 +21,7 @@ from strongroom.driver.audit.log import opened
 from strongroom.driver.audit.reader import read_lines
 from strongroom.driver.audit.retention import prune
 from strongroom.driver.audit.stream import parse
-from tests.audit.logs import KEY, key, write_log
+from tests.support.audit.logs import KEY, key, write_log
 
 WRITER = """
 import asyncio, sys

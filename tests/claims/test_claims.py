@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from tests.claims.table import BEGIN, OUTCOMES, PAGE, ROOT, claims, proved, rendered, written
+from tests.support.claims.table import BEGIN, OUTCOMES, PAGE, ROOT, claims, proved, rendered, written
 
 
 def test_every_test_of_a_claim_exists():
@@ -70,7 +70,17 @@ def test_a_run_leaves_how_its_tests_ended(tmp_path, processes):
     (tmp_path / OUTCOMES).parent.mkdir()
     (tmp_path / OUTCOMES).write_text(json.dumps(earlier))
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-n", str(processes), "--rootdir", tmp_path, "-p", "tests.fix_claims"],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-n",
+            str(processes),
+            "--rootdir",
+            tmp_path,
+            "-p",
+            "tests.support.fixtures.claims",
+        ],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": "--import-mode=importlib"},
         capture_output=True,

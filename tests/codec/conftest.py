@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.codec.bench import codec_bench
-from tests.codec.issuer import AUDIENCE, ISSUER
+from tests.support.codec.bench import codec_bench
+from tests.support.codec.issuer import AUDIENCE, ISSUER
 
 JWT = f"""
 [codec_server.jwt]

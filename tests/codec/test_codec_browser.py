@@ -15,8 +15,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from tests.codec.bench import plain
 from tests.codec.conftest import JWT
+from tests.support.codec.bench import plain
 
 pytestmark = pytest.mark.integration
 

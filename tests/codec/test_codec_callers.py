@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from strongroom.driver.codec.auth import Authenticator, NotAuthenticated
 from strongroom.driver.config.codec import parse_codec_server
-from tests.codec.authority import Authority
-from tests.codec.bench import plain
 from tests.codec.conftest import JWT
-from tests.codec.issuer import Issuer
+from tests.support.codec.authority import Authority
+from tests.support.codec.bench import plain
+from tests.support.codec.issuer import Issuer
 
 pytestmark = pytest.mark.integration
 

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.codec.conftest import JWT
-from tests.codec.issuer import Issuer
-from tests.fix_command_line import run_command
+from tests.support.codec.issuer import Issuer
+from tests.support.fixtures.command_line import run_command
 
 pytestmark = pytest.mark.integration
 

@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from strongroom.driver.codec.limits import CALLERS_KEPT, RateLimit
-from tests.codec.bench import data_of, plain
 from tests.codec.conftest import JWT
+from tests.support.codec.bench import data_of, plain
 
 SECTION = """
 listen = "127.0.0.1:0"

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.codec.bench import plain
 from tests.codec.conftest import JWT
+from tests.support.codec.bench import plain
 
 pytestmark = pytest.mark.integration
 

@@ -11,8 +11,8 @@ from temporalio.api.common.v1 import Payload
 from strongroom.driver.audit.reader import read_lines
 from strongroom.driver.codec.payload_codec import SealedPayloadCodec
 from strongroom.driver.demo.leak_scan import scan
-from tests.codec.bench import SECONDS, as_json, data_of, plain
 from tests.codec.conftest import JWT
+from tests.support.codec.bench import SECONDS, as_json, data_of, plain
 
 pytestmark = pytest.mark.integration
 

@@ -29,9 +29,9 @@ from strongroom.storage import (
 from strongroom.storage.engine.functions import Function, load_functions
 from strongroom.storage.executions.history_tasks import TIMER
 from strongroom.storage.schema.citus import DISTRIBUTED_TABLES, REFERENCE_TABLES
-from tests.fix_citus import install_stand_ins
-from tests.fix_contract import new_database, new_namespace, new_shard
-from tests.fix_executions import RUNNING, Workflow, accumulated, comparable, tasks
+from tests.support.fixtures.citus import install_stand_ins
+from tests.support.fixtures.contract import new_database, new_namespace, new_shard
+from tests.support.fixtures.executions import RUNNING, Workflow, accumulated, comparable, tasks
 
 pytestmark = pytest.mark.integration
 

@@ -19,7 +19,7 @@ from strongroom.storage import (
     TransactionSizeLimit,
     Unavailable,
 )
-from tests.fix_raw_rows import assert_only_sealed, execute, fetch, swap
+from tests.support.fixtures.raw_rows import assert_only_sealed, execute, fetch, swap
 
 pytestmark = pytest.mark.integration
 

@@ -15,7 +15,7 @@ from strongroom.storage.executions.requests import (
     WorkflowState,
     WorkflowStatus,
 )
-from tests.execution_rules import (
+from tests.support.execution_rules import (
     CREATED_STATUSES,
     UPDATED_STATUSES,
     create_is_allowed,
@@ -23,7 +23,7 @@ from tests.execution_rules import (
     update_is_allowed,
     updated_state,
 )
-from tests.fix_executions import (
+from tests.support.fixtures.executions import (
     CATEGORIES,
     COMPLETED,
     RUNNING,

@@ -7,7 +7,16 @@ import pytest
 from strongroom.storage import DataBlob, ShardInfo, ShardOwnershipLost
 from strongroom.storage.errors import ConditionFailed, CurrentWorkflowConditionFailed, WorkflowConditionFailed
 from strongroom.storage.executions.requests import ConflictResolveMode, UpdateMode
-from tests.fix_executions import CATEGORIES, COMPLETED, RUNNING, ZOMBIE, accumulated, blob, full_maps, tasks
+from tests.support.fixtures.executions import (
+    CATEGORIES,
+    COMPLETED,
+    RUNNING,
+    ZOMBIE,
+    accumulated,
+    blob,
+    full_maps,
+    tasks,
+)
 
 pytestmark = pytest.mark.integration
 

@@ -13,8 +13,8 @@ from strongroom.storage.errors import (
     WorkflowConditionFailed,
 )
 from strongroom.storage.executions.requests import CreateMode, UpdateMode
-from tests.fix_contract import new_namespace
-from tests.fix_executions import (
+from tests.support.fixtures.contract import new_namespace
+from tests.support.fixtures.executions import (
     CATEGORIES,
     COMPLETED,
     CORRUPTED,

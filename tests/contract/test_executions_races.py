@@ -12,8 +12,8 @@ from strongroom.storage import EVERY_NAMESPACE
 from strongroom.storage.errors import CurrentWorkflowConditionFailed, WorkflowConditionFailed
 from strongroom.storage.executions.history_tasks import TRANSFER
 from strongroom.storage.executions.requests import CreateMode, UpdateMode
-from tests.fix_batches import at_once
-from tests.fix_executions import COMPLETED, RUNNING, ZOMBIE, accumulated, exactly, task
+from tests.support.fixtures.batches import at_once
+from tests.support.fixtures.executions import COMPLETED, RUNNING, ZOMBIE, accumulated, exactly, task
 
 pytestmark = pytest.mark.integration
 

@@ -12,7 +12,7 @@ from strongroom.storage import DataBlob, InvalidPersistenceRequest, NotFound, Sh
 from strongroom.storage.data_blob import Encoding
 from strongroom.storage.errors import ConditionFailed, NamespaceNotFound, WorkflowConditionFailed
 from strongroom.storage.executions.requests import ChasmNode, UpdateMode, WorkflowStatus
-from tests.fix_executions import COMPLETED, CREATED, RUNNING, ZOMBIE, accumulated, blob, state
+from tests.support.fixtures.executions import COMPLETED, CREATED, RUNNING, ZOMBIE, accumulated, blob, state
 
 pytestmark = pytest.mark.integration
 

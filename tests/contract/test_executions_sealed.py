@@ -10,8 +10,8 @@ from strongroom.kms import IntegrityError, UnsupportedFormat
 from strongroom.storage import EVERY_NAMESPACE, DataBlob, StorageError
 from strongroom.storage.executions.requests import ChasmNode
 from strongroom.storage.histories.rows import HistoryAppend, HistoryNode
-from tests.fix_contract import new_namespace
-from tests.fix_executions import CATEGORIES, COMPLETED, CREATED, TABLES, ZOMBIE, blob, state, task
+from tests.support.fixtures.contract import new_namespace
+from tests.support.fixtures.executions import CATEGORIES, COMPLETED, CREATED, TABLES, ZOMBIE, blob, state, task
 
 pytestmark = pytest.mark.integration
 

@@ -8,8 +8,8 @@ import pytest
 from strongroom.storage import DataBlob, ShardInfo, ShardOwnershipLost
 from strongroom.storage.errors import ConditionFailed, CurrentWorkflowConditionFailed, WorkflowConditionFailed
 from strongroom.storage.executions.requests import ChasmNode, CreateMode, UpdateMode
-from tests.fix_contract import new_namespace
-from tests.fix_executions import (
+from tests.support.fixtures.contract import new_namespace
+from tests.support.fixtures.executions import (
     CATEGORIES,
     COMPLETED,
     CREATED,

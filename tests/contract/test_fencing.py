@@ -12,10 +12,10 @@ from strongroom.driver.strongroom import Strongroom
 from strongroom.storage import EVERY_NAMESPACE, DataBlob, ShardOwnershipLost
 from strongroom.storage.errors import WorkflowConditionFailed
 from strongroom.storage.executions.history_tasks import TRANSFER
-from tests.fix_executions import COMPLETED, ZOMBIE, task, tasks
+from tests.support.fixtures.executions import COMPLETED, ZOMBIE, task, tasks
 
 if TYPE_CHECKING:
-    from tests.fix_executions import Workflow
+    from tests.support.fixtures.executions import Workflow
 
 pytestmark = pytest.mark.integration
 

@@ -10,8 +10,17 @@ from strongroom.driver.strongroom import Strongroom
 from strongroom.storage import EVERY_NAMESPACE, Unavailable
 from strongroom.storage.engine import group_commit
 from strongroom.storage.errors import ResourceExhausted, Timeout
-from tests.fix_batches import LOCK_TIMEOUT, at_once, creation, errors_of, is_whole, locked, places, shard_lock
-from tests.fix_executions import ZOMBIE, accumulated
+from tests.support.fixtures.batches import (
+    LOCK_TIMEOUT,
+    at_once,
+    creation,
+    errors_of,
+    is_whole,
+    locked,
+    places,
+    shard_lock,
+)
+from tests.support.fixtures.executions import ZOMBIE, accumulated
 
 pytestmark = pytest.mark.integration
 

@@ -22,8 +22,8 @@ from strongroom.storage import (
     NotFound,
     TransactionSizeLimit,
 )
-from tests.fix_contract import new_namespace
-from tests.fix_history import Histories, chain, node
+from tests.support.fixtures.contract import new_namespace
+from tests.support.fixtures.history import Histories, chain, node
 
 pytestmark = pytest.mark.integration
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from strongroom.storage import DataLoss, NotFound
-from tests.fix_contract import drop_database, new_database, new_namespace, new_shard, open_cell
-from tests.fix_history import Histories, node
+from tests.support.fixtures.contract import drop_database, new_database, new_namespace, new_shard, open_cell
+from tests.support.fixtures.history import Histories, node
 
 pytestmark = pytest.mark.integration
 

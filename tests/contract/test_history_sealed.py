@@ -8,8 +8,8 @@ import pytest
 
 from strongroom.kms import IntegrityError, KeyDestroyed, destroy_data_keys
 from strongroom.storage import EVERY_NAMESPACE, DataBlob, HistoryBranch, HistoryNode, InvalidPersistenceRequest
-from tests.fix_contract import new_namespace
-from tests.fix_history import Histories, chain, node
+from tests.support.fixtures.contract import new_namespace
+from tests.support.fixtures.history import Histories, chain, node
 
 pytestmark = pytest.mark.integration
 

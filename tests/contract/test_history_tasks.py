@@ -19,8 +19,8 @@ from strongroom.storage.executions.history_tasks import (
     TaskCategory,
     TaskKey,
 )
-from tests.fix_contract import new_shard
-from tests.fix_executions import CATEGORIES, blob, exactly, task
+from tests.support.fixtures.contract import new_shard
+from tests.support.fixtures.executions import CATEGORIES, blob, exactly, task
 
 pytestmark = pytest.mark.integration
 

@@ -12,8 +12,8 @@ from strongroom.storage.executions.history_tasks import (
     TaskCategory,
     TaskKey,
 )
-from tests.fix_contract import new_namespace
-from tests.fix_executions import task
+from tests.support.fixtures.contract import new_namespace
+from tests.support.fixtures.executions import task
 
 pytestmark = pytest.mark.integration
 

@@ -29,8 +29,8 @@ from strongroom.storage import (
     NamespaceRecord,
     TransactionSizeLimit,
 )
-from tests.fix_contract import KEK
-from tests.fix_raw_rows import assert_only_sealed, execute, fetch, swap
+from tests.support.fixtures.contract import KEK
+from tests.support.fixtures.raw_rows import assert_only_sealed, execute, fetch, swap
 
 pytestmark = pytest.mark.integration
 

@@ -17,7 +17,7 @@ from strongroom.storage import (
     NotFound,
     TransactionSizeLimit,
 )
-from tests.fix_raw_rows import assert_only_sealed, execute, swap
+from tests.support.fixtures.raw_rows import assert_only_sealed, execute, swap
 
 pytestmark = pytest.mark.integration
 

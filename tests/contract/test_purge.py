@@ -15,8 +15,8 @@ from strongroom.storage import (
     SchemaMismatch,
     purge_namespace,
 )
-from tests.fix_contract import new_namespace
-from tests.fix_raw_rows import execute, fetch
+from tests.support.fixtures.contract import new_namespace
+from tests.support.fixtures.raw_rows import execute, fetch
 
 pytestmark = pytest.mark.integration
 

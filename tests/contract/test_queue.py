@@ -17,7 +17,7 @@ from strongroom.storage import (
     QueueMessage,
     TransactionSizeLimit,
 )
-from tests.fix_raw_rows import assert_only_sealed, execute, fetch, swap
+from tests.support.fixtures.raw_rows import assert_only_sealed, execute, fetch, swap
 
 pytestmark = pytest.mark.integration
 

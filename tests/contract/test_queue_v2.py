@@ -21,8 +21,8 @@ from strongroom.storage import (
     QueueV2Message,
     TransactionSizeLimit,
 )
-from tests.fix_contract import new_namespace
-from tests.fix_raw_rows import assert_only_sealed, execute, fetch, swap
+from tests.support.fixtures.contract import new_namespace
+from tests.support.fixtures.raw_rows import assert_only_sealed, execute, fetch, swap
 
 pytestmark = pytest.mark.integration
 

@@ -9,8 +9,8 @@ from strongroom.kms import IntegrityError, KeyDestroyed
 from strongroom.storage import EVERY_NAMESPACE, DataBlob, InvalidPersistenceRequest
 from strongroom.storage.errors import NamespaceNotFound, TransactionSizeLimit
 from strongroom.storage.executions.history_tasks import HistoryTask, TaskKey
-from tests.fix_contract import new_namespace, new_shard
-from tests.fix_executions import blob, exactly
+from tests.support.fixtures.contract import new_namespace, new_shard
+from tests.support.fixtures.executions import blob, exactly
 
 pytestmark = pytest.mark.integration
 

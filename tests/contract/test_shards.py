@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from strongroom.storage import DataBlob, InvalidPersistenceRequest, NotFound, ShardInfo, ShardOwnershipLost, Unavailable
-from tests.fix_contract import new_shard
+from tests.support.fixtures.contract import new_shard
 
 pytestmark = pytest.mark.integration
 

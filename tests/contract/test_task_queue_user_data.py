@@ -21,8 +21,8 @@ from strongroom.storage import (
     UserDataUpdate,
 )
 from strongroom.storage.matching.user_data import MAX_BUILD_IDS, MAX_UPDATES
-from tests.fix_contract import new_namespace
-from tests.fix_raw_rows import assert_only_sealed, execute, fetch, swap
+from tests.support.fixtures.contract import new_namespace
+from tests.support.fixtures.raw_rows import assert_only_sealed, execute, fetch, swap
 
 pytestmark = pytest.mark.integration
 

@@ -26,8 +26,8 @@ from strongroom.storage import (
 from strongroom.storage.engine.group_commit import MAX_REQUESTS
 from strongroom.storage.matching.task_batches import MAX_TASKS
 from strongroom.storage.matching.tasks import LAST_TASK_ID
-from tests.fix_contract import new_namespace
-from tests.fix_driver_role import owner_dsn
+from tests.support.fixtures.contract import new_namespace
+from tests.support.fixtures.driver_role import owner_dsn
 
 pytestmark = pytest.mark.integration
 

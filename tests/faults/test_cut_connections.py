@@ -10,9 +10,9 @@ import pytest
 
 from strongroom.driver.strongroom import Strongroom
 from strongroom.storage import HistoryBranch, HistoryNode, NotFound, ShardInfo, ShardOwnershipLost, Unavailable
-from tests.faults.proxy import proxied
-from tests.fix_contract import new_namespace, new_shard
-from tests.fix_executions import RUNNING, Workflow, blob
+from tests.support.faults.proxy import proxied
+from tests.support.fixtures.contract import new_namespace, new_shard
+from tests.support.fixtures.executions import RUNNING, Workflow, blob
 
 pytestmark = pytest.mark.integration
 

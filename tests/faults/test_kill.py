@@ -13,8 +13,15 @@ import asyncpg
 import pytest
 
 from strongroom.storage import DataBlob, HistoryBranch, HistoryNode, NotFound, StorageError
-from tests.fix_contract import debian_postgres, need_debian_15, new_database, new_namespace, new_shard, open_cell
-from tests.fix_executions import RUNNING, Workflow
+from tests.support.fixtures.contract import (
+    debian_postgres,
+    need_debian_15,
+    new_database,
+    new_namespace,
+    new_shard,
+    open_cell,
+)
+from tests.support.fixtures.executions import RUNNING, Workflow
 
 pytestmark = pytest.mark.integration
 

@@ -7,8 +7,8 @@ import pytest
 
 from strongroom.storage import SchemaMismatch, StorageError, Unavailable
 from strongroom.storage.errors import AppendHistoryTimeout, ResourceExhausted, Timeout
-from tests.faults import server_faults as faults
-from tests.faults.server_bench import CALLS, WRITES, betrays, changed, check
+from tests.support.faults import server_faults as faults
+from tests.support.faults.server_bench import CALLS, WRITES, betrays, changed, check
 
 pytestmark = pytest.mark.integration
 

@@ -19,8 +19,8 @@ from strongroom.storage import (
     Unavailable,
 )
 from strongroom.storage.errors import AppendHistoryTimeout, ResourceExhausted
-from tests.faults import server_faults as faults
-from tests.faults.server_bench import PLANTED, WRITES, betrays, changed, check, payload, told
+from tests.support.faults import server_faults as faults
+from tests.support.faults.server_bench import PLANTED, WRITES, betrays, changed, check, payload, told
 
 pytestmark = pytest.mark.integration
 

@@ -13,7 +13,7 @@ from strongroom.kms import InvalidRequest
 from strongroom.storage import NO_NAMESPACE, Database, HistoryBranch, HistoryNode, Unavailable
 from strongroom.storage.engine import database
 from strongroom.storage.errors import AppendHistoryTimeout, Timeout
-from tests.faults.server_bench import CALLS, HOST, PLANTED, check, payload
+from tests.support.faults.server_bench import CALLS, HOST, PLANTED, check, payload
 
 pytestmark = pytest.mark.integration
 

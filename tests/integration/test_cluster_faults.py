@@ -14,7 +14,7 @@ import pytest
 from strongroom.storage import ResourceExhausted, Timeout, Unavailable
 from strongroom.visibility import SearchIndexMismatch
 from strongroom.visibility.backends.elasticsearch import ElasticsearchIndex
-from tests.search_cell import Cell, new_cell, opened, record
+from tests.support.search_cell import Cell, new_cell, opened, record
 
 pytestmark = pytest.mark.integration
 

@@ -17,7 +17,7 @@ import orjson
 import pytest
 
 from strongroom.storage import current_version
-from tests.fix_command_line import STRONGROOM, run_command, shred, sql
+from tests.support.fixtures.command_line import STRONGROOM, run_command, shred, sql
 
 if TYPE_CHECKING:
     from pathlib import Path

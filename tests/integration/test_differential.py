@@ -17,9 +17,9 @@ import pytest
 from strongroom.kms import activate_index_key, begin_index_rotation
 from strongroom.storage import EVERY_NAMESPACE
 from strongroom.visibility import Layout
-from tests.sealed_namespace import sealed
-from tests.twin import CUSTOM, Attributes, Twin, random_documents, random_filter
-from tests.twin.mapping import document_id
+from tests.support.plaintext_copy import CUSTOM, Attributes, Twin, random_documents, random_filter
+from tests.support.plaintext_copy.mapping import document_id
+from tests.support.sealed_namespace import sealed
 
 pytestmark = pytest.mark.integration
 

@@ -10,8 +10,8 @@ from strongroom.driver.doctor.doctor import examine
 from strongroom.driver.doctor.report import Finding, summary
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef
-from tests.fix_command_line import run_command
-from tests.fix_raw_rows import execute, fetch
+from tests.support.fixtures.command_line import run_command
+from tests.support.fixtures.raw_rows import execute, fetch
 
 pytestmark = pytest.mark.integration
 GROUPS = ["Cell", "TLS", "Database", "Audit", "Keys", "Namespaces", "Search", "Access"]

@@ -18,8 +18,8 @@ from strongroom.visibility import SearchIndexMismatch
 from strongroom.visibility.backends.elasticsearch import ElasticsearchIndex
 from strongroom.visibility.backends.elasticsearch.documents import document_name
 from strongroom.visibility.jobs import indexer
-from tests.fix_command_line import run_command
-from tests.search_cell import BASE, SECOND, TYPES, Cell, new_cell, opened, record
+from tests.support.fixtures.command_line import run_command
+from tests.support.search_cell import BASE, SECOND, TYPES, Cell, new_cell, opened, record
 
 pytestmark = pytest.mark.integration
 

@@ -8,8 +8,8 @@ import secrets
 import pytest
 
 from strongroom.driver.demo.leak_scan import scan
-from tests.sealed_namespace import sealed
-from tests.twin import CUSTOM, Attributes, Twin
+from tests.support.plaintext_copy import CUSTOM, Attributes, Twin
+from tests.support.sealed_namespace import sealed
 
 pytestmark = pytest.mark.integration
 

@@ -10,8 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.elasticsearch_node import Client, ElasticsearchAnswer, ElasticsearchMissing, elasticsearch_node, jars, java
-from tests.elasticsearch_node.node import free_ports
+from tests.support.elasticsearch_node import (
+    Client,
+    ElasticsearchAnswer,
+    ElasticsearchMissing,
+    elasticsearch_node,
+    jars,
+    java,
+)
+from tests.support.elasticsearch_node.node import free_ports
 
 pytestmark = pytest.mark.integration
 
@@ -77,7 +84,7 @@ def test_a_node_ends_with_the_process_that_started_it(elasticsearch, tmp_path):
         pytest.skip("the node is not a process of this machine")
     root = Path(__file__).parents[2]
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.elasticsearch_node"],
+        [sys.executable, "-m", "tests.support.elasticsearch_node"],
         cwd=root,
         env=os.environ | {"TMPDIR": str(tmp_path)},  # what such a run leaves behind is its folder
         stdout=subprocess.PIPE,

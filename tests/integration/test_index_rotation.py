@@ -29,11 +29,11 @@ from strongroom.storage.schema import schema
 from strongroom.storage.schema.schema import current_version, migrations
 from strongroom.visibility import Layout, new_layout
 from strongroom.visibility.index.document import seal_documents
-from tests.deaf import opened_deaf
-from tests.fix_command_line import STRONGROOM
-from tests.sealed_namespace import Sealed, sealed
-from tests.twin import CUSTOM, Attributes, model, random_documents, random_filter
-from tests.twin.records import record_of
+from tests.support.deaf import opened_deaf
+from tests.support.fixtures.command_line import STRONGROOM
+from tests.support.plaintext_copy import CUSTOM, Attributes, model, random_documents, random_filter
+from tests.support.plaintext_copy.records import record_of
+from tests.support.sealed_namespace import Sealed, sealed
 
 pytestmark = pytest.mark.integration
 

@@ -18,10 +18,10 @@ from strongroom.storage import (
     sealed_columns,
 )
 from strongroom.visibility import VISIBILITY_RECORD, InvalidPageToken, SearchIndexMismatch
-from tests.every_table import TYPES, every_table
-from tests.fix_raw_rows import execute, fetch
-from tests.sealed_versions import all_versions, versions_in_use
-from tests.search_cell import new_cell, opened, record
+from tests.support.every_table import TYPES, every_table
+from tests.support.fixtures.raw_rows import execute, fetch
+from tests.support.sealed_versions import all_versions, versions_in_use
+from tests.support.search_cell import new_cell, opened, record
 
 pytestmark = pytest.mark.integration
 

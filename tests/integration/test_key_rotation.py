@@ -33,7 +33,7 @@ from strongroom.kms import (
 )
 from strongroom.kms.keys import derivation
 from strongroom.storage import EVERY_NAMESPACE, DataBlob, HistoryBranch, HistoryNode
-from tests.fix_command_line import STRONGROOM, run_command, sql
+from tests.support.fixtures.command_line import STRONGROOM, run_command, sql
 
 pytestmark = pytest.mark.integration
 

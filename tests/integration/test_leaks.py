@@ -20,7 +20,7 @@ from strongroom.driver.strongroom import shard_of
 from strongroom.kms import KekRef
 from strongroom.storage import DataBlob, HistoryNode, StorageError
 from strongroom.visibility import AttributeType, InvalidQuery
-from tests.fix_driver_role import owner_connection
+from tests.support.fixtures.driver_role import owner_connection
 
 pytestmark = pytest.mark.integration
 

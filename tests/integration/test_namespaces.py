@@ -23,7 +23,7 @@ from strongroom.storage import (
     NamespaceNotFound,
 )
 from strongroom.visibility import InvalidRecord, UnknownAttribute, VisibilityRecord
-from tests.fix_driver_role import owner_connection
+from tests.support.fixtures.driver_role import owner_connection
 
 pytestmark = pytest.mark.integration
 

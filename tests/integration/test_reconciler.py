@@ -13,8 +13,8 @@ import pytest
 from strongroom.storage import BEFORE_ALL, EVERY_NAMESPACE, Unavailable
 from strongroom.visibility import Drift
 from strongroom.visibility.backends.elasticsearch.documents import document_name, to_document
-from tests.fix_command_line import run_command
-from tests.search_cell import TYPES, new_cell, opened, record
+from tests.support.fixtures.command_line import run_command
+from tests.support.search_cell import TYPES, new_cell, opened, record
 
 pytestmark = pytest.mark.integration
 

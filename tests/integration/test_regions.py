@@ -16,9 +16,9 @@ from strongroom.kms import IntegrityError, InvalidRequest, KekRef, WrongRegion
 from strongroom.kms.keys import derivation
 from strongroom.storage import CellMismatch, DataBlob, StorageError
 from strongroom.storage.record_kinds import NAMESPACE_DETAILS
-from tests.fix_command_line import run_command
-from tests.fix_contract import drop_database, new_database
-from tests.fix_raw_rows import execute
+from tests.support.fixtures.command_line import run_command
+from tests.support.fixtures.contract import drop_database, new_database
+from tests.support.fixtures.raw_rows import execute
 
 pytestmark = pytest.mark.integration
 

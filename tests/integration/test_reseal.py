@@ -28,12 +28,12 @@ from strongroom.storage import (
 from strongroom.storage.keys.reseal_rows import reseal_rows
 from strongroom.storage.keys.sealed_pages import OLDER, SealedPages
 from strongroom.visibility import VISIBILITY_RECORD
-from tests.deaf import opened_deaf
-from tests.every_table import KEK, every_table
-from tests.fix_command_line import STRONGROOM
-from tests.fix_executions import RUNNING, accumulated, blob
-from tests.fix_raw_rows import execute, fetch
-from tests.sealed_versions import all_versions, versions_in_use
+from tests.support.deaf import opened_deaf
+from tests.support.every_table import KEK, every_table
+from tests.support.fixtures.command_line import STRONGROOM
+from tests.support.fixtures.executions import RUNNING, accumulated, blob
+from tests.support.fixtures.raw_rows import execute, fetch
+from tests.support.sealed_versions import all_versions, versions_in_use
 
 pytestmark = pytest.mark.integration
 

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from strongroom.driver.config.config import write_config
-from tests.fix_command_line import run_command, sql
+from tests.support.fixtures.command_line import run_command, sql
 
 pytestmark = pytest.mark.integration
 

@@ -22,7 +22,7 @@ from strongroom.kms import (
 from strongroom.storage import EVERY_NAMESPACE
 from strongroom.storage.keys import changes as key_changes
 from strongroom.storage.keys.store import KEY_CHANNEL
-from tests.fix_command_line import run_command
+from tests.support.fixtures.command_line import run_command
 
 pytestmark = pytest.mark.integration
 

@@ -26,7 +26,7 @@ from strongroom.storage import (
     claim_cell,
     current_version,
 )
-from tests.fix_driver_role import owner_connection
+from tests.support.fixtures.driver_role import owner_connection
 
 pytestmark = pytest.mark.integration
 

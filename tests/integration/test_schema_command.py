@@ -13,7 +13,7 @@ import pytest
 
 from strongroom.storage import current_version
 from strongroom.storage.schema.schema import migrations
-from tests.fix_command_line import STRONGROOM, run_command, shred, sql
+from tests.support.fixtures.command_line import STRONGROOM, run_command, shred, sql
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -38,8 +38,8 @@ from strongroom.storage import (
     NotFound,
 )
 from strongroom.visibility.backends.elasticsearch.documents import namespace_text
-from tests.search_cell import Cell as SearchCell
-from tests.search_cell import new_cell, opened, record
+from tests.support.search_cell import Cell as SearchCell
+from tests.support.search_cell import new_cell, opened, record
 
 pytestmark = pytest.mark.integration
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fix_command_line import run_command, sql
+from tests.support.fixtures.command_line import run_command, sql
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]  # each command starts an interpreter
 

@@ -22,11 +22,11 @@ from strongroom.driver.telemetry.attributes import OTHER, STORES, attribute_valu
 from strongroom.kms import CachePolicy, IntegrityError, KekRef, StrongroomError, Suite
 from strongroom.storage import NO_NAMESPACE, NamespaceNotFound, TaskQueueKey
 from strongroom.visibility.backends.elasticsearch.documents import document_name
-from tests.every_table import every_table
-from tests.fix_raw_rows import execute, fetch
-from tests.providers.fix_aws import LACKING, aws_server, running_server
-from tests.search_cell import new_cell, record
-from tests.telemetry_probe import Probe, alerts
+from tests.support.every_table import every_table
+from tests.support.fixtures.raw_rows import execute, fetch
+from tests.support.kms.fix_aws import LACKING, aws_server, running_server
+from tests.support.search_cell import new_cell, record
+from tests.support.telemetry_probe import Probe, alerts
 
 pytestmark = pytest.mark.integration
 
@@ -275,7 +275,7 @@ async def test_alert_rows_do_not_open(watched, probe, sample):
 @pytest.mark.skipif(LACKING is not None, reason=f"no module {LACKING}")
 async def test_alerts_of_a_kms_that_is_away(config, probe, monkeypatch):
     """A KMS does not answer: its calls fail, and the keys in use grow older than they may seal; when it is back, that ends."""
-    monkeypatch.setattr("tests.telemetry_probe.alerts", in_short_times)
+    monkeypatch.setattr("tests.support.telemetry_probe.alerts", in_short_times)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of the test")
     with running_server() as server:
@@ -348,7 +348,7 @@ async def test_alert_index_drifts(watched, probe, sample):
 
 async def test_alerts_of_the_search_index(config, probe, elasticsearch, monkeypatch):
     """Nobody runs the indexer, and a document is deleted behind its back: backlog, lag and drift are told, and end."""
-    monkeypatch.setattr("tests.telemetry_probe.alerts", in_small_numbers)
+    monkeypatch.setattr("tests.support.telemetry_probe.alerts", in_small_numbers)
     cluster = ElasticsearchConfig(elasticsearch.url, index=f"{elasticsearch.prefix}watched", insecure=True)
     async with Strongroom.open(replace(config, elasticsearch=cluster), telemetry=probe.telemetry) as strongroom:
         await strongroom.search_index.create()
@@ -390,7 +390,7 @@ async def test_alerts_of_the_search_index(config, probe, elasticsearch, monkeypa
 
 async def test_alert_indexer_fails(config, probe, monkeypatch):
     """The search index is away: the indexer's tries that fail are counted, and where there is no indexer nothing is."""
-    monkeypatch.setattr("tests.telemetry_probe.alerts", in_small_numbers)
+    monkeypatch.setattr("tests.support.telemetry_probe.alerts", in_small_numbers)
     cluster = ElasticsearchConfig("http://127.0.0.1:1", index="away", timeout=1.0, insecure=True)
     async with Strongroom.open(replace(config, elasticsearch=cluster), telemetry=probe.telemetry) as strongroom:
         strongroom.search_index._deadline = 0.2

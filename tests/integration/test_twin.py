@@ -6,12 +6,21 @@ from random import Random
 
 import pytest
 
-from tests.elasticsearch_node import ElasticsearchAnswer
-from tests.twin import CUSTOM, Attributes, InvalidFilter, Twin, model, random_condition, random_documents, random_filter
-from tests.twin.attributes import KINDS
-from tests.twin.generate import EDGES, EPOCH, NAMESPACE, QUESTIONS, SECOND, SENTENCES, TEXTS
-from tests.twin.mapping import rfc3339
-from tests.twin.words import words
+from tests.support.elasticsearch_node import ElasticsearchAnswer
+from tests.support.plaintext_copy import (
+    CUSTOM,
+    Attributes,
+    InvalidFilter,
+    Twin,
+    model,
+    random_condition,
+    random_documents,
+    random_filter,
+)
+from tests.support.plaintext_copy.attributes import KINDS
+from tests.support.plaintext_copy.generate import EDGES, EPOCH, NAMESPACE, QUESTIONS, SECOND, SENTENCES, TEXTS
+from tests.support.plaintext_copy.mapping import rfc3339
+from tests.support.plaintext_copy.words import words
 
 pytestmark = pytest.mark.integration
 

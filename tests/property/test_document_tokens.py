@@ -11,7 +11,7 @@ from strongroom.visibility import AttributeType, Layout, new_layout
 from strongroom.visibility.index.document_tokens import tokens_of
 from strongroom.visibility.index.tokens import TREES, Tokenizer, number_on_tree, scaled
 from strongroom.visibility.index.words import split_words
-from tests.index_keys import index_keys
+from tests.support.index_keys import index_keys
 
 TYPES = {
     "WorkflowId": AttributeType.KEYWORD,

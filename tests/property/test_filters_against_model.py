@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 
 from strongroom.visibility import AttributeType, InvalidQuery, matches, parse_filter
-from tests.twin import CUSTOM, Attributes, InvalidFilter, model, random_documents, random_filter
-from tests.twin.generate import randoms
-from tests.twin.records import document_of, record_of
+from tests.support.plaintext_copy import CUSTOM, Attributes, InvalidFilter, model, random_documents, random_filter
+from tests.support.plaintext_copy.generate import randoms
+from tests.support.plaintext_copy.records import document_of, record_of
 
 ATTRIBUTES = Attributes(CUSTOM)
 TYPES = {name: AttributeType(kind) for name, kind in CUSTOM.items()}

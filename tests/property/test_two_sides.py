@@ -18,9 +18,9 @@ from strongroom.visibility.backends.token_query import All, AnyOf, Bucket, Epoch
 from strongroom.visibility.index.document import seal_documents
 from strongroom.visibility.index.layout import Layout
 from strongroom.visibility.search.compiler import compile_query
-from tests.twin import CUSTOM, Attributes, random_documents, random_filter
-from tests.twin.generate import randoms
-from tests.twin.records import record_of
+from tests.support.plaintext_copy import CUSTOM, Attributes, random_documents, random_filter
+from tests.support.plaintext_copy.generate import randoms
+from tests.support.plaintext_copy.records import record_of
 
 ATTRIBUTES = Attributes(CUSTOM)
 TYPES = {name: AttributeType(kind) for name, kind in CUSTOM.items()}

@@ -9,7 +9,7 @@ from itertools import count
 
 import pytest
 
-from .missing_server import MissingServer
+from tests.support.kms.missing_server import MissingServer
 
 KINDS = ("local", "vault", "aws", "gcp", "azure", "azure_hsm", "pkcs11", "pkcs11_kw", "multi")
 _numbers = count(1)
@@ -17,9 +17,9 @@ _numbers = count(1)
 
 @pytest.fixture(scope="session", params=KINDS)
 async def kms(request):
-    """The bench of each kind of KMS: `fix_KIND.py` beside this file has a `KIND_bench()`."""
+    """The bench of each kind of KMS: `tests/support/kms/fix_KIND.py` has a `KIND_bench()`."""
     async with AsyncExitStack() as stack:
-        module = import_module(f"tests.providers.fix_{request.param}")
+        module = import_module(f"tests.support.kms.fix_{request.param}")
         try:
             bench = await stack.enter_async_context(getattr(module, f"{request.param}_bench")())
         except MissingServer as missing:

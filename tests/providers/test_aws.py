@@ -45,9 +45,8 @@ from strongroom.kms.providers.aws.errors import error_of
 from strongroom.kms.providers.aws.key_id import AwsKeyId
 from strongroom.kms.providers.aws.kms import AwsKmsProvider
 from strongroom.kms.transport.tls import client_context
-
-from .aws_server import ROTATIONS, Fault
-from .fix_aws import (
+from tests.support.kms.aws_server import ROTATIONS, Fault
+from tests.support.kms.fix_aws import (
     ACCOUNT,
     REGION,
     SECRETS,

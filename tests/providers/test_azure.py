@@ -24,9 +24,8 @@ pytest.importorskip("azure.keyvault.keys.aio", reason="pip install 'strongroom[a
 
 from strongroom.kms.providers.azure import client as azure_vault
 from strongroom.kms.providers.azure.key_vault import AzureKeyVaultProvider
-
-from .azure_server import Failure, encoded, error_body
-from .azure_vaults import opened, refusal
+from tests.support.kms.azure_server import Failure, encoded, error_body
+from tests.support.kms.azure_vaults import opened, refusal
 
 CONTEXT = {"strongroom:namespace": "a"}
 TENANT = "11111111-2222-3333-4444-555555555555"

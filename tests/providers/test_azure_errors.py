@@ -20,14 +20,13 @@ from strongroom.kms import (
     Unauthenticated,
     Unavailable,
 )
-
-from .fix_azure import TOKEN
+from tests.support.kms.fix_azure import TOKEN
 
 pytest.importorskip("azure.keyvault.keys.aio", reason="pip install 'strongroom[azure]'")
 
 
-from .azure_server import Failure, encoded, error_body
-from .azure_vaults import opened, refusal
+from tests.support.kms.azure_server import Failure, encoded, error_body
+from tests.support.kms.azure_vaults import opened, refusal
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from strongroom.kms import (
 pytest.importorskip("azure.keyvault.keys.aio", reason="pip install 'strongroom[azure]'")
 
 
-from .azure_server import RETENTION_SECONDS, Failure, error_body
-from .azure_vaults import opened, refusal
+from tests.support.kms.azure_server import RETENTION_SECONDS, Failure, error_body
+from tests.support.kms.azure_vaults import opened, refusal
 
 
 @pytest.fixture

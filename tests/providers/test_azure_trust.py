@@ -13,17 +13,15 @@ from strongroom.kms import (
     Wrapped,
 )
 from strongroom.kms.transport.tls import client_context
-
-from .fix_azure import TOKEN, StaticCredential
-from .own_ca import make_ca
+from tests.support.kms.fix_azure import TOKEN, StaticCredential
+from tests.support.kms.own_ca import make_ca
 
 pytest.importorskip("azure.keyvault.keys.aio", reason="pip install 'strongroom[azure]'")
 
 from strongroom.kms.providers.azure import client as azure_vault
 from strongroom.kms.providers.azure.key_vault import AzureKeyVaultProvider
-
-from .azure_server import AzureServer, served
-from .azure_vaults import authority, opened, refusal
+from tests.support.kms.azure_server import AzureServer, served
+from tests.support.kms.azure_vaults import authority, opened, refusal
 
 TENANT = "11111111-2222-3333-4444-555555555555"
 

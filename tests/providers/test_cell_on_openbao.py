@@ -10,7 +10,7 @@ import pytest
 from strongroom.driver.config.config import load_config
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import CachePolicy, KekRef, KeyDisabled, PartType, RecordKind, StrongroomError, Unavailable
-from tests.fix_command_line import run_command
+from tests.support.fixtures.command_line import run_command
 
 pytestmark = pytest.mark.integration
 
@@ -22,7 +22,7 @@ SOON = CachePolicy(soft_ttl=0.5, encrypt_ttl=2, decrypt_ttl=4, failure_ttl=0.2, 
 def bao():
     """A real OpenBao of the module's own, as it is sealed and unsealed here."""
     try:
-        from .bao_server import bao_server  # noqa: PLC0415 - it may be missing
+        from tests.support.kms.bao_server import bao_server  # noqa: PLC0415 - it may be missing
     except ImportError:
         if os.environ.get("REQUIRE_SERVICES") == "1":
             raise

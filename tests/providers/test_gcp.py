@@ -42,9 +42,8 @@ from strongroom.kms import (
 )
 from strongroom.kms.providers.gcp import keys as gcp_keys
 from strongroom.kms.providers.gcp.kms import GcpKmsProvider
-
-from .gcp_kit import KEY_RING, TOKEN, flipped, gcp_faults, gcp_provider, gcp_server
-from .gcp_server import Purpose, Refused, State, permission_denied, throttled
+from tests.support.kms.gcp_kit import KEY_RING, TOKEN, flipped, gcp_faults, gcp_provider, gcp_server
+from tests.support.kms.gcp_server import Purpose, Refused, State, permission_denied, throttled
 
 CONTEXT = KeyContext(UUID(int=1), UUID(int=2), KeyClass.DATA, 1).encryption_context()
 ROOT = Secret(bytes(range(32)))

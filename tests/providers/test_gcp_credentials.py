@@ -19,9 +19,8 @@ from google.oauth2.credentials import Credentials
 
 from strongroom.kms import Secret, Timeout, Unauthenticated, Unavailable
 from strongroom.kms.providers.gcp.kms import GcpKmsProvider
-
-from .gcp_kit import KEY_RING, TOKEN, gcp_provider, gcp_server
-from .gcp_server import unauthenticated
+from tests.support.kms.gcp_kit import KEY_RING, TOKEN, gcp_provider, gcp_server
+from tests.support.kms.gcp_server import unauthenticated
 
 CONTEXT = {"app": "strongroom"}
 ROOT = Secret(bytes(range(32)))

@@ -26,8 +26,8 @@ from strongroom.kms import (
 from strongroom.kms.providers.multi.errors import error_of_all
 from strongroom.kms.providers.multi.multi import MultiProvider
 from strongroom.kms.providers.multi.wrapped_format import Copies, read_copies, write_copies
+from tests.support.kms.fix_multi import two_keyrings
 
-from .fix_multi import two_keyrings
 from .test_contract import CONTEXT, OTHER, shown, spellings
 
 ROOT = Secret(bytes(range(32)))

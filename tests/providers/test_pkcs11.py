@@ -22,8 +22,8 @@ from strongroom.kms import (
     Unavailable,
     UnsupportedOperation,
 )
+from tests.support.kms.fix_pkcs11 import WRONG_PIN, busy, provider_on
 
-from .fix_pkcs11 import WRONG_PIN, busy, provider_on
 from .test_contract import CONTEXT, shown
 
 pytestmark = pytest.mark.parametrize("kms", ["pkcs11"], indirect=True, scope="session")
@@ -133,7 +133,7 @@ async def test_two_keys_of_one_version_both_unwrap(kms):
 
 async def test_other_process_rotates_and_deletes(kms, kek):
     """What another process does to a KEK on the token is seen at the next call."""
-    from .softhsm import PIN, softhsm  # noqa: PLC0415 - where the bench is, it is there
+    from tests.support.kms.softhsm import PIN, softhsm  # noqa: PLC0415 - where the bench is, it is there
 
     def elsewhere(call):
         script = f"""
@@ -186,8 +186,7 @@ async def test_keys_of_another_mechanism(kms, kek):
 async def test_wrong_pin_is_tried_once(monkeypatch):
     """A token counts wrong PINs and locks itself, so a provider tries one once, however often it is called; a new one is tried."""
     from strongroom.kms.providers.pkcs11 import token as pkcs11_token  # noqa: PLC0415 - where the bench is, it is there
-
-    from .softhsm import PIN  # noqa: PLC0415 - as above
+    from tests.support.kms.softhsm import PIN  # noqa: PLC0415 - as above
 
     tried = []
     really = pkcs11_token.log_in
@@ -349,7 +348,7 @@ async def test_general_error_of_a_token_in_trouble(kms, kek):
 @pytest.mark.usefixtures("kms")
 async def test_forked_process():
     """A process that was forked after PKCS#11 was opened is refused at once, and its parent goes on; a spawned one works."""
-    from .softhsm import PIN, softhsm  # noqa: PLC0415 - where the bench is, it is there
+    from tests.support.kms.softhsm import PIN, softhsm  # noqa: PLC0415 - where the bench is, it is there
 
     script = f"""
         import asyncio, os, pathlib, sys, warnings
@@ -380,7 +379,7 @@ async def test_forked_process():
 @pytest.mark.usefixtures("kms")
 async def test_two_tokens_of_one_label():
     """A label that two tokens have is refused, since the wrong one's keys might be used."""
-    from .softhsm import PIN, softhsm  # noqa: PLC0415 - where the bench is, it is there
+    from tests.support.kms.softhsm import PIN, softhsm  # noqa: PLC0415 - where the bench is, it is there
 
     for _ in range(2):
         command = ["softhsm2-util", "--init-token", "--free", "--label", "double", "--so-pin", PIN, "--pin", PIN]

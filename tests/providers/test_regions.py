@@ -22,11 +22,10 @@ from strongroom.kms import (
     WrongRegion,
     rewrap_data_keys,
 )
-from tests.fix_command_line import run_command
-from tests.fix_raw_rows import execute
-
-from .fix_aws import LACKING, running_server
-from .missing_server import MissingServer
+from tests.support.fixtures.command_line import run_command
+from tests.support.fixtures.raw_rows import execute
+from tests.support.kms.fix_aws import LACKING, running_server
+from tests.support.kms.missing_server import MissingServer
 
 pytestmark = pytest.mark.integration
 
@@ -198,7 +197,7 @@ def aws_provider(provider_id, region, address):
 def bao():
     """A real OpenBao."""
     try:
-        from .bao_server import bao_server  # noqa: PLC0415 - it may be missing
+        from tests.support.kms.bao_server import bao_server  # noqa: PLC0415 - it may be missing
     except ImportError:
         if os.environ.get("REQUIRE_SERVICES") == "1":
             raise

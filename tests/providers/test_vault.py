@@ -25,8 +25,8 @@ from strongroom.kms import (
 )
 from strongroom.kms.providers.transit.client import TEXTS
 from strongroom.kms.providers.transit.transit import TransitProvider
+from tests.support.kms.fix_vault import MADE_UP
 
-from .fix_vault import MADE_UP
 from .test_contract import CONTEXT, OTHER, shown
 
 pytestmark = pytest.mark.parametrize("kms", ["vault"], indirect=True, scope="session")

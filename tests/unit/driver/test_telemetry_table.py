@@ -31,7 +31,7 @@ if os.environ.get("REQUIRE_SERVICES") != "1":
 
 from strongroom.driver.telemetry.emitter import Emitter
 from strongroom.driver.telemetry.gauges import Gauges
-from tests.telemetry_probe import PAGE, Probe, alerts, prometheus_names
+from tests.support.telemetry_probe import PAGE, Probe, alerts, prometheus_names
 
 ROOT = Path(__file__).parents[3]
 
@@ -144,7 +144,7 @@ def test_global_providers_are_used_only_if_they_are_given():
     """What any library may have set for the process hears nothing; the control is the same provider, given."""
     program = (
         "from opentelemetry import metrics, trace\n"
-        "from tests.telemetry_probe import Probe\n"
+        "from tests.support.telemetry_probe import Probe\n"
         "from strongroom.driver.telemetry.telemetry import Telemetry\n"
         "probe = Probe.make()\n"
         "metrics.set_meter_provider(probe.meters)\n"

@@ -19,7 +19,7 @@ from strongroom.visibility import VISIBILITY_RECORD
 from strongroom.visibility.backends.postgres import PostgresReader
 from strongroom.visibility.backends.search_index import Place
 from strongroom.visibility.backends.token_query import AnyOf, Bucket, Not, all_of
-from tests.confinement import faults, faults_of_function
+from tests.support.confinement import faults, faults_of_function
 
 IN_FUNCTIONS = sorted(load_functions(distributed=True))
 TABLES = frozenset({*DISTRIBUTED_TABLES, *REFERENCE_TABLES})

@@ -9,7 +9,7 @@ import pytest
 from strongroom.visibility import AttributeType, Layout, UnknownAttribute
 from strongroom.visibility.search.compiler import compile_query
 from strongroom.visibility.search.prepared import PreparedFilters
-from tests.index_keys import index_keys
+from tests.support.index_keys import index_keys
 
 TYPES = {"Customer": AttributeType.KEYWORD}
 QUERY = "Customer = 'c'"

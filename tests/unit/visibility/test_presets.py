@@ -14,7 +14,7 @@ from strongroom.visibility.fields import BUILT_IN, CUSTOM_FIELDS, HASHED, SEALED
 from strongroom.visibility.index.document_tokens import tokens_of
 from strongroom.visibility.index.layout import SALTS, Layout, new_layout, parse_layout
 from strongroom.visibility.index.tokens import Tokenizer
-from tests.index_keys import index_keys
+from tests.support.index_keys import index_keys
 
 MIX = {
     "Completed": 0.90,

@@ -1,0 +1,270 @@
+"""Row-level security itself: what the role of services sees, may do and can't do, whatever the driver sends."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from strongroom.storage import EVERY_NAMESPACE, NO_NAMESPACE, Database, InvalidPersistenceRequest, apply_schema
+from strongroom.storage.schema.driver_role import RIGHTS
+from tests.support.every_table import every_table
+from tests.support.fixtures.contract import cell_of_a_test
+from tests.support.fixtures.driver_role import owner_connection, owner_dsn
+
+pytestmark = pytest.mark.integration
+
+REFUSED = asyncpg.InsufficientPrivilegeError
+TABLES = """
+    SELECT c.relname AS name, c.relrowsecurity AS walled, count(p.polname) AS policies
+    FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'namespace_id'
+    LEFT JOIN pg_policy AS p ON p.polrelid = c.oid
+    WHERE c.relnamespace = 'strongroom'::regnamespace AND c.relkind = 'r' GROUP BY 1, 2
+"""
+EMPTY = {
+    "shreddings",
+    "shredded_keks",
+    "erasure_certificates",
+    "queue_messages",
+    "visibility_outbox",
+    "visibility_deletes",
+}
+"""Tables in which a living namespace without a search index of Elasticsearch has no rows; messages there are the cell's."""
+MANY_RECORDS = """
+    INSERT INTO visibility_records (shard_id, namespace_id, id, version, k, b1, b2, t, s)
+    SELECT 1, $1, decode(md5(n::text), 'hex'), 1, 1, n, n, ARRAY[n, n + 1], '' FROM generate_series(1, 5000) AS n
+"""
+GRANTS = """
+    SELECT table_name AS name, privilege_type AS privilege FROM information_schema.role_table_grants
+    WHERE table_schema = 'strongroom' AND grantee = $1
+"""
+
+
+@pytest.fixture
+async def cell(contract_dsn, tmp_path):
+    """An open cell of the test's own, connected as services are."""
+    async with cell_of_a_test(contract_dsn, tmp_path, walled=True) as cell:
+        yield cell
+
+
+@pytest.fixture
+async def raw(cell):
+    """A connection as services have one, for statements that the driver would not send."""
+    connection = await asyncpg.connect(cell.config.dsn, server_settings={"search_path": "strongroom"})
+    yield connection
+    await connection.close()
+
+
+async def see(raw, namespaces):
+    """Have a session see these namespaces."""
+    await raw.execute("SELECT set_config('strongroom.namespaces', $1, false)", namespaces)
+
+
+async def unwalled(connection):
+    """Return the tables with a namespace that no policy protects."""
+    rows = await connection.fetch(TABLES)
+    assert rows
+    return {row["name"] for row in rows if not row["walled"] or row["policies"] != 1}
+
+
+async def test_every_table_with_a_namespace_has_a_policy(cell):
+    """Whoever adds a table must protect it. The control: one that is not is noticed."""
+    async with owner_connection(cell) as connection:
+        assert not await unwalled(connection)
+        await connection.execute("CREATE TABLE forgotten (namespace_id uuid)")
+        assert await unwalled(connection) == {"forgotten"}
+
+
+async def test_the_role_has_the_rights_that_are_listed_and_no_others(cell):
+    """Least rights: each table and view of the schema is listed, and the catalogue says just that."""
+    async with owner_connection(cell) as connection:
+        role = (await cell_role(cell))["role"]
+        granted: dict[str, set[str]] = {}
+        for row in await connection.fetch(GRANTS, role):
+            granted.setdefault(row["name"], set()).add(row["privilege"])
+        assert granted == {table: set(rights.split(", ")) for table, rights in RIGHTS.items()}
+        names = await connection.fetch(
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = 'strongroom'"
+        )
+        assert {row["table_name"] for row in names} == set(RIGHTS)
+
+
+async def cell_role(cell):
+    """Return who the cell is connected as."""
+    async with cell.database.connection(NO_NAMESPACE) as connection:
+        return await connection.fetchrow("SELECT current_user AS role")
+
+
+async def test_a_session_sees_and_changes_its_own_namespace_alone(cell, raw):
+    """For each table: rows of another namespace are not there, can't be changed or deleted, and none can be put in its name."""
+    table = await every_table(cell)
+    walled = {row["name"] for row in await raw.fetch(TABLES)}
+    await see(raw, "*")  # control: there is something to see
+    there = {}
+    for name in walled:
+        there[name] = await raw.fetch(f"SELECT * FROM {name} WHERE namespace_id = $1", table.namespace_id)  # noqa: S608
+    empty = {name for name, rows in there.items() if not rows}
+    assert empty == {
+        "shreddings",
+        "shredded_keks",
+        "erasure_certificates",
+        "queue_messages",
+        "visibility_outbox",
+        "visibility_deletes",
+    }
+    for sight in (str(uuid4()), "", f"{uuid4()},{uuid4()}"):
+        await see(raw, sight)
+        for name in walled:
+            assert await raw.fetchval(f"SELECT count(*) FROM {name}") == 0  # noqa: S608
+            if "DELETE" in RIGHTS[name]:
+                assert await raw.execute(f"DELETE FROM {name}") == "DELETE 0"  # noqa: S608
+            assert await raw.execute(f"UPDATE {name} SET namespace_id = namespace_id") == "UPDATE 0"  # noqa: S608
+            if there[name]:
+                row = there[name][0]
+                places = ", ".join(f"${place}" for place in range(1, len(row) + 1))
+                with pytest.raises(REFUSED):
+                    await raw.execute(f"INSERT INTO {name} ({', '.join(row.keys())}) VALUES ({places})", *row.values())  # noqa: S608
+        if "," not in sight:  # the view is of one namespace
+            assert await raw.fetchval("SELECT count(*) FROM visibility_search") == 0
+    await see(raw, f"{uuid4()},{table.namespace_id}")
+    for name in walled - empty:
+        rows = await raw.fetch(f"SELECT DISTINCT namespace_id FROM {name}")  # noqa: S608
+        assert [row["namespace_id"] for row in rows] == [table.namespace_id]
+        with pytest.raises(REFUSED):
+            await raw.execute(f"UPDATE {name} SET namespace_id = $1", uuid4())  # noqa: S608 - given away
+    await see(raw, str(table.namespace_id))
+    assert await raw.fetchval("SELECT count(*) FROM visibility_search") == len(there["visibility_records"])
+
+
+async def test_a_session_that_was_told_of_nothing_sees_nothing(cell, raw):
+    """Forgetting to say whose rows are wanted fails closed."""
+    await every_table(cell)
+    for name in [row["name"] for row in await raw.fetch(TABLES)] + ["visibility_search"]:
+        assert await raw.fetchval(f"SELECT count(*) FROM {name}") == 0  # noqa: S608
+
+
+async def test_a_setting_that_is_none_is_an_error(cell, raw):
+    """What is neither ids nor the star shows nothing, and says so."""
+    await every_table(cell)
+    await see(raw, "*,'")
+    with pytest.raises(asyncpg.DataError):
+        await raw.fetch("SELECT * FROM history_node")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER TABLE history_node DISABLE ROW LEVEL SECURITY",
+        "DROP POLICY namespaces ON history_node",
+        "CREATE TABLE mine (a int)",
+        "CREATE FUNCTION mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "TRUNCATE history_node",
+        "DELETE FROM data_keys",
+        "INSERT INTO schema_version VALUES (99, 'x', now())",
+        "UPDATE cell SET cell_id = gen_random_uuid()",
+        "INSERT INTO visibility_search SELECT * FROM visibility_search",
+        "SET ROLE postgres",
+        "SET row_security = off; SELECT * FROM history_node",
+    ],
+)
+async def test_the_role_cannot_take_the_wall_down(cell, raw, statement):
+    """Nor change the schema, the list of migrations, the cell's identity, or delete keys."""
+    assert cell
+    with pytest.raises((REFUSED, asyncpg.ObjectNotInPrerequisiteStateError)):
+        await raw.execute(statement)
+
+
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        ("SUPERUSER", "superuser"),
+        ("BYPASSRLS", "BYPASSRLS"),
+        ("CREATEROLE", "CREATEROLE"),
+        ("IN ROLE {owner}", "owns"),
+        (None, "no such role"),
+    ],
+)
+async def test_a_role_that_the_wall_would_not_hold_is_refused(cell, made, reason):
+    """And nothing is granted to it."""
+    name = f"unfit_{uuid4().hex[:12]}"
+    async with owner_connection(cell) as connection:
+        owner = (await connection.fetchrow("SELECT current_user AS name"))["name"]
+        if made is not None:
+            await connection.execute(f"CREATE ROLE {name} LOGIN {made.format(owner=owner)}")
+        database = Database(owner_dsn(cell.config), insecure=True)
+        with pytest.raises(InvalidPersistenceRequest, match=reason):
+            await apply_schema(database, driver_role=name)
+        await database.aclose()
+        assert not await connection.fetch(GRANTS, name)
+        await connection.execute(f"DROP ROLE IF EXISTS {name}")
+
+
+async def test_applying_the_schema_again_gives_a_known_role_what_it_lacks(cell):
+    """An upgrade with new tables needs no `--driver-role`."""
+    role = (await cell_role(cell))["role"]
+    async with owner_connection(cell) as connection:
+        await connection.execute(f"REVOKE ALL ON history_node FROM {role}")
+        await connection.execute(f"GRANT TRUNCATE ON tasks TO {role}")
+        database = Database(owner_dsn(cell.config), insecure=True)
+        await apply_schema(database)
+        await database.aclose()
+        rows = {(row["name"], row["privilege"]) for row in await connection.fetch(GRANTS, role)}
+    assert ("history_node", "DELETE") in rows
+    assert ("tasks", "TRUNCATE") not in rows
+
+
+async def test_borrowers_of_one_connection_see_their_own(cell):
+    """Whatever the one before saw; many at once, on two connections."""
+    tables = [await every_table(cell) for _ in range(3)]
+    database = Database(cell.config.dsn, size=2, insecure=True)
+
+    async def look(number):
+        table = tables[number % 3]
+        for sight in (table.namespace_id, [table.namespace_id], NO_NAMESPACE, EVERY_NAMESPACE):
+            async with database.connection(sight) as connection:
+                rows = await connection.fetch("SELECT DISTINCT namespace_id FROM history_node")
+            found = {row["namespace_id"] for row in rows}
+            expected = {NO_NAMESPACE: set(), EVERY_NAMESPACE: {each.namespace_id for each in tables}}
+            assert found == expected.get(sight if not isinstance(sight, list) else None, {table.namespace_id})
+
+    await asyncio.gather(*(look(number) for number in range(24)))
+    await database.aclose()
+
+
+async def test_a_statement_is_sent_only_when_the_namespaces_change(cell, monkeypatch):
+    """A cell of one namespace pays nothing for the wall."""
+    sent = []
+    execute = asyncpg.Connection.execute
+
+    async def counted(connection, query, *arguments, **options):
+        sent.append(query)
+        return await execute(connection, query, *arguments, **options)
+
+    monkeypatch.setattr(asyncpg.Connection, "execute", counted)
+    database = Database(cell.config.dsn, size=1, insecure=True)
+    one, two = uuid4(), uuid4()
+    for sight in (one, one, one, two, two, NO_NAMESPACE, one):
+        async with database.connection(sight) as connection:
+            await connection.fetch("SELECT 1 FROM history_node")
+    await database.aclose()
+    assert len([query for query in sent if "strongroom.namespaces" in query]) == 4
+
+
+async def test_a_search_by_tokens_uses_its_index(cell, raw):
+    """Through the view; on the table itself PostgreSQL applies a policy before operators that are not leakproof (the control)."""
+    table = await every_table(cell, workflows=1)
+    async with owner_connection(cell) as connection:
+        await connection.execute(MANY_RECORDS, table.namespace_id)
+        await connection.execute("ANALYZE visibility_records")
+    await see(raw, str(table.namespace_id))
+
+    async def plan(relation):
+        rows = await raw.fetch(
+            f"EXPLAIN SELECT id FROM {relation} WHERE t @> ARRAY[1, 2]::bigint[]"  # noqa: S608
+        )
+        return "\n".join(row[0] for row in rows)
+
+    assert "visibility_records_tokens" in await plan("visibility_search")
+    assert "visibility_records_tokens" not in await plan("visibility_records")

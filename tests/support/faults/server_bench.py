@@ -1,0 +1,301 @@
+"""A server that a test may stop, starve and break, and a host on it: calls of its public stores, each carrying planted values."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import traceback
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import asyncpg
+
+from strongroom.driver.strongroom import Strongroom
+from strongroom.storage import (
+    DataBlob,
+    HistoryBranch,
+    HistoryNode,
+    NotFound,
+    ShardInfo,
+    StorageError,
+    Task,
+    TaskQueue,
+    TaskQueueKey,
+    Unavailable,
+)
+from strongroom.storage.errors import AppendHistoryTimeout, ResourceExhausted, Timeout
+from tests.support.deaf import opened_deaf
+from tests.support.fixtures.contract import KEK, new_shard
+from tests.support.fixtures.executions import RUNNING, TABLES, Workflow
+
+PLANTED = "planted-canary"
+CALLS = ("append", "create", "update", "tasks", "shard", "read")
+WRITES = CALLS[:-1]
+RETRYABLE = {Unavailable, Timeout, AppendHistoryTimeout, ResourceExhausted}
+HOST = "clerk"
+"""The host's user: none that a limit of the server does not hold for."""
+_ROW_TABLES = (*TABLES, "tasks", "task_queues", "shards")
+_numbers = count(1)
+
+
+def payload(size=30_000):
+    """Return a payload that begins with what is planted, and is too large for room that a table has left."""
+    return DataBlob(PLANTED.encode() + os.urandom(size))
+
+
+class ServerBench:
+    """A cell, its server, and a session of the server's administrator.
+
+    Attributes:
+        server: which is the test's to break.
+        cell: opened once as the owner of the tables; for its configuration.
+        admin: a session in the cell's database; another one after the server was away.
+    """
+
+    def __init__(self, server, cell):
+        self.server = server
+        self.cell = cell
+        self.admin = None
+
+    async def begin(self):
+        """Make the host's user, and connect."""
+        self.admin = await asyncpg.connect(self.cell.config.dsn, server_settings={"search_path": "strongroom"})
+        await self.admin.execute(f"CREATE ROLE {HOST} LOGIN PASSWORD '{PLANTED}'")
+        await self.admin.execute(f"GRANT pg_read_all_data, pg_write_all_data TO {HOST}")
+        await self.admin.execute("ALTER SYSTEM SET deadlock_timeout = '100ms'")
+        await self.admin.execute("SELECT pg_reload_conf()")
+
+    async def reconnect(self):
+        """Connect anew, as soon as the server answers."""
+        self.admin.terminate()
+        for _ in range(200):
+            try:
+                self.admin = await asyncpg.connect(self.cell.config.dsn, server_settings={"search_path": "strongroom"})
+            except (OSError, asyncpg.PostgresError):
+                await asyncio.sleep(0.05)
+            else:
+                return
+        raise AssertionError("the server did not come back")
+
+    async def start(self):
+        """Start the server that a test has stopped, and connect anew."""
+        await asyncio.to_thread(self.server.start)
+        await self.reconnect()
+
+    async def reload(self):
+        """Have the server read its files again; return when it has."""
+        before = await self.admin.fetchval("SELECT pg_conf_load_time()")
+        await self.admin.execute("SELECT pg_reload_conf()")
+        while await self.admin.fetchval("SELECT pg_conf_load_time()") == before:  # noqa: ASYNC110 - the server has no event for it
+            await asyncio.sleep(0.01)
+
+    @asynccontextmanager
+    async def elsewhere(self):
+        """Leave the cell's database with all sessions, and look at the server from another one."""
+        await self.hang_up()
+        admin = await asyncpg.connect(self.server.dsn)
+        name = urlsplit(self.cell.config.dsn).path[1:]
+        await admin.fetch("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1", name)
+        try:
+            yield admin
+        finally:
+            await admin.close()
+            await self.reconnect()
+
+    @property
+    def host_dsn(self):
+        """The host's connection string, with a password that must not show."""
+        return self.cell.config.dsn.replace("postgres@", f"{HOST}:{PLANTED}@", 1)
+
+    @asynccontextmanager
+    async def host(self):
+        """Open a host of the test's own, that every call has been made on once: its keys and its statements are warm.
+
+        It does not listen for changes of keys, on a connection that goes on and off by itself: the tests look at each one.
+        """
+        config = replace(self.cell.config, dsn=self.host_dsn, connections=8)
+        async with opened_deaf(config) as strongroom:
+            host = Host(strongroom)
+            await host.begin()
+            assert await host.at_once() == dict.fromkeys(CALLS)
+            yield host
+
+    async def rows(self):
+        """Return every row of the cell's stores, as digests."""
+        found = {}
+        for table in _ROW_TABLES:
+            query = f"SELECT md5(whole::text) AS digest FROM {table} whole ORDER BY 1"  # noqa: S608 - our own tables
+            found[table] = [row["digest"] for row in await self.admin.fetch(query)]
+        return found
+
+    @asynccontextmanager
+    async def tables_locked(self):
+        """Hold all tables of the stores, so that every call waits; another session's transaction."""
+        blocker = await asyncpg.connect(self.cell.config.dsn, server_settings={"search_path": "strongroom"})
+        try:
+            await blocker.execute(f"BEGIN; LOCK TABLE {', '.join(_ROW_TABLES)} IN ACCESS EXCLUSIVE MODE")
+            yield blocker
+        finally:
+            blocker.terminate()
+
+    async def waiting(self, number):
+        """Wait until so many of the host's statements wait for a lock; return the ids of their processes."""
+        query = "SELECT pid FROM pg_stat_activity WHERE usename = $1 AND wait_event_type = 'Lock'"
+        for _ in range(400):
+            await self.admin.execute("SELECT pg_stat_clear_snapshot()")
+            rows = await self.admin.fetch(query, HOST)
+            if len(rows) == number:
+                return [row["pid"] for row in rows]
+            await asyncio.sleep(0.01)
+        raise AssertionError(f"{number} statements should wait")
+
+    async def ended(self, processes):
+        """Wait until these processes of the server are gone."""
+        while any(Path(f"/proc/{process}").exists() for process in processes):  # noqa: ASYNC110, ASYNC240 - no event for it
+            await asyncio.sleep(0.01)
+
+    async def hang_up(self):
+        """End all sessions of the host, so that it has to connect anew; return when it knows."""
+        query = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = $1"
+        await self.admin.fetch(query, HOST)
+        await asyncio.sleep(0.02)
+
+    @asynccontextmanager
+    async def database_set(self, setting):
+        """Set what new sessions of the database begin with; the host's are new ones then, and once more at the end."""
+        name = await self.admin.fetchval("SELECT current_database()")
+        await self.admin.execute(f"ALTER DATABASE {name} SET {setting}")
+        await self.hang_up()
+        try:
+            yield
+        finally:
+            await self.admin.execute(f"ALTER DATABASE {name} RESET {setting.split()[0]}")
+            await self.hang_up()
+
+
+class Host:
+    """A host's stores, and one call for each statement that a service lives on."""
+
+    def __init__(self, strongroom):
+        self.strongroom = strongroom
+
+    async def begin(self):
+        """Make what the calls work on; all names and payloads are planted."""
+        namespace = await self.strongroom.namespaces.create(f"{PLANTED}-{next(_numbers)}", kek=KEK)
+        shard_id = await new_shard(self.strongroom)
+        self.workflow = Workflow(self.strongroom, namespace.namespace_id, shard_id, f"{PLANTED} order")
+        self.run_id = (await self.workflow.create(self.workflow.snapshot(of=RUNNING))).run_id
+        self.queue = TaskQueueKey(namespace.namespace_id, f"{PLANTED} queue", 1)
+        await self.strongroom.tasks.create_task_queue(TaskQueue(self.queue, 1, payload()))
+        self.version = 1
+
+    async def append(self):
+        """Append a node to a new branch."""
+        self.branch = HistoryBranch(self.workflow.shard_id, uuid4(), uuid4())
+        await self.strongroom.history.append_history_nodes(
+            self.workflow.namespace_id, self.branch, [HistoryNode(1, 1, 0, payload())], is_new_branch=True, info=PLANTED
+        )
+
+    async def appended(self):
+        """Whether the last append is there."""
+        try:
+            await self.strongroom.history.read_history_branch(self.workflow.namespace_id, self.branch)
+        except NotFound:
+            return False
+        return True
+
+    async def create(self):
+        """Create a run of another workflow, with its first events."""
+        place = self.workflow.like(workflow_id=f"{PLANTED} {next(_numbers)}")
+        snapshot = place.snapshot(execution_info=payload())
+        events = place.events(snapshot.run_id)
+        events = [replace(events[0], nodes=[HistoryNode(1, 1, 0, payload())])]
+        await place.create(snapshot, new_workflow_new_events=events)
+
+    async def update(self):
+        """Update the run."""
+        version = self.version + 1
+        mutation = self.workflow.mutation(self.run_id, db_record_version=version, execution_info=payload())
+        await self.workflow.update(mutation)
+        self.version = version
+
+    async def tasks(self):
+        """Add a task to the queue."""
+        await self.strongroom.tasks.create_tasks(self.queue, [Task(next(_numbers), payload())], range_id=1)
+
+    async def shard(self):
+        """Renew the shard's row."""
+        shard = ShardInfo(self.workflow.shard_id, 1, payload())
+        await self.strongroom.shards.update_shard(shard, previous_range_id=1)
+
+    async def read(self):
+        """Read the run."""
+        await self.workflow.get(self.run_id)
+
+    async def opened_again(self):
+        """Return the error of a host that opens the same cell."""
+        try:
+            async with Strongroom.open(self.strongroom.config):
+                return None
+        except StorageError as error:
+            return error
+
+    async def at_once(self, *names):
+        """Run these calls, or all, at once; return the error of each, None where it succeeded."""
+        names = names or CALLS
+        answers = await asyncio.gather(*(getattr(self, name)() for name in names), return_exceptions=True)
+        return dict(zip(names, answers, strict=True))
+
+    async def serves(self):
+        """Look where the run stands, and make every call again: each succeeds, on the same connections and keys."""
+        self.version = (await self.workflow.get(self.run_id)).db_record_version
+        assert await self.at_once() == dict.fromkeys(CALLS)
+
+
+def changed(before, after):
+    """Return the tables whose rows are others."""
+    return {table for table in before if before[table] != after[table]}
+
+
+def told(error):
+    """Return all that an error says to whoever prints, logs or inspects it, and to its cause and context."""
+    parts = ["".join(traceback.format_exception(error))]
+    queue, seen = [error], set()
+    while queue:
+        one = queue.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        parts += [
+            str(one),
+            repr(one),
+            repr(one.args),
+            repr(getattr(one, "__dict__", {})),
+            "".join(getattr(one, "__notes__", [])),
+        ]
+        parts += traceback.format_exception_only(one)
+        queue += [one.__cause__, one.__context__]
+    return "\n".join(parts)
+
+
+def betrays(text):
+    """Whether what is planted stands in a text, as it is or in hexadecimal."""
+    return PLANTED in text or PLANTED.encode().hex() in text
+
+
+def check(error, expected, *, committed, says):
+    """The error is of exactly this class, says what it must, and nothing of what is planted or of the driver's error."""
+    assert type(error) is expected, told(error)
+    assert isinstance(error, StorageError)
+    assert error.may_have_been_committed is committed
+    assert error.retryable is (expected in RETRYABLE)
+    assert says in str(error)
+    text = told(error)
+    assert not betrays(text)
+    assert error.__cause__ is None or isinstance(error.__cause__, StorageError)
+    assert error.__context__ is None or isinstance(error.__context__, StorageError)
+    assert "asyncpg" not in text

@@ -1,0 +1,59 @@
+"""Commands in processes that are forked from one that has already imported the command line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from multiprocessing import get_context
+from multiprocessing.connection import wait
+from pathlib import Path
+from threading import Lock
+from unittest.mock import patch
+
+ROOT = Path(__file__).parents[2]
+WIDE = {"COLUMNS": "300", "NO_COLOR": "1"}
+"""Variables with which a line of output is one line, without colours; `rich` reads them once, when it is imported."""
+_CHILDREN = Lock()
+"""Held while children are started or asked how they ended: `start` asks all of them, and an exit code can be read only once."""
+
+
+def forked_process(target, *arguments):
+    """Start a process that calls a function."""
+    context = get_context("forkserver")
+    process = context.Process(target=target, args=arguments)
+    # One at a time, as tests call this in threads. pytest knows the package `tests` without its path; the other process does not.
+    with _CHILDREN, patch.dict(os.environ, WIDE), patch.object(sys, "path", [*sys.path, str(ROOT)]):
+        context.set_forkserver_preload(["strongroom.driver.cli.main"])
+        process.start()
+    return process
+
+
+def exit_code(process, timeout):
+    """Wait for a process and return its exit code; None where it still runs after `timeout` seconds."""
+    ended = wait([process.sentinel], timeout)
+    with _CHILDREN:
+        process.join(None if ended else 0)
+        return process.exitcode
+
+
+def run_main(folder, arguments, variables, streams):
+    """Run the command line as the installed script does, and end the process with its exit code.
+
+    Args:
+        folder: the working directory.
+        arguments: of the command.
+        variables: the whole environment.
+        streams: files for standard input, output and error.
+    """
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(variables)
+    for number, path in enumerate(streams):
+        opened = os.open(path, os.O_RDWR | os.O_CREAT)
+        os.dup2(opened, number)
+        os.close(opened)
+    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115 - for the whole process
+    sys.argv = ["strongroom", *arguments]
+    from strongroom.driver.cli.main import main  # noqa: PLC0415 - imported before the fork
+
+    main()

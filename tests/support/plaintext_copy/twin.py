@@ -1,0 +1,97 @@
+"""An index of documents in clear, on a real node, asked in Temporal's way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tests.support.elasticsearch_node import ElasticsearchAnswer
+
+from .elastic import temporal_query
+from .generate import NAMESPACE
+from .mapping import document_id, index_body, source_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from tests.support.elasticsearch_node import Client
+
+    from .attributes import Attributes
+
+_PAGE = 1000
+
+
+class Twin:
+    """One index, for one namespace unless told otherwise at each call.
+
+    Attributes:
+        scaled_float: whether the node has the type that Temporal maps Doubles to.
+    """
+
+    def __init__(self, client: Client, index: str, attributes: Attributes, *, scaled_float: bool):
+        self.client = client
+        self.index = index
+        self.attributes = attributes
+        self.scaled_float = scaled_float
+
+    @classmethod
+    def create(cls, client: Client, index: str, attributes: Attributes) -> Twin:
+        """Create the index."""
+        try:
+            client.request("PUT", f"/{index}", index_body(attributes, scaled_float=True))
+        except ElasticsearchAnswer as refused:
+            if "scaled_float" not in str(refused):
+                raise
+            client.request("PUT", f"/{index}", index_body(attributes, scaled_float=False))
+            return cls(client, index, attributes, scaled_float=False)
+        return cls(client, index, attributes, scaled_float=True)
+
+    def source(self, document: Mapping[str, Any], *, namespace_id: str = NAMESPACE) -> dict[str, Any]:
+        """Return a document as it is written."""
+        return source_of(document, self.attributes, namespace_id=namespace_id, scaled_float=self.scaled_float)
+
+    def write(self, documents: Iterable[Mapping[str, Any]], *, namespace_id: str = NAMESPACE) -> None:
+        """Index documents, each in the place of its run's former one, and make them searchable."""
+        rows = ((document_id(each), self.source(each, namespace_id=namespace_id)) for each in documents)
+        self.client.bulk(self.index, rows)
+
+    def query(self, text: str, *, namespace_id: str = NAMESPACE, faithful: bool = False) -> dict[str, Any]:
+        """Return the body of a search for a filter.
+
+        Raises:
+            InvalidFilter: Temporal refuses it.
+        """
+        return temporal_query(
+            text, self.attributes, namespace_id=namespace_id, scaled_float=self.scaled_float, faithful=faithful
+        )
+
+    def pages(
+        self, text: str, *, size: int = _PAGE, namespace_id: str = NAMESPACE, faithful: bool = False
+    ) -> Iterator[list[str]]:
+        """Yield the run ids of each page of a list, each page after what the last one ended with."""
+        body = self.query(text, namespace_id=namespace_id, faithful=faithful) | {
+            "size": size,
+            "_source": ["RunId"],
+            "track_total_hits": False,
+        }
+        while hits := self.client.request("POST", f"/{self.index}/_search", body)["hits"]["hits"]:
+            yield [hit["_source"]["RunId"] for hit in hits]
+            if len(hits) < size:
+                return
+            body["search_after"] = hits[-1]["sort"]
+
+    def run_ids(self, text: str, *, namespace_id: str = NAMESPACE, faithful: bool = False) -> list[str]:
+        """Return the runs that a list shows, in its order."""
+        pages = self.pages(text, namespace_id=namespace_id, faithful=faithful)
+        return [run_id for page in pages for run_id in page]
+
+    def count(self, text: str, *, namespace_id: str = NAMESPACE, faithful: bool = False) -> int:
+        """Return a count."""
+        query = self.query(text, namespace_id=namespace_id, faithful=faithful)["query"]
+        count: int = self.client.request("POST", f"/{self.index}/_count", {"query": query})["count"]
+        return count
+
+    def groups(self, text: str, *, namespace_id: str = NAMESPACE, faithful: bool = False) -> dict[str, int]:
+        """Return the counts of a filter with GROUP BY, by value; "" is for no division."""
+        body = self.query(text, namespace_id=namespace_id, faithful=faithful)
+        answer = self.client.request("POST", f"/{self.index}/_search", body)
+        return {bucket["key"]: bucket["doc_count"] for bucket in answer["aggregations"]["groups"]["buckets"]}

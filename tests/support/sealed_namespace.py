@@ -1,0 +1,69 @@
+"""A namespace that is searched as the plaintext twin is, on either index."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from strongroom.driver.config.config import ElasticsearchConfig, load_config
+from strongroom.driver.importing.importer import attribute_types
+from strongroom.driver.strongroom import Strongroom, shard_of
+from strongroom.kms import KekRef
+from tests.support.plaintext_copy import CUSTOM
+from tests.support.plaintext_copy.records import record_of
+
+
+class Sealed:
+    """A namespace that answers as the twin does."""
+
+    def __init__(self, strongroom, namespace):
+        self.strongroom = strongroom
+        self.namespace_id = namespace.namespace_id
+        self.types = attribute_types(namespace)
+
+    async def write(self, documents, *, version=1, settled=True):
+        """Write documents as records; unless it is not to be settled, the index knows them then, and shows them."""
+        keys = await self.strongroom.keyring.open(self.namespace_id)
+        shards = self.strongroom.config.cell.shard_count
+        records = [record_of(document) for document in documents]
+        rows = [(shard_of(keys, record.workflow_id, shards), version, record) for record in records]
+        await self.strongroom.visibility.record_workflow_executions(self.namespace_id, rows, self.types)
+        if settled and self.strongroom.search_index is not None:
+            await self.strongroom.indexer.drain()
+            await self.strongroom.search_index.refresh()
+
+    async def pages(self, text, size):
+        """Return the run ids of each page of a list."""
+        found, token = [], None
+        while True:
+            page = await self.strongroom.visibility.list_workflow_executions(
+                self.namespace_id, text, self.types, page_size=size, page_token=token
+            )
+            found.append([record.run_id for record in page.executions])
+            token = page.next_page_token
+            if token is None:
+                return found
+
+    async def count(self, text):
+        """Return a count, and groups."""
+        found = await self.strongroom.visibility.count_workflow_executions(self.namespace_id, text, self.types)
+        return found.count, dict(found.groups)
+
+
+@asynccontextmanager
+async def sealed(config_path, elasticsearch, kind, *, index_layout=None, **changes):
+    """Open a cell behind a search index of a kind, with an empty namespace; None for the newest layout."""
+    config = replace(load_config(config_path), **changes)
+    if kind == "Elasticsearch":
+        cluster = ElasticsearchConfig(elasticsearch.url, index=f"{elasticsearch.prefix}sealed", insecure=True)
+        config = replace(config, elasticsearch=cluster)
+    await Strongroom.init(config)
+    async with Strongroom.open(config) as strongroom:
+        if strongroom.search_index is not None:
+            await strongroom.search_index.create()
+        kek = KekRef.parse("local:twin")
+        await strongroom.create_kek(kek)
+        namespace = await strongroom.namespaces.create(
+            "twin", kek=kek, search_attributes=CUSTOM, index_layout=index_layout
+        )
+        yield Sealed(strongroom, namespace)
