@@ -37,7 +37,7 @@ integration: env ## tests against real servers, which the fixtures start and sto
 kernel: env ## build the native kernel into the environment, which takes it up; needs cargo (three minutes the first time)
 	@command -v cargo >/dev/null || { echo "no cargo here: the kernel is written in Rust (see rustup). Everything works without it."; exit 2; }
 	@$(UV) pip install -q --python $(BIN)/python --no-deps --reinstall-package strongroom-kernel ./kernel
-	@$(BIN)/python -c 'from strongroom.kms import ciphers; print("sealing and opening:", ciphers.chosen())'
+	@$(BIN)/python -c 'from strongroom.kms.sealing import ciphers; print("sealing and opening:", ciphers.chosen())'
 
 bench: bench-env ## measure all, write benchmarks/report and the README's table: 20 minutes, or 3 with QUICK=1
 	@$(BENCH)/pytest -q -c benchmarks/pytest.ini --noconftest tests/unit/benchmarks/test_contenders.py

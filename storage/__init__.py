@@ -3,6 +3,8 @@
 `DESIGN.md` beside this file says what each column shows to someone without keys.
 """
 
+from strongroom.kms.sealing.record_kinds import HISTORY_NODE
+
 from .cluster.access_policy import AccessPolicyStore
 from .cluster.audit_checkpoints import AuditCheckpoint, AuditCheckpointStore
 from .cluster.members import ClusterMember, ClusterMembersPage, ServiceRole
@@ -97,7 +99,6 @@ from .matching.user_data import (
 from .namespaces.metadata import MetadataStore, NamespacePage, NamespaceRecord
 from .namespaces.purge import PURGED_TABLES, purge_namespace
 from .namespaces.store import Namespace, NamespaceStore, Shredded, check_namespace_region
-from .record_kinds import HISTORY_NODE
 from .schema.citus import distribute_schema, distribution_statements
 from .schema.schema import (
     AppliedMigration,

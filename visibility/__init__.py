@@ -4,6 +4,8 @@
 `DESIGN.md` beside this file says why.
 """
 
+from strongroom.kms.sealing.record_kinds import VISIBILITY_RECORD
+
 from .attributes import AttributeType
 from .errors import (
     InvalidExpression,
@@ -22,7 +24,7 @@ from .filter.tree import Attribute, ListFilter, SearchAttributes
 from .filter.values import parse_datetime
 from .index.document import check_record, registrable
 from .index.layout import PRESETS, Layout, new_layout, parse_layout
-from .index.record import VISIBILITY_RECORD, AttributeValue, VisibilityRecord
+from .index.record import AttributeValue, VisibilityRecord
 from .jobs.drift import Drift, NamespaceTally, Reconciliation
 from .jobs.indexer import Indexer, IndexerState
 from .jobs.reconciler import Reconciler

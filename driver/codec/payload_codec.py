@@ -13,7 +13,8 @@ from google.protobuf.message import DecodeError
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import PayloadCodec
 
-from strongroom.kms import IntegrityError, PartType, RecordKind, UnsupportedFormat
+from strongroom.kms import IntegrityError, UnsupportedFormat
+from strongroom.kms.sealing.record_kinds import TEMPORAL_PAYLOAD
 from strongroom.storage import OFF_LOOP_BYTES, ROW_BYTES, open_rows
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 ENCODING = "binary/encrypted"
 """What a sealed payload says of itself; all that stands in clear beside it, and so its key."""
-TEMPORAL_PAYLOAD = RecordKind("temporal_payload", "data", (PartType.TEXT,), padded=True)
-"""Not compressed: what a caller sends to be opened never becomes more than it sent."""
 _KEY = (ENCODING,)
 
 

@@ -51,6 +51,7 @@ class RecordKind:
         dictionary: for zstd; empty for none. Its digest is in the associated data, so another one opens nothing.
         tables: entropy tables for the dictionary, which begin a dictionary of zstd's own format (FORMAT.md section 4); empty for none.
         padded: pad to Padmé lengths, so that a length shows only its order of magnitude.
+        part_names: names of the key's parts, for FORMAT.md's register; not in the associated data.
         types: of the key's parts, a byte each.
         is_packed: whether a plaintext is changed at all before it is sealed.
     """
@@ -62,6 +63,7 @@ class RecordKind:
     dictionary: bytes = b""
     tables: bytes = field(default=b"", repr=False)
     padded: bool = False
+    part_names: tuple[str, ...] = field(default=(), repr=False)
 
     types: bytes = field(init=False, repr=False)
     is_packed: bool = field(init=False, repr=False)

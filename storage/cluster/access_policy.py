@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from strongroom.kms.sealing.record_kinds import ACCESS_POLICY
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import NO_NAMESPACE
 from strongroom.storage.errors import ConditionFailed
-from strongroom.storage.record_kinds import ACCESS_POLICY
 
 if TYPE_CHECKING:
     from strongroom.kms import Keyring

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from strongroom.kms.sealing.record_kinds import CLUSTER_METADATA
 from strongroom.storage.checks import MAX_PAGE_SIZE, check_blob, check_id, check_number, check_page_size, check_uuid
 from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import NO_NAMESPACE
 from strongroom.storage.errors import InvalidPersistenceRequest, NotFound, Unavailable
 from strongroom.storage.page_tokens import token_of_bytes, token_text
-from strongroom.storage.record_kinds import CLUSTER_METADATA
 
 from .members import (
     ClusterMembersPage,

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from strongroom.kms.sealing.record_kinds import NEXUS_ENDPOINT
 from strongroom.storage.checks import MAX_PAGE_SIZE, check_blob, check_number, check_uuid
 from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import NO_NAMESPACE
 from strongroom.storage.errors import ConditionFailed, NotFound
 from strongroom.storage.page_tokens import token_id, token_of_bytes
-from strongroom.storage.record_kinds import NEXUS_ENDPOINT
 
 if TYPE_CHECKING:
     from strongroom.kms import Keyring, NamespaceKeys

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from strongroom.kms.sealing.record_kinds import QUEUE, QUEUE_MESSAGE
 from strongroom.storage.checks import check_blob, check_number, check_page_size
 from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import NO_NAMESPACE
 from strongroom.storage.errors import ConditionFailed, DataLoss
 from strongroom.storage.page_tokens import page_position, page_token
-from strongroom.storage.record_kinds import QUEUE, QUEUE_MESSAGE
 from strongroom.storage.sealing import open_rows
 
 if TYPE_CHECKING:

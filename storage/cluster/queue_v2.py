@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from strongroom.kms import KeyringFileError, KmsError
+from strongroom.kms.sealing.record_kinds import QUEUE_V2, QUEUE_V2_MESSAGE
 from strongroom.storage.checks import check_blob, check_id, check_number, check_page_size, open_keys
 from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE, NO_NAMESPACE
 from strongroom.storage.errors import ConditionFailed, NotFound
 from strongroom.storage.page_tokens import page_position, page_token, token_id, token_of_bytes
-from strongroom.storage.record_kinds import QUEUE_V2, QUEUE_V2_MESSAGE
 from strongroom.storage.sealing import open_rows
 
 if TYPE_CHECKING:

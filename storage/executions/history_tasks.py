@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from strongroom.kms import KmsError
+from strongroom.kms.sealing.record_kinds import HISTORY_TASK, REPLICATION_DLQ_TASK
 from strongroom.storage.checks import (
     check_blob,
     check_name,
@@ -23,7 +24,6 @@ from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE, SET_BY_FUNCTION
 from strongroom.storage.errors import InvalidPersistenceRequest, ShardOwnershipLost
 from strongroom.storage.page_tokens import page_position, page_token
-from strongroom.storage.record_kinds import HISTORY_TASK, REPLICATION_DLQ_TASK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

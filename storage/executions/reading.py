@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from uuid import UUID
 
+from strongroom.kms.sealing.record_kinds import CURRENT_EXECUTION, EXECUTION, EXECUTION_MAP
 from strongroom.storage.checks import check_id, check_uuid, open_keys
 from strongroom.storage.engine.functions import load_functions
 from strongroom.storage.engine.group_commit import GroupCommit
 from strongroom.storage.errors import NotFound
-from strongroom.storage.record_kinds import CURRENT_EXECUTION, EXECUTION, EXECUTION_MAP
 from strongroom.storage.sealing import open_rows
 
 from . import checks

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from strongroom.kms.sealing.record_kinds import CURRENT_EXECUTION, EXECUTION, EXECUTION_MAP, HISTORY_TASK
 from strongroom.storage.histories.rows import HistoryColumns
-from strongroom.storage.record_kinds import CURRENT_EXECUTION, EXECUTION, EXECUTION_MAP, HISTORY_TASK
 from strongroom.storage.sealing import SealedColumns
 from strongroom.storage.visibility_rows.records import HASHED_COLUMNS
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from strongroom.kms.sealing.record_kinds import SHARD
 from strongroom.storage.checks import check_blob, check_number, check_shard_id
 from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import NO_NAMESPACE
 from strongroom.storage.errors import NotFound, ShardOwnershipLost, Unavailable
-from strongroom.storage.record_kinds import SHARD
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from strongroom.kms.sealing.record_kinds import HISTORY_NODE
 from strongroom.storage.checks import check_number, open_keys
 from strongroom.storage.data_blob import DataBlob, Encoding
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.errors import NotFound
-from strongroom.storage.record_kinds import HISTORY_NODE
 from strongroom.storage.sealing import open_rows
 
 from .branch import FIRST_NODE, LAST_NODE

@@ -9,9 +9,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from strongroom.kms.sealing.record_kinds import HISTORY_NODE, HISTORY_TREE
 from strongroom.storage.checks import TRANSACTION_SIZE_LIMIT, check_blob, check_number, check_shard_id, check_uuid
 from strongroom.storage.errors import InvalidPersistenceRequest
-from strongroom.storage.record_kinds import HISTORY_NODE, HISTORY_TREE
 
 from .branch import LAST_NODE, BranchInfo, BranchRange, HistoryBranch
 

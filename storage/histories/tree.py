@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 from strongroom.kms import IntegrityError, KeyringFileError, KmsError, UnsupportedFormat
+from strongroom.kms.sealing.record_kinds import HISTORY_TREE
 from strongroom.storage.checks import check_number, check_page_size, check_shard_id, check_uuid, open_keys
 from strongroom.storage.engine.functions import load_functions
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE, SET_BY_FUNCTION
 from strongroom.storage.errors import DataLoss, NotFound
 from strongroom.storage.page_tokens import token_bytes, token_of_bytes
-from strongroom.storage.record_kinds import HISTORY_TREE
 from strongroom.storage.sealing import open_rows
 
 from .branch import LAST_NODE, BranchInfo, HistoryBranch

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from strongroom.kms import PartType
-from strongroom.storage import record_kinds as kinds
+from strongroom.kms.sealing import record_kinds as kinds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

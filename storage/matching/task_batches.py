@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from strongroom.kms.sealing.record_kinds import TASK
 from strongroom.storage.engine.functions import load_functions
 from strongroom.storage.errors import ConditionFailed
-from strongroom.storage.record_kinds import TASK
 from strongroom.storage.sealing import OFF_LOOP_BYTES
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from strongroom.kms import IntegrityError, KeyringFileError, KmsError, StrongroomError, UnsupportedFormat
+from strongroom.kms.sealing.record_kinds import TASK_QUEUE
 from strongroom.storage.checks import check_page_size
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE
 from strongroom.storage.page_tokens import page_position
 from strongroom.storage.page_tokens import page_token as make_token
-from strongroom.storage.record_kinds import TASK_QUEUE
 
 from .task_queue_keys import TaskQueueKey, sealed_key, unpack_named
 

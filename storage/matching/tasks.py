@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple
 
+from strongroom.kms.sealing.record_kinds import TASK, TASK_QUEUE
 from strongroom.storage.checks import check_blob, check_number, check_page_size, open_keys
 from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.group_commit import GroupCommit
@@ -16,7 +17,6 @@ from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.errors import ConditionFailed, InvalidPersistenceRequest, NotFound
 from strongroom.storage.page_tokens import page_position
 from strongroom.storage.page_tokens import page_token as make_token
-from strongroom.storage.record_kinds import TASK, TASK_QUEUE
 from strongroom.storage.sealing import open_rows
 
 from .task_batches import MAX_TASKS, QueueRow, TaskRange, TaskStatements, TaskWrite

@@ -7,12 +7,12 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from strongroom.kms.sealing.record_kinds import BUILD_ID, TASK_QUEUE_USER_DATA
 from strongroom.storage.checks import check_blob, check_id, check_number, check_page_size, open_keys
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.errors import ConditionFailed, InvalidPersistenceRequest, NotFound
 from strongroom.storage.page_tokens import page_position
 from strongroom.storage.page_tokens import page_token as make_token
-from strongroom.storage.record_kinds import BUILD_ID, TASK_QUEUE_USER_DATA
 from strongroom.storage.sealing import OFF_LOOP_BYTES, open_rows
 
 from .task_queue_keys import build_id_token, pack_named, task_queue_token, unpack_named, user_data_hash

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from strongroom.kms import IntegrityError, KekRef, KeyConflict, KeyState, Suite, create_data_keys
+from strongroom.kms.sealing.record_kinds import NAMESPACE_DATA
 from strongroom.storage.checks import check_blob, check_flag, check_number, check_page_size, check_uuid, open_keys
 from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.queries import load_queries
@@ -20,7 +21,6 @@ from strongroom.storage.errors import (
     NamespaceNotFound,
 )
 from strongroom.storage.page_tokens import token_id, token_of_bytes
-from strongroom.storage.record_kinds import NAMESPACE_DATA
 
 from .rows import (
     NamespaceDetails,

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import orjson
 
 from strongroom.kms import IntegrityError, WrongRegion
+from strongroom.kms.sealing.record_kinds import NAMESPACE_DATA, NAMESPACE_DETAILS
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE
 from strongroom.storage.errors import DataLoss, InvalidPersistenceRequest, NamespaceAlreadyExists, NamespaceNotFound
-from strongroom.storage.record_kinds import NAMESPACE_DATA, NAMESPACE_DETAILS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

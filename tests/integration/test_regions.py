@@ -14,8 +14,8 @@ from strongroom.driver.importing.importer import attribute_types, import_executi
 from strongroom.driver.strongroom import Strongroom, shard_of
 from strongroom.kms import IntegrityError, InvalidRequest, KekRef, WrongRegion
 from strongroom.kms.keys import derivation
+from strongroom.kms.sealing.record_kinds import NAMESPACE_DETAILS
 from strongroom.storage import CellMismatch, DataBlob, StorageError
-from strongroom.storage.record_kinds import NAMESPACE_DETAILS
 from tests.support.fixtures.command_line import run_command
 from tests.support.fixtures.contract import drop_database, new_database
 from tests.support.fixtures.raw_rows import execute

@@ -22,8 +22,8 @@ NEEDED = {
     "strongroom/storage/py.typed",
     "strongroom/storage/sql/histories/histories.sql",
     "strongroom/storage/sql/schema/migrations/0001_pre_initial.sql",
-    "strongroom/visibility/index/dictionary.txt",
-    "strongroom/visibility/index/dictionary_tables.bin",
+    "strongroom/kms/sealing/visibility_dictionary.txt",
+    "strongroom/kms/sealing/visibility_dictionary_tables.bin",
     "strongroom/visibility/filter/list_filter.lark",
     "strongroom/visibility/py.typed",
 }

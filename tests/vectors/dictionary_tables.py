@@ -1,9 +1,9 @@
-"""How `visibility/index/dictionary_tables.bin` was made: `python -m tests.vectors.dictionary_tables > tables.bin`.
+"""How `kms/sealing/visibility_dictionary_tables.bin` was made: `python -m tests.vectors.dictionary_tables > tables.bin`.
 
 The file itself never changes, as sealed records need it. It is what precedes the content in a dictionary of zstd's own format
 (RFC 8878, section 5): an id, and tables of entropy that were trained on made-up records. With them a frame needs no tables of its
 own, which are a tenth of a short record and most of the time that it takes to decompress. The content that follows is
-`visibility/index/dictionary.txt`, so that no byte of a sample is in what ships.
+`kms/sealing/visibility_dictionary.txt`, so that no byte of a sample is in what ships.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ EVENT_KEY = (ID, 7)
 PLAINTEXT = b"what only the owner of the key reads"
 TEXT = b'{"event":"WorkflowTaskScheduled","attempt":1,"queue":"payments"}' * 20
 DICTIONARY = b'{"event":"WorkflowTaskCompleted","attempt":,"queue":"payments"}'
-TABLES = (Path(__file__).parents[2] / "visibility" / "index" / "dictionary_tables.bin").read_bytes()
+TABLES = (Path(__file__).parents[2] / "kms" / "sealing" / "visibility_dictionary_tables.bin").read_bytes()
 SHORT = TEXT[1:65]
 """Of the cases with tables: another text than those without have, as the nonce depends on it, and on no table."""
 

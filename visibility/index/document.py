@@ -6,6 +6,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from strongroom.kms import KeyClass
+from strongroom.kms.sealing.record_kinds import VISIBILITY_RECORD
 from strongroom.storage import VisibilityRow
 from strongroom.visibility.attributes import AttributeType
 from strongroom.visibility.errors import InvalidRecord
@@ -15,7 +16,6 @@ from strongroom.visibility.search.compiler import OPEN_RUN
 
 from .document_tokens import tokens_of
 from .ranges import INT64_MAX, INT64_MIN, NANOSECONDS
-from .record import VISIBILITY_RECORD
 from .record_packing import pack_record, unpack_records
 from .tokens import Tokenizer
 

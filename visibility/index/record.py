@@ -2,35 +2,15 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
-from importlib.resources import files
 from operator import itemgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
-
-from strongroom.kms import PartType, RecordKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 Scalar: TypeAlias = str | int | float | bool
 AttributeValue: TypeAlias = Scalar | tuple[str, ...]
-
-VISIBILITY_RECORD = RecordKind(
-    "visibility_record",
-    "s",
-    # document id, shard, version, epoch, close and start bucket: all that stands in clear beside the blob, but the tokens
-    (PartType.ID, PartType.INT64, PartType.INT64, PartType.INT64, PartType.INT64, PartType.INT64),
-    compress=True,
-    dictionary=(files(__package__) / "dictionary.txt").read_bytes(),
-    tables=(files(__package__) / "dictionary_tables.bin").read_bytes(),
-    padded=True,
-)
-if sha256(VISIBILITY_RECORD.tables).hexdigest() != "30f88790784ff7ed19720aed41aba551f620e6315b955e051e450827b029c71f":
-    # Other tables may decompress to other bytes without an error; of the dictionary itself the associated data has the digest.
-    raise ImportError(
-        "visibility/index/dictionary_tables.bin is not the one that records are sealed with; install strongroom anew"
-    )
 
 
 class VisibilityRecord(NamedTuple):

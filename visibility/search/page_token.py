@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from strongroom.kms import IntegrityError, KeyClass, KeyDestroyed, PartType, RecordKind, UnsupportedFormat
+from strongroom.kms import IntegrityError, KeyClass, KeyDestroyed, UnsupportedFormat
+from strongroom.kms.sealing.record_kinds import PAGE_TOKEN
 from strongroom.visibility.errors import InvalidPageToken
 
 if TYPE_CHECKING:
     from strongroom.kms import NamespaceKeys
     from strongroom.visibility.index.record import Scalar
-
-PAGE_TOKEN = RecordKind("page_token", "position", (PartType.ID,))
 
 
 @dataclass(frozen=True, slots=True)
