@@ -29,7 +29,7 @@ from strongroom.driver.importing.importer import attribute_types
 from strongroom.driver.strongroom import Strongroom, shard_of
 from strongroom.kms import KekRef
 from strongroom.storage import EVERY_NAMESPACE
-from strongroom.storage.engine.database import SCHEMA
+from strongroom.storage.engine.connection import SCHEMA
 from strongroom.visibility import PRESETS, QueryBudgetExceeded, VisibilityManager, new_layout
 from tests.support.plaintext_copy.mapping import document_id
 from tests.support.plaintext_copy.records import record_of

@@ -13,8 +13,9 @@ from .cluster.nexus_endpoints import NexusEndpoint, NexusEndpointPage, NexusEndp
 from .cluster.queue import NAMESPACE_REPLICATION, AckLevels, Queue, QueueMessage, QueuePage
 from .cluster.queue_v2 import QueueV2, QueueV2Info, QueueV2InfoPage, QueueV2Message, QueueV2Page
 from .data_blob import DataBlob, Encoding
-from .engine.barrier import GATE, Gate
-from .engine.database import Connection, Database, Row
+from .engine.barrier import Barrier
+from .engine.connection import Connection, Row
+from .engine.database import Database
 from .engine.row_level_security import EVERY_NAMESPACE, NO_NAMESPACE, SET_BY_FUNCTION, Namespaces
 from .engine.server_address import addresses, check_dsn, is_local, postgres_context
 from .engine.watch import Batch, DatabaseWatch
@@ -131,7 +132,6 @@ __all__ = [
     "BEFORE_ALL",
     "COPIES",
     "EVERY_NAMESPACE",
-    "GATE",
     "HASHED_COLUMNS",
     "HISTORY_NODE",
     "NAMESPACE_REPLICATION",
@@ -152,6 +152,7 @@ __all__ = [
     "AppliedMigration",
     "AuditCheckpoint",
     "AuditCheckpointStore",
+    "Barrier",
     "Batch",
     "BranchInfo",
     "BranchPage",
@@ -180,7 +181,6 @@ __all__ = [
     "Encoding",
     "ExecutionState",
     "ExecutionStore",
-    "Gate",
     "HistoryAppend",
     "HistoryBranch",
     "HistoryManager",

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from strongroom.driver.audit import AuditUnavailable
 from strongroom.driver.audit.encoding import timestamp
 from strongroom.driver.telemetry.stores import unwatched, watched_guard
-from strongroom.storage import GATE
 
 from . import changes
 from .authorising import Authoriser
@@ -49,7 +48,7 @@ if TYPE_CHECKING:
     from .catalogue import Operation
 
 _MAKERS = {"namespaces.create", "metadata.create_namespace"}
-_GATED = frozenset(
+_WITH_BARRIER = frozenset(
     {
         "executions.create_workflow_execution",
         "executions.update_workflow_execution",
@@ -59,7 +58,7 @@ _GATED = frozenset(
         "tasks.create_tasks",
     }
 )
-"""Whose statements wait by themselves for the record (`strongroom.storage.GATE`), in one wait for all that share a statement."""
+"""Operations whose statement waits for the audit record (`strongroom.storage.Barrier`), once for all calls that share it."""
 _LIST_ALL, _GET = OPERATIONS["metadata.list_namespaces"], OPERATIONS["namespaces.get"]
 
 
@@ -169,11 +168,13 @@ class Session:
         call = self._authoriser.at_once(operation, given) or await self._authoriser.authorised(operation, given)
         batch = await self._begun(operation, call)
         # A statement that waits keeps others waiting: not where the log is known to fail.
-        gate = batch if operation.name in _GATED and self._log.is_healthy else None
-        if batch is not None and gate is None and not operation.reads:
+        barrier = batch if operation.name in _WITH_BARRIER and self._log.is_healthy else None
+        if operation.name in _WITH_BARRIER:
+            kwargs = {**kwargs, "barrier": barrier}  # replaces one that the caller gave
+        if batch is not None and barrier is None and not operation.reads:
             await batch.wait()
         began = time.perf_counter()
-        token, gated = CALLER.set(call.who), None if gate is None else GATE.set(gate)
+        token = CALLER.set(call.who)
         try:
             answer = await method(*args, **kwargs)
             if operation.name in _MAKERS:
@@ -185,8 +186,6 @@ class Session:
             raise
         finally:
             CALLER.reset(token)
-            if gated is not None:
-                GATE.reset(gated)
         if not operation.reads:
             self._ended(call, began)
         if batch is not None and not batch.passed:  # it was written meanwhile, or nothing was sent

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Batch:
-    """Records on their way to disk: a `strongroom.storage.Gate` for whatever may happen only once they are there.
+    """Records on their way to disk: a `strongroom.storage.Barrier` for whatever may happen only once they are there.
 
     Attributes:
         events: the records.

@@ -12,7 +12,7 @@ from uuid import UUID
 from strongroom.storage.errors import InvalidPersistenceRequest
 
 if TYPE_CHECKING:
-    from strongroom.storage.engine.database import Row
+    from strongroom.storage.engine.connection import Row
 
 _ID_BYTES = 16
 _LONGEST = timedelta(days=36_500)

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from strongroom.kms import Keyring, NamespaceKeys
-    from strongroom.storage.engine.database import Database, Row
+    from strongroom.storage.engine.connection import Row
+    from strongroom.storage.engine.database import Database
 
 _SQL = load_queries("cluster/metadata")
 _PORTS = 2**16

@@ -16,7 +16,8 @@ from strongroom.storage.page_tokens import token_id, token_of_bytes
 
 if TYPE_CHECKING:
     from strongroom.kms import Keyring, NamespaceKeys
-    from strongroom.storage.engine.database import Connection, Database, Row
+    from strongroom.storage.engine.connection import Connection, Row
+    from strongroom.storage.engine.database import Database
 
 _SQL = load_queries("cluster/nexus_endpoints")
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from strongroom.kms import Keyring, NamespaceKeys
-    from strongroom.storage.engine.database import Connection, Database, Row
+    from strongroom.storage.engine.connection import Connection, Row
+    from strongroom.storage.engine.database import Database
 
 _SQL = load_queries("cluster/queue")
 _TYPES = 2**31

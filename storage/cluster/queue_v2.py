@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from strongroom.kms import Key, Keyring, NamespaceKeys
-    from strongroom.storage.engine.database import Connection, Database, Row
+    from strongroom.storage.engine.connection import Connection, Row
+    from strongroom.storage.engine.database import Database
 
 _SQL = load_queries("cluster/queue_v2")
 _TYPES = 2**31

@@ -1,69 +1,60 @@
-"""What must have happened before a statement that writes is sent for a call: a record of it is on disk, say.
+"""Barriers: a write is not sent before its barrier has passed, for example an audit record reaching the disk.
 
-Who calls a store sets `GATE`. Writes that share statements wait for the gates of all in one statement, once, after sealing; so
-a call need not wait by itself, and what is written for the gate is written meanwhile. Stores that share no statements know of no gate:
-for those the caller waits before.
+An operation that takes `barrier=` shares its statement with other callers. The statement is sealed at once, and sent when the barriers
+of all its members have passed. The caller does not wait before the call, so the audit log is written while the rows are sealed.
+Before an operation without that argument, the caller waits itself.
 """
 
 from __future__ import annotations
 
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from .database import Connection, Row
+    from .connection import Connection, Row
 
 
-class Gate(Protocol):
-    """Something that happens once, or fails."""
+class Barrier(Protocol):
+    """An event that a write waits for. It happens once, or fails."""
 
     @property
     def passed(self) -> bool:
-        """Whether it has happened."""
+        """Whether the event has happened."""
 
     async def wait(self) -> None:
-        """Return once it has happened; raise if it can't."""
+        """Return once the event has happened. Raise the reason if it fails."""
 
 
-GATE: ContextVar[Gate | None] = ContextVar("strongroom_gate", default=None)
+async def pass_barriers(barriers: Collection[Barrier]) -> None:
+    """Wait until all barriers have passed. Raise the error of the first that fails."""
+    for barrier in barriers:
+        if not barrier.passed:
+            await barrier.wait()
 
 
-async def pass_gate() -> None:
-    """Wait for the gate of this call, if it has one."""
-    gate = GATE.get()
-    if gate is not None and not gate.passed:
-        await gate.wait()
-
-
-class Gated:
-    """A connection on which nothing is sent before all gates have passed.
+class BarrierConnection:
+    """A connection that sends nothing before all barriers have passed.
 
     Args:
-        connection: which.
-        gates: of all the calls that are about to share a statement.
+        connection: The connection that statements are sent on.
+        barriers: The barriers of all calls that share a statement.
     """
 
-    def __init__(self, connection: Connection, gates: Collection[Gate]) -> None:
-        self._connection, self._gates = connection, gates
+    def __init__(self, connection: Connection, barriers: Collection[Barrier]) -> None:
+        self._connection, self._barriers = connection, barriers
 
     async def execute(self, query: str, *args: object, timeout: float | None = None) -> str:  # noqa: ASYNC109 - asyncpg's
-        """See `Connection`."""
-        await self._pass()
+        """Run a statement; see `Connection`."""
+        await pass_barriers(self._barriers)
         return await self._connection.execute(query, *args, timeout=timeout)
 
     async def fetch(self, query: str, *args: object, timeout: float | None = None) -> Sequence[Row]:  # noqa: ASYNC109
-        """See `Connection`."""
-        await self._pass()
+        """Run a query; see `Connection`."""
+        await pass_barriers(self._barriers)
         return await self._connection.fetch(query, *args, timeout=timeout)
 
     async def fetchrow(self, query: str, *args: object) -> Row | None:
-        """See `Connection`."""
-        await self._pass()
+        """Run a query; see `Connection`."""
+        await pass_barriers(self._barriers)
         return await self._connection.fetchrow(query, *args)
-
-    async def _pass(self) -> None:
-        for gate in self._gates:
-            if not gate.passed:
-                await gate.wait()

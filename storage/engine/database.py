@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import asyncpg
 
 from strongroom.storage.errors import StorageError, Unavailable
 
+from .connection import SCHEMA
 from .row_level_security import row_security_active, setting_of, setting_statement
 from .server_address import connection_options
 from .translate import translated
@@ -21,10 +21,9 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Callable, Sequence
 
+    from .connection import Connection, Row
     from .row_level_security import Namespaces
     from .watch import DatabaseWatch
-
-Row: TypeAlias = Mapping[str, Any]
 
 _BY_KEY = {
     "enable_hashjoin": "off",
@@ -34,23 +33,9 @@ _BY_KEY = {
     "jit": "off",
 }
 
-SCHEMA = "strongroom"
 GRACE = 5.0
 """Seconds that the server has, beyond the time limit of a statement, to say that it stopped it."""
 _DAY = 86_400.0
-
-
-class Connection(Protocol):
-    """What the stores use of a connection. Values are always parameters, never part of the text."""
-
-    async def execute(self, query: str, *args: object, timeout: float | None = None) -> str:  # noqa: ASYNC109 - asyncpg's
-        """Run a statement; return its command tag. `timeout` is in seconds, for the answer."""
-
-    async def fetch(self, query: str, *args: object, timeout: float | None = None) -> Sequence[Row]:  # noqa: ASYNC109
-        """Run a query; return all rows."""
-
-    async def fetchrow(self, query: str, *args: object) -> Row | None:
-        """Run a query; return its first row."""
 
 
 class _Patient:

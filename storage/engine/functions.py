@@ -16,13 +16,13 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
-from .database import SCHEMA
+from .connection import SCHEMA
 from .translate import translated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from .database import Connection, Row
+    from .connection import Connection, Row
 
 _CREATE = re.compile(r"^CREATE FUNCTION (\w+)\((.*?)\)\s*\nRETURNS", re.MULTILINE | re.DOTALL)
 _CONFINED = re.compile(r"/\* confined: (.*?) \*/", re.DOTALL)

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from strongroom.kms import StrongroomError
 from strongroom.storage.errors import ResourceExhausted, StorageError, Unavailable
 
-from .barrier import GATE, Gated
+from .barrier import BarrierConnection
 from .watch import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Sequence
 
-    from .barrier import Gate
-    from .database import Connection, Database
+    from .barrier import Barrier
+    from .connection import Connection
+    from .database import Database
 
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
@@ -44,7 +45,7 @@ class _Waiting(Generic[Request, Answer]):
     size: int
     since: float
     future: asyncio.Future[Answer]
-    gate: Gate | None
+    barrier: Barrier | None
     alone: bool = False
     retried: bool = False
     open_outcome: bool = False
@@ -59,7 +60,7 @@ class GroupCommit(Generic[Request, Answer]):
     - When the outcome is open, a statement that is not idempotent is never run again: all members hear that it may have been
       committed.
     - A caller that is cancelled, or gives up, leaves alone what it is in a statement with.
-    - A statement is sealed at once, and sent when the gates of all its members have passed (`gate.py`). If one fails nothing is
+    - A statement is sealed at once, and sent when the barriers of all its members have passed (`barrier.py`). If one fails, nothing is
       sent, and the members are run again, each by itself.
 
     Args:
@@ -99,8 +100,12 @@ class GroupCommit(Generic[Request, Answer]):
         self._direct = 0
         self._sweeper: asyncio.TimerHandle | None = None
 
-    async def submit(self, request: Request) -> Answer:
+    async def submit(self, request: Request, *, barrier: Barrier | None = None) -> Answer:
         """Run a request with those of other callers, and return after its commit.
+
+        Args:
+            request: The request to run.
+            barrier: What must have happened before the statement is sent; None for nothing.
 
         Raises:
             ResourceExhausted: too much is waiting already; nothing was sent.
@@ -110,7 +115,7 @@ class GroupCommit(Generic[Request, Answer]):
         key = self._key(request)
         loop = asyncio.get_running_loop()
         waiting: _Waiting[Request, Answer] = _Waiting(
-            request, key, self._place(request), self._size(request), loop.time(), loop.create_future(), GATE.get()
+            request, key, self._place(request), self._size(request), loop.time(), loop.create_future(), barrier
         )
         if self._database.watch is not None:
             waiting.origin = self._database.watch.origin()
@@ -178,9 +183,10 @@ class GroupCommit(Generic[Request, Answer]):
         began = 0.0 if watch is None else asyncio.get_running_loop().time()
         try:
             try:
-                gates = {waiting.gate for waiting in batch if waiting.gate is not None and not waiting.gate.passed}
+                barriers = {waiting.barrier for waiting in batch if waiting.barrier and not waiting.barrier.passed}
                 answers = await self._run(
-                    Gated(connection, gates) if gates else connection, [waiting.request for waiting in batch]
+                    BarrierConnection(connection, barriers) if barriers else connection,
+                    [waiting.request for waiting in batch],
                 )
             except StorageError as error:
                 broken = error.may_have_been_committed

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from uuid import UUID
 
 if TYPE_CHECKING:
-    from .database import Connection
+    from .connection import Connection
 
 SETTING = "strongroom.namespaces"
 

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from strongroom.kms import Key, Keyring, NamespaceKeys, RecordKind
-    from strongroom.storage.engine.database import Database, Row
+    from strongroom.storage.engine.connection import Row
+    from strongroom.storage.engine.database import Database
 
 _SQL = load_queries("executions/history_tasks")
 

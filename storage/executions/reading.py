@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from strongroom.kms import Key, Keyring, NamespaceKeys
-    from strongroom.storage.engine.database import Connection, Database, Row
+    from strongroom.storage.engine.connection import Connection, Row
+    from strongroom.storage.engine.database import Database
     from strongroom.storage.engine.functions import Function
 
     from .requests import ExecutionState

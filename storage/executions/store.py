@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from strongroom.kms import Keyring
-    from strongroom.storage.engine.database import Connection, Database, Row
+    from strongroom.storage.engine.barrier import Barrier
+    from strongroom.storage.engine.connection import Connection, Row
+    from strongroom.storage.engine.database import Database
     from strongroom.storage.histories.rows import HistoryAppend
     from strongroom.storage.visibility_rows.notification import OutboxBell
     from strongroom.storage.visibility_rows.records import VisibilityRow
@@ -78,7 +80,9 @@ class ExecutionStore:
             size=lambda write: write.size,
         )
 
-    async def create_workflow_execution(self, request: CreateWorkflowExecutionRequest) -> None:
+    async def create_workflow_execution(
+        self, request: CreateWorkflowExecutionRequest, *, barrier: Barrier | None = None
+    ) -> None:
         """Make a run, with its first history and tasks.
 
         Raises:
@@ -108,9 +112,12 @@ class ExecutionStore:
             request.new_workflow_new_events,
             request.visibility,
             size,
+            barrier,
         )
 
-    async def update_workflow_execution(self, request: UpdateWorkflowExecutionRequest) -> None:
+    async def update_workflow_execution(
+        self, request: UpdateWorkflowExecutionRequest, *, barrier: Barrier | None = None
+    ) -> None:
         """Change a run, and start the one that continues it.
 
         Raises:
@@ -131,9 +138,11 @@ class ExecutionStore:
         if new is not None:
             runs.append((RunRule.INSERT, new))
         events = (*request.update_workflow_new_events, *request.new_workflow_new_events)
-        await self._write(request.shard_id, request.range_id, current, runs, events, request.visibility, size)
+        await self._write(request.shard_id, request.range_id, current, runs, events, request.visibility, size, barrier)
 
-    async def conflict_resolve_workflow_execution(self, request: ConflictResolveWorkflowExecutionRequest) -> None:
+    async def conflict_resolve_workflow_execution(
+        self, request: ConflictResolveWorkflowExecutionRequest, *, barrier: Barrier | None = None
+    ) -> None:
         """Reset a run to a snapshot; change the current run and make a new one as the request says.
 
         Raises:
@@ -164,9 +173,11 @@ class ExecutionStore:
             *request.reset_workflow_events_new_events,
             *request.new_workflow_events_new_events,
         )
-        await self._write(request.shard_id, request.range_id, current, runs, events, request.visibility, size)
+        await self._write(request.shard_id, request.range_id, current, runs, events, request.visibility, size, barrier)
 
-    async def set_workflow_execution(self, request: SetWorkflowExecutionRequest) -> None:
+    async def set_workflow_execution(
+        self, request: SetWorkflowExecutionRequest, *, barrier: Barrier | None = None
+    ) -> None:
         """Replace a run's mutable state.
 
         Raises:
@@ -175,7 +186,9 @@ class ExecutionStore:
         """
         snapshot = request.set_workflow_snapshot
         size = checks.check_set(snapshot)
-        await self._write(request.shard_id, request.range_id, None, [(RunRule.REPLACE, snapshot)], (), (), size)
+        await self._write(
+            request.shard_id, request.range_id, None, [(RunRule.REPLACE, snapshot)], (), (), size, barrier
+        )
 
     async def get_workflow_execution(
         self, namespace_id: UUID, workflow_id: str, run_id: UUID, *, shard_id: int
@@ -230,6 +243,7 @@ class ExecutionStore:
         appends: Sequence[HistoryAppend],
         visibility: Sequence[VisibilityRow],
         size: int,
+        barrier: Barrier | None,
     ) -> None:
         checks.check_fence(shard_id, range_id, current.archetype_id if current is not None else 0)
         size += checks.check_appends(shard_id, appends) + checks.check_visibility(shard_id, visibility)
@@ -238,7 +252,8 @@ class ExecutionStore:
         keys = await open_keys(self._keyring, first.namespace_id)
         workflow = workflow_token(keys, encoded)
         await self._writes.submit(
-            ExecutionWrite(keys, shard_id, range_id, workflow, current, runs, appends, visibility, size)
+            ExecutionWrite(keys, shard_id, range_id, workflow, current, runs, appends, visibility, size),
+            barrier=barrier,
         )
         if self._bell is not None and visibility:
             self._bell.ring()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from strongroom.storage.checks import open_keys
-from strongroom.storage.engine.barrier import pass_gate
+from strongroom.storage.engine.barrier import pass_barriers
 from strongroom.storage.engine.functions import load_functions
 from strongroom.storage.engine.group_commit import GroupCommit
 from strongroom.storage.errors import AppendHistoryTimeout, Timeout
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from strongroom.kms import Keyring, NamespaceKeys
-    from strongroom.storage.engine.database import Connection, Database
+    from strongroom.storage.engine.barrier import Barrier
+    from strongroom.storage.engine.connection import Connection
+    from strongroom.storage.engine.database import Database
 
     from .branch import BranchInfo, HistoryBranch
     from .pages import HistoryPage
@@ -70,6 +72,7 @@ class HistoryManager:
         is_new_branch: bool = False,
         info: str = "",
         transaction: Connection | None = None,
+        barrier: Barrier | None = None,
     ) -> None:
         """Append nodes to a branch: all or none, in one statement with other callers'. The same append again changes nothing.
 
@@ -80,6 +83,7 @@ class HistoryManager:
             is_new_branch: also write the branch's row in the tree. A branch that was forked has its row already.
             info: noted in that row, sealed.
             transaction: to be part of; None for one of its own.
+            barrier: what must have happened before the statement is sent; None for nothing.
 
         Raises:
             InvalidPersistenceRequest: no nodes, one twice, or one that stands before the branch's own range.
@@ -92,9 +96,9 @@ class HistoryManager:
         request = (await open_keys(self._keyring, namespace_id), append, size)
         try:
             if transaction is None:
-                await self._appends.submit(request)
+                await self._appends.submit(request, barrier=barrier)
             else:
-                await pass_gate()
+                await pass_barriers(() if barrier is None else (barrier,))
                 await self._write(transaction, [request])
         except Timeout as error:
             raise AppendHistoryTimeout(str(error), may_have_been_committed=error.may_have_been_committed) from None

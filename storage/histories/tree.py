@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from strongroom.kms import Keyring, NamespaceKeys
-    from strongroom.storage.engine.database import Database, Row
+    from strongroom.storage.engine.connection import Row
+    from strongroom.storage.engine.database import Database
 
 _SQL = load_queries("histories/histories")
 _LISTING = "list of history branches"

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from strongroom.kms import Key, NamespaceKeys, RecordKind
-    from strongroom.storage.engine.database import Connection, Database, Row
+    from strongroom.storage.engine.connection import Connection, Row
+    from strongroom.storage.engine.database import Database
 
     from .sealed_columns import SealedColumn
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from strongroom.kms import Key, RecordKind
-    from strongroom.storage.engine.database import Row
+    from strongroom.storage.engine.connection import Row
 
 _ID_BYTES = 16
 NAMESPACE = "namespace_id"

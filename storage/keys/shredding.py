@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from strongroom.kms import Keyring
-    from strongroom.storage.engine.database import Connection, Database, Row
+    from strongroom.storage.engine.connection import Connection, Row
+    from strongroom.storage.engine.database import Database
     from strongroom.storage.namespaces.purge import Progress
 
 _SQL = load_queries("keys/shredding")

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from strongroom.kms import KekRef, Wrapped
-    from strongroom.storage.engine.database import Connection, Database, Row
+    from strongroom.storage.engine.connection import Connection, Row
+    from strongroom.storage.engine.database import Database
 
 KEY_CHANNEL = "strongroom_keys"
 """Notifications with the id of a namespace whose keys changed; `key_changes.py` hears them."""

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from strongroom.kms import Key, NamespaceKeys, RecordKind, StrongroomError
-    from strongroom.storage.engine.database import Connection, Database
+    from strongroom.storage.engine.connection import Connection
+    from strongroom.storage.engine.database import Database
 
     SealedTasks: TypeAlias = tuple[Sequence[int], Sequence[int], Sequence[bytes]]
     """Passes, ids and sealed values of tasks, in order."""

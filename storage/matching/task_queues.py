@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from strongroom.kms import Keyring
     from strongroom.storage.data_blob import DataBlob
-    from strongroom.storage.engine.database import Database, Row
+    from strongroom.storage.engine.connection import Row
+    from strongroom.storage.engine.database import Database
 
     from .task_queue_keys import RowKey
 

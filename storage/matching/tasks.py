@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from strongroom.kms import Key, Keyring, NamespaceKeys
-    from strongroom.storage.engine.database import Database, Row
+    from strongroom.storage.engine.barrier import Barrier
+    from strongroom.storage.engine.connection import Row
+    from strongroom.storage.engine.database import Database
 
     from .task_batches import SealedTasks
     from .task_queue_keys import TaskQueueKey
@@ -168,8 +170,16 @@ class TaskStore:
             deleted = await connection.fetch(_SQL["delete"], *row_key(keys, queue, name, fair=self._fair), range_id)
         _refuse_unless(deleted)
 
-    async def create_tasks(self, queue: TaskQueueKey, tasks: Sequence[Task], *, range_id: int) -> None:
+    async def create_tasks(
+        self, queue: TaskQueueKey, tasks: Sequence[Task], *, range_id: int, barrier: Barrier | None = None
+    ) -> None:
         """Add tasks to a queue, all or none. They may be of several of its subqueues.
+
+        Args:
+            queue: The task queue.
+            tasks: 1 to 4096 tasks.
+            range_id: The range id that the queue's owner holds.
+            barrier: What must have happened before the statement is sent; None for nothing.
 
         Raises:
             ConditionFailed: the queue has another range_id, or is not there; or a task of that id is there already.
@@ -183,7 +193,7 @@ class TaskStore:
         range_hash, queue_id = self._places.find(keys, queue, name)
         parts = [(self._places.find(keys, queue, name, subqueue)[1], rows) for subqueue, rows in by_subqueue.items()]
         row = QueueRow(range_hash, queue.namespace_id, queue_id, queue.task_type, range_id)
-        await self._writes.submit(TaskWrite(row, keys, parts, size))
+        await self._writes.submit(TaskWrite(row, keys, parts, size), barrier=barrier)
 
     async def get_tasks(
         self,

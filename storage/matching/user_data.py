@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from strongroom.kms import Key, Keyring, NamespaceKeys
     from strongroom.storage.data_blob import DataBlob
-    from strongroom.storage.engine.database import Connection, Database
+    from strongroom.storage.engine.connection import Connection
+    from strongroom.storage.engine.database import Database
 
 _SQL = load_queries("matching/user_data")
 _LIST = "list_task_queue_user_data_entries"

@@ -34,7 +34,8 @@ from .store import UNREADABLE, NamespaceStore
 
 if TYPE_CHECKING:
     from strongroom.kms import Keyring, NamespaceKeys
-    from strongroom.storage.engine.database import Connection, Database, Row
+    from strongroom.storage.engine.connection import Connection, Row
+    from strongroom.storage.engine.database import Database
 
 _SQL = load_queries("namespaces/metadata")
 _VERSION_SQL = load_queries("namespaces/store")

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from uuid import UUID
 
-    from strongroom.storage.engine.database import Connection, Database
+    from strongroom.storage.engine.connection import Connection
+    from strongroom.storage.engine.database import Database
 
 _SQL = load_queries("namespaces/purge")
 

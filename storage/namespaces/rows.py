@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from strongroom.kms import Keyring, NamespaceKeys
     from strongroom.storage.data_blob import DataBlob
-    from strongroom.storage.engine.database import Connection, Database, Row
+    from strongroom.storage.engine.connection import Connection, Row
+    from strongroom.storage.engine.database import Database
 
 _SQL = load_queries("namespaces/store")
 NAME_BYTES = 255

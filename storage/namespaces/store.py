@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from strongroom.kms import KekRef, Keyring
-    from strongroom.storage.engine.database import Database, Row
+    from strongroom.storage.engine.connection import Row
+    from strongroom.storage.engine.database import Database
 
     from .purge import Progress
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from strongroom.storage.engine.database import SCHEMA
+from strongroom.storage.engine.connection import SCHEMA
 from strongroom.storage.engine.functions import load_functions
 from strongroom.storage.engine.row_level_security import NO_NAMESPACE
 from strongroom.storage.errors import SchemaMismatch
@@ -20,7 +20,8 @@ from .schema import locked, schema_status
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from strongroom.storage.engine.database import Connection, Database
+    from strongroom.storage.engine.connection import Connection
+    from strongroom.storage.engine.database import Database
 
 DISTRIBUTED_TABLES: Mapping[str, str] = MappingProxyType(
     {

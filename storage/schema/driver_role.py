@@ -8,13 +8,13 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from strongroom.storage.engine.database import SCHEMA
+from strongroom.storage.engine.connection import SCHEMA
 from strongroom.storage.errors import InvalidPersistenceRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from strongroom.storage.engine.database import Connection
+    from strongroom.storage.engine.connection import Connection
 
 _READ, _REPLACE = "SELECT", "SELECT, UPDATE"
 _CHANGE, _ALL = "SELECT, INSERT, UPDATE", "SELECT, INSERT, UPDATE, DELETE"

@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from strongroom.storage.engine.database import SCHEMA
+from strongroom.storage.engine.connection import SCHEMA
 from strongroom.storage.engine.functions import load_functions
 from strongroom.storage.engine.row_level_security import NO_NAMESPACE
 from strongroom.storage.errors import CellMismatch, SchemaMismatch
@@ -17,7 +17,8 @@ from strongroom.storage.errors import CellMismatch, SchemaMismatch
 from .driver_role import driver_roles, grant_driver_role
 
 if TYPE_CHECKING:
-    from strongroom.storage.engine.database import Connection, Database
+    from strongroom.storage.engine.connection import Connection
+    from strongroom.storage.engine.database import Database
     from strongroom.storage.engine.functions import Function
 
 _FILE = re.compile(r"(\d{4})_(?:pre|post)_\w+\.sql")

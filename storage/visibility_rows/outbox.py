@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from datetime import timedelta
 
-    from strongroom.storage.engine.database import Connection, Database, Row
+    from strongroom.storage.engine.connection import Connection, Row
+    from strongroom.storage.engine.database import Database
 
 _SQL = load_queries("visibility_rows/outbox")
 _PIECE = 1000

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from strongroom.storage.engine.database import Connection, Row
+    from strongroom.storage.engine.connection import Connection, Row
 
 _SQL = load_queries("visibility_rows/records")
 

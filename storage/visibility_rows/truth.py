@@ -13,7 +13,8 @@ from .outbox import announce
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from strongroom.storage.engine.database import Database, Row
+    from strongroom.storage.engine.connection import Row
+    from strongroom.storage.engine.database import Database
 
     from .outbox import RunKey
 

@@ -9,7 +9,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from strongroom.driver.access.session import _GATED
+from strongroom.driver.access.session import _WITH_BARRIER
 from strongroom.driver.audit import AuditUnavailable
 from strongroom.driver.audit.reader import read_lines
 from strongroom.driver.strongroom import shard_of
@@ -73,7 +73,7 @@ def disk(cell, monkeypatch):
     disk.set()
 
 
-@pytest.mark.parametrize("operation", sorted(_GATED))
+@pytest.mark.parametrize("operation", sorted(_WITH_BARRIER))
 @pytest.mark.parametrize("refused", [True, False])
 async def test_nothing_is_sent_while_the_disk_hangs(cell, one, session_with, place, disk, operation, refused):
     """And nothing ever, if the log gives up; once it is written, the call is done."""
