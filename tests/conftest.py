@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 from hypothesis import settings
+
+from tests.support.tree import ROOT
+
+# `benchmarks` and `checks` are not installed. The root is last in the path, so that its folders don't hide an installed package.
+sys.path.append(str(ROOT))
 
 pytest_plugins = (
     "tests.support.fixtures.postgres",

@@ -19,6 +19,7 @@ from tests.support.elasticsearch_node import (
     java,
 )
 from tests.support.elasticsearch_node.node import free_ports
+from tests.support.tree import ROOT
 
 pytestmark = pytest.mark.integration
 
@@ -82,10 +83,9 @@ def test_a_node_ends_with_the_process_that_started_it(elasticsearch, tmp_path):
     """A test run that is killed leaves no Java behind."""
     if elasticsearch.pid is None:
         pytest.skip("the node is not a process of this machine")
-    root = Path(__file__).parents[2]
     with subprocess.Popen(
         [sys.executable, "-m", "tests.support.elasticsearch_node"],
-        cwd=root,
+        cwd=ROOT,
         env=os.environ | {"TMPDIR": str(tmp_path)},  # what such a run leaves behind is its folder
         stdout=subprocess.PIPE,
         text=True,

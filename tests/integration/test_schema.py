@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from importlib.resources import files
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -27,6 +26,7 @@ from strongroom.storage import (
     current_version,
 )
 from tests.support.fixtures.driver_role import owner_connection
+from tests.support.tree import ROOT
 
 pytestmark = pytest.mark.integration
 
@@ -338,7 +338,7 @@ async def answers(strongroom, namespace, executions, query):
 
 
 def design():
-    return (Path(__file__).parents[2] / "storage" / "DESIGN.md").read_text(encoding="utf-8")
+    return (ROOT / "storage" / "DESIGN.md").read_text(encoding="utf-8")
 
 
 async def test_every_column_is_classed(database):

@@ -5,11 +5,15 @@ import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.fixtures.command_line import run_command, sql
+from tests.support.tree import VECTORS
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]  # each command starts an interpreter
 
@@ -98,7 +102,7 @@ def test_done_and_certified(cell):
     cell.done("namespace", "create", "orders")
 
 
-VECTOR = Path(__file__).parents[1] / "vectors" / "erasure_certificate.json"
+VECTOR = VECTORS / "erasure_certificate.json"
 
 
 def test_a_certificate_checks_out_offline(tmp_path):

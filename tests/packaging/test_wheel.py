@@ -10,9 +10,10 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from tests.support.tree import ROOT
+
 pytestmark = pytest.mark.integration
 
-ROOT = Path(__file__).parents[2]
 FOLDERS = ("kms", "storage", "visibility", "driver")
 NEEDED = {
     "strongroom/driver/cli/main.py",

@@ -6,11 +6,11 @@ import os
 import sys
 from multiprocessing import get_context
 from multiprocessing.connection import wait
-from pathlib import Path
 from threading import Lock
 from unittest.mock import patch
 
-ROOT = Path(__file__).parents[2]
+from tests.support.tree import ROOT
+
 WIDE = {"COLUMNS": "300", "NO_COLOR": "1"}
 """Variables with which a line of output is one line, without colours; `rich` reads them once, when it is imported."""
 _CHILDREN = Lock()

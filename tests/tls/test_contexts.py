@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import ast
 import ssl
-from pathlib import Path
 
 import pytest
 
 from strongroom.kms import client_context
+from tests.support.tree import ROOT
 
-ROOT = Path(__file__).parents[2]
 PACKAGES = ("kms", "storage", "visibility", "driver")
 MAKERS = {"kms/transport/tls.py": 1, "driver/codec/listener.py": 1}
 """Where contexts are made, and how many."""

