@@ -5,13 +5,11 @@
 
 from strongroom.kms.sealing.record_kinds import HISTORY_NODE
 
-from .cluster.access_policy import AccessPolicyStore
-from .cluster.audit_checkpoints import AuditCheckpoint, AuditCheckpointStore
+from .cell.access_policy import AccessPolicyStore
+from .cell.audit_checkpoints import AuditCheckpoint, AuditCheckpointStore
 from .cluster.members import ClusterMember, ClusterMembersPage, ServiceRole
 from .cluster.metadata import ClusterMetadata, ClusterMetadataPage, ClusterMetadataStore
 from .cluster.nexus_endpoints import NexusEndpoint, NexusEndpointPage, NexusEndpointStore
-from .cluster.queue import NAMESPACE_REPLICATION, AckLevels, Queue, QueueMessage, QueuePage
-from .cluster.queue_v2 import QueueV2, QueueV2Info, QueueV2InfoPage, QueueV2Message, QueueV2Page
 from .data_blob import DataBlob, Encoding
 from .engine.barrier import Barrier
 from .engine.connection import Connection, Row
@@ -100,6 +98,8 @@ from .matching.user_data import (
 from .namespaces.metadata import MetadataStore, NamespacePage, NamespaceRecord
 from .namespaces.purge import PURGED_TABLES, purge_namespace
 from .namespaces.store import Namespace, NamespaceStore, Shredded, check_namespace_region
+from .queues.queue import NAMESPACE_REPLICATION, AckLevels, Queue, QueueMessage, QueuePage
+from .queues.queue_v2 import QueueV2, QueueV2Info, QueueV2InfoPage, QueueV2Message, QueueV2Page
 from .schema.citus import distribute_schema, distribution_statements
 from .schema.schema import (
     AppliedMigration,

@@ -1,1 +1,1 @@
-"""Rows of the cell itself: clusters, members, Nexus endpoints, queues, access policy, audit checkpoints."""
+"""Rows of a deployment: its clusters, the members of each cluster, and its Nexus endpoints."""

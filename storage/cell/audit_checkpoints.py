@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from strongroom.storage.engine.database import Database
 
-_SQL = load_queries("cluster/audit_checkpoints")
+_SQL = load_queries("cell/audit_checkpoints")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from strongroom.kms import Keyring
     from strongroom.storage.engine.database import Database
 
-_SQL = load_queries("cluster/access_policy")
+_SQL = load_queries("cell/access_policy")
 
 
 class AccessPolicyStore:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from strongroom.storage.engine.connection import Connection, Row
     from strongroom.storage.engine.database import Database
 
-_SQL = load_queries("cluster/queue_v2")
+_SQL = load_queries("queues/queue_v2")
 _TYPES = 2**31
 _TOKEN_BYTES = 16
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from strongroom.storage.engine.connection import Connection, Row
     from strongroom.storage.engine.database import Database
 
-_SQL = load_queries("cluster/queue")
+_SQL = load_queries("queues/queue")
 _TYPES = 2**31
 NAMESPACE_REPLICATION = 1
 """The one queue that Temporal has of this kind."""
