@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from strongroom.kms import LocalProvider, MultiProvider, ResilientProvider, Unauthenticated, client_context
+from strongroom.kms import KmsAuthenticationError, LocalProvider, MultiProvider, ResilientProvider, client_context
 
 from .config.config import ConfigError
 from .config.kms import AwsKms, AzureKms, GcpKms, LocalKms, MultiKms, Pkcs11Kms, TransitKms
@@ -62,7 +62,7 @@ def _make(provider_id: str, config: KmsConfig) -> KmsProvider:
 def _with_client(provider_id: str, config: TransitKms | AwsKms | GcpKms | AzureKms | Pkcs11Kms) -> KmsProvider:
     match config:
         case TransitKms():
-            from strongroom.kms.providers.transit.transit import TransitProvider  # noqa: PLC0415
+            from strongroom.kms.providers.transit import TransitProvider  # noqa: PLC0415
 
             return TransitProvider(
                 provider_id,
@@ -77,7 +77,7 @@ def _with_client(provider_id: str, config: TransitKms | AwsKms | GcpKms | AzureK
         case AwsKms():
             import boto3  # noqa: PLC0415
 
-            from strongroom.kms.providers.aws.kms import AwsKmsProvider  # noqa: PLC0415
+            from strongroom.kms.providers.aws import AwsKmsProvider  # noqa: PLC0415
 
             return AwsKmsProvider(
                 provider_id,
@@ -90,7 +90,7 @@ def _with_client(provider_id: str, config: TransitKms | AwsKms | GcpKms | AzureK
                 multi_region=config.multi_region,
             )
         case GcpKms():
-            from strongroom.kms.providers.gcp.kms import GcpKmsProvider  # noqa: PLC0415
+            from strongroom.kms.providers.gcp import GcpKmsProvider  # noqa: PLC0415
 
             return GcpKmsProvider(
                 provider_id,
@@ -101,7 +101,7 @@ def _with_client(provider_id: str, config: TransitKms | AwsKms | GcpKms | AzureK
                 insecure=config.insecure,
             )
         case AzureKms():
-            from strongroom.kms.providers.azure.key_vault import AzureKeyVaultProvider  # noqa: PLC0415
+            from strongroom.kms.providers.azure import AzureKeyVaultProvider  # noqa: PLC0415
 
             return AzureKeyVaultProvider(
                 provider_id,
@@ -111,7 +111,7 @@ def _with_client(provider_id: str, config: TransitKms | AwsKms | GcpKms | AzureK
                 region=config.region,
             )
         case Pkcs11Kms():
-            from strongroom.kms.providers.pkcs11.pkcs11 import Pkcs11Provider  # noqa: PLC0415
+            from strongroom.kms.providers.pkcs11 import Pkcs11Provider  # noqa: PLC0415
 
             return Pkcs11Provider(
                 provider_id,
@@ -133,6 +133,6 @@ def _secret(given: str | None, file: Path | None) -> Callable[[], str]:
             return file.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError):
             msg = f"{file} can't be read"
-            raise Unauthenticated(msg) from None
+            raise KmsAuthenticationError(msg) from None
 
     return read

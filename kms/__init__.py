@@ -16,13 +16,16 @@ from .errors import (
     KeyNotFound,
     KeyPendingDeletion,
     KeyringFileError,
+    KmsAuthenticationError,
     KmsError,
+    KmsTimeout,
+    KmsUnavailable,
+    NotAuthenticated,
     QuotaExceeded,
     SealingLimitExceeded,
     StrongroomError,
     Throttled,
     Timeout,
-    Unauthenticated,
     Unavailable,
     UnsupportedFormat,
     UnsupportedOperation,
@@ -53,8 +56,8 @@ from .lifecycle.rewrap import NotRewrapped, Rewrap, count_to_rewrap, rewrap_data
 from .lifecycle.rotation_due import DueRotations, RotationPolicy, rotate_due_keys
 from .lifecycle.shredding import KekDisposal, dispose_of_kek
 from .provider import Capabilities, GeneratedKey, KekInfo, KekRef, KmsProvider, Wrapped
-from .providers.local.local import LocalProvider
-from .providers.multi.multi import MultiProvider
+from .providers.local import LocalProvider
+from .providers.multi import MultiProvider
 from .providers.resilience import ResilientProvider, RetryPolicy
 from .region import bound_cell_id, check_region
 from .sealing.header import Suite
@@ -99,11 +102,15 @@ __all__ = [
     "KeyWatch",
     "Keyring",
     "KeyringFileError",
+    "KmsAuthenticationError",
     "KmsError",
     "KmsProvider",
+    "KmsTimeout",
+    "KmsUnavailable",
     "LocalProvider",
     "MultiProvider",
     "NamespaceKeys",
+    "NotAuthenticated",
     "NotRewrapped",
     "PartType",
     "QuotaExceeded",
@@ -122,7 +129,6 @@ __all__ = [
     "Timeout",
     "TlsFiles",
     "TokenKey",
-    "Unauthenticated",
     "Unavailable",
     "UnsupportedFormat",
     "UnsupportedOperation",

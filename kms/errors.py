@@ -1,20 +1,36 @@
-"""Every error of Strongroom descends from one class; this is the part of the tree that keys and sealing raise.
+"""Errors of keys and sealing, and the roots of every other error in Strongroom.
 
     StrongroomError
-    ├── IntegrityError            sealed bytes, or a wrapped key, did not open: one error for every cause
-    ├── UnsupportedFormat         bytes that are not a sealed value of a format this version reads
-    ├── SealingLimitExceeded      a plaintext or a batch that is larger than the format allows
-    ├── KeyringFileError          the local provider's file is missing, damaged or readable by others
-    ├── InvalidCertificate        an erasure certificate that was altered, or that another key signed
-    └── KmsError                  a KMS, or the registry of data keys, answered with a refusal or not at all
-        ├── KeyNotFound           ├── KeyDisabled ── KeyPendingDeletion      ├── KeyDestroyed
-        ├── KeyConflict           ├── AccessDenied                           ├── Unauthenticated
-        ├── Throttled             ├── Unavailable                            ├── Timeout
-        ├── InvalidRequest        ├── UnsupportedOperation                   ├── QuotaExceeded
+    ├── Unavailable                     a server that Strongroom needs can't be reached
+    │   └── Timeout                     a server did not answer in time
+    ├── NotAuthenticated                a caller could not prove who they are
+    ├── IntegrityError                  a sealed value or a wrapped key did not open; one error for every cause
+    ├── UnsupportedFormat               bytes that are not a sealed value of a known format
+    ├── SealingLimitExceeded            a plaintext or a batch that is larger than the format allows
+    ├── KeyringFileError                the local provider's file is missing, damaged or readable by others
+    ├── InvalidCertificate              an erasure certificate that was altered or signed by another key
+    └── KmsError                        a KMS or the key registry refused, or did not answer
+        ├── KmsUnavailable              also an Unavailable; may be retried
+        │   └── KmsTimeout              also a Timeout
+        ├── Throttled                   may be retried
+        ├── KmsAuthenticationError      also a NotAuthenticated
+        ├── AccessDenied
+        ├── KeyNotFound
+        ├── KeyDisabled
+        │   └── KeyPendingDeletion
+        ├── KeyDestroyed
+        ├── KeyConflict
+        ├── InvalidRequest
+        ├── UnsupportedOperation
+        ├── QuotaExceeded
         └── WrongRegion
 
-`strongroom.storage` and `strongroom.visibility` hang their own branches on `StrongroomError`. A message names ids,
-versions and files; it never holds key bytes, nor anything that a tenant wrote.
+`Unavailable`, `Timeout` and `NotAuthenticated` are roots: a package raises a subclass that is also part of its own
+branch. `except Unavailable` therefore catches a KMS, a database and a search index alike, and `except KmsError` catches
+everything that a KMS call raises. `strongroom.storage` and `strongroom.visibility` add their branches to
+`StrongroomError`.
+
+A message names ids, versions and files. It never contains key bytes or anything that a tenant wrote.
 """
 
 from __future__ import annotations
@@ -23,21 +39,43 @@ from typing import ClassVar
 
 
 class StrongroomError(Exception):
-    """The base of all errors of Strongroom. Its docstring is the message where none is given."""
+    """The base class of all errors of Strongroom.
+
+    The first line of a subclass's docstring is the message where the caller passes none.
+
+    Attributes:
+        retryable: whether the same call may succeed later although nothing was changed.
+    """
+
+    retryable: ClassVar[bool] = False
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or (self.__doc__ or "").split("\n", maxsplit=1)[0])
+
+
+class Unavailable(StrongroomError):  # noqa: N818 - the field's term, as are the names below
+    """A server can't be reached, or can't serve the request now."""
+
+    retryable = True
+
+
+class Timeout(Unavailable):
+    """A server did not answer in time."""
+
+
+class NotAuthenticated(StrongroomError):  # noqa: N818
+    """The caller is not authenticated."""
 
 
 class IntegrityError(StrongroomError):
     """A sealed value did not open: it was altered, moved, or sealed under another key."""
 
 
-class UnsupportedFormat(StrongroomError):  # noqa: N818 - the name of FORMAT.md
+class UnsupportedFormat(StrongroomError):  # noqa: N818 - the name in FORMAT.md
     """These bytes are not a sealed value of a format that this version reads."""
 
 
-class SealingLimitExceeded(StrongroomError):  # noqa: N818 - says what happened
+class SealingLimitExceeded(StrongroomError):  # noqa: N818
     """A plaintext or a batch is larger than the sealed format allows."""
 
 
@@ -45,21 +83,18 @@ class KeyringFileError(StrongroomError):
     """The keyring file of the local provider can't be used."""
 
 
-class InvalidCertificate(StrongroomError):  # noqa: N818 - says what is wrong
-    """This is no erasure certificate, or not as it was signed."""
+class InvalidCertificate(StrongroomError):  # noqa: N818
+    """The file is not an erasure certificate, or it was altered after it was signed."""
 
 
 class KmsError(StrongroomError):
-    """A KMS or the registry of data keys refused, or did not answer.
+    """A KMS or the registry of data keys refused a request or did not answer.
 
     Attributes:
-        retryable: whether the same call may succeed later with nothing changed.
-        retry_after: seconds before which the KMS wants no other call; None where it did not say.
-        provider_code: what the KMS itself calls this error; None where it gave no name.
-        request_id: by which the KMS's own log knows the call; None where it gave none.
+        retry_after: seconds to wait before the next call, as requested by the KMS; None if it requested nothing.
+        provider_code: the KMS's own name of the error; None if it gave no name.
+        request_id: the id of the call in the KMS's own log; None if the KMS gave no id.
     """
-
-    retryable: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -75,8 +110,30 @@ class KmsError(StrongroomError):
         self.request_id = request_id
 
 
-class KeyNotFound(KmsError):  # noqa: N818 - the field's term, as are the names below
-    """No such key."""
+class KmsUnavailable(KmsError, Unavailable):  # noqa: N818
+    """The KMS can't be reached."""
+
+
+class KmsTimeout(KmsUnavailable, Timeout):
+    """The KMS did not answer in time."""
+
+
+class Throttled(KmsError):  # noqa: N818
+    """The KMS limits the rate of requests."""
+
+    retryable = True
+
+
+class KmsAuthenticationError(KmsError, NotAuthenticated):
+    """The KMS does not accept the credentials of this process."""
+
+
+class AccessDenied(KmsError):  # noqa: N818
+    """The KMS does not allow this caller to use the key."""
+
+
+class KeyNotFound(KmsError):  # noqa: N818
+    """The key does not exist."""
 
 
 class KeyDisabled(KmsError):  # noqa: N818
@@ -88,37 +145,11 @@ class KeyPendingDeletion(KeyDisabled):
 
 
 class KeyDestroyed(KmsError):  # noqa: N818
-    """The key is destroyed; what it sealed can't be opened by anyone."""
+    """The key is destroyed. Nobody can open what it sealed."""
 
 
 class KeyConflict(KmsError):  # noqa: N818
-    """Another caller changed the same key first; read it again and decide anew."""
-
-
-class AccessDenied(KmsError):  # noqa: N818
-    """The KMS does not allow this caller to use the key."""
-
-
-class Unauthenticated(KmsError):  # noqa: N818
-    """The KMS does not know this caller."""
-
-
-class Throttled(KmsError):  # noqa: N818
-    """The KMS asks to slow down."""
-
-    retryable = True
-
-
-class Unavailable(KmsError):  # noqa: N818
-    """The KMS can't be reached."""
-
-    retryable = True
-
-
-class Timeout(KmsError):  # noqa: N818
-    """The KMS did not answer in time."""
-
-    retryable = True
+    """Another caller changed the same key first. Read the key again before you retry."""
 
 
 class InvalidRequest(KmsError):  # noqa: N818
@@ -126,12 +157,12 @@ class InvalidRequest(KmsError):  # noqa: N818
 
 
 class UnsupportedOperation(KmsError):  # noqa: N818
-    """The provider can't do this."""
+    """The provider does not support this operation."""
 
 
 class QuotaExceeded(KmsError):  # noqa: N818
-    """The KMS has no room left for this."""
+    """The KMS has reached a quota."""
 
 
 class WrongRegion(KmsError):  # noqa: N818
-    """A KEK or a namespace is of another region than the cell."""
+    """A KEK or a namespace belongs to another region than the cell."""

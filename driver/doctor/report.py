@@ -16,10 +16,10 @@ from strongroom.kms import (
     KeyDisabled,
     KeyNotFound,
     KeyPendingDeletion,
+    KmsAuthenticationError,
+    KmsTimeout,
+    KmsUnavailable,
     Throttled,
-    Timeout,
-    Unauthenticated,
-    Unavailable,
     UnsupportedOperation,
 )
 
@@ -59,7 +59,10 @@ def wrong(group: str, check: str, error: StrongroomError, advice: str = "") -> F
 
 
 _ADVICE: Sequence[tuple[type[StrongroomError], str]] = (
-    (Unauthenticated, "give it credentials that it knows: the page of this KMS in kms/providers/ says from where"),
+    (
+        KmsAuthenticationError,
+        "give it credentials that it knows: the page of this KMS in kms/providers/ says from where",
+    ),
     (AccessDenied, "give this caller the rights on the page of this KMS in kms/providers/, and try doctor --use-keys"),
     (KeyPendingDeletion, "cancel the deletion in the KMS now if anything is still to be read"),
     (KeyDisabled, "enable it in its KMS; or was it revoked on purpose?"),
@@ -70,11 +73,11 @@ _ADVICE: Sequence[tuple[type[StrongroomError], str]] = (
     ),
     (Throttled, "ask for a higher quota, or for fewer calls: longer keys.soft_ttl_seconds"),
     (
-        Timeout,
+        KmsTimeout,
         "is the KMS up, and is the way to it open? Kept keys serve for a while: strongroom keys list says how long",
     ),
     (
-        Unavailable,
+        KmsUnavailable,
         "is the KMS up, and is the way to it open? Kept keys serve for a while: strongroom keys list says how long",
     ),
     (UnsupportedOperation, "see the page of this KMS in kms/providers/"),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from strongroom.kms.audit import NO_AUDIT
-from strongroom.kms.errors import KeyNotFound, StrongroomError, Unavailable
+from strongroom.kms.errors import KeyNotFound, KmsUnavailable, StrongroomError
 from strongroom.kms.keys.leases import Leases
 from strongroom.kms.region import check_region
 
@@ -240,7 +240,7 @@ class Keyring:
                     raise  # evicted, or the registry says something else now
         if self._usable(kept, self.policy.encrypt_ttl):
             return kept.keys
-        failure = kept.failure or Unavailable()
+        failure = kept.failure or KmsUnavailable()
         if not self._usable(kept, self.policy.decrypt_ttl):
             self._drop(namespace_id, kept)
             raise copy(failure)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from strongroom.kms.audit import NO_AUDIT, KeyEvent, failed
-from strongroom.kms.errors import KmsError, StrongroomError, Timeout, Unavailable
+from strongroom.kms.errors import KmsError, KmsTimeout, KmsUnavailable, StrongroomError
 from strongroom.kms.provider import KekRef
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ class ResilientProvider:
                     answer = await ask()
             except TimeoutError:
                 msg = f"{event.provider}: no answer within {self._policy.deadline:g} s"
-                raise Timeout(msg) from None
+                raise KmsTimeout(msg) from None
         except StrongroomError as error:
             await self._audit.record(replace(failed(event, error), seconds=self._clock() - began))
             raise
@@ -237,14 +237,14 @@ class ResilientProvider:
         """Ask unless the breaker is open; open it after too many failures in a row, and close it with the first answer.
 
         Raises:
-            Unavailable: it is open, and nobody was asked.
+            KmsUnavailable: it is open, and nobody was asked.
         """
         probe = breaker.open_until is not None
         if breaker.open_until is not None:
             left = breaker.open_until - self._clock()
             if left > 0 or breaker.probing:
                 msg = f"{kek} failed {breaker.failures} times in a row, and is asked again in {max(left, 0.0):.0f} s"
-                raise Unavailable(msg)
+                raise KmsUnavailable(msg)
             breaker.probing = True
         try:
             yield

@@ -298,7 +298,7 @@ async def test_alerts_of_a_kms_that_is_away(config, probe, monkeypatch):
             server.fault = aws_server.Fault(status=503)
             assert await use(2)
             assert probe.holds("StrongroomKmsFails")
-            kind = {"strongroom__kms__type": "aws-kms", "error__type": "Unavailable"}
+            kind = {"strongroom__kms__type": "aws-kms", "error__type": "KmsUnavailable"}
             assert probe.value("strongroom.kms.call.duration", **kind) > 1
             server.fault = None
             for _ in range(15):  # the breaker lets one caller ask after ten seconds

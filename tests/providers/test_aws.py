@@ -24,12 +24,12 @@ from strongroom.kms import (
     KeyConflict,
     KeyContext,
     KeyNotFound,
+    KmsAuthenticationError,
+    KmsTimeout,
+    KmsUnavailable,
     QuotaExceeded,
     Secret,
     Throttled,
-    Timeout,
-    Unauthenticated,
-    Unavailable,
     UnsupportedOperation,
 )
 
@@ -40,10 +40,10 @@ if os.environ.get("REQUIRE_SERVICES") != "1":
 from botocore.exceptions import ClientError, ParamValidationError
 from moto.kms.models import kms_backends
 
+from strongroom.kms.providers.aws import AwsKmsProvider
 from strongroom.kms.providers.aws import client as aws_client
 from strongroom.kms.providers.aws.errors import error_of
 from strongroom.kms.providers.aws.key_id import AwsKeyId
-from strongroom.kms.providers.aws.kms import AwsKmsProvider
 from strongroom.kms.transport.tls import client_context
 from tests.support.kms.aws_server import ROTATIONS, Fault
 from tests.support.kms.fix_aws import (
@@ -125,7 +125,7 @@ async def test_the_sdk_does_not_retry(server, provider, kek, failure, monkeypatc
     other = provider_at(server.address)
     server.requests.clear()
     server.fault = failure
-    with pytest.raises((Throttled, Unavailable)):
+    with pytest.raises((Throttled, KmsUnavailable)):
         await other.unwrap(made.wrapped, context=CONTEXT)
     assert len(server.requests) == 1
     await other.aclose()
@@ -137,14 +137,14 @@ async def test_what_takes_longer_than_two_seconds_is_a_timeout(server, provider,
     server.fault = Fault("KMSInternalException", status=500, pause=5)
     with patch.object(aws_client, "_READ_SECONDS", 2.0):
         started = time.monotonic()
-        with pytest.raises(Timeout):
+        with pytest.raises(KmsTimeout):
             await provider.unwrap(made.wrapped, context=CONTEXT)
     assert 1.9 < time.monotonic() - started < 4.5
 
 
 def test_a_service_waits_one_second_for_a_connection_and_two_for_an_answer():
     """The constants that a service runs with are those of the design; the tests themselves are more patient."""
-    script = "from strongroom.kms.providers import aws_client as a; print(a._CONNECT_SECONDS, a._READ_SECONDS)"
+    script = "from strongroom.kms.providers.aws import client as a; print(a._CONNECT_SECONDS, a._READ_SECONDS)"
     lines = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
     assert lines.split() == ["1.0", "2.0"]
 
@@ -197,7 +197,7 @@ async def test_credentials_that_come_late_are_found(server, monkeypatch):
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
     provider = provider_at(server.address, session=None)
-    with pytest.raises(Unauthenticated):
+    with pytest.raises(KmsAuthenticationError):
         await provider.check()
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIALATE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "late")
@@ -236,7 +236,7 @@ async def test_checking_uses_no_key_and_needs_no_right(server, provider):
     server.fault = Fault("AccessDeniedException", "User: arn:aws:iam::1:user/a is not authorized", 400)
     assert "may not list" in await provider.check()
     server.fault = Fault("UnrecognizedClientException", "The security token is invalid", 400)
-    with pytest.raises(Unauthenticated):
+    with pytest.raises(KmsAuthenticationError):
         await provider.check()
     assert {request.operation for request in server.requests} == {"ListAliases"}
 
@@ -516,16 +516,16 @@ async def test_tls_verifies_the_server():
         provider = provider_at(known.address, tls=client_context(ca_certs=authority))
         assert await provider.check()
         stranger = provider_at(known.address)
-        with pytest.raises(Unavailable, match="SSLError"):
+        with pytest.raises(KmsUnavailable, match="SSLError"):
             await stranger.check()
         by_name = provider_at(known.address.replace("127.0.0.1", "localhost"), tls=client_context(ca_certs=authority))
-        with pytest.raises(Unavailable, match="SSLError"):  # the certificate is for 127.0.0.1
+        with pytest.raises(KmsUnavailable, match="SSLError"):  # the certificate is for 127.0.0.1
             await by_name.check()
         for each in (provider, stranger, by_name):
             await each.aclose()
     with tls_server(maximum=ssl.TLSVersion.TLSv1_2) as (old, authority):
         provider = provider_at(old.address, tls=client_context(ca_certs=authority))
-        with pytest.raises(Unavailable, match="SSLError"):
+        with pytest.raises(KmsUnavailable, match="SSLError"):
             await provider.check()
         await provider.aclose()
 
@@ -556,7 +556,7 @@ async def test_errors_refer_to_nothing_of_the_sdk(server, provider, kek):
     """An error carries no exception of the SDK, whose request would show the root and the token to who looks into it."""
     for fault in (Fault("ThrottlingException", status=400), Fault()):
         server.fault = fault
-        with pytest.raises((Throttled, Unavailable)) as caught:
+        with pytest.raises((Throttled, KmsUnavailable)) as caught:
             await provider.wrap(kek, Secret(bytes(32)), context=CONTEXT)
         assert (caught.value.__context__, caught.value.__cause__) == (None, None)
 
@@ -573,7 +573,7 @@ async def test_texts_that_repeat_the_request_are_not_repeated(server, provider, 
     """Texts of AWS that hold values of the request, or the signed request itself, are left out of the error."""
     for code in ("ValidationException", "InvalidSignatureException", "SomethingNewException"):
         server.fault = Fault(code, f"Value '{SECRETS[1]}' at 'encryptionContext'", 400)
-        with pytest.raises((InvalidRequest, Unauthenticated)) as caught:
+        with pytest.raises((InvalidRequest, KmsAuthenticationError)) as caught:
             await provider.generate_data_key(kek, context=CONTEXT)
         assert SECRETS[1] not in str(caught.value)
         assert code in str(caught.value)
@@ -582,7 +582,7 @@ async def test_texts_that_repeat_the_request_are_not_repeated(server, provider, 
 def test_a_role_that_may_not_be_assumed_is_a_question_of_credentials():
     """AWS's refusal of the role that the SDK wanted to assume is not one of the key."""
     answer = {"Error": {"Code": "AccessDenied", "Message": "not authorized to perform: sts:AssumeRole"}}
-    assert type(error_of(ClientError(answer, "AssumeRole"), "kek", "Decrypt")) is Unauthenticated
+    assert type(error_of(ClientError(answer, "AssumeRole"), "kek", "Decrypt")) is KmsAuthenticationError
     assert type(error_of(ClientError(answer, "Decrypt"), "kek", "Decrypt")) is AccessDenied
 
 

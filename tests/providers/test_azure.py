@@ -12,8 +12,8 @@ from strongroom.kms import (
     IntegrityError,
     KekRef,
     Keyring,
+    KmsTimeout,
     Secret,
-    Timeout,
     Wrapped,
     create_data_keys,
 )
@@ -22,8 +22,8 @@ from tests.unit.kms.conftest import MemoryStore
 pytest.importorskip("azure.keyvault.keys.aio", reason="pip install 'strongroom[azure]'")
 
 
+from strongroom.kms.providers.azure import AzureKeyVaultProvider
 from strongroom.kms.providers.azure import client as azure_vault
-from strongroom.kms.providers.azure.key_vault import AzureKeyVaultProvider
 from tests.support.kms.azure_server import Failure, encoded, error_body
 from tests.support.kms.azure_vaults import opened, refusal
 
@@ -105,7 +105,7 @@ async def test_answer_is_waited_for_two_seconds():
         await vault.provider.check()
         vault.server.hang = asyncio.Event()
         began = time.monotonic()
-        assert type(await refusal(vault.provider.check())) is Timeout
+        assert type(await refusal(vault.provider.check())) is KmsTimeout
         assert 1.5 < time.monotonic() - began < 20
     parameters = inspect.signature(AzureKeyVaultProvider).parameters
     assert (parameters["connect_seconds"].default, parameters["read_seconds"].default) == (1.0, 2.0)

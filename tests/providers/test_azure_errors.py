@@ -15,10 +15,10 @@ from strongroom.kms import (
     KeyConflict,
     KeyDisabled,
     KeyPendingDeletion,
+    KmsAuthenticationError,
+    KmsUnavailable,
     Secret,
     Throttled,
-    Unauthenticated,
-    Unavailable,
 )
 from tests.support.kms.fix_azure import TOKEN
 
@@ -40,7 +40,7 @@ async def vault():
 
 ERRORS = [
     (400, "BadParameter", None, InvalidRequest, False),
-    (401, "Unauthorized", None, Unauthenticated, True),
+    (401, "Unauthorized", None, KmsAuthenticationError, True),
     (403, "Forbidden", "AccessDenied", AccessDenied, True),
     (403, "Forbidden", "ForbiddenByConnection", AccessDenied, True),
     (403, "Forbidden", "KeyExpired", KeyDisabled, True),
@@ -49,8 +49,8 @@ ERRORS = [
     (409, "Conflict", None, KeyConflict, True),
     (409, "Conflict", "ObjectIsDeletedButRecoverable", KeyPendingDeletion, True),
     (429, "Throttled", None, Throttled, False),
-    (500, "InternalServerError", None, Unavailable, False),
-    (418, "Teapot", None, Unavailable, False),
+    (500, "InternalServerError", None, KmsUnavailable, False),
+    (418, "Teapot", None, KmsUnavailable, False),
 ]
 
 
@@ -76,16 +76,16 @@ async def test_answer_that_is_not_the_services(vault, content, status):
     kek = await vault.provider.create_kek("k")
     made = await vault.provider.generate_data_key(kek, context={})
     vault.server.failure = Failure(status, content, suffix="wrapkey")
-    assert type(await refusal(vault.provider.wrap(kek, made.root, context={}))) is Unavailable
+    assert type(await refusal(vault.provider.wrap(kek, made.root, context={}))) is KmsUnavailable
     error = await refusal(vault.provider.unwrap(made.wrapped, context={}))
-    assert type(error) in (IntegrityError, Unavailable)
+    assert type(error) in (IntegrityError, KmsUnavailable)
     vault.server.failure = Failure(status, content)
     for call in (
         vault.provider.wrap(kek, made.root, context={}),
         vault.provider.describe(kek),
         vault.provider.rotate_kek(kek),
     ):
-        assert type(await refusal(call)) is Unavailable
+        assert type(await refusal(call)) is KmsUnavailable
 
 
 async def test_root_of_another_length_is_refused(vault):

@@ -10,8 +10,8 @@ from strongroom.kms import (
     KeyDisabled,
     KeyNotFound,
     KeyPendingDeletion,
+    KmsUnavailable,
     Secret,
-    Unavailable,
     Wrapped,
 )
 
@@ -114,7 +114,7 @@ async def test_deleted_key_that_the_caller_may_not_see_is_not_found(vault):
     vault.server.failure = Failure(403, error_body("Forbidden", "no", "AccessDenied"), suffix="/deletedkeys/k")
     assert type(await refusal(vault.provider.describe(kek))) is KeyNotFound
     vault.server.failure = Failure(503, error_body("ServiceUnavailable", ""), suffix="/deletedkeys/k")
-    assert type(await refusal(vault.provider.describe(kek))) is Unavailable
+    assert type(await refusal(vault.provider.describe(kek))) is KmsUnavailable
 
 
 async def test_key_that_is_being_deleted_is_not_made_anew(vault):

@@ -8,8 +8,8 @@ import pytest
 from strongroom.kms import (
     InvalidRequest,
     KekRef,
-    Unauthenticated,
-    Unavailable,
+    KmsAuthenticationError,
+    KmsUnavailable,
     Wrapped,
 )
 from strongroom.kms.transport.tls import client_context
@@ -18,8 +18,8 @@ from tests.support.kms.own_ca import make_ca
 
 pytest.importorskip("azure.keyvault.keys.aio", reason="pip install 'strongroom[azure]'")
 
+from strongroom.kms.providers.azure import AzureKeyVaultProvider
 from strongroom.kms.providers.azure import client as azure_vault
-from strongroom.kms.providers.azure.key_vault import AzureKeyVaultProvider
 from tests.support.kms.azure_server import AzureServer, served
 from tests.support.kms.azure_vaults import authority, opened, refusal
 
@@ -84,7 +84,7 @@ async def test_only_tls_1_3_from_the_right_authority_and_host(tmp_path):
         async with served(server, context):
             tls = client_context(ca_certs=trusted)
             provider = AzureKeyVaultProvider("vault", server.url, credential=StaticCredential(), tls=tls)
-            assert type(await refusal(provider.check())) is Unavailable
+            assert type(await refusal(provider.check())) is KmsUnavailable
             await provider.aclose()
             assert server.requests == []
 
@@ -107,7 +107,7 @@ async def test_no_token_for_a_service_that_the_vault_is_not_part_of(monkeypatch,
             server.challenge = server.challenge.replace(resource, f"{resource}:{server.url.rpartition(':')[2]}")
             await provider.check()
         else:
-            assert type(await refusal(provider.check())) is Unauthenticated
+            assert type(await refusal(provider.check())) is KmsAuthenticationError
         await provider.aclose()
         assert bool(credential.asked) is asked
         assert any(each["authorized"] for each in server.requests) is asked
@@ -117,7 +117,7 @@ async def test_no_token_for_a_service_that_the_vault_is_not_part_of(monkeypatch,
 
 
 async def test_real_credential_asks_for_the_tenant_and_resource_of_the_challenge():
-    """A service principal of azure-identity gets its token where the vault says; a wrong secret is Unauthenticated."""
+    """A service principal of azure-identity gets its token where the vault says; a wrong secret is KmsAuthenticationError."""
     identity = pytest.importorskip("azure.identity.aio")
     web = pytest.importorskip("aiohttp.web")
     ca, seen = authority(), []
@@ -133,7 +133,7 @@ async def test_real_credential_asks_for_the_tenant_and_resource_of_the_challenge
     entra = AzureServer(token="")
     entra.handle = token
     async with served(entra, ca.server_context()):
-        for secret, error in (("right", None), ("quite-wrong-secret", Unauthenticated)):
+        for secret, error in (("right", None), ("quite-wrong-secret", KmsAuthenticationError)):
             credential = identity.ClientSecretCredential(
                 TENANT,
                 "client",

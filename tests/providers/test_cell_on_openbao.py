@@ -9,7 +9,7 @@ import pytest
 
 from strongroom.driver.config.config import load_config
 from strongroom.driver.strongroom import Strongroom
-from strongroom.kms import CachePolicy, KekRef, KeyDisabled, PartType, RecordKind, StrongroomError, Unavailable
+from strongroom.kms import CachePolicy, KekRef, KeyDisabled, KmsUnavailable, PartType, RecordKind, StrongroomError
 from tests.support.fixtures.command_line import run_command
 
 pytestmark = pytest.mark.integration
@@ -104,9 +104,9 @@ async def test_outage_and_recovery(on_bao, bao):
         strongroom.keyring.evict(cold)
         bao.seal()
         try:
-            assert await serves(strongroom, cold) is Unavailable
+            assert await serves(strongroom, cold) is KmsUnavailable
             assert await serves(strongroom, warm) is None
-            assert await until(strongroom, warm, Unavailable) < SOON.decrypt_ttl + 5
+            assert await until(strongroom, warm, KmsUnavailable) < SOON.decrypt_ttl + 5
         finally:
             bao.unseal()
         for namespace_id in (warm, cold):

@@ -32,16 +32,16 @@ from strongroom.kms import (
     KeyDisabled,
     KeyNotFound,
     KmsError,
+    KmsTimeout,
+    KmsUnavailable,
     Secret,
     StrongroomError,
     Throttled,
-    Timeout,
-    Unavailable,
     UnsupportedOperation,
     Wrapped,
 )
+from strongroom.kms.providers.gcp import GcpKmsProvider
 from strongroom.kms.providers.gcp import keys as gcp_keys
-from strongroom.kms.providers.gcp.kms import GcpKmsProvider
 from tests.support.kms.gcp_kit import KEY_RING, TOKEN, flipped, gcp_faults, gcp_provider, gcp_server
 from tests.support.kms.gcp_server import Purpose, Refused, State, permission_denied, throttled
 
@@ -117,7 +117,7 @@ def test_checksum_is_crc32c():
 @pytest.mark.parametrize("name", ["plaintext", "additional_authenticated_data"])
 async def test_encrypt_request_damaged_on_its_way(server, provider, kek, name):
     """What was damaged before it was encrypted is refused as something to be tried again, and nothing was wrapped."""
-    with server.having(receiving=flipping(name)), pytest.raises(Unavailable) as caught:
+    with server.having(receiving=flipping(name)), pytest.raises(KmsUnavailable) as caught:
         await provider.wrap(kek, ROOT, context=CONTEXT)
     assert caught.value.provider_code == "CRC32C"
     assert caught.value.retryable
@@ -127,7 +127,7 @@ async def test_encrypt_request_damaged_on_its_way(server, provider, kek, name):
 async def test_decrypt_request_damaged_on_its_way(server, provider, kek, name):
     """A ciphertext that was damaged on its way to the service is not one that does not open."""
     made = await provider.wrap(kek, ROOT, context=CONTEXT)
-    with server.having(receiving=flipping(name)), pytest.raises(Unavailable) as caught:
+    with server.having(receiving=flipping(name)), pytest.raises(KmsUnavailable) as caught:
         await provider.unwrap(made, context=CONTEXT)
     assert caught.value.provider_code == "CRC32C"
 
@@ -135,7 +135,7 @@ async def test_decrypt_request_damaged_on_its_way(server, provider, kek, name):
 @pytest.mark.parametrize("name", ["plaintext_crc32c", "additional_authenticated_data_crc32c"])
 async def test_checksum_that_did_not_arrive(server, provider, kek, name):
     """A root of which the service did not check that it came whole is not taken for wrapped."""
-    with server.having(receiving=flipping(name, to=None)), pytest.raises(Unavailable) as caught:
+    with server.having(receiving=flipping(name, to=None)), pytest.raises(KmsUnavailable) as caught:
         await provider.wrap(kek, ROOT, context=CONTEXT)
     assert caught.value.provider_code == "CRC32C"
 
@@ -150,14 +150,14 @@ async def test_every_damaged_answer_is_refused(server, provider, kek):
             content[bit // 8] ^= 1 << bit % 8
             answer.plaintext = bytes(content)
 
-        with server.having(altering=flip), pytest.raises(Unavailable):
+        with server.having(altering=flip), pytest.raises(KmsUnavailable):
             await provider.unwrap(made, context=CONTEXT)
     for bit in range(32):
 
         def flip_sum(answer, bit=bit):
             answer.plaintext_crc32c ^= 1 << bit
 
-        with server.having(altering=flip_sum), pytest.raises(Unavailable):
+        with server.having(altering=flip_sum), pytest.raises(KmsUnavailable):
             await provider.unwrap(made, context=CONTEXT)
     assert (await provider.unwrap(made, context=CONTEXT)).reveal() == ROOT.reveal()
 
@@ -174,7 +174,7 @@ async def test_every_damaged_answer_is_refused(server, provider, kek):
 )
 async def test_encrypt_answer_of_another_key(server, provider, kek, name):
     """A root that was wrapped by another key than the one named, or by nobody knows which version, is refused."""
-    with server.having(altering=lambda answer: setattr(answer, "name", name)), pytest.raises(Unavailable):
+    with server.having(altering=lambda answer: setattr(answer, "name", name)), pytest.raises(KmsUnavailable):
         await provider.wrap(kek, ROOT, context=CONTEXT)
 
 
@@ -440,7 +440,7 @@ async def test_hsm_versions_are_waited_for(server, monkeypatch):
     assert (await provider.describe(kek)).state == "enabled"
     with server.having(slow_generation=3):
         assert await provider.rotate_kek(kek) == "2"
-    with server.having(slow_generation=1000), pytest.raises(Timeout):
+    with server.having(slow_generation=1000), pytest.raises(KmsTimeout):
         await provider.rotate_kek(kek)
     assert (await provider.describe(kek)).primary_version == "2"
     await provider.aclose()
@@ -516,7 +516,7 @@ async def test_server_that_comes_back_is_used_again(server, provider, kek):
     made = await provider.wrap(kek, ROOT, context=CONTEXT)
     await server.stop()
     for _ in range(3):
-        with pytest.raises((Unavailable, Timeout)):
+        with pytest.raises((KmsUnavailable, KmsTimeout)):
             await provider.unwrap(made, context=CONTEXT)
     await server.start(port=server.port)
     since = time.monotonic()
@@ -524,7 +524,7 @@ async def test_server_that_comes_back_is_used_again(server, provider, kek):
         try:
             assert (await provider.unwrap(made, context=CONTEXT)).reveal() == ROOT.reveal()
             break
-        except (Unavailable, Timeout):
+        except (KmsUnavailable, KmsTimeout):
             assert time.monotonic() - since < 5
             await asyncio.sleep(0.05)
 

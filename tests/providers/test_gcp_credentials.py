@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from google.oauth2.credentials import Credentials
 
-from strongroom.kms import Secret, Timeout, Unauthenticated, Unavailable
-from strongroom.kms.providers.gcp.kms import GcpKmsProvider
+from strongroom.kms import KmsAuthenticationError, KmsTimeout, KmsUnavailable, Secret
+from strongroom.kms.providers.gcp import GcpKmsProvider
 from tests.support.kms.gcp_kit import KEY_RING, TOKEN, gcp_provider, gcp_server
 from tests.support.kms.gcp_server import unauthenticated
 
@@ -148,7 +148,7 @@ async def test_token_that_can_not_be_renewed_yet_serves_on(server, tokens):
 async def test_refused_token_is_replaced(server, tokens):
     """After the service refused a token, the next call has a new one fetched."""
     provider = gcp_provider(server, credentials=refreshed(tokens, token=TOKEN[::-1], expiry=in_seconds(3000)))
-    with pytest.raises(Unauthenticated):
+    with pytest.raises(KmsAuthenticationError):
         await provider.check()
     assert tokens.asked == 0
     assert await provider.check()
@@ -157,11 +157,11 @@ async def test_refused_token_is_replaced(server, tokens):
 
 
 async def test_refresh_that_is_refused(server, tokens):
-    """A credential that gives no token is Unauthenticated, each time; nothing of it is shown."""
+    """A credential that gives no token is KmsAuthenticationError, each time; nothing of it is shown."""
     tokens.status = 400
     provider = gcp_provider(server, credentials=refreshed(tokens))
     for _ in range(2):
-        with shown_nothing(Unauthenticated):
+        with shown_nothing(KmsAuthenticationError):
             await provider.check()
     assert not server.calls
     await provider.aclose()
@@ -171,14 +171,14 @@ async def test_token_service_that_is_away(server, tokens):
     """A token service that can't be reached, or answers too late, may be asked again."""
     tokens.delay = 0.5
     slow = gcp_provider(server, credentials=refreshed(tokens), deadline=0.1)
-    with shown_nothing(Timeout):
+    with shown_nothing(KmsTimeout):
         await slow.check()
     await asyncio.sleep(0.6)  # the answer that came too late is there for the next
     assert await slow.check()
     assert tokens.asked == 1
     await slow.aclose()
     away = gcp_provider(server, credentials=refreshed(tokens, port=9))
-    with shown_nothing(Unavailable):
+    with shown_nothing(KmsUnavailable):
         await away.check()
     await away.aclose()
 
@@ -228,7 +228,7 @@ async def test_server_of_another_authority_or_name_is_refused(tmp_path):
             (f"https://127.0.0.1:{server.port}", trusted),
         ):
             provider = gcp_provider(server, endpoint=endpoint, ca_certs=ca_certs)
-            with pytest.raises(Unavailable):
+            with pytest.raises(KmsUnavailable):
                 await provider.check()
             await provider.aclose()
         assert not server.calls
@@ -247,14 +247,14 @@ async def test_a_changed_authority_counts_without_a_restart(tmp_path):
     trusted.write_bytes(another.read_bytes())
     async with gcp_server(given) as server:
         provider = gcp_provider(server, endpoint=f"https://localhost:{server.port}", ca_certs=trusted)
-        with pytest.raises(Unavailable):
+        with pytest.raises(KmsUnavailable):
             await provider.check()
         trusted.write_bytes(good.read_bytes())
         await provider.check()
         trusted.write_text("nothing")
         await provider.check()
         trusted.write_bytes(another.read_bytes())
-        with pytest.raises(Unavailable):
+        with pytest.raises(KmsUnavailable):
             await provider.check()
         await provider.aclose()
 
@@ -284,7 +284,7 @@ async def test_application_default_credentials(tmp_path, tokens, monkeypatch):
         await provider.aclose()
         monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "absent.json"))
         provider = GcpKmsProvider("gcp-kms", key_ring=KEY_RING, **settings)
-        with shown_nothing(Unauthenticated):
+        with shown_nothing(KmsAuthenticationError):
             await provider.check()
         await provider.aclose()
 
@@ -293,7 +293,7 @@ async def test_default_credentials_do_not_go_in_clear(server, tokens, monkeypatc
     """A plain server of this machine gets the credentials that were given for it, never the application's own."""
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/absent.json")
     provider = gcp_provider(server, credentials=None)
-    with pytest.raises(Unauthenticated) as caught:
+    with pytest.raises(KmsAuthenticationError) as caught:
         await provider.check()
     assert caught.value.provider_code == unauthenticated("GetKeyRing").details[0].reason  # the server said it
     ((_, metadata),) = server.sent("GetKeyRing")

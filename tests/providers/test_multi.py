@@ -15,16 +15,16 @@ from strongroom.kms import (
     KeyDisabled,
     KeyNotFound,
     KeyringFileError,
+    KmsTimeout,
+    KmsUnavailable,
     LocalProvider,
     Secret,
     StrongroomError,
     Throttled,
-    Timeout,
-    Unavailable,
     Wrapped,
 )
+from strongroom.kms.providers.multi import MultiProvider
 from strongroom.kms.providers.multi.errors import error_of_all
-from strongroom.kms.providers.multi.multi import MultiProvider
 from strongroom.kms.providers.multi.wrapped_format import Copies, read_copies, write_copies
 from tests.support.kms.fix_multi import two_keyrings
 
@@ -259,18 +259,18 @@ async def test_batches_are_each_provider_s_own(keyrings):
 
 async def test_all_children_wrap_or_none(multi, kek, recorded):
     """By the policy `all` a wrap fails while a child is down, in words that name it; nothing wraps by halves."""
-    recorded["two"].error = Unavailable("the second is down", retry_after=3.0, provider_code="503", request_id="r-1")
-    with pytest.raises(Unavailable, match="two:a: Unavailable: the second is down") as caught:
+    recorded["two"].error = KmsUnavailable("the second is down", retry_after=3.0, provider_code="503", request_id="r-1")
+    with pytest.raises(KmsUnavailable, match="two:a: KmsUnavailable: the second is down") as caught:
         await multi.wrap(kek, ROOT, context=CONTEXT)
     assert (caught.value.retry_after, caught.value.provider_code, caught.value.request_id) == (3.0, "503", "r-1")
     assert not any(text in shown(caught.value) for text in spellings(ROOT))
-    with pytest.raises(Unavailable):
+    with pytest.raises(KmsUnavailable):
         await multi.check()
 
 
 async def test_missing_copy_shows_and_is_made_later(lenient, kek, recorded, keyrings):
     """By the policy `any` a child that is down is left out, the version says so, and a re-wrap makes its copy."""
-    recorded["two"].error = Timeout()
+    recorded["two"].error = KmsTimeout()
     made = await lenient.generate_data_key(kek, context=CONTEXT)
     assert made.wrapped.kek_version == "1,-"
     assert (await lenient.describe(kek)).primary_version == "1,-"
@@ -293,7 +293,7 @@ async def test_rewrap_keeps_the_copy_of_a_child_that_is_down(lenient, kek, recor
     moved = await lenient.rewrap(made.wrapped, kek, context=CONTEXT)
     assert moved.kek_version == "2,1"
     recorded["two"].error = None
-    recorded["one"].error = Unavailable()
+    recorded["one"].error = KmsUnavailable()
     assert (await lenient.unwrap(moved, context=CONTEXT)).reveal() == made.root.reveal()
 
 
@@ -309,14 +309,14 @@ async def test_nobody_is_up(lenient, kek, recorded):
     """With all children down nothing is wrapped by any policy, and what was wrapped is not called altered."""
     made = await lenient.generate_data_key(kek, context=CONTEXT)
     for each in recorded.values():
-        each.error = Unavailable("down")
+        each.error = KmsUnavailable("down")
     for call in (
         lambda: lenient.wrap(kek, ROOT, context=CONTEXT),
         lambda: lenient.unwrap(made.wrapped, context=CONTEXT),
         lambda: lenient.describe(kek),
         lenient.check,
     ):
-        with pytest.raises(Unavailable):
+        with pytest.raises(KmsUnavailable):
             await call()
 
 
@@ -326,12 +326,12 @@ async def test_nobody_is_up(lenient, kek, recorded):
         ((IntegrityError(), IntegrityError()), IntegrityError, None),
         ((IntegrityError(), AccessDenied()), AccessDenied, None),
         ((AccessDenied(), KeyDisabled()), AccessDenied, None),
-        ((AccessDenied(), Timeout()), Timeout, None),
-        ((IntegrityError(), Unavailable()), Unavailable, None),
+        ((AccessDenied(), KmsTimeout()), KmsTimeout, None),
+        ((IntegrityError(), KmsUnavailable()), KmsUnavailable, None),
         ((Throttled(retry_after=5.0), Throttled(retry_after=2.0)), Throttled, 2.0),
-        ((Throttled(retry_after=5.0), Unavailable()), Throttled, None),
+        ((Throttled(retry_after=5.0), KmsUnavailable()), Throttled, None),
         ((KeyringFileError(), IntegrityError()), KeyringFileError, None),
-        ((KeyringFileError(), Unavailable()), Unavailable, None),
+        ((KeyringFileError(), KmsUnavailable()), KmsUnavailable, None),
     ],
 )
 def test_most_useful_error(errors, told, retry_after):
@@ -416,7 +416,7 @@ async def test_over_a_keyring_and_openbao(kms, tmp_path):
     assert str(kek) == "multi:vault:beside-a-file,local:beside-a-file"
     made = await strict.generate_data_key(kek, context=CONTEXT)
     child = KekRef("vault", "beside-a-file")
-    for fault, error in (("sealed", Unavailable), ("no answer", Timeout)):
+    for fault, error in (("sealed", KmsUnavailable), ("no answer", KmsTimeout)):
         async with kms.faults[fault].provoke(child):
             assert (await strict.unwrap(made.wrapped, context=CONTEXT)).reveal() == made.root.reveal()
             with pytest.raises(error) as caught:

@@ -16,10 +16,10 @@ from strongroom.kms import (
     InvalidRequest,
     KekRef,
     KeyNotFound,
+    KmsAuthenticationError,
+    KmsTimeout,
+    KmsUnavailable,
     Secret,
-    Timeout,
-    Unauthenticated,
-    Unavailable,
     UnsupportedOperation,
 )
 from tests.support.kms.fix_pkcs11 import WRONG_PIN, busy, provider_on
@@ -200,7 +200,7 @@ async def test_wrong_pin_is_tried_once(monkeypatch):
     async with aclosing(provider_on("spare")) as provider:
         provider._token._pin = lambda: pins[-1]
         for _ in range(5):
-            with pytest.raises(Unauthenticated) as caught:
+            with pytest.raises(KmsAuthenticationError) as caught:
                 await provider.check()
             assert WRONG_PIN not in shown(caught.value)
         assert "not tried again" in str(caught.value)
@@ -216,7 +216,7 @@ async def test_token_says_that_wrong_pins_were_tried():
     import pkcs11  # noqa: PLC0415 - where the bench is, it is there
 
     async with aclosing(provider_on("spare", pin=WRONG_PIN)) as provider:
-        with pytest.raises(Unauthenticated):
+        with pytest.raises(KmsAuthenticationError):
             await provider.check()
         token = await provider._module.run(provider._token.find, seconds=5, what="test")
         assert token.flags & pkcs11.TokenFlag.USER_PIN_COUNT_LOW
@@ -234,7 +234,7 @@ async def test_login_is_the_process_s():
     assert (await second.unwrap(made.wrapped, context=CONTEXT)).reveal() == made.root.reveal()
     await second.aclose()
     async with aclosing(provider_on("spare", pin=WRONG_PIN)) as stranger:
-        with pytest.raises(Unauthenticated):
+        with pytest.raises(KmsAuthenticationError):
             await stranger.unwrap(made.wrapped, context=CONTEXT)
     async with aclosing(first):
         assert (await first.unwrap(made.wrapped, context=CONTEXT)).reveal() == made.root.reveal()
@@ -258,20 +258,20 @@ async def test_logout_elsewhere_is_no_missing_key(kms, kek):
 @pytest.mark.parametrize("pin", ["", " \n", "with\x00zero", "with\ud800surrogate"])
 @pytest.mark.usefixtures("kms")
 async def test_pin_that_is_none(pin):
-    """An empty PIN, or one with characters that none has, is Unauthenticated; it reaches no token and no message."""
+    """An empty PIN, or one with characters that none has, is KmsAuthenticationError; it reaches no token and no message."""
     async with aclosing(provider_on("spare")) as provider:
         provider._token._pin = lambda: pin
-        with pytest.raises(Unauthenticated) as caught:
+        with pytest.raises(KmsAuthenticationError) as caught:
             await provider.check()
     assert not pin.strip() or pin not in shown(caught.value)
 
 
 @pytest.mark.usefixtures("kms")
 async def test_pin_file_that_is_gone(tmp_path):
-    """A PIN that can't be read is Unauthenticated, with the system's reason."""
+    """A PIN that can't be read is KmsAuthenticationError, with the system's reason."""
     async with aclosing(provider_on("spare")) as provider:
         provider._token._pin = (tmp_path / "pin").read_text
-        with pytest.raises(Unauthenticated, match="No such file"):
+        with pytest.raises(KmsAuthenticationError, match="No such file"):
             await provider.check()
 
 
@@ -315,9 +315,9 @@ async def test_caller_that_gives_up_leaves_no_work(kek):
     async with aclosing(provider_on("gcm", timeout=0.1)) as provider:
         await provider.check()
         with busy(provider):
-            with pytest.raises(Timeout):
+            with pytest.raises(KmsTimeout):
                 await on_token(provider, done.append)
-            with pytest.raises(Timeout):
+            with pytest.raises(KmsTimeout):
                 await provider.describe(kek)
         provider._timeout = 5
         assert (await provider.describe(kek)).state == "enabled"
@@ -325,7 +325,7 @@ async def test_caller_that_gives_up_leaves_no_work(kek):
 
 
 async def test_general_error_of_a_token_in_trouble(kms, kek):
-    """CKR_GENERAL_ERROR is an IntegrityError only if the same key still works; else the token is Unavailable, and all others wait."""
+    """CKR_GENERAL_ERROR is an IntegrityError only if the same key still works; otherwise the token is KmsUnavailable."""
     import pkcs11  # noqa: PLC0415 - where the bench is, it is there
 
     def broken(*_):
@@ -338,11 +338,11 @@ async def test_general_error_of_a_token_in_trouble(kms, kek):
     async with aclosing(provider_on("gcm")) as provider:
         provider._wrapping = dataclasses.replace(provider._wrapping, unwrap=broken)
         for wrapped in (altered, made.wrapped):
-            with pytest.raises(Unavailable) as caught:
+            with pytest.raises(KmsUnavailable) as caught:
                 await provider.unwrap(wrapped, context=CONTEXT)
             assert caught.value.provider_code == "GeneralError"
         answers = await provider.unwrap_many([(made.wrapped, CONTEXT)] * 3)
-        assert {type(answer) for answer in answers} == {Unavailable}
+        assert {type(answer) for answer in answers} == {KmsUnavailable}
 
 
 @pytest.mark.usefixtures("kms")
@@ -373,7 +373,7 @@ async def test_forked_process():
     done = await asyncio.to_thread(
         subprocess.run, [sys.executable, "-c", textwrap.dedent(script)], check=True, capture_output=True, text=True
     )
-    assert done.stdout.split("\n")[:3] == ["Unavailable True", "Unavailable True", "enabled"]
+    assert done.stdout.split("\n")[:3] == ["KmsUnavailable True", "KmsUnavailable True", "enabled"]
 
 
 @pytest.mark.usefixtures("kms")
@@ -392,7 +392,7 @@ async def test_two_tokens_of_one_label():
 
 @pytest.mark.usefixtures("kms")
 def test_each_code_that_is_mapped_exists():
-    """Each CKR_ code that decides an error is one that the binding has: a misspelt one would be Unavailable in silence."""
+    """Each CKR_ code that decides an error is one that the binding has: a misspelt one would be KmsUnavailable in silence."""
     import pkcs11  # noqa: PLC0415 - where the bench is, it is there
 
     from strongroom.kms.providers.pkcs11.token import _BY_NAME  # noqa: PLC0415 - as above

@@ -185,7 +185,7 @@ async def test_an_alias_for_a_key_of_several_regions_is_refused(on_aws, regions)
 
 
 def aws_provider(provider_id, region, address):
-    from strongroom.kms.providers.aws.kms import AwsKmsProvider  # noqa: PLC0415 - it may be missing
+    from strongroom.kms.providers.aws import AwsKmsProvider  # noqa: PLC0415 - it may be missing
 
     return ResilientProvider(provider_id, AwsKmsProvider(provider_id, region=region, endpoint=address, insecure=True))
 

@@ -16,15 +16,15 @@ from strongroom.kms import (
     KekRef,
     KeyDisabled,
     KeyNotFound,
+    KmsAuthenticationError,
+    KmsTimeout,
+    KmsUnavailable,
     Secret,
-    Timeout,
-    Unauthenticated,
-    Unavailable,
     UnsupportedOperation,
     Wrapped,
 )
+from strongroom.kms.providers.transit import TransitProvider
 from strongroom.kms.providers.transit.client import TEXTS
-from strongroom.kms.providers.transit.transit import TransitProvider
 from tests.support.kms.fix_vault import MADE_UP
 
 from .test_contract import CONTEXT, OTHER, shown
@@ -107,7 +107,7 @@ async def test_check_tells_whether_keys_are_made_by_use(kms, server):
     async with opened(kms, server.token("default")) as provider:
         assert "disable_upsert is set may not be read" in await provider.check()
     async with opened(kms, MADE_UP) as provider:
-        with pytest.raises(Unauthenticated):
+        with pytest.raises(KmsAuthenticationError):
             await provider.check()
     async with opened(kms, mount="nowhere") as provider:
         assert (await provider.check()).endswith("nor whether its Transit engine is at nowhere")
@@ -116,7 +116,7 @@ async def test_check_tells_whether_keys_are_made_by_use(kms, server):
             await provider.check()
     server.seal()
     try:
-        with pytest.raises(Unavailable, match="sealed"):
+        with pytest.raises(KmsUnavailable, match="sealed"):
             await kms.provider.check()
     finally:
         server.unseal()
@@ -145,11 +145,11 @@ async def test_policy_to_use_keys_is_enough_and_no_more(kms, kek, server):
 
 
 async def test_expired_token_is_told_from_a_missing_right(kms, kek, server):
-    """The server answers both with one text; who is known is AccessDenied, who is not (any more) is Unauthenticated."""
+    """The server answers both with one text; who is known is AccessDenied, who is not (any more) is KmsAuthenticationError."""
     async with opened(kms, server.token("strongroom-use", ttl="1s")) as provider:
         await provider.generate_data_key(kek, context=CONTEXT)
         await asyncio.sleep(1.2)
-        with pytest.raises(Unauthenticated, match="expired, revoked or made up"):
+        with pytest.raises(KmsAuthenticationError, match="expired, revoked or made up"):
             await provider.generate_data_key(kek, context=CONTEXT)
     async with opened(kms, server.token("default")) as provider:
         with pytest.raises(AccessDenied, match="permission denied"):
@@ -163,28 +163,28 @@ async def test_token_that_may_not_look_itself_up(kms, kek, server):
     """Without the right to look itself up a token's missing right can't be told from an expired token; the message says so."""
     server.request("POST", "sys/policies/acl/blind", {"policy": 'path "transit/keys/x" { capabilities = ["read"] }'})
     async with opened(kms, server.token("blind", no_default_policy=True)) as provider:
-        with pytest.raises(Unauthenticated, match="or may not look itself up"):
+        with pytest.raises(KmsAuthenticationError, match="or may not look itself up"):
             await provider.describe(kek)
 
 
 @pytest.mark.parametrize("token", ["", "\n", "s.with\nnewline", "s.mit-ümlaut", "s.\x00"])
 async def test_token_that_is_none(kms, kek, token):
-    """An empty token, or one that no header can hold, is Unauthenticated, and the error does not show it."""
+    """An empty token, or one that no header can hold, is KmsAuthenticationError, and the error does not show it."""
     async with opened(kms, " ", token_source=lambda: token) as provider:
-        with pytest.raises(Unauthenticated) as caught:
+        with pytest.raises(KmsAuthenticationError) as caught:
             await provider.describe(kek)
     assert not token.strip() or token not in shown(caught.value)
     assert caught.value.__context__ is None
 
 
 async def test_token_file_that_is_gone(kms, kek, tmp_path):
-    """A token that can't be read is Unauthenticated, with the system's reason; one with a newline at its end is taken."""
+    """A token that can't be read is KmsAuthenticationError, with the system's reason; one with a newline at its end is taken."""
     file = tmp_path / "token"
     async with opened(kms, " ", token_source=lambda: file.read_text(encoding="utf-8")) as provider:
-        with pytest.raises(Unauthenticated, match="No such file"):
+        with pytest.raises(KmsAuthenticationError, match="No such file"):
             await provider.describe(kek)
         file.write_bytes(b"\xff\xfe")
-        with pytest.raises(Unauthenticated, match="not text"):
+        with pytest.raises(KmsAuthenticationError, match="not text"):
             await provider.describe(kek)
         file.write_text(kms.secrets[0] + "\n")
         await provider.describe(kek)
@@ -229,14 +229,14 @@ async def test_a_thousand_with_failures_among_them(kms, kek, other_kek):
 
 
 async def test_server_that_does_not_answer_is_not_asked_a_hundred_times(kms, kek):
-    """A batch of many KEKs against a server that hangs fails within a few time-outs, each item with Timeout."""
+    """A batch of many KEKs against a server that hangs fails within a few time-outs, each item with KmsTimeout."""
     made = await kms.provider.generate_data_key(kek, context=CONTEXT)
     items = [(dataclasses.replace(made.wrapped, kek=KekRef("vault", f"k{number}")), CONTEXT) for number in range(150)]
     async with kms.faults["no answer"].provoke(kek) as provider:
         started = time.monotonic()
         answers = await provider.unwrap_many(items)
         assert time.monotonic() - started < 6
-    assert {type(answer) for answer in answers} == {Timeout}
+    assert {type(answer) for answer in answers} == {KmsTimeout}
 
 
 # --- what is sent, and versions
@@ -365,26 +365,26 @@ async def test_older_tls_is_refused(kek, server):
     context = ssl.create_default_context(cafile=str(server.authority))
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     async with aclosing(TransitProvider("vault", server.address, token=lambda: MADE_UP, tls=context)) as provider:
-        with pytest.raises(Unavailable, match="PROTOCOL_VERSION"):
+        with pytest.raises(KmsUnavailable, match="PROTOCOL_VERSION"):
             await provider.describe(kek)
 
 
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
-        (b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 13\r\n\r\n<html></html>", Unavailable),
-        (b"HTTP/1.1 307 Moved\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n", Unavailable),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", Unavailable),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", Unavailable),
-        (b'HTTP/1.1 200 OK\r\nContent-Length: 31\r\n\r\n{"data": {"batch_results":[1]}}', Unavailable),
-        (b'HTTP/1.1 200 OK\r\nContent-Length: 30\r\n\r\n{"data": {"batch_results":[]}}', Unavailable),
-        (b"HTTP/1.1 412 Precondition Failed\r\nContent-Length: 0\r\n\r\n", Unavailable),
-        (b"nonsense\r\n\r\n", Unavailable),
-        (b"", Unavailable),
+        (b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 13\r\n\r\n<html></html>", KmsUnavailable),
+        (b"HTTP/1.1 307 Moved\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n", KmsUnavailable),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", KmsUnavailable),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", KmsUnavailable),
+        (b'HTTP/1.1 200 OK\r\nContent-Length: 31\r\n\r\n{"data": {"batch_results":[1]}}', KmsUnavailable),
+        (b'HTTP/1.1 200 OK\r\nContent-Length: 30\r\n\r\n{"data": {"batch_results":[]}}', KmsUnavailable),
+        (b"HTTP/1.1 412 Precondition Failed\r\nContent-Length: 0\r\n\r\n", KmsUnavailable),
+        (b"nonsense\r\n\r\n", KmsUnavailable),
+        (b"", KmsUnavailable),
     ],
 )
 async def test_what_is_not_the_engines_answer(kms, answer, error):
-    """What a proxy, a redirect or another server answers is Unavailable, without a trace of the request."""
+    """What a proxy, a redirect or another server answers is KmsUnavailable, without a trace of the request."""
     received = bytearray()
 
     async def serve(reader, writer):

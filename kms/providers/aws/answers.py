@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from strongroom.kms.errors import IntegrityError, Unavailable
+from strongroom.kms.errors import IntegrityError, KmsUnavailable
 from strongroom.kms.secret import Secret
 
 if TYPE_CHECKING:
@@ -30,12 +30,12 @@ def field(answer: Mapping[str, Any], name: str) -> Any:
     """Return a field that AWS always gives.
 
     Raises:
-        Unavailable: it is not there, so something else than AWS KMS answered.
+        KmsUnavailable: it is not there, so something else than AWS KMS answered.
     """
     try:
         return answer[name]
     except (KeyError, TypeError):
-        raise Unavailable(f"something answered as AWS KMS does, but without {name}") from None
+        raise KmsUnavailable(f"something answered as AWS KMS does, but without {name}") from None
 
 
 def material(answer: Mapping[str, Any], name: str = "KeyMaterialId") -> str:

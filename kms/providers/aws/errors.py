@@ -33,13 +33,13 @@ from strongroom.kms.errors import (
     KeyDisabled,
     KeyNotFound,
     KeyPendingDeletion,
+    KmsAuthenticationError,
     KmsError,
+    KmsTimeout,
+    KmsUnavailable,
     QuotaExceeded,
     StrongroomError,
     Throttled,
-    Timeout,
-    Unauthenticated,
-    Unavailable,
     UnsupportedOperation,
 )
 
@@ -77,24 +77,24 @@ _OTHER_CODES: dict[str, type[KmsError]] = {
     "Throttling": Throttled,
     "TooManyRequestsException": Throttled,
     "RequestLimitExceeded": Throttled,
-    "UnrecognizedClientException": Unauthenticated,
-    "InvalidClientTokenId": Unauthenticated,
-    "ExpiredTokenException": Unauthenticated,
-    "ExpiredToken": Unauthenticated,
-    "InvalidSignatureException": Unauthenticated,
-    "SignatureDoesNotMatch": Unauthenticated,
-    "IncompleteSignatureException": Unauthenticated,
-    "IncompleteSignature": Unauthenticated,
-    "MissingAuthenticationTokenException": Unauthenticated,
-    "MissingAuthenticationToken": Unauthenticated,
-    "OptInRequired": Unauthenticated,
-    "RequestExpired": Unauthenticated,
-    "KMSInternalException": Unavailable,
-    "DependencyTimeoutException": Unavailable,
-    "KeyUnavailableException": Unavailable,
+    "UnrecognizedClientException": KmsAuthenticationError,
+    "InvalidClientTokenId": KmsAuthenticationError,
+    "ExpiredTokenException": KmsAuthenticationError,
+    "ExpiredToken": KmsAuthenticationError,
+    "InvalidSignatureException": KmsAuthenticationError,
+    "SignatureDoesNotMatch": KmsAuthenticationError,
+    "IncompleteSignatureException": KmsAuthenticationError,
+    "IncompleteSignature": KmsAuthenticationError,
+    "MissingAuthenticationTokenException": KmsAuthenticationError,
+    "MissingAuthenticationToken": KmsAuthenticationError,
+    "OptInRequired": KmsAuthenticationError,
+    "RequestExpired": KmsAuthenticationError,
+    "KMSInternalException": KmsUnavailable,
+    "DependencyTimeoutException": KmsUnavailable,
+    "KeyUnavailableException": KmsUnavailable,
 }
 _OWN_WORDS: dict[type[KmsError], str] = {
-    Unavailable: "AWS KMS failed.",
+    KmsUnavailable: "AWS KMS failed.",
     InvalidRequest: "AWS KMS does not accept this request.",
 }
 _DOES_NOT_OPEN = {"IncorrectKeyException", "InvalidCiphertextException"}
@@ -112,16 +112,16 @@ def error_of(error: Exception, what: str, operation: str) -> StrongroomError:
     if isinstance(error, ClientError):
         return _answered(error, what, operation)
     if isinstance(error, NewConnectionError):  # in an older urllib3 a kind of time-out
-        return Unavailable(f"{what}: AWS KMS can't be reached ({name})")
+        return KmsUnavailable(f"{what}: AWS KMS can't be reached ({name})")
     if isinstance(error, (HTTPTimeoutError, ConnectTimeoutError, ReadTimeoutError)):
-        return Timeout(f"{what}: no answer in time ({name})")
+        return KmsTimeout(f"{what}: no answer in time ({name})")
     if isinstance(error, _NO_CREDENTIALS):
-        return Unauthenticated(f"{what}: the SDK has no credentials that can be used ({name})")
+        return KmsAuthenticationError(f"{what}: the SDK has no credentials that can be used ({name})")
     if isinstance(error, (HTTPError, HTTPClientError)):
-        return Unavailable(f"{what}: AWS KMS can't be reached ({name})")
+        return KmsUnavailable(f"{what}: AWS KMS can't be reached ({name})")
     if isinstance(error, BotoCoreError):
         return InvalidRequest(f"{what}: the SDK does not send this {operation} ({name})")
-    return Unavailable(f"{what}: the answer to {operation} can't be read ({name})")
+    return KmsUnavailable(f"{what}: the answer to {operation} can't be read ({name})")
 
 
 def _answered(error: ClientError, what: str, operation: str) -> StrongroomError:
@@ -134,7 +134,7 @@ def _answered(error: ClientError, what: str, operation: str) -> StrongroomError:
     if code == "KMSInvalidStateException" and "pending" in text.lower() and "deletion" in text.lower():
         kind = KeyPendingDeletion
     if kind is AccessDenied and error.operation_name != operation:
-        kind = Unauthenticated  # of the role that was to be assumed
+        kind = KmsAuthenticationError  # of the role that was to be assumed
     shown = text if code in _KEY_CODES and text else _OWN_WORDS.get(kind) or kind.__doc__
     return kind(
         f"{what}: {shown} ({code or status})",
@@ -147,7 +147,7 @@ def _answered(error: ClientError, what: str, operation: str) -> StrongroomError:
 def _by_status(status: int) -> type[KmsError]:
     if status == _TOO_MANY:
         return Throttled
-    return Unavailable if status >= _SERVER_ERROR else InvalidRequest
+    return KmsUnavailable if status >= _SERVER_ERROR else InvalidRequest
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

@@ -14,10 +14,10 @@ from strongroom.kms.errors import (
     KeyConflict,
     KeyNotFound,
     KmsError,
+    KmsTimeout,
+    KmsUnavailable,
     StrongroomError,
     Throttled,
-    Timeout,
-    Unavailable,
     UnsupportedOperation,
 )
 from strongroom.kms.provider import Capabilities, GeneratedKey, KekInfo, KekRef, Wrapped
@@ -202,7 +202,7 @@ class AwsKmsProvider:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._rotation_seconds):
                 while True:
-                    with suppress(Throttled, Unavailable, Timeout):  # whoever retries would rotate once more
+                    with suppress(Throttled, KmsUnavailable, KmsTimeout):  # whoever retries would rotate once more
                         now = material(await self._metadata(kek), "CurrentKeyMaterialId")
                         if now != before:
                             return now
@@ -274,7 +274,7 @@ class AwsKmsProvider:
         if named.key is None:
             return KekRef(self._id, used)
         if AwsKeyId.parse(used).key != named.key:
-            raise Unavailable(f"{kek}: something answered as AWS KMS does, but for another key")
+            raise KmsUnavailable(f"{kek}: something answered as AWS KMS does, but for another key")
         return kek
 
 

@@ -1,1 +1,5 @@
-"""KEKs in Azure Key Vault and Managed HSM."""
+"""KEKs in Azure Key Vault and Managed HSM. Needs the Azure SDK: `pip install strongroom[azure]`."""
+
+from .key_vault import AzureKeyVaultProvider
+
+__all__ = ["AzureKeyVaultProvider"]

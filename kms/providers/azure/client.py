@@ -31,11 +31,11 @@ from strongroom.kms.errors import (
     KeyDisabled,
     KeyNotFound,
     KeyPendingDeletion,
+    KmsAuthenticationError,
     KmsError,
+    KmsTimeout,
+    KmsUnavailable,
     Throttled,
-    Timeout,
-    Unauthenticated,
-    Unavailable,
 )
 from strongroom.kms.transport.tls import client_context, is_loopback
 
@@ -55,10 +55,10 @@ _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT = 401, 403, 404, 409
 
 _BY_STATUS: dict[int, type[KmsError]] = {
     400: InvalidRequest,
-    _UNAUTHORIZED: Unauthenticated,
+    _UNAUTHORIZED: KmsAuthenticationError,
     _FORBIDDEN: AccessDenied,
     _NOT_FOUND: KeyNotFound,
-    408: Timeout,
+    408: KmsTimeout,
     _CONFLICT: KeyConflict,
     429: Throttled,
 }
@@ -148,16 +148,18 @@ class Vault:
         except ClientAuthenticationError as error:
             failure: KmsError = _no_token(self._id, error)
         except (ServiceRequestTimeoutError, ServiceResponseTimeoutError) as error:
-            failure = Timeout(
+            failure = KmsTimeout(
                 f"{self._id}: no answer in time from {self.host}, or for a token ({type(error).__name__})"
             )
         except AzureError as error:
-            failure = Unavailable(
+            failure = KmsUnavailable(
                 f"{self._id}: {self.host}, or where tokens come from, can't be reached ({type(error).__name__})"
             )
         except ValueError:
             # The SDK's check of the challenge: a token must not go to a server that asks for one of another service.
-            failure = Unauthenticated(f"{self._id}: {self.host} asks for a token of a service that it is not part of")
+            failure = KmsAuthenticationError(
+                f"{self._id}: {self.host} asks for a token of a service that it is not part of"
+            )
         else:
             return _content(self._id, what, answer)
         raise failure  # outside the handlers: the request that hangs on the SDK's errors holds token and root
@@ -205,7 +207,7 @@ def _error(provider_id: str, what: str, answer: AsyncHttpResponse, content: Mapp
     told = told if isinstance(told, dict) else {}
     inner = told.get("innererror") or told.get("innerError")  # the service spells it both ways
     code = str((inner or {}).get("code") or told.get("code") or status) if isinstance(inner, dict | None) else ""
-    kind = _BY_INNER_CODE.get(code) or _BY_STATUS.get(status, Unavailable)
+    kind = _BY_INNER_CODE.get(code) or _BY_STATUS.get(status, KmsUnavailable)
     if kind is AccessDenied and ("Expired" in code or "NotYetValid" in code):
         kind = KeyDisabled
     text = f"{what}: {kind.__doc__} ({status} {code})"
@@ -224,7 +226,7 @@ def _no_token(provider_id: str, error: ClientAuthenticationError) -> KmsError:
     found = _ENTRA_CODE.search(str(error))
     code = found[0] if found else type(error).__name__
     msg = f"{provider_id}: no token for the vault ({code}); azure-identity's log says why"
-    return Unauthenticated(msg, provider_code=code)
+    return KmsAuthenticationError(msg, provider_code=code)
 
 
 def _seconds(given: str | None) -> float | None:

@@ -17,8 +17,8 @@ from strongroom.kms.errors import (
     KeyNotFound,
     KeyPendingDeletion,
     KmsError,
+    KmsUnavailable,
     StrongroomError,
-    Unavailable,
 )
 from strongroom.kms.provider import Capabilities, GeneratedKey, KekInfo, KekRef, Wrapped
 from strongroom.kms.secret import Secret
@@ -117,7 +117,7 @@ class AzureKeyVaultProvider:
         sealed = await self._use(kek, version, "wrapkey", root.reveal())
         if len(sealed) <= _ROOT_BYTES:
             msg = f"{kek}: the vault's answer holds no wrapped key"
-            raise Unavailable(msg)
+            raise KmsUnavailable(msg)
         return Wrapped(kek, version, sealed)
 
     async def unwrap(self, wrapped: Wrapped, *, context: Mapping[str, str]) -> Secret:  # noqa: ARG002

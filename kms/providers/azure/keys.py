@@ -6,7 +6,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
-from strongroom.kms.errors import Unavailable
+from strongroom.kms.errors import KmsUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,14 +18,14 @@ def version_of(key: Mapping[str, Any]) -> str:
     """Return the version in a key's id, https://VAULT/keys/NAME/VERSION.
 
     Raises:
-        Unavailable: there is none, so the answer is not the service's.
+        KmsUnavailable: there is none, so the answer is not the service's.
     """
     inner = key.get("key")
     kid = inner.get("kid") if isinstance(inner, dict) else key.get("kid")
     version = str(kid or "").rpartition("/")[2]
     if not VERSION.fullmatch(version):
         msg = "the vault's answer names no version of the key"
-        raise Unavailable(msg)
+        raise KmsUnavailable(msg)
     return version
 
 

@@ -1,1 +1,5 @@
-"""KEKs in Google Cloud KMS."""
+"""KEKs in Google Cloud KMS. Needs google-cloud-kms: `pip install strongroom[gcp]`."""
+
+from .kms import GcpKmsProvider
+
+__all__ = ["GcpKmsProvider"]

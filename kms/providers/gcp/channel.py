@@ -18,7 +18,7 @@ from google.auth.credentials import TokenState, with_scopes_if_required
 from google.auth.transport.requests import Request
 from google.cloud.kms_v1.types import resources, service
 
-from strongroom.kms.errors import InvalidRequest, KmsError, Timeout, Unauthenticated, Unavailable
+from strongroom.kms.errors import InvalidRequest, KmsAuthenticationError, KmsError, KmsTimeout, KmsUnavailable
 from strongroom.kms.transport.reloaded import Reloaded
 from strongroom.kms.transport.tls import check_address, client_context
 
@@ -129,7 +129,7 @@ class GcpChannel:
             return await call(request, timeout=self._deadline, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             failed = failure(error, what, opening=method == "Decrypt")
-        self._doubted = self._doubted or isinstance(failed, Unauthenticated)
+        self._doubted = self._doubted or isinstance(failed, KmsAuthenticationError)
         raise failed  # outside of the `except`, so that nothing hangs on it
 
     async def aclose(self) -> None:
@@ -182,13 +182,13 @@ class GcpChannel:
             async with asyncio.timeout(self._deadline):
                 return await asyncio.to_thread(work)
         except TimeoutError:
-            failed = Timeout(f"{self._target}: no token in time for the application's credentials")
+            failed = KmsTimeout(f"{self._target}: no token in time for the application's credentials")
         except exceptions.GoogleAuthError as error:  # whose text can hold what the token service was sent
             name = type(error).__name__
             if isinstance(error, exceptions.TransportError) or error.retryable:
-                failed = Unavailable(f"{self._target}: the service that gives tokens can't be reached ({name})")
+                failed = KmsUnavailable(f"{self._target}: the service that gives tokens can't be reached ({name})")
             else:
-                failed = Unauthenticated(f"{self._target}: no credentials, or they give no token ({name})")
+                failed = KmsAuthenticationError(f"{self._target}: no credentials, or they give no token ({name})")
         raise failed
 
 

@@ -19,12 +19,12 @@ from strongroom.kms.errors import (
     KeyDisabled,
     KeyNotFound,
     KeyPendingDeletion,
+    KmsAuthenticationError,
     KmsError,
+    KmsTimeout,
+    KmsUnavailable,
     StrongroomError,
     Throttled,
-    Timeout,
-    Unauthenticated,
-    Unavailable,
     UnsupportedOperation,
 )
 
@@ -34,16 +34,16 @@ if TYPE_CHECKING:
 _STATUSES: dict[grpc.StatusCode, type[KmsError]] = {
     grpc.StatusCode.NOT_FOUND: KeyNotFound,
     grpc.StatusCode.PERMISSION_DENIED: AccessDenied,
-    grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
+    grpc.StatusCode.UNAUTHENTICATED: KmsAuthenticationError,
     grpc.StatusCode.RESOURCE_EXHAUSTED: Throttled,
-    grpc.StatusCode.DEADLINE_EXCEEDED: Timeout,
+    grpc.StatusCode.DEADLINE_EXCEEDED: KmsTimeout,
     grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
     grpc.StatusCode.OUT_OF_RANGE: InvalidRequest,
     grpc.StatusCode.FAILED_PRECONDITION: InvalidRequest,  # unless it is for the state of a version
     grpc.StatusCode.ALREADY_EXISTS: KeyConflict,
     grpc.StatusCode.ABORTED: KeyConflict,
     grpc.StatusCode.UNIMPLEMENTED: UnsupportedOperation,
-}  # and what is missing here (UNAVAILABLE, INTERNAL, UNKNOWN, CANCELLED, DATA_LOSS) is Unavailable
+}  # and what is missing here (UNAVAILABLE, INTERNAL, UNKNOWN, CANCELLED, DATA_LOSS) is KmsUnavailable
 
 # A text that names resources, permissions and quotas. That of other statuses could repeat a field's value, or a proxy.
 _QUOTED = {
@@ -57,7 +57,7 @@ _STATES: dict[str, type[KmsError]] = {
     "DISABLED": KeyDisabled,
     "DESTROY_SCHEDULED": KeyPendingDeletion,
     "DESTROYED": KeyDestroyed,
-    "PENDING_GENERATION": Unavailable,  # for some seconds, in an HSM
+    "PENDING_GENERATION": KmsUnavailable,  # for some seconds, in an HSM
 }
 
 _STATE_TEXT = re.compile(r"current state is: ([A-Z_]+)")
@@ -94,7 +94,7 @@ def failure(error: grpc.aio.AioRpcError, what: str, *, opening: bool = False) ->
         return damaged(what)
     if status is grpc.StatusCode.INVALID_ARGUMENT and opening:
         return IntegrityError()
-    kind = _STATUSES.get(status, Unavailable)
+    kind = _STATUSES.get(status, KmsUnavailable)
     if status is grpc.StatusCode.FAILED_PRECONDITION:
         kind = _STATES.get(_state(details.reason, text), kind)
     return kind(
@@ -111,10 +111,10 @@ def of_state(state: str, what: str) -> KmsError | None:
     return None if kind is None else kind(f"{what}: its version is in state {state}", provider_code=f"KEY_{state}")
 
 
-def damaged(what: str) -> Unavailable:
+def damaged(what: str) -> KmsUnavailable:
     """Return the error of a request or an answer that is not what was sent: asked again, it may come whole."""
     msg = f"{what}: a request or an answer was damaged on its way (CRC32C)"
-    return Unavailable(msg, provider_code="CRC32C")
+    return KmsUnavailable(msg, provider_code="CRC32C")
 
 
 def _state(reason: str | None, text: str) -> str:

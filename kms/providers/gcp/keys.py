@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from google.cloud.kms_v1.types import resources, service
 
-from strongroom.kms.errors import InvalidRequest, KeyConflict, KmsError, Timeout, UnsupportedOperation
+from strongroom.kms.errors import InvalidRequest, KeyConflict, KmsError, KmsTimeout, UnsupportedOperation
 from strongroom.kms.provider import KekInfo
 
 from .errors import of_state
@@ -162,7 +162,7 @@ class GcpKeys:
         while version.state == _State.PENDING_GENERATION:
             if seconds >= _GENERATION_SECONDS:
                 msg = f"{kek}: a new version is still being generated after {seconds:.0f} s"
-                raise Timeout(msg)
+                raise KmsTimeout(msg)
             await asyncio.sleep(_GENERATION_POLL)
             seconds += _GENERATION_POLL
             version = await self._channel.call(service.GetCryptoKeyVersionRequest(name=version.name), str(kek))

@@ -1,1 +1,6 @@
-"""KEKs in a local keyring file."""
+"""KEKs in a local keyring file, for development and for cells without a KMS."""
+
+from .keyring_file import Kek, KeyringFile
+from .local import LocalProvider
+
+__all__ = ["Kek", "KeyringFile", "LocalProvider"]

@@ -1,1 +1,5 @@
-"""One KEK in several KMSs: any of them can unwrap."""
+"""One KEK in several KMSs. Any of them can unwrap."""
+
+from .multi import MultiProvider
+
+__all__ = ["MultiProvider"]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pkcs11
 
-from strongroom.kms.errors import InvalidRequest, Timeout, Unavailable
+from strongroom.kms.errors import InvalidRequest, KmsTimeout, KmsUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,14 +47,14 @@ class Module:
         """Return what a job returns or raises on the module's thread; give up waiting after some seconds.
 
         Raises:
-            Timeout: it has not come to its end, or not to its turn.
-            Unavailable: the process was forked, and the thread with its sessions is the parent's.
+            KmsTimeout: it has not come to its end, or not to its turn.
+            KmsUnavailable: the process was forked, and the thread with its sessions is the parent's.
         """
         if os.getpid() != self._process:
             msg = (
                 f"{what}: PKCS#11 was opened before this process was forked; spawn workers, or fork before it is opened"
             )
-            raise Unavailable(msg)
+            raise KmsUnavailable(msg)
         future: Future[T] = Future()
         self._jobs.put((future, job))
         try:
@@ -62,7 +62,7 @@ class Module:
                 return await asyncio.wrap_future(future)
         except TimeoutError:
             msg = f"{what}: no answer from the token in {seconds:g} s"
-        raise Timeout(msg)
+        raise KmsTimeout(msg)
 
     def find(self, label: str, what: str) -> pkcs11.Token:
         """Return the token with a label. On the module's thread only.
@@ -70,7 +70,7 @@ class Module:
         Modules do not always see again what was away, so one that lacks the token is initialised anew first.
 
         Raises:
-            Unavailable: the module can't be loaded, or has no such token now.
+            KmsUnavailable: the module can't be loaded, or has no such token now.
             InvalidRequest: it has several of this label.
         """
         found: list[pkcs11.Token] = []
@@ -91,7 +91,7 @@ class Module:
             msg = f"{what}: {len(found)} tokens have the label {label!r}; give one of them another label"
             raise InvalidRequest(msg)
         if not found:
-            raise Unavailable(msg)
+            raise KmsUnavailable(msg)
         return found[0]
 
     def _work(self) -> None:

@@ -11,10 +11,10 @@ import pkcs11
 from strongroom.kms.errors import (
     AccessDenied,
     KeyNotFound,
+    KmsAuthenticationError,
     KmsError,
+    KmsUnavailable,
     QuotaExceeded,
-    Unauthenticated,
-    Unavailable,
     UnsupportedOperation,
 )
 
@@ -29,7 +29,7 @@ _MOST_ID_BYTES = 4
 
 _KINDS: dict[type[KmsError], tuple[str, ...]] = {
     KeyNotFound: ("NoSuchKey", "ObjectHandleInvalid", "KeyHandleInvalid"),
-    Unauthenticated: (
+    KmsAuthenticationError: (
         *("PinIncorrect", "PinInvalid", "PinLenRange", "PinExpired", "PinLocked", "UserPinNotInitialized"),
         *("AnotherUserAlreadyLoggedIn", "UserTooManyTypes"),
     ),
@@ -101,7 +101,7 @@ class Pkcs11Token:
         return versions
 
     def find(self) -> pkcs11.Token:
-        """Return the token; raises `Unavailable` if it is not there now."""
+        """Return the token; raises `KmsUnavailable` if it is not there now."""
         return self._module.find(self._label, self._what)
 
     def close(self) -> None:
@@ -138,12 +138,12 @@ class Pkcs11Token:
         pin = self._read_pin()
         if self._refused is not None and hmac.compare_digest(self._refused.encode(), pin.encode()):
             msg = f"{self._what}: the token refused this PIN before; it is not tried again, as tries are counted"
-            raise Unauthenticated(msg)
+            raise KmsAuthenticationError(msg)
         try:
             return log_in(token, pin)
         except pkcs11.PKCS11Error as error:
             failure = error_of(error, self._what)
-        if isinstance(failure, Unauthenticated):
+        if isinstance(failure, KmsAuthenticationError):
             self._refused = pin
         raise failure
 
@@ -156,7 +156,7 @@ class Pkcs11Token:
             if pin and pin.isprintable():
                 return pin
             msg = f"{self._what}: the PIN is empty, or has characters that no PIN has"
-        raise Unauthenticated(msg)
+        raise KmsAuthenticationError(msg)
 
 
 def log_in(token: pkcs11.Token, pin: str) -> pkcs11.Session:
@@ -170,5 +170,5 @@ def log_in(token: pkcs11.Token, pin: str) -> pkcs11.Session:
 def error_of(error: pkcs11.PKCS11Error, what: str) -> KmsError:
     """Map the binding's errors, each of which is named for its CKR_ code, to our tree."""
     name = type(error).__name__
-    kind = _BY_NAME.get(name, Unavailable)
+    kind = _BY_NAME.get(name, KmsUnavailable)
     return kind(f"{what}: {str(kind.__doc__).removesuffix('.')} ({name})", provider_code=name)

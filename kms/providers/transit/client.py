@@ -18,12 +18,12 @@ from strongroom.kms.errors import (
     InvalidRequest,
     KeyDisabled,
     KeyNotFound,
+    KmsAuthenticationError,
     KmsError,
+    KmsTimeout,
+    KmsUnavailable,
     StrongroomError,
     Throttled,
-    Timeout,
-    Unauthenticated,
-    Unavailable,
 )
 from strongroom.kms.transport.tls import check_address, client_context
 
@@ -43,7 +43,7 @@ _FORBIDDEN = 403
 _BY_STATUS: dict[int, type[KmsError]] = {
     403: AccessDenied,
     404: KeyNotFound,
-    412: Unavailable,  # a replica that has not caught up with this token yet
+    412: KmsUnavailable,  # a replica that has not caught up with this token yet
     429: Throttled,
 }
 
@@ -119,15 +119,15 @@ class TransitClient:
         error = error_of(text, what, status=answer.status_code, retry_after=_retry_after(answer))
         if isinstance(error, AccessDenied) and not await self._is_known():
             msg = f"{what}: the token is expired, revoked or made up, or may not look itself up ({_FORBIDDEN})"
-            error = Unauthenticated(msg, provider_code=str(_FORBIDDEN))
+            error = KmsAuthenticationError(msg, provider_code=str(_FORBIDDEN))
         raise error
 
     async def version(self) -> str:
-        """Return the server's version; `Unavailable` if it is sealed."""
+        """Return the server's version; `KmsUnavailable` if it is sealed."""
         health = await self._send("GET", "sys/health", None)
         if health.status_code not in _HEALTHY_STATUS:
             msg = f"{self._id}: the server at {self.address} is sealed, or not initialised ({health.status_code})"
-            raise Unavailable(msg, provider_code=str(health.status_code))
+            raise KmsUnavailable(msg, provider_code=str(health.status_code))
         return str(_parsed(health).get("version", "unknown"))
 
     async def aclose(self) -> None:
@@ -146,14 +146,14 @@ class TransitClient:
             async with self._gate:
                 return await self._client.request(method, path, content=content, headers=headers)
         except httpx.TimeoutException as error:
-            failure = Timeout(f"{self._id}: no answer in time ({type(error).__name__})")
+            failure = KmsTimeout(f"{self._id}: no answer in time ({type(error).__name__})")
         except httpx.HTTPError as error:
             why = f": {error}" if isinstance(error, httpx.ConnectError) else ""  # before anything of ours is sent
-            failure = Unavailable(f"{self._id}: {self.address} can't be reached ({type(error).__name__}{why})")
+            failure = KmsUnavailable(f"{self._id}: {self.address} can't be reached ({type(error).__name__}{why})")
         except (
             ssl.SSLError
         ) as error:  # what the server has against our certificate comes after the handshake, past httpx
-            failure = Unavailable(f"{self._id}: {self.address} ended TLS ({error.reason})")
+            failure = KmsUnavailable(f"{self._id}: {self.address} ended TLS ({error.reason})")
         raise failure  # outside the handler: the request that hangs on httpx's error holds the token
 
     def _checked_token(self) -> str:
@@ -166,7 +166,7 @@ class TransitClient:
             if token and token.isascii() and token.isprintable():
                 return token
             msg = f"{self._id}: the token is empty, or has characters that no token has"
-        raise Unauthenticated(msg)
+        raise KmsAuthenticationError(msg)
 
 
 def error_of(text: str, what: str, *, status: int, retry_after: float | None = None) -> StrongroomError:
@@ -176,7 +176,7 @@ def error_of(text: str, what: str, *, status: int, retry_after: float | None = N
     if kind is IntegrityError:
         return IntegrityError()  # one text for every cause
     if kind is None or not issubclass(kind, KmsError):
-        kind = _BY_STATUS.get(status, InvalidRequest if status in _REFUSALS else Unavailable)
+        kind = _BY_STATUS.get(status, InvalidRequest if status in _REFUSALS else KmsUnavailable)
     said = " ".join(text[:_SHOWN_TEXT].split()) or str(kind.__doc__)
     if status in _REDIRECTS:
         said = "the server redirects, and redirects are not followed; name the active server"
@@ -187,12 +187,12 @@ def field(data: Mapping[str, Any], name: str, kind: type[T], what: str) -> T:
     """Return a field of an answer.
 
     Raises:
-        Unavailable: it is not there, so what answered is not a Transit engine.
+        KmsUnavailable: it is not there, so what answered is not a Transit engine.
     """
     value = data.get(name)
     if not isinstance(value, kind):
         msg = f"{what}: the answer has no {name}, so it is not that of a Transit engine"
-        raise Unavailable(msg)
+        raise KmsUnavailable(msg)
     return value
 
 

@@ -19,8 +19,8 @@ from strongroom.kms.errors import (
     InvalidRequest,
     KeyNotFound,
     KmsError,
+    KmsUnavailable,
     StrongroomError,
-    Unavailable,
     UnsupportedOperation,
 )
 from strongroom.kms.provider import Capabilities, GeneratedKey, KekInfo, KekRef, Wrapped
@@ -224,7 +224,7 @@ class TransitProvider:
         results = field(data, "batch_results", list, str(kek))
         if len(results) != len(items) or not all(isinstance(result, dict) for result in results):
             msg = f"{kek}: {len(items)} wrapped keys were sent, and no result for each came back"
-            raise Unavailable(msg)
+            raise KmsUnavailable(msg)
         return [
             error_of(str(result["error"]), str(kek), status=400)
             if result.get("error")
@@ -273,7 +273,7 @@ def _wrapped(kek: KekRef, data: Mapping[str, Any]) -> Wrapped:
     match = _WRAPPED.fullmatch(ciphertext)
     if match is None:
         msg = f"{kek}: the server wrapped the key in a form that is not Transit's"
-        raise Unavailable(msg)
+        raise KmsUnavailable(msg)
     return Wrapped(kek, match[1].decode(), ciphertext)
 
 

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from strongroom.kms import StrongroomError
-from strongroom.kms.providers.azure.key_vault import AzureKeyVaultProvider
+from strongroom.kms.providers.azure import AzureKeyVaultProvider
 from strongroom.kms.transport.tls import client_context
 
 from .azure_server import AzureServer, prepare, served

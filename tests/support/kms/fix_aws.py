@@ -22,11 +22,11 @@ from strongroom.kms import (
     KeyDisabled,
     KeyNotFound,
     KeyPendingDeletion,
+    KmsAuthenticationError,
+    KmsTimeout,
+    KmsUnavailable,
     QuotaExceeded,
     Throttled,
-    Timeout,
-    Unauthenticated,
-    Unavailable,
 )
 
 from .kms_bench import Fault, KmsBench
@@ -36,8 +36,8 @@ try:
     import boto3
     from moto.kms.models import kms_backends
 
+    from strongroom.kms.providers.aws import AwsKmsProvider
     from strongroom.kms.providers.aws import client as aws_client
-    from strongroom.kms.providers.aws.kms import AwsKmsProvider
 
     from . import aws_server
 except ImportError as error:
@@ -210,24 +210,26 @@ def faults_of(server, provider, administrator):
         "access denied": answered(
             AccessDenied, "AccessDeniedException", "User: arn:aws:iam::1:user/a is not authorized"
         ),
-        "unknown caller": answered(Unauthenticated, "UnrecognizedClientException", "The security token is invalid"),
-        "expired token": answered(Unauthenticated, "ExpiredTokenException", "The security token is expired"),
-        "wrong signature": answered(Unauthenticated, "InvalidSignatureException", signed, status=403),
-        "no credentials": Fault(Unauthenticated, without_credentials),
-        "internal error": answered(Unavailable, "KMSInternalException", status=500),
-        "time-out inside": answered(Unavailable, "DependencyTimeoutException", status=503),
-        "key unavailable": answered(Unavailable, "KeyUnavailableException", status=500),
-        "a gateway's error": answered(Unavailable, status=503, body=b"<html>Service Unavailable</html>"),
-        "not an answer": answered(Unavailable, status=200, body=b"<html>Sign in to this network</html>"),
-        "an empty answer": answered(Unavailable, status=200, body=b"{}"),
-        "a broken answer": answered(Unavailable, status=200, body=b'{"Plaintext": "A", "CiphertextBlob": "A"}'),
-        "another key's answer": answered(
-            Unavailable, status=200, body=b'{"KeyId": "12345678-1234-1234-1234-123456789012"}'
+        "unknown caller": answered(
+            KmsAuthenticationError, "UnrecognizedClientException", "The security token is invalid"
         ),
-        "no answer": Fault(Timeout, silent),
-        "cut": answered(Unavailable, status=0),
-        "refused": Fault(Unavailable, refused),
-        "unknown authority": Fault(Unavailable, unknown_authority),
+        "expired token": answered(KmsAuthenticationError, "ExpiredTokenException", "The security token is expired"),
+        "wrong signature": answered(KmsAuthenticationError, "InvalidSignatureException", signed, status=403),
+        "no credentials": Fault(KmsAuthenticationError, without_credentials),
+        "internal error": answered(KmsUnavailable, "KMSInternalException", status=500),
+        "time-out inside": answered(KmsUnavailable, "DependencyTimeoutException", status=503),
+        "key unavailable": answered(KmsUnavailable, "KeyUnavailableException", status=500),
+        "a gateway's error": answered(KmsUnavailable, status=503, body=b"<html>Service KmsUnavailable</html>"),
+        "not an answer": answered(KmsUnavailable, status=200, body=b"<html>Sign in to this network</html>"),
+        "an empty answer": answered(KmsUnavailable, status=200, body=b"{}"),
+        "a broken answer": answered(KmsUnavailable, status=200, body=b'{"Plaintext": "A", "CiphertextBlob": "A"}'),
+        "another key's answer": answered(
+            KmsUnavailable, status=200, body=b'{"KeyId": "12345678-1234-1234-1234-123456789012"}'
+        ),
+        "no answer": Fault(KmsTimeout, silent),
+        "cut": answered(KmsUnavailable, status=0),
+        "refused": Fault(KmsUnavailable, refused),
+        "unknown authority": Fault(KmsUnavailable, unknown_authority),
         "disabled": Fault(KeyDisabled, disabled),
         "pending deletion": Fault(KeyPendingDeletion, pending_deletion),
         "without material": Fault(KeyDisabled, without_material),

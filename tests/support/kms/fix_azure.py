@@ -14,10 +14,10 @@ from strongroom.kms import (
     KekRef,
     KeyDisabled,
     KeyPendingDeletion,
+    KmsAuthenticationError,
+    KmsTimeout,
+    KmsUnavailable,
     Throttled,
-    Timeout,
-    Unauthenticated,
-    Unavailable,
 )
 from strongroom.kms.transport.tls import client_context
 
@@ -151,16 +151,18 @@ async def azure_bench(name="azure", algorithm="RSA-OAEP-256"):
             throttled = error_body("Throttled", "Request was not processed because too many requests were received.")
             faults |= {
                 "deleted": Fault(KeyPendingDeletion, deleted),
-                "unauthorized": Fault(Unauthenticated, fails(401, unauthorized, WWW_Authenticate=server.challenge)),
+                "unauthorized": Fault(
+                    KmsAuthenticationError, fails(401, unauthorized, WWW_Authenticate=server.challenge)
+                ),
                 "throttled": Fault(Throttled, fails(429, throttled, Retry_After="7"), retry_after=7.0),
                 "throttled, silent": Fault(Throttled, fails(429, throttled)),
-                "internal error": Fault(Unavailable, fails(500, error_body("InternalServerError", "Oops."))),
-                "gateway": Fault(Unavailable, fails(502, "<html>Bad Gateway</html>")),
-                "busy": Fault(Unavailable, fails(503, error_body("ServiceUnavailable", ""), Retry_After="3"), 3.0),
-                "moved": Fault(Unavailable, fails(307, None, Location=f"{server.url}/keys")),
-                "connection dropped": Fault(Unavailable, dropped),
-                "connection refused": Fault(Unavailable, refused),
-                "no answer": Fault(Timeout, hanging),
+                "internal error": Fault(KmsUnavailable, fails(500, error_body("InternalServerError", "Oops."))),
+                "gateway": Fault(KmsUnavailable, fails(502, "<html>Bad Gateway</html>")),
+                "busy": Fault(KmsUnavailable, fails(503, error_body("ServiceUnavailable", ""), Retry_After="3"), 3.0),
+                "moved": Fault(KmsUnavailable, fails(307, None, Location=f"{server.url}/keys")),
+                "connection dropped": Fault(KmsUnavailable, dropped),
+                "connection refused": Fault(KmsUnavailable, refused),
+                "no answer": Fault(KmsTimeout, hanging),
             }
 
             class Hands:

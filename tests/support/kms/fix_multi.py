@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from strongroom.kms import KekRef, KeyNotFound, KeyringFileError, LocalProvider
-from strongroom.kms.providers.multi.multi import MultiProvider
+from strongroom.kms.providers.multi import MultiProvider
 
 from .kms_bench import Fault, KmsBench
 

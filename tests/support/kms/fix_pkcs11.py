@@ -6,7 +6,7 @@ import threading
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
 
-from strongroom.kms import KekRef, KeyNotFound, Timeout, Unauthenticated, Unavailable
+from strongroom.kms import KekRef, KeyNotFound, KmsAuthenticationError, KmsTimeout, KmsUnavailable
 
 from .kms_bench import Fault, KmsBench
 from .missing_server import MissingServer
@@ -16,7 +16,7 @@ WRONG_PIN = "wrong-horse-battery"
 
 def provider_on(token, *, pin=None, **settings):
     """Return a provider on one of SoftHSM's tokens."""
-    from strongroom.kms.providers.pkcs11.pkcs11 import Pkcs11Provider  # noqa: PLC0415 - the binding may be missing
+    from strongroom.kms.providers.pkcs11 import Pkcs11Provider  # noqa: PLC0415 - the binding may be missing
 
     from .softhsm import PIN, softhsm  # noqa: PLC0415 - as above
 
@@ -96,12 +96,12 @@ def _faults(provider, token, mechanism):
                 yield made
 
     return {
-        "wrong PIN": Fault(Unauthenticated, another("spare", pin=WRONG_PIN)),
-        "no such token": Fault(Unavailable, another("nowhere")),
-        "no such module": Fault(Unavailable, another(token, module=Path("/nowhere/libpkcs11.so"))),
-        "no module": Fault(Unavailable, another(token, module=Path(__file__))),
-        "removed token": Fault(Unavailable, removed),
-        "no answer": Fault(Timeout, hanging),
+        "wrong PIN": Fault(KmsAuthenticationError, another("spare", pin=WRONG_PIN)),
+        "no such token": Fault(KmsUnavailable, another("nowhere")),
+        "no such module": Fault(KmsUnavailable, another(token, module=Path("/nowhere/libpkcs11.so"))),
+        "no module": Fault(KmsUnavailable, another(token, module=Path(__file__))),
+        "removed token": Fault(KmsUnavailable, removed),
+        "no answer": Fault(KmsTimeout, hanging),
     }
 
 

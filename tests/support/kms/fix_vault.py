@@ -18,12 +18,12 @@ from strongroom.kms import (
     KekRef,
     KeyDisabled,
     KeyNotFound,
+    KmsAuthenticationError,
+    KmsTimeout,
+    KmsUnavailable,
     Throttled,
-    Timeout,
-    Unauthenticated,
-    Unavailable,
 )
-from strongroom.kms.providers.transit.transit import TransitProvider
+from strongroom.kms.providers.transit import TransitProvider
 from strongroom.kms.transport.tls import client_context
 from tests.support.elasticsearch_node.node import free_ports
 
@@ -156,15 +156,15 @@ def _faults(administrator, provider):
     return {
         "soft-deleted": Fault(KeyDisabled, soft_deleted),
         "no rights": Fault(AccessDenied, another(token=lambda: server.token("default"))),
-        "made up token": Fault(Unauthenticated, another(token=lambda: MADE_UP)),
-        "revoked token": Fault(Unauthenticated, another(token=revoked)),
+        "made up token": Fault(KmsAuthenticationError, another(token=lambda: MADE_UP)),
+        "revoked token": Fault(KmsAuthenticationError, another(token=revoked)),
         "rate limit": Fault(Throttled, limited(told=False)),
         "rate limit that says when": Fault(
             Throttled, limited(told=True), retry_after=pytest.approx(BLOCKED_SECONDS, abs=5)
         ),
-        "sealed": Fault(Unavailable, sealed),
-        "nobody there": Fault(Unavailable, another(address=lambda: f"https://127.0.0.1:{free_ports(1)[0]}")),
-        "not its authority": Fault(Unavailable, foreign_authority),
-        "no answer": Fault(Timeout, stopped),
+        "sealed": Fault(KmsUnavailable, sealed),
+        "nobody there": Fault(KmsUnavailable, another(address=lambda: f"https://127.0.0.1:{free_ports(1)[0]}")),
+        "not its authority": Fault(KmsUnavailable, foreign_authority),
+        "no answer": Fault(KmsTimeout, stopped),
         "no such mount": Fault(InvalidRequest, another(token=lambda: server.root_token, mount=lambda: "nowhere")),
     }

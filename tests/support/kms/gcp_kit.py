@@ -14,12 +14,12 @@ from strongroom.kms import (
     KeyDestroyed,
     KeyDisabled,
     KeyPendingDeletion,
+    KmsAuthenticationError,
+    KmsTimeout,
+    KmsUnavailable,
     Throttled,
-    Timeout,
-    Unauthenticated,
-    Unavailable,
 )
-from strongroom.kms.providers.gcp.kms import GcpKmsProvider
+from strongroom.kms.providers.gcp import GcpKmsProvider
 
 from .gcp_server import GcpServer, Refused, State, permission_denied, throttled, unauthenticated
 from .kms_bench import Fault, KmsBench
@@ -119,29 +119,29 @@ def gcp_faults(server, provider):
         "disabled": Fault(KeyDisabled, in_state(State.DISABLED)),
         "pending deletion": Fault(KeyPendingDeletion, in_state(State.DESTROY_SCHEDULED)),
         "destroyed": Fault(KeyDestroyed, in_state(State.DESTROYED)),
-        "being generated": Fault(Unavailable, in_state(State.PENDING_GENERATION)),
+        "being generated": Fault(KmsUnavailable, in_state(State.PENDING_GENERATION)),
         "disabled, not said": Fault(KeyDisabled, in_state(State.DISABLED, terse=True)),
         "pending deletion, not said": Fault(KeyPendingDeletion, in_state(State.DESTROY_SCHEDULED, terse=True)),
         "destroyed, not said": Fault(KeyDestroyed, in_state(State.DESTROYED, terse=True)),
         "access denied": Fault(AccessDenied, having(refusing=denied)),
-        "unauthenticated": Fault(Unauthenticated, having(refusing=unauthenticated("Decrypt"))),
-        "another token": Fault(Unauthenticated, instead(_nothing, credentials=Credentials(token=TOKEN[::-1]))),
-        "no token": Fault(Unauthenticated, instead(_nothing, credentials=None)),
+        "unauthenticated": Fault(KmsAuthenticationError, having(refusing=unauthenticated("Decrypt"))),
+        "another token": Fault(KmsAuthenticationError, instead(_nothing, credentials=Credentials(token=TOKEN[::-1]))),
+        "no token": Fault(KmsAuthenticationError, instead(_nothing, credentials=None)),
         "throttled": Fault(Throttled, having(refusing=throttled(1.5)), retry_after=1.5),
         "throttled, no time": Fault(Throttled, having(refusing=throttled())),
         "unavailable": Fault(
-            Unavailable, refusing(grpc.StatusCode.UNAVAILABLE, "The service is currently unavailable.")
+            KmsUnavailable, refusing(grpc.StatusCode.UNAVAILABLE, "The service is currently unavailable.")
         ),
-        "internal": Fault(Unavailable, refusing(grpc.StatusCode.INTERNAL, "Internal error encountered.")),
-        "unknown": Fault(Unavailable, refusing(grpc.StatusCode.UNKNOWN)),
-        "too late for itself": Fault(Timeout, refusing(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline exceeded.")),
-        "slow": Fault(Timeout, instead(slow, deadline=0.3)),
-        "connection refused": Fault(Unavailable, instead(_refusing_port)),
-        "silent": Fault(Timeout, instead(_silent_port, deadline=0.3)),
-        "answer damaged": Fault(Unavailable, having(altering=flip_answer)),
-        "checksum damaged": Fault(Unavailable, having(altering=flip_checksum)),
-        "checksum missing": Fault(Unavailable, having(altering=drop_checksum)),
-        "request damaged": Fault(Unavailable, having(receiving=flip_request)),
+        "internal": Fault(KmsUnavailable, refusing(grpc.StatusCode.INTERNAL, "Internal error encountered.")),
+        "unknown": Fault(KmsUnavailable, refusing(grpc.StatusCode.UNKNOWN)),
+        "too late for itself": Fault(KmsTimeout, refusing(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline exceeded.")),
+        "slow": Fault(KmsTimeout, instead(slow, deadline=0.3)),
+        "connection refused": Fault(KmsUnavailable, instead(_refusing_port)),
+        "silent": Fault(KmsTimeout, instead(_silent_port, deadline=0.3)),
+        "answer damaged": Fault(KmsUnavailable, having(altering=flip_answer)),
+        "checksum damaged": Fault(KmsUnavailable, having(altering=flip_checksum)),
+        "checksum missing": Fault(KmsUnavailable, having(altering=drop_checksum)),
+        "request damaged": Fault(KmsUnavailable, having(receiving=flip_request)),
     }
 
 

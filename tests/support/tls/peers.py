@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from strongroom.kms import Unavailable as KmsUnavailable
-from strongroom.kms import client_context
-from strongroom.kms.providers.transit.transit import TransitProvider
+from strongroom.kms import KmsUnavailable, client_context
+from strongroom.kms.providers.transit import TransitProvider
 from strongroom.storage import EVERY_NAMESPACE, Database, Unavailable, postgres_context
 from strongroom.visibility.backends.elasticsearch import ElasticsearchIndex
 from tests.support.elasticsearch_node.node import free_ports

@@ -32,8 +32,7 @@ from strongroom.kms import (
 )
 from strongroom.kms.keys import derivation
 from strongroom.kms.keys.data_key import DataKey
-from strongroom.kms.providers.local import keyring_file
-from strongroom.kms.providers.local.keyring_file import Kek, KeyringFile
+from strongroom.kms.providers.local import Kek, KeyringFile, keyring_file
 
 KIND = RecordKind("record", "data", (PartType.TEXT,))
 MATERIAL = bytes(range(0x61, 0x81))  # of letters and of bytes that repr() escapes
@@ -298,11 +297,28 @@ def test_errors_are_pickled_and_copied(error):
     assert str(error())
 
 
+ROOTS = (errors.Unavailable, errors.Timeout, errors.NotAuthenticated)
+
+
 def test_tree_of_errors():
     """All errors descend from StrongroomError, and only throttling, outage and timeout say that a retry may help."""
     assert len(ERRORS) >= 18
     retryable = {error.__name__ for error in ERRORS if issubclass(error, KmsError) and error.retryable}
-    assert retryable == {"Throttled", "Unavailable", "Timeout"}
+    assert retryable == {"Throttled", "KmsUnavailable", "KmsTimeout"}
+
+
+@pytest.mark.parametrize(
+    ("error", "roots"),
+    [
+        (errors.KmsUnavailable, {errors.Unavailable}),
+        (errors.KmsTimeout, {errors.Unavailable, errors.Timeout}),
+        (errors.KmsAuthenticationError, {errors.NotAuthenticated}),
+    ],
+)
+def test_roots_catch_a_kms_error_too(error, roots):
+    """`except Unavailable`, `Timeout` or `NotAuthenticated` catches the KMS's error of that name, and `KmsError` too."""
+    assert {root for root in ROOTS if issubclass(error, root)} == roots
+    assert issubclass(error, KmsError)
 
 
 def test_record_of_the_registry_holds_nothing_secret(tmp_path):

@@ -12,12 +12,12 @@ from strongroom.kms import (
     KeyDisabled,
     KeyNotFound,
     KeyState,
+    KmsTimeout,
+    KmsUnavailable,
     PartType,
     RecordKind,
     StrongroomError,
     Throttled,
-    Timeout,
-    Unavailable,
     destroy_data_keys,
     rotate_data_key,
 )
@@ -25,7 +25,7 @@ from strongroom.kms import (
 KIND = RecordKind("record", "data", (PartType.INT64,))
 POLICY = CachePolicy()
 SOFT, ENCRYPT, DECRYPT = POLICY.soft_ttl, POLICY.encrypt_ttl, POLICY.decrypt_ttl
-AWAY = [Unavailable, Throttled, Timeout]
+AWAY = [KmsUnavailable, Throttled, KmsTimeout]
 REFUSED = [KeyDisabled, AccessDenied, KeyDestroyed, KeyNotFound]
 
 
@@ -193,7 +193,7 @@ async def test_ages_are_of_keys_in_use(deployment):
         assert max(ring.ages()) < SOFT
     assert len(ring._cache) == 2
     assert deployment.clock.now - ring._cache[idle].unwrapped_at > ENCRYPT  # the control: it is kept, and old
-    deployment.provider.error = Unavailable()
+    deployment.provider.error = KmsUnavailable()
     for _ in range(int(ENCRYPT // 100)):
         deployment.clock.now += 100
         await ring.open(used)
@@ -232,19 +232,19 @@ async def test_outage_is_served_to_the_hard_times(deployment, warm, error):
 
 async def test_outage_extends_nothing(deployment, warm):
     """However often a KMS that is away is asked, and whenever, the hard times count from the last time that it gave the keys."""
-    deployment.provider.error = Unavailable()
+    deployment.provider.error = KmsUnavailable()
     for step in (SOFT, 100, 400, 2000, DECRYPT - SOFT - 2500 - 0.1):
         deployment.clock.now += step
         await warm.opens()
         await warm.settled()
     deployment.clock.now += 0.1
-    with pytest.raises(Unavailable):
+    with pytest.raises(KmsUnavailable):
         await warm.opens()
 
 
 async def test_outage_is_asked_about_once_a_second(deployment, warm):
     """A KMS that is away is asked at most once a second for a namespace, whatever the load."""
-    deployment.provider.error = Unavailable()
+    deployment.provider.error = KmsUnavailable()
     deployment.clock.now += SOFT
     for _ in range(100):
         for _ in range(10):
@@ -257,8 +257,8 @@ async def test_outage_is_asked_about_once_a_second(deployment, warm):
 async def test_cold_namespace_fails_at_once_in_an_outage(deployment, warm):
     """What a process has not unwrapped yet fails with the KMS's error, and is there with its first answer."""
     cold = await deployment.namespace()
-    deployment.provider.error = Unavailable()
-    with pytest.raises(Unavailable):
+    deployment.provider.error = KmsUnavailable()
+    with pytest.raises(KmsUnavailable):
         await deployment.keyring.open(cold)
     assert await warm.opens() == b"text"
     deployment.provider.error = None
@@ -267,9 +267,9 @@ async def test_cold_namespace_fails_at_once_in_an_outage(deployment, warm):
 
 async def test_recovery_needs_no_restart(deployment, warm):
     """The first answer after an outage counts anew: keys seal again and are fresh."""
-    deployment.provider.error = Timeout()
+    deployment.provider.error = KmsTimeout()
     deployment.clock.now += ENCRYPT + 10
-    with pytest.raises(Timeout):
+    with pytest.raises(KmsTimeout):
         await warm.seals()
     deployment.provider.error = None
     deployment.clock.now += 1
@@ -316,7 +316,7 @@ async def test_outage_after_a_refusal_gives_nothing_back(deployment, warm):
     await rotate_data_key(deployment.keyring, warm.namespace)
     deployment.provider.errors_by_version["data", 1] = KeyDisabled()
     new = await warm.seals()
-    deployment.provider.error = Unavailable()
+    deployment.provider.error = KmsUnavailable()
     for _ in range(20):
         deployment.clock.now += 10
         with pytest.raises(KeyDisabled):
@@ -333,11 +333,11 @@ async def test_change_of_the_registry_in_an_outage_fails_closed(deployment, warm
     """When the registry says something new and the KMS can't be asked about it, the old keys are not used any more."""
     other = deployment.another_process()
     await rotate_data_key(other, warm.namespace)
-    deployment.provider.error = Unavailable()
+    deployment.provider.error = KmsUnavailable()
     deployment.clock.now += SOFT
     assert await warm.opens() == b"text"  # nobody has asked yet
     await warm.settled()
-    with pytest.raises(Unavailable):
+    with pytest.raises(KmsUnavailable):
         await warm.opens()
     deployment.provider.error = None
     assert await warm.opens() == b"text"
@@ -346,7 +346,7 @@ async def test_change_of_the_registry_in_an_outage_fails_closed(deployment, warm
 async def test_shredding_elsewhere_ends_use_with_the_next_look(deployment, warm):
     """Keys that another process destroyed are gone here with the next look at the registry, an outage of the KMS or not."""
     await destroy_data_keys(deployment.another_process(), warm.namespace)
-    deployment.provider.error = Unavailable()
+    deployment.provider.error = KmsUnavailable()
     deployment.clock.now += SOFT
     await warm.opens()
     await warm.settled()
@@ -370,7 +370,7 @@ async def test_registry_that_is_away_ends_use_at_the_encrypt_time(deployment, wa
 
 async def test_registry_that_answers_confirms_what_the_kms_gave(deployment, warm):
     """While only the KMS is away, each look at the registry counts, and keys open for longer than the encrypt time."""
-    deployment.provider.error = Unavailable()
+    deployment.provider.error = KmsUnavailable()
     for _ in range(int(DECRYPT) // 60 - 1):
         deployment.clock.now += 60
         assert await warm.opens() == b"text"
@@ -382,7 +382,7 @@ async def test_disabled_in_the_registry_counts_in_an_outage(deployment, warm):
     for key_class in list(deployment.store.records):
         record = deployment.store.records[key_class]
         deployment.store.change(record.namespace_id, record.version, record.key_class, state=KeyState.DISABLED)
-    deployment.provider.error = Unavailable()
+    deployment.provider.error = KmsUnavailable()
     deployment.clock.now += SOFT
     await warm.opens()
     await warm.settled()
@@ -446,7 +446,7 @@ async def test_the_rules_once_in_real_time(deployment):
     await warm.opens()
     await warm.settled()
     assert warm.asked == 2
-    deployment.provider.error = Unavailable()
+    deployment.provider.error = KmsUnavailable()
     sealed = opened = began
     while loop.time() < refreshed + 1.5:
         try:
@@ -454,7 +454,7 @@ async def test_the_rules_once_in_real_time(deployment):
             opened = loop.time()
             await warm.seals()
             sealed = loop.time()
-        except Unavailable:
+        except KmsUnavailable:
             pass
         await asyncio.sleep(0.01)
     assert refreshed < sealed < opened

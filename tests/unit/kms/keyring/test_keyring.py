@@ -14,13 +14,13 @@ from strongroom.kms import (
     KeyDisabled,
     KeyNotFound,
     KeyState,
+    KmsTimeout,
+    KmsUnavailable,
     PartType,
     RecordKind,
     SealingLimitExceeded,
     Suite,
     Throttled,
-    Timeout,
-    Unavailable,
     UnsupportedOperation,
     create_data_keys,
     destroy_data_keys,
@@ -105,7 +105,7 @@ async def test_evicted_while_loading_is_not_kept(deployment):
 # --- failures
 
 
-@pytest.mark.parametrize("error", [Unavailable, Throttled, Timeout])
+@pytest.mark.parametrize("error", [KmsUnavailable, Throttled, KmsTimeout])
 async def test_retryable_failure_is_not_cached(deployment, error):
     """A KMS that is away or slow fails the callers of the moment; the very next call asks it again."""
     namespace = await deployment.namespace()

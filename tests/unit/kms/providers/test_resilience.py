@@ -11,12 +11,12 @@ from strongroom.kms import (
     KekRef,
     KeyDisabled,
     KeyEvent,
+    KmsTimeout,
+    KmsUnavailable,
     ResilientProvider,
     RetryPolicy,
     Secret,
     Throttled,
-    Timeout,
-    Unavailable,
     Wrapped,
 )
 
@@ -109,7 +109,7 @@ def items(*keks):
 # --- retries
 
 
-@pytest.mark.parametrize("error", [Unavailable, Throttled, Timeout])
+@pytest.mark.parametrize("error", [KmsUnavailable, Throttled, KmsTimeout])
 async def test_what_may_succeed_later_is_tried_again(bench, error):
     """Two failures that may pass are got over; a third is the caller's."""
     bench.kms.script[KEK] = [error(), error()]
@@ -133,7 +133,7 @@ async def test_a_refusal_is_believed(bench, error):
 async def test_waits_have_full_jitter(bench):
     """Waits are spread from nothing to 50 ms, then to 100 ms, so that clients do not come back together."""
     for _ in range(300):
-        bench.kms.script[KEK] = [Unavailable(), Unavailable()]
+        bench.kms.script[KEK] = [KmsUnavailable(), KmsUnavailable()]
         await bench.unwrap()
     first, second = bench.waits[::2], bench.waits[1::2]
     assert max(first) <= 0.05 < max(second) <= 0.1
@@ -154,14 +154,14 @@ async def test_retry_after_is_honoured(bench):
 
 async def test_changes_are_not_tried_again(bench):
     """Whether a rotation that was not answered was done, nobody knows; so it is not done twice."""
-    bench.kms.script[KEK] = [Timeout()]
-    with pytest.raises(Timeout):
+    bench.kms.script[KEK] = [KmsTimeout()]
+    with pytest.raises(KmsTimeout):
         await bench.provider.rotate_kek(KEK)
     assert len(bench.kms.asked) == 1
 
 
 async def test_a_silent_kms_ends_at_the_deadline(bench):
-    """In real time: a KMS that never answers is a Timeout at the deadline, and no call hangs."""
+    """In real time: a KMS that never answers is a KmsTimeout at the deadline, and no call hangs."""
 
     async def hang(*_args, **_kwargs):
         await asyncio.Event().wait()
@@ -169,7 +169,7 @@ async def test_a_silent_kms_ends_at_the_deadline(bench):
     bench.kms.unwrap = hang
     provider = ResilientProvider("kms", bench.kms, policy=RetryPolicy(deadline=0.05))
     async with asyncio.timeout(5):
-        with pytest.raises(Timeout, match=r"0\.05"):
+        with pytest.raises(KmsTimeout, match=r"0\.05"):
             await provider.unwrap(Wrapped(KEK, "1", b"x"), context=CONTEXT)
 
 
@@ -178,13 +178,13 @@ async def test_a_silent_kms_ends_at_the_deadline(bench):
 
 async def test_breaker_opens_after_five_failures_in_a_row(bench):
     """Five failures in a row, and the KEK is left alone for ten seconds; then one caller asks for all."""
-    bench.kms.script[KEK] = [Unavailable()] * 5
+    bench.kms.script[KEK] = [KmsUnavailable()] * 5
     for _ in range(2):
-        with pytest.raises(Unavailable):
+        with pytest.raises(KmsUnavailable):
             await bench.unwrap()
     assert len(bench.kms.asked) == 5
     for _ in range(50):
-        with pytest.raises(Unavailable, match="5 times in a row"):
+        with pytest.raises(KmsUnavailable, match="5 times in a row"):
             await bench.unwrap()
     assert len(bench.kms.asked) == 5
     bench.now += POLICY.pause
@@ -195,9 +195,9 @@ async def test_breaker_opens_after_five_failures_in_a_row(bench):
 
 async def test_failed_probe_opens_the_breaker_again(bench):
     """While a KMS stays away it sees one probe in ten seconds, whatever the load."""
-    bench.kms.script[KEK] = [Unavailable()] * 100
+    bench.kms.script[KEK] = [KmsUnavailable()] * 100
     for _ in range(1000):
-        with pytest.raises(Unavailable):
+        with pytest.raises(KmsUnavailable):
             await bench.unwrap()
         bench.now += 0.1
     assert 5 + 8 <= len(bench.kms.asked) <= 5 + 10
@@ -205,9 +205,9 @@ async def test_failed_probe_opens_the_breaker_again(bench):
 
 async def test_one_probe_at_a_time(bench):
     """Of many callers that come when the pause is over, one asks; the others fail at once and wait for nobody."""
-    bench.kms.script[KEK] = [Unavailable()] * 6
+    bench.kms.script[KEK] = [KmsUnavailable()] * 6
     for _ in range(2):
-        with pytest.raises(Unavailable):
+        with pytest.raises(KmsUnavailable):
             await bench.unwrap()
     bench.now += POLICY.pause
     gate = asyncio.Event()
@@ -223,7 +223,7 @@ async def test_one_probe_at_a_time(bench):
     await asyncio.sleep(0)
     asked = len(bench.kms.asked)
     outcomes = await asyncio.gather(*(bench.unwrap() for _ in range(20)), return_exceptions=True)
-    assert {type(outcome) for outcome in outcomes} == {Unavailable}
+    assert {type(outcome) for outcome in outcomes} == {KmsUnavailable}
     gate.set()
     assert await probe is ROOT
     assert len(bench.kms.asked) == asked + 1
@@ -231,9 +231,9 @@ async def test_one_probe_at_a_time(bench):
 
 async def test_each_kek_has_its_own_breaker(bench):
     """A KEK that fails does not stop its neighbour."""
-    bench.kms.script[KEK] = [Unavailable()] * 5
+    bench.kms.script[KEK] = [KmsUnavailable()] * 5
     for _ in range(2):
-        with pytest.raises(Unavailable):
+        with pytest.raises(KmsUnavailable):
             await bench.unwrap()
     assert await bench.unwrap(OTHER) is ROOT
 
@@ -246,8 +246,8 @@ async def test_refusals_do_not_open_the_breaker(bench, error):
         with pytest.raises(error):
             await bench.unwrap()
     assert await bench.unwrap() is ROOT
-    bench.kms.script[KEK] = [Unavailable()] * 4 + [error()] + [Unavailable()] * 2
-    for expected in (Unavailable, error):
+    bench.kms.script[KEK] = [KmsUnavailable()] * 4 + [error()] + [KmsUnavailable()] * 2
+    for expected in (KmsUnavailable, error):
         with pytest.raises(expected):
             await bench.unwrap()
     assert await bench.unwrap() is ROOT
@@ -255,9 +255,9 @@ async def test_refusals_do_not_open_the_breaker(bench, error):
 
 async def test_cancelled_probe_lets_the_next_one_ask(bench):
     """A probe whose caller gave up does not leave the KEK closed for ever."""
-    bench.kms.script[KEK] = [Unavailable()] * 5
+    bench.kms.script[KEK] = [KmsUnavailable()] * 5
     for _ in range(2):
-        with pytest.raises(Unavailable):
+        with pytest.raises(KmsUnavailable):
             await bench.unwrap()
     bench.now += POLICY.pause
     answer = bench.kms.unwrap
@@ -287,16 +287,16 @@ async def test_batch_asks_again_for_what_failed_only(bench):
 
 async def test_batch_tells_what_failed_to_the_end(bench):
     """What fails to the end is told in its place, and what was answered is not lost."""
-    bench.kms.script[KEK] = [[ROOT, Throttled()], [Unavailable()], [Unavailable()]]
+    bench.kms.script[KEK] = [[ROOT, Throttled()], [KmsUnavailable()], [KmsUnavailable()]]
     answers = await bench.provider.unwrap_many(items(KEK, KEK))
-    assert [type(answer) for answer in answers] == [Secret, Unavailable]
+    assert [type(answer) for answer in answers] == [Secret, KmsUnavailable]
 
 
 async def test_batch_of_several_keks_keeps_order_and_isolation(bench):
     """A KEK whose KMS fails fails its own roots, in their places."""
-    bench.kms.script[KEK] = [Unavailable()] * 3
+    bench.kms.script[KEK] = [KmsUnavailable()] * 3
     answers = await bench.provider.unwrap_many(items(KEK, OTHER, KEK, OTHER))
-    assert [type(answer) for answer in answers] == [Unavailable, Secret, Unavailable, Secret]
+    assert [type(answer) for answer in answers] == [KmsUnavailable, Secret, KmsUnavailable, Secret]
     assert await bench.provider.unwrap_many([]) == []
 
 
