@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from elasticsearch import AsyncElasticsearch
 
-    from strongroom.storage import Database, Namespace, Namespaces
+    from strongroom.storage import Database, Namespace, VisibleNamespaces
     from tests.support.elasticsearch_node import Client
     from tests.support.plaintext_copy import Twin
 
@@ -95,7 +95,7 @@ class Overheard:
         self.heard: list[tuple[Any, ...]] = []
 
     @asynccontextmanager
-    async def connection(self, namespaces: Namespaces) -> AsyncIterator[Overheard]:
+    async def connection(self, namespaces: VisibleNamespaces) -> AsyncIterator[Overheard]:
         """Lend a connection."""
         async with self._database.connection(namespaces) as connection:
             self._connection = connection

@@ -14,9 +14,9 @@ from .data_blob import DataBlob, Encoding
 from .engine.barrier import Barrier
 from .engine.connection import Connection, Row
 from .engine.database import Database
-from .engine.row_level_security import EVERY_NAMESPACE, NO_NAMESPACE, SET_BY_FUNCTION, Namespaces
+from .engine.row_level_security import EVERY_NAMESPACE, NO_NAMESPACE, SET_BY_FUNCTION, VisibleNamespaces
 from .engine.server_address import addresses, check_dsn, is_local, postgres_context
-from .engine.watch import Batch, DatabaseWatch
+from .engine.watch import DatabaseWatch, StatementReport
 from .errors import (
     AppendHistoryTimeout,
     CellMismatch,
@@ -153,7 +153,6 @@ __all__ = [
     "AuditCheckpoint",
     "AuditCheckpointStore",
     "Barrier",
-    "Batch",
     "BranchInfo",
     "BranchPage",
     "BranchRange",
@@ -200,7 +199,6 @@ __all__ = [
     "NamespacePage",
     "NamespaceRecord",
     "NamespaceStore",
-    "Namespaces",
     "NexusEndpoint",
     "NexusEndpointPage",
     "NexusEndpointStore",
@@ -234,6 +232,7 @@ __all__ = [
     "ShredRequest",
     "Shredded",
     "ShreddingStore",
+    "StatementReport",
     "StorageError",
     "Task",
     "TaskCategory",
@@ -260,6 +259,7 @@ __all__ = [
     "VisibilityOutbox",
     "VisibilityRow",
     "VisibilityTruth",
+    "VisibleNamespaces",
     "WorkflowConditionFailed",
     "WorkflowMutableState",
     "WorkflowMutation",

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from strongroom.driver.config.kms import KmsConfig
     from strongroom.driver.strongroom import Strongroom
     from strongroom.kms import KeyAudit, KeyEvent, RecordKind
-    from strongroom.storage import Batch, Database
+    from strongroom.storage import Database, StatementReport
     from strongroom.visibility import Reconciler, Reconciliation, TokenAudit, TokenTally
 
 LOOK = 30.0
@@ -141,7 +141,7 @@ class Telemetry:
             finally:
                 self._emit.record(name, time.perf_counter() - began, attributes)
 
-    def batch(self, batch: Batch) -> None:
+    def batch(self, batch: StatementReport) -> None:
         """Tell of a statement of several calls: a span below the first of them, linked to the others."""
         error = None if batch.error is None else error_type(batch.error)
         attributes = self._emit.closed("db.client.operation.duration", "postgresql", batch.operation, error)

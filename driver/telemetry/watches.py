@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from strongroom.kms import KeyAudit, KeyEvent
-    from strongroom.storage import Batch
+    from strongroom.storage import StatementReport
 
     from .telemetry import Telemetry
 
@@ -30,9 +30,9 @@ class PoolWatch:
         context = get_current_span().get_span_context()
         return context if context.is_valid else None
 
-    def batch(self, batch: Batch) -> None:
-        """Pass it on."""
-        self._telemetry.batch(batch)
+    def statement(self, report: StatementReport) -> None:
+        """Record that a shared statement has ended."""
+        self._telemetry.batch(report)
 
     def used(self, seconds: float) -> None:
         """Pass it on."""

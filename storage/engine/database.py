@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from .connection import Connection, Row
-    from .row_level_security import Namespaces
+    from .row_level_security import VisibleNamespaces
     from .watch import DatabaseWatch
 
 _BY_KEY = {
@@ -125,7 +125,7 @@ class Database:
         self._closed = False
 
     @asynccontextmanager
-    async def connection(self, namespaces: Namespaces) -> AsyncIterator[Connection]:
+    async def connection(self, namespaces: VisibleNamespaces) -> AsyncIterator[Connection]:
         """Lend a connection; statements on it commit by themselves.
 
         Args:
@@ -137,7 +137,7 @@ class Database:
 
     @asynccontextmanager
     async def transaction(
-        self, namespaces: Namespaces, *, read_only: bool = False, unlimited: bool = False
+        self, namespaces: VisibleNamespaces, *, read_only: bool = False, unlimited: bool = False
     ) -> AsyncIterator[Connection]:
         """Lend a connection in a transaction, committed when the block ends well.
 
@@ -203,7 +203,7 @@ class Database:
             self._idle.append(connection)
 
     @asynccontextmanager
-    async def _lent(self, namespaces: Namespaces) -> AsyncIterator[asyncpg.Connection[Any]]:
+    async def _lent(self, namespaces: VisibleNamespaces) -> AsyncIterator[asyncpg.Connection[Any]]:
         connection = await self.acquire()
         broken = False
         began = 0.0 if self.watch is None else time.monotonic()

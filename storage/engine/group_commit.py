@@ -1,21 +1,23 @@
-"""Group commit: calls that arrive while statements are in flight go together in the next one.
+"""Group commit: calls that arrive while statements are in flight share the next statement.
 
-There is no timer. A call that finds nothing in flight is run at once; under load, batches grow by themselves as long as
-statements take. Each caller returns after the commit of its own batch, so what is acknowledged is as durable as without.
+There is no timer. A call that finds nothing in flight is run at once. Under load, statements take longer and so carry more calls. Each
+caller returns after the commit of its own statement, so an acknowledged call is as durable as it is without group commit.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from strongroom.kms import StrongroomError
 from strongroom.storage.errors import ResourceExhausted, StorageError, Unavailable
 
 from .barrier import BarrierConnection
-from .watch import Batch
+from .group_commit_states import RETRIES, STEPS, Outcome, State, Step, outcome_of
+from .watch import StatementReport
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Sequence
@@ -27,52 +29,81 @@ if TYPE_CHECKING:
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 
-MAX_REQUESTS = 16
-"""Requests a statement: the best of 8 to 64, with 4 connections (DESIGN.md, "Group commit")."""
-MAX_STATEMENT_BYTES = 8 * 2**20
-MAX_WAITING = 4096
-MAX_WAITING_BYTES = 64 * 2**20
-MAX_WAIT = 10.0
-"""Seconds after which a call that was not sent yet gives up."""
-_SWEEP = 1.0
+
+@dataclass(frozen=True, slots=True)
+class GroupCommitLimits:
+    """Limits of one kind of call.
+
+    Attributes:
+        requests: The most requests of a statement. 16 was the best of 8 to 64 with 4 connections (DESIGN.md, "Group commit").
+        statement_bytes: The most bytes of a statement, unless a single request is larger.
+        waiting: The most requests that wait; a further call is refused.
+        waiting_bytes: The most bytes of all requests that wait; a further call is refused.
+        max_wait: Seconds after which a request that was never sent is refused.
+        sweep_interval: Seconds between two searches for such requests.
+    """
+
+    requests: int = 16
+    statement_bytes: int = 8 * 2**20
+    waiting: int = 4096
+    waiting_bytes: int = 64 * 2**20
+    max_wait: float = 10.0
+    sweep_interval: float = 1.0
+
+
+DEFAULT_LIMITS = GroupCommitLimits()
 
 
 @dataclass(slots=True, eq=False)
-class _Waiting(Generic[Request, Answer]):
+class _Member(Generic[Request, Answer]):
+    """A request with what is known of it.
+
+    Attributes:
+        key: Requests with the same key are never in flight together.
+        shard_id: The shard of the request, or 0 where a statement may have requests of several shards.
+        size: Bytes that the request holds.
+        since: The time of the call, on the group commit's clock.
+        answer: The caller waits for it.
+        origin: The value of `DatabaseWatch.origin`; None if nobody observes.
+    """
+
     request: Request
     key: Hashable
-    place: int
+    shard_id: int
     size: int
     since: float
-    future: asyncio.Future[Answer]
+    answer: asyncio.Future[Answer]
     barrier: Barrier | None
-    alone: bool = False
-    retried: bool = False
-    open_outcome: bool = False
+    state: State = State.WAITING
     origin: object = None
 
 
 class GroupCommit(Generic[Request, Answer]):
-    """Runs one kind of call for many callers.
+    """Run one kind of call for many callers.
 
-    - A failure that concerns one request is its answer. An unexpected one fails the statement, which was rolled back; then its
-      members are run again, each by itself, so that a caller's bad row is an error for this caller only.
-    - When the outcome is open, a statement that is not idempotent is never run again: all members hear that it may have been
-      committed.
-    - A caller that is cancelled, or gives up, leaves alone what it is in a statement with.
-    - A statement is sealed at once, and sent when the barriers of all its members have passed (`barrier.py`). If one fails, nothing is
-      sent, and the members are run again, each by itself.
+    - A failure that concerns one request is the answer to that request. Any other failure rolls the statement back, and each of its
+      requests is sent again in a statement of its own. So one bad request is an error for its own caller only.
+    - If it is unknown whether a statement was committed, it is not sent again unless it is idempotent. All its callers get an
+      error with `may_have_been_committed`.
+    - A caller that is cancelled, or gives up, does not affect the other requests of its statement.
+    - A statement is sealed at once, and sent when the barriers of all its requests have passed. If a barrier fails, nothing is
+      sent, and each request is run again by itself.
+
+    `group_commit_states.py` has the table of these rules.
 
     Args:
-        database: its connections bound how many statements are in flight.
-        run: seals, sends and reads one statement for several requests; returns in their order what each is answered with, or
-            the error that it is to raise.
-        name: of the database's function that the statement calls, for who watches.
-        key: requests with the same key are never in flight together, so that one statement never touches a row twice;
-            None: there are no such rows.
-        place: the shard of a request. Given, a statement has requests of one shard only (a Citus cluster needs that).
-        size: bytes that a request holds.
-        idempotent: running a statement twice is as running it once.
+        database: Lends the connections; its size is the most statements in flight.
+        run: Seals, sends and reads one statement for several requests. Returns for each request, in the same order, its answer or
+            the error to raise.
+        name: The name of the database's function that the statement calls, for telemetry.
+        key: Returns the key of a request. Requests with the same key are never in flight together, so that a statement never touches
+            a row twice. None if no two requests touch the same row.
+        shard: Returns the shard of a request. A statement then has requests of one shard only, as a Citus cluster needs. None if a
+            statement may have requests of several shards.
+        size: Returns the bytes that a request holds.
+        idempotent: Whether running a statement twice has the same effect as running it once.
+        limits: The limits.
+        clock: Returns the time in seconds; it never goes backwards.
     """
 
     def __init__(
@@ -82,75 +113,80 @@ class GroupCommit(Generic[Request, Answer]):
         *,
         name: str,
         key: Callable[[Request], Hashable] | None = None,
-        place: Callable[[Request], int] | None = None,
+        shard: Callable[[Request], int] | None = None,
         size: Callable[[Request], int] | None = None,
         idempotent: bool = False,
+        limits: GroupCommitLimits = DEFAULT_LIMITS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._run = run
         self._name = name
         self._key = key or id
-        self._place = place or (lambda _: 0)
+        self._shard = shard or (lambda _: 0)
         self._size = size or (lambda _: 0)
         self._idempotent = idempotent
-        self._waiting: deque[_Waiting[Request, Answer]] = deque()
+        self._limits = limits
+        self._clock = clock
+        self._waiting: deque[_Member[Request, Answer]] = deque()
         self._waiting_bytes = 0
-        self._busy: set[Hashable] = set()
+        self._keys_in_flight: set[Hashable] = set()
         self._lanes: set[asyncio.Task[None]] = set()
         self._direct = 0
         self._sweeper: asyncio.TimerHandle | None = None
 
     async def submit(self, request: Request, *, barrier: Barrier | None = None) -> Answer:
-        """Run a request with those of other callers, and return after its commit.
+        """Run a request with those of other callers, and return its answer after the commit.
 
         Args:
             request: The request to run.
-            barrier: What must have happened before the statement is sent; None for nothing.
+            barrier: The barrier that must have passed before the statement is sent; None for no barrier.
 
         Raises:
-            ResourceExhausted: too much is waiting already; nothing was sent.
-            Unavailable: it could not be sent in time; or the server was lost, and it may have been committed.
-            StorageError: whatever `run` answers for it.
+            ResourceExhausted: Too many requests wait already. Nothing was sent.
+            Unavailable: The request could not be sent in time, or the server was lost.
+            StorageError: The error that `run` returned for the request.
         """
-        key = self._key(request)
-        loop = asyncio.get_running_loop()
-        waiting: _Waiting[Request, Answer] = _Waiting(
-            request, key, self._place(request), self._size(request), loop.time(), loop.create_future(), barrier
+        member: _Member[Request, Answer] = _Member(
+            request,
+            self._key(request),
+            self._shard(request),
+            self._size(request),
+            self._clock(),
+            asyncio.get_running_loop().create_future(),
+            barrier,
         )
         if self._database.watch is not None:
-            waiting.origin = self._database.watch.origin()
+            member.origin = self._database.watch.origin()
         if not self._lanes and not self._direct and not self._waiting:
-            return await self._bypass(waiting)
-        if len(self._waiting) >= MAX_WAITING or self._waiting_bytes + waiting.size > MAX_WAITING_BYTES:
+            return await self._send_directly(member)
+        if len(self._waiting) >= self._limits.waiting or self._waiting_bytes + member.size > self._limits.waiting_bytes:
             msg = "too many calls are waiting for the database; nothing was sent"
             raise ResourceExhausted(msg)
-        self._waiting.append(waiting)
-        self._waiting_bytes += waiting.size
+        self._waiting.append(member)
+        self._waiting_bytes += member.size
         self._start_lane()
-        if self._sweeper is None:
-            self._sweeper = loop.call_later(_SWEEP, self._sweep)
-        return await waiting.future
+        self._start_sweeper()
+        return await member.answer
 
     async def aclose(self) -> None:
-        """Wait until nothing is in flight or waiting."""
+        """Wait until no request is in flight or waiting."""
         while self._lanes:
             await asyncio.wait(self._lanes)
         if self._sweeper is not None:
             self._sweeper.cancel()
 
-    async def _bypass(self, waiting: _Waiting[Request, Answer]) -> Answer:
-        """Run a request in its caller's own task: nobody else is here."""
+    async def _send_directly(self, member: _Member[Request, Answer]) -> Answer:
+        """Run a request in its caller's own task, because nothing else is in flight."""
         self._direct += 1
-        self._busy.add(waiting.key)
+        self._keys_in_flight.add(member.key)
         try:
-            await self._send([waiting])
+            await self._send([member])
         finally:
-            self._busy.discard(waiting.key)
+            self._keys_in_flight.discard(member.key)
             self._direct -= 1
             self._start_lane()
-        if waiting.future.done():
-            return waiting.future.result()
-        return await waiting.future  # it is run again, by a lane
+        return await member.answer  # not there yet if a lane sends the request again
 
     def _start_lane(self) -> None:
         if self._waiting and len(self._lanes) + self._direct < self._database.size:
@@ -161,115 +197,126 @@ class GroupCommit(Generic[Request, Answer]):
     def _lane_ended(self, lane: asyncio.Task[None]) -> None:
         self._lanes.discard(lane)
         if not lane.cancelled():
-            lane.exception()  # none is expected: `_send` hands all of them to callers
+            lane.exception()  # none is expected: `_send` hands all errors to callers
 
     async def _lane(self) -> None:
-        while batch := self._take():
+        while members := self._take():
             try:
-                await self._send(batch)
+                await self._send(members)
             finally:
-                self._busy.difference_update(waiting.key for waiting in batch)
-            if len(self._waiting) > MAX_REQUESTS:
+                self._keys_in_flight.difference_update(member.key for member in members)
+            if len(self._waiting) > self._limits.requests:
                 self._start_lane()
 
-    async def _send(self, batch: list[_Waiting[Request, Answer]]) -> None:
+    async def _send(self, members: list[_Member[Request, Answer]]) -> None:
+        """Run one statement and give each member what the table says."""
+        first = State.SHARED if len(members) > 1 else State.SINGLE
+        for member in members:
+            if member.state is State.WAITING:
+                member.state = first
         try:
             connection = await self._database.acquire()
-        except Exception as error:  # noqa: BLE001 - it goes to the callers. Nothing was sent, and nobody else would fare better.
-            self._failed(batch, error, sent=False)
+        except Exception as error:  # noqa: BLE001 - it goes to the callers
+            self._end(members, Outcome.NEVER_SENT, error)
             return
+        started = self._clock()
         broken = False
-        watch = self._database.watch
-        began = 0.0 if watch is None else asyncio.get_running_loop().time()
         try:
             try:
-                barriers = {waiting.barrier for waiting in batch if waiting.barrier and not waiting.barrier.passed}
-                answers = await self._run(
-                    BarrierConnection(connection, barriers) if barriers else connection,
-                    [waiting.request for waiting in batch],
-                )
+                answers = await self._run(_behind_barriers(connection, members), [member.request for member in members])
             except StorageError as error:
                 broken = error.may_have_been_committed
                 raise
             finally:
                 self._database.release(connection, broken=broken)
         except Exception as error:  # noqa: BLE001 - whatever it is, it goes to the callers
-            if watch is not None:
-                watch.batch(self._over(batch, began, error))
-            self._failed(batch, error)
+            self._report(members, started, error)
+            self._end(members, outcome_of(error, idempotent=self._idempotent), error)
         else:
-            if watch is not None:
-                watch.batch(self._over(batch, began, None))
-            for waiting, answer in zip(batch, answers, strict=True):
-                _answer(waiting.future, answer)
+            self._report(members, started, None)
+            for member, answer in zip(members, answers, strict=True):
+                self._settle(member, Outcome.REFUSED if isinstance(answer, Exception) else Outcome.DONE, answer)
 
-    def _over(self, batch: list[_Waiting[Request, Answer]], began: float, error: Exception | None) -> Batch:
-        waits = [began - waiting.since for waiting in batch]
-        origins = [waiting.origin for waiting in batch]
-        return Batch(self._name, waits, origins, asyncio.get_running_loop().time() - began, error)
-
-    def _failed(self, batch: list[_Waiting[Request, Answer]], error: Exception, *, sent: bool = True) -> None:
-        open_outcome = isinstance(error, StorageError) and error.may_have_been_committed
-        raced = isinstance(error, StorageError) and error.raced
-        again = sent and (self._idempotent if open_outcome else raced or len(batch) > 1)
-        for waiting in reversed(batch):
-            if waiting.retried or not again:
-                own = error if len(batch) == 1 else _copy(error)
-                if waiting.open_outcome and isinstance(own, StorageError):
-                    own.may_have_been_committed = True  # by the first attempt, whatever became of this one
-                _answer(waiting.future, own)
-            else:
-                waiting.retried, waiting.alone, waiting.open_outcome = True, not open_outcome, open_outcome
-                self._waiting.appendleft(waiting)
-                self._waiting_bytes += waiting.size
-        for _ in range(self._database.size):  # so that one that waits for a lock holds up none of the others
+    def _end(self, members: list[_Member[Request, Answer]], outcome: Outcome, error: Exception) -> None:
+        """Settle all members of a statement that failed as a whole."""
+        for member in reversed(members):  # those that are sent again keep their order at the head of the queue
+            self._settle(member, outcome, error if len(members) == 1 else _copy(error))
+        for _ in range(self._database.size):  # one that waits for a lock must not delay the others
             self._start_lane()
 
-    def _take(self) -> list[_Waiting[Request, Answer]]:
-        """Take what goes into the next statement; what can't go with it keeps its place in the queue."""
-        batch: list[_Waiting[Request, Answer]] = []
-        passed: list[_Waiting[Request, Answer]] = []
-        room = MAX_STATEMENT_BYTES
-        while self._waiting and len(batch) < MAX_REQUESTS:
-            waiting = self._waiting.popleft()
-            if waiting.future.done():  # cancelled, or given up
-                self._waiting_bytes -= waiting.size
-            elif waiting.key in self._busy or (
-                batch and (waiting.alone or batch[0].alone or waiting.place != batch[0].place or waiting.size > room)
-            ):
-                passed.append(waiting)
+    def _settle(self, member: _Member[Request, Answer], outcome: Outcome, answer: Any) -> None:
+        if member.answer.done():
+            member.state = State.ANSWERED
+        step = STEPS[outcome][member.state]
+        if step is Step.ANSWER:
+            member.answer.set_result(answer)
+        elif step in RETRIES:
+            member.state = RETRIES[step]
+            self._waiting.appendleft(member)
+            self._waiting_bytes += member.size
+        elif step is not Step.DROP:
+            if step is Step.RAISE_OPEN and isinstance(answer, StorageError):
+                answer.may_have_been_committed = True
+            member.answer.set_exception(answer)
+
+    def _take(self) -> list[_Member[Request, Answer]]:
+        """Take the requests of the next statement from the queue. A request that can't share it keeps its place."""
+        members: list[_Member[Request, Answer]] = []
+        passed_over: list[_Member[Request, Answer]] = []
+        room = self._limits.statement_bytes
+        while self._waiting and len(members) < self._limits.requests:
+            member = self._waiting.popleft()
+            if member.answer.done():  # cancelled, or given up
+                self._waiting_bytes -= member.size
+            elif member.key in self._keys_in_flight or (members and not _fits(member, members[0], room)):
+                passed_over.append(member)
             else:
-                batch.append(waiting)
-                self._busy.add(waiting.key)
-                self._waiting_bytes -= waiting.size
-                room -= waiting.size
-                if waiting.alone:
+                members.append(member)
+                self._keys_in_flight.add(member.key)
+                self._waiting_bytes -= member.size
+                room -= member.size
+                if member.state is State.RETRIED_ALONE:
                     break
-        self._waiting.extendleft(reversed(passed))
-        return batch
+        self._waiting.extendleft(reversed(passed_over))
+        return members
+
+    def _start_sweeper(self) -> None:
+        if self._sweeper is None:
+            loop = asyncio.get_running_loop()
+            self._sweeper = loop.call_later(self._limits.sweep_interval, self._sweep)
 
     def _sweep(self) -> None:
-        """Give up on calls that waited too long to be sent."""
-        loop = asyncio.get_running_loop()
-        too_old = loop.time() - MAX_WAIT
-        for waiting in self._waiting:
-            if waiting.since < too_old and not waiting.retried:
-                msg = f"the call waited {MAX_WAIT:g} s for the database; nothing was sent"
-                _answer(waiting.future, Unavailable(msg))
-        self._sweeper = loop.call_later(_SWEEP, self._sweep) if self._waiting else None
+        """Refuse the requests that waited too long and were never sent."""
+        oldest = self._clock() - self._limits.max_wait
+        for member in self._waiting:
+            if member.since < oldest and member.state is State.WAITING and not member.answer.done():
+                msg = f"the call waited {self._limits.max_wait:g} s for the database; nothing was sent"
+                member.answer.set_exception(Unavailable(msg))
+        self._sweeper = None
+        if self._waiting:
+            self._start_sweeper()
+
+    def _report(self, members: list[_Member[Request, Answer]], started: float, error: Exception | None) -> None:
+        watch = self._database.watch
+        if watch is not None:
+            waits = [started - member.since for member in members]
+            origins = [member.origin for member in members]
+            watch.statement(StatementReport(self._name, waits, origins, self._clock() - started, error))
 
 
-def _answer(future: asyncio.Future[Answer], answer: Answer | Exception) -> None:
-    if future.done():
-        return  # the caller is gone
-    if isinstance(answer, Exception):
-        future.set_exception(answer)
-    else:
-        future.set_result(answer)
+def _fits(member: _Member[Any, Any], first: _Member[Any, Any], room: int) -> bool:
+    """Return whether a request may share the statement that begins with another one."""
+    return member.state is not State.RETRIED_ALONE and member.shard_id == first.shard_id and member.size <= room
+
+
+def _behind_barriers(connection: Connection, members: Sequence[_Member[Any, Any]]) -> Connection:
+    """Return a connection that sends nothing before the barriers of all members have passed."""
+    barriers = {member.barrier for member in members if member.barrier is not None and not member.barrier.passed}
+    return BarrierConnection(connection, barriers) if barriers else connection
 
 
 def _copy(error: Exception) -> Exception:
-    """Return an error of one caller's own: raising one object in several tasks would mix their tracebacks."""
+    """Return an error for one caller. The same object raised in several tasks would mix their tracebacks."""
     if isinstance(error, StorageError):
         return type(error)(str(error), may_have_been_committed=error.may_have_been_committed)
     if isinstance(error, StrongroomError):

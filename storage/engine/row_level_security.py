@@ -30,7 +30,7 @@ SET_BY_FUNCTION: Final = _Wall.SET_BY_FUNCTION
 NO_NAMESPACE: Final[Collection[UUID]] = ()
 """For tables of the cell itself."""
 
-Namespaces: TypeAlias = UUID | Collection[UUID] | Literal[_Wall.EVERY_NAMESPACE, _Wall.SET_BY_FUNCTION]
+VisibleNamespaces: TypeAlias = UUID | Collection[UUID] | Literal[_Wall.EVERY_NAMESPACE, _Wall.SET_BY_FUNCTION]
 """What a statement is about."""
 
 _IS_ACTIVE = "SELECT row_security_active(oid) AS active FROM pg_class WHERE oid = to_regclass('history_node')"
@@ -42,7 +42,7 @@ async def row_security_active(connection: Connection) -> bool:
     return bool(row and row["active"])
 
 
-def setting_of(namespaces: Namespaces) -> str | None:
+def setting_of(namespaces: VisibleNamespaces) -> str | None:
     """Return the value of the session's setting; None where any will do."""
     if isinstance(namespaces, UUID):
         return str(namespaces)

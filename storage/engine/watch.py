@@ -1,4 +1,4 @@
-"""Who watches connections and batches: told when one is over. What watches must neither raise nor wait."""
+"""Telemetry of connections and shared statements. An observer must neither raise nor block."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """A statement that several calls went in.
+class StatementReport:
+    """A statement that several calls shared.
 
     Attributes:
-        operation: name of the database's function that it calls, without digest.
-        waits: seconds that each call waited to be sent.
-        origins: for each call what `DatabaseWatch.origin` returned when it was made.
-        seconds: from having it to send until it was committed or failed.
-        error: why it failed as a whole; None where each call has an answer.
+        operation: The name of the database's function that the statement calls, without its digest.
+        waits: For each call the seconds from the call to the sending of the statement.
+        origins: For each call the value that `DatabaseWatch.origin` returned when the call was made.
+        seconds: The seconds from taking a connection until the commit or failure.
+        error: The error of the statement as a whole; None if each call has an answer.
     """
 
     operation: str
@@ -29,13 +29,13 @@ class Batch:
 
 
 class DatabaseWatch(Protocol):
-    """Counts what is done with the connections of one `Database`."""
+    """An observer of the connections of one `Database`."""
 
     def origin(self) -> object:
-        """Return what a batch is traced back to: whatever the caller does just now."""
+        """Return what a call's statement is traced back to, for example the current span."""
 
-    def batch(self, batch: Batch) -> None:
-        """A statement of several calls is over."""
+    def statement(self, report: StatementReport) -> None:
+        """Record that a shared statement has ended."""
 
     def used(self, seconds: float) -> None:
-        """A connection was lent for so long, outside batches."""
+        """Record that a connection was lent for `seconds`, outside shared statements."""

@@ -65,7 +65,7 @@ class ExecutionReader:
                 database,
                 _batch(functions[name], timeout=database.answer_timeout),
                 name=name,
-                place=(lambda key: key.shard_id) if distributed else None,
+                shard=(lambda key: key.shard_id) if distributed else None,
                 idempotent=True,
             )
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from strongroom.storage.checks import check_id, check_uuid, open_keys
 from strongroom.storage.engine.functions import load_functions
-from strongroom.storage.engine.group_commit import GroupCommit
+from strongroom.storage.engine.group_commit import DEFAULT_LIMITS, GroupCommit
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.errors import (
     ConditionFailed,
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from strongroom.storage.engine.barrier import Barrier
     from strongroom.storage.engine.connection import Connection, Row
     from strongroom.storage.engine.database import Database
+    from strongroom.storage.engine.group_commit import GroupCommitLimits
     from strongroom.storage.histories.rows import HistoryAppend
     from strongroom.storage.visibility_rows.notification import OutboxBell
     from strongroom.storage.visibility_rows.records import VisibilityRow
@@ -61,10 +62,17 @@ class ExecutionStore:
         keyring: unwrapped keys.
         distributed: whether the tables are spread over a Citus cluster.
         bell: of the outbox, where a search index outside the database is to hear of visibility records.
+        limits: The limits of the writes that wait and of the statements that they share.
     """
 
     def __init__(
-        self, database: Database, keyring: Keyring, *, distributed: bool = False, bell: OutboxBell | None = None
+        self,
+        database: Database,
+        keyring: Keyring,
+        *,
+        distributed: bool = False,
+        bell: OutboxBell | None = None,
+        limits: GroupCommitLimits = DEFAULT_LIMITS,
     ) -> None:
         self._database = database
         self._bell = bell
@@ -76,8 +84,9 @@ class ExecutionStore:
             self._run_writes,
             name="write_executions",
             key=lambda write: write.key,
-            place=(lambda write: write.shard_id) if distributed else None,
+            shard=(lambda write: write.shard_id) if distributed else None,
             size=lambda write: write.size,
+            limits=limits,
         )
 
     async def create_workflow_execution(

@@ -55,7 +55,7 @@ class HistoryManager:
             self._write,
             name="append_history_nodes",
             key=lambda request: request[1].branch.branch_id.int,
-            place=(lambda request: request[1].branch.shard_id) if distributed else None,
+            shard=(lambda request: request[1].branch.shard_id) if distributed else None,
             size=lambda request: request[2],
             idempotent=True,
         )

@@ -94,14 +94,14 @@ class TaskStore:
             database,
             statements.write,
             name="create_tasks",
-            place=(lambda write: write.queue.range_hash) if distributed else None,
+            shard=(lambda write: write.queue.range_hash) if distributed else None,
             size=lambda write: write.size,
         )
         self._reads: GroupCommit[TaskRange, SealedTasks] = GroupCommit(
             database,
             statements.read,
             name="get_tasks",
-            place=(lambda tasks: tasks.range_hash) if distributed else None,
+            shard=(lambda tasks: tasks.range_hash) if distributed else None,
             idempotent=True,
         )
 

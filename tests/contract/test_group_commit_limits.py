@@ -3,13 +3,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from strongroom.driver.strongroom import Strongroom
 from strongroom.storage import EVERY_NAMESPACE, Unavailable
-from strongroom.storage.engine import group_commit
+from strongroom.storage.engine.group_commit import GroupCommitLimits
 from strongroom.storage.errors import ResourceExhausted, Timeout
+from strongroom.storage.executions.store import ExecutionStore
 from tests.support.fixtures.batches import (
     LOCK_TIMEOUT,
     at_once,
@@ -52,11 +54,16 @@ async def test_closing_waits_for_what_is_in_flight(workflow):
         await is_whole(place.like(cell=workflow.cell), snapshot)
 
 
-@pytest.mark.parametrize("limit", [{"MAX_WAITING": 3}, {"MAX_WAITING_BYTES": 2000}])
-async def test_what_waits_is_bounded(host, monkeypatch, limit):
-    """Beyond it a call is refused at once and was not sent; what was taken on is done."""
-    for name, value in (limit | {"MAX_REQUESTS": 1}).items():
-        monkeypatch.setattr(group_commit, name, value)
+def limited(host, **limits):
+    """Return the host's workflow with an execution store that has other limits."""
+    store = ExecutionStore(host.cell.by_key, host.cell.keyring, limits=GroupCommitLimits(**limits))
+    return host.like(cell=replace(host.cell, executions=store))
+
+
+@pytest.mark.parametrize("limit", [{"waiting": 3}, {"waiting_bytes": 2000}])
+async def test_what_waits_is_bounded(host, limit):
+    """A call beyond the limit is refused at once and was not sent. Calls that were accepted are done."""
+    host = limited(host, requests=1, **limit)
     made = [(place, *creation(place)) for place in places(host, 40)]
     async with shard_lock(host):
         callers = [asyncio.ensure_future(call) for _, _, call in made]
@@ -71,10 +78,9 @@ async def test_what_waits_is_bounded(host, monkeypatch, limit):
         assert await is_whole(place, snapshot) is (error is None)
 
 
-async def test_waiting_is_bounded(host, monkeypatch):
-    """A call that could not be sent in time gives up, and leaves nothing when the way is free again."""
-    for name, value in {"MAX_REQUESTS": 1, "MAX_WAIT": 0.2, "_SWEEP": 0.05}.items():
-        monkeypatch.setattr(group_commit, name, value)
+async def test_waiting_is_bounded(host):
+    """A call that could not be sent in time gives up, and writes nothing after the lock is released."""
+    host = limited(host, requests=1, max_wait=0.2, sweep_interval=0.05)
     made = [(place, *creation(place)) for place in places(host, 12)]
     async with shard_lock(host):
         callers = [asyncio.ensure_future(call) for _, _, call in made]

@@ -23,7 +23,7 @@ from strongroom.storage import (
     TaskStore,
     TransactionSizeLimit,
 )
-from strongroom.storage.engine.group_commit import MAX_REQUESTS
+from strongroom.storage.engine.group_commit import DEFAULT_LIMITS
 from strongroom.storage.matching.task_batches import MAX_TASKS
 from strongroom.storage.matching.tasks import LAST_TASK_ID
 from tests.support.fixtures.contract import new_namespace
@@ -245,7 +245,7 @@ async def test_a_failed_request_fails_for_its_caller_only(cell, tasks, queue):
     other = TaskQueueKey(await new_namespace(cell), "orders", 1)
     await tasks.create_task_queue(TaskQueue(other, 3, DataBlob(b"")))
     calls = []
-    for n in range(MAX_REQUESTS * 2):
+    for n in range(DEFAULT_LIMITS.requests * 2):
         calls += [
             tasks.create_tasks(queue, some_tasks(tasks, [n]), range_id=7),
             tasks.create_tasks(queue, some_tasks(tasks, [100 + n]), range_id=6),
@@ -256,8 +256,8 @@ async def test_a_failed_request_fails_for_its_caller_only(cell, tasks, queue):
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(outcome).__name__ for outcome in outcomes] == [
         "NoneType", "ConditionFailed", "NoneType", "ConditionFailed", "ConditionFailed",
-    ] * (MAX_REQUESTS * 2)  # fmt: skip
-    ids = list(range(MAX_REQUESTS * 2))
+    ] * (DEFAULT_LIMITS.requests * 2)  # fmt: skip
+    ids = list(range(DEFAULT_LIMITS.requests * 2))
     assert [task.task_id for task in (await read_all(tasks, queue))[0]] == [*ids, 1000]
     assert [task.task_id for task in (await read_all(tasks, other))[0]] == ids
 
@@ -391,7 +391,7 @@ async def test_as_many_tasks_as_are_allowed_pass(tasks, queue):
 
 def test_the_largest_statement_is_within_a_batch_of_the_sealed_format():
     """Whatever callers come together: more than 2^16 records would fail all of them."""
-    assert MAX_TASKS * MAX_REQUESTS <= MAX_BATCH
+    assert MAX_TASKS * DEFAULT_LIMITS.requests <= MAX_BATCH
 
 
 # Lists of task queues
