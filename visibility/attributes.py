@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class AttributeType(Enum):
-    """What a search attribute holds, and so which operators and literals fit it."""
+    """The type of a search attribute. It decides which operators and literals are allowed."""
 
     KEYWORD = "Keyword"
     KEYWORD_LIST = "KeywordList"

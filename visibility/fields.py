@@ -1,28 +1,29 @@
-"""What the index holds of each attribute, and what its thief learns: the one table for a security reviewer.
+"""What the index holds of each attribute, and what this reveals. A security reviewer needs this one table.
 
-A *profile* says which tokens of a value stand in the index (`tokens.py` makes them, `compiler.py` asks for them). A namespace has
-one of two presets: in `compatible` the index answers every legal filter, `strict` shows less and opens more. Tokens are keyed
-with a key per namespace and attribute, so they are noise across namespaces and across attributes; within one attribute of one
-namespace they show what the column "leakage" says, and no more. A document shows by a token that it has an attribute which it need
-not have, unless the profile is `sealed`; a run that is its own root has one token that says so for each root id, and no others, and
-one whose first task was due at its start has one that says so for ExecutionTime. The record itself, memo and attribute names
-included, is sealed in every case.
+A *profile* names the tokens that the index holds of a value. `tokens.py` makes them, and `compiler.py` searches for them. A
+namespace has one of two presets. With `compatible` the index can answer every legal filter. `strict` reveals less, so more
+documents are opened. Each attribute of each namespace has its own token key, so tokens of different attributes or namespaces
+can't be compared. Within one attribute of one namespace they reveal what the column "leakage" says.
 
-leakage of a snapshot of the index, without keys
-    classes   which documents share a value, and how many there are of each; never the value
-    prefixes  classes, and which values agree in their first 4, 8, 16 or 32 bytes
-    magnitude for each pair of values, how far down the tree of ranges they stay together; neither the value nor the order
-    words     which documents share a word, and how often words occur together; never the word
-    salted    about as many documents for each token, whatever the value, as long as the values are as common as the salts say
-    nothing   how many documents there are
-    plain     the value to anyone who knows how common each value is: so few values exist that tokens can't hide them
-    seconds   the time itself, floored to a whole second
+A token shows that a document has an optional attribute, unless the profile is `sealed`. A run that is its own root has one token
+per root id that says so. A run whose first task was due at its start has one token for ExecutionTime that says so. The record
+itself is always sealed, with its memo and the names of its attributes.
+
+Leakage of a snapshot of the index, without keys:
+
+    classes   Which documents share a value, and how many documents each value has. Never the value.
+    prefixes  As classes; also which values share their first 4, 8, 16 or 32 bytes.
+    magnitude For each pair of values, the level of the range tree down to which they share a node. Neither values nor order.
+    words     Which documents share a word, and how often words occur together. Never the word.
+    salted    Each token has about as many documents as any other, as long as the shares of the values match the salts.
+    nothing   Only the number of documents.
+    plain     The value, for anyone who knows how common each value is: there are too few values for tokens to hide them.
+    seconds   The time, rounded down to a second.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
@@ -32,28 +33,26 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ID_PREFIXES = (4, 8, 16, 32)
-"""Lengths in UTF-8 bytes of the prefixes of an id that have a token of their own."""
+"""Lengths, in bytes of UTF-8, of the prefixes of an id that have a token of their own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Which tokens stand in the index for a value.
+    """The tokens that the index holds of a value.
 
     Attributes:
-        name: by which messages and `query --explain` call it.
-        leakage: what these show; the words are explained at the head of this file.
-        always: every run has a value.
-        present: one token where the attribute has a value, unless every run has one. A number or a time does without, as each has one
-            of the few nodes at the top of its tree, and a Bool, as it has one of two values.
-        equality: one token for each distinct value (of a list: for each element).
-        prefixes: one token for each of these leading lengths, in bytes, that the value exceeds; of its own length the equality
-            token says as much.
-        full_prefix: a token for the prefix that is the whole value too, as documents of the first form have.
-        ranges: tokens of a tree of ranges, of magnitudes (numbers) or of seconds (times); None for no range tokens.
-        words: one token for each distinct word.
-        bucket: the clear column that holds the time floored to a second; None for none.
-        salted: the equality token is one of several, as many as the value is common (`layout.py`).
-        same_as: an attribute that every run has; where the value is the same, one token says that, and there are no others.
+        name: Name in messages and in `query --explain`.
+        leakage: What the tokens reveal; see the head of this file.
+        always: Whether every run has a value.
+        present: Whether an optional attribute has a token for "has a value". Numbers and times need none, because each has one of
+            the few nodes at the top of its range tree; a Bool needs none, because it has one of two values.
+        equality: Whether each distinct value (of a list: each element) has a token.
+        prefixes: Lengths, in bytes, of the prefixes with a token. A value has such a token only if it is longer than the prefix.
+        ranges: The range tree of the tokens: magnitudes for numbers, seconds for times; None for no range tokens.
+        words: Whether each distinct word has a token.
+        bucket: The column in clear that holds the time, rounded down to a second; None for no such column.
+        salted: Whether the equality token is one of several; `layout.py` has the number of each status.
+        same_as: An attribute that every run has. If both values are equal, one token says so and there are no other tokens.
     """
 
     name: str
@@ -62,7 +61,6 @@ class Profile:
     present: bool = True
     equality: bool = False
     prefixes: tuple[int, ...] = ()
-    full_prefix: bool = False
     ranges: Literal["magnitude", "seconds"] | None = None
     words: bool = False
     bucket: Literal["b1", "b2"] | None = None
@@ -83,17 +81,6 @@ START_BUCKET = Profile("seconds", "seconds", always=True, bucket="b2")
 SEALED = Profile("sealed", "nothing", present=False)
 
 
-@cache
-def first_form(profile: Profile) -> Profile:
-    """Return what documents of the first form hold where those of the second have a profile (`layout.py`)."""
-    return replace(
-        profile,
-        present=profile.equality or profile.words or profile.ranges is not None,
-        full_prefix=bool(profile.prefixes),
-        same_as=None if profile.same_as == "StartTime" else profile.same_as,
-    )
-
-
 def _always(profile: Profile) -> Profile:
     return replace(profile, always=True)
 
@@ -107,9 +94,9 @@ class Field:
     """A system or predefined attribute.
 
     Attributes:
-        type: of its values.
-        compatible: what the index holds of it in the preset of this name.
-        strict: the same; None for what `compatible` has.
+        type: The type of its values.
+        compatible: Its profile in the preset `compatible`.
+        strict: Its profile in the preset `strict`; None for the same profile.
     """
 
     type: AttributeType
@@ -139,12 +126,12 @@ SYSTEM_FIELDS: Mapping[str, Field] = MappingProxyType(
         "StateTransitionCount": Field(AttributeType.INT, NUMBER, strict=SEALED),
     }
 )
-"""Attributes that a service fills in for each run."""
+"""Attributes that a service sets for each run."""
 
 OF_CLOSED_RUNS = frozenset(
     {"CloseTime", "ExecutionDuration", "HistoryLength", "HistorySizeBytes", "StateTransitionCount"}
 )
-"""Of these, what no run has that is open: a record that says otherwise is refused, so an index may leave out all open runs."""
+"""System attributes that only closed runs have. An open run that has one is refused, so a search for them can skip open runs."""
 
 HASHED: Mapping[str, str] = MappingProxyType(
     {
@@ -156,11 +143,12 @@ HASHED: Mapping[str, str] = MappingProxyType(
         "TemporalNamespaceDivision": "h_division",
     }
 )
-"""Attributes whose equality tokens stand in columns of their own in PostgreSQL, in the preset `compatible`: what nearly all filters
-name is found, ordered and counted there without the bag. A thief of that table learns which attribute such a token is of, which he
-would otherwise have to guess from how many tokens there are, how common, and which of them never meet. He learns no value, and of no
-other attribute. An index in Elasticsearch has all tokens in one bag. In `strict` they stay in the bag here too: that preset is for who
-would rather have slower counts than show what may as well not be shown."""
+"""Attributes whose equality token has its own column in PostgreSQL, in the preset `compatible`.
+
+Most filters name these attributes, and a column is found, sorted and counted without the token set. The column reveals which
+attribute a token belongs to; without it a thief can only guess that from the number of tokens and how they occur together. It
+reveals no value, and nothing about other attributes. In Elasticsearch, and in the preset `strict`, all tokens are in the token set.
+"""
 
 PREDEFINED_FIELDS: Mapping[str, Field] = MappingProxyType(
     {
@@ -183,7 +171,7 @@ PREDEFINED_FIELDS: Mapping[str, Field] = MappingProxyType(
         "TemporalExternalPayloadSizeBytes": Field(AttributeType.INT, NUMBER, strict=SEALED),
     }
 )
-"""Attributes that a service or an SDK may set on a run; they travel with its custom search attributes."""
+"""Attributes that a service or an SDK may set on a run. A record holds them among its custom search attributes."""
 
 CUSTOM_FIELDS: Mapping[AttributeType, Field] = MappingProxyType(
     {
@@ -199,10 +187,10 @@ CUSTOM_FIELDS: Mapping[AttributeType, Field] = MappingProxyType(
         )
     }
 )
-"""An attribute that a namespace registered, by its type."""
+"""Custom search attributes, by type."""
 
 NOT_SEARCHABLE = frozenset({"NamespaceId", "Memo", "MemoEncoding", "VisibilityTaskKey"})
-"""Names that are reserved, and can be neither registered nor searched."""
+"""Reserved names, which can be neither registered nor searched."""
 
 BUILT_IN: Mapping[str, Field] = MappingProxyType({**SYSTEM_FIELDS, **PREDEFINED_FIELDS})
-"""All names that every namespace knows."""
+"""All attributes that every namespace has."""

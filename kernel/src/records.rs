@@ -1,6 +1,6 @@
 //! Packed visibility records (FORMAT.md section 9) as tuples of their values.
 //!
-//! `strongroom.visibility.index.record_packing.unpack_record` is the specification. What is not of the newest form, or odd in any way, is left to it.
+//! `strongroom.visibility.index.record_packing.unpack_record` is the specification. Unusual records are left to it.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyMappingProxy, PyString, PyTuple};
@@ -11,7 +11,7 @@ use crate::keys::bytes_of;
 use crate::rows::as_list;
 use crate::values::{Names, Record, SLOTS, Slot};
 
-const FORM: u8 = 2;
+const VERSION: u8 = 2;
 /// Flags: the id is the next 16 bytes.
 const RUN_ID: u8 = 1;
 const PARENT_RUN_ID: u8 = 2;
@@ -50,8 +50,8 @@ fn unpack<'py>(
     packed: &[u8],
     names: &mut Names<'py>,
 ) -> Option<Bound<'py, PyTuple>> {
-    let (&[form, flags], rest) = packed.split_first_chunk()?;
-    if form != FORM || flags & !(RUN_ID | PARENT_RUN_ID) != 0 {
+    let (&[version, flags], rest) = packed.split_first_chunk()?;
+    if version != VERSION || flags & !(RUN_ID | PARENT_RUN_ID) != 0 {
         return None;
     }
     let (run, rest) = id_text(py, flags & RUN_ID != 0, rest)?;

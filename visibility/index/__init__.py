@@ -1,1 +1,1 @@
-"""Visibility records as sealed documents: packing, layouts and tokens."""
+"""Visibility records as sealed documents: packed records, layouts, buckets, tokens and words."""

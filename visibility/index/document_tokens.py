@@ -1,7 +1,7 @@
-"""The tokens of documents, made for a batch at a time: attribute by attribute, and of each distinct value once.
+"""Make the tokens of a batch of documents, attribute by attribute. The token of each distinct value is made once.
 
-What is done for a column of values costs a third less than for each document by itself, and most values of a batch occur in it more
-than once. Nothing is remembered between batches: a memory of values and their tokens would outlive the keys.
+Most values occur in a batch more than once, so this is cheaper than one document after another. Nothing is kept between batches,
+because a cache of values and their tokens would outlive the keys.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from .tokens import Tokenizer
 
 DocumentTokens: TypeAlias = tuple[tuple[int, ...], tuple[int | None, ...]]
-"""The tokens of the bag, sorted, so that their order tells nothing, and those of `HASHED_COLUMNS`."""
+"""The token set in ascending order, then the tokens of `HASHED_COLUMNS`. The order hides which attribute a token belongs to."""
 
 
-class _Growing(NamedTuple):
+class _Draft(NamedTuple):
     """A document whose tokens are being made."""
 
     attributes: Mapping[str, AttributeValue]
-    bag: set[int]
-    columns: list[int | None]
+    token_set: set[int]
+    hashes: list[int | None]
 
 
 def tokens_of(
@@ -44,95 +44,100 @@ def tokens_of(
     """Return the tokens of documents.
 
     Args:
-        tokenizer: of the epoch that they are of.
-        batch: for each document its attributes.
-        types: of all attributes that occur.
+        tokenizer: The tokenizer of the documents' epoch.
+        batch: The attributes of each document.
+        types: The types of all attributes that occur.
     """
-    documents = [_Growing(attributes, set(), [None] * len(HASHED_COLUMNS)) for attributes in batch]
-    having: dict[str, list[_Growing]] = defaultdict(list)
+    documents = [_Draft(attributes, set(), [None] * len(HASHED_COLUMNS)) for attributes in batch]
+    documents_with: dict[str, list[_Draft]] = defaultdict(list)
     for document in documents:
         for name in document.attributes:
-            having[name].append(document)
-    for name, some in having.items():
-        _add(tokenizer, name, types[name], some)
-    return [(tuple(sorted(document.bag)), tuple(document.columns)) for document in documents]
+            documents_with[name].append(document)
+    for name, owners in documents_with.items():
+        _add_attribute(tokenizer, name, types[name], owners)
+    return [(tuple(sorted(document.token_set)), tuple(document.hashes)) for document in documents]
 
 
-def _add(tokenizer: Tokenizer, name: str, kind: AttributeType, documents: Sequence[_Growing]) -> None:
-    """Add the tokens of one attribute to documents that have it."""
+def _add_attribute(tokenizer: Tokenizer, name: str, attribute_type: AttributeType, documents: Sequence[_Draft]) -> None:
+    """Add the tokens of one attribute to the documents that have it."""
     key, layout = tokenizer.key(name), tokenizer.layout
-    profile, column = layout.profile(name, kind), layout.column(name)
+    profile, column = layout.profile(name, attribute_type), layout.column(name)
     if profile.same_as is not None:
         documents = _add_same(key, name, profile.same_as, documents)
     if not documents:
         return
-    bags = [document.bag for document in documents]
+    token_sets = [document.token_set for document in documents]
     values: list[Any] = [document.attributes[name] for document in documents]
     if profile.present and not profile.always:
-        _put(key, bags, [PRESENT] * len(bags))
-    if kind is AttributeType.KEYWORD_LIST:
-        bags, values = _each(bags, values)
+        _add(key, token_sets, [PRESENT] * len(token_sets))
+    if attribute_type is AttributeType.KEYWORD_LIST:
+        token_sets, values = _flatten(token_sets, values)
     if profile.salted:
-        salts = [layout.salts.get(value, 1) for value in values]
-        drawn = [_drawn(key, document) % many for document, many in zip(documents, salts, strict=True)]
-        _put(key, bags, [salted(kind, value, salt) for value, salt in zip(values, drawn, strict=True)])
+        counts = [layout.salts.get(value, 1) for value in values]
+        salts = [_salt(key, document) % count for document, count in zip(documents, counts, strict=True)]
+        _add(key, token_sets, [salted(attribute_type, value, salt) for value, salt in zip(values, salts, strict=True)])
     elif column is not None:
-        place = HASHED_COLUMNS.index(column)
-        for document, token in zip(documents, _made(key, values, equal_to(kind)), strict=True):
-            document.columns[place] = token
+        column_index = HASHED_COLUMNS.index(column)
+        for document, token in zip(documents, _make(key, values, equal_to(attribute_type)), strict=True):
+            document.hashes[column_index] = token
     elif profile.equality:
-        _put(key, bags, values, equal_to(kind))
-    _add_parts(key, profile, kind, bags, values)
+        _add(key, token_sets, values, equal_to(attribute_type))
+    _add_parts(key, profile, attribute_type, token_sets, values)
 
 
 def _add_parts(
-    key: TokenKey, profile: Profile, kind: AttributeType, bags: Sequence[set[int]], values: Sequence[Any]
+    key: TokenKey,
+    profile: Profile,
+    attribute_type: AttributeType,
+    token_sets: Sequence[set[int]],
+    values: Sequence[Any],
 ) -> None:
-    """Add the tokens of what a value begins with, holds, or lies below."""
+    """Add the tokens of prefixes, words and range nodes."""
     if profile.prefixes:
-        encoded = list(map(encoder(kind), values))
+        encoded = list(map(encoder(attribute_type), values))
         for length in profile.prefixes:
-            longer = [length < len(text) + profile.full_prefix for text in encoded]
-            heads = [text[:length] for text in compress(encoded, longer)]
-            _put(key, compress(bags, longer), heads, prefix)
+            is_longer = [length < len(value) for value in encoded]
+            heads = [value[:length] for value in compress(encoded, is_longer)]
+            _add(key, compress(token_sets, is_longer), heads, prefix)
     if profile.words:
         words = {value: split_words(value) for value in set(values)}
-        _put(key, *_each(bags, [words[value] for value in values]), word)
+        _add(key, *_flatten(token_sets, [words[value] for value in values]), word)
     if profile.ranges is not None:
-        for level, nodes in TREES[profile.ranges].nodes([number_on_tree(kind, value) for value in values]):
-            _put(key, bags, nodes, partial(range_node, level))
+        numbers = [number_on_tree(attribute_type, value) for value in values]
+        for level, nodes in TREES[profile.ranges].nodes(numbers):
+            _add(key, token_sets, nodes, partial(range_node, level))
 
 
-def _add_same(key: TokenKey, name: str, other: str, documents: Sequence[_Growing]) -> list[_Growing]:
-    """Add what says that an attribute is the same as another one; return the documents in which it is not."""
+def _add_same(key: TokenKey, name: str, other: str, documents: Sequence[_Draft]) -> list[_Draft]:
+    """Add the token for "same as the other attribute" where it applies; return the other documents."""
     is_same = [document.attributes[name] == document.attributes[other] for document in documents]
-    _put(key, [document.bag for document in compress(documents, is_same)], [SAME] * sum(is_same))
+    _add(key, [document.token_set for document in compress(documents, is_same)], [SAME] * sum(is_same))
     return [document for document, same in zip(documents, is_same, strict=True) if not same]
 
 
-def _put(
-    key: TokenKey, bags: Iterable[set[int]], parts: Sequence[Any], message: Callable[[Any], bytes] = bytes
+def _add(
+    key: TokenKey, token_sets: Iterable[set[int]], parts: Sequence[Any], message: Callable[[Any], bytes] = bytes
 ) -> None:
-    """Put the token of a part into the bag beside it."""
-    for bag, token in zip(bags, _made(key, parts, message), strict=True):
-        bag.add(token)
+    """Add the token of each part to the token set in the same position."""
+    for token_set, token in zip(token_sets, _make(key, parts, message), strict=True):
+        token_set.add(token)
 
 
-def _made(key: TokenKey, parts: Sequence[Any], message: Callable[[Any], bytes]) -> list[int]:
-    """Return the token of each part's message; of equal ones it is made once."""
-    if len(parts) == 1:  # a service writes most runs by themselves
+def _make(key: TokenKey, parts: Sequence[Any], message: Callable[[Any], bytes]) -> list[int]:
+    """Return the token of each part's message."""
+    if len(parts) == 1:  # the usual case: a service writes most runs one by one
         return key.numbers([message(parts[0])])
     distinct = list(set(parts))
-    token = dict(zip(distinct, key.numbers([message(part) for part in distinct]), strict=True))
-    return [token[part] for part in parts]
+    tokens = dict(zip(distinct, key.numbers([message(part) for part in distinct]), strict=True))
+    return [tokens[part] for part in parts]
 
 
-def _each(bags: Sequence[set[int]], values: Sequence[Iterable[str]]) -> tuple[list[set[int]], list[str]]:
-    """Return the elements of values, with the bag of each."""
-    pairs = list(zip(bags, values, strict=True))
-    return [bag for bag, value in pairs for _ in value], [item for _, value in pairs for item in value]
+def _flatten(token_sets: Sequence[set[int]], values: Sequence[Iterable[str]]) -> tuple[list[set[int]], list[str]]:
+    """Return all elements of values, each with the token set of its document."""
+    pairs = list(zip(token_sets, values, strict=True))
+    return [token_set for token_set, value in pairs for _ in value], [item for _, value in pairs for item in value]
 
 
-def _drawn(key: TokenKey, document: _Growing) -> int:
-    """Return the number that chooses the salt of a run: always the same, so that writing it anew tells nothing."""
+def _salt(key: TokenKey, document: _Draft) -> int:
+    """Return the number that selects the salt of a run. It depends on the run alone, so rewriting a run reveals nothing."""
     return int.from_bytes(key.token(b"%" + str(document.attributes["RunId"]).encode())[:8], "big")

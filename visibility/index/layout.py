@@ -1,14 +1,10 @@
-"""What the documents of an epoch hold: a preset, and how many salts each status has. The registry keeps it beside the epoch's key.
+"""The layout of an epoch: which tokens its documents have. The registry stores it next to the epoch's key, as text.
 
-A layout never changes; another one comes with another epoch (DESIGN.md, "Rotation and presets"). As text:
+    compatible 2                        the preset `compatible`
+    strict 2 Completed=180 Failed=4     the preset `strict`, with the number of salts of each status that has more than one
 
-    ""                                  the preset compatible in the first form
-    "strict Completed=180 Failed=4"     the preset strict in it, and a salt for each half percent of runs that had a status when it
-                                        was made
-    "compatible 2", "strict 2 Failed=4" the same in the second form
-
-New epochs are of the newest form. An older one is read and written as it is until the namespace is rotated: an older version of
-the software may still be at work beside this one, and knows no other.
+The 2 is the version of layouts. A version that is not known is refused. A layout never changes: another layout comes with
+another epoch (DESIGN.md, "Rotation and presets").
 """
 
 from __future__ import annotations
@@ -19,7 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from strongroom.storage import DataLoss, InvalidPersistenceRequest
-from strongroom.visibility.fields import BUILT_IN, CUSTOM_FIELDS, HASHED, first_form
+from strongroom.visibility.fields import BUILT_IN, CUSTOM_FIELDS, HASHED
 from strongroom.visibility.filter.tree import STATUS_NAMES
 
 if TYPE_CHECKING:
@@ -31,20 +27,10 @@ if TYPE_CHECKING:
 Preset: TypeAlias = Literal["compatible", "strict"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
 SALTS = 200
-"""Of all statuses together: a token then stands for half a percent of the runs, and none for a status that is rarer in sum."""
-FORM = 2
-"""Of new layouts. What is different in the first: see `first_form`; and that no token has a column of its own."""
+"""Number of salts that all statuses share. Each salt stands for half a percent of the runs; a status has at least one."""
 USUAL_SALTS: Mapping[str, int] = MappingProxyType({"Completed": 180, "Running": 10, "Failed": 4, "ContinuedAsNew": 2})
-"""For a namespace that has no runs yet. Statuses that are not named have one salt."""
-_HEADS: Mapping[tuple[Preset, int], tuple[str, ...]] = MappingProxyType(
-    {
-        ("compatible", 1): (),
-        ("strict", 1): ("strict",),
-        ("compatible", 2): ("compatible", "2"),
-        ("strict", 2): ("strict", "2"),
-    }
-)
-"""The words that a layout's text begins with; the salts follow."""
+"""Salts of a namespace that has no runs yet. A status that is not listed has one salt."""
+_VERSION = "2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,45 +38,42 @@ class Layout:
     """A preset with its parameters.
 
     Attributes:
-        preset: see `fields.py`.
-        salts: how many tokens a status is spread over; one where none is named.
-        form: which tokens an attribute has in a preset.
+        preset: Name of the preset, see `fields.py`.
+        salts: Number of equality tokens of a status; 1 for a status that is not listed.
     """
 
     preset: Preset = "compatible"
     salts: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
-    form: int = FORM
 
     def profile(self, name: str, attribute_type: AttributeType) -> Profile:
-        """Return what a document of this layout holds of an attribute."""
-        found = BUILT_IN.get(name) or CUSTOM_FIELDS[attribute_type]
-        profile = (found.strict or found.compatible) if self.preset == "strict" else found.compatible
-        return first_form(profile) if self.form == 1 else profile
+        """Return which tokens a document of this layout has for an attribute."""
+        attribute = BUILT_IN.get(name) or CUSTOM_FIELDS[attribute_type]
+        return (attribute.strict or attribute.compatible) if self.preset == "strict" else attribute.compatible
 
     def column(self, name: str) -> str | None:
-        """Return in which column the equality token of an attribute stands in PostgreSQL; None for the bag with all others."""
-        return HASHED.get(name) if self.form > 1 and self.preset == "compatible" else None
+        """Return the PostgreSQL column of an attribute's equality token, or None if the token is in the token set."""
+        return HASHED.get(name) if self.preset == "compatible" else None
 
     def __str__(self) -> str:
         """Return the text that `parse_layout` reads."""
         salts = (f"{status}={count}" for status, count in sorted(self.salts.items()))
-        return " ".join([*_HEADS[self.preset, self.form], *salts])
+        return " ".join([self.preset, _VERSION, *salts])
 
 
 def new_layout(preset: str, statuses: Mapping[str, int] | None = None) -> Layout:
-    """Return the layout of an epoch that is to be made.
+    """Return a layout for a new epoch.
 
     Args:
-        preset: its name.
-        statuses: how many runs have which status; None for the usual shares.
+        preset: Name of the preset.
+        statuses: Number of runs of each status, which decides the number of salts; None for the usual shares.
 
     Raises:
-        InvalidPersistenceRequest: no such preset.
+        InvalidPersistenceRequest: There is no such preset.
     """
     if preset == "compatible":
         return Layout()
     if preset != "strict":
-        msg = f"the preset of an index is one of {', '.join(PRESETS)}"
+        msg = f"unknown index preset; use one of {', '.join(PRESETS)}"
         raise InvalidPersistenceRequest(msg)
     runs = sum(statuses.values()) if statuses else 0
     if not statuses or runs < SALTS:
@@ -101,18 +84,17 @@ def new_layout(preset: str, statuses: Mapping[str, int] | None = None) -> Layout
 
 @lru_cache(maxsize=1024)
 def parse_layout(text: str) -> Layout:
-    """Read what stands in the registry.
+    """Return the layout that the registry stores as text.
 
     Raises:
-        DataLoss: a layout that this version does not know.
+        DataLoss: This version does not know the layout.
     """
-    words = text.split(" ") if text else []
-    preset: Preset = "strict" if words[:1] == ["strict"] else "compatible"
-    form = 2 if words[1:2] == ["2"] else 1
-    head = _HEADS[preset, form]
-    pairs = [salt.partition("=") for salt in words[len(head) :]]
-    known = all(status in STATUS_NAMES and count.isdecimal() for status, _, count in pairs)
-    if tuple(words[: len(head)]) != head or not known or (pairs and preset != "strict"):
-        msg = "the index is of a layout that this version does not know"
-        raise DataLoss(msg)
-    return Layout(preset, MappingProxyType({status: int(count) for status, _, count in pairs}), form)
+    preset, version, *salts = text.split(" ") if " " in text else (text, "")
+    pairs = [salt.partition("=") for salt in salts]
+    are_salts = all(status in STATUS_NAMES and count.isdecimal() for status, _, count in pairs)
+    if version == _VERSION and preset == "compatible" and not pairs:
+        return Layout()
+    if version == _VERSION and preset == "strict" and are_salts:
+        return Layout("strict", MappingProxyType({status: int(count) for status, _, count in pairs}))
+    msg = "unknown layout of a visibility index; a newer version of strongroom may have written it"
+    raise DataLoss(msg)

@@ -1,7 +1,7 @@
-"""Numbers and times as leaves of a tree with sixteen branches a node, and a range of them as few nodes of that tree.
+"""Range trees: numbers and times are leaves of a tree with 16 branches per node, and a range is covered by a few nodes.
 
-A value has one token for each level of the tree above it; a range is asked for by the nodes that cover it. For each pair of values
-the tokens show how far down they stay together, and nothing of which is larger.
+A value has one token for each level of the tree: for its leaf and for each node above it. A range query asks for the nodes that
+cover the range. For each pair of values the tokens show down to which level they share a node, but not which value is larger.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _BRANCH_BITS = 4
 _BRANCHES = 1 << _BRANCH_BITS
 _SUB_BITS = 3
 _SUB_LEAVES = 1 << _SUB_BITS
-"""Leaves of a power of two: eight, so that a leaf is at most an eighth wide."""
+"""Number of leaves between two powers of two: a leaf is at most an eighth of the power wide."""
 _MIDDLE = 1024
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
@@ -27,9 +27,9 @@ class RangeTree:
     """A tree of ranges.
 
     Attributes:
-        levels: how many tokens a value has; leaves are numbered from 0 to 16^levels - 1.
-        leaf: from a value to its leaf; never falls as the value rises.
-        lowest: from a leaf to the smallest int64 in it; beyond the last leaf, to a number larger than any.
+        levels: Number of levels, which is the number of tokens of a value. Leaves are numbered from 0 to 16^levels - 1.
+        leaf: Function that returns the leaf of a value. A larger value never has a smaller leaf.
+        lowest: Function that returns the smallest int64 of a leaf, or a number above int64 for a leaf after the last one.
     """
 
     levels: int
@@ -37,42 +37,42 @@ class RangeTree:
     lowest: Callable[[int], int]
 
     def nodes(self, values: Iterable[int]) -> Iterator[tuple[int, list[int]]]:
-        """Yield for each level, from the leaves (0) upwards, the node above each value."""
+        """Yield each level, from the leaves (0) upwards, with the node of each value on it."""
         leaves = list(map(self.leaf, values))
         for level in range(self.levels):
             yield level, [leaf >> (_BRANCH_BITS * level) for leaf in leaves]
 
     def cover(self, first: int, last: int) -> list[tuple[int, int]]:
-        """Return the fewest nodes that hold the leaves from first to last, both inclusive; none for an empty range."""
-        found = []
+        """Return the fewest nodes, as (level, node), that cover the leaves from first to last, inclusive."""
+        nodes = []
         for level in range(self.levels - 1):
             while first <= last and first % _BRANCHES:
-                found.append((level, first))
+                nodes.append((level, first))
                 first += 1
             while first <= last and (last + 1) % _BRANCHES:
-                found.append((level, last))
+                nodes.append((level, last))
                 last -= 1
             if first > last:
-                return found
+                return nodes
             first, last = first >> _BRANCH_BITS, last >> _BRANCH_BITS
-        found += [(self.levels - 1, node) for node in range(first, last + 1)]
-        return found
+        nodes += [(self.levels - 1, node) for node in range(first, last + 1)]
+        return nodes
 
     def roots(self) -> list[tuple[int, int]]:
-        """Return the nodes of the highest level, of which each int64 has one."""
+        """Return the nodes of the highest level, as (level, node). Each int64 is below one of them."""
         top = self.levels - 1
         first, last = (self.leaf(value) >> _BRANCH_BITS * top for value in (INT64_MIN, INT64_MAX))
         return [(top, node) for node in range(first, last + 1)]
 
     def leaves(self, low: int, high: int) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Return the leaves that lie wholly within [low, high], and those that touch it, each as (first, last)."""
+        """Return the leaves that are inside [low, high] and the leaves that overlap it, each as (first, last)."""
         first, last = self.leaf(low), self.leaf(high)
-        touched = (first, last)
+        overlapping = (first, last)
         if self.lowest(first) < low:
             first += 1
         if self.lowest(last + 1) - 1 > high:
             last -= 1
-        return (first, last), touched
+        return (first, last), overlapping
 
 
 def _magnitude_leaf(value: int) -> int:
@@ -90,11 +90,11 @@ def _magnitude_lowest(leaf: int) -> int:
     if leaf == _MIDDLE:
         return 0
     exponent, sub = divmod(abs(leaf - _MIDDLE) - 1, _SUB_LEAVES)
-    if exponent >= 63:  # noqa: PLR2004 - int64 ends here; of the leaves beyond only that of -2^63 is ever used
+    if exponent >= 63:  # noqa: PLR2004 - int64 ends here; the leaf of -2^63 is the only one beyond
         return INT64_MAX + 1 if leaf > _MIDDLE else INT64_MIN
     if leaf > _MIDDLE:
         return _first_in(exponent, sub)
-    return 1 - _first_in(exponent, sub + 1)  # minus the largest size in the mirrored leaf
+    return 1 - _first_in(exponent, sub + 1)  # the negative of the largest size in the mirrored leaf
 
 
 def _first_in(exponent: int, sub: int) -> int:
@@ -112,9 +112,9 @@ def _second_lowest(leaf: int) -> int:
 
 
 MAGNITUDES = RangeTree(3, _magnitude_leaf, _magnitude_lowest)
-"""Integers by their size: exact up to 15, then in leaves an eighth of a power of two wide."""
+"""Tree of integers by magnitude: one leaf per integer up to 15, then leaves of an eighth of a power of two."""
 
 SECONDS = RangeTree(9, _second_leaf, _second_lowest)
-"""Times in nanoseconds by their second, from 1970 on."""
+"""Tree of times in nanoseconds: one leaf per second from 1970 on."""
 
 _LAST_SECOND = (1 << _BRANCH_BITS * SECONDS.levels) - 1

@@ -1,4 +1,4 @@
-"""The visibility record of a run: what a list returns, and what its sealed row is bound to."""
+"""The visibility record of a run, which a list returns, and the record kind that it is sealed as."""
 
 from __future__ import annotations
 
@@ -14,27 +14,29 @@ AttributeValue: TypeAlias = Scalar | tuple[str, ...]
 
 
 class VisibilityRecord(NamedTuple):
-    """What is known of one run, in Temporal's terms. Times are nanoseconds since the epoch, UTC; None where there is no value.
+    """The visibility record of a run, with Temporal's field names.
+
+    Times are nanoseconds since 1970, UTC. A field is None if the run has no value for it.
 
     Attributes:
-        workflow_id: chosen by the tenant.
-        run_id: of this run.
-        workflow_type: chosen by the tenant.
-        execution_status: one of Temporal's short names: Running, Completed, ...
-        task_queue: chosen by the tenant.
-        start_time: when the run started.
-        execution_time: when its first task was due.
-        close_time: None while open.
-        execution_duration: nanoseconds; None while open.
-        history_length: events; None while open.
-        history_size_bytes: None while open.
-        state_transition_count: None while open.
-        parent_workflow_id: None for a run without parent; so is parent_run_id.
-        parent_run_id: see there.
-        root_workflow_id: the run's own id where it is the root; so is root_run_id.
-        root_run_id: see there.
-        search_attributes: custom and predefined ones; a KeywordList is a tuple, a Datetime an integer of nanoseconds.
-        memo: encoded as the service encodes it; sealed, never searched.
+        workflow_id: The workflow id.
+        run_id: The run id.
+        workflow_type: The workflow type.
+        execution_status: The status by Temporal's short name, such as Running or Completed.
+        task_queue: The task queue.
+        start_time: The start time.
+        execution_time: The time at which the first task was due.
+        close_time: The close time; None for an open run.
+        execution_duration: The duration in nanoseconds; None for an open run.
+        history_length: The number of events; None for an open run.
+        history_size_bytes: The size of the history in bytes; None for an open run.
+        state_transition_count: The number of state transitions; None for an open run.
+        parent_workflow_id: The workflow id of the parent; None without a parent.
+        parent_run_id: The run id of the parent; None without a parent.
+        root_workflow_id: The workflow id of the root; the run's own id if it is the root.
+        root_run_id: The run id of the root; the run's own id if it is the root.
+        search_attributes: Custom and predefined attributes. A KeywordList is a tuple, a Datetime an integer of nanoseconds.
+        memo: The memo as the service encodes it. It is sealed and can't be searched.
     """
 
     workflow_id: str
@@ -58,11 +60,11 @@ class VisibilityRecord(NamedTuple):
 
     def attributes(self) -> dict[str, AttributeValue]:
         """Return all search attributes that have a value, by their canonical names."""
-        found = {name: value for name, value in zip(_NAMES, system_values(self), strict=True) if value is not None}
-        found.update(self.search_attributes)
-        if () in found.values():
-            return {name: value for name, value in found.items() if value != ()}
-        return found
+        values = {name: value for name, value in zip(_NAMES, system_values(self), strict=True) if value is not None}
+        values.update(self.search_attributes)
+        if () in values.values():
+            return {name: value for name, value in values.items() if value != ()}
+        return values
 
 
 _NAMES = (
@@ -83,16 +85,16 @@ _NAMES = (
     "RootWorkflowId",
     "RootRunId",
 )
-"""Attributes that are not custom, in the order of the record's slots, which is that of the packed form."""
+"""System attributes in the order of the record's fields, which is also the order in a packed record."""
 
 
 def system_values(record: VisibilityRecord) -> tuple[AttributeValue | None, ...]:
-    """Return the attributes that are not custom, in the order of the slots; None where there is no value."""
-    return record[: len(_NAMES)]  # type: ignore[return-value]  # the slots before search_attributes and memo
+    """Return the system attributes in the order of `_NAMES`; None for one without a value."""
+    return record[: len(_NAMES)]  # type: ignore[return-value]  # the fields before search_attributes and memo
 
 
 def value_reader(name: str) -> Callable[[VisibilityRecord], AttributeValue | None]:
-    """Return a function that gives a record's value of an attribute, by its canonical name; None where it has none."""
+    """Return a function that returns the value of an attribute of a record, or None if the record has no value for it."""
     if name in _NAMES:
         return itemgetter(_NAMES.index(name))
 

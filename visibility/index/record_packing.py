@@ -1,6 +1,6 @@
-"""A visibility record as the bytes that are sealed, and back (kms/FORMAT.md section 8).
+"""Pack a visibility record into the bytes that are sealed, and unpack it (kms/FORMAT.md section 9).
 
-What the rest of the record tells is left out, and ids that are UUIDs are 16 bytes: most of a record does not compress.
+A packed record leaves out values that follow from other values, and stores UUIDs as 16 bytes. UUIDs do not compress as text.
 """
 
 from __future__ import annotations
@@ -19,97 +19,76 @@ from .record import VisibilityRecord, system_values
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_FIRST_FORM = b"[1,"
-_FORM = 2
+_VERSION = 2
 _RUN_ID, _PARENT_RUN_ID = 1, 2
-"""Flags: the id is the next 16 bytes."""
+"""Flags: the id follows as 16 bytes."""
 _ID_BYTES = 16
-_TOLD = True
-"""Stands for what other values tell; no attribute of a record is a Bool itself."""
+_DERIVED = True
+"""Replaces a value that follows from other values. No system attribute is a Bool."""
 
 
 def pack_record(record: VisibilityRecord) -> bytes:
     """Return the bytes to seal."""
     values: list[Any] = list(system_values(record))
-    (
-        _,
-        run_id,
-        _,
-        _,
-        _,
-        start,
-        execution,
-        close,
-        duration,
-        _,
-        _,
-        _,
-        _,
-        parent_run_id,
-        root_workflow_id,
-        root_run_id,
-    ) = values
     flags, ids = 0, b""
-    for place, flag, text in ((1, _RUN_ID, run_id), (13, _PARENT_RUN_ID, parent_run_id)):
-        if text is not None and (packed := _packed_id(text)):
-            flags, ids, values[place] = flags | flag, ids + packed, _TOLD
-    if execution == start:
-        values[6] = _TOLD
-    if close is not None:
-        if duration == close - start:
-            values[8] = _TOLD
-        if INT64_MIN <= close - start <= INT64_MAX:
-            values[7] = [close - start]
-    if root_workflow_id == record.workflow_id:
-        values[14] = _TOLD
-    if root_run_id == run_id:
-        values[15] = _TOLD
+    for slot, flag, text in ((1, _RUN_ID, record.run_id), (13, _PARENT_RUN_ID, record.parent_run_id)):
+        if text is not None and (packed_id := _pack_id(text)):
+            flags, ids, values[slot] = flags | flag, ids + packed_id, _DERIVED
+    if record.execution_time == record.start_time:
+        values[6] = _DERIVED
+    if record.close_time is not None:
+        elapsed = record.close_time - record.start_time
+        if record.execution_duration == elapsed:
+            values[8] = _DERIVED
+        if INT64_MIN <= elapsed <= INT64_MAX:
+            values[7] = [elapsed]
+    if record.root_workflow_id == record.workflow_id:
+        values[14] = _DERIVED
+    if record.root_run_id == record.run_id:
+        values[15] = _DERIVED
     values.append(dict(record.search_attributes))
-    return bytes((_FORM, flags)) + ids + orjson.dumps(values) + b"\x00" + record.memo
+    return bytes((_VERSION, flags)) + ids + orjson.dumps(values) + b"\x00" + record.memo
 
 
 def unpack_records(packed: Sequence[bytes]) -> list[VisibilityRecord]:
-    """Undo `pack_record` for many: by the kernel if it is what opens here, and has this; but for those that it leaves to Python.
+    """Return the records of packed bytes.
+
+    The kernel unpacks them if it is the cipher implementation in use. It leaves unusual records to `unpack_record`.
 
     Raises:
-        DataLoss: a form that this version does not know.
+        DataLoss: A record is not in the format of this version.
     """
-    read: Any = ciphers.fastest("unpack_records", None)
-    if read is None:
+    unpack_in_kernel: Any = ciphers.fastest("unpack_records", None)
+    if unpack_in_kernel is None:
         return [unpack_record(each) for each in packed]
     return [
         unpack_record(each) if values is None else tuple.__new__(VisibilityRecord, values)
-        for each, values in zip(packed, read(packed), strict=True)
+        for each, values in zip(packed, unpack_in_kernel(packed), strict=True)
     ]
 
 
 def unpack_record(packed: bytes) -> VisibilityRecord:
-    """Undo `pack_record`.
+    """Return the record of packed bytes.
 
     Raises:
-        DataLoss: a form that this version does not know.
+        DataLoss: The record is not in the format of this version.
     """
     try:
-        values, memo = _second_form(packed) if packed[0] == _FORM else _first_form(packed)
+        values, memo = _unpack_values(packed)
         attributes = values.pop()
         for name, value in attributes.items():
             if isinstance(value, list):
                 attributes[name] = tuple(value)
         return VisibilityRecord._make((*values, MappingProxyType(attributes), memo))
-    except (ValueError, TypeError, AttributeError, IndexError):
+    except (ValueError, TypeError, AttributeError, LookupError):
         pass
-    msg = "a visibility record is not of a form that this version knows"
+    msg = "unknown format of a visibility record; a newer version of strongroom may have written it"
     raise DataLoss(msg)
 
 
-def _first_form(packed: bytes) -> tuple[list[Any], bytes]:
-    if not packed.startswith(_FIRST_FORM):
+def _unpack_values(packed: bytes) -> tuple[list[Any], bytes]:
+    if packed[0] != _VERSION:
         raise ValueError
-    _, *values, memo = orjson.loads(packed)
-    return values, bytes.fromhex(memo)
-
-
-def _second_form(packed: bytes) -> tuple[list[Any], bytes]:
     flags, start = packed[1], 2
     run_id = parent_run_id = None
     if flags & _RUN_ID:
@@ -122,21 +101,26 @@ def _second_form(packed: bytes) -> tuple[list[Any], bytes]:
         values[1] = run_id
     if parent_run_id is not None:
         values[13] = parent_run_id
-    if values[6] is _TOLD:
-        values[6] = values[5]
-    if isinstance(values[7], list):
-        values[7] = values[5] + values[7][0]
-    if values[8] is _TOLD:
-        values[8] = values[7] - values[5]
-    if values[14] is _TOLD:
-        values[14] = values[0]
-    if values[15] is _TOLD:
-        values[15] = values[1]
+    _fill_derived(values)
     return values, packed[end + 1 :]
 
 
-def _packed_id(text: str) -> bytes:
-    """Return the bytes of a UUID in its usual spelling; nothing for another text."""
+def _fill_derived(values: list[Any]) -> None:
+    """Replace the markers of derived values by the values."""
+    if values[6] is _DERIVED:
+        values[6] = values[5]
+    if isinstance(values[7], list):
+        values[7] = values[5] + values[7][0]
+    if values[8] is _DERIVED:
+        values[8] = values[7] - values[5]
+    if values[14] is _DERIVED:
+        values[14] = values[0]
+    if values[15] is _DERIVED:
+        values[15] = values[1]
+
+
+def _pack_id(text: str) -> bytes:
+    """Return the bytes of a UUID in its usual spelling, or nothing for any other text."""
     try:
         packed = bytes.fromhex(text.replace("-", ""))
     except ValueError:

@@ -1,14 +1,15 @@
-"""A record's attributes as index tokens, and a filter's values as the tokens to look for (kms/FORMAT.md section 7).
+"""Turn the attributes of a record into index tokens, and the values of a filter into the tokens to search for.
 
-Message of a token, under the key of its attribute in an epoch: one byte for its kind, then
+A token is a MAC of a message under the key of an attribute in an epoch (kms/FORMAT.md section 7). The first byte of a message is
+its kind:
 
-    "?"                         the attribute is present, and need not be
-    "@"                         the value is that of another attribute, which has the tokens
-    "=" value                   the value: text in UTF-8, numbers as 8 bytes, a Bool as one
-    "~" salt(2) value           the value, in one of as many tokens as it has salts
-    "^" length(2) prefix        the first so many bytes of the value
+    "?"                         the attribute has a value; only for attributes that a run need not have
+    "@"                         the value equals that of another attribute, whose tokens are searched instead
+    "=" value                   the value: text in UTF-8, a number as 8 bytes, a Bool as 1 byte
+    "~" salt(2) value           the value with one of its salts
+    "^" length(2) prefix        the first bytes of the value
     "w" word                    a word of a text
-    "#" level(1) node(8)        a node of the tree of ranges
+    "#" level(1) node(8)        a node of a range tree
 """
 
 from __future__ import annotations
@@ -40,14 +41,14 @@ SAME = b"@"
 
 
 def scaled(value: float) -> int:
-    """Return a Double as the integer that it is compared by: rounded half up, held within int64."""
+    """Return the integer that a stored Double is compared by: rounded half up, limited to int64."""
     product = asked(value)
-    whole = math.floor(product)
-    return whole + (product - whole >= 0.5)  # noqa: PLR2004 - to add a half first would round what lies just below it
+    floor = math.floor(product)
+    return floor + (product - floor >= 0.5)  # noqa: PLR2004 - floor(x + 0.5) would round up a number just below the half
 
 
 def asked(value: float) -> float:
-    """Return a Double of a filter on the scale of those that are stored, likewise held within int64."""
+    """Return a Double of a filter on the scale of stored Doubles, limited to int64."""
     return min(max(value * DOUBLE_SCALE, INT64_MIN), INT64_MAX)  # the product of the largest doubles is infinite
 
 
@@ -71,14 +72,14 @@ _ENCODERS: Mapping[AttributeType, Callable[[Scalar], bytes]] = {
 
 
 def encoder(attribute_type: AttributeType) -> Callable[[Scalar], bytes]:
-    """Return what turns a value into the bytes that stand for it in an equality token."""
+    """Return a function that encodes a value for an equality token."""
     return _ENCODERS[attribute_type]
 
 
 def equal_to(attribute_type: AttributeType) -> Callable[[Scalar], bytes]:
-    """Return what turns a value into the message of its equality token."""
+    """Return a function that returns the message of a value's equality token."""
     encode = _ENCODERS[attribute_type]
-    return lambda value: whole(encode(value))
+    return lambda value: encoded_equality(encode(value))
 
 
 def equality(attribute_type: AttributeType, value: Scalar) -> bytes:
@@ -86,13 +87,13 @@ def equality(attribute_type: AttributeType, value: Scalar) -> bytes:
     return equal_to(attribute_type)(value)
 
 
-def whole(encoded: bytes) -> bytes:
+def encoded_equality(encoded: bytes) -> bytes:
     """Return the message of the equality token of an encoded value."""
     return b"=" + encoded
 
 
 def salted(attribute_type: AttributeType, value: Scalar, salt: int) -> bytes:
-    """Return the message of one of the equality tokens of a salted value."""
+    """Return the message of the equality token of a value with a salt."""
     return b"~" + salt.to_bytes(2, "big") + encoder(attribute_type)(value)
 
 
@@ -112,14 +113,22 @@ def range_node(level: int, node: int) -> bytes:
 
 
 def number_on_tree(attribute_type: AttributeType, value: float) -> int:
-    """Return the integer by which a value stands on its tree of ranges."""
+    """Return the integer that a value has on its range tree."""
     return scaled(float(value)) if attribute_type is AttributeType.DOUBLE else int(value)
 
 
 class Tokenizer:
     """Makes tokens in one epoch of a namespace's index key.
 
-    A token is the first eight bytes of HMAC-SHA-256 as a signed integer, which PostgreSQL indexes four times as cheaply as bytes.
+    A token is the first eight bytes of HMAC-SHA-256 as a signed integer. PostgreSQL indexes integers at a quarter of the cost of
+    bytes.
+
+    Args:
+        keys: The keys of the namespace.
+        epoch: A version of the index key.
+
+    Raises:
+        DataLoss: This version does not know the layout of the epoch.
     """
 
     def __init__(self, keys: NamespaceKeys, *, epoch: int) -> None:
@@ -132,13 +141,13 @@ class Tokenizer:
         return self._keys.index(name, epoch=self.epoch)
 
     def equality(self, name: str, attribute_type: AttributeType, value: Scalar) -> Iterator[bytes]:
-        """Yield the messages of which a document with this value has one."""
+        """Yield all messages of equality tokens that a document with this value can have."""
         if not self.layout.profile(name, attribute_type).salted:
             yield equality(attribute_type, value)
         else:
             for salt in range(self.layout.salts.get(str(value), 1)):
                 yield salted(attribute_type, value, salt)
 
-    def query(self, name: str, wanted: Iterable[bytes]) -> frozenset[int]:
-        """Return the tokens to look for, for messages of one attribute."""
-        return frozenset(self.key(name).numbers(list(wanted)))
+    def query(self, name: str, messages: Iterable[bytes]) -> frozenset[int]:
+        """Return the tokens of messages of one attribute."""
+        return frozenset(self.key(name).numbers(list(messages)))

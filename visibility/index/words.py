@@ -1,10 +1,11 @@
-"""Text into words, exactly as Elasticsearch's `standard` analyzer does.
+"""Split text into words exactly as Elasticsearch's `standard` analyzer does.
 
-That is UAX #29 with what Lucene's StandardTokenizer adds to it: runs of Thai, Lao, Khmer and Burmese are one word, ideographs and
-hiragana are words of one character, emoji are words, and a word has at most 255 UTF-16 units. Then each character is lowered by
-itself. Both sides of the index use this, so another split needs all tokens made anew: `strongroom index rotate`.
+The rules are UAX #29 with the additions of Lucene's StandardTokenizer: runs of Thai, Lao, Khmer and Burmese are one word, an
+ideograph or a hiragana character is a word, an emoji is a word, and a word has at most 255 UTF-16 units. Then each character is
+converted to lower case by itself. Documents and filters are split alike, so a change of these rules needs new tokens for all
+documents: `strongroom index rotate`.
 
-Each character is of one class, named by a letter (`word_classes.txt`):
+`word_classes.txt` puts each character into a class, named by a letter:
 
     A letter            k katakana              E skin tone              _ connects words
     G hangul            m ideograph             R regional indicator     Q apostrophe   D double quote
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 LONGEST_WORD = 255
-"""UTF-16 units. What is longer is cut there, and the rest is read as if it stood alone."""
+"""Maximum length of a word in UTF-16 units. A longer word is cut there, and the rest is split as a text of its own."""
 
-# What follows a character and belongs to it (UAX #29 WB4). Before a variation selector an emoji takes all but those.
+# Characters that attach to the one before them (UAX #29 WB4). `_S` is the set for an emoji: without variation selectors.
 _X = "[xtZcvfszE]*+"
 _S = "(?:[xtcszE]|Z(?!Z*+[Pi]))*"
 _LETTER, _DIGIT, _JOIN = f"[AHGi]{_X}", f"[0N]{_X}", f"(?:_{_X})"
@@ -43,19 +44,19 @@ _KEYCAP = "K[xtZcszE]*f?c[xtZcszE]*"
 _REST = f"R{_X}R{_X}|(?:[Tt]{_X})+|[mh]{_X}"
 
 _PLAIN = re.compile(r"[A-Za-z0-9 \t\r\n]*")
-"""Texts of which blanks alone part the words: most, and no rule has anything to say of them."""
+"""Texts whose words are separated by spaces alone. Most texts are like this, and need no other rule."""
 _BEGIN = re.compile("[_kHAGi0NZPEKRTtmh]")
 _RULE = re.compile(f"{_WORD}|{_EMOJI}|{_KEYCAP}|{_REST}")
 _EMOJI_RULE = re.compile(_EMOJI)
 
 
 def split_words(text: str) -> frozenset[str]:
-    """Return the distinct words of a text. Punctuation and blanks are no words; a text may have none."""
+    """Return the distinct words of a text. Punctuation and spaces are not words."""
     return frozenset(words_of(text))
 
 
 def words_of(text: str) -> Iterable[str]:
-    """Return the words of a text as they come."""
+    """Return the words of a text in order."""
     if _PLAIN.fullmatch(text):
         words = text.lower().split()
         if max(map(len, words), default=0) <= LONGEST_WORD:
@@ -64,41 +65,41 @@ def words_of(text: str) -> Iterable[str]:
 
 
 def _spans(text: str) -> Iterator[tuple[int, int]]:
-    """Yield where words begin and end: from the first character that can begin one, the longest that any rule gives."""
+    """Yield start and end of each word: from the next character that can start a word, the longest match of any rule."""
     classes = text.translate(_CLASSES)
     plain = text.isascii() or max(text) <= "\uffff"
-    at = 0
-    while begin := _BEGIN.search(classes, at):
+    position = 0
+    while begin := _BEGIN.search(classes, position):
         start = begin.start()
         limit = start + LONGEST_WORD if plain else _limit(text, start)
         word = _RULE.match(classes, start, limit)
         end = start if word is None else word.end()
         if classes[start] == "i" and (
             emoji := _EMOJI_RULE.match(classes, start, limit)
-        ):  # of the two rules the longer one
+        ):  # both rules match here, and the longer match wins
             end = max(end, emoji.end())
         if end > start:
             yield start, end
-        at = max(end, start + 1)
+        position = max(end, start + 1)
 
 
 def _limit(text: str, start: int) -> int:
-    """Return where a word that starts here must end: a character beyond the first plane is two units, and is not cut."""
+    """Return the latest end of a word that starts here. A character above U+FFFF has two units and is not cut."""
     units = 0
-    for place in range(start, min(start + LONGEST_WORD, len(text))):
-        units += 1 + (text[place] > "\uffff")
+    for position in range(start, min(start + LONGEST_WORD, len(text))):
+        units += 1 + (text[position] > "\uffff")
         if units > LONGEST_WORD:
-            return place
+            return position
     return start + LONGEST_WORD
 
 
 def _lowered(word: str) -> str:
-    """Lower each character by itself, and to one character, as Lucene's filter does."""
+    """Convert each character by itself, and to one character, as Lucene's filter does."""
     return word.lower() if word.isascii() else "".join(character.lower()[:1] for character in word)
 
 
 class _Classes(dict[int, str]):
-    """Letters by code point, for `str.translate`; found when first asked for."""
+    """Class letters by code point, for `str.translate`. They are looked up on first use."""
 
     def __init__(self) -> None:
         lines = (files(__package__) / "word_classes.txt").read_text(encoding="ascii").splitlines()
@@ -113,13 +114,13 @@ class _Classes(dict[int, str]):
 
     def __missing__(self, code: int) -> str:
         letter = self._find(code)
-        if letter != _NONE:  # the others are a million, and are not kept
+        if letter != _NONE:  # a million code points have no class, and are not cached
             self[code] = letter
         return letter
 
     def _find(self, code: int) -> str:
-        place = bisect_right(self._first, code) - 1
-        return self._letter[place] if place >= 0 and code <= self._last[place] else _NONE
+        index = bisect_right(self._first, code) - 1
+        return self._letter[index] if index >= 0 and code <= self._last[index] else _NONE
 
 
 _NONE = " "

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -29,7 +29,7 @@ from strongroom.kms import (
 )
 from strongroom.storage import ConditionFailed
 from strongroom.visibility.errors import SearchIndexMismatch
-from strongroom.visibility.index.layout import FORM, parse_layout
+from strongroom.visibility.index.layout import parse_layout
 
 from .token_audit import PIECE, open_each, rewrite_tokens
 
@@ -118,7 +118,7 @@ class IndexRotation:
         Args:
             namespace_id: whose.
             types: its custom search attributes.
-            layout: of the new epoch; None for the active one's in the newest form. A rotation under way keeps its own salts.
+            layout: of the new epoch; None for the active one's. A rotation under way keeps its own salts.
             progress: see there.
 
         Raises:
@@ -157,7 +157,7 @@ class IndexRotation:
     async def _begin(self, namespace_id: UUID, layout: Layout | None) -> DataKeyRecord:
         if layout is None:
             keys = await self._keyring.open(namespace_id)
-            layout = replace(parse_layout(keys.layout(keys.active_version(KeyClass.INDEX))), form=FORM)
+            layout = parse_layout(keys.layout(keys.active_version(KeyClass.INDEX)))
         return await begin_index_rotation(self._keyring, namespace_id, layout=str(layout))
 
     async def _finish(self, namespace_id: UUID, epoch: int, types: SearchAttributes, show: Progress) -> int:

@@ -40,6 +40,7 @@ from strongroom.visibility.filter.tree import (
     StartsWith,
 )
 from strongroom.visibility.index import tokens
+from strongroom.visibility.index.buckets import OPEN_RUN
 from strongroom.visibility.index.ranges import INT64_MAX, INT64_MIN, NANOSECONDS
 from strongroom.visibility.index.tokens import Tokenizer
 from strongroom.visibility.index.words import split_words
@@ -53,8 +54,6 @@ if TYPE_CHECKING:
     from strongroom.visibility.fields import Profile
     from strongroom.visibility.filter.tree import Value
 
-OPEN_RUN = 2**62
-"""b1 of a run that has not closed: beyond every time, so that open runs come first."""
 _CLOSED = Bucket("b1", -OPEN_RUN, OPEN_RUN - 1)
 
 
@@ -211,9 +210,7 @@ def _prefix(attribute: Attribute, head: bytes, tokenizer: Tokenizer) -> Approxim
     sharing = _holding(attribute, (tokens.prefix(head[:longest]),), tokenizer)
     if longest < len(head):
         return Approximation(NOTHING, sharing)
-    if profile.full_prefix:
-        return _exact(sharing)
-    return _exact(any_of(sharing, _equal_to(attribute, (tokens.whole(head),), tokenizer)))
+    return _exact(any_of(sharing, _equal_to(attribute, (tokens.encoded_equality(head),), tokenizer)))
 
 
 def _ordered(attribute: Attribute, node: Compare | Between, tokenizer: Tokenizer) -> Approximation:

@@ -9,12 +9,13 @@ from strongroom.kms import KeyClass
 from strongroom.visibility.backends.search_index import CHUNK, Place
 from strongroom.visibility.errors import QueryBudgetExceeded
 from strongroom.visibility.filter.tree import STATUS_NAMES, And, Compare, In, IsNull, Not
+from strongroom.visibility.index.buckets import OPEN_RUN
 from strongroom.visibility.index.document import open_documents
 from strongroom.visibility.index.ranges import NANOSECONDS
 from strongroom.visibility.index.record import value_reader
 from strongroom.visibility.index.tokens import Tokenizer
 
-from .compiler import OPEN_RUN, compile_query
+from .compiler import compile_query
 from .evaluate import predicate
 from .explain import Explanation, explain_conditions, why_opened
 from .ordering import rank, ranking
