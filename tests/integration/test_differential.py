@@ -16,7 +16,7 @@ import pytest
 
 from strongroom.kms import activate_index_key, begin_index_rotation
 from strongroom.storage import EVERY_NAMESPACE
-from strongroom.visibility import Layout
+from strongroom.visibility import Layout, new_layout
 from tests.support.plaintext_copy import CUSTOM, Attributes, Twin, random_documents, random_filter
 from tests.support.plaintext_copy.mapping import document_id
 from tests.support.sealed_namespace import sealed
@@ -45,12 +45,12 @@ async def test_sealed_answers_are_those_of_the_plaintext_twin(config_path, elast
 
 
 @pytest.mark.parametrize("kind", ["PostgreSQL", "Elasticsearch"])
-async def test_two_forms_of_documents_side_by_side_answer_as_one(config_path, elasticsearch, kind):
-    """A namespace from before is moved to the newest form: with half of its runs in each, and after it, answers are the twin's."""
+async def test_two_layouts_side_by_side_answer_as_one(config_path, elasticsearch, kind):
+    """A namespace moves from `strict` to `compatible`: before, half way and afterwards it answers as the plaintext copy."""
     rng = random.Random(20_261_127)  # noqa: S311 - repeatable
     twin = await new_twin(elasticsearch)
     documents = random_documents(rng, DOCUMENTS)
-    async with sealed(config_path, elasticsearch, kind, index_layout="") as ours:
+    async with sealed(config_path, elasticsearch, kind, index_layout=str(new_layout("strict"))) as ours:
         await asyncio.to_thread(twin.write, documents)
         await ours.write(documents)
         assert await hashed(ours) == {(1, False): DOCUMENTS}

@@ -10,8 +10,6 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from strongroom.driver import strongroom as assembly
-from strongroom.driver.strongroom import Strongroom, shard_of
 from strongroom.kms import (
     CachePolicy,
     IntegrityError,
@@ -24,15 +22,10 @@ from strongroom.kms import (
     index_keys,
 )
 from strongroom.storage import BEFORE_ALL, EVERY_NAMESPACE, ConditionFailed
-from strongroom.storage.keys import store as data_keys
-from strongroom.storage.schema import schema
-from strongroom.storage.schema.schema import current_version, migrations
 from strongroom.visibility import Layout, new_layout
-from strongroom.visibility.index.document import seal_documents
 from tests.support.deaf import opened_deaf
 from tests.support.fixtures.command_line import STRONGROOM
 from tests.support.plaintext_copy import CUSTOM, Attributes, model, random_documents, random_filter
-from tests.support.plaintext_copy.records import record_of
 from tests.support.sealed_namespace import Sealed, sealed
 
 pytestmark = pytest.mark.integration
@@ -134,78 +127,12 @@ async def test_no_answer_is_wrong_while_the_key_rotates_and_others_write(config_
             assert await wrong_answers(other, documents, rng, filters=10) == []
 
 
-async def test_records_of_an_older_database_are_found_and_moved(config_path, elasticsearch, monkeypatch):
-    """A database of schema 4, with the rows that its version wrote: migrated it answers as before, and after a rotation too."""
-    rng = random.Random(4)  # noqa: S311 - repeatable
-    documents = random_documents(rng, 200)
-    with monkeypatch.context() as older:
-        older.setattr(schema, "migrations", lambda: migrations()[:4])
-        older.setattr(data_keys, "claim_kek", unclaimed)
-        older.setattr(assembly, "claim_cell", claimed)
-        older.setattr(assembly, "check_cell", claimed)
-        async with sealed(config_path, elasticsearch, "PostgreSQL", index_layout="") as ours:
-            await write_as_schema_4(ours, documents)
-            config, namespace_id = ours.strongroom.config, ours.namespace_id
-    assert [step.version for step in await Strongroom.init(config)] == list(range(5, current_version() + 1))
-    async with Strongroom.open(config) as strongroom:
-        ours = Sealed(strongroom, await strongroom.namespaces.get("twin"))
-        assert await wrong_answers(ours, documents, rng, filters=50) == []
-        await ours.write(documents[:20], version=2)
-        assert await wrong_answers(ours, documents, rng, filters=20) == []
-        result = await rotate(ours, wait=0)
-        assert (result.layout, result.rewritten) == (Layout(), len(documents))
-        assert await wrong_answers(ours, documents, rng, filters=50) == []
-        tally = await strongroom.token_audit().run(namespace_id, ours.types, repair=False)
-        assert (tally.records, tally.wrong, tally.unreadable) == (len(documents), 0, 0)
-
-
-async def unclaimed(*_kek):
-    """Register keys as that version did, which did not ask whether their KEK is being deleted."""
-
-
-async def claimed(database, cell):
-    """Note the cell as that version did, which knew no regions."""
-    async with database.connection(EVERY_NAMESPACE) as connection:
-        await connection.execute(
-            "INSERT INTO cell (cell_id, shard_count, created_at) VALUES ($1, $2, now()) ON CONFLICT DO NOTHING",
-            cell.cell_id,
-            cell.shard_count,
-        )
-
-
-async def write_as_schema_4(ours, documents):
-    """Write rows as the version did that came with schema 4."""
-    keys = await ours.strongroom.keyring.open(ours.namespace_id)
-    shards = ours.strongroom.config.cell.shard_count
-    records = [record_of(document) for document in documents]
-    rows = seal_documents(
-        keys, [(shard_of(keys, record.workflow_id, shards), 1, record) for record in records], ours.types
-    )
-    async with ours.strongroom.database.connection(EVERY_NAMESPACE) as connection:
-        await connection.execute("SELECT t, s FROM visibility_records")
-        for row in rows:
-            assert set(row.h) == {None}
-            await connection.execute(
-                "INSERT INTO visibility_records (shard_id, namespace_id, id, version, k, b1, b2, t, s) "
-                "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-                row.shard_id,
-                ours.namespace_id,
-                row.id,
-                row.version,
-                row.k,
-                row.b1,
-                row.b2,
-                list(row.t),
-                row.s,
-            )
-
-
 async def test_asking_for_one_epoch_alone_gives_wrong_answers(config_path, elasticsearch, monkeypatch):
     """Control: the comparison sees what is missing when searches know only the epoch that is written."""
     rng = random.Random(3)  # noqa: S311 - repeatable
     async with filled(config_path, elasticsearch, "PostgreSQL") as (ours, documents):
         keyring = ours.strongroom.keyring
-        begun = await begin_index_rotation(keyring, ours.namespace_id, layout="")
+        begun = await begin_index_rotation(keyring, ours.namespace_id, layout=str(Layout()))
         await activate_index_key(keyring, ours.namespace_id, begun.version)
         await ours.write(documents[::2], version=2)
         assert await epochs(ours) == {1, 2}

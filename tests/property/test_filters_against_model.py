@@ -1,3 +1,5 @@
+"""Filters have the meaning that an independent model of Temporal's semantics gives them."""
+
 from __future__ import annotations
 
 import pytest
@@ -14,7 +16,7 @@ TYPES = {name: AttributeType(kind) for name, kind in CUSTOM.items()}
 
 @given(randoms())
 def test_a_filter_means_what_the_model_of_temporal_says(random):
-    """Our parser and evaluator agree with another parser and another evaluator, written from Temporal's semantics."""
+    """Parser and evaluator agree with a second parser and evaluator, written from Temporal's semantics."""
     text = random_filter(random, ATTRIBUTES, order_by=0.2)
     ours = parse_filter(text, TYPES).where
     for document in random_documents(random, 20):
@@ -22,8 +24,8 @@ def test_a_filter_means_what_the_model_of_temporal_says(random):
 
 
 @given(randoms())
-def test_a_filter_that_is_cut_is_refused_by_both_or_none(random):
-    """Both parsers see the same language: a filter that lost a piece is legal for both, or for neither."""
+def test_both_parsers_accept_the_same_damaged_filters(random):
+    """A filter that lost a few characters is legal for both parsers, or for neither."""
     text = random_filter(random, ATTRIBUTES)
     start = random.randrange(len(text) + 1)
     text = text[:start] + text[start + random.randrange(1, 4) :]
@@ -37,7 +39,7 @@ def test_a_filter_that_is_cut_is_refused_by_both_or_none(random):
 
 
 @given(randoms())
-def test_documents_and_records_are_the_same_thing(random):
-    """What the twin holds of a run is what our record of it says."""
+def test_a_document_is_converted_to_a_record_and_back(random):
+    """A record holds all that a document of the plaintext copy holds."""
     for document in random_documents(random, 5, edges=True):
         assert document_of(record_of(document)) == document

@@ -1,4 +1,4 @@
-"""Texts of letters, digits and blanks are split by a shorter way, to the same words."""
+"""Texts of ASCII letters, digits and spaces are split by a faster path into the same words."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BLANKS = st.text(" \t\r\n", max_size=3)
 
 
 @given(parts=st.lists(st.tuples(WORDS, BLANKS), max_size=8))
-def test_plain_texts_have_the_words_that_the_rules_give(parts):
-    """A sign that is no word sends a text the long way."""
+def test_the_faster_path_gives_the_same_words(parts):
+    """A punctuation mark, which is not a word, makes the text take the general path."""
     text = "".join(word + blanks for word, blanks in parts)
     assert list(words_of(text)) == list(words_of(text + " !"))

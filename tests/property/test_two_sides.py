@@ -1,4 +1,4 @@
-"""What the index is sure of matches, and what matches it holds possible: in each form of documents, and in several at once."""
+"""Every sure document matches, and every matching document is possible: in each layout, and in several layouts at once."""
 
 from __future__ import annotations
 
@@ -25,16 +25,11 @@ from tests.support.plaintext_copy.records import record_of
 ATTRIBUTES = Attributes(CUSTOM)
 TYPES = {name: AttributeType(kind) for name, kind in CUSTOM.items()}
 SALTS = {"Completed": 3, "Running": 2}
-LAYOUTS = [
-    Layout(form=1),
-    Layout(),
-    Layout("strict", SALTS, form=1),
-    Layout("strict", SALTS),
-]
+LAYOUTS = [Layout(), Layout("strict", SALTS), Layout("strict")]
 
 
 def keys_of(*layouts):
-    """Return the keys of a namespace with an epoch of each layout, the last one active."""
+    """Return the keys of a namespace with one epoch per layout; the last epoch is active."""
     numbered = dict(enumerate(layouts, 1))
     return NamespaceKeys(
         cell_id=UUID(int=1),
@@ -48,14 +43,14 @@ def keys_of(*layouts):
 
 
 def holds(query, row):
-    """Whether a document satisfies a token query, by what an index sees of it."""
+    """Return whether a document satisfies a token query in PostgreSQL, which has columns for some tokens."""
     match query:
         case AnyOf(tokens, implied, column, whole):
             in_column = None if column is None else row.h[HASHED_COLUMNS.index(column)]
             if whole:
                 return in_column is not None
             found = not tokens.isdisjoint(row.t if column is None else (in_column,))
-            assert not found or implied is None or holds(implied, row), "it lies where each that holds one lies"
+            assert not found or implied is None or holds(implied, row), "every document with such a token is in the implied bucket"
             return found
         case Bucket(column, low, high):
             return low <= getattr(row, column) <= high
@@ -69,35 +64,35 @@ def holds(query, row):
             return not holds(item, row)
 
 
-def in_one_bag(query, row):
-    """The same by what an index sees that has all tokens in one bag."""
+def holds_in_one_set(query, row):
+    """Return whether a document satisfies a token query in Elasticsearch, which has all tokens in one set."""
     match query:
         case AnyOf(tokens):
             return not tokens.isdisjoint((*row.t, *row.h))
         case All(items):
-            return all(in_one_bag(item, row) for item in items)
+            return all(holds_in_one_set(item, row) for item in items)
         case Some(items):
-            return any(in_one_bag(item, row) for item in items)
+            return any(holds_in_one_set(item, row) for item in items)
         case Not(item):
-            return not in_one_bag(item, row)
+            return not holds_in_one_set(item, row)
     return holds(query, row)
 
 
 def wrong(text, documents, keys, rows):
-    """Return the runs that one of the sides, or what is between them, has or lacks against its promise."""
+    """Return the runs for which sure, possible or the difference of both breaks its promise."""
     where = parse_filter(text, TYPES).where
     compiled = compile_query(where, keys)
     return [
         (seen.__name__, record.run_id)
         for record, row in zip(documents, rows, strict=True)
-        for seen in (holds, in_one_bag)
+        for seen in (holds, holds_in_one_set)
         if not seen(compiled.sure, row) <= matches(where, record.attributes()) <= seen(compiled.possible, row)
         or seen(compiled.between, row) is not (seen(compiled.possible, row) and not seen(compiled.sure, row))
     ]
 
 
 def sealed(records, *layouts):
-    """Return records as rows, each by chance of one of the epochs, and the keys of all."""
+    """Return the rows of records, spread over one epoch per layout, and keys with all epochs."""
     rows = []
     for place, record in enumerate(records):
         writer = keys_of(*layouts[: place % len(layouts) + 1])
@@ -106,11 +101,11 @@ def sealed(records, *layouts):
 
 
 @pytest.mark.parametrize(
-    "layouts", [*([one] for one in LAYOUTS), LAYOUTS], ids=lambda layouts: " + ".join(map(str, layouts)) or "first"
+    "layouts", [*([one] for one in LAYOUTS), LAYOUTS], ids=lambda layouts: " + ".join(map(str, layouts))
 )
 @given(random=randoms())
 def test_the_two_sides_hold_in_every_layout(layouts, random):
-    """Sure ⊆ filter ⊆ possible, whatever the form and preset of the documents, and for a negation as well."""
+    """Sure ⊆ filter ⊆ possible in every layout, and for negations too."""
     records = [record_of(document) for document in random_documents(random, 8)]
     rows, keys = sealed(records, *layouts)
     for _ in range(3):
@@ -119,7 +114,7 @@ def test_the_two_sides_hold_in_every_layout(layouts, random):
 
 
 class Place(NamedTuple):
-    """What a bucket sees of a document."""
+    """The buckets of a document."""
 
     b1: int
     b2: int
@@ -133,8 +128,8 @@ SPANNED = st.recursive(
 
 
 @given(whole=SPANNED, part=SPANNED, shared=SPANNED)
-def test_a_difference_is_one(whole, part, shared):
-    """Of any two queries, and of two that differ in one condition alone."""
+def test_a_difference_holds_what_satisfies_the_first_query_only(whole, part, shared):
+    """This is true of any two queries, and of two queries that differ in one condition."""
     for one, other in ((whole, part), (All((shared, whole)), All((shared, part))), (whole, whole)):
         rest = difference(one, other)
         for place in starmap(Place, product(range(7), repeat=2)):
@@ -142,7 +137,7 @@ def test_a_difference_is_one(whole, part, shared):
 
 
 def test_the_difference_of_two_spans_is_their_ends():
-    """Which an index looks up, where a negation is looked for in all entries."""
+    """An index finds the ends directly. For a negation it would read all entries."""
     assert difference(Bucket("b2", 3, 9), Bucket("b2", 4, 8)) == Some((Bucket("b2", 3, 3), Bucket("b2", 9, 9)))
     assert difference(All((Epoch(1), Bucket("b2", 3, 9))), All((Epoch(1), Bucket("b2", 3, 8)))) == All(
         (Epoch(1), Bucket("b2", 9, 9))

@@ -1,10 +1,9 @@
-"""What the index holds in each preset, and what a thief of the index makes of it."""
+"""What the index holds in each preset, and what a thief can learn from it."""
 
 from __future__ import annotations
 
 import random
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 
@@ -25,24 +24,24 @@ MIX = {
     "TimedOut": 0.005,
     "Paused": 0.005,
 }
-"""Shares of statuses that the thief knows."""
+"""Shares of the statuses, which the thief knows."""
 RUNS = 40_000
 TYPES = {"ExecutionStatus": AttributeType.KEYWORD, "RunId": AttributeType.KEYWORD}
 
 
 def tokenizer(layout):
-    """Return a tokenizer of a namespace whose epoch has a layout."""
+    """Return the tokenizer of an epoch with a layout."""
     return Tokenizer(index_keys(layout), epoch=1)
 
 
 def all_of(maker, attributes, types):
-    """Return all tokens of a document, wherever they stand."""
-    ((bag, hashed),) = tokens_of(maker, [attributes], types)
-    return {*bag, *hashed} - {None}
+    """Return all tokens of a document, from the token set and the columns."""
+    ((token_set, hashes),) = tokens_of(maker, [attributes], types)
+    return {*token_set, *hashes} - {None}
 
 
 def stolen(layout):
-    """Return the status of each run, and its token of ExecutionStatus, which the thief is told to be one."""
+    """Return the status of each run, and its token of ExecutionStatus. The thief knows which tokens these are."""
     rng = random.Random(1)  # noqa: S311 - repeatable
     statuses = rng.choices(list(MIX), weights=MIX.values(), k=RUNS)
     maker = tokenizer(layout)
@@ -58,10 +57,10 @@ def stolen(layout):
 
 
 def recovered(layout):
-    """Guess each run's status from how often its token occurs; return the share of right guesses, averaged over the statuses.
+    """Guess the status of each run from the frequency of its token; return the share of right guesses, averaged over statuses.
 
-    The thief knows the mix and how many tokens each status has, and gives the most frequent tokens to the status whose tokens
-    should be the most frequent: the likeliest assignment.
+    The thief knows the shares and the number of tokens of each status. They assign the most frequent tokens to the status whose
+    tokens should be the most frequent, which is the most likely assignment.
     """
     statuses, tokens = stolen(layout)
     salts = {status: layout.salts.get(status, 1) for status in MIX}
@@ -72,8 +71,8 @@ def recovered(layout):
     return sum(right[status] / count for status, count in Counter(statuses).items()) / len(MIX)
 
 
-def test_a_histogram_tells_unsalted_statuses_and_no_salted_ones():
-    """Control: without salts the thief who knows the mix names most statuses. With them he does as well as by chance."""
+def test_salts_hide_statuses_from_a_frequency_analysis():
+    """Without salts, a thief who knows the shares guesses most statuses. With salts, they do no better than by chance."""
     chance = 1 / len(MIX)
     assert recovered(Layout()) > 0.7
     salted = new_layout("strict", {status: round(share * 10_000) for status, share in MIX.items()})
@@ -81,14 +80,14 @@ def test_a_histogram_tells_unsalted_statuses_and_no_salted_ones():
     assert recovered(salted) < chance + 0.1
 
 
-def test_salts_follow_the_shares_at_hand():
-    """A namespace that has runs gets salts of its own shares; one that has few gets the usual ones."""
+def test_salts_follow_the_shares_of_the_namespace():
+    """A namespace with enough runs gets salts by its own shares; one with few runs gets the usual salts."""
     assert dict(new_layout("strict", {"Completed": 500, "Failed": 500}).salts) == {"Completed": 100, "Failed": 100}
     assert new_layout("strict", {"Failed": 5}) == new_layout("strict")
 
 
 def test_a_run_keeps_its_salt():
-    """Equal runs give equal tokens, so that writing one anew tells nothing; its token is among those that a query asks for."""
+    """Writing a run again gives the same token, so it reveals nothing. A query asks for that token."""
     maker = tokenizer(new_layout("strict"))
     asked = maker.query("ExecutionStatus", maker.equality("ExecutionStatus", AttributeType.KEYWORD, "Completed"))
     assert len(asked) == 180
@@ -100,8 +99,8 @@ def test_a_run_keeps_its_salt():
 
 
 @pytest.mark.parametrize("kind", AttributeType)
-def test_strict_shows_nothing_of_what_it_seals(kind):
-    """A custom attribute that is sealed leaves no token, not even that it is there; under `compatible` it does."""
+def test_strict_reveals_nothing_of_a_sealed_attribute(kind):
+    """A sealed custom attribute has no token at all; with `compatible` it has some."""
     values = {
         AttributeType.BOOL: True,
         AttributeType.INT: 5,
@@ -115,51 +114,53 @@ def test_strict_shows_nothing_of_what_it_seals(kind):
     assert bool(all_of(tokenizer(new_layout("strict")), document, {"Own": kind})) is not sealed
 
 
-def test_strict_never_shows_more():
-    """Of no attribute does the preset `strict` hold a kind of token that `compatible` does not."""
+def test_strict_never_reveals_more():
+    """For no attribute does `strict` hold a kind of token that `compatible` does not hold."""
     for name, field in BUILT_IN.items():
         strict = field.strict or field.compatible
         shown = ("present", "equality", "prefixes", "ranges", "words", "bucket")
         assert all(getattr(strict, each) in (None, False, (), getattr(field.compatible, each)) for each in shown), name
 
 
-def test_columns_show_attributes_in_the_preset_that_says_so_alone():
-    """Hashed columns hold the equality tokens of their attributes under `compatible`; `strict` and the first form have one bag."""
+def test_only_compatible_has_tokens_in_columns():
+    """`compatible` stores the equality tokens of some attributes in columns; `strict` has one token set."""
     types = {name: field.type for name, field in BUILT_IN.items()}
     document = dict.fromkeys(HASHED, "Completed") | {"RunId": "r"}
-    ((bag, hashed),) = tokens_of(tokenizer(Layout()), [document], types)
-    assert None not in hashed
-    assert set(bag).isdisjoint(hashed)
-    for layout in (Layout(form=1), new_layout("strict"), Layout("strict", form=1)):
-        ((_, columns),) = tokens_of(tokenizer(layout), [document], types)
-        assert columns == (None,) * len(hashed)
+    ((token_set, hashes),) = tokens_of(tokenizer(Layout()), [document], types)
+    assert None not in hashes
+    assert set(token_set).isdisjoint(hashes)
+    ((_, hashes),) = tokens_of(tokenizer(new_layout("strict")), [document], types)
+    assert set(hashes) == {None}
 
 
 @pytest.mark.parametrize("statuses", [None, {}, {"Completed": 10}, {"Completed": 900, "Failed": 100, "Running": 1}])
 @pytest.mark.parametrize("preset", ["compatible", "strict"])
-def test_a_layout_is_read_as_it_was_written(preset, statuses):
-    """Its text in the registry gives the same layout back."""
+def test_a_layout_is_parsed_from_its_text(preset, statuses):
+    """Parsing the text of a layout returns an equal layout."""
     layout = new_layout(preset, statuses)
-    for form in (1, 2):
-        one = replace(layout, form=form)
-        assert parse_layout(str(one)) == one
+    assert parse_layout(str(layout)) == layout
 
 
-def test_documents_of_the_first_form_stay_what_they_were():
-    """Epochs from before have the layouts that stand in their registry, and the tokens that their documents were written with."""
-    assert parse_layout("") == Layout(form=1)
-    assert parse_layout("strict Failed=4") == Layout("strict", {"Failed": 4}, form=1)
+def test_the_text_of_a_layout_never_changes():
+    """The registry stores this text, and the commitment of the key covers it."""
+    assert str(Layout()) == "compatible 2"
+    assert str(Layout("strict", {"Failed": 4, "Completed": 180})) == "strict 2 Completed=180 Failed=4"
+
+
+def test_values_that_others_imply_have_no_tokens_of_their_own():
+    """A prefix that is the whole value, and an execution time that is the start time, add no tokens."""
     types = {name: field.type for name, field in BUILT_IN.items()}
     document = {"WorkflowId": "12345678", "StartTime": 5, "ExecutionTime": 5}
-    first, now = (all_of(tokenizer(Layout(form=form)), document, types) for form in (1, 2))
-    assert len(first) == 3 + 9, "the value, its prefixes of 4 and 8, and the nine ranges of a time"
-    assert len(now) == 2 + 1, "the value, its prefix of 4, and that the times are the same"
+    assert len(all_of(tokenizer(Layout()), document, types)) == 2 + 1, "the value, its prefix of 4, and the equal times"
 
 
 @pytest.mark.parametrize(
     "text",
     [
+        "",
         "open",
+        "strict",
+        "strict Failed=4",
         "strict Completed",
         "strict Completed=",
         "strict Other=3",
@@ -175,7 +176,7 @@ def test_documents_of_the_first_form_stay_what_they_were():
     ],
 )
 def test_an_unknown_layout_is_refused(text):
-    """A layout of another version is an error, and no guess."""
+    """A layout of another version is an error and is never guessed."""
     with pytest.raises(DataLoss):
         parse_layout(text)
     with pytest.raises(InvalidPersistenceRequest):

@@ -1,4 +1,4 @@
-"""Filters are made ready once for each text, and kept no longer than the keys."""
+"""A filter is prepared once per text, and is cached no longer than the keys."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ TYPES = {"Customer": AttributeType.KEYWORD}
 QUERY = "Customer = 'c'"
 
 
-def test_a_filter_is_made_once_for_the_same_keys_text_and_types():
+def test_a_filter_is_prepared_once_for_the_same_keys_text_and_types():
+    """The second call returns the compiled filter of the first."""
     prepared, keys = PreparedFilters(), index_keys(Layout(), 1)
     first = prepared.prepare(keys, QUERY, TYPES)
     assert prepared.prepare(keys, QUERY, dict(TYPES)).compiled is first.compiled
     assert first.compiled == compile_query(first.parsed.where, keys)
 
 
-def test_other_keys_and_other_types_have_their_own():
-    """Tokens of other keys find nothing, and a name may come to stand for something else."""
+def test_other_keys_or_types_get_a_filter_of_their_own():
+    """Tokens of other keys find nothing, and a name can be registered again with another type."""
     prepared, keys = PreparedFilters(), index_keys(Layout(), 1)
     compiled = prepared.prepare(keys, QUERY, TYPES).compiled
     assert prepared.prepare(index_keys(Layout(), 2), QUERY, TYPES).compiled != compiled
@@ -33,7 +34,8 @@ def test_other_keys_and_other_types_have_their_own():
         prepared.prepare(keys, QUERY, {})
 
 
-def test_nothing_outlives_the_keys():
+def test_no_filter_outlives_the_keys():
+    """The cache drops the filters of a namespace with its keys."""
     prepared, keys = PreparedFilters(), index_keys(Layout(), 1)
     prepared.prepare(keys, QUERY, TYPES)
     assert len(prepared._of) == 1
@@ -42,8 +44,8 @@ def test_nothing_outlives_the_keys():
     assert len(prepared._of) == 0
 
 
-def test_no_more_are_kept_than_there_is_room_for():
-    """However many texts a tenant asks with, and from however many namespaces."""
+def test_the_cache_is_bounded():
+    """The limit holds for any number of texts and namespaces."""
     prepared, namespaces = PreparedFilters(kept=10), [index_keys(Layout(), root) for root in range(5)]
     for number in range(100):
         prepared.prepare(namespaces[number % 5], f"Customer = '{number}'", TYPES)
