@@ -50,7 +50,9 @@ def holds(query, row):
             if whole:
                 return in_column is not None
             found = not tokens.isdisjoint(row.t if column is None else (in_column,))
-            assert not found or implied is None or holds(implied, row), "every document with such a token is in the implied bucket"
+            assert not found or implied is None or holds(implied, row), (
+                "every document with such a token is in the implied bucket"
+            )
             return found
         case Bucket(column, low, high):
             return low <= getattr(row, column) <= high
