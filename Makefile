@@ -1,6 +1,6 @@
 # Strongroom. `make` runs the demonstration, `make test` every check and test; both set up what they need under this folder.
 .DEFAULT_GOAL := demo
-.PHONY: demo test check unit integration kernel bench bench-compare bench-persistence bench-visibility pins vectors claims wheel help clean env bench-env
+.PHONY: demo test check unit integration kernel bench bench-compare bench-persistence bench-visibility pins reference vectors claims wheel help clean env bench-env
 
 PYTHON ?= python3
 UV := .tools/bin/uv
@@ -52,6 +52,9 @@ bench-persistence: env ## the stores against Temporal's Go store (needs Go) and 
 bench-visibility: env ## sealed search against its plaintext twins, in Elasticsearch and PostgreSQL; 15 minutes
 	$(BIN)/python -m benchmarks.visibility
 
+reference: env ## write docs/reference/configuration.* from the schema of the configuration
+	@$(BIN)/python -m strongroom.driver.config.reference docs/reference
+
 vectors: env ## write tests/vectors anew (the frozen files must not change)
 	$(BIN)/python tests/vectors/generate.py
 
@@ -67,7 +70,7 @@ pins: .tools/.ready ## resolve requirements/*.txt anew, with hashes and without 
 	$(UV) pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	  --all-extras --group dev -o requirements/dev.txt pyproject.toml
 	$(UV) pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
-	  --extra demo --group peers -o requirements/bench.txt pyproject.toml
+	  --extra cli --extra demo --group peers -o requirements/bench.txt pyproject.toml
 
 clean: ## remove the environment and what was built
 	rm -rf .tools .venv .venv-bench build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

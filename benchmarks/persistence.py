@@ -27,7 +27,7 @@ from benchmarks.bench_server import bench_server
 from benchmarks.pass_through import PassThroughKeyring
 from benchmarks.persistence_cells import Fixtures, measure
 from strongroom.driver import strongroom as assembly
-from strongroom.driver.config.config import load_config, write_config
+from strongroom.driver.config import load_config, write_config
 from strongroom.kms import KekRef
 
 if TYPE_CHECKING:

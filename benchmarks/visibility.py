@@ -24,7 +24,7 @@ import click
 from benchmarks import visibility_postgres_twin as plain
 from benchmarks.bench_server import bench_server
 from benchmarks.visibility_documents import CUSTOM, documents
-from strongroom.driver.config.config import ElasticsearchConfig, load_config, write_config
+from strongroom.driver.config import ElasticsearchConfig, load_config, write_config
 from strongroom.driver.importing.importer import attribute_types
 from strongroom.driver.strongroom import Strongroom, shard_of
 from strongroom.kms import KekRef

@@ -21,7 +21,7 @@ from benchmarks.measuring import rotated
 from benchmarks.part import run
 from benchmarks.visibility import LISTS, Sealed, batched
 from benchmarks.visibility_documents import CUSTOM, documents
-from strongroom.driver.config.config import load_config, write_config
+from strongroom.driver.config import load_config, write_config
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef
 from strongroom.storage import EVERY_NAMESPACE

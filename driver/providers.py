@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.kms import KmsAuthenticationError, LocalProvider, MultiProvider, ResilientProvider, client_context
 
-from .config.config import ConfigError
-from .config.kms import AwsKms, AzureKms, GcpKms, LocalKms, MultiKms, Pkcs11Kms, TransitKms
+from .config import AwsKms, AzureKms, ConfigError, GcpKms, LocalKms, MultiKms, Pkcs11Kms, TransitKms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
     from strongroom.kms import KeyAudit, KmsProvider
 
-    from .config.kms import KmsConfig
+    from .config import KmsConfig
 
 _EXTRAS = {TransitKms: "vault", AwsKms: "aws", GcpKms: "gcp", AzureKms: "azure", Pkcs11Kms: "pkcs11"}
 

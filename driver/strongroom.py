@@ -55,7 +55,7 @@ from .access import CALLER, AccessControl, NotAuthenticated, Session, by_api_key
 from .audit import AuditLog, KeyRecords
 from .audit.events import DENIED, now
 from .audit.log import opened
-from .config.config import ADD_AUDIT, ConfigError
+from .config import ADD_AUDIT, ConfigError
 from .providers import make_providers
 from .shredding import Shredding
 
@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from strongroom.visibility.backends.elasticsearch import ElasticsearchIndex
 
     from .audit import Checkpoint
-    from .config.config import StrongroomConfig
+    from .config import StrongroomConfig
     from .telemetry.telemetry import Telemetry
 
 CELL_KEK = "cell"

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import orjson
 
-from strongroom.driver.config.config import ConfigError
+from strongroom.driver.config import ConfigError
 from strongroom.kms import replace_file
 
 from .events import OPENED

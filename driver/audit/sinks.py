@@ -8,7 +8,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Protocol
 
-from strongroom.driver.config.config import ConfigError
+from strongroom.driver.config import ConfigError
 
 if TYPE_CHECKING:
     import ssl

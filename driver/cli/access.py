@@ -9,7 +9,7 @@ import click
 
 from strongroom.driver.access import changes
 from strongroom.driver.access.api_keys import make_api_key
-from strongroom.driver.config.config import ConfigError
+from strongroom.driver.config import ConfigError
 
 from .cell import caller_name, with_cell
 from .grants import approve, end, list_grants, request

@@ -17,7 +17,7 @@ from strongroom.driver.audit.formats import FORMATS
 from strongroom.driver.audit.reader import read_lines
 from strongroom.driver.audit.sinks import File, Output, SyslogOverTls
 from strongroom.driver.audit.stream import streams
-from strongroom.driver.config.config import ConfigError
+from strongroom.driver.config import ConfigError
 from strongroom.kms import client_context
 
 from .cell import named, with_cell

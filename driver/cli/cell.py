@@ -11,7 +11,7 @@ from uuid import UUID
 import click
 
 from strongroom.driver.access import CALLER, OPERATIONS, Decision, NotAuthenticated, Session
-from strongroom.driver.config.config import ConfigError, load_config
+from strongroom.driver.config import ConfigError, load_config
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import Suite
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from strongroom.driver.config.config import ConfigError
+from strongroom.driver.config import ConfigError
 
 from .cell import with_cell
 from .show.output import console
@@ -42,7 +42,7 @@ def codec_server(config_path: Path) -> None:
     async def run(strongroom: Strongroom) -> None:
         config = strongroom.config.codec_server
         if config is None:
-            msg = f"{config_path} has no section [codec_server]; driver/codec/codec_server.md shows one"
+            msg = f"{config_path} has no section [codec_server]; docs/codec-server.md has an example"
             raise ConfigError(msg)
         logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
         await serve(strongroom, config, ready=lambda address: console.print(f"listening on {address}", soft_wrap=True))

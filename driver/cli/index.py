@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from strongroom.driver.config.config import ConfigError
+from strongroom.driver.config import ConfigError
 
 from .cell import with_cell
 from .reconcile import reconcile

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 from rich.markup import escape
 
-from strongroom.driver.config.config import load_config, write_config
+from strongroom.driver.config import load_config, write_config
 from strongroom.driver.demo.demo import run_demo, stop_demo
 from strongroom.driver.doctor import report as doctor_report
 from strongroom.driver.doctor.doctor import examine

@@ -10,7 +10,7 @@ import click
 
 from strongroom.driver.access import changes
 from strongroom.driver.audit.retention import prune as prune_streams
-from strongroom.driver.config.config import ConfigError
+from strongroom.driver.config import ConfigError
 
 from .cell import caller_name, named, with_cell
 from .show import access as cli_show_access

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from strongroom.driver.config.config import load_config
+from strongroom.driver.config import load_config
 from strongroom.storage import Database, apply_schema, distribute_schema, distribution_statements, schema_status
 
 from .show.output import console, table

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import jwt
 
-from strongroom.driver.config.config import ConfigError
+from strongroom.driver.config import ConfigError
 from strongroom.kms import Reloaded, StrongroomError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from strongroom.driver.config.codec import CertificateConfig, CodecServerConfig, JwtConfig
+    from strongroom.driver.config import CertificateConfig, CodecServerConfig, JwtConfig
 
 LEEWAY = 10
 """Seconds by which the issuer's clock and ours may differ."""

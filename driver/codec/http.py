@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from strongroom.driver.config.codec import CodecServerConfig
+    from strongroom.driver.config import CodecServerConfig
 
 BODY_SECONDS = 15.0
 """In which the body of a request must be there."""

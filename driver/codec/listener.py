@@ -15,7 +15,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from strongroom.driver.audit import CodecRecords
-from strongroom.driver.config.config import ConfigError
+from strongroom.driver.config import ConfigError
 from strongroom.kms.transport.tls import ReloadingContext, load_own, load_trusted
 
 from .auth import Authenticator
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable
 
-    from strongroom.driver.config.codec import CodecServerConfig, Listen
+    from strongroom.driver.config import CodecServerConfig, Listen
     from strongroom.driver.strongroom import Strongroom
 
 CONNECTIONS = 200

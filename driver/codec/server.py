@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
     from temporalio.api.common.v1 import Payload
 
-    from strongroom.driver.config.codec import CodecServerConfig
+    from strongroom.driver.config import CodecServerConfig
     from strongroom.kms import Keyring
 
     from .audit import CodecAudit

@@ -1,1 +1,31 @@
-"""Configuration: the schema, how a TOML file is read, and how a new one is written."""
+"""The configuration of a cell: its schema, how a TOML file is read, and how a new file is written."""
+
+from .codec_server import CallerConfig, CertificateConfig, CodecServerConfig, JwtConfig, Listen
+from .config import StrongroomConfig
+from .errors import ADD_AUDIT, ConfigError
+from .kms import AwsKms, AzureKms, GcpKms, KmsConfig, LocalKms, MultiKms, Pkcs11Kms, TransitKms
+from .load import load_config
+from .sections import ElasticsearchConfig
+from .template import write_config
+
+__all__ = [
+    "ADD_AUDIT",
+    "AwsKms",
+    "AzureKms",
+    "CallerConfig",
+    "CertificateConfig",
+    "CodecServerConfig",
+    "ConfigError",
+    "ElasticsearchConfig",
+    "GcpKms",
+    "JwtConfig",
+    "KmsConfig",
+    "Listen",
+    "LocalKms",
+    "MultiKms",
+    "Pkcs11Kms",
+    "StrongroomConfig",
+    "TransitKms",
+    "load_config",
+    "write_config",
+]

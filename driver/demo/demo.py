@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from strongroom.driver.cli.show.output import console, progress_bar
-from strongroom.driver.config.config import load_config, write_config
+from strongroom.driver.config import load_config, write_config
 from strongroom.driver.importing.import_file import read_import_file
 from strongroom.driver.importing.importer import import_executions
 from strongroom.driver.strongroom import Strongroom

@@ -6,7 +6,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from strongroom.driver.audit.events import CHECK, now
-from strongroom.driver.config.config import ADD_AUDIT
+from strongroom.driver.config import ADD_AUDIT
 from strongroom.kms import StrongroomError
 
 from .report import Finding, wrong

@@ -7,7 +7,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from strongroom.driver.config.config import load_config
+from strongroom.driver.config import load_config
 from strongroom.driver.strongroom import assembled
 from strongroom.kms import InvalidRequest, KekRef, StrongroomError
 from strongroom.kms.sealing import ciphers
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from strongroom.driver.config.config import StrongroomConfig
+    from strongroom.driver.config import StrongroomConfig
     from strongroom.driver.strongroom import Strongroom
     from strongroom.kms import KekUsage
     from strongroom.storage import Database

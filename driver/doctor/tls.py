@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from strongroom.driver.config.kms import AwsKms, AzureKms, GcpKms, TransitKms
+from strongroom.driver.config import AwsKms, AzureKms, GcpKms, TransitKms
 from strongroom.kms import StrongroomError, TlsFiles, client_context, pem_expiry
 from strongroom.storage import addresses
 
@@ -18,9 +18,7 @@ from .report import Finding, wrong
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
-    from strongroom.driver.config.codec import CodecServerConfig
-    from strongroom.driver.config.config import StrongroomConfig
-    from strongroom.driver.config.kms import KmsConfig
+    from strongroom.driver.config import CodecServerConfig, KmsConfig, StrongroomConfig
 
 TLS = "TLS"
 WARNING = timedelta(days=30)

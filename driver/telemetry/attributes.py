@@ -10,7 +10,7 @@ import inspect
 from functools import cache
 from typing import TYPE_CHECKING
 
-from strongroom.driver.config.kms import AwsKms, AzureKms, GcpKms, LocalKms, MultiKms, Pkcs11Kms, TransitKms
+from strongroom.driver.config import AwsKms, AzureKms, GcpKms, LocalKms, MultiKms, Pkcs11Kms, TransitKms
 from strongroom.kms import StrongroomError
 from strongroom.storage import (
     ClusterMetadataStore,
@@ -32,7 +32,7 @@ from strongroom.visibility import VISIBILITY_RECORD, Drift, Reconciler, TokenAud
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from strongroom.driver.config.kms import KmsConfig
+    from strongroom.driver.config import KmsConfig
 
 OTHER = "_OTHER"
 CANCELLED = "cancelled"

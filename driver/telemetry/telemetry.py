@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
-    from strongroom.driver.config.kms import KmsConfig
+    from strongroom.driver.config import KmsConfig
     from strongroom.driver.strongroom import Strongroom
     from strongroom.kms import KeyAudit, KeyEvent, RecordKind
     from strongroom.storage import Database, StatementReport

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from strongroom.driver.access import changes
-from strongroom.driver.config.config import load_config
+from strongroom.driver.config import load_config
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef
 from tests.support.access.people import OWNER, bound

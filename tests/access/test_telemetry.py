@@ -11,7 +11,7 @@ from opentelemetry.trace import StatusCode
 from strongroom.driver.access import PermissionDenied, changes
 from strongroom.driver.access.catalogue import STORE_OPERATIONS, STORES
 from strongroom.driver.audit import AuditUnavailable
-from strongroom.driver.config.config import load_config
+from strongroom.driver.config import load_config
 from strongroom.driver.strongroom import Strongroom, shard_of
 from strongroom.driver.telemetry.attributes import OTHER, attribute_values
 from strongroom.kms import IntegrityError, KekRef, NamespaceKeys, rotate_data_key

@@ -16,7 +16,7 @@ from strongroom.driver.audit.export import Cursor, cursor_file, export
 from strongroom.driver.audit.formats import FORMATS
 from strongroom.driver.audit.reader import read_lines
 from strongroom.driver.audit.sinks import File, SinkUnavailable, SyslogOverTls
-from strongroom.driver.config.config import ConfigError
+from strongroom.driver.config import ConfigError
 from strongroom.kms import client_context
 from tests.support.audit.logs import HOSTILE, KEY, write_log
 

@@ -14,11 +14,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from strongroom.driver.codec.auth import Authenticator, NotAuthenticated
-from strongroom.driver.config.codec import parse_codec_server
 from tests.codec.conftest import JWT
 from tests.support.codec.authority import Authority
 from tests.support.codec.bench import plain
 from tests.support.codec.issuer import Issuer
+from tests.support.configuration import parse_codec_server
 
 pytestmark = pytest.mark.integration
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from strongroom.driver.config.config import load_config
+from strongroom.driver.config import load_config
 from strongroom.driver.doctor.doctor import examine
 from strongroom.driver.doctor.report import Finding, summary
 from strongroom.driver.strongroom import Strongroom

@@ -9,7 +9,7 @@ import textwrap
 
 import pytest
 
-from strongroom.driver.config.config import load_config
+from strongroom.driver.config import load_config
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef, LocalProvider, Secret, StrongroomError, Suite
 from strongroom.kms.keys import derivation

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from strongroom.driver.config.config import load_config, write_config
+from strongroom.driver.config import load_config, write_config
 from strongroom.driver.importing.importer import history_nodes, import_executions, imported_branch
 from strongroom.driver.strongroom import Strongroom, shard_of
 from strongroom.kms import IntegrityError, KekRef, KeyNotFound, StrongroomError, UnsupportedFormat

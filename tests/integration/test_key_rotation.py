@@ -14,7 +14,7 @@ import pytest
 
 from strongroom.driver.audit import verify_records
 from strongroom.driver.audit.reader import read_lines
-from strongroom.driver.config.config import load_config
+from strongroom.driver.config import load_config
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import (
     KekRef,
@@ -496,14 +496,17 @@ def test_no_record_no_change(config_path):
 
 
 def test_times_of_the_configuration(config_path):
-    """The times that keys are kept come from [keys]; unknown settings and times out of order are refused by name."""
+    """The times that keys are used come from [keys]. Unknown settings and times out of order are refused by name."""
     text = config_path.read_text()
     config_path.write_text(
         text + "\n[keys]\nsoft_ttl_seconds = 10\nencrypt_ttl_seconds = 20\ndecrypt_ttl_seconds = 30\n"
     )
     cache = load_config(config_path).cache
     assert (cache.soft_ttl, cache.encrypt_ttl, cache.decrypt_ttl) == (10, 20, 30)
-    for wrong, named in (("soft_ttl = 10", "soft_ttl"), ("soft_ttl_seconds = 9999", "soft_ttl <= encrypt_ttl")):
+    for wrong, named in (
+        ("soft_ttl = 10", "soft_ttl"),
+        ("soft_ttl_seconds = 9999", "soft_ttl_seconds <= encrypt_ttl_seconds"),
+    ):
         config_path.write_text(text + f"\n[keys]\n{wrong}\n")
         done = run_command(config_path.parent, "keys", "list")
         assert (done.returncode, named in done.stderr) == (2, True), done

@@ -9,7 +9,7 @@ import asyncpg
 import orjson
 import pytest
 
-from strongroom.driver.config.config import load_config, write_config
+from strongroom.driver.config import load_config, write_config
 from strongroom.driver.importing.importer import attribute_types, import_executions, imported_branch
 from strongroom.driver.strongroom import Strongroom, shard_of
 from strongroom.kms import IntegrityError, InvalidRequest, KekRef, WrongRegion
@@ -294,8 +294,8 @@ def test_walk_on_the_command_line(dsn, tmp_path):
     path = tmp_path / "strongroom.toml"
     bound = path.read_text()
     for spoilt, said in (
-        (bound.replace(f'region = "{HERE}"  # where', "# where"), "kms.local"),
-        (bound.replace(f'region = "{HERE}"  # where', f'region = "{ELSEWHERE}"  # where'), "kms_regions"),
+        (bound.replace(f'region = "{HERE}"  # the region', "# the region"), "kms.local"),
+        (bound.replace(f'region = "{HERE}"  # the region', f'region = "{ELSEWHERE}"  # the region'), "kms_regions"),
         (bound.replace(HERE, ELSEWHERE), f"of region {HERE}"),
     ):
         assert spoilt != bound

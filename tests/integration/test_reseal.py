@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from strongroom.driver.config.config import load_config
+from strongroom.driver.config import load_config
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import CachePolicy, KeyDestroyed, KeyState, SealingLimitExceeded, Suite, rotate_data_key
 from strongroom.kms.keys.leases import SUITE_1_LIMIT

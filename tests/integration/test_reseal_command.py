@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from strongroom.driver.config.config import write_config
+from strongroom.driver.config import write_config
 from tests.support.fixtures.command_line import run_command, sql
 
 pytestmark = pytest.mark.integration

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from strongroom.driver.config.config import load_config
+from strongroom.driver.config import load_config
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import (
     CachePolicy,

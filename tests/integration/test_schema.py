@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from strongroom.driver.config.config import load_config
+from strongroom.driver.config import load_config
 from strongroom.driver.importing.importer import attribute_types, import_executions
 from strongroom.driver.strongroom import Strongroom, shard_of
 from strongroom.kms import InvalidRequest, KekRef

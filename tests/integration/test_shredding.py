@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from strongroom.driver.config.config import load_config
+from strongroom.driver.config import load_config
 from strongroom.driver.importing.importer import attribute_types, import_executions
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import (

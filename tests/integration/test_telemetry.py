@@ -14,8 +14,7 @@ if os.environ.get("REQUIRE_SERVICES") != "1":
 
 from opentelemetry.trace import StatusCode
 
-from strongroom.driver.config.config import ElasticsearchConfig, load_config
-from strongroom.driver.config.kms import AwsKms
+from strongroom.driver.config import AwsKms, ElasticsearchConfig, load_config
 from strongroom.driver.importing.importer import attribute_types, import_executions
 from strongroom.driver.strongroom import Strongroom
 from strongroom.driver.telemetry.attributes import OTHER, STORES, attribute_values, operations_of

@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from strongroom.driver.config.config import ElasticsearchConfig, load_config, write_config
+from strongroom.driver.config import ElasticsearchConfig, load_config, write_config
 from strongroom.driver.importing.importer import attribute_types, import_executions
 from strongroom.driver.strongroom import Strongroom, shard_of
 from strongroom.kms import IntegrityError, KekRef, KeyClass, rotate_data_key

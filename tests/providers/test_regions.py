@@ -8,12 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from strongroom.driver.config.config import load_config
-from strongroom.driver.config.kms import AwsKms, LocalKms, MultiKms
+from strongroom.driver.config import AwsKms, ConfigError, LocalKms, MultiKms, load_config
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import (
     IntegrityError,
-    InvalidRequest,
     KekRef,
     PartType,
     RecordKind,
@@ -117,7 +115,7 @@ async def test_a_bound_cell_on_aws_asks_no_other_region(on_aws, regions, foreign
 
         # A provider of the other region that slipped past the configuration, as one of a service's own might.
         slipped = AwsKms(ELSEWHERE, endpoint=regions[ELSEWHERE].address, insecure=True)
-        with pytest.raises(InvalidRequest, match=ELSEWHERE):
+        with pytest.raises(ConfigError, match=ELSEWHERE):
             replace(on_aws, kms={**on_aws.kms, "slipped": slipped})
         cell.keyring.providers["slipped"] = provider = aws_provider("slipped", ELSEWHERE, regions[ELSEWHERE].address)
         mixed = KekRef("multi", f"aws:{foreign_arn},local:tenant")

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from strongroom.driver.access.catalogue import OPERATIONS, STORE_OPERATIONS
-from strongroom.driver.config.config import load_config, write_config
+from strongroom.driver.config import load_config, write_config
 from strongroom.driver.strongroom import Strongroom, shard_of
 from strongroom.kms import StrongroomError
 from strongroom.storage.engine.functions import load_functions

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from strongroom.driver.config.config import ElasticsearchConfig, load_config
+from strongroom.driver.config import ElasticsearchConfig, load_config
 from strongroom.driver.importing.importer import attribute_types
 from strongroom.driver.strongroom import Strongroom, shard_of
 from strongroom.kms import KekRef

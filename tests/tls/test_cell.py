@@ -11,7 +11,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from strongroom.driver.config.config import load_config, write_config
+from strongroom.driver.config import load_config, write_config
 from strongroom.driver.doctor.doctor import examine
 from strongroom.driver.strongroom import Strongroom
 from strongroom.storage import EVERY_NAMESPACE

@@ -19,7 +19,7 @@ import asyncpg
 import httpx
 
 from strongroom.driver.audit.reader import read_lines
-from strongroom.driver.config.config import load_config, write_config
+from strongroom.driver.config import load_config, write_config
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef
 from tests.support.codec.authority import Authority

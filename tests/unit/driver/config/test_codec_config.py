@@ -5,15 +5,15 @@ import socket
 import subprocess
 import sys
 import tomllib
-from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
 from strongroom.driver.codec.listener import _listening
-from strongroom.driver.config.codec import Listen, parse_codec_server
-from strongroom.driver.config.config import ConfigError, load_config, write_config
+from strongroom.driver.config import ConfigError, Listen, load_config, write_config
+from tests.support.configuration import parse_codec_server
 
-PAGE = (files("strongroom.driver.codec") / "codec_server.md").read_text()
+PAGE = (Path(__file__).parents[4] / "docs" / "codec-server.md").read_text()
 EXTRAS = ["temporalio", "starlette", "uvicorn", "jwt", "google.protobuf"]
 JWT = {
     "keys": "k",
@@ -33,7 +33,7 @@ def without(content, *names):
 
 
 def test_the_sections_on_the_page_are_true(tmp_path):
-    """What the page shows is read as it stands there, with its commented settings, and with both kinds of callers."""
+    """The sections on the page are accepted as they are written, with their commented settings, and with both kinds of callers."""
     blocks = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
     assert len(blocks) == 2
     for text in (blocks[0], "".join(blocks), re.sub(r"^# ", "", "".join(blocks), flags=re.MULTILINE)):
@@ -43,9 +43,9 @@ def test_the_sections_on_the_page_are_true(tmp_path):
         frozenset({("commonName", "support-tools"), ("organizationName", "Example")}): {"payments"}
     }
     usual = parse_codec_server(GOOD, tmp_path)
-    told = dict(re.findall(r"^# (max_\w+|payloads_\w+) = (\d+)", blocks[0], re.MULTILINE))
-    assert told == {name: str(getattr(usual, name)) for name in told}
-    assert len(told) == 4
+    shown = dict(re.findall(r"^# (max_\w+|payloads_\w+) = (\d+)", blocks[0], re.MULTILINE))
+    assert shown == {name: str(getattr(usual, name)) for name in shown}
+    assert len(shown) == 4
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_the_sections_on_the_page_are_true(tmp_path):
     ],
 )
 def test_what_is_safe_is_taken(content, tmp_path):
-    """TLS anywhere, or none where nobody else can connect."""
+    """TLS is accepted on any address, and no TLS only where no other machine can connect."""
     assert parse_codec_server(content, tmp_path)
 
 
@@ -69,8 +69,8 @@ def test_what_is_safe_is_taken(content, tmp_path):
     ("content", "told"),
     [
         (without(GOOD, "jwt"), "nobody could call"),
-        (without(GOOD, "listen"), "listen must be given"),
-        (without(GOOD, "certificate"), "certificate must be given"),
+        (without(GOOD, "listen"), "listen is missing"),
+        (without(GOOD, "certificate"), "give certificate"),
         ({**GOOD, "insecure": True}, "not both"),
         ({**LOCAL, "listen": "0.0.0.0:80"}, "loopback"),
         ({**LOCAL, "listen": "10.0.0.1:80"}, "loopback"),
@@ -87,19 +87,22 @@ def test_what_is_safe_is_taken(content, tmp_path):
         ({**GOOD, "origins": ["https://a.example/"]}, "origins"),
         ({**GOOD, "origins": ["https://*.example"]}, "origins"),
         ({**GOOD, "origins": ["https://A.example"]}, "origins"),
-        ({**GOOD, "origins": "https://a.example"}, "list of texts"),
-        ({**GOOD, "max_payloads": 0}, "1 or more"),
+        ({**GOOD, "origins": "https://a.example"}, r"origins must be a list"),
+        ({**GOOD, "max_payloads": 0}, "max_payloads must be a whole number from 1"),
         ({**GOOD, "max_payloads": 6000}, "payloads_at_once"),
-        ({**GOOD, "credential": True}, "unknown setting credential"),
-        ({**GOOD, "jwt": {**JWT, "algorithms": ["none"]}}, "one or more of ES256"),
-        ({**GOOD, "jwt": {**JWT, "algorithms": ["ES256", "HS256"]}}, "one or more of ES256"),
-        ({**GOOD, "jwt": {**JWT, "algorithms": []}}, "one or more of ES256"),
-        ({**GOOD, "jwt": {**JWT, "leeway": 5}}, "unknown setting leeway"),
-        ({**GOOD, "jwt": {**JWT, "namespaces": {"a": "payments"}}}, "list of texts"),
+        (
+            {**GOOD, "credential": True},
+            r"codec_server\.credential is no setting; did you mean codec_server\.credentials",
+        ),
+        ({**GOOD, "jwt": {**JWT, "algorithms": ["none"]}}, "ES256"),
+        ({**GOOD, "jwt": {**JWT, "algorithms": ["ES256", "HS256"]}}, "ES256"),
+        ({**GOOD, "jwt": {**JWT, "algorithms": []}}, "ES256"),
+        ({**GOOD, "jwt": {**JWT, "leeway": 5}}, r"codec_server\.jwt\.leeway is no setting"),
+        ({**GOOD, "jwt": {**JWT, "namespaces": {"a": "payments"}}}, r"jwt\.namespaces\.a must be a list of texts"),
         *(({**GOOD, "jwt": without(JWT, name)}, name) for name in JWT),
         ({**GOOD, "client_certificates": without(CERTIFICATES, "authority")}, "authority"),
         ({**GOOD, "client_certificates": without(CERTIFICATES, "callers")}, "callers"),
-        ({**GOOD, "client_certificates": {**CERTIFICATES, "callers": CERTIFICATES["callers"] * 2}}, "twice"),
+        ({**GOOD, "client_certificates": {**CERTIFICATES, "callers": CERTIFICATES["callers"] * 2}}, "same subject"),
         ({**GOOD, "client_certificates": {"authority": "a", "callers": [{"namespaces": []}]}}, "subject"),
         (
             {**GOOD, "client_certificates": {"authority": "a", "callers": [{"subject": {}, "namespaces": []}]}},
@@ -108,13 +111,13 @@ def test_what_is_safe_is_taken(content, tmp_path):
     ],
 )
 def test_what_is_wrong_or_open_is_refused(content, told, tmp_path):
-    """Each with an error that names the setting."""
-    with pytest.raises(ValueError, match=told):
+    """A wrong setting, and a server that is open to anybody, are refused by the name of the setting."""
+    with pytest.raises(ConfigError, match=told):
         parse_codec_server(content, tmp_path)
 
 
 def test_a_configuration_holds_the_section(tmp_path):
-    """It is read with the rest, and a fault in it names the file."""
+    """The section is read with the rest of the file, and a fault in it names the file."""
     path = tmp_path / "strongroom.toml"
     write_config(path, dsn="postgresql://x/y")
     assert load_config(path).codec_server is None
@@ -131,7 +134,7 @@ def python(code, folder):
 
 
 def test_a_plain_install_loads_nothing_of_it(tmp_path):
-    """The package and its command line are imported without any of what the two extras bring."""
+    """The package and its command line import nothing that the extras temporal and codec-server install."""
     code = f"import sys, strongroom.driver.cli.main; print([name for name in {EXTRAS} if name in sys.modules])"
     assert python(code, tmp_path).stdout.strip() == "[]"
     code = (
@@ -142,7 +145,7 @@ def test_a_plain_install_loads_nothing_of_it(tmp_path):
 
 @pytest.mark.parametrize("missing", ["temporalio", "starlette", "uvicorn", "jwt"])
 def test_a_missing_extra_is_named(missing, tmp_path):
-    """The command without its packages ends with 2 and says what to install."""
+    """Without its packages the command ends with 2 and names the extra to install."""
     code = (
         f"import sys; sys.modules['{missing}'] = None; sys.argv = ['strongroom', 'codec-server']\n"
         "from strongroom.driver.cli.main import main; main()"
@@ -152,7 +155,7 @@ def test_a_missing_extra_is_named(missing, tmp_path):
 
 
 def test_answers_are_not_held_back():
-    """The body of an answer does not wait until the caller's system has acknowledged its head, which takes it 40 ms each time."""
+    """The body of an answer is sent before the caller acknowledges its head, which would take 40 ms for each answer."""
     with (
         _listening(Listen("127.0.0.1", 0)) as listening,
         socket.create_connection(listening.getsockname()),

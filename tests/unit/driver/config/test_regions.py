@@ -5,11 +5,11 @@ from uuid import UUID
 
 import pytest
 
-from strongroom.driver.config.config import ConfigError, StrongroomConfig, load_config, write_config
-from strongroom.driver.config.kms import parse_kms
+from strongroom.driver.config import ConfigError, StrongroomConfig, load_config, write_config
 from strongroom.driver.providers import make_providers
-from strongroom.kms import NO_AUDIT, InvalidRequest, KekRef
+from strongroom.kms import NO_AUDIT, KekRef
 from strongroom.storage import Cell
+from tests.support.configuration import parse_kms
 
 HERE, ELSEWHERE = "eu-central-1", "us-east-1"
 CELL = Cell(UUID(int=1), 4, region=HERE)
@@ -37,34 +37,34 @@ def configured(cell=CELL, kms_regions=(), **sections):
 
 @pytest.mark.parametrize("kind", [*SECTIONS, "gcp-kms"])
 def test_a_kms_of_another_region_is_refused(kind, tmp_path):
-    """A section that is elsewhere is refused, before any KMS is asked. The controls: one that is here, a cell of no region."""
+    """A provider in another region is refused before any KMS is asked. A cell without a region accepts it."""
     assert configured(x=section(kind, HERE, tmp_path))
-    with pytest.raises(InvalidRequest, match=rf"\[kms\.x\] is in {ELSEWHERE}.*{HERE}"):
+    with pytest.raises(ConfigError, match=rf"\[kms\.x\] is in {ELSEWHERE}.*{HERE}"):
         configured(x=section(kind, ELSEWHERE, tmp_path))
     assert configured(cell=replace(CELL, region=None), x=section(kind, ELSEWHERE, tmp_path))
 
 
 @pytest.mark.parametrize("kind", ["local", "vault", "azure-keyvault"])
 def test_a_kms_that_does_not_say_where_it_is_is_refused(kind, tmp_path):
-    """What needs no region in other cells needs one in a bound cell, and the error says how to give it."""
+    """In a bound cell every provider needs a region, and the error says how to add it."""
     silent = parse_kms("x", SECTIONS[kind], tmp_path)
-    with pytest.raises(InvalidRequest, match=r"\[kms\.x\].*add region"):
+    with pytest.raises(ConfigError, match=r"\[kms\.x\].*add region"):
         configured(x=silent)
     assert configured(cell=replace(CELL, region=None), x=silent)
 
 
 def test_one_region_has_several_names(tmp_path):
-    """Clouds name one place differently: what the configuration lists is taken for the cell's region, and nothing else."""
+    """Clouds have different names for one region. Only the names that the configuration lists are accepted."""
     google = section("gcp-kms", "europe-west3", tmp_path)
     assert configured(kms_regions=("europe-west3",), x=google, y=section("aws-kms", HERE, tmp_path))
     for names in ((), ("europe-west4",)):
-        with pytest.raises(InvalidRequest, match="europe-west3"):
+        with pytest.raises(ConfigError, match="europe-west3"):
             configured(kms_regions=names, x=google)
 
 
 def test_keys_for_several_regions_are_not_made(tmp_path):
-    """A cell of one region makes no keys that are to have replicas in others."""
-    with pytest.raises(InvalidRequest, match="multi_region"):
+    """A cell of one region makes no keys that may have replicas in other regions."""
+    with pytest.raises(ConfigError, match="multi_region"):
         configured(x=replace(section("aws-kms", HERE, tmp_path), multi_region=True))
 
 
@@ -88,7 +88,7 @@ def test_keys_for_several_regions_are_not_made(tmp_path):
     ],
 )
 async def test_where_a_kek_is(kind, key_id, found, tmp_path):
-    """A KEK is where its name says, else where the configuration does, and a multi-Region key may be anywhere besides."""
+    """A KEK is in the region that its name holds, or else in its provider's. A multi-Region key may be in any other region too."""
     sections = {each: section(each, HERE, tmp_path) for each in (*SECTIONS, "gcp-kms")}
     sections["multi"] = parse_kms("multi", {"type": "multi", "providers": ["aws-kms", "local"]}, tmp_path)
     providers = make_providers(sections, audit=NO_AUDIT)
@@ -109,9 +109,9 @@ def test_a_configuration_file_of_a_bound_cell(tmp_path):
     for old, new, said in (
         (f'region = "{HERE}"  # bound', 'region = "EU"  # bound', "lower-case"),
         (f'region = "{HERE}"  # bound', "region = 7  # bound", r"cell\.region"),
-        (f'region = "{HERE}"  # bound', 'kms_regions = ["a"]  # bound', r"cell\.kms_regions"),
+        (f'region = "{HERE}"  # bound', 'kms_regions = ["a"]  # bound', "cell: kms_regions is for"),
         (f'region = "{HERE}"  # bound', f'region = "{HERE}"\nkms_regions = "a"  # bound', r"cell\.kms_regions"),
-        (f'region = "{HERE}"  # where', f'region = "{ELSEWHERE}"  # where', r"\[kms\.local\]"),
+        (f'region = "{HERE}"  # the region', f'region = "{ELSEWHERE}"  # the region', r"\[kms\.local\]"),
     ):
         assert old in whole
         path.write_text(whole.replace(old, new))

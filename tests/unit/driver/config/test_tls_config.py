@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from strongroom.driver.config.config import ConfigError, load_config, write_config
+from strongroom.driver.config import ConfigError, load_config, write_config
 from strongroom.kms import InvalidRequest, TlsFiles
 
 REMOTE, LOCAL = "postgresql://user@db.example.com/x", "postgresql://user@/x?host=/run/postgresql"
@@ -31,7 +31,7 @@ def write(tmp_path):
     [(LOCAL, True), ("postgresql://127.0.0.1/x", True), ("postgresql://localhost/x", True), (REMOTE, False)],
 )
 def test_what_init_writes(write, tmp_path, dsn, insecure):
-    """A database on this machine is reached as it is; any other one over TLS."""
+    """A database on this machine is reached without TLS, and any other one over TLS."""
     config = write(dsn)
     assert config.insecure is insecure
     assert ("\ninsecure = true  # no TLS" in (tmp_path / "strongroom.toml").read_text()) is insecure
@@ -39,7 +39,7 @@ def test_what_init_writes(write, tmp_path, dsn, insecure):
 
 
 def test_the_files_of_the_database(write, tmp_path):
-    """Files count from the configuration's folder."""
+    """Relative paths start at the configuration's folder."""
     section = '\n[database.tls]\nca_certs = "ca.pem"\ncertificate = "c.pem"\nkey = "/etc/k.pem"\n'
     config = write(REMOTE, more=section)
     assert config.database_tls == TlsFiles(tmp_path / "ca.pem", tmp_path / "c.pem", tmp_path.joinpath("/etc/k.pem"))
@@ -54,7 +54,12 @@ def test_the_files_of_the_database(write, tmp_path):
         (LOCAL, [("insecure = true", "insecure = false")], "", r"database\.insecure = true"),
         (LOCAL, [("insecure = true", 'insecure = "yes"')], "", "true or false"),
         (LOCAL, [], '\n[database.tls]\nca_certs = "ca.pem"\n', r"\[database\.tls\]"),
-        (REMOTE, [], "\n[database.tls]\nca_cert = 'ca.pem'\n", "unknown setting ca_cert"),
+        (
+            REMOTE,
+            [],
+            "\n[database.tls]\nca_cert = 'ca.pem'\n",
+            r"database\.tls\.ca_cert is no setting",
+        ),
         (REMOTE, [], "\n[database.tls]\nca_certs = 7\n", r"database\.tls\.ca_certs"),
         (f"{REMOTE}?sslmode=require", [], "", "take sslmode out"),
         (REMOTE, [], '\n[elasticsearch]\nurl = "http://es.example.com:9200"\n', "give an https:// address"),
@@ -64,20 +69,20 @@ def test_the_files_of_the_database(write, tmp_path):
     ],
 )
 def test_what_would_go_in_clear_is_refused(write, dsn, changes, more, says):
-    """With the file, and what to do; the words in a URL before its host are not shown."""
+    """A setting that would send data in clear is refused, and the error says what to do."""
     with pytest.raises(ConfigError, match=says):
         write(dsn, *changes, more=more)
 
 
 def test_a_dsn_from_the_environment_is_no_way_round(write, monkeypatch):
-    """What the file says of TLS holds for the dsn of the variable too."""
+    """The file's TLS settings hold for the dsn in the environment variable too."""
     monkeypatch.setenv("STRONGROOM_DSN", REMOTE)
     with pytest.raises(ConfigError, match="every other host"):
         write(LOCAL)
 
 
 def test_files_of_elasticsearch(write, tmp_path):
-    """Authority, certificate and key."""
+    """The search index is reached with the authority, certificate and key that its section names."""
     config = write(
         REMOTE,
         more='\n[elasticsearch]\nurl = "https://es.example.com:9200"\nca_certs = "a"\ncertificate = "b"\nkey = "c"\n',

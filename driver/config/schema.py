@@ -1,0 +1,121 @@
+"""The types of settings, and the decorator that makes a class of settings a section of the configuration."""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, dataclass_transform
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Strict, StringConstraints, ValidationError
+from pydantic import ValidationInfo as Info
+from pydantic.dataclasses import dataclass
+
+from strongroom.kms import InvalidRequest, check_address, check_region
+
+from .errors import ConfigError
+from .faults import describe
+
+_Section = TypeVar("_Section")
+MOST_CHARACTERS = 4096
+"""The maximum length of a text."""
+_CONFIG = ConfigDict(extra="forbid", validate_by_name=True, validate_by_alias=False, hide_input_in_errors=True)
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def about(description: str, *, unit: str | None = None) -> Any:
+    """Return the annotation that describes a setting for the reference.
+
+    Args:
+        description: What the setting is, as a noun phrase.
+        unit: The unit of its value.
+    """
+    return Field(description=description, json_schema_extra=None if unit is None else {"unit": unit})
+
+
+def formed(pattern: str, form: str) -> Any:
+    """Return the annotation of a text that has a form.
+
+    Args:
+        pattern: The regular expression that the whole text matches.
+        form: The form in words, for messages.
+    """
+    return Field(pattern=f"^(?:{pattern})$", json_schema_extra={"form": form})
+
+
+def secret(alias: str) -> Any:
+    """Return the default of an optional secret.
+
+    Args:
+        alias: The setting of the file that names an environment variable. Files never hold the secret itself.
+    """
+    return Field(default=None, repr=False, validation_alias=alias)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(Field,))
+def section(cls: type[_Section]) -> type[_Section]:
+    """Make a class a frozen value whose fields are checked, however it is built.
+
+    Unknown settings are refused. A value that is built in Python raises `ConfigError` as a file does.
+    """
+    made: Any = dataclass(frozen=True, slots=True, config=_CONFIG)(cls)
+    checked = made.__init__
+
+    @wraps(checked)
+    def build(self: Any, *args: Any, **settings: Any) -> None:
+        try:
+            checked(self, *args, **settings)
+        except ValidationError as error:
+            raise ConfigError(f"{cls.__name__}: " + "; ".join(describe(made, error, by_alias=False))) from None
+
+    made.__init__ = build
+    return made  # type: ignore[no-any-return] # the class, with slots
+
+
+def checked_address(address: str, *, insecure: bool) -> None:
+    """Refuse an address that would carry keys or tokens in clear.
+
+    Raises:
+        ValueError: The address is neither https, nor http to this machine with `insecure`.
+    """
+    try:
+        check_address(address, insecure=insecure)
+    except InvalidRequest as error:
+        raise ValueError(str(error)) from None
+
+
+def _region(name: str) -> str:
+    try:
+        return check_region(name)
+    except InvalidRequest as error:
+        raise ValueError(str(error)) from None
+
+
+def _in_folder(value: Any, info: Info) -> Any:
+    if not isinstance(value, str):
+        return value
+    if not 0 < len(value) <= MOST_CHARACTERS or "\0" in value:
+        raise ValueError("must be a path")
+    return value if info.context is None else info.context / value
+
+
+def _from_environment(value: Any, info: Info) -> Any:
+    if info.context is None or not isinstance(value, str):
+        return value
+    if not _VARIABLE.fullmatch(value):
+        raise ValueError("must be the name of an environment variable; the secret itself is not written here")
+    found = os.environ.get(value)
+    if not found:
+        raise ValueError("names an environment variable that is not set; set it, or correct the name")
+    return found
+
+
+Text = Annotated[str, Strict(), StringConstraints(min_length=1, max_length=MOST_CHARACTERS)]
+Flag = Annotated[bool, Strict()]
+Count = Annotated[int, Strict()]
+Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
+File = Annotated[Path, BeforeValidator(_in_folder, json_schema_input_type=Path)]
+Variable = Annotated[Text, Field(json_schema_extra={"format": "environment-variable"})]
+Secret = Annotated[Text, BeforeValidator(_from_environment, json_schema_input_type=Variable)]
+Region = Annotated[Text, AfterValidator(_region)]

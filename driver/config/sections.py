@@ -1,0 +1,212 @@
+"""The sections of a configuration file. Each setting has its type, its range, its default and its description here, once."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import Discriminator, Field, StringConstraints, model_validator
+
+from strongroom.kms import CachePolicy, InvalidRequest, RotationPolicy, TlsFiles
+from strongroom.storage import Cell, check_dsn
+
+from .codec_server import CodecServerConfig
+from .config import MOST_CONNECTIONS, StrongroomConfig
+from .kms import KmsConfig
+from .schema import Count, File, Flag, Number, Region, Secret, Text, about, checked_address, formed, secret, section
+
+DEFAULT_INDEX = "strongroom-visibility"
+MOST_SHARDS = 16384
+_WEEK = 7 * 24 * 3600
+_CACHE, _ROTATION = CachePolicy(), RotationPolicy()
+CaCerts = Annotated[File, about("PEM file with the certificates of trusted authorities. Default: the system's.")]
+Certificate = Annotated[File, about("PEM file with the client's certificate, for a server that asks for one.")]
+Key = Annotated[File, about("PEM file with the certificate's key. Default: the certificate's file.")]
+Seconds = Annotated[Number, Field(gt=0, le=_WEEK)]
+
+
+@section
+class CellSection:
+    """The cell."""
+
+    id: Annotated[UUID, about("Id of the cell. It is bound into every sealed value and never changes.")]
+    shards: Annotated[Count, Field(ge=1, le=MOST_SHARDS), about("Number of shards. It never changes.")]
+    region: Annotated[Region, about("Region that the cell is bound to. It never changes.")] | None = None
+    kms_regions: Annotated[frozenset[Region], about("Other names that KMSs have for the region.")] = frozenset()
+    kek: (
+        Annotated[
+            Text,
+            formed(r"[^:]+:.+", "PROVIDER:KEY"),
+            about("KEK of the cell's own keys, as PROVIDER:KEY. Default: one that init makes."),
+        ]
+        | None
+    ) = None
+
+    @model_validator(mode="after")
+    def _check(self) -> CellSection:
+        if self.kms_regions and self.region is None:
+            raise ValueError("kms_regions is for a cell that has a region; add region, or take kms_regions out")
+        return self
+
+
+@section
+class TlsSection:
+    """The certificates that PostgreSQL is connected to with. Every host is reached over TLS 1.3."""
+
+    ca_certs: CaCerts | None = None
+    certificate: Certificate | None = None
+    key: Key | None = None
+
+
+@section
+class DatabaseSection:
+    """The PostgreSQL database."""
+
+    dsn: Annotated[Text, about("Connection string. The environment variable STRONGROOM_DSN takes precedence.")]
+    insecure: Annotated[Flag, about("Whether there is no TLS, for Unix sockets and loopback addresses only.")] = False
+    distributed: Annotated[Flag, about("Whether the tables are distributed over a Citus cluster.")] = False
+    connections: Annotated[
+        Count, Field(ge=1, le=MOST_CONNECTIONS), about("Maximum number of open connections of a pool.")
+    ] = 4
+    tls: TlsSection | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> DatabaseSection:
+        try:
+            check_dsn(self.dsn, insecure=self.insecure)
+        except InvalidRequest as error:
+            raise ValueError(str(error)) from None
+        if self.insecure and self.tls is not None:
+            raise ValueError("database.insecure means no TLS; take it out, or the section [database.tls]")
+        return self
+
+    @property
+    def files(self) -> TlsFiles:
+        """The certificates of the section `[database.tls]`."""
+        return TlsFiles() if self.tls is None else TlsFiles(self.tls.ca_certs, self.tls.certificate, self.tls.key)
+
+
+@section
+class KeysSection:
+    """How long unwrapped keys are used, and when data keys are rotated. It must be the same in all processes of a cell."""
+
+    soft_ttl_seconds: Annotated[
+        Seconds, about("Age at which keys are unwrapped again in the background.", unit="seconds")
+    ] = _CACHE.soft_ttl
+    encrypt_ttl_seconds: Annotated[
+        Seconds,
+        about("Age at which keys no longer seal; a revoked KEK stops all use within this time.", unit="seconds"),
+    ] = _CACHE.encrypt_ttl
+    decrypt_ttl_seconds: Annotated[
+        Seconds, about("Age at which keys no longer open rows, even if the KMS can't be reached.", unit="seconds")
+    ] = _CACHE.decrypt_ttl
+    rotate_after_days: Annotated[
+        Number, Field(gt=0, le=3650), about("Age at which a data key is due for rotation.", unit="days")
+    ] = float(_ROTATION.max_age.days)
+    rotate_after_rows: Annotated[
+        Count,
+        Field(ge=1, le=2**48),
+        about("Number of sealed rows at which a data key is due for rotation.", unit="rows"),
+    ] = _ROTATION.max_rows
+
+    @model_validator(mode="after")
+    def _check(self) -> KeysSection:
+        if not self.soft_ttl_seconds <= self.encrypt_ttl_seconds <= self.decrypt_ttl_seconds:
+            raise ValueError(
+                "the times must be in order: soft_ttl_seconds <= encrypt_ttl_seconds <= decrypt_ttl_seconds"
+            )
+        return self
+
+    def cache(self) -> CachePolicy:
+        """Return the times as the key cache takes them."""
+        return CachePolicy(self.soft_ttl_seconds, self.encrypt_ttl_seconds, self.decrypt_ttl_seconds)
+
+    def rotation(self) -> RotationPolicy:
+        """Return the limits as the rotation of keys takes them."""
+        rows = self.rotate_after_rows
+        age = timedelta(days=self.rotate_after_days)
+        return RotationPolicy(max_age=age, max_rows=rows, max_rows_suite_1=min(rows, _ROTATION.max_rows_suite_1))
+
+
+@section
+class AuditSection:
+    """The audit log."""
+
+    folder: Annotated[File, about("Folder of the audit log.")]
+
+
+@section
+class AccessSection:
+    """Access control."""
+
+    enforce: Annotated[
+        Flag, about("Whether every command needs a principal, even if the access policy is taken out of the database.")
+    ] = False
+
+
+@section
+class ElasticsearchConfig:
+    """The search index in Elasticsearch."""
+
+    url: Annotated[Text, about("URL of the cluster.")]
+    index: Annotated[Text, StringConstraints(max_length=255), about("Alias of the index.")] = DEFAULT_INDEX
+    api_key: Annotated[Secret, about("API key of the cluster.")] | None = secret("api_key_env")
+    ca_certs: CaCerts | None = None
+    certificate: Certificate | None = None
+    key: Key | None = None
+    insecure: Annotated[Flag, about("Whether the URL may be http, for a cluster on this machine.")] = False
+    timeout: Annotated[Number, Field(gt=0, le=600), about("Timeout of a request.", unit="seconds")] = Field(
+        default=10.0, validation_alias="timeout_seconds"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> ElasticsearchConfig:
+        checked_address(self.url, insecure=self.insecure)
+        return self
+
+    @property
+    def tls(self) -> TlsFiles:
+        """The certificates that the cluster is connected to with."""
+        return TlsFiles(self.ca_certs, self.certificate, self.key)
+
+
+@section
+class ConfigFile:
+    """A configuration file."""
+
+    cell: CellSection
+    database: DatabaseSection
+    kms: Annotated[
+        dict[Text, Annotated[KmsConfig, Discriminator("type")]], Field(min_length=1), about("KMS providers.")
+    ]
+    keys: KeysSection = Field(default_factory=KeysSection)
+    audit: AuditSection | None = None
+    access: AccessSection = Field(default_factory=AccessSection)
+    elasticsearch: ElasticsearchConfig | None = None
+    codec_server: CodecServerConfig | None = None
+
+    def build(self) -> StrongroomConfig:
+        """Return the configuration of the cell.
+
+        Raises:
+            ConfigError: A provider is not in the cell's region.
+        """
+        cell, database = self.cell, self.database
+        return StrongroomConfig(
+            cell=Cell(cell.id, cell.shards, database.distributed, cell.region),
+            dsn=database.dsn,
+            database_tls=database.files,
+            insecure=database.insecure,
+            kms=MappingProxyType(self.kms),
+            connections=database.connections,
+            cell_kek=cell.kek,
+            cache=self.keys.cache(),
+            rotation=self.keys.rotation(),
+            audit_folder=None if self.audit is None else self.audit.folder,
+            access_enforced=self.access.enforce,
+            elasticsearch=self.elasticsearch,
+            codec_server=self.codec_server,
+            kms_regions=cell.kms_regions,
+        )
