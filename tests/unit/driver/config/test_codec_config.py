@@ -5,15 +5,15 @@ import socket
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 
 from strongroom.driver.codec.listener import _listening
 from strongroom.driver.config import ConfigError, Listen, load_config, write_config
 from tests.support.configuration import parse_codec_server
+from tests.support.tree import ROOT
 
-PAGE = (Path(__file__).parents[4] / "docs" / "codec-server.md").read_text()
+PAGE = (ROOT / "docs" / "codec-server.md").read_text()
 EXTRAS = ["temporalio", "starlette", "uvicorn", "jwt", "google.protobuf"]
 JWT = {
     "keys": "k",

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import string
 from datetime import date
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given
@@ -17,8 +16,9 @@ from strongroom.driver.config.reference import reference
 from strongroom.driver.config.sections import ConfigFile
 from strongroom.storage import Cell
 from tests.support.configuration import FULL, MINIMAL, SECRETS, changed, known_keys, parsed, settings
+from tests.support.tree import ROOT
 
-REFERENCE = Path(__file__).parents[4] / "docs" / "reference"
+REFERENCE = ROOT / "docs" / "reference"
 KEYS = known_keys()
 SETTINGS = [path for path in settings(FULL) if not isinstance(path[-1], int)]
 
