@@ -41,7 +41,6 @@ from strongroom.storage import (
 )
 from strongroom.visibility import (
     MARGIN,
-    VISIBILITY_RECORD,
     IndexCopies,
     Indexer,
     IndexRotation,
@@ -278,7 +277,6 @@ class Strongroom:
         return Reseal(
             self.by_key,
             self.keyring,
-            visibility_record=VISIBILITY_RECORD,
             copies=self._copies(),
             wait=self.config.cache.encrypt_ttl + MARGIN if wait is None else wait,
             distributed=self.config.cell.distributed,

@@ -96,23 +96,15 @@ from .matching.user_data import (
     UserDataUpdate,
 )
 from .namespaces.metadata import MetadataStore, NamespacePage, NamespaceRecord
-from .namespaces.purge import PURGED_TABLES, purge_namespace
+from .namespaces.purge import purge_namespace
 from .namespaces.store import Namespace, NamespaceStore, Shredded, check_namespace_region
 from .queues.queue import NAMESPACE_REPLICATION, AckLevels, Queue, QueueMessage, QueuePage
 from .queues.queue_v2 import QueueV2, QueueV2Info, QueueV2InfoPage, QueueV2Message, QueueV2Page
+from .schema.cell import Cell, check_cell, claim_cell
 from .schema.citus import distribute_schema, distribution_statements
-from .schema.schema import (
-    AppliedMigration,
-    Cell,
-    Migration,
-    SchemaStatus,
-    apply_schema,
-    check_cell,
-    check_schema,
-    claim_cell,
-    current_version,
-    schema_status,
-)
+from .schema.migrations import Migration, current_version
+from .schema.schema import AppliedMigration, SchemaStatus, apply_schema, check_schema, schema_status
+from .schema.tables import TABLES, Table
 from .sealing import OFF_LOOP_BYTES, ROW_BYTES, open_rows
 from .visibility_rows.epochs import VisibilityEpochs
 from .visibility_rows.notification import OutboxBell
@@ -138,11 +130,11 @@ __all__ = [
     "NO_NAMESPACE",
     "OFF_LOOP_BYTES",
     "OUTBOUND",
-    "PURGED_TABLES",
     "RATE",
     "REPLICATION",
     "ROW_BYTES",
     "SET_BY_FUNCTION",
+    "TABLES",
     "TIMER",
     "TRANSFER",
     "VISIBILITY",
@@ -234,6 +226,7 @@ __all__ = [
     "ShreddingStore",
     "StatementReport",
     "StorageError",
+    "Table",
     "Task",
     "TaskCategory",
     "TaskKey",

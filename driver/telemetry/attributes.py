@@ -27,7 +27,7 @@ from strongroom.storage import (
     TaskStore,
     sealed_columns,
 )
-from strongroom.visibility import VISIBILITY_RECORD, Drift, Reconciler, TokenAudit, VisibilityManager
+from strongroom.visibility import Drift, Reconciler, TokenAudit, VisibilityManager
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -136,7 +136,7 @@ def named_error(name: str) -> str:
 def attribute_values() -> Mapping[str, frozenset[str]]:
     """Return what each attribute may be, besides `_OTHER`."""
     operations = {name for store in (*STORES.values(), Reconciler, TokenAudit) for name in operations_of(store)}
-    kinds = {column.kind.name for column in sealed_columns(VISIBILITY_RECORD)}
+    kinds = {column.kind.name for column in sealed_columns()}
     return {
         "strongroom.store": frozenset((*STORES, INDEX)),
         "strongroom.operation": frozenset(operations),

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
-    from strongroom.kms import Keyring, NamespaceKeys, RecordKind
+    from strongroom.kms import Keyring, NamespaceKeys
     from strongroom.storage.engine.database import Database
 
     from .reseal_rows import UnreadableRow
@@ -113,7 +113,6 @@ class Reseal:
     Args:
         database: whose statements look rows up by key, with a limit for waiting for locks.
         keyring: for the keys.
-        visibility_record: kind of the records of visibility.
         copies: the search index, where it is not the database.
         wait: seconds after which every process knows a change of the registry: the longest time that one keeps keys, and that a
             request may take after it has got them.
@@ -125,14 +124,13 @@ class Reseal:
         database: Database,
         keyring: Keyring,
         *,
-        visibility_record: RecordKind,
         copies: SealedCopies | None,
         wait: float,
         distributed: bool = False,
     ) -> None:
         self.database = database
         self.keyring = keyring
-        self.columns: tuple[SealedColumn, ...] = sealed_columns(visibility_record)
+        self.columns: tuple[SealedColumn, ...] = sealed_columns()
         self.copies = copies
         self.distributed = distributed
         self._wait = wait
@@ -182,7 +180,7 @@ class Reseal:
 
     def columns_of(self, owner: UUID) -> list[SealedColumn]:
         """Return the columns that may hold values under an owner's keys."""
-        return [column for column in self.columns if column.namespaced or owner == self.keyring.cell_id]
+        return [column for column in self.columns if column.table.namespaced or owner == self.keyring.cell_id]
 
     async def count(self, owner: UUID, version: int, *, wanted: str, progress: Progress) -> Counter[str]:
         """Return how many values name a version, or an older one, by column; none for columns without any.
@@ -208,7 +206,7 @@ class Reseal:
             async for page in pages:
                 seen += page.seen
                 if page.wanted:
-                    found[f"{column.table}.{column.column}"] += page.wanted
+                    found[str(column)] += page.wanted
                 progress("scan", seen)
         return found
 
@@ -295,7 +293,7 @@ class Reseal:
         pages = SealedPages(
             self.database, column, owner, version, wanted=OLDER, limit=pace.chunk, distributed=self.distributed
         )
-        name = f"{column.table}.{column.column}"
+        name = str(column)
         async for page in pages:
             if not page.rows:
                 continue

@@ -1,4 +1,4 @@
-"""Open some rows of a sealed column, seal them under the active key, and write those that are still as they were read."""
+"""Reseal some rows of a column: open them, seal them with the active key, and write those that have not changed meanwhile."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from strongroom.kms import IntegrityError, KmsError, UnsupportedFormat
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.errors import Timeout
-from strongroom.storage.schema.citus import DISTRIBUTED_TABLES
 from strongroom.storage.sealing import OFF_LOOP_BYTES
 from strongroom.storage.visibility_rows.outbox import announce
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 _SQL = load_queries("keys/reseal")
 _VISIBILITY = "visibility_records"
 _CONFINED = 1
-"""Place of the parameter that confines a statement to one shard, where it is confined."""
+"""Number of the parameter that confines a statement to one partition, where it is confined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +33,8 @@ class UnreadableRow:
     """A row whose sealed value does not open.
 
     Attributes:
-        column: table and column.
-        key: its primary key: numbers, ids, tokens and names of the operator's, nothing that a tenant wrote.
+        column: The table and the column, separated by a dot.
+        key: The primary key: numbers, ids, tokens and the operator's names, nothing that a tenant wrote.
     """
 
     column: str
@@ -48,12 +47,12 @@ class UnreadableRow:
 
 @dataclass(frozen=True, slots=True)
 class ResealedRows:
-    """What became of some rows.
+    """The result of resealing some rows.
 
     Attributes:
-        written: how many are sealed anew.
-        missed: how many somebody else changed, or holds; they are to be looked at again.
-        unreadable: those that do not open.
+        written: The number of rows resealed.
+        missed: The number of rows that another transaction changed or holds. Read them again.
+        unreadable: The rows that do not open.
     """
 
     written: int
@@ -70,32 +69,32 @@ async def reseal_rows(
     outbox: bool,
     distributed: bool,
 ) -> ResealedRows:
-    """Seal rows of one column anew. A concurrent writer wins, and nothing of his is lost.
+    """Reseal rows of one column. A concurrent writer wins, so none of its changes is lost.
 
     Args:
-        database: with a limit for waiting for locks.
-        keys: of the namespace; active is what the rows are sealed with.
-        column: which.
-        rows: as `SealedPages` yields them.
-        outbox: whether a search index outside the database is to hear of records of visibility.
-        distributed: whether the tables are spread over a Citus cluster.
+        database: The database, with a limit for waiting for locks.
+        keys: The keys of the namespace or cell. The active data key seals.
+        column: The column.
+        rows: Rows as `SealedPages` yields them.
+        outbox: Whether visibility records are put into the outbox of a search index.
+        distributed: Whether the tables are distributed over a Citus cluster.
 
     Raises:
-        KmsError: there is no active key.
-        SealingLimitExceeded: its uses are spent (AES-256-GCM).
-        StorageError: the database does not answer; what was written so far is whole.
+        KmsError: There is no active key.
+        SealingLimitExceeded: The uses of the active AES-256-GCM key are spent.
+        StorageError: The database does not answer. Each row is written completely or not at all.
     """
     if sum(row["size"] for row in rows) < OFF_LOOP_BYTES:
         renewed, unreadable = _renew(keys, column, rows)
     else:
         renewed, unreadable = await asyncio.to_thread(_renew, keys, column, rows)
     write = _Write(
-        database, keys.namespace_id, column, outbox=outbox and column.table == _VISIBILITY, distributed=distributed
+        database, keys.namespace_id, column, outbox=outbox and column.table.name == _VISIBILITY, distributed=distributed
     )
     written = await write.together(renewed)
     missed = 0
     if len(written) < len(renewed):
-        names = column.key_names
+        names = column.table.key_names
         for row, new in renewed:
             if tuple(row[name] for name in names) not in written and not await write.alone(row, new):
                 missed += 1
@@ -111,18 +110,19 @@ def _renew(keys: NamespaceKeys, column: SealedColumn, rows: Sequence[Row]) -> tu
     renewed = [(row, new) for (row, _, _), new in zip(opened, sealed, strict=True)]
     if len(renewed) == len(rows):
         return renewed, ()
-    whole = {id(row) for row, _ in renewed}
-    name = f"{column.table}.{column.column}"
+    readable = {id(row) for row, _ in renewed}
     return renewed, [
-        UnreadableRow(name, {part: row[part] for part in column.key_names}) for row in rows if id(row) not in whole
+        UnreadableRow(str(column), {part: row[part] for part in column.table.key_names})
+        for row in rows
+        if id(row) not in readable
     ]
 
 
 def _open_each(keys: NamespaceKeys, kind: RecordKind, rows: Sequence[tuple[Row, Key]]) -> list[tuple[Row, Key, bytes]]:
-    """Open those of some rows that open: all together, and where that fails each half by itself."""
+    """Open the rows that open. If opening all of them together fails, open each half by itself."""
     try:
         plaintexts = keys.open_many(kind, [(key, row["sealed"]) for row, key in rows])
-    except (IntegrityError, UnsupportedFormat, KmsError):  # the last: a version that is unknown, disabled or destroyed
+    except (IntegrityError, UnsupportedFormat, KmsError):  # KmsError: a version that is unknown, disabled or destroyed
         if len(rows) == 1:
             return []
         half = len(rows) // 2
@@ -131,7 +131,7 @@ def _open_each(keys: NamespaceKeys, kind: RecordKind, rows: Sequence[tuple[Row, 
 
 
 class _Write:
-    """Writes the rows of one column."""
+    """Writes resealed rows of one column."""
 
     def __init__(
         self, database: Database, owner: UUID, column: SealedColumn, *, outbox: bool, distributed: bool
@@ -140,37 +140,35 @@ class _Write:
         self._owner = owner
         self._column = column
         self._outbox = outbox
-        self._lead = DISTRIBUTED_TABLES.get(column.table) if distributed else None
-        self._confined = self._lead is not None
+        self._partition = column.table.partition_column if distributed else None
 
     async def together(self, rows: _Renewed) -> set[tuple[object, ...]]:
-        """Write rows that nobody holds, without waiting; return the keys of those that were written."""
-        if self._lead is None:
-            return await self._write(rows, patient=False) if rows else set()
+        """Write the rows that no other transaction holds, without waiting; return the keys of the rows written."""
+        if self._partition is None:
+            return await self._write(rows, waits=False) if rows else set()
         written = set()
-        for lead in dict.fromkeys(row[self._lead] for row, _ in rows):
-            of_lead = [(row, new) for row, new in rows if row[self._lead] == lead]
-            written |= await self._write(of_lead, patient=False)
+        for value in dict.fromkeys(row[self._partition] for row, _ in rows):
+            of_partition = [(row, new) for row, new in rows if row[self._partition] == value]
+            written |= await self._write(of_partition, waits=False)
         return written
 
     async def alone(self, row: Row, new: bytes) -> bool:
-        """Write one row, and wait for whoever holds it; whether it was still as it was read.
+        """Write one row, after the transaction that holds it; return whether the row had not changed.
 
-        Nothing else is held meanwhile, so it is in no circle of waiters. A row that is held for too long is not written.
+        No other row is locked while it waits, so it can't deadlock. A row that is held for too long is not written.
         """
         try:
-            return bool(await self._write([(row, new)], patient=True))
+            return bool(await self._write([(row, new)], waits=True))
         except Timeout as error:
             if error.may_have_been_committed:
                 raise
             return False
 
-    async def _write(self, rows: _Renewed, *, patient: bool) -> set[tuple[object, ...]]:
-        column = self._column
-        arrays = [[row[name] for row, _ in rows] for name in column.key_names]
+    async def _write(self, rows: _Renewed, *, waits: bool) -> set[tuple[object, ...]]:
+        arrays = [[row[name] for row, _ in rows] for name in self._column.table.key_names]
         arrays += [[row["sealed"] for row, _ in rows], [new for _, new in rows]]
-        confined = (rows[0][0][self._lead],) if self._lead is not None else ()
-        statement = write_statement(column, patient=patient, confined=self._confined)
+        confined = () if self._partition is None else (rows[0][0][self._partition],)
+        statement = write_statement(self._column, waits=waits, confined=bool(confined))
         if not self._outbox:
             async with self._database.connection(self._owner) as connection:
                 return self._keys(await connection.fetch(statement, *confined, *arrays))
@@ -180,7 +178,7 @@ class _Write:
         return written
 
     def _keys(self, rows: Sequence[Row]) -> set[tuple[object, ...]]:
-        names = self._column.key_names
+        names = self._column.table.key_names
         return {tuple([row[name] for name in names]) for row in rows}
 
 
@@ -189,26 +187,25 @@ async def _announce(connection: Connection, written: set[tuple[object, ...]]) ->
         await announce(connection, sorted(written))  # type: ignore[arg-type] # shard, namespace and id: the table's key
 
 
-def write_statement(column: SealedColumn, *, patient: bool, confined: bool) -> str:
-    """Return the statement that writes rows. All that is put into it are names of our own; values are parameters.
+def write_statement(column: SealedColumn, *, waits: bool, confined: bool) -> str:
+    """Return the statement that writes rows. It consists of the names in the descriptors; values are parameters.
 
     Args:
-        column: whose.
-        patient: whether it waits for who holds a row, or leaves the row alone.
-        confined: whether it is for one shard, given as the first parameter.
+        column: The column.
+        waits: Whether it waits for transactions that hold a row. Otherwise it leaves the row out.
+        confined: Whether it is confined to one partition, which is then the first parameter.
     """
-    first = _CONFINED + confined
-    types = (*(kind for _, kind in column.key), "bytea", "bytea")
-    lead = DISTRIBUTED_TABLES.get(column.table)
-    names = column.key_names
+    table = column.table
+    names = table.key_names
+    types = (*(kind for _, kind in table.key), "bytea", "bytea")
     return _SQL["write"].format(
-        table=column.table,
-        column=column.column,
+        table=table.name,
+        column=column.name,
         key=", ".join(f"t.{name}" for name in names),
         names=", ".join(names),
-        arrays=", ".join(f"${place}::{kind}[]" for place, kind in enumerate(types, first)),
+        arrays=", ".join(f"${number}::{kind}[]" for number, kind in enumerate(types, _CONFINED + confined)),
         same_as_r=" AND ".join(f"t.{name} = r.{name}" for name in names),
         same_as_l=" AND ".join(f"t.{name} = l.{name}" for name in names),
-        confined=f" AND t.{lead} = ${_CONFINED}" if confined else "",
-        patience="" if patient else " SKIP LOCKED",
+        confined=f" AND t.{table.partition_column} = ${_CONFINED}" if confined else "",
+        locked_rows="" if waits else " SKIP LOCKED",
     )

@@ -1,4 +1,4 @@
-"""Delete all rows of a namespace whose keys are destroyed. Needs no key, and may break off and be run again."""
+"""Delete all rows of a namespace whose keys are destroyed. A purge needs no key, and an interrupted purge can be run again."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from strongroom.storage.checks import check_uuid
 from strongroom.storage.engine.queries import load_queries
-from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE
 from strongroom.storage.errors import ConditionFailed
+from strongroom.storage.schema.partitions import partition_windows, partitions_of_namespace
+from strongroom.storage.schema.tables import TABLES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -18,44 +19,19 @@ if TYPE_CHECKING:
 
     from strongroom.storage.engine.connection import Connection
     from strongroom.storage.engine.database import Database
+    from strongroom.storage.schema.tables import Table
 
 _SQL = load_queries("namespaces/purge")
 
-PURGED_TABLES: Mapping[str, str] = MappingProxyType(
-    {
-        "executions": "shard_id",
-        "execution_maps": "shard_id",
-        "current_executions": "shard_id",
-        "history_tasks": "shard_id",
-        "replication_dlq_tasks": "shard_id",
-        "history_node": "shard_id",
-        "history_tree": "shard_id",
-        "visibility_records": "shard_id",
-        "visibility_outbox": "shard_id",
-        "visibility_deletes": "shard_id",
-        "task_queues": "range_hash",
-        "tasks": "range_hash",
-        "task_queue_user_data": "range_hash",
-        "build_id_to_task_queue": "range_hash",
-        "queue_messages": "queue_type",
-        "queue_v2_messages": "queue_type",
-    }
-)
-"""Every table with a namespace_id but the registry of keys and that of namespaces; each with the first column of its key."""
+PURGED_TABLES = tuple(table for table in TABLES if table.is_purged)
 
 CHUNK = 10_000
-"""Most rows deleted by one statement, which is a transaction: no lock is held for long, and no time limit is met."""
-WINDOW = 1024
-"""Values of the first column that one statement looks into."""
-BELOW_ALL = -(2**31) - 1
-"""Less than any value of such a column, which has 32 bits."""
-_BY_NAMESPACE = frozenset({"history_tasks"})
-"""Tables whose key does not go on with the namespace, but that have an index on it."""
+"""Most rows that one statement deletes. Each statement is a transaction, so it holds no lock for long and meets no time limit."""
 
 Progress: TypeAlias = Callable[[str, int], None]
-"""Called with a table and how many of its rows are deleted so far; for each table at least once, when it is done."""
+"""Called with a table and the number of its rows deleted so far. It is called at least once for each table, when the table is done."""
 Tally: TypeAlias = Callable[["Connection", str, int], Awaitable[None]]
-"""Called in each transaction that deletes rows, with their table and number: so that a count survives what breaks off."""
+"""Called with a table and a number of rows, in the transaction that deletes them, so that an interrupted purge keeps its counts."""
 _Delete: TypeAlias = Callable[..., Awaitable[int]]
 
 
@@ -67,14 +43,21 @@ async def purge_namespace(
     tally: Tally | None = None,
     chunk: int = CHUNK,
 ) -> Mapping[str, int]:
-    """Delete all rows of a namespace, chunk by chunk. What breaks off is finished by running it again.
+    """Delete all rows of a namespace, chunk by chunk. Run it again to finish an interrupted purge.
+
+    Args:
+        database: The database.
+        namespace_id: The namespace, whose keys must be destroyed.
+        progress: Called while rows are deleted.
+        tally: Called in each transaction that deletes rows.
+        chunk: Most rows that one statement deletes.
 
     Returns:
-        Rows deleted by table; tables that had none are left out.
+        The number of rows deleted, by table. A table without such rows is left out.
 
     Raises:
-        InvalidPersistenceRequest: not a UUID.
-        ConditionFailed: the namespace has keys that are not destroyed; it must be shredded.
+        InvalidPersistenceRequest: `namespace_id` is not a UUID.
+        ConditionFailed: A key of the namespace is not destroyed; shred the namespace instead.
     """
     check_uuid("namespace_id", namespace_id)
     async with database.connection(namespace_id) as connection:
@@ -84,81 +67,70 @@ async def purge_namespace(
         cell = await connection.fetchrow(_SQL["distributed"])
     distributed = cell is not None and cell["distributed"]
     deleted = {}
-    for table, lead in PURGED_TABLES.items():
+    for table in PURGED_TABLES:
         rows = 0
         delete = partial(_delete, database, table, tally, namespace_id)
         purged = (
-            _purged_shards(delete, database, table, lead, namespace_id)
+            _purged_partitions(delete, database, table, namespace_id)
             if distributed
-            else _purged(delete, database, table, lead, chunk)
+            else _purged(delete, database, table, chunk)
         )
         async for count in purged:
             rows += count
             if progress is not None:
-                progress(table, rows)
+                progress(table.name, rows)
         if rows:
-            deleted[table] = rows
+            deleted[table.name] = rows
     return MappingProxyType(deleted)
 
 
 async def count_rows(database: Database, namespace_id: UUID) -> Mapping[str, int]:
-    """Return how many rows a namespace has by table; tables that have none are left out. Large tables are read for it."""
+    """Return the number of rows of a namespace by table, without tables that have none. It reads large tables."""
     counted = {}
     async with database.transaction(namespace_id, read_only=True, unlimited=True) as connection:
         for table in PURGED_TABLES:
-            row = await connection.fetchrow(_SQL["count"].format(table=table), namespace_id)
-            counted[table] = row["rows"] if row is not None else 0
+            row = await connection.fetchrow(_SQL["count"].format(table=table.name), namespace_id)
+            counted[table.name] = row["rows"] if row is not None else 0
     return MappingProxyType({table: rows for table, rows in counted.items() if rows})
 
 
-async def _purged(delete: _Delete, database: Database, table: str, lead: str, chunk: int) -> AsyncIterator[int]:
-    """Purge one table, and tell how many rows each statement deleted.
+async def _purged(delete: _Delete, database: Database, table: Table, chunk: int) -> AsyncIterator[int]:
+    """Purge one table, and yield the number of rows that each statement deleted.
 
-    A window of values of the key's first column is looked into by the key (shard, namespace), whatever the planner knows of the
-    table: a small namespace in a large table is found without reading the table.
+    A statement looks the namespace up in a window of partitions. It uses the key whatever statistics the planner has, because it
+    asks for one partition at a time.
     """
-    by_namespace, by_key, next_window = (
-        # Names of our own, from the mapping above; values are parameters.
-        _SQL[query].format(table=table, lead=lead)
-        for query in ("delete_by_namespace", "delete_by_key", "window")
-    )
-    if table in _BY_NAMESPACE:
-        while count := await delete(by_namespace, chunk):
+    if table.has_namespace_index:
+        statement = _SQL["delete_by_namespace"].format(table=table.name)
+        while count := await delete(statement, chunk):
             yield count
     else:
-        last = BELOW_ALL
-        while window := await _fetch_window(database, next_window, last):
-            while count := await delete(by_key, window, chunk):
+        statement = _SQL["delete_by_key"].format(table=table.name, partition=table.partition_column)
+        async for window in partition_windows(database, table):
+            while count := await delete(statement, window, chunk):
                 yield count
-            last = window[-1]
     yield 0
 
 
-async def _purged_shards(
-    delete: _Delete, database: Database, table: str, lead: str, namespace_id: UUID
+async def _purged_partitions(
+    delete: _Delete, database: Database, table: Table, namespace_id: UUID
 ) -> AsyncIterator[int]:
-    """As `_purged` for a table that is spread over a Citus cluster: a statement is of one shard, and on one node.
+    """Purge one table of a Citus cluster like `_purged`, with a statement for each partition.
 
-    A ctid is of one node too, so a chunk is what the namespace has in a shard.
+    A `ctid` belongs to one node, so a statement deletes all rows that the namespace has in a partition, without a limit.
     """
-    async with database.transaction(namespace_id, read_only=True, unlimited=True) as connection:
-        rows = await connection.fetch(_SQL["leads_of_namespace"].format(table=table, lead=lead), namespace_id)
-    for row in rows:
-        yield await delete(_SQL["delete_of_lead"].format(table=table, lead=lead), row["lead"])
+    statement = _SQL["delete_of_partition"].format(table=table.name, partition=table.partition_column)
+    for value in await partitions_of_namespace(database, table, namespace_id):
+        yield await delete(statement, value)
     yield 0
 
 
 async def _delete(
-    database: Database, table: str, tally: Tally | None, namespace_id: UUID, statement: str, *arguments: object
+    database: Database, table: Table, tally: Tally | None, namespace_id: UUID, statement: str, *arguments: object
 ) -> int:
     lent = database.connection if tally is None else database.transaction
     async with lent(namespace_id) as connection:
         rows = int((await connection.execute(statement, namespace_id, *arguments)).rpartition(" ")[2])
         if tally is not None and rows:
-            await tally(connection, table, rows)
+            await tally(connection, table.name, rows)
     return rows
-
-
-async def _fetch_window(database: Database, statement: str, last: int) -> list[int]:
-    async with database.connection(EVERY_NAMESPACE) as connection:  # else each look-up would pass over all others' rows
-        return [row["lead"] for row in await connection.fetch(statement, last, WINDOW)]

@@ -1,1 +1,1 @@
-"""The schema: migrations, the driver role, distribution over Citus."""
+"""The schema: one descriptor per table, migrations, row-level-security policies, the driver role, distribution over Citus."""

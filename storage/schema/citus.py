@@ -1,13 +1,12 @@
-"""Spread the tables over a Citus cluster: what is distributed by which column, and the statements that do it.
+"""Distribute the tables and functions over a Citus cluster.
 
-History service, visibility, matching and queues are co-located on one integer column each, so that everything of one shard, task
-queue or queue is on one node. What all nodes read is a reference table. A function goes to the node of the shard that it is called
-for. DESIGN.md, "Citus", has the reasons, and what of it no test could run.
+Every distributed table is distributed by the first column of its key, an integer, and co-located with the others, so that all rows
+of one shard, task queue or queue are on one node. All other tables are reference tables, of which every node has a copy. A call of a
+function runs on the node of the shard that it is called for. storage/DESIGN.md, "Citus", has the reasons.
 """
 
 from __future__ import annotations
 
-from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.storage.engine.connection import SCHEMA
@@ -16,86 +15,46 @@ from strongroom.storage.engine.row_level_security import NO_NAMESPACE
 from strongroom.storage.errors import SchemaMismatch
 
 from .schema import locked, schema_status
+from .tables import TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from strongroom.storage.engine.connection import Connection
     from strongroom.storage.engine.database import Database
 
-DISTRIBUTED_TABLES: Mapping[str, str] = MappingProxyType(
-    {
-        "shards": "shard_id",
-        "executions": "shard_id",
-        "execution_maps": "shard_id",
-        "current_executions": "shard_id",
-        "history_node": "shard_id",
-        "history_tree": "shard_id",
-        "history_tasks": "shard_id",
-        "replication_dlq_tasks": "shard_id",
-        "visibility_records": "shard_id",
-        "visibility_outbox": "shard_id",
-        "visibility_deletes": "shard_id",
-        "task_queues": "range_hash",
-        "tasks": "range_hash",
-        "task_queue_user_data": "range_hash",
-        "build_id_to_task_queue": "range_hash",
-        "queues": "queue_type",
-        "queue_messages": "queue_type",
-        "queues_v2": "queue_type",
-        "queue_v2_messages": "queue_type",
-    }
-)
-"""Each distributed table with its distribution column. All are integers, and co-located with `shards`."""
-REFERENCE_TABLES = (
-    "cell",
-    "schema_version",
-    "data_keys",
-    "namespaces",
-    "shreddings",
-    "shredded_keks",
-    "erasure_certificates",
-    "namespace_metadata",
-    "cluster_metadata",
-    "cluster_membership",
-    "nexus_endpoints",
-    "nexus_endpoints_status",
-    "access_policy",
-    "audit_checkpoints",
-)
-"""Tables that every node has whole."""
+_FIRST = next(table.name for table in TABLES if table.partition_column is not None)
+"""The distributed table that all others are co-located with."""
 
 
 class _Step(NamedTuple):
-    """What is done to a table or function in one transaction."""
+    """The statements that distribute one table or function, for one transaction."""
 
     name: str
     statements: tuple[str, ...]
 
 
 def distribution_statements() -> list[str]:
-    """Return the statements that distribute a schema, in order; each is done once, by whoever has `CREATE EXTENSION citus`.
+    """Return the statements that distribute a schema, in order.
 
-    The functions that the last of them name are created by `distribute_schema`.
+    A role that can create the extension `citus` runs each once. `distribute_schema` creates the functions that the last ones name.
     """
     return [statement for step in (*_tables(), *_functions()) for statement in step.statements]
 
 
 async def distribute_schema(database: Database) -> list[str]:
-    """Distribute the tables and functions of an up-to-date schema. What is distributed already is passed over.
+    """Distribute the tables and functions of an up-to-date schema, except those that are distributed already.
 
-    Each table is a transaction: Citus copies rows over several connections, and takes no function in a transaction that did. So
-    what breaks off is finished by running it again; the cell counts as distributed, and the functions of the other form go, when
-    all is done. Meanwhile the service must be stopped.
+    Stop the service first. Each table is distributed in its own transaction, because Citus copies rows over several connections and
+    accepts no function in such a transaction. Run it again after an interruption: the cell is marked as distributed, and the
+    functions of a single server are dropped, only at the end.
 
     Args:
-        database: of two connections or more: one holds the lock of the schema.
+        database: The coordinator, with at least two connections. One of them holds the lock of the schema.
 
     Returns:
         The statements that were run.
 
     Raises:
-        SchemaMismatch: the schema is not up to date, the cell is not made yet, or the server has no Citus.
+        SchemaMismatch: The schema is not up to date, the database belongs to no cell, or it has no Citus.
     """
     async with database.transaction(NO_NAMESPACE, unlimited=True) as lock:
         await lock.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
@@ -114,7 +73,7 @@ async def distribute_schema(database: Database) -> list[str]:
         ran += await _run(database, [step for step in _functions() if step.name not in done])
         others = ", ".join(function.name for function in load_functions(distributed=False).values())
         await _run(database, [_Step("cell", ("UPDATE cell SET distributed = true WHERE NOT distributed",))])
-        await _run(database, [_Step("functions of the other form", (f"DROP FUNCTION IF EXISTS {others}",))])
+        await _run(database, [_Step("functions of a single server", (f"DROP FUNCTION IF EXISTS {others}",))])
     return ran
 
 
@@ -125,7 +84,7 @@ UNION ALL
 SELECT p.proname::text FROM pg_dist_object d JOIN pg_proc p ON p.oid = d.objid
 WHERE d.classid = 'pg_proc'::regclass AND p.pronamespace = $1::regnamespace AND d.distribution_argument_index = 0
 """
-# Citus sends each new function to all nodes and notes it, so only its argument tells that it goes to the node of its shard.
+# Citus copies every new function to all nodes and records it. Only a distribution argument sends its calls to the node of a shard.
 _PRESENT = "SELECT proname::text AS name FROM pg_proc WHERE pronamespace = $1::regnamespace"
 
 
@@ -148,14 +107,21 @@ async def _run(database: Database, steps: list[_Step]) -> list[str]:
 
 
 def _tables() -> list[_Step]:
-    calls = {name: f"create_reference_table('{SCHEMA}.{name}')" for name in REFERENCE_TABLES}
-    for name, column in DISTRIBUTED_TABLES.items():
-        beside = "none" if name == "shards" else f"{SCHEMA}.shards"
-        calls[name] = f"create_distributed_table('{SCHEMA}.{name}', '{column}', colocate_with => '{beside}')"
+    calls = {}
+    for table in TABLES:
+        name = f"{SCHEMA}.{table.name}"
+        if table.partition_column is None:
+            calls[name] = f"create_reference_table('{name}')"
+        else:
+            first = "none" if table.name == _FIRST else f"{SCHEMA}.{_FIRST}"
+            calls[name] = f"create_distributed_table('{name}', '{table.partition_column}', colocate_with => '{first}')"
+    # Citus leaves the rows that it copied to the nodes in the coordinator's own table, where no statement reaches them. A shredding
+    # would not destroy the wrapped roots among them.
     return [
-        # Citus leaves the rows that it copied to the nodes on the coordinator, where nothing would find them again: not even a
-        # shredding that destroys wrapped roots.
-        _Step(name, (f"SELECT {call}", f"SELECT truncate_local_data_after_distributing_table('{SCHEMA}.{name}')"))
+        _Step(
+            name.removeprefix(f"{SCHEMA}."),
+            (f"SELECT {call}", f"SELECT truncate_local_data_after_distributing_table('{name}')"),
+        )
         for name, call in calls.items()
     ]
 
@@ -164,6 +130,6 @@ def _functions() -> list[_Step]:
     steps = []
     for function in load_functions(distributed=True).values():
         signature = f"{SCHEMA}.{function.name}({', '.join(function.parameters)})"
-        call = f"create_distributed_function('{signature}', 'p_shard', colocate_with => '{SCHEMA}.shards')"
+        call = f"create_distributed_function('{signature}', 'p_shard', colocate_with => '{SCHEMA}.{_FIRST}')"
         steps.append(_Step(function.name, (f"SELECT {call}",)))
     return steps

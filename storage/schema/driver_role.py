@@ -1,63 +1,21 @@
-"""The role that services connect as: it owns nothing, may only what the stores do, and is held by row-level security.
+"""The role that services connect as. It owns nothing, has only the rights that the stores need, and is bound by row-level security.
 
-`strongroom schema apply --driver-role NAME` gives a role its rights; each later `schema apply` gives them again, for new tables.
+`strongroom schema apply --driver-role NAME` grants a role its rights. Each later `schema apply` grants them again, for new tables.
 """
 
 from __future__ import annotations
 
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from strongroom.storage.engine.connection import SCHEMA
 from strongroom.storage.errors import InvalidPersistenceRequest
 
+from .tables import TABLES, VIEWS
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from strongroom.storage.engine.connection import Connection
-
-_READ, _REPLACE = "SELECT", "SELECT, UPDATE"
-_CHANGE, _ALL = "SELECT, INSERT, UPDATE", "SELECT, INSERT, UPDATE, DELETE"
-
-RIGHTS: Mapping[str, str] = MappingProxyType(
-    {
-        "cell": _READ,
-        "schema_version": _READ,
-        "visibility_search": _READ,
-        "namespace_metadata": _REPLACE,
-        "nexus_endpoints_status": _REPLACE,
-        "data_keys": _CHANGE,  # a version is never used again, so its row stays
-        "namespaces": _CHANGE,
-        "access_policy": _CHANGE,
-        "audit_checkpoints": _CHANGE,
-        "erasure_certificates": _CHANGE,
-        "shreddings": _ALL,
-        "shredded_keks": _ALL,
-        "shards": _CHANGE,
-        "executions": _ALL,
-        "execution_maps": _ALL,
-        "current_executions": _ALL,
-        "history_node": _ALL,
-        "history_tree": _ALL,
-        "history_tasks": _ALL,
-        "replication_dlq_tasks": _ALL,
-        "task_queues": _ALL,
-        "tasks": _ALL,
-        "task_queue_user_data": _ALL,
-        "build_id_to_task_queue": _ALL,
-        "cluster_metadata": _ALL,
-        "cluster_membership": _ALL,
-        "queues": _CHANGE,
-        "queue_messages": _ALL,
-        "queues_v2": _CHANGE,
-        "queue_v2_messages": _ALL,
-        "nexus_endpoints": _ALL,
-        "visibility_records": _ALL,
-        "visibility_outbox": _ALL,
-        "visibility_deletes": _ALL,
-    }
-)
-"""What the role may do with each table and view; nothing else, and nothing with any other."""
 
 _ROLE = """
     SELECT format('%I', r.rolname) AS name, r.rolsuper AS superuser, r.rolbypassrls AS bypasses, r.rolcreaterole AS creates_roles,
@@ -72,10 +30,14 @@ _GRANTED = """
 
 
 async def grant_driver_role(connection: Connection, role: str) -> None:
-    """Give a role exactly the rights of `RIGHTS`, whatever it had on the schema before.
+    """Grant a role the rights of the driver role, and revoke any other right on the schema.
+
+    Args:
+        connection: A connection as the owner of the schema, in a transaction.
+        role: The name of the role.
 
     Raises:
-        InvalidPersistenceRequest: there is no such role, or the second wall would not hold it.
+        InvalidPersistenceRequest: The role does not exist, or row-level security would not bind it.
     """
     row = await connection.fetchrow(_ROLE, role, SCHEMA)
     if row is None:
@@ -88,7 +50,7 @@ async def grant_driver_role(connection: Connection, role: str) -> None:
         "owns the schema, or is a member of the role that does": row["owns"],
     }
     if reason := next((reason for reason, applies in reasons.items() if applies), None):
-        msg = f"row-level security would not hold this role: it {reason}; take another role for services"
+        msg = f"row-level security would not bind this role, because it {reason}; use another role for services"
         raise InvalidPersistenceRequest(msg)
     for statement in grants(row["name"]):
         await connection.execute(statement)
@@ -98,17 +60,18 @@ def grants(name: str) -> list[str]:
     """Return the statements that give a role its rights.
 
     Args:
-        name: of the role, quoted as an identifier.
+        name: The name of the role, quoted as an identifier.
     """
     return [
         f"REVOKE ALL ON ALL TABLES IN SCHEMA {SCHEMA} FROM {name}",
         f"REVOKE ALL ON SCHEMA {SCHEMA} FROM {name}",
         f"GRANT USAGE ON SCHEMA {SCHEMA} TO {name}",
-        *(f"GRANT {rights} ON {SCHEMA}.{table} TO {name}" for table, rights in RIGHTS.items()),
+        *(f"GRANT {table.rights} ON {SCHEMA}.{table.name} TO {name}" for table in TABLES),
+        *(f"GRANT SELECT ON {SCHEMA}.{view} TO {name}" for view in VIEWS),
         f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {SCHEMA} TO {name}",
     ]
 
 
 async def driver_roles(connection: Connection) -> Sequence[str]:
-    """Return the roles that were given rights on the schema."""
+    """Return the roles that have rights on the schema."""
     return [row["name"] for row in await connection.fetch(_GRANTED, SCHEMA)]

@@ -1,70 +1,52 @@
-"""Make the schema, bring it up to date, and refuse a database that this version does not know."""
+"""Create the schema, bring it up to date, and refuse a database that this version of the software can't work with."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.resources import files
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 from strongroom.storage.engine.connection import SCHEMA
 from strongroom.storage.engine.functions import load_functions
 from strongroom.storage.engine.row_level_security import NO_NAMESPACE
-from strongroom.storage.errors import CellMismatch, SchemaMismatch
+from strongroom.storage.errors import SchemaMismatch
 
 from .driver_role import driver_roles, grant_driver_role
+from .migrations import current_version, migrations
+from .policies import create_policies
 
 if TYPE_CHECKING:
-    from strongroom.storage.engine.connection import Connection
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from strongroom.storage.engine.connection import Connection, Row
     from strongroom.storage.engine.database import Database
     from strongroom.storage.engine.functions import Function
 
-_FILE = re.compile(r"(\d{4})_(?:pre|post)_\w+\.sql")
-_LOCK = 0x5374726F6E67  # "Strong": any number that no other program of this database locks
+    from .migrations import Migration
+
+_LOCK = 0x5374726F6E67  # "Strong"; a number that no other program locks in this database
 
 
-@dataclass(frozen=True, slots=True)
-class Migration:
-    """A numbered step: `pre` steps run before the new version is rolled out, `post` steps after the old one is gone."""
+async def apply_schema(
+    database: Database, *, driver_role: str | None = None, steps: Sequence[Migration] | None = None
+) -> list[Migration]:
+    """Run the migrations that the database lacks, create missing policies and functions, and grant rights, in one transaction.
 
-    version: int
-    name: str
-    sql: str
-
-
-def migrations() -> list[Migration]:
-    """Return all steps in order."""
-    folder = files("strongroom.storage") / "sql" / "schema" / "migrations"
-    found = [(match, entry) for entry in folder.iterdir() if (match := _FILE.fullmatch(entry.name))]
-    return sorted(
-        (Migration(int(match[1]), entry.name, entry.read_text(encoding="utf-8")) for match, entry in found),
-        key=lambda migration: migration.version,
-    )
-
-
-def current_version() -> int:
-    """Return the schema version that this code works with."""
-    return migrations()[-1].version
-
-
-async def apply_schema(database: Database, *, driver_role: str | None = None) -> list[Migration]:
-    """Run the steps that the database lacks, create missing functions, and give rights, all in one transaction.
-
-    Two callers at once do it once.
+    Concurrent callers run each migration once.
 
     Args:
-        database: connected as the owner of the schema, or as who is to be it.
-        driver_role: that services connect as; it gets the rights for that. Roles that had them get those on new tables in any case.
+        database: A connection as the owner of the schema, or as the role that will own it.
+        driver_role: A role to grant the driver's rights to. Roles that have them get the rights on new tables in any case.
+        steps: The migrations of this version of the software, in order; None for those of `migrations`.
 
     Returns:
-        The steps that were run.
+        The migrations that were run.
 
     Raises:
-        SchemaMismatch: the database was made by a newer version.
-        InvalidPersistenceRequest: there is no such role, or it would not be held by row-level security.
+        SchemaMismatch: A newer version of the software made the database.
+        InvalidPersistenceRequest: The role does not exist, or row-level security would not bind it.
     """
+    steps = migrations() if steps is None else steps
     async with database.transaction(NO_NAMESPACE, unlimited=True) as connection:
         await locked(connection)
         await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
@@ -73,15 +55,14 @@ async def apply_schema(database: Database, *, driver_role: str | None = None) ->
             "version integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL)"
         )
         present = await _version(connection)
-        _refuse_newer(present)
-        missing = [migration for migration in migrations() if migration.version > present]
-        for migration in missing:
-            await connection.execute(migration.sql)
+        _refuse_newer(present, steps[-1].version)
+        missing = [step for step in steps if step.version > present]
+        for step in missing:
+            await connection.execute(step.sql)
             await connection.execute(
-                "INSERT INTO schema_version (version, name, applied_at) VALUES ($1, $2, now())",
-                migration.version,
-                migration.name,
+                "INSERT INTO schema_version (version, name, applied_at) VALUES ($1, $2, now())", step.version, step.name
             )
+        await create_policies(connection)
         for function in await missing_functions(connection):
             await connection.execute(function.sql)
         roles = {*await driver_roles(connection), *(() if driver_role is None else (driver_role,))}
@@ -91,12 +72,12 @@ async def apply_schema(database: Database, *, driver_role: str | None = None) ->
 
 
 async def locked(connection: Connection) -> None:
-    """Take the lock under which the schema is changed, until the transaction ends."""
+    """Take the lock for changes of the schema, until the transaction ends."""
     await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
 
 
 async def missing_functions(connection: Connection) -> list[Function]:
-    """Return the functions of this version that the database lacks."""
+    """Return the functions of this version of the software that the database lacks."""
     row = await connection.fetchrow("SELECT bool_or(distributed) AS distributed FROM cell")
     functions = load_functions(distributed=bool(row and row["distributed"])).values()
     rows = await connection.fetch(
@@ -109,10 +90,14 @@ async def missing_functions(connection: Connection) -> list[Function]:
 
 
 async def check_schema(database: Database) -> None:
-    """Raise `SchemaMismatch` unless the database has exactly the schema that this version works with."""
+    """Check that a database has the schema of this version of the software.
+
+    Raises:
+        SchemaMismatch: The schema is older or newer, or lacks functions.
+    """
     async with database.connection(NO_NAMESPACE) as connection:
         present = await _version(connection)
-        _refuse_newer(present)
+        _refuse_newer(present, current_version())
         if present < current_version():
             msg = (
                 f"the database has schema version {present}, this version needs {current_version()}; "
@@ -126,7 +111,13 @@ async def check_schema(database: Database) -> None:
 
 @dataclass(frozen=True, slots=True)
 class AppliedMigration:
-    """A step, and when it was run; None: it is missing."""
+    """A migration of the software or of the database.
+
+    Attributes:
+        version: The schema version after it.
+        name: Its name.
+        applied_at: The time at which it was run, UTC; None if the database lacks it.
+    """
 
     version: int
     name: str
@@ -135,13 +126,13 @@ class AppliedMigration:
 
 @dataclass(frozen=True, slots=True)
 class SchemaStatus:
-    """What schema a database has.
+    """The schema of a database.
 
     Attributes:
-        version: 0 where there is none.
-        migrations: all that the database or this version knows, in order.
-        missing_functions: of this version.
-        distributed: whether the tables are spread over a Citus cluster.
+        version: The schema version; 0 without a schema.
+        migrations: All migrations of the database and of this version of the software, in order.
+        missing_functions: The functions of this version that the database lacks.
+        distributed: Whether the tables are distributed over a Citus cluster.
     """
 
     version: int
@@ -156,19 +147,19 @@ class SchemaStatus:
 
     @property
     def advice(self) -> str:
-        """What to do about it."""
+        """What to do next."""
         if self.version > current_version():
             return "the database is newer than this version of the software: upgrade that"
         return "run `strongroom schema apply`" if not self.is_current else "nothing to do"
 
 
 async def schema_status(database: Database) -> SchemaStatus:
-    """Return what schema a database has; also of one that has none."""
+    """Return the status of a database's schema, even if there is no schema yet."""
     async with database.connection(NO_NAMESPACE) as connection:
-        made = await connection.fetchrow("SELECT to_regclass('schema_version') IS NOT NULL AS made")
-        rows = []
-        if made is not None and made["made"]:
-            rows = list(await connection.fetch("SELECT version, name, applied_at FROM schema_version"))
+        table = await connection.fetchrow("SELECT to_regclass('schema_version') IS NOT NULL AS exists")
+        rows: Sequence[Row] = []
+        if table is not None and table["exists"]:
+            rows = await connection.fetch("SELECT version, name, applied_at FROM schema_version")
         applied = {row["version"]: AppliedMigration(row["version"], row["name"], row["applied_at"]) for row in rows}
         known = {step.version: AppliedMigration(step.version, step.name, None) for step in migrations()}
         version = max(applied, default=0)
@@ -182,80 +173,12 @@ async def schema_status(database: Database) -> SchemaStatus:
     return SchemaStatus(version, tuple(steps[number] for number in sorted(steps)), functions, distributed)
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """The deployment that a database belongs to.
-
-    Attributes:
-        cell_id: in the associated data of every sealed value.
-        shard_count: how many shards workflows are spread over; fixed for the life of the cell.
-        distributed: whether the tables are spread over a Citus cluster.
-        region: that it is bound to, for its whole life; None for none.
-    """
-
-    cell_id: UUID
-    shard_count: int
-    distributed: bool = False
-    region: str | None = None
-
-
-async def claim_cell(database: Database, cell: Cell) -> None:
-    """Note which cell the database belongs to, once.
-
-    Raises:
-        CellMismatch: it belongs to another one.
-    """
-    async with database.connection(NO_NAMESPACE) as connection:
-        await connection.execute(
-            "INSERT INTO cell (cell_id, shard_count, created_at, region) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
-            cell.cell_id,
-            cell.shard_count,
-            datetime.now(UTC),
-            cell.region,
-        )
-    await check_cell(database, cell)
-
-
-async def check_cell(database: Database, cell: Cell) -> None:
-    """Raise `CellMismatch` unless the database belongs to this cell."""
-    async with database.connection(NO_NAMESPACE) as connection:
-        row = await connection.fetchrow("SELECT cell_id, shard_count, distributed, region FROM cell")
-    if row is None:
-        msg = "the database belongs to no cell yet; run `strongroom init`"
-        raise CellMismatch(msg)
-    found = Cell(UUID(bytes=row["cell_id"].bytes), row["shard_count"], row["distributed"], row["region"])
-    if found.distributed != cell.distributed:
-        msg = f"the configuration must say so: distributed = {str(found.distributed).lower()} under [database]"
-        raise CellMismatch(msg)
-    if found.region != cell.region:
-        msg = f"this database belongs to {_bound(found)}, the configuration names {_bound(cell)}; {_mend(found)}"
-        raise CellMismatch(msg)
-    if found != cell:
-        msg = (
-            f"the database belongs to cell {found.cell_id} with {found.shard_count} shards, "
-            f"the configuration names cell {cell.cell_id} with {cell.shard_count}"
-        )
-        raise CellMismatch(msg)
-
-
-def _bound(cell: Cell) -> str:
-    return "a cell of no region" if cell.region is None else f"a cell of region {cell.region}"
-
-
-def _mend(found: Cell) -> str:
-    if found.region is None:
-        return "take cell.region out of the configuration: a cell gets a region when it is made, by `strongroom init --region`"
-    return (
-        f'set cell.region = "{found.region}", or give the database of that region: the region of a cell never changes'
-    )
-
-
 async def _version(connection: Connection) -> int:
     row = await connection.fetchrow("SELECT max(version) AS version FROM schema_version")
     return (row and row["version"]) or 0
 
 
-def _refuse_newer(present: int) -> None:
-    if present > current_version():
-        msg = f"the database has schema version {present}, newer than {current_version()} of this code; upgrade it"
+def _refuse_newer(present: int, current: int) -> None:
+    if present > current:
+        msg = f"the database has schema version {present}, newer than {current} of this code; upgrade it"
         raise SchemaMismatch(msg)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from uuid import uuid4
 
 import asyncpg
@@ -28,7 +27,6 @@ from strongroom.storage import (
 )
 from strongroom.storage.engine.functions import Function, load_functions
 from strongroom.storage.executions.history_tasks import TIMER
-from strongroom.storage.schema.citus import DISTRIBUTED_TABLES, REFERENCE_TABLES
 from tests.support.fixtures.citus import install_stand_ins
 from tests.support.fixtures.contract import new_database, new_namespace, new_shard
 from tests.support.fixtures.executions import RUNNING, Workflow, accumulated, comparable, tasks
@@ -129,34 +127,6 @@ async def test_a_schema_that_is_not_ready_is_refused(contract_dsn, with_schema):
     with pytest.raises(SchemaMismatch, match="strongroom init" if with_schema else "strongroom schema apply"):
         await distribute_schema(database)
     await database.aclose()
-
-
-async def test_every_table_has_its_place(owners_cell):
-    """Distributed or reference: a new table must be given one. Each unique index and each type is as Citus wants it."""
-    async with owners_cell.database.connection(EVERY_NAMESPACE) as connection:
-        rows = await connection.fetch(
-            "SELECT relname::text AS name, oid FROM pg_class WHERE relnamespace = 'strongroom'::regnamespace AND relkind = 'r'"
-        )
-        columns = await connection.fetch(
-            "SELECT attrelid::regclass::text AS name, attname::text AS name_of_column, atttypid::regtype::text AS type, attnotnull "
-            "FROM pg_attribute WHERE attrelid = ANY ($1) AND attnum > 0",
-            [row["oid"] for row in rows],
-        )
-        indexes = await connection.fetch(
-            "SELECT i.indrelid::regclass::text AS name, array_agg(a.attname::text) AS columns "
-            "FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::smallint[]) "
-            "WHERE i.indisunique AND i.indrelid = ANY ($1) GROUP BY i.indexrelid, i.indrelid",
-            [row["oid"] for row in rows],
-        )
-    assert {row["name"] for row in rows} == {*DISTRIBUTED_TABLES, *REFERENCE_TABLES}
-    assert not {*DISTRIBUTED_TABLES} & {*REFERENCE_TABLES}
-    unique = Counter(row["name"] for row in indexes)
-    types = {(row["name"], row["name_of_column"]): (row["type"], row["attnotnull"]) for row in columns}
-    for table, column in DISTRIBUTED_TABLES.items():
-        assert unique[table] >= 1
-        assert types[table, column] == ("integer", True)
-    for row in indexes:
-        assert DISTRIBUTED_TABLES.get(row["name"]) in {None, *row["columns"]}, row["name"]
 
 
 @pytest.fixture

@@ -8,18 +8,19 @@ import pytest
 
 from strongroom.kms import KekRef, destroy_data_keys
 from strongroom.storage import (
-    PURGED_TABLES,
     ConditionFailed,
     Database,
     InvalidPersistenceRequest,
     SchemaMismatch,
     purge_namespace,
 )
+from strongroom.storage.namespaces.purge import PURGED_TABLES
 from tests.support.fixtures.contract import new_namespace
 from tests.support.fixtures.raw_rows import execute, fetch
 
 pytestmark = pytest.mark.integration
 
+PURGED = {table.name: table.partition_column for table in PURGED_TABLES}
 KEPT = {"data_keys", "namespaces", "shreddings", "shredded_keks", "erasure_certificates"}
 """The registry, whose tombstones stay; the table of namespaces, whose row is emptied instead; and what tells of shreddings."""
 VALUES = {
@@ -61,7 +62,7 @@ async def fill(cell, table, namespace_id, rows, *, lead=None, first=1):
     }
     values["namespace_id"] = "$1"
     if lead is not None:
-        values[PURGED_TABLES[table]] = str(lead)
+        values[PURGED[table]] = str(lead)
     statement = f"INSERT INTO {table} ({', '.join(values)}) SELECT {', '.join(values.values())} FROM generate_series(1, $2) AS number"  # noqa: S608
     assert await execute(cell, statement, namespace_id, rows) == f"INSERT 0 {rows}"
 
@@ -69,7 +70,7 @@ async def fill(cell, table, namespace_id, rows, *, lead=None, first=1):
 async def count(cell, namespace_id):
     """Return how many rows a namespace has in each table that is purged."""
     counted = {}
-    for table in PURGED_TABLES:
+    for table in PURGED:
         [row] = await fetch(cell, f"SELECT count(*) AS rows FROM {table} WHERE namespace_id = $1", namespace_id)  # noqa: S608
         counted[table] = row["rows"]
     return counted
@@ -86,11 +87,11 @@ async def test_every_table_with_a_namespace_is_purged(own_cell):
     """A new table with a namespace_id that nobody added to the list fails here; so does one whose key begins otherwise."""
     tables = await columns(own_cell)
     with_namespace = {table for table, names in tables.items() if "namespace_id" in names}
-    assert with_namespace - KEPT == set(PURGED_TABLES)
-    assert {table: next(iter(tables[table])) for table in PURGED_TABLES} == dict(PURGED_TABLES)
+    assert with_namespace - KEPT == set(PURGED)
+    assert {table: next(iter(tables[table])) for table in PURGED} == PURGED
     await execute(own_cell, "CREATE TABLE notes (namespace_id uuid PRIMARY KEY)")
     added = {table for table, names in (await columns(own_cell)).items() if "namespace_id" in names}
-    assert added - KEPT - set(PURGED_TABLES) == {"notes"}
+    assert added - KEPT - set(PURGED) == {"notes"}
 
 
 @pytest.mark.parametrize("distributed", [False, True])
@@ -98,7 +99,7 @@ async def test_all_rows_of_a_namespace_go_and_no_others(own_cell, distributed):
     """From every table, in the statements for one server and in those for a cluster; the answer is how many from which."""
     await execute(own_cell, "UPDATE cell SET distributed = $1", distributed)
     gone, stays = await dead_namespace(own_cell), await new_namespace(own_cell)
-    rows = {table: 3 + number for number, table in enumerate(PURGED_TABLES)}
+    rows = {table: 3 + number for number, table in enumerate(PURGED)}
     for table, number in rows.items():
         await fill(own_cell, table, stays, 5)
         await fill(own_cell, table, gone, number, first=100)
@@ -109,7 +110,7 @@ async def test_all_rows_of_a_namespace_go_and_no_others(own_cell, distributed):
     assert dict(await purge_namespace(own_cell.database, gone)) == {}
 
 
-@pytest.mark.parametrize("table", PURGED_TABLES)
+@pytest.mark.parametrize("table", PURGED)
 @pytest.mark.parametrize("chunk", [1, 7, 10, 1000])
 async def test_chunks_of_any_size_find_all_rows(cell, table, chunk):
     """Many rows under one first column of the key, and few under many; none is left over at a chunk's border."""
@@ -141,7 +142,7 @@ async def test_progress_is_told_for_each_chunk_and_each_table(own_cell):
         counts = [rows for name, rows in told if name == table]
         assert counts == sorted(counts)
         assert {10, 20, 25} <= set(counts)
-    assert {name for name, _ in told} == set(PURGED_TABLES)
+    assert {name for name, _ in told} == set(PURGED)
     assert Counter(name for name, _ in told)["executions"] == 1
 
 
@@ -238,7 +239,7 @@ async def test_a_missing_table_is_told_as_such(own_cell):
 async def test_shredding_purges_every_table_and_keeps_the_name_to_the_end(own_cell):
     """One that broke off among the rows is still found by its name, and shredding it again ends the work."""
     namespace = await own_cell.namespaces.create("to be shredded", kek=KekRef.parse("local:contract"))
-    for table in PURGED_TABLES:
+    for table in PURGED:
         await fill(own_cell, table, namespace.namespace_id, 4)
 
     def stop(table, rows):

@@ -17,7 +17,7 @@ from strongroom.storage import (
     retired_versions,
     sealed_columns,
 )
-from strongroom.visibility import VISIBILITY_RECORD, InvalidPageToken, SearchIndexMismatch
+from strongroom.visibility import InvalidPageToken, SearchIndexMismatch
 from tests.support.every_table import TYPES, every_table
 from tests.support.fixtures.raw_rows import execute, fetch
 from tests.support.sealed_versions import all_versions, versions_in_use
@@ -25,7 +25,7 @@ from tests.support.search_cell import new_cell, opened, record
 
 pytestmark = pytest.mark.integration
 
-COLUMNS = {f"{column.table}.{column.column}": column for column in sealed_columns(VISIBILITY_RECORD)}
+COLUMNS = {str(column): column for column in sealed_columns()}
 
 
 async def resealed(cell):
@@ -47,14 +47,14 @@ async def key_rows(cell, owner):
 
 async def value_of(cell, column, owner):
     """One sealed value of a column, with what it is found by."""
-    mine = "namespace_id = $1" if column.namespaced else "$1::uuid IS NOT NULL"
-    query = f"SELECT {column.column} AS value FROM {column.table} WHERE {mine} ORDER BY ctid LIMIT 1"  # noqa: S608
+    mine = "namespace_id = $1" if column.table.namespaced else "$1::uuid IS NOT NULL"
+    query = f"SELECT {column.name} AS value FROM {column.table.name} WHERE {mine} ORDER BY ctid LIMIT 1"  # noqa: S608
     return (await fetch(cell, query, owner))[0]["value"]
 
 
 async def exchange(cell, column, old, new):
     """Put another value in the place of a value."""
-    update = f"UPDATE {column.table} SET {column.column} = $2 WHERE {column.column} = $1"  # noqa: S608
+    update = f"UPDATE {column.table.name} SET {column.name} = $2 WHERE {column.name} = $1"  # noqa: S608
     assert await execute(cell, update, old, new) == "UPDATE 1"
 
 
@@ -63,7 +63,7 @@ async def test_one_value_in_any_column_keeps_the_key(strongroom):
     made = await resealed(strongroom)
     work = strongroom.reseal(wait=0)
     for name, column in COLUMNS.items():
-        of_cell = not column.namespaced or name == "queue_messages.data"
+        of_cell = not column.table.namespaced or name == "queue_messages.data"
         owner = strongroom.keyring.cell_id if of_cell else made.namespace_id
         value = await value_of(strongroom, column, owner)
         for kept in (value[:4] + struct.pack(">I", 1) + value[8:], b"\x06" + value[1:], value[:7]):
@@ -91,7 +91,7 @@ async def test_a_scan_that_leaves_a_table_out_is_caught(strongroom):
         value = await value_of(strongroom, COLUMNS[name], made.namespace_id)
         await exchange(strongroom, COLUMNS[name], value, value[:4] + struct.pack(">I", 1) + value[8:])
         work = strongroom.reseal(wait=0)
-        work.columns = tuple(column for column in work.columns if f"{column.table}.{column.column}" != name)
+        work.columns = tuple(column for column in work.columns if str(column) != name)
         await destroy_retired_key(work, made.namespace_id, 1)
         in_use = await versions_in_use(strongroom, made.namespace_id)
         assert {column for column, versions in in_use.items() if 1 in versions} == {name}

@@ -27,7 +27,6 @@ from strongroom.storage import (
 )
 from strongroom.storage.keys.reseal_rows import reseal_rows
 from strongroom.storage.keys.sealed_pages import OLDER, SealedPages
-from strongroom.visibility import VISIBILITY_RECORD
 from tests.support.deaf import opened_deaf
 from tests.support.every_table import KEK, every_table
 from tests.support.fixtures.command_line import STRONGROOM
@@ -40,7 +39,7 @@ pytestmark = pytest.mark.integration
 KEPT = 0.5
 """Seconds for which processes keep keys here."""
 WAIT = 2.0
-COLUMNS = {f"{column.table}.{column.column}": column for column in sealed_columns(VISIBILITY_RECORD)}
+COLUMNS = {str(column): column for column in sealed_columns()}
 TREE = COLUMNS["history_tree.data"]
 
 
@@ -168,25 +167,6 @@ async def test_both_forms_of_the_statements_reach_every_table(own_cell, distribu
         again = await work.run(owner, rate=0)
         assert (again.found, again.resealed) == (0, {})
     await made.read()
-
-
-async def test_the_keys_of_all_tables_are_those_of_the_catalogue(own_cell):
-    """Name, type and order of each column: cursors and arrays are made of them."""
-    rows = await fetch(
-        own_cell,
-        """
-        SELECT i.indrelid::regclass::text AS table, a.attname::text AS name, format_type(a.atttypid, a.atttypmod) AS type
-        FROM pg_index i
-        CROSS JOIN LATERAL unnest(i.indkey::smallint[]) WITH ORDINALITY AS k (number, place)
-        JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number
-        WHERE i.indisprimary AND i.indrelid::regclass::text = ANY ($1) ORDER BY 1, k.place
-        """,
-        [column.table for column in COLUMNS.values()],
-    )
-    keys = {}
-    for row in rows:
-        keys.setdefault(row["table"], []).append((row["name"], row["type"]))
-    assert {column.table: list(column.key) for column in COLUMNS.values()} == keys
 
 
 async def put_raw(cell, owner, rows, *, first=1, lead="number", version=1):

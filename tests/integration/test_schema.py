@@ -25,6 +25,8 @@ from strongroom.storage import (
     claim_cell,
     current_version,
 )
+from strongroom.storage.schema.migrations import Migration, migrations
+from strongroom.storage.schema.policies import create_policies
 from tests.support.fixtures.driver_role import owner_connection
 from tests.support.tree import ROOT
 
@@ -87,12 +89,13 @@ async def structure(database):
 
 
 async def test_schema_sql_is_what_all_migrations_make(database):
-    """Who reads the one file reads the truth. The control: a changed column, constraint, index or parameter is noticed."""
+    """The file that people read is the schema that the migrations make. The control: any change of the structure is noticed."""
     await apply_schema(database)
     migrated = await structure(database)
     text = (files("strongroom.storage") / "sql" / "schema" / "schema.sql").read_text(encoding="utf-8")
     async with database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute(f"DROP SCHEMA strongroom CASCADE; CREATE SCHEMA strongroom; {text}")
+        await create_policies(connection)
     assert await structure(database) == migrated
     for change, name in (
         ("ALTER TABLE shards ALTER COLUMN data DROP NOT NULL", ("column", "shards.data")),
@@ -236,6 +239,50 @@ async def use_everything(strongroom, namespace):
     await strongroom.namespaces.shred(namespace.namespace_id)
 
 
+STEPS = (
+    *migrations(),
+    Migration(2, "0002_pre_note.sql", "ALTER TABLE history_tree ADD COLUMN note text NOT NULL DEFAULT 'none'"),
+    Migration(3, "0003_pre_index.sql", "CREATE INDEX history_tree_note ON history_tree (note)"),
+    Migration(4, "0004_post_note.sql", "ALTER TABLE history_tree ALTER COLUMN note DROP DEFAULT"),
+)
+
+
+async def test_an_older_database_with_rows_is_brought_up_to_date(dsn):
+    """From version 1 with two callers at once: each later step is run once, in order, and the rows stay."""
+    databases = [Database(dsn, insecure=True) for _ in range(2)]
+    assert await apply_schema(databases[0], steps=STEPS[:1]) == [*STEPS[:1]]
+    async with databases[0].connection(EVERY_NAMESPACE) as connection:
+        await connection.execute("INSERT INTO history_tree VALUES (1, $1, $1, $1, 'row')", uuid4())
+    ran = await asyncio.gather(*(apply_schema(database, steps=STEPS) for database in databases))
+    assert sorted(ran, key=len) == [[], [*STEPS[1:]]]
+    async with databases[0].connection(EVERY_NAMESPACE) as connection:
+        [row] = await connection.fetch("SELECT note FROM history_tree")
+        assert row["note"] == "none"
+        rows = await connection.fetch("SELECT version, name FROM schema_version ORDER BY version")
+    assert [(row["version"], row["name"]) for row in rows] == [(step.version, step.name) for step in STEPS]
+    for database in databases:
+        await database.aclose()
+
+
+async def test_a_later_step_that_fails_leaves_the_older_schema(database):
+    """All missing steps are one transaction: the third one fails, and the second one leaves nothing."""
+    await apply_schema(database, steps=STEPS[:1])
+    before = await shape(database)
+    broken = Migration(3, "0003_pre_broken.sql", "ALTER TABLE no_such_table ADD COLUMN note text")
+    with pytest.raises(SchemaMismatch):
+        await apply_schema(database, steps=(*STEPS[:2], broken))
+    assert await shape(database) == before
+
+
+def test_steps_are_read_in_the_order_of_their_numbers(tmp_path):
+    """`pre` and `post` steps share one sequence of numbers, and other files are left out."""
+    for name in ("0010_post_drop.sql", "0002_pre_add.sql", "0001_pre_initial.sql", "notes.sql", "0003_during_x.sql"):
+        (tmp_path / name).write_text(f"-- {name}")
+    steps = migrations(tmp_path)
+    assert [step.version for step in steps] == [1, 2, 10]
+    assert steps[1] == Migration(2, "0002_pre_add.sql", "-- 0002_pre_add.sql")
+
+
 async def test_a_step_that_fails_leaves_nothing(database):
     """Steps run in one transaction: a table that is in the way leaves neither half a schema nor a noted version."""
     async with database.connection(EVERY_NAMESPACE) as connection:
@@ -338,7 +385,7 @@ async def answers(strongroom, namespace, executions, query):
 
 
 def design():
-    return (ROOT / "storage" / "DESIGN.md").read_text(encoding="utf-8")
+    return (ROOT / "docs" / "reference" / "schema.md").read_text(encoding="utf-8")
 
 
 async def test_every_column_is_classed(database):

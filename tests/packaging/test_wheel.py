@@ -126,14 +126,14 @@ def test_the_folders_are_not_importable_by_their_own_names(installed, tmp_path, 
 def test_the_command_line_works_from_the_wheel(installed, tmp_path):
     """Installed, it imports from its own place and finds its own SQL, grammar, sample and word list."""
     code = (
-        "import strongroom.driver.cli.main as cli, strongroom.storage.schema.schema as schema\n"
+        "import strongroom.driver.cli.main as cli, strongroom.storage.schema.migrations as migrations\n"
         "from importlib.resources import files\n"
         "from pathlib import Path\n"
         "from strongroom.driver.importing.import_file import read_import_file\n"
         "from strongroom.visibility import parse_filter\n"
         "parse_filter(\"WorkflowType = 'x'\")\n"
         "sample = Path(str(files('strongroom.driver.demo') / 'sample' / 'workflows.jsonl.gz'))\n"
-        "print(schema.current_version() >= 1, len(read_import_file(sample)), Path(cli.__file__).parents[3])"
+        "print(migrations.current_version() >= 1, len(read_import_file(sample)), Path(cli.__file__).parents[3])"
     )
     site = run(installed, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])", folder=tmp_path).strip()
     assert in_it(installed, tmp_path, code) == f"True 346 {site}"

@@ -11,10 +11,10 @@ from pglast import ast, parse_plpgsql, parse_sql
 from pglast.enums import A_Expr_Kind, BoolExprType, JoinType
 from pglast.stream import RawStream
 
-from strongroom.storage.schema.citus import DISTRIBUTED_TABLES
+from strongroom.storage.schema.tables import TABLES, VIEWS
 
 P_SHARD = "p_shard"
-_VIEWS = {"visibility_search": "visibility_records"}
+_PARTITION_COLUMNS = {table.name: table.partition_column for table in TABLES}
 _ASSIGNMENT = frozenset({3, 4, 5})
 _EXPRESSION = 2
 
@@ -134,8 +134,10 @@ class _Checker:
 
 
 def _distributed(node):
-    """Return the distribution column of a table that is named here; None for anything else."""
-    return DISTRIBUTED_TABLES.get(_VIEWS.get(node.relname, node.relname)) if isinstance(node, ast.RangeVar) else None
+    """Return the distribution column of a distributed table; None for any other node."""
+    if not isinstance(node, ast.RangeVar):
+        return None
+    return _PARTITION_COLUMNS.get(VIEWS.get(node.relname, node.relname))
 
 
 def _range_tables(item, conditions):

@@ -1,21 +1,21 @@
--- name: of_leads
--- Rows of a namespace under several values of the key's first column, each from its beginning.
-SELECT found.* FROM unnest($4::integer[]) AS leads (lead)
+-- name: of_partitions
+-- Rows of a namespace in several partitions, each from its beginning.
+SELECT found.* FROM unnest($4::integer[]) AS partitions (partition)
 CROSS JOIN LATERAL (
-    SELECT {columns} FROM {table} AS t WHERE t.{lead} = leads.lead AND t.namespace_id = $1 ORDER BY {rest} LIMIT $3
+    SELECT {columns} FROM {table} AS t WHERE t.{partition} = partitions.partition AND t.namespace_id = $1 ORDER BY {rest} LIMIT $3
 ) AS found
 LIMIT $3
 
--- name: of_lead
--- Rows of a namespace under one value of the key's first column.
-SELECT {columns} FROM {table} AS t WHERE t.{lead} = $4 AND t.namespace_id = $1{after} ORDER BY {rest} LIMIT $3
+-- name: of_partition
+-- Rows of a namespace in one partition.
+SELECT {columns} FROM {table} AS t WHERE t.{partition} = $4 AND t.namespace_id = $1{after} ORDER BY {rest} LIMIT $3
 
--- name: walk
--- Rows of all namespaces, where the key does not go on with the namespace.
+-- name: of_table
+-- Rows of all namespaces, for a table whose key does not continue with the namespace.
 SELECT {columns} FROM {table} AS t WHERE $1::uuid IS NOT NULL{after} ORDER BY {rest} LIMIT $3
 
 -- name: rows
--- Those rows of a page that are wanted, as many as the bytes allow, and its last one, which tells how far the page goes.
+-- The wanted rows of a page, as many as the bytes allow, and its last row, which is where the next page begins.
 SELECT * FROM (
     SELECT page.*, count(*) OVER () AS in_page, row_number() OVER so_far = count(*) OVER () AS is_last,
            sum(CASE WHEN page.wanted THEN page.size ELSE 0 END) OVER so_far
@@ -26,16 +26,16 @@ SELECT * FROM (
 WHERE before < {bytes} AND (wanted OR is_last)
 
 -- name: count
--- How many rows of a page are wanted, and the key of its last one. Of the sealed values no more than the header is read.
+-- The number of wanted rows of a page, and the key of its last row. Only the headers of the sealed values are read.
 SELECT count(*) AS in_page, count(*) FILTER (WHERE page.wanted) AS wanted, {last} FROM ({page}) AS page
 
 -- name: write
--- Only what is still as it was read. Who waits for nobody is in no circle of waiters, in whatever order others lock.
+-- Update only rows that have not changed since they were read. SKIP LOCKED never waits, so it can't deadlock.
 WITH locked AS MATERIALIZED (
     SELECT {key}, r.new
     FROM unnest({arrays}) AS r ({names}, old, new)
     JOIN {table} AS t ON {same_as_r} AND t.{column} = r.old{confined}
-    FOR NO KEY UPDATE OF t{patience}
+    FOR NO KEY UPDATE OF t{locked_rows}
 )
 UPDATE {table} AS t SET {column} = l.new FROM locked AS l WHERE {same_as_l}{confined} RETURNING {key}
 

@@ -4,21 +4,12 @@ SELECT FROM data_keys WHERE namespace_id = $1 AND state <> 'destroyed' LIMIT 1
 -- name: count
 SELECT count(*) AS rows FROM {table} WHERE namespace_id = $1
 
--- name: window
--- The distinct values after $1 of a key's first column, one look-up in the key for each.
-WITH RECURSIVE leads AS (
-    SELECT min({lead})::bigint AS lead FROM {table} WHERE {lead} > $1::bigint
-    UNION ALL
-    SELECT (SELECT min({lead}) FROM {table} WHERE {lead} > leads.lead)::bigint FROM leads WHERE leads.lead IS NOT NULL
-)
-SELECT lead FROM leads WHERE lead IS NOT NULL LIMIT $2
-
 -- name: delete_by_key
 DELETE FROM {table} WHERE ctid = ANY(ARRAY(
     SELECT found.row
-    FROM unnest($2::integer[]) AS leads (lead)
+    FROM unnest($2::integer[]) AS partitions (partition)
     CROSS JOIN LATERAL (
-        SELECT ctid AS row FROM {table} WHERE {lead} = leads.lead AND namespace_id = $1 LIMIT $3
+        SELECT ctid AS row FROM {table} WHERE {partition} = partitions.partition AND namespace_id = $1 LIMIT $3
     ) AS found
     LIMIT $3
 )) AND namespace_id = $1
@@ -29,8 +20,5 @@ DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} WHERE namesp
 -- name: distributed
 SELECT distributed FROM cell
 
--- name: leads_of_namespace
-SELECT DISTINCT {lead} AS lead FROM {table} WHERE namespace_id = $1 ORDER BY 1
-
--- name: delete_of_lead
-DELETE FROM {table} WHERE {lead} = $2 AND namespace_id = $1
+-- name: delete_of_partition
+DELETE FROM {table} WHERE {partition} = $2 AND namespace_id = $1

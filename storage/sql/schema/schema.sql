@@ -1,6 +1,6 @@
--- The schema as it is once all migrations are run, for who wants to read it in one piece: a test compares the two.
--- `strongroom schema apply` runs the migrations, not this file. The functions are in sql/functions/.
--- What each column shows to someone without keys stands in DESIGN.md.
+-- The schema in one piece, for reading. `strongroom schema apply` runs the migrations, not this file; a test compares the two.
+-- It also creates the row-level-security policies (sql/schema/policies.sql) and the functions (sql/*/functions).
+-- docs/reference/schema.md says what each column shows to someone without keys.
 
 CREATE TABLE schema_version (
     version    integer     PRIMARY KEY,
@@ -14,8 +14,8 @@ CREATE TABLE cell (
     cell_id     uuid        NOT NULL,
     shard_count integer     NOT NULL CHECK (shard_count BETWEEN 1 AND 16384),
     created_at  timestamptz NOT NULL,
-    distributed boolean     NOT NULL DEFAULT false, -- over a Citus cluster: statements are then confined to one shard each
-    region      text        CHECK (region ~ '^[a-z0-9]+(-[a-z0-9]+)*$' AND length(region) <= 63) -- that it is bound to; NULL for none
+    distributed boolean     NOT NULL DEFAULT false, -- over a Citus cluster; each statement is then confined to one shard
+    region      text        CHECK (region ~ '^[a-z0-9]+(-[a-z0-9]+)*$' AND length(region) <= 63) -- the region that the cell is bound to; NULL for none
 );
 
 -- The registry of data keys (kms/FORMAT.md section 6). Rows are never deleted: a version is never used again.
@@ -33,9 +33,9 @@ CREATE TABLE data_keys (
     record_lease  bigint      NOT NULL DEFAULT 0,
     created_at    timestamptz NOT NULL,
     destroyed_at  timestamptz,
-    -- What documents of an epoch of the index hold: class index only, and bound by the commitment. Empty for the first layout.
+    -- The layout of an epoch of the index, for class index only. The commitment covers it.
     layout        text        NOT NULL DEFAULT '',
-    -- The state that it had before all keys of its namespace were disabled together; it comes back with it.
+    -- The state of the key before all keys of its namespace were disabled together. Enabling them restores it.
     disabled_from text        CHECK (disabled_from IN ('pending', 'active', 'decrypt_only')),
     PRIMARY KEY (namespace_id, class, version),
     CHECK ((state = 'destroyed') = (wrapped IS NULL)),
@@ -44,7 +44,7 @@ CREATE TABLE data_keys (
 
 CREATE UNIQUE INDEX data_keys_one_active ON data_keys (namespace_id, class) WHERE state = 'active';
 
--- name_token is a keyed token of the name under the cell's own identity key; NULL once the namespace is shredded.
+-- name_token is a keyed token of the name under the cell's identity key, and NULL after the namespace was shredded.
 CREATE TABLE namespaces (
     namespace_id uuid        PRIMARY KEY,
     name_token   bytea       UNIQUE CHECK (octet_length(name_token) = 16),
@@ -52,7 +52,7 @@ CREATE TABLE namespaces (
     details      bytea,
     created_at   timestamptz NOT NULL,
     shredded_at  timestamptz,
-    -- What MetadataStore keeps of a namespace beside its name and search attributes.
+    -- The service's settings, which MetadataStore writes.
     notification_version bigint  NOT NULL DEFAULT 0,
     is_global            boolean NOT NULL DEFAULT false,
     data                 bytea,
@@ -60,19 +60,19 @@ CREATE TABLE namespaces (
     CHECK ((shredded_at IS NULL) = (details IS NOT NULL))
 );
 
--- Shreddings that were asked for, and how far they are. A row goes only where one is taken back.
+-- Scheduled shreddings and their progress. A row is deleted only when its shredding is cancelled.
 CREATE TABLE shreddings (
     namespace_id uuid        PRIMARY KEY,
     requested_at timestamptz NOT NULL,
     due_at       timestamptz NOT NULL,
     keep_kek     boolean     NOT NULL,
-    confirmed_at timestamptz, -- roots destroyed, in the same transaction
-    rows_deleted jsonb       NOT NULL DEFAULT '{}', -- by table; each chunk is counted in the transaction that deletes it
-    documents    bigint,     -- found in the search index before they were deleted
-    completed_at timestamptz -- a certificate is there, and nothing is left to ask of a KMS
+    confirmed_at timestamptz, -- the same transaction destroys the wrapped roots
+    rows_deleted jsonb       NOT NULL DEFAULT '{}', -- by table, counted in the transaction that deletes them
+    documents    bigint,     -- documents in the search index before they were deleted
+    completed_at timestamptz -- a certificate is stored, and every KEK is dealt with
 );
 
--- KEKs that wrapped keys of a shredded namespace. One that is deleted is never used for new keys: another process could be about to.
+-- The KEKs that wrapped keys of a shredded namespace. New keys are never wrapped by a KEK that is deleted.
 CREATE TABLE shredded_keks (
     namespace_id uuid        NOT NULL,
     provider     text        NOT NULL,
@@ -91,7 +91,7 @@ CREATE TABLE erasure_certificates (
     certificate  bytea       NOT NULL
 );
 
--- A node is one batch of history events; an equal node_id with a higher txn_id shadows it.
+-- A node is one batch of history events. A row with the same node_id and a higher txn_id supersedes it.
 CREATE TABLE history_node (
     shard_id     integer NOT NULL,
     namespace_id uuid    NOT NULL,
@@ -102,7 +102,7 @@ CREATE TABLE history_node (
     prev_txn_id  bigint  NOT NULL,
     data         bytea   NOT NULL,
     PRIMARY KEY (shard_id, namespace_id, tree_id, branch_id, node_id, txn_id)
-) WITH (toast_tuple_target = 8160); -- sealed bytes do not compress; up to a page they are read without a second look-up
+) WITH (toast_tuple_target = 8160); -- sealed bytes do not compress; a row that fits a page is read without a second look-up
 
 CREATE TABLE history_tree (
     shard_id     integer NOT NULL,
@@ -113,7 +113,7 @@ CREATE TABLE history_tree (
     PRIMARY KEY (shard_id, namespace_id, tree_id, branch_id)
 );
 
--- The newest sealed visibility record of each run: the truth that any index can be rebuilt from, and the PostgreSQL index itself.
+-- The newest visibility record of each run. It is the PostgreSQL index, and any other index can be rebuilt from it.
 CREATE TABLE visibility_records (
     shard_id        integer  NOT NULL,
     namespace_id    uuid     NOT NULL,
@@ -133,28 +133,28 @@ CREATE TABLE visibility_records (
     PRIMARY KEY (shard_id, namespace_id, id)
 ) WITH (toast_tuple_target = 8160);
 
--- Without the id, which only tells apart what closed and started in the same seconds.
+-- Without the id, which only orders runs that closed and started in the same seconds.
 CREATE INDEX visibility_records_order ON visibility_records (namespace_id, b1, b2);
--- By the second of the start, for counts of a span of StartTime.
+-- For counts of a span of StartTime. Partial, so that the default filter `TemporalNamespaceDivision IS NULL` reads no row.
 CREATE INDEX visibility_records_start ON visibility_records (namespace_id, b2) WHERE h_division IS NULL;
 CREATE INDEX visibility_records_tokens ON visibility_records USING gin (t);
 
--- A token occurs in one namespace alone, so the namespace need not be in the key of what is looked up by one.
+-- A token occurs in one namespace only, so an index by token does not need the namespace.
 CREATE INDEX visibility_records_workflow ON visibility_records (h_workflow) WHERE h_workflow IS NOT NULL;
 CREATE INDEX visibility_records_run ON visibility_records (h_run) WHERE h_run IS NOT NULL;
 
--- Equal keys are stored once: a row takes six bytes of these. Counts read nothing else.
+-- Equal keys are stored once, so a row takes six bytes of these indexes. Counts read nothing else.
 CREATE INDEX visibility_records_type ON visibility_records (namespace_id, h_type, h_status) WHERE h_division IS NULL;
 CREATE INDEX visibility_records_queue ON visibility_records (namespace_id, h_queue) WHERE h_division IS NULL;
 
--- The owner of a shard holds its range_id; whoever writes with an older one is refused. Sealed under the cell's keys.
+-- The owner of a shard has its range_id. A write with an older range_id is refused. Sealed under the cell's keys.
 CREATE TABLE shards (
     shard_id integer PRIMARY KEY,
     range_id bigint  NOT NULL,
     data     bytea   NOT NULL
 ) WITH (fillfactor = 70);
 
--- A run's mutable state but for its maps. workflow_id is a token in all tables.
+-- A run's mutable state without its maps. workflow_id is a token in all tables.
 CREATE TABLE executions (
     shard_id           integer NOT NULL,
     namespace_id       uuid    NOT NULL,
@@ -167,7 +167,7 @@ CREATE TABLE executions (
     PRIMARY KEY (shard_id, namespace_id, workflow_id, run_id)
 ) WITH (fillfactor = 70, toast_tuple_target = 8160);
 
--- Activities, timers, children, cancels, signals, requested signals, CHASM nodes and buffered events: one row each.
+-- Activities, timers, children, cancels, signals, requested signals, CHASM nodes and buffered events, one row for each.
 CREATE TABLE execution_maps (
     shard_id     integer  NOT NULL,
     namespace_id uuid     NOT NULL,
@@ -191,7 +191,7 @@ CREATE TABLE current_executions (
     PRIMARY KEY (shard_id, namespace_id, workflow_id, archetype_id)
 ) WITH (fillfactor = 70, toast_tuple_target = 8160);
 
--- Immediate categories have fire_time 0 and are ordered by task_id alone.
+-- Immediate categories have fire_time 0, so they are ordered by task_id.
 CREATE TABLE history_tasks (
     shard_id     integer  NOT NULL,
     category_id  smallint NOT NULL,
@@ -213,7 +213,7 @@ CREATE TABLE replication_dlq_tasks (
     PRIMARY KEY (shard_id, source_cluster_name, task_id)
 ) WITH (toast_tuple_target = 8160);
 
--- Matching. task_queue_id and build_id are tokens; range_hash is a keyed hash of the queue, and stands for the shard.
+-- Matching. task_queue_id and build_id are tokens. range_hash is a keyed hash of the queue, in place of a shard.
 CREATE TABLE task_queues (
     range_hash    integer  NOT NULL,
     namespace_id  uuid     NOT NULL,
@@ -262,7 +262,7 @@ CREATE TABLE namespace_metadata (
 
 INSERT INTO namespace_metadata (notification_version) VALUES (1);
 
--- The operator's clusters and hosts; details are sealed under the cell's keys.
+-- The operator's clusters and hosts. The settings are sealed under the cell's keys.
 CREATE TABLE cluster_metadata (
     cluster_name text   PRIMARY KEY,
     version      bigint NOT NULL,
@@ -279,7 +279,7 @@ CREATE TABLE cluster_membership (
     record_expiry  timestamptz NOT NULL
 );
 
--- Queue: the replication of namespaces between clusters. Its dead letters are the queue of the negative type.
+-- The queue that replicates namespaces between clusters. Its dead-letter queue has the negative type.
 CREATE TABLE queues (
     queue_type      integer PRIMARY KEY,
     next_message_id bigint  NOT NULL,
@@ -295,7 +295,7 @@ CREATE TABLE queue_messages (
     PRIMARY KEY (queue_type, message_id)
 );
 
--- QueueV2: named queues. queue_id is a token of the name under the cell's keys; data holds the name.
+-- Named queues. queue_id is a token of the name under the cell's keys, and data holds the name.
 CREATE TABLE queues_v2 (
     queue_type      integer NOT NULL,
     queue_id        bytea   NOT NULL CHECK (octet_length(queue_id) = 16),
@@ -326,7 +326,7 @@ CREATE TABLE nexus_endpoints_status (
 
 INSERT INTO nexus_endpoints_status (version) VALUES (0);
 
--- Runs whose document may be older than their record; each once, however often it changed. The stamp is new with every change.
+-- Runs whose document may be older than their record. A run has one row, whose stamp is new after every change.
 CREATE TABLE visibility_outbox (
     shard_id     integer NOT NULL,
     namespace_id uuid    NOT NULL,
@@ -335,7 +335,7 @@ CREATE TABLE visibility_outbox (
     PRIMARY KEY (shard_id, namespace_id, id)
 ) WITH (fillfactor = 70);
 
--- Runs whose record was deleted: a write of an older version that comes late must not bring it back.
+-- Runs whose record was deleted, so that a late write of an older version does not restore it.
 CREATE TABLE visibility_deletes (
     shard_id     integer     NOT NULL,
     namespace_id uuid        NOT NULL,
@@ -345,14 +345,14 @@ CREATE TABLE visibility_deletes (
     PRIMARY KEY (shard_id, namespace_id, id)
 );
 
--- Who may do what in the cell: the whole policy in one sealed value, so that no part of it can be taken out, put back or mixed.
+-- The access policy of the cell. It is one sealed value, so that no part of it can be removed, restored or mixed.
 CREATE TABLE access_policy (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     version  bigint  NOT NULL CHECK (version >= 1),
     data     bytea   NOT NULL
 );
 
--- How far each process's audit log was when it last signed: what is missing from the files since then can be named.
+-- The last signed record of each process's audit log. It shows which later records are missing from the files.
 CREATE TABLE audit_checkpoints (
     stream     uuid        PRIMARY KEY,
     sequence   bigint      NOT NULL CHECK (sequence >= 1),
@@ -361,7 +361,7 @@ CREATE TABLE audit_checkpoints (
     written_at timestamptz NOT NULL
 );
 
--- Sealed values do not compress, so PostgreSQL need not try; and up to a page they stay in their row.
+-- Sealed values do not compress, so PostgreSQL does not try. A value that fits a page stays in its row.
 ALTER TABLE history_node ALTER COLUMN data SET STORAGE MAIN;
 ALTER TABLE history_tree ALTER COLUMN data SET STORAGE MAIN;
 ALTER TABLE visibility_records ALTER COLUMN s SET STORAGE MAIN;
@@ -381,34 +381,8 @@ ALTER TABLE queue_v2_messages ALTER COLUMN data SET STORAGE MAIN;
 ALTER TABLE nexus_endpoints ALTER COLUMN data SET STORAGE MAIN;
 ALTER TABLE access_policy ALTER COLUMN data SET STORAGE MAIN;
 
--- Row-level security on each table that says whose its rows are: a session sees and writes those of the namespaces that it was told of.
--- An owner of the tables is not bound by it. DESIGN.md, "The second wall".
-DO $$
-DECLARE
-    -- Each sub-select is evaluated once a statement; the first is for the most frequent case, of one namespace, and compares cheaply.
-    -- Not set, or empty: nothing is seen.
-    seen CONSTANT text := $policy$
-        namespace_id = (SELECT CASE length(current_setting('strongroom.namespaces', true))
-                               WHEN 36 THEN current_setting('strongroom.namespaces', true)::uuid END)
-        OR (SELECT current_setting('strongroom.namespaces', true) = '*')
-        OR namespace_id = ANY ((SELECT string_to_array(nullif(current_setting('strongroom.namespaces', true), '*'), ',')::uuid[])::uuid[])
-    $policy$;
-    walled text;
-BEGIN
-    FOREACH walled IN ARRAY ARRAY[
-        'data_keys', 'namespaces', 'shreddings', 'shredded_keks', 'erasure_certificates',
-        'history_node', 'history_tree', 'executions', 'execution_maps', 'current_executions', 'history_tasks', 'replication_dlq_tasks',
-        'task_queues', 'tasks', 'task_queue_user_data', 'build_id_to_task_queue', 'queue_messages', 'queue_v2_messages',
-        'visibility_records', 'visibility_outbox', 'visibility_deletes'
-    ] LOOP
-        EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', walled);
-        EXECUTE format('CREATE POLICY namespaces ON %I USING (%s)', walled, seen);
-    END LOOP;
-END
-$$;
-
--- What is searched by tokens, for a session that sees one namespace: PostgreSQL does not look into an index of arrays before it has
--- applied a policy, as their operators are not leakproof. A view's condition is the same wall without that order, and being an equation
--- with what the statement asks for it is checked once.
+-- For searches by token in a session that sees one namespace. PostgreSQL applies a policy before operators that are not leakproof, and
+-- array operators are not, so the policy of the table would prevent the use of the token index. The view's condition is the same
+-- restriction as an equation, which PostgreSQL checks once.
 CREATE VIEW visibility_search AS
 SELECT * FROM visibility_records WHERE namespace_id = (SELECT nullif(current_setting('strongroom.namespaces', true), '')::uuid);

@@ -13,8 +13,8 @@ from strongroom.storage.keys.reseal_rows import write_statement
 from strongroom.storage.keys.sealed_columns import sealed_columns
 from strongroom.storage.keys.sealed_pages import OLDER, USING, page_statement
 from strongroom.storage.namespaces.purge import PURGED_TABLES
-from strongroom.storage.schema.citus import DISTRIBUTED_TABLES, REFERENCE_TABLES, distribution_statements
-from strongroom.visibility import VISIBILITY_RECORD
+from strongroom.storage.schema.citus import distribution_statements
+from strongroom.storage.schema.tables import TABLES as DESCRIPTORS
 from strongroom.visibility.backends.postgres import PostgresReader
 from strongroom.visibility.backends.search_index import Place
 from strongroom.visibility.backends.token_query import AnyOf, Bucket, Not, all_of
@@ -22,7 +22,7 @@ from tests.support.confinement import faults, faults_of_function
 from tests.support.tree import ROOT
 
 IN_FUNCTIONS = sorted(load_functions(distributed=True))
-TABLES = frozenset({*DISTRIBUTED_TABLES, *REFERENCE_TABLES})
+TABLES = frozenset(table.name for table in DESCRIPTORS)
 STATEMENT = re.compile(r"\s*(SELECT|INSERT INTO|UPDATE|DELETE FROM)\s")
 WORD = re.compile(r"\w+")
 
@@ -55,29 +55,29 @@ EVERYWHERE = {
     "driver/demo/views.py": "as proofs.py: shows a row as it lies there",
     "driver/demo/plaintext_copy.py": "as proofs.py: tables of plaintext with the same names, in another database",
 } | {
-    f"namespaces/purge.{name}({table})": why
+    f"{name}({table.name})": why
     for table in PURGED_TABLES
     for name, why in (
-        ("leads_of_namespace", "a purge by namespace: which shards it is in, then a statement for each"),
-        ("count", "what a shredding will take away, of the whole namespace"),
+        ("schema/partitions.of_namespace", "a purge finds the partitions of a namespace before it deletes from each"),
+        ("namespaces/purge.count", "the rows that a shredding of a namespace will delete"),
     )
 }
-COLUMNS = {f"{column.table}.{column.column}": column for column in sealed_columns(VISIBILITY_RECORD)}
+COLUMNS = {str(column): column for column in sealed_columns()}
 EVERYWHERE |= {
-    f"reseal.walk({name})": "to seal rows anew: the key does not go on with the namespace, so all rows are looked at"
+    f"reseal.of_table({name})": "resealing reads all rows of a table whose key does not continue with the namespace"
     for name, column in COLUMNS.items()
-    if column.lead is None and column.table in DISTRIBUTED_TABLES
+    if column.table.partition_column and not column.table.is_keyed_by_namespace
 }
 # A cluster never sees these: `purge_namespace` and `Reseal` take others there.
 ON_ONE_SERVER = {
-    f"namespaces/purge.{name}({table})"
+    f"{name}({table.name})"
     for table in PURGED_TABLES
-    for name in ("window", "delete_by_key", "delete_by_namespace")
+    for name in ("schema/partitions.next", "namespaces/purge.delete_by_key", "namespaces/purge.delete_by_namespace")
 } | {
     f"reseal.{source}({name})"
     for name, column in COLUMNS.items()
-    for source in ("of_leads", "write on one server")
-    if (column.lead or source != "of_leads") and column.table in DISTRIBUTED_TABLES
+    for source in ("of_partitions", "write on one server")
+    if column.table.partition_column and (column.table.is_keyed_by_namespace or source != "of_partitions")
 }
 
 
@@ -88,13 +88,14 @@ def plain_statements():
     for entry in folder.glob("*/*.sql"):
         store = str(entry.relative_to(folder).with_suffix(""))
         for name, statement in load_queries(store).items():
-            if store == "keys/reseal" and "{" in statement:
+            if (store == "keys/reseal" and "{" in statement) or store == "schema/policies":
                 continue
             if "{table}" not in statement:
                 found[f"{store}.{name}"] = [statement]
                 continue
-            for table, lead in PURGED_TABLES.items():
-                found[f"{store}.{name}({table})"] = [statement.format(table=table, lead=lead)]
+            for table in PURGED_TABLES:
+                sent = statement.format(table=table.name, partition=table.partition_column)
+                found[f"{store}.{name}({table.name})"] = [sent]
     return found | of_reseal() | asyncio.run(of_visibility()) | statements_in_python()
 
 
@@ -102,16 +103,16 @@ def of_reseal():
     """The statements that sealing anew composes: each source of a page in all its forms, and both ways to write."""
     found = {}
     for name, column in COLUMNS.items():
-        for source in ("of_leads", "of_lead") if column.lead else ("walk",):
+        for source in ("of_partitions", "of_partition") if column.table.is_keyed_by_namespace else ("of_table",):
             found[f"reseal.{source}({name})"] = [
                 page_statement(column, source, wanted=wanted, counted=counted, continued=continued)
                 for wanted in (OLDER, USING)
                 for counted in (False, True)
-                for continued in (False, True)[: 1 if source == "of_leads" else 2]
+                for continued in (False, True)[: 1 if source == "of_partitions" else 2]
             ]
-        for confined in (False, True)[: 2 if column.table in DISTRIBUTED_TABLES else 1]:
+        for confined in (False, True)[: 2 if column.table.partition_column else 1]:
             found[f"reseal.write{'' if confined else ' on one server'}({name})"] = [
-                write_statement(column, patient=patient, confined=confined) for patient in (False, True)
+                write_statement(column, waits=waits, confined=confined) for waits in (False, True)
             ]
     return found
 
@@ -296,7 +297,7 @@ def test_a_function_finds_its_tables_on_any_node():
 def test_each_table_is_emptied_on_the_coordinator_after_it_was_copied():
     """Or rows, and wrapped roots among them, would stay where nothing finds them again."""
     statements = distribution_statements()
-    for name in (*REFERENCE_TABLES, *DISTRIBUTED_TABLES):
+    for name in TABLES:
         calls = (f"_reference_table('strongroom.{name}'", f"_distributed_table('strongroom.{name}'")
         (made,) = [number for number, text in enumerate(statements) if any(call in text for call in calls)]
         assert statements[made + 1] == f"SELECT truncate_local_data_after_distributing_table('strongroom.{name}')"

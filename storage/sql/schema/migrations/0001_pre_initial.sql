@@ -1,14 +1,14 @@
--- The first schema. What each column shows to someone without keys stands in storage/DESIGN.md; a test compares it with the catalogue.
+-- The first version of the schema. storage/sql/schema/schema.sql explains the tables.
 
--- The cell (deployment) that this database belongs to. Its id is in the associated data of every sealed value.
 CREATE TABLE cell (
     only_row    boolean     PRIMARY KEY DEFAULT true CHECK (only_row),
     cell_id     uuid        NOT NULL,
     shard_count integer     NOT NULL CHECK (shard_count BETWEEN 1 AND 16384),
-    created_at  timestamptz NOT NULL
+    created_at  timestamptz NOT NULL,
+    distributed boolean     NOT NULL DEFAULT false,
+    region      text        CHECK (region ~ '^[a-z0-9]+(-[a-z0-9]+)*$' AND length(region) <= 63)
 );
 
--- The registry of data keys (kms/FORMAT.md section 6). Rows are never deleted: a version is never used again.
 CREATE TABLE data_keys (
     namespace_id  uuid        NOT NULL,
     class         text        NOT NULL CHECK (class IN ('data', 'index', 'identity')),
@@ -23,13 +23,15 @@ CREATE TABLE data_keys (
     record_lease  bigint      NOT NULL DEFAULT 0,
     created_at    timestamptz NOT NULL,
     destroyed_at  timestamptz,
+    layout        text        NOT NULL DEFAULT '',
+    disabled_from text        CHECK (disabled_from IN ('pending', 'active', 'decrypt_only')),
     PRIMARY KEY (namespace_id, class, version),
-    CHECK ((state = 'destroyed') = (wrapped IS NULL))
+    CHECK ((state = 'destroyed') = (wrapped IS NULL)),
+    CONSTRAINT data_keys_disabled_from CHECK (disabled_from IS NULL OR state = 'disabled')
 );
 
 CREATE UNIQUE INDEX data_keys_one_active ON data_keys (namespace_id, class) WHERE state = 'active';
 
--- name_token is a keyed token of the name under the cell's own identity key; NULL once the namespace is shredded.
 CREATE TABLE namespaces (
     namespace_id uuid        PRIMARY KEY,
     name_token   bytea       UNIQUE CHECK (octet_length(name_token) = 16),
@@ -37,11 +39,42 @@ CREATE TABLE namespaces (
     details      bytea,
     created_at   timestamptz NOT NULL,
     shredded_at  timestamptz,
+    notification_version bigint  NOT NULL DEFAULT 0,
+    is_global            boolean NOT NULL DEFAULT false,
+    data                 bytea,
     CHECK ((shredded_at IS NULL) = (name_token IS NOT NULL)),
     CHECK ((shredded_at IS NULL) = (details IS NOT NULL))
 );
 
--- A node is one batch of history events; an equal node_id with a higher txn_id shadows it.
+CREATE TABLE shreddings (
+    namespace_id uuid        PRIMARY KEY,
+    requested_at timestamptz NOT NULL,
+    due_at       timestamptz NOT NULL,
+    keep_kek     boolean     NOT NULL,
+    confirmed_at timestamptz,
+    rows_deleted jsonb       NOT NULL DEFAULT '{}',
+    documents    bigint,
+    completed_at timestamptz
+);
+
+CREATE TABLE shredded_keks (
+    namespace_id uuid        NOT NULL,
+    provider     text        NOT NULL,
+    kek_id       text        NOT NULL,
+    disposal     text        NOT NULL CHECK (disposal IN ('delete', 'shared', 'kept')),
+    state        text,
+    deletion_at  timestamptz,
+    request_id   text,
+    error        text,
+    PRIMARY KEY (namespace_id, provider, kek_id)
+);
+
+CREATE TABLE erasure_certificates (
+    namespace_id uuid        PRIMARY KEY,
+    issued_at    timestamptz NOT NULL,
+    certificate  bytea       NOT NULL
+);
+
 CREATE TABLE history_node (
     shard_id     integer NOT NULL,
     namespace_id uuid    NOT NULL,
@@ -52,7 +85,7 @@ CREATE TABLE history_node (
     prev_txn_id  bigint  NOT NULL,
     data         bytea   NOT NULL,
     PRIMARY KEY (shard_id, namespace_id, tree_id, branch_id, node_id, txn_id)
-) WITH (toast_tuple_target = 8160); -- sealed bytes do not compress; up to a page they are read without a second look-up
+) WITH (toast_tuple_target = 8160);
 
 CREATE TABLE history_tree (
     shard_id     integer NOT NULL,
@@ -63,7 +96,6 @@ CREATE TABLE history_tree (
     PRIMARY KEY (shard_id, namespace_id, tree_id, branch_id)
 );
 
--- The newest sealed visibility record of each run: the truth that any index can be rebuilt from, and the PostgreSQL index itself.
 CREATE TABLE visibility_records (
     shard_id        integer  NOT NULL,
     namespace_id    uuid     NOT NULL,
@@ -74,14 +106,245 @@ CREATE TABLE visibility_records (
     b2              bigint   NOT NULL,
     t               bigint[] NOT NULL,
     s               bytea    NOT NULL,
-    indexed_version bigint   NOT NULL DEFAULT 0,
+    h_workflow      bigint,
+    h_run           bigint,
+    h_type          bigint,
+    h_status        bigint,
+    h_queue         bigint,
+    h_division      bigint,
     PRIMARY KEY (shard_id, namespace_id, id)
 ) WITH (toast_tuple_target = 8160);
 
-CREATE INDEX visibility_records_order ON visibility_records (namespace_id, b1 DESC, b2 DESC, id DESC);
+CREATE INDEX visibility_records_order ON visibility_records (namespace_id, b1, b2);
+CREATE INDEX visibility_records_start ON visibility_records (namespace_id, b2) WHERE h_division IS NULL;
 CREATE INDEX visibility_records_tokens ON visibility_records USING gin (t);
 
--- Sealed values do not compress, so PostgreSQL need not try; and up to a page they stay in their row. Here, as 15 does not take it above.
+CREATE INDEX visibility_records_workflow ON visibility_records (h_workflow) WHERE h_workflow IS NOT NULL;
+CREATE INDEX visibility_records_run ON visibility_records (h_run) WHERE h_run IS NOT NULL;
+
+CREATE INDEX visibility_records_type ON visibility_records (namespace_id, h_type, h_status) WHERE h_division IS NULL;
+CREATE INDEX visibility_records_queue ON visibility_records (namespace_id, h_queue) WHERE h_division IS NULL;
+
+CREATE TABLE shards (
+    shard_id integer PRIMARY KEY,
+    range_id bigint  NOT NULL,
+    data     bytea   NOT NULL
+) WITH (fillfactor = 70);
+
+CREATE TABLE executions (
+    shard_id           integer NOT NULL,
+    namespace_id       uuid    NOT NULL,
+    workflow_id        bytea   NOT NULL CHECK (octet_length(workflow_id) = 16),
+    run_id             uuid    NOT NULL,
+    next_event_id      bigint  NOT NULL,
+    last_write_version bigint  NOT NULL,
+    db_record_version  bigint  NOT NULL,
+    data               bytea   NOT NULL,
+    PRIMARY KEY (shard_id, namespace_id, workflow_id, run_id)
+) WITH (fillfactor = 70, toast_tuple_target = 8160);
+
+CREATE TABLE execution_maps (
+    shard_id     integer  NOT NULL,
+    namespace_id uuid     NOT NULL,
+    workflow_id  bytea    NOT NULL,
+    run_id       uuid     NOT NULL,
+    map          smallint NOT NULL CHECK (map BETWEEN 1 AND 8),
+    item         bytea    NOT NULL CHECK (octet_length(item) IN (8, 16)),
+    data         bytea    NOT NULL,
+    PRIMARY KEY (shard_id, namespace_id, workflow_id, run_id, map, item)
+) WITH (fillfactor = 90, toast_tuple_target = 8160);
+
+CREATE TABLE current_executions (
+    shard_id           integer  NOT NULL,
+    namespace_id       uuid     NOT NULL,
+    workflow_id        bytea    NOT NULL CHECK (octet_length(workflow_id) = 16),
+    archetype_id       bigint   NOT NULL,
+    run_id             uuid     NOT NULL,
+    state              smallint NOT NULL,
+    last_write_version bigint   NOT NULL,
+    data               bytea    NOT NULL,
+    PRIMARY KEY (shard_id, namespace_id, workflow_id, archetype_id)
+) WITH (fillfactor = 70, toast_tuple_target = 8160);
+
+CREATE TABLE history_tasks (
+    shard_id     integer  NOT NULL,
+    category_id  smallint NOT NULL,
+    fire_time    bigint   NOT NULL,
+    task_id      bigint   NOT NULL,
+    namespace_id uuid     NOT NULL,
+    data         bytea    NOT NULL,
+    PRIMARY KEY (shard_id, category_id, fire_time, task_id)
+) WITH (toast_tuple_target = 8160);
+
+CREATE INDEX history_tasks_namespace ON history_tasks (namespace_id);
+
+CREATE TABLE replication_dlq_tasks (
+    shard_id            integer NOT NULL,
+    source_cluster_name text    NOT NULL,
+    task_id             bigint  NOT NULL,
+    namespace_id        uuid    NOT NULL,
+    data                bytea   NOT NULL,
+    PRIMARY KEY (shard_id, source_cluster_name, task_id)
+) WITH (toast_tuple_target = 8160);
+
+CREATE TABLE task_queues (
+    range_hash    integer  NOT NULL,
+    namespace_id  uuid     NOT NULL,
+    task_queue_id bytea    NOT NULL CHECK (octet_length(task_queue_id) = 16),
+    task_type     smallint NOT NULL,
+    fair          boolean  NOT NULL,
+    range_id      bigint   NOT NULL,
+    data          bytea    NOT NULL,
+    PRIMARY KEY (range_hash, namespace_id, task_queue_id, task_type, fair)
+) WITH (fillfactor = 70, toast_tuple_target = 8160);
+
+CREATE TABLE tasks (
+    range_hash    integer  NOT NULL,
+    namespace_id  uuid     NOT NULL,
+    task_queue_id bytea    NOT NULL,
+    task_type     smallint NOT NULL,
+    fair          boolean  NOT NULL,
+    pass          bigint   NOT NULL,
+    task_id       bigint   NOT NULL,
+    data          bytea    NOT NULL,
+    PRIMARY KEY (range_hash, namespace_id, task_queue_id, task_type, fair, pass, task_id)
+) WITH (toast_tuple_target = 8160);
+
+CREATE TABLE task_queue_user_data (
+    range_hash    integer NOT NULL,
+    namespace_id  uuid    NOT NULL,
+    task_queue_id bytea   NOT NULL CHECK (octet_length(task_queue_id) = 16),
+    version       bigint  NOT NULL,
+    data          bytea   NOT NULL,
+    PRIMARY KEY (range_hash, namespace_id, task_queue_id)
+) WITH (fillfactor = 90, toast_tuple_target = 8160);
+
+CREATE TABLE build_id_to_task_queue (
+    range_hash    integer NOT NULL,
+    namespace_id  uuid    NOT NULL,
+    build_id      bytea   NOT NULL CHECK (octet_length(build_id) = 16),
+    task_queue_id bytea   NOT NULL CHECK (octet_length(task_queue_id) = 16),
+    data          bytea   NOT NULL,
+    PRIMARY KEY (range_hash, namespace_id, build_id, task_queue_id)
+);
+
+CREATE TABLE namespace_metadata (
+    only_row             boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    notification_version bigint  NOT NULL
+);
+
+INSERT INTO namespace_metadata (notification_version) VALUES (1);
+
+CREATE TABLE cluster_metadata (
+    cluster_name text   PRIMARY KEY,
+    version      bigint NOT NULL,
+    data         bytea  NOT NULL
+);
+
+CREATE TABLE cluster_membership (
+    host_id        bytea       PRIMARY KEY CHECK (octet_length(host_id) = 16),
+    role           smallint    NOT NULL,
+    rpc_address    text        NOT NULL,
+    rpc_port       integer     NOT NULL,
+    session_start  timestamptz NOT NULL,
+    last_heartbeat timestamptz NOT NULL,
+    record_expiry  timestamptz NOT NULL
+);
+
+CREATE TABLE queues (
+    queue_type      integer PRIMARY KEY,
+    next_message_id bigint  NOT NULL,
+    version         bigint  NOT NULL,
+    data            bytea   NOT NULL
+) WITH (fillfactor = 70);
+
+CREATE TABLE queue_messages (
+    queue_type   integer NOT NULL,
+    message_id   bigint  NOT NULL,
+    namespace_id uuid    NOT NULL,
+    data         bytea   NOT NULL,
+    PRIMARY KEY (queue_type, message_id)
+);
+
+CREATE TABLE queues_v2 (
+    queue_type      integer NOT NULL,
+    queue_id        bytea   NOT NULL CHECK (octet_length(queue_id) = 16),
+    next_message_id bigint  NOT NULL,
+    data            bytea   NOT NULL,
+    PRIMARY KEY (queue_type, queue_id)
+) WITH (fillfactor = 70);
+
+CREATE TABLE queue_v2_messages (
+    queue_type   integer NOT NULL,
+    queue_id     bytea   NOT NULL,
+    message_id   bigint  NOT NULL,
+    namespace_id uuid    NOT NULL,
+    data         bytea   NOT NULL,
+    PRIMARY KEY (queue_type, queue_id, message_id)
+) WITH (toast_tuple_target = 8160);
+
+CREATE TABLE nexus_endpoints (
+    id      uuid   PRIMARY KEY,
+    version bigint NOT NULL,
+    data    bytea  NOT NULL
+);
+
+CREATE TABLE nexus_endpoints_status (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    version  bigint  NOT NULL
+);
+
+INSERT INTO nexus_endpoints_status (version) VALUES (0);
+
+CREATE TABLE visibility_outbox (
+    shard_id     integer NOT NULL,
+    namespace_id uuid    NOT NULL,
+    id           bytea   NOT NULL CHECK (octet_length(id) = 16),
+    stamp        uuid    NOT NULL DEFAULT gen_random_uuid(),
+    PRIMARY KEY (shard_id, namespace_id, id)
+) WITH (fillfactor = 70);
+
+CREATE TABLE visibility_deletes (
+    shard_id     integer     NOT NULL,
+    namespace_id uuid        NOT NULL,
+    id           bytea       NOT NULL CHECK (octet_length(id) = 16),
+    version      bigint      NOT NULL,
+    deleted_at   timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (shard_id, namespace_id, id)
+);
+
+CREATE TABLE access_policy (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    version  bigint  NOT NULL CHECK (version >= 1),
+    data     bytea   NOT NULL
+);
+
+CREATE TABLE audit_checkpoints (
+    stream     uuid        PRIMARY KEY,
+    sequence   bigint      NOT NULL CHECK (sequence >= 1),
+    chain      bytea       NOT NULL CHECK (octet_length(chain) = 32),
+    signature  bytea       NOT NULL CHECK (octet_length(signature) = 64),
+    written_at timestamptz NOT NULL
+);
+
 ALTER TABLE history_node ALTER COLUMN data SET STORAGE MAIN;
 ALTER TABLE history_tree ALTER COLUMN data SET STORAGE MAIN;
 ALTER TABLE visibility_records ALTER COLUMN s SET STORAGE MAIN;
+ALTER TABLE shards ALTER COLUMN data SET STORAGE MAIN;
+ALTER TABLE executions ALTER COLUMN data SET STORAGE MAIN;
+ALTER TABLE execution_maps ALTER COLUMN data SET STORAGE MAIN;
+ALTER TABLE current_executions ALTER COLUMN data SET STORAGE MAIN;
+ALTER TABLE history_tasks ALTER COLUMN data SET STORAGE MAIN;
+ALTER TABLE replication_dlq_tasks ALTER COLUMN data SET STORAGE MAIN;
+ALTER TABLE task_queues ALTER COLUMN data SET STORAGE MAIN;
+ALTER TABLE tasks ALTER COLUMN data SET STORAGE MAIN;
+ALTER TABLE task_queue_user_data ALTER COLUMN data SET STORAGE MAIN;
+ALTER TABLE cluster_metadata ALTER COLUMN data SET STORAGE MAIN;
+ALTER TABLE queues ALTER COLUMN data SET STORAGE MAIN;
+ALTER TABLE queue_messages ALTER COLUMN data SET STORAGE MAIN;
+ALTER TABLE queue_v2_messages ALTER COLUMN data SET STORAGE MAIN;
+ALTER TABLE nexus_endpoints ALTER COLUMN data SET STORAGE MAIN;
+ALTER TABLE access_policy ALTER COLUMN data SET STORAGE MAIN;
+
+CREATE VIEW visibility_search AS
+SELECT * FROM visibility_records WHERE namespace_id = (SELECT nullif(current_setting('strongroom.namespaces', true), '')::uuid);

@@ -7,25 +7,22 @@ import pytest
 
 from strongroom.kms.sealing.record_kinds import PAGE_TOKEN, RECORD_KINDS, TEMPORAL_PAYLOAD
 from strongroom.storage import sealed_columns
-from strongroom.storage.namespaces.purge import PURGED_TABLES
-from strongroom.storage.schema.citus import DISTRIBUTED_TABLES
-from strongroom.visibility import VISIBILITY_RECORD
 from tests.support.tree import ROOT
 
-COLUMNS = sealed_columns(VISIBILITY_RECORD)
-DESIGN = ROOT / "storage" / "DESIGN.md"
-NAMES = [f"{column.table}.{column.column}" for column in COLUMNS]
+COLUMNS = sealed_columns()
+SCHEMA_PAGE = ROOT / "docs" / "reference" / "schema.md"
+NAMES = [str(column) for column in COLUMNS]
 
 
 def test_every_sealed_column_has_an_entry():
-    """DESIGN.md, which a test holds against the live catalogue, calls just these sealed: a new one without an entry fails here."""
-    sealed = re.findall(r"^\| (\w+) \| (\w+) \| sealed \|", DESIGN.read_text(encoding="utf-8"), re.MULTILINE)
+    """The reference page, which a test compares with the live catalogue, classes exactly these columns as sealed."""
+    sealed = re.findall(r"^\| (\w+) \| (\w+) \| sealed \|", SCHEMA_PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(NAMES) == sorted(f"{table}.{column}" for table, column in sealed)
     assert len(set(NAMES)) == len(NAMES)
 
 
 def test_every_record_kind_is_that_of_one_column():
-    """Each record kind belongs to one column, except those of values that no table holds."""
+    """Each record kind belongs to exactly one column, except those of values that no table holds."""
     used = [column.kind for column in COLUMNS]
     assert len(used) == len(set(used))
     assert set(used) == set(RECORD_KINDS) - {PAGE_TOKEN, TEMPORAL_PAYLOAD}
@@ -33,17 +30,15 @@ def test_every_record_kind_is_that_of_one_column():
 
 @pytest.mark.parametrize("column", COLUMNS, ids=NAMES)
 def test_a_row_gives_all_parts_of_its_key(column):
-    """As many as the kind has, each of a column that is fetched."""
+    """A value's key has as many parts as its record kind, and the table's own key columns are among them."""
     assert len(column.parts) == len(column.kind.key)
-    assert column.kind.column == column.column
-    assert column.lead == (PURGED_TABLES.get(column.table) if "namespace_id" in column.key_names[1:] else None)
-    assert column.namespaced == (column.table in PURGED_TABLES or column.table == "namespaces")
-    if column.table in DISTRIBUTED_TABLES:
-        assert column.key_names[0] == DISTRIBUTED_TABLES[column.table]
+    assert column.kind.column == column.name
+    if column.table.partition_column is not None:
+        assert set(column.table.key_names) - {"namespace_id"} <= set(column.parts)
 
 
 def test_parts_are_written_as_the_stores_write_them():
-    """Flags as numbers, ids as 16 bytes, an item of 8 bytes with zeros before it."""
+    """Flags are numbers, ids have 16 bytes, and an item of 8 bytes is padded with zeros in front."""
     by_name = dict(zip(NAMES, COLUMNS, strict=True))
     run = UUID(int=7)
     row = {"shard_id": 1, "workflow_id": b"w" * 16, "run_id": run, "map": 2, "item": b"8 bytes!"}

@@ -1,0 +1,51 @@
+"""The numbered steps that make the schema.
+
+A `pre` step runs before a new version of the software is rolled out, so the old version must still work after it. A `post` step runs
+after the old version is gone, and may remove things.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+_FILE = re.compile(r"(\d{4})_(?:pre|post)_\w+\.sql")
+_FOLDER = files("strongroom.storage") / "sql" / "schema" / "migrations"
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """A step of the schema.
+
+    Attributes:
+        version: The schema version after the step.
+        name: The name of its file.
+        sql: Its statements.
+    """
+
+    version: int
+    name: str
+    sql: str
+
+
+def migrations(folder: Traversable = _FOLDER) -> list[Migration]:
+    """Return all steps in order.
+
+    Args:
+        folder: The folder of the steps. Files with other names are left out.
+    """
+    matches = [(match, entry) for entry in folder.iterdir() if (match := _FILE.fullmatch(entry.name))]
+    return sorted(
+        (Migration(int(match[1]), entry.name, entry.read_text(encoding="utf-8")) for match, entry in matches),
+        key=lambda migration: migration.version,
+    )
+
+
+def current_version() -> int:
+    """Return the schema version that this version of the software works with."""
+    return migrations()[-1].version
