@@ -3,6 +3,7 @@
 `DESIGN.md` beside this file says what each column shows to someone without keys.
 """
 
+from strongroom.kms import NotAuthenticated, Timeout, Unavailable
 from strongroom.kms.sealing.record_kinds import HISTORY_NODE
 
 from .cell.access_policy import AccessPolicyStore
@@ -22,6 +23,9 @@ from .errors import (
     CellMismatch,
     ConditionFailed,
     CurrentWorkflowConditionFailed,
+    DatabaseAuthenticationError,
+    DatabaseTimeout,
+    DatabaseUnavailable,
     DataLoss,
     InvalidPersistenceRequest,
     NamespaceAlreadyExists,
@@ -31,9 +35,7 @@ from .errors import (
     SchemaMismatch,
     ShardOwnershipLost,
     StorageError,
-    Timeout,
     TransactionSizeLimit,
-    Unavailable,
     WorkflowConditionFailed,
 )
 from .executions.history_tasks import (
@@ -168,6 +170,9 @@ __all__ = [
     "DataBlob",
     "DataLoss",
     "Database",
+    "DatabaseAuthenticationError",
+    "DatabaseTimeout",
+    "DatabaseUnavailable",
     "DatabaseWatch",
     "Encoding",
     "ExecutionState",
@@ -194,6 +199,7 @@ __all__ = [
     "NexusEndpoint",
     "NexusEndpointPage",
     "NexusEndpointStore",
+    "NotAuthenticated",
     "NotFound",
     "OutboxBell",
     "OutboxEntry",

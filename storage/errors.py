@@ -1,25 +1,37 @@
-"""What storage raises, on the tree of `strongroom.kms.errors`.
+"""Errors of storage, below the roots in `strongroom.kms.errors`.
 
     StrongroomError
-    └── StorageError
-        ├── NotFound ── NamespaceNotFound       ├── NamespaceAlreadyExists
-        ├── ConditionFailed                     ├── InvalidPersistenceRequest
-        │   ├── ShardOwnershipLost              ├── TransactionSizeLimit
-        │   ├── WorkflowConditionFailed         ├── DataLoss
-        │   └── CurrentWorkflowConditionFailed  ├── SchemaMismatch
-        ├── Unavailable ── Timeout              ├── CellMismatch
-        │                  └── AppendHistoryTimeout
-        └── ResourceExhausted
+    ├── Unavailable                                 (kms)
+    │   └── Timeout                                 (kms)
+    ├── NotAuthenticated                            (kms)
+    └── StorageError                                the database refused a request, or did not answer
+        ├── NotFound                                the row does not exist
+        │   └── NamespaceNotFound
+        ├── NamespaceAlreadyExists
+        ├── ConditionFailed                         a row is not as the request expects it
+        │   ├── ShardOwnershipLost
+        │   ├── WorkflowConditionFailed
+        │   └── CurrentWorkflowConditionFailed
+        ├── InvalidPersistenceRequest               the request is malformed
+        ├── TransactionSizeLimit                    a blob is too large
+        ├── DataLoss                                stored rows contradict each other
+        ├── SchemaMismatch                          the schema is of another version
+        ├── CellMismatch                            the database belongs to another cell
+        ├── DatabaseUnavailable                     also an Unavailable; may be retried
+        │   └── DatabaseTimeout                     also a Timeout
+        │       └── AppendHistoryTimeout
+        ├── DatabaseAuthenticationError             also a NotAuthenticated
+        └── ResourceExhausted                       may be retried
 
-`may_have_been_committed` is Temporal's question after a failed write: False when the write surely left nothing, True when nobody
-can say. No message holds an SQL parameter or anything else that a tenant wrote.
+Every error has `may_have_been_committed`, as in Temporal: False if the write surely had no effect, True if that is unknown. No message
+contains a parameter of a statement or anything else that a tenant wrote.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from strongroom.kms import StrongroomError
+from strongroom.kms import NotAuthenticated, StrongroomError, Timeout, Unavailable
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -28,15 +40,12 @@ if TYPE_CHECKING:
 
 
 class StorageError(StrongroomError):
-    """The database refused, or did not answer.
+    """The database refused a request or did not answer.
 
     Attributes:
-        may_have_been_committed: whether the write that failed may have taken effect.
-        raced: whether another transaction was in the way, so that the same statement may fare differently the next time.
-        retryable: whether the same call may succeed later with nothing changed.
+        may_have_been_committed: Whether the write that failed may have taken effect.
+        raced: Whether another transaction was the cause, so that the same statement may succeed the next time.
     """
-
-    retryable: ClassVar[bool] = False
 
     def __init__(self, message: str | None = None, *, may_have_been_committed: bool = False) -> None:
         super().__init__(message)
@@ -45,15 +54,15 @@ class StorageError(StrongroomError):
 
 
 class NotFound(StorageError):  # noqa: N818 - Temporal's names, here and below
-    """No such row."""
+    """The row does not exist."""
 
 
 class NamespaceNotFound(NotFound):
-    """No such namespace. `strongroom namespace list` shows those that exist."""
+    """The namespace does not exist. Run `strongroom namespace list` to see those that do."""
 
 
 class NamespaceAlreadyExists(StorageError):  # noqa: N818
-    """A namespace of this name or id exists."""
+    """A namespace with this name or id exists."""
 
 
 class ConditionFailed(StorageError):  # noqa: N818
@@ -61,10 +70,10 @@ class ConditionFailed(StorageError):  # noqa: N818
 
 
 class ShardOwnershipLost(ConditionFailed):
-    """Another host owns the shard now: its range_id is not the request's.
+    """Another host owns the shard: its range_id is not the request's.
 
     Attributes:
-        shard_id: which.
+        shard_id: The shard.
     """
 
     def __init__(self, shard_id: int, message: str | None = None) -> None:
@@ -73,11 +82,11 @@ class ShardOwnershipLost(ConditionFailed):
 
 
 class WorkflowConditionFailed(ConditionFailed):
-    """The run is not at the version that the request expects, or exists when it should be created.
+    """The run is not at the version that the request expects, or it exists although the request creates it.
 
     Attributes:
-        next_event_id: as stored.
-        db_record_version: as stored.
+        next_event_id: The stored next event id.
+        db_record_version: The stored version.
     """
 
     def __init__(self, message: str, *, next_event_id: int, db_record_version: int) -> None:
@@ -89,14 +98,16 @@ class WorkflowConditionFailed(ConditionFailed):
 class CurrentWorkflowConditionFailed(ConditionFailed):
     """The workflow's current run is not what the request's mode expects.
 
+    All attributes describe the current run. If there is none, they are None, 0 or empty.
+
     Attributes:
-        run_id: the current run; None where there is none. What follows is its, and None or 0 without one.
-        create_request_id: of the request that started it.
-        state: WorkflowExecutionState, by number.
-        status: WorkflowExecutionStatus, by number.
-        last_write_version: of the run.
-        start_time: nanoseconds since 1970; None where the service gave none.
-        execution_state: the blob that the service keeps with the current run.
+        run_id: The current run.
+        create_request_id: The id of the request that started it.
+        state: The number of its WorkflowExecutionState.
+        status: The number of its WorkflowExecutionStatus.
+        last_write_version: The version of the cluster that wrote it last.
+        start_time: Its start, in nanoseconds since 1970; None if the service gave none.
+        execution_state: The blob that the service keeps with the current run.
     """
 
     def __init__(
@@ -126,11 +137,11 @@ class InvalidPersistenceRequest(StorageError):  # noqa: N818
 
 
 class TransactionSizeLimit(StorageError):  # noqa: N818
-    """A batch of history events is larger than the limit for one transaction."""
+    """A blob is larger than the limit for one transaction."""
 
 
 class DataLoss(StorageError):  # noqa: N818
-    """Stored rows contradict each other: one is missing, or one too many is there."""
+    """Stored rows contradict each other: a row is missing, or there is a row too many."""
 
 
 class SchemaMismatch(StorageError):  # noqa: N818
@@ -141,18 +152,20 @@ class CellMismatch(StorageError):  # noqa: N818
     """The database belongs to another cell than the configuration names."""
 
 
-class Unavailable(StorageError):  # noqa: N818
+class DatabaseUnavailable(StorageError, Unavailable):  # noqa: N818
     """The database can't be reached, or can't write now."""
 
-    retryable = True
 
-
-class Timeout(Unavailable):
+class DatabaseTimeout(DatabaseUnavailable, Timeout):
     """The database did not answer in time."""
 
 
-class AppendHistoryTimeout(Timeout):
-    """The database did not answer an append of history in time. Nothing but the append was started."""
+class AppendHistoryTimeout(DatabaseTimeout):
+    """The database did not answer an append of history in time. Only the append was started."""
+
+
+class DatabaseAuthenticationError(StorageError, NotAuthenticated):
+    """The database does not accept the credentials of this process."""
 
 
 class ResourceExhausted(StorageError):  # noqa: N818

@@ -10,7 +10,9 @@
         ├── QueryBudgetExceeded
         ├── InvalidPageToken
         ├── InvalidRecord
-        └── SearchIndexMismatch
+        ├── SearchIndexMismatch
+        └── SearchIndexUnavailable             also an Unavailable; may be retried
+            └── SearchIndexTimeout             also a Timeout
 
 A message says where a query is wrong by its position. It quotes words of the language and names of attributes that are
 built in or registered; it never quotes a literal, nor a name that it does not know.
@@ -20,7 +22,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from strongroom.kms import StrongroomError
+from strongroom.kms import StrongroomError, Timeout, Unavailable
 
 
 class VisibilityError(StrongroomError):
@@ -84,3 +86,11 @@ class SearchIndexMismatch(VisibilityError):  # noqa: N818 - says what is wrong
     """The search index is missing, refuses us, or is not one that this version works with."""
 
     retryable: ClassVar[bool] = False
+
+
+class SearchIndexUnavailable(VisibilityError, Unavailable):  # noqa: N818
+    """The search index can't be reached, or can't serve the request now."""
+
+
+class SearchIndexTimeout(SearchIndexUnavailable, Timeout):
+    """The search index did not answer in time."""

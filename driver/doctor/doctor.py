@@ -11,8 +11,16 @@ from strongroom.driver.config import load_config
 from strongroom.driver.strongroom import assembled
 from strongroom.kms import InvalidRequest, KekRef, StrongroomError
 from strongroom.kms.sealing import ciphers
-from strongroom.storage import NO_NAMESPACE, StorageError, check_cell, check_schema, current_version
-from strongroom.storage import Unavailable as DatabaseUnavailable
+from strongroom.storage import (
+    NO_NAMESPACE,
+    DatabaseAuthenticationError,
+    DatabaseUnavailable,
+    StorageError,
+    check_cell,
+    check_schema,
+    current_version,
+)
+from strongroom.visibility import SearchIndexUnavailable
 
 from .access import access_control, audit_log
 from .report import Finding, wrong
@@ -117,7 +125,7 @@ async def _database(strongroom: Strongroom) -> AsyncIterator[Finding]:
         await check_cell(strongroom.database, strongroom.config.cell)
         yield Finding(DATABASE, "schema", f"version {current_version()}, of this cell")
         yield await second_wall(strongroom.database)
-    except DatabaseUnavailable as error:
+    except (DatabaseUnavailable, DatabaseAuthenticationError) as error:
         yield wrong(DATABASE, "server", error, "is the server up, and database.dsn (or STRONGROOM_DSN) right?")
     except StrongroomError as error:
         yield wrong(DATABASE, "schema", error)
@@ -213,7 +221,7 @@ async def _search_index(strongroom: Strongroom) -> AsyncIterator[Finding]:
     try:
         await index.check()
         documents, waiting = await index.count(), await strongroom.outbox.waiting()
-    except StorageError as error:
+    except (StorageError, SearchIndexUnavailable) as error:
         advice = (
             "is the cluster up, and elasticsearch.url right? Searches need it; writes go on, and it hears of them later"
         )

@@ -10,7 +10,7 @@ from strongroom.storage.checks import MAX_PAGE_SIZE, check_blob, check_id, check
 from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import NO_NAMESPACE
-from strongroom.storage.errors import InvalidPersistenceRequest, NotFound, Unavailable
+from strongroom.storage.errors import DatabaseUnavailable, InvalidPersistenceRequest, NotFound
 from strongroom.storage.page_tokens import token_of_bytes, token_text
 
 from .members import (
@@ -105,7 +105,7 @@ class ClusterMetadataStore:
             Whether it was stored; False where it should be created and is there already.
 
         Raises:
-            Unavailable: the stored version is another one. The caller reads it again.
+            DatabaseUnavailable: the stored version is another one. The caller reads it again.
         """
         _check_cluster_name(cluster_name)
         check_blob("data", data)
@@ -118,7 +118,7 @@ class ClusterMetadataStore:
             if await connection.fetch(_SQL["update"], cluster_name, version, sealed):
                 return True
         msg = "the cluster's row is at another version, or gone; read it again"
-        raise Unavailable(msg)
+        raise DatabaseUnavailable(msg)
 
     async def delete_cluster_metadata(self, cluster_name: str) -> None:
         """Delete a cluster; one that is not there is no error."""

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 import asyncpg
 
-from strongroom.storage.errors import StorageError, Unavailable
+from strongroom.storage.errors import DatabaseUnavailable, StorageError
 
 from .connection import SCHEMA
 from .row_level_security import row_security_active, setting_of, setting_statement
@@ -170,7 +170,7 @@ class Database:
         Its session sees the namespaces of whoever had it before: it is for functions that set them.
 
         Raises:
-            Unavailable: the server can't be reached, or all connections were busy for too long.
+            DatabaseUnavailable: the server can't be reached, or all connections were busy for too long.
         """
         if self._places.locked():
             try:
@@ -178,7 +178,7 @@ class Database:
                     await self._places.acquire()
             except TimeoutError:
                 msg = "all connections to the database were busy for too long"
-                raise Unavailable(msg) from None
+                raise DatabaseUnavailable(msg) from None
         else:
             await self._places.acquire()
         try:
@@ -241,7 +241,7 @@ class Database:
             listening: is called once, when nothing more is missed.
 
         Raises:
-            Unavailable: the server can't be reached.
+            DatabaseUnavailable: the server can't be reached.
         """
         connection = await self._connect()
         lost = asyncio.Event()
@@ -261,7 +261,7 @@ class Database:
                 return connection
         if self._closed:
             msg = "the database handle is closed"
-            raise Unavailable(msg)
+            raise DatabaseUnavailable(msg)
         return await self._connect()
 
     async def _connect(self) -> asyncpg.Connection[Any]:

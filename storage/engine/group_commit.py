@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from strongroom.kms import StrongroomError
-from strongroom.storage.errors import ResourceExhausted, StorageError, Unavailable
+from strongroom.storage.errors import DatabaseUnavailable, ResourceExhausted, StorageError
 
 from .barrier import BarrierConnection
 from .group_commit_states import RETRIES, STEPS, Outcome, State, Step, outcome_of
@@ -144,7 +144,7 @@ class GroupCommit(Generic[Request, Answer]):
 
         Raises:
             ResourceExhausted: Too many requests wait already. Nothing was sent.
-            Unavailable: The request could not be sent in time, or the server was lost.
+            DatabaseUnavailable: The request could not be sent in time, or the server was lost.
             StorageError: The error that `run` returned for the request.
         """
         member: _Member[Request, Answer] = _Member(
@@ -291,7 +291,7 @@ class GroupCommit(Generic[Request, Answer]):
         for member in self._waiting:
             if member.since < oldest and member.state is State.WAITING and not member.answer.done():
                 msg = f"the call waited {self._limits.max_wait:g} s for the database; nothing was sent"
-                member.answer.set_exception(Unavailable(msg))
+                member.answer.set_exception(DatabaseUnavailable(msg))
         self._sweeper = None
         if self._waiting:
             self._start_sweeper()

@@ -10,11 +10,12 @@ import asyncpg
 
 from strongroom.storage.errors import (
     ConditionFailed,
+    DatabaseAuthenticationError,
+    DatabaseTimeout,
+    DatabaseUnavailable,
     ResourceExhausted,
     SchemaMismatch,
     StorageError,
-    Timeout,
-    Unavailable,
 )
 
 if TYPE_CHECKING:
@@ -27,11 +28,11 @@ _RACED = ("23505", "40001", "40P01")
 # SQLSTATE, or its class of two characters -> error, what happened. Such an answer means that the transaction was rolled back.
 _BY_STATE: dict[str, tuple[type[StorageError], str]] = {
     "23505": (ConditionFailed, "a row with this key is there already"),
-    "25006": (Unavailable, "the database is read-only; is this a standby, or is its disk full?"),
-    "28": (Unavailable, "the database refuses this user; check the dsn"),
-    "3D": (Unavailable, "the database named in the dsn does not exist"),
+    "25006": (DatabaseUnavailable, "the database is read-only; is this a standby, or is its disk full?"),
+    "28": (DatabaseAuthenticationError, "the database refuses this user; check the dsn"),
+    "3D": (DatabaseUnavailable, "the database named in the dsn does not exist"),
     "3F": (SchemaMismatch, "the database holds no Strongroom schema; run `strongroom init`"),
-    "40": (Unavailable, "the database rolled the transaction back in favour of another one; try again"),
+    "40": (DatabaseUnavailable, "the database rolled the transaction back in favour of another one; try again"),
     "42501": (
         StorageError,
         "the role that is connected may not do this (SQLSTATE 42501): `schema apply` needs the owner; services, --driver-role of it",
@@ -40,8 +41,8 @@ _BY_STATE: dict[str, tuple[type[StorageError], str]] = {
     "42703": (SchemaMismatch, "a column is missing; run `strongroom schema apply` to bring it up to date"),
     "42883": (SchemaMismatch, "a function is missing; run `strongroom schema apply` to bring the schema up to date"),
     "53": (ResourceExhausted, "the database is out of disk, memory or connections"),
-    "55P03": (Timeout, "a lock was not to be had in time"),
-    "57014": (Timeout, "the database stopped the statement at its time limit"),
+    "55P03": (DatabaseTimeout, "a lock was not to be had in time"),
+    "57014": (DatabaseTimeout, "the database stopped the statement at its time limit"),
     "58": (ResourceExhausted, "the database met an error of its file system"),
 }
 
@@ -56,7 +57,7 @@ def to_storage_error(error: BaseException) -> StorageError | None:
         state = error.sqlstate or ""
         if state.startswith(_OPEN_OUTCOME):
             message = "the connection to the database was lost, or its server is starting or stopping"
-            return Unavailable(message, may_have_been_committed=True)
+            return DatabaseUnavailable(message, may_have_been_committed=True)
         for length in (5, 2):
             found = _BY_STATE.get(state[:length])
             if found is not None:
@@ -65,15 +66,15 @@ def to_storage_error(error: BaseException) -> StorageError | None:
                 return ours
         return StorageError(f"the database refused the statement (SQLSTATE {state})")
     if isinstance(error, asyncpg.ClientConfigurationError):
-        return Unavailable(_DSN)
+        return DatabaseUnavailable(_DSN)
     refused = _transport(error)
     if refused is not None:
-        return Unavailable(refused, may_have_been_committed=True)
+        return DatabaseUnavailable(refused, may_have_been_committed=True)
     if isinstance(error, TimeoutError):
-        return Timeout("the database did not answer in time", may_have_been_committed=True)
+        return DatabaseTimeout("the database did not answer in time", may_have_been_committed=True)
     # asyncpg calls it internal when a connection goes down in the middle of preparing a statement.
     if isinstance(error, (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)):
-        return Unavailable(
+        return DatabaseUnavailable(
             "the database can't be reached, or the connection to it was lost", may_have_been_committed=True
         )
     return None
@@ -108,7 +109,7 @@ def translated(*, connecting: bool = False) -> Iterator[None]:
         yield
     except (*_DRIVER, ValueError) as error:
         if connecting:
-            ours = to_storage_error(error) or Unavailable(_DSN)
+            ours = to_storage_error(error) or DatabaseUnavailable(_DSN)
             ours.may_have_been_committed = False
         elif not isinstance(error, _DRIVER):
             raise

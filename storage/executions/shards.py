@@ -10,7 +10,7 @@ from strongroom.storage.checks import check_blob, check_number, check_shard_id
 from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import NO_NAMESPACE
-from strongroom.storage.errors import NotFound, ShardOwnershipLost, Unavailable
+from strongroom.storage.errors import DatabaseUnavailable, NotFound, ShardOwnershipLost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +72,7 @@ class ShardStore:
 
         Raises:
             ShardOwnershipLost: the stored range_id is another one.
-            Unavailable: there is no such shard.
+            DatabaseUnavailable: there is no such shard.
         """
         _check(shard)
         check_number("previous_range_id", previous_range_id)
@@ -85,7 +85,7 @@ class ShardStore:
             exists = await connection.fetchrow(_SQL["get"], shard.shard_id)
         if exists is None:
             msg = f"shard {shard.shard_id} does not exist yet"
-            raise Unavailable(msg)
+            raise DatabaseUnavailable(msg)
         raise ShardOwnershipLost(shard.shard_id)
 
     async def assert_shard_ownership(self, shard_id: int, *, range_id: int) -> None:

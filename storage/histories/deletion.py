@@ -10,7 +10,7 @@ from strongroom.storage.checks import check_number, check_uuid
 from strongroom.storage.engine.functions import load_functions
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import SET_BY_FUNCTION
-from strongroom.storage.errors import InvalidPersistenceRequest, Unavailable
+from strongroom.storage.errors import DatabaseUnavailable, InvalidPersistenceRequest
 
 from .branch import FIRST_NODE, LAST_NODE, HistoryBranch
 from .rows import check_branch
@@ -67,7 +67,7 @@ class HistoryDeleter:
             if rows[0]["result"]:
                 return
         msg = "others kept forking and deleting branches of this tree; nothing was deleted"
-        raise Unavailable(msg)
+        raise DatabaseUnavailable(msg)
 
     async def trim(self, namespace_id: UUID, branch: HistoryBranch, *, node_id: int, txn_id: int) -> int:
         """Delete nodes off the chain; see `HistoryManager.trim_history_branch`."""

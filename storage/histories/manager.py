@@ -8,7 +8,7 @@ from strongroom.storage.checks import open_keys
 from strongroom.storage.engine.barrier import pass_barriers
 from strongroom.storage.engine.functions import load_functions
 from strongroom.storage.engine.group_commit import GroupCommit
-from strongroom.storage.errors import AppendHistoryTimeout, Timeout
+from strongroom.storage.errors import AppendHistoryTimeout, DatabaseTimeout
 from strongroom.storage.sealing import SealedColumns
 
 from .branch import LAST_NODE
@@ -100,7 +100,7 @@ class HistoryManager:
             else:
                 await pass_barriers(() if barrier is None else (barrier,))
                 await self._write(transaction, [request])
-        except Timeout as error:
+        except DatabaseTimeout as error:
             raise AppendHistoryTimeout(str(error), may_have_been_committed=error.may_have_been_committed) from None
 
     async def read_history_branch(
@@ -178,7 +178,7 @@ class HistoryManager:
         Raises:
             NamespaceNotFound: no such namespace.
             IntegrityError: a row of the tree does not open, so nobody knows what it shares.
-            Unavailable: others kept changing the tree; nothing was deleted.
+            DatabaseUnavailable: others kept changing the tree; nothing was deleted.
         """
         await self._deleter.delete_branch(namespace_id, branch)
 

@@ -23,7 +23,7 @@ from strongroom.kms import KeyClass, KeyDestroyed, SealingLimitExceeded
 from strongroom.kms.keys.leases import SUITE_1_LIMIT
 from strongroom.storage.checks import check_number, open_keys
 from strongroom.storage.engine.queries import load_queries
-from strongroom.storage.errors import Timeout
+from strongroom.storage.errors import DatabaseTimeout
 
 from .reseal_rows import reseal_rows
 from .sealed_columns import sealed_columns
@@ -146,7 +146,7 @@ class Reseal:
         Raises:
             NamespaceNotFound, KeyDestroyed: there is no such namespace, or it is shredded.
             SealingLimitExceeded: a key of AES-256-GCM would have too few uses left for the service.
-            Timeout: others hold rows all the time.
+            DatabaseTimeout: others hold rows all the time.
             KmsError, StorageError, SearchIndexMismatch: run it again.
         """
         check_number("rate", int(rate))
@@ -248,7 +248,7 @@ class Reseal:
             keys: to open and seal with; None for those of the moment.
 
         Raises:
-            Timeout: others hold rows all the time.
+            DatabaseTimeout: others hold rows all the time.
         """
         idle = 0
         while True:
@@ -258,7 +258,7 @@ class Reseal:
             idle = 0 if moved else idle + 1
             if idle >= _ATTEMPTS:
                 msg = f"{tally.missed} rows stay locked by other transactions; run it again when those have ended"
-                raise Timeout(msg)
+                raise DatabaseTimeout(msg)
             if idle:
                 await asyncio.sleep(_PAUSE)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.kms import IntegrityError, KmsError, UnsupportedFormat
 from strongroom.storage.engine.queries import load_queries
-from strongroom.storage.errors import Timeout
+from strongroom.storage.errors import DatabaseTimeout
 from strongroom.storage.sealing import OFF_LOOP_BYTES
 from strongroom.storage.visibility_rows.outbox import announce
 
@@ -159,7 +159,7 @@ class _Write:
         """
         try:
             return bool(await self._write([(row, new)], waits=True))
-        except Timeout as error:
+        except DatabaseTimeout as error:
             if error.may_have_been_committed:
                 raise
             return False

@@ -107,7 +107,7 @@ class VisibilityOutbox:
         It calls back once when it begins, too: what was written while nobody listened was told to nobody.
 
         Raises:
-            Unavailable: the server can't be reached.
+            DatabaseUnavailable: the server can't be reached.
         """
         await self._database.listen(CHANNEL, lambda _: heard(), listening=heard)
 

@@ -11,13 +11,13 @@ from strongroom.kms import IntegrityError
 from strongroom.storage import (
     ClusterMetadata,
     ClusterMetadataStore,
+    DatabaseUnavailable,
     DataBlob,
     Encoding,
     InvalidPersistenceRequest,
     NotFound,
     ServiceRole,
     TransactionSizeLimit,
-    Unavailable,
 )
 from tests.support.fixtures.raw_rows import assert_only_sealed, execute, fetch, swap
 
@@ -89,7 +89,7 @@ async def test_a_save_of_another_version_is_unavailable(store):
     await store.save_cluster_metadata("active", data=BLOB, version=0)
     await store.save_cluster_metadata("active", data=BLOB, version=1)
     for name, version in (("active", 1), ("active", 3), ("none", 1)):
-        with pytest.raises(Unavailable) as refused:
+        with pytest.raises(DatabaseUnavailable) as refused:
             await store.save_cluster_metadata(name, data=DataBlob(b"x"), version=version)
         assert not refused.value.may_have_been_committed
     assert await store.get_cluster_metadata("active") == ClusterMetadata("active", 2, BLOB)
@@ -108,7 +108,9 @@ async def test_of_many_saves_at_once_one_is_applied(store, version):
     )
     winners = [number for number, outcome in enumerate(outcomes) if outcome is True]
     assert len(winners) == 1
-    assert all(outcome is False or isinstance(outcome, Unavailable) for outcome in outcomes if outcome is not True)
+    assert all(
+        outcome is False or isinstance(outcome, DatabaseUnavailable) for outcome in outcomes if outcome is not True
+    )
     assert await store.get_cluster_metadata("active") == ClusterMetadata(
         "active", version + 1, DataBlob(bytes(winners))
     )

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from strongroom.driver.strongroom import Strongroom
-from strongroom.storage import EVERY_NAMESPACE, Unavailable
+from strongroom.storage import EVERY_NAMESPACE, DatabaseUnavailable
 from strongroom.storage.engine.group_commit import GroupCommitLimits
-from strongroom.storage.errors import ResourceExhausted, Timeout
+from strongroom.storage.errors import DatabaseTimeout, ResourceExhausted
 from strongroom.storage.executions.store import ExecutionStore
 from tests.support.fixtures.batches import (
     LOCK_TIMEOUT,
@@ -86,7 +86,7 @@ async def test_waiting_is_bounded(host):
         callers = [asyncio.ensure_future(call) for _, _, call in made]
         await asyncio.sleep(0.6)
     answers = errors_of(await asyncio.gather(*callers, return_exceptions=True))
-    assert Counter(map(type, answers)) == {type(None): 4, Unavailable: 8}
+    assert Counter(map(type, answers)) == {type(None): 4, DatabaseUnavailable: 8}
     assert not any(error.may_have_been_committed for error in answers if error)
     for (place, snapshot, _), error in zip(made, answers, strict=True):
         assert await is_whole(place, snapshot) is (error is None)
@@ -111,7 +111,7 @@ async def test_a_locked_row_delays_its_neighbours_no_longer_than_the_lock_timeou
     assert max(batches) > 8
     error = answers[slow]
     assert [one for one in answers if one is not None] == [error]
-    assert type(error) is Timeout
+    assert type(error) is DatabaseTimeout
     assert not error.may_have_been_committed
     assert max(time for number, time in enumerate(ended) if number != slow) < 1.6 * LOCK_TIMEOUT
     await update(slow)
@@ -139,7 +139,7 @@ async def test_a_write_whose_outcome_is_open_is_not_run_again(host, batches):
     answers = errors_of(await asyncio.gather(*callers, return_exceptions=True))
     lost = [error for error in answers if error is not None]
     assert len(lost) > 20
-    assert {(type(error), error.may_have_been_committed) for error in lost} == {(Unavailable, True)}
+    assert {(type(error), error.may_have_been_committed) for error in lost} == {(DatabaseUnavailable, True)}
     assert max(batches) > 8
     for (place, snapshot, _), error in zip(made, answers, strict=True):
         assert await is_whole(place, snapshot) is (error is None)

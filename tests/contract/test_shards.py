@@ -4,7 +4,14 @@ import asyncio
 
 import pytest
 
-from strongroom.storage import DataBlob, InvalidPersistenceRequest, NotFound, ShardInfo, ShardOwnershipLost, Unavailable
+from strongroom.storage import (
+    DatabaseUnavailable,
+    DataBlob,
+    InvalidPersistenceRequest,
+    NotFound,
+    ShardInfo,
+    ShardOwnershipLost,
+)
 from tests.support.fixtures.contract import new_shard
 
 pytestmark = pytest.mark.integration
@@ -66,7 +73,7 @@ async def test_of_two_owners_that_move_it_at_once_one_wins(cell):
 
 async def test_an_update_of_no_shard_is_unavailable(cell):
     """As Temporal's: the caller loads the shard again."""
-    with pytest.raises(Unavailable):
+    with pytest.raises(DatabaseUnavailable):
         await cell.shards.update_shard(ShardInfo(15_999, 2, DataBlob(b"x")), previous_range_id=1)
 
 

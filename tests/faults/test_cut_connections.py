@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from strongroom.driver.strongroom import Strongroom
-from strongroom.storage import HistoryBranch, HistoryNode, NotFound, ShardInfo, ShardOwnershipLost, Unavailable
+from strongroom.storage import DatabaseUnavailable, HistoryBranch, HistoryNode, NotFound, ShardInfo, ShardOwnershipLost
 from tests.support.faults.proxy import proxied
 from tests.support.fixtures.contract import new_namespace, new_shard
 from tests.support.fixtures.executions import RUNNING, Workflow, blob
@@ -47,7 +47,7 @@ async def test_an_update_whose_answer_is_lost_says_that_nobody_knows(behind, wor
     direct, _, proxy = behind
     first = await workflow.create(workflow.snapshot(of=RUNNING))
     proxy.cut = cut
-    with pytest.raises(Unavailable) as lost:
+    with pytest.raises(DatabaseUnavailable) as lost:
         await workflow.update(workflow.mutation(first.run_id), update_workflow_new_events=workflow.events(first.run_id))
     assert lost.value.may_have_been_committed
     assert proxy.cuts == 1
@@ -68,7 +68,7 @@ async def test_a_create_whose_answer_is_lost_says_that_nobody_knows(behind, work
     direct, _, proxy = behind
     snapshot = workflow.snapshot()
     proxy.cut = cut
-    with pytest.raises(Unavailable) as lost:
+    with pytest.raises(DatabaseUnavailable) as lost:
         await workflow.create(snapshot)
     assert lost.value.may_have_been_committed
     if cut == "after":
@@ -111,7 +111,7 @@ async def test_a_shard_that_may_have_moved(behind, workflow, cut):
     with pytest.raises(ShardOwnershipLost):
         await through.shards.update_shard(replace(shard, range_id=9), previous_range_id=8)
     proxy.cut = cut
-    with pytest.raises(Unavailable) as lost:
+    with pytest.raises(DatabaseUnavailable) as lost:
         await through.shards.update_shard(shard, previous_range_id=1)
     assert lost.value.may_have_been_committed
     found = await direct.shards.get_or_create_shard(workflow.shard_id)

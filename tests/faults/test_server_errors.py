@@ -5,8 +5,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from strongroom.storage import SchemaMismatch, StorageError, Unavailable
-from strongroom.storage.errors import AppendHistoryTimeout, ResourceExhausted, Timeout
+from strongroom.storage import DatabaseUnavailable, SchemaMismatch, StorageError
+from strongroom.storage.errors import (
+    AppendHistoryTimeout,
+    DatabaseAuthenticationError,
+    DatabaseTimeout,
+    ResourceExhausted,
+)
 from tests.support.faults import server_faults as faults
 from tests.support.faults.server_bench import CALLS, WRITES, betrays, changed, check
 
@@ -30,7 +35,7 @@ class Lasting:
 
 
 LASTING = (
-    Lasting("read only", faults.read_only, {"25006"}, Unavailable, "read-only", WRITES),
+    Lasting("read only", faults.read_only, {"25006"}, DatabaseUnavailable, "read-only", WRITES),
     Lasting("forbidden", faults.forbidden, {"42501"}, StorageError, "SQLSTATE 42501", WRITES),
     Lasting("table", faults.no_table, {"42P01"}, SchemaMismatch, "table", ("create", "update", "shard")),
     Lasting("column", faults.no_column, {"42703"}, SchemaMismatch, "column", ("tasks",)),
@@ -38,11 +43,13 @@ LASTING = (
     Lasting("schema", faults.no_schema, {"42P01", "42883"}, SchemaMismatch, "strongroom schema apply"),
     Lasting("disk full", faults.no_room, {"53100"}, ResourceExhausted, "disk", ("append", "create")),
     Lasting("too many", faults.too_many, {"53300"}, ResourceExhausted, "connections", closed=True),
-    Lasting("no login", faults.no_login, {"28000"}, Unavailable, "refuses this user", closed=True),
-    Lasting("password", faults.wrong_password, {"28P01"}, Unavailable, "refuses this user", closed=True),
-    Lasting("no database", faults.database_gone, {"3D000"}, Unavailable, "does not exist", closed=True),
-    Lasting("gone", faults.server_gone, {"FileNotFoundError"}, Unavailable, "can't be reached", closed=True),
-    Lasting("starting", faults.server_starting, {"57P03"}, Unavailable, "starting", closed=True),
+    Lasting("no login", faults.no_login, {"28000"}, DatabaseAuthenticationError, "refuses this user", closed=True),
+    Lasting(
+        "password", faults.wrong_password, {"28P01"}, DatabaseAuthenticationError, "refuses this user", closed=True
+    ),
+    Lasting("no database", faults.database_gone, {"3D000"}, DatabaseUnavailable, "does not exist", closed=True),
+    Lasting("gone", faults.server_gone, {"FileNotFoundError"}, DatabaseUnavailable, "can't be reached", closed=True),
+    Lasting("starting", faults.server_starting, {"57P03"}, DatabaseUnavailable, "starting", closed=True),
 )
 
 
@@ -92,20 +99,22 @@ class Meeting:
 AGAIN = frozenset({"append", "read"})
 MEETING = (
     Meeting(
-        *("statement timeout", faults.leave, {"57014"}, Timeout, "time limit", False),
+        *("statement timeout", faults.leave, {"57014"}, DatabaseTimeout, "time limit", False),
         append=AppendHistoryTimeout,
         limits={"statement_timeout": 0.5},
     ),
     Meeting(
-        *("lock timeout", faults.leave, {"55P03"}, Timeout, "lock", False),
+        *("lock timeout", faults.leave, {"55P03"}, DatabaseTimeout, "lock", False),
         append=AppendHistoryTimeout,
         limits={"lock_timeout": 0.4},
     ),
-    Meeting("cancelled", faults.cancel, {"57014"}, Timeout, "time limit", False, append=AppendHistoryTimeout),
-    Meeting("terminated", faults.terminate, {"57P01", "08003"}, Unavailable, "lost", True, again=AGAIN),
-    Meeting("fast shutdown", faults.stop, {"57P01", "08003", "57P03"}, Unavailable, "database", True, down=True),
-    Meeting("immediate shutdown", faults.stop_at_once, {"08003"}, Unavailable, "database", True, down=True),
-    Meeting("crash", faults.crash, {"08003"}, Unavailable, "database", True),
+    Meeting("cancelled", faults.cancel, {"57014"}, DatabaseTimeout, "time limit", False, append=AppendHistoryTimeout),
+    Meeting("terminated", faults.terminate, {"57P01", "08003"}, DatabaseUnavailable, "lost", True, again=AGAIN),
+    Meeting(
+        "fast shutdown", faults.stop, {"57P01", "08003", "57P03"}, DatabaseUnavailable, "database", True, down=True
+    ),
+    Meeting("immediate shutdown", faults.stop_at_once, {"08003"}, DatabaseUnavailable, "database", True, down=True),
+    Meeting("crash", faults.crash, {"08003"}, DatabaseUnavailable, "database", True),
 )
 
 

@@ -12,11 +12,11 @@ from strongroom.storage import (
     NO_NAMESPACE,
     ConditionFailed,
     Database,
+    DatabaseUnavailable,
     HistoryBranch,
     HistoryNode,
     SchemaMismatch,
     StorageError,
-    Unavailable,
 )
 from strongroom.storage.errors import AppendHistoryTimeout, ResourceExhausted
 from tests.support.faults import server_faults as faults
@@ -41,7 +41,7 @@ async def test_a_serialization_failure(server_bench, heard):
         answers = await waiting
         assert heard == {"40001"}
         assert answers["create"] is None
-        check(answers["shard"], Unavailable, committed=False, says="in favour of another")
+        check(answers["shard"], DatabaseUnavailable, committed=False, says="in favour of another")
         assert "shards" not in changed(before, await server_bench.rows())
         await host.serves()
 
@@ -77,7 +77,7 @@ async def test_a_deadlock(server_bench, heard):
             if call is append:
                 with pytest.raises(StorageError) as refused:
                     await calling
-                check(refused.value, Unavailable, committed=False, says="in favour of another")
+                check(refused.value, DatabaseUnavailable, committed=False, says="in favour of another")
                 assert changed(before, await server_bench.rows()) == set()
             else:
                 await calling
@@ -96,7 +96,7 @@ async def test_a_standby_reads_and_is_promoted(server_bench, heard):
             assert answers.pop("read") is None
             assert set(answers) == set(WRITES)
             for error in answers.values():
-                check(error, Unavailable, committed=False, says="read-only")
+                check(error, DatabaseUnavailable, committed=False, says="read-only")
         assert heard == {"25006"}
         assert changed(before, await server_bench.rows()) == set()
         sessions = "SELECT array_agg(pid ORDER BY pid) FROM pg_stat_activity WHERE usename = 'clerk'"

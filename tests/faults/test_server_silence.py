@@ -10,9 +10,9 @@ from uuid import uuid4
 import pytest
 
 from strongroom.kms import InvalidRequest
-from strongroom.storage import NO_NAMESPACE, Database, HistoryBranch, HistoryNode, Unavailable
+from strongroom.storage import NO_NAMESPACE, Database, DatabaseUnavailable, HistoryBranch, HistoryNode
 from strongroom.storage.engine import database
-from strongroom.storage.errors import AppendHistoryTimeout, Timeout
+from strongroom.storage.errors import AppendHistoryTimeout, DatabaseTimeout
 from tests.support.faults.server_bench import CALLS, HOST, PLANTED, check, payload
 
 pytestmark = pytest.mark.integration
@@ -43,7 +43,7 @@ async def test_a_server_that_falls_silent(server_bench, heard, limits, monkeypat
         assert answers.pop("append") is None
         assert answers.pop("read") is None
         for error in answers.values():
-            check(error, Timeout, committed=True, says="did not answer in time")
+            check(error, DatabaseTimeout, committed=True, says="did not answer in time")
         await server_bench.ended(frozen)
         await host.serves()
 
@@ -129,12 +129,12 @@ def test_a_dsn_that_is_none(dsn, insecure):
     ],
 )
 async def test_a_dsn_that_leads_nowhere(heard, caplog, dsn, insecure, says):
-    """It is `Unavailable`, nothing was committed, and no part of the dsn shows: it may be the password."""
+    """It is `DatabaseUnavailable`, nothing was committed, and no part of the dsn shows: it may be the password."""
     wrong = Database(dsn, connect_timeout=5, insecure=insecure)
     for use in (wrong.connection, wrong.transaction):
-        with pytest.raises(Unavailable) as refused:
+        with pytest.raises(DatabaseUnavailable) as refused:
             async with use(NO_NAMESPACE):
                 pytest.fail("there is no connection")
-        check(refused.value, Unavailable, committed=False, says=says)
+        check(refused.value, DatabaseUnavailable, committed=False, says=says)
     assert heard
     assert PLANTED not in caplog.text

@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from strongroom.storage import ResourceExhausted, Timeout, Unavailable
-from strongroom.visibility import SearchIndexMismatch
+from strongroom.storage import ResourceExhausted
+from strongroom.visibility import SearchIndexMismatch, SearchIndexTimeout, SearchIndexUnavailable
 from strongroom.visibility.backends.elasticsearch import ElasticsearchIndex
 from tests.support.search_cell import Cell, new_cell, opened, record
 
@@ -85,7 +85,7 @@ FAULTS = {
     "no memory": (breaker, ResourceExhausted, ResourceExhausted),
     "closed": (closed, SearchIndexMismatch, SearchIndexMismatch),
     "no alias": (without_alias, SearchIndexMismatch, SearchIndexMismatch),
-    "lost shard": (lost_shard, Unavailable, None),
+    "lost shard": (lost_shard, SearchIndexUnavailable, None),
 }
 
 
@@ -127,7 +127,7 @@ async def test_a_node_that_stands_still_is_not_waited_for(config_path, elasticse
             try:
                 await hasty.write(record(20))
                 for ask in (hasty.listed(), hasty.count(), strongroom.indexer.drain()):
-                    await meets(Timeout, ask)
+                    await meets(SearchIndexTimeout, ask)
             finally:
                 os.kill(node.pid, signal.SIGCONT)
         await cell.settle()

@@ -16,6 +16,7 @@ import asyncpg
 
 from strongroom.driver.strongroom import Strongroom
 from strongroom.storage import (
+    DatabaseUnavailable,
     DataBlob,
     HistoryBranch,
     HistoryNode,
@@ -25,9 +26,8 @@ from strongroom.storage import (
     Task,
     TaskQueue,
     TaskQueueKey,
-    Unavailable,
 )
-from strongroom.storage.errors import AppendHistoryTimeout, ResourceExhausted, Timeout
+from strongroom.storage.errors import AppendHistoryTimeout, DatabaseTimeout, ResourceExhausted
 from tests.support.deaf import opened_deaf
 from tests.support.fixtures.contract import KEK, new_shard
 from tests.support.fixtures.executions import RUNNING, TABLES, Workflow
@@ -35,7 +35,7 @@ from tests.support.fixtures.executions import RUNNING, TABLES, Workflow
 PLANTED = "planted-canary"
 CALLS = ("append", "create", "update", "tasks", "shard", "read")
 WRITES = CALLS[:-1]
-RETRYABLE = {Unavailable, Timeout, AppendHistoryTimeout, ResourceExhausted}
+RETRYABLE = {DatabaseUnavailable, DatabaseTimeout, AppendHistoryTimeout, ResourceExhausted}
 HOST = "clerk"
 """The host's user: none that a limit of the server does not hold for."""
 _ROW_TABLES = (*TABLES, "tasks", "task_queues", "shards")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from elastic_transport import ApiError, ApiResponse, ConnectionTimeout, TlsError, TransportError
 
-from strongroom.storage import ResourceExhausted, StorageError, Timeout, Unavailable
-from strongroom.visibility.errors import SearchIndexMismatch
+from strongroom.storage import ResourceExhausted
+from strongroom.visibility.errors import SearchIndexMismatch, SearchIndexTimeout, SearchIndexUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -30,8 +30,8 @@ async def ask(request: Callable[[], Awaitable[ApiResponse[Any]]], *, deadline: f
         deadline: seconds from now after which nothing is tried again.
 
     Raises:
-        Unavailable: nobody answers, or not all shards did.
-        Timeout: the answer did not come in time.
+        SearchIndexUnavailable: nobody answers, or not all shards did.
+        SearchIndexTimeout: the answer did not come in time.
         ResourceExhausted: the cluster has too much to do.
         SearchIndexMismatch: the index is missing, or not one of ours.
     """
@@ -45,7 +45,7 @@ async def ask(request: Callable[[], Awaitable[ApiResponse[Any]]], *, deadline: f
         else:
             if _is_whole(answer):
                 return answer
-            error = Unavailable("some shards of the search index did not answer")
+            error = SearchIndexUnavailable("some shards of the search index did not answer")
         now = time.monotonic()
         if not error.retryable or now >= until:
             raise error
@@ -61,14 +61,14 @@ def _is_whole(answer: Any) -> bool:
     return not answer.get("timed_out") and not (isinstance(shards, dict) and shards.get("failed"))
 
 
-def _ours(error: ApiError | TransportError) -> StorageError | SearchIndexMismatch:
+def _ours(error: ApiError | TransportError) -> SearchIndexUnavailable | SearchIndexMismatch | ResourceExhausted:
     """Return our error; the cluster's own may quote the request, tokens included."""
     if isinstance(error, ConnectionTimeout):
-        return Timeout("the search index did not answer in time")
+        return SearchIndexTimeout("the search index did not answer in time")
     if isinstance(error, TlsError):
-        return Unavailable(f"TLS 1.3 with the search index failed: {_tls_reason(error)}")
+        return SearchIndexUnavailable(f"TLS 1.3 with the search index failed: {_tls_reason(error)}")
     if not isinstance(error, ApiError):
-        return Unavailable("the search index can't be reached")
+        return SearchIndexUnavailable("the search index can't be reached")
     status = error.meta.status
     if status == _TOO_MANY:
         return ResourceExhausted("the search index has too much to do")
@@ -81,7 +81,7 @@ def _ours(error: ApiError | TransportError) -> StorageError | SearchIndexMismatc
             "the search index refuses this: the credentials have no right to it, or the index is blocked"
         )
     if status in _PASSING:
-        return Unavailable(f"the search index is not available now (status {status})")
+        return SearchIndexUnavailable(f"the search index is not available now (status {status})")
     return SearchIndexMismatch(f"the search index refused the request (status {status}); is it one of this version?")
 
 

@@ -158,7 +158,7 @@ class ElasticsearchIndex:
             Ids that the cluster had no time for; they are to be written again.
 
         Raises:
-            Unavailable, Timeout, ResourceExhausted: nobody knows what was written; to write it again is safe.
+            SearchIndexUnavailable, ResourceExhausted: nobody knows what was written; to write it again is safe.
             SearchIndexMismatch: a document was refused for good.
         """
         lines: list[dict[str, Any]] = []

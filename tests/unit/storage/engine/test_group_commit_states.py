@@ -10,7 +10,13 @@ import pytest
 from strongroom.kms import SealingLimitExceeded
 from strongroom.storage.engine.group_commit import GroupCommit, GroupCommitLimits
 from strongroom.storage.engine.group_commit_states import RETRIES, STEPS, Outcome, State, Step, outcome_of
-from strongroom.storage.errors import ConditionFailed, ResourceExhausted, ShardOwnershipLost, StorageError, Unavailable
+from strongroom.storage.errors import (
+    ConditionFailed,
+    DatabaseUnavailable,
+    ResourceExhausted,
+    ShardOwnershipLost,
+    StorageError,
+)
 
 IN_FLIGHT = [state for state in State if state is not State.WAITING]
 
@@ -24,7 +30,7 @@ def raced():
 
 def lost():
     """An error after which nobody knows whether the statement was committed."""
-    return Unavailable("lost", may_have_been_committed=True)
+    return DatabaseUnavailable("lost", may_have_been_committed=True)
 
 
 ERRORS = {
@@ -97,7 +103,7 @@ class FakeDatabase:
     async def acquire(self):
         """Lend a connection."""
         if self.down:
-            raise Unavailable("no connection")
+            raise DatabaseUnavailable("no connection")
         return object()
 
     def release(self, _, *, broken):
@@ -180,7 +186,7 @@ async def test_an_unknown_outcome_is_not_repeated():
     database = FakeDatabase()
     script = Script(lost())
     errors = await share(script, database=database)
-    assert [(type(error), error.may_have_been_committed) for error in errors] == [(Unavailable, True)] * 3
+    assert [(type(error), error.may_have_been_committed) for error in errors] == [(DatabaseUnavailable, True)] * 3
     assert len(set(map(id, errors))) == 3
     assert script.statements == [["a", "b", "c"]]
     assert database.broken == [False, True]
@@ -205,7 +211,7 @@ async def test_no_connection_is_an_answer():
     database = FakeDatabase()
     database.down = True
     group: GroupCommit[str, str] = GroupCommit(database, Script().run, name="test")
-    with pytest.raises(Unavailable, match="no connection") as caught:
+    with pytest.raises(DatabaseUnavailable, match="no connection") as caught:
         await group.submit("a")
     assert not caught.value.may_have_been_committed
 
@@ -224,7 +230,7 @@ async def test_a_request_that_waits_too_long_is_refused():
     await asyncio.sleep(0.02)
     assert not caller.done()
     now += 10.5
-    with pytest.raises(Unavailable, match="waited 10 s"):
+    with pytest.raises(DatabaseUnavailable, match="waited 10 s"):
         await caller
     script.first_may_end.set()
     assert await first == "first"
