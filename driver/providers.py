@@ -12,26 +12,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from strongroom.kms import KeyAudit, KmsProvider
+    from strongroom.kms import KeyEventSink, KmsProvider
 
     from .config import KmsConfig
 
 _EXTRAS = {TransitKms: "vault", AwsKms: "aws", GcpKms: "gcp", AzureKms: "azure", Pkcs11Kms: "pkcs11"}
 
 
-def make_providers(sections: Mapping[str, KmsConfig], *, audit: KeyAudit) -> dict[str, KmsProvider]:
+def make_providers(sections: Mapping[str, KmsConfig], *, key_events: KeyEventSink) -> dict[str, KmsProvider]:
     """Return the providers of a configuration by their ids, in its order; nothing is connected yet.
 
     Args:
         sections: the configuration of each.
-        audit: is told of each call of a KMS.
+        key_events: is told of each call of a KMS.
 
     Raises:
         ConfigError: a client is not installed, or a provider of several names one that is not there.
         InvalidRequest: a file or an address can't be used.
     """
     made: dict[str, KmsProvider] = {
-        provider_id: ResilientProvider(provider_id, _make(provider_id, config), audit=audit)
+        provider_id: ResilientProvider(provider_id, _make(provider_id, config), key_events=key_events)
         for provider_id, config in sections.items()
         if not isinstance(config, MultiKms)
     }

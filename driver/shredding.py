@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from strongroom.kms import KeyEvent, audited, dispose_of_kek
+from strongroom.kms import KeyEvent, dispose_of_kek, recording_change
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,12 +52,16 @@ class Shredding:
 
     async def request(self, namespace_id: UUID, *, grace: timedelta, keep_kek: bool = False) -> ShredRequest:
         """Confirm for the first time; see `ShreddingStore.request`."""
-        async with audited(self._keyring.audit, KeyEvent("namespace.request_shredding", namespace_id=namespace_id)):
+        async with recording_change(
+            self._keyring.key_events, KeyEvent("namespace.request_shredding", namespace_id=namespace_id)
+        ):
             return await self.store.request(namespace_id, grace=grace, keep_kek=keep_kek)
 
     async def cancel(self, namespace_id: UUID) -> None:
         """Take the first confirmation back; see `ShreddingStore.cancel`."""
-        async with audited(self._keyring.audit, KeyEvent("namespace.cancel_shredding", namespace_id=namespace_id)):
+        async with recording_change(
+            self._keyring.key_events, KeyEvent("namespace.cancel_shredding", namespace_id=namespace_id)
+        ):
             await self.store.cancel(namespace_id)
 
     async def loss(self, request: ShredRequest) -> Loss:
@@ -74,7 +78,9 @@ class Shredding:
         known = await self.store.find(namespace_id)
         if known is not None and known.confirmed_at is not None:
             return await self.store.confirm(namespace_id, code)
-        async with audited(self._keyring.audit, KeyEvent("namespace.destroy_keys", namespace_id=namespace_id)):
+        async with recording_change(
+            self._keyring.key_events, KeyEvent("namespace.destroy_keys", namespace_id=namespace_id)
+        ):
             return await self.store.confirm(namespace_id, code)
 
     async def finish(self, namespace_id: UUID, code: str, *, progress: Progress | None = None) -> bytes:
@@ -91,7 +97,7 @@ class Shredding:
         """
         tell = progress or _silent
         event = KeyEvent("namespace.shred", namespace_id=namespace_id)
-        async with self.store.alone(namespace_id), audited(self._keyring.audit, event):
+        async with self.store.alone(namespace_id), recording_change(self._keyring.key_events, event):
             request = await self.confirm(namespace_id, code)
             tell("roots", len(await self._keyring.store.list_data_keys(namespace_id)))
             if request.completed_at is not None:
@@ -109,11 +115,11 @@ class Shredding:
 
     async def _dispose_of(self, namespace_id: UUID, kek: KekRef) -> None:
         event = KeyEvent("kek.delete", provider=kek.provider, kek_id=kek.key_id, namespace_id=namespace_id)
-        await self._keyring.audit.record(replace(event, at=datetime.now(UTC)))
+        await self._keyring.key_events.record(replace(event, at=datetime.now(UTC)))
         answer = await dispose_of_kek(self._keyring, kek)
         outcome: Literal["done", "failed"] = "done" if answer.error is None else "failed"
         told = replace(event, outcome=outcome, at=datetime.now(UTC), request_id=answer.request_id, note=answer.state)
-        await self._keyring.audit.record(told)
+        await self._keyring.key_events.record(told)
         await self.store.note_kek(namespace_id, answer)
 
     async def _purge(self, namespace_id: UUID, tell: Progress) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING
 
-from strongroom.kms import NO_AUDIT, KekRef, Keyring, LocalProvider, ResilientProvider, StrongroomError
+from strongroom.kms import NO_KEY_EVENTS, KekRef, Keyring, LocalProvider, ResilientProvider, StrongroomError
 from strongroom.storage import (
     AccessPolicyStore,
     AuditCheckpoint,
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from strongroom.kms import KeyAudit, NamespaceKeys, SigningKey
+    from strongroom.kms import KeyEventSink, NamespaceKeys, SigningKey
     from strongroom.storage import Migration
     from strongroom.visibility.backends.elasticsearch import ElasticsearchIndex
 
@@ -139,7 +139,7 @@ class Strongroom:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, config: StrongroomConfig, *, audit: KeyAudit | None = None, telemetry: Telemetry | None = None
+        cls, config: StrongroomConfig, *, audit: KeyEventSink | None = None, telemetry: Telemetry | None = None
     ) -> AsyncIterator[Strongroom]:
         """Open a cell whose database `Strongroom.init` has prepared.
 
@@ -332,7 +332,7 @@ def shard_of(keys: NamespaceKeys, workflow_id: str, shard_count: int) -> int:
 
 @asynccontextmanager
 async def assembled(
-    config: StrongroomConfig, *, audit: KeyAudit | None = None, telemetry: Telemetry | None = None
+    config: StrongroomConfig, *, audit: KeyEventSink | None = None, telemetry: Telemetry | None = None
 ) -> AsyncIterator[Strongroom]:
     """Put a cell together without checking anything, and take it apart at the end."""
     distributed = config.cell.distributed
@@ -351,11 +351,11 @@ async def assembled(
     registry = Database(config.dsn, size=1, **transport)
     log = None if config.audit_folder is None else _audit_log(config.audit_folder, database, lambda: keyring)
     if audit is None:
-        audit = NO_AUDIT if log is None else KeyRecords(log, CALLER.get)
+        audit = NO_KEY_EVENTS if log is None else KeyRecords(log, CALLER.get)
     if telemetry is not None:
         telemetry.watch_pools({"transactions": database, "by_key": by_key, "registry": registry})
         audit = telemetry.audit(audit, config.kms)
-    providers = make_providers(config.kms, audit=audit)
+    providers = make_providers(config.kms, key_events=audit)
     keyring = Keyring(
         cell_id=config.cell.cell_id,
         providers=providers,
@@ -363,7 +363,7 @@ async def assembled(
         region=config.cell.region,
         kek_regions=config.kek_regions,
         policy=config.cache,
-        audit=audit,
+        key_events=audit,
         watch=telemetry,
     )
     index_layout = str(new_layout("compatible"))

@@ -3,7 +3,6 @@
 `FORMAT.md` beside this file is the byte-exact specification, `DESIGN.md` says why.
 """
 
-from .audit import NO_AUDIT, KeyAudit, KeyEvent, audited
 from .durable_file import replace_file, sync_folder
 from .errors import (
     AccessDenied,
@@ -31,6 +30,7 @@ from .errors import (
     UnsupportedOperation,
     WrongRegion,
 )
+from .key_events import NO_KEY_EVENTS, KeyEvent, KeyEventSink, recording_change
 from .keyring.cache_policy import CachePolicy
 from .keyring.keyring import Keyring
 from .keys.namespace_keys import NamespaceKeys
@@ -38,6 +38,7 @@ from .keys.registry import DataKeyRecord, DataKeyStore, KekUsage, KeyClass, KeyC
 from .keys.signing import SigningKey, is_signed
 from .lifecycle.certificate import ErasureCertificate, sign_certificate, verify_certificate
 from .lifecycle.certificate_scope import with_scope
+from .lifecycle.kek_deletion import KekDisposal, dispose_of_kek
 from .lifecycle.kek_usage import depending_on
 from .lifecycle.key_lifecycle import (
     activate_index_key,
@@ -54,7 +55,6 @@ from .lifecycle.key_lifecycle import (
 )
 from .lifecycle.rewrap import NotRewrapped, Rewrap, count_to_rewrap, rewrap_data_keys
 from .lifecycle.rotation_due import DueRotations, RotationPolicy, rotate_due_keys
-from .lifecycle.shredding import KekDisposal, dispose_of_kek
 from .provider import Capabilities, GeneratedKey, KekInfo, KekRef, KmsProvider, Wrapped
 from .providers.local import LocalProvider
 from .providers.multi import MultiProvider
@@ -71,7 +71,7 @@ from .transport.tls import TlsFiles, check_address, client_context, is_loopback_
 from .watch import KeyWatch
 
 __all__ = [
-    "NO_AUDIT",
+    "NO_KEY_EVENTS",
     "XAES256GCM",
     "AccessDenied",
     "CachePolicy",
@@ -89,13 +89,13 @@ __all__ = [
     "KekRef",
     "KekUsage",
     "Key",
-    "KeyAudit",
     "KeyClass",
     "KeyConflict",
     "KeyContext",
     "KeyDestroyed",
     "KeyDisabled",
     "KeyEvent",
+    "KeyEventSink",
     "KeyNotFound",
     "KeyPendingDeletion",
     "KeyState",
@@ -135,7 +135,6 @@ __all__ = [
     "Wrapped",
     "WrongRegion",
     "activate_index_key",
-    "audited",
     "begin_index_rotation",
     "bound_cell_id",
     "check_address",
@@ -154,6 +153,7 @@ __all__ = [
     "is_loopback_host",
     "is_signed",
     "pem_expiry",
+    "recording_change",
     "refuse_rotation",
     "replace_file",
     "rewrap_data_keys",

@@ -209,7 +209,7 @@ class AuditLog:
 
 
 class KeyRecords:
-    """Writes what is told of keys to an audit log; see `strongroom.kms.KeyAudit`.
+    """Write key events to an audit log; see `strongroom.kms.KeyEventSink`.
 
     Args:
         log: where to.

@@ -11,9 +11,9 @@ from strongroom.kms import (
     KeyEvent,
     StrongroomError,
     UnsupportedOperation,
-    audited,
     count_to_rewrap,
     depending_on,
+    recording_change,
     rewrap_data_keys,
 )
 
@@ -40,7 +40,7 @@ def rotate_kek(config_path: Path, uri: str) -> None:
 
     async def run(strongroom: Strongroom) -> None:
         event = KeyEvent("kek.rotate", provider=kek.provider, kek_id=kek.key_id)
-        async with audited(strongroom.keyring.audit, event):
+        async with recording_change(strongroom.keyring.key_events, event):
             version = await strongroom.keyring.provider_of(kek).rotate_kek(kek)
         console.print(
             f"{kek} wraps with version {version} from now on; move the rest to it: strongroom keys rewrap {kek}"
@@ -142,7 +142,7 @@ def retire(config_path: Path, uri: str, kek_version: str | None, confirm: str | 
             msg = f"{uri} is in use: move what depends on it first, with strongroom keys rewrap"
             raise UnsupportedOperation(msg)
         event = KeyEvent("kek.retire", provider=kek.provider, kek_id=kek.key_id, kek_version=kek_version)
-        async with audited(strongroom.keyring.audit, event):
+        async with recording_change(strongroom.keyring.key_events, event):
             if kek_version is not None:
                 await provider.retire_version(kek, kek_version)
                 console.print(f"version {kek_version} of {kek} unwraps nothing any more")

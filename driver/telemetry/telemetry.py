@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from strongroom.driver.config import KmsConfig
     from strongroom.driver.strongroom import Strongroom
-    from strongroom.kms import KeyAudit, KeyEvent, RecordKind
+    from strongroom.kms import KeyEvent, KeyEventSink, RecordKind
     from strongroom.storage import Database, StatementReport
     from strongroom.visibility import Reconciler, Reconciliation, TokenAudit, TokenTally
 
@@ -84,8 +84,8 @@ class Telemetry:
         for name, database in pools.items():
             database.watch = PoolWatch(self, name)
 
-    def audit(self, audit: KeyAudit, sections: Mapping[str, KmsConfig]) -> KeyAudit:
-        """Return what is told of keys: it tells of changes and of calls of a KMS, and passes all on."""
+    def audit(self, audit: KeyEventSink, sections: Mapping[str, KmsConfig]) -> KeyEventSink:
+        """Return a sink that reports key changes and KMS calls, and passes every event on."""
         return KeyEvents(self, audit, {name: kms_type(section) for name, section in sections.items()})
 
     def opened_cell(self, strongroom: Strongroom) -> Strongroom:

@@ -11,7 +11,7 @@ from .attributes import OTHER, POOLS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from strongroom.kms import KeyAudit, KeyEvent
+    from strongroom.kms import KeyEvent, KeyEventSink
     from strongroom.storage import StatementReport
 
     from .telemetry import Telemetry
@@ -40,15 +40,15 @@ class PoolWatch:
 
 
 class KeyEvents:
-    """A `KeyAudit` before which calls of a KMS and changes of keys that are over are told of."""
+    """A `KeyEventSink` that reports each finished KMS call and key change to telemetry, and passes the event on."""
 
-    def __init__(self, telemetry: Telemetry, audit: KeyAudit, types: Mapping[str, str]) -> None:
+    def __init__(self, telemetry: Telemetry, audit: KeyEventSink, types: Mapping[str, str]) -> None:
         self._telemetry = telemetry
         self._audit = audit
         self._types = types
 
     async def record(self, event: KeyEvent) -> None:
-        """See `KeyAudit`."""
+        """See `KeyEventSink`."""
         kind = None if event.provider is None else self._types.get(event.provider, OTHER)
         if event.operation.startswith("kms."):
             self._telemetry.kms_call(event, kind)

@@ -30,7 +30,7 @@ mod strongroom_kernel {
     #[pymodule_export]
     use crate::rows::{KeyMismatch, NotOpened};
     #[pymodule_export]
-    use crate::seal::{Batch, Cipher};
+    use crate::seal::{Cipher, SealingBatch};
     #[pymodule_export]
     use crate::tokens::Tokens;
     #[pymodule_export]

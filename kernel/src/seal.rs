@@ -46,7 +46,7 @@ impl Cipher {
     }
 
     /// Draw the nonces of a batch, and derive its key.
-    fn batch(&self, py: Python<'_>, count: usize) -> PyResult<Batch> {
+    fn batch(&self, py: Python<'_>, count: usize) -> PyResult<SealingBatch> {
         if count > MAX_BATCH {
             return Err(PyValueError::new_err("a batch has at most 65536 rows"));
         }
@@ -54,7 +54,7 @@ impl Cipher {
             Inner::Gcm(subkey) => {
                 let mut drawn = vec![0; NONCE_BYTES * count];
                 draw(&mut drawn)?;
-                Batch {
+                SealingBatch {
                     subkey: subkey.clone_ref(py),
                     nonces: Nonces::Drawn(drawn),
                     used: 0,
@@ -68,7 +68,7 @@ impl Cipher {
                 let prefix = exactly(prefix)?;
                 let mut counter = [0; 16];
                 counter[16 - NONCE_BYTES..].copy_from_slice(first);
-                Batch {
+                SealingBatch {
                     subkey: Py::new(py, derivation.derive(&prefix)?)?,
                     nonces: Nonces::Counted {
                         prefix,
@@ -145,7 +145,7 @@ impl Nonces {
 
 /// The rows of one batch, sealed in one or several groups; it has nonces for as many as it was made for.
 #[pyclass]
-pub struct Batch {
+pub struct SealingBatch {
     subkey: Py<Subkey>,
     nonces: Nonces,
     used: usize,
@@ -153,7 +153,7 @@ pub struct Batch {
 }
 
 #[pymethods]
-impl Batch {
+impl SealingBatch {
     /// Seal rows that share a header. `types` are of all parts of a row's key, of which `scope` are the leading ones.
     fn seal<'py>(
         &mut self,
@@ -224,6 +224,6 @@ impl Batch {
     }
 
     fn __repr__(&self) -> &'static str {
-        "Batch(<redacted>)"
+        "SealingBatch(<redacted>)"
     }
 }

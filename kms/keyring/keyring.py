@@ -11,8 +11,8 @@ from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from strongroom.kms.audit import NO_AUDIT
 from strongroom.kms.errors import KeyNotFound, KmsUnavailable, StrongroomError
+from strongroom.kms.key_events import NO_KEY_EVENTS
 from strongroom.kms.keys.leases import Leases
 from strongroom.kms.region import check_region
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
     from uuid import UUID
 
-    from strongroom.kms.audit import KeyAudit
+    from strongroom.kms.key_events import KeyEventSink
     from strongroom.kms.keys.namespace_keys import NamespaceKeys
     from strongroom.kms.keys.registry import DataKeyRecord, DataKeyStore, KeyContext
     from strongroom.kms.provider import KekRef, KmsProvider
@@ -70,7 +70,7 @@ class Keyring:
         region: of the deployment, bound as its id is; None for one that is bound to none. Then any KEK may be used.
         kek_regions: what KMSs call that region; None for the same.
         policy: how long keys are used, and how many namespaces are kept.
-        audit: hears of every change of a key.
+        key_events: records every change of a key.
         watch: is told of each batch and each look into the cache; None for nobody.
         clock: monotonic seconds.
     """
@@ -84,7 +84,7 @@ class Keyring:
         region: str | None = None,
         kek_regions: Collection[str] | None = None,
         policy: CachePolicy | None = None,
-        audit: KeyAudit = NO_AUDIT,
+        key_events: KeyEventSink = NO_KEY_EVENTS,
         watch: KeyWatch | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -93,7 +93,7 @@ class Keyring:
         self.providers = providers
         self.store = store
         self.policy = policy or CachePolicy()
-        self.audit = audit
+        self.key_events = key_events
         self._watch = watch
         self._clock = clock
         self._leases = Leases(store)

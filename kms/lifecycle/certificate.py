@@ -17,7 +17,7 @@ from strongroom.kms.keys.signing import is_signed
 from strongroom.kms.provider import KekRef
 from strongroom.kms.sealing.header import Suite
 
-from .shredding import DISPOSALS, KekDisposal
+from .kek_deletion import DISPOSALS, KekDisposal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .certificate import ErasureCertificate
-    from .shredding import KekDisposal
+    from .kek_deletion import KekDisposal
 
 _ALWAYS = (
     "Backups, snapshots and replicas of the database, and its write-ahead log: sealed rows, and of older ones the wrapped keys.",

@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from strongroom.kms.audit import KeyEvent, audited
 from strongroom.kms.errors import KeyConflict, KeyDestroyed, KeyNotFound, UnsupportedOperation
+from strongroom.kms.key_events import KeyEvent, recording_change
 from strongroom.kms.keys import derivation
 from strongroom.kms.keys.registry import DataKeyRecord, KeyClass, KeyContext, KeyState
 from strongroom.kms.provider import KekRef
@@ -44,7 +44,7 @@ async def create_data_keys(
     layouts = {KeyClass.INDEX: index_layout}
     contexts = (_context(keyring, namespace_id, key_class, 1, layouts.get(key_class, "")) for key_class in KeyClass)
     event = KeyEvent("key.create", provider=kek.provider, kek_id=kek.key_id, namespace_id=namespace_id)
-    async with audited(keyring.audit, event):
+    async with recording_change(keyring.key_events, event):
         records = [await _new_key(keyring, context, kek, suite) for context in contexts]
         await keyring.store.insert_data_keys(records)
 
@@ -72,7 +72,7 @@ async def rotate_data_key(keyring: Keyring, namespace_id: UUID, *, suite: Suite 
     version = max(record.version for record in records) + 1
     context = _context(keyring, namespace_id, KeyClass.DATA, version)
     kek = KekRef(current.provider, current.kek_id)
-    async with audited(keyring.audit, _event("key.rotate", context, kek)):
+    async with recording_change(keyring.key_events, _event("key.rotate", context, kek)):
         successor = await _new_key(keyring, context, kek, suite or current.suite)
         await keyring.store.rotate_data_key(successor, expected_active=current.version)
     keyring.evict(namespace_id)
@@ -110,7 +110,7 @@ async def begin_index_rotation(keyring: Keyring, namespace_id: UUID, *, layout: 
     version = max(record.version for record in records) + 1
     context = _context(keyring, namespace_id, KeyClass.INDEX, version, layout)
     kek = KekRef(current.provider, current.kek_id)
-    async with audited(keyring.audit, _event("key.create", context, kek)):
+    async with recording_change(keyring.key_events, _event("key.create", context, kek)):
         successor = replace(await _new_key(keyring, context, kek, current.suite), state=KeyState.PENDING)
         await keyring.store.insert_data_keys([successor])
     keyring.evict(namespace_id)
@@ -125,7 +125,7 @@ async def activate_index_key(keyring: Keyring, namespace_id: UUID, version: int)
     """
     current = _active(await index_keys(keyring, namespace_id))
     event = _event("key.activate", _context(keyring, namespace_id, KeyClass.INDEX, version))
-    async with audited(keyring.audit, event):
+    async with recording_change(keyring.key_events, event):
         await keyring.store.activate_data_key(namespace_id, KeyClass.INDEX, version, expected_active=current.version)
     keyring.evict(namespace_id)
 
@@ -171,7 +171,7 @@ async def destroy_data_keys(keyring: Keyring, namespace_id: UUID) -> Sequence[Da
     Returns:
         The tombstones.
     """
-    async with audited(keyring.audit, KeyEvent("namespace.shred", namespace_id=namespace_id)):
+    async with recording_change(keyring.key_events, KeyEvent("namespace.shred", namespace_id=namespace_id)):
         tombstones = await keyring.store.destroy_data_keys(namespace_id, destroyed_at=datetime.now(UTC))
     keyring.evict(namespace_id)
     return tombstones
@@ -194,7 +194,7 @@ def _event(operation: str, context: KeyContext, kek: KekRef | None = None) -> Ke
 
 async def _destroy(keyring: Keyring, namespace_id: UUID, key_class: KeyClass, version: int) -> None:
     event = _event("key.destroy", _context(keyring, namespace_id, key_class, version))
-    async with audited(keyring.audit, event):
+    async with recording_change(keyring.key_events, event):
         await keyring.store.destroy_data_key(namespace_id, key_class, version, destroyed_at=datetime.now(UTC))
     keyring.evict(namespace_id)
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from strongroom.kms.audit import KeyEvent, audited
 from strongroom.kms.errors import IntegrityError, KmsError, StrongroomError
+from strongroom.kms.key_events import KeyEvent, recording_change
 from strongroom.kms.provider import KekRef, Wrapped
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ async def rewrap_data_keys(
         namespace_id=namespace_id,
         note=f"from {kek}",
     )
-    async with audited(keyring.audit, event):
+    async with recording_change(keyring.key_events, event):
         while page := await keyring.store.list_wrapped(
             kek, except_version=_except(kek, target, version), namespace_id=namespace_id, after=last, limit=PAGE
         ):

@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-from strongroom.kms.audit import NO_AUDIT, KeyEvent, failed
 from strongroom.kms.errors import KmsError, KmsTimeout, KmsUnavailable, StrongroomError
+from strongroom.kms.key_events import NO_KEY_EVENTS, KeyEvent, failed
 from strongroom.kms.provider import KekRef
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
-    from strongroom.kms.audit import KeyAudit
+    from strongroom.kms.key_events import KeyEventSink
     from strongroom.kms.provider import Capabilities, GeneratedKey, KekInfo, KmsProvider, Wrapped
     from strongroom.kms.secret import Secret
 
@@ -67,7 +67,7 @@ class ResilientProvider:
         provider_id: as KEK URIs name it.
         provider: the KMS. Its own client must not retry.
         policy: when to try again.
-        audit: is told of each call of the KMS.
+        key_events: records each call of the KMS.
         clock: monotonic seconds.
         sleep: waits for so many seconds.
     """
@@ -78,14 +78,14 @@ class ResilientProvider:
         provider: KmsProvider,
         *,
         policy: RetryPolicy | None = None,
-        audit: KeyAudit = NO_AUDIT,
+        key_events: KeyEventSink = NO_KEY_EVENTS,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.inner = provider
         self._id = provider_id
         self._policy = policy or RetryPolicy()
-        self._audit = audit
+        self._key_events = key_events
         self._clock = clock
         self._sleep = sleep
         self._breakers: dict[KekRef, _Breaker] = {}
@@ -223,9 +223,11 @@ class ResilientProvider:
                 msg = f"{event.provider}: no answer within {self._policy.deadline:g} s"
                 raise KmsTimeout(msg) from None
         except StrongroomError as error:
-            await self._audit.record(replace(failed(event, error), seconds=self._clock() - began))
+            await self._key_events.record(replace(failed(event, error), seconds=self._clock() - began))
             raise
-        await self._audit.record(replace(event, outcome="done", at=datetime.now(UTC), seconds=self._clock() - began))
+        await self._key_events.record(
+            replace(event, outcome="done", at=datetime.now(UTC), seconds=self._clock() - began)
+        )
         return answer
 
     def _wait(self, error: KmsError, attempt: int) -> float:

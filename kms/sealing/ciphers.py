@@ -28,8 +28,8 @@ VARIABLE = "STRONGROOM_CIPHER"
 _MODULES = {PYTHON: "strongroom.kms.sealing.python_cipher", NATIVE: "strongroom_kernel"}
 
 
-class Batch(Protocol):
-    """See `python_cipher.Batch`."""
+class SealingBatch(Protocol):
+    """See `python_cipher.SealingBatch`."""
 
     def seal(
         self, header: bytes, context: bytes, types: bytes, scope: Key, rows: Sequence[tuple[Key, bytes]]
@@ -40,7 +40,7 @@ class Batch(Protocol):
 class Cipher(Protocol):
     """See `python_cipher.Cipher`."""
 
-    def batch(self, count: int) -> Batch:
+    def batch(self, count: int) -> SealingBatch:
         """Draw the nonces of a batch, and derive its key."""
 
     def seal(

@@ -59,15 +59,15 @@ class Cipher:
             aes = AESGCM(key)
             self._derive, self._prefix_bytes = lambda _prefix: aes, 0
 
-    def batch(self, count: int) -> Batch:
+    def batch(self, count: int) -> SealingBatch:
         """Draw the nonces of a batch of at most 2^16 rows, and derive its key."""
         prefix, tails = batch_nonces(count) if self._prefix_bytes else (b"", random_nonces(count))
-        return Batch(self._derive(prefix), prefix, tails)
+        return SealingBatch(self._derive(prefix), prefix, tails)
 
     def seal(
         self, header: bytes, context: bytes, types: bytes, scope: Key, rows: Sequence[tuple[Key, bytes]]
     ) -> list[bytes]:
-        """Seal rows as a batch of their own; see `Batch.seal`."""
+        """Seal rows as a batch of their own; see `SealingBatch.seal`."""
         if len(rows) != 1:
             return self.batch(len(rows)).seal(header, context, types, scope, rows)
         # The same without what only several rows need: half the time.
@@ -91,7 +91,7 @@ class Cipher:
         raise TypeError(msg)
 
 
-class Batch:
+class SealingBatch:
     """The rows of one batch, sealed in one or several groups; it has nonces for as many as it was made for."""
 
     __slots__ = ("_aes", "_prefix", "_tails")
@@ -132,7 +132,7 @@ class Batch:
         return sealed
 
     def __repr__(self) -> str:
-        return "Batch(<redacted>)"
+        return "SealingBatch(<redacted>)"
 
     def __reduce__(self) -> NoReturn:
         msg = "a batch is not copied: its nonces are its own"

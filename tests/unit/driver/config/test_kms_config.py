@@ -10,7 +10,7 @@ import pytest
 
 from strongroom.driver.config import ConfigError, KmsConfig, load_config, write_config
 from strongroom.driver.providers import make_providers
-from strongroom.kms import NO_AUDIT, CachePolicy
+from strongroom.kms import NO_KEY_EVENTS, CachePolicy
 from tests.support.configuration import parse_kms
 
 PAGES = [
@@ -89,19 +89,19 @@ def test_providers_of_several_are_made_of_the_others(tmp_path):
         "b": {"type": "local", "keyring": "b.json"},
     }
     parsed = {name: parse_kms(name, section, tmp_path) for name, section in sections.items()}
-    made = make_providers(parsed, audit=NO_AUDIT)
+    made = make_providers(parsed, key_events=NO_KEY_EVENTS)
     assert list(made) == ["both", "a", "b"]
     assert "MultiProvider" in repr(made["both"])
     for wrong in (["a", "absent"], ["a", "both"]):
         parsed["both"] = parse_kms("both", sections["both"] | {"providers": wrong}, tmp_path)
         with pytest.raises(ConfigError, match=wrong[1]):
-            make_providers(parsed, audit=NO_AUDIT)
+            make_providers(parsed, key_events=NO_KEY_EVENTS)
 
 
 @pytest.mark.parametrize("kind", ["vault", "aws-kms", "gcp-kms", "azure-keyvault"])
 def test_each_client_is_made_of_its_section(kind, tmp_path):
     """Each section makes a provider, and connects to no server."""
-    made = make_providers({"x": parse_kms("x", {"type": kind} | MINIMAL[kind], tmp_path)}, audit=NO_AUDIT)
+    made = make_providers({"x": parse_kms("x", {"type": kind} | MINIMAL[kind], tmp_path)}, key_events=NO_KEY_EVENTS)
     assert made["x"].capabilities.batch > 0
 
 
@@ -111,7 +111,7 @@ def test_http_is_said_and_for_this_machine(kind, setting, tmp_path):
 
     def made(**given):
         section = {"type": kind} | MINIMAL[kind] | given
-        return make_providers({"x": parse_kms("x", section, tmp_path)}, audit=NO_AUDIT)
+        return make_providers({"x": parse_kms("x", section, tmp_path)}, key_events=NO_KEY_EVENTS)
 
     assert made(**{setting: "http://127.0.0.1:1", "insecure": True})
     for address, insecure in (

@@ -7,7 +7,7 @@ import pytest
 
 from strongroom.driver.config import ConfigError, StrongroomConfig, load_config, write_config
 from strongroom.driver.providers import make_providers
-from strongroom.kms import NO_AUDIT, KekRef
+from strongroom.kms import NO_KEY_EVENTS, KekRef
 from strongroom.storage import Cell
 from tests.support.configuration import parse_kms
 
@@ -91,7 +91,7 @@ async def test_where_a_kek_is(kind, key_id, found, tmp_path):
     """A KEK is in the region that its name holds, or else in its provider's. A multi-Region key may be in any other region too."""
     sections = {each: section(each, HERE, tmp_path) for each in (*SECTIONS, "gcp-kms")}
     sections["multi"] = parse_kms("multi", {"type": "multi", "providers": ["aws-kms", "local"]}, tmp_path)
-    providers = make_providers(sections, audit=NO_AUDIT)
+    providers = make_providers(sections, key_events=NO_KEY_EVENTS)
     try:
         assert providers[kind].regions(KekRef(kind, key_id)) == found
     finally:

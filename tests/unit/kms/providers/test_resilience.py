@@ -83,7 +83,7 @@ class Bench:
         self.now = 1000.0
         self.waits = []
         self.provider = ResilientProvider(
-            "kms", self.kms, audit=self.log, clock=lambda: self.now, sleep=self.sleep, policy=POLICY
+            "kms", self.kms, key_events=self.log, clock=lambda: self.now, sleep=self.sleep, policy=POLICY
         )
 
     async def sleep(self, seconds):

@@ -1,4 +1,4 @@
-"""The KMS's part of shredding a namespace: delete its own KEK, and remember what the KMS said."""
+"""Delete the KEK of a shredded namespace, and keep the KMS's answer for the erasure certificate."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 DISPOSALS = ("delete", "shared", "kept")
 GONE = ("destroyed", "pending_deletion", "not_found")
-"""States of a KEK with which nothing is left to ask of the KMS."""
+"""States in which the KMS needs no further request."""
 
 
 @dataclass(frozen=True, slots=True)
 class KekDisposal:
-    """What becomes of a KEK that wrapped keys of a shredded namespace.
+    """The fate of a KEK that wrapped keys of a shredded namespace.
 
     Attributes:
-        kek: which.
-        disposal: `delete` where it wraps nothing else of the cell; `shared` where it does, and `kept` where the operator asked for
-            that: then it stays, and the KMS is not asked.
-        state: what the KMS says of it, or `not_found` where it knows no such KEK (any more); None before it answered.
-        deletion_at: when a scheduled deletion happens.
-        request_id: by which the KMS's own log knows the answer.
-        error: why it could not be deleted: the error's type and its text. None once it was.
+        kek: the KEK.
+        disposal: `delete` if the KEK wraps nothing else in the cell; `shared` if it does; `kept` if the operator asked to keep it.
+            Only a KEK with `delete` is deleted in the KMS.
+        state: state of the KEK in the KMS, or `not_found` if the KMS has no such KEK; None before the KMS answered.
+        deletion_at: time of a scheduled deletion.
+        request_id: id of the call in the KMS's own log.
+        error: class and text of the error that prevented the deletion; None after a success.
     """
 
     kek: KekRef
@@ -43,14 +43,22 @@ class KekDisposal:
 
     @property
     def is_done(self) -> bool:
-        """Whether the KMS need not be asked (again)."""
+        """Whether no further call to the KMS is needed."""
         return self.disposal != "delete" or self.state in GONE
 
 
 async def dispose_of_kek(keyring: Keyring, kek: KekRef) -> KekDisposal:
-    """Delete a KEK, or have the KMS do so after its waiting period. What it answers is returned, a refusal too.
+    """Delete a KEK, or schedule its deletion in a KMS with a waiting period.
 
-    What an earlier run got as far as is found and taken for the answer.
+    A refusal by the KMS is returned, not raised. The call may be repeated: if the KEK is already deleted or scheduled
+    for deletion, its present state is returned.
+
+    Args:
+        keyring: the cell's keyring, which has the providers.
+        kek: the KEK to delete.
+
+    Returns:
+        The KMS's answer.
     """
     provider = keyring.providers.get(kek.provider)
     if provider is None:
@@ -62,8 +70,8 @@ async def dispose_of_kek(keyring: Keyring, kek: KekRef) -> KekDisposal:
     except StrongroomError as error:
         request_id = _printable(error.request_id) if isinstance(error, KmsError) else None
         return KekDisposal(kek, "delete", request_id=request_id, error=_printable(f"{type(error).__name__}: {error}"))
-    refused = None if info.state in GONE else f"the KMS was asked to delete it, and says that it is {info.state}"
-    return KekDisposal(kek, "delete", info.state, info.deletion_at, _printable(info.request_id), refused)
+    refusal = None if info.state in GONE else f"the KMS accepted the deletion, but the KEK is {info.state}"
+    return KekDisposal(kek, "delete", info.state, info.deletion_at, _printable(info.request_id), refusal)
 
 
 async def _delete(provider: KmsProvider, kek: KekRef) -> KekInfo:
@@ -74,5 +82,5 @@ async def _delete(provider: KmsProvider, kek: KekRef) -> KekInfo:
 
 
 def _printable(text: str | None) -> str | None:
-    """Return what a certificate may hold of a text that a KMS sent."""
+    """Return a text from a KMS with each unprintable character replaced by a space, because a certificate holds none."""
     return text and "".join(character if character.isprintable() else " " for character in text)

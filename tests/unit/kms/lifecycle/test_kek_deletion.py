@@ -130,7 +130,7 @@ PENDING = KekInfo(KEK, "pending_deletion", "1", (), LATER, "request-2")
         (Refusing(KmsTimeout("late")), None, "KmsTimeout: late", None, False),
         (Refusing(KeyringFileError("/f is missing")), None, "KeyringFileError: /f is missing", None, False),
         (Refusing(KeyPendingDeletion(), KmsTimeout("late")), None, "KmsTimeout: late", None, False),
-        (Refusing(KekInfo(KEK, "disabled", "1", ())), "disabled", "says that it is disabled", None, False),
+        (Refusing(KekInfo(KEK, "disabled", "1", ())), "disabled", "but the KEK is disabled", None, False),
     ],
 )
 async def test_what_the_kms_says_is_kept(deployment, provider, state, error, request_id, done):

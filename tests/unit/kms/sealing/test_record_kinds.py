@@ -8,7 +8,7 @@ from strongroom.kms import RecordKind
 from strongroom.kms.sealing import record_kinds
 from strongroom.kms.sealing.record_kinds import RECORD_KINDS, VISIBILITY_RECORD
 
-FORMAT = (Path(__file__).parents[3] / "kms" / "FORMAT.md").read_text(encoding="utf-8")
+FORMAT = (Path(__file__).parents[4] / "kms" / "FORMAT.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\| `(\w+)`, `(\w+)` \| (.+?) \| (.*?) ?\|$", re.MULTILINE)
 PACKING = {
     "": (False, False, False),
