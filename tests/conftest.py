@@ -1,4 +1,4 @@
-"""Registers the fixtures, one file for each concern, and keeps our own environment variables out of the tests."""
+"""Registers the modules of fixtures, and removes the environment variables of Strongroom from the tests."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ pytest_plugins = (
     "tests.support.fixtures.citus",
     "tests.support.fixtures.elasticsearch",
     "tests.support.fixtures.claims",
+    "tests.support.fixtures.telemetry",
     "tests.support.faults.fix_server_bench",
 )
 

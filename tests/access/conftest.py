@@ -12,7 +12,7 @@ from tests.support.access.people import OWNER, bound
 
 
 @pytest.fixture
-async def cell(config_path):
+async def access_cell(config_path):
     """An open cell with an owner, who made two namespaces: `one` and `two`."""
     config = load_config(config_path)
     await Strongroom.init(config)
@@ -25,19 +25,19 @@ async def cell(config_path):
 
 
 @pytest.fixture
-async def one(cell):
+async def one(access_cell):
     """Id of the first namespace."""
-    return await cell.namespaces.find("one")
+    return await access_cell.namespaces.find("one")
 
 
 @pytest.fixture
-async def two(cell):
+async def two(access_cell):
     """Id of the second one."""
-    return await cell.namespaces.find("two")
+    return await access_cell.namespaces.find("two")
 
 
 @pytest.fixture
-async def session_with(cell):
+async def session_with(access_cell):
     """Makes a session of somebody new who has some roles, each with a namespace or None."""
     count = 0
 
@@ -45,7 +45,7 @@ async def session_with(cell):
         nonlocal count
         count += 1
         name = f"person-{count}"
-        await bound(cell, name, *roles)
-        return cell.session(name)
+        await bound(access_cell, name, *roles)
+        return access_cell.session(name)
 
     return make

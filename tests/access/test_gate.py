@@ -23,15 +23,15 @@ _ALL = "SELECT whole::text AS text FROM {} whole"
 
 
 @pytest.fixture
-async def place(cell, one):
+async def place(access_cell, one):
     """A run in a shard, and a queue; both made without a session."""
-    keys = await cell.keyring.open(one)
-    shard_id = shard_of(keys, "order 7", cell.config.cell.shard_count)
-    await cell.shards.get_or_create_shard(shard_id, lambda: ShardInfo(shard_id, 1, blob()))
-    workflow = Workflow(cell, one, shard_id, "order 7")
+    keys = await access_cell.keyring.open(one)
+    shard_id = shard_of(keys, "order 7", access_cell.config.cell.shard_count)
+    await access_cell.shards.get_or_create_shard(shard_id, lambda: ShardInfo(shard_id, 1, blob()))
+    workflow = Workflow(access_cell, one, shard_id, "order 7")
     run = await workflow.create(workflow.full(db_record_version=1))
     queue = TaskQueueKey(one, "queue", 1)
-    await cell.tasks.create_task_queue(TaskQueue(queue, 1, blob()))
+    await access_cell.tasks.create_task_queue(TaskQueue(queue, 1, blob()))
     return workflow, run.run_id, queue
 
 
@@ -64,45 +64,45 @@ async def rows(cell):
 
 
 @pytest.fixture
-def disk(cell, monkeypatch):
+def disk(access_cell, monkeypatch):
     """What the log is written to: it hangs while this is cleared."""
-    disk, real = threading.Event(), cell.audit._append
+    disk, real = threading.Event(), access_cell.audit._append
     disk.set()
-    monkeypatch.setattr(cell.audit, "_append", lambda events: (disk.wait(10), real(events)))
+    monkeypatch.setattr(access_cell.audit, "_append", lambda events: (disk.wait(10), real(events)))
     yield disk
     disk.set()
 
 
 @pytest.mark.parametrize("operation", sorted(_WITH_BARRIER))
 @pytest.mark.parametrize("refused", [True, False])
-async def test_nothing_is_sent_while_the_disk_hangs(cell, one, session_with, place, disk, operation, refused):
+async def test_nothing_is_sent_while_the_disk_hangs(access_cell, one, session_with, place, disk, operation, refused):
     """And nothing ever, if the log gives up; once it is written, the call is done."""
     session = await session_with(("write", one))
-    before = await rows(cell)
+    before = await rows(access_cell)
     disk.clear()
     call = asyncio.ensure_future(writes(session, place)[operation]())
     await asyncio.sleep(0.3)
     assert not call.done()
-    assert await rows(cell) == before
+    assert await rows(access_cell) == before
     if refused:
         async with asyncio.timeout(4):  # and what a busy machine adds
             with pytest.raises(AuditUnavailable):
                 await call
         disk.set()
         await asyncio.sleep(0.2)
-        assert await rows(cell) == before
+        assert await rows(access_cell) == before
         return
     disk.set()
     await call
-    assert await rows(cell) != before, "control: it writes"
+    assert await rows(access_cell) != before, "control: it writes"
 
 
-async def test_every_member_of_a_statement_is_on_disk_before(cell, one, session_with, place, monkeypatch):
+async def test_every_member_of_a_statement_is_on_disk_before(access_cell, one, session_with, place, monkeypatch):
     """Many callers, whose statements are shared: for each in it an intent is on disk when it is sent."""
     workflow, *_ = place
     session = await session_with(("write", one))
     sent, sizes = [], {}
-    run, fetch = cell.executions._writes._run, asyncpg.Connection.fetch
+    run, fetch = access_cell.executions._writes._run, asyncpg.Connection.fetch
 
     async def runs(connection, requests):
         sizes[asyncio.current_task()] = len(requests)
@@ -110,10 +110,10 @@ async def test_every_member_of_a_statement_is_on_disk_before(cell, one, session_
 
     async def fetches(connection, *args, **kwargs):
         if members := sizes.pop(asyncio.current_task(), 0):
-            sent.append((members, b"".join(read_lines(cell.audit.root)).count(b'"event":"intent"')))
+            sent.append((members, b"".join(read_lines(access_cell.audit.root)).count(b'"event":"intent"')))
         return await fetch(connection, *args, **kwargs)
 
-    monkeypatch.setattr(cell.executions._writes, "_run", runs)
+    monkeypatch.setattr(access_cell.executions._writes, "_run", runs)
     monkeypatch.setattr(asyncpg.Connection, "fetch", fetches)
     through = workflow.like(cell=session)
     await asyncio.gather(*(through.like(workflow_id=f"job {number}").create() for number in range(MANY)))
@@ -125,7 +125,7 @@ async def test_every_member_of_a_statement_is_on_disk_before(cell, one, session_
     assert max(members for members, _ in sent) > 1, "control: they share"
 
 
-async def test_one_that_is_refused_takes_nobody_with_it(cell, one, session_with, place, disk):
+async def test_one_that_is_refused_takes_nobody_with_it(access_cell, one, session_with, place, disk):
     """A lane that waited for a record in vain goes on with the next calls."""
     workflow, *_ = place
     session = await session_with(("write", one))
@@ -138,8 +138,8 @@ async def test_one_that_is_refused_takes_nobody_with_it(cell, one, session_with,
     disk.set()
     await asyncio.sleep(0.2)
     await through.like(workflow_id="order 99").create()
-    await cell.audit.record({"event": "end"})
-    failed = [each for each in records(cell) if each.get("error") == "AuditUnavailable"]
+    await access_cell.audit.record({"event": "end"})
+    failed = [each for each in records(access_cell) if each.get("error") == "AuditUnavailable"]
     assert len(failed) == MANY
 
 

@@ -57,12 +57,12 @@ async def test_a_role_in_one_namespace_is_none_in_another(one, two, session_with
     )
 
 
-async def test_a_role_that_reads_does_not_write(cell, one, session_with):
+async def test_a_role_that_reads_does_not_write(access_cell, one, session_with):
     """And says so: the caller knows of the namespace already."""
     session = await session_with(("read", one))
     with pytest.raises(PermissionDenied):
         await session.namespaces.add_search_attributes(one, {"A": "Keyword"})
-    assert not (await cell.namespaces.get("one")).search_attributes
+    assert not (await access_cell.namespaces.get("one")).search_attributes
 
 
 async def test_what_is_not_in_the_catalogue_is_not_there(session_with):
@@ -75,15 +75,17 @@ async def test_what_is_not_in_the_catalogue_is_not_there(session_with):
         assert not hasattr(session, name)
 
 
-async def test_a_write_is_told_before_and_after(cell, one, session_with):
+async def test_a_write_is_told_before_and_after(access_cell, one, session_with):
     """Who, what, where, about what (hashed), how it ended; linked to the records of keys beneath; nothing that a tenant wrote."""
-    workflow = await a_workflow(cell, one)
+    workflow = await a_workflow(access_cell, one)
     session = await session_with(("write", one))
     first = workflow.full(db_record_version=1)
     await Workflow(session, one, workflow.shard_id, workflow.workflow_id).create(first)
     await session.executions.get_workflow_execution(one, workflow.workflow_id, first.run_id, shard_id=workflow.shard_id)
-    await cell.audit.record({"event": "end"})
-    told = [each for each in records(cell) if each.get("principal") == session.principal and each["event"] != "key"]
+    await access_cell.audit.record({"event": "end"})
+    told = [
+        each for each in records(access_cell) if each.get("principal") == session.principal and each["event"] != "key"
+    ]
     assert [(each["event"], each["operation"]) for each in told] == [
         ("intent", "executions.create_workflow_execution"),
         ("outcome", "executions.create_workflow_execution"),
@@ -94,36 +96,38 @@ async def test_a_write_is_told_before_and_after(cell, one, session_with):
     assert {each["namespace_id"] for each in told} == {str(one)}
     assert intent["arguments"]["workflow_id"] == read["arguments"]["workflow_id"], "a workflow's records can be found"
     assert (outcome["outcome"], intent["data_key"]) == ("done", 1)
-    text = b"".join(read_lines(cell.audit.root))
+    text = b"".join(read_lines(access_cell.audit.root))
     assert workflow.workflow_id.encode() not in text
     assert str(first.run_id).encode() not in text
 
 
-async def test_a_failure_is_told_with_its_kind(cell, one, session_with):
+async def test_a_failure_is_told_with_its_kind(access_cell, one, session_with):
     """Its kind, not its text."""
     session = await session_with(("read", one))
     with pytest.raises(NotFound):
         await session.executions.get_workflow_execution(one, "nothing", uuid4(), shard_id=1)
-    await cell.audit.record({"event": "end"})
-    begun, told = [each for each in records(cell) if each.get("operation") == "executions.get_workflow_execution"]
+    await access_cell.audit.record({"event": "end"})
+    begun, told = [
+        each for each in records(access_cell) if each.get("operation") == "executions.get_workflow_execution"
+    ]
     assert (begun["event"], begun["request_id"]) == ("read", told["request_id"])
     assert (told["outcome"], told["error"]) == ("failed", "NotFound")
 
 
-async def test_a_refusal_is_told_too(cell, two, session_with):
+async def test_a_refusal_is_told_too(access_cell, two, session_with):
     """Who tried what."""
     session = await session_with()
     with pytest.raises(NamespaceNotFound):
         await session.visibility.count_workflow_executions(two, "", {})
-    (told,) = [each for each in records(cell) if each["event"] == "denied"]
+    (told,) = [each for each in records(access_cell) if each["event"] == "denied"]
     assert (told["principal"], told["namespace_id"], told["reason"]) == (session.principal, str(two), "no role")
 
 
-async def test_without_the_audit_log_nothing_is_done(cell, one, session_with):
+async def test_without_the_audit_log_nothing_is_done(access_cell, one, session_with):
     """Neither written nor read, within two seconds; afterwards all is as before."""
     session = await session_with(("admin", one))
     await session.namespaces.get("one")
-    unusable(cell.audit)
+    unusable(access_cell.audit)
     for call in (
         session.namespaces.add_search_attributes(one, {"A": "Keyword"}),
         session.namespaces.get("one"),
@@ -132,37 +136,37 @@ async def test_without_the_audit_log_nothing_is_done(cell, one, session_with):
         async with asyncio.timeout(4):  # and what a busy machine adds
             with pytest.raises(AuditUnavailable):
                 await call
-    assert not (await cell.namespaces.get("one")).search_attributes
-    usable(cell.audit)
+    assert not (await access_cell.namespaces.get("one")).search_attributes
+    usable(access_cell.audit)
     await session.namespaces.add_search_attributes(one, {"A": "Keyword"})
-    await cell.audit.checkpoint()
-    assert verify_records(read_lines(cell.audit.root)).ok
+    await access_cell.audit.checkpoint()
+    assert verify_records(read_lines(access_cell.audit.root)).ok
 
 
-async def test_a_namespace_may_put_availability_first(cell, one, two, session_with):
+async def test_a_namespace_may_put_availability_first(access_cell, one, two, session_with):
     """By name, and no other one; its calls go on, and are told once that can be done."""
-    policy = await cell.access.latest()
-    await cell.access.change(lambda policy: changes.put_availability_first(policy, one, on=True))
+    policy = await access_cell.access.latest()
+    await access_cell.access.change(lambda policy: changes.put_availability_first(policy, one, on=True))
     session = await session_with(("admin", one), ("admin", two))
-    cell.access._read_at = float("-inf")
-    unusable(cell.audit)
+    access_cell.access._read_at = float("-inf")
+    unusable(access_cell.audit)
     with pytest.raises(AuditUnavailable):
         await session.namespaces.add_search_attributes(two, {"A": "Keyword"})
     await session.namespaces.add_search_attributes(one, {"A": "Keyword"})
-    usable(cell.audit)
-    await cell.audit.record({"event": "end"})
-    told = [each for each in records(cell) if each.get("operation") == "namespaces.add_search_attributes"]
+    usable(access_cell.audit)
+    await access_cell.audit.record({"event": "end"})
+    told = [each for each in records(access_cell) if each.get("operation") == "namespaces.add_search_attributes"]
     assert {each["namespace_id"] for each in told if each["event"] == "outcome"} >= {str(one)}
     assert policy.availability_first == frozenset()
 
 
-async def test_a_hung_disk_refuses_within_two_seconds(cell, one, session_with, monkeypatch):
+async def test_a_hung_disk_refuses_within_two_seconds(access_cell, one, session_with, monkeypatch):
     """A write that does not come back."""
     import threading  # noqa: PLC0415
 
     session = await session_with(("read", one))
     await session.namespaces.get("one")
-    hung, stream = threading.Event(), cell.audit._stream
+    hung, stream = threading.Event(), access_cell.audit._stream
     real = stream.write
     monkeypatch.setattr(stream, "write", lambda events: (hung.wait(10), real(events)))
     try:
@@ -173,54 +177,54 @@ async def test_a_hung_disk_refuses_within_two_seconds(cell, one, session_with, m
         hung.set()
 
 
-async def test_revoked_rights_end_within_seconds(cell, one, session_with):
+async def test_revoked_rights_end_within_seconds(access_cell, one, session_with):
     """The policy is looked at again after ten seconds; here, by the clock of a second process."""
     session = await session_with(("read", one))
     await session.namespaces.get("one")
-    other = AccessControl(AccessPolicyStore(cell.database, cell.keyring))
+    other = AccessControl(AccessPolicyStore(access_cell.database, access_cell.keyring))
     at = changes.utc_now()
     await other.change(lambda p: changes.unbind(p, session.principal, "read", namespace_id=one, by=OWNER, now=at))
-    cell.access._read_at -= 10.0
+    access_cell.access._read_at -= 10.0
     with pytest.raises(NamespaceNotFound):
         await session.namespaces.get("one")
 
 
-async def test_an_older_policy_is_refused(cell, session_with, one):
+async def test_an_older_policy_is_refused(access_cell, session_with, one):
     """Somebody who can write to the database puts the row of yesterday back, or deletes it."""
-    async with cell.database.connection(EVERY_NAMESPACE) as connection:
+    async with access_cell.database.connection(EVERY_NAMESPACE) as connection:
         old = await connection.fetchrow("SELECT version, data FROM access_policy")
     session = await session_with(("read", one))
     await session.namespaces.get("one")
-    async with cell.database.connection(EVERY_NAMESPACE) as connection:
+    async with access_cell.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute("UPDATE access_policy SET version = $1, data = $2", old["version"], old["data"])
-    cell.access._read_at = float("-inf")
+    access_cell.access._read_at = float("-inf")
     with pytest.raises(IntegrityError):
         await session.namespaces.get("one")
-    async with cell.database.connection(EVERY_NAMESPACE) as connection:
+    async with access_cell.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute("UPDATE access_policy SET version = version + 5")
     with pytest.raises(IntegrityError):
         await session.namespaces.get("one")
-    async with cell.database.connection(EVERY_NAMESPACE) as connection:
+    async with access_cell.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute("DELETE FROM access_policy")
     with pytest.raises(IntegrityError):
         await session.namespaces.get("one")
 
 
-async def test_who_makes_a_namespace_is_its_admin(cell, session_with):
+async def test_who_makes_a_namespace_is_its_admin(access_cell, session_with):
     """A developer, who has no rights in others."""
     session = await session_with(("developer", None))
     await session.namespaces.create("three", kek=KekRef.parse("local:shared"))
-    three = await cell.namespaces.find("three")
+    three = await access_cell.namespaces.find("three")
     await session.namespaces.add_search_attributes(three, {"A": "Keyword"})
     with pytest.raises(NamespaceNotFound):
         await session.namespaces.get("one")
 
 
-async def test_shredding_needs_two_people(cell, one, session_with):
+async def test_shredding_needs_two_people(access_cell, one, session_with):
     """One person alone, the same person twice, a second one without the right, too late: refused. Two: done."""
     custodian = await session_with(("key-custodian", None))
-    helper = await bound(cell, "helper", ("read-only", None))
-    second = await bound(cell, "second", ("key-custodian", None))
+    helper = await bound(access_cell, "helper", ("read-only", None))
+    second = await bound(access_cell, "second", ("key-custodian", None))
     with pytest.raises(PermissionDenied):
         await custodian.namespaces.shred(one)
     at = changes.utc_now()
@@ -239,15 +243,19 @@ async def test_shredding_needs_two_people(cell, one, session_with):
         )
         return policy
 
-    await cell.access.change(ask)
+    await access_cell.access.change(ask)
     with pytest.raises(PermissionDenied):
         await custodian.namespaces.shred(one)
     for by in (custodian.principal, helper):
         with pytest.raises(PermissionDenied):
-            await cell.access.change(lambda p, by=by: grants.approve_grant(p, asked.grant_id, by=by, now=at))
-    await cell.access.change(lambda p: grants.approve_grant(p, asked.grant_id, by=second, now=at))
+            await access_cell.access.change(lambda p, by=by: grants.approve_grant(p, asked.grant_id, by=by, now=at))
+    await access_cell.access.change(lambda p: grants.approve_grant(p, asked.grant_id, by=second, now=at))
     await custodian.namespaces.shred(one)
-    told = [each for each in records(cell) if each.get("operation") == "namespaces.shred" and each["event"] == "intent"]
+    told = [
+        each
+        for each in records(access_cell)
+        if each.get("operation") == "namespaces.shred" and each["event"] == "intent"
+    ]
     assert [each["grant"] for each in told] == [asked.grant_id]
 
 
@@ -274,15 +282,15 @@ async def test_crossed_ids_in_every_call(one, two, session_with):
     assert tried > 40
 
 
-async def test_hashes_die_with_the_namespace(cell, one, session_with):
+async def test_hashes_die_with_the_namespace(access_cell, one, session_with):
     """The key of the hashes is the namespace's own: after shredding nobody can link a record to a workflow, and the chain holds."""
     session = await session_with(("read", one))
     await session.visibility.count_workflow_executions(one, "WorkflowId = 'order 7'", {})
-    await cell.namespaces.shred(one)
+    await access_cell.namespaces.shred(one)
     with pytest.raises(Exception, match="destroyed"):
-        (await cell.keyring.open(one)).identity("audit")
-    await cell.audit.checkpoint()
-    assert verify_records(read_lines(cell.audit.root)).ok
+        (await access_cell.keyring.open(one)).identity("audit")
+    await access_cell.audit.checkpoint()
+    assert verify_records(read_lines(access_cell.audit.root)).ok
 
 
 def unusable(log):

@@ -20,7 +20,7 @@ from strongroom.visibility import AttributeType, VisibilityRecord
 from tests.support.access.people import OWNER, bound
 from tests.support.fixtures.executions import Workflow, blob
 from tests.support.fixtures.raw_rows import execute
-from tests.support.telemetry_probe import Probe, alerts
+from tests.support.telemetry_probe import alerts
 
 pytestmark = pytest.mark.integration
 PLANTED = "zq7planted"
@@ -29,21 +29,16 @@ ALERTS = alerts()
 
 
 @pytest.fixture
-def probe():
-    return Probe.make()
-
-
-@pytest.fixture
-async def cell(config_path, probe):
+async def planted_cell(config_path, probe):
     """A cell that tells, with an owner, a section of its configuration and a namespace whose very names are planted."""
     config = load_config(config_path)
     config = replace(config, kms={**config.kms, f"{PLANTED}-customer": config.kms["local"]})
     await Strongroom.init(config)
-    async with Strongroom.open(config, telemetry=probe.telemetry) as cell:
-        await cell.access.change(lambda _: changes.first_owner(OWNER, now=changes.utc_now()))
-        kek = await cell.create_kek(KekRef(f"{PLANTED}-customer", f"{PLANTED}-kek"))
-        await cell.namespaces.create(f"{PLANTED}-name", kek=kek)
-        yield cell
+    async with Strongroom.open(config, telemetry=probe.telemetry) as planted_cell:
+        await planted_cell.access.change(lambda _: changes.first_owner(OWNER, now=changes.utc_now()))
+        kek = await planted_cell.create_kek(KekRef(f"{PLANTED}-customer", f"{PLANTED}-kek"))
+        await planted_cell.namespaces.create(f"{PLANTED}-name", kek=kek)
+        yield planted_cell
 
 
 async def workload(cell):
@@ -95,19 +90,19 @@ def planted(probe):
     return {said for said in probe.said() if PLANTED in said}
 
 
-async def test_nothing_that_a_tenant_wrote_is_a_label(cell, probe):
+async def test_nothing_that_a_tenant_wrote_is_a_label(planted_cell, probe):
     """Metrics and spans of a workload with planted strings everywhere, the ids of a KMS's section and of a KEK among them."""
-    _, namespace_id, *_ = await workload(cell)
-    await rotate_data_key(cell.keyring, namespace_id)
+    _, namespace_id, *_ = await workload(planted_cell)
+    await rotate_data_key(planted_cell.keyring, namespace_id)
     assert probe.value(CALLS, strongroom__outcome="denied") > 0
     assert len(probe.said()) > 50
     assert planted(probe) == set()
     assert not_listed(probe) == set()
 
 
-async def test_a_label_with_a_workflow_id_is_caught(cell, probe):
+async def test_a_label_with_a_workflow_id_is_caught(planted_cell, probe):
     """Control of the test above: by its value and by its name, in a metric, in a span and in a span's name."""
-    await workload(cell)
+    await workload(planted_cell)
     control = probe.meters.get_meter("control").create_counter("control")
     control.add(1, {"strongroom.operation": f"{PLANTED}-workflow"})
     control.add(1, {"workflow_id": "x"})
@@ -118,19 +113,19 @@ async def test_a_label_with_a_workflow_id_is_caught(cell, probe):
     assert {key for key, _ in not_listed(probe)} == {"strongroom.operation", "workflow_id", "error.type"}
 
 
-async def test_what_is_in_no_list_is_not_told(cell, probe):
+async def test_what_is_in_no_list_is_not_told(planted_cell, probe):
     """Where a store, an operation, an error or a KMS had a planted name, `_OTHER` is told instead of it."""
     with pytest.raises(Exception, match="x"), probe.telemetry.operation(f"{PLANTED}-store", f"{PLANTED}-operation"):
         raise type(f"{PLANTED}Error", (IntegrityError,), {})("x")
-    assert cell.telemetry is probe.telemetry
+    assert planted_cell.telemetry is probe.telemetry
     assert planted(probe) == set()
     other = {"strongroom__store": OTHER, "strongroom__operation": OTHER, "error__type": OTHER}
     assert probe.value(CALLS, strongroom__outcome="failed", **other) == 1
 
 
-async def test_calls_are_counted_by_how_they_ended(cell, probe):
+async def test_calls_are_counted_by_how_they_ended(planted_cell, probe):
     """Done, failed and denied, each with its kind; and changes of keys by the type of their KMS."""
-    session, namespace_id, *_ = await workload(cell)
+    session, namespace_id, *_ = await workload(planted_cell)
     with pytest.raises(NamespaceNotFound):
         await session.history.get_history_tree(uuid4(), shard_id=1, tree_id=uuid4())
     with pytest.raises(PermissionDenied):
@@ -145,19 +140,19 @@ async def test_calls_are_counted_by_how_they_ended(cell, probe):
     ):
         told = {"strongroom__store": store, "strongroom__operation": operation, "error__type": error}
         assert probe.value(CALLS, strongroom__outcome="denied", **told) == 1
-    await rotate_data_key(cell.keyring, namespace_id)
+    await rotate_data_key(planted_cell.keyring, namespace_id)
     rotated = {"strongroom__key__operation": "key.rotate", "strongroom__kms__type": "local"}
     assert probe.value("strongroom.key.changes", strongroom__outcome="done", **rotated) == 1
     with pytest.raises(NamespaceNotFound):
-        await cell.namespaces.get("nobody")
+        await planted_cell.namespaces.get("nobody")
     # Of a store that the service uses by itself nobody is denied anything.
     told = {"strongroom__store": "namespaces", "strongroom__operation": "get", "error__type": "NamespaceNotFound"}
     assert probe.value(CALLS, strongroom__outcome="failed", **told) == 1
 
 
-async def test_a_call_of_a_session_is_told_once(cell, probe):
+async def test_a_call_of_a_session_is_told_once(planted_cell, probe):
     """It is one point and one span, with authorisation and audit inside, and below it what it does."""
-    session, namespace_id, first, shard_id, name = await workload(cell)
+    session, namespace_id, first, shard_id, name = await workload(planted_cell)
     probe.spans.clear()
     got = {"strongroom__operation": "get_workflow_execution"}
     before = probe.value(CALLS, **got)
@@ -181,9 +176,9 @@ async def test_a_call_of_a_session_is_told_once(cell, probe):
     assert (call.status.description, call.events) == (None, ())
 
 
-async def test_a_watched_session_has_what_an_unwatched_one_has(cell):
+async def test_a_watched_session_has_what_an_unwatched_one_has(planted_cell):
     """The operations of the catalogue, and nothing else of a store."""
-    session = cell.session(OWNER)
+    session = planted_cell.session(OWNER)
     for line in STORE_OPERATIONS.strip().splitlines():
         store, _, operation = line.split()[0].partition(".")
         assert callable(getattr(getattr(session, store), operation))
@@ -192,22 +187,22 @@ async def test_a_watched_session_has_what_an_unwatched_one_has(cell):
             getattr(session.executions, hidden)
 
 
-async def test_each_alert_has_its_cause(cell, probe, monkeypatch):
+async def test_each_alert_has_its_cause(planted_cell, probe, monkeypatch):
     """A flipped bit, a log that can't be written, that is behind, that is not signed: the conditions of the page's rules hold then."""
     monkeypatch.setattr("tests.support.telemetry_probe.alerts", in_small_numbers)
-    session, namespace_id, first, shard_id, name = await workload(cell)
+    session, namespace_id, first, shard_id, name = await workload(planted_cell)
     rules = ("RowsDoNotOpen", "AuditRefuses", "AuditWaits", "AuditUnsigned")
 
     def hold():
         return {rule for rule in rules if probe.holds(f"Strongroom{rule}")}
 
-    await cell.audit.checkpoint()
+    await planted_cell.audit.checkpoint()
     assert hold() == set()
-    await execute(cell, "UPDATE executions SET data = set_byte(data, 40, 255 - get_byte(data, 40))")
+    await execute(planted_cell, "UPDATE executions SET data = set_byte(data, 40, 255 - get_byte(data, 40))")
     with pytest.raises(IntegrityError):
         await session.executions.get_workflow_execution(namespace_id, name, first.run_id, shard_id=shard_id)
     assert hold() == {"RowsDoNotOpen"}
-    log, real = cell.audit, cell.audit._append
+    log, real = planted_cell.audit, planted_cell.audit._append
 
     def fails(_events):
         raise OSError(5, "Input/output error")

@@ -24,7 +24,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
 
 @pytest.fixture(scope="module")
-def native(tmp_path_factory):
+def chain_writers(tmp_path_factory):
     """The kernel's function, and Python's; each returns what it wrote to a file too."""
     import strongroom_kernel  # noqa: PLC0415
 
@@ -49,17 +49,17 @@ def native(tmp_path_factory):
     before=st.binary(min_size=32, max_size=32),
     fields=st.lists(st.dictionaries(TEXT, TEXT | st.integers(-(2**63), 2**63) | st.none(), min_size=1), max_size=20),
 )
-def test_both_write_the_same_lines(native, first, before, fields):
+def test_both_write_the_same_lines(chain_writers, first, before, fields):
     """Of any number of records, from any number on."""
     said = [members(each) for each in fields]
-    ours, python = (write(HEAD, first, before, said) for write in native)
+    ours, python = (write(HEAD, first, before, said) for write in chain_writers)
     assert ours == python
 
 
-def test_a_line_is_one_record(native):
+def test_a_line_is_one_record(chain_writers):
     """With its number, its chain, and what was said."""
     said = [members({"event": "x", "at": timestamp().decode(), "text": text}) for text in HOSTILE]
-    lines, length, last = native[0](HEAD, 7, chain.GENESIS, said)
+    lines, length, last = chain_writers[0](HEAD, 7, chain.GENESIS, said)
     found = [orjson.loads(line) for line in lines.splitlines()]
     assert [each["sequence"] for each in found] == list(range(7, 7 + len(HOSTILE)))
     assert [each["text"] for each in found] == list(HOSTILE)
@@ -70,10 +70,10 @@ def test_a_line_is_one_record(native):
 @pytest.mark.parametrize(
     ("before", "said"), [(bytes(31), [b"x"]), (bytes(32), ["x"]), (bytes(32), [None]), (bytes(32), (b"x",))]
 )
-def test_what_is_no_record_is_refused(native, before, said):
+def test_what_is_no_record_is_refused(chain_writers, before, said):
     """By an error, never by reading beside it."""
     with pytest.raises((TypeError, ValueError)):
-        native[0](HEAD, 1, before, said)
+        chain_writers[0](HEAD, 1, before, said)
 
 
 def test_an_error_of_the_file_is_an_oserror(tmp_path):
@@ -91,14 +91,14 @@ def test_an_error_of_the_file_is_an_oserror(tmp_path):
     os.close(file)
 
 
-def test_other_threads_run_meanwhile(native):
+def test_other_threads_run_meanwhile(chain_writers):
     """The interpreter's lock is let go while records are chained and written."""
     said = [b"x" * 500] * 100_000
     done = threading.Event()
     counted = 0
 
     def writing():
-        native[0](HEAD, 1, chain.GENESIS, said)
+        chain_writers[0](HEAD, 1, chain.GENESIS, said)
         done.set()
 
     thread = threading.Thread(target=writing)

@@ -35,7 +35,7 @@ REQUIRED = {
 
 
 @pytest.fixture
-async def lines(tmp_path):
+async def hostile_log(tmp_path):
     """A log in which each hostile string stands several times."""
     await write_log(tmp_path / "log", 3 * len(HOSTILE))
     return list(read_lines(tmp_path / "log"))
@@ -54,15 +54,15 @@ def assert_whole(records, lines):
     assert verify_records([record.encode() for record in records], public_key=KEY.public_key).ok
 
 
-def test_json_lines(lines):
+def test_json_lines(hostile_log):
     """The record itself."""
-    assert_whole([made.decode() for _, _, made in written(lines, "jsonl")], lines)
+    assert_whole([made.decode() for _, _, made in written(hostile_log, "jsonl")], hostile_log)
 
 
-def test_ocsf(lines):
+def test_ocsf(hostile_log):
     """Python's own parser; every attribute that the schema requires; the record in `raw_data`."""
     records = []
-    for fields, _, made in written(lines, "ocsf"):
+    for fields, _, made in written(hostile_log, "ocsf"):
         assert b"\n" not in made
         told = json.loads(made)
         for path, required in REQUIRED.items():
@@ -74,13 +74,13 @@ def test_ocsf(lines):
             assert told["actor"]["user"]["name"] == fields["principal"]
             assert (told["activity_id"], told["status_id"]) == (2, 1)
         records.append(told["raw_data"])
-    assert_whole(records, lines)
+    assert_whole(records, hostile_log)
 
 
-def test_cef(lines):
+def test_cef(hostile_log):
     """pycef; one line each, whatever stands in it; the record in `rawEvent`."""
     records = []
-    for fields, _, made in written(lines, "cef"):
+    for fields, _, made in written(hostile_log, "cef"):
         text = made.decode()
         assert text.isprintable() or set(text) - set(filter(str.isprintable, text)) <= {"\u2028", "\u2029"}
         told = pycef.parse(text)
@@ -88,21 +88,21 @@ def test_cef(lines):
         assert told["externalId"] == f"{fields['stream']}/{fields['sequence']}"
         assert "forged" not in (told["act"], told["outcome"])
         records.append(_unescaped(told["rawEvent"]))
-    assert_whole(records, lines)
+    assert_whole(records, hostile_log)
 
 
-def test_syslog_lines_hold_the_record(lines):
+def test_syslog_lines_hold_the_record(hostile_log):
     """Message, and structured data by the grammar of RFC 5424; test_export.py has a real collector read them."""
     form = re.compile(
         rb'<(\d+)>1 (\S+) (\S+) (\S+) (\S+) (\S+) (\[[^ ]+(?: [^=]+="(?:[^"\\\]]|\\["\\\]])*")*\]) (.*)', re.DOTALL
     )
     records = []
-    for _, _, made in written(lines, "syslog"):
+    for _, _, made in written(hostile_log, "syslog"):
         found = form.fullmatch(made)
         assert found, made
         assert not re.search(rb"[\x00-\x1f\x7f]", made)
         records.append(found[8].decode())
-    assert_whole(records, lines)
+    assert_whole(records, hostile_log)
 
 
 def test_every_operation_has_an_activity():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.codec.bench import codec_bench
+from tests.support.codec.bench import codec_bench as open_bench
 from tests.support.codec.issuer import AUDIENCE, ISSUER
 
 JWT = f"""
@@ -21,14 +21,14 @@ all = ["first", "second"]
 
 
 @pytest.fixture(scope="session")
-async def bench(server_dsn, tmp_path_factory):
+async def codec_bench(server_dsn, tmp_path_factory):
     """A cell with the namespaces `first` and `second`."""
-    async with codec_bench(server_dsn, tmp_path_factory.mktemp("codec")) as bench:
+    async with open_bench(server_dsn, tmp_path_factory.mktemp("codec")) as bench:
         yield bench
 
 
 @pytest.fixture(scope="session")
-def server(bench):
+def codec_server(codec_bench):
     """A server with TLS, for callers with tokens, with generous limits."""
     section = """
 listen = "127.0.0.1:0"
@@ -37,12 +37,12 @@ origins = ["https://ui.example.com"]
 payloads_per_second = 100000
 payloads_at_once = 100000
 """
-    with bench.server("usual", section + JWT) as running:
+    with codec_bench.server("usual", section + JWT) as running:
         yield running
 
 
 @pytest.fixture
-def client(bench, server):
+def client(codec_bench, codec_server):
     """A client of it."""
-    with bench.client(server) as client:
+    with codec_bench.client(codec_server) as client:
         yield client

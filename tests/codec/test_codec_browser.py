@@ -107,15 +107,17 @@ def shown_in(chromium, url, certificate, profile):
 
 
 @pytest.mark.parametrize(("host", "shown"), [("localhost", "opened"), ("127.0.0.1", "refused")])
-def test_a_page_of_a_listed_origin_decodes_and_another_does_not(bench, chromium, tmp_path, host, shown):
+def test_a_page_of_a_listed_origin_decodes_and_another_does_not(codec_bench, chromium, tmp_path, host, shown):
     """In a real browser the same page, served as two origins of which one is listed, shows a payload there and none elsewhere."""
     with web_pages() as pages:
         section = f'\nlisten = "127.0.0.1:0"\ncertificate = "server.pem"\norigins = ["http://localhost:{pages.port}"]\n'
-        with bench.server(f"browser {host}", section + JWT) as server, bench.client(server) as client:
-            headers = {**bench.headers(), "Content-Type": "application/json"}
+        with codec_bench.server(f"browser {host}", section + JWT) as server, codec_bench.client(server) as client:
+            headers = {**codec_bench.headers(), "Content-Type": "application/json"}
             sealed = client.post("/encode", json={"payloads": [plain(PLANTED)]}, headers=headers).text
             pages.page = PAGE % (json.dumps(f"{server.address}/decode"), json.dumps(headers), json.dumps(sealed))
-            text = shown_in(chromium, f"http://{host}:{pages.port}/", bench.folder / "server.pem", tmp_path / "profile")
+            text = shown_in(
+                chromium, f"http://{host}:{pages.port}/", codec_bench.folder / "server.pem", tmp_path / "profile"
+            )
             decoded = [event["outcome"] for event in server.events() if event["operation"] == "codec.decode"]
     assert text.startswith(f"{shown}: ")
     assert (PLANTED in text) == (shown == "opened")

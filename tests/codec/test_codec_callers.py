@@ -60,16 +60,16 @@ BAD_TOKENS = {
 }
 
 
-def test_a_good_token_is_taken(bench, client):
+def test_a_good_token_is_taken(codec_bench, client):
     """The control of all that follow: the same request with a good token is answered."""
-    assert encode(client, f"Bearer {bench.issuer.token()}").status_code == 200
-    assert encode(client, f"bearer {bench.issuer.token()}").status_code == 200
+    assert encode(client, f"Bearer {codec_bench.issuer.token()}").status_code == 200
+    assert encode(client, f"bearer {codec_bench.issuer.token()}").status_code == 200
 
 
 @pytest.mark.parametrize("kind", BAD_TOKENS)
-def test_a_bad_token_is_refused(bench, client, kind):
+def test_a_bad_token_is_refused(codec_bench, client, kind):
     """Each is refused with the same bytes, which tell no cause."""
-    answer = encode(client, f"Bearer {BAD_TOKENS[kind](bench.issuer)}")
+    answer = encode(client, f"Bearer {BAD_TOKENS[kind](codec_bench.issuer)}")
     assert (answer.status_code, answer.content) == REFUSED
     assert answer.headers["www-authenticate"] == "Bearer"
 
@@ -85,22 +85,22 @@ def test_no_token_is_refused(client, authorization):
     ("groups", "status"),
     [("support", 200), (["x", "all"], 200), ([], 403), (None, 403), ({"support": 1}, 403), ([["support"]], 403)],
 )
-def test_the_claim_says_which_namespaces(bench, client, groups, status):
+def test_the_claim_says_which_namespaces(codec_bench, client, groups, status):
     """A value of the claim that the configuration maps allows; none, another, or one of an odd shape does not."""
-    assert encode(client, f"Bearer {bench.issuer.token(groups=groups)}").status_code == status
+    assert encode(client, f"Bearer {codec_bench.issuer.token(groups=groups)}").status_code == status
 
 
-def test_a_key_set_is_used_by_the_ids_of_its_keys(bench):
+def test_a_key_set_is_used_by_the_ids_of_its_keys(codec_bench):
     """With a set of keys a token names its key; without a name, or with another key's name, it is refused."""
     section = '\nlisten = "127.0.0.1:0"\ncertificate = "server.pem"\n' + JWT.replace("issuer.pem", "jwks.json")
-    with bench.server("jwks", section) as server, bench.client(server) as client:
-        assert encode(client, f"Bearer {bench.issuer.token(key_id='new')}").status_code == 200
+    with codec_bench.server("jwks", section) as server, codec_bench.client(server) as client:
+        assert encode(client, f"Bearer {codec_bench.issuer.token(key_id='new')}").status_code == 200
         for key_id in ("old", None, "unknown"):
-            assert encode(client, f"Bearer {bench.issuer.token(key_id=key_id)}").status_code == 401
+            assert encode(client, f"Bearer {codec_bench.issuer.token(key_id=key_id)}").status_code == 401
 
 
 @pytest.mark.parametrize(("bits", "taken"), [(1024, False), (2048, True)])
-def test_a_short_key_is_refused(bench, tmp_path, bits, taken):
+def test_a_short_key_is_refused(codec_bench, tmp_path, bits, taken):
     """A token whose RSA key can be factored by some is no token; the same with a longer key is one."""
     key = rsa.generate_private_key(65537, bits)
     pem = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
@@ -109,7 +109,7 @@ def test_a_short_key_is_refused(bench, tmp_path, bits, taken):
     section["jwt"] |= {"algorithms": ["RS256"], "keys": "key.pem"}
     authenticator = Authenticator(parse_codec_server(section, tmp_path))
     with warnings.catch_warnings(action="ignore"):
-        token = jwt.encode(bench.issuer.claims(), key, "RS256")
+        token = jwt.encode(codec_bench.issuer.claims(), key, "RS256")
     if taken:
         assert authenticator.caller(f"Bearer {token}", None).namespaces == {"first", "never-made"}
     else:
@@ -118,15 +118,17 @@ def test_a_short_key_is_refused(bench, tmp_path, bits, taken):
 
 
 @pytest.fixture(scope="module")
-def certificates(bench):
+def certificates(codec_bench):
     """A server for callers with certificates, and the clients' files."""
-    files = {name: bench.authority.client(name, ("commonName", name)) for name in ("worker", "stranger", "revoked")}
+    files = {
+        name: codec_bench.authority.client(name, ("commonName", name)) for name in ("worker", "stranger", "revoked")
+    }
     worker = ("commonName", "worker")
-    files["wider"] = bench.authority.client("wider", worker, ("organizationName", "others"))
-    files["twice"] = bench.authority.client("twice", worker, worker)
-    other = Authority(bench.folder, "another authority")
+    files["wider"] = codec_bench.authority.client("wider", worker, ("organizationName", "others"))
+    files["twice"] = codec_bench.authority.client("twice", worker, worker)
+    other = Authority(codec_bench.folder, "another authority")
     files["forged"] = other.client("forged", worker)
-    bench.authority.revoke(files["revoked"][1])
+    codec_bench.authority.revoke(files["revoked"][1])
     section = """
 listen = "127.0.0.1:0"
 certificate = "server.pem"
@@ -140,39 +142,39 @@ namespaces = ["first"]
 subject = { commonName = "revoked" }
 namespaces = ["first"]
 """
-    with bench.server("certificates", section) as server:
+    with codec_bench.server("certificates", section) as server:
         yield server, {name: path for name, (path, _) in files.items()}, section
 
 
-def test_a_certificate_is_a_caller(bench, certificates):
+def test_a_certificate_is_a_caller(codec_bench, certificates):
     """The subject that is listed may use its namespace, and is who the audit log names."""
     server, files, _ = certificates
-    with bench.client(server, certificate=files["worker"]) as client:
+    with codec_bench.client(server, certificate=files["worker"]) as client:
         assert encode(client, None).status_code == 200
         assert encode(client, None, "second").status_code == 403
     assert server.events()[-2]["principal"] == 'certificate:{"commonName": "worker"}'
 
 
 @pytest.mark.parametrize("name", ["stranger", "wider", "twice"])
-def test_a_subject_that_is_not_listed_may_nothing(bench, certificates, name):
+def test_a_subject_that_is_not_listed_may_nothing(codec_bench, certificates, name):
     """A certificate of the authority whose subject is another one, or has more in it, opens no namespace."""
     server, files, _ = certificates
-    with bench.client(server, certificate=files[name]) as client:
+    with codec_bench.client(server, certificate=files[name]) as client:
         assert encode(client, None).status_code == 403
 
 
 @pytest.mark.parametrize("name", [None, "forged", "revoked"])
-def test_without_a_good_certificate_there_is_no_connection(bench, certificates, name):
+def test_without_a_good_certificate_there_is_no_connection(codec_bench, certificates, name):
     """No certificate, one of another authority, and a revoked one: TLS ends before a request is read."""
     server, files, _ = certificates
-    with bench.client(server, certificate=files.get(name)) as client, pytest.raises(httpx.TransportError):
+    with codec_bench.client(server, certificate=files.get(name)) as client, pytest.raises(httpx.TransportError):
         encode(client, None)
 
 
 @pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_older_tls_is_refused(bench, server, newest):
+def test_older_tls_is_refused(codec_bench, codec_server, newest):
     """A client that can do TLS 1.2 at most gets no connection; the same client with TLS 1.3 does."""
-    with bench.client(server, newest=newest) as client:
+    with codec_bench.client(codec_server, newest=newest) as client:
         if newest is ssl.TLSVersion.TLSv1_3:
             assert client.get("/health").status_code == 204
         else:
@@ -180,19 +182,25 @@ def test_older_tls_is_refused(bench, server, newest):
                 client.get("/health")
 
 
-def test_a_client_knows_the_server(bench, server):
+def test_a_client_knows_the_server(codec_bench, codec_server):
     """A client that trusts another authority makes no connection."""
-    other = Authority(bench.folder, "an authority of nobody")
-    with bench.client(server, trusted=other.certificate) as client, pytest.raises(httpx.ConnectError, match=r"verify"):
+    other = Authority(codec_bench.folder, "an authority of nobody")
+    with (
+        codec_bench.client(codec_server, trusted=other.certificate) as client,
+        pytest.raises(httpx.ConnectError, match=r"verify"),
+    ):
         client.get("/health")
 
 
-def test_both_are_needed_where_both_are_asked_for(bench, certificates):
+def test_both_are_needed_where_both_are_asked_for(codec_bench, certificates):
     """Certificate and token: one alone is refused, and a namespace must be allowed by both."""
     _, files, section = certificates
-    with bench.server("both", section + JWT) as server, bench.client(server, certificate=files["worker"]) as client:
+    with (
+        codec_bench.server("both", section + JWT) as server,
+        codec_bench.client(server, certificate=files["worker"]) as client,
+    ):
         assert encode(client, None).status_code == 401
-        assert encode(client, f"Bearer {bench.issuer.token()}").status_code == 200
-        assert encode(client, f"Bearer {bench.issuer.token(groups='all')}", "second").status_code == 403
-        with bench.client(server) as bare, pytest.raises(httpx.TransportError):
-            encode(bare, f"Bearer {bench.issuer.token()}")
+        assert encode(client, f"Bearer {codec_bench.issuer.token()}").status_code == 200
+        assert encode(client, f"Bearer {codec_bench.issuer.token(groups='all')}", "second").status_code == 403
+        with codec_bench.client(server) as bare, pytest.raises(httpx.TransportError):
+            encode(bare, f"Bearer {codec_bench.issuer.token()}")

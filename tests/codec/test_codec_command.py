@@ -27,13 +27,15 @@ def refused(bench, section, *arguments):
     return ended.stderr
 
 
-def test_it_says_what_is_wrong(bench):
+def test_it_says_what_is_wrong(codec_bench):
     """Without a section, with files that are missing or something else, or a place that is taken, it does not start, and says why."""
-    assert "no section [codec_server]" in refused(bench, "")
+    assert "no section [codec_server]" in refused(codec_bench, "")
     section = f"\n[codec_server]\n{PUBLIC}{JWT}"
-    assert "nobody.pem can't be used" in refused(bench, section.replace("server.pem", "nobody.pem"))
-    assert "no certificate in PEM with the key that fits" in refused(bench, section.replace("server.pem", "issuer.pem"))
-    assert "nobody.json can't be read" in refused(bench, section.replace("issuer.pem", "nobody.json"))
+    assert "nobody.pem can't be used" in refused(codec_bench, section.replace("server.pem", "nobody.pem"))
+    assert "no certificate in PEM with the key that fits" in refused(
+        codec_bench, section.replace("server.pem", "issuer.pem")
+    )
+    assert "nobody.json can't be read" in refused(codec_bench, section.replace("issuer.pem", "nobody.json"))
     for content, told in (
         ("{", "is no JWK set"),
         ("[]", "is no JWK set"),
@@ -41,29 +43,29 @@ def test_it_says_what_is_wrong(bench):
         (json.dumps({"keys": [Issuer().jwk("a"), Issuer().jwk("a")]}), "two keys of one id"),
         ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "is no JWK set"),
     ):
-        (bench.folder / "odd.json").write_text(content)
-        assert told in refused(bench, section.replace("issuer.pem", "odd.json"))
+        (codec_bench.folder / "odd.json").write_text(content)
+        assert told in refused(codec_bench, section.replace("issuer.pem", "odd.json"))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert "can't be listened on" in refused(bench, section.replace("127.0.0.1:0", f"127.0.0.1:{port}"))
+        assert "can't be listened on" in refused(codec_bench, section.replace("127.0.0.1:0", f"127.0.0.1:{port}"))
 
 
-def test_a_socket_in_use_is_not_taken_over(bench):
+def test_a_socket_in_use_is_not_taken_over(codec_bench):
     """A second server on the socket of a running one does not start, and the first goes on."""
     section = 'listen = "unix:shared.sock"\ninsecure = true\n'
-    with bench.server("shared", section + JWT) as server:
-        told = refused(bench, f"\n[codec_server]\n{section}{JWT}")
+    with codec_bench.server("shared", section + JWT) as server:
+        told = refused(codec_bench, f"\n[codec_server]\n{section}{JWT}")
         assert "another server listens" in told
         assert server.process.poll() is None
-        assert (bench.folder / "shared.sock").exists()
+        assert (codec_bench.folder / "shared.sock").exists()
 
 
-def test_no_key_is_destroyed_that_payloads_may_need(bench):
+def test_no_key_is_destroyed_that_payloads_may_need(codec_bench):
     """Where a codec server is configured, destroying a data key wants a word more, as no scan sees payloads."""
     section = f"\n[codec_server]\n{PUBLIC}{JWT}"
     for command in (("keys", "destroy", "first", "--version", "1"), ("keys", "reseal", "first", "--destroy")):
-        assert "--no-payloads" in refused(bench, section, *command)
-    told = refused(bench, section, "keys", "destroy", "first", "--version", "7", "--no-payloads", "--wait", "0")
+        assert "--no-payloads" in refused(codec_bench, section, *command)
+    told = refused(codec_bench, section, "keys", "destroy", "first", "--version", "7", "--no-payloads", "--wait", "0")
     assert "--no-payloads" not in told
 
 
@@ -84,13 +86,13 @@ def hang_up(bench, server, sent):
     return received, monotonic() - began
 
 
-def test_who_is_slow_is_hung_up_on(bench, server):
+def test_who_is_slow_is_hung_up_on(codec_bench, codec_server):
     """No connection is held open by who says nothing, or half a head, or whose body does not come."""
-    headers = {**bench.headers(), "Host": "codec", "Content-Type": "application/json", "Content-Length": "100"}
+    headers = {**codec_bench.headers(), "Host": "codec", "Content-Type": "application/json", "Content-Length": "100"}
     head = "POST /decode HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     with ThreadPoolExecutor(3) as threads:
         silent, half, bodiless = threads.map(
-            lambda sent: hang_up(bench, server, sent.encode()), ("", head, head + "\r\n{")
+            lambda sent: hang_up(codec_bench, codec_server, sent.encode()), ("", head, head + "\r\n{")
         )
     assert (silent[0], half[0]) == (b"", b"")
     assert bodiless[0].startswith(b"HTTP/1.1 408 ")

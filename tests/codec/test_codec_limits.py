@@ -22,9 +22,9 @@ JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(scope="module")
-def narrow(bench):
+def narrow(codec_bench):
     """A server with small limits, and a client of it."""
-    with bench.server("narrow", SECTION + JWT) as server, bench.client(server) as client:
+    with codec_bench.server("narrow", SECTION + JWT) as server, codec_bench.client(server) as client:
         yield client
 
 
@@ -58,30 +58,30 @@ def test_the_number_of_callers_that_are_remembered_is_bounded():
 
 
 @pytest.mark.integration
-def test_a_caller_has_its_share(bench, narrow):
+def test_a_caller_has_its_share(codec_bench, narrow):
     """Past its share a caller is told when to come back, and another caller is not held up."""
     body = {"payloads": [plain(1)] * 5}
-    answers = [narrow.post("/encode", json=body, headers=bench.headers(sub="greedy")) for _ in range(4)]
+    answers = [narrow.post("/encode", json=body, headers=codec_bench.headers(sub="greedy")) for _ in range(4)]
     assert [each.status_code for each in answers] == [200, 200, 429, 429]
     assert 1 <= int(answers[2].headers["retry-after"]) <= 5
-    assert narrow.post("/encode", json=body, headers=bench.headers(sub="modest")).status_code == 200
+    assert narrow.post("/encode", json=body, headers=codec_bench.headers(sub="modest")).status_code == 200
 
 
 @pytest.mark.integration
 @pytest.mark.parametrize(("size", "status"), [(4000, 200), (4001, 413), (100_000, 413)])
 @pytest.mark.parametrize("told", [True, False])
-def test_a_body_has_a_limit(bench, narrow, size, status, told):
+def test_a_body_has_a_limit(codec_bench, narrow, size, status, told):
     """At the limit a body is taken, and above it refused; whether its length was told before it or not."""
     body = json.dumps({"payloads": [plain("")]}).encode().ljust(size)
-    headers = {**bench.headers(sub=f"{size} {told}"), **JSON}
+    headers = {**codec_bench.headers(sub=f"{size} {told}"), **JSON}
     assert narrow.post("/encode", content=body if told else iter([body]), headers=headers).status_code == status
 
 
 @pytest.mark.integration
-def test_a_request_has_so_many_payloads(bench, narrow):
+def test_a_request_has_so_many_payloads(codec_bench, narrow):
     """One more than may be is refused."""
     answers = [
-        narrow.post("/encode", json={"payloads": [plain(1)] * count}, headers=bench.headers(sub=f"many {count}"))
+        narrow.post("/encode", json={"payloads": [plain(1)] * count}, headers=codec_bench.headers(sub=f"many {count}"))
         for count in (5, 6)
     ]
     assert [each.status_code for each in answers] == [200, 413]
@@ -97,19 +97,19 @@ def test_a_request_has_so_many_payloads(bench, narrow):
         {"Content-Type": "application/jsonp"},
     ],
 )
-def test_a_body_is_json(bench, narrow, changed):
+def test_a_body_is_json(codec_bench, narrow, changed):
     """Another type, with which a browser would not ask first, is refused, and so is a compressed body."""
     body = json.dumps({"payloads": []})
-    headers = {**bench.headers(sub=str(changed)), **JSON}
+    headers = {**codec_bench.headers(sub=str(changed)), **JSON}
     assert narrow.post("/encode", content=body, headers=headers).status_code == 200
     assert narrow.post("/encode", content=body, headers={**headers, **changed}).status_code == 415
 
 
 @pytest.mark.integration
-async def test_what_is_opened_is_no_longer_than_what_was_sent(bench, client):
+async def test_what_is_opened_is_no_longer_than_what_was_sent(codec_bench, client):
     """Nobody makes the server open a little to much more: payloads are not compressed."""
     long = plain("x" * 100_000)
-    [sealed] = client.post("/encode", json={"payloads": [long]}, headers=bench.headers()).json()["payloads"]
+    [sealed] = client.post("/encode", json={"payloads": [long]}, headers=codec_bench.headers()).json()["payloads"]
     assert len(data_of(sealed)) > len(data_of(long))
 
 
@@ -142,9 +142,9 @@ BODIES = (
 @pytest.mark.integration
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=BODIES, path=st.sampled_from(["/decode", "/encode"]))
-def test_garbage_is_refused_and_no_error_of_the_server(bench, client, body, path):
+def test_garbage_is_refused_and_no_error_of_the_server(codec_bench, client, body, path):
     """Whatever is sent as a body is answered or refused, and never an error of the server."""
-    answer = client.post(path, content=body, headers={**bench.headers(), **JSON})
+    answer = client.post(path, content=body, headers={**codec_bench.headers(), **JSON})
     assert answer.status_code in (200, 400)
     assert answer.json().keys() <= {"payloads", "error"}
 

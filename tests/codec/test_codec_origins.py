@@ -26,14 +26,14 @@ OTHERS = [
 ]
 
 
-def test_a_listed_origin_may_ask_and_call(bench, client):
+def test_a_listed_origin_may_ask_and_call(codec_bench, client):
     """The browser is told so for that very origin and the three headers of Temporal's user interface, and nothing of credentials."""
     asked = client.options("/decode", headers={"Origin": UI, **ASKS})
     assert (asked.status_code, asked.content) == (204, b"")
     assert asked.headers["access-control-allow-origin"] == UI
     assert asked.headers["access-control-allow-methods"] == "POST"
     assert asked.headers["access-control-allow-headers"] == "Authorization, Content-Type, X-Namespace"
-    called = client.post("/encode", json={"payloads": [plain(1)]}, headers={"Origin": UI, **bench.headers()})
+    called = client.post("/encode", json={"payloads": [plain(1)]}, headers={"Origin": UI, **codec_bench.headers()})
     assert (called.status_code, called.headers["access-control-allow-origin"]) == (200, UI)
     for answer in (asked, called):
         assert "access-control-allow-credentials" not in answer.headers
@@ -47,27 +47,27 @@ def test_errors_are_legible_for_a_listed_origin(client):
 
 
 @pytest.mark.parametrize("origin", OTHERS)
-def test_another_origin_may_not(bench, server, client, origin):
+def test_another_origin_may_not(codec_bench, codec_server, client, origin):
     """Neither ask nor call, even with a good token: nothing is opened for it and nothing said that lets it read the answer."""
-    before = len(server.events())
+    before = len(codec_server.events())
     answers = [
         client.options("/decode", headers={"Origin": origin, **ASKS}),
-        client.post("/encode", json={"payloads": [plain(1)]}, headers={"Origin": origin, **bench.headers()}),
+        client.post("/encode", json={"payloads": [plain(1)]}, headers={"Origin": origin, **codec_bench.headers()}),
     ]
     for answer in answers:
         assert answer.status_code == 403
         assert not [name for name in answer.headers if name.startswith("access-control-")]
         assert "payloads" not in answer.json()
-    assert len(server.events()) == before
+    assert len(codec_server.events()) == before
 
 
-def test_no_origins_and_credentials(bench):
+def test_no_origins_and_credentials(codec_bench):
     """Without a list no page may call; with `credentials` a listed one is told so."""
     section = '\nlisten = "127.0.0.1:0"\ncertificate = "server.pem"\n'
-    with bench.server("closed", section + JWT) as server, bench.client(server) as client:
+    with codec_bench.server("closed", section + JWT) as server, codec_bench.client(server) as client:
         assert client.options("/decode", headers={"Origin": UI, **ASKS}).status_code == 403
-        assert client.post("/encode", json={"payloads": []}, headers=bench.headers()).status_code == 200
+        assert client.post("/encode", json={"payloads": []}, headers=codec_bench.headers()).status_code == 200
     section += f'origins = ["{UI}"]\ncredentials = true\n'
-    with bench.server("with credentials", section + JWT) as server, bench.client(server) as client:
+    with codec_bench.server("with credentials", section + JWT) as server, codec_bench.client(server) as client:
         asked = client.options("/decode", headers={"Origin": UI, **ASKS})
         assert asked.headers["access-control-allow-credentials"] == "true"

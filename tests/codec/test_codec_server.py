@@ -23,39 +23,39 @@ def post(client, path, headers, *payloads):
     return client.post(path, json={"payloads": list(payloads)}, headers=headers)
 
 
-def test_what_is_encoded_is_decoded(bench, client):
+def test_what_is_encoded_is_decoded(codec_bench, client):
     """Payloads come back equal, metadata included; the sealed ones say nothing but that they are sealed."""
     given = [plain(PLANTED, kind=b"k"), as_json({}, b""), as_json({"encoding": b"binary/plain"}, bytes(range(256)))]
-    sealed = post(client, "/encode", bench.headers(), *given)
+    sealed = post(client, "/encode", codec_bench.headers(), *given)
     assert sealed.status_code == 200
     assert [list(each["metadata"]) for each in sealed.json()["payloads"]] == [["encoding"]] * 3
-    opened = post(client, "/decode", bench.headers(), *sealed.json()["payloads"])
+    opened = post(client, "/decode", codec_bench.headers(), *sealed.json()["payloads"])
     assert opened.status_code == 200
     assert opened.headers["cache-control"] == "no-store"
     assert [each.get("data", "") for each in opened.json()["payloads"]] == [each["data"] for each in given]
     assert [each.get("metadata", {}) for each in opened.json()["payloads"]] == [each["metadata"] for each in given]
 
 
-async def test_what_a_worker_sealed_is_decoded(bench, client):
+async def test_what_a_worker_sealed_is_decoded(codec_bench, client):
     """The server opens what the SDK's codec sealed elsewhere, and seals what the codec opens: one format."""
-    codec = SealedPayloadCodec(bench.strongroom.keyring, bench.ids["first"])
+    codec = SealedPayloadCodec(codec_bench.strongroom.keyring, codec_bench.ids["first"])
     [sealed] = await codec.encode([Payload(metadata={"encoding": b"json/plain"}, data=b'"of a worker"')])
-    opened = post(client, "/decode", bench.headers(), as_json(dict(sealed.metadata), sealed.data))
+    opened = post(client, "/decode", codec_bench.headers(), as_json(dict(sealed.metadata), sealed.data))
     assert data_of(opened.json()["payloads"][0]) == b'"of a worker"'
-    [back] = post(client, "/encode", bench.headers(), plain("of a person")).json()["payloads"]
+    [back] = post(client, "/encode", codec_bench.headers(), plain("of a person")).json()["payloads"]
     opened = await codec.decode([Payload(metadata={"encoding": b"binary/encrypted"}, data=data_of(back))])
     assert opened[0].data == b'"of a person"'
 
 
-def test_nothing_is_an_answer_too(bench, client):
+def test_nothing_is_an_answer_too(codec_bench, client):
     """No payloads are answered with no payloads."""
     for path in ("/encode", "/decode"):
-        assert post(client, path, bench.headers()).json() == {"payloads": []}
+        assert post(client, path, codec_bench.headers()).json() == {"payloads": []}
 
 
-def test_the_last_part_of_the_path_counts(bench, client):
+def test_the_last_part_of_the_path_counts(codec_bench, client):
     """As Temporal's protocol has it, the endpoint may be mounted anywhere."""
-    assert post(client, "/codec/of/first/encode", bench.headers(), plain(1)).status_code == 200
+    assert post(client, "/codec/of/first/encode", codec_bench.headers(), plain(1)).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -82,11 +82,11 @@ def test_health_tells_nothing(client):
     assert (answer.status_code, answer.content) == (204, b"")
 
 
-def test_missing_and_forbidden_namespaces_answer_alike(bench, client):
+def test_missing_and_forbidden_namespaces_answer_alike(codec_bench, client):
     """Not allowed, not there though allowed, and not named at all: same status, same body, same headers but for id and time."""
     names = ["second", "never-made", "no such thing", "first.", "FIRST", "", "x" * 5000]
-    answers = [post(client, "/decode", bench.headers(namespace=name), plain(1)) for name in names]
-    without = bench.headers()
+    answers = [post(client, "/decode", codec_bench.headers(namespace=name), plain(1)) for name in names]
+    without = codec_bench.headers()
     del without["X-Namespace"]
     answers.append(post(client, "/decode", without, plain(1)))
     shown = {
@@ -101,9 +101,9 @@ def test_missing_and_forbidden_namespaces_answer_alike(bench, client):
     assert answers[0].status_code == 403
 
 
-def test_a_payload_of_another_namespace_does_not_open(bench, client):
+def test_a_payload_of_another_namespace_does_not_open(codec_bench, client):
     """A caller who may use both namespaces can't open what one sealed as the other's."""
-    headers = bench.headers(groups="all")
+    headers = codec_bench.headers(groups="all")
     sealed = post(client, "/encode", headers, plain(PLANTED)).json()["payloads"]
     assert post(client, "/decode", headers, *sealed).status_code == 200
     elsewhere = {**headers, "X-Namespace": "second"}
@@ -111,9 +111,9 @@ def test_a_payload_of_another_namespace_does_not_open(bench, client):
     assert post(client, "/encode", elsewhere, plain(1)).status_code == 200
 
 
-def test_one_answer_for_all_that_does_not_open(bench, client):
+def test_one_answer_for_all_that_does_not_open(codec_bench, client):
     """Altered, cut, of an unknown key or suite, unsealed or of elsewhere: each is refused with the same bytes."""
-    headers = bench.headers(groups="all")
+    headers = codec_bench.headers(groups="all")
     good = data_of(post(client, "/encode", headers, plain(PLANTED)).json()["payloads"][0])
     other = data_of(post(client, "/encode", {**headers, "X-Namespace": "second"}, plain(1)).json()["payloads"][0])
     bad = [
@@ -131,21 +131,21 @@ def test_one_answer_for_all_that_does_not_open(bench, client):
     }
 
 
-def test_every_use_is_written_down(bench, server, client):
+def test_every_use_is_written_down(codec_bench, codec_server, client):
     """A line for each decode and encode: who, whose, how many, how it ended, and the id that the caller was given."""
-    before = len(server.events())
-    headers = bench.headers(groups="all", sub="auditor's friend")
+    before = len(codec_server.events())
+    headers = codec_bench.headers(groups="all", sub="auditor's friend")
     encoded = post(client, "/encode", headers, plain(PLANTED), plain(2))
     decoded = post(client, "/decode", headers, *encoded.json()["payloads"])
     failed = post(client, "/decode", {**headers, "X-Namespace": "second"}, *encoded.json()["payloads"])
     refused = post(client, "/decode", {**headers, "X-Namespace": "never-made"}, plain(1))
     told = [
-        ("codec.encode", "done", str(bench.ids["first"]), 2, None),
-        ("codec.decode", "done", str(bench.ids["first"]), 2, None),
-        ("codec.decode", "failed", str(bench.ids["second"]), 2, "IntegrityError"),
+        ("codec.encode", "done", str(codec_bench.ids["first"]), 2, None),
+        ("codec.decode", "done", str(codec_bench.ids["first"]), 2, None),
+        ("codec.decode", "failed", str(codec_bench.ids["second"]), 2, "IntegrityError"),
         ("codec.decode", "refused", None, None, None),
     ]
-    events = server.events()[before:]
+    events = codec_server.events()[before:]
     fields = ("operation", "outcome", "namespace_id", "payloads", "error")
     assert [tuple(event.get(field) for field in fields) for event in events] == told
     assert [event["request_id"] for event in events] == [
@@ -156,24 +156,24 @@ def test_every_use_is_written_down(bench, server, client):
     assert set().union(*events) == {*fields, *chained, "at", "principal", "request_id"}
 
 
-def test_no_record_no_payload(bench):
+def test_no_record_no_payload(codec_bench):
     """While the audit log can't be written nothing is opened or sealed; afterwards all is as before."""
     section = '\nlisten = "127.0.0.1:0"\ncertificate = "server.pem"\n'
-    with bench.server("unwritten", section + JWT) as server, bench.client(server) as client:
-        sealed = post(client, "/encode", bench.headers(), plain(PLANTED)).json()["payloads"]
+    with codec_bench.server("unwritten", section + JWT) as server, codec_bench.client(server) as client:
+        sealed = post(client, "/encode", codec_bench.headers(), plain(PLANTED)).json()["payloads"]
         kept = server.audit.rename(server.audit.with_suffix(".kept"))
         sleep(1)  # it looks once a second whether its file is still there
         for path in ("/decode", "/encode"):
-            answer = post(client, path, bench.headers(), *sealed)
+            answer = post(client, path, codec_bench.headers(), *sealed)
             assert (answer.status_code, PLANTED in answer.text) == (503, False)
             assert "payloads" not in answer.json()
         kept.rename(server.audit)
-        assert post(client, "/decode", bench.headers(), *sealed).status_code == 200
+        assert post(client, "/decode", codec_bench.headers(), *sealed).status_code == 200
 
 
-def test_the_server_says_nothing_of_what_it_opened(bench, server, client, tmp_path):
+def test_the_server_says_nothing_of_what_it_opened(codec_bench, codec_server, client, tmp_path):
     """No payload, token, namespace name or path stands in what the server printed or wrote down; what should stand there is found."""
-    headers = bench.headers(namespace="first")
+    headers = codec_bench.headers(namespace="first")
     sealed = post(client, "/encode", headers, plain(PLANTED)).json()["payloads"]
     last = post(client, f"/{PLANTED}/decode?{PLANTED}=1", headers, *sealed)
     assert PLANTED.encode() in data_of(last.json()["payloads"][0])
@@ -181,11 +181,11 @@ def test_the_server_says_nothing_of_what_it_opened(bench, server, client, tmp_pa
     post(client, "/decode", {**headers, "Authorization": f"Bearer {PLANTED}"}, plain(PLANTED))
     client.post("/decode", content=f'{{"{PLANTED}'.encode(), headers={**headers, "Content-Type": "application/json"})
     secrets = [PLANTED, headers["Authorization"].removeprefix("Bearer "), sealed[0]["data"]]
-    (tmp_path / server.output.name).write_bytes(server.output.read_bytes())
-    (tmp_path / server.audit.name).write_bytes(b"".join(read_lines(server.audit)))
+    (tmp_path / codec_server.output.name).write_bytes(codec_server.output.read_bytes())
+    (tmp_path / codec_server.audit.name).write_bytes(b"".join(read_lines(codec_server.audit)))
     assert scan(tmp_path, secrets).hits == {}
     assert set(scan(tmp_path, [last.headers["x-request-id"]]).hits[last.headers["x-request-id"]]) == {
-        f"{file.name} (UTF-8)" for file in (server.output, server.audit)
+        f"{file.name} (UTF-8)" for file in (codec_server.output, codec_server.audit)
     }
     (tmp_path / "control").write_text(json.dumps(secrets))
     assert set(scan(tmp_path, secrets).hits) == set(secrets)
@@ -199,33 +199,33 @@ def takes_connections(bench, server):
         return False
 
 
-def test_a_signal_ends_it_once_what_was_begun_is_answered(bench):
+def test_a_signal_ends_it_once_what_was_begun_is_answered(codec_bench):
     """SIGTERM: a request whose body is still on its way is answered, then the server ends with 0."""
     section = '\nlisten = "127.0.0.1:0"\ncertificate = "server.pem"\n'
-    with bench.server("stopped", section + JWT) as server, bench.client(server) as client:
+    with codec_bench.server("stopped", section + JWT) as server, codec_bench.client(server) as client:
         body = json.dumps({"payloads": [plain(PLANTED)]}).encode()
 
         def slowly():
             yield body[:10]
             server.process.send_signal(signal.SIGTERM)
-            while takes_connections(bench, server):
+            while takes_connections(codec_bench, server):
                 sleep(0.02)
             yield body[10:]
 
-        headers = {**bench.headers(), "Content-Type": "application/json"}
+        headers = {**codec_bench.headers(), "Content-Type": "application/json"}
         assert client.post("/encode", content=slowly(), headers=headers).status_code == 200
         client.close()
         assert server.process.wait(SECONDS) == 0
 
 
-def test_a_unix_socket_is_its_owners(bench):
+def test_a_unix_socket_is_its_owners(codec_bench):
     """Without TLS it listens on a Unix socket of mode 0600, over one that was left behind, and takes it away in the end."""
     section = '\nlisten = "unix:codec.sock"\ninsecure = true\n'
-    path = bench.folder / "codec.sock"
+    path = codec_bench.folder / "codec.sock"
     for _ in range(2):
-        with bench.server("unix", section + JWT) as server:
+        with codec_bench.server("unix", section + JWT) as server:
             assert (server.address, path.stat().st_mode & 0o777) == (f"unix:{path}", 0o600)
             with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://codec") as client:
-                assert post(client, "/encode", bench.headers(), plain(1)).status_code == 200
+                assert post(client, "/encode", codec_bench.headers(), plain(1)).status_code == 200
                 assert client.post("/encode", json={"payloads": []}).status_code == 401
         assert not path.exists()

@@ -54,26 +54,26 @@ def converter_of(bench, name="first"):
         ([PLANTED] * 9000, Sequence[str]),
     ],
 )
-async def test_the_sdks_converter_gives_back_what_it_was_given(bench, value, hint):
+async def test_the_sdks_converter_gives_back_what_it_was_given(codec_bench, value, hint):
     """Whatever the SDK's own converter can encode comes back equal, and nothing of it is legible on the way."""
-    converter = converter_of(bench)
+    converter = converter_of(codec_bench)
     [payload] = await converter.encode([value])
     assert dict(payload.metadata) == {"encoding": b"binary/encrypted"}
     assert PLANTED.encode() not in payload.SerializeToString()
     assert await converter.decode([payload], [hint]) == [value]
 
 
-async def test_metadata_is_sealed_with_the_data(bench):
+async def test_metadata_is_sealed_with_the_data(codec_bench):
     """A payload comes back with all its metadata, of which the sealed one shows none."""
     given = Payload(metadata={"encoding": b"json/plain", "message-type": PLANTED.encode()}, data=b"1")
-    [sealed] = await codec_of(bench).encode([given])
+    [sealed] = await codec_of(codec_bench).encode([given])
     assert list(sealed.metadata) == ["encoding"]
-    assert await codec_of(bench).decode([sealed]) == [given]
+    assert await codec_of(codec_bench).decode([sealed]) == [given]
 
 
-async def test_a_failure_is_sealed(bench):
+async def test_a_failure_is_sealed(codec_bench):
     """Message, stack trace and details of a failure go through the codec with the SDK's encoding failure converter."""
-    converter, failure = converter_of(bench), Failure()
+    converter, failure = converter_of(codec_bench), Failure()
     await converter.encode_failure(ApplicationError(PLANTED, PLANTED), failure)
     assert PLANTED.encode() not in failure.SerializeToString()
     error = await converter.decode_failure(failure)
@@ -81,40 +81,40 @@ async def test_a_failure_is_sealed(bench):
     assert (error.message, list(error.details)) == (PLANTED, [PLANTED])
 
 
-async def test_a_payload_opens_in_its_own_namespace_alone(bench):
+async def test_a_payload_opens_in_its_own_namespace_alone(codec_bench):
     """What one namespace sealed does not open in another one, nor when a bit of it is changed."""
-    [sealed] = await codec_of(bench).encode([Payload(data=b"1")])
+    [sealed] = await codec_of(codec_bench).encode([Payload(data=b"1")])
     with pytest.raises(IntegrityError):
-        await codec_of(bench, "second").decode([sealed])
+        await codec_of(codec_bench, "second").decode([sealed])
     for place in (9, len(sealed.data) // 2, len(sealed.data) - 1):
         altered = bytearray(sealed.data)
         altered[place] ^= 1
         with pytest.raises(IntegrityError):
-            await codec_of(bench).decode([Payload(metadata=sealed.metadata, data=bytes(altered))])
-    assert await codec_of(bench).decode([sealed]) == [Payload(data=b"1")]
+            await codec_of(codec_bench).decode([Payload(metadata=sealed.metadata, data=bytes(altered))])
+    assert await codec_of(codec_bench).decode([sealed]) == [Payload(data=b"1")]
 
 
-async def test_the_length_of_short_payloads_is_rounded_up(bench):
+async def test_the_length_of_short_payloads_is_rounded_up(codec_bench):
     """Payloads of slightly different lengths are sealed to the same length."""
-    sealed = await codec_of(bench).encode([Payload(data=b"x" * length) for length in range(1000, 1010)])
+    sealed = await codec_of(codec_bench).encode([Payload(data=b"x" * length) for length in range(1000, 1010)])
     assert len({len(each.data) for each in sealed}) == 1
 
 
-async def test_what_nobody_sealed_is_refused_unless_asked_for(bench):
+async def test_what_nobody_sealed_is_refused_unless_asked_for(codec_bench):
     """A payload in clear among sealed ones fails them all; with `pass_unsealed` it is handed back as it is."""
     clear = Payload(metadata={"encoding": b"json/plain"}, data=b'"old"')
-    mixed = [*await codec_of(bench).encode([Payload(data=b"1")]), clear]
+    mixed = [*await codec_of(codec_bench).encode([Payload(data=b"1")]), clear]
     with pytest.raises(UnsupportedFormat):
-        await codec_of(bench).decode(mixed)
-    assert await codec_of(bench, pass_unsealed=True).decode(mixed) == [Payload(data=b"1"), clear]
+        await codec_of(codec_bench).decode(mixed)
+    assert await codec_of(codec_bench, pass_unsealed=True).decode(mixed) == [Payload(data=b"1"), clear]
     liar = Payload(metadata={"encoding": b"binary/encrypted"}, data=b'"new"')
     with pytest.raises(UnsupportedFormat):
-        await codec_of(bench, pass_unsealed=True).decode([liar])
+        await codec_of(codec_bench, pass_unsealed=True).decode([liar])
 
 
-async def test_no_payloads_need_no_keys(bench):
+async def test_no_payloads_need_no_keys(codec_bench):
     """An empty list is answered without a look at any key."""
-    stranger = SealedPayloadCodec(bench.strongroom.keyring, bench.strongroom.config.cell.cell_id)
+    stranger = SealedPayloadCodec(codec_bench.strongroom.keyring, codec_bench.strongroom.config.cell.cell_id)
     assert await stranger.encode([]) == await stranger.decode([]) == []
 
 

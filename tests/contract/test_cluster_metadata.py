@@ -29,7 +29,7 @@ START = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
 
 
 @pytest.fixture
-def store(own_cell):
+def cluster_store(own_cell):
     return ClusterMetadataStore(own_cell.database, own_cell.keyring)
 
 
@@ -51,59 +51,59 @@ async def ids(store, **filters):
     return [member.host_id for member in (await store.get_cluster_members(**filters)).members]
 
 
-async def test_a_cluster_that_nobody_saved_is_not_found(store):
+async def test_a_cluster_that_nobody_saved_is_not_found(cluster_store):
     """Reading creates nothing."""
     for _ in range(2):
         with pytest.raises(NotFound):
-            await store.get_cluster_metadata("active")
-    assert (await store.list_cluster_metadata(page_size=10)).clusters == ()
+            await cluster_store.get_cluster_metadata("active")
+    assert (await cluster_store.list_cluster_metadata(page_size=10)).clusters == ()
 
 
 @pytest.mark.parametrize("name", ["active", "eu-west 1", "Zürich", "x" * 1000])
-async def test_a_cluster_comes_back_as_it_was_saved(store, name):
+async def test_a_cluster_comes_back_as_it_was_saved(cluster_store, name):
     """Name and blob with its encoding, at version 1."""
-    assert await store.save_cluster_metadata(name, data=BLOB, version=0) is True
-    assert await store.get_cluster_metadata(name) == ClusterMetadata(name, 1, BLOB)
+    assert await cluster_store.save_cluster_metadata(name, data=BLOB, version=0) is True
+    assert await cluster_store.get_cluster_metadata(name) == ClusterMetadata(name, 1, BLOB)
 
 
-async def test_a_second_creation_is_not_applied(store):
+async def test_a_second_creation_is_not_applied(cluster_store):
     """It says so, and the first one's values stay."""
-    assert await store.save_cluster_metadata("active", data=BLOB, version=0)
-    assert await store.save_cluster_metadata("active", data=DataBlob(b"77"), version=0) is False
-    assert await store.get_cluster_metadata("active") == ClusterMetadata("active", 1, BLOB)
+    assert await cluster_store.save_cluster_metadata("active", data=BLOB, version=0)
+    assert await cluster_store.save_cluster_metadata("active", data=DataBlob(b"77"), version=0) is False
+    assert await cluster_store.get_cluster_metadata("active") == ClusterMetadata("active", 1, BLOB)
 
 
-async def test_a_save_of_the_version_that_was_read_is_applied(store):
+async def test_a_save_of_the_version_that_was_read_is_applied(cluster_store):
     """Each raises the version by one; other clusters stay."""
     for name in ("active", "standby"):
-        await store.save_cluster_metadata(name, data=BLOB, version=0)
+        await cluster_store.save_cluster_metadata(name, data=BLOB, version=0)
     for version in (1, 2, 3):
         new = DataBlob(bytes([version]))
-        assert await store.save_cluster_metadata("active", data=new, version=version) is True
-        assert await store.get_cluster_metadata("active") == ClusterMetadata("active", version + 1, new)
-    assert await store.get_cluster_metadata("standby") == ClusterMetadata("standby", 1, BLOB)
+        assert await cluster_store.save_cluster_metadata("active", data=new, version=version) is True
+        assert await cluster_store.get_cluster_metadata("active") == ClusterMetadata("active", version + 1, new)
+    assert await cluster_store.get_cluster_metadata("standby") == ClusterMetadata("standby", 1, BLOB)
 
 
-async def test_a_save_of_another_version_is_unavailable(store):
+async def test_a_save_of_another_version_is_unavailable(cluster_store):
     """An older one, one to come, or of a cluster that is gone: nothing is written, surely."""
-    await store.save_cluster_metadata("active", data=BLOB, version=0)
-    await store.save_cluster_metadata("active", data=BLOB, version=1)
+    await cluster_store.save_cluster_metadata("active", data=BLOB, version=0)
+    await cluster_store.save_cluster_metadata("active", data=BLOB, version=1)
     for name, version in (("active", 1), ("active", 3), ("none", 1)):
         with pytest.raises(DatabaseUnavailable) as refused:
-            await store.save_cluster_metadata(name, data=DataBlob(b"x"), version=version)
+            await cluster_store.save_cluster_metadata(name, data=DataBlob(b"x"), version=version)
         assert not refused.value.may_have_been_committed
-    assert await store.get_cluster_metadata("active") == ClusterMetadata("active", 2, BLOB)
+    assert await cluster_store.get_cluster_metadata("active") == ClusterMetadata("active", 2, BLOB)
     with pytest.raises(NotFound):
-        await store.get_cluster_metadata("none")
+        await cluster_store.get_cluster_metadata("none")
 
 
 @pytest.mark.parametrize("version", [0, 1])
-async def test_of_many_saves_at_once_one_is_applied(store, version):
+async def test_of_many_saves_at_once_one_is_applied(cluster_store, version):
     """Of creations and of updates alike; the stored blob is the winner's."""
     if version:
-        await store.save_cluster_metadata("active", data=BLOB, version=0)
+        await cluster_store.save_cluster_metadata("active", data=BLOB, version=0)
     outcomes = await asyncio.gather(
-        *(store.save_cluster_metadata("active", data=DataBlob(bytes([n])), version=version) for n in range(8)),
+        *(cluster_store.save_cluster_metadata("active", data=DataBlob(bytes([n])), version=version) for n in range(8)),
         return_exceptions=True,
     )
     winners = [number for number, outcome in enumerate(outcomes) if outcome is True]
@@ -111,32 +111,34 @@ async def test_of_many_saves_at_once_one_is_applied(store, version):
     assert all(
         outcome is False or isinstance(outcome, DatabaseUnavailable) for outcome in outcomes if outcome is not True
     )
-    assert await store.get_cluster_metadata("active") == ClusterMetadata(
+    assert await cluster_store.get_cluster_metadata("active") == ClusterMetadata(
         "active", version + 1, DataBlob(bytes(winners))
     )
 
 
-async def test_a_deleted_cluster_is_gone_and_can_be_made_anew(store):
+async def test_a_deleted_cluster_is_gone_and_can_be_made_anew(cluster_store):
     """Deleting one that is not there is no error; others stay."""
     for name in ("active", "standby"):
-        await store.save_cluster_metadata(name, data=BLOB, version=0)
+        await cluster_store.save_cluster_metadata(name, data=BLOB, version=0)
     for _ in range(2):
-        await store.delete_cluster_metadata("active")
+        await cluster_store.delete_cluster_metadata("active")
         with pytest.raises(NotFound):
-            await store.get_cluster_metadata("active")
-    assert [each.cluster_name for each in (await store.list_cluster_metadata(page_size=9)).clusters] == ["standby"]
-    assert await store.save_cluster_metadata("active", data=BLOB, version=0)
+            await cluster_store.get_cluster_metadata("active")
+    assert [each.cluster_name for each in (await cluster_store.list_cluster_metadata(page_size=9)).clusters] == [
+        "standby"
+    ]
+    assert await cluster_store.save_cluster_metadata("active", data=BLOB, version=0)
 
 
 @pytest.mark.parametrize("page_size", [1, 2, 3, 6, 100])
-async def test_all_clusters_are_listed_page_by_page(store, page_size):
+async def test_all_clusters_are_listed_page_by_page(cluster_store, page_size):
     """In the order of their names' bytes, whatever the database's collation; each once."""
     names = ["b", "A", "a", "ä", "Z", "a b"]
     for name in names:
-        await store.save_cluster_metadata(name, data=DataBlob(name.encode()), version=0)
+        await cluster_store.save_cluster_metadata(name, data=DataBlob(name.encode()), version=0)
     listed, token = [], None
     while True:
-        page = await store.list_cluster_metadata(page_size=page_size, page_token=token)
+        page = await cluster_store.list_cluster_metadata(page_size=page_size, page_token=token)
         assert len(page.clusters) <= page_size
         listed += page.clusters
         token = page.next_page_token
@@ -145,40 +147,42 @@ async def test_all_clusters_are_listed_page_by_page(store, page_size):
     assert listed == [ClusterMetadata(name, 1, DataBlob(name.encode())) for name in sorted(names, key=str.encode)]
 
 
-async def test_no_host_is_up_at_first(store):
+async def test_no_host_is_up_at_first(cluster_store):
     """An empty table has no members, and no token."""
-    page = await store.get_cluster_members(last_heartbeat_within=10 * MINUTE)
+    page = await cluster_store.get_cluster_members(last_heartbeat_within=10 * MINUTE)
     assert (page.members, page.next_page_token) == ((), None)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.2", "2001:db8::1"])
-async def test_a_host_comes_back_as_it_was_noted(store, address):
+async def test_a_host_comes_back_as_it_was_noted(cluster_store, address):
     """All values; heartbeat and expiry are by the database's clock."""
-    host_id = await join(store, role=ServiceRole.MATCHING, rpc_address=address, rpc_port=65535)
-    [member] = (await store.get_cluster_members()).members
+    host_id = await join(cluster_store, role=ServiceRole.MATCHING, rpc_address=address, rpc_port=65535)
+    [member] = (await cluster_store.get_cluster_members()).members
     assert (member.host_id, member.role, member.rpc_address) == (host_id, ServiceRole.MATCHING, address)
     assert (member.rpc_port, member.session_start) == (65535, START)
     assert member.record_expiry - member.last_heartbeat == MINUTE
     assert abs(member.last_heartbeat - datetime.now(UTC)) < MINUTE
 
 
-async def test_a_host_that_is_heard_of_again_is_replaced(store):
+async def test_a_host_that_is_heard_of_again_is_replaced(cluster_store):
     """There is one row of a host; it has the newest values, and a later heartbeat."""
-    host_id = await join(store)
-    [before] = (await store.get_cluster_members()).members
+    host_id = await join(cluster_store)
+    [before] = (await cluster_store.get_cluster_members()).members
     east = START.astimezone(timezone(timedelta(hours=5, minutes=45))) + MINUTE
-    await join(store, host_id, role=ServiceRole.WORKER, rpc_address="127.0.0.3", rpc_port=1, session_start=east)
-    [after] = (await store.get_cluster_members()).members
+    await join(cluster_store, host_id, role=ServiceRole.WORKER, rpc_address="127.0.0.3", rpc_port=1, session_start=east)
+    [after] = (await cluster_store.get_cluster_members()).members
     assert (after.role, after.rpc_address, after.rpc_port) == (ServiceRole.WORKER, "127.0.0.3", 1)
     assert after.session_start == START + MINUTE
     assert after.last_heartbeat > before.last_heartbeat
     assert after.record_expiry > before.record_expiry
 
 
-async def test_each_filter_leaves_out_what_it_does_not_fit(store):
+async def test_each_filter_leaves_out_what_it_does_not_fit(cluster_store):
     """Host, role, address and start of session, alone and together; all that are given must hold."""
-    first = await join(store)
-    second = await join(store, role=ServiceRole.HISTORY, rpc_address="127.0.0.9", session_start=START + 2 * MINUTE)
+    first = await join(cluster_store)
+    second = await join(
+        cluster_store, role=ServiceRole.HISTORY, rpc_address="127.0.0.9", session_start=START + 2 * MINUTE
+    )
     for filters in (
         {"host_id": second},
         {"role": ServiceRole.HISTORY},
@@ -186,8 +190,8 @@ async def test_each_filter_leaves_out_what_it_does_not_fit(store):
         {"session_started_after": START + MINUTE},
         {"host_id": second, "role": ServiceRole.HISTORY, "session_started_after": START, "rpc_address": "127.0.0.9"},
     ):
-        assert await ids(store, **filters) == [second]
-    assert await ids(store, session_started_after=START - MINUTE) == sorted(
+        assert await ids(cluster_store, **filters) == [second]
+    assert await ids(cluster_store, session_started_after=START - MINUTE) == sorted(
         [first, second], key=lambda each: each.bytes
     )
     for filters in (
@@ -197,24 +201,24 @@ async def test_each_filter_leaves_out_what_it_does_not_fit(store):
         {"session_started_after": START + 2 * MINUTE},
         {"host_id": first, "role": ServiceRole.HISTORY},
     ):
-        assert await ids(store, **filters) == []
+        assert await ids(cluster_store, **filters) == []
 
 
-async def test_hosts_are_filtered_by_their_last_heartbeat(own_cell, store):
+async def test_hosts_are_filtered_by_their_last_heartbeat(own_cell, cluster_store):
     """One that was heard of long ago is up while its record has not expired, and left out where that is asked for."""
-    host_id = await join(store, record_expiry=60 * MINUTE)
+    host_id = await join(cluster_store, record_expiry=60 * MINUTE)
     await execute(own_cell, "UPDATE cluster_membership SET last_heartbeat = last_heartbeat - interval '5 minutes'")
-    assert await ids(store) == await ids(store, last_heartbeat_within=10 * MINUTE) == [host_id]
-    assert await ids(store, last_heartbeat_within=4 * MINUTE) == []
+    assert await ids(cluster_store) == await ids(cluster_store, last_heartbeat_within=10 * MINUTE) == [host_id]
+    assert await ids(cluster_store, last_heartbeat_within=4 * MINUTE) == []
 
 
 @pytest.mark.parametrize("page_size", [1, 9, 50, 100])
-async def test_all_hosts_are_read_page_by_page(store, page_size):
+async def test_all_hosts_are_read_page_by_page(cluster_store, page_size):
     """Each once; a page's token is the id of its last host."""
-    hosts = await asyncio.gather(*(join(store) for _ in range(50)))
+    hosts = await asyncio.gather(*(join(cluster_store) for _ in range(50)))
     read, token = [], None
     while True:
-        page = await store.get_cluster_members(page_size=page_size, page_token=token)
+        page = await cluster_store.get_cluster_members(page_size=page_size, page_token=token)
         read += [member.host_id for member in page.members]
         token = page.next_page_token
         if token is None:
@@ -223,46 +227,46 @@ async def test_all_hosts_are_read_page_by_page(store, page_size):
     assert read == sorted(hosts, key=lambda each: each.bytes)
 
 
-async def test_a_filtered_read_ends(store):
+async def test_a_filtered_read_ends(cluster_store):
     """A full page of one host has a token; the next page is empty, not the same one again."""
-    host_id = await join(store)
-    page = await store.get_cluster_members(host_id=host_id, page_size=1)
+    host_id = await join(cluster_store)
+    page = await cluster_store.get_cluster_members(host_id=host_id, page_size=1)
     assert len(page.members) == 1
-    page = await store.get_cluster_members(host_id=host_id, page_size=1, page_token=page.next_page_token)
+    page = await cluster_store.get_cluster_members(host_id=host_id, page_size=1, page_token=page.next_page_token)
     assert (page.members, page.next_page_token) == ((), None)
 
 
-async def test_an_expired_host_is_not_up_and_is_pruned(own_cell, store):
+async def test_an_expired_host_is_not_up_and_is_pruned(own_cell, cluster_store):
     """It is left out from its expiry on, without any pruning; pruning deletes it, and no other."""
-    expired, up = await join(store), await join(store)
-    assert await store.prune_cluster_membership() == 0
+    expired, up = await join(cluster_store), await join(cluster_store)
+    assert await cluster_store.prune_cluster_membership() == 0
     past = "UPDATE cluster_membership SET record_expiry = now() - interval '1 millisecond' WHERE host_id = $1"
     await execute(own_cell, past, expired.bytes)
-    assert await ids(store) == [up]
-    assert await ids(store, host_id=expired) == []
-    assert await store.prune_cluster_membership() == 1
+    assert await ids(cluster_store) == [up]
+    assert await ids(cluster_store, host_id=expired) == []
+    assert await cluster_store.prune_cluster_membership() == 1
     assert [UUID(bytes=row["host_id"]) for row in await fetch(own_cell, "SELECT * FROM cluster_membership")] == [up]
 
 
-async def test_pruning_keeps_to_its_limit_and_begins_with_the_oldest(own_cell, store):
+async def test_pruning_keeps_to_its_limit_and_begins_with_the_oldest(own_cell, cluster_store):
     """Several calls end the work."""
-    hosts = [await join(store) for _ in range(5)]
+    hosts = [await join(cluster_store) for _ in range(5)]
     for age, host in enumerate(hosts):
         past = "UPDATE cluster_membership SET record_expiry = now() - make_interval(secs => $2) WHERE host_id = $1"
         await execute(own_cell, past, host.bytes, float(age + 1))
-    assert await store.prune_cluster_membership(max_records=2) == 2
+    assert await cluster_store.prune_cluster_membership(max_records=2) == 2
     left = {UUID(bytes=row["host_id"]) for row in await fetch(own_cell, "SELECT host_id FROM cluster_membership")}
     assert left == set(hosts[:3])
-    assert await store.prune_cluster_membership(max_records=100) == 3
+    assert await cluster_store.prune_cluster_membership(max_records=100) == 3
 
 
-async def test_a_host_that_expired_comes_back_when_it_is_heard_of(own_cell, store):
+async def test_a_host_that_expired_comes_back_when_it_is_heard_of(own_cell, cluster_store):
     """Its row is replaced, so nobody prunes it."""
-    host_id = await join(store)
+    host_id = await join(cluster_store)
     await execute(own_cell, "UPDATE cluster_membership SET record_expiry = now() - interval '1 hour'")
-    await join(store, host_id)
-    assert await ids(store) == [host_id]
-    assert await store.prune_cluster_membership() == 0
+    await join(cluster_store, host_id)
+    assert await ids(cluster_store) == [host_id]
+    assert await cluster_store.prune_cluster_membership() == 0
 
 
 @pytest.mark.parametrize(
@@ -273,78 +277,91 @@ async def test_a_host_that_expired_comes_back_when_it_is_heard_of(own_cell, stor
         "UPDATE cluster_metadata SET data = set_byte(data, 40, get_byte(data, 40) # 1)",
     ],
 )
-async def test_an_edited_cluster_does_not_open(own_cell, store, edit):
+async def test_an_edited_cluster_does_not_open(own_cell, cluster_store, edit):
     """Name and version are bound to the blob."""
-    await store.save_cluster_metadata("active", data=BLOB, version=0)
+    await cluster_store.save_cluster_metadata("active", data=BLOB, version=0)
     await execute(own_cell, edit)
     with pytest.raises(IntegrityError):
-        await store.list_cluster_metadata(page_size=1)
+        await cluster_store.list_cluster_metadata(page_size=1)
 
 
-async def test_a_blob_of_another_cluster_does_not_open(own_cell, store):
+async def test_a_blob_of_another_cluster_does_not_open(own_cell, cluster_store):
     """Two that were exchanged are refused, both."""
     for name in ("active", "standby"):
-        await store.save_cluster_metadata(name, data=BLOB, version=0)
+        await cluster_store.save_cluster_metadata(name, data=BLOB, version=0)
     await swap(own_cell, "cluster_metadata", "data", "true")
     for name in ("active", "standby"):
         with pytest.raises(IntegrityError):
-            await store.get_cluster_metadata(name)
+            await cluster_store.get_cluster_metadata(name)
 
 
-async def test_a_clusters_blob_stands_nowhere_in_clear(own_cell, store):
+async def test_a_clusters_blob_stands_nowhere_in_clear(own_cell, cluster_store):
     """Its name does, as it is the operator's."""
     planted = f"planted-{secrets.token_hex(12)}"
-    await store.save_cluster_metadata("active", data=DataBlob(planted.encode()), version=0)
+    await cluster_store.save_cluster_metadata("active", data=DataBlob(planted.encode()), version=0)
     control = "UPDATE cluster_metadata SET cluster_name = $1"
     await assert_only_sealed(own_cell, planted, "cluster_metadata", control=control)
 
 
-async def test_malformed_requests_are_refused(store):
+async def test_malformed_requests_are_refused(cluster_store):
     """Before the database sees them, each with an error that says which field it is."""
     calls = {
         "cluster_name": [
             call
             for name in ("", None, b"x", "x" * 1001, "\ud800", "nul\x00")
             for call in (
-                store.get_cluster_metadata(name),
-                store.delete_cluster_metadata(name),
-                store.save_cluster_metadata(name, data=BLOB, version=0),
+                cluster_store.get_cluster_metadata(name),
+                cluster_store.delete_cluster_metadata(name),
+                cluster_store.save_cluster_metadata(name, data=BLOB, version=0),
             )
         ],
-        "data": [store.save_cluster_metadata("a", data=b"bytes", version=0)],
-        "version": [store.save_cluster_metadata("a", data=BLOB, version=version) for version in (-1, None, 2**63)],
+        "data": [cluster_store.save_cluster_metadata("a", data=b"bytes", version=0)],
+        "version": [
+            cluster_store.save_cluster_metadata("a", data=BLOB, version=version) for version in (-1, None, 2**63)
+        ],
         "page_size": [
             call
             for size in (0, -1, 10_001, "1")
-            for call in (store.list_cluster_metadata(page_size=size), store.get_cluster_members(page_size=size))
+            for call in (
+                cluster_store.list_cluster_metadata(page_size=size),
+                cluster_store.get_cluster_members(page_size=size),
+            )
         ],
         "page token": [
-            *(store.list_cluster_metadata(page_size=1, page_token=token) for token in (b"", b"active", b"AAAA")),
-            *(store.get_cluster_members(page_token=token) for token in (b"", bytes(15), bytes(17), "x" * 16)),
+            *(
+                cluster_store.list_cluster_metadata(page_size=1, page_token=token)
+                for token in (b"", b"active", b"AAAA")
+            ),
+            *(cluster_store.get_cluster_members(page_token=token) for token in (b"", bytes(15), bytes(17), "x" * 16)),
         ],
-        "host_id": [join(store, "x"), store.get_cluster_members(host_id=bytes(16))],
+        "host_id": [join(cluster_store, "x"), cluster_store.get_cluster_members(host_id=bytes(16))],
         "role": [
             call
             for role in (0, 5, True, "1")
-            for call in (join(store, role=role), store.get_cluster_members(role=role))
+            for call in (join(cluster_store, role=role), cluster_store.get_cluster_members(role=role))
         ],
         "rpc_address": [
             call
             for address in ("", "localhost", "127.0.0.1:80", "fe80::1%eth0", 1)
-            for call in (join(store, rpc_address=address), store.get_cluster_members(rpc_address=address))
+            for call in (
+                join(cluster_store, rpc_address=address),
+                cluster_store.get_cluster_members(rpc_address=address),
+            )
         ],
-        "rpc_port": [join(store, rpc_port=port) for port in (-1, 65536, "80")],
-        "session_start": [join(store, session_start=START.replace(tzinfo=None))],
-        "session_started_after": [store.get_cluster_members(session_started_after=START.replace(tzinfo=None))],
-        "record_expiry": [join(store, record_expiry=expiry) for expiry in (timedelta(), -MINUTE, 60, timedelta.max)],
-        "last_heartbeat_within": [store.get_cluster_members(last_heartbeat_within=timedelta())],
-        "max_records": [store.prune_cluster_membership(max_records=0)],
+        "rpc_port": [join(cluster_store, rpc_port=port) for port in (-1, 65536, "80")],
+        "session_start": [join(cluster_store, session_start=START.replace(tzinfo=None))],
+        "session_started_after": [cluster_store.get_cluster_members(session_started_after=START.replace(tzinfo=None))],
+        "record_expiry": [
+            join(cluster_store, record_expiry=expiry) for expiry in (timedelta(), -MINUTE, 60, timedelta.max)
+        ],
+        "last_heartbeat_within": [cluster_store.get_cluster_members(last_heartbeat_within=timedelta())],
+        "max_records": [cluster_store.prune_cluster_membership(max_records=0)],
     }
     for field, refused in calls.items():
         for call in refused:
             with pytest.raises(InvalidPersistenceRequest, match=field):
                 await call
     with pytest.raises(TransactionSizeLimit):
-        await store.save_cluster_metadata("a", data=DataBlob(bytes(4 * 2**20 + 1)), version=0)
-    assert await ids(store) == []
-    assert (await store.list_cluster_metadata(page_size=1)).clusters == ()
+        await cluster_store.save_cluster_metadata("a", data=DataBlob(bytes(4 * 2**20 + 1)), version=0)
+    assert await ids(cluster_store) == []
+    assert (await cluster_store.list_cluster_metadata(page_size=1)).clusters == ()

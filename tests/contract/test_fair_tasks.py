@@ -9,7 +9,7 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
-async def tasks(cell):
+async def fair_tasks(cell):
     """A store of fair queues. What they have in common with plain ones is in test_tasks.py."""
     database = Database(cell.config.dsn, by_key=True, lock_timeout=5, insecure=True)
     store = TaskStore(database, cell.keyring, fair=True)
@@ -19,11 +19,11 @@ async def tasks(cell):
 
 
 @pytest.fixture
-async def queue(tasks, namespace_id):
+async def fair_queue(fair_tasks, namespace_id):
     """A fair queue at range_id 1."""
-    queue = TaskQueueKey(namespace_id, "orders", 1)
-    await tasks.create_task_queue(TaskQueue(queue, 1, DataBlob(b"info")))
-    return queue
+    fair_queue = TaskQueueKey(namespace_id, "orders", 1)
+    await fair_tasks.create_task_queue(TaskQueue(fair_queue, 1, DataBlob(b"info")))
+    return fair_queue
 
 
 def levels(tasks):
@@ -38,18 +38,18 @@ async def create(store, queue, *several):
     return {(task.task_pass, task.task_id): task for task in written}
 
 
-async def test_tasks_are_ordered_by_pass_then_id(tasks, queue):
+async def test_tasks_are_ordered_by_pass_then_id(fair_tasks, fair_queue):
     """A high id of a low pass comes before a low id of a high one."""
-    written = await create(tasks, queue, (2, 10), (1, 20), (1, 5), (2, 15), (2**62, 0))
-    page = await tasks.get_tasks(queue, page_size=10, min_pass=1)
+    written = await create(fair_tasks, fair_queue, (2, 10), (1, 20), (1, 5), (2, 15), (2**62, 0))
+    page = await fair_tasks.get_tasks(fair_queue, page_size=10, min_pass=1)
     assert page.tasks == [written[level] for level in sorted(written)]
     assert page.next_page_token is None
 
 
-async def test_an_id_may_be_used_once_in_each_pass(tasks, queue):
+async def test_an_id_may_be_used_once_in_each_pass(fair_tasks, fair_queue):
     """The key of a task is both."""
-    await create(tasks, queue, (1, 5), (2, 5), (3, 5))
-    assert levels((await tasks.get_tasks(queue, page_size=10, min_pass=1)).tasks) == [(1, 5), (2, 5), (3, 5)]
+    await create(fair_tasks, fair_queue, (1, 5), (2, 5), (3, 5))
+    assert levels((await fair_tasks.get_tasks(fair_queue, page_size=10, min_pass=1)).tasks) == [(1, 5), (2, 5), (3, 5)]
 
 
 @pytest.mark.parametrize(
@@ -64,59 +64,59 @@ async def test_an_id_may_be_used_once_in_each_pass(tasks, queue):
         ((5, 0), []),
     ],
 )
-async def test_reading_starts_at_a_pass_and_an_id_inclusive(tasks, queue, start, found):
+async def test_reading_starts_at_a_pass_and_an_id_inclusive(fair_tasks, fair_queue, start, found):
     """The id bounds only its own pass."""
-    await create(tasks, queue, (1, 5), (1, 20), (2, 3), (2, 10), (4, 1))
-    page = await tasks.get_tasks(queue, page_size=10, min_pass=start[0], min_task_id=start[1])
+    await create(fair_tasks, fair_queue, (1, 5), (1, 20), (2, 3), (2, 10), (4, 1))
+    page = await fair_tasks.get_tasks(fair_queue, page_size=10, min_pass=start[0], min_task_id=start[1])
     assert levels(page.tasks) == found
 
 
 @pytest.mark.parametrize("page_size", [1, 2, 3, 12, 13])
-async def test_pages_cross_passes(tasks, queue, page_size):
+async def test_pages_cross_passes(fair_tasks, fair_queue, page_size):
     """Nothing is lost or repeated where a page ends between two passes, nor at the highest id of a pass."""
     every = [(task_pass, task_id) for task_pass in (1, 2, 3) for task_id in (0, 1, 7, LAST_TASK_ID - 1)]
-    await create(tasks, queue, *reversed(every))
+    await create(fair_tasks, fair_queue, *reversed(every))
     found, token = [], None
     while not found or token is not None:
-        page = await tasks.get_tasks(queue, page_size=page_size, min_pass=1, page_token=token)
+        page = await fair_tasks.get_tasks(fair_queue, page_size=page_size, min_pass=1, page_token=token)
         assert len(page.tasks) <= page_size
         found += levels(page.tasks)
         token = page.next_page_token
     assert found == every
 
 
-async def test_completing_goes_up_to_a_pass_and_an_id(tasks, queue):
+async def test_completing_goes_up_to_a_pass_and_an_id(fair_tasks, fair_queue):
     """Lower passes go as a whole, and the named pass up to the id."""
-    await create(tasks, queue, *((number, number) for number in range(1, 6)))
-    assert await tasks.complete_tasks_less_than(queue, max_pass=3, max_task_id=0, limit=10) == 2
-    assert levels((await tasks.get_tasks(queue, page_size=10, min_pass=1)).tasks) == [(3, 3), (4, 4), (5, 5)]
-    assert await tasks.complete_tasks_less_than(queue, max_pass=4, max_task_id=5, limit=10) == 2
-    assert levels((await tasks.get_tasks(queue, page_size=10, min_pass=1)).tasks) == [(5, 5)]
+    await create(fair_tasks, fair_queue, *((number, number) for number in range(1, 6)))
+    assert await fair_tasks.complete_tasks_less_than(fair_queue, max_pass=3, max_task_id=0, limit=10) == 2
+    assert levels((await fair_tasks.get_tasks(fair_queue, page_size=10, min_pass=1)).tasks) == [(3, 3), (4, 4), (5, 5)]
+    assert await fair_tasks.complete_tasks_less_than(fair_queue, max_pass=4, max_task_id=5, limit=10) == 2
+    assert levels((await fair_tasks.get_tasks(fair_queue, page_size=10, min_pass=1)).tasks) == [(5, 5)]
 
 
-async def test_completing_spares_the_same_id_of_a_later_pass(tasks, queue):
+async def test_completing_spares_the_same_id_of_a_later_pass(fair_tasks, fair_queue):
     """Tasks are told apart by both, so that none that waits is lost."""
-    await create(tasks, queue, (1, 5), (2, 5), (3, 5))
-    assert await tasks.complete_tasks_less_than(queue, max_pass=2, max_task_id=0, limit=10) == 1
-    assert levels((await tasks.get_tasks(queue, page_size=10, min_pass=1)).tasks) == [(2, 5), (3, 5)]
+    await create(fair_tasks, fair_queue, (1, 5), (2, 5), (3, 5))
+    assert await fair_tasks.complete_tasks_less_than(fair_queue, max_pass=2, max_task_id=0, limit=10) == 1
+    assert levels((await fair_tasks.get_tasks(fair_queue, page_size=10, min_pass=1)).tasks) == [(2, 5), (3, 5)]
 
 
-async def test_a_limit_completes_the_lowest_first(tasks, queue):
+async def test_a_limit_completes_the_lowest_first(fair_tasks, fair_queue):
     """In the order that they are read in."""
-    await create(tasks, queue, (2, 1), (1, 9), (1, 8), (3, 0))
-    assert await tasks.complete_tasks_less_than(queue, max_pass=9, max_task_id=0, limit=3) == 3
-    assert levels((await tasks.get_tasks(queue, page_size=10, min_pass=1)).tasks) == [(3, 0)]
+    await create(fair_tasks, fair_queue, (2, 1), (1, 9), (1, 8), (3, 0))
+    assert await fair_tasks.complete_tasks_less_than(fair_queue, max_pass=9, max_task_id=0, limit=3) == 3
+    assert levels((await fair_tasks.get_tasks(fair_queue, page_size=10, min_pass=1)).tasks) == [(3, 0)]
 
 
-async def test_the_range_of_a_fair_queue_has_no_end(tasks, queue):
+async def test_the_range_of_a_fair_queue_has_no_end(fair_tasks, fair_queue):
     """An id alone bounds nothing where passes come first."""
     with pytest.raises(InvalidPersistenceRequest):
-        await tasks.get_tasks(queue, page_size=1, min_pass=1, max_task_id=100)
+        await fair_tasks.get_tasks(fair_queue, page_size=1, min_pass=1, max_task_id=100)
     with pytest.raises(InvalidPersistenceRequest):
-        await tasks.get_tasks(queue, page_size=1)  # passes begin at 1
+        await fair_tasks.get_tasks(fair_queue, page_size=1)  # passes begin at 1
 
 
-async def test_a_plain_queue_reads_up_to_an_id(cell, tasks, namespace_id):
+async def test_a_plain_queue_reads_up_to_an_id(cell, fair_tasks, namespace_id):
     """The counterpart: [min, max), and no token where nothing can follow before the end."""
     plain = TaskStore(cell.database, cell.keyring)
     queue = TaskQueueKey(namespace_id, "plain", 1)
@@ -137,4 +137,4 @@ async def test_a_plain_queue_reads_up_to_an_id(cell, tasks, namespace_id):
     page = await plain.get_tasks(queue, min_task_id=0, max_task_id=8, page_size=10, page_token=token)
     assert [task.task_id for task in page.tasks] == [4, 5, 6, 7]
     with pytest.raises(InvalidPersistenceRequest):
-        await tasks.get_tasks(queue, page_size=4, min_pass=1, page_token=token)  # of a plain queue
+        await fair_tasks.get_tasks(queue, page_size=4, min_pass=1, page_token=token)  # of a plain queue

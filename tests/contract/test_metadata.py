@@ -38,7 +38,7 @@ BLOB = DataBlob(b"retention: 10 days", Encoding.JSON)
 
 
 @pytest.fixture
-def store(own_cell):
+def metadata_store(own_cell):
     return MetadataStore(own_cell.database, own_cell.keyring)
 
 
@@ -63,68 +63,68 @@ async def everything(store, page_size=100):
 
 @pytest.mark.parametrize("is_global", [False, True])
 @pytest.mark.parametrize("data", [BLOB, DataBlob(b""), DataBlob(b"\x00\xff", Encoding.UNSPECIFIED)])
-async def test_a_namespace_comes_back_by_id_and_by_name(store, data, is_global):
+async def test_a_namespace_comes_back_by_id_and_by_name(metadata_store, data, is_global):
     """Id, name, blob with its encoding, flag and version are as they were given."""
-    made = await create(store, "payments-Überweisung", data=data, is_global=is_global)
-    assert await store.get_namespace(namespace_id=made.namespace_id) == made
-    assert await store.get_namespace(name="payments-Überweisung") == made
+    made = await create(metadata_store, "payments-Überweisung", data=data, is_global=is_global)
+    assert await metadata_store.get_namespace(namespace_id=made.namespace_id) == made
+    assert await metadata_store.get_namespace(name="payments-Überweisung") == made
 
 
-async def test_a_namespace_that_is_not_there_is_not_found(store):
+async def test_a_namespace_that_is_not_there_is_not_found(metadata_store):
     """By id or by name; another one's being there changes nothing."""
-    await create(store, "first")
+    await create(metadata_store, "first")
     for wrong in ("First", "first ", "firs", "nobody", "first\x00"):
         with pytest.raises(NamespaceNotFound):
-            await store.get_namespace(name=wrong)
+            await metadata_store.get_namespace(name=wrong)
     with pytest.raises(NamespaceNotFound):
-        await store.get_namespace(namespace_id=uuid4())
+        await metadata_store.get_namespace(namespace_id=uuid4())
 
 
-async def test_a_read_names_exactly_one_of_id_and_name(store):
+async def test_a_read_names_exactly_one_of_id_and_name(metadata_store):
     """Both or none are refused, also where both are of one namespace."""
-    made = await create(store)
+    made = await create(metadata_store)
     with pytest.raises(InvalidPersistenceRequest):
-        await store.get_namespace(namespace_id=made.namespace_id, name=made.name)
+        await metadata_store.get_namespace(namespace_id=made.namespace_id, name=made.name)
     with pytest.raises(InvalidPersistenceRequest):
-        await store.get_namespace()
+        await metadata_store.get_namespace()
 
 
-async def test_a_name_is_given_once(store):
+async def test_a_name_is_given_once(metadata_store):
     """A second one of the name is refused; the first stays, and neither a row nor a usable key is left of the second."""
-    made, second = await create(store, "taken"), uuid4()
-    before = await store.get_metadata()
+    made, second = await create(metadata_store, "taken"), uuid4()
+    before = await metadata_store.get_metadata()
     with pytest.raises(NamespaceAlreadyExists):
-        await create(store, "taken", namespace_id=second, data=DataBlob(b"other"))
-    assert await store.get_namespace(name="taken") == made
+        await create(metadata_store, "taken", namespace_id=second, data=DataBlob(b"other"))
+    assert await metadata_store.get_namespace(name="taken") == made
     with pytest.raises(NamespaceNotFound):
-        await store.get_namespace(namespace_id=second)
-    assert await store.get_metadata() == before
+        await metadata_store.get_namespace(namespace_id=second)
+    assert await metadata_store.get_metadata() == before
 
 
-async def test_an_id_is_given_once(store):
+async def test_an_id_is_given_once(metadata_store):
     """A second one of the id is refused, whatever its name; the first keeps its keys and its blob."""
-    made = await create(store, "first")
+    made = await create(metadata_store, "first")
     for name in ("first", "second"):
         with pytest.raises(NamespaceAlreadyExists):
-            await create(store, name, namespace_id=made.namespace_id, data=DataBlob(b"other"))
-    assert await store.get_namespace(namespace_id=made.namespace_id) == made
+            await create(metadata_store, name, namespace_id=made.namespace_id, data=DataBlob(b"other"))
+    assert await metadata_store.get_namespace(namespace_id=made.namespace_id) == made
     with pytest.raises(NamespaceNotFound):
-        await store.get_namespace(name="second")
+        await metadata_store.get_namespace(name="second")
 
 
-async def test_the_id_of_a_deleted_namespace_is_not_given_again(store):
+async def test_the_id_of_a_deleted_namespace_is_not_given_again(metadata_store):
     """Its keys' versions were used, so nothing is ever sealed for this id again."""
-    made = await create(store)
-    await store.delete_namespace(made.namespace_id)
+    made = await create(metadata_store)
+    await metadata_store.delete_namespace(made.namespace_id)
     with pytest.raises(NamespaceAlreadyExists):
-        await create(store, "again", namespace_id=made.namespace_id)
+        await create(metadata_store, "again", namespace_id=made.namespace_id)
 
 
-async def test_of_many_that_create_a_name_at_once_one_wins(own_cell, store):
+async def test_of_many_that_create_a_name_at_once_one_wins(own_cell, metadata_store):
     """One gets the name; the others are told so, and the winner's namespace works."""
     ids = [uuid4() for _ in range(8)]
     async with Strongroom.open(own_cell.config) as elsewhere:
-        stores = (store, MetadataStore(elsewhere.database, elsewhere.keyring))
+        stores = (metadata_store, MetadataStore(elsewhere.database, elsewhere.keyring))
         outcomes = await asyncio.gather(
             *(
                 stores[index % 2].create_namespace(each, "wanted", data=DataBlob(each.bytes), kek=KEK)
@@ -133,17 +133,17 @@ async def test_of_many_that_create_a_name_at_once_one_wins(own_cell, store):
             return_exceptions=True,
         )
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["NamespaceAlreadyExists"] * 7 + ["NoneType"]
-    found = await store.get_namespace(name="wanted")
+    found = await metadata_store.get_namespace(name="wanted")
     assert found.namespace_id == ids[outcomes.index(None)]
     assert found.data.data == found.namespace_id.bytes
-    assert [len(page) for page in await everything(store)] == [1]
+    assert [len(page) for page in await everything(metadata_store)] == [1]
 
 
-async def test_of_many_that_create_an_id_at_once_one_wins(own_cell, store):
+async def test_of_many_that_create_an_id_at_once_one_wins(own_cell, metadata_store):
     """The losers do not take the winner's keys away: its blob opens, here and elsewhere."""
     namespace_id = uuid4()
     async with Strongroom.open(own_cell.config) as elsewhere:
-        stores = (store, MetadataStore(elsewhere.database, elsewhere.keyring))
+        stores = (metadata_store, MetadataStore(elsewhere.database, elsewhere.keyring))
         outcomes = await asyncio.gather(
             *(create(stores[index % 2], f"name-{index}", namespace_id=namespace_id) for index in range(8)),
             return_exceptions=True,
@@ -156,87 +156,96 @@ async def test_of_many_that_create_an_id_at_once_one_wins(own_cell, store):
             assert (found.name, found.data) == (won[0].name, BLOB)
 
 
-async def test_a_creation_that_broke_off_is_finished_by_the_next_one(own_cell, store):
+async def test_a_creation_that_broke_off_is_finished_by_the_next_one(own_cell, metadata_store):
     """Keys without a namespace, of the same KEK, serve the next creation of the id; those of another KEK are refused."""
     left = uuid4()
     await create_data_keys(own_cell.keyring, left, KEK)
     other = KekRef.parse("local:other")
     await own_cell.create_kek(other)
     with pytest.raises(NamespaceAlreadyExists):
-        await store.create_namespace(left, "left", data=BLOB, kek=other)
-    made = await create(store, "left", namespace_id=left)
-    assert await store.get_namespace(namespace_id=left) == made
+        await metadata_store.create_namespace(left, "left", data=BLOB, kek=other)
+    made = await create(metadata_store, "left", namespace_id=left)
+    assert await metadata_store.get_namespace(namespace_id=left) == made
 
 
-async def test_destroyed_keys_without_a_namespace_are_not_taken_up(own_cell, store):
+async def test_destroyed_keys_without_a_namespace_are_not_taken_up(own_cell, metadata_store):
     """No namespace is made that nothing could be sealed for."""
     left = uuid4()
     await create_data_keys(own_cell.keyring, left, KEK)
     await destroy_data_keys(own_cell.keyring, left)
     with pytest.raises(NamespaceAlreadyExists):
-        await create(store, "left", namespace_id=left)
-    assert await everything(store) == [()]
+        await create(metadata_store, "left", namespace_id=left)
+    assert await everything(metadata_store) == [()]
 
 
-async def test_a_kek_that_is_not_there_leaves_nothing(store):
+async def test_a_kek_that_is_not_there_leaves_nothing(metadata_store):
     """Neither a row nor a key: the id and the name are free afterwards."""
     namespace_id = uuid4()
     with pytest.raises(KeyNotFound):
-        await store.create_namespace(namespace_id, "later", data=BLOB, kek=KekRef.parse("local:nobody-made-it"))
-    assert await create(store, "later", namespace_id=namespace_id) == await store.get_namespace(name="later")
+        await metadata_store.create_namespace(
+            namespace_id, "later", data=BLOB, kek=KekRef.parse("local:nobody-made-it")
+        )
+    assert await create(metadata_store, "later", namespace_id=namespace_id) == await metadata_store.get_namespace(
+        name="later"
+    )
 
 
-async def test_each_change_raises_the_tables_version_by_one(own_cell, store):
+async def test_each_change_raises_the_tables_version_by_one(own_cell, metadata_store):
     """Creating here or through NamespaceStore, updating and renaming count; reading, deleting and failing do not."""
-    start = await store.get_metadata()
-    made = await create(store)
+    start = await metadata_store.get_metadata()
+    made = await create(metadata_store)
     await own_cell.namespaces.create("by the other store", kek=KEK)
-    assert await store.get_metadata() == start + 2
-    await store.update_namespace(made.namespace_id, data=BLOB, is_global=False, notification_version=start + 2)
-    await store.rename_namespace(made.namespace_id, "new", data=BLOB, is_global=False, notification_version=start + 3)
-    assert await store.get_metadata() == start + 4
-    await store.get_namespace(name="new")
+    assert await metadata_store.get_metadata() == start + 2
+    await metadata_store.update_namespace(made.namespace_id, data=BLOB, is_global=False, notification_version=start + 2)
+    await metadata_store.rename_namespace(
+        made.namespace_id, "new", data=BLOB, is_global=False, notification_version=start + 3
+    )
+    assert await metadata_store.get_metadata() == start + 4
+    await metadata_store.get_namespace(name="new")
     with pytest.raises(NamespaceAlreadyExists):
-        await create(store, "new")
-    await store.delete_namespace(made.namespace_id)
-    assert await store.get_metadata() == start + 4
+        await create(metadata_store, "new")
+    await metadata_store.delete_namespace(made.namespace_id)
+    assert await metadata_store.get_metadata() == start + 4
 
 
-async def test_an_update_replaces_the_blob_and_the_flag(store):
+async def test_an_update_replaces_the_blob_and_the_flag(metadata_store):
     """The row then holds the table's version at which it was changed; name and id stay, other namespaces too."""
-    made, other = await create(store), await create(store)
-    version = await store.get_metadata()
+    made, other = await create(metadata_store), await create(metadata_store)
+    version = await metadata_store.get_metadata()
     new = DataBlob(b"new", Encoding.PROTO3)
-    await store.update_namespace(made.namespace_id, data=new, is_global=True, notification_version=version)
+    await metadata_store.update_namespace(made.namespace_id, data=new, is_global=True, notification_version=version)
     changed = replace(made, data=new, is_global=True, notification_version=version)
-    assert await store.get_namespace(namespace_id=made.namespace_id) == changed
-    assert await store.get_namespace(name=made.name) == changed
-    assert await store.get_namespace(name=other.name) == other
+    assert await metadata_store.get_namespace(namespace_id=made.namespace_id) == changed
+    assert await metadata_store.get_namespace(name=made.name) == changed
+    assert await metadata_store.get_namespace(name=other.name) == other
 
 
 @pytest.mark.parametrize("distance", [-1, 1, 100])
-async def test_an_update_at_another_version_is_refused(store, distance):
+async def test_an_update_at_another_version_is_refused(metadata_store, distance):
     """The version is the table's: the row's own, which is older, is refused like any other; nothing changes."""
-    made = await create(store)
-    version = await store.get_metadata()
+    made = await create(metadata_store)
+    version = await metadata_store.get_metadata()
     assert made.notification_version == version - 1
-    for change in (store.update_namespace, lambda *a, **k: store.rename_namespace(*a, "renamed", **k)):
+    for change in (
+        metadata_store.update_namespace,
+        lambda *a, **k: metadata_store.rename_namespace(*a, "renamed", **k),
+    ):
         with pytest.raises(ConditionFailed) as failed:
             await change(
                 made.namespace_id, data=DataBlob(b"x"), is_global=True, notification_version=version + distance
             )
         assert not failed.value.may_have_been_committed
-    assert await store.get_namespace(name=made.name) == made
-    assert await store.get_metadata() == version
+    assert await metadata_store.get_namespace(name=made.name) == made
+    assert await metadata_store.get_metadata() == version
 
 
-async def test_of_many_updates_of_one_version_one_wins(store):
+async def test_of_many_updates_of_one_version_one_wins(metadata_store):
     """The table has one writer at a time, also where they change different namespaces."""
-    made = [await create(store) for _ in range(6)]
-    version = await store.get_metadata()
+    made = [await create(metadata_store) for _ in range(6)]
+    version = await metadata_store.get_metadata()
     outcomes = await asyncio.gather(
         *(
-            store.update_namespace(
+            metadata_store.update_namespace(
                 each.namespace_id, data=DataBlob(b"mine"), is_global=False, notification_version=version
             )
             for each in made
@@ -246,21 +255,21 @@ async def test_of_many_updates_of_one_version_one_wins(store):
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["ConditionFailed"] * 5 + ["NoneType"]
     winner = outcomes.index(None)
     for index, each in enumerate(made):
-        found = await store.get_namespace(namespace_id=each.namespace_id)
+        found = await metadata_store.get_namespace(namespace_id=each.namespace_id)
         assert found.data == (DataBlob(b"mine") if index == winner else BLOB)
-    assert await store.get_metadata() == version + 1
+    assert await metadata_store.get_metadata() == version + 1
 
 
-async def test_updates_that_read_again_all_come_through(store):
+async def test_updates_that_read_again_all_come_through(metadata_store):
     """No update is lost: whoever is refused reads the version anew and goes on."""
-    made = await create(store, data=DataBlob(b""))
+    made = await create(metadata_store, data=DataBlob(b""))
 
     async def add(number):
         while True:
-            version = await store.get_metadata()
-            found = await store.get_namespace(namespace_id=made.namespace_id)
+            version = await metadata_store.get_metadata()
+            found = await metadata_store.get_namespace(namespace_id=made.namespace_id)
             try:
-                await store.update_namespace(
+                await metadata_store.update_namespace(
                     made.namespace_id,
                     data=DataBlob(found.data.data + bytes([number])),
                     is_global=False,
@@ -271,69 +280,79 @@ async def test_updates_that_read_again_all_come_through(store):
             return
 
     await asyncio.gather(*(add(number) for number in range(6)))
-    assert sorted((await store.get_namespace(name=made.name)).data.data) == list(range(6))
+    assert sorted((await metadata_store.get_namespace(name=made.name)).data.data) == list(range(6))
 
 
-async def test_an_update_of_no_namespace_is_not_found(store):
+async def test_an_update_of_no_namespace_is_not_found(metadata_store):
     """Neither an unknown one nor a deleted one; the version stays."""
-    deleted = await create(store)
-    await store.delete_namespace(deleted.namespace_id)
-    version = await store.get_metadata()
+    deleted = await create(metadata_store)
+    await metadata_store.delete_namespace(deleted.namespace_id)
+    version = await metadata_store.get_metadata()
     for namespace_id in (uuid4(), deleted.namespace_id):
         with pytest.raises(NamespaceNotFound):
-            await store.update_namespace(namespace_id, data=BLOB, is_global=False, notification_version=version)
+            await metadata_store.update_namespace(
+                namespace_id, data=BLOB, is_global=False, notification_version=version
+            )
         with pytest.raises(NamespaceNotFound):
-            await store.rename_namespace(namespace_id, "new", data=BLOB, is_global=False, notification_version=version)
-    assert await store.get_metadata() == version
+            await metadata_store.rename_namespace(
+                namespace_id, "new", data=BLOB, is_global=False, notification_version=version
+            )
+    assert await metadata_store.get_metadata() == version
 
 
-async def test_a_renamed_namespace_is_found_by_its_new_name_only(own_cell, store):
+async def test_a_renamed_namespace_is_found_by_its_new_name_only(own_cell, metadata_store):
     """Search attributes and keys stay; the former name is free, and goes to another one."""
     created = await own_cell.namespaces.create("before", kek=KEK, search_attributes={"CustomerId": "Keyword"})
-    version = await store.get_metadata()
-    await store.rename_namespace(created.namespace_id, "after", data=BLOB, is_global=True, notification_version=version)
-    assert await store.get_namespace(name="after") == NamespaceRecord(
+    version = await metadata_store.get_metadata()
+    await metadata_store.rename_namespace(
+        created.namespace_id, "after", data=BLOB, is_global=True, notification_version=version
+    )
+    assert await metadata_store.get_namespace(name="after") == NamespaceRecord(
         created.namespace_id, "after", BLOB, True, version
     )
     with pytest.raises(NamespaceNotFound):
-        await store.get_namespace(name="before")
+        await metadata_store.get_namespace(name="before")
     renamed = await own_cell.namespaces.get("after")
     assert renamed.search_attributes == {"CustomerId": "Keyword"}
     added = await own_cell.namespaces.add_search_attributes(created.namespace_id, {"DueDate": "Datetime"})
     assert set(added.search_attributes) == {"CustomerId", "DueDate"}
-    second = await create(store, "before")
-    assert await store.get_namespace(name="before") == second
+    second = await create(metadata_store, "before")
+    assert await metadata_store.get_namespace(name="before") == second
 
 
-async def test_a_name_that_is_taken_is_not_given_by_renaming(store):
+async def test_a_name_that_is_taken_is_not_given_by_renaming(metadata_store):
     """Both namespaces stay as they were, and the version too; the own name is no conflict."""
-    left, right = await create(store, "left"), await create(store, "right")
-    version = await store.get_metadata()
+    left, right = await create(metadata_store, "left"), await create(metadata_store, "right")
+    version = await metadata_store.get_metadata()
     with pytest.raises(NamespaceAlreadyExists):
-        await store.rename_namespace(
+        await metadata_store.rename_namespace(
             left.namespace_id, "right", data=DataBlob(b"x"), is_global=True, notification_version=version
         )
-    assert await store.get_namespace(name="left") == left
-    assert await store.get_namespace(name="right") == right
-    await store.rename_namespace(left.namespace_id, "left", data=BLOB, is_global=False, notification_version=version)
-    assert (await store.get_namespace(name="left")).notification_version == version
+    assert await metadata_store.get_namespace(name="left") == left
+    assert await metadata_store.get_namespace(name="right") == right
+    await metadata_store.rename_namespace(
+        left.namespace_id, "left", data=BLOB, is_global=False, notification_version=version
+    )
+    assert (await metadata_store.get_namespace(name="left")).notification_version == version
 
 
-async def test_of_a_creation_and_a_renaming_at_once_one_gets_the_name(store):
+async def test_of_a_creation_and_a_renaming_at_once_one_gets_the_name(metadata_store):
     """A name never belongs to two, whichever way they come by it."""
     for attempt in range(8):
-        made = await create(store)
-        version = await store.get_metadata()
+        made = await create(metadata_store)
+        version = await metadata_store.get_metadata()
         wanted = f"wanted-{attempt}"
         outcomes = await asyncio.gather(
-            store.rename_namespace(made.namespace_id, wanted, data=BLOB, is_global=False, notification_version=version),
-            create(store, wanted),
+            metadata_store.rename_namespace(
+                made.namespace_id, wanted, data=BLOB, is_global=False, notification_version=version
+            ),
+            create(metadata_store, wanted),
             return_exceptions=True,
         )
         assert sum(not isinstance(outcome, BaseException) for outcome in outcomes) == 1
         refused = next(outcome for outcome in outcomes if isinstance(outcome, BaseException))
         assert isinstance(refused, (NamespaceAlreadyExists, ConditionFailed))
-        assert len(await fetch_named(store, wanted)) == 1
+        assert len(await fetch_named(metadata_store, wanted)) == 1
 
 
 async def fetch_named(store, name):
@@ -341,95 +360,95 @@ async def fetch_named(store, name):
 
 
 @pytest.mark.parametrize("by_name", [False, True])
-async def test_deleting_is_shredding(own_cell, store, by_name):
+async def test_deleting_is_shredding(own_cell, metadata_store, by_name):
     """The namespace is gone by id and by name, all its keys are destroyed, its name is free; others stay."""
-    made, other = await create(store, "gone"), await create(store, "stays")
+    made, other = await create(metadata_store, "gone"), await create(metadata_store, "stays")
     if by_name:
-        await store.delete_namespace_by_name("gone")
+        await metadata_store.delete_namespace_by_name("gone")
     else:
-        await store.delete_namespace(made.namespace_id)
+        await metadata_store.delete_namespace(made.namespace_id)
     with pytest.raises(NamespaceNotFound):
-        await store.get_namespace(namespace_id=made.namespace_id)
+        await metadata_store.get_namespace(namespace_id=made.namespace_id)
     with pytest.raises(NamespaceNotFound):
-        await store.get_namespace(name="gone")
+        await metadata_store.get_namespace(name="gone")
     keys = await own_cell.keyring.store.list_data_keys(made.namespace_id)
     assert keys
     assert all(key.state is KeyState.DESTROYED and key.wrapped is None for key in keys)
     [row] = await fetch(own_cell, "SELECT * FROM namespaces WHERE namespace_id = $1", made.namespace_id)
     assert row["data"] is row["details"] is row["name_token"] is None
-    assert await store.get_namespace(name="stays") == other
-    assert (await create(store, "gone")).name == "gone"
+    assert await metadata_store.get_namespace(name="stays") == other
+    assert (await create(metadata_store, "gone")).name == "gone"
 
 
-async def test_deleting_again_or_nothing_is_no_error(store):
+async def test_deleting_again_or_nothing_is_no_error(metadata_store):
     """By id and by name; the table's version does not move."""
-    made = await create(store, "gone")
-    version = await store.get_metadata()
+    made = await create(metadata_store, "gone")
+    version = await metadata_store.get_metadata()
     for _ in range(2):
-        await store.delete_namespace(made.namespace_id)
-        await store.delete_namespace_by_name("gone")
-    await store.delete_namespace(uuid4())
-    await store.delete_namespace_by_name("never there")
-    assert await store.get_metadata() == version
-    assert await everything(store) == [()]
+        await metadata_store.delete_namespace(made.namespace_id)
+        await metadata_store.delete_namespace_by_name("gone")
+    await metadata_store.delete_namespace(uuid4())
+    await metadata_store.delete_namespace_by_name("never there")
+    assert await metadata_store.get_metadata() == version
+    assert await everything(metadata_store) == [()]
 
 
-async def test_a_deletion_that_broke_off_is_finished_by_name(own_cell, store):
+async def test_a_deletion_that_broke_off_is_finished_by_name(own_cell, metadata_store):
     """Keys destroyed, rows not: the namespace tells that its keys are destroyed, and deleting by name ends the work."""
-    made = await create(store, "half")
+    made = await create(metadata_store, "half")
     await destroy_data_keys(own_cell.keyring, made.namespace_id)
     with pytest.raises(KeyDestroyed):
-        await store.get_namespace(name="half")
-    await store.delete_namespace_by_name("half")
+        await metadata_store.get_namespace(name="half")
+    await metadata_store.delete_namespace_by_name("half")
     with pytest.raises(NamespaceNotFound):
-        await store.get_namespace(name="half")
+        await metadata_store.get_namespace(name="half")
 
 
 @pytest.mark.parametrize("page_size", [1, 2, 3, 7, 100])
-async def test_all_namespaces_are_listed_page_by_page(own_cell, store, page_size):
+async def test_all_namespaces_are_listed_page_by_page(own_cell, metadata_store, page_size):
     """In the order of their ids, each once, those of both stores; no page is longer than asked for."""
-    made = [await create(store, is_global=bool(number % 2)) for number in range(5)]
-    version = await store.get_metadata()
+    made = [await create(metadata_store, is_global=bool(number % 2)) for number in range(5)]
+    version = await metadata_store.get_metadata()
     created = await own_cell.namespaces.create("by the other store", kek=KEK)
     made.append(NamespaceRecord(created.namespace_id, created.name, DataBlob(b""), False, version))
-    pages = await everything(store, page_size)
+    pages = await everything(metadata_store, page_size)
     assert [each for page in pages for each in page] == sorted(made, key=lambda each: each.namespace_id.bytes)
     assert all(len(page) <= page_size for page in pages)
 
 
-async def test_an_empty_table_lists_nothing(store):
+async def test_an_empty_table_lists_nothing(metadata_store):
     """One empty page, and no token."""
-    page = await store.list_namespaces(page_size=10)
+    page = await metadata_store.list_namespaces(page_size=10)
     assert (page.namespaces, page.next_page_token) == ((), None)
 
 
-async def test_deleted_namespaces_are_not_listed(store):
+async def test_deleted_namespaces_are_not_listed(metadata_store):
     """Those that stay are listed in full pages."""
-    made = sorted([await create(store) for _ in range(5)], key=lambda each: each.namespace_id.bytes)
-    await store.delete_namespace(made[1].namespace_id)
-    await store.delete_namespace(made[4].namespace_id)
-    page = await store.list_namespaces(page_size=3)
+    made = sorted([await create(metadata_store) for _ in range(5)], key=lambda each: each.namespace_id.bytes)
+    await metadata_store.delete_namespace(made[1].namespace_id)
+    await metadata_store.delete_namespace(made[4].namespace_id)
+    page = await metadata_store.list_namespaces(page_size=3)
     assert list(page.namespaces) == [made[0], made[2], made[3]]
 
 
-async def test_a_list_goes_on_where_the_last_page_ended(store):
+async def test_a_list_goes_on_where_the_last_page_ended(metadata_store):
     """What is created or deleted meanwhile makes no namespace come twice or be left out."""
-    made = sorted([await create(store) for _ in range(6)], key=lambda each: each.namespace_id.bytes)
-    first = await store.list_namespaces(page_size=2)
-    await store.delete_namespace(made[1].namespace_id)
-    early = await create(store, namespace_id=UUID(int=1))
-    second = await store.list_namespaces(page_size=10, page_token=first.next_page_token)
+    made = sorted([await create(metadata_store) for _ in range(6)], key=lambda each: each.namespace_id.bytes)
+    first = await metadata_store.list_namespaces(page_size=2)
+    await metadata_store.delete_namespace(made[1].namespace_id)
+    early = await create(metadata_store, namespace_id=UUID(int=1))
+    second = await metadata_store.list_namespaces(page_size=10, page_token=first.next_page_token)
     assert list(second.namespaces) == made[2:]
     assert early not in second.namespaces
 
 
-async def test_a_namespace_whose_keys_cannot_be_had_hides_no_other(own_cell, store):
+async def test_a_namespace_whose_keys_cannot_be_had_hides_no_other(own_cell, metadata_store):
     """It is listed with the reason in place of name and blob; destroyed keys are such a reason too."""
     kek = KekRef.parse("local:will-be-lost")
     await own_cell.create_kek(kek)
-    made = await create(store, "well")
-    lost, half = uuid4(), await create(store, "half", is_global=True)
-    await store.create_namespace(lost, "lost", data=BLOB, kek=kek)
+    made = await create(metadata_store, "well")
+    lost, half = uuid4(), await create(metadata_store, "half", is_global=True)
+    await metadata_store.create_namespace(lost, "lost", data=BLOB, kek=kek)
     await destroy_data_keys(own_cell.keyring, half.namespace_id)
     path = own_cell.config.kms["local"].keyring
     document = json.loads(path.read_text())
@@ -446,27 +465,27 @@ async def test_a_namespace_whose_keys_cannot_be_had_hides_no_other(own_cell, sto
     assert listed[half.namespace_id].is_global
 
 
-async def test_both_stores_see_one_namespace(own_cell, store):
+async def test_both_stores_see_one_namespace(own_cell, metadata_store):
     """One made by either is found by the other: without a blob, or without search attributes."""
-    made = await create(store, "mine")
+    made = await create(metadata_store, "mine")
     found = await own_cell.namespaces.get("mine")
     assert (found.namespace_id, found.search_attributes) == (made.namespace_id, {})
     created = await own_cell.namespaces.create("theirs", kek=KEK)
-    seen = await store.get_namespace(name="theirs")
+    seen = await metadata_store.get_namespace(name="theirs")
     assert (seen.namespace_id, seen.data, seen.is_global) == (created.namespace_id, DataBlob(b""), False)
     await own_cell.namespaces.add_search_attributes(made.namespace_id, {"A": "Int"})
-    assert await store.get_namespace(name="mine") == made
+    assert await metadata_store.get_namespace(name="mine") == made
 
 
-async def test_a_row_from_before_this_store_has_an_empty_blob(own_cell, store):
+async def test_a_row_from_before_this_store_has_an_empty_blob(own_cell, metadata_store):
     """Its columns are as the migration left them; it can be changed like any other."""
     old = await own_cell.namespaces.create("old", kek=KEK)
     await execute(own_cell, "UPDATE namespaces SET data = NULL, notification_version = 0")
-    found = await store.get_namespace(name="old")
+    found = await metadata_store.get_namespace(name="old")
     assert (found.data, found.is_global, found.notification_version) == (DataBlob(b""), False, 0)
-    version = await store.get_metadata()
-    await store.update_namespace(old.namespace_id, data=BLOB, is_global=True, notification_version=version)
-    assert (await store.get_namespace(name="old")).data == BLOB
+    version = await metadata_store.get_metadata()
+    await metadata_store.update_namespace(old.namespace_id, data=BLOB, is_global=True, notification_version=version)
+    assert (await metadata_store.get_namespace(name="old")).data == BLOB
 
 
 @pytest.mark.parametrize(
@@ -479,29 +498,29 @@ async def test_a_row_from_before_this_store_has_an_empty_blob(own_cell, store):
         "UPDATE namespaces SET version = version + 1",
     ],
 )
-async def test_an_edited_row_does_not_open(own_cell, store, edit):
+async def test_an_edited_row_does_not_open(own_cell, metadata_store, edit):
     """What stands in clear beside the blob is bound to it; the list says so, and goes on."""
-    made = await create(store, is_global=True)
+    made = await create(metadata_store, is_global=True)
     await execute(own_cell, edit)
     with pytest.raises(IntegrityError):
-        await store.get_namespace(namespace_id=made.namespace_id)
-    [[listed]] = await everything(store)
+        await metadata_store.get_namespace(namespace_id=made.namespace_id)
+    [[listed]] = await everything(metadata_store)
     assert listed.unreadable
 
 
 @pytest.mark.parametrize("column", ["data", "details"])
-async def test_a_value_of_another_namespace_does_not_open(own_cell, store, column):
+async def test_a_value_of_another_namespace_does_not_open(own_cell, metadata_store, column):
     """Two rows whose sealed values were exchanged are refused, both."""
-    made = [await create(store), await create(store)]
+    made = [await create(metadata_store), await create(metadata_store)]
     await swap(own_cell, "namespaces", column, "true")
     for each in made:
         with pytest.raises(IntegrityError):
-            await store.get_namespace(namespace_id=each.namespace_id)
+            await metadata_store.get_namespace(namespace_id=each.namespace_id)
 
 
-async def test_exchanged_names_lead_to_no_other_namespace(own_cell, store):
+async def test_exchanged_names_lead_to_no_other_namespace(own_cell, metadata_store):
     """A token is not authenticated, so who is found is compared with who was asked for."""
-    left, right = await create(store, "left"), await create(store, "right")
+    left, right = await create(metadata_store, "left"), await create(metadata_store, "right")
     rows = await fetch(own_cell, "SELECT namespace_id, name_token FROM namespaces")
     token = {UUID(bytes=row["namespace_id"].bytes): row["name_token"] for row in rows}
     change = "UPDATE namespaces SET name_token = $2 WHERE namespace_id = $1"
@@ -510,18 +529,18 @@ async def test_exchanged_names_lead_to_no_other_namespace(own_cell, store):
     await execute(own_cell, change, left.namespace_id, token[right.namespace_id])
     for name in ("left", "right"):
         with pytest.raises(IntegrityError):
-            await store.get_namespace(name=name)
+            await metadata_store.get_namespace(name=name)
         with pytest.raises(IntegrityError):
-            await store.delete_namespace_by_name(name)
-    assert await store.get_namespace(namespace_id=left.namespace_id) == left
+            await metadata_store.delete_namespace_by_name(name)
+    assert await metadata_store.get_namespace(namespace_id=left.namespace_id) == left
 
 
-async def test_nothing_of_a_namespace_stands_in_clear(own_cell, store):
+async def test_nothing_of_a_namespace_stands_in_clear(own_cell, metadata_store):
     """Neither its name nor its blob; where one does, this search finds it."""
     planted = f"planted-{secrets.token_hex(12)}"
-    made = await create(store, planted, data=DataBlob(planted.encode()))
-    version = await store.get_metadata()
-    await store.rename_namespace(
+    made = await create(metadata_store, planted, data=DataBlob(planted.encode()))
+    version = await metadata_store.get_metadata()
+    await metadata_store.rename_namespace(
         made.namespace_id, planted + "2", data=DataBlob(planted.encode()), is_global=True, notification_version=version
     )
     control = "UPDATE data_keys SET kek_id = $1"
@@ -529,40 +548,44 @@ async def test_nothing_of_a_namespace_stands_in_clear(own_cell, store):
 
 
 @pytest.mark.parametrize("name", ["", "x" * 256, "ü" * 128, "\ud800", None, b"name"])
-async def test_a_name_that_cannot_be_is_refused(store, name):
+async def test_a_name_that_cannot_be_is_refused(metadata_store, name):
     """Wherever one is taken; no row is left."""
     with pytest.raises(InvalidPersistenceRequest):
-        await store.create_namespace(uuid4(), name, data=BLOB, kek=KEK)
+        await metadata_store.create_namespace(uuid4(), name, data=BLOB, kek=KEK)
     with pytest.raises(InvalidPersistenceRequest):
-        await store.rename_namespace(uuid4(), name, data=BLOB, is_global=False, notification_version=1)
+        await metadata_store.rename_namespace(uuid4(), name, data=BLOB, is_global=False, notification_version=1)
     with pytest.raises(InvalidPersistenceRequest):
-        await store.delete_namespace_by_name(name)
-    assert await everything(store) == [()]
+        await metadata_store.delete_namespace_by_name(name)
+    assert await everything(metadata_store) == [()]
 
 
-async def test_malformed_requests_are_refused(own_cell, store):
+async def test_malformed_requests_are_refused(own_cell, metadata_store):
     """Before the database sees them, each with an error that says which field it is."""
-    made = await create(store)
-    version = await store.get_metadata()
+    made = await create(metadata_store)
+    version = await metadata_store.get_metadata()
 
     async def update(namespace_id=made.namespace_id, data=BLOB, is_global=False, version=version):  # noqa: FBT002
-        await store.update_namespace(namespace_id, data=data, is_global=is_global, notification_version=version)
+        await metadata_store.update_namespace(
+            namespace_id, data=data, is_global=is_global, notification_version=version
+        )
 
     calls = {
         "namespace_id": [
-            store.create_namespace("x", "x", data=BLOB, kek=KEK),
-            store.get_namespace(namespace_id="x"),
-            store.delete_namespace(str(made.namespace_id)),
+            metadata_store.create_namespace("x", "x", data=BLOB, kek=KEK),
+            metadata_store.get_namespace(namespace_id="x"),
+            metadata_store.delete_namespace(str(made.namespace_id)),
             update(namespace_id=None),
         ],
-        "data": [update(data=b"bytes"), store.create_namespace(uuid4(), "x", data=None, kek=KEK)],
+        "data": [update(data=b"bytes"), metadata_store.create_namespace(uuid4(), "x", data=None, kek=KEK)],
         "is_global": [update(is_global=1)],
         "notification_version": [update(version=-1), update(version="1"), update(version=2**63)],
-        "page_size": [store.list_namespaces(page_size=size) for size in (0, -1, 10_001, None)],
-        "page token": [store.list_namespaces(page_size=1, page_token=token) for token in (b"", b"x", b"AAAA" * 8)],
+        "page_size": [metadata_store.list_namespaces(page_size=size) for size in (0, -1, 10_001, None)],
+        "page token": [
+            metadata_store.list_namespaces(page_size=1, page_token=token) for token in (b"", b"x", b"AAAA" * 8)
+        ],
         "cell": [
-            store.create_namespace(own_cell.keyring.cell_id, "cell", data=BLOB, kek=KEK),
-            store.delete_namespace(own_cell.keyring.cell_id),
+            metadata_store.create_namespace(own_cell.keyring.cell_id, "cell", data=BLOB, kek=KEK),
+            metadata_store.delete_namespace(own_cell.keyring.cell_id),
         ],
     }
     for field, refused in calls.items():
@@ -571,4 +594,4 @@ async def test_malformed_requests_are_refused(own_cell, store):
                 await call
     with pytest.raises(TransactionSizeLimit):
         await update(data=DataBlob(bytes(4 * 2**20 + 1)))
-    assert await store.get_namespace(name=made.name) == made
+    assert await metadata_store.get_namespace(name=made.name) == made

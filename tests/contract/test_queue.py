@@ -25,7 +25,7 @@ BLOB = DataBlob(b"namespace task", Encoding.JSON)
 
 
 @pytest.fixture
-def queue(own_cell):
+def message_queue(own_cell):
     return Queue(own_cell.database, own_cell.keyring)
 
 
@@ -47,8 +47,8 @@ class DeadLetters:
 
 
 @pytest.fixture(params=["queue", "dead letters"])
-def either(request, queue):
-    return queue if request.param == "queue" else DeadLetters(queue)
+def either(request, message_queue):
+    return message_queue if request.param == "queue" else DeadLetters(message_queue)
 
 
 async def enqueue(queue, count):
@@ -118,26 +118,26 @@ async def test_many_that_append_at_once_leave_no_gap(own_cell, either, request):
     )
 
 
-async def test_an_append_that_fails_uses_up_no_id(own_cell, queue):
+async def test_an_append_that_fails_uses_up_no_id(own_cell, message_queue):
     """Ids are dense: the number of a message that was not stored goes to the next one."""
-    await enqueue(queue, 2)
+    await enqueue(message_queue, 2)
     await execute(own_cell, "ALTER TABLE queue_messages ADD CONSTRAINT small CHECK (octet_length(data) < 200)")
     with pytest.raises(Exception, match="SQLSTATE"):
-        await queue.enqueue_message(DataBlob(secrets.token_bytes(500)))
-    assert await queue.enqueue_message(BLOB) == 2
+        await message_queue.enqueue_message(DataBlob(secrets.token_bytes(500)))
+    assert await message_queue.enqueue_message(BLOB) == 2
 
 
-async def test_deleted_messages_are_gone_and_their_ids_too(queue):
+async def test_deleted_messages_are_gone_and_their_ids_too(message_queue):
     """All before an id; it stays itself. The next message's id is as if nothing had been deleted."""
-    made = await enqueue(queue, 5)
-    await queue.delete_messages_before(3)
-    assert list(await queue.read_messages(max_count=10)) == made[3:]
+    made = await enqueue(message_queue, 5)
+    await message_queue.delete_messages_before(3)
+    assert list(await message_queue.read_messages(max_count=10)) == made[3:]
     for _ in range(2):
-        await queue.delete_messages_before(1000)
-        assert list(await queue.read_messages(max_count=10)) == []
-    assert await queue.enqueue_message(BLOB) == 5
-    await queue.delete_messages_before(0)
-    assert [each.message_id for each in await queue.read_messages(max_count=10)] == [5]
+        await message_queue.delete_messages_before(1000)
+        assert list(await message_queue.read_messages(max_count=10)) == []
+    assert await message_queue.enqueue_message(BLOB) == 5
+    await message_queue.delete_messages_before(0)
+    assert [each.message_id for each in await message_queue.read_messages(max_count=10)] == [5]
 
 
 async def test_ack_levels_come_back_with_the_next_version(either):
@@ -175,147 +175,147 @@ async def test_of_many_updates_of_one_version_one_wins(either):
         assert await either.get_ack_levels() == AckLevels(DataBlob(bytes([winner])), version + 1)
 
 
-async def test_appends_and_updates_at_once_lose_nothing(queue):
+async def test_appends_and_updates_at_once_lose_nothing(message_queue):
     """Both write the queue's row; neither takes back what the other wrote."""
 
     async def update():
         for version in range(10):
-            await queue.update_ack_level(DataBlob(bytes([version])), version=version)
+            await message_queue.update_ack_level(DataBlob(bytes([version])), version=version)
 
-    await asyncio.gather(update(), *(queue.enqueue_message(BLOB) for _ in range(20)))
-    assert await queue.get_ack_levels() == AckLevels(DataBlob(bytes([9])), 10)
-    assert [each.message_id for each in await queue.read_messages(max_count=100)] == list(range(20))
+    await asyncio.gather(update(), *(message_queue.enqueue_message(BLOB) for _ in range(20)))
+    assert await message_queue.get_ack_levels() == AckLevels(DataBlob(bytes([9])), 10)
+    assert [each.message_id for each in await message_queue.read_messages(max_count=100)] == list(range(20))
 
 
-async def test_a_queue_its_dead_letters_and_another_queue_do_not_meet(own_cell, queue):
+async def test_a_queue_its_dead_letters_and_another_queue_do_not_meet(own_cell, message_queue):
     """Ids, messages, ack levels and deletions of one are not the other's."""
     other = Queue(own_cell.database, own_cell.keyring, queue_type=2)
-    made = await enqueue(queue, 3)
-    await queue.enqueue_message_to_dlq(DataBlob(b"dead"))
+    made = await enqueue(message_queue, 3)
+    await message_queue.enqueue_message_to_dlq(DataBlob(b"dead"))
     await other.enqueue_message(DataBlob(b"other"))
-    await queue.update_ack_level(BLOB, version=0)
-    assert list(await queue.read_messages(max_count=10)) == made
-    assert await dead_letters(queue) == [QueueMessage(0, DataBlob(b"dead"))]
+    await message_queue.update_ack_level(BLOB, version=0)
+    assert list(await message_queue.read_messages(max_count=10)) == made
+    assert await dead_letters(message_queue) == [QueueMessage(0, DataBlob(b"dead"))]
     assert list(await other.read_messages(max_count=10)) == [QueueMessage(0, DataBlob(b"other"))]
     assert await dead_letters(other) == []
-    assert (await queue.get_dlq_ack_levels()).version == (await other.get_ack_levels()).version == 0
-    await queue.range_delete_messages_from_dlq(first_message_id=-1, last_message_id=100)
+    assert (await message_queue.get_dlq_ack_levels()).version == (await other.get_ack_levels()).version == 0
+    await message_queue.range_delete_messages_from_dlq(first_message_id=-1, last_message_id=100)
     await other.delete_messages_before(100)
-    assert list(await queue.read_messages(max_count=10)) == made
+    assert list(await message_queue.read_messages(max_count=10)) == made
 
 
 @pytest.mark.parametrize("page_size", [1, 3, 10, 100])
-async def test_dead_letters_are_read_page_by_page(queue, page_size):
+async def test_dead_letters_are_read_page_by_page(message_queue, page_size):
     """After the first id, up to and with the last, each once."""
-    made = await enqueue(DeadLetters(queue), 10)
-    assert await dead_letters(queue, page_size=page_size) == made
-    assert await dead_letters(queue, 2, 7, page_size) == made[3:8]
-    assert await dead_letters(queue, 7, 7, page_size) == []
-    assert await dead_letters(queue, 8, 2, page_size) == []
-    assert await dead_letters(queue, -1, 2**63 - 1, page_size) == made
+    made = await enqueue(DeadLetters(message_queue), 10)
+    assert await dead_letters(message_queue, page_size=page_size) == made
+    assert await dead_letters(message_queue, 2, 7, page_size) == made[3:8]
+    assert await dead_letters(message_queue, 7, 7, page_size) == []
+    assert await dead_letters(message_queue, 8, 2, page_size) == []
+    assert await dead_letters(message_queue, -1, 2**63 - 1, page_size) == made
 
 
-async def test_a_token_does_not_lead_out_of_its_range(queue):
+async def test_a_token_does_not_lead_out_of_its_range(message_queue):
     """Used with a range that begins later, the range counts."""
-    made = await enqueue(DeadLetters(queue), 10)
-    page = await queue.read_messages_from_dlq(first_message_id=-1, last_message_id=9, page_size=2)
-    later = await queue.read_messages_from_dlq(
+    made = await enqueue(DeadLetters(message_queue), 10)
+    page = await message_queue.read_messages_from_dlq(first_message_id=-1, last_message_id=9, page_size=2)
+    later = await message_queue.read_messages_from_dlq(
         first_message_id=6, last_message_id=8, page_size=10, page_token=page.next_page_token
     )
     assert list(later.messages) == made[7:9]
 
 
-async def test_dead_letters_are_deleted_one_by_one_and_by_range(queue):
+async def test_dead_letters_are_deleted_one_by_one_and_by_range(message_queue):
     """A range is that of reading; deleting what is not there is no error."""
-    made = await enqueue(DeadLetters(queue), 10)
+    made = await enqueue(DeadLetters(message_queue), 10)
     for _ in range(2):
-        await queue.delete_message_from_dlq(9)
-        assert await dead_letters(queue) == made[:9]
-    await queue.delete_message_from_dlq(0)
-    await queue.range_delete_messages_from_dlq(first_message_id=3, last_message_id=6)
-    assert await dead_letters(queue) == [*made[1:4], *made[7:9]]
-    await queue.range_delete_messages_from_dlq(first_message_id=-1, last_message_id=2**63 - 1)
-    assert await dead_letters(queue) == []
-    assert await queue.enqueue_message_to_dlq(BLOB) == 10
+        await message_queue.delete_message_from_dlq(9)
+        assert await dead_letters(message_queue) == made[:9]
+    await message_queue.delete_message_from_dlq(0)
+    await message_queue.range_delete_messages_from_dlq(first_message_id=3, last_message_id=6)
+    assert await dead_letters(message_queue) == [*made[1:4], *made[7:9]]
+    await message_queue.range_delete_messages_from_dlq(first_message_id=-1, last_message_id=2**63 - 1)
+    assert await dead_letters(message_queue) == []
+    assert await message_queue.enqueue_message_to_dlq(BLOB) == 10
 
 
-async def test_messages_are_read_across_a_rotation_of_the_cells_keys(own_cell, queue):
+async def test_messages_are_read_across_a_rotation_of_the_cells_keys(own_cell, message_queue):
     """Those sealed before and after open, also for a process that has the old keys in memory."""
     async with Strongroom.open(own_cell.config) as elsewhere:
         other = Queue(elsewhere.database, elsewhere.keyring)
         made = await enqueue(other, 1)
         await rotate_data_key(own_cell.keyring, own_cell.keyring.cell_id)
-        made.append(QueueMessage(await queue.enqueue_message(BLOB), BLOB))
+        made.append(QueueMessage(await message_queue.enqueue_message(BLOB), BLOB))
         assert list(await other.read_messages(max_count=10)) == made
         assert await other.enqueue_message(BLOB) == 2
 
 
 @pytest.mark.parametrize("column", ["next_message_id", "version"])
 @pytest.mark.parametrize("change", ["+ 1", "- 1"])
-async def test_an_edited_counter_is_noticed(own_cell, queue, column, change):
+async def test_an_edited_counter_is_noticed(own_cell, message_queue, column, change):
     """Nobody who edits the next id, or the version, makes a queue give an id twice or skip one: it is refused."""
-    await enqueue(queue, 3)
-    await queue.update_ack_level(BLOB, version=0)
+    await enqueue(message_queue, 3)
+    await message_queue.update_ack_level(BLOB, version=0)
     await execute(own_cell, f"UPDATE queues SET {column} = {column} {change}")  # noqa: S608
     with pytest.raises(IntegrityError):
-        await queue.enqueue_message(BLOB)
+        await message_queue.enqueue_message(BLOB)
     with pytest.raises(IntegrityError):
-        await queue.get_ack_levels()
+        await message_queue.get_ack_levels()
     with pytest.raises(IntegrityError):
-        await queue.update_ack_level(BLOB, version=1)
+        await message_queue.update_ack_level(BLOB, version=1)
     assert len(await fetch(own_cell, "SELECT FROM queue_messages")) == 3
 
 
-async def test_messages_that_were_exchanged_or_moved_do_not_open(own_cell, queue):
+async def test_messages_that_were_exchanged_or_moved_do_not_open(own_cell, message_queue):
     """A message is bound to its queue and number."""
-    await enqueue(queue, 2)
-    await queue.enqueue_message_to_dlq(BLOB)
+    await enqueue(message_queue, 2)
+    await message_queue.enqueue_message_to_dlq(BLOB)
     await swap(own_cell, "queue_messages", "data", "queue_type = 1")
     with pytest.raises(IntegrityError):
-        await queue.read_messages(max_count=1)
+        await message_queue.read_messages(max_count=1)
     await execute(own_cell, "DELETE FROM queue_messages WHERE queue_type = 1")
     await execute(own_cell, "UPDATE queue_messages SET queue_type = 1")
     with pytest.raises(IntegrityError):
-        await queue.read_messages(max_count=1)
+        await message_queue.read_messages(max_count=1)
 
 
-async def test_nothing_of_a_message_stands_in_clear(own_cell, queue):
+async def test_nothing_of_a_message_stands_in_clear(own_cell, message_queue):
     """Neither a message nor the ack levels; where one does, this search finds it."""
     planted = f"planted-{secrets.token_hex(12)}"
     blob = DataBlob(planted.encode())
-    await queue.enqueue_message(blob)
-    await queue.enqueue_message_to_dlq(blob)
-    await queue.update_ack_level(blob, version=0)
+    await message_queue.enqueue_message(blob)
+    await message_queue.enqueue_message_to_dlq(blob)
+    await message_queue.update_ack_level(blob, version=0)
     control = "UPDATE queues SET data = convert_to($1, 'UTF8') WHERE queue_type = 1"
     await assert_only_sealed(own_cell, planted, "queues", "queue_messages", control=control)
 
 
-async def test_malformed_requests_are_refused(own_cell, queue):
+async def test_malformed_requests_are_refused(own_cell, message_queue):
     """Before the database sees them, each with an error that says which field it is."""
     ranges = [(-2, 1), (0, -2), (None, 1), (0, 2**63)]
     calls = {
         "data": [
-            queue.enqueue_message(b"bytes"),
-            queue.enqueue_message_to_dlq(None),
-            queue.update_ack_level("x", version=0),
+            message_queue.enqueue_message(b"bytes"),
+            message_queue.enqueue_message_to_dlq(None),
+            message_queue.update_ack_level("x", version=0),
         ],
-        "version": [queue.update_ack_level(BLOB, version=version) for version in (-1, None, 2**63)],
-        "last_message_id": [queue.read_messages(last_message_id=wrong, max_count=1) for wrong in (-2, "0")],
-        "page_size": [queue.read_messages(max_count=count) for count in (0, -1, 10_001)],
+        "version": [message_queue.update_ack_level(BLOB, version=version) for version in (-1, None, 2**63)],
+        "last_message_id": [message_queue.read_messages(last_message_id=wrong, max_count=1) for wrong in (-2, "0")],
+        "page_size": [message_queue.read_messages(max_count=count) for count in (0, -1, 10_001)],
         "message_id": [
-            *(queue.delete_messages_before(wrong) for wrong in (-1, None)),
-            *(queue.delete_message_from_dlq(wrong) for wrong in (-1, None)),
+            *(message_queue.delete_messages_before(wrong) for wrong in (-1, None)),
+            *(message_queue.delete_message_from_dlq(wrong) for wrong in (-1, None)),
             *(
-                queue.range_delete_messages_from_dlq(first_message_id=first, last_message_id=last)
+                message_queue.range_delete_messages_from_dlq(first_message_id=first, last_message_id=last)
                 for first, last in ranges
             ),
             *(
-                queue.read_messages_from_dlq(first_message_id=first, last_message_id=last, page_size=1)
+                message_queue.read_messages_from_dlq(first_message_id=first, last_message_id=last, page_size=1)
                 for first, last in ranges
             ),
         ],
         "page token": [
-            queue.read_messages_from_dlq(first_message_id=-1, last_message_id=1, page_size=1, page_token=token)
+            message_queue.read_messages_from_dlq(first_message_id=-1, last_message_id=1, page_size=1, page_token=token)
             for token in (b"", b"x", b"AAAA" * 4)
         ],
     }
@@ -324,19 +324,19 @@ async def test_malformed_requests_are_refused(own_cell, queue):
             with pytest.raises(InvalidPersistenceRequest, match=field):
                 await call
     with pytest.raises(InvalidPersistenceRequest, match="page_size"):
-        await queue.read_messages_from_dlq(first_message_id=-1, last_message_id=1, page_size=0)
+        await message_queue.read_messages_from_dlq(first_message_id=-1, last_message_id=1, page_size=0)
     with pytest.raises(TransactionSizeLimit):
-        await queue.enqueue_message(DataBlob(bytes(4 * 2**20 + 1)))
+        await message_queue.enqueue_message(DataBlob(bytes(4 * 2**20 + 1)))
     for queue_type in (0, -1, 2**31, None):
         with pytest.raises(InvalidPersistenceRequest, match="queue_type"):
             Queue(own_cell.database, own_cell.keyring, queue_type=queue_type)
 
 
-async def test_a_token_of_another_queue_is_refused(own_cell, queue):
+async def test_a_token_of_another_queue_is_refused(own_cell, message_queue):
     """A token is of the queue whose page it ended."""
     other = Queue(own_cell.database, own_cell.keyring, queue_type=2)
-    await enqueue(DeadLetters(queue), 2)
-    page = await queue.read_messages_from_dlq(first_message_id=-1, last_message_id=1, page_size=1)
+    await enqueue(DeadLetters(message_queue), 2)
+    page = await message_queue.read_messages_from_dlq(first_message_id=-1, last_message_id=1, page_size=1)
     with pytest.raises(InvalidPersistenceRequest, match="page token"):
         await other.read_messages_from_dlq(
             first_message_id=-1, last_message_id=1, page_size=1, page_token=page.next_page_token

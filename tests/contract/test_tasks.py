@@ -43,7 +43,7 @@ async def by_key(cell):
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "fair"])
-async def tasks(cell, by_key, request):
+async def task_store(cell, by_key, request):
     """A store of each form."""
     store = TaskStore(by_key, cell.keyring, fair=request.param)
     store.first_pass = int(request.param)
@@ -52,15 +52,15 @@ async def tasks(cell, by_key, request):
 
 
 @pytest.fixture
-async def queue(tasks, namespace_id):
+async def task_queue(task_store, namespace_id):
     """A task queue at range_id 7."""
-    queue = TaskQueueKey(namespace_id, "orders", 1)
-    await tasks.create_task_queue(TaskQueue(queue, 7, DataBlob(b"info")))
-    return queue
+    task_queue = TaskQueueKey(namespace_id, "orders", 1)
+    await task_store.create_task_queue(TaskQueue(task_queue, 7, DataBlob(b"info")))
+    return task_queue
 
 
 @pytest.fixture
-async def raw(cell):
+async def owner_session(cell):
     """A connection that sees the rows as they are."""
     connection = await asyncpg.connect(owner_dsn(cell.config), server_settings={"search_path": "strongroom"})
     yield connection
@@ -86,102 +86,107 @@ async def read_all(store, queue, *, page_size=100, **where):
 
 
 @pytest.mark.parametrize("task_type", [0, 1, 2, 3, 2**15 - 1])
-async def test_a_task_queue_comes_back_as_it_was_made(tasks, namespace_id, task_type):
+async def test_a_task_queue_comes_back_as_it_was_made(task_store, namespace_id, task_type):
     """Range id and blob with its encoding, for any type of queue."""
     made = TaskQueue(TaskQueueKey(namespace_id, "orders", task_type), 2**62, DataBlob(b"\x00info", Encoding.JSON))
-    await tasks.create_task_queue(made)
-    assert await tasks.get_task_queue(made.queue) == made
+    await task_store.create_task_queue(made)
+    assert await task_store.get_task_queue(made.queue) == made
 
 
-async def test_a_sticky_queue_is_kept_after_its_expiry(tasks, namespace_id):
+async def test_a_sticky_queue_is_kept_after_its_expiry(task_store, namespace_id):
     """The expiry is part of the blob, and the service's own business."""
     sticky = TaskQueue(TaskQueueKey(namespace_id, "sticky:host", 1), 1, DataBlob(b"expired in 1970"))
-    await tasks.create_task_queue(sticky)
+    await task_store.create_task_queue(sticky)
     updated = TaskQueue(sticky.queue, 2, DataBlob(b"expired in 1971"))
-    await tasks.update_task_queue(updated, previous_range_id=1)
-    assert await tasks.get_task_queue(sticky.queue) == updated
+    await task_store.update_task_queue(updated, previous_range_id=1)
+    assert await task_store.get_task_queue(sticky.queue) == updated
 
 
-async def test_a_task_queue_that_is_there_is_not_made_again(tasks, queue):
+async def test_a_task_queue_that_is_there_is_not_made_again(task_store, task_queue):
     """The second creator is refused, and the first one's row stays."""
     with pytest.raises(ConditionFailed) as refused:
-        await tasks.create_task_queue(TaskQueue(queue, 9, DataBlob(b"other")))
+        await task_store.create_task_queue(TaskQueue(task_queue, 9, DataBlob(b"other")))
     assert not refused.value.may_have_been_committed
-    assert await tasks.get_task_queue(queue) == TaskQueue(queue, 7, DataBlob(b"info"))
+    assert await task_store.get_task_queue(task_queue) == TaskQueue(task_queue, 7, DataBlob(b"info"))
 
 
-async def test_of_many_creators_one_wins(tasks, namespace_id):
+async def test_of_many_creators_one_wins(task_store, namespace_id):
     """A queue has one owner, whoever races."""
     queue = TaskQueueKey(namespace_id, "raced", 2)
     outcomes = await asyncio.gather(
-        *(tasks.create_task_queue(TaskQueue(queue, n, DataBlob(b"%d" % n))) for n in range(8)), return_exceptions=True
+        *(task_store.create_task_queue(TaskQueue(queue, n, DataBlob(b"%d" % n))) for n in range(8)),
+        return_exceptions=True,
     )
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["ConditionFailed"] * 7 + ["NoneType"]
     won = outcomes.index(None)
-    assert await tasks.get_task_queue(queue) == TaskQueue(queue, won, DataBlob(b"%d" % won))
+    assert await task_store.get_task_queue(queue) == TaskQueue(queue, won, DataBlob(b"%d" % won))
 
 
-async def test_a_task_queue_that_nobody_made_is_not_found(tasks, queue):
+async def test_a_task_queue_that_nobody_made_is_not_found(task_store, task_queue):
     """Another type, another name and another namespace are other queues."""
-    for other in (queue._replace(task_type=2), queue._replace(name="Orders"), queue._replace(name="orders ")):
+    for other in (
+        task_queue._replace(task_type=2),
+        task_queue._replace(name="Orders"),
+        task_queue._replace(name="orders "),
+    ):
         with pytest.raises(NotFound):
-            await tasks.get_task_queue(other)
+            await task_store.get_task_queue(other)
 
 
-async def test_update_moves_the_range_id(tasks, queue):
+async def test_update_moves_the_range_id(task_store, task_queue):
     """Who knows the previous range id takes the queue over."""
-    moved = TaskQueue(queue, 8, DataBlob(b"moved"))
-    await tasks.update_task_queue(moved, previous_range_id=7)
-    assert await tasks.get_task_queue(queue) == moved
+    moved = TaskQueue(task_queue, 8, DataBlob(b"moved"))
+    await task_store.update_task_queue(moved, previous_range_id=7)
+    assert await task_store.get_task_queue(task_queue) == moved
 
 
-async def test_update_keeps_the_range_id_where_the_owner_only_writes_its_state(tasks, queue):
+async def test_update_keeps_the_range_id_where_the_owner_only_writes_its_state(task_store, task_queue):
     """An owner's regular update of the blob."""
     for n in range(3):
-        await tasks.update_task_queue(TaskQueue(queue, 7, DataBlob(b"ack %d" % n)), previous_range_id=7)
-    assert (await tasks.get_task_queue(queue)).info == DataBlob(b"ack 2")
+        await task_store.update_task_queue(TaskQueue(task_queue, 7, DataBlob(b"ack %d" % n)), previous_range_id=7)
+    assert (await task_store.get_task_queue(task_queue)).info == DataBlob(b"ack 2")
 
 
 @pytest.mark.parametrize("stale", [6, 8, 0])
-async def test_a_stale_owner_changes_nothing(tasks, queue, stale):
+async def test_a_stale_owner_changes_nothing(task_store, task_queue, stale):
     """Update, deletion and new tasks are refused, and the row stays."""
     with pytest.raises(ConditionFailed):
-        await tasks.update_task_queue(TaskQueue(queue, 9, DataBlob(b"x")), previous_range_id=stale)
+        await task_store.update_task_queue(TaskQueue(task_queue, 9, DataBlob(b"x")), previous_range_id=stale)
     with pytest.raises(ConditionFailed):
-        await tasks.delete_task_queue(queue, range_id=stale)
+        await task_store.delete_task_queue(task_queue, range_id=stale)
     with pytest.raises(ConditionFailed) as refused:
-        await tasks.create_tasks(queue, some_tasks(tasks, [1]), range_id=stale)
+        await task_store.create_tasks(task_queue, some_tasks(task_store, [1]), range_id=stale)
     assert not refused.value.may_have_been_committed
-    assert await tasks.get_task_queue(queue) == TaskQueue(queue, 7, DataBlob(b"info"))
-    assert await read_all(tasks, queue) == ([], 1)
+    assert await task_store.get_task_queue(task_queue) == TaskQueue(task_queue, 7, DataBlob(b"info"))
+    assert await read_all(task_store, task_queue) == ([], 1)
 
 
-async def test_of_two_owners_that_take_a_queue_at_once_one_wins(tasks, queue):
+async def test_of_two_owners_that_take_a_queue_at_once_one_wins(task_store, task_queue):
     """A lease has one holder."""
-    rivals = [TaskQueue(queue, n, DataBlob(b"rival")) for n in range(8, 14)]
+    rivals = [TaskQueue(task_queue, n, DataBlob(b"rival")) for n in range(8, 14)]
     outcomes = await asyncio.gather(
-        *(tasks.update_task_queue(rival, previous_range_id=7) for rival in rivals), return_exceptions=True
+        *(task_store.update_task_queue(rival, previous_range_id=7) for rival in rivals), return_exceptions=True
     )
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["ConditionFailed"] * 5 + ["NoneType"]
 
 
-async def test_what_is_not_there_can_neither_be_updated_nor_deleted(tasks, namespace_id):
+async def test_what_is_not_there_can_neither_be_updated_nor_deleted(task_store, namespace_id):
     """Absence is a failed condition, as a wrong range id is."""
     nowhere = TaskQueueKey(namespace_id, "nowhere", 1)
     with pytest.raises(ConditionFailed):
-        await tasks.update_task_queue(TaskQueue(nowhere, 2, DataBlob(b"x")), previous_range_id=1)
+        await task_store.update_task_queue(TaskQueue(nowhere, 2, DataBlob(b"x")), previous_range_id=1)
     with pytest.raises(ConditionFailed):
-        await tasks.delete_task_queue(nowhere, range_id=1)
+        await task_store.delete_task_queue(nowhere, range_id=1)
     with pytest.raises(ConditionFailed):
-        await tasks.create_tasks(nowhere, some_tasks(tasks, [1]), range_id=1)
+        await task_store.create_tasks(nowhere, some_tasks(task_store, [1]), range_id=1)
 
 
-async def test_a_deleted_queue_is_gone(tasks, queue):
+async def test_a_deleted_queue_is_gone(task_store, task_queue):
     """And can be made again."""
-    await tasks.delete_task_queue(queue, range_id=7)
+    await task_store.delete_task_queue(task_queue, range_id=7)
     with pytest.raises(NotFound):
-        await tasks.get_task_queue(queue)
-    await tasks.create_task_queue(TaskQueue(queue, 1, DataBlob(b"new")))
+        await task_store.get_task_queue(task_queue)
+    await task_store.create_task_queue(TaskQueue(task_queue, 1, DataBlob(b"new")))
 
 
 async def test_plain_and_fair_queues_of_one_name_have_nothing_in_common(cell, by_key, namespace_id):
@@ -203,66 +208,66 @@ async def test_plain_and_fair_queues_of_one_name_have_nothing_in_common(cell, by
 # Tasks
 
 
-async def test_tasks_come_back_in_order(tasks, queue):
+async def test_tasks_come_back_in_order(task_store, task_queue):
     """By id, whatever the order that they were written in; blobs and encodings as they went in."""
-    written = some_tasks(tasks, [5, 2, 2**62, 0, LAST_TASK_ID - 1])
-    await tasks.create_tasks(queue, written, range_id=7)
-    assert await read_all(tasks, queue) == (sorted(written), 1)
+    written = some_tasks(task_store, [5, 2, 2**62, 0, LAST_TASK_ID - 1])
+    await task_store.create_tasks(task_queue, written, range_id=7)
+    assert await read_all(task_store, task_queue) == (sorted(written), 1)
 
 
-async def test_many_tasks_of_many_writers_are_read_page_by_page(tasks, queue):
+async def test_many_tasks_of_many_writers_are_read_page_by_page(task_store, task_queue):
     """Nothing is lost, repeated or out of order: 32 writers of 32 tasks at once, read with several sizes of pages."""
-    batches = [some_tasks(tasks, range(start, 1024, 32)) for start in range(32)]
-    await asyncio.gather(*(tasks.create_tasks(queue, batch, range_id=7) for batch in batches))
+    batches = [some_tasks(task_store, range(start, 1024, 32)) for start in range(32)]
+    await asyncio.gather(*(task_store.create_tasks(task_queue, batch, range_id=7) for batch in batches))
     expected = sorted(task for batch in batches for task in batch)
     for page_size, pages in ((1024, (1, 2)), (1023, (2,)), (100, (11,)), (7, (147,))):
-        found, took = await read_all(tasks, queue, page_size=page_size)
+        found, took = await read_all(task_store, task_queue, page_size=page_size)
         assert found == expected
         assert took in pages
 
 
-async def test_tasks_of_an_unknown_queue_are_none(tasks, queue):
+async def test_tasks_of_an_unknown_queue_are_none(task_store, task_queue):
     """Reading is not a condition."""
-    await tasks.create_tasks(queue, some_tasks(tasks, [1]), range_id=7)
-    assert await read_all(tasks, queue._replace(name="nowhere")) == ([], 1)
+    await task_store.create_tasks(task_queue, some_tasks(task_store, [1]), range_id=7)
+    assert await read_all(task_store, task_queue._replace(name="nowhere")) == ([], 1)
 
 
-async def test_tasks_are_all_written_or_none(tasks, queue):
+async def test_tasks_are_all_written_or_none(task_store, task_queue):
     """One id that is taken refuses the whole call; what was there stays as it was."""
-    first = some_tasks(tasks, [10])
-    await tasks.create_tasks(queue, first, range_id=7)
+    first = some_tasks(task_store, [10])
+    await task_store.create_tasks(task_queue, first, range_id=7)
     with pytest.raises(ConditionFailed) as refused:
-        await tasks.create_tasks(queue, some_tasks(tasks, [9, 10, 11]), range_id=7)
+        await task_store.create_tasks(task_queue, some_tasks(task_store, [9, 10, 11]), range_id=7)
     assert not refused.value.may_have_been_committed
     with pytest.raises(ConditionFailed):
-        await tasks.create_tasks(queue, some_tasks(tasks, [20, 20]), range_id=7)
-    assert await read_all(tasks, queue) == (first, 1)
+        await task_store.create_tasks(task_queue, some_tasks(task_store, [20, 20]), range_id=7)
+    assert await read_all(task_store, task_queue) == (first, 1)
 
 
-async def test_a_failed_request_fails_for_its_caller_only(cell, tasks, queue):
+async def test_a_failed_request_fails_for_its_caller_only(cell, task_store, task_queue):
     """Of many at once, in one statement or not: stale, unknown and duplicate are refused, the others are written."""
-    await tasks.create_tasks(queue, some_tasks(tasks, [1000]), range_id=7)
+    await task_store.create_tasks(task_queue, some_tasks(task_store, [1000]), range_id=7)
     other = TaskQueueKey(await new_namespace(cell), "orders", 1)
-    await tasks.create_task_queue(TaskQueue(other, 3, DataBlob(b"")))
+    await task_store.create_task_queue(TaskQueue(other, 3, DataBlob(b"")))
     calls = []
     for n in range(DEFAULT_LIMITS.requests * 2):
         calls += [
-            tasks.create_tasks(queue, some_tasks(tasks, [n]), range_id=7),
-            tasks.create_tasks(queue, some_tasks(tasks, [100 + n]), range_id=6),
-            tasks.create_tasks(other, some_tasks(tasks, [n]), range_id=3),
-            tasks.create_tasks(other._replace(name="nowhere"), some_tasks(tasks, [n]), range_id=3),
-            tasks.create_tasks(queue, some_tasks(tasks, [200 + n, 1000]), range_id=7),
+            task_store.create_tasks(task_queue, some_tasks(task_store, [n]), range_id=7),
+            task_store.create_tasks(task_queue, some_tasks(task_store, [100 + n]), range_id=6),
+            task_store.create_tasks(other, some_tasks(task_store, [n]), range_id=3),
+            task_store.create_tasks(other._replace(name="nowhere"), some_tasks(task_store, [n]), range_id=3),
+            task_store.create_tasks(task_queue, some_tasks(task_store, [200 + n, 1000]), range_id=7),
         ]
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(outcome).__name__ for outcome in outcomes] == [
         "NoneType", "ConditionFailed", "NoneType", "ConditionFailed", "ConditionFailed",
     ] * (DEFAULT_LIMITS.requests * 2)  # fmt: skip
     ids = list(range(DEFAULT_LIMITS.requests * 2))
-    assert [task.task_id for task in (await read_all(tasks, queue))[0]] == [*ids, 1000]
-    assert [task.task_id for task in (await read_all(tasks, other))[0]] == ids
+    assert [task.task_id for task in (await read_all(task_store, task_queue))[0]] == [*ids, 1000]
+    assert [task.task_id for task in (await read_all(task_store, other))[0]] == ids
 
 
-async def test_a_new_owner_never_overlooks_a_task_of_the_old_one(tasks, queue):
+async def test_a_new_owner_never_overlooks_a_task_of_the_old_one(task_store, task_queue):
     """What was acknowledged at the old range id is there when the new owner has the queue; afterwards nothing more comes."""
     written, refused, at_takeover = [], [], []
     busy = asyncio.Event()
@@ -270,7 +275,7 @@ async def test_a_new_owner_never_overlooks_a_task_of_the_old_one(tasks, queue):
     async def old_owner(start):
         for n in range(start, start + 40):
             try:
-                await tasks.create_tasks(queue, some_tasks(tasks, [n]), range_id=7)
+                await task_store.create_tasks(task_queue, some_tasks(task_store, [n]), range_id=7)
                 written.append(n)
                 if len(written) == 30:
                     busy.set()
@@ -279,114 +284,116 @@ async def test_a_new_owner_never_overlooks_a_task_of_the_old_one(tasks, queue):
 
     async def new_owner():
         await busy.wait()
-        await tasks.update_task_queue(TaskQueue(queue, 8, DataBlob(b"mine")), previous_range_id=7)
-        at_takeover.extend(task.task_id for task in (await read_all(tasks, queue))[0])
+        await task_store.update_task_queue(TaskQueue(task_queue, 8, DataBlob(b"mine")), previous_range_id=7)
+        at_takeover.extend(task.task_id for task in (await read_all(task_store, task_queue))[0])
 
     await asyncio.gather(new_owner(), *(old_owner(start * 100) for start in range(8)))
     assert refused
     assert sorted(written) == at_takeover
 
 
-async def test_a_new_owner_waits_for_a_write_that_is_under_way(tasks, queue, raw):
+async def test_a_new_owner_waits_for_a_write_that_is_under_way(task_store, task_queue, owner_session):
     """A write that has looked at the range id keeps it until its commit; the update comes after it, and later writes are refused."""
     async with asyncio.timeout(20):
-        transaction = raw.transaction()
+        transaction = owner_session.transaction()
         await transaction.start()
         # The write looks at the range id, and then waits for this row of the same key.
-        await raw.execute(
+        await owner_session.execute(
             "INSERT INTO tasks SELECT range_hash, namespace_id, task_queue_id, task_type, fair, $2, 5, '' "
             "FROM task_queues WHERE namespace_id = $1",
-            queue.namespace_id,
-            tasks.first_pass,
+            task_queue.namespace_id,
+            task_store.first_pass,
         )
-        write = asyncio.create_task(tasks.create_tasks(queue, some_tasks(tasks, [5]), range_id=7))
+        write = asyncio.create_task(task_store.create_tasks(task_queue, some_tasks(task_store, [5]), range_id=7))
         blocked = "SELECT bool_or($1 = ANY (pg_blocking_pids(pid))) FROM pg_stat_activity"
-        while not await raw.fetchval(blocked, raw.get_server_pid()):  # noqa: ASYNC110 - a server has no event
+        while not await owner_session.fetchval(blocked, owner_session.get_server_pid()):  # noqa: ASYNC110 - a server has no event
             await asyncio.sleep(0.01)
-        moved = TaskQueue(queue, 8, DataBlob(b"mine"))
-        update = asyncio.create_task(tasks.update_task_queue(moved, previous_range_id=7))
-        await tasks.create_tasks(queue, some_tasks(tasks, [6]), range_id=7)  # other writers go on meanwhile
+        moved = TaskQueue(task_queue, 8, DataBlob(b"mine"))
+        update = asyncio.create_task(task_store.update_task_queue(moved, previous_range_id=7))
+        await task_store.create_tasks(
+            task_queue, some_tasks(task_store, [6]), range_id=7
+        )  # other writers go on meanwhile
         await asyncio.sleep(0.2)
         assert not update.done()
         await transaction.rollback()
         await asyncio.gather(write, update)
-    assert [task.task_id for task in (await read_all(tasks, queue))[0]] == [5, 6]
+    assert [task.task_id for task in (await read_all(task_store, task_queue))[0]] == [5, 6]
     with pytest.raises(ConditionFailed):
-        await tasks.create_tasks(queue, some_tasks(tasks, [7]), range_id=7)
+        await task_store.create_tasks(task_queue, some_tasks(task_store, [7]), range_id=7)
 
 
-async def test_subqueues_share_the_lease_and_nothing_else(tasks, queue):
+async def test_subqueues_share_the_lease_and_nothing_else(task_store, task_queue):
     """Tasks of several subqueues are written at once, under the queue's range id, and read and completed apart."""
     ids = {0: [1, 2], 1: [1, 5], 7: [2]}
-    written = {subqueue: some_tasks(tasks, numbers, subqueue=subqueue) for subqueue, numbers in ids.items()}
+    written = {subqueue: some_tasks(task_store, numbers, subqueue=subqueue) for subqueue, numbers in ids.items()}
     everything = [task for several in written.values() for task in several]
     with pytest.raises(ConditionFailed):
-        await tasks.create_tasks(queue, written[7], range_id=6)
-    await tasks.create_tasks(queue, everything, range_id=7)
-    await tasks.create_tasks(queue, some_tasks(tasks, [9], subqueue=7), range_id=7)
+        await task_store.create_tasks(task_queue, written[7], range_id=6)
+    await task_store.create_tasks(task_queue, everything, range_id=7)
+    await task_store.create_tasks(task_queue, some_tasks(task_store, [9], subqueue=7), range_id=7)
     for subqueue in (0, 1):
-        assert await read_all(tasks, queue, subqueue=subqueue) == (written[subqueue], 1)
-    assert [task.task_id for task in (await read_all(tasks, queue, subqueue=7))[0]] == [2, 9]
-    deleted = await tasks.complete_tasks_less_than(
-        queue, max_task_id=LAST_TASK_ID, max_pass=tasks.first_pass, limit=100, subqueue=1
+        assert await read_all(task_store, task_queue, subqueue=subqueue) == (written[subqueue], 1)
+    assert [task.task_id for task in (await read_all(task_store, task_queue, subqueue=7))[0]] == [2, 9]
+    deleted = await task_store.complete_tasks_less_than(
+        task_queue, max_task_id=LAST_TASK_ID, max_pass=task_store.first_pass, limit=100, subqueue=1
     )
     assert deleted == 2
-    assert await read_all(tasks, queue, subqueue=1) == ([], 1)
-    assert await read_all(tasks, queue) == (written[0], 1)
+    assert await read_all(task_store, task_queue, subqueue=1) == ([], 1)
+    assert await read_all(task_store, task_queue) == (written[0], 1)
 
 
-async def test_completing_deletes_the_first_and_says_how_many(tasks, queue):
+async def test_completing_deletes_the_first_and_says_how_many(task_store, task_queue):
     """Up to the limit, from the lowest on, never the task that is named."""
-    await tasks.create_tasks(queue, some_tasks(tasks, range(20)), range_id=7)
-    complete = {"max_pass": tasks.first_pass, "max_task_id": 15}
-    assert await tasks.complete_tasks_less_than(queue, limit=4, **complete) == 4
-    assert [task.task_id for task in (await read_all(tasks, queue))[0]] == list(range(4, 20))
-    assert await tasks.complete_tasks_less_than(queue, limit=100, **complete) == 11
-    assert await tasks.complete_tasks_less_than(queue, limit=100, **complete) == 0
-    assert [task.task_id for task in (await read_all(tasks, queue))[0]] == list(range(15, 20))
+    await task_store.create_tasks(task_queue, some_tasks(task_store, range(20)), range_id=7)
+    complete = {"max_pass": task_store.first_pass, "max_task_id": 15}
+    assert await task_store.complete_tasks_less_than(task_queue, limit=4, **complete) == 4
+    assert [task.task_id for task in (await read_all(task_store, task_queue))[0]] == list(range(4, 20))
+    assert await task_store.complete_tasks_less_than(task_queue, limit=100, **complete) == 11
+    assert await task_store.complete_tasks_less_than(task_queue, limit=100, **complete) == 0
+    assert [task.task_id for task in (await read_all(task_store, task_queue))[0]] == list(range(15, 20))
 
 
-async def test_two_that_complete_at_once_count_each_task_once(tasks, queue):
+async def test_two_that_complete_at_once_count_each_task_once(task_store, task_queue):
     """The sum of what they report is what was there."""
-    await tasks.create_tasks(queue, some_tasks(tasks, range(200)), range_id=7)
+    await task_store.create_tasks(task_queue, some_tasks(task_store, range(200)), range_id=7)
     counts = await asyncio.gather(
         *(
-            tasks.complete_tasks_less_than(queue, max_pass=tasks.first_pass, max_task_id=200, limit=200)
+            task_store.complete_tasks_less_than(task_queue, max_pass=task_store.first_pass, max_task_id=200, limit=200)
             for _ in range(4)
         )
     )
     assert sum(counts) == 200
 
 
-async def test_tasks_stay_when_their_queue_is_deleted(tasks, queue):
+async def test_tasks_stay_when_their_queue_is_deleted(task_store, task_queue):
     """As Temporal's: the scavenger deletes them first."""
-    await tasks.create_tasks(queue, some_tasks(tasks, [1]), range_id=7)
-    await tasks.delete_task_queue(queue, range_id=7)
-    assert len((await read_all(tasks, queue))[0]) == 1
+    await task_store.create_tasks(task_queue, some_tasks(task_store, [1]), range_id=7)
+    await task_store.delete_task_queue(task_queue, range_id=7)
+    assert len((await read_all(task_store, task_queue))[0]) == 1
 
 
-async def test_the_same_queue_of_two_namespaces_is_two(cell, tasks, queue):
+async def test_the_same_queue_of_two_namespaces_is_two(cell, task_store, task_queue):
     """Names meet nowhere."""
-    other = queue._replace(namespace_id=await new_namespace(cell))
-    await tasks.create_task_queue(TaskQueue(other, 1, DataBlob(b"other")))
-    await tasks.create_tasks(queue, some_tasks(tasks, [1]), range_id=7)
-    assert await read_all(tasks, other) == ([], 1)
-    assert (await tasks.get_task_queue(queue)).info == DataBlob(b"info")
+    other = task_queue._replace(namespace_id=await new_namespace(cell))
+    await task_store.create_task_queue(TaskQueue(other, 1, DataBlob(b"other")))
+    await task_store.create_tasks(task_queue, some_tasks(task_store, [1]), range_id=7)
+    assert await read_all(task_store, other) == ([], 1)
+    assert (await task_store.get_task_queue(task_queue)).info == DataBlob(b"info")
 
 
-async def test_large_tasks_pass(tasks, queue):
+async def test_large_tasks_pass(task_store, task_queue):
     """A blob of the full 4 MiB is legal, and several in one call."""
-    written = [Task(n, DataBlob(bytes([n]) * 2**22), tasks.first_pass) for n in range(3)]
-    await tasks.create_tasks(queue, written, range_id=7)
-    assert await read_all(tasks, queue) == (written, 1)
+    written = [Task(n, DataBlob(bytes([n]) * 2**22), task_store.first_pass) for n in range(3)]
+    await task_store.create_tasks(task_queue, written, range_id=7)
+    assert await read_all(task_store, task_queue) == (written, 1)
 
 
-async def test_as_many_tasks_as_are_allowed_pass(tasks, queue):
+async def test_as_many_tasks_as_are_allowed_pass(task_store, task_queue):
     """The largest call is written, read and completed."""
-    await tasks.create_tasks(queue, some_tasks(tasks, range(MAX_TASKS)), range_id=7)
-    assert len((await read_all(tasks, queue, page_size=10_000))[0]) == MAX_TASKS
-    complete = {"max_pass": tasks.first_pass, "max_task_id": LAST_TASK_ID}
-    assert await tasks.complete_tasks_less_than(queue, limit=2**20, **complete) == MAX_TASKS
+    await task_store.create_tasks(task_queue, some_tasks(task_store, range(MAX_TASKS)), range_id=7)
+    assert len((await read_all(task_store, task_queue, page_size=10_000))[0]) == MAX_TASKS
+    complete = {"max_pass": task_store.first_pass, "max_task_id": LAST_TASK_ID}
+    assert await task_store.complete_tasks_less_than(task_queue, limit=2**20, **complete) == MAX_TASKS
 
 
 def test_the_largest_statement_is_within_a_batch_of_the_sealed_format():
@@ -467,21 +474,21 @@ async def test_an_altered_queue_hides_no_other_from_the_list(own_cell):
 # What a thief or a forger can do
 
 
-async def test_nothing_of_a_tenant_is_in_clear(tasks, namespace_id, raw):
+async def test_nothing_of_a_tenant_is_in_clear(task_store, namespace_id, owner_session):
     """Names and payloads are in no column of any row; the scan finds them where they do stand in clear."""
     queue = TaskQueueKey(namespace_id, PLANTED, 1)
-    await tasks.create_task_queue(TaskQueue(queue, 1, DataBlob(f"info of {PLANTED}".encode())))
-    planted = [Task(n, DataBlob(PLANTED.encode()), tasks.first_pass, n) for n in range(2)]
-    await tasks.create_tasks(queue, planted, range_id=1)
+    await task_store.create_task_queue(TaskQueue(queue, 1, DataBlob(f"info of {PLANTED}".encode())))
+    planted = [Task(n, DataBlob(PLANTED.encode()), task_store.first_pass, n) for n in range(2)]
+    await task_store.create_tasks(queue, planted, range_id=1)
     for statement, count in (
         ("SELECT * FROM task_queues WHERE namespace_id = $1", 1),
         ("SELECT * FROM tasks WHERE namespace_id = $1", 2),
     ):
-        rows = await raw.fetch(statement, namespace_id)
+        rows = await owner_session.fetch(statement, namespace_id)
         assert len(rows) == count
         assert not any(holds(row, PLANTED) for row in rows)
         assert not any(holds(row, "contract") for row in rows)
-    control = await raw.fetchrow("SELECT $1::bytea AS data, 5 AS number", b"xx" + PLANTED.encode())
+    control = await owner_session.fetchrow("SELECT $1::bytea AS data, 5 AS number", b"xx" + PLANTED.encode())
     assert holds(control, PLANTED)
 
 
@@ -491,12 +498,12 @@ def holds(row, text):
     return any(text.encode() in value or text.encode().hex().encode() in value for value in values)
 
 
-async def test_the_same_name_has_other_tokens_in_another_namespace(cell, tasks, namespace_id, raw):
+async def test_the_same_name_has_other_tokens_in_another_namespace(cell, task_store, namespace_id, owner_session):
     """Rows of two namespaces tell nothing of each other: token and range_hash are keyed."""
     other = await new_namespace(cell)
     for one in (namespace_id, other):
-        await tasks.create_task_queue(TaskQueue(TaskQueueKey(one, "same", 1), 1, DataBlob(b"")))
-    rows = await raw.fetch(
+        await task_store.create_task_queue(TaskQueue(TaskQueueKey(one, "same", 1), 1, DataBlob(b"")))
+    rows = await owner_session.fetch(
         "SELECT range_hash, task_queue_id FROM task_queues WHERE namespace_id = ANY($1)", [namespace_id, other]
     )
     assert len({row["range_hash"] for row in rows}) == 2
@@ -504,14 +511,14 @@ async def test_the_same_name_has_other_tokens_in_another_namespace(cell, tasks, 
 
 
 @pytest.mark.parametrize("form", ["swapped", "moved to another id", "moved to a subqueue", "from another namespace"])
-async def test_a_task_opens_only_where_it_was_written(cell, tasks, queue, raw, form):
+async def test_a_task_opens_only_where_it_was_written(cell, task_store, task_queue, owner_session, form):
     """A value that was put elsewhere is refused."""
-    other = queue._replace(namespace_id=await new_namespace(cell))
-    await tasks.create_task_queue(TaskQueue(other, 1, DataBlob(b"other")))
-    for one, range_id in ((queue, 7), (other, 1)):
-        await tasks.create_tasks(one, some_tasks(tasks, [1, 2]), range_id=range_id)
-        await tasks.create_tasks(one, some_tasks(tasks, [1, 2], subqueue=1), range_id=range_id)
-    assert len((await read_all(tasks, queue))[0]) == 2
+    other = task_queue._replace(namespace_id=await new_namespace(cell))
+    await task_store.create_task_queue(TaskQueue(other, 1, DataBlob(b"other")))
+    for one, range_id in ((task_queue, 7), (other, 1)):
+        await task_store.create_tasks(one, some_tasks(task_store, [1, 2]), range_id=range_id)
+        await task_store.create_tasks(one, some_tasks(task_store, [1, 2], subqueue=1), range_id=range_id)
+    assert len((await read_all(task_store, task_queue))[0]) == 2
     taken = (
         "UPDATE tasks AS a SET data = b.data FROM tasks AS b WHERE a.namespace_id = $1 "
         "AND a.task_queue_id = (SELECT task_queue_id FROM task_queues WHERE namespace_id = $1) "
@@ -523,26 +530,26 @@ async def test_a_task_opens_only_where_it_was_written(cell, tasks, queue, raw, f
     }
     moved = "UPDATE tasks SET task_id = task_id + 10 WHERE namespace_id = $1"
     statement = taken + statements[form] if form in statements else moved
-    parameters = [queue.namespace_id] + [other.namespace_id] * (form == "from another namespace")
-    assert await raw.execute(statement, *parameters) != "UPDATE 0"
+    parameters = [task_queue.namespace_id] + [other.namespace_id] * (form == "from another namespace")
+    assert await owner_session.execute(statement, *parameters) != "UPDATE 0"
     with pytest.raises(IntegrityError):
-        await read_all(tasks, queue)
+        await read_all(task_store, task_queue)
 
 
 @pytest.mark.parametrize("column", ["data", "range_id"])
-async def test_a_queue_opens_only_where_it_was_written(tasks, queue, raw, column):
+async def test_a_queue_opens_only_where_it_was_written(task_store, task_queue, owner_session, column):
     """Neither blob nor range id can be changed unseen."""
-    other = queue._replace(task_type=2)
-    await tasks.create_task_queue(TaskQueue(other, 8, DataBlob(b"other")))
+    other = task_queue._replace(task_type=2)
+    await task_store.create_task_queue(TaskQueue(other, 8, DataBlob(b"other")))
     statements = {
         "data": "UPDATE task_queues AS a SET data = b.data FROM task_queues AS b ",
         "range_id": "UPDATE task_queues AS a SET range_id = b.range_id FROM task_queues AS b ",
     }
     where = "WHERE a.namespace_id = $1 AND b.namespace_id = $1 AND a.task_type = 1 AND b.task_type = 2"
-    assert await raw.execute(statements[column] + where, queue.namespace_id) == "UPDATE 1"
+    assert await owner_session.execute(statements[column] + where, task_queue.namespace_id) == "UPDATE 1"
     with pytest.raises(IntegrityError):
-        await tasks.get_task_queue(queue)
-    assert (await tasks.get_task_queue(other)).range_id == 8
+        await task_store.get_task_queue(task_queue)
+    assert (await task_store.get_task_queue(other)).range_id == 8
 
 
 # Bad input
@@ -559,113 +566,116 @@ ALL_CALLS = [
 
 
 @pytest.mark.parametrize("call", range(len(ALL_CALLS)))
-async def test_what_names_no_queue_is_refused(tasks, queue, call):
+async def test_what_names_no_queue_is_refused(task_store, task_queue, call):
     """By every operation: wrong ids, names and types."""
     wrong = [
-        queue._replace(namespace_id=str(queue.namespace_id)),
-        queue._replace(namespace_id=None),
-        *(queue._replace(name=name) for name in ("", "x" * 1001, "\ud800", b"orders", None, 5)),
-        *(queue._replace(task_type=task_type) for task_type in (-1, 2**15, "1", None, True)),
-        tuple(queue),
+        task_queue._replace(namespace_id=str(task_queue.namespace_id)),
+        task_queue._replace(namespace_id=None),
+        *(task_queue._replace(name=name) for name in ("", "x" * 1001, "\ud800", b"orders", None, 5)),
+        *(task_queue._replace(task_type=task_type) for task_type in (-1, 2**15, "1", None, True)),
+        tuple(task_queue),
     ]
     for one in wrong:
         with pytest.raises(InvalidPersistenceRequest):
-            await ALL_CALLS[call](tasks, one)
+            await ALL_CALLS[call](task_store, one)
     with pytest.raises(NamespaceNotFound):
-        await ALL_CALLS[call](tasks, queue._replace(namespace_id=uuid4()))
+        await ALL_CALLS[call](task_store, task_queue._replace(namespace_id=uuid4()))
 
 
-async def test_wrong_tasks_are_refused(tasks, queue):
+async def test_wrong_tasks_are_refused(task_store, task_queue):
     """And nothing of the call is written."""
-    good, *_ = some_tasks(tasks, [1])
+    good, *_ = some_tasks(task_store, [1])
     wrong = [
         [],
         *([good, good._replace(task_id=task_id)] for task_id in (-1, LAST_TASK_ID, 2**63, "1", None)),
-        *([good, good._replace(task_pass=task_pass)] for task_pass in (-1, 1 - tasks.first_pass, 2**63 - 1, None)),
+        *([good, good._replace(task_pass=task_pass)] for task_pass in (-1, 1 - task_store.first_pass, 2**63 - 1, None)),
         *([good, good._replace(subqueue=subqueue)] for subqueue in (-1, 2**31, None)),
         *([good, good._replace(blob=blob)] for blob in (b"bytes", None, DataBlob("text"))),
-        some_tasks(tasks, range(MAX_TASKS + 1)),
+        some_tasks(task_store, range(MAX_TASKS + 1)),
     ]
     for several in wrong:
         with pytest.raises(InvalidPersistenceRequest):
-            await tasks.create_tasks(queue, several, range_id=7)
+            await task_store.create_tasks(task_queue, several, range_id=7)
     with pytest.raises(TransactionSizeLimit):
-        await tasks.create_tasks(queue, [good, good._replace(blob=DataBlob(b"x" * (2**22 + 1)))], range_id=7)
+        await task_store.create_tasks(task_queue, [good, good._replace(blob=DataBlob(b"x" * (2**22 + 1)))], range_id=7)
     for range_id in (-1, 2**63, None, "7"):
         with pytest.raises(InvalidPersistenceRequest):
-            await tasks.create_tasks(queue, [good], range_id=range_id)
-    assert await read_all(tasks, queue) == ([], 1)
+            await task_store.create_tasks(task_queue, [good], range_id=range_id)
+    assert await read_all(task_store, task_queue) == ([], 1)
 
 
-async def test_wrong_ranges_are_refused(tasks, queue):
+async def test_wrong_ranges_are_refused(task_store, task_queue):
     """Page sizes, ids, passes and limits that can't be."""
-    good = {"page_size": 1, "min_pass": tasks.first_pass}
+    good = {"page_size": 1, "min_pass": task_store.first_pass}
     wrong = [
         *({"page_size": size} for size in (0, -1, 10_001, None)),
         *({"min_task_id": number} for number in (-1, 2**63, None)),
         *({"max_task_id": number} for number in (-1, 2**63, None)),
-        *({"min_pass": number} for number in (-1, 1 - tasks.first_pass, 2**63 - 1, None)),
+        *({"min_pass": number} for number in (-1, 1 - task_store.first_pass, 2**63 - 1, None)),
         *({"subqueue": number} for number in (-1, 2**31)),
     ]
     for one in wrong:
         with pytest.raises(InvalidPersistenceRequest):
-            await tasks.get_tasks(queue, **good | one)
-    good = {"max_pass": tasks.first_pass, "max_task_id": 1, "limit": 1}
+            await task_store.get_tasks(task_queue, **good | one)
+    good = {"max_pass": task_store.first_pass, "max_task_id": 1, "limit": 1}
     wrong = [
         *({"limit": size} for size in (0, -1, 2**31, None)),
         *({"max_task_id": number} for number in (-1, 2**63, None)),
-        *({"max_pass": number} for number in (-1, 1 - tasks.first_pass, None)),
+        *({"max_pass": number} for number in (-1, 1 - task_store.first_pass, None)),
         {"subqueue": -1},
     ]
     for one in wrong:
         with pytest.raises(InvalidPersistenceRequest):
-            await tasks.complete_tasks_less_than(queue, **good | one)
+            await task_store.complete_tasks_less_than(task_queue, **good | one)
     for size in (0, -1, 10_001):
         with pytest.raises(InvalidPersistenceRequest):
-            await tasks.list_task_queue(page_size=size)
+            await task_store.list_task_queue(page_size=size)
 
 
-async def test_wrong_queues_are_refused(tasks, queue):
+async def test_wrong_queues_are_refused(task_store, task_queue):
     """Range ids and blobs that can't be."""
     for range_id in (-1, 2**63, None, True):
         with pytest.raises(InvalidPersistenceRequest):
-            await tasks.create_task_queue(TaskQueue(queue._replace(name="new"), range_id, DataBlob(b"")))
+            await task_store.create_task_queue(TaskQueue(task_queue._replace(name="new"), range_id, DataBlob(b"")))
         with pytest.raises(InvalidPersistenceRequest):
-            await tasks.update_task_queue(TaskQueue(queue, 8, DataBlob(b"")), previous_range_id=range_id)
+            await task_store.update_task_queue(TaskQueue(task_queue, 8, DataBlob(b"")), previous_range_id=range_id)
         with pytest.raises(InvalidPersistenceRequest):
-            await tasks.delete_task_queue(queue, range_id=range_id)
+            await task_store.delete_task_queue(task_queue, range_id=range_id)
     with pytest.raises(TransactionSizeLimit):
-        await tasks.update_task_queue(TaskQueue(queue, 8, DataBlob(b"x" * (2**22 + 1))), previous_range_id=7)
-    assert (await tasks.get_task_queue(queue)).range_id == 7
+        await task_store.update_task_queue(TaskQueue(task_queue, 8, DataBlob(b"x" * (2**22 + 1))), previous_range_id=7)
+    assert (await task_store.get_task_queue(task_queue)).range_id == 7
 
 
-async def test_a_page_token_of_another_call_is_refused(tasks, queue):
+async def test_a_page_token_of_another_call_is_refused(task_store, task_queue):
     """It names its queue, type and subqueue; text that is no token is refused too."""
-    both = some_tasks(tasks, [1, 2]) + some_tasks(tasks, [1, 2], subqueue=1)
-    await tasks.create_tasks(queue, both, range_id=7)
-    read = {"page_size": 1, "min_pass": tasks.first_pass}
-    token = (await tasks.get_tasks(queue, **read)).next_page_token
+    both = some_tasks(task_store, [1, 2]) + some_tasks(task_store, [1, 2], subqueue=1)
+    await task_store.create_tasks(task_queue, both, range_id=7)
+    read = {"page_size": 1, "min_pass": task_store.first_pass}
+    token = (await task_store.get_tasks(task_queue, **read)).next_page_token
     assert token is not None
-    assert (await tasks.get_tasks(queue, page_token=token, **read)).tasks == [both[1]]
-    for one, subqueue in ((queue._replace(name="x"), 0), (queue._replace(task_type=2), 0), (queue, 1)):
+    assert (await task_store.get_tasks(task_queue, page_token=token, **read)).tasks == [both[1]]
+    for one, subqueue in ((task_queue._replace(name="x"), 0), (task_queue._replace(task_type=2), 0), (task_queue, 1)):
         with pytest.raises(InvalidPersistenceRequest):
-            await tasks.get_tasks(one, subqueue=subqueue, page_token=token, **read)
+            await task_store.get_tasks(one, subqueue=subqueue, page_token=token, **read)
     for wrong in (b"", b"x", token[:-4], token + b"AAAA"):
         with pytest.raises(InvalidPersistenceRequest):
-            await tasks.get_tasks(queue, page_token=wrong, **read)
+            await task_store.get_tasks(task_queue, page_token=wrong, **read)
         with pytest.raises(InvalidPersistenceRequest):
-            await tasks.list_task_queue(page_size=1, page_token=wrong)
+            await task_store.list_task_queue(page_size=1, page_token=wrong)
     with pytest.raises(InvalidPersistenceRequest):
-        await tasks.list_task_queue(page_size=1, page_token=token)
+        await task_store.list_task_queue(page_size=1, page_token=token)
 
 
-async def test_no_message_holds_what_a_tenant_wrote(tasks, namespace_id):
+async def test_no_message_holds_what_a_tenant_wrote(task_store, namespace_id):
     """Errors go to logs."""
     queue = TaskQueueKey(namespace_id, PLANTED, 1)
     there = queue._replace(task_type=2)
-    await tasks.create_task_queue(TaskQueue(there, 7, DataBlob(b"")))
-    calls = [call(tasks, queue) for call in ALL_CALLS[1:5]]
-    calls += [ALL_CALLS[0](tasks, there), tasks.create_tasks(there, some_tasks(tasks, [1, 1]), range_id=7)]
+    await task_store.create_task_queue(TaskQueue(there, 7, DataBlob(b"")))
+    calls = [call(task_store, queue) for call in ALL_CALLS[1:5]]
+    calls += [
+        ALL_CALLS[0](task_store, there),
+        task_store.create_tasks(there, some_tasks(task_store, [1, 1]), range_id=7),
+    ]
     for call in calls:
         with pytest.raises((ConditionFailed, NotFound)) as refused:
             await call

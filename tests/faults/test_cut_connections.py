@@ -31,7 +31,7 @@ async def behind(own_cell):
 
 
 @pytest.fixture
-async def workflow(behind):
+async def proxied_workflow(behind):
     """A workflow, seen through the proxy; its keys and statements are warm, so that the next statement is the one under test."""
     _, through, _ = behind
     warm = Workflow(through, await new_namespace(through), await new_shard(through))
@@ -42,16 +42,18 @@ async def workflow(behind):
 
 
 @pytest.mark.parametrize("cut", ["before", "after"])
-async def test_an_update_whose_answer_is_lost_says_that_nobody_knows(behind, workflow, cut):
+async def test_an_update_whose_answer_is_lost_says_that_nobody_knows(behind, proxied_workflow, cut):
     """It is never sent twice; the error says that it may be there, and whoever looks finds it whole or not at all."""
     direct, _, proxy = behind
-    first = await workflow.create(workflow.snapshot(of=RUNNING))
+    first = await proxied_workflow.create(proxied_workflow.snapshot(of=RUNNING))
     proxy.cut = cut
     with pytest.raises(DatabaseUnavailable) as lost:
-        await workflow.update(workflow.mutation(first.run_id), update_workflow_new_events=workflow.events(first.run_id))
+        await proxied_workflow.update(
+            proxied_workflow.mutation(first.run_id), update_workflow_new_events=proxied_workflow.events(first.run_id)
+        )
     assert lost.value.may_have_been_committed
     assert proxy.cuts == 1
-    seen = workflow.like(cell=direct)
+    seen = proxied_workflow.like(cell=direct)
     version = (await seen.get(first.run_id)).db_record_version
     assert version == (1 if cut == "before" else 2)
     if cut == "after":
@@ -59,54 +61,54 @@ async def test_an_update_whose_answer_is_lost_says_that_nobody_knows(behind, wor
     else:
         with pytest.raises(NotFound):
             await seen.history(first.run_id)
-    await workflow.update(workflow.mutation(first.run_id, db_record_version=version + 1))
+    await proxied_workflow.update(proxied_workflow.mutation(first.run_id, db_record_version=version + 1))
 
 
 @pytest.mark.parametrize("cut", ["before", "after"])
-async def test_a_create_whose_answer_is_lost_says_that_nobody_knows(behind, workflow, cut):
+async def test_a_create_whose_answer_is_lost_says_that_nobody_knows(behind, proxied_workflow, cut):
     """As an update."""
     direct, _, proxy = behind
-    snapshot = workflow.snapshot()
+    snapshot = proxied_workflow.snapshot()
     proxy.cut = cut
     with pytest.raises(DatabaseUnavailable) as lost:
-        await workflow.create(snapshot)
+        await proxied_workflow.create(snapshot)
     assert lost.value.may_have_been_committed
     if cut == "after":
-        assert (await workflow.like(cell=direct).get(snapshot.run_id)).db_record_version == 1
+        assert (await proxied_workflow.like(cell=direct).get(snapshot.run_id)).db_record_version == 1
     else:
-        await workflow.create(snapshot)
+        await proxied_workflow.create(snapshot)
 
 
 @pytest.mark.parametrize("cut", ["before", "after"])
-async def test_an_append_is_run_again(behind, workflow, cut):
+async def test_an_append_is_run_again(behind, proxied_workflow, cut):
     """It may be run twice, so its caller hears nothing of a lost connection; and the node is there once."""
     direct, through, proxy = behind
-    branch = HistoryBranch(workflow.shard_id, uuid4(), uuid4())
+    branch = HistoryBranch(proxied_workflow.shard_id, uuid4(), uuid4())
     await through.history.append_history_nodes(
-        workflow.namespace_id, branch, [HistoryNode(1, 1, 0, blob())], is_new_branch=True
+        proxied_workflow.namespace_id, branch, [HistoryNode(1, 1, 0, blob())], is_new_branch=True
     )
     proxy.cut = cut
-    await through.history.append_history_nodes(workflow.namespace_id, branch, [HistoryNode(2, 2, 1, blob())])
+    await through.history.append_history_nodes(proxied_workflow.namespace_id, branch, [HistoryNode(2, 2, 1, blob())])
     assert proxy.cuts == 1
-    page = await direct.history.read_history_branch(workflow.namespace_id, branch)
+    page = await direct.history.read_history_branch(proxied_workflow.namespace_id, branch)
     assert [node.node_id for node in page.nodes] == [1, 2]
 
 
 @pytest.mark.parametrize("cut", ["before", "after"])
-async def test_a_read_is_run_again(behind, workflow, cut):
+async def test_a_read_is_run_again(behind, proxied_workflow, cut):
     """Reading twice is as reading once."""
     _, _, proxy = behind
-    first = await workflow.create()
+    first = await proxied_workflow.create()
     proxy.cut = cut
-    assert (await workflow.get(first.run_id)).db_record_version == 1
+    assert (await proxied_workflow.get(first.run_id)).db_record_version == 1
     assert proxy.cuts == 1
 
 
 @pytest.mark.parametrize("cut", ["before", "after"])
-async def test_a_shard_that_may_have_moved(behind, workflow, cut):
+async def test_a_shard_that_may_have_moved(behind, proxied_workflow, cut):
     """The owner hears that nobody knows; the rows say who owns it, and the other range id is refused."""
     direct, through, proxy = behind
-    shard = ShardInfo(workflow.shard_id, 2, blob())
+    shard = ShardInfo(proxied_workflow.shard_id, 2, blob())
     # The statement must have been prepared on the connection, or the cut would meet its preparation.
     with pytest.raises(ShardOwnershipLost):
         await through.shards.update_shard(replace(shard, range_id=9), previous_range_id=8)
@@ -114,5 +116,5 @@ async def test_a_shard_that_may_have_moved(behind, workflow, cut):
     with pytest.raises(DatabaseUnavailable) as lost:
         await through.shards.update_shard(shard, previous_range_id=1)
     assert lost.value.may_have_been_committed
-    found = await direct.shards.get_or_create_shard(workflow.shard_id)
+    found = await direct.shards.get_or_create_shard(proxied_workflow.shard_id)
     assert found.range_id == (1 if cut == "before" else 2)

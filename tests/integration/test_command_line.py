@@ -85,24 +85,24 @@ def refusal(result):
 
 
 @pytest.fixture(scope="module")
-def lines(sample_path):
+def sample_lines(sample_path):
     """The lines of the sample."""
     with gzip.open(sample_path) as file:
         return file.read().splitlines()
 
 
 @pytest.fixture(scope="module")
-def cell(server_dsn, tmp_path_factory, lines):
+def command_line_cell(server_dsn, tmp_path_factory, sample_lines):
     """A cell that the command line made, with a namespace and a few executions in it."""
     name = f"command_line_{uuid4().hex[:12]}"
     sql(server_dsn, f"CREATE DATABASE {name}")
     dsn = urlunsplit(urlsplit(server_dsn)._replace(path=f"/{name}"))
-    cell = Cell(tmp_path_factory.mktemp("cell"), dsn)
-    cell.done("init", "--dsn", dsn)
-    cell.done("namespace", "create", "shop", "-a", "Extra=Double")
-    (cell.folder / "few.jsonl").write_bytes(b"\n".join(lines[:IMPORTED]) + b"\n")
-    cell.done("import", "shop", "few.jsonl")
-    yield cell
+    command_line_cell = Cell(tmp_path_factory.mktemp("cell"), dsn)
+    command_line_cell.done("init", "--dsn", dsn)
+    command_line_cell.done("namespace", "create", "shop", "-a", "Extra=Double")
+    (command_line_cell.folder / "few.jsonl").write_bytes(b"\n".join(sample_lines[:IMPORTED]) + b"\n")
+    command_line_cell.done("import", "shop", "few.jsonl")
+    yield command_line_cell
     sql(server_dsn, f"DROP DATABASE {name} WITH (FORCE)")
 
 
@@ -153,49 +153,52 @@ def test_from_an_empty_database_to_a_shredded_namespace(dsn, tmp_path, sample_pa
     assert cell.done("namespace", "create", "orders")
 
 
-def test_a_history_is_read_back(cell, lines):
+def test_a_history_is_read_back(command_line_cell, sample_lines):
     """The events of a run come back byte for byte as JSON, and as a table that shows their types."""
-    for line in lines[:2]:
+    for line in sample_lines[:2]:
         item = orjson.loads(line)
-        shown = cell.done("history", "shop", item["workflow_id"], "--run-id", item["run_id"], "--json")
+        shown = command_line_cell.done("history", "shop", item["workflow_id"], "--run-id", item["run_id"], "--json")
         events = [orjson.loads(each) for each in shown.splitlines()]
         assert [base64.b64decode(event["event"]) for event in events] == [
             base64.b64decode(event) for event in item["events"]
         ]
         assert [event["event_id"] for event in events] == list(range(1, len(events) + 1))
-    table = cell.done("history", "shop", item["workflow_id"])
+    table = command_line_cell.done("history", "shop", item["workflow_id"])
     assert item["run_id"] in table
     assert "WorkflowExecutionStarted" in table
 
 
-def test_a_query_is_paged_to_its_end(cell, lines):
+def test_a_query_is_paged_to_its_end(command_line_cell, sample_lines):
     """Page after page gives every run once; the table and the JSON lines go on with the same tokens."""
     found, token = [], None
     while True:
         more = ("--page-token", token) if token else ()
-        page = [orjson.loads(each) for each in cell.done("query", "shop", "--limit", "5", "--json", *more).splitlines()]
+        page = [
+            orjson.loads(each)
+            for each in command_line_cell.done("query", "shop", "--limit", "5", "--json", *more).splitlines()
+        ]
         found += [each["run_id"] for each in page if "run_id" in each]
         token = page[-1].get("next_page_token")
         if token is None:
             break
     assert len(found) == IMPORTED
-    assert set(found) == {orjson.loads(line)["run_id"] for line in lines[:IMPORTED]}
-    table = cell.done("query", "shop", "--limit", "5")
+    assert set(found) == {orjson.loads(line)["run_id"] for line in sample_lines[:IMPORTED]}
+    table = command_line_cell.done("query", "shop", "--limit", "5")
     token = re.search(r"--page-token (\S+)", table)[1]
-    rest = cell.done("query", "shop", "--limit", "1000", "--page-token", token)
+    rest = command_line_cell.done("query", "shop", "--limit", "1000", "--page-token", token)
     assert {run for run in found if run in table} == set(found[:5])
     assert {run for run in found if run in rest} == set(found[5:])
 
 
-def test_counts_and_groups(cell, lines):
+def test_counts_and_groups(command_line_cell, sample_lines):
     """A count is exact, with a filter and by status."""
-    items = [orjson.loads(line) for line in lines[:IMPORTED]]
+    items = [orjson.loads(line) for line in sample_lines[:IMPORTED]]
     running = sum(item["status"] == "RUNNING" for item in items)
-    assert cell.done("query", "shop", "ExecutionStatus = 'Running'", "--count") == f"{running}\n"
-    groups = orjson.loads(cell.done("query", "shop", "GROUP BY ExecutionStatus", "--count", "--json"))
+    assert command_line_cell.done("query", "shop", "ExecutionStatus = 'Running'", "--count") == f"{running}\n"
+    groups = orjson.loads(command_line_cell.done("query", "shop", "GROUP BY ExecutionStatus", "--count", "--json"))
     assert groups["count"] == sum(groups["groups"].values()) == IMPORTED
     assert groups["groups"]["Running"] == running
-    assert "Running" in cell.done("query", "shop", "GROUP BY ExecutionStatus", "--count")
+    assert "Running" in command_line_cell.done("query", "shop", "GROUP BY ExecutionStatus", "--count")
 
 
 def spoilt(line, **changes):
@@ -219,17 +222,17 @@ WRONG_LINES = {
 }
 
 
-def test_a_wrong_line_of_an_import_file_is_named(cell, lines, tmp_path):
+def test_a_wrong_line_of_an_import_file_is_named(command_line_cell, sample_lines, tmp_path):
     """A file with one wrong line is refused as a whole, with the line's number and what is wrong with it, not its content."""
     for name, (spoil, _) in WRONG_LINES.items():
-        (tmp_path / name).write_bytes(b"\n".join([*lines[20:22], spoil(lines[22]), lines[23]]))
-    refused = cell.all_refused([("import", "shop", str(tmp_path / name)) for name in WRONG_LINES])
+        (tmp_path / name).write_bytes(b"\n".join([*sample_lines[20:22], spoil(sample_lines[22]), sample_lines[23]]))
+    refused = command_line_cell.all_refused([("import", "shop", str(tmp_path / name)) for name in WRONG_LINES])
     for line, (name, (_, reason)) in zip(refused, WRONG_LINES.items(), strict=True):
         assert "line 3: " in line, name
         assert reason in line, name
 
 
-def test_an_import_file_that_is_not_there_or_not_whole_is_refused(cell, sample_path, tmp_path):
+def test_an_import_file_that_is_not_there_or_not_whole_is_refused(command_line_cell, sample_path, tmp_path):
     """A missing, empty, truncated or foreign file is told as such, and nothing of it is written."""
     (tmp_path / "empty").write_bytes(b"")
     (tmp_path / "cut.gz").write_bytes(sample_path.read_bytes()[:200_000])
@@ -243,17 +246,17 @@ def test_an_import_file_that_is_not_there_or_not_whole_is_refused(cell, sample_p
         "foreign": r"line 1: not JSON",
         ".": "can't be read",
     }
-    refused = cell.all_refused([("import", "shop", str(tmp_path / name)) for name in reasons])
+    refused = command_line_cell.all_refused([("import", "shop", str(tmp_path / name)) for name in reasons])
     for line, (name, reason) in zip(refused, reasons.items(), strict=True):
         assert re.search(reason, line), name
 
 
-def test_an_attribute_of_another_type_is_refused(cell, lines, tmp_path):
+def test_an_attribute_of_another_type_is_refused(command_line_cell, sample_lines, tmp_path):
     """An import that gives a registered attribute another type changes neither the rows nor the registration."""
     (tmp_path / "typed.jsonl").write_bytes(
-        spoilt(lines[30], run_id=str(uuid4()), search_attributes={"Extra": {"type": "Keyword", "value": CANARY}})
+        spoilt(sample_lines[30], run_id=str(uuid4()), search_attributes={"Extra": {"type": "Keyword", "value": CANARY}})
     )
-    assert "another type" in cell.refused("import", "shop", str(tmp_path / "typed.jsonl"))
+    assert "another type" in command_line_cell.refused("import", "shop", str(tmp_path / "typed.jsonl"))
 
 
 WRONG_QUERIES = {
@@ -269,18 +272,18 @@ WRONG_QUERIES = {
 
 
 @pytest.mark.parametrize("option", [(), ("--count",)], ids=["list", "count"])
-def test_a_wrong_filter_is_refused_with_its_position(cell, option):
+def test_a_wrong_filter_is_refused_with_its_position(command_line_cell, option):
     """A filter that can't be used is refused; the line says where it is wrong, and a mark stands under that place."""
     queries = {query: position for query, position in WRONG_QUERIES.items() if option == () or position is not None}
-    before = cell.rows()
+    before = command_line_cell.rows()
     with ThreadPoolExecutor(4) as threads:
-        results = list(threads.map(lambda query: cell.run("query", "shop", query, *option), queries))
+        results = list(threads.map(lambda query: command_line_cell.run("query", "shop", query, *option), queries))
     for result, (query, position) in zip(results, queries.items(), strict=True):
         line = refusal(result)
         if position is not None:
             assert f"at character {position}" in line, query
             assert result.stderr.splitlines()[:2] == [f"  {query}", f"  {' ' * position}^"], query
-    assert cell.rows() == before
+    assert command_line_cell.rows() == before
 
 
 WRONG_INPUT = [
@@ -332,14 +335,16 @@ WRONG_INPUT = [
 ]
 
 
-def test_wrong_input_is_refused(cell):
+def test_wrong_input_is_refused(command_line_cell):
     """Whatever is wrong with a command, it ends with 2, says so in one line, repeats no value and changes nothing."""
-    assert len(set(cell.all_refused(WRONG_INPUT))) > len(WRONG_INPUT) // 3, "the lines tell the causes apart"
+    assert len(set(command_line_cell.all_refused(WRONG_INPUT))) > len(WRONG_INPUT) // 3, (
+        "the lines tell the causes apart"
+    )
 
 
-def test_a_lost_keyring_is_told_as_such(cell, tmp_path):
+def test_a_lost_keyring_is_told_as_such(command_line_cell, tmp_path):
     """Missing, damaged or open to others: the line names the file and what to do, and no new keyring is made."""
-    spoilt_cell = cell.copy(tmp_path)
+    spoilt_cell = command_line_cell.copy(tmp_path)
     keyring = tmp_path / "strongroom-keyring.json"
     whole = keyring.read_bytes()
     keyring.unlink()
@@ -361,50 +366,58 @@ def test_a_lost_keyring_is_told_as_such(cell, tmp_path):
     assert spoilt_cell.done("query", "shop", "--count") == f"{IMPORTED}\n"
 
 
-def test_a_foreign_database_is_refused(cell, tmp_path):
+def test_a_foreign_database_is_refused(command_line_cell, tmp_path):
     """A database of a newer schema, of another cell, or one that can't be reached: no command goes on."""
-    stranger = cell.copy(tmp_path)
+    stranger = command_line_cell.copy(tmp_path)
     config = tmp_path / "strongroom.toml"
     config.write_text(re.sub(r'id = "[^"]+"', f'id = "{uuid4()}"', config.read_text()))
     for command in (("query", "shop"), ("init",)):
         assert "belongs to cell" in stranger.refused(*command)
-    sql(cell.dsn, "INSERT INTO schema_version VALUES ($1, 'of the future', now())", current_version() + 1)
+    sql(command_line_cell.dsn, "INSERT INTO schema_version VALUES ($1, 'of the future', now())", current_version() + 1)
     try:
         for command in (("query", "shop"), ("init",), ("namespace", "create", "new"), ("import", "shop", "few.jsonl")):
-            assert "newer" in cell.refused(*command)
-        assert cell.run("doctor").returncode == 1
+            assert "newer" in command_line_cell.refused(*command)
+        assert command_line_cell.run("doctor").returncode == 1
     finally:
-        sql(cell.dsn, "DELETE FROM schema_version WHERE version = $1", current_version() + 1)
+        sql(command_line_cell.dsn, "DELETE FROM schema_version WHERE version = $1", current_version() + 1)
     nowhere = {"STRONGROOM_DSN": f"postgresql://user:{CANARY}@127.0.0.1:1/none"}
     for command in (("query", "shop"), ("init",), ("namespace", "list")):
-        assert "can't be reached" in cell.refused(*command, environment=nowhere)
-    found = cell.run("doctor", environment=nowhere)
+        assert "can't be reached" in command_line_cell.refused(*command, environment=nowhere)
+    found = command_line_cell.run("doctor", environment=nowhere)
     assert found.returncode == 1
     assert CANARY not in found.stdout + found.stderr
 
 
-def test_init_does_not_overwrite(cell, tmp_path):
+def test_init_does_not_overwrite(command_line_cell, tmp_path):
     """A folder that can't be written, or a dsn that can't be one, is refused; a configuration is never replaced."""
-    before = (cell.folder / "strongroom.toml").read_bytes()
-    cell.done("init", "--dsn", "postgresql://elsewhere/other")
-    assert (cell.folder / "strongroom.toml").read_bytes() == before
-    cell.refused("--config", str(tmp_path / "none" / "strongroom.toml"), "init", "--dsn", cell.dsn)
-    cell.refused("--config", str(tmp_path / "new.toml"), "init", "--dsn", f"postgresql://{CANARY}:x@127.0.0.1:1/none")
+    before = (command_line_cell.folder / "strongroom.toml").read_bytes()
+    command_line_cell.done("init", "--dsn", "postgresql://elsewhere/other")
+    assert (command_line_cell.folder / "strongroom.toml").read_bytes() == before
+    command_line_cell.refused(
+        "--config", str(tmp_path / "none" / "strongroom.toml"), "init", "--dsn", command_line_cell.dsn
+    )
+    command_line_cell.refused(
+        "--config", str(tmp_path / "new.toml"), "init", "--dsn", f"postgresql://{CANARY}:x@127.0.0.1:1/none"
+    )
 
 
-def test_an_import_that_was_killed_can_be_run_again(cell, lines, tmp_path):
+def test_an_import_that_was_killed_can_be_run_again(command_line_cell, sample_lines, tmp_path):
     """Killed midway and run again, an import ends with the rows of one that was never disturbed."""
     path = tmp_path / "many.jsonl"
-    path.write_bytes(b"\n".join(spoilt(line, run_id=str(uuid4())) for line in [*lines, *lines]))
-    total = 2 * len(lines)
-    cell.done("namespace", "create", "killed")
-    [[namespace_id]] = sql(cell.dsn, "SELECT namespace_id FROM namespaces ORDER BY created_at DESC LIMIT 1")
+    path.write_bytes(b"\n".join(spoilt(line, run_id=str(uuid4())) for line in [*sample_lines, *sample_lines]))
+    total = 2 * len(sample_lines)
+    command_line_cell.done("namespace", "create", "killed")
+    [[namespace_id]] = sql(
+        command_line_cell.dsn, "SELECT namespace_id FROM namespaces ORDER BY created_at DESC LIMIT 1"
+    )
 
     def stored():
-        return sql(cell.dsn, "SELECT count(*) FROM visibility_records WHERE namespace_id = $1", namespace_id)[0][0]
+        return sql(
+            command_line_cell.dsn, "SELECT count(*) FROM visibility_records WHERE namespace_id = $1", namespace_id
+        )[0][0]
 
     with subprocess.Popen(
-        [STRONGROOM, "import", "killed", str(path)], cwd=cell.folder, stdout=subprocess.DEVNULL
+        [STRONGROOM, "import", "killed", str(path)], cwd=command_line_cell.folder, stdout=subprocess.DEVNULL
     ) as process:
         deadline = time.monotonic() + 60
         while not stored():
@@ -413,7 +426,7 @@ def test_an_import_that_was_killed_can_be_run_again(cell, lines, tmp_path):
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
     while sql(
-        cell.dsn,
+        command_line_cell.dsn,
         "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'strongroom'",
     ):
         assert time.monotonic() < deadline
@@ -424,21 +437,21 @@ def test_an_import_that_was_killed_can_be_run_again(cell, lines, tmp_path):
         trees = "SELECT shard_id, tree_id, branch_id FROM history_tree"
         records = "SELECT shard_id, id, version, k, b1, b2, t FROM visibility_records"
         return [
-            sorted(map(tuple, sql(cell.dsn, f"{each} WHERE namespace_id = $1", namespace_id)))
+            sorted(map(tuple, sql(command_line_cell.dsn, f"{each} WHERE namespace_id = $1", namespace_id)))
             for each in (nodes, trees, records)
         ]
 
-    cell.done("import", "killed", str(path))
+    command_line_cell.done("import", "killed", str(path))
     after = rows()
     assert [len(trees) for trees in after[1:]] == [total, total]
     for table in ("history_node", "history_tree", "visibility_records"):
-        sql(cell.dsn, f"DELETE FROM {table} WHERE namespace_id = $1", namespace_id)  # noqa: S608
-    cell.done("import", "killed", str(path))
+        sql(command_line_cell.dsn, f"DELETE FROM {table} WHERE namespace_id = $1", namespace_id)  # noqa: S608
+    command_line_cell.done("import", "killed", str(path))
     assert rows() == after
     last = orjson.loads(path.read_bytes().splitlines()[-1])
-    shown = cell.done("history", "killed", last["workflow_id"], "--run-id", last["run_id"], "--json")
+    shown = command_line_cell.done("history", "killed", last["workflow_id"], "--run-id", last["run_id"], "--json")
     assert len(shown.splitlines()) == len(last["events"])
-    shred(cell, "killed")
+    shred(command_line_cell, "killed")
 
 
 COMMANDS = {

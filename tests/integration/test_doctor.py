@@ -18,7 +18,7 @@ GROUPS = ["Cell", "TLS", "Database", "Audit", "Keys", "Namespaces", "Search", "A
 
 
 @pytest.fixture
-async def cell(config_path):
+async def doctor_cell(config_path):
     """An open cell with a namespace."""
     config = load_config(config_path)
     await Strongroom.init(config)
@@ -34,9 +34,9 @@ def not_well(found):
     return {each.check: each for each in found if each.state != "ok" and (each.check, each.state) not in known}
 
 
-async def test_a_healthy_cell(cell, config_path):
+async def test_a_healthy_cell(doctor_cell, config_path):
     """Where nothing is wrong each part was looked at, there is nothing to do, and the command ends with 0."""
-    assert cell.config.cell.region is None
+    assert doctor_cell.config.cell.region is None
     found = await examine(config_path)
     assert not_well(found) == {}
     assert [*dict.fromkeys(finding.group for finding in found)] == GROUPS
@@ -45,9 +45,9 @@ async def test_a_healthy_cell(cell, config_path):
     assert f"All {len(found)} checks passed" in done.stdout
 
 
-async def test_an_older_version_of_a_kek_is_a_note(cell, config_path):
+async def test_an_older_version_of_a_kek_is_a_note(doctor_cell, config_path):
     """What works and is to be seen to is said with the command for it, does not fail, and goes away when it was done."""
-    await cell.keyring.provider("local").rotate_kek(KekRef.parse("local:tenant"))
+    await doctor_cell.keyring.provider("local").rotate_kek(KekRef.parse("local:tenant"))
     noted = not_well(await examine(config_path))
     assert {check: (finding.state, finding.advice) for check, finding in noted.items()} == {
         "KEK local:tenant": ("note", "strongroom keys rewrap local:tenant")
@@ -59,10 +59,10 @@ async def test_an_older_version_of_a_kek_is_a_note(cell, config_path):
     assert not_well(await examine(config_path)) == {}
 
 
-async def test_keys_that_are_due_are_a_note(cell, config_path):
+async def test_keys_that_are_due_are_a_note(doctor_cell, config_path):
     """Data keys that are older than they should be are told of, with the command that rotates them; then none is."""
     old = datetime.now(UTC) - timedelta(days=91)
-    await execute(cell, "UPDATE data_keys SET created_at = $1", old)
+    await execute(doctor_cell, "UPDATE data_keys SET created_at = $1", old)
     noted = not_well(await examine(config_path))
     assert noted.keys() == {"data keys"}
     assert "keys rotate --due" in noted["data keys"].advice
@@ -70,11 +70,11 @@ async def test_keys_that_are_due_are_a_note(cell, config_path):
     assert not_well(await examine(config_path)) == {}
 
 
-async def test_a_missing_kek_is_wrong_and_hides_nothing(cell, config_path):
+async def test_a_missing_kek_is_wrong_and_hides_nothing(doctor_cell, config_path):
     """A KEK that is gone is wrong, with what to do, and so is the namespace that needs it; all else is looked at as before."""
-    other = await cell.create_kek(KekRef.parse("local:other"))
-    await cell.namespaces.create("other", kek=other)
-    await cell.keyring.provider("local").delete_kek(KekRef.parse("local:tenant"))
+    other = await doctor_cell.create_kek(KekRef.parse("local:other"))
+    await doctor_cell.namespaces.create("other", kek=other)
+    await doctor_cell.keyring.provider("local").delete_kek(KekRef.parse("local:tenant"))
     found = await examine(config_path)
     ill = not_well(found)
     assert {finding.group for finding in ill.values()} == {"Keys", "Namespaces"}
@@ -85,18 +85,18 @@ async def test_a_missing_kek_is_wrong_and_hides_nothing(cell, config_path):
     assert (await asyncio.to_thread(run_command, config_path.parent, "doctor")).returncode == 1
 
 
-async def test_a_customers_kms_that_fails_hides_nothing(cell, config_path):
+async def test_a_customers_kms_that_fails_hides_nothing(doctor_cell, config_path):
     """A KMS that is not the cell's own may fail: it is told, and KEKs, namespaces and the rest are looked at all the same."""
-    assert cell.config.kms.keys() == {"local"}
+    assert doctor_cell.config.kms.keys() == {"local"}
     config_path.write_text(config_path.read_text() + '\n[kms.customer]\ntype = "local"\nkeyring = "nowhere.json"\n')
     found = await examine(config_path)
     assert not_well(found).keys() == {"KMS customer"}
     assert [*dict.fromkeys(finding.group for finding in found)] == GROUPS
 
 
-async def test_what_comes_first_skips_what_needs_it(cell, config_path):
+async def test_what_comes_first_skips_what_needs_it(doctor_cell, config_path):
     """Without a database, the cell's own KMS or a configuration the rest is said to be skipped, not passed over in silence."""
-    keyring = cell.config.kms["local"].keyring
+    keyring = doctor_cell.config.kms["local"].keyring
     whole = config_path.read_text()
     keyring.chmod(0o644)
     ill = not_well(await examine(config_path))
@@ -118,16 +118,16 @@ async def test_what_comes_first_skips_what_needs_it(cell, config_path):
     assert "what was skipped" in done.stdout
 
 
-async def test_a_server_that_may_lose_data_is_wrong(cell, config_path):
+async def test_a_server_that_may_lose_data_is_wrong(doctor_cell, config_path):
     """A database that acknowledges before it has written is wrong, with the setting; the control is each test above."""
-    (row,) = await fetch(cell, "SELECT current_database() AS name")
-    await execute(cell, f"ALTER DATABASE {row['name']} SET synchronous_commit = off")
+    (row,) = await fetch(doctor_cell, "SELECT current_database() AS name")
+    await execute(doctor_cell, f"ALTER DATABASE {row['name']} SET synchronous_commit = off")
     ill = not_well(await examine(config_path))
     assert "synchronous_commit" in ill["durability"].text
     assert ill["durability"].state == "wrong"
 
 
-async def test_access_and_audit_say_what_to_do(cell, config_path):
+async def test_access_and_audit_say_what_to_do(doctor_cell, config_path):
     """Access control that is off, or asked for and not in the database; an audit log that is not there, or can't be written."""
     found = {each.check: each for each in await examine(config_path)}
     assert (found["access control"].state, found["audit log"].state) == ("note", "ok")
@@ -141,7 +141,7 @@ async def test_access_and_audit_say_what_to_do(cell, config_path):
     found = not_well(await examine(config_path))
     assert {check: each.state for check, each in found.items()} == {"audit log": "note"}
     assert "[audit]" in found["audit log"].advice
-    blocked = cell.config.audit_folder.with_name("a file")
+    blocked = doctor_cell.config.audit_folder.with_name("a file")
     blocked.write_text("where a folder should be")
     config_path.write_text(whole.replace('folder = "audit"', 'folder = "a file"'))
     found = not_well(await examine(config_path))

@@ -35,104 +35,106 @@ async def until(condition):
 
 
 @pytest.fixture
-async def cell(config_path, elasticsearch):
+async def empty_index_cell(config_path, elasticsearch):
     """A cell whose index is there and empty."""
     async with opened(config_path, elasticsearch) as strongroom:
         await strongroom.search_index.create()
         yield await new_cell(strongroom)
 
 
-async def test_what_is_written_is_found_when_the_indexer_was_there(cell):
+async def test_what_is_written_is_found_when_the_indexer_was_there(empty_index_cell):
     """Changes that follow each other become one document: the newest."""
-    await cell.write(record(1))
-    assert await cell.listed() == []
-    await cell.write(record(1, status="Completed", close_time=BASE + 5 * SECOND), version=2)
-    assert await cell.settle() == 1
-    assert [one.execution_status for one in await cell.listed()] == ["Completed"]
-    assert await cell.settle() == 0
+    await empty_index_cell.write(record(1))
+    assert await empty_index_cell.listed() == []
+    await empty_index_cell.write(record(1, status="Completed", close_time=BASE + 5 * SECOND), version=2)
+    assert await empty_index_cell.settle() == 1
+    assert [one.execution_status for one in await empty_index_cell.listed()] == ["Completed"]
+    assert await empty_index_cell.settle() == 0
 
 
-async def test_an_older_version_changes_nothing_in_the_index(cell):
+async def test_an_older_version_changes_nothing_in_the_index(empty_index_cell):
     """Also when it reaches the cluster last, from an indexer that was held up."""
-    await cell.write(record(1))
-    (entry,) = await cell.strongroom.outbox.take((-(2**31), uuid4(), b""), runs=10, size=10**6)
-    await cell.write(record(1, customer="new"), version=2)
-    await cell.settle()
-    assert await cell.index.write([(cell.namespace_id, entry.record)]) == []
-    await cell.strongroom.outbox.done([entry])
-    await cell.index.refresh()
-    assert [one.search_attributes["Customer"] for one in await cell.listed()] == ["new"]
+    await empty_index_cell.write(record(1))
+    (entry,) = await empty_index_cell.strongroom.outbox.take((-(2**31), uuid4(), b""), runs=10, size=10**6)
+    await empty_index_cell.write(record(1, customer="new"), version=2)
+    await empty_index_cell.settle()
+    assert await empty_index_cell.index.write([(empty_index_cell.namespace_id, entry.record)]) == []
+    await empty_index_cell.strongroom.outbox.done([entry])
+    await empty_index_cell.index.refresh()
+    assert [one.search_attributes["Customer"] for one in await empty_index_cell.listed()] == ["new"]
 
 
-async def test_a_change_while_it_is_sent_stays_to_be_sent(cell):
+async def test_a_change_while_it_is_sent_stays_to_be_sent(empty_index_cell):
     """An indexer takes nothing off the list but what it has read."""
-    await cell.write(record(1))
-    (entry,) = await cell.strongroom.outbox.take((-(2**31), uuid4(), b""), runs=10, size=10**6)
-    await cell.write(record(1, customer="new"), version=2)
-    await cell.strongroom.outbox.done([entry])
-    assert await cell.strongroom.outbox.waiting() == 1
+    await empty_index_cell.write(record(1))
+    (entry,) = await empty_index_cell.strongroom.outbox.take((-(2**31), uuid4(), b""), runs=10, size=10**6)
+    await empty_index_cell.write(record(1, customer="new"), version=2)
+    await empty_index_cell.strongroom.outbox.done([entry])
+    assert await empty_index_cell.strongroom.outbox.waiting() == 1
 
 
-async def test_a_deleted_run_is_gone_and_no_late_write_brings_it_back(cell):
+async def test_a_deleted_run_is_gone_and_no_late_write_brings_it_back(empty_index_cell):
     """In the index and in the database; a newer version than the deleted one is another matter."""
-    await cell.write(record(1), record(2), version=3)
-    await cell.settle()
-    assert await cell.delete(record(1), 2) is False
-    assert await cell.delete(record(1), 3) is True
-    await cell.write(record(1), version=3)
-    await cell.settle()
-    assert await cell.listed() == [record(2)]
-    await cell.write(record(1), version=4)
-    await cell.settle()
-    assert await cell.count() == 2
+    await empty_index_cell.write(record(1), record(2), version=3)
+    await empty_index_cell.settle()
+    assert await empty_index_cell.delete(record(1), 2) is False
+    assert await empty_index_cell.delete(record(1), 3) is True
+    await empty_index_cell.write(record(1), version=3)
+    await empty_index_cell.settle()
+    assert await empty_index_cell.listed() == [record(2)]
+    await empty_index_cell.write(record(1), version=4)
+    await empty_index_cell.settle()
+    assert await empty_index_cell.count() == 2
 
 
-async def test_pages_over_chunks_and_equal_seconds_are_whole_and_in_order(cell):
+async def test_pages_over_chunks_and_equal_seconds_are_whole_and_in_order(empty_index_cell):
     """More runs in one second than a chunk has, read in pages of any size: each once, in the order of lists."""
     runs = [record(number) for number in range(450)]
     random.Random(1).shuffle(runs)  # noqa: S311 - a test's order
-    await cell.write(*runs)
-    await cell.settle()
+    await empty_index_cell.write(*runs)
+    await empty_index_cell.settle()
     expected = sorted(runs, key=lambda one: one.start_time, reverse=True)
     for page_size in (7, 200, 1000):
-        assert await cell.listed(page_size=page_size) == expected
-    assert await cell.count("WorkflowId STARTS_WITH 'order/000'") == 100
+        assert await empty_index_cell.listed(page_size=page_size) == expected
+    assert await empty_index_cell.count("WorkflowId STARTS_WITH 'order/000'") == 100
 
 
-async def test_the_index_is_rebuilt_from_the_database_alone(cell):
+async def test_the_index_is_rebuilt_from_the_database_alone(empty_index_cell):
     """Dropped with all its documents; runs that change during the build have their newest record in the end."""
-    await cell.write(*(record(number) for number in range(50)))
-    await cell.settle()
-    await cell.index.drop()
+    await empty_index_cell.write(*(record(number) for number in range(50)))
+    await empty_index_cell.settle()
+    await empty_index_cell.index.drop()
     with pytest.raises(SearchIndexMismatch, match="index build"):
-        await cell.listed()
-    await cell.write(record(1), version=2)
+        await empty_index_cell.listed()
+    await empty_index_cell.write(record(1), version=2)
     with pytest.raises(SearchIndexMismatch):
-        await cell.strongroom.indexer.drain()
-    assert await cell.strongroom.outbox.waiting() == 1, "and no index came about by being written to"
-    assert await cell.index.create() is True
-    assert await cell.index.create() is False
-    assert [queued async for queued in cell.strongroom.outbox.add_all()] == [50]
-    await cell.write(record(7, customer="new"), version=2)
-    assert await cell.settle() == 50
-    assert [one.workflow_id for one in await cell.listed("Customer = 'new'")] == ["order/00007"]
+        await empty_index_cell.strongroom.indexer.drain()
+    assert await empty_index_cell.strongroom.outbox.waiting() == 1, "and no index came about by being written to"
+    assert await empty_index_cell.index.create() is True
+    assert await empty_index_cell.index.create() is False
+    assert [queued async for queued in empty_index_cell.strongroom.outbox.add_all()] == [50]
+    await empty_index_cell.write(record(7, customer="new"), version=2)
+    assert await empty_index_cell.settle() == 50
+    assert [one.workflow_id for one in await empty_index_cell.listed("Customer = 'new'")] == ["order/00007"]
 
 
-async def test_an_index_of_another_version_is_refused(cell, elasticsearch):
+async def test_an_index_of_another_version_is_refused(empty_index_cell, elasticsearch):
     """And one that is not ours; nothing is written to it."""
-    elasticsearch.client.request("PUT", f"/{cell.index.name}/_mapping", {"_meta": {"strongroom_version": 99}})
+    elasticsearch.client.request(
+        "PUT", f"/{empty_index_cell.index.name}/_mapping", {"_meta": {"strongroom_version": 99}}
+    )
     with pytest.raises(SearchIndexMismatch, match="version"):
-        await cell.index.check()
+        await empty_index_cell.index.check()
     with pytest.raises(SearchIndexMismatch, match="version"):
-        await cell.index.create()
+        await empty_index_cell.index.create()
 
 
 @pytest.mark.parametrize("field", ["b1", "b2", "k", "s", "other"])
-async def test_an_edited_document_is_refused(cell, field):
+async def test_an_edited_document_is_refused(empty_index_cell, field):
     """A bucket, an epoch or a blob that somebody changed or swapped is noticed as soon as the document is opened."""
-    await cell.write(record(1), record(2))
-    (first, second) = await cell.strongroom.outbox.take((-(2**31), uuid4(), b""), runs=10, size=10**6)
-    await cell.settle()
+    await empty_index_cell.write(record(1), record(2))
+    (first, second) = await empty_index_cell.strongroom.outbox.take((-(2**31), uuid4(), b""), runs=10, size=10**6)
+    await empty_index_cell.settle()
     row, other = dict(first.record), dict(second.record)
     if field == "s":
         row["s"] = row["s"][:-1] + bytes([row["s"][-1] ^ 1])
@@ -140,64 +142,66 @@ async def test_an_edited_document_is_refused(cell, field):
         row["s"] = other["s"]
     else:
         row[field] += 1
-    await cell.index.write([(cell.namespace_id, row)])
-    await cell.index.refresh()
+    await empty_index_cell.index.write([(empty_index_cell.namespace_id, row)])
+    await empty_index_cell.index.refresh()
     with pytest.raises(IntegrityError):
-        await cell.listed()
+        await empty_index_cell.listed()
 
 
-async def test_edited_tokens_never_give_a_wrong_run(cell):
+async def test_edited_tokens_never_give_a_wrong_run(empty_index_cell):
     """A token that was added makes a candidate, which is opened and dropped."""
-    await cell.write(record(1, customer="a"), record(2, customer="b"))
-    first, second = await cell.strongroom.outbox.take((-(2**31), uuid4(), b""), runs=10, size=10**6)
-    await cell.settle()
+    await empty_index_cell.write(record(1, customer="a"), record(2, customer="b"))
+    first, second = await empty_index_cell.strongroom.outbox.take((-(2**31), uuid4(), b""), runs=10, size=10**6)
+    await empty_index_cell.settle()
     both = sorted({*first.record["t"], *second.record["t"]})
-    await cell.index.write([(cell.namespace_id, {**first.record, "t": both})])
-    await cell.index.refresh()
-    assert [one.search_attributes["Customer"] for one in await cell.listed("Customer = 'a'")] == ["a"]
-    assert [one.search_attributes["Customer"] for one in await cell.listed("Customer = 'b'")] == ["b"]
+    await empty_index_cell.index.write([(empty_index_cell.namespace_id, {**first.record, "t": both})])
+    await empty_index_cell.index.refresh()
+    assert [one.search_attributes["Customer"] for one in await empty_index_cell.listed("Customer = 'a'")] == ["a"]
+    assert [one.search_attributes["Customer"] for one in await empty_index_cell.listed("Customer = 'b'")] == ["b"]
 
 
-async def test_namespaces_do_not_see_each_other_and_go_alone(cell):
+async def test_namespaces_do_not_see_each_other_and_go_alone(empty_index_cell):
     """A namespace's documents are deleted without a key, and nobody else's."""
-    await cell.write(record(1), record(2))
+    await empty_index_cell.write(record(1), record(2))
     kek = KekRef.parse("local:second")
-    await cell.strongroom.create_kek(kek)
-    namespace = await cell.strongroom.namespaces.create("second", kek=kek, search_attributes={"Customer": "Keyword"})
-    other = Cell(cell.strongroom, namespace.namespace_id)
+    await empty_index_cell.strongroom.create_kek(kek)
+    namespace = await empty_index_cell.strongroom.namespaces.create(
+        "second", kek=kek, search_attributes={"Customer": "Keyword"}
+    )
+    other = Cell(empty_index_cell.strongroom, namespace.namespace_id)
     await other.write(record(1))
-    await cell.settle()
-    assert (await cell.count(), await other.count()) == (2, 1)
-    assert await cell.index.delete_namespace(cell.namespace_id) == 2
-    assert (await cell.count(), await other.count()) == (0, 1)
+    await empty_index_cell.settle()
+    assert (await empty_index_cell.count(), await other.count()) == (2, 1)
+    assert await empty_index_cell.index.delete_namespace(empty_index_cell.namespace_id) == 2
+    assert (await empty_index_cell.count(), await other.count()) == (0, 1)
 
 
-async def test_lists_open_across_a_rotation_of_the_data_key(cell):
+async def test_lists_open_across_a_rotation_of_the_data_key(empty_index_cell):
     """Documents sealed before and after it."""
-    await cell.write(record(1))
-    await rotate_data_key(cell.strongroom.keyring, cell.namespace_id)
-    await cell.write(record(2))
-    await cell.settle()
-    assert await cell.count("WorkflowType = 'ship'") == len(await cell.listed()) == 2
+    await empty_index_cell.write(record(1))
+    await rotate_data_key(empty_index_cell.strongroom.keyring, empty_index_cell.namespace_id)
+    await empty_index_cell.write(record(2))
+    await empty_index_cell.settle()
+    assert await empty_index_cell.count("WorkflowType = 'ship'") == len(await empty_index_cell.listed()) == 2
 
 
-async def test_no_run_is_skipped_or_repeated_while_others_are_written(cell):
+async def test_no_run_is_skipped_or_repeated_while_others_are_written(empty_index_cell):
     """Pages of a list that others write between: each run that did not change comes once, in order."""
     still = [record(number, close_time=BASE + number // 3 * SECOND, status="Completed") for number in range(120)]
-    await cell.write(*still)
-    await cell.settle()
+    await empty_index_cell.write(*still)
+    await empty_index_cell.settle()
     found, token, number = [], None, 1000
     while True:
-        page = await cell.visibility.list_workflow_executions(
-            cell.namespace_id, "", TYPES, page_size=13, page_token=token
+        page = await empty_index_cell.visibility.list_workflow_executions(
+            empty_index_cell.namespace_id, "", TYPES, page_size=13, page_token=token
         )
         found += [one for one in page.executions if one.execution_status == "Completed"]
         token = page.next_page_token
         if token is None:
             break
-        await cell.write(*(record(number + offset) for offset in range(5)))
+        await empty_index_cell.write(*(record(number + offset) for offset in range(5)))
         number += 5
-        await cell.settle()
+        await empty_index_cell.settle()
     key = lambda one: (one.close_time, one.start_time, one.run_id)  # noqa: E731
     assert found == sorted(still, key=key, reverse=True)
 
@@ -280,10 +284,10 @@ async def nothing_waits(strongroom):
     return not await strongroom.outbox.waiting()
 
 
-async def test_the_commands_build_and_show_the_index(cell, config_path, elasticsearch):
+async def test_the_commands_build_and_show_the_index(empty_index_cell, config_path, elasticsearch):
     """`index build` from PostgreSQL alone, `index status`, and a clear word where no index is configured."""
-    await cell.write(*(record(number) for number in range(30)))
-    await cell.settle()
+    await empty_index_cell.write(*(record(number) for number in range(30)))
+    await empty_index_cell.settle()
 
     def run(*arguments):
         return run_command(config_path.parent, *arguments)
@@ -291,10 +295,11 @@ async def test_the_commands_build_and_show_the_index(cell, config_path, elastics
     refused = await asyncio.to_thread(run, "index", "build")
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert "[elasticsearch]" in refused.stderr
+    index_name = empty_index_cell.index.name
     config_path.write_text(
-        f'{config_path.read_text()}\n[elasticsearch]\nurl = "{elasticsearch.url}"\ninsecure = true\nindex = "{cell.index.name}"\n'
+        f'{config_path.read_text()}\n[elasticsearch]\nurl = "{elasticsearch.url}"\ninsecure = true\nindex = "{index_name}"\n'
     )
-    await cell.index.drop()
+    await empty_index_cell.index.drop()
     missing = await asyncio.to_thread(run, "index", "status")
     assert missing.returncode == 2
     assert "index build" in missing.stderr
@@ -308,7 +313,7 @@ async def test_the_commands_build_and_show_the_index(cell, config_path, elastics
     well = await asyncio.to_thread(run, "doctor")
     assert well.returncode == 0
     assert "30 documents" in well.stdout
-    assert len(await cell.listed()) == 30
+    assert len(await empty_index_cell.listed()) == 30
 
 
 async def test_a_cluster_that_is_not_there_is_said():
@@ -347,18 +352,18 @@ async def pages(cell, page_size):
             return count
 
 
-async def test_memory_of_indexer_and_list_does_not_grow_with_what_there_is(cell, monkeypatch):
+async def test_memory_of_indexer_and_list_does_not_grow_with_what_there_is(empty_index_cell, monkeypatch):
     """An indexer that has two thousand runs to tell, and a list that goes through them, take hardly more than with five hundred."""
     monkeypatch.setattr(indexer, "BATCH_RUNS", 50)
     indexing, listing = [], []
     for version, last in enumerate((500, 2000), start=1):
         runs = [record(number)._replace(start_time=BASE + number * SECOND) for number in range(last)]
         for piece in range(0, last, 250):
-            await cell.write(*runs[piece : piece + 250], version=version)
+            await empty_index_cell.write(*runs[piece : piece + 250], version=version)
         del runs
-        indexing.append(await peak(cell.strongroom.indexer.drain()))
-        await cell.index.refresh()
-        assert await pages(cell, 50) == last
-        listing.append(await peak(pages(cell, 50)))
+        indexing.append(await peak(empty_index_cell.strongroom.indexer.drain()))
+        await empty_index_cell.index.refresh()
+        assert await pages(empty_index_cell, 50) == last
+        listing.append(await peak(pages(empty_index_cell, 50)))
     assert indexing[1] < 1.5 * indexing[0] + 2**20, indexing
     assert listing[1] < 1.5 * listing[0] + 2**19, listing

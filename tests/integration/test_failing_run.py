@@ -123,7 +123,7 @@ def spellings(key):
 
 
 @pytest.fixture
-def cell(config_path):
+def namespace_and_keys(config_path):
     """A cell with a namespace; returns its id, and every key of it in all spellings."""
 
     async def prepare():
@@ -156,9 +156,9 @@ def run(config_path, namespace_id, leak, keyring_file):
 
 
 @pytest.mark.parametrize("leak", ["", "hex", "numbers"])
-def test_a_failing_run_prints_no_key(config_path, cell, leak):
+def test_a_failing_run_prints_no_key(config_path, namespace_and_keys, leak):
     """Whatever fails, and however much of it is printed, no key is shown; the same search finds one that is (the control)."""
-    namespace_id, keyring_file, hidden = cell
+    namespace_id, keyring_file, hidden = namespace_and_keys
     printed = run(config_path, namespace_id, leak, keyring_file)
     found = [text for text in hidden if text in printed]
     assert bool(found) == bool(leak), found[:3]

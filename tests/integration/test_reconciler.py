@@ -23,14 +23,14 @@ LAST = "(SELECT max(id::text)::bytea FROM visibility_records)"
 
 
 @pytest.fixture
-async def cell(config_path, elasticsearch):
+async def indexed_cell(config_path, elasticsearch):
     """A cell with some runs that the index knows of."""
     async with opened(config_path, elasticsearch) as strongroom:
         await strongroom.search_index.create()
-        cell = await new_cell(strongroom)
-        await cell.write(*(record(number) for number in range(RUNS)))
-        await cell.settle()
-        yield cell
+        indexed_cell = await new_cell(strongroom)
+        await indexed_cell.write(*(record(number) for number in range(RUNS)))
+        await indexed_cell.settle()
+        yield indexed_cell
 
 
 class Vandal:
@@ -61,13 +61,13 @@ class Vandal:
 
 
 @pytest.fixture
-async def vandal(cell, elasticsearch):
+async def vandal(indexed_cell, elasticsearch):
     """Knows the rows of the cell's runs."""
-    async for _ in cell.strongroom.outbox.add_all():
+    async for _ in indexed_cell.strongroom.outbox.add_all():
         pass
-    entries = await cell.strongroom.outbox.take(BEFORE_ALL, runs=RUNS, size=10**7)
-    await cell.settle()
-    return Vandal(cell, elasticsearch, [entry.record for entry in entries])
+    entries = await indexed_cell.strongroom.outbox.take(BEFORE_ALL, runs=RUNS, size=10**7)
+    await indexed_cell.settle()
+    return Vandal(indexed_cell, elasticsearch, [entry.record for entry in entries])
 
 
 def of(vandal, number):
@@ -91,12 +91,12 @@ EDITS = {
 
 
 @pytest.mark.parametrize("edit", EDITS)
-async def test_a_document_that_differs_is_found_and_made_right(cell, vandal, edit):
+async def test_a_document_that_differs_is_found_and_made_right(indexed_cell, vandal, edit):
     """Looking changes nothing, a repair makes it right, and then there is nothing to find."""
     drift, spoil = EDITS[edit]
-    healthy = await cell.listed()
+    healthy = await indexed_cell.listed()
     spoil(vandal)
-    reconciler = cell.strongroom.reconciler()
+    reconciler = indexed_cell.strongroom.reconciler()
     for _ in range(2):
         looked = await reconciler.run(repair=False)
         elsewhere = int(edit == "sent elsewhere")  # nobody's document is there, and another one that is nobody's
@@ -107,8 +107,8 @@ async def test_a_document_that_differs_is_found_and_made_right(cell, vandal, edi
     assert str(repaired) == f"{RUNS} of {RUNS} documents are as their records say"
     after = await reconciler.run(repair=False)
     assert (after.drift, after.equal) == (0, RUNS)
-    assert await cell.listed() == healthy
-    assert await cell.count("Customer = 'c'") == RUNS
+    assert await indexed_cell.listed() == healthy
+    assert await indexed_cell.count("Customer = 'c'") == RUNS
 
 
 ORPHANS = {
@@ -121,22 +121,22 @@ ORPHANS = {
 
 
 @pytest.mark.parametrize("kind", ORPHANS)
-async def test_a_document_without_a_record_is_found_and_removed(cell, vandal, kind):
+async def test_a_document_without_a_record_is_found_and_removed(indexed_cell, vandal, kind):
     """Whatever its name, and whichever namespace it says."""
     ORPHANS[kind](vandal)
-    reconciler = cell.strongroom.reconciler()
+    reconciler = indexed_cell.strongroom.reconciler()
     assert (await reconciler.run(repair=False)).orphans == 1
     repaired = await reconciler.run()
     assert (repaired.orphans, repaired.removed, repaired.left) == (1, 1, 0)
     assert (await reconciler.run()).drift == 0
-    assert await cell.index.count() == RUNS == len(await cell.listed())
+    assert await indexed_cell.index.count() == RUNS == len(await indexed_cell.listed())
 
 
-async def test_a_record_that_went_unheard_takes_its_document_along(cell):
+async def test_a_record_that_went_unheard_takes_its_document_along(indexed_cell):
     """Deleted by whoever bypassed the outbox: the document is an orphan."""
-    async with cell.strongroom.database.connection(EVERY_NAMESPACE) as connection:
+    async with indexed_cell.strongroom.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute(f"DELETE FROM visibility_records WHERE id = {LAST}")  # noqa: S608
-    repaired = await cell.strongroom.reconciler().run()
+    repaired = await indexed_cell.strongroom.reconciler().run()
     assert (repaired.orphans, repaired.removed, repaired.equal) == (1, 1, RUNS - 1)
 
 
@@ -155,56 +155,56 @@ TOKEN_EDITS = {
 
 
 @pytest.mark.parametrize("edit", TOKEN_EDITS)
-async def test_edited_tokens_of_a_record_are_found_and_made_right(cell, edit):
+async def test_edited_tokens_of_a_record_are_found_and_made_right(indexed_cell, edit):
     """Nothing authenticates them, so they are made anew from the sealed record and compared; the index hears of the repair."""
     change = f"UPDATE visibility_records AS r SET {TOKEN_EDITS[edit]} WHERE id = {LAST}"  # noqa: S608
-    async with cell.strongroom.database.connection(EVERY_NAMESPACE) as connection:
+    async with indexed_cell.strongroom.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute(change)
-    audit = cell.strongroom.token_audit()
+    audit = indexed_cell.strongroom.token_audit()
     for repair in (False, True):
-        found = await audit.run(cell.namespace_id, TYPES, repair=repair)
+        found = await audit.run(indexed_cell.namespace_id, TYPES, repair=repair)
         assert (found.records, found.wrong, found.repaired, found.unreadable) == (RUNS, 1, int(repair), 0)
-    assert (await audit.run(cell.namespace_id, TYPES)).wrong == 0
-    assert await cell.strongroom.outbox.waiting() == 1
-    await cell.settle()
-    assert (await cell.strongroom.reconciler().run(repair=False)).drift == 0
+    assert (await audit.run(indexed_cell.namespace_id, TYPES)).wrong == 0
+    assert await indexed_cell.strongroom.outbox.waiting() == 1
+    await indexed_cell.settle()
+    assert (await indexed_cell.strongroom.reconciler().run(repair=False)).drift == 0
 
 
-async def test_a_record_that_does_not_open_is_counted_and_left_alone(cell):
+async def test_a_record_that_does_not_open_is_counted_and_left_alone(indexed_cell):
     """It is named as such, the others are looked at, and nothing of it is changed."""
-    async with cell.strongroom.database.connection(EVERY_NAMESPACE) as connection:
+    async with indexed_cell.strongroom.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute(f"UPDATE visibility_records SET b2 = b2 + 1 WHERE id = {LAST}")  # noqa: S608
         before = await connection.fetch("SELECT * FROM visibility_records ORDER BY id")
-        found = await cell.strongroom.token_audit().run(cell.namespace_id, TYPES)
+        found = await indexed_cell.strongroom.token_audit().run(indexed_cell.namespace_id, TYPES)
         assert await connection.fetch("SELECT * FROM visibility_records ORDER BY id") == before
     assert (found.records, found.wrong, found.unreadable, found.left) == (RUNS, 0, 1, 1)
 
 
-async def test_a_healthy_index_has_nothing_to_find(cell):
+async def test_a_healthy_index_has_nothing_to_find(indexed_cell):
     """Control: no difference is made up, also where the index is yet to hear of some."""
-    found = await cell.strongroom.reconciler().run(repair=False)
+    found = await indexed_cell.strongroom.reconciler().run(repair=False)
     assert (found.records, found.equal, found.drift, found.changing) == (RUNS, RUNS, 0, 0)
     assert [(each.namespace_id, each.records, each.equal) for each in found.namespaces] == [
-        (cell.namespace_id, RUNS, RUNS)
+        (indexed_cell.namespace_id, RUNS, RUNS)
     ]
-    await cell.write(record(1, customer="new"), version=2)
-    found = await cell.strongroom.reconciler().run(repair=False)
+    await indexed_cell.write(record(1, customer="new"), version=2)
+    found = await indexed_cell.strongroom.reconciler().run(repair=False)
     assert (found.equal, found.drift, found.changing) == (RUNS - 1, 0, 1)
 
 
-async def test_a_token_that_was_added_goes_when_all_is_written_anew(cell, vandal):
+async def test_a_token_that_was_added_goes_when_all_is_written_anew(indexed_cell, vandal):
     """It can't be seen, as tokens can't be read back; it skews a count until the documents are rewritten."""
     vandal.edit(3, t=" ".join(sorted([*of(vandal, 3)["t"].split(), "AAAAAAAAAAA"])))
-    assert (await cell.strongroom.reconciler().run()).drift == 0
-    path = f"/{cell.index.name}/_count"
+    assert (await indexed_cell.strongroom.reconciler().run()).drift == 0
+    path = f"/{indexed_cell.index.name}/_count"
     query = {"query": {"term": {"t": "AAAAAAAAAAA"}}}
     assert vandal.client.request("POST", path, query)["count"] == 1, "control: it is there"
-    assert (await cell.strongroom.reconciler().run(rewrite=True)).rewritten == RUNS
-    await cell.index.refresh()
+    assert (await indexed_cell.strongroom.reconciler().run(rewrite=True)).rewritten == RUNS
+    await indexed_cell.index.refresh()
     assert vandal.client.request("POST", path, query)["count"] == 0
 
 
-async def test_writers_meanwhile_are_no_difference(cell):
+async def test_writers_meanwhile_are_no_difference(indexed_cell):
     """Runs that change, come and go during a comparison are not taken for drift, and none is lost by a repair."""
     done = asyncio.Event()
 
@@ -212,30 +212,32 @@ async def test_writers_meanwhile_are_no_difference(cell):
         version = 1
         while not done.is_set():
             version += 1
-            await cell.write(*(record(number, customer=f"v{version}") for number in range(0, RUNS, 3)), version=version)
-            await cell.delete(record(1000 + version), version)
-            await cell.write(record(2000 + version))
-            cell.strongroom.indexer.wake()
+            await indexed_cell.write(
+                *(record(number, customer=f"v{version}") for number in range(0, RUNS, 3)), version=version
+            )
+            await indexed_cell.delete(record(1000 + version), version)
+            await indexed_cell.write(record(2000 + version))
+            indexed_cell.strongroom.indexer.wake()
             await asyncio.sleep(0.01)
         return version
 
-    indexing = asyncio.create_task(cell.strongroom.indexer.run())
+    indexing = asyncio.create_task(indexed_cell.strongroom.indexer.run())
     writing = asyncio.create_task(write())
     for repair in (False, True, False, True):
-        found = await cell.strongroom.reconciler().run(repair=repair, chunk=7)
+        found = await indexed_cell.strongroom.reconciler().run(repair=repair, chunk=7)
         assert found.drift == 0, found
     done.set()
     version = await writing
     indexing.cancel()
     with suppress(asyncio.CancelledError):
         await indexing
-    await cell.settle()
-    assert (await cell.strongroom.reconciler().run(repair=False)).drift == 0
-    assert await cell.count(f"Customer = 'v{version}'") == len(range(0, RUNS, 3))
-    assert await cell.count() == RUNS + version - 1
+    await indexed_cell.settle()
+    assert (await indexed_cell.strongroom.reconciler().run(repair=False)).drift == 0
+    assert await indexed_cell.count(f"Customer = 'v{version}'") == len(range(0, RUNS, 3))
+    assert await indexed_cell.count() == RUNS + version - 1
 
 
-async def test_one_that_was_broken_off_is_run_again(cell, vandal):
+async def test_one_that_was_broken_off_is_run_again(indexed_cell, vandal):
     """At each chunk of the way: what was repaired stays so, and the next run finds the rest."""
     for number in range(0, RUNS, 2):
         vandal.edit(number, b2=number)
@@ -252,20 +254,20 @@ async def test_one_that_was_broken_off_is_run_again(cell, vandal):
             raise BrokenOffError
 
     with pytest.raises(BrokenOffError):
-        await cell.strongroom.reconciler().run(chunk=5, progress=end)
-    rest = await cell.strongroom.reconciler().run(chunk=5)
+        await indexed_cell.strongroom.reconciler().run(chunk=5, progress=end)
+    rest = await indexed_cell.strongroom.reconciler().run(chunk=5)
     assert 0 < rest.found[Drift.BUCKET] < RUNS // 2
     assert (rest.left, rest.equal) == (0, RUNS)
 
 
-async def test_memory_does_not_grow_with_the_index(cell):
+async def test_memory_does_not_grow_with_the_index(indexed_cell):
     """Two thousand runs in chunks of fifty take hardly more than six hundred did."""
     peaks = []
     for last in (600, 2000):
-        await cell.write(*(record(number) for number in range(last)))
-        await cell.settle()
+        await indexed_cell.write(*(record(number) for number in range(last)))
+        await indexed_cell.settle()
         tracemalloc.start()
-        assert (await cell.strongroom.reconciler().run(chunk=50)).equal == last
+        assert (await indexed_cell.strongroom.reconciler().run(chunk=50)).equal == last
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.5 * peaks[0] + 2**20, peaks
@@ -284,9 +286,9 @@ async def test_a_cluster_that_is_away_is_an_error_and_no_difference(config_path,
             await strongroom.reconciler().run(repair=False)
 
 
-async def test_the_command_reports_and_repairs(cell, vandal, config_path, elasticsearch):
+async def test_the_command_reports_and_repairs(indexed_cell, vandal, config_path, elasticsearch):
     """`index reconcile --check` ends with 1 and changes nothing, `index reconcile` with 0; the report counts both."""
-    section = f'\n[elasticsearch]\nurl = "{elasticsearch.url}"\ninsecure = true\nindex = "{cell.index.name}"\n'
+    section = f'\n[elasticsearch]\nurl = "{elasticsearch.url}"\ninsecure = true\nindex = "{indexed_cell.index.name}"\n'
     config_path.write_text(config_path.read_text() + section)
     vandal.delete(3)
     vandal.put("x", of(vandal, 4))

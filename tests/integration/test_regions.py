@@ -35,7 +35,7 @@ def bound_path(dsn, tmp_path):
 
 
 @pytest.fixture
-async def bound(bound_path):
+async def bound_cell(bound_path):
     """An open cell that is bound to a region."""
     config = load_config(bound_path)
     await Strongroom.init(config)
@@ -123,32 +123,32 @@ def reads(strongroom, namespace, execution, shard_id):
 
 
 @pytest.fixture
-async def filled(bound, sample):
+async def filled_namespace(bound_cell, sample):
     """A namespace with a few real executions, one of them, and its shard."""
-    namespace = await create(bound, "tenant")
-    await import_executions(bound, namespace, sample[:5])
-    namespace = await bound.namespaces.get("tenant")
-    keys = await bound.keyring.open(namespace.namespace_id)
-    return namespace, sample[0], shard_of(keys, sample[0].record.workflow_id, bound.config.cell.shard_count)
+    namespace = await create(bound_cell, "tenant")
+    await import_executions(bound_cell, namespace, sample[:5])
+    namespace = await bound_cell.namespaces.get("tenant")
+    keys = await bound_cell.keyring.open(namespace.namespace_id)
+    return namespace, sample[0], shard_of(keys, sample[0].record.workflow_id, bound_cell.config.cell.shard_count)
 
 
 # --- rows that are carried elsewhere
 
 
-async def test_copied_rows_open_in_the_same_region(bound, filled, server_dsn):
+async def test_copied_rows_open_in_the_same_region(bound_cell, filled_namespace, server_dsn):
     """The control: keys, namespace, histories and records, copied into another database of the region, open as they did."""
     for rewrapped in (False, True):
-        async with copied_to(bound, HERE, server_dsn, rewrapped=rewrapped) as twin:
-            for read in reads(twin, *filled).values():
+        async with copied_to(bound_cell, HERE, server_dsn, rewrapped=rewrapped) as twin:
+            for read in reads(twin, *filled_namespace).values():
                 assert await read()
             assert [each.region for each in await twin.namespaces.list_namespaces()] == [HERE]
 
 
 @pytest.mark.parametrize("region", [ELSEWHERE, None])
-async def test_copied_rows_open_in_no_other_region(bound, filled, server_dsn, region):
+async def test_copied_rows_open_in_no_other_region(bound_cell, filled_namespace, server_dsn, region):
     """Copied into a cell of another region, with the same id and KEK, none of them opens: its keys do not unwrap there."""
-    async with copied_to(bound, region, server_dsn) as stranger:
-        for read in reads(stranger, *filled).values():
+    async with copied_to(bound_cell, region, server_dsn) as stranger:
+        for read in reads(stranger, *filled_namespace).values():
             with pytest.raises(IntegrityError):
                 await read()
         (listed,) = await stranger.namespaces.list_namespaces()
@@ -157,12 +157,12 @@ async def test_copied_rows_open_in_no_other_region(bound, filled, server_dsn, re
 
 
 @pytest.mark.parametrize("region", [ELSEWHERE, None])
-async def test_copied_rows_do_not_open_with_the_very_roots(bound, filled, server_dsn, region):
+async def test_copied_rows_do_not_open_with_the_very_roots(bound_cell, filled_namespace, server_dsn, region):
     """Also someone who has carried the roots over, wrapped and committed anew, opens no row: associated data holds the region."""
-    async with copied_to(bound, region, server_dsn, rewrapped=True) as stranger:
-        keys = await stranger.keyring.open(filled[0].namespace_id)
+    async with copied_to(bound_cell, region, server_dsn, rewrapped=True) as stranger:
+        keys = await stranger.keyring.open(filled_namespace[0].namespace_id)
         assert keys.open(NAMESPACE_DETAILS, (1,), keys.seal(NAMESPACE_DETAILS, (1,), b"own")) == b"own"  # roots serve
-        for read in reads(stranger, *filled).values():
+        for read in reads(stranger, *filled_namespace).values():
             with pytest.raises(IntegrityError):
                 await read()
 
@@ -171,14 +171,14 @@ async def test_copied_rows_do_not_open_with_the_very_roots(bound, filled, server
 
 
 @pytest.mark.parametrize("region", [ELSEWHERE, None])
-async def test_a_driver_of_another_region_refuses(bound, region):
+async def test_a_driver_of_another_region_refuses(bound_cell, region):
     """A driver that is configured for another region, or for none, does not open the database, and says what to set."""
     with pytest.raises(CellMismatch, match=rf'of region {HERE}.*cell\.region = "{HERE}"'):
-        async with Strongroom.open(in_region(bound.config, region)):
+        async with Strongroom.open(in_region(bound_cell.config, region)):
             pass
     with pytest.raises(CellMismatch):
-        await Strongroom.init(in_region(bound.config, region))
-    async with Strongroom.open(bound.config):
+        await Strongroom.init(in_region(bound_cell.config, region))
+    async with Strongroom.open(bound_cell.config):
         pass
 
 
@@ -189,33 +189,33 @@ async def test_a_cell_is_not_given_a_region_later(strongroom):
             pass
 
 
-async def test_the_database_takes_no_malformed_region(bound):
+async def test_the_database_takes_no_malformed_region(bound_cell):
     """The column holds names of regions only."""
     with pytest.raises(StorageError, match="23514"):
-        await execute(bound, "UPDATE cell SET region = 'EU central'")
+        await execute(bound_cell, "UPDATE cell SET region = 'EU central'")
 
 
 # --- namespaces
 
 
-async def test_a_namespace_is_bound_to_the_region_of_its_cell(bound):
+async def test_a_namespace_is_bound_to_the_region_of_its_cell(bound_cell):
     """It is created in the cell's region, said or not, and knows it."""
     for name, said in (("unsaid", None), ("said", HERE)):
-        created = await create(bound, name, region=said)
-        assert (created.region, (await bound.namespaces.get(name)).region) == (HERE, HERE)
-    await bound.namespaces.add_search_attributes(created.namespace_id, {"A": "Keyword"})
-    assert (await bound.namespaces.get("said")).region == HERE
+        created = await create(bound_cell, name, region=said)
+        assert (created.region, (await bound_cell.namespaces.get(name)).region) == (HERE, HERE)
+    await bound_cell.namespaces.add_search_attributes(created.namespace_id, {"A": "Keyword"})
+    assert (await bound_cell.namespaces.get("said")).region == HERE
 
 
-async def test_a_namespace_of_another_region_is_refused(bound, strongroom_unbound):
+async def test_a_namespace_of_another_region_is_refused(bound_cell, strongroom_unbound):
     """One of another region is not created here; the error says which cell to use, and nothing is left behind."""
     with pytest.raises(WrongRegion, match=f"the cell of {ELSEWHERE}"):
-        await create(bound, "tenant", region=ELSEWHERE)
-    assert await bound.namespaces.list_namespaces() == []
+        await create(bound_cell, "tenant", region=ELSEWHERE)
+    assert await bound_cell.namespaces.list_namespaces() == []
     with pytest.raises(WrongRegion, match=f"--region {HERE}"):
         await create(strongroom_unbound, "tenant", region=HERE)
     with pytest.raises(InvalidRequest):
-        await create(bound, "tenant", region="no region")
+        await create(bound_cell, "tenant", region="no region")
     assert (await create(strongroom_unbound, "tenant")).region is None
 
 
@@ -232,43 +232,43 @@ async def strongroom_unbound(server_dsn, tmp_path):
 
 
 @pytest.mark.parametrize("region", [ELSEWHERE, None])
-async def test_a_namespaces_own_word_is_checked(bound, region):
+async def test_a_namespaces_own_word_is_checked(bound_cell, region):
     """Details that were sealed with the right keys and say another region are refused, by both stores, and listed with the reason."""
-    created = await create(bound, "tenant")
-    keys = await bound.keyring.open(created.namespace_id)
-    version = await bound.metadata.get_metadata()
+    created = await create(bound_cell, "tenant")
+    keys = await bound_cell.keyring.open(created.namespace_id)
+    version = await bound_cell.metadata.get_metadata()
     said = {"name": "tenant", "search_attributes": {}, "aliases": {}} | ({"region": region} if region else {})
 
     async def put(details):
         sealed = keys.seal(NAMESPACE_DETAILS, (1,), orjson.dumps(details))
-        await execute(bound, "UPDATE namespaces SET details = $1", sealed)
+        await execute(bound_cell, "UPDATE namespaces SET details = $1", sealed)
 
     await put(said)
     for read in (
-        lambda: bound.namespaces.get("tenant"),
-        lambda: bound.metadata.get_namespace(name="tenant"),
-        lambda: bound.metadata.rename_namespace(
+        lambda: bound_cell.namespaces.get("tenant"),
+        lambda: bound_cell.metadata.get_namespace(name="tenant"),
+        lambda: bound_cell.metadata.rename_namespace(
             created.namespace_id, "b", data=DataBlob(b""), is_global=False, notification_version=version
         ),
     ):
         with pytest.raises(WrongRegion, match=f"this cell to {HERE}"):
             await read()
-    (listed,) = await bound.namespaces.list_namespaces()
+    (listed,) = await bound_cell.namespaces.list_namespaces()
     assert "bound to" in listed.unreadable
     await put(said | {"region": HERE})  # the control
-    assert (await bound.namespaces.get("tenant")).region == HERE
-    assert (await bound.metadata.get_namespace(name="tenant")).name == "tenant"
+    assert (await bound_cell.namespaces.get("tenant")).region == HERE
+    assert (await bound_cell.metadata.get_namespace(name="tenant")).name == "tenant"
 
 
-async def test_namespaces_of_both_stores_hold_the_region(bound):
+async def test_namespaces_of_both_stores_hold_the_region(bound_cell):
     """What the service's metadata store creates and renames is bound like what the owner creates."""
-    kek = await bound.create_kek(KekRef.parse("local:tenant"))
-    await bound.metadata.create_namespace(UUID(int=5), "service", data=DataBlob(b"x"), kek=kek)
-    version = await bound.metadata.get_metadata()
-    await bound.metadata.rename_namespace(
+    kek = await bound_cell.create_kek(KekRef.parse("local:tenant"))
+    await bound_cell.metadata.create_namespace(UUID(int=5), "service", data=DataBlob(b"x"), kek=kek)
+    version = await bound_cell.metadata.get_metadata()
+    await bound_cell.metadata.rename_namespace(
         UUID(int=5), "renamed", data=DataBlob(b"y"), is_global=False, notification_version=version
     )
-    assert (await bound.namespaces.get("renamed")).region == HERE
+    assert (await bound_cell.namespaces.get("renamed")).region == HERE
 
 
 # --- the command line

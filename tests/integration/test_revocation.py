@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 
-from strongroom.driver.config import load_config
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import (
     CachePolicy,
@@ -29,14 +28,6 @@ pytestmark = pytest.mark.integration
 KIND = RecordKind("record", "data", (PartType.INT64,))
 SOON = CachePolicy(soft_ttl=0.3, encrypt_ttl=0.6, decrypt_ttl=1.2, failure_ttl=0.2, retry_pause=0.1)
 LATE = CachePolicy(soft_ttl=3000, encrypt_ttl=3000, decrypt_ttl=3000)
-
-
-@pytest.fixture
-async def config(config_path):
-    """Configuration of an initialised cell."""
-    config = load_config(config_path)
-    await Strongroom.init(config)
-    return config
 
 
 async def until(condition, seconds=20.0):

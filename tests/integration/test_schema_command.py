@@ -47,18 +47,18 @@ class Cell:
 
 
 @pytest.fixture
-def cell(dsn, tmp_path):
+def initialised_cell(dsn, tmp_path):
     """A cell that was made by `init`."""
-    cell = Cell(tmp_path, dsn)
-    cell.done("init", "--dsn", dsn)
-    return cell
+    initialised_cell = Cell(tmp_path, dsn)
+    initialised_cell.done("init", "--dsn", dsn)
+    return initialised_cell
 
 
 @pytest.fixture
-def empty(cell):
+def empty(initialised_cell):
     """A cell whose database has nothing in it."""
-    sql(cell.dsn, "DROP SCHEMA strongroom CASCADE")
-    return cell
+    sql(initialised_cell.dsn, "DROP SCHEMA strongroom CASCADE")
+    return initialised_cell
 
 
 def test_apply_makes_the_schema_and_then_has_nothing_to_do(empty):
@@ -85,59 +85,66 @@ def test_two_that_apply_at_once_run_each_step_once(empty):
     empty.done("namespace", "create", "shop")
 
 
-def test_a_database_of_a_newer_version_is_left_alone(cell):
+def test_a_database_of_a_newer_version_is_left_alone(initialised_cell):
     """Its version is said, and nothing is changed."""
-    sql(cell.dsn, "INSERT INTO schema_version VALUES (9999, 'of the future', now())")
+    sql(initialised_cell.dsn, "INSERT INTO schema_version VALUES (9999, 'of the future', now())")
     for command in (["schema", "apply"], ["namespace", "list"]):
-        assert "9999" in cell.refused(*command)
-    assert "of the future" in cell.refused("schema", "status", code=1)
+        assert "9999" in initialised_cell.refused(*command)
+    assert "of the future" in initialised_cell.refused("schema", "status", code=1)
 
 
-def test_a_missing_function_is_named_and_made_again(cell):
+def test_a_missing_function_is_named_and_made_again(initialised_cell):
     """It is what two versions of the software that run at once differ in."""
-    (name,) = {row["proname"] for row in sql(cell.dsn, "SELECT proname FROM pg_proc WHERE proname LIKE 'get_tasks_%'")}
-    sql(cell.dsn, f"DROP FUNCTION {name}")
-    assert "get_tasks" in cell.refused("schema", "status", code=1)
-    assert "schema apply" in cell.refused("namespace", "list")
-    cell.done("schema", "apply")
-    cell.done("namespace", "list")
+    (name,) = {
+        row["proname"]
+        for row in sql(initialised_cell.dsn, "SELECT proname FROM pg_proc WHERE proname LIKE 'get_tasks_%'")
+    }
+    sql(initialised_cell.dsn, f"DROP FUNCTION {name}")
+    assert "get_tasks" in initialised_cell.refused("schema", "status", code=1)
+    assert "schema apply" in initialised_cell.refused("namespace", "list")
+    initialised_cell.done("schema", "apply")
+    initialised_cell.done("namespace", "list")
 
 
-def test_a_server_that_is_not_there_is_said_in_one_line(cell):
+def test_a_server_that_is_not_there_is_said_in_one_line(initialised_cell):
     """Without a traceback, and without the dsn's password."""
-    path = cell.folder / "strongroom.toml"
+    path = initialised_cell.folder / "strongroom.toml"
     path.write_text(
-        path.read_text().replace(cell.dsn.replace("\\", "\\\\"), "postgresql://me:hidden-5c1f0e@127.0.0.1:1/x")
+        path.read_text().replace(
+            initialised_cell.dsn.replace("\\", "\\\\"), "postgresql://me:hidden-5c1f0e@127.0.0.1:1/x"
+        )
     )
     for command in ("apply", "status"):
-        said = cell.refused("schema", command)
+        said = initialised_cell.refused("schema", command)
         assert "can't be reached" in said
         assert "hidden-5c1f0e" not in said
 
 
-def test_statements_for_citus_are_printed_without_a_database(cell):
+def test_statements_for_citus_are_printed_without_a_database(initialised_cell):
     """Each can be parsed by PostgreSQL; the database is not asked, and --print alone makes no sense."""
-    path = cell.folder / "strongroom.toml"
+    path = initialised_cell.folder / "strongroom.toml"
     path.unlink()
-    printed = cell.done("schema", "apply", "--distributed", "--print")
+    printed = initialised_cell.done("schema", "apply", "--distributed", "--print")
     assert len(pglast.parse_sql(printed)) > 20
     assert "create_distributed_table" in printed
     assert "create_reference_table" in printed
-    assert "--distributed" in cell.refused("schema", "apply", "--print")
+    assert "--distributed" in initialised_cell.refused("schema", "apply", "--print")
 
 
-def test_a_server_without_citus_is_refused_and_left_as_it_was(cell):
+def test_a_server_without_citus_is_refused_and_left_as_it_was(initialised_cell):
     """In one line that says what is missing."""
     before = sql(
-        cell.dsn, "SELECT relname, relkind FROM pg_class WHERE relnamespace = 'strongroom'::regnamespace ORDER BY 1"
+        initialised_cell.dsn,
+        "SELECT relname, relkind FROM pg_class WHERE relnamespace = 'strongroom'::regnamespace ORDER BY 1",
     )
-    said = cell.refused("schema", "apply", "--distributed")
+    said = initialised_cell.refused("schema", "apply", "--distributed")
     assert "Citus" in said
     after = sql(
-        cell.dsn, "SELECT relname, relkind FROM pg_class WHERE relnamespace = 'strongroom'::regnamespace ORDER BY 1"
+        initialised_cell.dsn,
+        "SELECT relname, relkind FROM pg_class WHERE relnamespace = 'strongroom'::regnamespace ORDER BY 1",
     )
     assert before == after
-    assert "on one server" in cell.done("schema", "status")
+    assert "on one server" in initialised_cell.done("schema", "status")
 
 
 def fill(cell, namespace_id, rows):
@@ -155,44 +162,44 @@ def left(cell, namespace_id):
     return sql(cell.dsn, "SELECT count(*) FROM history_node WHERE namespace_id = $1", namespace_id)[0]["count"]
 
 
-def test_purge_takes_a_shredded_namespace_and_nothing_else(cell):
+def test_purge_takes_a_shredded_namespace_and_nothing_else(initialised_cell):
     """By its id, and without a key; a living namespace and an id that can't be are refused."""
-    cell.done("namespace", "create", "gone")
-    cell.done("namespace", "create", "lives")
+    initialised_cell.done("namespace", "create", "gone")
+    initialised_cell.done("namespace", "create", "lives")
     ids = dict.fromkeys(("gone", "lives"))
-    for row in sql(cell.dsn, "SELECT namespace_id, created_at FROM namespaces ORDER BY created_at"):
+    for row in sql(initialised_cell.dsn, "SELECT namespace_id, created_at FROM namespaces ORDER BY created_at"):
         name = next(name for name, found in ids.items() if found is None)
         ids[name] = UUID(bytes=row["namespace_id"].bytes)
-    shred(cell, "gone")
+    shred(initialised_cell, "gone")
     for namespace_id in ids.values():
-        fill(cell, namespace_id, 30)
-    assert "30" in cell.done("namespace", "purge", str(ids["gone"]))
-    assert (left(cell, ids["gone"]), left(cell, ids["lives"])) == (0, 30)
-    cell.done("namespace", "purge", str(ids["gone"]))
-    cell.refused("namespace", "purge", str(ids["lives"]))
-    assert left(cell, ids["lives"]) == 30
-    assert "UUID" in cell.refused("namespace", "purge", "gone")
+        fill(initialised_cell, namespace_id, 30)
+    assert "30" in initialised_cell.done("namespace", "purge", str(ids["gone"]))
+    assert (left(initialised_cell, ids["gone"]), left(initialised_cell, ids["lives"])) == (0, 30)
+    initialised_cell.done("namespace", "purge", str(ids["gone"]))
+    initialised_cell.refused("namespace", "purge", str(ids["lives"]))
+    assert left(initialised_cell, ids["lives"]) == 30
+    assert "UUID" in initialised_cell.refused("namespace", "purge", "gone")
 
 
-def test_a_purge_that_is_killed_is_finished_by_the_next(cell):
+def test_a_purge_that_is_killed_is_finished_by_the_next(initialised_cell):
     """What it has deleted stays deleted; the second run ends it."""
     namespace_id = uuid4()
-    fill(cell, namespace_id, 300_000)
+    fill(initialised_cell, namespace_id, 300_000)
     process = subprocess.Popen(
-        [STRONGROOM, "namespace", "purge", str(namespace_id)], cwd=cell.folder, stdout=subprocess.DEVNULL
+        [STRONGROOM, "namespace", "purge", str(namespace_id)], cwd=initialised_cell.folder, stdout=subprocess.DEVNULL
     )
     until = time.monotonic() + 30
-    while left(cell, namespace_id) == 300_000 and time.monotonic() < until and process.poll() is None:
+    while left(initialised_cell, namespace_id) == 300_000 and time.monotonic() < until and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    cell.done("namespace", "purge", str(namespace_id))
-    assert left(cell, namespace_id) == 0
+    initialised_cell.done("namespace", "purge", str(namespace_id))
+    assert left(initialised_cell, namespace_id) == 0
 
 
 @pytest.mark.parametrize(
     "command", [("schema", "apply"), ("schema", "status"), ("namespace", "purge"), ("index", "build")]
 )
-def test_help_has_examples(cell, command):
+def test_help_has_examples(initialised_cell, command):
     """And says what the command does."""
-    assert "Example" in cell.done(*command, "--help")
+    assert "Example" in initialised_cell.done(*command, "--help")

@@ -48,7 +48,7 @@ RUNS = 6
 
 
 @pytest.fixture
-async def filled(strongroom, sample):
+async def make_filled_namespace(strongroom, sample):
     """Return what makes a namespace with a few runs in it, under a KEK of its own or a given one."""
 
     async def make(name, *, kek=None, runs=RUNS):
@@ -100,9 +100,9 @@ async def public_key(strongroom):
     return (await strongroom.keyring.open(strongroom.keyring.cell_id)).certificate_key().public_key
 
 
-async def test_a_request_makes_unreadable_and_loses_nothing(strongroom, filled):
+async def test_a_request_makes_unreadable_and_loses_nothing(strongroom, make_filled_namespace):
     """From the first confirmation on no process opens a row; all rows and wrapped keys are there; a neighbour goes on."""
-    gone, stays = await filled("gone"), await filled("stays")
+    gone, stays = await make_filled_namespace("gone"), await make_filled_namespace("stays")
     before = await registry(strongroom, gone.namespace_id)
     async with Strongroom.open(strongroom.config) as elsewhere:
         assert await count(elsewhere, gone) == RUNS
@@ -130,9 +130,9 @@ async def test_a_request_makes_unreadable_and_loses_nothing(strongroom, filled):
     assert again == request, "a second request changes nothing of the first"
 
 
-async def test_taking_it_back_restores_every_state(strongroom, filled):
+async def test_taking_it_back_restores_every_state(strongroom, make_filled_namespace):
     """Active, decrypt_only, pending and destroyed keys, and one disabled before: each is as it was, and every row opens."""
-    namespace = await filled("back")
+    namespace = await make_filled_namespace("back")
     namespace_id = namespace.namespace_id
     await rotate_data_key(strongroom.keyring, namespace_id)
     await rotate_data_key(strongroom.keyring, namespace_id)
@@ -164,9 +164,9 @@ async def test_taking_it_back_restores_every_state(strongroom, filled):
         await shredding.finish(namespace_id, first.code)
 
 
-async def test_too_early_or_with_another_code_nothing_happens(strongroom, filled):
+async def test_too_early_or_with_another_code_nothing_happens(strongroom, make_filled_namespace):
     """Before its time, with a wrong code, without a request, for the cell, for nobody: refused, and it can be taken back."""
-    namespace, other = await filled("kept"), await filled("other")
+    namespace, other = await make_filled_namespace("kept"), await make_filled_namespace("other")
     shredding = strongroom.shredding()
     request = await shredding.request(namespace.namespace_id, grace=WEEK)
     code_of_other = (await shredding.request(other.namespace_id, grace=NOW)).code
@@ -189,9 +189,9 @@ async def test_too_early_or_with_another_code_nothing_happens(strongroom, filled
         assert await count(strongroom, each) == RUNS
 
 
-async def test_the_whole_walk_leaves_a_certificate_and_a_neighbour(strongroom, filled):
+async def test_the_whole_walk_leaves_a_certificate_and_a_neighbour(strongroom, make_filled_namespace):
     """Roots, KEK, rows and name are gone; the certificate says exactly what; nothing brings it back; others go on."""
-    gone, stays = await filled("gone"), await filled("stays")
+    gone, stays = await make_filled_namespace("gone"), await make_filled_namespace("stays")
     await rotate_data_key(strongroom.keyring, gone.namespace_id)
     kept = await registry(strongroom, stays.namespace_id)
     had = await registry(strongroom, gone.namespace_id)
@@ -225,17 +225,17 @@ async def test_the_whole_walk_leaves_a_certificate_and_a_neighbour(strongroom, f
         await shredding.store.cancel(gone.namespace_id)
     assert await registry(strongroom, stays.namespace_id) == kept
     assert await count(strongroom, stays) == RUNS
-    assert (await filled("gone")).namespace_id != gone.namespace_id, "the name is free"
+    assert (await make_filled_namespace("gone")).namespace_id != gone.namespace_id, "the name is free"
 
 
 @pytest.mark.parametrize(
     "by", ["another namespace", "the cell", "nobody, but it is to be kept", "a shredded namespace"]
 )
-async def test_only_a_kek_of_its_own_is_deleted(strongroom, filled, by):
+async def test_only_a_kek_of_its_own_is_deleted(strongroom, make_filled_namespace, by):
     """One that wraps another living key stays, and so does one that the operator keeps; the certificate says that backups open."""
     kek = KekRef.parse("local:cell" if by == "the cell" else "local:both")
-    namespace = await filled("gone", kek=kek)
-    other = await filled("other", kek=kek) if "namespace" in by else None
+    namespace = await make_filled_namespace("gone", kek=kek)
+    other = await make_filled_namespace("other", kek=kek) if "namespace" in by else None
     if by == "a shredded namespace":
         await strongroom.namespaces.shred(other.namespace_id)
     said = verify_certificate(await shred(strongroom, namespace.namespace_id, keep_kek="kept" in by))
@@ -250,10 +250,10 @@ async def test_only_a_kek_of_its_own_is_deleted(strongroom, filled, by):
         assert await count(strongroom, other) == RUNS
 
 
-async def test_a_kek_that_is_being_deleted_takes_no_new_keys(strongroom, filled):
+async def test_a_kek_that_is_being_deleted_takes_no_new_keys(strongroom, make_filled_namespace):
     """A creation that wrapped its keys just before the KEK went does not come into being with keys that nobody opens."""
     kek = KekRef.parse("local:doomed")
-    namespace = await filled("gone", kek=kek)
+    namespace = await make_filled_namespace("gone", kek=kek)
     provider, store = strongroom.keyring.provider("local"), strongroom.keyring.store
     wrapped, insert = asyncio.Event(), store.insert_data_keys
     shredded = asyncio.Event()
@@ -279,20 +279,20 @@ async def test_a_kek_that_is_being_deleted_takes_no_new_keys(strongroom, filled)
         await strongroom.namespaces.create("later", kek=kek)
 
 
-async def test_a_creation_that_came_first_keeps_the_kek(strongroom, filled):
+async def test_a_creation_that_came_first_keeps_the_kek(strongroom, make_filled_namespace):
     """Control of the test above: keys that are registered before the decision make the KEK a shared one."""
     kek = KekRef.parse("local:contested")
-    namespace = await filled("gone", kek=kek)
+    namespace = await make_filled_namespace("gone", kek=kek)
     request = await strongroom.shredding().request(namespace.namespace_id, grace=NOW)
-    first = await filled("first", kek=kek)
+    first = await make_filled_namespace("first", kek=kek)
     said = verify_certificate(await strongroom.shredding().finish(namespace.namespace_id, request.code))
     assert said.keks[0].disposal == "shared"
     assert await count(strongroom, first) == RUNS
 
 
-async def test_a_kms_that_refuses_is_told_and_asked_again(strongroom, filled):
+async def test_a_kms_that_refuses_is_told_and_asked_again(strongroom, make_filled_namespace):
     """All else is done, the certificate says NOT, the name is free; the next run deletes the KEK and certifies that."""
-    namespace = await filled("gone")
+    namespace = await make_filled_namespace("gone")
     shredding, keyring_file = strongroom.shredding(), strongroom.config.kms["local"].keyring
     request = await shredding.request(namespace.namespace_id, grace=NOW)
     [kek] = (await shredding.loss(request)).keks
@@ -320,9 +320,9 @@ async def test_a_kms_that_refuses_is_told_and_asked_again(strongroom, filled):
     assert await shredding.finish(namespace.namespace_id, request.code) == finished
 
 
-async def test_two_at_once_make_one_certificate(strongroom, filled):
+async def test_two_at_once_make_one_certificate(strongroom, make_filled_namespace):
     """Requests, and second confirmations, of several processes at once: one request, one certificate, each row counted once."""
-    namespace = await filled("gone", runs=40)
+    namespace = await make_filled_namespace("gone", runs=40)
     async with Strongroom.open(strongroom.config) as elsewhere:
         sides = [strongroom.shredding(), elsewhere.shredding()] * 2
         requests = await asyncio.gather(*(each.request(namespace.namespace_id, grace=NOW) for each in sides))
@@ -335,10 +335,10 @@ async def test_two_at_once_make_one_certificate(strongroom, filled):
     assert said.keks[0].state == "destroyed"
 
 
-async def test_taking_back_and_confirming_at_once_have_one_winner(strongroom, filled):
+async def test_taking_back_and_confirming_at_once_have_one_winner(strongroom, make_filled_namespace):
     """Either all of it works again, or all of it is gone."""
     for number in range(6):
-        namespace = await filled(f"race {number}", runs=2)
+        namespace = await make_filled_namespace(f"race {number}", runs=2)
         shredding = strongroom.shredding()
         request = await shredding.request(namespace.namespace_id, grace=NOW)
         calls = [shredding.finish(namespace.namespace_id, request.code), shredding.store.cancel(namespace.namespace_id)]
@@ -387,9 +387,11 @@ asyncio.run(main(*sys.argv[1:]))
 @pytest.mark.parametrize(
     "step", ["roots", "kek without an answer", "keks", "some rows", "rows", "documents", "certificate"]
 )
-async def test_killed_after_any_step_it_is_finished_by_running_it_again(strongroom, config_path, filled, step):
+async def test_killed_after_any_step_it_is_finished_by_running_it_again(
+    strongroom, config_path, make_filled_namespace, step
+):
     """By SIGKILL, anywhere: the next run ends it, with one certificate that counts every row once; a neighbour opens all along."""
-    gone, stays = await filled("gone", runs=20), await filled("stays")
+    gone, stays = await make_filled_namespace("gone", runs=20), await make_filled_namespace("stays")
     shredding = strongroom.shredding()
     request = await shredding.request(gone.namespace_id, grace=NOW)
     loss = await shredding.loss(request)
@@ -478,10 +480,10 @@ async def test_a_backup_taken_before_does_not_open_where_the_kek_was_its_own(con
         assert await opened_runs(config, "stays") == RUNS
 
 
-async def test_the_certificate_tells_nothing_of_a_tenant(strongroom, filled, sample):
+async def test_the_certificate_tells_nothing_of_a_tenant(strongroom, make_filled_namespace, sample):
     """No name, no id of a workflow, no value, no key, wrapped or not; nor does the request's row. The control finds each."""
     name = f"tenant-{secrets.token_hex(8)}"
-    namespace = await filled(name)
+    namespace = await make_filled_namespace(name)
     records = await strongroom.keyring.store.list_data_keys(namespace.namespace_id)
     roots = [root.reveal() for root in await strongroom.keyring.unwrap(records)]
     cell = await strongroom.keyring.store.list_data_keys(strongroom.keyring.cell_id)
@@ -521,9 +523,9 @@ async def test_the_certificate_tells_nothing_of_a_tenant(strongroom, filled, sam
         assert found(signed + each.hex().encode())
 
 
-async def test_a_namespace_whose_keys_are_gone_already_is_shredded_by_its_id(strongroom, filled):
+async def test_a_namespace_whose_keys_are_gone_already_is_shredded_by_its_id(strongroom, make_filled_namespace):
     """After the immediate way, or one that broke off, the steps still end with a certificate of all that is known."""
-    namespace = await filled("gone")
+    namespace = await make_filled_namespace("gone")
     request = await strongroom.shredding().request(namespace.namespace_id, grace=NOW)
     done = await strongroom.namespaces.shred(namespace.namespace_id)
     assert done.keys_destroyed == 3
@@ -535,9 +537,9 @@ async def test_a_namespace_whose_keys_are_gone_already_is_shredded_by_its_id(str
         await strongroom.shredding().request(uuid4(), grace=NOW)
 
 
-async def test_other_processes_are_told(strongroom, filled):
+async def test_other_processes_are_told(strongroom, make_filled_namespace):
     """Request, taking back and destruction each notify with the namespace's id, in their own transaction."""
-    namespace = await filled("told")
+    namespace = await make_filled_namespace("told")
     heard = asyncio.Queue()
     connection = await asyncpg.connect(strongroom.config.dsn)
     try:
@@ -553,9 +555,9 @@ async def test_other_processes_are_told(strongroom, filled):
         await connection.close()
 
 
-async def test_the_servers_clock_decides(strongroom, filled):
+async def test_the_servers_clock_decides(strongroom, make_filled_namespace):
     """A request that is due, however it became so, is confirmed; the times of the certificate are the server's."""
-    namespace = await filled("due")
+    namespace = await make_filled_namespace("due")
     request = await strongroom.shredding().request(namespace.namespace_id, grace=WEEK)
     async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute("UPDATE shreddings SET due_at = clock_timestamp() + interval '1 minute'")

@@ -40,66 +40,66 @@ class Cell:
 
 
 @pytest.fixture
-def cell(dsn, tmp_path, sample_path):
+def cell_with_runs(dsn, tmp_path, sample_path):
     """A cell with a namespace of a few real runs."""
-    cell = Cell(tmp_path, dsn)
-    cell.done("init", "--dsn", dsn, "--shards", "16")
-    cell.done("namespace", "create", "orders")
+    cell_with_runs = Cell(tmp_path, dsn)
+    cell_with_runs.done("init", "--dsn", dsn, "--shards", "16")
+    cell_with_runs.done("namespace", "create", "orders")
     with gzip.open(sample_path) as file:
         (tmp_path / "few.jsonl").write_bytes(b"".join(line for _, line in zip(range(RUNS), file, strict=False)))
-    cell.done("import", "orders", "few.jsonl")
-    return cell
+    cell_with_runs.done("import", "orders", "few.jsonl")
+    return cell_with_runs
 
 
 def code_in(text):
     return re.search(r"--final ([0-9a-f]+)", text)[1]
 
 
-def test_asked_for_and_taken_back(cell):
+def test_asked_for_and_taken_back(cell_with_runs):
     """Unreadable from the first confirmation on, refused too early and with another code; taken back, it works as before."""
-    assert cell.run("namespace", "shred", "orders", typed="something else\n").returncode == 2
-    asked = cell.done("namespace", "shred", "orders", typed="orders\n")
+    assert cell_with_runs.run("namespace", "shred", "orders", typed="something else\n").returncode == 2
+    asked = cell_with_runs.done("namespace", "shred", "orders", typed="orders\n")
     code = code_in(asked)
     assert re.search(rf"visibility_records\s+│\s+{RUNS}", asked)
     assert "wraps nothing else in this cell: it will be deleted" in asked
     assert "Nothing is lost yet" in asked
-    again = cell.done("namespace", "shred", "orders", "--confirm", "orders", "--grace", "0s")
+    again = cell_with_runs.done("namespace", "shred", "orders", "--confirm", "orders", "--grace", "0s")
     assert code_in(again) == code
     assert "asked for before" in again
-    assert "disabled" in cell.done("query", "orders", "--count", code=2)
-    assert "to be shredded, due 20" in cell.done("namespace", "list")
-    assert "WRONG" not in cell.done("doctor")
+    assert "disabled" in cell_with_runs.done("query", "orders", "--count", code=2)
+    assert "to be shredded, due 20" in cell_with_runs.done("namespace", "list")
+    assert "WRONG" not in cell_with_runs.done("doctor")
     final = ("namespace", "shred", "orders", "--certificate", "e.json", "--final")
-    assert "not before 20" in cell.done(*final, code, code=2)
-    assert "code" in cell.done(*final, "f" * 10, code=2)
-    assert not (cell.folder / "e.json").exists()
-    cell.done("namespace", "unshred", "orders")
-    assert cell.done("query", "orders", "--count") == f"{RUNS}\n"
-    cell.done("namespace", "shred", "orders", "--confirm", "orders", "--grace", "0s")
-    assert "code" in cell.done(*final, code, code=2), "the code of a request that was taken back"
+    assert "not before 20" in cell_with_runs.done(*final, code, code=2)
+    assert "code" in cell_with_runs.done(*final, "f" * 10, code=2)
+    assert not (cell_with_runs.folder / "e.json").exists()
+    cell_with_runs.done("namespace", "unshred", "orders")
+    assert cell_with_runs.done("query", "orders", "--count") == f"{RUNS}\n"
+    cell_with_runs.done("namespace", "shred", "orders", "--confirm", "orders", "--grace", "0s")
+    assert "code" in cell_with_runs.done(*final, code, code=2), "the code of a request that was taken back"
 
 
-def test_done_and_certified(cell):
+def test_done_and_certified(cell_with_runs):
     """The second confirmation writes a certificate, which the database keeps too; the key that signed it is the one shown."""
-    asked = cell.done("namespace", "shred", "orders", "--confirm", "orders", "--grace", "0s")
-    [[namespace_id]] = sql(cell.dsn, "SELECT namespace_id FROM shreddings")
+    asked = cell_with_runs.done("namespace", "shred", "orders", "--confirm", "orders", "--grace", "0s")
+    [[namespace_id]] = sql(cell_with_runs.dsn, "SELECT namespace_id FROM shreddings")
     final = ("--final", code_in(asked), "--certificate")
-    said = cell.done("namespace", "shred", "orders", *final, "e.json")
+    said = cell_with_runs.done("namespace", "shred", "orders", *final, "e.json")
     assert "destroyed" in said
     assert f"{RUNS} visibility_records" in said
-    content = (cell.folder / "e.json").read_bytes()
+    content = (cell_with_runs.folder / "e.json").read_bytes()
     assert json.loads(content)["namespace_id"] == str(namespace_id)
     assert b"orders" not in content
-    assert cell.run("namespace", "certificate", str(namespace_id)).stdout.encode() == content
-    cell.done("namespace", "shred", str(namespace_id), *final, "f.json")
-    assert (cell.folder / "f.json").read_bytes() == content
-    cell.done("namespace", "shred", str(namespace_id), *final, "f.json", code=2)
-    assert "shredded 20" in cell.done("namespace", "list")
-    public_key = cell.done("certificate-key").strip()
-    assert public_key in cell.done("doctor")
-    pinned = cell.done("verify-certificate", "e.json", "--public-key", public_key)
+    assert cell_with_runs.run("namespace", "certificate", str(namespace_id)).stdout.encode() == content
+    cell_with_runs.done("namespace", "shred", str(namespace_id), *final, "f.json")
+    assert (cell_with_runs.folder / "f.json").read_bytes() == content
+    cell_with_runs.done("namespace", "shred", str(namespace_id), *final, "f.json", code=2)
+    assert "shredded 20" in cell_with_runs.done("namespace", "list")
+    public_key = cell_with_runs.done("certificate-key").strip()
+    assert public_key in cell_with_runs.done("doctor")
+    pinned = cell_with_runs.done("verify-certificate", "e.json", "--public-key", public_key)
     assert "Valid: signed by the given key" in pinned
-    cell.done("namespace", "create", "orders")
+    cell_with_runs.done("namespace", "create", "orders")
 
 
 VECTOR = VECTORS / "erasure_certificate.json"
@@ -132,35 +132,37 @@ def test_a_certificate_checks_out_offline(tmp_path):
         offline.done("verify-certificate", "e.json", "--public-key", key, code=2)
 
 
-def test_a_kek_that_is_not_deleted_ends_with_1_and_is_finished_by_the_id(cell):
+def test_a_kek_that_is_not_deleted_ends_with_1_and_is_finished_by_the_id(cell_with_runs):
     """The certificate is there and says so, the line names what to run; that deletes the KEK and ends with 0."""
-    cell.done("namespace", "create", "away", "--kek", "local:away", "--create-kek")
-    asked = cell.done("namespace", "shred", "away", "--confirm", "away", "--grace", "0s")
-    config = cell.folder / "strongroom.toml"
+    cell_with_runs.done("namespace", "create", "away", "--kek", "local:away", "--create-kek")
+    asked = cell_with_runs.done("namespace", "shred", "away", "--confirm", "away", "--grace", "0s")
+    config = cell_with_runs.folder / "strongroom.toml"
     whole = config.read_text()
-    sql(cell.dsn, "UPDATE data_keys SET provider = 'gone' WHERE kek_id = 'away'")
-    shown = cell.done("namespace", "shred", "away", "--final", code_in(asked), "--certificate", "1.json", code=1)
+    sql(cell_with_runs.dsn, "UPDATE data_keys SET provider = 'gone' WHERE kek_id = 'away'")
+    shown = cell_with_runs.done(
+        "namespace", "shred", "away", "--final", code_in(asked), "--certificate", "1.json", code=1
+    )
     assert "gone:away was not deleted: KeyNotFound" in shown
     assert "could NOT be deleted" in shown
     again = re.search(r"strongroom (namespace shred [0-9a-f-]{36} --final [0-9a-f]+)", shown)[1].split()
     config.write_text(whole + '\n[kms.gone]\ntype = "local"\nkeyring = "strongroom-keyring.json"\n')
-    finished = cell.done(*again, "--certificate", "2.json")
+    finished = cell_with_runs.done(*again, "--certificate", "2.json")
     assert "gone:away: destroyed" in finished
-    assert cell.done("verify-certificate", "2.json", code=0)
-    assert '"away"' not in cell.done("doctor")
-    assert "away" not in (cell.folder / "strongroom-keyring.json").read_text()
+    assert cell_with_runs.done("verify-certificate", "2.json", code=0)
+    assert '"away"' not in cell_with_runs.done("doctor")
+    assert "away" not in (cell_with_runs.folder / "strongroom-keyring.json").read_text()
 
 
-def test_several_commands_at_once_end_with_one_certificate(cell):
+def test_several_commands_at_once_end_with_one_certificate(cell_with_runs):
     """Both are told the same; none fails."""
-    asked = cell.done("namespace", "shred", "orders", "--confirm", "orders", "--grace", "0s")
-    [[namespace_id]] = sql(cell.dsn, "SELECT namespace_id FROM shreddings")
+    asked = cell_with_runs.done("namespace", "shred", "orders", "--confirm", "orders", "--grace", "0s")
+    [[namespace_id]] = sql(cell_with_runs.dsn, "SELECT namespace_id FROM shreddings")
     with ThreadPoolExecutor(2) as threads:
         commands = [
             ("namespace", "shred", str(namespace_id), "--final", code_in(asked), "--certificate", f"{number}.json")
             for number in range(2)
         ]
-        list(threads.map(lambda arguments: cell.done(*arguments), commands))
-    contents = {(cell.folder / f"{number}.json").read_bytes() for number in range(2)}
+        list(threads.map(lambda arguments: cell_with_runs.done(*arguments), commands))
+    contents = {(cell_with_runs.folder / f"{number}.json").read_bytes() for number in range(2)}
     assert len(contents) == 1
     assert json.loads(contents.pop())["rows_deleted"]["visibility_records"] == RUNS

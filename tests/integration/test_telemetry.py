@@ -14,7 +14,7 @@ if os.environ.get("REQUIRE_SERVICES") != "1":
 
 from opentelemetry.trace import StatusCode
 
-from strongroom.driver.config import AwsKms, ElasticsearchConfig, load_config
+from strongroom.driver.config import AwsKms, ElasticsearchConfig
 from strongroom.driver.importing.importer import attribute_types, import_executions
 from strongroom.driver.strongroom import Strongroom
 from strongroom.driver.telemetry.attributes import OTHER, STORES, attribute_values, operations_of
@@ -44,19 +44,6 @@ PLANTED = (
 SPAN_NUMBERS = {"db.operation.batch.size"}
 ALERTS = alerts()
 SOON = CachePolicy(soft_ttl=0.3, encrypt_ttl=1.0, decrypt_ttl=60, failure_ttl=0.1, retry_pause=0.05)
-
-
-@pytest.fixture
-async def config(config_path):
-    """A cell that is initialised."""
-    config = load_config(config_path)
-    await Strongroom.init(config)
-    return config
-
-
-@pytest.fixture
-def probe():
-    return Probe.make()
 
 
 @pytest.fixture

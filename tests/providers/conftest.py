@@ -1,4 +1,4 @@
-"""One bench for each KMS that this machine has; a missing one skips with the reason, or fails where services are required."""
+"""A bench for each KMS that this machine has. A missing one skips its tests, or fails them if services are required."""
 
 from __future__ import annotations
 
@@ -39,3 +39,21 @@ async def kek(kms):
 async def other_kek(kms):
     """Another one."""
     return await kms.provider.create_kek(f"test-{next(_numbers)}")
+
+
+@pytest.fixture
+async def vault():
+    """An Azure Key Vault of the test's own."""
+    from tests.support.kms.azure_vaults import opened  # noqa: PLC0415 - Azure's libraries are optional
+
+    async with opened() as vault:
+        yield vault
+
+
+@pytest.fixture
+async def gcp_double():
+    """A stand-in for Google Cloud KMS of the test's own."""
+    from tests.support.kms.gcp_kit import gcp_server  # noqa: PLC0415 - Google's libraries are optional
+
+    async with gcp_server() as server:
+        yield server

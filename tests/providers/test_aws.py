@@ -64,30 +64,30 @@ OTHER_REGION = "us-east-2"
 
 
 @pytest.fixture(scope="module")
-def server():
+def moto_server():
     with running_server() as running:
         yield running
 
 
 @pytest.fixture
-async def provider(server):
-    server.requests.clear()
-    made = provider_at(server.address, deletion_days=7)
+async def aws_provider(moto_server):
+    moto_server.requests.clear()
+    made = provider_at(moto_server.address, deletion_days=7)
     yield made
-    server.fault, server.before = None, lambda _request: None
+    moto_server.fault, moto_server.before = None, lambda _request: None
     await made.aclose()
 
 
 @pytest.fixture
-async def administrator(server):
-    made = AwsAdministrator(server)
+async def administrator(moto_server):
+    made = AwsAdministrator(moto_server)
     yield made.client
     made.client.close()
 
 
 @pytest.fixture
-async def kek(provider):
-    return await provider.create_kek(f"own-{time.monotonic_ns()}")
+async def aws_kek(aws_provider):
+    return await aws_provider.create_kek(f"own-{time.monotonic_ns()}")
 
 
 def sent(server, operation):
@@ -98,18 +98,18 @@ def sent(server, operation):
 # --- what is sent
 
 
-async def test_each_request_names_its_key_and_the_context(server, provider, kek):
+async def test_each_request_names_its_key_and_the_context(moto_server, aws_provider, aws_kek):
     """The KEK is named to AWS in each request, on unwrapping as well, and the encryption context is AWS's own."""
-    made = await provider.generate_data_key(kek, context=CONTEXT)
-    await provider.unwrap(made.wrapped, context=CONTEXT)
-    await provider.wrap(kek, made.root, context=CONTEXT)
-    await provider.rewrap(made.wrapped, kek, context=CONTEXT)
+    made = await aws_provider.generate_data_key(aws_kek, context=CONTEXT)
+    await aws_provider.unwrap(made.wrapped, context=CONTEXT)
+    await aws_provider.wrap(aws_kek, made.root, context=CONTEXT)
+    await aws_provider.rewrap(made.wrapped, aws_kek, context=CONTEXT)
     for operation in ("GenerateDataKey", "Decrypt", "Encrypt"):
-        assert {body["KeyId"] for body in sent(server, operation)} == {kek.key_id}
-        assert all(body["EncryptionContext"] == CONTEXT for body in sent(server, operation))
-    assert [body["KeySpec"] for body in sent(server, "GenerateDataKey")] == ["AES_256"]
-    (body,) = sent(server, "ReEncrypt")
-    assert (body["SourceKeyId"], body["DestinationKeyId"]) == (kek.key_id, kek.key_id)
+        assert {body["KeyId"] for body in sent(moto_server, operation)} == {aws_kek.key_id}
+        assert all(body["EncryptionContext"] == CONTEXT for body in sent(moto_server, operation))
+    assert [body["KeySpec"] for body in sent(moto_server, "GenerateDataKey")] == ["AES_256"]
+    (body,) = sent(moto_server, "ReEncrypt")
+    assert (body["SourceKeyId"], body["DestinationKeyId"]) == (aws_kek.key_id, aws_kek.key_id)
     assert (body["SourceEncryptionContext"], body["DestinationEncryptionContext"]) == (CONTEXT, CONTEXT)
     assert "Plaintext" not in body
 
@@ -117,28 +117,28 @@ async def test_each_request_names_its_key_and_the_context(server, provider, kek)
 @pytest.mark.parametrize(
     "failure", [Fault("ThrottlingException", status=400), Fault("InternalFailure", status=500), Fault()]
 )
-async def test_the_sdk_does_not_retry(server, provider, kek, failure, monkeypatch):
+async def test_the_sdk_does_not_retry(moto_server, aws_provider, aws_kek, failure, monkeypatch):
     """One call is one request, whatever goes wrong and whatever the environment tells the SDK."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "5")
     monkeypatch.setenv("AWS_RETRY_MODE", "standard")
-    made = await provider.generate_data_key(kek, context=CONTEXT)
-    other = provider_at(server.address)
-    server.requests.clear()
-    server.fault = failure
+    made = await aws_provider.generate_data_key(aws_kek, context=CONTEXT)
+    other = provider_at(moto_server.address)
+    moto_server.requests.clear()
+    moto_server.fault = failure
     with pytest.raises((Throttled, KmsUnavailable)):
         await other.unwrap(made.wrapped, context=CONTEXT)
-    assert len(server.requests) == 1
+    assert len(moto_server.requests) == 1
     await other.aclose()
 
 
-async def test_what_takes_longer_than_two_seconds_is_a_timeout(server, provider, kek):
+async def test_what_takes_longer_than_two_seconds_is_a_timeout(moto_server, aws_provider, aws_kek):
     """A server that is silent is given up after the seconds that are set for it."""
-    made = await provider.generate_data_key(kek, context=CONTEXT)
-    server.fault = Fault("KMSInternalException", status=500, pause=5)
+    made = await aws_provider.generate_data_key(aws_kek, context=CONTEXT)
+    moto_server.fault = Fault("KMSInternalException", status=500, pause=5)
     with patch.object(aws_client, "_READ_SECONDS", 2.0):
         started = time.monotonic()
         with pytest.raises(KmsTimeout):
-            await provider.unwrap(made.wrapped, context=CONTEXT)
+            await aws_provider.unwrap(made.wrapped, context=CONTEXT)
     assert 1.9 < time.monotonic() - started < 4.5
 
 
@@ -149,7 +149,7 @@ def test_a_service_waits_one_second_for_a_connection_and_two_for_an_answer():
     assert lines.split() == ["1.0", "2.0"]
 
 
-async def test_the_environment_redirects_nothing(server, kek, monkeypatch):
+async def test_the_environment_redirects_nothing(moto_server, aws_kek, monkeypatch):
     """Neither an endpoint nor a proxy from the environment sees a root."""
     with running_server() as elsewhere:
         for name in (
@@ -163,14 +163,14 @@ async def test_the_environment_redirects_nothing(server, kek, monkeypatch):
             monkeypatch.setenv(name, elsewhere.address)
         monkeypatch.delenv("NO_PROXY", raising=False)
         monkeypatch.delenv("no_proxy", raising=False)
-        other = provider_at(server.address)
-        await other.generate_data_key(kek, context=CONTEXT)
+        other = provider_at(moto_server.address)
+        await other.generate_data_key(aws_kek, context=CONTEXT)
         plain = session().client("kms", region_name=REGION)
         plain.list_aliases(Limit=1)  # the control: the SDK as it comes goes there
         plain.close()
         assert [request.operation for request in elsewhere.requests] == ["ListAliases"]
         await other.aclose()
-    assert sent(server, "GenerateDataKey")
+    assert sent(moto_server, "GenerateDataKey")
 
 
 async def test_the_regions_own_endpoint_is_asked_whatever_the_environment_says(monkeypatch):
@@ -184,31 +184,31 @@ async def test_the_regions_own_endpoint_is_asked_whatever_the_environment_says(m
     await provider.aclose()
 
 
-async def test_the_region_is_the_argument_alone(server, provider, monkeypatch):
+async def test_the_region_is_the_argument_alone(moto_server, aws_provider, monkeypatch):
     """The signature is made for the region that was configured, not for one from the environment."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", OTHER_REGION)
     monkeypatch.setenv("AWS_REGION", OTHER_REGION)
-    await provider.check()
-    assert f"/{REGION}/kms/aws4_request" in server.requests[-1].headers["HTTP_AUTHORIZATION"]
+    await aws_provider.check()
+    assert f"/{REGION}/kms/aws4_request" in moto_server.requests[-1].headers["HTTP_AUTHORIZATION"]
 
 
-async def test_credentials_that_come_late_are_found(server, monkeypatch):
+async def test_credentials_that_come_late_are_found(moto_server, monkeypatch):
     """A process that starts before its credentials are there works once they are; the SDK's usual chain finds them."""
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
-    provider = provider_at(server.address, session=None)
+    provider = provider_at(moto_server.address, session=None)
     with pytest.raises(KmsAuthenticationError):
         await provider.check()
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIALATE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "late")
     assert await provider.check()
-    assert "AKIALATE" in server.requests[-1].headers["HTTP_AUTHORIZATION"]
+    assert "AKIALATE" in moto_server.requests[-1].headers["HTTP_AUTHORIZATION"]
     await provider.aclose()
 
 
-async def test_unwrapping_many_has_sixteen_calls_under_way(server, provider, kek):
+async def test_unwrapping_many_has_sixteen_calls_under_way(moto_server, aws_provider, aws_kek):
     """AWS has no batch: a hundred roots are a hundred calls, 16 at a time and not one after another."""
-    made = await provider.generate_data_key(kek, context=CONTEXT)
+    made = await aws_provider.generate_data_key(aws_kek, context=CONTEXT)
     lock, full, now, most = threading.Lock(), threading.Event(), [0], [0]
 
     def counted(request):
@@ -223,22 +223,22 @@ async def test_unwrapping_many_has_sixteen_calls_under_way(server, provider, kek
             with lock:
                 now[0] -= 1
 
-    server.before = counted
-    answers = await provider.unwrap_many([(made.wrapped, CONTEXT)] * 100)
+    moto_server.before = counted
+    answers = await aws_provider.unwrap_many([(made.wrapped, CONTEXT)] * 100)
     assert {answer.reveal() for answer in answers} == {made.root.reveal()}
-    assert len(sent(server, "Decrypt")) == 100
+    assert len(sent(moto_server, "Decrypt")) == 100
     assert most[0] == 16
 
 
-async def test_checking_uses_no_key_and_needs_no_right(server, provider):
+async def test_checking_uses_no_key_and_needs_no_right(moto_server, aws_provider):
     """A caller whom AWS knows passes the check even if it may not list aliases; one whom it does not know does not pass."""
-    assert REGION in await provider.check()
-    server.fault = Fault("AccessDeniedException", "User: arn:aws:iam::1:user/a is not authorized", 400)
-    assert "may not list" in await provider.check()
-    server.fault = Fault("UnrecognizedClientException", "The security token is invalid", 400)
+    assert REGION in await aws_provider.check()
+    moto_server.fault = Fault("AccessDeniedException", "User: arn:aws:iam::1:user/a is not authorized", 400)
+    assert "may not list" in await aws_provider.check()
+    moto_server.fault = Fault("UnrecognizedClientException", "The security token is invalid", 400)
     with pytest.raises(KmsAuthenticationError):
-        await provider.check()
-    assert {request.operation for request in server.requests} == {"ListAliases"}
+        await aws_provider.check()
+    assert {request.operation for request in moto_server.requests} == {"ListAliases"}
 
 
 # --- how a KEK is named
@@ -272,56 +272,60 @@ def test_names_that_aws_has_are_taken(text):
         "arn:aws:kms:eu-west-1@elsewhere:123456789012:alias/a",
     ],
 )
-async def test_other_names_reach_nobody(server, provider, text):
+async def test_other_names_reach_nobody(moto_server, aws_provider, text):
     """What is no name of a key is refused here, and sent nowhere."""
     with pytest.raises(InvalidRequest):
-        await provider.generate_data_key(KekRef("aws-kms", text), context=CONTEXT)
-    assert not server.requests
+        await aws_provider.generate_data_key(KekRef("aws-kms", text), context=CONTEXT)
+    assert not moto_server.requests
 
 
-async def test_each_form_of_a_name_is_the_same_key(provider, administrator, kek):
+async def test_each_form_of_a_name_is_the_same_key(aws_provider, administrator, aws_kek):
     """Key id, ARN, alias and alias ARN wrap with the same key, and what a wrapped key names unwraps it."""
     alias = f"alias/form-{time.monotonic_ns()}"
-    administrator.create_alias(AliasName=alias, TargetKeyId=key_of(kek))
-    for name in (key_of(kek), kek.key_id, alias, f"arn:aws:kms:{REGION}:{ACCOUNT}:{alias}"):
-        made = await provider.generate_data_key(KekRef("aws-kms", name), context=CONTEXT)
-        assert made.wrapped.kek.key_id == (kek.key_id if "alias" in name else name)
-        assert (await provider.unwrap(made.wrapped, context=CONTEXT)).reveal() == made.root.reveal()
-        assert (await provider.describe(KekRef("aws-kms", name))).state == "enabled"
+    administrator.create_alias(AliasName=alias, TargetKeyId=key_of(aws_kek))
+    for name in (key_of(aws_kek), aws_kek.key_id, alias, f"arn:aws:kms:{REGION}:{ACCOUNT}:{alias}"):
+        made = await aws_provider.generate_data_key(KekRef("aws-kms", name), context=CONTEXT)
+        assert made.wrapped.kek.key_id == (aws_kek.key_id if "alias" in name else name)
+        assert (await aws_provider.unwrap(made.wrapped, context=CONTEXT)).reveal() == made.root.reveal()
+        assert (await aws_provider.describe(KekRef("aws-kms", name))).state == "enabled"
 
 
-async def test_an_alias_may_be_moved(provider, administrator, kek):
+async def test_an_alias_may_be_moved(aws_provider, administrator, aws_kek):
     """What was wrapped under an alias opens after the alias means another key: it names the key that the alias meant."""
     name = KekRef("aws-kms", f"alias/moved-{time.monotonic_ns()}")
-    administrator.create_alias(AliasName=name.key_id, TargetKeyId=key_of(kek))
-    old = await provider.generate_data_key(name, context=CONTEXT)
-    given = await provider.wrap(name, old.root, context=CONTEXT)
-    later = await provider.create_kek(f"later-{time.monotonic_ns()}")
+    administrator.create_alias(AliasName=name.key_id, TargetKeyId=key_of(aws_kek))
+    old = await aws_provider.generate_data_key(name, context=CONTEXT)
+    given = await aws_provider.wrap(name, old.root, context=CONTEXT)
+    later = await aws_provider.create_kek(f"later-{time.monotonic_ns()}")
     administrator.update_alias(AliasName=name.key_id, TargetKeyId=key_of(later))
-    assert old.wrapped.kek == given.kek == kek
+    assert old.wrapped.kek == given.kek == aws_kek
     for wrapped in (old.wrapped, given):
-        assert (await provider.unwrap(wrapped, context=CONTEXT)).reveal() == old.root.reveal()
+        assert (await aws_provider.unwrap(wrapped, context=CONTEXT)).reveal() == old.root.reveal()
         with pytest.raises(IntegrityError):  # the control: named by the alias it would be lost
-            await provider.unwrap(dataclasses.replace(wrapped, kek=name), context=CONTEXT)
-    moved = await provider.rewrap(old.wrapped, name, context=CONTEXT)
+            await aws_provider.unwrap(dataclasses.replace(wrapped, kek=name), context=CONTEXT)
+    moved = await aws_provider.rewrap(old.wrapped, name, context=CONTEXT)
     assert moved.kek == later
-    assert (await provider.unwrap(moved, context=CONTEXT)).reveal() == old.root.reveal()
+    assert (await aws_provider.unwrap(moved, context=CONTEXT)).reveal() == old.root.reveal()
 
 
-async def test_an_alias_is_rotated_described_and_deleted(provider, administrator, kek):
+async def test_an_alias_is_rotated_described_and_deleted(aws_provider, administrator, aws_kek):
     """Operations for which AWS takes no alias are done to the key that it means."""
     name = KekRef("aws-kms", f"alias/life-{time.monotonic_ns()}")
-    administrator.create_alias(AliasName=name.key_id, TargetKeyId=key_of(kek))
-    version = await provider.rotate_kek(name)
-    assert (await provider.describe(name)).primary_version == (await provider.describe(kek)).primary_version == version
-    assert (await provider.delete_kek(name)).kek == name
-    assert (await provider.describe(kek)).state == "pending_deletion"
+    administrator.create_alias(AliasName=name.key_id, TargetKeyId=key_of(aws_kek))
+    version = await aws_provider.rotate_kek(name)
+    assert (
+        (await aws_provider.describe(name)).primary_version
+        == (await aws_provider.describe(aws_kek)).primary_version
+        == version
+    )
+    assert (await aws_provider.delete_kek(name)).kek == name
+    assert (await aws_provider.describe(aws_kek)).state == "pending_deletion"
 
 
-async def test_a_multi_region_key_opens_in_its_other_region(server, administrator):
+async def test_a_multi_region_key_opens_in_its_other_region(moto_server, administrator):
     """A root wrapped in one region opens in another one that has a replica, though its KEK's ARN names the first."""
-    here = provider_at(server.address, multi_region=True)
-    there = provider_at(server.address, region=OTHER_REGION)
+    here = provider_at(moto_server.address, multi_region=True)
+    there = provider_at(moto_server.address, region=OTHER_REGION)
     kek = await here.create_kek(f"mrk-{time.monotonic_ns()}")
     assert key_of(kek).startswith("mrk-")
     made = await here.generate_data_key(kek, context=CONTEXT)
@@ -336,86 +340,86 @@ async def test_a_multi_region_key_opens_in_its_other_region(server, administrato
     await there.aclose()
 
 
-async def test_a_key_of_another_region_is_not_asked_for_here(server, kek):
+async def test_a_key_of_another_region_is_not_asked_for_here(moto_server, aws_kek):
     """A key of one region only is not found in another one, without a request that would carry its name there."""
-    other = provider_at(server.address, region=OTHER_REGION)
-    server.requests.clear()
+    other = provider_at(moto_server.address, region=OTHER_REGION)
+    moto_server.requests.clear()
     with pytest.raises(KeyNotFound, match=REGION):
-        await other.generate_data_key(kek, context=CONTEXT)
-    assert not server.requests
+        await other.generate_data_key(aws_kek, context=CONTEXT)
+    assert not moto_server.requests
     await other.aclose()
 
 
 # --- life of a KEK
 
 
-async def test_two_at_once_make_one_key(server, provider, administrator):
+async def test_two_at_once_make_one_key(moto_server, aws_provider, administrator):
     """Of two who make a KEK of one name at once both get the same, and the key of the other one is deleted."""
-    other, together = provider_at(server.address), threading.Barrier(2, timeout=20)
+    other, together = provider_at(moto_server.address), threading.Barrier(2, timeout=20)
 
     def meet(request):
         if request.operation == "CreateAlias":
             together.wait()
 
-    server.before = meet
+    moto_server.before = meet
     name = f"race-{time.monotonic_ns()}"
-    first, second = await asyncio.gather(provider.create_kek(name), other.create_kek(name))
+    first, second = await asyncio.gather(aws_provider.create_kek(name), other.create_kek(name))
     assert first == second
-    assert len(sent(server, "CreateKey")) == 2
-    (spare,) = [body["KeyId"] for body in sent(server, "ScheduleKeyDeletion")]
+    assert len(sent(moto_server, "CreateKey")) == 2
+    (spare,) = [body["KeyId"] for body in sent(moto_server, "ScheduleKeyDeletion")]
     assert spare != first.key_id
-    assert (await provider.describe(first)).state == "enabled"
-    assert (await provider.describe(KekRef("aws-kms", spare))).state == "pending_deletion"
+    assert (await aws_provider.describe(first)).state == "enabled"
+    assert (await aws_provider.describe(KekRef("aws-kms", spare))).state == "pending_deletion"
     assert administrator.describe_key(KeyId=f"alias/strongroom-{name}")["KeyMetadata"]["Arn"] == first.key_id
     await other.aclose()
 
 
-async def test_a_key_without_its_alias_is_not_left_behind(server, provider):
+async def test_a_key_without_its_alias_is_not_left_behind(moto_server, aws_provider):
     """Who may make keys and not name them gets the refusal, and leaves no key that is paid for and found by nobody."""
-    server.before = lambda request: (
+    moto_server.before = lambda request: (
         Fault("AccessDeniedException", "not authorized to perform: kms:CreateAlias", 400)
         if request.operation == "CreateAlias"
         else None
     )
     with pytest.raises(AccessDenied):
-        await provider.create_kek(f"unnamed-{time.monotonic_ns()}")
-    (body,) = sent(server, "ScheduleKeyDeletion")
+        await aws_provider.create_kek(f"unnamed-{time.monotonic_ns()}")
+    (body,) = sent(moto_server, "ScheduleKeyDeletion")
     assert body["PendingWindowInDays"] == 7
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a:b", "ü", "a" * 201, "a\n"])
-async def test_names_that_make_no_alias(server, provider, name):
+async def test_names_that_make_no_alias(moto_server, aws_provider, name):
     """A name that AWS would not take as an alias is refused before a key is made."""
     with pytest.raises(InvalidRequest):
-        await provider.create_kek(name)
-    assert not server.requests
+        await aws_provider.create_kek(name)
+    assert not moto_server.requests
 
 
-async def test_versions_are_aws_key_materials(provider, kek):
+async def test_versions_are_aws_key_materials(aws_provider, aws_kek):
     """Each rotation is a version; all are listed, the oldest first; a root is told by the version that wrapped it."""
     made = []
     for _ in range(4):
-        made.append((await provider.generate_data_key(kek, context=CONTEXT)).wrapped)
-        await provider.rotate_kek(kek)
-    given = await provider.wrap(kek, Secret(bytes(32)), context=CONTEXT)
-    info = await provider.describe(kek)
+        made.append((await aws_provider.generate_data_key(aws_kek, context=CONTEXT)).wrapped)
+        await aws_provider.rotate_kek(aws_kek)
+    given = await aws_provider.wrap(aws_kek, Secret(bytes(32)), context=CONTEXT)
+    info = await aws_provider.describe(aws_kek)
     assert [wrapped.kek_version for wrapped in (*made, given)] == list(info.versions)
     assert info.primary_version == given.kek_version == info.versions[-1]
     assert len(set(info.versions)) == 5
 
 
-async def test_a_root_is_not_opened_by_another_version_than_it_names(provider, kek):
+async def test_a_root_is_not_opened_by_another_version_than_it_names(aws_provider, aws_kek):
     """A registry in which versions were exchanged opens nothing, by unwrapping or re-wrapping."""
-    made = await provider.generate_data_key(kek, context=CONTEXT)
-    version = await provider.rotate_kek(kek)
+    made = await aws_provider.generate_data_key(aws_kek, context=CONTEXT)
+    version = await aws_provider.rotate_kek(aws_kek)
     wrong = dataclasses.replace(made.wrapped, kek_version=version)
     with pytest.raises(IntegrityError):
-        await provider.unwrap(wrong, context=CONTEXT)
+        await aws_provider.unwrap(wrong, context=CONTEXT)
     with pytest.raises(IntegrityError):
-        await provider.rewrap(wrong, kek, context=CONTEXT)
+        await aws_provider.rewrap(wrong, aws_kek, context=CONTEXT)
 
 
-async def test_a_rotation_is_waited_for_and_not_begun_twice(server, provider, kek):
+async def test_a_rotation_is_waited_for_and_not_begun_twice(moto_server, aws_provider, aws_kek):
     """AWS rotates in the background: the new version is told when it wraps, through failures of asking; late is a conflict."""
     asked = []
 
@@ -425,66 +429,70 @@ async def test_a_rotation_is_waited_for_and_not_begun_twice(server, provider, ke
             return Fault("ThrottlingException", "Rate exceeded", 400) if len(asked) == 2 else None
         return None
 
-    server.before = fails_once
-    version = await provider.rotate_kek(kek)
-    assert (await provider.generate_data_key(kek, context=CONTEXT)).wrapped.kek_version == version
-    assert len(sent(server, "RotateKeyOnDemand")) == 1
-    hasty = provider_at(server.address, rotation_seconds=0.05)
+    moto_server.before = fails_once
+    version = await aws_provider.rotate_kek(aws_kek)
+    assert (await aws_provider.generate_data_key(aws_kek, context=CONTEXT)).wrapped.kek_version == version
+    assert len(sent(moto_server, "RotateKeyOnDemand")) == 1
+    hasty = provider_at(moto_server.address, rotation_seconds=0.05)
     with pytest.raises(KeyConflict, match="has begun"):
-        await hasty.rotate_kek(kek)
+        await hasty.rotate_kek(aws_kek)
     await hasty.aclose()
 
 
-async def test_rotations_run_out(provider, kek):
+async def test_rotations_run_out(aws_provider, aws_kek):
     """AWS rotates a key on demand 25 times; after that it says so, and that is not a request to slow down."""
-    await provider.rotate_kek(kek)
-    key = moto_key(kek)
+    await aws_provider.rotate_kek(aws_kek)
+    key = moto_key(aws_kek)
     key.materials += [dataclasses.replace(key.materials[-1], id=bytes([n]) * 32) for n in range(ROTATIONS)]
     with pytest.raises(QuotaExceeded):
-        await provider.rotate_kek(kek)
+        await aws_provider.rotate_kek(aws_kek)
 
 
-async def test_a_key_that_does_not_rotate_has_one_version(provider, kek):
+async def test_a_key_that_does_not_rotate_has_one_version(aws_provider, aws_kek):
     """A key in a custom key store has no named material: its version is 1, and to rotate it is refused."""
-    moto_key(kek).custom_store = True
-    made = await provider.generate_data_key(kek, context=CONTEXT)
-    given = await provider.wrap(kek, made.root, context=CONTEXT)
+    moto_key(aws_kek).custom_store = True
+    made = await aws_provider.generate_data_key(aws_kek, context=CONTEXT)
+    given = await aws_provider.wrap(aws_kek, made.root, context=CONTEXT)
     assert (made.wrapped.kek_version, given.kek_version) == ("1", "1")
-    assert (await provider.describe(kek)).versions == ("1",)
-    assert (await provider.unwrap(made.wrapped, context=CONTEXT)).reveal() == made.root.reveal()
+    assert (await aws_provider.describe(aws_kek)).versions == ("1",)
+    assert (await aws_provider.unwrap(made.wrapped, context=CONTEXT)).reveal() == made.root.reveal()
     with pytest.raises(UnsupportedOperation):
-        await provider.rotate_kek(kek)
-    moto_key(kek).custom_store = False  # should AWS come to name it, what was wrapped before still opens
-    assert (await provider.unwrap(made.wrapped, context=CONTEXT)).reveal() == made.root.reveal()
+        await aws_provider.rotate_kek(aws_kek)
+    moto_key(aws_kek).custom_store = False  # should AWS come to name it, what was wrapped before still opens
+    assert (await aws_provider.unwrap(made.wrapped, context=CONTEXT)).reveal() == made.root.reveal()
 
 
-async def test_deletion_waits_as_configured_and_is_told(server, provider, kek):
+async def test_deletion_waits_as_configured_and_is_told(moto_server, aws_provider, aws_kek):
     """A deletion is scheduled with the days that were configured; its date is told; to delete twice changes nothing."""
-    info = await provider.delete_kek(kek)
-    assert [body["PendingWindowInDays"] for body in sent(server, "ScheduleKeyDeletion")] == [7]
+    info = await aws_provider.delete_kek(aws_kek)
+    assert [body["PendingWindowInDays"] for body in sent(moto_server, "ScheduleKeyDeletion")] == [7]
     left = info.deletion_at - datetime.now(UTC)
     assert timedelta(days=6, hours=23) < left <= timedelta(days=7)
     assert info.deletion_at.tzinfo is UTC
     assert info.versions == ()
-    assert await provider.delete_kek(kek) == info
-    assert len(sent(server, "ScheduleKeyDeletion")) == 1
+    assert await aws_provider.delete_kek(aws_kek) == info
+    assert len(sent(moto_server, "ScheduleKeyDeletion")) == 1
 
 
-async def test_a_key_that_was_deleted_is_not_found(provider, kek):
+async def test_a_key_that_was_deleted_is_not_found(aws_provider, aws_kek):
     """After the waiting period AWS does not know the key, and neither does anybody else."""
-    made = await provider.generate_data_key(kek, context=CONTEXT)
-    await provider.delete_kek(kek)
-    del kms_backends[ACCOUNT][REGION].keys[key_of(kek)]
-    for call in (provider.unwrap(made.wrapped, context=CONTEXT), provider.describe(kek), provider.delete_kek(kek)):
+    made = await aws_provider.generate_data_key(aws_kek, context=CONTEXT)
+    await aws_provider.delete_kek(aws_kek)
+    del kms_backends[ACCOUNT][REGION].keys[key_of(aws_kek)]
+    for call in (
+        aws_provider.unwrap(made.wrapped, context=CONTEXT),
+        aws_provider.describe(aws_kek),
+        aws_provider.delete_kek(aws_kek),
+    ):
         with pytest.raises(KeyNotFound):
             await call
 
 
 @pytest.mark.parametrize("state", ["PendingImport", "Unavailable", "Creating"])
-async def test_states_that_have_no_name_of_ours(provider, kek, state):
+async def test_states_that_have_no_name_of_ours(aws_provider, aws_kek, state):
     """A key that can't be used and may come back is disabled, not lost."""
-    moto_key(kek).key_state = state
-    assert (await provider.describe(kek)).state == "disabled"
+    moto_key(aws_kek).key_state = state
+    assert (await aws_provider.describe(aws_kek)).state == "disabled"
 
 
 # --- what is refused at once
@@ -533,48 +541,48 @@ async def test_tls_verifies_the_server():
 # --- secrecy
 
 
-async def test_the_sdk_says_nothing_of_keys_at_debug(server, provider, kek, caplog):
+async def test_the_sdk_says_nothing_of_keys_at_debug(moto_server, aws_provider, aws_kek, caplog):
     """With every logger at DEBUG no root, session token or signature is written for us; the SDK as it comes does write them."""
     caplog.set_level(logging.DEBUG)
-    made = await provider.generate_data_key(kek, context=CONTEXT)
+    made = await aws_provider.generate_data_key(aws_kek, context=CONTEXT)
     root = Secret(b"a root that a log may never hold")
-    await provider.wrap(kek, root, context=CONTEXT)
-    await provider.unwrap(made.wrapped, context=CONTEXT)
-    await provider.rewrap(made.wrapped, kek, context=CONTEXT)
-    requests = [request.body for request in server.requests]
+    await aws_provider.wrap(aws_kek, root, context=CONTEXT)
+    await aws_provider.unwrap(made.wrapped, context=CONTEXT)
+    await aws_provider.rewrap(made.wrapped, aws_kek, context=CONTEXT)
+    requests = [request.body for request in moto_server.requests]
     hidden = [*SECRETS, *(body["Plaintext"] for body in requests if "Plaintext" in body)]
     assert len(hidden) == 3
     assert not any(text in caplog.text for text in hidden)
     assert "AWS4-HMAC-SHA256" not in caplog.text
-    plain = session().client("kms", region_name=REGION, endpoint_url=server.address)
-    plain.encrypt(KeyId=kek.key_id, Plaintext=root.reveal(), EncryptionContext=CONTEXT)
+    plain = session().client("kms", region_name=REGION, endpoint_url=moto_server.address)
+    plain.encrypt(KeyId=aws_kek.key_id, Plaintext=root.reveal(), EncryptionContext=CONTEXT)
     plain.close()
     assert all(text in caplog.text for text in hidden[1:])
 
 
-async def test_errors_refer_to_nothing_of_the_sdk(server, provider, kek):
+async def test_errors_refer_to_nothing_of_the_sdk(moto_server, aws_provider, aws_kek):
     """An error carries no exception of the SDK, whose request would show the root and the token to who looks into it."""
     for fault in (Fault("ThrottlingException", status=400), Fault()):
-        server.fault = fault
+        moto_server.fault = fault
         with pytest.raises((Throttled, KmsUnavailable)) as caught:
-            await provider.wrap(kek, Secret(bytes(32)), context=CONTEXT)
+            await aws_provider.wrap(aws_kek, Secret(bytes(32)), context=CONTEXT)
         assert (caught.value.__context__, caught.value.__cause__) == (None, None)
 
 
-async def test_errors_tell_the_code_and_the_request(server, provider, kek):
+async def test_errors_tell_the_code_and_the_request(moto_server, aws_provider, aws_kek):
     """AWS's own name of an error and the request's id are in the error, for who looks into AWS's log."""
-    server.fault = Fault("AccessDeniedException", "User: arn:aws:iam::1:user/a is not authorized", 400)
+    moto_server.fault = Fault("AccessDeniedException", "User: arn:aws:iam::1:user/a is not authorized", 400)
     with pytest.raises(AccessDenied, match="arn:aws:iam::1:user/a") as caught:
-        await provider.generate_data_key(kek, context=CONTEXT)
+        await aws_provider.generate_data_key(aws_kek, context=CONTEXT)
     assert (caught.value.provider_code, caught.value.request_id) == ("AccessDeniedException", "6f5c1a")
 
 
-async def test_texts_that_repeat_the_request_are_not_repeated(server, provider, kek):
+async def test_texts_that_repeat_the_request_are_not_repeated(moto_server, aws_provider, aws_kek):
     """Texts of AWS that hold values of the request, or the signed request itself, are left out of the error."""
     for code in ("ValidationException", "InvalidSignatureException", "SomethingNewException"):
-        server.fault = Fault(code, f"Value '{SECRETS[1]}' at 'encryptionContext'", 400)
+        moto_server.fault = Fault(code, f"Value '{SECRETS[1]}' at 'encryptionContext'", 400)
         with pytest.raises((InvalidRequest, KmsAuthenticationError)) as caught:
-            await provider.generate_data_key(kek, context=CONTEXT)
+            await aws_provider.generate_data_key(aws_kek, context=CONTEXT)
         assert SECRETS[1] not in str(caught.value)
         assert code in str(caught.value)
 
@@ -599,14 +607,14 @@ def test_the_main_import_loads_no_sdk():
     assert subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout == "[]\n"
 
 
-async def test_a_caller_who_gives_up_harms_nobody(server, provider, kek):
+async def test_a_caller_who_gives_up_harms_nobody(moto_server, aws_provider, aws_kek):
     """A call that is cancelled leaves the provider as it was, and closing waits for no more than what is under way."""
-    made = await provider.generate_data_key(kek, context=CONTEXT)
-    server.fault = Fault("KMSInternalException", status=500, pause=0.5)
-    calls = asyncio.gather(*(provider.unwrap(made.wrapped, context=CONTEXT) for _ in range(40)))
+    made = await aws_provider.generate_data_key(aws_kek, context=CONTEXT)
+    moto_server.fault = Fault("KMSInternalException", status=500, pause=0.5)
+    calls = asyncio.gather(*(aws_provider.unwrap(made.wrapped, context=CONTEXT) for _ in range(40)))
     await asyncio.sleep(0.1)
     calls.cancel()
     with pytest.raises(asyncio.CancelledError):
         await calls
-    server.fault = None
-    assert (await provider.unwrap(made.wrapped, context=CONTEXT)).reveal() == made.root.reveal()
+    moto_server.fault = None
+    assert (await aws_provider.unwrap(made.wrapped, context=CONTEXT)).reveal() == made.root.reveal()

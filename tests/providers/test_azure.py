@@ -31,12 +31,6 @@ CONTEXT = {"strongroom:namespace": "a"}
 TENANT = "11111111-2222-3333-4444-555555555555"
 
 
-@pytest.fixture
-async def vault():
-    async with opened() as vault:
-        yield vault
-
-
 # --- on the wire
 
 

@@ -28,13 +28,6 @@ pytest.importorskip("azure.keyvault.keys.aio", reason="pip install 'strongroom[a
 from tests.support.kms.azure_server import Failure, encoded, error_body
 from tests.support.kms.azure_vaults import opened, refusal
 
-
-@pytest.fixture
-async def vault():
-    async with opened() as vault:
-        yield vault
-
-
 # --- errors
 
 

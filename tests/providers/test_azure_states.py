@@ -19,14 +19,7 @@ pytest.importorskip("azure.keyvault.keys.aio", reason="pip install 'strongroom[a
 
 
 from tests.support.kms.azure_server import RETENTION_SECONDS, Failure, error_body
-from tests.support.kms.azure_vaults import opened, refusal
-
-
-@pytest.fixture
-async def vault():
-    async with opened() as vault:
-        yield vault
-
+from tests.support.kms.azure_vaults import refusal
 
 # --- versions and states
 

@@ -26,12 +26,6 @@ from tests.support.kms.azure_vaults import authority, opened, refusal
 TENANT = "11111111-2222-3333-4444-555555555555"
 
 
-@pytest.fixture
-async def vault():
-    async with opened() as vault:
-        yield vault
-
-
 # --- who is spoken to
 
 

@@ -75,13 +75,6 @@ def tokens():
         thread.join()
 
 
-@pytest.fixture
-async def server():
-    """A server of the test's own."""
-    async with gcp_server() as server:
-        yield server
-
-
 def refreshed(tokens, *, port=0, **given):
     """Credentials that are refreshed by the token service."""
     return Credentials(
@@ -112,18 +105,18 @@ def shown_nothing(error):
 # --- tokens
 
 
-async def test_one_token_for_all_that_wait(server, tokens):
+async def test_one_token_for_all_that_wait(gcp_double, tokens):
     """The first call has a token fetched, others that come meanwhile wait for it, later ones use it."""
-    provider = gcp_provider(server, credentials=refreshed(tokens))
+    provider = gcp_provider(gcp_double, credentials=refreshed(tokens))
     await asyncio.gather(*(provider.check() for _ in range(20)))
     await provider.check()
     assert tokens.asked == 1
     await provider.aclose()
 
 
-async def test_token_is_renewed_beside_the_loop(server, tokens):
+async def test_token_is_renewed_beside_the_loop(gcp_double, tokens):
     """A token that is about to expire is renewed before it does, and the loop goes on meanwhile."""
-    provider = gcp_provider(server, credentials=refreshed(tokens, token=TOKEN, expiry=in_seconds(60)))
+    provider = gcp_provider(gcp_double, credentials=refreshed(tokens, token=TOKEN, expiry=in_seconds(60)))
     tokens.delay = 0.3
     call = asyncio.create_task(provider.check())
     turns = 0
@@ -136,18 +129,18 @@ async def test_token_is_renewed_beside_the_loop(server, tokens):
     await provider.aclose()
 
 
-async def test_token_that_can_not_be_renewed_yet_serves_on(server, tokens):
+async def test_token_that_can_not_be_renewed_yet_serves_on(gcp_double, tokens):
     """While the token service is away, a token that has not expired is used."""
     tokens.status = 400
-    provider = gcp_provider(server, credentials=refreshed(tokens, token=TOKEN, expiry=in_seconds(60)))
+    provider = gcp_provider(gcp_double, credentials=refreshed(tokens, token=TOKEN, expiry=in_seconds(60)))
     assert await provider.check()
     assert tokens.asked == 1
     await provider.aclose()
 
 
-async def test_refused_token_is_replaced(server, tokens):
+async def test_refused_token_is_replaced(gcp_double, tokens):
     """After the service refused a token, the next call has a new one fetched."""
-    provider = gcp_provider(server, credentials=refreshed(tokens, token=TOKEN[::-1], expiry=in_seconds(3000)))
+    provider = gcp_provider(gcp_double, credentials=refreshed(tokens, token=TOKEN[::-1], expiry=in_seconds(3000)))
     with pytest.raises(KmsAuthenticationError):
         await provider.check()
     assert tokens.asked == 0
@@ -156,28 +149,28 @@ async def test_refused_token_is_replaced(server, tokens):
     await provider.aclose()
 
 
-async def test_refresh_that_is_refused(server, tokens):
+async def test_refresh_that_is_refused(gcp_double, tokens):
     """A credential that gives no token is KmsAuthenticationError, each time; nothing of it is shown."""
     tokens.status = 400
-    provider = gcp_provider(server, credentials=refreshed(tokens))
+    provider = gcp_provider(gcp_double, credentials=refreshed(tokens))
     for _ in range(2):
         with shown_nothing(KmsAuthenticationError):
             await provider.check()
-    assert not server.calls
+    assert not gcp_double.calls
     await provider.aclose()
 
 
-async def test_token_service_that_is_away(server, tokens):
+async def test_token_service_that_is_away(gcp_double, tokens):
     """A token service that can't be reached, or answers too late, may be asked again."""
     tokens.delay = 0.5
-    slow = gcp_provider(server, credentials=refreshed(tokens), deadline=0.1)
+    slow = gcp_provider(gcp_double, credentials=refreshed(tokens), deadline=0.1)
     with shown_nothing(KmsTimeout):
         await slow.check()
     await asyncio.sleep(0.6)  # the answer that came too late is there for the next
     assert await slow.check()
     assert tokens.asked == 1
     await slow.aclose()
-    away = gcp_provider(server, credentials=refreshed(tokens, port=9))
+    away = gcp_provider(gcp_double, credentials=refreshed(tokens, port=9))
     with shown_nothing(KmsUnavailable):
         await away.check()
     await away.aclose()
@@ -289,14 +282,14 @@ async def test_application_default_credentials(tmp_path, tokens, monkeypatch):
         await provider.aclose()
 
 
-async def test_default_credentials_do_not_go_in_clear(server, tokens, monkeypatch):
+async def test_default_credentials_do_not_go_in_clear(gcp_double, tokens, monkeypatch):
     """A plain server of this machine gets the credentials that were given for it, never the application's own."""
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/absent.json")
-    provider = gcp_provider(server, credentials=None)
+    provider = gcp_provider(gcp_double, credentials=None)
     with pytest.raises(KmsAuthenticationError) as caught:
         await provider.check()
     assert caught.value.provider_code == unauthenticated("GetKeyRing").details[0].reason  # the server said it
-    ((_, metadata),) = server.sent("GetKeyRing")
+    ((_, metadata),) = gcp_double.sent("GetKeyRing")
     assert "authorization" not in metadata
     assert tokens.asked == 0
     await provider.aclose()

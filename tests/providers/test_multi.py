@@ -77,7 +77,7 @@ def lenient(recorded):
 
 
 @pytest.fixture
-async def kek(multi):
+async def multi_kek(multi):
     return await multi.create_kek("a")
 
 
@@ -91,10 +91,10 @@ def altered(wrapped, turn, ciphertext):
 # --- names
 
 
-async def test_kek_is_named_by_its_children(multi, kek):
+async def test_kek_is_named_by_its_children(multi, multi_kek):
     """A KEK made under one name is named by what its children are called, and can be written as a URI."""
-    assert str(kek) == "multi:one:a,two:a"
-    assert KekRef.parse(str(kek)) == kek
+    assert str(multi_kek) == "multi:one:a,two:a"
+    assert KekRef.parse(str(multi_kek)) == multi_kek
     assert await multi.create_kek("two:x,one:y") == KekRef("multi", "two:x,one:y")
 
 
@@ -148,9 +148,9 @@ async def test_name_with_a_comma(keyrings):
 # --- any one unwraps
 
 
-async def test_any_child_unwraps(multi, kek, keyrings):
+async def test_any_child_unwraps(multi, multi_kek, keyrings):
     """With either keyring lost what was wrapped opens; with both it does not. The bytes of a copy are that child's alone."""
-    made = await multi.generate_data_key(kek, context=CONTEXT)
+    made = await multi.generate_data_key(multi_kek, context=CONTEXT)
     for lost in ("one", "two"):
         path = keyrings.path(lost)
         path.rename(path.with_suffix(".aside"))
@@ -165,10 +165,10 @@ async def test_any_child_unwraps(multi, kek, keyrings):
         await multi.unwrap(made.wrapped, context=CONTEXT)
 
 
-async def test_first_child_that_opens_is_the_only_one_asked(multi, kek, recorded):
+async def test_first_child_that_opens_is_the_only_one_asked(multi, multi_kek, recorded):
     """Children are asked in the order of the name, and the second only for what the first does not open."""
     backwards = await multi.create_kek("two:a,one:a")
-    items = [(await multi.wrap(each, ROOT, context=CONTEXT), CONTEXT) for each in (kek, kek, backwards)]
+    items = [(await multi.wrap(each, ROOT, context=CONTEXT), CONTEXT) for each in (multi_kek, multi_kek, backwards)]
     items[1] = (altered(items[1][0], 0, b"spoilt"), CONTEXT)
     answers = await multi.unwrap_many(items)
     assert [answer.reveal() for answer in answers] == [ROOT.reveal()] * 3
@@ -176,9 +176,9 @@ async def test_first_child_that_opens_is_the_only_one_asked(multi, kek, recorded
     assert recorded["two"].batches == [1, 1]
 
 
-async def test_altered_copy_does_not_hide_another(multi, kek):
+async def test_altered_copy_does_not_hide_another(multi, multi_kek):
     """One copy that was altered, cut or emptied costs nothing while another opens; when all are, it is an IntegrityError."""
-    wrapped = await multi.wrap(kek, ROOT, context=CONTEXT)
+    wrapped = await multi.wrap(multi_kek, ROOT, context=CONTEXT)
     for spoilt in (b"", b"x", bytes(60), read_copies(wrapped).of[0].ciphertext[:-1]):
         for turn in (0, 1):
             opened = await multi.unwrap(altered(wrapped, turn, spoilt), context=CONTEXT)
@@ -188,25 +188,25 @@ async def test_altered_copy_does_not_hide_another(multi, kek):
             await multi.unwrap(both, context=CONTEXT)
 
 
-async def test_copy_of_another_root_is_not_believed(multi, kek):
+async def test_copy_of_another_root_is_not_believed(multi, multi_kek):
     """A copy that opens to another root is passed over for the next; two that agree on another root are refused by the check."""
-    wrapped = await multi.wrap(kek, ROOT, context=CONTEXT)
-    foreign = read_copies(await multi.wrap(kek, Secret(bytes(32)), context=CONTEXT)).of
+    wrapped = await multi.wrap(multi_kek, ROOT, context=CONTEXT)
+    foreign = read_copies(await multi.wrap(multi_kek, Secret(bytes(32)), context=CONTEXT)).of
     swapped = altered(wrapped, 0, foreign[0].ciphertext)
     assert (await multi.unwrap(swapped, context=CONTEXT)).reveal() == ROOT.reveal()
-    assert read_copies(await multi.rewrap(swapped, kek, context=CONTEXT)).check == read_copies(wrapped).check
+    assert read_copies(await multi.rewrap(swapped, multi_kek, context=CONTEXT)).check == read_copies(wrapped).check
     with pytest.raises(IntegrityError):
         await multi.unwrap(altered(swapped, 1, foreign[1].ciphertext), context=CONTEXT)
 
 
-async def test_copies_in_another_order_or_of_other_keks(multi, kek):
+async def test_copies_in_another_order_or_of_other_keks(multi, multi_kek):
     """Copies out of order, twice, of a KEK that is not in the name, or of other versions than the registry's are refused."""
     other = await multi.create_kek("b")
-    wrapped = await multi.wrap(kek, ROOT, context=CONTEXT)
+    wrapped = await multi.wrap(multi_kek, ROOT, context=CONTEXT)
     (one, two), check = read_copies(wrapped).of, read_copies(wrapped).check
     stranger = read_copies(await multi.wrap(other, ROOT, context=CONTEXT)).of[0]
     for of in ([two, one], [one, one], [stranger, two], [one, two, two], []):
-        spoilt = dataclasses.replace(write_copies(kek, Copies(of, check)), kek_version=wrapped.kek_version)
+        spoilt = dataclasses.replace(write_copies(multi_kek, Copies(of, check)), kek_version=wrapped.kek_version)
         with pytest.raises(IntegrityError):
             await multi.unwrap(spoilt, context=CONTEXT)
     for version in ("1,2", "1", "1,-", "", "1,1,1"):
@@ -216,9 +216,9 @@ async def test_copies_in_another_order_or_of_other_keks(multi, kek):
         await multi.unwrap(wrapped, context=OTHER)
 
 
-async def test_each_truncation_is_refused(multi, kek):
+async def test_each_truncation_is_refused(multi, multi_kek):
     """No prefix of a wrapped root opens or raises anything but IntegrityError, nor do a byte more or another format."""
-    wrapped = await multi.wrap(kek, ROOT, context=CONTEXT)
+    wrapped = await multi.wrap(multi_kek, ROOT, context=CONTEXT)
     content = wrapped.ciphertext
     spoilt = [content[:length] for length in range(len(content))] + [content + b"\x00", b"\x02" + content[1:]]
     answers = await multi.unwrap_many([(dataclasses.replace(wrapped, ciphertext=each), CONTEXT) for each in spoilt])
@@ -257,27 +257,27 @@ async def test_batches_are_each_provider_s_own(keyrings):
 # --- a child that is down
 
 
-async def test_all_children_wrap_or_none(multi, kek, recorded):
+async def test_all_children_wrap_or_none(multi, multi_kek, recorded):
     """By the policy `all` a wrap fails while a child is down, in words that name it; nothing wraps by halves."""
     recorded["two"].error = KmsUnavailable("the second is down", retry_after=3.0, provider_code="503", request_id="r-1")
     with pytest.raises(KmsUnavailable, match="two:a: KmsUnavailable: the second is down") as caught:
-        await multi.wrap(kek, ROOT, context=CONTEXT)
+        await multi.wrap(multi_kek, ROOT, context=CONTEXT)
     assert (caught.value.retry_after, caught.value.provider_code, caught.value.request_id) == (3.0, "503", "r-1")
     assert not any(text in shown(caught.value) for text in spellings(ROOT))
     with pytest.raises(KmsUnavailable):
         await multi.check()
 
 
-async def test_missing_copy_shows_and_is_made_later(lenient, kek, recorded, keyrings):
+async def test_missing_copy_shows_and_is_made_later(lenient, multi_kek, recorded, keyrings):
     """By the policy `any` a child that is down is left out, the version says so, and a re-wrap makes its copy."""
     recorded["two"].error = KmsTimeout()
-    made = await lenient.generate_data_key(kek, context=CONTEXT)
+    made = await lenient.generate_data_key(multi_kek, context=CONTEXT)
     assert made.wrapped.kek_version == "1,-"
-    assert (await lenient.describe(kek)).primary_version == "1,-"
+    assert (await lenient.describe(multi_kek)).primary_version == "1,-"
     assert "two: FAILS" in await lenient.check()
     recorded["two"].error = None
-    assert (await lenient.describe(kek)).primary_version == "1,1" != made.wrapped.kek_version
-    whole = await lenient.rewrap(made.wrapped, kek, context=CONTEXT)
+    assert (await lenient.describe(multi_kek)).primary_version == "1,1" != made.wrapped.kek_version
+    whole = await lenient.rewrap(made.wrapped, multi_kek, context=CONTEXT)
     assert whole.kek_version == "1,1"
     keyrings.path("one").unlink()
     assert (await lenient.unwrap(whole, context=CONTEXT)).reveal() == made.root.reveal()
@@ -285,12 +285,12 @@ async def test_missing_copy_shows_and_is_made_later(lenient, kek, recorded, keyr
         await lenient.unwrap(made.wrapped, context=CONTEXT)
 
 
-async def test_rewrap_keeps_the_copy_of_a_child_that_is_down(lenient, kek, recorded):
+async def test_rewrap_keeps_the_copy_of_a_child_that_is_down(lenient, multi_kek, recorded):
     """A re-wrap while a child is down loses no copy: the old one stays, with its version, beside the new one."""
-    made = await lenient.generate_data_key(kek, context=CONTEXT)
-    await lenient.rotate_kek(kek)
+    made = await lenient.generate_data_key(multi_kek, context=CONTEXT)
+    await lenient.rotate_kek(multi_kek)
     recorded["two"].error = Throttled()
-    moved = await lenient.rewrap(made.wrapped, kek, context=CONTEXT)
+    moved = await lenient.rewrap(made.wrapped, multi_kek, context=CONTEXT)
     assert moved.kek_version == "2,1"
     recorded["two"].error = None
     recorded["one"].error = KmsUnavailable()
@@ -298,22 +298,22 @@ async def test_rewrap_keeps_the_copy_of_a_child_that_is_down(lenient, kek, recor
 
 
 @pytest.mark.parametrize("error", [AccessDenied(), KeyDisabled(), KeyNotFound(), KeyringFileError()])
-async def test_refusal_is_not_being_down(lenient, kek, recorded, error):
+async def test_refusal_is_not_being_down(lenient, multi_kek, recorded, error):
     """A child that refuses is left out by no policy: else a missing right would cost copies in silence."""
     recorded["two"].error = error
     with pytest.raises(type(error)):
-        await lenient.wrap(kek, ROOT, context=CONTEXT)
+        await lenient.wrap(multi_kek, ROOT, context=CONTEXT)
 
 
-async def test_nobody_is_up(lenient, kek, recorded):
+async def test_nobody_is_up(lenient, multi_kek, recorded):
     """With all children down nothing is wrapped by any policy, and what was wrapped is not called altered."""
-    made = await lenient.generate_data_key(kek, context=CONTEXT)
+    made = await lenient.generate_data_key(multi_kek, context=CONTEXT)
     for each in recorded.values():
         each.error = KmsUnavailable("down")
     for call in (
-        lambda: lenient.wrap(kek, ROOT, context=CONTEXT),
+        lambda: lenient.wrap(multi_kek, ROOT, context=CONTEXT),
         lambda: lenient.unwrap(made.wrapped, context=CONTEXT),
-        lambda: lenient.describe(kek),
+        lambda: lenient.describe(multi_kek),
         lenient.check,
     ):
         with pytest.raises(KmsUnavailable):
@@ -350,26 +350,26 @@ def test_most_useful_error(errors, told, retry_after):
 # --- life of a KEK
 
 
-async def test_versions_of_children_that_rotate_apart(multi, kek, keyrings):
+async def test_versions_of_children_that_rotate_apart(multi, multi_kek, keyrings):
     """A child that rotated by itself shows in the version, and what was wrapped before and after opens."""
-    before = await multi.generate_data_key(kek, context=CONTEXT)
+    before = await multi.generate_data_key(multi_kek, context=CONTEXT)
     await keyrings.providers["two"].rotate_kek(KekRef("two", "a"))
-    info = await multi.describe(kek)
+    info = await multi.describe(multi_kek)
     assert (info.state, info.primary_version) == ("enabled", "1,2")
     assert {"1,1", "1,2", "-,1", "1,-"} <= set(info.versions)
-    assert await multi.rotate_kek(kek) == "2,3"
+    assert await multi.rotate_kek(multi_kek) == "2,3"
     assert (await multi.unwrap(before.wrapped, context=CONTEXT)).reveal() == before.root.reveal()
 
 
-async def test_deleting_goes_on_after_a_failure(multi, kek, recorded):
+async def test_deleting_goes_on_after_a_failure(multi, multi_kek, recorded):
     """A deletion that one child refused is an error, since that child still unwraps; doing it again finishes it."""
-    made = await multi.generate_data_key(kek, context=CONTEXT)
+    made = await multi.generate_data_key(multi_kek, context=CONTEXT)
     recorded["two"].error = AccessDenied("no right to delete")
     with pytest.raises(AccessDenied, match="no right to delete"):
-        await multi.delete_kek(kek)
+        await multi.delete_kek(multi_kek)
     recorded["two"].error = None
     assert (await multi.unwrap(made.wrapped, context=CONTEXT)).reveal() == made.root.reveal()
-    assert (await multi.delete_kek(kek)).state == "destroyed"
+    assert (await multi.delete_kek(multi_kek)).state == "destroyed"
     with pytest.raises(KeyNotFound):
         await multi.unwrap(made.wrapped, context=CONTEXT)
 

@@ -192,7 +192,7 @@ def aws_provider(provider_id, region, address):
 
 
 @pytest.fixture(scope="module")
-def bao():
+def region_bao():
     """A real OpenBao."""
     try:
         from tests.support.kms.bao_server import bao_server  # noqa: PLC0415 - it may be missing
@@ -205,11 +205,11 @@ def bao():
 
 
 @pytest.fixture
-def on_bao(config_path, bao):
+def bound_on_bao(config_path, region_bao):
     """The configuration of a bound cell whose first provider is that server."""
-    (config_path.parent / "token").write_text(bao.token("strongroom-use", "strongroom-manage") + "\n")
+    (config_path.parent / "token").write_text(region_bao.token("strongroom-use", "strongroom-manage") + "\n")
     section = (
-        f'[kms.vault]\ntype = "vault"\naddress = "{bao.address}"\ntoken_file = "token"\nca_certs = "{bao.authority}"\n'
+        f'[kms.vault]\ntype = "vault"\naddress = "{region_bao.address}"\ntoken_file = "token"\nca_certs = "{region_bao.authority}"\n'
         f'region = "{HERE}"\n\n[kms.local]\nregion = "{HERE}"'
     )
     text = config_path.read_text().replace("[cell]", f'[cell]\nregion = "{HERE}"')
@@ -217,9 +217,9 @@ def on_bao(config_path, bao):
     return config_path
 
 
-async def test_a_bound_cell_on_openbao(on_bao):
+async def test_a_bound_cell_on_openbao(bound_on_bao):
     """OpenBao binds the region too: the same wrapped key, in a cell of another region with the same id, is refused by the server."""
-    config = load_config(on_bao)
+    config = load_config(bound_on_bao)
     await Strongroom.init(config)
     async with Strongroom.open(config) as cell:
         created = await cell.namespaces.create("a", kek=await cell.create_kek(KekRef("vault", "region-tenant")))
@@ -234,19 +234,19 @@ async def test_a_bound_cell_on_openbao(on_bao):
                 await provider.unwrap(wrapped, context=moved)
 
 
-async def test_an_openbao_elsewhere_is_not_asked(on_bao, bao):
+async def test_an_openbao_elsewhere_is_not_asked(bound_on_bao, region_bao):
     """A server that the configuration places elsewhere, or nowhere, is refused before a connection is made; said right, it serves."""
-    whole = on_bao.read_text()
-    assert (await asyncio.to_thread(run_command, on_bao.parent, "init")).returncode == 0
-    vault = f'ca_certs = "{bao.authority}"\nregion = "{HERE}"'
+    whole = bound_on_bao.read_text()
+    assert (await asyncio.to_thread(run_command, bound_on_bao.parent, "init")).returncode == 0
+    vault = f'ca_certs = "{region_bao.authority}"\nregion = "{HERE}"'
     assert vault in whole
     for spoilt in (vault.replace(HERE, ELSEWHERE), vault.replace("region", "# region")):
-        text = whole.replace(vault, spoilt).replace(bao.address, "https://127.0.0.1:1")
-        on_bao.write_text(text)
-        done = await asyncio.to_thread(run_command, on_bao.parent, "namespace", "list")
+        text = whole.replace(vault, spoilt).replace(region_bao.address, "https://127.0.0.1:1")
+        bound_on_bao.write_text(text)
+        done = await asyncio.to_thread(run_command, bound_on_bao.parent, "namespace", "list")
         assert done.returncode == 2
         assert "kms.vault" in done.stderr
         assert "127.0.0.1:1" not in done.stderr
-    on_bao.write_text(whole)
-    done = await asyncio.to_thread(run_command, on_bao.parent, "namespace", "create", "b")
+    bound_on_bao.write_text(whole)
+    done = await asyncio.to_thread(run_command, bound_on_bao.parent, "namespace", "create", "b")
     assert done.returncode == 0, done

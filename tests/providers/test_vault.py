@@ -37,7 +37,7 @@ CONTEXTS = [base64.b64encode(text).decode() for text in (b'{"namespace":"1"}', b
 
 
 @pytest.fixture
-def server(kms):
+def transit_server(kms):
     return kms.administrator.server
 
 
@@ -49,9 +49,9 @@ def opened(kms, token=None, **settings):
 # --- derived keys only
 
 
-async def test_key_that_is_not_derived_is_refused(kms, server):
+async def test_key_that_is_not_derived_is_refused(kms, transit_server):
     """A KEK that would ignore the encryption context is refused by each call that wraps, in words that say what to do."""
-    server.request("POST", "transit/keys/plain", {"type": "aes256-gcm96"})
+    transit_server.request("POST", "transit/keys/plain", {"type": "aes256-gcm96"})
     kek = KekRef("vault", "plain")
     foreign = Wrapped(kek, "1", b"vault:v1:" + base64.b64encode(bytes(60)))
     for call in (
@@ -64,70 +64,70 @@ async def test_key_that_is_not_derived_is_refused(kms, server):
             await call()
 
 
-def test_key_that_is_not_derived_ignores_the_context(server):
+def test_key_that_is_not_derived_ignores_the_context(transit_server):
     """The control: the server unwraps under another context with an ordinary key, and says nothing; not with a derived one."""
     for name, derived, opens in (("ignorant", False, True), ("attentive", True, False)):
-        server.request("POST", f"transit/keys/{name}", {"derived": derived})
+        transit_server.request("POST", f"transit/keys/{name}", {"derived": derived})
         body = {"plaintext": PLAINTEXT, "context": CONTEXTS[0]}
-        made = server.request("POST", f"transit/encrypt/{name}", body)
+        made = transit_server.request("POST", f"transit/encrypt/{name}", body)
         body = {"ciphertext": made["ciphertext"], "context": CONTEXTS[1]}
-        assert server.raw("POST", f"transit/decrypt/{name}", body).is_success == opens
+        assert transit_server.raw("POST", f"transit/decrypt/{name}", body).is_success == opens
 
 
 # --- a missing key is not made
 
 
-async def test_a_missing_key_is_not_made_by_a_token_that_could(kms, server):
+async def test_a_missing_key_is_not_made_by_a_token_that_could(kms, transit_server):
     """Wrapping with a missing KEK makes none, even where the server and the token would allow it. The control does make one."""
-    assert server.request("GET", "transit/config/keys")["disable_upsert"] is False
-    async with opened(kms, server.root_token) as provider:
+    assert transit_server.request("GET", "transit/config/keys")["disable_upsert"] is False
+    async with opened(kms, transit_server.root_token) as provider:
         with pytest.raises(KeyNotFound):
             await provider.wrap(KekRef("vault", "nobody-made"), ROOT, context=CONTEXT)
-    assert server.raw("GET", "transit/keys/nobody-made").status_code == 404
-    server.request("POST", "transit/encrypt/upserted", {"plaintext": PLAINTEXT, "context": CONTEXTS[0]})
-    assert server.request("GET", "transit/keys/upserted")["derived"] is True
+    assert transit_server.raw("GET", "transit/keys/nobody-made").status_code == 404
+    transit_server.request("POST", "transit/encrypt/upserted", {"plaintext": PLAINTEXT, "context": CONTEXTS[0]})
+    assert transit_server.request("GET", "transit/keys/upserted")["derived"] is True
 
 
-async def test_policy_of_the_page_makes_no_key(kms, server):
+async def test_policy_of_the_page_makes_no_key(kms, transit_server):
     """With the page's policy the server itself refuses to make a key by use: one deleted between look and use stays deleted."""
-    async with opened(kms, server.token("strongroom-use")) as provider:
+    async with opened(kms, transit_server.token("strongroom-use")) as provider:
         with pytest.raises(AccessDenied):
             await provider._post("encrypt", KekRef("vault", "raced"), {"plaintext": PLAINTEXT, "context": CONTEXTS[0]})
-    assert server.raw("GET", "transit/keys/raced").status_code == 404
+    assert transit_server.raw("GET", "transit/keys/raced").status_code == 404
 
 
-async def test_check_tells_whether_keys_are_made_by_use(kms, server):
+async def test_check_tells_whether_keys_are_made_by_use(kms, transit_server):
     """The check names the server's version and its disable_upsert, or that it may not be read; it needs a token that is valid."""
     assert await kms.provider.check() == "version 2.7.2, unsealed; disable_upsert is NOT set, see transit.md"
-    server.request("POST", "transit/config/keys", {"disable_upsert": True})
+    transit_server.request("POST", "transit/config/keys", {"disable_upsert": True})
     try:
         assert (await kms.provider.check()).endswith("disable_upsert is set")
     finally:
-        server.request("POST", "transit/config/keys", {"disable_upsert": False})
-    async with opened(kms, server.token("default")) as provider:
+        transit_server.request("POST", "transit/config/keys", {"disable_upsert": False})
+    async with opened(kms, transit_server.token("default")) as provider:
         assert "disable_upsert is set may not be read" in await provider.check()
     async with opened(kms, MADE_UP) as provider:
         with pytest.raises(KmsAuthenticationError):
             await provider.check()
     async with opened(kms, mount="nowhere") as provider:
         assert (await provider.check()).endswith("nor whether its Transit engine is at nowhere")
-    async with opened(kms, server.root_token, mount="nowhere") as provider:
+    async with opened(kms, transit_server.root_token, mount="nowhere") as provider:
         with pytest.raises(InvalidRequest, match="no handler for route"):
             await provider.check()
-    server.seal()
+    transit_server.seal()
     try:
         with pytest.raises(KmsUnavailable, match="sealed"):
             await kms.provider.check()
     finally:
-        server.unseal()
+        transit_server.unseal()
 
 
 # --- rights
 
 
-async def test_policy_to_use_keys_is_enough_and_no_more(kms, kek, server):
+async def test_policy_to_use_keys_is_enough_and_no_more(kms, kek, transit_server):
     """The page's first policy wraps, unwraps, re-wraps and describes; it makes, rotates and deletes nothing."""
-    async with opened(kms, server.token("strongroom-use")) as provider:
+    async with opened(kms, transit_server.token("strongroom-use")) as provider:
         made = await provider.generate_data_key(kek, context=CONTEXT)
         wrapped = await provider.wrap(kek, made.root, context=CONTEXT)
         moved = await provider.rewrap(wrapped, kek, context=CONTEXT)
@@ -144,25 +144,27 @@ async def test_policy_to_use_keys_is_enough_and_no_more(kms, kek, server):
     assert (await kms.provider.describe(kek)).versions == ("1",)
 
 
-async def test_expired_token_is_told_from_a_missing_right(kms, kek, server):
+async def test_expired_token_is_told_from_a_missing_right(kms, kek, transit_server):
     """The server answers both with one text; who is known is AccessDenied, who is not (any more) is KmsAuthenticationError."""
-    async with opened(kms, server.token("strongroom-use", ttl="1s")) as provider:
+    async with opened(kms, transit_server.token("strongroom-use", ttl="1s")) as provider:
         await provider.generate_data_key(kek, context=CONTEXT)
         await asyncio.sleep(1.2)
         with pytest.raises(KmsAuthenticationError, match="expired, revoked or made up"):
             await provider.generate_data_key(kek, context=CONTEXT)
-    async with opened(kms, server.token("default")) as provider:
+    async with opened(kms, transit_server.token("default")) as provider:
         with pytest.raises(AccessDenied, match="permission denied"):
             await provider.generate_data_key(kek, context=CONTEXT)
-    for token in (MADE_UP, server.token("default")):
-        answer = server.raw("GET", f"transit/keys/{kek.key_id}", token=token)
+    for token in (MADE_UP, transit_server.token("default")):
+        answer = transit_server.raw("GET", f"transit/keys/{kek.key_id}", token=token)
         assert (answer.status_code, "permission denied" in answer.text) == (403, True)
 
 
-async def test_token_that_may_not_look_itself_up(kms, kek, server):
+async def test_token_that_may_not_look_itself_up(kms, kek, transit_server):
     """Without the right to look itself up a token's missing right can't be told from an expired token; the message says so."""
-    server.request("POST", "sys/policies/acl/blind", {"policy": 'path "transit/keys/x" { capabilities = ["read"] }'})
-    async with opened(kms, server.token("blind", no_default_policy=True)) as provider:
+    transit_server.request(
+        "POST", "sys/policies/acl/blind", {"policy": 'path "transit/keys/x" { capabilities = ["read"] }'}
+    )
+    async with opened(kms, transit_server.token("blind", no_default_policy=True)) as provider:
         with pytest.raises(KmsAuthenticationError, match="or may not look itself up"):
             await provider.describe(kek)
 
@@ -193,12 +195,13 @@ async def test_token_file_that_is_gone(kms, kek, tmp_path):
 # --- batches
 
 
-async def test_server_refuses_250_with_a_context(kms, kek, server):
+async def test_server_refuses_250_with_a_context(kms, kek, transit_server):
     """Why batches have 200: the server refuses 250 items with a context each in one request, and takes 249."""
     made = await kms.provider.generate_data_key(kek, context=CONTEXT)
     item = {"ciphertext": made.wrapped.ciphertext.decode(), "context": CONTEXTS[0]}
     answers = [
-        server.raw("POST", f"transit/decrypt/{kek.key_id}", {"batch_input": [item] * count}) for count in (250, 249)
+        transit_server.raw("POST", f"transit/decrypt/{kek.key_id}", {"batch_input": [item] * count})
+        for count in (250, 249)
     ]
     assert "exceeded maximum number of strings" in answers[0].text
     assert len(answers[1].json()["data"]["batch_results"]) == 249
@@ -267,19 +270,19 @@ async def test_version_of_the_registry_is_the_ciphertext_s(kms, kek):
     assert (await kms.provider.unwrap(old.wrapped, context=CONTEXT)).reveal() == old.root.reveal()
 
 
-async def test_versions_below_the_least_are_disabled(kms, kek, server):
+async def test_versions_below_the_least_are_disabled(kms, kek, transit_server):
     """After min_decryption_version older roots are KeyDisabled, unwrapped and re-wrapped, until it is set back."""
     old = await kms.provider.generate_data_key(kek, context=CONTEXT)
     await kms.provider.rotate_kek(kek)
     new = await kms.provider.generate_data_key(kek, context=CONTEXT)
-    server.request("POST", f"transit/keys/{kek.key_id}/config", {"min_decryption_version": 2})
+    transit_server.request("POST", f"transit/keys/{kek.key_id}/config", {"min_decryption_version": 2})
     assert (await kms.provider.describe(kek)).versions == ("2",)
     answers = await kms.provider.unwrap_many([(old.wrapped, CONTEXT), (new.wrapped, CONTEXT)])
     assert isinstance(answers[0], KeyDisabled)
     assert answers[1].reveal() == new.root.reveal()
     with pytest.raises(KeyDisabled):
         await kms.provider.rewrap(old.wrapped, kek, context=CONTEXT)
-    server.request("POST", f"transit/keys/{kek.key_id}/config", {"min_decryption_version": 1})
+    transit_server.request("POST", f"transit/keys/{kek.key_id}/config", {"min_decryption_version": 1})
     assert (await kms.provider.unwrap(old.wrapped, context=CONTEXT)).reveal() == old.root.reveal()
 
 
@@ -290,24 +293,24 @@ async def test_soft_deleted_key_is_not_rotated(kms, kek):
         await kms.provider.rotate_kek(kek)
 
 
-async def test_rewrap_shows_no_root(kms, kek, server):
+async def test_rewrap_shows_no_root(kms, kek, transit_server):
     """A re-wrap within a KEK needs no right to decrypt: the root stays in the server."""
     made = await kms.provider.generate_data_key(kek, context=CONTEXT)
     policy = f'path "transit/rewrap/{kek.key_id}" {{ capabilities = ["update"] }}\n'
     policy += f'path "transit/keys/{kek.key_id}" {{ capabilities = ["read"] }}'
-    server.request("POST", "sys/policies/acl/rewraps", {"policy": policy})
-    async with opened(kms, server.token("rewraps")) as provider:
+    transit_server.request("POST", "sys/policies/acl/rewraps", {"policy": policy})
+    async with opened(kms, transit_server.token("rewraps")) as provider:
         moved = await provider.rewrap(made.wrapped, kek, context=CONTEXT)
         with pytest.raises(AccessDenied):
             await provider.unwrap(moved, context=CONTEXT)
     assert (await kms.provider.unwrap(moved, context=CONTEXT)).reveal() == made.root.reveal()
 
 
-async def test_namespace_and_mount_of_the_server(kms, server):
+async def test_namespace_and_mount_of_the_server(kms, transit_server):
     """An engine in a namespace, at a path of its own, is used with the same rights; the root namespace has not its keys."""
-    server.request("POST", "sys/namespaces/team", {})
-    server.request("POST", "sys/mounts/deep/transit", {"type": "transit"}, namespace="team")
-    async with opened(kms, server.root_token, namespace="team", mount="/deep/transit/") as provider:
+    transit_server.request("POST", "sys/namespaces/team", {})
+    transit_server.request("POST", "sys/mounts/deep/transit", {"type": "transit"}, namespace="team")
+    async with opened(kms, transit_server.root_token, namespace="team", mount="/deep/transit/") as provider:
         kek = await provider.create_kek("of-team")
         made = await provider.generate_data_key(kek, context=CONTEXT)
         assert (await provider.unwrap(made.wrapped, context=CONTEXT)).reveal() == made.root.reveal()
@@ -347,24 +350,26 @@ def provocations(server):
     }
 
 
-async def test_each_text_is_what_the_server_says(kms, server):
+async def test_each_text_is_what_the_server_says(kms, transit_server):
     """Each text that decides an error is one that this server gives, and gives that error; none is matched that was not seen."""
-    requests = provocations(server)
+    requests = provocations(transit_server)
     assert set(requests) == {fragment for fragment, _ in TEXTS}
-    async with opened(kms, server.root_token) as provider:
+    async with opened(kms, transit_server.root_token) as provider:
         for fragment, kind in TEXTS:
             method, path, body = requests[fragment]
-            assert fragment in server.raw(method, path, body).json()["errors"][0].lower()
+            assert fragment in transit_server.raw(method, path, body).json()["errors"][0].lower()
             with pytest.raises(kind) as caught:
                 await provider._client.request(method, path, body, what="vault:test")
             assert type(caught.value) is kind
 
 
-async def test_older_tls_is_refused(kek, server):
+async def test_older_tls_is_refused(kek, transit_server):
     """The server of these tests takes TLS 1.3 only, so all other tests ran on that; what fails says why."""
-    context = ssl.create_default_context(cafile=str(server.authority))
+    context = ssl.create_default_context(cafile=str(transit_server.authority))
     context.maximum_version = ssl.TLSVersion.TLSv1_2
-    async with aclosing(TransitProvider("vault", server.address, token=lambda: MADE_UP, tls=context)) as provider:
+    async with aclosing(
+        TransitProvider("vault", transit_server.address, token=lambda: MADE_UP, tls=context)
+    ) as provider:
         with pytest.raises(KmsUnavailable, match="PROTOCOL_VERSION"):
             await provider.describe(kek)
 

@@ -45,16 +45,16 @@ GRANTS = """
 
 
 @pytest.fixture
-async def cell(contract_dsn, tmp_path):
+async def service_cell(contract_dsn, tmp_path):
     """An open cell of the test's own, connected as services are."""
-    async with cell_of_a_test(contract_dsn, tmp_path, walled=True) as cell:
-        yield cell
+    async with cell_of_a_test(contract_dsn, tmp_path, walled=True) as service_cell:
+        yield service_cell
 
 
 @pytest.fixture
-async def raw(cell):
+async def service_connection(service_cell):
     """A connection as services have one, for statements that the driver would not send."""
-    connection = await asyncpg.connect(cell.config.dsn, server_settings={"search_path": "strongroom"})
+    connection = await asyncpg.connect(service_cell.config.dsn, server_settings={"search_path": "strongroom"})
     yield connection
     await connection.close()
 
@@ -71,18 +71,18 @@ async def unwalled(connection):
     return {row["name"] for row in rows if not row["walled"] or row["policies"] != 1}
 
 
-async def test_every_table_with_a_namespace_has_a_policy(cell):
+async def test_every_table_with_a_namespace_has_a_policy(service_cell):
     """Whoever adds a table must protect it. The control: one that is not is noticed."""
-    async with owner_connection(cell) as connection:
+    async with owner_connection(service_cell) as connection:
         assert not await unwalled(connection)
         await connection.execute("CREATE TABLE forgotten (namespace_id uuid)")
         assert await unwalled(connection) == {"forgotten"}
 
 
-async def test_the_role_has_the_rights_that_are_listed_and_no_others(cell):
+async def test_the_role_has_the_rights_that_are_listed_and_no_others(service_cell):
     """Least rights: each table and view of the schema is listed, and the catalogue says just that."""
-    async with owner_connection(cell) as connection:
-        role = (await cell_role(cell))["role"]
+    async with owner_connection(service_cell) as connection:
+        role = (await cell_role(service_cell))["role"]
         granted: dict[str, set[str]] = {}
         for row in await connection.fetch(GRANTS, role):
             granted.setdefault(row["name"], set()).add(row["privilege"])
@@ -99,53 +99,57 @@ async def cell_role(cell):
         return await connection.fetchrow("SELECT current_user AS role")
 
 
-async def test_a_session_sees_and_changes_its_own_namespace_alone(cell, raw):
+async def test_a_session_sees_and_changes_its_own_namespace_alone(service_cell, service_connection):
     """For each table: rows of another namespace are not there, can't be changed or deleted, and none can be put in its name."""
-    table = await every_table(cell)
-    walled = {row["name"] for row in await raw.fetch(TABLES)}
-    await see(raw, "*")  # control: there is something to see
+    table = await every_table(service_cell)
+    walled = {row["name"] for row in await service_connection.fetch(TABLES)}
+    await see(service_connection, "*")  # control: there is something to see
     there = {}
     for name in walled:
-        there[name] = await raw.fetch(f"SELECT * FROM {name} WHERE namespace_id = $1", table.namespace_id)  # noqa: S608
+        query = f"SELECT * FROM {name} WHERE namespace_id = $1"  # noqa: S608
+        there[name] = await service_connection.fetch(query, table.namespace_id)
     empty = {name for name, rows in there.items() if not rows}
     assert empty == EMPTY
     for sight in (str(uuid4()), "", f"{uuid4()},{uuid4()}"):
-        await see(raw, sight)
+        await see(service_connection, sight)
         for name in walled:
-            assert await raw.fetchval(f"SELECT count(*) FROM {name}") == 0  # noqa: S608
+            assert await service_connection.fetchval(f"SELECT count(*) FROM {name}") == 0  # noqa: S608
             if "DELETE" in RIGHTS[name]:
-                assert await raw.execute(f"DELETE FROM {name}") == "DELETE 0"  # noqa: S608
-            assert await raw.execute(f"UPDATE {name} SET namespace_id = namespace_id") == "UPDATE 0"  # noqa: S608
+                assert await service_connection.execute(f"DELETE FROM {name}") == "DELETE 0"  # noqa: S608
+            assert await service_connection.execute(f"UPDATE {name} SET namespace_id = namespace_id") == "UPDATE 0"  # noqa: S608
             if there[name]:
                 row = there[name][0]
                 places = ", ".join(f"${place}" for place in range(1, len(row) + 1))
+                insert = f"INSERT INTO {name} ({', '.join(row.keys())}) VALUES ({places})"  # noqa: S608
                 with pytest.raises(REFUSED):
-                    await raw.execute(f"INSERT INTO {name} ({', '.join(row.keys())}) VALUES ({places})", *row.values())  # noqa: S608
+                    await service_connection.execute(insert, *row.values())
         if "," not in sight:  # the view is of one namespace
-            assert await raw.fetchval("SELECT count(*) FROM visibility_search") == 0
-    await see(raw, f"{uuid4()},{table.namespace_id}")
+            assert await service_connection.fetchval("SELECT count(*) FROM visibility_search") == 0
+    await see(service_connection, f"{uuid4()},{table.namespace_id}")
     for name in walled - empty:
-        rows = await raw.fetch(f"SELECT DISTINCT namespace_id FROM {name}")  # noqa: S608
+        rows = await service_connection.fetch(f"SELECT DISTINCT namespace_id FROM {name}")  # noqa: S608
         assert [row["namespace_id"] for row in rows] == [table.namespace_id]
         with pytest.raises(REFUSED):
-            await raw.execute(f"UPDATE {name} SET namespace_id = $1", uuid4())  # noqa: S608 - given away
-    await see(raw, str(table.namespace_id))
-    assert await raw.fetchval("SELECT count(*) FROM visibility_search") == len(there["visibility_records"])
+            await service_connection.execute(f"UPDATE {name} SET namespace_id = $1", uuid4())  # noqa: S608 - given away
+    await see(service_connection, str(table.namespace_id))
+    assert await service_connection.fetchval("SELECT count(*) FROM visibility_search") == len(
+        there["visibility_records"]
+    )
 
 
-async def test_a_session_that_was_told_of_nothing_sees_nothing(cell, raw):
+async def test_a_session_that_was_told_of_nothing_sees_nothing(service_cell, service_connection):
     """Forgetting to say whose rows are wanted fails closed."""
-    await every_table(cell)
-    for name in [row["name"] for row in await raw.fetch(TABLES)] + ["visibility_search"]:
-        assert await raw.fetchval(f"SELECT count(*) FROM {name}") == 0  # noqa: S608
+    await every_table(service_cell)
+    for name in [row["name"] for row in await service_connection.fetch(TABLES)] + ["visibility_search"]:
+        assert await service_connection.fetchval(f"SELECT count(*) FROM {name}") == 0  # noqa: S608
 
 
-async def test_a_setting_that_is_none_is_an_error(cell, raw):
+async def test_a_setting_that_is_none_is_an_error(service_cell, service_connection):
     """What is neither ids nor the star shows nothing, and says so."""
-    await every_table(cell)
-    await see(raw, "*,'")
+    await every_table(service_cell)
+    await see(service_connection, "*,'")
     with pytest.raises(asyncpg.DataError):
-        await raw.fetch("SELECT * FROM history_node")
+        await service_connection.fetch("SELECT * FROM history_node")
 
 
 @pytest.mark.parametrize(
@@ -164,11 +168,11 @@ async def test_a_setting_that_is_none_is_an_error(cell, raw):
         "SET row_security = off; SELECT * FROM history_node",
     ],
 )
-async def test_the_role_cannot_take_the_wall_down(cell, raw, statement):
+async def test_the_role_cannot_take_the_wall_down(service_cell, service_connection, statement):
     """Nor change the schema, the list of migrations, the cell's identity, or delete keys."""
-    assert cell
+    assert service_cell
     with pytest.raises((REFUSED, asyncpg.ObjectNotInPrerequisiteStateError)):
-        await raw.execute(statement)
+        await service_connection.execute(statement)
 
 
 @pytest.mark.parametrize(
@@ -181,14 +185,14 @@ async def test_the_role_cannot_take_the_wall_down(cell, raw, statement):
         (None, "no such role"),
     ],
 )
-async def test_a_role_that_the_wall_would_not_hold_is_refused(cell, made, reason):
+async def test_a_role_that_the_wall_would_not_hold_is_refused(service_cell, made, reason):
     """And nothing is granted to it."""
     name = f"unfit_{uuid4().hex[:12]}"
-    async with owner_connection(cell) as connection:
+    async with owner_connection(service_cell) as connection:
         owner = (await connection.fetchrow("SELECT current_user AS name"))["name"]
         if made is not None:
             await connection.execute(f"CREATE ROLE {name} LOGIN {made.format(owner=owner)}")
-        database = Database(owner_dsn(cell.config), insecure=True)
+        database = Database(owner_dsn(service_cell.config), insecure=True)
         with pytest.raises(InvalidPersistenceRequest, match=reason):
             await apply_schema(database, driver_role=name)
         await database.aclose()
@@ -196,13 +200,13 @@ async def test_a_role_that_the_wall_would_not_hold_is_refused(cell, made, reason
         await connection.execute(f"DROP ROLE IF EXISTS {name}")
 
 
-async def test_applying_the_schema_again_gives_a_known_role_what_it_lacks(cell):
+async def test_applying_the_schema_again_gives_a_known_role_what_it_lacks(service_cell):
     """An upgrade with new tables needs no `--driver-role`."""
-    role = (await cell_role(cell))["role"]
-    async with owner_connection(cell) as connection:
+    role = (await cell_role(service_cell))["role"]
+    async with owner_connection(service_cell) as connection:
         await connection.execute(f"REVOKE ALL ON history_node FROM {role}")
         await connection.execute(f"GRANT TRUNCATE ON tasks TO {role}")
-        database = Database(owner_dsn(cell.config), insecure=True)
+        database = Database(owner_dsn(service_cell.config), insecure=True)
         await apply_schema(database)
         await database.aclose()
         rows = {(row["name"], row["privilege"]) for row in await connection.fetch(GRANTS, role)}
@@ -210,10 +214,10 @@ async def test_applying_the_schema_again_gives_a_known_role_what_it_lacks(cell):
     assert ("tasks", "TRUNCATE") not in rows
 
 
-async def test_borrowers_of_one_connection_see_their_own(cell):
+async def test_borrowers_of_one_connection_see_their_own(service_cell):
     """Whatever the one before saw; many at once, on two connections."""
-    tables = [await every_table(cell) for _ in range(3)]
-    database = Database(cell.config.dsn, size=2, insecure=True)
+    tables = [await every_table(service_cell) for _ in range(3)]
+    database = Database(service_cell.config.dsn, size=2, insecure=True)
 
     async def look(number):
         table = tables[number % 3]
@@ -228,7 +232,7 @@ async def test_borrowers_of_one_connection_see_their_own(cell):
     await database.aclose()
 
 
-async def test_a_statement_is_sent_only_when_the_namespaces_change(cell, monkeypatch):
+async def test_a_statement_is_sent_only_when_the_namespaces_change(service_cell, monkeypatch):
     """A cell of one namespace pays nothing for the wall."""
     sent = []
     execute = asyncpg.Connection.execute
@@ -238,7 +242,7 @@ async def test_a_statement_is_sent_only_when_the_namespaces_change(cell, monkeyp
         return await execute(connection, query, *arguments, **options)
 
     monkeypatch.setattr(asyncpg.Connection, "execute", counted)
-    database = Database(cell.config.dsn, size=1, insecure=True)
+    database = Database(service_cell.config.dsn, size=1, insecure=True)
     one, two = uuid4(), uuid4()
     for sight in (one, one, one, two, two, NO_NAMESPACE, one):
         async with database.connection(sight) as connection:
@@ -247,16 +251,16 @@ async def test_a_statement_is_sent_only_when_the_namespaces_change(cell, monkeyp
     assert len([query for query in sent if "strongroom.namespaces" in query]) == 4
 
 
-async def test_a_search_by_tokens_uses_its_index(cell, raw):
+async def test_a_search_by_tokens_uses_its_index(service_cell, service_connection):
     """Through the view; on the table itself PostgreSQL applies a policy before operators that are not leakproof (the control)."""
-    table = await every_table(cell, workflows=1)
-    async with owner_connection(cell) as connection:
+    table = await every_table(service_cell, workflows=1)
+    async with owner_connection(service_cell) as connection:
         await connection.execute(MANY_RECORDS, table.namespace_id)
         await connection.execute("ANALYZE visibility_records")
-    await see(raw, str(table.namespace_id))
+    await see(service_connection, str(table.namespace_id))
 
     async def plan(relation):
-        rows = await raw.fetch(
+        rows = await service_connection.fetch(
             f"EXPLAIN SELECT id FROM {relation} WHERE t @> ARRAY[1, 2]::bigint[]"  # noqa: S608
         )
         return "\n".join(row[0] for row in rows)

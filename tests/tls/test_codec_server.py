@@ -73,14 +73,14 @@ class Office:
 
 
 @pytest.fixture(scope="module")
-async def bench(server_dsn, tmp_path_factory):
-    async with codec_bench(server_dsn, tmp_path_factory.mktemp("codec-tls")) as bench:
-        yield bench
+async def codec_tls_bench(server_dsn, tmp_path_factory):
+    async with codec_bench(server_dsn, tmp_path_factory.mktemp("codec-tls")) as codec_tls_bench:
+        yield codec_tls_bench
 
 
 @pytest.fixture
-def office(bench):
-    return Office(bench)
+def office(codec_tls_bench):
+    return Office(codec_tls_bench)
 
 
 def log_of(server, text):

@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from strongroom.kms import KeyClass, KeyConflict, Keyring, KeyState, LocalProvider, create_data_keys
+from strongroom.kms.providers.local import keyring_file
 
 CELL = UUID("0c0c0c0c-0000-4000-8000-00000000ce11")
 
@@ -168,3 +169,9 @@ class Deployment:
 @pytest.fixture
 def deployment(tmp_path):
     return Deployment(tmp_path)
+
+
+@pytest.fixture
+def cheap_scrypt(monkeypatch):
+    """Derivation of a key from a passphrase at a fraction of its cost."""
+    monkeypatch.setattr(keyring_file, "SCRYPT", {"n": 2**12, "r": 8, "p": 1})

@@ -85,7 +85,7 @@ def test_what_is_no_region(text):
 
 
 @pytest.fixture
-async def bound(deployment, tmp_path):
+async def regional_providers(deployment, tmp_path):
     """Providers here, elsewhere, of no region and of several, on real keyring files; a KEK `k` in each."""
     made = {
         "here": LocalProvider("here", tmp_path / "here.json", region=HERE),
@@ -114,37 +114,37 @@ async def works(keyring, namespace_id):
 
 
 @pytest.mark.parametrize("uri", INSIDE)
-async def test_keks_of_the_region_serve(bound, uri):
+async def test_keks_of_the_region_serve(regional_providers, uri):
     """The control: a KEK here, or of several that are all here, wraps, rotates, is moved to another one here, and opens."""
     namespace_id = UUID(int=7)
-    await create_data_keys(bound.keyring, namespace_id, KekRef.parse(uri))
-    assert await works(bound.keyring, namespace_id)
-    await rotate_data_key(bound.keyring, namespace_id)
-    assert await works(bound.keyring, namespace_id)
+    await create_data_keys(regional_providers.keyring, namespace_id, KekRef.parse(uri))
+    assert await works(regional_providers.keyring, namespace_id)
+    await rotate_data_key(regional_providers.keyring, namespace_id)
+    assert await works(regional_providers.keyring, namespace_id)
 
 
 @pytest.mark.parametrize("uri", OUTSIDE)
-async def test_a_kek_elsewhere_wraps_nothing(bound, uri):
+async def test_a_kek_elsewhere_wraps_nothing(regional_providers, uri):
     """Keys are not made under a KEK of another region, of none that is told, or of several of which one is such: nothing is stored."""
     with pytest.raises(WrongRegion, match="name one there"):
-        await create_data_keys(bound.keyring, UUID(int=7), KekRef.parse(uri))
-    assert not bound.store.records
-    unbound = bound.another_process(providers=bound.made)
+        await create_data_keys(regional_providers.keyring, UUID(int=7), KekRef.parse(uri))
+    assert not regional_providers.store.records
+    unbound = regional_providers.another_process(providers=regional_providers.made)
     await create_data_keys(unbound, UUID(int=7), KekRef.parse(uri))  # a cell of no region uses it
     assert await works(unbound, UUID(int=7))
 
 
 @pytest.mark.parametrize("uri", OUTSIDE)
-async def test_a_kek_elsewhere_unwraps_nothing(bound, uri):
+async def test_a_kek_elsewhere_unwraps_nothing(regional_providers, uri):
     """A registry row that names such a KEK gives no key, although its provider would unwrap it, under the very context."""
     namespace_id, kek = UUID(int=7), KekRef.parse(uri)
-    await create_data_keys(bound.keyring, namespace_id, KekRef.parse("here:k"))
-    for record in await bound.store.list_data_keys(namespace_id):
-        (root,) = await bound.keyring.unwrap([record])
-        context = bound.keyring.context(record).encryption_context()
-        moved = await bound.made[kek.provider].wrap(kek, root, context=context)
-        assert (await bound.made[kek.provider].unwrap(moved, context=context)).reveal() == root.reveal()
-        bound.store.change(
+    await create_data_keys(regional_providers.keyring, namespace_id, KekRef.parse("here:k"))
+    for record in await regional_providers.store.list_data_keys(namespace_id):
+        (root,) = await regional_providers.keyring.unwrap([record])
+        context = regional_providers.keyring.context(record).encryption_context()
+        moved = await regional_providers.made[kek.provider].wrap(kek, root, context=context)
+        assert (await regional_providers.made[kek.provider].unwrap(moved, context=context)).reveal() == root.reveal()
+        regional_providers.store.change(
             namespace_id,
             record.version,
             record.key_class,
@@ -153,50 +153,54 @@ async def test_a_kek_elsewhere_unwraps_nothing(bound, uri):
             kek_version=moved.kek_version,
             wrapped=moved.ciphertext,
         )
-    bound.keyring.evict(namespace_id)
-    keys = await bound.keyring.open(namespace_id)
+    regional_providers.keyring.evict(namespace_id)
+    keys = await regional_providers.keyring.open(namespace_id)
     for use in (lambda: keys.seal(KIND, (1,), b"text"), lambda: keys.identity("shard"), keys.certificate_key):
         with pytest.raises(WrongRegion):
             use()
 
 
 @pytest.mark.parametrize("uri", OUTSIDE)
-async def test_nothing_is_rewrapped_to_a_kek_elsewhere(bound, uri):
+async def test_nothing_is_rewrapped_to_a_kek_elsewhere(regional_providers, uri):
     """A re-wrap to such a KEK is refused before anything is asked of it; one within the region is the control."""
     namespace_id = UUID(int=7)
-    await create_data_keys(bound.keyring, namespace_id, KekRef.parse("here:k"))
-    before = await bound.store.list_data_keys(namespace_id)
+    await create_data_keys(regional_providers.keyring, namespace_id, KekRef.parse("here:k"))
+    before = await regional_providers.store.list_data_keys(namespace_id)
     with pytest.raises(WrongRegion):
-        await rewrap_data_keys(bound.keyring, KekRef.parse("here:k"), to=KekRef.parse(uri))
-    assert await bound.store.list_data_keys(namespace_id) == before
+        await rewrap_data_keys(regional_providers.keyring, KekRef.parse("here:k"), to=KekRef.parse(uri))
+    assert await regional_providers.store.list_data_keys(namespace_id) == before
 
 
-async def test_other_words_for_the_region(bound):
+async def test_other_words_for_the_region(regional_providers):
     """A KMS that calls the region by another word serves where the configuration says so, and only there."""
-    keyring = bound.another_process(providers=bound.made, region="frankfurt", kek_regions=("frankfurt", HERE))
+    keyring = regional_providers.another_process(
+        providers=regional_providers.made, region="frankfurt", kek_regions=("frankfurt", HERE)
+    )
     await create_data_keys(keyring, UUID(int=8), KekRef.parse("here:k"))
     assert await works(keyring, UUID(int=8))
     with pytest.raises(WrongRegion):
         await create_data_keys(keyring, UUID(int=9), KekRef.parse("elsewhere:k"))
 
 
-async def test_the_registry_opens_in_no_other_region(bound):
+async def test_the_registry_opens_in_no_other_region(regional_providers):
     """The same registry, cell and KEK in a process of another region, or of none, give no key: its KMS refuses the context."""
     namespace_id = UUID(int=7)
-    await create_data_keys(bound.keyring, namespace_id, KekRef.parse("here:k"))
-    assert await works(bound.another_process(providers=bound.made, region=HERE), namespace_id)
+    await create_data_keys(regional_providers.keyring, namespace_id, KekRef.parse("here:k"))
+    assert await works(regional_providers.another_process(providers=regional_providers.made, region=HERE), namespace_id)
     for options in ({"region": ELSEWHERE, "kek_regions": (HERE,)}, {}):
-        keys = await bound.another_process(providers=bound.made, **options).open(namespace_id)
+        keys = await regional_providers.another_process(providers=regional_providers.made, **options).open(namespace_id)
         with pytest.raises(IntegrityError):
             keys.seal(KIND, (1,), b"text")
 
 
-async def test_the_commitment_refuses_another_region_too(bound, monkeypatch):
+async def test_the_commitment_refuses_another_region_too(regional_providers, monkeypatch):
     """Where a KMS does not bind the context, the commitment does: a root that unwraps is not used in another region."""
     monkeypatch.setattr(KeyContext, "encryption_context", lambda self: {"strongroom:version": str(self.version)})
     namespace_id = UUID(int=7)
-    await create_data_keys(bound.keyring, namespace_id, KekRef.parse("here:k"))
-    assert await works(bound.another_process(providers=bound.made, region=HERE), namespace_id)
-    stranger = bound.another_process(providers=bound.made, region=ELSEWHERE, kek_regions=(HERE,))
+    await create_data_keys(regional_providers.keyring, namespace_id, KekRef.parse("here:k"))
+    assert await works(regional_providers.another_process(providers=regional_providers.made, region=HERE), namespace_id)
+    stranger = regional_providers.another_process(
+        providers=regional_providers.made, region=ELSEWHERE, kek_regions=(HERE,)
+    )
     with pytest.raises(IntegrityError):
         (await stranger.open(namespace_id)).seal(KIND, (1,), b"text")

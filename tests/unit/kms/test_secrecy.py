@@ -280,11 +280,6 @@ def test_errors_show_no_passphrase(tmp_path):
         assert_secret(text)
 
 
-@pytest.fixture
-def cheap_scrypt(monkeypatch):
-    monkeypatch.setattr(keyring_file, "SCRYPT", {"n": 2**12, "r": 8, "p": 1})
-
-
 @pytest.mark.parametrize("error", ERRORS)
 def test_errors_are_pickled_and_copied(error):
     """Every error of the tree crosses a process boundary with its class and message, given or its own."""

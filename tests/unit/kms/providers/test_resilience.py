@@ -98,7 +98,7 @@ class Bench:
 
 
 @pytest.fixture
-def bench():
+def breaker_bench():
     return Bench()
 
 
@@ -110,64 +110,64 @@ def items(*keks):
 
 
 @pytest.mark.parametrize("error", [KmsUnavailable, Throttled, KmsTimeout])
-async def test_what_may_succeed_later_is_tried_again(bench, error):
+async def test_what_may_succeed_later_is_tried_again(breaker_bench, error):
     """Two failures that may pass are got over; a third is the caller's."""
-    bench.kms.script[KEK] = [error(), error()]
-    assert await bench.unwrap() is ROOT
-    assert len(bench.kms.asked) == POLICY.attempts
-    bench.kms.script[KEK] = [error()] * POLICY.attempts
+    breaker_bench.kms.script[KEK] = [error(), error()]
+    assert await breaker_bench.unwrap() is ROOT
+    assert len(breaker_bench.kms.asked) == POLICY.attempts
+    breaker_bench.kms.script[KEK] = [error()] * POLICY.attempts
     with pytest.raises(error):
-        await bench.unwrap()
-    assert len(bench.kms.asked) == 2 * POLICY.attempts
+        await breaker_bench.unwrap()
+    assert len(breaker_bench.kms.asked) == 2 * POLICY.attempts
 
 
 @pytest.mark.parametrize("error", [AccessDenied, KeyDisabled, IntegrityError])
-async def test_a_refusal_is_believed(bench, error):
+async def test_a_refusal_is_believed(breaker_bench, error):
     """An answer that will not change is not asked for twice."""
-    bench.kms.script[KEK] = [error()]
+    breaker_bench.kms.script[KEK] = [error()]
     with pytest.raises(error):
-        await bench.unwrap()
-    assert (len(bench.kms.asked), bench.waits) == (1, [])
+        await breaker_bench.unwrap()
+    assert (len(breaker_bench.kms.asked), breaker_bench.waits) == (1, [])
 
 
-async def test_waits_have_full_jitter(bench):
+async def test_waits_have_full_jitter(breaker_bench):
     """Waits are spread from nothing to 50 ms, then to 100 ms, so that clients do not come back together."""
     for _ in range(300):
-        bench.kms.script[KEK] = [KmsUnavailable(), KmsUnavailable()]
-        await bench.unwrap()
-    first, second = bench.waits[::2], bench.waits[1::2]
+        breaker_bench.kms.script[KEK] = [KmsUnavailable(), KmsUnavailable()]
+        await breaker_bench.unwrap()
+    first, second = breaker_bench.waits[::2], breaker_bench.waits[1::2]
     assert max(first) <= 0.05 < max(second) <= 0.1
     assert min(first) < 0.01 > min(second) / 2
-    assert len(set(bench.waits)) > 500
+    assert len(set(breaker_bench.waits)) > 500
 
 
-async def test_retry_after_is_honoured(bench):
+async def test_retry_after_is_honoured(breaker_bench):
     """A KMS that says when to come back is not asked before; beyond the deadline the caller hears it at once."""
-    bench.kms.script[KEK] = [Throttled(retry_after=1.5)]
-    assert await bench.unwrap() is ROOT
-    assert 1.5 <= bench.waits[0] < 1.6
-    bench.kms.script[KEK] = [Throttled(retry_after=60.0)]
+    breaker_bench.kms.script[KEK] = [Throttled(retry_after=1.5)]
+    assert await breaker_bench.unwrap() is ROOT
+    assert 1.5 <= breaker_bench.waits[0] < 1.6
+    breaker_bench.kms.script[KEK] = [Throttled(retry_after=60.0)]
     with pytest.raises(Throttled):
-        await bench.unwrap()
-    assert len(bench.waits) == 1
+        await breaker_bench.unwrap()
+    assert len(breaker_bench.waits) == 1
 
 
-async def test_changes_are_not_tried_again(bench):
+async def test_changes_are_not_tried_again(breaker_bench):
     """Whether a rotation that was not answered was done, nobody knows; so it is not done twice."""
-    bench.kms.script[KEK] = [KmsTimeout()]
+    breaker_bench.kms.script[KEK] = [KmsTimeout()]
     with pytest.raises(KmsTimeout):
-        await bench.provider.rotate_kek(KEK)
-    assert len(bench.kms.asked) == 1
+        await breaker_bench.provider.rotate_kek(KEK)
+    assert len(breaker_bench.kms.asked) == 1
 
 
-async def test_a_silent_kms_ends_at_the_deadline(bench):
+async def test_a_silent_kms_ends_at_the_deadline(breaker_bench):
     """In real time: a KMS that never answers is a KmsTimeout at the deadline, and no call hangs."""
 
     async def hang(*_args, **_kwargs):
         await asyncio.Event().wait()
 
-    bench.kms.unwrap = hang
-    provider = ResilientProvider("kms", bench.kms, policy=RetryPolicy(deadline=0.05))
+    breaker_bench.kms.unwrap = hang
+    provider = ResilientProvider("kms", breaker_bench.kms, policy=RetryPolicy(deadline=0.05))
     async with asyncio.timeout(5):
         with pytest.raises(KmsTimeout, match=r"0\.05"):
             await provider.unwrap(Wrapped(KEK, "1", b"x"), context=CONTEXT)
@@ -176,153 +176,153 @@ async def test_a_silent_kms_ends_at_the_deadline(bench):
 # --- the breaker
 
 
-async def test_breaker_opens_after_five_failures_in_a_row(bench):
+async def test_breaker_opens_after_five_failures_in_a_row(breaker_bench):
     """Five failures in a row, and the KEK is left alone for ten seconds; then one caller asks for all."""
-    bench.kms.script[KEK] = [KmsUnavailable()] * 5
+    breaker_bench.kms.script[KEK] = [KmsUnavailable()] * 5
     for _ in range(2):
         with pytest.raises(KmsUnavailable):
-            await bench.unwrap()
-    assert len(bench.kms.asked) == 5
+            await breaker_bench.unwrap()
+    assert len(breaker_bench.kms.asked) == 5
     for _ in range(50):
         with pytest.raises(KmsUnavailable, match="5 times in a row"):
-            await bench.unwrap()
-    assert len(bench.kms.asked) == 5
-    bench.now += POLICY.pause
-    assert await bench.unwrap() is ROOT
-    assert await bench.unwrap() is ROOT
-    assert len(bench.kms.asked) == 7
+            await breaker_bench.unwrap()
+    assert len(breaker_bench.kms.asked) == 5
+    breaker_bench.now += POLICY.pause
+    assert await breaker_bench.unwrap() is ROOT
+    assert await breaker_bench.unwrap() is ROOT
+    assert len(breaker_bench.kms.asked) == 7
 
 
-async def test_failed_probe_opens_the_breaker_again(bench):
+async def test_failed_probe_opens_the_breaker_again(breaker_bench):
     """While a KMS stays away it sees one probe in ten seconds, whatever the load."""
-    bench.kms.script[KEK] = [KmsUnavailable()] * 100
+    breaker_bench.kms.script[KEK] = [KmsUnavailable()] * 100
     for _ in range(1000):
         with pytest.raises(KmsUnavailable):
-            await bench.unwrap()
-        bench.now += 0.1
-    assert 5 + 8 <= len(bench.kms.asked) <= 5 + 10
+            await breaker_bench.unwrap()
+        breaker_bench.now += 0.1
+    assert 5 + 8 <= len(breaker_bench.kms.asked) <= 5 + 10
 
 
-async def test_one_probe_at_a_time(bench):
+async def test_one_probe_at_a_time(breaker_bench):
     """Of many callers that come when the pause is over, one asks; the others fail at once and wait for nobody."""
-    bench.kms.script[KEK] = [KmsUnavailable()] * 6
+    breaker_bench.kms.script[KEK] = [KmsUnavailable()] * 6
     for _ in range(2):
         with pytest.raises(KmsUnavailable):
-            await bench.unwrap()
-    bench.now += POLICY.pause
+            await breaker_bench.unwrap()
+    breaker_bench.now += POLICY.pause
     gate = asyncio.Event()
-    answer = bench.kms.unwrap
+    answer = breaker_bench.kms.unwrap
 
     async def slowly(*args, **kwargs):
         await gate.wait()
         return await answer(*args, **kwargs)
 
-    bench.kms.script[KEK] = []
-    bench.kms.unwrap = slowly
-    probe = asyncio.create_task(bench.unwrap())
+    breaker_bench.kms.script[KEK] = []
+    breaker_bench.kms.unwrap = slowly
+    probe = asyncio.create_task(breaker_bench.unwrap())
     await asyncio.sleep(0)
-    asked = len(bench.kms.asked)
-    outcomes = await asyncio.gather(*(bench.unwrap() for _ in range(20)), return_exceptions=True)
+    asked = len(breaker_bench.kms.asked)
+    outcomes = await asyncio.gather(*(breaker_bench.unwrap() for _ in range(20)), return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} == {KmsUnavailable}
     gate.set()
     assert await probe is ROOT
-    assert len(bench.kms.asked) == asked + 1
+    assert len(breaker_bench.kms.asked) == asked + 1
 
 
-async def test_each_kek_has_its_own_breaker(bench):
+async def test_each_kek_has_its_own_breaker(breaker_bench):
     """A KEK that fails does not stop its neighbour."""
-    bench.kms.script[KEK] = [KmsUnavailable()] * 5
+    breaker_bench.kms.script[KEK] = [KmsUnavailable()] * 5
     for _ in range(2):
         with pytest.raises(KmsUnavailable):
-            await bench.unwrap()
-    assert await bench.unwrap(OTHER) is ROOT
+            await breaker_bench.unwrap()
+    assert await breaker_bench.unwrap(OTHER) is ROOT
 
 
 @pytest.mark.parametrize("error", [AccessDenied, KeyDisabled, IntegrityError])
-async def test_refusals_do_not_open_the_breaker(bench, error):
+async def test_refusals_do_not_open_the_breaker(breaker_bench, error):
     """A refusal is an answer: it ends a row of failures, and never begins one."""
-    bench.kms.script[KEK] = [error()] * 20
+    breaker_bench.kms.script[KEK] = [error()] * 20
     for _ in range(20):
         with pytest.raises(error):
-            await bench.unwrap()
-    assert await bench.unwrap() is ROOT
-    bench.kms.script[KEK] = [KmsUnavailable()] * 4 + [error()] + [KmsUnavailable()] * 2
+            await breaker_bench.unwrap()
+    assert await breaker_bench.unwrap() is ROOT
+    breaker_bench.kms.script[KEK] = [KmsUnavailable()] * 4 + [error()] + [KmsUnavailable()] * 2
     for expected in (KmsUnavailable, error):
         with pytest.raises(expected):
-            await bench.unwrap()
-    assert await bench.unwrap() is ROOT
+            await breaker_bench.unwrap()
+    assert await breaker_bench.unwrap() is ROOT
 
 
-async def test_cancelled_probe_lets_the_next_one_ask(bench):
+async def test_cancelled_probe_lets_the_next_one_ask(breaker_bench):
     """A probe whose caller gave up does not leave the KEK closed for ever."""
-    bench.kms.script[KEK] = [KmsUnavailable()] * 5
+    breaker_bench.kms.script[KEK] = [KmsUnavailable()] * 5
     for _ in range(2):
         with pytest.raises(KmsUnavailable):
-            await bench.unwrap()
-    bench.now += POLICY.pause
-    answer = bench.kms.unwrap
+            await breaker_bench.unwrap()
+    breaker_bench.now += POLICY.pause
+    answer = breaker_bench.kms.unwrap
 
     async def hang(*_args, **_kwargs):
         await asyncio.Event().wait()
 
-    bench.kms.unwrap = hang
-    probe = asyncio.create_task(bench.unwrap())
+    breaker_bench.kms.unwrap = hang
+    probe = asyncio.create_task(breaker_bench.unwrap())
     await asyncio.sleep(0)
     probe.cancel()
     await asyncio.gather(probe, return_exceptions=True)
-    bench.kms.unwrap = answer
-    assert await bench.unwrap() is ROOT
+    breaker_bench.kms.unwrap = answer
+    assert await breaker_bench.unwrap() is ROOT
 
 
 # --- batches
 
 
-async def test_batch_asks_again_for_what_failed_only(bench):
+async def test_batch_asks_again_for_what_failed_only(breaker_bench):
     """Of a batch, what is answered is kept; only what may succeed later is asked for again."""
-    bench.kms.script[KEK] = [[ROOT, Throttled(), IntegrityError(), Throttled()], [ROOT, Throttled()], [ROOT]]
-    answers = await bench.provider.unwrap_many(items(KEK, KEK, KEK, KEK))
+    breaker_bench.kms.script[KEK] = [[ROOT, Throttled(), IntegrityError(), Throttled()], [ROOT, Throttled()], [ROOT]]
+    answers = await breaker_bench.provider.unwrap_many(items(KEK, KEK, KEK, KEK))
     assert [type(answer) for answer in answers] == [Secret, Secret, IntegrityError, Secret]
-    assert len(bench.kms.asked) == 3
+    assert len(breaker_bench.kms.asked) == 3
 
 
-async def test_batch_tells_what_failed_to_the_end(bench):
+async def test_batch_tells_what_failed_to_the_end(breaker_bench):
     """What fails to the end is told in its place, and what was answered is not lost."""
-    bench.kms.script[KEK] = [[ROOT, Throttled()], [KmsUnavailable()], [KmsUnavailable()]]
-    answers = await bench.provider.unwrap_many(items(KEK, KEK))
+    breaker_bench.kms.script[KEK] = [[ROOT, Throttled()], [KmsUnavailable()], [KmsUnavailable()]]
+    answers = await breaker_bench.provider.unwrap_many(items(KEK, KEK))
     assert [type(answer) for answer in answers] == [Secret, KmsUnavailable]
 
 
-async def test_batch_of_several_keks_keeps_order_and_isolation(bench):
+async def test_batch_of_several_keks_keeps_order_and_isolation(breaker_bench):
     """A KEK whose KMS fails fails its own roots, in their places."""
-    bench.kms.script[KEK] = [KmsUnavailable()] * 3
-    answers = await bench.provider.unwrap_many(items(KEK, OTHER, KEK, OTHER))
+    breaker_bench.kms.script[KEK] = [KmsUnavailable()] * 3
+    answers = await breaker_bench.provider.unwrap_many(items(KEK, OTHER, KEK, OTHER))
     assert [type(answer) for answer in answers] == [KmsUnavailable, Secret, KmsUnavailable, Secret]
-    assert await bench.provider.unwrap_many([]) == []
+    assert await breaker_bench.provider.unwrap_many([]) == []
 
 
 # --- the audit log
 
 
-async def test_each_call_is_told(bench):
+async def test_each_call_is_told(breaker_bench):
     """Each call of the KMS is told with its KEK, outcome, kind of error and request id, and nothing of its text."""
-    bench.kms.script[KEK] = [Throttled("slow down, secret", request_id="r-1", provider_code="429"), ROOT]
-    await bench.unwrap()
-    first, second = bench.log.events
+    breaker_bench.kms.script[KEK] = [Throttled("slow down, secret", request_id="r-1", provider_code="429"), ROOT]
+    await breaker_bench.unwrap()
+    first, second = breaker_bench.log.events
     assert (first.operation, first.outcome, first.error) == ("kms.unwrap", "failed", "Throttled")
     assert (first.request_id, first.note, first.provider, first.kek_id) == ("r-1", "429", "kms", "a")
     assert (second.outcome, second.error) == ("done", None)
-    assert all(isinstance(event, KeyEvent) and event.at is not None for event in bench.log.events)
-    assert "secret" not in repr(bench.log.events)
+    assert all(isinstance(event, KeyEvent) and event.at is not None for event in breaker_bench.log.events)
+    assert "secret" not in repr(breaker_bench.log.events)
 
 
-async def test_no_record_no_key(bench):
+async def test_no_record_no_key(breaker_bench):
     """When the audit log does not take the record of a call, its answer is not handed out."""
-    bench.log.error = OSError("disk full")
+    breaker_bench.log.error = OSError("disk full")
     with pytest.raises(OSError, match="disk full"):
-        await bench.unwrap()
+        await breaker_bench.unwrap()
 
 
-async def test_wrapper_is_not_pickled(bench):
+async def test_wrapper_is_not_pickled(breaker_bench):
     """A provider is not pickled, wrapped or not."""
     with pytest.raises(TypeError):
-        pickle.dumps(bench.provider)
+        pickle.dumps(breaker_bench.provider)

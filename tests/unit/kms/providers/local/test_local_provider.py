@@ -38,7 +38,7 @@ def path(tmp_path):
 
 
 @pytest.fixture
-async def provider(path):
+async def local_provider(path):
     made = LocalProvider("local", path)
     assert await made.create_keyring()
     await made.create_kek("a")
@@ -46,13 +46,8 @@ async def provider(path):
 
 
 @pytest.fixture
-async def kek(provider):
-    return await provider.create_kek("a")
-
-
-@pytest.fixture
-def cheap_scrypt(monkeypatch):
-    monkeypatch.setattr(keyring_file, "SCRYPT", {"n": 2**12, "r": 8, "p": 1})
+async def local_kek(local_provider):
+    return await local_provider.create_kek("a")
 
 
 async def refused(path, match, passphrase=None):
@@ -70,26 +65,26 @@ def change_document(path, change):
 # --- the file and its mode
 
 
-async def test_file_is_made_private(provider, path):
+async def test_file_is_made_private(local_provider, path):
     """The keyring, as it is made and after each change, is readable by its owner only, whatever the umask."""
-    await provider.rotate_kek(KekRef("local", "a"))
+    await local_provider.rotate_kek(KekRef("local", "a"))
     umask = os.umask(0)
     try:
-        await provider.create_kek("b")
+        await local_provider.create_kek("b")
     finally:
         os.umask(umask)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.with_name(f".{path.name}.lock").stat().st_mode) == 0o600
 
 
-async def test_existing_keyring_is_not_made_again(provider, path):
+async def test_existing_keyring_is_not_made_again(local_provider, path):
     """Making a keyring where there is one changes nothing: what it wrapped still opens."""
     before = path.read_bytes()
-    assert not await provider.create_keyring()
+    assert not await local_provider.create_keyring()
     assert path.read_bytes() == before
 
 
-@pytest.mark.usefixtures("provider")
+@pytest.mark.usefixtures("local_provider")
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o620, 0o602, 0o610, 0o601, 0o666, 0o777])
 async def test_file_that_others_can_use_is_refused(path, mode):
     """A keyring that its group or others can read, write or execute is refused; the message says how to mend it."""
@@ -97,18 +92,18 @@ async def test_file_that_others_can_use_is_refused(path, mode):
     await refused(path, rf"mode {mode:04o}.*chmod 600")
 
 
-async def test_mode_is_checked_again_when_it_changes(provider, kek, path):
+async def test_mode_is_checked_again_when_it_changes(local_provider, local_kek, path):
     """A keyring whose mode is opened up while it is in use is refused from the next call on."""
-    wrapped = await provider.wrap(kek, ROOT, context=CONTEXT)
+    wrapped = await local_provider.wrap(local_kek, ROOT, context=CONTEXT)
     path.chmod(0o644)
     with pytest.raises(KeyringFileError):
-        await provider.unwrap(wrapped, context=CONTEXT)
+        await local_provider.unwrap(wrapped, context=CONTEXT)
     path.chmod(0o600)
-    assert (await provider.unwrap(wrapped, context=CONTEXT)).reveal() == ROOT.reveal()
+    assert (await local_provider.unwrap(wrapped, context=CONTEXT)).reveal() == ROOT.reveal()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-@pytest.mark.usefixtures("provider")
+@pytest.mark.usefixtures("local_provider")
 async def test_file_of_another_user_is_refused(path):
     """A keyring that somebody else owns, who could change it at will, is refused."""
     os.chown(path, 65534, -1)
@@ -123,12 +118,12 @@ async def test_missing_file_is_refused(path):
     assert not path.exists()
 
 
-async def test_file_that_goes_missing_is_noticed(provider, kek, path):
+async def test_file_that_goes_missing_is_noticed(local_provider, local_kek, path):
     """A keyring that is removed while it is in use stops all use."""
-    wrapped = await provider.wrap(kek, ROOT, context=CONTEXT)
+    wrapped = await local_provider.wrap(local_kek, ROOT, context=CONTEXT)
     path.unlink()
     with pytest.raises(KeyringFileError, match="missing"):
-        await provider.unwrap(wrapped, context=CONTEXT)
+        await local_provider.unwrap(wrapped, context=CONTEXT)
 
 
 async def test_missing_folder_is_refused(tmp_path):
@@ -167,7 +162,7 @@ async def test_truncated_file_is_refused(path, passphrase):
         await refused(path, "damaged", passphrase)
 
 
-@pytest.mark.usefixtures("provider")
+@pytest.mark.usefixtures("local_provider")
 @pytest.mark.parametrize(
     "content",
     [
@@ -202,7 +197,7 @@ async def test_garbage_is_refused(path, content):
     await refused(path, "damaged")
 
 
-@pytest.mark.usefixtures("provider")
+@pytest.mark.usefixtures("local_provider")
 @pytest.mark.parametrize(
     "entry",
     [
@@ -223,7 +218,7 @@ async def test_entry_of_wrong_type_is_refused(path, entry):
     await refused(path, "damaged")
 
 
-@pytest.mark.usefixtures("provider")
+@pytest.mark.usefixtures("local_provider")
 @pytest.mark.parametrize("number", ["0", "-1", "x", "1.0", "", "9" * 5000])
 async def test_version_that_is_no_number_is_refused(path, number):
     """A version that is not a positive number is refused as damaged."""
@@ -318,7 +313,7 @@ async def test_missing_passphrase_is_refused(path, passphrase):
     await refused(path, "none was given", passphrase)
 
 
-@pytest.mark.usefixtures("provider", "cheap_scrypt")
+@pytest.mark.usefixtures("local_provider", "cheap_scrypt")
 async def test_clear_file_is_refused_where_a_passphrase_is_given(path):
     """Who gives a passphrase is told that the keyring is not protected by it."""
     await refused(path, "passphrase", PASSPHRASE)
@@ -349,9 +344,9 @@ async def test_keys_of_a_protected_file_do_not_change_places(path):
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), KeyboardInterrupt()], ids=["io", "kill"])
-async def test_crash_before_replace_leaves_the_old_file(provider, kek, path, monkeypatch, error):
+async def test_crash_before_replace_leaves_the_old_file(local_provider, local_kek, path, monkeypatch, error):
     """A writer that dies before it replaces the file leaves the old one as it was, and no key in a stray file."""
-    wrapped = await provider.wrap(kek, ROOT, context=CONTEXT)
+    wrapped = await local_provider.wrap(local_kek, ROOT, context=CONTEXT)
     before = path.read_bytes()
 
     def crash(*_):
@@ -361,14 +356,14 @@ async def test_crash_before_replace_leaves_the_old_file(provider, kek, path, mon
         patched.setattr(Path, "replace", crash)
         with pytest.raises(KeyringFileError if isinstance(error, OSError) else KeyboardInterrupt):
             # In this thread: a KeyboardInterrupt in another one would end the event loop.
-            provider._change("a", only_new=False)
+            local_provider._change("a", only_new=False)
     assert path.read_bytes() == before
     assert sorted(entry.name for entry in path.parent.iterdir()) == [f".{path.name}.lock", path.name]
-    assert (await provider.unwrap(wrapped, context=CONTEXT)).reveal() == ROOT.reveal()
-    assert await provider.rotate_kek(KekRef("local", "a")) == "2"
+    assert (await local_provider.unwrap(wrapped, context=CONTEXT)).reveal() == ROOT.reveal()
+    assert await local_provider.rotate_kek(KekRef("local", "a")) == "2"
 
 
-async def test_file_is_on_disk_before_it_takes_its_place(provider, monkeypatch):
+async def test_file_is_on_disk_before_it_takes_its_place(local_provider, monkeypatch):
     """The new content is synced before it replaces the old, and the folder after: no crash loses both."""
     steps = []
     fsync, replace = os.fsync, Path.replace
@@ -383,7 +378,7 @@ async def test_file_is_on_disk_before_it_takes_its_place(provider, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", noted_fsync)
     monkeypatch.setattr(Path, "replace", noted_replace)
-    await provider.rotate_kek(KekRef("local", "a"))
+    await local_provider.rotate_kek(KekRef("local", "a"))
     assert steps == ["file", "replace", "folder"]
 
 
@@ -409,7 +404,7 @@ def start_writer(path, name):
     return subprocess.Popen([sys.executable, "-W", "error", "-c", CREATOR, str(path), name], stdin=subprocess.PIPE)
 
 
-async def test_processes_that_write_at_once_lose_nothing(provider, path):
+async def test_processes_that_write_at_once_lose_nothing(local_provider, path):
     """KEKs and versions that two processes make at the same time are all there afterwards."""
     writers = [start_writer(path, name) for name in ("first", "second")]
     for writer in writers:
@@ -420,59 +415,59 @@ async def test_processes_that_write_at_once_lose_nothing(provider, path):
     assert [writer.returncode for writer in writers] == [0, 0]
     keks = keyring_file.read_keyring(path).keks
     assert keks.keys() == {"a"} | {f"{name}-{number}" for name in ("first", "second") for number in range(20)}
-    assert (await provider.describe(KekRef("local", "a"))).primary_version == "41"
+    assert (await local_provider.describe(KekRef("local", "a"))).primary_version == "41"
 
 
-async def test_kek_of_another_process_is_seen(provider, path):
+async def test_kek_of_another_process_is_seen(local_provider, path):
     """A KEK or a version that another process made is used by the next call, without a restart."""
     other = LocalProvider("local", path)
     kek = await other.create_kek("theirs")
-    assert (await provider.wrap(kek, ROOT, context=CONTEXT)).kek_version == "1"
+    assert (await local_provider.wrap(kek, ROOT, context=CONTEXT)).kek_version == "1"
     await other.rotate_kek(KekRef("local", "theirs"))
-    assert (await provider.wrap(kek, ROOT, context=CONTEXT)).kek_version == "2"
+    assert (await local_provider.wrap(kek, ROOT, context=CONTEXT)).kek_version == "2"
 
 
 # --- wrapping
 
 
-async def test_existing_kek_is_left_alone(provider, kek):
+async def test_existing_kek_is_left_alone(local_provider, local_kek):
     """Making a KEK that exists returns it as it is: what it wrapped still unwraps."""
-    wrapped = await provider.wrap(kek, ROOT, context=CONTEXT)
-    assert await provider.create_kek("a") == kek
-    assert (await provider.describe(kek)).versions == ("1",)
-    assert (await provider.unwrap(wrapped, context=CONTEXT)).reveal() == ROOT.reveal()
+    wrapped = await local_provider.wrap(local_kek, ROOT, context=CONTEXT)
+    assert await local_provider.create_kek("a") == local_kek
+    assert (await local_provider.describe(local_kek)).versions == ("1",)
+    assert (await local_provider.unwrap(wrapped, context=CONTEXT)).reveal() == ROOT.reveal()
 
 
-async def test_rotated_kek_still_unwraps(provider, kek):
+async def test_rotated_kek_still_unwraps(local_provider, local_kek):
     """After a rotation new keys are wrapped under the new version, and old wrapped keys unwrap; rewrap moves them."""
-    old = await provider.wrap(kek, ROOT, context=CONTEXT)
-    assert await provider.rotate_kek(KekRef("local", "a")) == "2"
-    new = await provider.wrap(kek, ROOT, context=CONTEXT)
+    old = await local_provider.wrap(local_kek, ROOT, context=CONTEXT)
+    assert await local_provider.rotate_kek(KekRef("local", "a")) == "2"
+    new = await local_provider.wrap(local_kek, ROOT, context=CONTEXT)
     assert (old.kek_version, new.kek_version) == ("1", "2")
-    moved = await provider.rewrap(old, kek, context=CONTEXT)
+    moved = await local_provider.rewrap(old, local_kek, context=CONTEXT)
     assert moved.kek_version == "2"
     for wrapped in (old, new, moved):
-        assert (await provider.unwrap(wrapped, context=CONTEXT)).reveal() == ROOT.reveal()
-    info = await provider.describe(kek)
+        assert (await local_provider.unwrap(wrapped, context=CONTEXT)).reveal() == ROOT.reveal()
+    info = await local_provider.describe(local_kek)
     assert (info.primary_version, info.versions, info.state) == ("2", ("1", "2"), "enabled")
 
 
-async def test_versions_are_ordered_as_numbers(provider, kek):
+async def test_versions_are_ordered_as_numbers(local_provider, local_kek):
     """The eleventh version wraps after the tenth: versions are numbers, not text."""
     for _ in range(10):
-        await provider.rotate_kek(KekRef("local", "a"))
-    assert (await provider.wrap(kek, ROOT, context=CONTEXT)).kek_version == "11"
-    assert (await provider.describe(kek)).versions[-2:] == ("10", "11")
+        await local_provider.rotate_kek(KekRef("local", "a"))
+    assert (await local_provider.wrap(local_kek, ROOT, context=CONTEXT)).kek_version == "11"
+    assert (await local_provider.describe(local_kek)).versions[-2:] == ("10", "11")
 
 
-async def test_generated_key_unwraps(provider, kek):
+async def test_generated_key_unwraps(local_provider, local_kek):
     """A generated root is 32 fresh bytes, and its wrapped form unwraps to it."""
-    made = [await provider.generate_data_key(kek, context=CONTEXT) for _ in range(3)]
+    made = [await local_provider.generate_data_key(local_kek, context=CONTEXT) for _ in range(3)]
     assert len({key.root.reveal() for key in made}) == 3
     for key in made:
         assert len(key.root.reveal()) == 32
         assert key.root.reveal() not in key.wrapped.ciphertext
-        assert (await provider.unwrap(key.wrapped, context=CONTEXT)).reveal() == key.root.reveal()
+        assert (await local_provider.unwrap(key.wrapped, context=CONTEXT)).reveal() == key.root.reveal()
 
 
 @pytest.mark.parametrize(
@@ -486,27 +481,27 @@ async def test_generated_key_unwraps(provider, kek):
         CONTEXT | {"strongroom:cell": "", "strongroom:namespace": "cn"},
     ],
 )
-async def test_other_context_is_refused(provider, kek, context):
+async def test_other_context_is_refused(local_provider, local_kek, context):
     """A wrapped key unwraps only under the encryption context that it was wrapped under."""
-    wrapped = await provider.wrap(kek, ROOT, context=CONTEXT)
+    wrapped = await local_provider.wrap(local_kek, ROOT, context=CONTEXT)
     with pytest.raises(IntegrityError):
-        await provider.unwrap(wrapped, context=context)
+        await local_provider.unwrap(wrapped, context=context)
     with pytest.raises(IntegrityError):
-        await provider.rewrap(wrapped, kek, context=context)
+        await local_provider.rewrap(wrapped, local_kek, context=context)
 
 
-async def test_order_of_the_context_does_not_matter(provider, kek):
+async def test_order_of_the_context_does_not_matter(local_provider, local_kek):
     """A context is a map: the order of its entries is not part of it."""
-    wrapped = await provider.wrap(kek, ROOT, context=CONTEXT)
+    wrapped = await local_provider.wrap(local_kek, ROOT, context=CONTEXT)
     turned = dict(reversed(CONTEXT.items()))
-    assert (await provider.unwrap(wrapped, context=turned)).reveal() == ROOT.reveal()
+    assert (await local_provider.unwrap(wrapped, context=turned)).reveal() == ROOT.reveal()
 
 
-async def test_other_kek_is_refused(provider, kek):
+async def test_other_kek_is_refused(local_provider, local_kek):
     """A wrapped key names its KEK and version; under another one it is refused, and none is tried in turn."""
-    other = await provider.create_kek("b")
-    await provider.rotate_kek(KekRef("local", "a"))
-    wrapped = await provider.wrap(kek, ROOT, context=CONTEXT)
+    other = await local_provider.create_kek("b")
+    await local_provider.rotate_kek(KekRef("local", "a"))
+    wrapped = await local_provider.wrap(local_kek, ROOT, context=CONTEXT)
     for change, error in (
         ({"kek": other, "kek_version": "1"}, IntegrityError),
         ({"kek_version": "1"}, IntegrityError),
@@ -518,12 +513,12 @@ async def test_other_kek_is_refused(provider, kek):
         ({"kek": KekRef("local", "absent")}, KeyNotFound),
     ):
         with pytest.raises(error):
-            await provider.unwrap(dataclasses.replace(wrapped, **change), context=CONTEXT)
+            await local_provider.unwrap(dataclasses.replace(wrapped, **change), context=CONTEXT)
 
 
-async def test_kek_with_the_same_name_in_another_keyring_is_refused(provider, kek, tmp_path):
+async def test_kek_with_the_same_name_in_another_keyring_is_refused(local_provider, local_kek, tmp_path):
     """A KEK of the same name in another file is another key."""
-    wrapped = await provider.wrap(kek, ROOT, context=CONTEXT)
+    wrapped = await local_provider.wrap(local_kek, ROOT, context=CONTEXT)
     stranger = LocalProvider("local", tmp_path / "other.json")
     await stranger.create_keyring()
     await stranger.create_kek("a")
@@ -531,52 +526,52 @@ async def test_kek_with_the_same_name_in_another_keyring_is_refused(provider, ke
         await stranger.unwrap(wrapped, context=CONTEXT)
 
 
-async def test_every_flipped_bit_of_a_wrapped_key_is_refused(provider, kek):
+async def test_every_flipped_bit_of_a_wrapped_key_is_refused(local_provider, local_kek):
     """A wrapped key that was altered or cut anywhere is refused, with one error for all causes."""
-    wrapped = await provider.wrap(kek, ROOT, context=CONTEXT)
+    wrapped = await local_provider.wrap(local_kek, ROOT, context=CONTEXT)
     content = wrapped.ciphertext
     spoilt = [content[:cut] for cut in range(len(content))] + [content + b"\x00"]
     for position in range(len(content) * 8):
         flipped = bytearray(content)
         flipped[position // 8] ^= 1 << position % 8
         spoilt.append(bytes(flipped))
-    items = [(Wrapped(kek, "1", ciphertext), CONTEXT) for ciphertext in spoilt]
-    answers = await provider.unwrap_many(items)
+    items = [(Wrapped(local_kek, "1", ciphertext), CONTEXT) for ciphertext in spoilt]
+    answers = await local_provider.unwrap_many(items)
     assert {type(answer) for answer in answers} == {IntegrityError}
     assert len({str(answer) for answer in answers}) == 1
 
 
-async def test_unwrap_many_answers_in_order(provider, kek):
+async def test_unwrap_many_answers_in_order(local_provider, local_kek):
     """What fails is told in its place and fails no other."""
-    good = await provider.wrap(kek, ROOT, context=CONTEXT)
+    good = await local_provider.wrap(local_kek, ROOT, context=CONTEXT)
     items = [
         (good, CONTEXT),
         (dataclasses.replace(good, kek=KekRef("local", "absent")), CONTEXT),
         (good, {}),
         (good, CONTEXT),
     ]
-    answers = await provider.unwrap_many(items)
+    answers = await local_provider.unwrap_many(items)
     assert [type(answer) for answer in answers] == [Secret, KeyNotFound, IntegrityError, Secret]
-    assert await provider.unwrap_many([]) == []
+    assert await local_provider.unwrap_many([]) == []
 
 
-async def test_version_of_many_digits_fails_in_its_place(provider, kek):
+async def test_version_of_many_digits_fails_in_its_place(local_provider, local_kek):
     """A registry row with an absurd KEK version fails alone, and does not fail the namespace's other keys."""
-    good = await provider.wrap(kek, ROOT, context=CONTEXT)
+    good = await local_provider.wrap(local_kek, ROOT, context=CONTEXT)
     absurd = dataclasses.replace(good, kek_version="9" * 5000)
-    bad, fine = await provider.unwrap_many([(absurd, CONTEXT), (good, CONTEXT)])
+    bad, fine = await local_provider.unwrap_many([(absurd, CONTEXT), (good, CONTEXT)])
     assert isinstance(bad, KmsError)
     assert isinstance(fine, Secret)
 
 
-async def test_unknown_kek_is_not_found(provider):
+async def test_unknown_kek_is_not_found(local_provider):
     """A KEK that the keyring does not hold is KeyNotFound in every operation, and is not made by the way."""
     absent = KekRef("local", "absent")
     for call in (
-        provider.wrap(absent, ROOT, context=CONTEXT),
-        provider.generate_data_key(absent, context=CONTEXT),
-        provider.describe(absent),
-        provider.rotate_kek(KekRef("local", "absent")),
+        local_provider.wrap(absent, ROOT, context=CONTEXT),
+        local_provider.generate_data_key(absent, context=CONTEXT),
+        local_provider.describe(absent),
+        local_provider.rotate_kek(KekRef("local", "absent")),
     ):
         with pytest.raises(KeyNotFound, match="absent"):
             await call
