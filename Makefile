@@ -1,11 +1,12 @@
 # Strongroom. `make` runs the demonstration, `make test` every check and test; both set up what they need under this folder.
 .DEFAULT_GOAL := demo
-.PHONY: demo test check unit integration kernel bench bench-compare bench-persistence bench-visibility pins reference vectors claims wheel help clean env bench-env
+.PHONY: demo test check phrases unit integration kernel bench bench-compare bench-persistence bench-visibility pins reference vectors claims wheel help clean env bench-env
 
 PYTHON ?= python3
 UV := .tools/bin/uv
 BIN := .venv/bin
 BENCH := .venv-bench/bin
+CHECKS := PYTHONPATH=.ci $(BIN)/python -m checks
 # Of the whole suite, which waits most of its time; each has servers of its own, and 0 is pytest alone. Files are dealt out whole, as their
 # tests share what takes seconds to make, and in their random order: by the number of tests, the longest would come last.
 PROCESSES ?= 2
@@ -22,11 +23,17 @@ demo: env ## seal real histories in a throw-away PostgreSQL, search them, rotate
 test: env check ## every check and every test, in PROCESSES=2; REQUIRE_SERVICES=1 turns a missing service into a failure
 	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
-check: env ## format, lint, types, import contracts (seconds)
+check: env ## format, lint, types, import contracts, layout, phrases, commit messages (seconds)
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(CHECKS).layout
+	$(CHECKS).phrases
+	$(CHECKS).commit_messages
+
+phrases: env ## the phrases that `make check` refuses; ALL=1 adds those not enforced yet, IN=FOLDER reads one folder
+	@$(CHECKS).phrases $(if $(ALL),--all) $(IN)
 
 unit: env ## unit tests, properties and vectors only (seconds, no server)
 	$(BIN)/pytest tests/unit tests/property tests/vectors

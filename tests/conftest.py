@@ -10,8 +10,8 @@ from hypothesis import settings
 
 from tests.support.tree import ROOT
 
-# `benchmarks` and `checks` are not installed. The root is last in the path, so that its folders don't hide an installed package.
-sys.path.append(str(ROOT))
+# `benchmarks` and `checks` are not installed. They are last in the path, so that folders of the tree don't hide an installed package.
+sys.path += [str(ROOT), str(ROOT / ".ci")]
 
 pytest_plugins = (
     "tests.support.fixtures.postgres",
