@@ -1,9 +1,9 @@
-"""Seal the rows of several requests as one batch, column by column."""
+"""Open rows on the event loop or in a thread, by their size."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from strongroom.kms import KeyNotFound
 
@@ -11,62 +11,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from uuid import UUID
 
-    from strongroom.kms import Key, Keyring, NamespaceKeys, RecordKind
+    from strongroom.kms import Keyring, NamespaceKeys
 
 T = TypeVar("T")
-_Slot: TypeAlias = tuple[list[bytes | None], int]
 
 OFF_LOOP_BYTES = 256 * 2**10
-"""From here on sealing or opening would hold up the event loop for a millisecond or more, and goes to a thread (which lets others run
-meanwhile: `kms/sealing/python_cipher.py`, "turns")."""
-
+"""From this size, sealing or opening would block the event loop for a millisecond or more. It is done in a thread, which lets other
+threads run between records (`kms/sealing/python_cipher.py`, "turns")."""
 
 ROW_BYTES = 512
-"""A row takes as long as so many of its bytes, besides those that it has."""
-
-
-class SealedColumns:
-    """Collects plaintexts, each with the column that its sealed value belongs to; then seals all of a namespace's in one batch."""
-
-    __slots__ = ("_groups", "_size")
-
-    def __init__(self) -> None:
-        self._groups: dict[NamespaceKeys, dict[RecordKind, tuple[list[tuple[Key, bytes]], list[_Slot]]]] = {}
-        self._size = 0
-
-    def add(
-        self, column: list[bytes | None], keys: NamespaceKeys, kind: RecordKind, key: Key, plaintext: bytes
-    ) -> None:
-        """Append a place to `column`, for the sealed value of a plaintext."""
-        kinds = self._groups.get(keys)
-        if kinds is None:
-            kinds = self._groups[keys] = {}
-        group = kinds.get(kind)
-        if group is None:
-            group = kinds[kind] = ([], [])
-        group[0].append((key, plaintext))
-        group[1].append((column, len(column)))
-        column.append(None)
-        self._size += len(plaintext) + ROW_BYTES
-
-    async def seal(self) -> None:
-        """Put the sealed values into their places.
-
-        Raises:
-            KmsError: a namespace has no active key.
-            SealingLimitExceeded: see `NamespaceKeys.seal_many`.
-        """
-        if self._size >= OFF_LOOP_BYTES:
-            await asyncio.to_thread(self._seal)
-        else:
-            self._seal()
-
-    def _seal(self) -> None:
-        for keys, kinds in self._groups.items():
-            sealed = keys.seal_groups([(kind, (), rows) for kind, (rows, _) in kinds.items()])
-            for values, (_, slots) in zip(sealed, kinds.values(), strict=True):
-                for value, (column, index) in zip(values, slots, strict=True):
-                    column[index] = value
+"""A row takes as long as this many bytes, in addition to the bytes of its value."""
 
 
 async def open_rows(
@@ -77,11 +31,23 @@ async def open_rows(
     *,
     keys: NamespaceKeys | None = None,
 ) -> T:
-    """Open rows with a namespace's keys, in a thread when they are of many bytes; see `Keyring.with_keys`."""
+    """Open rows with a namespace's keys; see `Keyring.with_keys`.
+
+    Args:
+        keyring: The unwrapped keys.
+        namespace_id: The namespace of the rows.
+        size: The bytes of all sealed values. From `OFF_LOOP_BYTES` on they are opened in a thread.
+        use: Opens the rows with the keys, and returns the result. It may be called twice.
+        keys: The namespace's keys, if the caller has them.
+
+    Raises:
+        IntegrityError: A row does not open.
+        KmsError: The keys are not available.
+    """
     if size < OFF_LOOP_BYTES:
         return await keyring.with_keys(namespace_id, use, keys=keys)
-    keys = keys or await keyring.open(namespace_id)  # the thread only opens; a key that is missing is fetched out here
+    keys = keys or await keyring.open(namespace_id)
     try:
         return await asyncio.to_thread(use, keys)
-    except KeyNotFound:
+    except KeyNotFound:  # a key version that these keys do not have yet is loaded on the event loop
         return await keyring.with_keys(namespace_id, use)

@@ -7,8 +7,8 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from strongroom.kms.sealing.record_kinds import CURRENT_EXECUTION, EXECUTION, EXECUTION_MAP, HISTORY_TASK
+from strongroom.storage.column_sealer import ColumnSealer
 from strongroom.storage.histories.rows import HistoryColumns
-from strongroom.storage.sealing import SealedColumns
 from strongroom.storage.visibility_rows.records import HASHED_COLUMNS
 
 from .maps import mutation_entries, snapshot_entries
@@ -82,7 +82,7 @@ class ExecutionColumns:
     """Fills the columns, request by request."""
 
     def __init__(self) -> None:
-        self._sealing = SealedColumns()
+        self._sealing = ColumnSealer()
         self._requests: list[tuple[object, ...]] = []
         self._currents: list[tuple[object, ...]] = []
         self._current_data: list[bytes | None] = []

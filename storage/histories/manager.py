@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from strongroom.storage.checks import open_keys
+from strongroom.storage.column_sealer import ColumnSealer
 from strongroom.storage.engine.barrier import pass_barriers
 from strongroom.storage.engine.functions import load_functions
 from strongroom.storage.engine.group_commit import GroupCommit
 from strongroom.storage.errors import AppendHistoryTimeout, DatabaseTimeout
-from strongroom.storage.sealing import SealedColumns
 
 from .branch import LAST_NODE
 from .deletion import HistoryDeleter
@@ -213,7 +213,7 @@ class HistoryManager:
 
     async def _write(self, connection: Connection, requests: Sequence[_Request]) -> list[None]:
         """Write the appends of several callers in one statement, sealed as one batch for each namespace."""
-        sealed, rows = SealedColumns(), HistoryColumns()
+        sealed, rows = ColumnSealer(), HistoryColumns()
         for index, (keys, append, _) in enumerate(requests):
             rows.add(sealed, keys, index, append)
         await sealed.seal()

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from strongroom.kms import NamespaceKeys
+    from strongroom.storage.column_sealer import ColumnSealer
     from strongroom.storage.data_blob import DataBlob
-    from strongroom.storage.sealing import SealedColumns
 
 ROW_BYTES = 200
 """What a row has beside its payload, about."""
@@ -92,7 +92,7 @@ class HistoryColumns:
         self.t_branch: list[UUID] = []
         self.t_data: list[bytes | None] = []
 
-    def add(self, columns: SealedColumns, keys: NamespaceKeys, index: int, append: HistoryAppend) -> None:
+    def add(self, columns: ColumnSealer, keys: NamespaceKeys, index: int, append: HistoryAppend) -> None:
         """Add the rows of an append that `check_append` has passed.
 
         Args:
