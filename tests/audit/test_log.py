@@ -26,7 +26,7 @@ from tests.support.audit.logs import KEY, key, write_log
 WRITER = """
 import asyncio, sys
 from pathlib import Path
-from tests.audit.logs import hostile, key
+from tests.support.audit.logs import hostile, key
 from strongroom.driver.audit import AuditLog
 from strongroom.driver.audit.log import opened
 

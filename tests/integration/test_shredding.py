@@ -359,7 +359,7 @@ from pathlib import Path
 from uuid import UUID
 from strongroom.driver.config import load_config
 from strongroom.driver.strongroom import Strongroom
-from strongroom.storage import purge
+from strongroom.storage.namespaces import purge
 
 async def main(path, namespace_id, code, step):
     purge.purge_namespace.__kwdefaults__["chunk"] = 5
