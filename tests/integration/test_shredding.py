@@ -37,6 +37,7 @@ from strongroom.storage import (
     NamespaceNotFound,
     NotFound,
 )
+from strongroom.visibility import new_layout
 from strongroom.visibility.backends.elasticsearch.documents import namespace_text
 from tests.support.search_cell import Cell as SearchCell
 from tests.support.search_cell import new_cell, opened, record
@@ -136,7 +137,7 @@ async def test_taking_it_back_restores_every_state(strongroom, make_filled_names
     namespace_id = namespace.namespace_id
     await rotate_data_key(strongroom.keyring, namespace_id)
     await rotate_data_key(strongroom.keyring, namespace_id)
-    await begin_index_rotation(strongroom.keyring, namespace_id, layout="")
+    await begin_index_rotation(strongroom.keyring, namespace_id, layout=str(new_layout("compatible")))
     await rotate_data_key(strongroom.keyring, namespace_id)
     async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
         for version, state in ((2, "disabled"), (3, "destroyed")):
