@@ -26,7 +26,7 @@ import click
 from benchmarks.bench_server import bench_server
 from benchmarks.pass_through import PassThroughKeyring
 from benchmarks.persistence_cells import Fixtures, measure
-from strongroom.driver import strongroom as assembly
+from strongroom.driver import Strongroom, assembly
 from strongroom.driver.config import load_config, write_config
 from strongroom.kms import KekRef
 
@@ -99,16 +99,16 @@ async def open_strongroom(stack: AsyncExitStack, server: str, name: str, folder:
     path = folder / f"{name}.toml"
     write_config(path, dsn=f"{server}/{name}", keyring=f"{name}.json")
     config = load_config(path)
-    await assembly.Strongroom.init(config)
+    await Strongroom.init(config)
     kek = KekRef.parse("local:bench")
-    async with assembly.Strongroom.open(config) as opened:
+    async with Strongroom.open(config) as opened:
         await opened.create_kek(kek)
         created = await opened.namespaces.create("bench", kek=kek)
     real = assembly.Keyring
     if name == "plain":
         assembly.Keyring = PassThroughKeyring  # type: ignore[misc]
     try:
-        opened = await stack.enter_async_context(assembly.assembled(config))
+        opened = await stack.enter_async_context(Strongroom.unchecked(config))
     finally:
         assembly.Keyring = real  # type: ignore[misc]
     return Fixtures(opened, created.namespace_id)

@@ -21,7 +21,7 @@ import click
 from benchmarks.bench_server import bench_server
 from benchmarks.persistence import open_strongroom
 from benchmarks.persistence_cells import measure
-from strongroom.driver.strongroom import assembled
+from strongroom.driver.strongroom import Strongroom
 from strongroom.storage import Database
 from tests.support.fixtures.driver_role import as_driver
 
@@ -37,7 +37,7 @@ async def throughput(callers: tuple[int, ...], rounds: int, seconds: float) -> N
         owner = await open_strongroom(stack, server, "sealed", folder)
         config = owner.strongroom.config
         dsn = await as_driver(config.dsn)
-        walled = await stack.enter_async_context(assembled(replace(config, dsn=dsn)))
+        walled = await stack.enter_async_context(Strongroom.unchecked(replace(config, dsn=dsn)))
         await owner.prepare()
         for _ in range(rounds):
             await owner.prepare()

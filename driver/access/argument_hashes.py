@@ -1,4 +1,4 @@
-"""Keyed hashes of arguments: a workflow's records can be found by who has its namespace's key, and by nobody else."""
+"""Keyed hashes of arguments: whoever has a namespace's key can find a workflow's audit records, and nobody else can."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from strongroom.driver.audit.encoding import members
 from .arguments import canonical
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from strongroom.kms import NamespaceKeys
 
 HASH_BYTES = 16
 REMEMBERED = 1024
-"""Hashes of recent values that are kept for a namespace: shards, queues and workflows come again and again."""
+"""Number of hashes that are remembered for a namespace, because shards, task queues and workflows recur."""
 
 
 class ArgumentHashes:
     """Hashes under one namespace's key.
 
     Args:
-        keys: of the namespace.
+        keys: The namespace's keys.
 
     Raises:
-        KmsError: there is no identity key, or it was destroyed.
+        KmsError: There is no identity key, or it was destroyed.
     """
 
     def __init__(self, keys: NamespaceKeys) -> None:
@@ -35,34 +35,41 @@ class ArgumentHashes:
         self._values: dict[tuple[str, object], bytes] = {}
         self._ids: dict[tuple[str, int], bytes] = {}
 
-    def members(self, found: Mapping[str, Any]) -> bytes:
-        """Return a hash for each value, as members of a JSON object: equal for equal values of one name."""
+    def members(self, values: Mapping[str, Any], recorded: Collection[str]) -> bytes:
+        """Return a hash for each recorded value, as members of a JSON object. Equal values of one name have equal hashes.
+
+        Args:
+            values: The values of a call, by name.
+            recorded: The names of those that the audit log holds.
+        """
         parts = []
-        for name, value in found.items():
+        for name, value in values.items():
+            if name not in recorded:
+                continue
             kind = type(value)
-            if kind is UUID:  # as a number, which is compared and hashed ten times as fast
-                parts.append(self._ids.get((name, value.int)) or self._new(name, value, self._ids, value.int))
+            if kind is UUID:  # An integer is hashed and compared ten times as fast.
+                parts.append(self._ids.get((name, value.int)) or self._remember(name, value, self._ids, value.int))
             elif kind is str or kind is int:
-                parts.append(self._values.get((name, value)) or self._new(name, value, self._values, value))
+                parts.append(self._values.get((name, value)) or self._remember(name, value, self._values, value))
             else:
-                parts.append(self._made(name, value))
+                parts.append(self._member(name, value))
         return b",".join(parts)
 
-    def _new(self, name: str, value: object, known: dict[tuple[str, Any], bytes], key: object) -> bytes:
-        if len(known) >= REMEMBERED:
-            known.clear()
-        made = known[name, key] = self._made(name, value)
-        return made
+    def _remember(self, name: str, value: object, cache: dict[tuple[str, Any], bytes], key: object) -> bytes:
+        if len(cache) >= REMEMBERED:
+            cache.clear()
+        member = cache[name, key] = self._member(name, value)
+        return member
 
-    def _made(self, name: str, value: object) -> bytes:
+    def _member(self, name: str, value: object) -> bytes:
         return members({name: self._hash(name, value)})
 
 
 def argument_hash(keys: NamespaceKeys) -> Callable[[str, object], str]:
-    """Return what hashes an argument's name and value under a namespace's key, in hexadecimal.
+    """Return a function that hashes an argument's name and value under a namespace's key, in hexadecimal.
 
     Raises:
-        KmsError: as `ArgumentHashes`.
+        KmsError: As `ArgumentHashes`.
     """
     token = keys.identity("audit").token
     return lambda name, value: token(name.encode() + b"\x00" + canonical(value))[:HASH_BYTES].hex()
@@ -72,12 +79,12 @@ _HASHES: WeakKeyDictionary[NamespaceKeys, ArgumentHashes] = WeakKeyDictionary()
 
 
 def hashes_of(keys: NamespaceKeys) -> ArgumentHashes:
-    """Return what hashes under these keys; it goes when they do.
+    """Return the hashes under these keys. They are forgotten together with the keys.
 
     Raises:
-        KmsError: as `ArgumentHashes`.
+        KmsError: As `ArgumentHashes`.
     """
-    found = _HASHES.get(keys)
-    if found is None:
-        found = _HASHES[keys] = ArgumentHashes(keys)
-    return found
+    hashes = _HASHES.get(keys)
+    if hashes is None:
+        hashes = _HASHES[keys] = ArgumentHashes(keys)
+    return hashes

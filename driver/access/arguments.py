@@ -1,10 +1,10 @@
-"""What a call is about: the namespaces in its arguments, and those that tell what it was."""
+"""Read the arguments of a call: the namespaces that it is about, and the values that identify what it was about."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import UUID
 
 from strongroom.storage import (
@@ -23,34 +23,39 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _PLAIN = frozenset({str, int, UUID, bytes, datetime})
-_ANY = (str, int, UUID, bytes, datetime)
+_PLAIN_TYPES = (str, int, UUID, bytes, datetime)
 
 
-def about(arguments: Mapping[str, Any]) -> tuple[tuple[UUID, ...], dict[str, Any]]:
-    """Return what a call is about.
+def identifying(arguments: Mapping[str, Any]) -> tuple[tuple[UUID, ...], dict[str, Any]]:
+    """Return the namespaces that arguments name, and the values by which a call can be recognised.
+
+    Args:
+        arguments: All arguments of a call, by name.
 
     Returns:
-        Every namespace that the arguments name by id, each once; and the arguments by which a call can be recognised: ids, names,
-        numbers and filters, those within requests too. Blobs, tasks and events are left out.
+        The id of every namespace, once each; and the ids, names, numbers and filters among the arguments and in requests,
+        by name. Blobs, tasks and events are left out. The table (`driver/stores.py`) says which of them are recorded.
     """
-    ids: list[UUID] = []
-    found: dict[str, Any] = {}
+    namespace_ids: list[UUID] = []
+    values: dict[str, Any] = {}
     for name, value in arguments.items():
         kind = type(value)
         if name == "namespace_id":
             if isinstance(value, UUID):
-                ids.append(value)
+                namespace_ids.append(value)
         elif kind in _PLAIN:
-            found[name] = value
-        elif (expand := _EXPANDED.get(kind)) is not None:
-            expand(value, ids, found)
-        elif isinstance(value, _ANY):
-            found[name] = value
-    return tuple(ids) if len(ids) < 2 else tuple(dict.fromkeys(ids)), found  # noqa: PLR2004 - most have one
+            values[name] = value
+        elif (read := _READERS.get(kind)) is not None:
+            read(value, namespace_ids, values)
+        elif isinstance(value, _PLAIN_TYPES):
+            values[name] = value
+    if len(namespace_ids) < 2:  # noqa: PLR2004 - most calls name one
+        return tuple(namespace_ids), values
+    return tuple(dict.fromkeys(namespace_ids)), values
 
 
 def canonical(value: object) -> bytes:
-    """Return bytes that no value of another type or content has."""
+    """Return bytes that are different for every other type and value."""
     if isinstance(value, str):
         return b"s" + value.encode("utf-8", "surrogatepass")
     if isinstance(value, bytes):
@@ -64,54 +69,58 @@ def canonical(value: object) -> bytes:
     return b"i" + str(value).encode()
 
 
-def _of_request(*names: str) -> Callable[[Any, list[UUID], dict[str, Any]], None]:
-    """Return what reads requests whose runs stand in these fields; it is told by the first that is there."""
+Reader: TypeAlias = "Callable[[Any, list[UUID], dict[str, Any]], None]"
+"""Reads a request: adds its namespaces to the list, and its identifying values to the dictionary."""
 
-    def read(request: Any, ids: list[UUID], found: dict[str, Any]) -> None:
-        found["shard_id"] = request.shard_id
-        for name in names:
-            run = getattr(request, name)
+
+def _request_with(*fields: str) -> Reader:
+    """Return the reader of requests that hold a run in each of these fields; the first run identifies the call."""
+
+    def read(request: Any, namespace_ids: list[UUID], values: dict[str, Any]) -> None:
+        values["shard_id"] = request.shard_id
+        for field in fields:
+            run = getattr(request, field)
             if run is not None:
-                ids.append(run.namespace_id)
-                found.setdefault("workflow_id", run.workflow_id)
-                found.setdefault("run_id", run.run_id)
+                namespace_ids.append(run.namespace_id)
+                values.setdefault("workflow_id", run.workflow_id)
+                values.setdefault("run_id", run.run_id)
 
     return read
 
 
-def _of_queue(queue: TaskQueueKey, ids: list[UUID], found: dict[str, Any]) -> None:
-    ids.append(queue.namespace_id)
-    found["task_queue"] = queue.name
-    found["task_type"] = int(queue.task_type)
+def _read_queue(queue: TaskQueueKey, namespace_ids: list[UUID], values: dict[str, Any]) -> None:
+    namespace_ids.append(queue.namespace_id)
+    values["task_queue"] = queue.name
+    values["task_type"] = int(queue.task_type)
 
 
-def _of_task_queue(task_queue: TaskQueue, ids: list[UUID], found: dict[str, Any]) -> None:
-    _of_queue(task_queue.queue, ids, found)
+def _read_task_queue(task_queue: TaskQueue, namespace_ids: list[UUID], values: dict[str, Any]) -> None:
+    _read_queue(task_queue.queue, namespace_ids, values)
 
 
-def _of_branch(branch: HistoryBranch, _ids: list[UUID], found: dict[str, Any]) -> None:
-    found["tree_id"] = branch.tree_id
-    found["branch_id"] = branch.branch_id
+def _read_branch(branch: HistoryBranch, _namespace_ids: list[UUID], values: dict[str, Any]) -> None:
+    values["tree_id"] = branch.tree_id
+    values["branch_id"] = branch.branch_id
 
 
-def _of_shard(shard: ShardInfo, _ids: list[UUID], found: dict[str, Any]) -> None:
-    found["shard_id"] = shard.shard_id
+def _read_shard(shard: ShardInfo, _namespace_ids: list[UUID], values: dict[str, Any]) -> None:
+    values["shard_id"] = shard.shard_id
 
 
-def _of_endpoint(endpoint: NexusEndpoint, _ids: list[UUID], found: dict[str, Any]) -> None:
-    found["endpoint_id"] = endpoint.endpoint_id
+def _read_endpoint(endpoint: NexusEndpoint, _namespace_ids: list[UUID], values: dict[str, Any]) -> None:
+    values["endpoint_id"] = endpoint.endpoint_id
 
 
-_EXPANDED: dict[type, Callable[[Any, list[UUID], dict[str, Any]], None]] = {
-    CreateWorkflowExecutionRequest: _of_request("new_workflow_snapshot"),
-    UpdateWorkflowExecutionRequest: _of_request("update_workflow_mutation", "new_workflow_snapshot"),
-    ConflictResolveWorkflowExecutionRequest: _of_request(
+_READERS: dict[type, Reader] = {
+    CreateWorkflowExecutionRequest: _request_with("new_workflow_snapshot"),
+    UpdateWorkflowExecutionRequest: _request_with("update_workflow_mutation", "new_workflow_snapshot"),
+    ConflictResolveWorkflowExecutionRequest: _request_with(
         "reset_workflow_snapshot", "new_workflow_snapshot", "current_workflow_mutation"
     ),
-    SetWorkflowExecutionRequest: _of_request("set_workflow_snapshot"),
-    TaskQueueKey: _of_queue,
-    TaskQueue: _of_task_queue,
-    HistoryBranch: _of_branch,
-    ShardInfo: _of_shard,
-    NexusEndpoint: _of_endpoint,
+    SetWorkflowExecutionRequest: _request_with("set_workflow_snapshot"),
+    TaskQueueKey: _read_queue,
+    TaskQueue: _read_task_queue,
+    HistoryBranch: _read_branch,
+    ShardInfo: _read_shard,
+    NexusEndpoint: _read_endpoint,
 }

@@ -1,4 +1,7 @@
-"""Whose call is being done: for records that are made beneath it."""
+"""The caller of the operation that runs in this task, for the records of keys and policies that the operation causes.
+
+This is a context variable and not an argument: DESIGN.md, "Access control and audit log".
+"""
 
 from __future__ import annotations
 
@@ -9,3 +12,4 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 CALLER: ContextVar[Mapping[str, object]] = ContextVar("strongroom_caller", default={})  # noqa: B039 - never changed
+"""The caller's fields of an audit record: `principal`, `credential`, `source`, `request_id`. Empty outside an operation."""

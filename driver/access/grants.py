@@ -7,8 +7,9 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from strongroom.driver.stores import OPERATIONS
+
 from .authorization import permissions_of, role_permissions
-from .catalogue import OPERATIONS
 from .changes import REASON, check_role, known
 from .errors import InvalidPolicyChange, PermissionDenied
 from .policy import Grant
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
+    from strongroom.driver.operations import Permission
+
     from .policy import Policy
-    from .roles import Permission
 
 LONGEST_GRANT = timedelta(hours=8)
 UNAPPROVED = timedelta(hours=24)

@@ -1,4 +1,4 @@
-"""The access review: who has what, since when, by whom, and when it was last used."""
+"""The access review: who has which role, since when, from whom, and when they last used it."""
 
 from __future__ import annotations
 
@@ -7,33 +7,38 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from strongroom.driver.audit.events import DENIED, INTENT, OUTCOME, POLICY, READ
+from strongroom.driver.audit.events import INTENT, OUTCOME, POLICY, READ
 from strongroom.driver.audit.reader import read_lines
 from strongroom.driver.audit.stream import parse
+from strongroom.driver.stores import OPERATIONS
 
-from .catalogue import OPERATIONS
 from .changes import utc_now
 from .roles import ACCOUNT_ROLES, NAMESPACE_ROLES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import timedelta
     from pathlib import Path
     from uuid import UUID
 
-    from strongroom.driver.strongroom import Strongroom
+    from strongroom.driver.operations import Permission
 
+    from .control import AccessControl
     from .policy import Grant, Policy
-    from .roles import Permission
 
 
 @dataclass(frozen=True, slots=True)
 class ReviewedRole:
-    """A role that somebody has.
+    """A role that a principal has.
 
     Attributes:
-        last_used: when the audit log last saw a call that this role allows; None for never.
-        is_stale: whether that is too long ago, or never was and the role is as old.
+        principal: The principal's name.
+        role: The role's name.
+        namespace_id: The namespace; None for the whole cell.
+        since: When the role was given.
+        by: Who gave it.
+        last_used: The time of the last call in the audit log that this role allows; None if there is none.
+        is_stale: Whether the role was not used for too long; a role that was never used counts from when it was given.
     """
 
     principal: str
@@ -50,15 +55,15 @@ class AccessReview:
     """A report.
 
     Attributes:
-        cell_id: the deployment.
-        at: when it was made; UTC.
-        policy_version: how often rights were changed.
-        policy_matches: whether the audit log holds this very policy as the last one; another one was put there past it.
-        records: of the audit log that were read.
-        roles: by principal.
-        without_role: principals that have none.
-        expired_keys: API keys that count no more and are still there, by principal.
-        grants: of the last 90 days.
+        cell_id: The cell.
+        at: When the report was made, in UTC.
+        policy_version: The version of the policy.
+        policy_matches: Whether the last policy in the audit log is this one. If not, it was changed without a record.
+        records: The number of audit records that were read.
+        roles: Roles by principal.
+        without_role: Principals that have no role.
+        expired_keys: API keys that have expired and are still listed, by principal.
+        grants: Grants of the last 90 days.
     """
 
     cell_id: UUID
@@ -73,83 +78,90 @@ class AccessReview:
 
 
 @dataclass(slots=True)
-class _Seen:
-    """What the audit log says: the last use of each permission, and the last policy."""
+class _Evidence:
+    """What the audit log shows.
+
+    Attributes:
+        records: The number of records.
+        used: The last use of a permission, by principal and namespace.
+        policies: Version and digest of each recorded policy.
+    """
 
     records: int
     used: dict[tuple[str, str | None, Permission], datetime]
     policies: set[tuple[int, str]]
 
 
-async def review_access(strongroom: Strongroom, *, stale: timedelta) -> AccessReview:
-    """Make a report; reads the whole audit log of this host."""
-    assert strongroom.audit is not None  # noqa: S101 - there is no policy without
-    policy = await strongroom.access.latest()
-    held = await strongroom.access.digest()
-    seen = await asyncio.to_thread(_read, strongroom.audit.root, policy.version)
-    at = utc_now()
-    roles = list(_roles(policy, seen, at, stale))
+async def review_access(access: AccessControl, audit_root: Path, *, cell_id: UUID, stale: timedelta) -> AccessReview:
+    """Return a report; reads all audit records of this host.
+
+    Args:
+        access: The cell's access policy.
+        audit_root: The folder of the audit log.
+        cell_id: The cell.
+        stale: Age from which an unused role is stale.
+    """
+    policy = await access.latest()
+    digest = await access.digest()
+    evidence = await asyncio.to_thread(_read, audit_root, policy.version)
+    now = utc_now()
     return AccessReview(
-        cell_id=strongroom.config.cell.cell_id,
-        at=at,
+        cell_id=cell_id,
+        at=now,
         policy_version=policy.version,
-        policy_matches=held in seen.policies,
-        records=seen.records,
-        roles=roles,
-        without_role=[person.name for person in policy.principals.values() if not person.bindings],
+        policy_matches=digest in evidence.policies,
+        records=evidence.records,
+        roles=list(_roles(policy, evidence, now, stale)),
+        without_role=[principal.name for principal in policy.principals.values() if not principal.bindings],
         expired_keys={
-            person.name: expired
-            for person in policy.principals.values()
-            if (expired := [key.key_id for key in person.api_keys if key.expires_at <= at])
+            principal.name: expired
+            for principal in policy.principals.values()
+            if (expired := [key.key_id for key in principal.api_keys if key.expires_at <= now])
         },
         grants=policy.grants,
     )
 
 
-def _roles(policy: Policy, seen: _Seen, at: datetime, stale: timedelta) -> list[ReviewedRole]:
-    found = []
-    for person in policy.principals.values():
-        for binding in person.bindings:
+def _roles(policy: Policy, evidence: _Evidence, now: datetime, stale: timedelta) -> Iterator[ReviewedRole]:
+    for principal in policy.principals.values():
+        for binding in principal.bindings:
             namespace = None if binding.namespace_id is None else str(binding.namespace_id)
-            given = (ACCOUNT_ROLES if namespace is None else NAMESPACE_ROLES)[binding.role]
+            permissions = (ACCOUNT_ROLES if namespace is None else NAMESPACE_ROLES)[binding.role]
             uses = [
-                when
-                for (name, place, permission), when in seen.used.items()
-                if name == person.name and permission in given and namespace in (None, place)
+                used_at
+                for (name, namespace_used, permission), used_at in evidence.used.items()
+                if name == principal.name and permission in permissions and namespace in (None, namespace_used)
             ]
             last = max(uses, default=None)
-            found.append(
-                ReviewedRole(
-                    person.name,
-                    binding.role,
-                    binding.namespace_id,
-                    binding.since,
-                    binding.by,
-                    last,
-                    (last or binding.since) < at - stale,
-                )
+            yield ReviewedRole(
+                principal.name,
+                binding.role,
+                binding.namespace_id,
+                binding.since,
+                binding.by,
+                last,
+                is_stale=(last or binding.since) < now - stale,
             )
-    return found
 
 
-def _read(root: Path, version: int) -> _Seen:
-    seen = _Seen(0, {}, set())
+def _read(root: Path, version: int) -> _Evidence:
+    evidence = _Evidence(0, {}, set())
     for line in read_lines(root):
         parsed = parse(line)
         if parsed is None:
             continue
         fields = parsed[0]
-        seen.records += 1
+        evidence.records += 1
         event = fields.get("event")
         if event == POLICY and fields.get("policy_version") == version:
-            seen.policies.add((version, str(fields.get("policy_digest"))))
-        elif event in (INTENT, READ, OUTCOME, DENIED):
+            evidence.policies.add((version, str(fields.get("policy_digest"))))
+        elif event in (INTENT, READ, OUTCOME):
             operation = OPERATIONS.get(str(fields.get("operation")))
-            if event == DENIED or operation is None or operation.permission is None:
+            if operation is None or operation.permission is None:
                 continue
-            at = datetime.fromisoformat(fields["at"])
-            for place in fields.get("namespace_ids", [fields.get("namespace_id")]):
-                key = (str(fields.get("principal")), place, operation.permission)
-                if key not in seen.used or seen.used[key] < at:
-                    seen.used[key] = at
-    return seen
+            used_at = datetime.fromisoformat(fields["at"])
+            for namespace in fields.get("namespace_ids", [fields.get("namespace_id")]):
+                key = (str(fields.get("principal")), namespace, operation.permission)
+                if key not in evidence.used or evidence.used[key] < used_at:
+                    evidence.used[key] = used_at
+    return evidence

@@ -1,4 +1,4 @@
-"""The chain through a stream's records (audit_log.md, "The chain"), and the lines that it stands in.
+"""The chain through a stream's records (docs/audit-log.md, "The chain"), and the lines that it stands in.
 
 `append` is the specification of the kernel's function of that name, which writes the same bytes without the interpreter's lock: a
 thread that shares it with busy callers waits for it each time that it wants it back.

@@ -1,6 +1,6 @@
-"""What is said in the audit log: an event is names and values, of which none is anything that a tenant wrote.
+"""The events of the audit log. An event is names and values; none of them is anything that a tenant wrote.
 
-audit_log.md has the table of all fields.
+docs/audit-log.md has the table of all fields.
 """
 
 from __future__ import annotations
@@ -11,35 +11,34 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from strongroom.driver.codec.audit import CodecEvent
     from strongroom.kms import KeyEvent
 
 Fields: TypeAlias = Mapping[str, object]
 Event: TypeAlias = Fields | bytes
-"""Fields, or the same already encoded by `encoding.members`."""
+"""Fields, or fields already encoded by `encoding.members`."""
 
 OPENED = "opened"
 """A process began to write."""
 INTENT = "intent"
-"""A call is allowed, and about to act."""
+"""A call that writes is allowed, and about to act."""
 READ = "read"
-"""A call is allowed that only reads; its answer is handed out once this is on disk."""
+"""A call that only reads is allowed. The caller gets the answer once this record is on disk."""
 OUTCOME = "outcome"
-"""How it ended; of a call that only reads, if it failed."""
+"""How a call ended; for a read, only if it failed."""
 DENIED = "denied"
 """A call was refused."""
 KEY = "key"
-"""Something was done with a key, or a KMS was called."""
+"""A key was used or changed, or a KMS was called."""
 CODEC = "codec"
-"""Payloads were opened or sealed for a caller of the codec server, or were not."""
+"""A caller of the codec server asked for payloads to be opened or sealed."""
 POLICY = "policy"
-"""The access policy became another one: its version and hash."""
+"""The access policy changed: its version and hash."""
 CHECK = "check"
-"""Somebody looked whether the log can be written."""
+"""A test of whether the log can be written."""
 CHECKPOINT = "checkpoint"
 """A signature over all records before."""
 BASE = "base"
-"""A signed statement that all records up to a certain one were pruned; it stands before what is left, outside the chain."""
+"""A signed statement that all records up to a certain one were pruned. It precedes the rest, and is not in the chain."""
 
 
 def now() -> datetime:
@@ -48,28 +47,22 @@ def now() -> datetime:
 
 
 def of_key(event: KeyEvent, caller: Fields) -> Event:
-    """Return the record of something that was done with a key.
+    """Return the record of a key event.
 
     Args:
-        event: as the kms package tells it.
-        caller: whose call it was, where it was in one: `principal`, `request_id` and the like.
+        event: The event.
+        caller: The caller whose operation caused it: `principal`, `request_id` and so on; empty if there is none.
     """
-    told = {name: value for name, value in asdict(event).items() if value is not None}
-    return {"event": KEY, "at": now(), **_within(caller), **told}
+    event_fields = {name: value for name, value in asdict(event).items() if value is not None}
+    return {"event": KEY, "at": now(), **_within(caller), **event_fields}
 
 
-def of_policy(said: Fields, caller: Fields) -> Event:
+def of_policy(fields: Fields, caller: Fields) -> Event:
     """Return the record of a change of the access policy."""
-    return {"event": POLICY, "at": now(), **_within(caller), **said}
-
-
-def of_codec(event: CodecEvent) -> Event:
-    """Return the record of payloads that were opened or sealed for a caller of the codec server, or were not."""
-    told = {name: value for name, value in asdict(event).items() if value is not None}
-    return {"event": CODEC, "principal": told.pop("caller"), **told}
+    return {"event": POLICY, "at": now(), **_within(caller), **fields}
 
 
 def _within(caller: Fields) -> dict[str, object]:
-    """Return who it was, and in which call: that has a record of its own, with its arguments."""
-    who = {name: caller[name] for name in ("principal", "credential") if name in caller}
-    return {**who, "within": caller["request_id"]} if "request_id" in caller else who
+    """Return who caused an event, and by which call; the call has its own record, with its arguments."""
+    identity = {name: caller[name] for name in ("principal", "credential") if name in caller}
+    return {**identity, "within": caller["request_id"]} if "request_id" in caller else identity

@@ -2,7 +2,7 @@
 
 | form | by | where the record stands |
 |---|---|---|
-| `jsonl` | ours (audit_log.md) | it is the line |
+| `jsonl` | ours (docs/audit-log.md) | it is the line |
 | `ocsf` | Open Cybersecurity Schema Framework 1.6.0, class API Activity (6003) | `raw_data` |
 | `cef` | ArcSight's Common Event Format, version 0 (implementation standard 25) | `rawEvent` |
 | `syslog` | RFC 5424 | MSG |
@@ -17,6 +17,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import orjson
+
+from strongroom.driver.stores import OPERATIONS
 
 from .events import BASE, CHECKPOINT, CODEC, DENIED, INTENT, KEY, OPENED, READ
 
@@ -151,11 +153,9 @@ def _outcome(fields: Mapping[str, Any]) -> str:
 
 
 def _activity(fields: Mapping[str, Any]) -> int:
-    from strongroom.driver.access.catalogue import OPERATIONS  # noqa: PLC0415 - sessions import this package
-
-    known = OPERATIONS.get(str(fields.get("operation")))
-    if known is not None:
-        return _ACTIVITIES[known.activity]
+    operation = OPERATIONS.get(str(fields.get("operation")))
+    if operation is not None:
+        return _ACTIVITIES[operation.activity]
     if fields.get("event") in (KEY, CODEC):
         verb = _operation(fields).rpartition(".")[2]
         return _ACTIVITIES["read" if _VERBS.match(verb) or verb in ("wrap", "unwrap") else "update"]

@@ -1,7 +1,7 @@
-"""The audit log of a process: many callers, one write and one fsync for all that wait.
+"""The audit log of a process: many callers share one write.
 
-A caller that awaits `record` is answered once its record is on disk, or is refused within two seconds. Nothing that needs a record
-may happen before.
+A caller that awaits `record` returns once its record is on disk, or gets `AuditUnavailable` within two seconds. Nothing that
+needs a record may happen before.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 from strongroom.kms import StrongroomError
 
-from .batch import Batch
 from .checkpoint import Checkpoint, as_event
 from .errors import AuditUnavailable
-from .events import CHECKPOINT, OPENED, now, of_codec, of_key
+from .events import CHECKPOINT, OPENED, of_key
+from .pending import PendingRecords
+from .settings import LogSettings
 from .stream import Stream
 from .writer import Writer
 
@@ -27,34 +28,26 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from strongroom.driver.codec.audit import CodecEvent
     from strongroom.kms import KeyEvent, SigningKey
 
     from .events import Event, Fields
 
-PATIENCE = 2.0
-"""Seconds until a caller is refused whose record is not on disk."""
-LAST_SECONDS = 0.4
-"""That the last signature of a process may take, when database and KMS are silent."""
-SOON = 0.05
-"""Seconds that a record which nobody waits for may stay in memory."""
-MOST_WAITING = 65_536
-"""Records in memory that are not on disk, beyond which callers are refused at once."""
-CHECKPOINT_SECONDS = 30.0
-CHECKPOINT_RECORDS = 1000
+LAST_SIGNATURE_SECONDS = 0.4
+"""Timeout for the last signature of a process, in case the database or the KMS does not answer."""
 
 
 class AuditLog:
     """Appends records to one stream.
 
     Attributes:
-        root: folder of all streams.
-        is_healthy: whether the last write went well.
+        root: The folder of all streams.
+        is_healthy: Whether the last write succeeded.
 
     Args:
-        root: folder of all streams; made where it is missing.
-        sign: returns the cell's audit key; None for a log without signatures.
-        witness: keeps each checkpoint somewhere else, with its signature.
+        root: The folder of all streams; it is created if it does not exist.
+        sign: Returns the cell's audit key; None for a log without signatures.
+        witness: Stores a checkpoint and its signature in a second place.
+        settings: Deadlines and limits.
     """
 
     def __init__(
@@ -63,181 +56,177 @@ class AuditLog:
         *,
         sign: Callable[[], Awaitable[SigningKey]] | None = None,
         witness: Callable[[Checkpoint, bytes], Awaitable[None]] | None = None,
+        settings: LogSettings | None = None,
     ) -> None:
         self.root = root
-        self._sign, self._witness = sign, witness
+        self.is_healthy = True
+        self._sign, self._witness, self._settings = sign, witness, settings or LogSettings()
         self._stream: Stream | None = None
         self._writer = Writer(self._turn)
-        self._batch, self._lock = Batch(), threading.Lock()
+        self._pending, self._lock = PendingRecords(), threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._soon: asyncio.TimerHandle | None = None
         self._signed = 0
         self._due = asyncio.Event()
         self._signing = asyncio.Lock()
-        self.is_healthy = True
 
     @property
     def waiting(self) -> int:
-        """How many records are in memory and not known to be on disk."""
-        return len(self._batch.events) + (self._stream.waiting if self._stream is not None else 0)
+        """The number of records in memory that are not known to be on disk."""
+        return len(self._pending.events) + (self._stream.waiting if self._stream is not None else 0)
 
     @property
     def unsigned(self) -> int:
-        """How many records were written since the last signature."""
+        """The number of records written since the last signature."""
         return self._stream.written[0] - self._signed if self._stream is not None else 0
 
     async def record(self, event: Event) -> None:
-        """Append a record; when this returns it is on disk.
+        """Append a record, and return once it is on disk.
 
         Raises:
-            AuditUnavailable: it is not, after two seconds at most.
+            AuditUnavailable: The record was not on disk in time.
         """
         await self.begin(event).wait()
 
-    def begin(self, event: Event) -> Batch:
-        """Append a record and have it written; what is returned tells when it is on disk.
+    def begin(self, event: Event) -> PendingRecords:
+        """Append a record and request its write; wait for the result to know that it is on disk.
 
         Raises:
-            AuditUnavailable: too much waits already.
+            AuditUnavailable: Too many records wait already.
         """
-        batch = self._added(event)
-        if not batch.asked:
-            batch.asked = True
+        pending = self._add(event)
+        if not pending.requested:
+            pending.requested = True
             loop = self._loop = asyncio.get_running_loop()
-            loop.call_later(PATIENCE, self._expire, batch)
-            loop.call_soon(self._writer.ring)  # once all that come in this turn of the loop are in it
-        return batch
+            loop.call_later(self._settings.patience, self._expire, pending)
+            loop.call_soon(self._writer.ring)  # All records of this turn of the event loop go into one write.
+        return pending
 
     def note(self, event: Event) -> None:
-        """Append a record that nobody waits for: it goes with the next that somebody does, or soon.
+        """Append a record without waiting. It is written with the next awaited record, or after 50 ms.
 
         Raises:
-            AuditUnavailable: too much waits already.
+            AuditUnavailable: Too many records wait already.
         """
-        self._added(event)
+        self._add(event)
         if self._soon is None:
             self._loop = asyncio.get_running_loop()
-            self._soon = self._loop.call_later(SOON, self._write_soon)
+            self._soon = self._loop.call_later(self._settings.soon, self._write_soon)
 
-    def _added(self, event: Event) -> Batch:
-        with self._lock:  # or the thread takes the batch between the two
-            batch = self._batch
-            if len(batch.events) >= MOST_WAITING:
+    def _add(self, event: Event) -> PendingRecords:
+        with self._lock:  # The writing thread must not take the records between these lines.
+            pending = self._pending
+            if len(pending.events) >= self._settings.most_waiting:
                 raise AuditUnavailable
-            batch.events.append(event)
-        return batch
+            pending.events.append(event)
+        return pending
 
     def _write_soon(self) -> None:
         self._soon = None
         self._writer.ring()
 
     async def checkpoint(self) -> None:
-        """Sign what is on disk, if anything is there since the last signature; keys that can't be had are no error."""
+        """Sign the records on disk, if there are any since the last signature. Keys that can't be had are not an error."""
         async with self._signing:
             stream = self._stream
             if self._sign is None or stream is None or not self.unsigned:
                 return
             with suppress(StrongroomError):
-                key = await self._sign()  # may itself be told to the log
+                key = await self._sign()  # This may append records itself.
                 covered = Checkpoint(stream.stream_id, *stream.written)
                 signature = key.sign(covered.message())
-                said = as_event(covered, kind=CHECKPOINT, at=now(), public_key=key.public_key, signature=signature)
-                await self.record(said)
-                self._signed = covered.sequence + 1  # its own record needs none, where no other came between
+                at = self._settings.now()
+                await self.record(
+                    as_event(covered, kind=CHECKPOINT, at=at, public_key=key.public_key, signature=signature)
+                )
+                self._signed = covered.sequence + 1  # The checkpoint's own record needs no signature.
                 if self._witness is not None:
                     await self._witness(covered, signature)
 
     async def keep_signing(self) -> None:
-        """Sign every 30 seconds, or after 1,000 records; ends by being cancelled."""
+        """Sign every 30 seconds, or after 1,000 records, until cancelled."""
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(CHECKPOINT_SECONDS):  # not wait_for, which can swallow being cancelled
+                async with asyncio.timeout(self._settings.checkpoint_seconds):  # wait_for can swallow a cancellation.
                     await self._due.wait()
             self._due.clear()
             await self.checkpoint()
 
     async def aclose(self) -> None:
-        """Write what waits, and let another process go on with the stream."""
+        """Write the records in memory, and release the stream for another process."""
         if self._soon is not None:
             self._soon.cancel()
-        # What can't be written until then are outcomes: nothing was done without its intent.
-        if await asyncio.to_thread(self._writer.end, PATIENCE) and self._stream is not None:
+        # Records that can't be written until then are outcomes: nothing was done without its intent.
+        if await asyncio.to_thread(self._writer.end, self._settings.patience) and self._stream is not None:
             self._stream.close()
 
     def _turn(self) -> bool:
-        """Write all that waits, in the writer's thread; return whether that went well."""
+        """Write all records in memory, in the writer's thread; return whether that succeeded."""
         with self._lock:
-            batch, self._batch = self._batch, Batch()
-        if not batch.events and (self._stream is None or not self._stream.waiting):
+            pending, self._pending = self._pending, PendingRecords()
+        if not pending.events and (self._stream is None or not self._stream.waiting):
             return True
         try:
-            self._append(batch.events)
-        except Exception as error:  # noqa: BLE001 - the thread must live on, and whoever waits hear of it
+            self._append(pending.events)
+        except Exception as error:  # noqa: BLE001 - the thread must live on, and the callers must get an error
             self.is_healthy = False
             if self._stream is None:
                 with self._lock:
-                    self._batch.events[:0] = batch.events  # not numbered yet
-            why = error.strerror if isinstance(error, OSError) else type(error).__name__
-            self._tell(batch.settle, AuditUnavailable(f"the audit log can't be written: {why}"))
+                    self._pending.events[:0] = pending.events  # They have no number yet.
+            cause = error.strerror if isinstance(error, OSError) else type(error).__name__
+            self._in_loop(pending.settle, AuditUnavailable(f"the audit log can't be written: {cause}"))
             return False
         self.is_healthy = True
-        if batch.written():
-            self._tell(batch.settle)
-        if self.unsigned >= CHECKPOINT_RECORDS and not self._due.is_set():
-            self._tell(self._due.set)
+        if pending.written():
+            self._in_loop(pending.settle)
+        if self.unsigned >= self._settings.checkpoint_records and not self._due.is_set():
+            self._in_loop(self._due.set)
         return True
 
-    def _tell(self, heard: Callable[..., object], *about: object) -> None:
-        with suppress(RuntimeError):  # the loop is closed
+    def _in_loop(self, callback: Callable[..., object], *args: object) -> None:
+        with suppress(RuntimeError):  # The loop is closed.
             if self._loop is not None:
-                self._loop.call_soon_threadsafe(heard, *about)
+                self._loop.call_soon_threadsafe(callback, *args)
 
     def _append(self, events: list[Event]) -> None:
         if self._stream is None:
-            stream = Stream.take(self.root)
+            stream = Stream.take(self.root, self._settings)
             self._signed = stream.written[0]
             self._stream = stream
-            here = {"host": socket.gethostname(), "process": os.getpid(), "version": version("strongroom")}
-            events = [{"event": OPENED, "at": now(), **here}, *events]
+            process = {"host": socket.gethostname(), "process": os.getpid(), "version": version("strongroom")}
+            events = [{"event": OPENED, "at": self._settings.now(), **process}, *events]
         self._stream.write(events)
 
-    def _expire(self, batch: Batch) -> None:
-        if batch.passed:
+    def _expire(self, pending: PendingRecords) -> None:
+        if pending.passed:
             return
         self.is_healthy = False
-        batch.settle(AuditUnavailable())
+        pending.settle(AuditUnavailable())
 
 
 class KeyRecords:
-    """Write key events to an audit log; see `strongroom.kms.KeyEventSink`.
+    """Records key events in an audit log; see `strongroom.kms.KeyEventSink`.
 
     Args:
-        log: where to.
-        caller: returns whose call is being done: fields for the record.
+        log: The audit log.
+        caller: Returns the fields of the caller whose operation caused the event.
     """
 
     def __init__(self, log: AuditLog, caller: Callable[[], Fields]) -> None:
         self._log, self._caller = log, caller
 
     async def record(self, event: KeyEvent) -> None:
-        """Write an event; what was about to be done is not, where that fails."""
+        """Record an event.
+
+        Raises:
+            AuditUnavailable: It was not on disk in time. What was about to be done with the key is then not done.
+        """
         await self._log.record(of_key(event, self._caller()))
-
-
-class CodecRecords:
-    """Writes what is told of the codec server to an audit log; see `CodecAudit`."""
-
-    def __init__(self, log: AuditLog) -> None:
-        self._log = log
-
-    async def record(self, event: CodecEvent) -> None:
-        """Write an event; the caller is shown nothing where that fails."""
-        await self._log.record(of_codec(event))
 
 
 @asynccontextmanager
 async def opened(log: AuditLog) -> AsyncIterator[AuditLog]:
-    """Keep a log signed while the block runs, sign it once more at the end, and close it."""
+    """Sign a log regularly while the block runs, sign it once more at the end, and close it."""
     signing = asyncio.create_task(log.keep_signing())
     try:
         yield log
@@ -245,7 +234,7 @@ async def opened(log: AuditLog) -> AsyncIterator[AuditLog]:
         signing.cancel()
         with suppress(asyncio.CancelledError):
             await signing
-        with suppress(TimeoutError):  # keys that are out of reach: the next process signs
-            async with asyncio.timeout(LAST_SECONDS):
+        with suppress(TimeoutError):  # The keys can't be had; the next process signs these records.
+            async with asyncio.timeout(LAST_SIGNATURE_SECONDS):
                 await log.checkpoint()
         await log.aclose()

@@ -1,4 +1,4 @@
-"""One process's audit log on disk: numbered records in segments, each chained to the one before (audit_log.md, "The chain")."""
+"""One process's audit log on disk: numbered records in segments, each chained to the one before (docs/audit-log.md, "The chain")."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ import orjson
 
 from strongroom.kms import sync_folder
 
-from .chain import GENESIS, MARK, MARKED_BYTES, fastest
+from .chain import GENESIS, MARK, MARKED_BYTES
 from .encoding import members
-from .events import now
+from .settings import LogSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from .events import Event
 
-SEGMENT_BYTES = 64 * 2**20
-"""From which on a segment is followed by another one; so it is on each new day (UTC), as whole segments are what is pruned."""
 _STREAM = re.compile(r"stream-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 _SEGMENT = re.compile(r"(\d{12})\.jsonl")
 _OLD = os.O_WRONLY | os.O_DSYNC | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -48,7 +46,8 @@ class Stream:
         written: sequence of the last record that is on disk, and the chain up to that one; one value, as other threads read it.
     """
 
-    def __init__(self, folder: Path, stream_id: UUID, lock: int) -> None:
+    def __init__(self, folder: Path, stream_id: UUID, lock: int, settings: LogSettings) -> None:
+        self._settings = settings
         self.stream_id = stream_id
         self._head = b'{"stream":"%b","sequence":' % str(stream_id).encode()
         self.written = (0, GENESIS)
@@ -61,23 +60,26 @@ class Stream:
         self._looked = float("-inf")
         # Encoded, not known to be on disk. Their numbers and chain are theirs, as they are written before anything else.
         self._waiting: list[bytes] = []
-        self._append = fastest()
 
     @classmethod
-    def take(cls, root: Path) -> Stream:
-        """Take a stream that no process writes, or make one.
+    def take(cls, root: Path, settings: LogSettings | None = None) -> Stream:
+        """Take a stream that no process writes, or create one.
+
+        Args:
+            root: The folder of all streams; it is created if it does not exist.
+            settings: See `LogSettings`.
 
         Raises:
-            OSError: the folder can't be used.
+            OSError: The folder can't be used.
         """
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         while True:
             for stream_id, folder in streams(root):
                 lock = _locked(folder)
                 if lock is not None:
-                    found = cls(folder, stream_id, lock)
-                    if found._resume():
-                        return found
+                    stream = cls(folder, stream_id, lock, settings or LogSettings())
+                    if stream._resume():
+                        return stream
                     os.close(lock)
             # Made, and taken in the next turn: another process may be faster.
             (root / f"stream-{uuid4()}").mkdir(mode=0o700)
@@ -99,13 +101,17 @@ class Stream:
             self._file = None
         if self._file is None and self._resumable:
             self._reopen_segment()
-        if self._file is None or self._offset >= SEGMENT_BYTES or self._day != now().date():
+        if (
+            self._file is None
+            or self._offset >= self._settings.segment_bytes
+            or self._day != self._settings.now().date()
+        ):
             self._begin_segment()
         assert self._file is not None  # noqa: S101 - begun above
         last, chain = self.written
         try:
             # O_DSYNC: on disk when it returns.
-            length, chain = self._append(self._file, self._offset, self._head, last + 1, chain, self._waiting)
+            length, chain = self._settings.append(self._file, self._offset, self._head, last + 1, chain, self._waiting)
         except OSError as error:
             if error.errno not in _NO_ROOM:
                 # Nobody knows what of the file is on disk now, and another try could say that all is well: another file, then.
@@ -140,7 +146,7 @@ class Stream:
             msg = "the disk failed to keep these records several times"
             raise OSError(errno.EIO, msg)
         self._path, self._file, self._offset = path, os.open(path, _NEW, 0o600), 0
-        self._day = now().date()
+        self._day = self._settings.now().date()
         sync_folder(self._folder)
 
     def _reopen_segment(self) -> None:

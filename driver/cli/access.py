@@ -175,7 +175,12 @@ def review(config_path: Path, stale_days: int, as_json: bool) -> None:
         from strongroom.driver.access.review import review_access  # noqa: PLC0415 - reads the whole audit log, which no other command does
 
         with console.status("reading the audit log ..."):
-            report = await review_access(strongroom, stale=timedelta(days=stale_days))
+            report = await review_access(
+                strongroom.access,
+                strongroom.needed_audit().root,
+                cell_id=strongroom.config.cell.cell_id,
+                stale=timedelta(days=stale_days),
+            )
         cli_show_access.review(report, as_json=as_json)
         if not report.policy_matches:
             raise click.exceptions.Exit(1)

@@ -37,7 +37,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 @click.group()
 def audit() -> None:
-    """Check the audit log, send it to a collector, keep and prune it. driver/audit/audit_log.md has its form."""
+    """Check the audit log, send it to a collector, keep and prune it. docs/audit-log.md has its form."""
 
 
 @audit.command(

@@ -10,8 +10,9 @@ from uuid import UUID
 
 import click
 
-from strongroom.driver.access import CALLER, OPERATIONS, Decision, NotAuthenticated, Session
+from strongroom.driver.access import CALLER, Decision, NotAuthenticated, Session
 from strongroom.driver.config import ConfigError, load_config
+from strongroom.driver.stores import OPERATIONS
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import Suite
 
@@ -65,8 +66,8 @@ def with_cell(
             if caller is None:
                 await run(strongroom)
                 return
-            async with caller.performing(operation, **given) as cell:  # type: ignore[arg-type]
-                await run(cell)
+            async with caller.performing(operation, **given):  # type: ignore[arg-type]
+                await run(strongroom)
 
     asyncio.run(opened())
 
@@ -85,7 +86,7 @@ async def caller_of(strongroom: Strongroom) -> Session | None:
         if strongroom.audit is None:
             return None
         name = f"os:{getpass.getuser()}"
-        return Session(strongroom, strongroom.audit, principal=name, credential="configuration", decide=_anything)
+        return strongroom.session(name, credential="configuration", decide=_anything)
     if policy.version == 0:
         msg = "the configuration says access.enforce, and the database has no access policy: it was taken away, or is another's"
         raise ConfigError(msg)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
+
+from strongroom.driver.audit.events import CODEC
 
 if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
+
+    from strongroom.driver.audit import AuditLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +44,23 @@ class CodecAudit(Protocol):
 
     async def record(self, event: CodecEvent) -> None:
         """Keep an event."""
+
+
+class CodecRecords:
+    """Records each use of the codec server in an audit log; see `CodecAudit`.
+
+    Args:
+        log: The audit log.
+    """
+
+    def __init__(self, log: AuditLog) -> None:
+        self._log = log
+
+    async def record(self, event: CodecEvent) -> None:
+        """Record an event.
+
+        Raises:
+            AuditUnavailable: It was not on disk in time. The caller then gets no payload.
+        """
+        fields = {name: value for name, value in asdict(event).items() if value is not None}
+        await self._log.record({"event": CODEC, "principal": fields.pop("caller"), **fields})

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from strongroom.driver.audit import CodecRecords
 from strongroom.driver.config import ConfigError
 from strongroom.kms.transport.tls import ReloadingContext, load_own, load_trusted
 
+from .audit import CodecRecords
 from .auth import Authenticator
 from .server import PEER, CodecServer
 

@@ -62,7 +62,7 @@ dsn = {_toml_string(dsn)}  # the environment variable STRONGROOM_DSN takes prece
 # decrypt_ttl_seconds = 3600
 # rotate_after_days = 90
 
-# The audit log: every call of a session, every command, every use of a key. See driver/audit/audit_log.md.
+# The audit log: every call of a session, every command, every use of a key. See docs/audit-log.md.
 [audit]
 folder = "audit"
 

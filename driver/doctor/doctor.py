@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from strongroom.driver.config import load_config
-from strongroom.driver.strongroom import assembled
+from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import InvalidRequest, KekRef, StrongroomError
 from strongroom.kms.sealing import ciphers
 from strongroom.storage import (
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from strongroom.driver.config import StrongroomConfig
-    from strongroom.driver.strongroom import Strongroom
     from strongroom.kms import KekUsage
     from strongroom.storage import Database
 
@@ -64,7 +63,7 @@ async def examine(config_path: Path, *, use_keys: bool = False) -> list[Finding]
     ]
     found += [finding async for finding in transport(config)]
     try:
-        async with assembled(config) as strongroom:
+        async with Strongroom.unchecked(config) as strongroom:
             found += await _look_at_cell(strongroom, use_keys=use_keys)
     except InvalidRequest as error:  # a file or an address of a client
         found += [wrong(CELL, "clients", error, _MEND), _skipped("everything behind them")]

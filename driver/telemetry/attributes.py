@@ -1,33 +1,20 @@
-"""What each attribute of the telemetry may be; which instrument has which is in `telemetry_instruments.py`.
+"""The values that each attribute of the telemetry may have; `instruments.py` says which instrument has which attribute.
 
-Attributes come from closed lists. What a value could be that no list has (an error of another library, say) becomes `_OTHER`, so no
-identifier, and nothing that a tenant or an operator chose, can stand in a metric or a span.
+Attributes have values of closed lists. Any other value (an error of another library, for example) becomes `_OTHER`, so that no
+identifier, and no name that a tenant or an operator chose, gets into a metric or a span.
 """
 
 from __future__ import annotations
 
-import inspect
 from functools import cache
 from typing import TYPE_CHECKING
 
 from strongroom.driver.config import AwsKms, AzureKms, GcpKms, LocalKms, MultiKms, Pkcs11Kms, TransitKms
+from strongroom.driver.operations import Operation, Store
+from strongroom.driver.stores import STORE_OPERATIONS, STORES
 from strongroom.kms import StrongroomError
-from strongroom.storage import (
-    ClusterMetadataStore,
-    ExecutionStore,
-    HistoryManager,
-    HistoryTaskStore,
-    MetadataStore,
-    NamespaceStore,
-    NexusEndpointStore,
-    Queue,
-    QueueV2,
-    ShardStore,
-    TaskQueueUserDataStore,
-    TaskStore,
-    sealed_columns,
-)
-from strongroom.visibility import Drift, Reconciler, TokenAudit, VisibilityManager
+from strongroom.storage import sealed_columns
+from strongroom.visibility import Drift, Reconciler, TokenAudit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,35 +24,14 @@ if TYPE_CHECKING:
 OTHER = "_OTHER"
 CANCELLED = "cancelled"
 
-STORES: Mapping[str, type] = {
-    "shards": ShardStore,
-    "executions": ExecutionStore,
-    "history": HistoryManager,
-    "history_tasks": HistoryTaskStore,
-    "tasks": TaskStore,
-    "fair_tasks": TaskStore,
-    "task_queue_user_data": TaskQueueUserDataStore,
-    "namespaces": NamespaceStore,
-    "metadata": MetadataStore,
-    "cluster_metadata": ClusterMetadataStore,
-    "namespace_replication_queue": Queue,
-    "queues": QueueV2,
-    "nexus_endpoints": NexusEndpointStore,
-    "visibility": VisibilityManager,
-}
-"""Stores of a cell, by the name of its attribute; `index` besides stands for reconciling the search index."""
 INDEX = "index"
+_RUN = (Operation("run", None, "update", "cell"),)
+RECONCILER, TOKEN_AUDIT = Store(INDEX, Reconciler, _RUN), Store(INDEX, TokenAudit, _RUN)
+"""Checks of the search index, which are reported as a store of this name."""
 POOLS = ("transactions", "by_key", "registry")
-"""Lists of connections of a cell."""
-BATCHES = (
-    "write_executions",
-    "get_executions",
-    "get_current_executions",
-    "append_history_nodes",
-    "create_tasks",
-    "get_tasks",
-)
-"""Functions of the database that several calls go into."""
+"""The connection pools of a cell."""
+BATCHES = frozenset(operation.batch for operation in STORE_OPERATIONS.values() if operation.batch)
+"""Database functions that several calls share."""
 _KMS_TYPES: Mapping[type, str] = {
     LocalKms: "local",
     TransitKms: "vault",
@@ -104,41 +70,31 @@ _KEY_OPERATIONS = (
 DONE, FAILED, DENIED = "done", "failed", "denied"
 _OTHER_KINDS = ("page_token", "temporal_payload")
 ORPHAN, TOKENS = "orphan", "record_tokens"
-"""Drift that is not of a document with a record: a document without one, and tokens in PostgreSQL that are not the record's."""
-
-
-@cache
-def operations_of(store: type) -> tuple[str, ...]:
-    """Return the operations of a store: its public coroutines."""
-    return tuple(
-        name
-        for name, member in inspect.getmembers(store, inspect.iscoroutinefunction)
-        if not name.startswith("_") and name != "aclose"
-    )
+"""Two more kinds of drift: a document without a record, and tokens in PostgreSQL that do not match their record."""
 
 
 def kms_type(config: KmsConfig) -> str:
-    """Return the type of a KMS, as the configuration has it: ids of sections are the operator's, and may name a customer."""
+    """Return the type of a KMS. The ids of the configuration's sections are not reported, because they may name a customer."""
     return _KMS_TYPES.get(type(config), OTHER)
 
 
 def error_type(error: BaseException) -> str:
-    """Return the kind of an error of ours; anything else is `_OTHER` or `cancelled`."""
+    """Return the class of an error of this project; any other error is `_OTHER` or `cancelled`."""
     return named_error(type(error).__name__)
 
 
 def named_error(name: str) -> str:
-    """Return the kind of an error whose class has this name."""
+    """Return the value for an error whose class has this name."""
     return CANCELLED if name == "CancelledError" else closed("error.type", name)
 
 
 @cache
 def attribute_values() -> Mapping[str, frozenset[str]]:
-    """Return what each attribute may be, besides `_OTHER`."""
-    operations = {name for store in (*STORES.values(), Reconciler, TokenAudit) for name in operations_of(store)}
+    """Return the values that each attribute may have besides `_OTHER`."""
+    operations = {operation.method for store in (*STORES, RECONCILER, TOKEN_AUDIT) for operation in store.operations}
     kinds = {column.kind.name for column in sealed_columns()}
     return {
-        "strongroom.store": frozenset((*STORES, INDEX)),
+        "strongroom.store": frozenset((*(store.name for store in STORES), INDEX)),
         "strongroom.operation": frozenset(operations),
         "strongroom.outcome": frozenset((DONE, FAILED, DENIED)),
         "strongroom.record.kind": frozenset((*kinds, *_OTHER_KINDS)),
@@ -148,7 +104,7 @@ def attribute_values() -> Mapping[str, frozenset[str]]:
         "strongroom.key_cache.result": frozenset(("hit", "aged", "miss")),
         "strongroom.drift": frozenset((*(drift.name.lower() for drift in Drift), ORPHAN, TOKENS)),
         "db.system.name": frozenset(("postgresql",)),
-        "db.operation.name": frozenset(BATCHES),
+        "db.operation.name": BATCHES,
         "db.client.connection.pool.name": frozenset(POOLS),
         "db.client.connection.state": frozenset(("used", "idle")),
         "error.type": frozenset((*_names_below(StrongroomError), CANCELLED)),
@@ -156,13 +112,13 @@ def attribute_values() -> Mapping[str, frozenset[str]]:
 
 
 def closed(key: str, value: str) -> str:
-    """Return an attribute's value if its list has it, else `_OTHER`."""
+    """Return a value if the attribute's list has it, else `_OTHER`."""
     return value if value in attribute_values()[key] else OTHER
 
 
 def _names_below(error: type[StrongroomError]) -> set[str]:
-    ours = error.__module__.startswith("strongroom.")  # a service's own are named by who knows whom
+    ours = error.__module__.startswith("strongroom.")  # The name of a service's own subclass may be anything.
     names = {error.__name__} if ours else set()
-    for each in error.__subclasses__():
-        names |= _names_below(each)
+    for subclass in error.__subclasses__():
+        names |= _names_below(subclass)
     return names

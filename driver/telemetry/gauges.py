@@ -1,8 +1,9 @@
-"""What is read of an open cell: when somebody collects, and from its database from time to time."""
+"""Gauges: values of an open cell, read when somebody collects metrics, or from its database from time to time."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,25 +14,44 @@ from strongroom.storage import PostgresDataKeyStore
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from strongroom.driver.strongroom import Strongroom
-    from strongroom.storage import Database
+    from strongroom.driver.audit import AuditLog
+    from strongroom.kms import Keyring
+    from strongroom.storage import Database, VisibilityOutbox
+    from strongroom.visibility import Indexer
 
     from .emitter import Emitter
 
 
-def _audit_waiting(cell: Strongroom) -> float | None:
+@dataclass(frozen=True, slots=True)
+class ObservedCell:
+    """The parts of an open cell that are observed.
+
+    Attributes:
+        keyring: The cell's keys.
+        outbox: Changes that the search index has not received yet.
+        indexer: The indexer; None without a search index.
+        audit: The audit log; None without one.
+    """
+
+    keyring: Keyring
+    outbox: VisibilityOutbox
+    indexer: Indexer | None
+    audit: AuditLog | None
+
+
+def _audit_waiting(cell: ObservedCell) -> float | None:
     return None if cell.audit is None else cell.audit.waiting
 
 
-def _audit_unsigned(cell: Strongroom) -> float | None:
+def _audit_unsigned(cell: ObservedCell) -> float | None:
     return None if cell.audit is None else cell.audit.unsigned
 
 
-def _indexer_failures(cell: Strongroom) -> float | None:
+def _indexer_failures(cell: ObservedCell) -> float | None:
     return None if cell.indexer is None else cell.indexer.state.failures
 
 
-_READ: Mapping[str, Callable[[Strongroom], float | None]] = {
+_READ: Mapping[str, Callable[[ObservedCell], float | None]] = {
     "strongroom.key_cache.in_use": lambda cell: len(cell.keyring.ages()),
     "strongroom.key_cache.oldest_age": lambda cell: max(cell.keyring.ages(), default=0.0),
     "strongroom.audit.waiting": _audit_waiting,
@@ -44,41 +64,41 @@ class Gauges:
     """Reads one open cell.
 
     Attributes:
-        cell: that is open; None before and after.
-        pools: its lists of connections, by name.
+        cell: The open cell; None before it is opened and after it is closed.
+        pools: The cell's connection pools, by name.
 
     Args:
-        emit: takes what is read.
+        emitter: Writes metrics.
     """
 
-    def __init__(self, emit: Emitter) -> None:
-        self.cell: Strongroom | None = None
+    def __init__(self, emitter: Emitter) -> None:
+        self.cell: ObservedCell | None = None
         self.pools: Mapping[str, Database] = {}
-        self._emit = emit
-        emit.observe("db.client.connection.count", self._connections)
+        self._emitter = emitter
+        emitter.observe("db.client.connection.count", self._connections)
         for name, read in _READ.items():
-            emit.observe(name, partial(self._observed, read))
+            emitter.observe(name, partial(self._observed, read))
 
-    async def look(self) -> None:
-        """Tell what only the database knows: how much of a key is used, and how far behind the search index is.
+    async def read_database(self) -> None:
+        """Report how much of the most used key's limit is spent, and how far behind the search index is.
 
         Raises:
-            StorageError: the database does not answer.
+            StorageError: The database does not answer.
         """
         if self.cell is None:
             return
         store, indexer = self.cell.keyring.store, self.cell.indexer
         if isinstance(store, PostgresDataKeyStore):
             use = await store.nonce_use()
-            self._emit.set("strongroom.nonce.use", 0.0 if use is None else use)
+            self._emitter.set("strongroom.nonce.use", 0.0 if use is None else use)
         if indexer is not None:
             waiting = await self.cell.outbox.waiting()
-            self._emit.set("strongroom.indexer.backlog", waiting)
+            self._emitter.set("strongroom.indexer.backlog", waiting)
             if indexer.state.drained_at is not None:
                 lag = time.monotonic() - indexer.state.drained_at if waiting else 0.0
-                self._emit.set("strongroom.indexer.lag", lag)
+                self._emitter.set("strongroom.indexer.lag", lag)
 
-    def _observed(self, read: Callable[[Strongroom], float | None], _: CallbackOptions) -> Iterable[Observation]:
+    def _observed(self, read: Callable[[ObservedCell], float | None], _: CallbackOptions) -> Iterable[Observation]:
         value = None if self.cell is None else read(self.cell)
         if value is not None:
             yield Observation(value)
@@ -86,5 +106,5 @@ class Gauges:
     def _connections(self, _: CallbackOptions) -> Iterable[Observation]:
         name = "db.client.connection.count"
         for pool, database in self.pools.items():
-            yield Observation(database.lent, self._emit.closed(name, pool, "used"))
-            yield Observation(database.size - database.lent, self._emit.closed(name, pool, "idle"))
+            yield Observation(database.lent, self._emitter.closed(name, pool, "used"))
+            yield Observation(database.size - database.lent, self._emitter.closed(name, pool, "idle"))

@@ -1,4 +1,4 @@
-"""Every instrument of the telemetry: what is not here is not emitted. telemetry.md shows the same table."""
+"""Every instrument of the telemetry. Nothing else is emitted. docs/telemetry.md shows the same table."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class Instrument:
     """An instrument.
 
     Attributes:
-        name: of OpenTelemetry's semantic conventions for database clients where they have one.
-        kind: `observed` gauges are read when somebody collects.
-        unit: in UCUM.
-        description: a sentence.
-        attributes: keys that it has; `error.type` only where something failed, `strongroom.kms.type` only where a KMS is meant.
+        name: The name; from OpenTelemetry's semantic conventions for database clients if they have one.
+        kind: The kind. An `observed` gauge is read when somebody collects metrics.
+        unit: The unit, in UCUM.
+        description: A sentence.
+        attributes: The attributes' names. `error.type` is set only if something failed, `strongroom.kms.type` only for a KMS.
     """
 
     name: str
@@ -35,14 +35,14 @@ INSTRUMENTS: Mapping[str, Instrument] = {
             "strongroom.call.duration",
             "histogram",
             "s",
-            "Time of a call of a store; through a session with authorisation and audit.",
+            "Duration of a call of a store; for a session with authorisation and audit.",
             ("strongroom.store", "strongroom.operation", "strongroom.outcome", "error.type"),
         ),
         Instrument(
             "db.client.operation.duration",
             "histogram",
             "s",
-            "Time of a statement that calls of several callers go in.",
+            "Duration of a statement that several calls share.",
             ("db.system.name", "db.operation.name", "error.type"),
         ),
         Instrument(
@@ -56,51 +56,51 @@ INSTRUMENTS: Mapping[str, Instrument] = {
             "strongroom.batch.wait",
             "histogram",
             "s",
-            "Time that a call waited until its statement was sent.",
+            "Time from a call to the sending of its statement.",
             ("db.operation.name",),
         ),
         Instrument(
             "db.client.connection.use_time",
             "histogram",
             "s",
-            "Time that a connection was lent, outside such statements.",
+            "Time that a connection was used, outside such statements.",
             ("db.client.connection.pool.name",),
         ),
         Instrument(
             "db.client.connection.count",
             "observed",
             "{connection}",
-            "Connections that are in use, and that could be.",
+            "Connections in use, and idle ones.",
             ("db.client.connection.pool.name", "db.client.connection.state"),
         ),
-        Instrument("strongroom.rows.sealed", "counter", "{row}", "Rows that were sealed.", ("strongroom.record.kind",)),
-        Instrument("strongroom.rows.opened", "counter", "{row}", "Rows that were opened.", ("strongroom.record.kind",)),
+        Instrument("strongroom.rows.sealed", "counter", "{row}", "Rows sealed.", ("strongroom.record.kind",)),
+        Instrument("strongroom.rows.opened", "counter", "{row}", "Rows opened.", ("strongroom.record.kind",)),
         Instrument(
             "strongroom.rows.open_failures",
             "counter",
             "{batch}",
-            "Batches of rows that did not open; IntegrityError is for rows that were altered or moved.",
+            "Batches of rows that did not open; IntegrityError means that rows were altered or moved.",
             ("strongroom.record.kind", "error.type"),
         ),
         Instrument(
             "strongroom.kms.call.duration",
             "histogram",
             "s",
-            "Time of a call of a KMS.",
+            "Duration of a call of a KMS.",
             ("strongroom.kms.type", "strongroom.kms.operation", "error.type"),
         ),
         Instrument(
             "strongroom.key.changes",
             "counter",
             "{change}",
-            "Changes of keys: made, rotated, re-wrapped, destroyed; and of namespaces by shredding.",
+            "Changes of keys (creation, rotation, re-wrapping, destruction), and of namespaces by shredding.",
             ("strongroom.key.operation", "strongroom.outcome", "strongroom.kms.type", "error.type"),
         ),
         Instrument(
             "strongroom.key_cache.lookups",
             "counter",
             "{lookup}",
-            "Looks for a namespace's unwrapped keys.",
+            "Lookups of a namespace's unwrapped keys.",
             ("strongroom.key_cache.result",),
         ),
         Instrument("strongroom.key_cache.in_use", "observed", "{namespace}", "Namespaces whose keys are in use."),
@@ -108,39 +108,41 @@ INSTRUMENTS: Mapping[str, Instrument] = {
             "strongroom.key_cache.oldest_age",
             "observed",
             "s",
-            "Time since a KMS was asked for the oldest keys that are in use.",
+            "Time since the oldest keys in use were unwrapped by a KMS.",
         ),
         Instrument(
             "strongroom.nonce.use",
             "gauge",
             "1",
-            "Share of its uses that the most used AES-256-GCM key has spent, in all processes.",
+            "Share of its limit of uses that the most used AES-256-GCM key has spent, in all processes.",
         ),
-        Instrument("strongroom.indexer.backlog", "gauge", "{run}", "Runs that the search index is yet to hear of."),
+        Instrument(
+            "strongroom.indexer.backlog", "gauge", "{run}", "Runs whose changes the search index has not received."
+        ),
         Instrument(
             "strongroom.indexer.lag",
             "gauge",
             "s",
-            "The longest that a run can have waited for this process's indexer; 0 where none waits.",
+            "The longest time that a run can have waited for this process's indexer; 0 if none waits.",
         ),
         Instrument(
             "strongroom.indexer.failures",
             "observed",
             "{try}",
-            "Tries of this process's indexer that failed since the last that did not.",
+            "Failed attempts of this process's indexer since its last success.",
         ),
         Instrument(
             "strongroom.reconcile.drift",
             "counter",
             "{document}",
-            "Documents and tokens that a reconciliation found to differ from the sealed records.",
+            "Documents and tokens that differ from the sealed records, found by a reconciliation.",
             ("strongroom.drift",),
         ),
         Instrument(
             "strongroom.audit.refusals",
             "counter",
             "{call}",
-            "Calls that were refused because the audit log can't be written.",
+            "Calls refused because the audit log can't be written.",
             ("strongroom.store", "strongroom.operation"),
         ),
         Instrument("strongroom.audit.waiting", "observed", "{record}", "Audit records in memory that are not on disk."),

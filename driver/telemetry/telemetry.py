@@ -1,68 +1,56 @@
-"""Metrics and traces by OpenTelemetry (telemetry.md). Needs its API alone: the service brings providers and exporters."""
+"""Metrics and traces by OpenTelemetry (docs/telemetry.md). It needs the API only; the service brings providers and exporters."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
 try:
-    from opentelemetry.trace import SpanContext, StatusCode, get_current_span
+    from opentelemetry.trace import SpanContext, get_current_span
 except ModuleNotFoundError:
     msg = "metrics and traces need OpenTelemetry's API: pip install 'strongroom[opentelemetry]'"
     raise ImportError(msg) from None
 
-from strongroom.driver.access.errors import PermissionDenied
-from strongroom.driver.audit.errors import AuditUnavailable
+from strongroom.driver.proxy import chained, proxied
 from strongroom.kms import StrongroomError
-from strongroom.storage import NamespaceNotFound
 
-from .attributes import (
-    DENIED,
-    DONE,
-    FAILED,
-    INDEX,
-    ORPHAN,
-    OTHER,
-    TOKENS,
-    error_type,
-    kms_type,
-    named_error,
-)
+from .attributes import DONE, FAILED, ORPHAN, OTHER, RECONCILER, TOKEN_AUDIT, TOKENS, error_type, kms_type, named_error
 from .emitter import Emitter
-from .gauges import Gauges
-from .stores import watched, watched_stores
-from .watches import KeyEvents, PoolWatch
+from .gauges import Gauges, ObservedCell
+from .interceptors import CallTelemetry, ReportAnswer
+from .watches import PoolWatch, ReportedKeyEvents
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
+    from strongroom.driver.audit import AuditLog
     from strongroom.driver.config import KmsConfig
-    from strongroom.driver.strongroom import Strongroom
-    from strongroom.kms import KeyEvent, KeyEventSink, RecordKind
-    from strongroom.storage import Database, StatementReport
-    from strongroom.visibility import Reconciler, Reconciliation, TokenAudit, TokenTally
+    from strongroom.kms import KeyEvent, KeyEventSink, Keyring, RecordKind
+    from strongroom.storage import Database, StatementReport, VisibilityOutbox
+    from strongroom.visibility import Indexer, Reconciler, Reconciliation, TokenAudit, TokenTally
 
 LOOK = 30.0
-"""Seconds between two looks into the database for what only it knows."""
+"""Seconds between two readings of the database."""
 
 
 class Telemetry:
-    """What a cell tells of itself, for `Strongroom.open(config, telemetry=...)`. One for each open cell.
+    """The metrics and traces of one open cell, for `Strongroom.open(config, telemetry=...)`.
 
-    The process's global providers are used if they are given, and only then.
+    The process's global providers are not used, unless they are passed.
 
     Attributes:
-        look: seconds between two looks into the database.
+        look: Seconds between two readings of the database.
+        calls: Reports calls of stores that the service uses by itself.
+        session_calls: Reports calls of sessions.
 
     Args:
-        meter_provider: takes metrics; None for no metrics.
-        tracer_provider: takes spans; None for no traces.
-        look: see above.
+        meter_provider: Takes metrics; None for no metrics.
+        tracer_provider: Takes spans; None for no traces.
+        look: Seconds between two readings of the database.
     """
 
     def __init__(
@@ -73,143 +61,125 @@ class Telemetry:
         look: float = LOOK,
     ) -> None:
         self.look = look
-        self._emit = Emitter(meter_provider, tracer_provider)
-        self._gauges = Gauges(self._emit)
+        self._emitter = Emitter(meter_provider, tracer_provider)
+        self._gauges = Gauges(self._emitter)
+        self.calls = CallTelemetry(self._emitter, of_session=False)
+        self.session_calls = CallTelemetry(self._emitter, of_session=True)
 
     # --- the cell
 
     def watch_pools(self, pools: Mapping[str, Database]) -> None:
-        """Watch the cell's lists of connections, by their names in the table."""
+        """Watch the cell's connection pools.
+
+        Args:
+            pools: The pools, by their names in the list of attributes.
+        """
         self._gauges.pools = dict(pools)
         for name, database in pools.items():
             database.watch = PoolWatch(self, name)
 
-    def audit(self, audit: KeyEventSink, sections: Mapping[str, KmsConfig]) -> KeyEventSink:
-        """Return a sink that reports key changes and KMS calls, and passes every event on."""
-        return KeyEvents(self, audit, {name: kms_type(section) for name, section in sections.items()})
+    def key_events(self, sink: KeyEventSink, sections: Mapping[str, KmsConfig]) -> KeyEventSink:
+        """Return a sink of key events that reports them, and passes them on.
 
-    def opened_cell(self, strongroom: Strongroom) -> Strongroom:
-        """Return the cell with its stores watched."""
-        self._gauges.cell = strongroom
-        return watched_stores(strongroom, self)
+        Args:
+            sink: Where the events are passed on to.
+            sections: The configuration of each KMS.
+        """
+        return ReportedKeyEvents(self, sink, {name: kms_type(section) for name, section in sections.items()})
 
-    def closed_cell(self) -> None:
-        """Tell nothing more of the cell when somebody collects."""
+    def cell_opened(
+        self, *, keyring: Keyring, outbox: VisibilityOutbox, indexer: Indexer | None, audit: AuditLog | None
+    ) -> None:
+        """Observe an open cell."""
+        self._gauges.cell = ObservedCell(keyring, outbox, indexer, audit)
+
+    def cell_closed(self) -> None:
+        """Stop observing the cell."""
         self._gauges.cell, self._gauges.pools = None, {}
 
     async def watch(self) -> None:
-        """Look into the database from time to time, until cancelled."""
+        """Read the database from time to time, until cancelled."""
         while True:
             with suppress(StrongroomError):
                 await self.look_once()
             await asyncio.sleep(self.look)
 
     async def look_once(self) -> None:
-        """Tell what only the database knows; see `Gauges.look`."""
-        await self._gauges.look()
+        """Read the database once; see `Gauges.read_database`."""
+        await self._gauges.read_database()
 
-    # --- stores and connections
+    # --- connections
 
-    @contextmanager
-    def operation(self, store: str, operation: str, *, guarded: bool = False) -> Iterator[None]:
-        """Tell of a call of a store: a span around it, its time, and how it ended.
-
-        Args:
-            store: as the table has it.
-            operation: name of its method.
-            guarded: whether it is a session's, which answers who may not with errors of its own.
-        """
-        name = "strongroom.call.duration"
-        attributes = self._emit.closed(name, store, operation, DONE, None)
-        began = time.perf_counter()
-        with self._emit.tracer.start_as_current_span(
-            f"{attributes['strongroom.store']} {attributes['strongroom.operation']}",
-            attributes=attributes,
-            record_exception=False,  # its text and traceback are for the service's own log
-            set_status_on_exception=False,
-        ) as span:
-            try:
-                yield
-            except BaseException as error:
-                denied = guarded and isinstance(error, (PermissionDenied, NamespaceNotFound))
-                attributes = self._emit.closed(name, store, operation, DENIED if denied else FAILED, error_type(error))
-                span.set_attributes(attributes)
-                span.set_status(StatusCode.ERROR)
-                if isinstance(error, AuditUnavailable):
-                    self._emit.add("strongroom.audit.refusals", 1, store, operation)
-                raise
-            finally:
-                self._emit.record(name, time.perf_counter() - began, attributes)
-
-    def batch(self, batch: StatementReport) -> None:
-        """Tell of a statement of several calls: a span below the first of them, linked to the others."""
-        error = None if batch.error is None else error_type(batch.error)
-        attributes = self._emit.closed("db.client.operation.duration", "postgresql", batch.operation, error)
-        self._emit.record("db.client.operation.duration", batch.seconds, attributes)
-        operation = self._emit.closed("strongroom.batch.size", batch.operation)
-        self._emit.record("strongroom.batch.size", len(batch.waits), operation)
-        for wait in batch.waits:
-            self._emit.record("strongroom.batch.wait", wait, operation)
-        origins = [origin for origin in batch.origins if isinstance(origin, SpanContext)]
-        numbered: dict[str, str | int] = {**attributes, "db.operation.batch.size": len(batch.waits)}
+    def statement(self, report: StatementReport) -> None:
+        """Report a statement of several calls: a span below the first call's, linked to the others."""
+        error = None if report.error is None else error_type(report.error)
+        attributes = self._emitter.closed("db.client.operation.duration", "postgresql", report.operation, error)
+        self._emitter.record("db.client.operation.duration", report.seconds, attributes)
+        operation = self._emitter.closed("strongroom.batch.size", report.operation)
+        self._emitter.record("strongroom.batch.size", len(report.waits), operation)
+        for wait in report.waits:
+            self._emitter.record("strongroom.batch.wait", wait, operation)
+        origins = [origin for origin in report.origins if isinstance(origin, SpanContext)]
+        numbered: dict[str, str | int] = {**attributes, "db.operation.batch.size": len(report.waits)}
         name = f"batch {operation['db.operation.name']}"
-        self._emit.span(name, batch.seconds, numbered, origins=origins, failed=error is not None)
+        self._emitter.span(name, report.seconds, numbered, origins=origins, failed=error is not None)
 
     def used(self, pool: str, seconds: float) -> None:
-        """Tell of a connection that was lent."""
-        attributes = self._emit.closed("db.client.connection.use_time", pool)
-        self._emit.record("db.client.connection.use_time", seconds, attributes)
-        if get_current_span().get_span_context().is_valid:  # else of our own looks, which are nobody's trace
-            self._emit.span("connection", seconds, attributes)
+        """Report that a connection was used."""
+        attributes = self._emitter.closed("db.client.connection.use_time", pool)
+        self._emitter.record("db.client.connection.use_time", seconds, attributes)
+        if get_current_span().get_span_context().is_valid:  # Reading the database for gauges belongs to no trace.
+            self._emitter.span("connection", seconds, attributes)
 
     # --- keys
 
     def sealed(self, kind: RecordKind, rows: int) -> None:
         """See `KeyWatch`."""
-        self._emit.add("strongroom.rows.sealed", rows, kind.name)
+        self._emitter.add("strongroom.rows.sealed", rows, kind.name)
 
     def opened(self, kind: RecordKind, rows: int) -> None:
         """See `KeyWatch`."""
-        self._emit.add("strongroom.rows.opened", rows, kind.name)
+        self._emitter.add("strongroom.rows.opened", rows, kind.name)
 
     def not_opened(self, kind: RecordKind, error: StrongroomError) -> None:
         """See `KeyWatch`."""
-        self._emit.add("strongroom.rows.open_failures", 1, kind.name, error_type(error))
+        self._emitter.add("strongroom.rows.open_failures", 1, kind.name, error_type(error))
 
     def looked_up(self, result: Literal["hit", "aged", "miss"]) -> None:
         """See `KeyWatch`."""
-        self._emit.add("strongroom.key_cache.lookups", 1, result)
+        self._emitter.add("strongroom.key_cache.lookups", 1, result)
 
     def kms_call(self, event: KeyEvent, kind: str | None) -> None:
-        """Tell of a call of a KMS that is over."""
+        """Report a finished call of a KMS."""
         seconds, error = event.seconds or 0.0, _error(event)
         name = "strongroom.kms.call.duration"
-        attributes = self._emit.closed(name, kind or OTHER, event.operation.removeprefix("kms."), error)
-        self._emit.record(name, seconds, attributes)
-        self._emit.span(f"kms {attributes['strongroom.kms.operation']}", seconds, attributes, failed=error is not None)
+        attributes = self._emitter.closed(name, kind or OTHER, event.operation.removeprefix("kms."), error)
+        self._emitter.record(name, seconds, attributes)
+        span = f"kms {attributes['strongroom.kms.operation']}"
+        self._emitter.span(span, seconds, attributes, failed=error is not None)
 
     def key_change(self, event: KeyEvent, kind: str | None) -> None:
-        """Tell of a change of a key that is over."""
+        """Report a finished change of a key."""
         outcome = DONE if event.outcome == "done" else FAILED
-        self._emit.add("strongroom.key.changes", 1, event.operation, outcome, kind, _error(event))
+        self._emitter.add("strongroom.key.changes", 1, event.operation, outcome, kind, _error(event))
 
-    # --- checks
+    # --- checks of the search index
 
     def reconciler(self, reconciler: Reconciler) -> Reconciler:
-        """Return a reconciler that tells what it found."""
-        return watched(reconciler, INDEX, self, {"run": self._reconciled})
+        """Return a reconciler that reports the drift that it finds."""
+        return proxied(RECONCILER, reconciler, chained((ReportAnswer(self._reconciled), self.calls)))
 
     def token_audit(self, audit: TokenAudit) -> TokenAudit:
-        """Return an audit of tokens that tells what it found."""
-        return watched(audit, INDEX, self, {"run": self._tallied})
+        """Return an audit of tokens that reports the drift that it finds."""
+        return proxied(TOKEN_AUDIT, audit, chained((ReportAnswer(self._tokens_compared), self.calls)))
 
-    def _reconciled(self, found: Reconciliation) -> None:
-        for drift, documents in found.found.items():
-            self._emit.add("strongroom.reconcile.drift", documents, drift.name.lower())
-        self._emit.add("strongroom.reconcile.drift", found.orphans, ORPHAN)
+    def _reconciled(self, report: Reconciliation) -> None:
+        for drift, documents in report.found.items():
+            self._emitter.add("strongroom.reconcile.drift", documents, drift.name.lower())
+        self._emitter.add("strongroom.reconcile.drift", report.orphans, ORPHAN)
 
-    def _tallied(self, found: TokenTally) -> None:
-        self._emit.add("strongroom.reconcile.drift", found.wrong, TOKENS)
+    def _tokens_compared(self, report: TokenTally) -> None:
+        self._emitter.add("strongroom.reconcile.drift", report.wrong, TOKENS)
 
 
 def _error(event: KeyEvent) -> str | None:

@@ -1,8 +1,8 @@
-"""What a cell's connections, batches and keys are watched by: it passes on what the telemetry is told."""
+"""What the cell's connections and keys report to: it passes everything on to the telemetry."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from opentelemetry.trace import SpanContext, get_current_span
 
@@ -14,44 +14,73 @@ if TYPE_CHECKING:
     from strongroom.kms import KeyEvent, KeyEventSink
     from strongroom.storage import StatementReport
 
-    from .telemetry import Telemetry
+
+class ConnectionReports(Protocol):
+    """Takes reports of connections; see `Telemetry`."""
+
+    def statement(self, report: StatementReport) -> None:
+        """Report a statement of several calls."""
+
+    def used(self, pool: str, seconds: float) -> None:
+        """Report that a connection was used."""
+
+
+class KeyReports(Protocol):
+    """Takes reports of keys; see `Telemetry`."""
+
+    def kms_call(self, event: KeyEvent, kind: str | None) -> None:
+        """Report a finished call of a KMS."""
+
+    def key_change(self, event: KeyEvent, kind: str | None) -> None:
+        """Report a finished change of a key."""
 
 
 class PoolWatch:
-    """Watches one list of connections; see `DatabaseWatch`."""
+    """Watches one connection pool; see `DatabaseWatch`.
 
-    def __init__(self, telemetry: Telemetry, name: str) -> None:
-        assert name in POOLS  # noqa: S101 - our own names
-        self._telemetry = telemetry
-        self._name = name
+    Args:
+        reports: Takes the reports.
+        pool: The pool's name.
+    """
+
+    def __init__(self, reports: ConnectionReports, pool: str) -> None:
+        assert pool in POOLS  # noqa: S101 - a name of this project
+        self._reports = reports
+        self._pool = pool
 
     def origin(self) -> SpanContext | None:
-        """Return the span that is current."""
+        """Return the current span."""
         context = get_current_span().get_span_context()
         return context if context.is_valid else None
 
     def statement(self, report: StatementReport) -> None:
-        """Record that a shared statement has ended."""
-        self._telemetry.batch(report)
+        """Pass a report on."""
+        self._reports.statement(report)
 
     def used(self, seconds: float) -> None:
-        """Pass it on."""
-        self._telemetry.used(self._name, seconds)
+        """Pass a report on."""
+        self._reports.used(self._pool, seconds)
 
 
-class KeyEvents:
-    """A `KeyEventSink` that reports each finished KMS call and key change to telemetry, and passes the event on."""
+class ReportedKeyEvents:
+    """A sink of key events that reports finished calls of a KMS and finished changes of keys, and passes all events on.
 
-    def __init__(self, telemetry: Telemetry, audit: KeyEventSink, types: Mapping[str, str]) -> None:
-        self._telemetry = telemetry
-        self._audit = audit
+    Args:
+        reports: Takes the reports.
+        sink: Where the events are passed on to.
+        types: The type of each KMS, by its id in the configuration.
+    """
+
+    def __init__(self, reports: KeyReports, sink: KeyEventSink, types: Mapping[str, str]) -> None:
+        self._reports = reports
+        self._sink = sink
         self._types = types
 
     async def record(self, event: KeyEvent) -> None:
-        """See `KeyEventSink`."""
+        """Report an event, and pass it on."""
         kind = None if event.provider is None else self._types.get(event.provider, OTHER)
         if event.operation.startswith("kms."):
-            self._telemetry.kms_call(event, kind)
+            self._reports.kms_call(event, kind)
         elif event.outcome != "begun":
-            self._telemetry.key_change(event, kind)
-        await self._audit.record(event)
+            self._reports.key_change(event, kind)
+        await self._sink.record(event)

@@ -1,4 +1,4 @@
-//! Audit records numbered, chained and written (the driver's audit_log.md, "The chain"), without the interpreter's lock.
+//! Audit records numbered, chained and written (the driver's docs/audit-log.md, "The chain"), without the interpreter's lock.
 //!
 //! `strongroom.driver.audit.chain.append` writes the same bytes, and is the specification.
 

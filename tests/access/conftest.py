@@ -9,14 +9,24 @@ from strongroom.driver.config import load_config
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef
 from tests.support.access.people import OWNER, bound
+from tests.support.audit.disk import Disk
 
 
 @pytest.fixture
-async def access_cell(config_path):
-    """An open cell with an owner, who made two namespaces: `one` and `two`."""
+def disk():
+    """The disk of the cell's audit log, which can hang or fail."""
+    disk = Disk()
+    yield disk
+    disk.works()
+    disk.goes_on.set()
+
+
+@pytest.fixture
+async def access_cell(config_path, disk):
+    """An open cell with an owner, and with two namespaces: `one` and `two`."""
     config = load_config(config_path)
     await Strongroom.init(config)
-    async with Strongroom.open(config) as strongroom:
+    async with Strongroom.open(config, log_settings=disk.settings()) as strongroom:
         await strongroom.access.change(lambda _: changes.first_owner(OWNER, now=changes.utc_now()))
         kek = await strongroom.create_kek(KekRef.parse("local:shared"))
         for name in ("one", "two"):
@@ -26,19 +36,19 @@ async def access_cell(config_path):
 
 @pytest.fixture
 async def one(access_cell):
-    """Id of the first namespace."""
+    """The id of the first namespace."""
     return await access_cell.namespaces.find("one")
 
 
 @pytest.fixture
 async def two(access_cell):
-    """Id of the second one."""
+    """The id of the second namespace."""
     return await access_cell.namespaces.find("two")
 
 
 @pytest.fixture
 async def session_with(access_cell):
-    """Makes a session of somebody new who has some roles, each with a namespace or None."""
+    """Return a function that returns a session of a new principal with some roles, each with a namespace or None."""
     count = 0
 
     async def make(*roles):

@@ -1,24 +1,31 @@
-"""The catalogue has a line for every public operation, and every cell of the matrix of roles and operations is decided as it says."""
+"""The table of operations is complete, and each role may do in each place exactly what the table and the roles say."""
 
 from __future__ import annotations
 
 import ast
+import dataclasses
 import inspect
-from pathlib import Path
+import re
 from uuid import uuid4
 
 import pytest
 
-from strongroom.driver.access import OPERATIONS, Policy, changes
+from strongroom import storage
+from strongroom.driver.access import Policy, changes
+from strongroom.driver.access.arguments import _READERS
 from strongroom.driver.access.authorization import decide
-from strongroom.driver.access.catalogue import CONTROL_OPERATIONS, STORE_OPERATIONS, STORES
-from strongroom.driver.access.roles import ACCOUNT_ROLES, IN_NAMESPACE, NAMESPACE_ROLES, Permission
+from strongroom.driver.access.roles import ACCOUNT_ROLES, IN_NAMESPACE, NAMESPACE_ROLES
+from strongroom.driver.operations import Permission
+from strongroom.driver.proxy import Proxy, bare, chained, proxied
+from strongroom.driver.stores import COMMAND_OPERATIONS, OPERATIONS, STORE_OPERATIONS, STORES
 from strongroom.driver.strongroom import Strongroom
+from strongroom.kms import Suite
 from tests.support.access.people import OWNER
+from tests.support.tree import ROOT
 
 NOW = changes.utc_now()
 HERE, ELSEWHERE = uuid4(), uuid4()
-# Attributes of a cell that are no stores for a service: what they do is done by way of `Session.performing`.
+# The attributes of a cell that are no stores. A service uses what they do through `Session.performing`.
 NOT_STORES = {
     "config",
     "database",
@@ -33,52 +40,200 @@ NOT_STORES = {
     "telemetry",
 }
 PLUMBING = {"aclose"}
+PAGE = ROOT / "docs" / "access-control.md"
+# What commands pass besides the arguments of a store's method: they name a namespace by its name, and a run by its workflow.
+FROM_COMMANDS = {"name", "workflow_id", "run_id"}
 
 
-def store_methods(annotations):
-    """Every public coroutine of every store, as the catalogue names it."""
-    for name, store in annotations.items():
-        if name in NOT_STORES:
-            continue
-        for method, _ in inspect.getmembers(store, inspect.iscoroutinefunction):
-            if not method.startswith("_") and method not in PLUMBING:
-                yield f"{'tasks' if name == 'fair_tasks' else name}.{method}"
-
-
-def test_every_public_operation_of_the_stores_has_a_line():
-    """Whoever adds a method must say what it needs; a line without a method is a promise about nothing."""
-    import strongroom.driver.strongroom as module  # noqa: PLC0415
-
-    stores = {
-        name: getattr(module, kind.split(" ")[0], None) or object for name, kind in Strongroom.__annotations__.items()
+def coroutines(store):
+    """Return the names of a class's public coroutines."""
+    return {
+        name
+        for name, _ in inspect.getmembers(store, inspect.iscoroutinefunction)
+        if not name.startswith("_") and name not in PLUMBING
     }
-    lined = {line.split()[0] for line in STORE_OPERATIONS.strip().splitlines()}
-    assert set(store_methods(stores)) == lined
-    assert set(STORES) == set(stores) - NOT_STORES - {"fair_tasks"}
 
 
-def test_a_method_without_a_line_is_noticed():
+def test_each_store_of_a_cell_is_in_the_table():
+    """A store without an entry would be reachable by nobody, and not be watched."""
+    assert [store.name for store in STORES] == [
+        field.name for field in dataclasses.fields(Strongroom) if field.name not in NOT_STORES
+    ]
+
+
+@pytest.mark.parametrize("store", STORES, ids=lambda store: store.name)
+def test_every_public_operation_of_the_stores_has_an_entry(store):
+    """Whoever adds a method must say what it needs; an entry without a method is a promise about nothing."""
+    assert coroutines(store.type) == {operation.method for operation in store.operations}
+
+
+def test_a_method_without_an_entry_is_noticed():
     """Control of the test above."""
 
     class New:
         async def read_everything(self): ...
 
-    assert set(store_methods({"new": New})) == {"new.read_everything"}
+    assert coroutines(New) == {"read_everything"}
+
+
+@pytest.mark.parametrize("operation", STORE_OPERATIONS.values(), ids=lambda each: each.name)
+def test_the_recorded_arguments_are_those_of_the_method(operation):
+    """Every id, name, number and filter of a method is recorded as a hash, and nothing is listed that no caller can pass."""
+    (store,) = [each for each in STORES if each.name == operation.area]
+    identifying = set()
+    for parameter in list(inspect.signature(getattr(store.type, operation.method)).parameters.values())[1:]:
+        identifying |= values_of(parameter.name, parameter.annotation.removesuffix(" | None"))
+    assert identifying <= operation.recorded
+    assert operation.recorded - identifying <= FROM_COMMANDS
+
+
+def values_of(name, annotation):
+    """Return the names of the identifying values in an argument."""
+    kind = {"int": int, "str": str, "UUID": str, "bool": int, "bytes": bytes, "datetime": str, "Suite": Suite}.get(
+        annotation, getattr(storage, annotation, object)
+    )
+    if name == "namespace_id":
+        return set()
+    if kind in _READERS:
+        return READ_VALUES[kind.__name__]
+    return {name} if isinstance(kind, type) and issubclass(kind, str | int | bytes) else set()
+
+
+RUN = {"shard_id", "workflow_id", "run_id"}
+READ_VALUES = {
+    "CreateWorkflowExecutionRequest": RUN,
+    "UpdateWorkflowExecutionRequest": RUN,
+    "ConflictResolveWorkflowExecutionRequest": RUN,
+    "SetWorkflowExecutionRequest": RUN,
+    "TaskQueueKey": {"task_queue", "task_type"},
+    "TaskQueue": {"task_queue", "task_type"},
+    "HistoryBranch": {"tree_id", "branch_id"},
+    "ShardInfo": {"shard_id"},
+    "NexusEndpoint": {"endpoint_id"},
+}
+
+
+@pytest.mark.parametrize("store", STORES, ids=lambda store: store.name)
+def test_the_barrier_is_an_argument_of_just_these_methods(store):
+    """A session passes its audit record to the methods that wait for it themselves, and waits for all others."""
+    takes = {
+        method
+        for method in coroutines(store.type)
+        if "barrier" in inspect.signature(getattr(store.type, method)).parameters
+    }
+    assert takes == {operation.method for operation in store.operations if operation.barrier}
+    assert not any(operation.reads for operation in store.operations if operation.barrier)
+
+
+def test_batches_are_functions_of_the_database():
+    """Telemetry reports statements that calls share by these names, and every other name as `_OTHER`."""
+    functions = " ".join(path.read_text(encoding="utf-8") for path in (ROOT / "storage" / "sql").rglob("*.sql"))
+    for operation in STORE_OPERATIONS.values():
+        if operation.batch:
+            assert re.search(rf"\b{operation.batch}\b", functions), operation.name
+
+
+def calls_of_commands():
+    """Yield the operation and the names of the arguments of every command."""
+    for path in (ROOT / "driver" / "cli").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "with_cell":
+                names = {keyword.arg or "name" for keyword in node.keywords}
+                for constant in ast.walk(node.args[2]):
+                    if isinstance(constant, ast.Constant) and isinstance(constant.value, str):
+                        yield constant.value, names
 
 
 def test_every_command_is_an_operation_and_every_operation_is_reached():
-    """The command line names operations of the catalogue, and each control operation is done somewhere."""
+    """The command line names operations of the table, records arguments that the table lists, and reaches each operation."""
     named = set()
-    for path in (Path(inspect.getfile(Strongroom)).parent).glob("*.py"):
+    for path in (ROOT / "driver" / "cli").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in OPERATIONS:
                 named.add(node.value)
-    control = {line.split()[0] for line in CONTROL_OPERATIONS.strip().splitlines()}
-    assert control <= named
+    assert COMMAND_OPERATIONS.keys() <= named
+    calls = list(calls_of_commands())
+    assert len(calls) > 30
+    for operation, names in calls:
+        assert names - {"namespace_id"} <= OPERATIONS[operation].recorded, operation
+
+
+def test_the_page_has_the_roles():
+    """The page's table of roles lists the permissions that each role gives."""
+    rows = re.findall(
+        r"^\| `([\w-]+)` \| (cell|namespace) \| (.*?) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    expected = {(role, "cell"): given for role, given in ACCOUNT_ROLES.items()}
+    expected |= {(role, "namespace"): given for role, given in NAMESPACE_ROLES.items()}
+    stated = {(role, where): set(re.findall(r"`(.*?)`", text)) for role, where, text in rows}
+    assert stated == {key: set(map(str, given)) for key, given in expected.items()}
+
+
+class Recorder:
+    """An interceptor that notes when it runs."""
+
+    def __init__(self, name, calls):
+        self.name, self.calls = name, calls
+
+    async def before(self, invocation):
+        """Note the call."""
+        self.calls.append((self.name, "before", invocation.arguments()))
+        return len(self.calls)
+
+    async def after(self, _state, _invocation, answer):
+        """Note the answer, and change it."""
+        self.calls.append((self.name, "after", answer))
+        return answer + self.name
+
+    async def error(self, _state, _invocation, error):
+        """Note the error."""
+        self.calls.append((self.name, "error", type(error).__name__))
+
+
+class Queues:
+    """A store of one operation that does as it is told."""
+
+    async def create_queue(self, queue_type, queue_name):
+        """Return the name, or fail."""
+        if queue_type == 0:
+            raise KeyError(queue_name)
+        return queue_name
+
+
+async def test_interceptors_run_in_their_order():
+    """The first is the outermost: it runs first before a call, last after it, and sees the errors of the others."""
+    (entry,) = [store for store in STORES if store.name == "queues"]
+    calls = []
+    proxy = proxied(entry, Queues(), chained((Recorder("a", calls), Recorder("b", calls))))
+    assert await proxy.create_queue(1, queue_name="q") == "qba"
+    given = {"queue_type": 1, "queue_name": "q"}
+    assert calls == [("a", "before", given), ("b", "before", given), ("b", "after", "q"), ("a", "after", "qb")]
+    calls.clear()
+    with pytest.raises(KeyError):
+        await proxy.create_queue(0, "q")
+    assert [(name, when) for name, when, _ in calls] == [
+        ("a", "before"),
+        ("b", "before"),
+        ("b", "error"),
+        ("a", "error"),
+    ]
+
+
+@pytest.mark.parametrize("store", STORES, ids=lambda store: store.name)
+def test_a_proxy_has_the_operations_and_nothing_else(store):
+    """What `dir` shows of it are the table's methods, with the signatures of the store's."""
+    inner = object()
+    proxy = proxied(store, inner, chained(()))
+    assert {name for name in dir(proxy) if not name.startswith("_")} == {each.method for each in store.operations}
+    assert isinstance(proxy, Proxy)
+    assert bare(proxy) is inner
+    for operation in store.operations:
+        real, shown = getattr(store.type, operation.method), getattr(type(proxy), operation.method)
+        assert inspect.signature(shown) == inspect.signature(real)
 
 
 def policy_with(role, namespace_id):
-    """A policy in which somebody has one role."""
+    """Return a policy in which somebody has one role."""
     policy = changes.first_owner(OWNER, now=NOW)
     policy = changes.add_principal(policy, "somebody", by=OWNER, now=NOW)
     return changes.bind(policy, "somebody", role, namespace_id=namespace_id, by=OWNER, now=NOW)
@@ -86,19 +241,19 @@ def policy_with(role, namespace_id):
 
 @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=lambda each: each.name)
 def test_the_matrix(operation):
-    """Each role, in the cell and in a namespace, against each operation: allowed exactly where the catalogue and the roles say so."""
-    places = {"namespace": (HERE,)}.get(operation.scope, ())
+    """Each role, in the cell and in a namespace, is allowed each operation exactly where the table and the roles say so."""
+    namespaces = {"namespace": (HERE,)}.get(operation.scope, ())
     for role, permissions in ACCOUNT_ROLES.items():
-        decision = decide(policy_with(role, None), "somebody", operation, places, now=NOW)
+        decision = decide(policy_with(role, None), "somebody", operation, namespaces, now=NOW)
         expected = operation.permission is None or operation.permission in permissions
         assert decision.allowed == (expected and not operation.dual_control), role
-        assert decision.hidden == (bool(places) and not expected and not permissions & IN_NAMESPACE), role
+        assert decision.hidden == (bool(namespaces) and not expected and not permissions & IN_NAMESPACE), role
     for role, permissions in NAMESPACE_ROLES.items():
         policy = policy_with(role, HERE)
-        decision = decide(policy, "somebody", operation, places, now=NOW)
-        expected = operation.permission is None or (bool(places) and operation.permission in permissions)
+        decision = decide(policy, "somebody", operation, namespaces, now=NOW)
+        expected = operation.permission is None or (bool(namespaces) and operation.permission in permissions)
         assert decision.allowed == (expected and not operation.dual_control), role
-        if places:
+        if namespaces:
             elsewhere = decide(policy, "somebody", operation, (ELSEWHERE,), now=NOW)
             assert elsewhere.allowed == (operation.permission is None and not operation.dual_control)
             both = decide(policy, "somebody", operation, (HERE, ELSEWHERE), now=NOW)
@@ -107,22 +262,22 @@ def test_the_matrix(operation):
 
 @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=lambda each: each.name)
 def test_default_deny(operation):
-    """Somebody unknown, somebody without a role, and anybody in a cell without a policy may do nothing."""
-    places = (HERE,) if operation.scope == "namespace" else ()
+    """An unknown principal, one without a role, and anybody in a cell without a policy may do nothing."""
+    namespaces = (HERE,) if operation.scope == "namespace" else ()
     policy = changes.add_principal(changes.first_owner(OWNER, now=NOW), "somebody", by=OWNER, now=NOW)
-    assert not decide(policy, "nobody", operation, places, now=NOW).allowed
-    assert not decide(Policy(), "somebody", operation, places, now=NOW).allowed
-    decision = decide(policy, "somebody", operation, places, now=NOW)
+    assert not decide(policy, "nobody", operation, namespaces, now=NOW).allowed
+    assert not decide(Policy(), "somebody", operation, namespaces, now=NOW).allowed
+    decision = decide(policy, "somebody", operation, namespaces, now=NOW)
     assert decision.allowed == (operation.permission is None and not operation.dual_control)
 
 
-def test_every_permission_is_needed_by_something_and_had_by_somebody():
-    """And an owner has all of them."""
+def test_every_permission_is_needed_by_something_and_given_by_some_role():
+    """An owner has all permissions."""
     assert {each.permission for each in OPERATIONS.values()} - {None} == set(Permission)
     assert ACCOUNT_ROLES["owner"] == set(Permission)
 
 
 def test_security_roles_see_no_data():
-    """Whoever keeps keys or reads the audit log reads nothing that a tenant wrote."""
+    """A principal that keeps keys or reads the audit log reads nothing that a tenant wrote."""
     for role in ("key-custodian", "auditor", "read-only", "developer"):
         assert not ACCOUNT_ROLES[role] & IN_NAMESPACE

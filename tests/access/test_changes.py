@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from strongroom.driver.access import InvalidPolicyChange, PermissionDenied, Policy, changes, grants
 from strongroom.driver.access.api_keys import find_by_api_key, make_api_key
 from strongroom.driver.access.authorization import decide, permissions_of
-from strongroom.driver.access.catalogue import OPERATIONS
-from strongroom.driver.access.roles import ACCOUNT_ROLES, NAMESPACE_ROLES, Permission
+from strongroom.driver.access.roles import ACCOUNT_ROLES, NAMESPACE_ROLES
+from strongroom.driver.operations import Permission
+from strongroom.driver.stores import OPERATIONS
 from tests.support.access.people import OWNER
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)

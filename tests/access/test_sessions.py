@@ -8,11 +8,11 @@ from uuid import uuid4
 
 import pytest
 
-from strongroom.driver.access import OPERATIONS, PermissionDenied, changes, grants
-from strongroom.driver.access.catalogue import STORE_OPERATIONS
+from strongroom.driver.access import PermissionDenied, changes, grants
 from strongroom.driver.access.control import AccessControl
-from strongroom.driver.audit import AuditUnavailable, verify_records
+from strongroom.driver.audit import AuditUnavailable, LogSettings, verify_records
 from strongroom.driver.audit.reader import read_lines
+from strongroom.driver.stores import STORE_OPERATIONS
 from strongroom.driver.strongroom import shard_of
 from strongroom.kms import IntegrityError, KekRef
 from strongroom.storage import (
@@ -123,11 +123,11 @@ async def test_a_refusal_is_told_too(access_cell, two, session_with):
     assert (told["principal"], told["namespace_id"], told["reason"]) == (session.principal, str(two), "no role")
 
 
-async def test_without_the_audit_log_nothing_is_done(access_cell, one, session_with):
-    """Neither written nor read, within two seconds; afterwards all is as before."""
+async def test_without_the_audit_log_nothing_is_done(access_cell, one, session_with, disk):
+    """Nothing is written or read, and callers are refused soon; afterwards everything works again."""
     session = await session_with(("admin", one))
     await session.namespaces.get("one")
-    unusable(access_cell.audit)
+    disk.fails()
     for call in (
         session.namespaces.add_search_attributes(one, {"A": "Keyword"}),
         session.namespaces.get("one"),
@@ -137,44 +137,38 @@ async def test_without_the_audit_log_nothing_is_done(access_cell, one, session_w
             with pytest.raises(AuditUnavailable):
                 await call
     assert not (await access_cell.namespaces.get("one")).search_attributes
-    usable(access_cell.audit)
+    disk.works()
     await session.namespaces.add_search_attributes(one, {"A": "Keyword"})
     await access_cell.audit.checkpoint()
     assert verify_records(read_lines(access_cell.audit.root)).ok
 
 
-async def test_a_namespace_may_put_availability_first(access_cell, one, two, session_with):
+async def test_a_namespace_may_put_availability_first(access_cell, one, two, session_with, disk):
     """By name, and no other one; its calls go on, and are told once that can be done."""
     policy = await access_cell.access.latest()
     await access_cell.access.change(lambda policy: changes.put_availability_first(policy, one, on=True))
     session = await session_with(("admin", one), ("admin", two))
     access_cell.access._read_at = float("-inf")
-    unusable(access_cell.audit)
+    disk.fails()
     with pytest.raises(AuditUnavailable):
         await session.namespaces.add_search_attributes(two, {"A": "Keyword"})
     await session.namespaces.add_search_attributes(one, {"A": "Keyword"})
-    usable(access_cell.audit)
+    disk.works()
     await access_cell.audit.record({"event": "end"})
     told = [each for each in records(access_cell) if each.get("operation") == "namespaces.add_search_attributes"]
     assert {each["namespace_id"] for each in told if each["event"] == "outcome"} >= {str(one)}
     assert policy.availability_first == frozenset()
 
 
-async def test_a_hung_disk_refuses_within_two_seconds(access_cell, one, session_with, monkeypatch):
-    """A write that does not come back."""
-    import threading  # noqa: PLC0415
-
+async def test_a_hung_disk_refuses_in_time(one, session_with, disk):
+    """A write that does not return refuses the caller after the log's patience, which is two seconds unless it is set."""
+    assert LogSettings().patience == 2
     session = await session_with(("read", one))
     await session.namespaces.get("one")
-    hung, stream = threading.Event(), access_cell.audit._stream
-    real = stream.write
-    monkeypatch.setattr(stream, "write", lambda events: (hung.wait(10), real(events)))
-    try:
-        async with asyncio.timeout(4):  # and what a busy machine adds
-            with pytest.raises(AuditUnavailable):
-                await session.namespaces.get("one")
-    finally:
-        hung.set()
+    disk.goes_on.clear()
+    async with asyncio.timeout(4):  # and what a busy machine adds
+        with pytest.raises(AuditUnavailable):
+            await session.namespaces.get("one")
 
 
 async def test_revoked_rights_end_within_seconds(access_cell, one, session_with):
@@ -263,10 +257,8 @@ async def test_crossed_ids_in_every_call(one, two, session_with):
     """A caller with every role in `one` names `two` in each operation on a namespace: refused, and told."""
     session = await session_with(("admin", one))
     tried = 0
-    for line in STORE_OPERATIONS.strip().splitlines():
-        name = line.split()[0]
-        store, _, method = name.partition(".")
-        if OPERATIONS[name].scope != "namespace":
+    for operation in STORE_OPERATIONS.values():
+        if operation.scope != "namespace":
             continue
         tried += 1
         for call in (
@@ -278,7 +270,7 @@ async def test_crossed_ids_in_every_call(one, two, session_with):
             lambda guarded: guarded(HistoryBranch(1, uuid4(), uuid4())),
         ):
             with pytest.raises((NamespaceNotFound, PermissionDenied)):
-                await call(getattr(getattr(session, store), method))
+                await call(getattr(getattr(session, operation.area), operation.method))
     assert tried > 40
 
 
@@ -291,17 +283,3 @@ async def test_hashes_die_with_the_namespace(access_cell, one, session_with):
         (await access_cell.keyring.open(one)).identity("audit")
     await access_cell.audit.checkpoint()
     assert verify_records(read_lines(access_cell.audit.root)).ok
-
-
-def unusable(log):
-    """Have every write of the log fail, as on a disk that is gone."""
-
-    def fails(_events):
-        raise OSError(5, "Input/output error")
-
-    log._kept, log._append = log._append, fails
-
-
-def usable(log):
-    """Undo it."""
-    log._append = log._kept

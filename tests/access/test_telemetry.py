@@ -9,9 +9,10 @@ import pytest
 from opentelemetry.trace import StatusCode
 
 from strongroom.driver.access import PermissionDenied, changes
-from strongroom.driver.access.catalogue import STORE_OPERATIONS, STORES
 from strongroom.driver.audit import AuditUnavailable
 from strongroom.driver.config import load_config
+from strongroom.driver.proxy import Proxy
+from strongroom.driver.stores import STORE_OPERATIONS, STORES
 from strongroom.driver.strongroom import Strongroom, shard_of
 from strongroom.driver.telemetry.attributes import OTHER, attribute_values
 from strongroom.kms import IntegrityError, KekRef, NamespaceKeys, rotate_data_key
@@ -20,7 +21,7 @@ from strongroom.visibility import AttributeType, VisibilityRecord
 from tests.support.access.people import OWNER, bound
 from tests.support.fixtures.executions import Workflow, blob
 from tests.support.fixtures.raw_rows import execute
-from tests.support.telemetry_probe import alerts
+from tests.support.telemetry_probe import alerts, reported_call
 
 pytestmark = pytest.mark.integration
 PLANTED = "zq7planted"
@@ -29,16 +30,16 @@ ALERTS = alerts()
 
 
 @pytest.fixture
-async def planted_cell(config_path, probe):
+async def planted_cell(config_path, probe, disk):
     """A cell that tells, with an owner, a section of its configuration and a namespace whose very names are planted."""
     config = load_config(config_path)
     config = replace(config, kms={**config.kms, f"{PLANTED}-customer": config.kms["local"]})
     await Strongroom.init(config)
-    async with Strongroom.open(config, telemetry=probe.telemetry) as planted_cell:
-        await planted_cell.access.change(lambda _: changes.first_owner(OWNER, now=changes.utc_now()))
-        kek = await planted_cell.create_kek(KekRef(f"{PLANTED}-customer", f"{PLANTED}-kek"))
-        await planted_cell.namespaces.create(f"{PLANTED}-name", kek=kek)
-        yield planted_cell
+    async with Strongroom.open(config, telemetry=probe.telemetry, log_settings=disk.settings()) as cell:
+        await cell.access.change(lambda _: changes.first_owner(OWNER, now=changes.utc_now()))
+        kek = await cell.create_kek(KekRef(f"{PLANTED}-customer", f"{PLANTED}-kek"))
+        await cell.namespaces.create(f"{PLANTED}-name", kek=kek)
+        yield cell
 
 
 async def workload(cell):
@@ -115,8 +116,9 @@ async def test_a_label_with_a_workflow_id_is_caught(planted_cell, probe):
 
 async def test_what_is_in_no_list_is_not_told(planted_cell, probe):
     """Where a store, an operation, an error or a KMS had a planted name, `_OTHER` is told instead of it."""
-    with pytest.raises(Exception, match="x"), probe.telemetry.operation(f"{PLANTED}-store", f"{PLANTED}-operation"):
-        raise type(f"{PLANTED}Error", (IntegrityError,), {})("x")
+    error = type(f"{PLANTED}Error", (IntegrityError,), {})("x")
+    with pytest.raises(IntegrityError, match="x"):
+        await reported_call(probe.telemetry, f"{PLANTED}-store", f"{PLANTED}-operation", error=error)
     assert planted_cell.telemetry is probe.telemetry
     assert planted(probe) == set()
     other = {"strongroom__store": OTHER, "strongroom__operation": OTHER, "error__type": OTHER}
@@ -179,15 +181,14 @@ async def test_a_call_of_a_session_is_told_once(planted_cell, probe):
 async def test_a_watched_session_has_what_an_unwatched_one_has(planted_cell):
     """The operations of the catalogue, and nothing else of a store."""
     session = planted_cell.session(OWNER)
-    for line in STORE_OPERATIONS.strip().splitlines():
-        store, _, operation = line.split()[0].partition(".")
-        assert callable(getattr(getattr(session, store), operation))
+    for operation in STORE_OPERATIONS.values():
+        assert callable(getattr(getattr(session, operation.area), operation.method))
     for hidden in ("aclose", "_keyring", "read_everything"):
         with pytest.raises(AttributeError):
             getattr(session.executions, hidden)
 
 
-async def test_each_alert_has_its_cause(planted_cell, probe, monkeypatch):
+async def test_each_alert_has_its_cause(planted_cell, probe, disk, monkeypatch):
     """A flipped bit, a log that can't be written, that is behind, that is not signed: the conditions of the page's rules hold then."""
     monkeypatch.setattr("tests.support.telemetry_probe.alerts", in_small_numbers)
     session, namespace_id, first, shard_id, name = await workload(planted_cell)
@@ -202,12 +203,8 @@ async def test_each_alert_has_its_cause(planted_cell, probe, monkeypatch):
     with pytest.raises(IntegrityError):
         await session.executions.get_workflow_execution(namespace_id, name, first.run_id, shard_id=shard_id)
     assert hold() == {"RowsDoNotOpen"}
-    log, real = planted_cell.audit, planted_cell.audit._append
-
-    def fails(_events):
-        raise OSError(5, "Input/output error")
-
-    log._append = fails
+    log = planted_cell.audit
+    disk.fails()
     with pytest.raises(AuditUnavailable):
         await session.namespaces.get(f"{PLANTED}-name")
     refused = {"strongroom__store": "namespaces", "strongroom__operation": "get"}
@@ -216,7 +213,7 @@ async def test_each_alert_has_its_cause(planted_cell, probe, monkeypatch):
     for _ in range(MANY + 1):
         log.note({"event": "check"})
     assert hold() == {"RowsDoNotOpen", "AuditRefuses", "AuditWaits"}
-    log._append = real
+    disk.works()
     await log.record({"event": "check"})
     assert hold() == {"RowsDoNotOpen", "AuditRefuses", "AuditUnsigned"}
     await log.checkpoint()
@@ -239,6 +236,6 @@ async def test_without_telemetry_nothing_is_told(config_path):
         assert cell.telemetry is cell.by_key.watch is cell.keyring._watch is None
         assert type(await cell.keyring.open(cell.keyring.cell_id)) is NamespaceKeys
         session = cell.session(OWNER)
-        for name in STORES:
-            assert type(getattr(cell, name)).__module__.startswith(("strongroom.storage", "strongroom.visibility"))
-            assert type(getattr(session, name)).__module__ == "strongroom.driver.access.guard"
+        for store in STORES:
+            assert type(getattr(cell, store.name)) is store.type
+            assert isinstance(getattr(session, store.name), Proxy)

@@ -8,11 +8,11 @@ import re
 import pycef
 import pytest
 
-from strongroom.driver.access.catalogue import OPERATIONS
 from strongroom.driver.audit import verify_records
 from strongroom.driver.audit.formats import FORMATS
 from strongroom.driver.audit.reader import read_lines
 from strongroom.driver.audit.stream import parse
+from strongroom.driver.stores import OPERATIONS
 from tests.support.audit.logs import HOSTILE, KEY, write_log
 
 # Attributes that OCSF 1.6.0 requires of API Activity and of the objects in it (ocsf-schema: events/application/api_activity.json).

@@ -13,14 +13,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from strongroom.driver.audit import AuditLog, AuditUnavailable, verify_records
-from strongroom.driver.audit import log as logs
-from strongroom.driver.audit import stream as streams
+from strongroom.driver.audit import AuditLog, AuditUnavailable, LogSettings, verify_records
 from strongroom.driver.audit.events import OUTCOME, now
 from strongroom.driver.audit.log import opened
 from strongroom.driver.audit.reader import read_lines
 from strongroom.driver.audit.retention import prune
-from strongroom.driver.audit.stream import parse
+from strongroom.driver.audit.stream import parse, segments
+from tests.support.audit.disk import Disk
 from tests.support.audit.logs import KEY, key, write_log
 
 WRITER = """
@@ -76,18 +75,17 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path):
     assert len(found.streams) == 1
 
 
-async def test_callers_share_a_write(tmp_path, monkeypatch):
-    """A thousand at once do not wait for a thousand; and each write is on disk when it returns."""
-    written, real = [], streams.Stream.write
+async def test_callers_share_a_write(tmp_path):
+    """A thousand callers at once do not wait for a thousand writes; and each write is on disk when it returns."""
+    disk, flags = Disk(), set()
 
-    def counted(stream, events):
-        real(stream, events)
-        assert fcntl.fcntl(stream._file, fcntl.F_GETFL) & os.O_DSYNC
-        written.append(1)
+    def counted(file, *arguments):
+        flags.add(fcntl.fcntl(file, fcntl.F_GETFL) & os.O_DSYNC)
+        return disk.append(file, *arguments)
 
-    monkeypatch.setattr(streams.Stream, "write", counted)
-    await write_log(tmp_path, 1000)
-    assert 0 < len(written) < 20
+    await write_log(tmp_path, 1000, settings=LogSettings(append=counted))
+    assert flags == {os.O_DSYNC}
+    assert 0 < disk.writes < 20
     assert verify_records(read_lines(tmp_path)).records >= 1001
 
 
@@ -172,23 +170,20 @@ async def test_signatures_come_by_number_and_at_the_end(tmp_path):
 # --- retention
 
 
-async def days(root, monkeypatch, count):
-    """A log of several days, the last of them today."""
+async def days(root, count):
+    """Write a log of several days, the last of them today."""
     for back in reversed(range(count)):
         day = datetime.now(UTC) - timedelta(days=back)
-        for module in (streams, logs):
-            monkeypatch.setattr(module, "now", lambda day=day: day)
-        log = AuditLog(root, sign=key)
+        log = AuditLog(root, sign=key, settings=LogSettings(now=lambda day=day: day))
         for number in range(5):
             await log.record({"event": OUTCOME, "at": day, "request_id": f"{back}-{number}"})
         await log.checkpoint()
         await log.aclose()
-    monkeypatch.undo()
 
 
-async def test_what_is_left_after_pruning_verifies(tmp_path, monkeypatch):
+async def test_what_is_left_after_pruning_verifies(tmp_path):
     """From the first record that is left on, with a signed statement of what went; also from an export."""
-    await days(tmp_path, monkeypatch, 10)
+    await days(tmp_path, 10)
     assert verify_records(read_lines(tmp_path), public_key=KEY.public_key).ok, "control"
     before = datetime.now(UTC) - timedelta(days=4, hours=1)
     assert prune(tmp_path, before=before, key=KEY, dry_run=True) == prune(tmp_path, before=before, key=KEY)
@@ -204,11 +199,11 @@ async def test_what_is_left_after_pruning_verifies(tmp_path, monkeypatch):
     assert not prune(tmp_path, before=before, key=KEY), "again: nothing"
 
 
-async def test_a_beginning_that_nobody_signed_away_is_missing(tmp_path, monkeypatch):
+async def test_a_beginning_that_nobody_signed_away_is_missing(tmp_path):
     """Deleting files is no pruning; neither is a statement by another key, nor one that is altered."""
-    await days(tmp_path, monkeypatch, 4)
+    await days(tmp_path, 4)
     (folder,) = tmp_path.iterdir()
-    first, *_ = streams.segments(folder)
+    first, *_ = segments(folder)
     content = first.read_bytes()
     first.unlink()
     (stream,) = verify_records(read_lines(tmp_path), public_key=KEY.public_key).streams
@@ -224,11 +219,11 @@ async def test_a_beginning_that_nobody_signed_away_is_missing(tmp_path, monkeypa
     assert not verify_records(read_lines(tmp_path)).ok
 
 
-async def test_pruning_that_was_broken_off_is_finished_by_the_next(tmp_path, monkeypatch):
+async def test_pruning_that_was_broken_off_is_finished_by_the_next(tmp_path):
     """The statement is there before anything goes; half of the files may be left."""
-    await days(tmp_path, monkeypatch, 6)
+    await days(tmp_path, 6)
     (folder,) = tmp_path.iterdir()
-    kept = {path.name: path.read_bytes() for path in streams.segments(folder)}
+    kept = {path.name: path.read_bytes() for path in segments(folder)}
     before = datetime.now(UTC) - timedelta(days=2, hours=1)
     prune(tmp_path, before=before, key=KEY)
     for name in list(kept)[1:3]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from uuid import uuid4
 
@@ -11,21 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strongroom.driver.audit import verify_records
-from strongroom.driver.audit.chain import append
+from strongroom.driver.audit import LogSettings, verify_records
 from strongroom.driver.audit.checkpoint import Checkpoint, as_event
 from strongroom.driver.audit.events import CHECKPOINT, now
 from strongroom.driver.audit.reader import read_lines, read_records
 from strongroom.driver.audit.stream import Stream, segments
 from strongroom.kms import Secret, SigningKey
+from tests.support.audit.disk import Disk
 
 KEY, OTHER = SigningKey(Secret(bytes(range(32)))), SigningKey(Secret(bytes(32)))
 
 
 @contextmanager
-def taken(root):
-    """A stream of the folder, given back at the end."""
-    stream = Stream.take(root)
+def taken(root, settings=None):
+    """Yield a stream of the folder, and release it at the end."""
+    stream = Stream.take(root, settings)
     try:
         yield stream
     finally:
@@ -45,9 +44,9 @@ def signed(stream, key=KEY):
     )
 
 
-def written(root, records=10, *, key=KEY):
-    """Lines of a stream with a signature at the end."""
-    with taken(root) as stream:
+def written(root, records=10, *, key=KEY, settings=None):
+    """Return the lines of a stream with a signature at the end."""
+    with taken(root, settings) as stream:
         for number in range(records):
             stream.write([event(number)])
         stream.write([signed(stream, key)])
@@ -98,22 +97,17 @@ def test_a_record_that_a_crash_cut_is_left_out(tmp_path, cut):
     assert found.records == 10 + 4 + (1 if cut == 0 else 0)
 
 
-def test_a_failed_write_is_written_later_and_once(tmp_path, monkeypatch):
-    """Disk full in the middle of a batch."""
-    with taken(tmp_path) as stream:
+def test_a_failed_write_is_written_later_and_once(tmp_path):
+    """The disk is full in the middle of a write."""
+    disk = Disk()
+    with taken(tmp_path, disk.settings()) as stream:
         stream.write([event(0)])
-        real = os.pwrite
-
-        def full(descriptor, data, offset):
-            real(descriptor, data[:20], offset)
-            raise OSError(28, "No space left on device")
-
-        monkeypatch.setattr(stream, "_append", append)  # in Python, as the kernel's calls no function of `os`
-        monkeypatch.setattr(os, "pwrite", full)
+        disk.torn = 20
+        disk.fails(28, "No space left on device")
         with pytest.raises(OSError, match="No space"):
             stream.write([event(1), event(2)])
         assert (stream.waiting, stream.written[0]) == (2, 1)
-        monkeypatch.undo()
+        disk.works()
         stream.write([event(3)])
         assert (stream.waiting, stream.written[0]) == (0, 4)
     found = verify_records(read_lines(tmp_path))
@@ -121,19 +115,15 @@ def test_a_failed_write_is_written_later_and_once(tmp_path, monkeypatch):
     assert found.records == 4
 
 
-def test_after_an_error_of_the_disk_the_records_go_to_another_file(tmp_path, monkeypatch):
-    """A second try may say that all is well when it is not."""
-    with taken(tmp_path) as stream:
+def test_after_an_error_of_the_disk_the_records_go_to_another_file(tmp_path):
+    """A second attempt on the same file may report success although the data is lost."""
+    disk = Disk()
+    with taken(tmp_path, disk.settings()) as stream:
         stream.write([event(0)])
-
-        def fails(_descriptor, _data, _offset):
-            raise OSError(5, "Input/output error")
-
-        monkeypatch.setattr(stream, "_append", append)  # in Python, as the kernel's calls no function of `os`
-        monkeypatch.setattr(os, "pwrite", fails)
+        disk.fails()
         with pytest.raises(OSError, match="Input/output"):
             stream.write([event(1), event(2)])
-        monkeypatch.undo()
+        disk.works()
         stream.write([event(3)])
         assert len(segments(next(path for path in tmp_path.iterdir()))) == 2
     found = verify_records(read_lines(tmp_path))
@@ -141,10 +131,9 @@ def test_after_an_error_of_the_disk_the_records_go_to_another_file(tmp_path, mon
     assert found.records == 4
 
 
-def test_segments_follow_each_other(tmp_path, monkeypatch):
-    """And are read in order, from any record on."""
-    monkeypatch.setattr("strongroom.driver.audit.stream.SEGMENT_BYTES", 700)
-    written(tmp_path, 40)
+def test_segments_follow_each_other(tmp_path):
+    """A segment that is full is followed by another; they are read in order, from any record on."""
+    written(tmp_path, 40, settings=LogSettings(segment_bytes=700))
     with taken(tmp_path) as stream:
         stream_id = stream.stream_id
         assert len(segments(next(path for path in tmp_path.iterdir()))) > 5

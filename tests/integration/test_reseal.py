@@ -44,14 +44,14 @@ TREE = COLUMNS["history_tree.data"]
 
 
 @asynccontextmanager
-async def processes(config_path, number=2, *, kept=KEPT):
+async def processes(config_path, number=2, *, kept=KEPT, **options):
     """Open the same cell several times, each with keys and connections of its own, which keep keys for a short time.
 
     The second one hears of no change of keys.
     """
     config = replace(load_config(config_path), cache=CachePolicy(soft_ttl=kept, encrypt_ttl=kept, decrypt_ttl=kept))
     await Strongroom.init(config)
-    async with Strongroom.open(config) as first:
+    async with Strongroom.open(config, **options) as first:
         if number == 1:
             yield first
             return
@@ -274,8 +274,7 @@ async def test_a_locked_row_is_waited_for_alone(config_path):
 async def test_rows_that_stay_locked_are_told(config_path, monkeypatch):
     """It does not go on for ever; everything else is done."""
     monkeypatch.setattr("strongroom.storage.keys.reseal._ATTEMPTS", 2)
-    monkeypatch.setattr("strongroom.driver.strongroom.LOCK_TIMEOUT", 0.3)
-    async with processes(config_path) as (ours, theirs):
+    async with processes(config_path, lock_timeout=0.3) as (ours, theirs):
         made = await every_table(ours)
         await rotate(ours, made.namespace_id)
         async with theirs.database.transaction(EVERY_NAMESPACE) as connection:

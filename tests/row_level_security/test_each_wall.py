@@ -8,8 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from strongroom.driver.access.catalogue import OPERATIONS, STORE_OPERATIONS
 from strongroom.driver.config import load_config, write_config
+from strongroom.driver.stores import STORE_OPERATIONS
 from strongroom.driver.strongroom import Strongroom, shard_of
 from strongroom.kms import StrongroomError
 from strongroom.storage.engine.functions import load_functions
@@ -101,12 +101,8 @@ async def cross(cell, broken):
 
 
 def operations_about_a_namespace():
-    """Return the catalogue's."""
-    return {
-        line.split()[0]
-        for line in STORE_OPERATIONS.strip().splitlines()
-        if OPERATIONS[line.split()[0]].scope == "namespace"
-    }
+    """Return the names of the operations of the table that are about a namespace."""
+    return {name for name, operation in STORE_OPERATIONS.items() if operation.scope == "namespace"}
 
 
 async def test_the_first_wall_alone(walls):
@@ -131,6 +127,7 @@ SEEN_WITHOUT = frozenset(
         ),
         *("history.get_history_tree", "history.get_history_tree_containing_branch", "history.read_history_branch"),
         *("history.delete_history_branch", "tasks.get_task_queue", "tasks.get_tasks"),
+        *("fair_tasks.get_task_queue", "fair_tasks.get_tasks"),
         *("task_queue_user_data.get_task_queue_user_data", "task_queue_user_data.get_task_queues_by_build_id"),
         "task_queue_user_data.list_task_queue_user_data_entries",
         *("visibility.get_workflow_execution", "visibility.list_workflow_executions"),
@@ -144,6 +141,8 @@ CHANGED_WITHOUT = frozenset(
             "task_queue_user_data.update_task_queue_user_data",
             "tasks.complete_tasks_less_than",
             "tasks.update_task_queue",
+            "fair_tasks.complete_tasks_less_than",
+            "fair_tasks.update_task_queue",
         ),
         "visibility.delete_workflow_execution",
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from importlib.resources import files
 
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -12,10 +11,13 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from strongroom.driver.operations import Operation
+from strongroom.driver.proxy import Invocation, chained
 from strongroom.driver.telemetry.instruments import INSTRUMENTS, Instrument
 from strongroom.driver.telemetry.telemetry import Telemetry
+from tests.support.tree import ROOT
 
-PAGE = files("strongroom.driver.telemetry") / "telemetry.md"
+PAGE = ROOT / "docs" / "telemetry.md"
 _SUFFIX = {"s": "_seconds", "1": "_ratio"}
 
 
@@ -30,6 +32,17 @@ def prometheus_names(instrument: Instrument) -> set[str]:
 def alerts():
     """Return the expressions of the rules on the page, by name."""
     return dict(re.findall(r"- alert: (\w+)\n\s+expr: (.*?)(?:  #.*)?\n", PAGE.read_text(encoding="utf-8")))
+
+
+async def reported_call(telemetry, store, operation, *, error=None):
+    """Make a call of any name that is reported, and return or fail."""
+
+    async def method():
+        if error is not None:
+            raise error
+
+    entry = Operation(operation, None, "read", "cell", area=store)
+    await chained((telemetry.calls,))(Invocation(entry, method, (), (), {}))
 
 
 @dataclass

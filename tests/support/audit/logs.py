@@ -43,7 +43,7 @@ async def key():
     return KEY
 
 
-async def write_log(root, records, *, event=hostile):
+async def write_log(root, records, *, event=hostile, settings=None):
     """Write a log."""
-    async with opened(AuditLog(root, sign=key)) as log:
+    async with opened(AuditLog(root, sign=key, settings=settings)) as log:
         await asyncio.gather(*(log.record(event(number)) for number in range(records)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from strongroom.storage import HistoryNode, HistoryTask, Task, TaskKey, TaskQueueKey
 from strongroom.storage.executions.history_tasks import TRANSFER
@@ -40,6 +41,7 @@ def crossed_calls(table, namespace_id):
     branch = workflow.branch(run_id)
     queue, _ = table.expected["queue 0"]
     own = replace(queue, queue=TaskQueueKey(namespace_id, queue.queue.name, queue.queue.task_type))
+    queues = queue_calls(cell, own)
     data, visibility, history = cell.task_queue_user_data, cell.visibility, cell.history
     place = {"shard_id": shard_id}
     run = (namespace_id, workflow.workflow_id, run_id)
@@ -53,8 +55,7 @@ def crossed_calls(table, namespace_id):
         "history.get_history_tree_containing_branch": lambda: history.get_history_tree_containing_branch(
             namespace_id, branch
         ),
-        "tasks.get_task_queue": lambda: cell.tasks.get_task_queue(own.queue),
-        "tasks.get_tasks": lambda: cell.tasks.get_tasks(own.queue, page_size=10),
+        **queues["read"],
         "task_queue_user_data.get_task_queue_user_data": lambda: data.get_task_queue_user_data(namespace_id, "orders"),
         "task_queue_user_data.list_task_queue_user_data_entries": lambda: data.list_task_queue_user_data_entries(
             namespace_id, page_size=10
@@ -89,9 +90,7 @@ def crossed_calls(table, namespace_id):
         "history_tasks.put_replication_task_to_dlq": lambda: cell.history_tasks.put_replication_task_to_dlq(
             namespace_id, task, source_cluster_name="west", **place
         ),
-        "tasks.create_task_queue": lambda: cell.tasks.create_task_queue(own),
-        "tasks.update_task_queue": lambda: cell.tasks.update_task_queue(replace(own, range_id=8), previous_range_id=7),
-        "tasks.create_tasks": lambda: cell.tasks.create_tasks(own.queue, [Task(9, blob())], range_id=7),
+        **queues["write"],
         "task_queue_user_data.update_task_queue_user_data": lambda: data.update_task_queue_user_data(
             namespace_id, {"orders": UserDataUpdate(1, blob(), (), ("build 1",))}
         ),
@@ -100,10 +99,7 @@ def crossed_calls(table, namespace_id):
         ),
     }
     deletes = {
-        "tasks.complete_tasks_less_than": lambda: cell.tasks.complete_tasks_less_than(
-            own.queue, max_task_id=99, limit=99
-        ),
-        "tasks.delete_task_queue": lambda: cell.tasks.delete_task_queue(own.queue, range_id=7),
+        **queues["delete"],
         "history.delete_history_nodes": lambda: history.delete_history_nodes(namespace_id, branch, node_id=1, txn_id=1),
         "history.trim_history_branch": lambda: history.trim_history_branch(namespace_id, branch, node_id=1, txn_id=1),
         "history.delete_history_branch": lambda: history.delete_history_branch(namespace_id, branch),
@@ -116,3 +112,28 @@ def crossed_calls(table, namespace_id):
         ),
     }
     return reads | writes | deletes
+
+
+def queue_calls(cell, own):
+    """Return the calls of both stores of task queues by operation: those that read, write and delete."""
+    calls = {"read": {}, "write": {}, "delete": {}}
+    for name, store, task_pass in (("tasks", cell.tasks, 0), ("fair_tasks", cell.fair_tasks, 1)):
+        task = Task(9, blob(), task_pass)
+        calls["read"] |= {
+            f"{name}.get_task_queue": partial(store.get_task_queue, own.queue),
+            f"{name}.get_tasks": partial(store.get_tasks, own.queue, page_size=10, min_pass=task_pass),
+        }
+        calls["write"] |= {
+            f"{name}.create_task_queue": partial(store.create_task_queue, own),
+            f"{name}.update_task_queue": partial(
+                store.update_task_queue, replace(own, range_id=8), previous_range_id=7
+            ),
+            f"{name}.create_tasks": partial(store.create_tasks, own.queue, [task], range_id=7),
+        }
+        calls["delete"] |= {
+            f"{name}.complete_tasks_less_than": partial(
+                store.complete_tasks_less_than, own.queue, max_task_id=99, max_pass=9 * task_pass, limit=99
+            ),
+            f"{name}.delete_task_queue": partial(store.delete_task_queue, own.queue, range_id=7),
+        }
+    return calls

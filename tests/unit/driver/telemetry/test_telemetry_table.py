@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import subprocess
@@ -11,17 +12,16 @@ from typing import get_args
 import pytest
 
 from strongroom.driver.access import PermissionDenied
-from strongroom.driver.access.catalogue import STORE_OPERATIONS
 from strongroom.driver.audit import AuditUnavailable
 from strongroom.driver.config import KmsConfig
-from strongroom.driver.strongroom import Strongroom
+from strongroom.driver.stores import STORE_OPERATIONS
 from strongroom.driver.telemetry.attributes import (
     OTHER,
-    STORES,
+    RECONCILER,
+    TOKEN_AUDIT,
     attribute_values,
     closed,
     error_type,
-    operations_of,
 )
 from strongroom.driver.telemetry.instruments import INSTRUMENTS
 from strongroom.kms import IntegrityError
@@ -33,7 +33,7 @@ if os.environ.get("REQUIRE_SERVICES") != "1":
 
 from strongroom.driver.telemetry.emitter import Emitter
 from strongroom.driver.telemetry.gauges import Gauges
-from tests.support.telemetry_probe import PAGE, Probe, alerts, prometheus_names
+from tests.support.telemetry_probe import PAGE, Probe, alerts, prometheus_names, reported_call
 
 
 def test_the_page_has_the_table():
@@ -54,20 +54,27 @@ def test_each_attribute_has_a_closed_list():
     assert closed("strongroom.store", "a tenant's") == OTHER
 
 
-def test_each_store_is_watched():
-    """Every field of a cell that has operations of its own is in the table, but for what is no store."""
-    kept_out = {"config", "database", "by_key", "keyring", "outbox", "search_index", "indexer", "telemetry"}
-    kept_out |= {"access", "audit", "audit_checkpoints"}
-    assert Strongroom.__dataclass_fields__.keys() - kept_out == STORES.keys()
-    assert all(operations_of(store) for store in STORES.values())
+def test_each_operation_of_the_table_is_listed():
+    """Each operation of a store is reported by its name, and never as `_OTHER`; so are the checks of the search index."""
+    for operation in STORE_OPERATIONS.values():
+        assert closed("strongroom.store", operation.area) == operation.area
+        assert closed("strongroom.operation", operation.method) == operation.method
+    for check in (RECONCILER, TOKEN_AUDIT):
+        assert [operation.method for operation in check.operations] == coroutines(check.type)
+        assert closed("strongroom.store", check.name) == check.name
+        assert closed("strongroom.operation", "run") == "run"
 
 
-def test_each_operation_of_the_catalogue_is_listed():
-    """What a session can do is told by its name, and never as `_OTHER`."""
-    for line in STORE_OPERATIONS.strip().splitlines():
-        store, _, operation = line.split()[0].partition(".")
-        assert closed("strongroom.store", store) == store
-        assert closed("strongroom.operation", operation) == operation
+def coroutines(store):
+    """Return the names of a class's public coroutines."""
+    return [name for name, _ in inspect.getmembers(store, inspect.iscoroutinefunction) if not name.startswith("_")]
+
+
+def test_each_batch_of_the_table_is_listed():
+    """Statements that calls share are reported by the database function that they call."""
+    batches = {operation.batch for operation in STORE_OPERATIONS.values()} - {""}
+    assert len(batches) == 6
+    assert batches == attribute_values()["db.operation.name"]
 
 
 def test_a_kms_is_told_by_its_type():
@@ -121,9 +128,8 @@ async def test_memory_does_not_grow_with_values():
     """What is in no list is not kept, so nobody fills the memory by inventing values."""
     probe = Probe.make()
     for number in range(100):
-        with probe.telemetry.operation("history", f"invented {number}"):
-            pass
-    assert len(probe.telemetry._emit._attributes) == 0
+        await reported_call(probe.telemetry, "history", f"invented {number}")
+    assert len(probe.telemetry._emitter._attributes) == 0
     assert probe.value("strongroom.call.duration", strongroom__operation=OTHER) == 100
 
 
@@ -144,16 +150,17 @@ def test_nothing_is_needed_where_nobody_watches():
 def test_global_providers_are_used_only_if_they_are_given():
     """What any library may have set for the process hears nothing; the control is the same provider, given."""
     program = (
+        "import asyncio\n"
         "from opentelemetry import metrics, trace\n"
-        "from tests.support.telemetry_probe import Probe\n"
+        "from tests.support.telemetry_probe import Probe, reported_call\n"
         "from strongroom.driver.telemetry.telemetry import Telemetry\n"
         "probe = Probe.make()\n"
         "metrics.set_meter_provider(probe.meters)\n"
         "trace.set_tracer_provider(probe.tracers)\n"
         "given = {'meter_provider': metrics.get_meter_provider(), 'tracer_provider': trace.get_tracer_provider()}\n"
         "for telemetry in (Telemetry(), Telemetry(**given)):\n"
-        "    with telemetry.operation('history', 'append_history_nodes'):\n"
-        "        telemetry.looked_up('hit')\n"
+        "    asyncio.run(reported_call(telemetry, 'history', 'append_history_nodes'))\n"
+        "    telemetry.looked_up('hit')\n"
         "    points = {metric.name for metric, _ in probe.points()} - {'db.client.connection.count'}\n"
         "    print(len(points), len(probe.spans.get_finished_spans()))\n"
     )

@@ -1,17 +1,16 @@
-"""Nothing is sent for a call that writes before its record is on disk, also where the statement waits for it and not the call."""
+"""No statement of a write is sent before the call's audit record is on disk, even if the statement waits and not the call."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
 from uuid import uuid4
 
 import asyncpg
 import pytest
 
-from strongroom.driver.access.session import _WITH_BARRIER
 from strongroom.driver.audit import AuditUnavailable
 from strongroom.driver.audit.reader import read_lines
+from strongroom.driver.stores import STORE_OPERATIONS
 from strongroom.driver.strongroom import shard_of
 from strongroom.storage import EVERY_NAMESPACE, HistoryBranch, HistoryNode, ShardInfo, Task, TaskQueue, TaskQueueKey
 from tests.support.access.people import records
@@ -19,24 +18,26 @@ from tests.support.fixtures.executions import TABLES, Workflow, blob
 
 pytestmark = pytest.mark.integration
 MANY = 40
+WITH_BARRIER = [name for name, operation in STORE_OPERATIONS.items() if operation.barrier]
 _ALL = "SELECT whole::text AS text FROM {} whole"
 
 
 @pytest.fixture
 async def place(access_cell, one):
-    """A run in a shard, and a queue; both made without a session."""
+    """A run in a shard, and a task queue of each kind; all created without a session."""
     keys = await access_cell.keyring.open(one)
     shard_id = shard_of(keys, "order 7", access_cell.config.cell.shard_count)
     await access_cell.shards.get_or_create_shard(shard_id, lambda: ShardInfo(shard_id, 1, blob()))
     workflow = Workflow(access_cell, one, shard_id, "order 7")
     run = await workflow.create(workflow.full(db_record_version=1))
     queue = TaskQueueKey(one, "queue", 1)
-    await access_cell.tasks.create_task_queue(TaskQueue(queue, 1, blob()))
+    for store in (access_cell.tasks, access_cell.fair_tasks):
+        await store.create_task_queue(TaskQueue(queue, 1, blob()))
     return workflow, run.run_id, queue
 
 
 def writes(session, place):
-    """A call of each operation that waits in its statement."""
+    """Return a call of each operation whose statement waits for the record."""
     workflow, run_id, queue = place
     through = workflow.like(cell=session)
     branch = HistoryBranch(workflow.shard_id, uuid4(), uuid4())
@@ -51,11 +52,12 @@ def writes(session, place):
             workflow.namespace_id, branch, [HistoryNode(1, 1, 0, blob())], is_new_branch=True
         ),
         "tasks.create_tasks": lambda: session.tasks.create_tasks(queue, [Task(1, blob())], range_id=1),
+        "fair_tasks.create_tasks": lambda: session.fair_tasks.create_tasks(queue, [Task(1, blob(), 1)], range_id=1),
     }
 
 
 async def rows(cell):
-    """Every row that such a call may write, as it lies there."""
+    """Return every row that such a call may write, as text."""
     found = []
     async with cell.database.connection(EVERY_NAMESPACE) as connection:
         for table in (*TABLES, "tasks", "task_queues"):
@@ -63,23 +65,13 @@ async def rows(cell):
     return sorted(found)
 
 
-@pytest.fixture
-def disk(access_cell, monkeypatch):
-    """What the log is written to: it hangs while this is cleared."""
-    disk, real = threading.Event(), access_cell.audit._append
-    disk.set()
-    monkeypatch.setattr(access_cell.audit, "_append", lambda events: (disk.wait(10), real(events)))
-    yield disk
-    disk.set()
-
-
-@pytest.mark.parametrize("operation", sorted(_WITH_BARRIER))
+@pytest.mark.parametrize("operation", WITH_BARRIER)
 @pytest.mark.parametrize("refused", [True, False])
 async def test_nothing_is_sent_while_the_disk_hangs(access_cell, one, session_with, place, disk, operation, refused):
     """And nothing ever, if the log gives up; once it is written, the call is done."""
     session = await session_with(("write", one))
     before = await rows(access_cell)
-    disk.clear()
+    disk.goes_on.clear()
     call = asyncio.ensure_future(writes(session, place)[operation]())
     await asyncio.sleep(0.3)
     assert not call.done()
@@ -88,11 +80,11 @@ async def test_nothing_is_sent_while_the_disk_hangs(access_cell, one, session_wi
         async with asyncio.timeout(4):  # and what a busy machine adds
             with pytest.raises(AuditUnavailable):
                 await call
-        disk.set()
+        disk.goes_on.set()
         await asyncio.sleep(0.2)
         assert await rows(access_cell) == before
         return
-    disk.set()
+    disk.goes_on.set()
     await call
     assert await rows(access_cell) != before, "control: it writes"
 
@@ -130,12 +122,12 @@ async def test_one_that_is_refused_takes_nobody_with_it(access_cell, one, sessio
     workflow, *_ = place
     session = await session_with(("write", one))
     through = workflow.like(cell=session)
-    disk.clear()
+    disk.goes_on.clear()
     calls = [through.like(workflow_id=f"job {number}").create() for number in range(MANY)]
     async with asyncio.timeout(5):
         ended = await asyncio.gather(*calls, return_exceptions=True)
     assert {type(each) for each in ended} == {AuditUnavailable}
-    disk.set()
+    disk.goes_on.set()
     await asyncio.sleep(0.2)
     await through.like(workflow_id="order 99").create()
     await access_cell.audit.record({"event": "end"})
@@ -148,11 +140,11 @@ async def test_what_was_read_is_not_handed_out_before(one, session_with, place, 
     workflow, run_id, _ = place
     session = await session_with(("read", one))
     through = workflow.like(cell=session)
-    disk.clear()
+    disk.goes_on.clear()
     calls = [asyncio.ensure_future(through.get(each)) for each in (run_id, uuid4())]
     await asyncio.sleep(0.3)
     assert not any(call.done() for call in calls)
-    disk.set()
+    disk.goes_on.set()
     found, missing = await asyncio.gather(*calls, return_exceptions=True)
     assert found.db_record_version == 1
     assert type(missing).__name__ == "NotFound"

@@ -1,4 +1,4 @@
-"""Records that go to disk in one write, and who waits for that."""
+"""Records that go to disk in one write, and the callers that wait for them."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ if TYPE_CHECKING:
     from .events import Event
 
 
-class Batch:
-    """Records on their way to disk: a `strongroom.storage.Barrier` for whatever may happen only once they are there.
+class PendingRecords:
+    """Records on their way to disk. It is a `strongroom.storage.Barrier` for what must not happen before they are there.
 
     Attributes:
-        events: the records.
-        passed: whether they are on disk, in time for who waits.
-        asked: whether somebody has asked for these records to be written.
+        events: The records.
+        passed: Whether the records are on disk, and were in time for their callers.
+        requested: Whether a write of these records has been requested.
     """
 
-    __slots__ = ("_refusal", "_waiters", "asked", "events", "passed")
+    __slots__ = ("_refusal", "_waiters", "events", "passed", "requested")
 
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.passed = False
-        self.asked = False
+        self.requested = False
         self._refusal: AuditUnavailable | None = None
         self._waiters: list[asyncio.Future[None]] = []
 
@@ -33,31 +33,31 @@ class Batch:
         """Return once the records are on disk.
 
         Raises:
-            AuditUnavailable: they are not, two seconds after the first was asked for.
+            AuditUnavailable: They were not written in time (`AuditLog`'s `patience`).
         """
         if self.passed:
             return
         if self._refusal is not None:
-            raise copy(self._refusal)  # a traceback belongs to one raise
+            raise copy(self._refusal)  # A traceback belongs to one raise.
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
-        if not self.passed:  # the thread that writes looks for waiters after it said so
+        if not self.passed:  # The writing thread looks for waiters after it has set `passed`.
             await waiter
 
     def written(self) -> bool:
-        """Say that the records are on disk, from any thread; return whether somebody waits for `settle`."""
+        """Note, from any thread, that the records are on disk; return whether callers wait for `settle`."""
         if self._refusal is None:
             self.passed = True
         self.events = []
         return bool(self._waiters)
 
     def settle(self, refusal: AuditUnavailable | None = None) -> None:
-        """Let all that wait go on, or refuse them; what was refused stays so."""
+        """Let the waiting callers go on, or refuse them. A refusal is final: the records may still be written later."""
         if refusal is not None and not self.passed:
             self._refusal = refusal
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
-            if waiter.done():  # the caller gave up
+            if waiter.done():  # The caller gave up.
                 continue
             if self._refusal is None:
                 waiter.set_result(None)

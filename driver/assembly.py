@@ -1,0 +1,277 @@
+"""Put a cell together from its configuration, and take it apart in reverse order.
+
+Everything that must be closed is pushed on one exit stack as soon as it exists, so the order of construction is the order of
+closing, reversed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from strongroom.kms import NO_KEY_EVENTS, Keyring, StrongroomError
+from strongroom.storage import (
+    AccessPolicyStore,
+    AuditCheckpoint,
+    AuditCheckpointStore,
+    ClusterMetadataStore,
+    Database,
+    ExecutionStore,
+    HistoryManager,
+    HistoryTaskStore,
+    MetadataStore,
+    NamespaceStore,
+    NexusEndpointStore,
+    OutboxBell,
+    PostgresDataKeyStore,
+    Queue,
+    QueueV2,
+    ShardStore,
+    TaskQueueUserDataStore,
+    TaskStore,
+    VisibilityOutbox,
+)
+from strongroom.visibility import Indexer, VisibilityManager, new_layout
+
+from .access import CALLER, AccessControl
+from .audit import AuditLog, KeyRecords, LogSettings
+from .audit.events import now
+from .audit.log import opened
+from .config import ConfigError
+from .providers import make_providers
+from .proxy import bare, chained, proxied
+from .stores import STORES
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from strongroom.kms import KeyEventSink, SigningKey
+    from strongroom.visibility.backends.elasticsearch import ElasticsearchIndex
+
+    from .audit import Checkpoint
+    from .config import StrongroomConfig
+    from .telemetry.telemetry import Telemetry
+
+LOCK_TIMEOUT = 2.0
+"""Seconds that a statement of several calls waits for a row that another process holds; then the calls go one by one."""
+LAST_COUNT_SECONDS = 0.4
+"""Timeout for reporting the number of sealed rows when a cell is closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """The parts of an open cell.
+
+    Attributes:
+        config: The cell's configuration.
+        database: Connections for any statement.
+        by_key: Connections for statements that look rows up by key only. They wait for locks for a limited time.
+        keyring: Unwrapped keys by namespace.
+        shards: The owner of each shard.
+        executions: Mutable state of workflow runs.
+        history: Histories: append, read, fork, trim, delete.
+        history_tasks: Tasks of the history service.
+        tasks: Task queues of the matching service, and their tasks.
+        fair_tasks: Task queues with fairness, and their tasks.
+        task_queue_user_data: User data of task queues, and build ids.
+        namespaces: Namespaces, their keys and their search attributes.
+        metadata: Namespaces in the form of a service's metadata store.
+        cluster_metadata: Clusters, and the membership of hosts.
+        namespace_replication_queue: Changes of namespaces that other clusters apply.
+        queues: Named queues.
+        nexus_endpoints: The cell's Nexus endpoints.
+        visibility: Visibility records: write, list, count.
+        outbox: Changes that the search index has not received yet; always empty without a search index.
+        search_index: The search index; None if PostgreSQL answers searches.
+        indexer: Sends changes to the search index while it runs; None without a search index.
+        access: The access policy.
+        audit: The audit log; None if the configuration names none.
+        audit_checkpoints: The last signed position of each process's audit log.
+        telemetry: Metrics and traces; None for none.
+    """
+
+    config: StrongroomConfig
+    database: Database
+    by_key: Database
+    keyring: Keyring
+    shards: ShardStore
+    executions: ExecutionStore
+    history: HistoryManager
+    history_tasks: HistoryTaskStore
+    tasks: TaskStore
+    fair_tasks: TaskStore
+    task_queue_user_data: TaskQueueUserDataStore
+    namespaces: NamespaceStore
+    metadata: MetadataStore
+    cluster_metadata: ClusterMetadataStore
+    namespace_replication_queue: Queue
+    queues: QueueV2
+    nexus_endpoints: NexusEndpointStore
+    visibility: VisibilityManager
+    outbox: VisibilityOutbox
+    search_index: ElasticsearchIndex | None
+    indexer: Indexer | None
+    access: AccessControl
+    audit: AuditLog | None
+    audit_checkpoints: AuditCheckpointStore
+    telemetry: Telemetry | None = None
+
+    def bare_stores(self) -> dict[str, Any]:
+        """Return the stores without telemetry, by their names in the table."""
+        return {entry.name: bare(getattr(self, entry.name)) for entry in STORES}
+
+
+C = TypeVar("C", bound=Cell)
+
+
+@asynccontextmanager
+async def assembled(
+    cell_type: type[C],
+    config: StrongroomConfig,
+    *,
+    key_events: KeyEventSink | None = None,
+    telemetry: Telemetry | None = None,
+    log_settings: LogSettings | None = None,
+    lock_timeout: float = LOCK_TIMEOUT,
+) -> AsyncIterator[C]:
+    """Put a cell together without checking anything, and take it apart at the end.
+
+    Args:
+        cell_type: The class of the cell.
+        config: The cell's configuration.
+        key_events: Receives changes of keys and calls of a KMS; None for the audit log.
+        telemetry: Metrics and traces; None for none.
+        log_settings: Deadlines and limits of the audit log; None for the defaults.
+        lock_timeout: See `LOCK_TIMEOUT`, in seconds.
+    """
+    async with AsyncExitStack() as stack:
+        transport = config.database_transport()
+        distributed = config.cell.distributed
+
+        async def connections(**options: Any) -> Database:
+            database = Database(config.dsn, **options, **transport)
+            stack.push_async_callback(database.aclose)
+            return database
+
+        database = await connections(size=config.connections)
+        by_key = await connections(
+            size=config.connections, lock_timeout=lock_timeout, by_key=True, distributed=distributed
+        )
+        # Keys are read while transactions hold all other connections, so a wait for one of those would be a deadlock.
+        registry = await connections(size=1)
+
+        log = None
+        if config.audit_folder is not None:
+            log = _audit_log(config.audit_folder, database, lambda: keyring, log_settings)
+        if key_events is None:
+            key_events = NO_KEY_EVENTS if log is None else KeyRecords(log, CALLER.get)
+        if telemetry is not None:
+            stack.callback(telemetry.cell_closed)
+            telemetry.watch_pools({"transactions": database, "by_key": by_key, "registry": registry})
+            key_events = telemetry.key_events(key_events, config.kms)
+        providers = make_providers(config.kms, key_events=key_events)
+        for provider in providers.values():
+            stack.push_async_callback(provider.aclose)
+        keyring = Keyring(
+            cell_id=config.cell.cell_id,
+            providers=providers,
+            store=PostgresDataKeyStore(registry),
+            region=config.cell.region,
+            kek_regions=config.kek_regions,
+            policy=config.cache,
+            key_events=key_events,
+            watch=telemetry,
+        )
+        stack.push_async_callback(_close_keyring, keyring)
+        if log is not None:
+            await stack.enter_async_context(opened(log))
+
+        search_index, bell = _search_index(config), None
+        if search_index is not None:
+            stack.push_async_callback(search_index.aclose)
+            bell = OutboxBell(database)
+            stack.push_async_callback(bell.aclose)
+        layout = str(new_layout("compatible"))
+        stores: dict[str, Any] = {
+            "shards": ShardStore(by_key, keyring),
+            "executions": ExecutionStore(by_key, keyring, distributed=distributed, bell=bell),
+            "history": HistoryManager(by_key, keyring, distributed=distributed),
+            "history_tasks": HistoryTaskStore(by_key, keyring, distributed=distributed),
+            "tasks": TaskStore(by_key, keyring, distributed=distributed),
+            "fair_tasks": TaskStore(by_key, keyring, fair=True, distributed=distributed),
+            "task_queue_user_data": TaskQueueUserDataStore(by_key, keyring),
+            "namespaces": NamespaceStore(database, keyring, index_layout=layout),
+            "metadata": MetadataStore(database, keyring, index_layout=layout),
+            "cluster_metadata": ClusterMetadataStore(database, keyring),
+            "namespace_replication_queue": Queue(database, keyring),
+            "queues": QueueV2(database, keyring),
+            "nexus_endpoints": NexusEndpointStore(database, keyring),
+            "visibility": VisibilityManager(database, keyring, index=search_index, bell=bell),
+        }
+        for store in stores.values():
+            if hasattr(store, "aclose"):
+                stack.push_async_callback(store.aclose)
+        outbox = VisibilityOutbox(database)
+        indexer = Indexer(outbox, search_index) if search_index is not None else None
+        if telemetry is not None:
+            chain = chained((telemetry.calls,))
+            stores = {entry.name: proxied(entry, stores[entry.name], chain) for entry in STORES}
+            telemetry.cell_opened(keyring=keyring, outbox=outbox, indexer=indexer, audit=log)
+        yield cell_type(
+            config=config,
+            database=database,
+            by_key=by_key,
+            keyring=keyring,
+            **stores,
+            outbox=outbox,
+            search_index=search_index,
+            indexer=indexer,
+            access=AccessControl(AccessPolicyStore(database, keyring), log=log),
+            audit=log,
+            audit_checkpoints=AuditCheckpointStore(database),
+            telemetry=telemetry,
+        )
+
+
+async def _close_keyring(keyring: Keyring) -> None:
+    """Close the keyring. A count of sealed rows that can't be reported is not an error, and must not delay the end."""
+    with suppress(StrongroomError, TimeoutError):
+        async with asyncio.timeout(LAST_COUNT_SECONDS):
+            await keyring.aclose()
+
+
+def _audit_log(
+    folder: Path, database: Database, keyring: Callable[[], Keyring], settings: LogSettings | None
+) -> AuditLog:
+    """Return the audit log of this process. It is signed with the cell's key, and the database holds its checkpoints."""
+    checkpoints = AuditCheckpointStore(database)
+
+    async def sign() -> SigningKey:
+        return (await keyring().open(keyring().cell_id)).audit_key()
+
+    async def witness(covered: Checkpoint, signature: bytes) -> None:
+        await checkpoints.put(AuditCheckpoint(covered.stream_id, covered.sequence, covered.chain, signature, now()))
+
+    return AuditLog(folder, sign=sign, witness=witness, settings=settings)
+
+
+def _search_index(config: StrongroomConfig) -> ElasticsearchIndex | None:
+    cluster = config.elasticsearch
+    if cluster is None:
+        return None
+    try:
+        from strongroom.visibility.backends.elasticsearch import ElasticsearchIndex  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError:
+        msg = "[elasticsearch] needs its client: pip install 'strongroom[elasticsearch]'"
+        raise ConfigError(msg) from None
+    return ElasticsearchIndex(
+        cluster.url,
+        name=cluster.index,
+        timeout=cluster.timeout,
+        api_key=cluster.api_key,
+        tls=cluster.tls,
+        insecure=cluster.insecure,
+    )

@@ -1,0 +1,126 @@
+"""The types of the table of operations (`stores.py`): what an operation does, and what its caller needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Literal, TypeAlias
+
+Activity: TypeAlias = Literal["create", "read", "update", "delete"]
+Scope: TypeAlias = Literal["cell", "namespace", "filtered"]
+
+
+class Permission(StrEnum):
+    """What an operation needs and a role gives. `READ`, `WRITE` and `ADMIN` are given in one namespace or in all."""
+
+    READ = "namespace.read"
+    """Read a tenant's data."""
+    WRITE = "namespace.write"
+    """Write a tenant's data."""
+    ADMIN = "namespace.admin"
+    """Change a namespace's settings; delete it."""
+    SERVICE = "cell.service"
+    """The service's own work: shards, tasks of all namespaces, queues, membership."""
+    ACCOUNT_READ = "account.read"
+    """List namespaces, keys and clusters."""
+    CREATE_NAMESPACE = "account.create_namespace"
+    """Create namespaces."""
+    ACCOUNT_ADMIN = "account.admin"
+    """Change principals, roles, indexes and endpoints."""
+    OWNER = "account.owner"
+    """Set the retention of the audit log."""
+    KEYS = "keys"
+    """Rotate, re-wrap, retire and destroy keys."""
+    SHRED = "shred"
+    """Destroy a namespace's keys and rows."""
+    AUDIT = "audit"
+    """Read, verify and export the audit log; list who has which role."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """An operation of a store, or of a command.
+
+    Attributes:
+        method: The store's method, or the verb of a command.
+        permission: The permission that the caller needs; None if every known principal may do it.
+        activity: What the operation does. A read has one audit record, or two if it fails. Everything else has two.
+        scope: What the operation is about: the cell; the namespaces that its arguments name; or a list that is
+            filtered down to what the caller may see.
+        arguments: The arguments that an audit record holds as keyed hashes, separated by spaces. Those of a request
+            are named by its fields.
+        batch: The database function that several calls share; "" if each call has its own statements.
+        barrier: Whether the store takes `barrier=`, and so waits for the audit record itself, in one wait for all
+            calls that share a statement.
+        dual_control: Whether a second person must have approved the operation with a grant.
+        makes_namespace: Whether the caller becomes admin of the namespace that the operation creates.
+        area: The store, or the group of commands.
+        name: Area and method; the name in grants and in the audit log.
+        recorded: `arguments` as a set.
+    """
+
+    method: str
+    permission: Permission | None
+    activity: Activity
+    scope: Scope
+    arguments: str = ""
+    batch: str = ""
+    barrier: bool = False
+    dual_control: bool = False
+    makes_namespace: bool = False
+    area: str = ""
+    name: str = field(init=False)
+    recorded: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Derive the name and the set of arguments."""
+        object.__setattr__(self, "name", f"{self.area}.{self.method}")
+        object.__setattr__(self, "recorded", frozenset(self.arguments.split()))
+
+    @property
+    def reads(self) -> bool:
+        """Whether the operation changes nothing."""
+        return self.activity == "read"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Store:
+    """A store of a cell.
+
+    Attributes:
+        name: The attribute of `Strongroom`.
+        type: The store's class.
+        operations: What a session can do with the store. Its other methods are not reachable through a session.
+    """
+
+    name: str
+    type: type
+    operations: tuple[Operation, ...]
+
+    def __post_init__(self) -> None:
+        """Name the operations after the store."""
+        own = tuple(replace(operation, area=self.name) for operation in self.operations)
+        object.__setattr__(self, "operations", own)
+
+
+def command(
+    name: str,
+    permission: Permission | None,
+    activity: Activity,
+    scope: Scope,
+    arguments: str = "",
+    *,
+    dual_control: bool = False,
+) -> Operation:
+    """Return an operation of the command line that is no call of a store; see `Session.performing`.
+
+    Args:
+        name: Area and verb, such as `keys.rotate`.
+        permission: See `Operation`.
+        activity: See `Operation`.
+        scope: See `Operation`.
+        arguments: See `Operation`.
+        dual_control: See `Operation`.
+    """
+    area, _, verb = name.partition(".")
+    return Operation(verb, permission, activity, scope, arguments, dual_control=dual_control, area=area)

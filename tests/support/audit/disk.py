@@ -1,0 +1,54 @@
+"""A disk for an audit log that can hang, fail, and fill up in the middle of a write."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import replace
+
+from strongroom.driver.audit import LogSettings
+from strongroom.driver.audit.chain import fastest
+
+HANG_SECONDS = 10
+
+
+class Disk:
+    """Stands for the disk: `LogSettings(append=disk.append)`.
+
+    Attributes:
+        goes_on: While it is cleared, writes hang, for ten seconds at most.
+        error: What writes raise; None if they succeed.
+        torn: How many bytes of a write that fails reach the file.
+        writes: The number of writes that succeeded, and the descriptor of the last one.
+    """
+
+    def __init__(self):
+        self.goes_on = threading.Event()
+        self.goes_on.set()
+        self.error = None
+        self.torn = 0
+        self.writes = 0
+        self.file = None
+        self._append = fastest()
+
+    def append(self, file, offset, head, first, chain, records, /):
+        """Write records as the log does, or fail."""
+        self.goes_on.wait(HANG_SECONDS)
+        if self.error is not None:
+            os.pwrite(file, (head + b"%d," % first + records[0])[: self.torn], offset)
+            raise self.error
+        written = self._append(file, offset, head, first, chain, records)
+        self.writes, self.file = self.writes + 1, file
+        return written
+
+    def settings(self, **settings):
+        """Return the settings of a log on this disk."""
+        return replace(LogSettings(append=self.append), **settings)
+
+    def fails(self, number=5, text="Input/output error"):
+        """Have all writes fail from now on."""
+        self.error = OSError(number, text)
+
+    def works(self):
+        """Have all writes succeed from now on."""
+        self.error = None
