@@ -1,9 +1,21 @@
-"""Which rows of a branch count: a chain, each link naming the transaction of the node before it. No keys, no database.
+"""Decide which stored writes of a branch are its history. Knows no keys and no database.
 
-A node may have been written several times, and what a failed attempt wrote may stand there for good. Read from the first node on,
-a row counts if its transaction is the highest of its node and no lower than that of the last row that counted; all others are
-shadowed. So the last row that counts is the one with the highest transaction, and each names the one before it, which is how the
-chain is found from its end. Both ways give the same rows, and both refuse to step over a missing one.
+A node may have been written several times, and a failed attempt may have left nodes for good. A write *counts* if it has the highest
+transaction of its node, and if no counted write of a lower node has a higher transaction. All other writes are shadowed. Each write
+names the transaction of the counted write before it (`prev_txn_id`), so the counted writes are a chain of links.
+
+`ChainReader` follows the chain in either direction with one rule: a write that has the expected link counts, a write that is older
+than the expected link is shadowed, and any other write proves that a write between is missing. Both directions return the same
+writes, and both raise `DataLoss` for the same losses.
+
+An accepted read of the nodes [min, max) is the branch as it was right after some transaction. Two losses can't be noticed here:
+
+- A cut tail: if all writes after a transaction are gone, the read returns the branch as it was after that transaction. A caller that
+  knows the last transaction passes it as `last_txn_id`.
+- A node between two nodes of the same transaction, because the link names the transaction and not the node. Temporal gives each node
+  a transaction id of its own.
+
+Nodes outside the range are not checked, except for the counted node in front of it.
 """
 
 from __future__ import annotations
@@ -13,14 +25,23 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.storage.errors import DataLoss
 
-from .branch import FIRST_NODE, LAST_NODE
+from .branch import FIRST_NODE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+NO_LIMIT = 2**63 - 1
+"""The value of `ChainReader.newest` of a reader that accepts every transaction."""
+
 
 class NodeRows(NamedTuple):
-    """Rows of one range, as columns; at least one row."""
+    """Writes of a range in the order of reading, as columns. Contains every write of each of its nodes; at least one row.
+
+    Attributes:
+        node_ids: Ascending, or descending in a backward read.
+        txn_ids: The transaction of each write. The writes of one node may be in any order.
+        prev_txn_ids: The transaction that each write names as the one before it.
+    """
 
     node_ids: list[int]
     txn_ids: list[int]
@@ -28,140 +49,82 @@ class NodeRows(NamedTuple):
 
 
 @dataclass(slots=True)
-class Forwards:
-    """Where a reader that goes up stands.
+class ChainReader:
+    """The position of a reader in the chain.
 
     Attributes:
-        node_id: the last node that was taken; before the first, 0.
-        txn_id: its transaction; before the first, the newest one below the first node wanted, None where nothing stands there.
-        from_start: whether the first node must be the history's first.
-        left_over: whether a row that counts was met when there was no room for it.
-        resume: the node from which to read on; None when the rows given were all looked at.
+        reverse: Whether the reader goes from newer nodes to older ones.
+        link: The transaction that joins the next write to the last one. Forwards, the transaction of the last counted write, or None
+            if no write precedes the first row. Backwards, the transaction of the next counted write.
+        newest: The highest transaction that is part of the read. Later ones were written after a backward read began.
+        node_id: The last counted node; 0 before the first.
+        has_more: Whether a write that counts was found when there was no room for it.
     """
 
-    node_id: int
-    txn_id: int | None
-    from_start: bool
-    left_over: bool = False
-    resume: int | None = None
+    reverse: bool
+    link: int | None
+    newest: int = NO_LIMIT
+    node_id: int = 0
+    has_more: bool = False
 
-    def take(self, rows: NodeRows, *, room: int, complete: bool) -> Sequence[int]:
-        """Choose from rows in the order of node and transaction; return the places of those that count.
-
-        Args:
-            rows: what to choose from.
-            room: how many to take at most.
-            complete: whether the range ends with them. If not, more writes of the last node may follow, and there are more rows
-                than room.
-
-        Raises:
-            DataLoss: a row does not name the one before it.
-        """
-        if self.from_start and self.node_id == 0 and rows.node_ids[0] != FIRST_NODE:
-            msg = f"the history begins at node {rows.node_ids[0]}: what stood before it is missing"
-            raise DataLoss(msg)
-        if not self._is_straight(rows):
-            return self._pick(rows, room, complete=complete)
-        count = len(rows.node_ids)
-        self.resume, self.left_over = None, count > room
-        if room:
-            last = min(room, count) - 1
-            self.node_id, self.txn_id = rows.node_ids[last], rows.txn_ids[last]
-        return range(min(room, count))
-
-    def _is_straight(self, rows: NodeRows) -> bool:
-        """Whether each node was written once, and all rows are one chain: nearly always, and seen without a loop."""
-        nodes, txns, prevs = rows
-        return (
-            (self.txn_id is None or prevs[0] == self.txn_id <= txns[0])
-            and prevs[1:] == txns[:-1]
-            and len(set(nodes)) == len(nodes)
-            and sorted(txns) == txns
-        )
-
-    def _pick(self, rows: NodeRows, room: int, *, complete: bool) -> Sequence[int]:
-        nodes, txns, prevs = rows
-        taken: list[int] = []
-        begin, count = 0, len(nodes)
-        while begin < count:
-            place = begin
-            while place + 1 < count and nodes[place + 1] == nodes[begin]:
-                place += 1  # the last write of a node is its highest
-            counts = self.txn_id is None or txns[place] >= self.txn_id
-            if counts and len(taken) == room:
-                self.left_over = True  # a later write of the node could only be higher
-                return taken
-            if place + 1 == count and not complete:
-                self.resume = nodes[begin]
-                return taken
-            if counts:
-                if self.txn_id is not None and prevs[place] != self.txn_id:
-                    raise _gap(nodes[place])
-                self.node_id, self.txn_id = nodes[place], txns[place]
-                taken.append(place)
-            begin = place + 1
-        self.resume = None
-        return taken
-
-
-@dataclass(slots=True)
-class Backwards:
-    """Where a reader that goes down stands.
-
-    Attributes:
-        node_id: the last node that was taken; before the first, above all nodes.
-        wanted: the transaction of the node that comes next.
-        newest: the transaction of the first node; whatever is newer was written since.
-        lowest: the last node that was looked at, taken or not.
-    """
-
-    node_id: int
-    wanted: int
-    newest: int
-    lowest: int = LAST_NODE
-
-    def take(self, rows: NodeRows) -> Sequence[int]:
-        """Choose from rows in falling order of node and transaction; return the places of those that count.
-
-        Raises:
-            DataLoss: a row stands where the chain has none.
-        """
-        nodes, txns, prevs = rows
-        if (
-            txns[0] == self.wanted
-            and nodes[0] < self.node_id
-            and txns[1:] == prevs[:-1]
-            and len(set(nodes)) == len(nodes)
-        ):
-            self.node_id, self.wanted = nodes[-1], prevs[-1]
-            return range(len(nodes))
-        taken = []
-        for place, (node_id, txn_id) in enumerate(zip(nodes, txns, strict=True)):
-            if node_id == self.node_id:
-                continue  # an older write of the node that was taken
-            if txn_id == self.wanted:
-                self.node_id, self.wanted = node_id, prevs[place]
-                taken.append(place)
-            elif self.wanted < txn_id <= self.newest:
-                raise _gap(self.node_id)
-        return taken
-
-    def check_end(self, *, first: int, below: int | None) -> None:
-        """Refuse a chain that ends too early.
+    def follow(self, rows: NodeRows, *, room: int) -> Sequence[int]:
+        """Return the indexes of the rows that count, and advance past them.
 
         Args:
-            first: the first node that was wanted.
-            below: the newest transaction below that node; None where nothing stands there.
+            rows: The next rows of the branch.
+            room: The most rows to return. If more rows count, `has_more` is set.
 
         Raises:
-            DataLoss: the node that comes next is missing.
+            DataLoss: A write between two of the rows, or before the first of them, is missing.
         """
-        reaches_start = self.node_id == FIRST_NODE
-        reaches_below = first > FIRST_NODE and (self.lowest >= self.node_id if below is None else below == self.wanted)
-        if not (reaches_start or reaches_below):
-            msg = f"the node that transaction {self.wanted} wrote is missing from the history"
-            raise DataLoss(msg)
+        nodes, txns, prevs = rows
+        if self.link is None and nodes[0] != FIRST_NODE:
+            raise DataLoss(f"the history begins at node {nodes[0]}: the nodes before it are missing")
+        near, far = (txns, prevs) if self.reverse else (prevs, txns)
+        # Nearly always each node was written once and the rows are one chain. No Python loop is needed to see that.
+        is_linked = self.link is None or self.link == near[0]
+        if is_linked and near[1:] == far[:-1] and len(set(nodes)) == len(nodes):
+            self.has_more = len(nodes) > room
+            counted = range(min(room, len(nodes)))
+            if counted:
+                self.node_id, self.link = nodes[counted[-1]], far[counted[-1]]
+            return counted
+        return self._select(rows, near, far, room)
 
+    def _select(self, rows: NodeRows, near: list[int], far: list[int], room: int) -> list[int]:
+        counted: list[int] = []
+        for index in self._newest_writes(rows):
+            if self.link is None:
+                self.link = near[index]
+            if rows.txn_ids[index] < self.link:
+                continue  # shadowed
+            if len(counted) == room:
+                self.has_more = True
+                break
+            if near[index] != self.link:
+                raise DataLoss(f"a node next to history node {rows.node_ids[index]} is missing")
+            self.node_id, self.link = rows.node_ids[index], far[index]
+            counted.append(index)
+        return counted
 
-def _gap(node_id: int) -> DataLoss:
-    return DataLoss(f"history node {node_id} does not follow the one before it: a node between them is missing")
+    def _newest_writes(self, rows: NodeRows) -> list[int]:
+        """Return the index of the newest write of each node. The other writes of a node never count."""
+        indexes: dict[int, int] = {}
+        for index, (node_id, txn_id) in enumerate(zip(rows.node_ids, rows.txn_ids, strict=True)):
+            best = indexes.get(node_id)
+            if txn_id <= self.newest and (best is None or txn_id > rows.txn_ids[best]):
+                indexes[node_id] = index
+        return list(indexes.values())
+
+    def finish(self, below: int | None) -> None:
+        """Refuse a backward read whose chain does not reach the start of its range.
+
+        Args:
+            below: The newest transaction in front of the first node of the range; None if no write is in front of it.
+
+        Raises:
+            DataLoss: The next write of the chain is missing.
+        """
+        is_complete = self.node_id == FIRST_NODE if below is None else self.link == below
+        if not is_complete:
+            raise DataLoss(f"the history node of transaction {self.link} is missing")

@@ -16,7 +16,7 @@ from .branch import FIRST_NODE, LAST_NODE, HistoryBranch
 from .rows import check_branch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
     from uuid import UUID
 
     from strongroom.storage.engine.database import Database
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .tree import HistoryTrees
 
 _SQL = load_queries("histories/histories")
-_SCAN = 1000
+_SCAN_ROWS = 1000
 # Of many that delete from one tree at once, one gets through at each turn; waits of random length take them apart.
 _ATTEMPTS = 20
 _LONGEST_WAIT = 0.5  # seconds
@@ -75,28 +75,41 @@ class HistoryDeleter:
         check_branch(branch)
         check_number("node_id", node_id, least=FIRST_NODE, limit=LAST_NODE)
         check_number("txn_id", txn_id)
-        place = (branch.shard_id, namespace_id, branch.tree_id)
         off_chain: list[tuple[UUID, int, int]] = []
-        at, wanted = node_id + 1, txn_id
+        above, link = node_id + 1, txn_id
+        async for branch_id, node, txn, prev_txn in self._writes_down_from(namespace_id, branch, node_id):
+            if txn == link and node < above and (above <= node_id or node == node_id):
+                above, link = node, prev_txn
+            else:
+                off_chain.append((branch_id, node, txn))
+        if above != FIRST_NODE:
+            return 0
+        return await self._delete_nodes(namespace_id, branch, off_chain)
+
+    async def _writes_down_from(
+        self, namespace_id: UUID, branch: HistoryBranch, node_id: int
+    ) -> AsyncIterator[tuple[UUID, int, int, int]]:
+        """Yield branch, node, transaction and previous transaction of every write up to a node, newest node first."""
         for part in reversed(branch.ranges()):
-            position: tuple[int, int] | None = (min(part.end_node, node_id + 1), -1)
-            while position is not None:
+            begin, end = part.begin_node, min(part.end_node, node_id + 1)
+            while begin < end:
                 async with self._database.connection(namespace_id) as connection:
                     row = await connection.fetchrow(
-                        _SQL["scan_backwards"], *place, part.branch_id, part.begin_node, *position, _SCAN
+                        _SQL["scan_backwards"],
+                        branch.shard_id,
+                        namespace_id,
+                        branch.tree_id,
+                        part.branch_id,
+                        begin,
+                        end,
+                        _SCAN_ROWS,
                     )
                 if row is None or row["node_ids"] is None:
                     break
-                nodes, txns = row["node_ids"], row["txn_ids"]
-                for node, txn, prev in zip(nodes, txns, row["prev_txn_ids"], strict=True):
-                    if txn == wanted and node < at and (at <= node_id or node == node_id):
-                        at, wanted = node, prev
-                    else:
-                        off_chain.append((part.branch_id, node, txn))
-                position = (nodes[-1], txns[-1]) if len(nodes) == _SCAN else None
-        if at != FIRST_NODE:
-            return 0
-        return await self._delete_nodes(place, off_chain)
+                nodes = row["node_ids"]
+                for node, txn, prev_txn in zip(nodes, row["txn_ids"], row["prev_txn_ids"], strict=True):
+                    yield part.branch_id, node, txn, prev_txn
+                end = nodes[-1]
 
     async def delete_nodes(self, namespace_id: UUID, branch: HistoryBranch, *, node_id: int, txn_id: int) -> None:
         """Delete one write of a node; see `HistoryManager.delete_history_nodes`."""
@@ -107,15 +120,19 @@ class HistoryDeleter:
         if node_id < branch.begin_node:
             msg = f"node {node_id} belongs to an ancestor; this branch begins at node {branch.begin_node}"
             raise InvalidPersistenceRequest(msg)
-        place = (branch.shard_id, namespace_id, branch.tree_id)
-        await self._delete_nodes(place, [(branch.branch_id, node_id, txn_id)])
+        await self._delete_nodes(namespace_id, branch, [(branch.branch_id, node_id, txn_id)])
 
-    async def _delete_nodes(self, place: tuple[int, UUID, UUID], writes: Iterable[tuple[UUID, int, int]]) -> int:
+    async def _delete_nodes(
+        self, namespace_id: UUID, branch: HistoryBranch, writes: Iterable[tuple[UUID, int, int]]
+    ) -> int:
+        """Delete writes, each given by branch, node and transaction; return how many were there."""
         columns = [list(column) for column in zip(*writes, strict=True)]
         if not columns:
             return 0
-        async with self._database.connection(place[1]) as connection:
-            tag = await connection.execute(_SQL["delete_nodes"], *place, *columns)
+        async with self._database.connection(namespace_id) as connection:
+            tag = await connection.execute(
+                _SQL["delete_nodes"], branch.shard_id, namespace_id, branch.tree_id, *columns
+            )
         return int(tag.rpartition(" ")[2])
 
 

@@ -10,6 +10,7 @@ from strongroom.storage.errors import InvalidPersistenceRequest
 from strongroom.storage.page_tokens import page_position, page_token
 
 from .branch import FIRST_NODE, BranchRange
+from .chain import ChainReader
 from .rows import check_branch
 
 if TYPE_CHECKING:
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
     from .branch import HistoryBranch
     from .rows import HistoryNode
 
-NO_WRITE = -1
-"""In a token, and where a transaction is looked for: before all of them."""
+_READ = "history branch"
+_NONE = -1
+"""None in a page token, where all numbers are 0 or more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,26 +70,38 @@ class BranchRead:
         numbers = f"{branch.shard_id}.{self.min_node_id}.{self.max_node_id}.{self.reverse:d}".encode()
         return self.namespace_id.bytes + branch.tree_id.bytes + branch.branch_id.bytes + numbers
 
-    def token(self, *position: int) -> bytes:
-        """Return a token of this read."""
-        return page_token("history branch", self.scope(), *position)
+    def token(self, chain: ChainReader, below: int | None) -> bytes:
+        """Return a token for the page after the reader's position."""
+        numbers = (chain.node_id, chain.link, chain.newest, below)
+        return page_token(_READ, self.scope(), *(_NONE if number is None else number for number in numbers))
 
-    def position(self, token: bytes, *, numbers: int) -> tuple[int, ...]:
-        """Return the position in a token.
+    def resume(self, token: bytes) -> tuple[ChainReader, int | None]:
+        """Return the reader at a token's position, and the newest transaction in front of the range.
 
         Raises:
-            InvalidPersistenceRequest: it is not one of this read.
+            InvalidPersistenceRequest: The token was not made by this read.
         """
-        position = page_position(token, "history branch", self.scope(), numbers=numbers)
-        if position[0] < FIRST_NODE or min(position[1:]) < NO_WRITE:
-            msg = "this is not a page token of a history"
+        node_id, link, newest, below = page_position(token, _READ, self.scope(), numbers=4)
+        if node_id < FIRST_NODE or min(link, newest) < 0 or below < _NONE:
+            msg = "this is not a page token of a history; start again without one"
             raise InvalidPersistenceRequest(msg)
-        return position
+        return ChainReader(self.reverse, link, newest, node_id), None if below == _NONE else below
 
     def ranges(self, begin: int, end: int) -> list[BranchRange]:
-        """Return the ranges that hold nodes from `begin` to below `end`, cut to them, oldest first."""
+        """Return the ranges that hold the nodes [begin, end), cut to them, oldest first."""
         cut = [
             BranchRange(part.branch_id, max(part.begin_node, begin), min(part.end_node, end))
             for part in self.branch.ranges()
         ]
         return [part for part in cut if part.begin_node < part.end_node]
+
+    def ranges_after(self, node_id: int) -> list[BranchRange]:
+        """Return the ranges that are still to be read, in the order of reading.
+
+        Args:
+            node_id: The last node that was read; 0 before the first.
+        """
+        if not self.reverse:
+            return self.ranges(max(self.min_node_id, node_id + 1), self.max_node_id)
+        end = min(self.max_node_id, node_id) if node_id else self.max_node_id
+        return self.ranges(self.min_node_id, end)[::-1]

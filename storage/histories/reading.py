@@ -1,4 +1,4 @@
-"""Read a branch in pages, up or down, through the ranges of its ancestors."""
+"""Read a branch in pages, in either direction, through the ranges of its ancestors."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from strongroom.storage.errors import NotFound
 from strongroom.storage.sealing import open_rows
 
 from .branch import FIRST_NODE, LAST_NODE
-from .chain import Backwards, Forwards, NodeRows
-from .pages import NO_WRITE, HistoryPage
+from .chain import NO_LIMIT, ChainReader, NodeRows
+from .pages import HistoryPage
 from .rows import HistoryNode
 
 if TYPE_CHECKING:
@@ -28,9 +28,13 @@ if TYPE_CHECKING:
 
 _SQL = load_queries("histories/histories")
 _NO_EVENTS = DataBlob(b"", Encoding.UNSPECIFIED)
+_LEAST_ROWS = 20
+"""The fewest rows of a second fetch in a range, so that a long stretch of shadowed rows doesn't cost a query for each row."""
 
 
-class _Taken(NamedTuple):
+class _CountedRows(NamedTuple):
+    """Rows of one branch that count, and their sealed events; no events if only metadata is read."""
+
     branch_id: UUID
     rows: NodeRows
     data: Sequence[bytes]
@@ -40,8 +44,8 @@ class HistoryReader:
     """Reads pages of branches.
 
     Args:
-        database: for look-ups by key.
-        keyring: unwrapped keys.
+        database: The cell's database.
+        keyring: The cell's unwrapped keys.
     """
 
     def __init__(self, database: Database, keyring: Keyring) -> None:
@@ -56,88 +60,68 @@ class HistoryReader:
         if last_txn_id is not None:
             check_number("last_txn_id", last_txn_id, limit=LAST_NODE if read.reverse else 0)
         keys = None if read.metadata_only else await open_keys(self._keyring, read.namespace_id)
-        if read.reverse:
-            taken, follows = await self._backwards(read, page_size, token, last_txn_id)
+        chain, below = await self._start(read, last_txn_id) if token is None else read.resume(token)
+        counted, is_empty = await self._follow(read, chain, page_size)
+        if is_empty and token is None:
+            raise _no_nodes()
+        if chain.has_more:
+            next_page_token = read.token(chain, below)
         else:
-            taken, follows = await self._forwards(read, page_size, token)
-        if not taken and token is None:
-            msg = "this history branch has no such nodes"
-            raise NotFound(msg)
-        return HistoryPage(tuple(await self._open(read, taken, keys)), follows)
+            next_page_token = None
+            if read.reverse:
+                chain.finish(below)
+        if not counted and token is None:
+            raise _no_nodes()
+        return HistoryPage(tuple(await self._open(read, counted, keys)), next_page_token)
 
-    async def _forwards(
-        self, read: BranchRead, page_size: int, token: bytes | None
-    ) -> tuple[list[_Taken], bytes | None]:
-        from_start = read.min_node_id <= FIRST_NODE
-        if token is not None:
-            node_id, txn_id = read.position(token, numbers=2)
-            chain = Forwards(node_id, txn_id, from_start)
-        else:
-            below = None if from_start else (await self._newest(read, read.min_node_id))[0]
-            chain = Forwards(0, below, from_start)
-        taken: list[_Taken] = []
-        room = page_size
-        for part in read.ranges(max(read.min_node_id, chain.node_id + 1), read.max_node_id):
-            begin: int | None = part.begin_node
-            limit = room + 1  # one more than there is room for tells whether there is a next page
-            while begin is not None and not chain.left_over:
-                rows, data = await self._fetch(read, "forwards", part.branch_id, begin, part.end_node, limit)
-                if not rows.node_ids:
-                    break
-                places = chain.take(rows, room=room, complete=len(rows.node_ids) < limit)
-                room -= len(places)
-                taken += _cut(part.branch_id, rows, data, places)
-                # More writes of one node than were asked for: ask for more of them.
-                limit = 2 * limit if chain.resume == begin else room + 1
-                begin = chain.resume
-            if chain.left_over:
-                return taken, read.token(chain.node_id, chain.txn_id or 0)
-        return taken, None
+    async def _start(self, read: BranchRead, last_txn_id: int | None) -> tuple[ChainReader, int | None]:
+        """Return a reader in front of the first row, and the newest transaction in front of the range."""
+        if not read.reverse:
+            _, below = await self._newest(read, read.min_node_id, NO_LIMIT)
+            return ChainReader(reverse=False, link=below), below
+        if last_txn_id is not None:
+            _, below = await self._newest(read, read.min_node_id, last_txn_id)
+            return ChainReader(reverse=True, link=last_txn_id, newest=last_txn_id), below
+        newest, below = await self._newest(read, read.max_node_id, NO_LIMIT)
+        if newest is None:
+            raise _no_nodes()
+        return ChainReader(reverse=True, link=newest, newest=newest), below
 
-    async def _backwards(
-        self, read: BranchRead, page_size: int, token: bytes | None, last_txn_id: int | None
-    ) -> tuple[list[_Taken], bytes | None]:
-        first = max(read.min_node_id, FIRST_NODE)
-        newest: int | None
-        below: int | None
-        if token is not None:
-            node_id, wanted, newest, below = read.position(token, numbers=4)
-            below = None if below == NO_WRITE else below
-            chain = Backwards(node_id, wanted, newest)
-        else:
-            newest, below = last_txn_id, None
-            if last_txn_id is None or first > FIRST_NODE:
-                found, below = await self._newest(read, read.max_node_id)
-                newest = found if last_txn_id is None else last_txn_id
-            if newest is None:
-                return [], None
-            chain = Backwards(LAST_NODE, newest, newest)
-        taken: list[_Taken] = []
+    async def _follow(self, read: BranchRead, chain: ChainReader, page_size: int) -> tuple[list[_CountedRows], bool]:
+        """Read until the page is full and another row counts, or until the range ends.
+
+        Returns:
+            The rows that count, and whether no row was found at all.
+        """
+        counted: list[_CountedRows] = []
         room, is_empty = page_size, True
-        for part in reversed(read.ranges(first, min(read.max_node_id, chain.node_id))):
-            position: tuple[int, int] | None = (part.end_node, NO_WRITE)
-            while position is not None and room:
-                rows, data = await self._fetch(read, "backwards", part.branch_id, part.begin_node, *position, room)
+        for part in read.ranges_after(chain.node_id):
+            begin, end = part.begin_node, part.end_node
+            limit = room + 1  # one more row shows whether there is a next page
+            while begin < end and not chain.has_more:
+                rows, data = await self._fetch(read, part.branch_id, begin, end, limit)
                 if not rows.node_ids:
                     break
                 is_empty = False
-                position = (rows.node_ids[-1], rows.txn_ids[-1]) if len(rows.node_ids) == room else None
-                places = chain.take(rows)
-                room -= len(places)
-                taken += _cut(part.branch_id, rows, data, places)
-        is_last = bool(room) or chain.node_id <= first
-        if not is_last and chain.wanted == below:
-            # What comes next stands below the first node, unless both have the same transaction.
-            is_last = taken[-1].rows.txn_ids[-1] != below
-        if not is_last:
-            return taken, read.token(chain.node_id, chain.wanted, chain.newest, NO_WRITE if below is None else below)
-        if token is not None or not is_empty:
-            chain.check_end(first=first, below=below)
-        return taken, None
+                indexes = chain.follow(rows, room=room)
+                room -= len(indexes)
+                counted += _select(part.branch_id, rows, data, indexes)
+                if len(rows.node_ids) < limit:
+                    break
+                if read.reverse:
+                    end = rows.node_ids[-1]
+                else:
+                    begin = rows.node_ids[-1] + 1
+                limit = max(room + 1, _LEAST_ROWS)
+            if chain.has_more:
+                break
+        return counted, is_empty
 
-    async def _newest(self, read: BranchRead, end: int) -> tuple[int | None, int | None]:
-        """Return the newest transaction below a node, and below the first node wanted."""
+    async def _newest(self, read: BranchRead, end: int, as_of: int) -> tuple[int | None, int | None]:
+        """Return the newest transaction up to `as_of` of the nodes before `end`, and of those before the first node wanted."""
         parts = read.ranges(FIRST_NODE, end)
+        if not parts:
+            return None, None
         branch = read.branch
         async with self._database.connection(read.namespace_id) as connection:
             row = await connection.fetchrow(
@@ -149,51 +133,59 @@ class HistoryReader:
                 [part.begin_node for part in parts],
                 [part.end_node for part in parts],
                 read.min_node_id,
+                as_of,
             )
         return (row["newest"], row["below"]) if row is not None else (None, None)
 
     async def _fetch(
-        self, read: BranchRead, way: str, branch_id: UUID, *bounds: int
+        self, read: BranchRead, branch_id: UUID, begin: int, end: int, limit: int
     ) -> tuple[NodeRows, Sequence[bytes]]:
+        """Fetch at least `limit` rows of the nodes [begin, end), with every write of each node; fewer if there are no more."""
         branch = read.branch
-        name = f"{'scan' if read.metadata_only else 'read'}_{way}"
+        name = f"{'scan' if read.metadata_only else 'read'}_{'backwards' if read.reverse else 'forwards'}"
         async with self._database.connection(read.namespace_id) as connection:
             row = await connection.fetchrow(
-                _SQL[name], branch.shard_id, read.namespace_id, branch.tree_id, branch_id, *bounds
+                _SQL[name], branch.shard_id, read.namespace_id, branch.tree_id, branch_id, begin, end, limit
             )
         if row is None or row["node_ids"] is None:
             return NodeRows([], [], []), ()
         rows = NodeRows(row["node_ids"], row["txn_ids"], row["prev_txn_ids"])
         return rows, () if read.metadata_only else row["data"]
 
-    async def _open(self, read: BranchRead, taken: Sequence[_Taken], keys: NamespaceKeys | None) -> list[HistoryNode]:
+    async def _open(
+        self, read: BranchRead, counted: Sequence[_CountedRows], keys: NamespaceKeys | None
+    ) -> list[HistoryNode]:
         if keys is None:
-            return [HistoryNode(*key, _NO_EVENTS) for part in taken for key in zip(*part.rows, strict=True)]
+            return [HistoryNode(*row, _NO_EVENTS) for part in counted for row in zip(*part.rows, strict=True)]
         shard_id, tree = read.branch.shard_id, read.branch.tree_id.bytes
 
         def open_all(keys: NamespaceKeys) -> list[HistoryNode]:
             nodes: list[HistoryNode] = []
-            for branch_id, rows, data in taken:
-                places = list(zip(*rows, strict=True))
+            for branch_id, rows, data in counted:
+                row_keys = zip(*rows, strict=True)
                 opened = keys.open_many(
-                    HISTORY_NODE, list(zip(places, data, strict=True)), scope=(shard_id, tree, branch_id.bytes)
+                    HISTORY_NODE, list(zip(row_keys, data, strict=True)), scope=(shard_id, tree, branch_id.bytes)
                 )
                 nodes += map(_new_node, zip(*rows, DataBlob.unpack_many(opened), strict=True))
             return nodes
 
-        size = sum(sum(map(len, part.data)) for part in taken)
+        size = sum(sum(map(len, part.data)) for part in counted)
         return await open_rows(self._keyring, read.namespace_id, size, open_all, keys=keys)
 
 
 _new_node = partial(tuple.__new__, HistoryNode)
 
 
-def _cut(branch_id: UUID, rows: NodeRows, data: Sequence[bytes], places: Sequence[int]) -> list[_Taken]:
-    """Return the rows at some places; none at all for no places."""
-    if not places:
+def _select(branch_id: UUID, rows: NodeRows, data: Sequence[bytes], indexes: Sequence[int]) -> list[_CountedRows]:
+    """Return the rows at the indexes; an empty list if there are none."""
+    if not indexes:
         return []
-    if isinstance(places, range):  # the first ones
-        end = places.stop
-        return [_Taken(branch_id, NodeRows(*(column[:end] for column in rows)), data[:end])]
-    chosen = NodeRows(*([column[place] for place in places] for column in rows))
-    return [_Taken(branch_id, chosen, [data[place] for place in places] if data else ())]
+    if isinstance(indexes, range):  # the first rows
+        end = indexes.stop
+        return [_CountedRows(branch_id, NodeRows(*(column[:end] for column in rows)), data[:end])]
+    selected = NodeRows(*([column[index] for index in indexes] for column in rows))
+    return [_CountedRows(branch_id, selected, [data[index] for index in indexes] if data else ())]
+
+
+def _no_nodes() -> NotFound:
+    return NotFound("this history branch has no such nodes")

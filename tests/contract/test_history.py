@@ -417,3 +417,26 @@ async def test_a_read_that_cannot_be_is_refused(histories, wrong):
     await histories.append(branch, node(1, 5, 0))
     with pytest.raises(InvalidPersistenceRequest):
         await histories.manager.read_history_branch(histories.namespace_id, branch, **wrong)
+
+
+@pytest.mark.parametrize("page_size", [1, 2, 100])
+async def test_a_lost_rewrite_is_refused_in_both_directions(histories, page_size):
+    """A read from a later node refuses a history whose first nodes and newest write of the next node are gone."""
+    branch = histories.branch()
+    await histories.append(branch, *chain(1, 3, txn=1), node(5, 4, 3))
+    await histories.append(branch, node(5, 6, 3), node(6, 7, 6), node(7, 8, 7))
+    await histories.execute(
+        "DELETE FROM history_node WHERE tree_id = $1 AND (node_id <= 3 OR node_id = 5 AND txn_id = 6)", branch.tree_id
+    )
+    for reverse in (False, True):
+        with pytest.raises(DataLoss):
+            await histories.read(branch, min_node_id=5, page_size=page_size, reverse=reverse)
+
+
+async def test_a_read_as_of_a_transaction_ignores_later_writes_below_its_bound(histories):
+    """A backward read that names the last transaction accepts newer failed attempts in front of its first node."""
+    branch = histories.branch()
+    nodes = chain(1, 4, txn=10)
+    await histories.append(branch, *nodes)
+    await histories.append(branch, node(2, 99, 10))
+    assert await histories.read(branch, reverse=True, last_txn_id=13, min_node_id=3) == nodes[:1:-1]

@@ -26,6 +26,7 @@ from strongroom.storage import (
 )
 from strongroom.storage.histories.branch import LAST_NODE
 from strongroom.storage.histories.pages import BranchRead
+from strongroom.storage.page_tokens import page_token
 
 pytestmark = pytest.mark.integration
 
@@ -397,15 +398,23 @@ async def test_a_malformed_page_token_is_refused(strongroom, namespace, branch, 
         await strongroom.history.read_history_branch(namespace.namespace_id, branch, page_token=token)
 
 
-@pytest.mark.parametrize("position", [(-5, 1), (0, 1), (1, -2), (1,), (1, 1, 1)], ids=str)
-async def test_a_page_token_beyond_every_node_is_refused(strongroom, namespace, branch, position):
-    """Numbers that no node and no transaction can have are malformed: they never give an empty end of a history."""
+WHOLE = 2**63 - 1
+BAD_POSITIONS = [(-5, 1, WHOLE, -1), (0, 1, WHOLE, -1), (1, -1, WHOLE, -1), (1, 1, -1, -1), (1, 1, WHOLE, -2), (1, 1)]
+
+
+@pytest.mark.parametrize("position", BAD_POSITIONS, ids=str)
+async def test_a_page_token_with_impossible_numbers_is_refused(strongroom, namespace, branch, position):
+    """Numbers that no node and no transaction can have are refused. They never give an empty end of a history."""
     await append(strongroom, namespace, branch, chain(1, 3, txn=1))
     read = BranchRead(namespace.namespace_id, branch, 1, LAST_NODE, reverse=False, metadata_only=False)
+
+    async def page_at(*numbers):
+        token = page_token("history branch", read.scope(), *numbers)
+        return await strongroom.history.read_history_branch(namespace.namespace_id, branch, page_token=token)
+
     with pytest.raises(InvalidPersistenceRequest):
-        await strongroom.history.read_history_branch(namespace.namespace_id, branch, page_token=read.token(*position))
-    page = await strongroom.history.read_history_branch(namespace.namespace_id, branch, page_token=read.token(1, 1))
-    assert [each.node_id for each in page.nodes] == [2, 3]
+        await page_at(*position)
+    assert [each.node_id for each in (await page_at(1, 1, WHOLE, -1)).nodes] == [2, 3]
 
 
 @pytest.mark.parametrize("page_size", [0, -1, 10_001])

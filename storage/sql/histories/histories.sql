@@ -1,11 +1,12 @@
 -- name: read_forwards
--- One row of arrays: a row for each node costs the client more than its data. In the order of the key, so nothing is sorted.
+-- Returns one row of arrays, because a row for each node costs the client more than the node's data. Reads in the order of the
+-- index, so nothing is sorted. WITH TIES: a page has every write of each of its nodes, in any order.
 SELECT array_agg(node_id) AS node_ids, array_agg(txn_id) AS txn_ids, array_agg(prev_txn_id) AS prev_txn_ids,
        array_agg(data) AS data
 FROM (
     SELECT node_id, txn_id, prev_txn_id, data FROM history_node
     WHERE shard_id = $1 AND namespace_id = $2 AND tree_id = $3 AND branch_id = $4 AND node_id >= $5 AND node_id < $6
-    ORDER BY node_id, txn_id LIMIT $7
+    ORDER BY node_id FETCH FIRST ($7) ROWS WITH TIES
 ) AS part
 
 -- name: scan_forwards
@@ -13,35 +14,32 @@ SELECT array_agg(node_id) AS node_ids, array_agg(txn_id) AS txn_ids, array_agg(p
 FROM (
     SELECT node_id, txn_id, prev_txn_id FROM history_node
     WHERE shard_id = $1 AND namespace_id = $2 AND tree_id = $3 AND branch_id = $4 AND node_id >= $5 AND node_id < $6
-    ORDER BY node_id, txn_id LIMIT $7
+    ORDER BY node_id FETCH FIRST ($7) ROWS WITH TIES
 ) AS part
 
 -- name: read_backwards
--- From below a write of a node, which need not be there.
 SELECT array_agg(node_id) AS node_ids, array_agg(txn_id) AS txn_ids, array_agg(prev_txn_id) AS prev_txn_ids,
        array_agg(data) AS data
 FROM (
     SELECT node_id, txn_id, prev_txn_id, data FROM history_node
-    WHERE shard_id = $1 AND namespace_id = $2 AND tree_id = $3 AND branch_id = $4
-      AND node_id >= $5 AND (node_id, txn_id) < ($6, $7)
-    ORDER BY node_id DESC, txn_id DESC LIMIT $8
+    WHERE shard_id = $1 AND namespace_id = $2 AND tree_id = $3 AND branch_id = $4 AND node_id >= $5 AND node_id < $6
+    ORDER BY node_id DESC FETCH FIRST ($7) ROWS WITH TIES
 ) AS part
 
 -- name: scan_backwards
 SELECT array_agg(node_id) AS node_ids, array_agg(txn_id) AS txn_ids, array_agg(prev_txn_id) AS prev_txn_ids
 FROM (
     SELECT node_id, txn_id, prev_txn_id FROM history_node
-    WHERE shard_id = $1 AND namespace_id = $2 AND tree_id = $3 AND branch_id = $4
-      AND node_id >= $5 AND (node_id, txn_id) < ($6, $7)
-    ORDER BY node_id DESC, txn_id DESC LIMIT $8
+    WHERE shard_id = $1 AND namespace_id = $2 AND tree_id = $3 AND branch_id = $4 AND node_id >= $5 AND node_id < $6
+    ORDER BY node_id DESC FETCH FIRST ($7) ROWS WITH TIES
 ) AS part
 
 -- name: newest_writes
--- The highest transaction of several ranges, and of their nodes below $7; from the index alone.
+-- The newest transaction up to $8 of several ranges, and of their nodes below $7. Reads the index only.
 SELECT max(n.txn_id) AS newest, max(n.txn_id) FILTER (WHERE n.node_id < $7) AS below
 FROM unnest($4::uuid[], $5::bigint[], $6::bigint[]) AS part (branch_id, begin_node, end_node)
 JOIN history_node AS n ON n.branch_id = part.branch_id AND n.node_id >= part.begin_node AND n.node_id < part.end_node
-WHERE n.shard_id = $1 AND n.namespace_id = $2 AND n.tree_id = $3
+WHERE n.shard_id = $1 AND n.namespace_id = $2 AND n.tree_id = $3 AND n.txn_id <= $8
 
 -- name: get_tree
 SELECT branch_id, data FROM history_tree WHERE shard_id = $1 AND namespace_id = $2 AND tree_id = $3 ORDER BY branch_id
