@@ -42,13 +42,15 @@ class Function:
     """A function of the database.
 
     Attributes:
-        name: with its digest; what statements call.
-        parameters: types in order.
-        sql: what creates it.
+        name: The name with the digest, which statements call.
+        names: The names of the parameters, in order.
+        types: The types of the parameters, in order.
+        sql: The statement that creates the function.
     """
 
     name: str
-    parameters: tuple[str, ...]
+    names: tuple[str, ...]
+    types: tuple[str, ...]
     sql: str
 
     async def call(self, connection: Connection, *arguments: object, timeout: float | None = None) -> Sequence[Row]:  # noqa: ASYNC109 - asyncpg's
@@ -59,14 +61,14 @@ class Function:
         """
         encoded = [
             _integers(cast(Iterable[int | None], argument)) if kind in _INTEGERS else argument
-            for kind, argument in zip(self.parameters, arguments, strict=True)
+            for kind, argument in zip(self.types, arguments, strict=True)
         ]
         with translated():
             return await connection.fetch(self._statement, *encoded, timeout=timeout)
 
     @cached_property
     def _statement(self) -> str:
-        casts = (f"${n}::text::{kind}" if kind in _INTEGERS else f"${n}" for n, kind in enumerate(self.parameters, 1))
+        casts = (f"${n}::text::{kind}" if kind in _INTEGERS else f"${n}" for n, kind in enumerate(self.types, 1))
         return f"SELECT * FROM {self.name}({', '.join(casts)}) AS result"  # noqa: S608 - our own name
 
 
@@ -90,5 +92,6 @@ def _function(text: str, *, distributed: bool) -> tuple[str, Function]:
     assert match is not None, "a file of sql/functions creates one function"  # noqa: S101 - our own files
     base = match[1]
     name = f"{base}_{sha256(text.encode()).hexdigest()[:8]}"
-    parameters = tuple(line.split("--")[0].strip().rstrip(",").split()[-1] for line in match[2].strip().splitlines())
-    return base, Function(name, parameters, text.replace(f"CREATE FUNCTION {base}(", f"CREATE FUNCTION {name}(", 1))
+    parameters = [line.split("--")[0].strip().rstrip(",").split() for line in match[2].strip().splitlines()]
+    names, types = zip(*parameters, strict=True)
+    return base, Function(name, names, types, text.replace(f"CREATE FUNCTION {base}(", f"CREATE FUNCTION {name}(", 1))

@@ -1,184 +1,159 @@
-"""Several requests of the execution store as the columns of one statement: the parameters of `write_executions`, in order."""
+"""Seal the rows of several writes: from plans to the columns of one call of `write_executions`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.kms.sealing.record_kinds import CURRENT_EXECUTION, EXECUTION, EXECUTION_MAP, HISTORY_TASK
 from strongroom.storage.column_sealer import ColumnSealer
-from strongroom.storage.histories.rows import HistoryColumns
-from strongroom.storage.visibility_rows.records import HASHED_COLUMNS
 
+from .binding import WriteExecutionsColumns
 from .maps import mutation_entries, snapshot_entries
 from .packing import pack_current, pack_execution
 from .requests import WorkflowMutation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from uuid import UUID
 
     from strongroom.kms import NamespaceKeys
-    from strongroom.storage.histories.rows import HistoryAppend
     from strongroom.storage.visibility_rows.records import VisibilityRow
 
-    from .requests import ExecutionState, WorkflowSnapshot
+    from .planning import CurrentPlan, PlannedRun, WritePlan
+    from .requests import WorkflowSnapshot
 
 
-class CurrentRule(IntEnum):
-    """What a request wants of the current run; numbers as in `write_executions`."""
+class ExecutionWrite(NamedTuple):
+    """A planned write with its namespace's keys and its workflow's token."""
 
-    ABSENT_OR_EXPECTED = 1
-    EXPECTED_AND_COMPLETED = 2
-    EXPECTED = 3
-    NOT_EXPECTED = 4
-
-
-class RunRule(IntEnum):
-    """What is done with a run; numbers as in `write_executions`."""
-
-    INSERT = 1
-    UPDATE = 2
-    REPLACE = 3
-
-
-@dataclass(frozen=True, slots=True)
-class CurrentChange:
-    """What is wanted of the current run, and what it becomes.
-
-    Attributes:
-        becomes: run, state and last_write_version; None where the row stays.
-    """
-
-    rule: CurrentRule
-    expected: UUID | None
-    archetype_id: int
-    expected_version: int = 0
-    becomes: tuple[UUID, ExecutionState, int] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutionWrite:
-    """One request as rows see it."""
-
+    plan: WritePlan
     keys: NamespaceKeys
-    shard_id: int
-    range_id: int
     workflow: bytes
-    current: CurrentChange | None
-    runs: Sequence[tuple[RunRule, WorkflowMutation | WorkflowSnapshot]]
-    appends: Sequence[HistoryAppend]
-    visibility: Sequence[VisibilityRow]
-    size: int
 
     @property
     def key(self) -> tuple[UUID, bytes]:
-        """The workflow: two requests of one are never in flight together."""
+        """The workflow. Two writes of one workflow are never in flight together."""
         return self.keys.namespace_id, self.workflow
 
 
-class ExecutionColumns:
-    """Fills the columns, request by request."""
+async def sealed_columns(writes: Sequence[ExecutionWrite], *, outbox: bool) -> WriteExecutionsColumns:
+    """Return the sealed columns of several writes.
 
-    def __init__(self) -> None:
-        self._sealing = ColumnSealer()
-        self._requests: list[tuple[object, ...]] = []
-        self._currents: list[tuple[object, ...]] = []
-        self._current_data: list[bytes | None] = []
-        self._runs: list[tuple[object, ...]] = []
-        self._run_data: list[bytes | None] = []
-        self._maps: list[tuple[object, ...]] = []
-        self._map_data: list[bytes | None] = []
-        self._tasks: list[tuple[object, ...]] = []
-        self._task_data: list[bytes | None] = []
-        self._history = HistoryColumns()
-        self._visibility: list[tuple[object, ...]] = []
+    Args:
+        writes: At least one, in ascending order of their workflows. On a Citus cluster all are of one shard.
+        outbox: Whether visibility records are noted in the outbox.
+
+    Raises:
+        KmsError: A namespace has no active key.
+        SealingLimitExceeded: The values of a namespace are too large for one batch.
+    """
+    rows = _Rows(WriteExecutionsColumns(shard=writes[0].plan.shard_id, outbox=outbox))
+    for number, write in enumerate(writes, 1):
+        rows.add(number, write)
+    await rows.sealer.seal()
+    return rows.columns
+
+
+class _Rows:
+    """Fills columns, write by write. `sealer` then fills the places of the sealed values."""
+
+    __slots__ = ("columns", "sealer")
+
+    def __init__(self, columns: WriteExecutionsColumns) -> None:
+        self.columns = columns
+        self.sealer = ColumnSealer()
 
     def add(self, number: int, write: ExecutionWrite) -> None:
-        """Add a request; `number` counts from 1."""
-        self._requests.append((write.shard_id, write.range_id, write.keys.namespace_id, write.workflow))
-        if write.current is not None:
-            self._add_current(number, write, write.current)
-        for rule, run in write.runs:
-            self._add_run(number, write, rule, run)
-        for append in write.appends:
-            self._history.add(self._sealing, write.keys, number, append)
-        for row in write.visibility:
-            self._visibility.append(
-                (number, row.id, row.version, row.k, row.b1, row.b2, row.token_array, row.s, *row.h)
-            )
+        """Add a write; `number` counts from 1."""
+        plan, requests = write.plan, self.columns.requests
+        requests.shard.append(plan.shard_id)
+        requests.range.append(plan.range_id)
+        requests.namespace.append(write.keys.namespace_id)
+        requests.workflow.append(write.workflow)
+        if plan.current is not None:
+            self._add_current(number, write, plan.current)
+        for run in plan.runs:
+            self._add_run(number, write, run)
+        for append in plan.appends:
+            self.columns.history.add(self.sealer, write.keys, number, append)
+        for row in plan.visibility:
+            self._add_visibility(number, row)
 
-    async def parameters(self, shard_id: int, *, outbox: bool) -> tuple[object, ...]:
-        """Seal, and return all parameters of the function; `outbox` is its last."""
-        await self._sealing.seal()
-        history = self._history
-        return (
-            shard_id,
-            *_columns(self._requests, 4),
-            *_columns(self._currents, 8),
-            self._current_data,
-            *_columns(self._runs, 7),
-            self._run_data,
-            *_columns(self._maps, 3),
-            self._map_data,
-            *_columns(self._tasks, 4),
-            self._task_data,
-            history.n_index,
-            history.n_tree,
-            history.n_branch,
-            history.n_node,
-            history.n_txn,
-            history.n_prev_txn,
-            history.n_data,
-            history.t_index,
-            history.t_tree,
-            history.t_branch,
-            history.t_data,
-            *_columns(self._visibility, 8 + len(HASHED_COLUMNS)),
-            outbox,
-        )
-
-    def _add_current(self, number: int, write: ExecutionWrite, change: CurrentChange) -> None:
-        rule, archetype_id = int(change.rule), change.archetype_id
-        if change.becomes is None:
-            row = (number, rule, archetype_id, change.expected, change.expected_version, None, None, None)
-            self._currents.append(row)
-            self._current_data.append(None)
+    def _add_current(self, number: int, write: ExecutionWrite, current: CurrentPlan) -> None:
+        columns = self.columns.currents
+        columns.request.append(number)
+        columns.rule.append(int(current.rule))
+        columns.archetype.append(current.archetype_id)
+        columns.expected.append(current.expected)
+        columns.expected_version.append(current.expected_version)
+        if current.becomes is None:
+            columns.run.append(None)
+            columns.state.append(None)
+            columns.version.append(None)
+            columns.data.append(None)
             return
-        run_id, state, version = change.becomes
-        code = int(state.state)
-        self._currents.append(
-            (number, rule, archetype_id, change.expected, change.expected_version, run_id, code, version)
-        )
-        key = (write.shard_id, write.workflow, archetype_id, run_id.bytes, code, version)
-        self._sealing.add(self._current_data, write.keys, CURRENT_EXECUTION, key, pack_current(state))
+        run_id, state, version = current.becomes
+        state_number = int(state.state)
+        columns.run.append(run_id)
+        columns.state.append(state_number)
+        columns.version.append(version)
+        key = (write.plan.shard_id, write.workflow, current.archetype_id, run_id.bytes, state_number, version)
+        self.sealer.add(columns.data, write.keys, CURRENT_EXECUTION, key, pack_current(state))
 
-    def _add_run(
-        self, number: int, write: ExecutionWrite, rule: RunRule, run: WorkflowMutation | WorkflowSnapshot
-    ) -> None:
-        shard_id, keys, run_bytes = write.shard_id, write.keys, run.run_id.bytes
+    def _add_run(self, number: int, write: ExecutionWrite, planned: PlannedRun) -> None:
+        rule, run = planned
+        columns, keys, shard_id, run_bytes = self.columns.runs, write.keys, write.plan.shard_id, run.run_id.bytes
         next_event_id, version, record_version = run.next_event_id, run.last_write_version, run.db_record_version
-        self._runs.append((number, int(rule), run.run_id, run.condition, next_event_id, version, record_version))
+        columns.request.append(number)
+        columns.rule.append(int(rule))
+        columns.run.append(run.run_id)
+        columns.condition.append(run.condition)
+        columns.next_event.append(next_event_id)
+        columns.version.append(version)
+        columns.record_version.append(record_version)
         key = (shard_id, write.workflow, run_bytes, next_event_id, version, record_version)
         packed = pack_execution(run.execution_info, run.execution_state.blob)
-        self._sealing.add(self._run_data, keys, EXECUTION, key, packed)
-        number_of_run = len(self._run_data)
-        entries = mutation_entries(keys, run) if isinstance(run, WorkflowMutation) else snapshot_entries(keys, run)
-        for kind, item, plaintext in entries:
-            self._maps.append((number_of_run, kind, item))
-            if plaintext is None or item is None:
-                self._map_data.append(None)
-            else:
-                map_key = (shard_id, write.workflow, run_bytes, kind, item.rjust(16, b"\x00"))
-                self._sealing.add(self._map_data, keys, EXECUTION_MAP, map_key, plaintext)
-        for category, tasks in run.tasks.items():
-            category_id = category.category_id
-            for (fire_time, task_id), blob, _ in tasks:
-                self._tasks.append((number, category_id, fire_time, task_id))
+        self.sealer.add(columns.data, keys, EXECUTION, key, packed)
+        self._add_entries(len(columns.request), write, run_bytes, run)
+        tasks = self.columns.tasks
+        for (category_id, _), several in run.tasks.items():
+            for (fire_time, task_id), blob, _ in several:
+                tasks.request.append(number)
+                tasks.category.append(category_id)
+                tasks.fire_time.append(fire_time)
+                tasks.task.append(task_id)
                 task_key = (shard_id, category_id, fire_time, task_id)
-                self._sealing.add(self._task_data, keys, HISTORY_TASK, task_key, blob.pack())
+                self.sealer.add(tasks.data, keys, HISTORY_TASK, task_key, blob.pack())
 
+    def _add_entries(
+        self, number_of_run: int, write: ExecutionWrite, run_bytes: bytes, run: WorkflowMutation | WorkflowSnapshot
+    ) -> None:
+        columns, keys, shard_id = self.columns.maps, write.keys, write.plan.shard_id
+        entries = mutation_entries(keys, run) if isinstance(run, WorkflowMutation) else snapshot_entries(keys, run)
+        for map_number, item, plaintext in entries:
+            columns.run.append(number_of_run)
+            columns.map.append(map_number)
+            columns.item.append(item)
+            if plaintext is None or item is None:
+                columns.data.append(None)
+            else:
+                key = (shard_id, write.workflow, run_bytes, map_number, item.rjust(16, b"\x00"))
+                self.sealer.add(columns.data, keys, EXECUTION_MAP, key, plaintext)
 
-def _columns(rows: Sequence[tuple[object, ...]], width: int) -> Iterable[tuple[object, ...]]:
-    return zip(*rows, strict=True) if rows else ((),) * width
+    def _add_visibility(self, number: int, row: VisibilityRow) -> None:
+        columns = self.columns.visibility
+        columns.request.append(number)
+        columns.id.append(row.id)
+        columns.version.append(row.version)
+        columns.epoch.append(row.k)
+        columns.close_bucket.append(row.b1)
+        columns.start_bucket.append(row.b2)
+        columns.tokens.append(row.token_array)
+        columns.sealed.append(row.s)
+        h_workflow, h_run, h_type, h_status, h_queue, h_division = row.h  # in the order of HASHED_COLUMNS
+        columns.h_workflow.append(h_workflow)
+        columns.h_run.append(h_run)
+        columns.h_type.append(h_type)
+        columns.h_status.append(h_status)
+        columns.h_queue.append(h_queue)
+        columns.h_division.append(h_division)

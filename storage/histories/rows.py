@@ -68,26 +68,26 @@ class HistoryColumns:
     __slots__ = (
         "n_branch",
         "n_data",
-        "n_index",
         "n_node",
         "n_prev_txn",
+        "n_request",
         "n_tree",
         "n_txn",
         "t_branch",
         "t_data",
-        "t_index",
+        "t_request",
         "t_tree",
     )
 
     def __init__(self) -> None:
-        self.n_index: list[int] = []
+        self.n_request: list[int] = []
         self.n_tree: list[UUID] = []
         self.n_branch: list[UUID] = []
         self.n_node: list[int] = []
         self.n_txn: list[int] = []
         self.n_prev_txn: list[int] = []
         self.n_data: list[bytes | None] = []
-        self.t_index: list[int] = []
+        self.t_request: list[int] = []
         self.t_tree: list[UUID] = []
         self.t_branch: list[UUID] = []
         self.t_data: list[bytes | None] = []
@@ -105,7 +105,7 @@ class HistoryColumns:
         shard_id, tree_id, branch_id = branch.shard_id, branch.tree_id, branch.branch_id
         tree, own = tree_id.bytes, branch_id.bytes
         for node_id, txn_id, prev_txn_id, events in append.nodes:
-            self.n_index.append(index)
+            self.n_request.append(index)
             self.n_tree.append(tree_id)
             self.n_branch.append(branch_id)
             self.n_node.append(node_id)
@@ -114,7 +114,7 @@ class HistoryColumns:
             key = (shard_id, tree, own, node_id, txn_id, prev_txn_id)
             columns.add(self.n_data, keys, HISTORY_NODE, key, events.pack())
         if append.is_new_branch:
-            self.t_index.append(index)
+            self.t_request.append(index)
             self.t_tree.append(tree_id)
             self.t_branch.append(branch_id)
             packed = BranchInfo(branch, append.info, time.time_ns()).pack()

@@ -129,7 +129,7 @@ def _tables() -> list[_Step]:
 def _functions() -> list[_Step]:
     steps = []
     for function in load_functions(distributed=True).values():
-        signature = f"{SCHEMA}.{function.name}({', '.join(function.parameters)})"
+        signature = f"{SCHEMA}.{function.name}({', '.join(function.types)})"
         call = f"create_distributed_function('{signature}', 'p_shard', colocate_with => '{SCHEMA}.{_FIRST}')"
         steps.append(_Step(function.name, (f"SELECT {call}",)))
     return steps

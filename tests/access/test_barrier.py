@@ -94,7 +94,7 @@ async def test_every_member_of_a_statement_is_on_disk_before(access_cell, one, s
     workflow, *_ = place
     session = await session_with(("write", one))
     sent, sizes = [], {}
-    run, fetch = access_cell.executions._writes._run, asyncpg.Connection.fetch
+    run, fetch = access_cell.executions._writer._group._run, asyncpg.Connection.fetch
 
     async def runs(connection, requests):
         sizes[asyncio.current_task()] = len(requests)
@@ -105,7 +105,7 @@ async def test_every_member_of_a_statement_is_on_disk_before(access_cell, one, s
             sent.append((members, b"".join(read_lines(access_cell.audit.root)).count(b'"event":"intent"')))
         return await fetch(connection, *args, **kwargs)
 
-    monkeypatch.setattr(access_cell.executions._writes, "_run", runs)
+    monkeypatch.setattr(access_cell.executions._writer._group, "_run", runs)
     monkeypatch.setattr(asyncpg.Connection, "fetch", fetches)
     through = workflow.like(cell=session)
     await asyncio.gather(*(through.like(workflow_id=f"job {number}").create() for number in range(MANY)))

@@ -90,7 +90,7 @@ async def test_a_cancelled_caller_cancels_nobody(workflow, batches):
     for number in cancelled:
         callers[number].cancel()
     answers = await asyncio.gather(*callers, return_exceptions=True)
-    await workflow.cell.executions._writes.aclose()
+    await workflow.cell.executions.aclose()
     assert max(batches) > 8
     assert any(isinstance(answer, asyncio.CancelledError) for answer in answers)
     for number, (place, snapshot, _) in enumerate(made):

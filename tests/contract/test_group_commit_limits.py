@@ -45,7 +45,7 @@ async def test_closing_waits_for_what_is_in_flight(workflow):
         for caller in callers:
             caller.cancel()
         await asyncio.gather(*callers, return_exceptions=True)
-    writes = own.executions._writes
+    writes = own.executions._writer._group
     left = [*writes._lanes, *writes._waiting]
     await holder
     await writes.aclose()

@@ -176,7 +176,7 @@ def test_each_statement_of_a_function_stays_in_the_shard_that_it_is_called_for(n
     function = load_functions(distributed=True)[name]
     assert faults_of_function(function.sql) == []
     assert "p_shard integer" in function.sql
-    assert function.parameters[0] == "integer"
+    assert function.types[0] == "integer"
 
 
 def test_only_statements_that_are_listed_here_leave_their_shard():

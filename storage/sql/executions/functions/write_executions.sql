@@ -1,10 +1,12 @@
--- Create, update, reset and replace the mutable state of several runs: lock, check, write. A request that fails a check is returned
--- with the reason and leaves nothing; the others are written. Numbers in other arrays count the requests (or runs) from 1.
+-- Create, update, reset and replace the mutable state of several runs: lock, check, write. A request that fails a check is returned with
+-- the reason and has no effect; the others are written. Other groups of arrays name a request (m_run: a run) by its number, from 1.
+-- `storage/executions/binding.py` declares the same columns, rules and reasons.
 --
--- reason 1: the shard has another range_id; 2: the current run is not what the rule wants; 3: the run is at another version, or there
--- already; 4: there is no such run.
+-- reason 1: the shard has another range_id; 2: the current run is not what the rule expects; 3: the run is at another version, or
+-- exists already; 4: the run does not exist.
 CREATE FUNCTION write_executions(
     p_shard integer,          -- on a Citus cluster the shard of all requests; not used elsewhere
+    p_outbox boolean,         -- whether visibility records are noted in the outbox, for a search index outside the database
     r_shard integer[],        -- requests, in ascending order of their workflows, so that two statements lock in the same order
     r_range bigint[],
     r_namespace uuid[],
@@ -49,18 +51,17 @@ CREATE FUNCTION write_executions(
     v_request integer[],      -- visibility records
     v_id bytea[],
     v_version bigint[],
-    v_k integer[],
-    v_b1 bigint[],
-    v_b2 bigint[],
-    v_t text[],
-    v_s bytea[],
+    v_epoch integer[],
+    v_close_bucket bigint[],
+    v_start_bucket bigint[],
+    v_tokens text[],
+    v_sealed bytea[],
     v_h_workflow bigint[],
     v_h_run bigint[],
     v_h_type bigint[],
     v_h_status bigint[],
     v_h_queue bigint[],
-    v_h_division bigint[],
-    v_outbox boolean          -- whether a search index outside the database is to hear of them
+    v_h_division bigint[]
 )
 RETURNS TABLE (
     request integer,
@@ -80,7 +81,7 @@ DECLARE
     one integer;
 BEGIN
     PERFORM set_config('strongroom.namespaces', array_to_string(r_namespace, ','), true);
-    -- Whoever moves the shard waits for this lock; afterwards the older range_id is refused here.
+    -- An update of the shard's range_id waits for this lock. After it, requests with the older range_id are refused here.
     SELECT array_agg(r.number) INTO failing
     FROM unnest(r_shard, r_range) WITH ORDINALITY AS r (shard_id, range_id, number)
     LEFT JOIN LATERAL (
@@ -115,7 +116,7 @@ BEGIN
                      WHERE x.shard_id = r_shard[c.request] AND x.namespace_id = r_namespace[c.request]
                        AND x.workflow_id = r_workflow[c.request] AND x.run_id = e.run_id
                        /* confined: AND x.shard_id = p_shard */
-                     FOR SHARE), e.last_write_version) -- locked, so that it is read as it is after any wait
+                     FOR SHARE), e.last_write_version) -- locked, so that the newest version is read after a wait
                 WHEN 3 THEN e.run_id = c.expected
                 ELSE e.run_id IS DISTINCT FROM c.expected
             END, false);
@@ -183,7 +184,7 @@ BEGIN
           AND e.shard_id = r_shard[c.request] AND e.namespace_id = r_namespace[c.request]
           AND e.workflow_id = r_workflow[c.request] AND e.archetype_id = c.archetype_id AND e.run_id = c.expected
           /* confined: AND e.shard_id = p_shard */;
-        -- Somebody who inserted the same row since the check makes this fail as a whole, and be run again.
+        -- If another transaction inserted the same row since the check, the whole statement fails and is run again.
         IF 1 = ANY (c_rule) THEN
             INSERT INTO current_executions (shard_id, namespace_id, workflow_id, archetype_id, run_id, state, last_write_version, data)
             SELECT r_shard[c.request], r_namespace[c.request], r_workflow[c.request], c.archetype_id,
@@ -242,7 +243,7 @@ BEGIN
         WHERE m.data IS NOT NULL AND x_request[m.run] <> ALL (refused)
           /* confined: AND r_shard[x_request[m.run]] = p_shard */
         ON CONFLICT (shard_id, namespace_id, workflow_id, run_id, map, item) DO UPDATE SET data = excluded.data;
-        -- What a request both writes and deletes is deleted, as in Temporal.
+        -- An entry that a request both writes and deletes is deleted, as in Temporal.
         IF array_position(m_data, NULL) IS NOT NULL THEN
             DELETE FROM execution_maps e
             USING unnest(m_run, m_map, m_item, m_data) AS m (run, map, item, data)
@@ -283,7 +284,7 @@ BEGIN
                                                   h_type, h_status, h_queue, h_division)
         SELECT r_shard[v.request], r_namespace[v.request], v.id, v.version, v.k, v.b1, v.b2, v.t::bigint[], v.s,
                v.h_workflow, v.h_run, v.h_type, v.h_status, v.h_queue, v.h_division
-        FROM unnest(v_request, v_id, v_version, v_k, v_b1, v_b2, v_t, v_s, v_h_workflow, v_h_run, v_h_type, v_h_status, v_h_queue, v_h_division)
+        FROM unnest(v_request, v_id, v_version, v_epoch, v_close_bucket, v_start_bucket, v_tokens, v_sealed, v_h_workflow, v_h_run, v_h_type, v_h_status, v_h_queue, v_h_division)
              AS v (request, id, version, k, b1, b2, t, s, h_workflow, h_run, h_type, h_status, h_queue, h_division)
         WHERE v.request <> ALL (refused)
           AND NOT EXISTS (
@@ -299,7 +300,7 @@ BEGIN
             h_run = excluded.h_run, h_type = excluded.h_type, h_status = excluded.h_status, h_queue = excluded.h_queue,
             h_division = excluded.h_division
         WHERE stored.version < excluded.version;
-        IF v_outbox THEN
+        IF p_outbox THEN
             INSERT INTO visibility_outbox (shard_id, namespace_id, id)
             SELECT DISTINCT r_shard[v.request], r_namespace[v.request], v.id
             FROM unnest(v_request, v_id) AS v (request, id)
