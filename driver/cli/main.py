@@ -13,9 +13,8 @@ import click
 from rich.markup import escape
 
 from strongroom.driver.config import load_config, write_config
-from strongroom.driver.demo.demo import run_demo, stop_demo
-from strongroom.driver.doctor import report as doctor_report
-from strongroom.driver.doctor.doctor import examine
+from strongroom.driver.demo import run_demo, stop_demo
+from strongroom.driver.doctor import examine
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import StrongroomError
 from strongroom.storage import current_version
@@ -28,6 +27,8 @@ from .index import index
 from .keys import keys
 from .namespace import namespace
 from .schema import schema
+from .show import doctor as show_doctor
+from .show.demo import RichTerminal
 from .show.output import console, errors
 from .shred import certificate_key, verify
 
@@ -79,7 +80,7 @@ def demo(keep: Path | None, stop: Path | None) -> None:
     if stop is not None:
         stop_demo(stop)
         console.print(f"stopped; {stop} can be deleted")
-    elif not asyncio.run(run_demo(keep)):
+    elif not asyncio.run(run_demo(keep, RichTerminal())):
         raise click.exceptions.Exit(1)
 
 
@@ -123,7 +124,7 @@ def doctor(config_path: Path, use_keys: bool) -> None:
     Ends with 1 if something is wrong. A note is for what works and yet is to be seen to; it changes nothing in the outcome.
     """
     findings = asyncio.run(examine(config_path, use_keys=use_keys))
-    doctor_report.show(findings)
+    show_doctor.findings(findings)
     if not all(finding.ok for finding in findings):
         raise click.exceptions.Exit(1)
 

@@ -1,1 +1,6 @@
-"""`strongroom demo`: a cell in a throw-away PostgreSQL, and a proof of each claim."""
+"""`strongroom demo`: a demonstration on real histories that checks each of its claims."""
+
+from .demo import run_demo, stop_demo
+from .terminal import Terminal
+
+__all__ = ["Terminal", "run_demo", "stop_demo"]

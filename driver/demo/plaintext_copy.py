@@ -21,7 +21,7 @@ _TABLES = (
 )
 
 
-async def write_twin(dsn: str, executions: Sequence[Execution]) -> None:
+async def write_copy(dsn: str, executions: Sequence[Execution]) -> None:
     """Write executions in clear into an empty database of this machine, and flush it to its files."""
     database = Database(dsn, insecure=True)
     try:

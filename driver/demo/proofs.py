@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, TypeAlias
 
-from strongroom.driver.cli.show.output import console, progress_bar, table
 from strongroom.driver.importing.importer import history_nodes, imported_branch
 from strongroom.driver.strongroom import shard_of
 from strongroom.kms import IntegrityError, KeyDestroyed, rotate_data_key
@@ -13,7 +12,7 @@ from strongroom.storage import EVERY_NAMESPACE
 
 from .embedded_postgres import embedded_postgres
 from .leak_scan import scan
-from .plaintext_copy import flush, write_twin
+from .plaintext_copy import flush, write_copy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -34,13 +33,13 @@ async def read_back(stage: Stage) -> bool:
     """Read every history, and compare it with what went in."""
     total = sum(len(tenant.executions) for tenant in stage.tenants)
     same = done = 0
-    with progress_bar("Opening and comparing histories", total) as advance:
+    with stage.terminal.progress("Opening and comparing histories", total) as advance:
         for tenant in stage.tenants:
             for execution in tenant.executions:
                 same += await _read(stage, tenant, execution) == history_nodes(execution)
                 done += 1
                 advance(done)
-    console.print(f"{same} of {total} histories came back byte for byte.")
+    stage.terminal.line(f"{same} of {total} histories came back byte for byte.")
     return same == total > 0
 
 
@@ -48,12 +47,12 @@ async def leak_scan(stage: Stage) -> bool:
     """Search planted strings in every file of the server, then in those of one that holds the rows in clear."""
     planted = planted_strings([execution for tenant in stage.tenants for execution in tenant.executions])
     await flush(stage.strongroom.database)
-    with console.status("scanning ..."):
+    with stage.terminal.busy("scanning ..."):
         sealed = scan(stage.folder / "postgres", planted)
         with embedded_postgres(stage.folder / "twin") as dsn:
-            await write_twin(dsn, [execution for tenant in stage.tenants for execution in tenant.executions])
+            await write_copy(dsn, [execution for tenant in stage.tenants for execution in tenant.executions])
             control = scan(stage.folder / "twin", planted)
-    table(
+    stage.terminal.table(
         "scanned",
         "files",
         "MiB",
@@ -64,7 +63,7 @@ async def leak_scan(stage: Stage) -> bool:
         ],
     )
     for text, places in list(sealed.hits.items())[:5]:
-        console.print(f"[red]found[/] {text} in {', '.join(sorted(places)[:3])}")
+        stage.terminal.line(f"found {text} in {', '.join(sorted(places)[:3])}")
     return not sealed.hits and len(control.hits) == len(planted) > 0
 
 
@@ -86,7 +85,7 @@ async def tampering(stage: Stage) -> bool:
     flipped = await _refused(stage, shop.namespace.namespace_id, branch)
     await _run(database, flip, branch.tree_id)
     honest = await _read(stage, shop, shop.executions[0]) == nodes
-    table(
+    stage.terminal.table(
         "row",
         "on reading",
         rows=[
@@ -120,7 +119,7 @@ async def rotation_and_shredding(stage: Stage) -> bool:
     gone = await _refused(stage, clinic.namespace.namespace_id, branch_of_clinic)
     neighbour = await _read(stage, shop, first) == history_nodes(first)
     deleted = ", ".join(f"{count} {name}" for name, count in shredded.rows_deleted.items())
-    table(
+    stage.terminal.table(
         "event",
         "result",
         rows=[

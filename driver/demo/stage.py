@@ -1,4 +1,4 @@
-"""What the steps of the demonstration share."""
+"""The state that the steps of the demonstration share."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ if TYPE_CHECKING:
     from strongroom.storage import Namespace
     from strongroom.visibility import SearchAttributes
 
+    from .terminal import Terminal
+
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A namespace, and what went into it."""
+    """A namespace, and the executions that were imported into it."""
 
     namespace: Namespace
     executions: tuple[Execution, ...]
 
     @property
     def types(self) -> SearchAttributes:
-        """Its custom search attributes."""
+        """The custom search attributes of the namespace."""
         return attribute_types(self.namespace)
 
 
@@ -34,11 +36,13 @@ class Stage:
     """An open cell with the sample imported.
 
     Attributes:
-        strongroom: the cell.
-        folder: where the database's files are, in `postgres`.
-        tenants: two namespaces in different hands; the second one is shredded in the end.
+        strongroom: The cell.
+        terminal: The output.
+        folder: The folder of the demonstration; the database's files are in its folder `postgres`.
+        tenants: Two namespaces with KEKs in different keyrings. The second one is shredded at the end.
     """
 
     strongroom: Strongroom
+    terminal: Terminal
     folder: Path
     tenants: tuple[Tenant, Tenant]

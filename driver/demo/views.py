@@ -6,7 +6,6 @@ import os
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from strongroom.driver.cli.show.output import console, short, table
 from strongroom.driver.importing.history_event import decode_batch, payloads
 from strongroom.driver.importing.importer import history_nodes, imported_branch
 from strongroom.driver.strongroom import shard_of
@@ -55,21 +54,21 @@ async def rows_as_stored(stage: Stage) -> bool:
         namespace_id, shard_id=shard_id, workflow_id=record.workflow_id, run_id=record.run_id
     )
     rows = [
-        ("namespaces.name_token", short(name["name_token"]), f"namespace {tenant.namespace.name}"),
-        ("namespaces.details", short(name["details"]), f"{len(tenant.types)} registered search attributes"),
+        ("namespaces.name_token", _short(name["name_token"]), f"namespace {tenant.namespace.name}"),
+        ("namespaces.details", _short(name["details"]), f"{len(tenant.types)} registered search attributes"),
         ("history_node.shard_id, tree_id", f"{node['shard_id']}, {node['tree_id']}", "shard and run id: the same"),
         ("history_node.node_id, txn_id", f"{node['node_id']}, {node['txn_id']}", "number of event and write: the same"),
-        ("history_node.data", short(node["data"]), f"{event.type}: {inputs[0] if inputs else ''}"),
-        ("visibility_records.id", short(listed["id"]), f"{found.workflow_id} / {found.run_id}"),
+        ("history_node.data", _short(node["data"]), f"{event.type}: {inputs[0] if inputs else ''}"),
+        ("visibility_records.id", _short(listed["id"]), f"{found.workflow_id} / {found.run_id}"),
         ("visibility_records.b1, b2", f"{listed['b1']}, {listed['b2']}", "close and start time, to the second"),
         (
             "visibility_records.t, h_type, ...",
             ", ".join(map(str, listed["t"][:2])) + f", ... ({len(all_tokens(listed))} tokens)",
             ", ".join(f"{key}={value}" for key, value in list(found.search_attributes.items())[:4]) + ", ...",
         ),
-        ("visibility_records.s", short(listed["s"]), f"{found.execution_status}, memo {found.memo.decode()}"),
+        ("visibility_records.s", _short(listed["s"]), f"{found.execution_status}, memo {found.memo.decode()}"),
     ]
-    table("column", "as stored", "as read by the service", rows=rows)
+    stage.terminal.table("column", "as stored", "as read by the service", rows=rows)
     return page.nodes[0] == history_nodes(execution)[0] and found == record
 
 
@@ -88,9 +87,9 @@ async def list_filters(stage: Stage) -> bool:
         exact = exact and right and len(page.executions) == count.count
         first = ", ".join(found.workflow_id for found in page.executions[:_SHOWN])
         rows.append((query, count.count, first + (", ..." if count.count > _SHOWN else ""), "yes" if right else "NO"))
-    table("filter", "count", "first runs", "as on plaintext", rows=rows)
+    stage.terminal.table("filter", "count", "first runs", "as on plaintext", rows=rows)
     grouped = await visibility.count_workflow_executions(namespace_id, "GROUP BY ExecutionStatus", types)
-    console.print("GROUP BY ExecutionStatus: " + ", ".join(f"{name} {size}" for name, size in grouped.groups))
+    stage.terminal.line("GROUP BY ExecutionStatus: " + ", ".join(f"{name} {size}" for name, size in grouped.groups))
     return exact and grouped.count == len(records)
 
 
@@ -108,7 +107,7 @@ async def speed(stage: Stage) -> bool:
     opened = keys.open_many(HISTORY_NODE, [(row[0], blob) for row, blob in zip(rows, sealed, strict=True)], scope=scope)
     ended = perf_counter()
     size = sum(len(plaintext) for _, plaintext in rows) / len(rows)
-    table(
+    stage.terminal.table(
         "on one core, nodes of this sample",
         "rows per second",
         rows=[
@@ -117,3 +116,8 @@ async def speed(stage: Stage) -> bool:
         ],
     )
     return opened == [plaintext for _, plaintext in rows]
+
+
+def _short(data: bytes, length: int = 24) -> str:
+    """Return the first bytes in hexadecimal, and the number of bytes if there are more."""
+    return f"{data[:length].hex()}... ({len(data)} bytes)" if len(data) > length else data.hex()

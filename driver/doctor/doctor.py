@@ -1,4 +1,4 @@
-"""Look a set-up over: what is there, what is wrong, and what to do about it."""
+"""The checks of a set-up: configuration, database, KMSs, keys, namespaces and search index."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from strongroom.visibility import SearchIndexUnavailable
 
 from .access import access_control, audit_log
 from .report import Finding, wrong
-from .row_level_security import DATABASE, second_wall
+from .row_level_security import DATABASE, row_level_security
 from .tls import transport
 
 if TYPE_CHECKING:
@@ -35,27 +35,30 @@ if TYPE_CHECKING:
     from strongroom.kms import KekUsage
     from strongroom.storage import Database
 
-# A server that may lose what it has acknowledged loses histories for good.
+# Without these settings a crash of the server loses acknowledged writes.
 _DURABILITY = ("fsync", "full_page_writes", "synchronous_commit")
 
 CELL, KEYS, NAMESPACES, SEARCH = "Cell", "Keys", "Namespaces", "Search"
 MANY_WAITING = 10_000
-"""Runs that the search index is yet to hear of, from which on somebody should look."""
-_MEND = "mend what it names; the pages in driver/ and kms/providers/ have each setting"
+"""Number of runs that are not yet in the search index. More than this is a note."""
+_MEND = "Correct the setting that it names; docs/reference/configuration.md has every setting."
 _CONTEXT = {"strongroom:purpose": "doctor"}
 
 
 async def examine(config_path: Path, *, use_keys: bool = False) -> list[Finding]:
-    """Run all checks; what the others need and is not there ends them early.
+    """Run all checks. A check whose failure makes the others impossible ends them early.
 
     Args:
-        config_path: of the configuration.
-        use_keys: wrap and unwrap once with each KEK, which a KMS may bill.
+        config_path: The configuration.
+        use_keys: Whether to wrap and unwrap once with each KEK, which a KMS may bill.
+
+    Returns:
+        The findings, by group.
     """
     try:
         config = await asyncio.to_thread(load_config, config_path)
     except StrongroomError as error:
-        return [wrong(CELL, "configuration", error, _MEND), _skipped("everything else")]
+        return [wrong(CELL, "configuration", error, _MEND), _skipped("all other checks")]
     found = [
         Finding(CELL, "configuration", f"{config_path}, cell {config.cell.cell_id}, {config.cell.shard_count} shards"),
         _region(config),
@@ -65,8 +68,8 @@ async def examine(config_path: Path, *, use_keys: bool = False) -> list[Finding]
     try:
         async with Strongroom.unchecked(config) as strongroom:
             found += await _look_at_cell(strongroom, use_keys=use_keys)
-    except InvalidRequest as error:  # a file or an address of a client
-        found += [wrong(CELL, "clients", error, _MEND), _skipped("everything behind them")]
+    except InvalidRequest as error:  # a file or an address of a client can't be used
+        found += [wrong(CELL, "clients", error, _MEND), _skipped("all checks of servers")]
     return found
 
 
@@ -75,9 +78,9 @@ async def _look_at_cell(strongroom: Strongroom, *, use_keys: bool) -> list[Findi
     audit = await audit_log(strongroom)
     found.append(audit)
     if not audit.ok:
-        return [*found, _skipped("KMSs and all else that must be told to the audit log")]
+        return [*found, _skipped("KMSs and everything that must be audited")]
     kms = [finding async for finding in _kms(strongroom)]
-    if not all(finding.ok for finding in [*found, kms[0]]):  # nothing opens without the first KMS
+    if not all(finding.ok for finding in [*found, kms[0]]):  # the cell's own keys need the first KMS
         return [*found, *kms, _skipped("KEKs, data keys, namespaces, search index and access control")]
     found += kms
     found += [finding async for finding in _keks(strongroom, use_keys=use_keys)]
@@ -88,13 +91,13 @@ async def _look_at_cell(strongroom: Strongroom, *, use_keys: bool) -> list[Findi
 
 
 def _skipped(what: str) -> Finding:
-    return Finding("Not looked at", "the rest", f"{what}, as something that comes before is wrong", "skipped")
+    return Finding("Skipped", "the rest", f"{what}, because an earlier check failed", "skipped")
 
 
 def _region(config: StrongroomConfig) -> Finding:
     if config.cell.region is None:
-        return Finding(CELL, "region", "none: rows and keys open wherever the KMSs allow it")
-    return Finding(CELL, "region", f"{config.cell.region}; KEKs in {', '.join(sorted(config.kek_regions))} only")
+        return Finding(CELL, "region", "none: rows and keys can be opened wherever the KMSs allow it")
+    return Finding(CELL, "region", f"{config.cell.region}; KEKs only in {', '.join(sorted(config.kek_regions))}")
 
 
 def _cipher() -> Finding:
@@ -105,7 +108,7 @@ def _cipher() -> Finding:
     by = {ciphers.NATIVE: "the native kernel (strongroom-kernel)", ciphers.PYTHON: "cryptography, in Python"}
     if ciphers.NATIVE in ciphers.available():
         return Finding(CELL, "sealing and opening", by[chosen])
-    hint = "strongroom-kernel is faster, see kernel/README.md"
+    hint = "Install strongroom-kernel, which is faster; see kernel/README.md."
     return Finding(CELL, "sealing and opening", by[chosen], "note", hint)
 
 
@@ -116,16 +119,21 @@ async def _database(strongroom: Strongroom) -> AsyncIterator[Finding]:
         if unsafe:
             text = f"off: {', '.join(unsafe)}; a crash would lose acknowledged writes"
             yield Finding(
-                DATABASE, "durability", text, "wrong", "set them to on in postgresql.conf, and reload the server"
+                DATABASE, "durability", text, "wrong", "Set them to on in postgresql.conf, and reload the server."
             )
         else:
             yield Finding(DATABASE, "durability", ", ".join(_DURABILITY) + " on")
         await check_schema(strongroom.database)
         await check_cell(strongroom.database, strongroom.config.cell)
         yield Finding(DATABASE, "schema", f"version {current_version()}, of this cell")
-        yield await second_wall(strongroom.database)
+        yield await row_level_security(strongroom.database)
     except (DatabaseUnavailable, DatabaseAuthenticationError) as error:
-        yield wrong(DATABASE, "server", error, "is the server up, and database.dsn (or STRONGROOM_DSN) right?")
+        yield wrong(
+            DATABASE,
+            "server",
+            error,
+            "Check that the server is up, and that database.dsn (or STRONGROOM_DSN) is right.",
+        )
     except StrongroomError as error:
         yield wrong(DATABASE, "schema", error)
 
@@ -148,7 +156,7 @@ async def _kms(strongroom: Strongroom) -> AsyncIterator[Finding]:
 
 
 async def _keks(strongroom: Strongroom, *, use_keys: bool) -> AsyncIterator[Finding]:
-    """Look at each KEK that keys depend on: whether it can be reached, its state, what is left on older versions, how long it took."""
+    """Check each KEK that keys depend on: its state, its region, the keys under older versions, and the time of the calls."""
     depending: dict[KekRef, list[KekUsage]] = {}
     for usage in await strongroom.keyring.store.list_kek_usage():
         depending.setdefault(KekRef(usage.provider, usage.kek_id), []).append(usage)
@@ -167,15 +175,15 @@ async def _keks(strongroom: Strongroom, *, use_keys: bool) -> AsyncIterator[Find
         facts = [
             f"{info.state.replace('_', ' ')}, version {info.primary_version}, wraps {sum(usage.keys for usage in used)} keys",
             f"in {', '.join(sorted(filter(None, provider.regions(kek))))}" if any(provider.regions(kek)) else "",
-            f"{old} of them by older versions" if old else "",
+            f"{old} of them under older versions" if old else "",
             "wrapped and unwrapped" if use_keys else "",
             f"{1000 * (time.perf_counter() - began):.0f} ms",
         ]
         text = "; ".join(filter(None, facts))
         if info.state != "enabled":
-            yield Finding(KEYS, f"KEK {kek}", text, "wrong", "enable it in its KMS, or what it wraps opens for nobody")
+            yield Finding(KEYS, f"KEK {kek}", text, "wrong", "Enable it in its KMS: what it wraps can't be opened.")
         elif old:
-            yield Finding(KEYS, f"KEK {kek}", text, "note", f"strongroom keys rewrap {kek}")
+            yield Finding(KEYS, f"KEK {kek}", text, "note", f"Run: strongroom keys rewrap {kek}")
         else:
             yield Finding(KEYS, f"KEK {kek}", text)
 
@@ -188,24 +196,26 @@ async def _data_keys(strongroom: Strongroom) -> AsyncIterator[Finding]:
         rows_suite_1=policy.max_rows_suite_1,
     )
     if due:
-        text = f"those of {len(due)} namespaces are due to be rotated, by age or by rows"
-        yield Finding(KEYS, "data keys", text, "note", "strongroom keys rotate --due; best from a timer")
+        text = f"those of {len(due)} namespaces are due for rotation, by age or by rows"
+        yield Finding(KEYS, "data keys", text, "note", "Run strongroom keys rotate --due, best from a timer.")
     else:
-        yield Finding(KEYS, "data keys", "none is due to be rotated")
+        yield Finding(KEYS, "data keys", "none is due for rotation")
 
 
 async def _namespaces(strongroom: Strongroom) -> AsyncIterator[Finding]:
     listed = await strongroom.namespaces.list_namespaces()
-    doomed = [namespace for namespace in listed if namespace.shredded_at is None and namespace.shred_due_at is not None]
-    living = [namespace for namespace in listed if namespace.shredded_at is None and namespace.shred_due_at is None]
-    closed = [namespace for namespace in living if namespace.unreadable is not None]
-    yield Finding(NAMESPACES, "open", f"{len(living) - len(closed)} of {len(living)}")
+    scheduled = [
+        namespace for namespace in listed if namespace.shredded_at is None and namespace.shred_due_at is not None
+    ]
+    readable = [namespace for namespace in listed if namespace.shredded_at is None and namespace.shred_due_at is None]
+    closed = [namespace for namespace in readable if namespace.unreadable is not None]
+    yield Finding(NAMESPACES, "open", f"{len(readable) - len(closed)} of {len(readable)}")
     for namespace in closed:
-        advice = "look at its KEK above; strongroom keys list NAMESPACE shows which it is"
+        advice = "See its KEK above; strongroom keys list NAMESPACE shows which one it is."
         yield Finding(NAMESPACES, f"namespace {namespace.namespace_id}", namespace.unreadable or "", "wrong", advice)
-    for namespace in doomed:
-        text = f"to be shredded from {namespace.shred_due_at:%Y-%m-%d %H:%M} UTC"
-        advice = "if that is not meant: strongroom namespace unshred takes it back"
+    for namespace in scheduled:
+        text = f"scheduled for shredding at {namespace.shred_due_at:%Y-%m-%d %H:%M} UTC"
+        advice = "To keep it, run: strongroom namespace unshred"
         yield Finding(NAMESPACES, f"namespace {namespace.namespace_id}", text, "note", advice)
     cell = await strongroom.keyring.open(strongroom.keyring.cell_id)
     key = cell.certificate_key().public_key.hex()
@@ -222,13 +232,13 @@ async def _search_index(strongroom: Strongroom) -> AsyncIterator[Finding]:
         documents, waiting = await index.count(), await strongroom.outbox.waiting()
     except (StorageError, SearchIndexUnavailable) as error:
         advice = (
-            "is the cluster up, and elasticsearch.url right? Searches need it; writes go on, and it hears of them later"
+            "Check that the cluster is up, and that elasticsearch.url is right. Writes continue, and are indexed later."
         )
         yield wrong(SEARCH, "search index", error, advice)
     except StrongroomError as error:
         yield wrong(SEARCH, "search index", error)
     else:
-        text = f"{index.name}: {documents} documents, {waiting} runs that it is yet to hear of"
+        text = f"{index.name}: {documents} documents, {waiting} runs not yet indexed"
         many = waiting > MANY_WAITING
-        advice = "does a service run an indexer? If none does: strongroom index run" if many else ""
+        advice = "Check that a service runs an indexer, or run: strongroom index run" if many else ""
         yield Finding(SEARCH, "search index", text, "note" if many else "ok", advice)

@@ -1,4 +1,4 @@
-"""Whether row-level security holds the role that a configuration connects as."""
+"""The check of row-level security for the role that a configuration connects as."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ if TYPE_CHECKING:
     from strongroom.storage import Database
 
 DATABASE = "Database"
+_CHECK = "row-level security"
 
 
-async def second_wall(database: Database) -> Finding:
-    """Return the finding: it is no fault where it does not, since the keys are a wall of their own."""
+async def row_level_security(database: Database) -> Finding:
+    """Return whether row-level security applies to the role. It is a note if it does not, because the keys separate namespaces too."""
     async with database.connection(NO_NAMESPACE) as connection:
         row = await connection.fetchrow("SELECT current_user AS role")
         role = row["role"] if row is not None else ""
         if database.is_walled(connection):
-            return Finding(DATABASE, "second wall", f"row-level security holds {role}")
-    text = f"row-level security does not hold {role}: it owns the tables or passes it by. The keys separate namespaces by themselves"
-    advice = "for a second wall: strongroom schema apply --driver-role NAME, and let the dsn name that role"
-    return Finding(DATABASE, "second wall", text, "note", advice)
+            return Finding(DATABASE, _CHECK, f"row-level security applies to {role}")
+    text = f"row-level security does not apply to {role}: it owns the tables or bypasses policies. Only the keys separate namespaces"
+    advice = "Run strongroom schema apply --driver-role NAME, and connect as that role."
+    return Finding(DATABASE, _CHECK, text, "note", advice)

@@ -1,4 +1,4 @@
-"""Look TLS over: what each connection has, and when certificates and revocation lists end."""
+"""The checks of TLS: the version of each connection, and the expiry of certificates and revocation lists."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 TLS = "TLS"
 WARNING = timedelta(days=30)
-"""Before the end of a certificate."""
+"""Time before a certificate expires. Less than this is a note."""
 LIST_WARNING = timedelta(hours=12)
-"""Before the end of a revocation list, which is made anew every few days."""
+"""Time before a revocation list expires. Authorities publish a new one every few days."""
 _SECONDS = 5.0
 _DATABASE, _INDEX = "TLS to the database", "TLS to the search index"
 _HTTPS, _POSTGRES = 443, 5432
@@ -36,12 +36,12 @@ class _Peer:
     """A server that the configuration names.
 
     Attributes:
-        check: what its findings are called.
-        host: name or address.
-        port: its port.
-        files: what it is connected to with.
-        postgres: whether it is asked for TLS in PostgreSQL's way.
-        note: said besides.
+        check: The name of the check.
+        host: A name or an address.
+        port: The port.
+        files: The certificates that it is connected to with.
+        postgres: Whether it is asked for TLS in PostgreSQL's protocol.
+        note: An addition to the finding.
     """
 
     check: str
@@ -53,7 +53,7 @@ class _Peer:
 
 
 async def transport(config: StrongroomConfig) -> AsyncIterator[Finding]:
-    """Look at the connection to each server of a configuration, and at the files of the codec server."""
+    """Check the connection to each server of a configuration, and the files of the codec server."""
     for check in _without(config):
         yield Finding(TLS, check, "none: insecure = true, on this machine")
     for peer in _peers(config):
@@ -94,7 +94,7 @@ def _kms_peers(sections: Mapping[str, KmsConfig]) -> Iterator[_Peer]:
                 address = section.endpoint or f"https://kms.{section.region}.{domain}"
                 yield _https(check, address, TlsFiles(section.ca_certs))
             case GcpKms(insecure=False):
-                note = "gRPC has no lowest version to set, and would take 1.2"
+                note = "gRPC can't require TLS 1.3, and accepts 1.2"
                 yield _https(check, section.endpoint, TlsFiles(section.ca_certs), note)
             case AzureKms():
                 yield _https(check, section.vault_url, TlsFiles(section.ca_certs))
@@ -115,22 +115,24 @@ async def _connection(peer: _Peer) -> Finding:
         ours = None if files.certificate is None else pem_expiry(files.certificate)
     except ssl.SSLCertVerificationError as error:
         text = f"{peer.host}:{peer.port} has a certificate that is not accepted: {error.verify_message}"
-        return Finding(TLS, peer.check, text, "wrong", "give the server another one, or name its authority in ca_certs")
+        return Finding(
+            TLS, peer.check, text, "wrong", "Give the server a valid certificate, or name its authority in ca_certs."
+        )
     except (OSError, EOFError, TimeoutError) as error:
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or type(error).__name__
         text = f"no TLS 1.3 with {peer.host}:{peer.port}: {reason}"
-        advice = "is it up, does it speak TLS 1.3, and does it take the certificate that is shown to it, if any?"
+        advice = "Check that it is up, offers TLS 1.3, and accepts the client certificate if there is one."
         return Finding(TLS, peer.check, text, "wrong", advice)
     except StrongroomError as error:
-        return wrong(TLS, peer.check, error, "mend or replace the file that it names")
-    told = [f"{version} with {peer.host}:{peer.port}", f"its certificate until {_day(theirs)}"]
-    told += [f"ours until {_day(ours)}"] if ours is not None else []
-    told += [peer.note] if peer.note else []
-    return _ending(peer.check, min(filter(None, (theirs, ours))), WARNING, *told)
+        return wrong(TLS, peer.check, error, "Correct or replace the file that it names.")
+    facts = [f"{version} with {peer.host}:{peer.port}", f"its certificate until {_day(theirs)}"]
+    facts += [f"ours until {_day(ours)}"] if ours is not None else []
+    facts += [peer.note] if peer.note else []
+    return _ending(peer.check, min(filter(None, (theirs, ours))), WARNING, *facts)
 
 
 async def _handshake(peer: _Peer, context: ssl.SSLContext) -> tuple[str, datetime]:
-    """Return the version of TLS, and when the server's certificate ends; nothing is sent but the request for TLS."""
+    """Return the version of TLS, and the time at which the server's certificate expires. Only the TLS handshake is sent."""
     async with asyncio.timeout(_SECONDS):
         reader, writer = await asyncio.open_connection(peer.host, peer.port)
         try:
@@ -147,7 +149,7 @@ async def _handshake(peer: _Peer, context: ssl.SSLContext) -> tuple[str, datetim
 
 
 def _codec_server(config: CodecServerConfig) -> Iterator[Finding]:
-    """Read the files as the server does: one that it can't use does not stop it while it runs, but it does not start with it."""
+    """Read the files as the server does. A running server ignores a file that it can't use, but it does not start with it."""
     try:
         from strongroom.driver.codec.auth import Authenticator  # noqa: PLC0415 - only where it is installed
         from strongroom.driver.codec.listener import server_context  # noqa: PLC0415
@@ -163,18 +165,18 @@ def _codec_server(config: CodecServerConfig) -> Iterator[Finding]:
             yield _ending("revocation list of the codec server", pem_expiry(callers.revoked), LIST_WARNING)
     except StrongroomError as error:
         advice = (
-            "put a right file in its place: a running server goes on with what it read before, and none starts with it"
+            "Replace the file: a running server keeps the previous content, and a new server does not start with it."
         )
         yield wrong(TLS, "files of the codec server", error, advice)
 
 
-def _ending(check: str, end: datetime, warning: timedelta, *told: str) -> Finding:
+def _ending(check: str, end: datetime, warning: timedelta, *facts: str) -> Finding:
     left = end - datetime.now(UTC)
-    text = "; ".join(told) or f"until {_day(end)}"
+    text = "; ".join(facts) or f"until {_day(end)}"
     if left <= timedelta():
-        return Finding(TLS, check, f"{text}; it has ended and is refused", "wrong", "put another one in its place")
+        return Finding(TLS, check, f"{text}; it has expired and is refused", "wrong", "Replace it.")
     if left <= warning:
-        return Finding(TLS, check, f"{text}; {left.days} days left", "note", "renew it")
+        return Finding(TLS, check, f"{text}; {left.days} days left", "note", "Renew it.")
     return Finding(TLS, check, text)
 
 

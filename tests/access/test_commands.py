@@ -174,7 +174,7 @@ def test_doctor_looks_at_log_and_rights(walk, config_path):
     assert re.search(r"audit log\s.*can be written", told)
     assert "2 owners" in told
     walk("access", "remove", SECOND)
-    assert "make another" in walk("doctor")
+    assert "Make another" in walk("doctor")
     (config_path.parent / "audit").rename(config_path.parent / "kept")
     (config_path.parent / "audit").write_text("a file where a folder should be")
     assert "audit log can't be written" in walk("doctor", code=1)

@@ -6,8 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from strongroom.driver.config import load_config
-from strongroom.driver.doctor.doctor import examine
-from strongroom.driver.doctor.report import Finding, summary
+from strongroom.driver.doctor import Finding, examine, summary
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef
 from tests.support.fixtures.command_line import run_command
@@ -29,13 +28,13 @@ async def doctor_cell(config_path):
 
 
 def not_well(found):
-    """Return what is not well, by check, but for notes on cells of these tests: no kernel, no second wall, no access control."""
-    known = {(check, "note") for check in ("sealing and opening", "second wall", "access control")}
+    """Return the findings that are not ok, by check, without the notes that every cell of these tests has."""
+    known = {(check, "note") for check in ("sealing and opening", "row-level security", "access control")}
     return {each.check: each for each in found if each.state != "ok" and (each.check, each.state) not in known}
 
 
 async def test_a_healthy_cell(doctor_cell, config_path):
-    """Where nothing is wrong each part was looked at, there is nothing to do, and the command ends with 0."""
+    """In a healthy cell every part is checked, no advice is given, and the command ends with 0."""
     assert doctor_cell.config.cell.region is None
     found = await examine(config_path)
     assert not_well(found) == {}
@@ -46,21 +45,21 @@ async def test_a_healthy_cell(doctor_cell, config_path):
 
 
 async def test_an_older_version_of_a_kek_is_a_note(doctor_cell, config_path):
-    """What works and is to be seen to is said with the command for it, does not fail, and goes away when it was done."""
+    """An older KEK version is a note with the command for it. The command ends with 0, and the note goes away when it was run."""
     await doctor_cell.keyring.provider("local").rotate_kek(KekRef.parse("local:tenant"))
     noted = not_well(await examine(config_path))
     assert {check: (finding.state, finding.advice) for check, finding in noted.items()} == {
-        "KEK local:tenant": ("note", "strongroom keys rewrap local:tenant")
+        "KEK local:tenant": ("note", "Run: strongroom keys rewrap local:tenant")
     }
     done = await asyncio.to_thread(run_command, config_path.parent, "doctor")
     assert done.returncode == 0
-    assert "to be seen to" in done.stdout
+    assert "with a note" in done.stdout
     assert (await asyncio.to_thread(run_command, config_path.parent, "keys", "rewrap", "local:tenant")).returncode == 0
     assert not_well(await examine(config_path)) == {}
 
 
 async def test_keys_that_are_due_are_a_note(doctor_cell, config_path):
-    """Data keys that are older than they should be are told of, with the command that rotates them; then none is."""
+    """Data keys that are due are a note with the command that rotates them, and the note goes away when it was run."""
     old = datetime.now(UTC) - timedelta(days=91)
     await execute(doctor_cell, "UPDATE data_keys SET created_at = $1", old)
     noted = not_well(await examine(config_path))
@@ -71,7 +70,7 @@ async def test_keys_that_are_due_are_a_note(doctor_cell, config_path):
 
 
 async def test_a_missing_kek_is_wrong_and_hides_nothing(doctor_cell, config_path):
-    """A KEK that is gone is wrong, with what to do, and so is the namespace that needs it; all else is looked at as before."""
+    """A missing KEK and the namespace that needs it are wrong, with advice. All other checks still run."""
     other = await doctor_cell.create_kek(KekRef.parse("local:other"))
     await doctor_cell.namespaces.create("other", kek=other)
     await doctor_cell.keyring.provider("local").delete_kek(KekRef.parse("local:tenant"))
@@ -79,14 +78,14 @@ async def test_a_missing_kek_is_wrong_and_hides_nothing(doctor_cell, config_path
     ill = not_well(found)
     assert {finding.group for finding in ill.values()} == {"Keys", "Namespaces"}
     assert {finding.state for finding in ill.values()} == {"wrong"}
-    assert "restore it" in ill["KEK local:tenant"].advice
+    assert "Restore the key" in ill["KEK local:tenant"].advice
     assert all(finding.advice for finding in ill.values())
     assert [finding.text for finding in found if finding.check == "open"] == ["1 of 2"]
     assert (await asyncio.to_thread(run_command, config_path.parent, "doctor")).returncode == 1
 
 
 async def test_a_customers_kms_that_fails_hides_nothing(doctor_cell, config_path):
-    """A KMS that is not the cell's own may fail: it is told, and KEKs, namespaces and the rest are looked at all the same."""
+    """A KMS that is not the cell's own may fail. It is reported, and all other checks still run."""
     assert doctor_cell.config.kms.keys() == {"local"}
     config_path.write_text(config_path.read_text() + '\n[kms.customer]\ntype = "local"\nkeyring = "nowhere.json"\n')
     found = await examine(config_path)
@@ -95,7 +94,7 @@ async def test_a_customers_kms_that_fails_hides_nothing(doctor_cell, config_path
 
 
 async def test_what_comes_first_skips_what_needs_it(doctor_cell, config_path):
-    """Without a database, the cell's own KMS or a configuration the rest is said to be skipped, not passed over in silence."""
+    """Without a database, the cell's own KMS or a configuration the other checks are reported as skipped."""
     keyring = doctor_cell.config.kms["local"].keyring
     whole = config_path.read_text()
     keyring.chmod(0o644)
@@ -115,11 +114,11 @@ async def test_what_comes_first_skips_what_needs_it(doctor_cell, config_path):
     assert ill["configuration"].advice
     done = await asyncio.to_thread(run_command, config_path.parent, "doctor")
     assert done.returncode == 1
-    assert "what was skipped" in done.stdout
+    assert "the skipped checks run once" in done.stdout
 
 
 async def test_a_server_that_may_lose_data_is_wrong(doctor_cell, config_path):
-    """A database that acknowledges before it has written is wrong, with the setting; the control is each test above."""
+    """A database that acknowledges writes before they are on disk is wrong, and the setting is named."""
     (row,) = await fetch(doctor_cell, "SELECT current_database() AS name")
     await execute(doctor_cell, f"ALTER DATABASE {row['name']} SET synchronous_commit = off")
     ill = not_well(await examine(config_path))
@@ -128,7 +127,7 @@ async def test_a_server_that_may_lose_data_is_wrong(doctor_cell, config_path):
 
 
 async def test_access_and_audit_say_what_to_do(doctor_cell, config_path):
-    """Access control that is off, or asked for and not in the database; an audit log that is not there, or can't be written."""
+    """Access control that is off or was deleted, and an audit log that is missing or can't be written, are findings with advice."""
     found = {each.check: each for each in await examine(config_path)}
     assert (found["access control"].state, found["audit log"].state) == ("note", "ok")
     assert "strongroom access init" in found["access control"].advice
@@ -150,9 +149,9 @@ async def test_access_and_audit_say_what_to_do(doctor_cell, config_path):
 
 
 def test_the_summary_counts():
-    """The last line says how many checks found something wrong, what was not looked at, and that notes are no failure."""
+    """The last line counts the failed checks and the notes, and notes are no failure."""
     well, noted = Finding("a", "b", "c"), Finding("a", "b", "c", "note", "do")
     ill, skipped = Finding("a", "b", "c", "wrong"), Finding("a", "b", "c", "skipped")
-    assert summary([well, noted]) == "All 2 checks passed; 1 to be seen to."
+    assert summary([well, noted]) == "All 2 checks passed; 1 with a note."
     assert summary([well, ill, skipped]).startswith("1 of 2 checks")
     assert [each.ok for each in (well, noted, ill, skipped)] == [True, True, False, True]

@@ -12,7 +12,7 @@ import pytest
 
 from strongroom.driver.demo.embedded_postgres import embedded_postgres
 from strongroom.driver.demo.leak_scan import scan
-from strongroom.driver.demo.plaintext_copy import write_twin
+from strongroom.driver.demo.plaintext_copy import write_copy
 from strongroom.driver.importing.history_event import encode_batch
 from strongroom.driver.importing.import_file import Execution
 from strongroom.driver.importing.importer import attribute_types, history_nodes, import_executions, imported_branch
@@ -165,7 +165,7 @@ async def test_nothing_that_a_tenant_wrote_is_in_the_servers_files(
     assert report.bytes > 2**20
 
     with embedded_postgres(tmp_path / "twin") as dsn:
-        await write_twin(dsn, [execution])
+        await write_copy(dsn, [execution])
         control = scan(tmp_path / "twin", canaries.values())
     held = {canary for place, canary in canaries.items() if place not in NOT_IN_THE_TWIN}
     assert set(control.hits) == held

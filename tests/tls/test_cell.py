@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from strongroom.driver.config import load_config, write_config
-from strongroom.driver.doctor.doctor import examine
+from strongroom.driver.doctor import examine
 from strongroom.driver.strongroom import Strongroom
 from strongroom.storage import EVERY_NAMESPACE
 from tests.codec.conftest import JWT
@@ -138,7 +138,7 @@ async def test_doctor_says_when_certificates_end(tls_cell, tls_files, theirs, ou
     assert found.state == state
     assert f"TLSv1.3 with {HOST}:{tls_cell.peer.port}; its certificate until {in_days(theirs):%Y-%m-%d}" in found.text
     assert ours is None or f"ours until {in_days(ours):%Y-%m-%d}" in found.text
-    assert found.advice == {"ok": "", "note": "renew it", "wrong": "put another one in its place"}[state]
+    assert found.advice == {"ok": "", "note": "Renew it.", "wrong": "Replace it."}[state]
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -189,4 +189,4 @@ async def test_doctor_prints_what_ends_soon(tls_cell):
     done = await asyncio.to_thread(run_command, tls_cell.folder, "doctor")
     assert done.returncode == 0, done.stdout
     assert re.search(r"note +TLS to the database", done.stdout)
-    assert "do: renew it" in done.stdout
+    assert "do: Renew it" in done.stdout

@@ -1,4 +1,4 @@
-"""What the command line prints: tables, progress bars, short forms of long values."""
+"""The output of the command line: the consoles, tables, progress bars and times."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def table(*columns: str, rows: Iterable[Iterable[object]], title: str | None = N
     """Print a table."""
     grid = Table(title=title, title_justify="left", header_style="bold")
     for column in columns:
-        grid.add_column(column, overflow="fold")  # an id that is cut short is of no use
+        grid.add_column(column, overflow="fold")  # an id must not be cut
     for row in rows:
         grid.add_row(*(escape(str(cell)) for cell in row))
     console.print(grid)
@@ -33,20 +33,19 @@ def table(*columns: str, rows: Iterable[Iterable[object]], title: str | None = N
 
 @contextmanager
 def progress_bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a bar; yield what is called with the number done so far."""
+    """Print a progress bar, and yield a function that takes the number done so far."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(description, total=total)
         yield lambda done: progress.update(task, completed=done)
 
 
-def short(data: bytes, length: int = 24) -> str:
-    """Return the beginning of some bytes in hexadecimal, and how many there are."""
-    return f"{data[:length].hex()}... ({len(data)} bytes)" if len(data) > length else data.hex()
-
-
 def moment(nanoseconds: int | None) -> str:
-    """Return a time in UTC, to the millisecond; blank for none."""
+    """Return a time in UTC, to the millisecond; "" for None.
+
+    Args:
+        nanoseconds: The time since the epoch.
+    """
     if nanoseconds is None:
         return ""
     seconds, rest = divmod(nanoseconds, 10**9)
