@@ -74,11 +74,17 @@ from .executions.shards import ShardInfo, ShardStore
 from .executions.store import (
     ExecutionStore,
 )
-from .histories.branch import BranchInfo, BranchRange, HistoryBranch
-from .histories.manager import HistoryManager
-from .histories.pages import HistoryPage
-from .histories.rows import HistoryAppend, HistoryNode
-from .histories.tree import BranchPage, ListedBranch
+from .histories import (
+    BranchInfo,
+    BranchPage,
+    BranchRange,
+    HistoryAppend,
+    HistoryBranch,
+    HistoryManager,
+    HistoryNode,
+    HistoryPage,
+    ListedBranch,
+)
 from .keys.changes import follow_key_changes
 from .keys.destruction import COPIES, KeyInUse, destroy_retired_key, retired_versions
 from .keys.reseal import RATE, Reseal, Resealed, SealedCopies

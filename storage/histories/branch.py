@@ -1,4 +1,4 @@
-"""Branches of a history tree: what they are, how they fork, how they are sealed."""
+"""A branch of a history tree, its ranges, and the content of its sealed row."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LAST_NODE = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class BranchRange:
-    """Nodes [begin, end) of a branch."""
+    """The nodes [begin_node, end_node) of a branch."""
 
     branch_id: UUID
     begin_node: int
@@ -24,13 +24,13 @@ class BranchRange:
 
 @dataclass(frozen=True, slots=True)
 class HistoryBranch:
-    """A branch: the ranges of its ancestors, oldest first, then its own nodes.
+    """One line of a run's history: the ranges of its ancestors, oldest first, then its own nodes.
 
     Attributes:
-        shard_id: of the workflow.
-        tree_id: one tree per run.
-        branch_id: of this branch.
-        ancestors: ranges that it shares with older branches; contiguous from node 1.
+        shard_id: The shard of the workflow.
+        tree_id: The history tree. Each run has one.
+        branch_id: The id of this branch.
+        ancestors: The ranges that it shares with older branches: contiguous, from node 1.
     """
 
     shard_id: int
@@ -40,18 +40,18 @@ class HistoryBranch:
 
     @property
     def begin_node(self) -> int:
-        """The first node that is this branch's own."""
+        """The first of the branch's own nodes."""
         return self.ancestors[-1].end_node if self.ancestors else FIRST_NODE
 
     def ranges(self) -> tuple[BranchRange, ...]:
-        """Return all ranges, oldest first, this branch's own last."""
+        """Return all ranges, oldest first. The last one is the branch's own."""
         return (*self.ancestors, BranchRange(self.branch_id, self.begin_node, LAST_NODE))
 
     def fork(self, *, at_node: int, branch_id: UUID) -> HistoryBranch:
-        """Return a new branch that shares everything before `at_node`.
+        """Return a new branch that shares all nodes before `at_node`.
 
         Raises:
-            InvalidPersistenceRequest: there is nothing before that node.
+            InvalidPersistenceRequest: `at_node` is 1 or less, so no node is before it.
         """
         if at_node <= FIRST_NODE:
             msg = "a branch forks at node 2 or later"
@@ -63,14 +63,20 @@ class HistoryBranch:
 
 @dataclass(frozen=True, slots=True)
 class BranchInfo:
-    """What a tree row holds, sealed: the branch's ancestors, and what its maker noted."""
+    """The sealed content of a branch's row in `history_tree`.
+
+    Attributes:
+        branch: The branch.
+        info: The note of the caller that made the branch.
+        fork_time_ns: The time of that call by the caller's clock, in nanoseconds since 1970.
+    """
 
     branch: HistoryBranch
     info: str
     fork_time_ns: int
 
     def pack(self) -> bytes:
-        """Return the bytes to seal. Shard, tree and branch id are in the row's key."""
+        """Return the bytes to seal. They leave out shard, tree and branch id, which are in the row's key."""
         ancestors = [[str(part.branch_id), part.begin_node, part.end_node] for part in self.branch.ancestors]
         return orjson.dumps({"ancestors": ancestors, "info": self.info, "fork_time_ns": self.fork_time_ns})
 
@@ -79,7 +85,7 @@ class BranchInfo:
         """Undo `pack`.
 
         Raises:
-            DataLoss: not what `pack` makes.
+            DataLoss: `pack` did not make these bytes.
         """
         try:
             content = orjson.loads(packed)
@@ -87,5 +93,5 @@ class BranchInfo:
             branch = HistoryBranch(shard_id, tree_id, branch_id, ancestors)
             return cls(branch, content["info"], content["fork_time_ns"])
         except (ValueError, KeyError, TypeError):
-            msg = f"the row of history branch {branch_id} is not of a form that this version knows"
+            msg = f"the row of history branch {branch_id} has a form that this version does not know"
             raise DataLoss(msg) from None

@@ -1,4 +1,4 @@
-"""Delete what no reader needs: branches whose nodes others may share, and nodes that failed attempts have left."""
+"""Delete branches without the nodes that others share, and trim the nodes that failed attempts left."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _SQL = load_queries("histories/histories")
 _SCAN_ROWS = 1000
-# Of many that delete from one tree at once, one gets through at each turn; waits of random length take them apart.
+# Of several callers that delete from one tree at once, one succeeds at each attempt. Random waits spread the others.
 _ATTEMPTS = 20
 _LONGEST_WAIT = 0.5  # seconds
 
@@ -35,9 +35,9 @@ class HistoryDeleter:
     """Deletes branches and nodes.
 
     Args:
-        database: for look-ups by key.
-        trees: to see what is shared.
-        distributed: whether the tables are spread over a Citus cluster.
+        database: The cell's database.
+        trees: The trees, which show what branches share.
+        distributed: Whether the tables are distributed over a Citus cluster.
     """
 
     def __init__(self, database: Database, trees: HistoryTrees, *, distributed: bool = False) -> None:
@@ -52,7 +52,7 @@ class HistoryDeleter:
             if attempt:
                 await asyncio.sleep(min(0.002 * 2**attempt, _LONGEST_WAIT) * random.random())  # noqa: S311 - nothing secret
             tree = await self._trees.get(namespace_id, branch.shard_id, branch.tree_id)
-            ranges = unshared(branch, tree)
+            ranges = unshared_ranges(branch, tree)
             async with self._database.connection(SET_BY_FUNCTION) as connection:
                 rows = await self._delete.call(
                     connection,
@@ -66,11 +66,11 @@ class HistoryDeleter:
                 )
             if rows[0]["result"]:
                 return
-        msg = "others kept forking and deleting branches of this tree; nothing was deleted"
+        msg = "other callers kept changing the branches of this tree; nothing was deleted, so try again"
         raise DatabaseUnavailable(msg)
 
     async def trim(self, namespace_id: UUID, branch: HistoryBranch, *, node_id: int, txn_id: int) -> int:
-        """Delete nodes off the chain; see `HistoryManager.trim_history_branch`."""
+        """Delete the writes off the chain; see `HistoryManager.trim_history_branch`."""
         check_uuid("namespace_id", namespace_id)
         check_branch(branch)
         check_number("node_id", node_id, least=FIRST_NODE, limit=LAST_NODE)
@@ -136,10 +136,13 @@ class HistoryDeleter:
         return int(tag.rpartition(" ")[2])
 
 
-def unshared(branch: HistoryBranch, tree: Sequence[BranchInfo]) -> list[tuple[UUID, int]]:
-    """Return what only this branch uses: for each range, youngest first, the node from which on it may go.
+def unshared_ranges(branch: HistoryBranch, tree: Sequence[BranchInfo]) -> list[tuple[UUID, int]]:
+    """Return the parts of the branch's ranges that no other branch uses, youngest range first.
 
-    The ancestors of a branch that is in the tree are those that its row names, whatever the caller believes.
+    If the branch has a row in the tree, its ancestors are taken from that row and not from the caller.
+
+    Returns:
+        The branch id of each range, and the first of its nodes to delete. All later nodes of the range are deleted too.
     """
     used: dict[UUID, int] = {}
     for info in tree:
@@ -158,5 +161,5 @@ def unshared(branch: HistoryBranch, tree: Sequence[BranchInfo]) -> list[tuple[UU
             continue
         if end < LAST_NODE:
             ranges.append((part.branch_id, end))
-        break  # whoever uses this range uses all that stand before it
+        break  # a branch that uses this range uses all ranges before it
     return ranges

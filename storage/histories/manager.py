@@ -1,4 +1,4 @@
-"""Histories: append, read in pages, fork, trim, delete. The operations of Temporal's history manager and store, on sealed rows."""
+"""The operations of Temporal's history manager and history store, on sealed rows."""
 
 from __future__ import annotations
 
@@ -36,14 +36,18 @@ if TYPE_CHECKING:
 
 
 class HistoryManager:
-    """Reads and writes the histories of any namespace.
+    """Reads and writes the histories of all namespaces.
 
-    All operations raise `InvalidPersistenceRequest` for ids and numbers that can't be, before anything is sent.
+    Every operation raises `InvalidPersistenceRequest` for an invalid id or number before it sends anything, and `DatabaseUnavailable`
+    if the database can't be reached. Operations that open or seal rows raise `NamespaceNotFound` for an unknown namespace, and
+    `KmsError` if the namespace's keys can't be unwrapped.
+
+    Node ids and transaction ids are whole numbers below 2^63. Node ids begin at 1.
 
     Args:
-        database: for look-ups by key.
-        keyring: unwrapped keys.
-        distributed: whether the tables are spread over a Citus cluster.
+        database: The cell's database.
+        keyring: The cell's unwrapped keys.
+        distributed: Whether the tables are distributed over a Citus cluster.
     """
 
     def __init__(self, database: Database, keyring: Keyring, *, distributed: bool = False) -> None:
@@ -74,22 +78,24 @@ class HistoryManager:
         transaction: Connection | None = None,
         barrier: Barrier | None = None,
     ) -> None:
-        """Append nodes to a branch: all or none, in one statement with other callers'. The same append again changes nothing.
+        """Append nodes to a branch, all or none. Repeating the same append changes nothing.
+
+        Appends of concurrent callers share a statement.
 
         Args:
-            namespace_id: whose history.
-            branch: where; its own range, never an ancestor's.
-            nodes: at least one, in any order.
-            is_new_branch: also write the branch's row in the tree. A branch that was forked has its row already.
-            info: noted in that row, sealed.
-            transaction: to be part of; None for one of its own.
-            barrier: what must have happened before the statement is sent; None for nothing.
+            namespace_id: The namespace of the history.
+            branch: The branch. All nodes are in its own range, never in an ancestor's.
+            nodes: The nodes, in any order; at least one. Each has at most 4 MiB.
+            is_new_branch: Whether the branch's row in the tree is written too. A forked branch has its row already.
+            info: The note in that row, which is sealed; at most 4 MiB of UTF-8.
+            transaction: The transaction to write in; None for a transaction of its own.
+            barrier: A barrier that the write waits for before it is sent; None for none.
 
         Raises:
-            InvalidPersistenceRequest: no nodes, one twice, or one that stands before the branch's own range.
-            TransactionSizeLimit: a node of more than 4 MiB.
-            NamespaceNotFound: no such namespace.
-            AppendHistoryTimeout: the database did not answer in time.
+            InvalidPersistenceRequest: There are no nodes, a write is there twice, or a node is in front of the branch's own range.
+            TransactionSizeLimit: A node has more than 4 MiB.
+            NamespaceNotFound: The namespace does not exist.
+            AppendHistoryTimeout: The database did not answer in time. `may_have_been_committed` tells whether the nodes may be there.
         """
         append = HistoryAppend(branch, nodes, is_new_branch, info)
         size = check_append(append)
@@ -116,31 +122,31 @@ class HistoryManager:
         metadata_only: bool = False,
         last_txn_id: int | None = None,
     ) -> HistoryPage:
-        """Read a page of nodes through the ancestors' ranges, oldest or newest first.
+        """Read a page of the nodes [min_node_id, max_node_id), through the ranges of the branch's ancestors.
 
-        A node that a later write shadows is left out. Nodes must chain by their `prev_txn_id`; a gap is never passed over. The nodes
-        between two bounds are those that a reader of the whole history finds there.
+        A node that a later write shadows is left out. The nodes between two bounds are those that a reader of the whole history
+        finds there. A missing node is never skipped; `chain.py` states which losses can't be noticed.
 
         Args:
-            namespace_id: whose history.
-            branch: which.
-            min_node_id: first node wanted, inclusive.
-            max_node_id: last node wanted, exclusive.
-            page_size: the most nodes to return.
-            page_token: from the page before, of the same read.
-            reverse: newest first.
-            metadata_only: node and transaction ids, with empty events. No key is used: **nothing is authenticated**, and whoever
-                can write to the database can make it say anything.
-            last_txn_id: of a reverse read, the transaction of its newest node, where the caller knows it: a history whose end is
-                missing is noticed then. None for the newest that is there.
+            namespace_id: The namespace of the history.
+            branch: The branch.
+            min_node_id: The lower bound, inclusive.
+            max_node_id: The upper bound, exclusive.
+            page_size: The most nodes to return; 1 to 10,000.
+            page_token: The token of the page before, from the same read; None for the first page.
+            reverse: Whether the newest node comes first.
+            metadata_only: Whether to return node and transaction ids with empty events. No key is used, so **nothing is
+                authenticated**: anyone who can write to the database can change the ids.
+            last_txn_id: The transaction of the newest node, for a reverse read of a caller that knows it. A history without its end
+                is refused then, and later writes are ignored. None for the newest transaction that is stored.
 
         Raises:
-            NotFound: a first page without a node.
-            DataLoss: a node is missing from the middle, or two contradict each other; also when nodes that a page before this one
-                returned were written again in between.
-            IntegrityError: a node does not open.
-            InvalidPersistenceRequest: a size that can't be, or a token of another read.
-            NamespaceNotFound: no such namespace.
+            NotFound: The first page has no node.
+            DataLoss: A node is missing, or two nodes contradict each other. Also raised if nodes of an earlier page were written
+                again since.
+            IntegrityError: A node does not open.
+            InvalidPersistenceRequest: A size or bound is invalid, or the token is from another read.
+            NamespaceNotFound: The namespace does not exist.
         """
         read = BranchRead(namespace_id, branch, min_node_id, max_node_id, reverse, metadata_only)
         return await self._reader.read(read, page_size=page_size, token=page_token, last_txn_id=last_txn_id)
@@ -148,62 +154,116 @@ class HistoryManager:
     async def fork_history_branch(
         self, namespace_id: UUID, branch: HistoryBranch, *, fork_node_id: int, info: str = ""
     ) -> HistoryBranch:
-        """Make a branch that shares all nodes before `fork_node_id`; only a row in the tree is written.
+        """Make a branch that shares all nodes before `fork_node_id`. Only a row in the tree is written.
+
+        Args:
+            namespace_id: The namespace of the history.
+            branch: The branch to fork.
+            fork_node_id: The first node that is not shared; 2 or more. The node need not exist.
+            info: The note in the new branch's row, which is sealed; at most 4 MiB of UTF-8.
+
+        Returns:
+            The new branch, with a random id.
 
         Raises:
-            InvalidPersistenceRequest: nothing stands before that node.
-            NotFound: the branch has no row in its tree; if it had one, it was deleted, and its nodes may be gone.
+            InvalidPersistenceRequest: `fork_node_id` is less than 2, or the note is invalid.
+            NotFound: The branch has no row in the tree. If it had one, it was deleted and its nodes may be gone.
+            NamespaceNotFound: The namespace does not exist.
         """
         return await self._trees.fork(namespace_id, branch, fork_node_id=fork_node_id, info=info)
 
     async def trim_history_branch(self, namespace_id: UUID, branch: HistoryBranch, *, node_id: int, txn_id: int) -> int:
-        """Delete what failed attempts left up to a node: all writes in the branch's ranges that its chain does not lead to.
+        """Delete the nodes that failed attempts left: every write up to a node that is not on the chain of that node.
 
-        Needs no key, and authenticates nothing: it deletes by the numbers in clear.
+        The ranges of ancestors are trimmed too. The operation needs no key and authenticates nothing, because it compares only the
+        ids in clear.
 
         Args:
-            namespace_id: whose history.
-            branch: which.
-            node_id: the newest node that counts, as the run's mutable state has it.
-            txn_id: its transaction.
+            namespace_id: The namespace of the history.
+            branch: The branch.
+            node_id: The newest node that counts, from the run's mutable state.
+            txn_id: The transaction of that node.
 
         Returns:
-            How many writes were deleted; 0 also when that node is not there, or its chain does not reach node 1.
+            The number of writes that were deleted. It is 0 if the node is not stored, or if its chain does not reach node 1.
+
+        Raises:
+            InvalidPersistenceRequest: An id or number is invalid.
         """
         return await self._deleter.trim(namespace_id, branch, node_id=node_id, txn_id=txn_id)
 
     async def delete_history_branch(self, namespace_id: UUID, branch: HistoryBranch) -> None:
-        """Delete a branch: its row in the tree, and all nodes that no other branch shares. Doing it again changes nothing.
+        """Delete a branch: its row in the tree, and all nodes that no other branch shares. Deleting it again changes nothing.
+
+        Args:
+            namespace_id: The namespace of the history.
+            branch: The branch. If it has a row in the tree, its ancestors are taken from that row.
 
         Raises:
-            NamespaceNotFound: no such namespace.
-            IntegrityError: a row of the tree does not open, so nobody knows what it shares.
-            DatabaseUnavailable: others kept changing the tree; nothing was deleted.
+            NamespaceNotFound: The namespace does not exist.
+            IntegrityError: A row of the tree does not open, so it is unknown what its branch shares. Nothing was deleted.
+            DatabaseUnavailable: Other callers kept changing the tree. Nothing was deleted.
         """
         await self._deleter.delete_branch(namespace_id, branch)
 
     async def delete_history_nodes(
         self, namespace_id: UUID, branch: HistoryBranch, *, node_id: int, txn_id: int
     ) -> None:
-        """Delete one write of one of a branch's own nodes; none there is as good. Needs no key."""
+        """Delete one write of one of the branch's own nodes. Needs no key. Deleting a write that does not exist is not an error.
+
+        Args:
+            namespace_id: The namespace of the history.
+            branch: The branch.
+            node_id: The node, in the branch's own range.
+            txn_id: The transaction of the write.
+
+        Raises:
+            InvalidPersistenceRequest: The node belongs to an ancestor, or an id is invalid.
+        """
         await self._deleter.delete_nodes(namespace_id, branch, node_id=node_id, txn_id=txn_id)
 
     async def get_history_tree(self, namespace_id: UUID, *, shard_id: int, tree_id: UUID) -> list[BranchInfo]:
-        """Return all branches of a tree; an empty list where there is no such tree."""
+        """Return all branches of a tree.
+
+        Args:
+            namespace_id: The namespace of the history.
+            shard_id: The shard of the workflow; 1 or more.
+            tree_id: The tree.
+
+        Returns:
+            The branches in the order of their ids; an empty list if the tree does not exist.
+
+        Raises:
+            NamespaceNotFound: The namespace does not exist.
+            IntegrityError: A row of the tree does not open.
+        """
         return await self._trees.get(namespace_id, shard_id, tree_id)
 
     async def get_history_tree_containing_branch(self, namespace_id: UUID, branch: HistoryBranch) -> list[BranchInfo]:
-        """Return all branches of a branch's tree, by Temporal's name for it."""
+        """Return all branches of a branch's tree, as `get_history_tree` does.
+
+        Args:
+            namespace_id: The namespace of the history.
+            branch: A branch of the tree; it need not have a row in it.
+
+        Raises:
+            NamespaceNotFound: The namespace does not exist.
+            IntegrityError: A row of the tree does not open.
+        """
         return await self._trees.get(namespace_id, branch.shard_id, branch.tree_id)
 
     async def get_all_history_tree_branches(self, *, page_size: int, page_token: bytes | None = None) -> BranchPage:
-        """List branches of all namespaces, in the order of shard, namespace, tree and branch.
+        """List the branches of all namespaces, in the order of shard, namespace, tree and branch.
 
-        A branch whose row does not open, as when its namespace's keys are destroyed, is listed with its ids and the reason. What is
-        written meanwhile may be missed.
+        A branch whose row can't be opened, for example because its namespace is shredded, is listed with its ids and the reason.
+        Branches that are written during the listing may be missed.
+
+        Args:
+            page_size: The most branches to return; 1 to 10,000.
+            page_token: The token of the page before; None for the first page.
 
         Raises:
-            InvalidPersistenceRequest: a page size that is not 1 to 10,000, or a foreign token.
+            InvalidPersistenceRequest: The page size is invalid, or the token is from another operation.
         """
         return await self._trees.list_all(page_size=page_size, page_token=page_token)
 

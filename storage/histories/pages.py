@@ -1,4 +1,4 @@
-"""What is read of a branch: which nodes of whose history, in which order; its pages and their tokens."""
+"""A read of a branch: its bounds and direction, its pages, and their tokens."""
 
 from __future__ import annotations
 
@@ -26,7 +26,12 @@ _NONE = -1
 
 @dataclass(frozen=True, slots=True)
 class HistoryPage:
-    """Nodes in the order asked for, and a token for what follows; None at the end."""
+    """A page of a branch.
+
+    Attributes:
+        nodes: The nodes in the order of the read.
+        next_page_token: The token of the next page; None at the end.
+    """
 
     nodes: tuple[HistoryNode, ...]
     next_page_token: bytes | None
@@ -34,15 +39,15 @@ class HistoryPage:
 
 @dataclass(frozen=True, slots=True)
 class BranchRead:
-    """What is read of a branch; the same for all pages.
+    """The parameters of a read, which are the same for all of its pages.
 
     Attributes:
-        namespace_id: whose history.
-        branch: which.
-        min_node_id: first node wanted, inclusive.
-        max_node_id: last node wanted, exclusive.
-        reverse: newest first.
-        metadata_only: without the events, and without opening anything.
+        namespace_id: The namespace of the history.
+        branch: The branch.
+        min_node_id: The lower bound, inclusive.
+        max_node_id: The upper bound, exclusive.
+        reverse: Whether the newest node comes first.
+        metadata_only: Whether the read leaves out the events and opens nothing.
     """
 
     namespace_id: UUID
@@ -53,10 +58,10 @@ class BranchRead:
     metadata_only: bool
 
     def check(self, page_size: int) -> None:
-        """Refuse what can't be read.
+        """Refuse invalid parameters.
 
         Raises:
-            InvalidPersistenceRequest: ids or numbers out of their range.
+            InvalidPersistenceRequest: An id or a number is invalid.
         """
         check_uuid("namespace_id", self.namespace_id)
         check_branch(self.branch)
@@ -65,7 +70,7 @@ class BranchRead:
         check_page_size(page_size)
 
     def scope(self) -> bytes:
-        """Return what a page token is bound to."""
+        """Return the parameters that a page token is bound to."""
         branch = self.branch
         numbers = f"{branch.shard_id}.{self.min_node_id}.{self.max_node_id}.{self.reverse:d}".encode()
         return self.namespace_id.bytes + branch.tree_id.bytes + branch.branch_id.bytes + numbers

@@ -1,6 +1,6 @@
-"""Rows of a history as they go into a statement: what an append is, how it is checked, and the columns that it fills.
+"""An append of history nodes, its checks, and the columns of its rows.
 
-Used for appends of their own, and by whoever has an append in a larger statement.
+Used by `HistoryManager`, and by the writes of mutable state that have an append in the same statement.
 """
 
 from __future__ import annotations
@@ -24,19 +24,20 @@ if TYPE_CHECKING:
     from strongroom.storage.data_blob import DataBlob
 
 ROW_BYTES = 200
-"""What a row has beside its payload, about."""
+"""The approximate size of a row without its payload, in bytes."""
 
 
 class HistoryNode(NamedTuple):
     """A batch of events that were written together.
 
-    A tuple, as a history is read by the thousand, and a frozen dataclass takes twice as long to make.
+    A tuple, because histories have thousands of nodes and a frozen dataclass takes twice as long to make.
 
     Attributes:
-        node_id: id of the batch's first event, from 1.
-        txn_id: of the write; of two writes of one node the higher one counts.
-        prev_txn_id: of the node before this one in the branch; authenticated, so a reader notices a missing node.
-        events: the batch.
+        node_id: The id of the first event of the batch; 1 or more.
+        txn_id: The transaction of the write. Of two writes of one node, the one with the higher transaction counts.
+        prev_txn_id: The transaction of the node before this one in the branch; 0 for node 1. It is authenticated, so that a reader
+            notices a missing node.
+        events: The batch.
     """
 
     node_id: int
@@ -47,13 +48,13 @@ class HistoryNode(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class HistoryAppend:
-    """Nodes that are written to a branch.
+    """Nodes to write to a branch.
 
     Attributes:
-        branch: where; its own range, never an ancestor's.
-        nodes: at least one, in any order.
-        is_new_branch: also write the branch's row in the tree.
-        info: noted in that row, sealed.
+        branch: The branch. All nodes are in its own range.
+        nodes: The nodes, in any order; at least one.
+        is_new_branch: Whether the branch's row in the tree is written too.
+        info: The note in that row, which is sealed.
     """
 
     branch: HistoryBranch
@@ -63,7 +64,7 @@ class HistoryAppend:
 
 
 class HistoryColumns:
-    """Columns of `history_node` (n_) and `history_tree` (t_), filled row by row for a statement with several requests."""
+    """The columns of `history_node` (`n_`) and `history_tree` (`t_`) for a statement with several requests."""
 
     __slots__ = (
         "n_branch",
@@ -93,17 +94,17 @@ class HistoryColumns:
         self.t_data: list[bytes | None] = []
 
     def add(self, columns: ColumnSealer, keys: NamespaceKeys, index: int, append: HistoryAppend) -> None:
-        """Add the rows of an append that `check_append` has passed.
+        """Add the rows of an append that passed `check_append`.
 
         Args:
-            columns: seals the values later, in their places here.
-            keys: of the namespace that the branch belongs to.
-            index: the request's number in its statement.
-            append: what to write.
+            columns: The sealer, which later writes the sealed values into the columns.
+            keys: The keys of the branch's namespace.
+            index: The request's index in its statement.
+            append: The append.
         """
         branch = append.branch
         shard_id, tree_id, branch_id = branch.shard_id, branch.tree_id, branch.branch_id
-        tree, own = tree_id.bytes, branch_id.bytes
+        tree_bytes, branch_bytes = tree_id.bytes, branch_id.bytes
         for node_id, txn_id, prev_txn_id, events in append.nodes:
             self.n_request.append(index)
             self.n_tree.append(tree_id)
@@ -111,33 +112,36 @@ class HistoryColumns:
             self.n_node.append(node_id)
             self.n_txn.append(txn_id)
             self.n_prev_txn.append(prev_txn_id)
-            key = (shard_id, tree, own, node_id, txn_id, prev_txn_id)
+            key = (shard_id, tree_bytes, branch_bytes, node_id, txn_id, prev_txn_id)
             columns.add(self.n_data, keys, HISTORY_NODE, key, events.pack())
         if append.is_new_branch:
             self.t_request.append(index)
             self.t_tree.append(tree_id)
             self.t_branch.append(branch_id)
             packed = BranchInfo(branch, append.info, time.time_ns()).pack()
-            columns.add(self.t_data, keys, HISTORY_TREE, (shard_id, tree, own), packed)
+            columns.add(self.t_data, keys, HISTORY_TREE, (shard_id, tree_bytes, branch_bytes), packed)
 
 
 def check_append(append: HistoryAppend) -> int:
-    """Refuse an append that can't be stored; return about how many bytes it takes in a statement.
+    """Refuse an invalid append.
+
+    Returns:
+        The approximate size of the append in a statement, in bytes.
 
     Raises:
-        InvalidPersistenceRequest: no nodes, one twice, or one that stands before the branch's own range; a field that is not of
-            its type or range.
-        TransactionSizeLimit: a node of more than 4 MiB.
+        InvalidPersistenceRequest: There are no nodes, a write is there twice, a node is in front of the branch's own range, or a field
+            has an invalid type or value.
+        TransactionSizeLimit: A node has more than 4 MiB.
     """
     branch, nodes = append.branch, append.nodes
     check_branch(branch)
     if append.info:
         check_note(append.info)
     if not nodes:
-        msg = "an append has at least one node"
+        msg = "an append must have at least one node"
         raise InvalidPersistenceRequest(msg)
     if set(map(type, nodes)) != {HistoryNode}:
-        msg = "nodes must be HistoryNodes"
+        msg = "every node must be a HistoryNode"
         raise InvalidPersistenceRequest(msg)
     begin, size = branch.begin_node, len(append.info)
     for node_id, txn_id, prev_txn_id, events in nodes:
@@ -148,20 +152,20 @@ def check_append(append: HistoryAppend) -> int:
             msg = f"node {node_id} belongs to an ancestor; this branch begins at node {begin}"
             raise InvalidPersistenceRequest(msg)
         if txn_id < prev_txn_id:
-            msg = f"node {node_id} has a lower transaction than the node that it follows; no reader would find it"
+            msg = f"node {node_id} has a lower transaction than the node before it; no reader would return it"
             raise InvalidPersistenceRequest(msg)
         size += check_blob("events", events) + ROW_BYTES
     if len(nodes) > 1 and len({node[:2] for node in nodes}) < len(nodes):
-        msg = "an append names a node and transaction twice"
+        msg = "the append has the same node and transaction twice"
         raise InvalidPersistenceRequest(msg)
     return size
 
 
 def check_branch(branch: object) -> None:
-    """Refuse what is not a branch: ids, and ranges of ancestors that follow each other from node 1.
+    """Refuse anything that is not a valid branch.
 
     Raises:
-        InvalidPersistenceRequest: it is not.
+        InvalidPersistenceRequest: It is not a branch, an id is invalid, or its ancestors are not contiguous from node 1.
     """
     if not isinstance(branch, HistoryBranch):
         msg = "branch must be a HistoryBranch"
@@ -172,7 +176,7 @@ def check_branch(branch: object) -> None:
     begin = 1
     for part in branch.ancestors:
         if not isinstance(part, BranchRange) or part.begin_node != begin:
-            msg = "the ancestors of a branch are ranges that follow each other from node 1"
+            msg = "the ancestors of a branch must be contiguous ranges from node 1"
             raise InvalidPersistenceRequest(msg)
         check_uuid("branch_id of an ancestor", part.branch_id)
         check_number("end_node of an ancestor", part.end_node, least=begin + 1)
@@ -180,10 +184,10 @@ def check_branch(branch: object) -> None:
 
 
 def check_note(info: object) -> None:
-    """Refuse a branch's note that is not text, or can't be encoded.
+    """Refuse an invalid note of a branch.
 
     Raises:
-        InvalidPersistenceRequest: it is not.
+        InvalidPersistenceRequest: It is not text, can't be encoded, or has more than 4 MiB.
     """
     try:
         valid = isinstance(info, str) and len(info.encode()) <= TRANSACTION_SIZE_LIMIT

@@ -1,4 +1,4 @@
-"""Branches of trees: fork one, list those of a tree, list all of the cell."""
+"""The branches of history trees: fork a branch, list those of a tree, list those of the cell."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ _START = (0, UUID(int=0), UUID(int=0), UUID(int=0))
 
 @dataclass(frozen=True, slots=True)
 class ListedBranch:
-    """A branch, as a list over all namespaces shows it.
+    """A branch in the list of all namespaces.
 
     Attributes:
-        shard_id: of the workflow.
-        namespace_id: whose.
-        tree_id: one tree per run.
-        branch_id: of the branch.
-        info: what its row holds; None when that can't be opened.
-        unreadable: why it can't be opened; None when it can.
+        shard_id: The shard of the workflow.
+        namespace_id: The namespace of the history.
+        tree_id: The history tree.
+        branch_id: The branch.
+        info: The content of its row; None if the row can't be opened.
+        unreadable: The reason why the row can't be opened; None if it can.
     """
 
     shard_id: int
@@ -58,19 +58,24 @@ class ListedBranch:
 
 @dataclass(frozen=True, slots=True)
 class BranchPage:
-    """Branches in the order of their ids, and a token for what follows; None at the end."""
+    """A page of the list of all branches.
+
+    Attributes:
+        branches: The branches in the order of shard, namespace, tree and branch.
+        next_page_token: The token of the next page; None at the end.
+    """
 
     branches: tuple[ListedBranch, ...]
     next_page_token: bytes | None
 
 
 class HistoryTrees:
-    """Reads and writes the rows of trees.
+    """Reads and writes the rows of history trees.
 
     Args:
-        database: for look-ups by key.
-        keyring: unwrapped keys.
-        distributed: whether the tables are spread over a Citus cluster.
+        database: The cell's database.
+        keyring: The cell's unwrapped keys.
+        distributed: Whether the tables are distributed over a Citus cluster.
     """
 
     def __init__(self, database: Database, keyring: Keyring, *, distributed: bool = False) -> None:
@@ -79,7 +84,7 @@ class HistoryTrees:
         self._fork = load_functions(distributed=distributed)["fork_history_branch"]
 
     async def fork(self, namespace_id: UUID, branch: HistoryBranch, *, fork_node_id: int, info: str) -> HistoryBranch:
-        """Make a branch; see `HistoryManager.fork_history_branch`."""
+        """Fork a branch; see `HistoryManager.fork_history_branch`."""
         check_branch(branch)
         check_number("fork_node_id", fork_node_id, least=2, limit=LAST_NODE)
         check_note(info)
@@ -98,12 +103,12 @@ class HistoryTrees:
                 sealed,
             )
         if not rows[0]["result"]:
-            msg = "the branch to fork has no row in its tree: it was deleted, or never made as a new branch"
+            msg = "the branch has no row in its tree, so it can't be forked: it was deleted, or never appended as a new branch"
             raise NotFound(msg)
         return forked
 
     async def get(self, namespace_id: UUID, shard_id: int, tree_id: UUID) -> list[BranchInfo]:
-        """Return all branches of a tree, in the order of their ids; an empty list where there is no such tree."""
+        """Return all branches of a tree; see `HistoryManager.get_history_tree`."""
         check_shard_id(shard_id)
         check_uuid("tree_id", tree_id)
         await open_keys(self._keyring, namespace_id)
@@ -120,8 +125,10 @@ class HistoryTrees:
         by_namespace: dict[UUID, list[Row]] = {}
         for row in rows[:page_size]:
             by_namespace.setdefault(_uuid(row["namespace_id"]), []).append(row)
-        listed = [one for namespace_id, own in by_namespace.items() for one in await self._list(namespace_id, own)]
-        listed.sort(key=lambda one: (one.shard_id, one.namespace_id.int, one.tree_id.int, one.branch_id.int))
+        listed: list[ListedBranch] = []
+        for namespace_id, namespace_rows in by_namespace.items():
+            listed += await self._list(namespace_id, namespace_rows)
+        listed.sort(key=lambda each: (each.shard_id, each.namespace_id.int, each.tree_id.int, each.branch_id.int))
         token = None
         if len(rows) > page_size:
             last = listed[-1]
@@ -130,8 +137,8 @@ class HistoryTrees:
         return BranchPage(tuple(listed), token)
 
     async def _list(self, namespace_id: UUID, rows: Sequence[Row]) -> list[ListedBranch]:
-        """Open rows of one namespace. What does not open hides nothing else: it is listed with the reason."""
-        places = [(row["shard_id"], _uuid(row["tree_id"]), _uuid(row["branch_id"])) for row in rows]
+        """Open rows of one namespace. A row that can't be opened is listed with the reason and doesn't hide the others."""
+        ids = [(row["shard_id"], _uuid(row["tree_id"]), _uuid(row["branch_id"])) for row in rows]
         infos: Sequence[BranchInfo | str]
         try:
             await self._keyring.open(namespace_id)
@@ -139,28 +146,29 @@ class HistoryTrees:
             infos = [str(error)] * len(rows)
         else:
             try:
-                infos = await self._open(namespace_id, places, rows)
+                infos = await self._open(namespace_id, ids, rows)
             except _UNREADABLE:
-                infos = [await self._open_one(namespace_id, *one) for one in zip(places, rows, strict=True)]
+                infos = [await self._open_one(namespace_id, *each) for each in zip(ids, rows, strict=True)]
         return [
             ListedBranch(shard_id, namespace_id, tree_id, branch_id, None, info)
             if isinstance(info, str)
             else ListedBranch(shard_id, namespace_id, tree_id, branch_id, info)
-            for (shard_id, tree_id, branch_id), info in zip(places, infos, strict=True)
+            for (shard_id, tree_id, branch_id), info in zip(ids, infos, strict=True)
         ]
 
-    async def _open_one(self, namespace_id: UUID, place: tuple[int, UUID, UUID], row: Row) -> BranchInfo | str:
+    async def _open_one(self, namespace_id: UUID, ids: tuple[int, UUID, UUID], row: Row) -> BranchInfo | str:
         try:
-            return (await self._open(namespace_id, [place], [row]))[0]
+            return (await self._open(namespace_id, [ids], [row]))[0]
         except _UNREADABLE as error:
             return str(error)
 
     async def _open(
-        self, namespace_id: UUID, places: Sequence[tuple[int, UUID, UUID]], rows: Sequence[Row]
+        self, namespace_id: UUID, ids: Sequence[tuple[int, UUID, UUID]], rows: Sequence[Row]
     ) -> list[BranchInfo]:
+        """Open rows, each given with its shard, tree and branch id."""
         sealed = [
             ((shard_id, tree_id.bytes, branch_id.bytes), row["data"])
-            for (shard_id, tree_id, branch_id), row in zip(places, rows, strict=True)
+            for (shard_id, tree_id, branch_id), row in zip(ids, rows, strict=True)
         ]
 
         def open_all(keys: NamespaceKeys) -> list[bytes]:
@@ -169,12 +177,12 @@ class HistoryTrees:
         opened = await open_rows(self._keyring, namespace_id, sum(len(value) for _, value in sealed), open_all)
         return [
             BranchInfo.unpack(packed, shard_id=shard_id, tree_id=tree_id, branch_id=branch_id)
-            for (shard_id, tree_id, branch_id), packed in zip(places, opened, strict=True)
+            for (shard_id, tree_id, branch_id), packed in zip(ids, opened, strict=True)
         ]
 
 
 def _uuid(value: UUID) -> UUID:
-    """Return an id of a row as Python's own class: asyncpg has one that is equal, and slower to compare."""
+    """Return an id of a row as Python's UUID. asyncpg's own class is equal to it, and slower to compare."""
     return UUID(bytes=value.bytes)
 
 
