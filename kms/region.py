@@ -1,4 +1,4 @@
-"""Regions: a cell may be bound to one, and then its rows and keys are too (FORMAT.md section 3.3)."""
+"""Regions: if a cell is bound to a region, its rows and keys are bound to it too (FORMAT.md section 3.3)."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ REGION_CHARACTERS = 63
 
 
 def check_region(region: str) -> str:
-    """Return a region's name, if it is one.
+    """Return a region's name if it is valid.
 
     Raises:
-        InvalidRequest: not 1 to 63 lower-case letters and digits, with single hyphens between.
+        InvalidRequest: It is not 1 to 63 lower-case letters and digits with single hyphens between them.
     """
     if len(region) > REGION_CHARACTERS or not _REGION.fullmatch(region):
-        msg = f"a region is 1 to {REGION_CHARACTERS} lower-case letters, digits and hyphens, such as eu-central-1"
+        msg = f"a region must have 1 to {REGION_CHARACTERS} lower-case letters, digits and hyphens, for example eu-central-1"
         raise InvalidRequest(msg)
     return region
 
 
 def bound_cell_id(cell_id: UUID, region: str | None) -> UUID:
-    """Return what stands for a cell in associated data and commitments: its id, or with a region one made of both."""
+    """Return the id of a cell in associated data and commitments: its own id, or a UUID of its id and region if it has one."""
     return cell_id if region is None else uuid5(cell_id, region)
 
 
-def check_kek_regions(kek: KekRef, found: Collection[str | None], allowed: Collection[str]) -> None:
-    """Refuse a KEK that is not wholly within a cell's region.
+def check_kek_regions(kek: KekRef, regions: Collection[str | None], allowed: Collection[str]) -> None:
+    """Raise an error if a KEK is not wholly within a cell's region.
 
     Args:
-        kek: the KEK.
-        found: where it is, as its provider says; None for a place that nothing tells.
-        allowed: what KMSs call the cell's region.
+        kek: The KEK.
+        regions: The KEK's regions according to its provider. None stands for an unknown region.
+        allowed: Names of the cell's region in the KMSs.
 
     Raises:
-        WrongRegion: it is elsewhere, in several regions, or nobody knows where.
+        WrongRegion: The KEK is in another region, in several regions, or its region is unknown.
     """
-    if found and all(region in allowed for region in found):
+    if regions and all(region in allowed for region in regions):
         return
-    known = sorted(region for region in found if region is not None)
-    places = " and ".join([*known, *(["a place that nothing tells"] if len(known) < len(found) else [])]) or "no region"
-    msg = f"{kek} is in {places}, and this cell uses KEKs in {', '.join(sorted(allowed))} only; name one there"
+    named = sorted(region for region in regions if region is not None)
+    places = " and ".join([*named, *(["an unknown region"] if len(named) < len(regions) else [])]) or "no region"
+    msg = f"{kek} is in {places}, but this cell uses only KEKs in {', '.join(sorted(allowed))}; name a KEK there"
     raise WrongRegion(msg)

@@ -1,4 +1,4 @@
-"""A holder for key bytes that can't be printed, compared, copied into a pickle or iterated over by accident."""
+"""A container for key bytes that can't be printed, pickled or iterated over by accident."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import NoReturn, final
 
 @final
 class Secret:
-    """Key bytes, shown to nobody who does not ask for them by name.
+    """Key bytes that only `reveal` returns.
 
-    Python can't wipe `bytes` (SECURITY.md, "Known limits"); what this prevents is a key in a log, a traceback or a
-    pickle.
+    This keeps keys out of logs, tracebacks and pickles. It does not wipe them, because Python can't wipe `bytes`
+    (SECURITY.md, "Known limits").
     """
 
     __slots__ = ("_material",)
@@ -19,7 +19,7 @@ class Secret:
         self._material = material
 
     def reveal(self) -> bytes:
-        """Return the bytes, for a cipher's or a derivation's constructor and for nothing else."""
+        """Return the bytes. Pass them only to a cipher or a key derivation."""
         return self._material
 
     def __repr__(self) -> str:

@@ -1,6 +1,6 @@
-"""Who watches a process: told of batches and calls, never of a row, and never what is in one.
+"""The protocol of a receiver of reports on sealing and on the key cache, for example for metrics.
 
-What watches must neither raise nor wait. It may be called from any thread.
+A report is on a batch, never on a row or its contents. A receiver must not raise or block. Any thread may call it.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 class KeyWatch(Protocol):
-    """Counts what is sealed and opened, and how often keys are at hand."""
+    """A receiver of reports."""
 
     def sealed(self, kind: RecordKind, rows: int) -> None:
-        """So many rows of a kind were sealed in a batch."""
+        """Report that a batch of rows of a kind was sealed."""
 
     def opened(self, kind: RecordKind, rows: int) -> None:
-        """So many rows of a kind were opened in a batch."""
+        """Report that a batch of rows of a kind was opened."""
 
     def not_opened(self, kind: RecordKind, error: StrongroomError) -> None:
-        """A batch of a kind was not opened."""
+        """Report that a batch of a kind did not open."""
 
     def looked_up(self, result: Literal["hit", "aged", "miss"]) -> None:
-        """A namespace's keys were asked for: they were kept, kept and due to be unwrapped anew, or not there."""
+        """Report a look-up in the key cache: the keys were fresh (hit), due to be unwrapped again (aged), or missing (miss)."""

@@ -57,9 +57,9 @@ def append(file: int, offset: int, head: bytes, first: int, chain: bytes, said: 
 
 
 def fastest() -> Append:
-    """Return the kernel's `append`, where it can be had; else the one above."""
+    """Return the kernel's `append` if the kernel is in use, else the one above."""
     chosen: Append = append
-    return ciphers.fastest("append", chosen)
+    return ciphers.chosen_function("append", chosen)
 
 
 def link(chain: bytes, body: bytes) -> bytes:

@@ -14,13 +14,13 @@ pub const NONCE_BYTES: usize = 12;
 pub const TAG_BYTES: usize = 16;
 const BLOCK_BYTES: usize = 16;
 
-/// AES-256-GCM under one key. May be used by several threads at once.
+/// AES-256-GCM under one key. Several threads may use it at once.
 #[pyclass(frozen)]
 pub struct Subkey {
     context: *mut aws_lc::EVP_AEAD_CTX,
 }
 
-// AWS-LC reads a context in seal and open and never writes to it (openssl/aead.h, "thread-safe").
+// AWS-LC only reads a context when it seals and opens (openssl/aead.h, "thread-safe").
 unsafe impl Send for Subkey {}
 unsafe impl Sync for Subkey {}
 
@@ -42,7 +42,7 @@ impl Subkey {
         Ok(Subkey { context })
     }
 
-    /// Seal `length` bytes at `plaintext` to ciphertext and tag at `out`; false if the library refuses.
+    /// Seal `length` bytes at `plaintext`, and write ciphertext and tag to `out`. Return false if the library fails.
     ///
     /// # Safety
     /// `plaintext` is readable for `length` bytes, `out` writable for `length + TAG_BYTES`, and they do not overlap.
@@ -72,7 +72,7 @@ impl Subkey {
         }
     }
 
-    /// Open `length` bytes of ciphertext and tag to `length - TAG_BYTES` bytes at `out`; false if the tag is wrong.
+    /// Open `length` bytes of ciphertext and tag, and write `length - TAG_BYTES` bytes to `out`. Return false if the tag is wrong.
     ///
     /// # Safety
     /// As `seal`; `length` is at least `TAG_BYTES`.
@@ -130,7 +130,7 @@ impl Derivation {
         derivation
     }
 
-    /// The key for nonces that begin with `prefix`.
+    /// Return the key for nonces that begin with `prefix`.
     pub fn derive(&self, prefix: &[u8; PREFIX_BYTES]) -> PyResult<Subkey> {
         let mut key = [0; KEY_BYTES];
         for (counter, half) in (1u8..).zip(key.chunks_exact_mut(BLOCK_BYTES)) {
@@ -143,7 +143,7 @@ impl Derivation {
                 .zip(self.subkey1)
                 .for_each(|(byte, mask)| *byte ^= mask);
             unsafe { aws_lc::AES_encrypt(block.as_ptr(), half.as_mut_ptr(), &*self.schedule) };
-            wipe(&mut block); // a known block and the mask
+            wipe(&mut block); // a constant block XORed with the mask, which is secret
         }
         let subkey = Subkey::new(&key);
         wipe(&mut key);
@@ -169,12 +169,12 @@ impl Drop for Derivation {
     }
 }
 
-/// Overwrite bytes that were a key, in a way that no compiler leaves out.
+/// Overwrite the bytes of a key. The compiler can't remove this write.
 pub fn wipe(bytes: &mut [u8]) {
     unsafe { aws_lc::OPENSSL_cleanse(bytes.as_mut_ptr().cast(), bytes.len()) }
 }
 
-/// The bytes of a key or of a nonce's beginning, in an array.
+/// Return the bytes of a key or of a nonce prefix as an array.
 pub fn exactly<const N: usize>(bytes: &[u8]) -> PyResult<[u8; N]> {
     bytes
         .try_into()

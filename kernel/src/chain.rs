@@ -1,6 +1,6 @@
-//! Audit records numbered, chained and written (the driver's docs/audit-log.md, "The chain"), without the interpreter's lock.
+//! Number, chain and write audit records (docs/audit-log.md, "The chain") without holding the interpreter's lock.
 //!
-//! `strongroom.driver.audit.chain.append` writes the same bytes, and is the specification.
+//! `strongroom.driver.audit.chain.append` is the specification: it writes the same bytes.
 
 use std::fs::File;
 use std::io::Write;
@@ -20,10 +20,10 @@ const MARK: &[u8] = br#","chain":""#;
 const END: &[u8] = b"\"}\n";
 const NUMBER_BYTES: usize = 20;
 
-/// Write the lines of records; return how many bytes they have, and the chain after the last of them.
+/// Write the lines of records. Return the number of bytes and the chain after the last record.
 ///
-/// `head` is what every record begins with, up to its number; `first` the number of the first one; `chain` the chain before it; `said`
-/// the rest of each record's members. What went wrong with the file is an `OSError`.
+/// `head` is the start of every record, up to its number. `first` is the number of the first record, and `chain` the chain
+/// before it. `members` has the remaining JSON members of each record. Raises `OSError` if the file can't be written.
 #[pyfunction]
 pub fn append<'py>(
     py: Python<'py>,
@@ -32,18 +32,20 @@ pub fn append<'py>(
     head: &[u8],
     first: u64,
     chain: &[u8],
-    said: &Bound<'py, PyList>,
+    members: &Bound<'py, PyList>,
 ) -> PyResult<(usize, Bound<'py, PyBytes>)> {
     if file < 0 {
-        return Err(PyValueError::new_err("a descriptor is not negative"));
+        return Err(PyValueError::new_err(
+            "a file descriptor must not be negative",
+        ));
     }
     let mut chain: [u8; CHAIN_BYTES] = chain
         .try_into()
-        .map_err(|_| PyValueError::new_err("a chain has 32 bytes"))?;
-    // Its own references: the list may change while the lock is let go.
-    let said: Vec<Bound<'py, PyAny>> = said.iter().collect();
-    let mut parts = Vec::with_capacity(said.len());
-    for each in &said {
+        .map_err(|_| PyValueError::new_err("the chain must have 32 bytes"))?;
+    // Hold references of our own, because another thread may change the list while the lock is released.
+    let members: Vec<Bound<'py, PyAny>> = members.iter().collect();
+    let mut parts = Vec::with_capacity(members.len());
+    for each in &members {
         let Some(part) = (unsafe { bytes_of(each.as_ptr()) }) else {
             return Err(PyErr::fetch(py));
         };
@@ -58,14 +60,14 @@ pub fn append<'py>(
         for (number, part) in (first..).zip(&parts) {
             let start = lines.len();
             lines.extend_from_slice(head);
-            write!(lines, "{number},").expect("memory takes all");
+            write!(lines, "{number},").expect("a write to memory succeeds");
             lines.extend_from_slice(part);
             chain = linked(&chain, &lines[start..]);
             lines.extend_from_slice(MARK);
             lines.extend(chain.iter().flat_map(|byte| hexadecimal(*byte)));
             lines.extend_from_slice(END);
         }
-        // The caller's, who closes it.
+        // The caller owns the descriptor and closes it.
         let file = ManuallyDrop::new(unsafe { File::from_raw_fd(file) });
         file.write_all_at(&lines, offset).map(|()| lines.len())
     });
@@ -73,7 +75,7 @@ pub fn append<'py>(
     Ok((written, PyBytes::new(py, &chain)))
 }
 
-/// An error with its number, by which the caller tells a full disk from a broken one; EIO for one that has none.
+/// Return an `OSError` with its number, so that the caller can tell a full disk from a broken one. The number is EIO if the error has none.
 fn os_error(error: std::io::Error) -> PyErr {
     const EIO: i32 = 5;
     let text = error.to_string();
@@ -81,7 +83,7 @@ fn os_error(error: std::io::Error) -> PyErr {
     PyOSError::new_err((error.raw_os_error().unwrap_or(EIO), text.to_owned()))
 }
 
-/// The chain after a record of which all but the closing brace is there.
+/// Return the chain after a record. `record` lacks the closing brace.
 fn linked(chain: &[u8; CHAIN_BYTES], record: &[u8]) -> [u8; CHAIN_BYTES] {
     let mut state = std::mem::MaybeUninit::uninit();
     let mut digest = [0; CHAIN_BYTES];

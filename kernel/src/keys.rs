@@ -8,7 +8,7 @@ const TEXT: u8 = 3;
 const ID: u8 = 4;
 const ID_BYTES: usize = 16;
 
-/// Append the encoding of a tuple of parts; false if they are not of these types. May leave a Python error set.
+/// Append the encoding of a tuple of key parts. Return false if a part has another type; a Python error may then be set.
 ///
 /// # Safety
 /// The interpreter is attached; `parts` is a live object.
@@ -16,7 +16,7 @@ const ID_BYTES: usize = 16;
 pub unsafe fn encode(types: &[u8], parts: *mut ffi::PyObject, out: &mut Vec<u8>) -> bool {
     unsafe {
         if ffi::PyTuple_Size(parts) != types.len() as isize {
-            return false; // -1, with an error set, for what is no tuple
+            return false; // the size of an object that is no tuple is -1, and an error is set
         }
         types.iter().enumerate().all(|(index, &part_type)| {
             encode_part(part_type, ffi::PyTuple_GetItem(parts, index as isize), out)
@@ -73,7 +73,7 @@ fn append_with_length(bytes: &[u8], out: &mut Vec<u8>) -> bool {
     true
 }
 
-/// The contents of a `bytes` object, for as long as that lives; for another object none, and a Python error is set.
+/// Return the contents of a `bytes` object, or None with a Python error set if it is another object.
 ///
 /// # Safety
 /// The interpreter is attached; the caller holds a reference for as long as it uses the slice.

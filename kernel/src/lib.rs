@@ -1,8 +1,8 @@
-//! Strongroom's hot loops, natively: rows in, sealed rows out, and back (FORMAT.md sections 2 and 3).
+//! The hot loops of Strongroom in Rust: seal rows and open them (FORMAT.md sections 2 and 3).
 //!
-//! `aead` knows keys and nonces, `keys` encodes the key of a row, `seal` and `open` are the loops, `unpack` decompresses, `tokens` makes keyed tokens, `chain` the
-//! lines of the audit log, `records` and `values` visibility records.
-//! What they make is byte for byte what `strongroom.kms.sealing.python_cipher` makes; that module is the specification of this one's interface.
+//! `aead` has the ciphers, `keys` encodes the key of a row, `seal` and `open` are the loops, `unpack` decompresses, `tokens` makes
+//! keyed tokens, `chain` writes lines of the audit log, `records` and `values` read visibility records.
+//! The Python module `strongroom.kms.sealing.python_cipher` is the specification: both produce the same bytes.
 
 mod aead;
 mod chain;

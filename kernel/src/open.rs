@@ -1,4 +1,4 @@
-//! Opening: each value names its own key version and nonce; neighbours that were sealed in one batch share them.
+//! Open rows. Each value names its key version and nonce. Neighbours that were sealed in one batch share the key.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyBytes, PyList, PyTuple};
@@ -6,11 +6,13 @@ use pyo3::types::{PyAny, PyBytes, PyList, PyTuple};
 use crate::aead::{NONCE_BYTES, Subkey, TAG_BYTES};
 use crate::rows::{Chunk, Job, NotOpened, Results, as_list, encode_scope, row_at};
 
-/// Header and nonce prefix of suite 2: what neighbours that were sealed in one batch have in common.
+/// Length of header and nonce prefix in suite 2. All values of one batch have the same head.
 const HEAD_BYTES: usize = 20;
 
-/// Open rows. `resolve` is called once for each run of equal heads, with the first value of it, and returns the subkey,
-/// the associated data up to the key, and the offset of the last 12 bytes of the nonce.
+/// Open rows.
+///
+/// `resolve` is called with the first value of each run of equal heads. It returns the subkey, the associated data up to the
+/// row's key, and the offset of the last 12 bytes of the nonce.
 #[pyfunction]
 pub fn open_rows<'py>(
     py: Python<'py>,
@@ -33,7 +35,7 @@ pub fn open_rows<'py>(
         let row = unsafe { row_at(&rows, index)? };
         let head = &row.bytes[..row.bytes.len().min(HEAD_BYTES)];
         if run.as_ref().is_none_or(|run| run.head != head) {
-            // Other threads may run meanwhile, and change the list: the row is held until it is opened.
+            // Other threads may run during the call and change the list, so the row is held until it is opened.
             let tuple = unsafe { Bound::from_borrowed_ptr(py, row.tuple) };
             open_chunk(py, &mut chunk, run.as_ref())?;
             let (subkey, context, start): (_, Bound<'py, PyBytes>, _) =
@@ -59,7 +61,7 @@ pub fn open_rows<'py>(
     Ok(opened.into_list())
 }
 
-/// Values of one batch, which one subkey opens.
+/// Neighbouring values with equal heads, which one subkey opens.
 struct Run<'py> {
     head: Vec<u8>,
     subkey: Bound<'py, Subkey>,

@@ -1,6 +1,7 @@
 //! Packed visibility records (FORMAT.md section 9) as tuples of their values.
 //!
-//! `strongroom.visibility.index.record_packing.unpack_record` is the specification. Unusual records are left to it.
+//! `strongroom.visibility.index.record_packing.unpack_record` is the specification. It also reads the unusual records that
+//! this module leaves.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyMappingProxy, PyString, PyTuple};
@@ -12,7 +13,7 @@ use crate::rows::as_list;
 use crate::values::{Names, Record, SLOTS, Slot};
 
 const VERSION: u8 = 2;
-/// Flags: the id is the next 16 bytes.
+/// Flags of ids that are stored as 16 bytes before the array.
 const RUN_ID: u8 = 1;
 const PARENT_RUN_ID: u8 = 2;
 const ID_BYTES: usize = 16;
@@ -27,7 +28,7 @@ const PARENT_RUN: usize = 13;
 const ROOT_WORKFLOW: usize = 14;
 const ROOT_RUN: usize = 15;
 
-/// Return for each packed record a tuple of its values, in the order of the record's slots; None for one that is to be read in Python.
+/// Return a tuple of values for each packed record, in the order of the record's fields. A record that only Python reads gives None.
 #[pyfunction]
 pub fn unpack_records<'py>(
     py: Python<'py>,
@@ -56,7 +57,7 @@ fn unpack<'py>(
     }
     let (run, rest) = id_text(py, flags & RUN_ID != 0, rest)?;
     let (parent_run, rest) = id_text(py, flags & PARENT_RUN_ID != 0, rest)?;
-    let end = rest.iter().position(|&byte| byte == 0)?; // JSON has no zero byte
+    let end = rest.iter().position(|&byte| byte == 0)?; // JSON contains no zero byte
     let mut json = serde_json::Deserializer::from_slice(&rest[..end]);
     let (mut slots, attributes) = Record { py, names }.deserialize(&mut json).ok()?;
     json.end().ok()?;
@@ -89,7 +90,7 @@ fn unpack<'py>(
     PyTuple::new(py, values).ok()
 }
 
-/// Take an id that stands before the array, if there is one, and return what follows.
+/// Read the id before the array, if there is one, and return the remaining bytes.
 #[allow(clippy::type_complexity)]
 fn id_text<'py, 'a>(
     py: Python<'py>,

@@ -1,4 +1,4 @@
-//! Lists of `(key, bytes)` in, lists of `bytes` out: what sealing and opening have in common.
+//! The code that sealing and opening share: lists of `(key, bytes)` in, lists of `bytes` out.
 
 use std::ptr;
 
@@ -19,18 +19,18 @@ create_exception!(
     strongroom_kernel,
     NotOpened,
     PyValueError,
-    "A value does not open here; which, and why, is not told."
+    "A value does not open. The error names neither the value nor the cause."
 );
 
-/// Bytes of input and output that are in hand at once: they stay in a core's second-level cache.
+/// Bytes of input and output in one chunk, so that a chunk fits into the second-level cache of a core.
 pub const CHUNK_BYTES: usize = 128 * 1024;
-/// What a row counts for besides its bytes, so that many empty ones are a long batch too.
+/// Bytes that each row adds to the size of a chunk, so that a chunk of empty rows is also bounded.
 const ROW_BYTES: usize = 64;
-/// From here on other threads run meanwhile. Below, giving them their turn costs more than it gives: a thread that
-/// computes gives it back after 5 ms.
+/// Size from which the interpreter's lock is released during a chunk. For smaller chunks the release costs more than it gains,
+/// because another busy thread keeps the lock for 5 ms.
 pub const DETACH_BYTES: usize = 32 * 1024;
 
-/// One row in hand: where to read, where to write, and its encoded key as a range of `Chunk::keys`.
+/// One row of a chunk: its input, its output, and its encoded key as a range of `Chunk::keys`.
 pub struct Job {
     pub input: *const u8,
     pub length: usize,
@@ -39,10 +39,11 @@ pub struct Job {
     object: *mut ffi::PyObject,
 }
 
-/// The rows in hand.
+/// The rows that are processed together.
 ///
-/// Their `bytes` are borrowed from the caller's list, as nothing can change that while we are attached to the interpreter
-/// and run no Python code. Where we do either, they are held: `held` for the first of a run, all of them by `work`.
+/// Their `bytes` are borrowed from the caller's list. Nothing can change the list while we hold the interpreter's lock and run
+/// no Python code. Before we call Python, `held` keeps the first row of a run alive; before we release the lock, `work` holds
+/// all rows.
 pub struct Chunk {
     jobs: Vec<Job>,
     keys: Vec<u8>,
@@ -65,12 +66,12 @@ impl Chunk {
         self.bytes >= CHUNK_BYTES
     }
 
-    /// Keep an object alive until the rows in hand are done.
+    /// Keep an object alive until the chunk is done.
     pub fn hold(&mut self, object: Bound<'_, PyAny>) {
         self.held = Some(object.unbind());
     }
 
-    /// Take a row in hand: its key is encoded, and what comes of it goes to `output`.
+    /// Add a row to the chunk. Its key is encoded, and its result goes to `output`.
     pub fn add(
         &mut self,
         py: Python<'_>,
@@ -91,9 +92,9 @@ impl Chunk {
         Ok(())
     }
 
-    /// Do what is to be done for each row in hand, and let go of them; false as soon as one can't be done.
+    /// Process each row of the chunk, then clear the chunk. Return false at the first row that fails.
     ///
-    /// `each` gets a row and its associated data: `associated`, then the row's own key.
+    /// `each` is called with a row and its associated data: `associated` and the row's own key.
     pub fn work(
         &mut self,
         py: Python<'_>,
@@ -132,8 +133,8 @@ struct Work<'a> {
     associated: &'a [u8],
 }
 
-// The pointers of its jobs are into `bytes` objects that are kept alive meanwhile: the caller's by `Chunk`, ours by the
-// list of results. Nobody writes to the former; nobody else knows the latter.
+// The jobs point into `bytes` objects that stay alive: `Chunk` holds the inputs, the list of results holds the outputs.
+// Nobody writes to the inputs, and no other thread has a reference to the outputs.
 unsafe impl Send for Work<'_> {}
 unsafe impl Sync for Work<'_> {}
 
@@ -158,13 +159,13 @@ fn encode(
     if unsafe { keys::encode(types, key, out) } {
         return Ok(());
     }
-    drop(PyErr::take(py)); // its text would show the value
+    drop(PyErr::take(py)); // its text could contain the value
     Err(KeyMismatch::new_err(
-        "the parts of a row's key are not of the types given",
+        "a part of a row's key does not have the type of its record kind",
     ))
 }
 
-/// Append the leading parts of a key, which all rows share; return the types of the others.
+/// Append the leading key parts that all rows share. Return the types of the remaining parts.
 pub fn encode_scope<'a>(
     types: &'a [u8],
     scope: &Bound<'_, PyTuple>,
@@ -175,7 +176,7 @@ pub fn encode_scope<'a>(
     Ok(own)
 }
 
-/// A row of the caller's list, borrowed from it: see `Chunk`.
+/// A row that is borrowed from the caller's list; see `Chunk`.
 pub struct Row<'a> {
     pub tuple: *mut ffi::PyObject,
     pub object: *mut ffi::PyObject,
@@ -183,7 +184,7 @@ pub struct Row<'a> {
     key: *mut ffi::PyObject,
 }
 
-/// Borrow a row.
+/// Borrow a row of the list.
 ///
 /// # Safety
 /// The list is alive, and does not change while the row is used; or its `tuple` is held.
@@ -192,7 +193,7 @@ pub unsafe fn row_at<'a>(rows: &Bound<'_, PyList>, index: usize) -> PyResult<Row
     unsafe {
         let tuple = ffi::PyList_GetItem(rows.as_ptr(), index as isize);
         if tuple.is_null() {
-            return Err(PyErr::fetch(rows.py())); // another thread has made the list shorter
+            return Err(PyErr::fetch(rows.py())); // another thread has shortened the list
         }
         if ffi::PyTuple_Size(tuple) == 2 {
             let object = ffi::PyTuple_GetItem(tuple, 1);
@@ -208,12 +209,12 @@ pub unsafe fn row_at<'a>(rows: &Bound<'_, PyList>, index: usize) -> PyResult<Row
         }
         drop(PyErr::take(rows.py()));
         Err(PyTypeError::new_err(
-            "a row is a tuple of its key and its bytes",
+            "a row must be a tuple of key and bytes",
         ))
     }
 }
 
-/// The rows as a list, which nobody else changes while it is read if it is not the caller's own.
+/// Return the rows as a list: the caller's own list, or a new one that nobody else can change.
 pub fn as_list<'py>(rows: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
     match rows.cast::<PyList>() {
         Ok(list) => Ok(list.clone()),
@@ -225,10 +226,10 @@ pub fn as_list<'py>(rows: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
     }
 }
 
-/// A list of results that nobody else knows yet; each place is filled once.
+/// A list of results to which nobody else has a reference yet. Each element is set once.
 ///
-/// The garbage collector is not told of it before it is whole: who walks all of its objects in another thread, as a
-/// profiler does, would find places that are empty, and `bytes` that are being written.
+/// The garbage collector does not track the list until it is complete. Otherwise a profiler in another thread that walks all
+/// tracked objects would find unset elements and half-written `bytes`.
 pub struct Results<'py> {
     list: Bound<'py, PyList>,
 }
@@ -244,7 +245,7 @@ impl<'py> Results<'py> {
         }
     }
 
-    /// Put a new `bytes` of a length in a place, and return where it is to be written.
+    /// Set an element to a new `bytes` object of a given length, and return the pointer to its contents.
     pub fn place(&self, index: usize, length: usize) -> PyResult<*mut u8> {
         unsafe {
             let object = ffi::PyBytes_FromStringAndSize(ptr::null(), length as isize);

@@ -1,4 +1,4 @@
-//! Sealing: a batch draws its nonces itself, and is gone when it is used up (FORMAT.md section 2.2).
+//! Seal rows. A batch draws its own nonces and uses each of them once (FORMAT.md section 2.2).
 
 use std::ptr;
 
@@ -13,7 +13,7 @@ use crate::rows::{Chunk, Job, Results, as_list, encode_scope, row_at};
 
 const MAX_BATCH: usize = 1 << 16;
 const MAX_PLAINTEXT_BYTES: usize = 64 << 20;
-/// The Padmé length of four bytes and the longest plaintext.
+/// The Padmé length of the longest plaintext and its length field of four bytes.
 const MAX_PADDED_BYTES: usize = 66 << 20;
 const PADDED: u8 = 0b0000_1000;
 const LOW_96_BITS: u128 = (1 << 96) - 1;
@@ -45,10 +45,12 @@ impl Cipher {
         Ok(Cipher { inner: inner? })
     }
 
-    /// Draw the nonces of a batch, and derive its key.
+    /// Return a new batch with random nonces and a derived key.
     fn batch(&self, py: Python<'_>, count: usize) -> PyResult<SealingBatch> {
         if count > MAX_BATCH {
-            return Err(PyValueError::new_err("a batch has at most 65536 rows"));
+            return Err(PyValueError::new_err(
+                "a batch must have at most 65536 rows",
+            ));
         }
         Ok(match &self.inner {
             Inner::Gcm(subkey) => {
@@ -96,7 +98,7 @@ impl Cipher {
             .seal(py, header, context, types, scope, &rows)
     }
 
-    /// Return what opens values whose nonces begin with `prefix`; in suite 1 all have the same key, whatever it is.
+    /// Return the key for values whose nonces begin with `prefix`. In suite 1 all values have the same key.
     fn subkey(&self, py: Python<'_>, prefix: &[u8]) -> PyResult<Py<Subkey>> {
         match &self.inner {
             Inner::Gcm(subkey) => Ok(subkey.clone_ref(py)),
@@ -111,7 +113,7 @@ impl Cipher {
 
 fn draw(bytes: &mut [u8]) -> PyResult<()> {
     getrandom::fill(bytes)
-        .map_err(|_| pyo3::exceptions::PyOSError::new_err("the system has no random bytes"))
+        .map_err(|_| pyo3::exceptions::PyOSError::new_err("the system's random generator failed"))
 }
 
 enum Nonces {
@@ -123,7 +125,7 @@ enum Nonces {
 }
 
 impl Nonces {
-    /// What the nonces of a batch have in common.
+    /// Return the prefix that all nonces of the batch share.
     fn prefix(&self) -> &[u8] {
         match self {
             Nonces::Drawn(_) => &[],
@@ -131,7 +133,7 @@ impl Nonces {
         }
     }
 
-    /// The last 12 bytes of the nonce of a row.
+    /// Return the last 12 bytes of the nonce of a row.
     fn get(&self, index: usize) -> PyResult<[u8; NONCE_BYTES]> {
         match self {
             Nonces::Drawn(drawn) => exactly(&drawn[NONCE_BYTES * index..][..NONCE_BYTES]),
@@ -143,7 +145,7 @@ impl Nonces {
     }
 }
 
-/// The rows of one batch, sealed in one or several groups; it has nonces for as many as it was made for.
+/// A batch of rows that is sealed in one or several groups. It has one nonce for each of `count` rows.
 #[pyclass]
 pub struct SealingBatch {
     subkey: Py<Subkey>,
@@ -154,7 +156,7 @@ pub struct SealingBatch {
 
 #[pymethods]
 impl SealingBatch {
-    /// Seal rows that share a header. `types` are of all parts of a row's key, of which `scope` are the leading ones.
+    /// Seal rows that share a header. `types` has the type of each key part; `scope` has the leading parts, which all rows share.
     fn seal<'py>(
         &mut self,
         py: Python<'py>,
@@ -168,14 +170,14 @@ impl SealingBatch {
         let count = rows.len();
         if count > self.count - self.used {
             return Err(PyValueError::new_err(
-                "more rows than the batch was made for",
+                "the batch has fewer nonces left than there are rows",
             ));
         }
         let prefix = self.nonces.prefix().to_vec();
         let body = header.len() + prefix.len() + NONCE_BYTES;
         let mut associated = [header, context].concat();
         let types = encode_scope(types, scope, &mut associated)?;
-        // Of what is padded the plaintext was shorter, and is checked by who padded it.
+        // A padded plaintext was length-checked before padding.
         let is_padded = header.get(3).is_some_and(|flags| flags & PADDED != 0);
         let longest = if is_padded {
             MAX_PADDED_BYTES
@@ -194,7 +196,7 @@ impl SealingBatch {
             }
             let start = sealed.place(index, body + row.bytes.len() + TAG_BYTES)?;
             let nonce = self.nonces.get(self.used)?;
-            self.used += 1; // whatever happens from here on
+            self.used += 1; // a nonce counts as used even if sealing the row fails
             unsafe {
                 ptr::copy_nonoverlapping(header.as_ptr(), start, header.len());
                 ptr::copy_nonoverlapping(prefix.as_ptr(), start.add(header.len()), prefix.len());

@@ -1,4 +1,4 @@
-//! Keyed tokens: HMAC-SHA-256 (RFC 2104) from prepared states (FORMAT.md section 7).
+//! Keyed tokens: HMAC-SHA-256 (RFC 2104) from precomputed hash states (FORMAT.md section 7).
 
 use std::mem::MaybeUninit;
 use std::ptr;
@@ -28,7 +28,7 @@ impl Tokens {
     fn new(key: &[u8]) -> PyResult<Self> {
         if key.len() > BLOCK_BYTES {
             return Err(PyValueError::new_err(
-                "a key of tokens has at most 64 bytes",
+                "a token key must have at most 64 bytes",
             ));
         }
         Ok(Tokens {
@@ -37,7 +37,7 @@ impl Tokens {
         })
     }
 
-    /// Return the 32 bytes of a message's token.
+    /// Return the token of a message, 32 bytes.
     fn token<'py>(&self, py: Python<'py>, message: &[u8]) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &self.make(message))
     }
@@ -80,7 +80,7 @@ impl Drop for Tokens {
     }
 }
 
-/// The state of SHA-256 after one block: the key, filled up with zeros, XORed with a pad.
+/// Return the state of SHA-256 after one block: the zero-padded key, XORed with a pad byte.
 fn padded(key: &[u8], pad: u8) -> aws_lc::SHA256_CTX {
     let mut block = [pad; BLOCK_BYTES];
     block

@@ -1,4 +1,4 @@
-//! Decompression and padding of what was opened (FORMAT.md section 4); `strongroom.kms.sealing.packing.unpack_many` is the specification.
+//! Remove padding and compression from decrypted bodies (FORMAT.md section 4). `strongroom.kms.sealing.packing.Unpacker` is the specification.
 
 use std::cell::RefCell;
 
@@ -15,7 +15,7 @@ const ZSTD: u8 = 1;
 const PADDED: u8 = 0b0000_1000;
 const LENGTH_BYTES: usize = 4;
 const MAX_PLAINTEXT_BYTES: usize = 64 << 20;
-/// Of a frame: the byte behind the magic number, and which of its bits say that the frame names a dictionary.
+/// Offset of a zstd frame's descriptor byte, and the bits in it that are set if the frame names a dictionary (RFC 8878, 3.1.1.1.1).
 const DESCRIPTOR: usize = 4;
 const NAMES_DICTIONARY: u8 = 0b11;
 
@@ -36,7 +36,7 @@ impl Unpacker {
     fn new(dictionary: &[u8], tables: &[u8]) -> PyResult<Self> {
         let tables = if dictionary.is_empty() { &[] } else { tables };
         let made = |bytes: &[u8]| {
-            DDict::try_create(bytes).ok_or_else(|| PyValueError::new_err("no dictionary of zstd's"))
+            DDict::try_create(bytes).ok_or_else(|| PyValueError::new_err("not a zstd dictionary"))
         };
         Ok(Unpacker {
             alone: made(dictionary)?,
@@ -44,14 +44,14 @@ impl Unpacker {
         })
     }
 
-    /// Undo the packing of decrypted bodies; `flags` are those of their headers, a byte each.
+    /// Return the plaintexts of decrypted bodies. `flags` has one byte of header flags for each body.
     fn unpack<'py>(
         &self,
         py: Python<'py>,
         flags: &[u8],
         bodies: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyList>> {
-        let bodies: Vec<Bound<'py, PyAny>> = as_list(bodies)?.iter().collect(); // its own references: the list may change
+        let bodies: Vec<Bound<'py, PyAny>> = as_list(bodies)?.iter().collect(); // references of our own, because the list may change
         if bodies.len() != flags.len() {
             return Err(not_unpacked());
         }
@@ -91,7 +91,7 @@ impl Unpacker {
     }
 
     fn one(&self, context: &mut DCtx<'static>, job: &Job<'_>) -> bool {
-        // Nobody else knows the new object yet; zeros, as a slice is never of what was not written.
+        // Nobody else has a reference to the new object. It is zeroed first, because a slice must not be uninitialised.
         let output = unsafe {
             job.output.write_bytes(0, job.length);
             std::slice::from_raw_parts_mut(job.output, job.length)
@@ -100,7 +100,7 @@ impl Unpacker {
             output.copy_from_slice(job.input);
             return true;
         }
-        // One that names no dictionary is of the one without tables; zstd itself refuses one that names another.
+        // A frame that names no dictionary was made without tables. zstd refuses a frame that names another dictionary.
         let names = job.input[DESCRIPTOR] & NAMES_DICTIONARY != 0;
         let dictionary = if names { &self.tabled } else { &self.alone };
         context.decompress_using_ddict(output, job.input, dictionary) == Ok(job.length)
@@ -114,10 +114,10 @@ struct Job<'a> {
     is_frame: bool,
 }
 
-// The outputs are of `bytes` that nobody else knows yet; the inputs are held by the caller.
+// Nobody else has a reference to the `bytes` of the outputs, and the caller holds the inputs.
 unsafe impl Sync for Job<'_> {}
 
-/// Return what of a body is text or a frame, and how long the plaintext is; none for a body that no writer makes.
+/// Return the text or the zstd frame in a body, and the length of the plaintext. Return None for a body that no writer produces.
 fn parsed(flags: u8, body: &[u8]) -> Option<(&[u8], usize)> {
     let mut rest = body;
     if flags & PADDED != 0 {
@@ -132,7 +132,7 @@ fn parsed(flags: u8, body: &[u8]) -> Option<(&[u8], usize)> {
         return Some((rest, rest.len()));
     }
     let (length, frame) = declared(rest)?;
-    // The frame must say the length itself, and be all that there is.
+    // The frame must declare the same length, and nothing may follow it.
     let is_right = (1..=MAX_PLAINTEXT_BYTES).contains(&length)
         && frame.len() > DESCRIPTOR
         && matches!(zstd_safe::get_frame_content_size(frame), Ok(Some(size)) if size == length as u64)
@@ -145,7 +145,7 @@ fn declared(body: &[u8]) -> Option<(usize, &[u8])> {
     Some((u32::from_be_bytes(*length) as usize, rest))
 }
 
-/// The Padmé length for a length.
+/// Return the Padmé length for a length.
 fn padme(length: usize) -> usize {
     if length < 2 {
         return length;

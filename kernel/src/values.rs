@@ -1,4 +1,4 @@
-//! The JSON of a packed record (FORMAT.md section 9) straight into Python's objects.
+//! Parse the JSON of a packed record (FORMAT.md section 9) into Python objects.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,14 +8,14 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-/// Values before the search attributes.
+/// Number of values before the search attributes.
 pub const SLOTS: usize = 16;
 
 /// One of the values before the search attributes.
 pub enum Slot<'py> {
-    /// What other values tell.
+    /// `true`: the value follows from other values.
     Told,
-    /// So many nanoseconds after the start.
+    /// A time in nanoseconds after the start time.
     After(i64),
     Number(i64),
     Other(Bound<'py, PyAny>),
@@ -30,7 +30,7 @@ impl Slot<'_> {
     }
 }
 
-/// Names of search attributes, which records of a page share.
+/// Names of search attributes as Python strings, shared by the records of a page.
 #[derive(Default)]
 pub struct Names<'py>(HashMap<Box<str>, Bound<'py, PyString>>);
 
@@ -49,7 +49,7 @@ impl<'py> Names<'py> {
     }
 }
 
-/// The array: as many values as there are slots, and an object.
+/// The array: one value for each slot, then the object of search attributes.
 pub struct Record<'a, 'py> {
     pub py: Python<'py>,
     pub names: &'a mut Names<'py>,
@@ -237,7 +237,7 @@ impl<'de, 'py> Visitor<'de> for Value<'py> {
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
         if value == 0.0 && value.is_sign_negative() {
-            return Err(E::custom("it may be written as a whole number")); // -0, which Python reads as 0
+            return Err(E::custom("it may be written as a whole number")); // -0 is an integer in JSON, and Python reads it as 0
         }
         object(self.py, value)
     }

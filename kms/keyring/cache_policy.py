@@ -1,4 +1,4 @@
-"""How long unwrapped keys are used: the promise of revocation, in figures (DESIGN.md, "The cache")."""
+"""The limits of the key cache. They determine how soon a revoked key is no longer used (DESIGN.md, "The cache")."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from strongroom.kms.errors import InvalidRequest
 
 @dataclass(frozen=True, slots=True)
 class CachePolicy:
-    """Times in seconds, since a namespace's keys were last unwrapped, unless said otherwise.
+    """Limits of the key cache. Times are in seconds since the keys were last unwrapped, unless stated otherwise.
 
     Attributes:
-        soft_ttl: after which the next use has them unwrapped anew in the background, up to a tenth sooner.
-        encrypt_ttl: after which they seal nothing until they are unwrapped anew; and since the registry was last read, after
-            which they are not used at all: who waits for so long may be sure that every process knows the registry.
-        decrypt_ttl: after which they are not used at all. While a KMS is away they open what is stored until then.
-        failure_ttl: after which a KMS that refused some key is asked again.
-        retry_pause: between two attempts of which the first failed.
-        max_namespaces: how many namespaces are kept; the least recently used goes first.
-        refreshes: how many namespaces are unwrapped anew in the background at a time.
+        soft_ttl: Time after which the next use unwraps the keys again in the background, minus up to a tenth.
+        encrypt_ttl: Time after which the keys seal nothing until they are unwrapped again. It is also the time since the last
+            read of the registry after which the keys are not used at all. Whoever changes the registry and waits this long knows
+            that every process has read the change.
+        decrypt_ttl: Time after which the keys are not used at all. During an outage of the KMS they open stored values until then.
+        failure_ttl: Time after which a KMS that refused a key is asked again.
+        retry_pause: Pause after a failed attempt.
+        max_namespaces: Number of cached namespaces. The least recently used one is evicted first.
+        refreshes: Number of namespaces that are unwrapped in the background at a time.
 
     Raises:
-        InvalidRequest: the times are not in order.
+        InvalidRequest: The times are not in order.
     """
 
     soft_ttl: float = 300.0
@@ -35,5 +36,5 @@ class CachePolicy:
 
     def __post_init__(self) -> None:
         if not 0 < self.soft_ttl <= self.encrypt_ttl <= self.decrypt_ttl:
-            msg = "the times that keys are kept must be in order: 0 < soft_ttl <= encrypt_ttl <= decrypt_ttl"
+            msg = "the times of the key cache must be in order: 0 < soft_ttl <= encrypt_ttl <= decrypt_ttl"
             raise InvalidRequest(msg)

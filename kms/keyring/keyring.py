@@ -1,4 +1,4 @@
-"""The cache of unwrapped keys: whose keys a process has, since when, and for how long (DESIGN.md, "The cache")."""
+"""The keyring: a cache of unwrapped keys by namespace (DESIGN.md, "The cache"). `ageing.py` decides what happens at what age."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import time
 from collections import OrderedDict
 from contextlib import suppress
 from copy import copy
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from strongroom.kms.errors import KeyNotFound, KmsUnavailable, StrongroomError
@@ -16,7 +15,9 @@ from strongroom.kms.key_events import NO_KEY_EVENTS
 from strongroom.kms.keys.leases import Leases
 from strongroom.kms.region import check_region
 
+from .ageing import Action, Load, new_age, next_action
 from .cache_policy import CachePolicy
+from .cached_keys import CachedKeys
 from .loader import KeyLoader
 
 if TYPE_CHECKING:
@@ -33,49 +34,23 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 
-@dataclass(slots=True)
-class _Kept:
-    """Unwrapped keys of a namespace.
-
-    Attributes:
-        keys: for everything.
-        records: rows of the registry that they were made of.
-        unwrapped_at: when their KMS was asked.
-        confirmed_at: when the registry last said the same.
-        fresh_until: until when nobody need be asked.
-        ask_at: before which nobody is asked again, as it failed a moment ago.
-        failure: why they could not be unwrapped anew.
-        opening_only: the same keys for opening alone, once that was needed.
-        used_at: when they were last asked for; kept while somebody watches.
-    """
-
-    keys: NamespaceKeys
-    records: Sequence[DataKeyRecord]
-    unwrapped_at: float
-    confirmed_at: float
-    fresh_until: float
-    ask_at: float = 0.0
-    failure: StrongroomError | None = None
-    opening_only: NamespaceKeys | None = None
-    used_at: float = float("-inf")
-
-
 class Keyring:
-    """Unwrapped keys by namespace: bounded, expiring, one KMS call per miss however many callers wait.
+    """A bounded, expiring cache of unwrapped keys. A cache miss costs one KMS call, however many callers wait for it.
 
     Args:
-        cell_id: this deployment; in every key's context and every row's associated data.
-        providers: KMS providers by the id that the registry names them with.
-        store: the registry.
-        region: of the deployment, bound as its id is; None for one that is bound to none. Then any KEK may be used.
-        kek_regions: what KMSs call that region; None for the same.
-        policy: how long keys are used, and how many namespaces are kept.
-        key_events: records every change of a key.
-        watch: is told of each batch and each look into the cache; None for nobody.
-        clock: monotonic seconds.
+        cell_id: The id of the cell. It is in the context of every key and the associated data of every row.
+        providers: The KMS providers, by the ids that the registry uses.
+        store: The registry of data keys.
+        region: The region to which the cell is bound. None binds it to no region, so that any KEK may be used.
+        kek_regions: Names of that region in the KMSs. None means the same name.
+        policy: The limits of the cache.
+        key_events: The recorder of key changes.
+        watch: The receiver of reports on batches and cache look-ups. None reports nothing.
+        clock: Returns monotonic seconds.
+        leases: The leases of suite 1. None makes leases of the usual size.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of a cell
         self,
         *,
         cell_id: UUID,
@@ -87,6 +62,7 @@ class Keyring:
         key_events: KeyEventSink = NO_KEY_EVENTS,
         watch: KeyWatch | None = None,
         clock: Callable[[], float] = time.monotonic,
+        leases: Leases | None = None,
     ) -> None:
         self.cell_id = cell_id
         self.region = region if region is None else check_region(region)
@@ -96,7 +72,7 @@ class Keyring:
         self.key_events = key_events
         self._watch = watch
         self._clock = clock
-        self._leases = Leases(store)
+        self._leases = leases or Leases(store)
         self._loader = KeyLoader(
             cell_id=cell_id,
             providers=providers,
@@ -105,111 +81,117 @@ class Keyring:
             kek_regions=(region,) if region is not None and kek_regions is None else kek_regions or (),
             watch=watch,
         )
-        self._cache: OrderedDict[UUID, _Kept] = OrderedDict()
-        self._loading: dict[UUID, asyncio.Task[_Kept]] = {}
+        self._cache: OrderedDict[UUID, CachedKeys] = OrderedDict()
+        self._loading: dict[UUID, asyncio.Task[CachedKeys]] = {}
         self._refreshing = asyncio.Semaphore(self.policy.refreshes)
 
     async def open(self, namespace_id: UUID) -> NamespaceKeys:
-        """Return the unwrapped keys of a namespace; use them for this request and let them go.
+        """Return the unwrapped keys of a namespace. Use them for one request only.
 
         Raises:
-            KeyNotFound: the registry knows no keys of this namespace.
-            KmsError: a KMS does not answer now, and what is kept is too old.
-            KeyringFileError: the local provider's file can't be used.
+            KeyNotFound: The registry has no keys of this namespace.
+            KmsError: The KMS does not answer now, and the cached keys are too old.
+            KeyringFileError: The local provider's file can't be used.
         """
-        kept = self._cache.get(namespace_id)
+        cached = self._cache.get(namespace_id)
         if self._watch is not None:
-            self._tell(kept, self._watch)
-        if kept is None:
+            self._report_look_up(cached, self._watch)
+        if cached is None:
             keys = await self._load_once(namespace_id)
         else:
             self._cache.move_to_end(namespace_id)
-            keys = kept.keys if self._clock() < kept.fresh_until else await self._aged(namespace_id, kept)
+            is_fresh = self._clock() < cached.age.fresh_until
+            keys = cached.keys if is_fresh else await self._open_aged(namespace_id, cached)
         if keys.leased_version is not None:
             await self._leases.extend(namespace_id, keys.leased_version)
         return keys
 
     def kept(self, namespace_id: UUID) -> NamespaceKeys | None:
-        """Return a namespace's keys if they are kept and fresh, for anything but sealing; None if `open` must be asked."""
-        kept = self._cache.get(namespace_id)
-        return kept.keys if kept is not None and self._clock() < kept.fresh_until else None
+        """Return a namespace's keys if they are cached and fresh, else None. Don't seal with them; call `open` for that."""
+        cached = self._cache.get(namespace_id)
+        return cached.keys if cached is not None and self._clock() < cached.age.fresh_until else None
 
     async def with_keys(
         self, namespace_id: UUID, use: Callable[[NamespaceKeys], T], *, keys: NamespaceKeys | None = None
     ) -> T:
-        """Call `use` with a namespace's keys, and once more if another process has registered a version meanwhile.
+        """Call `use` with a namespace's keys. Call it again if another process has registered a new version meanwhile.
 
-        A row that names a version which the registry does not know costs a look there, and no call of the KMS.
+        A row with a version that the registry does not have costs one read of the registry, and no KMS call.
 
         Args:
-            namespace_id: whose keys.
-            use: opens rows.
-            keys: what `open` returned to this request, if it was called already.
+            namespace_id: The namespace.
+            use: Opens rows.
+            keys: The keys that `open` returned earlier in this request, if it was called.
+
+        Raises:
+            KeyNotFound, KmsError, KeyringFileError: As `open`.
         """
         keys = keys or await self.open(namespace_id)
         try:
             return use(keys)
         except KeyNotFound:
-            if keys.knows(await self.store.list_data_keys(namespace_id)):
+            if keys.has_versions_of(await self.store.list_data_keys(namespace_id)):
                 raise
         self.evict(namespace_id)
         return use(await self.open(namespace_id))
 
     def evict(self, namespace_id: UUID) -> None:
-        """Forget a namespace's unwrapped keys now; the next call reads the registry again."""
+        """Remove a namespace's keys from the cache. The next call reads the registry again."""
         self._cache.pop(namespace_id, None)
-        self._loading.pop(namespace_id, None)  # who waits gets an answer; who comes now starts anew
+        self._loading.pop(namespace_id, None)  # its waiters get its result, but the result is not cached
 
     def ages(self) -> list[float]:
-        """Return for each namespace whose keys are kept, and were used lately, how many seconds ago its KMS was asked for them.
+        """Return the seconds since the KMS was asked, for each cached namespace that was used within `soft_ttl`.
 
-        Lately is within `soft_ttl`: what nobody uses is not refreshed, and its age means nothing. Only while somebody watches.
+        The keys of an unused namespace are not refreshed, so their age means nothing. Uses are recorded only if there is a watch.
         """
         now = self._clock()
         return [
-            now - kept.unwrapped_at for kept in list(self._cache.values()) if now - kept.used_at < self.policy.soft_ttl
+            now - cached.age.unwrapped_at
+            for cached in list(self._cache.values())
+            if now - cached.used_at < self.policy.soft_ttl
         ]
 
     def doubt(self) -> None:
-        """Have all keys unwrapped anew at their next use: changes of the registry may have been missed."""
-        for kept in self._cache.values():
-            kept.fresh_until = self._clock()
+        """Unwrap all keys again at their next use, because notifications of changes may have been lost."""
+        for cached in self._cache.values():
+            cached.age.fresh_until = self._clock()
 
     def provider(self, provider_id: str) -> KmsProvider:
         """Return a provider by its id.
 
         Raises:
-            KeyNotFound: not configured.
+            KeyNotFound: It is not configured.
         """
         return self._loader.provider(provider_id)
 
     def check_kek(self, kek: KekRef) -> None:
-        """Refuse a KEK of another region: see `KeyLoader.check_kek`."""
+        """Raise an error if a KEK is in another region. See `KeyLoader.check_kek`."""
         self._loader.check_kek(kek)
 
     def context(self, record: DataKeyRecord) -> KeyContext:
-        """Return what a row's root is bound to here."""
+        """Return the context to which a row's root is bound in this cell."""
         return self._loader.context(record)
 
     def provider_of(self, kek: KekRef) -> KmsProvider:
         """Return the provider of a KEK that this cell may use.
 
         Raises:
-            WrongRegion, KeyNotFound, InvalidRequest: as `KeyLoader.check_kek`.
+            WrongRegion, KeyNotFound, InvalidRequest: As `KeyLoader.check_kek`.
         """
         self.check_kek(kek)
         return self.provider(kek.provider)
 
     async def unwrap(self, records: Sequence[DataKeyRecord]) -> list[Secret | StrongroomError]:
-        """Unwrap registry rows: see `KeyLoader.unwrap`."""
+        """Unwrap rows of the registry. See `KeyLoader.unwrap`."""
         return await self._loader.unwrap(records)
 
     def checked(self, record: DataKeyRecord, answer: Secret | StrongroomError) -> Secret | StrongroomError:
-        """Hold an unwrapped root against its registry row: see `KeyLoader.checked`."""
+        """Compare an unwrapped root with its row's commitment. See `KeyLoader.checked`."""
         return self._loader.checked(record, answer)
 
     async def aclose(self) -> None:
-        """Forget all keys, and tell the registry how much they sealed."""
+        """Remove all keys from the cache, and report to the registry how many rows they sealed."""
         loading = list(self._loading.values())
         self._cache.clear()
         self._loading.clear()
@@ -218,55 +200,52 @@ class Keyring:
         await asyncio.gather(*loading, return_exceptions=True)
         await self._leases.report()
 
-    def _tell(self, kept: _Kept | None, watch: KeyWatch) -> None:
-        if kept is None:
+    def _report_look_up(self, cached: CachedKeys | None, watch: KeyWatch) -> None:
+        if cached is None:
             watch.looked_up("miss")
             return
-        kept.used_at = self._clock()
-        watch.looked_up("hit" if kept.used_at < kept.fresh_until else "aged")
+        cached.used_at = self._clock()
+        watch.looked_up("hit" if cached.used_at < cached.age.fresh_until else "aged")
 
-    async def _aged(self, namespace_id: UUID, kept: _Kept) -> NamespaceKeys:
-        """Return what may still be used of keys that are due to be unwrapped anew, and see to that."""
-        due = self._clock() >= kept.ask_at
-        if not kept.keys.incomplete and self._usable(kept, self.policy.encrypt_ttl):
-            if due and namespace_id not in self._loading:
-                self._start(namespace_id, self._load_in_turn(namespace_id))
-            return kept.keys
-        if due or namespace_id in self._loading:
+    async def _open_aged(self, namespace_id: UUID, cached: CachedKeys) -> NamespaceKeys:
+        load = Load.RUNNING if namespace_id in self._loading else Load.NONE
+        action = next_action(cached.age, self.policy, now=self._clock(), load=load)
+        failure = cached.failure
+        if action is Action.LOAD:
             try:
                 return await self._load_once(namespace_id)
-            except StrongroomError:
-                if self._cache.get(namespace_id) is not kept:
-                    raise  # evicted, or the registry says something else now
-        if self._usable(kept, self.policy.encrypt_ttl):
-            return kept.keys
-        failure = kept.failure or KmsUnavailable()
-        if not self._usable(kept, self.policy.decrypt_ttl):
-            self._drop(namespace_id, kept)
+            except StrongroomError as error:
+                failure = error
+            is_cached = self._cache.get(namespace_id) is cached
+            action = next_action(cached.age, self.policy, now=self._clock(), load=Load.FAILED, is_cached=is_cached)
+        if action is Action.REFRESH:
+            self._start(namespace_id, self._refresh(namespace_id))
+        if action in (Action.USE, Action.REFRESH):
+            return cached.keys
+        failure = failure or KmsUnavailable()
+        if action is Action.REFUSE:
+            self._drop(namespace_id, cached)
             raise copy(failure)
-        if kept.opening_only is None:
-            kept.opening_only = kept.keys.opening_only(failure)
-        return kept.opening_only
-
-    def _usable(self, kept: _Kept, ttl: float) -> bool:
-        return self._clock() < min(kept.unwrapped_at + ttl, kept.confirmed_at + self.policy.encrypt_ttl)
+        if cached.opening_only is None:
+            cached.opening_only = cached.keys.opening_only(failure)
+        return cached.opening_only
 
     async def _load_once(self, namespace_id: UUID) -> NamespaceKeys:
-        """Unwrap a namespace's keys, or wait for who does already."""
+        """Unwrap a namespace's keys, or wait for the task that is unwrapping them."""
         task = self._loading.get(namespace_id) or self._start(namespace_id, self._load(namespace_id))
-        # Shielded: a caller that gives up takes nothing from the others.
+        # Shielded, so that a cancelled caller does not cancel the task for the others.
         return (await asyncio.shield(task)).keys
 
-    def _start(self, namespace_id: UUID, load: Coroutine[None, None, _Kept]) -> asyncio.Task[_Kept]:
+    def _start(self, namespace_id: UUID, load: Coroutine[None, None, CachedKeys]) -> asyncio.Task[CachedKeys]:
         task = asyncio.create_task(load)
         self._loading[namespace_id] = task
         task.add_done_callback(lambda done: self._loaded(namespace_id, done))
         return task
 
-    def _loaded(self, namespace_id: UUID, task: asyncio.Task[_Kept]) -> None:
+    def _loaded(self, namespace_id: UUID, task: asyncio.Task[CachedKeys]) -> None:
         failed = task.cancelled() or task.exception() is not None
         if self._loading.get(namespace_id) is not task:
-            return  # evicted meanwhile: what it read may be old, so it is not kept
+            return  # the namespace was evicted meanwhile, so the result may be stale
         del self._loading[namespace_id]
         if failed:
             return
@@ -275,32 +254,31 @@ class Keyring:
         while len(self._cache) > self.policy.max_namespaces:
             self._cache.popitem(last=False)
 
-    async def _load_in_turn(self, namespace_id: UUID) -> _Kept:
+    async def _refresh(self, namespace_id: UUID) -> CachedKeys:
         async with self._refreshing:
             return await self._load(namespace_id)
 
-    async def _load(self, namespace_id: UUID) -> _Kept:
-        kept = self._cache.get(namespace_id)
+    async def _load(self, namespace_id: UUID) -> CachedKeys:
+        cached = self._cache.get(namespace_id)
         asked_at = self._clock()
         try:
             records = tuple(await self.store.list_data_keys(namespace_id))
-            if kept is not None and records != kept.records:
-                self._drop(namespace_id, kept)
-                kept = None
-            if kept is not None:
-                kept.confirmed_at = asked_at
+            if cached is not None and records != cached.records:
+                self._drop(namespace_id, cached)
+                cached = None
+            if cached is not None:
+                cached.age.confirmed_at = asked_at
             keys = await self._loader.load(namespace_id, records)
         except StrongroomError as error:
-            if kept is not None:
-                kept.failure, kept.ask_at = error, self._clock() + self.policy.retry_pause
+            if cached is not None:
+                cached.failure, cached.age.retry_at = error, self._clock() + self.policy.retry_pause
             raise
         with suppress(StrongroomError):
             await self._leases.report(namespace_id)
-        # Namespaces that were unwrapped together, after a restart, are not all due together.
-        soft_ttl = self.policy.soft_ttl * random.uniform(0.9, 1.0)  # noqa: S311 - nothing secret
-        fresh_until = asked_at + (self.policy.failure_ttl if keys.incomplete else soft_ttl)
-        return _Kept(keys, records, asked_at, confirmed_at=asked_at, fresh_until=fresh_until, used_at=asked_at)
+        jitter = random.uniform(0.9, 1.0)  # noqa: S311 - not a secret
+        age = new_age(self.policy, asked_at=asked_at, incomplete=keys.incomplete, jitter=jitter)
+        return CachedKeys(keys, records, age, used_at=asked_at)
 
-    def _drop(self, namespace_id: UUID, kept: _Kept) -> None:
-        if self._cache.get(namespace_id) is kept:
+    def _drop(self, namespace_id: UUID, cached: CachedKeys) -> None:
+        if self._cache.get(namespace_id) is cached:
             del self._cache[namespace_id]

@@ -1,4 +1,4 @@
-"""Read a namespace's keys: registry rows, unwrapped by their KMS, each held against its commitment (FORMAT.md section 6)."""
+"""Unwrap a namespace's keys: the registry's rows, by their KMS, each compared with its commitment (FORMAT.md section 6)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from strongroom.kms.errors import IntegrityError, KeyNotFound, KmsError, StrongroomError
 from strongroom.kms.keys import derivation
 from strongroom.kms.keys.data_key import DataKey
-from strongroom.kms.keys.namespace_keys import NamespaceKeys, unusable
+from strongroom.kms.keys.namespace_keys import NamespaceKeys
 from strongroom.kms.keys.registry import KeyClass, KeyState
+from strongroom.kms.keys.versions import unusable
 from strongroom.kms.provider import KekRef, Wrapped
 from strongroom.kms.region import bound_cell_id, check_kek_regions
 
@@ -29,15 +30,15 @@ if TYPE_CHECKING:
 
 
 class KeyLoader:
-    """Makes `NamespaceKeys` of registry rows, and keeps none.
+    """Make `NamespaceKeys` of the registry's rows. A loader caches nothing.
 
     Args:
-        cell_id: this deployment; in every key's context.
-        providers: KMS providers by the id that the registry names them with.
-        leases: count what each data key seals.
-        region: of the deployment; None for one that is bound to none.
-        kek_regions: what KMSs call that region.
-        watch: is told of each batch that is sealed or opened; None for nobody.
+        cell_id: The id of the cell, which is in every key's context.
+        providers: The KMS providers, by the ids that the registry uses.
+        leases: The counters of the rows that each data key seals.
+        region: The region to which the cell is bound, or None.
+        kek_regions: Names of that region in the KMSs.
+        watch: The receiver of a report on each batch, or None.
     """
 
     def __init__(
@@ -55,13 +56,13 @@ class KeyLoader:
         self.providers = providers
         self._leases = leases
         self._kek_regions = frozenset(kek_regions)
-        self._made = NamespaceKeys if watch is None else partial(WatchedKeys, watch=watch)
+        self._make_keys = NamespaceKeys if watch is None else partial(WatchedKeys, watch=watch)
 
     def provider(self, provider_id: str) -> KmsProvider:
         """Return a provider by its id.
 
         Raises:
-            KeyNotFound: not configured.
+            KeyNotFound: It is not configured.
         """
         provider = self.providers.get(provider_id)
         if provider is None:
@@ -70,30 +71,30 @@ class KeyLoader:
         return provider
 
     def check_kek(self, kek: KekRef) -> None:
-        """Refuse a KEK of another region than the cell's; no KMS is asked.
+        """Raise an error if a KEK is not in the cell's region. The check calls no KMS.
 
         Raises:
-            WrongRegion: it is elsewhere, or nothing tells where it is.
-            KeyNotFound: its provider is not configured.
-            InvalidRequest: its provider has no such names.
+            WrongRegion: The KEK is in another region, or its region is unknown.
+            KeyNotFound: Its provider is not configured.
+            InvalidRequest: The KEK's id is not valid for its provider.
         """
         if self.region is not None:
             check_kek_regions(kek, self.provider(kek.provider).regions(kek), self._kek_regions)
 
     def context(self, record: DataKeyRecord) -> KeyContext:
-        """Return what a row's root is bound to here."""
+        """Return the context to which a row's root is bound in this cell."""
         return record.context(self.cell_id, self.region)
 
     async def load(self, namespace_id: UUID, records: Sequence[DataKeyRecord]) -> NamespaceKeys:
         """Unwrap all keys of a namespace.
 
-        A version that can't be had stands with its reason in the place of its key; an answer that may change by waiting fails all,
-        so that nothing half-resolved is handed out.
+        A version that can't be unwrapped has its error in place of the key. A retryable error fails the whole call instead,
+        so that an outage never looks like a missing version.
 
         Raises:
-            KeyNotFound: there are none.
-            KmsError: a KMS does not answer now.
-            KeyringFileError: the local provider's file can't be used.
+            KeyNotFound: The namespace has no keys.
+            KmsError: A KMS does not answer now.
+            KeyringFileError: The local provider's file can't be used.
         """
         if not records:
             msg = f"no keys are registered for namespace {namespace_id}"
@@ -112,7 +113,7 @@ class KeyLoader:
             by_class[record.key_class][record.version] = root
             if record.key_class is KeyClass.DATA:
                 data[record.version] = root if isinstance(root, StrongroomError) else self._data_key(record, root)
-        return self._made(
+        return self._make_keys(
             cell_id=bound_cell_id(self.cell_id, self.region),
             namespace_id=namespace_id,
             data=data,
@@ -124,37 +125,38 @@ class KeyLoader:
         )
 
     async def unwrap(self, records: Sequence[DataKeyRecord]) -> list[Secret | StrongroomError]:
-        """Unwrap registry rows, in order, all providers at once; each root is checked against its commitment.
+        """Unwrap rows of the registry, and compare each root with its commitment. All providers are called at once.
 
-        An error in the place of a root says why it can't be had.
+        Returns:
+            For each row, in order, its root or the error that prevented the unwrapping.
         """
         roots: dict[int, Secret | StrongroomError] = {}
         by_provider: dict[str, list[int]] = {}
         for index, record in enumerate(records):
-            reason = unusable(record.state, record.key_class) or self._refused(record)
+            reason = unusable(record.state, record.key_class) or self._kek_error(record)
             if reason is not None or record.wrapped is None:
                 roots[index] = reason or IntegrityError()
             else:
                 by_provider.setdefault(record.provider, []).append(index)
-        found = await asyncio.gather(
+        answers_by_provider = await asyncio.gather(
             *(
                 self._unwrap_at(provider_id, [records[index] for index in indexes])
                 for provider_id, indexes in by_provider.items()
             )
         )
-        for indexes, answers in zip(by_provider.values(), found, strict=True):
+        for indexes, answers in zip(by_provider.values(), answers_by_provider, strict=True):
             for index, answer in zip(indexes, answers, strict=True):
                 roots[index] = self.checked(records[index], answer)
         return [roots[index] for index in range(len(records))]
 
     def checked(self, record: DataKeyRecord, answer: Secret | StrongroomError) -> Secret | StrongroomError:
-        """Hold a root against the registry's commitment: the right key, for this place (FORMAT.md section 6.3)."""
+        """Return an unwrapped root, or an error if it does not match its row's commitment (FORMAT.md section 6.3)."""
         if isinstance(answer, StrongroomError):
             return answer
         expected = derivation.commitment(answer, self.context(record), record.suite)
         return answer if hmac.compare_digest(expected, record.commitment) else IntegrityError()
 
-    def _refused(self, record: DataKeyRecord) -> StrongroomError | None:
+    def _kek_error(self, record: DataKeyRecord) -> StrongroomError | None:
         try:
             self.check_kek(KekRef(record.provider, record.kek_id))
         except StrongroomError as error:

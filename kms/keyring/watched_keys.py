@@ -1,4 +1,4 @@
-"""The keys of a namespace while somebody watches: the same keys, and each batch is told of."""
+"""Keys of a namespace that report each batch to a watch."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class WatchedKeys(NamespaceKeys):
-    """See `NamespaceKeys`. A class of its own, so that who is not watched pays nothing, not even a question.
+    """`NamespaceKeys` that report each batch. A class of its own, so that keys without a watch cost no check per batch.
 
     Args:
-        watch: is told of each batch.
-        keys: arguments of `NamespaceKeys`.
+        watch: The receiver of the reports.
+        keys: The arguments of `NamespaceKeys`.
     """
 
     __slots__ = ("_watch",)
@@ -32,7 +32,7 @@ class WatchedKeys(NamespaceKeys):
     def seal_many(self, kind: RecordKind, rows: Sequence[tuple[Key, bytes]], *, scope: Key = ()) -> list[bytes]:
         """See `NamespaceKeys`."""
         sealed = super().seal_many(kind, rows, scope=scope)
-        if not kind.is_packed:  # those went through `seal_groups`
+        if not kind.is_packed:  # `seal_groups` has reported packed kinds
             self._watch.sealed(kind, len(rows))
         return sealed
 

@@ -1,4 +1,4 @@
-"""One version of a namespace's data key, unwrapped: seals and opens, and never shows its bytes."""
+"""An unwrapped version of a namespace's data key. It seals and opens, and never reveals its bytes."""
 
 from __future__ import annotations
 
@@ -22,24 +22,23 @@ if TYPE_CHECKING:
     from strongroom.kms.secret import Secret
 
     SealingGroup: TypeAlias = tuple[RecordKind, bytes, Key, Sequence[tuple[Key, bytes]]]
-    """A kind, its associated data in the namespace, the scope and the rows."""
+    """A record kind, its associated data in the namespace, the scope and the rows."""
 
 MAX_BATCH = 2**16
 
-
 TOO_LONG = f"a plaintext is longer than the format's limit of {MAX_PLAINTEXT_BYTES} bytes"
-KEY_MISMATCH = "the parts of a row's key are not those of its record kind"
+KEY_MISMATCH = "the parts of a row's key do not match its record kind"
 
 
 class DataKey:
     """An unwrapped data key of class `data`.
 
     Args:
-        root: 32 bytes.
-        version: of the key within its namespace.
-        suite: that it seals with.
-        lease: where its uses are counted; None for one of its own, with which suite 1 seals nothing.
-        cipher: name of the implementation; None for the chosen one (`ciphers.py`).
+        root: The root key, 32 bytes.
+        version: The version of the key within its namespace.
+        suite: The suite with which it seals.
+        lease: The counter of its uses. None makes an empty one, with which a key of suite 1 seals nothing.
+        cipher: The name of the implementation. None selects the default one (`ciphers.py`).
     """
 
     __slots__ = ("_cipher", "_header", "_lease", "implementation", "suite", "version")
@@ -55,11 +54,11 @@ class DataKey:
         self._header = encode_header(suite, 0, version)
 
     def seal_groups(self, groups: Sequence[SealingGroup]) -> list[list[bytes]]:
-        """Seal the rows of several groups under fresh nonces, drawn once for all.
+        """Seal the rows of several groups as one batch.
 
         Raises:
-            SealingLimitExceeded: too many rows, too long a row, or (suite 1) a lease that is used up.
-            InvalidRequest: a part of a row's key is not of its type.
+            SealingLimitExceeded: There are too many rows, a row is too long, or the lease of a key of suite 1 is used up.
+            InvalidRequest: A key part does not have the type of the record kind.
         """
         count = sum([len(rows) for _, _, _, rows in groups])
         self._count(count)
@@ -79,7 +78,7 @@ class DataKey:
         return sealed
 
     def seal_rows(self, kind: RecordKind, context: bytes, scope: Key, rows: Sequence[tuple[Key, bytes]]) -> list[bytes]:
-        """Seal rows of one kind that is not packed: `seal_groups`, without what only several groups need."""
+        """Seal rows of one record kind that is not packed. This skips the set-up of `seal_groups` for several groups."""
         count = len(rows)
         if self.suite is Suite.XAES_256_GCM and count <= MAX_BATCH:
             self._lease.unreported += count
@@ -94,7 +93,7 @@ class DataKey:
 
     def _count(self, count: int) -> None:
         if count > MAX_BATCH:
-            msg = f"a batch of {count} rows; the format's limit is {MAX_BATCH}"
+            msg = f"the batch has {count} rows; the format's limit is {MAX_BATCH}"
             raise SealingLimitExceeded(msg)
         if self.suite is Suite.XAES_256_GCM:
             self._lease.unreported += count
@@ -102,10 +101,10 @@ class DataKey:
             self._lease.spend(count)
 
     def subkey_of(self, sealed: bytes, header: Header) -> tuple[Any, int]:
-        """Return what opens a sealed value of this version, and where the last 12 bytes of its nonce begin.
+        """Return the key that opens a sealed value of this version, and the offset of the last 12 bytes of its nonce.
 
         Raises:
-            IntegrityError: the value claims another suite than this version has, or ends within its nonce.
+            IntegrityError: The value names another suite than that of this version, or ends within its nonce.
         """
         if header.suite is not self.suite:
             raise IntegrityError
@@ -123,7 +122,7 @@ class DataKey:
 
 
 def _runs(kind: RecordKind, rows: Sequence[tuple[Key, bytes]]) -> list[tuple[int, Sequence[tuple[Key, bytes]]]]:
-    """Pack the plaintexts, and split the batch into runs of rows with the same header flags, in order."""
+    """Pack the plaintexts, and return runs of neighbouring rows with equal header flags."""
     packed = [(key, pack(kind, plaintext)) for key, plaintext in rows]
     return [
         (flags, [(key, body) for key, (_, body) in run])

@@ -1,6 +1,6 @@
 """All keys that are derived from a root (FORMAT.md section 5).
 
-HKDF-SHA256 (RFC 5869) without a salt, as roots are uniform.
+The derivation is HKDF-SHA256 (RFC 5869). It needs no salt, because roots are uniformly random.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ROOT_BYTES = 32
 
 
 def seal_key(root: Secret, suite: Suite) -> Secret:
-    """Derive the key that seals rows: one per suite, so that no key serves two algorithms."""
+    """Derive the key that seals rows. Each suite has its own, so that no key is used by two algorithms."""
     return Secret(_derive(root, b"strongroom seal v1", bytes((suite,))))
 
 
@@ -32,27 +32,27 @@ def token_key(root: Secret, attribute: str) -> Secret:
 
 
 def identity_key(root: Secret, purpose: str) -> Secret:
-    """Derive the key for identifiers of rows or documents, one per purpose: equal values differ between uses."""
+    """Derive the key for identifiers of one purpose. Equal values therefore have different identifiers in different uses."""
     return Secret(_derive(root, b"strongroom identity v1", purpose.encode()))
 
 
 def certificate_seed(root: Secret) -> Secret:
-    """Derive the private key (RFC 8032) that signs erasure certificates, from the root of the cell's identity class."""
+    """Derive the private key (RFC 8032) that signs erasure certificates from the root of the cell's identity key."""
     return Secret(_derive(root, b"strongroom certificate v1", b""))
 
 
 def audit_seed(root: Secret) -> Secret:
-    """Derive the private key that signs checkpoints of audit logs, from the same root."""
+    """Derive the private key that signs checkpoints of audit logs from the root of the cell's identity key."""
     return Secret(_derive(root, b"strongroom audit v1", b""))
 
 
 def commitment(root: Secret, context: KeyContext, suite: Suite) -> bytes:
-    """Return the 32 bytes that commit to a root and to what it is for; not secret."""
+    """Return the commitment to a root and its context, 32 bytes. A commitment is not secret."""
     return _derive(root, b"strongroom commitment v1", context.encode() + bytes((suite,)))
 
 
 def copies_check(root: Secret, key_id: str) -> bytes:
-    """Return the 32 bytes by which the multi-provider knows the root that all copies hold; not secret."""
+    """Return 32 bytes by which the multi provider checks that all copies have the same root. They are not secret."""
     return _derive(root, b"strongroom multi check v1", key_id.encode())
 
 

@@ -1,4 +1,7 @@
-"""Count what data keys seal: in advance for suite 1, whose uses are limited, afterwards for suite 2 (FORMAT.md section 6.4)."""
+"""Count the rows that data keys seal: before sealing for suite 1, whose uses are limited, afterwards for suite 2.
+
+See FORMAT.md section 6.4.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,9 @@ if TYPE_CHECKING:
     from .registry import DataKeyStore
 
 SUITE_1_LIMIT = 2**30
-"""Uses of one AES-256-GCM key with random nonces, fleet-wide: odds of a collision 2^-37 (SP 800-38D section 8.3)."""
+"""Uses of one AES-256-GCM key with random nonces, over all processes. A collision then has odds of 2^-37 (SP 800-38D, 8.3)."""
 SUITE_1_LEASE = 2**17
-"""Uses that a process sets aside at a time: two full batches. What a process does not use is lost with it, so a lease is small."""
+"""Uses that a process leases at a time: two full batches. A lease is small because unused uses are lost when the process ends."""
 UNLIMITED = 2**62
 
 
@@ -25,9 +28,9 @@ class Lease:
     """Uses of one data key in this process.
 
     Attributes:
-        left: of suite 1, rows that may still be sealed: the registry has set them aside.
-        refused: whether the registry has none left to give.
-        unreported: of suite 2, rows that were sealed and that the registry has not heard of.
+        left: Suite 1: leased uses that are left.
+        refused: Suite 1: whether the registry refused another lease.
+        unreported: Suite 2: sealed rows that were not yet reported to the registry.
     """
 
     left: int = 0
@@ -35,51 +38,56 @@ class Lease:
     unreported: int = 0
 
     def spend(self, records: int) -> None:
-        """Count rows off.
+        """Use up as many uses as there are rows.
 
         Raises:
-            SealingLimitExceeded: there are not as many left.
+            SealingLimitExceeded: Fewer uses are left.
         """
         if records > self.left:
-            msg = (
-                "the leased uses of this AES-256-GCM key are spent; open the namespace's keys again, or rotate the key"
-            )
+            msg = "the leased uses of this AES-256-GCM key are used up; open the namespace's keys again, or rotate the key"
             raise SealingLimitExceeded(msg)
         self.left -= records
 
 
 class Leases:
-    """The leases of a process; they outlive cached keys, so that what is set aside is used up before more is asked for.
+    """The leases of a process. They outlive cached keys, so that a lease is used up before the next one is requested.
 
     Args:
-        store: the registry, which counts for all processes.
+        store: The registry, which counts for all processes.
+        size: The number of uses in a lease.
+        limit: The number of uses of one key, over all processes.
     """
 
-    def __init__(self, store: DataKeyStore) -> None:
+    def __init__(self, store: DataKeyStore, *, size: int = SUITE_1_LEASE, limit: int = SUITE_1_LIMIT) -> None:
         self._store = store
+        self._size = size
+        self._limit = limit
         self._leases: dict[tuple[UUID, int], Lease] = {}
-        self._asking = asyncio.Lock()
+        self._leasing = asyncio.Lock()
 
     def of(self, namespace_id: UUID, version: int) -> Lease:
         """Return the lease of a data key."""
         return self._leases.setdefault((namespace_id, version), Lease())
 
     async def extend(self, namespace_id: UUID, version: int) -> None:
-        """See to it that a key of suite 1 may seal at least one full batch, unless all its uses are given out."""
+        """Lease more uses of a key of suite 1 if fewer than a full batch are left. Do nothing if the registry has none left."""
         lease = self.of(namespace_id, version)
-        if not _is_short(lease):
+        if not self._is_short(lease):
             return
-        async with self._asking:  # callers that come together take one lease
-            if not _is_short(lease):
+        async with self._leasing:  # concurrent callers take one lease
+            if not self._is_short(lease):
                 return
-            granted = await self._store.lease_records(namespace_id, version, count=SUITE_1_LEASE, limit=SUITE_1_LIMIT)
-            lease.left += SUITE_1_LEASE if granted else 0
+            granted = await self._store.lease_records(namespace_id, version, count=self._size, limit=self._limit)
+            lease.left += self._size if granted else 0
             lease.refused = not granted
 
     async def report(self, namespace_id: UUID | None = None) -> None:
-        """Tell the registry what keys of suite 2 sealed since the last time; of all namespaces, or of one.
+        """Report to the registry how many rows keys of suite 2 have sealed since the last report.
 
-        A process that is killed takes its last count with it, so the registry may know a little less than was sealed.
+        The last count of a killed process is lost, so the registry's count may be a little low.
+
+        Args:
+            namespace_id: The namespace to report, or None for all.
         """
         for (owner, version), lease in list(self._leases.items()):
             count = lease.unreported
@@ -87,6 +95,5 @@ class Leases:
                 await self._store.lease_records(owner, version, count=count, limit=UNLIMITED)
                 lease.unreported -= count
 
-
-def _is_short(lease: Lease) -> bool:
-    return lease.left < SUITE_1_LEASE // 2 and not lease.refused
+    def _is_short(self, lease: Lease) -> bool:
+        return lease.left < self._size // 2 and not lease.refused

@@ -1,30 +1,23 @@
-"""The unwrapped keys of one namespace: what storage and visibility seal, open and make tokens with."""
+"""The unwrapped keys of one namespace, with which storage and visibility seal, open and make tokens."""
 
 from __future__ import annotations
 
 from copy import copy
 from functools import lru_cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
-from strongroom.kms.errors import (
-    IntegrityError,
-    InvalidRequest,
-    KeyDestroyed,
-    KeyDisabled,
-    KeyNotFound,
-    KmsError,
-    StrongroomError,
-)
-from strongroom.kms.sealing import packing
+from strongroom.kms.errors import IntegrityError, InvalidRequest, KeyDestroyed, KeyNotFound, StrongroomError
 from strongroom.kms.sealing.ciphers import implementation
-from strongroom.kms.sealing.header import HEAD_BYTES, HEADER_BYTES, Suite, parse_header
+from strongroom.kms.sealing.header import HEAD_BYTES, Suite
 from strongroom.kms.sealing.tokens import TokenKey
 
 from . import derivation
 from .data_key import KEY_MISMATCH, DataKey
-from .registry import KeyClass, KeyState
+from .registry import KeyClass
 from .signing import SigningKey
+from .subkeys import CACHED_SUBKEYS, SubkeyCache
+from .versions import key_of_version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,33 +29,27 @@ if TYPE_CHECKING:
 
     from .registry import DataKeyRecord
 
-    T = TypeVar("T", "DataKey", "Secret")
     Group: TypeAlias = tuple[RecordKind, Key, Sequence[tuple[Key, bytes]]]
 
 
-OPENERS_KEPT = 1024
-"""Derived keys kept for reading, a namespace: about 0.9 KB each in the kernel, 2.7 KB in Python (OpenSSL's contexts)."""
-_Opener: TypeAlias = tuple[Any, bytes, int, int]
-"""A subkey, the header, where the last 12 bytes of the nonce begin, and the header's flags."""
-
-
 class NamespaceKeys:
-    """All key versions of one namespace that may be used, resolved once: no call below awaits anything.
+    """All usable key versions of one namespace. The keys are already unwrapped, so no method awaits anything.
 
-    Obtained from `Keyring.open`, for the time of one request; the keyring bounds how long it stays valid.
+    `Keyring.open` returns them for the time of one request. The keyring bounds how long they stay valid.
 
     Attributes:
-        leased_version: the active data-key version if it is of suite 1, whose uses are counted; None otherwise.
+        leased_version: The active data-key version if it is of suite 1, whose uses are leased; else None.
 
     Args:
-        cell_id: the deployment that the rows belong to.
-        namespace_id: whose rows.
-        data: unwrapped data keys by version, or why a version can't be used.
-        index: roots of the index class, likewise.
-        identity: roots of the identity class, likewise.
-        active: the active version of each class that has one.
-        layouts: what documents of an epoch hold, by version of the index class.
-        incomplete: whether a version that should open does not, because its KMS refused; asked again soon.
+        cell_id: The cell's id, bound to its region if it has one.
+        namespace_id: The namespace.
+        data: The data keys by version, with an error in place of a key that can't be used.
+        index: The roots of class index, in the same way.
+        identity: The roots of class identity, in the same way.
+        active: The active version of each class that has one.
+        layouts: The layout of the documents of each epoch, by version of class index.
+        incomplete: Whether a version is missing because its KMS refused. The keyring soon asks the KMS again.
+        cached_subkeys: The number of derived keys that are cached for reading.
     """
 
     __slots__ = (
@@ -75,9 +62,9 @@ class NamespaceKeys:
         "_implementation",
         "_index",
         "_layouts",
-        "_openers",
         "_sealing_key",
         "_sealing_refused",
+        "_subkeys",
         "_token_keys",
         "incomplete",
         "leased_version",
@@ -95,6 +82,7 @@ class NamespaceKeys:
         active: Mapping[KeyClass, int],
         layouts: Mapping[int, str] = MappingProxyType({}),
         incomplete: bool = False,
+        cached_subkeys: int = CACHED_SUBKEYS,
     ) -> None:
         self.namespace_id = namespace_id
         self.incomplete = incomplete
@@ -111,23 +99,24 @@ class NamespaceKeys:
         self._sealing_key = key if isinstance(key, DataKey) else None
         self.leased_version = key.version if isinstance(key, DataKey) and key.suite is Suite.AES_256_GCM else None
         self._contexts: dict[RecordKind, bytes] = {}
-        self._openers: dict[bytes, _Opener] = {}
+        self._subkeys = SubkeyCache(data, cached_subkeys)
         self._token_keys: dict[tuple[KeyClass, int, str], TokenKey] = {}
 
     def seal_many(self, kind: RecordKind, rows: Sequence[tuple[Key, bytes]], *, scope: Key = ()) -> list[bytes]:
         """Seal a batch under the active data key.
 
         Args:
-            kind: what the rows are.
-            rows: for each row the rest of its primary key, and the plaintext.
-            scope: the leading parts of the primary key that all rows share; encoded once.
+            kind: The record kind of the rows.
+            rows: For each row the remaining parts of its key, and the plaintext.
+            scope: The leading key parts, which all rows share. They are encoded once.
 
         Returns:
             The sealed values, in order.
 
         Raises:
-            KmsError: there is no active key, or it can't be used.
-            SealingLimitExceeded: see `DataKey.seal_groups`.
+            KmsError: There is no active key, or it can't be used.
+            SealingLimitExceeded: See `DataKey.seal_groups`.
+            InvalidRequest: A key part does not have the type of the record kind.
         """
         if kind.is_packed:
             return self.seal_groups([(kind, scope, rows)])[0]
@@ -135,35 +124,44 @@ class NamespaceKeys:
         return key.seal_rows(kind, self._contexts.get(kind) or self._context(kind), scope, rows)
 
     def seal_groups(self, groups: Sequence[Group]) -> list[list[bytes]]:
-        """Seal rows of several kinds as one batch: one draw of nonces and one derived key for all of them.
+        """Seal rows of several kinds as one batch, with one derived key.
 
         Args:
-            groups: for each its kind, the leading key parts that its rows share, and rows as in `seal_many`.
+            groups: For each group its record kind, the leading key parts that its rows share, and rows as in `seal_many`.
 
         Returns:
             The sealed values of each group, in order.
 
         Raises:
-            KmsError, SealingLimitExceeded: as `seal_many`.
+            KmsError, SealingLimitExceeded, InvalidRequest: As `seal_many`.
         """
         return self.active_data_key().seal_groups(
             [(kind, self._context(kind), scope, rows) for kind, scope, rows in groups]
         )
 
     def open_many(self, kind: RecordKind, rows: Sequence[tuple[Key, bytes]], *, scope: Key = ()) -> list[bytes]:
-        """Open a batch; arguments as in `seal_many`, with sealed values for plaintexts.
+        """Open a batch.
+
+        Args:
+            kind: The record kind of the rows.
+            rows: For each row the remaining parts of its key, and the sealed value.
+            scope: The leading key parts, which all rows share.
+
+        Returns:
+            The plaintexts, in order.
 
         Raises:
-            IntegrityError: a value does not open here: altered, moved, or sealed under another key.
-            UnsupportedFormat: a value is not of the sealed format.
-            KmsError: a value names a key version that is unknown, disabled or destroyed.
+            IntegrityError: A value was altered, moved, or sealed under another key.
+            UnsupportedFormat: A value is not a sealed value of a known format.
+            KmsError: A value names a key version that is unknown, disabled or destroyed.
+            InvalidRequest: A key part does not have the type of the record kind.
         """
         context = self._contexts.get(kind) or self._context(kind)
-        flags = 0
+        flags, subkeys = 0, self._subkeys
 
         def resolve(sealed: bytes) -> tuple[Any, bytes, int]:
             nonlocal flags
-            subkey, header, nonce_tail, own = self._openers.get(sealed[:HEAD_BYTES]) or self._opener(sealed)
+            subkey, header, nonce_tail, own = subkeys.entries.get(sealed[:HEAD_BYTES]) or subkeys.derive(sealed)
             flags |= own
             return subkey, header + context, nonce_tail
 
@@ -175,9 +173,9 @@ class NamespaceKeys:
             raise IntegrityError from None
         if not flags:
             return bodies
-        chosen: Any = self._implementation
+        implementation: Any = self._implementation
         try:
-            return _unpacker(chosen, kind).unpack(bytes([sealed[3] for _, sealed in rows]), bodies)
+            return _unpacker(implementation, kind).unpack(bytes([sealed[3] for _, sealed in rows]), bodies)
         except self._implementation.NotOpened:
             raise IntegrityError from None
 
@@ -190,17 +188,17 @@ class NamespaceKeys:
         return self.open_many(kind, [(key, sealed)])[0]
 
     def active_data_key(self) -> DataKey:
-        """Return the data key that new rows are sealed with.
+        """Return the data key that seals new rows.
 
         Raises:
-            KmsError: there is none, or it can't be used.
+            KmsError: There is none, or it can't be used.
         """
         if self._sealing_refused is not None:
             raise copy(self._sealing_refused)
-        return _usable(self._data, self.active_version(KeyClass.DATA))
+        return key_of_version(self._data, self.active_version(KeyClass.DATA))
 
     def opening_only(self, reason: StrongroomError) -> NamespaceKeys:
-        """Return the same keys, with which nothing can be sealed, for this reason."""
+        """Return the same keys without the right to seal. Sealing raises a copy of `reason`."""
         limited = object.__new__(type(self))
         slots = {slot for owner in type(self).__mro__ for slot in getattr(owner, "__slots__", ())}
         for slot in slots - {"__weakref__"}:
@@ -210,16 +208,16 @@ class NamespaceKeys:
         limited.leased_version = None
         return limited
 
-    def knows(self, records: Sequence[DataKeyRecord]) -> bool:
-        """Whether these keys hold every data-key version of the registry."""
+    def has_versions_of(self, records: Sequence[DataKeyRecord]) -> bool:
+        """Return whether these keys have every data-key version of the registry's rows."""
         return all(record.version in self._data for record in records if record.key_class is KeyClass.DATA)
 
     def active_version(self, key_class: KeyClass) -> int:
         """Return the active version of a class.
 
         Raises:
-            KeyDestroyed: the namespace was shredded.
-            KeyNotFound: the class has no active key.
+            KeyDestroyed: The namespace was shredded.
+            KeyNotFound: The class has no active key.
         """
         if key_class in self._active:
             return self._active[key_class]
@@ -232,61 +230,48 @@ class NamespaceKeys:
         raise KeyNotFound(msg)
 
     def identity(self, purpose: str) -> TokenKey:
-        """Return the key for identifiers of one purpose (a column's values, say); fixed while the namespace lives."""
+        """Return the key for identifiers of one purpose, for example the values of a column. It never changes."""
         version = self.active_version(KeyClass.IDENTITY)
         return self._token_key(KeyClass.IDENTITY, version, purpose)
 
     def certificate_key(self) -> SigningKey:
-        """Return the key that signs erasure certificates; the cell's own keys alone are asked for it."""
+        """Return the key that signs erasure certificates. Call this on the cell's own keys only."""
         return SigningKey(derivation.certificate_seed(self._identity_root()))
 
     def audit_key(self) -> SigningKey:
-        """Return the key that signs checkpoints of audit logs; likewise."""
+        """Return the key that signs checkpoints of audit logs. Call this on the cell's own keys only."""
         return SigningKey(derivation.audit_seed(self._identity_root()))
 
     def _identity_root(self) -> Secret:
-        return _usable(self._identity, self.active_version(KeyClass.IDENTITY))
+        return key_of_version(self._identity, self.active_version(KeyClass.IDENTITY))
 
     def index(self, attribute: str, *, epoch: int) -> TokenKey:
-        """Return the key for the index tokens of an attribute in an epoch (a version of the index class)."""
+        """Return the key for the index tokens of an attribute in an epoch, which is a version of class index."""
         return self._token_key(KeyClass.INDEX, epoch, attribute)
 
     def epochs(self) -> tuple[int, ...]:
-        """Return the versions of the index class that documents may have, the newest last: all that are not destroyed.
+        """Return the epochs that documents may have, the newest last. These are the versions of class index that are not destroyed.
 
         Raises:
-            KeyDestroyed, KeyNotFound: as `active_version`.
+            KeyDestroyed, KeyNotFound: As `active_version`.
         """
         self.active_version(KeyClass.INDEX)
         return tuple(sorted(epoch for epoch, root in self._index.items() if not isinstance(root, KeyDestroyed)))
 
     def layout(self, epoch: int) -> str:
-        """Return what the registry says that documents of an epoch hold; "" for the first layout."""
+        """Return the layout of the documents of an epoch, as the registry has it. The first layout is ""."""
         return self._layouts.get(epoch, "")
 
     def _token_key(self, key_class: KeyClass, version: int, name: str) -> TokenKey:
         slot = (key_class, version, name)
-        made = self._token_keys.get(slot)
-        if made is None:
+        token_key = self._token_keys.get(slot)
+        if token_key is None:
             if key_class is KeyClass.INDEX:
-                made = TokenKey(derivation.token_key(_usable(self._index, version), name))
+                token_key = TokenKey(derivation.token_key(key_of_version(self._index, version), name))
             else:
-                made = TokenKey(derivation.identity_key(_usable(self._identity, version), name))
-            self._token_keys[slot] = made
-        return made
-
-    def _opener(self, sealed: bytes) -> _Opener:
-        """Find what opens a value, and remember it for all that were sealed in one batch with it (suite 2)."""
-        header = parse_header(sealed)
-        subkey, nonce_tail = _usable(self._data, header.key_version).subkey_of(sealed, header)
-        opener = (subkey, bytes(sealed[:HEADER_BYTES]), nonce_tail, header.flags)
-        if header.suite is Suite.XAES_256_GCM:
-            if len(self._openers) >= OPENERS_KEPT:
-                kept = list(self._openers)  # in one step: other threads insert meanwhile
-                for oldest in kept[: OPENERS_KEPT // 2]:
-                    self._openers.pop(oldest, None)
-            self._openers[bytes(sealed[:HEAD_BYTES])] = opener
-        return opener
+                token_key = TokenKey(derivation.identity_key(key_of_version(self._identity, version), name))
+            self._token_keys[slot] = token_key
+        return token_key
 
     def _context(self, kind: RecordKind) -> bytes:
         context = self._contexts.get(kind)
@@ -303,29 +288,6 @@ class NamespaceKeys:
 
 
 @lru_cache(maxsize=64)
-def _unpacker(chosen: Any, kind: RecordKind) -> Unpacker:
-    # A kernel that was built before it had one seals and opens as well.
-    made: Unpacker = getattr(chosen, "Unpacker", packing.Unpacker)(kind.dictionary, kind.tables)
-    return made
-
-
-def unusable(state: KeyState, key_class: KeyClass = KeyClass.DATA) -> KmsError | None:
-    """Return why a key in this state can't be used at all; None if it can (FORMAT.md section 6.1)."""
-    if state is KeyState.DESTROYED:
-        return KeyDestroyed()
-    if state is KeyState.DISABLED:
-        return KeyDisabled()
-    if state is KeyState.PENDING and key_class is not KeyClass.INDEX:
-        return KeyNotFound("the key version is not active yet")
-    return None
-
-
-def _usable(versions: Mapping[int, T | StrongroomError], version: int) -> T:
-    """Look a version up; only ever the one that a row names, and only in the row's own namespace."""
-    found = versions.get(version)
-    if found is None:
-        msg = f"no key version {version} in this namespace"
-        raise KeyNotFound(msg)
-    if isinstance(found, StrongroomError):
-        raise copy(found)  # a traceback belongs to one raise
-    return found
+def _unpacker(implementation: Any, kind: RecordKind) -> Unpacker:  # a protocol is not hashable for mypy
+    unpacker: Unpacker = implementation.Unpacker(kind.dictionary, kind.tables)
+    return unpacker

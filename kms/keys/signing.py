@@ -1,4 +1,4 @@
-"""Ed25519 signatures (RFC 8032) of the cell, for who has nothing but its public key."""
+"""Ed25519 signatures (RFC 8032) of the cell, which can be verified with its public key alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class SigningKey:
-    """A signing key of the cell. Derived anew from the identity root whenever it is needed, so it is stored nowhere."""
+    """A signing key of the cell. It is derived from the identity root whenever it is needed, and never stored."""
 
     __slots__ = ("_key",)
 
@@ -21,11 +21,11 @@ class SigningKey:
 
     @property
     def public_key(self) -> bytes:
-        """The 32 bytes that an auditor pins."""
+        """The public key, 32 bytes, which an auditor pins."""
         return self._key.public_key().public_bytes_raw()
 
     def sign(self, message: bytes) -> bytes:
-        """Return the 64 bytes of a signature."""
+        """Return the signature of a message, 64 bytes."""
         return self._key.sign(message)
 
     def __repr__(self) -> str:
@@ -37,7 +37,7 @@ class SigningKey:
 
 
 def is_signed(message: bytes, signature: bytes, *, public_key: bytes) -> bool:
-    """Return whether a message is signed by the owner of a public key of 32 bytes; False for a key that is none."""
+    """Return whether a signature of a message is valid for a public key of 32 bytes. An invalid key gives False."""
     try:
         Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)
     except (InvalidSignature, ValueError):

@@ -1,6 +1,6 @@
-"""Which implementation seals, opens and makes tokens: Python with `cryptography`, or the native kernel (DESIGN.md, "The kernel").
+"""Select the implementation of sealing, opening and tokens: Python with `cryptography`, or the native kernel.
 
-Both make and take the same bytes.
+Both produce and read the same bytes (DESIGN.md, "The kernel").
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from .record_kind import Key
 
     Resolve: TypeAlias = Callable[[bytes], tuple[Any, bytes, int]]
-    """Finds a value's subkey, its associated data up to the key, and where the last 12 bytes of its nonce begin."""
+    """Returns a value's subkey, its associated data up to the row's key, and the offset of the last 12 bytes of its nonce."""
 
 T = TypeVar("T")
 PYTHON, NATIVE = "python", "native"
 VARIABLE = "STRONGROOM_CIPHER"
-"""Environment variable that asks for one of them; without it the kernel is used wherever it is installed."""
+"""Environment variable that selects an implementation. Without it the kernel is used wherever it is installed."""
 _MODULES = {PYTHON: "strongroom.kms.sealing.python_cipher", NATIVE: "strongroom_kernel"}
 
 
@@ -41,7 +41,7 @@ class Cipher(Protocol):
     """See `python_cipher.Cipher`."""
 
     def batch(self, count: int) -> SealingBatch:
-        """Draw the nonces of a batch, and derive its key."""
+        """Return a new batch with random nonces and a derived key."""
 
     def seal(
         self, header: bytes, context: bytes, types: bytes, scope: Key, rows: Sequence[tuple[Key, bytes]]
@@ -49,7 +49,7 @@ class Cipher(Protocol):
         """Seal rows as a batch of their own."""
 
     def subkey(self, prefix: bytes) -> Any:
-        """Return what opens values whose nonces begin with `prefix`."""
+        """Return the key that opens values whose nonces begin with `prefix`."""
 
 
 class Tokens(Protocol):
@@ -70,19 +70,19 @@ class Unpacker(Protocol):
 
 
 class Implementation(Protocol):
-    """A module that seals and opens; `python_cipher` is the specification."""
+    """A module that seals and opens. `python_cipher` is the specification."""
 
     KeyMismatch: type[Exception]
     NotOpened: type[Exception] | tuple[type[Exception], ...]
 
     def Cipher(self, key: bytes, suite: int) -> Cipher:  # noqa: N802 - a class of the module
-        """Prepare the key of one suite."""
+        """Return a cipher for the key of one suite."""
 
     def Tokens(self, key: bytes) -> Tokens:  # noqa: N802 - likewise
-        """Prepare a key of tokens."""
+        """Return a maker of tokens under a key."""
 
     def Unpacker(self, dictionary: bytes, tables: bytes) -> Unpacker:  # noqa: N802 - likewise
-        """Prepare what undoes the packing of one kind."""
+        """Return an unpacker for the values of one record kind."""
 
     def open_rows(self, resolve: Resolve, types: bytes, scope: Key, rows: Sequence[tuple[Key, bytes]]) -> list[bytes]:
         """Open rows."""
@@ -90,28 +90,28 @@ class Implementation(Protocol):
 
 @cache
 def available() -> tuple[str, ...]:
-    """Return the names of the implementations that can be used here."""
+    """Return the names of the implementations that are installed."""
     return (PYTHON, NATIVE) if find_spec(_MODULES[NATIVE]) else (PYTHON,)
 
 
 def chosen() -> str:
-    """Return the name of the implementation that is used where none is asked for.
+    """Return the name of the implementation that is used by default.
 
     Raises:
-        UnsupportedOperation: the environment asks for one that is not there.
+        UnsupportedOperation: the environment selects an implementation that is not installed.
     """
-    asked = os.environ.get(VARIABLE, "")
-    if asked and asked not in available():
-        msg = f"{VARIABLE} is none of: {', '.join(available())}. The kernel is a distribution of its own, strongroom-kernel"
+    requested = os.environ.get(VARIABLE, "")
+    if requested and requested not in available():
+        msg = f"{VARIABLE} must be one of: {', '.join(available())}; 'make kernel' installs the native kernel"
         raise UnsupportedOperation(msg)
-    return asked or available()[-1]
+    return requested or available()[-1]
 
 
 def implementation(name: str | None = None) -> Implementation:
-    """Return an implementation: the one of this name, or the one that is chosen."""
+    """Return the implementation of this name, or the default one."""
     return cast("Implementation", import_module(_MODULES[name or chosen()]))
 
 
-def fastest(name: str, otherwise: T) -> T:
-    """Return the kernel's function of a name if the kernel is what seals here, and has it; else the one given."""
-    return cast("T", getattr(import_module(_MODULES[NATIVE]), name, otherwise)) if chosen() == NATIVE else otherwise
+def chosen_function(name: str, python_function: T) -> T:
+    """Return the kernel's function of this name if the kernel is the default implementation, else the given function."""
+    return cast("T", getattr(import_module(_MODULES[NATIVE]), name)) if chosen() == NATIVE else python_function

@@ -1,4 +1,4 @@
-"""The first eight bytes of a sealed value (FORMAT.md section 2). Knows bytes, and no keys."""
+"""The header of a sealed value: its first eight bytes (FORMAT.md section 2)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAGIC = 0x07
 FORMAT_VERSION = 1
 HEADER_BYTES = 8
 HEAD_BYTES = 20
-"""Header and nonce prefix of suite 2: what values that were sealed in one batch have in common."""
+"""Length of the header and the nonce prefix of suite 2. All values of one batch have the same head."""
 
 COMPRESSION_MASK = 0b0000_0111
 ZSTD = 1
@@ -23,7 +23,7 @@ _LAYOUT = struct.Struct(">BBBBI")
 
 
 class Suite(IntEnum):
-    """How a value is sealed, by its byte in the header. A number is never given twice."""
+    """The cipher of a value, by its byte in the header. A number never gets a second meaning."""
 
     AES_256_GCM = 1
     XAES_256_GCM = 2
@@ -39,15 +39,15 @@ class Header:
 
 
 def encode_header(suite: Suite, flags: int, key_version: int) -> bytes:
-    """Return the eight bytes."""
+    """Return the eight bytes of a header."""
     return _LAYOUT.pack(MAGIC, FORMAT_VERSION, suite, flags, key_version)
 
 
 def parse_header(sealed: bytes) -> Header:
-    """Parse the header of a sealed value. A value that ends after the header is left to the cipher, which refuses it.
+    """Return the header of a sealed value. The rest of the value is not checked.
 
     Raises:
-        UnsupportedFormat: fewer than eight bytes, or any byte that this version does not know.
+        UnsupportedFormat: There are fewer than eight bytes, or a byte has a value that this version does not know.
     """
     if len(sealed) < HEADER_BYTES:
         raise UnsupportedFormat

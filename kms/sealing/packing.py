@@ -1,8 +1,7 @@
-"""Compression and padding of a plaintext before it is sealed, and back (FORMAT.md section 4).
+"""Compress and pad a plaintext before it is sealed, and undo both (FORMAT.md section 4).
 
-Each record alone: a dictionary holds no tenant's data, and no record is compressed together with another one. What
-compression shows a thief is a length that depends on the content; padding coarsens it to its order of magnitude
-(DESIGN.md, "Lengths").
+Each record is compressed alone, and a dictionary contains no tenant's data. Compression makes the length of a value depend
+on its content. Padding hides the length except for its order of magnitude (DESIGN.md, "Lengths").
 """
 
 from __future__ import annotations
@@ -28,21 +27,21 @@ COMPRESS_OVER_BYTES = 512
 ZSTD_LEVEL = 1
 _LENGTH = struct.Struct(">I")
 _DESCRIPTOR, _NAMES_DICTIONARY = 4, 0b11
-"""Of a frame: the byte behind the magic number, and which of its bits say that the frame names a dictionary (RFC 8878, 3.1.1.1.1)."""
-_per_thread = local()  # zstd contexts are not for two threads at once
+"""Offset of a zstd frame's descriptor byte, and the bits in it that are set if the frame names a dictionary (RFC 8878, 3.1.1.1.1)."""
+_per_thread = local()  # two threads must not use one zstd context at once
 
 
 def pack(kind: RecordKind, plaintext: bytes) -> tuple[int, bytes]:
     """Return the header flags and the bytes to encrypt for one plaintext.
 
     Raises:
-        SealingLimitExceeded: more than 64 MiB.
+        SealingLimitExceeded: The plaintext is longer than 64 MiB.
     """
     check_length(len(plaintext))
     flags, body = 0, plaintext
-    # A dictionary pays from the first bytes on; without one a short text has nothing to refer back to.
+    # With a dictionary even a short text compresses. Without one it contains nothing to refer back to.
     if kind.compress and (kind.dictionary or len(plaintext) > COMPRESS_OVER_BYTES):
-        # A longer text is better served by tables of its own.
+        # zstd compresses a longer text better with tables of its own.
         tables = kind.tables if len(plaintext) <= COMPRESS_OVER_BYTES else b""
         compressed = _compressor(kind.dictionary, tables).compress(plaintext)
         if (len(compressed) + _LENGTH.size) * 10 <= len(plaintext) * 9:
@@ -55,11 +54,11 @@ def pack(kind: RecordKind, plaintext: bytes) -> tuple[int, bytes]:
 
 
 class Unpacker:
-    """Undoes `pack` for values of one kind: `strongroom_kernel` has the same.
+    """Undo `pack` for the values of one record kind. `strongroom_kernel` has the same class.
 
     Args:
-        dictionary: see `RecordKind`; so for `tables`.
-        tables: see there.
+        dictionary: The dictionary of the `RecordKind`.
+        tables: The entropy tables of the `RecordKind`.
     """
 
     __slots__ = ("_dictionary", "_tables")
@@ -72,11 +71,11 @@ class Unpacker:
         """Return the plaintexts of decrypted bodies.
 
         Args:
-            flags: those of each value's header, a byte each.
-            bodies: what was encrypted.
+            flags: The header flags of each value, one byte each.
+            bodies: The decrypted bodies.
 
         Raises:
-            IntegrityError: a body is not what `pack` makes; only someone who holds the key can have made it.
+            IntegrityError: `pack` can't have produced a body. Only a holder of the key can have written it.
         """
         alone = _decompressor(self._dictionary, b"")
         tabled = _decompressor(self._dictionary, self._tables)
@@ -97,29 +96,29 @@ def _unpacked(alone: zstandard.ZstdDecompressor, tabled: zstandard.ZstdDecompres
         return body[start:end]
     length = _declared_length(body, start, end)
     frame = body[start + _LENGTH.size : end]
-    # The frame must say the length itself: zstandard allocates by what the frame says, so a bomb stops here.
-    # Nothing is smaller than an empty plaintext, so `pack` never compresses one.
+    # The frame must declare the same length. zstandard allocates what the frame declares, so this stops a decompression bomb.
+    # A length of 0 is refused too, because `pack` never compresses an empty plaintext.
     if not 0 < length <= MAX_PLAINTEXT_BYTES or zstandard.frame_content_size(frame) != length:
         raise IntegrityError
-    # One that names no dictionary is of the one without tables; zstd itself refuses one that names another.
+    # A frame that names no dictionary was made without tables. zstd refuses a frame that names another dictionary.
     zstd = tabled if frame[_DESCRIPTOR] & _NAMES_DICTIONARY else alone
     return zstd.decompress(frame, allow_extra_data=False)
 
 
 def check_length(length: int) -> None:
-    """Refuse a plaintext that the format does not allow.
+    """Raise an error if a plaintext is longer than the format allows.
 
     Raises:
-        SealingLimitExceeded: more than 64 MiB.
+        SealingLimitExceeded: It is longer than 64 MiB.
     """
     if length > MAX_PLAINTEXT_BYTES:
-        msg = f"a plaintext of {length} bytes; the format's limit is {MAX_PLAINTEXT_BYTES}"
+        msg = f"the plaintext has {length} bytes; the format's limit is {MAX_PLAINTEXT_BYTES}"
         raise SealingLimitExceeded(msg)
 
 
 @lru_cache(maxsize=4096)
 def padme(length: int) -> int:
-    """Return the Padmé length for a length: at most 12 % more, and only O(log log n) bits of it shown.
+    """Return the Padmé length for a length. It is at most 12 % longer and reveals O(log log n) bits of the length.
 
     Source: Nikitin et al., "Reducing Metadata Leakage from Encrypted Files and Communication with PURBs" (PETS 2019),
     algorithm 1.

@@ -1,7 +1,7 @@
-"""Seal and open batches on `cryptography`: the only two loops in which rows meet a cipher (FORMAT.md section 2).
+"""Seal and open batches of rows with `cryptography` (FORMAT.md section 2).
 
-Narrow on purpose, bytes in and bytes out: `strongroom_kernel` has the same names (`__all__`), written in Rust, and `ciphers.py`
-says which of the two is used. No nonce is passed in: a batch draws its own.
+These two loops are the only code that passes rows to a cipher. `strongroom_kernel` has the same names (`__all__`) in Rust,
+and `ciphers.py` selects one of the two. No function takes a nonce, because a batch draws its own.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ __all__ = ["Cipher", "KeyMismatch", "NotOpened", "Tokens", "Unpacker", "open_row
 TAIL_BYTES = 12
 TAG_BYTES = 16
 LONG_BYTES = 16 * 2**10
-"""From here on a copy costs more than a view; a batch is judged by its first row."""
+"""Length from which a copy costs more than a memoryview. The first row decides for the whole batch."""
 KeyMismatch = struct.error
-NotOpened = (InvalidTag, ValueError)  # ValueError: a nonce cut too short for GCM
+NotOpened = (InvalidTag, ValueError)  # ValueError: the nonce is too short for GCM
 TURN_ROWS = 256
 TURN_BYTES = 512 * 2**10
 
 
 class Cipher:
-    """The key of one suite.
+    """A cipher under the key of one suite.
 
     Args:
-        key: 32 bytes.
-        suite: see `Suite`.
+        key: The key, 32 bytes.
+        suite: The number of a `Suite`.
     """
 
     __slots__ = ("_derive", "_prefix_bytes")
@@ -60,17 +60,17 @@ class Cipher:
             self._derive, self._prefix_bytes = lambda _prefix: aes, 0
 
     def batch(self, count: int) -> SealingBatch:
-        """Draw the nonces of a batch of at most 2^16 rows, and derive its key."""
+        """Return a new batch with random nonces for `count` rows, at most 2^16, and a derived key."""
         prefix, tails = batch_nonces(count) if self._prefix_bytes else (b"", random_nonces(count))
         return SealingBatch(self._derive(prefix), prefix, tails)
 
     def seal(
         self, header: bytes, context: bytes, types: bytes, scope: Key, rows: Sequence[tuple[Key, bytes]]
     ) -> list[bytes]:
-        """Seal rows as a batch of their own; see `SealingBatch.seal`."""
+        """Seal rows as a batch of their own. See `SealingBatch.seal`."""
         if len(rows) != 1:
             return self.batch(len(rows)).seal(header, context, types, scope, rows)
-        # The same without what only several rows need: half the time.
+        # A batch of one row skips the set-up for several rows, which halves the time.
         ((key, body),) = rows
         if not _is_padded(header):
             check_length(len(body))
@@ -80,7 +80,7 @@ class Cipher:
         return [header + drawn + aes.encrypt(drawn[-TAIL_BYTES:], body, associated)]
 
     def subkey(self, prefix: bytes) -> AESGCM:
-        """Return what opens values whose nonces begin with `prefix`; in suite 1 all have the same key, whatever it is."""
+        """Return the key that opens values whose nonces begin with `prefix`. In suite 1 all values have the same key."""
         return self._derive(prefix)
 
     def __repr__(self) -> str:
@@ -92,14 +92,14 @@ class Cipher:
 
 
 class SealingBatch:
-    """The rows of one batch, sealed in one or several groups; it has nonces for as many as it was made for."""
+    """A batch of rows that is sealed in one or several groups. It has one nonce for each row."""
 
     __slots__ = ("_aes", "_prefix", "_tails")
 
     def __init__(self, aes: AESGCM, prefix: bytes, tails: list[bytes]) -> None:
         self._aes = aes
         self._prefix = prefix
-        self._tails = iter(tails)  # each nonce is taken once, whoever shares the batch
+        self._tails = iter(tails)  # an iterator, so that each nonce is used once
 
     def seal(
         self, header: bytes, context: bytes, types: bytes, scope: Key, rows: Sequence[tuple[Key, bytes]]
@@ -107,15 +107,15 @@ class SealingBatch:
         """Seal rows that share a header.
 
         Args:
-            header: the start of each value and of its associated data.
-            context: what follows in that.
-            types: of all parts of a row's key, a byte each.
-            scope: the leading parts, which all rows share.
-            rows: the row's own key parts, and the packed plaintext.
+            header: The header of the values, 8 bytes. It is also the start of their associated data.
+            context: The associated data between the header and the key.
+            types: The types of all key parts, one byte each.
+            scope: The leading key parts, which all rows share.
+            rows: For each row the remaining key parts and the packed plaintext.
 
         Raises:
-            KeyMismatch: a key part is not of its type.
-            SealingLimitExceeded: a plaintext is longer than 64 MiB.
+            KeyMismatch: A key part does not have its type.
+            SealingLimitExceeded: A plaintext is longer than 64 MiB.
         """
         associated = header + context + encoder(types[: len(scope)])(*scope)
         tails = list(islice(self._tails, len(rows)))
@@ -126,8 +126,8 @@ class SealingBatch:
                 head + tail + encrypt(tail, body, associated + encode(*key))
                 for tail, (key, body) in zip(tails[turn], rows[turn], strict=True)
             ]
-        if not _is_padded(header):  # else `pack` has checked what is shorter than this
-            # In one pass over what was made: to look at each plaintext beforehand costs several times as much.
+        if not _is_padded(header):  # a padded plaintext was length-checked before padding
+            # One pass over the results costs several times less than a check of each plaintext before sealing.
             check_length(max(map(len, sealed), default=0) - len(head) - TAIL_BYTES - TAG_BYTES)
         return sealed
 
@@ -135,30 +135,30 @@ class SealingBatch:
         return "SealingBatch(<redacted>)"
 
     def __reduce__(self) -> NoReturn:
-        msg = "a batch is not copied: its nonces are its own"
+        msg = "a sealing batch can't be pickled, because a copy would reuse its nonces"
         raise TypeError(msg)
 
 
 def open_rows(resolve: Resolve, types: bytes, scope: Key, rows: Sequence[tuple[Key, bytes]]) -> list[bytes]:
-    """Open rows; each names its own key version and nonce, neighbours mostly share them.
+    """Open rows. Each value names its own key version and nonce, and most neighbours share both.
 
     Args:
-        resolve: for a sealed value, the subkey that opens it, its associated data up to the key, and the offset of the
+        resolve: Returns for a sealed value the subkey that opens it, its associated data up to the key, and the offset of the
             last 12 bytes of its nonce. Called once for each run of equal heads.
-        types: of all parts of a row's key, a byte each.
-        scope: the leading parts, which all rows share.
-        rows: tuples of the row's own key parts, a tuple, and the sealed value.
+        types: The types of all key parts, one byte each.
+        scope: The leading key parts, which all rows share.
+        rows: For each row a tuple of the remaining key parts, and the sealed value.
 
     Returns:
         The packed plaintexts.
 
     Raises:
-        NotOpened: a value does not open here; which, and why, is not told.
-        UnsupportedFormat: bytes that are not a sealed value (from `resolve`).
-        KeyMismatch: a key part is not of its type.
+        NotOpened: A value does not open. The error names neither the value nor the cause.
+        UnsupportedFormat: Bytes that are not a sealed value (from `resolve`).
+        KeyMismatch: A key part does not have its type.
     """
     encoded_scope, encode = encoder(types[: len(scope)])(*scope), encoder(types[len(scope) :])
-    if len(rows) == 1:  # without what only several rows need
+    if len(rows) == 1:  # skips the set-up for several rows
         ((key, sealed),) = rows
         subkey, context, start = resolve(sealed)
         nonce, end = sealed[start : start + TAIL_BYTES], start + TAIL_BYTES
@@ -175,7 +175,7 @@ def open_rows(resolve: Resolve, types: bytes, scope: Key, rows: Sequence[tuple[K
             body = sealed[end:] if short else memoryview(sealed)[end:]
             opened.append(decrypt(sealed[start:end], body, associated + encode(*key)))
     if len(opened) != count:
-        msg = "the list of rows was changed while they were opened"
+        msg = "the list of rows was changed while its rows were opened"
         raise IndexError(msg)
     return opened
 
@@ -185,14 +185,14 @@ def _is_padded(header: bytes) -> bool:
 
 
 def turns(rows: Sequence[tuple[Key, bytes]]) -> Iterator[slice]:
-    """Cut a batch into turns of about a millisecond; between them any other thread may run.
+    """Return slices of a batch that take about a millisecond each, and let other threads run between them.
 
-    Without it an event loop that has given a long batch to a thread waits 5 ms each time until the interpreter takes turns by itself.
+    Without these pauses an event loop waits up to 5 ms for the interpreter's lock whenever a thread processes a long batch.
     """
     if len(rows) <= TURN_ROWS and len(rows) * len(rows[0][1] if rows else b"") <= TURN_BYTES:
         yield slice(None)
         return
-    # Whoever seals on the main thread has nobody to wait for it there, and would only lose its cache to other processes.
+    # On the main thread no event loop waits for the lock, and a pause would only lose the processor's cache.
     yields = threading.current_thread() is not threading.main_thread()
     step = max(1, min(TURN_ROWS, TURN_BYTES // (len(rows[0][1]) + 1)))
     for start in range(0, len(rows), step):
@@ -202,15 +202,16 @@ def turns(rows: Sequence[tuple[Key, bytes]]) -> Iterator[slice]:
 
 
 def batch_nonces(count: int) -> tuple[bytes, list[bytes]]:
-    """Draw a batch's XAES nonces: 24 random bytes, counted up in the last 12, modulo 2^96 (FORMAT.md section 2.2).
+    """Return the XAES nonces of a batch: a random start of 24 bytes, counted up in the last 12 modulo 2^96.
 
-    Drawn anew on every call, so nothing survives a retry, a fork or a restored snapshot of the process.
+    Each call draws a new start. Nothing survives a retry, a fork or a restored snapshot of the process (FORMAT.md
+    section 2.2).
 
     Args:
-        count: at most 2^16, so that all but the last two bytes change at most once.
+        count: The number of nonces, at most 2^16, so that all but the last two bytes change at most once.
 
     Returns:
-        The first 12 bytes, which all have in common, and the last 12 of each.
+        The first 12 bytes, which are equal for all, and the last 12 bytes of each nonce.
     """
     start = os.urandom(2 * TAIL_BYTES)
     prefix, upper, first = start[:TAIL_BYTES], start[TAIL_BYTES:-2], int.from_bytes(start[-2:], "big")
@@ -224,11 +225,11 @@ def batch_nonces(count: int) -> tuple[bytes, list[bytes]]:
 
 @cache
 def _two_byte_endings() -> tuple[bytes, ...]:
-    """Return 0 to 2^16 - 1 as bytes: joining them on is faster than writing each counter out."""
+    """Return 0 to 2^16 - 1 as bytes, because a concatenation is faster than an encoding of each counter."""
     return tuple(number.to_bytes(2, "big") for number in range(1 << 16))
 
 
 def random_nonces(count: int) -> list[bytes]:
-    """Draw the 96-bit nonces of suite 1, each at random."""
+    """Return random nonces of suite 1, 96 bits each."""
     drawn = os.urandom(TAIL_BYTES * count)
     return [drawn[i : i + TAIL_BYTES] for i in range(0, len(drawn), TAIL_BYTES)]

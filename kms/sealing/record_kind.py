@@ -1,7 +1,7 @@
-"""What a sealed value is, and where it stands: the part of the associated data that says so (FORMAT.md section 3).
+"""Record kinds and the encoding of a row's key: the associated data of a sealed value (FORMAT.md section 3).
 
-Two different places never give the same bytes, so a sealed value that was moved, renamed, swapped between columns or
-carried to another namespace or cell does not open.
+Different rows and columns never have the same associated data. A sealed value that was moved to another row, column,
+namespace or cell therefore does not open.
 """
 
 from __future__ import annotations
@@ -36,24 +36,26 @@ class PartType(IntEnum):
 
 
 _FIXED = {PartType.INT64: "q", PartType.ID: f"{ID_BYTES}s"}
-"""Types whose encoding has a fixed length, as `struct` writes it."""
+"""Types whose encoding has a fixed length, with their `struct` format."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)  # a kind is made once; comparing it by its fields would cost each batch
+@dataclass(
+    frozen=True, slots=True, eq=False
+)  # compared by identity, because each kind exists once and a comparison of fields would slow down each batch
 class RecordKind:
-    """A column that is sealed: its names, the types of its row's key, and how its plaintext is packed first.
+    """A sealed column: its names, the types of its row's key, and the packing of its plaintext.
 
     Attributes:
-        name: of the record, as in FORMAT.md's register; not the name of an SQL table, which may change.
-        column: of the sealed value within the record.
-        key: types of the parts of the primary key, in order; authenticated columns that never change may follow it.
-        compress: try zstd on plaintexts over 512 bytes, and keep it where it saves a tenth.
-        dictionary: for zstd; empty for none. Its digest is in the associated data, so another one opens nothing.
-        tables: entropy tables for the dictionary, which begin a dictionary of zstd's own format (FORMAT.md section 4); empty for none.
-        padded: pad to Padmé lengths, so that a length shows only its order of magnitude.
-        part_names: names of the key's parts, for FORMAT.md's register; not in the associated data.
-        types: of the key's parts, a byte each.
-        is_packed: whether a plaintext is changed at all before it is sealed.
+        name: Name of the record in FORMAT.md's register. It is independent of the SQL table's name, which may change.
+        column: Name of the sealed value within the record.
+        key: Types of the key's parts, in order: the primary key, then other authenticated columns.
+        compress: Whether zstd is tried on plaintexts over 512 bytes. The result is kept if it saves a tenth.
+        dictionary: The dictionary for zstd, or empty. Its digest is in the associated data, so no other dictionary opens a value.
+        tables: Entropy tables for the dictionary, in zstd's own format (FORMAT.md section 4), or empty.
+        padded: Whether plaintexts are padded to Padmé lengths, so that a length reveals only its order of magnitude.
+        part_names: Names of the key's parts in FORMAT.md's register. They are not in the associated data.
+        types: Types of the key's parts, one byte each.
+        is_packed: Whether a plaintext is compressed or padded.
     """
 
     name: str
@@ -73,9 +75,9 @@ class RecordKind:
         object.__setattr__(self, "is_packed", self.compress or self.padded)
 
     def context(self, cell_id: bytes, namespace_id: bytes) -> bytes:
-        """Encode all that the rows of this kind in one namespace have in common (FORMAT.md section 3.1)."""
+        """Return the associated data that all rows of this kind in one namespace share (FORMAT.md section 3.1)."""
         if len(cell_id) != ID_BYTES or len(namespace_id) != ID_BYTES:
-            msg = f"a cell id and a namespace id have {ID_BYTES} bytes each"
+            msg = f"a cell id and a namespace id must have {ID_BYTES} bytes each"
             raise InvalidRequest(msg)
         return b"".join(
             (
@@ -92,9 +94,9 @@ class RecordKind:
 
 @cache
 def encoder(types: bytes) -> Callable[..., bytes]:
-    """Return a function from key parts of these types, as positional arguments, to their encoding.
+    """Return a function that encodes key parts of these types, which are its positional arguments.
 
-    It raises `struct.error` for other parts, or what `encode_parts` does.
+    The function raises `struct.error` or the errors of `encode_parts` for parts of other types.
     """
     if not all(part_type in _FIXED for part_type in types):
         return lambda *parts: encode_parts(types, parts)
@@ -102,30 +104,30 @@ def encoder(types: bytes) -> Callable[..., bytes]:
     count = len(types)
     ids = tuple(index for index, part_type in enumerate(types) if part_type == PartType.ID)
     if not ids:
-        return pack  # refuses other types, counts and ranges by itself
+        return pack  # it refuses other types, counts and ranges
 
     def encode(*parts: KeyPart) -> bytes:
         if len(parts) == count:
             for index in ids:
                 part = parts[index]
                 if not isinstance(part, bytes) or len(part) != ID_BYTES:
-                    raise struct.error  # `struct` would cut it or fill it up
+                    raise struct.error  # `struct` would truncate or pad the part
         return pack(*parts)
 
     return encode
 
 
 def encode_parts(types: Sequence[int], parts: Sequence[KeyPart]) -> bytes:
-    """Encode the parts of a primary key; injective for given types (FORMAT.md section 3.2).
+    """Return the encoding of a key's parts. It is injective for given types (FORMAT.md section 3.2).
 
     Raises:
-        InvalidRequest: another number of parts, or a part that is not of its type.
+        InvalidRequest: The number of parts is wrong, or a part does not have its type.
     """
     with suppress(ValueError, TypeError, struct.error):
         return b"".join([_ENCODERS[PartType(part_type)](part) for part_type, part in zip(types, parts, strict=True)])
-    # Out here, as an error would carry along the one before it, and that one the text.
+    # Raised outside the block, because an error raised inside it would keep the first error, which contains the value.
     expected = ", ".join(PartType(part_type).name for part_type in types)
-    msg = f"the key of this record kind is ({expected})"
+    msg = f"the key of this record kind must be ({expected})"
     raise InvalidRequest(msg)
 
 

@@ -1,4 +1,4 @@
-"""Keyed tokens: HMAC-SHA-256 from prepared pads, cut to the length that the caller stores (FORMAT.md section 7)."""
+"""Keyed tokens: HMAC-SHA-256 from precomputed hash states (FORMAT.md section 7). Callers store a prefix of a token."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _SIGNED = struct.Struct(">q")
 
 
 class TokenKey:
-    """Makes tokens under one key.
+    """A key for tokens.
 
     Attributes:
-        token: from a message to the 32 bytes of HMAC-SHA-256; callers keep the first 16 (identifiers).
-        numbers: from a list of messages to the first 8 bytes of each one's token, as signed integers (index tokens).
+        token: Returns the HMAC-SHA-256 of a message, 32 bytes. Identifiers are the first 16 bytes.
+        numbers: Returns for each of several messages the first 8 bytes of its token as a signed integer. Index tokens are these.
     """
 
     __slots__ = ("numbers", "token")
@@ -43,10 +43,10 @@ class TokenKey:
 
 
 class Tokens:
-    """Tokens by `hashlib`.
+    """The Python implementation of tokens, on `hashlib`.
 
-    The two hash states of HMAC (RFC 2104) are prepared once and copied for each message, which is 2.5 times as fast as
-    `hmac.digest` for messages of the length of an identifier.
+    The two hash states of HMAC (RFC 2104) are computed once and copied for each message. For messages as short as an
+    identifier this is 2.5 times as fast as `hmac.digest`.
     """
 
     __slots__ = ("_inner", "_outer")

@@ -1,8 +1,7 @@
-"""XAES-256-GCM: AES-256-GCM with a 192-bit nonce, safe to draw at random for any number of messages.
+"""XAES-256-GCM: AES-256-GCM with a nonce of 192 bits, which may be drawn at random for any number of messages.
 
-Source: C2SP, "The XAES-256-GCM extended-nonce AEAD" (XAES-256-GCM.md). The first 12 bytes of the nonce derive a key
-of their own (NIST SP 800-108r1 KDF in counter mode with CMAC-AES-256, label "X"), the last 12 are the GCM nonce under
-it.
+Source: C2SP, "The XAES-256-GCM extended-nonce AEAD" (XAES-256-GCM.md). A key is derived from the first 12 bytes of the
+nonce (NIST SP 800-108r1 KDF in counter mode with CMAC-AES-256, label "X"). The last 12 bytes are the GCM nonce under it.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ if TYPE_CHECKING:
 KEY_BYTES = 32
 NONCE_BYTES = 24
 PREFIX_BYTES = 12
-"""How much of the nonce goes into the key derivation."""
+"""Length of the part of the nonce from which the key is derived."""
 
 
 class XAES256GCM:
-    """The raw primitive, with the shape of the AEADs of `cryptography`.
+    """The raw primitive, with the interface of the AEADs of `cryptography`.
 
-    NEVER REUSE A NONCE under one key. Strongroom's own callers can't: `DataKey.seal_many` draws its nonces itself.
+    NEVER REUSE A NONCE under one key. Strongroom itself can't, because `DataKey` passes no nonces.
     """
 
     __slots__ = ("_encrypt_block", "_lock", "_mask")
@@ -35,21 +34,21 @@ class XAES256GCM:
         """Prepare a key.
 
         Args:
-            key: 32 bytes.
+            key: The key, 32 bytes.
 
         Raises:
-            ValueError: the key has another length.
+            ValueError: The key has another length.
         """
         if len(key) != KEY_BYTES:
-            msg = f"XAES-256-GCM takes a key of {KEY_BYTES} bytes"
+            msg = f"XAES-256-GCM needs a key of {KEY_BYTES} bytes"
             raise ValueError(msg)
-        # ECB is the block function that CMAC is built from; one context serves all derivations of this key.
+        # CMAC is built from the plain block function, which is ECB. One context serves all derivations of this key.
         self._encrypt_block = Cipher(algorithms.AES(key), modes.ECB()).encryptor().update  # noqa: S305
         self._lock = threading.Lock()
         left = int.from_bytes(self._encrypt_block(bytes(16)), "big")
         subkey1 = ((left << 1) & ((1 << 128) - 1)) ^ (0x87 if left >> 127 else 0)
-        # Both CMAC inputs are one full block: 0x0001 (0x0002), "X", 0x00, then the prefix. Fold all that is constant
-        # into one mask.
+        # Both CMAC inputs are one full block: 0x0001 (or 0x0002), "X", 0x00, then the prefix. The mask has the XOR of
+        # their constant bytes and the CMAC subkey.
         constants = (b"\x00\x01X\x00" + bytes(12), b"\x00\x02X\x00" + bytes(12))
         self._mask = int.from_bytes(
             b"".join((int.from_bytes(c, "big") ^ subkey1).to_bytes(16, "big") for c in constants), "big"
@@ -57,40 +56,37 @@ class XAES256GCM:
 
     @classmethod
     def generate_key(cls) -> bytes:
-        """Draw a key of 32 bytes."""
+        """Return a random key of 32 bytes."""
         return os.urandom(KEY_BYTES)
 
     def derive(self, prefix: bytes) -> AESGCM:
-        """Return AES-256-GCM under the key that a nonce's first 12 bytes derive."""
+        """Return AES-256-GCM under the key that is derived from the first 12 bytes of a nonce."""
         padded = int.from_bytes(prefix, "big")
         blocks = (self._mask ^ (padded << 128 | padded)).to_bytes(32, "big")
-        with self._lock:  # the context belongs to one thread at a time
+        with self._lock:  # only one thread at a time may use the context
             return AESGCM(self._encrypt_block(blocks))
 
     def encrypt(self, nonce: bytes, data: Buffer, associated_data: Buffer | None) -> bytes:
-        """Encrypt and authenticate.
+        """Return the ciphertext, followed by the tag of 16 bytes.
 
         Args:
-            nonce: 24 bytes. NEVER REUSE A NONCE under one key.
-            data: the plaintext.
-            associated_data: authenticated, not encrypted; None is the same as empty.
-
-        Returns:
-            The ciphertext, and after it the tag of 16 bytes.
+            nonce: The nonce, 24 bytes. NEVER REUSE A NONCE under one key.
+            data: The plaintext.
+            associated_data: Bytes that are authenticated but not encrypted. None means empty.
         """
         return self._split(nonce).encrypt(nonce[PREFIX_BYTES:], data, associated_data)
 
     def decrypt(self, nonce: bytes, data: Buffer, associated_data: Buffer | None) -> bytes:
-        """Check and decrypt.
+        """Return the plaintext of an authenticated ciphertext.
 
         Raises:
-            cryptography.exceptions.InvalidTag: the key, nonce, data or associated data is not what was used to encrypt.
+            cryptography.exceptions.InvalidTag: The key, nonce, data or associated data differs from that of `encrypt`.
         """
         return self._split(nonce).decrypt(nonce[PREFIX_BYTES:], data, associated_data)
 
     def _split(self, nonce: bytes) -> AESGCM:
         if len(nonce) != NONCE_BYTES:
-            msg = f"XAES-256-GCM takes a nonce of {NONCE_BYTES} bytes"
+            msg = f"XAES-256-GCM needs a nonce of {NONCE_BYTES} bytes"
             raise ValueError(msg)
         return self.derive(nonce[:PREFIX_BYTES])
 

@@ -21,7 +21,7 @@ from strongroom.kms import (
     bound_cell_id,
 )
 from strongroom.kms.keys.data_key import DataKey
-from strongroom.kms.keys.namespace_keys import unusable
+from strongroom.kms.keys.versions import unusable
 from strongroom.kms.sealing import header, packing
 
 pytestmark = pytest.mark.usefixtures("cipher")

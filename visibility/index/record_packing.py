@@ -58,7 +58,7 @@ def unpack_records(packed: Sequence[bytes]) -> list[VisibilityRecord]:
     Raises:
         DataLoss: A record is not in the format of this version.
     """
-    unpack_in_kernel: Any = ciphers.fastest("unpack_records", None)
+    unpack_in_kernel: Any = ciphers.chosen_function("unpack_records", None)
     if unpack_in_kernel is None:
         return [unpack_record(each) for each in packed]
     return [

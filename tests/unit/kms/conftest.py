@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from strongroom.kms import KeyClass, KeyConflict, Keyring, KeyState, LocalProvider, create_data_keys
+from strongroom.kms.keys.leases import Leases
 from strongroom.kms.providers.local import keyring_file
 
 CELL = UUID("0c0c0c0c-0000-4000-8000-00000000ce11")
@@ -148,13 +149,20 @@ class Deployment:
         self.clock = Clock()
         self.local = LocalProvider("local", folder / "keyring.json")
         self.provider = CountingProvider(self.local)
+        self.lease = {}
         self.keyring = self.another_process()
         self.kek = None
 
     def another_process(self, **options):
         """Return a keyring that shares the registry and the KMS with the first, and nothing else."""
-        providers = {"local": self.provider}
-        return Keyring(**{"cell_id": CELL, "providers": providers, "store": self.store, "clock": self.clock} | options)
+        defaults = {
+            "cell_id": CELL,
+            "providers": {"local": self.provider},
+            "store": self.store,
+            "clock": self.clock,
+            "leases": Leases(self.store, **self.lease),
+        }
+        return Keyring(**defaults | options)
 
     async def namespace(self, **options):
         """Register a namespace and return its id."""

@@ -192,7 +192,7 @@ async def test_ages_are_of_keys_in_use(deployment):
         assert len(ring.ages()) == (1 if deployment.clock.now - 1000.0 >= SOFT else 2)
         assert max(ring.ages()) < SOFT
     assert len(ring._cache) == 2
-    assert deployment.clock.now - ring._cache[idle].unwrapped_at > ENCRYPT  # the control: it is kept, and old
+    assert deployment.clock.now - ring._cache[idle].age.unwrapped_at > ENCRYPT  # the control: it is kept, and old
     deployment.provider.error = KmsUnavailable()
     for _ in range(int(ENCRYPT // 100)):
         deployment.clock.now += 100

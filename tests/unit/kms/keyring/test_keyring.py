@@ -27,7 +27,6 @@ from strongroom.kms import (
     refuse_rotation,
     rotate_data_key,
 )
-from strongroom.kms.keys import leases
 
 KIND = RecordKind("record", "data", (PartType.INT64,))
 TTL = 300.0
@@ -452,9 +451,9 @@ async def test_state_of_a_version_decides(deployment, state, error):
 
 
 @pytest.fixture
-def small_leases(monkeypatch):
-    monkeypatch.setattr(leases, "SUITE_1_LEASE", 40)
-    monkeypatch.setattr(leases, "SUITE_1_LIMIT", 100)
+def small_leases(deployment):
+    deployment.lease = {"size": 40, "limit": 100}
+    deployment.keyring = deployment.another_process()
 
 
 def rows(count):

@@ -1,0 +1,36 @@
+"""An entry of the keyring's cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from strongroom.kms.errors import StrongroomError
+    from strongroom.kms.keys.namespace_keys import NamespaceKeys
+    from strongroom.kms.keys.registry import DataKeyRecord
+
+    from .ageing import KeyAge
+
+
+@dataclass(slots=True)
+class CachedKeys:
+    """Unwrapped keys of a namespace.
+
+    Attributes:
+        keys: The keys.
+        records: The registry's rows from which they were unwrapped.
+        age: Their times.
+        failure: The error of the last load, if it failed.
+        opening_only: The same keys without the right to seal; made when they are first needed.
+        used_at: Time of the last use. Recorded only if there is a watch.
+    """
+
+    keys: NamespaceKeys
+    records: Sequence[DataKeyRecord]
+    age: KeyAge
+    failure: StrongroomError | None = None
+    opening_only: NamespaceKeys | None = None
+    used_at: float = float("-inf")
