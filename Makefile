@@ -7,9 +7,11 @@ UV := .tools/bin/uv
 BIN := .venv/bin
 BENCH := .venv-bench/bin
 CHECKS := PYTHONPATH=.ci $(BIN)/python -m checks
-# Of the whole suite, which waits most of its time; each has servers of its own, and 0 is pytest alone. Files are dealt out whole, as their
-# tests share what takes seconds to make, and in their random order: by the number of tests, the longest would come last.
+# Number of pytest workers. Each starts its own servers; 0 disables xdist. A worker takes whole files, because the tests of a file share
+# fixtures that take seconds. Files keep their random order, because an order by the number of tests would start the longest last.
 PROCESSES ?= 2
+# How the tests start their services: containers, local, or empty for the first way that works (tests/README.md).
+export SERVICES ?=
 export UV_PYTHON_DOWNLOADS := never
 # The command line starts in half the time from compiled files, and the tests start it hundreds of times.
 unexport PYTHONDONTWRITEBYTECODE
@@ -20,7 +22,7 @@ LISTING := .venv/.sources
 demo: env ## seal real histories in a throw-away PostgreSQL, search them, rotate, shred, and prove each claim (default)
 	@$(BIN)/strongroom demo
 
-test: env check ## every check and every test, in PROCESSES=2; REQUIRE_SERVICES=1 turns a missing service into a failure
+test: env check ## every check and every test, in PROCESSES=2; SERVICES=containers or local forces one way to start services
 	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 check: env ## format, lint, types, import contracts, layout, phrases, commit messages (seconds)
@@ -56,13 +58,13 @@ bench-compare: bench-env ## what this work tree seals and opens faster or slower
 bench-persistence: env ## the stores against Temporal's Go store (needs Go) and against themselves without sealing; 10 minutes
 	$(BIN)/python -m benchmarks.persistence
 
-bench-visibility: env ## sealed search against its plaintext twins, in Elasticsearch and PostgreSQL; 15 minutes
+bench-visibility: env ## sealed search against plaintext copies, in Elasticsearch and PostgreSQL; 15 minutes
 	$(BIN)/python -m benchmarks.visibility
 
 reference: env ## write docs/reference/configuration.* from the schema of the configuration
 	@$(BIN)/python -m strongroom.driver.config.reference docs/reference
 
-vectors: env ## write tests/vectors anew (the frozen files must not change)
+vectors: env ## write tests/vectors again (the frozen files must not change)
 	$(BIN)/python tests/vectors/generate.py
 
 claims: env ## write the table of SECURITY.md from the last test run; a claim without a passing test is left out
@@ -71,7 +73,7 @@ claims: env ## write the table of SECURITY.md from the last test run; a claim wi
 wheel: env ## build dist/strongroom-*.whl
 	$(BIN)/python -m build --wheel --no-isolation
 
-pins: .tools/.ready ## resolve requirements/*.txt anew, with hashes and without addresses
+pins: .tools/.ready ## resolve requirements/*.txt again, with hashes and without addresses
 	$(UV) pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	  -o requirements/bootstrap.txt requirements/bootstrap.in
 	$(UV) pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
-from tests.support.audit.collector import RSYSLOGD, collector
+from tests.support.audit.collector import collector
 from tests.support.codec.authority import Authority
+from tests.support.services import or_skip
 
 
 @pytest.fixture
@@ -21,12 +20,7 @@ def authority(tmp_path):
 @pytest.fixture
 def rsyslog(tmp_path, authority):
     """A running rsyslog."""
-    if RSYSLOGD is None:
-        message = "rsyslog is missing: apt-get install rsyslog rsyslog-openssl"
-        if os.environ.get("REQUIRE_SERVICES") == "1":
-            pytest.fail(message)
-        pytest.skip(message)
     folder = tmp_path / "collector"
     folder.mkdir()
-    with collector(folder, authority) as running:
+    with or_skip(collector(folder, authority)) as running:
         yield running

@@ -13,15 +13,10 @@ import asyncpg
 import pytest
 
 from strongroom.storage import DataBlob, HistoryBranch, HistoryNode, NotFound, StorageError
-from tests.support.fixtures.contract import (
-    debian_postgres,
-    need_debian_15,
-    new_database,
-    new_namespace,
-    new_shard,
-    open_cell,
-)
+from tests.support.fixtures.contract import new_database, new_namespace, new_shard, open_cell
 from tests.support.fixtures.executions import RUNNING, Workflow
+from tests.support.services import or_skip
+from tests.support.services.postgres import own_postgres
 
 pytestmark = pytest.mark.integration
 
@@ -121,10 +116,7 @@ async def test_nothing_acknowledged_is_lost_or_torn_when_the_server_is_killed():
     """SIGKILL of the whole server at a random moment under eight writers, fifty times; the same driver goes on each time."""
     with tempfile.TemporaryDirectory(prefix="strongroom-kill-") as folder:
         os.chmod(folder, 0o755)  # noqa: PTH101, S103 - the server runs as another user
-        need_debian_15()
-        server_folder = Path(folder) / "postgres"
-        server_folder.mkdir()
-        with debian_postgres(server_folder) as server:
+        with or_skip(own_postgres(Path(folder) / "postgres", 15)) as server:
             dsn = await new_database(server.dsn)
             async with open_cell(dsn, Path(folder)) as cell:
                 namespace_id, shard_id = await new_namespace(cell), await new_shard(cell)

@@ -13,12 +13,12 @@ import pytest
 from tests.support.elasticsearch_node import (
     Client,
     ElasticsearchAnswer,
-    ElasticsearchMissing,
     elasticsearch_node,
     jars,
     java,
 )
 from tests.support.elasticsearch_node.node import free_ports
+from tests.support.services import CannotStart, ServiceMissing
 from tests.support.tree import ROOT
 
 pytestmark = pytest.mark.integration
@@ -111,7 +111,7 @@ def test_a_jar_that_is_not_the_pinned_one_is_refused(tmp_path, monkeypatch):
     served.write_bytes(b"other")
     monkeypatch.setenv("STRONGROOM_MAVEN_URL", (tmp_path / "repository").as_uri())
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    with pytest.raises(ElasticsearchMissing, match="not the pinned one"):
+    with pytest.raises(CannotStart, match="not the pinned one"):
         jars.fetch_jars([jar])
     good = jars.Jar("d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa", jar.coordinates, "lib")
     path = jars.fetch_jars([good])[good]
@@ -120,7 +120,7 @@ def test_a_jar_that_is_not_the_pinned_one_is_refused(tmp_path, monkeypatch):
     assert jars.fetch_jars([good])[good].read_bytes() == b"other"
     path.write_bytes(b"edited")
     served.unlink()
-    with pytest.raises(ElasticsearchMissing, match="does not come from the Maven repository"):
+    with pytest.raises(CannotStart, match="does not come from the Maven repository"):
         jars.fetch_jars([good])
 
 
@@ -145,7 +145,9 @@ def test_without_a_way_to_a_node_each_reason_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(java, "_homes", lambda: [tmp_path / "absent", old])
     monkeypatch.setenv("PATH", str(tmp_path))
     with (
-        pytest.raises(ElasticsearchMissing, match=rf"no Docker engine answers; Java: Java 21 .* there is 17 in {old}"),
+        pytest.raises(
+            ServiceMissing, match=rf"no Docker engine answers; local program: Java 21 .* there is 17 in {old}"
+        ),
         elasticsearch_node(own=True),
     ):
         pytest.fail("a node without Docker or Java")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import AsyncExitStack
 from importlib import import_module
 from itertools import count
@@ -10,6 +9,7 @@ from itertools import count
 import pytest
 
 from tests.support.kms.missing_server import MissingServer
+from tests.support.services import ServiceMissing, missing
 
 KINDS = ("local", "vault", "aws", "gcp", "azure", "azure_hsm", "pkcs11", "pkcs11_kw", "multi")
 _numbers = count(1)
@@ -22,10 +22,8 @@ async def kms(request):
         module = import_module(f"tests.support.kms.fix_{request.param}")
         try:
             bench = await stack.enter_async_context(getattr(module, f"{request.param}_bench")())
-        except MissingServer as missing:
-            if os.environ.get("REQUIRE_SERVICES") == "1":
-                raise
-            pytest.skip(f"no {request.param}: {missing}")
+        except (MissingServer, ServiceMissing) as reason:
+            missing(f"no {request.param}: {reason}")
         yield bench
 
 

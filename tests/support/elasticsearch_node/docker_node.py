@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import gc
-import warnings
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from docker.errors import DockerException
-from testcontainers.core.container import DockerContainer
 
-from .missing import ElasticsearchMissing
+from tests.support.services import CannotStart
+from tests.support.services.programs import engine_container
+
 from .node import ElasticsearchNode, free_ports
 
 if TYPE_CHECKING:
@@ -34,19 +32,12 @@ class DockerNode(ElasticsearchNode):
         (port,) = free_ports(1)
         self.url = f"http://127.0.0.1:{port}"
         settings = SETTINGS | {"ES_JAVA_OPTS": f"-Xms{heap} -Xmx{heap}"}
-        container = None
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)
-            with suppress(DockerException):
-                container = DockerContainer(IMAGE)
-            gc.collect()  # a client that meets no engine leaves its socket to the collector
-        if container is None:
-            raise ElasticsearchMissing("no Docker engine answers")
+        container = engine_container(IMAGE)
         self._container = container.with_envs(**settings).with_bind_ports(9200, ("127.0.0.1", port))
         try:
             self._container.start()
         except DockerException as error:
-            raise ElasticsearchMissing(f"the Docker engine does not run {IMAGE}: {error}") from None
+            raise CannotStart(f"the Docker engine does not run {IMAGE}: {error}") from None
 
     def start(self) -> None:
         """Start the container, which keeps its files, and wait until all shards are up."""

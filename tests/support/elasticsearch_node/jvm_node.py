@@ -11,9 +11,10 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.support.services import CannotStart
+
 from .jars import Jar, cache_folder, fetch_jars, pinned_jars
 from .java import Java, find_java
-from .missing import ElasticsearchMissing
 from .node import PATIENCE, ElasticsearchNode, free_ports
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def _compiled_launcher(java: Java, jars: dict[Jar, Path]) -> Path:
             text=True,
         )
         if compiled.returncode:
-            raise ElasticsearchMissing(f"the launcher does not compile: {compiled.stderr or compiled.stdout}")
+            raise CannotStart(f"the launcher does not compile: {compiled.stderr or compiled.stdout}")
         folder.mkdir(parents=True, exist_ok=True)
         (partial / f"{LAUNCHER.stem}.class").replace(folder / f"{LAUNCHER.stem}.class")
         shutil.rmtree(partial)

