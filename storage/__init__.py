@@ -38,21 +38,7 @@ from .errors import (
     TransactionSizeLimit,
     WorkflowConditionFailed,
 )
-from .executions.history_tasks import (
-    ARCHIVAL,
-    OUTBOUND,
-    REPLICATION,
-    TIMER,
-    TRANSFER,
-    VISIBILITY,
-    CategoryType,
-    HistoryTask,
-    HistoryTaskPage,
-    HistoryTaskStore,
-    TaskCategory,
-    TaskKey,
-    UnreadableTask,
-)
+from .executions.history_tasks import HistoryTaskStore
 from .executions.requests import (
     ChasmNode,
     ConflictResolveMode,
@@ -73,6 +59,20 @@ from .executions.requests import (
 from .executions.shards import ShardInfo, ShardStore
 from .executions.store import (
     ExecutionStore,
+)
+from .executions.tasks import (
+    ARCHIVAL,
+    OUTBOUND,
+    REPLICATION,
+    TIMER,
+    TRANSFER,
+    VISIBILITY,
+    CategoryType,
+    HistoryTask,
+    HistoryTaskPage,
+    TaskCategory,
+    TaskKey,
+    UnreadableTask,
 )
 from .histories import (
     BranchInfo,

@@ -9,7 +9,6 @@ from strongroom.storage.errors import InvalidPersistenceRequest
 from strongroom.storage.histories.rows import check_append
 from strongroom.storage.visibility_rows.records import VisibilityRow
 
-from .history_tasks import check_tasks
 from .maps import BY_EVENT_ID, deletes_by_event_id, event_id_maps, upserts_by_event_id
 from .requests import (
     ChasmNode,
@@ -22,6 +21,7 @@ from .requests import (
     WorkflowState,
     WorkflowStatus,
 )
+from .tasks import check_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from strongroom.storage.histories.rows import HistoryAppend
     from strongroom.storage.visibility_rows.records import VisibilityRow
 
-    from .history_tasks import HistoryTask, TaskCategory
+    from .tasks import HistoryTask, TaskCategory
 
     Tasks: TypeAlias = Mapping[TaskCategory, Sequence[HistoryTask]]
 

@@ -1,4 +1,4 @@
-"""Shards and who owns them: Temporal's ShardStore."""
+"""Shards and their owners: Temporal's ShardStore."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _SQL = load_queries("executions/shards")
 
 @dataclass(frozen=True, slots=True)
 class ShardInfo:
-    """What is stored of a shard.
+    """A shard's row.
 
     Attributes:
-        shard_id: from 1.
-        range_id: rises with each new owner; every write to the shard names it.
-        info: the service's own; sealed under the cell's keys.
+        shard_id: The shard, from 1.
+        range_id: A number that rises with each new owner. Every write to the shard names it.
+        info: The service's own description, sealed with the cell's keys.
     """
 
     shard_id: int
@@ -37,42 +37,59 @@ class ShardInfo:
 
 
 class ShardStore:
-    """Reads and moves the ownership of shards."""
+    """Reads shards and moves their ownership.
+
+    All operations raise `InvalidPersistenceRequest` for a field that is not valid, before anything is sent, and
+    `DatabaseUnavailable` if the database can't be reached.
+
+    Args:
+        database: The connections, for look-ups by key.
+        keyring: The unwrapped keys.
+    """
 
     def __init__(self, database: Database, keyring: Keyring) -> None:
         self._database = database
         self._keyring = keyring
 
     async def get_or_create_shard(self, shard_id: int, create: Callable[[], ShardInfo] | None = None) -> ShardInfo:
-        """Return a shard; make it where it is missing. Of two that make it at once, both return the one that was first.
+        """Return a shard, and create it if it does not exist. Of two callers that create it, both get the shard of the first.
 
         Args:
-            shard_id: which.
-            create: makes what to store; None to read only.
+            shard_id: The shard, from 1.
+            create: Returns the shard to create; None to read only.
 
         Raises:
-            NotFound: there is none, and nothing to create it with.
+            NotFound: The shard does not exist, and `create` is None.
+            IntegrityError: The row does not open.
+            KmsError: The cell's keys are not available.
+            TransactionSizeLimit: The info is larger than 4 MiB.
         """
         check_shard_id(shard_id)
         keys = await self._keyring.open(self._keyring.cell_id)
         if create is not None and await self._get(shard_id) is None:
-            made = create()
-            _check(made)
-            sealed = keys.seal(SHARD, (made.shard_id, made.range_id), made.info.pack())
+            created = create()
+            _check(created)
+            sealed = keys.seal(SHARD, (created.shard_id, created.range_id), created.info.pack())
             async with self._database.connection(NO_NAMESPACE) as connection:
-                await connection.execute(_SQL["create"], made.shard_id, made.range_id, sealed)
-        found = await self._get(shard_id)
-        if found is None:
+                await connection.execute(_SQL["create"], created.shard_id, created.range_id, sealed)
+        stored = await self._get(shard_id)
+        if stored is None:
             msg = f"shard {shard_id} does not exist yet"
             raise NotFound(msg)
-        return found
+        return stored
 
     async def update_shard(self, shard: ShardInfo, *, previous_range_id: int) -> None:
-        """Replace a shard's row, and with it who may write.
+        """Replace a shard's row, and with it the owner. Writes to the shard that are in flight are finished first.
+
+        Args:
+            shard: The new row.
+            previous_range_id: The range id that the stored row must have.
 
         Raises:
-            ShardOwnershipLost: the stored range_id is another one.
-            DatabaseUnavailable: there is no such shard.
+            ShardOwnershipLost: The stored range_id is another one.
+            DatabaseUnavailable: The shard does not exist, as in Temporal.
+            KmsError: The cell's keys are not available.
+            TransactionSizeLimit: The info is larger than 4 MiB.
         """
         _check(shard)
         check_number("previous_range_id", previous_range_id)
@@ -82,14 +99,22 @@ class ShardStore:
             updated = await connection.fetch(_SQL["update"], shard.shard_id, shard.range_id, sealed, previous_range_id)
             if updated:
                 return
-            exists = await connection.fetchrow(_SQL["get"], shard.shard_id)
-        if exists is None:
+            stored = await connection.fetchrow(_SQL["get"], shard.shard_id)
+        if stored is None:
             msg = f"shard {shard.shard_id} does not exist yet"
             raise DatabaseUnavailable(msg)
         raise ShardOwnershipLost(shard.shard_id)
 
     async def assert_shard_ownership(self, shard_id: int, *, range_id: int) -> None:
-        """Raise `ShardOwnershipLost` unless the shard is at this range_id."""
+        """Raise an error unless the shard has this range_id.
+
+        Args:
+            shard_id: The shard, from 1.
+            range_id: The range id that the caller holds.
+
+        Raises:
+            ShardOwnershipLost: The shard has another range_id, or does not exist.
+        """
         check_shard_id(shard_id)
         async with self._database.connection(NO_NAMESPACE) as connection:
             row = await connection.fetchrow(_SQL["get"], shard_id)

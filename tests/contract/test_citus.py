@@ -26,7 +26,7 @@ from strongroom.storage import (
     schema_status,
 )
 from strongroom.storage.engine.functions import Function, load_functions
-from strongroom.storage.executions.history_tasks import TIMER
+from strongroom.storage.executions.tasks import TIMER
 from tests.support.fixtures.citus import install_stand_ins
 from tests.support.fixtures.contract import new_database, new_namespace, new_shard
 from tests.support.fixtures.executions import RUNNING, Workflow, accumulated, comparable, tasks

@@ -11,7 +11,7 @@ import pytest
 from strongroom.driver.strongroom import Strongroom
 from strongroom.storage import EVERY_NAMESPACE, DataBlob, ShardOwnershipLost
 from strongroom.storage.errors import WorkflowConditionFailed
-from strongroom.storage.executions.history_tasks import TRANSFER
+from strongroom.storage.executions.tasks import TRANSFER
 from tests.support.fixtures.executions import COMPLETED, ZOMBIE, task, tasks
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import pytest
 
 from strongroom.storage import DataBlob, InvalidPersistenceRequest, ShardInfo, ShardOwnershipLost
 from strongroom.storage.errors import ConditionFailed, NamespaceNotFound, TransactionSizeLimit
-from strongroom.storage.executions.history_tasks import (
+from strongroom.storage.executions.tasks import (
     ARCHIVAL,
     REPLICATION,
     TIMER,

@@ -4,14 +4,7 @@ import pytest
 
 from strongroom.kms import IntegrityError, KeyDestroyed
 from strongroom.storage import EVERY_NAMESPACE
-from strongroom.storage.executions.history_tasks import (
-    OUTBOUND,
-    TIMER,
-    TRANSFER,
-    CategoryType,
-    TaskCategory,
-    TaskKey,
-)
+from strongroom.storage.executions.tasks import OUTBOUND, TIMER, TRANSFER, CategoryType, TaskCategory, TaskKey
 from tests.support.fixtures.contract import new_namespace
 from tests.support.fixtures.executions import task
 

@@ -8,7 +8,7 @@ import pytest
 from strongroom.kms import IntegrityError, KeyDestroyed
 from strongroom.storage import EVERY_NAMESPACE, DataBlob, InvalidPersistenceRequest
 from strongroom.storage.errors import NamespaceNotFound, TransactionSizeLimit
-from strongroom.storage.executions.history_tasks import HistoryTask, TaskKey
+from strongroom.storage.executions.tasks import HistoryTask, TaskKey
 from tests.support.fixtures.contract import new_namespace, new_shard
 from tests.support.fixtures.executions import blob, exactly
 
