@@ -1,4 +1,4 @@
-"""What a request of the execution store must look like: fields, and which state goes with which mode (Temporal's validators)."""
+"""Checks of the execution store's requests: fields, and which states a mode allows (Temporal's validators)."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ MAX_REQUEST_ID_BYTES = 1000
 
 
 def check_fence(shard_id: int, range_id: int, archetype_id: int = 0) -> None:
-    """Refuse a shard or range id that can't be."""
+    """Refuse a shard id, range id or archetype id that is not valid."""
     check_shard_id(shard_id)
     check_number("range_id", range_id)
     check_number("archetype_id", archetype_id)
 
 
 def check_create(mode: CreateMode, new: WorkflowSnapshot) -> int:
-    """Refuse states that Temporal does not create a run with; return about how many bytes it takes in a statement."""
+    """Refuse states with which Temporal does not create a run. Return about how many bytes the run takes in a statement."""
     check_type("mode", mode, CreateMode)
     size = _check_run("new_workflow_snapshot", new, WorkflowSnapshot)
     state = new.execution_state.state
@@ -55,7 +55,7 @@ def check_create(mode: CreateMode, new: WorkflowSnapshot) -> int:
 
 
 def check_update(mode: UpdateMode, updated: WorkflowMutation, new: WorkflowSnapshot | None) -> int:
-    """Refuse states that Temporal does not update a run to, and a new run that is not its continuation; return the size."""
+    """Refuse states to which Temporal does not update a run, and a new run that does not continue it. Return the size."""
     check_type("mode", mode, UpdateMode)
     size = _check_run("update_workflow_mutation", updated, WorkflowMutation)
     state = updated.execution_state.state
@@ -83,7 +83,7 @@ def check_conflict_resolve(
     new: WorkflowSnapshot | None,
     current: WorkflowMutation | None,
 ) -> int:
-    """Refuse states that Temporal does not reset runs to; return the size."""
+    """Refuse states to which Temporal does not reset runs. Return the size."""
     check_type("mode", mode, ConflictResolveMode)
     size = _check_run("reset_workflow_snapshot", reset, WorkflowSnapshot)
     state = reset.execution_state.state
@@ -116,14 +116,14 @@ def check_conflict_resolve(
 
 
 def check_set(snapshot: WorkflowSnapshot) -> int:
-    """Refuse states that Temporal does not set a run to; return the size."""
+    """Refuse states to which Temporal does not set a run. Return the size."""
     size = _check_run("set_workflow_snapshot", snapshot, WorkflowSnapshot)
     _check_status(snapshot.execution_state)
     return size
 
 
 def _check_run(field: str, run: WorkflowMutation | WorkflowSnapshot, wanted: type) -> int:
-    """Refuse a mutation or snapshot with a field that can't be; return about how many bytes it takes in a statement."""
+    """Refuse a mutation or snapshot with a field that is not valid. Return about how many bytes it takes in a statement."""
     check_type(field, run, wanted)
     check_uuid("namespace_id", run.namespace_id)
     check_uuid("run_id", run.run_id)
@@ -156,7 +156,7 @@ def _check_run(field: str, run: WorkflowMutation | WorkflowSnapshot, wanted: typ
 
 
 def check_appends(shard_id: int, appends: Sequence[HistoryAppend]) -> int:
-    """Refuse history that can't be appended, or belongs to another shard; return its size."""
+    """Refuse history that is not valid or belongs to another shard. Return its size."""
     size = 0
     for append in appends:
         size += check_append(append)
@@ -172,11 +172,11 @@ def check_appends(shard_id: int, appends: Sequence[HistoryAppend]) -> int:
 
 
 def check_visibility(shard_id: int, rows: Sequence[VisibilityRow]) -> int:
-    """Refuse visibility records of another shard, or two of one run; return their size."""
+    """Refuse visibility records of another shard, and two of one run. Return their size."""
     for row in rows:
         check_type("a visibility record", row, VisibilityRow)
         if row.shard_id != shard_id:
-            msg = "a visibility record is of another shard than the run"
+            msg = "a visibility record belongs to another shard than the run"
             raise InvalidPersistenceRequest(msg)
     if len({row.id for row in rows}) < len(rows):
         msg = "a request holds two visibility records of one run"
@@ -213,14 +213,14 @@ def _check_state(state: ExecutionState) -> int:
 
 
 def _check_new_status(state: ExecutionState) -> None:
-    """Temporal's pairs of state and status for a run that is created."""
+    """Refuse a pair of state and status with which Temporal does not create a run."""
     closed = state.state is WorkflowState.COMPLETED
-    right = state.status not in _OPEN_STATUS if closed else state.status is WorkflowStatus.RUNNING
-    _refuse_if(not right, "a run is created")
+    allowed = state.status not in _OPEN_STATUS if closed else state.status is WorkflowStatus.RUNNING
+    _refuse_if(not allowed, "a run is created")
 
 
 def _check_status(state: ExecutionState) -> None:
-    """Temporal's pairs of state and status for a run that is updated."""
+    """Refuse a pair of state and status to which Temporal does not update a run."""
     if state.state is WorkflowState.CREATED:
         _refuse_if(state.status is not WorkflowStatus.RUNNING, "a run is updated")
     elif state.state in (WorkflowState.RUNNING, WorkflowState.ZOMBIE):
@@ -231,14 +231,14 @@ def _check_status(state: ExecutionState) -> None:
 
 def _check_continuation(run: WorkflowMutation | WorkflowSnapshot, other: WorkflowMutation | WorkflowSnapshot) -> None:
     if (other.namespace_id, other.workflow_id) != (run.namespace_id, run.workflow_id):
-        msg = "all runs of one request are of one workflow in one namespace"
+        msg = "all runs of a request belong to one workflow in one namespace"
         raise InvalidPersistenceRequest(msg)
     if other.run_id == run.run_id:
         msg = "a request names one run twice"
         raise InvalidPersistenceRequest(msg)
 
 
-def _refuse_if(wrong: bool, what: str) -> None:  # noqa: FBT001 - reads as a sentence
+def _refuse_if(wrong: bool, what: str) -> None:  # noqa: FBT001 - the condition
     if wrong:
-        msg = f"{what}: its state and status do not go with each other or with the mode"
+        msg = f"{what}: the state and status do not match each other or the mode"
         raise InvalidPersistenceRequest(msg)

@@ -1,4 +1,4 @@
-"""The maps of a run as entries, one row each: from a mutation or snapshot to rows, and from rows back."""
+"""The maps of a run. Each entry is a row: from a mutation or snapshot to rows, and from rows back."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from .requests import ChasmNode, WorkflowMutation, WorkflowSnapshot
 
 Entry: TypeAlias = tuple[int, bytes | None, bytes | None]
-"""Map, key (None: the whole map) and plaintext (None: delete)."""
+"""The map's number, the entry's key (None: the whole map) and the plaintext (None: delete the entry)."""
 
 
 ACTIVITY, TIMER, CHILD_EXECUTION, REQUEST_CANCEL, SIGNAL, SIGNAL_REQUESTED, CHASM_NODE, BUFFERED_EVENTS = range(1, 9)
-"""The maps of a run, by their number in the rows."""
+"""The numbers of the maps in the rows."""
 
 BY_EVENT_ID = {
     ACTIVITY: "activity_infos",
@@ -33,7 +33,7 @@ BY_EVENT_ID = {
     REQUEST_CANCEL: "request_cancel_infos",
     SIGNAL: "signal_infos",
 }
-"""Maps whose keys are event ids: by their field in a snapshot."""
+"""Maps whose keys are event ids, with their field in a snapshot."""
 event_id_maps = attrgetter(*BY_EVENT_ID.values())
 upserts_by_event_id = attrgetter(*(f"upsert_{name}" for name in BY_EVENT_ID.values()))
 deletes_by_event_id = attrgetter(*(f"delete_{name}" for name in BY_EVENT_ID.values()))
@@ -61,7 +61,7 @@ def mutation_entries(keys: NamespaceKeys, run: WorkflowMutation) -> Iterator[Ent
         for name in names:
             yield kind, _token(keys, kind, run.run_id, name.encode()), None
     if run.new_buffered_events is not None:
-        # Read in the order of their keys: by the version that wrote them, and where that is always 0, by time.
+        # Batches are read in the order of their keys: by the version that wrote them, and by time if all versions are 0.
         item = _ORDER.pack(run.db_record_version, time.time_ns())
         yield BUFFERED_EVENTS, item, run.new_buffered_events.pack()
 
@@ -75,10 +75,15 @@ def snapshot_entries(keys: NamespaceKeys, run: WorkflowSnapshot) -> Iterator[Ent
 
 
 def read_entries(maps: Sequence[int], items: Sequence[bytes], opened: Sequence[bytes]) -> dict[str, Any]:
-    """Return the fields of a `WorkflowMutableState` that hold maps, from rows in any order.
+    """Return the fields of a `WorkflowMutableState` that are maps.
+
+    Args:
+        maps: The map's number of each row, in any order.
+        items: The key of each row.
+        opened: The plaintext of each row.
 
     Raises:
-        DataLoss: a map that this version does not know.
+        DataLoss: A map's number is unknown to this version.
     """
     fields: dict[str, Any] = {name: {} for name in BY_EVENT_ID.values()}
     timers: dict[str, DataBlob] = {}
@@ -100,7 +105,7 @@ def read_entries(maps: Sequence[int], items: Sequence[bytes], opened: Sequence[b
         elif kind == BUFFERED_EVENTS:
             buffered.append((item, DataBlob.unpack(packed)))
         else:
-            msg = f"a run has a map {kind}, which this version does not know"
+            msg = f"a run has a map {kind}, which is unknown to this version"
             raise DataLoss(msg)
     fields["timer_infos"] = timers
     fields["signal_requested_ids"] = frozenset(signals)
@@ -116,11 +121,11 @@ def _named(
     signals: Collection[str],
     nodes: Mapping[str, ChasmNode],
 ) -> Iterator[Entry]:
-    """Return the entries that a tenant named: their names are tokens in the key, and sealed with the value."""
+    """Return the entries whose names a tenant chose. The key has a token of the name; the name is sealed with the value."""
     for timer_id, blob in timers.items():
         name = timer_id.encode()
         yield TIMER, _token(keys, TIMER, run_id, name), pack_named(name, blob.pack())
-    for signal_id in dict.fromkeys(signals):  # a set, however it is handed over
+    for signal_id in dict.fromkeys(signals):  # the caller may pass a list with duplicates
         name = signal_id.encode()
         yield (
             SIGNAL_REQUESTED,
@@ -134,5 +139,5 @@ def _named(
 
 
 def _token(keys: NamespaceKeys, kind: int, run_id: UUID, name: bytes) -> bytes:
-    """Return the key of an entry that a tenant named; in another run the same name gives another key."""
+    """Return the key of an entry whose name a tenant chose. The same name has another key in another run."""
     return keys.identity(_PURPOSES[kind]).token(run_id.bytes + name)[:16]

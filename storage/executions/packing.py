@@ -1,4 +1,4 @@
-"""Plaintexts of a run's rows, as they are sealed (kms/FORMAT.md section 9)."""
+"""The plaintexts of a run's rows before they are sealed (kms/FORMAT.md section 9)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NO_TIME = -1
 
 
 def workflow_token(keys: NamespaceKeys, workflow_id: bytes) -> bytes:
-    """Return what stands for a workflow id in rows."""
+    """Return the token of a workflow id in rows: 16 bytes."""
     return keys.identity("workflow id").token(workflow_id)[:16]
 
 
@@ -31,41 +31,49 @@ def pack_execution(info: DataBlob, state: DataBlob) -> bytes:
 
 
 def unpack_execution(packed: bytes) -> tuple[DataBlob, DataBlob]:
-    """Undo `pack_execution`."""
+    """Return the info and state that `pack_execution` packed.
+
+    Raises:
+        DataLoss: The bytes have another form.
+    """
     end = _U32.size + _length(_U32, packed)
     return DataBlob.unpack(packed[_U32.size : end]), DataBlob.unpack(packed[end:])
 
 
 def pack_current(state: ExecutionState) -> bytes:
-    """Pack what is kept with a current run."""
+    """Pack the state that is stored with a current run."""
     request_id = state.create_request_id.encode()
     start = _NO_TIME if state.start_time is None else state.start_time
     return _CURRENT.pack(state.state, state.status, start, len(request_id)) + request_id + state.blob.pack()
 
 
 def unpack_current(packed: bytes) -> ExecutionState:
-    """Undo `pack_current`.
+    """Return the state that `pack_current` packed.
 
     Raises:
-        DataLoss: a state or status that this version does not know.
+        DataLoss: The state or status is unknown to this version.
     """
     try:
         state, status, start, length = _CURRENT.unpack_from(packed)
         request_id = packed[_CURRENT.size : _CURRENT.size + length].decode()
-        known = WorkflowState(state), WorkflowStatus(status)
+        states = WorkflowState(state), WorkflowStatus(status)
     except (struct.error, ValueError):
         raise DataLoss(_UNKNOWN) from None
     blob = DataBlob.unpack(packed[_CURRENT.size + length :])
-    return ExecutionState(*known, blob, request_id, None if start == _NO_TIME else start)
+    return ExecutionState(*states, blob, request_id, None if start == _NO_TIME else start)
 
 
 def pack_named(name: bytes, value: bytes) -> bytes:
-    """Pack an entry that a tenant named, with its name."""
+    """Pack an entry whose name a tenant chose, with the name."""
     return _U16.pack(len(name)) + name + value
 
 
 def unpack_named(packed: bytes) -> tuple[str, bytes]:
-    """Undo `pack_named`."""
+    """Return the name and value that `pack_named` packed.
+
+    Raises:
+        DataLoss: The bytes have another form.
+    """
     end = _U16.size + _length(_U16, packed)
     try:
         return packed[_U16.size : end].decode(), packed[end:]
@@ -79,7 +87,11 @@ def pack_chasm_node(node: ChasmNode) -> bytes:
 
 
 def unpack_chasm_node(packed: bytes) -> ChasmNode:
-    """Undo `pack_chasm_node`."""
+    """Return the node that `pack_chasm_node` packed.
+
+    Raises:
+        DataLoss: The bytes have another form.
+    """
     return ChasmNode(*unpack_execution(packed))
 
 
@@ -91,4 +103,4 @@ def _length(form: struct.Struct, packed: bytes) -> int:
     return length
 
 
-_UNKNOWN = "a stored row is not of a form that this version knows"
+_UNKNOWN = "a stored row has a form that is unknown to this version"

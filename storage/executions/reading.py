@@ -1,4 +1,4 @@
-"""Read mutable state and current runs; the reads of several callers share statements (`group_commit.py`)."""
+"""Read mutable state and current runs. The reads of several callers share statements (`storage/engine/group_commit.py`)."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ class ExecutionReader:
     """Reads runs.
 
     Args:
-        database: for look-ups by key.
-        keyring: unwrapped keys.
-        distributed: whether the tables are spread over a Citus cluster.
+        database: The connections, for look-ups by key.
+        keyring: The unwrapped keys.
+        distributed: Whether the tables are spread over a Citus cluster.
     """
 
     def __init__(self, database: Database, keyring: Keyring, *, distributed: bool) -> None:
@@ -79,7 +79,7 @@ class ExecutionReader:
         if row is None:
             raise NotFound
         versions = (row["next_event_id"], row["last_write_version"], row["db_record_version"])
-        place = (shard_id, key.workflow, run_id.bytes)
+        scope = (shard_id, key.workflow, run_id.bytes)
         execution = [(versions, row["data"])]
         maps, items = row["maps"] or (), row["items"] or ()
         values = row["blobs"] or ()
@@ -89,8 +89,8 @@ class ExecutionReader:
 
         def use(keys: NamespaceKeys) -> tuple[list[bytes], list[bytes]]:
             return (
-                keys.open_many(EXECUTION, execution, scope=place),
-                keys.open_many(EXECUTION_MAP, entries, scope=place),
+                keys.open_many(EXECUTION, execution, scope=scope),
+                keys.open_many(EXECUTION_MAP, entries, scope=scope),
             )
 
         size = len(row["data"]) + sum(map(len, values))
@@ -120,7 +120,7 @@ class ExecutionReader:
         return CurrentExecution(run_id, state, row["last_write_version"])
 
     async def aclose(self) -> None:
-        """Wait for the reads that are in flight."""
+        """Wait until no read is in flight."""
         await self._runs.aclose()
         await self._current.aclose()
 
@@ -128,11 +128,12 @@ class ExecutionReader:
 async def run_key(
     keyring: Keyring, namespace_id: UUID, workflow_id: str, run_id: UUID, shard_id: int
 ) -> tuple[NamespaceKeys, RunKey]:
-    """Check what names a run; return the namespace's keys and the key of the run's row.
+    """Check the ids of a run. Return the namespace's keys and the key of the run's row.
 
     Raises:
-        InvalidPersistenceRequest: an id that can't be.
-        NamespaceNotFound: no such namespace.
+        InvalidPersistenceRequest: An id is not valid.
+        NamespaceNotFound: The namespace does not exist.
+        KmsError: The namespace's keys are not available.
     """
     checks.check_fence(shard_id, 0)
     check_uuid("run_id", run_id)
@@ -141,20 +142,20 @@ async def run_key(
     return keys, RunKey(shard_id, namespace_id, workflow_token(keys, encoded), run_id)
 
 
-async def open_current(keyring: Keyring, keys: NamespaceKeys, place: Key, row: Row) -> tuple[UUID, ExecutionState]:
-    """Open a row of `current_executions`: the run, and what is kept with it.
+async def open_current(keyring: Keyring, keys: NamespaceKeys, scope: Key, row: Row) -> tuple[UUID, ExecutionState]:
+    """Open a row of `current_executions`. Return the run and its state.
 
     Args:
-        keyring: asked again for a key version that another process has just made.
-        keys: what this request has opened.
-        place: shard, workflow token and archetype.
-        row: its columns.
+        keyring: The unwrapped keys. It loads a key version that another process has created since.
+        keys: The keys that this request has opened.
+        scope: The shard, workflow token and archetype.
+        row: The columns of the row.
 
     Raises:
-        IntegrityError: the row does not open.
+        IntegrityError: The row does not open.
     """
     run_id = UUID(bytes=row["run_id"].bytes)
-    key = (*place, run_id.bytes, row["state"], row["last_write_version"])
+    key = (*scope, run_id.bytes, row["state"], row["last_write_version"])
     packed = await keyring.with_keys(
         keys.namespace_id, lambda keys: keys.open(CURRENT_EXECUTION, key, row["data"]), keys=keys
     )
@@ -164,7 +165,7 @@ async def open_current(keyring: Keyring, keys: NamespaceKeys, place: Key, row: R
 def _batch(
     function: Function, *, timeout: float
 ) -> Callable[[Connection, Sequence[_AnyKey]], Awaitable[Sequence[Row | None]]]:
-    """Return what reads the rows of several keys in one statement; None where there is no row."""
+    """Return a function that reads the rows of several keys in one statement. It returns None for a key without a row."""
 
     async def read(connection: Connection, keys: Sequence[_AnyKey]) -> Sequence[Row | None]:
         columns = zip(*keys, strict=True)

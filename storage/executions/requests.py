@@ -1,7 +1,7 @@
-"""What is written of a run, and how: Temporal's mutable-state requests.
+"""Temporal's requests about mutable state.
 
-A mutation changes a run's mutable state, a snapshot replaces it. Field names are those of Temporal's `InternalWorkflowMutation` and
-`InternalWorkflowSnapshot`. Values are the service's own blobs; the store reads what it must compare, and nothing else.
+A mutation changes a run's mutable state. A snapshot replaces it. The fields have the names of Temporal's `InternalWorkflowMutation`
+and `InternalWorkflowSnapshot`. Values are the service's own blobs. The store reads only the fields that it compares.
 """
 
 from __future__ import annotations
@@ -50,35 +50,40 @@ class CreateMode(IntEnum):
     """What a create expects of the workflow's current run."""
 
     BRAND_NEW = 0
-    """There is none, or it is `previous_run_id`. The new run becomes the current one."""
+    """The workflow has no current run, or it is `previous_run_id`. The new run becomes the current run."""
     UPDATE_CURRENT = 1
-    """It is `previous_run_id`, completed, at `previous_last_write_version`. The new run becomes the current one."""
+    """The current run is `previous_run_id`, completed, at `previous_last_write_version`. The new run becomes the current run."""
     BYPASS_CURRENT = 2
-    """It is another run, or there is none. It stays as it is."""
+    """The new run is not the current run. The current run does not change."""
 
 
 class UpdateMode(IntEnum):
     """What an update expects of the workflow's current run."""
 
     UPDATE_CURRENT = 0
-    """It is the run that is updated; the new run, if there is one, becomes the current one."""
+    """The current run is the updated run. If the request has a new run, it becomes the current run."""
     BYPASS_CURRENT = 1
-    """It is another run, or there is none."""
+    """The current run is not the updated run."""
     IGNORE_CURRENT = 2
-    """Nothing."""
+    """Nothing is expected."""
 
 
 class ConflictResolveMode(IntEnum):
     """What a conflict resolution expects of the workflow's current run."""
 
     UPDATE_CURRENT = 0
-    """It is the run of the current mutation, or of the reset snapshot where there is none."""
+    """The current run is the run of the current mutation, or the reset run if the request has no such mutation."""
     BYPASS_CURRENT = 1
-    """It is not the run that is reset."""
+    """The current run is not the reset run."""
 
 
 class ChasmNode(NamedTuple):
-    """A node of a CHASM tree."""
+    """A node of a CHASM tree.
+
+    Attributes:
+        metadata: The node's metadata.
+        data: The node's data.
+    """
 
     metadata: DataBlob
     data: DataBlob
@@ -86,14 +91,14 @@ class ChasmNode(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ExecutionState:
-    """What the store reads of a run's WorkflowExecutionState, and the whole of it.
+    """A run's WorkflowExecutionState, with the fields that the store reads.
 
     Attributes:
-        state: compared when another run takes this one's place.
-        status: of the run.
-        blob: the whole, as the service encodes it.
-        create_request_id: of the request that started the run.
-        start_time: nanoseconds since 1970.
+        state: The state. It is compared when another run becomes the current run.
+        status: The status.
+        blob: The whole message, as the service encodes it.
+        create_request_id: The id of the request that started the run; empty if there is none.
+        start_time: The start, in nanoseconds since 1970; None if it is not known.
     """
 
     state: WorkflowState
@@ -105,11 +110,22 @@ class ExecutionState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowMutation:
-    """A change of a run's mutable state; what it does not name stays.
+    """A change of a run's mutable state. Entries that it does not name do not change.
 
     Attributes:
-        db_record_version: of the state after the change; the stored one must be one less. 0: `condition` is compared instead.
-        condition: `next_event_id` as it must be stored, where `db_record_version` is 0.
+        namespace_id: The namespace.
+        workflow_id: The workflow's id, 1 to 1000 bytes of UTF-8.
+        run_id: The run.
+        execution_info: The new WorkflowExecutionInfo.
+        execution_state: The new WorkflowExecutionState.
+        next_event_id: The new next event id.
+        last_write_version: The version of the cluster that writes.
+        db_record_version: The version after the change; the stored version must be one less. If it is 0, `condition` is
+            compared instead.
+        condition: The `next_event_id` that must be stored, if `db_record_version` is 0.
+        new_buffered_events: A batch of events to buffer.
+        clear_buffered_events: Whether the batches that are buffered are deleted.
+        tasks: New history tasks by category.
     """
 
     namespace_id: UUID
@@ -142,7 +158,10 @@ class WorkflowMutation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowSnapshot:
-    """The whole of a run's mutable state. It has no buffered events: they are cleared. Versions as in `WorkflowMutation`."""
+    """A run's complete mutable state. It has no buffered events; those that are stored are deleted.
+
+    The attributes that `WorkflowMutation` also has mean the same.
+    """
 
     namespace_id: UUID
     workflow_id: str
@@ -165,11 +184,11 @@ class WorkflowSnapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowMutableState:
-    """A run's mutable state as it is read: all of it from one snapshot of the database.
+    """A run's mutable state, read from one snapshot of the database.
 
     Attributes:
-        execution_state: the blob of its `ExecutionState`.
-        buffered_events: in the order in which they were written.
+        execution_state: The blob of its `ExecutionState`.
+        buffered_events: The buffered batches, in the order in which they were written.
     """
 
     execution_info: DataBlob
@@ -192,8 +211,9 @@ class CurrentExecution:
     """A workflow's current run.
 
     Attributes:
-        execution_state: of the run; its blob is the one that was written last.
-        last_write_version: of the run.
+        run_id: The run.
+        execution_state: The run's state, with the blob that was written last.
+        last_write_version: The version of the cluster that wrote the run last.
     """
 
     run_id: UUID
@@ -203,13 +223,19 @@ class CurrentExecution:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateWorkflowExecutionRequest:
-    """Make a run.
+    """A request to create a run. The attributes that the other requests also have mean the same there.
 
     Attributes:
-        range_id: of the shard, as its owner knows it; also in the other requests.
-        archetype_id: 0 for workflows; other archetypes of CHASM have current runs of their own.
-        new_workflow_new_events: appended in the same transaction; also in the other requests.
-        visibility: written in the same transaction, each unless a version as new is stored; also in the other requests.
+        shard_id: The workflow's shard, from 1.
+        range_id: The range id of the shard that the caller holds.
+        mode: What the request expects of the workflow's current run.
+        new_workflow_snapshot: The new run.
+        previous_run_id: The run that the mode expects; None for no run.
+        previous_last_write_version: The last write version that `CreateMode.UPDATE_CURRENT` expects.
+        archetype_id: 0 for a workflow. Each other archetype of CHASM has current runs of its own.
+        new_workflow_new_events: History that is appended in the same transaction.
+        visibility: Visibility records that are written in the same transaction. A record is skipped if a version that is as
+            new is stored.
     """
 
     shard_id: int
@@ -225,7 +251,14 @@ class CreateWorkflowExecutionRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateWorkflowExecutionRequest:
-    """Change a run, and start the one that continues it."""
+    """A request to update a run, and to create the run that continues it.
+
+    Attributes:
+        update_workflow_mutation: The change of the run.
+        update_workflow_new_events: History of the run.
+        new_workflow_snapshot: The run that continues it; None for no new run.
+        new_workflow_new_events: History of the new run.
+    """
 
     shard_id: int
     range_id: int
@@ -240,7 +273,16 @@ class UpdateWorkflowExecutionRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConflictResolveWorkflowExecutionRequest:
-    """Reset a run to a snapshot, with the current run changed and a new one made as needed."""
+    """A request to reset a run to a snapshot.
+
+    Attributes:
+        reset_workflow_snapshot: The run that is reset.
+        reset_workflow_events_new_events: History of the run that is reset.
+        new_workflow_snapshot: A new run; None for no new run.
+        new_workflow_events_new_events: History of the new run.
+        current_workflow_mutation: The change of the current run, if that is another run; None for no change.
+        current_workflow_events_new_events: History of the current run.
+    """
 
     shard_id: int
     range_id: int
@@ -257,7 +299,11 @@ class ConflictResolveWorkflowExecutionRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetWorkflowExecutionRequest:
-    """Replace a run's mutable state; neither its history nor the current run is touched."""
+    """A request to replace a run's mutable state. Its history and the workflow's current run do not change.
+
+    Attributes:
+        set_workflow_snapshot: The new state.
+    """
 
     shard_id: int
     range_id: int

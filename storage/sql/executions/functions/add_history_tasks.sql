@@ -1,4 +1,4 @@
--- Add history tasks, unless the shard has another owner; it can't change hands before they are committed.
+-- Add history tasks if the shard has this range_id. The range_id can't change before they are committed.
 CREATE FUNCTION add_history_tasks(
     p_shard integer,
     p_range bigint,

@@ -1,4 +1,4 @@
--- The current run of several workflows, each in one row; none where a workflow has no current run.
+-- The current runs of several workflows, a row for each workflow that has one.
 CREATE FUNCTION get_current_executions(
     p_shard integer,          -- on a Citus cluster the shard of all workflows; not used elsewhere
     k_shard integer[],

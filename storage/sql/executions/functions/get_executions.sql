@@ -1,4 +1,4 @@
--- The mutable state of several runs, each in one row: one statement sees one snapshot of the run and all its maps.
+-- The mutable state of several runs, a row for each run. One statement sees the run and all its maps in one snapshot.
 CREATE FUNCTION get_executions(
     p_shard integer,          -- on a Citus cluster the shard of all runs; not used elsewhere
     k_shard integer[],
