@@ -39,22 +39,18 @@ from .errors import (
     WorkflowConditionFailed,
 )
 from .executions.history_tasks import HistoryTaskStore
+from .executions.modes import ConflictResolveMode, CreateMode, UpdateMode, WorkflowState, WorkflowStatus
 from .executions.requests import (
     ChasmNode,
-    ConflictResolveMode,
     ConflictResolveWorkflowExecutionRequest,
-    CreateMode,
     CreateWorkflowExecutionRequest,
     CurrentExecution,
     ExecutionState,
     SetWorkflowExecutionRequest,
-    UpdateMode,
     UpdateWorkflowExecutionRequest,
     WorkflowMutableState,
     WorkflowMutation,
     WorkflowSnapshot,
-    WorkflowState,
-    WorkflowStatus,
 )
 from .executions.shards import ShardInfo, ShardStore
 from .executions.store import (

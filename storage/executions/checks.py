@@ -10,17 +10,8 @@ from strongroom.storage.histories.rows import check_append
 from strongroom.storage.visibility_rows.records import VisibilityRow
 
 from .maps import BY_EVENT_ID, deletes_by_event_id, event_id_maps, upserts_by_event_id
-from .requests import (
-    ChasmNode,
-    ConflictResolveMode,
-    CreateMode,
-    ExecutionState,
-    UpdateMode,
-    WorkflowMutation,
-    WorkflowSnapshot,
-    WorkflowState,
-    WorkflowStatus,
-)
+from .modes import ConflictResolveMode, CreateMode, UpdateMode, WorkflowState, WorkflowStatus
+from .requests import ChasmNode, ExecutionState, WorkflowMutation, WorkflowSnapshot
 from .tasks import check_tasks
 
 if TYPE_CHECKING:

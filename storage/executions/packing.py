@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.errors import DataLoss
 
-from .requests import ChasmNode, ExecutionState, WorkflowState, WorkflowStatus
+from .modes import WorkflowState, WorkflowStatus
+from .requests import ChasmNode, ExecutionState
 
 if TYPE_CHECKING:
     from strongroom.kms import NamespaceKeys

@@ -12,7 +12,7 @@ from strongroom.storage.checks import check_uuid
 
 from . import checks
 from .binding import CurrentRule, RunRule
-from .requests import ConflictResolveMode, CreateMode, UpdateMode
+from .modes import ConflictResolveMode, CreateMode, UpdateMode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 
 from strongroom.storage import DataBlob, NotFound, ShardInfo, StorageError
 from strongroom.storage.errors import CurrentWorkflowConditionFailed
-from strongroom.storage.executions.requests import ConflictResolveMode, CreateMode, UpdateMode, WorkflowState
+from strongroom.storage.executions.modes import ConflictResolveMode, CreateMode, UpdateMode, WorkflowState
 from tests.support.execution_model import KEYS, NAMES, RUNS, Draw, Model
 from tests.support.execution_rules import create_is_allowed, resolve_is_allowed, update_is_allowed
 from tests.support.fixtures.contract import new_database, new_namespace, new_shard, open_cell

@@ -8,7 +8,7 @@ import pytest
 
 from strongroom.storage import DataBlob, InvalidPersistenceRequest, StorageError
 from strongroom.storage.errors import ConditionFailed, TransactionSizeLimit
-from strongroom.storage.executions.requests import (
+from strongroom.storage.executions.modes import (
     ConflictResolveMode,
     CreateMode,
     UpdateMode,

@@ -6,7 +6,7 @@ import pytest
 
 from strongroom.storage import DataBlob, ShardInfo, ShardOwnershipLost
 from strongroom.storage.errors import ConditionFailed, CurrentWorkflowConditionFailed, WorkflowConditionFailed
-from strongroom.storage.executions.requests import ConflictResolveMode, UpdateMode
+from strongroom.storage.executions.modes import ConflictResolveMode, UpdateMode
 from tests.support.fixtures.executions import (
     CATEGORIES,
     COMPLETED,

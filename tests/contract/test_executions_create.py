@@ -12,7 +12,7 @@ from strongroom.storage.errors import (
     NamespaceNotFound,
     WorkflowConditionFailed,
 )
-from strongroom.storage.executions.requests import CreateMode, UpdateMode
+from strongroom.storage.executions.modes import CreateMode, UpdateMode
 from tests.support.fixtures.contract import new_namespace
 from tests.support.fixtures.executions import (
     CATEGORIES,

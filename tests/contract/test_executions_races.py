@@ -10,7 +10,7 @@ from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import rotate_data_key
 from strongroom.storage import EVERY_NAMESPACE
 from strongroom.storage.errors import CurrentWorkflowConditionFailed, WorkflowConditionFailed
-from strongroom.storage.executions.requests import CreateMode, UpdateMode
+from strongroom.storage.executions.modes import CreateMode, UpdateMode
 from strongroom.storage.executions.tasks import TRANSFER
 from tests.support.fixtures.batches import at_once
 from tests.support.fixtures.executions import COMPLETED, RUNNING, ZOMBIE, accumulated, exactly, task

@@ -7,7 +7,8 @@ import pytest
 
 from strongroom.storage import DataBlob, ShardInfo, ShardOwnershipLost
 from strongroom.storage.errors import ConditionFailed, CurrentWorkflowConditionFailed, WorkflowConditionFailed
-from strongroom.storage.executions.requests import ChasmNode, CreateMode, UpdateMode
+from strongroom.storage.executions.modes import CreateMode, UpdateMode
+from strongroom.storage.executions.requests import ChasmNode
 from tests.support.fixtures.contract import new_namespace
 from tests.support.fixtures.executions import (
     CATEGORIES,

@@ -10,7 +10,8 @@ from uuid import UUID
 
 from strongroom.storage import InvalidPersistenceRequest, ShardOwnershipLost
 from strongroom.storage.errors import ConditionFailed, CurrentWorkflowConditionFailed, WorkflowConditionFailed
-from strongroom.storage.executions.requests import ChasmNode, ConflictResolveMode, CreateMode, UpdateMode, WorkflowState
+from strongroom.storage.executions.modes import ConflictResolveMode, CreateMode, UpdateMode, WorkflowState
+from strongroom.storage.executions.requests import ChasmNode
 from strongroom.storage.executions.tasks import TRANSFER
 from tests.support.execution_rules import updated_state
 from tests.support.fixtures.executions import MAPS, TABLES, Workflow, accumulated, blob, tasks

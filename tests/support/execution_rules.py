@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strongroom.storage.executions.requests import (
+from strongroom.storage.executions.modes import (
     ConflictResolveMode,
     CreateMode,
     UpdateMode,

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 from strongroom.storage import HistoryNode, HistoryTask, Task, TaskKey, TaskQueueKey
-from strongroom.storage.executions.requests import ConflictResolveMode, UpdateMode
+from strongroom.storage.executions.modes import ConflictResolveMode, UpdateMode
 from strongroom.storage.executions.tasks import TRANSFER
 from strongroom.storage.matching.user_data import UserDataUpdate
 from tests.support.every_table import RUNNING, TYPES
