@@ -89,13 +89,17 @@ from .keys.reseal_rows import UnreadableRow
 from .keys.sealed_columns import SealedColumn, sealed_columns
 from .keys.shredding import ShreddingStore, ShredRequest
 from .keys.store import PostgresDataKeyStore
-from .matching.task_queue_keys import TaskQueueKey
-from .matching.task_queues import TaskQueue, TaskQueuePage, UnreadableTaskQueue
-from .matching.tasks import Task, TaskPage, TaskStore
-from .matching.user_data import (
+from .matching import (
+    Task,
+    TaskPage,
+    TaskQueue,
+    TaskQueueKey,
+    TaskQueuePage,
     TaskQueueUserData,
     TaskQueueUserDataConflict,
     TaskQueueUserDataStore,
+    TaskStore,
+    UnreadableTaskQueue,
     UserDataPage,
     UserDataUpdate,
 )

@@ -1,4 +1,4 @@
-"""The two statements that matching lives on: write tasks and read tasks, each for several callers at once."""
+"""The two statements of the hot path, which write and read tasks. Each serves several callers at once."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ if TYPE_CHECKING:
     from strongroom.storage.engine.database import Database
 
     SealedTasks: TypeAlias = tuple[Sequence[int], Sequence[int], Sequence[bytes]]
-    """Passes, ids and sealed values of tasks, in order."""
+    """The passes, ids and sealed values of tasks, in order."""
 
 
 MAX_TASKS = 4096
-"""Tasks of one request: as many as a statement has requests still fit into one batch of the sealed format, 2^16 records."""
+"""The most tasks of one request. A statement of 16 such requests fits into one batch of the sealed format, 2^16 records."""
+NOT_OWNER = "another owner holds the task queue now, or the queue does not exist; acquire it again before writing"
+"""The message of a write whose range id is not the stored one."""
 
 
 class QueueRow(NamedTuple):
-    """Which row of `task_queues` a write needs, as the statement takes it."""
+    """The row of `task_queues` that a write depends on, as columns of the statement."""
 
     range_hash: int
     namespace_id: UUID
@@ -37,13 +39,13 @@ class QueueRow(NamedTuple):
 
 
 class TaskWrite(NamedTuple):
-    """Tasks of one caller.
+    """The tasks of one caller.
 
     Attributes:
-        queue: the row that must be there, at this range_id.
-        keys: of its namespace.
-        parts: for the queue and each of its subqueues that gets tasks: its token, and of each task pass, id and packed blob.
-        size: bytes of all blobs.
+        queue: The row that must exist at this range id.
+        keys: The keys of its namespace.
+        parts: The token of the queue and of each subqueue that gets tasks, with the pass, id and packed blob of each task.
+        size: The size of all blobs, in bytes.
     """
 
     queue: QueueRow
@@ -53,7 +55,7 @@ class TaskWrite(NamedTuple):
 
 
 class TaskRange(NamedTuple):
-    """A page of tasks that one caller reads, as the statement takes it; from (pass, task), inclusive, to (pass, task), exclusive."""
+    """The page that one caller reads, as columns of the statement: from `min_*`, inclusive, to `max_*`, exclusive."""
 
     range_hash: int
     namespace_id: UUID
@@ -67,12 +69,12 @@ class TaskRange(NamedTuple):
 
 
 class TaskStatements:
-    """Runs batches of writes and of reads for one form of queues; what `GroupCommit` calls.
+    """Runs the batches of writes and reads that `GroupCommit` collects.
 
     Args:
-        database: bounds how long an answer may take.
-        fair: the form of the queues.
-        distributed: all requests of a batch are of one range_hash.
+        database: The cell's database, whose `answer_timeout` limits each statement.
+        fair: The form of the queues.
+        distributed: Whether all requests of a batch have the same range hash, as on a Citus cluster.
     """
 
     def __init__(self, database: Database, *, fair: bool, distributed: bool) -> None:
@@ -83,10 +85,13 @@ class TaskStatements:
         self._timeout = database.answer_timeout
 
     async def write(self, connection: Connection, requests: Sequence[TaskWrite]) -> Sequence[StrongroomError | None]:
-        """Seal and write tasks; a request whose queue has another owner is answered so, and leaves nothing.
+        """Seal and write tasks.
+
+        Returns:
+            For each request None, or `ConditionFailed` if its queue has another owner. Such a request writes nothing.
 
         Raises:
-            ConditionFailed: a task is there already. Nothing of the whole batch was written.
+            ConditionFailed: A task with one of the ids exists. Nothing of the whole batch was written.
         """
         size = sum([request.size for request in requests])
         sealed = await asyncio.to_thread(self._seal, requests) if size >= OFF_LOOP_BYTES else self._seal(requests)
@@ -117,27 +122,26 @@ class TaskStatements:
         )
         answers: list[StrongroomError | None] = [None] * len(requests)
         for row in refused:
-            msg = "the task queue has another owner now, or is not there; acquire it again before writing"
-            answers[row["request"] - 1] = ConditionFailed(msg)
+            answers[row["request"] - 1] = ConditionFailed(NOT_OWNER)
         return answers
 
     async def read(self, connection: Connection, requests: Sequence[TaskRange]) -> Sequence[SealedTasks]:
-        """Read a page of sealed tasks for each request."""
+        """Return a page of sealed tasks for each request."""
         columns = zip(*requests, strict=True)
         rows = await self._get.call(connection, requests[0].range_hash, self._fair, *columns, timeout=self._timeout)
         return [(row["passes"] or (), row["task_ids"] or (), row["sealed"] or ()) for row in rows]
 
     def _seal(self, requests: Sequence[TaskWrite]) -> list[bytes]:
-        """Seal the tasks of all requests, each namespace's in one batch; return them in order."""
-        places: dict[NamespaceKeys, list[int]] = {}
+        """Seal the tasks of all requests, each namespace's in one batch, and return them in the order of the requests."""
+        group_numbers: dict[NamespaceKeys, list[int]] = {}
         groups: list[tuple[RecordKind, Key, Sequence[tuple[Key, bytes]]]] = []
         for request in requests:
             range_hash, _, _, task_type, _ = request.queue
             for queue_id, rows in request.parts:
-                places.setdefault(request.keys, []).append(len(groups))
+                group_numbers.setdefault(request.keys, []).append(len(groups))
                 groups.append((TASK, (range_hash, queue_id, task_type, int(self._fair)), rows))
         sealed: list[list[bytes]] = [[]] * len(groups)
-        for keys, numbers in places.items():
+        for keys, numbers in group_numbers.items():
             values = keys.seal_groups([groups[number] for number in numbers])
             for number, group in zip(numbers, values, strict=True):
                 sealed[number] = group

@@ -1,4 +1,4 @@
-"""What a task queue is in the rows: keyed tokens for its name, and the name itself inside sealed values."""
+"""How rows name a task queue: keyed tokens in the keys, and the name itself inside the sealed values."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 RowKey: TypeAlias = tuple[int, UUID, bytes, int, bool]
-"""What the rows of a queue begin with: range_hash, namespace, token, type, form."""
-_PLACES_KEPT = 10_000
+"""The first columns of a queue's rows: range hash, namespace, token, type, form."""
+_CACHED_QUEUES = 10_000
 _INT16 = 2**15
 _INT32 = 2**31
 _NAME_LENGTH = struct.Struct(">H")
@@ -25,12 +25,12 @@ _SUBQUEUE = struct.Struct(">I")
 
 
 class TaskQueueKey(NamedTuple):
-    """Names a task queue.
+    """The identity of a task queue.
 
     Attributes:
-        namespace_id: whose.
-        name: as the tenant chose it.
-        task_type: Temporal's TaskQueueType, by number: 1 workflow, 2 activity, 3 Nexus.
+        namespace_id: The namespace of the queue.
+        name: The name that the tenant chose; 1 to 1000 bytes of UTF-8.
+        task_type: The number of Temporal's TaskQueueType: 1 workflow, 2 activity, 3 Nexus.
     """
 
     namespace_id: UUID
@@ -39,7 +39,11 @@ class TaskQueueKey(NamedTuple):
 
 
 def check_task_queue(queue: object) -> bytes:
-    """Refuse what does not name a task queue; return its name's bytes. The namespace is looked at where its keys are opened."""
+    """Refuse an invalid task queue key, and return the bytes of its name. Opening the keys checks the namespace.
+
+    Raises:
+        InvalidPersistenceRequest: The value is not a `TaskQueueKey`, or a field is invalid.
+    """
     if not isinstance(queue, TaskQueueKey):
         msg = "queue must be a TaskQueueKey"
         raise InvalidPersistenceRequest(msg)
@@ -49,29 +53,33 @@ def check_task_queue(queue: object) -> bytes:
 
 
 def check_subqueue(value: object) -> None:
-    """Refuse what is not the number of a subqueue: 0 for the queue itself."""
+    """Refuse an invalid number of a subqueue. The queue itself is 0.
+
+    Raises:
+        InvalidPersistenceRequest: The value is not a whole number from 0 to 2^31 - 1.
+    """
     check_number("subqueue", value, limit=_INT32)
 
 
 def task_queue_hash(keys: NamespaceKeys, name: bytes, task_type: int) -> int:
-    """Return what stands for the shard of a queue, its subqueues and their tasks."""
+    """Return the range hash of a queue, its subqueues and their tasks, which takes the place of a shard id."""
     return _hash(keys, name + _TASK_TYPE.pack(task_type))
 
 
 def user_data_hash(keys: NamespaceKeys) -> int:
-    """Return what stands for the shard of a namespace's user data: one, as several queues are updated in one transaction."""
+    """Return the range hash of a namespace's user data. There is only one, because a transaction may update several queues."""
     return _hash(keys, b"")
 
 
 def task_queue_token(keys: NamespaceKeys, name: bytes, subqueue: int = 0) -> bytes:
-    """Return the token that stands for a queue, or for one of its subqueues."""
+    """Return the token of a queue, or of one of its subqueues."""
     if subqueue:
         return keys.identity("task subqueue").token(_SUBQUEUE.pack(subqueue) + name)[:16]
     return keys.identity("task queue").token(name)[:16]
 
 
 def row_key(keys: NamespaceKeys, queue: TaskQueueKey, name: bytes, *, fair: bool, subqueue: int = 0) -> RowKey:
-    """Return what the rows of a queue, or of one of its subqueues, begin with."""
+    """Return the first columns of the rows of a queue, or of one of its subqueues."""
     range_hash = task_queue_hash(keys, name, queue.task_type)
     return range_hash, queue.namespace_id, task_queue_token(keys, name, subqueue), queue.task_type, fair
 
@@ -82,35 +90,35 @@ def sealed_key(key: RowKey, range_id: int) -> Key:
     return range_hash, queue_id, task_type, int(fair), range_id
 
 
-class QueuePlaces:
-    """Remembers where queues stand: range_hash and token, which are the same for the life of a namespace.
+class QueueRowIds:
+    """Caches the range hash and the token of queues, which never change while a namespace lives.
 
-    They are asked for in each call that matching makes, and made by two keyed hashes. Kept are names, and what stands in clear in the
-    rows; a caller has opened the namespace's keys before it asks.
+    Matching needs them in every call, and each takes a keyed hash. The cache holds names, and values that are in clear in the rows. A
+    caller opens the namespace's keys before it asks.
     """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[UUID, bytes, int, int], tuple[int, bytes]] = {}
+        self._cached: dict[tuple[UUID, bytes, int, int], tuple[int, bytes]] = {}
 
-    def find(self, keys: NamespaceKeys, queue: TaskQueueKey, name: bytes, subqueue: int = 0) -> tuple[int, bytes]:
-        """Return range_hash and token of a queue, or of one of its subqueues."""
-        slot = (queue.namespace_id, name, queue.task_type, subqueue)
-        found = self._known.get(slot)
-        if found is None:
-            if len(self._known) >= _PLACES_KEPT:
-                self._known.clear()
-            place = task_queue_hash(keys, name, queue.task_type), task_queue_token(keys, name, subqueue)
-            found = self._known[slot] = place
-        return found
+    def get(self, keys: NamespaceKeys, queue: TaskQueueKey, name: bytes, subqueue: int = 0) -> tuple[int, bytes]:
+        """Return the range hash and token of a queue, or of one of its subqueues."""
+        identity = (queue.namespace_id, name, queue.task_type, subqueue)
+        row_ids = self._cached.get(identity)
+        if row_ids is None:
+            if len(self._cached) >= _CACHED_QUEUES:
+                self._cached.clear()
+            row_ids = task_queue_hash(keys, name, queue.task_type), task_queue_token(keys, name, subqueue)
+            self._cached[identity] = row_ids
+        return row_ids
 
 
 def build_id_token(keys: NamespaceKeys, build_id: bytes) -> bytes:
-    """Return the token that stands for a build id."""
+    """Return the token of a build id."""
     return keys.identity("build id").token(build_id)[:16]
 
 
 def pack_named(name: bytes, blob: DataBlob) -> bytes:
-    """Return what is sealed of a queue: its name and a blob."""
+    """Return the plaintext of a queue's sealed value: its name and a blob."""
     return _NAME_LENGTH.pack(len(name)) + name + blob.pack()
 
 
@@ -118,13 +126,13 @@ def unpack_named(packed: bytes) -> tuple[str, DataBlob]:
     """Undo `pack_named`.
 
     Raises:
-        DataLoss: bytes that `pack_named` did not make.
+        DataLoss: `pack_named` did not make these bytes.
     """
     try:
         end = _NAME_LENGTH.size + _NAME_LENGTH.unpack_from(packed)[0]
         name = packed[_NAME_LENGTH.size : end].decode()
     except (struct.error, UnicodeDecodeError):
-        msg = "a stored task queue is of a form that this version does not know"
+        msg = "a stored task queue has a form that this version does not know"
         raise DataLoss(msg) from None
     return name, DataBlob.unpack(packed[end:])
 

@@ -1,4 +1,4 @@
-"""What is stored of task queues, and the list of all of them."""
+"""The rows of task queues, and the list of all queues."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from uuid import UUID
 
 from strongroom.kms import IntegrityError, KeyringFileError, KmsError, StrongroomError, UnsupportedFormat
 from strongroom.kms.sealing.record_kinds import TASK_QUEUE
-from strongroom.storage.checks import check_page_size
+from strongroom.storage.checks import check_blob, check_number, check_page_size, open_keys
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE
+from strongroom.storage.errors import ConditionFailed
 from strongroom.storage.page_tokens import page_position
 from strongroom.storage.page_tokens import page_token as make_token
 
-from .task_queue_keys import TaskQueueKey, sealed_key, unpack_named
+from .task_batches import NOT_OWNER
+from .task_queue_keys import TaskQueueKey, check_task_queue, pack_named, row_key, sealed_key, unpack_named
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,12 +37,12 @@ UNREADABLE = (KmsError, KeyringFileError, IntegrityError, UnsupportedFormat)
 
 @dataclass(frozen=True, slots=True)
 class TaskQueue:
-    """What is stored of a task queue.
+    """The stored row of a task queue.
 
     Attributes:
-        queue: which.
-        range_id: rises with each new owner; every write of tasks names it.
-        info: the service's own; sealed. The expiry of a sticky queue is part of it: nothing here acts on it.
+        queue: The queue's namespace, name and type.
+        range_id: The lease of the owner. It rises with each new owner, and every write of tasks names it.
+        info: The service's blob, which is sealed; at most 4 MiB. It holds the expiry of a sticky queue, which nothing here acts on.
     """
 
     queue: TaskQueueKey
@@ -50,7 +52,14 @@ class TaskQueue:
 
 @dataclass(frozen=True, slots=True)
 class UnreadableTaskQueue:
-    """A task queue that does not open: its namespace is shredded, the keys can't be had now, or the row was altered."""
+    """A task queue that can't be opened.
+
+    Attributes:
+        namespace_id: The namespace of the queue.
+        task_type: The number of the queue's type.
+        range_id: The stored range id.
+        reason: The error. The namespace is shredded, its keys can't be unwrapped now, or the row was altered.
+    """
 
     namespace_id: UUID
     task_type: int
@@ -60,22 +69,55 @@ class UnreadableTaskQueue:
 
 @dataclass(frozen=True, slots=True)
 class TaskQueuePage:
-    """Task queues in order; those that can't be read, which hide no other; and a token for what follows, None at the end."""
+    """A page of the list of all task queues.
+
+    Attributes:
+        queues: The queues that opened, in the order of their tokens.
+        unreadable: The queues that did not open.
+        next_page_token: The token of the next page; None at the end.
+    """
 
     queues: Sequence[TaskQueue]
     unreadable: Sequence[UnreadableTaskQueue]
     next_page_token: bytes | None
 
 
+async def seal_task_queue(keyring: Keyring, task_queue: TaskQueue, *, fair: bool) -> tuple[object, ...]:
+    """Return the columns of a queue's row, with its name and its blob sealed.
+
+    Raises:
+        InvalidPersistenceRequest: A field is invalid.
+        NamespaceNotFound: The namespace does not exist.
+        TransactionSizeLimit: The blob has more than 4 MiB.
+    """
+    name = check_task_queue(task_queue.queue)
+    check_number("range_id", task_queue.range_id)
+    check_blob("info", task_queue.info)
+    keys = await open_keys(keyring, task_queue.queue.namespace_id)
+    key = row_key(keys, task_queue.queue, name, fair=fair)
+    sealed = keys.seal(TASK_QUEUE, sealed_key(key, task_queue.range_id), pack_named(name, task_queue.info))
+    return (*key, task_queue.range_id, sealed)
+
+
+def check_owner(written: Sequence[Row]) -> None:
+    """Refuse a write that changed no row, because another owner holds the queue.
+
+    Raises:
+        ConditionFailed: No row was written.
+    """
+    if not written:
+        raise ConditionFailed(NOT_OWNER)
+
+
 async def open_task_queue(keyring: Keyring, key: RowKey, row: Row) -> TaskQueue:
     """Open the row of a queue.
 
     Raises:
-        IntegrityError: it does not open in this place, at this range_id.
-        KmsError: its namespace's keys can't be had.
+        IntegrityError: The row does not open under this key and range id.
+        KmsError: The namespace's keys can't be unwrapped.
     """
-    place, sealed = sealed_key(key, row["range_id"]), row["data"]
-    packed = await keyring.with_keys(key[1], lambda keys: keys.open(TASK_QUEUE, place, sealed))
+    bound_key, sealed = sealed_key(key, row["range_id"]), row["data"]
+    packed = await keyring.with_keys(key[1], lambda keys: keys.open(TASK_QUEUE, bound_key, sealed))
     name, info = unpack_named(packed)
     return TaskQueue(TaskQueueKey(key[1], name, key[3]), row["range_id"], info)
 
@@ -85,13 +127,15 @@ async def list_task_queues(
 ) -> TaskQueuePage:
     """Read a page of the queues of all namespaces; see `TaskStore.list_task_queue`."""
     check_page_size(page_size)
-    binding = b"fair" if fair else b"plain"
-    position = () if page_token is None else _unpacked(page_position(page_token, _LIST, binding, numbers=6))
+    scope = b"fair" if fair else b"plain"
+    position = () if page_token is None else _position_columns(page_position(page_token, _LIST, scope, numbers=6))
     async with database.connection(EVERY_NAMESPACE) as connection:
         rows = await connection.fetch(_SQL["list_after" if position else "list"], fair, page_size + 1, *position)
     queues: list[TaskQueue] = []
     unreadable: list[UnreadableTaskQueue] = []
-    without_keys: dict[UUID, StrongroomError] = {}  # asked for once: each time may be a call of a KMS that is down
+    without_keys: dict[
+        UUID, StrongroomError
+    ] = {}  # tried once for each namespace, because a KMS that is down is slow to answer
     for row in rows[:page_size]:
         namespace_id = UUID(bytes=row["namespace_id"].bytes)
         key = (row["range_hash"], namespace_id, row["task_queue_id"], row["task_type"], fair)
@@ -107,15 +151,16 @@ async def list_task_queues(
             unreadable.append(UnreadableTaskQueue(namespace_id, row["task_type"], row["range_id"], reason))
     if len(rows) <= page_size:
         return TaskQueuePage(queues, unreadable, None)
-    return TaskQueuePage(queues, unreadable, make_token(_LIST, binding, *_packed(rows[page_size - 1])))
+    return TaskQueuePage(queues, unreadable, make_token(_LIST, scope, *_position_numbers(rows[page_size - 1])))
 
 
-def _packed(row: Row) -> tuple[int, ...]:
-    """Return a row's place in the list as numbers."""
+def _position_numbers(row: Row) -> tuple[int, ...]:
+    """Return a row's position in the list as numbers."""
     return row["range_hash"], *_POSITION.unpack(row["namespace_id"].bytes + row["task_queue_id"]), row["task_type"]
 
 
-def _unpacked(position: tuple[int, ...]) -> tuple[int, UUID, bytes, int]:
+def _position_columns(position: tuple[int, ...]) -> tuple[int, UUID, bytes, int]:
+    """Undo `_position_numbers`."""
     range_hash, *ids, task_type = position
     packed = _POSITION.pack(*ids)
     return range_hash, UUID(bytes=packed[:16]), packed[16:], task_type

@@ -1,41 +1,38 @@
-"""Matching's task queues and their tasks, plain and fair: Temporal's TaskStore and FairTaskStore.
+"""The operations on task queues and their tasks, plain and fair: Temporal's TaskStore and FairTaskStore.
 
-Both forms share their tables; the form is part of every key. A plain queue orders its tasks by id, a fair one by pass, then id.
+Both forms share their tables, and the form is part of every key. A plain queue orders its tasks by id, a fair one by pass and then id.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import repeat
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from strongroom.kms.sealing.record_kinds import TASK, TASK_QUEUE
-from strongroom.storage.checks import check_blob, check_number, check_page_size, open_keys
+from strongroom.kms.sealing.record_kinds import TASK
+from strongroom.storage.checks import check_number, check_page_size, open_keys
 from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.group_commit import GroupCommit
 from strongroom.storage.engine.queries import load_queries
-from strongroom.storage.errors import ConditionFailed, InvalidPersistenceRequest, NotFound
+from strongroom.storage.errors import ConditionFailed, NotFound
 from strongroom.storage.page_tokens import page_position
 from strongroom.storage.page_tokens import page_token as make_token
 from strongroom.storage.sealing import open_rows
 
-from .task_batches import MAX_TASKS, QueueRow, TaskRange, TaskStatements, TaskWrite
+from .task_batches import QueueRow, TaskRange, TaskStatements, TaskWrite
 from .task_queue_keys import (
-    QueuePlaces,
+    QueueRowIds,
     check_subqueue,
     check_task_queue,
-    pack_named,
     row_key,
-    sealed_key,
 )
-from .task_queues import list_task_queues, open_task_queue
+from .task_queues import check_owner, list_task_queues, open_task_queue, seal_task_queue
+from .task_requests import LAST_TASK_ID, Task, TaskPage, check_pass, pack_tasks, task_range
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from strongroom.kms import Key, Keyring, NamespaceKeys
+    from strongroom.kms import Keyring, NamespaceKeys
     from strongroom.storage.engine.barrier import Barrier
-    from strongroom.storage.engine.connection import Row
     from strongroom.storage.engine.database import Database
 
     from .task_batches import SealedTasks
@@ -44,51 +41,28 @@ if TYPE_CHECKING:
 
 _SQL = load_queries("matching/tasks")
 _GET = "get_tasks"
-LAST_TASK_ID = 2**63 - 1
-"""Greater than any task id, and than any pass: the end of a range that has none."""
 _INT32 = 2**31
-_new = tuple.__new__
-
-
-class Task(NamedTuple):
-    """A task that waits for a worker.
-
-    Attributes:
-        task_id: unique in its queue; in a fair queue within its pass.
-        blob: the service's own; sealed.
-        task_pass: 0 in a plain queue, 1 or more in a fair one.
-        subqueue: which part of the queue's backlog; 0 is the queue itself. They share its range_id.
-    """
-
-    task_id: int
-    blob: DataBlob
-    task_pass: int = 0
-    subqueue: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class TaskPage:
-    """Tasks in order, and a token for what follows; None at the end."""
-
-    tasks: Sequence[Task]
-    next_page_token: bytes | None
+_new_task = tuple.__new__
 
 
 class TaskStore:
-    """Leases task queues to their owners, and keeps their tasks.
+    """Leases task queues to their owners, and stores their tasks.
+
+    Every operation raises `DatabaseUnavailable` if the database can't be reached, and `KmsError` if the namespace's keys can't be
+    unwrapped.
 
     Args:
-        database: for look-ups by key; its size bounds how many statements are in flight.
-        keyring: keys by namespace.
-        fair: the form of all queues of this store. A plain and a fair queue of one name have nothing in common.
-        distributed: the tables are spread over a Citus cluster.
+        database: The cell's database. Its number of connections limits the statements in flight.
+        keyring: The cell's unwrapped keys.
+        fair: The form of all queues of this store. A plain and a fair queue of the same name are separate queues.
+        distributed: Whether the tables are distributed over a Citus cluster.
     """
 
     def __init__(self, database: Database, keyring: Keyring, *, fair: bool = False, distributed: bool = False) -> None:
         self._database = database
         self._keyring = keyring
         self._fair = fair
-        self._places = QueuePlaces()
+        self._row_ids = QueueRowIds()
         statements = TaskStatements(database, fair=fair, distributed=distributed)
         self._writes: GroupCommit[TaskWrite, None] = GroupCommit(
             database,
@@ -106,24 +80,34 @@ class TaskStore:
         )
 
     async def create_task_queue(self, task_queue: TaskQueue) -> None:
-        """Make a task queue.
+        """Create a task queue.
+
+        Args:
+            task_queue: The queue, the range id of its owner, and the owner's blob.
 
         Raises:
-            ConditionFailed: it is there already.
-            NamespaceNotFound: no such namespace.
+            ConditionFailed: The queue exists.
+            InvalidPersistenceRequest: A field is invalid.
+            NamespaceNotFound: The namespace does not exist.
+            TransactionSizeLimit: The blob has more than 4 MiB.
         """
-        row = await self._sealed(task_queue)
+        row = await seal_task_queue(self._keyring, task_queue, fair=self._fair)
         async with self._database.connection(task_queue.queue.namespace_id) as connection:
             created = await connection.fetch(_SQL["create"], *row)
         if not created:
-            msg = "the task queue is there already"
+            msg = "the task queue exists already"
             raise ConditionFailed(msg)
 
     async def get_task_queue(self, queue: TaskQueueKey) -> TaskQueue:
         """Return a task queue.
 
+        Args:
+            queue: The queue's namespace, name and type.
+
         Raises:
-            NotFound: there is none.
+            NotFound: The queue does not exist.
+            NamespaceNotFound: The namespace does not exist.
+            IntegrityError: The queue's row does not open.
         """
         name = check_task_queue(queue)
         keys = await open_keys(self._keyring, queue.namespace_id)
@@ -131,67 +115,84 @@ class TaskStore:
         async with self._database.connection(queue.namespace_id) as connection:
             row = await connection.fetchrow(_SQL["get"], *key)
         if row is None:
-            msg = "there is no such task queue"
+            msg = "the task queue does not exist"
             raise NotFound(msg)
         return await open_task_queue(self._keyring, key, row)
 
     async def update_task_queue(self, task_queue: TaskQueue, *, previous_range_id: int) -> None:
-        """Replace a task queue's row, and with it who may write. Waits for writes of tasks that are under way.
+        """Replace a task queue's row, and with it the owner that may write tasks. Waits for writes of tasks that are in progress.
+
+        Args:
+            task_queue: The queue with its new range id and blob.
+            previous_range_id: The range id that is stored.
 
         Raises:
-            ConditionFailed: the stored range_id is another one, or there is no such queue.
+            ConditionFailed: Another range id is stored, or the queue does not exist.
+            InvalidPersistenceRequest: A field is invalid.
+            NamespaceNotFound: The namespace does not exist.
+            TransactionSizeLimit: The blob has more than 4 MiB.
         """
         check_number("previous_range_id", previous_range_id)
-        row = await self._sealed(task_queue)
+        row = await seal_task_queue(self._keyring, task_queue, fair=self._fair)
         async with self._database.connection(task_queue.queue.namespace_id) as connection:
             updated = await connection.fetch(_SQL["update"], *row, previous_range_id)
-        _refuse_unless(updated)
+        check_owner(updated)
 
     async def list_task_queue(self, *, page_size: int, page_token: bytes | None = None) -> TaskQueuePage:
-        """List the queues of all namespaces, in an order that says nothing of their names.
+        """List the queues of all namespaces, in the order of their tokens, which says nothing about their names.
+
+        Args:
+            page_size: The most queues to return, readable or not; 1 to 10,000.
+            page_token: The token of the page before; None for the first page.
 
         Raises:
-            InvalidPersistenceRequest: a page size or token that can't be.
+            InvalidPersistenceRequest: The page size is invalid, or the token is from another operation.
         """
         return await list_task_queues(
             self._database, self._keyring, fair=self._fair, page_size=page_size, page_token=page_token
         )
 
     async def delete_task_queue(self, queue: TaskQueueKey, *, range_id: int) -> None:
-        """Delete a task queue's row; its tasks stay.
+        """Delete a task queue's row. Its tasks stay.
+
+        Args:
+            queue: The queue's namespace, name and type.
+            range_id: The range id that is stored.
 
         Raises:
-            ConditionFailed: the stored range_id is another one, or there is no such queue.
+            ConditionFailed: Another range id is stored, or the queue does not exist.
+            NamespaceNotFound: The namespace does not exist.
         """
         name = check_task_queue(queue)
         check_number("range_id", range_id)
         keys = await open_keys(self._keyring, queue.namespace_id)
         async with self._database.connection(queue.namespace_id) as connection:
             deleted = await connection.fetch(_SQL["delete"], *row_key(keys, queue, name, fair=self._fair), range_id)
-        _refuse_unless(deleted)
+        check_owner(deleted)
 
     async def create_tasks(
         self, queue: TaskQueueKey, tasks: Sequence[Task], *, range_id: int, barrier: Barrier | None = None
     ) -> None:
-        """Add tasks to a queue, all or none. They may be of several of its subqueues.
+        """Add tasks to a queue and its subqueues, all or none.
 
         Args:
-            queue: The task queue.
+            queue: The queue's namespace, name and type.
             tasks: 1 to 4096 tasks.
             range_id: The range id that the queue's owner holds.
-            barrier: What must have happened before the statement is sent; None for nothing.
+            barrier: A barrier that the write waits for before it is sent; None for none.
 
         Raises:
-            ConditionFailed: the queue has another range_id, or is not there; or a task of that id is there already.
-            InvalidPersistenceRequest: no tasks, more than 4096, or one that can't be.
-            TransactionSizeLimit: a blob of more than 4 MiB.
+            ConditionFailed: The queue has another range id or does not exist, or a task with one of the ids exists.
+            InvalidPersistenceRequest: There are no tasks or more than 4096, or a field is invalid.
+            NamespaceNotFound: The namespace does not exist.
+            TransactionSizeLimit: A blob has more than 4 MiB.
         """
         name = check_task_queue(queue)
         check_number("range_id", range_id)
-        by_subqueue, size = self._packed(tasks)
+        by_subqueue, size = pack_tasks(tasks, fair=self._fair)
         keys = await open_keys(self._keyring, queue.namespace_id)
-        range_hash, queue_id = self._places.find(keys, queue, name)
-        parts = [(self._places.find(keys, queue, name, subqueue)[1], rows) for subqueue, rows in by_subqueue.items()]
+        range_hash, queue_id = self._row_ids.get(keys, queue, name)
+        parts = [(self._row_ids.get(keys, queue, name, subqueue)[1], rows) for subqueue, rows in by_subqueue.items()]
         row = QueueRow(range_hash, queue.namespace_id, queue_id, queue.task_type, range_id)
         await self._writes.submit(TaskWrite(row, keys, parts, size), barrier=barrier)
 
@@ -206,29 +207,30 @@ class TaskStore:
         subqueue: int = 0,
         page_token: bytes | None = None,
     ) -> TaskPage:
-        """Read tasks in order: by id, in a fair queue by pass, then id. A queue that nobody made has none.
+        """Return a page of tasks, ordered by id, or by pass and then id in a fair queue. A queue that does not exist has no tasks.
 
         Args:
-            queue: which.
-            page_size: how many at most.
-            min_task_id: the first.
-            max_task_id: exclusive; a fair queue's range has no such end.
-            min_pass: of the first task; 0 in a plain queue.
-            subqueue: which part of the backlog.
-            page_token: of the page before.
+            queue: The queue's namespace, name and type.
+            page_size: The most tasks to return; 1 to 10,000.
+            min_task_id: The lower bound, inclusive.
+            max_task_id: The upper bound, exclusive. It can't be given for a fair queue.
+            min_pass: The pass of the lower bound; 0 in a plain queue, 1 or more in a fair one.
+            subqueue: The part of the backlog; 0 is the queue itself.
+            page_token: The token of the page before; None for the first page.
 
         Raises:
-            InvalidPersistenceRequest: a range, page size or token that can't be.
-            IntegrityError: a task does not open.
+            InvalidPersistenceRequest: A bound or size is invalid, or the token is from another queue.
+            NamespaceNotFound: The namespace does not exist.
+            IntegrityError: A task does not open.
         """
         name = check_task_queue(queue)
         check_page_size(page_size)
         check_subqueue(subqueue)
-        start, end = self._checked_range((min_pass, min_task_id), max_task_id)
+        start, end = task_range((min_pass, min_task_id), max_task_id, fair=self._fair)
         keys = await open_keys(self._keyring, queue.namespace_id)
-        range_hash, queue_id = self._places.find(keys, queue, name, subqueue)
+        range_hash, queue_id = self._row_ids.get(keys, queue, name, subqueue)
         if page_token is not None:
-            min_pass, min_task_id = page_position(page_token, _GET, self._binding(queue, queue_id), numbers=2)
+            min_pass, min_task_id = page_position(page_token, _GET, self._token_scope(queue, queue_id), numbers=2)
             start = max(start, (min_pass, min_task_id))
         if start >= end:
             return TaskPage([], None)
@@ -238,32 +240,39 @@ class TaskStore:
         scope = (range_hash, queue_id, queue.task_type, int(self._fair))
         rows = list(zip(zip(passes, task_ids, strict=True), sealed, strict=True))
 
-        def use(keys: NamespaceKeys) -> list[bytes]:
+        def open_all(keys: NamespaceKeys) -> list[bytes]:
             return keys.open_many(TASK, rows, scope=scope)
 
-        opened = await open_rows(self._keyring, queue.namespace_id, sum(map(len, sealed)), use, keys=keys)
+        opened = await open_rows(self._keyring, queue.namespace_id, sum(map(len, sealed)), open_all, keys=keys)
         blobs = DataBlob.unpack_many(opened)
-        tasks = [_new(Task, values) for values in zip(task_ids, blobs, passes, repeat(subqueue))]
-        if len(tasks) < page_size or (following := (passes[-1], task_ids[-1] + 1)) >= end:
+        tasks = [_new_task(Task, values) for values in zip(task_ids, blobs, passes, repeat(subqueue))]
+        if len(tasks) < page_size or (next_start := (passes[-1], task_ids[-1] + 1)) >= end:
             return TaskPage(tasks, None)
-        return TaskPage(tasks, make_token(_GET, self._binding(queue, queue_id), *following))
+        return TaskPage(tasks, make_token(_GET, self._token_scope(queue, queue_id), *next_start))
 
     async def complete_tasks_less_than(
         self, queue: TaskQueueKey, *, max_task_id: int, max_pass: int = 0, limit: int, subqueue: int = 0
     ) -> int:
-        """Delete the first tasks of a queue, up to a task that stays; return how many.
+        """Delete the first tasks of a queue, up to a task that stays.
 
         Args:
-            queue: which.
-            max_task_id: exclusive.
-            max_pass: of the task that stays; 0 in a plain queue.
-            limit: how many at most.
-            subqueue: which part of the backlog.
+            queue: The queue's namespace, name and type.
+            max_task_id: The id of the task that stays.
+            max_pass: The pass of that task; 0 in a plain queue, 1 or more in a fair one.
+            limit: The most tasks to delete; 1 or more.
+            subqueue: The part of the backlog; 0 is the queue itself.
+
+        Returns:
+            The number of tasks that were deleted.
+
+        Raises:
+            InvalidPersistenceRequest: A number is invalid.
+            NamespaceNotFound: The namespace does not exist.
         """
         name = check_task_queue(queue)
         check_subqueue(subqueue)
         check_number("max_task_id", max_task_id)
-        self._check_pass("max_pass", max_pass)
+        check_pass("max_pass", max_pass, fair=self._fair)
         check_number("limit", limit, least=1, limit=_INT32)
         keys = await open_keys(self._keyring, queue.namespace_id)
         key = row_key(keys, queue, name, fair=self._fair, subqueue=subqueue)
@@ -272,70 +281,10 @@ class TaskStore:
         return int(tag.rpartition(" ")[2])
 
     async def aclose(self) -> None:
-        """Wait until nothing is in flight."""
+        """Wait until no write and no read is in flight."""
         await self._writes.aclose()
         await self._reads.aclose()
 
-    def _packed(self, tasks: Sequence[Task]) -> tuple[dict[int, list[tuple[Key, bytes]]], int]:
-        """Refuse tasks that can't be; return keys and plaintexts by subqueue, and the size of all blobs."""
-        if not 0 < len(tasks) <= MAX_TASKS:
-            msg = f"tasks must be 1 to {MAX_TASKS}"
-            raise InvalidPersistenceRequest(msg)
-        by_subqueue: dict[int, list[tuple[Key, bytes]]] = {}
-        size = 0
-        last_pass = LAST_TASK_ID - 1 if self._fair else 0
-        for task in tasks:
-            task_id, blob, task_pass, subqueue = task
-            if not (
-                type(task_id) is type(task_pass) is type(subqueue) is int
-                and 0 <= task_id < LAST_TASK_ID
-                and self._fair <= task_pass <= last_pass
-            ):
-                self._refuse(task)
-            size += check_blob("task", blob)
-            rows = by_subqueue.get(subqueue)
-            if rows is None:
-                check_subqueue(subqueue)
-                rows = by_subqueue[subqueue] = []
-            rows.append(((task_pass, task_id), blob.pack()))
-        return by_subqueue, size
-
-    def _refuse(self, task: Task) -> None:
-        """Say what is wrong with a task; `_packed` only looks whether anything is, as it looks at every task."""
-        check_number("task_id", task.task_id, limit=LAST_TASK_ID)
-        self._check_pass("task_pass", task.task_pass)
-        check_subqueue(task.subqueue)
-
-    def _checked_range(self, start: tuple[int, int], max_task_id: int) -> tuple[tuple[int, int], tuple[int, int]]:
-        self._check_pass("min_pass", start[0])
-        check_number("min_task_id", start[1])
-        check_number("max_task_id", max_task_id)
-        if self._fair and max_task_id != LAST_TASK_ID:
-            msg = "the range of a fair queue has no max_task_id"
-            raise InvalidPersistenceRequest(msg)
-        return start, (LAST_TASK_ID if self._fair else 0, max_task_id)
-
-    def _check_pass(self, field: str, value: object) -> None:
-        if self._fair:
-            check_number(field, value, least=1, limit=LAST_TASK_ID)
-        else:
-            check_number(field, value, limit=1)
-
-    async def _sealed(self, task_queue: TaskQueue) -> tuple[object, ...]:
-        """Return the columns of a queue's row."""
-        name = check_task_queue(task_queue.queue)
-        check_number("range_id", task_queue.range_id)
-        check_blob("info", task_queue.info)
-        keys = await open_keys(self._keyring, task_queue.queue.namespace_id)
-        key = row_key(keys, task_queue.queue, name, fair=self._fair)
-        sealed = keys.seal(TASK_QUEUE, sealed_key(key, task_queue.range_id), pack_named(name, task_queue.info))
-        return (*key, task_queue.range_id, sealed)
-
-    def _binding(self, queue: TaskQueueKey, queue_id: bytes) -> bytes:
+    def _token_scope(self, queue: TaskQueueKey, queue_id: bytes) -> bytes:
+        """Return the parameters that a page token is bound to."""
         return b"%b%b%d %d" % (queue.namespace_id.bytes, queue_id, queue.task_type, self._fair)
-
-
-def _refuse_unless(written: Sequence[Row]) -> None:
-    if not written:
-        msg = "the task queue has another owner now, or is not there; acquire it again before writing"
-        raise ConditionFailed(msg)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from strongroom.storage import Database, DataBlob, InvalidPersistenceRequest, Task, TaskQueue, TaskQueueKey, TaskStore
-from strongroom.storage.matching.tasks import LAST_TASK_ID
+from strongroom.storage.matching.task_requests import LAST_TASK_ID
 
 pytestmark = pytest.mark.integration
 

@@ -20,7 +20,7 @@ from strongroom.storage import (
     TransactionSizeLimit,
     UserDataUpdate,
 )
-from strongroom.storage.matching.user_data import MAX_BUILD_IDS, MAX_UPDATES
+from strongroom.storage.matching.user_data_rows import MAX_BUILD_IDS, MAX_UPDATES
 from tests.support.fixtures.contract import new_namespace
 from tests.support.fixtures.raw_rows import assert_only_sealed, execute, fetch, swap
 

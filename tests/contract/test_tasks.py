@@ -25,7 +25,7 @@ from strongroom.storage import (
 )
 from strongroom.storage.engine.group_commit import DEFAULT_LIMITS
 from strongroom.storage.matching.task_batches import MAX_TASKS
-from strongroom.storage.matching.tasks import LAST_TASK_ID
+from strongroom.storage.matching.task_requests import LAST_TASK_ID
 from tests.support.fixtures.contract import new_namespace
 from tests.support.fixtures.driver_role import owner_dsn
 

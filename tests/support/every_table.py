@@ -14,9 +14,18 @@ from strongroom.driver.access import changes
 from strongroom.driver.access.api_keys import make_api_key
 from strongroom.driver.strongroom import Strongroom, shard_of
 from strongroom.kms import KekRef
-from strongroom.storage import DataBlob, HistoryTask, NexusEndpoint, ShardInfo, Task, TaskKey, TaskQueue, TaskQueueKey
+from strongroom.storage import (
+    DataBlob,
+    HistoryTask,
+    NexusEndpoint,
+    ShardInfo,
+    Task,
+    TaskKey,
+    TaskQueue,
+    TaskQueueKey,
+    UserDataUpdate,
+)
 from strongroom.storage.executions.tasks import TIMER, TRANSFER
-from strongroom.storage.matching.user_data import UserDataUpdate
 from strongroom.visibility import AttributeType, VisibilityRecord
 from tests.support.fixtures.executions import RUNNING, Workflow, accumulated, blob
 

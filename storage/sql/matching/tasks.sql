@@ -7,7 +7,7 @@ SELECT range_id, data FROM task_queues
 WHERE range_hash = $1 AND namespace_id = $2 AND task_queue_id = $3 AND task_type = $4 AND fair = $5
 
 -- name: update
--- Waits for the create_tasks that hold the row FOR SHARE; those that come later see the new range_id.
+-- Waits for calls of create_tasks, which hold the row FOR SHARE. Later calls see the new range_id.
 UPDATE task_queues SET range_id = $6, data = $7
 WHERE range_hash = $1 AND namespace_id = $2 AND task_queue_id = $3 AND task_type = $4 AND fair = $5 AND range_id = $8
 RETURNING range_id
@@ -28,7 +28,7 @@ WHERE fair = $1 AND (range_hash, namespace_id, task_queue_id, task_type) > ($3, 
 ORDER BY range_hash, namespace_id, task_queue_id, task_type LIMIT $2
 
 -- name: complete
--- By place in the table: rows of tasks are never updated, and a join of keys would look at each pair.
+-- By ctid, because rows of tasks are never updated, and a join of keys would compare every pair.
 DELETE FROM tasks
 WHERE range_hash = $1 AND namespace_id = $2 AND task_queue_id = $3 AND task_type = $4 AND fair = $5
   AND ctid = ANY (ARRAY(

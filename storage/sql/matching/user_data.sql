@@ -6,8 +6,8 @@ SELECT task_queue_id, version FROM task_queue_user_data
 WHERE range_hash = $1 AND namespace_id = $2 AND task_queue_id = ANY ($3)
 
 -- name: write
--- In the order of the tokens, so that two updates of the same queues never wait for each other. A row that has moved since its version
--- was read, or has come, is left alone and not returned: a conflict.
+-- Writes in the order of the tokens, so that two updates of the same queues never deadlock. A row whose version changed since it was
+-- read, or that was inserted since, is not written and not returned: a conflict.
 INSERT INTO task_queue_user_data AS stored (range_hash, namespace_id, task_queue_id, version, data)
 SELECT $1, $2, w.task_queue_id, w.version, w.data
 FROM unnest($3::bytea[], $4::bigint[], $5::bytea[]) WITH ORDINALITY AS w (task_queue_id, version, data, number)

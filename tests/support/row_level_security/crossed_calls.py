@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from strongroom.storage import HistoryNode, HistoryTask, Task, TaskKey, TaskQueueKey
+from strongroom.storage import HistoryNode, HistoryTask, Task, TaskKey, TaskQueueKey, UserDataUpdate
 from strongroom.storage.executions.modes import ConflictResolveMode, UpdateMode
 from strongroom.storage.executions.tasks import TRANSFER
-from strongroom.storage.matching.user_data import UserDataUpdate
 from tests.support.every_table import RUNNING, TYPES
 from tests.support.fixtures.executions import blob, tasks
 
