@@ -1,4 +1,4 @@
-"""Appends and reads of histories through the store, sealed against keys that seal nothing; and a key-cache's hit and miss."""
+"""Appends and reads of histories through the store, sealed and with keys that seal nothing; and a hit and a miss of the key cache."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ HITS, MISSES = 20_000, 200
 
 
 async def compare(fixtures: dict[str, Fixtures], rounds: int, seconds: float) -> list[dict[str, Any]]:
-    """Run each operation with each number of callers in turns; nanoseconds of wall time an operation."""
-    found = {(title, callers): {name: [] for name in fixtures} for title in OPERATIONS for callers in CALLERS}  # type: dict[tuple[str, int], dict[str, list[float | None]]]
-    cpu = {place: {name: [] for name in fixtures} for place in found}  # type: dict[tuple[str, int], dict[str, list[float | None]]]
+    """Measure each operation with each number of callers in turns; return nanoseconds of wall time for each operation."""
+    results = {(title, callers): {name: [] for name in fixtures} for title in OPERATIONS for callers in CALLERS}  # type: dict[tuple[str, int], dict[str, list[float | None]]]
+    cpu = {place: {name: [] for name in fixtures} for place in results}  # type: dict[tuple[str, int], dict[str, list[float | None]]]
     for number in range(rounds):
         for prepared in fixtures.values():
             await prepared.prepare()
-        for (title, callers), series in found.items():
+        for (title, callers), series in results.items():
             for name in rotated(list(fixtures), number):
                 cell = await measure_cell(
                     fixtures[name], OPERATIONS[title], callers, seconds=seconds, warmup=seconds / 3
@@ -50,12 +50,12 @@ async def compare(fixtures: dict[str, Fixtures], rounds: int, seconds: float) ->
             "rounds": series,
             "client_cpu_us": {name: median(taken) for name, taken in cpu[title, callers].items()},
         }
-        for (title, callers), series in found.items()
+        for (title, callers), series in results.items()
     ]
 
 
 async def key_cache(strongroom: Strongroom, fixtures: Fixtures) -> dict[str, float]:
-    """Return what asking the keyring costs: CPU of a hit, wall time of a miss that reads the registry and unwraps."""
+    """Return the cost of opening a namespace's keys: CPU time of a hit, wall time of a miss that reads the registry and unwraps."""
     keyring, namespace_id = strongroom.keyring, fixtures.namespace_id
     await keyring.open(namespace_id)
     started = time.process_time_ns()
@@ -72,7 +72,7 @@ async def key_cache(strongroom: Strongroom, fixtures: Fixtures) -> dict[str, flo
 
 
 async def main(rounds: int, seconds: float) -> dict[str, Any]:
-    """Start a server with a database for each contender."""
+    """Start a server with a database for each contender, and measure."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         server = stack.enter_context(bench_server())
@@ -81,8 +81,8 @@ async def main(rounds: int, seconds: float) -> dict[str, Any]:
         return {"cells": cells, "key_cache": await key_cache(fixtures["sealed"].strongroom, fixtures["sealed"])}
 
 
-def measure(quick: bool) -> dict[str, Any]:  # noqa: FBT001 - every part is called so
-    """Measure both."""
+def measure(quick: bool) -> dict[str, Any]:  # noqa: FBT001 - every part has this signature
+    """Measure operations and the key cache."""
     rounds, seconds = (QUICK_ROUNDS, QUICK_SECONDS) if quick else (ROUNDS, SECONDS)
     return asyncio.run(main(rounds, seconds))
 

@@ -57,6 +57,7 @@ class Operation:
         area: The store, or the group of commands.
         name: Area and method; the name in grants and in the audit log.
         recorded: `arguments` as a set.
+        reads: Whether the operation changes nothing.
     """
 
     method: str
@@ -71,16 +72,13 @@ class Operation:
     area: str = ""
     name: str = field(init=False)
     recorded: frozenset[str] = field(init=False)
+    reads: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        """Derive the name and the set of arguments."""
+        """Derive the fields that sessions use in each call."""
         object.__setattr__(self, "name", f"{self.area}.{self.method}")
         object.__setattr__(self, "recorded", frozenset(self.arguments.split()))
-
-    @property
-    def reads(self) -> bool:
-        """Whether the operation changes nothing."""
-        return self.activity == "read"
+        object.__setattr__(self, "reads", self.activity == "read")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

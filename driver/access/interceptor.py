@@ -79,7 +79,7 @@ class AccessInterceptor:
         call = self._authoriser.repeated(operation, arguments)
         if call is None:
             call = await self._authoriser.authorised(operation, arguments)
-        pending = await self._recorded(operation, call)
+        pending = await self._first_record(operation, call)
         # A statement that waits delays other callers, so it must not wait for a log that is known to fail.
         barrier = pending if operation.barrier and self._log.is_healthy else None
         if operation.barrier:
@@ -95,7 +95,7 @@ class AccessInterceptor:
             PermissionDenied, NamespaceNotFound, AuditUnavailable: As `before`.
         """
         call = await self._authoriser.authorised(operation, arguments)
-        pending = await self._recorded(operation, call)
+        pending = await self._first_record(operation, call)
         if pending is not None:
             await pending.wait()
         return Running(call, pending, time.perf_counter(), CALLER.set(call.caller))
@@ -131,7 +131,7 @@ class AccessInterceptor:
         with suppress(AuditUnavailable):  # The first record is on disk, or nothing was done.
             self._log.note(record % (timestamp(), state.call.fields, outcome, seconds))
 
-    async def _recorded(self, operation: Operation, call: AllowedCall) -> PendingRecords | None:
+    async def _first_record(self, operation: Operation, call: AllowedCall) -> PendingRecords | None:
         """Write a call's first record; return None if the call goes on without it, because its namespace puts availability first."""
         kind = b"read" if operation.reads else b"intent"
         record = b'"event":"%b","at":"%b",%b' % (kind, timestamp(), call.fields)
