@@ -20,7 +20,7 @@ async def row_level_security(database: Database) -> Finding:
     async with database.connection(NO_NAMESPACE) as connection:
         row = await connection.fetchrow("SELECT current_user AS role")
         role = row["role"] if row is not None else ""
-        if database.is_walled(connection):
+        if database.has_row_level_security(connection):
             return Finding(DATABASE, _CHECK, f"row-level security applies to {role}")
     text = f"row-level security does not apply to {role}: it owns the tables or bypasses policies. Only the keys separate namespaces"
     advice = "Run strongroom schema apply --driver-role NAME, and connect as that role."

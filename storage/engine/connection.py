@@ -13,6 +13,7 @@ Row: TypeAlias = Mapping[str, Any]
 
 SCHEMA = "strongroom"
 """The schema in which all tables and functions are."""
+_DAY = 86_400.0
 
 
 class Connection(Protocol):
@@ -26,3 +27,23 @@ class Connection(Protocol):
 
     async def fetchrow(self, query: str, *args: object) -> Row | None:
         """Run a query and return its first row, or None."""
+
+
+class UnlimitedConnection:
+    """A connection that waits a day for an answer."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def execute(self, query: str, *args: object, timeout: float | None = None) -> str:  # noqa: ASYNC109 - asyncpg's
+        """Run a statement; see `Connection`."""
+        return await self._connection.execute(query, *args, timeout=timeout or _DAY)
+
+    async def fetch(self, query: str, *args: object, timeout: float | None = None) -> Sequence[Row]:  # noqa: ASYNC109
+        """Run a query; see `Connection`."""
+        return await self._connection.fetch(query, *args, timeout=timeout or _DAY)
+
+    async def fetchrow(self, query: str, *args: object) -> Row | None:
+        """Run a query; see `Connection`."""
+        rows = await self.fetch(query, *args)
+        return rows[0] if rows else None

@@ -12,16 +12,16 @@ import asyncpg
 
 from strongroom.storage.errors import DatabaseUnavailable, StorageError
 
-from .connection import SCHEMA
+from .connection import SCHEMA, UnlimitedConnection
 from .row_level_security import row_security_active, setting_of, setting_statement
 from .server_address import connection_options
 from .translate import translated
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable
 
-    from .connection import Connection, Row
+    from .connection import Connection
     from .row_level_security import VisibleNamespaces
     from .watch import DatabaseWatch
 
@@ -33,64 +33,48 @@ _BY_KEY = {
     "jit": "off",
 }
 
-GRACE = 5.0
-"""Seconds that the server has, beyond the time limit of a statement, to say that it stopped it."""
-_DAY = 86_400.0
-
-
-class _Patient:
-    """A connection whose answers are waited for however long they take."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    async def execute(self, query: str, *args: object, timeout: float | None = None) -> str:  # noqa: ASYNC109 - asyncpg's
-        return await self._connection.execute(query, *args, timeout=timeout or _DAY)
-
-    async def fetch(self, query: str, *args: object, timeout: float | None = None) -> Sequence[Row]:  # noqa: ASYNC109
-        return await self._connection.fetch(query, *args, timeout=timeout or _DAY)
-
-    async def fetchrow(self, query: str, *args: object) -> Row | None:
-        rows = await self.fetch(query, *args)
-        return rows[0] if rows else None
-
-
-async def _close(connection: asyncpg.Connection[Any]) -> None:
-    # The errors are those of a server that does not say goodbye; the connection is cut then.
-    with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError):
-        await connection.close(timeout=GRACE)
+_CLOSING_ERRORS = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
+"""Errors of a server that does not answer when a connection is closed. The connection is then dropped."""
 
 
 class Database:
-    """A bounded list of connections, without the reset query that asyncpg's pool sends on each release.
+    """A bounded pool of connections, without the reset query that asyncpg's pool sends on each release.
 
-    Nothing here changes a session's state outside a transaction but the namespaces that it may see, which each borrower says anew;
-    so there is nothing to reset. A connection that comes back broken or inside a transaction is closed instead.
+    The only state of a session that changes outside a transaction is the set of namespaces that it may see. Each borrower sets
+    that again, so there is nothing to reset. A connection that comes back broken or inside a transaction is closed.
 
     Attributes:
-        size: the most connections open at once.
-        answer_timeout: seconds after which the server is taken for gone: it would have stopped a statement by then.
-        lent: how many connections are in use, while somebody watches.
-        watch: is told of what is done with the connections; None for nobody. Set before the first is lent.
+        size: The most connections open at once.
+        answer_timeout: Seconds to wait for an answer. The server would have stopped the statement by then, so it is lost.
+        lent: The number of connections in use. It is counted only if `watch` is set.
+        watch: The observer of the connections; None for no observer. It is set before the first connection is lent.
 
     Args:
-        dsn: PostgreSQL connection string.
-        size: the most connections open at once; a further caller waits.
-        statement_timeout: seconds after which the server stops a statement.
-        lock_timeout: seconds that a statement waits for one lock; 0 for as long as the statement may take.
-        connect_timeout: seconds for making one connection, and for waiting for a free one.
-        by_key: all statements look rows up by their keys. The planner is then held to index look-ups and to one plan
-            for any parameters: a plan that was made while a table was small does not stay when it has grown.
-        distributed: the server is the coordinator of a Citus cluster, which finds the node of a statement only while it
-            plans for certain parameters; so there is no one plan for any.
-        tls: what to connect with, of `postgres_context`; the system's authorities if None.
-        insecure: no TLS, for Unix sockets and loopback addresses.
+        dsn: The PostgreSQL connection string.
+        size: The most connections open at once; a further caller waits.
+        statement_timeout: Seconds after which the server stops a statement.
+        lock_timeout: Seconds that a statement waits for one lock; 0 for no limit of its own.
+        connect_timeout: Seconds to make a connection, and to wait for a free one.
+        grace: Seconds that the server has, after the time limit of a statement, to report that it stopped it.
+        by_key: Whether all statements look up rows by their keys. The planner then uses indexes and one generic plan, so that
+            no plan for a small table is kept after the table has grown.
+        distributed: Whether the server is the coordinator of a Citus cluster. It finds the node of a statement only if it
+            plans for the actual parameters, so that there is no generic plan.
+        tls: The TLS context, of `postgres_context`; None for the system's authorities.
+        insecure: Whether TLS is off, which is allowed for Unix sockets and loopback addresses.
+        clock: Returns the time in seconds for the durations that `watch` gets; it never goes backwards.
 
     Raises:
-        InvalidRequest: the dsn is none, says something else of TLS, or `insecure` does not fit its hosts.
+        InvalidRequest: The dsn is not valid, contradicts the TLS settings, or `insecure` does not fit its hosts.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the settings of a process, given once
         self,
         dsn: str,
         *,
@@ -98,10 +82,12 @@ class Database:
         statement_timeout: float = 30.0,
         lock_timeout: float = 0.0,
         connect_timeout: float = 10.0,
+        grace: float = 5.0,
         by_key: bool = False,
         distributed: bool = False,
         tls: ssl.SSLContext | None = None,
         insecure: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.size = size
         self.lent = 0
@@ -116,20 +102,25 @@ class Database:
         } | (_BY_KEY if by_key else {})
         if distributed:
             self._settings["plan_cache_mode"] = "auto"
-        self.answer_timeout = statement_timeout + GRACE
+        self.answer_timeout = statement_timeout + grace
+        self._grace = grace
+        self._clock = clock
         self._connect_timeout = connect_timeout
         self._idle: list[asyncpg.Connection[Any]] = []
-        # The namespaces that each connection's session may see, as it was set; a role that sees all is not here.
-        self._sight: WeakKeyDictionary[asyncpg.Connection[Any], str] = WeakKeyDictionary()
-        self._places = asyncio.Semaphore(size)
+        # The setting of each session that row-level security applies to. The session of a role that sees all rows is not here.
+        self._settings_seen: WeakKeyDictionary[asyncpg.Connection[Any], str] = WeakKeyDictionary()
+        self._free = asyncio.Semaphore(size)
         self._closed = False
 
     @asynccontextmanager
     async def connection(self, namespaces: VisibleNamespaces) -> AsyncIterator[Connection]:
-        """Lend a connection; statements on it commit by themselves.
+        """Lend a connection. Each statement on it is a transaction of its own.
 
         Args:
-            namespaces: whose rows they may see and write; see `second_wall.py`.
+            namespaces: The namespaces whose rows the statements may read and write; see `row_level_security.py`.
+
+        Raises:
+            DatabaseUnavailable: The server can't be reached, or all connections were busy for too long.
         """
         async with self._lent(namespaces) as connection:
             with translated():
@@ -139,12 +130,15 @@ class Database:
     async def transaction(
         self, namespaces: VisibleNamespaces, *, read_only: bool = False, unlimited: bool = False
     ) -> AsyncIterator[Connection]:
-        """Lend a connection in a transaction, committed when the block ends well.
+        """Lend a connection in a transaction, which is committed unless the block raises an error.
 
         Args:
-            namespaces: as for `connection`.
-            read_only: nothing is written, and all statements see one snapshot.
-            unlimited: no statement is stopped for taking long.
+            namespaces: The namespaces whose rows the statements may read and write.
+            read_only: Whether the transaction is read-only. All its statements then see one snapshot.
+            unlimited: Whether the statements have no time limit.
+
+        Raises:
+            DatabaseUnavailable: The server can't be reached, or all connections were busy for too long.
         """
         isolation = "repeatable_read" if read_only else "read_committed"
         async with self._lent(namespaces) as connection:
@@ -152,47 +146,56 @@ class Database:
                 async with connection.transaction(isolation=isolation, readonly=read_only):  # type: ignore[arg-type]
                     if unlimited:
                         await connection.execute("SET LOCAL statement_timeout = 0")
-                    yield _Patient(connection) if unlimited else connection
+                    yield UnlimitedConnection(connection) if unlimited else connection
 
-    def is_walled(self, connection: Connection) -> bool:
-        """Return whether row-level security holds the session of a connection that was lent."""
-        return connection in self._sight
+    def has_row_level_security(self, connection: Connection) -> bool:
+        """Return whether row-level security applies to the session of a connection that was lent."""
+        return connection in self._settings_seen
 
     async def aclose(self) -> None:
         """Close all connections that are not lent."""
         self._closed = True
         idle, self._idle = self._idle, []
-        await asyncio.gather(*map(_close, idle))
+        await asyncio.gather(*map(self._close, idle))
+
+    async def _close(self, connection: asyncpg.Connection[Any]) -> None:
+        with suppress(*_CLOSING_ERRORS):
+            await connection.close(timeout=self._grace)
 
     async def acquire(self) -> asyncpg.Connection[Any]:
-        """Take a connection, for who can't use the context managers; `release` gives it back.
+        """Take a connection, for callers that can't use the context managers. `release` gives it back.
 
-        Its session sees the namespaces of whoever had it before: it is for functions that set them.
+        Its session sees the namespaces of the borrower before. It is for the functions in `sql/*/functions`, which set their own.
 
         Raises:
-            DatabaseUnavailable: the server can't be reached, or all connections were busy for too long.
+            DatabaseUnavailable: The server can't be reached, or all connections were busy for too long.
         """
-        if self._places.locked():
+        if self._free.locked():
             try:
                 async with asyncio.timeout(self._connect_timeout):
-                    await self._places.acquire()
+                    await self._free.acquire()
             except TimeoutError:
                 msg = "all connections to the database were busy for too long"
                 raise DatabaseUnavailable(msg) from None
         else:
-            await self._places.acquire()
+            await self._free.acquire()
         try:
             connection = await self._take()
         except BaseException:
-            self._places.release()
+            self._free.release()
             raise
         if self.watch is not None:
             self.lent += 1
         return connection
 
     def release(self, connection: asyncpg.Connection[Any], *, broken: bool = False) -> None:
-        """Give a connection back; a broken one is closed: nobody knows what its server is doing."""
-        self._places.release()
+        """Give a connection back.
+
+        Args:
+            connection: The connection.
+            broken: Whether its state is unknown. It is then closed.
+        """
+        self._free.release()
         if self.watch is not None:
             self.lent -= 1
         if connection.is_closed():
@@ -206,12 +209,12 @@ class Database:
     async def _lent(self, namespaces: VisibleNamespaces) -> AsyncIterator[asyncpg.Connection[Any]]:
         connection = await self.acquire()
         broken = False
-        began = 0.0 if self.watch is None else time.monotonic()
+        started = 0.0 if self.watch is None else self._clock()
         try:
             setting = setting_of(namespaces)
-            if setting is not None and self._sight.get(connection, setting) != setting:
+            if setting is not None and self._settings_seen.get(connection, setting) != setting:
                 with translated():
-                    await self._show(connection, setting)
+                    await self._set_visible(connection, setting)
             yield connection
         except StorageError as error:
             broken = error.may_have_been_committed
@@ -219,36 +222,36 @@ class Database:
         finally:
             self.release(connection, broken=broken)
             if self.watch is not None:
-                self.watch.used(time.monotonic() - began)
+                self.watch.used(self._clock() - started)
 
-    async def _show(self, connection: asyncpg.Connection[Any], setting: str) -> None:
-        """Have a session see what is said and nothing else; where it is open what became of that, the connection is closed."""
+    async def _set_visible(self, connection: asyncpg.Connection[Any], setting: str) -> None:
+        """Set the namespaces that a session sees. If the outcome is unknown, close the connection."""
         try:
             await connection.execute(setting_statement(setting))
         except BaseException:
             connection.terminate()
             raise
-        self._sight[connection] = setting
+        self._settings_seen[connection] = setting
 
     async def listen(
-        self, channel: str, heard: Callable[[str], None], *, listening: Callable[[], None] = lambda: None
+        self, channel: str, notified: Callable[[str], None], *, listening: Callable[[], None] = lambda: None
     ) -> None:
-        """Call back at each notification of a channel, on a connection beyond `size`, until that is lost.
+        """Call a function for each notification of a channel, until the connection is lost. It is not one of the `size` connections.
 
         Args:
-            channel: its name.
-            heard: is called with what was sent along.
-            listening: is called once, when nothing more is missed.
+            channel: The channel's name.
+            notified: Called with the payload of each notification.
+            listening: Called once, from when on no notification is missed.
 
         Raises:
-            DatabaseUnavailable: the server can't be reached.
+            DatabaseUnavailable: The server can't be reached.
         """
         connection = await self._connect()
         lost = asyncio.Event()
         try:
             connection.add_termination_listener(lambda _: lost.set())
             with translated():
-                await connection.add_listener(channel, lambda *about: heard(str(about[-1])))
+                await connection.add_listener(channel, lambda *details: notified(str(details[-1])))
             listening()
             await lost.wait()
         finally:
@@ -274,7 +277,7 @@ class Database:
             )
             try:
                 if await row_security_active(connection):
-                    self._sight[connection] = ""  # until it is told
+                    self._settings_seen[connection] = ""  # no namespace, until a borrower sets one
             except BaseException:
                 connection.terminate()
                 raise

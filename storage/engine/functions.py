@@ -1,8 +1,8 @@
-"""The functions that batches of calls run in, one file each in `sql/*/functions`.
+"""The database's functions that statements of several calls use, one file each in `sql/*/functions`.
 
-A function's name in the database ends in a digest of its text, so two versions of the software find each their own while both run.
-On a Citus cluster each call is for one shard, and the parts in comments that begin with `confined:` say so to its planner. It runs
-on the node of that shard, in a session of Citus's own, so there the function brings along where its tables are.
+A function's name in the database ends in a digest of its text. So two versions of the software can run at the same time, and each
+finds its own function. On a Citus cluster each call is for one shard, and the comments that begin with `confined:` become conditions
+that tell its planner so. The call runs on the node of that shard in a session of Citus, where the function sets its own search path.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _INTEGERS = frozenset({"smallint[]", "integer[]", "bigint[]"})
 
 
 def _integers(values: Iterable[int | None]) -> str:
-    """Return an array literal: asyncpg looks at each element of an array for arrays within, which costs more than this."""
+    """Return an array literal. asyncpg searches each element of an array for nested arrays, which costs more than the literal."""
     return "{" + str(list(values))[1:-1].replace("None", "NULL") + "}"
 
 
 @dataclass(frozen=True)
 class Function:
-    """A function of the database.
+    """A function in the database.
 
     Attributes:
         name: The name with the digest, which statements call.
@@ -54,10 +54,15 @@ class Function:
     sql: str
 
     async def call(self, connection: Connection, *arguments: object, timeout: float | None = None) -> Sequence[Row]:  # noqa: ASYNC109 - asyncpg's
-        """Call it on a connection; return its rows. What a function returns that has no columns stands under `result`.
+        """Call the function and return its rows. The value of a function without columns has the name `result`.
+
+        Args:
+            connection: The connection.
+            arguments: The arguments, in the order of the parameters.
+            timeout: Seconds to wait for the answer; None for the connection's own limit.
 
         Raises:
-            StorageError: see `translate.py`.
+            StorageError: The call failed; see `translate.py`.
         """
         encoded = [
             _integers(cast(Iterable[int | None], argument)) if kind in _INTEGERS else argument
@@ -74,7 +79,11 @@ class Function:
 
 @cache
 def load_functions(*, distributed: bool) -> Mapping[str, Function]:
-    """Return all functions by their name without digest."""
+    """Return all functions by their names without digest.
+
+    Args:
+        distributed: Whether they are for a Citus cluster.
+    """
     texts = [
         entry.read_text(encoding="utf-8")
         for package in (files("strongroom.storage") / "sql").iterdir()

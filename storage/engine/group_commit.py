@@ -9,73 +9,23 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic
 
-from strongroom.kms import StrongroomError
 from strongroom.storage.errors import DatabaseUnavailable, ResourceExhausted, StorageError
 
-from .barrier import BarrierConnection
+from .group_commit_members import DEFAULT_LIMITS, Answer, Member, Request, behind_barriers, copied_error, fits
 from .group_commit_states import RETRIES, STEPS, Outcome, State, Step, outcome_of
 from .watch import StatementReport
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Sequence
 
+    from strongroom.kms import StrongroomError
+
     from .barrier import Barrier
     from .connection import Connection
     from .database import Database
-
-Request = TypeVar("Request")
-Answer = TypeVar("Answer")
-
-
-@dataclass(frozen=True, slots=True)
-class GroupCommitLimits:
-    """Limits of one kind of call.
-
-    Attributes:
-        requests: The most requests of a statement. 16 was the best of 8 to 64 with 4 connections (DESIGN.md, "Group commit").
-        statement_bytes: The most bytes of a statement, unless a single request is larger.
-        waiting: The most requests that wait; a further call is refused.
-        waiting_bytes: The most bytes of all requests that wait; a further call is refused.
-        max_wait: Seconds after which a request that was never sent is refused.
-        sweep_interval: Seconds between two searches for such requests.
-    """
-
-    requests: int = 16
-    statement_bytes: int = 8 * 2**20
-    waiting: int = 4096
-    waiting_bytes: int = 64 * 2**20
-    max_wait: float = 10.0
-    sweep_interval: float = 1.0
-
-
-DEFAULT_LIMITS = GroupCommitLimits()
-
-
-@dataclass(slots=True, eq=False)
-class _Member(Generic[Request, Answer]):
-    """A request with what is known of it.
-
-    Attributes:
-        key: Requests with the same key are never in flight together.
-        shard_id: The shard of the request, or 0 where a statement may have requests of several shards.
-        size: Bytes that the request holds.
-        since: The time of the call, on the group commit's clock.
-        answer: The caller waits for it.
-        origin: The value of `DatabaseWatch.origin`; None if nobody observes.
-    """
-
-    request: Request
-    key: Hashable
-    shard_id: int
-    size: int
-    since: float
-    answer: asyncio.Future[Answer]
-    barrier: Barrier | None
-    state: State = State.WAITING
-    origin: object = None
+    from .group_commit_members import GroupCommitLimits
 
 
 class GroupCommit(Generic[Request, Answer]):
@@ -128,7 +78,7 @@ class GroupCommit(Generic[Request, Answer]):
         self._idempotent = idempotent
         self._limits = limits
         self._clock = clock
-        self._waiting: deque[_Member[Request, Answer]] = deque()
+        self._waiting: deque[Member[Request, Answer]] = deque()
         self._waiting_bytes = 0
         self._keys_in_flight: set[Hashable] = set()
         self._lanes: set[asyncio.Task[None]] = set()
@@ -147,7 +97,7 @@ class GroupCommit(Generic[Request, Answer]):
             DatabaseUnavailable: The request could not be sent in time, or the server was lost.
             StorageError: The error that `run` returned for the request.
         """
-        member: _Member[Request, Answer] = _Member(
+        member: Member[Request, Answer] = Member(
             request,
             self._key(request),
             self._shard(request),
@@ -176,7 +126,7 @@ class GroupCommit(Generic[Request, Answer]):
         if self._sweeper is not None:
             self._sweeper.cancel()
 
-    async def _send_directly(self, member: _Member[Request, Answer]) -> Answer:
+    async def _send_directly(self, member: Member[Request, Answer]) -> Answer:
         """Run a request in its caller's own task, because nothing else is in flight."""
         self._direct += 1
         self._keys_in_flight.add(member.key)
@@ -208,7 +158,7 @@ class GroupCommit(Generic[Request, Answer]):
             if len(self._waiting) > self._limits.requests:
                 self._start_lane()
 
-    async def _send(self, members: list[_Member[Request, Answer]]) -> None:
+    async def _send(self, members: list[Member[Request, Answer]]) -> None:
         """Run one statement and give each member what the table says."""
         first = State.SHARED if len(members) > 1 else State.SINGLE
         for member in members:
@@ -223,7 +173,7 @@ class GroupCommit(Generic[Request, Answer]):
         broken = False
         try:
             try:
-                answers = await self._run(_behind_barriers(connection, members), [member.request for member in members])
+                answers = await self._run(behind_barriers(connection, members), [member.request for member in members])
             except StorageError as error:
                 broken = error.may_have_been_committed
                 raise
@@ -237,14 +187,14 @@ class GroupCommit(Generic[Request, Answer]):
             for member, answer in zip(members, answers, strict=True):
                 self._settle(member, Outcome.REFUSED if isinstance(answer, Exception) else Outcome.DONE, answer)
 
-    def _end(self, members: list[_Member[Request, Answer]], outcome: Outcome, error: Exception) -> None:
+    def _end(self, members: list[Member[Request, Answer]], outcome: Outcome, error: Exception) -> None:
         """Settle all members of a statement that failed as a whole."""
         for member in reversed(members):  # those that are sent again keep their order at the head of the queue
-            self._settle(member, outcome, error if len(members) == 1 else _copy(error))
+            self._settle(member, outcome, error if len(members) == 1 else copied_error(error))
         for _ in range(self._database.size):  # one that waits for a lock must not delay the others
             self._start_lane()
 
-    def _settle(self, member: _Member[Request, Answer], outcome: Outcome, answer: Any) -> None:
+    def _settle(self, member: Member[Request, Answer], outcome: Outcome, answer: Any) -> None:
         if member.answer.done():
             member.state = State.ANSWERED
         step = STEPS[outcome][member.state]
@@ -259,16 +209,16 @@ class GroupCommit(Generic[Request, Answer]):
                 answer.may_have_been_committed = True
             member.answer.set_exception(answer)
 
-    def _take(self) -> list[_Member[Request, Answer]]:
+    def _take(self) -> list[Member[Request, Answer]]:
         """Take the requests of the next statement from the queue. A request that can't share it keeps its place."""
-        members: list[_Member[Request, Answer]] = []
-        passed_over: list[_Member[Request, Answer]] = []
+        members: list[Member[Request, Answer]] = []
+        passed_over: list[Member[Request, Answer]] = []
         room = self._limits.statement_bytes
         while self._waiting and len(members) < self._limits.requests:
             member = self._waiting.popleft()
             if member.answer.done():  # cancelled, or given up
                 self._waiting_bytes -= member.size
-            elif member.key in self._keys_in_flight or (members and not _fits(member, members[0], room)):
+            elif member.key in self._keys_in_flight or (members and not fits(member, members[0], room)):
                 passed_over.append(member)
             else:
                 members.append(member)
@@ -296,29 +246,9 @@ class GroupCommit(Generic[Request, Answer]):
         if self._waiting:
             self._start_sweeper()
 
-    def _report(self, members: list[_Member[Request, Answer]], started: float, error: Exception | None) -> None:
+    def _report(self, members: list[Member[Request, Answer]], started: float, error: Exception | None) -> None:
         watch = self._database.watch
         if watch is not None:
             waits = [started - member.since for member in members]
             origins = [member.origin for member in members]
             watch.statement(StatementReport(self._name, waits, origins, self._clock() - started, error))
-
-
-def _fits(member: _Member[Any, Any], first: _Member[Any, Any], room: int) -> bool:
-    """Return whether a request may share the statement that begins with another one."""
-    return member.state is not State.RETRIED_ALONE and member.shard_id == first.shard_id and member.size <= room
-
-
-def _behind_barriers(connection: Connection, members: Sequence[_Member[Any, Any]]) -> Connection:
-    """Return a connection that sends nothing before the barriers of all members have passed."""
-    barriers = {member.barrier for member in members if member.barrier is not None and not member.barrier.passed}
-    return BarrierConnection(connection, barriers) if barriers else connection
-
-
-def _copy(error: Exception) -> Exception:
-    """Return an error for one caller. The same object raised in several tasks would mix their tracebacks."""
-    if isinstance(error, StorageError):
-        return type(error)(str(error), may_have_been_committed=error.may_have_been_committed)
-    if isinstance(error, StrongroomError):
-        return type(error)(str(error))
-    return error

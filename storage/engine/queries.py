@@ -1,4 +1,4 @@
-"""Statements are files in `storage/sql`, in a folder for each package. Each statement follows a line `-- name: ...`."""
+"""SQL statements, read from the files in `storage/sql`. In a file, each statement follows a line `-- name: ...`."""
 
 from __future__ import annotations
 

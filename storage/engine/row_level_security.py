@@ -1,8 +1,8 @@
-"""The second wall between namespaces: row-level security of PostgreSQL (DESIGN.md, "The second wall").
+"""Row-level security of PostgreSQL (DESIGN.md, "Row-level security").
 
-A policy on each table that has a `namespace_id` shows a session the rows of the namespaces that it was told of, and lets it write no
-others. Who lends a connection says which these are; the functions of `sql/functions` say so themselves. The policies hold for
-the driver's role: an owner of the tables, a superuser and who has BYPASSRLS see everything.
+A policy on each table that has a `namespace_id` lets a session read and write only the rows of the namespaces in its setting. The
+borrower of a connection names these namespaces; the functions in `sql/*/functions` set them themselves. The policies apply to the
+driver's role. They do not apply to an owner of the tables, a superuser or a role with BYPASSRLS.
 """
 
 from __future__ import annotations
@@ -18,39 +18,41 @@ if TYPE_CHECKING:
 SETTING = "strongroom.namespaces"
 
 
-class _Wall(Enum):
+class _Visibility(Enum):
     EVERY_NAMESPACE = "*"
     SET_BY_FUNCTION = ""
 
 
-EVERY_NAMESPACE: Final = _Wall.EVERY_NAMESPACE
-"""For jobs of the whole cell: queues of a shard, the outbox, sealing anew, what looks for a name or for the users of a KEK."""
-SET_BY_FUNCTION: Final = _Wall.SET_BY_FUNCTION
-"""For what calls functions of `sql/functions` and nothing else."""
+EVERY_NAMESPACE: Final = _Visibility.EVERY_NAMESPACE
+"""For jobs of the whole cell: queues of a shard, the outbox, resealing, and the search for a name or for the users of a KEK."""
+SET_BY_FUNCTION: Final = _Visibility.SET_BY_FUNCTION
+"""For statements that only call functions in `sql/*/functions`, which set the namespaces themselves."""
 NO_NAMESPACE: Final[Collection[UUID]] = ()
-"""For tables of the cell itself."""
+"""For tables without a namespace."""
 
-VisibleNamespaces: TypeAlias = UUID | Collection[UUID] | Literal[_Wall.EVERY_NAMESPACE, _Wall.SET_BY_FUNCTION]
-"""What a statement is about."""
+VisibleNamespaces: TypeAlias = (
+    UUID | Collection[UUID] | Literal[_Visibility.EVERY_NAMESPACE, _Visibility.SET_BY_FUNCTION]
+)
+"""The namespaces whose rows a statement may read and write."""
 
 _IS_ACTIVE = "SELECT row_security_active(oid) AS active FROM pg_class WHERE oid = to_regclass('history_node')"
 
 
 async def row_security_active(connection: Connection) -> bool:
-    """Return whether the policies hold for who is connected; False where there is no schema yet."""
+    """Return whether the policies apply to the session's role. Return False if there is no schema yet."""
     row = await connection.fetchrow(_IS_ACTIVE)
     return bool(row and row["active"])
 
 
 def setting_of(namespaces: VisibleNamespaces) -> str | None:
-    """Return the value of the session's setting; None where any will do."""
+    """Return the value of the session's setting; None if the statement does not depend on it."""
     if isinstance(namespaces, UUID):
         return str(namespaces)
-    if isinstance(namespaces, _Wall):
+    if isinstance(namespaces, _Visibility):
         return namespaces.value or None
     return ",".join(map(str, namespaces))
 
 
 def setting_statement(setting: str) -> str:
-    """Return the statement that makes a setting: ids and a star, of which nothing needs to be quoted."""
+    """Return the statement that sets the setting. Its value is ids or a star, so nothing needs to be quoted."""
     return f"SET {SETTING} = '{setting}'"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from strongroom.storage.engine.group_commit import DEFAULT_LIMITS
+from strongroom.storage.engine.group_commit_members import DEFAULT_LIMITS
 from strongroom.storage.engine.queries import load_queries
 
 from .checks import check_fence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from strongroom.kms import Keyring
     from strongroom.storage.engine.barrier import Barrier
     from strongroom.storage.engine.database import Database
-    from strongroom.storage.engine.group_commit import GroupCommitLimits
+    from strongroom.storage.engine.group_commit_members import GroupCommitLimits
     from strongroom.storage.visibility_rows.notification import OutboxBell
 
     from .planning import WritePlan

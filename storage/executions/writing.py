@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from strongroom.storage.engine.barrier import Barrier
     from strongroom.storage.engine.connection import Connection, Row
     from strongroom.storage.engine.database import Database
-    from strongroom.storage.engine.group_commit import GroupCommitLimits
+    from strongroom.storage.engine.group_commit_members import GroupCommitLimits
 
     from .planning import WritePlan
 

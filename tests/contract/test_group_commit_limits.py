@@ -9,7 +9,7 @@ import pytest
 
 from strongroom.driver.strongroom import Strongroom
 from strongroom.storage import EVERY_NAMESPACE, DatabaseUnavailable
-from strongroom.storage.engine.group_commit import GroupCommitLimits
+from strongroom.storage.engine.group_commit_members import GroupCommitLimits
 from strongroom.storage.errors import DatabaseTimeout, ResourceExhausted
 from strongroom.storage.executions.store import ExecutionStore
 from tests.support.fixtures.batches import (

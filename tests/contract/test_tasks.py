@@ -23,7 +23,7 @@ from strongroom.storage import (
     TaskStore,
     TransactionSizeLimit,
 )
-from strongroom.storage.engine.group_commit import DEFAULT_LIMITS
+from strongroom.storage.engine.group_commit_members import DEFAULT_LIMITS
 from strongroom.storage.matching.task_batches import MAX_TASKS
 from strongroom.storage.matching.task_requests import LAST_TASK_ID
 from tests.support.fixtures.contract import new_namespace

@@ -11,7 +11,6 @@ import pytest
 
 from strongroom.kms import InvalidRequest
 from strongroom.storage import NO_NAMESPACE, Database, DatabaseUnavailable, HistoryBranch, HistoryNode
-from strongroom.storage.engine import database
 from strongroom.storage.errors import AppendHistoryTimeout, DatabaseTimeout
 from tests.support.faults.server_bench import CALLS, HOST, PLANTED, check, payload
 
@@ -25,10 +24,9 @@ def signal_all(processes, number):
             os.kill(process, number)
 
 
-async def test_a_server_that_falls_silent(server_bench, heard, limits, monkeypatch):
+async def test_a_server_that_falls_silent(server_bench, heard, limits):
     """A frozen process answers nothing: every call ends all the same, and only what may run twice was run again."""
-    monkeypatch.setattr(database, "GRACE", 0.2)
-    limits(statement_timeout=0.8)
+    limits(statement_timeout=0.8, grace=0.2)
     async with server_bench.host() as host:
         async with server_bench.tables_locked() as blocker:
             calls = asyncio.ensure_future(host.at_once())
@@ -48,9 +46,9 @@ async def test_a_server_that_falls_silent(server_bench, heard, limits, monkeypat
         await host.serves()
 
 
-async def test_closing_does_not_wait_for_a_server_that_fell_silent(server_bench, monkeypatch):
+async def test_closing_does_not_wait_for_a_server_that_fell_silent(server_bench, limits):
     """All connections are cut after one grace, not one after the other."""
-    monkeypatch.setattr(database, "GRACE", 0.3)
+    limits(grace=0.3)
     async with server_bench.host():
         rows = await server_bench.admin.fetch("SELECT pid FROM pg_stat_activity WHERE usename = $1", HOST)
         frozen = [row["pid"] for row in rows]

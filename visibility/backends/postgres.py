@@ -41,7 +41,7 @@ class PostgresIndex:
             else self._database.connection(namespace_id)
         )
         async with lent as connection:
-            yield PostgresReader(connection, namespace_id, walled=self._database.is_walled(connection))
+            yield PostgresReader(connection, namespace_id, walled=self._database.has_row_level_security(connection))
 
 
 class PostgresReader:

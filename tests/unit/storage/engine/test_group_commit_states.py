@@ -8,7 +8,8 @@ import itertools
 import pytest
 
 from strongroom.kms import SealingLimitExceeded
-from strongroom.storage.engine.group_commit import GroupCommit, GroupCommitLimits
+from strongroom.storage.engine.group_commit import GroupCommit
+from strongroom.storage.engine.group_commit_members import GroupCommitLimits
 from strongroom.storage.engine.group_commit_states import RETRIES, STEPS, Outcome, State, Step, outcome_of
 from strongroom.storage.errors import (
     ConditionFailed,
