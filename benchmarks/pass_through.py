@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from uuid import UUID
 
-    from strongroom.kms import Key, NamespaceKeys, RecordKind, TokenKey
+    from strongroom.kms import NamespaceKeys, RecordKey, RecordKind, TokenKey
 
 
 class PassThroughKeys:
@@ -20,17 +20,21 @@ class PassThroughKeys:
         self._keys = keys
         self.namespace_id = keys.namespace_id
 
-    def seal_groups(self, groups: Sequence[tuple[RecordKind, Key, Sequence[tuple[Key, bytes]]]]) -> list[list[bytes]]:
+    def seal_groups(
+        self, groups: Sequence[tuple[RecordKind, RecordKey, Sequence[tuple[RecordKey, bytes]]]]
+    ) -> list[list[bytes]]:
         """Return the plaintexts."""
         return [[plaintext for _, plaintext in rows] for _, _, rows in groups]
 
-    def seal_many(self, _kind: RecordKind, rows: Sequence[tuple[Key, bytes]], *, scope: Key = ()) -> list[bytes]:  # noqa: ARG002
+    def seal_many(
+        self, _kind: RecordKind, rows: Sequence[tuple[RecordKey, bytes]], *, scope: RecordKey = ()
+    ) -> list[bytes]:  # noqa: ARG002
         """Return the plaintexts."""
         return [plaintext for _, plaintext in rows]
 
     open_many = seal_many
 
-    def seal(self, _kind: RecordKind, _key: Key, plaintext: bytes) -> bytes:
+    def seal(self, _kind: RecordKind, _key: RecordKey, plaintext: bytes) -> bytes:
         """Return the plaintext."""
         return plaintext
 

@@ -1,6 +1,7 @@
-"""Keys and sealing: the sealed format, data keys, KMS providers. Imports nothing else of Strongroom.
+"""Keys and sealing: the sealed format, data keys and KMS providers. Imports no other package of Strongroom.
 
-`FORMAT.md` beside this file is the byte-exact specification, `DESIGN.md` says why.
+It needs only `cryptography`, `zstandard` and `orjson`. Each KMS except the local one needs its client (`providers/`).
+`FORMAT.md` is the byte-exact specification, and `DESIGN.md` has the decisions.
 """
 
 from .durable_file import replace_file, sync_folder
@@ -31,43 +32,53 @@ from .errors import (
     WrongRegion,
 )
 from .key_events import NO_KEY_EVENTS, KeyEvent, KeyEventSink, recording_change
-from .keyring.cache_policy import CachePolicy
-from .keyring.keyring import Keyring
-from .keys.namespace_keys import NamespaceKeys
-from .keys.registry import DataKeyRecord, DataKeyStore, KekUsage, KeyClass, KeyContext, KeyState
-from .keys.signing import SigningKey, is_signed
-from .lifecycle.certificate import ErasureCertificate, sign_certificate, verify_certificate
-from .lifecycle.certificate_scope import with_scope
-from .lifecycle.kek_deletion import KekDisposal, dispose_of_kek
-from .lifecycle.kek_usage import depending_on
-from .lifecycle.key_lifecycle import (
+from .keyring import CachePolicy, Keyring
+from .keys import (
+    DataKeyRecord,
+    DataKeyStore,
+    KekUsage,
+    KeyClass,
+    KeyContext,
+    KeyState,
+    NamespaceKeys,
+    SigningKey,
+    is_signed,
+)
+from .lifecycle import (
+    DueRotations,
+    ErasureCertificate,
+    KekDisposal,
+    NotRewrapped,
+    Rewrap,
+    RotationPolicy,
     activate_index_key,
     begin_index_rotation,
+    count_to_rewrap,
     create_data_keys,
+    depending_on,
     destroy_data_key,
     destroy_data_keys,
     destroy_index_key,
     disable_data_keys,
+    dispose_of_kek,
     enable_data_keys,
     index_keys,
     refuse_rotation,
+    rewrap_data_keys,
     rotate_data_key,
+    rotate_due_keys,
+    sign_certificate,
+    verify_certificate,
+    with_scope,
 )
-from .lifecycle.rewrap import NotRewrapped, Rewrap, count_to_rewrap, rewrap_data_keys
-from .lifecycle.rotation_due import DueRotations, RotationPolicy, rotate_due_keys
 from .provider import Capabilities, GeneratedKey, KekInfo, KekRef, KmsProvider, Wrapped
 from .providers.local import LocalProvider
 from .providers.multi import MultiProvider
 from .providers.resilience import ResilientProvider, RetryPolicy
 from .region import bound_cell_id, check_region
-from .sealing.header import Suite
-from .sealing.record_kind import Key, PartType, RecordKind
-from .sealing.tokens import TokenKey
-from .sealing.xaes import XAES256GCM
+from .sealing import XAES256GCM, PartType, RecordKey, RecordKind, Suite, TokenKey
 from .secret import Secret
-from .transport.pem_expiry import pem_expiry
-from .transport.reloaded import Reloaded
-from .transport.tls import TlsFiles, check_address, client_context, is_loopback_host
+from .transport import Reloaded, TlsFiles, check_address, client_context, is_loopback_host, pem_expiry
 from .watch import KeyWatch
 
 __all__ = [
@@ -88,7 +99,6 @@ __all__ = [
     "KekInfo",
     "KekRef",
     "KekUsage",
-    "Key",
     "KeyClass",
     "KeyConflict",
     "KeyContext",
@@ -114,6 +124,7 @@ __all__ = [
     "NotRewrapped",
     "PartType",
     "QuotaExceeded",
+    "RecordKey",
     "RecordKind",
     "Reloaded",
     "ResilientProvider",

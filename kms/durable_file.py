@@ -1,4 +1,4 @@
-"""Files that are either as they were or as they are to be, on disk, whatever happens meanwhile."""
+"""Replace files atomically and durably."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Put a file in the place of another one, atomically and durably, with mode 0600.
+    """Write a file with mode 0600, or replace it. After a crash the old or the new content is on disk, never a mixture.
 
     Raises:
-        OSError: the folder does not take it; what was there is there still.
+        OSError: The file can't be written. An existing file is unchanged.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
@@ -30,7 +30,7 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have what a folder lists on disk: files that were made, renamed or deleted in it."""
+    """Write a folder's entries to disk, after files in it were created, renamed or deleted."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""What Strongroom asks of a KMS: one protocol, which a provider per vendor implements (`providers/`)."""
+"""The protocol of a KMS provider. `providers/` has one implementation for each kind of KMS."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _URI = re.compile(r"(?P<provider>[a-z][a-z0-9-]{0,31}):(?P<key>[\x21-\x7e]{1,512
 
 @dataclass(frozen=True, slots=True)
 class KekRef:
-    """A KEK: the provider's id in the configuration, and the key's id within that provider. Written `provider:key`."""
+    """A reference to a KEK: the provider's id in the configuration and the key's id within it. Written `provider:key`."""
 
     provider: str
     key_id: str
 
     @classmethod
     def parse(cls, uri: str) -> KekRef:
-        """Parse a KEK's URI.
+        """Return the reference in a URI.
 
         Raises:
-            InvalidRequest: not of the form `provider:key`.
+            InvalidRequest: The URI does not have the form `provider:key`.
         """
         match = _URI.fullmatch(uri)
         if match is None:
-            msg = "a KEK is named PROVIDER:KEY, for example local:customer-a"
+            msg = "a KEK must be written PROVIDER:KEY, for example local:customer-a"
             raise InvalidRequest(msg)
         return cls(match["provider"], match["key"])
 
@@ -45,7 +45,7 @@ class KekRef:
 
 @dataclass(frozen=True, slots=True)
 class Wrapped:
-    """A root key wrapped by a KEK: all that `unwrap` needs besides the context."""
+    """A root key wrapped by a KEK. `unwrap` needs this and the encryption context."""
 
     kek: KekRef
     kek_version: str
@@ -54,7 +54,7 @@ class Wrapped:
 
 @dataclass(frozen=True, slots=True)
 class GeneratedKey:
-    """A new root key of 32 bytes, and its wrapped form."""
+    """A new root key, 32 bytes, and its wrapped form."""
 
     root: Secret
     wrapped: Wrapped
@@ -62,15 +62,15 @@ class GeneratedKey:
 
 @dataclass(frozen=True, slots=True)
 class KekInfo:
-    """What a KMS says of a KEK.
+    """The state of a KEK in its KMS.
 
     Attributes:
-        kek: which.
+        kek: The KEK.
         state: `enabled`, `disabled`, `pending_deletion` or `destroyed`.
-        primary_version: the version that wraps.
-        versions: all versions that still unwrap.
-        deletion_at: when a scheduled deletion happens; None where there is none.
-        request_id: by which the KMS's own log knows the call that this answers; None where it gave none.
+        primary_version: The version that wraps.
+        versions: All versions that still unwrap.
+        deletion_at: The time of a scheduled deletion, or None.
+        request_id: The id of the call in the KMS's own log, or None if the KMS gave no id.
     """
 
     kek: KekRef
@@ -83,14 +83,13 @@ class KekInfo:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a provider can do by itself; Strongroom makes up for the rest.
+    """The abilities of a provider's KMS.
 
     Attributes:
-        context: `native` when the KMS authenticates the encryption context, `commitment` when only our commitment
-            binds it.
-        rewrap: `server` when the root need not leave the KMS for a re-wrap.
-        batch: how many keys `unwrap_many` is given at once.
-        deletion: `scheduled` when the KMS waits before it deletes a KEK, `immediate` when it does not.
+        context: `native` if the KMS authenticates the encryption context, `commitment` if only our commitment binds it.
+        rewrap: `server` if the root does not leave the KMS during a re-wrap, else `client`.
+        batch: The number of keys that `unwrap_many` takes at most.
+        deletion: `scheduled` if the KMS waits before it deletes a KEK, else `immediate`.
     """
 
     context: Literal["native", "commitment"]
@@ -100,78 +99,83 @@ class Capabilities:
 
 
 def associated_data(label: bytes, key_id: str, version: int, context: Mapping[str, str]) -> bytes:
-    """Bind a wrapped root to its KEK and encryption context: behind a label, each length-prefixed, the context by name."""
+    """Return associated data that binds a wrapped root to its KEK and encryption context.
+
+    After the label each part is length-prefixed. The context is sorted by name.
+    """
     parts = [key_id, str(version), *(part for item in sorted(context.items()) for part in item)]
     return label + b"".join(struct.pack(">H", len(part.encode())) + part.encode() for part in parts)
 
 
 class KmsProvider(Protocol):
-    """A KMS. Every method may raise any `KmsError`; a root that does not unwrap is an `IntegrityError`."""
+    """A KMS. Every method may raise any `KmsError`. A root that does not unwrap raises `IntegrityError`."""
 
     @property
     def capabilities(self) -> Capabilities:
-        """What this provider does by itself."""
+        """The abilities of the KMS."""
 
     def regions(self, kek: KekRef) -> frozenset[str | None]:
-        """Return where a KEK is, by its name or else by the configuration; the KMS is not asked.
+        """Return the regions of a KEK, from its name or from the configuration. The KMS is not called.
 
-        One region, or several for a KEK that is in several; None among them is a place that nothing tells.
+        A KEK may be in several regions. None stands for an unknown region.
         """
 
     async def generate_data_key(self, kek: KekRef, *, context: Mapping[str, str]) -> GeneratedKey:
-        """Draw a root key and wrap it."""
+        """Return a new random root key and its wrapped form."""
 
     async def wrap(self, kek: KekRef, root: Secret, *, context: Mapping[str, str]) -> Wrapped:
         """Wrap a root key under the KEK's primary version."""
 
     async def unwrap(self, wrapped: Wrapped, *, context: Mapping[str, str]) -> Secret:
-        """Unwrap with the very KEK and version that the wrapped key names."""
+        """Unwrap a root with the KEK and version that the wrapped key names."""
 
     async def unwrap_many(
         self, items: Sequence[tuple[Wrapped, Mapping[str, str]]]
     ) -> Sequence[Secret | StrongroomError]:
-        """Unwrap several, in order; what fails for one is returned in its place and fails no other."""
+        """Unwrap several roots, in order. An error of one root is returned in its place and does not affect the others."""
 
     async def rewrap(self, wrapped: Wrapped, kek: KekRef, *, context: Mapping[str, str]) -> Wrapped:
-        """Wrap the same root anew under the KEK's primary version."""
+        """Wrap the same root again under the KEK's primary version."""
 
     async def describe(self, kek: KekRef) -> KekInfo:
-        """Return state and versions of a KEK."""
+        """Return the state and the versions of a KEK."""
 
     async def create_kek(self, key_id: str) -> KekRef:
-        """Make a KEK; an existing one is left as it is.
+        """Create a KEK. An existing KEK is not changed.
 
         Args:
-            key_id: its id, or where the KMS gives ids itself, a name by which it is found again.
+            key_id: The id of the KEK, or a name for it if the KMS assigns ids itself.
 
         Returns:
-            What it is called by from now on.
+            The reference by which the KEK is used.
         """
 
     async def rotate_kek(self, kek: KekRef) -> str:
-        """Add a version to a KEK, which wraps from now on; older versions still unwrap.
+        """Add a version to a KEK and make it the primary version. Older versions still unwrap.
 
         Returns:
             The new version.
         """
 
     async def retire_version(self, kek: KekRef, version: str) -> None:
-        """See to it that an old version of a KEK unwraps nothing any more; the caller knows that nothing depends on it.
+        """Disable or delete an old version of a KEK. The caller must have checked that the version wraps no key.
 
         Raises:
-            UnsupportedOperation: this KMS keeps all versions for as long as it keeps the KEK.
-            InvalidRequest: it is the version that wraps.
+            UnsupportedOperation: The KMS keeps all versions as long as the KEK exists.
+            InvalidRequest: It is the primary version.
         """
 
     async def delete_kek(self, kek: KekRef) -> KekInfo:
-        """Delete a KEK with all its versions, or have the KMS do so after its own waiting period.
+        """Delete a KEK with all its versions, or schedule its deletion in a KMS with a waiting period.
+
+        Nobody can unwrap what the KEK wrapped from then on.
 
         Returns:
-            What the KMS says of it then. What it wrapped opens for nobody from now on.
+            The state of the KEK after the call.
         """
 
     async def check(self) -> str:
-        """Return what can be said of the KMS, or raise if it can't be used now; no key is used, so nothing is billed."""
+        """Return a description of the KMS, or raise an error if it can't be used now. No key is used, so nothing is billed."""
 
     async def aclose(self) -> None:
-        """Let go of connections."""
+        """Close all connections."""

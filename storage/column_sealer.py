@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from .sealing import OFF_LOOP_BYTES, ROW_BYTES
 
 if TYPE_CHECKING:
-    from strongroom.kms import Key, NamespaceKeys, RecordKind
+    from strongroom.kms import NamespaceKeys, RecordKey, RecordKind
 
 Column: TypeAlias = list[bytes | None]
 """A column of sealed values; None where the row has no value, or is not sealed yet."""
@@ -21,10 +21,10 @@ class ColumnSealer:
     __slots__ = ("_groups", "_size")
 
     def __init__(self) -> None:
-        self._groups: dict[NamespaceKeys, dict[RecordKind, tuple[list[tuple[Key, bytes]], list[_Slot]]]] = {}
+        self._groups: dict[NamespaceKeys, dict[RecordKind, tuple[list[tuple[RecordKey, bytes]], list[_Slot]]]] = {}
         self._size = 0
 
-    def add(self, column: Column, keys: NamespaceKeys, kind: RecordKind, key: Key, plaintext: bytes) -> None:
+    def add(self, column: Column, keys: NamespaceKeys, kind: RecordKind, key: RecordKey, plaintext: bytes) -> None:
         """Append a place to a column, for the sealed value of a plaintext.
 
         Args:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from strongroom.kms.keys.namespace_keys import Group
-    from strongroom.kms.sealing.record_kind import Key, RecordKind
+    from strongroom.kms.sealing.record_kind import RecordKey, RecordKind
     from strongroom.kms.watch import KeyWatch
 
 
@@ -29,7 +29,9 @@ class WatchedKeys(NamespaceKeys):
         super().__init__(**keys)
         self._watch = watch
 
-    def seal_many(self, kind: RecordKind, rows: Sequence[tuple[Key, bytes]], *, scope: Key = ()) -> list[bytes]:
+    def seal_many(
+        self, kind: RecordKind, rows: Sequence[tuple[RecordKey, bytes]], *, scope: RecordKey = ()
+    ) -> list[bytes]:
         """See `NamespaceKeys`."""
         sealed = super().seal_many(kind, rows, scope=scope)
         if not kind.is_packed:  # `seal_groups` has reported packed kinds
@@ -43,7 +45,9 @@ class WatchedKeys(NamespaceKeys):
             self._watch.sealed(kind, len(rows))
         return sealed
 
-    def open_many(self, kind: RecordKind, rows: Sequence[tuple[Key, bytes]], *, scope: Key = ()) -> list[bytes]:
+    def open_many(
+        self, kind: RecordKind, rows: Sequence[tuple[RecordKey, bytes]], *, scope: RecordKey = ()
+    ) -> list[bytes]:
         """See `NamespaceKeys`."""
         try:
             opened = super().open_many(kind, rows, scope=scope)

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from strongroom.kms.sealing.header import Header
-    from strongroom.kms.sealing.record_kind import Key, RecordKind
+    from strongroom.kms.sealing.record_kind import RecordKey, RecordKind
     from strongroom.kms.secret import Secret
 
-    SealingGroup: TypeAlias = tuple[RecordKind, bytes, Key, Sequence[tuple[Key, bytes]]]
+    SealingGroup: TypeAlias = tuple[RecordKind, bytes, RecordKey, Sequence[tuple[RecordKey, bytes]]]
     """A record kind, its associated data in the namespace, the scope and the rows."""
 
 MAX_BATCH = 2**16
@@ -77,7 +77,9 @@ class DataKey:
             raise SealingLimitExceeded(TOO_LONG) from None
         return sealed
 
-    def seal_rows(self, kind: RecordKind, context: bytes, scope: Key, rows: Sequence[tuple[Key, bytes]]) -> list[bytes]:
+    def seal_rows(
+        self, kind: RecordKind, context: bytes, scope: RecordKey, rows: Sequence[tuple[RecordKey, bytes]]
+    ) -> list[bytes]:
         """Seal rows of one record kind that is not packed. This skips the set-up of `seal_groups` for several groups."""
         count = len(rows)
         if self.suite is Suite.XAES_256_GCM and count <= MAX_BATCH:
@@ -121,7 +123,9 @@ class DataKey:
         raise TypeError(msg)
 
 
-def _runs(kind: RecordKind, rows: Sequence[tuple[Key, bytes]]) -> list[tuple[int, Sequence[tuple[Key, bytes]]]]:
+def _runs(
+    kind: RecordKind, rows: Sequence[tuple[RecordKey, bytes]]
+) -> list[tuple[int, Sequence[tuple[RecordKey, bytes]]]]:
     """Pack the plaintexts, and return runs of neighbouring rows with equal header flags."""
     packed = [(key, pack(kind, plaintext)) for key, plaintext in rows]
     return [

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from strongroom.kms.sealing.ciphers import Unpacker
-    from strongroom.kms.sealing.record_kind import Key, RecordKind
+    from strongroom.kms.sealing.record_kind import RecordKey, RecordKind
     from strongroom.kms.secret import Secret
 
     from .registry import DataKeyRecord
 
-    Group: TypeAlias = tuple[RecordKind, Key, Sequence[tuple[Key, bytes]]]
+    Group: TypeAlias = tuple[RecordKind, RecordKey, Sequence[tuple[RecordKey, bytes]]]
 
 
 class NamespaceKeys:
@@ -102,7 +102,9 @@ class NamespaceKeys:
         self._subkeys = SubkeyCache(data, cached_subkeys)
         self._token_keys: dict[tuple[KeyClass, int, str], TokenKey] = {}
 
-    def seal_many(self, kind: RecordKind, rows: Sequence[tuple[Key, bytes]], *, scope: Key = ()) -> list[bytes]:
+    def seal_many(
+        self, kind: RecordKind, rows: Sequence[tuple[RecordKey, bytes]], *, scope: RecordKey = ()
+    ) -> list[bytes]:
         """Seal a batch under the active data key.
 
         Args:
@@ -139,7 +141,9 @@ class NamespaceKeys:
             [(kind, self._context(kind), scope, rows) for kind, scope, rows in groups]
         )
 
-    def open_many(self, kind: RecordKind, rows: Sequence[tuple[Key, bytes]], *, scope: Key = ()) -> list[bytes]:
+    def open_many(
+        self, kind: RecordKind, rows: Sequence[tuple[RecordKey, bytes]], *, scope: RecordKey = ()
+    ) -> list[bytes]:
         """Open a batch.
 
         Args:
@@ -179,11 +183,11 @@ class NamespaceKeys:
         except self._implementation.NotOpened:
             raise IntegrityError from None
 
-    def seal(self, kind: RecordKind, key: Key, plaintext: bytes) -> bytes:
+    def seal(self, kind: RecordKind, key: RecordKey, plaintext: bytes) -> bytes:
         """Seal one row."""
         return self.seal_many(kind, [(key, plaintext)])[0]
 
-    def open(self, kind: RecordKind, key: Key, sealed: bytes) -> bytes:
+    def open(self, kind: RecordKind, key: RecordKey, sealed: bytes) -> bytes:
         """Open one row."""
         return self.open_many(kind, [(key, sealed)])[0]
 

@@ -1,6 +1,7 @@
-"""The registry of data keys: what a row of it holds, and the store that keeps it (FORMAT.md section 6).
+"""The registry of data keys: its rows, and the protocol of the store that keeps them (FORMAT.md section 6).
 
-A registry row holds a root key wrapped by a KEK; the row can be read by anyone, the root by whoever may use the KEK.
+A row has a root key wrapped by a KEK. Anyone with the database can read the row. Only those who may use the KEK can read
+the root.
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ if TYPE_CHECKING:
 
 
 class KeyClass(Enum):
-    """What a root is for."""
+    """The purpose of a root."""
 
-    DATA = "data"  # seals rows and records; rotates freely, old versions only open
-    INDEX = "index"  # tokens of search attributes; an epoch of the index
-    IDENTITY = "identity"  # identifiers of rows and documents; fixed for the life of the namespace
+    DATA = "data"  # seals rows and records; rotates at any time, old versions only open
+    INDEX = "index"  # makes the tokens of search attributes; a version is an epoch of the index
+    IDENTITY = "identity"  # makes identifiers of rows and documents; never changes
 
 
 class KeyState(Enum):
-    """State of a data key, after NIST SP 800-57 part 1."""
+    """State of a data key (NIST SP 800-57 part 1)."""
 
     PENDING = "pending"
     ACTIVE = "active"
@@ -41,7 +42,7 @@ class KeyState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class KeyContext:
-    """What a root is bound to: in the KMS's encryption context where the provider has one, in the commitment always."""
+    """The context to which a root is bound, by its commitment and by the encryption context of a KMS that has one."""
 
     cell_id: UUID
     namespace_id: UUID
@@ -51,7 +52,7 @@ class KeyContext:
     region: str | None = None
 
     def encryption_context(self) -> dict[str, str]:
-        """Return the KMS's encryption context. A KMS logs it in clear, so it holds ids only."""
+        """Return the encryption context for the KMS. It has ids only, because a KMS logs it in clear."""
         context = {
             "strongroom:cell": str(self.cell_id),
             "strongroom:namespace": str(self.namespace_id),
@@ -61,7 +62,7 @@ class KeyContext:
         return context if self.region is None else context | {"strongroom:region": self.region}
 
     def encode(self) -> bytes:
-        """Return the canonical bytes (FORMAT.md section 6.2)."""
+        """Return the canonical encoding (FORMAT.md section 6.2)."""
         name = self.key_class.value.encode()
         return (
             bound_cell_id(self.cell_id, self.region).bytes
@@ -78,19 +79,19 @@ class DataKeyRecord:
     """A row of the registry.
 
     Attributes:
-        namespace_id: whose key this is.
-        key_class: what it is for.
-        version: from 1, per namespace and class; never used again, not even after destruction.
-        suite: what its values are sealed with (class data), else the suite in force when it was made.
-        state: see `KeyState`; one version per namespace and class is active.
-        provider: id of the KMS provider that wrapped it.
-        kek_id: the KEK within that provider.
-        kek_version: the version of the KEK that wrapped it.
-        wrapped: the wrapped root; None once destroyed.
-        commitment: 32 bytes that the unwrapped root must reproduce.
-        created_at: UTC.
-        destroyed_at: UTC; None before.
-        layout: class index: what documents of this epoch hold, in words of the index; "" for the first layout.
+        namespace_id: The namespace.
+        key_class: The purpose of the key.
+        version: The version, from 1, within namespace and class. It is never used again, not even after destruction.
+        suite: The suite that seals values (class data), or the suite of the data key at creation (other classes).
+        state: The state. One version of each namespace and class is active.
+        provider: The id of the KMS provider that wrapped the root.
+        kek_id: The id of the KEK within that provider.
+        kek_version: The version of the KEK that wrapped the root.
+        wrapped: The wrapped root; None once the key is destroyed.
+        commitment: The commitment that an unwrapped root must match, 32 bytes.
+        created_at: The time of creation, UTC.
+        destroyed_at: The time of destruction, UTC, or None.
+        layout: The layout of the documents of this epoch (class index). The first layout is "".
     """
 
     namespace_id: UUID
@@ -108,20 +109,20 @@ class DataKeyRecord:
     layout: str = ""
 
     def context(self, cell_id: UUID, region: str | None = None) -> KeyContext:
-        """Return what this root is bound to in a cell, and in its region if it has one."""
+        """Return the context of this root in a cell, and in the cell's region if it has one."""
         return KeyContext(cell_id, self.namespace_id, self.key_class, self.version, self.layout, region)
 
 
 @dataclass(frozen=True, slots=True)
 class KekUsage:
-    """What depends on a version of a KEK: without it these keys unwrap no more.
+    """The keys that a version of a KEK wraps. Without that version they can't be unwrapped.
 
     Attributes:
-        provider: id of the KMS provider.
-        kek_id: the KEK within it.
-        kek_version: the version.
-        keys: data keys that it wraps, of all classes.
-        namespaces: whose they are.
+        provider: The id of the KMS provider.
+        kek_id: The id of the KEK within it.
+        kek_version: The version of the KEK.
+        keys: The number of data keys of all classes.
+        namespaces: The number of their namespaces.
     """
 
     provider: str
@@ -132,60 +133,60 @@ class KekUsage:
 
 
 class DataKeyStore(Protocol):
-    """Where the registry is kept. `strongroom.storage` keeps it in PostgreSQL."""
+    """The store of the registry. `strongroom.storage` implements it in PostgreSQL."""
 
     async def list_data_keys(self, namespace_id: UUID) -> Sequence[DataKeyRecord]:
-        """Return all keys of a namespace, the destroyed ones included, by class and version."""
+        """Return all keys of a namespace, including destroyed ones, ordered by class and version."""
 
     async def insert_data_keys(self, records: Iterable[DataKeyRecord]) -> None:
-        """Store new keys of a namespace, all or none.
+        """Insert new keys of a namespace, all or none.
 
         Raises:
-            KeyConflict: it has one of these versions.
+            KeyConflict: One of these versions exists.
         """
 
     async def rotate_data_key(self, successor: DataKeyRecord, *, expected_active: int) -> None:
-        """Make a new key the active one of its class, and the one that was active `decrypt_only`, at once.
+        """Insert a new active key, and make the active key of its class `decrypt_only`, in one transaction.
 
         Raises:
-            KeyConflict: the active version is not the expected one (any more).
+            KeyConflict: The active version is not `expected_active`.
         """
 
     async def activate_data_key(
         self, namespace_id: UUID, key_class: KeyClass, version: int, *, expected_active: int
     ) -> None:
-        """Make a pending key the active one of its class, and the one that was active `decrypt_only`, at once.
+        """Make a pending key active, and make the active key of its class `decrypt_only`, in one transaction.
 
         Raises:
-            KeyConflict: the versions are not in these states (any more).
+            KeyConflict: The versions are not in these states.
         """
 
     async def destroy_data_key(
         self, namespace_id: UUID, key_class: KeyClass, version: int, *, destroyed_at: datetime
     ) -> None:
-        """Forget one wrapped root that is `decrypt_only`, for good; its row stays as a tombstone.
+        """Delete the wrapped root of a key that is `decrypt_only`. Its row stays as a tombstone.
 
         Raises:
-            KeyConflict: it is in another state.
+            KeyConflict: The key is in another state.
         """
 
     async def destroy_data_keys(self, namespace_id: UUID, *, destroyed_at: datetime) -> Sequence[DataKeyRecord]:
-        """Forget every wrapped root of a namespace, for good; the rows stay as tombstones, and are returned."""
+        """Delete every wrapped root of a namespace. Return the rows, which stay as tombstones."""
 
     async def disable_data_keys(self, namespace_id: UUID) -> None:
-        """Make every key of a namespace `disabled` that is neither destroyed nor disabled, and remember its state."""
+        """Disable every key of a namespace that is neither destroyed nor disabled, and store its previous state."""
 
     async def enable_data_keys(self, namespace_id: UUID) -> None:
-        """Give the keys that `disable_data_keys` disabled the states that they had."""
+        """Restore the previous states of the keys that `disable_data_keys` disabled."""
 
     async def lease_records(self, namespace_id: UUID, version: int, *, count: int, limit: int) -> bool:
-        """Set aside `count` uses of a key of suite 1; False when that would pass `limit`. An unused rest is lost."""
+        """Add `count` uses to a data key's count, and return True. Return False and add nothing if that would exceed `limit`."""
 
     async def list_kek_usage(self) -> Sequence[KekUsage]:
-        """Return what depends on which version of which KEK; versions that nothing depends on are left out."""
+        """Return the usage of each KEK version that wraps at least one key."""
 
     async def count_wrapped(self, kek: KekRef, *, except_version: str | None, namespace_id: UUID | None) -> int:
-        """Return how many keys `list_wrapped` finds in all."""
+        """Return the number of keys that `list_wrapped` returns over all pages."""
 
     async def list_wrapped(
         self,
@@ -196,32 +197,32 @@ class DataKeyStore(Protocol):
         after: DataKeyRecord | None,
         limit: int,
     ) -> Sequence[DataKeyRecord]:
-        """Return keys that a KEK wrapped and that are not destroyed, by namespace, class and version.
+        """Return a page of the keys that a KEK wraps, ordered by namespace, class and version.
 
         Args:
-            kek: the KEK.
-            except_version: leave out what this version of it wrapped.
-            namespace_id: whose; None for all.
-            after: the last one of the page before.
-            limit: the most to return.
+            kek: The KEK.
+            except_version: A version of the KEK whose keys are left out.
+            namespace_id: The namespace, or None for all.
+            after: The last key of the previous page.
+            limit: The size of a page.
         """
 
     async def rewrap_data_keys(self, rewrapped: Sequence[tuple[DataKeyRecord, Wrapped]]) -> int:
-        """Exchange wrapped roots for other wrapped forms of the same, each if it is still as it was read.
+        """Replace wrapped roots by new wrapped forms. A row that has changed since it was read is skipped.
 
         Returns:
-            How many were exchanged.
+            The number of replaced roots.
         """
 
     async def list_due(self, *, created_before: datetime, rows: int, rows_suite_1: int) -> Sequence[UUID]:
-        """Return the namespaces whose active data key was made before a time, or sealed at least so many rows."""
+        """Return the namespaces whose active data key was created before a time or has sealed a number of rows."""
 
     async def retire_kek(self, cell_id: UUID, kek: KekRef) -> None:
-        """See to it that no key is registered under a KEK any more, as it is to be deleted.
+        """Refuse new keys under a KEK from now on, because it will be deleted.
 
         Raises:
-            KeyConflict: it wraps a key that is not destroyed.
+            KeyConflict: The KEK wraps a key that is not destroyed.
         """
 
     async def keep_kek(self, cell_id: UUID, kek: KekRef) -> None:
-        """Take `retire_kek` back: the KMS did not delete it."""
+        """Undo `retire_kek`, because the KMS did not delete the KEK."""

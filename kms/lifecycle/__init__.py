@@ -1,1 +1,49 @@
-"""Operations on keys: creation, rotation, rewrapping, shredding and its certificate."""
+"""The life of keys: creation, rotation, re-wrapping, destruction, deletion of KEKs, and erasure certificates."""
+
+from .certificate import ErasureCertificate, sign_certificate, verify_certificate
+from .certificate_scope import with_scope
+from .kek_deletion import KekDisposal, dispose_of_kek
+from .kek_usage import depending_on
+from .key_lifecycle import (
+    activate_index_key,
+    begin_index_rotation,
+    create_data_keys,
+    destroy_data_key,
+    destroy_data_keys,
+    destroy_index_key,
+    disable_data_keys,
+    enable_data_keys,
+    index_keys,
+    refuse_rotation,
+    rotate_data_key,
+)
+from .rewrap import NotRewrapped, Rewrap, count_to_rewrap, rewrap_data_keys
+from .rotation_due import DueRotations, RotationPolicy, rotate_due_keys
+
+__all__ = [
+    "DueRotations",
+    "ErasureCertificate",
+    "KekDisposal",
+    "NotRewrapped",
+    "Rewrap",
+    "RotationPolicy",
+    "activate_index_key",
+    "begin_index_rotation",
+    "count_to_rewrap",
+    "create_data_keys",
+    "depending_on",
+    "destroy_data_key",
+    "destroy_data_keys",
+    "destroy_index_key",
+    "disable_data_keys",
+    "dispose_of_kek",
+    "enable_data_keys",
+    "index_keys",
+    "refuse_rotation",
+    "rewrap_data_keys",
+    "rotate_data_key",
+    "rotate_due_keys",
+    "sign_certificate",
+    "verify_certificate",
+    "with_scope",
+]

@@ -1,4 +1,4 @@
-"""Whether anything depends on a KEK: also by way of a KEK of several (`providers/multi.py`), whose children it is one of."""
+"""Find the keys that depend on a KEK, directly or through a KEK of the multi provider of which it is a child."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 def depending_on(
     keyring: Keyring, used: Iterable[KekUsage], keks: Iterable[KekRef], version: str | None = None
 ) -> list[KekUsage]:
-    """Return what of the registry's usage depends on some KEKs, or on their children, or they on its.
+    """Return the usage of some KEKs, of their children, and of KEKs that have one of them as a child.
 
     Args:
-        keyring: whose providers they are of.
-        used: from `DataKeyStore.list_kek_usage`.
-        keks: asked about.
-        version: only what depends on this version of them.
+        keyring: The cell's keyring, which has the providers.
+        used: The usage of all KEKs, from `DataKeyStore.list_kek_usage`.
+        keks: The KEKs to look for.
+        version: A version of the KEKs to which the result is limited, or None.
     """
-    asked = {part for kek in keks for part in (kek, *_parts(keyring, kek, ""))}
+    searched = {part for kek in keks for part in (kek, *_parts(keyring, kek, ""))}
     return [
         usage
         for usage in used
         if any(
-            part in asked and version in (None, part_version)
+            part in searched and version in (None, part_version)
             for part, part_version in _with_parts(keyring, KekRef(usage.provider, usage.kek_id), usage.kek_version)
         )
     ]

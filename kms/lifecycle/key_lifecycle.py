@@ -1,4 +1,4 @@
-"""Make, rotate, disable and destroy the data keys of a namespace (DESIGN.md, "Life of a key")."""
+"""Create, rotate, disable and destroy the data keys of a namespace (DESIGN.md, "Life of a key")."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ async def create_data_keys(
     suite: Suite = Suite.XAES_256_GCM,
     index_layout: str = "",
 ) -> None:
-    """Draw, wrap and register the first key of each class for a namespace.
+    """Generate, wrap and register the first key of each class for a namespace.
 
     Args:
-        keyring: to wrap and register with.
-        namespace_id: whose keys.
-        kek: that wraps them.
-        suite: of the data key.
-        index_layout: what documents of the first epoch of the index hold.
+        keyring: The cell's keyring.
+        namespace_id: The namespace.
+        kek: The KEK that wraps the keys.
+        suite: The suite of the data key.
+        index_layout: The layout of the documents of the first epoch.
 
     Raises:
-        KeyConflict: it has keys.
-        KmsError: the KEK does not exist, or its KMS refuses.
+        KeyConflict: The namespace has keys already.
+        KmsError: The KEK does not exist, or its KMS refuses or does not answer.
     """
     layouts = {KeyClass.INDEX: index_layout}
     contexts = (_context(keyring, namespace_id, key_class, 1, layouts.get(key_class, "")) for key_class in KeyClass)
@@ -50,20 +50,22 @@ async def create_data_keys(
 
 
 async def rotate_data_key(keyring: Keyring, namespace_id: UUID, *, suite: Suite | None = None) -> DataKeyRecord:
-    """Make a new version of the data key the active one; older versions go on opening what they sealed.
+    """Make a new version of the data key active. Older versions still open what they sealed.
+
+    Other processes use the new version after their keyring's soft TTL, or earlier if they read a row that it sealed.
 
     Args:
-        keyring: of this process; other processes take the new version up within the keyring's TTL, and sooner when
-            they meet a row that it sealed.
-        namespace_id: whose key.
-        suite: of the new version; the current one's if None.
+        keyring: The cell's keyring.
+        namespace_id: The namespace.
+        suite: The suite of the new version. None keeps the suite of the active version.
 
     Returns:
-        The new registry row.
+        The new row of the registry.
 
     Raises:
-        KeyConflict: somebody else rotated at the same time.
-        KeyDestroyed: the namespace was shredded.
+        KeyConflict: Another caller rotated the key at the same time.
+        KeyDestroyed: The namespace was shredded.
+        KmsError: The KMS refuses or does not answer.
     """
     records = [
         record for record in await keyring.store.list_data_keys(namespace_id) if record.key_class is KeyClass.DATA
@@ -80,28 +82,34 @@ async def rotate_data_key(keyring: Keyring, namespace_id: UUID, *, suite: Suite 
 
 
 def refuse_rotation(key_class: KeyClass) -> None:
-    """Refuse to rotate a class whose rows would have to be written anew.
+    """Raise an error if a class of keys can't be rotated without rewriting rows or documents.
 
     Raises:
-        UnsupportedOperation: for every class but `data`.
+        UnsupportedOperation: The class is not `data`.
     """
     if key_class is KeyClass.INDEX:
-        msg = "a new index key needs every document's tokens made anew: strongroom index rotate NAMESPACE"
+        msg = "an index key can't be rotated alone, because every document needs new tokens. Run 'strongroom index rotate NAMESPACE'"
         raise UnsupportedOperation(msg)
     if key_class is KeyClass.IDENTITY:
-        msg = "the identity key is fixed for the life of a namespace: row identifiers are made with it"
+        msg = "the identity key of a namespace can't be rotated, because the identifiers of its rows depend on it"
         raise UnsupportedOperation(msg)
 
 
 async def begin_index_rotation(keyring: Keyring, namespace_id: UUID, *, layout: str) -> DataKeyRecord:
-    """Register the next epoch of the index, pending: searches ask for its tokens, and no document has them yet.
+    """Register the next epoch of the index in state `pending`. Searches then ask for its tokens, which no document has yet.
+
+    Args:
+        keyring: The cell's keyring.
+        namespace_id: The namespace.
+        layout: The layout of the documents of the new epoch.
 
     Returns:
-        The new registry row.
+        The new row of the registry.
 
     Raises:
-        KeyConflict: an epoch is under way already, or somebody else began one at the same time.
-        KeyDestroyed: the namespace was shredded.
+        KeyConflict: A rotation of the index is already running, or another caller began one at the same time.
+        KeyDestroyed: The namespace was shredded.
+        KmsError: The KMS refuses or does not answer.
     """
     records = await index_keys(keyring, namespace_id)
     current = _active(records)
@@ -118,10 +126,10 @@ async def begin_index_rotation(keyring: Keyring, namespace_id: UUID, *, layout: 
 
 
 async def activate_index_key(keyring: Keyring, namespace_id: UUID, version: int) -> None:
-    """Make a pending epoch the one that documents are written in. All processes must know it by now.
+    """Make a pending epoch active, so that new documents are written in it. Every process must have read it before.
 
     Raises:
-        KeyConflict: it is not pending (any more).
+        KeyConflict: The epoch is not pending.
     """
     current = _active(await index_keys(keyring, namespace_id))
     event = _event("key.activate", _context(keyring, namespace_id, KeyClass.INDEX, version))
@@ -131,42 +139,42 @@ async def activate_index_key(keyring: Keyring, namespace_id: UUID, version: int)
 
 
 async def destroy_index_key(keyring: Keyring, namespace_id: UUID, version: int) -> None:
-    """Forget the root of an epoch that no document has any more, for good.
+    """Destroy the root of an epoch. The caller must have proved that no document has tokens of it.
 
     Raises:
-        KeyConflict: it is the active one, or was destroyed meanwhile.
+        KeyConflict: The epoch is active or already destroyed.
     """
     await _destroy(keyring, namespace_id, KeyClass.INDEX, version)
 
 
 async def destroy_data_key(keyring: Keyring, namespace_id: UUID, version: int) -> None:
-    """Forget the root of a retired version of the data key, for good. Its caller must have proved that no value names it.
+    """Destroy the root of an old version of the data key. The caller must have proved that no value names it.
 
     Raises:
-        KeyConflict: it is the active one, or was destroyed meanwhile.
+        KeyConflict: The version is active or already destroyed.
     """
     await _destroy(keyring, namespace_id, KeyClass.DATA, version)
 
 
 async def index_keys(keyring: Keyring, namespace_id: UUID) -> list[DataKeyRecord]:
-    """Return the registry's rows of a namespace's epochs, the oldest first."""
+    """Return the rows of class index of a namespace, the oldest epoch first."""
     return [record for record in await keyring.store.list_data_keys(namespace_id) if record.key_class is KeyClass.INDEX]
 
 
 async def disable_data_keys(keyring: Keyring, namespace_id: UUID) -> None:
-    """Take all keys of a namespace out of use: nothing is sealed or opened until `enable_data_keys`, and nothing is lost."""
+    """Disable all keys of a namespace. Nothing is sealed or opened until `enable_data_keys`, and nothing is lost."""
     await keyring.store.disable_data_keys(namespace_id)
     keyring.evict(namespace_id)
 
 
 async def enable_data_keys(keyring: Keyring, namespace_id: UUID) -> None:
-    """Undo `disable_data_keys`: each key has the state that it had."""
+    """Undo `disable_data_keys` by restoring the state of each key."""
     await keyring.store.enable_data_keys(namespace_id)
     keyring.evict(namespace_id)
 
 
 async def destroy_data_keys(keyring: Keyring, namespace_id: UUID) -> Sequence[DataKeyRecord]:
-    """Forget every wrapped root of a namespace, for good: what they sealed opens for nobody who kept no copy.
+    """Destroy every wrapped root of a namespace. Only someone with an older copy of the registry can open what they sealed.
 
     Returns:
         The tombstones.
@@ -201,7 +209,7 @@ async def _destroy(keyring: Keyring, namespace_id: UUID, key_class: KeyClass, ve
 
 async def _new_key(keyring: Keyring, context: KeyContext, kek: KekRef, suite: Suite) -> DataKeyRecord:
     generated = await keyring.provider_of(kek).generate_data_key(kek, context=context.encryption_context())
-    keyring.check_kek(generated.wrapped.kek)  # what an alias stood for
+    keyring.check_kek(generated.wrapped.kek)  # an alias may name a KEK in another region
     return DataKeyRecord(
         namespace_id=context.namespace_id,
         key_class=context.key_class,

@@ -1,7 +1,7 @@
-"""Move wrapped roots to another version of their KEK, or to another KEK: registry rows change, rows of data do not.
+"""Re-wrap roots under another version of their KEK, or under another KEK. Rows of the registry change, rows of data don't.
 
-Each new form is unwrapped and held against the registry's commitment before it takes the place of the old one: keys that can't be had
-are the worst that can happen. What is left to do stands in the registry, so a run that broke off is run again.
+Each new wrapped form is unwrapped and compared with the registry's commitment before it replaces the old one, because a
+root that can't be unwrapped is lost. The registry shows which keys are left, so an interrupted run can be repeated.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from strongroom.kms.secret import Secret
 
 PAGE = 200
-"""Keys that are wrapped, checked and stored at a time."""
+"""Number of keys that are wrapped, checked and stored at a time."""
 CONCURRENCY = 16
-"""Calls of the KMS at a time."""
+"""Number of concurrent KMS calls."""
 
 Progress: TypeAlias = Callable[[int], None]
-"""Called with the number of keys done so far, failed ones included."""
+"""Called with the number of processed keys, including failed ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class NotRewrapped:
-    """A key that stays as it was, and why."""
+    """A key that was not re-wrapped, and the reason."""
 
     record: DataKeyRecord
     error: StrongroomError
@@ -42,14 +42,14 @@ class NotRewrapped:
 
 @dataclass(frozen=True, slots=True)
 class Rewrap:
-    """What a run did.
+    """The result of a run.
 
     Attributes:
-        kek: that wraps now.
-        kek_version: of it.
-        rewrapped: keys that were moved.
-        changed: keys that others moved or destroyed meanwhile.
-        failed: keys that stay as they were.
+        kek: The KEK that wraps the keys now.
+        kek_version: The version of that KEK.
+        rewrapped: The number of re-wrapped keys.
+        changed: The number of keys that others re-wrapped or destroyed meanwhile.
+        failed: The keys that were not re-wrapped.
     """
 
     kek: KekRef
@@ -62,10 +62,10 @@ class Rewrap:
 async def count_to_rewrap(
     keyring: Keyring, kek: KekRef, *, to: KekRef | None = None, namespace_id: UUID | None = None
 ) -> int:
-    """Return how many keys `rewrap_data_keys` would move.
+    """Return the number of keys that `rewrap_data_keys` would re-wrap. The arguments are the same.
 
     Raises:
-        KmsError: the KEK to move to can't be used.
+        KmsError: The target KEK can't be used.
     """
     target, version = await _target(keyring, kek, to)
     return await keyring.store.count_wrapped(
@@ -81,17 +81,19 @@ async def rewrap_data_keys(
     namespace_id: UUID | None = None,
     progress: Progress | None = None,
 ) -> Rewrap:
-    """Move every key that a KEK wraps to its primary version, or to another KEK.
+    """Re-wrap every key that a KEK wraps under its primary version, or under another KEK.
+
+    Other processes need no notification, because the roots stay the same.
 
     Args:
-        keyring: of this process. Others need not hear of it, as the roots stay the same.
-        kek: that wraps now.
-        to: another KEK, of any provider; None for the newest version of the same.
-        namespace_id: whose keys; None for all.
-        progress: see there.
+        keyring: The cell's keyring.
+        kek: The KEK that wraps the keys now.
+        to: The target KEK, of any provider. None means the primary version of the same KEK.
+        namespace_id: The namespace, or None for all.
+        progress: Called with the number of processed keys after each page.
 
     Raises:
-        KmsError: the KEK to move to can't be used, or some KMS does not answer; what was moved stays moved.
+        KmsError: The target KEK can't be used, or a KMS does not answer. Keys that were already re-wrapped stay so.
     """
     target, version = await _target(keyring, kek, to)
     rewrapped = changed = done = 0
@@ -134,19 +136,19 @@ def _except(kek: KekRef, target: KekRef, version: str) -> str | None:
 async def _move(
     keyring: Keyring, page: Sequence[DataKeyRecord], target: KekRef
 ) -> tuple[list[tuple[DataKeyRecord, Wrapped]], list[NotRewrapped]]:
-    """Wrap each root anew, and check that it comes back."""
+    """Wrap each root again, and check that the new form unwraps to it."""
     free = asyncio.Semaphore(CONCURRENCY)
 
-    async def moved(record: DataKeyRecord) -> Wrapped | StrongroomError:
+    async def rewrapped(record: DataKeyRecord) -> Wrapped | StrongroomError:
         async with free:
             try:
-                new = await _wrapped_anew(keyring, record, target)
-                keyring.check_kek(new.kek)  # what an alias stood for
+                new = await _wrap_again(keyring, record, target)
+                keyring.check_kek(new.kek)  # an alias may name a KEK in another region
             except StrongroomError as error:
                 return error
             return new
 
-    made = await asyncio.gather(*map(moved, page))
+    made = await asyncio.gather(*map(rewrapped, page))
     pairs = [(record, new) for record, new in zip(page, made, strict=True) if isinstance(new, Wrapped)]
     refused = [
         NotRewrapped(record, new) for record, new in zip(page, made, strict=True) if isinstance(new, StrongroomError)
@@ -171,7 +173,7 @@ async def _move(
     return good, refused
 
 
-async def _wrapped_anew(keyring: Keyring, record: DataKeyRecord, target: KekRef) -> Wrapped:
+async def _wrap_again(keyring: Keyring, record: DataKeyRecord, target: KekRef) -> Wrapped:
     if record.wrapped is None:
         raise IntegrityError
     old = Wrapped(KekRef(record.provider, record.kek_id), record.kek_version, record.wrapped)

@@ -1,4 +1,4 @@
-"""Rotate data keys that are old, or have sealed much: what `strongroom keys rotate --due` and a service do from time to time."""
+"""Rotate data keys that are old or have sealed many rows. `strongroom keys rotate --due` does this, and a service can."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from strongroom.kms.keyring.keyring import Keyring
 
 Progress: TypeAlias = Callable[[int, int], None]
-"""Called with the number of namespaces done so far, and of all that are due."""
+"""Called with the number of processed namespaces and the number of all due namespaces."""
 
 
 @dataclass(frozen=True, slots=True)
 class RotationPolicy:
-    """When a data key is due.
+    """The limits after which a data key is due for rotation.
 
     Attributes:
-        max_age: since it was made.
-        max_rows: that it sealed, in all processes together.
-        max_rows_suite_1: the same of AES-256-GCM with random nonces, whose limit is 2^30.
+        max_age: The time since its creation.
+        max_rows: The number of rows that it sealed in all processes.
+        max_rows_suite_1: The same for a key of suite 1 (AES-256-GCM with random nonces), whose hard limit is 2^30.
     """
 
     max_age: timedelta = timedelta(days=90)
@@ -38,7 +38,7 @@ class RotationPolicy:
 
 @dataclass(frozen=True, slots=True)
 class DueRotations:
-    """What a run did: namespaces whose key was rotated, and those where that failed, with the reason."""
+    """The result of a run: the namespaces whose key was rotated, and those where the rotation failed."""
 
     rotated: Sequence[UUID]
     failed: Sequence[tuple[UUID, StrongroomError]]
@@ -47,9 +47,15 @@ class DueRotations:
 async def rotate_due_keys(
     keyring: Keyring, policy: RotationPolicy, *, now: datetime | None = None, progress: Progress | None = None
 ) -> DueRotations:
-    """Rotate every data key that is due, the cell's own too. One namespace whose KMS refuses stops no other.
+    """Rotate every data key that is due, including the cell's own. A failure in one namespace does not stop the others.
 
-    What somebody else rotates meanwhile is left alone: several processes may run this at once.
+    Several processes may run this at once: a key that another process rotates meanwhile is skipped.
+
+    Args:
+        keyring: The cell's keyring.
+        policy: The limits.
+        now: The present time, UTC. None means the clock of this host.
+        progress: Called after each namespace.
     """
     created_before = (now or datetime.now(UTC)) - policy.max_age
     due = await keyring.store.list_due(

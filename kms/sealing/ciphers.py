@@ -16,7 +16,7 @@ from strongroom.kms.errors import UnsupportedOperation
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .record_kind import Key
+    from .record_kind import RecordKey
 
     Resolve: TypeAlias = Callable[[bytes], tuple[Any, bytes, int]]
     """Returns a value's subkey, its associated data up to the row's key, and the offset of the last 12 bytes of its nonce."""
@@ -32,7 +32,7 @@ class SealingBatch(Protocol):
     """See `python_cipher.SealingBatch`."""
 
     def seal(
-        self, header: bytes, context: bytes, types: bytes, scope: Key, rows: Sequence[tuple[Key, bytes]]
+        self, header: bytes, context: bytes, types: bytes, scope: RecordKey, rows: Sequence[tuple[RecordKey, bytes]]
     ) -> list[bytes]:
         """Seal rows that share a header."""
 
@@ -44,7 +44,7 @@ class Cipher(Protocol):
         """Return a new batch with random nonces and a derived key."""
 
     def seal(
-        self, header: bytes, context: bytes, types: bytes, scope: Key, rows: Sequence[tuple[Key, bytes]]
+        self, header: bytes, context: bytes, types: bytes, scope: RecordKey, rows: Sequence[tuple[RecordKey, bytes]]
     ) -> list[bytes]:
         """Seal rows as a batch of their own."""
 
@@ -84,7 +84,9 @@ class Implementation(Protocol):
     def Unpacker(self, dictionary: bytes, tables: bytes) -> Unpacker:  # noqa: N802 - likewise
         """Return an unpacker for the values of one record kind."""
 
-    def open_rows(self, resolve: Resolve, types: bytes, scope: Key, rows: Sequence[tuple[Key, bytes]]) -> list[bytes]:
+    def open_rows(
+        self, resolve: Resolve, types: bytes, scope: RecordKey, rows: Sequence[tuple[RecordKey, bytes]]
+    ) -> list[bytes]:
         """Open rows."""
 
 

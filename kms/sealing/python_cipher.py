@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from .ciphers import Resolve
-    from .record_kind import Key
+    from .record_kind import RecordKey
 
 __all__ = ["Cipher", "KeyMismatch", "NotOpened", "Tokens", "Unpacker", "open_rows"]
 
@@ -65,7 +65,7 @@ class Cipher:
         return SealingBatch(self._derive(prefix), prefix, tails)
 
     def seal(
-        self, header: bytes, context: bytes, types: bytes, scope: Key, rows: Sequence[tuple[Key, bytes]]
+        self, header: bytes, context: bytes, types: bytes, scope: RecordKey, rows: Sequence[tuple[RecordKey, bytes]]
     ) -> list[bytes]:
         """Seal rows as a batch of their own. See `SealingBatch.seal`."""
         if len(rows) != 1:
@@ -102,7 +102,7 @@ class SealingBatch:
         self._tails = iter(tails)  # an iterator, so that each nonce is used once
 
     def seal(
-        self, header: bytes, context: bytes, types: bytes, scope: Key, rows: Sequence[tuple[Key, bytes]]
+        self, header: bytes, context: bytes, types: bytes, scope: RecordKey, rows: Sequence[tuple[RecordKey, bytes]]
     ) -> list[bytes]:
         """Seal rows that share a header.
 
@@ -139,7 +139,7 @@ class SealingBatch:
         raise TypeError(msg)
 
 
-def open_rows(resolve: Resolve, types: bytes, scope: Key, rows: Sequence[tuple[Key, bytes]]) -> list[bytes]:
+def open_rows(resolve: Resolve, types: bytes, scope: RecordKey, rows: Sequence[tuple[RecordKey, bytes]]) -> list[bytes]:
     """Open rows. Each value names its own key version and nonce, and most neighbours share both.
 
     Args:
@@ -184,7 +184,7 @@ def _is_padded(header: bytes) -> bool:
     return bool(header) and bool(header[3] & PADDED)
 
 
-def turns(rows: Sequence[tuple[Key, bytes]]) -> Iterator[slice]:
+def turns(rows: Sequence[tuple[RecordKey, bytes]]) -> Iterator[slice]:
     """Return slices of a batch that take about a millisecond each, and let other threads run between them.
 
     Without these pauses an event loop waits up to 5 ms for the interpreter's lock whenever a thread processes a long batch.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 KeyPart: TypeAlias = int | bytes | str
-Key: TypeAlias = tuple[KeyPart, ...]
+RecordKey: TypeAlias = tuple[KeyPart, ...]
 
 ENCODING_VERSION = b"\x01"
 ID_BYTES = 16

@@ -1,4 +1,4 @@
-"""When the certificates and revocation lists in PEM files end."""
+"""Expiry times of certificates and revocation lists in PEM files."""
 
 from __future__ import annotations
 
@@ -17,22 +17,24 @@ _BLOCK = re.compile(rb"-----BEGIN (CERTIFICATE|X509 CRL)-----.*?-----END \1-----
 
 
 def pem_expiry(file: Path) -> datetime:
-    """Return when the first certificate or revocation list in a file ends, in UTC.
+    """Return the time, UTC, at which the first certificate or revocation list in a file expires.
 
     Raises:
-        InvalidRequest: the file can't be read, or holds none that ends.
+        InvalidRequest: The file can't be read, or has nothing that expires.
     """
     try:
         ends = [_end(kind, block) for kind, block in _blocks(file.read_bytes())]
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it holds no certificate or revocation list in PEM"
-        msg = f"TLS: {file} can't be used: {why}"
+        reason = (
+            error.strerror if isinstance(error, OSError) else "it contains no certificate or revocation list in PEM"
+        )
+        msg = f"TLS: {file} can't be used: {reason}"
         raise InvalidRequest(msg) from None
-    found = [end for end in ends if end is not None]
-    if not found:
-        msg = f"TLS: {file} can't be used: it holds no certificate or revocation list that says when it ends"
+    expiries = [end for end in ends if end is not None]
+    if not expiries:
+        msg = f"TLS: {file} can't be used: it contains no certificate or revocation list with an expiry time"
         raise InvalidRequest(msg)
-    return min(found)
+    return min(expiries)
 
 
 def _blocks(content: bytes) -> list[tuple[bytes, bytes]]:

@@ -1,4 +1,4 @@
-"""What files say, read again when they change; what was read before stays in use while they can't be used."""
+"""Values that are loaded from files and reloaded when the files change."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ _log = logging.getLogger("strongroom.reloaded")
 
 
 class Reloaded(Generic[T]):
-    """A value made of files. Each look at it looks at the files, so a change is taken up by the next who asks.
+    """A value that is loaded from files. Each access checks the files, and loads the value again if they have changed.
 
-    A change that can't be used is a warning in the log `strongroom.reloaded`, once, and is tried again when the files change again.
+    If the changed files can't be used, the previous value stays in use, and one warning is logged to `strongroom.reloaded`. The
+    next change of the files is tried again.
 
     Args:
-        load: reads the files.
-        files: that it reads; None for one that is not configured.
+        load: Loads the value from the files.
+        files: The files. None stands for a file that is not configured.
 
     Raises:
-        StrongroomError: `load` fails the first time.
+        StrongroomError: The first `load` fails.
     """
 
     def __init__(self, load: Callable[[], T], *files: Path | None) -> None:
@@ -39,17 +40,17 @@ class Reloaded(Generic[T]):
         self._value = load()
 
     def current(self) -> T:
-        """Return the value of the files as they are, or as they were when they last could be used."""
+        """Return the value of the files as they are, or of the last version that could be used."""
         with self._lock:
-            seen = self._state()  # before reading: what changes in between is seen the next time
+            seen = self._state()  # taken before the load, so that a change during the load is noticed next time
             if seen != self._seen:
                 self._seen = seen
                 try:
                     self._value = self._load()
                 except StrongroomError as error:
-                    _log.warning("%s; what was read before stays in use", error)
+                    _log.warning("%s; the previous files stay in use", error)
                 else:
-                    _log.info("read again: %s", ", ".join(map(str, self._files)))
+                    _log.info("reloaded %s", ", ".join(map(str, self._files)))
             return self._value
 
     def _state(self) -> _State:

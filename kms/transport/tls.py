@@ -1,4 +1,4 @@
-"""TLS of every connection: certificates and host names verified, version 1.3 or nothing, files taken up when they change."""
+"""TLS for every connection: TLS 1.3 only, certificates and host names verified, files reloaded when they change."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """What a client connects with, as PEM files.
+    """The PEM files of a TLS client.
 
     Attributes:
-        ca_certs: of the authority that signed the server's certificate; None for the system's authorities.
-        certificate: this client's own, where the server asks for one.
-        key: of that certificate, unless it is in the same file.
+        ca_certs: The certificate of the authority that signed the server's certificate. None means the system's authorities.
+        certificate: The client's own certificate, if the server asks for one.
+        key: The key of that certificate, unless it is in the same file.
     """
 
     ca_certs: Path | None = None
@@ -34,22 +34,22 @@ class TlsFiles:
 
 
 class ReloadingContext(ssl.SSLContext):
-    """Makes each connection with a context of the files as they are then; who holds it need not know.
+    """A context that uses the current files for each new connection.
 
-    What a library sets on it, such as another lowest version or a file for secrets, reaches no connection.
+    Settings that a library changes on it, for example the lowest TLS version or a file for secrets, affect no connection.
 
     Args:
-        load: makes a context of the files.
-        files: that it reads.
+        load: Returns a context made from the files.
+        files: The files.
 
     Raises:
-        StrongroomError: `load` fails the first time.
+        StrongroomError: The first `load` fails.
     """
 
     _made: Reloaded[ssl.SSLContext]
 
     def __new__(cls, load: Callable[[], ssl.SSLContext], *files: Path | None) -> Self:
-        """Make one by a first context."""
+        """Load the first context."""
         made = Reloaded(load, *files)
         self = super().__new__(cls, made.current().protocol)
         self.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -57,11 +57,11 @@ class ReloadingContext(ssl.SSLContext):
         return self
 
     def wrap_socket(self, *args: Any, **kwargs: Any) -> ssl.SSLSocket:
-        """Wrap a socket, as its parent does."""
+        """See `ssl.SSLContext`."""
         return self._made.current().wrap_socket(*args, **kwargs)
 
     def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
-        """Wrap two buffers, as its parent does: asyncio's way."""
+        """See `ssl.SSLContext`. asyncio uses this method."""
         return self._made.current().wrap_bio(*args, **kwargs)
 
 
@@ -72,20 +72,20 @@ def client_context(
     key: Path | None = None,
     protocols: Sequence[str] = (),
 ) -> ssl.SSLContext:
-    """Return what a client connects with; each new connection has the files as they are then.
+    """Return a TLS context for a client. Each new connection uses the current contents of the files.
 
     Args:
-        ca_certs: PEM file of the authority that signed the server's certificate; None for the system's.
-        certificate: PEM file of this client's own certificate, where the server asks for one.
-        key: PEM file of its key, unless that is in the same file.
-        protocols: names for ALPN.
+        ca_certs: The PEM file of the authority that signed the server's certificate. None means the system's authorities.
+        certificate: The PEM file of the client's own certificate, if the server asks for one.
+        key: The PEM file of its key, unless the key is in the same file.
+        protocols: The protocol names for ALPN.
 
     Raises:
-        InvalidRequest: a file can't be read, or is not what it should be.
+        InvalidRequest: A file can't be read or has unexpected contents.
     """
 
     def load() -> ssl.SSLContext:
-        # Not ssl.create_default_context: that writes its secrets wherever the variable SSLKEYLOGFILE says, and roots travel here.
+        # Not ssl.create_default_context, because it writes session secrets to the file in SSLKEYLOGFILE, and roots travel here.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         if protocols:
@@ -99,73 +99,75 @@ def client_context(
         return context
 
     if certificate is None and key is not None:
-        msg = f"TLS: {key} is the key of a certificate, and none is given"
+        msg = f"TLS: the key {key} needs a certificate, but none is configured"
         raise InvalidRequest(msg)
     return ReloadingContext(load, ca_certs, certificate, key)
 
 
 def load_trusted(context: ssl.SSLContext, file: Path) -> None:
-    """Have a context trust the authorities in a PEM file, or heed the revocation lists in it.
+    """Add the authorities or revocation lists in a PEM file to a context.
 
     Raises:
-        InvalidRequest: it can't be used.
+        InvalidRequest: The file can't be used.
     """
-    with _naming("no certificate or revocation list in PEM", file):
+    with _naming("it contains no certificate or revocation list in PEM", file):
         context.load_verify_locations(file)
 
 
 def load_own(context: ssl.SSLContext, certificate: Path, key: Path | None) -> None:
-    """Give a context its own certificate and key; a key with a passphrase is not used.
+    """Load a context's own certificate and key. A key with a passphrase is refused.
 
     Raises:
-        InvalidRequest: a file can't be used.
+        InvalidRequest: A file can't be used.
     """
-    with _naming("no certificate in PEM with the key that fits, without a passphrase", certificate, key):
-        context.load_cert_chain(certificate, key, password="")  # or OpenSSL would ask for it on the terminal
+    with _naming("they contain no certificate in PEM with its key, or the key has a passphrase", certificate, key):
+        context.load_cert_chain(
+            certificate, key, password=""
+        )  # without it OpenSSL would ask for a passphrase on the terminal
 
 
 @contextmanager
-def _naming(wrong: str, *files: Path | None) -> Iterator[None]:
+def _naming(fault: str, *files: Path | None) -> Iterator[None]:
     try:
         yield
     except OSError as error:  # ssl.SSLError is one
-        why = wrong if isinstance(error, ssl.SSLError) else error.strerror
-        msg = f"TLS: {', '.join(str(file) for file in files if file is not None)} can't be used: {why}"
+        reason = fault if isinstance(error, ssl.SSLError) else error.strerror
+        msg = f"TLS: {', '.join(str(file) for file in files if file is not None)} can't be used: {reason}"
         raise InvalidRequest(msg) from None
 
 
 def check_address(address: str, *, insecure: bool = False) -> None:
-    """Refuse an address to which keys or tokens would travel in clear.
+    """Raise an error if keys or tokens would travel to an address in clear.
 
     Args:
-        address: a URL.
-        insecure: whether the configuration allows http, which it can for this very machine only.
+        address: The URL.
+        insecure: Whether the configuration allows http, which it can only for this machine.
 
     Raises:
-        InvalidRequest: neither https, nor http to this machine with `insecure`; or `insecure` and https.
+        InvalidRequest: The URL is neither https, nor http to this machine with `insecure`. Or it is https with `insecure`.
     """
     parts = urlsplit(address)
-    shown = f"{parts.scheme}://{parts.hostname or ''}"  # a URL may hold a password
+    shown = f"{parts.scheme}://{parts.hostname or ''}"  # a URL may contain a password
     if parts.scheme == "https" and parts.hostname:
         if insecure:
-            msg = f"{shown}: insecure = true is for http; https has TLS, so take it out"
+            msg = f"{shown} uses TLS, so insecure = true does not apply; remove it"
             raise InvalidRequest(msg)
         return
     if parts.scheme != "http" or not is_loopback(address):
-        msg = f"{shown}: give an https:// address; http is for a server on this machine (127.0.0.1) only"
+        msg = f"{shown} has no TLS; give an https:// address. http is allowed only for a server on this machine (127.0.0.1)"
         raise InvalidRequest(msg)
     if not insecure:
-        msg = f"{shown} has no TLS: give an https:// address, or say insecure = true, as it is on this machine"
+        msg = f"{shown} has no TLS; give an https:// address, or set insecure = true, which is allowed for this machine"
         raise InvalidRequest(msg)
 
 
 def is_loopback(address: str) -> bool:
-    """Return whether a URL is of this very machine."""
+    """Return whether a URL names this machine."""
     return is_loopback_host(urlsplit(address).hostname or "")
 
 
 def is_loopback_host(host: str) -> bool:
-    """Return whether a host name or IP address is this very machine's."""
+    """Return whether a host name or an IP address is this machine's loopback address."""
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:

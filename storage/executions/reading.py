@@ -20,7 +20,7 @@ from .requests import CurrentExecution, WorkflowMutableState
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from strongroom.kms import Key, Keyring, NamespaceKeys
+    from strongroom.kms import Keyring, NamespaceKeys, RecordKey
     from strongroom.storage.engine.connection import Connection, Row
     from strongroom.storage.engine.database import Database
     from strongroom.storage.engine.functions import Function
@@ -142,7 +142,9 @@ async def run_key(
     return keys, RunKey(shard_id, namespace_id, workflow_token(keys, encoded), run_id)
 
 
-async def open_current(keyring: Keyring, keys: NamespaceKeys, scope: Key, row: Row) -> tuple[UUID, ExecutionState]:
+async def open_current(
+    keyring: Keyring, keys: NamespaceKeys, scope: RecordKey, row: Row
+) -> tuple[UUID, ExecutionState]:
     """Open a row of `current_executions`. Return the run and its state.
 
     Args:

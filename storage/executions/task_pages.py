@@ -15,12 +15,12 @@ from .tasks import HistoryTask, TaskKey, UnreadableTask
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from strongroom.kms import Key, Keyring, NamespaceKeys, RecordKind
+    from strongroom.kms import Keyring, NamespaceKeys, RecordKey, RecordKind
     from strongroom.storage.engine.connection import Row
 
 
 async def open_tasks(
-    keyring: Keyring, kind: RecordKind, scope: Key, page: Sequence[tuple[TaskKey, Row]], *, key_parts: int = 2
+    keyring: Keyring, kind: RecordKind, scope: RecordKey, page: Sequence[tuple[TaskKey, Row]], *, key_parts: int = 2
 ) -> tuple[list[HistoryTask], list[UnreadableTask]]:
     """Open tasks of several namespaces, each with the keys of its own.
 
@@ -46,7 +46,7 @@ async def open_tasks(
         namespace_id = UUID(bytes=id_bytes)
         sealed = [(key[-key_parts:], data) for key, data in rows]
 
-        def use(keys: NamespaceKeys, sealed: Sequence[tuple[Key, bytes]] = sealed) -> list[bytes]:
+        def use(keys: NamespaceKeys, sealed: Sequence[tuple[RecordKey, bytes]] = sealed) -> list[bytes]:
             return keys.open_many(kind, sealed, scope=scope)
 
         try:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
-    from strongroom.kms import Key, NamespaceKeys, RecordKind
+    from strongroom.kms import NamespaceKeys, RecordKey, RecordKind
     from strongroom.storage.engine.connection import Connection, Row
     from strongroom.storage.engine.database import Database
 
@@ -118,7 +118,9 @@ def _renew(keys: NamespaceKeys, column: SealedColumn, rows: Sequence[Row]) -> tu
     ]
 
 
-def _open_each(keys: NamespaceKeys, kind: RecordKind, rows: Sequence[tuple[Row, Key]]) -> list[tuple[Row, Key, bytes]]:
+def _open_each(
+    keys: NamespaceKeys, kind: RecordKind, rows: Sequence[tuple[Row, RecordKey]]
+) -> list[tuple[Row, RecordKey, bytes]]:
     """Open the rows that open. If opening all of them together fails, open each half by itself."""
     try:
         plaintexts = keys.open_many(kind, [(key, row["sealed"]) for row, key in rows])

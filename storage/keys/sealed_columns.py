@@ -11,7 +11,7 @@ from strongroom.storage.schema.tables import TABLES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from strongroom.kms import Key, RecordKind
+    from strongroom.kms import RecordKey, RecordKind
     from strongroom.storage.engine.connection import Row
     from strongroom.storage.schema.tables import Table
 
@@ -37,7 +37,7 @@ class SealedColumn:
     def __str__(self) -> str:
         return f"{self.table.name}.{self.name}"
 
-    def keys_of(self, rows: Sequence[Row]) -> list[Key]:
+    def keys_of(self, rows: Sequence[Row]) -> list[RecordKey]:
         """Return the keys that the values of rows are bound to. They are built column by column, which is fastest."""
         parts = [
             _parts(kind, [row[name] for row in rows]) for kind, name in zip(self.kind.key, self.parts, strict=True)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from strongroom.kms import Key, NamespaceKeys, RecordKind, StrongroomError
+    from strongroom.kms import NamespaceKeys, RecordKey, RecordKind, StrongroomError
     from strongroom.storage.engine.connection import Connection
     from strongroom.storage.engine.database import Database
 
@@ -50,7 +50,7 @@ class TaskWrite(NamedTuple):
 
     queue: QueueRow
     keys: NamespaceKeys
-    parts: Sequence[tuple[bytes, Sequence[tuple[Key, bytes]]]]
+    parts: Sequence[tuple[bytes, Sequence[tuple[RecordKey, bytes]]]]
     size: int
 
 
@@ -134,7 +134,7 @@ class TaskStatements:
     def _seal(self, requests: Sequence[TaskWrite]) -> list[bytes]:
         """Seal the tasks of all requests, each namespace's in one batch, and return them in the order of the requests."""
         group_numbers: dict[NamespaceKeys, list[int]] = {}
-        groups: list[tuple[RecordKind, Key, Sequence[tuple[Key, bytes]]]] = []
+        groups: list[tuple[RecordKind, RecordKey, Sequence[tuple[RecordKey, bytes]]]] = []
         for request in requests:
             range_hash, _, _, task_type, _ = request.queue
             for queue_id, rows in request.parts:

@@ -11,7 +11,7 @@ from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.errors import DataLoss, InvalidPersistenceRequest
 
 if TYPE_CHECKING:
-    from strongroom.kms import Key, NamespaceKeys
+    from strongroom.kms import NamespaceKeys, RecordKey
 
 
 RowKey: TypeAlias = tuple[int, UUID, bytes, int, bool]
@@ -84,7 +84,7 @@ def row_key(keys: NamespaceKeys, queue: TaskQueueKey, name: bytes, *, fair: bool
     return range_hash, queue.namespace_id, task_queue_token(keys, name, subqueue), queue.task_type, fair
 
 
-def sealed_key(key: RowKey, range_id: int) -> Key:
+def sealed_key(key: RowKey, range_id: int) -> RecordKey:
     """Return the key that the sealed value of a queue's row is bound to."""
     range_hash, _, queue_id, task_type, fair = key
     return range_hash, queue_id, task_type, int(fair), range_id

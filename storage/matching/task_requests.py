@@ -14,7 +14,7 @@ from .task_queue_keys import check_subqueue
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from strongroom.kms import Key
+    from strongroom.kms import RecordKey
     from strongroom.storage.data_blob import DataBlob
 
     TaskPosition: TypeAlias = tuple[int, int]
@@ -53,7 +53,7 @@ class TaskPage:
     next_page_token: bytes | None
 
 
-def pack_tasks(tasks: Sequence[Task], *, fair: bool) -> tuple[dict[int, list[tuple[Key, bytes]]], int]:
+def pack_tasks(tasks: Sequence[Task], *, fair: bool) -> tuple[dict[int, list[tuple[RecordKey, bytes]]], int]:
     """Check tasks and pack them.
 
     Returns:
@@ -66,7 +66,7 @@ def pack_tasks(tasks: Sequence[Task], *, fair: bool) -> tuple[dict[int, list[tup
     if not 0 < len(tasks) <= MAX_TASKS:
         msg = f"a request must have 1 to {MAX_TASKS} tasks"
         raise InvalidPersistenceRequest(msg)
-    by_subqueue: dict[int, list[tuple[Key, bytes]]] = {}
+    by_subqueue: dict[int, list[tuple[RecordKey, bytes]]] = {}
     size = 0
     last_pass = LAST_TASK_ID - 1 if fair else 0
     for task in tasks:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
-    from strongroom.kms import Key, Keyring
+    from strongroom.kms import Keyring, RecordKey
     from strongroom.storage.engine.connection import Connection
     from strongroom.storage.engine.database import Database
 
@@ -149,7 +149,7 @@ class TaskQueueUserDataStore:
         range_hash, token = user_data_hash(keys), build_id_token(keys, encoded)
         async with self._database.connection(namespace_id) as connection:
             rows = await connection.fetch(_SQL["queues_of_build_id"], range_hash, namespace_id, token)
-        sealed: list[tuple[Key, bytes]] = [((row["task_queue_id"],), row["data"]) for row in rows]
+        sealed: list[tuple[RecordKey, bytes]] = [((row["task_queue_id"],), row["data"]) for row in rows]
         scope = (range_hash, token)
         opened = await self._keyring.with_keys(namespace_id, lambda keys: keys.open_many(BUILD_ID, sealed, scope=scope))
         return sorted(name.decode() for name in opened)
@@ -175,7 +175,7 @@ class TaskQueueUserDataStore:
     async def _open(
         self, namespace_id: UUID, range_hash: int, page: Sequence[tuple[bytes, int, bytes]]
     ) -> list[TaskQueueUserData]:
-        sealed: list[tuple[Key, bytes]] = [((token, version), data) for token, version, data in page]
+        sealed: list[tuple[RecordKey, bytes]] = [((token, version), data) for token, version, data in page]
         scope = (range_hash,)
         opened = await open_rows(
             self._keyring,

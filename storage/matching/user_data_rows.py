@@ -14,7 +14,7 @@ from .task_queue_keys import build_id_token, pack_named, task_queue_token
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from strongroom.kms import Key, NamespaceKeys
+    from strongroom.kms import NamespaceKeys, RecordKey
     from strongroom.storage.data_blob import DataBlob
 
 _LAST_VERSION = 2**63 - 1
@@ -124,7 +124,7 @@ def checked_updates(updates: Mapping[str, UserDataUpdate]) -> tuple[list[tuple[b
 def sealed_rows(keys: NamespaceKeys, range_hash: int, named: Sequence[tuple[bytes, UserDataUpdate]]) -> UserDataRows:
     """Seal updates, and return their columns in the order of the queues' tokens."""
     ordered = sorted((task_queue_token(keys, name), name, update) for name, update in named)
-    data: list[tuple[Key, bytes]] = []
+    data: list[tuple[RecordKey, bytes]] = []
     added: list[tuple[bytes, bytes]] = []
     added_to: list[bytes] = []
     removed: list[tuple[bytes, bytes]] = []

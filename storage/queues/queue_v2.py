@@ -19,7 +19,7 @@ from strongroom.storage.sealing import open_rows
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from strongroom.kms import Key, Keyring, NamespaceKeys
+    from strongroom.kms import Keyring, NamespaceKeys, RecordKey
     from strongroom.storage.engine.connection import Connection, Row
     from strongroom.storage.engine.database import Database
 
@@ -185,7 +185,7 @@ class QueueV2:
             by_namespace.setdefault(UUID(bytes=row["namespace_id"].bytes), []).append(row)
         messages: dict[int, QueueV2Message] = {}
         for namespace_id, own in by_namespace.items():
-            sealed: list[tuple[Key, bytes]] = [((row["message_id"],), row["data"]) for row in own]
+            sealed: list[tuple[RecordKey, bytes]] = [((row["message_id"],), row["data"]) for row in own]
             opened = await self._open_own(namespace_id, (queue_type, queue_id), sealed)
             owner = None if namespace_id == self._keyring.cell_id else namespace_id
             for row, packed in zip(own, opened, strict=True):
@@ -198,7 +198,7 @@ class QueueV2:
         return tuple(messages[row["message_id"]] for row in rows)
 
     async def _open_own(
-        self, namespace_id: UUID, scope: Key, rows: Sequence[tuple[Key, bytes]]
+        self, namespace_id: UUID, scope: RecordKey, rows: Sequence[tuple[RecordKey, bytes]]
     ) -> Sequence[bytes | Exception]:
         """Open one namespace's rows; in the place of one that has no key stands why."""
         try:
@@ -219,7 +219,7 @@ class QueueV2:
         return [_open_one(keys, (*scope, *key), sealed) for key, sealed in rows]  # one of its keys may be there yet
 
 
-def _open_one(keys: NamespaceKeys, key: Key, sealed: bytes) -> bytes | KmsError:
+def _open_one(keys: NamespaceKeys, key: RecordKey, sealed: bytes) -> bytes | KmsError:
     try:
         return keys.open(QUEUE_V2_MESSAGE, key, sealed)
     except KmsError as error:

@@ -17,7 +17,7 @@ from tests.support.codec.issuer import Issuer
 pytestmark = pytest.mark.integration
 
 BODY = {"payloads": [plain("x")]}
-KEPT = "what was read before stays in use"
+KEPT = "the previous files stay in use"
 SECTION = """
 listen = "127.0.0.1:0"
 certificate = "listening.pem"

@@ -43,7 +43,7 @@ async def test_a_changed_authority_counts_for_the_next_connection(peer, tls_file
                 await ask()
             shutil.copy(tls_files.ours.certificate, trusted)
             await ask()
-    assert sum("read again" in record.message for record in caplog.records) == 2
+    assert sum("reloaded" in record.message for record in caplog.records) == 2
 
 
 @pytest.mark.parametrize("broken", ["garbage", "missing", "empty"])
@@ -64,7 +64,7 @@ async def test_a_broken_file_keeps_what_was_there(peer, broken, tls_files, tmp_p
             assert before.taken == 4
     (warning,) = [record.message for record in caplog.records if record.name == LOG]
     assert str(trusted) in warning
-    assert warning.endswith("what was read before stays in use")
+    assert warning.endswith("the previous files stay in use")
 
 
 async def test_a_renewed_client_certificate_counts_for_the_next_connection(peer, tls_files, tmp_path):

@@ -22,7 +22,7 @@ from .tokens import Tokenizer
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from strongroom.kms import Key, NamespaceKeys
+    from strongroom.kms import NamespaceKeys, RecordKey
     from strongroom.storage import Row
     from strongroom.visibility.filter.tree import SearchAttributes
 
@@ -118,7 +118,7 @@ def open_documents(keys: NamespaceKeys, rows: Sequence[Row]) -> list[VisibilityR
     Raises:
         IntegrityError: A document was altered, or belongs to another place.
     """
-    sealed: list[tuple[Key, bytes]] = [
+    sealed: list[tuple[RecordKey, bytes]] = [
         ((row["id"], row["shard_id"], row["version"], row["k"], row["b1"], row["b2"]), row["s"]) for row in rows
     ]
     return unpack_records(keys.open_many(VISIBILITY_RECORD, sealed))
