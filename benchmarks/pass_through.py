@@ -27,8 +27,12 @@ class PassThroughKeys:
         return [[plaintext for _, plaintext in rows] for _, _, rows in groups]
 
     def seal_many(
-        self, _kind: RecordKind, rows: Sequence[tuple[RecordKey, bytes]], *, scope: RecordKey = ()
-    ) -> list[bytes]:  # noqa: ARG002
+        self,
+        _kind: RecordKind,
+        rows: Sequence[tuple[RecordKey, bytes]],
+        *,
+        scope: RecordKey = (),  # noqa: ARG002 - the signature of NamespaceKeys
+    ) -> list[bytes]:
         """Return the plaintexts."""
         return [plaintext for _, plaintext in rows]
 
