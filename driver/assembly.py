@@ -42,6 +42,7 @@ from .audit.log import opened
 from .config import ConfigError
 from .providers import make_providers
 from .proxy import bare, chained, proxied
+from .shredding import new_shredding
 from .stores import STORES
 
 if TYPE_CHECKING:
@@ -204,7 +205,12 @@ async def assembled(
             "fair_tasks": TaskStore(by_key, keyring, fair=True, distributed=distributed),
             "task_queue_user_data": TaskQueueUserDataStore(by_key, keyring),
             "namespaces": NamespaceStore(database, keyring, index_layout=layout),
-            "metadata": MetadataStore(database, keyring, index_layout=layout),
+            "metadata": MetadataStore(
+                database,
+                keyring,
+                shred=new_shredding(config, database, keyring, search_index).shred,
+                index_layout=layout,
+            ),
             "cluster_metadata": ClusterMetadataStore(database, keyring),
             "namespace_replication_queue": Queue(database, keyring),
             "queues": QueueV2(database, keyring),

@@ -1,31 +1,43 @@
-"""Shredding from the first confirmation to the certificate: registry, KMS, rows and documents, in an order that any step may end."""
+"""Shred a namespace: the steps from the first confirmation to the certificate, in the key registry, KMS, database and search index.
+
+An interrupted shredding continues when its last step is run again.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from math import ceil
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from strongroom.kms import KeyEvent, dispose_of_kek, recording_change
+from strongroom.storage import MARGIN, NamespaceNotFound, ShreddingStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import timedelta
     from uuid import UUID
 
     from strongroom.kms import KekDisposal, KekRef, Keyring
-    from strongroom.storage import ShreddingStore, ShredRequest
+    from strongroom.storage import Database, ShredRequest
     from strongroom.visibility.backends.elasticsearch import ElasticsearchIndex
+
+    from .config import StrongroomConfig
 
 Step: TypeAlias = Literal["roots", "keks", "rows", "documents", "certificate"]
 Progress: TypeAlias = Callable[[Step, int], None]
-"""Called when a step is done, and of rows for each chunk: with how many (roots' KEKs, KEKs, rows, documents, certificates)."""
+"""Called with a step and a number when the step is done, and after each chunk of rows: keys, KEKs, rows, documents or certificates."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What a shredding takes away: rows by table, documents (None without a search index), and what becomes of the KEKs."""
+    """What a shredding will delete.
+
+    Attributes:
+        rows: The number of rows, by table.
+        documents: The number of documents in the search index; None without one.
+        keks: The KEKs of the namespace, and what becomes of them.
+    """
 
     rows: Mapping[str, int]
     documents: int | None
@@ -36,10 +48,10 @@ class Shredding:
     """Shreds namespaces.
 
     Args:
-        store: keeps requests and certificates.
-        keyring: of the cell; its providers delete KEKs.
-        index: whose documents go too.
-        eviction_seconds: after which no process uses keys that it had before it was told.
+        store: The store of requests and certificates.
+        keyring: The keyring of the cell, whose providers delete KEKs.
+        index: The search index; None if it is the database.
+        eviction_seconds: Seconds after a request by which no process has a key of the namespace in its memory.
     """
 
     def __init__(
@@ -51,32 +63,39 @@ class Shredding:
         self.eviction_seconds = eviction_seconds
 
     async def request(self, namespace_id: UUID, *, grace: timedelta, keep_kek: bool = False) -> ShredRequest:
-        """Confirm for the first time; see `ShreddingStore.request`."""
+        """Schedule a namespace for shredding; see `ShreddingStore.request`."""
         async with recording_change(
             self._keyring.key_events, KeyEvent("namespace.request_shredding", namespace_id=namespace_id)
         ):
             return await self.store.request(namespace_id, grace=grace, keep_kek=keep_kek)
 
     async def cancel(self, namespace_id: UUID) -> None:
-        """Take the first confirmation back; see `ShreddingStore.cancel`."""
+        """Cancel a scheduled shredding; see `ShreddingStore.cancel`."""
         async with recording_change(
             self._keyring.key_events, KeyEvent("namespace.cancel_shredding", namespace_id=namespace_id)
         ):
             await self.store.cancel(namespace_id)
 
     async def loss(self, request: ShredRequest) -> Loss:
-        """Return what there is to lose now. Reads large tables whole."""
+        """Return what a shredding will delete. It reads large tables.
+
+        Args:
+            request: The request.
+
+        Raises:
+            StorageError, VisibilityError: The database or the search index does not answer.
+        """
         namespace_id = request.namespace_id
         return Loss(
             await self.store.rows(namespace_id),
             await self._documents(namespace_id),
-            await self.store.judged_keks(namespace_id, keep_kek=request.keep_kek),
+            await self.store.kek_dispositions(namespace_id, keep_kek=request.keep_kek),
         )
 
     async def confirm(self, namespace_id: UUID, code: str) -> ShredRequest:
-        """Confirm for the second time, which destroys the keys; see `ShreddingStore.confirm`. `finish` does it too, and the rest."""
-        known = await self.store.find(namespace_id)
-        if known is not None and known.confirmed_at is not None:
+        """Destroy the keys; see `ShreddingStore.confirm`. `finish` does this too, and all later steps."""
+        request = await self.store.find(namespace_id)
+        if request is not None and request.confirmed_at is not None:
             return await self.store.confirm(namespace_id, code)
         async with recording_change(
             self._keyring.key_events, KeyEvent("namespace.destroy_keys", namespace_id=namespace_id)
@@ -84,34 +103,63 @@ class Shredding:
             return await self.store.confirm(namespace_id, code)
 
     async def finish(self, namespace_id: UUID, code: str, *, progress: Progress | None = None) -> bytes:
-        """Confirm for the second time: destroy, delete, and certify. What breaks off is finished by calling it again.
+        """Destroy the keys of a scheduled namespace, delete its KEKs, rows and documents, and certify it.
 
-        A KMS that refuses stops nothing: the certificate says so, and the next call asks again.
+        A KMS that refuses to delete a KEK does not stop the shredding. The certificate records the refusal, and the next
+        call asks again.
+
+        Args:
+            namespace_id: The namespace.
+            code: The code of the request.
+            progress: Called while it runs.
 
         Returns:
             The certificate.
 
         Raises:
-            ConditionFailed: nobody asked for it, or it is not due yet.
-            InvalidPersistenceRequest: the code is another one.
+            ConditionFailed: The namespace is not scheduled, or its shredding is not due yet.
+            InvalidPersistenceRequest: The code is not that of the request.
+            StrongroomError: A step failed. Run it again to continue.
         """
-        tell = progress or _silent
+        show = progress or _no_progress
         event = KeyEvent("namespace.shred", namespace_id=namespace_id)
         async with self.store.alone(namespace_id), recording_change(self._keyring.key_events, event):
             request = await self.confirm(namespace_id, code)
-            tell("roots", len(await self._keyring.store.list_data_keys(namespace_id)))
+            show("roots", len(await self._keyring.store.list_data_keys(namespace_id)))
             if request.completed_at is not None:
                 return await self.store.certificate(namespace_id)
             keks = await self.store.keks(namespace_id)
             for kek in keks:
                 if not kek.is_done:
                     await self._dispose_of(namespace_id, kek.kek)
-            tell("keks", len(keks))
-            await self._purge(namespace_id, tell)
-            tell("documents", await self._delete_documents(namespace_id))
+            show("keks", len(keks))
+            await self._purge(namespace_id, show)
+            show("documents", await self._delete_documents(namespace_id))
             certificate = await self.store.complete(namespace_id, eviction_seconds=self.eviction_seconds)
-        tell("certificate", 1)
+        show("certificate", 1)
         return certificate
+
+    async def shred(self, namespace_id: UUID) -> bytes | None:
+        """Shred a namespace without a grace period, and keep its KEKs. A namespace that does not exist is not an error.
+
+        Args:
+            namespace_id: The namespace.
+
+        Returns:
+            The certificate; None if there is no such namespace.
+
+        Raises:
+            ConditionFailed: The namespace is scheduled for shredding, and its grace period is not over.
+            InvalidPersistenceRequest: It is the cell itself.
+            StrongroomError: A step failed. Run it again to continue.
+        """
+        try:
+            request = await self.store.find(namespace_id) or await self.request(
+                namespace_id, grace=timedelta(0), keep_kek=True
+            )
+        except NamespaceNotFound:
+            return None
+        return await self.finish(namespace_id, request.code)
 
     async def _dispose_of(self, namespace_id: UUID, kek: KekRef) -> None:
         event = KeyEvent("kek.delete", provider=kek.provider, kek_id=kek.key_id, namespace_id=namespace_id)
@@ -120,14 +168,14 @@ class Shredding:
         outcome: Literal["done", "failed"] = "done" if answer.error is None else "failed"
         told = replace(event, outcome=outcome, at=datetime.now(UTC), request_id=answer.request_id, note=answer.state)
         await self._keyring.key_events.record(told)
-        await self.store.note_kek(namespace_id, answer)
+        await self.store.record_answer(namespace_id, answer)
 
-    async def _purge(self, namespace_id: UUID, tell: Progress) -> None:
+    async def _purge(self, namespace_id: UUID, show: Progress) -> None:
         deleted: dict[str, int] = {}
 
         def count(table: str, rows: int) -> None:
             deleted[table] = rows
-            tell("rows", sum(deleted.values()))
+            show("rows", sum(deleted.values()))
 
         await self.store.purge(namespace_id, progress=count)
 
@@ -140,9 +188,24 @@ class Shredding:
         found = await self._documents(namespace_id)
         if self._index is None or found is None:
             return 0
-        await self.store.note_documents(namespace_id, found)
+        await self.store.record_documents(namespace_id, found)
         return await self._index.delete_namespace(namespace_id)
 
 
-def _silent(_step: Step, _count: int) -> None:
-    """Tell nobody."""
+def new_shredding(
+    config: StrongroomConfig, database: Database, keyring: Keyring, index: ElasticsearchIndex | None
+) -> Shredding:
+    """Return the shredding job of a cell.
+
+    Args:
+        config: The cell's configuration.
+        database: The database.
+        keyring: The keyring of the cell.
+        index: The search index; None if it is the database.
+    """
+    store = ShreddingStore(database, keyring)
+    return Shredding(store, keyring, index=index, eviction_seconds=ceil(config.cache.encrypt_ttl + MARGIN))
+
+
+def _no_progress(_step: Step, _count: int) -> None:
+    """Ignore progress."""

@@ -136,7 +136,6 @@ NAMESPACES = (
     Operation("list_namespaces", None, "read", "filtered"),
     Operation("add_search_attributes", ADMIN, "update", "namespace"),
     Operation("set_aliases", ADMIN, "update", "namespace"),
-    Operation("shred", SHRED, "delete", "namespace", dual_control=True),
     Operation("ensure_cell_keys", KEYS, "create", "cell"),
 )
 METADATA = (

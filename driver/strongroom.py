@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from math import ceil
 from typing import TYPE_CHECKING
 
 from strongroom.kms import KekRef, LocalProvider, ResilientProvider
 from strongroom.storage import (
+    MARGIN,
     PostgresDataKeyStore,
+    RegistryWait,
     Reseal,
-    ShreddingStore,
     VisibilityEpochs,
     VisibilityTruth,
     apply_schema,
@@ -22,7 +22,6 @@ from strongroom.storage import (
     follow_key_changes,
 )
 from strongroom.visibility import (
-    MARGIN,
     IndexCopies,
     IndexRotation,
     Reconciler,
@@ -34,7 +33,7 @@ from .access.authorization import decide
 from .assembly import LOCK_TIMEOUT, Cell, assembled
 from .audit.events import DENIED, now
 from .config import ADD_AUDIT, ConfigError
-from .shredding import Shredding
+from .shredding import Shredding, new_shredding
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -207,17 +206,12 @@ class Strongroom(Cell):
             self.keyring,
             index=self.search_index,
             tell=self.indexer.sweep if self.indexer is not None else None,
-            wait=self._registry_wait() if wait is None else wait,
+            wait=self._registry_wait(wait),
         )
 
     def shredding(self) -> Shredding:
         """Return the shredding of namespaces, with a grace period and a certificate."""
-        return Shredding(
-            ShreddingStore(self.database, self.keyring),
-            self.keyring,
-            index=self.search_index,
-            eviction_seconds=ceil(self._registry_wait()),
-        )
+        return new_shredding(self.config, self.database, self.keyring, self.search_index)
 
     def reseal(self, *, wait: float | None = None) -> Reseal:
         """Return the job that seals old rows with the active data key, and finds out when a data key is no longer used.
@@ -229,7 +223,7 @@ class Strongroom(Cell):
             self.by_key,
             self.keyring,
             copies=self._copies(),
-            wait=self._registry_wait() if wait is None else wait,
+            wait=self._registry_wait(wait),
             distributed=self.config.cell.distributed,
         )
 
@@ -278,9 +272,9 @@ class Strongroom(Cell):
     def _records(self) -> VisibilityEpochs:
         return VisibilityEpochs(self.database, outbox=self.search_index is not None)
 
-    def _registry_wait(self) -> float:
-        """Return the seconds after which every process has read the registry of keys again."""
-        return self.config.cache.encrypt_ttl + MARGIN
+    def _registry_wait(self, seconds: float | None) -> RegistryWait:
+        """Return the wait until every process has read the key registry again; `seconds` replaces that of the configuration."""
+        return RegistryWait(self.config.cache.encrypt_ttl + MARGIN if seconds is None else seconds)
 
 
 def shard_of(keys: NamespaceKeys, workflow_id: str, shard_count: int) -> int:

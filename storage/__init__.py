@@ -53,9 +53,7 @@ from .executions.requests import (
     WorkflowSnapshot,
 )
 from .executions.shards import ShardInfo, ShardStore
-from .executions.store import (
-    ExecutionStore,
-)
+from .executions.store import ExecutionStore
 from .executions.tasks import (
     ARCHIVAL,
     OUTBOUND,
@@ -83,11 +81,13 @@ from .histories import (
 )
 from .keys.changes import follow_key_changes
 from .keys.destruction import COPIES, KeyInUse, destroy_retired_key, retired_versions
-from .keys.reseal import RATE, Reseal, Resealed, SealedCopies
-from .keys.reseal import Progress as ResealProgress
+from .keys.registry_wait import MARGIN, RegistryWait
+from .keys.reseal import Reseal
+from .keys.reseal_progress import RATE, Resealed
+from .keys.reseal_progress import Progress as ResealProgress
 from .keys.reseal_rows import UnreadableRow
 from .keys.sealed_columns import SealedColumn, sealed_columns
-from .keys.shredding import ShreddingStore, ShredRequest
+from .keys.sealed_copies import SealedCopies
 from .keys.store import PostgresDataKeyStore
 from .matching import (
     Task,
@@ -103,16 +103,19 @@ from .matching import (
     UserDataPage,
     UserDataUpdate,
 )
-from .namespaces.metadata import MetadataStore, NamespacePage, NamespaceRecord
+from .namespaces.metadata import MetadataStore
+from .namespaces.namespace import Namespace, check_namespace_region
+from .namespaces.namespace_record import NamespacePage, NamespaceRecord
 from .namespaces.purge import purge_namespace
-from .namespaces.store import Namespace, NamespaceStore, Shredded, check_namespace_region
+from .namespaces.shred_request import ShredRequest
+from .namespaces.shredding_store import ShreddingStore
+from .namespaces.store import NamespaceStore
 from .queues.queue import NAMESPACE_REPLICATION, AckLevels, Queue, QueueMessage, QueuePage
 from .queues.queue_v2 import QueueV2, QueueV2Info, QueueV2InfoPage, QueueV2Message, QueueV2Page
 from .schema.cell import Cell, check_cell, claim_cell
 from .schema.citus import distribute_schema, distribution_statements
 from .schema.migrations import Migration, current_version
 from .schema.schema import AppliedMigration, SchemaStatus, apply_schema, check_schema, schema_status
-from .schema.tables import TABLES, Table
 from .sealing import OFF_LOOP_BYTES, ROW_BYTES, open_rows
 from .visibility_rows.epochs import VisibilityEpochs
 from .visibility_rows.notification import OutboxBell
@@ -134,6 +137,7 @@ __all__ = [
     "EVERY_NAMESPACE",
     "HASHED_COLUMNS",
     "HISTORY_NODE",
+    "MARGIN",
     "NAMESPACE_REPLICATION",
     "NO_NAMESPACE",
     "OFF_LOOP_BYTES",
@@ -142,7 +146,6 @@ __all__ = [
     "REPLICATION",
     "ROW_BYTES",
     "SET_BY_FUNCTION",
-    "TABLES",
     "TIMER",
     "TRANSFER",
     "VISIBILITY",
@@ -218,6 +221,7 @@ __all__ = [
     "QueueV2InfoPage",
     "QueueV2Message",
     "QueueV2Page",
+    "RegistryWait",
     "Reseal",
     "ResealProgress",
     "Resealed",
@@ -234,11 +238,9 @@ __all__ = [
     "ShardOwnershipLost",
     "ShardStore",
     "ShredRequest",
-    "Shredded",
     "ShreddingStore",
     "StatementReport",
     "StorageError",
-    "Table",
     "Task",
     "TaskCategory",
     "TaskKey",

@@ -30,7 +30,7 @@ from .index.record import AttributeValue, VisibilityRecord
 from .jobs.drift import Drift, NamespaceTally, Reconciliation
 from .jobs.indexer import Indexer, IndexerState
 from .jobs.reconciler import Reconciler
-from .jobs.rotation import MARGIN, IndexRotation, Rotation
+from .jobs.rotation import IndexRotation, Rotation
 from .jobs.sealed_copies import IndexCopies, SealedCopy
 from .jobs.token_audit import TokenAudit, TokenTally
 from .search.evaluate import matches
@@ -38,7 +38,6 @@ from .search.explain import ExplainedCondition, Explanation
 from .search.manager import ExecutionCount, ExecutionsPage, VisibilityManager
 
 __all__ = [
-    "MARGIN",
     "PRESETS",
     "VISIBILITY_RECORD",
     "Attribute",

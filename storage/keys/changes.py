@@ -1,4 +1,4 @@
-"""Hear of changes of keys that other processes make: PostgreSQL's LISTEN."""
+"""Evict keys that other processes change, as PostgreSQL notifies it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,18 @@ if TYPE_CHECKING:
     from strongroom.storage.engine.database import Database
 
 RELISTEN = 1.0
-"""Seconds until the connection is made anew when it was lost."""
+"""Seconds between two attempts to listen."""
 
 
 async def follow_key_changes(database: Database, keyring: Keyring) -> NoReturn:
-    """Evict what others changed, for ever; ends by being cancelled.
+    """Evict keys from the keyring when another process changes them, until the task is cancelled.
 
-    What was missed while nobody listened is looked for: all keys are read anew at their next use. Behind a pooler that shares sessions
-    between transactions nothing is heard; the times of `CachePolicy` hold without it.
+    Notifications of a time without a connection are lost, so every new connection makes the keyring read all keys again at their next
+    use. A pooler that shares sessions between transactions delivers no notifications; the times of `CachePolicy` hold without them.
+
+    Args:
+        database: The database of the key registry.
+        keyring: The keyring of this process.
     """
     while True:
         with suppress(StorageError):
@@ -35,4 +39,4 @@ def _evict(keyring: Keyring, payload: str) -> None:
     try:
         keyring.evict(UUID(payload))
     except ValueError:
-        keyring.doubt()  # not one of ours: whoever sent it, looking again does no harm
+        keyring.doubt()  # Another program sent it. Reading the keys again does no harm.

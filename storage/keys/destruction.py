@@ -1,6 +1,6 @@
-"""Destroy a retired data key once a scan of all that is sealed has proved that nothing uses it (DESIGN.md, "Sealing anew").
+"""Destroy a retired data key after a scan of all sealed values has shown that none uses it (DESIGN.md, "Resealing").
 
-A backup may use it all the same: that is for its operator to know.
+A backup of the database may still use it. Its operator has to know that.
 """
 
 from __future__ import annotations
@@ -12,26 +12,27 @@ from strongroom.kms import KeyClass, KeyConflict, KeyDestroyed, KeyNotFound, Key
 from strongroom.storage.errors import ConditionFailed
 from strongroom.storage.schema.schema import check_schema
 
-from .reseal import Pace, Tally, sleep
+from .reseal_progress import Pace, Tally, no_progress
 from .sealed_pages import USING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from uuid import UUID
 
-    from .reseal import Progress, Reseal
+    from .reseal import Reseal
+    from .reseal_progress import Progress
 
 COPIES = "the search index"
-"""What the documents of a search index are counted under."""
+"""The name under which the documents of a search index are counted."""
 
 
 class KeyInUse(ConditionFailed):
-    """Something is sealed with this version of a data key, or can't be told not to be.
+    """Some values use this version of a data key, or can't be read to tell.
 
     Attributes:
-        version: which.
-        uses: how many values, by column; documents of a search index under `COPIES`. A value that is not of the sealed format counts
-            for every version.
+        version: The version.
+        uses: The number of values by column, and of documents of a search index under `COPIES`. A value that is not of the sealed
+            format counts as a use of every version.
     """
 
     def __init__(self, version: int, uses: Mapping[str, int]) -> None:
@@ -42,7 +43,12 @@ class KeyInUse(ConditionFailed):
 
 
 async def retired_versions(reseal: Reseal, owner: UUID) -> list[int]:
-    """Return the versions of a data key that only open, the oldest first."""
+    """Return the retired (`decrypt_only`) versions of a data key, the oldest first.
+
+    Args:
+        reseal: The reseal job of the cell.
+        owner: The id of the namespace, or of the cell.
+    """
     return [
         record.version
         for record in await reseal.keyring.store.list_data_keys(owner)
@@ -51,30 +57,30 @@ async def retired_versions(reseal: Reseal, owner: UUID) -> list[int]:
 
 
 async def destroy_retired_key(reseal: Reseal, owner: UUID, version: int, *, progress: Progress | None = None) -> int:
-    """Destroy a version that only opens and that nothing uses.
+    """Destroy a retired version that nothing uses.
 
-    Until every process has read the registry since the last rotation, some may still seal with it, so that is waited for first. Once
-    it is destroyed its root, still in this process's memory, is used for what somebody wrote meanwhile who took longer than he may.
+    It first waits until every process has read the registry since the last rotation, because some may still seal with the version.
+    After the destruction it reseals rows that a slow process wrote meanwhile, with the root that is still in this process's memory.
 
     Args:
-        reseal: what knows all sealed columns, and how long to wait.
-        owner: id of the namespace, or of the cell.
-        version: which.
-        progress: told "wait", "scan" and "reseal".
+        reseal: The reseal job of the cell.
+        owner: The id of the namespace, or of the cell.
+        version: The version.
+        progress: Called with "wait", "scan" and "reseal".
 
     Returns:
-        How many rows of it were found after it was destroyed, and sealed anew; 0 if everybody kept to his time.
+        The number of rows that were found and resealed after the destruction; 0 if no process was too slow.
 
     Raises:
-        KeyInUse: it is in use; says where.
-        KeyNotFound, KeyDestroyed, KeyConflict: there is no such version; it is destroyed; it is not one that only opens.
-        SchemaMismatch: the database has columns that this version of the software may not know.
-        KmsError, StorageError: nothing is destroyed, unless it is another one's work.
+        KeyInUse: Some values use the version.
+        KeyNotFound, KeyDestroyed, KeyConflict: The version does not exist, is destroyed, or is not retired.
+        SchemaMismatch: The database may have columns that this version of the software does not know.
+        KmsError, StorageError: Nothing was destroyed by this call.
     """
-    show = progress or (lambda _step, _number: None)
+    show = progress or no_progress
     keys = await reseal.fresh_keys(owner)
     await _check_state(reseal, owner, version)
-    await sleep(await reseal.unheard(owner), show)
+    await reseal.wait.wait_for(await reseal.seconds_to_wait(owner), show)
     await check_schema(reseal.database)
     uses = dict(await reseal.count(owner, version, wanted=USING, progress=show))
     if reseal.copies is not None and owner != reseal.keyring.cell_id:
@@ -95,7 +101,10 @@ async def _check_state(reseal: Reseal, owner: UUID, version: int) -> None:
         if record.state is KeyState.DESTROYED:
             raise KeyDestroyed
         if record.state is not KeyState.DECRYPT_ONLY:
-            msg = f"version {version} is {record.state.value}: only one that was rotated away, and is decrypt_only, is destroyed"
+            msg = (
+                f"version {version} is {record.state.value}, and only a retired (decrypt_only) version can be destroyed; "
+                "rotate the key first"
+            )
             raise KeyConflict(msg)
         return
     msg = f"there is no version {version} of this data key"

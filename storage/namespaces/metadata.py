@@ -1,17 +1,15 @@
-"""Namespaces as a service keeps them: Temporal's MetadataStore, over the rows that `NamespaceStore` makes."""
+"""Namespaces as a service sees them: Temporal's MetadataStore, on the rows of `NamespaceStore`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from strongroom.kms import IntegrityError, KekRef, KeyConflict, KeyState, Suite, create_data_keys
+from strongroom.kms import KekRef, KeyConflict, Suite, create_data_keys
 from strongroom.kms.sealing.record_kinds import NAMESPACE_DATA
 from strongroom.storage.checks import check_blob, check_flag, check_number, check_page_size, check_uuid, open_keys
-from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE, NO_NAMESPACE
 from strongroom.storage.errors import (
@@ -22,18 +20,24 @@ from strongroom.storage.errors import (
 )
 from strongroom.storage.page_tokens import token_id, token_of_bytes
 
+from .namespace import UNREADABLE
+from .namespace_record import NamespacePage, NamespaceRecord, open_data, unreadable_record
 from .rows import (
     NamespaceDetails,
     NamespaceRows,
     check_name,
     check_region_of,
+    has_new_keys,
     locked_version,
     open_details,
 )
-from .store import UNREADABLE, NamespaceStore
+from .store import NamespaceStore
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from strongroom.kms import Keyring, NamespaceKeys
+    from strongroom.storage.data_blob import DataBlob
     from strongroom.storage.engine.connection import Connection, Row
     from strongroom.storage.engine.database import Database
 
@@ -41,50 +45,32 @@ _SQL = load_queries("namespaces/metadata")
 _VERSION_SQL = load_queries("namespaces/store")
 
 
-@dataclass(frozen=True, slots=True)
-class NamespaceRecord:
-    """A namespace as its service sees it.
-
-    Attributes:
-        namespace_id: as it was created with.
-        name: sealed; None where `unreadable` says why.
-        data: the service's own; sealed under the namespace's keys. Empty where the namespace was made without.
-        is_global: whether it is replicated to other clusters.
-        notification_version: the table's version when the namespace was last changed.
-        unreadable: why name and data can't be shown; None when they can.
-    """
-
-    namespace_id: UUID
-    name: str | None
-    data: DataBlob | None
-    is_global: bool
-    notification_version: int
-    unreadable: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class NamespacePage:
-    """Some namespaces, in the order of their ids, and where to go on; `next_page_token` is None at the end."""
-
-    namespaces: tuple[NamespaceRecord, ...]
-    next_page_token: bytes | None
-
-
 class MetadataStore:
-    """Creates, reads, changes and deletes namespaces. Every change raises one version of the whole table.
+    """Creates, reads, changes and deletes namespaces. Every change raises the version of the whole table.
+
+    Every method raises `StorageError` if the database does not answer.
 
     Args:
-        database: where they are.
-        keyring: for their keys and the cell's.
-        index_layout: what visibility documents of a new namespace hold; text of a `strongroom.visibility.Layout`.
+        database: The database.
+        keyring: The keys of the namespaces and of the cell.
+        shred: Shreds a namespace at once. A namespace that does not exist is not an error.
+        index_layout: The layout of a new namespace's visibility documents, the text of a `strongroom.visibility.Layout`.
     """
 
-    def __init__(self, database: Database, keyring: Keyring, *, index_layout: str = "") -> None:
+    def __init__(
+        self,
+        database: Database,
+        keyring: Keyring,
+        *,
+        shred: Callable[[UUID], Awaitable[object]],
+        index_layout: str = "",
+    ) -> None:
         self._database = database
         self._keyring = keyring
         self._index_layout = index_layout
         self._rows = NamespaceRows(database, keyring)
         self._store = NamespaceStore(database, keyring)
+        self._shred = shred
 
     async def create_namespace(
         self,
@@ -96,13 +82,22 @@ class MetadataStore:
         is_global: bool = False,
         suite: Suite = Suite.XAES_256_GCM,
     ) -> None:
-        """Create a namespace with keys of its own, wrapped by `kek`.
+        """Create a namespace with its own keys.
 
-        Keys that a creation left which broke off are taken up by the next one of the same id and KEK.
+        If an interrupted creation left keys, the next creation with the same id and KEK uses them.
+
+        Args:
+            namespace_id: The id, which no namespace may have had before.
+            name: The name, 1 to 255 bytes of UTF-8.
+            data: The service's settings, at most 4 MiB.
+            kek: The KEK that wraps its keys, of a configured provider.
+            is_global: Whether it is replicated to other clusters.
+            suite: The cipher suite of its rows.
 
         Raises:
-            NamespaceAlreadyExists: the name is taken, or the id is or was.
-            KmsError: the KEK can't be used.
+            NamespaceAlreadyExists: The name is taken, or the id is or was.
+            InvalidPersistenceRequest, TransactionSizeLimit: An argument is malformed, or the settings are too large.
+            KmsError: The KEK can't be used.
         """
         check_uuid("namespace_id", namespace_id)
         check_blob("data", data)
@@ -116,20 +111,25 @@ class MetadataStore:
         try:
             await create_data_keys(self._keyring, namespace_id, kek, suite=suite, index_layout=self._index_layout)
         except KeyConflict:
-            if not await self._left_over(namespace_id, kek, suite):
+            if not await has_new_keys(self._keyring, namespace_id, kek, suite):
                 msg = "this id has keys already, and they are not such as the request asks for"
                 raise NamespaceAlreadyExists(msg) from None
         details = NamespaceDetails(name, MappingProxyType({}), region=self._keyring.region)
-        # Who loses here leaves its keys: another one may have taken them up.
+        # A caller that loses a race here leaves its keys, because another caller may use them already.
         await self._rows.insert(namespace_id, details, created_at=datetime.now(UTC), data=data, is_global=is_global)
 
     async def get_namespace(self, *, namespace_id: UUID | None = None, name: str | None = None) -> NamespaceRecord:
         """Return a living namespace by its id or by its name.
 
+        Args:
+            namespace_id: The id; None to find it by name.
+            name: The name; None to find it by id.
+
         Raises:
-            InvalidPersistenceRequest: both are given, or none.
-            NamespaceNotFound: there is none.
-            KmsError: its keys can't be had, or are destroyed and its rows are not yet deleted.
+            InvalidPersistenceRequest: Both are given, or neither.
+            NamespaceNotFound: The namespace does not exist.
+            KmsError: Its keys are not available, for example because it is being shredded.
+            IntegrityError: The row was changed by somebody else.
         """
         if (namespace_id is None) == (name is None):
             msg = "name exactly one: the namespace's id or its name"
@@ -146,41 +146,84 @@ class MetadataStore:
     async def update_namespace(
         self, namespace_id: UUID, *, data: DataBlob, is_global: bool, notification_version: int
     ) -> None:
-        """Replace what the service keeps of a namespace; `notification_version` is that of the table, not of the row.
+        """Replace the service's settings of a namespace.
+
+        Args:
+            namespace_id: The namespace.
+            data: The new settings, at most 4 MiB.
+            is_global: Whether it is replicated to other clusters.
+            notification_version: The current version of the table, not of the row.
 
         Raises:
-            ConditionFailed: the table is at another version.
-            NamespaceNotFound: no such namespace.
+            ConditionFailed: The table has another version.
+            NamespaceNotFound: The namespace does not exist.
+            InvalidPersistenceRequest, TransactionSizeLimit: An argument is malformed, or the settings are too large.
+            KmsError: Its keys are not available.
         """
         await self._change(namespace_id, None, data, is_global, notification_version)
 
     async def rename_namespace(
         self, namespace_id: UUID, name: str, *, data: DataBlob, is_global: bool, notification_version: int
     ) -> None:
-        """Give a namespace another name, and replace what the service keeps of it. The former name is free then.
+        """Rename a namespace, and replace the service's settings of it. The old name is free afterwards.
+
+        Args:
+            namespace_id: The namespace.
+            name: The new name, 1 to 255 bytes of UTF-8.
+            data: The new settings, at most 4 MiB.
+            is_global: Whether it is replicated to other clusters.
+            notification_version: The current version of the table, not of the row.
 
         Raises:
-            NamespaceAlreadyExists: the name is taken.
-            ConditionFailed, NamespaceNotFound: as `update_namespace`.
+            NamespaceAlreadyExists: The name is taken.
+            ConditionFailed: The table has another version.
+            NamespaceNotFound: The namespace does not exist.
+            InvalidPersistenceRequest, TransactionSizeLimit: An argument is malformed, or the settings are too large.
+            KmsError: Its keys are not available.
         """
         token = await self._rows.name_token(name)
         await self._change(namespace_id, (name, token), data, is_global, notification_version)
 
     async def delete_namespace(self, namespace_id: UUID) -> None:
-        """Shred a namespace: its keys are destroyed and its rows deleted. One that is not there is no error."""
+        """Shred a namespace at once: destroy its keys, and delete its rows. A namespace that does not exist is not an error.
+
+        Args:
+            namespace_id: The namespace.
+
+        Raises:
+            ConditionFailed: The namespace is scheduled for shredding, and its grace period is not over.
+            InvalidPersistenceRequest: It is not a UUID, or it is the cell itself.
+            StrongroomError: A step of the shredding failed. Call it again to continue.
+        """
         check_uuid("namespace_id", namespace_id)
-        await self._store.shred(namespace_id)
+        await self._shred(namespace_id)
 
     async def delete_namespace_by_name(self, name: str) -> None:
-        """As `delete_namespace`."""
+        """Shred a namespace at once, by its name; see `delete_namespace`.
+
+        Args:
+            name: The name, 1 to 255 bytes of UTF-8.
+
+        Raises:
+            InvalidPersistenceRequest: The name is empty or too long.
+            ConditionFailed, StrongroomError: As `delete_namespace`.
+        """
         try:
             namespace_id = await self._store.find(name)
         except NamespaceNotFound:
             return
-        await self._store.shred(namespace_id)
+        await self._shred(namespace_id)
 
     async def list_namespaces(self, *, page_size: int, page_token: bytes | None = None) -> NamespacePage:
-        """Return living namespaces in the order of their ids. One whose keys can't be had is listed, and says why."""
+        """Return living namespaces in the order of their ids. A namespace without available keys is listed with the reason.
+
+        Args:
+            page_size: Most namespaces of the page.
+            page_token: The token of the page; None for the first.
+
+        Raises:
+            InvalidPersistenceRequest: The page size or the token is malformed.
+        """
         check_page_size(page_size)
         after = UUID(int=0) if page_token is None else UUID(bytes=token_id(page_token, "list_namespaces", b""))
         async with self._database.connection(EVERY_NAMESPACE) as connection:
@@ -191,7 +234,11 @@ class MetadataStore:
         return NamespacePage(namespaces, token)
 
     async def get_metadata(self) -> int:
-        """Return the table's version: each creation, update and renaming raises it by one."""
+        """Return the version of the table, which each creation, update and renaming raises by one.
+
+        Raises:
+            StorageError: The database does not answer.
+        """
         async with self._database.connection(NO_NAMESPACE) as connection:
             row = await connection.fetchrow(_VERSION_SQL["get_version"])
         return row["notification_version"] if row else 0
@@ -201,16 +248,16 @@ class MetadataStore:
         namespace_id: UUID,
         name_and_token: tuple[str, bytes] | None,
         data: DataBlob,
-        is_global: bool,  # noqa: FBT001 - of our own two callers
+        is_global: bool,  # noqa: FBT001 - called by two methods of this class
         notification_version: int,
     ) -> None:
         check_blob("data", data)
         check_flag("is_global", is_global)
         check_number("notification_version", notification_version)
         keys = await open_keys(self._keyring, namespace_id)
-        # A new name is looked for among all others.
-        sight = namespace_id if name_and_token is None else EVERY_NAMESPACE
-        async with self._database.transaction(sight) as connection:
+        # A new name is compared with the names of all namespaces.
+        visible = namespace_id if name_and_token is None else EVERY_NAMESPACE
+        async with self._database.transaction(visible) as connection:
             if await locked_version(connection) != notification_version:
                 msg = "namespaces were changed meanwhile: the table has another notification_version"
                 raise ConditionFailed(msg)
@@ -236,37 +283,14 @@ class MetadataStore:
         try:
             return await self._open(row)
         except UNREADABLE as error:
-            return NamespaceRecord(
-                UUID(bytes=row["namespace_id"].bytes),
-                None,
-                None,
-                row["is_global"],
-                row["notification_version"],
-                unreadable=str(error),
-            )
+            return unreadable_record(row, str(error))
 
     async def _open(self, row: Row, name: str | None = None) -> NamespaceRecord:
         namespace_id = UUID(bytes=row["namespace_id"].bytes)
         details, data = await self._keyring.with_keys(
-            namespace_id, lambda keys: (open_details(keys, row), _open_data(keys, row))
+            namespace_id, lambda keys: (open_details(keys, row), open_data(keys, row))
         )
         check_region_of(details, self._keyring.region)
         if name is not None:
             check_name(details, name)
         return NamespaceRecord(namespace_id, details.name, data, row["is_global"], row["notification_version"])
-
-    async def _left_over(self, namespace_id: UUID, kek: KekRef, suite: Suite) -> bool:
-        return all(
-            record.state is KeyState.ACTIVE and KekRef(record.provider, record.kek_id) == kek and record.suite is suite
-            for record in await self._keyring.store.list_data_keys(namespace_id)
-        )
-
-
-def _open_data(keys: NamespaceKeys, row: Row) -> DataBlob:
-    if row["data"] is None:
-        # A namespace from before this store. It was never changed by it, so one that seems so has lost its value.
-        if row["notification_version"] or row["is_global"]:
-            raise IntegrityError
-        return DataBlob(b"")
-    key = (row["notification_version"], int(row["is_global"]))
-    return DataBlob.unpack(keys.open(NAMESPACE_DATA, key, row["data"]))

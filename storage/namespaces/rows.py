@@ -1,4 +1,4 @@
-"""What both stores of namespaces do with a row: find it by its name's token, seal and open it, put it in."""
+"""The rows of the namespace table, as both namespace stores read and write them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from strongroom.kms import IntegrityError, WrongRegion
+from strongroom.kms import IntegrityError, KekRef, KeyState, WrongRegion
 from strongroom.kms.sealing.record_kinds import NAMESPACE_DATA, NAMESPACE_DETAILS
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE
@@ -19,24 +19,25 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from strongroom.kms import Keyring, NamespaceKeys
+    from strongroom.kms import Keyring, NamespaceKeys, Suite
     from strongroom.storage.data_blob import DataBlob
     from strongroom.storage.engine.connection import Connection, Row
     from strongroom.storage.engine.database import Database
 
 _SQL = load_queries("namespaces/store")
 NAME_BYTES = 255
+"""Most bytes of a namespace's name in UTF-8."""
 
 
 @dataclass(frozen=True, slots=True)
 class NamespaceDetails:
-    """What is sealed of a namespace in its column `details`.
+    """The plaintext of the column `details`.
 
     Attributes:
-        name: as its owner gave it.
-        search_attributes: name to type.
-        aliases: other names of search attributes, each to the name that it stands for.
-        region: that the namespace is bound to, the cell's; None in a cell of none.
+        name: The name of the namespace.
+        search_attributes: The registered search attributes, name to type.
+        aliases: Other names of search attributes, each with the registered name.
+        region: The region of the namespace, which is the cell's; None for no region.
     """
 
     name: str
@@ -45,7 +46,7 @@ class NamespaceDetails:
     region: str | None = None
 
     def seal(self, keys: NamespaceKeys, version: int) -> bytes:
-        """Seal for the row of a version."""
+        """Seal the details for the row of a version."""
         details: dict[str, object] = {
             "name": self.name,
             "search_attributes": dict(self.search_attributes),
@@ -57,17 +58,25 @@ class NamespaceDetails:
 
 
 class NamespaceRows:
-    """Rows of the table of namespaces."""
+    """Reads and inserts rows of the namespace table.
+
+    Args:
+        database: The database.
+        keyring: The keys of the namespaces and of the cell.
+    """
 
     def __init__(self, database: Database, keyring: Keyring) -> None:
         self._database = database
         self._keyring = keyring
 
     async def name_token(self, name: str) -> bytes:
-        """Return what stands for a name: a token under the cell's keys, as a namespace's own are not known yet.
+        """Return the token of a name. It is made with the cell's keys, because a name leads to the namespace's own keys.
+
+        Args:
+            name: The name, 1 to 255 bytes of UTF-8.
 
         Raises:
-            InvalidPersistenceRequest: empty, longer than 255 bytes, or not text.
+            InvalidPersistenceRequest: The name is empty, too long or not text.
         """
         encoded = name.encode("utf-8", "replace") if isinstance(name, str) else b""
         if not 0 < len(encoded) <= NAME_BYTES or encoded.decode() != name:
@@ -77,7 +86,7 @@ class NamespaceRows:
         return cell.identity("namespace name").token(encoded)[:16]
 
     async def by_id(self, namespace_id: UUID) -> Row | None:
-        """Return the row of an id, a shredded one too."""
+        """Return the row of an id, even of a shredded namespace."""
         async with self._database.connection(namespace_id) as connection:
             return await connection.fetchrow(_SQL["get_by_id"], namespace_id)
 
@@ -85,7 +94,7 @@ class NamespaceRows:
         """Return the row of a name.
 
         Raises:
-            NamespaceNotFound: there is none.
+            NamespaceNotFound: No namespace has this name.
         """
         row = await self.by_token(await self.name_token(name))
         if row is None:
@@ -100,10 +109,17 @@ class NamespaceRows:
     async def insert(
         self, namespace_id: UUID, details: NamespaceDetails, *, created_at: datetime, data: DataBlob, is_global: bool
     ) -> None:
-        """Put in a namespace whose keys are made, and raise the table's version.
+        """Insert a namespace that has keys, and raise the table's version.
+
+        Args:
+            namespace_id: The id of the namespace.
+            details: Its name and search attributes.
+            created_at: The time of its creation, UTC.
+            data: The service's settings.
+            is_global: Whether it is replicated to other clusters.
 
         Raises:
-            NamespaceAlreadyExists: the name or the id is taken.
+            NamespaceAlreadyExists: The name or the id is taken.
         """
         token = await self.name_token(details.name)
         keys = await self._keyring.open(namespace_id)
@@ -118,7 +134,7 @@ class NamespaceRows:
 
 
 async def locked_version(connection: Connection) -> int:
-    """Return the version of the whole table; nobody else changes it before the transaction ends."""
+    """Return the version of the namespace table, and lock it until the transaction ends."""
     row = await connection.fetchrow(_SQL["lock_version"])
     if row is None:
         msg = "the row of namespace_metadata is missing"
@@ -127,22 +143,37 @@ async def locked_version(connection: Connection) -> int:
     return version
 
 
+async def has_new_keys(keyring: Keyring, namespace_id: UUID, kek: KekRef, suite: Suite) -> bool:
+    """Return whether the keys of an id are all active, and are those that a creation with this KEK and suite makes."""
+    return all(
+        record.state is KeyState.ACTIVE and KekRef(record.provider, record.kek_id) == kek and record.suite is suite
+        for record in await keyring.store.list_data_keys(namespace_id)
+    )
+
+
 def open_details(keys: NamespaceKeys, row: Row) -> NamespaceDetails:
-    """Open a row's details."""
+    """Open the details of a row."""
     details = orjson.loads(keys.open(NAMESPACE_DETAILS, (row["version"],), row["details"]))
-    aliases = details.get("aliases", {})  # the first versions knew none
-    attributes = MappingProxyType(details["search_attributes"])
-    return NamespaceDetails(details["name"], attributes, MappingProxyType(aliases), details.get("region"))
+    attributes, aliases = MappingProxyType(details["search_attributes"]), MappingProxyType(details["aliases"])
+    return NamespaceDetails(details["name"], attributes, aliases, details.get("region"))
 
 
 def check_region_of(details: NamespaceDetails, region: str | None) -> None:
-    """Raise `WrongRegion` where a namespace is bound to another region than the cell that opens it."""
+    """Check that a namespace is bound to the region of the cell that opens it.
+
+    Raises:
+        WrongRegion: It is bound to another region, or to none.
+    """
     if details.region != region:
         msg = f"the namespace is bound to {details.region or 'no region'}, this cell to {region or 'none'}; open it in its own"
         raise WrongRegion(msg)
 
 
 def check_name(details: NamespaceDetails, name: str) -> None:
-    """Raise `IntegrityError` where a name's token led to a namespace of another name: someone has exchanged tokens."""
+    """Check that a namespace which was found by the token of a name has that name.
+
+    Raises:
+        IntegrityError: It has another name, so somebody has exchanged tokens in the database.
+    """
     if details.name != name:
         raise IntegrityError

@@ -296,13 +296,3 @@ TABLES = (
 
 VIEWS: Mapping[str, str] = MappingProxyType({"visibility_search": "visibility_records"})
 """Each view with its table. The driver role may read it."""
-
-
-def reference_table() -> str:
-    """Return the table of tables in docs/reference/schema.md, as Markdown."""
-    header = "| table | primary key | holds | rights of the driver role | distributed by | purged |\n|---|---|---|---|---|---|\n"
-    return header + "".join(
-        f"| {table.name} | {', '.join(table.key_names)} | {table.holds} | {table.rights} | "
-        f"{table.partition_column or 'reference table'} | {'yes' if table.is_purged else 'no'} |\n"
-        for table in TABLES
-    )

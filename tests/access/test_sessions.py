@@ -26,6 +26,7 @@ from strongroom.storage import (
 )
 from tests.support.access.people import OWNER, bound, records
 from tests.support.fixtures.executions import Workflow, blob
+from tests.support.shredding import shred
 
 pytestmark = pytest.mark.integration
 
@@ -214,13 +215,19 @@ async def test_who_makes_a_namespace_is_its_admin(access_cell, session_with):
         await session.namespaces.get("one")
 
 
+async def shredded_by(session, cell, namespace_id):
+    """Shred a namespace as a session, as the command line does."""
+    async with session.performing("shredding.finish", namespace_id=namespace_id):
+        await shred(cell, namespace_id)
+
+
 async def test_shredding_needs_two_people(access_cell, one, session_with):
     """One person alone, the same person twice, a second one without the right, too late: refused. Two: done."""
     custodian = await session_with(("key-custodian", None))
     helper = await bound(access_cell, "helper", ("read-only", None))
     second = await bound(access_cell, "second", ("key-custodian", None))
     with pytest.raises(PermissionDenied):
-        await custodian.namespaces.shred(one)
+        await shredded_by(custodian, access_cell, one)
     at = changes.utc_now()
     asked = None
 
@@ -228,7 +235,7 @@ async def test_shredding_needs_two_people(access_cell, one, session_with):
         nonlocal asked
         policy, asked = grants.request_grant(
             policy,
-            operation="namespaces.shred",
+            operation="shredding.finish",
             namespace_id=one,
             reason="ticket 7",
             lifetime=timedelta(hours=1),
@@ -239,16 +246,16 @@ async def test_shredding_needs_two_people(access_cell, one, session_with):
 
     await access_cell.access.change(ask)
     with pytest.raises(PermissionDenied):
-        await custodian.namespaces.shred(one)
+        await shredded_by(custodian, access_cell, one)
     for by in (custodian.principal, helper):
         with pytest.raises(PermissionDenied):
             await access_cell.access.change(lambda p, by=by: grants.approve_grant(p, asked.grant_id, by=by, now=at))
     await access_cell.access.change(lambda p: grants.approve_grant(p, asked.grant_id, by=second, now=at))
-    await custodian.namespaces.shred(one)
+    await shredded_by(custodian, access_cell, one)
     told = [
         each
         for each in records(access_cell)
-        if each.get("operation") == "namespaces.shred" and each["event"] == "intent"
+        if each.get("operation") == "shredding.finish" and each["event"] == "intent"
     ]
     assert [each["grant"] for each in told] == [asked.grant_id]
 
@@ -278,7 +285,7 @@ async def test_hashes_die_with_the_namespace(access_cell, one, session_with):
     """The key of the hashes is the namespace's own: after shredding nobody can link a record to a workflow, and the chain holds."""
     session = await session_with(("read", one))
     await session.visibility.count_workflow_executions(one, "WorkflowId = 'order 7'", {})
-    await access_cell.namespaces.shred(one)
+    await shred(access_cell, one)
     with pytest.raises(Exception, match="destroyed"):
         (await access_cell.keyring.open(one)).identity("audit")
     await access_cell.audit.checkpoint()

@@ -14,6 +14,7 @@ from strongroom.storage.errors import ConditionFailed, NamespaceNotFound, Workfl
 from strongroom.storage.executions.modes import UpdateMode, WorkflowStatus
 from strongroom.storage.executions.requests import ChasmNode
 from tests.support.fixtures.executions import COMPLETED, CREATED, RUNNING, ZOMBIE, accumulated, blob, state
+from tests.support.shredding import shred
 
 pytestmark = pytest.mark.integration
 
@@ -235,7 +236,7 @@ async def test_a_wrong_address_is_refused(workflow, wrong):
 async def test_a_shredded_namespace_is_not_read(workflow, cell):
     """Its keys are gone, and the error says so; a neighbour in the shard is read as before."""
     first = await workflow.create(workflow.full())
-    await cell.namespaces.shred(workflow.namespace_id)
+    await shred(cell, workflow.namespace_id)
     for call in (workflow.get(first.run_id), workflow.current(), workflow.create()):
         with pytest.raises(KeyDestroyed):
             await call

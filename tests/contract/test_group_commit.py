@@ -12,6 +12,7 @@ from strongroom.storage.executions.tasks import TRANSFER
 from tests.support.fixtures.batches import at_once, creation, is_whole, places
 from tests.support.fixtures.contract import new_namespace
 from tests.support.fixtures.executions import blob, task, tasks
+from tests.support.shredding import shred
 
 pytestmark = pytest.mark.integration
 
@@ -104,7 +105,7 @@ async def test_a_caller_of_a_shredded_namespace_fails_alone(workflow, cell, batc
     """With the reason; its neighbours are written."""
     other = workflow.like(namespace_id=await new_namespace(cell))
     await other.create()
-    await cell.namespaces.shred(other.namespace_id)
+    await shred(cell, other.namespace_id)
     made = [
         place.like(namespace_id=other.namespace_id) if number % 5 == 0 else place
         for number, place in enumerate(places(workflow, 40))

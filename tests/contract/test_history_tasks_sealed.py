@@ -7,6 +7,7 @@ from strongroom.storage import EVERY_NAMESPACE
 from strongroom.storage.executions.tasks import OUTBOUND, TIMER, TRANSFER, CategoryType, TaskCategory, TaskKey
 from tests.support.fixtures.contract import new_namespace
 from tests.support.fixtures.executions import task
+from tests.support.shredding import shred
 
 pytestmark = pytest.mark.integration
 
@@ -32,7 +33,7 @@ async def test_a_namespace_without_keys_hides_no_other(workflow, cell):
     # As a crash would leave it between destroying the keys and deleting the rows.
     async with cell.database.connection(EVERY_NAMESPACE) as connection:
         kept = await connection.fetch("SELECT * FROM history_tasks WHERE namespace_id = $1", other.namespace_id)
-    await cell.namespaces.shred(other.namespace_id)
+    await shred(cell, other.namespace_id)
     async with cell.database.connection(EVERY_NAMESPACE) as connection:
         for row in kept:
             await connection.execute("INSERT INTO history_tasks VALUES ($1, $2, $3, $4, $5, $6)", *row.values())

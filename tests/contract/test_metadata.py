@@ -4,6 +4,7 @@ import asyncio
 import json
 import secrets
 from dataclasses import replace
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -39,7 +40,12 @@ BLOB = DataBlob(b"retention: 10 days", Encoding.JSON)
 
 @pytest.fixture
 def metadata_store(own_cell):
-    return MetadataStore(own_cell.database, own_cell.keyring)
+    return store_of(own_cell)
+
+
+def store_of(cell):
+    """Return a store of the test's own on a cell."""
+    return MetadataStore(cell.database, cell.keyring, shred=cell.shredding().shred)
 
 
 async def create(store, name=None, *, data=BLOB, is_global=False, namespace_id=None):
@@ -124,7 +130,7 @@ async def test_of_many_that_create_a_name_at_once_one_wins(own_cell, metadata_st
     """One gets the name; the others are told so, and the winner's namespace works."""
     ids = [uuid4() for _ in range(8)]
     async with Strongroom.open(own_cell.config) as elsewhere:
-        stores = (metadata_store, MetadataStore(elsewhere.database, elsewhere.keyring))
+        stores = (metadata_store, store_of(elsewhere))
         outcomes = await asyncio.gather(
             *(
                 stores[index % 2].create_namespace(each, "wanted", data=DataBlob(each.bytes), kek=KEK)
@@ -143,7 +149,7 @@ async def test_of_many_that_create_an_id_at_once_one_wins(own_cell, metadata_sto
     """The losers do not take the winner's keys away: its blob opens, here and elsewhere."""
     namespace_id = uuid4()
     async with Strongroom.open(own_cell.config) as elsewhere:
-        stores = (metadata_store, MetadataStore(elsewhere.database, elsewhere.keyring))
+        stores = (metadata_store, store_of(elsewhere))
         outcomes = await asyncio.gather(
             *(create(stores[index % 2], f"name-{index}", namespace_id=namespace_id) for index in range(8)),
             return_exceptions=True,
@@ -455,7 +461,7 @@ async def test_a_namespace_whose_keys_cannot_be_had_hides_no_other(own_cell, met
     assert document["keks"].pop("will-be-lost")
     path.write_text(json.dumps(document))
     async with Strongroom.open(own_cell.config) as elsewhere:
-        fresh = MetadataStore(elsewhere.database, elsewhere.keyring)
+        fresh = store_of(elsewhere)
         listed = {each.namespace_id: each for page in await everything(fresh, 1) for each in page}
     assert listed[made.namespace_id] == made
     assert (listed[lost].name, listed[lost].data) == (None, None)
@@ -477,15 +483,19 @@ async def test_both_stores_see_one_namespace(own_cell, metadata_store):
     assert await metadata_store.get_namespace(name="mine") == made
 
 
-async def test_a_row_from_before_this_store_has_an_empty_blob(own_cell, metadata_store):
-    """Its columns are as the migration left them; it can be changed like any other."""
-    old = await own_cell.namespaces.create("old", kek=KEK)
-    await execute(own_cell, "UPDATE namespaces SET data = NULL, notification_version = 0")
-    found = await metadata_store.get_namespace(name="old")
-    assert (found.data, found.is_global, found.notification_version) == (DataBlob(b""), False, 0)
-    version = await metadata_store.get_metadata()
-    await metadata_store.update_namespace(old.namespace_id, data=BLOB, is_global=True, notification_version=version)
-    assert (await metadata_store.get_namespace(name="old")).data == BLOB
+async def test_a_scheduled_namespace_is_not_deleted_before_its_time(own_cell, metadata_store):
+    """Deleting does not shorten a grace period: the keys stay, and cancelling the shredding brings the namespace back."""
+    made = await create(metadata_store, "scheduled")
+    shredding = own_cell.shredding()
+    await shredding.request(made.namespace_id, grace=timedelta(days=7))
+    for delete in (
+        metadata_store.delete_namespace(made.namespace_id),
+        metadata_store.delete_namespace_by_name("scheduled"),
+    ):
+        with pytest.raises(ConditionFailed, match="not before"):
+            await delete
+    await shredding.cancel(made.namespace_id)
+    assert await metadata_store.get_namespace(name="scheduled") == made
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -17,6 +18,7 @@ from strongroom.storage import (
 from strongroom.storage.namespaces.purge import PURGED_TABLES
 from tests.support.fixtures.contract import new_namespace
 from tests.support.fixtures.raw_rows import execute, fetch
+from tests.support.shredding import shred
 
 pytestmark = pytest.mark.integration
 
@@ -237,20 +239,22 @@ async def test_a_missing_table_is_told_as_such(own_cell):
 
 
 async def test_shredding_purges_every_table_and_keeps_the_name_to_the_end(own_cell):
-    """One that broke off among the rows is still found by its name, and shredding it again ends the work."""
+    """A shredding that was interrupted among the rows is found by its name, and shredding it again deletes all others."""
     namespace = await own_cell.namespaces.create("to be shredded", kek=KekRef.parse("local:contract"))
     for table in PURGED:
         await fill(own_cell, table, namespace.namespace_id, 4)
 
-    def stop(table, rows):
-        if table == "tasks" and rows:
+    def stop(step, done):
+        if step == "rows" and done > 8:
             raise KeyboardInterrupt
 
+    shredding = own_cell.shredding()
+    request = await shredding.request(namespace.namespace_id, grace=timedelta(0), keep_kek=True)
     with pytest.raises(KeyboardInterrupt):
-        await own_cell.namespaces.shred(namespace.namespace_id, progress=stop)
+        await shredding.finish(namespace.namespace_id, request.code, progress=stop)
     found = await own_cell.namespaces.find("to be shredded")
     assert found == namespace.namespace_id
-    shredded = await own_cell.namespaces.shred(found)
-    assert shredded.keys_destroyed == 3
+    shredded = await shred(own_cell, found)
+    assert len(shredded.keys) == 3
     assert shredded.rows_deleted["build_id_to_task_queue"] == 4
     assert set((await count(own_cell, found)).values()) == {0}

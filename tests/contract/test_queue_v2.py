@@ -23,6 +23,7 @@ from strongroom.storage import (
 )
 from tests.support.fixtures.contract import new_namespace
 from tests.support.fixtures.raw_rows import assert_only_sealed, execute, fetch, swap
+from tests.support.shredding import shred
 
 pytestmark = pytest.mark.integration
 
@@ -238,7 +239,7 @@ async def test_a_message_of_no_namespace_is_refused(own_cell, queues):
     """Neither of an unknown one nor of one whose keys are destroyed; no id is used up."""
     await made_queue(queues)
     gone = await new_namespace(own_cell)
-    await own_cell.namespaces.shred(gone)
+    await shred(own_cell, gone)
     with pytest.raises(NamespaceNotFound):
         await enqueue(queues, namespace_id=uuid4())
     with pytest.raises(KeyDestroyed):
@@ -251,7 +252,7 @@ async def test_a_shredded_namespaces_messages_go_with_it(own_cell, queues):
     await made_queue(queues)
     gone, stays = await new_namespace(own_cell), await new_namespace(own_cell)
     made = [await enqueue(queues, namespace_id=each) for each in (gone, None, stays, gone, stays)]
-    shredded = await own_cell.namespaces.shred(gone)
+    shredded = await shred(own_cell, gone)
     assert dict(shredded.rows_deleted) == {"queue_v2_messages": 2}
     assert await read(queues, page_size=2) == [made[1], made[2], made[4]]
     assert await listed(queues) == [QueueV2Info("some queue", 3, 4)]

@@ -11,6 +11,7 @@ from strongroom.storage.errors import NamespaceNotFound, TransactionSizeLimit
 from strongroom.storage.executions.tasks import HistoryTask, TaskKey
 from tests.support.fixtures.contract import new_namespace, new_shard
 from tests.support.fixtures.executions import blob, exactly
+from tests.support.shredding import shred
 
 pytestmark = pytest.mark.integration
 
@@ -156,7 +157,7 @@ async def test_a_namespace_without_keys_hides_no_other(workflow, cluster, cell):
         (kept,) = await connection.fetch(
             "SELECT * FROM replication_dlq_tasks WHERE namespace_id = $1", other.namespace_id
         )
-    await cell.namespaces.shred(other.namespace_id)
+    await shred(cell, other.namespace_id)
     async with cell.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute(
             "INSERT INTO replication_dlq_tasks VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING", *kept.values()

@@ -6,7 +6,8 @@ from collections import Counter
 
 import pytest
 
-from strongroom.storage.schema.tables import NAMESPACE, TABLES, VIEWS, reference_table
+from strongroom.storage.schema.reference import reference_table
+from strongroom.storage.schema.tables import NAMESPACE, TABLES, VIEWS
 from tests.support.fixtures.raw_rows import execute, fetch
 from tests.support.tree import ROOT
 

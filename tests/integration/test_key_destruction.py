@@ -22,6 +22,7 @@ from tests.support.every_table import TYPES, every_table
 from tests.support.fixtures.raw_rows import execute, fetch
 from tests.support.sealed_versions import all_versions, versions_in_use
 from tests.support.search_cell import new_cell, opened, record
+from tests.support.shredding import shred
 
 pytestmark = pytest.mark.integration
 
@@ -194,7 +195,7 @@ async def test_a_page_token_of_a_destroyed_key_is_refused_as_such(strongroom):
         await strongroom.visibility.list_workflow_executions(
             made.namespace_id, "", TYPES, page_token=token, page_size=1
         )
-    await strongroom.namespaces.shred(made.namespace_id)
+    await shred(strongroom, made.namespace_id)
     with pytest.raises(KeyDestroyed):
         await strongroom.visibility.list_workflow_executions(
             made.namespace_id, "", TYPES, page_token=token, page_size=1

@@ -346,7 +346,7 @@ async def test_a_child_of_a_kek_of_several_is_not_taken_away(config_path):
         second = await strongroom.namespaces.create("second", kek=several)
         store = strongroom.shredding().store
         for namespace, disposal in ((first, "shared"), (second, "shared"), (alone, "delete")):
-            judged = await store.judged_keks(namespace.namespace_id, keep_kek=False)
+            judged = await store.kek_dispositions(namespace.namespace_id, keep_kek=False)
             assert [each.disposal for each in judged] == [disposal]
         await rewrap_data_keys(strongroom.keyring, own, to=await strongroom.create_kek(KekRef("local", "z")))
     for kek in ("local:a", "other:b", str(several)):

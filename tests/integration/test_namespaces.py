@@ -24,6 +24,7 @@ from strongroom.storage import (
 )
 from strongroom.visibility import InvalidRecord, UnknownAttribute, VisibilityRecord
 from tests.support.fixtures.driver_role import owner_connection
+from tests.support.shredding import shred
 
 pytestmark = pytest.mark.integration
 
@@ -167,11 +168,11 @@ async def test_shredding_leaves_tombstones_and_nothing_else(strongroom, namespac
     had = await count_rows(strongroom, namespace.namespace_id)
     assert min(*had.values(), *before.values()) > 0
 
-    shredded = await strongroom.namespaces.shred(namespace.namespace_id)
+    shredded = await shred(strongroom, namespace.namespace_id)
     assert dict(shredded.rows_deleted) == had
     assert set((await count_rows(strongroom, namespace.namespace_id)).values()) == {0}
     tombstones = await strongroom.keyring.store.list_data_keys(namespace.namespace_id)
-    assert shredded.keys_destroyed == len(tombstones) == 3
+    assert len(shredded.keys) == len(tombstones) == 3
     assert all(key.state is KeyState.DESTROYED and key.wrapped is None and key.destroyed_at for key in tombstones)
     for lookup in (strongroom.namespaces.get, strongroom.namespaces.find):
         with pytest.raises(NamespaceNotFound):
@@ -192,7 +193,7 @@ async def test_nothing_can_be_done_in_a_shredded_namespace(strongroom, namespace
     """Neither a read nor a write nor a search finds a key; no new one is made."""
     await import_executions(strongroom, namespace, sample[:2])
     namespace = await strongroom.namespaces.get("first")
-    await strongroom.namespaces.shred(namespace.namespace_id)
+    await shred(strongroom, namespace.namespace_id)
     with pytest.raises(NamespaceNotFound):
         await import_executions(strongroom, namespace, sample[2:3])
     with pytest.raises(NamespaceNotFound):
@@ -220,7 +221,7 @@ async def test_rows_restored_after_shredding_do_not_open(strongroom, namespace, 
     async with owner_connection(strongroom) as connection:
         for table in PURGED:
             await connection.execute(f"CREATE TABLE backup_{table} AS SELECT * FROM {table}")  # noqa: S608
-    await strongroom.namespaces.shred(namespace.namespace_id)
+    await shred(strongroom, namespace.namespace_id)
     async with owner_connection(strongroom) as connection:
         for table in PURGED:
             tag = await connection.execute(f"INSERT INTO {table} SELECT * FROM backup_{table}")  # noqa: S608
@@ -240,7 +241,7 @@ async def test_rows_restored_after_shredding_do_not_open(strongroom, namespace, 
 
 
 async def test_shredding_that_broke_off_can_be_run_again(strongroom, namespace, sample):
-    """Keys destroyed and rows not yet deleted: the name still finds the namespace, and shredding it ends the work."""
+    """If the keys are destroyed and the rows are not deleted yet, the name finds the namespace, and shredding completes it."""
     await import_executions(strongroom, namespace, sample[:3])
     had = await count_rows(strongroom, namespace.namespace_id)
     await destroy_keys_only(strongroom.keyring, namespace.namespace_id)
@@ -251,7 +252,7 @@ async def test_shredding_that_broke_off_can_be_run_again(strongroom, namespace, 
     assert listed.name is None
     assert listed.shredded_at is None
     assert listed.unreadable
-    shredded = await strongroom.namespaces.shred(await strongroom.namespaces.find("first"))
+    shredded = await shred(strongroom, await strongroom.namespaces.find("first"))
     assert dict(shredded.rows_deleted) == had
     assert set((await count_rows(strongroom, namespace.namespace_id)).values()) == {0}
     [listed] = await strongroom.namespaces.list_namespaces()
@@ -260,10 +261,10 @@ async def test_shredding_that_broke_off_can_be_run_again(strongroom, namespace, 
 
 async def test_shredding_twice_keeps_the_first_tombstone(strongroom, namespace):
     """A second shredding finds nothing to do, and does not move the time of the first."""
-    await strongroom.namespaces.shred(namespace.namespace_id)
+    await shred(strongroom, namespace.namespace_id)
     [first] = await rows_of(strongroom, "namespaces", namespace.namespace_id)
     tombstones = await strongroom.keyring.store.list_data_keys(namespace.namespace_id)
-    again = await strongroom.namespaces.shred(namespace.namespace_id)
+    again = await shred(strongroom, namespace.namespace_id)
     assert not again.rows_deleted
     [second] = await rows_of(strongroom, "namespaces", namespace.namespace_id)
     assert dict(second) == dict(first)

@@ -33,6 +33,7 @@ from tests.support.fixtures.command_line import STRONGROOM
 from tests.support.fixtures.executions import RUNNING, accumulated, blob
 from tests.support.fixtures.raw_rows import execute, fetch
 from tests.support.sealed_versions import all_versions, versions_in_use
+from tests.support.shredding import shred
 
 pytestmark = pytest.mark.integration
 
@@ -271,16 +272,17 @@ async def test_a_locked_row_is_waited_for_alone(config_path):
         assert await all_versions(ours, made.namespace_id) == {2}
 
 
-async def test_rows_that_stay_locked_are_told(config_path, monkeypatch):
-    """It does not go on for ever; everything else is done."""
-    monkeypatch.setattr("strongroom.storage.keys.reseal._ATTEMPTS", 2)
+async def test_rows_that_stay_locked_end_the_run(config_path):
+    """A run fails after some passes that move nothing, and all other rows are resealed."""
     async with processes(config_path, lock_timeout=0.3) as (ours, theirs):
         made = await every_table(ours)
         await rotate(ours, made.namespace_id)
         async with theirs.database.transaction(EVERY_NAMESPACE) as connection:
             await connection.execute("SELECT FROM history_tree WHERE namespace_id = $1 FOR UPDATE", made.namespace_id)
+            work = ours.reseal(wait=0)
+            work.attempts = 2
             with pytest.raises(Timeout, match="3 rows stay locked"):
-                await ours.reseal(wait=0).run(made.namespace_id, rate=0)
+                await work.run(made.namespace_id, rate=0)
         left = await versions_in_use(ours, made.namespace_id)
         assert {name for name, versions in left.items() if 1 in versions} == {"history_tree.data"}
         assert (await ours.reseal(wait=0).run(made.namespace_id, rate=0)).resealed == {"history_tree.data": 3}
@@ -384,7 +386,7 @@ async def test_an_empty_namespace_is_done_at_once(strongroom):
 async def test_what_has_no_keys_is_refused(strongroom):
     """A namespace that is shredded, one that is not there, and what is no id; no row changes."""
     made = await every_table(strongroom)
-    await strongroom.namespaces.shred(made.namespace_id)
+    await shred(strongroom, made.namespace_id)
     with pytest.raises(KeyDestroyed):
         await strongroom.reseal(wait=0).run(made.namespace_id)
     with pytest.raises(NamespaceNotFound):

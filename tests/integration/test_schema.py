@@ -28,6 +28,7 @@ from strongroom.storage import (
 from strongroom.storage.schema.migrations import Migration, migrations
 from strongroom.storage.schema.policies import create_policies
 from tests.support.fixtures.driver_role import owner_connection
+from tests.support.shredding import shred
 from tests.support.tree import ROOT
 
 pytestmark = pytest.mark.integration
@@ -236,7 +237,7 @@ async def use_everything(strongroom, namespace):
     await strongroom.namespaces.list_namespaces()
     await strongroom.keyring.store.list_data_keys(namespace.namespace_id)
     await strongroom.visibility.count_workflow_executions(namespace.namespace_id, "", {})
-    await strongroom.namespaces.shred(namespace.namespace_id)
+    await shred(strongroom, namespace.namespace_id)
 
 
 STEPS = (

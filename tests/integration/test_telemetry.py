@@ -26,6 +26,7 @@ from tests.support.every_table import every_table
 from tests.support.fixtures.raw_rows import execute, fetch
 from tests.support.kms.fix_aws import LACKING, aws_server, running_server
 from tests.support.search_cell import new_cell, record
+from tests.support.shredding import shred
 from tests.support.telemetry_probe import Probe, alerts
 
 pytestmark = pytest.mark.integration
@@ -117,7 +118,7 @@ async def test_no_value_of_a_tenant_is_emitted(config, probe, sample):
             with pytest.raises(StrongroomError):
                 await fails()
         await cell.token_audit().run(imported.namespace_id, types, repair=False)
-        await cell.namespaces.shred(imported.namespace_id)
+        await shred(cell, imported.namespace_id)
         await probe.telemetry.look_once()
         planted |= {made.name, imported.name, str(made.namespace_id), made.namespace_id.hex, str(imported.namespace_id)}
         planted |= {"4711", "hidden-value", "kek-hidden", str(config.cell.cell_id)}

@@ -12,10 +12,8 @@ Each step can be broken off and run again: where a rotation stands is in the reg
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from strongroom.kms import (
@@ -38,16 +36,12 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from strongroom.kms import DataKeyRecord, Keyring
-    from strongroom.storage import VisibilityEpochs
+    from strongroom.storage import RegistryWait, VisibilityEpochs
     from strongroom.visibility.filter.tree import SearchAttributes
     from strongroom.visibility.index.layout import Layout
 
-MARGIN = 30.0
-"""Seconds that a request may take after it has got its keys, added to the time for which keys are kept."""
 _PAUSE = 0.5
 _ATTEMPTS = 10
-_SKEW = 60.0
-"""Seconds by which the clocks of two hosts may differ, when one goes on with what the other began."""
 
 Progress: TypeAlias = Callable[[str, int], None]
 """Called with a step, "wait", "rewrite" or "index", and seconds left, records rewritten or documents left."""
@@ -87,7 +81,7 @@ class IndexRotation:
         keyring: for their keys.
         index: of the search, where it is not the database.
         tell: writes to that index what waits for it.
-        wait: seconds after which every process knows a change of the registry: the longest time that one keeps keys, and `MARGIN`.
+        wait: The wait until every process has read a change of the key registry.
     """
 
     def __init__(
@@ -97,7 +91,7 @@ class IndexRotation:
         *,
         index: RotatedIndex | None,
         tell: Callable[[], Awaitable[object]] | None,
-        wait: float,
+        wait: RegistryWait,
     ) -> None:
         self._records = records
         self._keyring = keyring
@@ -137,12 +131,12 @@ class IndexRotation:
             msg = "a rotation to another preset is under way; finish it first: strongroom index rotate NAMESPACE"
             raise ConditionFailed(msg)
         if target.state is KeyState.PENDING:
-            begun = (datetime.now(UTC) - target.created_at).total_seconds()
-            await self._sleep(min(self._wait, self._wait + _SKEW - begun) if resumed else self._wait, show)
+            seconds = self._wait.left(target.created_at) if resumed else self._wait.seconds
+            await self._wait.wait_for(seconds, show)
             await activate_index_key(self._keyring, namespace_id, target.version)
-        heard = time.monotonic() + self._wait
+        deadline = self._wait.deadline()
         rewritten = await self._rewrite(namespace_id, target.version, types, show)
-        await self._sleep(heard - time.monotonic(), show)
+        await self._wait.wait_until(deadline, show)
         rewritten += await self._finish(namespace_id, target.version, types, show)
         old = [
             epoch.version
@@ -167,12 +161,6 @@ class IndexRotation:
             rewritten += await self._rewrite(namespace_id, epoch, types, show)
         await self._reindex(namespace_id, epoch, show)
         return rewritten
-
-    async def _sleep(self, seconds: float, show: Progress) -> None:
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
-            show("wait", round(left))
-            await asyncio.sleep(min(left, 1.0))
 
     async def _rewrite(self, namespace_id: UUID, epoch: int, types: SearchAttributes, show: Progress) -> int:
         """Go once through the records of older epochs; return how many were rewritten.

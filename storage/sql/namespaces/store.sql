@@ -21,10 +21,6 @@ ORDER BY created_at, namespaces.namespace_id
 -- name: update
 UPDATE namespaces SET version = version + 1, details = $3 WHERE namespace_id = $1 AND version = $2 RETURNING version
 
--- name: shred
-UPDATE namespaces SET name_token = NULL, details = NULL, data = NULL, version = version + 1, shredded_at = $2
-WHERE namespace_id = $1 AND shredded_at IS NULL
-
 -- name: get_version
 SELECT notification_version FROM namespace_metadata
 

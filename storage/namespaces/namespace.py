@@ -1,0 +1,82 @@
+"""A namespace as its owner sees it, and the errors that can hide its name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from strongroom.kms import (
+    IntegrityError,
+    KeyringFileError,
+    KmsError,
+    UnsupportedFormat,
+    WrongRegion,
+    check_region,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from strongroom.storage.engine.connection import Row
+
+UNREADABLE = (KmsError, KeyringFileError, IntegrityError, UnsupportedFormat)
+"""The errors with which a namespace is still listed, without its name and with the error's message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A namespace as its owner sees it.
+
+    Attributes:
+        namespace_id: The id, in clear in every row of the namespace.
+        name: The name; None if the namespace is shredded, or its keys are not available now.
+        version: The number of changes of its name and search attributes, and 1.
+        created_at: The time of its creation, UTC.
+        shredded_at: The time at which it was shredded, UTC; None before.
+        search_attributes: The registered custom search attributes, name to Temporal's name of the type.
+        aliases: Other names of search attributes in filters, each with the registered name.
+        unreadable: The reason why the name can't be shown; None if it can.
+        shred_due_at: In a list, the time from which a scheduled shredding may be confirmed, UTC; None otherwise.
+        region: The region that it is bound to; None without a name, and in a cell of no region.
+    """
+
+    namespace_id: UUID
+    name: str | None
+    version: int
+    created_at: datetime
+    shredded_at: datetime | None = None
+    search_attributes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    unreadable: str | None = None
+    shred_due_at: datetime | None = None
+    region: str | None = None
+
+
+def unopened(row: Row) -> Namespace:
+    """Return the part of a namespace that its row shows without keys."""
+    namespace_id = UUID(bytes=row["namespace_id"].bytes)
+    due_at = row.get("shred_due_at")  # in lists only
+    return Namespace(namespace_id, None, row["version"], row["created_at"], row["shredded_at"], shred_due_at=due_at)
+
+
+def check_namespace_region(region: str | None, cell: str | None) -> None:
+    """Check that a new namespace is in the region of the cell.
+
+    Args:
+        region: The region of the namespace; None for the cell's.
+        cell: The region of the cell; None for no region.
+
+    Raises:
+        WrongRegion: It is another region.
+        InvalidRequest: It is not the name of a region.
+    """
+    if region is None or check_region(region) == cell:
+        return
+    if cell is None:
+        msg = f"this cell is bound to no region; make one for {region} with `strongroom init --region {region}`, and use that"
+    else:
+        msg = f"this cell is bound to region {cell}; use the configuration of the cell of {region}, or make one with `strongroom init`"
+    raise WrongRegion(msg)

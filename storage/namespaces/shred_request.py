@@ -1,0 +1,111 @@
+"""The request to shred a namespace, and its progress."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import orjson
+
+from strongroom.storage.engine.queries import load_queries
+from strongroom.storage.errors import ConditionFailed, NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from uuid import UUID
+
+    from strongroom.storage.engine.connection import Connection, Row
+
+_SQL = load_queries("namespaces/shred_request")
+_CODE_DIGITS = 10
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class ShredRequest:
+    """A scheduled shredding. All times are UTC, by the database server's clock.
+
+    Attributes:
+        namespace_id: The namespace.
+        requested_at: The time of the request. The namespace can't be read since then.
+        due_at: The time from which the shredding may be confirmed.
+        keep_kek: Whether the operator keeps the KEKs of the namespace.
+        confirmed_at: The time at which the roots were destroyed; None while the shredding can be cancelled.
+        rows_deleted: The number of rows deleted so far, by table.
+        documents: The number of documents in the search index before they were deleted; None before they were counted.
+        completed_at: The time at which the shredding was completed; None before.
+    """
+
+    namespace_id: UUID
+    requested_at: datetime
+    due_at: datetime
+    keep_kek: bool
+    confirmed_at: datetime | None
+    rows_deleted: Mapping[str, int]
+    documents: int | None
+    completed_at: datetime | None
+
+    @property
+    def code(self) -> str:
+        """The code that the second confirmation must give. It is no secret, but it identifies this request."""
+        microseconds = (self.requested_at - _EPOCH) // timedelta(microseconds=1)
+        message = b"strongroom shred code v1" + self.namespace_id.bytes + struct.pack(">q", microseconds)
+        return sha256(message).hexdigest()[:_CODE_DIGITS]
+
+
+async def find_request(connection: Connection, namespace_id: UUID) -> ShredRequest | None:
+    """Return the request to shred a namespace, or None."""
+    row = await connection.fetchrow(_SQL["find"], namespace_id)
+    return None if row is None else _request(namespace_id, row)
+
+
+async def lock_request(connection: Connection, namespace_id: UUID) -> ShredRequest:
+    """Return the request to shred a namespace, and lock it until the transaction ends.
+
+    Raises:
+        ConditionFailed: The namespace is not scheduled for shredding.
+    """
+    row = await connection.fetchrow(_SQL["lock"], namespace_id)
+    if row is None:
+        msg = "this namespace is not scheduled for shredding; schedule it first: strongroom namespace shred NAME"
+        raise ConditionFailed(msg)
+    return _request(namespace_id, row)
+
+
+async def server_time(connection: Connection) -> datetime:
+    """Return the time of the database server, because the clocks of the hosts that run commands may differ."""
+    row = await connection.fetchrow(_SQL["now"])
+    assert row is not None  # noqa: S101 - a SELECT without FROM
+    now: datetime = row["now"]
+    return now
+
+
+async def stored_certificate(connection: Connection, namespace_id: UUID) -> bytes:
+    """Return the erasure certificate of a namespace.
+
+    Raises:
+        NotFound: There is no certificate.
+    """
+    row = await connection.fetchrow(_SQL["certificate"], namespace_id)
+    if row is None:
+        msg = f"there is no erasure certificate of namespace {namespace_id}"
+        raise NotFound(msg)
+    certificate: bytes = row["certificate"]
+    return certificate
+
+
+def _request(namespace_id: UUID, row: Row) -> ShredRequest:
+    return ShredRequest(
+        namespace_id=namespace_id,
+        requested_at=row["requested_at"],
+        due_at=row["due_at"],
+        keep_kek=row["keep_kek"],
+        confirmed_at=row["confirmed_at"],
+        rows_deleted=MappingProxyType(orjson.loads(row["rows_deleted"])),
+        documents=row["documents"],
+        completed_at=row["completed_at"],
+    )

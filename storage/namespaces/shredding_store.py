@@ -1,0 +1,300 @@
+"""The steps of a shredding in the database, from its request to its certificate.
+
+A shredding takes two confirmations with a grace period between them. An interrupted shredding continues at any step.
+`strongroom.driver.shredding` runs the steps in order, and asks the KMS and the search index.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from strongroom.kms import ErasureCertificate, KeyState, sign_certificate, with_scope
+from strongroom.storage.engine.queries import load_queries
+from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE, NO_NAMESPACE
+from strongroom.storage.errors import ConditionFailed, InvalidPersistenceRequest, NamespaceNotFound
+from strongroom.storage.keys.store import destroy_keys, disable_keys, enable_keys
+
+from .purge import count_rows, purge_namespace
+from .shred_request import find_request, lock_request, server_time, stored_certificate
+from .shredded_keks import decide_keks, kek_dispositions, list_shredded_keks, record_answer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+    from datetime import timedelta
+    from uuid import UUID
+
+    from strongroom.kms import KekDisposal, Keyring
+    from strongroom.storage.engine.connection import Connection
+    from strongroom.storage.engine.database import Database
+
+    from .purge import Progress
+    from .shred_request import ShredRequest
+
+_SQL = load_queries("namespaces/shredding_store")
+
+
+class ShreddingStore:
+    """Requests, progress and certificates of shreddings. Each step is one transaction, or can be repeated after an interruption.
+
+    Args:
+        database: The database.
+        keyring: The keyring of the cell, whose key signs certificates.
+    """
+
+    def __init__(self, database: Database, keyring: Keyring) -> None:
+        self._database = database
+        self._keyring = keyring
+
+    async def find(self, namespace_id: UUID) -> ShredRequest | None:
+        """Return the request to shred a namespace, or None.
+
+        Args:
+            namespace_id: The namespace.
+
+        Raises:
+            StorageError: The database does not answer.
+        """
+        async with self._database.connection(namespace_id) as connection:
+            return await find_request(connection, namespace_id)
+
+    async def request(self, namespace_id: UUID, *, grace: timedelta, keep_kek: bool = False) -> ShredRequest:
+        """Schedule a namespace for shredding, and make it unreadable in every process. Nothing is destroyed yet.
+
+        Args:
+            namespace_id: The namespace.
+            grace: The time until the shredding may be confirmed.
+            keep_kek: Whether to keep the KEKs of the namespace.
+
+        Returns:
+            The request. If the namespace is already scheduled, its request is unchanged.
+
+        Raises:
+            NamespaceNotFound: The namespace does not exist, or was shredded.
+            InvalidPersistenceRequest: It is the cell itself.
+            StorageError: The database does not answer.
+        """
+        if namespace_id == self._keyring.cell_id:
+            msg = "this is the cell itself: without its keys no namespace can be found by name"
+            raise InvalidPersistenceRequest(msg)
+        async with self._database.transaction(namespace_id) as connection:
+            request = await find_request(connection, namespace_id)
+            if request is None:
+                namespace = await connection.fetchrow(_SQL["namespace"], namespace_id)
+                if namespace is None or namespace["shredded_at"] is not None:
+                    raise NamespaceNotFound
+                now = await server_time(connection)
+                await connection.execute(_SQL["request"], namespace_id, now, now + grace, keep_kek)
+                await disable_keys(connection, namespace_id)
+                request = await lock_request(connection, namespace_id)
+        self._keyring.evict(namespace_id)
+        return request
+
+    async def cancel(self, namespace_id: UUID) -> None:
+        """Cancel a request. Every key gets back the state that it had.
+
+        Args:
+            namespace_id: The namespace.
+
+        Raises:
+            ConditionFailed: The namespace is not scheduled, or its keys are destroyed already.
+            StorageError: The database does not answer.
+        """
+        async with self._database.transaction(namespace_id) as connection:
+            request = await lock_request(connection, namespace_id)
+            if request.confirmed_at is not None:
+                msg = (
+                    f"the keys were destroyed at {request.confirmed_at:%Y-%m-%d %H:%M:%S} UTC; nothing brings them back"
+                )
+                raise ConditionFailed(msg)
+            await enable_keys(connection, namespace_id)
+            await connection.execute(_SQL["cancel"], namespace_id)
+        self._keyring.evict(namespace_id)
+
+    async def rows(self, namespace_id: UUID) -> Mapping[str, int]:
+        """Return the number of rows to delete, by table. It reads large tables.
+
+        Args:
+            namespace_id: The namespace.
+
+        Raises:
+            StorageError: The database does not answer.
+        """
+        return await count_rows(self._database, namespace_id)
+
+    async def kek_dispositions(self, namespace_id: UUID, *, keep_kek: bool) -> Sequence[KekDisposal]:
+        """Return what would become of the KEKs of a namespace, if it were shredded now.
+
+        Args:
+            namespace_id: The namespace.
+            keep_kek: Whether to keep its KEKs.
+
+        Raises:
+            StorageError: The database does not answer.
+        """
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
+            return await kek_dispositions(connection, self._keyring, namespace_id, keep_kek=keep_kek)
+
+    @asynccontextmanager
+    async def alone(self, namespace_id: UUID) -> AsyncIterator[None]:
+        """Wait until no other process finishes this shredding, and keep others out. It holds one database connection.
+
+        Args:
+            namespace_id: The namespace.
+
+        Raises:
+            StorageError: The database does not answer.
+        """
+        async with self._database.transaction(NO_NAMESPACE, unlimited=True) as lock:
+            await lock.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+            await lock.execute(_SQL["lock_finish"], str(namespace_id))
+            yield
+
+    async def confirm(self, namespace_id: UUID, code: str) -> ShredRequest:
+        """Destroy all wrapped roots of a namespace, and decide what becomes of its KEKs. It is final.
+
+        Args:
+            namespace_id: The namespace.
+            code: The code of the request.
+
+        Returns:
+            The request. If it was confirmed already, nothing changes.
+
+        Raises:
+            ConditionFailed: The namespace is not scheduled, or its shredding is not due yet.
+            InvalidPersistenceRequest: The code is not that of the request.
+            StorageError: The database does not answer.
+        """
+        async with self._database.transaction(EVERY_NAMESPACE) as connection:
+            request = await lock_request(connection, namespace_id)
+            if code.strip().lower() != request.code:
+                msg = "the code is not that of this request; nothing was changed"
+                raise InvalidPersistenceRequest(msg)
+            if request.confirmed_at is None:
+                now = await server_time(connection)
+                if now < request.due_at:
+                    msg = f"not before {request.due_at:%Y-%m-%d %H:%M:%S} UTC, when the time to take it back is over"
+                    raise ConditionFailed(msg)
+                await decide_keks(connection, self._keyring, namespace_id, keep_kek=request.keep_kek)
+                await connection.execute(_SQL["confirm"], namespace_id, now)
+                await destroy_keys(connection, namespace_id, destroyed_at=now)
+            request = await lock_request(connection, namespace_id)
+        self._keyring.evict(namespace_id)
+        return request
+
+    async def keks(self, namespace_id: UUID) -> Sequence[KekDisposal]:
+        """Return the KEKs of a namespace whose shredding was confirmed, with the answers of their KMS.
+
+        Args:
+            namespace_id: The namespace.
+
+        Raises:
+            StorageError: The database does not answer.
+        """
+        async with self._database.connection(namespace_id) as connection:
+            return await list_shredded_keks(connection, namespace_id)
+
+    async def record_answer(self, namespace_id: UUID, answer: KekDisposal) -> None:
+        """Store the answer of a KMS about a KEK.
+
+        Args:
+            namespace_id: The namespace.
+            answer: The KEK with the answer.
+
+        Raises:
+            StorageError: The database does not answer.
+        """
+        async with self._database.connection(namespace_id) as connection:
+            await record_answer(connection, namespace_id, answer)
+
+    async def purge(self, namespace_id: UUID, *, progress: Progress | None = None) -> None:
+        """Delete all rows of a namespace. Each transaction that deletes rows counts them in the request.
+
+        Args:
+            namespace_id: The namespace.
+            progress: Called with a table and the number of its rows deleted so far.
+
+        Raises:
+            ConditionFailed: A key of the namespace is not destroyed.
+            StorageError: The database does not answer. Repeat the step.
+        """
+
+        async def tally(connection: Connection, table: str, rows: int) -> None:
+            await connection.execute(_SQL["add_rows"], namespace_id, table, rows)
+
+        await purge_namespace(self._database, namespace_id, progress=progress, tally=tally)
+
+    async def record_documents(self, namespace_id: UUID, documents: int) -> None:
+        """Store the number of documents in the search index, unless one is stored already.
+
+        Args:
+            namespace_id: The namespace.
+            documents: The number, counted before the first document is deleted.
+
+        Raises:
+            StorageError: The database does not answer.
+        """
+        async with self._database.connection(namespace_id) as connection:
+            await connection.execute(_SQL["record_documents"], namespace_id, documents)
+
+    async def complete(self, namespace_id: UUID, *, eviction_seconds: int) -> bytes:
+        """Delete the name of a namespace, and sign and store its erasure certificate. The cell's keys must be available.
+
+        If a KMS has not deleted a KEK, the shredding is not completed, and the next certificate replaces this one.
+
+        Args:
+            namespace_id: The namespace.
+            eviction_seconds: Seconds after the request by which no process has a key in its memory.
+
+        Returns:
+            The certificate. A completed shredding keeps its certificate.
+
+        Raises:
+            ConditionFailed: The shredding is not confirmed.
+            KmsError: The cell's keys can't be unwrapped.
+            StorageError: The database does not answer. Repeat the step.
+        """
+        cell = await self._keyring.open(self._keyring.cell_id)
+        keys = await self._keyring.store.list_data_keys(namespace_id)
+        keks = await self.keks(namespace_id)
+        async with self._database.transaction(namespace_id) as connection:
+            request = await lock_request(connection, namespace_id)
+            if request.completed_at is not None:
+                return await stored_certificate(connection, namespace_id)
+            if request.confirmed_at is None or any(key.state is not KeyState.DESTROYED for key in keys):
+                msg = "the second confirmation is missing"
+                raise ConditionFailed(msg)
+            now = await server_time(connection)
+            signing_key = cell.certificate_key()
+            certificate = ErasureCertificate(
+                cell_id=self._keyring.cell_id,
+                namespace_id=namespace_id,
+                requested_at=request.requested_at,
+                confirmed_at=request.confirmed_at,
+                completed_at=now,
+                eviction_seconds=eviction_seconds,
+                keys=tuple(keys),
+                keks=tuple(keks),
+                rows_deleted=request.rows_deleted,
+                documents_deleted=request.documents,
+                public_key=signing_key.public_key,
+            )
+            signed = sign_certificate(with_scope(certificate), signing_key)
+            await connection.execute(_SQL["forget_name"], namespace_id, now)
+            await connection.execute(_SQL["put_certificate"], namespace_id, now, signed)
+            if all(kek.is_done for kek in keks):
+                await connection.execute(_SQL["complete"], namespace_id, now)
+        return signed
+
+    async def certificate(self, namespace_id: UUID) -> bytes:
+        """Return the erasure certificate of a shredded namespace.
+
+        Args:
+            namespace_id: The namespace.
+
+        Raises:
+            NotFound: There is no certificate.
+            StorageError: The database does not answer.
+        """
+        async with self._database.connection(namespace_id) as connection:
+            return await stored_certificate(connection, namespace_id)
