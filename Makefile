@@ -49,17 +49,17 @@ kernel: env ## build the native kernel into the environment, which takes it up; 
 	@$(BIN)/python -c 'from strongroom.kms.sealing import ciphers; print("sealing and opening:", ciphers.chosen())'
 
 bench: bench-env ## measure all, write benchmarks/report and the README's table: 20 minutes, or 3 with QUICK=1
-	@$(BENCH)/pytest -q -c benchmarks/pytest.ini --noconftest tests/unit/benchmarks/test_contenders.py
-	$(BENCH)/python -m benchmarks.report $(if $(QUICK),--quick)
+	@$(BENCH)/pytest -q -c benchmarks/pytest.ini --noconftest tests/unit/benchmarks/sealing/test_contenders.py
+	$(BENCH)/python -m benchmarks.lib.report $(if $(QUICK),--quick)
 
 bench-compare: bench-env ## what this work tree seals and opens faster or slower than BASE=HEAD~1, beyond the noise
-	$(BENCH)/python -m benchmarks.compare $(or $(BASE),HEAD~1)
+	$(BENCH)/python -m benchmarks.sealing.compare $(or $(BASE),HEAD~1)
 
 bench-persistence: env ## the stores against Temporal's Go store (needs Go) and against themselves without sealing; 10 minutes
-	$(BIN)/python -m benchmarks.persistence
+	$(BIN)/python -m benchmarks.persistence.contest
 
 bench-visibility: env ## sealed search against plaintext copies, in Elasticsearch and PostgreSQL; 15 minutes
-	$(BIN)/python -m benchmarks.visibility
+	$(BIN)/python -m benchmarks.visibility.contest
 
 reference: env ## write docs/reference/configuration.* from the schema of the configuration
 	@$(BIN)/python -m strongroom.driver.config.reference docs/reference

@@ -1,0 +1,74 @@
+"""A part of the report: a program that measures one thing and writes what it found as JSON, with the conditions it ran under."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.sealing.contenders.ours import chosen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SIZES = (64, 256, 1024, 4096, 16384, 65536)
+"""Of a row's plaintext, in bytes."""
+KEPT_HEAP = {
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
+    "MALLOC_TOP_PAD_": str(1 << 26),
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 26),
+}
+"""glibc keeps what was freed: else fresh pages are measured, for every library alike, and not sealing."""
+
+
+def run(measure: Callable[[bool], dict[str, Any]]) -> None:
+    """Run a part as a program: `--quick` for fewer rounds, `--out` for the JSON's file."""
+    parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer rounds and smaller tables")
+    parser.add_argument("--out", type=Path, help="a file for the figures; without it they are printed")
+    options = parser.parse_args()
+    before, started = conditions(), time.monotonic()
+    found = measure(options.quick) | {"conditions": before}
+    found["conditions"] |= {"load_after": os.getloadavg()[0], "seconds": round(time.monotonic() - started, 1)}
+    text = json.dumps(rounded(found), separators=(",", ":"))
+    if options.out:
+        options.out.write_text(text + "\n")
+    else:
+        print(text)
+
+
+def rounded(value: Any) -> Any:
+    """Return the same with each number at five digits: more says nothing."""
+    if isinstance(value, float):
+        return float(f"{value:.5g}")
+    if isinstance(value, dict):
+        return {str(key): rounded(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(each) for each in value]
+    return value
+
+
+def conditions() -> dict[str, Any]:
+    """Return what the figures depend on: machine, versions, load, and whether the allocator keeps what is freed."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "cryptography": version("cryptography"),
+        "sealed_with": chosen(),
+        "load_before": os.getloadavg()[0],
+        "heap": "kept" if all(os.environ.get(name) == value for name, value in KEPT_HEAP.items()) else "stock glibc",
+    }
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()

@@ -1,0 +1,127 @@
+"""Measures all parts, each in a process of its own, and writes the report and the README's table: `make bench`.
+
+python -m benchmarks.lib.report            # everything, about 20 minutes
+python -m benchmarks.lib.report --quick    # rough, 3 minutes
+python -m benchmarks.lib.report --only batches --only memory   # these anew, the rest as it is
+python -m benchmarks.lib.report --render   # the text and the plots from what was measured
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks.lib import readme, tables
+from benchmarks.lib.part import KEPT_HEAP
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "benchmarks" / "report"
+RESULT = FOLDER / "report.json"
+PARTS = {
+    "batches": "benchmarks.sealing.batches",
+    "memory": "benchmarks.sealing.memory",
+    "latency": "benchmarks.sealing.latency",
+    "scale": "benchmarks.sealing.scale",
+    "end_to_end": "benchmarks.sealing.end_to_end",
+    "stores": "benchmarks.persistence.stores",
+    "visibility": "benchmarks.visibility.cost",
+    "growth": "benchmarks.sealing.growth",
+}
+HEAP_KEPT = ("batches", "scale", "end_to_end")
+"""Parts that would else measure how often glibc gives its pages back: see memory.py, which measures just that."""
+
+
+def measure(name: str, *, quick: bool) -> dict[str, Any]:
+    """Run a part in a process of its own; return its figures.
+
+    Raises:
+        CalledProcessError: it failed, and has said why.
+    """
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")}
+    if name in HEAP_KEPT:
+        environment |= KEPT_HEAP
+    print(f"{name} ...", file=sys.stderr)
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "figures.json"
+        command = [sys.executable, "-m", PARTS[name], "--out", str(out), *(["--quick"] if quick else [])]
+        subprocess.run(command, cwd=ROOT, env=environment, check=True)
+        found: dict[str, Any] = json.loads(out.read_text())
+        return found
+
+
+def git(*arguments: str) -> str:
+    """Return what git says about this work tree; empty outside of one."""
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+def write(report: dict[str, Any]) -> None:
+    """Write JSON, text, plots and the README's table."""
+    FOLDER.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(report, separators=(",", ":")) + "\n")
+    render(report)
+
+
+def render(report: dict[str, Any]) -> None:
+    """Write text, plots and the README's table."""
+    try:
+        from benchmarks.lib import plots  # noqa: PLC0415 - the tables do without matplotlib
+    except ModuleNotFoundError as error:
+        print(f"no plots: {error.name} is not installed", file=sys.stderr)
+        drawn = {}
+    else:
+        for old in FOLDER.glob("*.png"):
+            old.unlink()
+        drawn = plots.draw(report, FOLDER)
+    (FOLDER / "README.md").write_text(tables.document(report, drawn))
+    path = ROOT / "README.md"
+    path.write_text(readme.replaced(path.read_text(), tables.readme_block(report)))
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="Fewer rounds and smaller tables.")
+@click.option("--only", multiple=True, type=click.Choice(list(PARTS)), help="Measure these anew; keep the rest.")
+@click.option("--render", "render_only", is_flag=True, help="Measure nothing: write text and plots anew.")
+def main(*, quick: bool, only: tuple[str, ...], render_only: bool) -> None:
+    """Measure, write and print."""
+    kept = json.loads(RESULT.read_text()) if (only or render_only) and RESULT.exists() else None
+    if render_only:
+        if kept is None:
+            message = "nothing was measured yet: run it without --render"
+            raise click.ClickException(message)
+        render(kept)
+        return
+    report: dict[str, Any] = kept or {"parts": {}, "absent": {}}
+    report["made"] = dt.datetime.now(tz=dt.UTC).date().isoformat()
+    report["commit"] = git("rev-parse", "--short=10", "HEAD") or "unknown"
+    report["changed"] = bool(git("status", "--porcelain", "--untracked-files=no", ":!requirements"))
+    report["quick"] = quick or bool(kept and kept["quick"])
+    failed = []
+    for name in only or PARTS:
+        try:
+            report["parts"][name] = measure(name, quick=quick)
+            report["absent"].pop(name, None)
+        except subprocess.CalledProcessError as error:
+            failed.append(name)
+            report["parts"].pop(name, None)
+            report["absent"][name] = f"ended with exit code {error.returncode}"
+    if not report["parts"]:
+        message = "no part could be measured"
+        raise click.ClickException(message)
+    write(report)
+    print((FOLDER / "README.md").read_text())
+    if failed:
+        message = f"these parts failed and are left out of the report: {', '.join(failed)}"
+        raise click.ClickException(message)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""Compares Strongroom's stores with Temporal's unsealed Go store and with stores that seal nothing: `make bench-persistence`.
+
+All use one PostgreSQL with fsync on, over TCP. For each cell of the table the callers run one operation for a second. The contenders
+take turns, and the table has the medians of the ratios of the rounds. Clients and server share the cores of the machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+import tempfile
+from collections import defaultdict
+from contextlib import AsyncExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from benchmarks.lib.bench_server import bench_server
+from benchmarks.persistence.cells import Fixtures, measure
+from benchmarks.persistence.opened import create_database, open_strongroom
+from benchmarks.persistence.report import report
+from benchmarks.persistence.temporal import Temporal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+OPERATIONS = ("get", "read100", "get_tasks", "append2048", "create_tasks", "create", "update")
+WARM_UP = 0.3
+"""Seconds before a cell is measured."""
+
+
+class Contest:
+    """The contenders, and the figures of their rounds.
+
+    Args:
+        stores: name: a cell of Strongroom.
+        temporal: Temporal's store, if Go is installed.
+    """
+
+    def __init__(self, stores: dict[str, Fixtures], temporal: Temporal | None) -> None:
+        self._stores = stores
+        self._temporal = temporal
+        self.figures: dict[tuple[str, int, str], list[dict[str, float]]] = defaultdict(list)
+
+    async def play(self, operations: Sequence[str], callers: Sequence[int], seconds: float) -> None:
+        """Measure every cell of the table once."""
+        if self._temporal is not None:
+            self._temporal.ask(op="prepare")
+        for store in self._stores.values():
+            await store.prepare()
+        for operation in operations:
+            for many in callers:
+                await self._measure(operation, many, seconds)
+
+    async def _measure(self, operation: str, many: int, seconds: float) -> None:
+        if self._temporal is not None:
+            answer = self._temporal.ask(op=operation, callers=many, seconds=seconds, warmup=WARM_UP)
+            self.figures[operation, many, "temporal"].append(answer)
+        for name, store in self._stores.items():
+            cell = await measure(store, operation, many, seconds=seconds, warmup=WARM_UP)
+            self.figures[operation, many, name].append(asdict(cell))
+
+
+async def compare(operations: Sequence[str], callers: Sequence[int], rounds: int, seconds: float) -> None:
+    """Play all rounds, and print the table."""
+    has_temporal = shutil.which("go") is not None
+    if not has_temporal:
+        print("SKIPPED: Temporal's store, because Go is not installed; ratios are only to the store without sealing")
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        server = stack.enter_context(bench_server())
+        stores = {name: await open_strongroom(stack, server, name, folder) for name in ("sealed", "plain")}
+        temporal = None
+        if has_temporal:
+            await create_database(server, "temporal")
+            temporal = Temporal(f"{server}/temporal")
+            stack.callback(temporal.close)
+        contest = Contest(stores, temporal)
+        for number in range(rounds):
+            print(f"round {number + 1} of {rounds} ...", file=sys.stderr)
+            await contest.play(operations, callers, seconds)
+    report(contest.figures, operations, callers, has_temporal=has_temporal)
+
+
+@click.command()
+@click.option("--rounds", default=3, show_default=True, help="Number of rounds.")
+@click.option("--seconds", default=1.0, show_default=True, help="Length of a measurement.")
+@click.option("--callers", default="1,16,64", show_default=True, help="Numbers of concurrent callers.")
+@click.option("--operations", default=",".join(OPERATIONS), show_default=True, help="Operations to measure.")
+def main(rounds: int, seconds: float, callers: str, operations: str) -> None:
+    """Compare the stores."""
+    many = [int(number) for number in callers.split(",")]
+    asyncio.run(compare(operations.split(","), many, rounds, seconds))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""Opens the cells that the benchmarks of the stores measure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from unittest.mock import patch
+
+import asyncpg
+
+from benchmarks.persistence.cells import Fixtures
+from benchmarks.persistence.pass_through import PassThroughKeyring
+from strongroom.driver import assembly
+from strongroom.driver.config import load_config, write_config
+from strongroom.driver.strongroom import Strongroom
+from strongroom.kms import KekRef
+
+if TYPE_CHECKING:
+    from contextlib import AsyncExitStack
+    from pathlib import Path
+
+
+async def open_strongroom(stack: AsyncExitStack, server: str, name: str, folder: Path) -> Fixtures:
+    """Open a cell in a database of its own.
+
+    Args:
+        stack: closes the cell.
+        server: the connection string of the server, without a database.
+        name: of the database; the keys of a cell with the name "plain" seal nothing.
+        folder: for the configuration and the keyring.
+    """
+    await create_database(server, name)
+    path = folder / f"{name}.toml"
+    write_config(path, dsn=f"{server}/{name}", keyring=f"{name}.json")
+    config = load_config(path)
+    await Strongroom.init(config)
+    kek = KekRef.parse("local:bench")
+    async with Strongroom.open(config) as opened:
+        await opened.create_kek(kek)
+        created = await opened.namespaces.create("bench", kek=kek)
+    keyring = PassThroughKeyring if name == "plain" else assembly.Keyring
+    with patch.object(assembly, "Keyring", keyring):
+        cell = await stack.enter_async_context(Strongroom.unchecked(config))
+    return Fixtures(cell, created.namespace_id)
+
+
+async def create_database(server: str, name: str) -> None:
+    """Create an empty database."""
+    admin = await asyncpg.connect(f"{server}/postgres")
+    await admin.execute(f"CREATE DATABASE {name}")
+    await admin.close()

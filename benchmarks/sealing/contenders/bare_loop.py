@@ -1,0 +1,41 @@
+"""A loop over `AESGCM.encrypt` and nothing else: what no program can be content with, but the least that one in Python costs."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from benchmarks.sealing.contenders.protocol import Contender, installed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmarks.sealing.contenders.protocol import Key, Row, Sealed
+
+NAME = "bare AESGCM loop"
+
+
+def contenders() -> list[Contender]:
+    """Return the loop: a nonce made beforehand, no associated data, nothing framed."""
+    cipher = AESGCM(os.urandom(32))
+    encrypt, decrypt = cipher.encrypt, cipher.decrypt
+    # The same ones for each batch: what must never be done, and what costs nothing. This is a floor, not a design.
+    nonces = [number.to_bytes(12, "big") for number in range(1 << 12)]
+    nonce = nonces[0]
+
+    def seal(rows: Sequence[Row]) -> list[bytes]:
+        return [encrypt(nonce, plaintext, None) for nonce, (_, plaintext) in zip(nonces, rows, strict=False)]
+
+    def open_(sealed: Sealed) -> list[bytes]:
+        return [decrypt(nonce, value, None) for nonce, (_, value) in zip(nonces, sealed, strict=False)]
+
+    def seal_one(_key: Key, plaintext: bytes) -> bytes:
+        return encrypt(nonce, plaintext, None)
+
+    def open_one(_key: Key, value: bytes) -> bytes:
+        return decrypt(nonce, value, None)
+
+    differs = "nonces made beforehand, no associated data, nothing framed: not usable, a floor"
+    return [Contender(NAME, installed("cryptography"), differs, seal, open_, seal_one, open_one)]

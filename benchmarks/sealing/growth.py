@@ -1,0 +1,90 @@
+"""What a row costs as a table of history nodes grows from 10^4 to 10^6 rows: COPY of 1,000 more, SELECT of 100 and of one."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+
+from benchmarks.lib.bench_server import bench_server
+from benchmarks.lib.measuring import median
+from benchmarks.lib.part import run
+from benchmarks.sealing.batches import rows_of
+from benchmarks.sealing.contenders import ours
+from benchmarks.sealing.end_to_end import PLAINTEXT, Table, as_it_is
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmarks.sealing.contenders.protocol import Row
+
+SIZE = 256
+STEP = 1000
+PAGE = 100
+COUNTS, QUICK_COUNTS = (10_000, 30_000, 100_000, 300_000, 1_000_000), (10_000, 30_000, 100_000)
+SAMPLES = 15
+OPERATIONS = {"COPY of 1,000": STEP, "SELECT of 100": PAGE, "SELECT of 1": 1}
+"""What is measured, and how many rows it handles."""
+
+
+def numbered(rows: Sequence[Row], first: int) -> list[Row]:
+    """Return the same plaintexts as the next rows of the table."""
+    return [((number, number, number - 1), plaintext) for number, (_, plaintext) in enumerate(rows, first)]
+
+
+async def grow(tables: dict[str, Table], counts: Sequence[int], connection: asyncpg.Connection) -> list[dict[str, Any]]:
+    """Fill all tables side by side, and measure at each count."""
+    plaintexts, held, found, places = rows_of(SIZE, STEP), 0, [], random.Random(7)
+    for count in counts:
+        while held < count:
+            for table in tables.values():
+                await table.copy(numbered(plaintexts, held + 1))
+            held += STEP
+        await connection.execute("VACUUM ANALYZE")
+        await connection.execute("CHECKPOINT")
+        series: dict[str, dict[str, list[float | None]]] = {what: {name: [] for name in tables} for what in OPERATIONS}
+        for number in range(SAMPLES):
+            place = places.randrange(1, held - PAGE)
+            rows = numbered(plaintexts, held + 1)
+            for name, table in list(tables.items())[:: 1 if number % 2 else -1]:
+                began = time.perf_counter_ns()
+                await table.copy(rows)
+                series["COPY of 1,000"][name].append((time.perf_counter_ns() - began) / STEP)
+                for what, many in (("SELECT of 100", PAGE), ("SELECT of 1", 1)):
+                    began = time.perf_counter_ns()
+                    opened = await table.select(place, many)
+                    series[what][name].append((time.perf_counter_ns() - began) / many)
+                    assert len(opened) == many
+            held += STEP
+        found += [
+            {"rows": count, "operation": what, "ns_a_row": {name: median(taken) for name, taken in by_name.items()}}
+            for what, by_name in series.items()
+        ]
+        print(f"  {count} rows", file=sys.stderr)
+    return found
+
+
+async def main(counts: Sequence[int]) -> list[dict[str, Any]]:
+    """Start a server, and fill it."""
+    with bench_server() as server:
+        connection = await asyncpg.connect(f"{server}/postgres")
+        ways = {PLAINTEXT: (as_it_is, as_it_is)} | {each.name: (each.seal, each.open) for each in ours.contenders()}
+        tables = {name: Table(connection, f"g{number}", way) for number, (name, way) in enumerate(ways.items())}
+        for table in tables.values():
+            await table.create()
+        found = await grow(tables, counts, connection)
+        await connection.close()
+        return found
+
+
+def measure(quick: bool) -> dict[str, Any]:  # noqa: FBT001 - every part is called so
+    """Measure the growth."""
+    return {"size": SIZE, "cells": asyncio.run(main(QUICK_COUNTS if quick else COUNTS))}
+
+
+if __name__ == "__main__":
+    run(measure)

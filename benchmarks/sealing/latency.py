@@ -1,0 +1,89 @@
+"""How late an event loop runs its callbacks while 10^5 rows are sealed: on the loop, and as the store does it.
+
+The store seals what is short on the loop, and hands what is long to a thread (`OFF_LOOP_BYTES` in storage/sealing.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.lib.measuring import quantile
+from benchmarks.lib.part import run
+from benchmarks.sealing.batches import rows_of
+from benchmarks.sealing.contenders import ours
+from strongroom.storage.sealing import OFF_LOOP_BYTES, ROW_BYTES
+
+if TYPE_CHECKING:
+    from benchmarks.sealing.contenders.protocol import Row
+
+ROWS = 100_000
+SIZE = 256
+CHUNKS = (100, 1000, 10_000, 50_000)
+ON_LOOP, AS_STORE = "on the loop", "as the store does it"
+TICK = 0.001
+RUNS, QUICK_RUNS = 5, 2
+
+
+async def delays(cipher: str, rows: list[Row], chunk: int, where: str) -> list[float]:
+    """Seal `ROWS` rows in chunks, giving others their turn between two; return by how many ms each tick came late."""
+    seal, late, sealing = ours.contender(cipher).seal, [], True
+    in_thread = where == AS_STORE and chunk * (SIZE + ROW_BYTES) >= OFF_LOOP_BYTES
+
+    async def tick() -> None:
+        while sealing:
+            due = time.perf_counter() + TICK
+            await asyncio.sleep(TICK)
+            late.append((time.perf_counter() - due) * 1e3)
+
+    ticker = asyncio.create_task(tick())
+    await asyncio.sleep(5 * TICK)
+    late.clear()
+    for start in range(0, ROWS, chunk):
+        part = rows[start : start + chunk]
+        if in_thread:
+            await asyncio.to_thread(seal, part)
+        else:
+            seal(part)
+            await asyncio.sleep(0)
+    sealing = False
+    await ticker
+    return late
+
+
+def measure(quick: bool) -> dict[str, Any]:  # noqa: FBT001 - every part is called so
+    """Measure each cipher with each size of chunk in both ways; and the loop with nothing to do."""
+    rows, cells = rows_of(SIZE, ROWS), []
+    runs = QUICK_RUNS if quick else RUNS
+    for cipher in ours.available():
+        for chunk in CHUNKS:
+            for where in (ON_LOOP, AS_STORE):
+                late = [each for _ in range(runs) for each in asyncio.run(delays(cipher, rows, chunk, where))]
+                cells.append(
+                    {
+                        "contender": ours.NAMES[cipher],
+                        "chunk": chunk,
+                        "where": where,
+                        "p50_ms": quantile(late, 0.5),
+                        "p99_ms": quantile(late, 0.99),
+                        "max_ms": max(late),
+                        "ticks": len(late),
+                    }
+                )
+        print(f"  {cipher}", file=sys.stderr)
+    return {"rows": ROWS, "size": SIZE, "tick_ms": TICK * 1e3, "idle": asyncio.run(_idle()), "cells": cells}
+
+
+async def _idle() -> dict[str, float]:
+    late = []
+    for _ in range(300):
+        due = time.perf_counter() + TICK
+        await asyncio.sleep(TICK)
+        late.append((time.perf_counter() - due) * 1e3)
+    return {"p50_ms": quantile(late, 0.5), "p99_ms": quantile(late, 0.99), "max_ms": max(late)}
+
+
+if __name__ == "__main__":
+    run(measure)

@@ -1,0 +1,191 @@
+"""Compares sealed visibility with plaintext copies, in Elasticsearch and in PostgreSQL: `make bench-visibility`.
+
+All contenders have the same documents, on one node and one server. For each class of query the contenders take turns in blocks. The
+result is the median of the ratios of the blocks. If the contenders find different numbers of runs, there is no result. Client and
+servers share the cores of the machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import tempfile
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import click
+
+from benchmarks.lib.bench_server import bench_server
+from benchmarks.visibility import postgres_copy as plain
+from benchmarks.visibility.documents import CUSTOM
+from benchmarks.visibility.measure import ratio, verdict
+from benchmarks.visibility.queries import COUNTS, GROUPING, LISTS
+from benchmarks.visibility.sealed import Sealed
+from benchmarks.visibility.sizes import Cluster, index_sizes, sizes, write
+from strongroom.driver.config import ElasticsearchConfig, load_config, write_config
+from strongroom.driver.strongroom import Strongroom
+from strongroom.kms import KekRef
+from strongroom.storage.engine.connection import SCHEMA
+from strongroom.visibility import PRESETS, QueryBudgetExceeded, VisibilityManager, new_layout
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """All contenders, filled."""
+
+    ours: Sealed
+    cluster: Cluster | None
+    database: asyncpg.Connection
+    sealed: asyncpg.Connection
+
+    async def agreed(self, query: str, where: str) -> None:
+        """Count with all, and refuse figures of contenders that disagree."""
+        found = [await self.ours.count(self.ours.postgres, query)]
+        wanted = [await self.database.fetchval(plain.count(where))]
+        if self.cluster is not None:
+            found.append(await self.ours.count(self.ours.elastic, query))
+            wanted.append(self.cluster.twin.count(query))
+        assert found == wanted, f"{query}: {found} found, {wanted} wanted"
+
+    async def in_postgres(
+        self, query: str, theirs: str, call: Callable[[VisibilityManager, str], Awaitable[int]], **often: int
+    ) -> list[tuple[float, float]]:
+        """Compare a call in PostgreSQL: its first statement alone, and end to end."""
+        statement = await self.ours.statement(query, call)
+        return [
+            await ratio(lambda: self.sealed.fetch(*statement), lambda: self.database.fetch(theirs), **often),
+            await ratio(lambda: call(self.ours.postgres, query), lambda: self.database.fetch(theirs), **often),
+        ]
+
+    async def list_in_cluster(self, query: str) -> list[tuple[float, float]]:
+        """Compare a list in Elasticsearch: the request alone, and end to end."""
+        if (cluster := self.cluster) is None:
+            return []
+        body, theirs = await self.ours.body(query), cluster.twin.query(query) | {"size": 100, "track_total_hits": False}
+
+        async def request(index: str, body: dict[str, Any]) -> None:
+            await asyncio.to_thread(cluster.client.request, "POST", f"/{index}/_search", body)
+
+        return [
+            await ratio(lambda: request("sealed", body), lambda: request("twin", theirs)),
+            await ratio(
+                lambda: self.ours.list(self.ours.elastic, query), lambda: cluster.elastic.search(index="twin", **theirs)
+            ),
+        ]
+
+    async def count_in_cluster(self, query: str, *targets: float) -> None:
+        """Compare a count in Elasticsearch, and print it."""
+        if (cluster := self.cluster) is None:
+            return
+        body = cluster.twin.query(query)
+        grouped = "aggs" in body
+        figure, _ = await ratio(
+            lambda: self.ours.count(self.ours.elastic, query),
+            lambda: (
+                cluster.elastic.search(index="twin", **body)
+                if grouped
+                else cluster.elastic.count(index="twin", query=body["query"])
+            ),
+        )
+        print(f"{'  the same in Elasticsearch':40} {verdict(figure, *targets)}")
+
+
+async def queries(contest: Contest) -> None:
+    """Compare each class of query."""
+    titles = ("PG statement", "end to end", *(("ES request", "end to end") if contest.cluster else ()))
+    print(f"\n{'list of 100':18} {'  '.join(f'{title:>12}' for title in titles)}   (plain: ms each)")
+    columns: list[list[float]] = [[] for _ in titles]
+    for name, (query, where) in LISTS.items():
+        try:
+            await contest.agreed(query, where)
+        except QueryBudgetExceeded:
+            print(f"{name:18} refused: this preset has no tokens for it")
+            continue
+        figures = await contest.in_postgres(query, plain.page(where), contest.ours.list)
+        figures += await contest.list_in_cluster(query)
+        for column, (figure, _) in zip(columns, figures, strict=True):
+            column.append(figure)
+        marks = "  ".join(f"{figure:12.2f}" for figure, _ in figures)
+        print(f"{name:18} {marks}     {'  '.join(f'{milliseconds:6.2f}' for _, milliseconds in figures)}")
+    statements, postgres, *cluster = columns
+    if cluster:
+        print(f"{'worst ES request':40} {verdict(max(cluster[0]), 1.0, 0.7)}")
+        print(f"{'worst end to end':40} {verdict(max(cluster[1]), 1.4, 1.1)}")
+    print(f"\n{'count in PostgreSQL':40} statement, end to end   (plain: ms)")
+    counted = [(f"count, {name}", *LISTS[name]) for name in COUNTS]
+    for name, query, where in (*counted, (GROUPING, GROUPING, "")):
+        theirs = plain.count(where) if where else plain.groups()
+        figures = await contest.in_postgres(query, theirs, contest.ours.count, blocks=5, runs=4)
+        print(f"{name:40} {figures[0][0]:7.2f} {figures[1][0]:7.2f}   ({figures[0][1]:.2f})")
+        await contest.count_in_cluster(query, *((1.0, 0.95) if where else (2.0, 1.2)))
+        if where:
+            statements.append(figures[0][0])
+            postgres.append(figures[1][0])
+    for name, column in (("statement alone", statements), ("end to end", postgres)):
+        print(f"{f'PostgreSQL, {name}, median':40} {verdict(statistics.median(column), 0.8, 0.5)}")
+        print(f"{f'PostgreSQL, {name}, worst':40} {verdict(max(column), 2.0, 1.0)}")
+
+
+async def run(number: int, preset: str, *, with_cluster: bool) -> None:
+    """Fill all four, or the two in PostgreSQL, and measure."""
+    async with AsyncExitStack() as stack:
+        server = stack.enter_context(bench_server())
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        admin = await asyncpg.connect(f"{server}/postgres")
+        for name in ("sealed", "twin"):
+            await admin.execute(f"CREATE DATABASE {name}")
+        path = folder / "bench.toml"
+        write_config(path, dsn=f"{server}/sealed", keyring="bench.json")
+        config, cluster = load_config(path), None
+        if with_cluster:
+            # Not above: what measures PostgreSQL alone needs none of them.
+            from elasticsearch import AsyncElasticsearch, OrjsonSerializer  # noqa: PLC0415
+
+            from tests.support.elasticsearch_node import Client, elasticsearch_node  # noqa: PLC0415
+            from tests.support.plaintext_copy import Attributes, Twin  # noqa: PLC0415
+
+            node = stack.enter_context(elasticsearch_node(heap="2g", java_options=(), own=True))
+            config = replace(config, elasticsearch=ElasticsearchConfig(node.url, index="sealed", insecure=True))
+            client = stack.enter_context(Client(node.url))
+            elastic = AsyncElasticsearch(node.url, serializer=OrjsonSerializer())
+            stack.push_async_callback(elastic.close)
+            cluster = Cluster(client, elastic, Twin.create(client, "twin", Attributes(CUSTOM)))
+        await Strongroom.init(config)
+        strongroom = await stack.enter_async_context(Strongroom.open(config))
+        if strongroom.search_index is not None:
+            await strongroom.search_index.create()
+        kek = KekRef.parse("local:bench")
+        await strongroom.create_kek(kek)
+        namespace = await strongroom.namespaces.create(
+            "bench", kek=kek, search_attributes=CUSTOM, index_layout=str(new_layout(preset))
+        )
+        ours = Sealed(strongroom, namespace)
+        database = await asyncpg.connect(f"{server}/twin")
+        await plain.create(database)
+        await write(ours, cluster, database, number)
+        if cluster is not None:
+            await index_sizes(ours, cluster.client, number, preset)
+        await sizes(ours, database, number)
+        sealed = await asyncpg.connect(f"{server}/sealed", server_settings={"search_path": SCHEMA})
+        await queries(Contest(ours, cluster, database, sealed))
+
+
+@click.command()
+@click.option("--documents", "number", default=100_000, show_default=True, help="Runs to write.")
+@click.option(
+    "--preset", default="compatible", show_default=True, type=click.Choice(PRESETS), help="What the index holds."
+)
+@click.option("--only", type=click.Choice(["postgres"]), help="Leave Elasticsearch out.")
+def main(number: int, preset: str, only: str | None) -> None:
+    """Compare sealed visibility with its plaintext twins."""
+    asyncio.run(run(number, preset, with_cluster=only is None))
+
+
+if __name__ == "__main__":
+    main()

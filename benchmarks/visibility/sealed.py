@@ -1,0 +1,106 @@
+"""Sealed visibility as a contender."""
+
+from __future__ import annotations
+
+import time
+from contextlib import asynccontextmanager
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from strongroom.driver.importing.importer import attribute_types
+from strongroom.driver.strongroom import Strongroom, shard_of
+from strongroom.visibility import VisibilityManager
+from tests.support.plaintext_copy.records import record_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+
+    from strongroom.storage import Database, Namespace, VisibleNamespaces
+
+
+def batched(items: Iterable[Any], size: int) -> Iterator[tuple[Any, ...]]:
+    """As `itertools.batched` of later Pythons."""
+    items = iter(items)
+    while batch := tuple(islice(items, size)):
+        yield batch
+
+
+class Overheard:
+    """A database whose statements are noted."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.heard: list[tuple[Any, ...]] = []
+
+    @asynccontextmanager
+    async def connection(self, namespaces: VisibleNamespaces) -> AsyncIterator[Overheard]:
+        """Lend a connection."""
+        async with self._database.connection(namespaces) as connection:
+            self._connection = connection
+            yield self
+
+    def is_walled(self, _: Overheard) -> bool:
+        """It connects as the owner of the tables."""
+        return False
+
+    async def fetch(self, *statement: Any) -> Sequence[Any]:
+        """Note a statement, and run it."""
+        self.heard.append(statement)
+        return await self._connection.fetch(*statement)
+
+    async def fetchrow(self, *statement: Any) -> Any:
+        """The same for one row."""
+        return (await self.fetch(*statement))[0]
+
+
+class Sealed:
+    """The sealed contender: one namespace, searched through either index."""
+
+    def __init__(self, strongroom: Strongroom, namespace: Namespace) -> None:
+        self.strongroom, self.namespace_id, self.types = strongroom, namespace.namespace_id, attribute_types(namespace)
+        self.elastic = strongroom.visibility
+        self.postgres = VisibilityManager(strongroom.database, strongroom.keyring)
+
+    async def write(self, found: Sequence[dict[str, Any]]) -> float:
+        """Write documents to the database; return the CPU seconds of this process to seal them."""
+        keys = await self.strongroom.keyring.open(self.namespace_id)
+        shards = self.strongroom.config.cell.shard_count
+        records = [record_of({k: v for k, v in each.items() if k != "Memo"}, memo=each["Memo"]) for each in found]
+        rows = [(shard_of(keys, record.workflow_id, shards), 1, record) for record in records]
+        began = time.process_time()
+        await self.elastic.record_workflow_executions(self.namespace_id, rows, self.types)
+        return time.process_time() - began
+
+    async def body(self, query: str) -> dict[str, Any]:
+        """Return what a list of 100 sends to the cluster first."""
+        index = self.strongroom.search_index
+        assert index is not None
+        sent: list[dict[str, Any]] = []
+        real = index.search
+
+        async def heard(body: dict[str, Any], *, snapshot: str | None) -> dict[str, Any]:
+            sent.append(dict(body))
+            return await real(body, snapshot=snapshot)
+
+        index.search = heard  # type: ignore[method-assign]
+        try:
+            await self.list(self.elastic, query)
+        finally:
+            index.search = real  # type: ignore[method-assign]
+        return sent[0]
+
+    async def statement(self, query: str, call: Callable[[VisibilityManager, str], Awaitable[int]]) -> tuple[Any, ...]:
+        """Return what a call asks PostgreSQL first: a statement and its parameters."""
+        overheard: Any = Overheard(self.strongroom.database)
+        await call(VisibilityManager(overheard, self.strongroom.keyring), query)
+        found: tuple[Any, ...] = overheard.heard[0]
+        return found
+
+    async def list(self, manager: VisibilityManager, query: str) -> int:
+        """List 100."""
+        page = await manager.list_workflow_executions(self.namespace_id, query, self.types, page_size=100)
+        return len(page.executions)
+
+    async def count(self, manager: VisibilityManager, query: str) -> int:
+        """Count."""
+        return (await manager.count_workflow_executions(self.namespace_id, query, self.types)).count

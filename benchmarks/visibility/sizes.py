@@ -1,0 +1,122 @@
+"""Writes the documents to all contenders, and reports speeds and sizes."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from benchmarks.visibility import postgres_copy as plain
+from benchmarks.visibility.documents import documents
+from benchmarks.visibility.measure import verdict
+from benchmarks.visibility.sealed import Sealed, batched
+from strongroom.storage import EVERY_NAMESPACE
+from tests.support.plaintext_copy.mapping import document_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import asyncpg
+    from elasticsearch import AsyncElasticsearch
+
+    from tests.support.elasticsearch_node import Client
+    from tests.support.plaintext_copy import Twin
+
+LEASE = 35
+"""Seconds after which a merge drops what the cluster keeps of writes for replicas that were away for a moment."""
+
+
+BYTES = {"compatible": (0.7, 0.6), "strict": (1.0, 0.85)}
+"""Must and goal of an index's size, by preset."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """The node of Elasticsearch, through two clients, with the twin's index on it."""
+
+    client: Client
+    elastic: AsyncElasticsearch
+    twin: Twin
+
+
+async def write(ours: Sealed, cluster: Cluster | None, database: asyncpg.Connection, number: int) -> None:
+    """Write the documents to all in turns, and say how fast."""
+    sealing = indexing = plain_indexing = 0.0
+    for some in batched(documents(number), 2000):
+        sealing += await ours.write(some)
+        await plain.write(database, some)
+        if cluster is None:
+            continue
+        indexer, twin, elastic = ours.strongroom.indexer, cluster.twin, cluster.elastic
+        assert indexer is not None
+        began = time.perf_counter()
+        await indexer.drain()
+        indexing += time.perf_counter() - began
+        began = time.perf_counter()
+        for piece in batched(some, 500):
+            lines: list[Mapping[str, Any]] = []
+            for each in piece:
+                source = twin.source({k: v for k, v in each.items() if k != "Memo"})
+                source |= {
+                    "Memo": base64.b64encode(each["Memo"]).decode(),
+                    "MemoEncoding": "Proto3",
+                    "VisibilityTaskKey": "12~34567",
+                }
+                lines += [{"index": {"_id": document_id(each)}}, source]
+            await elastic.bulk(index="twin", operations=lines)
+        plain_indexing += time.perf_counter() - began
+    print(f"{number} documents")
+    print(
+        f"sealing, tokens and writing, client CPU  {sealing / number * 1e6:7.1f} µs a document   must 70, goal 40 (documents alone)"
+    )
+    if cluster is not None:
+        print(
+            f"bulk indexing, sealed / plain            {verdict(plain_indexing / indexing, 0.85, 1.0, more=True)}"
+            f" ({number / indexing:.0f} a second)"
+        )
+
+
+async def index_sizes(ours: Sealed, client: Client, number: int, preset: str) -> None:
+    """Say how many bytes a document takes in Elasticsearch."""
+    stored, shape = [], []
+    await asyncio.sleep(LEASE)
+    await touch(ours, client)
+    for index in ("sealed", "twin"):
+        client.request("POST", f"/{index}/_forcemerge?max_num_segments=1&flush=true")
+        client.request("POST", f"/{index}/_refresh")
+        stats = client.request("GET", f"/{index}/_stats/store,docs,segments")["_all"]["primaries"]
+        assert stats["docs"]["count"] == number, "both have all documents"
+        stored.append(stats["store"]["size_in_bytes"] / number)
+        shape.append(f"{stats['segments']['count']} segments, {stats['docs']['deleted']} deleted")
+    print(
+        f"Elasticsearch, bytes a document          {verdict(stored[0] / stored[1], *BYTES[preset])}"
+        f" ({stored[0]:.0f} against {stored[1]:.0f})"
+    )
+
+
+async def sizes(ours: Sealed, database: asyncpg.Connection, number: int) -> None:
+    """Say how many bytes a row takes in PostgreSQL."""
+    size = "SELECT pg_total_relation_size('{}')"
+    await database.execute("VACUUM ANALYZE executions_visibility")
+    async with ours.strongroom.database.connection(EVERY_NAMESPACE) as connection:
+        await connection.execute("VACUUM ANALYZE visibility_records")
+        sealed = await connection.fetchval(size.format("visibility_records")) / number
+    twin = await database.fetchval(size.format("executions_visibility")) / number
+    print(
+        f"PostgreSQL, bytes a row with its indexes {verdict(sealed / twin, 0.4, 0.3)} ({sealed:.0f} against {twin:.0f})"
+    )
+
+
+async def touch(ours: Sealed, client: Client) -> None:
+    """Write a few documents again, so that there is something to merge: what is in one segment already is not written anew."""
+    again = "INSERT INTO visibility_outbox SELECT shard_id, namespace_id, id FROM visibility_records LIMIT 10"
+    async with ours.strongroom.database.connection(EVERY_NAMESPACE) as connection:
+        await connection.execute(again)
+    indexer = ours.strongroom.indexer
+    assert indexer is not None
+    await indexer.drain()
+    for hit in client.request("POST", "/twin/_search", {"size": 10})["hits"]["hits"]:
+        client.request("PUT", f"/twin/_doc/{quote(hit['_id'], safe='')}", hit["_source"])
