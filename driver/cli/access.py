@@ -24,15 +24,17 @@ if TYPE_CHECKING:
     from strongroom.driver.access import Policy
     from strongroom.driver.strongroom import Strongroom
 
-_NAMESPACE = click.option("-n", "--namespace", help="In this namespace. Default: in the whole cell.")
-_DAYS = click.option("--days", type=click.IntRange(1, 400), default=90, show_default=True, help="Until it expires.")
+_NAMESPACE = click.option("-n", "--namespace", help="Namespace of the role. Default: the whole cell.")
+_DAYS = click.option(
+    "--days", type=click.IntRange(1, 400), default=90, show_default=True, help="Lifetime of the key, in days."
+)
 
 
-@click.group()
+@click.group(epilog="\b\nExample:\n  strongroom access init ana@example.com")
 def access() -> None:
-    """Who may do what: principals, roles, API keys, break-glass grants, and a review of all of it.
+    """Manage principals, roles, API keys and break-glass grants, and review them.
 
-    Until `access init` whoever can read the configuration may do anything. Afterwards each command asks for an API key in the
+    Before `access init` every user who can read the configuration may do anything. After it each command needs an API key in the
     variable STRONGROOM_API_KEY, and services call through sessions.
     """
 
@@ -42,12 +44,12 @@ def access() -> None:
 @_DAYS
 @click.pass_obj
 def init(config_path: Path, name: str, days: int) -> None:
-    """Turn access control on, with one owner, and show the owner's API key, once."""
+    """Turn access control on with one owner, and print the owner's API key once."""
     key, kept = make_api_key(now=changes.utc_now(), lifetime=timedelta(days=days))
 
     def edit(policy: Policy) -> Policy:
         if policy.version:
-            msg = "this cell has access control already"
+            msg = "this cell already has access control; add people with: strongroom access add"
             raise ConfigError(msg)
         made = changes.first_owner(name, now=changes.utc_now())
         return changes.add_api_key(made, name, kept, by=name, now=changes.utc_now())
@@ -56,17 +58,17 @@ def init(config_path: Path, name: str, days: int) -> None:
         strongroom.needed_audit("access control needs an audit log")
         await strongroom.access.change(edit)
         cli_show_access.api_key(name, key, kept)
-        console.print("make another owner: the last one can't be removed, and two people are needed to shred")
-        console.print("in every configuration of this cell:  [access] enforce = true", markup=False)
+        console.print("next, make another owner: the last one can't be removed, and shredding needs two people")
+        console.print("then set in every configuration of this cell:  [access] enforce = true", markup=False)
 
     with_cell(config_path, run, "access.change", principal=name)
 
 
 @access.command("list", epilog="\b\nExamples:\n  strongroom access list\n  strongroom access list --json")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def list_principals(config_path: Path, as_json: bool) -> None:
-    """Show principals with their roles, certificates and API keys."""
+    """List principals with their roles, certificates and API keys."""
 
     async def run(strongroom: Strongroom) -> None:
         cli_show_access.principals(
@@ -80,18 +82,20 @@ def list_principals(config_path: Path, as_json: bool) -> None:
 @click.argument("name")
 @click.pass_obj
 def add(config_path: Path, name: str) -> None:
-    """Make a person or a process known, with no right at all."""
+    """Add a person or a process, without any right."""
     _change(config_path, lambda p, by: changes.add_principal(p, name, by=by, now=changes.utc_now()), name)
-    console.print(f"{name} is known, and may do nothing yet: strongroom access bind", markup=False)
+    console.print(
+        f"{name} is added and has no role yet; give one with: strongroom access bind {name} ROLE", markup=False
+    )
 
 
 @access.command("remove", epilog="\b\nExample:\n  strongroom access remove worker-pool-1")
 @click.argument("name")
 @click.pass_obj
 def remove(config_path: Path, name: str) -> None:
-    """Forget somebody, with keys, roles and grants."""
+    """Remove a principal with its keys, roles and grants."""
     _change(config_path, lambda p, by: changes.remove_principal(p, name, by=by, now=changes.utc_now()), name)
-    console.print(f"{name} is known no more; every process has heard of it within ten seconds", markup=False)
+    console.print(f"{name} is removed; every process refuses it within ten seconds", markup=False)
 
 
 @access.command(
@@ -103,10 +107,10 @@ def remove(config_path: Path, name: str) -> None:
 @_NAMESPACE
 @click.pass_obj
 def bind(config_path: Path, name: str, role: str, namespace: str | None) -> None:
-    """Give somebody a role.
+    """Give a principal a role. You can only give rights that you have.
 
-    In the whole cell: owner, admin, developer, read-only, key-custodian, auditor, service. In a namespace: admin, write, read. Nobody
-    gives more than they have.
+    Roles in the whole cell: owner, admin, developer, read-only, key-custodian, auditor, service. Roles in a namespace: admin, write,
+    read.
     """
     _bind(config_path, changes.bind, name, role, namespace)
     console.print(f"{name} has the role {role}", markup=False)
@@ -118,7 +122,7 @@ def bind(config_path: Path, name: str, role: str, namespace: str | None) -> None
 @_NAMESPACE
 @click.pass_obj
 def unbind(config_path: Path, name: str, role: str, namespace: str | None) -> None:
-    """Take a role away."""
+    """Take a role from a principal."""
     _bind(config_path, changes.unbind, name, role, namespace)
     console.print(f"{name} no longer has the role {role}", markup=False)
 
@@ -130,13 +134,13 @@ def unbind(config_path: Path, name: str, role: str, namespace: str | None) -> No
 )
 @click.argument("name")
 @click.argument("subject")
-@click.option("--remove", "away", is_flag=True, help="No longer.")
+@click.option("--remove", "away", is_flag=True, help="Remove the subject.")
 @click.pass_obj
 def certificate(config_path: Path, name: str, subject: str, away: bool) -> None:
-    """Let somebody be known by a certificate's subject, as RFC 4514 writes it (openssl x509 -subject -nameopt RFC2253)."""
+    """Let a principal authenticate with certificates of a subject, as `openssl x509 -subject -nameopt RFC2253` prints it."""
     edit = changes.remove_subject if away else changes.add_subject
     _change(config_path, lambda p, by: edit(p, name, subject, by=by, now=changes.utc_now()), name)
-    console.print(f"{name} is {'no longer ' if away else ''}known by it", markup=False)
+    console.print(f"certificates of this subject {'no longer ' if away else ''}authenticate {name}", markup=False)
 
 
 @access.command("api-key", epilog="\b\nExample:\n  strongroom access api-key worker-pool-1 --days 30")
@@ -144,7 +148,7 @@ def certificate(config_path: Path, name: str, subject: str, away: bool) -> None:
 @_DAYS
 @click.pass_obj
 def api_key(config_path: Path, name: str, days: int) -> None:
-    """Make an API key and show it, once. Somebody may have two at a time, so that a new one can take the place of the old."""
+    """Make an API key and print it once. A principal may have two keys at a time, so that a new one can replace the old one."""
     key, kept = make_api_key(now=changes.utc_now(), lifetime=timedelta(days=days))
     _change(config_path, lambda p, by: changes.add_api_key(p, name, kept, by=by, now=changes.utc_now()), name)
     cli_show_access.api_key(name, key, kept)
@@ -154,7 +158,7 @@ def api_key(config_path: Path, name: str, days: int) -> None:
 @click.argument("key_id")
 @click.pass_obj
 def revoke(config_path: Path, key_id: str) -> None:
-    """Let an API key count no more, by its id: `access list` shows it, and it stands in the key after `sr_`."""
+    """Revoke an API key by its id. `access list` shows the id, and it is the part of the key after `sr_`."""
     _change(config_path, lambda p, by: changes.revoke_api_key(p, key_id, by=by, now=changes.utc_now()), key_id)
     console.print("revoked; every process refuses it within ten seconds")
 
@@ -162,17 +166,23 @@ def revoke(config_path: Path, key_id: str) -> None:
 @access.command(
     "review", epilog="\b\nExamples:\n  strongroom access review\n  strongroom access review --json > 2026-q4.json"
 )
-@click.option("--stale-days", type=click.IntRange(1), default=90, show_default=True, help="From when unused is stale.")
-@click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
+@click.option(
+    "--stale-days",
+    type=click.IntRange(1),
+    default=90,
+    show_default=True,
+    help="Days without use after which a right is stale.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def review(config_path: Path, stale_days: int, as_json: bool) -> None:
-    """Report who has what, since when, by whom, and when it was last used; and which grants there were, for what reason.
+    """Report every right: its holder, its giver, its age and its last use, and every grant with its reason.
 
-    What was last used comes from the audit log of this host. Ends with 1 where the log holds another policy than the database.
+    The last use comes from the audit log of this host. Ends with 1 if the log has another policy than the database.
     """
 
     async def run(strongroom: Strongroom) -> None:
-        from strongroom.driver.access.review import review_access  # noqa: PLC0415 - reads the whole audit log, which no other command does
+        from strongroom.driver.access.review import review_access  # noqa: PLC0415 - used by this command only
 
         with console.status("reading the audit log ..."):
             report = await review_access(

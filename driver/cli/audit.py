@@ -35,9 +35,9 @@ _PORT = 6514
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.group()
+@click.group(epilog="\b\nExample:\n  strongroom audit verify")
 def audit() -> None:
-    """Check the audit log, send it to a collector, keep and prune it. docs/audit-log.md has its form."""
+    """Verify the audit log, export it, and set its retention. docs/audit-log.md describes it."""
 
 
 @audit.command(
@@ -45,23 +45,27 @@ def audit() -> None:
     epilog="\b\nExamples:\n  strongroom audit verify\n  strongroom audit verify export.jsonl --public-key 5f0c...",
 )
 @click.argument("files", nargs=-1, type=_FILE)
-@click.option("--public-key", metavar="HEX", help="Of the cell's audit log: `strongroom audit key`. Needed for FILES.")
-@click.option("--other-hosts", is_flag=True, help="Streams that are not here are other hosts', and no problem.")
+@click.option(
+    "--public-key",
+    metavar="HEX",
+    help="Public key of the cell's audit log, from `strongroom audit key`. Required for FILES.",
+)
+@click.option("--other-hosts", is_flag=True, help="Accept streams that are not here as other hosts'.")
 @click.pass_obj
 def verify(config_path: Path, files: tuple[Path, ...], public_key: str | None, other_hosts: bool) -> None:
-    """Check that no record was altered, taken out or put in; name the first one that was.
+    """Verify that no record was altered, removed or added, and name the first one that was.
 
-    Without FILES: this host's log, against the checkpoints in the database. With FILES, JSON Lines as `audit export` writes them:
-    without configuration or database. Ends with 1 if something is wrong.
+    Without FILES it verifies this host's log against the checkpoints in the database. FILES are JSON Lines from `audit export`; they
+    need no configuration and no database. Ends with 1 if something is wrong.
     """
     if files:
         if public_key is None:
-            msg = "records in files are checked against a public key: give --public-key, as `strongroom audit key` shows it"
+            msg = "records in files are verified with a public key; give --public-key with the output of `strongroom audit key`"
             raise click.UsageError(msg)
         _report(verify_records(_lines(files), public_key=_key(public_key)))
         return
     if public_key is not None:
-        msg = "--public-key goes with FILES; this host's log is checked against the cell's own key"
+        msg = "--public-key is for FILES, because this host's log is verified with the cell's own key; leave it out"
         raise click.UsageError(msg)
 
     async def run(strongroom: Strongroom) -> None:
@@ -100,16 +104,12 @@ def verify(config_path: Path, files: tuple[Path, ...], public_key: str | None, o
     "  strongroom audit export --format syslog --to tls://siem.example.com:6514 --ca-certs ca.pem --cursor siem.cursor --follow",
 )
 @click.option("--format", "form", type=click.Choice(list(FORMATS)), default="jsonl", show_default=True)
-@click.option(
-    "--to", "target", default="-", help="A file that is added to, tls://HOST[:6514], or - for standard output."
-)
-@click.option("--cursor", type=_FILE, help="File that remembers what was sent; the next export goes on from there.")
-@click.option("--follow", is_flag=True, help="Go on for ever; a collector that is out of reach is waited for.")
-@click.option(
-    "--ca-certs", type=_FILE, help="For tls://: who signed the collector's certificate. Default: the system's."
-)
-@click.option("--certificate", type=_FILE, help="For tls://: a client certificate.")
-@click.option("--key", type=_FILE, help="Its key, if that is in a file of its own.")
+@click.option("--to", "target", default="-", help="File to append to, tls://HOST[:6514], or - for standard output.")
+@click.option("--cursor", type=_FILE, help="File with the position; the next export continues from there.")
+@click.option("--follow", is_flag=True, help="Keep exporting, and wait for a collector that can't be reached.")
+@click.option("--ca-certs", type=_FILE, help="For tls://: PEM file with trusted authorities. Default: the system's.")
+@click.option("--certificate", type=_FILE, help="For tls://: PEM file with a client certificate.")
+@click.option("--key", type=_FILE, help="PEM file with its key. Default: the certificate's file.")
 @click.pass_obj
 def export_records(
     config_path: Path,
@@ -123,16 +123,16 @@ def export_records(
 ) -> None:
     """Send this host's audit log to a file or a collector: each record at least once, in order.
 
-    Forms: jsonl, ocsf (OCSF 1.6.0, API Activity), cef (ArcSight), syslog (RFC 5424; over TLS by RFC 5425). Each holds the
-    whole record, so that its chain can be verified wherever it is kept.
+    Formats: jsonl, ocsf (OCSF 1.6.0, API Activity), cef (ArcSight), syslog (RFC 5424; over TLS by RFC 5425). Each holds the
+    whole record, so that its chain can be verified anywhere.
     """
     if follow and cursor is None:
-        msg = "--follow needs a --cursor: without it everything is sent again each time"
+        msg = "--follow needs --cursor, or everything is sent again at each start; add a file"
         raise click.UsageError(msg)
     sink = _sink(target, lambda: client_context(ca_certs=ca_certs, certificate=certificate, key=key))
 
     def trouble(error: SinkUnavailable, wait: float) -> None:
-        errors.print(f"{error}; again in {wait:.1f} s", markup=False, soft_wrap=True)
+        errors.print(f"{error}; retrying in {wait:.1f} s", markup=False, soft_wrap=True)
 
     async def run(strongroom: Strongroom) -> None:
         with cursor_file(cursor) as (position, save):
@@ -154,7 +154,7 @@ def export_records(
 @audit.command("key", epilog="\b\nExample:\n  strongroom audit key > audit.pub")
 @click.pass_obj
 def key_(config_path: Path) -> None:
-    """Show the public key that signs this cell's audit logs, for auditors to keep. It never changes."""
+    """Print the public key of this cell's audit logs, for auditors to keep. It never changes."""
 
     async def run(strongroom: Strongroom) -> None:
         cell = await strongroom.keyring.open(strongroom.keyring.cell_id)
@@ -169,7 +169,7 @@ def key_(config_path: Path) -> None:
 @click.argument("value")
 @click.pass_obj
 def hash_(config_path: Path, namespace: str, argument: str, value: str) -> None:
-    """Show the hash under which an argument of a namespace stands in the audit log, to look for it there."""
+    """Print the hash of an argument in the audit log, to search for it."""
 
     async def run(strongroom: Strongroom) -> None:
         given = named(namespace).get("namespace_id") or await strongroom.namespaces.find(namespace)
@@ -188,11 +188,11 @@ def _report(found: Verification) -> None:
         ),
     )
     for number in found.unreadable:
-        console.print(f"line {number} is no record")
+        console.print(f"line {number} is not a record")
     if not found.ok:
-        console.print("[bold red]the audit log is not as it was written[/]")
+        console.print("[bold red]the audit log was changed[/]")
         raise click.exceptions.Exit(1)
-    console.print(f"{found.records} records in {len(found.streams)} streams: nothing was altered, taken out or put in")
+    console.print(f"{found.records} records in {len(found.streams)} streams: nothing was altered, removed or added")
 
 
 def _sink(target: str, context: object) -> Sink:
@@ -202,7 +202,7 @@ def _sink(target: str, context: object) -> Sink:
         return File(Path(target))
     host, _, port = target.removeprefix("tls://").partition(":")
     if not host or not (port or str(_PORT)).isdecimal():
-        msg = "--to is a file, - or tls://HOST:PORT"
+        msg = "--to takes a file, - or tls://HOST:PORT"
         raise click.UsageError(msg)
     return SyslogOverTls(host, int(port or _PORT), context)  # type: ignore[arg-type]
 
@@ -212,8 +212,8 @@ def _key(text: str) -> bytes:
         key = bytes.fromhex(text.strip())
     except ValueError:
         key = b""
-    if len(key) != 32:  # noqa: PLR2004 - of Ed25519
-        msg = "--public-key is 64 hexadecimal digits, as `strongroom audit key` shows it"
+    if len(key) != 32:  # noqa: PLR2004 - Ed25519
+        msg = "--public-key takes 64 hexadecimal digits, the output of `strongroom audit key`"
         raise click.UsageError(msg)
     return key
 

@@ -1,4 +1,4 @@
-"""What most commands do first: open the configured cell, see who runs them, and have the audit log told."""
+"""The common part of most commands: open the configured cell, authenticate the caller, and record the operation."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ API_KEY = "STRONGROOM_API_KEY"
 
 
 def as_id(_context: click.Context, _parameter: click.Parameter, value: str) -> UUID:
-    """Read a namespace's id; click's own type repeats what it can't read, and that may be a name."""
+    """Return a namespace's id. Unlike click's own type, the error does not repeat the value, which may be a name."""
     try:
         return UUID(value)
     except ValueError:
-        msg = "a namespace's id is a UUID; `strongroom namespace list` shows it"
+        msg = "the id of a namespace is a UUID; `strongroom namespace list` shows it"
         raise click.BadParameter(msg) from None
 
 
 def named(text: str) -> dict[str, object]:
-    """Return a namespace that was given by name or by id, for `with_cell`."""
+    """Return the argument of `with_cell` for a namespace that is given by its name or its id."""
     try:
         return {"namespace_id": UUID(text)}
     except ValueError:
@@ -42,7 +42,7 @@ def named(text: str) -> dict[str, object]:
 
 
 def caller_name() -> str:
-    """Return the principal that runs the command; within `with_cell`."""
+    """Return the principal that runs the command. It is for use within `with_cell`."""
     return str(CALLER.get().get("principal", ""))
 
 
@@ -52,12 +52,17 @@ def with_cell(
     """Open the configured cell, and run a command in it as an operation of the catalogue.
 
     Args:
-        config_path: of the configuration.
-        run: the command.
-        operation: its name in the catalogue.
-        arguments: what it is about: `name` or `namespace_id` for a namespace; others for the audit log.
+        config_path: The configuration.
+        run: The command.
+        operation: Its name in the catalogue.
+        arguments: Its arguments: `name` or `namespace_id` for a namespace; others are recorded in the audit log.
+
+    Raises:
+        ConfigError: The configuration can't be used.
+        NotAuthenticated: The cell has access control, and the caller has no valid API key.
+        PermissionDenied: The caller may not run the operation.
     """
-    assert operation in OPERATIONS  # noqa: S101 - a typing mistake, which a test finds
+    assert operation in OPERATIONS  # noqa: S101 - a typing error, which a test finds
 
     async def opened() -> None:
         async with Strongroom.open(load_config(config_path)) as strongroom:
@@ -73,13 +78,14 @@ def with_cell(
 
 
 async def caller_of(strongroom: Strongroom) -> Session | None:
-    """Return who runs a command: the principal of the API key in `STRONGROOM_API_KEY`.
+    """Return the session of the caller: the principal of the API key in `STRONGROOM_API_KEY`.
 
-    Where a cell has no access policy, whoever can read its configuration may do anything; the audit log, if there is one, is told
-    the name of the operating system's user.
+    In a cell without an access policy every user who can read its configuration may do anything. The audit log, if there is one,
+    records the name of the operating system's user. Without an audit log there is no session, and None is returned.
 
     Raises:
-        NotAuthenticated: there is a policy, and no key that it knows.
+        ConfigError: `access.enforce` is set, and the database has no access policy.
+        NotAuthenticated: The cell has an access policy, and the API key is missing or unknown.
     """
     policy = await strongroom.access.latest()
     if policy.version == 0 and not strongroom.config.access_enforced:
@@ -88,11 +94,11 @@ async def caller_of(strongroom: Strongroom) -> Session | None:
         name = f"os:{getpass.getuser()}"
         return strongroom.session(name, credential="configuration", decide=_anything)
     if policy.version == 0:
-        msg = "the configuration says access.enforce, and the database has no access policy: it was taken away, or is another's"
+        msg = "access.enforce is set and the database has no access policy. Check the dsn, or restore the policy from a backup"
         raise ConfigError(msg)
     key = os.environ.get(API_KEY)
     if not key:
-        msg = f"this cell has access control: set the variable {API_KEY} to your API key"
+        msg = f"this cell has access control; set the environment variable {API_KEY} to your API key"
         raise NotAuthenticated(msg)
     return await strongroom.authenticated(api_key=key)
 

@@ -1,4 +1,4 @@
-"""The command that serves payloads to Temporal's user interface and command line."""
+"""The command that runs the codec server."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ Examples:
 @click.command("codec-server", epilog=_EXAMPLES)
 @click.pass_obj
 def codec_server(config_path: Path) -> None:
-    """Serve /encode and /decode, so that Temporal's UI and CLI show payloads that workers sealed.
+    """Serve /encode and /decode, so that Temporal's UI and CLI can show payloads that workers sealed.
 
-    Address, callers, origins and limits stand in the section [codec_server] of the configuration. GET /health answers 204.
-    SIGTERM stops it once what was begun is answered.
+    The address, callers, origins and limits are in the section [codec_server] of the configuration. GET /health answers 204.
+    On SIGTERM the server answers the requests that it has, and stops.
     """
     try:
         from strongroom.driver.codec.listener import serve  # noqa: PLC0415 - only where it is installed
     except ModuleNotFoundError:
-        msg = "the codec server needs more packages: pip install 'strongroom[codec-server]'"
+        msg = "the codec server needs packages that are not installed. Run: pip install 'strongroom[codec-server]'"
         raise ConfigError(msg) from None
 
     async def run(strongroom: Strongroom) -> None:
         config = strongroom.config.codec_server
         if config is None:
-            msg = f"{config_path} has no section [codec_server]; docs/codec-server.md has an example"
+            msg = f"{config_path} has no section [codec_server]; add one, as docs/codec-server.md shows"
             raise ConfigError(msg)
         logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
         await serve(strongroom, config, ready=lambda address: console.print(f"listening on {address}", soft_wrap=True))

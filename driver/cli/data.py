@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.pass_obj
 def import_(config_path: Path, namespace_name: str, file: Path) -> None:
-    """Import exported executions: one JSON object a line, plain or gzip.
+    """Import exported executions from a file of JSON Lines, plain or gzip.
 
-    The whole file is checked before anything is written. An import that was interrupted can be run again.
+    The whole file is checked before anything is written. An interrupted import can be run again.
     """
 
     async def run(strongroom: Strongroom) -> None:
@@ -39,7 +39,7 @@ def import_(config_path: Path, namespace_name: str, file: Path) -> None:
             done = await import_executions(strongroom, found, executions, progress=advance)
         console.print(
             f"{done.executions} executions: {done.nodes} history nodes, "
-            f"{done.records} visibility records new or newer, {done.executions - done.records} as they were"
+            f"{done.records} visibility records new or newer, {done.executions - done.records} unchanged"
         )
 
     with_cell(config_path, run, "import.run", name=namespace_name)
@@ -48,11 +48,11 @@ def import_(config_path: Path, namespace_name: str, file: Path) -> None:
 @click.command(epilog="\b\nExample:\n  strongroom history payments order/web/00157")
 @click.argument("namespace_name", metavar="NAMESPACE")
 @click.argument("workflow_id")
-@click.option("--run-id", help="Of one run; default: the latest.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, the event in base64.")
+@click.option("--run-id", help="Run id. Default: the latest run.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON Lines, with events in base64.")
 @click.pass_obj
 def history(config_path: Path, namespace_name: str, workflow_id: str, run_id: str | None, as_json: bool) -> None:
-    """Read a history back."""
+    """Print the history of a run."""
 
     async def run(strongroom: Strongroom) -> None:
         await cli_show.history(strongroom, namespace_name, workflow_id, run_id, as_json=as_json)
@@ -69,13 +69,13 @@ def history(config_path: Path, namespace_name: str, workflow_id: str, run_id: st
 )
 @click.argument("namespace_name", metavar="NAMESPACE")
 @click.argument("filter_", metavar="[FILTER]", default="")
-@click.option("--count", is_flag=True, help="How many match, exactly; also with GROUP BY.")
+@click.option("--count", is_flag=True, help="Print the exact number of matches; also with GROUP BY.")
 @click.option(
-    "--explain", is_flag=True, help="What is sent, what the index decides alone, what is opened and revealed."
+    "--explain", is_flag=True, help="Show what is sent, what the index decides, what is opened and what is revealed."
 )
-@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="Runs to a page.")
-@click.option("--page-token", help="From the page before.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="Runs on a page.")
+@click.option("--page-token", help="Token of the next page, from the page before.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON Lines.")
 @click.pass_obj
 def query(
     config_path: Path,
@@ -87,7 +87,7 @@ def query(
     page_token: str | None,
     as_json: bool,
 ) -> None:
-    """List or count the runs that match a list filter; without one, all of them."""
+    """List or count the runs that match a list filter. Without a filter all runs match."""
 
     async def run(strongroom: Strongroom) -> None:
         if explain:

@@ -25,14 +25,20 @@ if TYPE_CHECKING:
     epilog='\b\nExamples:\n  strongroom access request --role read -n payments --reason "ticket 4711" --hours 2\n'
     '  strongroom access request --operation shredding.finish -n payments --reason "erasure request 12"',
 )
-@click.option("--role", default="", help="A role for some hours.")
-@click.option("--operation", default="", help="Or one operation that needs two people: shredding.finish, for instance.")
-@click.option("-n", "--namespace", help="Where. Default: in the whole cell.")
-@click.option("--reason", required=True, help="Why; it is kept, and shown in each review.")
-@click.option("--hours", type=click.FloatRange(0, 8, min_open=True), default=1.0, show_default=True, help="At most 8.")
+@click.option("--role", default="", help="Role for some hours.")
+@click.option("--operation", default="", help="One operation that needs two people, for example shredding.finish.")
+@click.option("-n", "--namespace", help="Namespace of the right. Default: the whole cell.")
+@click.option("--reason", required=True, help="Reason. It is recorded, and shown in each review.")
+@click.option(
+    "--hours",
+    type=click.FloatRange(0, 8, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Lifetime of the right, in hours.",
+)
 @click.pass_obj
 def request(config_path: Path, role: str, operation: str, namespace: str | None, reason: str, hours: float) -> None:
-    """Ask for a right for some hours. It counts once somebody else approves it, who must have that right."""
+    """Request a right for some hours. It is valid after another principal who has the right approves it."""
 
     async def run(strongroom: Strongroom) -> None:
         namespace_id = None if namespace is None else await strongroom.namespaces.find(namespace)
@@ -53,16 +59,16 @@ def request(config_path: Path, role: str, operation: str, namespace: str | None,
             return changed
 
         await strongroom.access.change(edit)
-        console.print(f"asked for; somebody else approves it within 24 hours: strongroom access approve {made[0]}")
+        console.print(f"requested; another principal has 24 hours to approve it: strongroom access approve {made[0]}")
 
     with_cell(config_path, run, "access.request_grant", role=role or operation, reason=reason)
 
 
 @click.command("grants", epilog="\b\nExamples:\n  strongroom access grants\n  strongroom access grants --all")
-@click.option("--all", "show_all", is_flag=True, help="Those that are over, too; they are kept for 90 days.")
+@click.option("--all", "show_all", is_flag=True, help="Also show grants that are over. They are kept for 90 days.")
 @click.pass_obj
 def list_grants(config_path: Path, show_all: bool) -> None:
-    """Show break-glass grants: those that are waiting for approval, and those that count."""
+    """List break-glass grants that are waiting for approval or are valid."""
 
     async def run(strongroom: Strongroom) -> None:
         cli_show_access.grants(await strongroom.access.latest(), show_all=show_all)
@@ -74,7 +80,7 @@ def list_grants(config_path: Path, show_all: bool) -> None:
 @click.argument("grant_id")
 @click.pass_obj
 def approve(config_path: Path, grant_id: str) -> None:
-    """Agree to somebody else's grant; it counts from now on."""
+    """Approve the grant of another principal. It is valid from now on."""
 
     async def run(strongroom: Strongroom) -> None:
         by = caller_name()
@@ -82,7 +88,7 @@ def approve(config_path: Path, grant_id: str) -> None:
             lambda p: grants.approve_grant(p, grant_id, by=by, now=changes.utc_now())
         )
         (grant,) = (each for each in policy.grants if each.grant_id == grant_id)
-        console.print(f"{grant.principal} has it until {grant.expires_at:%Y-%m-%d %H:%M:%S} UTC", markup=False)
+        console.print(f"{grant.principal} has the right until {grant.expires_at:%Y-%m-%d %H:%M:%S} UTC", markup=False)
 
     with_cell(config_path, run, "access.approve_grant", grant_id=grant_id)
 
@@ -91,11 +97,11 @@ def approve(config_path: Path, grant_id: str) -> None:
 @click.argument("grant_id")
 @click.pass_obj
 def end(config_path: Path, grant_id: str) -> None:
-    """End a grant early, or take a request back."""
+    """End a grant early, or withdraw a request."""
 
     async def run(strongroom: Strongroom) -> None:
         by = caller_name()
         await strongroom.access.change(lambda p: grants.end_grant(p, grant_id, by=by, now=changes.utc_now()))
-        console.print("it is over")
+        console.print("the grant is over")
 
     with_cell(config_path, run, "access.end_grant", grant_id=grant_id)

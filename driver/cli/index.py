@@ -22,23 +22,29 @@ if TYPE_CHECKING:
     from strongroom.visibility.backends.elasticsearch import ElasticsearchIndex
 
 
-@click.group()
+@click.group(epilog="\b\nExample:\n  strongroom index build")
 def index() -> None:
-    """Build the search index in Elasticsearch, keep it up to date, and show how far it is."""
+    """Build the search index in Elasticsearch, keep it up to date, and show its state."""
 
 
 @index.command(
     "build", epilog="\b\nExamples:\n  strongroom index build\n  strongroom index build --anew --shards 3 --replicas 1"
 )
-@click.option("--anew", is_flag=True, help="Delete the index first. Searches fail until it is there again.")
-@click.option("--shards", type=click.IntRange(1, 1024), default=1, show_default=True, help="Primaries of a new index.")
-@click.option("--replicas", type=click.IntRange(0, 10), help="Copies of each; by default up to two, as nodes allow.")
+@click.option("--anew", is_flag=True, help="Delete the index first. Searches fail until it is built.")
+@click.option(
+    "--shards", type=click.IntRange(1, 1024), default=1, show_default=True, help="Primary shards of a new index."
+)
+@click.option(
+    "--replicas",
+    type=click.IntRange(0, 10),
+    help="Replicas of each shard. Default: up to two, as the number of nodes allows.",
+)
 @click.pass_obj
 def build(config_path: Path, anew: bool, shards: int, replicas: int | None) -> None:
-    """Make the index, and write all runs to it from PostgreSQL alone.
+    """Make the index, and write all runs to it from PostgreSQL.
 
-    What is left to do stands in the database: a build that broke off goes on where it was with `index run`, or anew with this command.
-    Services may go on writing meanwhile.
+    The runs that are left to index are in the database. After an interrupted build, continue with `index run`, or run this command
+    again. Services may keep writing.
     """
 
     async def run(strongroom: Strongroom) -> None:
@@ -46,7 +52,7 @@ def build(config_path: Path, anew: bool, shards: int, replicas: int | None) -> N
         if anew:
             await search_index.drop()
         made = await search_index.create(shards=shards, replicas=replicas)
-        console.print(f"index {search_index.name}: {'made' if made else 'there already'}")
+        console.print(f"index {search_index.name}: {'made' if made else 'exists already'}")
         with console.status("listing runs ...") as listing:
             async for listed in strongroom.outbox.add_all():
                 listing.update(f"listing runs: {listed} ...")
@@ -63,18 +69,16 @@ def build(config_path: Path, anew: bool, shards: int, replicas: int | None) -> N
 @index.command("status", epilog="\b\nExample:\n  strongroom index status")
 @click.pass_obj
 def status(config_path: Path) -> None:
-    """Show what answers searches, and how many runs it is yet to hear of."""
+    """Show the search index, and the number of runs that are not yet indexed."""
 
     async def run(strongroom: Strongroom) -> None:
         if strongroom.search_index is None:
-            console.print(
-                "PostgreSQL answers searches: there is no section [elasticsearch] in the configuration", markup=False
-            )
+            console.print("PostgreSQL answers searches: the configuration has no section [elasticsearch]", markup=False)
             return
         await strongroom.search_index.check()
         console.print(f"Elasticsearch answers searches, from index {strongroom.search_index.name}")
         documents, waiting = await strongroom.search_index.count(), await strongroom.outbox.waiting()
-        console.print(f"{documents} documents; {waiting} runs that it is yet to hear of")
+        console.print(f"{documents} documents; {waiting} runs not yet indexed")
 
     with_cell(config_path, run, "index.status")
 
@@ -82,12 +86,12 @@ def status(config_path: Path) -> None:
 @index.command("run", epilog="\b\nExample:\n  strongroom index run")
 @click.pass_obj
 def run_indexer(config_path: Path) -> None:
-    """Keep the index up to date until interrupted. Several may run; what two of them send is the same."""
+    """Keep the index up to date until interrupted. Several processes may run this at once."""
 
     async def run(strongroom: Strongroom) -> None:
         search_index, indexer = _configured(strongroom)
         await search_index.check()
-        console.print(f"keeping {search_index.name} up to date; end with Ctrl-C")
+        console.print(f"keeping {search_index.name} up to date; stop with Ctrl-C")
         running = asyncio.create_task(indexer.run())
         shown: object = None
         while not running.done():
@@ -107,6 +111,6 @@ index.add_command(rotate_index)
 
 def _configured(strongroom: Strongroom) -> tuple[ElasticsearchIndex, Indexer]:
     if strongroom.search_index is None or strongroom.indexer is None:
-        msg = "no search index is configured; add a section [elasticsearch] with its url to the configuration"
+        msg = "no search index is configured; add a section [elasticsearch] with a url to the configuration"
         raise ConfigError(msg)
     return strongroom.search_index, strongroom.indexer

@@ -1,4 +1,4 @@
-"""Commands on KEKs: the keys in a KMS that wrap the keys of namespaces."""
+"""Commands on KEKs, the keys in a KMS that wrap the keys of namespaces."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @click.argument("uri", metavar="KEK")
 @click.pass_obj
 def rotate_kek(config_path: Path, uri: str) -> None:
-    """Add a version to a KEK, in its KMS. What older versions wrapped still unwraps; `keys rewrap` moves it."""
+    """Add a version to a KEK in its KMS. Keys under older versions still unwrap; `keys rewrap` moves them to the new one."""
     kek = KekRef.parse(uri)
 
     async def run(strongroom: Strongroom) -> None:
@@ -43,7 +43,7 @@ def rotate_kek(config_path: Path, uri: str) -> None:
         async with recording_change(strongroom.keyring.key_events, event):
             version = await strongroom.keyring.provider_of(kek).rotate_kek(kek)
         console.print(
-            f"{kek} wraps with version {version} from now on; move the rest to it: strongroom keys rewrap {kek}"
+            f"{kek} now wraps with version {version}; move the other keys to it with: strongroom keys rewrap {kek}"
         )
 
     with_cell(config_path, run, "keys.rotate_kek", kek=uri)
@@ -55,17 +55,17 @@ def rotate_kek(config_path: Path, uri: str) -> None:
 )
 @click.argument("uri", metavar="[KEK]", required=False)
 @click.option(
-    "--to", "target_uri", metavar="KEK", help="Another KEK to wrap with. Default: the newest version of the same."
+    "--to", "target_uri", metavar="KEK", help="Another KEK to wrap with. Default: the newest version of the same KEK."
 )
-@click.option("--namespace", "namespace_name", help="Only the keys of this one. Default: of all.")
+@click.option("--namespace", "namespace_name", help="Namespace whose keys are wrapped. Default: all.")
 @click.pass_obj
 def rewrap(config_path: Path, uri: str | None, target_uri: str | None, namespace_name: str | None) -> None:
-    """Wrap keys anew: under the newest version of their KEK, or under another KEK. Rows of data are not touched.
+    """Wrap keys again, under the newest version of their KEK or under another KEK. Rows of data are not changed.
 
-    Services go on meanwhile. What broke off is finished by running it again. Without KEK, all are looked at.
+    Services keep running. If the command is interrupted, run it again. Without KEK, the keys of all KEKs are wrapped.
     """
     if target_uri and not (uri or namespace_name):
-        msg = "--to needs the KEK that wraps now, or --namespace"
+        msg = "--to needs the current KEK or --namespace; give one of them"
         raise click.UsageError(msg)
 
     async def run(strongroom: Strongroom) -> None:
@@ -83,7 +83,7 @@ def rewrap(config_path: Path, uri: str | None, target_uri: str | None, namespace
 
 
 async def _used(strongroom: Strongroom, namespace_id: UUID | None) -> list[KekRef]:
-    """Return the KEKs that wrap something; of one namespace, or of all."""
+    """Return the KEKs that wrap keys, of one namespace or of all."""
     store = strongroom.keyring.store
     if namespace_id is None:
         found = {(usage.provider, usage.kek_id) for usage in await store.list_kek_usage()}
@@ -94,20 +94,20 @@ async def _used(strongroom: Strongroom, namespace_id: UUID | None) -> list[KekRe
 
 
 async def _rewrap(strongroom: Strongroom, kek: KekRef, target: KekRef | None, namespace_id: UUID | None) -> int:
-    """Move what one KEK wraps; return how many keys stay as they were."""
+    """Move the keys under one KEK, and return the number of keys that failed."""
     total = await count_to_rewrap(strongroom.keyring, kek, to=target, namespace_id=namespace_id)
     if not total:
-        console.print(f"{kek}: nothing to move")
+        console.print(f"{kek}: no keys to move")
         return 0
     with progress_bar(f"{kek}", total) as progress:
         done = await rewrap_data_keys(strongroom.keyring, kek, to=target, namespace_id=namespace_id, progress=progress)
     console.print(f"{done.rewrapped} of {total} keys are wrapped by {done.kek}, version {done.kek_version}")
     if done.changed:
-        console.print(f"  {done.changed} were changed by others meanwhile; run it again to be sure")
+        console.print(f"  {done.changed} were changed by other processes; run the command again")
     for each in done.failed:
         record = each.record
         console.print(
-            f"  namespace {record.namespace_id}, {record.key_class.value} {record.version} stays as it was: {each.error}",
+            f"  namespace {record.namespace_id}, {record.key_class.value} {record.version} was not changed: {each.error}",
             markup=False,
         )
     return len(done.failed)
@@ -118,19 +118,19 @@ async def _rewrap(strongroom: Strongroom, kek: KekRef, target: KekRef | None, na
     "  strongroom keys retire local:ns-4f6b --confirm local:ns-4f6b"
 )
 @click.argument("uri", metavar="KEK")
-@click.option("--version", "kek_version", help="Only this version of it. Default: the whole KEK.")
-@click.option("--confirm", help="The KEK once more, so that nobody is asked for it.")
+@click.option("--version", "kek_version", help="Version to retire. Default: the whole KEK.")
+@click.option("--confirm", help="The KEK again, in place of the prompt.")
 @click.pass_obj
 def retire(config_path: Path, uri: str, kek_version: str | None, confirm: str | None) -> None:
-    """Delete a KEK in its KMS, or an old version of it, once nothing depends on it. Refused while something does.
+    """Delete a KEK in its KMS, or an old version of it. It is refused while keys of this cell depend on it.
 
-    What nobody here can see: backups of the database from before a re-wrap. They open with what is deleted here, and by no other key.
+    Backups of the database from before a re-wrap need the deleted KEK, and this command can't see them.
     """
     kek = KekRef.parse(uri)
     if confirm is None:
-        confirm = click.prompt(f"What only {uri} can unwrap is lost for good. Type it to go on")
+        confirm = click.prompt(f"Everything that only {uri} can unwrap is lost permanently. Type the KEK to continue")
     if confirm != uri:
-        msg = "the confirmation is not the KEK; nothing was changed"
+        msg = "the confirmation is not the KEK, and nothing was changed; run the command again"
         raise click.UsageError(msg)
 
     async def run(strongroom: Strongroom) -> None:
@@ -139,7 +139,7 @@ def retire(config_path: Path, uri: str, kek_version: str | None, confirm: str | 
         depending = depending_on(strongroom.keyring, used, [kek], kek_version)
         if depending:
             cli_show.kek_usage(depending)
-            msg = f"{uri} is in use: move what depends on it first, with strongroom keys rewrap"
+            msg = f"{uri} is in use; move the keys that depend on it first: strongroom keys rewrap {uri} --to KEK"
             raise UnsupportedOperation(msg)
         event = KeyEvent("kek.retire", provider=kek.provider, kek_id=kek.key_id, kek_version=kek_version)
         async with recording_change(strongroom.keyring.key_events, event):
@@ -155,7 +155,7 @@ def retire(config_path: Path, uri: str, kek_version: str | None, confirm: str | 
 
 
 async def _delete(strongroom: Strongroom, kek: KekRef) -> KekInfo:
-    """Delete a KEK that nothing depends on, also if somebody is about to use it: it is closed to new keys first."""
+    """Delete a KEK. It is closed to new keys first, so that no other process can begin to use it."""
     keyring = strongroom.keyring
     await keyring.store.retire_kek(keyring.cell_id, kek)
     try:

@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from strongroom.driver.strongroom import Strongroom
 
 
-@click.group()
+@click.group(epilog="\b\nExample:\n  strongroom keys rotate payments")
 def keys() -> None:
-    """Show, rotate, re-wrap and retire keys; seal old rows anew, destroy keys that nothing uses."""
+    """Show, rotate, re-wrap, retire and destroy keys, and reseal old rows."""
 
 
 @keys.command("list", epilog="\b\nExamples:\n  strongroom keys list\n  strongroom keys list payments")
 @click.argument("namespace_name", metavar="[NAMESPACE]", required=False)
 @click.pass_obj
 def list_keys(config_path: Path, namespace_name: str | None) -> None:
-    """Show the keys of a namespace; or, without one, the KEKs and how much depends on which version of each."""
+    """List the keys of a namespace. Without NAMESPACE, list the KEKs and the number of keys under each version."""
 
     async def run(strongroom: Strongroom) -> None:
         store = strongroom.keyring.store
@@ -46,7 +46,9 @@ def list_keys(config_path: Path, namespace_name: str | None) -> None:
 @keys.command("rotate", epilog="\b\nExamples:\n  strongroom keys rotate payments\n  strongroom keys rotate --due")
 @click.argument("namespace_name", metavar="[NAMESPACE]", required=False)
 @click.option(
-    "--due", is_flag=True, help="Those of all namespaces that are due by the configuration's [keys]; for a timer."
+    "--due",
+    is_flag=True,
+    help="Rotate the keys of all namespaces that are due by the configuration's [keys]. For a timer.",
 )
 @click.option(
     "--class",
@@ -54,15 +56,15 @@ def list_keys(config_path: Path, namespace_name: str | None) -> None:
     type=click.Choice([key_class.value for key_class in KeyClass]),
     default="data",
     show_default=True,
-    help="Only data keys rotate in this version.",
+    help="Class of the key. Only data keys can be rotated.",
 )
-@click.option("--suite", type=click.Choice(list(SUITES)), help="Cipher of rows from now on. Default: as before.")
+@click.option("--suite", type=click.Choice(list(SUITES)), help="Cipher suite of new rows. Default: the current one.")
 @click.pass_obj
 def rotate_keys(config_path: Path, namespace_name: str | None, due: bool, class_name: str, suite: str | None) -> None:
-    """Make a new data key the active one. Older versions go on opening what they sealed."""
+    """Make a new active data key. Older versions still open the rows that they sealed."""
     refuse_rotation(KeyClass(class_name))
     if due == (namespace_name is not None) or (due and suite):
-        msg = "give either a NAMESPACE or --due, and --suite with a NAMESPACE only"
+        msg = "give either NAMESPACE or --due; --suite needs NAMESPACE"
         raise click.UsageError(msg)
 
     async def run(strongroom: Strongroom) -> None:
@@ -71,13 +73,15 @@ def rotate_keys(config_path: Path, namespace_name: str | None, due: bool, class_
             return
         namespace_id = await strongroom.namespaces.find(namespace_name)
         successor = await rotate_data_key(strongroom.keyring, namespace_id, suite=SUITES[suite] if suite else None)
-        console.print(f"new rows are sealed with version {successor.version}; older versions open what they sealed")
+        console.print(
+            f"new rows are sealed with version {successor.version}; older versions still open the rows that they sealed"
+        )
 
     with_cell(config_path, run, "keys.rotate", name=namespace_name)
 
 
 async def _rotate_due(strongroom: Strongroom) -> None:
-    with console.status("looking for keys that are due ...") as status:
+    with console.status("finding keys that are due ...") as status:
         done = await rotate_due_keys(
             strongroom.keyring,
             strongroom.config.rotation,

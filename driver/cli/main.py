@@ -1,6 +1,6 @@
 """The command line.
 
-Every command ends with 0 when done, 1 when a check did not hold, 2 when the input or the set-up is wrong.
+Every command ends with 0 on success, 1 if a check failed, and 2 if the input or the set-up is wrong.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from .shred import certificate_key, verify
 
 
 def main() -> None:
-    """Run the command line, and turn every error of ours into one line and exit code 2."""
+    """Run the command line. An error of the driver is printed without a traceback, and the exit code is 2."""
     try:
-        # Outside its stand-alone mode click returns the code of an `Exit` instead of ending with it.
+        # Without its stand-alone mode click returns the code of an `Exit`.
         sys.exit(cli.main(standalone_mode=False) or 0)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
-        errors.print("stopped; what was committed stays, and the command can be run again")
+        errors.print("stopped; what was committed is kept, and the command can be run again")
         sys.exit(130)
     except StrongroomError as error:
         errors.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
@@ -72,11 +72,15 @@ def cli(context: click.Context, config_path: Path) -> None:
 
 @cli.command(epilog="\b\nExamples:\n  strongroom demo\n  strongroom demo --keep /tmp/strongroom")
 @click.option(
-    "--keep", type=click.Path(file_okay=False, path_type=Path), help="Leave database and server in this new folder."
+    "--keep",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep the database in this new folder, with its server running.",
 )
-@click.option("--stop", type=click.Path(file_okay=False, path_type=Path), help="Stop the server that --keep left.")
+@click.option(
+    "--stop", type=click.Path(file_okay=False, path_type=Path), help="Stop the server of a kept demonstration."
+)
 def demo(keep: Path | None, stop: Path | None) -> None:
-    """Seal real histories in a throw-away PostgreSQL, search, rotate and shred them, and check each claim."""
+    """Seal real histories in a throw-away PostgreSQL, search, rotate and shred them, and check seven claims."""
     if stop is not None:
         stop_demo(stop)
         console.print(f"stopped; {stop} can be deleted")
@@ -85,27 +89,32 @@ def demo(keep: Path | None, stop: Path | None) -> None:
 
 
 @cli.command(epilog="\b\nExample:\n  strongroom init --dsn postgresql://strongroom@db.example.com/strongroom")
+@click.option("--dsn", envvar="STRONGROOM_DSN", help="PostgreSQL connection string of a new configuration.")
 @click.option(
-    "--dsn", envvar="STRONGROOM_DSN", help="PostgreSQL connection string, for a configuration that is not there yet."
+    "--shards",
+    type=click.IntRange(1, 16384),
+    default=512,
+    show_default=True,
+    help="Number of shards of a new cell. It never changes.",
 )
 @click.option(
-    "--shards", type=click.IntRange(1, 16384), default=512, show_default=True, help="Of a new cell; fixed for ever."
-)
-@click.option(
-    "--region", help="That a new cell is bound to, for ever: its rows and keys open in no cell of another region."
+    "--region",
+    help="Region that a new cell is bound to. It never changes: rows and keys open in no cell of another region.",
 )
 @click.pass_obj
 def init(config_path: Path, dsn: str | None, shards: int, region: str | None) -> None:
-    """Make configuration, keyring and schema, or bring the schema up to date. Safe to run again."""
+    """Make the configuration, the keyring and the schema, or bring the schema up to date. It can be run again."""
     if not config_path.exists():
         if not dsn:
-            msg = f"{config_path} is not there yet; give --dsn to make it"
+            msg = f"{config_path} does not exist; give --dsn to make it"
             raise click.UsageError(msg)
         write_config(config_path, dsn=dsn, shards=shards, region=region)
-        console.print(f"wrote {config_path} (keep it with the keyring; without the keyring nothing opens)")
+        console.print(
+            f"wrote {config_path} (keep it and the keyring in a safe place: without the keyring nothing can be opened)"
+        )
     config = load_config(config_path)
     if region not in (None, config.cell.region):
-        msg = f"{config_path} has another region, or none; the region of a cell never changes"
+        msg = f"{config_path} names another region or none, and the region of a cell never changes; leave --region out"
         raise click.UsageError(msg)
     for step in asyncio.run(Strongroom.init(config)):
         console.print(f"applied {step.name}")
@@ -115,13 +124,15 @@ def init(config_path: Path, dsn: str | None, shards: int, region: str | None) ->
 
 @cli.command(epilog="\b\nExamples:\n  strongroom doctor\n  strongroom --config /etc/strongroom.toml doctor --use-keys")
 @click.option(
-    "--use-keys", is_flag=True, help="Also wrap and unwrap once with each KEK, which shows rights; a KMS may bill it."
+    "--use-keys",
+    is_flag=True,
+    help="Also wrap and unwrap once with each KEK, to check the rights. A KMS may bill the calls.",
 )
 @click.pass_obj
 def doctor(config_path: Path, use_keys: bool) -> None:
-    """Check configuration, database, KMSs, keys, namespaces and search index, and say what to do about what is wrong.
+    """Check the configuration, the database, the KMSs, keys, namespaces and the search index, and give advice.
 
-    Ends with 1 if something is wrong. A note is for what works and yet is to be seen to; it changes nothing in the outcome.
+    Ends with 1 if a check failed. A note is advice about something that works; it does not change the exit code.
     """
     findings = asyncio.run(examine(config_path, use_keys=use_keys))
     show_doctor.findings(findings)

@@ -24,11 +24,16 @@ if TYPE_CHECKING:
 
 
 _SEARCH_ATTRIBUTES = click.option(
-    "-a", "--search-attribute", "pairs", multiple=True, metavar="NAME=TYPE", help="Register; may be given often."
+    "-a",
+    "--search-attribute",
+    "pairs",
+    multiple=True,
+    metavar="NAME=TYPE",
+    help="Search attribute to register. It can be given several times.",
 )
 
 
-@click.group()
+@click.group(epilog="\b\nExample:\n  strongroom namespace create payments -a CustomerId=Keyword")
 def namespace() -> None:
     """Create, list, shred and purge namespaces."""
 
@@ -39,22 +44,24 @@ def namespace() -> None:
     "  strongroom namespace create payments --kek local:payments --create-kek -a CustomerId=Keyword -a Amount=Double",
 )
 @click.argument("name")
-@click.option(
-    "--kek", "uri", help="KEK for its keys, PROVIDER:KEY. Default: a new one of its own in the first provider."
-)
-@click.option("--create-kek", is_flag=True, help="Make the KEK if it is not there.")
+@click.option("--kek", "uri", help="KEK of its keys, as PROVIDER:KEY. Default: a new KEK in the first provider.")
+@click.option("--create-kek", is_flag=True, help="Make the KEK if it does not exist.")
 @_SEARCH_ATTRIBUTES
 @click.option(
-    "--suite", type=click.Choice(list(SUITES)), default="xaes-256-gcm", show_default=True, help="Cipher of its rows."
+    "--suite",
+    type=click.Choice(list(SUITES)),
+    default="xaes-256-gcm",
+    show_default=True,
+    help="Cipher suite of its rows.",
 )
 @click.option(
     "--preset",
     type=click.Choice(PRESETS),
     default="compatible",
     show_default=True,
-    help="What the index holds: strict shows less, and opens more. `strongroom index rotate` changes it.",
+    help="Preset of the index. With strict the index shows less, and searches open more. `strongroom index rotate` changes it.",
 )
-@click.option("--region", help="That it is bound to: the cell's, and no other.")
+@click.option("--region", help="Region that it is bound to. It must be the cell's.")
 @click.pass_obj
 def create_namespace(
     config_path: Path,
@@ -70,9 +77,9 @@ def create_namespace(
     attributes = dict(_search_attribute(pair) for pair in pairs)
 
     async def run(strongroom: Strongroom) -> None:
-        # Not the namespace's name: a KEK's id stands in clear in the registry and in the KMS's logs.
+        # The id holds no name, because it is in clear in the registry and in the KMS's logs.
         kek = KekRef.parse(uri or f"{next(iter(strongroom.config.kms))}:ns-{uuid4().hex[:12]}")
-        check_namespace_region(region, strongroom.config.cell.region)  # before a KEK is made for nothing
+        check_namespace_region(region, strongroom.config.cell.region)  # before a KEK is made
         if create_kek or uri is None:
             kek = await strongroom.create_kek(kek)
         created = await strongroom.namespaces.create(
@@ -89,10 +96,10 @@ def create_namespace(
     with_cell(config_path, run, "namespaces.create", name=name)
 
 
-@namespace.command("list")
+@namespace.command("list", epilog="\b\nExample:\n  strongroom namespace list")
 @click.pass_obj
 def list_namespaces(config_path: Path) -> None:
-    """Show all namespaces. One whose KMS refuses is listed with the reason, and hides no other."""
+    """List all namespaces. If the KMS of one refuses, the reason is shown in its row."""
 
     async def run(strongroom: Strongroom) -> None:
         cli_show.namespaces(await strongroom.namespaces.list_namespaces())
@@ -109,13 +116,13 @@ def list_namespaces(config_path: Path) -> None:
 @click.argument("name")
 @_SEARCH_ATTRIBUTES
 @click.option(
-    "--alias", "aliases", multiple=True, metavar="ALIAS=NAME", help="Another name in filters; ALIAS= takes it away."
+    "--alias", "aliases", multiple=True, metavar="ALIAS=NAME", help="Another name in filters. ALIAS= removes it."
 )
 @click.pass_obj
 def attributes(config_path: Path, name: str, pairs: tuple[str, ...], aliases: tuple[str, ...]) -> None:
     """Show the search attributes of a namespace, register more, or give them other names for filters.
 
-    Nothing is written anew for it: tokens are made with the names that attributes were registered by.
+    Existing tokens are not changed, because they are made with the names that attributes were registered with.
     """
     added = dict(_search_attribute(pair) for pair in pairs)
     named = dict(_alias(pair) for pair in aliases)
@@ -135,10 +142,10 @@ def attributes(config_path: Path, name: str, pairs: tuple[str, ...], aliases: tu
 @click.argument("namespace_id", callback=as_id)
 @click.pass_obj
 def purge(config_path: Path, namespace_id: UUID) -> None:
-    """Delete all rows of a shredded namespace, by its id; no key is needed.
+    """Delete all rows of a shredded namespace by its id. It needs no key.
 
-    Shredding does this too. It is for rows that another process wrote under keys it still held, or for a shredding that was
-    interrupted; it can be stopped and run again at any time.
+    Shredding does this too. Use this command for rows that another process wrote with cached keys, or after an interrupted
+    shredding. It can be interrupted and run again.
     """
 
     async def run(strongroom: Strongroom) -> None:
@@ -168,7 +175,7 @@ def _search_attribute(pair: str) -> tuple[str, str]:
     name, _, kind = pair.partition("=")
     kinds = [attribute_type.value for attribute_type in AttributeType]
     if kind not in kinds:
-        msg = f"a search attribute is given as NAME=TYPE, with a type of {', '.join(kinds)}"
+        msg = f"a search attribute has the form NAME=TYPE, and the type is one of {', '.join(kinds)}"
         raise click.UsageError(msg)
     _check_name(name)
     return name, kind
@@ -177,7 +184,7 @@ def _search_attribute(pair: str) -> tuple[str, str]:
 def _alias(pair: str) -> tuple[str, str | None]:
     alias, separator, name = pair.partition("=")
     if not separator:
-        msg = "an alias is given as ALIAS=NAME, or as ALIAS= to take it away"
+        msg = "an alias has the form ALIAS=NAME, or ALIAS= to remove it"
         raise click.UsageError(msg)
     _check_name(alias)
     return alias, name or None
@@ -185,7 +192,7 @@ def _alias(pair: str) -> tuple[str, str | None]:
 
 def _check_name(name: str) -> None:
     if not registrable(name):
-        msg = "this name is a system attribute or reserved, or is empty or longer than 255 bytes"
+        msg = "this name is a system attribute, is reserved, is empty or is longer than 255 bytes; choose another one"
         raise click.UsageError(msg)
 
 

@@ -1,4 +1,4 @@
-"""The command that holds tokens and documents against the sealed records."""
+"""The command that compares tokens and documents with the sealed records."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
 
 @click.command(
     "reconcile",
-    epilog="\b\nExamples:\n  strongroom index reconcile --check   # looks only; ends with 1 if something differs\n"
+    epilog="\b\nExamples:\n  strongroom index reconcile --check   # only compares; ends with 1 if something differs\n"
     "  strongroom index reconcile\n  strongroom index reconcile --rewrite",
 )
-@click.option("--check", is_flag=True, help="Change nothing.")
+@click.option("--check", is_flag=True, help="Only compare, and change nothing.")
 @click.option(
     "--rewrite",
     is_flag=True,
-    help="Write every document of the search index anew: a token that somebody added there can't be seen.",
+    help="Write every document of the search index again, because added tokens can't be detected.",
 )
 @click.pass_obj
 def reconcile(config_path: Path, check: bool, rewrite: bool) -> None:
-    """Hold tokens and documents against the sealed records, and make right what differs.
+    """Compare tokens and documents with the sealed records, and correct the differences.
 
-    First the tokens in PostgreSQL, for which the namespaces' keys are needed; then every document of the search index, if one is
-    configured. Services may go on writing meanwhile: what changes while it is looked at is no difference. It can be broken off,
-    and run again. Ends with 1 if something differs in the end.
+    It first compares the tokens in PostgreSQL, which needs the namespaces' keys, and then every document of the search index, if
+    one is configured. Services may keep writing; a record that changes during the comparison is not a difference. The command
+    can be interrupted and run again. Ends with 1 if differences are left.
     """
     if check and rewrite:
-        msg = "--check changes nothing, --rewrite writes everything: give one of them"
+        msg = "--check changes nothing and --rewrite writes every document; give one of them"
         raise click.UsageError(msg)
 
     async def run(strongroom: Strongroom) -> None:
@@ -69,7 +69,7 @@ async def _tokens(strongroom: Strongroom, status: Status, *, repair: bool) -> in
                 progress=lambda count: status.update(f"{count} records opened ..."),
             )
         except StrongroomError as error:
-            console.print(f"{namespace.namespace_id}: tokens not looked at: {error}", markup=False)
+            console.print(f"{namespace.namespace_id}: tokens not compared: {error}", markup=False)
             left += 1
         else:
             cli_show.token_tally(namespace, found)
@@ -78,12 +78,12 @@ async def _tokens(strongroom: Strongroom, status: Status, *, repair: bool) -> in
 
 
 async def _documents(strongroom: Strongroom, status: Status, *, repair: bool, rewrite: bool) -> int:
-    assert strongroom.search_index is not None  # noqa: S101 - its caller looked
+    assert strongroom.search_index is not None  # noqa: S101 - its caller checks it
     await strongroom.search_index.check()
     found = await strongroom.reconciler().run(
         repair=repair,
         rewrite=rewrite,
-        progress=lambda what, count: status.update(f"{count} {what} looked at ..."),
+        progress=lambda what, count: status.update(f"{count} {what} compared ..."),
     )
     cli_show.reconciliation(found)
     return found.left

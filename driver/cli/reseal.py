@@ -1,4 +1,4 @@
-"""Commands that seal old rows anew, and destroy the data keys that nothing uses any more."""
+"""Commands that reseal old rows, and destroy data keys that nothing uses."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ if TYPE_CHECKING:
     from strongroom.storage import Reseal, Resealed
 
 _STEPS = {
-    "scan": "{} rows looked at ...",
-    "wait": "waiting until every process knows the newest key: {} s (can be broken off, and run again)",
+    "scan": "{} rows scanned ...",
+    "wait": "waiting until every process uses the newest key: {} s (can be interrupted and run again)",
     "index": "{} documents of older keys in the search index ...",
 }
 _NAMED = 20
 _NAMESPACE = click.argument("namespace_name", metavar="[NAMESPACE]", required=False)
-_CELL = click.option("--cell", "of_cell", is_flag=True, help="The cell's own keys and rows instead of a namespace's.")
+_CELL = click.option("--cell", "of_cell", is_flag=True, help="The cell's own keys and rows, in place of a namespace's.")
 _WAIT = click.option(
     "--wait",
     type=click.FloatRange(min=0),
     metavar="SECONDS",
-    help="After which every process has read the registry again. Default: the encrypt_ttl of the configuration and half a minute.",
+    help="Time until every process has read the registry again. Default: encrypt_ttl_seconds and half a minute.",
 )
 
 _NO_PAYLOADS = click.option(
     "--no-payloads",
     is_flag=True,
-    help="Say that no workflow holds a payload that a worker's codec sealed with an older key: no scan sees those.",
+    help="Confirm that no workflow holds a payload that a worker sealed with an older key. A scan can't find those.",
 )
 
 
@@ -50,7 +50,7 @@ _NO_PAYLOADS = click.option(
     "reseal",
     epilog="\b\nExamples:\n  strongroom keys rotate payments && strongroom keys reseal payments\n"
     "  strongroom keys reseal payments --rate 500 --destroy\n  strongroom keys reseal --cell\n"
-    "  strongroom keys reseal payments --wait 0   # only where no other process has the cell open",
+    "  strongroom keys reseal payments --wait 0   # only if no other process has the cell open",
 )
 @_NAMESPACE
 @_CELL
@@ -60,9 +60,9 @@ _NO_PAYLOADS = click.option(
     default=RATE,
     show_default=True,
     metavar="ROWS",
-    help="A second, at most; 0 for no limit.",
+    help="Maximum of rows a second; 0 for no limit.",
 )
-@click.option("--destroy", is_flag=True, help="Then destroy every older key that a scan proves to be used by nothing.")
+@click.option("--destroy", is_flag=True, help="Then destroy every older key that nothing uses, as a scan proves.")
 @_WAIT
 @_NO_PAYLOADS
 @click.pass_obj
@@ -75,9 +75,9 @@ def reseal(
     wait: float | None,
     no_payloads: bool,
 ) -> None:
-    """Seal all rows that older data keys have sealed anew, with the active one. Services may go on reading and writing meanwhile.
+    """Reseal all rows under older data keys with the active one. Services keep reading and writing.
 
-    What was broken off goes on where it was. Rows that do not open are left as they are and named, and the command ends with 1.
+    An interrupted run continues where it stopped. Rows that do not open are not changed. They are named, and the command ends with 1.
     """
 
     async def run(strongroom: Strongroom) -> None:
@@ -101,17 +101,19 @@ def reseal(
 )
 @_NAMESPACE
 @_CELL
-@click.option("--version", type=click.IntRange(min=1), required=True, help="Of the data key: `strongroom keys list`.")
+@click.option(
+    "--version", type=click.IntRange(min=1), required=True, help="Version of the data key, from `strongroom keys list`."
+)
 @_WAIT
 @_NO_PAYLOADS
 @click.pass_obj
 def destroy_key(
     config_path: Path, namespace_name: str | None, of_cell: bool, version: int, wait: float | None, no_payloads: bool
 ) -> None:
-    """Destroy one older data key for good, if a scan of all sealed columns and of the search index proves that nothing uses it.
+    """Destroy an older data key permanently, if a scan of all sealed columns and of the search index proves that nothing uses it.
 
-    If something does it is told where, nothing is destroyed, and the command ends with 1: seal it anew first. Backups are not looked
-    at: a whole one holds its own copy of the wrapped key; rows of it that are put back alone will not open.
+    If something uses the key, its places are printed, nothing is destroyed, and the command ends with 1: reseal first. Backups are not
+    scanned. A whole backup has its own copy of the wrapped key, and single rows that are restored from it will not open.
     """
 
     async def run(strongroom: Strongroom) -> None:
@@ -126,7 +128,7 @@ def destroy_key(
 
 async def _owner(strongroom: Strongroom, name: str | None, *, of_cell: bool) -> UUID:
     if (name is None) != of_cell:
-        msg = "give a namespace, or --cell"
+        msg = "give either NAMESPACE or --cell"
         raise click.UsageError(msg)
     return strongroom.keyring.cell_id if name is None else await strongroom.namespaces.find(name)
 
@@ -134,14 +136,14 @@ async def _owner(strongroom: Strongroom, name: str | None, *, of_cell: bool) -> 
 def _ask_for_payloads(strongroom: Strongroom, *, no_payloads: bool) -> None:
     if strongroom.config.codec_server is not None and not no_payloads:
         msg = (
-            "workers seal payloads with this namespace's keys (there is a section [codec_server]), and no scan sees those; "
-            "if no workflow that is kept began before the last rotation, add --no-payloads"
+            "workers may have sealed payloads with this namespace's keys, because there is a section [codec_server]. "
+            "A scan can't find those. Add --no-payloads if no retained workflow is older than the last rotation"
         )
         raise click.UsageError(msg)
 
 
 async def _destroy(work: Reseal, owner: UUID, versions: list[int]) -> int:
-    """Destroy versions; return how many are kept, as they are in use."""
+    """Destroy versions, and return the number of versions that are in use and were kept."""
     kept = 0
     for version in versions:
         try:
@@ -151,10 +153,10 @@ async def _destroy(work: Reseal, owner: UUID, versions: list[int]) -> int:
             console.print(str(error), markup=False)
             kept += 1
         else:
-            also = f"; {late} rows that were written late were sealed anew" if late else ""
+            also = f"; {late} rows that were written meanwhile were resealed" if late else ""
             console.print(f"version {version} is destroyed: nothing used it{also}")
     if kept:
-        console.print("seal anew what can be opened (`strongroom keys reseal`); what can't must be repaired or deleted")
+        console.print("reseal the rows that open with `strongroom keys reseal`; repair or delete the others")
     return kept
 
 
@@ -162,13 +164,13 @@ def _print(done: Resealed) -> None:
     resealed, unreadable = sum(done.resealed.values()), sum(done.unreadable.values())
     rate = f", {resealed / done.seconds:,.0f} a second" if resealed and done.seconds else ""
     console.print(
-        f"{resealed} of {max(done.found, resealed + unreadable)} rows sealed anew with version {done.version}{rate}"
+        f"{resealed} of {max(done.found, resealed + unreadable)} rows resealed with version {done.version}{rate}"
     )
     for name, count in sorted(done.resealed.items()):
         console.print(f"  {name} {count}", markup=False, highlight=False)
     if not unreadable:
         return
-    console.print(f"{unreadable} rows do not open, and are as they were:")
+    console.print(f"{unreadable} rows do not open, and were not changed:")
     for row in done.named[:_NAMED]:
         console.print(f"  {row}", markup=False, highlight=False, soft_wrap=True)
     if unreadable > _NAMED:
@@ -176,7 +178,7 @@ def _print(done: Resealed) -> None:
 
 
 class _Shown:
-    """Shows the steps of a run: a bar for rows, a line for all else."""
+    """Shows the steps of a run: a progress bar for rows, and a line for other steps."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
@@ -199,7 +201,7 @@ class _Shown:
             if self._bar is None:
                 self._stack.close()
                 self._status = None
-                self._bar = self._stack.enter_context(progress_bar("Sealing anew", max(self._total or 0, number)))
+                self._bar = self._stack.enter_context(progress_bar("Resealing", max(self._total or 0, number)))
             self._bar(number)
         else:
             if self._status is None:

@@ -1,4 +1,4 @@
-"""Commands on how long audit records are kept."""
+"""Commands on the retention of audit records."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.command("holds", epilog="\b\nExample:\n  strongroom audit holds")
 @click.pass_obj
 def holds(config_path: Path) -> None:
-    """Show legal holds, how long records are kept, and whose calls go on without the log."""
+    """Show legal holds, the retention of records, and the namespaces that work without the log."""
 
     async def run(strongroom: Strongroom) -> None:
         cli_show_access.retention(await strongroom.access.latest(), await strongroom.namespaces.list_namespaces())
@@ -35,7 +35,7 @@ def holds(config_path: Path) -> None:
 
 
 @click.command("hold", epilog='\b\nExample:\n  strongroom audit hold --reason "case 2026-17"')
-@click.option("--reason", required=True, help="Why; it is kept, and shown.")
+@click.option("--reason", required=True, help="Reason. It is recorded and shown.")
 @click.pass_obj
 def hold(config_path: Path, reason: str) -> None:
     """Keep every record until the hold is lifted."""
@@ -43,7 +43,9 @@ def hold(config_path: Path, reason: str) -> None:
     async def run(strongroom: Strongroom) -> None:
         by, at = caller_name(), changes.utc_now()
         policy = await strongroom.access.change(lambda p: changes.add_hold(p, reason, by=by, now=at))
-        console.print(f"nothing is pruned any more; to lift it: strongroom audit lift {policy.holds[-1].hold_id}")
+        console.print(
+            f"no record is pruned from now on; lift the hold with: strongroom audit lift {policy.holds[-1].hold_id}"
+        )
 
     with_cell(config_path, run, "audit.hold", reason=reason)
 
@@ -63,10 +65,10 @@ def lift(config_path: Path, hold_id: str) -> None:
 
 @click.command("retention", epilog="\b\nExample:\n  strongroom audit retention 730")
 @click.argument("days", type=click.IntRange(1, changes.MOST_DAYS))
-@click.option("--shorten", is_flag=True, help="It is less than before: that needs a second person.")
+@click.option("--shorten", is_flag=True, help="Confirm that it is less than before. It needs a second person.")
 @click.pass_obj
 def retention(config_path: Path, days: int, shorten: bool) -> None:
-    """Say for how many days records are kept. Shortening it needs a grant of audit.shorten_retention: `access request`."""
+    """Set the retention of records in days. Shortening it needs a grant of audit.shorten_retention; see `access request`."""
 
     async def run(strongroom: Strongroom) -> None:
         def edit(policy: Policy) -> Policy:
@@ -85,25 +87,29 @@ def retention(config_path: Path, days: int, shorten: bool) -> None:
 
 
 @click.command("prune", epilog="\b\nExamples:\n  strongroom audit prune --dry-run\n  strongroom audit prune")
-@click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be deleted.")
 @click.pass_obj
 def prune(config_path: Path, dry_run: bool) -> None:
-    """Delete this host's records that are older than they must be kept, and leave a signed statement: the rest still verifies.
+    """Delete this host's records past their retention, and leave a signed statement, so that the rest still verifies.
 
-    Whole days of a stream go at a time. A legal hold stops it. Export what you want to keep first.
+    Whole days of a stream are deleted at once. A legal hold prevents it. Export the records that you want to keep first.
     """
 
     async def run(strongroom: Strongroom) -> None:
         policy, log = await strongroom.access.latest(), strongroom.needed_audit()
         if policy.holds:
-            msg = f"{len(policy.holds)} legal holds: nothing is deleted; `strongroom audit holds` shows them"
+            msg = (
+                f"there are {len(policy.holds)} legal holds, so nothing is deleted; `strongroom audit holds` shows them"
+            )
             raise ConfigError(msg)
         before = changes.utc_now() - timedelta(days=policy.retention_days)
         key = (await strongroom.keyring.open(strongroom.keyring.cell_id)).audit_key()
         try:
             done = await asyncio.to_thread(prune_streams, log.root, before=before, key=key, dry_run=dry_run)
         except OSError as error:
-            msg = f"the audit log's files can't be deleted: {error.strerror}"
+            msg = (
+                f"the audit log's files can't be deleted: {error.strerror}; check the rights of this user on its folder"
+            )
             raise ConfigError(msg) from None
         table("stream", "records up to", "files", rows=((each.stream_id, each.through, each.segments) for each in done))
         console.print(f"{'would be' if dry_run else 'were'} deleted: all of it older than {before:%Y-%m-%d %H:%M} UTC")
@@ -119,14 +125,16 @@ def prune(config_path: Path, dry_run: bool) -> None:
 @click.argument("switch", type=click.Choice(["on", "off"]))
 @click.pass_obj
 def availability_first(config_path: Path, namespace: str, switch: str) -> None:
-    """Let the calls about a namespace go on while the audit log can't be written. Off unless somebody turned it on.
+    """Let calls about a namespace continue while the audit log can't be written. It is off by default.
 
-    What is not written then is told once it can be, if the process lives so long; else it is lost.
+    The missing records are written when the log works again. They are lost if the process ends before that.
     """
 
     async def run(strongroom: Strongroom) -> None:
         found = await strongroom.namespaces.find(namespace)
         await strongroom.access.change(lambda p: changes.put_availability_first(p, found, on=switch == "on"))
-        console.print("its calls go on without the log" if switch == "on" else "without the log nothing is done")
+        console.print(
+            "its calls continue without the log" if switch == "on" else "its calls are refused without the log"
+        )
 
     with_cell(config_path, run, "audit.availability_first", **named(namespace))

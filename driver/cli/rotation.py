@@ -1,4 +1,4 @@
-"""The command that rotates a namespace's index key, or changes what its index shows."""
+"""The command that rotates a namespace's index key, or changes its preset."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from strongroom.driver.strongroom import Strongroom
 
 _STEPS = {
-    "wait": "waiting until every process knows the new key: {} s (can be broken off, and run again)",
+    "wait": "waiting until every process uses the new key: {} s (can be interrupted and run again)",
     "rewrite": "{} records written with new tokens",
     "index": "{} documents of the old key left in the search index",
 }
@@ -27,22 +27,22 @@ _STEPS = {
 @click.command(
     "rotate",
     epilog="\b\nExamples:\n  strongroom index rotate payments\n  strongroom index rotate payments --preset strict\n"
-    "  strongroom index rotate payments --wait 0   # only where no other process has the cell open",
+    "  strongroom index rotate payments --wait 0   # only if no other process has the cell open",
 )
 @click.argument("namespace_name", metavar="NAMESPACE")
-@click.option("--preset", type=click.Choice(PRESETS), help="What the index holds from now on. Default: as before.")
+@click.option("--preset", type=click.Choice(PRESETS), help="Preset of the index. Default: the current one.")
 @click.option(
     "--wait",
     type=click.FloatRange(min=0),
     metavar="SECONDS",
-    help="After which every process has read the registry again. Default: the encrypt_ttl of the configuration and half a minute.",
+    help="Time until every process has read the registry again. Default: encrypt_ttl_seconds and half a minute.",
 )
 @click.pass_obj
 def rotate_index(config_path: Path, namespace_name: str, preset: str | None, wait: float | None) -> None:
-    """Make a new index key, and all tokens of a namespace anew. Services may go on reading and writing meanwhile.
+    """Make a new index key, and write all tokens of a namespace with it. Services keep reading and writing.
 
-    While two keys are in use every search asks for both. The old one is destroyed when no document is left that was made with it.
-    A rotation that broke off goes on where it was.
+    While two keys are in use every search asks for both. The old key is destroyed when no document of it is left.
+    An interrupted rotation continues where it stopped.
     """
 
     async def run(strongroom: Strongroom) -> None:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@click.group()
+@click.group(epilog="\b\nExample:\n  strongroom schema status")
 def schema() -> None:
-    """Bring the database schema up to date, and show what it is."""
+    """Bring the database schema up to date, and show its state."""
 
 
 @schema.command(
@@ -31,21 +31,21 @@ def schema() -> None:
 @click.option(
     "--driver-role",
     metavar="NAME",
-    help="The role that services connect as. It gets the rights for that, and sees only rows of the namespaces that a call is about.",
+    help="Role that services connect as. It gets the rights that they need, and row-level security applies to it.",
 )
 @click.option(
     "--dsn",
     envvar="STRONGROOM_OWNER_DSN",
-    help="Connect as the owner of the tables, where the configuration names another role.",
+    help="Connect as the owner of the tables, if the configuration names another role.",
 )
-@click.option("--distributed", is_flag=True, help="Then spread the tables over a Citus cluster, by shard.")
-@click.option("--print", "only_print", is_flag=True, help="With --distributed: print the statements, and run nothing.")
+@click.option("--distributed", is_flag=True, help="Then distribute the tables over a Citus cluster, by shard.")
+@click.option("--print", "only_print", is_flag=True, help="With --distributed: print the statements and run nothing.")
 @click.pass_obj
 def apply(config_path: Path, driver_role: str | None, dsn: str | None, distributed: bool, only_print: bool) -> None:
-    """Run the migrations that the database lacks, and create its functions. Safe to run again, and by several at once."""
+    """Run missing migrations, and create the functions. It can be run again, and by several processes at once."""
     if only_print:
         if not distributed:
-            msg = "--print goes with --distributed"
+            msg = "--print needs --distributed; add it"
             raise click.UsageError(msg)
         for statement in distribution_statements():
             click.echo(f"{statement};")
@@ -57,12 +57,13 @@ def apply(config_path: Path, driver_role: str | None, dsn: str | None, distribut
         if distributed:
             for statement in await distribute_schema(database):
                 console.print(f"ran {statement}", markup=False, soft_wrap=True)
-            console.print("now set `distributed = true` under [database] in every host's configuration")
+            console.print("next, set distributed = true under [database] in the configuration of every host")
         found = await schema_status(database)
         console.print(f"schema version {found.version}, {'distributed' if found.distributed else 'on one server'}")
         if driver_role is not None:
             console.print(
-                f"{driver_role} may do what services need; let the dsn of their configuration name it", markup=False
+                f"{driver_role} has the rights that services need; connect as this role in the dsn of their configuration",
+                markup=False,
             )
 
     asyncio.run(_on_database(config_path, run, dsn))
@@ -71,7 +72,7 @@ def apply(config_path: Path, driver_role: str | None, dsn: str | None, distribut
 @schema.command("status", epilog="\b\nExample:\n  strongroom schema status")
 @click.pass_obj
 def status(config_path: Path) -> None:
-    """Show which migrations were run, and what is missing. Ends with 1 when something is."""
+    """Show the migrations that were run. Ends with 1 if something is missing."""
 
     async def run(database: Database) -> None:
         found = await schema_status(database)
@@ -94,7 +95,7 @@ def status(config_path: Path) -> None:
 
 
 async def _on_database(config_path: Path, run: Callable[[Database], Awaitable[None]], dsn: str | None = None) -> None:
-    """Run a command on the configured database, or as somebody else there, whatever its schema is."""
+    """Run a command on the configured database, or with another dsn. The schema is not checked."""
     config = load_config(config_path)
     database = Database(dsn or config.dsn, size=2, **config.database_transport())
     try:

@@ -1,4 +1,4 @@
-"""Commands that shred a namespace, and that show and check what certifies it."""
+"""Commands that shred a namespace, and that show and verify its erasure certificate."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _grace(_context: click.Context, _parameter: click.Parameter, value: str) -> 
     match = re.fullmatch(r"(\d{1,8})([smhd])", value)
     grace = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else None
     if grace is None or grace > _MOST_GRACE:
-        msg = "a grace period is given as 0s, 90m, 24h or 7d, and is a year at most"
+        msg = "a grace period has a form such as 0s, 90m, 24h or 7d, and is at most a year"
         raise click.BadParameter(msg)
     return grace
 
@@ -46,18 +46,18 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     "  strongroom namespace shred payments --final 4f0c2a91d3 --certificate payments-erasure.json",
 )
 @click.argument("name", metavar="NAME|ID")
-@click.option("--confirm", help="The name once more, so that nobody is asked for it.")
+@click.option("--confirm", help="The name again, in place of the prompt.")
 @click.option(
     "--grace",
     default="7d",
     show_default=True,
     callback=_grace,
     metavar="TIME",
-    help="For how long it can be taken back: 0s, 24h, 7d.",
+    help="Time in which `unshred` is possible: 0s, 24h, 7d.",
 )
-@click.option("--keep-kek", is_flag=True, help="Leave the KEK, though it is named by nothing else in this cell.")
-@click.option("--final", "code", metavar="CODE", help="The second confirmation: the code that the first one printed.")
-@click.option("--certificate", "path", type=_FILE, help="With --final: a new file for the erasure certificate.")
+@click.option("--keep-kek", is_flag=True, help="Keep the KEK, even if nothing else in this cell uses it.")
+@click.option("--final", "code", metavar="CODE", help="Second confirmation: the code that the first step printed.")
+@click.option("--certificate", "path", type=_FILE, help="With --final: new file for the erasure certificate.")
 @click.pass_obj
 def shred(
     config_path: Path,
@@ -68,30 +68,37 @@ def shred(
     code: str | None,
     path: Path | None,
 ) -> None:
-    """Shred a namespace, in two steps. The second one can't be undone.
+    """Shred a namespace in two steps. The second step can't be undone.
 
-    The first makes it unreadable at once, and prints what will be lost and a code; `namespace unshred` takes it back. The second,
-    with that code and after the grace period, destroys its keys and its own KEK, deletes its rows and documents, and writes an
-    erasure certificate. Ends with 1 where the KMS did not delete the KEK: run it again then, by the namespace's id.
+    The first step makes the namespace unreadable at once, and prints what will be lost and a code. `namespace unshred` undoes it. The
+    second step needs that code, and runs after the grace period. It destroys the keys and the namespace's own KEK, deletes rows and
+    documents, and writes an erasure certificate. Ends with 1 if the KMS did not delete the KEK; run it again with the namespace's id.
     """
     if (code is None) != (path is None):
-        msg = "--final and --certificate go together"
+        msg = "--final and --certificate need each other; give both"
         raise click.UsageError(msg)
     if code is not None and path is not None:
         _finish(config_path, name, code, path)
         return
     if confirm is None:
-        confirm = click.prompt("It can't be read from now on. Type the name of the namespace to shred it")
+        confirm = click.prompt("The namespace will be unreadable at once. Type its name to shred it")
     if confirm != name:
-        msg = "the confirmation is not the name; nothing was changed"
+        msg = "the confirmation is not the name, and nothing was changed; run the command again"
         raise click.UsageError(msg)
 
     async def run(strongroom: Strongroom) -> None:
         shredding, namespace_id = strongroom.shredding(), await _find(strongroom, name)
-        if await shredding.store.find(namespace_id) is not None:
-            console.print("this was asked for before: its time and what becomes of the KEK stay as they were")
+        earlier = await shredding.store.find(namespace_id)
+        if earlier is not None:
+            console.print(
+                f"namespace {name} is already scheduled for shredding at "
+                f"{earlier.due_at:%Y-%m-%d %H:%M} UTC; its KEK setting is unchanged. "
+                f"Run 'strongroom namespace unshred {name}' first to change it.",
+                markup=False,
+                soft_wrap=True,
+            )
         request = await shredding.request(namespace_id, grace=grace, keep_kek=keep_kek)
-        with console.status("counting what there is to lose ..."):
+        with console.status("counting what will be lost ..."):
             loss = await shredding.loss(request)
         cli_show_shred.request(name, request, loss, seconds=shredding.eviction_seconds)
 
@@ -100,23 +107,24 @@ def shred(
 
 def _finish(config_path: Path, name: str, code: str, path: Path) -> None:
     if path.exists() or not path.parent.is_dir():
-        msg = f"{path} is there already, or its folder is not; name a new file, nothing was changed"
+        msg = f"{path} exists already, or its folder does not exist. Nothing was changed; name a new file"
         raise click.UsageError(msg)
 
     async def run(strongroom: Strongroom) -> None:
         shredding, namespace_id = strongroom.shredding(), await _find(strongroom, name)
         certificate = await _finished(shredding, namespace_id, code)
         await asyncio.to_thread(_write, path, certificate, namespace_id)
-        said = verify_certificate(certificate)
-        cli_show_shred.certificate(said)
+        verified = verify_certificate(certificate)
+        cli_show_shred.certificate(verified)
         console.print(
-            f"the certificate is in {path}, and: strongroom namespace certificate {namespace_id}", markup=False
+            f"the certificate is in {path}; print it again with: strongroom namespace certificate {namespace_id}",
+            markup=False,
         )
-        left = [kek for kek in said.keks if not kek.is_done]
+        left = [kek for kek in verified.keks if not kek.is_done]
         if left:
             errors.print(f"{left[0].kek} was not deleted: {left[0].error}", markup=False, soft_wrap=True)
             errors.print(
-                f"again, with a new file: strongroom namespace shred {namespace_id} --final {code}", markup=False
+                f"run it again with a new file: strongroom namespace shred {namespace_id} --final {code}", markup=False
             )
             raise click.exceptions.Exit(1)
 
@@ -140,13 +148,13 @@ async def _finished(shredding: Shredding, namespace_id: UUID, code: str) -> byte
 @click.argument("name", metavar="NAME|ID")
 @click.pass_obj
 def unshred(config_path: Path, name: str) -> None:
-    """Take a shredding back before its second confirmation: the namespace works again as it did."""
+    """Undo a shredding before its second confirmation. The namespace works again as before."""
 
     async def run(strongroom: Strongroom) -> None:
         shredding, namespace_id = strongroom.shredding(), await _find(strongroom, name)
         await shredding.cancel(namespace_id)
         seconds = shredding.eviction_seconds
-        console.print(f"{namespace_id} works again; other processes take it up within {seconds} s", markup=False)
+        console.print(f"{namespace_id} works again, in all processes within {seconds} s", markup=False)
 
     with_cell(config_path, run, "shredding.cancel", **named(name))
 
@@ -169,7 +177,7 @@ def certificate(config_path: Path, namespace_id: UUID) -> None:
 @click.command("certificate-key", epilog="\b\nExample:\n  strongroom certificate-key > cell.pub")
 @click.pass_obj
 def certificate_key(config_path: Path) -> None:
-    """Show the public key that signs this cell's erasure certificates, for auditors to keep. It never changes."""
+    """Print the public key of this cell's erasure certificates, for auditors to keep. It never changes."""
 
     async def run(strongroom: Strongroom) -> None:
         cell = await strongroom.keyring.open(strongroom.keyring.cell_id)
@@ -185,24 +193,24 @@ def certificate_key(config_path: Path) -> None:
 )
 @click.argument("path", metavar="FILE", type=_FILE)
 @click.option(
-    "--public-key", metavar="HEX|FILE", help="What `strongroom certificate-key` showed, or a file that holds it."
+    "--public-key", metavar="HEX|FILE", help="Output of `strongroom certificate-key`, or a file that holds it."
 )
 def verify(path: Path, public_key: str | None) -> None:
-    """Check an erasure certificate and show what it says. Needs no configuration and no database.
+    """Verify an erasure certificate and show it. It needs no configuration and no database.
 
-    Ends with 1 where it was altered, or where another key than the given one signed it.
+    Ends with 1 if the certificate was altered, or was signed by another key than the given one.
     """
     pinned = None if public_key is None else _public_key(public_key)
     try:
-        said = verify_certificate(_content(path), public_key=pinned)
+        verified = verify_certificate(_content(path), public_key=pinned)
     except InvalidCertificate as error:
         errors.print(f"NOT VALID: {error}", markup=False, soft_wrap=True)
         raise click.exceptions.Exit(1) from None
-    cli_show_shred.certificate(said)
+    cli_show_shred.certificate(verified)
     if pinned is None:
         console.print(
-            f"Whole, as its own key {said.public_key.hex()} signed it. That does not prove who made it: anyone can sign with a key "
-            "of their own. Compare the key with the one that you have of this cell, or give it with --public-key.",
+            f"Not altered: it is signed by its own key {verified.public_key.hex()}. This does not prove its origin, because "
+            "everybody can sign with a key of their own. Compare the key with the cell's key, or give that key with --public-key.",
             soft_wrap=True,
         )
     else:
@@ -214,7 +222,8 @@ def _write(path: Path, content: bytes, namespace_id: UUID) -> None:
         with path.open("xb") as file:
             file.write(content)
     except OSError as error:
-        msg = f"all is done, but {path} can't be written: {error.strerror}; strongroom namespace certificate {namespace_id}"
+        again = f"strongroom namespace certificate {namespace_id}"
+        msg = f"the namespace is shredded, but {path} can't be written: {error.strerror}. Print the certificate with: {again}"
         raise click.UsageError(msg) from None
 
 
@@ -223,7 +232,7 @@ def _public_key(given: str) -> bytes:
         given if re.fullmatch(r"[0-9a-fA-F]{64}", given) else _content(Path(given)).decode("ascii", "replace").strip()
     )
     if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
-        msg = f"a public key has {_PUBLIC_KEY_DIGITS} hexadecimal digits, or is a file that holds them"
+        msg = f"--public-key takes {_PUBLIC_KEY_DIGITS} hexadecimal digits, or a file that holds them"
         raise click.UsageError(msg)
     return bytes.fromhex(text)
 
@@ -237,10 +246,10 @@ def _content(path: Path) -> bytes:
 
 
 async def _find(strongroom: Strongroom, name: str) -> UUID:
-    """Return the id of a namespace by its name, or by its id where its name is shredded already or can't be had.
+    """Return the id of a namespace by its name, or by its id if the name can't be read or is shredded already.
 
     Raises:
-        NamespaceNotFound: neither.
+        NamespaceNotFound: The text is neither.
     """
     try:
         return await strongroom.namespaces.find(name)

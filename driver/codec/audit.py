@@ -1,4 +1,4 @@
-"""What is told of each use of the codec server to whoever keeps an audit log."""
+"""The audit events of the codec server, and the protocol of an audit log that records them."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CodecEvent:
-    """Payloads that were opened or sealed for a caller, or that were not. Nothing of what stands in them, not even hashed.
+    """A request of a caller to open or seal payloads. The event holds no content of a payload, not even a hash.
 
     Attributes:
         operation: `codec.decode` or `codec.encode`.
-        outcome: `done`, `failed` or, where the caller may not use the namespace that it named, `refused`.
-        at: UTC.
-        caller: as its token or certificate names it.
-        request_id: that the caller was told too.
-        namespace_id: whose payloads; `strongroom namespace list` has the name. None where it was refused.
-        payloads: how many.
-        error: the kind of error, where it failed.
+        outcome: `done`, `failed`, or `refused` if the caller may not use the namespace.
+        at: The time, in UTC.
+        caller: The name of the caller, from its token or certificate.
+        request_id: The id of the request, which the answer has too.
+        namespace_id: The namespace; None if the request was refused.
+        payloads: The number of payloads.
+        error: The kind of error, if it failed.
     """
 
     operation: Literal["codec.decode", "codec.encode"]
@@ -40,10 +40,14 @@ class CodecEvent:
 
 
 class CodecAudit(Protocol):
-    """Keeps what is told. Raising refuses the request: nobody is shown a payload without a record."""
+    """Records events. If it raises, the request is refused, because no payload is returned without a record."""
 
     async def record(self, event: CodecEvent) -> None:
-        """Keep an event."""
+        """Record an event. It is on disk when this returns.
+
+        Raises:
+            StrongroomError: The event can't be recorded.
+        """
 
 
 class CodecRecords:

@@ -1,4 +1,4 @@
-"""Who calls the codec server, and which namespaces that caller may use: by token, by certificate, or by both."""
+"""Authentication of the codec server's callers: by token, by certificate, or by both."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jwt
 
 from strongroom.driver.config import ConfigError
-from strongroom.kms import Reloaded, StrongroomError
+from strongroom.kms import NotAuthenticated, Reloaded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,23 +17,19 @@ if TYPE_CHECKING:
     from strongroom.driver.config import CertificateConfig, CodecServerConfig, JwtConfig
 
 LEEWAY = 10
-"""Seconds by which the issuer's clock and ours may differ."""
+"""Accepted difference between the issuer's clock and ours, in seconds."""
 _MAX_NAME = 256
 _CLAIMS = ("exp", "iss", "aud", "sub")
 _PUBLIC = {"EC", "OKP", "RSA"}
 
 
-class NotAuthenticated(StrongroomError):  # noqa: N818 - says what happened
-    """The caller brought no token or certificate that is accepted here."""
-
-
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls.
+    """An authenticated caller.
 
     Attributes:
-        name: for the audit log and for limits.
-        namespaces: names of those that it may use; of no other one does it learn whether it exists.
+        name: The name, for the audit log and the limits.
+        namespaces: The names of the namespaces that it may use. It can't find out whether others exist.
     """
 
     name: str
@@ -41,13 +37,13 @@ class Caller:
 
 
 class Authenticator:
-    """Tells callers by what the configuration asks for; where that is both, both must be right and allow a namespace.
+    """Authenticates callers. If the configuration has tokens and certificates, a caller needs both, and both must allow a namespace.
 
     Args:
-        config: of the server.
+        config: The configuration of the server.
 
     Raises:
-        ConfigError: the file of public keys can't be used.
+        ConfigError: The file of public keys can't be used.
     """
 
     def __init__(self, config: CodecServerConfig) -> None:
@@ -55,22 +51,22 @@ class Authenticator:
         self._certificates = config.client_certificates
 
     def caller(self, authorization: str | None, certificate: Mapping[str, Any] | None) -> Caller:
-        """Return who calls.
+        """Return the caller of a request.
 
         Args:
-            authorization: the header.
-            certificate: of the client, verified, as `ssl.SSLSocket.getpeercert` tells it.
+            authorization: The header of that name.
+            certificate: The verified certificate of the client, in the form of `ssl.SSLSocket.getpeercert`.
 
         Raises:
-            NotAuthenticated: for each cause alike; `__cause__` has the kind.
+            NotAuthenticated: The token or the certificate is not accepted. `__cause__` has the kind of fault.
         """
-        known = []
+        accepted = []
         if self._certificates is not None:
-            known.append(_by_certificate(self._certificates, certificate))
+            accepted.append(_by_certificate(self._certificates, certificate))
         if self._tokens is not None:
-            known.append(self._tokens.caller(authorization))
+            accepted.append(self._tokens.caller(authorization))
         return Caller(
-            " ".join(each.name for each in known), frozenset.intersection(*(each.namespaces for each in known))
+            " ".join(each.name for each in accepted), frozenset.intersection(*(each.namespaces for each in accepted))
         )
 
 
@@ -103,7 +99,7 @@ class _Tokens:
         return Caller(f"jwt:{subject}", frozenset().union(*granted))
 
     def _key(self, key_id: object) -> jwt.PyJWK | str:
-        """Return the key that a token names; one without a name is held against the only key."""
+        """Return the key that a token names. A token without a key id is verified with the only key."""
         keys = self._read.current()
         if key_id is None and len(keys) == 1:
             return next(iter(keys.values()))
@@ -113,7 +109,7 @@ class _Tokens:
 
 
 def _read_keys(config: JwtConfig) -> dict[str | None, jwt.PyJWK | str]:
-    """Return the issuer's public keys by their ids; a key in PEM has none, and is held against every token."""
+    """Return the issuer's public keys by their ids. A key in PEM has no id, and verifies every token."""
     try:
         text = config.keys.read_text(encoding="ascii")
         if text.lstrip().startswith("-----BEGIN PUBLIC KEY"):
@@ -127,17 +123,17 @@ def _read_keys(config: JwtConfig) -> dict[str | None, jwt.PyJWK | str]:
         msg = f"codec_server.jwt.keys: {config.keys} can't be read: {error.strerror}"
         raise ConfigError(msg) from None
     except (jwt.PyJWTError, ValueError, TypeError, KeyError, AttributeError):
-        msg = f"codec_server.jwt.keys: {config.keys} is no JWK set, nor a public key in PEM of these algorithms"
+        msg = f"codec_server.jwt.keys: {config.keys} is neither a JWK set nor a public key in PEM for these algorithms"
         raise ConfigError(msg) from None
     if not found or ambiguous:
-        what = "two keys of one id" if ambiguous else f"no public key for {', '.join(config.algorithms)}"
+        what = "two keys with the same id" if ambiguous else f"no public key for {', '.join(config.algorithms)}"
         msg = f"codec_server.jwt.keys: {config.keys} has {what}"
         raise ConfigError(msg)
     return found
 
 
 def _signing_key(data: dict[str, Any], algorithms: tuple[str, ...]) -> jwt.PyJWK | None:
-    """Return a key of a set, or None for one that is for something else."""
+    """Return a key of a set, or None if it is not for signatures of these algorithms."""
     if data.get("kty") not in _PUBLIC or data.get("use", "sig") != "sig" or "d" in data:
         return None
     for algorithm in algorithms if "alg" not in data else [data["alg"]]:
@@ -145,7 +141,7 @@ def _signing_key(data: dict[str, Any], algorithms: tuple[str, ...]) -> jwt.PyJWK
             if algorithm in algorithms:
                 return jwt.PyJWK(data, algorithm)
         except jwt.PyJWTError:
-            continue  # an algorithm for another type of key
+            continue  # the algorithm is for another type of key
     return None
 
 
@@ -154,6 +150,6 @@ def _by_certificate(config: CertificateConfig, certificate: Mapping[str, Any] | 
     if not pairs:
         raise NotAuthenticated
     subject = frozenset(pairs)
-    # An attribute that stands there twice is no subject that anybody can have meant.
+    # A subject with a repeated attribute is not accepted.
     allowed = config.namespaces.get(subject, frozenset()) if len(subject) == len(pairs) else frozenset[str]()
     return Caller("certificate:" + json.dumps(dict(sorted(pairs)), ensure_ascii=False)[:_MAX_NAME], allowed)

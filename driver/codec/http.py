@@ -1,4 +1,4 @@
-"""HTTP as the codec server speaks it: bodies within limits, answers, and which web pages may call."""
+"""HTTP of the codec server: the limits of bodies, the answers, and the web pages that may call."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from strongroom.driver.config import CodecServerConfig
 
 BODY_SECONDS = 15.0
-"""In which the body of a request must be there."""
+"""Timeout for the body of a request, in seconds."""
 PREFLIGHT_SECONDS = 600
 _ALWAYS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
@@ -26,8 +26,8 @@ class Refused(Exception):  # noqa: N818 - says what happened
     """A request that is answered with an error.
 
     Attributes:
-        response: the answer.
-        reason: a word for the log of the server.
+        response: The answer.
+        reason: A word for the server's log.
     """
 
     def __init__(self, status: int, error: str, *, reason: str = "", headers: Mapping[str, str] | None = None) -> None:
@@ -43,21 +43,34 @@ def answer(status: int, content: object = None, headers: Mapping[str, str] | Non
 
 
 def too_many(seconds: float) -> Refused:
-    """Return what a caller is told that asked for more than its share."""
-    return Refused(429, "too many payloads; wait a little", headers={"retry-after": str(max(1, ceil(seconds)))})
+    """Return the refusal of a caller that is over its limit.
+
+    Args:
+        seconds: The time until the request may be sent again.
+    """
+    return Refused(
+        429,
+        "too many payloads; send the request again after Retry-After seconds",
+        headers={"retry-after": str(max(1, ceil(seconds)))},
+    )
 
 
 def cross_origin(request: Request, config: CodecServerConfig) -> dict[str, str]:
-    """Return the headers with which a page of another origin may read the answer.
+    """Return the headers that let a page of another origin read the answer.
 
     Raises:
-        Refused: the page is of an origin that is not listed; nothing is done for it.
+        Refused: The page's origin is not listed. Nothing is done for it.
     """
     origin = request.headers.get("origin")
     if origin is None:
         return {}
     if origin not in config.origins:
-        raise Refused(403, "pages of this origin may not call", reason="origin", headers={"vary": "Origin"})
+        raise Refused(
+            403,
+            "pages of this origin may not call; add it to codec_server.origins",
+            reason="origin",
+            headers={"vary": "Origin"},
+        )
     headers = {
         "access-control-allow-origin": origin,
         "access-control-expose-headers": "Retry-After, X-Request-Id",
@@ -69,7 +82,7 @@ def cross_origin(request: Request, config: CodecServerConfig) -> dict[str, str]:
 
 
 def preflight(headers: Mapping[str, str]) -> Response:
-    """Answer a browser that asks whether a page may call at all."""
+    """Return the answer to a browser that asks whether a page may call."""
     allowed = {
         "access-control-allow-methods": "POST",
         "access-control-allow-headers": "Authorization, Content-Type, X-Namespace",
@@ -79,15 +92,21 @@ def preflight(headers: Mapping[str, str]) -> Response:
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """Read the body of a request.
+    """Return the body of a request.
+
+    Args:
+        request: The request.
+        limit: The maximum size, in bytes.
 
     Raises:
-        Refused: it is too long, too slow, or no JSON by its type.
+        Refused: The body is too long or too slow, or its type is not JSON.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" or request.headers.get("content-encoding", "identity") != "identity":
         raise Refused(415, "the body must be application/json, not compressed")
-    too_long = Refused(413, f"the body may have {limit} bytes", headers={"connection": "close"})
+    too_long = Refused(
+        413, f"the body is longer than {limit} bytes; send fewer payloads", headers={"connection": "close"}
+    )
     length = request.headers.get("content-length", "0")
     if not length.isdecimal() or int(length) > limit:
         raise too_long
@@ -99,5 +118,7 @@ async def read_body(request: Request, limit: int) -> bytes:
                 if len(body) > limit:
                     raise too_long
     except TimeoutError:
-        raise Refused(408, "the body did not come in time", headers={"connection": "close"}) from None
+        raise Refused(
+            408, "the body did not arrive in time; send the request again", headers={"connection": "close"}
+        ) from None
     return bytes(body)

@@ -1,6 +1,6 @@
-"""Temporal's `Payloads` as protobuf's JSON has them: what protobuf's own functions do, small ones in a third of the time.
+"""Temporal's `Payloads` in protobuf's JSON. Small payloads take a third of the time of protobuf's own functions.
 
-Payloads are read and written here as long as they hold metadata and data in the usual base64; all else is left to protobuf.
+Payloads of metadata and data in standard base64 are read and written here. All others are left to protobuf.
 """
 
 from __future__ import annotations
@@ -22,10 +22,14 @@ _ODD = (ParseError, ValueError, TypeError, KeyError, AttributeError, RecursionEr
 
 
 def read_payloads(body: bytes, limit: int) -> list[Payload]:
-    """Read the body of a request.
+    """Return the payloads in the body of a request.
+
+    Args:
+        body: The body.
+        limit: The maximum number of payloads.
 
     Raises:
-        Refused: it is something else, or there are too many.
+        Refused: The body is not `Payloads`, or has too many.
     """
     try:
         document = orjson.loads(body)
@@ -36,11 +40,11 @@ def read_payloads(body: bytes, limit: int) -> list[Payload]:
             return [_read(item) for item in listed]
     except _ODD:
         raise Refused(400, 'the body must be {"payloads": [...]}, Temporal\'s Payloads as JSON') from None
-    raise Refused(413, f"a request may have {limit} payloads")
+    raise Refused(413, f"the request has more than {limit} payloads; send fewer")
 
 
 def write_payloads(payloads: Sequence[Payload]) -> dict[str, list[Any]]:
-    """Return what the body of an answer says."""
+    """Return the content of the body of an answer."""
     return {"payloads": [_write(payload) for payload in payloads]}
 
 
@@ -50,7 +54,7 @@ def _read(item: Any) -> Payload:
             metadata = {name: b64decode(value, validate=True) for name, value in item.get("metadata", {}).items()}
             return Payload(metadata=metadata, data=b64decode(item.get("data", ""), validate=True))
     except _ODD:
-        pass  # other ways to write base64, nulls, or nonsense
+        pass  # other forms of base64, nulls, or invalid input
     return ParseDict(item, Payload())
 
 
@@ -58,9 +62,9 @@ def _write(payload: Payload) -> dict[str, Any]:
     if any(field.name not in _USUAL for field, _ in payload.ListFields()):
         written: dict[str, Any] = MessageToDict(payload)
         return written
-    told: dict[str, Any] = {}
+    content: dict[str, Any] = {}
     if payload.metadata:
-        told["metadata"] = {name: b64encode(value).decode() for name, value in payload.metadata.items()}
+        content["metadata"] = {name: b64encode(value).decode() for name, value in payload.metadata.items()}
     if payload.data:
-        told["data"] = b64encode(payload.data).decode()
-    return told
+        content["data"] = b64encode(payload.data).decode()
+    return content

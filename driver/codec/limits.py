@@ -1,4 +1,4 @@
-"""How much a caller of the codec server may ask for: a bucket of tokens for each."""
+"""The rate limit of the codec server: a token bucket for each caller."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ CALLERS_KEPT = 10_000
 
 
 class RateLimit:
-    """A bucket for each caller, which fills again at a steady rate; a payload takes one token out.
+    """A token bucket for each caller, which refills at a steady rate. A payload takes one token.
 
     Args:
-        per_second: tokens that a caller gets back each second.
-        at_once: tokens that a bucket holds; a caller begins with a full one.
-        clock: monotonic seconds.
+        per_second: The refill rate, in tokens a second.
+        at_once: The size of a bucket, in tokens. A caller begins with a full one.
+        clock: The monotonic clock, in seconds.
     """
 
     def __init__(self, *, per_second: float, at_once: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -28,10 +28,14 @@ class RateLimit:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, caller: str, tokens: float) -> float:
-        """Take tokens out of a caller's bucket.
+        """Take tokens from a caller's bucket.
+
+        Args:
+            caller: The name of the caller.
+            tokens: The number of tokens.
 
         Returns:
-            0 if they were there; else after how many seconds they will be, and none was taken.
+            0 if the tokens were taken. Otherwise the time until the bucket holds them, in seconds; none is taken.
         """
         now = self._clock()
         left, since = self._buckets.pop(caller, (self._at_once, now))
@@ -39,5 +43,5 @@ class RateLimit:
         wait = max(0.0, (tokens - left) / self._per_second)
         self._buckets[caller] = (left if wait else left - tokens, now)
         if len(self._buckets) > CALLERS_KEPT:
-            self._buckets.popitem(last=False)  # who was away longest; by then its bucket is most likely full
+            self._buckets.popitem(last=False)  # the least recent caller, whose bucket is most likely full
         return wait

@@ -1,4 +1,4 @@
-"""Where the codec server listens: sockets, TLS 1.3, and the client's certificate for the application."""
+"""The listener of the codec server: sockets, TLS 1.3, and the client's certificate for the application."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ if TYPE_CHECKING:
 
 CONNECTIONS = 200
 HEAD_BYTES = 32 * 1024
-"""Of the head of a request; tokens are long."""
+"""Maximum size of the head of a request, in bytes. Tokens are long."""
 FIRST_SECONDS = 10.0
-"""In which a new connection must have sent the head of a request."""
+"""Timeout for the head of the first request of a connection, in seconds."""
 LAST_SECONDS = 10
-"""That requests have to be answered in, once the server is asked to stop."""
+"""Time for answering open requests when the server stops, in seconds."""
 
 
 async def serve(strongroom: Strongroom, config: CodecServerConfig, *, ready: Callable[[str], None]) -> None:
-    """Serve until a signal asks to stop; what was begun is answered first.
+    """Serve until SIGTERM or SIGINT. Open requests are answered first.
 
     Args:
-        strongroom: the open cell.
-        config: of the server.
-        ready: is called with the address once connections are taken.
+        strongroom: The open cell.
+        config: The configuration of the server.
+        ready: Is called with the address when the server accepts connections.
 
     Raises:
-        ConfigError: an address or a file can't be used.
-        InvalidRequest: a certificate, a key or a revocation list can't be used.
+        ConfigError: The address or a file can't be used, or the cell has no audit log.
+        InvalidRequest: A certificate, a key or a revocation list can't be used.
     """
     audit = strongroom.needed_audit("the codec server needs an audit log")
     app = CodecServer(
@@ -60,7 +60,7 @@ async def serve(strongroom: Strongroom, config: CodecServerConfig, *, ready: Cal
         audit=CodecRecords(audit),
     )
     context = None if config.certificate is None else server_context(config)
-    listening = _listening(config.listen)
+    listening = listening_socket(config.listen)
     try:
         server = _Server(_uvicorn_config(app, context))
         ready(_address(listening, secure=context is not None))
@@ -72,20 +72,20 @@ async def serve(strongroom: Strongroom, config: CodecServerConfig, *, ready: Cal
 
 
 def server_context(config: CodecServerConfig) -> ssl.SSLContext:
-    """Return what the server listens with: TLS 1.3, and a certificate from each client where callers have them.
+    """Return the TLS context of the server: TLS 1.3, and client certificates if they are configured.
 
-    Each new connection has certificate, key, authority and revocation list as the files are then.
+    Each new connection uses the current content of the certificate, key, authority and revocation list.
 
     Raises:
-        InvalidRequest: a file can't be read, or is not what it should be.
+        InvalidRequest: A file can't be read, or has the wrong content.
     """
     own, certificates = config.certificate, config.client_certificates
-    assert own is not None  # noqa: S101 - else there is no TLS
+    assert own is not None  # noqa: S101 - the caller checks it
 
     def load() -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
-        context.num_tickets = 0  # a session that is taken up again would pass by the revocation list
+        context.num_tickets = 0  # a resumed session would skip the revocation list
         context.set_alpn_protocols(["http/1.1"])
         load_own(context, own, config.key)
         if certificates is not None:
@@ -109,7 +109,7 @@ def _uvicorn_config(app: CodecServer, context: ssl.SSLContext | None) -> uvicorn
         lifespan="off",
         interface="asgi3",
         log_config=None,
-        access_log=False,  # it would hold paths
+        access_log=False,  # it would log paths
         proxy_headers=False,
         server_header=False,
         limit_concurrency=CONNECTIONS,
@@ -120,7 +120,7 @@ def _uvicorn_config(app: CodecServer, context: ssl.SSLContext | None) -> uvicorn
 
 
 class _Server(uvicorn.Server):
-    """Ends with 0 when it is asked to stop; uvicorn would send itself the signal again."""
+    """Ends with 0 after a signal. uvicorn would send itself the signal again."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -135,7 +135,7 @@ class _Server(uvicorn.Server):
 
 
 class _Protocol(H11Protocol):
-    """Hands the application the client's certificate, and hangs up on who says nothing."""
+    """Gives the application the client's certificate, and closes silent connections."""
 
     _first: asyncio.TimerHandle | None = None
 
@@ -156,35 +156,40 @@ class _Protocol(H11Protocol):
 
 def _with_certificate(app: ASGI3Application, certificate: dict[str, Any] | None) -> ASGI3Application:
     async def wrapped(scope: Any, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        told: MutableMapping[str, Any] = scope
-        told[PEER] = certificate
+        extended: MutableMapping[str, Any] = scope
+        extended[PEER] = certificate
         await app(scope, receive, send)
 
     return wrapped
 
 
-def _listening(listen: Listen) -> socket.socket:
+def listening_socket(listen: Listen) -> socket.socket:
+    """Return a socket that listens on an address.
+
+    Raises:
+        ConfigError: The address can't be used.
+    """
     try:
         if listen.socket is not None:
             return _unix_socket(listen.socket)
         family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
         listening = socket.create_server((listen.host, listen.port), family=family, backlog=CONNECTIONS)
     except OSError as error:
-        where = listen.socket or f"{listen.host}:{listen.port}"
-        msg = f"codec_server.listen: {where} can't be listened on: {error.strerror}"
+        address = listen.socket or f"{listen.host}:{listen.port}"
+        msg = f"the codec server can't listen on {address}: {error.strerror}; change codec_server.listen, or stop the other program"
         raise ConfigError(msg) from None
-    # Or the body of each answer waits 40 ms for its head to be acknowledged. asyncio sets it for sockets of its own making only.
+    # Without it the body of each answer waits 40 ms for the acknowledgement of its head. asyncio sets it only for its own sockets.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
 
 
 def _unix_socket(path: Path) -> socket.socket:
-    """Listen on a socket of mode 0600; one that a server left behind is taken away, one that answers is not."""
+    """Listen on a socket of mode 0600. A stale socket is removed, and one that answers is not."""
     listening = socket.socket(socket.AF_UNIX)
     with suppress(FileNotFoundError, ConnectionRefusedError), socket.socket(socket.AF_UNIX) as other:
         if S_ISSOCK(path.stat().st_mode):
             other.connect(str(path))
-            msg = f"codec_server.listen: another server listens on {path}"
+            msg = f"another server listens on {path}; change codec_server.listen, or stop that server"
             raise ConfigError(msg)
     with suppress(FileNotFoundError):
         if S_ISSOCK(path.stat().st_mode):

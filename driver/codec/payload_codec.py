@@ -1,4 +1,4 @@
-"""A payload codec for Temporal's Python SDK: what workers hand to the service is sealed before it leaves them.
+"""A payload codec for Temporal's Python SDK. It seals payloads before a worker sends them to the service.
 
 codec = SealedPayloadCodec(strongroom.keyring, payments.namespace_id)
 client = await Client.connect(..., data_converter=DataConverter(payload_codec=codec))
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from strongroom.kms import Keyring
 
 ENCODING = "binary/encrypted"
-"""What a sealed payload says of itself; all that stands in clear beside it, and so its key."""
+"""The encoding of a sealed payload. It is the only metadata in clear, so it is the key of the row."""
 _KEY = (ENCODING,)
 
 
@@ -32,10 +32,10 @@ class SealedPayloadCodec(PayloadCodec):
     """Seals payloads for one namespace, and opens its own; see `temporalio.converter.PayloadCodec`.
 
     Args:
-        keyring: of an open cell. A codec is used in the event loop in which the cell was opened.
-        namespace_id: whose payloads.
-        pass_unsealed: whether `decode` hands payloads back that nobody sealed, instead of refusing them: for a namespace that had
-            workflows before it had this codec. Whoever can write to the service can then put payloads of his own in their place.
+        keyring: The keyring of an open cell. Use a codec in the event loop in which the cell was opened.
+        namespace_id: The namespace of the payloads.
+        pass_unsealed: Whether `decode` returns unsealed payloads as they are, in place of refusing them. It is for a namespace with
+            workflows from before this codec. Everybody who can write to the service can then replace payloads with their own.
     """
 
     def __init__(self, keyring: Keyring, namespace_id: UUID, *, pass_unsealed: bool = False) -> None:
@@ -47,8 +47,8 @@ class SealedPayloadCodec(PayloadCodec):
         """Seal payloads, each as a whole with its metadata.
 
         Raises:
-            KmsError: the namespace has no key that seals now.
-            SealingLimitExceeded: too many payloads, or too long a one.
+            KmsError: The namespace has no key that seals.
+            SealingLimitExceeded: There are too many payloads, or one is too long.
         """
         if not payloads:
             return []
@@ -61,12 +61,12 @@ class SealedPayloadCodec(PayloadCodec):
         return [Payload(metadata={"encoding": ENCODING.encode()}, data=value) for value in sealed]
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        """Open payloads; all of them or none.
+        """Open payloads, all of them or none.
 
         Raises:
-            IntegrityError: one was altered, or sealed in another namespace or cell.
-            UnsupportedFormat: one is not sealed.
-            KmsError: a key can't be used, or is destroyed.
+            IntegrityError: A payload was altered, or sealed in another namespace or cell.
+            UnsupportedFormat: A payload is not sealed.
+            KmsError: A key can't be used, or is destroyed.
         """
         rows = [(_KEY, payload.data) for payload in payloads if _is_sealed(payload)]
         if len(rows) != len(payloads) and not self._pass_unsealed:
@@ -90,4 +90,4 @@ def _payload(plaintext: bytes) -> Payload:
     try:
         return Payload.FromString(plaintext)
     except DecodeError:
-        raise IntegrityError from None  # only someone who holds the key can have sealed it
+        raise IntegrityError from None  # only a holder of the key can have sealed it

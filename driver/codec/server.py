@@ -1,4 +1,4 @@
-"""The codec server: Temporal's user interface and command line have it open the payloads that workers sealed."""
+"""The codec server as an ASGI application. It opens payloads for Temporal's web interface and command line."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Literal
 
 from starlette.requests import ClientDisconnect, Request
 
-from strongroom.kms import StrongroomError
+from strongroom.kms import NotAuthenticated, StrongroomError
 from strongroom.storage import NamespaceNotFound
 
 from .audit import CodecEvent
-from .auth import NotAuthenticated
 from .http import (
     Refused,
     answer,
@@ -42,15 +41,16 @@ if TYPE_CHECKING:
     from .auth import Authenticator, Caller
 
 PEER = "strongroom.certificate"
-"""Where in an ASGI scope the client's certificate is."""
+"""Key of the client's certificate in an ASGI scope."""
 HEALTH = "/health"
 _OPERATIONS: dict[str, Literal["codec.decode", "codec.encode"]] = {"decode": "codec.decode", "encode": "codec.encode"}
+_UNKNOWN = "the caller has no token or certificate that is accepted here"
 _log = logging.getLogger("strongroom.codec")
 
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """A request of a caller that is known."""
+    """A request of an authenticated caller."""
 
     operation: Literal["codec.decode", "codec.encode"]
     caller: Caller
@@ -61,11 +61,11 @@ class CodecServer:
     """The ASGI application.
 
     Args:
-        config: of the server.
-        find: returns the id of a namespace by its name; see `NamespaceStore.find`.
-        keyring: of the cell.
-        authenticator: tells callers.
-        audit: is told of every payload that is opened or sealed, before the caller is shown it.
+        config: The configuration of the server.
+        find: Returns the id of a namespace by its name; see `NamespaceStore.find`.
+        keyring: The keyring of the cell.
+        authenticator: Authenticates callers.
+        audit: Records every request to open or seal payloads, before its answer is sent.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class CodecServer:
         self._limit = RateLimit(per_second=config.payloads_per_second, at_once=config.payloads_at_once)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; whatever goes wrong, nothing of it but its kind is logged."""
+        """Answer a request. Of an error only its kind is logged."""
         if scope["type"] != "http":
             return
         request, request_id, reason, headers = Request(scope, receive), secrets.token_hex(8), "", dict[str, str]()
@@ -96,8 +96,11 @@ class CodecServer:
             response, reason = refused.response, refused.reason
         except ClientDisconnect:
             response, reason = answer(400), "gone"
-        except Exception as error:  # noqa: BLE001 - a traceback could hold what a tenant wrote
-            response, reason = answer(500, {"error": "an error of the server"}), type(error).__name__
+        except Exception as error:  # noqa: BLE001 - a traceback could hold a tenant's data
+            response, reason = (
+                answer(500, {"error": "internal error; the server's log has its kind under the request id"}),
+                type(error).__name__,
+            )
         response.headers.update({**headers, "x-request-id": request_id})
         operation = scope["path"].rpartition("/")[2]
         _log.info(
@@ -109,14 +112,14 @@ class CodecServer:
         path: str = request.scope["path"]
         if path == HEALTH and request.method == "GET":
             return answer(204)
-        # Temporal's protocol: the last part alone counts, so that the endpoint may be mounted anywhere.
+        # In Temporal's protocol only the last part counts, so that the endpoint may have any prefix.
         operation = _OPERATIONS.get(path.rpartition("/")[2])
         if operation is None:
-            raise Refused(404, "there are /encode and /decode")
+            raise Refused(404, "unknown path; use /encode or /decode")
         if request.method == "OPTIONS" and headers and "access-control-request-method" in request.headers:
             return preflight(headers)
         if request.method != "POST":
-            raise Refused(405, "POST", headers={"allow": "POST"})
+            raise Refused(405, "use POST", headers={"allow": "POST"})
         call = _Call(operation, self._caller(request), request_id)
         self._take(call, 1)
         namespace_id = await self._namespace(call, request.headers.get("x-namespace"))
@@ -128,8 +131,8 @@ class CodecServer:
         try:
             return self._authenticator.caller(request.headers.get("authorization"), request.scope.get(PEER))
         except NotAuthenticated as error:
-            kind = type(error.__cause__).__name__ if error.__cause__ is not None else "nothing that was asked for"
-            raise Refused(401, str(error), reason=kind, headers={"www-authenticate": "Bearer"}) from None
+            kind = type(error.__cause__).__name__ if error.__cause__ is not None else "missing"
+            raise Refused(401, _UNKNOWN, reason=kind, headers={"www-authenticate": "Bearer"}) from None
 
     def _take(self, call: _Call, tokens: int) -> None:
         wait = self._limit.take(call.caller.name, max(0, tokens))
@@ -137,7 +140,7 @@ class CodecServer:
             raise too_many(wait)
 
     async def _namespace(self, call: _Call, name: str | None) -> UUID:
-        """Return the id of the namespace that a caller names; one that is not there is refused as one that it may not use."""
+        """Return the id of the namespace that a caller names. A missing one is refused like a forbidden one."""
         try:
             if name is not None and name in call.caller.namespaces:
                 return await self._find(name)
@@ -146,7 +149,7 @@ class CodecServer:
         except StrongroomError as error:
             raise _unusable(error) from None
         await self._record(call, outcome="refused")
-        raise Refused(403, "you may not use this namespace, or there is none of this name", reason="namespace")
+        raise Refused(403, "you may not use this namespace, or it does not exist", reason="namespace")
 
     async def _coded(self, call: _Call, namespace_id: UUID, payloads: Sequence[Payload]) -> list[Payload]:
         codec = SealedPayloadCodec(self._keyring, namespace_id, pass_unsealed=self._config.pass_unsealed)
@@ -166,16 +169,20 @@ class CodecServer:
         return CodecEvent(call.operation, "done", datetime.now(UTC), call.caller.name, call.request_id)
 
     async def _keep(self, event: CodecEvent) -> None:
-        """Have an event on disk before anything is answered."""
+        """Record an event, before anything is answered."""
         try:
             await self._audit.record(event)
         except StrongroomError:
-            raise Refused(503, "the audit log can't be written, so nothing is shown", reason="audit") from None
+            raise Refused(
+                503, "the audit log can't be written, so no payload is returned; try again later", reason="audit"
+            ) from None
 
 
 def _unusable(error: StrongroomError) -> Refused:
-    """Return one answer for every way in which payloads can't be had, and one for what may pass."""
+    """Return the same refusal for every payload that does not open, and another one for outages."""
     reason = type(error).__name__
     if getattr(error, "retryable", False):
-        return Refused(503, "keys or database are out of reach; try again", reason=reason, headers={"retry-after": "5"})
+        return Refused(
+            503, "the KMS or the database can't be reached; try again", reason=reason, headers={"retry-after": "5"}
+        )
     return Refused(400, "these payloads can't be opened or sealed here", reason=reason)

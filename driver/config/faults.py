@@ -50,7 +50,7 @@ class Schema:
             step = place
             if step == "[key]":
                 break
-            if "discriminator" in node:  # the step is the variant, which stands in no path
+            if "discriminator" in node:  # the step is the variant, which is in no path
                 node = self.resolve({"$ref": node["discriminator"]["mapping"][step]})
                 continue
             if isinstance(step, int) and "properties" in node:  # a positional argument

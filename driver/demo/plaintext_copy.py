@@ -1,4 +1,4 @@
-"""The unsealed twin of imported executions: the same rows in clear, to prove that a leak scan is not blind."""
+"""The plaintext copy of imported executions: the control of the leak scan, which must find every planted string in it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from strongroom.driver.importing.import_file import Execution
 
-# EXTERNAL: PostgreSQL would compress a long value and so hide its text from the scan; sealed bytes are never compressed either.
+# EXTERNAL, because the scan would not find text that PostgreSQL compresses. Sealed bytes are not compressed either.
 _TABLES = (
     "CREATE TABLE history_node (run_id text, node_id bigint, data bytea STORAGE EXTERNAL)",
     "CREATE TABLE visibility_records (workflow_id text, run_id text, record text STORAGE EXTERNAL)",
@@ -49,6 +49,6 @@ async def write_copy(dsn: str, executions: Sequence[Execution]) -> None:
 
 
 async def flush(database: Database) -> None:
-    """Make the server write everything that it holds in memory to its files."""
+    """Write all dirty pages of the server to its files."""
     async with database.connection(NO_NAMESPACE) as connection:
         await connection.execute("CHECKPOINT")

@@ -1,4 +1,4 @@
-"""Steps of the demonstration that try to break a promise: read back, leak, tamper, rotate, shred."""
+"""The steps of the demonstration that try to break a promise: read back, leak, tamper, rotate, shred."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PLANTED_OF_A_KIND = 25
 
 
 async def read_back(stage: Stage) -> bool:
-    """Read every history, and compare it with what went in."""
+    """Read every history, and compare it with the imported one."""
     total = sum(len(tenant.executions) for tenant in stage.tenants)
     same = done = 0
     with stage.terminal.progress("Opening and comparing histories", total) as advance:
@@ -44,14 +44,14 @@ async def read_back(stage: Stage) -> bool:
 
 
 async def leak_scan(stage: Stage) -> bool:
-    """Search planted strings in every file of the server, then in those of one that holds the rows in clear."""
+    """Search for planted strings in every file of the server, and then in a server with the rows in clear."""
     planted = planted_strings([execution for tenant in stage.tenants for execution in tenant.executions])
     await flush(stage.strongroom.database)
     with stage.terminal.busy("scanning ..."):
         sealed = scan(stage.folder / "postgres", planted)
-        with embedded_postgres(stage.folder / "twin") as dsn:
+        with embedded_postgres(stage.folder / "plaintext") as dsn:
             await write_copy(dsn, [execution for tenant in stage.tenants for execution in tenant.executions])
-            control = scan(stage.folder / "twin", planted)
+            control = scan(stage.folder / "plaintext", planted)
     stage.terminal.table(
         "scanned",
         "files",
@@ -68,7 +68,7 @@ async def leak_scan(stage: Stage) -> bool:
 
 
 async def tampering(stage: Stage) -> bool:
-    """Copy a sealed row to another namespace, and flip a bit of one: both are refused, the honest row opens."""
+    """Copy a sealed row to another namespace, and flip a bit of a row. Both must be refused, and the restored row must open."""
     shop, clinic = stage.tenants
     branch, nodes = await _place(stage, shop, shop.executions[0]), history_nodes(shop.executions[0])
     copy = (
@@ -137,7 +137,7 @@ async def rotation_and_shredding(stage: Stage) -> bool:
 
 
 def planted_strings(executions: list[Execution]) -> list[str]:
-    """Return strings of tenants that must not be found in clear: customer ids, cards, workflow ids, memo values."""
+    """Return tenants' strings that must not be found in clear: customer ids, card numbers, workflow ids, memo values."""
     customers = {str(execution.record.search_attributes.get("CustomerId", "")) for execution in executions} - {""}
     workflows = {execution.record.workflow_id for execution in executions}
     memos = {
@@ -162,7 +162,7 @@ async def _read(stage: Stage, tenant: Tenant, execution: Execution) -> list[Hist
 
 
 async def _refused(stage: Stage, namespace_id: UUID, branch: HistoryBranch) -> str:
-    """Return the name of the error with which a read is refused."""
+    """Return the name of the error of a refused read."""
     try:
         await stage.strongroom.history.read_history_branch(namespace_id, branch)
     except (IntegrityError, KeyDestroyed) as error:
@@ -178,7 +178,7 @@ async def _run(database: Database, statement: str, *arguments: object) -> None:
 async def _backup(stage: Stage, branch: HistoryBranch) -> Row:
     async with stage.strongroom.database.connection(EVERY_NAMESPACE) as connection:
         row = await connection.fetchrow("SELECT * FROM history_node WHERE tree_id = $1 AND node_id = 1", branch.tree_id)
-    assert row is not None  # noqa: S101 - it was read a moment ago
+    assert row is not None  # noqa: S101 - it was read before
     return row
 
 
@@ -188,7 +188,7 @@ async def _restore(stage: Stage, row: Row) -> None:
 
 
 async def _key_versions(stage: Stage, tenant: Tenant) -> dict[int, int]:
-    """Count history rows by the key version in their headers, which stands in clear."""
+    """Count history rows by the key version in their headers, which is in clear."""
     async with stage.strongroom.database.connection(EVERY_NAMESPACE) as connection:
         rows = await connection.fetch(
             "SELECT get_byte(data, 7) AS version, count(*) AS nodes FROM history_node "

@@ -1,4 +1,4 @@
-"""Steps of the demonstration that show something: rows as stored, list filters, speed."""
+"""The steps of the demonstration that show results: rows as stored, list filters, speed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SHOWN = 3
 
 
 async def rows_as_stored(stage: Stage) -> bool:
-    """Show raw rows beside what the service makes of them."""
+    """Show raw rows next to the values that the service reads."""
     tenant, execution = stage.tenants[0], stage.tenants[0].executions[-1]
     record, namespace_id = execution.record, tenant.namespace.namespace_id
     keys = await stage.strongroom.keyring.open(namespace_id)
@@ -73,7 +73,7 @@ async def rows_as_stored(stage: Stage) -> bool:
 
 
 async def list_filters(stage: Stage) -> bool:
-    """Run list filters and a grouped count; every answer is compared with the same filter on the plaintext."""
+    """Run list filters and a grouped count, and compare every answer with the same filter on the plaintext."""
     tenant, visibility = stage.tenants[0], stage.strongroom.visibility
     namespace_id, types = tenant.namespace.namespace_id, tenant.types
     records = [execution.record for execution in tenant.executions]
@@ -94,7 +94,7 @@ async def list_filters(stage: Stage) -> bool:
 
 
 async def speed(stage: Stage) -> bool:
-    """Seal and open the sample's nodes in memory, and read them through the database."""
+    """Seal and open the sample's nodes in memory."""
     tenant = stage.tenants[0]
     namespace_id = tenant.namespace.namespace_id
     keys = await stage.strongroom.keyring.open(namespace_id)

@@ -36,7 +36,7 @@ async def audit_log(strongroom: Strongroom) -> Finding:
     """Check the audit log by writing a record."""
     log, check = strongroom.audit, "audit log"
     if log is None:
-        return Finding(AUDIT, check, "none: there is no record of who did what", "note", ADD_AUDIT)
+        return Finding(AUDIT, check, "none: operations are not recorded", "note", ADD_AUDIT)
     try:
         await log.record({"event": CHECK, "at": now()})
         free = shutil.disk_usage(log.root).free
@@ -53,11 +53,9 @@ async def audit_log(strongroom: Strongroom) -> Finding:
 def _off(strongroom: Strongroom) -> Finding:
     if strongroom.config.access_enforced:
         text = "access.enforce is set, and the database has no access policy"
-        advice = (
-            "Check that this is the right database. If it is, somebody deleted the policy: restore it from a backup."
-        )
+        advice = "Check that this is the right database. If it is, the policy was deleted: restore it from a backup."
         return Finding(ACCESS, "access control", text, "wrong", advice)
-    text = "off: anybody who can read this configuration may do anything"
+    text = "off: every user who can read this configuration may do anything"
     return Finding(ACCESS, "access control", text, "note", "Turn it on with: strongroom access init NAME")
 
 

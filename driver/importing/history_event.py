@@ -1,7 +1,7 @@
-"""What an importer and a reader need of a `temporal.api.history.v1.HistoryEvent`, read from its protobuf encoding.
+"""The first fields of a `temporal.api.history.v1.HistoryEvent`, read from its protobuf encoding.
 
 Field numbers and event types: temporalio/api, history/v1/message.proto, common/v1/message.proto and enums/v1/event_type.proto.
-The bytes themselves are kept as they are; this only looks at them.
+The encoded bytes are never changed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _EVENT_ID, _EVENT_TIME, _EVENT_TYPE = 1, 2, 3
 _MAX_DEPTH = 12
 
-# In the order of their numbers, from 1.
+# Event types in the order of their numbers, from 1.
 EVENT_TYPES = tuple(
     """
     WorkflowExecutionStarted WorkflowExecutionCompleted WorkflowExecutionFailed WorkflowExecutionTimedOut
@@ -37,7 +37,7 @@ EVENT_TYPES = tuple(
     """.split()
 )
 _TASK_COMPLETED = "WorkflowTaskCompleted"
-# Events that a worker's commands make: written together with the completed task that sent them.
+# Events from a worker's commands. They are written together with the completed task that sent them.
 _FROM_COMMANDS = frozenset(
     """
     WorkflowExecutionCompleted WorkflowExecutionFailed WorkflowExecutionCanceled WorkflowExecutionContinuedAsNew
@@ -52,13 +52,13 @@ _FROM_COMMANDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class HistoryEvent:
-    """An event: what its first fields say, and its bytes.
+    """A history event.
 
     Attributes:
-        event_id: from 1, without gaps.
-        time: nanoseconds since the epoch.
+        event_id: The event id, from 1 without gaps.
+        time: The time, in nanoseconds since the epoch.
         type: Temporal's name of the event type.
-        data: the whole message as it was encoded.
+        data: The encoded message.
     """
 
     event_id: int
@@ -68,13 +68,13 @@ class HistoryEvent:
 
 
 def read_event(data: bytes) -> HistoryEvent:
-    """Look at an encoded event.
+    """Return an event from its encoding.
 
     Raises:
-        ValueError: not a protobuf message, or not one of a history event.
+        ValueError: The bytes are not an encoded history event.
     """
-    found = {number: value for number, value in fields(data) if number <= _EVENT_TYPE}
-    event_id, moment, number = found.get(_EVENT_ID), found.get(_EVENT_TIME), found.get(_EVENT_TYPE)
+    first_fields = {number: value for number, value in fields(data) if number <= _EVENT_TYPE}
+    event_id, moment, number = first_fields.get(_EVENT_ID), first_fields.get(_EVENT_TIME), first_fields.get(_EVENT_TYPE)
     if not isinstance(event_id, int) or not isinstance(moment, bytes) or not isinstance(number, int):
         raise ValueError  # noqa: TRY004 - malformed input, not a programming error
     time = dict(fields(moment))
@@ -86,7 +86,7 @@ def read_event(data: bytes) -> HistoryEvent:
 
 
 def batches(events: Sequence[HistoryEvent]) -> list[list[HistoryEvent]]:
-    """Group events as they were written: a completed task with what its commands made, others by themselves."""
+    """Group events as they were written: a completed task with the events of its commands, and every other event alone."""
     grouped: list[list[HistoryEvent]] = []
     for event in events:
         follows = grouped and grouped[-1][0].type == _TASK_COMPLETED and event.type in _FROM_COMMANDS
@@ -98,68 +98,68 @@ def batches(events: Sequence[HistoryEvent]) -> list[list[HistoryEvent]]:
 
 
 def encode_batch(events: Sequence[HistoryEvent]) -> bytes:
-    """Encode events as `temporal.api.history.v1.History`: field 1, repeated."""
+    """Return events encoded as `temporal.api.history.v1.History`: field 1, repeated."""
     return b"".join(b"\x0a" + _varint(len(event.data)) + event.data for event in events)
 
 
 def decode_batch(data: bytes) -> list[HistoryEvent]:
-    """Undo `encode_batch`.
+    """Return the events of an encoded `History`.
 
     Raises:
-        ValueError: not such a message.
+        ValueError: The bytes are not an encoded `History`.
     """
     return [read_event(value) for number, value in fields(data) if number == 1 and isinstance(value, bytes)]
 
 
 def payloads(data: bytes, depth: int = 0) -> Iterator[bytes]:
-    """Yield the data of each `Payload` anywhere in a message: what carries its encoding in field 1 and bytes in field 2."""
+    """Yield the data of each `Payload` in a message: a message with its encoding in field 1 and bytes in field 2."""
     try:
-        found = [(number, value) for number, value in fields(data) if isinstance(value, bytes)]
+        members = [(number, value) for number, value in fields(data) if isinstance(value, bytes)]
     except ValueError:
         return  # bytes or text, not a message
-    if any(number == 1 and value.startswith(b"\x0a\x08encoding\x12") for number, value in found):
-        yield from (value for number, value in found if number == 2)  # noqa: PLR2004 - Payload.data
+    if any(number == 1 and value.startswith(b"\x0a\x08encoding\x12") for number, value in members):
+        yield from (value for number, value in members if number == 2)  # noqa: PLR2004 - Payload.data
     elif depth < _MAX_DEPTH:
-        for _, value in found:
+        for _, value in members:
             yield from payloads(value, depth + 1)
 
 
 def fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Yield field number and value for each field of a protobuf message, one level deep.
+    """Yield the number and the value of each field of a protobuf message, one level deep.
 
     Raises:
-        ValueError: not a protobuf message.
+        ValueError: The bytes are not a protobuf message.
     """
-    place = 0
-    while place < len(data):
-        tag, place = _read_varint(data, place)
+    position = 0
+    while position < len(data):
+        tag, position = _read_varint(data, position)
         number, wire_type = tag >> 3, tag & 7
         value: int | bytes
         if wire_type == _VARINT:
-            value, place = _read_varint(data, place)
+            value, position = _read_varint(data, position)
         elif wire_type in (_FIXED64, _BYTES, _FIXED32):
             if wire_type == _BYTES:
-                length, place = _read_varint(data, place)
+                length, position = _read_varint(data, position)
             else:
                 length = 8 if wire_type == _FIXED64 else 4
-            value, place = data[place : place + length], place + length
+            value, position = data[position : position + length], position + length
         else:
             raise ValueError
-        if number == 0 or place > len(data):
+        if number == 0 or position > len(data):
             raise ValueError
         yield number, value
 
 
-def _read_varint(data: bytes, place: int) -> tuple[int, int]:
+def _read_varint(data: bytes, position: int) -> tuple[int, int]:
     value = 0
     for shift in range(0, 70, 7):
-        if place >= len(data):
+        if position >= len(data):
             raise ValueError
-        byte = data[place]
-        place += 1
+        byte = data[position]
+        position += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:  # noqa: PLR2004 - the last byte has no continuation bit
-            return value, place
+            return value, position
     raise ValueError
 
 

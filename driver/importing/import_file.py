@@ -1,7 +1,4 @@
-"""Read and check a file of exported executions: one JSON object a line, plain or gzip.
-
-Nothing is written until all of it has been read.
-"""
+"""Read and check a file of exported executions: JSON Lines, plain or gzip. Nothing is written before the whole file is checked."""
 
 from __future__ import annotations
 
@@ -49,7 +46,7 @@ _STATUS = {
 
 
 class ImportFileError(StrongroomError):
-    """An import file can't be used. Says the line, and what is wrong with it; never what stands in it."""
+    """An import file can't be used. The message has the line and the fault, and no content of the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +54,9 @@ class Execution:
     """An exported execution.
 
     Attributes:
-        record: what a list shows of it.
-        events: its history, event ids from 1 without gaps.
-        attribute_types: of its custom search attributes, as the file names them.
+        record: The visibility record.
+        events: The history, with event ids from 1 without gaps.
+        attribute_types: The types of its custom search attributes.
     """
 
     record: VisibilityRecord
@@ -68,14 +65,14 @@ class Execution:
 
 
 def read_import_file(path: Path, *, progress: Callable[[int], None] = lambda _: None) -> list[Execution]:
-    """Read a whole file.
+    """Return the executions of a file.
 
     Args:
-        path: of the file.
-        progress: called with the number of lines read so far.
+        path: The file.
+        progress: Is called with the number of lines read so far.
 
     Raises:
-        ImportFileError: missing, truncated, or of another format; with the line.
+        ImportFileError: The file is missing, truncated or of another format.
     """
     executions: list[Execution] = []
     types: dict[str, AttributeType] = {}
@@ -85,17 +82,17 @@ def read_import_file(path: Path, *, progress: Callable[[int], None] = lambda _: 
         if execution is None:
             raise ImportFileError(f"{path}: line {number}: {fault}")
         if execution.record.run_id in runs:
-            raise ImportFileError(f"{path}: line {number}: this run stands in the file twice")
+            raise ImportFileError(f"{path}: line {number}: this run is in the file twice; remove one of the two lines")
         runs.add(execution.record.run_id)
         for name, attribute_type in execution.attribute_types.items():
             if types.setdefault(name, attribute_type) is not attribute_type:
                 raise ImportFileError(
-                    f"{path}: line {number}: a search attribute has another type than on a line before"
+                    f"{path}: line {number}: a search attribute has another type than on an earlier line; use one type for it"
                 )
         executions.append(execution)
         progress(number)
     if not executions:
-        raise ImportFileError(f"{path}: the file is empty; one JSON object a line is expected")
+        raise ImportFileError(f"{path}: the file is empty; export executions as JSON Lines")
     return executions
 
 
@@ -104,7 +101,7 @@ class _Fault(Exception):  # noqa: N818 - turned into ImportFileError where the l
 
 
 def _read_line(line: bytes) -> tuple[Execution | None, str]:
-    """Return an execution, or what is wrong with the line; an exception would carry the line along as its context."""
+    """Return an execution, or the fault of the line. An exception would have the line in its context."""
     try:
         return _execution(orjson.loads(line)), ""
     except orjson.JSONDecodeError as error:
@@ -126,16 +123,18 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
                 if line.strip():
                     yield number, line
     except FileNotFoundError:
-        raise ImportFileError(f"{path}: no such file") from None
+        raise ImportFileError(f"{path} does not exist; check the path") from None
     except (EOFError, zlib.error, gzip.BadGzipFile):
-        raise ImportFileError(f"{path}: the gzip stream breaks off or is damaged after line {number}") from None
+        raise ImportFileError(
+            f"{path}: the gzip stream is truncated or damaged after line {number}; export it again"
+        ) from None
     except OSError as error:
         raise ImportFileError(f"{path}: can't be read: {error.strerror}") from None
 
 
 def _execution(item: Any) -> Execution:
     if not isinstance(item, dict):
-        raise _Fault("an object is expected")
+        raise _Fault("the line is not a JSON object")
     values, types = _search_attributes(_get(item, "search_attributes", dict))
     closed = item.get("close_time") is not None
     record = VisibilityRecord(
@@ -147,7 +146,7 @@ def _execution(item: Any) -> Execution:
         start_time=_time(item, "start_time"),
         execution_time=_time(item, "execution_time"),
         close_time=_time(item, "close_time") if closed else None,
-        # A server fills these in when the run closes; before, an export holds null or 0 for "not yet".
+        # A server sets these when the run closes. Before that an export holds null or 0.
         execution_duration=_get(item, "execution_duration_ns", int) if closed else None,
         history_length=_get(item, "history_length", int) if closed else None,
         history_size_bytes=_get(item, "history_size_bytes", int) if closed else None,
@@ -196,9 +195,9 @@ def _time(item: dict[str, Any], name: str) -> int:
 def _status(item: dict[str, Any], *, closed: bool) -> str:
     status = _STATUS.get(_get(item, "status", str))
     if status is None:
-        raise _Fault(f"status is none of {', '.join(_STATUS)}")
+        raise _Fault(f"status is not one of {', '.join(_STATUS)}")
     if closed == (status in {"Running", "Paused"}):
-        raise _Fault("status and close_time contradict each other")
+        raise _Fault("status and close_time contradict each other: only a closed run has a close_time")
     return status
 
 
@@ -209,7 +208,9 @@ def _search_attributes(found: dict[str, Any]) -> tuple[dict[str, AttributeValue]
         try:
             attribute_type, value = AttributeType(entry["type"]), entry["value"]
         except (KeyError, TypeError, ValueError):
-            raise _Fault("a search attribute is not of the form {type, value} with a type of Temporal's") from None
+            raise _Fault(
+                "a search attribute does not have the form {type, value} with one of Temporal's types"
+            ) from None
         if attribute_type is AttributeType.DATETIME and isinstance(value, str):
             value = parse_datetime(value)
         if isinstance(value, list):
@@ -224,13 +225,13 @@ def _search_attributes(found: dict[str, Any]) -> tuple[dict[str, AttributeValue]
 
 def _events(encoded: list[Any]) -> tuple[HistoryEvent, ...]:
     events = []
-    for place, text in enumerate(encoded, start=1):
+    for number, text in enumerate(encoded, start=1):
         try:
             event = read_event(base64.b64decode(text, validate=True))
         except (ValueError, TypeError, binascii.Error):
-            raise _Fault(f"event {place} is not a HistoryEvent in base64") from None
-        if event.event_id != place:
-            raise _Fault(f"event {place} has event id {event.event_id}: ids must run from 1 without gaps")
+            raise _Fault(f"event {number} is not a HistoryEvent in base64") from None
+        if event.event_id != number:
+            raise _Fault(f"event {number} has event id {event.event_id}: ids must run from 1 without gaps")
         events.append(event)
     if not events:
         raise _Fault("events is empty")

@@ -1,4 +1,4 @@
-"""Write exported executions into a namespace: history nodes, history trees and visibility records, sealed."""
+"""Write exported executions into a namespace, as sealed history nodes, history trees and visibility records."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _BRANCH_NAMESPACE = uuid5(NAMESPACE_OID, "strongroom import")
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import wrote.
+    """The result of an import.
 
     Attributes:
-        executions: how many were in the file.
-        nodes: history nodes written.
-        records: visibility records that are new or newer than what was stored; the rest stood there already.
+        executions: The number of executions in the file.
+        nodes: The number of history nodes that were written.
+        records: The number of visibility records that are new, or newer than the stored ones. The others were not changed.
     """
 
     executions: int
@@ -41,13 +41,13 @@ class Imported:
 
 
 def imported_branch(run_id: str, shard_id: int) -> HistoryBranch:
-    """Return the branch of an imported run: the same for every import of it, so that a second one overwrites."""
+    """Return the branch of an imported run. It is the same for every import of the run, so that a second import overwrites it."""
     tree_id = UUID(run_id)
     return HistoryBranch(shard_id, tree_id, uuid5(_BRANCH_NAMESPACE, run_id))
 
 
 def history_nodes(execution: Execution) -> list[HistoryNode]:
-    """Group an execution's events into nodes as the service wrote them; transaction ids count the writes."""
+    """Return an execution's events as history nodes, grouped as the service wrote them. Transaction ids count the writes."""
     return [
         HistoryNode(batch[0].event_id, txn_id, txn_id - 1, DataBlob(encode_batch(batch)))
         for txn_id, batch in enumerate(batches(execution.events), start=1)
@@ -61,21 +61,24 @@ async def import_executions(
     *,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Imported:
-    """Write executions, a few dozen to a transaction. Interrupted, it can be run again and ends with the same rows.
+    """Write executions, 32 in a transaction. An interrupted import can be run again, and ends with the same rows.
 
-    Custom search attributes that the namespace lacks are registered first.
+    Missing custom search attributes are registered in the namespace first.
 
     Args:
-        strongroom: the cell.
-        namespace: into which.
-        executions: what to write.
-        progress: called with the number of executions committed so far.
+        strongroom: The cell.
+        namespace: The namespace.
+        executions: The executions.
+        progress: Is called with the number of executions committed so far.
+
+    Returns:
+        The numbers of written rows.
 
     Raises:
-        InvalidPersistenceRequest: a search attribute is registered with another type; nothing is written.
+        InvalidPersistenceRequest: A search attribute is registered with another type. Nothing is written.
     """
-    found = {name: kind for execution in executions for name, kind in execution.attribute_types.items()}
-    added = {name: kind.value for name, kind in found.items()}
+    named = {name: kind for execution in executions for name, kind in execution.attribute_types.items()}
+    added = {name: kind.value for name, kind in named.items()}
     namespace = await strongroom.namespaces.add_search_attributes(namespace.namespace_id, added)
     types = attribute_types(namespace)
     written = nodes = done = 0
@@ -107,6 +110,6 @@ async def import_executions(
 
 
 def attribute_types(namespace: Namespace) -> SearchAttributes:
-    """Return the custom search attributes of a namespace with their types, and the aliases of some."""
+    """Return the custom search attributes of a namespace with their types, and the aliases."""
     types = {name: AttributeType(kind) for name, kind in namespace.search_attributes.items()}
     return {**types, **{alias: Attribute(name, types[name]) for alias, name in namespace.aliases.items()}}

@@ -52,7 +52,7 @@ def test_who_has_no_key_does_nothing(walk, config_path):
     key_id = re.search(r"carl.*?([0-9a-f]{12}) until", walk("access", "list"), re.DOTALL)[1]
     walk("access", "bind", "carl", "read", "-n", "payments")
     walk("query", "payments", by="carl")
-    assert "No such namespace" in walk("query", "clinic", by="carl", code=2)
+    assert "namespace does not exist" in walk("query", "clinic", by="carl", code=2)
     assert walk("query", "clinic", by="carl", code=2) == walk("query", "never-made", by="carl", code=2)
     walk("access", "revoke", key_id)
     assert "Nobody is known" in walk("query", "payments", by="carl", code=2)
@@ -111,7 +111,7 @@ def test_shredding_on_the_command_line_takes_two(walk):
     assert "two people" in walk(*final, by="kim", code=2)
     walk("access", "approve", grant)
     walk(*final, by="kim")
-    assert "No such namespace" in walk("query", "payments", code=2)
+    assert "namespace does not exist" in walk("query", "payments", code=2)
 
 
 def test_holds_and_retention(walk):

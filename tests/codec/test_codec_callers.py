@@ -23,7 +23,7 @@ from tests.support.configuration import parse_codec_server
 pytestmark = pytest.mark.integration
 
 BODY = {"payloads": [plain("x")]}
-REFUSED = (401, b'{"error":"The caller brought no token or certificate that is accepted here."}')
+REFUSED = (401, b'{"error":"the caller has no token or certificate that is accepted here"}')
 
 
 def encode(client, authorization, namespace="first"):

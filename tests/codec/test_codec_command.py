@@ -35,17 +35,17 @@ def test_it_says_what_is_wrong(codec_bench):
     assert "no certificate in PEM with its key" in refused(codec_bench, section.replace("server.pem", "issuer.pem"))
     assert "nobody.json can't be read" in refused(codec_bench, section.replace("issuer.pem", "nobody.json"))
     for content, told in (
-        ("{", "is no JWK set"),
-        ("[]", "is no JWK set"),
+        ("{", "is neither a JWK set"),
+        ("[]", "is neither a JWK set"),
         (json.dumps({"keys": [{"kty": "oct", "k": "AAAA", "alg": "HS256"}]}), "no public key for ES256"),
-        (json.dumps({"keys": [Issuer().jwk("a"), Issuer().jwk("a")]}), "two keys of one id"),
-        ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "is no JWK set"),
+        (json.dumps({"keys": [Issuer().jwk("a"), Issuer().jwk("a")]}), "two keys with the same id"),
+        ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "is neither a JWK set"),
     ):
         (codec_bench.folder / "odd.json").write_text(content)
         assert told in refused(codec_bench, section.replace("issuer.pem", "odd.json"))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert "can't be listened on" in refused(codec_bench, section.replace("127.0.0.1:0", f"127.0.0.1:{port}"))
+        assert "can't listen on" in refused(codec_bench, section.replace("127.0.0.1:0", f"127.0.0.1:{port}"))
 
 
 def test_a_socket_in_use_is_not_taken_over(codec_bench):

@@ -295,7 +295,7 @@ async def test_a_shredded_namespace_is_not_brought_back(strongroom):
 async def test_empty_rewrap(strongroom, config_path):
     """With nothing to move the command says so and ends well; a KEK that is not there is an error with its name."""
     done = await asyncio.to_thread(run_command, config_path.parent, "keys", "rewrap")
-    assert (done.returncode, done.stdout.strip()) == (0, "local:cell: nothing to move")
+    assert (done.returncode, done.stdout.strip()) == (0, "local:cell: no keys to move")
     done = await asyncio.to_thread(run_command, config_path.parent, "keys", "rewrap", "local:absent")
     assert (done.returncode, "absent" in done.stderr) == (2, True)
     with pytest.raises(KeyNotFound):

@@ -304,5 +304,5 @@ async def test_the_command_reports_and_repairs(indexed_cell, vandal, config_path
     assert "1 documents missing, 1 of them repaired" in repaired.stdout
     assert "1 documents without a record, 1 of them removed" in repaired.stdout
     assert (await command("--check")).returncode == 0
-    assert f"{RUNS} documents written anew" in (await command("--rewrite")).stdout
+    assert f"{RUNS} documents written again" in (await command("--rewrite")).stdout
     assert (await command("--rewrite", "--check")).returncode == 2

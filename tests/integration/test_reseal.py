@@ -325,7 +325,7 @@ async def test_a_command_that_is_killed_goes_on(config_path):
         process = await asyncio.create_subprocess_exec(*command, "0", stdout=asyncio.subprocess.PIPE)
         output, _ = await process.communicate()
         assert process.returncode == 0
-        assert f"{progress[-1]} of {progress[-1]} rows sealed anew with version 2" in output.decode()
+        assert f"{progress[-1]} of {progress[-1]} rows resealed with version 2" in output.decode()
         assert await all_versions(cell, made.namespace_id) == {2}
         await made.read()
 

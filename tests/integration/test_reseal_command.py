@@ -37,14 +37,14 @@ def test_sealing_anew_and_destroying(run, dsn, sample):
     (before,) = sql(dsn, OLD)
     assert before["rows"]
     output = run("keys", "reseal", "payments", "--rate", "0", "--wait", "0", "--destroy")
-    done, found, rate = re.search(r"(\d+) of (\d+) rows sealed anew with version 2, ([\d,]+) a second", output).groups()
+    done, found, rate = re.search(r"(\d+) of (\d+) rows resealed with version 2, ([\d,]+) a second", output).groups()
     assert done == found
     assert f"history_node.data {before['rows']}" in output
     assert int(rate.replace(",", "")) > 0
     assert "version 1 is destroyed: nothing used it" in output
     assert sql(dsn, OLD)[0]["rows"] == 0
     assert re.search(r"data\W+1\W.*destroyed", run("keys", "list", "payments"))
-    assert "0 of 0 rows sealed anew with version 2" in run("keys", "reseal", "payments", "--wait", "0")
+    assert "0 of 0 rows resealed with version 2" in run("keys", "reseal", "payments", "--wait", "0")
     assert run("history", "payments", sample[0].record.workflow_id)
 
 
@@ -74,9 +74,9 @@ def test_a_row_that_does_not_open_is_named(run, dsn):
 def test_what_is_wrong_is_refused(run):
     """With 2 and one line that says why; and a namespace that is shredded as one that is not there."""
     for arguments, reason in (
-        (("reseal",), "give a namespace, or --cell"),
-        (("reseal", "payments", "--cell"), "give a namespace, or --cell"),
-        (("reseal", "nobody"), "No such namespace"),
+        (("reseal",), "give either NAMESPACE or --cell"),
+        (("reseal", "payments", "--cell"), "give either NAMESPACE or --cell"),
+        (("reseal", "nobody"), "namespace does not exist"),
         (("reseal", "payments", "--rate", "-1"), "rate"),
         (("destroy", "payments"), "--version"),
         (("destroy", "payments", "--version", "2"), "version 2 is active"),
@@ -84,8 +84,8 @@ def test_what_is_wrong_is_refused(run):
         (("destroy", "--cell", "--version", "7"), "no version 7"),
     ):
         assert reason in run("keys", *arguments, "--wait", "0", code=2)
-    assert "0 of 0 rows sealed anew with version 1" in run("keys", "reseal", "--cell", "--wait", "0")
+    assert "0 of 0 rows resealed with version 1" in run("keys", "reseal", "--cell", "--wait", "0")
     asked = run("namespace", "shred", "payments", "--grace", "0s", typed="payments\n")
     code = re.search(r"--final (\w+)", asked)[1]
     run("namespace", "shred", "payments", "--final", code, "--certificate", "erasure.json")
-    assert "No such namespace" in run("keys", "reseal", "payments", code=2)
+    assert "namespace does not exist" in run("keys", "reseal", "payments", code=2)

@@ -61,11 +61,11 @@ def test_asked_for_and_taken_back(cell_with_runs):
     asked = cell_with_runs.done("namespace", "shred", "orders", typed="orders\n")
     code = code_in(asked)
     assert re.search(rf"visibility_records\s+│\s+{RUNS}", asked)
-    assert "wraps nothing else in this cell: it will be deleted" in asked
+    assert "wraps nothing else in this cell, so it will be deleted" in asked
     assert "Nothing is lost yet" in asked
     again = cell_with_runs.done("namespace", "shred", "orders", "--confirm", "orders", "--grace", "0s")
     assert code_in(again) == code
-    assert "asked for before" in again
+    assert "already scheduled for shredding at" in again
     assert "disabled" in cell_with_runs.done("query", "orders", "--count", code=2)
     assert "to be shredded, due 20" in cell_with_runs.done("namespace", "list")
     assert "WRONG" not in cell_with_runs.done("doctor")
@@ -113,7 +113,7 @@ def test_a_certificate_checks_out_offline(tmp_path):
     (tmp_path / "e.json").write_bytes(content)
     (tmp_path / "cell.pub").write_text(public_key + "\n")
     alone = offline.done("verify-certificate", "e.json")
-    assert "does not prove who made it" in alone
+    assert "does not prove its origin" in alone
     assert public_key in alone
     for key in (public_key.upper(), "cell.pub"):
         pinned = offline.done("verify-certificate", "e.json", "--public-key", key)

@@ -1,4 +1,4 @@
-"""How principals, roles, grants and reviews are shown."""
+"""How the command line prints principals, roles, grants and reviews."""
 
 from __future__ import annotations
 
@@ -24,13 +24,16 @@ if TYPE_CHECKING:
 
 
 def api_key(name: str, key: str, kept: ApiKey) -> None:
-    """Show a new API key; nobody can show it again."""
-    console.print(f"API key of {name}, until {_day(kept.expires_at)}; it is not shown again:", markup=False)
+    """Print a new API key. It can't be printed again."""
+    console.print(
+        f"API key of {name}, valid until {_day(kept.expires_at)}; store it now, because it can't be shown again:",
+        markup=False,
+    )
     console.print(key, markup=False, highlight=False, soft_wrap=True)
 
 
 def principals(policy: Policy, namespaces: Iterable[Namespace], *, as_json: bool) -> None:
-    """Show who is known."""
+    """Print the principals."""
     names = {each.namespace_id: each.name for each in namespaces}
     if as_json:
         _json(
@@ -46,16 +49,18 @@ def principals(policy: Policy, namespaces: Iterable[Namespace], *, as_json: bool
         keys = [f"{key.key_id} until {_day(key.expires_at)}" for key in person.api_keys]
         rows.append((person.name, "\n".join(roles) or "none", "\n".join(keys), "\n".join(person.subjects)))
     if not rows:
-        console.print("this cell has no access policy: whoever can read its configuration may do anything")
+        console.print(
+            "this cell has no access policy: every user who can read its configuration may do anything. Turn access control on with:"
+        )
         console.print("strongroom access init NAME", markup=False)
         return
     table("principal", "roles", "API keys", "certificates", rows=rows)
 
 
 def grants(policy: Policy, *, show_all: bool) -> None:
-    """Show break-glass grants."""
+    """Print break-glass grants."""
     at = utc_now()
-    shown = [each for each in policy.grants if show_all or _state(each, at) in ("waiting", "counts")]
+    shown = [each for each in policy.grants if show_all or _state(each, at) in ("waiting", "valid")]
     table(
         *("grant", "for", "what", "where", "reason", "asked", "state", "approved by", "until"),
         rows=(
@@ -76,7 +81,7 @@ def grants(policy: Policy, *, show_all: bool) -> None:
 
 
 def review(report: AccessReview, *, as_json: bool) -> None:
-    """Show a review."""
+    """Print an access review."""
     if as_json:
         _json(asdict(report))
         return
@@ -101,22 +106,22 @@ def review(report: AccessReview, *, as_json: bool) -> None:
     for name, keys in report.expired_keys.items():
         console.print(f"expired API keys of {name}: {', '.join(keys)}", markup=False)
     console.print(f"{len(report.grants)} break-glass grants in the last 90 days: strongroom access grants --all")
-    console.print(f"last use: from {report.records} records of this host's audit log")
+    console.print(f"the last use is from {report.records} records of this host's audit log")
     if not report.policy_matches:
         console.print(
-            "[bold red]the audit log does not hold this policy[/]: rights were changed from another host, whose log has it, "
-            "or past the audit log"
+            "[bold red]the audit log does not have this policy[/]: rights were changed on another host, or without the audit log. "
+            "Run the review on the other host"
         )
 
 
 def retention(policy: Policy, namespaces: Iterable[Namespace]) -> None:
-    """Show how long audit records are kept, and what keeps them longer."""
+    """Print the retention of audit records, and the legal holds."""
     names = {each.namespace_id: each.name for each in namespaces}
     console.print(f"records are kept for {policy.retention_days} days")
     rows = ((each.hold_id, each.reason, _minute(each.since), each.by) for each in policy.holds)
     table("legal hold", "reason", "since", "by", rows=rows)
     for namespace_id in sorted(policy.availability_first):
-        console.print(f"calls about {_place(namespace_id, names)} go on without the log", markup=False)
+        console.print(f"calls about {_place(namespace_id, names)} continue without the log", markup=False)
 
 
 def _state(grant: Grant, at: datetime) -> str:
@@ -124,7 +129,7 @@ def _state(grant: Grant, at: datetime) -> str:
         return "ended"
     if grant.expires_at is None:
         return "waiting"
-    return "counts" if grant.counts(at) else "expired"
+    return "valid" if grant.counts(at) else "expired"
 
 
 def _without_hashes(person: dict[str, object]) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""How the command line shows what a command found: as tables for people, as JSON lines for programs."""
+"""How the command line prints namespaces, keys, searches and histories: as tables, or as JSON Lines for programs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PAGE = 1000
 
 
 def namespaces(found: Iterable[Namespace]) -> None:
-    """Show namespaces."""
+    """Print namespaces."""
     rows = (
         (
             namespace.name or "",
@@ -54,7 +54,7 @@ def _state(namespace: Namespace) -> str:
 
 
 def search_attributes(namespace: Namespace) -> None:
-    """Show the custom search attributes of a namespace."""
+    """Print the custom search attributes of a namespace."""
     aliases: dict[str, list[str]] = {}
     for alias, name in namespace.aliases.items():
         aliases.setdefault(name, []).append(alias)
@@ -63,7 +63,7 @@ def search_attributes(namespace: Namespace) -> None:
 
 
 def keys(records: Iterable[DataKeyRecord]) -> None:
-    """Show registry rows."""
+    """Print the keys of a namespace."""
     rows = (
         (
             record.key_class.value,
@@ -81,13 +81,13 @@ def keys(records: Iterable[DataKeyRecord]) -> None:
 
 
 def kek_usage(found: Iterable[KekUsage]) -> None:
-    """Show what depends on which version of which KEK."""
+    """Print the number of keys under each version of each KEK."""
     rows = ((f"{usage.provider}:{usage.kek_id}", usage.kek_version, usage.keys, usage.namespaces) for usage in found)
     table("KEK", "version", "keys", "of namespaces", rows=rows)
 
 
 def revocation(policy: CachePolicy) -> None:
-    """Show how soon a KEK that is revoked stops all use."""
+    """Print the times after which a revoked KEK stops all use."""
     console.print(
         f"A revoked KEK stops within {policy.soft_ttl:g} s where it is in use, and within {policy.encrypt_ttl:g} s everywhere. "
         f"If the KMS can't be asked, sealing stops after {policy.encrypt_ttl:g} s, opening after {policy.decrypt_ttl:g} s."
@@ -95,21 +95,21 @@ def revocation(policy: CachePolicy) -> None:
 
 
 def token_tally(namespace: Namespace, found: TokenTally) -> None:
-    """Show what a comparison of a namespace's tokens with its records found."""
+    """Print the result of comparing a namespace's tokens with its records."""
     right = found.records - found.wrong - found.unreadable + found.repaired
-    console.print(f"{namespace.namespace_id}: the tokens of {right} of {found.records} records are as they should be")
+    console.print(f"{namespace.namespace_id}: the tokens of {right} of {found.records} records are correct")
     if found.wrong:
-        console.print(f"  {found.wrong} had others, {found.repaired} of them repaired")
+        console.print(f"  {found.wrong} had wrong tokens, {found.repaired} of them repaired")
     if found.unreadable:
         console.print(f"  {found.unreadable} records do not open: restore them from a backup")
 
 
 def reconciliation(found: Reconciliation) -> None:
-    """Show what a comparison of the search index with the records found."""
+    """Print the result of comparing the search index with the records."""
     table(
         "namespace",
         "records",
-        "documents that are as they say",
+        "correct documents",
         rows=((each.namespace_id, each.records, each.equal) for each in found.namespaces),
     )
     for drift, count in found.found.items():
@@ -117,12 +117,12 @@ def reconciliation(found: Reconciliation) -> None:
     if found.orphans:
         console.print(f"{found.orphans} documents without a record, {found.removed} of them removed")
     if found.rewritten:
-        console.print(f"{found.rewritten} documents written anew")
+        console.print(f"{found.rewritten} documents written again")
     console.print(str(found))
 
 
 def purged(rows: Mapping[str, int]) -> None:
-    """Show what a purge deleted."""
+    """Print the rows that a purge deleted."""
     for name, count in rows.items():
         console.print(f"{count} rows deleted from {name}")
     if not rows:
@@ -132,7 +132,7 @@ def purged(rows: Mapping[str, int]) -> None:
 async def executions(
     strongroom: Strongroom, name: str, query: str, *, limit: int, page_token: bytes | None, as_json: bool
 ) -> None:
-    """Show a page of runs."""
+    """Print a page of runs."""
     namespace = await strongroom.namespaces.get(name)
     page = await strongroom.visibility.list_workflow_executions(
         namespace.namespace_id, query, attribute_types(namespace), page_size=limit, page_token=page_token
@@ -157,11 +157,11 @@ async def executions(
     )
     table("workflow id", "run id", "type", "status", "started (UTC)", "closed (UTC)", rows=rows)
     if token:
-        console.print(f"there are more; go on with: --page-token {token}", soft_wrap=True)
+        console.print(f"there are more; continue with: --page-token {token}", soft_wrap=True)
 
 
 async def count(strongroom: Strongroom, name: str, query: str, *, as_json: bool) -> None:
-    """Show a count."""
+    """Print a count."""
     namespace = await strongroom.namespaces.get(name)
     found = await strongroom.visibility.count_workflow_executions(
         namespace.namespace_id, query, attribute_types(namespace)
@@ -175,7 +175,7 @@ async def count(strongroom: Strongroom, name: str, query: str, *, as_json: bool)
 
 
 async def explanation(strongroom: Strongroom, name: str, query: str) -> None:
-    """Show how a filter is answered."""
+    """Print how a filter is answered."""
     namespace = await strongroom.namespaces.get(name)
     found = await strongroom.visibility.explain(namespace.namespace_id, query, attribute_types(namespace))
     table(
@@ -201,7 +201,7 @@ async def explanation(strongroom: Strongroom, name: str, query: str) -> None:
     )
     console.print(f"{found.sure} documents match for certain, {found.possible} may")
     if found.epochs > 1:
-        console.print(f"the index key rotates: all of this is sent for {found.epochs} keys at once")
+        console.print(f"the index key is being rotated, so this is sent for {found.epochs} keys")
     if found.sorted_here:
         console.print(f"ORDER BY: each page opens all {found.possible} (at most {found.budget} beyond the page)")
     else:
@@ -211,10 +211,17 @@ async def explanation(strongroom: Strongroom, name: str, query: str) -> None:
 
 
 async def history(strongroom: Strongroom, name: str, workflow_id: str, run_id: str | None, *, as_json: bool) -> None:
-    """Show the events of a run.
+    """Print the events of a run.
+
+    Args:
+        strongroom: The cell.
+        name: The name of the namespace.
+        workflow_id: The workflow id.
+        run_id: The run id; None for the latest run.
+        as_json: Whether to print JSON Lines.
 
     Raises:
-        NotFound: no such run.
+        NotFound: The run does not exist, or its history is not stored.
     """
     namespace = await strongroom.namespaces.get(name)
     record = await _find_run(strongroom, namespace, workflow_id, run_id)

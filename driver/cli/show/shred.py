@@ -1,4 +1,4 @@
-"""How the command line shows a shredding: what will be lost, and what a certificate says."""
+"""How the command line prints a shredding and an erasure certificate."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from strongroom.storage import ShredRequest
 
 _DISPOSALS = {
-    "delete": "wraps nothing else in this cell: it will be deleted. If another cell or program uses it: unshred, and --keep-kek",
-    "shared": "wraps other keys too: it stays. Backups made before will go on opening for who may use it",
-    "kept": "stays, as asked. Backups made before will go on opening for who may use it",
+    "delete": "wraps nothing else in this cell, so it will be deleted. If another cell or program uses it, unshred and use --keep-kek",
+    "shared": "wraps other keys too, so it is kept. Its users can still open earlier backups",
+    "kept": "is kept, as requested. Its users can still open earlier backups",
 }
 
 
 def request(name: str, found: ShredRequest, loss: Loss, *, seconds: int) -> None:
-    """Show what was asked for, what will be lost, and how it goes on."""
+    """Print a request: the loss, the times and the next command."""
     rows = [
         *loss.rows.items(),
         *([] if loss.documents is None else [("documents of the search index", loss.documents)]),
@@ -30,36 +30,41 @@ def request(name: str, found: ShredRequest, loss: Loss, *, seconds: int) -> None
     for kek in loss.keks:
         console.print(f"KEK {kek.kek} {_DISPOSALS[kek.disposal]}", markup=False, soft_wrap=True)
     if found.confirmed_at is not None:
-        console.print(f"its keys were destroyed at {_utc(found.confirmed_at)}; it is not finished", markup=False)
+        console.print(
+            f"its keys were destroyed at {_utc(found.confirmed_at)}; the shredding is not finished", markup=False
+        )
     else:
         console.print(
-            f"asked for at {_utc(found.requested_at)}: it can't be read since, in any process after {seconds} s. Nothing is lost yet.",
+            f"requested at {_utc(found.requested_at)}. It is unreadable, in every process after {seconds} s. Nothing is lost yet.",
             soft_wrap=True,
         )
-        console.print(f"to take it back: strongroom namespace unshred {name}", markup=False, soft_wrap=True)
+        console.print(f"to undo it: strongroom namespace unshred {name}", markup=False, soft_wrap=True)
     console.print(
-        f"from {_utc(found.due_at)}, for good: strongroom namespace shred {name} --final {found.code} --certificate FILE",
+        f"from {_utc(found.due_at)}, permanently: strongroom namespace shred {name} --final {found.code} --certificate FILE",
         markup=False,
         soft_wrap=True,
     )
 
 
-def certificate(said: ErasureCertificate) -> None:
-    """Show what a certificate says."""
+def certificate(verified: ErasureCertificate) -> None:
+    """Print a certificate."""
     table(
         "",
         "",
         title="erasure certificate",
         rows=[
-            ("cell", said.cell_id),
-            ("namespace", said.namespace_id),
-            ("unreadable since", _utc(said.requested_at)),
-            ("in every process after", f"{said.eviction_seconds} s"),
-            ("keys destroyed", _utc(said.confirmed_at)),
-            ("completed", _utc(said.completed_at)),
-            ("rows deleted", ", ".join(f"{rows} {name}" for name, rows in said.rows_deleted.items()) or "none"),
-            ("documents deleted", "no search index" if said.documents_deleted is None else said.documents_deleted),
-            *(("KEK", f"{kek.kek}: {_answer(kek)}") for kek in said.keks),
+            ("cell", verified.cell_id),
+            ("namespace", verified.namespace_id),
+            ("unreadable since", _utc(verified.requested_at)),
+            ("in every process after", f"{verified.eviction_seconds} s"),
+            ("keys destroyed", _utc(verified.confirmed_at)),
+            ("completed", _utc(verified.completed_at)),
+            ("rows deleted", ", ".join(f"{rows} {name}" for name, rows in verified.rows_deleted.items()) or "none"),
+            (
+                "documents deleted",
+                "no search index" if verified.documents_deleted is None else verified.documents_deleted,
+            ),
+            *(("KEK", f"{kek.kek}: {_answer(kek)}") for kek in verified.keks),
         ],
     )
     table(
@@ -80,10 +85,10 @@ def certificate(said: ErasureCertificate) -> None:
                 "" if key.destroyed_at is None else f"{key.destroyed_at:%Y-%m-%d %H:%M}",
                 key.commitment.hex(),
             )
-            for key in said.keys
+            for key in verified.keys
         ),
     )
-    for title, sentences in (("Covers:", said.covers), ("Does not cover:", said.does_not_cover)):
+    for title, sentences in (("Covers:", verified.covers), ("Does not cover:", verified.does_not_cover)):
         console.print(title)
         for sentence in sentences:
             console.print(f"  - {sentence}", markup=False, highlight=False, soft_wrap=True)

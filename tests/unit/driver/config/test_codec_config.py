@@ -8,7 +8,7 @@ import tomllib
 
 import pytest
 
-from strongroom.driver.codec.listener import _listening
+from strongroom.driver.codec.listener import listening_socket
 from strongroom.driver.config import ConfigError, Listen, load_config, write_config
 from tests.support.configuration import parse_codec_server
 from tests.support.tree import ROOT
@@ -157,7 +157,7 @@ def test_a_missing_extra_is_named(missing, tmp_path):
 def test_answers_are_not_held_back():
     """The body of an answer is sent before the caller acknowledges its head, which would take 40 ms for each answer."""
     with (
-        _listening(Listen("127.0.0.1", 0)) as listening,
+        listening_socket(Listen("127.0.0.1", 0)) as listening,
         socket.create_connection(listening.getsockname()),
         listening.accept()[0] as accepted,
     ):
