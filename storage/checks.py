@@ -1,4 +1,4 @@
-"""What a request must look like before the database sees it. Messages name the field, never its value."""
+"""Checks of a request before it is sent. A message names the field, never its value."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from strongroom.kms import Keyring, NamespaceKeys
 
 TRANSACTION_SIZE_LIMIT = 4 * 2**20
-"""Bytes of one blob: `system.transactionSizeLimit` of Temporal."""
+"""The most bytes of a blob: Temporal's `system.transactionSizeLimit`."""
 MAX_PAGE_SIZE = 10_000
 MAX_ID_BYTES = 1000
-"""Bytes of an identifier that a tenant chose: Temporal's `limit.maxIDLength`."""
+"""The most bytes of an identifier that a tenant chose: Temporal's `limit.maxIDLength`."""
 MAX_NAME_BYTES = 255
 _INT64 = 2**63
 _INT32 = 2**31
@@ -28,10 +28,14 @@ _INT32 = 2**31
 async def open_keys(keyring: Keyring, namespace_id: UUID) -> NamespaceKeys:
     """Return a namespace's keys.
 
+    Args:
+        keyring: The unwrapped keys.
+        namespace_id: The namespace.
+
     Raises:
-        InvalidPersistenceRequest: not a UUID.
-        NamespaceNotFound: no such namespace.
-        KmsError: its keys can't be had.
+        InvalidPersistenceRequest: The id is not a UUID.
+        NamespaceNotFound: The namespace does not exist.
+        KmsError: The namespace's keys are not available.
     """
     check_uuid("namespace_id", namespace_id)
     try:
@@ -43,41 +47,41 @@ async def open_keys(keyring: Keyring, namespace_id: UUID) -> NamespaceKeys:
 
 
 def check_type(field: str, value: object, wanted: type) -> None:
-    """Refuse what is not of the type that the annotations promise."""
+    """Refuse a value that has not the declared type."""
     if not isinstance(value, wanted):
         msg = f"{field} must be a {wanted.__name__}"
         raise InvalidPersistenceRequest(msg)
 
 
 def check_uuid(field: str, value: object) -> None:
-    """Refuse what is not a UUID."""
+    """Refuse a value that is not a UUID."""
     if not isinstance(value, UUID):
         msg = f"{field} must be a UUID"
         raise InvalidPersistenceRequest(msg)
 
 
 def check_flag(field: str, value: object) -> None:
-    """Refuse what is neither True nor False."""
+    """Refuse a value that is neither True nor False."""
     if not isinstance(value, bool):
         msg = f"{field} must be True or False"
         raise InvalidPersistenceRequest(msg)
 
 
 def check_number(field: str, value: object, *, least: int = 0, limit: int = _INT64) -> None:
-    """Refuse what is not a whole number from `least` to below `limit`."""
+    """Refuse a value that is not a whole number from `least` to below `limit`."""
     if type(value) is not int or not least <= value < limit:
-        what = "is negative" if type(value) is int and value < 0 <= least else "is not a whole number in its range"
-        msg = f"{field} {what}"
+        fault = "is negative" if type(value) is int and value < 0 <= least else "is not a whole number in its range"
+        msg = f"{field} {fault}"
         raise InvalidPersistenceRequest(msg)
 
 
 def check_shard_id(value: object) -> None:
-    """Refuse what is not a shard id: 1 or more."""
+    """Refuse a value that is not a shard id, which is 1 or more."""
     check_number("shard_id", value, least=1, limit=_INT32)
 
 
 def check_id(field: str, value: object) -> bytes:
-    """Refuse what is not a tenant's identifier, and return its bytes: text of 1 to 1000 bytes of UTF-8."""
+    """Refuse a value that is not a tenant's identifier: text of 1 to 1000 bytes of UTF-8. Return its bytes."""
     try:
         encoded = value.encode() if isinstance(value, str) else b""
     except UnicodeEncodeError:
@@ -89,18 +93,18 @@ def check_id(field: str, value: object) -> bytes:
 
 
 def check_name(field: str, value: object) -> None:
-    """Refuse what is not a name that an operator gives: text of 1 to 255 bytes."""
+    """Refuse a value that is not an operator's name: text of 1 to 255 bytes of UTF-8."""
     if not isinstance(value, str) or not 0 < len(value.encode("utf-8", "replace")) <= MAX_NAME_BYTES or "\x00" in value:
         msg = f"{field} must be text of 1 to {MAX_NAME_BYTES} bytes of UTF-8"
         raise InvalidPersistenceRequest(msg)
 
 
 def check_blob(field: str, value: object) -> int:
-    """Refuse what is not a blob of at most 4 MiB; return its size.
+    """Refuse a value that is not a blob of at most 4 MiB. Return its size in bytes.
 
     Raises:
-        InvalidPersistenceRequest: not a `DataBlob` of bytes.
-        TransactionSizeLimit: larger.
+        InvalidPersistenceRequest: The value is not a `DataBlob` of bytes.
+        TransactionSizeLimit: The blob is larger.
     """
     if not isinstance(value, DataBlob) or not isinstance(value.data, bytes) or type(value.encoding) is not Encoding:
         msg = f"{field} must be a DataBlob of bytes, with an Encoding"
@@ -113,10 +117,10 @@ def check_blob(field: str, value: object) -> int:
 
 
 def check_blobs(field: str, blobs: Iterable[object]) -> int:
-    """As `check_blob` for several; return their size in all."""
+    """Check several blobs as `check_blob` does. Return the sum of their sizes in bytes."""
     return sum(check_blob(field, blob) for blob in blobs)
 
 
 def check_page_size(value: object) -> None:
-    """Refuse a page size that is not 1 to 10,000."""
+    """Refuse a page size that is not from 1 to 10,000."""
     check_number("page_size", value, least=1, limit=MAX_PAGE_SIZE + 1)

@@ -1,4 +1,4 @@
-"""A payload as a service hands it over: bytes, and how they are encoded. Both are sealed."""
+"""A payload of the service: bytes and their encoding. Both are sealed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Encoding(IntEnum):
-    """How a blob is encoded, by its byte in the sealed plaintext; Temporal's EncodingType."""
+    """The encoding of a blob: Temporal's EncodingType. The value is its byte in the sealed plaintext."""
 
     UNSPECIFIED = 0
     PROTO3 = 1
@@ -21,29 +21,33 @@ class Encoding(IntEnum):
 
 _new = tuple.__new__
 _BY_BYTE = tuple(Encoding)
-_UNKNOWN = "a stored blob has an encoding that this version does not know"
+_UNKNOWN = "a stored blob has an encoding that is unknown to this version"
 _BYTES = tuple(bytes((encoding,)) for encoding in Encoding)
 
 
 class DataBlob(NamedTuple):
-    """A payload. It comes back exactly as it went in.
+    """A payload. It is read exactly as it was written.
 
-    A tuple, as payloads are read by the thousand, and a frozen dataclass takes twice as long to make.
+    It is a tuple, because payloads are read by the thousand and a frozen dataclass takes twice as long to create.
+
+    Attributes:
+        data: The bytes.
+        encoding: Their encoding.
     """
 
     data: bytes
     encoding: Encoding = Encoding.PROTO3
 
     def pack(self) -> bytes:
-        """Return the bytes to seal: the encoding, then the data."""
+        """Return the bytes to seal: the encoding's byte, then the data."""
         return _BYTES[self[1]] + self[0]
 
     @classmethod
     def unpack(cls, packed: bytes) -> DataBlob:
-        """Undo `pack`.
+        """Return the blob that `pack` packed.
 
         Raises:
-            DataLoss: an encoding that this version does not know.
+            DataLoss: The encoding is unknown to this version.
         """
         try:
             return _new(cls, (packed[1:], _BY_BYTE[packed[0]]))
@@ -52,10 +56,10 @@ class DataBlob(NamedTuple):
 
     @classmethod
     def unpack_many(cls, packed: Iterable[bytes]) -> list[DataBlob]:
-        """Undo `pack` for many: half the time of one by one, which a history of a hundred nodes shows.
+        """Return the blobs that `pack` packed. It takes half the time of `unpack` for each, which matters for a hundred nodes.
 
         Raises:
-            DataLoss: an encoding that this version does not know.
+            DataLoss: The encoding is unknown to this version.
         """
         try:
             return [_new(cls, (one[1:], _BY_BYTE[one[0]])) for one in packed]

@@ -1,6 +1,6 @@
-"""Page tokens of the stores: where the next page begins, in numbers that stand in clear in the rows too.
+"""Page tokens of the stores: the position at which the next page begins. The position is in clear in the rows too.
 
-A token is bound to the call that it continues, so that one of another operation, queue or branch is refused.
+A token is bound to the operation and to what it reads, so that a token of another operation, queue or branch is refused.
 """
 
 from __future__ import annotations
@@ -21,18 +21,24 @@ def page_token(operation: str, scope: bytes, *position: int) -> bytes:
     """Return a token.
 
     Args:
-        operation: name of the call.
-        scope: what the call reads: ids, joined without ambiguity.
-        position: signed 64-bit numbers.
+        operation: The name of the operation.
+        scope: The ids of what the operation reads, joined without ambiguity.
+        position: The position, as signed 64-bit numbers.
     """
     return token_of_bytes(operation, scope, struct.pack(f">{len(position)}q", *position))
 
 
 def page_position(token: bytes, operation: str, scope: bytes, *, numbers: int) -> tuple[int, ...]:
-    """Return the position in a token.
+    """Return the position in a token of `page_token`.
+
+    Args:
+        token: The token.
+        operation: The name of the operation.
+        scope: The ids of what the operation reads.
+        numbers: How many numbers the position has.
 
     Raises:
-        InvalidPersistenceRequest: not a token that the same call made.
+        InvalidPersistenceRequest: The token does not belong to this operation and scope.
     """
     packed = token_bytes(token, operation, scope)
     if len(packed) != numbers * _NUMBER_BYTES:
@@ -41,7 +47,7 @@ def page_position(token: bytes, operation: str, scope: bytes, *, numbers: int) -
 
 
 def token_of_bytes(operation: str, scope: bytes, position: bytes) -> bytes:
-    """As `page_token`, for a position that is not of numbers: a name of the operator's, say."""
+    """Return a token for a position in bytes, for example a name."""
     return base64.urlsafe_b64encode(_binding(operation, scope) + position)
 
 
@@ -49,7 +55,7 @@ def token_bytes(token: bytes, operation: str, scope: bytes) -> bytes:
     """Return the position in a token of `token_of_bytes`.
 
     Raises:
-        InvalidPersistenceRequest: not a token that the same call made.
+        InvalidPersistenceRequest: The token does not belong to this operation and scope.
     """
     try:
         decoded = base64.b64decode(token, altchars=b"-_", validate=True)
@@ -61,7 +67,7 @@ def token_bytes(token: bytes, operation: str, scope: bytes) -> bytes:
 
 
 def token_id(token: bytes, operation: str, scope: bytes) -> bytes:
-    """As `token_bytes`, of a position that is an id of 16 bytes."""
+    """Return the position in a token of `token_of_bytes`, which must be an id of 16 bytes; raises as `token_bytes` does."""
     position = token_bytes(token, operation, scope)
     if len(position) != _ID_BYTES:
         raise _foreign(operation)
@@ -69,7 +75,7 @@ def token_id(token: bytes, operation: str, scope: bytes) -> bytes:
 
 
 def token_text(token: bytes, operation: str, scope: bytes) -> str:
-    """As `token_bytes`, of a position that is text."""
+    """Return the position in a token of `token_of_bytes`, which must be text; raises as `token_bytes` does."""
     try:
         return token_bytes(token, operation, scope).decode()
     except UnicodeDecodeError:
@@ -81,4 +87,4 @@ def _binding(operation: str, scope: bytes) -> bytes:
 
 
 def _foreign(operation: str) -> InvalidPersistenceRequest:
-    return InvalidPersistenceRequest(f"this is not a page token of this {operation}; start again without one")
+    return InvalidPersistenceRequest(f"the page token does not belong to this {operation}; start again without a token")

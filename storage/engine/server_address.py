@@ -1,4 +1,4 @@
-"""Where a dsn leads, and with what TLS: version 1.3 with certificate and host name verified, or none within this machine."""
+"""The servers of a dsn, and their TLS: version 1.3 with certificate and host name verified, or none on this machine."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
 _IPV6 = re.compile(r"\[([0-9A-Fa-f:.%]+)\](?::([0-9]+))?")
 _PORT = 5432
 _SAME = {"sslmode": "verify-full", "ssl_min_protocol_version": "TLSv1.3"}
-"""What a dsn may say of TLS: what is done anyway."""
-_NEGOTIATION = "sslnegotiation"  # how TLS begins, not how strong it is
+"""The TLS parameters that a dsn may have: they change nothing."""
+_NEGOTIATION = "sslnegotiation"  # how TLS starts, which does not weaken it
 
 
 def is_local(dsn: str) -> bool:
     """Return whether all hosts of a dsn are Unix sockets or loopback addresses.
 
     Raises:
-        InvalidRequest: it is no dsn, or names no host.
+        InvalidRequest: The dsn is not valid, or names no host.
     """
     return all(host.startswith("/") or is_loopback_host(host) for host, _ in addresses(dsn))
 
 
 def addresses(dsn: str) -> list[tuple[str, int | None]]:
-    """Return host, or path of a Unix socket's folder, and port of each server in a dsn; None for PostgreSQL's usual port.
+    """Return for each server of a dsn its host, or the path of its Unix socket's folder, and its port. None is the default port.
 
     Raises:
-        InvalidRequest: it is no dsn, or names no host.
+        InvalidRequest: The dsn is not valid, or names no host.
     """
     try:
         parts = urlsplit(dsn)
@@ -39,7 +39,7 @@ def addresses(dsn: str) -> list[tuple[str, int | None]]:
     except ValueError:
         parts, query = urlsplit(""), {}
     if parts.scheme not in {"postgresql", "postgres"} or parts.netloc.count("@") > 1:
-        msg = "the dsn is not one of PostgreSQL's: postgresql://user@host/database, with @ in a password as %40"
+        msg = "the dsn is not valid: write postgresql://user@host/database, with @ in a password as %40"
         raise InvalidRequest(msg)
     named = parts.netloc.rpartition("@")[2]
     hosts = [_host_and_port(each, of_url=True) for each in named.split(",")] if named else []
@@ -55,48 +55,52 @@ def addresses(dsn: str) -> list[tuple[str, int | None]]:
 
 
 def connection_options(dsn: str, *, tls: ssl.SSLContext | None, insecure: bool) -> dict[str, Any]:
-    """Return what `asyncpg.connect` is to be called with.
+    """Return the arguments of `asyncpg.connect`.
 
-    Hosts and TLS are given to it as arguments, which come before the dsn, the environment (PGSSLMODE, PGHOST and so on) and files in
-    the home directory.
+    Hosts and TLS are arguments, because arguments take precedence over the dsn, the environment (PGSSLMODE, PGHOST and so on) and
+    files in the home directory.
 
     Args:
-        dsn: PostgreSQL connection string.
-        tls: what to connect with; the system's authorities if None.
-        insecure: no TLS, for Unix sockets and loopback addresses.
+        dsn: The PostgreSQL connection string.
+        tls: The TLS context; None for the system's authorities.
+        insecure: Whether TLS is off, which is allowed for Unix sockets and loopback addresses.
 
     Raises:
-        InvalidRequest: as `check_dsn` does; or TLS is given and refused at once.
+        InvalidRequest: The dsn is refused as by `check_dsn`, or `tls` and `insecure` are both given.
     """
-    found = check_dsn(dsn, insecure=insecure)
+    servers = check_dsn(dsn, insecure=insecure)
     if insecure and tls is not None:
-        msg = "database.insecure means no TLS; take it out, or the section [database.tls]"
+        msg = "database.insecure = true turns TLS off; remove it, or remove the section [database.tls]"
         raise InvalidRequest(msg)
-    options: dict[str, Any] = {"dsn": dsn, "host": [host for host, _ in found]}
-    if any(port is not None for _, port in found):
-        options["port"] = [port or _PORT for _, port in found]
+    options: dict[str, Any] = {"dsn": dsn, "host": [host for host, _ in servers]}
+    if any(port is not None for _, port in servers):
+        options["port"] = [port or _PORT for _, port in servers]
     return options | {"ssl": False if insecure else tls or postgres_context()}
 
 
 def check_dsn(dsn: str, *, insecure: bool) -> list[tuple[str, int | None]]:
-    """Return the addresses of a dsn that may be connected to.
+    """Return the addresses of a dsn, as `addresses` does.
+
+    Args:
+        dsn: The PostgreSQL connection string.
+        insecure: Whether TLS is off.
 
     Raises:
-        InvalidRequest: the dsn is none, says something else of TLS, or `insecure` does not fit its hosts.
+        InvalidRequest: The dsn is not valid, contradicts the TLS settings, or `insecure` does not fit its hosts.
     """
-    found = addresses(dsn)
+    servers = addresses(dsn)
     _refuse_settings(dsn, insecure=insecure)
     if insecure and not is_local(dsn):
         msg = "database.insecure is for a Unix socket or a loopback address; every other host of the dsn needs TLS"
         raise InvalidRequest(msg)
-    if not insecure and any(host.startswith("/") for host, _ in found):
-        msg = "database.dsn: PostgreSQL has no TLS on a Unix socket; say database.insecure = true, or name a host"
+    if not insecure and any(host.startswith("/") for host, _ in servers):
+        msg = "database.dsn: PostgreSQL has no TLS on a Unix socket; set database.insecure = true, or name a host"
         raise InvalidRequest(msg)
-    return found
+    return servers
 
 
 def postgres_context(**files: Any) -> ssl.SSLContext:
-    """Return `strongroom.kms.client_context` with the protocol's name, without which servers refuse TLS from the first byte."""
+    """Return `strongroom.kms.client_context` with PostgreSQL's protocol name, which servers need if TLS starts with the first byte."""
     return client_context(**files, protocols=["postgresql"])
 
 
@@ -104,21 +108,21 @@ def _refuse_settings(dsn: str, *, insecure: bool) -> None:
     allowed = {"sslmode": "disable"} if insecure else _SAME
     for name, value in parse_qsl(urlsplit(dsn).query):
         if name in {"service", "servicefile"}:
-            msg = f"database.dsn: {name} would take the host from another file; name it in the dsn"
+            msg = f"database.dsn: {name} takes the host from another file; name the host in the dsn"
             raise InvalidRequest(msg)
         if name.lower().startswith("ssl") and name != _NEGOTIATION and allowed.get(name) != value:
             how = "database.insecure = true means sslmode=disable" if insecure else "TLS is always 1.3 and verify-full"
             msg = (
-                f"database.dsn: take {name} out; {how}, and files stand in [database.tls] as ca_certs, certificate, key"
+                f"database.dsn: remove {name}; {how}, and files are set in [database.tls] as ca_certs, certificate, key"
             )
             raise InvalidRequest(msg)
 
 
 def _ports(text: str, count: int) -> list[int | None]:
-    """Return the port of each host that has none beside it: one for all, or one for each."""
+    """Return the ports of the dsn's parameter `port`, one for each host. A single port is for all hosts."""
     listed = text.split(",") if text else []
     if not all(each.isascii() and each.isdecimal() for each in listed) or len(listed) not in {0, 1, count}:
-        msg = "the dsn's port is a number, or one for each host"
+        msg = "the dsn's port must be a number, or one number for each host"
         raise InvalidRequest(msg)
     ports: list[int | None] = [int(each) for each in listed] or [None]
     return ports if len(ports) == count else ports * count
@@ -134,6 +138,6 @@ def _host_and_port(text: str, *, of_url: bool) -> tuple[str, int | None]:
         host, _, port = text.partition(":")
     host = unquote(host) if of_url else host
     if not host or host.startswith("[") or (port and not (port.isascii() and port.isdecimal())):
-        msg = "the dsn has a host that is none; write HOST:PORT, [IPV6]:PORT, or the folder of a Unix socket"
+        msg = "the dsn has a host that is not valid; write HOST:PORT, [IPV6]:PORT, or the folder of a Unix socket"
         raise InvalidRequest(msg)
     return host, int(port) if port else None

@@ -136,7 +136,7 @@ class Spoken:
 
 SPOKEN = (
     Spoken(
-        *("unique", "23505", ConditionFailed, "is there already", "INSERT INTO pg_temp.unique_names VALUES ($1), ($1)"),
+        *("unique", "23505", ConditionFailed, "exists already", "INSERT INTO pg_temp.unique_names VALUES ($1), ($1)"),
         setup="CREATE TEMP TABLE IF NOT EXISTS unique_names (name text PRIMARY KEY)",
     ),
     Spoken("syntax", "22P02", StorageError, "SQLSTATE 22P02", "SELECT $1::text::uuid"),

@@ -61,7 +61,7 @@ def test_the_files_of_the_database(write, tmp_path):
             r"database\.tls\.ca_cert is no setting",
         ),
         (REMOTE, [], "\n[database.tls]\nca_certs = 7\n", r"database\.tls\.ca_certs"),
-        (f"{REMOTE}?sslmode=require", [], "", "take sslmode out"),
+        (f"{REMOTE}?sslmode=require", [], "", "remove sslmode"),
         (REMOTE, [], '\n[elasticsearch]\nurl = "http://es.example.com:9200"\n', "give an https:// address"),
         (REMOTE, [], '\n[elasticsearch]\nurl = "http://es.example.com:9200"\ninsecure = true\n', "on this machine"),
         (REMOTE, [], '\n[elasticsearch]\nurl = "http://127.0.0.1:9200"\n', "insecure = true"),

@@ -119,5 +119,5 @@ def test_a_dsn_whose_host_is_not_clear_is_refused(dsn, insecure):
 
 def test_insecure_and_tls_exclude_each_other():
     """A section that would not be heeded is refused."""
-    with pytest.raises(InvalidRequest, match="take it out"):
+    with pytest.raises(InvalidRequest, match="remove it"):
         Database(SOCKET, tls=postgres_context(), insecure=True)
