@@ -6,11 +6,18 @@
 from strongroom.kms import NotAuthenticated, Timeout, Unavailable
 from strongroom.kms.sealing.record_kinds import HISTORY_NODE
 
-from .cell.access_policy import AccessPolicyStore
-from .cell.audit_checkpoints import AuditCheckpoint, AuditCheckpointStore
-from .cluster.members import ClusterMember, ClusterMembersPage, ServiceRole
-from .cluster.metadata import ClusterMetadata, ClusterMetadataPage, ClusterMetadataStore
-from .cluster.nexus_endpoints import NexusEndpoint, NexusEndpointPage, NexusEndpointStore
+from .cell import AccessPolicyStore, AuditCheckpoint, AuditCheckpointStore
+from .cluster import (
+    ClusterMember,
+    ClusterMembersPage,
+    ClusterMetadata,
+    ClusterMetadataPage,
+    ClusterMetadataStore,
+    NexusEndpoint,
+    NexusEndpointPage,
+    NexusEndpointStore,
+    ServiceRole,
+)
 from .data_blob import DataBlob, Encoding
 from .engine.barrier import Barrier
 from .engine.connection import Connection, Row
@@ -110,8 +117,18 @@ from .namespaces.purge import purge_namespace
 from .namespaces.shred_request import ShredRequest
 from .namespaces.shredding_store import ShreddingStore
 from .namespaces.store import NamespaceStore
-from .queues.queue import NAMESPACE_REPLICATION, AckLevels, Queue, QueueMessage, QueuePage
-from .queues.queue_v2 import QueueV2, QueueV2Info, QueueV2InfoPage, QueueV2Message, QueueV2Page
+from .queues import (
+    NAMESPACE_REPLICATION,
+    AckLevels,
+    Queue,
+    QueueMessage,
+    QueuePage,
+    QueueV2,
+    QueueV2Info,
+    QueueV2InfoPage,
+    QueueV2Message,
+    QueueV2Page,
+)
 from .schema.cell import Cell, check_cell, claim_cell
 from .schema.citus import distribute_schema, distribution_statements
 from .schema.migrations import Migration, current_version

@@ -1,4 +1,4 @@
-"""Where the access policy of a cell is kept: one sealed value, replaced as a whole."""
+"""The access policy of a cell: one sealed value, which is always replaced as a whole."""
 
 from __future__ import annotations
 
@@ -17,10 +17,16 @@ _SQL = load_queries("cell/access_policy")
 
 
 class AccessPolicyStore:
-    """Reads and replaces the policy's bytes; what stands in them is the driver's.
+    """Reads and replaces the bytes of the policy, which only the driver understands.
 
-    The version is bound to the sealed value, so an older policy does not open under a newer number. Somebody who can write to the
-    database can put an older row back whole; who reads keeps the highest version that it has seen.
+    The version is bound to the sealed value, so an older policy does not open under a newer version. An attacker who can write to the
+    database can restore an older row as a whole. Therefore the driver remembers the highest version that it has read.
+
+    Every operation raises `DatabaseUnavailable` if the database can't be reached, and `KmsError` if the cell's keys are unavailable.
+
+    Args:
+        database: The cell's database.
+        keyring: The cell's unwrapped keys.
     """
 
     def __init__(self, database: Database, keyring: Keyring) -> None:
@@ -28,10 +34,13 @@ class AccessPolicyStore:
         self._keyring = keyring
 
     async def get(self) -> tuple[int, bytes]:
-        """Return version and bytes; version 0 where there is none.
+        """Return the policy.
+
+        Returns:
+            The version and the bytes; version 0 and no bytes if there is no policy.
 
         Raises:
-            IntegrityError: the value was altered, or is of another version.
+            IntegrityError: The value was altered, or belongs to another version.
         """
         async with self._database.connection(NO_NAMESPACE) as connection:
             row = await connection.fetchrow(_SQL["get"])
@@ -44,22 +53,22 @@ class AccessPolicyStore:
         return version, data
 
     async def put(self, data: bytes, *, version: int) -> None:
-        """Replace the policy.
+        """Replace the policy. The stored version rises by 1.
 
         Args:
-            data: the whole of it.
-            version: as it was read; 0 to make the first one.
+            data: The whole policy.
+            version: The version that was read; 0 to create the first policy.
 
         Raises:
-            ConditionFailed: it was changed meanwhile.
+            ConditionFailed: The policy was changed since it was read.
         """
         keys = await self._keyring.open(self._keyring.cell_id)
         sealed = keys.seal(ACCESS_POLICY, (version + 1,), data)
         async with self._database.connection(NO_NAMESPACE) as connection:
             if version == 0:
-                done = await connection.fetch(_SQL["create"], sealed)
+                written = await connection.fetch(_SQL["create"], sealed)
             else:
-                done = await connection.fetch(_SQL["replace"], version, sealed)
-        if not done:
-            msg = "somebody else changed the access policy meanwhile; look at it and try again"
+                written = await connection.fetch(_SQL["replace"], version, sealed)
+        if not written:
+            msg = "the access policy was changed since it was read; read it and try again"
             raise ConditionFailed(msg)

@@ -1,4 +1,4 @@
-"""The last signed checkpoint of each audit log, kept where whoever can write to the log's files can't."""
+"""The newest signed checkpoint of each audit log. It is in the database, where a writer of the log's files can't change it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _SQL = load_queries("cell/audit_checkpoints")
 
 @dataclass(frozen=True, slots=True)
 class AuditCheckpoint:
-    """How far an audit log was.
+    """The position of an audit log.
 
     Attributes:
-        stream: which log.
-        sequence: of its last record.
-        chain: 32 bytes, the hash over all records up to that one.
-        signature: 64 bytes, by the cell's audit key.
-        written_at: when; UTC.
+        stream: The id of the log.
+        sequence: The sequence number of its last record.
+        chain: The hash over all records up to that one; 32 bytes.
+        signature: The signature of the cell's audit key; 64 bytes.
+        written_at: The time of the checkpoint, in UTC.
     """
 
     stream: UUID
@@ -37,18 +37,33 @@ class AuditCheckpoint:
 
 
 class AuditCheckpointStore:
-    """Keeps the newest checkpoint of each stream."""
+    """Stores the newest checkpoint of each stream.
+
+    Args:
+        database: The cell's database.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def put(self, checkpoint: AuditCheckpoint) -> None:
-        """Keep a checkpoint, unless a later one of its stream is there."""
+        """Store a checkpoint, unless a later one of its stream is stored.
+
+        Args:
+            checkpoint: The checkpoint.
+
+        Raises:
+            DatabaseUnavailable: The database can't be reached.
+        """
         row = (checkpoint.stream, checkpoint.sequence, checkpoint.chain, checkpoint.signature, checkpoint.written_at)
         async with self._database.connection(NO_NAMESPACE) as connection:
             await connection.execute(_SQL["put"], *row)
 
     async def list_checkpoints(self) -> list[AuditCheckpoint]:
-        """Return all of them."""
+        """Return the newest checkpoint of every stream, in the order of the stream ids.
+
+        Raises:
+            DatabaseUnavailable: The database can't be reached.
+        """
         async with self._database.connection(NO_NAMESPACE) as connection:
             return [AuditCheckpoint(**row) for row in await connection.fetch(_SQL["list"])]

@@ -1,1 +1,17 @@
-"""Rows of a deployment: its clusters, the members of each cluster, and its Nexus endpoints."""
+"""Rows of a deployment: its clusters, the hosts that are up, and its Nexus endpoints."""
+
+from .members import ClusterMember, ClusterMembersPage, ServiceRole
+from .metadata import ClusterMetadata, ClusterMetadataPage, ClusterMetadataStore
+from .nexus_endpoints import NexusEndpoint, NexusEndpointPage, NexusEndpointStore
+
+__all__ = [
+    "ClusterMember",
+    "ClusterMembersPage",
+    "ClusterMetadata",
+    "ClusterMetadataPage",
+    "ClusterMetadataStore",
+    "NexusEndpoint",
+    "NexusEndpointPage",
+    "NexusEndpointStore",
+    "ServiceRole",
+]

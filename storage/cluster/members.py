@@ -1,4 +1,4 @@
-"""Hosts of a deployment that are up: what is stored of one, and what a request for them must look like."""
+"""The hosts of a deployment that are up: the values of a row, and the checks of a request."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LONGEST = timedelta(days=36_500)
 
 
 class ServiceRole(IntEnum):
-    """What a host serves; Temporal's ServiceType."""
+    """The service that a host runs: Temporal's ServiceType."""
 
     FRONTEND = 1
     HISTORY = 2
@@ -32,13 +32,13 @@ class ClusterMember:
     """A host that is up.
 
     Attributes:
-        host_id: drawn when its process started.
-        role: what it serves.
-        rpc_address: an IP address.
-        rpc_port: where it listens.
-        session_start: when its process started; aware.
-        last_heartbeat: when it was last heard of, by the database's clock.
-        record_expiry: until when it counts as up, by the database's clock.
+        host_id: The random id of the host's process.
+        role: The service that the host runs.
+        rpc_address: The IP address that the host listens on.
+        rpc_port: The port that the host listens on.
+        session_start: The start of the host's process, with a time zone.
+        last_heartbeat: The time of the last heartbeat, by the database's clock.
+        record_expiry: The time when the record expires, by the database's clock. Until then the host counts as up.
     """
 
     host_id: UUID
@@ -52,14 +52,19 @@ class ClusterMember:
 
 @dataclass(frozen=True, slots=True)
 class ClusterMembersPage:
-    """Some hosts, in the order of their ids; `next_page_token` is the last one's id, or None at the end."""
+    """A page of the list of hosts.
+
+    Attributes:
+        members: The hosts in the order of their ids.
+        next_page_token: The id of the last host, as Temporal has it; None at the end.
+    """
 
     members: tuple[ClusterMember, ...]
     next_page_token: bytes | None
 
 
 def member_of(row: Row) -> ClusterMember:
-    """Return the host of a row."""
+    """Return the host that a row holds."""
     return ClusterMember(
         UUID(bytes=row["host_id"]),
         ServiceRole(row["role"]),
@@ -72,7 +77,7 @@ def member_of(row: Row) -> ClusterMember:
 
 
 def role_number(value: object) -> int:
-    """Refuse what is not a role; return its number."""
+    """Refuse an invalid role, and return the number of a valid one."""
     if isinstance(value, bool) or not isinstance(value, int) or value not in set(ServiceRole):
         msg = "role must be one of ServiceRole"
         raise InvalidPersistenceRequest(msg)
@@ -80,7 +85,7 @@ def role_number(value: object) -> int:
 
 
 def address_text(value: object) -> str:
-    """Refuse what is not the text of an IP address, without a zone; return it in its usual form."""
+    """Refuse anything but the text of an IP address without a zone, and return the address in its usual form."""
     try:
         return str(ip_address(value if isinstance(value, str) and "%" not in value else ""))
     except ValueError:
@@ -89,21 +94,21 @@ def address_text(value: object) -> str:
 
 
 def check_time(field: str, value: object) -> None:
-    """Refuse what is not an aware time."""
+    """Refuse anything but a time with a time zone."""
     if not isinstance(value, datetime) or value.utcoffset() is None:
-        msg = f"{field} must be a time with its zone"
+        msg = f"{field} must be a datetime with a time zone"
         raise InvalidPersistenceRequest(msg)
 
 
 def check_duration(field: str, value: object) -> None:
-    """Refuse what is not a duration of more than nothing and at most a hundred years."""
+    """Refuse anything but a duration of more than 0 and at most 36,500 days."""
     if not isinstance(value, timedelta) or not timedelta() < value <= _LONGEST:
-        msg = f"{field} must be a duration of more than nothing, and at most {_LONGEST.days} days"
+        msg = f"{field} must be a duration of more than 0 and at most {_LONGEST.days} days"
         raise InvalidPersistenceRequest(msg)
 
 
 def host_of(token: bytes) -> bytes:
-    """Refuse what is not a page token of `get_cluster_members`, which is a host's id; return the id."""
+    """Refuse anything but a page token of `get_cluster_members`, and return the host id that it is."""
     if not isinstance(token, bytes) or len(token) != _ID_BYTES:
         msg = "this is not a page token of get_cluster_members; start again without one"
         raise InvalidPersistenceRequest(msg)

@@ -1,4 +1,4 @@
-"""The clusters of a deployment and the hosts that are up: Temporal's ClusterMetadataStore."""
+"""The clusters of a deployment, and the hosts that are up: Temporal's ClusterMetadataStore."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ _PORTS = 2**16
 
 @dataclass(frozen=True, slots=True)
 class ClusterMetadata:
-    """What is kept of a cluster.
+    """The stored row of a cluster.
 
     Attributes:
-        cluster_name: the operator's name for it; in clear.
-        version: of the row, from 1.
-        data: the service's own; sealed under the cell's keys.
+        cluster_name: The operator's name for the cluster, which is stored in clear.
+        version: The version of the row; 1 or more.
+        data: The service's blob, which is sealed under the cell's keys.
     """
 
     cluster_name: str
@@ -53,21 +53,42 @@ class ClusterMetadata:
 
 @dataclass(frozen=True, slots=True)
 class ClusterMetadataPage:
-    """Some clusters, in the order of their names, and where to go on; `next_page_token` is None at the end."""
+    """A page of the list of clusters.
+
+    Attributes:
+        clusters: The clusters in the order of their names.
+        next_page_token: The token of the next page; None at the end.
+    """
 
     clusters: tuple[ClusterMetadata, ...]
     next_page_token: bytes | None
 
 
 class ClusterMetadataStore:
-    """Reads and writes clusters and hosts. They are the deployment's: nothing of a tenant is in them."""
+    """Reads and writes clusters and hosts. They belong to the deployment and hold nothing of a tenant.
+
+    Every operation raises `DatabaseUnavailable` if the database can't be reached, and `KmsError` if the cell's keys are unavailable.
+
+    Args:
+        database: The cell's database.
+        keyring: The cell's unwrapped keys.
+    """
 
     def __init__(self, database: Database, keyring: Keyring) -> None:
         self._database = database
         self._keyring = keyring
 
     async def list_cluster_metadata(self, *, page_size: int, page_token: bytes | None = None) -> ClusterMetadataPage:
-        """Return clusters in the order of their names."""
+        """List clusters in the order of their names.
+
+        Args:
+            page_size: The most clusters to return; 1 to 10,000.
+            page_token: The token of the page before; None for the first page.
+
+        Raises:
+            InvalidPersistenceRequest: The page size is invalid, or the token is from another operation.
+            IntegrityError: A row does not open.
+        """
         check_page_size(page_size)
         after = "" if page_token is None else token_text(page_token, "list_cluster_metadata", b"")
         async with self._database.connection(NO_NAMESPACE) as connection:
@@ -75,37 +96,43 @@ class ClusterMetadataStore:
         clusters = await self._keyring.with_keys(
             self._keyring.cell_id, lambda keys: tuple(_opened(keys, row) for row in rows)
         )
-        more = len(rows) == page_size
-        token = token_of_bytes("list_cluster_metadata", b"", clusters[-1].cluster_name.encode()) if more else None
+        is_full = len(rows) == page_size
+        token = token_of_bytes("list_cluster_metadata", b"", clusters[-1].cluster_name.encode()) if is_full else None
         return ClusterMetadataPage(clusters, token)
 
     async def get_cluster_metadata(self, cluster_name: str) -> ClusterMetadata:
         """Return a cluster.
 
+        Args:
+            cluster_name: The cluster's name; 1 to 1000 bytes of UTF-8 without a zero character.
+
         Raises:
-            NotFound: none of this name.
+            NotFound: No cluster has this name.
+            IntegrityError: The row does not open.
         """
         _check_cluster_name(cluster_name)
         async with self._database.connection(NO_NAMESPACE) as connection:
             row = await connection.fetchrow(_SQL["get"], cluster_name)
         if row is None:
-            msg = "no cluster of this name is known"
+            msg = "no cluster has this name"
             raise NotFound(msg)
         return await self._keyring.with_keys(self._keyring.cell_id, lambda keys: _opened(keys, row))
 
     async def save_cluster_metadata(self, cluster_name: str, *, data: DataBlob, version: int) -> bool:
-        """Store a cluster.
+        """Create or replace a cluster.
 
         Args:
-            cluster_name: which.
-            data: to store.
-            version: as it was read, and one less than it will be; 0 to create.
+            cluster_name: The cluster's name; 1 to 1000 bytes of UTF-8 without a zero character.
+            data: The service's new blob; at most 4 MiB.
+            version: The version that was read; 0 to create the cluster. The stored version is one more.
 
         Returns:
-            Whether it was stored; False where it should be created and is there already.
+            Whether the cluster was stored. False if it was to be created and exists.
 
         Raises:
-            DatabaseUnavailable: the stored version is another one. The caller reads it again.
+            DatabaseUnavailable: Another version is stored, or the cluster was deleted. Read it again.
+            InvalidPersistenceRequest: The name or the version is invalid.
+            TransactionSizeLimit: The blob has more than 4 MiB.
         """
         _check_cluster_name(cluster_name)
         check_blob("data", data)
@@ -117,11 +144,18 @@ class ClusterMetadataStore:
                 return bool(await connection.fetch(_SQL["create"], cluster_name, sealed))
             if await connection.fetch(_SQL["update"], cluster_name, version, sealed):
                 return True
-        msg = "the cluster's row is at another version, or gone; read it again"
+        msg = "the cluster has another version, or was deleted; read it again"
         raise DatabaseUnavailable(msg)
 
     async def delete_cluster_metadata(self, cluster_name: str) -> None:
-        """Delete a cluster; one that is not there is no error."""
+        """Delete a cluster. Deleting one that does not exist is not an error.
+
+        Args:
+            cluster_name: The cluster's name; 1 to 1000 bytes of UTF-8 without a zero character.
+
+        Raises:
+            InvalidPersistenceRequest: The name is invalid.
+        """
         _check_cluster_name(cluster_name)
         async with self._database.connection(NO_NAMESPACE) as connection:
             await connection.execute(_SQL["delete"], cluster_name)
@@ -137,7 +171,20 @@ class ClusterMetadataStore:
         page_size: int = MAX_PAGE_SIZE,
         page_token: bytes | None = None,
     ) -> ClusterMembersPage:
-        """Return hosts whose record has not expired, in the order of their ids; each filter that is given must hold."""
+        """List the hosts whose record has not expired, in the order of their ids. Every filter that is given must match.
+
+        Args:
+            host_id: The id of the host; None for any.
+            role: The role of the host; None for any.
+            rpc_address: The IP address of the host; None for any.
+            last_heartbeat_within: The longest time since the last heartbeat; None for any.
+            session_started_after: The time after which the host's process started, with a time zone; None for any.
+            page_size: The most hosts to return; 1 to 10,000.
+            page_token: The token of the page before; None for the first page.
+
+        Raises:
+            InvalidPersistenceRequest: A filter, the page size or the token is invalid.
+        """
         check_page_size(page_size)
         if host_id is not None:
             check_uuid("host_id", host_id)
@@ -168,10 +215,18 @@ class ClusterMetadataStore:
         session_start: datetime,
         record_expiry: timedelta,
     ) -> None:
-        """Note that a host is up now, and until when that holds.
+        """Record a heartbeat of a host. The database's clock gives the time.
+
+        Args:
+            host_id: The id of the host's process.
+            role: What the host serves.
+            rpc_address: An IP address without a zone.
+            rpc_port: The port; 0 to 65,535.
+            session_start: The start of the host's process, with a time zone.
+            record_expiry: The time until the record expires: more than 0, and at most 36,500 days.
 
         Raises:
-            InvalidPersistenceRequest: a wrong value; `record_expiry` must be more than nothing.
+            InvalidPersistenceRequest: A value is invalid.
         """
         check_uuid("host_id", host_id)
         check_number("rpc_port", rpc_port, limit=_PORTS)
@@ -182,7 +237,17 @@ class ClusterMetadataStore:
             await connection.execute(_SQL["upsert_member"], *row)
 
     async def prune_cluster_membership(self, *, max_records: int = MAX_PAGE_SIZE) -> int:
-        """Delete hosts whose record has expired, the oldest first; return how many."""
+        """Delete hosts whose record has expired, the oldest first.
+
+        Args:
+            max_records: The most records to delete; 1 or more.
+
+        Returns:
+            The number of records that were deleted.
+
+        Raises:
+            InvalidPersistenceRequest: `max_records` is invalid.
+        """
         check_number("max_records", max_records, least=1)
         async with self._database.connection(NO_NAMESPACE) as connection:
             return len(await connection.fetch(_SQL["prune_members"], max_records))

@@ -1,4 +1,4 @@
-"""Where calls of Nexus operations go: Temporal's NexusEndpointStore. The table and each row have a version of their own."""
+"""Nexus endpoints, the targets of Nexus operations: Temporal's NexusEndpointStore. The table and each row have a version."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _SQL = load_queries("cluster/nexus_endpoints")
 
 @dataclass(frozen=True, slots=True)
 class NexusEndpoint:
-    """An endpoint.
+    """A Nexus endpoint.
 
     Attributes:
-        endpoint_id: a UUID of the service's.
-        version: of the row, from 1; as a request: what was read, 0 to create.
-        data: the service's own; sealed under the cell's keys.
+        endpoint_id: The UUID that the service gave it.
+        version: The version of the row; 1 or more. In a request, the version that was read, or 0 to create the endpoint.
+        data: The service's blob, which is sealed under the cell's keys.
     """
 
     endpoint_id: UUID
@@ -39,12 +39,12 @@ class NexusEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class NexusEndpointPage:
-    """Some endpoints, in the order of their ids.
+    """A page of the list of endpoints.
 
     Attributes:
-        table_version: to be named with the next change, and with the next page.
-        endpoints: empty where only the version was asked for.
-        next_page_token: None at the end.
+        table_version: The table's version, which the next change and the next page must name.
+        endpoints: The endpoints in the order of their ids; empty if only the version was requested.
+        next_page_token: The token of the next page; None at the end.
     """
 
     table_version: int
@@ -53,17 +53,30 @@ class NexusEndpointPage:
 
 
 class NexusEndpointStore:
-    """Reads and changes endpoints. They are the deployment's, and sealed under the cell's keys."""
+    """Reads and writes endpoints. They belong to the deployment and are sealed under the cell's keys.
+
+    Every operation raises `DatabaseUnavailable` if the database can't be reached, and `KmsError` if the cell's keys are unavailable.
+
+    Args:
+        database: The cell's database.
+        keyring: The cell's unwrapped keys.
+    """
 
     def __init__(self, database: Database, keyring: Keyring) -> None:
         self._database = database
         self._keyring = keyring
 
     async def create_or_update_nexus_endpoint(self, endpoint: NexusEndpoint, *, last_known_table_version: int) -> None:
-        """Create an endpoint of version 0, or replace one of the version that was read; both versions rise by one.
+        """Create an endpoint, or replace the version of it that was read. Both the table's and the endpoint's version rise by 1.
+
+        Args:
+            endpoint: The endpoint with its new blob of at most 4 MiB, and the version that was read; 0 to create it.
+            last_known_table_version: The table's version that the caller knows.
 
         Raises:
-            ConditionFailed: the table or the endpoint is at another version, or the new one is there already.
+            ConditionFailed: The table or the endpoint has another version, or the endpoint is to be created and exists.
+            InvalidPersistenceRequest: A field is invalid.
+            TransactionSizeLimit: The blob has more than 4 MiB.
         """
         check_uuid("endpoint_id", endpoint.endpoint_id)
         check_number("version", endpoint.version)
@@ -76,15 +89,20 @@ class NexusEndpointStore:
         async with self._database.transaction(NO_NAMESPACE) as connection:
             await _raise_version(connection, last_known_table_version)
             if not await connection.fetch(_SQL[query], endpoint.endpoint_id, endpoint.version, sealed):
-                msg = "nexus endpoint version mismatch: it was changed, created or deleted meanwhile"
+                msg = "nexus endpoint version mismatch: it was created, changed or deleted since it was read; read it again"
                 raise ConditionFailed(msg)
 
     async def delete_nexus_endpoint(self, endpoint_id: UUID, *, last_known_table_version: int) -> None:
-        """Delete an endpoint.
+        """Delete an endpoint. The table's version rises by 1.
+
+        Args:
+            endpoint_id: The endpoint.
+            last_known_table_version: The table's version that the caller knows.
 
         Raises:
-            ConditionFailed: the table is at another version.
-            NotFound: no such endpoint; the table's version stays.
+            ConditionFailed: The table has another version.
+            NotFound: The endpoint does not exist. The table's version stays the same.
+            InvalidPersistenceRequest: An id or number is invalid.
         """
         check_uuid("endpoint_id", endpoint_id)
         check_number("last_known_table_version", last_known_table_version)
@@ -96,8 +114,12 @@ class NexusEndpointStore:
     async def get_nexus_endpoint(self, endpoint_id: UUID) -> NexusEndpoint:
         """Return an endpoint.
 
+        Args:
+            endpoint_id: The endpoint.
+
         Raises:
-            NotFound: none of this id.
+            NotFound: The endpoint does not exist.
+            IntegrityError: The endpoint's row does not open.
         """
         check_uuid("endpoint_id", endpoint_id)
         async with self._database.connection(NO_NAMESPACE) as connection:
@@ -109,15 +131,17 @@ class NexusEndpointStore:
     async def list_nexus_endpoints(
         self, *, page_size: int, page_token: bytes | None = None, last_known_table_version: int = 0
     ) -> NexusEndpointPage:
-        """Return endpoints in the order of their ids, and the table's version at that moment.
+        """List endpoints in the order of their ids, with the table's version at that moment.
 
         Args:
-            page_size: 0 for the version alone.
-            page_token: from the page before.
-            last_known_table_version: of the page before, so that all pages are of one version; 0 for any.
+            page_size: The most endpoints to return; 0 for the version alone, at most 10,000.
+            page_token: The token of the page before; None for the first page.
+            last_known_table_version: The version of the page before, so that all pages have the same version; 0 for any.
 
         Raises:
-            ConditionFailed: the table is at another version.
+            ConditionFailed: The table has another version.
+            InvalidPersistenceRequest: A number is invalid, or the token is from another operation.
+            IntegrityError: A row does not open.
         """
         check_number("page_size", page_size, limit=MAX_PAGE_SIZE + 1)
         check_number("last_known_table_version", last_known_table_version)
@@ -131,13 +155,17 @@ class NexusEndpointStore:
         endpoints = await self._keyring.with_keys(
             self._keyring.cell_id, lambda keys: tuple(_opened(keys, row) for row in rows)
         )
-        more = page_size > 0 and len(rows) == page_size
-        token = token_of_bytes("list_nexus_endpoints", b"", endpoints[-1].endpoint_id.bytes) if more else None
+        is_full = page_size > 0 and len(rows) == page_size
+        token = token_of_bytes("list_nexus_endpoints", b"", endpoints[-1].endpoint_id.bytes) if is_full else None
         return NexusEndpointPage(version, endpoints, token)
 
 
 async def _raise_version(connection: Connection, last_known: int) -> None:
-    """Raise the table's version from the one that the caller knows; other changes wait for this one."""
+    """Raise the table's version from the one that the caller knows. Concurrent changes wait until the transaction ends.
+
+    Raises:
+        ConditionFailed: The table has another version.
+    """
     if not await connection.fetch(_SQL["raise_version"], last_known):
         raise _stale()
 
@@ -149,7 +177,7 @@ def _opened(keys: NamespaceKeys, row: Row) -> NexusEndpoint:
 
 
 def _stale() -> ConditionFailed:
-    return ConditionFailed("nexus endpoints table version mismatch: list them again")
+    return ConditionFailed("nexus endpoints table version mismatch: list the endpoints again")
 
 
 def _no_endpoint() -> NotFound:

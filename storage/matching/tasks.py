@@ -48,8 +48,8 @@ _new_task = tuple.__new__
 class TaskStore:
     """Leases task queues to their owners, and stores their tasks.
 
-    Every operation raises `DatabaseUnavailable` if the database can't be reached, and `KmsError` if the namespace's keys can't be
-    unwrapped.
+    Every operation raises `DatabaseUnavailable` if the database can't be reached, and `KmsError` if the namespace's keys are
+    unavailable.
 
     Args:
         database: The cell's database. Its number of connections limits the statements in flight.

@@ -35,8 +35,8 @@ _POSITION = struct.Struct(">qq")
 class TaskQueueUserDataStore:
     """Reads and writes user data. All user data of a namespace has the same range hash, so an update never spans shards.
 
-    Every operation raises `DatabaseUnavailable` if the database can't be reached, and `KmsError` if the namespace's keys can't be
-    unwrapped.
+    Every operation raises `DatabaseUnavailable` if the database can't be reached, and `KmsError` if the namespace's keys are
+    unavailable.
 
     Args:
         database: The cell's database.

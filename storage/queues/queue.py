@@ -1,8 +1,7 @@
-"""The queue that carries changes of namespaces between clusters, and its dead letters: Temporal's Queue."""
+"""The queue that replicates namespaces between clusters, and its dead letters: Temporal's Queue."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from strongroom.kms.sealing.record_kinds import QUEUE, QUEUE_MESSAGE
@@ -14,6 +13,8 @@ from strongroom.storage.errors import ConditionFailed, DataLoss
 from strongroom.storage.page_tokens import page_position, page_token
 from strongroom.storage.sealing import open_rows
 
+from .messages import BEFORE_FIRST, NAMESPACE_REPLICATION, AckLevels, QueueMessage, QueuePage
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -23,43 +24,19 @@ if TYPE_CHECKING:
 
 _SQL = load_queries("queues/queue")
 _TYPES = 2**31
-NAMESPACE_REPLICATION = 1
-"""The one queue that Temporal has of this kind."""
-BEFORE_FIRST = -1
-"""The id before the first message's, which is 0."""
-
-
-@dataclass(frozen=True, slots=True)
-class QueueMessage:
-    """A message, and its number in the queue: from 0, without gaps, never given twice."""
-
-    message_id: int
-    data: DataBlob
-
-
-@dataclass(frozen=True, slots=True)
-class QueuePage:
-    """Some messages, in order, and where to go on; `next_page_token` is None at the end."""
-
-    messages: tuple[QueueMessage, ...]
-    next_page_token: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
-class AckLevels:
-    """How far each reader is: the service's own blob, empty before the first update, and the version of its row."""
-
-    data: DataBlob
-    version: int
 
 
 class Queue:
-    """Messages of one queue. Those that could not be applied go to another one, that of the negative type.
+    """One queue and its dead letters, which are stored as the queue of the negative type.
+
+    Messages belong to the cell, because other clusters read them. They are sealed under the cell's keys.
+
+    Every operation raises `DatabaseUnavailable` if the database can't be reached, and `KmsError` if the cell's keys are unavailable.
 
     Args:
-        database: where.
-        keyring: messages belong to the cell, as their readers are other clusters; they are sealed under the cell's keys.
-        queue_type: which queue; 1 or more.
+        database: The cell's database.
+        keyring: The cell's unwrapped keys.
+        queue_type: The type of the queue; 1 to 2^31 - 1.
     """
 
     def __init__(self, database: Database, keyring: Keyring, *, queue_type: int = NAMESPACE_REPLICATION) -> None:
@@ -70,40 +47,102 @@ class Queue:
         self._dead_letters = -queue_type
 
     async def enqueue_message(self, data: DataBlob) -> int:
-        """Append a message; return its id."""
+        """Append a message to the queue.
+
+        Args:
+            data: The message; at most 4 MiB.
+
+        Returns:
+            The message's id.
+
+        Raises:
+            InvalidPersistenceRequest: The message is not a `DataBlob`.
+            TransactionSizeLimit: The message has more than 4 MiB.
+        """
         return await self._enqueue(self._type, data)
 
     async def read_messages(self, *, last_message_id: int = BEFORE_FIRST, max_count: int) -> tuple[QueueMessage, ...]:
-        """Return the first messages after one that was read."""
+        """Return the first messages after a message that was read.
+
+        Args:
+            last_message_id: The id of the last message that was read; -1 to begin with the first message.
+            max_count: The most messages to return; 1 to 10,000.
+
+        Raises:
+            InvalidPersistenceRequest: A number is invalid.
+            IntegrityError: A message does not open.
+        """
         check_number("last_message_id", last_message_id, least=BEFORE_FIRST)
         check_page_size(max_count)
         return await self._read(self._type, last_message_id, None, max_count)
 
     async def delete_messages_before(self, message_id: int) -> None:
-        """Delete all messages with a lower id."""
+        """Delete all messages with a lower id.
+
+        Args:
+            message_id: The id of the first message that stays.
+
+        Raises:
+            InvalidPersistenceRequest: The id is invalid.
+        """
         check_number("message_id", message_id)
         await self._execute("delete_range", self._type, BEFORE_FIRST, message_id - 1)
 
     async def update_ack_level(self, data: DataBlob, *, version: int) -> int:
-        """Replace the ack levels of the version that was read; return the new version.
+        """Replace the acknowledgement levels of the version that was read.
+
+        Args:
+            data: The service's new blob; at most 4 MiB.
+            version: The version that was read; 0 if no levels are stored.
+
+        Returns:
+            The new version, which is one more.
 
         Raises:
-            ConditionFailed: they are of another version.
+            ConditionFailed: Another version is stored.
+            InvalidPersistenceRequest: The version is invalid.
+            TransactionSizeLimit: The blob has more than 4 MiB.
         """
         return await self._update(self._type, data, version)
 
     async def get_ack_levels(self) -> AckLevels:
-        """Return the ack levels; empty ones of version 0 where none were stored."""
+        """Return the acknowledgement levels; an empty blob of version 0 if none are stored.
+
+        Raises:
+            IntegrityError: The levels do not open.
+        """
         return await self._ack_levels(self._type)
 
     async def enqueue_message_to_dlq(self, data: DataBlob) -> int:
-        """As `enqueue_message`, to the dead letters."""
+        """Append a message to the dead letters.
+
+        Args:
+            data: The message; at most 4 MiB.
+
+        Returns:
+            The message's id.
+
+        Raises:
+            InvalidPersistenceRequest: The message is not a `DataBlob`.
+            TransactionSizeLimit: The message has more than 4 MiB.
+        """
         return await self._enqueue(self._dead_letters, data)
 
     async def read_messages_from_dlq(
         self, *, first_message_id: int, last_message_id: int, page_size: int, page_token: bytes | None = None
     ) -> QueuePage:
-        """Return dead letters after `first_message_id`, up to and with `last_message_id`: as Temporal counts them."""
+        """Return a page of the dead letters after one id and up to another, as Temporal counts them.
+
+        Args:
+            first_message_id: The lower bound, exclusive; -1 to begin with the first message.
+            last_message_id: The upper bound, inclusive.
+            page_size: The most messages to return; 1 to 10,000.
+            page_token: The token of the page before; None for the first page.
+
+        Raises:
+            InvalidPersistenceRequest: A number is invalid, or the token is from another queue.
+            IntegrityError: A message does not open.
+        """
         _check_range(first_message_id, last_message_id)
         check_page_size(page_size)
         after = first_message_id
@@ -113,21 +152,53 @@ class Queue:
         return QueuePage(messages, self._token(messages[-1].message_id) if len(messages) == page_size else None)
 
     async def delete_message_from_dlq(self, message_id: int) -> None:
-        """Delete one dead letter; one that is not there is no error."""
+        """Delete one dead letter. Deleting one that does not exist is not an error.
+
+        Args:
+            message_id: The id of the message.
+
+        Raises:
+            InvalidPersistenceRequest: The id is invalid.
+        """
         check_number("message_id", message_id)
         await self._execute("delete_range", self._dead_letters, message_id - 1, message_id)
 
     async def range_delete_messages_from_dlq(self, *, first_message_id: int, last_message_id: int) -> None:
-        """Delete the dead letters that `read_messages_from_dlq` would return for this range."""
+        """Delete the dead letters that `read_messages_from_dlq` returns for the same range.
+
+        Args:
+            first_message_id: The lower bound, exclusive; -1 to begin with the first message.
+            last_message_id: The upper bound, inclusive.
+
+        Raises:
+            InvalidPersistenceRequest: An id is invalid.
+        """
         _check_range(first_message_id, last_message_id)
         await self._execute("delete_range", self._dead_letters, first_message_id, last_message_id)
 
     async def update_dlq_ack_level(self, data: DataBlob, *, version: int) -> int:
-        """As `update_ack_level`, of the dead letters."""
+        """Replace the acknowledgement levels of the dead letters, as `update_ack_level` does.
+
+        Args:
+            data: The service's new blob; at most 4 MiB.
+            version: The version that was read; 0 if no levels are stored.
+
+        Returns:
+            The new version, which is one more.
+
+        Raises:
+            ConditionFailed: Another version is stored.
+            InvalidPersistenceRequest: The version is invalid.
+            TransactionSizeLimit: The blob has more than 4 MiB.
+        """
         return await self._update(self._dead_letters, data, version)
 
     async def get_dlq_ack_levels(self) -> AckLevels:
-        """As `get_ack_levels`, of the dead letters."""
+        """Return the acknowledgement levels of the dead letters; an empty blob of version 0 if none are stored.
+
+        Raises:
+            IntegrityError: The levels do not open.
+        """
         return await self._ack_levels(self._dead_letters)
 
     async def _enqueue(self, queue_type: int, data: DataBlob) -> int:
@@ -149,7 +220,7 @@ class Queue:
         async with self._database.transaction(NO_NAMESPACE) as connection:
             row, _ = await self._locked(connection, keys, queue_type)
             if row["version"] != version:
-                msg = "the queue's ack levels were changed meanwhile; read them again"
+                msg = "the queue's acknowledgement levels were changed since they were read; read them again"
                 raise ConditionFailed(msg)
             sealed = keys.seal(QUEUE, (queue_type, row["next_message_id"], version + 1), data.pack())
             await connection.execute(_SQL["update"], queue_type, sealed)
@@ -163,14 +234,14 @@ class Queue:
         return AckLevels(DataBlob.unpack(await self._opened(queue_type, row)), row["version"])
 
     async def _locked(self, connection: Connection, keys: NamespaceKeys, queue_type: int) -> tuple[Row, bytes]:
-        """Return the queue's row, which nobody else changes before the transaction ends, and its ack levels as packed."""
+        """Return the queue's row, locked until the transaction ends, and its packed acknowledgement levels."""
         row = await connection.fetchrow(_SQL["lock"], queue_type)
         if row is None:
             first = keys.seal(QUEUE, (queue_type, 0, 0), DataBlob(b"").pack())
             await connection.execute(_SQL["create"], queue_type, first)
             row = await connection.fetchrow(_SQL["lock"], queue_type)
         if row is None:
-            msg = "a queue's row was deleted while it was used"
+            msg = "a queue's row was deleted while it was in use"
             raise DataLoss(msg)
         return row, await self._opened(queue_type, row)
 

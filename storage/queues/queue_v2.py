@@ -1,8 +1,7 @@
-"""Named queues, of dead history tasks above all: Temporal's QueueV2. A message may belong to a namespace, and dies with it."""
+"""Named queues, mostly of dead history tasks: Temporal's QueueV2. A message may belong to a namespace, and is shredded with it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -16,6 +15,8 @@ from strongroom.storage.errors import ConditionFailed, NotFound
 from strongroom.storage.page_tokens import page_position, page_token, token_id, token_of_bytes
 from strongroom.storage.sealing import open_rows
 
+from .messages import QueueV2Info, QueueV2InfoPage, QueueV2Message, QueueV2Page
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -28,50 +29,15 @@ _TYPES = 2**31
 _TOKEN_BYTES = 16
 
 
-@dataclass(frozen=True, slots=True)
-class QueueV2Message:
-    """A message of a named queue.
-
-    Attributes:
-        message_id: from 0, without gaps, never given twice.
-        namespace_id: whose it is; None for the deployment's own.
-        data: the service's own; None where `unreadable` says why.
-        unreadable: why it can't be shown: its namespace's keys are destroyed, or can't be had. None when it can.
-    """
-
-    message_id: int
-    namespace_id: UUID | None
-    data: DataBlob | None
-    unreadable: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class QueueV2Page:
-    """Some messages, in order. `next_page_token` is what follows the last one, None where there was no message."""
-
-    messages: tuple[QueueV2Message, ...]
-    next_page_token: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
-class QueueV2Info:
-    """A queue: its name, how many messages it holds, and the id of the last one it was ever given; -1 for none."""
-
-    queue_name: str
-    message_count: int
-    last_message_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class QueueV2InfoPage:
-    """Some queues, in an order of their own, and where to go on; `next_page_token` is None at the end."""
-
-    queues: tuple[QueueV2Info, ...]
-    next_page_token: bytes | None
-
-
 class QueueV2:
-    """Creates named queues, appends, reads and deletes messages."""
+    """Creates and lists named queues, and appends, reads and deletes messages.
+
+    Every operation raises `DatabaseUnavailable` if the database can't be reached, and `KmsError` if the cell's keys are unavailable.
+
+    Args:
+        database: The cell's database.
+        keyring: The cell's unwrapped keys.
+    """
 
     def __init__(self, database: Database, keyring: Keyring) -> None:
         self._database = database
@@ -80,30 +46,41 @@ class QueueV2:
     async def create_queue(self, queue_type: int, queue_name: str) -> None:
         """Create an empty queue.
 
+        Args:
+            queue_type: The type of the queue; 1 to 2^31 - 1.
+            queue_name: The name of the queue; 1 to 1000 bytes of UTF-8.
+
         Raises:
-            ConditionFailed: there is one of this type and name.
+            ConditionFailed: A queue of this type and name exists.
+            InvalidPersistenceRequest: The type or the name is invalid.
         """
         keys, queue_id = await self._identified(queue_type, queue_name)
         sealed = keys.seal(QUEUE_V2, (queue_type, queue_id, 0), queue_name.encode())
         async with self._database.connection(NO_NAMESPACE) as connection:
             if not await connection.fetch(_SQL["create"], queue_type, queue_id, sealed):
-                msg = "a queue of this type and name exists"
+                msg = "a queue of this type and name exists already"
                 raise ConditionFailed(msg)
 
     async def enqueue_message(
         self, queue_type: int, queue_name: str, *, data: DataBlob, namespace_id: UUID | None = None
     ) -> int:
-        """Append a message; return its id.
+        """Append a message to a queue.
 
         Args:
-            queue_type: of the queue.
-            queue_name: of the queue.
-            data: the message.
-            namespace_id: whose it is: sealed under its keys, and gone with them. None for the cell's.
+            queue_type: The type of the queue; 1 to 2^31 - 1.
+            queue_name: The name of the queue; 1 to 1000 bytes of UTF-8.
+            data: The message; at most 4 MiB.
+            namespace_id: The namespace that the message belongs to. It is sealed under the namespace's keys, and shredded with them.
+                None for a message of the deployment, sealed under the cell's keys.
+
+        Returns:
+            The message's id.
 
         Raises:
-            NotFound: no such queue.
-            NamespaceNotFound: no such namespace.
+            NotFound: The queue does not exist.
+            NamespaceNotFound: The namespace does not exist.
+            InvalidPersistenceRequest: A field is invalid.
+            TransactionSizeLimit: The message has more than 4 MiB.
         """
         check_blob("data", data)
         keys, queue_id = await self._identified(queue_type, queue_name)
@@ -124,11 +101,20 @@ class QueueV2:
     async def read_messages(
         self, queue_type: int, queue_name: str, *, page_size: int, page_token: bytes | None = None
     ) -> QueueV2Page:
-        """Return messages in order. One whose keys are destroyed or can't be had is told as such, and hides no other.
+        """Return a page of a queue's messages in order.
+
+        A message whose keys are destroyed or unavailable is returned with the reason, and does not hide the others.
+
+        Args:
+            queue_type: The type of the queue; 1 to 2^31 - 1.
+            queue_name: The name of the queue; 1 to 1000 bytes of UTF-8.
+            page_size: The most messages to return; 1 to 10,000.
+            page_token: The token of the page before; None for the first page.
 
         Raises:
-            NotFound: no such queue.
-            IntegrityError: a message was altered or moved.
+            NotFound: The queue does not exist.
+            InvalidPersistenceRequest: A field is invalid, or the token is from another queue.
+            IntegrityError: A message was altered or moved.
         """
         check_page_size(page_size)
         _, queue_id = await self._identified(queue_type, queue_name)
@@ -141,10 +127,19 @@ class QueueV2:
         return QueueV2Page(messages, _message_token(scope, messages[-1].message_id) if messages else None)
 
     async def range_delete_messages(self, queue_type: int, queue_name: str, *, last_message_id: int) -> int:
-        """Delete all messages up to and with one; return how many.
+        """Delete the first messages of a queue, up to and including one.
+
+        Args:
+            queue_type: The type of the queue; 1 to 2^31 - 1.
+            queue_name: The name of the queue; 1 to 1000 bytes of UTF-8.
+            last_message_id: The id of the last message to delete.
+
+        Returns:
+            The number of messages that were deleted.
 
         Raises:
-            NotFound: no such queue.
+            NotFound: The queue does not exist.
+            InvalidPersistenceRequest: A field is invalid.
         """
         check_number("last_message_id", last_message_id)
         _, queue_id = await self._identified(queue_type, queue_name)
@@ -154,7 +149,17 @@ class QueueV2:
         return int(tag.rpartition(" ")[2])
 
     async def list_queues(self, queue_type: int, *, page_size: int, page_token: bytes | None = None) -> QueueV2InfoPage:
-        """Return the queues of a type."""
+        """List the queues of a type, in the order of their tokens, which says nothing about their names.
+
+        Args:
+            queue_type: The type of the queues; 1 to 2^31 - 1.
+            page_size: The most queues to return; 1 to 10,000.
+            page_token: The token of the page before; None for the first page.
+
+        Raises:
+            InvalidPersistenceRequest: A number is invalid, or the token is from another type.
+            IntegrityError: A queue's row does not open.
+        """
         _check_type(queue_type)
         check_page_size(page_size)
         scope = _scope(queue_type)
@@ -169,7 +174,7 @@ class QueueV2:
         return QueueV2InfoPage(tuple(queues), token)
 
     async def _identified(self, queue_type: int, queue_name: str) -> tuple[NamespaceKeys, bytes]:
-        """Return the cell's keys, and the token that stands for the queue's name."""
+        """Return the cell's keys, and the token of the queue's name."""
         _check_type(queue_type)
         encoded = check_id("queue_name", queue_name)
         keys = await self._keyring.open(self._keyring.cell_id)
@@ -184,11 +189,11 @@ class QueueV2:
         for row in rows:
             by_namespace.setdefault(UUID(bytes=row["namespace_id"].bytes), []).append(row)
         messages: dict[int, QueueV2Message] = {}
-        for namespace_id, own in by_namespace.items():
-            sealed: list[tuple[RecordKey, bytes]] = [((row["message_id"],), row["data"]) for row in own]
-            opened = await self._open_own(namespace_id, (queue_type, queue_id), sealed)
+        for namespace_id, namespace_rows in by_namespace.items():
+            sealed: list[tuple[RecordKey, bytes]] = [((row["message_id"],), row["data"]) for row in namespace_rows]
+            opened = await self._open_of_namespace(namespace_id, (queue_type, queue_id), sealed)
             owner = None if namespace_id == self._keyring.cell_id else namespace_id
-            for row, packed in zip(own, opened, strict=True):
+            for row, packed in zip(namespace_rows, opened, strict=True):
                 message_id = row["message_id"]
                 messages[message_id] = (
                     QueueV2Message(message_id, owner, DataBlob.unpack(packed))
@@ -197,10 +202,10 @@ class QueueV2:
                 )
         return tuple(messages[row["message_id"]] for row in rows)
 
-    async def _open_own(
+    async def _open_of_namespace(
         self, namespace_id: UUID, scope: RecordKey, rows: Sequence[tuple[RecordKey, bytes]]
     ) -> Sequence[bytes | Exception]:
-        """Open one namespace's rows; in the place of one that has no key stands why."""
+        """Open the rows of one namespace; return the plaintext of each, or the error if its key is missing."""
         try:
             return await open_rows(
                 self._keyring,
@@ -216,7 +221,7 @@ class QueueV2:
             keys = await self._keyring.open(namespace_id)
         except (KmsError, KeyringFileError):
             return [reason] * len(rows)
-        return [_open_one(keys, (*scope, *key), sealed) for key, sealed in rows]  # one of its keys may be there yet
+        return [_open_one(keys, (*scope, *key), sealed) for key, sealed in rows]  # some of its keys may still exist
 
 
 def _open_one(keys: NamespaceKeys, key: RecordKey, sealed: bytes) -> bytes | KmsError:
@@ -232,7 +237,7 @@ async def _check_exists(connection: Connection, queue_type: int, queue_id: bytes
 
 
 def _no_queue() -> NotFound:
-    return NotFound("no queue of this type and name")
+    return NotFound("no queue has this type and name; create it first")
 
 
 def _check_type(queue_type: object) -> None:

@@ -32,7 +32,7 @@ ON CONFLICT (host_id) DO UPDATE SET
     session_start = EXCLUDED.session_start, last_heartbeat = EXCLUDED.last_heartbeat, record_expiry = EXCLUDED.record_expiry
 
 -- name: prune_members
--- A host that is heard of meanwhile has another expiry, and stays. In an order without ties: on a Citus cluster each node prunes its copy.
+-- A host with a newer heartbeat has another expiry, and stays. The order has no ties, because on a Citus cluster each node prunes its copy.
 DELETE FROM cluster_membership WHERE record_expiry <= statement_timestamp() AND host_id IN (
     SELECT host_id FROM cluster_membership WHERE record_expiry <= statement_timestamp() ORDER BY record_expiry, host_id LIMIT $1
 ) RETURNING host_id

@@ -1,0 +1,113 @@
+"""The values that the operations of both kinds of queues take and return."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from strongroom.storage.data_blob import DataBlob
+
+NAMESPACE_REPLICATION = 1
+"""The only queue type that Temporal uses here."""
+BEFORE_FIRST = -1
+"""The id before the first message, whose id is 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueMessage:
+    """A message of a queue.
+
+    Attributes:
+        message_id: The number of the message: from 0, without gaps, never reused.
+        data: The message.
+    """
+
+    message_id: int
+    data: DataBlob
+
+
+@dataclass(frozen=True, slots=True)
+class QueuePage:
+    """A page of messages.
+
+    Attributes:
+        messages: The messages in the order of their ids.
+        next_page_token: The token of the next page; None at the end.
+    """
+
+    messages: tuple[QueueMessage, ...]
+    next_page_token: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class AckLevels:
+    """The acknowledgement levels of a queue: how far each reader has read.
+
+    Attributes:
+        data: The service's blob; empty before the first update.
+        version: The version of the queue's row; 0 before the first update.
+    """
+
+    data: DataBlob
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueV2Message:
+    """A message of a named queue.
+
+    Attributes:
+        message_id: The number of the message: from 0, without gaps, never reused.
+        namespace_id: The namespace that the message belongs to; None for a message of the deployment.
+        data: The message; None if it can't be opened.
+        unreadable: The reason why the message can't be opened: its namespace's keys are destroyed or unavailable. None if it can.
+    """
+
+    message_id: int
+    namespace_id: UUID | None
+    data: DataBlob | None
+    unreadable: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QueueV2Page:
+    """A page of messages.
+
+    Attributes:
+        messages: The messages in the order of their ids.
+        next_page_token: The token of what follows the last message; None if the page has no message.
+    """
+
+    messages: tuple[QueueV2Message, ...]
+    next_page_token: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class QueueV2Info:
+    """A queue in the list of queues.
+
+    Attributes:
+        queue_name: The name of the queue.
+        message_count: The number of messages that the queue holds.
+        last_message_id: The id of the last message that was appended, deleted or not; -1 if there was none.
+    """
+
+    queue_name: str
+    message_count: int
+    last_message_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueV2InfoPage:
+    """A page of the list of queues.
+
+    Attributes:
+        queues: The queues in the order of their tokens.
+        next_page_token: The token of the next page; None at the end.
+    """
+
+    queues: tuple[QueueV2Info, ...]
+    next_page_token: bytes | None
