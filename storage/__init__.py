@@ -7,17 +7,9 @@ from strongroom.kms import NotAuthenticated, Timeout, Unavailable
 from strongroom.kms.sealing.record_kinds import HISTORY_NODE
 
 from .cell import AccessPolicyStore, AuditCheckpoint, AuditCheckpointStore
-from .cluster import (
-    ClusterMember,
-    ClusterMembersPage,
-    ClusterMetadata,
-    ClusterMetadataPage,
-    ClusterMetadataStore,
-    NexusEndpoint,
-    NexusEndpointPage,
-    NexusEndpointStore,
-    ServiceRole,
-)
+from .cluster.members import ClusterMember, ClusterMembersPage, ServiceRole
+from .cluster.metadata import ClusterMetadata, ClusterMetadataPage, ClusterMetadataStore
+from .cluster.nexus_endpoints import NexusEndpoint, NexusEndpointPage, NexusEndpointStore
 from .data_blob import DataBlob, Encoding
 from .engine.barrier import Barrier
 from .engine.connection import Connection, Row
@@ -75,17 +67,11 @@ from .executions.tasks import (
     TaskKey,
     UnreadableTask,
 )
-from .histories import (
-    BranchInfo,
-    BranchPage,
-    BranchRange,
-    HistoryAppend,
-    HistoryBranch,
-    HistoryManager,
-    HistoryNode,
-    HistoryPage,
-    ListedBranch,
-)
+from .histories.branch import BranchInfo, BranchRange, HistoryBranch
+from .histories.manager import HistoryManager
+from .histories.pages import HistoryPage
+from .histories.rows import HistoryAppend, HistoryNode
+from .histories.tree import BranchPage, ListedBranch
 from .keys.changes import follow_key_changes
 from .keys.destruction import COPIES, KeyInUse, destroy_retired_key, retired_versions
 from .keys.registry_wait import MARGIN, RegistryWait
@@ -96,20 +82,12 @@ from .keys.reseal_rows import UnreadableRow
 from .keys.sealed_columns import SealedColumn, sealed_columns
 from .keys.sealed_copies import SealedCopies
 from .keys.store import PostgresDataKeyStore
-from .matching import (
-    Task,
-    TaskPage,
-    TaskQueue,
-    TaskQueueKey,
-    TaskQueuePage,
-    TaskQueueUserData,
-    TaskQueueUserDataConflict,
-    TaskQueueUserDataStore,
-    TaskStore,
-    UnreadableTaskQueue,
-    UserDataPage,
-    UserDataUpdate,
-)
+from .matching.task_queue_keys import TaskQueueKey
+from .matching.task_queues import TaskQueue, TaskQueuePage, UnreadableTaskQueue
+from .matching.task_requests import Task, TaskPage
+from .matching.tasks import TaskStore
+from .matching.user_data import TaskQueueUserDataStore
+from .matching.user_data_rows import TaskQueueUserData, TaskQueueUserDataConflict, UserDataPage, UserDataUpdate
 from .namespaces.metadata import MetadataStore
 from .namespaces.namespace import Namespace, check_namespace_region
 from .namespaces.namespace_record import NamespacePage, NamespaceRecord
