@@ -1,4 +1,4 @@
-"""Around every KMS: retries inside a deadline, a circuit breaker for each KEK, and a record of each call (DESIGN.md, "The KMS")."""
+"""Retries within a deadline, a circuit breaker for each KEK, and a record of each KMS call (DESIGN.md, "The KMS")."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often a KMS is asked, and when it is left alone.
+    """The limits for retries and for the circuit breaker. Times are in seconds.
 
     Attributes:
-        attempts: for one call, the first included; only what may succeed later is tried again.
-        first_wait: seconds; waits are drawn evenly from 0 up to this, doubled each time ("full jitter").
-        longest_wait: seconds, likewise.
-        deadline: seconds for one call with all its attempts.
-        failures: in a row, after which a KEK is not asked any more. A refusal is an answer and counts as none.
-        pause: seconds until then one caller asks again, for all.
+        attempts: The number of attempts for one call, including the first. Only retryable errors are retried.
+        first_wait: The upper limit of the first pause. A pause is uniform between 0 and its limit ("full jitter"), which doubles.
+        longest_wait: The upper limit of all pauses.
+        deadline: The time for one call with all its attempts.
+        failures: The number of consecutive failures that opens a KEK's circuit breaker. A refusal is not a failure.
+        pause: The time after which an open breaker lets one call through.
     """
 
     attempts: int = 3
@@ -47,12 +47,12 @@ class RetryPolicy:
 
 @dataclass(slots=True)
 class _Breaker:
-    """Whether a KEK is asked.
+    """The circuit breaker of a KEK.
 
     Attributes:
-        failures: in a row.
-        open_until: while it is not asked; None while it is.
-        probing: whether somebody asks for all others now.
+        failures: The number of consecutive failures.
+        open_until: The time until which no call is sent. None while the breaker is closed.
+        probing: Whether one call is being let through now.
     """
 
     failures: int = 0
@@ -61,15 +61,15 @@ class _Breaker:
 
 
 class ResilientProvider:
-    """A KMS provider around another: the same calls, tried again, broken off and told of.
+    """A KMS provider that wraps another one and adds retries, a deadline, circuit breakers and records.
 
     Args:
-        provider_id: as KEK URIs name it.
-        provider: the KMS. Its own client must not retry.
-        policy: when to try again.
-        key_events: records each call of the KMS.
-        clock: monotonic seconds.
-        sleep: waits for so many seconds.
+        provider_id: The id of the provider in KEK URIs.
+        provider: The wrapped provider. Its client must not retry.
+        policy: The limits for retries and circuit breakers.
+        key_events: The recorder of KMS calls.
+        clock: Returns monotonic seconds.
+        sleep: Waits for a number of seconds.
     """
 
     def __init__(
@@ -94,12 +94,12 @@ class ResilientProvider:
         return f"ResilientProvider({self.inner!r})"
 
     def __reduce__(self) -> NoReturn:
-        msg = "a provider holds credentials and is not pickled"
+        msg = "a provider can't be pickled, because it has credentials"
         raise TypeError(msg)
 
     @property
     def capabilities(self) -> Capabilities:
-        """Of the provider."""
+        """The abilities of the wrapped provider."""
         return self.inner.capabilities
 
     def regions(self, kek: KekRef) -> frozenset[str | None]:
@@ -119,15 +119,15 @@ class ResilientProvider:
         return await self._call("unwrap", wrapped.kek, lambda: self.inner.unwrap(wrapped, context=context))
 
     async def unwrap_many(self, items: Sequence[tuple[Wrapped, Mapping[str, str]]]) -> list[Secret | StrongroomError]:
-        """See `KmsProvider`: the KEKs are asked side by side, so that one that hangs delays no other."""
+        """See `KmsProvider`. The KEKs are used concurrently, so that one that hangs does not delay the others."""
         by_kek: dict[KekRef, list[int]] = {}
         for index, (wrapped, _) in enumerate(items):
             by_kek.setdefault(wrapped.kek, []).append(index)
-        found = await asyncio.gather(
+        answers_by_kek = await asyncio.gather(
             *(self._unwrap_with(kek, [items[index] for index in indexes]) for kek, indexes in by_kek.items())
         )
         answers: dict[int, Secret | StrongroomError] = {}
-        for indexes, group in zip(by_kek.values(), found, strict=True):
+        for indexes, group in zip(by_kek.values(), answers_by_kek, strict=True):
             answers.update(zip(indexes, group, strict=True))
         return [answers[index] for index in range(len(items))]
 
@@ -144,7 +144,7 @@ class ResilientProvider:
         return await self._call("create_kek", KekRef(self._id, key_id), lambda: self.inner.create_kek(key_id))
 
     async def rotate_kek(self, kek: KekRef) -> str:
-        """See `KmsProvider`. It is not tried again: nobody knows whether it was done."""
+        """See `KmsProvider`. A rotation is not retried, because a failed call may have rotated the key."""
         return await self._call("rotate_kek", kek, lambda: self.inner.rotate_kek(kek), attempts=1)
 
     async def retire_version(self, kek: KekRef, version: str) -> None:
@@ -166,7 +166,7 @@ class ResilientProvider:
     async def _unwrap_with(
         self, kek: KekRef, items: Sequence[tuple[Wrapped, Mapping[str, str]]]
     ) -> list[Secret | StrongroomError]:
-        """Unwrap what one KEK wrapped; only what may succeed later is asked for again."""
+        """Unwrap roots that one KEK wrapped. Only items with retryable errors are retried."""
         answers: dict[int, Secret | StrongroomError] = {}
 
         async def ask() -> None:
@@ -195,7 +195,7 @@ class ResilientProvider:
         attempts: int | None = None,
         items: int = 1,
     ) -> T:
-        """Ask, and again while that may help and the deadline is far enough."""
+        """Send a call, and retry it while the error is retryable and the deadline allows another attempt."""
         event = KeyEvent(f"kms.{operation}", provider=self._id, kek_id=kek.key_id, items=items)
         breaker = self._breakers.setdefault(kek, _Breaker())
         ends = self._clock() + self._policy.deadline
@@ -203,8 +203,8 @@ class ResilientProvider:
         while True:
             attempt += 1
             try:
-                async with self._watched(breaker, kek):
-                    return await self._asked(event, ask, ends)
+                async with self._through(breaker, kek):
+                    return await self._attempt(event, ask, ends)
             except KmsError as error:
                 wait = self._wait(error, attempt)
                 last = attempt >= (attempts or self._policy.attempts)
@@ -212,8 +212,8 @@ class ResilientProvider:
                     raise
             await self._sleep(wait)
 
-    async def _asked(self, event: KeyEvent, ask: Callable[[], Awaitable[T]], ends: float) -> T:
-        """Ask once, and tell of it."""
+    async def _attempt(self, event: KeyEvent, ask: Callable[[], Awaitable[T]], ends: float) -> T:
+        """Send a call once, and record it."""
         began = self._clock()
         try:
             try:
@@ -232,27 +232,27 @@ class ResilientProvider:
 
     def _wait(self, error: KmsError, attempt: int) -> float:
         longest = min(self._policy.first_wait * 2 ** (attempt - 1), self._policy.longest_wait)
-        return max(random.uniform(0, longest), error.retry_after or 0.0)  # noqa: S311 - nothing secret
+        return max(random.uniform(0, longest), error.retry_after or 0.0)  # noqa: S311 - not a secret
 
     @asynccontextmanager
-    async def _watched(self, breaker: _Breaker, kek: KekRef) -> AsyncIterator[None]:
-        """Ask unless the breaker is open; open it after too many failures in a row, and close it with the first answer.
+    async def _through(self, breaker: _Breaker, kek: KekRef) -> AsyncIterator[None]:
+        """Run the block if the breaker lets the call through. Open the breaker after too many failures, close it after an answer.
 
         Raises:
-            KmsUnavailable: it is open, and nobody was asked.
+            KmsUnavailable: The breaker is open, and no call was sent.
         """
         probe = breaker.open_until is not None
         if breaker.open_until is not None:
             left = breaker.open_until - self._clock()
             if left > 0 or breaker.probing:
-                msg = f"{kek} failed {breaker.failures} times in a row, and is asked again in {max(left, 0.0):.0f} s"
+                msg = f"{kek} failed {breaker.failures} times in a row; the next call is sent in {max(left, 0.0):.0f} s"
                 raise KmsUnavailable(msg)
             breaker.probing = True
         try:
             yield
         except StrongroomError as error:
             if not (isinstance(error, KmsError) and error.retryable):
-                breaker.failures, breaker.open_until = 0, None  # a refusal is an answer
+                breaker.failures, breaker.open_until = 0, None  # a refusal shows that the KMS works
                 raise
             breaker.failures += 1
             if breaker.failures >= self._policy.failures:

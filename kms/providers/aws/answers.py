@@ -1,4 +1,4 @@
-"""What stands in an answer of AWS KMS, checked before it is believed."""
+"""Fields of the answers of AWS KMS, with the checks that each needs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from strongroom.kms.provider import Wrapped
 
 ONLY_VERSION = "1"
-"""The version of a key of which AWS names no material: those in custom key stores, which do not rotate."""
+"""The version of a key for which AWS returns no key material id, for example in a custom key store. Such keys do not rotate."""
 
 _ROOT_BYTES = 32
 _FIRST = datetime.min.replace(tzinfo=UTC)
@@ -27,10 +27,10 @@ _STATES: dict[str, Literal["enabled", "pending_deletion"]] = {
 
 
 def field(answer: Mapping[str, Any], name: str) -> Any:
-    """Return a field that AWS always gives.
+    """Return a field that every answer of AWS KMS has.
 
     Raises:
-        KmsUnavailable: it is not there, so something else than AWS KMS answered.
+        KmsUnavailable: The field is missing, so the answer is not from AWS KMS.
     """
     try:
         return answer[name]
@@ -39,15 +39,15 @@ def field(answer: Mapping[str, Any], name: str) -> Any:
 
 
 def material(answer: Mapping[str, Any], name: str = "KeyMaterialId") -> str:
-    """Return a KEK's version: AWS's id of the key material, which is another one after each rotation."""
+    """Return a KEK's version, which is AWS's id of the key material. Each rotation changes it."""
     return str(answer.get(name) or ONLY_VERSION)
 
 
 def check_version(wrapped: Wrapped, used: str) -> None:
-    """Refuse what was opened by another version than it names.
+    """Raise an error if a root was unwrapped by another version than the wrapped key names.
 
     Raises:
-        IntegrityError: so it was.
+        IntegrityError: The versions differ.
     """
     if ONLY_VERSION not in (used, wrapped.kek_version) and used != wrapped.kek_version:
         raise IntegrityError
@@ -57,7 +57,7 @@ def root(answer: Mapping[str, Any]) -> Secret:
     """Return the root key of an answer.
 
     Raises:
-        IntegrityError: not 32 bytes, so what was unwrapped is no root.
+        IntegrityError: The plaintext does not have 32 bytes, so it is no root key.
     """
     plaintext: bytes = field(answer, "Plaintext")
     if len(plaintext) != _ROOT_BYTES:
@@ -66,20 +66,20 @@ def root(answer: Mapping[str, Any]) -> Secret:
 
 
 def state(metadata: Mapping[str, Any]) -> Literal["enabled", "disabled", "pending_deletion"]:
-    """Return a key's state; one that can't be used now is `disabled`, be it PendingImport, Unavailable or Creating."""
+    """Return a key's state. The states PendingImport, Unavailable and Creating are `disabled` too."""
     return _STATES.get(field(metadata, "KeyState"), "disabled")
 
 
 def deletion_at(metadata: Mapping[str, Any]) -> datetime | None:
-    """Return when a key is deleted; a primary key that waits for its replicas has no date yet."""
+    """Return the time of a key's deletion. A primary key that waits for its replicas has none yet."""
     given: datetime | None = metadata.get("DeletionDate")
     return None if given is None else given.astimezone(UTC)
 
 
 def versions(rotations: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Return the key materials that unwrap, the oldest first.
+    """Return the ids of the key materials that unwrap, the oldest first.
 
-    Left out is imported material that waits for its rotation, or that was deleted or has expired.
+    Imported material that waits for its rotation, was deleted or has expired is left out.
     """
     usable = [
         (rotation.get("RotationDate", _FIRST), material(rotation))  # the first material has no date

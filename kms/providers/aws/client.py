@@ -1,4 +1,4 @@
-"""The SDK's client of AWS KMS: on threads of its own, over our TLS, without its retries, and silent about keys."""
+"""The SDK's client of AWS KMS, on its own threads, with our TLS, without retries and without logs of keys."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from .errors import SDK_ERRORS, error_of
 if TYPE_CHECKING:
     import ssl
 
-AT_ONCE = 16  # calls under way, and threads
+AT_ONCE = 16  # concurrent calls, and threads
 _CONNECT_SECONDS = 1.0
 _READ_SECONDS = 2.0
 _here = threading.local()
 
 
 class AwsClient:
-    """Calls operations of AWS KMS.
+    """A client that calls operations of AWS KMS.
 
-    The SDK itself finds the endpoint, the credentials and the signature. Its request is then sent by us, from the event
-    `before-send` that the SDK has for it: with our TLS settings, to no proxy, and to no endpoint from the environment.
+    The SDK finds the credentials and signs the request. The SDK's event `before-send` then lets us send it, with our TLS settings,
+    through no proxy, and to no endpoint from the environment.
 
     Args:
-        region: whose endpoint is asked.
-        endpoint: to ask instead.
-        session: whose credentials are used; None for what the SDK's usual chain finds.
-        tls: to connect with.
+        region: The region whose endpoint is called.
+        endpoint: Another endpoint, or None.
+        session: The session with the credentials. None means the SDK's usual chain.
+        tls: The TLS context.
     """
 
     def __init__(
@@ -52,15 +52,15 @@ class AwsClient:
         self._connections = PoolManager(maxsize=AT_ONCE, ssl_context=tls)
 
     async def call(self, operation: str, what: str, **arguments: Any) -> dict[str, Any]:
-        """Call an operation, named as the SDK's method.
+        """Call an operation.
 
         Args:
-            operation: for example `generate_data_key`.
-            what: the KEK, for an error's message.
-            arguments: of the operation.
+            operation: The name of the SDK's method, for example `generate_data_key`.
+            what: The KEK, for the error message.
+            arguments: The arguments of the operation.
 
         Raises:
-            StrongroomError: refused, or not answered.
+            StrongroomError: AWS KMS refuses or does not answer.
         """
         loop = asyncio.get_running_loop()
         outcome = await loop.run_in_executor(self._threads, self._call, operation, what, arguments)
@@ -69,7 +69,7 @@ class AwsClient:
         return outcome
 
     async def aclose(self) -> None:
-        """Wait for calls that are under way, which takes three seconds at most, and close the connections."""
+        """Wait for running calls, at most three seconds, and close the connections."""
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
         self._connections.clear()
         if self._made is not None:
@@ -79,19 +79,19 @@ class AwsClient:
         _here.ours = True
         try:
             answer: dict[str, Any] = getattr(self._client(), operation)(**arguments)
-        except SDK_ERRORS as error:  # returned, as one raised here would have this one in its context
+        except SDK_ERRORS as error:  # returned, because a raised error would have the SDK's error as its context
             return error_of(error, what, operation.title().replace("_", ""))
         return answer
 
     def _client(self) -> Any:
-        with self._making:  # a session is not made for threads, and looking for credentials may ask another server
+        with self._making:  # a session is not thread-safe, and the search for credentials may call another server
             if self._made is None:
                 config = Config(
-                    retries={"mode": "standard", "total_max_attempts": 1},  # retries are made above the providers
+                    retries={"mode": "standard", "total_max_attempts": 1},  # `resilience.py` retries
                     ignore_configured_endpoint_urls=True,
                 )
                 session = self._session or boto3.Session()
-                if session.get_credentials() is None:  # a client made without any would not look for them again
+                if session.get_credentials() is None:  # a client without credentials would never look for them again
                     raise NoCredentialsError
                 made = session.client("kms", region_name=self._region, endpoint_url=self._endpoint, config=config)
                 made.meta.events.register("before-send.kms", self._send)
@@ -112,12 +112,12 @@ class AwsClient:
             decode_content=False,
         )
         response = AWSResponse(request.url, answer.status, answer.headers, answer)
-        _ = response.content  # reads it here, so that a connection that breaks in between is this call's error
+        _ = response.content  # read here, so that a broken connection is an error of this call
         return response
 
 
 class _Silence(logging.Filter):
-    """Drops what the SDK says at DEBUG on our threads: bodies of requests and answers, with roots and tokens."""
+    """Drop the SDK's DEBUG records of our threads, because they contain bodies with roots and tokens."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return record.levelno > logging.DEBUG or not getattr(_here, "ours", False)

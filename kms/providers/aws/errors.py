@@ -1,7 +1,7 @@
-"""What AWS KMS, the SDK and the network say, in the words of `kms/errors.py`.
+"""Map errors of AWS KMS, of the SDK and of the network to `kms/errors.py`.
 
-AWS's own text is repeated only for codes whose text names no more than keys and callers: a refused signature comes with
-the signed request, session token included, and a refused parameter with its value.
+AWS's own text is repeated only for codes whose text names keys and callers and nothing else. The text of a refused
+signature contains the signed request with its session token, and that of a refused parameter contains its value.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SDK_ERRORS = (BotoCoreError, ClientError, ResponseParserError, HTTPError, ValueError, KeyError)
-"""All that a call may end with; the last two are answers that the SDK trips over."""
+"""All exceptions of a call. The SDK raises the last two for answers that it can't parse."""
 
 _TOO_MANY, _SERVER_ERROR = 429, 500
 _NO_CREDENTIALS = (
@@ -59,13 +59,13 @@ _NO_CREDENTIALS = (
     ProfileNotFound,
 )
 
-_KEY_CODES: dict[str, type[KmsError]] = {  # their texts are repeated
+_KEY_CODES: dict[str, type[KmsError]] = {  # codes whose texts are repeated
     "NotFoundException": KeyNotFound,
     "DisabledException": KeyDisabled,
     "KMSInvalidStateException": KeyDisabled,
     "AccessDeniedException": AccessDenied,
     "AccessDenied": AccessDenied,
-    "LimitExceededException": QuotaExceeded,  # a quota of keys or rotations, which waiting does not lift
+    "LimitExceededException": QuotaExceeded,  # a quota of keys or rotations, which waiting does not reset
     "AlreadyExistsException": KeyConflict,
     "ConflictException": KeyConflict,
     "UnsupportedOperationException": UnsupportedOperation,
@@ -101,17 +101,17 @@ _DOES_NOT_OPEN = {"IncorrectKeyException", "InvalidCiphertextException"}
 
 
 def error_of(error: Exception, what: str, operation: str) -> StrongroomError:
-    """Return, not raise, what an exception of the SDK means: a new error that refers to nothing of the old one.
+    """Return our error for an exception of the SDK. It has no reference to the exception.
 
     Args:
-        error: one of `SDK_ERRORS`.
-        what: the KEK, for the message.
-        operation: as AWS calls it; an answer to another one is about credentials.
+        error: One of `SDK_ERRORS`.
+        what: The KEK, for the message.
+        operation: AWS's name of the operation. An answer to another operation is about credentials.
     """
     name = type(error).__name__
     if isinstance(error, ClientError):
         return _answered(error, what, operation)
-    if isinstance(error, NewConnectionError):  # in an older urllib3 a kind of time-out
+    if isinstance(error, NewConnectionError):  # a subclass of the timeout in older versions of urllib3
         return KmsUnavailable(f"{what}: AWS KMS can't be reached ({name})")
     if isinstance(error, (HTTPTimeoutError, ConnectTimeoutError, ReadTimeoutError)):
         return KmsTimeout(f"{what}: no answer in time ({name})")
@@ -125,16 +125,16 @@ def error_of(error: Exception, what: str, operation: str) -> StrongroomError:
 
 
 def _answered(error: ClientError, what: str, operation: str) -> StrongroomError:
-    said = error.response.get("Error", {})
+    answer = error.response.get("Error", {})
     metadata = error.response.get("ResponseMetadata", {})
-    code, text, status = str(said.get("Code", "")), str(said.get("Message", "")), metadata.get("HTTPStatusCode", 0)
+    code, text, status = str(answer.get("Code", "")), str(answer.get("Message", "")), metadata.get("HTTPStatusCode", 0)
     if code in _DOES_NOT_OPEN:
         return IntegrityError()
     kind = _KEY_CODES.get(code) or _OTHER_CODES.get(code) or _by_status(status)
     if code == "KMSInvalidStateException" and "pending" in text.lower() and "deletion" in text.lower():
         kind = KeyPendingDeletion
     if kind is AccessDenied and error.operation_name != operation:
-        kind = KmsAuthenticationError  # of the role that was to be assumed
+        kind = KmsAuthenticationError  # the role could not be assumed
     shown = text if code in _KEY_CODES and text else _OWN_WORDS.get(kind) or kind.__doc__
     return kind(
         f"{what}: {shown} ({code or status})",

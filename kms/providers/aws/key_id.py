@@ -1,4 +1,4 @@
-"""The names by which AWS KMS knows a key: key id, key ARN, alias, alias ARN."""
+"""The names of a key in AWS KMS: key id, key ARN, alias or alias ARN."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ class AwsKeyId:
         return self.key is not None and self.key.startswith("mrk-")
 
     def within(self, region: str) -> str:
-        """Return what to call the key by in a region; a multi-Region key of another one by its replica's ARN.
+        """Return the name of the key in a region. For a multi-Region key of another region this is its replica's ARN.
 
         Raises:
-            KeyNotFound: it is in another region only.
+            KeyNotFound: The key is in another region only.
         """
         if self.region in (None, region):
             return self.text
@@ -62,12 +62,12 @@ class AwsKeyId:
 
 
 def regions_of(text: str, region: str) -> frozenset[str | None]:
-    """Return where a key is, by its name: an ARN tells its region, what else a provider knows is in its own.
+    """Return the regions of a key: the region in its ARN, else the provider's.
 
-    A multi-Region key may have replicas, and nothing here tells where.
+    A multi-Region key may have replicas in unknown regions.
     """
     match = _ARN.fullmatch(text) or _BARE.fullmatch(text)
     if match is None:
-        return frozenset((region,))  # a name by which a key is to be made
+        return frozenset((region,))  # a name for a new key
     named = AwsKeyId(text, match["key"], match.groupdict().get("region"))
     return frozenset((named.region or region, *([None] if named.multi_region else [])))

@@ -1,4 +1,4 @@
-"""AWS KMS (aws_kms.md beside this file): roots are wrapped in it, under the encryption context, and it can re-wrap them itself."""
+"""The AWS KMS provider (aws_kms.md): AWS wraps roots under the encryption context and can re-wrap them itself."""
 
 from __future__ import annotations
 
@@ -36,29 +36,29 @@ if TYPE_CHECKING:
 
     from strongroom.kms.secret import Secret
 
-_CIPHERTEXT_BYTES = 6144  # the most that AWS takes
-_DAYS = range(7, 31)  # what AWS lets a deletion wait
+_CIPHERTEXT_BYTES = 6144  # the limit of AWS
+_DAYS = range(7, 31)  # the waiting periods that AWS allows
 _REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}")
 _POLL_SECONDS = 0.2
 _NAME = re.compile(r"[A-Za-z0-9/_-]{1,200}")
 
 
 class AwsKmsProvider:
-    """Wraps by AWS KMS, one region of it.
+    """A provider for one region of AWS KMS.
 
     Args:
-        provider_id: as the registry and the KEK URIs name this provider.
-        region: for example `eu-west-1`; never taken from the environment.
-        session: with the credentials to use; None for what the SDK's usual chain finds.
-        endpoint: another address than the region's own, https.
-        tls: what to connect with; the system's authorities and TLS 1.3 if None.
-        insecure: accepts an endpoint over http, for this machine only.
-        deletion_days: how long AWS waits before it deletes a key, 7 to 30.
-        multi_region: whether keys that `create_kek` makes can have replicas in other regions.
-        rotation_seconds: how long `rotate_kek` waits for AWS to be done.
+        provider_id: The id of this provider in the registry and in KEK URIs.
+        region: The region, for example `eu-west-1`. It is never taken from the environment.
+        session: The session with the credentials. None means the SDK's usual chain.
+        endpoint: An https URL that replaces the region's own endpoint.
+        tls: The TLS context. None means the system's authorities and TLS 1.3.
+        insecure: Whether an endpoint over http is accepted, for this machine only.
+        deletion_days: The days that AWS waits before it deletes a key, 7 to 30.
+        multi_region: Whether keys from `create_kek` can have replicas in other regions.
+        rotation_seconds: The seconds that `rotate_kek` waits for AWS to finish.
 
     Raises:
-        InvalidRequest: region, address or days are not what they should be.
+        InvalidRequest: The region, the address or the number of days is invalid.
     """
 
     capabilities = Capabilities(context="native", rewrap="server", batch=100, deletion="scheduled")
@@ -93,15 +93,15 @@ class AwsKmsProvider:
         return f"AwsKmsProvider({self._id!r}, region={self._region!r})"
 
     def __reduce__(self) -> NoReturn:
-        msg = "a provider holds credentials and is not pickled"
+        msg = "a provider can't be pickled, because it has credentials"
         raise TypeError(msg)
 
     def regions(self, kek: KekRef) -> frozenset[str | None]:
-        """Return the region of an ARN, or else the provider's; a multi-Region key may be in others too."""
+        """Return the region of an ARN, else the provider's. A multi-Region key may be in other regions too."""
         return regions_of(kek.key_id, self._region)
 
     async def generate_data_key(self, kek: KekRef, *, context: Mapping[str, str]) -> GeneratedKey:
-        """Have AWS draw a root key and wrap it."""
+        """Return a root key that AWS generated and wrapped."""
         named = AwsKeyId.parse(kek.key_id)
         answer = await self._aws.call(
             "generate_data_key",
@@ -114,7 +114,7 @@ class AwsKmsProvider:
         return GeneratedKey(aws_answers.root(answer), wrapped)
 
     async def wrap(self, kek: KekRef, root: Secret, *, context: Mapping[str, str]) -> Wrapped:
-        """Wrap a root key under the KEK's primary version; it is unwrapped once, as only that tells which version it was."""
+        """Wrap a root key under the KEK's primary version. It is unwrapped once, because only that answer names the version."""
         named = AwsKeyId.parse(kek.key_id)
         answer = await self._aws.call(
             "encrypt",
@@ -128,17 +128,17 @@ class AwsKmsProvider:
         return Wrapped(used, material(await self._decrypt(used, ciphertext, context)), ciphertext)
 
     async def unwrap(self, wrapped: Wrapped, *, context: Mapping[str, str]) -> Secret:
-        """Unwrap with the very KEK and version that the wrapped key names."""
+        """Unwrap a root with the KEK and version that the wrapped key names."""
         answer = await self._decrypt(wrapped.kek, wrapped.ciphertext, context)
         check_version(wrapped, material(answer))
         return aws_answers.root(answer)
 
     async def unwrap_many(self, items: Sequence[tuple[Wrapped, Mapping[str, str]]]) -> list[Secret | StrongroomError]:
-        """Unwrap several, in order, one call for each, 16 under way; what fails for one is returned in its place."""
+        """Unwrap several roots, in order, with one call each and 16 at a time. An error is returned in place of its root."""
         return await asyncio.gather(*(self._answer(wrapped, context) for wrapped, context in items))
 
     async def rewrap(self, wrapped: Wrapped, kek: KekRef, *, context: Mapping[str, str]) -> Wrapped:
-        """Wrap the same root anew under the KEK's primary version; it does not leave AWS."""
+        """Wrap the same root again under the KEK's primary version. The root does not leave AWS."""
         named = AwsKeyId.parse(kek.key_id)
         _check_length(wrapped.ciphertext)
         answer = await self._aws.call(
@@ -155,7 +155,7 @@ class AwsKmsProvider:
         return Wrapped(self._used(kek, named, answer), version, field(answer, "CiphertextBlob"))
 
     async def describe(self, kek: KekRef) -> KekInfo:
-        """Return state and versions of a KEK; a version is AWS's id of the key material."""
+        """Return the state and the versions of a KEK. A version is AWS's id of the key material."""
         metadata = await self._metadata(kek)
         state, primary = aws_answers.state(metadata), material(metadata, "CurrentKeyMaterialId")
         if state == "pending_deletion":
@@ -164,10 +164,10 @@ class AwsKmsProvider:
         return KekInfo(kek, state, primary, versions)
 
     async def create_kek(self, key_id: str) -> KekRef:
-        """Find the key of the alias `alias/strongroom-KEY_ID`, or make one with that alias; of two at once one is made.
+        """Return the key of the alias `alias/strongroom-KEY_ID`, or create it. Two concurrent calls create one key.
 
         Returns:
-            The key's ARN, which means the same key when the alias is moved.
+            The key's ARN, which names the same key even if the alias is moved.
         """
         if not _NAME.fullmatch(key_id):
             raise InvalidRequest(f"{self._id}: a name of a key is made of letters, digits, /, _ and -, 200 at most")
@@ -179,7 +179,7 @@ class AwsKmsProvider:
         try:
             await self._aws.call("create_alias", str(alias), AliasName=alias.key_id, TargetKeyId=arn)
         except KmsError as error:
-            with suppress(KmsError):  # a key that nothing was wrapped with, and nobody will find
+            with suppress(KmsError):  # the unused key
                 await self._aws.call("schedule_key_deletion", arn, KeyId=arn, PendingWindowInDays=_DAYS[0])
             if not isinstance(error, KeyConflict):
                 raise
@@ -187,12 +187,12 @@ class AwsKmsProvider:
         return KekRef(self._id, arn)
 
     async def rotate_kek(self, kek: KekRef) -> str:
-        """Have AWS make new key material, which wraps from now on; the older one still unwraps.
+        """Let AWS generate new key material, which wraps from then on. Older material still unwraps.
 
         Raises:
-            KeyConflict: AWS was not done in time, or is to rotate the key by itself within 20 minutes.
-            QuotaExceeded: the key was rotated on demand as often as AWS allows.
-            UnsupportedOperation: a key in a custom key store, an asymmetric one, or a replica.
+            KeyConflict: AWS did not finish in time, or will rotate the key by itself within 20 minutes.
+            QuotaExceeded: The key was rotated on demand as often as AWS allows.
+            UnsupportedOperation: The key is in a custom key store, asymmetric, or a replica.
         """
         metadata = await self._metadata(kek)
         before = material(metadata, "CurrentKeyMaterialId")
@@ -202,7 +202,9 @@ class AwsKmsProvider:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._rotation_seconds):
                 while True:
-                    with suppress(Throttled, KmsUnavailable, KmsTimeout):  # whoever retries would rotate once more
+                    with suppress(
+                        Throttled, KmsUnavailable, KmsTimeout
+                    ):  # an error here would make the caller rotate again
                         now = material(await self._metadata(kek), "CurrentKeyMaterialId")
                         if now != before:
                             return now
@@ -210,19 +212,19 @@ class AwsKmsProvider:
         raise KeyConflict(f"{kek}: its rotation has begun; AWS was not done after {self._rotation_seconds:g} s")
 
     async def retire_version(self, kek: KekRef, version: str) -> None:  # noqa: ARG002
-        """Refuse: AWS keeps all key material of a key for as long as it keeps the key."""
+        """Raise `UnsupportedOperation`, because AWS keeps all key material of a key as long as the key exists."""
         raise UnsupportedOperation(f"{kek}: AWS keeps every version of a key; move what depends on it to another KEK")
 
     async def delete_kek(self, kek: KekRef) -> KekInfo:
-        """Have AWS delete a key after its waiting period; from now on it does not unwrap."""
+        """Schedule the deletion of a key after AWS's waiting period. The key unwraps nothing from then on."""
         metadata = await self._metadata(kek)
         if aws_answers.state(metadata) != "pending_deletion":
-            arn, days = field(metadata, "Arn"), self._deletion_days  # this operation takes no alias
+            arn, days = field(metadata, "Arn"), self._deletion_days  # this operation accepts no alias
             await self._aws.call("schedule_key_deletion", str(kek), KeyId=arn, PendingWindowInDays=days)
         return await self.describe(kek)
 
     async def check(self) -> str:
-        """List one alias, for which no key is used; a caller who may not is known all the same."""
+        """List one alias, which uses no key. A caller without that permission is authenticated nevertheless."""
         try:
             await self._aws.call("list_aliases", self._id, Limit=1)
         except AccessDenied:
@@ -230,7 +232,7 @@ class AwsKmsProvider:
         return f"AWS KMS in {self._region} knows this caller"
 
     async def aclose(self) -> None:
-        """Wait for calls that are under way, and close the connections."""
+        """Wait for running calls, and close the connections."""
         await self._aws.aclose()
 
     async def _answer(self, wrapped: Wrapped, context: Mapping[str, str]) -> Secret | StrongroomError:
@@ -259,17 +261,17 @@ class AwsKmsProvider:
         return metadata
 
     async def _versions(self, kek: KekRef, arn: str) -> tuple[str, ...]:
-        asked: dict[str, Any] = {"KeyId": arn, "IncludeKeyMaterial": "ALL_KEY_MATERIAL"}
+        request: dict[str, Any] = {"KeyId": arn, "IncludeKeyMaterial": "ALL_KEY_MATERIAL"}
         rotations: list[dict[str, Any]] = []
         while True:
-            answer = await self._aws.call("list_key_rotations", str(kek), **asked)
+            answer = await self._aws.call("list_key_rotations", str(kek), **request)
             rotations += field(answer, "Rotations")
             if not answer.get("Truncated"):
                 return aws_answers.versions(rotations)
-            asked["Marker"] = field(answer, "NextMarker")
+            request["Marker"] = field(answer, "NextMarker")
 
     def _used(self, kek: KekRef, named: AwsKeyId, answer: Mapping[str, Any]) -> KekRef:
-        """Return what a wrapped key names: the KEK asked for, or of an alias, which may be moved, the key it meant."""
+        """Return the KEK that a wrapped key names. For an alias this is the key's ARN, because an alias may be moved."""
         used: str = field(answer, "KeyId")
         if named.key is None:
             return KekRef(self._id, used)
@@ -280,4 +282,4 @@ class AwsKmsProvider:
 
 def _check_length(ciphertext: bytes) -> None:
     if not 1 <= len(ciphertext) <= _CIPHERTEXT_BYTES:
-        raise IntegrityError  # AWS would call it malformed
+        raise IntegrityError  # AWS would report a malformed request

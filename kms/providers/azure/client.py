@@ -88,7 +88,7 @@ class Vault:
         provider_id: for messages.
         url: of the vault or HSM, https only: the SDK sends a token over nothing else.
         credential: of azure-identity's kind.
-        tls: what to connect with; the system's authorities and TLS 1.3 if None.
+        tls: The TLS context. None means the system's authorities and TLS 1.3.
         connect_seconds: to wait for a connection.
         read_seconds: to wait for an answer.
 

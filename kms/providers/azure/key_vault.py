@@ -1,4 +1,4 @@
-"""Azure Key Vault and Managed HSM: every wrap and unwrap in the service, under a named version (azure_key_vault.md)."""
+"""The provider for Azure Key Vault and Managed HSM (azure_key_vault.md). The service wraps and unwraps under a named version."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Algorithm = Literal["RSA-OAEP-256", "A256KW"]
 
 _ROOT_BYTES = 32
 _BATCH = 100
-_MAKING_SECONDS = 30.0  # an HSM takes its time over an RSA key
+_MAKING_SECONDS = 30.0  # an HSM needs long for an RSA key
 _NAME = re.compile(r"[0-9A-Za-z-]{1,127}")
 _NEW_KEY: dict[Algorithm, dict[str, Any]] = {
     "RSA-OAEP-256": {"kty": "RSA", "key_size": 3072},
@@ -45,20 +45,20 @@ _NEW_KEY: dict[Algorithm, dict[str, Any]] = {
 
 
 class AzureKeyVaultProvider:
-    """Wraps by wrapKey and unwrapKey of one vault or HSM. A KEK's id is the name of a key there.
+    """A provider for one vault or HSM, with wrapKey and unwrapKey. A KEK's id is the name of a key there.
 
     Args:
-        provider_id: as the registry and the KEK URIs name this provider.
-        vault_url: `https://NAME.vault.azure.net`, `https://NAME.managedhsm.azure.net`.
-        credential: gives tokens and is closed with the provider; what the environment gives if None.
-        algorithm: RSA-OAEP-256 for RSA keys, A256KW for the AES keys of a Managed HSM.
-        tls: what to connect with; the system's authorities and TLS 1.3 if None.
-        connect_seconds: to wait for a connection.
-        read_seconds: to wait for an answer.
-        region: where the vault is; None where that is not said, and then no cell that is bound to a region uses it.
+        provider_id: The id of this provider in the registry and in KEK URIs.
+        vault_url: The URL, `https://NAME.vault.azure.net` or `https://NAME.managedhsm.azure.net`.
+        credential: The source of tokens, closed with the provider. None means the default credential of the environment.
+        algorithm: `RSA-OAEP-256` for RSA keys, `A256KW` for the AES keys of a Managed HSM.
+        tls: The TLS context. None means the system's authorities and TLS 1.3.
+        connect_seconds: The timeout of a connection, in seconds.
+        read_seconds: The timeout of an answer, in seconds.
+        region: The vault's region. With None no cell that is bound to a region uses the provider.
 
     Raises:
-        InvalidRequest: the URL or the algorithm is not one.
+        InvalidRequest: The URL or the algorithm is invalid.
     """
 
     capabilities = Capabilities(context="commitment", rewrap="client", batch=_BATCH, deletion="scheduled")
@@ -94,23 +94,23 @@ class AzureKeyVaultProvider:
         return f"AzureKeyVaultProvider({self._id!r}, {self._vault.host!r}, algorithm={self._algorithm!r})"
 
     def __reduce__(self) -> NoReturn:
-        msg = "a provider holds a credential and is not pickled"
+        msg = "a provider can't be pickled, because it has a credential"
         raise TypeError(msg)
 
-    def regions(self, kek: KekRef) -> frozenset[str | None]:  # noqa: ARG002 - all are in one place
-        """Return where the vault is, as its configuration says."""
+    def regions(self, kek: KekRef) -> frozenset[str | None]:  # noqa: ARG002 - all KEKs are in one region
+        """Return the vault's region from the configuration."""
         return frozenset((self._region,))
 
     async def generate_data_key(self, kek: KekRef, *, context: Mapping[str, str]) -> GeneratedKey:
-        """Draw a root key here, for the service has no call for it, and wrap it."""
+        """Generate a root key in this process, because the service has no call for it, and wrap it."""
         root = Secret(os.urandom(_ROOT_BYTES))
         return GeneratedKey(root, await self.wrap(kek, root, context=context))
 
     async def wrap(self, kek: KekRef, root: Secret, *, context: Mapping[str, str]) -> Wrapped:  # noqa: ARG002
-        """Wrap a root key under the KEK's current version. The context is not sent: Strongroom's commitment binds it."""
+        """Wrap a root key under the KEK's current version. The context is not sent; Strongroom's commitment binds it."""
         key = await self._ask("GET", kek)
         reason = unusable(key)
-        if reason is not None:  # RSA's wrap needs but the public key, so it is not left to the service alone
+        if reason is not None:  # checked here too, because wrapping with RSA needs only the public key
             msg = f"{kek} {reason}"
             raise KeyDisabled(msg)
         version = version_of(key)
@@ -121,7 +121,7 @@ class AzureKeyVaultProvider:
         return Wrapped(kek, version, sealed)
 
     async def unwrap(self, wrapped: Wrapped, *, context: Mapping[str, str]) -> Secret:  # noqa: ARG002
-        """Unwrap with the very KEK and version that the wrapped key names."""
+        """Unwrap a root with the KEK and version that the wrapped key names."""
         _name(wrapped.kek)
         if not VERSION.fullmatch(wrapped.kek_version):
             raise IntegrityError
@@ -130,25 +130,25 @@ class AzureKeyVaultProvider:
         except InvalidRequest:
             content = b""
         except KeyNotFound:
-            await self._ask("GET", wrapped.kek)  # raises unless the key is there, and only this version is not its own
+            await self._ask("GET", wrapped.kek)  # raises unless the key exists and only the version is missing
             content = b""
         if len(content) != _ROOT_BYTES:
             raise IntegrityError
         return Secret(content)
 
     async def unwrap_many(self, items: Sequence[tuple[Wrapped, Mapping[str, str]]]) -> list[Secret | StrongroomError]:
-        """Unwrap several, in order, as many at once as there are connections; what fails is returned in its place."""
+        """Unwrap several roots, in order and concurrently. An error is returned in place of its root."""
         return await asyncio.gather(*(self._answer(wrapped, context) for wrapped, context in items))
 
     async def rewrap(self, wrapped: Wrapped, kek: KekRef, *, context: Mapping[str, str]) -> Wrapped:
-        """Wrap the same root anew under the KEK's current version."""
+        """Wrap the same root again under the KEK's current version."""
         return await self.wrap(kek, await self.unwrap(wrapped, context=context), context=context)
 
     async def describe(self, kek: KekRef) -> KekInfo:
-        """Return state and versions of a KEK, also of one that is deleted and not yet purged.
+        """Return the state and the versions of a KEK, also of one that is deleted and not yet purged.
 
-        `versions` are those that are enabled: an expired one unwraps still. The state is that of the current version:
-        `disabled` also where it has expired or is not valid yet, for then it wraps nothing.
+        `versions` has the enabled versions, because an expired one still unwraps. The state is that of the current version. It is
+        also `disabled` if the version has expired or is not valid yet, because it wraps nothing then.
         """
         current: Mapping[str, Any] | None = None
         try:
@@ -159,7 +159,7 @@ class AzureKeyVaultProvider:
                 raise
             return info
         except KeyDisabled:
-            pass  # a service that does not even show a disabled key lists it still
+            pass  # the service may refuse to show a disabled key, but it lists its versions
         by_age = sorted(await self._versions(kek), key=lambda each: int(attributes_of(each).get("created", 0)))
         if current is None:
             current = by_age[-1] if by_age else {}
@@ -168,21 +168,21 @@ class AzureKeyVaultProvider:
         return KekInfo(kek, state, version_of(current), enabled)
 
     async def create_kek(self, key_id: str) -> KekRef:
-        """Make a key that wraps and unwraps and does nothing else; an existing one is left as it is."""
+        """Create a key that may only wrap and unwrap. An existing key is not changed."""
         kek = KekRef(self._id, key_id)
         try:
-            await self._ask("GET", kek)  # creating a key that is there would rotate it
+            await self._ask("GET", kek)  # creating an existing key would rotate it
         except KeyNotFound:
             body = _NEW_KEY[self._algorithm] | {"key_ops": ["wrapKey", "unwrapKey"]}
             await self._ask("POST", kek, "/create", body=body, read_seconds=_MAKING_SECONDS)
         return kek
 
     async def rotate_kek(self, kek: KekRef) -> str:
-        """Add a version to a KEK, which wraps from now on; older versions still unwrap."""
+        """Add a version to a KEK, which becomes the primary version. Older versions still unwrap."""
         return version_of(await self._ask("POST", kek, "/rotate", read_seconds=_MAKING_SECONDS))
 
     async def retire_version(self, kek: KekRef, version: str) -> None:
-        """Disable an old version: a vault deletes no single one. Who may change keys there can enable it again."""
+        """Disable an old version, because a vault can't delete one version. Whoever may change keys can enable it again."""
         if not VERSION.fullmatch(version):
             msg = f"{kek} has no such version"
             raise KeyNotFound(msg)
@@ -192,16 +192,16 @@ class AzureKeyVaultProvider:
         await self._ask("PATCH", kek, f"/{version}", body={"attributes": {"enabled": False}})
 
     async def delete_kek(self, kek: KekRef) -> KekInfo:
-        """Delete a KEK: it works for nobody from now on, and can be recovered until the vault purges it."""
+        """Delete a KEK. Nobody can use it from then on, but it can be recovered until the vault purges it."""
         return _pending(kek, await self._ask("DELETE", kek))
 
     async def check(self) -> str:
-        """List one key, to see that the vault answers and knows the caller."""
+        """List one key, which shows that the vault answers and authenticates the caller."""
         await self._vault.ask("GET", "/keys?maxresults=1", self._id)
         return f"{self._vault.host} answers, its keys may be listed; wraps with {self._algorithm}"
 
     async def aclose(self) -> None:
-        """Close connections and credential."""
+        """Close the connections and the credential."""
         await self._vault.aclose()
 
     async def _answer(self, wrapped: Wrapped, context: Mapping[str, str]) -> Secret | StrongroomError:
@@ -220,18 +220,20 @@ class AzureKeyVaultProvider:
             return b""
 
     async def _versions(self, kek: KekRef) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
+        versions: list[dict[str, Any]] = []
         path = f"/keys/{_name(kek)}/versions"
         while path:
             page = await self._vault.ask("GET", path, str(kek))
             items = page.get("value")
-            found += [each for each in items if isinstance(each, dict)] if isinstance(items, list) else []
+            versions += [each for each in items if isinstance(each, dict)] if isinstance(items, list) else []
             following = urlsplit(str(page.get("nextLink") or ""))
-            path = f"{following.path}?{following.query}" if following.path else ""  # of this vault, whatever it names
-        return found
+            path = (
+                f"{following.path}?{following.query}" if following.path else ""
+            )  # the request goes to this vault, whatever host the link has
+        return versions
 
     async def _ask(self, method: str, kek: KekRef, rest: str = "", **options: Any) -> dict[str, Any]:
-        """Ask something of a key. One that is not there may be deleted, and then that is said."""
+        """Send a request about a key. If the key is missing because it was deleted, raise `KeyPendingDeletion`."""
         try:
             return await self._vault.ask(method, f"/keys/{_name(kek)}{rest}", str(kek), **options)
         except KeyNotFound:
@@ -247,7 +249,7 @@ class AzureKeyVaultProvider:
         except KmsError as error:
             if error.retryable:
                 raise
-            return None  # not deleted either; or this caller may not see, or the vault does not keep, what is deleted
+            return None  # not deleted, or the caller may not see deleted keys, or the vault keeps none
 
 
 def _name(kek: KekRef) -> str:
@@ -259,6 +261,6 @@ def _name(kek: KekRef) -> str:
 
 def _pending(kek: KekRef, deleted: Mapping[str, Any]) -> KekInfo:
     due = deleted.get("scheduledPurgeDate")
-    if due is None:  # a vault without soft-delete
+    if due is None:  # the vault has no soft-delete
         return KekInfo(kek, "destroyed", "", ())
     return KekInfo(kek, "pending_deletion", version_of(deleted), (), datetime.fromtimestamp(due, UTC))

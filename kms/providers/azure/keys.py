@@ -1,4 +1,4 @@
-"""What Key Vault's answers say of a key and its versions."""
+"""Fields of a key and its versions in answers of Key Vault."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def version_of(key: Mapping[str, Any]) -> str:
     """Return the version in a key's id, https://VAULT/keys/NAME/VERSION.
 
     Raises:
-        KmsUnavailable: there is none, so the answer is not the service's.
+        KmsUnavailable: There is none, so the answer is not from Key Vault.
     """
     inner = key.get("key")
     kid = inner.get("kid") if isinstance(inner, dict) else key.get("kid")
@@ -30,13 +30,13 @@ def version_of(key: Mapping[str, Any]) -> str:
 
 
 def attributes_of(key: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what is said of a version: `enabled`, `created`, `exp`, `nbf`, the times in seconds since 1970."""
-    found = key.get("attributes")
-    return found if isinstance(found, dict) else {}
+    """Return the attributes of a version: `enabled`, `created`, `exp` and `nbf`. Times are in seconds since 1970."""
+    attributes = key.get("attributes")
+    return attributes if isinstance(attributes, dict) else {}
 
 
 def unusable(key: Mapping[str, Any]) -> str | None:
-    """Return why a version must not wrap; None if it may."""
+    """Return the reason why a version must not wrap, or None if it may."""
     attributes, now = attributes_of(key), time.time()
     if not attributes.get("enabled", True):
         return "is disabled"

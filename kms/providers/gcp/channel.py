@@ -1,7 +1,7 @@
-"""Calls to Cloud KMS over gRPC: one deadline each, no retries, tokens refreshed beside the event loop.
+"""Calls to Cloud KMS over gRPC, with a deadline, without retries, and with tokens refreshed in a thread.
 
-Google's own async client is not used, for at level DEBUG it writes each request and answer whole into the log record,
-and with them roots. Its messages are used, google-auth, and a channel in which nothing logs.
+Google's own async client is not used, because at level DEBUG it logs whole requests and answers, and with them roots. We
+use its message types, google-auth, and a channel that logs nothing.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _SERVICE = "/google.cloud.kms.v1.KeyManagementService/"
 _SCOPES = ("https://www.googleapis.com/auth/cloudkms",)
 
-# Each request's method, its answer, and the field by which the service routes it.
+# For each request its method, its answer, and the field by which the service routes it.
 _METHODS: dict[type[Any], tuple[str, type[Any], str]] = {
     service.EncryptRequest: ("Encrypt", service.EncryptResponse, "name"),
     service.DecryptRequest: ("Decrypt", service.DecryptResponse, "name"),
@@ -56,28 +56,28 @@ _METHODS: dict[type[Any], tuple[str, type[Any], str]] = {
 
 _OPTIONS = (
     ("grpc.enable_retries", 0),
-    ("grpc.min_reconnect_backoff_ms", 1000),  # the time that a connection may take to be made
+    ("grpc.min_reconnect_backoff_ms", 1000),  # the timeout of a connection attempt
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),  # or a server that is back would be left alone for minutes
-    ("grpc.keepalive_time_ms", 300_000),  # the shortest that a server has to put up with
-    ("grpc.keepalive_timeout_ms", 5000),  # and with it TCP gives up a peer that acknowledges nothing for so long
+    ("grpc.max_reconnect_backoff_ms", 1000),  # otherwise a server that is back would not be tried for minutes
+    ("grpc.keepalive_time_ms", 300_000),  # the shortest interval that servers must accept
+    ("grpc.keepalive_timeout_ms", 5000),  # TCP also drops a peer that acknowledges nothing for this time
     ("grpc.primary_user_agent", "strongroom"),
 )
-_OWN_MACHINE = (("grpc.enable_http_proxy", 0),)  # through a proxy TLS goes end to end, plain text must not go at all
+_OWN_MACHINE = (("grpc.enable_http_proxy", 0),)  # TLS is end to end through a proxy, plain text must not pass one
 
 
 class GcpChannel:
-    """A connection to Cloud KMS, made at the first call.
+    """A connection to Cloud KMS, which is opened at the first call.
 
     Args:
-        endpoint: https.
-        credentials: of google-auth; None for the application default credentials, or for none at all over http.
-        ca_certs: PEM file of the authorities to trust, taken up anew when it changes; None for those that gRPC comes with.
-        deadline: seconds that a call may take, and that a refresh of the token may take.
-        insecure: accepts http, for this machine only.
+        endpoint: The https URL.
+        credentials: Credentials of google-auth. None means the application default credentials, or none over http.
+        ca_certs: The PEM file of the trusted authorities, reloaded when it changes. None means those of gRPC.
+        deadline: The seconds that a call may take, and that a refresh of the token may take.
+        insecure: Whether http is accepted, for this machine only.
 
     Raises:
-        InvalidRequest: the endpoint is not https, or the file can't be read.
+        InvalidRequest: The endpoint is not https, or the file can't be read.
     """
 
     def __init__(
@@ -105,19 +105,19 @@ class GcpChannel:
 
     @property
     def target(self) -> str:
-        """Host and port."""
+        """The host and port."""
         return self._target
 
     async def call(self, request: Any, what: str) -> Any:
-        """Send a request, once, and return the answer.
+        """Send a request once, and return the answer.
 
         Args:
-            request: a message of `kms_v1`.
-            what: the KEK or the key ring that it is about.
+            request: A message of `kms_v1`.
+            what: The KEK or the key ring, for the error message.
 
         Raises:
-            IntegrityError: a Decrypt did not open.
-            KmsError: whatever else the service refused.
+            IntegrityError: A ciphertext did not open.
+            KmsError: The service refuses or does not answer.
         """
         method, answer, field = _METHODS[type(request)]
         metadata = [*(await self._authorization()).items()]
@@ -130,7 +130,7 @@ class GcpChannel:
         except grpc.aio.AioRpcError as error:
             failed = failure(error, what, opening=method == "Decrypt")
         self._doubted = self._doubted or isinstance(failed, KmsAuthenticationError)
-        raise failed  # outside of the `except`, so that nothing hangs on it
+        raise failed  # raised outside the `except` block, so that it has no context
 
     async def aclose(self) -> None:
         """Close the connection."""
@@ -147,7 +147,7 @@ class GcpChannel:
         roots = None if self._trusted is None else self._trusted.current()
         if self._channel is None or roots != self._roots:
             if self._channel is not None:
-                closing = asyncio.create_task(self._channel.close(self._deadline))  # calls under way are answered
+                closing = asyncio.create_task(self._channel.close(self._deadline))  # running calls are answered first
                 self._closing.add(closing)
                 closing.add_done_callback(self._closing.discard)
             trusted = grpc.ssl_channel_credentials(root_certificates=roots)
@@ -156,34 +156,34 @@ class GcpChannel:
         return self._channel
 
     async def _authorization(self) -> dict[str, str]:
-        """Return the headers that say who asks, after a refresh where the token is old or was refused."""
+        """Return the headers that authenticate the caller. An old or refused token is refreshed first."""
         headers: dict[str, str] = {}
         if self._plain and self._credentials is None:
             return headers
         async with self._refreshing:
             credentials = self._credentials
             if credentials is None:
-                credentials = await self._beside(_default)
+                credentials = await self._in_thread(_default)
                 self._credentials = credentials
             if self._doubted or credentials.token_state is not TokenState.FRESH:
                 self._doubted = False
                 try:
-                    await self._beside(lambda: credentials.refresh(Request()))
+                    await self._in_thread(lambda: credentials.refresh(Request()))
                 except KmsError:
                     if credentials.token_state is TokenState.INVALID:
                         raise
         credentials.apply(headers)
         return headers
 
-    async def _beside(self, work: Callable[[], Result]) -> Result:
-        """Do what google-auth does in blocking calls; past the deadline its thread goes on, for the next caller's good."""
+    async def _in_thread(self, work: Callable[[], Result]) -> Result:
+        """Run a blocking call of google-auth in a thread. After the deadline the thread continues, so the next caller may profit."""
         failed: KmsError
         try:
             async with asyncio.timeout(self._deadline):
                 return await asyncio.to_thread(work)
         except TimeoutError:
             failed = KmsTimeout(f"{self._target}: no token in time for the application's credentials")
-        except exceptions.GoogleAuthError as error:  # whose text can hold what the token service was sent
+        except exceptions.GoogleAuthError as error:  # its text may contain what was sent to the token service
             name = type(error).__name__
             if isinstance(error, exceptions.TransportError) or error.retryable:
                 failed = KmsUnavailable(f"{self._target}: the service that gives tokens can't be reached ({name})")
@@ -199,7 +199,7 @@ def _default() -> Credentials:
 
 
 def _read(path: Path) -> bytes:
-    client_context(ca_certs=path)  # gRPC would not say before the first call that a file is of no use
+    client_context(ca_certs=path)  # checks the file now, because gRPC would fail only at the first call
     try:
         return path.read_bytes()
     except OSError as error:

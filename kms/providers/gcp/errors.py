@@ -1,4 +1,4 @@
-"""What Cloud KMS answers, as errors of our tree (the page gcp_kms.md beside this file says where its texts are from)."""
+"""Map answers of Cloud KMS to `kms/errors.py`. gcp_kms.md has the sources of its texts."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ _STATUSES: dict[grpc.StatusCode, type[KmsError]] = {
     grpc.StatusCode.DEADLINE_EXCEEDED: KmsTimeout,
     grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
     grpc.StatusCode.OUT_OF_RANGE: InvalidRequest,
-    grpc.StatusCode.FAILED_PRECONDITION: InvalidRequest,  # unless it is for the state of a version
+    grpc.StatusCode.FAILED_PRECONDITION: InvalidRequest,  # unless the state of a version is the cause
     grpc.StatusCode.ALREADY_EXISTS: KeyConflict,
     grpc.StatusCode.ABORTED: KeyConflict,
     grpc.StatusCode.UNIMPLEMENTED: UnsupportedOperation,
-}  # and what is missing here (UNAVAILABLE, INTERNAL, UNKNOWN, CANCELLED, DATA_LOSS) is KmsUnavailable
+}  # every other status (UNAVAILABLE, INTERNAL, UNKNOWN, CANCELLED, DATA_LOSS) is KmsUnavailable
 
-# A text that names resources, permissions and quotas. That of other statuses could repeat a field's value, or a proxy.
+# Statuses whose text names only resources, permissions and quotas. Other texts may repeat a field's value or come from a proxy.
 _QUOTED = {
     grpc.StatusCode.NOT_FOUND,
     grpc.StatusCode.PERMISSION_DENIED,
@@ -57,7 +57,7 @@ _STATES: dict[str, type[KmsError]] = {
     "DISABLED": KeyDisabled,
     "DESTROY_SCHEDULED": KeyPendingDeletion,
     "DESTROYED": KeyDestroyed,
-    "PENDING_GENERATION": KmsUnavailable,  # for some seconds, in an HSM
+    "PENDING_GENERATION": KmsUnavailable,  # for a few seconds, in an HSM
 }
 
 _STATE_TEXT = re.compile(r"current state is: ([A-Z_]+)")
@@ -67,12 +67,12 @@ _TEXT_LENGTH = 300
 
 @dataclass(frozen=True, slots=True)
 class _Details:
-    """What hangs on a status.
+    """The details of a status.
 
     Attributes:
-        reason: the error's name within its status, such as `RATE_LIMIT_EXCEEDED` or `KEY_DISABLED`.
-        retry_after: seconds.
-        request_id: of the server's log.
+        reason: The error's name within its status, for example `RATE_LIMIT_EXCEEDED` or `KEY_DISABLED`.
+        retry_after: The seconds to wait before a retry.
+        request_id: The id of the call in the server's log.
     """
 
     reason: str | None = None
@@ -81,12 +81,12 @@ class _Details:
 
 
 def failure(error: grpc.aio.AioRpcError, what: str, *, opening: bool = False) -> StrongroomError:
-    """Map a status to our tree.
+    """Return our error for a status.
 
     Args:
-        error: of the call.
-        what: the KEK or the key ring that was asked for.
-        opening: whether it was a Decrypt, whose INVALID_ARGUMENT says that the ciphertext does not open.
+        error: The error of the call.
+        what: The KEK or the key ring, for the message.
+        opening: Whether the call was a Decrypt. Its INVALID_ARGUMENT means that the ciphertext does not open.
     """
     status, text = error.code(), error.details() or ""
     details = _details(error.trailing_metadata() or ())
@@ -106,27 +106,27 @@ def failure(error: grpc.aio.AioRpcError, what: str, *, opening: bool = False) ->
 
 
 def of_state(state: str, what: str) -> KmsError | None:
-    """Return why a version in this state is of no use; None where that is not for its state."""
+    """Return the error for a version in this state, or None if the state is not the reason."""
     kind = _STATES.get(state)
     return None if kind is None else kind(f"{what}: its version is in state {state}", provider_code=f"KEY_{state}")
 
 
 def damaged(what: str) -> KmsUnavailable:
-    """Return the error of a request or an answer that is not what was sent: asked again, it may come whole."""
+    """Return the error for a request or an answer with a wrong checksum. A retry may succeed."""
     msg = f"{what}: a request or an answer was damaged on its way (CRC32C)"
     return KmsUnavailable(msg, provider_code="CRC32C")
 
 
 def _state(reason: str | None, text: str) -> str:
-    """Return the state that a FAILED_PRECONDITION is for: its violation has the type `KEY_` + state, its text names it."""
+    """Return the key state that caused a FAILED_PRECONDITION, from its violation of type `KEY_` + state or from its text."""
     if reason is not None and reason.removeprefix("KEY_") in _STATES:
         return reason.removeprefix("KEY_")
-    found = _STATE_TEXT.search(text)
-    return found[1] if found else ""
+    match = _STATE_TEXT.search(text)
+    return match[1] if match else ""
 
 
 def _details(metadata: Iterable[tuple[str, str | bytes]]) -> _Details:
-    """Parse the trailer in which Google's services put a `google.rpc.Status`."""
+    """Return the details in the trailer, which is a `google.rpc.Status`."""
     parts = dict(metadata)
     status, info = status_pb2.Status(), error_details_pb2.ErrorInfo()
     retry, precondition = error_details_pb2.RetryInfo(), error_details_pb2.PreconditionFailure()

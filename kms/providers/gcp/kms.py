@@ -43,7 +43,7 @@ class GcpKmsProvider:
     Cloud KMS makes no data keys, so a root is drawn here; a re-wrap is a Decrypt and an Encrypt.
 
     Args:
-        provider_id: as the registry and the KEK URIs name this provider.
+        provider_id: The id of this provider in the registry and in KEK URIs.
         key_ring: where `create_kek` makes keys, `projects/P/locations/L/keyRings/R`; it must be there.
         credentials: of google-auth; None for the application default credentials.
         protection_level: of the keys that `create_kek` makes.
@@ -88,7 +88,7 @@ class GcpKmsProvider:
         return f"GcpKmsProvider({self._id!r}, key_ring={self._key_ring!r}, target={self._channel.target!r})"
 
     def __reduce__(self) -> NoReturn:
-        msg = "a provider holds credentials and is not pickled"
+        msg = "a provider can't be pickled, because it has credentials"
         raise TypeError(msg)
 
     def regions(self, kek: KekRef) -> frozenset[str | None]:
@@ -158,7 +158,7 @@ class GcpKmsProvider:
         return await self.wrap(kek, await self.unwrap(wrapped, context=context), context=context)
 
     async def describe(self, kek: KekRef) -> KekInfo:
-        """Return state and versions of a KEK."""
+        """Return the state and the versions of a KEK."""
         return await self._keys.describe(kek)
 
     async def create_kek(self, key_id: str) -> KekRef:

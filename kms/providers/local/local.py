@@ -30,7 +30,7 @@ class LocalProvider:
     The file is read again when it changes, so that a KEK that another process made or rotated is seen.
 
     Args:
-        provider_id: as the registry and the KEK URIs name this provider.
+        provider_id: The id of this provider in the registry and in KEK URIs.
         path: of the keyring file.
         passphrase: of a file that has one.
         region: where the file is; None where that is not said, and then no cell that is bound to a region uses it.
@@ -80,7 +80,7 @@ class LocalProvider:
         """
         return str(await asyncio.to_thread(self._change, kek.key_id, only_new=False))
 
-    def regions(self, kek: KekRef) -> frozenset[str | None]:  # noqa: ARG002 - all are in one place
+    def regions(self, kek: KekRef) -> frozenset[str | None]:  # noqa: ARG002 - all KEKs are in one region
         """Return where the file is, as its configuration says."""
         return frozenset((self._region,))
 
@@ -102,7 +102,7 @@ class LocalProvider:
         return Wrapped(kek, str(version), nonce + sealed)
 
     async def unwrap(self, wrapped: Wrapped, *, context: Mapping[str, str]) -> Secret:
-        """Unwrap with the very KEK and version that the wrapped key names."""
+        """Unwrap a root with the KEK and version that the wrapped key names."""
         await self._refresh()
         return self._unwrap(wrapped, context)
 
@@ -122,7 +122,7 @@ class LocalProvider:
         return await self.wrap(kek, await self.unwrap(wrapped, context=context), context=context)
 
     async def describe(self, kek: KekRef) -> KekInfo:
-        """Return state and versions of a KEK."""
+        """Return the state and the versions of a KEK."""
         await self._refresh()
         found = self._keyring.keks.get(kek.key_id)
         if found is None:

@@ -31,7 +31,7 @@ class MultiProvider:
     """Wraps each root key by KEKs of several providers, so that one that is lost or out of reach loses nothing.
 
     Args:
-        provider_id: as the registry and the KEK URIs name this provider.
+        provider_id: The id of this provider in the registry and in KEK URIs.
         providers: that its KEKs may be of, by their ids, none of them a `MultiProvider`; in the order in which
             `create_kek` lists them. Who opened them closes them.
         policy: `all`: a wrap fails unless each child wraps. `any`: a child that is down is left out, and a later
@@ -66,7 +66,7 @@ class MultiProvider:
         return f"MultiProvider({self._id!r}, {list(self._providers)!r}, policy={self._policy!r})"
 
     def __reduce__(self) -> NoReturn:
-        msg = "a provider holds credentials and is not pickled"
+        msg = "a provider can't be pickled, because it has credentials"
         raise TypeError(msg)
 
     def regions(self, kek: KekRef) -> frozenset[str | None]:

@@ -1,4 +1,4 @@
-"""How multi.py writes a KEK of several, and a root key that each of them wrapped (multi.md, "Format")."""
+"""The format of a multi KEK's id and version, and of a root that several KEKs wrapped (multi.md, "Format")."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 MOST_CHILDREN = 8
 ABSENT = "-"
-"""Stands for the version of a child that has no copy."""
+"""The version of a child that has no copy."""
 CHECK_BYTES = 32
 _SEPARATOR = ","
 _FORMAT = b"\x01"
@@ -24,11 +24,11 @@ _LENGTH = struct.Struct(">H")
 
 @dataclass(frozen=True, slots=True)
 class Copies:
-    """A root key as several KEKs wrapped it.
+    """A root key that several KEKs wrapped.
 
     Attributes:
-        of: wrapped roots, in the order of the KEK's children; one that was down has none.
-        check: by which the root that they hold is known.
+        of: The wrapped roots, in the order of the KEK's children. A child that was unavailable has none.
+        check: The bytes by which the root in a copy is checked.
     """
 
     of: Sequence[Wrapped]
@@ -36,10 +36,10 @@ class Copies:
 
 
 def children_of(key_id: str) -> tuple[KekRef, ...]:
-    """Return the KEKs of which a KEK consists.
+    """Return the children of a multi KEK.
 
     Raises:
-        InvalidRequest: not two to eight different URIs of KEKs, with commas between.
+        InvalidRequest: The id is not 2 to 8 different KEK URIs with commas between them.
     """
     uris = key_id.split(_SEPARATOR)
     if not 1 < len(set(uris)) == len(uris) <= MOST_CHILDREN:
@@ -49,16 +49,16 @@ def children_of(key_id: str) -> tuple[KekRef, ...]:
 
 
 def parts_of(key_id: str, version: str) -> dict[KekRef, str]:
-    """Return the children of a KEK with the version of each in a version of it; without those that have no copy."""
+    """Return the children of a KEK with their versions in one of its versions. Children without a copy are left out."""
     versions = version.split(_SEPARATOR)
     return {child: each for child, each in zip(children_of(key_id), versions, strict=False) if each != ABSENT}
 
 
 def key_id_of(children: Sequence[KekRef]) -> str:
-    """Return the id of a KEK of several.
+    """Return the id of a multi KEK.
 
     Raises:
-        InvalidRequest: a child's name has a comma, or there are too few or too many of them.
+        InvalidRequest: A child's name has a comma, or there are too few or too many children.
     """
     key_id = _SEPARATOR.join(str(child) for child in children)
     if children_of(key_id) != tuple(children):
@@ -68,15 +68,15 @@ def key_id_of(children: Sequence[KekRef]) -> str:
 
 
 def version_of(children: Sequence[KekRef], versions: Mapping[KekRef, str]) -> str:
-    """Return the version of a KEK of several: one for each child, in order, `-` for one that has none."""
+    """Return the version of a multi KEK: the version of each child, in order, and `-` for a child without a copy."""
     return _SEPARATOR.join(versions.get(child, ABSENT) for child in children)
 
 
 def write_copies(kek: KekRef, copies: Copies) -> Wrapped:
-    """Write copies as one wrapped root.
+    """Return copies as one wrapped root.
 
     Raises:
-        InvalidRequest: longer than a row of the registry takes.
+        InvalidRequest: The result is too long for a row of the registry.
     """
     parts = [
         part for copy in copies.of for part in (str(copy.kek).encode(), copy.kek_version.encode(), copy.ciphertext)
@@ -91,11 +91,11 @@ def write_copies(kek: KekRef, copies: Copies) -> Wrapped:
 
 
 def read_copies(wrapped: Wrapped) -> Copies:
-    """Read them again.
+    """Return the copies in a wrapped root.
 
     Raises:
-        IntegrityError: these are no copies by this KEK's children in their order, or not of the version named.
-        InvalidRequest: the KEK's id is none.
+        IntegrityError: The copies are not by this KEK's children in their order, or not of the version that is named.
+        InvalidRequest: The KEK's id is invalid.
     """
     children = children_of(wrapped.kek.key_id)
     content, check = wrapped.ciphertext[:-CHECK_BYTES], wrapped.ciphertext[-CHECK_BYTES:]

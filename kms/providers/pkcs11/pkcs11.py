@@ -41,7 +41,7 @@ class Pkcs11Provider:
     """Wraps by keys that never leave a token. A KEK is a label, its versions are the keys with that label, by CKA_ID.
 
     Args:
-        provider_id: as the registry and the KEK URIs name this provider.
+        provider_id: The id of this provider in the registry and in KEK URIs.
         module: path of the vendor's library.
         token: label of the token.
         pin: returns the user's PIN; a refused one is not tried a second time.
@@ -81,7 +81,7 @@ class Pkcs11Provider:
         msg = "a provider holds a PIN and is not pickled"
         raise TypeError(msg)
 
-    def regions(self, kek: KekRef) -> frozenset[str | None]:  # noqa: ARG002 - all are in one place
+    def regions(self, kek: KekRef) -> frozenset[str | None]:  # noqa: ARG002 - all KEKs are in one region
         """Return where the token is, as its configuration says."""
         return frozenset((self._region,))
 
@@ -104,7 +104,7 @@ class Pkcs11Provider:
         return await self._run(job, kek)
 
     async def unwrap(self, wrapped: Wrapped, *, context: Mapping[str, str]) -> Secret:
-        """Unwrap with the very KEK and version that the wrapped key names."""
+        """Unwrap a root with the KEK and version that the wrapped key names."""
         return await self._run(lambda session: self._unwrap(session, wrapped, context), wrapped.kek)
 
     async def unwrap_many(self, items: Sequence[tuple[Wrapped, Mapping[str, str]]]) -> list[Secret | StrongroomError]:

@@ -1,4 +1,4 @@
-"""The blocking half of pkcs11.py: a session on a token, its keys, and what its errors are in our tree."""
+"""The blocking part of the PKCS#11 provider: a session on a token, its keys, and the mapping of its errors."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ _KINDS: dict[type[KmsError], tuple[str, ...]] = {
     ),
     QuotaExceeded: ("DeviceMemory",),
 }
-# Everything else, known or a vendor's own, is a token that can't be used now: device, session and general errors.
+# Every other error, including vendors' own, means that the token can't be used now.
 _BY_NAME = {name: kind for kind, names in _KINDS.items() for name in names}
 
 
 class Pkcs11Token:
-    """A token, logged in to when it is first used. Every method blocks; call them on the module's thread only.
+    """A token with a login at its first use. Every method blocks, so call them on the module's thread only.
 
-    A login is the whole process's, so all that use a token share one session.
+    A login is valid for the whole process, so all users of a token share one session.
 
     Args:
-        module: that has it.
-        label: of the token.
-        pin: returns the user's PIN; asked at each login.
-        what: begins the messages that are about no KEK.
+        module: The module that has the token.
+        label: The label of the token.
+        pin: Returns the user's PIN. It is called at each login.
+        what: The start of messages about no KEK.
     """
 
     def __init__(self, module: Module, label: str, *, pin: Callable[[], str], what: str) -> None:
@@ -64,10 +64,10 @@ class Pkcs11Token:
         self._refused: str | None = None
 
     def use(self, job: Callable[[pkcs11.Session], T], what: str) -> T:
-        """Do something with the session, and map what goes wrong.
+        """Run a job with the session, and map its errors.
 
-        That a key is missing is told only by a new session: a token that was removed shows no keys, nor does one from which
-        another part of the process has logged out.
+        A missing key is looked up again in a new session, because a token that was removed, or from which another part of the
+        process has logged out, shows no keys.
         """
         self._module.users.setdefault(self._label, set()).add(self)
         is_new = self._label not in self._module.sessions
@@ -80,10 +80,10 @@ class Pkcs11Token:
         return self._once(job, what)
 
     def keys(self, session: pkcs11.Session, kek: str) -> dict[int, list[pkcs11.SecretKey]]:
-        """Return the AES keys with this label by version, which is their CKA_ID, a number of 1 to 4 bytes.
+        """Return the AES keys with a label by version. The version is the CKA_ID, a number of 1 to 4 bytes.
 
         Raises:
-            KeyNotFound: there are none.
+            KeyNotFound: The token has no such key.
         """
         wanted = {
             pkcs11.Attribute.CLASS: pkcs11.ObjectClass.SECRET_KEY,
@@ -101,11 +101,15 @@ class Pkcs11Token:
         return versions
 
     def find(self) -> pkcs11.Token:
-        """Return the token; raises `KmsUnavailable` if it is not there now."""
+        """Return the token.
+
+        Raises:
+            KmsUnavailable: The token is not present.
+        """
         return self._module.find(self._label, self._what)
 
     def close(self) -> None:
-        """Leave the session; the last user's leaving closes it, which is the process's logout."""
+        """Stop using the session. The last user closes it, which logs the process out."""
         users = self._module.users.get(self._label, set())
         users.discard(self)
         if not users:
@@ -117,7 +121,7 @@ class Pkcs11Token:
         except pkcs11.PKCS11Error as error:
             failure = error_of(error, what)
         if failure.retryable:
-            self._drop()  # a session that outlived its token, or another's logout; the next call opens a new one
+            self._drop()  # the token was removed or another part logged out; the next call opens a new session
         raise failure
 
     def _session(self) -> pkcs11.Session:
@@ -130,11 +134,11 @@ class Pkcs11Token:
     def _drop(self) -> None:
         session = self._module.sessions.pop(self._label, None)
         if session is not None:
-            with suppress(pkcs11.PKCS11Error):  # it is gone already
+            with suppress(pkcs11.PKCS11Error):  # it is closed already
                 session.close()
 
     def _log_in(self, token: pkcs11.Token) -> pkcs11.Session:
-        """Log in once with a PIN: a token counts wrong ones and locks itself, so one that was refused is not tried again."""
+        """Log in with the PIN. A refused PIN is not tried again, because a token counts wrong PINs and locks itself."""
         pin = self._read_pin()
         if self._refused is not None and hmac.compare_digest(self._refused.encode(), pin.encode()):
             msg = f"{self._what}: the token refused this PIN before; it is not tried again, as tries are counted"
@@ -160,7 +164,7 @@ class Pkcs11Token:
 
 
 def log_in(token: pkcs11.Token, pin: str) -> pkcs11.Session:
-    """Open a session of the user's, who may be logged in already by another part of the process."""
+    """Open a session of the user. Another part of the process may have logged in already."""
     try:
         return token.open(rw=True, user_pin=pin)
     except pkcs11.UserAlreadyLoggedIn:
@@ -168,7 +172,7 @@ def log_in(token: pkcs11.Token, pin: str) -> pkcs11.Session:
 
 
 def error_of(error: pkcs11.PKCS11Error, what: str) -> KmsError:
-    """Map the binding's errors, each of which is named for its CKR_ code, to our tree."""
+    """Return our error for an error of the binding, whose class is named after its CKR_ code."""
     name = type(error).__name__
     kind = _BY_NAME.get(name, KmsUnavailable)
     return kind(f"{what}: {str(kind.__doc__).removesuffix('.')} ({name})", provider_code=name)

@@ -1,4 +1,4 @@
-"""The two mechanisms by which pkcs11.py has a token wrap a root key: AES-GCM, and AES key wrap with padding."""
+"""The two mechanisms with which a token wraps a root key: AES-GCM, and AES key wrap with padding."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ M = TypeVar("M")
 ROOT_BYTES = 32
 _NONCE_BYTES = 12
 _TAG_BYTES = 16
-_KEY_WRAP_BYTES = 8  # that RFC 5649 adds
+_KEY_WRAP_BYTES = 8  # added by RFC 5649
 _ATTRIBUTE = pkcs11.Attribute
 
-# What tokens answer to bytes that their key did not make. The last two may also say that the token is in trouble.
+# Errors of tokens for bytes that their key did not produce. The last two may also mean that the token itself fails.
 DOES_NOT_OPEN = (
     pkcs11.EncryptedDataInvalid,
     pkcs11.EncryptedDataLenRange,
@@ -40,11 +40,11 @@ class Wrapping:
     """A mechanism.
 
     Attributes:
-        mechanism: its name in PKCS#11.
-        context: `native` if what is bound is authenticated.
-        uses: that a key for it allows.
-        wrap: from the key, a root and what to bind to the wrapped root.
-        unwrap: from the key, a wrapped root and what it is bound to.
+        mechanism: The mechanism's name in PKCS#11.
+        context: `native` if the mechanism authenticates the context, else `commitment`.
+        uses: The uses that a key for it allows.
+        wrap: Returns the wrapped root from a key, a root and the context.
+        unwrap: Returns the root from a key, a wrapped root and the context.
     """
 
     mechanism: pkcs11.Mechanism
@@ -54,8 +54,8 @@ class Wrapping:
     unwrap: Callable[[pkcs11.SecretKey, bytes, bytes], bytes]
 
     def probe(self, key: pkcs11.SecretKey) -> None:
-        """Use a key both ways; raises what is wrong with the token, if the token is what is wrong."""
-        with suppress(AccessDenied):  # a retired version that only unwraps tells nothing
+        """Wrap and unwrap with a key. This raises the token's error if the token itself fails."""
+        with suppress(AccessDenied):  # a retired version only unwraps, so it can't be probed
             self.unwrap(key, self.wrap(key, bytes(ROOT_BYTES), b""), b"")
 
 
@@ -110,11 +110,13 @@ def _key_unwrap(key: pkcs11.SecretKey, ciphertext: bytes, _bound: bytes) -> byte
 
 
 def _whole(answer: bytes | Iterator[bytes]) -> bytes:
-    return answer if isinstance(answer, bytes) else b"".join(answer)  # it streams only what was given as a stream
+    return (
+        answer if isinstance(answer, bytes) else b"".join(answer)
+    )  # the binding returns an iterator only for a streamed input
 
 
 def _allowed(key: pkcs11.SecretKey, use: type[M]) -> M:
-    """Give a key the methods of a use, which the binding has only where the key's attributes allow it."""
+    """Return a key with the methods of a use. The binding has them only if the key's attributes allow the use."""
     if not isinstance(key, use):
         named = use.__name__.removesuffix("Mixin").upper()
         msg = f"the key {key.label!r} does not allow this use: its CKA_{named} is false"

@@ -1,6 +1,7 @@
-"""Requests to OpenBao or Vault for transit.py, and what their answers are in our tree of errors.
+"""Requests to OpenBao or Vault, and the mapping of their answers to `kms/errors.py`.
 
-The server gives no error codes, so its texts are matched; `tests/providers/test_vault.py` pins each on the real binary.
+The server returns no error codes, so its texts are matched. `tests/providers/test_vault.py` checks each text on the real
+binary.
 """
 
 from __future__ import annotations
@@ -35,19 +36,19 @@ T = TypeVar("T")
 CONNECT_SECONDS = 1.0
 READ_SECONDS = 2.0
 CONNECTIONS = 16
-_KEPT_SECONDS = 60.0  # of a connection that nobody uses
+_KEPT_SECONDS = 60.0  # an unused connection is closed after this time
 _SHOWN_TEXT = 300  # characters
-_HEALTHY_STATUS = {200, 429, 472, 473}  # active, or a standby that passes requests on
+_HEALTHY_STATUS = {200, 429, 472, 473}  # active, or a standby that forwards requests
 _REDIRECTS, _REFUSALS = range(300, 400), range(400, 500)
 _FORBIDDEN = 403
 _BY_STATUS: dict[int, type[KmsError]] = {
     403: AccessDenied,
     404: KeyNotFound,
-    412: KmsUnavailable,  # a replica that has not caught up with this token yet
+    412: KmsUnavailable,  # a replica that does not have this token yet
     429: Throttled,
 }
 
-# What the server says when a key, or what it wrapped, can't be used; looked for in this order.
+# Texts of the server for keys and wrapped roots that can't be used. They are searched in this order.
 TEXTS: tuple[tuple[str, type[StrongroomError]], ...] = (
     ("message authentication failed", IntegrityError),
     ("invalid ciphertext", IntegrityError),
@@ -61,18 +62,18 @@ TEXTS: tuple[tuple[str, type[StrongroomError]], ...] = (
 
 
 class TransitClient:
-    """One server, under one token.
+    """A client of one server with one token.
 
     Args:
-        provider_id: begins the messages that are about no KEK.
-        address: of the server, https.
-        token: returns the token of each request.
-        namespace: of the server's namespaces, where it has them.
-        tls: what to connect with; the system's authorities if None.
-        insecure: accepts http, for this machine only.
+        provider_id: The id of the provider, for messages about no KEK.
+        address: The server's URL, https.
+        token: Returns the token for each request.
+        namespace: The namespace on the server, if it has namespaces.
+        tls: The TLS context. None means the system's authorities.
+        insecure: Whether http is accepted, for this machine only.
 
     Raises:
-        InvalidRequest: the address is not https, nor what `insecure` accepts.
+        InvalidRequest: The address is neither https nor accepted by `insecure`.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class TransitClient:
         check_address(address, insecure=insecure)
         self._id = provider_id
         self._token = token
-        self._gate = asyncio.Semaphore(CONNECTIONS)  # who waits for a connection has not begun to wait for the server
+        self._free = asyncio.Semaphore(CONNECTIONS)  # the timeouts don't include the wait for a free connection
         self._client = httpx.AsyncClient(
             base_url=address.rstrip("/") + "/v1/",
             headers={"X-Vault-Request": "true"} | ({"X-Vault-Namespace": namespace} if namespace else {}),
@@ -98,22 +99,22 @@ class TransitClient:
             ),
             verify=tls or client_context(),
             trust_env=False,  # a proxy from the environment would see roots
-            follow_redirects=False,  # nor does a token follow to another server
+            follow_redirects=False,  # a token is never sent to another server
         )
 
     @property
     def address(self) -> str:
-        """Where the server is."""
+        """The server's URL."""
         return str(self._client.base_url)
 
     async def request(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, *, what: str
     ) -> dict[str, Any]:
-        """Return the data of an answer; `what` begins the message of an error."""
+        """Return the data of an answer. `what` is the start of an error message."""
         answer = await self._send(method, path, body)
         parsed = _parsed(answer)
         data = parsed.get("data") or {}
-        if answer.is_success or "batch_results" in data:  # a batch of which all fail is a 400 all the same
+        if answer.is_success or "batch_results" in data:  # a batch in which every item failed has status 400
             return data if isinstance(data, dict) else {}
         text = "; ".join(str(error) for error in parsed.get("errors") or ())
         error = error_of(text, what, status=answer.status_code, retry_after=_retry_after(answer))
@@ -123,7 +124,11 @@ class TransitClient:
         raise error
 
     async def version(self) -> str:
-        """Return the server's version; `KmsUnavailable` if it is sealed."""
+        """Return the server's version.
+
+        Raises:
+            KmsUnavailable: The server is sealed or not initialised.
+        """
         health = await self._send("GET", "sys/health", None)
         if health.status_code not in _HEALTHY_STATUS:
             msg = f"{self._id}: the server at {self.address} is sealed, or not initialised ({health.status_code})"
@@ -131,11 +136,11 @@ class TransitClient:
         return str(_parsed(health).get("version", "unknown"))
 
     async def aclose(self) -> None:
-        """Close the connections."""
+        """Close all connections."""
         await self._client.aclose()
 
     async def _is_known(self) -> bool:
-        """Ask for the token itself: "permission denied" is all that the server says, of a bad token as of a bad policy."""
+        """Look up the token itself, because the server answers "permission denied" to a bad token and to a bad policy alike."""
         return (await self._send("GET", "auth/token/lookup-self", None)).status_code != _FORBIDDEN
 
     async def _send(self, method: str, path: str, body: Mapping[str, Any] | None) -> httpx.Response:
@@ -143,25 +148,25 @@ class TransitClient:
         content = None if body is None else orjson.dumps(body)
         failure: KmsError
         try:
-            async with self._gate:
+            async with self._free:
                 return await self._client.request(method, path, content=content, headers=headers)
         except httpx.TimeoutException as error:
             failure = KmsTimeout(f"{self._id}: no answer in time ({type(error).__name__})")
         except httpx.HTTPError as error:
-            why = f": {error}" if isinstance(error, httpx.ConnectError) else ""  # before anything of ours is sent
-            failure = KmsUnavailable(f"{self._id}: {self.address} can't be reached ({type(error).__name__}{why})")
+            reason = f": {error}" if isinstance(error, httpx.ConnectError) else ""  # nothing of ours was sent yet
+            failure = KmsUnavailable(f"{self._id}: {self.address} can't be reached ({type(error).__name__}{reason})")
         except (
             ssl.SSLError
-        ) as error:  # what the server has against our certificate comes after the handshake, past httpx
+        ) as error:  # the server refuses our certificate after the handshake, which httpx does not translate
             failure = KmsUnavailable(f"{self._id}: {self.address} ended TLS ({error.reason})")
-        raise failure  # outside the handler: the request that hangs on httpx's error holds the token
+        raise failure  # raised outside the handler, because the request in httpx's error has the token
 
     def _checked_token(self) -> str:
         try:
             token = self._token().strip()
         except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is not text"
-            msg = f"{self._id}: the token can't be read: {why}"
+            reason = error.strerror if isinstance(error, OSError) else "it is not text"
+            msg = f"{self._id}: the token can't be read: {reason}"
         else:
             if token and token.isascii() and token.isprintable():
                 return token
@@ -170,24 +175,24 @@ class TransitClient:
 
 
 def error_of(text: str, what: str, *, status: int, retry_after: float | None = None) -> StrongroomError:
-    """Map what the server says to our tree; its text names keys, policies and paths, never a value."""
+    """Return our error for the server's text. The text names keys, policies and paths, never a value."""
     lowered = text.lower()
     kind = next((kind for fragment, kind in TEXTS if fragment in lowered), None)
     if kind is IntegrityError:
         return IntegrityError()  # one text for every cause
     if kind is None or not issubclass(kind, KmsError):
         kind = _BY_STATUS.get(status, InvalidRequest if status in _REFUSALS else KmsUnavailable)
-    said = " ".join(text[:_SHOWN_TEXT].split()) or str(kind.__doc__)
+    shown = " ".join(text[:_SHOWN_TEXT].split()) or str(kind.__doc__)
     if status in _REDIRECTS:
-        said = "the server redirects, and redirects are not followed; name the active server"
-    return kind(f"{what}: {said} ({status})", retry_after=retry_after, provider_code=str(status))
+        shown = "the server redirects, and redirects are not followed; name the active server"
+    return kind(f"{what}: {shown} ({status})", retry_after=retry_after, provider_code=str(status))
 
 
 def field(data: Mapping[str, Any], name: str, kind: type[T], what: str) -> T:
     """Return a field of an answer.
 
     Raises:
-        KmsUnavailable: it is not there, so what answered is not a Transit engine.
+        KmsUnavailable: The field is missing, so the answer is not from a Transit engine.
     """
     value = data.get(name)
     if not isinstance(value, kind):

@@ -1,6 +1,6 @@
-"""OpenBao's and Vault's Transit engine, over its HTTP API, with derived keys (transit.md beside this file).
+"""The Transit engine of OpenBao and Vault, over its HTTP API, with derived keys (transit.md).
 
-A derived key binds the encryption context; an ordinary one ignores it in silence, so it is refused.
+A derived key binds the encryption context. Other keys ignore the context without an error, so they are refused.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ _WRAPPED = re.compile(rb"vault:v([1-9][0-9]{0,8}):[A-Za-z0-9+/]+={0,2}")
 
 
 class TransitProvider:
-    """Wraps by a Transit engine: no root leaves the server but to be used, and a re-wrap leaves it not at all.
+    """A provider for a Transit engine. During a re-wrap the root does not leave the server.
 
     Args:
-        provider_id: as the registry and the KEK URIs name this provider.
-        address: of the server, https.
-        token: returns the token of each request; a file that an agent renews is read anew.
-        mount: path of the engine.
-        namespace: of the server's namespaces, where it has them.
-        tls: what to connect with; the system's authorities if None.
-        insecure: accepts http, for this machine only.
-        region: where the server is; None where that is not said, and then no cell that is bound to a region uses it.
+        provider_id: The id of this provider in the registry and in KEK URIs.
+        address: The server's URL, https.
+        token: Returns the token for each request, for example from a file that an agent renews.
+        mount: The path of the engine.
+        namespace: The namespace on the server, if it has namespaces.
+        tls: The TLS context. None means the system's authorities.
+        insecure: Whether http is accepted, for this machine only.
+        region: The server's region. With None no cell that is bound to a region uses the provider.
 
     Raises:
-        InvalidRequest: the address is not https, nor what `insecure` accepts.
+        InvalidRequest: The address is neither https nor accepted by `insecure`.
     """
 
     capabilities = Capabilities(context="native", rewrap="server", batch=_BATCH, deletion="immediate")
@@ -78,15 +78,15 @@ class TransitProvider:
         return f"TransitProvider({self._id!r}, {self._client.address!r}, mount={self._mount!r})"
 
     def __reduce__(self) -> NoReturn:
-        msg = "a provider holds a token and is not pickled"
+        msg = "a provider can't be pickled, because it has a token"
         raise TypeError(msg)
 
-    def regions(self, kek: KekRef) -> frozenset[str | None]:  # noqa: ARG002 - all are in one place
-        """Return where the server is, as its configuration says."""
+    def regions(self, kek: KekRef) -> frozenset[str | None]:  # noqa: ARG002 - all KEKs are in one region
+        """Return the server's region from the configuration."""
         return frozenset((self._region,))
 
     async def generate_data_key(self, kek: KekRef, *, context: Mapping[str, str]) -> GeneratedKey:
-        """Have the server draw a root key and wrap it."""
+        """Return a root key that the server generated and wrapped."""
         await self._check_derived(kek)
         body = {"context": _context(context), "bits": 8 * _ROOT_BYTES}
         data = await self._post("datakey/plaintext", kek, body)
@@ -97,21 +97,21 @@ class TransitProvider:
 
     async def wrap(self, kek: KekRef, root: Secret, *, context: Mapping[str, str]) -> Wrapped:
         """Wrap a root key under the KEK's primary version."""
-        await self._check_derived(kek)  # encrypting with a key that is not there would make one
+        await self._check_derived(kek)  # encrypting with a missing key would create it
         body = {"plaintext": base64.b64encode(root.reveal()).decode(), "context": _context(context)}
         return _wrapped(kek, await self._post("encrypt", kek, body))
 
     async def unwrap(self, wrapped: Wrapped, *, context: Mapping[str, str]) -> Secret:
-        """Unwrap with the very KEK and version that the wrapped key names."""
+        """Unwrap a root with the KEK and version that the wrapped key names."""
         (answer,) = await self.unwrap_many([(wrapped, context)])
         if isinstance(answer, StrongroomError):
             raise answer
         return answer
 
     async def unwrap_many(self, items: Sequence[tuple[Wrapped, Mapping[str, str]]]) -> list[Secret | StrongroomError]:
-        """Unwrap several, in order, in one request for each KEK and 200 items; what fails is returned in its place.
+        """Unwrap several roots, in order, with one request for each KEK and 200 items. An error is returned in place of its root.
 
-        A server that does not answer is not asked again: what was not sent yet has the same error.
+        If the server does not answer, items that were not sent yet get the same error.
         """
         answers: dict[int, Secret | StrongroomError] = {}
         by_kek: dict[KekRef, list[int]] = {}
@@ -120,11 +120,11 @@ class TransitProvider:
                 by_kek.setdefault(wrapped.kek, []).append(index)
             else:
                 answers[index] = IntegrityError()
-        gate = asyncio.Semaphore(CONNECTIONS)
+        free = asyncio.Semaphore(CONNECTIONS)
         down: list[KmsError] = []
 
         async def unwrap_chunk(kek: KekRef, indexes: list[int]) -> None:
-            async with gate:
+            async with free:
                 try:
                     if down:
                         raise down[0]
@@ -153,7 +153,7 @@ class TransitProvider:
         return _wrapped(kek, await self._post("rewrap", kek, _to_open(wrapped, context)))
 
     async def describe(self, kek: KekRef) -> KekInfo:
-        """Return state and versions of a KEK."""
+        """Return the state and the versions of a KEK."""
         data = await self._read(kek)
         oldest = field(data, "min_decryption_version", int, str(kek))
         latest = field(data, "latest_version", int, str(kek))
@@ -213,7 +213,7 @@ class TransitProvider:
         return f"{said}; disable_upsert is {'set' if data.get('disable_upsert') else 'NOT set, see transit.md'}"
 
     async def aclose(self) -> None:
-        """Close the connections."""
+        """Close all connections."""
         await self._client.aclose()
 
     async def _unwrap_with(
