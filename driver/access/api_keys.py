@@ -1,4 +1,4 @@
-"""API keys: made here, shown once, kept as a hash."""
+"""API keys. A new key is shown once; the policy holds its hash."""
 
 from __future__ import annotations
 
@@ -16,24 +16,40 @@ if TYPE_CHECKING:
     from .policy import Policy, Principal
 
 _FORM = re.compile(r"sr_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
-_NOBODY = sha256(b"nobody's").hexdigest()
+_NO_KEY = sha256(b"nobody's").hexdigest()
 
 
 def make_api_key(*, now: datetime, lifetime: timedelta) -> tuple[str, ApiKey]:
-    """Return a new key as its owner sees it, and what is kept of it."""
+    """Return a new key for its owner, and what the policy holds of it.
+
+    Args:
+        now: The time, in UTC.
+        lifetime: Time until the key expires.
+    """
     key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
     return f"sr_{key_id}_{secret}", ApiKey(key_id, _hash(secret), now, now + lifetime)
 
 
 def find_by_api_key(policy: Policy, text: str, *, now: datetime) -> tuple[Principal, ApiKey] | None:
-    """Return whose key this is; None for one that is unknown or has expired. Takes as long for the one as for the other."""
+    """Return the principal of a key; None if the key is unknown or has expired. Both take the same time.
+
+    Args:
+        policy: The cell's policy.
+        text: The key.
+        now: The time, in UTC.
+    """
     form = _FORM.fullmatch(text)
     key_id, secret = (form[1], form[2]) if form else ("", "")
-    held = [(person, key) for person in policy.principals.values() for key in person.api_keys if key.key_id == key_id]
-    kept = held[0][1].hash if held else _NOBODY
-    if not hmac.compare_digest(kept, _hash(secret)) or not held or now >= held[0][1].expires_at:
+    owners = [
+        (principal, key)
+        for principal in policy.principals.values()
+        for key in principal.api_keys
+        if key.key_id == key_id
+    ]
+    expected = owners[0][1].hash if owners else _NO_KEY
+    if not hmac.compare_digest(expected, _hash(secret)) or not owners or now >= owners[0][1].expires_at:
         return None
-    return held[0]
+    return owners[0]
 
 
 def _hash(secret: str) -> str:

@@ -1,4 +1,4 @@
-"""The access policy of a running cell: read, kept for some seconds, changed, and told to the audit log."""
+"""The access policy of a running cell: read, used for ten seconds, changed, and recorded in the audit log."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from strongroom.storage import AccessPolicyStore
 
 FRESH_SECONDS = 10.0
-"""How long a policy is used without looking again: a revoked key or role counts for no longer."""
+"""Seconds that a policy is used without reading it again. A revoked key or role counts for at most this time."""
 
 
 class AccessControl:
     """Reads and changes the policy.
 
     Args:
-        store: where it is kept.
-        log: is told of each policy, by a hash, before it is kept and after.
-        clock: monotonic seconds.
+        store: Stores the policy.
+        log: Records the hash of each policy before and after it is stored.
+        clock: Returns monotonic seconds.
     """
 
     def __init__(
@@ -44,89 +44,107 @@ class AccessControl:
         self._reading = asyncio.Lock()
 
     def kept(self) -> Policy | None:
-        """Return the policy if it was looked at in the last ten seconds; None if `policy` must be asked."""
+        """Return the policy if it was read in the last ten seconds, else None."""
         return self._policy if self._clock() - self._read_at < FRESH_SECONDS else None
 
     async def policy(self) -> Policy:
         """Return the policy as it was at most ten seconds ago.
 
         Raises:
-            IntegrityError: it was altered, or an older one was put in its place.
-            StorageError: it can't be read; then nobody may do anything.
+            IntegrityError: The policy was altered, or replaced by an older one.
+            StorageError: The policy can't be read. No call is allowed then.
         """
-        kept = self.kept()
-        if kept is not None:
-            return kept
+        policy = self.kept()
+        if policy is not None:
+            return policy
         async with self._reading:
             if self.kept() is None:
                 await self._read()
         return self._policy
 
     async def latest(self) -> Policy:
-        """Return the policy as it is now."""
+        """Read the policy and return it.
+
+        Raises:
+            IntegrityError, StorageError: As `policy`.
+        """
         async with self._reading:
             await self._read()
         return self._policy
 
     async def change(self, edit: Callable[[Policy], Policy]) -> Policy:
-        """Change the policy as it is now.
+        """Read the policy and change it.
 
         Args:
-            edit: from the present policy to the next one; called again if somebody else was faster.
+            edit: Returns the next policy for the current one.
 
         Returns:
-            The policy afterwards.
+            The policy after the change.
 
         Raises:
-            InvalidPolicyChange, PermissionDenied: what `edit` raises.
-            ConditionFailed: somebody else changed it meanwhile.
+            InvalidPolicyChange, PermissionDenied: Raised by `edit`.
+            ConditionFailed: Another process changed the policy meanwhile.
+            AuditUnavailable: The change could not be recorded.
         """
         async with self._reading:
             await self._read()
             wanted = changes.without_expired(edit(self._policy), now=changes.utc_now())
             if wanted != self._policy:
                 data, version = wanted.encode(), self._policy.version
-                await self._tell(version + 1, data, "begun")
+                await self._record(version + 1, data, "begun")
                 await self._store.put(data, version=version)
-                await self._tell(version + 1, data, "done")
+                await self._record(version + 1, data, "done")
                 await self._read()
         return self._policy
 
     async def digest(self) -> tuple[int, str]:
-        """Return version and SHA-256 of the policy as it is kept, for the audit log and for reviews."""
+        """Return version and SHA-256 of the stored policy, for reviews."""
         version, data = await self._store.get()
         return version, sha256(data).hexdigest()
 
-    async def _tell(self, version: int, data: bytes, outcome: str) -> None:
+    async def _record(self, version: int, data: bytes, outcome: str) -> None:
         if self._log is not None:
-            said = {"policy_version": version, "policy_digest": sha256(data).hexdigest(), "outcome": outcome}
-            await self._log.record(of_policy(said, CALLER.get()))
+            fields = {"policy_version": version, "policy_digest": sha256(data).hexdigest(), "outcome": outcome}
+            await self._log.record(of_policy(fields, CALLER.get()))
 
     async def _read(self) -> None:
-        asked = self._clock()
+        asked_at = self._clock()
         version, data = await self._store.get()
         if version < self._policy.version:
-            msg = "the access policy is older than it was: somebody put an old one back, or took it away"
+            msg = "the access policy was replaced by an older one, or deleted"
             raise IntegrityError(msg)
-        self._policy, self._read_at = Policy.decode(version, data), asked
+        self._policy, self._read_at = Policy.decode(version, data), asked_at
 
 
 def by_api_key(policy: Policy, key: str) -> tuple[str, str]:
-    """Return the principal of an API key, and the key's id."""
-    found = find_by_api_key(policy, key, now=changes.utc_now())
-    if found is None:
-        raise NotAuthenticated
-    return found[0].name, found[1].key_id
+    """Return the principal of an API key, and the key's id.
+
+    Args:
+        policy: The cell's policy.
+        key: The key.
+
+    Raises:
+        NotAuthenticated: No principal has this key, or it has expired or was revoked.
+    """
+    owner = find_by_api_key(policy, key, now=changes.utc_now())
+    if owner is None:
+        msg = "no principal has this API key, or it has expired or was revoked; ask an owner for a new one"
+        raise NotAuthenticated(msg)
+    return owner[0].name, owner[1].key_id
 
 
 def by_certificate(policy: Policy, subject: str) -> str:
-    """Return the principal of a certificate that was verified already.
+    """Return the principal of a certificate that was already verified.
 
     Args:
-        policy: of the cell.
-        subject: RFC 4514 text, as `cryptography`'s `Name.rfc4514_string` makes it.
+        policy: The cell's policy.
+        subject: The subject in the form of RFC 4514, as `cryptography`'s `Name.rfc4514_string` returns it.
+
+    Raises:
+        NotAuthenticated: No principal has a certificate with this subject.
     """
     for principal in policy.principals.values():
         if subject in principal.subjects:
             return principal.name
-    raise NotAuthenticated
+    msg = "no principal has a certificate with this subject"
+    raise NotAuthenticated(msg)

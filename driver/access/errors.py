@@ -1,17 +1,15 @@
-"""What access control raises. A namespace in which a caller has no role answers as one that is not there: `NamespaceNotFound`."""
+"""The errors of access control. A namespace in which a caller has no role answers like one that does not exist: `NamespaceNotFound`."""
 
 from __future__ import annotations
 
-from strongroom.kms import StrongroomError
+from strongroom.kms import NotAuthenticated, StrongroomError
+
+__all__ = ["InvalidPolicyChange", "NotAuthenticated", "PermissionDenied"]
 
 
-class NotAuthenticated(StrongroomError):  # noqa: N818 - says what happened
-    """Nobody is known by this name, certificate or API key, or it has expired or was revoked."""
-
-
-class PermissionDenied(StrongroomError):  # noqa: N818
-    """The caller may not do this. `strongroom access list` shows who may."""
+class PermissionDenied(StrongroomError):  # noqa: N818 - says what happened
+    """The caller may not do this. Run 'strongroom access list' to see the roles."""
 
 
 class InvalidPolicyChange(StrongroomError):  # noqa: N818
-    """The change of rights can't be made."""
+    """The change of the access policy is invalid."""

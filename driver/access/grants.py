@@ -1,4 +1,4 @@
-"""Break-glass grants: a role for some hours, or one operation that needs two people; asked for by one and approved by another."""
+"""Break-glass grants: a role for some hours, or one operation that needs two people. One principal requests it, another approves it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from strongroom.driver.stores import OPERATIONS
 
 from .authorization import permissions_of, role_permissions
-from .changes import REASON, check_role, known
+from .changes import REASON, check_role, principal_named
 from .errors import InvalidPolicyChange, PermissionDenied
 from .policy import Grant
 
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from .policy import Policy
 
 LONGEST_GRANT = timedelta(hours=8)
+"""The longest time that a grant counts."""
 UNAPPROVED = timedelta(hours=24)
-"""How long a request waits for a second person."""
+"""Time after which a request that nobody approved has expired."""
 
 
 def request_grant(
@@ -38,50 +39,79 @@ def request_grant(
     by: str,
     now: datetime,
 ) -> tuple[Policy, Grant]:
-    """Ask for a role for some hours, or for one operation that needs two people. It counts once somebody else approves it."""
-    known(policy, by)
+    """Request a role for some hours, or one operation that needs two people.
+
+    Args:
+        policy: The cell's policy.
+        role: The role; "" for an operation.
+        operation: The operation; "" for a role.
+        namespace_id: The namespace; None for the whole cell.
+        reason: The reason, for reviews.
+        lifetime: How long the grant counts after its approval.
+        by: The principal that requests it.
+        now: The time, in UTC.
+
+    Returns:
+        The next policy, and the grant, which does not count before it is approved.
+
+    Raises:
+        InvalidPolicyChange: The request is invalid.
+    """
+    principal_named(policy, by)
     if bool(role) == bool(operation):
-        raise InvalidPolicyChange("a grant is of a role or of an operation")
+        raise InvalidPolicyChange("a grant is for a role or for an operation, not for both")
     if role:
         check_role(role, namespace_id)
     elif operation not in OPERATIONS or not OPERATIONS[operation].dual_control:
-        named = ", ".join(sorted(each.name for each in OPERATIONS.values() if each.dual_control))
-        raise InvalidPolicyChange(f"operations that need two people are {named}")
+        names = ", ".join(sorted(each.name for each in OPERATIONS.values() if each.dual_control))
+        raise InvalidPolicyChange(f"operations that need two people are {names}")
     elif (OPERATIONS[operation].scope == "cell") != (namespace_id is None):
-        raise InvalidPolicyChange("this operation is about a namespace: name it; or it is about the cell: name none")
+        raise InvalidPolicyChange(
+            "name the namespace of an operation on a namespace, and none for an operation on the cell"
+        )
     if not reason.strip() or len(reason) > REASON or not reason.isprintable():
         raise InvalidPolicyChange(f"a grant needs a reason, of at most {REASON} characters")
     seconds = int(lifetime.total_seconds())
     if not 0 < seconds <= LONGEST_GRANT.total_seconds():
         raise InvalidPolicyChange("a grant lasts from a second to 8 hours")
     grant = Grant(secrets.token_hex(6), by, role, operation, namespace_id, reason, now, seconds)
-    kept = tuple(each for each in policy.grants if not _is_over(each, now))
-    return replace(policy, grants=(*kept, grant)), grant
+    others = tuple(each for each in policy.grants if not _is_over(each, now))
+    return replace(policy, grants=(*others, grant)), grant
 
 
 def approve_grant(policy: Policy, grant_id: str, *, by: str, now: datetime) -> Policy:
-    """Agree to somebody else's grant; it counts from now on. Who agrees must have all that it gives."""
+    """Approve another principal's grant, which then counts.
+
+    Raises:
+        PermissionDenied: `by` requested it, or does not have all of its permissions without a grant.
+        InvalidPolicyChange: The grant is over, or already approved.
+    """
     grant = _open_grant(policy, grant_id, now)
     if grant.principal == by:
-        raise PermissionDenied("a grant is approved by somebody else than who asked for it")
+        raise PermissionDenied("a grant must be approved by another principal than the one that requested it")
     if grant.approved_by:
-        raise InvalidPolicyChange("this grant is approved already")
-    known(policy, by)
+        raise InvalidPolicyChange("this grant is already approved")
+    principal_named(policy, by)
     own = permissions_of(replace(policy, grants=()), by, grant.namespace_id, now=now)
-    if not _needed(grant) <= own:
-        raise PermissionDenied("who approves a grant must have all that it gives, without a grant")
+    if not _permissions(grant) <= own:
+        raise PermissionDenied("to approve a grant you need all of its permissions, and not by a grant")
     return _replaced(policy, replace(grant, approved_by=by, approved_at=now, expires_at=now + _lifetime(grant)))
 
 
 def end_grant(policy: Policy, grant_id: str, *, by: str, now: datetime) -> Policy:
-    """End a grant early: by whoever asked, or whoever may approve it."""
+    """End a grant early.
+
+    Raises:
+        PermissionDenied: `by` did not request the grant, and may not approve it.
+        InvalidPolicyChange: The grant is over.
+    """
     grant = _open_grant(policy, grant_id, now)
-    if grant.principal != by and not _needed(grant) <= permissions_of(policy, by, grant.namespace_id, now=now):
+    if grant.principal != by and not _permissions(grant) <= permissions_of(policy, by, grant.namespace_id, now=now):
         raise PermissionDenied
     return _replaced(policy, replace(grant, ended_at=now))
 
 
-def _needed(grant: Grant) -> frozenset[Permission]:
+def _permissions(grant: Grant) -> frozenset[Permission]:
     if grant.role:
         return role_permissions(grant.role, grant.namespace_id)
     permission = OPERATIONS[grant.operation].permission
@@ -101,7 +131,7 @@ def _open_grant(policy: Policy, grant_id: str, now: datetime) -> Grant:
         running = grant.ended_at is None and (grant.expires_at is None or grant.expires_at > now)
         if grant.grant_id == grant_id and running and not _is_over(grant, now):
             return grant
-    raise InvalidPolicyChange("there is no such grant, or it is over; `strongroom access grants` shows them")
+    raise InvalidPolicyChange("there is no such grant, or it is over; run 'strongroom access grants' to see them")
 
 
 def _replaced(policy: Policy, grant: Grant) -> Policy:

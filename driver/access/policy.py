@@ -1,4 +1,4 @@
-"""Who may do what in a cell: one value, kept sealed, and changed as a whole (`changes.py`)."""
+"""The access policy of a cell: one value that is stored sealed and changed as a whole (`changes.py`)."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A secret that a principal brings; of it only a hash is kept.
+    """A secret by which a principal is known.
 
     Attributes:
-        key_id: in the key itself, and in the audit log.
-        hash: SHA-256 of the secret in hexadecimal: of 256 random bits, which nobody guesses, so it needs no salt and no cost.
-        expires_at: from which moment on it is refused.
+        key_id: The id; part of the key, and recorded in the audit log.
+        hash: SHA-256 of the secret in hexadecimal. The secret is 256 random bits, so the hash needs no salt and no cost.
+        created_at: When the key was created.
+        expires_at: When the key expires.
     """
 
     key_id: str
@@ -37,9 +38,10 @@ class Binding:
     """A role that a principal has.
 
     Attributes:
-        namespace_id: in which namespace; None for the whole cell.
-        since: when it was given.
-        by: who gave it.
+        role: The role's name.
+        namespace_id: The namespace; None for the whole cell.
+        since: When the role was given.
+        by: The principal that gave it.
     """
 
     role: str
@@ -53,9 +55,12 @@ class Principal:
     """A person or a process.
 
     Attributes:
-        name: in the audit log.
-        subjects: of certificates that it brings, each an RFC 4514 text.
-        created_by: who made it known.
+        name: The name; recorded in the audit log.
+        created_at: When the principal was added.
+        created_by: The principal that added it.
+        subjects: Subjects of its certificates, each in the form of RFC 4514.
+        api_keys: Its API keys.
+        bindings: Its roles.
     """
 
     name: str
@@ -68,15 +73,21 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """Break-glass: a right for some hours, for a reason. It counts from when somebody else approved it.
+    """A break-glass grant: a role or an operation for some hours. It counts from the approval by a second person.
 
     Attributes:
-        role: that it gives; "" for a grant of one operation.
-        operation: that it allows, for those that need two people; "" for a grant of a role.
-        namespace_id: where; None for the whole cell.
-        seconds: how long it counts once it is approved.
-        approved_by: who approved it; "" while nobody has.
-        ended_at: when it was taken back early.
+        grant_id: The id.
+        principal: The principal that requested it.
+        role: The role that it gives; "" for a grant of one operation.
+        operation: The operation that it allows, which needs two people; "" for a grant of a role.
+        namespace_id: The namespace; None for the whole cell.
+        reason: The reason that the principal gave.
+        requested_at: When it was requested.
+        seconds: How long it counts after the approval.
+        approved_by: The principal that approved it; "" without an approval.
+        approved_at: When it was approved.
+        expires_at: When it expires.
+        ended_at: When it was ended early.
     """
 
     grant_id: str
@@ -93,13 +104,20 @@ class Grant:
     ended_at: datetime | None = None
 
     def counts(self, now: datetime) -> bool:
-        """Whether it gives anything at this moment."""
+        """Return whether the grant is in force."""
         return self.expires_at is not None and self.ended_at is None and now < self.expires_at
 
 
 @dataclass(frozen=True, slots=True)
 class LegalHold:
-    """Why nothing of the audit log may be pruned."""
+    """A legal hold: while there is one, the audit log is not pruned.
+
+    Attributes:
+        hold_id: The id.
+        reason: The reason.
+        since: When it was placed.
+        by: The principal that placed it.
+    """
 
     hold_id: str
     reason: str
@@ -109,12 +127,15 @@ class LegalHold:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """All of it.
+    """The access policy.
 
     Attributes:
-        version: how often it was changed; 0 for none.
-        retention_days: how long audit records are kept.
-        availability_first: namespaces whose calls go on when the audit log can't be written.
+        version: The number of changes; 0 if there is no policy.
+        principals: The principals by name.
+        grants: Break-glass grants, those that ended in the last 90 days included.
+        holds: Legal holds.
+        retention_days: How long audit records are kept.
+        availability_first: Namespaces whose calls go on when the audit log can't be written.
     """
 
     version: int = 0
@@ -125,13 +146,13 @@ class Policy:
     availability_first: frozenset[UUID] = frozenset()
 
     def holders(self, role: str) -> Iterator[str]:
-        """Yield who has a role in the whole cell."""
+        """Yield the names of the principals that have a role in the whole cell."""
         for principal in self.principals.values():
             if any(binding.role == role and binding.namespace_id is None for binding in principal.bindings):
                 yield principal.name
 
     def encode(self) -> bytes:
-        """Return the bytes that are sealed; the version stands beside them."""
+        """Return the bytes that are sealed. The version is stored next to them."""
         return orjson.dumps(
             {
                 "format": FORMAT,
@@ -146,17 +167,21 @@ class Policy:
 
     @classmethod
     def decode(cls, version: int, data: bytes) -> Policy:
-        """Read what `encode` wrote."""
+        """Return the policy that `encode` wrote.
+
+        Raises:
+            ValueError: A newer version of the software wrote it.
+        """
         if version == 0:
             return cls()
         document = orjson.loads(data)
         if document.pop("format") != FORMAT:
             msg = "the access policy was written by a newer version of the software; upgrade this one"
             raise ValueError(msg)
-        people = [_principal(each) for each in document.pop("principals")]
+        principals = [_principal(each) for each in document.pop("principals")]
         return cls(
             version=version,
-            principals=MappingProxyType({each.name: each for each in people}),
+            principals=MappingProxyType({each.name: each for each in principals}),
             grants=tuple(Grant(**_typed(each)) for each in document.pop("grants")),
             holds=tuple(LegalHold(**_typed(each)) for each in document.pop("holds")),
             availability_first=frozenset(map(UUID, document.pop("availability_first"))),
@@ -173,11 +198,11 @@ def _principal(document: dict[str, Any]) -> Principal:
 
 
 def _typed(document: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields with times and ids for their texts."""
-    made = dict(document)
+    """Return fields with times and ids instead of their texts."""
+    fields = dict(document)
     for name, value in document.items():
         if isinstance(value, str) and (name.endswith("_at") or name == "since"):
-            made[name] = datetime.fromisoformat(value)
+            fields[name] = datetime.fromisoformat(value)
         elif isinstance(value, str) and name == "namespace_id":
-            made[name] = UUID(value)
-    return made
+            fields[name] = UUID(value)
+    return fields

@@ -55,7 +55,7 @@ def test_who_has_no_key_does_nothing(walk, config_path):
     assert "namespace does not exist" in walk("query", "clinic", by="carl", code=2)
     assert walk("query", "clinic", by="carl", code=2) == walk("query", "never-made", by="carl", code=2)
     walk("access", "revoke", key_id)
-    assert "Nobody is known" in walk("query", "payments", by="carl", code=2)
+    assert "no principal has this API key" in walk("query", "payments", by="carl", code=2)
     assert "not authenticated" in walk("audit", "export")
     with config_path.open("a") as file:
         file.write("\n[access]\nenforce = true\n")
@@ -125,7 +125,7 @@ def test_holds_and_retention(walk):
     assert "two people" in walk("audit", "retention", "10", "--shorten", code=2)
     asked = walk("access", "request", "--operation", "audit.shorten_retention", "--reason", "less to keep")
     grant = re.search(r"approve ([0-9a-f]{12})", asked)[1]
-    assert "somebody else" in walk("access", "approve", grant, code=2)
+    assert "another principal" in walk("access", "approve", grant, code=2)
     walk("access", "approve", grant, by=SECOND)
     walk("audit", "retention", "10", "--shorten")
     assert "10 days" in walk("audit", "holds")
