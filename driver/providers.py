@@ -1,4 +1,4 @@
-"""The provider of each section `[kms.ID]`. Each has its client in an extra of its own, loaded only where it is configured."""
+"""The provider of each section `[kms.ID]`. Each client is in an extra of its own, and is imported only if it is configured."""
 
 from __future__ import annotations
 
@@ -20,36 +20,40 @@ _EXTRAS = {TransitKms: "vault", AwsKms: "aws", GcpKms: "gcp", AzureKms: "azure",
 
 
 def make_providers(sections: Mapping[str, KmsConfig], *, key_events: KeyEventSink) -> dict[str, KmsProvider]:
-    """Return the providers of a configuration by their ids, in its order; nothing is connected yet.
+    """Return the providers of a configuration by their ids, in its order. Nothing is connected yet.
 
     Args:
-        sections: the configuration of each.
-        key_events: is told of each call of a KMS.
+        sections: The configuration of each provider, by its id.
+        key_events: Receives each call of a KMS.
 
     Raises:
-        ConfigError: a client is not installed, or a provider of several names one that is not there.
-        InvalidRequest: a file or an address can't be used.
+        ConfigError: A client is not installed, or a section of type `multi` names a provider that does not exist.
+        InvalidRequest: A file or an address can't be used.
     """
-    made: dict[str, KmsProvider] = {
+    providers: dict[str, KmsProvider] = {
         provider_id: ResilientProvider(provider_id, _make(provider_id, config), key_events=key_events)
         for provider_id, config in sections.items()
         if not isinstance(config, MultiKms)
     }
     for provider_id, config in sections.items():
         if isinstance(config, MultiKms):
-            absent = [each for each in config.providers if each not in made or isinstance(sections[each], MultiKms)]
+            absent = [
+                each for each in config.providers if each not in providers or isinstance(sections[each], MultiKms)
+            ]
             if absent:
-                msg = f"[kms.{provider_id}] names {', '.join(absent)}, which is no section of another type"
+                msg = (
+                    f"[kms.{provider_id}] names {', '.join(absent)}, which is not a section of a type other than multi"
+                )
                 raise ConfigError(msg)
-            children = {each: made[each] for each in config.providers}
-            made[provider_id] = MultiProvider(provider_id, children, policy=config.policy)
-    return {provider_id: made[provider_id] for provider_id in sections}
+            children = {each: providers[each] for each in config.providers}
+            providers[provider_id] = MultiProvider(provider_id, children, policy=config.policy)
+    return {provider_id: providers[provider_id] for provider_id in sections}
 
 
 def _make(provider_id: str, config: KmsConfig) -> KmsProvider:
     if isinstance(config, LocalKms):
         return LocalProvider(provider_id, config.keyring, passphrase=config.passphrase, region=config.region)
-    assert not isinstance(config, MultiKms)  # noqa: S101 - made of the others
+    assert not isinstance(config, MultiKms)  # noqa: S101 - see `make_providers`
     try:
         return _with_client(provider_id, config)
     except ModuleNotFoundError:
@@ -57,7 +61,7 @@ def _make(provider_id: str, config: KmsConfig) -> KmsProvider:
         raise ConfigError(msg) from None
 
 
-# Imports stand where they are used, as each needs an extra.
+# Each import is next to its use, because each needs an extra.
 def _with_client(provider_id: str, config: TransitKms | AwsKms | GcpKms | AzureKms | Pkcs11Kms) -> KmsProvider:
     match config:
         case TransitKms():
@@ -122,16 +126,16 @@ def _with_client(provider_id: str, config: TransitKms | AwsKms | GcpKms | AzureK
             )
 
 
-def _secret(given: str | None, file: Path | None) -> Callable[[], str]:
-    """Return what gives a token or PIN each time that it is needed; a file is read anew, as somebody may renew it."""
+def _secret(value: str | None, file: Path | None) -> Callable[[], str]:
+    """Return a function that returns a token or PIN. A file is read in each call, because it may have been renewed."""
 
     def read() -> str:
         if file is None:
-            return given or ""
+            return value or ""
         try:
             return file.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError):
-            msg = f"{file} can't be read"
+            msg = f"{file} can't be read; check that it exists and that this process may read it"
             raise KmsAuthenticationError(msg) from None
 
     return read

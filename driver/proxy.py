@@ -62,7 +62,7 @@ Chain: TypeAlias = "Callable[[Invocation], Awaitable[Any]]"
 
 
 class Proxy:
-    """Stands in for a store. The table's operations are its methods; nothing else of the store can be reached."""
+    """A store behind interceptors. The table's operations are its methods; nothing else of the store can be reached."""
 
     __slots__ = ("_chain", "_store")
 
@@ -98,7 +98,7 @@ def proxied(entry: Store, store: T, chain: Chain) -> T:
 
 
 def bare(store: T) -> T:
-    """Return the store that a proxy stands in for; any other object itself."""
+    """Return the store behind a proxy; any other object itself."""
     return cast("T", store._store) if isinstance(store, Proxy) else store  # noqa: SLF001 - of this module
 
 

@@ -1,4 +1,4 @@
-"""Keyed hashes of arguments: whoever has a namespace's key can find a workflow's audit records, and nobody else can."""
+"""Keyed hashes of arguments: only the owner of a namespace's key can find a workflow's audit records."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Authorise the calls of one principal, and encode the audit record that they share.
 
 Most calls repeat an earlier one: the same operation and namespace, under the same policy and keys. The decision for those is
-remembered, and their record is already encoded but for the request's id and the arguments. `Authoriser.repeated` awaits nothing.
+remembered, and their record is already encoded, except the request's id and the arguments. `Authoriser.repeated` awaits nothing.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ class Authoriser:
             shared += b',"data_key":%d' % keys.active_version(KeyClass.DATA)
             fields = _call_fields(request_id, shared, hashes.members(values, operation.recorded))
         if is_missing:
-            # As for a namespace that exists and is hidden: the same work, the same record but for its id, the same answer.
+            # As for a namespace that exists and is hidden: same work, same record except its id, same answer.
             decision = Decision(allowed=False, hidden=True, reason="no role")
         else:
             decision = self._decide(policy, self._principal, operation, namespaces, now=changes.utc_now())

@@ -71,7 +71,7 @@ def decide(
         if operation.dual_control:
             used = _approved(policy, principal, operation.name, namespace_id, now)
             if not used:
-                return Decision(allowed=False, needs_grant=True, reason="needs a grant that somebody else approved")
+                return Decision(allowed=False, needs_grant=True, reason="needs a grant that a second person approved")
     return Decision(allowed=principal in policy.principals, grant=used, reason="unknown principal")
 
 
@@ -115,7 +115,7 @@ def _granted(
 
 
 def _approved(policy: Policy, principal: str, operation: str, namespace_id: UUID | None, now: datetime) -> str:
-    """Return the grant by which somebody else approved exactly this operation; "" if there is none."""
+    """Return the grant by which a second person approved exactly this operation; "" if there is none."""
     for grant in policy.grants:
         fits = grant.principal == principal and grant.operation == operation and grant.namespace_id == namespace_id
         if fits and grant.counts(now) and grant.approved_by not in ("", principal):

@@ -1,4 +1,4 @@
-"""The errors of access control. A namespace in which a caller has no role answers like one that does not exist: `NamespaceNotFound`."""
+"""The errors of access control. A caller without a role in a namespace gets `NamespaceNotFound`, as if it did not exist."""
 
 from __future__ import annotations
 

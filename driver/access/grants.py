@@ -1,4 +1,4 @@
-"""Break-glass grants: a role for some hours, or one operation that needs two people. One principal requests it, another approves it."""
+"""Break-glass grants: a role for some hours, or one operation that needs two people. Another principal approves them."""
 
 from __future__ import annotations
 

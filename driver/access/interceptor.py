@@ -72,7 +72,7 @@ class AccessInterceptor:
 
         Raises:
             PermissionDenied: The caller may not do this.
-            NamespaceNotFound: There is no such namespace, or the caller has no role in it. The caller can't tell which.
+            NamespaceNotFound: There is no such namespace, or the caller has no role in it. The caller does not learn which.
             AuditUnavailable: The audit log can't be written, so nothing was done.
         """
         operation, arguments = invocation.operation, invocation.arguments()

@@ -1,4 +1,4 @@
-"""The access review: who has which role, since when, from whom, and when they last used it."""
+"""The access review: each principal's roles, since when they have them, from whom, and when they last used them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ReviewedRole:
         role: The role's name.
         namespace_id: The namespace; None for the whole cell.
         since: When the role was given.
-        by: Who gave it.
+        by: The principal that gave it.
         last_used: The time of the last call in the audit log that this role allows; None if there is none.
         is_stale: Whether the role was not used for too long; a role that was never used counts from when it was given.
     """

@@ -1,7 +1,7 @@
-"""The chain through a stream's records (docs/audit-log.md, "The chain"), and the lines that it stands in.
+"""The chain through a stream's records (docs/audit-log.md, "The chain"), and the records' lines.
 
-`append` is the specification of the kernel's function of that name, which writes the same bytes without the interpreter's lock: a
-thread that shares it with busy callers waits for it each time that it wants it back.
+`append` is the specification of the kernel's function of that name. The kernel writes the same bytes without the interpreter's
+lock, because a thread that shares the lock with busy callers waits each time that it needs the lock again.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ class Append(Protocol):
     """See `append`."""
 
     def __call__(
-        self, file: int, offset: int, head: bytes, first: int, chain: bytes, said: list[bytes], /
+        self, file: int, offset: int, head: bytes, first: int, chain: bytes, records: list[bytes], /
     ) -> tuple[int, bytes]:
-        """Write records; return how many bytes, and the chain after the last one."""
+        """Write records; return the number of bytes, and the chain after the last record."""
 
 
-def append(file: int, offset: int, head: bytes, first: int, chain: bytes, said: list[bytes], /) -> tuple[int, bytes]:
+def append(file: int, offset: int, head: bytes, first: int, chain: bytes, records: list[bytes], /) -> tuple[int, bytes]:
     """Number records, chain them, and write their lines.
 
     Args:
-        file: descriptor; what it was opened with says whether the lines are on disk when this returns.
-        offset: where in the file.
-        head: what each record begins with, up to its number.
-        first: the number of the first one.
-        chain: the chain before it, 32 bytes.
-        said: of each record the rest of its members.
+        file: The file's descriptor. If it was opened with O_DSYNC, the lines are on disk when this returns.
+        offset: The position in the file.
+        head: The beginning of each record, up to its number.
+        first: The number of the first record.
+        chain: The chain before the first record, 32 bytes.
+        records: The other members of each record.
 
     Returns:
-        How many bytes were written, and the chain after the last record.
+        The number of bytes that were written, and the chain after the last record.
 
     Raises:
-        OSError: some may have been written.
+        OSError: Some records may have been written.
     """
     lines = []
-    for number, members in enumerate(said, first):
+    for number, members in enumerate(records, first):
         body = b"%b%d,%b}" % (head, number, members)
         chain = link(chain, body)
         lines.append(with_chain(body, chain))
@@ -66,8 +66,8 @@ def link(chain: bytes, body: bytes) -> bytes:
     """Return the chain after a record.
 
     Args:
-        chain: before it, 32 bytes.
-        body: the record's JSON object without its `chain`.
+        chain: The chain before the record, 32 bytes.
+        body: The record's JSON object without its `chain`.
     """
     return sha256(chain + body).digest()
 

@@ -1,4 +1,4 @@
-"""Signed statements of how far a stream was: whoever has one can tell whether anything before it was changed."""
+"""Checkpoints: signed positions of a stream. They show whether any record before them was changed."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ PRUNED_PREFIX = b"strongroom-audit-pruned/1\n"
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What is signed.
+    """A position in a stream.
 
     Attributes:
-        stream_id: of the log.
-        sequence: of the last record that it covers.
-        chain: after that record, 32 bytes.
+        stream_id: The stream.
+        sequence: The number of the last record that it covers.
+        chain: The chain after that record, 32 bytes.
     """
 
     stream_id: UUID
@@ -32,16 +32,16 @@ class Checkpoint:
     chain: bytes
 
     def message(self, prefix: bytes = PREFIX) -> bytes:
-        """Return the bytes that the signature is over."""
+        """Return the bytes that are signed."""
         return prefix + self.stream_id.bytes + self.sequence.to_bytes(8, "big") + self.chain
 
     def is_signed(self, signature: bytes, *, public_key: bytes, prefix: bytes = PREFIX) -> bool:
-        """Return whether the owner of a public key signed it."""
+        """Return whether the signature is valid for a public key."""
         return is_signed(self.message(prefix), signature, public_key=public_key)
 
 
 def as_event(checkpoint: Checkpoint, *, kind: str, at: datetime, public_key: bytes, signature: bytes) -> Fields:
-    """Return the record that carries a signature; it is about the records before it."""
+    """Return the record of a signature over the records before it."""
     return {
         "event": kind,
         "at": at,

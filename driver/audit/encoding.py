@@ -1,4 +1,4 @@
-"""The bytes of records: members of a JSON object, of which whoever writes many encodes what recurs once."""
+"""The bytes of records: members of a JSON object. A caller can encode recurring members once."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def members(fields: Mapping[str, object]) -> bytes:
     """Return fields as members of a JSON object, without its braces and without control characters.
 
     Args:
-        fields: at least one.
+        fields: At least one field.
     """
     body = orjson.dumps(fields, option=orjson.OPT_UTC_Z, default=str)[1:-1]
-    # JSON leaves these as they are, and terminals and collectors do not.
+    # JSON does not escape these characters, but terminals and collectors interpret them.
     return body if body.isascii() and b"\x7f" not in body else _CONTROL.sub(_escaped, body)
 
 
@@ -34,8 +34,8 @@ def timestamp() -> bytes:
     return b"%b.%06dZ" % (_until_second(second), rest)
 
 
-def _escaped(found: re.Match[bytes]) -> bytes:
-    return b"\\u00%02x" % found[0][-1]
+def _escaped(match: re.Match[bytes]) -> bytes:
+    return b"\\u00%02x" % match[0][-1]
 
 
 @lru_cache(maxsize=2)

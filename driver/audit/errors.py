@@ -1,4 +1,4 @@
-"""What the audit log raises."""
+"""The errors of the audit log."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from strongroom.kms import StrongroomError
 
 
 class AuditUnavailable(StrongroomError):  # noqa: N818 - says what happened
-    """The audit log can't be written, so nothing was done. `strongroom doctor` looks at its folder and disk."""
+    """The audit log can't be written, so nothing was done. Run 'strongroom doctor' to check its folder and disk."""
 
     retryable: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""Send audit records to a collector, from a cursor on: each at least once, in order, over any number of interruptions."""
+"""Send audit records to a collector, from a cursor on. Each is sent at least once and in order, also after interruptions."""
 
 from __future__ import annotations
 
@@ -29,19 +29,20 @@ if TYPE_CHECKING:
     from .sinks import Sink
 
 BATCH = 1000
+"""The most records that are sent at a time."""
 LONGEST_WAIT = 30.0
-"""Seconds between two tries, at most."""
+"""The most seconds between two attempts."""
 POLL = 1.0
-"""Seconds after which an export that follows looks for more."""
+"""Seconds between two searches for new records, with `follow`."""
 
 
 @dataclass(slots=True)
 class Cursor:
-    """How far an export is.
+    """The position of an export.
 
     Attributes:
-        sent: by stream the last record that was kept elsewhere.
-        hosts: by stream the host that wrote it last.
+        sent: The number of the last record that was sent, by stream.
+        hosts: The host that wrote the stream last, by stream.
     """
 
     sent: dict[UUID, int] = field(default_factory=dict)
@@ -50,10 +51,13 @@ class Cursor:
 
 @contextmanager
 def cursor_file(path: Path | None) -> Iterator[tuple[Cursor, Callable[[], None]]]:
-    """Read a cursor, and yield it with what saves it. None is a cursor for this once.
+    """Read a cursor, and yield it with a function that saves it.
+
+    Args:
+        path: The cursor's file; None for a cursor that is not saved.
 
     Raises:
-        ConfigError: it can't be read or written, or another export uses it.
+        ConfigError: The cursor can't be read or written, or another export uses it.
     """
     if path is None:
         yield Cursor(), lambda: None
@@ -68,7 +72,7 @@ def cursor_file(path: Path | None) -> Iterator[tuple[Cursor, Callable[[], None]]
         cursor = _read(path)
         yield cursor, lambda: _write(path, cursor)
     except BlockingIOError:
-        msg = f"another export goes on from the cursor {path}; stop it first, or use a cursor of its own"
+        msg = f"another export uses the cursor {path}; stop it first, or use another cursor"
         raise ConfigError(msg) from None
     finally:
         os.close(lock)
@@ -85,23 +89,23 @@ async def export(
     progress: Callable[[int], None] = lambda _count: None,
     trouble: Callable[[SinkUnavailable, float], None] = lambda _error, _wait: None,
 ) -> int:
-    """Send what is not sent yet.
+    """Send the records that were not sent yet.
 
     Args:
-        root: folder of all streams.
-        cursor: how far it is; moves on.
-        save: keeps the cursor.
-        write: the form.
-        sink: where to.
-        follow: whether to wait for more, for ever, and for the collector while that can't be reached.
-        progress: is told of how many were sent so far.
-        trouble: is told why a batch was not taken, and after how many seconds it is sent again.
+        root: The folder of all streams.
+        cursor: The position, which moves on.
+        save: Saves the cursor.
+        write: The form of the records.
+        sink: The collector.
+        follow: Whether to wait for new records, and for a collector that can't be reached, until cancelled.
+        progress: Is called with the number of records sent so far.
+        trouble: Is called with the error of a failed attempt, and the seconds until the next one.
 
     Returns:
-        How many were sent.
+        The number of records sent.
 
     Raises:
-        SinkUnavailable: the collector did not take them; not with `follow`.
+        SinkUnavailable: The collector did not take the records; not with `follow`.
     """
     sent, wait = 0, 0.5
     while True:
@@ -135,7 +139,7 @@ def _next(records: Iterator[tuple[UUID, int, bytes]]) -> list[tuple[UUID, int, b
 
 def _written(cursor: Cursor, write: Format, stream_id: UUID, line: bytes) -> bytes:
     parsed = parse(line)
-    if parsed is None:  # what is no record is handed on as it is: whoever verifies must see it
+    if parsed is None:  # A line that is no record is sent unchanged, so that verification finds it.
         return line.rstrip(b"\n")
     fields = parsed[0]
     if fields.get("event") == OPENED:
@@ -154,7 +158,7 @@ def _read(path: Path) -> Cursor:
         msg = f"the cursor {path} can't be read: {error.strerror}"
         raise ConfigError(msg) from None
     except (ValueError, KeyError, TypeError, AttributeError):
-        msg = f"{path} is no cursor of an export; move it away to send everything again"
+        msg = f"{path} is not a cursor of an export; move it away to send everything again"
         raise ConfigError(msg) from None
     return Cursor(sent, hosts)
 

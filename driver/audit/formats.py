@@ -1,8 +1,8 @@
-"""Audit records in the forms that collectors read. Each holds the whole record too, so that the chain verifies from any of them.
+"""Audit records in the forms that collectors read. Each form contains the whole record, so that the chain verifies from it.
 
-| form | by | where the record stands |
+| form | standard | the record is in |
 |---|---|---|
-| `jsonl` | ours (docs/audit-log.md) | it is the line |
+| `jsonl` | this project (docs/audit-log.md) | the line |
 | `ocsf` | Open Cybersecurity Schema Framework 1.6.0, class API Activity (6003) | `raw_data` |
 | `cef` | ArcSight's Common Event Format, version 0 (implementation standard 25) | `rawEvent` |
 | `syslog` | RFC 5424 | MSG |
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 Format: TypeAlias = "Callable[[Mapping[str, Any], bytes, str], bytes]"
-"""From a record's fields, its line and the name of the host that wrote it to a line without an end."""
+"""Returns a line without a line feed, for a record's fields, its line, and the host that wrote it."""
 
 OCSF_VERSION = "1.6.0"
 _API_ACTIVITY = 6003
@@ -35,11 +35,11 @@ _OTHER = 99
 _VERBS = re.compile(r"(get|list|read|count|find|explain|decode|verify|export|review|check|is|assert)(_|$)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 ENTERPRISE = 32473
-"""RFC 5612: the private enterprise number for documentation; nobody else's."""
+"""The private enterprise number for documentation (RFC 5612)."""
 
 
 def jsonl(_fields: Mapping[str, Any], line: bytes, _host: str) -> bytes:
-    """Return the record as it is."""
+    """Return the record unchanged."""
     return line.rstrip(b"\n")
 
 
@@ -103,12 +103,12 @@ def cef(fields: Mapping[str, Any], line: bytes, host: str) -> bytes:
         "cs2": str(fields.get("request_id", "")),
         "rawEvent": line.rstrip(b"\n").decode(),
     }
-    told = " ".join(f"{name}={_escaped(value, '=')}" for name, value in extension.items() if value)
-    return f"CEF:0|{'|'.join(_escaped(part, '|') for part in header)}|{told}".encode()
+    pairs = " ".join(f"{name}={_escaped(value, '=')}" for name, value in extension.items() if value)
+    return f"CEF:0|{'|'.join(_escaped(part, '|') for part in header)}|{pairs}".encode()
 
 
 def syslog(fields: Mapping[str, Any], line: bytes, host: str) -> bytes:
-    """Return a message of RFC 5424: facility 13 (log audit), its fields as structured data, the record as its text."""
+    """Return a message of RFC 5424: facility 13 (log audit), the fields as structured data, the record as the text."""
     severity = 4 if _outcome(fields) == "denied" else 6
     data = {
         "sequence": str(fields["sequence"]),
@@ -119,10 +119,10 @@ def syslog(fields: Mapping[str, Any], line: bytes, host: str) -> bytes:
         "outcome": _outcome(fields),
         "request": str(fields.get("request_id", "")),
     }
-    told = " ".join(f'{name}="{_quoted(value)}"' for name, value in data.items())
+    pairs = " ".join(f'{name}="{_quoted(value)}"' for name, value in data.items())
     at, process = fields.get("at") or "-", fields.get("process") or "-"
     head = f"<{13 * 8 + severity}>1 {at} {_word(host, 255)} strongroom {process} {_word(str(fields.get('event')), 32)}"
-    return f"{head} [audit@{ENTERPRISE} {told}] ".encode() + line.rstrip(b"\n")
+    return f"{head} [audit@{ENTERPRISE} {pairs}] ".encode() + line.rstrip(b"\n")
 
 
 FORMATS: Mapping[str, Format] = MappingProxyType({"jsonl": jsonl, "ocsf": ocsf, "cef": cef, "syslog": syslog})
@@ -168,17 +168,17 @@ def _milliseconds(fields: Mapping[str, Any]) -> int:
 
 
 def _escaped(text: str, mark: str) -> str:
-    """Escape for CEF: backslash and the mark by a backslash, line ends as letters; other control characters are told by number."""
+    """Escape for CEF: a backslash before backslash and mark, letters for line ends, numbers for other control characters."""
     text = text.replace("\\", "\\\\").replace(mark, "\\" + mark).replace("\r", "\\r").replace("\n", "\\n")
-    return _CONTROL.sub(lambda found: f"?{ord(found[0]):02x}", text)
+    return _CONTROL.sub(lambda match: f"?{ord(match[0]):02x}", text)
 
 
 def _quoted(text: str) -> str:
     """Escape for structured data (RFC 5424 section 6.3.3)."""
     text = text.replace("\\", "\\\\").replace('"', '\\"').replace("]", "\\]")
-    return _CONTROL.sub(lambda found: f"?{ord(found[0]):02x}", text)
+    return _CONTROL.sub(lambda match: f"?{ord(match[0]):02x}", text)
 
 
 def _word(text: str, longest: int) -> str:
-    """Return a header field of RFC 5424: printable ASCII without blanks."""
+    """Return a header field of RFC 5424: printable ASCII without spaces."""
     return "".join(each if "!" <= each <= "~" else "_" for each in text)[:longest] or "-"

@@ -99,7 +99,7 @@ class AuditLog:
             pending.requested = True
             loop = self._loop = asyncio.get_running_loop()
             loop.call_later(self._settings.patience, self._expire, pending)
-            loop.call_soon(self._writer.ring)  # All records of this turn of the event loop go into one write.
+            loop.call_soon(self._writer.request_turn)  # All records of this turn of the event loop go into one write.
         return pending
 
     def note(self, event: Event) -> None:
@@ -123,7 +123,7 @@ class AuditLog:
 
     def _write_soon(self) -> None:
         self._soon = None
-        self._writer.ring()
+        self._writer.request_turn()
 
     async def checkpoint(self) -> None:
         """Sign the records on disk, if there are any since the last signature. Keys that can't be had are not an error."""

@@ -1,4 +1,4 @@
-"""Read the records of all streams of a folder in order, from a cursor on."""
+"""Read the records of all streams of a folder in order, from a position on."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def read_records(root: Path, *, after: Mapping[UUID, int] | None = None) -> Iterator[tuple[UUID, int, bytes]]:
-    """Yield stream, sequence and line of each record that is on disk; a stream at a time.
+    """Yield stream, number and line of each record on disk, one stream after the other.
 
-    A stream whose beginning was pruned is led in by the signed statement of that, under the sequence of the last record that went.
+    A stream whose beginning was pruned starts with the signed statement of that, with the number of the last pruned record.
 
     Args:
-        root: folder of all streams.
-        after: by stream the last record that is known already.
+        root: The folder of all streams.
+        after: The number of the last record to leave out, by stream.
     """
     for stream_id, folder in streams(root):
         for sequence, line in _read_stream(folder, (after or {}).get(stream_id, 0)):
@@ -31,14 +31,14 @@ def _read_stream(folder: Path, last: int) -> Iterator[tuple[int, bytes]]:
     base = read_base(folder)
     if base is not None and last < base[0]:
         yield base[0], (folder / "base.json").read_bytes()
-        last = base[0]  # what was pruned may not be deleted yet
-    found = segments(folder)
-    for segment, following in zip(found, [*found[1:], None], strict=False):
+        last = base[0]  # Pruned records may not be deleted yet.
+    ordered = segments(folder)
+    for segment, following in zip(ordered, [*ordered[1:], None], strict=False):
         if following is not None and int(following.stem) <= last:
-            continue  # all of it is known
+            continue  # All its records are left out.
         for line in _whole_lines(segment):
             parsed = parse(line)
-            # What is no record is handed on: whoever verifies must see it.
+            # A line that is no record is yielded too, so that verification finds it.
             sequence = last + 1 if parsed is None else parsed[0]["sequence"]
             if sequence > last:
                 yield sequence, line
@@ -47,7 +47,7 @@ def _read_stream(folder: Path, last: int) -> Iterator[tuple[int, bytes]]:
 def read_lines(root: Path) -> Iterator[bytes]:
     """Yield the lines of all records."""
     for _, folder in streams(root):
-        if read_base(folder) is None:  # so all of it is to be read, and need not be looked into
+        if read_base(folder) is None:  # All lines are wanted, so they need not be parsed.
             for segment in segments(folder):
                 yield from _whole_lines(segment)
         else:
@@ -56,9 +56,9 @@ def read_lines(root: Path) -> Iterator[bytes]:
 
 
 def _whole_lines(segment: Path) -> Iterator[bytes]:
-    """Yield the lines of a segment that are on disk for good; a last one that is being written waits for another time."""
+    """Yield the lines of a segment that are on disk, without an unfinished last one."""
     with segment.open("rb") as file:
-        os.fdatasync(file.fileno())  # a record that a power cut takes back must not have been shown to anybody
+        os.fdatasync(file.fileno())  # A reader must not see a record that a power cut could remove.
         for line in file:
             if line.endswith(b"\n"):
                 yield line

@@ -1,4 +1,4 @@
-"""Delete audit records that are old enough, and leave a signed statement from which the rest still verifies."""
+"""Delete old audit records, and leave a signed statement from which the other records verify."""
 
 from __future__ import annotations
 
@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What was deleted of a stream: all records up to one, in so many segments."""
+    """What was deleted of a stream.
+
+    Attributes:
+        stream_id: The stream.
+        through: The number of the last deleted record.
+        segments: The number of deleted segments.
+    """
 
     stream_id: UUID
     through: int
@@ -32,21 +38,21 @@ class Pruned:
 
 
 def prune(root: Path, *, before: datetime, key: SigningKey, dry_run: bool = False) -> list[Pruned]:
-    """Delete whole segments all of whose records are older, but never a stream's last one.
+    """Delete whole segments whose records are all older, but never a stream's last segment.
 
-    The statement of what goes is on disk before anything is deleted, so that it can be stopped at any moment, and run again.
+    The signed statement is on disk before anything is deleted, so pruning can be stopped at any moment and run again.
 
     Args:
-        root: folder of all streams.
-        before: UTC.
-        key: of the cell's audit log.
-        dry_run: whether nothing is deleted, and only said what would be.
+        root: The folder of all streams.
+        before: The time before which records are old, in UTC.
+        key: The cell's audit key.
+        dry_run: Whether nothing is deleted.
 
     Returns:
-        What was deleted, by stream; streams that lost nothing are left out.
+        What was deleted, or would be; only streams with something to delete.
 
     Raises:
-        OSError: a file can't be read, written or deleted.
+        OSError: A file can't be read, written or deleted.
     """
     done = []
     for stream_id, folder in streams(root):
@@ -69,7 +75,7 @@ def prune(root: Path, *, before: datetime, key: SigningKey, dry_run: bool = Fals
 
 
 def _last_record(segment: Path) -> tuple[int, bytes, datetime] | None:
-    """Return sequence, chain and time of a segment's last record; None where it has none that can be read: it stays."""
+    """Return number, chain and time of a segment's last record; None if it can't be read. The segment is then kept."""
     lines = segment.read_bytes().splitlines()
     parsed = parse(lines[-1]) if lines else None
     if parsed is None or not isinstance(parsed[0].get("at"), str):
@@ -81,7 +87,7 @@ def _last_record(segment: Path) -> tuple[int, bytes, datetime] | None:
 
 
 def _write_base(folder: Path, base: Checkpoint, key: SigningKey) -> None:
-    said = {
+    statement = {
         "stream": base.stream_id,
         "sequence": base.sequence,
         "event": BASE,
@@ -90,4 +96,4 @@ def _write_base(folder: Path, base: Checkpoint, key: SigningKey) -> None:
         "public_key": key.public_key.hex(),
         "signature": key.sign(base.message(PRUNED_PREFIX)).hex(),
     }
-    replace_file(folder / "base.json", with_chain(orjson.dumps(said, option=orjson.OPT_UTC_Z), base.chain))
+    replace_file(folder / "base.json", with_chain(orjson.dumps(statement, option=orjson.OPT_UTC_Z), base.chain))

@@ -1,4 +1,4 @@
-"""Where an export goes. A sink that returns from `send` has kept what it was given; else it is sent again."""
+"""Collectors of an export. A sink that returns from `send` has stored the lines; otherwise they are sent again."""
 
 from __future__ import annotations
 
@@ -16,23 +16,25 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CONNECT_SECONDS = 10.0
+"""Timeout for connecting to a collector."""
 ANSWER_SECONDS = 30.0
+"""Timeout for a collector's answer."""
 
 
 class SinkUnavailable(ConfigError):  # noqa: N818 - says what happened
-    """The collector did not take what was sent; it is sent again."""
+    """The collector did not take the records; they are sent again."""
 
     retryable = True
 
 
 class Sink(Protocol):
-    """Takes lines."""
+    """Takes the lines of an export."""
 
     async def send(self, lines: Sequence[bytes]) -> None:
-        """Return once the lines are kept.
+        """Return once the lines are stored.
 
         Raises:
-            SinkUnavailable: they may not be.
+            SinkUnavailable: The lines may not be stored.
         """
 
 
@@ -46,13 +48,13 @@ class Output:
 
 
 class File:
-    """A file that lines are added to, of mode 0600."""
+    """A file of mode 0600 to which lines are appended."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     async def send(self, lines: Sequence[bytes]) -> None:
-        """Add lines, and have them on disk."""
+        """Append lines, and return once they are on disk."""
         await asyncio.to_thread(self._append, b"".join(line + b"\n" for line in lines))
 
     def _append(self, data: bytes) -> None:
@@ -72,20 +74,20 @@ class File:
 class SyslogOverTls:
     """A collector of syslog over TLS (RFC 5425).
 
-    Syslog has no answer, and what was written to a socket may never arrive. So each call has a connection of its own, which ends
-    with TLS's close_notify from both sides: the collector's comes after it has read all that was sent.
+    Syslog has no answer, and data that was written to a socket may never arrive. So each call has a connection of its own, which ends
+    with TLS's close_notify from both sides. The collector sends its own after it has read everything.
 
     Args:
-        host: of the collector; its certificate is checked against it.
-        port: of the collector.
-        context: returns what to connect with; asked for each connection, so that certificates can change.
+        host: The collector's host name, which its certificate must have.
+        port: The collector's port.
+        context: Returns the TLS context. It is called for each connection, so that certificates can change.
     """
 
     def __init__(self, host: str, port: int, context: Callable[[], ssl.SSLContext]) -> None:
         self._host, self._port, self._context = host, port, context
 
     async def send(self, lines: Sequence[bytes]) -> None:
-        """Send messages, each with its length before it."""
+        """Send messages, each after its length."""
         framed = b"".join(b"%d %b" % (len(line), line) for line in lines)
         await asyncio.to_thread(self._deliver, framed)
 

@@ -32,18 +32,24 @@ _SEGMENT = re.compile(r"(\d{12})\.jsonl")
 _OLD = os.O_WRONLY | os.O_DSYNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = _OLD | os.O_CREAT | os.O_EXCL
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_LOOK_SECONDS = 1.0
-"""After which it is looked again whether the file is still where it was."""
+_CHECK_SECONDS = 1.0
+"""Seconds between two checks that the file has not been moved."""
 
 
 class Stream:
-    """A folder of segments that one process writes at a time; the next process goes on where it ended.
+    """A folder of segments. One process writes it at a time, and the next process goes on where that one ended.
 
-    Nothing here awaits: `AuditLog` calls it in a thread.
+    Nothing here awaits, because `AuditLog` calls it in a thread.
 
     Attributes:
-        stream_id: of the log, in each of its records.
-        written: sequence of the last record that is on disk, and the chain up to that one; one value, as other threads read it.
+        stream_id: The stream's id, which is in each of its records.
+        written: Number of the last record on disk, and the chain after it. It is one value, because other threads read it.
+
+    Args:
+        folder: The stream's folder.
+        stream_id: The stream's id.
+        lock: The descriptor that holds the folder's lock.
+        settings: Limits, disk and clock.
     """
 
     def __init__(self, folder: Path, stream_id: UUID, lock: int, settings: LogSettings) -> None:
@@ -57,8 +63,8 @@ class Stream:
         self._offset = 0
         self._day: date | None = None
         self._resumable = False
-        self._looked = float("-inf")
-        # Encoded, not known to be on disk. Their numbers and chain are theirs, as they are written before anything else.
+        self._checked_at = float("-inf")
+        # Encoded, and not known to be on disk. They keep their numbers and chain, because they are written before any other.
         self._waiting: list[bytes] = []
 
     @classmethod
@@ -81,23 +87,23 @@ class Stream:
                     if stream._resume():
                         return stream
                     os.close(lock)
-            # Made, and taken in the next turn: another process may be faster.
+            # Created, and taken in the next turn, because another process may be faster.
             (root / f"stream-{uuid4()}").mkdir(mode=0o700)
             sync_folder(root)
 
     def write(self, events: Iterable[Event]) -> None:
-        """Write records; when this returns they are on disk.
+        """Write records, and return once they are on disk.
 
-        What fails stays in memory, numbered, and is written before anything that comes later.
+        Records of a failed write stay in memory with their numbers, and are written before any later one.
 
         Raises:
-            OSError: they may be on disk or not.
+            OSError: The records may or may not be on disk.
         """
         self._waiting += [event if isinstance(event, bytes) else members(event) for event in events]
         if not self._waiting:
             return
         if self._file is not None and not self._is_in_place():
-            os.close(self._file)  # its records are somebody's, but nobody will find what is written to it from now on
+            os.close(self._file)  # Later records would be written to a file that nobody finds.
             self._file = None
         if self._file is None and self._resumable:
             self._reopen_segment()
@@ -110,11 +116,11 @@ class Stream:
         assert self._file is not None  # noqa: S101 - begun above
         last, chain = self.written
         try:
-            # O_DSYNC: on disk when it returns.
+            # The file was opened with O_DSYNC, so the records are on disk when this returns.
             length, chain = self._settings.append(self._file, self._offset, self._head, last + 1, chain, self._waiting)
         except OSError as error:
             if error.errno not in _NO_ROOM:
-                # Nobody knows what of the file is on disk now, and another try could say that all is well: another file, then.
+                # It is unknown what is on disk, and a second write to this file could report success. So another file follows.
                 os.close(self._file)
                 self._file = None
             raise
@@ -124,11 +130,11 @@ class Stream:
 
     @property
     def waiting(self) -> int:
-        """How many records are numbered and not known to be on disk."""
+        """The number of records that have a number and are not known to be on disk."""
         return len(self._waiting)
 
     def close(self) -> None:
-        """Let another process have it."""
+        """Release the stream for another process."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -139,35 +145,35 @@ class Stream:
             os.close(self._file)
             self._file = None
         first = self.written[0] + 1
-        # A segment of this name is there after a failed write of the same records, and must not be written over.
+        # After a failed write of the same records a segment of this name exists, and must not be overwritten.
         names = (self._folder / f"{number:012}.jsonl" for number in range(first, first + len(self._waiting)))
         path = next((name for name in names if not name.exists()), None)
         if path is None:
-            msg = "the disk failed to keep these records several times"
+            msg = "the disk failed to write these records several times"
             raise OSError(errno.EIO, msg)
         self._path, self._file, self._offset = path, os.open(path, _NEW, 0o600), 0
         self._day = self._settings.now().date()
         sync_folder(self._folder)
 
     def _reopen_segment(self) -> None:
-        """Go on in the segment of another process; a record that it was cut off in was acknowledged to nobody."""
+        """Go on in the segment of another process. A record that was cut off at its end was acknowledged to no caller."""
         self._resumable = False
         self._file = os.open(self._path, _OLD)
         os.ftruncate(self._file, self._offset)
 
     def _is_in_place(self) -> bool:
-        """Return whether the open segment is still the one that its path names: not deleted, and not moved."""
+        """Return whether the open segment was neither deleted nor moved."""
         assert self._file is not None  # noqa: S101 - see `write`
-        at = time.monotonic()
-        if at - self._looked < _LOOK_SECONDS:
+        checked_at = time.monotonic()
+        if checked_at - self._checked_at < _CHECK_SECONDS:
             return True
-        self._looked = at
+        self._checked_at = checked_at
         with suppress(OSError):
             return os.path.samestat(os.fstat(self._file), self._path.stat(follow_symlinks=False))
         return False
 
     def _resume(self) -> bool:
-        """Go on after the last whole record; False where that can't be read, and the stream is left to who verifies it."""
+        """Go on after the last whole record; return False if it can't be read. The stream is then left for verification."""
         for segment in reversed(segments(self._folder)):
             content = segment.read_bytes()
             whole = content[: content.rfind(b"\n") + 1]
@@ -192,7 +198,7 @@ def parse(line: bytes) -> tuple[dict[str, Any], bytes, bytes] | None:
     """Read a record.
 
     Returns:
-        Its fields, its JSON object without the chain, and the chain that it states; None for what is no record.
+        The record's fields, its JSON object without the chain, and its chain; None if the line is no record.
     """
     line = line.rstrip(b"\n")
     body, mark, stated = line[:-MARKED_BYTES] + b"}", line[-MARKED_BYTES : -MARKED_BYTES + len(MARK)], line[-66:-2]
@@ -212,8 +218,8 @@ def streams(root: Path) -> list[tuple[UUID, Path]]:
     """Return the streams below a folder, in the order of their ids."""
     if not root.is_dir():
         return []
-    found = [(match, path) for path in root.iterdir() if (match := _STREAM.fullmatch(path.name)) and path.is_dir()]
-    return sorted((UUID(match[1]), path) for match, path in found)
+    named = [(match, path) for path in root.iterdir() if (match := _STREAM.fullmatch(path.name)) and path.is_dir()]
+    return sorted((UUID(match[1]), path) for match, path in named)
 
 
 def segments(folder: Path) -> list[Path]:
@@ -222,7 +228,7 @@ def segments(folder: Path) -> list[Path]:
 
 
 def read_base(folder: Path) -> tuple[int, bytes] | None:
-    """Return sequence and chain of the last record that was pruned; None where none was."""
+    """Return number and chain of the last pruned record; None if nothing was pruned."""
     with suppress(FileNotFoundError):
         base = orjson.loads((folder / "base.json").read_bytes())
         return base["sequence"], bytes.fromhex(base["chain"])

@@ -1,4 +1,4 @@
-"""Check audit records with nothing but themselves and a public key: which is the first that was altered, cut or taken out."""
+"""Verify audit records with a public key: find the first record of each stream that was altered or is missing."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ _CHAIN_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class StreamVerification:
-    """What was found of one stream.
+    """The result for one stream.
 
     Attributes:
-        records: how many are as they were written.
-        signed: the last record that a good signature covers; 0 without any.
-        begins: the first record that is there; more than 1 where a signed statement says that the ones before were pruned.
-        problem: the first record that was altered or is missing, and what is wrong with it; None if all is well.
+        stream_id: The stream.
+        records: The number of valid records.
+        signed: The number of the last record that a valid signature covers; 0 if there is none.
+        begins: The number of the first record; more than 1 if a signed statement says that the records before were pruned.
+        problem: The first record that was altered or is missing, and what is wrong; None if the stream is valid.
     """
 
     stream_id: UUID
@@ -37,11 +38,11 @@ class StreamVerification:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What was found of all streams.
+    """The result for all streams.
 
     Attributes:
-        streams: in the order of their ids.
-        unreadable: numbers of lines that are no record, the first ten.
+        streams: The streams, in the order of their ids.
+        unreadable: The numbers of lines that are no record, the first ten.
     """
 
     streams: Sequence[StreamVerification]
@@ -49,12 +50,12 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether all streams are valid."""
         return not self.unreadable and all(stream.problem is None for stream in self.streams)
 
     @property
     def records(self) -> int:
-        """How many records are as they were written."""
+        """The number of valid records."""
         return sum(stream.records for stream in self.streams)
 
 
@@ -69,7 +70,7 @@ class _Stream:
     chains: bytearray = field(default_factory=bytearray)
 
     def chain_at(self, sequence: int) -> bytes | None:
-        """Return the chain after a record that was read, or before the first one; None for any other."""
+        """Return the chain after a record that was read, or before the first record; None for any other."""
         start = (sequence - self.first) * _CHAIN_BYTES
         if start == -_CHAIN_BYTES:
             return self.base
@@ -79,18 +80,18 @@ class _Stream:
 def verify_records(
     lines: Iterable[bytes], *, public_key: bytes | None = None, witnessed: Sequence[Checkpoint] = ()
 ) -> Verification:
-    """Check records.
+    """Verify records.
 
     Args:
-        lines: one record each; streams may be mixed, and records may be repeated, as an export that was broken off repeats some.
-        public_key: of the cell's audit key. With None the key that the first signature names is used, which proves that the
-            records belong together, and not who wrote them.
-        witnessed: checkpoints that were kept elsewhere, and are trusted; records up to them must be there.
+        lines: One record each. Streams may be mixed, and records may be repeated, because an interrupted export repeats some.
+        public_key: The public key of the cell's audit log. With None the key of the first signature is used. That proves that
+            the records belong together, but not who wrote them.
+        witnessed: Trusted checkpoints from another place. The records up to them must exist.
 
     Returns:
-        What was found; of each stream the first problem.
+        The result, with the first problem of each stream.
     """
-    found: dict[UUID, _Stream] = {}
+    by_id: dict[UUID, _Stream] = {}
     ids: dict[str, UUID] = {}
     unreadable: list[int] = []
     for number, line in enumerate(lines, 1):
@@ -102,14 +103,14 @@ def verify_records(
             unreadable.append(number)
             continue
         fields, body, chain = parsed
-        stream = found.get(stream_id)
+        stream = by_id.get(stream_id)
         if stream is None:
             ids[name] = stream_id
-            stream = found[stream_id] = _Stream()
+            stream = by_id[stream_id] = _Stream()
         if stream.problem is None:
             public_key = _checked(stream, stream_id, fields, body, chain, public_key)
     for checkpoint in witnessed:
-        _witnessed(found.setdefault(checkpoint.stream_id, _Stream()), checkpoint)
+        _witnessed(by_id.setdefault(checkpoint.stream_id, _Stream()), checkpoint)
     return Verification(
         [
             StreamVerification(
@@ -119,7 +120,7 @@ def verify_records(
                 stream.first,
                 stream.problem,
             )
-            for stream_id, stream in sorted(found.items())
+            for stream_id, stream in sorted(by_id.items())
         ],
         unreadable[:10],
     )
@@ -128,14 +129,14 @@ def verify_records(
 def _checked(
     stream: _Stream, stream_id: UUID, fields: Mapping[str, Any], body: bytes, chain: bytes, public_key: bytes | None
 ) -> bytes | None:
-    """Hold a record against the ones before it; return the public key to go on with."""
+    """Compare a record with the records before it; return the public key for the next one."""
     sequence = fields["sequence"]
     if fields.get("event") == BASE:
         return _based(stream, Checkpoint(stream_id, sequence, chain), fields, public_key)
     if sequence <= stream.sequence:
         before = stream.chain_at(sequence - 1)
         if before is None or stream.chain_at(sequence) != chain or link(before, body) != chain:
-            stream.problem = f"record {sequence} was altered: it stands there twice, and the two differ"
+            stream.problem = f"record {sequence} was altered: it occurs twice, and the two differ"
         return public_key
     if sequence != stream.sequence + 1:
         first, last = stream.sequence + 1, sequence - 1
@@ -154,9 +155,9 @@ def _checked(
 def _signed(stream: _Stream, stream_id: UUID, fields: Mapping[str, Any], public_key: bytes | None) -> bytes | None:
     covered, signature, named = _signature(fields)
     key = public_key or named
-    at = stream.chain_at(covered)
-    checkpoint = Checkpoint(stream_id, covered, at or b"")
-    if at is None or not checkpoint.is_signed(signature, public_key=key, prefix=PREFIX):
+    chain = stream.chain_at(covered)
+    checkpoint = Checkpoint(stream_id, covered, chain or b"")
+    if chain is None or not checkpoint.is_signed(signature, public_key=key, prefix=PREFIX):
         stream.problem = (
             f"the signature in record {fields['sequence']} does not fit: one of the records from "
             f"{stream.signed + 1} to {covered} was altered, or another key signed"
@@ -167,7 +168,7 @@ def _signed(stream: _Stream, stream_id: UUID, fields: Mapping[str, Any], public_
 
 
 def _based(stream: _Stream, base: Checkpoint, fields: Mapping[str, Any], public_key: bytes | None) -> bytes | None:
-    """Begin after records that a signed statement says were pruned."""
+    """Begin after the records that a signed statement says were pruned."""
     _, signature, named = _signature(fields)
     key = public_key or named
     if not base.is_signed(signature, public_key=key, prefix=PRUNED_PREFIX):
@@ -181,20 +182,20 @@ def _based(stream: _Stream, base: Checkpoint, fields: Mapping[str, Any], public_
 
 
 def _witnessed(stream: _Stream, checkpoint: Checkpoint) -> None:
-    """Hold a stream against what was kept elsewhere."""
+    """Compare a stream with a checkpoint from another place."""
     if stream.problem is not None or checkpoint.sequence < stream.first:
         return
     if checkpoint.sequence > stream.sequence:
         what = f"records {stream.sequence + 1} to {checkpoint.sequence} are missing at the end"
         stream.problem = what if stream.sequence else f"the whole stream is missing: {checkpoint.sequence} records"
     elif stream.chain_at(checkpoint.sequence) != checkpoint.chain:
-        stream.problem = f"one of the records up to {checkpoint.sequence} is another than when it was signed"
+        stream.problem = f"one of the records up to {checkpoint.sequence} was changed after it was signed"
     else:
         stream.signed = max(stream.signed, checkpoint.sequence)
 
 
 def _signature(fields: Mapping[str, Any]) -> tuple[int, bytes, bytes]:
-    """Return what a record says that it signs: up to which record, the signature, and whose it is."""
+    """Return the last record that a signature covers, the signature, and its public key."""
     try:
         covered = fields["covers"]
         signature, key = bytes.fromhex(fields["signature"]), bytes.fromhex(fields["public_key"])

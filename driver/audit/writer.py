@@ -1,4 +1,4 @@
-"""A thread that has its turn whenever it is rung for, and by itself again while something is left to do."""
+"""A thread that takes a turn on request, and again by itself while work is left."""
 
 from __future__ import annotations
 
@@ -10,44 +10,48 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 RETRY = 0.5
-"""Seconds until what could not be done is tried again, where nobody rings first."""
+"""Seconds until failed work is tried again without a request."""
 
 
 class Writer:
-    """The thread; it starts when it is rung for first, and keeps no process from ending.
+    """The thread. It starts at the first request, and does not keep a process from ending.
 
     Args:
-        turn: does what there is to do; returns whether nothing is left. Must not raise.
+        turn: Does all work; returns whether nothing is left. It must not raise.
     """
 
     def __init__(self, turn: Callable[[], bool]) -> None:
         self._turn = turn
-        self._rings: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
-    def ring(self) -> None:
-        """Have a turn taken, soon."""
+    def request_turn(self) -> None:
+        """Request a turn, which the thread takes soon."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="strongroom-audit", daemon=True)
             self._thread.start()
-        self._rings.put(True)
+        self._requests.put(True)
 
     def end(self, patience: float) -> bool:
-        """Take a last turn, and end; return whether the thread has ended after so many seconds.
+        """Take a last turn and end; no turn can be requested afterwards.
 
-        Nothing can be rung for afterwards.
+        Args:
+            patience: Timeout in seconds.
+
+        Returns:
+            Whether the thread has ended in time.
         """
         if self._thread is None:
             return True
-        self._rings.put(False)
+        self._requests.put(False)
         self._thread.join(patience)
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        well = goes_on = True
+        done = goes_on = True
         while goes_on:
             try:
-                goes_on = self._rings.get(timeout=None if well else RETRY)
+                goes_on = self._requests.get(timeout=None if done else RETRY)
             except queue.Empty:
                 goes_on = True
-            well = self._turn()
+            done = self._turn()

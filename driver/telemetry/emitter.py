@@ -1,4 +1,4 @@
-"""Writes metrics and spans, with attributes of the closed lists and no others."""
+"""Writes metrics and spans. Their attributes have values of the closed lists only."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class Emitter:
     """Has every instrument of the table.
 
     Attributes:
-        tracer: of the provider.
+        tracer: The provider's tracer.
 
     Args:
-        meter_provider: takes metrics; None for no metrics.
-        tracer_provider: takes spans; None for no traces.
+        meter_provider: Takes metrics; None for no metrics.
+        tracer_provider: Takes spans; None for no traces.
     """
 
     def __init__(self, meter_provider: MeterProvider | None, tracer_provider: TracerProvider | None) -> None:
@@ -51,43 +51,50 @@ class Emitter:
         self._meter = meter = (meter_provider or NoOpMeterProvider()).get_meter(SCOPE)
         self._instruments: dict[str, Any] = {}
         for name, instrument in INSTRUMENTS.items():
-            told = _told(instrument)
+            description = _description(instrument)
             match instrument.kind:
                 case "counter":
-                    self._instruments[name] = meter.create_counter(**told)
+                    self._instruments[name] = meter.create_counter(**description)
                 case "gauge":
-                    self._instruments[name] = meter.create_gauge(**told)
+                    self._instruments[name] = meter.create_gauge(**description)
                 case "histogram":
                     bounds = _SECONDS if instrument.unit == "s" else _CALLS
-                    self._instruments[name] = meter.create_histogram(**told, explicit_bucket_boundaries_advisory=bounds)
+                    self._instruments[name] = meter.create_histogram(
+                        **description, explicit_bucket_boundaries_advisory=bounds
+                    )
                 case "observed":
-                    pass  # until somebody says what reads it
+                    pass  # Created by `observe`.
 
     def observe(self, name: str, read: Callable[[CallbackOptions], Iterable[Observation]]) -> None:
-        """Have an observed gauge read when somebody collects."""
-        self._meter.create_observable_gauge(**_told(INSTRUMENTS[name]), callbacks=[read])
-
-    def closed(self, name: str, *values: str | None) -> dict[str, str]:
-        """Return an instrument's attributes, in the order of the table, with values of the closed lists.
+        """Create an observed gauge.
 
         Args:
-            name: of the instrument.
-            values: None for an attribute that it does not have this time.
+            name: The instrument's name.
+            read: Returns the values when metrics are collected.
         """
-        known = self._attributes.get((name, *values))
-        if known is None:
+        self._meter.create_observable_gauge(**_description(INSTRUMENTS[name]), callbacks=[read])
+
+    def closed(self, name: str, *values: str | None) -> dict[str, str]:
+        """Return an instrument's attributes with values of the closed lists.
+
+        Args:
+            name: The instrument's name.
+            values: The values in the order of the table; None for an attribute that is not set.
+        """
+        attributes = self._attributes.get((name, *values))
+        if attributes is None:
             keys = INSTRUMENTS[name].attributes
-            known = {key: closed(key, value) for key, value in zip(keys, values, strict=True) if value is not None}
-            if OTHER not in known.values():  # else anybody could fill the memory
-                self._attributes[(name, *values)] = known
-        return known
+            attributes = {key: closed(key, value) for key, value in zip(keys, values, strict=True) if value is not None}
+            if OTHER not in attributes.values():  # Otherwise invented values could fill the memory.
+                self._attributes[(name, *values)] = attributes
+        return attributes
 
     def record(self, name: str, value: float, attributes: Mapping[str, str]) -> None:
         """Record a value of a histogram, with attributes from `closed`."""
         self._instruments[name].record(value, attributes)
 
     def add(self, name: str, amount: int, *values: str | None) -> None:
-        """Add to a counter; nothing is added for 0."""
+        """Add to a counter. An amount of 0 adds no data point."""
         if amount:
             self._instruments[name].add(amount, self.closed(name, *values))
 
@@ -104,7 +111,15 @@ class Emitter:
         origins: Iterable[SpanContext] | None = None,
         failed: bool = False,
     ) -> None:
-        """Write a span of what is over: below the current one, or below the first of its origins and linked to the others."""
+        """Write a span that has ended.
+
+        Args:
+            name: The span's name.
+            seconds: The span's duration.
+            attributes: The span's attributes.
+            origins: The spans that caused it: it is below the first one, and linked to the others. None for the current span.
+            failed: Whether the span has the status ERROR.
+        """
         ended = time.time_ns()
         context, links = None, []
         if origins is not None:
@@ -124,5 +139,5 @@ class Emitter:
         span.end(ended)
 
 
-def _told(instrument: Instrument) -> dict[str, str]:
+def _description(instrument: Instrument) -> dict[str, str]:
     return {"name": instrument.name, "unit": instrument.unit, "description": instrument.description}

@@ -1,4 +1,4 @@
-"""Gauges: values of an open cell, read when somebody collects metrics, or from its database from time to time."""
+"""Gauges: values of an open cell, read when metrics are collected, or from its database from time to time."""
 
 from __future__ import annotations
 

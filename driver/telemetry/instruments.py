@@ -15,7 +15,7 @@ class Instrument:
 
     Attributes:
         name: The name; from OpenTelemetry's semantic conventions for database clients if they have one.
-        kind: The kind. An `observed` gauge is read when somebody collects metrics.
+        kind: The kind. An `observed` gauge is read when metrics are collected.
         unit: The unit, in UCUM.
         description: A sentence.
         attributes: The attributes' names. `error.type` is set only if something failed, `strongroom.kms.type` only for a KMS.

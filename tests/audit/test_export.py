@@ -181,7 +181,7 @@ def test_two_exports_do_not_share_a_cursor(tmp_path):
 def test_a_damaged_cursor_is_refused(tmp_path, content):
     """Rather than send everything again unasked."""
     (tmp_path / "cursor").write_text(content)
-    with pytest.raises(ConfigError, match="no cursor"):
+    with pytest.raises(ConfigError, match="not a cursor"):
         cursor_file(tmp_path / "cursor").__enter__()
 
 
