@@ -1,6 +1,6 @@
 """Sealed rows in PostgreSQL: namespaces, data keys, histories, visibility records. Imports `strongroom.kms` only.
 
-`DESIGN.md` beside this file says what each column shows to someone without keys.
+`DESIGN.md` has the decisions; `docs/reference/schema.md` lists what each column shows to a reader without keys.
 """
 
 from strongroom.kms import NotAuthenticated, Timeout, Unavailable
@@ -21,7 +21,6 @@ from .errors import (
     AppendHistoryTimeout,
     CellMismatch,
     ConditionFailed,
-    CurrentWorkflowConditionFailed,
     DatabaseAuthenticationError,
     DatabaseTimeout,
     DatabaseUnavailable,
@@ -35,25 +34,8 @@ from .errors import (
     ShardOwnershipLost,
     StorageError,
     TransactionSizeLimit,
-    WorkflowConditionFailed,
 )
-from .executions.history_tasks import HistoryTaskStore
-from .executions.modes import ConflictResolveMode, CreateMode, UpdateMode, WorkflowState, WorkflowStatus
-from .executions.requests import (
-    ChasmNode,
-    ConflictResolveWorkflowExecutionRequest,
-    CreateWorkflowExecutionRequest,
-    CurrentExecution,
-    ExecutionState,
-    SetWorkflowExecutionRequest,
-    UpdateWorkflowExecutionRequest,
-    WorkflowMutableState,
-    WorkflowMutation,
-    WorkflowSnapshot,
-)
-from .executions.shards import ShardInfo, ShardStore
-from .executions.store import ExecutionStore
-from .executions.tasks import (
+from .executions import (
     ARCHIVAL,
     OUTBOUND,
     REPLICATION,
@@ -61,11 +43,32 @@ from .executions.tasks import (
     TRANSFER,
     VISIBILITY,
     CategoryType,
+    ChasmNode,
+    ConflictResolveMode,
+    ConflictResolveWorkflowExecutionRequest,
+    CreateMode,
+    CreateWorkflowExecutionRequest,
+    CurrentExecution,
+    CurrentWorkflowConditionFailed,
+    ExecutionState,
+    ExecutionStore,
     HistoryTask,
     HistoryTaskPage,
+    HistoryTaskStore,
+    SetWorkflowExecutionRequest,
+    ShardInfo,
+    ShardStore,
     TaskCategory,
     TaskKey,
     UnreadableTask,
+    UpdateMode,
+    UpdateWorkflowExecutionRequest,
+    WorkflowConditionFailed,
+    WorkflowMutableState,
+    WorkflowMutation,
+    WorkflowSnapshot,
+    WorkflowState,
+    WorkflowStatus,
 )
 from .histories.branch import BranchInfo, BranchRange, HistoryBranch
 from .histories.manager import HistoryManager

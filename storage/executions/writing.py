@@ -6,15 +6,10 @@ from typing import TYPE_CHECKING
 
 from strongroom.storage.checks import check_id, open_keys
 from strongroom.storage.engine.group_commit import GroupCommit
-from strongroom.storage.errors import (
-    ConditionFailed,
-    CurrentWorkflowConditionFailed,
-    ShardOwnershipLost,
-    StorageError,
-    WorkflowConditionFailed,
-)
+from strongroom.storage.errors import ConditionFailed, ShardOwnershipLost, StorageError
 
 from .binding import Refusal, WriteExecutions
+from .errors import CurrentWorkflowConditionFailed, WorkflowConditionFailed
 from .packing import workflow_token
 from .reading import open_current
 from .rows import ExecutionWrite, sealed_columns

@@ -16,7 +16,7 @@ from hypothesis.stateful import (
 )
 
 from strongroom.storage import DataBlob, NotFound, ShardInfo, StorageError
-from strongroom.storage.errors import CurrentWorkflowConditionFailed
+from strongroom.storage.executions.errors import CurrentWorkflowConditionFailed
 from strongroom.storage.executions.modes import ConflictResolveMode, CreateMode, UpdateMode, WorkflowState
 from tests.support.execution_model import KEYS, NAMES, RUNS, Draw, Model
 from tests.support.execution_rules import create_is_allowed, resolve_is_allowed, update_is_allowed

@@ -5,7 +5,8 @@ from uuid import uuid4
 import pytest
 
 from strongroom.storage import DataBlob, ShardInfo, ShardOwnershipLost
-from strongroom.storage.errors import ConditionFailed, CurrentWorkflowConditionFailed, WorkflowConditionFailed
+from strongroom.storage.errors import ConditionFailed
+from strongroom.storage.executions.errors import CurrentWorkflowConditionFailed, WorkflowConditionFailed
 from strongroom.storage.executions.modes import ConflictResolveMode, UpdateMode
 from tests.support.fixtures.executions import (
     CATEGORIES,

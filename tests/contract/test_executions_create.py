@@ -7,11 +7,8 @@ import pytest
 
 from strongroom.driver.strongroom import Strongroom
 from strongroom.storage import DataBlob, NotFound, ShardInfo, ShardOwnershipLost
-from strongroom.storage.errors import (
-    CurrentWorkflowConditionFailed,
-    NamespaceNotFound,
-    WorkflowConditionFailed,
-)
+from strongroom.storage.errors import NamespaceNotFound
+from strongroom.storage.executions.errors import CurrentWorkflowConditionFailed, WorkflowConditionFailed
 from strongroom.storage.executions.modes import CreateMode, UpdateMode
 from tests.support.fixtures.contract import new_namespace
 from tests.support.fixtures.executions import (

@@ -9,7 +9,7 @@ import pytest
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import rotate_data_key
 from strongroom.storage import EVERY_NAMESPACE
-from strongroom.storage.errors import CurrentWorkflowConditionFailed, WorkflowConditionFailed
+from strongroom.storage.executions.errors import CurrentWorkflowConditionFailed, WorkflowConditionFailed
 from strongroom.storage.executions.modes import CreateMode, UpdateMode
 from strongroom.storage.executions.tasks import TRANSFER
 from tests.support.fixtures.batches import at_once

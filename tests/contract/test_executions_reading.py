@@ -10,7 +10,8 @@ from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KeyDestroyed
 from strongroom.storage import DataBlob, InvalidPersistenceRequest, NotFound, ShardInfo, ShardOwnershipLost
 from strongroom.storage.data_blob import Encoding
-from strongroom.storage.errors import ConditionFailed, NamespaceNotFound, WorkflowConditionFailed
+from strongroom.storage.errors import ConditionFailed, NamespaceNotFound
+from strongroom.storage.executions.errors import WorkflowConditionFailed
 from strongroom.storage.executions.modes import UpdateMode, WorkflowStatus
 from strongroom.storage.executions.requests import ChasmNode
 from tests.support.fixtures.executions import COMPLETED, CREATED, RUNNING, ZOMBIE, accumulated, blob, state

@@ -6,7 +6,8 @@ from uuid import uuid4
 import pytest
 
 from strongroom.storage import DataBlob, ShardInfo, ShardOwnershipLost
-from strongroom.storage.errors import ConditionFailed, CurrentWorkflowConditionFailed, WorkflowConditionFailed
+from strongroom.storage.errors import ConditionFailed
+from strongroom.storage.executions.errors import CurrentWorkflowConditionFailed, WorkflowConditionFailed
 from strongroom.storage.executions.modes import CreateMode, UpdateMode
 from strongroom.storage.executions.requests import ChasmNode
 from tests.support.fixtures.contract import new_namespace

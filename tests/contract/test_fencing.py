@@ -10,7 +10,7 @@ import pytest
 
 from strongroom.driver.strongroom import Strongroom
 from strongroom.storage import EVERY_NAMESPACE, DataBlob, ShardOwnershipLost
-from strongroom.storage.errors import WorkflowConditionFailed
+from strongroom.storage.executions.errors import WorkflowConditionFailed
 from strongroom.storage.executions.tasks import TRANSFER
 from tests.support.fixtures.executions import COMPLETED, ZOMBIE, task, tasks
 

@@ -7,7 +7,8 @@ import pytest
 
 from strongroom.kms import KeyDestroyed, NamespaceKeys, SealingLimitExceeded
 from strongroom.storage import InvalidPersistenceRequest, NotFound, ShardOwnershipLost
-from strongroom.storage.errors import ConditionFailed, CurrentWorkflowConditionFailed, WorkflowConditionFailed
+from strongroom.storage.errors import ConditionFailed
+from strongroom.storage.executions.errors import CurrentWorkflowConditionFailed, WorkflowConditionFailed
 from strongroom.storage.executions.tasks import TRANSFER
 from tests.support.fixtures.batches import at_once, creation, is_whole, places
 from tests.support.fixtures.contract import new_namespace

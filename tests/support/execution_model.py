@@ -9,7 +9,8 @@ from typing import Any
 from uuid import UUID
 
 from strongroom.storage import InvalidPersistenceRequest, ShardOwnershipLost
-from strongroom.storage.errors import ConditionFailed, CurrentWorkflowConditionFailed, WorkflowConditionFailed
+from strongroom.storage.errors import ConditionFailed
+from strongroom.storage.executions.errors import CurrentWorkflowConditionFailed, WorkflowConditionFailed
 from strongroom.storage.executions.modes import ConflictResolveMode, CreateMode, UpdateMode, WorkflowState
 from strongroom.storage.executions.requests import ChasmNode
 from strongroom.storage.executions.tasks import TRANSFER
