@@ -24,7 +24,7 @@ from strongroom.storage import (
     MetadataStore,
     NamespaceStore,
     NexusEndpointStore,
-    OutboxBell,
+    OutboxNotifier,
     PostgresDataKeyStore,
     Queue,
     QueueV2,
@@ -190,15 +190,15 @@ async def assembled(
         if log is not None:
             await stack.enter_async_context(opened(log))
 
-        search_index, bell = _search_index(config), None
+        search_index, notifier = _search_index(config), None
         if search_index is not None:
             stack.push_async_callback(search_index.aclose)
-            bell = OutboxBell(database)
-            stack.push_async_callback(bell.aclose)
+            notifier = OutboxNotifier(database)
+            stack.push_async_callback(notifier.aclose)
         layout = str(new_layout("compatible"))
         stores: dict[str, Any] = {
             "shards": ShardStore(by_key, keyring),
-            "executions": ExecutionStore(by_key, keyring, distributed=distributed, bell=bell),
+            "executions": ExecutionStore(by_key, keyring, distributed=distributed, notifier=notifier),
             "history": HistoryManager(by_key, keyring, distributed=distributed),
             "history_tasks": HistoryTaskStore(by_key, keyring, distributed=distributed),
             "tasks": TaskStore(by_key, keyring, distributed=distributed),
@@ -215,7 +215,7 @@ async def assembled(
             "namespace_replication_queue": Queue(database, keyring),
             "queues": QueueV2(database, keyring),
             "nexus_endpoints": NexusEndpointStore(database, keyring),
-            "visibility": VisibilityManager(database, keyring, index=search_index, bell=bell),
+            "visibility": VisibilityManager(database, keyring, index=search_index, notifier=notifier),
         }
         for store in stores.values():
             if hasattr(store, "aclose"):

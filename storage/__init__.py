@@ -116,7 +116,7 @@ from .schema.migrations import Migration, current_version
 from .schema.schema import AppliedMigration, SchemaStatus, apply_schema, check_schema, schema_status
 from .sealing import OFF_LOOP_BYTES, ROW_BYTES, open_rows
 from .visibility_rows.epochs import VisibilityEpochs
-from .visibility_rows.notification import OutboxBell
+from .visibility_rows.notification import OutboxNotifier
 from .visibility_rows.outbox import BEFORE_ALL, OutboxEntry, RunKey, VisibilityOutbox
 from .visibility_rows.records import (
     HASHED_COLUMNS,
@@ -208,8 +208,8 @@ __all__ = [
     "NexusEndpointStore",
     "NotAuthenticated",
     "NotFound",
-    "OutboxBell",
     "OutboxEntry",
+    "OutboxNotifier",
     "PostgresDataKeyStore",
     "Queue",
     "QueueMessage",

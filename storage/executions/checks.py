@@ -172,7 +172,7 @@ def check_visibility(shard_id: int, rows: Sequence[VisibilityRow]) -> int:
     if len({row.id for row in rows}) < len(rows):
         msg = "a request holds two visibility records of one run"
         raise InvalidPersistenceRequest(msg)
-    return sum(len(row.s) + 20 * (len(row.t) + len(row.h)) for row in rows)
+    return sum(len(row.sealed) + 20 * (len(row.tokens) + len(row.hashes)) for row in rows)
 
 
 def _check_deletions(run: WorkflowMutation) -> int:

@@ -145,12 +145,12 @@ class _Rows:
         columns.request.append(number)
         columns.id.append(row.id)
         columns.version.append(row.version)
-        columns.epoch.append(row.k)
-        columns.close_bucket.append(row.b1)
-        columns.start_bucket.append(row.b2)
+        columns.epoch.append(row.epoch)
+        columns.close_bucket.append(row.close_bucket)
+        columns.start_bucket.append(row.start_bucket)
         columns.tokens.append(row.token_array)
-        columns.sealed.append(row.s)
-        h_workflow, h_run, h_type, h_status, h_queue, h_division = row.h  # in the order of HASHED_COLUMNS
+        columns.sealed.append(row.sealed)
+        h_workflow, h_run, h_type, h_status, h_queue, h_division = row.hashes  # in the order of HASHED_COLUMNS
         columns.h_workflow.append(h_workflow)
         columns.h_run.append(h_run)
         columns.h_type.append(h_type)

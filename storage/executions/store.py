@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from strongroom.storage.engine.barrier import Barrier
     from strongroom.storage.engine.database import Database
     from strongroom.storage.engine.group_commit_members import GroupCommitLimits
-    from strongroom.storage.visibility_rows.notification import OutboxBell
+    from strongroom.storage.visibility_rows.notification import OutboxNotifier
 
     from .planning import WritePlan
     from .requests import (
@@ -55,7 +55,7 @@ class ExecutionStore:
         database: The connections, for look-ups by key.
         keyring: The unwrapped keys.
         distributed: Whether the tables are spread over a Citus cluster.
-        bell: Notifies the indexer of visibility records; None where no search index outside the database exists.
+        notifier: Notifies the indexer of visibility records; None where no search index outside the database exists.
         limits: The limits of the writes that wait and of the statements that they share.
     """
 
@@ -65,15 +65,15 @@ class ExecutionStore:
         keyring: Keyring,
         *,
         distributed: bool = False,
-        bell: OutboxBell | None = None,
+        notifier: OutboxNotifier | None = None,
         limits: GroupCommitLimits = DEFAULT_LIMITS,
     ) -> None:
         self._database = database
         self._keyring = keyring
-        self._bell = bell
+        self._notifier = notifier
         self._reader = ExecutionReader(database, keyring, distributed=distributed)
         self._writer = ExecutionWriter(
-            database, keyring, distributed=distributed, outbox=bell is not None, limits=limits
+            database, keyring, distributed=distributed, outbox=notifier is not None, limits=limits
         )
 
     async def create_workflow_execution(
@@ -222,5 +222,5 @@ class ExecutionStore:
 
     async def _write(self, plan: WritePlan, barrier: Barrier | None) -> None:
         await self._writer.write(plan, barrier=barrier)
-        if self._bell is not None and plan.visibility:
-            self._bell.ring()
+        if self._notifier is not None and plan.visibility:
+            self._notifier.notify()

@@ -10,7 +10,7 @@ from strongroom.kms import IntegrityError, KmsError, UnsupportedFormat
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.errors import DatabaseTimeout
 from strongroom.storage.sealing import OFF_LOOP_BYTES
-from strongroom.storage.visibility_rows.outbox import announce
+from strongroom.storage.visibility_rows.outbox import add_to_outbox
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -176,7 +176,7 @@ class _Write:
                 return self._keys(await connection.fetch(statement, *confined, *arrays))
         async with self._database.transaction(self._owner) as connection:
             written = self._keys(await connection.fetch(statement, *confined, *arrays))
-            await _announce(connection, written)
+            await _add_to_outbox(connection, written)
         return written
 
     def _keys(self, rows: Sequence[Row]) -> set[tuple[object, ...]]:
@@ -184,9 +184,9 @@ class _Write:
         return {tuple([row[name] for name in names]) for row in rows}
 
 
-async def _announce(connection: Connection, written: set[tuple[object, ...]]) -> None:
+async def _add_to_outbox(connection: Connection, written: set[tuple[object, ...]]) -> None:
     if written:
-        await announce(connection, sorted(written))  # type: ignore[arg-type] # shard, namespace and id: the table's key
+        await add_to_outbox(connection, sorted(written))  # type: ignore[arg-type] # shard, namespace and id: the table's key
 
 
 def write_statement(column: SealedColumn, *, waits: bool, confined: bool) -> str:

@@ -42,7 +42,7 @@ class PostgresDataKeyStore:
             if not await connection.fetch(_SQL["retire"], successor.namespace_id, key_class, expected_active):
                 raise KeyConflict
             await _insert(connection, [successor])
-            await announce_keys(connection, successor.namespace_id)
+            await notify_keys(connection, successor.namespace_id)
 
     async def activate_data_key(
         self, namespace_id: UUID, key_class: KeyClass, version: int, *, expected_active: int
@@ -54,7 +54,7 @@ class PostgresDataKeyStore:
                 raise KeyConflict
             if not await connection.fetch(_SQL["activate"], *place, version):
                 raise KeyConflict
-            await announce_keys(connection, namespace_id)
+            await notify_keys(connection, namespace_id)
 
     async def destroy_data_key(
         self, namespace_id: UUID, key_class: KeyClass, version: int, *, destroyed_at: datetime
@@ -63,7 +63,7 @@ class PostgresDataKeyStore:
         async with self._database.transaction(namespace_id) as connection:
             if not await connection.fetch(_SQL["destroy_one"], namespace_id, key_class.value, version, destroyed_at):
                 raise KeyConflict
-            await announce_keys(connection, namespace_id)
+            await notify_keys(connection, namespace_id)
 
     async def destroy_data_keys(self, namespace_id: UUID, *, destroyed_at: datetime) -> Sequence[DataKeyRecord]:
         """Forget every wrapped root of a namespace; the rows stay as tombstones, and are returned."""
@@ -84,7 +84,7 @@ class PostgresDataKeyStore:
         """Store new keys of a namespace, all or none; see the protocol for its errors."""
         async with self._database.transaction(EVERY_NAMESPACE) as connection:
             for namespace_id in await _insert(connection, records):
-                await announce_keys(connection, namespace_id)
+                await notify_keys(connection, namespace_id)
 
     async def providers_in_use(self) -> set[str]:
         """Return the ids of the providers without which some key can't be unwrapped."""
@@ -178,27 +178,27 @@ class PostgresDataKeyStore:
             await connection.execute(_SQL["keep_kek"], cell_id, kek.provider, kek.key_id)
 
 
-async def announce_keys(connection: Connection, namespace_id: UUID) -> None:
+async def notify_keys(connection: Connection, namespace_id: UUID) -> None:
     """Have every process forget a namespace's keys once the transaction of a change is committed."""
-    await connection.execute(_SQL["announce"], KEY_CHANNEL, str(namespace_id))
+    await connection.execute(_SQL["notify"], KEY_CHANNEL, str(namespace_id))
 
 
 async def disable_keys(connection: Connection, namespace_id: UUID) -> None:
     """As the store's `disable_data_keys`, in the caller's transaction."""
     await connection.execute(_SQL["disable"], namespace_id)
-    await announce_keys(connection, namespace_id)
+    await notify_keys(connection, namespace_id)
 
 
 async def enable_keys(connection: Connection, namespace_id: UUID) -> None:
     """As the store's `enable_data_keys`, in the caller's transaction."""
     await connection.execute(_SQL["enable"], namespace_id)
-    await announce_keys(connection, namespace_id)
+    await notify_keys(connection, namespace_id)
 
 
 async def destroy_keys(connection: Connection, namespace_id: UUID, *, destroyed_at: datetime) -> list[DataKeyRecord]:
     """As the store's `destroy_data_keys`, in the caller's transaction."""
     await connection.execute(_SQL["destroy"], namespace_id, destroyed_at)
-    await announce_keys(connection, namespace_id)
+    await notify_keys(connection, namespace_id)
     return [_record(row) for row in await connection.fetch(_SQL["list"], namespace_id)]
 
 

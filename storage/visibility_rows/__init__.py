@@ -1,1 +1,1 @@
-"""Sealed visibility records in PostgreSQL, and the outbox of the search index."""
+"""Sealed visibility records in PostgreSQL, and the outbox of a search index outside the database."""

@@ -1,4 +1,4 @@
-"""Visibility records with their tokens: how many there are of each epoch, and writing tokens anew."""
+"""The epochs of visibility records: count them, and replace the tokens of a record."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.storage.engine.queries import load_queries
 
-from .outbox import announce
+from .outbox import add_to_outbox
 from .records import hashed_columns
 
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ _FIRST = (2**63 - 1, 2**63 - 1, b"\xff" * 17)
 
 
 class VisibilityEpochs:
-    """Reads the records of a namespace, and rewrites their tokens.
+    """Reads the records of a namespace, and rewrites their tokens. Every method raises `StorageError` if the database does not answer.
 
     Args:
-        database: where they are.
-        outbox: whether a search index outside the database is to hear of what is rewritten.
+        database: The database.
+        outbox: Whether a search index outside the database takes rewritten records from the outbox.
     """
 
     def __init__(self, database: Database, *, outbox: bool) -> None:
@@ -35,17 +35,41 @@ class VisibilityEpochs:
         self._outbox = outbox
 
     async def count(self, namespace_id: UUID) -> dict[int, int]:
-        """Return how many records each epoch has."""
+        """Return the number of records of each epoch.
+
+        Args:
+            namespace_id: The namespace.
+
+        Raises:
+            StorageError: The database does not answer.
+        """
         async with self._database.connection(namespace_id) as connection:
             return {row["k"]: row["records"] for row in await connection.fetch(_SQL["count"], namespace_id)}
 
     async def others(self, namespace_id: UUID, epoch: int, *, piece: int) -> AsyncIterator[Sequence[Row]]:
-        """Yield the records of all other epochs, without their tokens, piece by piece."""
+        """Yield the records of all other epochs without their tokens, piece by piece.
+
+        Args:
+            namespace_id: The namespace.
+            epoch: The epoch whose records are left out.
+            piece: Records in one piece.
+
+        Raises:
+            StorageError: The database does not answer.
+        """
         async for rows in self._pages(_SQL["page"], namespace_id, epoch, piece=piece):
             yield rows
 
     async def whole(self, namespace_id: UUID, *, piece: int) -> AsyncIterator[Sequence[Row]]:
-        """Yield all records with their tokens, piece by piece."""
+        """Yield all records with their tokens, piece by piece.
+
+        Args:
+            namespace_id: The namespace.
+            piece: Records in one piece.
+
+        Raises:
+            StorageError: The database does not answer.
+        """
         async for rows in self._pages(_SQL["whole"], namespace_id, piece=piece):
             yield rows
 
@@ -62,12 +86,18 @@ class VisibilityEpochs:
             yield rows
 
     async def rewrite(self, namespace_id: UUID, old: Sequence[Row], new: Sequence[VisibilityRow]) -> int:
-        """Replace records by the same ones with new tokens, each unless it changed since it was read; return how many.
+        """Replace the tokens of records that have not changed since they were read.
 
         Args:
-            namespace_id: whose.
-            old: as read.
-            new: in the same order, of the same versions.
+            namespace_id: The namespace.
+            old: The rows as they were read.
+            new: The same records with new tokens, in the same order and of the same versions.
+
+        Returns:
+            The number of records rewritten.
+
+        Raises:
+            StorageError: The database does not answer.
         """
         async with self._database.transaction(namespace_id) as connection:
             written = await connection.fetch(
@@ -77,11 +107,11 @@ class VisibilityEpochs:
                 [row.id for row in new],
                 [row.version for row in new],
                 [row["k"] for row in old],
-                [row.k for row in new],
+                [row.epoch for row in new],
                 [row.token_array for row in new],
-                [row.s for row in new],
+                [row.sealed for row in new],
                 *hashed_columns(new),
             )
             if self._outbox and written:
-                await announce(connection, [(row["shard_id"], namespace_id, row["id"]) for row in written])
+                await add_to_outbox(connection, [(row["shard_id"], namespace_id, row["id"]) for row in written])
         return len(written)

@@ -1,8 +1,8 @@
-"""Say to the indexers of all processes that something waits for them: PostgreSQL's NOTIFY.
+"""Notify the indexers of all processes that the outbox has entries, by PostgreSQL's NOTIFY.
 
-Never in a writer's own transaction: the server holds one lock for all its databases from there to the end of the commit, so that
-commits would come one after another (PreCommit_Notify in PostgreSQL's async.c). And not for each write: an indexer that
-is woken takes all that waits.
+A writer never notifies in its own transaction: from there to the end of the commit the server holds one lock for all its databases, so
+that commits would come one after another (PreCommit_Notify in PostgreSQL's async.c). A process notifies at most every `PAUSE` seconds,
+because an indexer that is woken takes all waiting entries.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ PAUSE = 0.1
 """Seconds between two notifications of one process."""
 
 
-class OutboxBell:
-    """Rings after a write, in the background. A notification that is lost costs the time until an indexer looks by itself.
+class OutboxNotifier:
+    """Notifies after a write, in the background. A lost notification only delays the indexer until its next poll.
 
     Args:
-        database: of the outbox.
+        database: The database of the outbox.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._wanted = False
-        self._ringing: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
 
-    def ring(self) -> None:
-        """Ring soon, once for all that call meanwhile."""
+    def notify(self) -> None:
+        """Notify soon. All calls until then share one notification."""
         self._wanted = True
-        if self._ringing is None or self._ringing.done():
-            self._ringing = asyncio.create_task(self._ring())
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._notify())
 
     async def aclose(self) -> None:
         """Stop."""
-        if self._ringing is not None:
-            self._ringing.cancel()
+        if self._task is not None:
+            self._task.cancel()
             with suppress(asyncio.CancelledError):
-                await self._ringing
+                await self._task
 
-    async def _ring(self) -> None:
+    async def _notify(self) -> None:
         while self._wanted:
             self._wanted = False
             with suppress(StorageError):

@@ -1,4 +1,4 @@
-"""What a search index outside the database has yet to be told: which runs changed, and their newest records."""
+"""The outbox: the runs whose document in the search index may be older than their visibility record."""
 
 from __future__ import annotations
 
@@ -21,28 +21,33 @@ if TYPE_CHECKING:
 _SQL = load_queries("visibility_rows/outbox")
 _PIECE = 1000
 _HEAD_BYTES = 32
-"""Of a sealed value: header and nonce, which tell it from any other."""
+"""The first bytes of a sealed value, its header and nonce, which no other value has."""
 
 RunKey: TypeAlias = tuple[int, UUID, bytes]
-"""Shard, namespace and id of a run's record."""
+"""The key of a run's record: shard, namespace and id."""
 BEFORE_ALL: RunKey = (-(2**31), UUID(int=0), b"")
 
 
-async def announce(connection: Connection, runs: Sequence[RunKey]) -> None:
-    """Say in the caller's transaction that the documents of runs are to be written anew."""
+async def add_to_outbox(connection: Connection, runs: Sequence[RunKey]) -> None:
+    """Put runs into the outbox in the caller's transaction, so that their documents are written again or deleted.
+
+    Args:
+        connection: A connection in a transaction.
+        runs: The keys of the runs, in any order.
+    """
     ordered = sorted(runs)
     await connection.execute(_SQL["add"], *([run[place] for run in ordered] for place in range(3)))
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxEntry:
-    """A run that the index is to hear of.
+    """An entry of the outbox.
 
     Attributes:
-        key: of its record.
-        stamp: of the change; a later one has another.
-        record: the row of `visibility_records`, tokens included; None where there is none any more.
-        deleted_version: the version with which it was deleted; None where that is forgotten, or it never was.
+        key: The key of the run's record.
+        stamp: The stamp of the last change, which is new with each change.
+        record: The row of `visibility_records` with its tokens; None if the record was deleted.
+        deleted_version: The version with which the record was deleted; None if it was not, or if that is forgotten.
     """
 
     key: RunKey
@@ -52,22 +57,25 @@ class OutboxEntry:
 
 
 class VisibilityOutbox:
-    """Reads and empties the outbox.
+    """Reads and empties the outbox. Every method raises `StorageError` if the database does not answer.
 
     Args:
-        database: where it is.
+        database: The database.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def take(self, after: RunKey, *, runs: int, size: int) -> list[OutboxEntry]:
-        """Return the next runs in the order of their key; they stay until they are `done`.
+        """Return the next entries in the order of their key. They stay in the outbox until they are `done`.
 
         Args:
-            after: where to go on.
-            runs: how many at most.
-            size: bytes of sealed records at most, but for the last one.
+            after: The key after which to continue; `BEFORE_ALL` for the first entries.
+            runs: Most entries.
+            size: Most bytes of sealed records, without the last one.
+
+        Raises:
+            StorageError: The database does not answer.
         """
         async with self._database.connection(EVERY_NAMESPACE) as connection:
             rows = await connection.fetch(_SQL["take"], *after, runs, size)
@@ -82,10 +90,16 @@ class VisibilityOutbox:
         ]
 
     async def done(self, entries: Sequence[OutboxEntry]) -> None:
-        """Take runs off the list, but for those that changed meanwhile.
+        """Remove entries that the index has taken, except runs that changed meanwhile.
 
-        An index takes an equal version in place of another, so what was sent may have come after a record of a newer epoch, or one
-        that was sealed anew, that somebody else sent: such runs go on the list again.
+        An index accepts a document of an equal version. If another indexer sent a record of a newer epoch or with a newer key first,
+        this document has replaced it. Such runs are put into the outbox again.
+
+        Args:
+            entries: The entries, as `take` returned them.
+
+        Raises:
+            StorageError: The database does not answer.
         """
         keys = [entry.key for entry in entries]
         columns = ([key[place] for key in keys] for place in range(3))
@@ -101,37 +115,55 @@ class VisibilityOutbox:
                 [record["s"][:_HEAD_BYTES] for _, record in sent],
             )
 
-    async def listen(self, heard: Callable[[], None]) -> None:
-        """Call back whenever some process has written, until the connection for that is lost.
+    async def listen(self, wake: Callable[[], None]) -> None:
+        """Call `wake` whenever a process notifies of new entries, until the connection is lost.
 
-        It calls back once when it begins, too: what was written while nobody listened was told to nobody.
+        It also calls `wake` once when it begins to listen, because earlier notifications are lost.
+
+        Args:
+            wake: Called without arguments.
 
         Raises:
             DatabaseUnavailable: the server can't be reached.
         """
-        await self._database.listen(CHANNEL, lambda _: heard(), listening=heard)
+        await self._database.listen(CHANNEL, lambda _: wake(), listening=wake)
 
     async def waiting(self) -> int:
-        """Return how many runs the index is yet to hear of."""
+        """Return the number of entries.
+
+        Raises:
+            StorageError: The database does not answer.
+        """
         async with self._database.connection(EVERY_NAMESPACE) as connection:
             row = await connection.fetchrow(_SQL["waiting"])
         return int(row["runs"]) if row is not None else 0
 
     async def add_all(self) -> AsyncIterator[int]:
-        """Put all runs on the list, piece by piece; yield how many so far."""
+        """Put all runs into the outbox, piece by piece; yield their number so far.
+
+        Raises:
+            StorageError: The database does not answer. Run it again.
+        """
         after, added = BEFORE_ALL, 0
         while True:
             async with self._database.transaction(EVERY_NAMESPACE) as connection:
                 rows = await connection.fetch(_SQL["records"], *after, _PIECE)
                 keys: list[RunKey] = [(row["shard_id"], row["namespace_id"], row["id"]) for row in rows]
                 if keys:
-                    await announce(connection, keys)
+                    await add_to_outbox(connection, keys)
             if not keys:
                 return
             after, added = keys[-1], added + len(keys)
             yield added
 
     async def forget_deletes(self, *, older_than: timedelta) -> None:
-        """Forget deletions that the index has heard of, and that no late write can meet any more."""
+        """Forget old deletions that are not in the outbox any more.
+
+        Args:
+            older_than: The age of a deletion from which no late write of an older version can arrive.
+
+        Raises:
+            StorageError: The database does not answer.
+        """
         async with self._database.connection(EVERY_NAMESPACE) as connection:
             await connection.execute(_SQL["forget_deletes"], older_than)

@@ -1,4 +1,4 @@
-"""The newest sealed visibility record of each run: rows only. `strongroom.visibility` knows what stands in them."""
+"""The rows of visibility records. `strongroom.visibility` makes and reads their values."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.storage.engine.queries import load_queries
 
-from .outbox import announce
+from .outbox import add_to_outbox
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,48 +17,48 @@ if TYPE_CHECKING:
 _SQL = load_queries("visibility_rows/records")
 
 HASHED_COLUMNS = ("h_workflow", "h_run", "h_type", "h_status", "h_queue", "h_division")
-"""Columns that hold one token of one attribute each; NULL where a record has all of its tokens in `t`, or no value."""
+"""The columns that hold the token of one attribute each; NULL without a value, and in a layout with all tokens in `t`."""
 _NO_COLUMNS = (None,) * len(HASHED_COLUMNS)
 
 
 class VisibilityRow(NamedTuple):
-    """A row of `visibility_records`; the columns' meaning is in visibility/DESIGN.md.
+    """A row of `visibility_records`.
 
     Attributes:
-        shard_id: of the workflow.
-        id: 16 bytes, keyed token of workflow and run.
-        version: of the record; only a newer one replaces it.
-        k: epoch of the index key that the tokens were made with.
-        b1: second of the close time; a maximum while the run is open.
-        b2: second of the start time.
-        t: index tokens, sorted, so that their order tells nothing.
-        s: the sealed record.
-        h: index tokens that stand in columns of their own, in the order of `HASHED_COLUMNS`.
+        shard_id: The workflow's shard.
+        id: The keyed token of workflow and run, 16 bytes.
+        version: The version of the record. Only a newer version replaces it.
+        epoch: The epoch of the index key that the tokens were made with (column `k`).
+        close_bucket: The second of the close time, or a maximum while the run is open (column `b1`).
+        start_bucket: The second of the start time (column `b2`).
+        tokens: The index tokens, sorted, so that their order shows nothing (column `t`).
+        sealed: The sealed record (column `s`).
+        hashes: The index tokens with their own columns, in the order of `HASHED_COLUMNS`.
     """
 
     shard_id: int
     id: bytes
     version: int
-    k: int
-    b1: int
-    b2: int
-    t: tuple[int, ...]
-    s: bytes
-    h: tuple[int | None, ...] = _NO_COLUMNS
+    epoch: int
+    close_bucket: int
+    start_bucket: int
+    tokens: tuple[int, ...]
+    sealed: bytes
+    hashes: tuple[int | None, ...] = _NO_COLUMNS
 
     @property
     def token_array(self) -> str:
-        """The tokens as an array literal: arrays of arrays must be rectangular, so they travel as text."""
-        return "{" + ",".join(map(str, self.t)) + "}"
+        """The tokens as an array literal. They travel as text because arrays of arrays must be rectangular."""
+        return "{" + ",".join(map(str, self.tokens)) + "}"
 
 
 def hashed_columns(rows: Sequence[VisibilityRow]) -> list[list[int | None]]:
-    """Return the hashed columns of rows, each as a list."""
-    return [[row.h[place] for row in rows] for place in range(len(HASHED_COLUMNS))]
+    """Return the values of each hashed column, in the order of `HASHED_COLUMNS`."""
+    return [[row.hashes[number] for row in rows] for number in range(len(HASHED_COLUMNS))]
 
 
 def all_tokens(row: Row) -> list[int]:
-    """Return the tokens of a row of `visibility_records`, wherever they stand, ascending, so that their order tells nothing."""
+    """Return all tokens of a row of `visibility_records`, sorted, so that their order shows nothing."""
     hashed = [token for column in HASHED_COLUMNS if (token := row[column]) is not None]
     return sorted([*row["t"], *hashed]) if hashed else list(row["t"])
 
@@ -66,18 +66,21 @@ def all_tokens(row: Row) -> list[int]:
 async def put_visibility_records(
     connection: Connection, namespace_id: UUID, rows: Sequence[VisibilityRow], *, outbox: bool = False
 ) -> int:
-    """Write records in the caller's transaction, each unless a version as new is stored, or the run was deleted since.
+    """Write records in the caller's transaction. A record of an older version, or of a run deleted since, is left out.
 
     Args:
-        connection: in a transaction.
-        namespace_id: whose.
-        rows: in any order.
-        outbox: whether a search index outside the database is to hear of them.
+        connection: A connection in a transaction.
+        namespace_id: The namespace.
+        rows: The records in any order. Of several versions of one record the newest is written.
+        outbox: Whether a search index outside the database takes them from the outbox.
 
     Returns:
-        How many were written.
+        The number of records written.
+
+    Raises:
+        StorageError: The database does not answer.
     """
-    # In the order of their key, so that two writers never wait for each other in a circle; the newest alone of equal keys.
+    # All writers lock rows in the order of their key, so they can't deadlock.
     newest = {(row.shard_id, row.id): row for row in sorted(rows, key=lambda row: row.version)}
     ordered = [newest[key] for key in sorted(newest)]
     written = await connection.fetch(
@@ -86,21 +89,31 @@ async def put_visibility_records(
         [row.shard_id for row in ordered],
         [row.id for row in ordered],
         [row.version for row in ordered],
-        [row.k for row in ordered],
-        [row.b1 for row in ordered],
-        [row.b2 for row in ordered],
+        [row.epoch for row in ordered],
+        [row.close_bucket for row in ordered],
+        [row.start_bucket for row in ordered],
         [row.token_array for row in ordered],
-        [row.s for row in ordered],
+        [row.sealed for row in ordered],
         *hashed_columns(ordered),
     )
     if outbox and written:
         ids = {row["id"] for row in written}
-        await announce(connection, [(row.shard_id, namespace_id, row.id) for row in ordered if row.id in ids])
+        await add_to_outbox(connection, [(row.shard_id, namespace_id, row.id) for row in ordered if row.id in ids])
     return len(written)
 
 
 async def get_visibility_record(connection: Connection, namespace_id: UUID, *, shard_id: int, id: bytes) -> Row | None:  # noqa: A002 - the column's name
-    """Return one row, without its tokens; None where there is none."""
+    """Return the row of a record without its tokens, or None.
+
+    Args:
+        connection: A connection.
+        namespace_id: The namespace.
+        shard_id: The workflow's shard.
+        id: The id of the record, 16 bytes.
+
+    Raises:
+        StorageError: The database does not answer.
+    """
     return await connection.fetchrow(_SQL["get"], shard_id, namespace_id, id)
 
 
@@ -113,10 +126,21 @@ async def delete_visibility_record(
     version: int,
     outbox: bool = False,
 ) -> bool:
-    """Delete a record in the caller's transaction, and remember that: a write of this version or an older one changes nothing then.
+    """Delete a record in the caller's transaction. The deletion is stored, so that a late write does not restore the record.
+
+    Args:
+        connection: A connection in a transaction.
+        namespace_id: The namespace.
+        shard_id: The workflow's shard.
+        id: The id of the record, 16 bytes.
+        version: The version of the deletion. A record of a newer version stays.
+        outbox: Whether a search index outside the database takes the deletion from the outbox.
 
     Returns:
-        Whether the run has no record now. A newer one stays.
+        Whether the run has no record now.
+
+    Raises:
+        StorageError: The database does not answer.
     """
     key = (shard_id, namespace_id, id)
     deleted = await connection.fetch(_SQL["delete"], *key, version)
@@ -124,5 +148,5 @@ async def delete_visibility_record(
         return False
     await connection.execute(_SQL["bury"], *key, version)
     if outbox:
-        await announce(connection, [key])
+        await add_to_outbox(connection, [key])
     return True

@@ -1,4 +1,4 @@
-"""What a search index outside the database should hold: the records with their tokens, for who compares the two."""
+"""The visibility records that a search index outside the database should hold, for jobs that compare the two."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from uuid import UUID
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE
 
-from .outbox import announce
+from .outbox import add_to_outbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -27,12 +27,12 @@ def visibility_key(row: Row) -> RunKey:
 
 
 class VisibilityTruth:
-    """Reads the visibility records of all namespaces, sealed as they are.
+    """Reads the sealed visibility records of all namespaces. Every method raises `StorageError` if the database does not answer.
 
-    A row has the columns of `visibility_records`, and `waiting`: whether it stands in the outbox, seen at the same moment.
+    A row has the columns of `visibility_records`, and `waiting`: whether the run is in the outbox at the same moment.
 
     Args:
-        database: where they are.
+        database: The database.
     """
 
     def __init__(self, database: Database) -> None:
@@ -42,43 +42,67 @@ class VisibilityTruth:
         """Return the next records in the order of their key.
 
         Args:
-            after: where to go on.
-            runs: how many at most.
-            size: bytes of sealed records at most, but for the last one.
+            after: The key after which to continue; `BEFORE_ALL` for the first records.
+            runs: Most records.
+            size: Most bytes of sealed records, without the last one.
+
+        Raises:
+            StorageError: The database does not answer.
         """
         async with self._database.connection(EVERY_NAMESPACE) as connection:
             return await connection.fetch(_SQL["page"], *after, runs, size)
 
     async def again(self, keys: Iterable[RunKey]) -> Mapping[RunKey, Row]:
-        """Return records as they are now, without those that are gone."""
+        """Return records as they are now. Deleted records are left out.
+
+        Args:
+            keys: The keys of the records.
+
+        Raises:
+            StorageError: The database does not answer.
+        """
         columns = [list(column) for column in zip(*keys, strict=True)] or [[], [], []]
         async with self._database.connection(EVERY_NAMESPACE) as connection:
             return {visibility_key(row): row for row in await connection.fetch(_SQL["again"], *columns)}
 
-    async def announce(self, keys: Sequence[RunKey]) -> None:
-        """Put runs into the outbox, so that their documents are written anew, or deleted."""
-        async with self._database.transaction(EVERY_NAMESPACE) as connection:
-            await announce(connection, keys)
-
-    async def owned(
-        self, places: Sequence[tuple[bytes, int | None, int | None]], namespaces: Iterable[UUID]
-    ) -> frozenset[bytes]:
-        """Return which ids belong to a record, or to a run that waits in the outbox.
+    async def add_to_outbox(self, keys: Sequence[RunKey]) -> None:
+        """Put runs into the outbox, so that their documents are written again or deleted.
 
         Args:
-            places: id, b1 and b2 of documents.
-            namespaces: where their records may be.
+            keys: The keys of the runs.
+
+        Raises:
+            StorageError: The database does not answer.
         """
-        columns = [list(column) for column in zip(*places, strict=True)] or [[], [], []]
+        async with self._database.transaction(EVERY_NAMESPACE) as connection:
+            await add_to_outbox(connection, keys)
+
+    async def owned(
+        self, documents: Sequence[tuple[bytes, int | None, int | None]], namespaces: Iterable[UUID]
+    ) -> frozenset[bytes]:
+        """Return the ids that belong to a record, or to a run in the outbox.
+
+        Args:
+            documents: The id, the close bucket and the start bucket of each document.
+            namespaces: The namespaces that the records may belong to.
+
+        Raises:
+            StorageError: The database does not answer.
+        """
+        columns = [list(column) for column in zip(*documents, strict=True)] or [[], [], []]
         async with self._database.connection(EVERY_NAMESPACE) as connection:
             found = {row["id"] for row in await connection.fetch(_SQL["owned"], *columns, list(namespaces))}
-            if missing := [place[0] for place in places if place[0] not in found]:
-                # After the records: what was deleted before that was either told by now, or still waits.
+            if missing := [document[0] for document in documents if document[0] not in found]:
+                # The outbox is read after the records, so that a run deleted in between is found in one of them.
                 found |= {row["id"] for row in await connection.fetch(_SQL["waiting"], missing)}
         return frozenset(found)
 
     async def namespaces(self) -> frozenset[UUID]:
-        """Return the ids of all namespaces that are or were."""
+        """Return the ids of all namespaces, including shredded ones.
+
+        Raises:
+            StorageError: The database does not answer.
+        """
         async with self._database.connection(EVERY_NAMESPACE) as connection:
             return frozenset(
                 UUID(bytes=row["namespace_id"].bytes) for row in await connection.fetch(_SQL["namespaces"])

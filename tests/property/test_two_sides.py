@@ -46,18 +46,18 @@ def holds(query, row):
     """Return whether a document satisfies a token query in PostgreSQL, which has columns for some tokens."""
     match query:
         case AnyOf(tokens, implied, column, whole):
-            in_column = None if column is None else row.h[HASHED_COLUMNS.index(column)]
+            in_column = None if column is None else row.hashes[HASHED_COLUMNS.index(column)]
             if whole:
                 return in_column is not None
-            found = not tokens.isdisjoint(row.t if column is None else (in_column,))
+            found = not tokens.isdisjoint(row.tokens if column is None else (in_column,))
             assert not found or implied is None or holds(implied, row), (
                 "every document with such a token is in the implied bucket"
             )
             return found
         case Bucket(column, low, high):
-            return low <= getattr(row, column) <= high
+            return low <= {"b1": row.close_bucket, "b2": row.start_bucket}[column] <= high
         case Epoch(k):
-            return row.k == k
+            return row.epoch == k
         case All(items):
             return all(holds(item, row) for item in items)
         case Some(items):
@@ -70,7 +70,7 @@ def holds_in_one_set(query, row):
     """Return whether a document satisfies a token query in Elasticsearch, which has all tokens in one set."""
     match query:
         case AnyOf(tokens):
-            return not tokens.isdisjoint((*row.t, *row.h))
+            return not tokens.isdisjoint((*row.tokens, *row.hashes))
         case All(items):
             return all(holds_in_one_set(item, row) for item in items)
         case Some(items):

@@ -190,7 +190,7 @@ class Reconciler:
         return [copy for copy in copies if copy.routing is not None or copy.id not in owned]
 
     async def _write(self, keys: Sequence[RunKey]) -> None:
-        await self._truth.announce(keys)
+        await self._truth.add_to_outbox(keys)
         await self._indexer.sweep()
 
 

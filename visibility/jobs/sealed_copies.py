@@ -73,7 +73,7 @@ class IndexCopies:
             left = 0
             async for copies in self._older(namespace_id, version):
                 left += len(copies)
-                await self._announce([copy.key for copy in copies if copy.key is not None])
+                await self._add_to_outbox([copy.key for copy in copies if copy.key is not None])
                 progress("index", left)
             if not left:
                 return found
@@ -104,8 +104,8 @@ class IndexCopies:
             if older := [copy for copy in copies if copy.version < version]:
                 yield older
 
-    async def _announce(self, keys: Sequence[RunKey]) -> None:
+    async def _add_to_outbox(self, keys: Sequence[RunKey]) -> None:
         """Put runs into the outbox, but for those without a record: a document that says another place than its own stays."""
         there = await self._truth.again(keys) if keys else {}
         if there:
-            await self._truth.announce(list(there))
+            await self._truth.add_to_outbox(list(there))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from strongroom.kms import Keyring
-    from strongroom.storage import Connection, Database, OutboxBell
+    from strongroom.storage import Connection, Database, OutboxNotifier
     from strongroom.visibility.backends.search_index import VisibilityIndex
     from strongroom.visibility.filter.tree import SearchAttributes
     from strongroom.visibility.index.record import VisibilityRecord
@@ -63,7 +63,7 @@ class VisibilityManager:
         database: where the records are.
         keyring: for the namespaces' keys.
         index: what searches are answered from, and the outbox is filled for; without it, the records themselves.
-        bell: of the outbox; rung after each write but those in a caller's transaction, where the caller may ring it.
+        notifier: Notifies the indexers after each write, except a write in the caller's transaction, after which the caller notifies.
         open_budget: how many documents one query may open beyond those that it returns.
     """
 
@@ -73,7 +73,7 @@ class VisibilityManager:
         keyring: Keyring,
         *,
         index: VisibilityIndex | None = None,
-        bell: OutboxBell | None = None,
+        notifier: OutboxNotifier | None = None,
         open_budget: int = OPEN_BUDGET,
     ) -> None:
         self._database = database
@@ -81,7 +81,7 @@ class VisibilityManager:
         self._searcher = Searcher(index or PostgresIndex(database), keyring, open_budget=open_budget)
         self._prepared = PreparedFilters()
         self._outbox = index is not None
-        self._bell = bell
+        self._notifier = notifier
 
     async def record_workflow_executions(
         self,
@@ -218,8 +218,8 @@ class VisibilityManager:
         return await self._searcher.explain(self._prepared.prepare(keys, query, types))
 
     def _ring(self) -> None:
-        if self._bell is not None:
-            self._bell.ring()
+        if self._notifier is not None:
+            self._notifier.notify()
 
     async def _resume(self, namespace_id: UUID, query: str, page_token: bytes) -> Position:
         try:

@@ -10,7 +10,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 ON CONFLICT DO NOTHING RETURNING version
 
 -- name: retire
--- Compare and set: of two rotations at once one finds the active version changed.
+-- Compare and set: of two concurrent rotations one finds another active version.
 UPDATE data_keys SET state = 'decrypt_only'
 WHERE namespace_id = $1 AND class = $2 AND version = $3 AND state = 'active'
 RETURNING version
@@ -32,7 +32,7 @@ WHERE namespace_id = $1 AND state NOT IN ('disabled', 'destroyed')
 UPDATE data_keys SET state = disabled_from, disabled_from = NULL WHERE namespace_id = $1 AND disabled_from IS NOT NULL
 
 -- name: lock_kek
--- Between who registers keys under a KEK and who decides that nothing else is wrapped by it.
+-- Held while keys are registered under a KEK, and while a shredding decides whether the KEK wraps other keys.
 SELECT pg_advisory_xact_lock(hashtextextended($1 || ':' || $2, 0))
 
 -- name: deleted_kek
@@ -59,8 +59,8 @@ UPDATE data_keys SET record_lease = record_lease + $3
 WHERE namespace_id = $1 AND class = 'data' AND version = $2 AND record_lease + $3 <= $4
 RETURNING record_lease
 
--- name: announce
--- In the transaction of a change, which are few: every process forgets the namespace's keys when this is committed.
+-- name: notify
+-- In the transaction of a change, because changes are rare. Every process evicts the namespace's keys after the commit.
 SELECT pg_notify($1, $2)
 
 -- name: usage
@@ -68,7 +68,7 @@ SELECT provider, kek_id, kek_version, count(*) AS keys, count(DISTINCT namespace
 FROM data_keys WHERE state <> 'destroyed' GROUP BY provider, kek_id, kek_version ORDER BY provider, kek_id, kek_version
 
 -- name: wrapped
--- Keys that a KEK wrapped, all but those of one of its versions; of all namespaces or of one.
+-- Keys that a KEK wrapped, except with version $3, of all namespaces or of namespace $4.
 SELECT namespace_id, class, version, suite, state, provider, kek_id, kek_version, wrapped, commitment, created_at,
        destroyed_at, layout
 FROM data_keys
@@ -82,7 +82,7 @@ WHERE state <> 'destroyed' AND provider = $1 AND kek_id = $2 AND ($3::text IS NU
   AND ($4::uuid IS NULL OR namespace_id = $4)
 
 -- name: rewrap
--- Only what is still wrapped as it was read. No process need forget anything: the roots are the same.
+-- Update only keys whose wrapped root has not changed since it was read. No process has to evict keys, because the roots are the same.
 WITH locked AS MATERIALIZED (
     SELECT d.namespace_id, d.class, d.version, r.provider, r.kek_id, r.kek_version, r.wrapped
     FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::bytea[], $5::text[], $6::text[], $7::text[], $8::bytea[])

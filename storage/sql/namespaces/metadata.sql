@@ -9,7 +9,7 @@ SELECT namespace_id, version, details, shredded_at FROM namespaces WHERE namespa
 UPDATE namespaces SET notification_version = $2, is_global = $3, data = $4 WHERE namespace_id = $1
 
 -- name: rename
--- Whoever takes a name holds the lock on namespace_metadata, so nobody takes this one meanwhile.
+-- Every writer of a name holds the lock on namespace_metadata, so no other writer takes this name meanwhile.
 UPDATE namespaces SET name_token = $2, version = version + 1, details = $3
 WHERE namespace_id = $1 AND NOT EXISTS (SELECT FROM namespaces other WHERE other.name_token = $2 AND other.namespace_id <> $1)
 RETURNING version

@@ -15,7 +15,7 @@ WHERE namespace_id = $1 AND (b1, b2, id) < ($2, $3, $4)
 ORDER BY b1 DESC, b2 DESC, id DESC LIMIT $5
 
 -- name: rewrite
--- Only what is still as it was read. Rows are locked in the order of their key, as all writers do.
+-- Update only rows that have not changed since they were read. All writers lock rows in the order of their key.
 WITH locked AS MATERIALIZED (
     SELECT v.shard_id, v.id, r.k, r.t, r.s, r.h_workflow, r.h_run, r.h_type, r.h_status, r.h_queue, r.h_division
     FROM unnest($2::integer[], $3::bytea[], $4::bigint[], $5::integer[], $6::integer[], $7::text[], $8::bytea[],

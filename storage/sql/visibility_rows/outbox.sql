@@ -4,13 +4,13 @@ SELECT o.shard_id, o.namespace_id, o.id FROM unnest($1::integer[], $2::uuid[], $
 ON CONFLICT (shard_id, namespace_id, id) DO UPDATE SET stamp = excluded.stamp
 
 -- name: records
--- Runs in the order of their key, whatever the index knows of them.
+-- All runs in the order of their key.
 SELECT r.shard_id, r.namespace_id, r.id FROM visibility_records AS r
 WHERE (r.shard_id, r.namespace_id, r.id) > ($1, $2, $3)
 ORDER BY r.shard_id, r.namespace_id, r.id LIMIT $4
 
 -- name: take
--- The next runs to tell the index of, with their records; without one where it was deleted. As many as $4, and as $5 bytes allow.
+-- The next entries with their records, without one if it was deleted. At most $4 entries and about $5 bytes.
 SELECT * FROM (
     SELECT o.shard_id, o.namespace_id, o.id, o.stamp, r.version, r.k, r.b1, r.b2, r.t, r.s,
            r.h_workflow, r.h_run, r.h_type, r.h_status, r.h_queue, r.h_division,
@@ -28,7 +28,7 @@ WHERE before IS NULL OR before < $5
 ORDER BY shard_id, namespace_id, id
 
 -- name: done
--- A run that changed meanwhile has another stamp, and stays. Locked in the order of the key, as writers do.
+-- A run that changed meanwhile has another stamp, and stays. All writers lock rows in the order of their key.
 WITH sent AS MATERIALIZED (
     SELECT o.shard_id, o.namespace_id, o.id
     FROM unnest($1::integer[], $2::uuid[], $3::bytea[], $4::uuid[]) AS d (shard_id, namespace_id, id, stamp)
@@ -41,8 +41,8 @@ DELETE FROM visibility_outbox AS o
 USING sent AS s WHERE o.shard_id = s.shard_id AND o.namespace_id = s.namespace_id AND o.id = s.id
 
 -- name: again
--- Runs that were sent in another epoch than they have now, or in the same version sealed otherwise, which an index takes too. No two
--- sealed values begin with the same header and nonce.
+-- Runs whose record has another epoch than the one that was sent, or the same version but another sealed value. No two sealed values
+-- begin with the same header and nonce.
 INSERT INTO visibility_outbox (shard_id, namespace_id, id)
 SELECT r.shard_id, r.namespace_id, r.id
 FROM unnest($1::integer[], $2::uuid[], $3::bytea[], $4::integer[], $5::bigint[], $6::bytea[])

@@ -1,6 +1,6 @@
 -- name: put
--- Only a newer version replaces a record: writes that arrive late or twice change nothing, nor do those of a run that was deleted
--- since. Arrays of arrays must be rectangular, so the tokens travel as array literals.
+-- Only a newer version replaces a record, so a late or repeated write changes nothing, and neither does a write of a run that was
+-- deleted since. Arrays of arrays must be rectangular, so the tokens travel as array literals.
 INSERT INTO visibility_records AS stored (shard_id, namespace_id, id, version, k, b1, b2, t, s, h_workflow, h_run, h_type, h_status, h_queue, h_division)
 SELECT r.shard_id, $1, r.id, r.version, r.k, r.b1, r.b2, r.t::bigint[], r.s,
        r.h_workflow, r.h_run, r.h_type, r.h_status, r.h_queue, r.h_division
@@ -11,7 +11,7 @@ WHERE NOT EXISTS (
     SELECT FROM visibility_deletes AS d
     WHERE d.shard_id = r.shard_id AND d.namespace_id = $1 AND d.id = r.id AND d.version >= r.version
 )
-ORDER BY r.shard_id, r.id -- a join may have changed it
+ORDER BY r.shard_id, r.id -- a join may change the order
 ON CONFLICT (shard_id, namespace_id, id)
 DO UPDATE SET version = excluded.version, k = excluded.k, b1 = excluded.b1, b2 = excluded.b2, t = excluded.t, s = excluded.s,
     h_workflow = excluded.h_workflow,

@@ -1,5 +1,5 @@
 -- name: page
--- Records in the order of their key, whole; as many as $4, and as $5 bytes allow.
+-- Records in the order of their key, at most $4 and about $5 bytes.
 SELECT shard_id, namespace_id, id, version, k, b1, b2, t, s, h_workflow, h_run, h_type, h_status, h_queue, h_division, waiting
 FROM (
     SELECT r.shard_id, r.namespace_id, r.id, r.version, r.k, r.b1, r.b2, r.t, r.s,
@@ -21,7 +21,7 @@ WHERE before < $5
 ORDER BY shard_id, namespace_id, id
 
 -- name: again
--- The same of certain runs; those without a record are left out.
+-- The records of some runs. A run without a record is left out.
 SELECT r.shard_id, r.namespace_id, r.id, r.version, r.k, r.b1, r.b2, r.t, r.s,
        r.h_workflow, r.h_run, r.h_type, r.h_status, r.h_queue, r.h_division,
        EXISTS (
@@ -32,7 +32,7 @@ FROM unnest($1::integer[], $2::uuid[], $3::bytea[]) AS w (shard_id, namespace_id
 JOIN visibility_records AS r ON r.shard_id = w.shard_id AND r.namespace_id = w.namespace_id AND r.id = w.id
 
 -- name: owned
--- Which ids have a record at their place in one of some namespaces.
+-- The ids that have a record with these buckets in one of the namespaces.
 SELECT w.id FROM unnest($1::bytea[], $2::bigint[], $3::bigint[]) AS w (id, b1, b2)
 WHERE EXISTS (
     SELECT FROM visibility_records AS r

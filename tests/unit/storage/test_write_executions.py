@@ -92,6 +92,6 @@ def test_the_codes_are_those_that_the_function_documents(codes, comment):
 
 
 def test_hashed_columns_are_in_the_order_of_a_visibility_row():
-    """`VisibilityRow.h` has no names of its own."""
+    """`VisibilityRow.hashes` has no names of its own."""
     declared_order = [column.name for column in fields(type(WriteExecutionsColumns(shard=0, outbox=False).visibility))]
     assert tuple(name for name in declared_order if name.startswith("h_")) == HASHED_COLUMNS
