@@ -36,7 +36,7 @@ class Loss:
     Attributes:
         rows: The number of rows, by table.
         documents: The number of documents in the search index; None without one.
-        keks: The KEKs of the namespace, and what becomes of them.
+        keks: The KEKs of the namespace, and what happens to them.
     """
 
     rows: Mapping[str, int]

@@ -24,6 +24,7 @@ pytest_plugins = (
     "tests.support.fixtures.citus",
     "tests.support.fixtures.elasticsearch",
     "tests.support.fixtures.claims",
+    "tests.support.fixtures.shredding",
     "tests.support.fixtures.telemetry",
     "tests.support.faults.fix_server_bench",
 )

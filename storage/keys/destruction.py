@@ -27,7 +27,7 @@ COPIES = "the search index"
 
 
 class KeyInUse(ConditionFailed):
-    """Some values use this version of a data key, or can't be read to tell.
+    """Some values use this version of a data key, or may use it because they can't be read.
 
     Attributes:
         version: The version.

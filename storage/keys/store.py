@@ -19,24 +19,35 @@ if TYPE_CHECKING:
     from strongroom.storage.engine.database import Database
 
 KEY_CHANNEL = "strongroom_keys"
-"""Notifications with the id of a namespace whose keys changed; `key_changes.py` hears them."""
+"""The channel of notifications with the id of a namespace whose keys changed; `changes.py` listens to it."""
 _FIRST = (UUID(int=0), "", 0)
 _SQL = load_queries("keys/store")
 
 
 class PostgresDataKeyStore:
-    """See `strongroom.kms.DataKeyStore`."""
+    """The key registry in PostgreSQL. `strongroom.kms.DataKeyStore` has the arguments and errors of each operation.
+
+    Every method also raises `StorageError` if the database does not answer.
+
+    Args:
+        database: The database of the registry.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def list_data_keys(self, namespace_id: UUID) -> Sequence[DataKeyRecord]:
-        """Return all keys of a namespace, the destroyed ones included, by class and version."""
+        """Return all keys of a namespace, including destroyed ones, in the order of class and version."""
         async with self._database.connection(namespace_id) as connection:
             return [_record(row) for row in await connection.fetch(_SQL["list"], namespace_id)]
 
     async def rotate_data_key(self, successor: DataKeyRecord, *, expected_active: int) -> None:
-        """Make a new key the active one of its class; see the protocol for its errors."""
+        """Register a new key as the active one of its class.
+
+        Raises:
+            KeyConflict: Another version is active, or the new version exists.
+            KeyPendingDeletion: Its KEK is being deleted.
+        """
         async with self._database.transaction(successor.namespace_id) as connection:
             key_class = successor.key_class.value
             if not await connection.fetch(_SQL["retire"], successor.namespace_id, key_class, expected_active):
@@ -47,7 +58,11 @@ class PostgresDataKeyStore:
     async def activate_data_key(
         self, namespace_id: UUID, key_class: KeyClass, version: int, *, expected_active: int
     ) -> None:
-        """Make a pending key the active one of its class; see the protocol for its errors."""
+        """Make a pending key the active one of its class.
+
+        Raises:
+            KeyConflict: Another version is active, or the key is not pending.
+        """
         async with self._database.transaction(namespace_id) as connection:
             place = (namespace_id, key_class.value)
             if not await connection.fetch(_SQL["retire"], *place, expected_active):
@@ -59,50 +74,59 @@ class PostgresDataKeyStore:
     async def destroy_data_key(
         self, namespace_id: UUID, key_class: KeyClass, version: int, *, destroyed_at: datetime
     ) -> None:
-        """Forget one wrapped root; see the protocol for its errors."""
+        """Delete one wrapped root; its row stays as a tombstone.
+
+        Raises:
+            KeyConflict: The version is not retired (`decrypt_only`).
+        """
         async with self._database.transaction(namespace_id) as connection:
             if not await connection.fetch(_SQL["destroy_one"], namespace_id, key_class.value, version, destroyed_at):
                 raise KeyConflict
             await notify_keys(connection, namespace_id)
 
     async def destroy_data_keys(self, namespace_id: UUID, *, destroyed_at: datetime) -> Sequence[DataKeyRecord]:
-        """Forget every wrapped root of a namespace; the rows stay as tombstones, and are returned."""
+        """Delete every wrapped root of a namespace; return the rows, which stay as tombstones."""
         async with self._database.transaction(namespace_id) as connection:
             return await destroy_keys(connection, namespace_id, destroyed_at=destroyed_at)
 
     async def disable_data_keys(self, namespace_id: UUID) -> None:
-        """Make every key of a namespace `disabled`, and remember its state."""
+        """Disable every key of a namespace, and store its state."""
         async with self._database.transaction(namespace_id) as connection:
             await disable_keys(connection, namespace_id)
 
     async def enable_data_keys(self, namespace_id: UUID) -> None:
-        """Give the keys that were disabled together the states that they had."""
+        """Restore the states of the keys that were disabled together."""
         async with self._database.transaction(namespace_id) as connection:
             await enable_keys(connection, namespace_id)
 
     async def insert_data_keys(self, records: Iterable[DataKeyRecord]) -> None:
-        """Store new keys of a namespace, all or none; see the protocol for its errors."""
+        """Store new keys, all or none.
+
+        Raises:
+            KeyConflict: A version exists.
+            KeyPendingDeletion: A KEK is being deleted.
+        """
         async with self._database.transaction(EVERY_NAMESPACE) as connection:
             for namespace_id in await _insert(connection, records):
                 await notify_keys(connection, namespace_id)
 
     async def providers_in_use(self) -> set[str]:
-        """Return the ids of the providers without which some key can't be unwrapped."""
+        """Return the ids of the providers that some key is wrapped by."""
         async with self._database.connection(EVERY_NAMESPACE) as connection:
             return {row["provider"] for row in await connection.fetch(_SQL["providers"])}
 
     async def lease_records(self, namespace_id: UUID, version: int, *, count: int, limit: int) -> bool:
-        """Set aside `count` uses of a key of suite 1; False when that would pass `limit`."""
+        """Reserve `count` uses of a key of suite 1; return False if that would exceed `limit`."""
         async with self._database.connection(namespace_id) as connection:
             return bool(await connection.fetch(_SQL["lease"], namespace_id, version, count, limit))
 
     async def list_kek_usage(self) -> Sequence[KekUsage]:
-        """Return what depends on which version of which KEK."""
+        """Return how many keys each version of each KEK wraps."""
         async with self._database.connection(EVERY_NAMESPACE) as connection:
             return [KekUsage(**row) for row in await connection.fetch(_SQL["usage"])]
 
     async def count_wrapped(self, kek: KekRef, *, except_version: str | None, namespace_id: UUID | None) -> int:
-        """Return how many keys `list_wrapped` finds in all."""
+        """Return the number of keys on all pages of `list_wrapped`."""
         async with self._database.connection(EVERY_NAMESPACE) as connection:
             row = await connection.fetchrow(
                 _SQL["count_wrapped"], kek.provider, kek.key_id, except_version, namespace_id
@@ -118,7 +142,7 @@ class PostgresDataKeyStore:
         after: DataKeyRecord | None,
         limit: int,
     ) -> Sequence[DataKeyRecord]:
-        """Return keys that a KEK wrapped, a page; see the protocol."""
+        """Return a page of the keys that a KEK wrapped."""
         place = _FIRST if after is None else (after.namespace_id, after.key_class.value, after.version)
         async with self._database.connection(EVERY_NAMESPACE) as connection:
             rows = await connection.fetch(
@@ -127,7 +151,11 @@ class PostgresDataKeyStore:
         return [_record(row) for row in rows]
 
     async def rewrap_data_keys(self, rewrapped: Sequence[tuple[DataKeyRecord, Wrapped]]) -> int:
-        """Exchange wrapped roots for other wrapped forms of the same, each if it is still as it was read."""
+        """Replace wrapped roots that have not changed since they were read by other wrapped forms; return their number.
+
+        Raises:
+            KeyPendingDeletion: A KEK is being deleted.
+        """
         columns = zip(
             *(
                 (
@@ -152,20 +180,24 @@ class PostgresDataKeyStore:
             return len(await connection.fetch(_SQL["rewrap"], *map(list, columns)))
 
     async def list_due(self, *, created_before: datetime, rows: int, rows_suite_1: int) -> Sequence[UUID]:
-        """Return the namespaces whose active data key is old, or sealed many rows; see the protocol."""
+        """Return the namespaces whose active data key is old, or has sealed many rows."""
         async with self._database.connection(EVERY_NAMESPACE) as connection:
             found = await connection.fetch(_SQL["due"], created_before, rows, rows_suite_1)
         return [UUID(bytes=row["namespace_id"].bytes) for row in found]
 
     async def nonce_use(self) -> float | None:
-        """Return how much of its uses the most used active key of suite 1 has spent, 0 to 1; None where there is no such key."""
+        """Return the share of its uses that the most used active key of suite 1 has spent, 0 to 1; None without such a key."""
         async with self._database.connection(EVERY_NAMESPACE) as connection:
             row = await connection.fetchrow(_SQL["nonce_use"])
         leased = row["leased"] if row is not None else None
         return None if leased is None else leased / SUITE_1_LIMIT
 
     async def retire_kek(self, cell_id: UUID, kek: KekRef) -> None:
-        """See to it that no key is registered under a KEK any more, as it is to be deleted; see the protocol."""
+        """Refuse new keys under a KEK from now on, because it will be deleted.
+
+        Raises:
+            KeyConflict: It wraps a key that is not destroyed.
+        """
         async with self._database.transaction(EVERY_NAMESPACE) as connection:
             await lock_kek(connection, kek.provider, kek.key_id)
             if await connection.fetch(_SQL["used_kek"], kek.provider, kek.key_id):
@@ -173,45 +205,45 @@ class PostgresDataKeyStore:
             await connection.execute(_SQL["retire_kek"], cell_id, kek.provider, kek.key_id)
 
     async def keep_kek(self, cell_id: UUID, kek: KekRef) -> None:
-        """Take `retire_kek` back."""
+        """Undo `retire_kek`."""
         async with self._database.connection(EVERY_NAMESPACE) as connection:
             await connection.execute(_SQL["keep_kek"], cell_id, kek.provider, kek.key_id)
 
 
 async def notify_keys(connection: Connection, namespace_id: UUID) -> None:
-    """Have every process forget a namespace's keys once the transaction of a change is committed."""
+    """Notify every process to evict a namespace's keys, once the caller's transaction is committed."""
     await connection.execute(_SQL["notify"], KEY_CHANNEL, str(namespace_id))
 
 
 async def disable_keys(connection: Connection, namespace_id: UUID) -> None:
-    """As the store's `disable_data_keys`, in the caller's transaction."""
+    """Disable every key of a namespace in the caller's transaction."""
     await connection.execute(_SQL["disable"], namespace_id)
     await notify_keys(connection, namespace_id)
 
 
 async def enable_keys(connection: Connection, namespace_id: UUID) -> None:
-    """As the store's `enable_data_keys`, in the caller's transaction."""
+    """Restore the states of the keys that were disabled together, in the caller's transaction."""
     await connection.execute(_SQL["enable"], namespace_id)
     await notify_keys(connection, namespace_id)
 
 
 async def destroy_keys(connection: Connection, namespace_id: UUID, *, destroyed_at: datetime) -> list[DataKeyRecord]:
-    """As the store's `destroy_data_keys`, in the caller's transaction."""
+    """Delete every wrapped root of a namespace in the caller's transaction; return the tombstones."""
     await connection.execute(_SQL["destroy"], namespace_id, destroyed_at)
     await notify_keys(connection, namespace_id)
     return [_record(row) for row in await connection.fetch(_SQL["list"], namespace_id)]
 
 
 async def lock_kek(connection: Connection, provider: str, kek_id: str) -> None:
-    """Wait until nobody else registers keys under a KEK or decides what becomes of it, until the transaction ends."""
+    """Lock a KEK until the transaction ends, so that no key is registered under it and no shredding decides on it."""
     await connection.execute(_SQL["lock_kek"], provider, kek_id)
 
 
 async def claim_kek(connection: Connection, provider: str, kek_id: str) -> None:
-    """Make sure that a KEK stays while keys that it wraps are registered in this transaction.
+    """Keep a KEK from being deleted while this transaction registers keys under it.
 
     Raises:
-        KeyPendingDeletion: it was deleted, or is about to be, with a namespace that was shredded.
+        KeyPendingDeletion: It was deleted with a shredded namespace, or is being deleted.
     """
     await lock_kek(connection, provider, kek_id)
     if await connection.fetch(_SQL["deleted_kek"], provider, kek_id):

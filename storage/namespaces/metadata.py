@@ -129,7 +129,7 @@ class MetadataStore:
             InvalidPersistenceRequest: Both are given, or neither.
             NamespaceNotFound: The namespace does not exist.
             KmsError: Its keys are not available, for example because it is being shredded.
-            IntegrityError: The row was changed by somebody else.
+            IntegrityError: The row was changed outside of the stores.
         """
         if (namespace_id is None) == (name is None):
             msg = "name exactly one: the namespace's id or its name"

@@ -59,7 +59,7 @@ def open_data(keys: NamespaceKeys, row: Row) -> DataBlob:
     """Open the service's settings in a row.
 
     Raises:
-        IntegrityError: They are missing, or were changed by somebody else.
+        IntegrityError: They are missing, or were changed outside of the stores.
     """
     if row["data"] is None:
         raise IntegrityError

@@ -173,7 +173,7 @@ def check_name(details: NamespaceDetails, name: str) -> None:
     """Check that a namespace which was found by the token of a name has that name.
 
     Raises:
-        IntegrityError: It has another name, so somebody has exchanged tokens in the database.
+        IntegrityError: It has another name, so tokens were exchanged in the database.
     """
     if details.name != name:
         raise IntegrityError

@@ -1,4 +1,4 @@
-"""What becomes of the KEKs that wrapped keys of a shredded namespace. All functions run in the caller's transaction."""
+"""What happens to the KEKs that wrapped keys of a shredded namespace. All functions run in the caller's transaction."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SQL = load_queries("namespaces/shredded_keks")
 async def kek_dispositions(
     connection: Connection, keyring: Keyring, namespace_id: UUID, *, keep_kek: bool
 ) -> list[KekDisposal]:
-    """Return what would become of the KEKs of a namespace, if it were shredded now.
+    """Return what would happen to the KEKs of a namespace, if it were shredded now.
 
     Args:
         connection: A connection that sees every namespace.
@@ -45,7 +45,7 @@ async def kek_dispositions(
 
 
 async def decide_keks(connection: Connection, keyring: Keyring, namespace_id: UUID, *, keep_kek: bool) -> None:
-    """Decide what becomes of the KEKs of a namespace, and store it. No key is registered under them meanwhile."""
+    """Decide what happens to the KEKs of a namespace, and store it. No key is registered under them meanwhile."""
     for row in await connection.fetch(_SQL["of_namespace"], namespace_id):
         await lock_kek(connection, row["provider"], row["kek_id"])
     for each in await kek_dispositions(connection, keyring, namespace_id, keep_kek=keep_kek):

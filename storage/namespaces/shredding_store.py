@@ -123,7 +123,7 @@ class ShreddingStore:
         return await count_rows(self._database, namespace_id)
 
     async def kek_dispositions(self, namespace_id: UUID, *, keep_kek: bool) -> Sequence[KekDisposal]:
-        """Return what would become of the KEKs of a namespace, if it were shredded now.
+        """Return what would happen to the KEKs of a namespace, if it were shredded now.
 
         Args:
             namespace_id: The namespace.
@@ -151,7 +151,7 @@ class ShreddingStore:
             yield
 
     async def confirm(self, namespace_id: UUID, code: str) -> ShredRequest:
-        """Destroy all wrapped roots of a namespace, and decide what becomes of its KEKs. It is final.
+        """Destroy all wrapped roots of a namespace, and decide what happens to its KEKs. It is final.
 
         Args:
             namespace_id: The namespace.

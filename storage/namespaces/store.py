@@ -128,7 +128,7 @@ class NamespaceStore:
             NamespaceNotFound: No namespace has this name, or it was shredded.
             InvalidPersistenceRequest: The name is empty or too long.
             KmsError: Its keys are not available.
-            IntegrityError: The row was changed by somebody else.
+            IntegrityError: The row was changed outside of the stores.
             StorageError: The database does not answer.
         """
         return await self._open(await self._rows.by_name(name), name)
@@ -143,7 +143,7 @@ class NamespaceStore:
             NamespaceNotFound: No namespace has this name, or its shredding is completed.
             InvalidPersistenceRequest: The name is empty or too long.
             KmsError: Its keys are not available, for another reason than a shredding.
-            IntegrityError: The row was changed by somebody else.
+            IntegrityError: The row was changed outside of the stores.
             StorageError: The database does not answer.
         """
         row = await self._rows.by_name(name)

@@ -216,11 +216,11 @@ async def test_an_older_visibility_record_changes_nothing(workflow):
     """The run is written all the same; a newer record replaces the stored one."""
     stored = workflow.record(version=5)
     await workflow.create(visibility=[stored])
-    for version, holds in ((4, stored.s), (5, stored.s), (6, None)):
+    for version, holds in ((4, stored.sealed), (5, stored.sealed), (6, None)):
         record = workflow.record(version, id=stored.id)
         await workflow.create_zombie(visibility=[record])
         (row,) = (await workflow.footprint())["visibility_records"]
-        assert (holds or record.s).hex() in row
+        assert (holds or record.sealed).hex() in row
 
 
 async def test_of_many_creators_one_wins(workflow):

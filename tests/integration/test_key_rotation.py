@@ -1,12 +1,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import signal
 import subprocess
-import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import asyncpg
@@ -23,38 +21,27 @@ from strongroom.kms import (
     KeyContext,
     KeyNotFound,
     KeyPendingDeletion,
-    RotationPolicy,
     Suite,
     Unavailable,
     count_to_rewrap,
     create_data_keys,
     rewrap_data_keys,
-    rotate_due_keys,
 )
 from strongroom.kms.keys import derivation
-from strongroom.storage import EVERY_NAMESPACE, DataBlob, HistoryBranch, HistoryNode
+from strongroom.storage import EVERY_NAMESPACE
 from tests.support.fixtures.command_line import STRONGROOM, run_command, sql
+from tests.support.registered_keys import FIRST, SECOND, Writer, registered, written
 
 pytestmark = pytest.mark.integration
 
 MANY = 10_000
 """Namespaces of the large re-wrap."""
-FIRST, SECOND = KekRef("local", "first"), KekRef("local", "second")
 
 
 async def usage(strongroom):
     """Return how many keys depend on which version of which KEK, without the cell's own."""
     found = await strongroom.keyring.store.list_kek_usage()
     return {(each.kek_id, each.kek_version): each.keys for each in found if each.kek_id != "cell"}
-
-
-async def registered(strongroom, number):
-    """Register the keys of namespaces, with nothing else of them; return their ids."""
-    await strongroom.create_kek(FIRST)
-    namespaces = [uuid4() for _ in range(number)]
-    for namespace_id in namespaces:
-        await create_data_keys(strongroom.keyring, namespace_id, FIRST)
-    return namespaces
 
 
 async def copied(strongroom, dsn, number):
@@ -86,35 +73,6 @@ async def copied(strongroom, dsn, number):
     await connection.copy_records_to_table("data_keys", records=rows, columns=columns)
     await connection.close()
     return namespaces
-
-
-async def written(writer, rows):
-    """Have a writer write so many rows, and end."""
-    writer.until = writer.written + rows
-    await writer.run()
-
-
-class Writer:
-    """Appends to a history of one namespace until it is told to stop, and reads each node back."""
-
-    def __init__(self, strongroom, namespace_id):
-        self.strongroom, self.namespace_id = strongroom, namespace_id
-        self.branch = HistoryBranch(1, uuid4(), uuid4())
-        self.written = 0
-        self.until = sys.maxsize
-
-    async def run(self):
-        """Write; the first failure is raised."""
-        history = self.strongroom.history
-        while self.written < self.until:
-            node = HistoryNode(self.written + 1, self.written + 1, self.written, DataBlob(os.urandom(100)))
-            await history.append_history_nodes(self.namespace_id, self.branch, [node], is_new_branch=self.written == 0)
-            self.written += 1
-            if self.written % 20 == 0:
-                self.strongroom.keyring.evict(self.namespace_id)  # so that keys are unwrapped all the time
-                page = await history.read_history_branch(self.namespace_id, self.branch, page_size=1000)
-                assert len(page.nodes) == min(self.written, 1000)
-            await asyncio.sleep(0)
 
 
 async def data_rows(strongroom):
@@ -365,86 +323,6 @@ async def test_a_kek_that_is_being_retired_takes_no_new_keys(strongroom):
     await create_data_keys(strongroom.keyring, uuid4(), FIRST)
     with pytest.raises(KeyConflict):
         await store.retire_kek(cell_id, FIRST)
-
-
-# --- data keys that are due
-
-
-async def test_old_keys_are_rotated_when_due(strongroom):
-    """A data key older than the policy says is rotated, once, however many processes look; younger ones are left."""
-    first, second = await registered(strongroom, 2)
-    async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
-        await connection.execute(
-            "UPDATE data_keys SET created_at = now() - interval '91 days' WHERE namespace_id = $1", first
-        )
-    policy = RotationPolicy()
-    done = await asyncio.gather(*(rotate_due_keys(strongroom.keyring, policy) for _ in range(3)))
-    assert sorted(namespace for each in done for namespace in each.rotated) == [first]
-    assert all(not each.failed for each in done)
-    versions = {
-        namespace: max(
-            record.version
-            for record in await strongroom.keyring.store.list_data_keys(namespace)
-            if record.key_class is KeyClass.DATA
-        )
-        for namespace in (first, second)
-    }
-    assert versions == {first: 2, second: 1}
-    later = datetime.now(UTC) + timedelta(days=100)
-    assert len((await rotate_due_keys(strongroom.keyring, policy, now=later)).rotated) == 3  # the cell's own too
-
-
-async def test_keys_that_sealed_much_are_rotated_when_due(strongroom):
-    """A data key that sealed as many rows as the policy says, in all processes together, is rotated."""
-    (namespace_id,) = await registered(strongroom, 1)
-    policy = RotationPolicy(max_rows=100)  # a node and the branch's row are a row each
-    writers = []
-    for _ in range(2):
-        async with Strongroom.open(strongroom.config) as process:
-            writer = Writer(process, namespace_id)
-            await written(writer, 50)
-            writers.append(writer)
-        done = await rotate_due_keys(strongroom.keyring, policy)
-        assert (namespace_id in done.rotated) == (len(writers) == 2)
-    assert (await rotate_due_keys(strongroom.keyring, policy)).rotated == []
-
-
-async def test_suite_1_is_due_before_its_limit(strongroom):
-    """An AES-256-GCM key is due at half of what it may seal, whatever the policy says for others."""
-    await strongroom.create_kek(FIRST)
-    namespace_id = uuid4()
-    await create_data_keys(strongroom.keyring, namespace_id, FIRST, suite=Suite.AES_256_GCM)
-    for leased, due in ((2**29 - 1, False), (2**29, True)):
-        async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
-            await connection.execute(
-                "UPDATE data_keys SET record_lease = $2 WHERE namespace_id = $1 AND class = 'data'",
-                namespace_id,
-                leased,
-            )
-        done = await rotate_due_keys(strongroom.keyring, RotationPolicy())
-        assert (namespace_id in done.rotated) == due
-
-
-async def test_a_namespace_whose_kms_refuses_stops_no_other(strongroom, config_path):
-    """When the KEK of one due namespace is gone, the others are rotated, it is named, and the exit code is 1."""
-    first, second = await registered(strongroom, 2)
-    await strongroom.create_kek(SECOND)
-    await rewrap_data_keys(strongroom.keyring, FIRST, to=SECOND, namespace_id=first)
-    async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
-        await connection.execute("UPDATE data_keys SET created_at = '2020-01-01T00:00:00Z'")
-    await strongroom.keyring.provider("local").delete_kek(SECOND)
-    done = await asyncio.to_thread(run_command, config_path.parent, "keys", "rotate", "--due")
-    assert done.returncode == 1
-    assert "2 data keys rotated" in done.stdout
-    assert f"namespace {first}" in done.stdout
-    assert str(second) not in done.stdout
-
-
-@pytest.mark.parametrize("arguments", [(), ("a", "--due"), ("--due", "--suite", "aes-256-gcm")])
-def test_rotate_wants_one_thing(config_path, arguments):
-    """`keys rotate` without a namespace and without --due, or with both, is refused with what to give."""
-    done = run_command(config_path.parent, "keys", "rotate", *arguments)
-    assert (done.returncode, "--due" in done.stderr) == (2, True)
 
 
 # --- the audit log

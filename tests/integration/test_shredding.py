@@ -6,17 +6,12 @@ import secrets
 import signal
 import subprocess
 import sys
-from contextlib import asynccontextmanager
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from urllib.parse import urlsplit, urlunsplit
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 
-from strongroom.driver.config import load_config
-from strongroom.driver.importing.importer import attribute_types, import_executions
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import (
     KekRef,
@@ -24,8 +19,6 @@ from strongroom.kms import (
     KeyDestroyed,
     KeyDisabled,
     KeyNotFound,
-    KeyPendingDeletion,
-    KeyState,
     begin_index_rotation,
     destroy_data_keys,
     rotate_data_key,
@@ -42,36 +35,9 @@ from strongroom.visibility import new_layout
 from strongroom.visibility.backends.elasticsearch.documents import namespace_text
 from tests.support.search_cell import Cell as SearchCell
 from tests.support.search_cell import new_cell, opened, record
+from tests.support.shredding import NOW, RUNS, WEEK, count_runs, public_key, refused, request_and_finish
 
 pytestmark = pytest.mark.integration
-
-NOW, WEEK = timedelta(0), timedelta(days=7)
-RUNS = 6
-
-
-@pytest.fixture
-async def make_filled_namespace(strongroom, sample):
-    """Return what makes a namespace with a few runs in it, under a KEK of its own or a given one."""
-
-    async def make(name, *, kek=None, runs=RUNS):
-        kek = kek or KekRef.parse(f"local:{secrets.token_hex(6)}")
-        await strongroom.create_kek(kek)
-        namespace = await strongroom.namespaces.create(name, kek=kek)
-        await import_executions(strongroom, namespace, sample[:runs])
-        return await strongroom.namespaces.get(name)
-
-    return make
-
-
-async def count(strongroom, namespace):
-    found = await strongroom.visibility.count_workflow_executions(
-        namespace.namespace_id, "WorkflowId STARTS_WITH ''", attribute_types(namespace)
-    )
-    page = await strongroom.visibility.list_workflow_executions(
-        namespace.namespace_id, "", attribute_types(namespace), page_size=100
-    )
-    assert found.count == len(page.executions)
-    return found.count
 
 
 async def registry(strongroom, namespace_id):
@@ -82,32 +48,12 @@ async def registry(strongroom, namespace_id):
     return [dict(row) for row in rows]
 
 
-async def shred(strongroom, namespace_id, **options):
-    """Confirm twice, without a time between; return the certificate."""
-    shredding = strongroom.shredding()
-    request = await shredding.request(namespace_id, grace=NOW, **options)
-    return await shredding.finish(namespace_id, request.code)
-
-
-async def refused(strongroom, namespace):
-    """Return whether a process can't read a namespace any more."""
-    try:
-        await count(strongroom, namespace)
-    except (KeyDisabled, KeyNotFound):
-        return True
-    return False
-
-
-async def public_key(strongroom):
-    return (await strongroom.keyring.open(strongroom.keyring.cell_id)).certificate_key().public_key
-
-
 async def test_a_request_makes_unreadable_and_loses_nothing(strongroom, make_filled_namespace):
     """From the first confirmation on no process opens a row; all rows and wrapped keys are there; a neighbour goes on."""
     gone, stays = await make_filled_namespace("gone"), await make_filled_namespace("stays")
     before = await registry(strongroom, gone.namespace_id)
     async with Strongroom.open(strongroom.config) as elsewhere:
-        assert await count(elsewhere, gone) == RUNS
+        assert await count_runs(elsewhere, gone) == RUNS
         request = await strongroom.shredding().request(gone.namespace_id, grace=WEEK)
         assert request.due_at - request.requested_at == WEEK
         for _ in range(400):  # it hears of it, long before its times are up
@@ -118,9 +64,9 @@ async def test_a_request_makes_unreadable_and_loses_nothing(strongroom, make_fil
             with pytest.raises(KeyDisabled):
                 await each.namespaces.get("gone")
             with pytest.raises((KeyDisabled, KeyNotFound)):
-                await count(each, gone)
+                await count_runs(each, gone)
             assert await each.namespaces.find("gone") == gone.namespace_id
-            assert await count(each, stays) == RUNS
+            assert await count_runs(each, stays) == RUNS
     [listed, other] = await strongroom.namespaces.list_namespaces()
     assert (listed.shred_due_at, other.shred_due_at) == (request.due_at, None)
     after = await registry(strongroom, gone.namespace_id)
@@ -157,7 +103,7 @@ async def test_taking_it_back_restores_every_state(strongroom, make_filled_names
     await shredding.store.cancel(namespace_id)
     assert await registry(strongroom, namespace_id) == before
     assert await strongroom.namespaces.get("back") == namespace
-    assert await count(strongroom, namespace) == RUNS
+    assert await count_runs(strongroom, namespace) == RUNS
     with pytest.raises(ConditionFailed):
         await shredding.store.cancel(namespace_id)
     second = await shredding.request(namespace_id, grace=NOW)
@@ -188,7 +134,7 @@ async def test_too_early_or_with_another_code_nothing_happens(strongroom, make_f
         await shredding.store.complete(namespace.namespace_id, eviction_seconds=1)
     for each in (namespace, other):
         await shredding.store.cancel(each.namespace_id)
-        assert await count(strongroom, each) == RUNS
+        assert await count_runs(strongroom, each) == RUNS
 
 
 async def test_the_whole_walk_leaves_a_certificate_and_a_neighbour(strongroom, make_filled_namespace):
@@ -226,100 +172,8 @@ async def test_the_whole_walk_leaves_a_certificate_and_a_neighbour(strongroom, m
     with pytest.raises(ConditionFailed, match="nothing brings them back"):
         await shredding.store.cancel(gone.namespace_id)
     assert await registry(strongroom, stays.namespace_id) == kept
-    assert await count(strongroom, stays) == RUNS
+    assert await count_runs(strongroom, stays) == RUNS
     assert (await make_filled_namespace("gone")).namespace_id != gone.namespace_id, "the name is free"
-
-
-@pytest.mark.parametrize(
-    "by", ["another namespace", "the cell", "nobody, but it is to be kept", "a shredded namespace"]
-)
-async def test_only_a_kek_of_its_own_is_deleted(strongroom, make_filled_namespace, by):
-    """One that wraps another living key stays, and so does one that the operator keeps; the certificate says that backups open."""
-    kek = KekRef.parse("local:cell" if by == "the cell" else "local:both")
-    namespace = await make_filled_namespace("gone", kek=kek)
-    other = await make_filled_namespace("other", kek=kek) if "namespace" in by else None
-    if by == "a shredded namespace":
-        await shred(strongroom, other.namespace_id)
-    said = verify_certificate(await shred(strongroom, namespace.namespace_id, keep_kek="kept" in by))
-    [answer] = said.keks
-    if by == "a shredded namespace":
-        assert (answer.disposal, answer.state) == ("delete", "destroyed")
-        return
-    assert (answer.disposal, answer.state) == ("kept" if "kept" in by else "shared", None)
-    assert any(str(kek) in sentence and "can open it" in sentence for sentence in said.does_not_cover)
-    assert (await strongroom.keyring.provider("local").describe(kek)).state == "enabled"
-    if other is not None:
-        assert await count(strongroom, other) == RUNS
-
-
-async def test_a_kek_that_is_being_deleted_takes_no_new_keys(strongroom, make_filled_namespace):
-    """A creation that wrapped its keys just before the KEK went does not come into being with keys that nobody opens."""
-    kek = KekRef.parse("local:doomed")
-    namespace = await make_filled_namespace("gone", kek=kek)
-    provider, store = strongroom.keyring.provider("local"), strongroom.keyring.store
-    wrapped, insert = asyncio.Event(), store.insert_data_keys
-    shredded = asyncio.Event()
-
-    async def late(records):
-        wrapped.set()
-        await shredded.wait()
-        await insert(records)
-
-    store.insert_data_keys = late
-    creating = asyncio.create_task(strongroom.namespaces.create("late", kek=kek))
-    await wrapped.wait()
-    said = verify_certificate(await shred(strongroom, namespace.namespace_id))
-    assert said.keks[0].state == "destroyed"
-    shredded.set()
-    with pytest.raises(KeyPendingDeletion):
-        await creating
-    with pytest.raises(NamespaceNotFound):
-        await strongroom.namespaces.find("late")
-    store.insert_data_keys = insert
-    await provider.create_kek("doomed")  # another key by the old name
-    with pytest.raises(KeyPendingDeletion):
-        await strongroom.namespaces.create("later", kek=kek)
-
-
-async def test_a_creation_that_came_first_keeps_the_kek(strongroom, make_filled_namespace):
-    """Control of the test above: keys that are registered before the decision make the KEK a shared one."""
-    kek = KekRef.parse("local:contested")
-    namespace = await make_filled_namespace("gone", kek=kek)
-    request = await strongroom.shredding().request(namespace.namespace_id, grace=NOW)
-    first = await make_filled_namespace("first", kek=kek)
-    said = verify_certificate(await strongroom.shredding().finish(namespace.namespace_id, request.code))
-    assert said.keks[0].disposal == "shared"
-    assert await count(strongroom, first) == RUNS
-
-
-async def test_a_kms_that_refuses_is_told_and_asked_again(strongroom, make_filled_namespace):
-    """All else is done, the certificate says NOT, the name is free; the next run deletes the KEK and certifies that."""
-    namespace = await make_filled_namespace("gone")
-    shredding, keyring_file = strongroom.shredding(), strongroom.config.kms["local"].keyring
-    request = await shredding.request(namespace.namespace_id, grace=NOW)
-    [kek] = (await shredding.loss(request)).keks
-    provider = strongroom.keyring.provider("local")
-    cell = await strongroom.keyring.open(strongroom.keyring.cell_id)
-    keyring_file.chmod(0o644)  # the provider refuses to use it
-    try:
-        refused = await shredding.finish(namespace.namespace_id, request.code)
-    finally:
-        keyring_file.chmod(0o600)
-    said = verify_certificate(refused, public_key=cell.certificate_key().public_key)
-    assert said.keks[0].state is None
-    assert said.keks[0].error.startswith("KeyringFileError: ")
-    assert any("could NOT be deleted" in sentence for sentence in said.does_not_cover)
-    assert not await shredding.store.rows(namespace.namespace_id)
-    with pytest.raises(NamespaceNotFound):
-        await strongroom.namespaces.find("gone")
-    assert (await provider.describe(kek.kek)).state == "enabled"
-    finished = await shredding.finish(namespace.namespace_id, request.code)
-    again = verify_certificate(finished)
-    assert (again.keks[0].state, again.keks[0].error) == ("destroyed", None)
-    assert again.rows_deleted == said.rows_deleted
-    assert again.confirmed_at == said.confirmed_at
-    assert await shredding.store.certificate(namespace.namespace_id) == finished
-    assert await shredding.finish(namespace.namespace_id, request.code) == finished
 
 
 async def test_two_at_once_make_one_certificate(strongroom, make_filled_namespace):
@@ -349,7 +203,7 @@ async def test_taking_back_and_confirming_at_once_have_one_winner(strongroom, ma
             finished, cancelled = cancelled, finished
         if cancelled is None:
             assert isinstance(finished, ConditionFailed)
-            assert await count(strongroom, namespace) == 2
+            assert await count_runs(strongroom, namespace) == 2
         else:
             assert isinstance(cancelled, ConditionFailed)
             assert verify_certificate(finished).namespace_id == namespace.namespace_id
@@ -409,77 +263,17 @@ async def test_killed_after_any_step_it_is_finished_by_running_it_again(
     left = await shredding.store.rows(gone.namespace_id)
     if step == "some rows":
         assert 0 < sum(left.values()) < sum(loss.rows.values())
-    assert await count(strongroom, stays) == RUNS
+    assert await count_runs(strongroom, stays) == RUNS
     signed = await shredding.finish(gone.namespace_id, request.code)
     said = verify_certificate(signed, public_key=await public_key(strongroom))
     assert dict(said.rows_deleted) == dict(loss.rows)
     assert [kek.state for kek in said.keks] == ["not_found" if step == "kek without an answer" else "destroyed"]
     assert await shredding.store.certificate(gone.namespace_id) == signed
     async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
-        [row] = await connection.fetch("SELECT count(*) AS certificates FROM erasure_certificates")
+        [row] = await connection.fetch("SELECT count_runs(*) AS certificates FROM erasure_certificates")
     assert row["certificates"] == 1
     assert not await shredding.store.rows(gone.namespace_id)
-    assert await count(strongroom, stays) == RUNS
-
-
-@asynccontextmanager
-async def restored_backup(strongroom, server_dsn):
-    """Copy the whole database as it is now, and return its configuration: a backup, to be restored under the same KMS."""
-    name = f"backup_{uuid4().hex[:12]}"
-    config = strongroom.config
-    source = urlsplit(config.dsn).path.lstrip("/")
-    admin = await asyncpg.connect(server_dsn)
-    try:
-        await admin.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()",
-            source,
-        )
-        await admin.execute(f"CREATE DATABASE {name} TEMPLATE {source}")
-        yield replace(config, dsn=urlunsplit(urlsplit(config.dsn)._replace(path=f"/{name}")))
-    finally:
-        await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-        await admin.close()
-
-
-async def opened_runs(config, name):
-    async with Strongroom.open(config) as restored:
-        return await count(restored, await restored.namespaces.get(name))
-
-
-@pytest.mark.parametrize("own", [True, False], ids=["own KEK", "shared KEK"])
-async def test_a_backup_taken_before_does_not_open_where_the_kek_was_its_own(config_path, server_dsn, sample, own):
-    """The promise of a KEK for each namespace. Controls: the same backup opens before, and with a shared KEK also after."""
-    config = load_config(config_path)  # a cell of this test's own: closed while it is copied
-    await Strongroom.init(config)
-    async with Strongroom.open(config) as strongroom:
-        keks = [KekRef.parse("local:a"), KekRef.parse("local:b" if own else "local:a")]
-        ids = []
-        for name, kek in zip(("gone", "stays"), keks, strict=True):
-            await strongroom.create_kek(kek)
-            namespace = await strongroom.namespaces.create(name, kek=kek)
-            await import_executions(strongroom, namespace, sample[:RUNS])
-            ids.append(namespace.namespace_id)
-    async with restored_backup(strongroom, server_dsn) as backup:
-        assert await opened_runs(backup, "gone") == RUNS
-        async with Strongroom.open(config) as strongroom:
-            said = verify_certificate(await shred(strongroom, ids[0]))
-            with pytest.raises(NamespaceNotFound):
-                await strongroom.namespaces.get("gone")
-        covered = any("backups that were made before open for nobody" in sentence for sentence in said.covers)
-        assert covered == own
-        if own:
-            with pytest.raises(KeyNotFound):
-                await opened_runs(backup, "gone")
-            async with Strongroom.open(backup) as restored:
-                keys = await restored.keyring.open(ids[0])
-                records = await restored.keyring.store.list_data_keys(ids[0])
-                assert {record.state for record in records} == {KeyState.ACTIVE}, "it is whole, but for the KEK"
-                with pytest.raises(KeyNotFound):
-                    keys.active_data_key()
-        else:
-            assert await opened_runs(backup, "gone") == RUNS
-        assert await opened_runs(backup, "stays") == RUNS
-        assert await opened_runs(config, "stays") == RUNS
+    assert await count_runs(strongroom, stays) == RUNS
 
 
 async def test_the_certificate_tells_nothing_of_a_tenant(strongroom, make_filled_namespace, sample):
@@ -513,7 +307,7 @@ async def test_the_certificate_tells_nothing_of_a_tenant(strongroom, make_filled
         ]
         return [form for form in forms if form in content or form.lower() in lowered]
 
-    signed = await shred(strongroom, namespace.namespace_id)
+    signed = await request_and_finish(strongroom, namespace.namespace_id)
     assert not found(signed)
     assert len(texts) > RUNS
     async with strongroom.database.connection(EVERY_NAMESPACE) as connection:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from strongroom.kms import KeyClass, NamespaceKeys, Secret, Suite
 from strongroom.kms.keys.data_key import DataKey
-from strongroom.storage import HASHED_COLUMNS
+from strongroom.storage import HASHED_COLUMNS, VisibilityRow
 from strongroom.visibility import AttributeType, matches, parse_filter
 from strongroom.visibility.backends.token_query import All, AnyOf, Bucket, Epoch, Not, Some, difference
 from strongroom.visibility.index.document import seal_documents
@@ -24,6 +24,8 @@ from tests.support.plaintext_copy.records import record_of
 
 ATTRIBUTES = Attributes(CUSTOM)
 TYPES = {name: AttributeType(kind) for name, kind in CUSTOM.items()}
+COLUMNS = {"b1": "close_bucket", "b2": "start_bucket"}
+"""The attribute of a row for each bucket's column."""
 SALTS = {"Completed": 3, "Running": 2}
 LAYOUTS = [Layout(), Layout("strict", SALTS), Layout("strict")]
 
@@ -55,7 +57,8 @@ def holds(query, row):
             )
             return found
         case Bucket(column, low, high):
-            return low <= {"b1": row.close_bucket, "b2": row.start_bucket}[column] <= high
+            name = COLUMNS[column] if isinstance(row, VisibilityRow) else column
+            return low <= getattr(row, name) <= high
         case Epoch(k):
             return row.epoch == k
         case All(items):

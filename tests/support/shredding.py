@@ -1,10 +1,50 @@
-"""Shredding without a grace period, for tests of something else."""
+"""Shredding without a grace period, and what the tests of shredding look at."""
 
 from __future__ import annotations
 
-from strongroom.kms import verify_certificate
+from datetime import timedelta
+
+from strongroom.driver.importing.importer import attribute_types
+from strongroom.kms import KeyDisabled, KeyNotFound, verify_certificate
+
+NOW, WEEK = timedelta(0), timedelta(days=7)
+RUNS = 6
+"""Runs in a namespace of `make_filled_namespace`."""
 
 
 async def shred(cell, namespace_id):
     """Shred a namespace at once, and keep its KEKs; return the verified erasure certificate."""
     return verify_certificate(await cell.shredding().shred(namespace_id))
+
+
+async def request_and_finish(strongroom, namespace_id, **options):
+    """Confirm a shredding twice, without a grace period; return the certificate's bytes."""
+    shredding = strongroom.shredding()
+    request = await shredding.request(namespace_id, grace=NOW, **options)
+    return await shredding.finish(namespace_id, request.code)
+
+
+async def count_runs(strongroom, namespace):
+    """Return the number of runs of a namespace, by a count and by a list."""
+    found = await strongroom.visibility.count_workflow_executions(
+        namespace.namespace_id, "WorkflowId STARTS_WITH ''", attribute_types(namespace)
+    )
+    page = await strongroom.visibility.list_workflow_executions(
+        namespace.namespace_id, "", attribute_types(namespace), page_size=100
+    )
+    assert found.count == len(page.executions)
+    return found.count
+
+
+async def refused(strongroom, namespace):
+    """Return whether a process can't read a namespace."""
+    try:
+        await count_runs(strongroom, namespace)
+    except (KeyDisabled, KeyNotFound):
+        return True
+    return False
+
+
+async def public_key(strongroom):
+    """Return the public key that verifies the cell's certificates."""
+    return (await strongroom.keyring.open(strongroom.keyring.cell_id)).certificate_key().public_key

@@ -1,4 +1,4 @@
-"""The documents of a search index as users of data keys: each holds a copy of a sealed record (storage/DESIGN.md, "Sealing anew").
+"""The documents of a search index as users of data keys: each holds a copy of a sealed record (storage/DESIGN.md, "Resealing").
 
 When a record is sealed anew its run is put into the outbox, and an indexer writes the document anew. What is left after that was
 written by an indexer that was late; those runs are put there again.
