@@ -2,10 +2,10 @@
 
 from .codec_server import CallerConfig, CertificateConfig, CodecServerConfig, JwtConfig, Listen
 from .config import StrongroomConfig
+from .elasticsearch import ElasticsearchConfig
 from .errors import ADD_AUDIT, ConfigError
 from .kms import AwsKms, AzureKms, GcpKms, KmsConfig, LocalKms, MultiKms, Pkcs11Kms, TransitKms
 from .load import load_config
-from .sections import ElasticsearchConfig
 from .template import write_config
 
 __all__ = [

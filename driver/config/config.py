@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .codec_server import CodecServerConfig
+    from .elasticsearch import ElasticsearchConfig
     from .kms import KmsConfig
-    from .sections import ElasticsearchConfig
 
 MOST_CONNECTIONS = 1000
 

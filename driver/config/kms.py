@@ -6,10 +6,9 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
-from .schema import Count, File, Flag, Region, Secret, Text, about, checked_address, formed, secret, section
+from .schema import CaCerts, Count, File, Flag, Region, Secret, Text, about, checked_address, formed, secret, section
 
 GCP_ENDPOINT = "https://cloudkms.googleapis.com"
-CaCerts = Annotated[File, about("PEM file with the certificates of trusted authorities. Default: the system's.")]
 Insecure = Annotated[Flag, about("Whether the address may be http, for a server on this machine.")]
 InRegion = Annotated[Region, about("Region that the KEKs are in. Needed in a cell that is bound to a region.")]
 

@@ -7,23 +7,33 @@ from types import MappingProxyType
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import Discriminator, Field, StringConstraints, model_validator
+from pydantic import Discriminator, Field, model_validator
 
 from strongroom.kms import CachePolicy, InvalidRequest, RotationPolicy, TlsFiles
 from strongroom.storage import Cell, check_dsn
 
 from .codec_server import CodecServerConfig
 from .config import MOST_CONNECTIONS, StrongroomConfig
+from .elasticsearch import ElasticsearchConfig
 from .kms import KmsConfig
-from .schema import Count, File, Flag, Number, Region, Secret, Text, about, checked_address, formed, secret, section
+from .schema import (
+    CaCerts,
+    Certificate,
+    Count,
+    File,
+    Flag,
+    Key,
+    Number,
+    Region,
+    Text,
+    about,
+    formed,
+    section,
+)
 
-DEFAULT_INDEX = "strongroom-visibility"
 MOST_SHARDS = 16384
 _WEEK = 7 * 24 * 3600
 _CACHE, _ROTATION = CachePolicy(), RotationPolicy()
-CaCerts = Annotated[File, about("PEM file with the certificates of trusted authorities. Default: the system's.")]
-Certificate = Annotated[File, about("PEM file with the client's certificate, for a server that asks for one.")]
-Key = Annotated[File, about("PEM file with the certificate's key. Default: the certificate's file.")]
 Seconds = Annotated[Number, Field(gt=0, le=_WEEK)]
 
 
@@ -144,32 +154,6 @@ class AccessSection:
     enforce: Annotated[
         Flag, about("Whether every command needs a principal, even if the access policy is taken out of the database.")
     ] = False
-
-
-@section
-class ElasticsearchConfig:
-    """The search index in Elasticsearch."""
-
-    url: Annotated[Text, about("URL of the cluster.")]
-    index: Annotated[Text, StringConstraints(max_length=255), about("Alias of the index.")] = DEFAULT_INDEX
-    api_key: Annotated[Secret, about("API key of the cluster.")] | None = secret("api_key_env")
-    ca_certs: CaCerts | None = None
-    certificate: Certificate | None = None
-    key: Key | None = None
-    insecure: Annotated[Flag, about("Whether the URL may be http, for a cluster on this machine.")] = False
-    timeout: Annotated[Number, Field(gt=0, le=600), about("Timeout of a request.", unit="seconds")] = Field(
-        default=10.0, validation_alias="timeout_seconds"
-    )
-
-    @model_validator(mode="after")
-    def _check(self) -> ElasticsearchConfig:
-        checked_address(self.url, insecure=self.insecure)
-        return self
-
-    @property
-    def tls(self) -> TlsFiles:
-        """The certificates that the cluster is connected to with."""
-        return TlsFiles(self.ca_certs, self.certificate, self.key)
 
 
 @section
