@@ -1,4 +1,4 @@
-"""One cell for all tests of the codec server, and the servers that several of them ask."""
+"""One cell for all tests of the codec server, and the servers that several tests share."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def codec_bench(server_dsn, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def codec_server(codec_bench):
-    """A server with TLS, for callers with tokens, with generous limits."""
+    """A server with TLS for callers with tokens, with high limits."""
     section = """
 listen = "127.0.0.1:0"
 certificate = "server.pem"
@@ -43,6 +43,6 @@ payloads_at_once = 100000
 
 @pytest.fixture
 def client(codec_bench, codec_server):
-    """A client of it."""
+    """A client of the server."""
     with codec_bench.client(codec_server) as client:
         yield client

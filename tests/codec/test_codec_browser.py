@@ -33,7 +33,7 @@ fetch(%s, {method: "POST", headers: %s, body: %s})
 
 @pytest.fixture(scope="module")
 def chromium():
-    """A browser; a missing one skips, or fails where services are required."""
+    """A browser. If it is missing, the test is skipped, or fails if services are required."""
     if not CHROMIUM.exists():
         if os.environ.get("REQUIRE_SERVICES") == "1":
             pytest.fail("no chromium: apt-get install chromium")
@@ -42,7 +42,7 @@ def chromium():
 
 
 class Pages:
-    """A web server for one page, which knows its own port before it knows the page."""
+    """A web server for one page. Its port is known before its page is set."""
 
     def __init__(self):
         pages = self
@@ -78,7 +78,7 @@ def web_pages():
 
 
 def shown_in(chromium, url, certificate, profile):
-    """Return what a page shows, in a browser that takes the server's key, and no other that it could not verify."""
+    """Return the text of a page in a browser that trusts the server's key only."""
     key = x509.load_pem_x509_certificate(certificate.read_bytes()).public_key()
     pin = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     result = subprocess.run(
@@ -108,7 +108,7 @@ def shown_in(chromium, url, certificate, profile):
 
 @pytest.mark.parametrize(("host", "shown"), [("localhost", "opened"), ("127.0.0.1", "refused")])
 def test_a_page_of_a_listed_origin_decodes_and_another_does_not(codec_bench, chromium, tmp_path, host, shown):
-    """In a real browser the same page, served as two origins of which one is listed, shows a payload there and none elsewhere."""
+    """In a real browser a page of a listed origin shows a payload, and the same page of another origin does not."""
     with web_pages() as pages:
         section = f'\nlisten = "127.0.0.1:0"\ncertificate = "server.pem"\norigins = ["http://localhost:{pages.port}"]\n'
         with codec_bench.server(f"browser {host}", section + JWT) as server, codec_bench.client(server) as client:

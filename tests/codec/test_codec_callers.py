@@ -32,7 +32,7 @@ def encode(client, authorization, namespace="first"):
 
 
 def swapped(token, part, **changed):
-    """Change what a part of a token says, and leave its signature as it is."""
+    """Change a part of a token, and keep its signature."""
     parts = token.split(".")
     told = json.loads(base64.urlsafe_b64decode(parts[part] + "=="))
     parts[part] = base64.urlsafe_b64encode(json.dumps({**told, **changed}).encode()).rstrip(b"=").decode()
@@ -61,14 +61,14 @@ BAD_TOKENS = {
 
 
 def test_a_good_token_is_taken(codec_bench, client):
-    """The control of all that follow: the same request with a good token is answered."""
+    """A request with a valid token is answered. It is the control of the refusals."""
     assert encode(client, f"Bearer {codec_bench.issuer.token()}").status_code == 200
     assert encode(client, f"bearer {codec_bench.issuer.token()}").status_code == 200
 
 
 @pytest.mark.parametrize("kind", BAD_TOKENS)
 def test_a_bad_token_is_refused(codec_bench, client, kind):
-    """Each is refused with the same bytes, which tell no cause."""
+    """Every invalid token is refused with the same bytes, which hold no cause."""
     answer = encode(client, f"Bearer {BAD_TOKENS[kind](codec_bench.issuer)}")
     assert (answer.status_code, answer.content) == REFUSED
     assert answer.headers["www-authenticate"] == "Bearer"
@@ -76,7 +76,7 @@ def test_a_bad_token_is_refused(codec_bench, client, kind):
 
 @pytest.mark.parametrize("authorization", [None, "", "Bearer", "Basic YWxpY2U6eA==", "Bearer \xe4"])
 def test_no_token_is_refused(client, authorization):
-    """So is a header that holds none."""
+    """A header without a token is refused with the same bytes."""
     sent = authorization if authorization is None else authorization.encode("latin-1")
     assert (encode(client, sent).status_code, encode(client, sent).content) == REFUSED
 
@@ -86,12 +86,12 @@ def test_no_token_is_refused(client, authorization):
     [("support", 200), (["x", "all"], 200), ([], 403), (None, 403), ({"support": 1}, 403), ([["support"]], 403)],
 )
 def test_the_claim_says_which_namespaces(codec_bench, client, groups, status):
-    """A value of the claim that the configuration maps allows; none, another, or one of an odd shape does not."""
+    """Only a value of the claim that the configuration lists allows a namespace. A missing, unknown or malformed one does not."""
     assert encode(client, f"Bearer {codec_bench.issuer.token(groups=groups)}").status_code == status
 
 
 def test_a_key_set_is_used_by_the_ids_of_its_keys(codec_bench):
-    """With a set of keys a token names its key; without a name, or with another key's name, it is refused."""
+    """With a set of keys a token must name its own key. Without a name, or with another key's name, it is refused."""
     section = '\nlisten = "127.0.0.1:0"\ncertificate = "server.pem"\n' + JWT.replace("issuer.pem", "jwks.json")
     with codec_bench.server("jwks", section) as server, codec_bench.client(server) as client:
         assert encode(client, f"Bearer {codec_bench.issuer.token(key_id='new')}").status_code == 200
@@ -101,7 +101,7 @@ def test_a_key_set_is_used_by_the_ids_of_its_keys(codec_bench):
 
 @pytest.mark.parametrize(("bits", "taken"), [(1024, False), (2048, True)])
 def test_a_short_key_is_refused(codec_bench, tmp_path, bits, taken):
-    """A token whose RSA key can be factored by some is no token; the same with a longer key is one."""
+    """A token with a short RSA key is refused, and one with a longer key is accepted."""
     key = rsa.generate_private_key(65537, bits)
     pem = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     (tmp_path / "key.pem").write_bytes(pem)
@@ -147,7 +147,7 @@ namespaces = ["first"]
 
 
 def test_a_certificate_is_a_caller(codec_bench, certificates):
-    """The subject that is listed may use its namespace, and is who the audit log names."""
+    """A listed subject may use its namespace, and is the caller in the audit log."""
     server, files, _ = certificates
     with codec_bench.client(server, certificate=files["worker"]) as client:
         assert encode(client, None).status_code == 200
@@ -157,7 +157,7 @@ def test_a_certificate_is_a_caller(codec_bench, certificates):
 
 @pytest.mark.parametrize("name", ["stranger", "wider", "twice"])
 def test_a_subject_that_is_not_listed_may_nothing(codec_bench, certificates, name):
-    """A certificate of the authority whose subject is another one, or has more in it, opens no namespace."""
+    """A certificate with another subject, or with more attributes, may use no namespace."""
     server, files, _ = certificates
     with codec_bench.client(server, certificate=files[name]) as client:
         assert encode(client, None).status_code == 403
@@ -165,7 +165,7 @@ def test_a_subject_that_is_not_listed_may_nothing(codec_bench, certificates, nam
 
 @pytest.mark.parametrize("name", [None, "forged", "revoked"])
 def test_without_a_good_certificate_there_is_no_connection(codec_bench, certificates, name):
-    """No certificate, one of another authority, and a revoked one: TLS ends before a request is read."""
+    """Without a certificate, with one of another authority, or with a revoked one TLS ends before a request is read."""
     server, files, _ = certificates
     with codec_bench.client(server, certificate=files.get(name)) as client, pytest.raises(httpx.TransportError):
         encode(client, None)
@@ -173,7 +173,7 @@ def test_without_a_good_certificate_there_is_no_connection(codec_bench, certific
 
 @pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_older_tls_is_refused(codec_bench, codec_server, newest):
-    """A client that can do TLS 1.2 at most gets no connection; the same client with TLS 1.3 does."""
+    """A client with TLS 1.2 gets no connection. The same client with TLS 1.3 gets one."""
     with codec_bench.client(codec_server, newest=newest) as client:
         if newest is ssl.TLSVersion.TLSv1_3:
             assert client.get("/health").status_code == 204
@@ -193,7 +193,7 @@ def test_a_client_knows_the_server(codec_bench, codec_server):
 
 
 def test_both_are_needed_where_both_are_asked_for(codec_bench, certificates):
-    """Certificate and token: one alone is refused, and a namespace must be allowed by both."""
+    """If both are configured, a certificate or a token alone is refused, and both must allow the namespace."""
     _, files, section = certificates
     with (
         codec_bench.server("both", section + JWT) as server,

@@ -19,7 +19,7 @@ PUBLIC = 'listen = "127.0.0.1:0"\ncertificate = "server.pem"\n'
 
 
 def refused(bench, section, *arguments):
-    """Run a command with a section of its own; it must end with 2."""
+    """Run a command with a section of its own. It must end with 2."""
     (bench.folder / "wrong.toml").write_text((bench.folder / "strongroom.toml").read_text() + section)
     ended = run_command(bench.folder, "--config", "wrong.toml", *(arguments or ["codec-server"]), timeout=60)
     assert ended.returncode == 2, ended.stdout
@@ -28,7 +28,7 @@ def refused(bench, section, *arguments):
 
 
 def test_it_says_what_is_wrong(codec_bench):
-    """Without a section, with files that are missing or something else, or a place that is taken, it does not start, and says why."""
+    """Without its section, with missing or wrong files, or on an address in use the server does not start, and the error says why."""
     assert "no section [codec_server]" in refused(codec_bench, "")
     section = f"\n[codec_server]\n{PUBLIC}{JWT}"
     assert "nobody.pem can't be used" in refused(codec_bench, section.replace("server.pem", "nobody.pem"))
@@ -49,7 +49,7 @@ def test_it_says_what_is_wrong(codec_bench):
 
 
 def test_a_socket_in_use_is_not_taken_over(codec_bench):
-    """A second server on the socket of a running one does not start, and the first goes on."""
+    """A second server on the socket of a running one does not start, and the first keeps running."""
     section = 'listen = "unix:shared.sock"\ninsecure = true\n'
     with codec_bench.server("shared", section + JWT) as server:
         told = refused(codec_bench, f"\n[codec_server]\n{section}{JWT}")
@@ -59,7 +59,7 @@ def test_a_socket_in_use_is_not_taken_over(codec_bench):
 
 
 def test_no_key_is_destroyed_that_payloads_may_need(codec_bench):
-    """Where a codec server is configured, destroying a data key wants a word more, as no scan sees payloads."""
+    """If a codec server is configured, destroying a data key needs a confirmation, because a scan can't find payloads."""
     section = f"\n[codec_server]\n{PUBLIC}{JWT}"
     for command in (("keys", "destroy", "first", "--version", "1"), ("keys", "reseal", "first", "--destroy")):
         assert "--no-payloads" in refused(codec_bench, section, *command)
@@ -68,7 +68,7 @@ def test_no_key_is_destroyed_that_payloads_may_need(codec_bench):
 
 
 def hang_up(bench, server, sent):
-    """Connect, send something and wait; return what came back, and after how many seconds the server hung up."""
+    """Connect and send bytes. Return the answer, and the time until the server closed the connection, in seconds."""
     context = ssl.create_default_context(cafile=bench.authority.certificate)
     parts = urlsplit(server.address)
     began = monotonic()
@@ -85,7 +85,7 @@ def hang_up(bench, server, sent):
 
 
 def test_who_is_slow_is_hung_up_on(codec_bench, codec_server):
-    """No connection is held open by who says nothing, or half a head, or whose body does not come."""
+    """The server closes a connection that sends nothing, half a head, or no body."""
     headers = {**codec_bench.headers(), "Host": "codec", "Content-Type": "application/json", "Content-Length": "100"}
     head = "POST /decode HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     with ThreadPoolExecutor(3) as threads:

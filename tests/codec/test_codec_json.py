@@ -48,7 +48,7 @@ ITEMS = (
 
 @given(payloads=PAYLOADS)
 def test_written_as_protobuf_writes_and_read_back(payloads):
-    """The JSON is what protobuf's own function makes of the same message, and reading it gives the message."""
+    """The JSON equals that of protobuf's own function, and reading it gives the same message."""
     written = write_payloads(payloads)
     assert written.get("payloads") == MessageToDict(Payloads(payloads=payloads)).get("payloads", [])
     assert read_payloads(json.dumps(written).encode(), 4) == payloads
@@ -56,7 +56,7 @@ def test_written_as_protobuf_writes_and_read_back(payloads):
 
 @given(items=st.lists(ITEMS, max_size=3))
 def test_read_as_protobuf_reads(items):
-    """What protobuf takes is taken, with the same meaning; what it refuses is refused."""
+    """Input is accepted or refused as by protobuf, with the same meaning."""
     try:
         expected = list(ParseDict({"payloads": items}, Payloads()).payloads)
     except ParseError:
@@ -70,6 +70,6 @@ def test_read_as_protobuf_reads(items):
     "body", ["", "{", "[]", "1", "{}", '{"payloads":null}', '{"payloads":{}}', '{"payloads":[],"x":1}']
 )
 def test_what_is_no_payloads_is_refused(body):
-    """A list is needed, and nothing beside it."""
+    """The body needs a list of payloads, and may hold nothing else."""
     with pytest.raises(Refused):
         read_payloads(body.encode(), 3)

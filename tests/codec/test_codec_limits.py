@@ -29,7 +29,7 @@ def narrow(codec_bench):
 
 
 def test_a_bucket_fills_again():
-    """A caller has what it may have at once, then so much a second and never more; another caller has its own."""
+    """A caller has a burst, and then its rate. Another caller has a limit of its own."""
     now = [0.0]
     limit = RateLimit(per_second=2, at_once=10, clock=lambda: now[0])
     assert [limit.take("a", 10), limit.take("a", 1), limit.take("b", 10)] == [0, 0.5, 0]
@@ -40,7 +40,7 @@ def test_a_bucket_fills_again():
 
 
 def test_what_is_asked_too_early_takes_nothing():
-    """A caller who keeps asking for too much is not kept from what it may have."""
+    """Refused requests take nothing from a caller's limit."""
     now = [0.0]
     limit = RateLimit(per_second=1, at_once=5, clock=lambda: now[0])
     limit.take("a", 5)
@@ -50,7 +50,7 @@ def test_what_is_asked_too_early_takes_nothing():
 
 
 def test_the_number_of_callers_that_are_remembered_is_bounded():
-    """Who was away longest is forgotten first."""
+    """The least recent caller is forgotten first."""
     limit = RateLimit(per_second=1, at_once=1, clock=lambda: 0.0)
     for number in range(CALLERS_KEPT + 1):
         limit.take(str(number), 1)
@@ -59,7 +59,7 @@ def test_the_number_of_callers_that_are_remembered_is_bounded():
 
 @pytest.mark.integration
 def test_a_caller_has_its_share(codec_bench, narrow):
-    """Past its share a caller is told when to come back, and another caller is not held up."""
+    """A caller over its limit is refused with Retry-After, and another caller is not."""
     body = {"payloads": [plain(1)] * 5}
     answers = [narrow.post("/encode", json=body, headers=codec_bench.headers(sub="greedy")) for _ in range(4)]
     assert [each.status_code for each in answers] == [200, 200, 429, 429]
@@ -71,7 +71,7 @@ def test_a_caller_has_its_share(codec_bench, narrow):
 @pytest.mark.parametrize(("size", "status"), [(4000, 200), (4001, 413), (100_000, 413)])
 @pytest.mark.parametrize("told", [True, False])
 def test_a_body_has_a_limit(codec_bench, narrow, size, status, told):
-    """At the limit a body is taken, and above it refused; whether its length was told before it or not."""
+    """A body at the limit is accepted, and one above it is refused, with and without Content-Length."""
     body = json.dumps({"payloads": [plain("")]}).encode().ljust(size)
     headers = {**codec_bench.headers(sub=f"{size} {told}"), **JSON}
     assert narrow.post("/encode", content=body if told else iter([body]), headers=headers).status_code == status
@@ -79,7 +79,7 @@ def test_a_body_has_a_limit(codec_bench, narrow, size, status, told):
 
 @pytest.mark.integration
 def test_a_request_has_so_many_payloads(codec_bench, narrow):
-    """One more than may be is refused."""
+    """A request with one payload more than the limit is refused."""
     answers = [
         narrow.post("/encode", json={"payloads": [plain(1)] * count}, headers=codec_bench.headers(sub=f"many {count}"))
         for count in (5, 6)
@@ -98,7 +98,7 @@ def test_a_request_has_so_many_payloads(codec_bench, narrow):
     ],
 )
 def test_a_body_is_json(codec_bench, narrow, changed):
-    """Another type, with which a browser would not ask first, is refused, and so is a compressed body."""
+    """A content type that needs no preflight is refused, and so is a compressed body."""
     body = json.dumps({"payloads": []})
     headers = {**codec_bench.headers(sub=str(changed)), **JSON}
     assert narrow.post("/encode", content=body, headers=headers).status_code == 200
@@ -107,7 +107,7 @@ def test_a_body_is_json(codec_bench, narrow, changed):
 
 @pytest.mark.integration
 async def test_what_is_opened_is_no_longer_than_what_was_sent(codec_bench, client):
-    """Nobody makes the server open a little to much more: payloads are not compressed."""
+    """An opened payload is not longer than the sealed one, because payloads are not compressed."""
     long = plain("x" * 100_000)
     [sealed] = client.post("/encode", json={"payloads": [long]}, headers=codec_bench.headers()).json()["payloads"]
     assert len(data_of(sealed)) > len(data_of(long))
@@ -143,7 +143,7 @@ BODIES = (
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=BODIES, path=st.sampled_from(["/decode", "/encode"]))
 def test_garbage_is_refused_and_no_error_of_the_server(codec_bench, client, body, path):
-    """Whatever is sent as a body is answered or refused, and never an error of the server."""
+    """Any body is answered or refused, and none is an internal error."""
     answer = client.post(path, content=body, headers={**codec_bench.headers(), **JSON})
     assert answer.status_code in (200, 400)
     assert answer.json().keys() <= {"payloads", "error"}
@@ -153,7 +153,7 @@ def test_garbage_is_refused_and_no_error_of_the_server(codec_bench, client, body
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(token=st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_size=60), dots=st.booleans())
 def test_garbage_for_a_token_is_refused(client, token, dots):
-    """Whatever is sent as a token is refused."""
+    """Any invalid token is refused."""
     text = f"{token}.{token}.{token}" if dots else token
     headers = {"Authorization": f"Bearer x{text}x".encode("latin-1"), "X-Namespace": "first"}
     assert client.post("/decode", json={"payloads": []}, headers=headers).status_code == 401

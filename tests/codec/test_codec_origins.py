@@ -27,7 +27,7 @@ OTHERS = [
 
 
 def test_a_listed_origin_may_ask_and_call(codec_bench, client):
-    """The browser is told so for that very origin and the three headers of Temporal's user interface, and nothing of credentials."""
+    """The answer allows exactly that origin and the three headers of Temporal's web interface, and no credentials."""
     asked = client.options("/decode", headers={"Origin": UI, **ASKS})
     assert (asked.status_code, asked.content) == (204, b"")
     assert asked.headers["access-control-allow-origin"] == UI
@@ -41,14 +41,14 @@ def test_a_listed_origin_may_ask_and_call(codec_bench, client):
 
 
 def test_errors_are_legible_for_a_listed_origin(client):
-    """A page may read why it was refused."""
+    """A page of a listed origin can read the reason of a refusal."""
     refused = client.post("/decode", json={"payloads": []}, headers={"Origin": UI})
     assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, UI)
 
 
 @pytest.mark.parametrize("origin", OTHERS)
 def test_another_origin_may_not(codec_bench, codec_server, client, origin):
-    """Neither ask nor call, even with a good token: nothing is opened for it and nothing said that lets it read the answer."""
+    """A page of another origin is refused, even with a valid token. No payload is opened, and it can't read the answer."""
     before = len(codec_server.events())
     answers = [
         client.options("/decode", headers={"Origin": origin, **ASKS}),
@@ -62,7 +62,7 @@ def test_another_origin_may_not(codec_bench, codec_server, client, origin):
 
 
 def test_no_origins_and_credentials(codec_bench):
-    """Without a list no page may call; with `credentials` a listed one is told so."""
+    """Without a list no page may call. With `credentials` a listed page may send them."""
     section = '\nlisten = "127.0.0.1:0"\ncertificate = "server.pem"\n'
     with codec_bench.server("closed", section + JWT) as server, codec_bench.client(server) as client:
         assert client.options("/decode", headers={"Origin": UI, **ASKS}).status_code == 403

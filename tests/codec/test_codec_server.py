@@ -24,7 +24,7 @@ def post(client, path, headers, *payloads):
 
 
 def test_what_is_encoded_is_decoded(codec_bench, client):
-    """Payloads come back equal, metadata included; the sealed ones say nothing but that they are sealed."""
+    """Payloads come back equal, with their metadata. Sealed payloads show only that they are sealed."""
     given = [plain(PLANTED, kind=b"k"), as_json({}, b""), as_json({"encoding": b"binary/plain"}, bytes(range(256)))]
     sealed = post(client, "/encode", codec_bench.headers(), *given)
     assert sealed.status_code == 200
@@ -37,7 +37,7 @@ def test_what_is_encoded_is_decoded(codec_bench, client):
 
 
 async def test_what_a_worker_sealed_is_decoded(codec_bench, client):
-    """The server opens what the SDK's codec sealed elsewhere, and seals what the codec opens: one format."""
+    """The server and the SDK's codec open each other's payloads."""
     codec = SealedPayloadCodec(codec_bench.strongroom.keyring, codec_bench.ids["first"])
     [sealed] = await codec.encode([Payload(metadata={"encoding": b"json/plain"}, data=b'"of a worker"')])
     opened = post(client, "/decode", codec_bench.headers(), as_json(dict(sealed.metadata), sealed.data))
@@ -48,13 +48,13 @@ async def test_what_a_worker_sealed_is_decoded(codec_bench, client):
 
 
 def test_nothing_is_an_answer_too(codec_bench, client):
-    """No payloads are answered with no payloads."""
+    """An empty list is answered with an empty list."""
     for path in ("/encode", "/decode"):
         assert post(client, path, codec_bench.headers()).json() == {"payloads": []}
 
 
 def test_the_last_part_of_the_path_counts(codec_bench, client):
-    """As Temporal's protocol has it, the endpoint may be mounted anywhere."""
+    """The path may have any prefix, as in Temporal's protocol."""
     assert post(client, "/codec/of/first/encode", codec_bench.headers(), plain(1)).status_code == 200
 
 
@@ -72,18 +72,18 @@ def test_the_last_part_of_the_path_counts(codec_bench, client):
     ],
 )
 def test_there_is_nothing_else(client, method, path, status):
-    """Other paths and methods are answered before anybody is asked who they are."""
+    """Unknown paths and methods are refused before authentication."""
     assert client.request(method, path).status_code == status
 
 
 def test_health_tells_nothing(client):
-    """The readiness path needs no token, and has nothing to say."""
+    """The health path needs no token, and its answer has no body."""
     answer = client.get("/health")
     assert (answer.status_code, answer.content) == (204, b"")
 
 
 def test_missing_and_forbidden_namespaces_answer_alike(codec_bench, client):
-    """Not allowed, not there though allowed, and not named at all: same status, same body, same headers but for id and time."""
+    """A forbidden, a missing and an unnamed namespace get the same status, body and headers, except for id and time."""
     names = ["second", "never-made", "no such thing", "first.", "FIRST", "", "x" * 5000]
     answers = [post(client, "/decode", codec_bench.headers(namespace=name), plain(1)) for name in names]
     without = codec_bench.headers()
@@ -102,7 +102,7 @@ def test_missing_and_forbidden_namespaces_answer_alike(codec_bench, client):
 
 
 def test_a_payload_of_another_namespace_does_not_open(codec_bench, client):
-    """A caller who may use both namespaces can't open what one sealed as the other's."""
+    """A caller who may use both namespaces can't open payloads of one as those of the other."""
     headers = codec_bench.headers(groups="all")
     sealed = post(client, "/encode", headers, plain(PLANTED)).json()["payloads"]
     assert post(client, "/decode", headers, *sealed).status_code == 200
@@ -112,7 +112,7 @@ def test_a_payload_of_another_namespace_does_not_open(codec_bench, client):
 
 
 def test_one_answer_for_all_that_does_not_open(codec_bench, client):
-    """Altered, cut, of an unknown key or suite, unsealed or of elsewhere: each is refused with the same bytes."""
+    """Altered, truncated, foreign and unsealed payloads, and those of an unknown key or suite, are refused with the same bytes."""
     headers = codec_bench.headers(groups="all")
     good = data_of(post(client, "/encode", headers, plain(PLANTED)).json()["payloads"][0])
     other = data_of(post(client, "/encode", {**headers, "X-Namespace": "second"}, plain(1)).json()["payloads"][0])
@@ -132,7 +132,7 @@ def test_one_answer_for_all_that_does_not_open(codec_bench, client):
 
 
 def test_every_use_is_written_down(codec_bench, codec_server, client):
-    """A line for each decode and encode: who, whose, how many, how it ended, and the id that the caller was given."""
+    """Each decode and encode is recorded with caller, namespace, number of payloads, outcome and request id."""
     before = len(codec_server.events())
     headers = codec_bench.headers(groups="all", sub="auditor's friend")
     encoded = post(client, "/encode", headers, plain(PLANTED), plain(2))
@@ -157,7 +157,7 @@ def test_every_use_is_written_down(codec_bench, codec_server, client):
 
 
 def test_no_record_no_payload(codec_bench):
-    """While the audit log can't be written nothing is opened or sealed; afterwards all is as before."""
+    """While the audit log can't be written, no payload is returned. Afterwards requests work again."""
     section = '\nlisten = "127.0.0.1:0"\ncertificate = "server.pem"\n'
     with codec_bench.server("unwritten", section + JWT) as server, codec_bench.client(server) as client:
         sealed = post(client, "/encode", codec_bench.headers(), plain(PLANTED)).json()["payloads"]
@@ -172,7 +172,7 @@ def test_no_record_no_payload(codec_bench):
 
 
 def test_the_server_says_nothing_of_what_it_opened(codec_bench, codec_server, client, tmp_path):
-    """No payload, token, namespace name or path stands in what the server printed or wrote down; what should stand there is found."""
+    """No log holds a payload, a token, a namespace name or a path. The control finds the request ids."""
     headers = codec_bench.headers(namespace="first")
     sealed = post(client, "/encode", headers, plain(PLANTED)).json()["payloads"]
     last = post(client, f"/{PLANTED}/decode?{PLANTED}=1", headers, *sealed)
@@ -200,7 +200,7 @@ def takes_connections(bench, server):
 
 
 def test_a_signal_ends_it_once_what_was_begun_is_answered(codec_bench):
-    """SIGTERM: a request whose body is still on its way is answered, then the server ends with 0."""
+    """After SIGTERM a request whose body is not complete is still answered, and the server ends with 0."""
     section = '\nlisten = "127.0.0.1:0"\ncertificate = "server.pem"\n'
     with codec_bench.server("stopped", section + JWT) as server, codec_bench.client(server) as client:
         body = json.dumps({"payloads": [plain(PLANTED)]}).encode()
@@ -219,7 +219,7 @@ def test_a_signal_ends_it_once_what_was_begun_is_answered(codec_bench):
 
 
 def test_a_unix_socket_is_its_owners(codec_bench):
-    """Without TLS it listens on a Unix socket of mode 0600, over one that was left behind, and takes it away in the end."""
+    """Without TLS the server listens on a Unix socket of mode 0600. It replaces a stale socket, and removes its own at the end."""
     section = '\nlisten = "unix:codec.sock"\ninsecure = true\n'
     path = codec_bench.folder / "codec.sock"
     for _ in range(2):

@@ -55,7 +55,7 @@ def converter_of(bench, name="first"):
     ],
 )
 async def test_the_sdks_converter_gives_back_what_it_was_given(codec_bench, value, hint):
-    """Whatever the SDK's own converter can encode comes back equal, and nothing of it is legible on the way."""
+    """Everything that the SDK's converter encodes comes back equal, and its sealed form shows no plaintext."""
     converter = converter_of(codec_bench)
     [payload] = await converter.encode([value])
     assert dict(payload.metadata) == {"encoding": b"binary/encrypted"}
@@ -64,7 +64,7 @@ async def test_the_sdks_converter_gives_back_what_it_was_given(codec_bench, valu
 
 
 async def test_metadata_is_sealed_with_the_data(codec_bench):
-    """A payload comes back with all its metadata, of which the sealed one shows none."""
+    """A payload comes back with all its metadata, and its sealed form shows none of it."""
     given = Payload(metadata={"encoding": b"json/plain", "message-type": PLANTED.encode()}, data=b"1")
     [sealed] = await codec_of(codec_bench).encode([given])
     assert list(sealed.metadata) == ["encoding"]
@@ -72,7 +72,7 @@ async def test_metadata_is_sealed_with_the_data(codec_bench):
 
 
 async def test_a_failure_is_sealed(codec_bench):
-    """Message, stack trace and details of a failure go through the codec with the SDK's encoding failure converter."""
+    """With the SDK's encoding failure converter the message, stack trace and details of a failure are sealed."""
     converter, failure = converter_of(codec_bench), Failure()
     await converter.encode_failure(ApplicationError(PLANTED, PLANTED), failure)
     assert PLANTED.encode() not in failure.SerializeToString()
@@ -82,7 +82,7 @@ async def test_a_failure_is_sealed(codec_bench):
 
 
 async def test_a_payload_opens_in_its_own_namespace_alone(codec_bench):
-    """What one namespace sealed does not open in another one, nor when a bit of it is changed."""
+    """A payload of another namespace, or with a changed bit, does not open."""
     [sealed] = await codec_of(codec_bench).encode([Payload(data=b"1")])
     with pytest.raises(IntegrityError):
         await codec_of(codec_bench, "second").decode([sealed])
@@ -101,7 +101,7 @@ async def test_the_length_of_short_payloads_is_rounded_up(codec_bench):
 
 
 async def test_what_nobody_sealed_is_refused_unless_asked_for(codec_bench):
-    """A payload in clear among sealed ones fails them all; with `pass_unsealed` it is handed back as it is."""
+    """One unsealed payload fails the whole list. With `pass_unsealed` it is returned as it is."""
     clear = Payload(metadata={"encoding": b"json/plain"}, data=b'"old"')
     mixed = [*await codec_of(codec_bench).encode([Payload(data=b"1")]), clear]
     with pytest.raises(UnsupportedFormat):
@@ -113,13 +113,13 @@ async def test_what_nobody_sealed_is_refused_unless_asked_for(codec_bench):
 
 
 async def test_no_payloads_need_no_keys(codec_bench):
-    """An empty list is answered without a look at any key."""
+    """An empty list is answered without reading a key."""
     stranger = SealedPayloadCodec(codec_bench.strongroom.keyring, codec_bench.strongroom.config.cell.cell_id)
     assert await stranger.encode([]) == await stranger.decode([]) == []
 
 
 async def test_rotated_keys_open_and_destroyed_keys_do_not(strongroom, namespace):
-    """After a rotation old payloads open and new ones have the new key; in a shredded namespace none opens."""
+    """After a rotation old payloads open, and new ones have the new key. In a shredded namespace no payload opens."""
     codec = SealedPayloadCodec(strongroom.keyring, namespace.namespace_id)
     old = await codec.encode([Payload(data=b"old")])
     await rotate_data_key(strongroom.keyring, namespace.namespace_id)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 TABLES = ("cell", "data_keys", "namespaces", "history_node", "history_tree", "visibility_records", "schema_version")
-CANARY = "hidden-5c1f0e"  # stands in wrong inputs, and must not be repeated
+CANARY = "hidden-5c1f0e"  # is in wrong inputs, and must not be repeated
 IMPORTED = 12
 
 
@@ -39,7 +39,7 @@ class Cell:
     dsn: str
 
     def run(self, *arguments, environment=None, typed=None):
-        """Run the installed command line in the folder, as a person would."""
+        """Run the installed command line in the folder."""
         return run_command(self.folder, *arguments, environment=environment, typed=typed)
 
     def done(self, *arguments, **options):
@@ -49,18 +49,18 @@ class Cell:
         return result.stdout
 
     def rows(self):
-        """Return how many rows each table has, and which keys and namespaces there are."""
+        """Return the number of rows of each table, the keys and the namespaces."""
         counts = ", ".join(f"(SELECT count(*) FROM {table})" for table in TABLES)  # noqa: S608
         keys = "(SELECT array_agg(row(namespace_id, class, version, state)::text ORDER BY 1) FROM data_keys)"
         namespaces = "(SELECT array_agg(row(namespace_id, version, details)::text ORDER BY 1) FROM namespaces)"
         return sql(self.dsn, f"SELECT {counts}, {keys}, {namespaces}")
 
     def refused(self, *arguments, **options):
-        """Run a command that must be refused with one line and nothing changed; return that line."""
+        """Run a command that must be refused with one line and change nothing. Return the line."""
         return self.all_refused([arguments], **options)[0]
 
     def all_refused(self, commands, **options):
-        """Run commands side by side, each of which must be refused with one line, with nothing changed."""
+        """Run commands at once, each of which must be refused with one line and change nothing."""
         before = self.rows()
         with ThreadPoolExecutor(4) as threads:
             results = list(threads.map(lambda arguments: self.run(*arguments, **options), commands))
@@ -68,14 +68,14 @@ class Cell:
         return [refusal(result) for result in results]
 
     def copy(self, folder):
-        """Return the same cell with a configuration and a keyring that may be spoilt."""
+        """Return the same cell with a configuration and a keyring that a test may damage."""
         for name in ("strongroom.toml", "strongroom-keyring.json"):
             shutil.copy2(self.folder / name, folder / name)
         return Cell(folder, self.dsn)
 
 
 def refusal(result):
-    """Return the one line that says why a command was refused."""
+    """Return the one line of a refused command."""
     assert result.returncode == 2, result
     assert "Traceback" not in result.stderr, result
     lines = [line for line in result.stderr.splitlines() if re.match(r"error:", line, re.IGNORECASE)]
@@ -109,7 +109,7 @@ def command_line_cell(server_dsn, tmp_path_factory, sample_lines):
 
 
 def test_from_an_empty_database_to_a_shredded_namespace(dsn, tmp_path, sample_path):
-    """The whole walk: every command does what it says, prints it, and can be run again where it promises that."""
+    """Every command works, prints its result, and can be run again if it promises that."""
     cell = Cell(tmp_path, dsn)
     assert "applied 0001" in cell.done("init", "--dsn", dsn, "--shards", "16")
     again = cell.done("init")
@@ -171,7 +171,7 @@ def test_a_history_is_read_back(command_line_cell, sample_lines):
 
 
 def test_a_query_is_paged_to_its_end(command_line_cell, sample_lines):
-    """Page after page gives every run once; the table and the JSON lines go on with the same tokens."""
+    """The pages hold every run once, and the table and the JSON Lines have the same page tokens."""
     found, token = [], None
     while True:
         more = ("--page-token", token) if token else ()
@@ -225,7 +225,7 @@ WRONG_LINES = {
 
 
 def test_a_wrong_line_of_an_import_file_is_named(command_line_cell, sample_lines, tmp_path):
-    """A file with one wrong line is refused as a whole, with the line's number and what is wrong with it, not its content."""
+    """A file with one wrong line is refused as a whole, with the line's number and its fault, and without its content."""
     for name, (spoil, _) in WRONG_LINES.items():
         (tmp_path / name).write_bytes(b"\n".join([*sample_lines[20:22], spoil(sample_lines[22]), sample_lines[23]]))
     refused = command_line_cell.all_refused([("import", "shop", str(tmp_path / name)) for name in WRONG_LINES])
@@ -235,7 +235,7 @@ def test_a_wrong_line_of_an_import_file_is_named(command_line_cell, sample_lines
 
 
 def test_an_import_file_that_is_not_there_or_not_whole_is_refused(command_line_cell, sample_path, tmp_path):
-    """A missing, empty, truncated or foreign file is told as such, and nothing of it is written."""
+    """A missing, empty, truncated or foreign file is refused as such, and nothing is written."""
     (tmp_path / "empty").write_bytes(b"")
     (tmp_path / "cut.gz").write_bytes(sample_path.read_bytes()[:200_000])
     (tmp_path / "damaged.gz").write_bytes(sample_path.read_bytes()[:300] + bytes(500))
@@ -275,7 +275,7 @@ WRONG_QUERIES = {
 
 @pytest.mark.parametrize("option", [(), ("--count",)], ids=["list", "count"])
 def test_a_wrong_filter_is_refused_with_its_position(command_line_cell, option):
-    """A filter that can't be used is refused; the line says where it is wrong, and a mark stands under that place."""
+    """An invalid filter is refused with its position, and a mark under it."""
     queries = {query: position for query, position in WRONG_QUERIES.items() if option == () or position is not None}
     before = command_line_cell.rows()
     with ThreadPoolExecutor(4) as threads:
@@ -338,14 +338,14 @@ WRONG_INPUT = [
 
 
 def test_wrong_input_is_refused(command_line_cell):
-    """Whatever is wrong with a command, it ends with 2, says so in one line, repeats no value and changes nothing."""
+    """A wrong command ends with 2 and one line, which repeats no value, and changes nothing."""
     assert len(set(command_line_cell.all_refused(WRONG_INPUT))) > len(WRONG_INPUT) // 3, (
         "the lines tell the causes apart"
     )
 
 
 def test_a_lost_keyring_is_told_as_such(command_line_cell, tmp_path):
-    """Missing, damaged or open to others: the line names the file and what to do, and no new keyring is made."""
+    """A missing, damaged or too readable keyring is refused with its name and what to do, and no new keyring is made."""
     spoilt_cell = command_line_cell.copy(tmp_path)
     keyring = tmp_path / "strongroom-keyring.json"
     whole = keyring.read_bytes()
@@ -369,7 +369,7 @@ def test_a_lost_keyring_is_told_as_such(command_line_cell, tmp_path):
 
 
 def test_a_foreign_database_is_refused(command_line_cell, tmp_path):
-    """A database of a newer schema, of another cell, or one that can't be reached: no command goes on."""
+    """Every command is refused on a database of a newer schema, of another cell, or that can't be reached."""
     stranger = command_line_cell.copy(tmp_path)
     config = tmp_path / "strongroom.toml"
     config.write_text(re.sub(r'id = "[^"]+"', f'id = "{uuid4()}"', config.read_text()))
@@ -391,7 +391,7 @@ def test_a_foreign_database_is_refused(command_line_cell, tmp_path):
 
 
 def test_init_does_not_overwrite(command_line_cell, tmp_path):
-    """A folder that can't be written, or a dsn that can't be one, is refused; a configuration is never replaced."""
+    """A folder that can't be written and an invalid dsn are refused, and a configuration is never replaced."""
     before = (command_line_cell.folder / "strongroom.toml").read_bytes()
     command_line_cell.done("init", "--dsn", "postgresql://elsewhere/other")
     assert (command_line_cell.folder / "strongroom.toml").read_bytes() == before
@@ -404,7 +404,7 @@ def test_init_does_not_overwrite(command_line_cell, tmp_path):
 
 
 def test_an_import_that_was_killed_can_be_run_again(command_line_cell, sample_lines, tmp_path):
-    """Killed midway and run again, an import ends with the rows of one that was never disturbed."""
+    """An import that was killed and run again ends with the same rows as one that was not."""
     path = tmp_path / "many.jsonl"
     path.write_bytes(b"\n".join(spoilt(line, run_id=str(uuid4())) for line in [*sample_lines, *sample_lines]))
     total = 2 * len(sample_lines)
@@ -476,5 +476,5 @@ def test_help_shows_an_example(tmp_path):
 
 
 def test_the_version_is_that_of_the_package(tmp_path):
-    """The command line says which version it is."""
+    """The command line prints the version of the package."""
     assert re.search(r"\d+\.\d+", Cell(tmp_path, "").done("--version"))

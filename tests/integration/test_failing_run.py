@@ -113,7 +113,7 @@ FAILING = textwrap.dedent(
 
 
 def spellings(key):
-    """Ways in which a third of a key could stand in what a process prints."""
+    """Return the forms in which a third of a key could be in the output of a process."""
     for part in (key[:10], key[11:21], key[22:32]):
         yield part.hex()
         yield repr(part)[2:-1]
@@ -124,7 +124,7 @@ def spellings(key):
 
 @pytest.fixture
 def namespace_and_keys(config_path):
-    """A cell with a namespace; returns its id, and every key of it in all spellings."""
+    """A cell with a namespace: its id, and every key of it in all forms."""
 
     async def prepare():
         config = load_config(config_path)
@@ -147,7 +147,7 @@ def namespace_and_keys(config_path):
 
 
 def run(config_path, namespace_id, leak, keyring_file):
-    """Run the failing process; return all that it printed."""
+    """Run the failing process, and return its output."""
     arguments = [sys.executable, "-X", "dev", "-c", FAILING, config_path, str(namespace_id), leak, keyring_file]
     done = subprocess.run(arguments, cwd=config_path.parent, capture_output=True, text=True, timeout=120, check=False)
     assert "RuntimeError: the end" in done.stderr, done.stderr[-2000:]
@@ -157,7 +157,7 @@ def run(config_path, namespace_id, leak, keyring_file):
 
 @pytest.mark.parametrize("leak", ["", "hex", "numbers"])
 def test_a_failing_run_prints_no_key(config_path, namespace_and_keys, leak):
-    """Whatever fails, and however much of it is printed, no key is shown; the same search finds one that is (the control)."""
+    """No failure prints a key, however much of it is printed. The same search finds a key that is printed on purpose."""
     namespace_id, keyring_file, hidden = namespace_and_keys
     printed = run(config_path, namespace_id, leak, keyring_file)
     found = [text for text in hidden if text in printed]
@@ -165,7 +165,7 @@ def test_a_failing_run_prints_no_key(config_path, namespace_and_keys, leak):
 
 
 async def test_errors_of_a_provider_that_leaks_are_not_made_worse(tmp_path):
-    """A KMS error's own fields are shown as they are and nothing is added: no root hangs on it as context or cause."""
+    """A KMS error shows only its own fields, and no root key is in its context or cause."""
     provider = LocalProvider("local", tmp_path / "k.json")
     await provider.create_keyring()
     kek = await provider.create_kek("a")

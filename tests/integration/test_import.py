@@ -10,7 +10,7 @@ pytestmark = pytest.mark.integration
 
 
 async def test_every_history_and_record_comes_back_as_it_went_in(strongroom, namespace, sample):
-    """What is imported is read back byte for byte, histories and visibility records alike."""
+    """Imported histories and visibility records are read back byte for byte."""
     imported = await import_executions(strongroom, namespace, sample)
     assert (imported.executions, imported.records) == (len(sample), len(sample))
     keys = await strongroom.keyring.open(namespace.namespace_id)
@@ -29,7 +29,7 @@ async def test_every_history_and_record_comes_back_as_it_went_in(strongroom, nam
 
 
 async def test_importing_again_ends_with_the_same_rows(strongroom, namespace, sample):
-    """An import that broke off can be run again: no row twice, none missing."""
+    """An interrupted import can be run again, and no row is missing or stored twice."""
     await import_executions(strongroom, namespace, sample[:40])
     await import_executions(strongroom, namespace, sample[:60])
     namespace = await strongroom.namespaces.get("first")

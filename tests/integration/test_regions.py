@@ -90,7 +90,7 @@ async def copied_to(source, region, server_dsn, *, rewrapped=False):
 
 
 async def rewrap_for(source, target, record, connection):
-    """Wrap a root for another cell's context, and commit to it there."""
+    """Wrap a root key for another cell's context, and make its commitment."""
     (root,) = await source.keyring.unwrap([record])
     context = target.keyring.context(record)
     wrapped = await target.keyring.provider(record.provider).wrap(
@@ -136,7 +136,7 @@ async def filled_namespace(bound_cell, sample):
 
 
 async def test_copied_rows_open_in_the_same_region(bound_cell, filled_namespace, server_dsn):
-    """The control: keys, namespace, histories and records, copied into another database of the region, open as they did."""
+    """Rows that are copied into another database of the region open. It is the control."""
     for rewrapped in (False, True):
         async with copied_to(bound_cell, HERE, server_dsn, rewrapped=rewrapped) as twin:
             for read in reads(twin, *filled_namespace).values():
@@ -146,7 +146,7 @@ async def test_copied_rows_open_in_the_same_region(bound_cell, filled_namespace,
 
 @pytest.mark.parametrize("region", [ELSEWHERE, None])
 async def test_copied_rows_open_in_no_other_region(bound_cell, filled_namespace, server_dsn, region):
-    """Copied into a cell of another region, with the same id and KEK, none of them opens: its keys do not unwrap there."""
+    """Rows that are copied into a cell of another region, with the same id and KEK, do not open. Its keys do not unwrap."""
     async with copied_to(bound_cell, region, server_dsn) as stranger:
         for read in reads(stranger, *filled_namespace).values():
             with pytest.raises(IntegrityError):
@@ -158,7 +158,7 @@ async def test_copied_rows_open_in_no_other_region(bound_cell, filled_namespace,
 
 @pytest.mark.parametrize("region", [ELSEWHERE, None])
 async def test_copied_rows_do_not_open_with_the_very_roots(bound_cell, filled_namespace, server_dsn, region):
-    """Also someone who has carried the roots over, wrapped and committed anew, opens no row: associated data holds the region."""
+    """Rows do not open even if the root keys are wrapped again for the other cell, because associated data holds the region."""
     async with copied_to(bound_cell, region, server_dsn, rewrapped=True) as stranger:
         keys = await stranger.keyring.open(filled_namespace[0].namespace_id)
         assert keys.open(NAMESPACE_DETAILS, (1,), keys.seal(NAMESPACE_DETAILS, (1,), b"own")) == b"own"  # roots serve
@@ -172,7 +172,7 @@ async def test_copied_rows_do_not_open_with_the_very_roots(bound_cell, filled_na
 
 @pytest.mark.parametrize("region", [ELSEWHERE, None])
 async def test_a_driver_of_another_region_refuses(bound_cell, region):
-    """A driver that is configured for another region, or for none, does not open the database, and says what to set."""
+    """A configuration of another region, or of none, does not open the database, and the error says what to set."""
     with pytest.raises(CellMismatch, match=rf'of region {HERE}.*cell\.region = "{HERE}"'):
         async with Strongroom.open(in_region(bound_cell.config, region)):
             pass
@@ -190,7 +190,7 @@ async def test_a_cell_is_not_given_a_region_later(strongroom):
 
 
 async def test_the_database_takes_no_malformed_region(bound_cell):
-    """The column holds names of regions only."""
+    """The column accepts only names of regions."""
     with pytest.raises(StorageError, match="23514"):
         await execute(bound_cell, "UPDATE cell SET region = 'EU central'")
 
@@ -199,7 +199,7 @@ async def test_the_database_takes_no_malformed_region(bound_cell):
 
 
 async def test_a_namespace_is_bound_to_the_region_of_its_cell(bound_cell):
-    """It is created in the cell's region, said or not, and knows it."""
+    """A namespace is created in the cell's region, whether the region is given or not."""
     for name, said in (("unsaid", None), ("said", HERE)):
         created = await create(bound_cell, name, region=said)
         assert (created.region, (await bound_cell.namespaces.get(name)).region) == (HERE, HERE)
@@ -208,7 +208,7 @@ async def test_a_namespace_is_bound_to_the_region_of_its_cell(bound_cell):
 
 
 async def test_a_namespace_of_another_region_is_refused(bound_cell, strongroom_unbound):
-    """One of another region is not created here; the error says which cell to use, and nothing is left behind."""
+    """A namespace of another region is refused. The error says which cell to use, and nothing is created."""
     with pytest.raises(WrongRegion, match=f"the cell of {ELSEWHERE}"):
         await create(bound_cell, "tenant", region=ELSEWHERE)
     assert await bound_cell.namespaces.list_namespaces() == []
@@ -233,7 +233,7 @@ async def strongroom_unbound(server_dsn, tmp_path):
 
 @pytest.mark.parametrize("region", [ELSEWHERE, None])
 async def test_a_namespaces_own_word_is_checked(bound_cell, region):
-    """Details that were sealed with the right keys and say another region are refused, by both stores, and listed with the reason."""
+    """Details with another region are refused by both stores, even with the right keys, and are listed with the reason."""
     created = await create(bound_cell, "tenant")
     keys = await bound_cell.keyring.open(created.namespace_id)
     version = await bound_cell.metadata.get_metadata()
@@ -261,7 +261,7 @@ async def test_a_namespaces_own_word_is_checked(bound_cell, region):
 
 
 async def test_namespaces_of_both_stores_hold_the_region(bound_cell):
-    """What the service's metadata store creates and renames is bound like what the owner creates."""
+    """A namespace that the service's metadata store creates or renames is bound to the region too."""
     kek = await bound_cell.create_kek(KekRef.parse("local:tenant"))
     await bound_cell.metadata.create_namespace(UUID(int=5), "service", data=DataBlob(b"x"), kek=kek)
     version = await bound_cell.metadata.get_metadata()
@@ -275,7 +275,7 @@ async def test_namespaces_of_both_stores_hold_the_region(bound_cell):
 
 
 def test_walk_on_the_command_line(dsn, tmp_path):
-    """A bound cell is made, used and looked over by commands alone, which show the region and refuse another one."""
+    """A bound cell is made, used and checked by commands, which show the region and refuse another one."""
     for arguments, code, said in (
         (("init", "--dsn", dsn, "--region", "EU"), 2, "lower-case"),
         (("init", "--dsn", dsn, "--region", HERE), 0, f"of region {HERE} is ready"),

@@ -1,4 +1,4 @@
-"""`strongroom keys reseal` and `strongroom keys destroy`, as a person runs them."""
+"""`strongroom keys reseal` and `strongroom keys destroy` on the command line."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def run(tmp_path, dsn, sample_path):
 
 
 def test_sealing_anew_and_destroying(run, dsn, sample):
-    """Counts, rate and versions are told; the old key is gone, every history opens, and a second run has nothing to do."""
+    """Counts, rate and versions are printed. The old key is destroyed, every history opens, and a second run reseals no row."""
     (before,) = sql(dsn, OLD)
     assert before["rows"]
     output = run("keys", "reseal", "payments", "--rate", "0", "--wait", "0", "--destroy")
@@ -49,7 +49,7 @@ def test_sealing_anew_and_destroying(run, dsn, sample):
 
 
 def test_a_key_in_use_is_kept(run, dsn):
-    """Ends with 1, says in which columns how many values are, and what to do; nothing is destroyed."""
+    """A key in use is not destroyed. The command prints its columns and what to do, and ends with 1."""
     (before,) = sql(dsn, OLD)
     output = run("keys", "destroy", "payments", "--version", "1", "--wait", "0", code=1)
     assert f"history_node.data {before['rows']}" in output
@@ -59,7 +59,7 @@ def test_a_key_in_use_is_kept(run, dsn):
 
 
 def test_a_row_that_does_not_open_is_named(run, dsn):
-    """Ends with 1, names the row by its key, and with --destroy keeps the key that it may need."""
+    """A row that does not open is named by its key, its data key is kept even with --destroy, and the command ends with 1."""
     damage = """
         UPDATE history_node SET data = set_byte(data, 40, get_byte(data, 40) # 1)
         WHERE ctid = (SELECT ctid FROM history_node LIMIT 1) RETURNING tree_id
@@ -72,7 +72,7 @@ def test_a_row_that_does_not_open_is_named(run, dsn):
 
 
 def test_what_is_wrong_is_refused(run):
-    """With 2 and one line that says why; and a namespace that is shredded as one that is not there."""
+    """Wrong arguments end with 2 and one line. A shredded namespace is refused like a missing one."""
     for arguments, reason in (
         (("reseal",), "give either NAMESPACE or --cell"),
         (("reseal", "payments", "--cell"), "give either NAMESPACE or --cell"),

@@ -33,13 +33,13 @@ class Cell:
         return run_command(self.folder, *arguments)
 
     def done(self, *arguments):
-        """Run a command that must succeed; return what it printed."""
+        """Run a command that must succeed, and return its output."""
         result = self.run(*arguments)
         assert (result.returncode, result.stderr) == (0, ""), result
         return result.stdout
 
     def refused(self, *arguments, code=2):
-        """Run a command that must be refused; return what it said."""
+        """Run a command that must be refused, and return its error."""
         result = self.run(*arguments)
         assert result.returncode == code, result
         assert "Traceback" not in result.stderr
@@ -56,13 +56,13 @@ def initialised_cell(dsn, tmp_path):
 
 @pytest.fixture
 def empty(initialised_cell):
-    """A cell whose database has nothing in it."""
+    """A cell with an empty database."""
     sql(initialised_cell.dsn, "DROP SCHEMA strongroom CASCADE")
     return initialised_cell
 
 
 def test_apply_makes_the_schema_and_then_has_nothing_to_do(empty):
-    """On an empty database every migration is run; the second time none is, and the version is said both times."""
+    """On an empty database every migration is run, and the second time none. The version is printed both times."""
     assert "missing" in empty.refused("schema", "status", code=1)
     first = empty.done("schema", "apply")
     assert [line for line in first.splitlines() if line.startswith("applied")] == [
@@ -73,7 +73,7 @@ def test_apply_makes_the_schema_and_then_has_nothing_to_do(empty):
 
 
 def test_two_that_apply_at_once_run_each_step_once(empty):
-    """One of two concurrent `schema apply` runs the migrations, the other finds nothing to do, and the cell works."""
+    """One of two concurrent `schema apply` runs the migrations, and the other runs none. The cell works."""
     assert "run `strongroom schema apply`" in empty.refused("schema", "status", code=1)
     assert "schema apply" in empty.refused("namespace", "list")
     with ThreadPoolExecutor(2) as threads:
@@ -86,7 +86,7 @@ def test_two_that_apply_at_once_run_each_step_once(empty):
 
 
 def test_a_database_of_a_newer_version_is_left_alone(initialised_cell):
-    """Its version is said, and nothing is changed."""
+    """A newer schema is refused with its version, and nothing is changed."""
     sql(initialised_cell.dsn, "INSERT INTO schema_version VALUES (9999, 'of the future', now())")
     for command in (["schema", "apply"], ["namespace", "list"]):
         assert "9999" in initialised_cell.refused(*command)
@@ -94,7 +94,7 @@ def test_a_database_of_a_newer_version_is_left_alone(initialised_cell):
 
 
 def test_a_missing_function_is_named_and_made_again(initialised_cell):
-    """It is what two versions of the software that run at once differ in."""
+    """Missing functions are shown, and `schema apply` creates them."""
     (name,) = {
         row["proname"]
         for row in sql(initialised_cell.dsn, "SELECT proname FROM pg_proc WHERE proname LIKE 'get_tasks_%'")
@@ -107,7 +107,7 @@ def test_a_missing_function_is_named_and_made_again(initialised_cell):
 
 
 def test_a_server_that_is_not_there_is_said_in_one_line(initialised_cell):
-    """Without a traceback, and without the dsn's password."""
+    """A database that can't be reached is refused without a traceback, and without the dsn's password."""
     path = initialised_cell.folder / "strongroom.toml"
     path.write_text(
         path.read_text().replace(
@@ -121,7 +121,7 @@ def test_a_server_that_is_not_there_is_said_in_one_line(initialised_cell):
 
 
 def test_statements_for_citus_are_printed_without_a_database(initialised_cell):
-    """Each can be parsed by PostgreSQL; the database is not asked, and --print alone makes no sense."""
+    """PostgreSQL can parse each printed statement. The database is not connected to, and --print alone is refused."""
     path = initialised_cell.folder / "strongroom.toml"
     path.unlink()
     printed = initialised_cell.done("schema", "apply", "--distributed", "--print")
@@ -132,7 +132,7 @@ def test_statements_for_citus_are_printed_without_a_database(initialised_cell):
 
 
 def test_a_server_without_citus_is_refused_and_left_as_it_was(initialised_cell):
-    """In one line that says what is missing."""
+    """A database without Citus is refused with one line that names it."""
     before = sql(
         initialised_cell.dsn,
         "SELECT relname, relkind FROM pg_class WHERE relnamespace = 'strongroom'::regnamespace ORDER BY 1",
@@ -148,7 +148,7 @@ def test_a_server_without_citus_is_refused_and_left_as_it_was(initialised_cell):
 
 
 def fill(cell, namespace_id, rows):
-    """Write rows of a namespace as an old service would have left them."""
+    """Write rows of a namespace, as an older service writes them."""
     sql(
         cell.dsn,
         "INSERT INTO history_node SELECT 1, $1, $1, $1, n, 1, 0, 'row' FROM generate_series(1, $2::integer) AS n",
@@ -158,12 +158,12 @@ def fill(cell, namespace_id, rows):
 
 
 def left(cell, namespace_id):
-    """Return how many rows of a namespace there are."""
+    """Return the number of rows of a namespace."""
     return sql(cell.dsn, "SELECT count(*) FROM history_node WHERE namespace_id = $1", namespace_id)[0]["count"]
 
 
 def test_purge_takes_a_shredded_namespace_and_nothing_else(initialised_cell):
-    """By its id, and without a key; a living namespace and an id that can't be are refused."""
+    """A shredded namespace is purged by its id, without a key. A namespace that is not shredded and an invalid id are refused."""
     initialised_cell.done("namespace", "create", "gone")
     initialised_cell.done("namespace", "create", "lives")
     ids = dict.fromkeys(("gone", "lives"))
@@ -182,7 +182,7 @@ def test_purge_takes_a_shredded_namespace_and_nothing_else(initialised_cell):
 
 
 def test_a_purge_that_is_killed_is_finished_by_the_next(initialised_cell):
-    """What it has deleted stays deleted; the second run ends it."""
+    """A purge that is interrupted keeps what it deleted, and the second run finishes it."""
     namespace_id = uuid4()
     fill(initialised_cell, namespace_id, 300_000)
     process = subprocess.Popen(
@@ -201,5 +201,5 @@ def test_a_purge_that_is_killed_is_finished_by_the_next(initialised_cell):
     "command", [("schema", "apply"), ("schema", "status"), ("namespace", "purge"), ("index", "build")]
 )
 def test_help_has_examples(initialised_cell, command):
-    """And says what the command does."""
+    """The help of each command has an example."""
     assert "Example" in initialised_cell.done(*command, "--help")

@@ -56,7 +56,7 @@ def code_in(text):
 
 
 def test_asked_for_and_taken_back(cell_with_runs):
-    """Unreadable from the first confirmation on, refused too early and with another code; taken back, it works as before."""
+    """The first confirmation makes it unreadable. The second is refused if early or with another code. `unshred` undoes it."""
     assert cell_with_runs.run("namespace", "shred", "orders", typed="something else\n").returncode == 2
     asked = cell_with_runs.done("namespace", "shred", "orders", typed="orders\n")
     code = code_in(asked)
@@ -80,7 +80,7 @@ def test_asked_for_and_taken_back(cell_with_runs):
 
 
 def test_done_and_certified(cell_with_runs):
-    """The second confirmation writes a certificate, which the database keeps too; the key that signed it is the one shown."""
+    """The second confirmation writes a certificate, which is in the database too, and is signed by the key that is shown."""
     asked = cell_with_runs.done("namespace", "shred", "orders", "--confirm", "orders", "--grace", "0s")
     [[namespace_id]] = sql(cell_with_runs.dsn, "SELECT namespace_id FROM shreddings")
     final = ("--final", code_in(asked), "--certificate")
@@ -106,7 +106,7 @@ VECTOR = VECTORS / "erasure_certificate.json"
 
 
 def test_a_certificate_checks_out_offline(tmp_path):
-    """In an empty folder, without configuration and database: what it says, who signed it if that can be told, 0, 1 or 2."""
+    """A certificate is verified without a configuration and a database, and the exit code is 0, 1 or 2."""
     content = VECTOR.read_bytes()
     public_key = json.loads(content)["public_key"]
     offline = Cell(tmp_path, "")
@@ -133,7 +133,7 @@ def test_a_certificate_checks_out_offline(tmp_path):
 
 
 def test_a_kek_that_is_not_deleted_ends_with_1_and_is_finished_by_the_id(cell_with_runs):
-    """The certificate is there and says so, the line names what to run; that deletes the KEK and ends with 0."""
+    """If the KMS does not delete the KEK, the certificate says so and the next command is printed. That command deletes it."""
     cell_with_runs.done("namespace", "create", "away", "--kek", "local:away", "--create-kek")
     asked = cell_with_runs.done("namespace", "shred", "away", "--confirm", "away", "--grace", "0s")
     config = cell_with_runs.folder / "strongroom.toml"
@@ -154,7 +154,7 @@ def test_a_kek_that_is_not_deleted_ends_with_1_and_is_finished_by_the_id(cell_wi
 
 
 def test_several_commands_at_once_end_with_one_certificate(cell_with_runs):
-    """Both are told the same; none fails."""
+    """Two requests at once print the same, and none fails."""
     asked = cell_with_runs.done("namespace", "shred", "orders", "--confirm", "orders", "--grace", "0s")
     [[namespace_id]] = sql(cell_with_runs.dsn, "SELECT namespace_id FROM shreddings")
     with ThreadPoolExecutor(2) as threads:

@@ -1,4 +1,4 @@
-"""An authority of the test's own that signs certificates for servers and clients, and revokes them."""
+"""A certificate authority for tests that signs certificates for servers and clients, and revokes them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OIDS = {"commonName": NameOID.COMMON_NAME, "organizationName": NameOID.ORGANIZAT
 
 
 class Authority:
-    """Writes PEM files into a folder; `certificate` is its own."""
+    """Writes PEM files into a folder. `certificate` is the authority's own."""
 
     def __init__(self, folder, name):
         self._folder = folder
@@ -41,7 +41,7 @@ class Authority:
         )[0]
 
     def self_signed(self, *names, file):
-        """Return a file with a certificate for a server that nobody else signed, and its key."""
+        """Return a file with a self-signed certificate for a server, and its key."""
         made = (
             _builder(self._name, self._name, self._key)
             .add_extension(x509.SubjectAlternativeName([_general_name(each) for each in names]), critical=False)

@@ -1,4 +1,4 @@
-"""A cell with two namespaces, and codec servers in processes of their own, as an operator starts them."""
+"""A cell with two namespaces, and codec servers in their own processes, as an operator starts them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SECONDS = 60
 
 @dataclass
 class CodecBench:
-    """What a test of the codec server has at hand.
+    """A cell and its files, for a test of the codec server.
 
     Attributes:
         strongroom: the open cell, in the test's own process.
@@ -81,13 +81,13 @@ class CodecBench:
         return httpx.Client(base_url=server.address, verify=context, timeout=SECONDS, trust_env=False, **options)
 
     def headers(self, *, namespace="first", **claims):
-        """Return the headers with which Temporal's user interface calls."""
+        """Return the headers of Temporal's web interface."""
         return {"Authorization": f"Bearer {self.issuer.token(**claims)}", "X-Namespace": namespace}
 
 
 @asynccontextmanager
 async def codec_bench(server_dsn, folder):
-    """Yield a bench on a new database, its files in a folder."""
+    """Yield a bench on a new database, with its files in a folder."""
     name = f"codec_{uuid4().hex}"
     admin = await asyncpg.connect(server_dsn)
     await admin.execute(f"CREATE DATABASE {name}")
@@ -110,7 +110,7 @@ async def codec_bench(server_dsn, folder):
 
 @dataclass
 class RunningServer:
-    """A server that takes connections.
+    """A server that accepts connections.
 
     Attributes:
         address: its URL.
@@ -125,17 +125,17 @@ class RunningServer:
     audit: Path
 
     def events(self):
-        """Return what the audit log was told of payloads."""
+        """Return the audit records of payloads."""
         return [event for event in map(json.loads, read_lines(self.audit)) if event["event"] == "codec"]
 
 
 def plain(text, **metadata):
-    """Return a payload in JSON as Temporal's converter makes it."""
+    """Return a JSON payload as Temporal's converter makes it."""
     return as_json({"encoding": b"json/plain", **metadata}, json.dumps(text).encode())
 
 
 def as_json(metadata, data):
-    """Return a payload as protobuf's JSON has it."""
+    """Return a payload in protobuf's JSON."""
     return {
         "metadata": {name: base64.b64encode(value).decode() for name, value in metadata.items()},
         "data": base64.b64encode(data).decode(),

@@ -1,4 +1,4 @@
-"""An issuer of tokens of the test's own."""
+"""An issuer of tokens for tests."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Issuer:
         return {**jwt.get_algorithm_by_name("ES256").to_jwk(self._key.public_key(), as_dict=True), "kid": key_id}
 
     def claims(self, **changed):
-        """Claims of somebody who may use the namespace `first`; a claim of None is left out."""
+        """Return the claims of a caller who may use the namespace `first`. A claim of None is left out."""
         claims = {
             "iss": ISSUER,
             "aud": AUDIENCE,
@@ -55,7 +55,7 @@ class Issuer:
         return jwt.encode(self.claims(), None, "none")
 
     def confused(self):
-        """Return a token of HS256 whose secret is the public key, as it stands in the server's file."""
+        """Return a token of HS256 whose secret is the public key in the server's file."""
         parts = [{"alg": "HS256", "typ": "JWT"}, self.claims()]
         text = ".".join(_base64(json.dumps(part).encode()) for part in parts)
         return f"{text}.{_base64(hmac.digest(self.pem, text.encode(), hashlib.sha256))}"
