@@ -21,6 +21,8 @@ pytest_plugins = (
     "tests.support.fixtures.executions",
     "tests.support.fixtures.batches",
     "tests.support.fixtures.history",
+    "tests.support.fixtures.matching",
+    "tests.support.fixtures.metadata",
     "tests.support.fixtures.citus",
     "tests.support.fixtures.elasticsearch",
     "tests.support.fixtures.claims",

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import pytest
+
+from strongroom.kms import IntegrityError
+from strongroom.storage import (
+    DataBlob,
+    Task,
+    TaskQueue,
+    TaskQueueKey,
+)
+from tests.support.fixtures.contract import new_namespace
+from tests.support.fixtures.matching import read_all, some_tasks
+
+pytestmark = pytest.mark.integration
+
+
+PLANTED = "planted-Kühlschrank"
+
+
+async def test_nothing_of_a_tenant_is_in_clear(task_store, namespace_id, owner_session):
+    """Names and payloads are in no column of any row; the scan finds them where they do stand in clear."""
+    queue = TaskQueueKey(namespace_id, PLANTED, 1)
+    await task_store.create_task_queue(TaskQueue(queue, 1, DataBlob(f"info of {PLANTED}".encode())))
+    planted = [Task(n, DataBlob(PLANTED.encode()), task_store.first_pass, n) for n in range(2)]
+    await task_store.create_tasks(queue, planted, range_id=1)
+    for statement, count in (
+        ("SELECT * FROM task_queues WHERE namespace_id = $1", 1),
+        ("SELECT * FROM tasks WHERE namespace_id = $1", 2),
+    ):
+        rows = await owner_session.fetch(statement, namespace_id)
+        assert len(rows) == count
+        assert not any(holds(row, PLANTED) for row in rows)
+        assert not any(holds(row, "contract") for row in rows)
+    control = await owner_session.fetchrow("SELECT $1::bytea AS data, 5 AS number", b"xx" + PLANTED.encode())
+    assert holds(control, PLANTED)
+
+
+def holds(row, text):
+    """Whether any column of a row holds a text, in bytes, in hexadecimal or as text."""
+    values = [value if isinstance(value, bytes) else str(value).encode() for value in row.values()]
+    return any(text.encode() in value or text.encode().hex().encode() in value for value in values)
+
+
+async def test_the_same_name_has_other_tokens_in_another_namespace(cell, task_store, namespace_id, owner_session):
+    """Rows of two namespaces tell nothing of each other: token and range_hash are keyed."""
+    other = await new_namespace(cell)
+    for one in (namespace_id, other):
+        await task_store.create_task_queue(TaskQueue(TaskQueueKey(one, "same", 1), 1, DataBlob(b"")))
+    rows = await owner_session.fetch(
+        "SELECT range_hash, task_queue_id FROM task_queues WHERE namespace_id = ANY($1)", [namespace_id, other]
+    )
+    assert len({row["range_hash"] for row in rows}) == 2
+    assert len({row["task_queue_id"] for row in rows}) == 2
+
+
+@pytest.mark.parametrize("form", ["swapped", "moved to another id", "moved to a subqueue", "from another namespace"])
+async def test_a_task_opens_only_where_it_was_written(cell, task_store, task_queue, owner_session, form):
+    """A value that was put elsewhere is refused."""
+    other = task_queue._replace(namespace_id=await new_namespace(cell))
+    await task_store.create_task_queue(TaskQueue(other, 1, DataBlob(b"other")))
+    for one, range_id in ((task_queue, 7), (other, 1)):
+        await task_store.create_tasks(one, some_tasks(task_store, [1, 2]), range_id=range_id)
+        await task_store.create_tasks(one, some_tasks(task_store, [1, 2], subqueue=1), range_id=range_id)
+    assert len((await read_all(task_store, task_queue))[0]) == 2
+    taken = (
+        "UPDATE tasks AS a SET data = b.data FROM tasks AS b WHERE a.namespace_id = $1 "
+        "AND a.task_queue_id = (SELECT task_queue_id FROM task_queues WHERE namespace_id = $1) "
+    )
+    statements = {
+        "swapped": "AND b.namespace_id = $1 AND a.task_queue_id = b.task_queue_id AND a.task_id <> b.task_id",
+        "moved to a subqueue": "AND b.namespace_id = $1 AND a.task_queue_id <> b.task_queue_id AND a.task_id = b.task_id",
+        "from another namespace": "AND b.namespace_id = $2 AND a.task_id = b.task_id",
+    }
+    moved = "UPDATE tasks SET task_id = task_id + 10 WHERE namespace_id = $1"
+    statement = taken + statements[form] if form in statements else moved
+    parameters = [task_queue.namespace_id] + [other.namespace_id] * (form == "from another namespace")
+    assert await owner_session.execute(statement, *parameters) != "UPDATE 0"
+    with pytest.raises(IntegrityError):
+        await read_all(task_store, task_queue)
+
+
+@pytest.mark.parametrize("column", ["data", "range_id"])
+async def test_a_queue_opens_only_where_it_was_written(task_store, task_queue, owner_session, column):
+    """Neither blob nor range id can be changed unseen."""
+    other = task_queue._replace(task_type=2)
+    await task_store.create_task_queue(TaskQueue(other, 8, DataBlob(b"other")))
+    statements = {
+        "data": "UPDATE task_queues AS a SET data = b.data FROM task_queues AS b ",
+        "range_id": "UPDATE task_queues AS a SET range_id = b.range_id FROM task_queues AS b ",
+    }
+    where = "WHERE a.namespace_id = $1 AND b.namespace_id = $1 AND a.task_type = 1 AND b.task_type = 2"
+    assert await owner_session.execute(statements[column] + where, task_queue.namespace_id) == "UPDATE 1"
+    with pytest.raises(IntegrityError):
+        await task_store.get_task_queue(task_queue)
+    assert (await task_store.get_task_queue(other)).range_id == 8
