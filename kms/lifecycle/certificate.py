@@ -1,6 +1,7 @@
-"""Erasure certificates: what shredding a namespace destroyed, signed, verifiable without anything else (FORMAT.md section 11).
+"""Erasure certificates: signed statements of what shredding a namespace destroyed (FORMAT.md section 11).
 
-A certificate holds ids, counts, times and commitments. It never holds a name or a value that a tenant gave.
+A certificate can be verified without the database. It has ids, counts, times and commitments, and no name or value of a
+tenant.
 """
 
 from __future__ import annotations
@@ -28,28 +29,28 @@ if TYPE_CHECKING:
 
 CERTIFICATE_FORMAT = "strongroom-erasure-certificate/1"
 MAX_CERTIFICATE_BYTES = 16 * 2**20
-_MAX_INTEGER = 2**53  # beyond it JSON readers of other languages round
+_MAX_INTEGER = 2**53  # JSON readers of other languages round larger integers
 _COMMITMENT_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
 class ErasureCertificate:
-    """What was destroyed, when, and what that does not cover.
+    """What was destroyed, when, and what is not covered. Times are UTC.
 
     Attributes:
-        cell_id: the deployment.
-        namespace_id: what was shredded; its name is not told.
-        requested_at: when it became unreadable, and processes were told to forget its keys. UTC, as all times.
-        confirmed_at: when its roots were destroyed.
-        completed_at: when the last step was done.
-        eviction_seconds: after `requested_at`, by when no process holds a key of it any more.
-        keys: tombstones of the registry: all keys that it ever had.
-        keks: what wrapped them, and what became of that.
-        rows_deleted: by table; tables that had none are left out.
-        documents_deleted: in the search index; None where there is none.
-        covers: what no longer opens or is no longer there, in sentences.
-        does_not_cover: where traces may be left, in sentences.
-        public_key: of the cell's signing key, 32 bytes.
+        cell_id: The cell.
+        namespace_id: The shredded namespace. Its name is not in the certificate.
+        requested_at: The time at which its keys were disabled and processes were notified.
+        confirmed_at: The time at which its roots were destroyed.
+        completed_at: The time of the last step.
+        eviction_seconds: The seconds after `requested_at` until no process has a key of it.
+        keys: The tombstones of all keys that the namespace ever had.
+        keks: The KEKs that wrapped them, and their fate.
+        rows_deleted: The number of deleted rows by table. Tables without rows are left out.
+        documents_deleted: The number of deleted documents in the search index, or None if there is no index.
+        covers: Sentences on what no longer opens or exists.
+        does_not_cover: Sentences on where traces may be left.
+        public_key: The public key of the cell's signing key, 32 bytes.
     """
 
     cell_id: UUID
@@ -68,15 +69,15 @@ class ErasureCertificate:
 
 
 def sign_certificate(certificate: ErasureCertificate, key: SigningKey) -> bytes:
-    """Return the bytes of a certificate as they are handed out.
+    """Return the signed bytes of a certificate.
 
     Raises:
-        InvalidRequest: its public key is not that of the signing key, or a value is one that the format does not know.
+        InvalidRequest: Its public key is not that of the signing key, or the format does not allow a value.
     """
     document = _document(certificate)
     signed = _canonical(document | {"signature": key.sign(_canonical(document)).hex()})
     try:
-        verify_certificate(signed, public_key=key.public_key)  # what nobody could verify is not handed out
+        verify_certificate(signed, public_key=key.public_key)  # a certificate that can't be verified is never issued
     except InvalidCertificate as error:
         msg = f"this certificate can't be issued: {error}"
         raise InvalidRequest(msg) from None
@@ -84,39 +85,39 @@ def sign_certificate(certificate: ErasureCertificate, key: SigningKey) -> bytes:
 
 
 def verify_certificate(data: bytes, *, public_key: bytes | None = None) -> ErasureCertificate:
-    """Check a certificate, and return what it says. Nothing else is needed: no configuration, no database.
+    """Return the contents of a certificate after verifying it. This needs no configuration and no database.
 
     Args:
-        data: all bytes of the file.
-        public_key: that must have signed it. With None the key that the certificate itself names is used, which proves that it
-            was not altered since, and not who made it.
+        data: All bytes of the file.
+        public_key: The key that must have signed it. None uses the key in the certificate, which proves that the file was not
+            altered, but not who signed it.
 
     Raises:
-        InvalidCertificate: not byte for byte as a cell signed it.
+        InvalidCertificate: The file is not byte for byte what a cell signed.
     """
     try:
         document = _parsed(data)
         signature = bytes.fromhex(document.pop("signature"))
         certificate = _certificate(document)
-        # Whatever a reader might have passed over (another spelling, a member too many, the same one twice) is told apart here.
+        # This refuses everything that a JSON reader accepts silently: another spelling, an additional member, a duplicate member.
         exact = _canonical(_document(certificate) | {"signature": signature.hex()}) == data
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError):
         msg = f"this is not a certificate of the format {CERTIFICATE_FORMAT}"
         raise InvalidCertificate(msg) from None
     if not exact:
-        msg = "the certificate is not in its canonical form: it was altered"
+        msg = "the certificate is not in its canonical form, so it was altered"
         raise InvalidCertificate(msg)
     if public_key is not None and certificate.public_key != public_key:
         msg = "the certificate is signed by another key than the given one"
         raise InvalidCertificate(msg)
     if not is_signed(_canonical(document), signature, public_key=certificate.public_key):
-        msg = "the signature does not fit the certificate: one of them was altered"
+        msg = "the signature is not valid for the certificate, so one of them was altered"
         raise InvalidCertificate(msg)
     return certificate
 
 
 def _canonical(document: Mapping[str, Any]) -> bytes:
-    """Encode as RFC 8785 does, of which only objects, lists, text, integers and null occur."""
+    """Return the canonical JSON (RFC 8785) of a document of objects, lists, text, integers and null."""
     return json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
@@ -180,7 +181,7 @@ def _document(certificate: ErasureCertificate) -> dict[str, Any]:
 
 
 def _certificate(document: Mapping[str, Any]) -> ErasureCertificate:
-    """Undo `_document`; the caller compares what it makes of this with what it was given, so spellings need no check here."""
+    """Undo `_document`. Spellings are not checked here, because the caller compares the encoded result with its input."""
     namespace_id, documents = UUID(document["namespace_id"]), document["documents_deleted"]
     return ErasureCertificate(
         cell_id=UUID(document["cell_id"]),
@@ -253,7 +254,7 @@ def _optional(value: object) -> str | None:
 
 
 def _text(value: object) -> str:
-    """Return a text as it is. None holds control characters, so that showing one does nothing to a terminal."""
+    """Return a text. Texts with control characters are refused, because they could control a terminal."""
     if not isinstance(value, str) or not value.isprintable():
         raise ValueError
     return value

@@ -1,7 +1,7 @@
-"""The REST API of one Azure Key Vault or Managed HSM: the SDK's pipeline and authentication, our errors.
+"""The REST API of one Azure Key Vault or Managed HSM, with the SDK's pipeline and authentication and our errors.
 
-Requests go through the SDK's public `KeyClient.send_request`. Its `CryptographyClient` is left alone: it wraps by
-itself where it knows a public key, keeps that key when the vault has disabled it, and has no say in what it shows.
+Requests go through the SDK's public `KeyClient.send_request`. Its `CryptographyClient` is not used, because it wraps
+locally when it has a public key, and keeps that key after the vault has disabled it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 1.0
 READ_SECONDS = 2.0
 CONNECTIONS = 16
-"""To one vault, and so the bound on requests at once; who waits for a connection is not yet timed."""
+"""Number of connections to one vault, and so of concurrent requests. The timeouts don't include the wait for a connection."""
 _OK = range(200, 300)
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT = 401, 403, 404, 409
 
@@ -62,38 +62,38 @@ _BY_STATUS: dict[int, type[KmsError]] = {
     _CONFLICT: KeyConflict,
     429: Throttled,
 }
-# The `innererror` says more than the status.
+# The `innererror` is more precise than the status.
 _BY_INNER_CODE: dict[str, type[KmsError]] = {
     "KeyDisabled": KeyDisabled,
     "ObjectIsBeingDeleted": KeyPendingDeletion,
     "ObjectIsDeletedButRecoverable": KeyPendingDeletion,
 }
-# Texts of these name keys, callers and rights. That of a 400 may repeat what was sent: a root.
+# The texts of these statuses name keys, callers and rights. The text of a 400 may repeat the request, which has a root.
 _SHOWN = {_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT}
 _ENTRA_CODE = re.compile(r"AADSTS\d+")
 
 
 def default_credential() -> AsyncTokenCredential:
-    """Return what the environment gives: a service principal, a workload or managed identity, or the CLI's login.
+    """Return the default credential: a service principal, a workload or managed identity, or the CLI's login.
 
-    `AZURE_TOKEN_CREDENTIALS=prod` leaves out what is meant for developers' machines (azure-identity's own setting).
+    `AZURE_TOKEN_CREDENTIALS=prod`, a setting of azure-identity, leaves out credentials of developers' machines.
     """
     return DefaultAzureCredential(retry_total=0, connection_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS)
 
 
 class Vault:
-    """A vault and who asks it. Closes the credential too.
+    """A client of one vault. It also closes the credential.
 
     Args:
-        provider_id: for messages.
-        url: of the vault or HSM, https only: the SDK sends a token over nothing else.
-        credential: of azure-identity's kind.
+        provider_id: The id of the provider, for messages.
+        url: The https URL of the vault or HSM.
+        credential: A credential of azure-identity.
         tls: The TLS context. None means the system's authorities and TLS 1.3.
-        connect_seconds: to wait for a connection.
-        read_seconds: to wait for an answer.
+        connect_seconds: The timeout of a connection, in seconds.
+        read_seconds: The timeout of an answer, in seconds.
 
     Raises:
-        InvalidRequest: the URL is not one.
+        InvalidRequest: The URL is invalid.
     """
 
     def __init__(
@@ -130,17 +130,17 @@ class Vault:
         """Send one request.
 
         Args:
-            method: of HTTP.
-            path: with query, beginning with a slash.
-            what: is asked for, for messages.
-            body: as JSON.
-            read_seconds: to wait for this answer, where it takes longer than others.
+            method: The HTTP method.
+            path: The path and query, starting with a slash.
+            what: The key or vault, for error messages.
+            body: The body, sent as JSON.
+            read_seconds: The timeout of this answer, if it differs from the usual one.
 
         Returns:
             The answer's JSON object.
 
         Raises:
-            KmsError: any but an answer of 2xx; `InvalidRequest` for a 400 and for nothing else.
+            KmsError: The status is not 2xx. `InvalidRequest` is raised only for a 400.
         """
         request = HttpRequest(method, path, json=body)
         try:
@@ -156,22 +156,22 @@ class Vault:
                 f"{self._id}: {self.host}, or where tokens come from, can't be reached ({type(error).__name__})"
             )
         except ValueError:
-            # The SDK's check of the challenge: a token must not go to a server that asks for one of another service.
+            # The SDK raises it if the server's challenge asks for a token of another service.
             failure = KmsAuthenticationError(
                 f"{self._id}: {self.host} asks for a token of a service that it is not part of"
             )
         else:
             return _content(self._id, what, answer)
-        raise failure  # outside the handlers: the request that hangs on the SDK's errors holds token and root
+        raise failure  # raised outside the handlers, because the request in the SDK's error has token and root
 
     async def aclose(self) -> None:
-        """Close connections and credential."""
+        """Close the connections and the credential."""
         if self._client is not None:
             await self._client.close()
         await self._credential.close()
 
     def _opened(self) -> KeyClient:
-        if self._client is None:  # not before: a session belongs to a running loop
+        if self._client is None:  # opened late, because a session belongs to a running event loop
             session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(ssl=self._tls, limit=CONNECTIONS),
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -182,10 +182,10 @@ class Vault:
                 url,
                 self._credential,
                 transport=AioHttpTransport(session=session, connection_timeout=self._connect_seconds),
-                retry_policy=AsyncRetryPolicy.no_retries(),  # retries are made above the providers
+                retry_policy=AsyncRetryPolicy.no_retries(),  # `resilience.py` retries
                 permit_redirects=False,
-                logging_enable=False,  # the SDK's trace of bodies
-                # No resource of Azure's has a loopback address in its domain.
+                logging_enable=False,  # the SDK would log bodies
+                # A loopback address has no domain of Azure with which the challenge could be compared.
                 verify_challenge_resource=not is_loopback(url),
             )
         return self._client
@@ -203,16 +203,16 @@ def _content(provider_id: str, what: str, answer: AsyncHttpResponse) -> dict[str
 
 def _error(provider_id: str, what: str, answer: AsyncHttpResponse, content: Mapping[str, Any]) -> KmsError:
     status = answer.status_code
-    told = content.get("error")
-    told = told if isinstance(told, dict) else {}
-    inner = told.get("innererror") or told.get("innerError")  # the service spells it both ways
-    code = str((inner or {}).get("code") or told.get("code") or status) if isinstance(inner, dict | None) else ""
+    fault = content.get("error")
+    fault = fault if isinstance(fault, dict) else {}
+    inner = fault.get("innererror") or fault.get("innerError")  # the service uses both spellings
+    code = str((inner or {}).get("code") or fault.get("code") or status) if isinstance(inner, dict | None) else ""
     kind = _BY_INNER_CODE.get(code) or _BY_STATUS.get(status, KmsUnavailable)
     if kind is AccessDenied and ("Expired" in code or "NotYetValid" in code):
         kind = KeyDisabled
     text = f"{what}: {kind.__doc__} ({status} {code})"
-    if status in _SHOWN and told.get("message"):
-        text += f": {str(told['message']).strip()}"
+    if status in _SHOWN and fault.get("message"):
+        text += f": {str(fault['message']).strip()}"
     return kind(
         f"{provider_id}: {text}" if not what.startswith(provider_id) else text,
         retry_after=_seconds(answer.headers.get("Retry-After")),
@@ -222,10 +222,10 @@ def _error(provider_id: str, what: str, answer: AsyncHttpResponse, content: Mapp
 
 
 def _no_token(provider_id: str, error: ClientAuthenticationError) -> KmsError:
-    """Say that there is no token: the text of azure-identity is long and belongs to its log, but for Entra's code."""
-    found = _ENTRA_CODE.search(str(error))
-    code = found[0] if found else type(error).__name__
-    msg = f"{provider_id}: no token for the vault ({code}); azure-identity's log says why"
+    """Return the error for a missing token. Of azure-identity's text it has only the code of Entra."""
+    match = _ENTRA_CODE.search(str(error))
+    code = match[0] if match else type(error).__name__
+    msg = f"{provider_id}: no token for the vault ({code}); see the log of azure-identity"
     return KmsAuthenticationError(msg, provider_code=code)
 
 

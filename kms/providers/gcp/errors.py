@@ -139,7 +139,7 @@ def _details(metadata: Iterable[tuple[str, str | bytes]]) -> _Details:
                 detail.Unpack(message)  # does nothing for another type
         seconds = retry.retry_delay.ToTimedelta().total_seconds() if retry.HasField("retry_delay") else None
     except (DecodeError, ValueError):
-        return _Details()  # what can't be read tells nothing
+        return _Details()  # the trailer can't be parsed
     violated = [violation.type for violation in precondition.violations]
     return _Details(
         reason=(violated[0] if violated else info.reason) or None,

@@ -1,4 +1,4 @@
-"""The life of a key in Cloud KMS: a CryptoKey has no state of its own, its versions have."""
+"""Create, rotate, describe and delete keys in Cloud KMS. A CryptoKey has no state of its own, only its versions have one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KEY_RING = r"projects/[a-z0-9][a-z0-9.:-]{0,99}/locations/[a-z0-9-]{1,63}/keyRin
 _CRYPTO_KEY = re.compile(KEY_RING + r"/cryptoKeys/[A-Za-z0-9_-]{1,63}")
 
 _PAGE = 1000
-_GENERATION_SECONDS, _GENERATION_POLL = 10.0, 0.25  # of a version in an HSM
+_GENERATION_SECONDS, _GENERATION_POLL = 10.0, 0.25  # for a version in an HSM
 
 _State = resources.CryptoKeyVersion.CryptoKeyVersionState
 _GOING = {_State.DESTROY_SCHEDULED, _State.DESTROYED}
@@ -33,7 +33,7 @@ def key_name(kek: KekRef) -> str:
     """Return the name of the CryptoKey.
 
     Raises:
-        InvalidRequest: the KEK's id is not such a name.
+        InvalidRequest: The KEK's id is not the name of a CryptoKey.
     """
     if _CRYPTO_KEY.fullmatch(kek.key_id) is None:
         msg = f"{kek.provider}: a key is named projects/P/locations/L/keyRings/R/cryptoKeys/K"
@@ -42,40 +42,40 @@ def key_name(kek: KekRef) -> str:
 
 
 def location_of(name: str, key_ring: str) -> str:
-    """Return the location in a CryptoKey's name; of what is none, the key ring's, where such a key would be made."""
+    """Return the location in a CryptoKey's name. Another name is that of a new key, which has the key ring's location."""
     return (name if _CRYPTO_KEY.fullmatch(name) else key_ring).split("/")[3]
 
 
 class GcpKeys:
-    """Makes, rotates, describes and deletes keys.
+    """Operations on keys.
 
     Args:
-        channel: to ask over.
+        channel: The connection to Cloud KMS.
     """
 
     def __init__(self, channel: GcpChannel) -> None:
         self._channel = channel
 
     async def describe(self, kek: KekRef) -> KekInfo:
-        """Return state and versions: `disabled` where the primary does not wrap, but not all versions are going."""
+        """Return the state and the versions. The state is `disabled` if the primary does not wrap and some version stays."""
         key = await self._read(kek)
         versions = await self._versions(kek)
         states = {version.state for version in versions}
         primary = _number(key.primary.name)
         usable = sorted(int(_number(version.name)) for version in versions if version.state == _State.ENABLED)
-        found = tuple(str(number) for number in usable)
+        enabled = tuple(str(number) for number in usable)
         if key.primary.state == _State.ENABLED:
-            return KekInfo(kek, "enabled", primary, found)
+            return KekInfo(kek, "enabled", primary, enabled)
         if states == {_State.DESTROYED}:
             return KekInfo(kek, "destroyed", primary, ())
         if not states or states - _GOING:
-            return KekInfo(kek, "disabled", primary, found)
+            return KekInfo(kek, "disabled", primary, enabled)
         scheduled = [version.destroy_time for version in versions if version.state == _State.DESTROY_SCHEDULED]
         last = max(scheduled).timestamp_pb().ToDatetime(tzinfo=UTC)
         return KekInfo(kek, "pending_deletion", primary, (), deletion_at=last)
 
     async def create(self, kek: KekRef, key_ring: str, short: str, level: int) -> None:
-        """Make a symmetric key, or see that the existing one is such a key."""
+        """Create a symmetric key, or check that the existing one is such a key."""
         template = resources.CryptoKeyVersionTemplate(
             algorithm=resources.CryptoKeyVersion.CryptoKeyVersionAlgorithm.GOOGLE_SYMMETRIC_ENCRYPTION,
             protection_level=level,
@@ -91,7 +91,7 @@ class GcpKeys:
         await self._generated(kek, made.primary)
 
     async def rotate(self, kek: KekRef) -> str:
-        """Make a version, and it primary."""
+        """Add a version and make it primary."""
         await self._read(kek)
         made = await self._channel.call(service.CreateCryptoKeyVersionRequest(parent=key_name(kek)), str(kek))
         await self._generated(kek, made)
@@ -101,7 +101,7 @@ class GcpKeys:
         return version
 
     async def retire(self, kek: KekRef, version: str) -> None:
-        """Schedule the destruction of a version that is not the primary one; until then it can be restored, and unwraps nothing."""
+        """Schedule the destruction of a version that is not primary. Until then it unwraps nothing and can be restored."""
         if version == _number((await self._read(kek)).primary.name):
             msg = f"version {version} is the one that {kek} wraps with; rotate it first"
             raise InvalidRequest(msg)
@@ -109,7 +109,7 @@ class GcpKeys:
         await self._channel.call(service.DestroyCryptoKeyVersionRequest(name=name), str(kek))
 
     async def delete(self, kek: KekRef) -> KekInfo:
-        """Have all versions destroyed, and no more made."""
+        """Schedule the destruction of all versions, and stop the rotation."""
         key = await self._read(kek)
         if "rotation_period" in key or "next_rotation_time" in key:
             update = service.UpdateCryptoKeyRequest(
@@ -122,21 +122,21 @@ class GcpKeys:
                 await self._channel.call(service.DestroyCryptoKeyVersionRequest(name=version.name), str(kek))
         info = await self.describe(kek)
         if info.state not in ("pending_deletion", "destroyed"):
-            msg = f"{kek}: a version was made or enabled while all were being deleted; delete it again"
+            msg = f"{kek}: a version was added or enabled during the deletion; delete the KEK again"
             raise KeyConflict(msg)
         return info
 
     async def why(self, kek: KekRef, version: str) -> KmsError | None:
-        """Return why a version, or the primary where none is given, is of no use; None where that can't be told."""
+        """Return the error for the state of a version, or of the primary version. None means that the state is not the reason."""
         try:
             if version:
                 request = service.GetCryptoKeyVersionRequest(name=f"{key_name(kek)}/cryptoKeyVersions/{version}")
-                found = await self._channel.call(request, str(kek))
+                read = await self._channel.call(request, str(kek))
             else:
-                found = (await self._read(kek)).primary
+                read = (await self._read(kek)).primary
         except KmsError:
-            return None  # who may use a key need not have the right to look at it
-        return of_state(found.state.name, str(kek))
+            return None  # the caller may have the right to use a key, but not to view it
+        return of_state(read.state.name, str(kek))
 
     async def _read(self, kek: KekRef) -> Any:
         key = await self._channel.call(service.GetCryptoKeyRequest(name=key_name(kek)), str(kek))
@@ -157,7 +157,7 @@ class GcpKeys:
                 return versions
 
     async def _generated(self, kek: KekRef, version: Any) -> None:
-        """Wait until an HSM has made a version."""
+        """Wait until an HSM has generated a version."""
         seconds = 0.0
         while version.state == _State.PENDING_GENERATION:
             if seconds >= _GENERATION_SECONDS:

@@ -1,4 +1,4 @@
-"""Google Cloud KMS: roots wrapped by symmetric keys that never leave it (gcp_kms.md beside this file)."""
+"""The provider for Google Cloud KMS: symmetric keys that never leave it wrap roots (gcp_kms.md)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from google.auth.credentials import Credentials
 
 _ENDPOINT = "https://cloudkms.googleapis.com"
-_DEADLINE = 3.0  # 1 s to connect and 2 s to answer
+_DEADLINE = 3.0  # 1 s for the connection and 2 s for the answer
 _ROOT_BYTES = 32
 _AT_ONCE = 16
 
@@ -38,22 +38,22 @@ _LEVELS = {"software": resources.ProtectionLevel.SOFTWARE, "hsm": resources.Prot
 
 
 class GcpKmsProvider:
-    """Wraps by Encrypt and Decrypt of Cloud KMS, with the encryption context as additional authenticated data.
+    """A provider that wraps with Encrypt and Decrypt of Cloud KMS. The encryption context is additional authenticated data.
 
-    Cloud KMS makes no data keys, so a root is drawn here; a re-wrap is a Decrypt and an Encrypt.
+    Cloud KMS generates no data keys, so roots are generated in this process. A re-wrap is a Decrypt and an Encrypt.
 
     Args:
         provider_id: The id of this provider in the registry and in KEK URIs.
-        key_ring: where `create_kek` makes keys, `projects/P/locations/L/keyRings/R`; it must be there.
-        credentials: of google-auth; None for the application default credentials.
-        protection_level: of the keys that `create_kek` makes.
-        endpoint: https.
-        ca_certs: PEM file of the authorities to trust; None for those that gRPC comes with.
-        deadline: seconds that one call may take, with its connection.
+        key_ring: The key ring for new keys, `projects/P/locations/L/keyRings/R`. It must exist.
+        credentials: Credentials of google-auth. None means the application default credentials.
+        protection_level: The protection level of new keys.
+        endpoint: The https URL.
+        ca_certs: The PEM file of the trusted authorities. None means those of gRPC.
+        deadline: The seconds that one call may take, including its connection.
         insecure: accepts http, for this machine only; no default credentials are taken there.
 
     Raises:
-        InvalidRequest: the key ring or the endpoint is malformed, or the file can't be read.
+        InvalidRequest: The key ring or the endpoint is malformed, or the file can't be read.
     """
 
     capabilities = Capabilities(context="native", rewrap="client", batch=200, deletion="scheduled")
@@ -96,12 +96,12 @@ class GcpKmsProvider:
         return frozenset((location_of(kek.key_id, self._key_ring),))
 
     async def generate_data_key(self, kek: KekRef, *, context: Mapping[str, str]) -> GeneratedKey:
-        """Draw a root key and have it wrapped."""
+        """Return a new random root key and its wrapped form."""
         root = Secret(os.urandom(_ROOT_BYTES))
         return GeneratedKey(root, await self.wrap(kek, root, context=context))
 
     async def wrap(self, kek: KekRef, root: Secret, *, context: Mapping[str, str]) -> Wrapped:
-        """Wrap a root key under the KEK's primary version; which that was, the answer tells."""
+        """Wrap a root key under the KEK's primary version, which the answer names."""
         bound = _bound(context)
         request = service.EncryptRequest(
             name=key_name(kek),
@@ -122,7 +122,7 @@ class GcpKmsProvider:
         return Wrapped(kek, named["version"], answer.ciphertext)
 
     async def unwrap(self, wrapped: Wrapped, *, context: Mapping[str, str]) -> Secret:
-        """Unwrap with the very KEK that the wrapped key names; the ciphertext itself says with which version."""
+        """Unwrap a root with the KEK that the wrapped key names. The ciphertext itself names the version."""
         bound = _bound(context)
         request = service.DecryptRequest(
             name=key_name(wrapped.kek),
@@ -141,7 +141,7 @@ class GcpKmsProvider:
         return Secret(answer.plaintext)
 
     async def unwrap_many(self, items: Sequence[tuple[Wrapped, Mapping[str, str]]]) -> list[Secret | StrongroomError]:
-        """Unwrap several, in order, a request for each and so many at once; what fails is returned in its place."""
+        """Unwrap several roots, in order, with one request each and 16 at a time. An error is returned in place of its root."""
         turns = asyncio.Semaphore(_AT_ONCE)
 
         async def answer(wrapped: Wrapped, context: Mapping[str, str]) -> Secret | StrongroomError:
@@ -154,7 +154,7 @@ class GcpKmsProvider:
         return await asyncio.gather(*(answer(wrapped, context) for wrapped, context in items))
 
     async def rewrap(self, wrapped: Wrapped, kek: KekRef, *, context: Mapping[str, str]) -> Wrapped:
-        """Wrap the same root anew under the KEK's primary version."""
+        """Wrap the same root again under the KEK's primary version."""
         return await self.wrap(kek, await self.unwrap(wrapped, context=context), context=context)
 
     async def describe(self, kek: KekRef) -> KekInfo:
@@ -162,11 +162,11 @@ class GcpKmsProvider:
         return await self._keys.describe(kek)
 
     async def create_kek(self, key_id: str) -> KekRef:
-        """Make a key in the key ring, by its short name or its whole one; an existing one is left as it is.
+        """Create a key in the key ring, by its short or its full name. An existing key is not changed.
 
         Raises:
-            InvalidRequest: not a name of a key in this key ring.
-            UnsupportedOperation: an existing one is not a symmetric key for encryption.
+            InvalidRequest: It is not a name of a key in this key ring.
+            UnsupportedOperation: The existing key is not a symmetric key for encryption.
         """
         short = key_id.removeprefix(f"{self._key_ring}/cryptoKeys/")
         if _SHORT.fullmatch(short) is None:
@@ -177,35 +177,35 @@ class GcpKmsProvider:
         return kek
 
     async def rotate_kek(self, kek: KekRef) -> str:
-        """Add a version to a key and make it primary; it may take Cloud KMS a while until all its servers wrap with it."""
+        """Add a version to a key and make it primary. Some servers of Cloud KMS may wrap with the old one for a while."""
         return await self._keys.rotate(kek)
 
     async def retire_version(self, kek: KekRef, version: str) -> None:
-        """Schedule the destruction of an old version; from now on it unwraps nothing, unless somebody restores it."""
+        """Schedule the destruction of an old version. It unwraps nothing from then on, unless somebody restores it."""
         if _NUMBER.fullmatch(version) is None:
             msg = f"{kek} has no such version"
             raise KeyNotFound(msg)
         await self._keys.retire(kek, version)
 
     async def delete_kek(self, kek: KekRef) -> KekInfo:
-        """Schedule the destruction of all versions of a key, and take its rotation schedule away, or it would make more.
+        """Schedule the destruction of all versions of a key, and remove its rotation schedule, which would add versions.
 
         Raises:
-            KeyConflict: a version was made meanwhile.
+            KeyConflict: A version was added meanwhile.
         """
         return await self._keys.delete(kek)
 
     async def check(self) -> str:
-        """Ask for the key ring."""
+        """Read the key ring."""
         ring = await self._channel.call(service.GetKeyRingRequest(name=self._key_ring), self._key_ring)
-        return f"the key ring {ring.name} is there"
+        return f"the key ring {ring.name} exists"
 
     async def aclose(self) -> None:
         """Close the connection."""
         await self._channel.aclose()
 
     async def _use(self, request: Any, kek: KekRef, version: str) -> Any:
-        """Encrypt or Decrypt; a refusal that does not say in which state the version is, is asked about."""
+        """Send an Encrypt or a Decrypt. If a refusal does not name the state of the version, look it up."""
         try:
             return await self._channel.call(request, str(kek))
         except InvalidRequest as error:
@@ -216,7 +216,7 @@ class GcpKmsProvider:
 
 
 def _bound(context: Mapping[str, str]) -> bytes:
-    """Return the encryption context in its one form: JSON, sorted by name."""
+    """Return the canonical encryption context: JSON, sorted by name."""
     return orjson.dumps(dict(context), option=orjson.OPT_SORT_KEYS)
 
 

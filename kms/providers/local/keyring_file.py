@@ -1,6 +1,6 @@
-"""The file of the local provider: KEKs with their versions, as JSON, for its owner's eyes only (FORMAT.md section 8).
+"""The keyring file of the local provider: KEKs and their versions as JSON, readable by its owner only (FORMAT.md section 8).
 
-Written by replacing it whole: a reader sees the old file or the new one, and a crash leaves one of them.
+A write replaces the whole file, so a reader and a crash see either the old or the new one.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FORMAT = "strongroom-keyring/1"
-SCRYPT = {"n": 2**17, "r": 8, "p": 1}  # 128 MiB and about a third of a second: OWASP's first choice for scrypt
-_SCRYPT_MAX = {"n": 2**18, "r": 8, "p": 4}  # what a file may ask of its reader: 256 MiB
+SCRYPT = {"n": 2**17, "r": 8, "p": 1}  # 128 MiB and about a third of a second; OWASP's first recommendation for scrypt
+_SCRYPT_MAX = {"n": 2**18, "r": 8, "p": 4}  # the most that a file may require: 256 MiB
 _CHECK = b"strongroom keyring"
 _NONCE_BYTES = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Kek:
-    """A KEK: its versions by number, the highest one wraps."""
+    """The versions of a KEK by number. The highest version wraps."""
 
     versions: dict[int, Secret]
     created: dict[int, str]
@@ -49,18 +49,18 @@ class Kek:
 
 @dataclass(slots=True)
 class KeyringFile:
-    """The content of a keyring file, opened.
+    """The decrypted content of a keyring file.
 
     Attributes:
-        keks: by id.
-        protection: None, or the scrypt parameters and salt of a file that a passphrase protects.
+        keks: The KEKs by id.
+        protection: The scrypt parameters and salt of a file with a passphrase, else None.
     """
 
     keks: dict[str, Kek] = field(default_factory=dict)
     protection: dict[str, Any] | None = None
 
     def add_version(self, kek_id: str) -> int:
-        """Draw a new version of a KEK, which becomes the one that wraps; makes the KEK where there is none."""
+        """Add a random version to a KEK, which wraps from then on, and return its number. A missing KEK is created."""
         kek = self.keks.setdefault(kek_id, Kek({}, {}))
         version = max(kek.versions, default=0) + 1
         kek.versions[version] = Secret(os.urandom(32))
@@ -69,7 +69,7 @@ class KeyringFile:
 
 
 def new_keyring(passphrase: str | None = None) -> KeyringFile:
-    """Make an empty keyring; with a passphrase, one that is sealed under a key that scrypt derives."""
+    """Return an empty keyring. With a passphrase its KEKs are sealed under a key derived by scrypt."""
     if passphrase is None:
         return KeyringFile()
     return KeyringFile(protection={"kdf": "scrypt", **SCRYPT, "salt": _b64(os.urandom(16))})
@@ -79,7 +79,7 @@ def read_keyring(path: Path, passphrase: str | None = None) -> KeyringFile:
     """Read and check a keyring file.
 
     Raises:
-        KeyringFileError: missing, not a regular file, readable by others, damaged, or sealed under another passphrase.
+        KeyringFileError: The file is missing, not a regular file, readable by others, damaged, or sealed under another passphrase.
     """
     content = _read_private(path)
     try:
@@ -91,21 +91,21 @@ def read_keyring(path: Path, passphrase: str | None = None) -> KeyringFile:
     except InvalidTag:
         msg = f"{path}: the passphrase does not open this keyring, or the file was altered"
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-        msg = f"{path} is damaged: not a keyring of format {FORMAT}; restore it from a backup, without it nothing opens"
-    # Raised out here: a JSON error quotes the file, keys and all, and would go along as the context of ours.
+        msg = f"{path} is damaged, because it is not a keyring of format {FORMAT}; restore it from a backup, without it no value opens"
+    # Raised outside the handlers, because a JSON error quotes the file with its keys and would be the context of this error.
     raise KeyringFileError(msg)
 
 
 def write_keyring(path: Path, keyring: KeyringFile, passphrase: str | None = None) -> None:
-    """Replace a keyring file atomically, durably, with mode 0600.
+    """Replace a keyring file atomically and durably, with mode 0600.
 
     Raises:
-        KeyringFileError: the folder does not take it.
+        KeyringFileError: The file can't be written.
     """
     wrapping = None if keyring.protection is None else _wrapping_key(keyring.protection, passphrase, path)
     protection = keyring.protection
     if wrapping is not None:
-        protection = {**(protection or {}), "check": _seal(wrapping, _CHECK, _place("", 0))}
+        protection = {**(protection or {}), "check": _seal(wrapping, _CHECK, _associated("", 0))}
     document = {
         "format": FORMAT,
         "protection": protection,
@@ -126,7 +126,7 @@ def write_keyring(path: Path, keyring: KeyringFile, passphrase: str | None = Non
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Keep other writers of the same keyring out: read, change and write inside."""
+    """Lock a keyring against other writers. Read, change and write the file in the block."""
     try:
         lock = os.open(path.with_name(f".{path.name}.lock"), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     except OSError as error:
@@ -141,7 +141,7 @@ def locked(path: Path) -> Iterator[None]:
 
 def _read_private(path: Path) -> bytes:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a fifo in its place must not hang us
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # opening a FIFO must not block
     except FileNotFoundError:
         msg = f"the keyring {path} is missing; restore it from a backup (of a new cell: run `strongroom init`)"
         raise KeyringFileError(msg) from None
@@ -167,14 +167,14 @@ def _read_private(path: Path) -> bytes:
 
 
 def _opened(protection: dict[str, Any] | None, passphrase: str | None, path: Path) -> AESGCM | None:
-    """Return what opens the KEKs of a file, once it is clear that the passphrase is the file's."""
+    """Return the cipher that opens the KEKs of a file, after checking that the passphrase belongs to the file."""
     if protection is None:
         if passphrase:
-            msg = f"{path} is not protected, and a passphrase is configured for it: whose file is this?"
+            msg = f"{path} is not protected, but a passphrase is configured; the file may have been replaced"
             raise KeyringFileError(msg)
         return None
     wrapping = _wrapping_key(protection, passphrase, path)
-    if _open(wrapping, protection["check"], _place("", 0)) != _CHECK:
+    if _open(wrapping, protection["check"], _associated("", 0)) != _CHECK:
         raise ValueError
     return wrapping
 
@@ -186,7 +186,7 @@ def _wrapping_key(protection: dict[str, Any], passphrase: str | None, path: Path
     if any(not 0 < cost[name] <= most for name, most in _SCRYPT_MAX.items()):
         raise ValueError
     if not passphrase:
-        msg = f"{path} is protected by a passphrase, and none was given"
+        msg = f"{path} is protected by a passphrase, but none is configured"
         raise KeyringFileError(msg)
     return AESGCM(Scrypt(salt=_unb64(protection["salt"]), length=32, **cost).derive(passphrase.encode()))
 
@@ -194,8 +194,8 @@ def _wrapping_key(protection: dict[str, Any], passphrase: str | None, path: Path
 def _read_kek(kek_id: str, versions: dict[str, Any], wrapping: AESGCM | None) -> Kek:
     keys = {}
     for number, entry in versions.items():
-        place = _place(kek_id, int(number))
-        material = _unb64(entry["key"]) if wrapping is None else _open(wrapping, entry["key"], place)
+        associated = _associated(kek_id, int(number))
+        material = _unb64(entry["key"]) if wrapping is None else _open(wrapping, entry["key"], associated)
         if len(material) != 32 or int(number) < 1:  # noqa: PLR2004 - AES-256
             raise ValueError
         keys[int(number)] = Secret(material)
@@ -205,20 +205,20 @@ def _read_kek(kek_id: str, versions: dict[str, Any], wrapping: AESGCM | None) ->
 
 
 def _write_key(kek_id: str, version: int, key: Secret, wrapping: AESGCM | None) -> str:
-    return _b64(key.reveal()) if wrapping is None else _seal(wrapping, key.reveal(), _place(kek_id, version))
+    return _b64(key.reveal()) if wrapping is None else _seal(wrapping, key.reveal(), _associated(kek_id, version))
 
 
-def _seal(wrapping: AESGCM, material: bytes, place: bytes) -> str:
+def _seal(wrapping: AESGCM, material: bytes, associated: bytes) -> str:
     nonce = os.urandom(_NONCE_BYTES)
-    return _b64(nonce + wrapping.encrypt(nonce, material, place))
+    return _b64(nonce + wrapping.encrypt(nonce, material, associated))
 
 
-def _open(wrapping: AESGCM, sealed: str, place: bytes) -> bytes:
+def _open(wrapping: AESGCM, sealed: str, associated: bytes) -> bytes:
     material = _unb64(sealed)
-    return wrapping.decrypt(material[:_NONCE_BYTES], material[_NONCE_BYTES:], place)
+    return wrapping.decrypt(material[:_NONCE_BYTES], material[_NONCE_BYTES:], associated)
 
 
-def _place(kek_id: str, version: int) -> bytes:
+def _associated(kek_id: str, version: int) -> bytes:
     return f"{FORMAT}\x00{version}\x00{kek_id}".encode()
 
 

@@ -1,4 +1,4 @@
-"""What several KEKs answered: one error for their errors."""
+"""Combine the errors of several KEKs into one."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ T = TypeVar("T")
 
 
 def is_down(error: StrongroomError) -> bool:
-    """Say whether waiting may help: then a child is out of reach, and has refused nothing."""
+    """Return whether an error is retryable, which means that a child is unavailable and has refused nothing."""
     return isinstance(error, KmsError) and error.retryable
 
 
 def error_of_all(what: str, errors: Mapping[KekRef, StrongroomError]) -> StrongroomError:
-    """Return the most useful of several errors, with what each child said.
+    """Return the most useful of several errors, with the error of each child in its message.
 
-    One that may pass comes first, as the same call may succeed later; then the first refusal; that nothing opened is
-    told only if no child said anything else, and tells no more than any `IntegrityError`.
+    A retryable error is preferred, because the same call may succeed later; then the first refusal. `IntegrityError` is
+    returned only if every child raised it.
     """
     refused = [error for error in errors.values() if not isinstance(error, IntegrityError)]
     if not refused:
         return IntegrityError()
     passing = [error for error in refused if is_down(error)]
     chosen = (passing or refused)[0]
-    said = "; ".join(f"{str(child).rstrip(':')}: {type(error).__name__}: {error}" for child, error in errors.items())
-    message = f"{what}: {said}"
+    details = "; ".join(f"{str(child).rstrip(':')}: {type(error).__name__}: {error}" for child, error in errors.items())
+    message = f"{what}: {details}"
     if not isinstance(chosen, KmsError):
         return type(chosen)(message)
     waits = [error.retry_after for error in passing if isinstance(error, KmsError) and error.retry_after is not None]
@@ -43,14 +43,14 @@ def error_of_all(what: str, errors: Mapping[KekRef, StrongroomError]) -> Strongr
     )
 
 
-def failed_of(said: Mapping[KekRef, object]) -> dict[KekRef, StrongroomError]:
+def failed_of(answers: Mapping[KekRef, object]) -> dict[KekRef, StrongroomError]:
     """Return the children whose answer is an error."""
-    return {child: answer for child, answer in said.items() if isinstance(answer, StrongroomError)}
+    return {child: answer for child, answer in answers.items() if isinstance(answer, StrongroomError)}
 
 
-def all_done(what: str, said: Mapping[KekRef, T | StrongroomError]) -> list[T]:
+def all_done(what: str, answers: Mapping[KekRef, T | StrongroomError]) -> list[T]:
     """Return the answers of all children, or raise the most useful error of those that failed."""
-    failed = failed_of(said)
+    failed = failed_of(answers)
     if failed:
         raise error_of_all(what, failed)
-    return [answer for answer in said.values() if not isinstance(answer, StrongroomError)]
+    return [answer for answer in answers.values() if not isinstance(answer, StrongroomError)]

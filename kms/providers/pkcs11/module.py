@@ -1,4 +1,4 @@
-"""A PKCS#11 module in this process: the one thread on which it is called, and the tokens that it has."""
+"""A PKCS#11 module in this process, with the one thread that calls it, and its tokens."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ T = TypeVar("T")
 class Module:
     """A vendor's library.
 
-    The binding initialises a module without locking, and then PKCS#11 allows no two threads in it at once, so it has one.
-    The thread is a daemon: a module that hangs does not keep the process from ending.
+    The binding initialises a module without locking, so PKCS#11 allows only one thread in it. That thread is a daemon, so that
+    a module that hangs does not keep the process from ending.
 
     Attributes:
-        path: of the library.
-        sessions: the one on each token, by its label; of the module's thread only.
-        users: who uses it.
+        path: The library.
+        sessions: The session of each token by its label. Only the module's thread may use it.
+        users: The users of each session by the token's label.
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,11 +44,11 @@ class Module:
         Thread(target=self._work, name="strongroom-pkcs11", daemon=True).start()
 
     async def run(self, job: Callable[[], T], *, seconds: float, what: str) -> T:
-        """Return what a job returns or raises on the module's thread; give up waiting after some seconds.
+        """Run a job on the module's thread, and return its result.
 
         Raises:
-            KmsTimeout: it has not come to its end, or not to its turn.
-            KmsUnavailable: the process was forked, and the thread with its sessions is the parent's.
+            KmsTimeout: The job did not finish within `seconds`, or did not start.
+            KmsUnavailable: The process was forked, and the thread and its sessions belong to the parent.
         """
         if os.getpid() != self._process:
             msg = (
@@ -65,44 +65,44 @@ class Module:
         raise KmsTimeout(msg)
 
     def find(self, label: str, what: str) -> pkcs11.Token:
-        """Return the token with a label. On the module's thread only.
+        """Return the token with a label. Call this on the module's thread only.
 
-        Modules do not always see again what was away, so one that lacks the token is initialised anew first.
+        If the token is missing, the module is initialised again, because modules may not notice a token that came back.
 
         Raises:
-            KmsUnavailable: the module can't be loaded, or has no such token now.
-            InvalidRequest: it has several of this label.
+            KmsUnavailable: The module can't be loaded, or has no such token now.
+            InvalidRequest: Several tokens have this label.
         """
-        found: list[pkcs11.Token] = []
+        tokens: list[pkcs11.Token] = []
         try:
             library = pkcs11.lib(str(self.path))
-            found = _labelled(library, label)
-            if not found:
-                self.sessions.clear()  # they end with it
+            tokens = _labelled(library, label)
+            if not tokens:
+                self.sessions.clear()  # `finalize` ends them
                 with suppress(pkcs11.PKCS11Error):
                     library.finalize()
                 library.initialize()
-                found = _labelled(library, label)
+                tokens = _labelled(library, label)
         except pkcs11.PKCS11Error as error:
             msg = f"{what}: the PKCS#11 module {self.path} can't be used: {str(error) or type(error).__name__}"
         else:
             msg = f"{what}: {self.path} has no token with the label {label!r} now"
-        if len(found) > 1:
-            msg = f"{what}: {len(found)} tokens have the label {label!r}; give one of them another label"
+        if len(tokens) > 1:
+            msg = f"{what}: {len(tokens)} tokens have the label {label!r}; give one of them another label"
             raise InvalidRequest(msg)
-        if not found:
+        if not tokens:
             raise KmsUnavailable(msg)
-        return found[0]
+        return tokens[0]
 
     def _work(self) -> None:
         while True:
-            self._do(*self._jobs.get())  # a call of its own, which leaves no root behind in a local variable
+            self._do(*self._jobs.get())  # a function of its own, so that no local variable keeps a root
 
     def _do(self, future: Future[Any], job: Callable[[], Any]) -> None:
-        if future.set_running_or_notify_cancel():  # else nobody waits any more
+        if future.set_running_or_notify_cancel():  # otherwise nobody waits for it any more
             try:
                 future.set_result(job())
-            except BaseException as error:  # noqa: BLE001 - who waits for it gets it
+            except BaseException as error:  # noqa: BLE001 - the waiting caller gets it
                 future.set_exception(error)
 
 
@@ -111,7 +111,7 @@ _opening = Lock()
 
 
 def module_at(path: Path) -> Module:
-    """Return the process's one `Module` for a path."""
+    """Return the process's only `Module` for a path."""
     with _opening:
         if str(path) not in _modules:
             _modules[str(path)] = Module(path)
@@ -119,10 +119,10 @@ def module_at(path: Path) -> Module:
 
 
 def _labelled(library: Library, label: str) -> list[pkcs11.Token]:
-    found = []
+    tokens = []
     for slot in library.get_slots(token_present=True):
-        with suppress(pkcs11.PKCS11Error):  # another token that is broken or gone is no concern of ours
+        with suppress(pkcs11.PKCS11Error):  # another token is broken or was removed
             token = slot.get_token()
             if token.label == label:
-                found.append(token)
-    return found
+                tokens.append(token)
+    return tokens

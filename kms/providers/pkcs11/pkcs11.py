@@ -1,4 +1,4 @@
-"""A hardware security module, or any token with a PKCS#11 module (pkcs11.md beside this file)."""
+"""The provider for hardware security modules and other tokens with a PKCS#11 module (pkcs11.md)."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ _ID_BYTES = 4
 _BATCH = 200
 _VERSION_DIGITS = 9
 _WRAP_LABEL = b"strongroom pkcs11 wrap v1"
-_SECONDS = 5.0  # for one call, with its wait for the thread
+_SECONDS = 5.0  # for one call, including its wait for the thread
 _ATTRIBUTE = pkcs11.Attribute
 
 
 class Pkcs11Provider:
-    """Wraps by keys that never leave a token. A KEK is a label, its versions are the keys with that label, by CKA_ID.
+    """A provider whose keys never leave a token. A KEK is a label, and its versions are the keys with that label, by CKA_ID.
 
     Args:
         provider_id: The id of this provider in the registry and in KEK URIs.
-        module: path of the vendor's library.
-        token: label of the token.
-        pin: returns the user's PIN; a refused one is not tried a second time.
-        mechanism: `AES_GCM`, which binds the encryption context, or `AES_KEY_WRAP_PAD` for tokens that have no GCM.
-        timeout: seconds for one call; the token can't be interrupted, so the thread stays busy for as long as it takes.
-        region: where the token is; None where that is not said, and then no cell that is bound to a region uses it.
+        module: The vendor's library.
+        token: The label of the token.
+        pin: Returns the user's PIN. A refused PIN is not tried again.
+        mechanism: The mechanism: `AES_GCM`, which binds the encryption context, or `AES_KEY_WRAP_PAD` for tokens that have no GCM.
+        timeout: The seconds for one call. The token can't be interrupted, so the thread stays busy until the token answers.
+        region: The token's region. With None no cell that is bound to a region uses the provider.
     """
 
     def __init__(
@@ -71,22 +71,22 @@ class Pkcs11Provider:
 
     @property
     def capabilities(self) -> Capabilities:
-        """Depend on the mechanism."""
+        """The abilities, which depend on the mechanism."""
         return Capabilities(context=self._wrapping.context, rewrap="client", batch=_BATCH, deletion="immediate")
 
     def __repr__(self) -> str:
         return f"Pkcs11Provider({self._id!r}, {self._shown})"
 
     def __reduce__(self) -> NoReturn:
-        msg = "a provider holds a PIN and is not pickled"
+        msg = "a provider can't be pickled, because it has a PIN"
         raise TypeError(msg)
 
     def regions(self, kek: KekRef) -> frozenset[str | None]:  # noqa: ARG002 - all KEKs are in one region
-        """Return where the token is, as its configuration says."""
+        """Return the token's region from the configuration."""
         return frozenset((self._region,))
 
     async def generate_data_key(self, kek: KekRef, *, context: Mapping[str, str]) -> GeneratedKey:
-        """Draw a root key and wrap it."""
+        """Return a new random root key and its wrapped form."""
         root = Secret(os.urandom(ROOT_BYTES))
         return GeneratedKey(root, await self.wrap(kek, root, context=context))
 
@@ -108,10 +108,10 @@ class Pkcs11Provider:
         return await self._run(lambda session: self._unwrap(session, wrapped, context), wrapped.kek)
 
     async def unwrap_many(self, items: Sequence[tuple[Wrapped, Mapping[str, str]]]) -> list[Secret | StrongroomError]:
-        """Unwrap several, in order; what fails for one is returned in its place and fails no other.
+        """Unwrap several roots, in order. An error of one root is returned in its place and does not affect the others.
 
-        They go to the token one by one, so that others have their turn in between. After a token that does not answer the
-        rest is not sent.
+        Roots go to the token one by one, so that other callers have their turn. If the token does not answer, the rest is not
+        sent.
         """
         answers: list[Secret | StrongroomError] = []
         down: KmsError | None = None
@@ -124,7 +124,7 @@ class Pkcs11Provider:
         return answers
 
     async def rewrap(self, wrapped: Wrapped, kek: KekRef, *, context: Mapping[str, str]) -> Wrapped:
-        """Wrap the same root anew under the KEK's highest version."""
+        """Wrap the same root again under the KEK's highest version."""
         return await self.wrap(kek, await self.unwrap(wrapped, context=context), context=context)
 
     async def describe(self, kek: KekRef) -> KekInfo:
@@ -133,7 +133,7 @@ class Pkcs11Provider:
         return KekInfo(kek, "enabled", str(versions[-1]), tuple(str(version) for version in versions))
 
     async def create_kek(self, key_id: str) -> KekRef:
-        """Have the token draw a key; an existing one is left as it is."""
+        """Let the token generate a key. An existing key is not changed."""
         kek = KekRef(self._id, key_id)
         with suppress(KeyNotFound):
             await self.describe(kek)
@@ -142,14 +142,14 @@ class Pkcs11Provider:
         def job(session: pkcs11.Session) -> None:
             with suppress(KeyNotFound):
                 self._token.keys(session, key_id)
-                return  # made meanwhile
+                return  # another caller has created it
             self._add(session, kek, 1)
 
         await self._run(job, kek)
         return kek
 
     async def rotate_kek(self, kek: KekRef) -> str:
-        """Have the token draw a key of the next version, which wraps from now on; older versions still unwrap."""
+        """Let the token generate a key of the next version, which wraps from then on. Older versions still unwrap."""
 
         def job(session: pkcs11.Session) -> str:
             version = max(self._token.keys(session, kek.key_id)) + 1
@@ -159,7 +159,7 @@ class Pkcs11Provider:
         return await self._run(job, kek)
 
     async def retire_version(self, kek: KekRef, version: str) -> None:
-        """Destroy the key of an old version on the token; a backup of the token still has it."""
+        """Destroy the key of an old version on the token. A backup of the token still has it."""
 
         def job(session: pkcs11.Session) -> None:
             versions = {str(number): keys for number, keys in self._token.keys(session, kek.key_id).items()}
@@ -175,7 +175,7 @@ class Pkcs11Provider:
         await self._run(job, kek)
 
     async def delete_kek(self, kek: KekRef) -> KekInfo:
-        """Destroy the keys of all versions on the token; a backup of the token still has them."""
+        """Destroy the keys of all versions on the token. A backup of the token still has them."""
 
         def job(session: pkcs11.Session) -> KekInfo:
             for keys in self._token.keys(session, kek.key_id).values():
@@ -186,7 +186,7 @@ class Pkcs11Provider:
         return await self._run(job, kek)
 
     async def check(self) -> str:
-        """Log in, and look whether the token has the mechanism."""
+        """Log in, and check that the token has the mechanism."""
 
         def job(_session: pkcs11.Session) -> str:
             token = self._token.find()
@@ -201,7 +201,7 @@ class Pkcs11Provider:
 
     async def aclose(self) -> None:
         """Close the session."""
-        with suppress(KmsError):  # of a forked parent, or of a token that hangs
+        with suppress(KmsError):  # the session belongs to a forked parent, or the token hangs
             await self._module.run(self._token.close, seconds=self._timeout, what=self._id)
 
     async def _run(self, job: Callable[[pkcs11.Session], T], kek: KekRef | None) -> T:
@@ -228,17 +228,17 @@ class Pkcs11Provider:
             msg = f"{wrapped.kek}: the token has no version {version} of this KEK"
             raise KeyNotFound(msg)
         bound = associated_data(_WRAP_LABEL, wrapped.kek.key_id, version, context)
-        for key in versions[version]:  # several, where two processes rotated at once
+        for key in versions[version]:  # several keys if two processes rotated at once
             with suppress(*DOES_NOT_OPEN):
                 root = self._wrapping.unwrap(key, wrapped.ciphertext, bound)
                 if len(root) == ROOT_BYTES:
                     return Secret(root)
         for key in versions[version]:
-            self._wrapping.probe(key)  # raises what is wrong with the token, if it is the token
+            self._wrapping.probe(key)  # raises the token's error if the token itself fails
         raise IntegrityError
 
 
 def _check_kept(key: pkcs11.SecretKey, kek: KekRef) -> None:
     if key[_ATTRIBUTE.EXTRACTABLE] or not key[_ATTRIBUTE.SENSITIVE]:
-        msg = f"{kek}: the key may leave its token; make one that is sensitive and not extractable"
+        msg = f"{kek}: the key may leave its token; create a key that is sensitive and not extractable"
         raise UnsupportedOperation(msg)

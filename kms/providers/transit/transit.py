@@ -161,26 +161,26 @@ class TransitProvider:
         return KekInfo(kek, "disabled" if data.get("soft_deleted") else "enabled", str(latest), versions)
 
     async def create_kek(self, key_id: str) -> KekRef:
-        """Make a derived key; an existing one is left as it is."""
+        """Create a derived key. An existing key is not changed."""
         kek = KekRef(self._id, key_id)
         try:
             await self._check_derived(kek)
         except KeyNotFound:
             await self._post("keys", kek, {"type": "aes256-gcm96", "derived": True})
-            await self._check_derived(kek)  # somebody else may have made one first
+            await self._check_derived(kek)  # another caller may have created it first
         return kek
 
     async def rotate_kek(self, kek: KekRef) -> str:
-        """Add a version to a key, which wraps from now on; older versions still unwrap."""
+        """Add a version to a key, which wraps from then on. Older versions still unwrap."""
         await self._read(kek)
         await self._client.request("POST", self._path("keys", kek) + "/rotate", {}, what=str(kek))
         return (await self.describe(kek)).primary_version
 
     async def retire_version(self, kek: KekRef, version: str) -> None:
-        """Raise the key's `min_decryption_version` beyond the oldest version. Who may configure the key can lower it again.
+        """Raise the key's `min_decryption_version` above the oldest version. Whoever may configure the key can lower it again.
 
         Raises:
-            UnsupportedOperation: an older version still unwraps; the engine knows a lower bound only.
+            UnsupportedOperation: An older version still unwraps, and the engine has only a lower bound.
         """
         info = await self.describe(kek)
         if version not in info.versions:
@@ -196,7 +196,7 @@ class TransitProvider:
         await self._client.request("POST", self._path("keys", kek) + "/config", body, what=str(kek))
 
     async def delete_kek(self, kek: KekRef) -> KekInfo:
-        """Delete a key; sets its `deletion_allowed` first, for which the token's policy must have the right."""
+        """Delete a key after setting its `deletion_allowed`. The token's policy must allow both."""
         await self._read(kek)
         path = self._path("keys", kek)
         await self._client.request("POST", f"{path}/config", {"deletion_allowed": True}, what=str(kek))
@@ -204,13 +204,13 @@ class TransitProvider:
         return KekInfo(kek, "destroyed", "", ())
 
     async def check(self) -> str:
-        """Ask the server for its health, and whether encrypting with a missing key would make one."""
-        said = f"version {await self._client.version()}, unsealed"
+        """Check the server's health, and whether encrypting with a missing key would create it."""
+        state = f"version {await self._client.version()}, unsealed"
         try:
             data = await self._client.request("GET", f"{self._mount}/config/keys", what=self._id)
         except (AccessDenied, KeyNotFound):
-            return f"{said}; whether disable_upsert is set may not be read, nor whether its Transit engine is at {self._mount}"
-        return f"{said}; disable_upsert is {'set' if data.get('disable_upsert') else 'NOT set, see transit.md'}"
+            return f"{state}; whether disable_upsert is set may not be read, nor whether its Transit engine is at {self._mount}"
+        return f"{state}; disable_upsert is {'set' if data.get('disable_upsert') else 'NOT set, see transit.md'}"
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -250,7 +250,9 @@ class TransitProvider:
 
 def _name(kek: KekRef) -> str:
     if _KEY_NAME.fullmatch(kek.key_id) is None:
-        msg = f"{kek.provider}: a Transit key has a name of letters, digits, _, and inside it . and -"
+        msg = (
+            f"{kek.provider}: the name of a Transit key must have letters, digits and _, and between them also . and -"
+        )
         raise InvalidRequest(msg)
     return kek.key_id
 

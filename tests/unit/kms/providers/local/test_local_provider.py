@@ -310,7 +310,7 @@ async def test_missing_passphrase_is_refused(path, passphrase):
     made = LocalProvider("local", path, passphrase=PASSPHRASE)
     await made.create_keyring()
     await made.create_kek("a")
-    await refused(path, "none was given", passphrase)
+    await refused(path, "none is configured", passphrase)
 
 
 @pytest.mark.usefixtures("local_provider", "cheap_scrypt")
