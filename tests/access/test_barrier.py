@@ -68,7 +68,7 @@ async def rows(cell):
 @pytest.mark.parametrize("operation", WITH_BARRIER)
 @pytest.mark.parametrize("refused", [True, False])
 async def test_nothing_is_sent_while_the_disk_hangs(access_cell, one, session_with, place, disk, operation, refused):
-    """And nothing ever, if the log gives up; once it is written, the call is done."""
+    """Nothing is sent while the disk hangs, and never if the log refuses the call. Once the record is written, the call is done."""
     session = await session_with(("write", one))
     before = await rows(access_cell)
     disk.goes_on.clear()
@@ -90,7 +90,7 @@ async def test_nothing_is_sent_while_the_disk_hangs(access_cell, one, session_wi
 
 
 async def test_every_member_of_a_statement_is_on_disk_before(access_cell, one, session_with, place, monkeypatch):
-    """Many callers, whose statements are shared: for each in it an intent is on disk when it is sent."""
+    """When a shared statement is sent, the intents of all its calls are on disk."""
     workflow, *_ = place
     session = await session_with(("write", one))
     sent, sizes = [], {}
@@ -118,7 +118,7 @@ async def test_every_member_of_a_statement_is_on_disk_before(access_cell, one, s
 
 
 async def test_one_that_is_refused_takes_nobody_with_it(access_cell, one, session_with, place, disk):
-    """A lane that waited for a record in vain goes on with the next calls."""
+    """Calls after a refused statement are done."""
     workflow, *_ = place
     session = await session_with(("write", one))
     through = workflow.like(cell=session)
@@ -136,7 +136,7 @@ async def test_one_that_is_refused_takes_nobody_with_it(access_cell, one, sessio
 
 
 async def test_what_was_read_is_not_handed_out_before(one, session_with, place, disk):
-    """Neither an answer nor that there is none; the read itself goes on meanwhile."""
+    """A reader gets neither an answer nor NotFound before its record is on disk."""
     workflow, run_id, _ = place
     session = await session_with(("read", one))
     through = workflow.like(cell=session)

@@ -63,7 +63,7 @@ def test_each_store_of_a_cell_is_in_the_table():
 
 @pytest.mark.parametrize("store", STORES, ids=lambda store: store.name)
 def test_every_public_operation_of_the_stores_has_an_entry(store):
-    """Whoever adds a method must say what it needs; an entry without a method is a promise about nothing."""
+    """Every method has an entry that says what it needs, and every entry has a method."""
     assert coroutines(store.type) == {operation.method for operation in store.operations}
 
 
@@ -191,7 +191,7 @@ class Recorder:
 
 
 class Queues:
-    """A store of one operation that does as it is told."""
+    """A store of one operation."""
 
     async def create_queue(self, queue_type, queue_name):
         """Return the name, or fail."""
@@ -233,7 +233,7 @@ def test_a_proxy_has_the_operations_and_nothing_else(store):
 
 
 def policy_with(role, namespace_id):
-    """Return a policy in which somebody has one role."""
+    """Return a policy in which a principal has one role."""
     policy = changes.first_owner(OWNER, now=NOW)
     policy = changes.add_principal(policy, "somebody", by=OWNER, now=NOW)
     return changes.bind(policy, "somebody", role, namespace_id=namespace_id, by=OWNER, now=NOW)
@@ -262,7 +262,7 @@ def test_the_matrix(operation):
 
 @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=lambda each: each.name)
 def test_default_deny(operation):
-    """An unknown principal, one without a role, and anybody in a cell without a policy may do nothing."""
+    """An unknown principal, one without a role, and every principal in a cell without a policy may do nothing."""
     namespaces = (HERE,) if operation.scope == "namespace" else ()
     policy = changes.add_principal(changes.first_owner(OWNER, now=NOW), "somebody", by=OWNER, now=NOW)
     assert not decide(policy, "nobody", operation, namespaces, now=NOW).allowed

@@ -1,4 +1,4 @@
-"""Rules of the access policy: the last owner stays, nobody gives what they lack, grants need two people and end to the second."""
+"""Rules of the access policy: the last owner stays, nobody gives permissions that they lack, grants need two people and expire."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHRED = OPERATIONS["shredding.finish"]
 
 
 def policy(**roles):
-    """An owner, and others with a role each; a role with a colon is one in the namespace."""
+    """Return a policy with an owner, and with others that have one role each. A role with a colon is one in the namespace."""
     made = changes.first_owner(OWNER, now=NOW)
     for name, role in roles.items():
         made = changes.add_principal(made, name, by=OWNER, now=NOW)
@@ -34,13 +34,13 @@ def policy(**roles):
 
 
 def asked(made, by, **what):
-    """A grant that somebody asked for."""
+    """Return a policy with a requested grant, and the grant."""
     given = {"namespace_id": HERE, "reason": "ticket 7", "lifetime": timedelta(hours=2), "by": by, "now": NOW} | what
     return grants.request_grant(made, **given)
 
 
 def test_a_policy_survives_its_encoding():
-    """Every kind of thing in it."""
+    """A policy with every kind of entry is the same after encoding and decoding."""
     made = policy(bob="key-custodian", eve=":write")
     _, kept = make_api_key(now=NOW, lifetime=timedelta(days=3))
     made = changes.add_api_key(made, "bob", kept, by=OWNER, now=NOW)
@@ -55,7 +55,7 @@ def test_a_policy_survives_its_encoding():
 
 
 def test_the_last_owner_stays():
-    """Whichever way it is tried."""
+    """No change removes the last owner."""
     made = policy(bob="admin")
     for change in (
         lambda: changes.remove_principal(made, OWNER, by=OWNER, now=NOW),
@@ -70,7 +70,7 @@ def test_the_last_owner_stays():
 
 @given(giver=st.sampled_from(sorted(ACCOUNT_ROLES)), role=st.sampled_from(sorted(ACCOUNT_ROLES)))
 def test_nobody_gives_or_takes_more_than_they_have(giver, role):
-    """Nor makes a key for somebody with more, which would be the same."""
+    """A principal can give or take no role beyond its own permissions, and create no key for a principal that has more."""
     made = policy(giver=giver, taker="", strong=role)
     may = ACCOUNT_ROLES[role] <= ACCOUNT_ROLES[giver]
     _, key = make_api_key(now=NOW, lifetime=timedelta(days=1))
@@ -89,7 +89,7 @@ def test_nobody_gives_or_takes_more_than_they_have(giver, role):
 
 
 def test_a_namespace_admin_gives_roles_there_and_nowhere_else():
-    """Delegation by namespace."""
+    """An admin of a namespace gives roles in that namespace only."""
     made = policy(bob=":admin", eve="")
     changes.bind(made, "eve", "write", namespace_id=HERE, by="bob", now=NOW)
     for place, role in ((uuid4(), "read"), (None, "read-only"), (None, "owner")):
@@ -98,7 +98,7 @@ def test_a_namespace_admin_gives_roles_there_and_nowhere_else():
 
 
 def test_a_grant_counts_from_approval_to_the_second():
-    """Not before, not at its end, not elsewhere; and it gives its operation alone."""
+    """A grant does not count before its approval, from its end on, in another namespace, or for another operation."""
     made, grant = asked(policy(bob="key-custodian"), "bob", operation="shredding.finish")
     assert not decide(made, "bob", SHRED, (HERE,), now=NOW).allowed
     at = NOW + timedelta(minutes=5)
@@ -115,7 +115,7 @@ def test_a_grant_counts_from_approval_to_the_second():
 
 
 def test_a_granted_role_ends_too():
-    """Reading data for two hours, for who has no role in the namespace."""
+    """A granted role lets a principal read a namespace for two hours."""
     made, grant = asked(policy(bob="developer", eve="admin"), "bob", role="read")
     with pytest.raises(PermissionDenied):
         grants.approve_grant(made, grant.grant_id, by="bob", now=NOW)
@@ -128,7 +128,7 @@ def test_a_granted_role_ends_too():
 
 
 def test_who_approves_must_have_what_it_gives_and_not_by_a_grant():
-    """Nor twice, nor too late."""
+    """A grant can't be approved by its requester, twice, or after it has expired."""
     made, grant = asked(
         policy(bob="key-custodian", eve="admin", zoe="key-custodian"), "bob", operation="shredding.finish"
     )
@@ -164,13 +164,13 @@ def test_who_approves_must_have_what_it_gives_and_not_by_a_grant():
     ],
 )
 def test_grants_that_are_refused(what):
-    """Too long, without a reason, of what needs none, of nothing."""
+    """A request that is too long, has no reason, or names an operation that needs no grant is refused."""
     with pytest.raises(InvalidPolicyChange):
         asked(policy(bob="key-custodian"), "bob", **what)
 
 
 def test_api_keys():
-    """Found by their whole text alone, until they expire; two at a time; of the secret only a hash is kept."""
+    """A key is found by its whole text only, until it expires. A principal has at most two, and only a hash is stored."""
     made = policy(bob="auditor")
     text, kept = make_api_key(now=NOW, lifetime=timedelta(days=1))
     made = changes.add_api_key(made, "bob", kept, by=OWNER, now=NOW)
@@ -201,7 +201,7 @@ def test_api_keys():
 
 @given(name=st.text(max_size=140))
 def test_odd_names_are_refused_or_kept_whole(name):
-    """No name can break a line of a log."""
+    """A name can't contain a line feed or another character that breaks a log."""
     try:
         made = changes.add_principal(policy(), name, by=OWNER, now=NOW)
     except InvalidPolicyChange:
@@ -212,7 +212,7 @@ def test_odd_names_are_refused_or_kept_whole(name):
 
 
 def test_roles_and_places_go_together():
-    """A namespace's role is none in the cell."""
+    """A role of a namespace can't be given in the cell, and the other way round."""
     for role in NAMESPACE_ROLES.keys() - ACCOUNT_ROLES.keys():
         with pytest.raises(InvalidPolicyChange, match="roles in the whole cell"):
             changes.bind(policy(bob=""), "bob", role, namespace_id=None, by=OWNER, now=NOW)

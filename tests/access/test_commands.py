@@ -1,4 +1,4 @@
-"""Access control and the audit log on the command line, as operators walk through it."""
+"""Access control and the audit log on the command line, in the steps of an operator."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OWNER, SECOND = "ana@example.com", "bob@example.com"
 
 @pytest.fixture
 def walk(config_path):
-    """Runs commands as somebody whose key is known; two owners are there, and two namespaces."""
+    """Return a function that runs commands with a principal's API key. The cell has two owners and two namespaces."""
     keys = {}
 
     def run(*arguments, by=OWNER, code=0):
@@ -38,7 +38,7 @@ def walk(config_path):
 
 
 def test_who_has_no_key_does_nothing(walk, config_path):
-    """Neither without a key, nor with a wrong, revoked or altered one; the audit log is told."""
+    """Without a key, or with a wrong, revoked or altered one, no command runs. The refusal is recorded."""
     for command in (
         ("namespace", "list"),
         ("query", "payments"),
@@ -63,7 +63,7 @@ def test_who_has_no_key_does_nothing(walk, config_path):
 
 
 def test_a_policy_that_was_taken_away_opens_nothing(walk, config_path, dsn):
-    """Where the configuration says that there is one."""
+    """If the configuration enforces access control, a deleted policy stops every command."""
     sql(dsn, "DELETE FROM access_policy")
     walk("namespace", "list", by=None)
     with config_path.open("a") as file:
@@ -73,7 +73,7 @@ def test_a_policy_that_was_taken_away_opens_nothing(walk, config_path, dsn):
 
 
 def test_a_review_says_who_has_what(walk):
-    """Since when, by whom, last used; and that the audit log holds the policy."""
+    """A review lists each role with its origin and last use, and compares the policy with the audit log."""
     walk("namespace", "list", by=SECOND)
     report = json.loads(walk("access", "review", "--json"))
     roles = {each["principal"]: each for each in report["roles"]}
@@ -85,7 +85,7 @@ def test_a_review_says_who_has_what(walk):
 
 
 def test_shredding_on_the_command_line_takes_two(walk):
-    """The second confirmation needs somebody else's approval."""
+    """The second confirmation of a shredding needs the approval of another person."""
     walk("access", "add", "kim")
     walk("access", "bind", "kim", "key-custodian")
     walk("access", "api-key", "kim")
@@ -115,7 +115,7 @@ def test_shredding_on_the_command_line_takes_two(walk):
 
 
 def test_holds_and_retention(walk):
-    """A hold stops pruning; to keep records for less takes two."""
+    """A legal hold stops pruning, and a shorter retention needs two people."""
     hold = re.search(r"audit lift (\w+)", walk("audit", "hold", "--reason", "case 1"))[1]
     assert "legal hold" in walk("audit", "prune", code=2)
     assert "case 1" in walk("audit", "holds")
@@ -134,7 +134,7 @@ def test_holds_and_retention(walk):
 
 
 def test_an_export_verifies_without_the_cell(walk, config_path):
-    """With the public key alone; one altered letter, and the record is named."""
+    """An export verifies with the public key alone, and an altered record is named."""
     key = walk("audit", "key").strip()
     walk("audit", "export", "--to", str(config_path.parent / "out.jsonl"))
     done = run_command(
@@ -151,7 +151,7 @@ def test_an_export_verifies_without_the_cell(walk, config_path):
 
 
 def test_a_log_that_was_cut_is_noticed(walk, config_path):
-    """By the checkpoint in the database."""
+    """A deleted log is noticed, because the database has its checkpoint."""
     walk("audit", "verify")
     (segment,) = (config_path.parent / "audit").rglob("*.jsonl")
     lines = segment.read_bytes().splitlines(keepends=True)
@@ -160,7 +160,7 @@ def test_a_log_that_was_cut_is_noticed(walk, config_path):
 
 
 def test_a_stream_that_was_taken_away_is_missing(walk, config_path):
-    """All of this host's log; where other hosts have logs of their own that is said, and no problem."""
+    """A log of another host is reported as missing, unless `--other-hosts` is passed."""
     (stream,) = (path for path in (config_path.parent / "audit").iterdir())
     walk("audit", "verify")
     stream.rename(config_path.parent / "away")
@@ -169,7 +169,7 @@ def test_a_stream_that_was_taken_away_is_missing(walk, config_path):
 
 
 def test_doctor_looks_at_log_and_rights(walk, config_path):
-    """Whether the log can be written, and whether one owner is alone; what is wrong makes it end with 1."""
+    """The doctor checks that the log can be written and that there are two owners. A fault makes it exit with 1."""
     told = walk("doctor")
     assert re.search(r"audit log\s.*can be written", told)
     assert "2 owners" in told

@@ -1,4 +1,4 @@
-"""Every call of a session is authorised, told to the audit log, and only then done."""
+"""Every call of a session is authorised, recorded in the audit log, and only then done."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.integration
 
 
 async def a_workflow(cell, namespace_id, name="order 7"):
-    """A workflow in a namespace."""
+    """Return a workflow in a namespace whose shard exists."""
     keys = await cell.keyring.open(namespace_id)
     shard_id = shard_of(keys, name, cell.config.cell.shard_count)
     await cell.shards.get_or_create_shard(shard_id, lambda: ShardInfo(shard_id, 1, blob()))
@@ -40,7 +40,7 @@ async def a_workflow(cell, namespace_id, name="order 7"):
 
 
 async def test_a_role_in_one_namespace_is_none_in_another(one, two, session_with):
-    """Reads what it may; of the other it does not learn that it is there."""
+    """A caller reads its own namespace, and can't find out that the other namespace exists."""
     session = await session_with(("read", one))
     assert (await session.namespaces.get("one")).namespace_id == one
     assert [each.name for each in await session.namespaces.list_namespaces()] == ["one"]
@@ -59,7 +59,7 @@ async def test_a_role_in_one_namespace_is_none_in_another(one, two, session_with
 
 
 async def test_a_role_that_reads_does_not_write(access_cell, one, session_with):
-    """And says so: the caller knows of the namespace already."""
+    """The caller gets PermissionDenied, because it knows the namespace already."""
     session = await session_with(("read", one))
     with pytest.raises(PermissionDenied):
         await session.namespaces.add_search_attributes(one, {"A": "Keyword"})
@@ -67,7 +67,7 @@ async def test_a_role_that_reads_does_not_write(access_cell, one, session_with):
 
 
 async def test_what_is_not_in_the_catalogue_is_not_there(session_with):
-    """No way round: neither private methods nor connections."""
+    """A session has no private methods of a store, and no connections."""
     session = await session_with(("owner", None))
     for name in ("aclose", "_database", "_keyring", "__dict__x"):
         with pytest.raises(AttributeError):
@@ -77,7 +77,7 @@ async def test_what_is_not_in_the_catalogue_is_not_there(session_with):
 
 
 async def test_a_write_is_told_before_and_after(access_cell, one, session_with):
-    """Who, what, where, about what (hashed), how it ended; linked to the records of keys beneath; nothing that a tenant wrote."""
+    """The records have caller, operation, namespace, hashed arguments and outcome, and nothing that a tenant wrote."""
     workflow = await a_workflow(access_cell, one)
     session = await session_with(("write", one))
     first = workflow.full(db_record_version=1)
@@ -103,7 +103,7 @@ async def test_a_write_is_told_before_and_after(access_cell, one, session_with):
 
 
 async def test_a_failure_is_told_with_its_kind(access_cell, one, session_with):
-    """Its kind, not its text."""
+    """The record has the class of the error, and not its text."""
     session = await session_with(("read", one))
     with pytest.raises(NotFound):
         await session.executions.get_workflow_execution(one, "nothing", uuid4(), shard_id=1)
@@ -116,7 +116,7 @@ async def test_a_failure_is_told_with_its_kind(access_cell, one, session_with):
 
 
 async def test_a_refusal_is_told_too(access_cell, two, session_with):
-    """Who tried what."""
+    """The record has the principal, the operation and the reason."""
     session = await session_with()
     with pytest.raises(NamespaceNotFound):
         await session.visibility.count_workflow_executions(two, "", {})
@@ -125,7 +125,7 @@ async def test_a_refusal_is_told_too(access_cell, two, session_with):
 
 
 async def test_without_the_audit_log_nothing_is_done(access_cell, one, session_with, disk):
-    """Nothing is written or read, and callers are refused soon; afterwards everything works again."""
+    """Nothing is written or read, and callers are refused soon. Afterwards everything works again."""
     session = await session_with(("admin", one))
     await session.namespaces.get("one")
     disk.fails()
@@ -145,7 +145,7 @@ async def test_without_the_audit_log_nothing_is_done(access_cell, one, session_w
 
 
 async def test_a_namespace_may_put_availability_first(access_cell, one, two, session_with, disk):
-    """By name, and no other one; its calls go on, and are told once that can be done."""
+    """Only calls of the chosen namespace go on. They are recorded as soon as the log can be written."""
     policy = await access_cell.access.latest()
     await access_cell.access.change(lambda policy: changes.put_availability_first(policy, one, on=True))
     session = await session_with(("admin", one), ("admin", two))
@@ -173,7 +173,7 @@ async def test_a_hung_disk_refuses_in_time(one, session_with, disk):
 
 
 async def test_revoked_rights_end_within_seconds(access_cell, one, session_with):
-    """The policy is looked at again after ten seconds; here, by the clock of a second process."""
+    """The policy is read again after ten seconds, and a change by a second process counts."""
     session = await session_with(("read", one))
     await session.namespaces.get("one")
     other = AccessControl(AccessPolicyStore(access_cell.database, access_cell.keyring))
@@ -185,7 +185,7 @@ async def test_revoked_rights_end_within_seconds(access_cell, one, session_with)
 
 
 async def test_an_older_policy_is_refused(access_cell, session_with, one):
-    """Somebody who can write to the database puts the row of yesterday back, or deletes it."""
+    """A policy row that was replaced by an older one, or deleted, is an integrity error."""
     async with access_cell.database.connection(EVERY_NAMESPACE) as connection:
         old = await connection.fetchrow("SELECT version, data FROM access_policy")
     session = await session_with(("read", one))
@@ -206,7 +206,7 @@ async def test_an_older_policy_is_refused(access_cell, session_with, one):
 
 
 async def test_who_makes_a_namespace_is_its_admin(access_cell, session_with):
-    """A developer, who has no rights in others."""
+    """A developer becomes admin of the namespace that it creates, and has no rights in others."""
     session = await session_with(("developer", None))
     await session.namespaces.create("three", kek=KekRef.parse("local:shared"))
     three = await access_cell.namespaces.find("three")
@@ -216,13 +216,13 @@ async def test_who_makes_a_namespace_is_its_admin(access_cell, session_with):
 
 
 async def shredded_by(session, cell, namespace_id):
-    """Shred a namespace as a session, as the command line does."""
+    """Shred a namespace through a session, as the command line does."""
     async with session.performing("shredding.finish", namespace_id=namespace_id):
         await shred(cell, namespace_id)
 
 
 async def test_shredding_needs_two_people(access_cell, one, session_with):
-    """One person alone, the same person twice, a second one without the right, too late: refused. Two: done."""
+    """One person alone, the same person twice, and a second person without the permission are refused. Two are enough."""
     custodian = await session_with(("key-custodian", None))
     helper = await bound(access_cell, "helper", ("read-only", None))
     second = await bound(access_cell, "second", ("key-custodian", None))
@@ -261,7 +261,7 @@ async def test_shredding_needs_two_people(access_cell, one, session_with):
 
 
 async def test_crossed_ids_in_every_call(one, two, session_with):
-    """A caller with every role in `one` names `two` in each operation on a namespace: refused, and told."""
+    """A caller with every role in `one` that names `two` is refused in each operation on a namespace."""
     session = await session_with(("admin", one))
     tried = 0
     for operation in STORE_OPERATIONS.values():
@@ -282,7 +282,7 @@ async def test_crossed_ids_in_every_call(one, two, session_with):
 
 
 async def test_hashes_die_with_the_namespace(access_cell, one, session_with):
-    """The key of the hashes is the namespace's own: after shredding nobody can link a record to a workflow, and the chain holds."""
+    """Shredding destroys the key of the hashes, so no record can be linked to a workflow. The chain still holds."""
     session = await session_with(("read", one))
     await session.visibility.count_workflow_executions(one, "WorkflowId = 'order 7'", {})
     await shred(access_cell, one)

@@ -1,4 +1,4 @@
-"""What a session tells: each call once, as its caller sees it, in closed words; and alerts of the audit log, each by its cause."""
+"""Telemetry of sessions: each call is reported once, with values of closed lists; and each alert of the audit log has its cause."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ALERTS = alerts()
 
 @pytest.fixture
 async def planted_cell(config_path, probe, disk):
-    """A cell that tells, with an owner, a section of its configuration and a namespace whose very names are planted."""
+    """A cell with telemetry, an owner, and planted names of a KMS section and a namespace."""
     config = load_config(config_path)
     config = replace(config, kms={**config.kms, f"{PLANTED}-customer": config.kms["local"]})
     await Strongroom.init(config)
@@ -43,7 +43,7 @@ async def planted_cell(config_path, probe, disk):
 
 
 async def workload(cell):
-    """Writes, reads, filters, failures and refusals, with planted strings wherever a tenant may write."""
+    """Make writes, reads, filters, failures and refusals, with planted strings wherever a tenant can write."""
     namespace_id = await cell.namespaces.find(f"{PLANTED}-name")
     session = cell.session(await bound(cell, f"{PLANTED}-person", ("admin", namespace_id)), source=f"{PLANTED}-source")
     await session.namespaces.add_search_attributes(namespace_id, {f"{PLANTED}Attribute": "Keyword"})
@@ -71,13 +71,13 @@ async def workload(cell):
         session.namespaces.get(f"{PLANTED}-other"),
         session.executions.get_workflow_execution(namespace_id, f"{PLANTED}-none", uuid4(), shard_id=shard_id),
     ):
-        with pytest.raises(Exception):  # noqa: B017, PT011 - each another one; what matters is what is told of them
+        with pytest.raises(Exception):  # noqa: B017, PT011 - the errors differ; the test is about their reports
             await failing
     return session, namespace_id, first, shard_id, name
 
 
 def not_listed(probe):
-    """What was emitted as an attribute and is in no closed list, but for numbers."""
+    """Return emitted attributes, other than numbers, that are in no closed list."""
     lists = attribute_values()
     return {
         (key, value)
@@ -87,12 +87,12 @@ def not_listed(probe):
 
 
 def planted(probe):
-    """What was emitted, of all that is a text, and has a planted string in it."""
+    """Return the emitted texts that contain a planted string."""
     return {said for said in probe.said() if PLANTED in said}
 
 
 async def test_nothing_that_a_tenant_wrote_is_a_label(planted_cell, probe):
-    """Metrics and spans of a workload with planted strings everywhere, the ids of a KMS's section and of a KEK among them."""
+    """Metrics and spans of a workload with planted strings everywhere contain none of them, and no value that is not listed."""
     _, namespace_id, *_ = await workload(planted_cell)
     await rotate_data_key(planted_cell.keyring, namespace_id)
     assert probe.value(CALLS, strongroom__outcome="denied") > 0
@@ -102,7 +102,7 @@ async def test_nothing_that_a_tenant_wrote_is_a_label(planted_cell, probe):
 
 
 async def test_a_label_with_a_workflow_id_is_caught(planted_cell, probe):
-    """Control of the test above: by its value and by its name, in a metric, in a span and in a span's name."""
+    """Control of the test above: a planted string in a metric, in a span and in a span's name is found."""
     await workload(planted_cell)
     control = probe.meters.get_meter("control").create_counter("control")
     control.add(1, {"strongroom.operation": f"{PLANTED}-workflow"})
@@ -115,7 +115,7 @@ async def test_a_label_with_a_workflow_id_is_caught(planted_cell, probe):
 
 
 async def test_what_is_in_no_list_is_not_told(planted_cell, probe):
-    """Where a store, an operation, an error or a KMS had a planted name, `_OTHER` is told instead of it."""
+    """A planted name of a store, an operation, an error or a KMS is reported as `_OTHER`."""
     error = type(f"{PLANTED}Error", (IntegrityError,), {})("x")
     with pytest.raises(IntegrityError, match="x"):
         await reported_call(probe.telemetry, f"{PLANTED}-store", f"{PLANTED}-operation", error=error)
@@ -126,7 +126,7 @@ async def test_what_is_in_no_list_is_not_told(planted_cell, probe):
 
 
 async def test_calls_are_counted_by_how_they_ended(planted_cell, probe):
-    """Done, failed and denied, each with its kind; and changes of keys by the type of their KMS."""
+    """Calls are counted by outcome and class of error, and changes of keys by the type of their KMS."""
     session, namespace_id, *_ = await workload(planted_cell)
     with pytest.raises(NamespaceNotFound):
         await session.history.get_history_tree(uuid4(), shard_id=1, tree_id=uuid4())
@@ -153,7 +153,7 @@ async def test_calls_are_counted_by_how_they_ended(planted_cell, probe):
 
 
 async def test_a_call_of_a_session_is_told_once(planted_cell, probe):
-    """It is one point and one span, with authorisation and audit inside, and below it what it does."""
+    """A call of a session is one data point and one span, with authorisation and audit inside and its statements below."""
     session, namespace_id, first, shard_id, name = await workload(planted_cell)
     probe.spans.clear()
     got = {"strongroom__operation": "get_workflow_execution"}
@@ -179,7 +179,7 @@ async def test_a_call_of_a_session_is_told_once(planted_cell, probe):
 
 
 async def test_a_watched_session_has_what_an_unwatched_one_has(planted_cell):
-    """The operations of the catalogue, and nothing else of a store."""
+    """A session of a cell with telemetry has the operations of the table, and nothing else of a store."""
     session = planted_cell.session(OWNER)
     for operation in STORE_OPERATIONS.values():
         assert callable(getattr(getattr(session, operation.area), operation.method))
@@ -189,7 +189,7 @@ async def test_a_watched_session_has_what_an_unwatched_one_has(planted_cell):
 
 
 async def test_each_alert_has_its_cause(planted_cell, probe, disk, monkeypatch):
-    """A flipped bit, a log that can't be written, that is behind, that is not signed: the conditions of the page's rules hold then."""
+    """The page's rules fire for a flipped bit, and for a log that can't be written, is behind, or is not signed."""
     monkeypatch.setattr("tests.support.telemetry_probe.alerts", in_small_numbers)
     session, namespace_id, first, shard_id, name = await workload(planted_cell)
     rules = ("RowsDoNotOpen", "AuditRefuses", "AuditWaits", "AuditUnsigned")
@@ -224,12 +224,12 @@ MANY = 100
 
 
 def in_small_numbers():
-    """The page's rules, with the few records of this test."""
+    """Return the page's rules with limits for the few records of this test."""
     return {name: rule.replace("> 10000", f"> {MANY}") for name, rule in ALERTS.items()}
 
 
 async def test_without_telemetry_nothing_is_told(config_path):
-    """The default: the stores of a cell and of a session are what they are, with nothing before them."""
+    """Without telemetry the stores of a cell are not proxies, and nothing watches connections and keys."""
     config = load_config(config_path)
     await Strongroom.init(config)
     async with Strongroom.open(config) as cell:

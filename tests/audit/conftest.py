@@ -11,7 +11,7 @@ from tests.support.services import or_skip
 
 @pytest.fixture
 def authority(tmp_path):
-    """Who signs the collector's certificate."""
+    """The authority that signs the collector's certificate."""
     folder = tmp_path / "authority"
     folder.mkdir()
     return Authority(folder, "authority")

@@ -25,7 +25,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
 @pytest.fixture(scope="module")
 def chain_writers(tmp_path_factory):
-    """The kernel's function, and Python's; each returns what it wrote to a file too."""
+    """Both functions: the kernel's and Python's. Each also returns the content of its file."""
     import strongroom_kernel  # noqa: PLC0415
 
     path = tmp_path_factory.mktemp("chain") / "lines"
@@ -50,14 +50,14 @@ def chain_writers(tmp_path_factory):
     fields=st.lists(st.dictionaries(TEXT, TEXT | st.integers(-(2**63), 2**63) | st.none(), min_size=1), max_size=20),
 )
 def test_both_write_the_same_lines(chain_writers, first, before, fields):
-    """Of any number of records, from any number on."""
+    """Both write the same lines for any number of records and any first number."""
     said = [members(each) for each in fields]
     ours, python = (write(HEAD, first, before, said) for write in chain_writers)
     assert ours == python
 
 
 def test_a_line_is_one_record(chain_writers):
-    """With its number, its chain, and what was said."""
+    """Each line has its number, its chain and the record's members."""
     said = [members({"event": "x", "at": timestamp().decode(), "text": text}) for text in HOSTILE]
     lines, length, last = chain_writers[0](HEAD, 7, chain.GENESIS, said)
     found = [orjson.loads(line) for line in lines.splitlines()]
@@ -71,13 +71,13 @@ def test_a_line_is_one_record(chain_writers):
     ("before", "said"), [(bytes(31), [b"x"]), (bytes(32), ["x"]), (bytes(32), [None]), (bytes(32), (b"x",))]
 )
 def test_what_is_no_record_is_refused(chain_writers, before, said):
-    """By an error, never by reading beside it."""
+    """A wrong argument is an error, and never a read outside of a buffer."""
     with pytest.raises((TypeError, ValueError)):
         chain_writers[0](HEAD, 1, before, said)
 
 
 def test_an_error_of_the_file_is_an_oserror(tmp_path):
-    """With its number, in both; the descriptor stays the caller's."""
+    """Both raise an error of the disk with its number, and leave the descriptor open."""
     import strongroom_kernel  # noqa: PLC0415
 
     (tmp_path / "file").touch()
@@ -92,7 +92,7 @@ def test_an_error_of_the_file_is_an_oserror(tmp_path):
 
 
 def test_other_threads_run_meanwhile(chain_writers):
-    """The interpreter's lock is let go while records are chained and written."""
+    """The kernel releases the interpreter's lock while it chains and writes records."""
     said = [b"x" * 500] * 100_000
     done = threading.Event()
     counted = 0

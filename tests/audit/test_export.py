@@ -1,4 +1,4 @@
-"""Exports reach a collector: each record at least once and in order, over kills of either side; the cursor loses nothing."""
+"""An export sends each record at least once and in order, also if either side is killed. The cursor loses nothing."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from tests.support.audit.logs import HOSTILE, KEY, write_log
 
 
 def tls(port, authority, host="localhost"):
-    """A sink that trusts the authority."""
+    """Return a sink that trusts the authority."""
     return SyslogOverTls(host, port, lambda: client_context(ca_certs=authority.certificate))
 
 
 async def sent(root, sink, *, form="syslog", cursor=None, follow=False):
-    """Export what is not sent yet."""
+    """Export the records that were not sent yet."""
     return await export(
         root, cursor=cursor or Cursor(), save=lambda: None, write=FORMATS[form], sink=sink, follow=follow
     )
 
 
 async def test_a_real_collector_understands_hostile_strings(rsyslog, authority, tmp_path):
-    """Rsyslog reads back principal, operation and record; the chain verifies from what it wrote down."""
+    """The collector rsyslog parses principal, operation and record, and the chain verifies from its output."""
     await write_log(tmp_path / "log", 2 * len(HOSTILE))
     count = await sent(tmp_path / "log", tls(rsyslog.port, authority))
     found = await asyncio.to_thread(rsyslog.messages, at_least=count)
@@ -50,7 +50,7 @@ async def test_a_real_collector_understands_hostile_strings(rsyslog, authority, 
 
 
 async def test_nothing_is_lost_while_the_collector_is_killed(rsyslog, authority, tmp_path):
-    """Kill -9 in the middle, several times, while records are written."""
+    """No record is lost if the collector is killed several times while records are written."""
     root, cursor = tmp_path / "log", Cursor()
     following = asyncio.create_task(sent(root, tls(rsyslog.port, authority), cursor=cursor, follow=True))
     for _ in range(6):
@@ -68,7 +68,7 @@ async def test_nothing_is_lost_while_the_collector_is_killed(rsyslog, authority,
 
 
 class Failing:
-    """A collector over TLS that breaks off at random, and keeps what it had read whole."""
+    """A collector over TLS that closes connections at random, and keeps the whole messages that it had read."""
 
     def __init__(self, authority, seed):
         self.kept, self.connections, self._random = [], 0, random.Random(seed)  # noqa: S311 - a test's
@@ -102,7 +102,7 @@ class Failing:
 
 
 async def test_a_hundred_failures_of_the_collector(authority, tmp_path):
-    """Nothing is lost; what was sent twice is the same."""
+    """Nothing is lost, and a record that was sent twice is the same twice."""
     root = tmp_path / "log"
     for _ in range(3):
         await write_log(root, 3000)
@@ -121,7 +121,7 @@ async def test_a_hundred_failures_of_the_collector(authority, tmp_path):
 
 
 async def test_a_collector_that_is_not_to_be_trusted_gets_nothing(rsyslog, tmp_path, authority):
-    """Another authority, another name, no TLS at all."""
+    """A collector with another authority, another name, or without TLS gets nothing."""
     from tests.support.codec.authority import Authority  # noqa: PLC0415
 
     await write_log(tmp_path / "log", 1)
@@ -141,7 +141,7 @@ async def test_a_collector_that_is_not_to_be_trusted_gets_nothing(rsyslog, tmp_p
 
 
 async def test_a_cursor_goes_on_where_it_was(tmp_path):
-    """Over processes, for several streams, with records that come between."""
+    """A cursor works across processes and streams, with records that are written in between."""
     root, target, path = tmp_path / "log", tmp_path / "out", tmp_path / "cursor"
     total = 0
     for _ in range(4):
@@ -155,7 +155,7 @@ async def test_a_cursor_goes_on_where_it_was(tmp_path):
 
 
 async def test_a_record_that_is_sent_and_not_remembered_is_sent_again(tmp_path):
-    """The cursor is saved after the sink has the records, never before."""
+    """The cursor is saved after the sink has stored the records, and never before."""
     root, target, path = tmp_path / "log", tmp_path / "out", tmp_path / "cursor"
     await write_log(root, 10)
 
@@ -172,28 +172,28 @@ async def test_a_record_that_is_sent_and_not_remembered_is_sent_again(tmp_path):
 
 
 def test_two_exports_do_not_share_a_cursor(tmp_path):
-    """The second one says so."""
+    """A second export with the same cursor is refused."""
     with cursor_file(tmp_path / "cursor"), pytest.raises(ConfigError, match="another export"):
         cursor_file(tmp_path / "cursor").__enter__()
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"sent":{"x":1},"hosts":{}}', '{"sent":{},"hosts":7}'])
 def test_a_damaged_cursor_is_refused(tmp_path, content):
-    """Rather than send everything again unasked."""
+    """A damaged cursor is an error, because sending everything again needs a decision."""
     (tmp_path / "cursor").write_text(content)
     with pytest.raises(ConfigError, match="not a cursor"):
         cursor_file(tmp_path / "cursor").__enter__()
 
 
 async def test_a_target_that_can_not_be_written(tmp_path):
-    """Says what."""
+    """The error names the target."""
     await write_log(tmp_path / "log", 1)
     with pytest.raises(SinkUnavailable, match="can't be written"):
         await sent(tmp_path / "log", File(tmp_path / "nowhere" / "out"))
 
 
 async def test_records_are_exported_while_they_are_written(tmp_path):
-    """An export beside a writer never sends half a record."""
+    """An export during writes never sends half a record."""
     root, stop = tmp_path / "log", threading.Event()
     lines = []
 

@@ -1,4 +1,4 @@
-"""Hostile strings survive each form: independent parsers read back what was written, and the chain verifies from the form alone."""
+"""Hostile strings survive each form: independent parsers read them back, and the chain verifies from the form."""
 
 from __future__ import annotations
 
@@ -36,31 +36,31 @@ REQUIRED = {
 
 @pytest.fixture
 async def hostile_log(tmp_path):
-    """A log in which each hostile string stands several times."""
+    """Return the lines of a log that has each hostile string several times."""
     await write_log(tmp_path / "log", 3 * len(HOSTILE))
     return list(read_lines(tmp_path / "log"))
 
 
 def written(lines, form):
-    """Fields, record and form of each."""
+    """Return fields, record and form of each line."""
     for line in lines:
         fields = parse(line)[0]
         yield fields, line.rstrip(b"\n"), FORMATS[form](fields, line, "host-1")
 
 
 def assert_whole(records, lines):
-    """What came back is the log, byte for byte, and verifies."""
+    """Assert that records are the log, byte for byte, and verify."""
     assert [record.encode() for record in records] == [line.rstrip(b"\n") for line in lines]
     assert verify_records([record.encode() for record in records], public_key=KEY.public_key).ok
 
 
 def test_json_lines(hostile_log):
-    """The record itself."""
+    """A line of JSON Lines is the record itself."""
     assert_whole([made.decode() for _, _, made in written(hostile_log, "jsonl")], hostile_log)
 
 
 def test_ocsf(hostile_log):
-    """Python's own parser; every attribute that the schema requires; the record in `raw_data`."""
+    """Python's parser reads OCSF with every attribute that the schema requires, and the record in `raw_data`."""
     records = []
     for fields, _, made in written(hostile_log, "ocsf"):
         assert b"\n" not in made
@@ -78,7 +78,7 @@ def test_ocsf(hostile_log):
 
 
 def test_cef(hostile_log):
-    """pycef; one line each, whatever stands in it; the record in `rawEvent`."""
+    """The parser pycef reads CEF: one line for each record, and the record in `rawEvent`."""
     records = []
     for fields, _, made in written(hostile_log, "cef"):
         text = made.decode()
@@ -92,7 +92,7 @@ def test_cef(hostile_log):
 
 
 def test_syslog_lines_hold_the_record(hostile_log):
-    """Message, and structured data by the grammar of RFC 5424; test_export.py has a real collector read them."""
+    """Message and structured data follow the grammar of RFC 5424. In test_export.py a real collector reads them."""
     form = re.compile(
         rb'<(\d+)>1 (\S+) (\S+) (\S+) (\S+) (\S+) (\[[^ ]+(?: [^=]+="(?:[^"\\\]]|\\["\\\]])*")*\]) (.*)', re.DOTALL
     )
@@ -106,12 +106,12 @@ def test_syslog_lines_hold_the_record(hostile_log):
 
 
 def test_every_operation_has_an_activity():
-    """None is "other" by mistake."""
+    """No operation has the activity "other"."""
     for operation in OPERATIONS:
         fields = {"stream": "s", "sequence": 1, "event": "intent", "operation": operation}
         assert json.loads(FORMATS["ocsf"](fields, b"{}", "h"))["activity_id"] in (1, 2, 3, 4)
 
 
 def _unescaped(text):
-    """Undo CEF's escapes of a value, where the parser leaves that to its caller."""
+    """Undo CEF's escapes of a value, which the parser does not do."""
     return re.sub(r"\\(.)", lambda found: {"n": "\n", "r": "\r"}.get(found[1], found[1]), text)

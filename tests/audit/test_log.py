@@ -1,4 +1,4 @@
-"""Many callers, one fsync; what was acknowledged survives any death; a disk that fails refuses callers, and loses nothing."""
+"""Many callers share a write, acknowledged records survive a kill, and a failing disk refuses callers and loses nothing."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ asyncio.run(main())
 
 
 def acknowledged_until_killed(root, start, records):
-    """Run a writer, kill it after so many records, and return what it had been told was kept."""
+    """Run a writer, kill it after a number of records, and return the records that were acknowledged."""
     process = subprocess.Popen(
         [sys.executable, "-c", WRITER, root, str(start)],
         stdout=subprocess.PIPE,
@@ -62,7 +62,7 @@ def acknowledged_until_killed(root, start, records):
 
 
 def test_what_was_acknowledged_survives_kill_9(tmp_path):
-    """Ten times, on one stream: nothing lost, the chain whole, the next process goes on."""
+    """Ten times on one stream: no acknowledged record is lost, the chain holds, and the next process goes on."""
     told = []
     for turn in range(10):
         told += acknowledged_until_killed(tmp_path, 10**6 * turn, 50 + 37 * turn)
@@ -90,7 +90,7 @@ async def test_callers_share_a_write(tmp_path):
 
 
 async def test_a_full_disk_refuses_and_then_goes_on(tmp_path):
-    """A real limit of the operating system on the size of files: typed errors, nothing lost, nothing torn."""
+    """At the operating system's limit on the size of files callers get typed errors, and nothing is lost or torn."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     done = refused = 0
@@ -113,11 +113,11 @@ async def test_a_full_disk_refuses_and_then_goes_on(tmp_path):
     found = verify_records(read_lines(tmp_path), public_key=KEY.public_key)
     assert found.ok
     kept = {parse(line)[0].get("request_id") for line in read_lines(tmp_path)}
-    assert {"first", "last", *map(str, range(12))} <= kept, "what was refused is told too, once it can be"
+    assert {"first", "last", *map(str, range(12))} <= kept, "refused records are written later"
 
 
 async def test_a_folder_that_can_not_be_used(tmp_path):
-    """From the first record on."""
+    """A folder that can't be used refuses the first record; later records are written once it can be used."""
     (tmp_path / "log").write_text("a file")
     log = AuditLog(tmp_path / "log")
     with pytest.raises(AuditUnavailable, match="can't be written"):
@@ -129,7 +129,7 @@ async def test_a_folder_that_can_not_be_used(tmp_path):
 
 
 async def test_a_log_that_is_moved_away_is_noticed(tmp_path):
-    """Nothing is written to where nobody looks."""
+    """A log that was moved away is not written to."""
     log = AuditLog(tmp_path / "log")
     await log.record({"event": OUTCOME, "at": now()})
     (tmp_path / "log").rename(tmp_path / "away")
@@ -143,7 +143,7 @@ async def test_a_log_that_is_moved_away_is_noticed(tmp_path):
 
 
 async def test_a_caller_that_gives_up_cancels_nobody(tmp_path):
-    """Cancelled while it waits."""
+    """A caller that is cancelled while it waits does not affect the others."""
     async with opened(AuditLog(tmp_path, sign=key)) as log:
         calls = [asyncio.create_task(log.record({"event": OUTCOME, "n": number})) for number in range(50)]
         await asyncio.sleep(0)
@@ -155,7 +155,7 @@ async def test_a_caller_that_gives_up_cancels_nobody(tmp_path):
 
 
 async def test_signatures_come_by_number_and_at_the_end(tmp_path):
-    """Each thousand records, and when the process ends."""
+    """The log is signed after a thousand records, and when the process ends."""
     async with opened(AuditLog(tmp_path, sign=key)) as log:
         for _ in range(3):
             await asyncio.gather(*(log.record({"event": OUTCOME, "at": now()}) for _ in range(1000)))
@@ -182,7 +182,7 @@ async def days(root, count):
 
 
 async def test_what_is_left_after_pruning_verifies(tmp_path):
-    """From the first record that is left on, with a signed statement of what went; also from an export."""
+    """The records after the pruned ones verify with the signed statement, also from an export."""
     await days(tmp_path, 10)
     assert verify_records(read_lines(tmp_path), public_key=KEY.public_key).ok, "control"
     before = datetime.now(UTC) - timedelta(days=4, hours=1)
@@ -200,7 +200,7 @@ async def test_what_is_left_after_pruning_verifies(tmp_path):
 
 
 async def test_a_beginning_that_nobody_signed_away_is_missing(tmp_path):
-    """Deleting files is no pruning; neither is a statement by another key, nor one that is altered."""
+    """A deleted file is reported, and a statement that is altered or signed by another key does not count."""
     await days(tmp_path, 4)
     (folder,) = tmp_path.iterdir()
     first, *_ = segments(folder)
@@ -220,7 +220,7 @@ async def test_a_beginning_that_nobody_signed_away_is_missing(tmp_path):
 
 
 async def test_pruning_that_was_broken_off_is_finished_by_the_next(tmp_path):
-    """The statement is there before anything goes; half of the files may be left."""
+    """Pruning that was interrupted leaves a valid log, and the next run finishes it."""
     await days(tmp_path, 6)
     (folder,) = tmp_path.iterdir()
     kept = {path.name: path.read_bytes() for path in segments(folder)}

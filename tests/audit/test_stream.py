@@ -1,4 +1,4 @@
-"""The files of an audit log: nothing is lost by a crash, and whatever is altered, cut or taken out is named."""
+"""The files of an audit log: a crash loses nothing, and a record that was altered, cut or removed is named."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def taken(root, settings=None):
 
 
 def event(number):
-    """A record's content."""
+    """Return the content of a record."""
     return {"event": "outcome", "at": now(), "operation": f"operation.{number}"}
 
 
 def signed(stream, key=KEY):
-    """A signature over all that is on disk."""
+    """Return a signature over all records on disk."""
     covered = Checkpoint(stream.stream_id, *stream.written)
     return as_event(
         covered, kind=CHECKPOINT, at=now(), public_key=key.public_key, signature=key.sign(covered.message())
@@ -54,20 +54,20 @@ def written(root, records=10, *, key=KEY, settings=None):
 
 
 def problem(lines, **given):
-    """The first problem of the only stream."""
+    """Return the first problem of the only stream."""
     (stream,) = verify_records(lines, **given).streams
     return stream.problem
 
 
 def test_what_was_written_verifies(tmp_path):
-    """Control of all that follows."""
+    """Control of the tests below."""
     found = verify_records(written(tmp_path), public_key=KEY.public_key)
     assert found.ok
     assert (found.records, found.streams[0].signed) == (11, 10)
 
 
 def test_a_process_goes_on_where_another_ended(tmp_path):
-    """One chain, whoever writes it."""
+    """The chain goes on from one process to the next."""
     written(tmp_path)
     written(tmp_path)
     found = verify_records(read_lines(tmp_path), public_key=KEY.public_key)
@@ -76,7 +76,7 @@ def test_a_process_goes_on_where_another_ended(tmp_path):
 
 
 def test_two_processes_have_a_stream_each(tmp_path):
-    """A stream is written by one process at a time."""
+    """One process at a time writes a stream."""
     with taken(tmp_path) as one, taken(tmp_path) as two:
         one.write([event(1)])
         two.write([event(1)])
@@ -86,7 +86,7 @@ def test_two_processes_have_a_stream_each(tmp_path):
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))
 def test_a_record_that_a_crash_cut_is_left_out(tmp_path, cut):
-    """It was acknowledged to nobody; what comes next takes its number."""
+    """A record that a crash cut off was not acknowledged, and the next record gets its number."""
     written(tmp_path)
     (segment,) = segments(next(path for path in tmp_path.iterdir()))
     content = segment.read_bytes()
@@ -127,12 +127,12 @@ def test_after_an_error_of_the_disk_the_records_go_to_another_file(tmp_path):
         stream.write([event(3)])
         assert len(segments(next(path for path in tmp_path.iterdir()))) == 2
     found = verify_records(read_lines(tmp_path))
-    assert found.ok, "the records that stand in both files are the same"
+    assert found.ok, "the records in both files are the same"
     assert found.records == 4
 
 
 def test_segments_follow_each_other(tmp_path):
-    """A segment that is full is followed by another; they are read in order, from any record on."""
+    """A full segment is followed by another, and records are read in order from any one on."""
     written(tmp_path, 40, settings=LogSettings(segment_bytes=700))
     with taken(tmp_path) as stream:
         stream_id = stream.stream_id
@@ -146,7 +146,7 @@ def test_segments_follow_each_other(tmp_path):
 @settings(deadline=None, max_examples=60)
 @given(data=st.data())
 def test_every_tampering_is_named(tmp_path_factory, data):
-    """A record altered, taken out, doubled with a change, exchanged, or cut off before a signature that was kept elsewhere."""
+    """A record that is altered, removed, repeated with a change, swapped, or cut off before a known checkpoint is reported."""
     root = tmp_path_factory.mktemp("audit")
     lines = written(root, 8)
     number = data.draw(st.integers(0, 7))
@@ -178,27 +178,27 @@ def test_every_tampering_is_named(tmp_path_factory, data):
 
 
 def test_a_chain_made_anew_does_not_fit_the_signature(tmp_path):
-    """Whoever alters a record and all chains after it lacks the key."""
+    """A record that is altered with all chains after it does not fit the signature."""
     lines = _rechained(written(tmp_path), 3)
     assert "signature" in problem(lines, public_key=KEY.public_key)
-    assert problem(lines[:-1]) is None, "control: without the signature nobody can tell"
+    assert problem(lines[:-1]) is None, "control: without the signature it is not noticed"
 
 
 def test_another_key_is_another_writer(tmp_path):
-    """The public key is the auditor's, not the file's."""
+    """Records that another key signed are refused, if the public key is given."""
     lines = written(tmp_path, key=OTHER)
     assert problem(lines, public_key=OTHER.public_key) is None
     assert "another key" in problem(lines, public_key=KEY.public_key)
 
 
 def test_repeated_records_are_no_problem(tmp_path):
-    """An export that was broken off sends some again."""
+    """Repeated records are valid, because an interrupted export sends some again."""
     lines = written(tmp_path)
     assert problem([*lines[:7], *lines[3:], *lines[:2]], public_key=KEY.public_key) is None
 
 
 def test_what_is_missing_at_the_end_is_told_by_a_checkpoint_kept_elsewhere(tmp_path):
-    """From the records alone nobody could."""
+    """Records that were cut off at the end are only noticed with a checkpoint from another place."""
     lines = written(tmp_path)
     kept = _kept(lines)
     assert problem(lines[:6], public_key=KEY.public_key) is None
@@ -210,12 +210,12 @@ def test_what_is_missing_at_the_end_is_told_by_a_checkpoint_kept_elsewhere(tmp_p
 
 @given(garbage=st.binary(max_size=200))
 def test_no_input_crashes(garbage):
-    """Records may come from anywhere."""
+    """No input makes verification fail with an exception."""
     verify_records([garbage, b"{}" + garbage, b'{"stream":1,"sequence":"x","chain":"' + garbage * 3 + b'"}'])
 
 
 def _kept(lines):
-    """The checkpoint of the signature in the last line."""
+    """Return the checkpoint of the signature in the last line."""
     said = orjson.loads(lines[-1])
     from uuid import UUID  # noqa: PLC0415
 
@@ -223,7 +223,7 @@ def _kept(lines):
 
 
 def _rechained(lines, number):
-    """A record altered, and every chain from there on made to fit."""
+    """Return lines with an altered record, and with every chain from there on recomputed."""
     from strongroom.driver.audit.chain import GENESIS, link, with_chain  # noqa: PLC0415
     from strongroom.driver.audit.stream import parse  # noqa: PLC0415
 

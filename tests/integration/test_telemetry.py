@@ -50,7 +50,7 @@ SOON = CachePolicy(soft_ttl=0.3, encrypt_ttl=1.0, decrypt_ttl=60, failure_ttl=0.
 
 @pytest.fixture
 async def watched(config, probe):
-    """An open cell that is watched."""
+    """An open cell with telemetry."""
     async with Strongroom.open(config, telemetry=probe.telemetry) as strongroom:
         yield strongroom
 
@@ -64,7 +64,7 @@ async def create(strongroom, name="tenant", **options):
 
 
 def not_listed(probe):
-    """Return what was emitted as an attribute and is in no closed list."""
+    """Return emitted attributes that are in no closed list."""
     lists = attribute_values()
     return {
         (key, value)
@@ -74,7 +74,7 @@ def not_listed(probe):
 
 
 def leaks(probe, planted):
-    """Return which planted strings stand in anything that was emitted."""
+    """Return the planted strings that were emitted."""
     everything = "\n".join(probe.said())
     return {text for text in planted if text in everything}
 
@@ -146,11 +146,11 @@ async def test_a_text_of_an_error_is_not_emitted(watched, probe):
     assert (span.status.status_code, span.status.description, span.events) == (StatusCode.ERROR, None, ())
 
 
-# --- what is told
+# --- what is reported
 
 
 async def test_calls_rows_and_connections(watched, probe):
-    """Each call, row, batch and look is counted once, with its outcome, and the stores return what they do unwatched."""
+    """Each call, row, batch and lookup is counted once, and the stores return the same as without telemetry."""
     made = await every_table(watched)
     await made.read()
     created = probe.value("strongroom.call.duration", strongroom__operation="create_workflow_execution")
@@ -178,7 +178,7 @@ async def test_calls_rows_and_connections(watched, probe):
 
 
 async def test_many_callers_share_a_batch(watched, probe):
-    """What goes together is told as one batch of several calls, below the first of them and linked to the others."""
+    """A shared statement is one batch of several calls, below the first call and linked to the others."""
     made = await every_table(watched, workflows=1)
     probe.spans.clear()
     await asyncio.gather(*(made.read_workflow(0) for _ in range(30)))
@@ -223,7 +223,7 @@ async def test_either_half_can_be_left_out(config):
 
 
 async def test_a_closed_cell_is_not_told_of(config, probe):
-    """When the cell is closed, collecting tells nothing of it and does not fail."""
+    """After the cell is closed, collecting metrics reports nothing of it and does not fail."""
     async with Strongroom.open(config, telemetry=probe.telemetry) as strongroom:
         await create(strongroom)
         assert probe.value("db.client.connection.count") > 0
@@ -255,7 +255,7 @@ async def test_alert_rows_do_not_open(watched, probe, sample):
 
 @pytest.mark.skipif(LACKING is not None, reason=f"no module {LACKING}")
 async def test_alerts_of_a_kms_that_is_away(config, probe, monkeypatch):
-    """A KMS does not answer: its calls fail, and the keys in use grow older than they may seal; when it is back, that ends."""
+    """While a KMS does not answer, its calls fail and the keys in use get too old to seal. When it answers again, that ends."""
     monkeypatch.setattr("tests.support.telemetry_probe.alerts", in_short_times)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of the test")
@@ -266,7 +266,7 @@ async def test_alerts_of_a_kms_that_is_away(config, probe, monkeypatch):
             created = await cell.namespaces.create("tenant", kek=kek)
 
             async def use(seconds):
-                """Use the keys for a while; return whether the condition on their age held in the end."""
+                """Use the keys for some seconds; return whether the alert on their age fires at the end."""
                 ends = asyncio.get_running_loop().time() + seconds
                 while asyncio.get_running_loop().time() < ends:
                     with suppress(StrongroomError):
@@ -291,14 +291,14 @@ async def test_alerts_of_a_kms_that_is_away(config, probe, monkeypatch):
 
 
 def in_short_times():
-    """The page's rules, with the time for which keys seal in this test."""
+    """Return the page's rules with this test's limit on the age of keys."""
     written = dict(ALERTS)
     written["StrongroomKeysAreOld"] = written["StrongroomKeysAreOld"].replace("> 900", f"> {SOON.encrypt_ttl}")
     return written
 
 
 async def test_alert_nonces_run_out(watched, probe):
-    """Processes set aside more than half of an AES-256-GCM key's uses: the condition holds; with a new key it does not."""
+    """The alert fires when processes have reserved most of an AES-256-GCM key's uses, and not for a new key."""
     created = await create(watched, suite=Suite.AES_256_GCM)
     await probe.telemetry.look_once()
     assert not probe.holds("StrongroomNoncesRunOut")
@@ -312,7 +312,7 @@ async def test_alert_nonces_run_out(watched, probe):
 
 
 async def test_alert_index_drifts(watched, probe, sample):
-    """Tokens beside a record are changed: an audit of tokens counts the record as drift."""
+    """A record whose tokens were changed is counted as drift by an audit of tokens."""
     created = await create(watched)
     await import_executions(watched, created, sample[:3])
     types = attribute_types(await watched.namespaces.get("tenant"))
@@ -328,7 +328,7 @@ async def test_alert_index_drifts(watched, probe, sample):
 
 
 async def test_alerts_of_the_search_index(config, probe, elasticsearch, monkeypatch):
-    """Nobody runs the indexer, and a document is deleted behind its back: backlog, lag and drift are told, and end."""
+    """Without a running indexer backlog and lag are reported; a deleted document is reported as drift."""
     monkeypatch.setattr("tests.support.telemetry_probe.alerts", in_small_numbers)
     cluster = ElasticsearchConfig(elasticsearch.url, index=f"{elasticsearch.prefix}watched", insecure=True)
     async with Strongroom.open(replace(config, elasticsearch=cluster), telemetry=probe.telemetry) as strongroom:
@@ -370,7 +370,7 @@ async def test_alerts_of_the_search_index(config, probe, elasticsearch, monkeypa
 
 
 async def test_alert_indexer_fails(config, probe, monkeypatch):
-    """The search index is away: the indexer's tries that fail are counted, and where there is no indexer nothing is."""
+    """Failed attempts of the indexer are counted while the search index is away; without an indexer nothing is reported."""
     monkeypatch.setattr("tests.support.telemetry_probe.alerts", in_small_numbers)
     cluster = ElasticsearchConfig("http://127.0.0.1:1", index="away", timeout=1.0, insecure=True)
     async with Strongroom.open(replace(config, elasticsearch=cluster), telemetry=probe.telemetry) as strongroom:
@@ -390,7 +390,7 @@ async def test_alert_indexer_fails(config, probe, monkeypatch):
 
 
 def in_small_numbers():
-    """The page's rules, with the few runs and the second of this test."""
+    """Return the page's rules with limits for the few runs of this test."""
     written = dict(ALERTS)
     written["StrongroomIndexBacklog"] = written["StrongroomIndexBacklog"].replace("> 100000", "> 1")
     written["StrongroomIndexerFails"] = written["StrongroomIndexerFails"].replace("> 5", "> 1")

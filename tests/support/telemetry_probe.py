@@ -1,4 +1,4 @@
-"""Metrics and spans in memory, everything that is said in them, and whether an alert's condition holds."""
+"""Metrics and spans in memory, all texts in them, and whether an alert fires."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SUFFIX = {"s": "_seconds", "1": "_ratio"}
 
 
 def prometheus_names(instrument: Instrument) -> set[str]:
-    """Return what an instrument is called in Prometheus, by the rules of OpenTelemetry's exporter."""
+    """Return an instrument's names in Prometheus, by the rules of OpenTelemetry's exporter."""
     name = instrument.name.replace(".", "_") + _SUFFIX.get(instrument.unit, "")
     if instrument.kind == "histogram":
         return {f"{name}_{part}" for part in ("bucket", "count", "sum")}
@@ -47,7 +47,7 @@ async def reported_call(telemetry, store, operation, *, error=None):
 
 @dataclass
 class Probe:
-    """A telemetry whose metrics and spans are kept in memory."""
+    """Telemetry whose metrics and spans are kept in memory."""
 
     telemetry: Telemetry
     reader: InMemoryMetricReader
@@ -100,7 +100,7 @@ class Probe:
         return found | {pair for span in self.spans.get_finished_spans() for pair in span.attributes.items()}
 
     def holds(self, alert):
-        """Whether the condition of an alert on the page holds now, as far as its form goes: a sum or a value, compared.
+        """Return whether the condition of an alert on the page holds now. It must be a sum or a value compared with a number.
 
         `increase(x[5m])` is read as what was counted since the process began, `histogram_quantile` is not read at all.
         """

@@ -1,4 +1,4 @@
-"""Who is in the tests' policies."""
+"""The principals of the tests' policies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ OWNER = "owner@example.com"
 
 
 async def bound(cell, name, *roles):
-    """Make somebody known, with roles: each its name and a namespace's id, or None for the whole cell."""
+    """Add a principal with roles: each a name, and a namespace's id or None for the whole cell."""
     at = changes.utc_now()
 
     def edit(policy):
@@ -22,7 +22,7 @@ async def bound(cell, name, *roles):
 
 
 def records(cell):
-    """What the audit log of a cell holds."""
+    """Return the records of a cell's audit log."""
     import orjson  # noqa: PLC0415
 
     from strongroom.driver.audit.reader import read_lines  # noqa: PLC0415

@@ -13,7 +13,7 @@ HANG_SECONDS = 10
 
 
 class Disk:
-    """Stands for the disk: `LogSettings(append=disk.append)`.
+    """The disk of a log: `LogSettings(append=disk.append)`.
 
     Attributes:
         goes_on: While it is cleared, writes hang, for ten seconds at most.

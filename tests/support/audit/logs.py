@@ -25,7 +25,7 @@ HOSTILE = (
 
 
 def hostile(number):
-    """A record with hostile strings wherever a caller's may stand."""
+    """Return a record with hostile strings wherever a caller's text can be."""
     text = HOSTILE[number % len(HOSTILE)]
     return {
         "event": OUTCOME,
@@ -39,7 +39,7 @@ def hostile(number):
 
 
 async def key():
-    """The key that logs are signed with."""
+    """Return the key that signs logs."""
     return KEY
 
 

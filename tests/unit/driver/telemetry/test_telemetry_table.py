@@ -37,7 +37,7 @@ from tests.support.telemetry_probe import PAGE, Probe, alerts, prometheus_names,
 
 
 def test_the_page_has_the_table():
-    """Each instrument is on the page as it is, and no other."""
+    """The page has each instrument as it is, and no other."""
     rows = re.findall(r"^\| `([\w.]+)` \| (\w+) \| (\S+) \| (.*?) ?\| (.*?) \|$", PAGE.read_text(), re.MULTILINE)
     said = {name: (kind, unit, tuple(re.findall(r"`(.*?)`", keys)), text) for name, kind, unit, keys, text in rows}
     assert said == {
@@ -46,7 +46,7 @@ def test_the_page_has_the_table():
 
 
 def test_each_attribute_has_a_closed_list():
-    """No instrument has an attribute whose values are not listed, and no list is open or empty."""
+    """Every attribute of an instrument has a closed list, and no list is empty."""
     used = {key for instrument in INSTRUMENTS.values() for key in instrument.attributes}
     assert used == attribute_values().keys()
     assert all(attribute_values().values())
@@ -78,13 +78,13 @@ def test_each_batch_of_the_table_is_listed():
 
 
 def test_a_kms_is_told_by_its_type():
-    """The types are the configuration's own."""
+    """The types of KMS are those of the configuration."""
     types = [field for kind in get_args(KmsConfig) for field in fields(kind) if field.name == "type"]
     assert attribute_values()["strongroom.kms.type"] == {field.default for field in types}
 
 
 def test_each_change_of_a_key_is_listed():
-    """The list has the changes that the code tells of, and no other."""
+    """The list has the changes that the code reports, and no other."""
     sources = [*(ROOT / "kms").rglob("*.py"), *(ROOT / "driver").rglob("*.py")]
     code = "\n".join(each.read_text(encoding="utf-8") for each in sources if each.parent.name != "telemetry")
     told = set(re.findall(r"(?:KeyEvent|_event)\(\s*\"((?:key|kek|namespace)\.\w+)\"", code))
@@ -92,7 +92,7 @@ def test_each_change_of_a_key_is_listed():
 
 
 def test_each_observed_gauge_is_read():
-    """No instrument of the table is left without something that reads it."""
+    """Every observed instrument of the table is read."""
     registered = []
     emit = Emitter(None, None)
     emit.observe = lambda name, read: registered.append((name, read))
@@ -103,7 +103,7 @@ def test_each_observed_gauge_is_read():
 
 
 def test_kinds_of_errors():
-    """An error of ours is told by its class; one of somebody else is not, as its name may be anything."""
+    """An error of this project is reported by its class; any other is not, because its name may be anything."""
     assert error_type(IntegrityError()) == "IntegrityError"
     assert error_type(ConditionFailed()) == "ConditionFailed"
     assert error_type(PermissionDenied()) == "PermissionDenied"
@@ -115,7 +115,7 @@ def test_kinds_of_errors():
 
 
 def test_the_alerts_name_instruments():
-    """Each rule asks for a metric that there is, by its name in Prometheus, and for labels that it has."""
+    """Each rule uses an existing metric, by its name in Prometheus, and labels that it has."""
     known = {name: each for each in INSTRUMENTS.values() for name in prometheus_names(each)}
     assert len(alerts()) >= 11
     for expression in alerts().values():
@@ -125,7 +125,7 @@ def test_the_alerts_name_instruments():
 
 
 async def test_memory_does_not_grow_with_values():
-    """What is in no list is not kept, so nobody fills the memory by inventing values."""
+    """Values that are in no list are not cached, so invented values can't fill the memory."""
     probe = Probe.make()
     for number in range(100):
         await reported_call(probe.telemetry, "history", f"invented {number}")
@@ -134,7 +134,7 @@ async def test_memory_does_not_grow_with_values():
 
 
 def test_nothing_is_needed_where_nobody_watches():
-    """Without the extra every package is imported and a cell can be opened: only the module of the telemetry itself needs it."""
+    """Without the extra every package can be imported; only the module of the telemetry itself needs it."""
     program = (
         "import sys\n"
         "sys.modules['opentelemetry'] = None\n"
@@ -148,7 +148,7 @@ def test_nothing_is_needed_where_nobody_watches():
 
 
 def test_global_providers_are_used_only_if_they_are_given():
-    """What any library may have set for the process hears nothing; the control is the same provider, given."""
+    """The process's global provider gets nothing, unless it is passed."""
     program = (
         "import asyncio\n"
         "from opentelemetry import metrics, trace\n"
