@@ -63,7 +63,7 @@ class StrongroomConfig:
     kms_regions: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        if not 1 <= self.connections <= MOST_CONNECTIONS:
+        if type(self.connections) is not int or not 1 <= self.connections <= MOST_CONNECTIONS:
             msg = f"connections must be a whole number from 1 to {MOST_CONNECTIONS}"
             raise ConfigError(msg)
         if self.cell.region is not None:

@@ -15,7 +15,7 @@ from strongroom.storage import Cell, check_dsn
 from .codec_server import CodecServerConfig
 from .config import MOST_CONNECTIONS, StrongroomConfig
 from .elasticsearch import ElasticsearchConfig
-from .kms import KmsConfig
+from .kms import KmsConfig, MultiKms
 from .schema import (
     CaCerts,
     Certificate,
@@ -170,6 +170,15 @@ class ConfigFile:
     access: AccessSection = Field(default_factory=AccessSection)
     elasticsearch: ElasticsearchConfig | None = None
     codec_server: CodecServerConfig | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> ConfigFile:
+        others = [name for name, each in self.kms.items() if not isinstance(each, MultiKms)]
+        for name, each in self.kms.items():
+            absent = [] if not isinstance(each, MultiKms) else [part for part in each.providers if part not in others]
+            if absent:
+                raise ValueError(f"kms.{name}.providers names {', '.join(absent)}; known here: {', '.join(others)}")
+        return self
 
     def build(self) -> StrongroomConfig:
         """Return the configuration of the cell.

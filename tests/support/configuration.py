@@ -157,8 +157,10 @@ def parsed(document, folder=Path("/etc/strongroom")):
 
 
 def parse_kms(provider_id, section, folder):
-    """Return the configuration of one provider."""
-    return parsed({**MINIMAL, "kms": {provider_id: section}}, folder).kms[provider_id]
+    """Return the configuration of one provider. The providers that a section of type multi names are local ones."""
+    named = section.get("providers")
+    others = dict.fromkeys(named, MINIMAL["kms"]["local"]) if isinstance(named, list) else MINIMAL["kms"]
+    return parsed({**MINIMAL, "kms": {**others, provider_id: section}}, folder).kms[provider_id]
 
 
 def parse_codec_server(section, folder):

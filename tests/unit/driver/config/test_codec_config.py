@@ -111,7 +111,7 @@ def test_what_is_safe_is_taken(content, tmp_path):
     ],
 )
 def test_what_is_wrong_or_open_is_refused(content, told, tmp_path):
-    """A wrong setting, and a server that is open to anybody, are refused by the name of the setting."""
+    """A wrong setting, and a server without authentication, are refused by the name of the setting."""
     with pytest.raises(ConfigError, match=told):
         parse_codec_server(content, tmp_path)
 

@@ -8,10 +8,12 @@ from typing import get_args
 
 import pytest
 
-from strongroom.driver.config import ConfigError, KmsConfig, load_config, write_config
+from strongroom.driver.config import ConfigError, KmsConfig, MultiKms, load_config, write_config
 from strongroom.driver.providers import make_providers
 from strongroom.kms import NO_KEY_EVENTS, CachePolicy
+from tests.support.configuration import MINIMAL as WHOLE
 from tests.support.configuration import parse_kms
+from tests.support.configuration import parsed as parse_document
 
 PAGES = [
     page
@@ -93,9 +95,11 @@ def test_providers_of_several_are_made_of_the_others(tmp_path):
     assert list(made) == ["both", "a", "b"]
     assert "MultiProvider" in repr(made["both"])
     for wrong in (["a", "absent"], ["a", "both"]):
-        parsed["both"] = parse_kms("both", sections["both"] | {"providers": wrong}, tmp_path)
         with pytest.raises(ConfigError, match=wrong[1]):
-            make_providers(parsed, key_events=NO_KEY_EVENTS)
+            make_providers({**parsed, "both": MultiKms(tuple(wrong))}, key_events=NO_KEY_EVENTS)
+        document = {"both": sections["both"] | {"providers": wrong}, "a": sections["a"]}
+        with pytest.raises(ConfigError, match=rf"kms\.both\.providers names {wrong[1]}; known here: a"):
+            parse_document({**WHOLE, "kms": document}, tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["vault", "aws-kms", "gcp-kms", "azure-keyvault"])

@@ -10,7 +10,7 @@ REMOTE, LOCAL = "postgresql://user@db.example.com/x", "postgresql://user@/x?host
 
 @pytest.fixture
 def write(tmp_path):
-    """Writes a configuration for a dsn, and changes what stands there; returns what is read."""
+    """Write a configuration for a dsn with changes, and return what is read."""
 
     def written(dsn, *changes, more=""):
         path = tmp_path / "strongroom.toml"
@@ -65,7 +65,7 @@ def test_the_files_of_the_database(write, tmp_path):
         (REMOTE, [], '\n[elasticsearch]\nurl = "http://es.example.com:9200"\n', "give an https:// address"),
         (REMOTE, [], '\n[elasticsearch]\nurl = "http://es.example.com:9200"\ninsecure = true\n', "on this machine"),
         (REMOTE, [], '\n[elasticsearch]\nurl = "http://127.0.0.1:9200"\n', "insecure = true"),
-        (REMOTE, [], '\n[elasticsearch]\nurl = "https://127.0.0.1:9200"\ninsecure = true\n', "take it out"),
+        (REMOTE, [], '\n[elasticsearch]\nurl = "https://127.0.0.1:9200"\ninsecure = true\n', "remove it"),
     ],
 )
 def test_what_would_go_in_clear_is_refused(write, dsn, changes, more, says):
