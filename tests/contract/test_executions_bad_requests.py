@@ -41,7 +41,7 @@ NONE_OR_ANY = [None, *WorkflowState]
 
 @pytest.mark.parametrize("mode", CreateMode)
 async def test_states_that_temporal_refuses(workflow, mode):
-    """Each pair of state and status, in each mode: created, or refused before the database sees it."""
+    """Each pair of state and status, in each create mode, is written or is refused before it is sent."""
     previous = await workflow.create(workflow.snapshot(of=COMPLETED)) if mode is UPDATE_CURRENT else None
     for of in WorkflowState:
         for status in WorkflowStatus:
@@ -62,7 +62,7 @@ async def test_states_that_temporal_refuses(workflow, mode):
 
 
 async def answer(call):
-    """Return what a call of a run that is not there is answered with: was it refused as malformed, or looked for?"""
+    """Return whether a call for a missing run is refused as malformed, or is sent."""
     with pytest.raises(StorageError) as raised:
         await call
     assert isinstance(raised.value, ConditionFailed | InvalidPersistenceRequest)
@@ -71,7 +71,7 @@ async def answer(call):
 
 @pytest.mark.parametrize("mode", UpdateMode)
 async def test_updates_that_temporal_refuses(workflow, mode):
-    """Each pair of states with and without a new run, and each status of an updated run."""
+    """Each pair of states, with and without a new run, and each status of an updated run is accepted or refused as in Temporal."""
     for of, new in itertools.product(WorkflowState, NONE_OR_ANY):
         mutation = workflow.mutation(uuid4(), execution_state=updated_state(of))
         snapshot = None if new is None else workflow.snapshot(of=new)
@@ -84,7 +84,7 @@ async def test_updates_that_temporal_refuses(workflow, mode):
 
 @pytest.mark.parametrize("mode", ConflictResolveMode)
 async def test_resets_that_temporal_refuses(workflow, mode):
-    """Each combination of states of the reset, the new and the current run."""
+    """Each combination of states of the reset, the new and the current run is accepted or refused as in Temporal."""
     for of, new, current in itertools.product(WorkflowState, NONE_OR_ANY, NONE_OR_ANY):
         call = workflow.resolve(
             workflow.snapshot(execution_state=updated_state(of)),
@@ -96,7 +96,7 @@ async def test_resets_that_temporal_refuses(workflow, mode):
 
 
 async def test_one_request_is_of_one_workflow(workflow):
-    """A run continues in its own namespace and workflow, and is named once."""
+    """All runs of a request belong to one namespace and workflow, and a request names a run once."""
     run_id, elsewhere = uuid4(), {"namespace_id": uuid4()}
     closed, reset = workflow.mutation(run_id, COMPLETED), workflow.snapshot(run_id, COMPLETED)
     for wrong in (elsewhere, {"workflow_id": "another"}, {"run_id": run_id}):
@@ -112,7 +112,7 @@ async def test_one_request_is_of_one_workflow(workflow):
 @pytest.mark.parametrize("send", ["update", "resolve"])
 @pytest.mark.parametrize("mode", [0, 2, "UPDATE_CURRENT", None, CreateMode.BRAND_NEW])
 async def test_a_mode_is_one_of_its_own_call(workflow, send, mode):
-    """A number that a caller took from somewhere must not pass for a mode that checks less."""
+    """A number is refused as a mode, so that it can't select a mode that checks less."""
     first = await workflow.create(workflow.snapshot(of=RUNNING))
     change = (
         workflow.mutation(first.run_id) if send == "update" else workflow.snapshot(first.run_id, db_record_version=2)
@@ -143,7 +143,7 @@ async def test_a_mode_is_one_of_its_own_call(workflow, send, mode):
     ],
 )
 async def test_a_wrong_mutation_is_refused(workflow, field, wrong):
-    """Before the database sees it."""
+    """A mutation with a field that is not valid is refused before it is sent."""
     first = await workflow.create()
     mutation = replace(workflow.mutation(first.run_id), **{field: wrong})
     await workflow.refused(InvalidPersistenceRequest, workflow.update(mutation))
@@ -179,7 +179,7 @@ async def test_a_wrong_mutation_is_refused(workflow, field, wrong):
     ],
 )
 async def test_a_wrong_snapshot_is_refused(workflow, field, wrong):
-    """Before the database sees it."""
+    """A snapshot with a field that is not valid is refused before it is sent."""
     snapshot = replace(workflow.snapshot(), **{field: wrong})
     await workflow.refused(InvalidPersistenceRequest, workflow.create(snapshot))
 
@@ -199,12 +199,12 @@ async def test_a_wrong_snapshot_is_refused(workflow, field, wrong):
     ],
 )
 async def test_a_wrong_request_is_refused(workflow, field, wrong):
-    """Also a mode that is not one: a number must not pass for another mode."""
+    """A value of another type is refused, also a number as a mode."""
     await workflow.refused(InvalidPersistenceRequest, workflow.create(**{field: wrong}))
 
 
 async def test_what_belongs_elsewhere_is_refused(workflow):
-    """Events or a visibility record of another shard, one node or record twice, a task that its category can't have."""
+    """Events or records of another shard, duplicate nodes or records, and tasks that do not fit their category are refused."""
     snapshot = workflow.snapshot()
     elsewhere = workflow.like(shard_id=workflow.shard_id + 1)
     events, record, category = workflow.events(snapshot.run_id), workflow.record(), CATEGORIES[0]
@@ -222,7 +222,7 @@ async def test_what_belongs_elsewhere_is_refused(workflow):
 
 @pytest.mark.parametrize("name", ["execution_info", "activity_infos"])
 async def test_the_size_limit_is_four_mebibytes_a_blob(workflow, name):
-    """So many bytes are stored and come back; one more is refused."""
+    """A blob of the largest size is written and read. One more byte is refused."""
 
     def sized(size):
         value = DataBlob(bytes(size))

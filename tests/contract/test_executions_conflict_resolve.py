@@ -25,7 +25,7 @@ UPDATE_CURRENT, BYPASS_CURRENT = ConflictResolveMode
 
 
 def reset_of(workflow, run_id, of=RUNNING, **changes):
-    """Return a snapshot that a run of version 1 is reset to, with other entries than `full` has."""
+    """Return a snapshot for a reset of a run at version 1, with other entries than `full` has."""
     maps = full_maps() | {"activity_infos": {6: blob()}, "timer_infos": {}, "signal_requested_ids": {"signal z"}}
     return workflow.snapshot(
         run_id, of, **({"db_record_version": 2, "tasks": tasks(*CATEGORIES), "next_event_id": 5} | maps | changes)
@@ -43,14 +43,14 @@ def events_of(workflow, reset, *, new=None, current=None):
 
 
 async def current_and_zombie(workflow):
-    """Create two runs: the current one, and one beside it that has buffered events."""
+    """Create two runs: the current run, and another one with buffered events."""
     first = await workflow.create(workflow.full(of=RUNNING))
     zombie = await workflow.create_zombie(workflow.full(of=ZOMBIE))
     return first, zombie
 
 
 async def test_the_current_run_is_reset(workflow):
-    """All its maps are replaced, buffered events are gone, and the current run says the new state and version."""
+    """A reset replaces all maps, deletes buffered events, and gives the current run the new state and version."""
     first = await workflow.create(workflow.full(of=RUNNING))
     buffer = workflow.mutation(first.run_id, new_buffered_events=blob())
     await workflow.update(buffer)
@@ -66,7 +66,7 @@ async def test_the_current_run_is_reset(workflow):
 
 
 async def test_a_run_takes_the_current_ones_place(workflow):
-    """The zombie becomes current, and the current run a zombie: one write, both histories."""
+    """One write makes the zombie the current run and the current run a zombie, and appends both histories."""
     first, zombie = await current_and_zombie(workflow)
     reset, current = reset_of(workflow, zombie.run_id), workflow.mutation(first.run_id, ZOMBIE)
     await workflow.resolve(
@@ -81,7 +81,7 @@ async def test_a_run_takes_the_current_ones_place(workflow):
 
 
 async def test_the_current_run_is_reset_and_continued(workflow):
-    """The new run is current, the reset one closed."""
+    """The new run becomes the current run, and the reset run is closed."""
     first = await workflow.create(workflow.full(of=RUNNING))
     reset, new = reset_of(workflow, first.run_id, COMPLETED), workflow.full(of=RUNNING, last_write_version=31)
     await workflow.resolve(reset, new=new, **events_of(workflow, reset, new=new))
@@ -94,7 +94,7 @@ async def test_the_current_run_is_reset_and_continued(workflow):
 
 
 async def test_a_run_takes_the_current_ones_place_and_is_continued(workflow):
-    """Three runs in one write: reset and closed, suppressed, and new and current."""
+    """One write resets and closes a run, suppresses another, and creates the new current run."""
     first, zombie = await current_and_zombie(workflow)
     reset, new = reset_of(workflow, zombie.run_id, COMPLETED), workflow.full(of=RUNNING)
     current = workflow.mutation(first.run_id, ZOMBIE, upsert_activity_infos={8: blob()})
@@ -109,7 +109,7 @@ async def test_a_run_takes_the_current_ones_place_and_is_continued(workflow):
 
 @pytest.mark.parametrize("with_current", [True, False])
 async def test_a_zombie_is_reset_beside_the_current_run(workflow, with_current):
-    """And the current run stays, if there is one."""
+    """A reset that bypasses the current run does not change it."""
     if with_current:
         await workflow.create()
     zombie = await workflow.create_zombie(workflow.full(of=ZOMBIE))
@@ -122,7 +122,7 @@ async def test_a_zombie_is_reset_beside_the_current_run(workflow, with_current):
 
 
 async def test_a_zombie_is_reset_and_continued_by_a_zombie(workflow):
-    """Beside the current run."""
+    """A zombie is reset and continued by another zombie, and the current run does not change."""
     first, zombie = await current_and_zombie(workflow)
     reset, new = reset_of(workflow, zombie.run_id, COMPLETED), workflow.full(of=ZOMBIE)
     await workflow.resolve(reset, BYPASS_CURRENT, new=new, **events_of(workflow, reset, new=new))
@@ -133,7 +133,7 @@ async def test_a_zombie_is_reset_and_continued_by_a_zombie(workflow):
 
 @pytest.mark.parametrize("named", ["no such run", "the reset run", "none"])
 async def test_only_the_run_that_is_current_gives_way(workflow, named):
-    """A request that is wrong about who is current is refused, with who it is."""
+    """A request that expects another current run is refused, and the error has the current run."""
     first, zombie = await current_and_zombie(workflow)
     reset, current = reset_of(workflow, zombie.run_id), None
     if named == "no such run":
@@ -153,14 +153,14 @@ async def test_only_the_run_that_is_current_gives_way(workflow, named):
 
 
 async def test_where_no_run_is_current_none_is_reset_as_current(workflow):
-    """The refusal says that there is none."""
+    """If there is no current run, the error says so."""
     zombie = await workflow.create_zombie(workflow.full(of=ZOMBIE))
     error = await workflow.refused(CurrentWorkflowConditionFailed, workflow.resolve(reset_of(workflow, zombie.run_id)))
     assert (error.run_id, error.execution_state) == (None, None)
 
 
 async def test_the_current_run_is_not_reset_beside_itself(workflow):
-    """Who takes it for a zombie is told that it is current."""
+    """A request that bypasses the current run is refused for the current run itself."""
     first = await workflow.create(workflow.full())
     reset = reset_of(workflow, first.run_id, ZOMBIE)
     error = await workflow.refused(
@@ -171,7 +171,7 @@ async def test_the_current_run_is_not_reset_beside_itself(workflow):
 
 @pytest.mark.parametrize("stale", ["reset", "current"])
 async def test_each_run_must_be_at_the_version_that_the_caller_knows(workflow, stale):
-    """One that is not refuses all three, with what is stored of it."""
+    """If one of three runs is at another version, all are refused, and the error has its stored version."""
     first, zombie = await current_and_zombie(workflow)
     await workflow.update(workflow.mutation(first.run_id, next_event_id=50))
     versions = {"reset": 2, "current": 3} | {stale: 9}
@@ -187,7 +187,7 @@ async def test_each_run_must_be_at_the_version_that_the_caller_knows(workflow, s
 
 
 async def test_the_current_run_that_is_reset_must_be_at_that_version(workflow):
-    """Also with the older condition, on the next event id."""
+    """A reset of the current run at another version is refused, also by the older condition on the next event id."""
     first = await workflow.create(workflow.full(of=RUNNING, next_event_id=9, db_record_version=4))
     for wrong in ({"db_record_version": 4}, {"db_record_version": 0, "condition": 8}):
         reset = reset_of(workflow, first.run_id, **wrong)
@@ -197,7 +197,7 @@ async def test_the_current_run_that_is_reset_must_be_at_that_version(workflow):
 
 
 async def test_a_zombie_that_is_reset_must_be_at_that_version(workflow):
-    """Beside the current run as well."""
+    """A reset of a zombie at another version is refused."""
     _, zombie = await current_and_zombie(workflow)
     reset = reset_of(workflow, zombie.run_id, ZOMBIE, db_record_version=3)
     error = await workflow.refused(
@@ -207,7 +207,7 @@ async def test_a_zombie_that_is_reset_must_be_at_that_version(workflow):
 
 
 async def test_a_run_that_is_not_there_is_not_reset(workflow):
-    """Neither beside the current run, nor in its place."""
+    """A reset of a run that does not exist is refused, in either mode."""
     first = await workflow.create(workflow.full())
     reset = reset_of(workflow, uuid4(), COMPLETED)
     await workflow.refused(ConditionFailed, workflow.resolve(reset, BYPASS_CURRENT, **events_of(workflow, reset)))
@@ -218,7 +218,7 @@ async def test_a_run_that_is_not_there_is_not_reset(workflow):
 
 
 async def test_a_new_run_that_exists_refuses_the_whole(workflow):
-    """Neither the reset nor the change of the current run is left."""
+    """A refused request leaves neither the reset nor the change of the current run."""
     first, zombie = await current_and_zombie(workflow)
     there = await workflow.create_zombie(workflow.full(of=ZOMBIE, next_event_id=77))
     reset, current = reset_of(workflow, zombie.run_id, COMPLETED), workflow.mutation(first.run_id, ZOMBIE)
@@ -231,7 +231,7 @@ async def test_a_new_run_that_exists_refuses_the_whole(workflow):
 
 
 async def test_archetypes_are_reset_apart(workflow):
-    """The current run of one archetype is not that of another."""
+    """Each archetype has a current run of its own."""
     await workflow.create()
     other = await workflow.create(workflow.full(of=RUNNING), archetype_id=9)
     reset, new = reset_of(workflow, other.run_id, COMPLETED), workflow.full(of=RUNNING)
@@ -242,7 +242,7 @@ async def test_archetypes_are_reset_apart(workflow):
 
 
 async def test_a_reset_reaches_no_other_run(workflow):
-    """The maps of other runs of the workflow are not emptied."""
+    """A reset does not change the maps of other runs of the workflow."""
     first, zombie = await current_and_zombie(workflow)
     other = await workflow.create_zombie(workflow.full(of=ZOMBIE))
     buffer = workflow.mutation(other.run_id, ZOMBIE, new_buffered_events=blob())
@@ -253,7 +253,7 @@ async def test_a_reset_reaches_no_other_run(workflow):
 
 
 async def test_a_stale_owner_resets_nothing(workflow, cell):
-    """Whatever else is right."""
+    """A stale range id is refused even if everything else is right."""
     first = await workflow.create(workflow.full(of=RUNNING))
     await cell.shards.update_shard(ShardInfo(workflow.shard_id, 2, DataBlob(b"")), previous_range_id=1)
     reset = reset_of(workflow, first.run_id)

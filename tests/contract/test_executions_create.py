@@ -28,7 +28,7 @@ BRAND_NEW, UPDATE_CURRENT, BYPASS_CURRENT = CreateMode
 
 
 async def test_a_new_run_comes_back_as_it_was_made(workflow):
-    """State and all maps, the current run, history, tasks of every category and the visibility record: one write."""
+    """One write stores state, all maps, the current run, history, tasks of each category and the visibility record."""
     snapshot, record = workflow.full(), workflow.record()
     events = workflow.events(snapshot.run_id)
     await workflow.create(snapshot, new_workflow_new_events=events, visibility=[record])
@@ -45,7 +45,7 @@ async def test_a_new_run_comes_back_as_it_was_made(workflow):
 
 
 async def test_a_run_that_is_closed_already_is_created(workflow):
-    """As replication makes them; it is the current run like any other."""
+    """A run that replication creates closed becomes the current run."""
     snapshot = await workflow.create(workflow.full(of=COMPLETED))
     assert await workflow.get(snapshot.run_id) == accumulated(snapshot)
     assert (await workflow.current()).execution_state.state is COMPLETED
@@ -53,7 +53,7 @@ async def test_a_run_that_is_closed_already_is_created(workflow):
 
 @pytest.mark.parametrize("of", [CREATED, RUNNING, COMPLETED])
 async def test_a_brand_new_run_meets_no_other(workflow, of):
-    """A current run refuses it, open or closed, and the caller hears all about that run."""
+    """A brand-new run is refused if there is a current run, open or closed, and the error describes that run."""
     first = await workflow.create(workflow.full(of=of))
     second = workflow.full()
     error = await workflow.refused(
@@ -67,14 +67,14 @@ async def test_a_brand_new_run_meets_no_other(workflow, of):
 
 
 async def test_a_retry_of_a_create_hears_of_its_own_run(workflow):
-    """Who asked again after a lost answer finds its own request id, and that nothing was doubled."""
+    """A caller that repeats a request after a lost answer gets an error with its own request id, and nothing is written twice."""
     snapshot = await workflow.create(workflow.full())
     error = await workflow.refused(CurrentWorkflowConditionFailed, workflow.create(snapshot))
     assert (error.run_id, error.create_request_id) == (snapshot.run_id, snapshot.execution_state.create_request_id)
 
 
 async def test_a_brand_new_run_may_replace_the_one_it_names(workflow):
-    """Whatever that one's state and version; a name of none is no hindrance where there is no current run."""
+    """A brand-new run may name the run that it replaces, at any state and version. The name is ignored if there is no current run."""
     first = await workflow.create(previous_run_id=uuid4())
     second = await workflow.create(previous_run_id=first.run_id)
     assert (await workflow.current()).run_id == second.run_id
@@ -82,7 +82,7 @@ async def test_a_brand_new_run_may_replace_the_one_it_names(workflow):
 
 
 async def test_a_closed_run_is_followed_by_the_next(workflow):
-    """The current run moves on; the closed one stays as it is."""
+    """The new run becomes the current run, and the closed run does not change."""
     first = await workflow.create(workflow.full(of=COMPLETED))
     second = workflow.full(last_write_version=12)
     await workflow.create(second, UPDATE_CURRENT, previous_run_id=first.run_id, previous_last_write_version=10)
@@ -97,7 +97,7 @@ async def test_a_closed_run_is_followed_by_the_next(workflow):
     [(COMPLETED, False, 10), (COMPLETED, True, 9), (COMPLETED, True, 11), (RUNNING, True, 10)],
 )
 async def test_only_the_run_that_the_caller_knows_is_followed(workflow, of, same_run, version):
-    """Another run, another version or an open one refuses the new run."""
+    """A new run is refused if the current run is another one, at another version, or open."""
     first = await workflow.create(workflow.full(of=of))
     previous = first.run_id if same_run else uuid4()
     second = workflow.full()
@@ -115,7 +115,7 @@ async def test_only_the_run_that_the_caller_knows_is_followed(workflow, of, same
 
 
 async def test_nothing_is_followed_where_there_is_no_current_run(workflow):
-    """The refusal says that there is none."""
+    """If there is no current run, the error says so."""
     error = await workflow.refused(
         CurrentWorkflowConditionFailed, workflow.create(mode=UPDATE_CURRENT, previous_run_id=uuid4())
     )
@@ -123,7 +123,7 @@ async def test_nothing_is_followed_where_there_is_no_current_run(workflow):
 
 
 async def test_the_version_that_counts_is_the_runs_own(workflow):
-    """A closed run that was changed without a look at the current run is known by its newer version, and told so."""
+    """If a closed run was updated without its current row, its own newer version counts, and the error has it."""
     first = await workflow.create(workflow.snapshot(of=COMPLETED))
     await workflow.update(workflow.mutation(first.run_id, COMPLETED, last_write_version=20), UpdateMode.IGNORE_CURRENT)
     given = {"mode": UPDATE_CURRENT, "previous_run_id": first.run_id}
@@ -137,7 +137,7 @@ async def test_the_version_that_counts_is_the_runs_own(workflow):
 @pytest.mark.parametrize("of", [ZOMBIE, COMPLETED, CORRUPTED])
 @pytest.mark.parametrize("with_current", [True, False])
 async def test_a_run_beside_the_current_one(workflow, of, with_current):
-    """It is stored whole, and the current run does not change."""
+    """A zombie is stored completely, and the current run does not change."""
     if with_current:
         await workflow.create()
     before = (await workflow.footprint())["current_executions"]
@@ -149,7 +149,7 @@ async def test_a_run_beside_the_current_one(workflow, of, with_current):
 
 
 async def test_the_current_run_is_not_created_beside_itself(workflow):
-    """A zombie may not have the current run's id."""
+    """A zombie with the current run's id is refused."""
     first = await workflow.create()
     zombie = workflow.full(first.run_id, ZOMBIE)
     error = await workflow.refused(CurrentWorkflowConditionFailed, workflow.create_zombie(zombie))
@@ -157,7 +157,7 @@ async def test_the_current_run_is_not_created_beside_itself(workflow):
 
 
 async def test_a_run_is_created_once(workflow):
-    """A second one of the same id is refused in each mode that gets so far, with what is stored of the first."""
+    """A run whose id exists is refused in each mode, and the error has the stored versions."""
     closed = await workflow.create(workflow.full(of=COMPLETED))
     zombie = await workflow.create_zombie(workflow.full(of=ZOMBIE, next_event_id=9, db_record_version=4))
     error = await workflow.refused(
@@ -178,7 +178,7 @@ async def test_a_run_is_created_once(workflow):
 
 
 async def test_archetypes_have_current_runs_of_their_own(workflow):
-    """One id, two archetypes: two current runs, neither in the way of the other."""
+    """One workflow id has a current run for each of two archetypes."""
     plain = await workflow.create()
     other = await workflow.create(workflow.full(), archetype_id=4_294_967_295)
     assert (await workflow.current()).run_id == plain.run_id
@@ -189,7 +189,7 @@ async def test_archetypes_have_current_runs_of_their_own(workflow):
 
 
 async def test_namespaces_never_meet(workflow, cell):
-    """Equal workflow, run and event ids in two namespaces of one shard are two runs."""
+    """Two namespaces of one shard can have equal workflow, run and event ids."""
     other = workflow.like(namespace_id=await new_namespace(cell))
     mine = await workflow.create(workflow.full())
     theirs = await other.create(other.full(mine.run_id), new_workflow_new_events=other.events(mine.run_id))
@@ -200,7 +200,7 @@ async def test_namespaces_never_meet(workflow, cell):
 
 
 async def test_a_stale_owner_creates_nothing(workflow, cell):
-    """Neither who was the owner, nor who will be, nor anybody where no shard was made."""
+    """A write with an older or newer range id, or to a shard that does not exist, is refused."""
     await cell.shards.update_shard(ShardInfo(workflow.shard_id, 5, DataBlob(b"")), previous_range_id=1)
     for host in (workflow, workflow.like(range_id=6), workflow.like(shard_id=14_000)):
         snapshot = host.full()
@@ -213,7 +213,7 @@ async def test_a_stale_owner_creates_nothing(workflow, cell):
 
 
 async def test_an_older_visibility_record_changes_nothing(workflow):
-    """The run is written all the same; a newer record replaces the stored one."""
+    """An older visibility record is skipped and the run is written. A newer record replaces the stored one."""
     stored = workflow.record(version=5)
     await workflow.create(visibility=[stored])
     for version, holds in ((4, stored.sealed), (5, stored.sealed), (6, None)):
@@ -224,7 +224,7 @@ async def test_an_older_visibility_record_changes_nothing(workflow):
 
 
 async def test_of_many_creators_one_wins(workflow):
-    """All others hear of the winner, whichever process they are in."""
+    """Of many creates at once one succeeds. All others, in every process, get an error with its run."""
     async with Strongroom.open(workflow.cell.config) as other:
         hosts = [workflow, workflow.like(cell=other)] * 8
         outcomes = await asyncio.gather(*(host.create(host.full()) for host in hosts), return_exceptions=True)
@@ -237,12 +237,12 @@ async def test_of_many_creators_one_wins(workflow):
 
 
 async def test_a_set_that_names_an_id_twice_holds_it_once(workflow):
-    """Requested signals are a set, however they are handed over."""
+    """Requested signals are stored once, even if the caller passes duplicates."""
     snapshot = await workflow.create(workflow.snapshot(signal_requested_ids=["a", "b", "a"]))
     assert (await workflow.get(snapshot.run_id)).signal_requested_ids == {"a", "b"}
 
 
 async def test_an_unknown_namespace_is_not_found(workflow):
-    """And nothing is written for it."""
+    """A create in an unknown namespace is refused, and nothing is written."""
     stranger = workflow.like(namespace_id=uuid4())
     await stranger.refused(NamespaceNotFound, stranger.create())

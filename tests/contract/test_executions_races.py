@@ -20,14 +20,14 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 async def rival(workflow):
-    """Another host on the same workflow, with the same range id: nothing but the rows stands between the two."""
+    """Another host with the same workflow and range id, so that only the rows keep the two apart."""
     async with Strongroom.open(workflow.cell.config) as other:
         yield workflow.like(cell=other)
 
 
 @asynccontextmanager
 async def halted(workflow, call, one):
-    """Start a write that holds task `one`; it waits in the middle of its statement, and is committed at the end."""
+    """Start a write of task `one` that waits in the middle of its statement, and is committed at the end."""
     async with workflow.cell.database.transaction(EVERY_NAMESPACE) as connection:
         # A row under the task's key that may yet be committed.
         await connection.execute(
@@ -46,7 +46,7 @@ async def halted(workflow, call, one):
 
 
 async def test_of_two_creators_at_once_the_second_hears_of_the_first(workflow, rival):
-    """Also when it saw no current run, as the first was not committed yet."""
+    """A create that raced another one is refused, also if it saw no current run because the first was not committed yet."""
     one = task(TRANSFER)
     first = rival.snapshot(tasks={TRANSFER: [one]})
     async with halted(workflow, rival.create(first), one):
@@ -59,7 +59,7 @@ async def test_of_two_creators_at_once_the_second_hears_of_the_first(workflow, r
 
 
 async def test_a_refusal_names_a_run_sealed_under_a_key_that_came_meanwhile(workflow, rival):
-    """A host that has the old keys in memory hears of the current run, whatever key another host sealed it with."""
+    """A host with old keys in memory gets the current run, also if another host sealed it with a newer key."""
     await rival.create(rival.like(workflow_id="another").snapshot())  # its keys are opened
     await rotate_data_key(workflow.cell.keyring, workflow.namespace_id)
     first = await workflow.create()
@@ -70,7 +70,7 @@ async def test_a_refusal_names_a_run_sealed_under_a_key_that_came_meanwhile(work
 
 
 async def test_of_two_creators_of_one_run_the_second_hears_of_the_first(workflow, rival):
-    """Beside the current run, where only the run itself is in the way."""
+    """Two creates of one zombie race, and the second is refused because the run exists."""
     one = task(TRANSFER)
     first = rival.snapshot(of=ZOMBIE, tasks={TRANSFER: [one]}, next_event_id=9)
     async with halted(workflow, rival.create_zombie(first), one):
@@ -83,7 +83,7 @@ async def test_of_two_creators_of_one_run_the_second_hears_of_the_first(workflow
 
 @pytest.mark.parametrize("closed", [True, False])
 async def test_a_successor_sees_the_last_change_of_the_run_before(workflow, rival, closed):
-    """A closed run that is changed meanwhile is at another version than the successor's creator knows; or it is not closed."""
+    """A create after a closed run is refused if that run was changed or reopened since."""
     first = await workflow.create(workflow.snapshot(of=COMPLETED))
     one = task(TRANSFER)
     mutation = rival.mutation(
@@ -102,7 +102,7 @@ async def test_a_successor_sees_the_last_change_of_the_run_before(workflow, riva
 
 @pytest.mark.parametrize("mode", UpdateMode)
 async def test_of_two_updates_at_once_the_second_is_refused(workflow, rival, mode):
-    """With the version that the first one left."""
+    """The second of two updates is refused, and the error has the version of the first."""
     of = ZOMBIE if mode is UpdateMode.BYPASS_CURRENT else RUNNING
     first = await (workflow.create_zombie() if of is ZOMBIE else workflow.create())
     one = task(TRANSFER)
@@ -116,7 +116,7 @@ async def test_of_two_updates_at_once_the_second_is_refused(workflow, rival, mod
 
 
 async def test_a_run_that_is_continued_meanwhile_is_not_current(workflow, rival):
-    """Who updates it as the current one hears of its successor."""
+    """An update of a run that is no longer the current run is refused, and the error has its successor."""
     first = await workflow.create()
     one = task(TRANSFER)
     new = rival.snapshot(tasks={TRANSFER: [one]})
@@ -128,7 +128,7 @@ async def test_a_run_that_is_continued_meanwhile_is_not_current(workflow, rival)
 
 
 async def test_batches_of_two_hosts_meet_without_a_deadlock(workflow, rival):
-    """Both update the same runs, in opposite order: each version of each run is won once, and nobody hears of a lock."""
+    """Two hosts update the same runs in opposite order: each version of each run is written once, and no error is about a lock."""
     names = [f"order {number}" for number in range(40)]
     places = [workflow.like(workflow_id=name) for name in names]
     runs = [await place.create() for place in places]

@@ -33,7 +33,7 @@ async def delete_current(workflow, run_id, archetype_id=0):
 
 
 async def test_what_nobody_wrote_is_not_found(workflow):
-    """Neither a run nor a current one; another run, workflow, shard or namespace is no stand-in."""
+    """A run or current run that does not exist is not found, also if another run, workflow, shard or namespace has one."""
     first = await workflow.create()
     for other in (workflow.like(workflow_id="order 2"), workflow.like(shard_id=workflow.shard_id + 1)):
         for read in (other.get(first.run_id), other.current()):
@@ -49,7 +49,7 @@ async def test_what_nobody_wrote_is_not_found(workflow):
 @pytest.mark.parametrize("encoding", Encoding)
 @pytest.mark.parametrize("data", [b"", b"\x00", b"x" * 9000], ids=["nothing", "zero", "much"])
 async def test_every_blob_comes_back_as_it_was(workflow, encoding, data):
-    """In each place a run has for one: bytes and encoding."""
+    """Every blob of a run is read with the bytes and encoding that were written."""
     value = DataBlob(data, encoding)
     snapshot = workflow.snapshot(
         execution_info=value,
@@ -68,7 +68,7 @@ async def test_every_blob_comes_back_as_it_was(workflow, encoding, data):
 
 
 async def test_names_of_every_kind_come_back(workflow):
-    """Entries that a tenant named: long, foreign, alike but for a blank or a zero, and 500 of them."""
+    """Names that a tenant chose are read back: long ones, foreign ones, names that differ by a blank or a zero, and 500 of them."""
     names = ["a", "a ", "a\x00", "A", "ä", "a\u0308", "x" * 1000, "支払い", *(str(number) for number in range(500))]
     snapshot = workflow.snapshot(
         timer_infos={name: blob() for name in names},
@@ -81,7 +81,7 @@ async def test_names_of_every_kind_come_back(workflow):
 
 @pytest.mark.parametrize("version", [-(2**63), -1, 0, 2**63 - 1])
 async def test_versions_of_every_size_come_back(workflow, version):
-    """A write version may be negative; Temporal's `EmptyVersion` is."""
+    """A write version may be negative, as Temporal's `EmptyVersion` is."""
     await workflow.create(snapshot := workflow.full(last_write_version=version, next_event_id=2**63 - 1))
     assert await workflow.get(snapshot.run_id) == accumulated(snapshot)
     assert (await workflow.current()).last_write_version == version
@@ -90,7 +90,7 @@ async def test_versions_of_every_size_come_back(workflow, version):
 @pytest.mark.parametrize("start_time", [None, 0, 2**63 - 1])
 @pytest.mark.parametrize("request_id", ["", "request", "ключ"])
 async def test_the_current_run_tells_all_that_was_said_of_it(workflow, start_time, request_id):
-    """Also that there was no start time, or no request id."""
+    """An absent start time and an empty request id are read back as such."""
     given = state(RUNNING, start_time=start_time, create_request_id=request_id)
     await workflow.create(workflow.snapshot(execution_state=given))
     assert (await workflow.current()).execution_state == given
@@ -98,13 +98,13 @@ async def test_the_current_run_tells_all_that_was_said_of_it(workflow, start_tim
 
 @pytest.mark.parametrize("status", set(WorkflowStatus) - {WorkflowStatus.RUNNING, WorkflowStatus.PAUSED})
 async def test_every_status_comes_back(workflow, status):
-    """With the current run."""
+    """Every state and status is read back, also of the current run."""
     await workflow.create(workflow.snapshot(execution_state=state(COMPLETED, status)))
     assert (await workflow.current()).execution_state.status is status
 
 
 async def test_buffered_events_keep_their_order(workflow):
-    """That of the writes, over many updates, whichever condition an update named; and clearing comes before adding."""
+    """Buffered events are read in the order of their writes, under either condition, and an update clears before it adds."""
     first = await workflow.create()
     writes = [first]
     for number in range(2, 14):
@@ -121,7 +121,7 @@ async def test_buffered_events_keep_their_order(workflow):
 
 
 async def test_buffered_events_keep_their_order_when_versions_do_not_rise(workflow):
-    """With the older condition all versions are 0."""
+    """Buffered events keep their order under the older condition, with which all versions are 0."""
     first = await workflow.create(workflow.snapshot(db_record_version=0, next_event_id=7))
     writes = [first]
     for version, condition in ((0, 7), (0, 7), (0, 7), (1, 0), (2, 0)):
@@ -134,7 +134,7 @@ async def test_buffered_events_keep_their_order_when_versions_do_not_rise(workfl
 
 
 async def test_a_set_replaces_everything_of_the_run(workflow):
-    """All maps and buffered events; history, the current run and other runs stay."""
+    """A set replaces all maps and buffered events. History, the current run and other runs do not change."""
     first = await workflow.create(
         full := workflow.full(of=RUNNING), new_workflow_new_events=workflow.events(full.run_id)
     )
@@ -153,7 +153,7 @@ async def test_a_set_replaces_everything_of_the_run(workflow):
 
 
 async def test_a_set_is_of_one_version(workflow, cell):
-    """Refused at another version, by a stale owner, and where there is no such run."""
+    """A set is refused at another version, with a stale range id, and if the run does not exist."""
     first = await workflow.create(workflow.full(next_event_id=4))
     for wrong in ({"db_record_version": 1}, {"db_record_version": 3}, {"db_record_version": 0, "condition": 5}):
         error = await workflow.refused(
@@ -167,7 +167,7 @@ async def test_a_set_is_of_one_version(workflow, cell):
 
 
 async def test_a_run_is_deleted_with_all_its_maps(workflow):
-    """Its history, tasks and the current run stay, and so do other runs; again, it is as good."""
+    """A delete keeps history, tasks, the current run and other runs. Deleting the run again is not an error."""
     first = await workflow.create(full := workflow.full(), new_workflow_new_events=workflow.events(full.run_id))
     await workflow.update(workflow.mutation(first.run_id, new_buffered_events=blob()))
     zombie = await workflow.create_zombie(workflow.full(of=ZOMBIE))
@@ -186,7 +186,7 @@ async def test_a_run_is_deleted_with_all_its_maps(workflow):
 
 
 async def test_a_run_may_be_made_anew_after_its_deletion(workflow):
-    """Nothing of the old one comes up again."""
+    """A run that is created again after a delete has no entry of the old run."""
     zombie = await workflow.create_zombie(workflow.full(of=ZOMBIE))
     await delete(workflow, zombie.run_id)
     again = await workflow.create(workflow.snapshot(zombie.run_id))
@@ -194,7 +194,7 @@ async def test_a_run_may_be_made_anew_after_its_deletion(workflow):
 
 
 async def test_the_current_run_is_forgotten_only_by_its_own_id(workflow):
-    """Of its own archetype; the run itself stays, and a new one may be made."""
+    """The current run is deleted only by its own id and archetype. The run itself stays, and a new one can be created."""
     first = await workflow.create(workflow.full())
     other = await workflow.create(workflow.full(), archetype_id=3)
     before = await workflow.footprint()
@@ -212,7 +212,7 @@ async def test_the_current_run_is_forgotten_only_by_its_own_id(workflow):
 
 
 async def test_deletions_do_not_ask_who_owns_the_shard(workflow, cell):
-    """As Temporal's: retention runs wherever it runs."""
+    """A delete needs no range id, as in Temporal."""
     first = await workflow.create(workflow.full())
     await cell.shards.update_shard(ShardInfo(workflow.shard_id, 2, DataBlob(b"")), previous_range_id=1)
     await delete_current(workflow, first.run_id)
@@ -225,7 +225,7 @@ async def test_deletions_do_not_ask_who_owns_the_shard(workflow, cell):
     "wrong", [{"namespace_id": "x"}, {"workflow_id": ""}, {"workflow_id": b"x"}, {"shard_id": 0}, {"run_id": "x"}]
 )
 async def test_a_wrong_address_is_refused(workflow, wrong):
-    """Of each call that reads or deletes."""
+    """Every read and delete refuses ids that are not valid."""
     run_id = wrong.get("run_id", uuid4())
     place = workflow.like(**{name: value for name, value in wrong.items() if name != "run_id"})
     calls = [place.get(run_id), delete(place, run_id), delete_current(place, run_id)]
@@ -235,7 +235,7 @@ async def test_a_wrong_address_is_refused(workflow, wrong):
 
 
 async def test_a_shredded_namespace_is_not_read(workflow, cell):
-    """Its keys are gone, and the error says so; a neighbour in the shard is read as before."""
+    """A read in a shredded namespace says that its keys are destroyed. Other namespaces of the shard are read as before."""
     first = await workflow.create(workflow.full())
     await shred(cell, workflow.namespace_id)
     for call in (workflow.get(first.run_id), workflow.current(), workflow.create()):
@@ -244,7 +244,7 @@ async def test_a_shredded_namespace_is_not_read(workflow, cell):
 
 
 async def test_many_readers_get_each_their_own(workflow):
-    """Reads that go together are answered apart, also where a run is missing or asked for twice."""
+    """Reads that share a statement get their own answers, also if a run does not exist or is read twice."""
     places = [workflow.like(workflow_id=f"order {number}") for number in range(20)]
     made = [await place.create(place.full()) for place in places]
     wanted = [(one.workflow_id, one.run_id, one) for one in made] * 2 + [("order 1", uuid4(), None)] * 10
@@ -256,7 +256,7 @@ async def test_many_readers_get_each_their_own(workflow):
 
 
 async def test_a_reader_sees_one_moment(workflow):
-    """While another host updates a run over and over, all parts of what is read are of one update."""
+    """A read returns the parts of one update, while another host updates the run again and again."""
 
     def mark(number):
         return DataBlob(str(number).encode())

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.integration
 
 
 async def execute(workflow, query, *arguments):
-    """Do what someone with the database, but no keys, may do; return how many rows it met."""
+    """Change the database as an attacker without keys could. Return how many rows were changed."""
     async with workflow.cell.database.connection(EVERY_NAMESPACE) as connection:
         tag = await connection.execute(query, *arguments)
     return int(tag.split()[-1])
@@ -25,7 +25,7 @@ async def execute(workflow, query, *arguments):
 
 @pytest.fixture
 async def runs(workflow):
-    """Two runs of one workflow with entries in all maps, the first of them current; both can be read."""
+    """Two runs of one workflow with entries in all maps. The first is the current run, and both can be read."""
     first = await workflow.create(workflow.full())
     await workflow.update(workflow.mutation(first.run_id, new_buffered_events=blob()))
     second = await workflow.create_zombie(workflow.full(of=ZOMBIE, db_record_version=2, next_event_id=7))
@@ -49,7 +49,7 @@ async def test_an_edited_version_makes_a_run_unreadable(workflow, runs, column, 
 @pytest.mark.parametrize("column", ["state", "last_write_version"])
 @pytest.mark.usefixtures("runs")
 async def test_an_edited_current_run_is_noticed(workflow, column):
-    """Its state decides who may follow it."""
+    """The current run's clear columns are authenticated, because its state decides which run may follow it."""
     query = f"UPDATE current_executions SET {column} = 3 WHERE namespace_id = $1"  # noqa: S608 - our own columns
     assert await execute(workflow, query, workflow.namespace_id) == 1
     with pytest.raises(IntegrityError):
@@ -79,7 +79,7 @@ WHERE e.run_id = $1 AND other.run_id = $1 AND e.map = other.map AND e.item <> ot
 
 
 async def test_swapped_runs_are_noticed(workflow, runs):
-    """Two runs of one workflow, both at the same versions."""
+    """Rows of two runs at the same versions that are swapped do not open."""
     assert await execute(workflow, SWAP, workflow.namespace_id) == 2
     for run in runs:
         with pytest.raises(IntegrityError):
@@ -87,7 +87,7 @@ async def test_swapped_runs_are_noticed(workflow, runs):
 
 
 async def test_an_entry_of_another_run_is_noticed(workflow, runs):
-    """Under the same map and event id."""
+    """An entry that is copied to another run does not open, even with the same map and event id."""
     assert await execute(workflow, MOVE, runs[0].run_id, runs[1].run_id) == 8
     with pytest.raises(IntegrityError):
         await workflow.get(runs[0].run_id)
@@ -96,14 +96,14 @@ async def test_an_entry_of_another_run_is_noticed(workflow, runs):
 
 @pytest.mark.parametrize("number", range(1, 8))
 async def test_swapped_entries_are_noticed(workflow, runs, number):
-    """In each map with more than one."""
+    """Two entries of one map that are swapped do not open, in each map."""
     assert await execute(workflow, SWAP_ITEMS, runs[0].run_id, number) == 2
     with pytest.raises(IntegrityError):
         await workflow.get(runs[0].run_id)
 
 
 async def test_an_entry_in_another_map_is_noticed(workflow, runs):
-    """An activity does not become a child."""
+    """An entry that is moved to another map does not open."""
     await execute(workflow, "DELETE FROM execution_maps WHERE run_id = $1 AND map = 3", runs[0].run_id)
     moved = await execute(workflow, "UPDATE execution_maps SET map = 3 WHERE run_id = $1 AND map = 1", runs[0].run_id)
     assert moved == 2
@@ -112,7 +112,7 @@ async def test_an_entry_in_another_map_is_noticed(workflow, runs):
 
 
 async def test_a_run_of_another_namespace_is_noticed(workflow, runs, cell):
-    """All rows of a run, given to a namespace with the same ids."""
+    """Rows of a run that are copied to a namespace with the same ids do not open."""
     other = workflow.like(namespace_id=await new_namespace(cell))
     theirs = await other.create(other.snapshot(runs[0].run_id, db_record_version=2, next_event_id=7))
     query = """
@@ -127,7 +127,7 @@ async def test_a_run_of_another_namespace_is_noticed(workflow, runs, cell):
 @pytest.mark.parametrize("table", ["executions", "execution_maps", "current_executions"])
 @pytest.mark.parametrize("position", [0, -1], ids=["header", "tag"])
 async def test_a_flipped_bit_is_noticed(workflow, runs, table, position):
-    """At either end of a sealed value."""
+    """A sealed value with a flipped bit at either end does not open."""
     query = f"""
         UPDATE {table} SET data = set_byte(data, (length(data) + $2) % length(data),
             get_byte(data, (length(data) + $2) % length(data)) # 1) WHERE run_id = $1
@@ -143,7 +143,7 @@ BINARY = re.compile(r"\\x((?:[0-9a-f]{2})+)")
 
 @pytest.fixture
 def canary():
-    """Return a text that stands nowhere else."""
+    """Return a text that is unique."""
     return f"canary{secrets.token_hex(12)}"
 
 
@@ -154,7 +154,7 @@ async def raw(workflow):
 
 
 async def test_nothing_that_a_tenant_wrote_is_in_clear(workflow, canary):
-    """In each place of a run where a tenant can write; the same scan finds what is in clear, and a canary that is put there."""
+    """No text that a tenant wrote is in the rows. The same scan finds the clear columns and a canary in one of them."""
     mine = workflow.like(workflow_id=f"{canary} workflow")
     value, run_id = DataBlob(f"{canary} blob".encode() * 3), uuid4()
     names = {f"{canary} name"}
@@ -187,7 +187,7 @@ async def test_nothing_that_a_tenant_wrote_is_in_clear(workflow, canary):
 
 
 async def test_errors_hold_nothing_that_a_tenant_wrote(workflow, canary):
-    """Neither the message, nor what hangs on it."""
+    """Neither the message of an error nor its context contains a tenant's text."""
     mine = workflow.like(workflow_id=f"{canary} workflow")
     snapshot = await mine.create(mine.snapshot(of=COMPLETED, execution_info=DataBlob(canary.encode())))
     taken = task(CATEGORIES[0])
@@ -215,7 +215,7 @@ async def test_errors_hold_nothing_that_a_tenant_wrote(workflow, canary):
 
 
 async def test_equal_names_are_not_equal_tokens(workflow, cell):
-    """A timer of one name in two runs, and one workflow id in two namespaces, can't be joined."""
+    """Equal timer names in two runs, and equal workflow ids in two namespaces, have different tokens."""
     other = workflow.like(namespace_id=await new_namespace(cell))
     for place in (workflow, other):
         await place.create(place.snapshot(timer_infos={"timer": blob()}))

@@ -29,7 +29,7 @@ UPDATE_CURRENT, BYPASS_CURRENT, IGNORE_CURRENT = UpdateMode
 
 
 def changed_maps():
-    """Return changes of each map that `full_maps` fills: one entry replaced, one deleted, one added, one deleted that is not there."""
+    """Return changes of each map of `full_maps`: one entry is replaced, one deleted, one added, and a missing one deleted."""
     numbered = {}
     for name in ("activity_infos", "child_execution_infos", "request_cancel_infos", "signal_infos"):
         numbered |= {f"upsert_{name}": {5: blob(), 6: blob()}, f"delete_{name}": [2**63 - 1, 77]}
@@ -45,7 +45,7 @@ def changed_maps():
 
 
 async def test_an_update_changes_what_it_names(workflow):
-    """Entries are replaced, added and deleted; history, tasks, the record and the current run go along."""
+    """One update replaces, adds and deletes entries, and writes history, tasks, the record and the current run."""
     first = await workflow.create(workflow.full())
     events = workflow.events(first.run_id)
     events += workflow.events(first.run_id, node_id=3, txn_id=2, prev_txn_id=1)
@@ -65,7 +65,7 @@ async def test_an_update_changes_what_it_names(workflow):
 
 
 async def test_what_an_update_does_not_name_stays(workflow):
-    """Only info, state and versions change."""
+    """An update without entries changes only info, state and versions."""
     first = await workflow.create(workflow.full())
     mutation = workflow.mutation(first.run_id)
     await workflow.update(mutation)
@@ -73,7 +73,7 @@ async def test_what_an_update_does_not_name_stays(workflow):
 
 
 async def test_an_entry_that_is_written_and_deleted_at_once_is_deleted(workflow):
-    """As in Temporal's stores, which write first and delete then, in each map."""
+    """An entry that an update both writes and deletes is deleted, in each map, as in Temporal."""
     first = await workflow.create(workflow.full())
     numbered = {}
     for name in ("activity_infos", "child_execution_infos", "request_cancel_infos", "signal_infos"):
@@ -94,7 +94,7 @@ async def test_an_entry_that_is_written_and_deleted_at_once_is_deleted(workflow)
 
 @pytest.mark.parametrize("version", [1, 3, 9])
 async def test_an_update_of_another_version_is_refused(workflow, version):
-    """With what is stored; neither the run, nor its history, tasks, record or the current run change."""
+    """An update at another version is refused with the stored version, and nothing is written."""
     first = await workflow.create(workflow.full(next_event_id=5))
     mutation = workflow.mutation(
         first.run_id, db_record_version=version, condition=5, tasks=tasks(*CATEGORIES), **changed_maps()
@@ -109,7 +109,7 @@ async def test_an_update_of_another_version_is_refused(workflow, version):
 
 
 async def test_without_a_version_the_next_event_id_counts(workflow):
-    """The older condition: db_record_version 0 compares `condition`, and is stored as 0."""
+    """With db_record_version 0, an update compares `condition`, and 0 is stored."""
     first = await workflow.create(workflow.snapshot(next_event_id=5, db_record_version=8))
     wrong = workflow.mutation(first.run_id, db_record_version=0, condition=4)
     error = await workflow.refused(WorkflowConditionFailed, workflow.update(wrong))
@@ -124,7 +124,7 @@ async def test_without_a_version_the_next_event_id_counts(workflow):
 
 @pytest.mark.parametrize("mode", [BYPASS_CURRENT, IGNORE_CURRENT])
 async def test_a_run_that_is_not_there_is_not_updated(workflow, mode):
-    """A condition that failed, and nothing else is known."""
+    """An update of a run that does not exist is a condition that failed."""
     await workflow.create()
     run_id = uuid4()
     await workflow.refused(
@@ -139,7 +139,7 @@ async def test_a_run_that_is_not_there_is_not_updated(workflow, mode):
 
 
 async def test_the_current_run_without_a_row_of_its_own_is_not_updated(workflow):
-    """After its deletion the current row alone names it."""
+    """An update of a deleted run is refused, although the current row names it."""
     first = await workflow.create()
     await workflow.cell.executions.delete_workflow_execution(
         workflow.namespace_id, workflow.workflow_id, first.run_id, shard_id=workflow.shard_id
@@ -149,7 +149,7 @@ async def test_the_current_run_without_a_row_of_its_own_is_not_updated(workflow)
 
 @pytest.mark.parametrize("exists", [True, False])
 async def test_only_the_current_run_is_updated_as_current(workflow, exists):
-    """Another run is refused before its own row is looked at, and the caller hears who is current."""
+    """An update of a run that is not the current run is refused first, and the error has the current run."""
     first = await workflow.create(workflow.full(of=RUNNING))
     zombie = await workflow.create_zombie()
     run_id = zombie.run_id if exists else uuid4()
@@ -163,7 +163,7 @@ async def test_only_the_current_run_is_updated_as_current(workflow, exists):
 
 
 async def test_where_no_run_is_current_none_is_updated_as_current(workflow):
-    """The refusal says that there is none."""
+    """If there is no current run, the error says so."""
     zombie = await workflow.create_zombie()
     error = await workflow.refused(CurrentWorkflowConditionFailed, workflow.update(workflow.mutation(zombie.run_id)))
     assert (error.run_id, error.state, error.status) == (None, 0, 0)
@@ -171,7 +171,7 @@ async def test_where_no_run_is_current_none_is_updated_as_current(workflow):
 
 @pytest.mark.parametrize("with_current", [True, False])
 async def test_a_zombie_is_updated_beside_the_current_run(workflow, with_current):
-    """And the current run stays, if there is one."""
+    """An update that bypasses the current run does not change it."""
     if with_current:
         await workflow.create()
     zombie = await workflow.create_zombie(workflow.full(of=ZOMBIE))
@@ -184,7 +184,7 @@ async def test_a_zombie_is_updated_beside_the_current_run(workflow, with_current
 
 
 async def test_the_current_run_is_not_updated_beside_itself(workflow):
-    """Who takes it for a zombie is told that it is current."""
+    """An update that bypasses the current run is refused for the current run itself."""
     first = await workflow.create()
     mutation = workflow.mutation(first.run_id, ZOMBIE)
     error = await workflow.refused(CurrentWorkflowConditionFailed, workflow.update(mutation, BYPASS_CURRENT))
@@ -192,7 +192,7 @@ async def test_the_current_run_is_not_updated_beside_itself(workflow):
 
 
 async def test_a_zombie_of_another_version_is_refused(workflow):
-    """Its own row counts, whoever is current."""
+    """An update of a zombie at another version is refused, whatever the current run is."""
     await workflow.create()
     zombie = await workflow.create_zombie(workflow.full(of=ZOMBIE, db_record_version=6))
     mutation = workflow.mutation(zombie.run_id, ZOMBIE, db_record_version=6)
@@ -202,7 +202,7 @@ async def test_a_zombie_of_another_version_is_refused(workflow):
 
 @pytest.mark.parametrize("is_current", [True, False])
 async def test_a_closed_run_is_updated_whoever_is_current(workflow, is_current):
-    """Without a look at the current run, and without a change of it."""
+    """An update that ignores the current run does not change it."""
     first = await workflow.create(workflow.full(of=COMPLETED))
     if not is_current:
         await workflow.create(
@@ -217,7 +217,7 @@ async def test_a_closed_run_is_updated_whoever_is_current(workflow, is_current):
 
 @pytest.mark.parametrize("of", [CREATED, RUNNING, COMPLETED])
 async def test_a_run_is_continued_by_a_new_one(workflow, of):
-    """The old run closes, the new one starts and is current: one write with both histories and tasks."""
+    """One write closes the old run, creates the new current run, and writes both histories and tasks."""
     first = await workflow.create(workflow.full())
     closing = workflow.mutation(first.run_id, COMPLETED, tasks=tasks(*CATEGORIES), **changed_maps())
     new = workflow.full(of=of, last_write_version=15)
@@ -237,7 +237,7 @@ async def test_a_run_is_continued_by_a_new_one(workflow, of):
 
 
 async def test_a_zombie_is_continued_by_a_zombie(workflow):
-    """Beside the current run, which stays."""
+    """A run that is not the current run can be continued, and the current run does not change."""
     first = await workflow.create()
     zombie = await workflow.create_zombie(workflow.full(of=ZOMBIE))
     closing, new = workflow.mutation(zombie.run_id, COMPLETED), workflow.full(of=ZOMBIE)
@@ -249,7 +249,7 @@ async def test_a_zombie_is_continued_by_a_zombie(workflow):
 
 
 async def test_a_continuation_that_exists_refuses_the_whole(workflow):
-    """The old run stays open, and the new one as it was."""
+    """If the new run exists, the old run stays open and the new run does not change."""
     first = await workflow.create()
     there = await workflow.create_zombie(workflow.full(of=ZOMBIE, next_event_id=9))
     new = workflow.full(there.run_id)
@@ -266,7 +266,7 @@ async def test_a_continuation_that_exists_refuses_the_whole(workflow):
 
 
 async def test_archetypes_are_updated_apart(workflow):
-    """The current run of one archetype is not that of another."""
+    """Each archetype has a current run of its own."""
     await workflow.create()
     other = await workflow.create(workflow.full(), archetype_id=9)
     mutation = workflow.mutation(other.run_id, **changed_maps())
@@ -277,7 +277,7 @@ async def test_archetypes_are_updated_apart(workflow):
 
 
 async def test_an_update_reaches_no_other_run(workflow, cell):
-    """Equal ids in another namespace, and other runs of the workflow, stay as they are."""
+    """An update changes neither equal ids in another namespace nor other runs of the workflow."""
     first, other = await workflow.create(workflow.full()), workflow.like(namespace_id=await new_namespace(cell))
     theirs = await other.create(other.full(first.run_id))
     zombie = await workflow.create_zombie(workflow.full(of=ZOMBIE))
@@ -289,7 +289,7 @@ async def test_an_update_reaches_no_other_run(workflow, cell):
 
 
 async def test_a_stale_owner_updates_nothing(workflow, cell):
-    """Whatever else is right."""
+    """A stale range id is refused even if everything else is right."""
     first = await workflow.create(workflow.full())
     await cell.shards.update_shard(ShardInfo(workflow.shard_id, 2, DataBlob(b"")), previous_range_id=1)
     for mode in UpdateMode:
@@ -302,7 +302,7 @@ async def test_a_stale_owner_updates_nothing(workflow, cell):
 
 
 async def test_a_task_id_that_is_taken_refuses_the_whole(workflow):
-    """A second task of one key is never written, and nothing of its request is."""
+    """A request with a task key that exists is refused, and nothing of it is written."""
     category = CATEGORIES[0]
     taken = task(category)
     first = await workflow.create(workflow.snapshot(tasks={category: [taken]}))

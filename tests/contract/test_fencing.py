@@ -25,7 +25,7 @@ WRITERS = 6
 
 @dataclass
 class Host:
-    """A process that takes itself for the shard's owner from its last steal on, and writes until it is told to stop.
+    """A process that acts as the shard's owner after its last takeover, and writes until it is stopped.
 
     Everything it writes holds the range id that it was written with, in clear: a run as its last_write_version, an update of the
     ledger as the number of an activity, a task as part of its id.
@@ -40,7 +40,7 @@ class Host:
     stopped: bool = False
 
     async def steal(self):
-        """Take the shard over; from the return on nothing of an older owner may be written."""
+        """Take the shard over. After this returns, no write of an older owner may succeed."""
         store, shard_id = self.place.cell.shards, self.place.shard_id
         shard = await store.get_or_create_shard(shard_id)
         await store.update_shard(replace(shard, range_id=shard.range_id + 1), previous_range_id=shard.range_id)
@@ -88,7 +88,7 @@ class Host:
 
 
 async def rows_of(workflow, ledger, *, below):
-    """Return what stands in the database that was written with a range id below this one."""
+    """Return everything in the database that was written with a range id below this one."""
     async with workflow.cell.database.connection(EVERY_NAMESPACE) as connection:
         runs = await connection.fetch(
             "SELECT run_id, last_write_version AS range_id FROM executions WHERE shard_id = $1 AND run_id <> $2",
@@ -107,9 +107,9 @@ async def rows_of(workflow, ledger, *, below):
 
 
 async def test_a_stale_owner_writes_nothing_after_a_steal(workflow):
-    """Two hosts under load, the shard stolen back and forth: what older owners wrote is as it was when the steal was acknowledged.
+    """Two hosts under load take the shard from each other. After each takeover, the older owner writes nothing more.
 
-    And of what was acknowledged nothing is lost, whoever wrote it.
+    No acknowledged write is lost, whichever host wrote it.
     """
     ledger = (await workflow.create(workflow.snapshot(of=COMPLETED))).run_id
     seen = []
@@ -136,7 +136,7 @@ async def test_a_stale_owner_writes_nothing_after_a_steal(workflow):
     ordered = [entry % 1000 for entry in sorted(updates)]
     assert ordered == sorted(ordered)
     assert len(updates) == (await workflow.get(ledger)).db_record_version - 1
-    # What makes this a test: owners wrote, of each kind, and stale ones tried in vain.
+    # A control: owners wrote rows of each kind, and stale owners tried and were refused.
     wrote = Counter((*first.runs.values(), *second.runs.values()))
     # Not each one: on a busy machine an owner may lose the shard before it got to write.
     assert len(wrote) > STEALS // 2, wrote
@@ -149,7 +149,7 @@ async def test_a_stale_owner_writes_nothing_after_a_steal(workflow):
 
 @pytest.mark.parametrize("kind", ["a run", "a task"])
 async def test_a_steal_waits_for_the_write_that_is_being_committed(workflow, kind):
-    """From its check of the owner until its end a write holds the shard; afterwards the older owner is refused."""
+    """A write holds the shard from its check of the owner until its end. After that, the older owner is refused."""
     host, one = Host(workflow, uuid4()), task(TRANSFER)
     tasks_store, given = workflow.cell.history_tasks, {"shard_id": workflow.shard_id, "range_id": 1}
     async with Strongroom.open(workflow.cell.config) as other:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.integration
 
 
 async def test_good_and_bad_requests_go_together(workflow, batches):
-    """Of 64 callers each hears of its own request: what is refused leaves nothing and hinders nobody."""
+    """Each of 64 callers gets the answer to its own request. A refused request has no effect, and does not affect the others."""
     taken = task(TRANSFER)
     await workflow.create(workflow.snapshot(tasks={TRANSFER: [taken]}))
     made, errors, calls = [], [], []
@@ -49,7 +49,7 @@ async def test_good_and_bad_requests_go_together(workflow, batches):
 
 
 async def test_of_many_updates_of_one_run_one_wins_each_version(workflow):
-    """All others hear which version is stored."""
+    """One update of each version succeeds, and all others get the stored version."""
     first = await workflow.create()
     for version in range(2, 6):
         rivals = [workflow.mutation(first.run_id, db_record_version=version) for _ in range(24)]
@@ -61,7 +61,7 @@ async def test_of_many_updates_of_one_run_one_wins_each_version(workflow):
 
 
 async def test_no_update_is_lost(workflow):
-    """Writers that read and try again until they win: each leaves its entry, and versions have no gap."""
+    """Writers that retry until they succeed each leave their entry, and versions have no gap."""
     first = await workflow.create()
 
     async def writer(number):
@@ -84,7 +84,7 @@ async def test_no_update_is_lost(workflow):
 
 
 async def test_a_cancelled_caller_cancels_nobody(workflow, batches):
-    """Whether it was being sent or still waited; what it asked for is done as a whole or not at all."""
+    """A cancelled caller's request is done completely or not at all, and the other callers get their answers."""
     made = [(place, *creation(place)) for place in places(workflow, 64)]
     callers = [asyncio.ensure_future(call) for _, _, call in made]
     await asyncio.sleep(0.002)
@@ -103,7 +103,7 @@ async def test_a_cancelled_caller_cancels_nobody(workflow, batches):
 
 
 async def test_a_caller_of_a_shredded_namespace_fails_alone(workflow, cell, batches):
-    """With the reason; its neighbours are written."""
+    """A caller in a shredded namespace gets the reason, and the other requests are written."""
     other = workflow.like(namespace_id=await new_namespace(cell))
     await other.create()
     await shred(cell, other.namespace_id)
@@ -118,7 +118,7 @@ async def test_a_caller_of_a_shredded_namespace_fails_alone(workflow, cell, batc
 
 
 async def test_a_caller_whose_keys_seal_nothing_fails_alone(workflow, cell, batches, monkeypatch):
-    """Though it was found only while a whole batch was being sealed."""
+    """A caller whose value can't be sealed gets the error, although the batch was sealed together."""
     other = workflow.like(namespace_id=await new_namespace(cell))
     seal_groups = NamespaceKeys.seal_groups
 
@@ -139,7 +139,7 @@ async def test_a_caller_whose_keys_seal_nothing_fails_alone(workflow, cell, batc
 
 
 async def test_of_several_tasks_of_one_id_one_is_written(workflow, batches):
-    """The callers of the others fail alone, and nothing of their requests is left."""
+    """One of several requests with equal task ids is written. The others are refused, and nothing of them is written."""
     twin = task(TRANSFER)
     made, calls = [], []
     for number, place in enumerate(places(workflow, 48)):

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.integration
 
 
 async def test_closing_waits_for_what_is_in_flight(workflow):
-    """Nothing runs on after a host is closed, though its callers are gone."""
+    """Closing a host waits for its requests, also if their callers are gone."""
     held = asyncio.Event()
 
     async def hold():
@@ -94,7 +94,7 @@ async def test_waiting_is_bounded(host):
 
 @pytest.mark.parametrize("slow", [1, 15])
 async def test_a_locked_row_delays_its_neighbours_no_longer_than_the_lock_timeout(host, batches, slow):
-    """Wherever it stands in its batch; its own caller hears that nothing was written, and succeeds later."""
+    """A locked row delays the other requests of its statement by one lock timeout. Its own caller gets an error."""
     others = places(host, 40)
     runs = [await place.create() for place in others]
     ended = [0.0] * len(others)
@@ -118,7 +118,7 @@ async def test_a_locked_row_delays_its_neighbours_no_longer_than_the_lock_timeou
 
 
 async def terminate(workflow):
-    """Have the server drop the connections that wait for a lock."""
+    """Terminate the connections that wait for a lock. Return how many they were."""
     query = """
         SELECT count(pg_terminate_backend(pid)) AS number FROM pg_stat_activity
         WHERE datname = current_database() AND wait_event_type = 'Lock'
@@ -129,7 +129,7 @@ async def terminate(workflow):
 
 
 async def test_a_write_whose_outcome_is_open_is_not_run_again(host, batches):
-    """All callers of the lost statements hear that it may have been committed; those that waited are written."""
+    """All callers of the lost statements get `may_have_been_committed`. Requests that were not sent yet are written."""
     made = [(place, *creation(place)) for place in places(host, 100)]
     async with shard_lock(host):
         callers = [asyncio.ensure_future(call) for _, _, call in made]
@@ -146,7 +146,7 @@ async def test_a_write_whose_outcome_is_open_is_not_run_again(host, batches):
 
 
 async def test_a_read_that_was_lost_is_run_again(host):
-    """Nobody hears of it."""
+    """A read whose connection is lost is sent again, and its caller gets the answer."""
     snapshot = await host.create_zombie(host.full(of=ZOMBIE))
     async with locked(host, "LOCK TABLE executions IN ACCESS EXCLUSIVE MODE"):
         readers = [asyncio.ensure_future(host.get(snapshot.run_id)) for _ in range(20)]

@@ -80,7 +80,7 @@ def owned(workflow, tasks):
 
 
 async def spread(workflow, category, number=20):
-    """Add tasks in a mixed order; return them in that of their keys."""
+    """Add tasks in a random order. Return them in the order of their keys."""
     made = [
         HistoryTask(key(category, place * 1_000_000, 10 * place + 1), blob())
         for place in secrets.SystemRandom().sample(range(1, number + 1), number)
@@ -91,7 +91,7 @@ async def spread(workflow, category, number=20):
 
 @pytest.mark.parametrize("category", EVERY)
 async def test_a_task_is_added_read_and_completed(workflow, category):
-    """It comes back byte by byte with its namespace; completed, it is gone, and again it is as good."""
+    """A task is read with its bytes and namespace. A completed task is gone, and completing it again is not an error."""
     made = task(category)
     await add(workflow, {category: [made]})
     assert await workflow.stored_tasks(category) == owned(workflow, [made])
@@ -103,7 +103,7 @@ async def test_a_task_is_added_read_and_completed(workflow, category):
 @pytest.mark.parametrize("category", EVERY)
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 10, 20, 100])
 async def test_pages_follow_each_other(workflow, category, batch_size):
-    """In order, none twice and none left out, over any page size; the range has its first key and not its last."""
+    """Pages of any size have all tasks once, in order. A range includes its first key and excludes its last."""
     made = await spread(workflow, category)
     first, last = made[2].key, made[17].key
     pages = await paged(workflow, category, first, last, batch_size)
@@ -115,7 +115,7 @@ async def test_pages_follow_each_other(workflow, category, batch_size):
 
 @pytest.mark.parametrize("category", [TRANSFER, TIMER])
 async def test_a_full_last_page_needs_no_other(workflow, category):
-    """There is a token where something may follow, and none where nothing can."""
+    """A page has a token if a task may follow it, and none otherwise."""
     made = await spread(workflow, category, 4)
     just_behind = made[-1].key._replace(task_id=made[-1].key.task_id + 1)
     assert (await page_of(workflow, category, made[0].key, just_behind, 4)).next_page_token is None
@@ -128,7 +128,7 @@ async def test_a_full_last_page_needs_no_other(workflow, category):
 
 @pytest.mark.parametrize("category", [TIMER, ARCHIVAL, OWN_SCHEDULED])
 async def test_scheduled_tasks_are_ordered_by_fire_time(workflow, category):
-    """To the nanosecond, and by task id within one moment, also across pages."""
+    """Timers are in the order of nanoseconds, then of task ids, also across pages."""
     keys = [TaskKey(NOW + 10, 100), TaskKey(NOW + 20, 50), *(TaskKey(NOW + 20, number) for number in range(51, 60))]
     await add(workflow, {category: [HistoryTask(one, blob()) for one in reversed(keys)]})
     for size in (1, 3, 100):
@@ -142,7 +142,7 @@ async def test_scheduled_tasks_are_ordered_by_fire_time(workflow, category):
 
 @pytest.mark.parametrize("category", [TRANSFER, TIMER])
 async def test_the_greatest_keys_are_read(workflow, category):
-    """Ids and times up to the end of their range, page by page."""
+    """The largest ids and times are read, page by page."""
     top = LAST - 1
     made = [HistoryTask(bounds(category)[0], blob()), HistoryTask(bounds(category)[1]._replace(task_id=top), blob())]
     await add(workflow, {category: made})
@@ -151,7 +151,7 @@ async def test_the_greatest_keys_are_read(workflow, category):
 
 
 async def test_categories_and_shards_are_apart(workflow, cell):
-    """One id may be in each; reading or completing one leaves the others."""
+    """Each category may have the same task id. Reading or completing one does not affect the others."""
     other = workflow.like(shard_id=await new_shard(cell))
     made = {category: [task(category, task_id=7)] for category in EVERY}
     for place in (workflow, other):
@@ -165,7 +165,7 @@ async def test_categories_and_shards_are_apart(workflow, cell):
 
 
 async def test_a_stale_owner_adds_nothing(workflow, cell):
-    """Nor anybody where no shard was made; completing needs no ownership."""
+    """Adding tasks with a stale range id or to a missing shard is refused. Completing tasks needs no range id."""
     await add(workflow, {TRANSFER: [task(TRANSFER)]})
     await cell.shards.update_shard(ShardInfo(workflow.shard_id, 2, DataBlob(b"")), previous_range_id=1)
     for host in (workflow, workflow.like(range_id=3), workflow.like(shard_id=14_001)):
@@ -177,7 +177,7 @@ async def test_a_stale_owner_adds_nothing(workflow, cell):
 
 
 async def test_an_id_that_is_taken_refuses_the_whole(workflow):
-    """The first one stays as it was."""
+    """A second task with the same key is refused, and the first does not change."""
     taken = task(TIMER)
     await add(workflow, {TIMER: [taken]})
     await workflow.refused(
@@ -191,14 +191,14 @@ async def test_an_id_that_is_taken_refuses_the_whole(workflow):
 
 
 async def test_nothing_is_added_when_there_is_nothing(workflow):
-    """But the owner is looked at all the same."""
+    """Adding no tasks writes nothing, but the range id is checked."""
     await add(workflow, {})
     await add(workflow, {TRANSFER: []})
     await workflow.refused(ShardOwnershipLost, add(workflow.like(range_id=2), {}))
 
 
 async def test_many_callers_add_at_once(workflow):
-    """Each task is there once."""
+    """Tasks that many callers add are all stored once."""
     made = [task(category) for category in EVERY for _ in range(20)]
     categories = [category for category in EVERY for _ in range(20)]
     await asyncio.gather(*(add(workflow, {category: [one]}) for category, one in zip(categories, made, strict=True)))
@@ -225,11 +225,11 @@ async def test_many_callers_add_at_once(workflow):
     ],
 )
 async def test_a_wrong_key_is_refused(workflow, category, wrong):
-    """When it is added, and when it is looked for."""
+    """A key that is not valid is refused, when it is added and when it is read."""
     store = workflow.cell.history_tasks
     await workflow.refused(InvalidPersistenceRequest, add(workflow, {category: [HistoryTask(wrong, blob())]}))
     if wrong == TaskKey(0, LAST):
-        return  # the end of a range may stand there
+        return  # the end of a range may be that value
     for call in (
         store.complete_history_task(category, wrong, shard_id=workflow.shard_id),
         page_of(workflow, category, wrong, wrong),
@@ -240,7 +240,7 @@ async def test_a_wrong_key_is_refused(workflow, category, wrong):
 
 
 async def test_wrong_requests_are_refused(workflow):
-    """Blobs, shards, ranges, sizes and tokens; a token serves the queue it was made for only."""
+    """Blobs, shards, ranges, sizes and tokens that are not valid are refused. A token belongs to its own queue."""
     one = task(TRANSFER)
     for wrong, error in (
         (one._replace(blob=b"bytes"), InvalidPersistenceRequest),
@@ -269,7 +269,7 @@ async def test_wrong_requests_are_refused(workflow):
 
 
 async def test_a_token_never_leads_out_of_the_range(workflow):
-    """One of a wider range, used with a narrower one, starts no earlier than that."""
+    """A token of a wider range never reads before the start of a narrower one."""
     made = await spread(workflow, TRANSFER)
     token = (await page_of(workflow, TRANSFER, *bounds(TRANSFER), 2)).next_page_token
     page = await page_of(workflow, TRANSFER, made[10].key, made[12].key, 100, token)

@@ -25,7 +25,7 @@ async def add(workflow, category, *task_ids):
 
 
 async def test_a_namespace_without_keys_hides_no_other(workflow, cell):
-    """Its tasks are named with the reason, in order and counted as read; pages go on behind them."""
+    """Tasks of a shredded namespace are returned with the reason, in order. They count as read, and the next pages follow."""
     other = workflow.like(namespace_id=await new_namespace(cell))
     for number in range(1, 13):
         place = other if number % 3 == 0 else workflow
@@ -65,7 +65,7 @@ async def test_a_namespace_without_keys_hides_no_other(workflow, cell):
     ],
 )
 async def test_a_moved_task_is_noticed(workflow, edit):
-    """Swapped with another, or under another id, time or category."""
+    """A task that is swapped, or moved to another id, time or category, does not open."""
     await add(workflow, TIMER, 1, 2)
     async with workflow.cell.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute(f"UPDATE history_tasks h {edit} WHERE shard_id = $1", workflow.shard_id)
@@ -74,7 +74,7 @@ async def test_a_moved_task_is_noticed(workflow, edit):
 
 
 async def test_a_task_given_to_another_namespace_is_noticed(workflow, cell):
-    """It does not open under that one's keys."""
+    """A task that is moved to another namespace does not open with that namespace's keys."""
     other = await new_namespace(cell)
     await add(workflow, TRANSFER, 1, 2)
     async with cell.database.connection(EVERY_NAMESPACE) as connection:

@@ -20,12 +20,12 @@ LAST = 2**63 - 1
 
 @pytest.fixture
 def cluster():
-    """Name of a source cluster of the test's own."""
+    """The name of a source cluster that only this test uses."""
     return f"cluster-{secrets.token_hex(4)}"
 
 
 async def put(workflow, cluster, *task_ids):
-    """Put dead letters; return them as they are read."""
+    """Add dead letters. Return them as they are read."""
     made = [HistoryTask(TaskKey(0, task_id), blob()) for task_id in task_ids]
     for one in made:
         await workflow.cell.history_tasks.put_replication_task_to_dlq(
@@ -52,7 +52,7 @@ async def is_empty(workflow, cluster, least=0):
 
 
 async def test_dead_letters_come_back(workflow, cluster):
-    """In order, byte by byte, from the first id, inclusive, to the last, exclusive."""
+    """Dead letters are read with their bytes, in order, from the first id, inclusive, to the last, exclusive."""
     made = await put(workflow, cluster, 9, 3, 5, 7, 1)
     made.sort(key=lambda one: one.key)
     assert (await read(workflow, cluster)).tasks == made
@@ -61,7 +61,7 @@ async def test_dead_letters_come_back(workflow, cluster):
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 8])
 async def test_pages_follow_each_other(workflow, cluster, size):
-    """None twice and none left out."""
+    """Pages have all dead letters once."""
     made = await put(workflow, cluster, *range(10, 17))
     found, token = [], None
     while True:
@@ -75,7 +75,7 @@ async def test_pages_follow_each_other(workflow, cluster, size):
 
 
 async def test_whether_there_are_any(workflow, cluster):
-    """From a task id on; of one cluster and shard."""
+    """A queue is empty if no dead letter of the cluster and shard is at or after the task id."""
     assert await is_empty(workflow, cluster)
     await put(workflow, cluster, 0, 6)
     assert not await is_empty(workflow, cluster)
@@ -85,7 +85,7 @@ async def test_whether_there_are_any(workflow, cluster):
 
 
 async def test_the_same_id_again_replaces_it(workflow, cluster, cell):
-    """A task that fails again is one dead letter, also when its namespace is another now."""
+    """A task that fails again replaces its dead letter, also if its namespace is another one."""
     await put(workflow, cluster, 4)
     again = await put(workflow, cluster, 4)
     assert (await read(workflow, cluster)).tasks == again
@@ -95,7 +95,7 @@ async def test_the_same_id_again_replaces_it(workflow, cluster, cell):
 
 
 async def test_dead_letters_are_deleted(workflow, cluster, cell):
-    """One, then a range, of one cluster and shard; one that is gone is as good."""
+    """One dead letter, then a range, of a cluster and shard is deleted. Deleting one that is gone is not an error."""
     store, other = cell.history_tasks, workflow.like(shard_id=await new_shard(cell))
     for place, name in ((workflow, cluster), (workflow, cluster + "2"), (other, cluster)):
         await put(place, name, *range(1, 9))
@@ -109,7 +109,7 @@ async def test_dead_letters_are_deleted(workflow, cluster, cell):
 
 
 async def test_wrong_requests_are_refused(workflow, cluster):
-    """Before the database sees them."""
+    """Requests with a field that is not valid are refused before they are sent."""
     store, place = workflow.cell.history_tasks, {"shard_id": workflow.shard_id}
     for name in ("", None, b"cluster", "x" * 1001):
         for call in (put(workflow, name, 1), read(workflow, name), is_empty(workflow, name)):
@@ -136,7 +136,7 @@ async def test_wrong_requests_are_refused(workflow, cluster):
 
 
 async def test_a_token_is_of_one_cluster_and_shard(workflow, cluster):
-    """And of this call: one of a queue of tasks does not serve."""
+    """A token of another shard, cluster or operation is refused."""
     await put(workflow, cluster, 1, 2, 3)
     token = (await read(workflow, cluster, size=1)).next_page_token
     for place, name, bad in (
@@ -149,7 +149,7 @@ async def test_a_token_is_of_one_cluster_and_shard(workflow, cluster):
 
 
 async def test_a_namespace_without_keys_hides_no_other(workflow, cluster, cell):
-    """Its dead letters are named with the reason."""
+    """Dead letters of a shredded namespace are returned with the reason."""
     other = workflow.like(namespace_id=await new_namespace(cell))
     (mine,) = await put(workflow, cluster, 1)
     await put(other, cluster, 2)
@@ -169,7 +169,7 @@ async def test_a_namespace_without_keys_hides_no_other(workflow, cluster, cell):
 
 @pytest.mark.parametrize("edit", ["task_id = task_id + 1", "source_cluster_name = source_cluster_name || '2'"])
 async def test_a_moved_dead_letter_is_noticed(workflow, cluster, edit):
-    """Under another id or cluster it does not open."""
+    """A dead letter that is moved to another id or cluster does not open."""
     await put(workflow, cluster, 1)
     async with workflow.cell.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute(f"UPDATE replication_dlq_tasks SET {edit} WHERE source_cluster_name = $1", cluster)  # noqa: S608 - above

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 async def behind(own_cell):
-    """The same cell opened through a proxy, and the proxy."""
+    """The cell, opened through a proxy, and the proxy."""
     parts = urlsplit(own_cell.config.dsn)
     folder = parse_qs(parts.query)["host"][0]
     with tempfile.TemporaryDirectory(prefix="strongroom-proxy-") as proxy_folder:
@@ -32,7 +32,7 @@ async def behind(own_cell):
 
 @pytest.fixture
 async def proxied_workflow(behind):
-    """A workflow, seen through the proxy; its keys and statements are warm, so that the next statement is the one under test."""
+    """A workflow through the proxy. Its keys and statements are cached, so that the next statement is the one under test."""
     _, through, _ = behind
     warm = Workflow(through, await new_namespace(through), await new_shard(through))
     first = await warm.create(warm.snapshot(of=RUNNING))
@@ -43,7 +43,7 @@ async def proxied_workflow(behind):
 
 @pytest.mark.parametrize("cut", ["before", "after"])
 async def test_an_update_whose_answer_is_lost_says_that_nobody_knows(behind, proxied_workflow, cut):
-    """It is never sent twice; the error says that it may be there, and whoever looks finds it whole or not at all."""
+    """A write whose answer is lost is not sent again. The error says that it may be committed. It is complete or absent."""
     direct, _, proxy = behind
     first = await proxied_workflow.create(proxied_workflow.snapshot(of=RUNNING))
     proxy.cut = cut
@@ -66,7 +66,7 @@ async def test_an_update_whose_answer_is_lost_says_that_nobody_knows(behind, pro
 
 @pytest.mark.parametrize("cut", ["before", "after"])
 async def test_a_create_whose_answer_is_lost_says_that_nobody_knows(behind, proxied_workflow, cut):
-    """As an update."""
+    """A create whose connection is cut is not sent again, as an update."""
     direct, _, proxy = behind
     snapshot = proxied_workflow.snapshot()
     proxy.cut = cut
@@ -81,7 +81,7 @@ async def test_a_create_whose_answer_is_lost_says_that_nobody_knows(behind, prox
 
 @pytest.mark.parametrize("cut", ["before", "after"])
 async def test_an_append_is_run_again(behind, proxied_workflow, cut):
-    """It may be run twice, so its caller hears nothing of a lost connection; and the node is there once."""
+    """An append whose connection is cut is sent again, because it is idempotent, and the node is there once."""
     direct, through, proxy = behind
     branch = HistoryBranch(proxied_workflow.shard_id, uuid4(), uuid4())
     await through.history.append_history_nodes(
@@ -96,7 +96,7 @@ async def test_an_append_is_run_again(behind, proxied_workflow, cut):
 
 @pytest.mark.parametrize("cut", ["before", "after"])
 async def test_a_read_is_run_again(behind, proxied_workflow, cut):
-    """Reading twice is as reading once."""
+    """A read whose connection is cut is sent again."""
     _, _, proxy = behind
     first = await proxied_workflow.create()
     proxy.cut = cut
@@ -106,7 +106,7 @@ async def test_a_read_is_run_again(behind, proxied_workflow, cut):
 
 @pytest.mark.parametrize("cut", ["before", "after"])
 async def test_a_shard_that_may_have_moved(behind, proxied_workflow, cut):
-    """The owner hears that nobody knows; the rows say who owns it, and the other range id is refused."""
+    """If the outcome of a takeover is unknown, the row has the owner, and the other range id is refused."""
     direct, through, proxy = behind
     shard = ShardInfo(proxied_workflow.shard_id, 2, blob())
     # The statement must have been prepared on the connection, or the cut would meet its preparation.

@@ -25,7 +25,7 @@ WRITERS = 8
 
 
 class Writer:
-    """Appends to a branch and updates a run, one after the other, and remembers what was acknowledged."""
+    """Appends to a branch and updates a run in turn, and keeps what was acknowledged."""
 
     def __init__(self, workflow, run_id):
         self.workflow = workflow
@@ -54,7 +54,7 @@ class Writer:
             self.version += 1
 
     async def check(self):
-        """Every acknowledged write is there and opens; a run, its events and its version were written together or not at all."""
+        """Every acknowledged write is there and opens. A run, its events and its version were written together or not at all."""
         try:
             page = await self.workflow.cell.history.read_history_branch(
                 self.workflow.namespace_id, self.branch, page_size=10_000
@@ -74,7 +74,7 @@ class Writer:
 
 
 def kill(data):
-    """Kill the postmaster and all its processes, as a loss of power would; return their ids."""
+    """Kill the postmaster and all its processes at once. Return their ids."""
     postmaster = int((data / "postmaster.pid").read_text().splitlines()[0])
     children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
     processes = [postmaster, *map(int, children)]
@@ -88,7 +88,7 @@ def kill(data):
 
 
 def wait_until_gone(processes):
-    """Wait until no killed process is left but as a zombie."""
+    """Wait until every killed process has ended."""
     for process in processes:
         for _ in range(500):
             try:
@@ -113,7 +113,7 @@ async def reconnect(dsn):
 
 @pytest.mark.timeout(240)
 async def test_nothing_acknowledged_is_lost_or_torn_when_the_server_is_killed():
-    """SIGKILL of the whole server at a random moment under eight writers, fifty times; the same driver goes on each time."""
+    """The server is killed fifty times at a random moment under eight writers, and the same driver continues each time."""
     with tempfile.TemporaryDirectory(prefix="strongroom-kill-") as folder:
         os.chmod(folder, 0o755)  # noqa: PTH101, S103 - the server runs as another user
         with or_skip(own_postgres(Path(folder) / "postgres", 15)) as server:
@@ -132,7 +132,7 @@ async def test_nothing_acknowledged_is_lost_or_torn_when_the_server_is_killed():
 
 
 async def one_round(server, dsn, writers):
-    """Write, kill, restart, check; return how many appends were acknowledged."""
+    """Write, kill, restart and check. Return how many appends were acknowledged."""
     before = sum(len(writer.written) for writer in writers)
     tasks = [asyncio.ensure_future(writer.write()) for writer in writers]
     await asyncio.sleep(0.02 + os.urandom(1)[0] / 1400)

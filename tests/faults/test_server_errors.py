@@ -22,7 +22,7 @@ pytestmark = pytest.mark.integration
 
 @dataclass(frozen=True)
 class Lasting:
-    """A fault that lasts, and what these calls hear while it does; the others succeed."""
+    """A fault that lasts, and the error of these calls while it does. The other calls succeed."""
 
     name: str
     fault: object
@@ -31,7 +31,7 @@ class Lasting:
     says: str
     calls: tuple[str, ...] = CALLS
     closed: bool = False
-    """Whether nobody gets in either."""
+    """Whether no new connection can be made either."""
 
 
 LASTING = (
@@ -55,7 +55,7 @@ LASTING = (
 
 @pytest.mark.parametrize("row", LASTING, ids=lambda row: row.name)
 async def test_a_fault_that_lasts(server_bench, heard, caplog, row):
-    """Each call hears what it must, nothing was written, nothing planted shows; and the same host goes on afterwards."""
+    """Each call gets its error, nothing is written, and no planted text shows. The same host continues afterwards."""
     async with server_bench.host() as host:
         before = await server_bench.rows()
         heard.clear()
@@ -80,7 +80,7 @@ async def test_a_fault_that_lasts(server_bench, heard, caplog, row):
 
 @dataclass(frozen=True)
 class Meeting:
-    """A fault that meets every call while it waits for a lock, and what each hears; appends may hear something else."""
+    """A fault during calls that wait for a lock, and their error. Appends may get another error."""
 
     name: str
     act: object
@@ -89,9 +89,9 @@ class Meeting:
     says: str
     committed: bool
     append: type[StorageError] | None = None
-    """None: as the others."""
+    """None: the same as the other calls."""
     again: frozenset[str] = frozenset()
-    """Calls that are run again, and succeed."""
+    """Calls that are sent again, and succeed."""
     down: bool = False
     limits: dict[str, float] = field(default_factory=dict)
 
@@ -120,7 +120,7 @@ MEETING = (
 
 @pytest.mark.parametrize("row", MEETING, ids=lambda row: row.name)
 async def test_a_fault_that_meets_a_statement(server_bench, heard, caplog, limits, row):
-    """An answer says that nothing was written; silence that nobody knows, though what may run twice was run again."""
+    """An answer means that nothing was written. No answer means an unknown outcome, and idempotent calls are sent again."""
     limits(**row.limits)
     async with server_bench.host() as host:
         before = await server_bench.rows()

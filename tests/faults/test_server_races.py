@@ -26,7 +26,7 @@ pytestmark = pytest.mark.integration
 
 
 async def test_a_serialization_failure(server_bench, heard):
-    """A statement by itself hears that another was faster; one that shares goes again and succeeds."""
+    """A statement of its own fails if another transaction was faster. A shared one is sent again and succeeds."""
     async with (
         server_bench.host() as host,
         server_bench.database_set("default_transaction_isolation = 'repeatable read'"),
@@ -47,7 +47,7 @@ async def test_a_serialization_failure(server_bench, heard):
 
 
 async def test_a_deadlock(server_bench, heard):
-    """A transaction that was chosen to give way leaves nothing; a write of a run that was is run again, and succeeds."""
+    """A transaction that is the victim of a deadlock has no effect. A write of a run is sent again and succeeds."""
     async with server_bench.host() as host:
         namespace_id, shard_id = host.workflow.namespace_id, host.workflow.shard_id
         before = await server_bench.rows()
@@ -86,7 +86,7 @@ async def test_a_deadlock(server_bench, heard):
 
 
 async def test_a_standby_reads_and_is_promoted(server_bench, heard):
-    """On a standby reads succeed and writes hear that nothing was written; the same connections write after its promotion."""
+    """On a standby, reads succeed and writes fail without effect. The same connections write after its promotion."""
     async with server_bench.host() as host:
         before = await server_bench.rows()
         await faults.as_standby(server_bench)
@@ -108,7 +108,7 @@ async def test_a_standby_reads_and_is_promoted(server_bench, heard):
 
 
 async def test_an_append_that_was_lost_once_stays_in_doubt(server_bench, heard, limits):
-    """Its second attempt is refused with certainty; of the first nobody knows, and so the caller hears."""
+    """The second attempt of an append is refused, but the outcome of the first is unknown, and the error says so."""
     limits(lock_timeout=0.5)
     async with server_bench.host() as host:
         async with server_bench.tables_locked():
@@ -160,7 +160,7 @@ async def run(use, query, *arguments, setup=""):
 
 @pytest.mark.parametrize("row", SPOKEN, ids=lambda row: row.name)
 async def test_what_the_driver_quotes_does_not_show(server_bench, heard, caplog, row):
-    """The scan finds the planted value in asyncpg's own error; in ours, and in the log, it is nowhere."""
+    """The scan finds the planted value in asyncpg's error, but neither in this package's error nor in the log."""
     arguments = () if row.argument is None else (row.argument,)
     if row.setup:
         await server_bench.admin.execute(row.setup)
@@ -185,7 +185,7 @@ async def test_what_the_driver_quotes_does_not_show(server_bench, heard, caplog,
 
 
 async def test_a_database_without_the_schema(server_bench, heard):
-    """Whoever would make something in it is told what to run."""
+    """A write to a database without the schema gets an error with the command to run."""
     database = Database(server_bench.cell.config.dsn, size=1, insecure=True)
     try:
         async with faults.no_schema(server_bench):

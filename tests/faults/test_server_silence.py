@@ -18,14 +18,14 @@ pytestmark = pytest.mark.integration
 
 
 def signal_all(processes, number):
-    """Send a signal to processes of the server that are still there."""
+    """Send a signal to those of the processes that still exist."""
     for process in processes:
         with suppress(ProcessLookupError):
             os.kill(process, number)
 
 
 async def test_a_server_that_falls_silent(server_bench, heard, limits):
-    """A frozen process answers nothing: every call ends all the same, and only what may run twice was run again."""
+    """If the server's processes are frozen, every call ends, and only idempotent calls are sent again."""
     limits(statement_timeout=0.8, grace=0.2)
     async with server_bench.host() as host:
         async with server_bench.tables_locked() as blocker:
@@ -47,7 +47,7 @@ async def test_a_server_that_falls_silent(server_bench, heard, limits):
 
 
 async def test_closing_does_not_wait_for_a_server_that_fell_silent(server_bench, limits):
-    """All connections are cut after one grace, not one after the other."""
+    """All connections are dropped after one grace period, not one after the other."""
     limits(grace=0.3)
     async with server_bench.host():
         rows = await server_bench.admin.fetch("SELECT pid FROM pg_stat_activity WHERE usename = $1", HOST)
@@ -64,7 +64,7 @@ async def test_closing_does_not_wait_for_a_server_that_fell_silent(server_bench,
 
 
 async def test_a_server_that_lets_in_and_says_nothing(server_bench, heard, limits):
-    """Nothing was sent, and every caller is told so; what could not be sent together is not tried one by one."""
+    """If the server accepts connections but does not answer, every caller gets an error, and requests are not tried one by one."""
     limits(connect_timeout=0.4)
     callers = 40
     async with server_bench.host() as host:
@@ -107,7 +107,7 @@ async def test_a_server_that_lets_in_and_says_nothing(server_bench, heard, limit
     ],
 )
 def test_a_dsn_that_is_none(dsn, insecure):
-    """It is refused when the handle is made, and no part of the dsn shows: it may be the password."""
+    """A wrong dsn is refused when the `Database` is made. No part of it is in the error, because it may be the password."""
     with pytest.raises(InvalidRequest, match="dsn") as refused:
         Database(dsn, insecure=insecure)
     assert PLANTED not in repr(refused.value)
@@ -127,7 +127,7 @@ def test_a_dsn_that_is_none(dsn, insecure):
     ],
 )
 async def test_a_dsn_that_leads_nowhere(heard, caplog, dsn, insecure, says):
-    """It is `DatabaseUnavailable`, nothing was committed, and no part of the dsn shows: it may be the password."""
+    """A server that can't be reached is `DatabaseUnavailable`. No part of the dsn is in the error, because it may be the password."""
     wrong = Database(dsn, connect_timeout=5, insecure=insecure)
     for use in (wrong.connection, wrong.transaction):
         with pytest.raises(DatabaseUnavailable) as refused:

@@ -1,4 +1,4 @@
-"""Fixtures of tests that break a server: one of each promised version for the session, and what the driver heard from it."""
+"""Fixtures of tests that break a server: a server of each supported version for the session, and the errors it sent."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def heard(monkeypatch, caplog):
     to_storage_error = translate.to_storage_error
 
     def noted(error):
-        for one in (error, error.__cause__):  # what the server said last is the cause of a connection's end
+        for one in (error, error.__cause__):  # the last error of the server is the cause of a lost connection
             if one is error or isinstance(one, asyncpg.PostgresError):
                 states.add(getattr(one, "sqlstate", None) or type(one).__name__)
         return to_storage_error(error)

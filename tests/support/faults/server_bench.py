@@ -70,7 +70,7 @@ class ServerBench:
         await self.admin.execute("SELECT pg_reload_conf()")
 
     async def reconnect(self):
-        """Connect anew, as soon as the server answers."""
+        """Connect again, as soon as the server answers."""
         self.admin.terminate()
         for _ in range(200):
             try:
@@ -82,7 +82,7 @@ class ServerBench:
         raise AssertionError("the server did not come back")
 
     async def start(self):
-        """Start the server that a test has stopped, and connect anew."""
+        """Start the server that a test has stopped, and connect again."""
         await asyncio.to_thread(self.server.start)
         await self.reconnect()
 
@@ -159,7 +159,7 @@ class ServerBench:
             await asyncio.sleep(0.01)
 
     async def hang_up(self):
-        """End all sessions of the host, so that it has to connect anew; return when it knows."""
+        """End all sessions of the host, so that it must connect again. Return when it has noticed."""
         query = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = $1"
         await self.admin.fetch(query, HOST)
         await asyncio.sleep(0.02)
@@ -251,7 +251,7 @@ class Host:
         return dict(zip(names, answers, strict=True))
 
     async def serves(self):
-        """Look where the run stands, and make every call again: each succeeds, on the same connections and keys."""
+        """Read the run's version and repeat every call. Each succeeds, with the same connections and keys."""
         self.version = (await self.workflow.get(self.run_id)).db_record_version
         assert await self.at_once() == dict.fromkeys(CALLS)
 
@@ -262,7 +262,7 @@ def changed(before, after):
 
 
 def told(error):
-    """Return all that an error says to whoever prints, logs or inspects it, and to its cause and context."""
+    """Return everything that an error, its cause and its context print or show."""
     parts = ["".join(traceback.format_exception(error))]
     queue, seen = [error], set()
     while queue:
@@ -283,7 +283,7 @@ def told(error):
 
 
 def betrays(text):
-    """Whether what is planted stands in a text, as it is or in hexadecimal."""
+    """Return whether a text contains the planted text, as it is or in hexadecimal."""
     return PLANTED in text or PLANTED.encode().hex() in text
 
 

@@ -124,7 +124,7 @@ async def server_starting(bench):
 
 
 async def as_standby(bench, settings=None):
-    """Start the server anew, as a standby of nobody."""
+    """Start the server again, as a standby without a primary."""
     await asyncio.to_thread(bench.server.stop, "fast")
     (bench.server.data / "standby.signal").touch()
     if settings is not None:
@@ -134,7 +134,7 @@ async def as_standby(bench, settings=None):
 
 @asynccontextmanager
 async def too_many(bench):
-    """The host's user has as many sessions as it may, and all are somebody else's."""
+    """The host's user has reached its limit of sessions, and none of them is the host's."""
     await bench.hang_up()
     await bench.admin.execute(f"ALTER ROLE {HOST} CONNECTION LIMIT 2")
     others = [await asyncpg.connect(bench.host_dsn) for _ in range(2)]

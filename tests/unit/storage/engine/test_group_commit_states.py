@@ -80,7 +80,7 @@ def test_a_row_of_the_table(state, outcome):
     elif outcome is Outcome.REFUSED:
         assert step is Step.RAISE
     elif state is State.RETRIED_WHOLE:
-        assert step is Step.RAISE_OPEN, "the first attempt may have been committed, whatever became of the second"
+        assert step is Step.RAISE_OPEN, "the first attempt may have been committed, whatever happened to the second"
     elif retried or outcome in (Outcome.NEVER_SENT, Outcome.OPEN):
         assert step is Step.RAISE, "no request is sent a third time, nor after an unknown outcome"
     elif outcome is Outcome.OPEN_IDEMPOTENT:

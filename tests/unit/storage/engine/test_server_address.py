@@ -37,7 +37,7 @@ LOCAL = [
     ],
 )
 def test_the_hosts_of_a_dsn(dsn, hosts):
-    """Those that are checked are those that are connected to: they are handed over beside the dsn."""
+    """The hosts that are checked are those that are connected to, because they are passed as arguments."""
     insecure = is_local(dsn)
     assert check_dsn(dsn, insecure=insecure) == hosts
     options = connection_options(dsn, tls=None, insecure=insecure)
@@ -47,7 +47,7 @@ def test_the_hosts_of_a_dsn(dsn, hosts):
 
 @pytest.mark.parametrize("dsn", LOCAL)
 def test_this_machine_may_be_insecure(dsn):
-    """A Unix socket or a loopback address is local, and is reached without TLS when that is said, and not by itself."""
+    """A Unix socket or a loopback address is local. It is reached without TLS only if `insecure` is set."""
     assert is_local(dsn)
     assert connection_options(dsn, tls=None, insecure=True)["ssl"] is False
     assert check_dsn(dsn + ("&" if "?" in dsn else "?") + "sslmode=disable", insecure=True)
@@ -82,7 +82,7 @@ def test_no_other_host_is_insecure(dsn):
     ],
 )
 def test_a_dsn_says_nothing_else_of_tls(setting):
-    """Weaker settings, and files, are refused with where they belong; no password is in the message."""
+    """Weaker settings and files are refused, and the message says where files belong. It has no password."""
     with pytest.raises(InvalidRequest, match=r"\[database\.tls\]") as caught:
         Database(f"{REMOTE}?{setting}")
     assert "hunter" not in str(caught.value)
@@ -118,6 +118,6 @@ def test_a_dsn_whose_host_is_not_clear_is_refused(dsn, insecure):
 
 
 def test_insecure_and_tls_exclude_each_other():
-    """A section that would not be heeded is refused."""
+    """`insecure` with a TLS context is refused, because the context would have no effect."""
     with pytest.raises(InvalidRequest, match="remove it"):
         Database(SOCKET, tls=postgres_context(), insecure=True)
