@@ -1,6 +1,7 @@
 """Finds the prose of a file: comments, docstrings and messages of code, and the paragraphs of a page.
 
-Names of the code are not prose, so text between backticks and fenced blocks are left out.
+Names of the code are not prose, so text between backticks and fenced blocks are left out. So are the generated parts of a page,
+between `<!-- name: ... -->` and `<!-- /name -->`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ _LINE_COMMENTS = {
     "": "#",
 }
 _FENCE = re.compile(r"^ *(```|~~~)")
+_GENERATED = re.compile(r"^<!-- (\w+): .*? -->$.*?^<!-- /\1 -->$", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"(?<!`)(`+)(?!`)([^`]|\n)+?\1(?!`)")
 
 
@@ -80,7 +82,7 @@ def _python_strings(content: str) -> Iterator[Prose]:
 
 def _page(content: str) -> Prose:
     lines, fenced = [], False
-    for line in content.split("\n"):
+    for line in _GENERATED.sub(lambda part: "\n" * part[0].count("\n"), content).split("\n"):
         is_fence = bool(_FENCE.match(line))
         fenced ^= is_fence
         is_code = fenced or is_fence or line.startswith(("    ", "\t"))

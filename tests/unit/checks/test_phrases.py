@@ -74,6 +74,7 @@ def test_prose_of_each_kind_of_file_is_read(name, content, line):
         ("a.md", "```\nfoo bar\n```\n"),
         ("a.md", "~~~ text\nfoo bar\n~~~\n"),
         ("a.md", "    foo bar\n"),
+        ("a.md", "<!-- claims: written by `make` -->\nfoo bar\n<!-- /claims -->\n"),
         ("a.sql", "SELECT foo bar;\n"),
         ("a.toml", 'foo = "bar" \n'),
     ],
@@ -86,6 +87,13 @@ def test_code_is_not_read(name, content):
 def test_text_after_a_fenced_block_is_read():
     """A block that is closed hides nothing of what follows it."""
     assert len(faults_in("a.md", "```\nfoo bar\n```\nA foo bar.\n", REFUSED)) == 1
+
+
+def test_text_after_a_generated_part_is_read():
+    """A generated part ends with its own mark."""
+    page = "<!-- a: made -->\nfoo bar\n<!-- /a -->\nfoo bar\n<!-- b: made -->\nfoo bar\n<!-- /b -->\n"
+    (fault,) = faults_in("a.md", page, REFUSED)
+    assert fault.startswith("a.md:4:")
 
 
 def test_each_file_type_that_is_read_has_prose():
