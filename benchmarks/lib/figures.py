@@ -1,4 +1,4 @@
-"""Figures out of the report's JSON, by name: nothing that a document tells is looked up anywhere else."""
+"""Looks up figures of the report's JSON by name; every figure of a document comes from here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How everything here is measured: contenders take turns in one run, and what is told are medians of the ratios of each round.
+"""How everything here is measured: contenders take turns in one run, and the results are medians of the ratios of the rounds.
 
 A machine changes its speed from second to second, and slowly too. So contenders are never measured one after the other:
 in each round each is sampled once, in an order that is rotated and turned round, and only samples of one round are
@@ -70,7 +70,7 @@ def interleaved(samplers: Mapping[str, Sampler], *, rounds: int, items: int = 1)
     turns = {name: min(rounds, SLOW_ROUNDS) if spent > SLOW * fastest else rounds for name, spent in warm.items()}
     found: dict[str, list[float | None]] = {name: [] for name in samplers}
     gc.collect()
-    gc.freeze()  # what stands is not looked through again by each collection in a contender's turn
+    gc.freeze()  # a garbage collection in a contender's turn then skips the objects that exist now
     try:
         for number in range(rounds):
             for name in rotated(list(samplers), number):

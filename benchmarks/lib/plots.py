@@ -94,7 +94,7 @@ def _pair(titles: Sequence[str]) -> tuple[Any, Any]:
 
 
 def _legend(figure: Any) -> None:
-    """Put one legend for all axes beside them."""
+    """Put one legend for all axes next to them."""
     entries = {name: line for axes in figure.axes for line, name in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(entries.values(), entries.keys(), loc="outside right center", fontsize=8)
 
@@ -113,7 +113,7 @@ def _sealed_and_opened(
 
     Args:
         names: of the contenders; the control of the noise is left out.
-        places: where along the axis the values stand.
+        places: positions of the values on the axis.
         values: of an operation and a contender.
         finish: labels an axis.
     """

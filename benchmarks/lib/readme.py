@@ -7,10 +7,10 @@ END = "<!-- written by `make bench`: to here -->"
 
 
 def block(text: str) -> str:
-    """Return what stands between the markers of a text.
+    """Return the text between the markers.
 
     Raises:
-        ValueError: a marker is missing, or stands twice.
+        ValueError: a marker is missing, or occurs twice.
     """
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
         msg = f"the README needs one line {BEGIN!r} and after it one line {END!r}"

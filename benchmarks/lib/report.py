@@ -2,7 +2,7 @@
 
 python -m benchmarks.lib.report            # everything, about 20 minutes
 python -m benchmarks.lib.report --quick    # rough, 3 minutes
-python -m benchmarks.lib.report --only batches --only memory   # these anew, the rest as it is
+python -m benchmarks.lib.report --only batches --only memory   # measure these again, keep the rest
 python -m benchmarks.lib.report --render   # the text and the plots from what was measured
 """
 
@@ -36,14 +36,14 @@ PARTS = {
     "growth": "benchmarks.sealing.growth",
 }
 HEAP_KEPT = ("batches", "scale", "end_to_end")
-"""Parts that would else measure how often glibc gives its pages back: see memory.py, which measures just that."""
+"""Parts whose figures would otherwise depend on how often glibc returns its pages; memory.py measures that."""
 
 
 def measure(name: str, *, quick: bool) -> dict[str, Any]:
     """Run a part in a process of its own; return its figures.
 
     Raises:
-        CalledProcessError: it failed, and has said why.
+        CalledProcessError: it failed; its output has the reason.
     """
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")}
     if name in HEAP_KEPT:
@@ -88,8 +88,8 @@ def render(report: dict[str, Any]) -> None:
 
 @click.command()
 @click.option("--quick", is_flag=True, help="Fewer rounds and smaller tables.")
-@click.option("--only", multiple=True, type=click.Choice(list(PARTS)), help="Measure these anew; keep the rest.")
-@click.option("--render", "render_only", is_flag=True, help="Measure nothing: write text and plots anew.")
+@click.option("--only", multiple=True, type=click.Choice(list(PARTS)), help="Measure these again; keep the rest.")
+@click.option("--render", "render_only", is_flag=True, help="Measure nothing; write text and plots again.")
 def main(*, quick: bool, only: tuple[str, ...], render_only: bool) -> None:
     """Measure, write and print."""
     kept = json.loads(RESULT.read_text()) if (only or render_only) and RESULT.exists() else None

@@ -85,7 +85,7 @@ def stores(report: dict[str, Any]) -> str:
 
 
 def visibility(report: dict[str, Any]) -> str:
-    """Return writing and listing of documents against the plaintext twin."""
+    """Return writing and listing of documents against the plaintext copy."""
     part = report["parts"].get("visibility")
     if part is None:
         return ""
@@ -102,7 +102,7 @@ def visibility(report: dict[str, Any]) -> str:
         for what, rounds in rows
     ]
     what = f"visibility in PostgreSQL, {part['documents']:,} documents, {part['conditions']['sealed_with']}"
-    head = (what, "plaintext twin", "sealed", "ratio")
+    head = (what, "plaintext copy", "sealed", "ratio")
     return table(head, lines)
 
 
@@ -144,7 +144,7 @@ def memory(report: dict[str, Any]) -> str:
     ]
     keys = ", ".join(f"{size:,.0f} ({name})" for name, size in part["python_bytes_of_a_namespace"].items())
     return (
-        f"Sealing {part['rows']:,} rows of {size_name(part['size'])}, a process each; peak memory above what stood before:\n\n"
+        f"Sealing {part['rows']:,} rows of {size_name(part['size'])}, a process each; peak memory above the size before:\n\n"
         + table(("", "heap", "rows a call", "CPU a row", "peak"), rows)
         + f"\n\nBytes that Python holds for the keys of a namespace: {keys}."
     )

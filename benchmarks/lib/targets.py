@@ -1,4 +1,4 @@
-"""What is wanted, beside what was measured, with a verdict for each figure."""
+"""Targets, measured figures, and a verdict for each."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""What this work tree seals and opens faster or slower than another commit, beyond the noise: `make bench-compare`.
+"""Reports what this work tree seals and opens faster or slower than another commit: `make bench-compare`.
 
     python -m benchmarks.sealing.compare HEAD~1
 
-Both versions run in one go: a process for each, and a second one for the base, take turns in each round of each cell. What the
-base's two processes differ by is noise. All are started anew a few times, as one process of the same code is faster than
-another by chance for as long as it lives. A change is told only if it is larger than the scatter of its own rounds
-allows, and larger than what any cell of base against base showed in the same run.
+Both versions are measured in one run. A process for each version, and a second process for the base, take turns in each round of each
+cell. The difference between the two processes of the base is noise. All processes are started a few times, because one process can be
+faster than another of the same code for its whole life. A change is reported only if it is larger than the scatter of its own rounds
+allows, and larger than the largest difference of base and base in the same run.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ SHAPES = (
 )
 STARTS, ROUNDS = 3, 9
 LEAST = 1.02
-"""A smaller factor is never told."""
+"""A smaller factor is not reported."""
 SCATTERS = 4.0
 """How many standard errors of its own median a change must exceed."""
 
@@ -89,7 +89,7 @@ class Worker:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            message = "a version can't be measured: its process ended, and has said why"
+            message = "a version can't be measured: its process ended; its output has the reason"
             raise click.ClickException(message)
         return line
 
@@ -111,7 +111,7 @@ class Finding:
         base_ns: the base's median, in nanoseconds a row.
         factor: how many times as long the changed version took.
         noise: how many times as long the base took as itself.
-        needed: the least factor (or its inverse) that is told.
+        needed: the least factor (or its inverse) that is reported.
     """
 
     cell: Cell
@@ -139,7 +139,7 @@ def link(tree: Path, library: Path) -> Path:
 
 @contextmanager
 def checked_out(commit: str) -> Iterator[Path]:
-    """Check a commit out beside this work tree, for a while."""
+    """Check out a commit in another folder, and remove it at the end."""
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "tree"
         added = ["git", "worktree", "add", "--quiet", "--detach", str(tree), commit]
@@ -189,7 +189,7 @@ def compare(
         changed: of the other.
         shapes: bytes of a row, rows in a call, whether they are text.
         ciphers: names; without them all that both versions have.
-        starts: how often all processes are started anew.
+        starts: how often all processes are started.
         rounds: of each start.
         least: see `LEAST`.
         heap: environment variables of the allocator, for both.
@@ -233,7 +233,7 @@ def judge(taken: Mapping[Cell, Sequence[Mapping[str, float]]], *, least: float =
 
 def told(found: Sequence[Finding]) -> str:
     """Return all cells as a table, and in a last line what changed beyond the noise."""
-    lines = [f"{'':42}{'base a row':>12}{'changed':>10}{'base again':>12}{'told from':>11}"]
+    lines = [f"{'':42}{'base a row':>12}{'changed':>10}{'base again':>12}{'limit':>11}"]
     for each in found:
         cipher, operation, size, batch, text = each.cell
         name = f"{cipher}, {operation} {size_name(size)} x {batch}{', text with zstd' if text else ''}"
@@ -252,7 +252,7 @@ def told(found: Sequence[Finding]) -> str:
 
 @click.command()
 @click.argument("commit", default="HEAD~1")
-@click.option("--starts", default=STARTS, show_default=True, help="How often the processes are started anew.")
+@click.option("--starts", default=STARTS, show_default=True, help="How often the processes are started.")
 @click.option("--rounds", default=ROUNDS, show_default=True, help="Of each start.")
 @click.option("--stock-heap", is_flag=True, help="As glibc comes: large rows then cost fresh pages, and scatter more.")
 def main(commit: str, starts: int, rounds: int, *, stock_heap: bool) -> None:

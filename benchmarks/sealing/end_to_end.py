@@ -53,7 +53,7 @@ ORDER BY node_id, txn_id
 
 
 def as_it_is(rows: Sequence[Row]) -> list[bytes]:
-    """Return what stands in the rows."""
+    """Return the stored rows."""
     return [value for _, value in rows]
 
 

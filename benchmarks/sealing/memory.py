@@ -1,7 +1,7 @@
 """Memory and time of large batches: 1,000 rows of 64 KiB in one call, and in pieces that are handed on.
 
 Each measurement is a process of its own, once as glibc comes and once with a heap that keeps what is freed, as fresh
-pages for 64 MB of results cost several times what the cipher does. Peak RSS is counted above what stood before the
+pages for 64 MB of results cost several times what the cipher does. Peak RSS is counted above the size before the
 first call (interpreter, libraries, plaintexts). Also what the keys of a namespace take.
 """
 
@@ -40,7 +40,7 @@ def contenders() -> dict[str, Contender]:
 
 
 def peak() -> int:
-    """Return the greatest resident size of this process so far, in bytes; it starts anew with `reset_peak`."""
+    """Return the greatest resident size of this process so far, in bytes; `reset_peak` starts it again."""
     status = Path("/proc/self/status").read_text()
     return 1024 * int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
 

@@ -61,7 +61,7 @@ def namespaces(cipher: str, count: int) -> dict[str, Sampler]:
 
 
 def threads(seal: Callable[[Sequence[Row]], object], size: int, pool: ThreadPoolExecutor | None, many: int) -> Sampler:
-    """Return a sampler of threads that seal batches side by side: wall nanoseconds a row."""
+    """Return a sampler of threads that seal batches at the same time: elapsed nanoseconds a row."""
     rows = rows_of(size, THREAD_BATCH)
     batches = max(many, min(64, THREAD_BYTES // (size * THREAD_BATCH)) // many * many)
 

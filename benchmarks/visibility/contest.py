@@ -183,7 +183,7 @@ async def run(number: int, preset: str, *, with_cluster: bool) -> None:
 )
 @click.option("--only", type=click.Choice(["postgres"]), help="Leave Elasticsearch out.")
 def main(number: int, preset: str, only: str | None) -> None:
-    """Compare sealed visibility with its plaintext twins."""
+    """Compare sealed visibility with plaintext copies."""
     asyncio.run(run(number, preset, with_cluster=only is None))
 
 

@@ -1,4 +1,4 @@
-"""Visibility in PostgreSQL, sealed against its plaintext twin: writing documents, listing a page of 100.
+"""Visibility in PostgreSQL, sealed and as a plaintext copy: writing documents, listing a page of 100.
 
 `make bench-visibility` measures all classes of queries, and Elasticsearch; this is the part of it that fits a report.
 """

@@ -1,6 +1,6 @@
 """Visibility in clear in PostgreSQL: Temporal's columns and types, with the primary key, the default order and ten more indexes.
 
-Its real schema has 73 indexes, so sizes and writes favour the twin here.
+Its real schema has 73 indexes, so that sizes and writes favour this copy.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ BYTES = {"compatible": (0.7, 0.6), "strict": (1.0, 0.85)}
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """The node of Elasticsearch, through two clients, with the twin's index on it."""
+    """The node of Elasticsearch, through two clients, with the index of the plaintext copy."""
 
     client: Client
     elastic: AsyncElasticsearch
@@ -111,7 +111,7 @@ async def sizes(ours: Sealed, database: asyncpg.Connection, number: int) -> None
 
 
 async def touch(ours: Sealed, client: Client) -> None:
-    """Write a few documents again, so that there is something to merge: what is in one segment already is not written anew."""
+    """Write a few documents again, so that there is something to merge: a single segment is not written again."""
     again = "INSERT INTO visibility_outbox SELECT shard_id, namespace_id, id FROM visibility_records LIMIT 10"
     async with ours.strongroom.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute(again)

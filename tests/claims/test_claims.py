@@ -58,7 +58,7 @@ BODIES = {
 
 @pytest.mark.parametrize("processes", [0, 2])
 def test_a_run_leaves_how_its_tests_ended(tmp_path, processes):
-    """In one process or in several: the worst outcome of each test of a claim, beside what earlier runs left of others."""
+    """In one process or in several: the worst outcome of each test of a claim, with the outcomes of other tests from earlier runs."""
     named = dict.fromkeys(test for claim in claims() for test in claim["tests"])  # each once
     ended = dict(zip(named, BODIES, strict=False))
     for test, outcome in ended.items():

@@ -49,7 +49,7 @@ def listed_files():
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """A wheel that was built from a copy of the working tree, without anything else at hand."""
+    """A wheel that was built from a copy of the working tree and nothing else."""
     tree = tmp_path_factory.mktemp("tree")
     for name in listed_files():
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +81,7 @@ def in_it(installed, tmp_path, code):
 
 
 def test_the_only_top_level_name_is_strongroom(wheel):
-    """The wheel puts nothing beside `strongroom` where Python looks for packages, and its record says so."""
+    """The wheel installs only the package `strongroom`, and its record lists nothing else."""
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         [record] = [name for name in names if name.endswith(".dist-info/RECORD")]

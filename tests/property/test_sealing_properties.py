@@ -353,7 +353,7 @@ def test_kinds_are_encoded_injectively(first, second):
 @untimed
 @given(batches(min_rows=1), st.data())
 def test_key_of_another_shape_is_an_invalid_request(batch, data):
-    """A key with a part too many, too few, or of a wrong type is the caller's error, said as such."""
+    """A key with a part too many, too few, or of a wrong type is reported as the caller's error."""
     suite, kind, scope, rows = batch
     keys = make_keys(suite)
     key = scope + rows[0][0]

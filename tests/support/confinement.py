@@ -1,4 +1,4 @@
-"""Whether a statement stays in one shard of a Citus cluster, told from its parse tree: PostgreSQL's own parser, and no cluster.
+"""Whether a statement stays in one shard of a Citus cluster, by its parse tree: PostgreSQL's own parser, and no cluster.
 
 The rule is narrower than Citus's: each distributed table that a statement names, at any depth, is compared in a conjunct of its own
 query level with a parameter (`$n`, or `p_shard` in a function), and what is inserted is that parameter, or was compared with it. So

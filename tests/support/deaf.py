@@ -1,4 +1,4 @@
-"""A process that hears of no change of keys: the times that keys are kept must hold without notifications."""
+"""A process without notifications of key changes: the times that keys are kept must hold without them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ async def _hear_nothing(_database, _keyring):
 async def opened_deaf(config):
     """Open a cell in such a process."""
     async with AsyncExitStack() as stack:
-        # For the opening only: fixtures keep such cells for long, and the others opened meanwhile are to hear.
+        # Only while it opens: fixtures keep such cells open for long, and other cells need notifications.
         with patch("strongroom.driver.strongroom.follow_key_changes", _hear_nothing):
             strongroom = await stack.enter_async_context(Strongroom.open(config))
         yield strongroom

@@ -55,7 +55,7 @@ class Cell:
         )
 
     async def settle(self):
-        """Tell the index everything, and let searches see it."""
+        """Index everything, and refresh the index."""
         written = await self.strongroom.indexer.drain()
         assert await self.strongroom.outbox.waiting() == 0
         await self.index.refresh()

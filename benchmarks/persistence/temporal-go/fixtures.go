@@ -85,7 +85,7 @@ type fixtures struct {
 	sequence atomic.Int64 // of history tasks and transactions, each number used once
 }
 
-// prepare empties all tables and fills them anew, through the stores that are measured.
+// prepare empties all tables and fills them again, through the stores that are measured.
 func prepare(db *database) (*fixtures, error) {
 	if err := db.truncate(); err != nil {
 		return nil, err

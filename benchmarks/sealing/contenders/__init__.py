@@ -1,4 +1,4 @@
-"""All that seals and opens rows beside us, one small file each, with one tiny protocol (`protocol.py`).
+"""The libraries that seal and open rows, one small file each, with one protocol (`protocol.py`).
 
 A library that is not installed, or does not work here, is left out by name with its reason.
 """

@@ -131,5 +131,5 @@ def contenders() -> list[Contender]:
         msg = "the native limit makes no rows; it is sampled inside its library"
         raise NotImplementedError(msg)
 
-    differs = "no Python: buffers that stand ready, counters for nonces, one key; associated data as long as ours"
+    differs = "no Python: existing buffers, counters for nonces, one key; associated data as long as ours"
     return [Contender(LIMIT, "aws-lc-sys 0.47", differs, refuse, refuse, refuse, refuse, samplers)]

@@ -89,7 +89,7 @@ def one_by_one(
     seal_one: Callable[[Key, bytes], Any],
     open_one: Callable[[Key, Any], bytes],
 ) -> Contender:
-    """Return a contender whose library knows no batches and costs microseconds a row, beside which a call is nothing."""
+    """Return a contender whose library has no batches and takes microseconds a row, so that the cost of a call is negligible."""
     return Contender(
         name,
         installed(library),

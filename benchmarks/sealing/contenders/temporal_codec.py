@@ -1,4 +1,4 @@
-"""Temporal's sample of an encrypting payload codec, made anew from what it does.
+"""Temporal's sample of an encrypting payload codec, written again from its behaviour.
 
 The sample (`encryption/codec.py` of temporalio/samples-python) serialises each payload, seals it with `AESGCM`, a random
 nonce of 12 bytes before the ciphertext and no associated data, and puts it into a new payload whose metadata name the

@@ -1,4 +1,4 @@
-"""Just enough of an HTTP client for tests to ask a node behind the back of the code under test."""
+"""A small HTTP client with which tests ask a node without the code under test."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ElasticsearchAnswer(Exception):  # noqa: N818 - a node may rightly refuse
 
 
 class Client:
-    """One connection to a node, opened when needed, and anew after it broke."""
+    """One connection to a node, opened when it is needed, and again after it broke."""
 
     def __init__(self, url: str, *, timeout: float = 60):
         parts = urlsplit(url)

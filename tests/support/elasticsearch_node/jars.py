@@ -29,7 +29,7 @@ class Jar:
 
     @property
     def path(self) -> str:
-        """Where it lies in every Maven repository."""
+        """Its path in every Maven repository."""
         group, artifact, version = self.coordinates.split(":")
         return f"{group.replace('.', '/')}/{artifact}/{version}/{artifact}-{version}.jar"
 
@@ -50,7 +50,7 @@ def fetch_jars(jars: list[Jar]) -> dict[Jar, Path]:
     """Return a checked file for each jar: from the cache, from Maven's own, or else over the network.
 
     Raises:
-        CannotStart: a jar is nowhere to be had, or is not the one that is pinned.
+        CannotStart: a jar is not available, or is not the pinned one.
     """
     with ThreadPoolExecutor(8) as pool:
         return dict(zip(jars, pool.map(_fetch, jars), strict=True))

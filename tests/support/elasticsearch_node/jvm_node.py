@@ -85,7 +85,7 @@ class JvmNode(ElasticsearchNode):
         """Start it on its data, and wait until all shards are up.
 
         Raises:
-            RuntimeError: it does not start; the message has the end of what it said.
+            RuntimeError: it does not start; the message has the end of its output.
         """
         if self._process:
             raise RuntimeError("it runs already")
@@ -125,7 +125,7 @@ class JvmNode(ElasticsearchNode):
 
 
 def _lay_out(home: Path, jars: dict[Jar, Path]) -> None:
-    """Make a home folder: HTTP is a plugin of the node, so its jars lie apart, beside their descriptor."""
+    """Make a home folder. HTTP is a plugin of the node, so that its jars are in their own folder with their descriptor."""
     http = home / "modules" / "transport-netty4"
     for folder in (http, home / "config", home / "data", home / "logs", home / "plugins", home / "tmp"):
         folder.mkdir(parents=True, exist_ok=True)

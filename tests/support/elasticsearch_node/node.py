@@ -1,4 +1,4 @@
-"""What all nodes have in common, and the one that somebody else runs."""
+"""The base class of all nodes, and the node whose address is given."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PATIENCE = 120.0
 
 
 class NotOurs(Exception):  # noqa: N818 - says what is wrong
-    """This node belongs to somebody else, and is not ours to stop."""
+    """This node was not started by the tests, so that they must not stop it."""
 
 
 class ElasticsearchNode(ABC):
@@ -26,7 +26,7 @@ class ElasticsearchNode(ABC):
     url: str
     """Address without a path; it stays the same over `kill` and `start`."""
     kind: str
-    """How it came to be, for reports."""
+    """How it was started, for reports."""
 
     @property
     def pid(self) -> int | None:
@@ -40,7 +40,7 @@ class ElasticsearchNode(ABC):
 
     @abstractmethod
     def kill(self) -> None:
-        """End it at once, as a loss of power does to a process: nothing is flushed or said."""
+        """Kill it, as a loss of power does: nothing is flushed."""
 
     @abstractmethod
     def start(self) -> None:
@@ -48,7 +48,7 @@ class ElasticsearchNode(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """End it for good and remove what it left."""
+        """End it and remove its files."""
 
     def is_up(self) -> bool:
         """Whether it answers."""
@@ -64,7 +64,7 @@ class ElasticsearchNode(ABC):
         with Client(self.url) as client:
             return client.request(method, path, body)
 
-    def _check(self) -> None:  # noqa: B027 - not all can tell
+    def _check(self) -> None:  # noqa: B027 - not every node can know
         """Raise if there is no use in waiting any longer."""
 
     def _wait(self) -> None:
@@ -108,7 +108,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def _free_port() -> int:
-    # Whoever closes a connection first keeps its port for a minute, from all but servers with SO_REUSEADDR, as every one has.
+    # The side that closes a connection first keeps its port for a minute. Only servers with SO_REUSEADDR can use it, as all do.
     with (
         socket.create_server(("127.0.0.1", 0)) as listening,
         socket.create_connection(listening.getsockname()) as client,

@@ -1,7 +1,7 @@
-"""moto's AWS KMS over HTTP, made to do what AWS does and moto does not, and to fail when it is told to.
+"""moto's AWS KMS over HTTP, with AWS's behaviour where moto differs, and with faults that tests set.
 
 Added to moto: key states are enforced; a rotation makes new key material, named in answers, and takes a while; a wrong
-KeyId is an IncorrectKeyException; ids of multi-Region keys have AWS's form; ReEncrypt heeds SourceKeyId. The cipher is
+KeyId is an IncorrectKeyException; ids of multi-Region keys have AWS's form; ReEncrypt checks SourceKeyId. The cipher is
 moto's.
 """
 
@@ -29,7 +29,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from moto.server import ThreadedMotoServer
 from werkzeug.serving import make_server
 
-_MATERIAL_BYTES = 32  # of a material's id, which stands before moto's own ciphertext
+_MATERIAL_BYTES = 32  # of a material's id, which comes before moto's own ciphertext
 ROTATION_SECONDS = 0.3
 ROTATIONS = 25
 
@@ -205,7 +205,7 @@ def _list_rotations(self):
     return json.dumps({"Rotations": page, "Truncated": more} | ({"NextMarker": str(start + 2)} if more else {}))
 
 
-for _owner, _name, _change in (  # for good: no other test of this process uses moto
+for _owner, _name, _change in (  # never undone: no other test of this process uses moto
     (models, "generate_key_id", _key_id),
     (KmsBackend, "encrypt", _encrypt),
     (KmsBackend, "decrypt", _decrypt),

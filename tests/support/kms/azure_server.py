@@ -39,7 +39,7 @@ def rsa_key(size):
 
 
 async def prepare(algorithm):
-    """Make the keys before anybody waits for an answer."""
+    """Make the keys before a test waits for an answer."""
     if algorithm.startswith("RSA"):
         for number in range(_RSA_KEYS):
             await asyncio.to_thread(_rsa_key, 3072, number)
@@ -61,7 +61,7 @@ class Version:
 
     @property
     def attributes(self):
-        """As they stand in answers."""
+        """As they are in answers."""
         given = {"enabled": self.enabled, "nbf": self.nbf, "exp": self.exp, "created": self.created}
         kept = {"updated": self.created, "recoveryLevel": "Recoverable+Purgeable", "recoverableDays": 90}
         return {name: value for name, value in (given | kept).items() if value is not None}

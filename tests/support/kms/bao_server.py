@@ -126,7 +126,7 @@ class BaoServer:
 
 
 def policies() -> dict[str, str]:
-    """Return the policies that the provider's page tells an operator to write, by their names there."""
+    """Return the policies of the provider's page by name."""
     blocks = re.findall(r"```hcl\n# (strongroom-[a-z]+)\b.*?\n(.*?)```", _PAGE.read_text(), re.DOTALL)
     assert [name for name, _ in blocks] == ["strongroom-use", "strongroom-manage"]
     return dict(blocks)

@@ -118,7 +118,7 @@ def tls_server(*, maximum=ssl.TLSVersion.TLSv1_3):
 
 
 class AwsAdministrator:
-    """Somebody with the rights to disable and enable keys."""
+    """A principal with the rights to disable and enable keys."""
 
     def __init__(self, server):
         own = boto3.Session(aws_access_key_id="AKIAADMINISTRATOR", aws_secret_access_key="its own")  # noqa: S106 - no secret

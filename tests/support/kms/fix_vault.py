@@ -39,7 +39,7 @@ MADE_UP = "s.madeUpByTheTestOfFaults"
 
 @dataclass(frozen=True, slots=True)
 class VaultAdministrator:
-    """Whoever has the root token.
+    """The administrator with the root token.
 
     Attributes:
         server: the bench's own.

@@ -120,9 +120,9 @@ def gcp_faults(server, provider):
         "pending deletion": Fault(KeyPendingDeletion, in_state(State.DESTROY_SCHEDULED)),
         "destroyed": Fault(KeyDestroyed, in_state(State.DESTROYED)),
         "being generated": Fault(KmsUnavailable, in_state(State.PENDING_GENERATION)),
-        "disabled, not said": Fault(KeyDisabled, in_state(State.DISABLED, terse=True)),
-        "pending deletion, not said": Fault(KeyPendingDeletion, in_state(State.DESTROY_SCHEDULED, terse=True)),
-        "destroyed, not said": Fault(KeyDestroyed, in_state(State.DESTROYED, terse=True)),
+        "disabled, without a reason": Fault(KeyDisabled, in_state(State.DISABLED, terse=True)),
+        "pending deletion, without a reason": Fault(KeyPendingDeletion, in_state(State.DESTROY_SCHEDULED, terse=True)),
+        "destroyed, without a reason": Fault(KeyDestroyed, in_state(State.DESTROYED, terse=True)),
         "access denied": Fault(AccessDenied, having(refusing=denied)),
         "unauthenticated": Fault(KmsAuthenticationError, having(refusing=unauthenticated("Decrypt"))),
         "another token": Fault(KmsAuthenticationError, instead(_nothing, credentials=Credentials(token=TOKEN[::-1]))),
@@ -168,7 +168,7 @@ def flip_request(request):
 
 
 def flipped(content):
-    """The same bytes but for the last one's lowest bit."""
+    """The same bytes except for the lowest bit of the last one."""
     return content[:-1] + bytes([content[-1] ^ 1])
 
 

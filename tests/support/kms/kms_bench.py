@@ -1,4 +1,4 @@
-"""What the contract suite needs of a KMS beside the provider: its administrator's hands, and its faults."""
+"""What the contract suite needs of a KMS besides the provider: its administrator and its faults."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Fault:
     Attributes:
         error: that every use of a key raises meanwhile.
         provoke: brings it about for a KEK, and takes it away at the end.
-        retry_after: seconds that the error must tell; None where the KMS says nothing.
+        retry_after: seconds that the error must have; None if the KMS gives none.
     """
 
     error: type[StrongroomError]
@@ -29,7 +29,7 @@ class Fault:
 
 
 class Administrator(Protocol):
-    """What somebody may do to KEKs in the KMS itself, behind the provider's back."""
+    """What an administrator does to KEKs in the KMS itself, without the provider."""
 
     async def disable(self, kek: KekRef) -> None:
         """Disable a KEK."""

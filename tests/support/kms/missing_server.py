@@ -1,4 +1,4 @@
-"""What a bench raises where its server is not to be had."""
+"""What a bench raises if its server is not available."""
 
 
 class MissingServer(Exception):  # noqa: N818 - says what is wrong

@@ -1,4 +1,4 @@
-"""A relay before a server: it ends TLS where it is given a context, and cuts connections when it is told to."""
+"""A relay before a server: it ends TLS if it has a context, and cuts connections on request."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Relay:
         """Close all connections that there are."""
         for writer in list(self._writers):
             writer.transport.abort()
-        await asyncio.sleep(0.05)  # in which the client hears of it
+        await asyncio.sleep(0.05)  # in which the client notices
 
 
 async def _carry(reader, writer):

@@ -1,7 +1,7 @@
 //! AWS-LC's AES-256-GCM over a batch of rows of one length, timed with the process's CPU clock, behind a C interface.
 //!
 //! It does the cipher's work and nothing else: counters for nonces, a context that is kept, associated data and buffers that
-//! stand ready, out of place. No Python object is looked at or made. The Python side compares its clock with this one's
+//! exist already, out of place. No Python object is looked at or made. The Python side compares its clock with this one's
 //! figures in the same process and the same round.
 
 use aws_lc_sys::{

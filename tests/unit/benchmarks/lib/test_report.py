@@ -105,7 +105,7 @@ def test_the_report_s_text_is_of_its_figures():
 
 
 def test_a_table_takes_the_place_of_the_last_one():
-    """What stands around the markers stays, and another table leaves nothing of the last."""
+    """The text around the markers stays, and a new table replaces the old one completely."""
     text = f"before\n\n{readme.BEGIN}\n{readme.END}\n\nafter\n"
     once = readme.replaced(text, "| one |")
     assert readme.block(once) == "| one |"

@@ -24,7 +24,7 @@ def slowed(folder):
 
 
 def test_a_planted_slowdown_is_told(tmp_path):
-    """Sealing got ten times slower and is told; opening did not change and is not."""
+    """Sealing is ten times slower and is reported; opening did not change and is not reported."""
     base = link(ROOT, tmp_path / "base")
     found = {each.cell[1]: each for each in compare(base, slowed(tmp_path / "slow"), least=2.0, **QUICK)}
     assert found["seal"].verdict == "SLOWER"
@@ -34,7 +34,7 @@ def test_a_planted_slowdown_is_told(tmp_path):
 
 
 def test_the_same_code_shows_no_change(tmp_path):
-    """Base against base: nothing is told."""
+    """Base against base: nothing is reported."""
     base, same = link(ROOT, tmp_path / "base"), link(ROOT, tmp_path / "same")
     found = compare(base, same, least=2.0, **QUICK)
     assert [each.verdict for each in found] == ["", ""]
@@ -46,7 +46,7 @@ def rounds(base, again, changed):
 
 
 def test_a_change_must_exceed_what_the_base_differs_by_from_itself():
-    """Where the base's own processes differ by a tenth in one cell, a change by a twentieth in another is not told."""
+    """Where the base's own processes differ by a tenth in one cell, a change by a twentieth in another is not reported."""
     quiet, noisy = ("python", "seal", 64, 100, False), ("python", "open", 64, 100, False)
     slower = rounds([100.0] * 9, [100.0] * 9, [105.0] * 9)
     calm = judge({quiet: slower, noisy: rounds([100.0] * 9, [100.0] * 9, [100.0] * 9)})

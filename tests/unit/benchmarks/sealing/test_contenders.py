@@ -47,7 +47,7 @@ def test_altered_rows_are_refused(found):
 
 
 def test_a_missing_library_is_left_out_by_name(monkeypatch):
-    """Who is not installed is named with the reason, and the others take part."""
+    """A contender that is not installed is named with the reason, and the others take part."""
 
     def missing(name):
         if name.endswith("tink_aead"):
@@ -61,7 +61,7 @@ def test_a_missing_library_is_left_out_by_name(monkeypatch):
 
 
 def test_without_cargo_the_native_limit_is_left_out_by_name(monkeypatch, tmp_path):
-    """Who has no Rust gets a report without it, and reads why."""
+    """Without Rust the report is made without the native limit, and gives the reason."""
     native_limit.library.cache_clear()
     monkeypatch.setattr(native_limit, "LIBRARY", tmp_path / "none.so")
     monkeypatch.setattr(native_limit.shutil, "which", lambda _: None)
