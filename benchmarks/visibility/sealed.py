@@ -39,7 +39,7 @@ class Overheard:
             self._connection = connection
             yield self
 
-    def is_walled(self, _: Overheard) -> bool:
+    def has_row_level_security(self, _: Overheard) -> bool:
         """It connects as the owner of the tables."""
         return False
 

@@ -47,7 +47,7 @@ GRANTS = """
 @pytest.fixture
 async def service_cell(contract_dsn, tmp_path):
     """An open cell of the test's own, connected as services are."""
-    async with cell_of_a_test(contract_dsn, tmp_path, walled=True) as service_cell:
+    async with cell_of_a_test(contract_dsn, tmp_path, as_service=True) as service_cell:
         yield service_cell
 
 

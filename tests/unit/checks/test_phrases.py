@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from checks import phrases
-from checks.phrases import LATER, LIST, faults_in, load_phrases
+from checks.phrases import LIST, faults_in, load_phrases
 from checks.prose import is_read, prose_of
 
 PHRASES = load_phrases(LIST.read_text())
@@ -105,13 +105,6 @@ def test_each_file_type_that_is_read_has_prose():
     assert not is_read("LICENSE")
 
 
-def test_a_phrase_below_the_mark_is_not_enforced():
-    """The second part of the list is reported only on request."""
-    first, second = load_phrases(f"a => b => a\n{LATER}\nc => d => c\n")
-    assert first.is_enforced
-    assert not second.is_enforced
-
-
 @pytest.mark.parametrize("line", ["a", "a => b", "a => b => c => d"])
 def test_a_line_that_lacks_a_part_is_refused(line):
     """A pattern without a replacement or an example can't be added."""
@@ -121,14 +114,17 @@ def test_a_line_that_lacks_a_part_is_refused(line):
 
 @pytest.fixture
 def tree_of_two_files(tmp_path, monkeypatch):
-    """A tree with one fault of an enforced phrase and one of a later phrase."""
-    (tmp_path / "list.txt").write_text(f"foo => bar => foo\n{LATER}\nqux => bar => qux\n")
+    """A tree in which each of two files has a phrase; the second file may have it still."""
+    (tmp_path / "list.txt").write_text("foo => bar => foo\n")
+    (tmp_path / "left.txt").write_text("# FILE NUMBER\ntwo.md 1\n")
     (tmp_path / "one.md").write_text("foo")
-    (tmp_path / "two.md").write_text("qux")
+    (tmp_path / "two.md").write_text("foo")
     (tmp_path / "image.png").write_bytes(b"\xff")
     monkeypatch.setattr(phrases, "ROOT", tmp_path)
     monkeypatch.setattr(phrases, "LIST", tmp_path / "list.txt")
+    monkeypatch.setattr(phrases, "LEFT", tmp_path / "left.txt")
     monkeypatch.setattr(phrases, "tracked_files", lambda: sorted(p.relative_to(tmp_path) for p in tmp_path.iterdir()))
+    return tmp_path
 
 
 @pytest.mark.usefixtures("tree_of_two_files")
@@ -146,3 +142,10 @@ def test_the_check_names_the_files_that_it_was_asked_for(arguments, code, faulty
     assert phrases.main(arguments) == code
     lines = capsys.readouterr().err.splitlines()
     assert [line.partition(":")[0] for line in lines[:-1]] == faulty
+
+
+def test_a_file_with_phrases_left_may_have_no_more(tree_of_two_files, capsys):
+    """The number only falls; once it is passed, every phrase of the file is named."""
+    (tree_of_two_files / "two.md").write_text("foo\n\nfoo")
+    assert phrases.main(["two.md"]) == 1
+    assert capsys.readouterr().err.count("two.md:") == 2
