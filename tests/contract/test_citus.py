@@ -131,7 +131,7 @@ async def test_a_schema_that_is_not_ready_is_refused(contract_dsn, with_schema):
 
 @pytest.fixture
 async def distributed_cell(stand_ins, tmp_path):
-    """The cell after its distribution, opened by a host that was told; the stand-ins leave the rows on the one server."""
+    """The cell after its distribution, opened by a host that knows of it; the stand-ins leave the rows on the one server."""
     await distribute_schema(stand_ins.database)
     path = tmp_path / "strongroom.toml"
     with pytest.raises(CellMismatch, match="distributed = true"):

@@ -205,7 +205,7 @@ async def test_each_filter_leaves_out_what_it_does_not_fit(cluster_store):
 
 
 async def test_hosts_are_filtered_by_their_last_heartbeat(own_cell, cluster_store):
-    """One that was heard of long ago is up while its record has not expired, and left out where that is asked for."""
+    """One that was last seen long ago is up while its record has not expired, and left out where that is asked for."""
     host_id = await join(cluster_store, record_expiry=60 * MINUTE)
     await execute(own_cell, "UPDATE cluster_membership SET last_heartbeat = last_heartbeat - interval '5 minutes'")
     assert await ids(cluster_store) == await ids(cluster_store, last_heartbeat_within=10 * MINUTE) == [host_id]

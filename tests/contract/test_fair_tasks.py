@@ -95,7 +95,7 @@ async def test_completing_goes_up_to_a_pass_and_an_id(fair_tasks, fair_queue):
 
 
 async def test_completing_spares_the_same_id_of_a_later_pass(fair_tasks, fair_queue):
-    """Tasks are told apart by both, so that none that waits is lost."""
+    """Tasks are distinguished by both, so that none that waits is lost."""
     await create(fair_tasks, fair_queue, (1, 5), (2, 5), (3, 5))
     assert await fair_tasks.complete_tasks_less_than(fair_queue, max_pass=2, max_task_id=0, limit=10) == 1
     assert levels((await fair_tasks.get_tasks(fair_queue, page_size=10, min_pass=1)).tasks) == [(2, 5), (3, 5)]

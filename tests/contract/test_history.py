@@ -61,7 +61,7 @@ async def test_a_second_attempt_shadows_the_first(histories):
 
 
 async def test_a_fork_goes_its_own_way(histories):
-    """A fork shares what stands before its node; after that each branch has its own."""
+    """A fork shares what is before its node; after that each branch has its own."""
     base = histories.branch()
     shared, of_base, of_fork = chain(1, 3, txn=10), node(4, 20, 12), node(4, 21, 12)
     await histories.append(base, *shared)
@@ -159,7 +159,7 @@ async def test_what_is_written_during_a_reverse_read_is_not_in_it(histories):
 @pytest.mark.parametrize("page_size", [1, 2, 3, 100])
 @pytest.mark.parametrize("deleted", [1, 2, 3, 4])
 async def test_a_missing_node_is_data_loss_both_ways(histories, deleted, page_size):
-    """Neither reader steps over a node that somebody deleted, in an ancestor's range (1 to 3) or the branch's own."""
+    """Neither reader steps over a deleted node, in an ancestor's range (1 to 3) or the branch's own."""
     base = histories.branch()
     await histories.append(base, *chain(1, 4, txn=10))
     forked = await histories.fork(base, 4)
@@ -247,7 +247,7 @@ async def test_many_branches_are_appended_to_at_once(histories):
 
 
 async def test_two_callers_write_one_node_at_once(histories):
-    """The same key twice is one row, whoever comes last; of two transactions the higher counts."""
+    """The same key twice is one row, whichever write comes last; of two transactions the higher counts."""
     branch = histories.branch()
     await histories.append(branch, node(1, 10, 0))
     await asyncio.gather(*(histories.append(branch, node(2, txn, 10)) for txn in (11, 12, 12, 13, 11) * 4))
@@ -390,7 +390,7 @@ async def test_a_namespace_that_is_no_id_is_refused(histories, namespace_id):
 
 
 async def test_an_unknown_namespace_is_not_found(histories):
-    """Told apart from a namespace without such a history."""
+    """Distinguished from a namespace without such a history."""
     other = Histories(histories.cell, UUID(int=77), histories.shard_id)
     branch = other.branch()
     for call in (other.append(branch, node(1, 1, 0)), other.read(branch), other.fork(branch, 2), other.tree(branch)):

@@ -27,7 +27,7 @@ async def test_trim_deletes_the_attempt_that_shadows(histories):
 
 
 async def test_trim_leaves_nothing_but_the_chain(histories):
-    """Every other write up to the node goes, older and newer, and between; what stands behind the node stays."""
+    """Every other write up to the node goes, older and newer, and between; what is after the node stays."""
     branch = histories.branch()
     counts = [node(1, 10, 0), node(2, 20, 10), node(5, 50, 20)]
     behind = node(6, 60, 50)
@@ -67,7 +67,7 @@ async def test_trim_through_either_branch_clears_what_both_share(histories, by_f
 
 
 async def test_trim_of_a_fork_leaves_its_base_alone(histories):
-    """What stands in the base behind the fork is none of the fork's."""
+    """What is in the base after the fork is not in the fork."""
     base = histories.branch()
     await histories.append(base, node(1, 10, 0), node(4, 11, 10))
     forked = await histories.fork(base, 4)
@@ -276,7 +276,7 @@ async def test_a_delete_in_flight_is_waited_for_by_a_fork(histories):
 
 
 async def test_forks_that_race_with_deletes_are_whole_or_refused(histories):
-    """Whoever comes first: a fork that was made can be read to its end, and when all branches are gone no node is left."""
+    """In either order: a fork that was made can be read to its end, and when all branches are gone no node is left."""
 
     async def race(turn):
         base = histories.branch()
@@ -359,7 +359,7 @@ async def test_a_fork_at_no_node_is_refused(histories, at_node):
 
 
 async def test_a_tree_that_is_not_there_is_empty(histories):
-    """Told apart from a request that can't be."""
+    """Distinguished from a request that can't be."""
     assert await histories.tree(histories.branch()) == []
     manager = histories.manager
     with pytest.raises(InvalidPersistenceRequest):

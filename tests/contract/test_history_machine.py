@@ -54,7 +54,7 @@ class HistoryMachine(RuleBasedStateMachine):
         self.txn = 0
 
     def visible(self, handle):
-        """All writes that stand in a branch's ranges."""
+        """All writes in a branch's ranges."""
         return [
             one
             for part in handle.ranges()
@@ -184,7 +184,7 @@ class HistoryMachine(RuleBasedStateMachine):
         self.check_read(self.chosen(pick, alive=False).handle, 1, 2**63 - 1, page_size)
 
     def check_read(self, handle, low, high, page_size, *, ids=False):
-        """Compare a read with the model; of a chain with a gap, which a trim can make, only what is told of it."""
+        """Compare a read with the model; of a chain with a gap, which a trim can make, only what is reported of it."""
         below = [one for one in counted(self.visible(handle)) if one.node_id < high]
         wanted = [one for one in below if one.node_id >= low]
         border = below[: len(below) - len(wanted)][-1:]

@@ -108,7 +108,7 @@ async def test_nodes_of_a_namespace_without_keys_can_still_be_trimmed_and_delete
     "wrong", [{"page_size": 0}, {"page_size": -1}, {"page_size": 10_001}, {"page_size": "5"}], ids=str
 )
 async def test_a_page_size_of_the_list_that_cannot_be_is_refused(cell, wrong):
-    """Temporal's scavenger is told, too."""
+    """Temporal's scavenger gets the error, too."""
     with pytest.raises(InvalidPersistenceRequest):
         await cell.history.get_all_history_tree_branches(**wrong)
 
@@ -161,7 +161,7 @@ async def test_a_row_that_was_given_another_place_does_not_open(histories):
 
 
 async def test_nothing_that_a_tenant_wrote_stands_in_clear(histories):
-    """Neither events nor notes, nor what a fork shares; what does stand in clear is found by the same search."""
+    """Neither events nor notes, nor what a fork shares; what is in clear is found by the same search."""
     events, info = os.urandom(20), f"payroll:{uuid4()}"
     branch = histories.branch()
     await histories.append(branch, HistoryNode(1, 77, 0, DataBlob(events * 100)), info=info)

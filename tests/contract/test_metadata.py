@@ -90,7 +90,7 @@ async def test_the_id_of_a_deleted_namespace_is_not_given_again(metadata_store):
 
 
 async def test_of_many_that_create_a_name_at_once_one_wins(own_cell, metadata_store):
-    """One gets the name; the others are told so, and the winner's namespace works."""
+    """One gets the name; the others get an error, and the winner's namespace works."""
     ids = [uuid4() for _ in range(8)]
     async with Strongroom.open(own_cell.config) as elsewhere:
         stores = (metadata_store, store_of(elsewhere))
@@ -194,7 +194,7 @@ async def test_deleting_again_or_nothing_is_no_error(metadata_store):
 
 
 async def test_a_deletion_that_broke_off_is_finished_by_name(own_cell, metadata_store):
-    """Keys destroyed, rows not: the namespace tells that its keys are destroyed, and deleting by name ends the work."""
+    """Keys destroyed, rows not: the namespace reports that its keys are destroyed, and deleting by name ends the work."""
     made = await create(metadata_store, "half")
     await destroy_data_keys(own_cell.keyring, made.namespace_id)
     with pytest.raises(KeyDestroyed):

@@ -173,7 +173,7 @@ async def test_all_endpoints_are_listed_page_by_page(nexus_store, page_size):
 
 
 async def test_a_list_of_a_stale_version_is_refused(nexus_store):
-    """A table that changed between two pages is read anew; so is one whose version never was."""
+    """A table that changed between two pages is read again; so is one whose version never was."""
     for _ in range(3):
         await write(nexus_store)
     page = await nexus_store.list_nexus_endpoints(page_size=2)

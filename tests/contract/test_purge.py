@@ -24,7 +24,7 @@ pytestmark = pytest.mark.integration
 
 PURGED = {table.name: table.partition_column for table in PURGED_TABLES}
 KEPT = {"data_keys", "namespaces", "shreddings", "shredded_keks", "erasure_certificates"}
-"""The registry, whose tombstones stay; the table of namespaces, whose row is emptied instead; and what tells of shreddings."""
+"""The registry, whose tombstones stay; the table of namespaces, whose row is emptied instead; and the records of shreddings."""
 VALUES = {
     "smallint": "1",
     "integer": "{number}",
@@ -117,7 +117,7 @@ async def test_all_rows_of_a_namespace_go_and_no_others(own_cell, distributed):
 async def test_chunks_of_any_size_find_all_rows(cell, table, chunk):
     """Many rows under one first column of the key, and few under many; none is left over at a chunk's border."""
     gone = await dead_namespace(cell)
-    first = gone.int % 10**6 * 1000  # the cell is the session's, and its rows stand under other numbers
+    first = gone.int % 10**6 * 1000  # the cell is the session's, and its rows have other numbers
     await fill(cell, table, gone, 20, lead=first, first=first)
     await fill(cell, table, gone, 10, first=first + 100)
     assert dict(await purge_namespace(cell.database, gone, chunk=chunk)) == {table: 30}
@@ -135,7 +135,7 @@ async def test_a_key_with_more_first_columns_than_one_statement_looks_into(own_c
 
 
 async def test_progress_is_told_for_each_chunk_and_each_table(own_cell):
-    """The count of a table rises to what was deleted from it; a table without rows is told once."""
+    """The count of a table rises to what was deleted from it; a table without rows is reported once."""
     gone, told = await dead_namespace(own_cell), []
     await fill(own_cell, "tasks", gone, 25, lead=1)
     await fill(own_cell, "history_tasks", gone, 25, lead=1)

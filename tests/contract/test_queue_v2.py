@@ -105,7 +105,7 @@ async def test_a_queue_is_made_once(queues):
 
 
 async def test_of_many_creations_at_once_one_wins(queues):
-    """The others are told that it is there."""
+    """The others get an error that it exists."""
     outcomes = await asyncio.gather(*(queues.create_queue(NORMAL, "q") for _ in range(6)), return_exceptions=True)
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["ConditionFailed"] * 5 + ["NoneType"]
 
@@ -259,7 +259,7 @@ async def test_a_shredded_namespaces_messages_go_with_it(own_cell, queues):
 
 
 async def test_messages_whose_keys_are_destroyed_hide_no_other(own_cell, queues):
-    """Between the destruction of keys and that of rows they are told as unreadable, in their place."""
+    """Between the destruction of keys and that of rows they are reported as unreadable, in their place."""
     await made_queue(queues)
     gone, stays = await new_namespace(own_cell), await new_namespace(own_cell)
     made = [await enqueue(queues, namespace_id=each) for each in (gone, None, stays, gone)]
@@ -301,7 +301,7 @@ async def test_messages_whose_keys_cannot_be_had_hide_no_other(own_cell, queues)
     ],
 )
 async def test_an_edited_message_does_not_open(own_cell, queues, edit):
-    """Queue, number and namespace are bound to it; it is refused, not told as unreadable."""
+    """Queue, number and namespace are bound to it; it is refused, not reported as unreadable."""
     for queue_type in (NORMAL, DEAD):
         await made_queue(queues, queue_type=queue_type)
     await enqueue(queues, namespace_id=await new_namespace(own_cell))

@@ -227,7 +227,7 @@ async def test_the_most_and_the_largest_pass(user_data, namespace_id):
 
 
 async def test_nothing_of_a_tenant_is_in_clear(own_cell):
-    """Names, build ids and data are in no column; the scan finds them where they do stand in clear."""
+    """Names, build ids and data are in no column; the scan finds them where they are in clear."""
     namespace_id = await new_namespace(own_cell)
     store = TaskQueueUserDataStore(own_cell.database, own_cell.keyring)
     planted = {PLANTED: update(0, PLANTED.encode(), added=[f"1.0-{PLANTED}"])}

@@ -135,7 +135,7 @@ async def test_a_node_that_stands_still_is_not_waited_for(config_path, elasticse
 
 
 async def test_refused_credentials_are_said():
-    """A node with security is not to be had as a process here: the answer of one, from a server that says nothing else."""
+    """A node with security is not available as a process here: the answer of one, from a server that answers nothing else."""
 
     class Refusing(BaseHTTPRequestHandler):
         def do_POST(self):
@@ -176,7 +176,7 @@ def elasticsearch_in(fault, client, cell):
 
 
 async def meets(error, asked):
-    """Wait for an error that tells nothing of a tenant's; or for none."""
+    """Wait for an error that contains nothing of a tenant; or for none."""
     if error is None:
         await asked
         return

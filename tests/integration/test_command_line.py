@@ -340,7 +340,7 @@ WRONG_INPUT = [
 def test_wrong_input_is_refused(command_line_cell):
     """A wrong command ends with 2 and one line, which repeats no value, and changes nothing."""
     assert len(set(command_line_cell.all_refused(WRONG_INPUT))) > len(WRONG_INPUT) // 3, (
-        "the lines tell the causes apart"
+        "the lines distinguish the causes"
     )
 
 

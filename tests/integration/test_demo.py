@@ -112,7 +112,7 @@ def test_a_kept_demonstration_can_be_searched_and_stopped(demonstrations):
 def test_a_folder_that_is_in_use_is_refused(tmp_path):
     """--keep writes into a new or empty folder only, and --stop stops only a kept demonstration. Other files are not changed.
 
-    A folder that no server can work in is told as such.
+    A folder that no server can work in is reported as such.
     """
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("not to be touched")

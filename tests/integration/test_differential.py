@@ -31,7 +31,7 @@ GROUPS = ("ExecutionStatus", "TemporalNamespaceDivision")
 
 @pytest.mark.parametrize("kind", ["PostgreSQL", "Elasticsearch"])
 async def test_sealed_answers_are_those_of_the_plaintext_twin(config_path, elasticsearch, kind):
-    """Same runs, same order, same page borders, same counts and groups; also after every second run was written anew."""
+    """Same runs, same order, same page borders, same counts and groups; also after every second run was written again."""
     rng = random.Random(20_261_124)  # noqa: S311 - repeatable
     twin = await new_twin(elasticsearch)
     documents = random_documents(rng, DOCUMENTS)
@@ -69,7 +69,7 @@ async def test_two_layouts_side_by_side_answer_as_one(config_path, elasticsearch
 
 
 async def hashed(ours):
-    """Return how many records there are of each epoch, and whether their tokens stand in columns."""
+    """Return how many records there are of each epoch, and whether their tokens are in columns."""
     async with ours.strongroom.database.connection(EVERY_NAMESPACE) as connection:
         rows = await connection.fetch(
             "SELECT k, h_type IS NOT NULL AS hashed, count(*) AS records FROM visibility_records GROUP BY 1, 2"
@@ -108,7 +108,7 @@ async def test_before_a_refresh_both_show_what_was_and_after_it_what_is(config_p
 
 
 async def test_a_node_that_was_killed_in_the_middle_of_writing_answers_as_before(config_path, elasticsearch_to_kill):
-    """`kill -9` while documents are on their way; when the node is back, the answers are the twin's again."""
+    """`kill -9` while documents are on their way; when the node is back, the answers are again those of the plaintext copy."""
     node = elasticsearch_to_kill
     rng = random.Random(20_261_126)  # noqa: S311 - repeatable
     twin = await new_twin(node)
@@ -128,7 +128,7 @@ async def test_a_node_that_was_killed_in_the_middle_of_writing_answers_as_before
         assert await ours.strongroom.outbox.waiting(), "the node died with work left"
         await asyncio.to_thread(node.start)
         async with asyncio.timeout(90):
-            while await ours.strongroom.outbox.waiting():  # noqa: ASYNC110 - nobody tells
+            while await ours.strongroom.outbox.waiting():  # noqa: ASYNC110 - there is no notification
                 await asyncio.sleep(0.1)
         running.cancel()
         with suppress(asyncio.CancelledError):
@@ -167,4 +167,4 @@ async def assert_same_answers(ours, twin, rng, *, filters):
             grouped = f"{where.rstrip()} GROUP BY {GROUPS[number // 10 % 2]}"
             groups = await asyncio.to_thread(twin.groups, grouped)
             assert await ours.count(grouped) == (sum(groups.values()), groups), grouped
-    assert some > filters // 6, "the filters tell runs apart, so that the comparison means something"
+    assert some > filters // 6, "the filters distinguish runs, so that the comparison means something"

@@ -28,7 +28,7 @@ GONE = float(os.environ.get("GONE", "1"))
 
 
 async def until(condition):
-    """Wait for something that nobody tells; the condition may be awaitable."""
+    """Wait for something without a notification; the condition may be awaitable."""
     async with asyncio.timeout(60):
         while not (await found if isawaitable(found := condition()) else found):  # noqa: ASYNC110 - see above
             await asyncio.sleep(0.05)
@@ -131,7 +131,7 @@ async def test_an_index_of_another_version_is_refused(empty_index_cell, elastics
 
 @pytest.mark.parametrize("field", ["b1", "b2", "k", "s", "other"])
 async def test_an_edited_document_is_refused(empty_index_cell, field):
-    """A bucket, an epoch or a blob that somebody changed or swapped is noticed as soon as the document is opened."""
+    """A bucket, an epoch or a blob that was changed or swapped is noticed as soon as the document is opened."""
     await empty_index_cell.write(record(1), record(2))
     (first, second) = await empty_index_cell.strongroom.outbox.take((-(2**31), uuid4(), b""), runs=10, size=10**6)
     await empty_index_cell.settle()
@@ -229,7 +229,7 @@ async def test_a_cluster_that_is_gone_for_a_while_is_caught_up_with(config_path,
         await asyncio.sleep(GONE)
         await asyncio.to_thread(node.start)
         async with asyncio.timeout(90):
-            while await strongroom.outbox.waiting():  # noqa: ASYNC110 - nobody tells
+            while await strongroom.outbox.waiting():  # noqa: ASYNC110 - there is no notification
                 await asyncio.sleep(0.1)
         running.cancel()
         with suppress(asyncio.CancelledError):
@@ -280,7 +280,7 @@ async def listeners(strongroom, *, at_least):
 
 
 async def nothing_waits(strongroom):
-    """Whether the index was told of everything."""
+    """Whether the index has everything."""
     return not await strongroom.outbox.waiting()
 
 
@@ -353,7 +353,7 @@ async def pages(cell, page_size):
 
 
 async def test_memory_of_indexer_and_list_does_not_grow_with_what_there_is(empty_index_cell, monkeypatch):
-    """An indexer that has two thousand runs to tell, and a list that goes through them, take hardly more than with five hundred."""
+    """An indexer that has two thousand runs to index, and a list that goes through them, take hardly more than with five hundred."""
     monkeypatch.setattr(indexer, "BATCH_RUNS", 50)
     indexing, listing = [], []
     for version, last in enumerate((500, 2000), start=1):

@@ -1,4 +1,4 @@
-"""Nothing that a tenant wrote stands in any file of a node; a plaintext twin on the same node shows that the search is not blind."""
+"""Nothing that a tenant wrote is in any file of a node; a plaintext copy on the same node shows that the search is not blind."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LISTS = ("Labels", "BuildIds")
 
 
 def canaries(owner):
-    """Return a document whose texts stand nowhere else, and those texts by attribute."""
+    """Return a document whose texts occur nowhere else, and those texts by attribute."""
     marks = {name: f"{owner}{secrets.token_hex(12)}" for name in (*TEXTS, *LISTS, "RunId", "ParentRunId")}
     document = {name: [mark] if name in LISTS else mark for name, mark in marks.items()}
     times = {"StartTime": SECOND, "ExecutionTime": SECOND}
@@ -64,7 +64,7 @@ async def test_no_file_of_the_node_holds_a_word_of_a_tenant(config_path, elastic
         report = await asyncio.to_thread(scan, elasticsearch.data.parent, [*secret.values(), *shown.values()])
         assert report.files > 20
         found = {attribute for attribute, mark in shown.items() if mark in report.hits}
-        assert found >= {*TEXTS, *LISTS} - {"ParentRunId"}, "the twin's words are found"
+        assert found >= {*TEXTS, *LISTS} - {"ParentRunId"}, "the words of the plaintext copy are found"
         assert {attribute: report.hits[mark] for attribute, mark in secret.items() if mark in report.hits} == {}
         mapping = str(client.request("GET", f"/{name}/_mapping"))
         assert not any(attribute in mapping for attribute in CUSTOM)

@@ -74,7 +74,7 @@ async def read_all(strongroom, namespace, branch, *, page_size=1000, **bounds):
 
 
 async def run(strongroom, statement, *arguments):
-    """Run a statement as whoever has the database and no keys would; return its command tag."""
+    """Run a statement like a person with the database and without keys; return its command tag."""
     async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
         return await connection.execute(statement, *arguments)
 
@@ -143,7 +143,7 @@ async def test_the_same_append_twice_changes_nothing(strongroom, namespace, bran
 
 
 async def test_forks_of_forks_read_through_their_ancestors(strongroom, namespace, branch):
-    """A fork shares what stands before its fork node, at every depth, and sees nothing that its ancestors write later."""
+    """A fork shares what is before its fork node, at every depth, and sees nothing that its ancestors write later."""
     history = strongroom.history
     main = chain(1, 10, txn=1)
     await append(strongroom, namespace, branch, main, is_new_branch=True, info="main")
@@ -206,7 +206,7 @@ async def test_an_append_into_an_ancestors_range_is_refused(strongroom, namespac
 
 
 async def test_an_append_of_nothing_or_of_one_node_twice_is_refused(strongroom, namespace, branch):
-    """A malformed append is told so, and stores nothing."""
+    """A malformed append is an error, and stores nothing."""
     for nodes in ([], [node(1, 1, 0), node(1, 1, 0)]):
         with pytest.raises(InvalidPersistenceRequest):
             await append(strongroom, namespace, branch, nodes)
@@ -226,7 +226,7 @@ async def test_the_size_limit_is_exact(strongroom, namespace, branch, content):
 
 
 async def test_a_first_page_without_nodes_is_not_found(strongroom, namespace, other, branch):
-    """A branch that is not there, or has nothing between the bounds, is told apart from an empty history."""
+    """A branch that is not there, or has nothing between the bounds, is distinguished from an empty history."""
     await append(strongroom, namespace, branch, chain(1, 3, txn=1))
     history = strongroom.history
     with pytest.raises(NotFound):
@@ -243,7 +243,7 @@ async def test_a_first_page_without_nodes_is_not_found(strongroom, namespace, ot
 @pytest.mark.parametrize("page_size", [1, 2, 3, 100])
 @pytest.mark.parametrize("deleted", [1, 2, 3, 4])
 async def test_a_deleted_node_is_missed(strongroom, namespace, branch, deleted, page_size):
-    """A node that somebody deleted from the beginning or the middle is a loss that a reader is told of."""
+    """A node that was deleted from the beginning or the middle is a loss, and a reader gets an error."""
     await append(strongroom, namespace, branch, chain(1, 5, txn=1))
     assert await run(strongroom, "DELETE FROM history_node WHERE node_id = $1", deleted) == "DELETE 1"
     with pytest.raises(DataLoss):
@@ -392,7 +392,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize("token", MALFORMED.values(), ids=MALFORMED.keys())
 async def test_a_malformed_page_token_is_refused(strongroom, namespace, branch, token):
-    """A token that no page gave is told so, and is neither answered nor a crash."""
+    """A token that no page gave is an error, and is neither answered nor a crash."""
     await append(strongroom, namespace, branch, chain(1, 3, txn=1))
     with pytest.raises(InvalidPersistenceRequest):
         await strongroom.history.read_history_branch(namespace.namespace_id, branch, page_token=token)
@@ -419,7 +419,7 @@ async def test_a_page_token_with_impossible_numbers_is_refused(strongroom, names
 
 @pytest.mark.parametrize("page_size", [0, -1, 10_001])
 async def test_a_page_size_that_cannot_be_is_refused(strongroom, namespace, branch, page_size):
-    """A page has 1 to 10,000 nodes; anything else is told so."""
+    """A page has 1 to 10,000 nodes; anything else is an error."""
     with pytest.raises(InvalidPersistenceRequest):
         await strongroom.history.read_history_branch(namespace.namespace_id, branch, page_size=page_size)
 
@@ -467,7 +467,7 @@ async def test_one_namespace_cannot_overwrite_the_history_of_another(strongroom,
     """A write under the same ids in another namespace leaves the first one's history as it was."""
     nodes = chain(1, 3, txn=1)
     await append(strongroom, namespace, branch, nodes, is_new_branch=True, info="first")
-    with suppress(StrongroomError):  # a refusal is as good
+    with suppress(StrongroomError):  # a refusal is not a failure
         await append(strongroom, other, branch, chain(1, 3, txn=1), is_new_branch=True, info="second")
     assert await read_all(strongroom, namespace, branch) == nodes
     tree = await strongroom.history.get_history_tree(namespace.namespace_id, shard_id=3, tree_id=branch.tree_id)

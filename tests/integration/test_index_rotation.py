@@ -50,7 +50,7 @@ async def filled(config_path, elasticsearch, kind, *, documents=300, seed=1):
 
 @asynccontextmanager
 async def another_process(ours):
-    """Open the same cell once more, with keys and connections of its own; it hears of no change of keys."""
+    """Open the same cell once more, with keys and connections of its own; it gets no notification of key changes."""
     async with opened_deaf(ours.strongroom.config) as strongroom:
         yield Sealed(strongroom, await strongroom.namespaces.get("twin"))
 
@@ -94,7 +94,7 @@ async def wrong_answers(ours, documents, rng, *, filters):
 
 
 async def rewrite_for_ever(other, documents, done):
-    """Write runs anew as they are, in ever newer versions, with whatever keys this process has."""
+    """Write runs again as they are, in ever newer versions, with whatever keys this process has."""
     rng = random.Random()  # noqa: S311 - which runs, no secret
     while not done.is_set():
         await other.write(rng.sample(documents, 20), version=next(other.versions))
@@ -201,7 +201,7 @@ async def ended(command, *, within):
 
 
 async def test_two_that_rotate_at_once_make_one_rotation(config_path, elasticsearch):
-    """One epoch comes of it; whoever was second joins in, or is told."""
+    """The result is one epoch; the second caller joins in, or gets an error."""
     async with filled(config_path, elasticsearch, "PostgreSQL") as (ours, documents), another_process(ours) as other:
         results = await asyncio.gather(*(rotate(who, wait=KEPT) for who in (ours, other)), return_exceptions=True)
         assert all(not isinstance(one, BaseException) or isinstance(one, KeyConflict) for one in results), results
@@ -250,7 +250,7 @@ async def test_a_damaged_record_keeps_the_old_key(config_path, elasticsearch):
 
 
 async def test_a_layout_that_was_edited_is_refused(config_path, elasticsearch):
-    """The registry says in clear what an epoch holds; who edits that gets errors, and nobody a wrong answer."""
+    """The registry has in clear what an epoch contains; an edit of it causes errors, and never a wrong answer."""
     async with filled(config_path, elasticsearch, "PostgreSQL", documents=10) as (ours, _):
         assert (await ours.count("WorkflowType IS NOT NULL"))[0]
         async with ours.strongroom.database.connection(EVERY_NAMESPACE) as connection:

@@ -149,7 +149,7 @@ async def test_it_waits_until_every_process_knows_the_successor(strongroom):
 
 
 async def test_what_is_written_late_is_saved(strongroom, monkeypatch):
-    """Whoever takes longer than he may, and seals with the key between the scan and its end: this process still has the root."""
+    """A process that takes too long, and seals with the key between the scan and its end: this process still has the root."""
     made = await resealed(strongroom)
     column, owner = COLUMNS["task_queue_user_data.data"], made.namespace_id
     value = await value_of(strongroom, column, owner)
@@ -172,7 +172,7 @@ async def test_what_is_written_late_is_saved(strongroom, monkeypatch):
 
 
 async def test_a_database_of_another_schema_is_refused(strongroom):
-    """A newer one may have sealed columns that this software has never heard of."""
+    """A newer one may have sealed columns that this software does not know."""
     made = await resealed(strongroom)
     newer = "INSERT INTO schema_version (version, name, applied_at) VALUES ($1, 'later', now())"
     await execute(strongroom, newer, current_version() + 1)
@@ -229,7 +229,7 @@ async def test_documents_are_written_anew(config_path, elasticsearch):
 
 
 async def test_one_document_keeps_the_key(config_path, elasticsearch):
-    """An indexer that was late has put an old copy back: the key stays, and the next run repairs it, without being told of it."""
+    """An indexer that was late has put an old copy back: the key stays, and the next run repairs it, without a request for it."""
     async with opened(config_path, elasticsearch) as strongroom:
         cell = await searched(strongroom)
         (late,) = await fetch(strongroom, "SELECT * FROM visibility_records ORDER BY id LIMIT 1")
@@ -246,7 +246,7 @@ async def test_one_document_keeps_the_key(config_path, elasticsearch):
 
 
 async def test_an_indexer_that_is_late_puts_the_run_on_the_list_again(config_path, elasticsearch):
-    """What it had taken before the record was sealed anew, and sent after that: when it is done with it the run waits again."""
+    """What it had taken before the record was sealed again, and sent after that: when it is done with it the run waits again."""
     async with opened(config_path, elasticsearch) as strongroom:
         cell = await searched(strongroom, records=3)
         async for _ in strongroom.outbox.add_all():
@@ -263,7 +263,7 @@ async def test_an_indexer_that_is_late_puts_the_run_on_the_list_again(config_pat
 
 
 async def test_a_document_without_a_record_is_told(config_path, elasticsearch, monkeypatch):
-    """Nothing can write it anew: the key is kept, and the message says what takes such documents away."""
+    """Nothing can write it again: the key is kept, and the message says what takes such documents away."""
     monkeypatch.setattr("strongroom.visibility.jobs.sealed_copies._PAUSE", 0.01)
     async with opened(config_path, elasticsearch) as strongroom:
         cell = await searched(strongroom, records=5)

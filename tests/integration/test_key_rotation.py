@@ -76,7 +76,7 @@ async def copied(strongroom, dsn, number):
 
 
 async def data_rows(strongroom):
-    """Return where each row of data lies, and the transaction that wrote it."""
+    """Return the place of each row of data, and the transaction that wrote it."""
     async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
         found = await connection.fetch("SELECT ctid::text, xmin::text FROM history_node ORDER BY ctid")
     return [tuple(row.values()) for row in found]

@@ -51,7 +51,7 @@ NOT_IN_THE_TWIN = (
 
 @pytest.fixture
 def canaries():
-    """Return a string for each place that a tenant can write to, which stands nowhere else in the world."""
+    """Return a string for each place that a tenant can write to, which occurs nowhere else."""
     return {place: f"canary{secrets.token_hex(16)}" for place in PLACES}
 
 
@@ -131,7 +131,7 @@ async def use(strongroom, execution, sample, canaries):
 
 
 async def fail(strongroom, namespace, record, canaries):
-    """Have the server refuse writes, with their parameters at hand for its log."""
+    """Have the server refuse writes, with their parameters available for its log."""
     async with owner_connection(strongroom) as connection:
         await connection.execute("ALTER TABLE history_node ADD CONSTRAINT refuse CHECK (txn_id < 5000) NOT VALID")
         await connection.execute(

@@ -60,7 +60,7 @@ async def first_history(strongroom, namespace, execution):
 )
 @pytest.mark.parametrize("suite", list(Suite))
 async def test_a_namespace_comes_back_by_its_name(strongroom, name, suite):
-    """What is created is found again under its very name, with its search attributes, by whoever opens the cell."""
+    """What is created is found again under its very name, with its search attributes, by every process that opens the cell."""
     attributes = {"CustomerId": "Keyword", "Überschrift": "Text"}
     created = await create(strongroom, name, search_attributes=attributes, suite=suite)
     async with Strongroom.open(strongroom.config) as elsewhere:
@@ -317,7 +317,7 @@ async def test_an_altered_row_of_a_namespace_does_not_open(strongroom):
 
 
 async def test_a_swapped_name_finds_no_namespace_of_another_name(strongroom):
-    """Whoever swaps the name tokens of two namespaces does not send one tenant's calls to the other's data."""
+    """A person who swaps the name tokens of two namespaces does not send one tenant's calls to the other's data."""
     created = [await create(strongroom, "left"), await create(strongroom, "right")]
     tokens = [(await rows_of(strongroom, "namespaces", each.namespace_id))[0]["name_token"] for each in created]
     async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
@@ -351,7 +351,7 @@ async def test_the_type_of_an_attribute_never_changes(strongroom, namespace):
 
 
 async def test_changes_at_once_lose_nothing(strongroom, namespace):
-    """Nobody's registration is overwritten by one who had not seen it: it is all there, or its caller was told."""
+    """Nobody's registration is overwritten by one who had not seen it: it is all there, or its caller got an error."""
     names = ("A", "B", "C", "D", "E", "F")
     outcomes = await asyncio.gather(
         *(strongroom.namespaces.add_search_attributes(namespace.namespace_id, {name: "Keyword"}) for name in names),

@@ -1,4 +1,4 @@
-"""The search index held against the records: each way in which it can differ is found, and made right."""
+"""The search index compared with the records: each way in which it can differ is found, and made right."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ async def test_a_document_without_a_record_is_found_and_removed(indexed_cell, va
 
 
 async def test_a_record_that_went_unheard_takes_its_document_along(indexed_cell):
-    """Deleted by whoever bypassed the outbox: the document is an orphan."""
+    """Deleted by a person who bypassed the outbox: the document is an orphan."""
     async with indexed_cell.strongroom.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute(f"DELETE FROM visibility_records WHERE id = {LAST}")  # noqa: S608
     repaired = await indexed_cell.strongroom.reconciler().run()
@@ -149,14 +149,14 @@ TOKEN_EDITS = {
     "a column emptied": "h_type = NULL",
     "a column filled": "h_division = 7",
     "a column changed": "h_status = h_status + 1",
-    "a column's token in the bag": "t = array_append(t, h_queue), h_queue = NULL",
+    "a column's token in the token set": "t = array_append(t, h_queue), h_queue = NULL",
     "two columns exchanged": "h_type = h_queue, h_queue = h_type",
 }
 
 
 @pytest.mark.parametrize("edit", TOKEN_EDITS)
 async def test_edited_tokens_of_a_record_are_found_and_made_right(indexed_cell, edit):
-    """Nothing authenticates them, so they are made anew from the sealed record and compared; the index hears of the repair."""
+    """Nothing authenticates them, so they are made again from the sealed record and compared; the index gets the repair."""
     change = f"UPDATE visibility_records AS r SET {TOKEN_EDITS[edit]} WHERE id = {LAST}"  # noqa: S608
     async with indexed_cell.strongroom.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute(change)
@@ -181,7 +181,7 @@ async def test_a_record_that_does_not_open_is_counted_and_left_alone(indexed_cel
 
 
 async def test_a_healthy_index_has_nothing_to_find(indexed_cell):
-    """Control: no difference is made up, also where the index is yet to hear of some."""
+    """Control: no difference is made up, also if the index does not have some yet."""
     found = await indexed_cell.strongroom.reconciler().run(repair=False)
     assert (found.records, found.equal, found.drift, found.changing) == (RUNS, RUNS, 0, 0)
     assert [(each.namespace_id, each.records, each.equal) for each in found.namespaces] == [

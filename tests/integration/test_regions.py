@@ -62,7 +62,7 @@ async def copied_to(source, region, server_dsn, *, rewrapped=False):
         source: an open cell.
         region: of the other one.
         server_dsn: where its database is made.
-        rewrapped: someone who may use the KEK has also wrapped each root anew for its new place, with a commitment to match.
+        rewrapped: someone who may use the KEK has also wrapped each root again for its new place, with a commitment to match.
     """
     dsn = await new_database(server_dsn)
     config = replace(in_region(source.config, region), dsn=dsn)

@@ -1,4 +1,4 @@
-"""Sealing old rows anew while others read and write."""
+"""Sealing old rows again while others read and write."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ TREE = COLUMNS["history_tree.data"]
 async def processes(config_path, number=2, *, kept=KEPT, **options):
     """Open the same cell several times, each with keys and connections of its own, which keep keys for a short time.
 
-    The second one hears of no change of keys.
+    The second one gets no notification of key changes.
     """
     config = replace(load_config(config_path), cache=CachePolicy(soft_ttl=kept, encrypt_ttl=kept, decrypt_ttl=kept))
     await Strongroom.init(config)
@@ -216,7 +216,7 @@ async def test_a_small_namespace_in_a_large_table_is_found_by_the_key(own_cell):
 
 
 async def test_large_rows_are_read_few_at_a_time(config_path):
-    """A page holds some mebibytes at most, but for one row; and what is stored outside its row is sealed anew too."""
+    """A page has a few mebibytes at most, except for a single row; what is stored outside its row is sealed again too."""
     async with processes(config_path, 1) as cell:
         made = await every_table(cell)
         for number in range(20, 26):
@@ -289,7 +289,7 @@ async def test_rows_that_stay_locked_end_the_run(config_path):
 
 
 async def test_two_at_once_do_it_once(config_path):
-    """Each row once, whoever is faster; both end well."""
+    """Each row once, whichever is faster; both end well."""
     async with processes(config_path) as (ours, theirs):
         made = await every_table(ours, workflows=30)
         await rotate(ours, made.namespace_id)
@@ -408,7 +408,7 @@ async def test_the_rate_is_kept(strongroom, rate):
         made.namespace_id, rate=rate, progress=lambda *seen: told.append((time.monotonic(), *seen))
     )
     taken = time.monotonic() - begun
-    assert taken >= (done.found - rate) / rate, "but for the last chunk, which nobody waits for"
+    assert taken >= (done.found - rate) / rate, "except the last chunk, for which no caller waits"
     steps = [(moment, rows) for moment, step, rows in told if step == "reseal"]
     for moment, rows in steps:
         window = [count for at, count in steps if moment <= at <= moment + 1]
@@ -419,7 +419,7 @@ async def test_the_rate_is_kept(strongroom, rate):
 
 
 async def test_a_key_of_counted_uses_keeps_enough_for_the_service(strongroom):
-    """AES-256-GCM: what is sealed anew is counted, and a job that would leave too little is refused before its first row."""
+    """AES-256-GCM: what is sealed again is counted, and a job that would leave too little is refused before its first row."""
     made = await every_table(strongroom)
     await rotate(strongroom, made.namespace_id, suite=Suite.AES_256_GCM)
     lease = "UPDATE data_keys SET record_lease = $2 WHERE namespace_id = $1 AND class = 'data' AND version = 2"

@@ -49,7 +49,7 @@ async def usable(strongroom, namespace_id):
 
 
 async def listeners(strongroom, number):
-    """Return whether so many processes hear of changes of keys."""
+    """Return whether this number of processes is notified of key changes."""
     query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query = $1"
     async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
         rows = await connection.fetch(query, f'LISTEN "{KEY_CHANNEL}"')
@@ -139,7 +139,7 @@ async def test_a_foreign_notification_does_no_harm(config):
 
 
 def test_the_bound_is_printed(config_path):
-    """Who brings a KEK of their own reads how soon taking it away stops all use."""
+    """A tenant with their own KEK reads how soon taking it away stops all use."""
     folder = config_path.parent
     assert run_command(folder, "init").returncode == 0
     done = run_command(folder, "namespace", "create", "a", "--kek", "local:own", "--create-kek")

@@ -125,7 +125,7 @@ def classed_columns(document):
     assert body
     assert all(len(row) == len(header) and all(row) for row in body), "every cell of the table is filled in"
     classed = {(table, column): (kind, learns) for table, column, kind, learns in body}
-    assert len(classed) == len(body), "a column stands in the table twice"
+    assert len(classed) == len(body), "a column is in the table twice"
     return classed
 
 
@@ -225,7 +225,7 @@ async def test_an_older_database_says_what_to_run(config_path, database):
 
 @pytest.mark.parametrize("table", ["cell", "namespaces", "data_keys", "history_node", "visibility_records"])
 async def test_a_missing_table_is_told_as_such(strongroom, namespace, table):
-    """A table that somebody dropped gives our error with advice, not one of the database driver."""
+    """A table that was dropped gives our error with advice, not one of the database driver."""
     async with owner_connection(strongroom) as connection:
         await connection.execute(f"DROP TABLE {table} CASCADE")
     with pytest.raises(SchemaMismatch, match="strongroom schema apply"):

@@ -56,7 +56,7 @@ async def test_a_request_makes_unreadable_and_loses_nothing(strongroom, make_fil
         assert await count_runs(elsewhere, gone) == RUNS
         request = await strongroom.shredding().request(gone.namespace_id, grace=WEEK)
         assert request.due_at - request.requested_at == WEEK
-        for _ in range(400):  # it hears of it, long before its times are up
+        for _ in range(400):  # it is notified, long before its times are up
             if await refused(elsewhere, gone):
                 break
             await asyncio.sleep(0.05)
@@ -364,7 +364,7 @@ async def test_the_servers_clock_decides(strongroom, make_filled_namespace):
 
 
 async def test_documents_go_too_and_are_counted_once(config_path, elasticsearch):
-    """Those of the namespace and no others, also where an earlier run had deleted some of them; the rest is told in the limits."""
+    """Those of the namespace and no others, also where an earlier run had deleted some of them; the rest is listed in the limits."""
     async with opened(config_path, elasticsearch) as strongroom:
         await strongroom.search_index.create()
         gone = await new_cell(strongroom)

@@ -47,7 +47,7 @@ def twin(elasticsearch):
 
 @pytest.fixture
 def documents(twin):
-    """Documents of all kinds, in several segments, and those of another namespace beside them."""
+    """Documents of all kinds, in several segments, and those of another namespace next to them."""
     random = Random(20_261_124)  # noqa: S311 - repeatable
     found = random_documents(random, 300, edges=True)
     for start in range(0, len(found), 100):
@@ -98,7 +98,7 @@ def ask(twin, texts):
 
 
 def test_the_comparison_can_fail(twin):
-    """Two documents that differ in one value are told apart, for a value of each type."""
+    """Two documents that differ in one value are distinguished, for a value of each type."""
     pairs = {
         "Customer": ("ada", "bob"),
         "Labels": (["a"], ["b"]),

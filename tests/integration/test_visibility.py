@@ -421,7 +421,7 @@ async def small(strongroom):
 
 
 async def run(strongroom, statement, *arguments):
-    """Run a statement as whoever has the database and no keys would; return its command tag."""
+    """Run a statement like a person with the database and without keys; return its command tag."""
     async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
         return await connection.execute(statement, *arguments)
 
@@ -441,7 +441,7 @@ async def test_random_filters_give_what_plaintext_gives(searched):
             sizes = Counter(record.execution_status for record in expected)
             assert grouped.count == len(expected), query
             assert grouped.groups == tuple(sorted(sizes.items(), key=lambda item: (-item[1], item[0]))), query
-    assert found_some > len(queries) // 3, "the filters tell records apart, so that the comparison means something"
+    assert found_some > len(queries) // 3, "the filters distinguish records, so that the comparison means something"
 
 
 async def wrong_sides(searched, query, compiler):
@@ -525,7 +525,7 @@ async def test_every_finite_double_is_stored_and_found(strongroom, price):
     "query", ["Price = 1e308", "Price IN (-1e305, 1)", "Price != 1e308", "Price < 1e308", "Pieces = 1e308"]
 )
 async def test_a_number_beyond_every_stored_one_is_answered(searched, query):
-    """A literal of any finite size may stand in a filter: it is compared, and is no crash."""
+    """A literal of any finite size may be in a filter: it is compared, and does not crash."""
     assert await searched.listed(query, page_size=1000) == searched.expected(query)
 
 
@@ -575,7 +575,7 @@ async def test_a_page_token_outlives_a_rotation(strongroom, small):
 
 @pytest.mark.parametrize("page_size", [0, -1, 1001])
 async def test_a_page_size_that_cannot_be_is_refused(small, page_size):
-    """A page has 1 to 1,000 runs; anything else is told so."""
+    """A page has 1 to 1,000 runs; anything else is an error."""
     with pytest.raises(InvalidPersistenceRequest, match="1 to 1000"):
         await small.strongroom.visibility.list_workflow_executions(
             small.namespace_id, "", small.types, page_size=page_size
@@ -717,7 +717,7 @@ async def test_a_list_does_not_group(searched):
 
 
 async def test_an_unknown_attribute_is_refused(searched):
-    """A name that the namespace has not registered finds nothing by being told so."""
+    """A name that the namespace has not registered is an error, so that nothing is found by it."""
     with pytest.raises(UnknownAttribute):
         await searched.count("Nobody = 'x'")
 
@@ -768,7 +768,7 @@ async def test_of_many_versions_at_once_the_newest_stays(small):
 
 
 async def test_edited_tokens_never_give_a_wrong_row(small):
-    """Whoever edits tokens can hide a row from a list, but never bring one in that does not match."""
+    """Edited tokens can hide a row from a list, but never bring in one that does not match."""
     edits = {
         "those of all others": "UPDATE visibility_records SET t = (SELECT array_agg(DISTINCT x) "
         "FROM visibility_records o, unnest(o.t) x)",
@@ -808,7 +808,7 @@ EDITS = {
 @pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS.keys())
 @pytest.mark.parametrize("which", ["open", "closed"])
 async def test_an_edited_column_is_noticed(small, edit, which):
-    """What stands in clear beside a sealed record can't be changed: a list that meets the row is refused."""
+    """The clear columns of a sealed record can't be changed: a list that meets the row is refused."""
     query = "CloseTime IS NULL OR CloseTime IS NOT NULL"
     side = "=" if which == "open" else "<>"
     victim = f"(SELECT id FROM visibility_records WHERE b1 {side} {2**62} ORDER BY id LIMIT 1)"  # noqa: S608

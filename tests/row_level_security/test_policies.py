@@ -72,7 +72,7 @@ async def unwalled(connection):
 
 
 async def test_every_table_with_a_namespace_has_a_policy(service_cell):
-    """Whoever adds a table must protect it. The control: one that is not is noticed."""
+    """A new table must be protected. The control: one that is not is noticed."""
     async with owner_connection(service_cell) as connection:
         assert not await unwalled(connection)
         await connection.execute("CREATE TABLE forgotten (namespace_id uuid)")
@@ -80,7 +80,7 @@ async def test_every_table_with_a_namespace_has_a_policy(service_cell):
 
 
 async def test_the_role_has_the_rights_that_are_listed_and_no_others(service_cell):
-    """Least rights: each table and view of the schema is listed, and the catalogue says just that."""
+    """Least rights: each table and view of the schema is listed, and the catalogue agrees."""
     async with owner_connection(service_cell) as connection:
         role = (await cell_role(service_cell))["role"]
         granted: dict[str, set[str]] = {}
@@ -233,7 +233,7 @@ async def test_borrowers_of_one_connection_see_their_own(service_cell):
 
 
 async def test_a_statement_is_sent_only_when_the_namespaces_change(service_cell, monkeypatch):
-    """A cell of one namespace pays nothing for the wall."""
+    """A cell of one namespace pays nothing for row-level security."""
     sent = []
     execute = asyncpg.Connection.execute
 

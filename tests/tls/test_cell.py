@@ -127,7 +127,7 @@ def in_days(days):
     ],
 )
 async def test_doctor_says_when_certificates_end(tls_cell, tls_files, theirs, ours, state):
-    """The version of TLS, and both days; the first to come is told 30 days before, and when it is over."""
+    """The version of TLS, and both days; the first to come is reported 30 days before, and when it has passed."""
     tls_files.ours.server(HOST, file="lasting", until=in_days(theirs))
     files = {"ca_certs": "ca.pem"}
     if ours is not None:
@@ -151,7 +151,7 @@ async def test_doctor_finds_the_wrong_server(tls_cell, case):
 
 
 async def test_doctor_says_where_there_is_no_tls(tls_cell):
-    """A database that is reached without TLS is told as such."""
+    """A database that is reached without TLS is reported as such."""
     text = tls_cell.path.read_text().partition("\n[database.tls]\n")[0]
     tls_cell.path.write_text(re.sub(r"(\ndsn = .*)", r"\1\ninsecure = true", text))
     found = (await tls_cell.doctor())["TLS to the database"]

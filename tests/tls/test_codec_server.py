@@ -121,7 +121,7 @@ def test_tls_1_2_is_refused(office):
 
 
 def test_a_renewed_certificate_is_shown_to_the_next_connection(office):
-    """Without a restart; a live connection goes on; a broken file changes nothing, and is told once."""
+    """Without a restart; a live connection goes on; a broken file changes nothing, and is reported once."""
     new = office.other.server("127.0.0.1", file="renewed")
     with office.bench.server("renewed", SECTION) as server, office.client(server) as living:
         assert encode(living).status_code == 200
@@ -140,7 +140,7 @@ def test_a_renewed_certificate_is_shown_to_the_next_connection(office):
 
 
 def test_a_certificate_that_is_revoked_while_the_server_runs_is_refused(office):
-    """The next connection with it is none; other certificates go on; a broken list keeps the one before, and is told once."""
+    """The next connection with it is none; other certificates go on; a broken list keeps the one before, and is reported once."""
     with office.bench.server("revoking", SECTION) as server:
         with office.client(server) as client:
             assert encode(client).status_code == 200

@@ -45,7 +45,7 @@ def contexts(tree):
 
 
 def calls(tree):
-    """Count the calls of SSLContext, however they stand."""
+    """Count the calls of SSLContext in every form."""
     named = [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
     return sum(name in {"ssl.SSLContext", "SSLContext"} for name in named)
 

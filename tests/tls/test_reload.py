@@ -48,7 +48,7 @@ async def test_a_changed_authority_counts_for_the_next_connection(peer, tls_file
 
 @pytest.mark.parametrize("broken", ["garbage", "missing", "empty"])
 async def test_a_broken_file_keeps_what_was_there(peer, broken, tls_files, tmp_path, caplog):
-    """A file that can't be used changes nothing but for one warning, which names it, however many connections follow."""
+    """A file that can't be used changes nothing except for one warning, which names it, however many connections follow."""
     trusted = tmp_path / "ca.pem"
     shutil.copy(tls_files.ours.certificate, trusted)
     with caplog.at_level(logging.WARNING, LOG):

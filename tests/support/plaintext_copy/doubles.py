@@ -1,7 +1,7 @@
 """Elasticsearch's `scaled_float` by 10,000, in its own arithmetic.
 
 A value is a 64-bit integer. A document comes to it by a product of doubles, a query by a decimal one: they differ by one where
-the product lies next to a half.
+the product is next to a half.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ EVERYWHERE = {
     "visibility.pages, next": "as visibility.pages",
     "visibility.count_and_first": "as visibility.count",
     "driver/demo/proofs.py": "the demonstration has a PostgreSQL of its own, and tampers with any row",
-    "driver/demo/views.py": "as proofs.py: shows a row as it lies there",
+    "driver/demo/views.py": "as proofs.py: shows a row as it is stored",
     "driver/demo/plaintext_copy.py": "as proofs.py: tables of plaintext with the same names, in another database",
 } | {
     f"{name}({table.name})": why
@@ -82,7 +82,7 @@ ON_ONE_SERVER = {
 
 
 def plain_statements():
-    """All statements that are sent as they are, by name: of SQL files, of visibility, and those that stand in Python."""
+    """All statements that are sent as they are, by name: of SQL files, of visibility, and those in Python."""
     found = {}
     folder = ROOT / "storage" / "sql"
     for entry in folder.glob("*/*.sql"):
@@ -100,7 +100,7 @@ def plain_statements():
 
 
 def of_reseal():
-    """The statements that sealing anew composes: each source of a page in all its forms, and both ways to write."""
+    """The statements that resealing composes: each source of a page in all its forms, and both ways to write."""
     found = {}
     for name, column in COLUMNS.items():
         for source in ("of_partitions", "of_partition") if column.table.is_keyed_by_namespace else ("of_table",):
@@ -152,7 +152,7 @@ def statements_in_python():
 
 
 def literals(node):
-    """Yield the texts in a piece of Python; in the place of what is filled in stands a name."""
+    """Yield the texts in a piece of Python; a name is in the place of each value."""
     if isinstance(node, ast.JoinedStr):
         yield "".join(str(part.value) if isinstance(part, ast.Constant) else "x" for part in node.values)
     elif isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -276,7 +276,7 @@ def test_a_statement_that_stays_in_its_shard_is_not(statement):
     ],
 )
 def test_the_other_form_of_a_function_is_caught(name):
-    """The control for functions: without what stands in comments, they are for any shard."""
+    """The control for functions: without their comments, they are for any shard."""
     assert faults_of_function(load_functions(distributed=False)[name].sql)
 
 

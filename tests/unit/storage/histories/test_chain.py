@@ -98,7 +98,7 @@ def test_a_full_page_leaves_the_next_row(rows):
 
 
 def test_shadowed_rows_are_no_next_page():
-    """Shadowed rows behind a full page don't announce another one."""
+    """Shadowed rows after a full page don't promise another one."""
     reader = forwards(link=9)
     assert follow(reader, [(2, 10, 9), (3, 4, 2), (4, 5, 4)], room=1) == [(2, 10, 9)]
     assert not reader.has_more

@@ -307,7 +307,7 @@ def test_limit_on_length():
 
 @pytest.mark.parametrize(("opening", "closing"), [("(", ")"), ("NOT ", ""), ("NOT (Paid = true OR ", ")")])
 def test_limit_on_nesting(opening, closing):
-    """Parentheses and NOTs may be nested up to the limit; the one beyond it is refused where it stands."""
+    """Parentheses and NOTs may be nested up to the limit; the one beyond it is refused at its place."""
     levels = MAX_NESTING // (opening.count("(") + opening.count("NOT"))
     assert where(opening * levels + "Count = 1" + closing * levels)
     error = failure(opening * (levels + 1) + "Count = 1" + closing * (levels + 1))

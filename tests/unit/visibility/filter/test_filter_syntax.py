@@ -66,7 +66,7 @@ UNSUPPORTED = [
 
 @pytest.mark.parametrize(("text", "position", "word"), UNSUPPORTED)
 def test_operations_of_sql_that_are_not_served(text, position, word):
-    """What other dialects have, and what Temporal panics on or ignores, is refused by name, where it stands."""
+    """What other dialects have, and what Temporal panics on or ignores, is refused by name, at its place."""
     error = failure(text)
     assert type(error) is UnsupportedQuery
     assert error.position == position
