@@ -129,7 +129,7 @@ C = TypeVar("C", bound=Cell)
 
 
 @asynccontextmanager
-async def assembled(
+async def assembled(  # noqa: C901 - the parts of a cell, one after the other
     cell_type: type[C],
     config: StrongroomConfig,
     *,

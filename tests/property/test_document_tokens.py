@@ -75,7 +75,7 @@ def encoded(kind, value):
     return value.encode("utf-8", "surrogatepass")
 
 
-def messages(layout, attributes, name):
+def messages(layout, attributes, name):  # noqa: C901 - a branch for each kind of token
     """Yield each message of one attribute of a document, and whether it is the message of the equality token."""
     value, kind = attributes[name], TYPES[name]
     profile = layout.profile(name, kind)

@@ -112,7 +112,7 @@ def _where(namespace_id: UUID, query: TokenQuery) -> tuple[str, list[object]]:
     return f"namespace_id = $1 AND ({_condition(query, parameters)})", parameters
 
 
-def _condition(query: TokenQuery, parameters: list[object]) -> str:
+def _condition(query: TokenQuery, parameters: list[object]) -> str:  # noqa: C901 - a case for each node of a filter
     match query:
         case AnyOf(tokens, implied, column, whole):
             if whole:

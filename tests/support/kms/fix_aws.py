@@ -143,7 +143,7 @@ def moto_key(kek, region=REGION):
     return kms_backends[ACCOUNT][region].keys[key_of(kek)]
 
 
-def faults_of(server, provider, administrator):
+def faults_of(server, provider, administrator):  # noqa: C901 - a function for each fault
     """Each way in which AWS KMS refuses or fails."""
 
     def answered(error, code="", text="", status=400, retry_after=None, **answer):
