@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -108,7 +109,7 @@ def test_a_grant_counts_from_approval_to_the_second():
         assert decide(made, "bob", SHRED, (HERE,), now=moment).allowed == allowed
     assert not decide(made, "bob", SHRED, (uuid4(),), now=at).allowed
     assert not decide(made, OWNER, SHRED, (HERE,), now=at).allowed, "not even an owner alone"
-    other = OPERATIONS["namespaces.shred"]
+    other = replace(SHRED, method="another")
     assert not decide(made, "bob", other, (HERE,), now=at).allowed
     ended = grants.end_grant(made, grant.grant_id, by="bob", now=at)
     assert not decide(ended, "bob", SHRED, (HERE,), now=at).allowed

@@ -18,7 +18,6 @@ BY_THE_NAMESPACE_ALONE = frozenset(
             "namespaces.find",
             "namespaces.add_search_attributes",
             "namespaces.set_aliases",
-            "namespaces.shred",
         ),
         *("metadata.get_namespace", "metadata.update_namespace", "metadata.rename_namespace"),
         *("metadata.delete_namespace", "metadata.delete_namespace_by_name"),
