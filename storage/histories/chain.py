@@ -1,6 +1,6 @@
 """Decide which stored writes of a branch are its history. Knows no keys and no database.
 
-A node may have been written several times, and a failed attempt may have left nodes for good. A write *counts* if it has the highest
+A node may have been written several times, and a failed attempt may have left nodes behind. A write *counts* if it has the highest
 transaction of its node, and if no counted write of a lower node has a higher transaction. All other writes are shadowed. Each write
 names the transaction of the counted write before it (`prev_txn_id`), so the counted writes are a chain of links.
 

@@ -95,7 +95,7 @@ class HistoryManager:
             InvalidPersistenceRequest: There are no nodes, a write is there twice, or a node is in front of the branch's own range.
             TransactionSizeLimit: A node has more than 4 MiB.
             NamespaceNotFound: The namespace does not exist.
-            AppendHistoryTimeout: The database did not answer in time. `may_have_been_committed` tells whether the nodes may be there.
+            AppendHistoryTimeout: The database did not answer in time. `may_have_been_committed` is True if the nodes may be there.
         """
         append = HistoryAppend(branch, nodes, is_new_branch, info)
         size = check_append(append)

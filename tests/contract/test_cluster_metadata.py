@@ -34,7 +34,7 @@ def cluster_store(own_cell):
 
 
 async def join(store, host_id=None, **changed):
-    """Note a host; return its id."""
+    """Record a heartbeat of a host; return its id."""
     host_id = host_id or uuid4()
     values = {
         "role": ServiceRole.FRONTEND,
@@ -61,20 +61,20 @@ async def test_a_cluster_that_nobody_saved_is_not_found(cluster_store):
 
 @pytest.mark.parametrize("name", ["active", "eu-west 1", "Zürich", "x" * 1000])
 async def test_a_cluster_comes_back_as_it_was_saved(cluster_store, name):
-    """Name and blob with its encoding, at version 1."""
+    """Name, blob and encoding are returned unchanged, at version 1."""
     assert await cluster_store.save_cluster_metadata(name, data=BLOB, version=0) is True
     assert await cluster_store.get_cluster_metadata(name) == ClusterMetadata(name, 1, BLOB)
 
 
 async def test_a_second_creation_is_not_applied(cluster_store):
-    """It says so, and the first one's values stay."""
+    """The second creation returns False, and the first one's values stay."""
     assert await cluster_store.save_cluster_metadata("active", data=BLOB, version=0)
     assert await cluster_store.save_cluster_metadata("active", data=DataBlob(b"77"), version=0) is False
     assert await cluster_store.get_cluster_metadata("active") == ClusterMetadata("active", 1, BLOB)
 
 
 async def test_a_save_of_the_version_that_was_read_is_applied(cluster_store):
-    """Each raises the version by one; other clusters stay."""
+    """Each update raises the version by 1, and other clusters stay."""
     for name in ("active", "standby"):
         await cluster_store.save_cluster_metadata(name, data=BLOB, version=0)
     for version in (1, 2, 3):
@@ -85,7 +85,7 @@ async def test_a_save_of_the_version_that_was_read_is_applied(cluster_store):
 
 
 async def test_a_save_of_another_version_is_unavailable(cluster_store):
-    """An older one, one to come, or of a cluster that is gone: nothing is written, surely."""
+    """An older version, a later version or a deleted cluster is refused, and nothing is written."""
     await cluster_store.save_cluster_metadata("active", data=BLOB, version=0)
     await cluster_store.save_cluster_metadata("active", data=BLOB, version=1)
     for name, version in (("active", 1), ("active", 3), ("none", 1)):
@@ -99,7 +99,7 @@ async def test_a_save_of_another_version_is_unavailable(cluster_store):
 
 @pytest.mark.parametrize("version", [0, 1])
 async def test_of_many_saves_at_once_one_is_applied(cluster_store, version):
-    """Of creations and of updates alike; the stored blob is the winner's."""
+    """Of concurrent creations or updates one wins, and its blob is stored."""
     if version:
         await cluster_store.save_cluster_metadata("active", data=BLOB, version=0)
     outcomes = await asyncio.gather(
@@ -117,7 +117,7 @@ async def test_of_many_saves_at_once_one_is_applied(cluster_store, version):
 
 
 async def test_a_deleted_cluster_is_gone_and_can_be_made_anew(cluster_store):
-    """Deleting one that is not there is no error; others stay."""
+    """Deleting a cluster that does not exist is not an error. Other clusters stay."""
     for name in ("active", "standby"):
         await cluster_store.save_cluster_metadata(name, data=BLOB, version=0)
     for _ in range(2):
@@ -132,7 +132,7 @@ async def test_a_deleted_cluster_is_gone_and_can_be_made_anew(cluster_store):
 
 @pytest.mark.parametrize("page_size", [1, 2, 3, 6, 100])
 async def test_all_clusters_are_listed_page_by_page(cluster_store, page_size):
-    """In the order of their names' bytes, whatever the database's collation; each once."""
+    """Each cluster is listed once, in the order of the names' bytes, whatever the database's collation."""
     names = ["b", "A", "a", "ä", "Z", "a b"]
     for name in names:
         await cluster_store.save_cluster_metadata(name, data=DataBlob(name.encode()), version=0)
@@ -148,14 +148,14 @@ async def test_all_clusters_are_listed_page_by_page(cluster_store, page_size):
 
 
 async def test_no_host_is_up_at_first(cluster_store):
-    """An empty table has no members, and no token."""
+    """An empty table gives no members and no token."""
     page = await cluster_store.get_cluster_members(last_heartbeat_within=10 * MINUTE)
     assert (page.members, page.next_page_token) == ((), None)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.2", "2001:db8::1"])
 async def test_a_host_comes_back_as_it_was_noted(cluster_store, address):
-    """All values; heartbeat and expiry are by the database's clock."""
+    """All values are returned. Heartbeat and expiry are by the database's clock."""
     host_id = await join(cluster_store, role=ServiceRole.MATCHING, rpc_address=address, rpc_port=65535)
     [member] = (await cluster_store.get_cluster_members()).members
     assert (member.host_id, member.role, member.rpc_address) == (host_id, ServiceRole.MATCHING, address)
@@ -165,7 +165,7 @@ async def test_a_host_comes_back_as_it_was_noted(cluster_store, address):
 
 
 async def test_a_host_that_is_heard_of_again_is_replaced(cluster_store):
-    """There is one row of a host; it has the newest values, and a later heartbeat."""
+    """A host has one row, with the newest values and a later heartbeat."""
     host_id = await join(cluster_store)
     [before] = (await cluster_store.get_cluster_members()).members
     east = START.astimezone(timezone(timedelta(hours=5, minutes=45))) + MINUTE
@@ -178,7 +178,7 @@ async def test_a_host_that_is_heard_of_again_is_replaced(cluster_store):
 
 
 async def test_each_filter_leaves_out_what_it_does_not_fit(cluster_store):
-    """Host, role, address and start of session, alone and together; all that are given must hold."""
+    """Members are filtered by host, role, address and start of session. All given filters must match."""
     first = await join(cluster_store)
     second = await join(
         cluster_store, role=ServiceRole.HISTORY, rpc_address="127.0.0.9", session_start=START + 2 * MINUTE
@@ -205,7 +205,7 @@ async def test_each_filter_leaves_out_what_it_does_not_fit(cluster_store):
 
 
 async def test_hosts_are_filtered_by_their_last_heartbeat(own_cell, cluster_store):
-    """One that was last seen long ago is up while its record has not expired, and left out where that is asked for."""
+    """A host with an old heartbeat is up until its record expires. The filter on heartbeats leaves it out."""
     host_id = await join(cluster_store, record_expiry=60 * MINUTE)
     await execute(own_cell, "UPDATE cluster_membership SET last_heartbeat = last_heartbeat - interval '5 minutes'")
     assert await ids(cluster_store) == await ids(cluster_store, last_heartbeat_within=10 * MINUTE) == [host_id]
@@ -214,7 +214,7 @@ async def test_hosts_are_filtered_by_their_last_heartbeat(own_cell, cluster_stor
 
 @pytest.mark.parametrize("page_size", [1, 9, 50, 100])
 async def test_all_hosts_are_read_page_by_page(cluster_store, page_size):
-    """Each once; a page's token is the id of its last host."""
+    """Each host is listed once. The token of a page is the id of its last host."""
     hosts = await asyncio.gather(*(join(cluster_store) for _ in range(50)))
     read, token = [], None
     while True:
@@ -228,7 +228,7 @@ async def test_all_hosts_are_read_page_by_page(cluster_store, page_size):
 
 
 async def test_a_filtered_read_ends(cluster_store):
-    """A full page of one host has a token; the next page is empty, not the same one again."""
+    """A full page of one host has a token, and the next page is empty."""
     host_id = await join(cluster_store)
     page = await cluster_store.get_cluster_members(host_id=host_id, page_size=1)
     assert len(page.members) == 1
@@ -237,7 +237,7 @@ async def test_a_filtered_read_ends(cluster_store):
 
 
 async def test_an_expired_host_is_not_up_and_is_pruned(own_cell, cluster_store):
-    """It is left out from its expiry on, without any pruning; pruning deletes it, and no other."""
+    """An expired host is left out without pruning. Pruning deletes it, and no other."""
     expired, up = await join(cluster_store), await join(cluster_store)
     assert await cluster_store.prune_cluster_membership() == 0
     past = "UPDATE cluster_membership SET record_expiry = now() - interval '1 millisecond' WHERE host_id = $1"
@@ -249,7 +249,7 @@ async def test_an_expired_host_is_not_up_and_is_pruned(own_cell, cluster_store):
 
 
 async def test_pruning_keeps_to_its_limit_and_begins_with_the_oldest(own_cell, cluster_store):
-    """Several calls end the work."""
+    """A limited pruning is finished by several calls."""
     hosts = [await join(cluster_store) for _ in range(5)]
     for age, host in enumerate(hosts):
         past = "UPDATE cluster_membership SET record_expiry = now() - make_interval(secs => $2) WHERE host_id = $1"
@@ -261,7 +261,7 @@ async def test_pruning_keeps_to_its_limit_and_begins_with_the_oldest(own_cell, c
 
 
 async def test_a_host_that_expired_comes_back_when_it_is_heard_of(own_cell, cluster_store):
-    """Its row is replaced, so nobody prunes it."""
+    """A host with a newer heartbeat is not pruned."""
     host_id = await join(cluster_store)
     await execute(own_cell, "UPDATE cluster_membership SET record_expiry = now() - interval '1 hour'")
     await join(cluster_store, host_id)
@@ -278,7 +278,7 @@ async def test_a_host_that_expired_comes_back_when_it_is_heard_of(own_cell, clus
     ],
 )
 async def test_an_edited_cluster_does_not_open(own_cell, cluster_store, edit):
-    """Name and version are bound to the blob."""
+    """A row with a changed name or version does not open."""
     await cluster_store.save_cluster_metadata("active", data=BLOB, version=0)
     await execute(own_cell, edit)
     with pytest.raises(IntegrityError):
@@ -286,7 +286,7 @@ async def test_an_edited_cluster_does_not_open(own_cell, cluster_store, edit):
 
 
 async def test_a_blob_of_another_cluster_does_not_open(own_cell, cluster_store):
-    """Two that were exchanged are refused, both."""
+    """Two exchanged values are both refused."""
     for name in ("active", "standby"):
         await cluster_store.save_cluster_metadata(name, data=BLOB, version=0)
     await swap(own_cell, "cluster_metadata", "data", "true")
@@ -296,7 +296,7 @@ async def test_a_blob_of_another_cluster_does_not_open(own_cell, cluster_store):
 
 
 async def test_a_clusters_blob_stands_nowhere_in_clear(own_cell, cluster_store):
-    """Its name does, as it is the operator's."""
+    """The blob is in no column. The name is in clear, because it is the operator's."""
     planted = f"planted-{secrets.token_hex(12)}"
     await cluster_store.save_cluster_metadata("active", data=DataBlob(planted.encode()), version=0)
     control = "UPDATE cluster_metadata SET cluster_name = $1"
@@ -304,7 +304,7 @@ async def test_a_clusters_blob_stands_nowhere_in_clear(own_cell, cluster_store):
 
 
 async def test_malformed_requests_are_refused(cluster_store):
-    """Before the database sees them, each with an error that says which field it is."""
+    """They are refused before anything is sent, and each error names the field."""
     calls = {
         "cluster_name": [
             call

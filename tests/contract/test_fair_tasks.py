@@ -10,7 +10,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 async def fair_tasks(cell):
-    """A store of fair queues. What they have in common with plain ones is in test_tasks.py."""
+    """A store of fair queues. test_tasks.py tests what they share with plain queues."""
     database = Database(cell.config.dsn, by_key=True, lock_timeout=5, insecure=True)
     store = TaskStore(database, cell.keyring, fair=True)
     yield store
@@ -27,19 +27,19 @@ async def fair_queue(fair_tasks, namespace_id):
 
 
 def levels(tasks):
-    """Pass and id of tasks."""
+    """Return the pass and id of each task."""
     return [(task.task_pass, task.task_id) for task in tasks]
 
 
 async def create(store, queue, *several):
-    """Write tasks at passes and ids."""
+    """Write tasks with the given passes and ids."""
     written = [Task(task_id, DataBlob(b"%d %d" % (task_pass, task_id)), task_pass) for task_pass, task_id in several]
     await store.create_tasks(queue, written, range_id=1)
     return {(task.task_pass, task.task_id): task for task in written}
 
 
 async def test_tasks_are_ordered_by_pass_then_id(fair_tasks, fair_queue):
-    """A high id of a low pass comes before a low id of a high one."""
+    """Every task of a lower pass comes before the tasks of a higher pass."""
     written = await create(fair_tasks, fair_queue, (2, 10), (1, 20), (1, 5), (2, 15), (2**62, 0))
     page = await fair_tasks.get_tasks(fair_queue, page_size=10, min_pass=1)
     assert page.tasks == [written[level] for level in sorted(written)]
@@ -47,7 +47,7 @@ async def test_tasks_are_ordered_by_pass_then_id(fair_tasks, fair_queue):
 
 
 async def test_an_id_may_be_used_once_in_each_pass(fair_tasks, fair_queue):
-    """The key of a task is both."""
+    """Pass and id together are the key of a task."""
     await create(fair_tasks, fair_queue, (1, 5), (2, 5), (3, 5))
     assert levels((await fair_tasks.get_tasks(fair_queue, page_size=10, min_pass=1)).tasks) == [(1, 5), (2, 5), (3, 5)]
 
@@ -65,7 +65,7 @@ async def test_an_id_may_be_used_once_in_each_pass(fair_tasks, fair_queue):
     ],
 )
 async def test_reading_starts_at_a_pass_and_an_id_inclusive(fair_tasks, fair_queue, start, found):
-    """The id bounds only its own pass."""
+    """The lower bound's id applies to its own pass only."""
     await create(fair_tasks, fair_queue, (1, 5), (1, 20), (2, 3), (2, 10), (4, 1))
     page = await fair_tasks.get_tasks(fair_queue, page_size=10, min_pass=start[0], min_task_id=start[1])
     assert levels(page.tasks) == found
@@ -73,7 +73,7 @@ async def test_reading_starts_at_a_pass_and_an_id_inclusive(fair_tasks, fair_que
 
 @pytest.mark.parametrize("page_size", [1, 2, 3, 12, 13])
 async def test_pages_cross_passes(fair_tasks, fair_queue, page_size):
-    """Nothing is lost or repeated where a page ends between two passes, nor at the highest id of a pass."""
+    """Nothing is lost or repeated if a page ends between two passes, or at the highest id of a pass."""
     every = [(task_pass, task_id) for task_pass in (1, 2, 3) for task_id in (0, 1, 7, LAST_TASK_ID - 1)]
     await create(fair_tasks, fair_queue, *reversed(every))
     found, token = [], None
@@ -86,7 +86,7 @@ async def test_pages_cross_passes(fair_tasks, fair_queue, page_size):
 
 
 async def test_completing_goes_up_to_a_pass_and_an_id(fair_tasks, fair_queue):
-    """Lower passes go as a whole, and the named pass up to the id."""
+    """All tasks of lower passes are deleted, and those of the named pass up to the id."""
     await create(fair_tasks, fair_queue, *((number, number) for number in range(1, 6)))
     assert await fair_tasks.complete_tasks_less_than(fair_queue, max_pass=3, max_task_id=0, limit=10) == 2
     assert levels((await fair_tasks.get_tasks(fair_queue, page_size=10, min_pass=1)).tasks) == [(3, 3), (4, 4), (5, 5)]
@@ -95,21 +95,21 @@ async def test_completing_goes_up_to_a_pass_and_an_id(fair_tasks, fair_queue):
 
 
 async def test_completing_spares_the_same_id_of_a_later_pass(fair_tasks, fair_queue):
-    """Tasks are distinguished by both, so that none that waits is lost."""
+    """Pass and id identify a task, so no waiting task is deleted."""
     await create(fair_tasks, fair_queue, (1, 5), (2, 5), (3, 5))
     assert await fair_tasks.complete_tasks_less_than(fair_queue, max_pass=2, max_task_id=0, limit=10) == 1
     assert levels((await fair_tasks.get_tasks(fair_queue, page_size=10, min_pass=1)).tasks) == [(2, 5), (3, 5)]
 
 
 async def test_a_limit_completes_the_lowest_first(fair_tasks, fair_queue):
-    """In the order that they are read in."""
+    """The limit deletes tasks in the order in which they are read."""
     await create(fair_tasks, fair_queue, (2, 1), (1, 9), (1, 8), (3, 0))
     assert await fair_tasks.complete_tasks_less_than(fair_queue, max_pass=9, max_task_id=0, limit=3) == 3
     assert levels((await fair_tasks.get_tasks(fair_queue, page_size=10, min_pass=1)).tasks) == [(3, 0)]
 
 
 async def test_the_range_of_a_fair_queue_has_no_end(fair_tasks, fair_queue):
-    """An id alone bounds nothing where passes come first."""
+    """An upper bound by id is refused, because passes come first."""
     with pytest.raises(InvalidPersistenceRequest):
         await fair_tasks.get_tasks(fair_queue, page_size=1, min_pass=1, max_task_id=100)
     with pytest.raises(InvalidPersistenceRequest):
@@ -117,7 +117,7 @@ async def test_the_range_of_a_fair_queue_has_no_end(fair_tasks, fair_queue):
 
 
 async def test_a_plain_queue_reads_up_to_an_id(cell, fair_tasks, namespace_id):
-    """The counterpart: [min, max), and no token where nothing can follow before the end."""
+    """A plain range is [min, max), without a token if no task can follow before its end."""
     plain = TaskStore(cell.database, cell.keyring)
     queue = TaskQueueKey(namespace_id, "plain", 1)
     await plain.create_task_queue(TaskQueue(queue, 1, DataBlob(b"")))

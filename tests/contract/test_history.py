@@ -29,7 +29,7 @@ pytestmark = pytest.mark.integration
 
 
 async def test_a_first_batch_comes_back(histories):
-    """What is appended first is the history, and its branch is in the tree with its note."""
+    """The first append is the whole history, and its branch is in the tree with its note."""
     branch = histories.branch()
     await histories.append(branch, node(1, 7, 0), info="the first")
     assert await histories.read(branch) == [node(1, 7, 0)]
@@ -37,7 +37,7 @@ async def test_a_first_batch_comes_back(histories):
 
 
 async def test_batches_follow_each_other(histories):
-    """Appends one after the other are one history, whose parts can be read alone."""
+    """Consecutive appends are one history, and parts of it can be read."""
     branch = histories.branch()
     first, second, third = node(1, 10, 0), node(4, 110, 10), node(6, 210, 110)
     for one in (first, second, third):
@@ -48,7 +48,7 @@ async def test_batches_follow_each_other(histories):
 
 
 async def test_a_second_attempt_shadows_the_first(histories):
-    """Of two writes of a node the higher transaction counts, for the whole history and for a part of it."""
+    """Of two writes of a node the one with the higher transaction counts, in the whole history and in a part of it."""
     branch = histories.branch()
     first, attempt, again = node(1, 10, 0), node(4, 11, 10), node(4, 12, 10)
     await histories.append(branch, first)
@@ -61,7 +61,7 @@ async def test_a_second_attempt_shadows_the_first(histories):
 
 
 async def test_a_fork_goes_its_own_way(histories):
-    """A fork shares what is before its node; after that each branch has its own."""
+    """A fork shares the nodes before the fork node. After it, each branch has its own nodes."""
     base = histories.branch()
     shared, of_base, of_fork = chain(1, 3, txn=10), node(4, 20, 12), node(4, 21, 12)
     await histories.append(base, *shared)
@@ -101,7 +101,7 @@ async def test_what_is_shadowed_in_a_fork_is_not_in_its_base(histories):
 
 
 async def test_pages_of_every_size_both_ways(histories):
-    """However it is cut, also between two writes of one node and between two branches, it is one history, up and down."""
+    """Pages of every size give the same history in both directions, also if a page ends between two branches."""
     base = histories.branch()
     counted = [node(1, 10, 0), node(2, 20, 10), node(3, 30, 20), node(5, 50, 30)]
     shadowed = [node(2, 15, 10), node(3, 29, 20), node(3, 25, 20), node(4, 28, 25), node(5, 45, 30), node(5, 41, 30)]
@@ -121,7 +121,7 @@ async def test_pages_of_every_size_both_ways(histories):
 
 
 async def test_more_writes_of_a_node_than_a_page_holds(histories):
-    """A node that was attempted a hundred times is one node, in pages of one as well."""
+    """A node that was written a hundred times is one node, also in pages of one."""
     branch = histories.branch()
     attempts = [node(2, txn, 10) for txn in range(11, 111)]
     await histories.append(branch, node(1, 10, 0), *attempts, node(3, 111, 110))
@@ -132,7 +132,7 @@ async def test_more_writes_of_a_node_than_a_page_holds(histories):
 
 
 async def test_a_stale_end_is_left_out_both_ways(histories):
-    """Nodes that a failed attempt wrote behind the end do not count once the end was written again."""
+    """Nodes that a failed attempt wrote after the end do not count once the end was written again."""
     branch = histories.branch()
     await histories.append(branch, node(1, 10, 0), node(2, 20, 10), node(3, 30, 20), node(4, 31, 30))
     await histories.append(branch, node(2, 40, 10))
@@ -144,7 +144,7 @@ async def test_a_stale_end_is_left_out_both_ways(histories):
 
 
 async def test_what_is_written_during_a_reverse_read_is_not_in_it(histories):
-    """Pages that go down show the history as it was when the first one was read."""
+    """The pages of a backward read show the history as it was when the first page was read."""
     branch = histories.branch()
     nodes = chain(1, 6, txn=10)
     await histories.append(branch, *nodes)
@@ -159,7 +159,7 @@ async def test_what_is_written_during_a_reverse_read_is_not_in_it(histories):
 @pytest.mark.parametrize("page_size", [1, 2, 3, 100])
 @pytest.mark.parametrize("deleted", [1, 2, 3, 4])
 async def test_a_missing_node_is_data_loss_both_ways(histories, deleted, page_size):
-    """Neither reader steps over a deleted node, in an ancestor's range (1 to 3) or the branch's own."""
+    """Neither direction skips a deleted node, in an ancestor's range (nodes 1 to 3) or in the branch's own."""
     base = histories.branch()
     await histories.append(base, *chain(1, 4, txn=10))
     forked = await histories.fork(base, 4)
@@ -174,7 +174,7 @@ async def test_a_missing_node_is_data_loss_both_ways(histories, deleted, page_si
 
 
 async def test_a_missing_end_is_noticed_by_who_knows_the_last_transaction(histories):
-    """Mutable state names the last node's transaction; a reverse read that begins there finds no shorter history."""
+    """Mutable state holds the transaction of the last node. A backward read that names it refuses a shorter history."""
     branch = histories.branch()
     nodes = chain(1, 4, txn=10)
     await histories.append(branch, *nodes)
@@ -187,7 +187,7 @@ async def test_a_missing_end_is_noticed_by_who_knows_the_last_transaction(histor
 
 
 async def test_metadata_are_ids_without_keys(histories):
-    """Ids come back as stored, in both directions, of rows that nobody could open."""
+    """The ids of rows that can't be opened are returned as they are stored, in both directions."""
     branch = histories.branch()
     nodes = [node(1, 10, 0), node(2, 20, 10), node(4, 30, 20)]
     await histories.append(branch, *nodes, node(2, 15, 10))
@@ -200,7 +200,7 @@ async def test_metadata_are_ids_without_keys(histories):
 
 
 async def test_a_page_token_is_good_for_its_own_read_only(histories):
-    """A token of another branch, direction, namespace or other bounds is refused, and so is no token at all."""
+    """A token of another branch, direction, namespace or range is refused, and so is an empty token."""
     branch, other = histories.branch(), histories.branch()
     elsewhere = Histories(histories.cell, await new_namespace(histories.cell), histories.shard_id)
     for where in (histories, elsewhere):
@@ -231,7 +231,7 @@ async def test_a_page_token_is_good_for_its_own_read_only(histories):
 
 
 async def test_many_branches_are_appended_to_at_once(histories):
-    """Callers that share statements do not share outcomes: each branch has its own nodes, each in its order."""
+    """Callers that share statements do not share outcomes: each branch has its own nodes in order."""
     branches = [histories.branch() for _ in range(40)]
 
     async def write(place, branch):
@@ -247,7 +247,7 @@ async def test_many_branches_are_appended_to_at_once(histories):
 
 
 async def test_two_callers_write_one_node_at_once(histories):
-    """The same key twice is one row, whichever write comes last; of two transactions the higher counts."""
+    """Two writes with the same key are one row. Of two transactions the higher counts."""
     branch = histories.branch()
     await histories.append(branch, node(1, 10, 0))
     await asyncio.gather(*(histories.append(branch, node(2, txn, 10)) for txn in (11, 12, 12, 13, 11) * 4))
@@ -256,7 +256,7 @@ async def test_two_callers_write_one_node_at_once(histories):
 
 
 async def test_a_callers_error_is_its_own(histories):
-    """A caller of an unknown namespace and one with a bad request fail alone among those that append at the same time."""
+    """Among concurrent appends, only those with an unknown namespace or an invalid request fail."""
     branches = [histories.branch() for _ in range(10)]
     nobody = Histories(histories.cell, uuid4(), histories.shard_id)
     outcomes = await asyncio.gather(
@@ -272,7 +272,7 @@ async def test_a_callers_error_is_its_own(histories):
 
 
 async def test_an_append_that_is_not_answered_in_time_is_an_append_timeout(histories):
-    """Stopped by the server it surely left nothing; without an answer nobody knows. Both say so, and the same again is safe."""
+    """An append that the server stopped left nothing. Without an answer this is unknown. Both errors say so."""
     branch = histories.branch()
     await histories.append(branch, node(1, 10, 0))
     database = Database(histories.cell.config.dsn, statement_timeout=0.3, insecure=True)
@@ -313,7 +313,7 @@ BAD_BRANCHES = {
 
 @pytest.mark.parametrize("branch", BAD_BRANCHES.values(), ids=BAD_BRANCHES.keys())
 async def test_what_is_no_branch_is_refused_by_all(histories, branch):
-    """Before the database sees it, by every operation that takes a branch."""
+    """Every operation that takes a branch refuses it before it sends anything."""
     manager, namespace_id = histories.manager, histories.namespace_id
     for call in (
         manager.append_history_nodes(namespace_id, branch, [node(4, 1, 0)]),
@@ -346,14 +346,14 @@ BAD_NODES = {
 
 @pytest.mark.parametrize("nodes", BAD_NODES.values(), ids=BAD_NODES.keys())
 async def test_nodes_that_cannot_be_are_refused(histories, nodes):
-    """Before the database sees them; the message holds nothing of what they hold."""
+    """They are refused before anything is sent, and the message contains none of their values."""
     with pytest.raises(InvalidPersistenceRequest) as refused:
         await histories.manager.append_history_nodes(histories.namespace_id, GOOD, nodes)
     assert "events" not in str(refused.value).replace("events must be", "")
 
 
 async def test_a_blob_beyond_the_limit_is_refused(histories):
-    """4 MiB is the limit of one node; nothing of the append is stored."""
+    """The limit of one node is 4 MiB. Nothing of a larger append is stored."""
     branch = histories.branch()
     with pytest.raises(TransactionSizeLimit):
         await histories.append(branch, node(1, 1, 0), HistoryNode(2, 2, 1, DataBlob(bytes(4 * 2**20 + 1))))
@@ -362,7 +362,7 @@ async def test_a_blob_beyond_the_limit_is_refused(histories):
 
 @pytest.mark.parametrize("info", [5, b"bytes", "\ud800"], ids=repr)
 async def test_a_note_that_is_no_text_is_refused(histories, info):
-    """By appending and by forking."""
+    """Appends and forks refuse it."""
     branch = histories.branch()
     with pytest.raises(InvalidPersistenceRequest):
         await histories.append(branch, node(1, 1, 0), info=info)
@@ -373,7 +373,7 @@ async def test_a_note_that_is_no_text_is_refused(histories, info):
 
 @pytest.mark.parametrize("namespace_id", ["x", None, 5])
 async def test_a_namespace_that_is_no_id_is_refused(histories, namespace_id):
-    """Before anything is looked up."""
+    """Every operation refuses it before it sends anything."""
     other = Histories(histories.cell, namespace_id, histories.shard_id)
     branch = other.branch()
     for call in (
@@ -390,7 +390,7 @@ async def test_a_namespace_that_is_no_id_is_refused(histories, namespace_id):
 
 
 async def test_an_unknown_namespace_is_not_found(histories):
-    """Distinguished from a namespace without such a history."""
+    """Its error differs from the error of a namespace without such a history."""
     other = Histories(histories.cell, UUID(int=77), histories.shard_id)
     branch = other.branch()
     for call in (other.append(branch, node(1, 1, 0)), other.read(branch), other.fork(branch, 2), other.tree(branch)):
@@ -412,7 +412,7 @@ async def test_an_unknown_namespace_is_not_found(histories):
     ids=str,
 )
 async def test_a_read_that_cannot_be_is_refused(histories, wrong):
-    """Sizes and bounds out of their range, and a last transaction for a reader that goes up."""
+    """Invalid sizes and bounds are refused, and so is a last transaction for a forward read."""
     branch = histories.branch()
     await histories.append(branch, node(1, 5, 0))
     with pytest.raises(InvalidPersistenceRequest):

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.integration
 
 
 async def test_trim_deletes_the_attempt_that_shadows(histories):
-    """What mutable state says counts: a failed attempt with a higher transaction goes, and the history is readable again."""
+    """A failed attempt with a higher transaction than mutable state names is deleted, and the history is readable again."""
     branch = histories.branch()
     counts = [node(1, 10, 0), node(4, 11, 10)]
     await histories.append(branch, *counts)
@@ -27,7 +27,7 @@ async def test_trim_deletes_the_attempt_that_shadows(histories):
 
 
 async def test_trim_leaves_nothing_but_the_chain(histories):
-    """Every other write up to the node goes, older and newer, and between; what is after the node stays."""
+    """All other writes up to the node are deleted, older, newer and between. Writes of later nodes stay."""
     branch = histories.branch()
     counts = [node(1, 10, 0), node(2, 20, 10), node(5, 50, 20)]
     behind = node(6, 60, 50)
@@ -40,7 +40,7 @@ async def test_trim_leaves_nothing_but_the_chain(histories):
 
 
 async def test_trim_reads_pages_of_a_thousand(histories):
-    """A chain, and what is off it, is followed over the borders of the scan."""
+    """A trim follows the chain across the pages of its scan."""
     branch = histories.branch()
     counts = chain(1, 1500, txn=10_000)
     await histories.append(branch, *counts, *chain(1, 1200, txn=100))
@@ -50,7 +50,7 @@ async def test_trim_reads_pages_of_a_thousand(histories):
 
 @pytest.mark.parametrize("by_fork", [False, True], ids=["by the base", "by the fork"])
 async def test_trim_through_either_branch_clears_what_both_share(histories, by_fork):
-    """An attempt in the shared nodes is cleared through the base and through its fork; then both are readable."""
+    """A trim of the base or of its fork deletes a failed attempt in the shared nodes. Then both are readable."""
     base = histories.branch()
     shared = [node(1, 10, 0), node(4, 11, 10)]
     await histories.append(base, *shared)
@@ -67,7 +67,7 @@ async def test_trim_through_either_branch_clears_what_both_share(histories, by_f
 
 
 async def test_trim_of_a_fork_leaves_its_base_alone(histories):
-    """What is in the base after the fork is not in the fork."""
+    """Nodes of the base after the fork node are not the fork's, and stay."""
     base = histories.branch()
     await histories.append(base, node(1, 10, 0), node(4, 11, 10))
     forked = await histories.fork(base, 4)
@@ -81,7 +81,7 @@ async def test_trim_of_a_fork_leaves_its_base_alone(histories):
     "last", [node(4, 99, 10), node(3, 11, 10), node(9, 13, 0), node(5, 12, 11)], ids=lambda one: f"{one[0]}.{one[1]}"
 )
 async def test_trim_from_what_does_not_chain_changes_nothing(histories, last):
-    """A node that is not there, or whose chain does not reach the first one, is no reason to delete anything."""
+    """Nothing is deleted if the node is not stored, or if its chain does not reach the first node."""
     branch = histories.branch()
     await histories.append(branch, node(1, 10, 0), node(4, 8, 7), node(5, 12, 11), node(6, 13, 10))
     before = await histories.rows(branch)
@@ -90,7 +90,7 @@ async def test_trim_from_what_does_not_chain_changes_nothing(histories, last):
 
 
 async def test_one_write_of_a_node_can_be_deleted(histories):
-    """The one named and no other; again, it is no error. A node of an ancestor is refused."""
+    """Only the named write is deleted. Deleting it again is not an error, and a node of an ancestor is refused."""
     base = histories.branch()
     await histories.append(base, node(1, 10, 0), node(2, 11, 10), node(2, 12, 10))
     forked = await histories.fork(base, 2)
@@ -104,7 +104,7 @@ async def test_one_write_of_a_node_can_be_deleted(histories):
 
 
 async def test_a_deleted_branch_is_gone(histories):
-    """Its nodes and its row; deleting it again changes nothing, and another tree and namespace keep theirs."""
+    """Its nodes and its row are deleted. Deleting it again changes nothing, and other trees and namespaces keep theirs."""
     branch, other = histories.branch(), histories.branch()
     elsewhere = Histories(histories.cell, await new_namespace(histories.cell), histories.shard_id)
     for where, which in ((histories, branch), (histories, other), (elsewhere, branch)):
@@ -120,7 +120,7 @@ async def test_a_deleted_branch_is_gone(histories):
 
 
 async def test_the_base_is_deleted_first(histories):
-    """Of the base goes what its fork does not share; with the fork goes the rest."""
+    """Deleting the base keeps the nodes that its fork shares. Deleting the fork deletes them too."""
     base = histories.branch()
     shared, own = chain(1, 3, txn=10), node(4, 21, 12)
     await histories.append(base, *shared)
@@ -139,7 +139,7 @@ async def test_the_base_is_deleted_first(histories):
 
 
 async def test_the_fork_is_deleted_first(histories):
-    """Of the fork go its own nodes; the base is whole until it is deleted itself."""
+    """Deleting the fork deletes its own nodes. The base stays complete until it is deleted itself."""
     base = histories.branch()
     nodes = [*chain(1, 3, txn=10), node(4, 20, 12)]
     await histories.append(base, *nodes)
@@ -154,7 +154,7 @@ async def test_the_fork_is_deleted_first(histories):
 
 
 async def test_of_a_range_stays_what_its_longest_sharer_needs(histories):
-    """Two forks at different nodes, and a fork of a fork: at each deletion goes what nobody needs any more, and no more."""
+    """With two forks and a fork of a fork, each deletion deletes the nodes that no other branch uses, and no others."""
     base = histories.branch()
     await histories.append(base, *chain(1, 9, txn=1))
     short = await histories.fork(base, 3)
@@ -191,7 +191,7 @@ async def test_of_a_range_stays_what_its_longest_sharer_needs(histories):
 
 
 async def test_a_caller_who_names_wrong_ancestors_deletes_nothing_of_others(histories):
-    """What a branch shares is what its sealed row says, not what its caller does."""
+    """The sealed row says what a branch shares, not the caller."""
     base = histories.branch()
     await histories.append(base, *chain(1, 4, txn=1))
     forked = await histories.fork(base, 3)
@@ -203,7 +203,7 @@ async def test_a_caller_who_names_wrong_ancestors_deletes_nothing_of_others(hist
 
 
 async def test_a_tree_with_a_row_that_does_not_open_keeps_all_its_nodes(histories):
-    """Nobody knows what a branch shares whose row was edited, so nothing is deleted."""
+    """It is unknown what a branch with an edited row shares, so nothing is deleted."""
     base = histories.branch()
     await histories.append(base, *chain(1, 4, txn=1))
     forked = await histories.fork(base, 3)
@@ -217,7 +217,7 @@ async def test_a_tree_with_a_row_that_does_not_open_keeps_all_its_nodes(historie
 
 
 async def test_a_fork_of_a_deleted_branch_is_refused(histories):
-    """Its nodes may be gone. So is one of a branch that was never made."""
+    """A fork of a deleted branch is refused, because its nodes may be gone. So is a fork of a branch that was never made."""
     base = histories.branch()
     with pytest.raises(NotFound):
         await histories.fork(base, 2)
@@ -229,7 +229,7 @@ async def test_a_fork_of_a_deleted_branch_is_refused(histories):
 
 
 async def test_a_fork_of_an_ancestors_nodes_outlives_the_ancestor(histories):
-    """A fork within what its base shares is a fork of the ancestor, which may have been deleted; the nodes are there."""
+    """A fork inside the shared nodes forks the ancestor, also if it was deleted, because the nodes are there."""
     base = histories.branch()
     await histories.append(base, *chain(1, 6, txn=1))
     middle = await histories.fork(base, 5)
@@ -242,7 +242,7 @@ async def test_a_fork_of_an_ancestors_nodes_outlives_the_ancestor(histories):
 
 
 async def test_a_fork_in_flight_is_waited_for_and_seen(histories):
-    """A delete that meets a fork which is not committed yet waits, looks again, and leaves what the fork shares."""
+    """A deletion waits for an uncommitted fork, reads the tree again, and keeps what the fork shares."""
     base = histories.branch()
     await histories.append(base, *chain(1, 5, txn=1))
     forked = await histories.fork(base, 3)  # its row is taken out, and put back by the transaction in flight
@@ -262,7 +262,7 @@ async def test_a_fork_in_flight_is_waited_for_and_seen(histories):
 
 
 async def test_a_delete_in_flight_is_waited_for_by_a_fork(histories):
-    """A fork that meets a delete which is not committed yet waits, and finds no base."""
+    """A fork waits for an uncommitted deletion, and finds no base."""
     base = histories.branch()
     await histories.append(base, *chain(1, 5, txn=1))
     async with histories.cell.database.transaction(EVERY_NAMESPACE) as flight:
@@ -276,7 +276,7 @@ async def test_a_delete_in_flight_is_waited_for_by_a_fork(histories):
 
 
 async def test_forks_that_race_with_deletes_are_whole_or_refused(histories):
-    """In either order: a fork that was made can be read to its end, and when all branches are gone no node is left."""
+    """In any order, a fork that was made is readable to its end, and no node is left once all branches are deleted."""
 
     async def race(turn):
         base = histories.branch()
@@ -301,7 +301,7 @@ async def test_forks_that_race_with_deletes_are_whole_or_refused(histories):
 
 
 async def test_branches_are_forked_and_deleted_by_many_at_once(histories):
-    """Ten forks with nodes of their own, forks of them, and deletions in between: each is whole, and nothing is left at the end."""
+    """Of ten forks, forks of them, and deletions between, every branch is complete, and nothing is left at the end."""
     master = histories.branch()
     await histories.append(master, *chain(1, 11, txn=1))
 
@@ -342,7 +342,7 @@ async def test_branches_are_forked_and_deleted_by_many_at_once(histories):
     "wrong", [{"node_id": 0}, {"node_id": 2**63 - 1}, {"txn_id": -1}, {"node_id": "1"}, {"txn_id": None}], ids=str
 )
 async def test_numbers_that_cannot_be_are_refused(histories, wrong):
-    """By trimming and by deleting a node."""
+    """Trims and deletions of a node refuse it."""
     arguments = {"node_id": 1, "txn_id": 1} | wrong
     for call in (histories.manager.trim_history_branch, histories.manager.delete_history_nodes):
         with pytest.raises(InvalidPersistenceRequest):
@@ -351,7 +351,7 @@ async def test_numbers_that_cannot_be_are_refused(histories, wrong):
 
 @pytest.mark.parametrize("at_node", [1, 0, -1, "2", 2**63 - 1])
 async def test_a_fork_at_no_node_is_refused(histories, at_node):
-    """It takes a node after the first one."""
+    """The fork node is 2 or more."""
     branch = histories.branch()
     await histories.append(branch, node(1, 1, 0))
     with pytest.raises(InvalidPersistenceRequest):
@@ -359,7 +359,7 @@ async def test_a_fork_at_no_node_is_refused(histories, at_node):
 
 
 async def test_a_tree_that_is_not_there_is_empty(histories):
-    """Distinguished from a request that can't be."""
+    """Its error differs from the error of an invalid request."""
     assert await histories.tree(histories.branch()) == []
     manager = histories.manager
     with pytest.raises(InvalidPersistenceRequest):

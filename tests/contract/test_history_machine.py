@@ -16,11 +16,11 @@ from tests.support.fixtures.history import Histories, node
 pytestmark = pytest.mark.integration
 
 PICK = st.integers(0, 1000)
-"""Chooses from what there is: the number modulo how much that is."""
+"""Chooses an item of a list: the number modulo the length of the list."""
 
 
 class Branch:
-    """A branch as the model knows it."""
+    """A branch in the model."""
 
     def __init__(self, handle):
         self.handle = handle
@@ -28,7 +28,7 @@ class Branch:
 
 
 def counted(writes):
-    """What a reader of all of a branch's writes gets: the highest of each node, unless one before it is higher."""
+    """Return the writes that count: the newest of each node, unless a counted write of a lower node is newer."""
     result = []
     for node_id in sorted({one.node_id for one in writes}):
         last = max((one for one in writes if one.node_id == node_id), key=lambda one: one.txn_id)
@@ -38,12 +38,12 @@ def counted(writes):
 
 
 def is_whole(chain):
-    """Whether each write of a chain names the one before it."""
+    """Return whether each write of a chain names the one before it."""
     return all(two.prev_txn_id == one.txn_id for one, two in pairwise(chain))
 
 
 class HistoryMachine(RuleBasedStateMachine):
-    """Branches of one tree against a model that keeps every write, and knows who shares which nodes."""
+    """Compares branches of one tree with a model that keeps every write and knows which branches share nodes."""
 
     def __init__(self, cell, runner):
         super().__init__()
@@ -54,7 +54,7 @@ class HistoryMachine(RuleBasedStateMachine):
         self.txn = 0
 
     def visible(self, handle):
-        """All writes in a branch's ranges."""
+        """Return all writes in a branch's ranges."""
         return [
             one
             for part in handle.ranges()
@@ -63,7 +63,7 @@ class HistoryMachine(RuleBasedStateMachine):
         ]
 
     def chosen(self, pick, *, alive=True):
-        """A branch; a living one, unless it need not be."""
+        """Return a branch, by default one that is not deleted."""
         some = [one for one in self.branches if one.alive or not alive]
         return some[pick % len(some)] if some else None
 
@@ -85,7 +85,7 @@ class HistoryMachine(RuleBasedStateMachine):
 
     @rule(pick=PICK, gap=st.sampled_from([1, 1, 1, 2, 3]), back=st.sampled_from([0, 0, 0, 0, 1, 1, 2, 3, 9]))
     def write(self, pick, gap, back):
-        """Append behind the end, or write again what a failed attempt has written there, or some nodes before."""
+        """Append after the end, or rewrite the last nodes after a failed attempt."""
         branch = self.chosen(pick)
         if branch is None:
             return
@@ -96,7 +96,7 @@ class HistoryMachine(RuleBasedStateMachine):
 
     @rule(pick=PICK, which=PICK)
     def write_late(self, pick, which):
-        """A write that was given up on arrives after all: its transaction is lower than what was written since."""
+        """Write a node with a lower transaction than later writes have, as a delayed attempt does."""
         branch = self.chosen(pick)
         own = branch and [one for one in self.writes[branch.handle.branch_id] if one.txn_id - one.prev_txn_id > 1]
         if own:
@@ -112,7 +112,7 @@ class HistoryMachine(RuleBasedStateMachine):
             self.store(branch, own[which % len(own)])
 
     def append(self, branch, node_id):
-        """Write a node behind what counts before it."""
+        """Write a node that follows the last counted node before it."""
         before = [one for one in counted(self.visible(branch.handle)) if one.node_id < node_id]
         self.txn += 10
         self.store(branch, node(node_id, self.txn, before[-1].txn_id if before else 0))
@@ -126,7 +126,7 @@ class HistoryMachine(RuleBasedStateMachine):
 
     @rule(pick=PICK, at=PICK)
     def fork(self, pick, at):
-        """Fork a branch at one of its nodes, or behind them; a deleted one is refused."""
+        """Fork a branch at one of its nodes or after them. A fork of a deleted branch is refused."""
         branch = self.chosen(pick, alive=False)
         nodes = sorted({one.node_id for one in self.visible(branch.handle) if one.node_id > 1})
         at_node = [*nodes, (nodes or [1])[-1] + 1][at % (len(nodes) + 1)]
@@ -140,7 +140,7 @@ class HistoryMachine(RuleBasedStateMachine):
 
     @rule(pick=PICK, which=PICK, known=st.booleans())
     def trim(self, pick, which, known):
-        """Trim a branch from one of its writes: any, or the last that counts."""
+        """Trim a branch from any of its writes, or from the last one that counts."""
         branch = self.chosen(pick)
         writes = branch and self.visible(branch.handle)
         if not writes:
@@ -160,7 +160,7 @@ class HistoryMachine(RuleBasedStateMachine):
 
     @rule(pick=PICK)
     def delete(self, pick):
-        """Delete a branch, perhaps again: what no living one shares is gone."""
+        """Delete a branch, perhaps again. The nodes that no other branch shares are gone."""
         branch = self.chosen(pick, alive=False)
         self.runner.run(self.histories.delete(branch.handle))
         branch.alive = False
@@ -175,16 +175,16 @@ class HistoryMachine(RuleBasedStateMachine):
 
     @rule(pick=PICK, low=st.integers(1, 9), length=st.integers(1, 12), page_size=st.integers(1, 5), ids=st.booleans())
     def read_part(self, pick, low, length, page_size, ids):
-        """Read between two bounds, both ways: the whole history, cut."""
+        """Read between two bounds, in both directions."""
         self.check_read(self.chosen(pick, alive=False).handle, low, low + length, page_size, ids=ids)
 
     @rule(pick=PICK, page_size=st.integers(1, 5))
     def read_whole(self, pick, page_size):
-        """Read all, both ways."""
+        """Read the whole history, in both directions."""
         self.check_read(self.chosen(pick, alive=False).handle, 1, 2**63 - 1, page_size)
 
     def check_read(self, handle, low, high, page_size, *, ids=False):
-        """Compare a read with the model; of a chain with a gap, which a trim can make, only what is reported of it."""
+        """Compare a read with the model. If a trim left a gap in the chain, expect `DataLoss`."""
         below = [one for one in counted(self.visible(handle)) if one.node_id < high]
         wanted = [one for one in below if one.node_id >= low]
         border = below[: len(below) - len(wanted)][-1:]
@@ -203,7 +203,7 @@ class HistoryMachine(RuleBasedStateMachine):
 
     @invariant()
     def rows_are_those_of_the_model(self):
-        """No row is left over, and none is missing: not in a branch, and not in the tree."""
+        """The stored rows of branches and of the tree are exactly those of the model."""
         if self.branches:
             handle = self.branches[0].handle
             stored = set(self.runner.run(self.histories.rows(handle)))
@@ -213,7 +213,7 @@ class HistoryMachine(RuleBasedStateMachine):
 
 
 def test_histories_against_a_model(contract_dsn, tmp_path):
-    """Appends, late and repeated writes, forks, trims and deletions in any order: every read, both ways, is the model's."""
+    """After appends, late and repeated writes, forks, trims and deletions in any order, every read equals the model's."""
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
         dsn = runner.run(new_database(contract_dsn))
         stack = AsyncExitStack()

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.integration
 
 
 async def listed(cell, page_size):
-    """All branches of a cell, in pages."""
+    """Return all branches of a cell, page by page."""
     branches, token = [], None
     while True:
         page = await cell.history.get_all_history_tree_branches(page_size=page_size, page_token=token)
@@ -27,7 +27,7 @@ async def listed(cell, page_size):
 
 
 async def test_all_branches_are_listed_once_in_pages_of_every_size(own_cell):
-    """Over shards, namespaces and trees, in the order of their ids, with what each holds."""
+    """All branches of all shards, namespaces and trees are listed in the order of their ids, with their content."""
     made = {}
     for _ in range(3):
         where = Histories(own_cell, await new_namespace(own_cell), 1)
@@ -50,12 +50,12 @@ async def test_all_branches_are_listed_once_in_pages_of_every_size(own_cell):
 
 
 async def test_a_cell_without_histories_has_no_branches(own_cell):
-    """An empty first page, and no error."""
+    """A cell without branches gives an empty page and no error."""
     assert await listed(own_cell, 10) == []
 
 
 async def test_what_does_not_open_hides_no_other_branch(own_cell):
-    """A namespace without keys and a row that was edited are listed with their ids and the reason, the others as they are."""
+    """Branches without keys and edited rows are listed with their ids and the reason. The others are listed as they are."""
     places = [Histories(own_cell, await new_namespace(own_cell), shard_id) for shard_id in (1, 2, 3)]
     branches = [[where.branch() for _ in range(3)] for where in places]
     for where, own in zip(places, branches, strict=True):
@@ -88,7 +88,7 @@ async def test_what_does_not_open_hides_no_other_branch(own_cell):
 
 
 async def test_nodes_of_a_namespace_without_keys_can_still_be_trimmed_and_deleted(own_cell):
-    """What nobody can read can be cleared away: ids are enough. Its branches can't be deleted, as nobody knows what they share."""
+    """Nodes that can't be opened can be trimmed by their ids. Branches can't be deleted, because it is unknown what they share."""
     where = Histories(own_cell, await new_namespace(own_cell), 1)
     branch = where.branch()
     await where.append(branch, node(1, 10, 0), node(2, 11, 10), node(2, 12, 10))
@@ -108,13 +108,13 @@ async def test_nodes_of_a_namespace_without_keys_can_still_be_trimmed_and_delete
     "wrong", [{"page_size": 0}, {"page_size": -1}, {"page_size": 10_001}, {"page_size": "5"}], ids=str
 )
 async def test_a_page_size_of_the_list_that_cannot_be_is_refused(cell, wrong):
-    """Temporal's scavenger gets the error, too."""
+    """A list with an invalid page size is refused."""
     with pytest.raises(InvalidPersistenceRequest):
         await cell.history.get_all_history_tree_branches(**wrong)
 
 
 async def test_a_foreign_token_of_the_list_is_refused(histories):
-    """One of a branch's pages, and one that is cut short."""
+    """A token of a branch's pages is refused, and so is a shortened token."""
     branch = histories.branch()
     await histories.append(branch, *chain(1, 3, txn=1))
     await histories.append(histories.branch(), node(1, 1, 0))
@@ -134,7 +134,7 @@ SWAP = (
 
 
 async def test_two_rows_whose_values_were_swapped_do_not_open(histories):
-    """In either direction; swapped back, they do."""
+    """Swapped values don't open in either direction. Swapped back, they open."""
     branch = histories.branch()
     nodes = chain(1, 4, txn=1)
     await histories.append(branch, *nodes)
@@ -147,7 +147,7 @@ async def test_two_rows_whose_values_were_swapped_do_not_open(histories):
 
 
 async def test_a_row_that_was_given_another_place_does_not_open(histories):
-    """One node's row in another node's place, with the numbers of that place: the chain is whole, and the value does not open."""
+    """A value in another node's row does not open, even if the chain is complete."""
     branch = histories.branch()
     await histories.append(branch, *chain(1, 3, txn=1))
     await histories.append(branch, node(2, 9, 1))
@@ -161,7 +161,7 @@ async def test_a_row_that_was_given_another_place_does_not_open(histories):
 
 
 async def test_nothing_that_a_tenant_wrote_stands_in_clear(histories):
-    """Neither events nor notes, nor what a fork shares; what is in clear is found by the same search."""
+    """Events, notes and the ranges of forks are in no column. The same search finds a value that is in clear."""
     events, info = os.urandom(20), f"payroll:{uuid4()}"
     branch = histories.branch()
     await histories.append(branch, HistoryNode(1, 77, 0, DataBlob(events * 100)), info=info)
@@ -184,7 +184,7 @@ async def test_nothing_that_a_tenant_wrote_stands_in_clear(histories):
 
 
 async def test_a_namespace_reads_nothing_of_another(histories):
-    """The same ids in two namespaces are two histories, also when both are written in one statement."""
+    """The same ids in two namespaces are two histories, also if one statement writes both."""
     other = Histories(histories.cell, await new_namespace(histories.cell), histories.shard_id)
     branches = [histories.branch() for _ in range(8)]
     await asyncio.gather(

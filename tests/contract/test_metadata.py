@@ -33,14 +33,14 @@ pytestmark = pytest.mark.integration
 @pytest.mark.parametrize("is_global", [False, True])
 @pytest.mark.parametrize("data", [BLOB, DataBlob(b""), DataBlob(b"\x00\xff", Encoding.UNSPECIFIED)])
 async def test_a_namespace_comes_back_by_id_and_by_name(metadata_store, data, is_global):
-    """Id, name, blob with its encoding, flag and version are as they were given."""
+    """Id, name, blob, encoding, flag and version are returned unchanged."""
     made = await create(metadata_store, "payments-Überweisung", data=data, is_global=is_global)
     assert await metadata_store.get_namespace(namespace_id=made.namespace_id) == made
     assert await metadata_store.get_namespace(name="payments-Überweisung") == made
 
 
 async def test_a_namespace_that_is_not_there_is_not_found(metadata_store):
-    """By id or by name; another one's being there changes nothing."""
+    """An unknown id or name is not found, also if other namespaces exist."""
     await create(metadata_store, "first")
     for wrong in ("First", "first ", "firs", "nobody", "first\x00"):
         with pytest.raises(NamespaceNotFound):
@@ -50,7 +50,7 @@ async def test_a_namespace_that_is_not_there_is_not_found(metadata_store):
 
 
 async def test_a_read_names_exactly_one_of_id_and_name(metadata_store):
-    """Both or none are refused, also where both are of one namespace."""
+    """A read with both or neither is refused, also if both name the same namespace."""
     made = await create(metadata_store)
     with pytest.raises(InvalidPersistenceRequest):
         await metadata_store.get_namespace(namespace_id=made.namespace_id, name=made.name)
@@ -59,7 +59,7 @@ async def test_a_read_names_exactly_one_of_id_and_name(metadata_store):
 
 
 async def test_a_name_is_given_once(metadata_store):
-    """A second one of the name is refused; the first stays, and neither a row nor a usable key is left of the second."""
+    """A second creation of the name is refused and leaves neither a row nor a usable key. The first namespace stays."""
     made, second = await create(metadata_store, "taken"), uuid4()
     before = await metadata_store.get_metadata()
     with pytest.raises(NamespaceAlreadyExists):
@@ -71,7 +71,7 @@ async def test_a_name_is_given_once(metadata_store):
 
 
 async def test_an_id_is_given_once(metadata_store):
-    """A second one of the id is refused, whatever its name; the first keeps its keys and its blob."""
+    """A second creation of the id is refused under any name. The first namespace keeps its keys and its blob."""
     made = await create(metadata_store, "first")
     for name in ("first", "second"):
         with pytest.raises(NamespaceAlreadyExists):
@@ -82,7 +82,7 @@ async def test_an_id_is_given_once(metadata_store):
 
 
 async def test_the_id_of_a_deleted_namespace_is_not_given_again(metadata_store):
-    """Its keys' versions were used, so nothing is ever sealed for this id again."""
+    """An id of a deleted namespace is refused, because its key versions were used."""
     made = await create(metadata_store)
     await metadata_store.delete_namespace(made.namespace_id)
     with pytest.raises(NamespaceAlreadyExists):
@@ -90,7 +90,7 @@ async def test_the_id_of_a_deleted_namespace_is_not_given_again(metadata_store):
 
 
 async def test_of_many_that_create_a_name_at_once_one_wins(own_cell, metadata_store):
-    """One gets the name; the others get an error, and the winner's namespace works."""
+    """One creation gets the name, and its namespace works. The others get `NamespaceAlreadyExists`."""
     ids = [uuid4() for _ in range(8)]
     async with Strongroom.open(own_cell.config) as elsewhere:
         stores = (metadata_store, store_of(elsewhere))
@@ -109,7 +109,7 @@ async def test_of_many_that_create_a_name_at_once_one_wins(own_cell, metadata_st
 
 
 async def test_of_many_that_create_an_id_at_once_one_wins(own_cell, metadata_store):
-    """The losers do not take the winner's keys away: its blob opens, here and elsewhere."""
+    """The losers don't destroy the winner's keys: its blob opens in both processes."""
     namespace_id = uuid4()
     async with Strongroom.open(own_cell.config) as elsewhere:
         stores = (metadata_store, store_of(elsewhere))
@@ -126,7 +126,7 @@ async def test_of_many_that_create_an_id_at_once_one_wins(own_cell, metadata_sto
 
 
 async def test_a_creation_that_broke_off_is_finished_by_the_next_one(own_cell, metadata_store):
-    """Keys without a namespace, of the same KEK, serve the next creation of the id; those of another KEK are refused."""
+    """The next creation of the id uses keys without a namespace if they have the same KEK. Another KEK is refused."""
     left = uuid4()
     await create_data_keys(own_cell.keyring, left, KEK)
     other = KekRef.parse("local:other")
@@ -138,7 +138,7 @@ async def test_a_creation_that_broke_off_is_finished_by_the_next_one(own_cell, m
 
 
 async def test_destroyed_keys_without_a_namespace_are_not_taken_up(own_cell, metadata_store):
-    """No namespace is made that nothing could be sealed for."""
+    """A creation with destroyed keys is refused, because nothing could be sealed for it."""
     left = uuid4()
     await create_data_keys(own_cell.keyring, left, KEK)
     await destroy_data_keys(own_cell.keyring, left)
@@ -148,7 +148,7 @@ async def test_destroyed_keys_without_a_namespace_are_not_taken_up(own_cell, met
 
 
 async def test_a_kek_that_is_not_there_leaves_nothing(metadata_store):
-    """Neither a row nor a key: the id and the name are free afterwards."""
+    """A creation with an unknown KEK leaves neither a row nor a key. The id and the name stay free."""
     namespace_id = uuid4()
     with pytest.raises(KeyNotFound):
         await metadata_store.create_namespace(
@@ -161,7 +161,7 @@ async def test_a_kek_that_is_not_there_leaves_nothing(metadata_store):
 
 @pytest.mark.parametrize("by_name", [False, True])
 async def test_deleting_is_shredding(own_cell, metadata_store, by_name):
-    """The namespace is gone by id and by name, all its keys are destroyed, its name is free; others stay."""
+    """A deleted namespace is not found, its keys are destroyed, and its name is free. Others stay."""
     made, other = await create(metadata_store, "gone"), await create(metadata_store, "stays")
     if by_name:
         await metadata_store.delete_namespace_by_name("gone")
@@ -181,7 +181,7 @@ async def test_deleting_is_shredding(own_cell, metadata_store, by_name):
 
 
 async def test_deleting_again_or_nothing_is_no_error(metadata_store):
-    """By id and by name; the table's version does not move."""
+    """Deleting again, or an unknown namespace, is not an error. The table's version stays."""
     made = await create(metadata_store, "gone")
     version = await metadata_store.get_metadata()
     for _ in range(2):
@@ -194,7 +194,7 @@ async def test_deleting_again_or_nothing_is_no_error(metadata_store):
 
 
 async def test_a_deletion_that_broke_off_is_finished_by_name(own_cell, metadata_store):
-    """Keys destroyed, rows not: the namespace reports that its keys are destroyed, and deleting by name ends the work."""
+    """A namespace with destroyed keys raises `KeyDestroyed`, and deleting it by name finishes the deletion."""
     made = await create(metadata_store, "half")
     await destroy_data_keys(own_cell.keyring, made.namespace_id)
     with pytest.raises(KeyDestroyed):
@@ -205,7 +205,7 @@ async def test_a_deletion_that_broke_off_is_finished_by_name(own_cell, metadata_
 
 
 async def test_both_stores_see_one_namespace(own_cell, metadata_store):
-    """One made by either is found by the other: without a blob, or without search attributes."""
+    """A namespace made by one store is found by the other, without a blob or without search attributes."""
     made = await create(metadata_store, "mine")
     found = await own_cell.namespaces.get("mine")
     assert (found.namespace_id, found.search_attributes) == (made.namespace_id, {})

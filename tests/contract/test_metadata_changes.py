@@ -21,7 +21,7 @@ pytestmark = pytest.mark.integration
 
 
 async def test_each_change_raises_the_tables_version_by_one(own_cell, metadata_store):
-    """Creating here or through NamespaceStore, updating and renaming count; reading, deleting and failing do not."""
+    """Creations by either store, updates and renamings raise the version. Reads, deletions and failures don't."""
     start = await metadata_store.get_metadata()
     made = await create(metadata_store)
     await own_cell.namespaces.create("by the other store", kek=KEK)
@@ -39,7 +39,7 @@ async def test_each_change_raises_the_tables_version_by_one(own_cell, metadata_s
 
 
 async def test_an_update_replaces_the_blob_and_the_flag(metadata_store):
-    """The row then holds the table's version at which it was changed; name and id stay, other namespaces too."""
+    """The row then has the table's version of the change. Its name and id stay, and so do other namespaces."""
     made, other = await create(metadata_store), await create(metadata_store)
     version = await metadata_store.get_metadata()
     new = DataBlob(b"new", Encoding.PROTO3)
@@ -52,7 +52,7 @@ async def test_an_update_replaces_the_blob_and_the_flag(metadata_store):
 
 @pytest.mark.parametrize("distance", [-1, 1, 100])
 async def test_an_update_at_another_version_is_refused(metadata_store, distance):
-    """The version is the table's: the row's own, which is older, is refused like any other; nothing changes."""
+    """An update names the table's version. The row's own older version is refused too, and nothing changes."""
     made = await create(metadata_store)
     version = await metadata_store.get_metadata()
     assert made.notification_version == version - 1
@@ -70,7 +70,7 @@ async def test_an_update_at_another_version_is_refused(metadata_store, distance)
 
 
 async def test_of_many_updates_of_one_version_one_wins(metadata_store):
-    """The table has one writer at a time, also where they change different namespaces."""
+    """The table has one writer at a time, also for changes of different namespaces."""
     made = [await create(metadata_store) for _ in range(6)]
     version = await metadata_store.get_metadata()
     outcomes = await asyncio.gather(
@@ -91,7 +91,7 @@ async def test_of_many_updates_of_one_version_one_wins(metadata_store):
 
 
 async def test_updates_that_read_again_all_come_through(metadata_store):
-    """No update is lost: whoever is refused reads the version anew and goes on."""
+    """No update is lost if each refused caller reads the version again and retries."""
     made = await create(metadata_store, data=DataBlob(b""))
 
     async def add(number):
@@ -114,7 +114,7 @@ async def test_updates_that_read_again_all_come_through(metadata_store):
 
 
 async def test_an_update_of_no_namespace_is_not_found(metadata_store):
-    """Neither an unknown one nor a deleted one; the version stays."""
+    """An update of an unknown or deleted namespace is not found, and the version stays."""
     deleted = await create(metadata_store)
     await metadata_store.delete_namespace(deleted.namespace_id)
     version = await metadata_store.get_metadata()
@@ -131,7 +131,7 @@ async def test_an_update_of_no_namespace_is_not_found(metadata_store):
 
 
 async def test_a_renamed_namespace_is_found_by_its_new_name_only(own_cell, metadata_store):
-    """Search attributes and keys stay; the former name is free, and goes to another one."""
+    """Search attributes and keys stay. The former name is free for another namespace."""
     created = await own_cell.namespaces.create("before", kek=KEK, search_attributes={"CustomerId": "Keyword"})
     version = await metadata_store.get_metadata()
     await metadata_store.rename_namespace(
@@ -151,7 +151,7 @@ async def test_a_renamed_namespace_is_found_by_its_new_name_only(own_cell, metad
 
 
 async def test_a_name_that_is_taken_is_not_given_by_renaming(metadata_store):
-    """Both namespaces stay as they were, and the version too; the own name is no conflict."""
+    """Renaming to a taken name changes nothing. Renaming to the namespace's own name is accepted."""
     left, right = await create(metadata_store, "left"), await create(metadata_store, "right")
     version = await metadata_store.get_metadata()
     with pytest.raises(NamespaceAlreadyExists):
@@ -167,7 +167,7 @@ async def test_a_name_that_is_taken_is_not_given_by_renaming(metadata_store):
 
 
 async def test_of_a_creation_and_a_renaming_at_once_one_gets_the_name(metadata_store):
-    """A name never belongs to two, whichever way they come by it."""
+    """A name never belongs to two namespaces, by creation or by renaming."""
     for attempt in range(8):
         made = await create(metadata_store)
         version = await metadata_store.get_metadata()

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.mark.parametrize("page_size", [1, 2, 3, 7, 100])
 async def test_all_namespaces_are_listed_page_by_page(own_cell, metadata_store, page_size):
-    """In the order of their ids, each once, those of both stores; no page is longer than asked for."""
+    """Namespaces of both stores are listed once each, in the order of ids. No page is longer than requested."""
     made = [await create(metadata_store, is_global=bool(number % 2)) for number in range(5)]
     version = await metadata_store.get_metadata()
     created = await own_cell.namespaces.create("by the other store", kek=KEK)
@@ -33,13 +33,13 @@ async def test_all_namespaces_are_listed_page_by_page(own_cell, metadata_store, 
 
 
 async def test_an_empty_table_lists_nothing(metadata_store):
-    """One empty page, and no token."""
+    """An empty table gives one empty page without a token."""
     page = await metadata_store.list_namespaces(page_size=10)
     assert (page.namespaces, page.next_page_token) == ((), None)
 
 
 async def test_deleted_namespaces_are_not_listed(metadata_store):
-    """Those that stay are listed in full pages."""
+    """The remaining namespaces are listed in full pages."""
     made = sorted([await create(metadata_store) for _ in range(5)], key=lambda each: each.namespace_id.bytes)
     await metadata_store.delete_namespace(made[1].namespace_id)
     await metadata_store.delete_namespace(made[4].namespace_id)
@@ -48,7 +48,7 @@ async def test_deleted_namespaces_are_not_listed(metadata_store):
 
 
 async def test_a_list_goes_on_where_the_last_page_ended(metadata_store):
-    """What is created or deleted meanwhile makes no namespace come twice or be left out."""
+    """Concurrent creations and deletions make no namespace appear twice or be left out."""
     made = sorted([await create(metadata_store) for _ in range(6)], key=lambda each: each.namespace_id.bytes)
     first = await metadata_store.list_namespaces(page_size=2)
     await metadata_store.delete_namespace(made[1].namespace_id)
@@ -59,7 +59,7 @@ async def test_a_list_goes_on_where_the_last_page_ended(metadata_store):
 
 
 async def test_a_namespace_whose_keys_cannot_be_had_hides_no_other(own_cell, metadata_store):
-    """It is listed with the reason in place of name and blob; destroyed keys are such a reason too."""
+    """A namespace without keys is listed with the reason instead of its name and blob. Destroyed keys are a reason too."""
     kek = KekRef.parse("local:will-be-lost")
     await own_cell.create_kek(kek)
     made = await create(metadata_store, "well")

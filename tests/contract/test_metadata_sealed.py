@@ -31,7 +31,7 @@ pytestmark = pytest.mark.integration
     ],
 )
 async def test_an_edited_row_does_not_open(own_cell, metadata_store, edit):
-    """What stands in clear beside the blob is bound to it; the list says so, and goes on."""
+    """The columns in clear are bound to the blob. A list shows an edited row as unreadable, and goes on."""
     made = await create(metadata_store, is_global=True)
     await execute(own_cell, edit)
     with pytest.raises(IntegrityError):
@@ -42,7 +42,7 @@ async def test_an_edited_row_does_not_open(own_cell, metadata_store, edit):
 
 @pytest.mark.parametrize("column", ["data", "details"])
 async def test_a_value_of_another_namespace_does_not_open(own_cell, metadata_store, column):
-    """Two rows whose sealed values were exchanged are refused, both."""
+    """Two rows with exchanged sealed values are both refused."""
     made = [await create(metadata_store), await create(metadata_store)]
     await swap(own_cell, "namespaces", column, "true")
     for each in made:
@@ -51,7 +51,7 @@ async def test_a_value_of_another_namespace_does_not_open(own_cell, metadata_sto
 
 
 async def test_exchanged_names_lead_to_no_other_namespace(own_cell, metadata_store):
-    """A token is not authenticated, so who is found is compared with who was asked for."""
+    """Tokens are not authenticated, so the name in the row is compared with the requested name."""
     left, right = await create(metadata_store, "left"), await create(metadata_store, "right")
     rows = await fetch(own_cell, "SELECT namespace_id, name_token FROM namespaces")
     token = {UUID(bytes=row["namespace_id"].bytes): row["name_token"] for row in rows}
@@ -68,7 +68,7 @@ async def test_exchanged_names_lead_to_no_other_namespace(own_cell, metadata_sto
 
 
 async def test_nothing_of_a_namespace_stands_in_clear(own_cell, metadata_store):
-    """Neither its name nor its blob; where one does, this search finds it."""
+    """Name and blob are in no column. The same search finds a value that is in clear."""
     planted = f"planted-{secrets.token_hex(12)}"
     made = await create(metadata_store, planted, data=DataBlob(planted.encode()))
     version = await metadata_store.get_metadata()
@@ -81,7 +81,7 @@ async def test_nothing_of_a_namespace_stands_in_clear(own_cell, metadata_store):
 
 @pytest.mark.parametrize("name", ["", "x" * 256, "ü" * 128, "\ud800", None, b"name"])
 async def test_a_name_that_cannot_be_is_refused(metadata_store, name):
-    """Wherever one is taken; no row is left."""
+    """Every operation refuses an invalid name, and no row is left."""
     with pytest.raises(InvalidPersistenceRequest):
         await metadata_store.create_namespace(uuid4(), name, data=BLOB, kek=KEK)
     with pytest.raises(InvalidPersistenceRequest):
@@ -92,7 +92,7 @@ async def test_a_name_that_cannot_be_is_refused(metadata_store, name):
 
 
 async def test_malformed_requests_are_refused(own_cell, metadata_store):
-    """Before the database sees them, each with an error that says which field it is."""
+    """They are refused before anything is sent, and each error names the field."""
     made = await create(metadata_store)
     version = await metadata_store.get_metadata()
 

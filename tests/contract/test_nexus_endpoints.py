@@ -34,7 +34,7 @@ async def table_version(store):
 
 
 async def write(store, endpoint_id=None, version=0, data=BLOB):
-    """Create or update at the table's present version; return what must come back."""
+    """Create or update an endpoint at the table's current version; return the endpoint that a read must return."""
     endpoint_id = endpoint_id or uuid4()
     await store.create_or_update_nexus_endpoint(
         NexusEndpoint(endpoint_id, version, data), last_known_table_version=await table_version(store)
@@ -57,7 +57,7 @@ async def test_an_empty_table_has_version_0_and_no_endpoint(nexus_store):
 
 @pytest.mark.parametrize("data", [BLOB, DataBlob(b""), DataBlob(b"\x00\xff", Encoding.UNSPECIFIED)])
 async def test_an_endpoint_comes_back_as_it_was_made(nexus_store, data):
-    """Id, blob with its encoding, at version 1; the table is at 1 then."""
+    """Id, blob and encoding are returned unchanged, at version 1. The table's version is 1 too."""
     made = await write(nexus_store, data=data)
     assert made.version == 1
     assert await nexus_store.get_nexus_endpoint(made.endpoint_id) == made
@@ -68,7 +68,7 @@ async def test_an_endpoint_comes_back_as_it_was_made(nexus_store, data):
 
 
 async def test_each_change_raises_the_tables_version_by_one(nexus_store):
-    """Creating, updating and deleting; an update raises the endpoint's too, and other endpoints stay."""
+    """Creations, updates and deletions raise the table's version. An update also raises the endpoint's, and others stay."""
     first, second = await write(nexus_store), await write(nexus_store)
     assert await table_version(nexus_store) == 2
     changed = await write(nexus_store, first.endpoint_id, 1, DataBlob(b"new"))
@@ -84,7 +84,7 @@ async def test_each_change_raises_the_tables_version_by_one(nexus_store):
 
 
 async def test_a_write_at_another_version_of_the_table_is_refused(nexus_store):
-    """Creating, updating and deleting, with an older version or one to come; nothing changes."""
+    """Creations, updates and deletions with an older or later version are refused, and nothing changes."""
     made = await write(nexus_store)
     changed = await write(nexus_store, made.endpoint_id, 1)
     for stale in (0, 1, 3, 10):
@@ -104,7 +104,7 @@ async def test_a_write_at_another_version_of_the_table_is_refused(nexus_store):
 
 
 async def test_a_write_at_another_version_of_the_endpoint_is_refused(nexus_store):
-    """Making one that is there, and updating one that has moved on or is not there; the table's version stays too."""
+    """Creating an existing endpoint, or updating a changed or missing one, is refused. The table's version stays."""
     made = await write(nexus_store)
     changed = await write(nexus_store, made.endpoint_id, 1)
     for endpoint_id, version in (
@@ -120,7 +120,7 @@ async def test_a_write_at_another_version_of_the_endpoint_is_refused(nexus_store
 
 
 async def test_deleting_what_is_not_there_is_not_found(nexus_store):
-    """The table's version stays, so the next change needs no new reading."""
+    """The table's version stays, so the next change needs no new read."""
     made = await write(nexus_store)
     with pytest.raises(NotFound):
         await nexus_store.delete_nexus_endpoint(uuid4(), last_known_table_version=1)
@@ -134,7 +134,7 @@ async def test_deleting_what_is_not_there_is_not_found(nexus_store):
 
 @pytest.mark.parametrize("version", [0, 1])
 async def test_of_many_writers_of_one_version_one_wins(nexus_store, version):
-    """Whether they make endpoints or change different ones: the table has one writer at a time."""
+    """The table has one writer at a time, for new endpoints and for changes of different ones."""
     made = [await write(nexus_store) for _ in range(6)] if version else []
     ids = [each.endpoint_id for each in made] or [uuid4() for _ in range(6)]
     known = await table_version(nexus_store)
@@ -156,7 +156,7 @@ async def test_of_many_writers_of_one_version_one_wins(nexus_store, version):
 
 @pytest.mark.parametrize("page_size", [1, 2, 5, 10])
 async def test_all_endpoints_are_listed_page_by_page(nexus_store, page_size):
-    """In the order of their ids, each once, all pages of one version of the table."""
+    """Each endpoint is listed once, in the order of ids. All pages have the same version of the table."""
     made = [await write(nexus_store, data=DataBlob(bytes([number]))) for number in range(5)]
     listed, token, known = [], None, 0
     while True:
@@ -173,7 +173,7 @@ async def test_all_endpoints_are_listed_page_by_page(nexus_store, page_size):
 
 
 async def test_a_list_of_a_stale_version_is_refused(nexus_store):
-    """A table that changed between two pages is read again; so is one whose version never was."""
+    """A page of another version of the table is refused, and so is a version that never existed."""
     for _ in range(3):
         await write(nexus_store)
     page = await nexus_store.list_nexus_endpoints(page_size=2)
@@ -188,7 +188,7 @@ async def test_a_list_of_a_stale_version_is_refused(nexus_store):
 
 
 async def test_page_size_0_fetches_the_version_alone(nexus_store):
-    """No endpoint and no token."""
+    """An empty table gives no endpoint and no token."""
     await write(nexus_store)
     page = await nexus_store.list_nexus_endpoints(page_size=0)
     assert (page.table_version, page.endpoints, page.next_page_token) == (1, (), None)
@@ -205,7 +205,7 @@ async def test_an_edited_version_does_not_open(own_cell, nexus_store):
 
 
 async def test_a_blob_of_another_endpoint_does_not_open(own_cell, nexus_store):
-    """Two that were exchanged are refused, both."""
+    """Two exchanged values are both refused."""
     made = [await write(nexus_store), await write(nexus_store)]
     await swap(own_cell, "nexus_endpoints", "data", "true")
     for each in made:
@@ -214,7 +214,7 @@ async def test_a_blob_of_another_endpoint_does_not_open(own_cell, nexus_store):
 
 
 async def test_an_endpoint_stands_nowhere_in_clear(own_cell, nexus_store):
-    """Nothing of its blob is in any column; where it is, this search finds it."""
+    """The blob is in no column. The same search finds a value that is in clear."""
     planted = f"planted-{secrets.token_hex(12)}"
     await write(nexus_store, data=DataBlob(planted.encode()))
     control = "UPDATE nexus_endpoints SET data = convert_to($1, 'UTF8')"
@@ -222,7 +222,7 @@ async def test_an_endpoint_stands_nowhere_in_clear(own_cell, nexus_store):
 
 
 async def test_malformed_requests_are_refused(nexus_store):
-    """Before the database sees them, each with an error that says which field it is."""
+    """They are refused before anything is sent, and each error names the field."""
 
     async def create(endpoint_id=None, version=0, data=BLOB, known=0):
         endpoint = NexusEndpoint(uuid4() if endpoint_id is None else endpoint_id, version, data)

@@ -30,7 +30,7 @@ def message_queue(own_cell):
 
 
 class DeadLetters:
-    """A queue's dead letters under the names of a queue, so that one test is of both."""
+    """A queue's dead letters with the methods of a queue, so that one test covers both."""
 
     def __init__(self, queue):
         self.enqueue_message = queue.enqueue_message_to_dlq
@@ -39,7 +39,7 @@ class DeadLetters:
         self._queue = queue
 
     async def read_messages(self, *, last_message_id=-1, max_count):
-        """As a queue's."""
+        """As the method of `Queue`."""
         page = await self._queue.read_messages_from_dlq(
             first_message_id=last_message_id, last_message_id=2**62, page_size=max_count
         )
@@ -52,7 +52,7 @@ def either(request, message_queue):
 
 
 async def enqueue(queue, count):
-    """Append messages; return what must come back."""
+    """Append messages; return the messages that a read must return."""
     made = []
     for number in range(count):
         data = DataBlob(b"message %d" % number)
@@ -81,7 +81,7 @@ async def test_an_empty_queue_has_nothing_to_read(either):
 
 
 async def test_messages_come_back_in_order_from_0(either):
-    """Each under the id that appending it returned, with its blob and encoding."""
+    """Each message is returned with its id, blob and encoding."""
     first = await either.enqueue_message(BLOB)
     made = [QueueMessage(first, BLOB), *(await enqueue(either, 5))]
     assert [each.message_id for each in made] == list(range(6))
@@ -89,7 +89,7 @@ async def test_messages_come_back_in_order_from_0(either):
 
 
 async def test_a_read_begins_after_the_last_message_and_ends_at_its_count(either):
-    """Message 0 is read by naming none, or -1."""
+    """A read from the start, or after -1, begins with message 0."""
     made = await enqueue(either, 5)
     assert list(await either.read_messages(max_count=2)) == made[:2]
     assert list(await either.read_messages(last_message_id=-1, max_count=1)) == made[:1]
@@ -99,7 +99,7 @@ async def test_a_read_begins_after_the_last_message_and_ends_at_its_count(either
 
 
 async def test_many_that_append_at_once_leave_no_gap(own_cell, either, request):
-    """100 messages of ten senders in two processes have the ids 0 to 99, each its own."""
+    """100 messages of ten senders in two processes have the ids 0 to 99."""
     dead = "dead" in request.node.name
     async with Strongroom.open(own_cell.config) as elsewhere:
         other = Queue(elsewhere.database, elsewhere.keyring)
@@ -119,7 +119,7 @@ async def test_many_that_append_at_once_leave_no_gap(own_cell, either, request):
 
 
 async def test_an_append_that_fails_uses_up_no_id(own_cell, message_queue):
-    """Ids are dense: the number of a message that was not stored goes to the next one."""
+    """Ids have no gaps: the id of a message that was not stored is given to the next one."""
     await enqueue(message_queue, 2)
     await execute(own_cell, "ALTER TABLE queue_messages ADD CONSTRAINT small CHECK (octet_length(data) < 200)")
     with pytest.raises(Exception, match="SQLSTATE"):
@@ -128,7 +128,7 @@ async def test_an_append_that_fails_uses_up_no_id(own_cell, message_queue):
 
 
 async def test_deleted_messages_are_gone_and_their_ids_too(message_queue):
-    """All before an id; it stays itself. The next message's id is as if nothing had been deleted."""
+    """All messages before an id are deleted, and the message itself stays. Later ids are not affected."""
     made = await enqueue(message_queue, 5)
     await message_queue.delete_messages_before(3)
     assert list(await message_queue.read_messages(max_count=10)) == made[3:]
@@ -141,7 +141,7 @@ async def test_deleted_messages_are_gone_and_their_ids_too(message_queue):
 
 
 async def test_ack_levels_come_back_with_the_next_version(either):
-    """Each update is of the version that was read, and raises it by one."""
+    """Each update names the version that was read, and raises it by 1."""
     assert await either.update_ack_level(BLOB, version=0) == 1
     assert await either.get_ack_levels() == AckLevels(BLOB, 1)
     await enqueue(either, 3)
@@ -152,7 +152,7 @@ async def test_ack_levels_come_back_with_the_next_version(either):
 
 
 async def test_ack_levels_of_another_version_are_refused(either):
-    """An older one and one to come, of a queue that has rows and of one that has none; nothing changes."""
+    """An older and a later version are refused, for a queue with and without rows, and nothing changes."""
     with pytest.raises(ConditionFailed):
         await either.update_ack_level(BLOB, version=1)
     await either.update_ack_level(BLOB, version=0)
@@ -164,7 +164,7 @@ async def test_ack_levels_of_another_version_are_refused(either):
 
 
 async def test_of_many_updates_of_one_version_one_wins(either):
-    """Also of the very first, where there is no row yet."""
+    """Of concurrent updates one wins, also for the first one without a row."""
     for version in (0, 1):
         outcomes = await asyncio.gather(
             *(either.update_ack_level(DataBlob(bytes([number])), version=version) for number in range(6)),
@@ -176,7 +176,7 @@ async def test_of_many_updates_of_one_version_one_wins(either):
 
 
 async def test_appends_and_updates_at_once_lose_nothing(message_queue):
-    """Both write the queue's row; neither takes back what the other wrote."""
+    """Appends and updates write the same row, and neither undoes the other."""
 
     async def update():
         for version in range(10):
@@ -188,7 +188,7 @@ async def test_appends_and_updates_at_once_lose_nothing(message_queue):
 
 
 async def test_a_queue_its_dead_letters_and_another_queue_do_not_meet(own_cell, message_queue):
-    """Ids, messages, ack levels and deletions of one are not the other's."""
+    """A queue and its dead letters have separate ids, messages, acknowledgement levels and deletions."""
     other = Queue(own_cell.database, own_cell.keyring, queue_type=2)
     made = await enqueue(message_queue, 3)
     await message_queue.enqueue_message_to_dlq(DataBlob(b"dead"))
@@ -206,7 +206,7 @@ async def test_a_queue_its_dead_letters_and_another_queue_do_not_meet(own_cell, 
 
 @pytest.mark.parametrize("page_size", [1, 3, 10, 100])
 async def test_dead_letters_are_read_page_by_page(message_queue, page_size):
-    """After the first id, up to and with the last, each once."""
+    """A range excludes its first id and includes its last, and each message is read once."""
     made = await enqueue(DeadLetters(message_queue), 10)
     assert await dead_letters(message_queue, page_size=page_size) == made
     assert await dead_letters(message_queue, 2, 7, page_size) == made[3:8]
@@ -216,7 +216,7 @@ async def test_dead_letters_are_read_page_by_page(message_queue, page_size):
 
 
 async def test_a_token_does_not_lead_out_of_its_range(message_queue):
-    """Used with a range that begins later, the range counts."""
+    """A token used with a range that begins later continues at the range's start."""
     made = await enqueue(DeadLetters(message_queue), 10)
     page = await message_queue.read_messages_from_dlq(first_message_id=-1, last_message_id=9, page_size=2)
     later = await message_queue.read_messages_from_dlq(
@@ -226,7 +226,7 @@ async def test_a_token_does_not_lead_out_of_its_range(message_queue):
 
 
 async def test_dead_letters_are_deleted_one_by_one_and_by_range(message_queue):
-    """A range is that of reading; deleting what is not there is no error."""
+    """A deletion takes the same range as a read. Deleting a missing message is not an error."""
     made = await enqueue(DeadLetters(message_queue), 10)
     for _ in range(2):
         await message_queue.delete_message_from_dlq(9)
@@ -240,7 +240,7 @@ async def test_dead_letters_are_deleted_one_by_one_and_by_range(message_queue):
 
 
 async def test_messages_are_read_across_a_rotation_of_the_cells_keys(own_cell, message_queue):
-    """Those sealed before and after open, also for a process that has the old keys in memory."""
+    """Messages sealed before and after a rotation open, also for a process that caches the old keys."""
     async with Strongroom.open(own_cell.config) as elsewhere:
         other = Queue(elsewhere.database, elsewhere.keyring)
         made = await enqueue(other, 1)
@@ -253,7 +253,7 @@ async def test_messages_are_read_across_a_rotation_of_the_cells_keys(own_cell, m
 @pytest.mark.parametrize("column", ["next_message_id", "version"])
 @pytest.mark.parametrize("change", ["+ 1", "- 1"])
 async def test_an_edited_counter_is_noticed(own_cell, message_queue, column, change):
-    """Nobody who edits the next id, or the version, makes a queue give an id twice or skip one: it is refused."""
+    """A changed next id or version is refused, so no id is given twice or skipped."""
     await enqueue(message_queue, 3)
     await message_queue.update_ack_level(BLOB, version=0)
     await execute(own_cell, f"UPDATE queues SET {column} = {column} {change}")  # noqa: S608
@@ -280,7 +280,7 @@ async def test_messages_that_were_exchanged_or_moved_do_not_open(own_cell, messa
 
 
 async def test_nothing_of_a_message_stands_in_clear(own_cell, message_queue):
-    """Neither a message nor the ack levels; where one does, this search finds it."""
+    """Messages and acknowledgement levels are in no column. The same search finds a value that is in clear."""
     planted = f"planted-{secrets.token_hex(12)}"
     blob = DataBlob(planted.encode())
     await message_queue.enqueue_message(blob)
@@ -291,7 +291,7 @@ async def test_nothing_of_a_message_stands_in_clear(own_cell, message_queue):
 
 
 async def test_malformed_requests_are_refused(own_cell, message_queue):
-    """Before the database sees them, each with an error that says which field it is."""
+    """They are refused before anything is sent, and each error names the field."""
     ranges = [(-2, 1), (0, -2), (None, 1), (0, 2**63)]
     calls = {
         "data": [
@@ -333,7 +333,7 @@ async def test_malformed_requests_are_refused(own_cell, message_queue):
 
 
 async def test_a_token_of_another_queue_is_refused(own_cell, message_queue):
-    """A token is of the queue whose page it ended."""
+    """A token of another queue is refused."""
     other = Queue(own_cell.database, own_cell.keyring, queue_type=2)
     await enqueue(DeadLetters(message_queue), 2)
     page = await message_queue.read_messages_from_dlq(first_message_id=-1, last_message_id=1, page_size=1)

@@ -37,13 +37,13 @@ def queues(own_cell):
 
 
 async def made_queue(queues, name="some queue", queue_type=NORMAL, messages=0):
-    """Create a queue with messages; return what must come back of them."""
+    """Create a queue with messages; return the messages that a read must return."""
     await queues.create_queue(queue_type, name)
     return [await enqueue(queues, name, DataBlob(b"%d" % number), queue_type) for number in range(messages)]
 
 
 async def enqueue(queues, name="some queue", data=BLOB, queue_type=NORMAL, namespace_id=None):
-    """Append a message; return what must come back of it."""
+    """Append a message; return the message that a read must return."""
     message_id = await queues.enqueue_message(queue_type, name, data=data, namespace_id=namespace_id)
     return QueueV2Message(message_id, namespace_id, data)
 
@@ -74,14 +74,14 @@ async def listed(queues, queue_type=NORMAL, page_size=100):
 
 
 async def test_a_new_queue_is_empty(queues):
-    """No message and no token."""
+    """A new queue has no message and no token."""
     await made_queue(queues)
     page = await queues.read_messages(NORMAL, "some queue", page_size=1)
     assert (page.messages, page.next_page_token) == ((), None)
 
 
 async def test_a_queue_that_nobody_made_is_not_found(queues):
-    """Appending, reading and deleting make none; another type's or name's is another one."""
+    """Appending, reading and deleting create no queue. Another type or name is another queue."""
     await made_queue(queues, "made")
     for queue_type, name in ((NORMAL, "none"), (DEAD, "made"), (NORMAL, "Made")):
         for call in (
@@ -95,7 +95,7 @@ async def test_a_queue_that_nobody_made_is_not_found(queues):
 
 
 async def test_a_queue_is_made_once(queues):
-    """A second creation is refused, and the first one's messages stay; the same name in another type is free."""
+    """A second creation is refused, and the first one's messages stay. The same name in another type is free."""
     made = await made_queue(queues, messages=2)
     with pytest.raises(ConditionFailed):
         await queues.create_queue(NORMAL, "some queue")
@@ -105,7 +105,7 @@ async def test_a_queue_is_made_once(queues):
 
 
 async def test_of_many_creations_at_once_one_wins(queues):
-    """The others get an error that it exists."""
+    """Of concurrent creations one succeeds, and the others get `ConditionFailed`."""
     outcomes = await asyncio.gather(*(queues.create_queue(NORMAL, "q") for _ in range(6)), return_exceptions=True)
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["ConditionFailed"] * 5 + ["NoneType"]
 
@@ -113,7 +113,7 @@ async def test_of_many_creations_at_once_one_wins(queues):
 @pytest.mark.parametrize("name", ["a", "Zürich \x00 支払い", "x" * 1000])
 @pytest.mark.parametrize("data", [BLOB, DataBlob(b""), DataBlob(b"\x00\xff", Encoding.UNSPECIFIED)])
 async def test_messages_come_back_as_they_were_sent(queues, name, data):
-    """Blob and encoding, from id 0, under any name."""
+    """Blobs and encodings are returned unchanged, from id 0, under any name."""
     await made_queue(queues, name)
     made = [await enqueue(queues, name, data) for _ in range(3)]
     assert [each.message_id for each in made] == [0, 1, 2]
@@ -123,13 +123,13 @@ async def test_messages_come_back_as_they_were_sent(queues, name, data):
 
 @pytest.mark.parametrize("page_size", [1, 2, 5, 100])
 async def test_a_queue_is_read_page_by_page(queues, page_size):
-    """Each message once, in order; the page after the last one is empty and has no token."""
+    """Each message is read once and in order. The page after the last message is empty and has no token."""
     made = await made_queue(queues, messages=5)
     assert await read(queues, page_size=page_size) == made
 
 
 async def test_a_reader_goes_on_with_what_came_later(queues):
-    """A token after the last message leads to those that are appended afterwards."""
+    """A token after the last message continues with messages that are appended later."""
     await made_queue(queues, messages=2)
     page = await queues.read_messages(NORMAL, "some queue", page_size=10)
     later = await enqueue(queues)
@@ -138,7 +138,7 @@ async def test_a_reader_goes_on_with_what_came_later(queues):
 
 
 async def test_many_that_append_at_once_leave_no_gap(own_cell, queues):
-    """Senders of two processes; each message has an id of its own."""
+    """Every message of senders in two processes has its own id."""
     await made_queue(queues)
     async with Strongroom.open(own_cell.config) as elsewhere:
         stores = (queues, QueueV2(elsewhere.database, elsewhere.keyring))
@@ -150,7 +150,7 @@ async def test_many_that_append_at_once_leave_no_gap(own_cell, queues):
 
 
 async def test_a_range_is_deleted_up_to_and_with_its_last_message(queues):
-    """The answer is how many were there; a second deletion of the range finds none."""
+    """A deletion returns the number of deleted messages. Repeating it returns 0."""
     made = await made_queue(queues, messages=3)
     assert await queues.range_delete_messages(NORMAL, "some queue", last_message_id=1) == 2
     assert await read(queues) == made[2:]
@@ -159,7 +159,7 @@ async def test_a_range_is_deleted_up_to_and_with_its_last_message(queues):
 
 
 async def test_deleting_beyond_the_end_spares_what_comes_later(queues):
-    """A message that is appended afterwards is read, though its id is within the range."""
+    """A message that is appended after a deletion is read, although its id is in the deleted range."""
     await made_queue(queues, messages=3)
     assert await queues.range_delete_messages(NORMAL, "some queue", last_message_id=10) == 3
     later = await enqueue(queues)
@@ -168,7 +168,7 @@ async def test_deleting_beyond_the_end_spares_what_comes_later(queues):
 
 
 async def test_an_id_is_never_given_twice(queues):
-    """Not even where all messages were deleted."""
+    """No id is reused, not even if all messages were deleted."""
     await made_queue(queues, messages=1)
     assert await queues.range_delete_messages(NORMAL, "some queue", last_message_id=0) == 1
     assert (await enqueue(queues)).message_id == 1
@@ -177,7 +177,7 @@ async def test_an_id_is_never_given_twice(queues):
 
 
 async def test_deleting_in_an_empty_queue_deletes_nothing(queues):
-    """And is no error."""
+    """Deleting an empty range is not an error."""
     await made_queue(queues)
     assert await queues.range_delete_messages(NORMAL, "some queue", last_message_id=5) == 0
 
@@ -192,7 +192,7 @@ async def test_a_deletion_stays_in_its_queue(queues):
 
 
 async def test_a_list_tells_the_count_and_the_last_id(queues):
-    """-1 before the first message; after that the last id that was ever given, also where all are deleted."""
+    """The last id is -1 before the first message. It stays the last given id if all messages are deleted."""
     await made_queue(queues)
 
     async def info():
@@ -213,7 +213,7 @@ async def test_a_list_tells_the_count_and_the_last_id(queues):
 
 @pytest.mark.parametrize("page_size", [1, 2, 5, 100])
 async def test_all_queues_of_a_type_are_listed_page_by_page(queues, page_size):
-    """Each once, those of other types not."""
+    """Each queue of the type is listed once, without queues of other types."""
     assert await listed(queues, DEAD) == []
     names = {f"queue {number}" for number in range(5)}
     for name in names:
@@ -225,7 +225,7 @@ async def test_all_queues_of_a_type_are_listed_page_by_page(queues, page_size):
 
 
 async def test_a_namespaces_message_is_sealed_under_its_keys(own_cell, queues):
-    """It comes back with its namespace; the row says whose it is, and one of nobody's says the cell."""
+    """A message is returned with its namespace. The row names the namespace, or the cell if there is none."""
     await made_queue(queues)
     namespaces = [await new_namespace(own_cell), None, await new_namespace(own_cell)]
     made = [await enqueue(queues, data=DataBlob(b"%d" % n), namespace_id=each) for n, each in enumerate(namespaces)]
@@ -236,7 +236,7 @@ async def test_a_namespaces_message_is_sealed_under_its_keys(own_cell, queues):
 
 
 async def test_a_message_of_no_namespace_is_refused(own_cell, queues):
-    """Neither of an unknown one nor of one whose keys are destroyed; no id is used up."""
+    """A message of an unknown or shredded namespace is refused, and uses up no id."""
     await made_queue(queues)
     gone = await new_namespace(own_cell)
     await shred(own_cell, gone)
@@ -248,7 +248,7 @@ async def test_a_message_of_no_namespace_is_refused(own_cell, queues):
 
 
 async def test_a_shredded_namespaces_messages_go_with_it(own_cell, queues):
-    """All others stay, and so do their ids."""
+    """All other messages stay, with their ids."""
     await made_queue(queues)
     gone, stays = await new_namespace(own_cell), await new_namespace(own_cell)
     made = [await enqueue(queues, namespace_id=each) for each in (gone, None, stays, gone, stays)]
@@ -259,7 +259,7 @@ async def test_a_shredded_namespaces_messages_go_with_it(own_cell, queues):
 
 
 async def test_messages_whose_keys_are_destroyed_hide_no_other(own_cell, queues):
-    """Between the destruction of keys and that of rows they are reported as unreadable, in their place."""
+    """After the keys are destroyed and before the rows are, messages are returned as unreadable in their place."""
     await made_queue(queues)
     gone, stays = await new_namespace(own_cell), await new_namespace(own_cell)
     made = [await enqueue(queues, namespace_id=each) for each in (gone, None, stays, gone)]
@@ -274,7 +274,7 @@ async def test_messages_whose_keys_are_destroyed_hide_no_other(own_cell, queues)
 
 
 async def test_messages_whose_keys_cannot_be_had_hide_no_other(own_cell, queues):
-    """A KEK that is lost makes the messages of its namespaces unreadable, and says which KEK it is."""
+    """A lost KEK makes the messages of its namespaces unreadable, and the reason names the KEK."""
     kek = KekRef.parse("local:will-be-lost")
     await own_cell.create_kek(kek)
     lost = (await own_cell.namespaces.create("lost", kek=kek)).namespace_id
@@ -301,7 +301,7 @@ async def test_messages_whose_keys_cannot_be_had_hide_no_other(own_cell, queues)
     ],
 )
 async def test_an_edited_message_does_not_open(own_cell, queues, edit):
-    """Queue, number and namespace are bound to it; it is refused, not reported as unreadable."""
+    """A message is bound to its queue, number and namespace. A moved message is refused, not unreadable."""
     for queue_type in (NORMAL, DEAD):
         await made_queue(queues, queue_type=queue_type)
     await enqueue(queues, namespace_id=await new_namespace(own_cell))
@@ -312,7 +312,7 @@ async def test_an_edited_message_does_not_open(own_cell, queues, edit):
 
 
 async def test_messages_that_were_exchanged_do_not_open(own_cell, queues):
-    """Not within a queue, and not between two."""
+    """Swapped messages are refused, within a queue and between two."""
     await made_queue(queues, messages=2)
     await swap(own_cell, "queue_v2_messages", "data", "true")
     with pytest.raises(IntegrityError):
@@ -325,7 +325,7 @@ async def test_messages_that_were_exchanged_do_not_open(own_cell, queues):
 
 @pytest.mark.parametrize("change", ["+ 1", "- 1"])
 async def test_an_edited_counter_is_noticed(own_cell, queues, change):
-    """Nobody who edits the next id makes a queue give one twice, or skip one: appending and listing are refused."""
+    """Appends and lists refuse a changed next id, so no id is given twice or skipped."""
     await made_queue(queues, messages=3)
     await execute(own_cell, f"UPDATE queues_v2 SET next_message_id = next_message_id {change}")  # noqa: S608
     with pytest.raises(IntegrityError):
@@ -347,7 +347,7 @@ async def test_exchanged_names_are_noticed(own_cell, queues):
 
 
 async def test_nothing_of_a_queue_stands_in_clear(own_cell, queues):
-    """Neither its name nor a message, of a namespace or of none; where one does, this search finds it."""
+    """Names and messages are in no column. The same search finds a value that is in clear."""
     planted = f"planted-{secrets.token_hex(12)}"
     await made_queue(queues, planted)
     for namespace_id in (None, await new_namespace(own_cell)):
@@ -357,7 +357,7 @@ async def test_nothing_of_a_queue_stands_in_clear(own_cell, queues):
 
 
 async def test_malformed_requests_are_refused(queues):
-    """Before the database sees them, each with an error that says which field it is and holds no value."""
+    """They are refused before anything is sent. Each error names the field and contains no value."""
     made = await made_queue(queues, messages=1)
     names = ("", None, b"x", "secret" * 200, "\ud800")
     calls = {
@@ -415,7 +415,7 @@ async def test_malformed_requests_are_refused(queues):
 
 
 async def test_a_token_of_another_queue_is_refused(queues):
-    """Neither another queue's, nor another type's, nor another call's token leads anywhere."""
+    """A token of another queue, type or operation is refused."""
     for name, queue_type in (("left", NORMAL), ("right", NORMAL), ("left", DEAD)):
         await made_queue(queues, name, queue_type, messages=1)
     reading = (await queues.read_messages(NORMAL, "left", page_size=1)).next_page_token

@@ -31,7 +31,7 @@ PLANTED = "planted-Kühlschrank"
 
 @pytest.fixture
 async def user_data(cell):
-    """The store, on connections as the driver gives them."""
+    """The store, on connections as the driver opens them."""
     database = Database(cell.config.dsn, by_key=True, lock_timeout=5, size=8, insecure=True)
     yield TaskQueueUserDataStore(database, cell.keyring)
     await database.aclose()
@@ -43,7 +43,7 @@ def update(version, data=b"data", *, added=(), removed=()):
 
 
 async def versions(store, namespace_id, *task_queues):
-    """Stored versions, 0 where there is nothing."""
+    """Return the stored versions; 0 if there is no user data."""
     found = []
     for task_queue in task_queues:
         try:
@@ -54,7 +54,7 @@ async def versions(store, namespace_id, *task_queues):
 
 
 async def test_a_queue_has_none_until_it_is_written(user_data, namespace_id):
-    """Reading never creates; the first write is of version 0 and stores version 1."""
+    """Reading creates nothing. The first write names version 0 and stores version 1."""
     with pytest.raises(NotFound):
         await user_data.get_task_queue_user_data(namespace_id, "orders")
     blob = DataBlob(b"\x00first", Encoding.JSON)
@@ -63,7 +63,7 @@ async def test_a_queue_has_none_until_it_is_written(user_data, namespace_id):
 
 
 async def test_each_write_counts_one_up(user_data, namespace_id):
-    """The version that is sent is the stored one."""
+    """An update names the stored version, and raises it by 1."""
     for version in range(4):
         await user_data.update_task_queue_user_data(namespace_id, {"orders": update(version, b"%d" % version)})
     found = await user_data.get_task_queue_user_data(namespace_id, "orders")
@@ -72,7 +72,7 @@ async def test_each_write_counts_one_up(user_data, namespace_id):
 
 @pytest.mark.parametrize("stale", [0, 1, 3, 2**40])
 async def test_another_version_is_a_conflict(user_data, namespace_id, stale):
-    """Lower, higher and first: what is stored stays."""
+    """An update with a lower or higher version is refused, and the stored data stays."""
     for version in range(2):
         await user_data.update_task_queue_user_data(namespace_id, {"orders": update(version, b"right")})
     with pytest.raises(TaskQueueUserDataConflict) as conflict:
@@ -85,14 +85,14 @@ async def test_another_version_is_a_conflict(user_data, namespace_id, stale):
 
 
 async def test_a_version_of_a_queue_that_has_none_is_a_conflict(user_data, namespace_id):
-    """Nothing is made at a version above 1."""
+    """User data can't be created at a version above 1."""
     with pytest.raises(TaskQueueUserDataConflict):
         await user_data.update_task_queue_user_data(namespace_id, {"orders": update(1)})
     assert await versions(user_data, namespace_id, "orders") == [0]
 
 
 async def test_several_queues_are_written_together_or_not_at_all(user_data, namespace_id):
-    """One conflict refuses the update as a whole, build ids too, and names each that is in conflict and no other."""
+    """One conflict refuses the whole update, build ids too. The error names exactly the queues in conflict."""
     names = ["q1", "q2", "q3", "q4"]
     for version in range(3):
         await user_data.update_task_queue_user_data(namespace_id, {name: update(version, b"old") for name in names})
@@ -119,7 +119,7 @@ async def test_several_queues_are_written_together_or_not_at_all(user_data, name
 
 @pytest.mark.parametrize("version", [0, 1])
 async def test_of_many_writers_one_wins(user_data, namespace_id, version):
-    """Optimistic: the first to commit, also where there was nothing."""
+    """Of concurrent updates the first to commit wins, also if there was no user data."""
     for before in range(version):
         await user_data.update_task_queue_user_data(namespace_id, {"orders": update(before)})
     outcomes = await asyncio.gather(
@@ -135,7 +135,7 @@ async def test_of_many_writers_one_wins(user_data, namespace_id, version):
 
 
 async def test_writers_of_several_queues_never_wait_for_each_other_for_ever(user_data, namespace_id):
-    """Whatever order they name queues and build ids in: each is applied or in conflict, nobody is rolled back as a deadlock."""
+    """Updates in any order of queues and build ids are applied or in conflict. None of them deadlocks."""
     names, builds = [f"q{n}" for n in range(20)], [f"b{n}" for n in range(20)]
     for version in range(5):
         forwards = {name: update(version, b"f", added=builds) for name in names}
@@ -150,7 +150,7 @@ async def test_writers_of_several_queues_never_wait_for_each_other_for_ever(user
 
 
 async def test_build_ids_lead_to_their_queues(user_data, namespace_id):
-    """Added and removed with the user data; names come back, sorted; counted apart."""
+    """Build ids are added and removed with the user data. Their queues are listed by sorted name, and counted."""
     await user_data.update_task_queue_user_data(
         namespace_id, {"b": update(0, added=["1.0", "1.1"]), "a": update(0, added=["1.1"])}
     )
@@ -167,7 +167,7 @@ async def test_build_ids_lead_to_their_queues(user_data, namespace_id):
 
 
 async def test_a_build_id_may_be_added_again(user_data, namespace_id):
-    """It is used once; one that an update adds and removes is removed."""
+    """Adding a build id again changes nothing. A build id that an update adds and removes is removed."""
     await user_data.update_task_queue_user_data(namespace_id, {"orders": update(0, added=["1.0", "1.0"])})
     await user_data.update_task_queue_user_data(namespace_id, {"orders": update(1, added=["1.0"])})
     assert await user_data.count_task_queues_by_build_id(namespace_id, "1.0") == 1
@@ -179,7 +179,7 @@ async def test_a_build_id_may_be_added_again(user_data, namespace_id):
 
 @pytest.mark.parametrize("page_size", [1, 4, 6, 7, 8])
 async def test_all_entries_are_listed_once(cell, user_data, namespace_id, page_size):
-    """Page by page, those of the namespace and no other; no token when nothing follows."""
+    """A namespace's user data is listed page by page, without that of others. The last page has no token."""
     await user_data.update_task_queue_user_data(await new_namespace(cell), {"of another": update(0)})
     names = [f"queue-{n}" for n in range(7)]
     await user_data.update_task_queue_user_data(namespace_id, {name: update(0, name.encode()) for name in names})
@@ -195,13 +195,13 @@ async def test_all_entries_are_listed_once(cell, user_data, namespace_id, page_s
 
 
 async def test_a_namespace_without_any_lists_none(user_data, namespace_id):
-    """An empty page, and the end."""
+    """A namespace without user data gives an empty page without a token."""
     page = await user_data.list_task_queue_user_data_entries(namespace_id, page_size=5)
     assert (list(page.entries), page.next_page_token) == ([], None)
 
 
 async def test_namespaces_have_nothing_in_common(cell, user_data, namespace_id):
-    """The same names in two namespaces are other rows."""
+    """The same names in two namespaces are separate rows."""
     other = await new_namespace(cell)
     await user_data.update_task_queue_user_data(namespace_id, {"orders": update(0, added=["1.0"])})
     assert await versions(user_data, other, "orders") == [0]
@@ -212,7 +212,7 @@ async def test_namespaces_have_nothing_in_common(cell, user_data, namespace_id):
 
 
 async def test_the_most_and_the_largest_pass(user_data, namespace_id):
-    """As many queues and build ids as one update may have; a blob of 4 MiB."""
+    """An update with the most queues and build ids is accepted, and so is a blob of 4 MiB."""
     most = {
         f"q{n}": update(0, added=[f"b{m}" for m in range(MAX_BUILD_IDS // MAX_UPDATES)]) for n in range(MAX_UPDATES)
     }
@@ -227,7 +227,7 @@ async def test_the_most_and_the_largest_pass(user_data, namespace_id):
 
 
 async def test_nothing_of_a_tenant_is_in_clear(own_cell):
-    """Names, build ids and data are in no column; the scan finds them where they are in clear."""
+    """Names, build ids and data are in no column. The same scan finds a value that is in clear."""
     namespace_id = await new_namespace(own_cell)
     store = TaskQueueUserDataStore(own_cell.database, own_cell.keyring)
     planted = {PLANTED: update(0, PLANTED.encode(), added=[f"1.0-{PLANTED}"])}
@@ -248,7 +248,7 @@ async def test_nothing_of_a_tenant_is_in_clear(own_cell):
 
 @pytest.mark.parametrize("edit", ["swapped", "older version", "another queue"])
 async def test_user_data_opens_only_where_it_was_written(cell, user_data, namespace_id, edit):
-    """By get and list: of another queue, at another version, or exchanged, it is refused."""
+    """Reads and lists refuse data of another queue or version, and exchanged data."""
     await user_data.update_task_queue_user_data(namespace_id, {"a": update(0, b"a"), "b": update(0, b"b")})
     assert await versions(user_data, namespace_id, "a", "b") == [1, 1]
     mine = f"namespace_id = '{namespace_id}'"
@@ -274,7 +274,7 @@ async def test_user_data_opens_only_where_it_was_written(cell, user_data, namesp
 
 @pytest.mark.parametrize("queues", [1, 2])
 async def test_a_build_id_leads_to_no_queue_that_was_forged(cell, user_data, namespace_id, queues):
-    """Names of queues can't be exchanged between build ids, nor between queues of one."""
+    """Exchanged names of queues are refused, between build ids and between the queues of one."""
     added = {"a": update(0, added=["1.0"]), "b": update(0, added=["1.0" if queues == 2 else "2.0"])}
     await user_data.update_task_queue_user_data(namespace_id, added)
     assert len(await user_data.get_task_queues_by_build_id(namespace_id, "1.0")) == queues
@@ -289,7 +289,7 @@ WRONG_NAMES = ("", "x" * 1001, "\ud800", b"orders", None, 5)
 
 
 async def test_wrong_names_and_namespaces_are_refused(user_data, namespace_id):
-    """By every operation."""
+    """Every operation refuses invalid names and build ids."""
     calls = [
         user_data.get_task_queue_user_data,
         lambda namespace, name: user_data.update_task_queue_user_data(namespace, {name: update(0)}),
@@ -315,7 +315,7 @@ async def test_wrong_names_and_namespaces_are_refused(user_data, namespace_id):
 
 
 async def test_wrong_updates_are_refused(user_data, namespace_id):
-    """And nothing of them is written."""
+    """Invalid updates are refused, and nothing is written."""
     wrong = [
         {},
         *({"a": update(0), "b": update(version)} for version in (-1, 2**63 - 1, None, "0", True)),
@@ -334,7 +334,7 @@ async def test_wrong_updates_are_refused(user_data, namespace_id):
 
 
 async def test_wrong_pages_are_refused(cell, user_data, namespace_id):
-    """Sizes, and tokens of other calls and other namespaces."""
+    """Invalid page sizes are refused, and tokens of other operations and namespaces."""
     for one in (namespace_id, other := await new_namespace(cell)):
         await user_data.update_task_queue_user_data(one, {"a": update(0), "b": update(0)})
     for size in (0, -1, 10_001, None, "1"):
@@ -348,7 +348,7 @@ async def test_wrong_pages_are_refused(cell, user_data, namespace_id):
 
 
 async def test_no_message_holds_what_a_tenant_wrote(user_data, namespace_id):
-    """Errors go to logs; the names in conflict are an attribute."""
+    """No error message contains a tenant's value. The names in conflict are an attribute."""
     for call in (
         user_data.get_task_queue_user_data(namespace_id, PLANTED),
         user_data.update_task_queue_user_data(namespace_id, {PLANTED: update(3)}),

@@ -25,14 +25,14 @@ pytestmark = pytest.mark.integration
 
 @pytest.mark.parametrize("task_type", [0, 1, 2, 3, 2**15 - 1])
 async def test_a_task_queue_comes_back_as_it_was_made(task_store, namespace_id, task_type):
-    """Range id and blob with its encoding, for any type of queue."""
+    """Range id, blob and encoding are returned unchanged, for any type of queue."""
     made = TaskQueue(TaskQueueKey(namespace_id, "orders", task_type), 2**62, DataBlob(b"\x00info", Encoding.JSON))
     await task_store.create_task_queue(made)
     assert await task_store.get_task_queue(made.queue) == made
 
 
 async def test_a_sticky_queue_is_kept_after_its_expiry(task_store, namespace_id):
-    """The expiry is part of the blob, and the service's own business."""
+    """The expiry is part of the blob, and only the service acts on it."""
     sticky = TaskQueue(TaskQueueKey(namespace_id, "sticky:host", 1), 1, DataBlob(b"expired in 1970"))
     await task_store.create_task_queue(sticky)
     updated = TaskQueue(sticky.queue, 2, DataBlob(b"expired in 1971"))
@@ -41,7 +41,7 @@ async def test_a_sticky_queue_is_kept_after_its_expiry(task_store, namespace_id)
 
 
 async def test_a_task_queue_that_is_there_is_not_made_again(task_store, task_queue):
-    """The second creator is refused, and the first one's row stays."""
+    """The second creation is refused, and the first one's row stays."""
     with pytest.raises(ConditionFailed) as refused:
         await task_store.create_task_queue(TaskQueue(task_queue, 9, DataBlob(b"other")))
     assert not refused.value.may_have_been_committed
@@ -49,7 +49,7 @@ async def test_a_task_queue_that_is_there_is_not_made_again(task_store, task_que
 
 
 async def test_of_many_creators_one_wins(task_store, namespace_id):
-    """A queue has one owner, whoever races."""
+    """Of concurrent creations, exactly one succeeds."""
     queue = TaskQueueKey(namespace_id, "raced", 2)
     outcomes = await asyncio.gather(
         *(task_store.create_task_queue(TaskQueue(queue, n, DataBlob(b"%d" % n))) for n in range(8)),
@@ -61,7 +61,7 @@ async def test_of_many_creators_one_wins(task_store, namespace_id):
 
 
 async def test_a_task_queue_that_nobody_made_is_not_found(task_store, task_queue):
-    """Another type, another name and another namespace are other queues."""
+    """Another type or another name is another queue."""
     for other in (
         task_queue._replace(task_type=2),
         task_queue._replace(name="Orders"),
@@ -72,14 +72,14 @@ async def test_a_task_queue_that_nobody_made_is_not_found(task_store, task_queue
 
 
 async def test_update_moves_the_range_id(task_store, task_queue):
-    """Who knows the previous range id takes the queue over."""
+    """A caller that names the stored range id takes the queue over."""
     moved = TaskQueue(task_queue, 8, DataBlob(b"moved"))
     await task_store.update_task_queue(moved, previous_range_id=7)
     assert await task_store.get_task_queue(task_queue) == moved
 
 
 async def test_update_keeps_the_range_id_where_the_owner_only_writes_its_state(task_store, task_queue):
-    """An owner's regular update of the blob."""
+    """An owner can replace the blob and keep the range id."""
     for n in range(3):
         await task_store.update_task_queue(TaskQueue(task_queue, 7, DataBlob(b"ack %d" % n)), previous_range_id=7)
     assert (await task_store.get_task_queue(task_queue)).info == DataBlob(b"ack 2")
@@ -87,7 +87,7 @@ async def test_update_keeps_the_range_id_where_the_owner_only_writes_its_state(t
 
 @pytest.mark.parametrize("stale", [6, 8, 0])
 async def test_a_stale_owner_changes_nothing(task_store, task_queue, stale):
-    """Update, deletion and new tasks are refused, and the row stays."""
+    """Updates, deletions and new tasks of a stale owner are refused, and the row stays."""
     with pytest.raises(ConditionFailed):
         await task_store.update_task_queue(TaskQueue(task_queue, 9, DataBlob(b"x")), previous_range_id=stale)
     with pytest.raises(ConditionFailed):
@@ -100,7 +100,7 @@ async def test_a_stale_owner_changes_nothing(task_store, task_queue, stale):
 
 
 async def test_of_two_owners_that_take_a_queue_at_once_one_wins(task_store, task_queue):
-    """A lease has one holder."""
+    """Of concurrent takeovers, exactly one succeeds."""
     rivals = [TaskQueue(task_queue, n, DataBlob(b"rival")) for n in range(8, 14)]
     outcomes = await asyncio.gather(
         *(task_store.update_task_queue(rival, previous_range_id=7) for rival in rivals), return_exceptions=True
@@ -109,7 +109,7 @@ async def test_of_two_owners_that_take_a_queue_at_once_one_wins(task_store, task
 
 
 async def test_what_is_not_there_can_neither_be_updated_nor_deleted(task_store, namespace_id):
-    """Absence is a failed condition, as a wrong range id is."""
+    """A missing queue is a failed condition, as a wrong range id is."""
     nowhere = TaskQueueKey(namespace_id, "nowhere", 1)
     with pytest.raises(ConditionFailed):
         await task_store.update_task_queue(TaskQueue(nowhere, 2, DataBlob(b"x")), previous_range_id=1)
@@ -120,7 +120,7 @@ async def test_what_is_not_there_can_neither_be_updated_nor_deleted(task_store, 
 
 
 async def test_a_deleted_queue_is_gone(task_store, task_queue):
-    """And can be made again."""
+    """A deleted queue is not found, and can be created again."""
     await task_store.delete_task_queue(task_queue, range_id=7)
     with pytest.raises(NotFound):
         await task_store.get_task_queue(task_queue)
@@ -128,7 +128,7 @@ async def test_a_deleted_queue_is_gone(task_store, task_queue):
 
 
 async def test_plain_and_fair_queues_of_one_name_have_nothing_in_common(cell, by_key, namespace_id):
-    """The form is part of every key."""
+    """A plain and a fair queue of the same name share nothing, because the form is part of every key."""
     plain, fair = TaskStore(by_key, cell.keyring), TaskStore(by_key, cell.keyring, fair=True)
     queue = TaskQueueKey(namespace_id, "both", 1)
     await plain.create_task_queue(TaskQueue(queue, 1, DataBlob(b"plain")))
@@ -144,7 +144,7 @@ async def test_plain_and_fair_queues_of_one_name_have_nothing_in_common(cell, by
 
 
 async def list_all(store, *, page_size):
-    """All queues, page by page."""
+    """Return all queues, page by page."""
     queues, unreadable, token = [], [], None
     while not queues + unreadable or token is not None:
         page = await store.list_task_queue(page_size=page_size, page_token=token)
@@ -157,7 +157,7 @@ async def list_all(store, *, page_size):
 
 @pytest.mark.parametrize("fair", [False, True], ids=["plain", "fair"])
 async def test_all_queues_are_listed_and_a_shredded_namespace_hides_none(own_cell, fair):
-    """Each once, with name, range id and blob, whatever the size of a page; and of a shredded namespace, that they are there."""
+    """Every queue is listed once, with any page size. Queues of a shredded namespace are listed as unreadable."""
     kek = KekRef.parse("local:contract")
     store = TaskStore(own_cell.database, own_cell.keyring, fair=fair)
     other_form = TaskStore(own_cell.database, own_cell.keyring, fair=not fair)
@@ -182,7 +182,7 @@ async def test_all_queues_are_listed_and_a_shredded_namespace_hides_none(own_cel
 
 
 async def shred_keys(cell, namespace_id):
-    """Destroy the keys of a namespace and leave its rows, as a shredding that broke off does."""
+    """Destroy the keys of a namespace and leave its rows, as an interrupted shredding does."""
     await cell.keyring.open(namespace_id)
     connection = await asyncpg.connect(owner_dsn(cell.config))
     await connection.execute(
@@ -194,7 +194,7 @@ async def shred_keys(cell, namespace_id):
 
 
 async def test_an_altered_queue_hides_no_other_from_the_list(own_cell):
-    """It is listed as unreadable, and get refuses it."""
+    """An altered queue is listed as unreadable, and `get_task_queue` refuses it."""
     kek = KekRef.parse("local:contract")
     namespace = await own_cell.namespaces.create("list", kek=kek)
     store = TaskStore(own_cell.database, own_cell.keyring)

@@ -22,14 +22,14 @@ pytestmark = pytest.mark.integration
 
 
 async def test_tasks_come_back_in_order(task_store, task_queue):
-    """By id, whatever the order that they were written in; blobs and encodings as they went in."""
+    """Tasks are ordered by id, in whatever order they were written. Blobs and encodings are unchanged."""
     written = some_tasks(task_store, [5, 2, 2**62, 0, LAST_TASK_ID - 1])
     await task_store.create_tasks(task_queue, written, range_id=7)
     assert await read_all(task_store, task_queue) == (sorted(written), 1)
 
 
 async def test_many_tasks_of_many_writers_are_read_page_by_page(task_store, task_queue):
-    """Nothing is lost, repeated or out of order: 32 writers of 32 tasks at once, read with several sizes of pages."""
+    """The tasks of 32 concurrent writers are read with several page sizes. None is lost, repeated or out of order."""
     batches = [some_tasks(task_store, range(start, 1024, 32)) for start in range(32)]
     await asyncio.gather(*(task_store.create_tasks(task_queue, batch, range_id=7) for batch in batches))
     expected = sorted(task for batch in batches for task in batch)
@@ -40,13 +40,13 @@ async def test_many_tasks_of_many_writers_are_read_page_by_page(task_store, task
 
 
 async def test_tasks_of_an_unknown_queue_are_none(task_store, task_queue):
-    """Reading is not a condition."""
+    """Reading a queue that does not exist gives no tasks and no error."""
     await task_store.create_tasks(task_queue, some_tasks(task_store, [1]), range_id=7)
     assert await read_all(task_store, task_queue._replace(name="nowhere")) == ([], 1)
 
 
 async def test_tasks_are_all_written_or_none(task_store, task_queue):
-    """One id that is taken refuses the whole call; what was there stays as it was."""
+    """An id that exists refuses the whole call, and the stored tasks stay."""
     first = some_tasks(task_store, [10])
     await task_store.create_tasks(task_queue, first, range_id=7)
     with pytest.raises(ConditionFailed) as refused:
@@ -58,7 +58,7 @@ async def test_tasks_are_all_written_or_none(task_store, task_queue):
 
 
 async def test_a_failed_request_fails_for_its_caller_only(cell, task_store, task_queue):
-    """Of many at once, in one statement or not: stale, unknown and duplicate are refused, the others are written."""
+    """Of many concurrent calls, those with a stale range id, unknown queue or existing task are refused. The others are written."""
     await task_store.create_tasks(task_queue, some_tasks(task_store, [1000]), range_id=7)
     other = TaskQueueKey(await new_namespace(cell), "orders", 1)
     await task_store.create_task_queue(TaskQueue(other, 3, DataBlob(b"")))
@@ -81,7 +81,7 @@ async def test_a_failed_request_fails_for_its_caller_only(cell, task_store, task
 
 
 async def test_a_new_owner_never_overlooks_a_task_of_the_old_one(task_store, task_queue):
-    """What was acknowledged at the old range id is there when the new owner has the queue; afterwards nothing more comes."""
+    """Tasks acknowledged at the old range id are there once a new owner has the queue, and no more are added."""
     written, refused, at_takeover = [], [], []
     busy = asyncio.Event()
 
@@ -106,7 +106,7 @@ async def test_a_new_owner_never_overlooks_a_task_of_the_old_one(task_store, tas
 
 
 async def test_a_new_owner_waits_for_a_write_that_is_under_way(task_store, task_queue, owner_session):
-    """A write that has looked at the range id keeps it until its commit; the update comes after it, and later writes are refused."""
+    """A write locks the range id until its commit. The update waits for it, and later writes are refused."""
     async with asyncio.timeout(20):
         transaction = owner_session.transaction()
         await transaction.start()
@@ -136,7 +136,7 @@ async def test_a_new_owner_waits_for_a_write_that_is_under_way(task_store, task_
 
 
 async def test_subqueues_share_the_lease_and_nothing_else(task_store, task_queue):
-    """Tasks of several subqueues are written at once, under the queue's range id, and read and completed apart."""
+    """Tasks of several subqueues are written at once under the queue's range id, and read and completed separately."""
     ids = {0: [1, 2], 1: [1, 5], 7: [2]}
     written = {subqueue: some_tasks(task_store, numbers, subqueue=subqueue) for subqueue, numbers in ids.items()}
     everything = [task for several in written.values() for task in several]
@@ -156,7 +156,7 @@ async def test_subqueues_share_the_lease_and_nothing_else(task_store, task_queue
 
 
 async def test_completing_deletes_the_first_and_says_how_many(task_store, task_queue):
-    """Up to the limit, from the lowest on, never the task that is named."""
+    """Tasks are deleted from the lowest on, up to the limit, and never the named task."""
     await task_store.create_tasks(task_queue, some_tasks(task_store, range(20)), range_id=7)
     complete = {"max_pass": task_store.first_pass, "max_task_id": 15}
     assert await task_store.complete_tasks_less_than(task_queue, limit=4, **complete) == 4
@@ -167,7 +167,7 @@ async def test_completing_deletes_the_first_and_says_how_many(task_store, task_q
 
 
 async def test_two_that_complete_at_once_count_each_task_once(task_store, task_queue):
-    """The sum of what they report is what was there."""
+    """The sum of the reported numbers is the number of tasks."""
     await task_store.create_tasks(task_queue, some_tasks(task_store, range(200)), range_id=7)
     counts = await asyncio.gather(
         *(
@@ -179,14 +179,14 @@ async def test_two_that_complete_at_once_count_each_task_once(task_store, task_q
 
 
 async def test_tasks_stay_when_their_queue_is_deleted(task_store, task_queue):
-    """As Temporal's: the scavenger deletes them first."""
+    """As in Temporal, the tasks of a deleted queue stay, because the scavenger deletes them first."""
     await task_store.create_tasks(task_queue, some_tasks(task_store, [1]), range_id=7)
     await task_store.delete_task_queue(task_queue, range_id=7)
     assert len((await read_all(task_store, task_queue))[0]) == 1
 
 
 async def test_the_same_queue_of_two_namespaces_is_two(cell, task_store, task_queue):
-    """Names meet nowhere."""
+    """Queues of the same name in two namespaces are separate."""
     other = task_queue._replace(namespace_id=await new_namespace(cell))
     await task_store.create_task_queue(TaskQueue(other, 1, DataBlob(b"other")))
     await task_store.create_tasks(task_queue, some_tasks(task_store, [1]), range_id=7)
@@ -195,14 +195,14 @@ async def test_the_same_queue_of_two_namespaces_is_two(cell, task_store, task_qu
 
 
 async def test_large_tasks_pass(task_store, task_queue):
-    """A blob of the full 4 MiB is legal, and several in one call."""
+    """Blobs of 4 MiB are accepted, several in one call."""
     written = [Task(n, DataBlob(bytes([n]) * 2**22), task_store.first_pass) for n in range(3)]
     await task_store.create_tasks(task_queue, written, range_id=7)
     assert await read_all(task_store, task_queue) == (written, 1)
 
 
 async def test_as_many_tasks_as_are_allowed_pass(task_store, task_queue):
-    """The largest call is written, read and completed."""
+    """The largest request is written, read and completed."""
     await task_store.create_tasks(task_queue, some_tasks(task_store, range(MAX_TASKS)), range_id=7)
     assert len((await read_all(task_store, task_queue, page_size=10_000))[0]) == MAX_TASKS
     complete = {"max_pass": task_store.first_pass, "max_task_id": LAST_TASK_ID}
@@ -210,5 +210,5 @@ async def test_as_many_tasks_as_are_allowed_pass(task_store, task_queue):
 
 
 def test_the_largest_statement_is_within_a_batch_of_the_sealed_format():
-    """Whatever callers come together: more than 2^16 records would fail all of them."""
+    """Any requests may share a statement, and more than 2^16 records would fail all of them."""
     assert MAX_TASKS * DEFAULT_LIMITS.requests <= MAX_BATCH

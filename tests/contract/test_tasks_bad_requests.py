@@ -37,7 +37,7 @@ ALL_CALLS = [
 
 @pytest.mark.parametrize("call", range(len(ALL_CALLS)))
 async def test_what_names_no_queue_is_refused(task_store, task_queue, call):
-    """By every operation: wrong ids, names and types."""
+    """Every operation refuses invalid ids, names and types."""
     wrong = [
         task_queue._replace(namespace_id=str(task_queue.namespace_id)),
         task_queue._replace(namespace_id=None),
@@ -53,7 +53,7 @@ async def test_what_names_no_queue_is_refused(task_store, task_queue, call):
 
 
 async def test_wrong_tasks_are_refused(task_store, task_queue):
-    """And nothing of the call is written."""
+    """Invalid tasks are refused, and nothing of the call is written."""
     good, *_ = some_tasks(task_store, [1])
     wrong = [
         [],
@@ -75,7 +75,7 @@ async def test_wrong_tasks_are_refused(task_store, task_queue):
 
 
 async def test_wrong_ranges_are_refused(task_store, task_queue):
-    """Page sizes, ids, passes and limits that can't be."""
+    """Invalid page sizes, ids, passes and limits are refused."""
     good = {"page_size": 1, "min_pass": task_store.first_pass}
     wrong = [
         *({"page_size": size} for size in (0, -1, 10_001, None)),
@@ -103,7 +103,7 @@ async def test_wrong_ranges_are_refused(task_store, task_queue):
 
 
 async def test_wrong_queues_are_refused(task_store, task_queue):
-    """Range ids and blobs that can't be."""
+    """Invalid range ids and blobs are refused."""
     for range_id in (-1, 2**63, None, True):
         with pytest.raises(InvalidPersistenceRequest):
             await task_store.create_task_queue(TaskQueue(task_queue._replace(name="new"), range_id, DataBlob(b"")))
@@ -117,7 +117,7 @@ async def test_wrong_queues_are_refused(task_store, task_queue):
 
 
 async def test_a_page_token_of_another_call_is_refused(task_store, task_queue):
-    """It names its queue, type and subqueue; text that is no token is refused too."""
+    """A token is bound to its queue, type and subqueue. A malformed token is refused too."""
     both = some_tasks(task_store, [1, 2]) + some_tasks(task_store, [1, 2], subqueue=1)
     await task_store.create_tasks(task_queue, both, range_id=7)
     read = {"page_size": 1, "min_pass": task_store.first_pass}
@@ -137,7 +137,7 @@ async def test_a_page_token_of_another_call_is_refused(task_store, task_queue):
 
 
 async def test_no_message_holds_what_a_tenant_wrote(task_store, namespace_id):
-    """Errors go to logs."""
+    """No error message contains a tenant's value, because errors are logged."""
     queue = TaskQueueKey(namespace_id, PLANTED, 1)
     there = queue._replace(task_type=2)
     await task_store.create_task_queue(TaskQueue(there, 7, DataBlob(b"")))

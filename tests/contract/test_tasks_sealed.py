@@ -19,7 +19,7 @@ PLANTED = "planted-Kühlschrank"
 
 
 async def test_nothing_of_a_tenant_is_in_clear(task_store, namespace_id, owner_session):
-    """Names and payloads are in no column of any row; the scan finds them where they do stand in clear."""
+    """Names and payloads are in no column of any row. The same scan finds a value that is in clear."""
     queue = TaskQueueKey(namespace_id, PLANTED, 1)
     await task_store.create_task_queue(TaskQueue(queue, 1, DataBlob(f"info of {PLANTED}".encode())))
     planted = [Task(n, DataBlob(PLANTED.encode()), task_store.first_pass, n) for n in range(2)]
@@ -37,13 +37,13 @@ async def test_nothing_of_a_tenant_is_in_clear(task_store, namespace_id, owner_s
 
 
 def holds(row, text):
-    """Whether any column of a row holds a text, in bytes, in hexadecimal or as text."""
+    """Return whether any column of a row contains a text, as bytes, hexadecimal or text."""
     values = [value if isinstance(value, bytes) else str(value).encode() for value in row.values()]
     return any(text.encode() in value or text.encode().hex().encode() in value for value in values)
 
 
 async def test_the_same_name_has_other_tokens_in_another_namespace(cell, task_store, namespace_id, owner_session):
-    """Rows of two namespaces tell nothing of each other: token and range_hash are keyed."""
+    """Token and range hash are keyed, so rows of two namespaces can't be compared."""
     other = await new_namespace(cell)
     for one in (namespace_id, other):
         await task_store.create_task_queue(TaskQueue(TaskQueueKey(one, "same", 1), 1, DataBlob(b"")))
@@ -56,7 +56,7 @@ async def test_the_same_name_has_other_tokens_in_another_namespace(cell, task_st
 
 @pytest.mark.parametrize("form", ["swapped", "moved to another id", "moved to a subqueue", "from another namespace"])
 async def test_a_task_opens_only_where_it_was_written(cell, task_store, task_queue, owner_session, form):
-    """A value that was put elsewhere is refused."""
+    """A sealed value that was moved to another row is refused."""
     other = task_queue._replace(namespace_id=await new_namespace(cell))
     await task_store.create_task_queue(TaskQueue(other, 1, DataBlob(b"other")))
     for one, range_id in ((task_queue, 7), (other, 1)):
@@ -82,7 +82,7 @@ async def test_a_task_opens_only_where_it_was_written(cell, task_store, task_que
 
 @pytest.mark.parametrize("column", ["data", "range_id"])
 async def test_a_queue_opens_only_where_it_was_written(task_store, task_queue, owner_session, column):
-    """Neither blob nor range id can be changed unseen."""
+    """A changed blob or range id is refused."""
     other = task_queue._replace(task_type=2)
     await task_store.create_task_queue(TaskQueue(other, 8, DataBlob(b"other")))
     statements = {

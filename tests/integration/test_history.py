@@ -60,7 +60,7 @@ def chain(first, last, *, txn, after=0):
 
 
 async def read_all(strongroom, namespace, branch, *, page_size=1000, **bounds):
-    """Return all nodes through all pages, having looked at the sizes of the pages."""
+    """Read all pages, check that each but the last is full, and return the nodes."""
     nodes, token = [], None
     while True:
         page = await strongroom.history.read_history_branch(
@@ -74,7 +74,7 @@ async def read_all(strongroom, namespace, branch, *, page_size=1000, **bounds):
 
 
 async def run(strongroom, statement, *arguments):
-    """Run a statement like a person with the database and without keys; return its command tag."""
+    """Run a statement as an attacker with the database and without keys would; return its command tag."""
     async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
         return await connection.execute(statement, *arguments)
 
@@ -89,7 +89,7 @@ async def append(strongroom, namespace, branch, nodes, **options):
 
 
 async def test_pages_of_every_size_are_the_same_history(strongroom, namespace, branch):
-    """However a history is cut into pages, also between two writes of one node, the same nodes come back."""
+    """Pages of every size return the same nodes."""
     current = [node(1, 10, 0), node(2, 20, 10), node(3, 30, 20), node(5, 50, 30), node(6, 60, 50), node(9, 61, 60)]
     shadowed = [node(2, 15, 10), node(3, 29, 20), node(3, 25, 20), node(4, 28, 25), node(6, 55, 50), node(6, 51, 50)]
     await append(strongroom, namespace, branch, [*shadowed, *current])
@@ -98,7 +98,7 @@ async def test_pages_of_every_size_are_the_same_history(strongroom, namespace, b
 
 
 async def test_a_part_of_a_history_can_be_read_in_pages_of_every_size(strongroom, namespace, branch):
-    """Bounds take the first node with them and leave the last one out, with every page size."""
+    """The lower bound is inclusive and the upper one exclusive, with every page size."""
     nodes = chain(1, 12, txn=1)
     await append(strongroom, namespace, branch, nodes)
     for low, high in [(1, 2), (1, 12), (4, 9), (12, 99), (5, 6)]:
@@ -109,7 +109,7 @@ async def test_a_part_of_a_history_can_be_read_in_pages_of_every_size(strongroom
 
 
 async def test_a_node_comes_back_as_it_went_in(strongroom, namespace, branch):
-    """Every encoding, an empty batch, and bytes that compress or do not: all come back exactly."""
+    """Every encoding, an empty batch, and bytes that compress or don't come back unchanged."""
     contents = [b"", b"\x00", b"a" * 100_000, os.urandom(100_000), b"\x07\x01\x02\x00 looks sealed"]
     nodes = [
         HistoryNode(number, number, number - 1, DataBlob(content, encoding))
@@ -122,7 +122,7 @@ async def test_a_node_comes_back_as_it_went_in(strongroom, namespace, branch):
 
 
 async def test_a_higher_transaction_shadows_a_lower_one(strongroom, namespace, branch):
-    """Of two writes of a node the one with the higher transaction counts, in whatever order they arrive."""
+    """Of two writes of a node the one with the higher transaction counts, in any order of arrival."""
     await append(strongroom, namespace, branch, chain(1, 3, txn=1))
     await append(strongroom, namespace, branch, [node(2, 10, 1)])
     assert await read_all(strongroom, namespace, branch) == [node(1, 1, 0), node(2, 10, 1)]
@@ -132,7 +132,7 @@ async def test_a_higher_transaction_shadows_a_lower_one(strongroom, namespace, b
 
 
 async def test_the_same_append_twice_changes_nothing(strongroom, namespace, branch):
-    """A caller that does not know whether its append arrived can send it again."""
+    """A caller that does not know whether its append arrived can repeat it."""
     nodes = chain(1, 5, txn=1)
     for _ in range(2):
         await append(strongroom, namespace, branch, nodes, is_new_branch=True, info="made twice")
@@ -143,7 +143,7 @@ async def test_the_same_append_twice_changes_nothing(strongroom, namespace, bran
 
 
 async def test_forks_of_forks_read_through_their_ancestors(strongroom, namespace, branch):
-    """A fork shares what is before its fork node, at every depth, and sees nothing that its ancestors write later."""
+    """A fork shares the nodes before its fork node, at every depth, and none that its ancestors write later."""
     history = strongroom.history
     main = chain(1, 10, txn=1)
     await append(strongroom, namespace, branch, main, is_new_branch=True, info="main")
@@ -179,7 +179,7 @@ async def test_forks_of_forks_read_through_their_ancestors(strongroom, namespace
 
 
 async def test_a_fork_without_nodes_of_its_own_is_readable(strongroom, namespace, branch):
-    """A fork takes no copy: before anything is appended to it, it is its ancestors' history."""
+    """A fork copies nothing. Before an append to it, it is its ancestors' history."""
     nodes = chain(1, 4, txn=1)
     await append(strongroom, namespace, branch, nodes, is_new_branch=True)
     forked = await strongroom.history.fork_history_branch(namespace.namespace_id, branch, fork_node_id=4)
@@ -189,13 +189,13 @@ async def test_a_fork_without_nodes_of_its_own_is_readable(strongroom, namespace
 
 @pytest.mark.parametrize("at_node", [1, 0, -1])
 async def test_a_fork_before_the_second_node_is_refused(strongroom, namespace, branch, at_node):
-    """There is nothing to share before node 1, so such a fork is refused."""
+    """No node is before node 1, so a fork there is refused."""
     with pytest.raises(InvalidPersistenceRequest):
         await strongroom.history.fork_history_branch(namespace.namespace_id, branch, fork_node_id=at_node)
 
 
 async def test_an_append_into_an_ancestors_range_is_refused(strongroom, namespace, branch):
-    """A branch can't write where it shares: not even one node of a batch is stored."""
+    """A branch can't write to an ancestor's range. No node of such a batch is stored."""
     await append(strongroom, namespace, branch, chain(1, 5, txn=1), is_new_branch=True)
     forked = await strongroom.history.fork_history_branch(namespace.namespace_id, branch, fork_node_id=4)
     with pytest.raises(InvalidPersistenceRequest, match="belongs to an ancestor"):
@@ -206,7 +206,7 @@ async def test_an_append_into_an_ancestors_range_is_refused(strongroom, namespac
 
 
 async def test_an_append_of_nothing_or_of_one_node_twice_is_refused(strongroom, namespace, branch):
-    """A malformed append is an error, and stores nothing."""
+    """A malformed append is refused, and stores nothing."""
     for nodes in ([], [node(1, 1, 0), node(1, 1, 0)]):
         with pytest.raises(InvalidPersistenceRequest):
             await append(strongroom, namespace, branch, nodes)
@@ -215,7 +215,7 @@ async def test_an_append_of_nothing_or_of_one_node_twice_is_refused(strongroom, 
 
 @pytest.mark.parametrize("content", [bytes(LIMIT), os.urandom(LIMIT)], ids=["zeros", "random"])
 async def test_the_size_limit_is_exact(strongroom, namespace, branch, content):
-    """A node of 4 MiB is stored and read back; one byte more is refused, and so is the batch that it came with."""
+    """A node of 4 MiB is stored and read. One byte more is refused, with its whole batch."""
     too_large = HistoryNode(2, 2, 1, DataBlob(content + b"\x00"))
     with pytest.raises(TransactionSizeLimit):
         await append(strongroom, namespace, branch, [node(1, 1, 0), too_large])
@@ -226,7 +226,7 @@ async def test_the_size_limit_is_exact(strongroom, namespace, branch, content):
 
 
 async def test_a_first_page_without_nodes_is_not_found(strongroom, namespace, other, branch):
-    """A branch that is not there, or has nothing between the bounds, is distinguished from an empty history."""
+    """A branch that does not exist, or has no node between the bounds, is `NotFound`."""
     await append(strongroom, namespace, branch, chain(1, 3, txn=1))
     history = strongroom.history
     with pytest.raises(NotFound):
@@ -243,7 +243,7 @@ async def test_a_first_page_without_nodes_is_not_found(strongroom, namespace, ot
 @pytest.mark.parametrize("page_size", [1, 2, 3, 100])
 @pytest.mark.parametrize("deleted", [1, 2, 3, 4])
 async def test_a_deleted_node_is_missed(strongroom, namespace, branch, deleted, page_size):
-    """A node that was deleted from the beginning or the middle is a loss, and a reader gets an error."""
+    """A node that was deleted from the start or the middle is `DataLoss`."""
     await append(strongroom, namespace, branch, chain(1, 5, txn=1))
     assert await run(strongroom, "DELETE FROM history_node WHERE node_id = $1", deleted) == "DELETE 1"
     with pytest.raises(DataLoss):
@@ -252,7 +252,7 @@ async def test_a_deleted_node_is_missed(strongroom, namespace, branch, deleted, 
 
 @pytest.mark.parametrize("deleted", [(4,), (1,), (3, 4), (1, 2, 3, 4)], ids=str)
 async def test_a_node_deleted_from_an_ancestor_is_missed(strongroom, namespace, branch, deleted):
-    """A fork notices what was deleted from its ancestors, also when all that it shares is gone."""
+    """A read of a fork refuses nodes that were deleted from its ancestors, also if all shared nodes are gone."""
     await append(strongroom, namespace, branch, chain(1, 6, txn=1), is_new_branch=True)
     forked = await strongroom.history.fork_history_branch(namespace.namespace_id, branch, fork_node_id=5)
     await append(strongroom, namespace, forked, chain(5, 7, txn=20, after=4))
@@ -267,7 +267,7 @@ async def test_a_node_deleted_from_an_ancestor_is_missed(strongroom, namespace, 
 
 
 async def test_the_write_that_counts_is_missed_when_a_shadowed_one_is_left(strongroom, namespace, branch):
-    """To delete the newest write of a node does not bring the one back that it had replaced."""
+    """Deleting the newest write of a node does not restore an older write."""
     await append(strongroom, namespace, branch, [*chain(1, 3, txn=10), node(2, 5, 4), node(2, 10, 10)])
     await run(strongroom, "DELETE FROM history_node WHERE node_id = 2 AND txn_id = 11")
     with pytest.raises((DataLoss, IntegrityError)):
@@ -289,7 +289,7 @@ EDITS = {
 
 @pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS.keys())
 async def test_an_edited_column_of_a_node_is_never_passed_over(strongroom, namespace, branch, edit):
-    """Whichever column of a node is changed, the history is refused, not answered without it or in another order."""
+    """If any column of a node is changed, the read is refused. It never leaves out or reorders nodes."""
     await append(strongroom, namespace, branch, chain(1, 2, txn=10) + chain(4, 6, txn=20, after=11))
     assert await run(strongroom, f"UPDATE history_node SET {edit} WHERE node_id = 4") == "UPDATE 1"  # noqa: S608
     with pytest.raises((DataLoss, IntegrityError)):
@@ -298,7 +298,7 @@ async def test_an_edited_column_of_a_node_is_never_passed_over(strongroom, names
 
 @pytest.mark.parametrize("edit", ["txn_id = 99", "prev_txn_id = 99", "node_id = 7"])
 async def test_an_edited_column_of_a_single_node_does_not_open(strongroom, namespace, branch, edit):
-    """A node without a neighbour that would contradict it is still bound to its own columns."""
+    """A node without neighbours is bound to its own columns too."""
     await append(strongroom, namespace, branch, chain(1, 1, txn=10))
     await run(strongroom, f"UPDATE history_node SET {edit}")  # noqa: S608
     with pytest.raises((DataLoss, IntegrityError)):
@@ -306,7 +306,7 @@ async def test_an_edited_column_of_a_single_node_does_not_open(strongroom, names
 
 
 async def test_a_history_that_was_moved_does_not_open_where_it_went(strongroom, namespace, other, branch):
-    """All rows of a history moved to another shard, tree, branch or namespace: they fit each other, and open nowhere."""
+    """The rows of a history that were all moved to another shard, tree, branch or namespace don't open there."""
     moved_to = HistoryBranch(branch.shard_id + 1, uuid4(), uuid4())
     places = {
         "shard_id": (HistoryBranch(moved_to.shard_id, branch.tree_id, branch.branch_id), moved_to.shard_id),
@@ -327,7 +327,7 @@ async def test_a_history_that_was_moved_does_not_open_where_it_went(strongroom, 
 
 
 async def test_a_moved_or_swapped_tree_row_does_not_open(strongroom, namespace, branch):
-    """What a tree says of a branch is bound to that branch."""
+    """The sealed row of a branch is bound to that branch."""
     await append(strongroom, namespace, branch, chain(1, 4, txn=1), is_new_branch=True, info="main")
     await strongroom.history.fork_history_branch(namespace.namespace_id, branch, fork_node_id=3, info="fork")
     swap = "UPDATE history_tree a SET data = b.data FROM history_tree b WHERE a.branch_id <> b.branch_id"
@@ -343,7 +343,7 @@ async def test_a_moved_or_swapped_tree_row_does_not_open(strongroom, namespace, 
 
 
 async def test_swapped_data_does_not_open(strongroom, namespace, branch):
-    """The sealed values of two nodes, swapped, open in neither place; swapped back, they do."""
+    """Swapped sealed values of two nodes don't open. Swapped back, they open."""
     nodes = chain(1, 4, txn=1)
     await append(strongroom, namespace, branch, nodes)
     swap = (
@@ -362,7 +362,7 @@ async def test_swapped_data_does_not_open(strongroom, namespace, branch):
 
 @pytest.mark.parametrize("bit", [0, 9, 17, 25, 60, 200, -1])
 async def test_a_flipped_bit_of_a_sealed_node_is_noticed(strongroom, namespace, branch, bit):
-    """No bit of a sealed value can be changed: header, nonce, body and tag alike; the history is refused."""
+    """A read is refused if any bit of a sealed value is changed: header, nonce, body or tag."""
     await append(strongroom, namespace, branch, chain(1, 3, txn=1))
     position = "8 * octet_length(data) - 1" if bit < 0 else str(bit)
     await run(
@@ -392,7 +392,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize("token", MALFORMED.values(), ids=MALFORMED.keys())
 async def test_a_malformed_page_token_is_refused(strongroom, namespace, branch, token):
-    """A token that no page gave is an error, and is neither answered nor a crash."""
+    """A malformed token is refused."""
     await append(strongroom, namespace, branch, chain(1, 3, txn=1))
     with pytest.raises(InvalidPersistenceRequest):
         await strongroom.history.read_history_branch(namespace.namespace_id, branch, page_token=token)
@@ -419,13 +419,13 @@ async def test_a_page_token_with_impossible_numbers_is_refused(strongroom, names
 
 @pytest.mark.parametrize("page_size", [0, -1, 10_001])
 async def test_a_page_size_that_cannot_be_is_refused(strongroom, namespace, branch, page_size):
-    """A page has 1 to 10,000 nodes; anything else is an error."""
+    """A page has 1 to 10,000 nodes. Any other size is refused."""
     with pytest.raises(InvalidPersistenceRequest):
         await strongroom.history.read_history_branch(namespace.namespace_id, branch, page_size=page_size)
 
 
 async def test_writers_on_different_branches_do_not_disturb_each_other(strongroom, namespace, branch):
-    """Many appends at once, to branches of one tree and of others, all arrive whole."""
+    """Concurrent appends to branches of one tree and of others are all stored."""
     await append(strongroom, namespace, branch, chain(1, 3, txn=1), is_new_branch=True)
     forks = [
         await strongroom.history.fork_history_branch(namespace.namespace_id, branch, fork_node_id=3) for _ in range(5)
@@ -448,7 +448,7 @@ async def test_writers_on_different_branches_do_not_disturb_each_other(strongroo
 
 
 async def test_an_append_in_a_transaction_that_fails_leaves_nothing(strongroom, namespace, branch):
-    """Part of a caller's transaction: what the caller takes back was never there."""
+    """An append in a caller's transaction is rolled back with it."""
     boom = "taken back"
 
     async def write():
@@ -464,10 +464,10 @@ async def test_an_append_in_a_transaction_that_fails_leaves_nothing(strongroom, 
 
 
 async def test_one_namespace_cannot_overwrite_the_history_of_another(strongroom, namespace, other, branch):
-    """A write under the same ids in another namespace leaves the first one's history as it was."""
+    """A write under the same ids in another namespace does not change the first one's history."""
     nodes = chain(1, 3, txn=1)
     await append(strongroom, namespace, branch, nodes, is_new_branch=True, info="first")
-    with suppress(StrongroomError):  # a refusal is not a failure
+    with suppress(StrongroomError):  # a refusal is allowed too
         await append(strongroom, other, branch, chain(1, 3, txn=1), is_new_branch=True, info="second")
     assert await read_all(strongroom, namespace, branch) == nodes
     tree = await strongroom.history.get_history_tree(namespace.namespace_id, shard_id=3, tree_id=branch.tree_id)
@@ -475,7 +475,7 @@ async def test_one_namespace_cannot_overwrite_the_history_of_another(strongroom,
 
 
 async def test_one_file_imported_into_two_namespaces_is_whole_in_both(dsn, tmp_path, sample):
-    """Two namespaces that import the same runs, on the same shard, do not take each other's histories."""
+    """Two namespaces that import the same runs on the same shard each have the whole histories."""
     path = tmp_path / "one-shard.toml"
     write_config(path, dsn=dsn, shards=1)
     config = load_config(path)

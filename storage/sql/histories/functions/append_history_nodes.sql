@@ -1,6 +1,6 @@
--- Append history nodes of several callers. An equal key is overwritten in place, so that a retry of the same append changes nothing.
+-- Append history nodes of several callers. A row with an equal key is overwritten, so that repeating an append changes nothing.
 CREATE FUNCTION append_history_nodes(
-    p_shard integer,          -- on a Citus cluster the shard of all rows; not used elsewhere
+    p_shard integer,          -- the shard of all rows on a Citus cluster; unused elsewhere
     n_shard integer[],
     n_namespace uuid[],
     n_tree uuid[],
@@ -9,7 +9,7 @@ CREATE FUNCTION append_history_nodes(
     n_txn bigint[],
     n_prev_txn bigint[],
     n_data bytea[],
-    t_shard integer[],        -- rows of the tree, of new branches
+    t_shard integer[],        -- the rows of new branches in the tree
     t_namespace uuid[],
     t_tree uuid[],
     t_branch uuid[],

@@ -1,12 +1,12 @@
--- Delete a branch's row and ranges of nodes, if the tree still has the branches that the caller has read; false, and nothing, if not.
--- All rows of the tree are locked before they are compared, so no branch is forked, and no other one deleted, in between.
+-- Delete a branch's row and ranges of nodes if the tree still has the branches that the caller read. If not, delete nothing and return
+-- false. All rows of the tree are locked before they are compared, so that no branch is forked or deleted in between.
 CREATE FUNCTION delete_history_branch(
     p_shard integer,
     p_namespace uuid,
     p_tree uuid,
     p_branch uuid,
     p_known uuid[],           -- the branches of the tree, in order
-    d_branch uuid[],          -- of these branches the nodes from d_node on are deleted
+    d_branch uuid[],          -- the branches whose nodes are deleted, from d_node on
     d_node bigint[]
 )
 RETURNS boolean LANGUAGE plpgsql SET strongroom.namespaces = '' AS $$
@@ -15,7 +15,7 @@ BEGIN
     PERFORM 1 FROM history_tree AS t
     WHERE t.shard_id = p_shard AND t.namespace_id = p_namespace AND t.tree_id = p_tree
     ORDER BY t.branch_id FOR UPDATE;
-    -- A statement of its own, so that it sees what was committed while the locks were waited for.
+    -- A separate statement, so that it sees what was committed while this one waited for the locks.
     IF p_known IS DISTINCT FROM ARRAY(
         SELECT t.branch_id FROM history_tree AS t
         WHERE t.shard_id = p_shard AND t.namespace_id = p_namespace AND t.tree_id = p_tree

@@ -1,5 +1,5 @@
--- Write the row of a new branch while the row of its base is held. Returns false, and writes nothing, where the base has none:
--- it is being deleted, or was. Whoever deletes a branch of the tree waits for the lock, and then sees the new row.
+-- Write the row of a new branch while the row of its base is locked. If the base has no row, because it was deleted, write nothing and
+-- return false. A concurrent deletion in the tree waits for the lock, and then sees the new row.
 CREATE FUNCTION fork_history_branch(
     p_shard integer,
     p_namespace uuid,

@@ -1,17 +1,17 @@
--- Add tasks to the queues of several requests. A queue's row is held FOR SHARE until the commit: writers of one queue go on side by
--- side, and a new owner's update of range_id waits for them, or they see what it wrote. The requests whose queue is not there, or at
--- another range_id, are returned by number, from 1, and leave nothing. A task that is there already fails the whole statement.
+-- Add tasks to the queues of several requests. A queue's row is locked FOR SHARE until the commit: writers of a queue don't wait for
+-- each other, and a new owner's update of range_id waits for them, or they see the new range_id. Returns the numbers, from 1, of the
+-- requests whose queue is missing or has another range_id. They write nothing. A task that exists fails the whole statement.
 CREATE FUNCTION create_tasks(
-    p_shard integer,          -- on a Citus cluster the range_hash of all requests; not used elsewhere
+    p_shard integer,          -- the range_hash of all requests on a Citus cluster; unused elsewhere
     p_fair boolean,
     q_hash integer[],
     q_namespace uuid[],
     q_queue bytea[],
     q_type smallint[],
     q_range bigint[],
-    s_request integer[],      -- which requests have tasks for which queue or subqueue
+    s_request integer[],      -- the request of each queue or subqueue that gets tasks
     s_queue bytea[],
-    t_part integer[],         -- which of these a task is for
+    t_part integer[],         -- the number of the queue or subqueue of each task
     t_pass bigint[],
     t_task bigint[],
     t_data bytea[]

@@ -1,7 +1,7 @@
--- Read a page of tasks for each of several requests, in order of pass and task id: one row of arrays for each, in the order of the
--- requests. NULL where there is no task.
+-- Return a page of tasks for each of several requests, ordered by pass and task id: one row of arrays for each request, in order. The
+-- arrays are NULL if there is no task.
 CREATE FUNCTION get_tasks(
-    p_shard integer,          -- on a Citus cluster the range_hash of all requests; not used elsewhere
+    p_shard integer,          -- the range_hash of all requests on a Citus cluster; unused elsewhere
     p_fair boolean,
     q_hash integer[],
     q_namespace uuid[],
@@ -9,7 +9,7 @@ CREATE FUNCTION get_tasks(
     q_type smallint[],
     q_min_pass bigint[],
     q_min_task bigint[],
-    q_max_pass bigint[],      -- exclusive, as a pair
+    q_max_pass bigint[],      -- the upper bound, exclusive: pass and task id
     q_max_task bigint[],
     q_limit integer[]
 )
