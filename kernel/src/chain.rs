@@ -75,7 +75,7 @@ pub fn append<'py>(
     Ok((written, PyBytes::new(py, &chain)))
 }
 
-/// Return an `OSError` with its number, so that the caller can tell a full disk from a broken one. The number is EIO if the error has none.
+/// Return an `OSError` with its number, so that the caller can distinguish a full disk from a broken one. The number is EIO if the error has none.
 fn os_error(error: std::io::Error) -> PyErr {
     const EIO: i32 = 5;
     let text = error.to_string();

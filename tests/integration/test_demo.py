@@ -60,7 +60,7 @@ def assert_all_held(shown):
 @pytest.fixture(scope="module")
 def demonstrations():
     """Two demonstrations at once: a temporary one, and one that is kept."""
-    with tempfile.TemporaryDirectory(prefix="sr-") as folder:  # short: a server's socket lies in it
+    with tempfile.TemporaryDirectory(prefix="sr-") as folder:  # short: a server's socket is in it
         temporary, kept, empty = (Path(folder) / name for name in ("temporary", "kept", "empty"))
         temporary.mkdir()
         empty.mkdir()

@@ -30,7 +30,7 @@ FAILING = textwrap.dedent(
 
     KIND = RecordKind("record", "data", (PartType.INT64,))
 
-    class Told:
+    class KeptEvents:
         async def record(self, event):
             print(event)
 
@@ -48,7 +48,7 @@ FAILING = textwrap.dedent(
     async def main(path, namespace_id, leak):
         config = load_config(path)
         print(config)
-        async with Strongroom.open(config, audit=Told()) as strongroom:
+        async with Strongroom.open(config, audit=KeptEvents()) as strongroom:
             keyring, store = strongroom.keyring, strongroom.keyring.store
             keys = await keyring.open(namespace_id)
             sealed = keys.seal(KIND, (1,), b"text")

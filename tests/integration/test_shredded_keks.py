@@ -1,4 +1,4 @@
-"""What becomes of the KEKs of a shredded namespace, and of backups under them."""
+"""What happens to the KEKs of a shredded namespace, and to backups under them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def test_only_a_kek_of_its_own_is_deleted(strongroom, make_filled_namespac
 
 
 async def test_a_kek_that_is_being_deleted_takes_no_new_keys(strongroom, make_filled_namespace):
-    """A creation that wrapped its keys just before the KEK went does not come into being with keys that nobody opens."""
+    """A creation that wrapped its keys before the KEK was deleted fails, and no namespace exists whose keys don't open."""
     kek = KekRef.parse("local:doomed")
     namespace = await make_filled_namespace("gone", kek=kek)
     provider, store = strongroom.keyring.provider("local"), strongroom.keyring.store
@@ -172,7 +172,7 @@ async def test_a_backup_taken_before_does_not_open_where_the_kek_was_its_own(con
             async with Strongroom.open(backup) as restored:
                 keys = await restored.keyring.open(ids[0])
                 records = await restored.keyring.store.list_data_keys(ids[0])
-                assert {record.state for record in records} == {KeyState.ACTIVE}, "it is whole, but for the KEK"
+                assert {record.state for record in records} == {KeyState.ACTIVE}, "it is whole, except for the KEK"
                 with pytest.raises(KeyNotFound):
                     keys.active_data_key()
         else:

@@ -118,7 +118,7 @@ async def test_each_request_names_its_key_and_the_context(moto_server, aws_provi
     "failure", [Fault("ThrottlingException", status=400), Fault("InternalFailure", status=500), Fault()]
 )
 async def test_the_sdk_does_not_retry(moto_server, aws_provider, aws_kek, failure, monkeypatch):
-    """One call is one request, whatever goes wrong and whatever the environment tells the SDK."""
+    """One call is one request, whatever goes wrong and whatever the environment configures for the SDK."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "5")
     monkeypatch.setenv("AWS_RETRY_MODE", "standard")
     made = await aws_provider.generate_data_key(aws_kek, context=CONTEXT)
@@ -255,7 +255,7 @@ async def test_checking_uses_no_key_and_needs_no_right(moto_server, aws_provider
     ],
 )
 def test_names_that_aws_has_are_taken(text):
-    """Each of AWS's four forms is a name, and may stand in a KEK's URI."""
+    """Each of AWS's four forms is a name, and may be part of a KEK's URI."""
     assert AwsKeyId.parse(KekRef.parse(f"aws-kms:{text}").key_id).text == text
 
 
@@ -375,7 +375,7 @@ async def test_two_at_once_make_one_key(moto_server, aws_provider, administrator
 
 
 async def test_a_key_without_its_alias_is_not_left_behind(moto_server, aws_provider):
-    """Who may make keys and not name them gets the refusal, and leaves no key that is paid for and found by nobody."""
+    """A principal that may make keys but not name them is refused, and leaves no key that costs money and is never found."""
     moto_server.before = lambda request: (
         Fault("AccessDeniedException", "not authorized to perform: kms:CreateAlias", 400)
         if request.operation == "CreateAlias"
@@ -396,7 +396,7 @@ async def test_names_that_make_no_alias(moto_server, aws_provider, name):
 
 
 async def test_versions_are_aws_key_materials(aws_provider, aws_kek):
-    """Each rotation is a version; all are listed, the oldest first; a root is told by the version that wrapped it."""
+    """Each rotation is a version; all are listed, the oldest first; a root names the version that wrapped it."""
     made = []
     for _ in range(4):
         made.append((await aws_provider.generate_data_key(aws_kek, context=CONTEXT)).wrapped)
@@ -420,7 +420,7 @@ async def test_a_root_is_not_opened_by_another_version_than_it_names(aws_provide
 
 
 async def test_a_rotation_is_waited_for_and_not_begun_twice(moto_server, aws_provider, aws_kek):
-    """AWS rotates in the background: the new version is told when it wraps, through failures of asking; late is a conflict."""
+    """AWS rotates in the background. The new version is returned once it wraps, despite failed requests; a late one is a conflict."""
     asked = []
 
     def fails_once(request):
@@ -463,7 +463,7 @@ async def test_a_key_that_does_not_rotate_has_one_version(aws_provider, aws_kek)
 
 
 async def test_deletion_waits_as_configured_and_is_told(moto_server, aws_provider, aws_kek):
-    """A deletion is scheduled with the days that were configured; its date is told; to delete twice changes nothing."""
+    """A deletion is scheduled with the days that were configured; its date is returned; a second deletion changes nothing."""
     info = await aws_provider.delete_kek(aws_kek)
     assert [body["PendingWindowInDays"] for body in sent(moto_server, "ScheduleKeyDeletion")] == [7]
     left = info.deletion_at - datetime.now(UTC)
@@ -475,7 +475,7 @@ async def test_deletion_waits_as_configured_and_is_told(moto_server, aws_provide
 
 
 async def test_a_key_that_was_deleted_is_not_found(aws_provider, aws_kek):
-    """After the waiting period AWS does not know the key, and neither does anybody else."""
+    """After the waiting period AWS does not know the key, and no caller can find it."""
     made = await aws_provider.generate_data_key(aws_kek, context=CONTEXT)
     await aws_provider.delete_kek(aws_kek)
     del kms_backends[ACCOUNT][REGION].keys[key_of(aws_kek)]
@@ -561,7 +561,7 @@ async def test_the_sdk_says_nothing_of_keys_at_debug(moto_server, aws_provider, 
 
 
 async def test_errors_refer_to_nothing_of_the_sdk(moto_server, aws_provider, aws_kek):
-    """An error carries no exception of the SDK, whose request would show the root and the token to who looks into it."""
+    """An error carries no exception of the SDK, whose request would show the root and the token to a reader."""
     for fault in (Fault("ThrottlingException", status=400), Fault()):
         moto_server.fault = fault
         with pytest.raises((Throttled, KmsUnavailable)) as caught:
@@ -570,7 +570,7 @@ async def test_errors_refer_to_nothing_of_the_sdk(moto_server, aws_provider, aws
 
 
 async def test_errors_tell_the_code_and_the_request(moto_server, aws_provider, aws_kek):
-    """AWS's own name of an error and the request's id are in the error, for who looks into AWS's log."""
+    """AWS's own name of an error and the request's id are in the error, for a search in AWS's log."""
     moto_server.fault = Fault("AccessDeniedException", "User: arn:aws:iam::1:user/a is not authorized", 400)
     with pytest.raises(AccessDenied, match="arn:aws:iam::1:user/a") as caught:
         await aws_provider.generate_data_key(aws_kek, context=CONTEXT)
@@ -602,7 +602,7 @@ def test_what_the_sdk_refuses_is_not_repeated():
 
 
 def test_the_main_import_loads_no_sdk():
-    """Who uses another KMS needs no boto3, and does not wait for it."""
+    """A cell with another KMS needs no boto3, and does not wait for its import."""
     script = "import sys, strongroom.kms, strongroom.driver; print([m for m in sys.modules if m.startswith('boto')])"
     assert subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout == "[]\n"
 

@@ -69,7 +69,7 @@ async def test_keys_are_made_for_wrapping_only():
 
 
 async def test_first_request_carries_neither_token_nor_root(vault):
-    """What finds out how to authenticate is sent without a body, and the token only to who asked for it."""
+    """What finds out how to authenticate is sent without a body, and the token only to the server that asked for it."""
     vault.server.added("there", "oct-HSM", 256, ["wrapKey", "unwrapKey"])
     wrapped = Wrapped(KekRef("vault", "there"), vault.server.keys["there"][0].id, b"x" * 40)
     await refusal(vault.provider.unwrap(wrapped, context={}))
@@ -94,7 +94,7 @@ async def test_one_failure_is_one_request(vault):
 
 
 async def test_answer_is_waited_for_two_seconds():
-    """A vault that accepts a request and says nothing is given up after two seconds, unless told otherwise."""
+    """A vault that accepts a request and says nothing is given up after two seconds, unless another limit is set."""
     async with opened(read_seconds=azure_vault.READ_SECONDS) as vault:
         await vault.provider.check()
         vault.server.hang = asyncio.Event()
@@ -126,7 +126,7 @@ async def test_many_are_unwrapped_a_few_at_once(vault):
 
 
 async def test_closing_closes_the_credential():
-    """Who gave the credential away need not remember it."""
+    """The provider closes the credential that it was given."""
     async with opened() as vault:
         await vault.provider.check()
     assert vault.credential.closed
@@ -137,7 +137,7 @@ async def test_closing_closes_the_credential():
 
 @pytest.mark.parametrize("algorithm", ["RSA-OAEP-256", "A256KW"])
 async def test_root_moved_to_another_namespace_is_refused_by_the_commitment(algorithm):
-    """The service unwraps a root in whatever row it stands; Strongroom's commitment refuses it in another namespace's."""
+    """The service unwraps a root in whatever row it is; Strongroom's commitment refuses it in another namespace's."""
     async with opened(algorithm=algorithm) as vault:
         store = MemoryStore()
         keyring = Keyring(cell_id=UUID(int=1), providers={"vault": vault.provider}, store=store)

@@ -82,7 +82,7 @@ async def test_answer_that_is_not_the_services(vault, content, status):
 
 
 async def test_root_of_another_length_is_refused(vault):
-    """Who can wrap can wrap anything; what is not 32 bytes is no root."""
+    """A caller that can wrap can wrap anything; what is not 32 bytes is no root."""
     kek = await vault.provider.create_kek("k")
     wrapped = await vault.provider.wrap(kek, Secret(bytes(40)), context={})
     assert type(await refusal(vault.provider.unwrap(wrapped, context={}))) is IntegrityError
@@ -117,7 +117,7 @@ async def test_nothing_secret_is_logged(vault, caplog):
 
 
 def test_keys_and_sealing_load_no_vendor_package():
-    """The vendor's packages are loaded by who uses them, and by nobody else."""
+    """The vendor's packages are loaded only when the provider is used."""
     loaded = "import sys, strongroom.kms; print([name for name in sys.modules if name.split('.')[0] in {names}])"
     names = {"azure", "aiohttp", "msal"}
     seen = subprocess.run(

@@ -79,7 +79,7 @@ async def test_versions_come_in_pages_and_from_this_vault(vault):
 
 
 async def test_deleted_key_is_pending_until_it_is_purged(vault):
-    """A deleted key is said to be so, with the date of its purge; afterwards it is not found, nor made again before."""
+    """A deleted key is reported as deleted, with the date of its purge; afterwards it is not found, nor made again before."""
     kek = await vault.provider.create_kek("k")
     made = await vault.provider.generate_data_key(kek, context={})
     now = time.time()

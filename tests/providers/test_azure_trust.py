@@ -49,7 +49,7 @@ def test_vault_is_named_by_a_bare_https_url(url):
 
 
 def test_algorithm_is_one_of_two():
-    """RSA 1.5 and SHA-1 are not to be had."""
+    """RSA 1.5 and SHA-1 are not available."""
     for algorithm in ("RSA1_5", "RSA-OAEP", "A128KW", ""):
         with pytest.raises(InvalidRequest):
             AzureKeyVaultProvider(
@@ -85,7 +85,7 @@ async def test_only_tls_1_3_from_the_right_authority_and_host(tmp_path):
 
 @pytest.mark.parametrize(("resource", "asked"), [("https://strongroom.test", True), ("https://vault.azure.net", False)])
 async def test_no_token_for_a_service_that_the_vault_is_not_part_of(monkeypatch, resource, asked):
-    """A server that asks for a token of somebody else's service gets none, and no token is fetched for it."""
+    """A server that asks for a token of another service gets none, and no token is fetched for it."""
     ca, resolve = authority(), socket.getaddrinfo
     host = "vault.strongroom.test"
     monkeypatch.setattr(

@@ -37,7 +37,7 @@ def shown(error):
 
 
 def spellings(root):
-    """Ways in which a key could stand in a text."""
+    """Ways in which a key could be in a text."""
     material = root.reveal()
     return (material.hex(), base64.b64encode(material).decode(), repr(material)[2:-1])
 
@@ -131,7 +131,7 @@ async def test_a_missing_kek_is_not_found_and_not_made(kms):
 
 
 async def test_unwrap_many_answers_in_order(kms, kek, other_kek):
-    """Each gets its own root, in order; what fails is told in its place and fails no other; as many as a batch may have."""
+    """Each gets its own root, in order; what fails has its error in its place and fails no other; as many as a batch may have."""
     provider = kms.provider
     roots = [Secret(bytes([number]) * 32) for number in range(5)]
     items = [
@@ -161,7 +161,7 @@ async def test_fifty_at_once(kms, kek):
 
 
 async def test_creating_twice_is_creating_once(kms):
-    """Who makes a KEK that is there gets the same one, and what it wrapped still opens."""
+    """A caller that makes an existing KEK gets the same one, and what it wrapped still opens."""
     first = await kms.provider.create_kek("twice")
     made = await kms.provider.generate_data_key(first, context=CONTEXT)
     assert await kms.provider.create_kek("twice") == first

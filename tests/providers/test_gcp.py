@@ -279,7 +279,7 @@ async def test_details_that_are_none(gcp_double, provider, gcp_kek):
 
 
 async def test_refusal_that_nobody_may_look_into(gcp_double, provider, gcp_kek):
-    """Where neither the refusal nor the key says why, the refusal stands as it is."""
+    """Where neither the refusal nor the key has the reason, the refusal stays as it is."""
     made = await provider.wrap(gcp_kek, ROOT, context=CONTEXT)
     gcp_double.set_states(gcp_kek.key_id, State.DISABLED)
     with gcp_double.having(terse=True, blind=True):
@@ -290,7 +290,7 @@ async def test_refusal_that_nobody_may_look_into(gcp_double, provider, gcp_kek):
 
 
 async def test_an_old_version_is_disabled_alone(gcp_double, provider, gcp_kek):
-    """The state that counts is that of the version which wrapped, told or looked up; the primary serves on."""
+    """The state that counts is that of the version which wrapped, named or looked up; the primary serves on."""
     old = await provider.wrap(gcp_kek, ROOT, context=CONTEXT)
     await provider.rotate_kek(gcp_kek)
     gcp_double.set_states(gcp_kek.key_id, State.DISABLED, "1")
@@ -331,7 +331,7 @@ async def test_malformed_names_reach_no_server(gcp_double, provider):
 
 
 async def test_settings_that_are_none():
-    """A key ring, an endpoint, a level or a file that is none is told at once."""
+    """A key ring, an endpoint, a level or a file that is none is refused immediately."""
     for settings in (
         {"key_ring": "cell-1"},
         {"key_ring": KEY_RING + "/cryptoKeys/k"},
@@ -414,7 +414,7 @@ async def test_new_keys_are_symmetric_and_in_the_key_ring(gcp_double, provider):
 
 
 async def test_key_of_another_purpose_is_refused(gcp_double, provider, gcp_kek):
-    """A key that signs is not taken for a KEK, by whoever made it."""
+    """A key that signs is not taken for a KEK, no matter how it was made."""
     gcp_double.keys[gcp_kek.key_id].shown.purpose = Purpose.ASYMMETRIC_SIGN
     for call in (provider.create_kek("tenant-a"), provider.describe(gcp_kek), provider.rotate_kek(gcp_kek)):
         with pytest.raises(UnsupportedOperation):
@@ -449,7 +449,7 @@ async def test_a_primary_that_comes_late_is_told_as_it_is(gcp_double, provider, 
 
 
 async def test_deletion_leaves_nothing_that_comes_back(gcp_double, provider, gcp_kek):
-    """Deleting takes the rotation schedule away first, schedules every version, says when, and may be said twice."""
+    """Deleting takes the rotation schedule away first, schedules every version, returns the date, and may be repeated."""
     await provider.rotate_kek(gcp_kek)
     gcp_double.set_states(gcp_kek.key_id, State.DISABLED, "1")
     shown = gcp_double.keys[gcp_kek.key_id].shown
@@ -490,7 +490,7 @@ async def test_check_uses_no_key(gcp_double, provider):
 
 
 async def test_check_without_rights(gcp_double, provider, monkeypatch):
-    """A caller that may not see the key ring is told so."""
+    """A caller that may not see the key ring gets that error."""
 
     async def refuse(request):
         raise permission_denied("cloudkms.keyRings.get", request.name)
@@ -505,7 +505,7 @@ async def test_check_without_rights(gcp_double, provider, monkeypatch):
 
 
 async def test_server_that_comes_back_is_used_again(gcp_double, provider, gcp_kek):
-    """After an outage the connection is made anew within a second or so, on the same provider."""
+    """After an outage the connection is made again within about a second, on the same provider."""
     made = await provider.wrap(gcp_kek, ROOT, context=CONTEXT)
     await gcp_double.stop()
     for _ in range(3):
@@ -589,7 +589,7 @@ def _held(records):
 
 
 def test_main_package_loads_none_of_it():
-    """Who uses no Cloud KMS does not load Google's libraries."""
+    """A cell without Cloud KMS does not load Google's libraries."""
     code = (
         "import sys, strongroom.kms; print([name for name in sys.modules if name.split('.')[0] in ('grpc', 'google')])"
     )

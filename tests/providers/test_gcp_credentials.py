@@ -93,7 +93,7 @@ def in_seconds(seconds):
 
 @contextmanager
 def shown_nothing(error):
-    """Expect an error that shows nothing of what the token service was sent or said."""
+    """Expect an error that shows nothing of what the token service was sent or answered."""
     with pytest.raises(error) as caught:
         yield
     text = f"{caught.value!s}{caught.value!r}{caught.value.args!r}"
@@ -288,7 +288,7 @@ async def test_default_credentials_do_not_go_in_clear(gcp_double, tokens, monkey
     provider = gcp_provider(gcp_double, credentials=None)
     with pytest.raises(KmsAuthenticationError) as caught:
         await provider.check()
-    assert caught.value.provider_code == unauthenticated("GetKeyRing").details[0].reason  # the server said it
+    assert caught.value.provider_code == unauthenticated("GetKeyRing").details[0].reason  # from the server
     ((_, metadata),) = gcp_double.sent("GetKeyRing")
     assert "authorization" not in metadata
     assert tokens.asked == 0

@@ -82,7 +82,7 @@ async def multi_kek(multi):
 
 
 def altered(wrapped, turn, ciphertext):
-    """A wrapped root of which one copy was exchanged, as somebody can who writes to the registry."""
+    """A wrapped root of which one copy was exchanged, as a person can who writes to the registry."""
     copies = read_copies(wrapped)
     of = [dataclasses.replace(copy, ciphertext=ciphertext) if at == turn else copy for at, copy in enumerate(copies.of)]
     return write_copies(wrapped.kek, Copies(of, copies.check))
@@ -226,7 +226,7 @@ async def test_each_truncation_is_refused(multi, multi_kek):
 
 
 def test_copies_that_no_row_takes():
-    """What the registry could not keep is refused where it is wrapped, not after the KMS was asked in vain."""
+    """What the registry could not keep is refused where it is wrapped, not after a request to the KMS."""
     kek, children = KekRef("multi", "one:a,two:a"), [KekRef("one", "a"), KekRef("two", "a")]
     room = (4096 - 2 - 32) // 2 - 6 - len("one:a") - 1
     for size, fits in ((room, True), (room + 1, False), (100_000, False)):
@@ -286,7 +286,7 @@ async def test_missing_copy_shows_and_is_made_later(lenient, multi_kek, recorded
 
 
 async def test_rewrap_keeps_the_copy_of_a_child_that_is_down(lenient, multi_kek, recorded):
-    """A re-wrap while a child is down loses no copy: the old one stays, with its version, beside the new one."""
+    """A re-wrap while a child is down loses no copy: the old one stays, with its version, next to the new one."""
     made = await lenient.generate_data_key(multi_kek, context=CONTEXT)
     await lenient.rotate_kek(multi_kek)
     recorded["two"].error = Throttled()
@@ -335,7 +335,7 @@ async def test_nobody_is_up(lenient, multi_kek, recorded):
     ],
 )
 def test_most_useful_error(errors, told, retry_after):
-    """What may pass comes before a refusal, that before bytes that did not open; each child's is named but for the last kind."""
+    """What may pass comes before a refusal, that before bytes that did not open; each child's is named, except the last kind."""
     error = error_of_all("multi:x", dict(zip((KekRef("one", "a"), KekRef("two", "b")), errors, strict=True)))
     assert type(error) is told
     assert getattr(error, "retry_after", None) == retry_after
@@ -406,7 +406,7 @@ async def test_what_children_can_do_together(keyrings):
 
 @pytest.mark.parametrize("kms", ["vault"], indirect=True, scope="session")
 async def test_over_a_keyring_and_openbao(kms, tmp_path):
-    """A file beside a real OpenBao: each opens while the other is away, and what was wrapped meanwhile is completed."""
+    """A file and a real OpenBao: each opens while the other is away, and what was wrapped meanwhile is completed."""
     local = LocalProvider("local", tmp_path / "keyring.json")
     await local.create_keyring()
     strict, lenient = [

@@ -85,7 +85,7 @@ async def test_key_that_may_leave_is_refused(kms, attributes):
 
 
 async def test_key_that_does_not_allow_the_use(kms):
-    """A key whose attributes forbid a use is AccessDenied; one that only unwraps still tells altered bytes from denial."""
+    """A key whose attributes forbid a use is AccessDenied; one that only unwraps still distinguishes altered bytes from denial."""
     kek = await make_key(kms.provider, "retired")
     wrapped = await kms.provider.wrap(kek, ROOT, context=CONTEXT)
     sealer = await make_key(kms.provider, "seals-only", uses="ENCRYPT")
@@ -111,7 +111,7 @@ async def test_key_without_a_version_is_no_kek(kms):
 
 async def test_two_keys_of_one_version_both_unwrap(kms):
     """Two processes that rotate at once make two keys of one version; what either wrapped opens, and both are deleted."""
-    from strongroom.kms.provider import associated_data  # noqa: PLC0415 - beside what follows
+    from strongroom.kms.provider import associated_data  # noqa: PLC0415 - next to its use
     from strongroom.kms.providers.pkcs11.pkcs11 import _WRAP_LABEL  # noqa: PLC0415 - where the bench is, it is there
 
     kek = await make_key(kms.provider, "twins", 7)
@@ -212,7 +212,7 @@ async def test_wrong_pin_is_tried_once(monkeypatch):
 
 @pytest.mark.usefixtures("kms")
 async def test_token_says_that_wrong_pins_were_tried():
-    """The control of the test above: the token itself counts, and the check says so until somebody gets the PIN right."""
+    """The control of the test above: the token itself counts, and the check reports it until the right PIN is given."""
     import pkcs11  # noqa: PLC0415 - where the bench is, it is there
 
     async with aclosing(provider_on("spare", pin=WRONG_PIN)) as provider:
@@ -241,7 +241,7 @@ async def test_login_is_the_process_s():
 
 
 async def test_logout_elsewhere_is_no_missing_key(kms, kek):
-    """A part of the process that logs out hides all keys; that is not taken for their absence, and nothing is made anew."""
+    """A part of the process that logs out hides all keys; that is not taken for their absence, and nothing is made again."""
     made = await kms.provider.generate_data_key(kek, context=CONTEXT)
 
     def log_out(_session):

@@ -140,7 +140,7 @@ async def test_a_bound_cell_on_aws_asks_no_other_region(on_aws, regions, foreign
         assert not any(foreign_arn in str(request.body) for request in regions[HERE].requests)
         assert asked(regions[ELSEWHERE]) == before
 
-        # The control: nothing but the region stood in the way, and a request that goes there is counted.
+        # The control: nothing but the region was in the way, and a request that goes there is counted.
         made = await provider.generate_data_key(KekRef("slipped", foreign_arn), context={})
         assert (await provider.unwrap(made.wrapped, context={})).reveal() == made.root.reveal()
         assert asked(regions[ELSEWHERE]) > before
@@ -228,7 +228,7 @@ async def test_a_bound_cell_on_openbao(bound_on_bao):
 
 
 async def test_an_openbao_elsewhere_is_not_asked(bound_on_bao, region_bao):
-    """A server that the configuration places elsewhere, or nowhere, is refused before a connection is made; said right, it serves."""
+    """A server that the configuration places elsewhere, or nowhere, is refused before a connection; placed rightly, it serves."""
     whole = bound_on_bao.read_text()
     assert (await asyncio.to_thread(run_command, bound_on_bao.parent, "init")).returncode == 0
     vault = f'ca_certs = "{region_bao.authority}"\nregion = "{HERE}"'

@@ -145,7 +145,7 @@ async def test_policy_to_use_keys_is_enough_and_no_more(kms, kek, transit_server
 
 
 async def test_expired_token_is_told_from_a_missing_right(kms, kek, transit_server):
-    """The server answers both with one text; who is known is AccessDenied, who is not (any more) is KmsAuthenticationError."""
+    """The server answers both with one text; a known caller gets AccessDenied, an unknown or expired one KmsAuthenticationError."""
     async with opened(kms, transit_server.token("strongroom-use", ttl="1s")) as provider:
         await provider.generate_data_key(kek, context=CONTEXT)
         await asyncio.sleep(1.2)
@@ -160,7 +160,7 @@ async def test_expired_token_is_told_from_a_missing_right(kms, kek, transit_serv
 
 
 async def test_token_that_may_not_look_itself_up(kms, kek, transit_server):
-    """Without the right to look itself up a token's missing right can't be told from an expired token; the message says so."""
+    """Without the right to look itself up a token's missing right looks like an expired token; the message explains it."""
     transit_server.request(
         "POST", "sys/policies/acl/blind", {"policy": 'path "transit/keys/x" { capabilities = ["read"] }'}
     )

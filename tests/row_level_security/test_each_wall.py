@@ -1,4 +1,4 @@
-"""Two namespaces, every public call, crossed ids: either wall alone lets nothing through."""
+"""Two namespaces, every public call, crossed ids: access by call and row-level security each let nothing through alone."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TABLES = "SELECT table_name FROM information_schema.columns WHERE table_schema =
 
 @pytest.fixture
 def walls(dsn, tmp_path, monkeypatch):
-    """Opens a cell with one wall or the other."""
+    """Opens a cell with only one of the two protections."""
 
     @asynccontextmanager
     async def opened(*, first, second):

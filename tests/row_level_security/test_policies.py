@@ -19,7 +19,7 @@ pytestmark = pytest.mark.integration
 
 REFUSED = asyncpg.InsufficientPrivilegeError
 TABLES = """
-    SELECT c.relname AS name, c.relrowsecurity AS walled, count(p.polname) AS policies
+    SELECT c.relname AS name, c.relrowsecurity AS is_protected, count(p.polname) AS policies
     FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'namespace_id'
     LEFT JOIN pg_policy AS p ON p.polrelid = c.oid
     WHERE c.relnamespace = 'strongroom'::regnamespace AND c.relkind = 'r' GROUP BY 1, 2
@@ -64,19 +64,19 @@ async def see(raw, namespaces):
     await raw.execute("SELECT set_config('strongroom.namespaces', $1, false)", namespaces)
 
 
-async def unwalled(connection):
+async def unprotected(connection):
     """Return the tables with a namespace that no policy protects."""
     rows = await connection.fetch(TABLES)
     assert rows
-    return {row["name"] for row in rows if not row["walled"] or row["policies"] != 1}
+    return {row["name"] for row in rows if not row["is_protected"] or row["policies"] != 1}
 
 
 async def test_every_table_with_a_namespace_has_a_policy(service_cell):
     """A new table must be protected. The control: one that is not is noticed."""
     async with owner_connection(service_cell) as connection:
-        assert not await unwalled(connection)
+        assert not await unprotected(connection)
         await connection.execute("CREATE TABLE forgotten (namespace_id uuid)")
-        assert await unwalled(connection) == {"forgotten"}
+        assert await unprotected(connection) == {"forgotten"}
 
 
 async def test_the_role_has_the_rights_that_are_listed_and_no_others(service_cell):

@@ -32,7 +32,7 @@ async def written(writer, rows):
 
 
 class Writer:
-    """Appends to a history of one namespace until it is told to stop, and reads each node back."""
+    """Appends to a history of one namespace until it is stopped, and reads each node back."""
 
     def __init__(self, strongroom, namespace_id):
         self.strongroom, self.namespace_id = strongroom, namespace_id

@@ -1,4 +1,4 @@
-"""A namespace that is searched as the plaintext twin is, on either index."""
+"""A namespace that is searched as the plaintext copy is, on either index."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.plaintext_copy.records import record_of
 
 
 class Sealed:
-    """A namespace that answers as the twin does."""
+    """A namespace that answers as the plaintext copy does."""
 
     def __init__(self, strongroom, namespace):
         self.strongroom = strongroom

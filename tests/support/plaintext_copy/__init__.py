@@ -1,4 +1,4 @@
-"""The plaintext twin: what Temporal's Elasticsearch store answers, as an oracle for the sealed one. Test code.
+"""The plaintext copy: what Temporal's Elasticsearch store answers, as an oracle for the sealed one. Test code.
 
 Two oracles that share the parser of the filter language and nothing else: `Twin` asks a real Elasticsearch, with Temporal's
 own mapping and queries; `model` decides in plain Python. Nothing here imports the code under test, but `records.py`, which
@@ -19,8 +19,8 @@ Temporal's language has traps that nobody wants. The oracles leave them out unle
 - times outside 1970..2262, and numbers outside 64 bits, are refused in a range of a Datetime or an Int
 - GROUP BY counts the ten largest groups
 
-These are mended in the parser in any case: `-1.5` is a number, apostrophes at the ends of a text are kept, the long names of
-statuses mean the short ones, a list stands after IN alone, and HAVING, FOR UPDATE and UNION are refused.
+These are corrected in the parser in any case: `-1.5` is a number, apostrophes at the ends of a text are kept, the long names of
+statuses mean the short ones, a list is allowed only after IN, and HAVING, FOR UPDATE and UNION are refused.
 """
 
 from __future__ import annotations

@@ -229,7 +229,7 @@ def random_filter(
     Args:
         random: where chance comes from.
         attributes: what may be named; values of `CUSTOM` and the built-in ones fit `random_documents`.
-        depth: how deep conditions stand in each other at most.
+        depth: the deepest nesting of conditions.
         order_by: how likely it is to have an ORDER BY.
         edges: also ask for Doubles of `EDGES`, and sort by the division.
     """

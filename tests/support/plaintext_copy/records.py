@@ -1,4 +1,4 @@
-"""Documents of the twin as records of the code under test, and back: all that the two have in common."""
+"""Documents of the plaintext copy as records of the code under test, and back."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ _PAGE = 1000
 
 
 class Twin:
-    """One index, for one namespace unless told otherwise at each call.
+    """One index, for one namespace unless a call names another.
 
     Attributes:
         scaled_float: whether the node has the type that Temporal maps Doubles to.

@@ -1,4 +1,4 @@
-"""The first wall taken down: statements that name no namespace, and names that have the same token in each.
+"""The conditions of the statements taken away: statements that name no namespace, and names that have the same token in each.
 
 A statement of the driver goes to the server without its conditions on `namespace_id`, and so do the functions. What is left between
 two namespaces is row-level security. That values of another namespace would not open is not looked at: what counts is which rows
@@ -35,7 +35,7 @@ class _SharedTokens:
 
 
 class Broken:
-    """What left the server while the first wall was down.
+    """What left the server without those conditions.
 
     Attributes:
         rows: all rows of all answers.

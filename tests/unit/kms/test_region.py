@@ -125,7 +125,7 @@ async def test_keks_of_the_region_serve(regional_providers, uri):
 
 @pytest.mark.parametrize("uri", OUTSIDE)
 async def test_a_kek_elsewhere_wraps_nothing(regional_providers, uri):
-    """Keys are not made under a KEK of another region, of none that is told, or of several of which one is such: nothing is stored."""
+    """Under a KEK of another region, of none that is configured, or of several with such a one, no key is made or stored."""
     with pytest.raises(WrongRegion, match="name a KEK there"):
         await create_data_keys(regional_providers.keyring, UUID(int=7), KekRef.parse(uri))
     assert not regional_providers.store.records

@@ -43,7 +43,7 @@ ERRORS = [error for error in vars(errors).values() if isinstance(error, type) an
 
 
 def shown_forms():
-    """All ways in which the test key, or one derived from it, could stand in a text or in bytes."""
+    """All ways in which the test key, or one derived from it, could be in a text or in bytes."""
     root = Secret(MATERIAL)
     keys = [MATERIAL, *(derivation.seal_key(root, suite).reveal() for suite in Suite)]
     keys += [derivation.certificate_seed(root).reveal()]
@@ -135,7 +135,7 @@ def test_control_finds_a_key_that_is_shown():
 
 
 def test_text_of_a_holder_shows_no_key(holder):
-    """Whoever logs, prints or formats an object that holds keys, alone or within another, shows none of them."""
+    """An object that holds keys, logged, printed or formatted alone or within another, shows none of them."""
     # An f-string without a conversion goes through __format__, as str() and repr() go through their own.
     for text in (repr(holder), str(holder), f"{holder}", f"{holder!r:>400}", f"{[holder]}", f"{ ({'k': holder}) }"):
         assert_secret(text)
@@ -317,7 +317,7 @@ def test_roots_catch_a_kms_error_too(error, roots):
 
 
 def test_record_of_the_registry_holds_nothing_secret(tmp_path):
-    """What a keyring file says beside its keys is the time of their making."""
+    """A keyring file has, besides its keys, the time of their making."""
     keyring = KeyringFile()
     before = datetime.now(UTC).replace(microsecond=0)
     keyring.add_version("a")

@@ -20,7 +20,7 @@ TABLE = [
     ("fresh", FRESH, 99.9, Load.NONE, Action.USE),
     ("due", FRESH, 100, Load.NONE, Action.REFRESH),
     ("due and loading", FRESH, 100, Load.RUNNING, Action.USE),
-    ("due, but a load has just failed", replace(FRESH, **NOT_DUE), 100, Load.NONE, Action.USE),
+    ("due, but a load failed a moment ago", replace(FRESH, **NOT_DUE), 100, Load.NONE, Action.USE),
     # the encrypt TTL
     ("last moment of sealing", FRESH, 199.9, Load.NONE, Action.REFRESH),
     ("too old to seal", FRESH, 200, Load.NONE, Action.LOAD),

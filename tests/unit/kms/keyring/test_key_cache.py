@@ -59,7 +59,7 @@ class Opened:
 
 @pytest.fixture
 async def warm(deployment):
-    """A namespace whose keys were unwrapped just now."""
+    """A namespace whose keys were unwrapped a moment ago."""
     namespace = await deployment.namespace()
     keys = await deployment.keyring.open(namespace)
     return Opened(deployment, namespace, keys.seal(KIND, (1,), b"text"))
@@ -95,7 +95,7 @@ async def test_soft_ttl_refreshes_in_the_background(deployment, warm):
 
 
 async def test_use_does_not_extend(deployment, warm):
-    """A namespace in constant use is unwrapped anew each soft time, as one that is used now and then."""
+    """A namespace in constant use is unwrapped again after each soft time, as one that is used now and then."""
     for _ in range(100):
         deployment.clock.now += 15
         await warm.seals()
@@ -104,7 +104,7 @@ async def test_use_does_not_extend(deployment, warm):
 
 
 async def test_idle_keys_past_the_hard_time_are_unwrapped_before_use(deployment, warm):
-    """Keys that nobody used past the encrypt time are unwrapped anew before they seal or open anything."""
+    """Keys that nobody used past the encrypt time are unwrapped again before they seal or open anything."""
     deployment.clock.now += ENCRYPT
     deployment.provider.errors_by_version["data", 1] = KeyDisabled()
     with pytest.raises(KeyDisabled):
@@ -142,7 +142,7 @@ async def test_refreshes_are_bounded(deployment):
 
 
 async def test_number_of_namespaces_is_bounded(deployment):
-    """The cache holds as many namespaces as it was told, and drops the one that was used longest ago."""
+    """The cache holds as many namespaces as configured, and drops the one that was used longest ago."""
     ring = deployment.another_process(policy=CachePolicy(max_namespaces=2))
     first, second, third = [await deployment.namespace() for _ in range(3)]
     for namespace in (first, second, first, third):
@@ -156,7 +156,7 @@ async def test_number_of_namespaces_is_bounded(deployment):
     assert deployment.provider.unwraps == 4
 
 
-# --- how old they are, for who watches
+# --- how old they are, for telemetry
 
 
 class Looks:
@@ -173,7 +173,7 @@ class Looks:
 async def test_ages_are_of_keys_in_use(deployment):
     """Keys that nobody used within the soft time have no age, however old they are; those in use do, above all in an outage.
 
-    Idle keys are never unwrapped anew: counted, each namespace that fell silent would look like a KMS that is away.
+    Idle keys are never unwrapped again: if they counted, each namespace that fell silent would look like a KMS that is away.
     """
     looks = Looks()
     ring = deployment.another_process(watch=looks)
@@ -266,7 +266,7 @@ async def test_cold_namespace_fails_at_once_in_an_outage(deployment, warm):
 
 
 async def test_recovery_needs_no_restart(deployment, warm):
-    """The first answer after an outage counts anew: keys seal again and are fresh."""
+    """The first answer after an outage starts a new count: keys seal again and are fresh."""
     deployment.provider.error = KmsTimeout()
     deployment.clock.now += ENCRYPT + 10
     with pytest.raises(KmsTimeout):
@@ -286,7 +286,7 @@ async def test_recovery_needs_no_restart(deployment, warm):
 
 @pytest.mark.parametrize("error", REFUSED)
 async def test_refusal_stops_at_once(deployment, warm, error):
-    """The first answer that refuses a key ends its use, however young it is; who asked before it came is served."""
+    """The first answer that refuses a key ends its use, however young it is; a caller that asked before it came is served."""
     deployment.provider.errors_by_version["data", 1] = error()
     deployment.clock.now += SOFT
     assert await warm.opens() == b"text"
@@ -404,7 +404,7 @@ async def test_doubt_looks_again_at_the_next_use(deployment, warm):
 
 
 async def test_uses_of_suite_2_are_reported(deployment, warm):
-    """What keys of suite 2 sealed is told to the registry with each refresh and at the end; nothing is told twice."""
+    """What keys of suite 2 sealed is written to the registry with each refresh and at the end; nothing is written twice."""
     await warm.seals()
     deployment.clock.now += SOFT
     await warm.opens()
@@ -420,7 +420,7 @@ async def test_close_forgets_keys(deployment, warm):
     """A closed keyring keeps no key."""
     await deployment.keyring.aclose()
     assert not deployment.keyring._cache
-    assert await warm.opens() == b"text"  # it was read anew
+    assert await warm.opens() == b"text"  # it was read again
     assert warm.asked == 2
 
 

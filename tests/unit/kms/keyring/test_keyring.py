@@ -372,7 +372,7 @@ async def test_with_keys_asks_anew_once_only(deployment):
 
 
 async def test_with_keys_does_not_retry_other_errors(deployment):
-    """An altered row is refused at once: reading the keys again would not mend it."""
+    """An altered row is refused at once: reading the keys again would not help."""
     namespace = await deployment.namespace()
     calls = []
 
@@ -397,7 +397,7 @@ def test_other_classes_do_not_rotate(key_class):
 
 
 async def test_destruction_shreds_one_namespace_only(deployment):
-    """What a destroyed namespace sealed is KeyDestroyed for good; its neighbour is as before."""
+    """What a destroyed namespace sealed is KeyDestroyed permanently; its neighbour is as before."""
     shredded, neighbour = [await deployment.namespace() for _ in range(2)]
     sealed = {n: (await deployment.keyring.open(n)).seal(KIND, (1,), b"text") for n in (shredded, neighbour)}
     tombstones = await destroy_data_keys(deployment.keyring, shredded)
@@ -533,7 +533,7 @@ async def test_concurrent_opens_take_one_lease(deployment):
 
 
 async def test_reload_goes_on_with_the_lease(deployment):
-    """Keys that are unwrapped anew go on with what is left of the lease: idle hours do not use the key up."""
+    """Keys that are unwrapped again go on with what is left of the lease: idle hours do not use the key up."""
     namespace = await deployment.namespace(suite=Suite.AES_256_GCM)
     for _ in range(10):
         (await deployment.keyring.open(namespace)).seal(KIND, (1,), b"")

@@ -34,7 +34,7 @@ def make_keys(suite):
 
 
 def sealed_nonces(keys, sizes):
-    """Seal batches of these sizes, and return the nonces as they stand in the sealed bytes."""
+    """Seal batches of these sizes, and return the nonces of the sealed bytes."""
     end = 8 + NONCE_BYTES[keys.active_data_key().suite]
     return [sealed[8:end] for size in sizes for sealed in keys.seal_many(KIND, [ROW] * size)]
 
@@ -185,7 +185,7 @@ def test_batch_is_bounded(suite):
 
 
 def counting_from_zero():
-    """Return a source of "random" bytes that counts from zero, in each process anew."""
+    """Return a source of "random" bytes that counts from zero in each process."""
     count = itertools.count()
     return SimpleNamespace(urandom=lambda length: next(count).to_bytes(length, "big"))
 

@@ -63,7 +63,7 @@ async def test_disabled_keys_neither_seal_nor_open_and_come_back_as_they_were(de
 
 
 async def test_a_key_that_was_disabled_before_stays_so(deployment):
-    """Who disabled a key for its own reason does not find it enabled by a shredding that was taken back."""
+    """An operator who disabled a key does not find it enabled by a shredding that was taken back."""
     namespace_id = await deployment.namespace()
     await rotate_data_key(deployment.keyring, namespace_id)
     deployment.store.change(namespace_id, 1, state=KeyState.DISABLED)
@@ -84,7 +84,7 @@ async def test_destroyed_keys_do_not_come_back(deployment):
 
 
 async def test_a_kek_is_deleted_once_and_found_gone_after(deployment):
-    """The local provider: destroyed, and a second run, whose first answer was lost, is told that there is none any more."""
+    """The local provider: destroyed, and a second run, whose first answer was lost, gets the answer that there is none any more."""
     await deployment.namespace()
     kek = deployment.kek
     answer = await dispose_of_kek(deployment.keyring, kek)
@@ -96,7 +96,7 @@ async def test_a_kek_is_deleted_once_and_found_gone_after(deployment):
 
 
 class Refusing:
-    """A KMS that answers a deletion as it is told to; what is asked for is the only call there is."""
+    """A KMS that answers a deletion as the test sets; what is asked for is the only call there is."""
 
     def __init__(self, answer, described=None):
         self.answer = answer

@@ -142,7 +142,7 @@ async def test_waits_have_full_jitter(breaker_bench):
 
 
 async def test_retry_after_is_honoured(breaker_bench):
-    """A KMS that says when to come back is not asked before; beyond the deadline the caller hears it at once."""
+    """A KMS that says when to come back is not asked before; beyond the deadline the caller gets that time immediately."""
     breaker_bench.kms.script[KEK] = [Throttled(retry_after=1.5)]
     assert await breaker_bench.unwrap() is ROOT
     assert 1.5 <= breaker_bench.waits[0] < 1.6
@@ -286,7 +286,7 @@ async def test_batch_asks_again_for_what_failed_only(breaker_bench):
 
 
 async def test_batch_tells_what_failed_to_the_end(breaker_bench):
-    """What fails to the end is told in its place, and what was answered is not lost."""
+    """What fails to the end has its error in its place, and what was answered is not lost."""
     breaker_bench.kms.script[KEK] = [[ROOT, Throttled()], [KmsUnavailable()], [KmsUnavailable()]]
     answers = await breaker_bench.provider.unwrap_many(items(KEK, KEK))
     assert [type(answer) for answer in answers] == [Secret, KmsUnavailable]
@@ -304,7 +304,7 @@ async def test_batch_of_several_keks_keeps_order_and_isolation(breaker_bench):
 
 
 async def test_each_call_is_told(breaker_bench):
-    """Each call of the KMS is told with its KEK, outcome, kind of error and request id, and nothing of its text."""
+    """Each call of the KMS is reported with its KEK, outcome, kind of error and request id, and nothing of its text."""
     breaker_bench.kms.script[KEK] = [Throttled("slow down, secret", request_id="r-1", provider_code="429"), ROOT]
     await breaker_bench.unwrap()
     first, second = breaker_bench.log.events

@@ -82,7 +82,7 @@ def test_each_opens_what_the_other_sealed(native, kind, suite):
 @pytest.mark.parametrize("suite", Suite)
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_nonces_give_the_same_bytes(native, monkeypatch, kind, suite):
-    """What the kernel sealed, `cryptography` seals to the same bytes when it draws the nonces that stand in them."""
+    """What the kernel sealed, `cryptography` seals to the same bytes when it draws the same nonces."""
     kind, scope, key_of = KINDS[kind]
     rows = [(key_of(row), b"x" * (row * 37)) for row in range(100)]
     sealed = make_keys(native, suite).seal_many(kind, rows, scope=scope)
@@ -259,7 +259,7 @@ def test_threads_may_read_while_derived_keys_are_dropped(cipher):
 
 
 def test_results_are_not_seen_before_they_are_whole(native):
-    """Who walks all objects of the process while rows are sealed finds no list of ours that has empty places."""
+    """A search through all objects of the process while rows are sealed finds no list of ours that has empty places."""
     kind, keys = KINDS["number"][0], make_keys(native)
     rows = [((number,), bytes(2**18)) for number in range(61)]
     sealing = threading.Thread(target=lambda: [keys.seal_many(kind, rows) for _ in range(10)])

@@ -41,7 +41,7 @@ def test_the_register_and_the_specification_list_the_same_kinds():
 
 
 def test_the_register_holds_every_declared_kind_once():
-    """No kind is declared beside the register, and no two kinds have the same associated data."""
+    """No kind is declared outside the register, and no two kinds have the same associated data."""
     declared = [value for value in vars(record_kinds).values() if isinstance(value, RecordKind)]
     assert declared == list(RECORD_KINDS)
     assert len({(kind.name, kind.column) for kind in RECORD_KINDS}) == len(RECORD_KINDS)

@@ -87,7 +87,7 @@ async def test_existing_keyring_is_not_made_again(local_provider, path):
 @pytest.mark.usefixtures("local_provider")
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o620, 0o602, 0o610, 0o601, 0o666, 0o777])
 async def test_file_that_others_can_use_is_refused(path, mode):
-    """A keyring that its group or others can read, write or execute is refused; the message says how to mend it."""
+    """A keyring that its group or others can read, write or execute is refused; the message has the remedy."""
     path.chmod(mode)
     await refused(path, rf"mode {mode:04o}.*chmod 600")
 
@@ -105,7 +105,7 @@ async def test_mode_is_checked_again_when_it_changes(local_provider, local_kek, 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 @pytest.mark.usefixtures("local_provider")
 async def test_file_of_another_user_is_refused(path):
-    """A keyring that somebody else owns, who could change it at will, is refused."""
+    """A keyring that another user owns, and could change, is refused."""
     os.chown(path, 65534, -1)
     await refused(path, "another user")
 
@@ -284,7 +284,7 @@ async def test_passphrase_protects_the_keys(path):
 @pytest.mark.usefixtures("cheap_scrypt")
 @pytest.mark.parametrize("passphrase", [OTHER_PASSPHRASE, PASSPHRASE + " ", PASSPHRASE.upper()])
 async def test_wrong_passphrase_is_refused(path, passphrase):
-    """Another passphrase opens nothing, and the message tells it from damage; nothing is written under it."""
+    """Another passphrase opens nothing, and the message distinguishes it from damage; nothing is written under it."""
     made = LocalProvider("local", path, passphrase=PASSPHRASE)
     await made.create_keyring()
     await made.create_kek("a")
@@ -315,7 +315,7 @@ async def test_missing_passphrase_is_refused(path, passphrase):
 
 @pytest.mark.usefixtures("local_provider", "cheap_scrypt")
 async def test_clear_file_is_refused_where_a_passphrase_is_given(path):
-    """Who gives a passphrase is told that the keyring is not protected by it."""
+    """A caller with a passphrase gets an error if the keyring is not protected by it."""
     await refused(path, "passphrase", PASSPHRASE)
 
 
@@ -542,7 +542,7 @@ async def test_every_flipped_bit_of_a_wrapped_key_is_refused(local_provider, loc
 
 
 async def test_unwrap_many_answers_in_order(local_provider, local_kek):
-    """What fails is told in its place and fails no other."""
+    """What fails has its error in its place and fails no other."""
     good = await local_provider.wrap(local_kek, ROOT, context=CONTEXT)
     items = [
         (good, CONTEXT),
