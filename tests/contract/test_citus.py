@@ -144,22 +144,23 @@ async def distributed_cell(stand_ins, tmp_path):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """What functions are called with: name, first argument, and the shard of each row or request."""
+    """The calls of functions: name, first argument, and the shard of each row or request."""
     seen = []
     of_shards = {
-        "write_executions": 1,
-        "get_executions": 1,
-        "get_current_executions": 1,
-        "append_history_nodes": 1,
-        "create_tasks": 2,
-        "get_tasks": 2,
+        "write_executions": "r_shard",
+        "get_executions": "k_shard",
+        "get_current_executions": "k_shard",
+        "append_history_nodes": "n_shard",
+        "create_tasks": "q_hash",
+        "get_tasks": "q_hash",
     }
     real = Function.call
 
     async def call(self, connection, *arguments, **options):
         name = self.name[:-9]
         if name in of_shards:
-            seen.append((name, arguments[0], list(arguments[of_shards[name]])))
+            shards = arguments[self.names.index(of_shards[name])]
+            seen.append((name, arguments[0], list(shards)))
         return await real(self, connection, *arguments, **options)
 
     monkeypatch.setattr(Function, "call", call)
