@@ -25,8 +25,9 @@ from strongroom.visibility import (
     IndexCopies,
     IndexRotation,
     Reconciler,
-    TokenAudit,
+    TokenVerifier,
 )
+from strongroom.visibility.backends.postgres import PostgresIndex
 
 from .access import NotAuthenticated, Session, by_api_key, by_certificate
 from .access.authorization import decide
@@ -204,8 +205,8 @@ class Strongroom(Cell):
         return IndexRotation(
             self._records(),
             self.keyring,
-            index=self.search_index,
-            tell=self.indexer.sweep if self.indexer is not None else None,
+            index=self.search_index or PostgresIndex(self.database),
+            indexer=self.indexer,
             wait=self._registry_wait(wait),
         )
 
@@ -227,10 +228,10 @@ class Strongroom(Cell):
             distributed=self.config.cell.distributed,
         )
 
-    def token_audit(self) -> TokenAudit:
+    def token_verifier(self) -> TokenVerifier:
         """Return the job that compares the tokens of records with their sealed values."""
-        audit = TokenAudit(self._records(), self.keyring)
-        return audit if self.telemetry is None else self.telemetry.token_audit(audit)
+        verifier = TokenVerifier(self._records(), self.keyring)
+        return verifier if self.telemetry is None else self.telemetry.token_verifier(verifier)
 
     def reconciler(self) -> Reconciler:
         """Return the job that compares the search index with the records.
@@ -241,9 +242,7 @@ class Strongroom(Cell):
         if self.search_index is None or self.indexer is None:
             msg = "no search index is configured"
             raise ConfigError(msg)
-        from strongroom.visibility.backends.elasticsearch import ElasticsearchAudit  # noqa: PLC0415 - an extra
-
-        reconciler = Reconciler(VisibilityTruth(self.database), ElasticsearchAudit(self.search_index), self.indexer)
+        reconciler = Reconciler(VisibilityTruth(self.database), self.search_index, self.indexer)
         return reconciler if self.telemetry is None else self.telemetry.reconciler(reconciler)
 
     async def create_kek(self, kek: KekRef) -> KekRef:
@@ -264,10 +263,7 @@ class Strongroom(Cell):
     def _copies(self) -> IndexCopies | None:
         if self.search_index is None or self.indexer is None:
             return None
-        from strongroom.visibility.backends.elasticsearch import ElasticsearchAudit  # noqa: PLC0415 - an extra
-
-        copies = ElasticsearchAudit(self.search_index)
-        return IndexCopies(copies, VisibilityTruth(self.database), self.indexer.sweep)
+        return IndexCopies(self.search_index, VisibilityTruth(self.database), self.indexer)
 
     def _records(self) -> VisibilityEpochs:
         return VisibilityEpochs(self.database, outbox=self.search_index is not None)

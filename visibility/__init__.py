@@ -1,12 +1,20 @@
-"""Search over sealed visibility records: the list filter language, the token index, exact answers.
+"""Search in sealed visibility records: Temporal's list filter language, a token index, exact answers.
 
-`fields.py` is the one table for a security reviewer: what the index holds of each attribute, and what it shows.
-`DESIGN.md` beside this file says why.
+filter/     the list filter language: from text to a typed tree
+index/      visibility records as sealed documents, and their tokens
+backends/   the `SearchIndex` protocol, in PostgreSQL and in Elasticsearch
+search/     list, count and group: compile a filter, ask the index, open and evaluate documents
+jobs/       indexer, reconciler, rotation of the index key, token verifier
+fields.py   what the index holds of each attribute, and what this reveals
+
+`DESIGN.md` in this folder has the reasons.
 """
 
 from strongroom.kms.sealing.record_kinds import VISIBILITY_RECORD
 
 from .attributes import AttributeType
+from .backends.drift import Drift, SealedCopy
+from .backends.search_index import SearchIndex
 from .errors import (
     InvalidExpression,
     InvalidPageToken,
@@ -14,6 +22,7 @@ from .errors import (
     InvalidRecord,
     MalformedQuery,
     QueryBudgetExceeded,
+    SearchIndexAuthenticationError,
     SearchIndexMismatch,
     SearchIndexTimeout,
     SearchIndexUnavailable,
@@ -27,12 +36,12 @@ from .filter.values import parse_datetime
 from .index.document import check_record, registrable
 from .index.layout import PRESETS, Layout, new_layout, parse_layout
 from .index.record import AttributeValue, VisibilityRecord
-from .jobs.drift import Drift, NamespaceTally, Reconciliation
 from .jobs.indexer import Indexer, IndexerState
 from .jobs.reconciler import Reconciler
+from .jobs.reconciliation import NamespaceTally, Reconciliation
 from .jobs.rotation import IndexRotation, Rotation
-from .jobs.sealed_copies import IndexCopies, SealedCopy
-from .jobs.token_audit import TokenAudit, TokenTally
+from .jobs.sealed_copies import IndexCopies
+from .jobs.token_verifier import TokenTally, TokenVerifier
 from .search.evaluate import matches
 from .search.explain import ExplainedCondition, Explanation
 from .search.manager import ExecutionCount, ExecutionsPage, VisibilityManager
@@ -66,11 +75,13 @@ __all__ = [
     "Rotation",
     "SealedCopy",
     "SearchAttributes",
+    "SearchIndex",
+    "SearchIndexAuthenticationError",
     "SearchIndexMismatch",
     "SearchIndexTimeout",
     "SearchIndexUnavailable",
-    "TokenAudit",
     "TokenTally",
+    "TokenVerifier",
     "UnknownAttribute",
     "UnsupportedQuery",
     "VisibilityError",

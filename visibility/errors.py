@@ -1,39 +1,40 @@
-"""What visibility raises, on the tree of `strongroom.kms.errors`.
+"""The errors of visibility, on the tree of `strongroom.kms.errors`.
 
     StrongroomError
     └── VisibilityError
         ├── InvalidQuery
-        │   ├── MalformedQuery                 not of the list filter language
-        │   ├── UnsupportedQuery               SQL, or a part of the language, that is not served
-        │   └── InvalidExpression              an attribute, operator and value that do not fit each other
+        │   ├── MalformedQuery                  the text is not a list filter
+        │   ├── UnsupportedQuery                SQL, or a part of the list filter language, that is not supported
+        │   └── InvalidExpression               attribute, operator and value of a condition do not fit together
         │       └── UnknownAttribute
         ├── QueryBudgetExceeded
         ├── InvalidPageToken
         ├── InvalidRecord
         ├── SearchIndexMismatch
-        └── SearchIndexUnavailable             also an Unavailable; may be retried
-            └── SearchIndexTimeout             also a Timeout
+        ├── SearchIndexAuthenticationError      also a NotAuthenticated
+        └── SearchIndexUnavailable              also an Unavailable; may be retried
+            └── SearchIndexTimeout              also a Timeout
 
-A message says where a query is wrong by its position. It quotes words of the language and names of attributes that are
-built in or registered; it never quotes a literal, nor a name that it does not know.
+A message names the position of the fault in the query. It quotes words of the language and the names of built-in attributes. It
+never quotes a literal, a custom attribute or an unknown name, because a tenant wrote them.
 """
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from strongroom.kms import StrongroomError, Timeout, Unavailable
+from strongroom.kms import NotAuthenticated, StrongroomError, Timeout, Unavailable
 
 
 class VisibilityError(StrongroomError):
-    """A query or a visibility record can't be served."""
+    """A query or a visibility record can't be used."""
 
 
 class InvalidQuery(VisibilityError):  # noqa: N818 - Temporal's term
     """The query is not valid.
 
     Attributes:
-        position: where, in characters from 0; None where it is the query as a whole.
+        position: The position of the fault in the query, in characters from 0; None for the query as a whole.
     """
 
     kind: ClassVar[str] = "invalid query"
@@ -42,7 +43,7 @@ class InvalidQuery(VisibilityError):  # noqa: N818 - Temporal's term
         super().__init__(message)
         self.position = position
 
-    # Put together here and not in __init__, which is called again with the bare message when the error is unpickled.
+    # Composed here, because unpickling the error calls __init__ with the message alone.
     def __str__(self) -> str:
         where = "" if self.position is None else f" at character {self.position}"
         return f"{self.kind}{where}: {super().__str__()}"
@@ -55,41 +56,43 @@ class MalformedQuery(InvalidQuery):
 
 
 class UnsupportedQuery(InvalidQuery):
-    """The filter asks for what list filters do not offer."""
+    """The filter uses an operation that list filters do not have."""
 
     kind = "operation is not supported"
 
 
 class InvalidExpression(InvalidQuery):
-    """The attribute, operator and value of a condition do not fit each other."""
+    """The attribute, operator and value of a condition do not fit together."""
 
     kind = "invalid expression"
 
 
 class UnknownAttribute(InvalidExpression):
-    """No such search attribute."""
+    """There is no such search attribute."""
 
 
-class QueryBudgetExceeded(VisibilityError):  # noqa: N818 - says what happened
-    """More records would have to be opened to answer exactly than one query may."""
+class QueryBudgetExceeded(VisibilityError):  # noqa: N818 - the name says what happened
+    """An exact answer needs more opened records than one query may open."""
 
 
-class InvalidPageToken(VisibilityError):  # noqa: N818 - says what is wrong
-    """This page token does not belong to this query, or was altered."""
+class InvalidPageToken(VisibilityError):  # noqa: N818 - the name says what is wrong
+    """The page token does not belong to this query, or was altered."""
 
 
-class InvalidRecord(VisibilityError):  # noqa: N818 - says what is wrong
-    """A visibility record has an attribute that is not registered, or a value that is not of its type."""
+class InvalidRecord(VisibilityError):  # noqa: N818 - the name says what is wrong
+    """A visibility record can't be indexed."""
 
 
-class SearchIndexMismatch(VisibilityError):  # noqa: N818 - says what is wrong
-    """The search index is missing, refuses us, or is not one that this version works with."""
-
-    retryable: ClassVar[bool] = False
+class SearchIndexMismatch(VisibilityError):  # noqa: N818 - the name says what is wrong
+    """The search index is missing, refuses the request, or is not of this version."""
 
 
-class SearchIndexUnavailable(VisibilityError, Unavailable):  # noqa: N818
-    """The search index can't be reached, or can't serve the request now."""
+class SearchIndexAuthenticationError(VisibilityError, NotAuthenticated):
+    """The search index refused the credentials."""
+
+
+class SearchIndexUnavailable(VisibilityError, Unavailable):  # noqa: N818 - the root's name
+    """The search index can't be reached, or can't execute requests now."""
 
 
 class SearchIndexTimeout(SearchIndexUnavailable, Timeout):

@@ -62,7 +62,7 @@ async def _tokens(strongroom: Strongroom, status: Status, *, repair: bool) -> in
         if namespace.shredded_at is not None or namespace.shred_due_at is not None:
             continue
         try:
-            found = await strongroom.token_audit().run(
+            found = await strongroom.token_verifier().run(
                 namespace.namespace_id,
                 attribute_types(namespace),
                 repair=repair,

@@ -14,7 +14,7 @@ from strongroom.driver.operations import Operation, Store
 from strongroom.driver.stores import STORE_OPERATIONS, STORES
 from strongroom.kms import StrongroomError
 from strongroom.storage import sealed_columns
-from strongroom.visibility import Drift, Reconciler, TokenAudit
+from strongroom.visibility import Drift, Reconciler, TokenVerifier
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +26,7 @@ CANCELLED = "cancelled"
 
 INDEX = "index"
 _RUN = (Operation("run", None, "update", "cell"),)
-RECONCILER, TOKEN_AUDIT = Store(INDEX, Reconciler, _RUN), Store(INDEX, TokenAudit, _RUN)
+RECONCILER, TOKEN_VERIFIER = Store(INDEX, Reconciler, _RUN), Store(INDEX, TokenVerifier, _RUN)
 """Checks of the search index, which are reported as a store of this name."""
 POOLS = ("transactions", "by_key", "registry")
 """The connection pools of a cell."""
@@ -91,7 +91,7 @@ def named_error(name: str) -> str:
 @cache
 def attribute_values() -> Mapping[str, frozenset[str]]:
     """Return the values that each attribute may have besides `_OTHER`."""
-    operations = {operation.method for store in (*STORES, RECONCILER, TOKEN_AUDIT) for operation in store.operations}
+    operations = {operation.method for store in (*STORES, RECONCILER, TOKEN_VERIFIER) for operation in store.operations}
     kinds = {column.kind.name for column in sealed_columns()}
     return {
         "strongroom.store": frozenset((*(store.name for store in STORES), INDEX)),

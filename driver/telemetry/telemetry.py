@@ -15,7 +15,18 @@ except ModuleNotFoundError:
 from strongroom.driver.proxy import chained, proxied
 from strongroom.kms import StrongroomError
 
-from .attributes import DONE, FAILED, ORPHAN, OTHER, RECONCILER, TOKEN_AUDIT, TOKENS, error_type, kms_type, named_error
+from .attributes import (
+    DONE,
+    FAILED,
+    ORPHAN,
+    OTHER,
+    RECONCILER,
+    TOKEN_VERIFIER,
+    TOKENS,
+    error_type,
+    kms_type,
+    named_error,
+)
 from .emitter import Emitter
 from .gauges import Gauges, ObservedCell
 from .interceptors import CallTelemetry, ReportAnswer
@@ -31,7 +42,7 @@ if TYPE_CHECKING:
     from strongroom.driver.config import KmsConfig
     from strongroom.kms import KeyEvent, KeyEventSink, Keyring, RecordKind
     from strongroom.storage import Database, StatementReport, VisibilityOutbox
-    from strongroom.visibility import Indexer, Reconciler, Reconciliation, TokenAudit, TokenTally
+    from strongroom.visibility import Indexer, Reconciler, Reconciliation, TokenTally, TokenVerifier
 
 LOOK = 30.0
 """Seconds between two readings of the database."""
@@ -169,9 +180,9 @@ class Telemetry:
         """Return a reconciler that reports the drift that it finds."""
         return proxied(RECONCILER, reconciler, chained((ReportAnswer(self._reconciled), self.calls)))
 
-    def token_audit(self, audit: TokenAudit) -> TokenAudit:
-        """Return an audit of tokens that reports the drift that it finds."""
-        return proxied(TOKEN_AUDIT, audit, chained((ReportAnswer(self._tokens_compared), self.calls)))
+    def token_verifier(self, verifier: TokenVerifier) -> TokenVerifier:
+        """Return a token verifier that reports the drift that it finds."""
+        return proxied(TOKEN_VERIFIER, verifier, chained((ReportAnswer(self._tokens_compared), self.calls)))
 
     def _reconciled(self, report: Reconciliation) -> None:
         for drift, documents in report.found.items():

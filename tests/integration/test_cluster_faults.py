@@ -12,7 +12,12 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from strongroom.storage import ResourceExhausted
-from strongroom.visibility import SearchIndexMismatch, SearchIndexTimeout, SearchIndexUnavailable
+from strongroom.visibility import (
+    SearchIndexAuthenticationError,
+    SearchIndexMismatch,
+    SearchIndexTimeout,
+    SearchIndexUnavailable,
+)
 from strongroom.visibility.backends.elasticsearch import ElasticsearchIndex
 from tests.support.search_cell import Cell, new_cell, opened, record
 
@@ -94,7 +99,7 @@ async def test_a_fault_of_the_cluster_is_told_and_heals(config_path, elasticsear
     """Lists and counts raise rather than answer short; what could not be written waits, and is there afterwards."""
     fault, reading, writing = FAULTS[name]
     async with opened(config_path, elasticsearch) as strongroom:
-        strongroom.search_index._deadline = 0.2
+        strongroom.search_index.client.deadline = 0.2
         await strongroom.search_index.create()
         cell = await new_cell(strongroom)
         await cell.write(*(record(number, customer=SECRET) for number in range(20)))
@@ -121,7 +126,7 @@ async def test_a_node_that_stands_still_is_not_waited_for(config_path, elasticse
         await cell.write(*(record(number) for number in range(20)))
         await cell.settle()
         async with opened(config_path, node, timeout=0.5) as strongroom:
-            strongroom.search_index._deadline = 0.2
+            strongroom.search_index.client.deadline = 0.2
             hasty = Cell(strongroom, cell.namespace_id)
             os.kill(node.pid, signal.SIGSTOP)
             try:
@@ -154,8 +159,8 @@ async def test_refused_credentials_are_said():
     thread.start()
     index = ElasticsearchIndex(f"http://127.0.0.1:{server.server_port}", name="any", api_key="wrong", insecure=True)
     try:
-        with pytest.raises(SearchIndexMismatch, match="credentials") as refused:
-            await index.search({"query": {"match_all": {}}}, snapshot=None)
+        with pytest.raises(SearchIndexAuthenticationError, match="credentials") as refused:
+            await index.count()
         assert "wrong" not in str(refused.value)
     finally:
         await index.aclose()

@@ -14,10 +14,9 @@ import pytest
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import IntegrityError, KekRef, rotate_data_key
 from strongroom.storage import EVERY_NAMESPACE, Unavailable
-from strongroom.visibility import SearchIndexMismatch
+from strongroom.visibility import Indexer, SearchIndexMismatch
 from strongroom.visibility.backends.elasticsearch import ElasticsearchIndex
 from strongroom.visibility.backends.elasticsearch.documents import document_name
-from strongroom.visibility.jobs import indexer
 from tests.support.fixtures.command_line import run_command
 from tests.support.search_cell import BASE, SECOND, TYPES, Cell, new_cell, opened, record
 
@@ -210,7 +209,7 @@ async def test_a_cluster_that_is_gone_for_a_while_is_caught_up_with(config_path,
     """Killed in the middle of bulks: writes and deletes go on, searches say that they can't be answered, everything converges."""
     node = elasticsearch_to_kill
     async with opened(config_path, node, timeout=2.0) as strongroom:
-        strongroom.search_index._deadline = 0.5  # so that the test need not wait
+        strongroom.search_index.client.deadline = 0.5  # so that the test need not wait
         await strongroom.search_index.create()
         cell = await new_cell(strongroom)
         running = asyncio.create_task(strongroom.indexer.run())
@@ -241,16 +240,15 @@ async def test_a_cluster_that_is_gone_for_a_while_is_caught_up_with(config_path,
         assert (found.drift, found.equal) == (0, 1950), "each document is as its record says, and there is no other"
 
 
-async def test_an_indexer_is_woken_by_the_writes_of_another_process(config_path, elasticsearch, monkeypatch):
-    """By NOTIFY, long before it would look by itself; again after its connection was lost; and not once for each write."""
-    monkeypatch.setattr("strongroom.visibility.jobs.indexer.POLL", 3600)
-    monkeypatch.setattr("strongroom.visibility.jobs.indexer.RELISTEN", 0.1)
+async def test_an_indexer_is_woken_by_the_writes_of_another_process(config_path, elasticsearch):
+    """NOTIFY wakes it long before the next poll, also after the connection was lost, and less often than once per write."""
     async with opened(config_path, elasticsearch) as writer, Strongroom.open(writer.config) as other:
         await writer.search_index.create()
         cell = await new_cell(writer)
         heard = []
+        indexer = Indexer(other.outbox, other.search_index, poll_interval=3600, reconnect_interval=0.1)
         listening = [
-            asyncio.create_task(other.indexer.run()),
+            asyncio.create_task(indexer.run()),
             asyncio.create_task(other.outbox.listen(lambda: heard.append(1))),
         ]
         for first in (0, 1000):
@@ -352,16 +350,16 @@ async def pages(cell, page_size):
             return count
 
 
-async def test_memory_of_indexer_and_list_does_not_grow_with_what_there_is(empty_index_cell, monkeypatch):
-    """An indexer that has two thousand runs to index, and a list that goes through them, take hardly more than with five hundred."""
-    monkeypatch.setattr(indexer, "BATCH_RUNS", 50)
+async def test_memory_of_indexer_and_list_does_not_grow_with_the_number_of_runs(empty_index_cell):
+    """Indexing and listing two thousand runs takes hardly more memory than five hundred."""
+    indexer = Indexer(empty_index_cell.strongroom.outbox, empty_index_cell.index, batch_runs=50)
     indexing, listing = [], []
     for version, last in enumerate((500, 2000), start=1):
         runs = [record(number)._replace(start_time=BASE + number * SECOND) for number in range(last)]
         for piece in range(0, last, 250):
             await empty_index_cell.write(*runs[piece : piece + 250], version=version)
         del runs
-        indexing.append(await peak(empty_index_cell.strongroom.indexer.drain()))
+        indexing.append(await peak(indexer.drain()))
         await empty_index_cell.index.refresh()
         assert await pages(empty_index_cell, 50) == last
         listing.append(await peak(pages(empty_index_cell, 50)))

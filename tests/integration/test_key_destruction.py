@@ -12,12 +12,13 @@ from strongroom.storage import (
     COPIES,
     KeyInUse,
     SchemaMismatch,
+    VisibilityTruth,
     current_version,
     destroy_retired_key,
     retired_versions,
     sealed_columns,
 )
-from strongroom.visibility import InvalidPageToken, SearchIndexMismatch
+from strongroom.visibility import IndexCopies, InvalidPageToken, SearchIndexMismatch
 from tests.support.every_table import TYPES, every_table
 from tests.support.fixtures.raw_rows import execute, fetch
 from tests.support.sealed_versions import all_versions, versions_in_use
@@ -262,13 +263,14 @@ async def test_an_indexer_that_is_late_puts_the_run_on_the_list_again(config_pat
         assert (await versions_in_use(strongroom, cell.namespace_id))[COPIES] == {2: 3}
 
 
-async def test_a_document_without_a_record_is_told(config_path, elasticsearch, monkeypatch):
+async def test_a_document_without_a_record_is_told(config_path, elasticsearch):
     """Nothing can write it again: the key is kept, and the message says what takes such documents away."""
-    monkeypatch.setattr("strongroom.visibility.jobs.sealed_copies._PAUSE", 0.01)
     async with opened(config_path, elasticsearch) as strongroom:
         cell = await searched(strongroom, records=5)
         await execute(strongroom, "DELETE FROM visibility_records WHERE id = (SELECT min(id) FROM visibility_records)")
         work = strongroom.reseal(wait=0)
+        truth = VisibilityTruth(strongroom.database)
+        work.copies = IndexCopies(strongroom.search_index, truth, strongroom.indexer, pause=0.01)
         with pytest.raises(SearchIndexMismatch, match=r"1 documents .* index reconcile"):
             await work.run(cell.namespace_id, rate=0)
         with pytest.raises(KeyInUse):

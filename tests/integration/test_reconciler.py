@@ -104,7 +104,7 @@ async def test_a_document_that_differs_is_found_and_made_right(indexed_cell, van
         assert (looked.records, looked.equal) == (RUNS, RUNS - 1)
     repaired = await reconciler.run()
     assert (dict(repaired.found), dict(repaired.repaired), repaired.left) == ({drift: 1}, {drift: 1}, 0)
-    assert str(repaired) == f"{RUNS} of {RUNS} documents are as their records say"
+    assert str(repaired) == f"{RUNS} of {RUNS} documents match their records"
     after = await reconciler.run(repair=False)
     assert (after.drift, after.equal) == (0, RUNS)
     assert await indexed_cell.listed() == healthy
@@ -160,7 +160,7 @@ async def test_edited_tokens_of_a_record_are_found_and_made_right(indexed_cell, 
     change = f"UPDATE visibility_records AS r SET {TOKEN_EDITS[edit]} WHERE id = {LAST}"  # noqa: S608
     async with indexed_cell.strongroom.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute(change)
-    audit = indexed_cell.strongroom.token_audit()
+    audit = indexed_cell.strongroom.token_verifier()
     for repair in (False, True):
         found = await audit.run(indexed_cell.namespace_id, TYPES, repair=repair)
         assert (found.records, found.wrong, found.repaired, found.unreadable) == (RUNS, 1, int(repair), 0)
@@ -175,7 +175,7 @@ async def test_a_record_that_does_not_open_is_counted_and_left_alone(indexed_cel
     async with indexed_cell.strongroom.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute(f"UPDATE visibility_records SET b2 = b2 + 1 WHERE id = {LAST}")  # noqa: S608
         before = await connection.fetch("SELECT * FROM visibility_records ORDER BY id")
-        found = await indexed_cell.strongroom.token_audit().run(indexed_cell.namespace_id, TYPES)
+        found = await indexed_cell.strongroom.token_verifier().run(indexed_cell.namespace_id, TYPES)
         assert await connection.fetch("SELECT * FROM visibility_records ORDER BY id") == before
     assert (found.records, found.wrong, found.unreadable, found.left) == (RUNS, 0, 1, 1)
 
@@ -276,7 +276,7 @@ async def test_memory_does_not_grow_with_the_index(indexed_cell):
 async def test_a_cluster_that_is_away_is_an_error_and_no_difference(config_path, elasticsearch_to_kill):
     """Nothing is reported as missing because nobody answered."""
     async with opened(config_path, elasticsearch_to_kill, timeout=2.0) as strongroom:
-        strongroom.search_index._deadline = 0.5  # so that the test need not wait
+        strongroom.search_index.client.deadline = 0.5  # so that the test need not wait
         await strongroom.search_index.create()
         cell = await new_cell(strongroom)
         await cell.write(record(1))
@@ -298,7 +298,7 @@ async def test_the_command_reports_and_repairs(indexed_cell, vandal, config_path
 
     checked = await command("--check")
     assert checked.returncode == 1, checked
-    assert f"{RUNS - 1} of {RUNS} documents are as their records say\n2 differences left" in checked.stdout
+    assert f"{RUNS - 1} of {RUNS} documents match their records\n2 differences left" in checked.stdout
     repaired = await command()
     assert repaired.returncode == 0, repaired
     assert "1 documents missing, 1 of them repaired" in repaired.stdout

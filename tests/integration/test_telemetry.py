@@ -117,7 +117,7 @@ async def test_no_value_of_a_tenant_is_emitted(config, probe, sample):
         ):
             with pytest.raises(StrongroomError):
                 await fails()
-        await cell.token_audit().run(imported.namespace_id, types, repair=False)
+        await cell.token_verifier().run(imported.namespace_id, types, repair=False)
         await shred(cell, imported.namespace_id)
         await probe.telemetry.look_once()
         planted |= {made.name, imported.name, str(made.namespace_id), made.namespace_id.hex, str(imported.namespace_id)}
@@ -316,13 +316,13 @@ async def test_alert_index_drifts(watched, probe, sample):
     created = await create(watched)
     await import_executions(watched, created, sample[:3])
     types = attribute_types(await watched.namespaces.get("tenant"))
-    await watched.token_audit().run(created.namespace_id, types, repair=False)
+    await watched.token_verifier().run(created.namespace_id, types, repair=False)
     assert not probe.holds("StrongroomIndexDrifts")
     await execute(
         watched,
         "UPDATE visibility_records SET t = t || 5::bigint WHERE id = (SELECT max(id::text)::bytea FROM visibility_records)",
     )
-    await watched.token_audit().run(created.namespace_id, types, repair=True)
+    await watched.token_verifier().run(created.namespace_id, types, repair=True)
     assert probe.holds("StrongroomIndexDrifts")
     assert probe.value("strongroom.reconcile.drift", strongroom__drift="record_tokens") == 1
 
@@ -374,7 +374,7 @@ async def test_alert_indexer_fails(config, probe, monkeypatch):
     monkeypatch.setattr("tests.support.telemetry_probe.alerts", in_small_numbers)
     cluster = ElasticsearchConfig("http://127.0.0.1:1", index="away", timeout=1.0, insecure=True)
     async with Strongroom.open(replace(config, elasticsearch=cluster), telemetry=probe.telemetry) as strongroom:
-        strongroom.search_index._deadline = 0.2
+        strongroom.search_index.client.deadline = 0.2
         await (await new_cell(strongroom)).write(record(1))
         assert not probe.holds("StrongroomIndexerFails")
         indexing = asyncio.create_task(strongroom.indexer.run())

@@ -75,7 +75,20 @@ def encoded(kind, value):
     return value.encode("utf-8", "surrogatepass")
 
 
-def messages(layout, attributes, name):  # noqa: C901 - a branch for each kind of token
+def element_messages(profile, kind, element):
+    """Yield each message of an element of a list, or of a single value; see `messages`."""
+    text = encoded(kind, element)
+    if profile.equality and not profile.salted:
+        yield b"=" + text, True
+    for length in profile.prefixes:
+        if length < len(text):
+            yield b"^" + length.to_bytes(2, "big") + text[:length], False
+    if profile.words:
+        for word in split_words(element):
+            yield b"w" + word.encode("utf-8", "surrogatepass"), False
+
+
+def messages(layout, attributes, name):
     """Yield each message of one attribute of a document, and whether it is the message of the equality token."""
     value, kind = attributes[name], TYPES[name]
     profile = layout.profile(name, kind)
@@ -84,16 +97,8 @@ def messages(layout, attributes, name):  # noqa: C901 - a branch for each kind o
         return
     if profile.present and not profile.always:
         yield b"?", False
-    for single in value if isinstance(value, tuple) else (value,):
-        text = encoded(kind, single)
-        if profile.equality and not profile.salted:
-            yield b"=" + text, True
-        for length in profile.prefixes:
-            if length < len(text):
-                yield b"^" + length.to_bytes(2, "big") + text[:length], False
-        if profile.words:
-            for word in split_words(single):
-                yield b"w" + word.encode("utf-8", "surrogatepass"), False
+    for element in value if isinstance(value, tuple) else (value,):
+        yield from element_messages(profile, kind, element)
     if profile.ranges is not None:
         tree = TREES[profile.ranges]
         leaf = tree.leaf(number_on_tree(kind, value))

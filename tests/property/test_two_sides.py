@@ -47,9 +47,9 @@ def keys_of(*layouts):
 def holds(query, row):
     """Return whether a document satisfies a token query in PostgreSQL, which has columns for some tokens."""
     match query:
-        case AnyOf(tokens, implied, column, whole):
+        case AnyOf(tokens, implied, column, is_presence):
             in_column = None if column is None else row.hashes[HASHED_COLUMNS.index(column)]
-            if whole:
+            if is_presence:
                 return in_column is not None
             found = not tokens.isdisjoint(row.tokens if column is None else (in_column,))
             assert not found or implied is None or holds(implied, row), (
@@ -59,8 +59,8 @@ def holds(query, row):
         case Bucket(column, low, high):
             name = COLUMNS[column] if isinstance(row, VisibilityRow) else column
             return low <= getattr(row, name) <= high
-        case Epoch(k):
-            return row.epoch == k
+        case Epoch(epoch):
+            return row.epoch == epoch
         case All(items):
             return all(holds(item, row) for item in items)
         case Some(items):
@@ -118,7 +118,7 @@ def test_the_two_sides_hold_in_every_layout(layouts, random):
         assert not wrong(text, records, keys, rows), text
 
 
-class Place(NamedTuple):
+class Buckets(NamedTuple):
     """The buckets of a document."""
 
     b1: int
@@ -132,13 +132,13 @@ SPANNED = st.recursive(
 )
 
 
-@given(whole=SPANNED, part=SPANNED, shared=SPANNED)
-def test_a_difference_holds_what_satisfies_the_first_query_only(whole, part, shared):
+@given(query=SPANNED, excluded=SPANNED, shared=SPANNED)
+def test_a_difference_holds_what_satisfies_the_first_query_only(query, excluded, shared):
     """This is true of any two queries, and of two queries that differ in one condition."""
-    for one, other in ((whole, part), (All((shared, whole)), All((shared, part))), (whole, whole)):
-        rest = difference(one, other)
-        for place in starmap(Place, product(range(7), repeat=2)):
-            assert holds(rest, place) is (holds(one, place) and not holds(other, place))
+    for first, second in ((query, excluded), (All((shared, query)), All((shared, excluded))), (query, query)):
+        rest = difference(first, second)
+        for document in starmap(Buckets, product(range(7), repeat=2)):
+            assert holds(rest, document) is (holds(first, document) and not holds(second, document))
 
 
 def test_the_difference_of_two_spans_is_their_ends():

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 
 from strongroom.storage import COPIES, EVERY_NAMESPACE
-from strongroom.visibility.backends.elasticsearch import ElasticsearchAudit
 
 _COLUMNS = """
 SELECT c.relname::text AS table, a.attname::text AS column,
@@ -36,7 +35,7 @@ async def versions_in_use(cell, owner):
     if cell.search_index is not None:
         await cell.search_index.refresh()
         documents = Counter()
-        async for copies in ElasticsearchAudit(cell.search_index).sealed_copies(owner, chunk=100):
+        async for copies in cell.search_index.sealed_copies(owner, chunk=100):
             documents.update(copy.version for copy in copies)
         if documents:
             found[COPIES] = documents

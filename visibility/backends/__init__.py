@@ -1,1 +1,1 @@
-"""Where token queries are answered: PostgreSQL and Elasticsearch."""
+"""The search indices that answer token queries: PostgreSQL and Elasticsearch, behind the `SearchIndex` protocol."""

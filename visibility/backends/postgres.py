@@ -1,6 +1,6 @@
-"""Token queries answered by PostgreSQL, on the table `visibility_records` itself, or behind the second wall on its view.
+"""The search index in PostgreSQL: the table `visibility_records`, or its view where row-level security is on.
 
-SQL text is put together from the fixed fragments below; every value, namespace and token travels as a parameter.
+SQL is composed of the fixed fragments in this module. All values, namespaces and tokens are parameters.
 """
 
 from __future__ import annotations
@@ -8,50 +8,110 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from strongroom.storage import VisibilityEpochs
+
 from .search_index import CHUNK
 from .token_query import All, AnyOf, Bucket, Epoch, Not, Some, TokenQuery
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
     from uuid import UUID
 
-    from strongroom.storage import Connection, Database, Row
+    from strongroom.storage import Connection, Database, Row, RunKey
 
-    from .search_index import Place
+    from .drift import Difference, DocumentCopy, SealedCopy
+    from .search_index import BucketPosition
 
 _COLUMNS = "shard_id, id, version, k, b1, b2, s"
 
 
 class PostgresIndex:
-    """The records themselves, with their tokens, are the index: nothing to copy, nothing that lags.
+    """See `SearchIndex`. The rows of the records are the documents, so there are no copies to write, compare or delete.
 
     Args:
-        database: where the records are.
+        database: The database of the records.
     """
+
+    is_copy = False
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     @asynccontextmanager
     async def reading(self, namespace_id: UUID, *, snapshot: bool) -> AsyncIterator[PostgresReader]:
-        """Begin a call; a transaction only where it must be a snapshot, for its beginning and end are two more round trips."""
-        lent = (
+        """See `SearchIndex.reading`. A transaction costs two round trips, so there is one only for a snapshot."""
+        leased = (
             self._database.transaction(namespace_id, read_only=True)
             if snapshot
             else self._database.connection(namespace_id)
         )
-        async with lent as connection:
-            yield PostgresReader(connection, namespace_id, walled=self._database.has_row_level_security(connection))
+        async with leased as connection:
+            yield PostgresReader(
+                connection, namespace_id, row_level_security=self._database.has_row_level_security(connection)
+            )
+
+    async def epochs(self, namespace_id: UUID) -> Mapping[int, int]:
+        """See `SearchIndex.epochs`."""
+        return await VisibilityEpochs(self._database, outbox=False).count(namespace_id)
+
+    async def refresh(self) -> None:
+        """Return at once: searches see committed rows."""
+
+    async def write(
+        self, rows: Sequence[tuple[UUID, Row]], deleted: Sequence[tuple[bytes, int | None]] = ()
+    ) -> list[bytes]:
+        """Write nothing: the rows are written with the records."""
+        del rows, deleted
+        return []
+
+    async def delete_namespace(self, namespace_id: UUID) -> int:
+        """Delete nothing: the rows are deleted with the records."""
+        del namespace_id
+        return 0
+
+    async def differences(self, rows: Sequence[Row]) -> dict[RunKey, Difference]:
+        """Return no difference: a row can't differ from itself. `TokenVerifier` checks its tokens."""
+        del rows
+        return {}
+
+    async def copies(
+        self, namespace_id: UUID | None, known: Iterable[UUID], *, chunk: int
+    ) -> AsyncIterator[list[DocumentCopy]]:
+        """Yield nothing: there are no copies."""
+        del namespace_id, known, chunk
+        nothing: tuple[list[DocumentCopy], ...] = ()
+        for copies in nothing:
+            yield copies
+
+    async def sealed_copies(self, namespace_id: UUID, *, chunk: int) -> AsyncIterator[list[SealedCopy]]:
+        """Yield nothing: there are no copies."""
+        del namespace_id, chunk
+        nothing: tuple[list[SealedCopy], ...] = ()
+        for copies in nothing:
+            yield copies
+
+    async def unchanged(self, copies: Sequence[DocumentCopy]) -> list[DocumentCopy]:
+        """Return no document: there are no copies."""
+        del copies
+        return []
+
+    async def remove(self, copies: Sequence[DocumentCopy]) -> None:
+        """Delete nothing: there are no copies."""
+
+    @asynccontextmanager
+    async def accepting_older_versions(self) -> AsyncIterator[None]:
+        """Change nothing: there are no copies."""
+        yield
 
 
 class PostgresReader:
     """See `IndexReader`."""
 
-    def __init__(self, connection: Connection, namespace_id: UUID, *, walled: bool) -> None:
+    def __init__(self, connection: Connection, namespace_id: UUID, *, row_level_security: bool) -> None:
         self._connection = connection
         self._namespace_id = namespace_id
-        # Behind the second wall the index of tokens is used through the view alone (storage/DESIGN.md).
-        self._records = "visibility_search" if walled else "visibility_records"
+        # With row-level security only the view can use the index of tokens (storage/DESIGN.md).
+        self._records = "visibility_search" if row_level_security else "visibility_records"
 
     async def count(self, query: TokenQuery) -> int:
         """See `IndexReader.count`."""
@@ -71,7 +131,7 @@ class PostgresReader:
     async def count_and_first(
         self, counted: TokenQuery, listed: TokenQuery, *, limit: int
     ) -> tuple[int, Sequence[Row]]:
-        """See `IndexReader.count_and_first`: one statement, and so one snapshot."""
+        """See `IndexReader.count_and_first`. One statement sees one snapshot."""
         condition, parameters = _where(self._namespace_id, counted)
         documents = f"SELECT count(*) AS documents FROM {self._records} WHERE {condition}"
         page = self._page(f"namespace_id = $1 AND ({_condition(listed, parameters)})", limit)
@@ -81,13 +141,13 @@ class PostgresReader:
         return rows[0]["documents"], [row for row in rows if row["id"] is not None]
 
     async def pages(
-        self, query: TokenQuery, *, start: Place | None = None, chunk: int = CHUNK
+        self, query: TokenQuery, *, start: BucketPosition | None = None, chunk: int = CHUNK
     ) -> AsyncIterator[Sequence[Row]]:
-        """See `IndexReader.pages`; equal buckets are in descending order of id."""
+        """See `IndexReader.pages`. Documents with equal buckets are in descending order of their ids."""
         condition, parameters = _where(self._namespace_id, query)
         if start is not None:
             condition += f" AND (b1, b2) <= (${len(parameters) + 1}, ${len(parameters) + 2})"
-            parameters += [start.b1, start.b2]
+            parameters += [start.close_bucket, start.start_bucket]
         count = len(parameters)
         following = f"({condition}) AND (b1, b2, id) < (${count + 1}, ${count + 2}, ${count + 3})"
         rows = await self._connection.fetch(self._page(condition, chunk), *parameters)
@@ -107,41 +167,49 @@ class PostgresReader:
 
 
 def _where(namespace_id: UUID, query: TokenQuery) -> tuple[str, list[object]]:
-    """Return an SQL condition and its parameters; the namespace comes first, and nothing can take it out."""
+    """Return an SQL condition and its parameters. The namespace comes first, outside all that a query can negate."""
     parameters: list[object] = [namespace_id]
     return f"namespace_id = $1 AND ({_condition(query, parameters)})", parameters
 
 
-def _condition(query: TokenQuery, parameters: list[object]) -> str:  # noqa: C901 - a case for each node of a filter
+def _condition(query: TokenQuery, parameters: list[object]) -> str:
+    """Return the SQL of a query, and append its parameters."""
     match query:
-        case AnyOf(tokens, implied, column, whole):
-            if whole:
-                return f"{column} IS NOT NULL"
-            # One value is asked for as such: the planner then knows how common it is.
-            single = column is not None and len(tokens) == 1
-            parameters.append(next(iter(tokens)) if single else sorted(tokens))
-            if single:
-                holding = f"{column} = ${len(parameters)}"
-            elif column is not None:
-                holding = f"{column} = ANY(${len(parameters)}::bigint[])"
-            else:
-                holding = f"t && ${len(parameters)}::bigint[]"
-            if implied is None:
-                return holding
-            # What closed comes after all that is open: without this a list would walk past that first. The bounds are no tenant's, and
-            # stand here so that a plan for any parameters knows of them.
-            return f"{holding} AND {implied.column} BETWEEN {implied.low} AND {implied.high}"
+        case AnyOf():
+            return _tokens_condition(query, parameters)
         case Bucket(column, low, high):
             parameters += [low, high]
             return f"{column} BETWEEN ${len(parameters) - 1} AND ${len(parameters)}"
-        case Epoch(k):
-            parameters.append(k)
+        case Epoch(epoch):
+            parameters.append(epoch)
             return f"k = ${len(parameters)}"
         case All(items):
-            return " AND ".join(f"({_condition(item, parameters)})" for item in items) or "true"
+            return _joined(" AND ", items, parameters) or "true"
         case Some(items):
-            return " OR ".join(f"({_condition(item, parameters)})" for item in items) or "false"
+            return _joined(" OR ", items, parameters) or "false"
         case Not(AnyOf(_, _, column, True)):
-            return f"{column} IS NULL"  # as the partial indexes say it
+            return f"{column} IS NULL"  # the partial indexes have this condition
         case Not(item):
-            return f"({_condition(item, parameters)}) IS NOT TRUE"  # where a column is NULL, nothing holds
+            return f"({_condition(item, parameters)}) IS NOT TRUE"  # a condition on a NULL column is not false but NULL
+
+
+def _joined(operator: str, items: Sequence[TokenQuery], parameters: list[object]) -> str:
+    return operator.join(f"({_condition(item, parameters)})" for item in items)
+
+
+def _tokens_condition(query: AnyOf, parameters: list[object]) -> str:
+    column = query.column
+    if query.is_presence:
+        return f"{column} IS NOT NULL"
+    if column is not None and len(query.tokens) == 1:  # with `=` the planner knows how common the value is
+        parameters.append(next(iter(query.tokens)))
+        condition = f"{column} = ${len(parameters)}"
+    else:
+        parameters.append(sorted(query.tokens))
+        array = f"${len(parameters)}::bigint[]"
+        condition = f"t && {array}" if column is None else f"{column} = ANY({array})"
+    if query.implied is None:
+        return condition
+    # Open runs come first, so without this range a list would read all of them. The bounds are constants in the text, so that a
+    # plan that is made for all parameters can use them.
+    return f"{condition} AND {query.implied.column} BETWEEN {query.implied.low} AND {query.implied.high}"

@@ -1,4 +1,4 @@
-"""What every search index offers: documents that satisfy a token query, in the order of their buckets, and how many there are."""
+"""The protocol of a search index. `PostgresIndex` and `ElasticsearchIndex` implement it."""
 
 from __future__ import annotations
 
@@ -6,60 +6,155 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from uuid import UUID
 
-    from strongroom.storage import Row
+    from strongroom.storage import Row, RunKey
 
+    from .drift import Difference, DocumentCopy, SealedCopy
     from .token_query import TokenQuery
 
 
 CHUNK = 200
-"""Documents fetched at a time, unless it is known how many are wanted."""
+"""Number of documents that a reader fetches at a time, unless the caller knows how many it needs."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A place in the order of an index: before it stand greater (b1, b2)."""
+class BucketPosition:
+    """A position in the order of a search index. Documents with greater (close_bucket, start_bucket) come before it.
 
-    b1: int
-    b2: int
+    Attributes:
+        close_bucket: Second of the close time; `OPEN_RUN` for open runs.
+        start_bucket: Second of the start time.
+    """
+
+    close_bucket: int
+    start_bucket: int
 
 
 class IndexReader(Protocol):
-    """Answers the token queries of one call about a namespace."""
+    """Answers the token queries of one search in one namespace."""
 
     async def count(self, query: TokenQuery) -> int:
-        """Return how many documents satisfy a token query."""
+        """Return the number of documents that satisfy a token query."""
 
     async def counts(self, within: TokenQuery, parts: Sequence[TokenQuery]) -> list[int]:
-        """Return how many of the documents that satisfy a token query satisfy each of some others, all seen at one moment."""
+        """Return, for each of several queries, the number of documents that satisfy it and `within`, all at one moment."""
 
     async def count_and_first(
         self, counted: TokenQuery, listed: TokenQuery, *, limit: int
     ) -> tuple[int, Sequence[Row]]:
-        """Return how many documents satisfy a token query, and the first that satisfy another, all seen at one moment.
+        """Return how many documents satisfy one query, and the first documents that satisfy another, both at one moment.
 
-        For the rows see `pages`.
+        Args:
+            counted: The query whose documents are counted.
+            listed: The query whose documents are returned, as rows like those of `pages`.
+            limit: Maximum number of rows.
         """
 
     def pages(
-        self, query: TokenQuery, *, start: Place | None = None, chunk: int = CHUNK
+        self, query: TokenQuery, *, start: BucketPosition | None = None, chunk: int = CHUNK
     ) -> AsyncIterator[Sequence[Row]]:
-        """Yield sealed documents, in descending order of (b1, b2), from a place on: so many at first, then `CHUNK` at a time.
-
-        A row has `shard_id`, `id`, `version`, `k`, `b1`, `b2` and `s`. One that changes meanwhile may come twice.
-        """
-
-
-class VisibilityIndex(Protocol):
-    """A search index."""
-
-    def reading(self, namespace_id: UUID, *, snapshot: bool) -> AbstractAsyncContextManager[IndexReader]:
-        """Begin a call.
+        """Yield sealed documents in descending order of their buckets. A document that changes meanwhile can come twice.
 
         Args:
-            namespace_id: that it is about.
-            snapshot: whether all of its reads must see the same documents, as those that are added up must.
+            query: The query that the documents satisfy.
+            start: The position to start at; None for the beginning.
+            chunk: Maximum number of documents in the first page. Later pages have at most `CHUNK`.
+
+        Yields:
+            Rows with the columns `shard_id`, `id`, `version`, `k`, `b1`, `b2` and `s` of `visibility_records`.
         """
+
+
+class SearchIndex(Protocol):
+    """A search index of the sealed documents of all namespaces.
+
+    Every operation that talks to a server outside the database raises `SearchIndexUnavailable` or `ResourceExhausted` when
+    that server fails, and `SearchIndexMismatch` when it refuses the request for good. Searches see a write within a second, or after
+    `refresh`.
+
+    Attributes:
+        is_copy: Whether the documents are copies of the records. Copies are written by an `Indexer`, from the outbox.
+    """
+
+    @property
+    def is_copy(self) -> bool:
+        """See the class."""
+
+    def reading(self, namespace_id: UUID, *, snapshot: bool) -> AbstractAsyncContextManager[IndexReader]:
+        """Begin a search.
+
+        Args:
+            namespace_id: The namespace to search.
+            snapshot: Whether all queries of the search must see the same documents. Counts that are added up need this.
+        """
+
+    async def refresh(self) -> None:
+        """Make earlier writes visible to searches."""
+
+    async def write(
+        self, rows: Sequence[tuple[UUID, Row]], deleted: Sequence[tuple[bytes, int | None]] = ()
+    ) -> list[bytes]:
+        """Write and delete documents. A document is replaced unless it has a newer version.
+
+        Args:
+            rows: Namespace id and row of `visibility_records`, with tokens, of each document to write.
+            deleted: Id and last version of each document to delete. Without a version it is always deleted.
+
+        Returns:
+            The ids that the server did not accept because it is overloaded. Write them again.
+
+        Raises:
+            SearchIndexUnavailable, ResourceExhausted: It is unknown what was written. Write everything again.
+            SearchIndexMismatch: The server refused a document for good.
+        """
+
+    async def delete_namespace(self, namespace_id: UUID) -> int:
+        """Delete all documents of a namespace; return how many."""
+
+    async def epochs(self, namespace_id: UUID) -> Mapping[int, int]:
+        """Return the number of documents of each epoch of a namespace, as of now."""
+
+    async def differences(self, rows: Sequence[Row]) -> dict[RunKey, Difference]:
+        """Compare documents with their records.
+
+        Args:
+            rows: Rows of `visibility_records`, with tokens.
+
+        Returns:
+            The differences. A record whose document is as it should be is left out.
+        """
+
+    def copies(
+        self, namespace_id: UUID | None, known: Iterable[UUID], *, chunk: int
+    ) -> AsyncIterator[list[DocumentCopy]]:
+        """Yield all documents of a namespace, as they were at one moment.
+
+        Args:
+            namespace_id: The namespace; None for the documents that are in none of the `known` namespaces.
+            known: The ids of all namespaces.
+            chunk: Maximum number of documents to yield at a time.
+        """
+
+    def sealed_copies(self, namespace_id: UUID, *, chunk: int) -> AsyncIterator[list[SealedCopy]]:
+        """Yield the data keys of all documents of a namespace, as they were at one moment.
+
+        Args:
+            namespace_id: The namespace.
+            chunk: Maximum number of documents to yield at a time.
+        """
+
+    async def unchanged(self, copies: Sequence[DocumentCopy]) -> list[DocumentCopy]:
+        """Return the documents that still exist and have not changed."""
+
+    async def remove(self, copies: Sequence[DocumentCopy]) -> None:
+        """Delete documents, each unless it has a newer version.
+
+        Raises:
+            ResourceExhausted: The server did not accept some deletions because it is overloaded.
+        """
+
+    def accepting_older_versions(self) -> AbstractAsyncContextManager[None]:
+        """Accept any version of a document that was deleted. Otherwise a server remembers its last version for a while."""

@@ -1,4 +1,4 @@
-"""What is asked of an index: tokens and time buckets, combined. Every backend answers this, and nothing else."""
+"""Token queries: tokens, time buckets and epochs, combined with AND, OR and NOT. A search index answers nothing else."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """Documents whose bucket column lies in [low, high], in seconds."""
+    """Documents whose bucket is in [low, high], in seconds."""
 
     column: Literal["b1", "b2"]
     low: int
@@ -17,38 +17,38 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class AnyOf:
-    """Documents that hold at least one of these tokens.
+    """Documents that have at least one of some tokens.
 
     Attributes:
-        tokens: of one attribute.
-        implied: where each document that holds one lies anyway; a backend that walks in that order may begin and end there.
-        column: in which PostgreSQL has them; None for the bag of all others.
-        whole: each document with a token in that column holds one of these, and no other does.
+        tokens: The tokens, all of one attribute.
+        implied: A bucket range that contains every document with such a token. An index may search this range only.
+        column: The PostgreSQL column of the tokens; None for the token set.
+        is_presence: Whether the documents are exactly those that have a value in the column.
     """
 
     tokens: frozenset[int]
     implied: Bucket | None = None
     column: str | None = None
-    whole: bool = False
+    is_presence: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """Documents whose tokens were made in this epoch of the index key."""
+    """Documents whose tokens were made in an epoch of the index key."""
 
-    k: int
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
 class All:
-    """Documents that satisfy every item; without items, all documents."""
+    """Documents that satisfy every item. Without items, all documents."""
 
     items: tuple[TokenQuery, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Some:
-    """Documents that satisfy some item; without items, none."""
+    """Documents that satisfy at least one item. Without items, no document."""
 
     items: tuple[TokenQuery, ...] = ()
 
@@ -66,7 +66,7 @@ NOTHING = Some()
 
 
 def all_of(*items: TokenQuery) -> TokenQuery:
-    """Intersect, without what changes nothing."""
+    """Return the intersection of queries, simplified."""
     kept = [item for item in items if item != EVERYTHING]
     if NOTHING in kept:
         return NOTHING
@@ -74,7 +74,7 @@ def all_of(*items: TokenQuery) -> TokenQuery:
 
 
 def any_of(*items: TokenQuery) -> TokenQuery:
-    """Unite, without what changes nothing."""
+    """Return the union of queries, simplified."""
     kept = [item for item in items if item != NOTHING]
     if EVERYTHING in kept:
         return EVERYTHING
@@ -82,7 +82,7 @@ def any_of(*items: TokenQuery) -> TokenQuery:
 
 
 def none_of(item: TokenQuery) -> TokenQuery:
-    """Negate."""
+    """Return the negation of a query, simplified."""
     if item == EVERYTHING:
         return NOTHING
     if item == NOTHING:
@@ -90,23 +90,24 @@ def none_of(item: TokenQuery) -> TokenQuery:
     return item.item if isinstance(item, Not) else Not(item)
 
 
-def difference(whole: TokenQuery, part: TokenQuery) -> TokenQuery:
-    """Return what satisfies `whole` and not `part`.
+def difference(query: TokenQuery, excluded: TokenQuery) -> TokenQuery:
+    """Return a query for the documents that satisfy `query` and not `excluded`.
 
-    Where they differ in one condition of several, that one alone is negated; of two spans of a bucket it is the seconds at the ends,
-    which an index finds by themselves. A planner sees neither in a negation of the whole.
+    Two queries often differ in one of several conditions; then only that condition is negated. Two bucket ranges differ in their
+    ends. An index finds both faster than the negation of a complete query.
     """
-    if whole == part:
+    if query == excluded:
         return NOTHING
-    if isinstance(whole, All) and isinstance(part, All) and len(whole.items) == len(part.items):
-        differing = [
-            place for place, (one, other) in enumerate(zip(whole.items, part.items, strict=True)) if one != other
-        ]
+    if isinstance(query, All) and isinstance(excluded, All) and len(query.items) == len(excluded.items):
+        pairs = list(zip(query.items, excluded.items, strict=True))
+        differing = [position for position, (item, other) in enumerate(pairs) if item != other]
         if len(differing) == 1:
-            (place,) = differing
-            rest = difference(whole.items[place], part.items[place])
-            return all_of(*whole.items[:place], rest, *whole.items[place + 1 :])
-    if isinstance(whole, Bucket) and isinstance(part, Bucket) and whole.column == part.column:
-        ends = (whole.low, min(whole.high, part.low - 1)), (max(whole.low, part.high + 1), whole.high)
-        return any_of(*(Bucket(whole.column, low, high) for low, high in dict.fromkeys(ends) if low <= high))
-    return all_of(whole, none_of(part))
+            (position,) = differing
+            rest = difference(*pairs[position])
+            return all_of(*query.items[:position], rest, *query.items[position + 1 :])
+    if isinstance(query, Bucket) and isinstance(excluded, Bucket) and query.column == excluded.column:
+        below = query.low, min(query.high, excluded.low - 1)
+        above = max(query.low, excluded.high + 1), query.high
+        ends = dict.fromkeys((below, above))
+        return any_of(*(Bucket(query.column, low, high) for low, high in ends if low <= high))
+    return all_of(query, none_of(excluded))

@@ -1,1 +1,1 @@
-"""Background jobs of the search index: indexer, reconciler, rotation, token audit."""
+"""Background jobs of a search index: indexer, reconciler, rotation of the index key, checks of tokens and sealed copies."""

@@ -1,7 +1,7 @@
-"""Tell the search index what changed: from the outbox in bulk, until nothing is left (DESIGN.md, "Indexer").
+"""Write changed records from the outbox to the search index (DESIGN.md, "Indexer").
 
-What is written is the record as it is now, so changes that follow each other collapse, and whatever is sent twice or late changes
-nothing: a document takes no older version than it has. No key is needed, as a row travels as it lies in the database.
+The indexer writes each record as it is now, so several changes of a run become one write. Writing a document twice or late is
+harmless, because a document never takes a version older than its own. No key is needed: a row is copied sealed.
 """
 
 from __future__ import annotations
@@ -13,50 +13,33 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from strongroom.kms import StrongroomError
 from strongroom.storage import BEFORE_ALL, ResourceExhausted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from uuid import UUID
 
-    from strongroom.storage import OutboxEntry, Row, RunKey, VisibilityOutbox
+    from strongroom.storage import OutboxEntry, RunKey, VisibilityOutbox
+    from strongroom.visibility.backends.search_index import SearchIndex
 
-BATCH_RUNS = 500
-BATCH_BYTES = 4 * 2**20
-"""Of sealed records in one bulk."""
 SENDERS = 2
-"""Bulks in hand at once, which bounds the memory: while the index writes one, the next is read and formed, or what it took is taken
-off the list."""
-POLL = 1.0
-"""Seconds after which the outbox is looked into without being woken: what a lost notification costs."""
-RELISTEN = 5.0
-"""Seconds until a lost connection for notifications is made again."""
-DELETES_KEPT = timedelta(days=1)
-_FIRST_WAIT, _LONGEST_WAIT = 0.1, 30.0
+"""Number of concurrent bulk writes. While the index executes one, the next one is read and encoded."""
 
 Progress: TypeAlias = Callable[[int], None]
-"""Called with how many documents were written so far."""
-
-
-class WritableIndex(Protocol):
-    """A search index that documents are written to."""
-
-    async def write(self, rows: Sequence[tuple[UUID, Row]], deleted: Sequence[tuple[bytes, int | None]]) -> list[bytes]:
-        """Write and delete documents; return the ids of those that must be sent again."""
+"""Called with the number of documents that were written so far."""
 
 
 @dataclass(slots=True)
 class IndexerState:
-    """What an indexer has done; for whoever watches it.
+    """What an indexer has done, for monitoring.
 
     Attributes:
-        written: documents sent and taken.
-        failures: attempts in a row that failed.
-        last_error: why the last one did; None when it succeeded.
-        drained_at: monotonic seconds when `run` last found nothing left: what waits was written since. None before.
+        written: Number of documents that the index accepted.
+        failures: Number of consecutive failed attempts.
+        last_error: The error of the last attempt; None if it succeeded.
+        drained_at: Monotonic time, in seconds, at which `run` last found the outbox empty; None before that.
     """
 
     written: int = 0
@@ -66,63 +49,96 @@ class IndexerState:
 
 
 class Indexer:
-    """Drains the outbox into an index.
-
-    Several may run: what two of them send is the same.
+    """Drains the outbox into a search index. Several indexers may run at the same time.
 
     Args:
-        outbox: what is to be told.
-        index: whom.
+        outbox: The outbox.
+        index: The search index.
+        batch_runs: Maximum number of runs in one bulk write.
+        batch_bytes: Maximum size of the sealed records in one bulk write, in bytes.
+        poll_interval: Time after which `run` reads the outbox without a notification, in seconds.
+        reconnect_interval: Time after which `run` listens for notifications again when the connection was lost, in seconds.
+        retry_wait: First and longest time to wait after a failure, in seconds. The time doubles with each failure.
+        deletes_kept: Time for which the outbox remembers deletions, so that late writes do not bring deleted runs back.
     """
 
-    def __init__(self, outbox: VisibilityOutbox, index: WritableIndex) -> None:
+    def __init__(
+        self,
+        outbox: VisibilityOutbox,
+        index: SearchIndex,
+        *,
+        batch_runs: int = 500,
+        batch_bytes: int = 4 * 2**20,
+        poll_interval: float = 1.0,
+        reconnect_interval: float = 5.0,
+        retry_wait: tuple[float, float] = (0.1, 30.0),
+        deletes_kept: timedelta = timedelta(days=1),
+    ) -> None:
         self._outbox = outbox
         self._index = index
+        self._batch_runs = batch_runs
+        self._batch_bytes = batch_bytes
+        self._poll_interval = poll_interval
+        self._reconnect_interval = reconnect_interval
+        self._retry_wait = retry_wait
+        self._deletes_kept = deletes_kept
         self._woken = asyncio.Event()
         self.state = IndexerState()
 
     def wake(self) -> None:
-        """Say that something was written."""
+        """Make `run` read the outbox now."""
         self._woken.set()
 
     async def drain(self, progress: Progress | None = None) -> int:
-        """Tell the index of all runs that wait, in passes until none is left; return how many documents that were.
+        """Sweep the outbox until it is empty.
+
+        Args:
+            progress: Called after each bulk write.
+
+        Returns:
+            The number of documents that were written.
 
         Raises:
-            StorageError, VisibilityError: the database or the index does not answer; what is left stays in the outbox.
+            StorageError, VisibilityError: The database or the index failed. Unwritten runs stay in the outbox.
         """
         total = 0
-        while in_pass := await self.sweep(progress, before=total):
-            total += in_pass
+        while written := await self.sweep(progress, before=total):
+            total += written
         return total
 
     async def sweep(self, progress: Progress | None = None, *, before: int = 0) -> int:
-        """As `drain`, but once through the list: who goes on writing does not keep it from ending.
+        """Write all runs that are in the outbox now. Runs that are added meanwhile do not prolong the sweep.
 
         Args:
-            progress: see there.
-            before: documents that were written earlier, for `progress`.
+            progress: Called after each bulk write.
+            before: Number of documents of earlier sweeps, which is added to what `progress` is called with.
+
+        Returns:
+            The number of documents that were written.
 
         Raises:
-            ResourceExhausted: the index took nothing of what waits; and as `drain`.
+            ResourceExhausted: The index accepted no document.
+            StorageError, VisibilityError: The database or the index failed. Unwritten runs stay in the outbox.
         """
-        tried = done = 0
+        tried = written = 0
         after: RunKey | None = BEFORE_ALL
-        taking = asyncio.Lock()
+        reading = asyncio.Lock()
 
         async def send() -> None:
-            nonlocal after, tried, done
+            nonlocal after, tried, written
             while True:
-                async with taking:
+                async with reading:
                     if after is None or not (entries := await self._take(after)):
                         after = None
                         return
                     after = entries[-1].key
                 tried += len(entries)
-                taken = await self._send(entries)  # not within the sum, of which another sender makes more meanwhile
-                done += taken
+                accepted = await self._send(
+                    entries
+                )  # `written += await` would lose what the other sender adds meanwhile
+                written += accepted
                 if progress is not None:
-                    progress(before + done)
+                    progress(before + written)
 
         senders = [asyncio.create_task(send()) for _ in range(SENDERS)]
         try:
@@ -131,16 +147,16 @@ class Indexer:
             for sender in senders:
                 sender.cancel()
             await asyncio.wait(senders)
-        if tried and not done:
+        if tried and not written:
             raise ResourceExhausted(
-                "the search index takes no documents now: it has too much to do, or its disk is full"
+                "the search index accepts no documents: it is overloaded, or its disk is full. Retry later."
             )
-        return done
+        return written
 
     async def run(self) -> None:
-        """Drain for ever: when woken, by NOTIFY too, and from time to time; wait longer and longer while it fails.
+        """Drain the outbox after each notification, and at the poll interval, until the task is cancelled.
 
-        Ends by being cancelled.
+        A failure is recorded in `state` and retried with increasing waits.
         """
         async with asyncio.TaskGroup() as group:
             group.create_task(self._listen())
@@ -150,35 +166,40 @@ class Indexer:
         while True:
             with suppress(StrongroomError):
                 await self._outbox.listen(self.wake)
-            await asyncio.sleep(RELISTEN)
+            await asyncio.sleep(self._reconnect_interval)
 
     async def _drain_for_ever(self) -> None:
         while True:
             try:
                 await self.drain()
                 self.state.drained_at = time.monotonic()
-                await self._outbox.forget_deletes(older_than=DELETES_KEPT)
+                await self._outbox.forget_deletes(older_than=self._deletes_kept)
             except StrongroomError as error:
                 self.state.failures += 1
                 self.state.last_error = error
-                longest = min(_FIRST_WAIT * 2 ** min(self.state.failures, 10), _LONGEST_WAIT)
-                await asyncio.sleep(longest * (0.5 + random.random() / 2))  # noqa: S311 - nothing secret
+                await asyncio.sleep(self._wait_after_failure())
                 continue
             self.state.failures, self.state.last_error = 0, None
             with suppress(TimeoutError):
-                async with asyncio.timeout(POLL):
+                async with asyncio.timeout(self._poll_interval):
                     await self._woken.wait()
             self._woken.clear()
 
+    def _wait_after_failure(self) -> float:
+        first, longest = self._retry_wait
+        wait: float = min(first * 2 ** min(self.state.failures, 10), longest)
+        return wait * (0.5 + random.random() / 2)  # noqa: S311 - not a secret
+
     async def _take(self, after: RunKey) -> list[OutboxEntry]:
-        return await self._outbox.take(after, runs=BATCH_RUNS, size=BATCH_BYTES)
+        return await self._outbox.take(after, runs=self._batch_runs, size=self._batch_bytes)
 
     async def _send(self, entries: Sequence[OutboxEntry]) -> int:
+        """Write entries to the index, and take the accepted ones out of the outbox; return how many were accepted."""
         rows = [(entry.key[1], entry.record) for entry in entries if entry.record is not None]
         deleted = [(entry.key[2], entry.deleted_version) for entry in entries if entry.record is None]
-        again = set(await self._index.write(rows, deleted))
-        done = [entry for entry in entries if entry.key[2] not in again]
-        if done:
-            await self._outbox.done(done)
-        self.state.written += len(done)
-        return len(done)
+        rejected = set(await self._index.write(rows, deleted))
+        accepted = [entry for entry in entries if entry.key[2] not in rejected]
+        if accepted:
+            await self._outbox.done(accepted)
+        self.state.written += len(accepted)
+        return len(accepted)

@@ -1,8 +1,8 @@
-"""Hold the search index against the records, and make it right again (DESIGN.md, "Reconciler").
+"""Compare the documents of a search index with their records, and repair them (DESIGN.md, "Reconciler").
 
-First the records, chunk by chunk in the order of their key, each against its document; then the documents, which must all have a
-record. What looks wrong is looked at again, after a refresh and between two readings of the record: only what stayed the same
-meanwhile, and did not wait in the outbox, is drift. No key is needed, and nothing is kept but a chunk.
+First, the records are read in the order of their keys, and each is compared with its document. Then the documents are read, and
+each must have a record. A suspect is checked again, after a refresh and between two readings of its record. It is drift only if the
+record did not change meanwhile and does not wait in the outbox. No key is needed. Only one chunk is in memory at a time.
 """
 
 from __future__ import annotations
@@ -14,87 +14,74 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from strongroom.storage import BEFORE_ALL, visibility_key
 
-from .drift import NamespaceTally, Reconciliation
+from .reconciliation import NamespaceTally, Reconciliation
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from uuid import UUID
 
     from strongroom.storage import Row, RunKey, VisibilityTruth
+    from strongroom.visibility.backends.drift import Difference, DocumentCopy, Drift
+    from strongroom.visibility.backends.search_index import SearchIndex
 
-    from .drift import Copy, Difference, Drift
     from .indexer import Indexer
 
 CHUNK = 500
 CHUNK_BYTES = 4 * 2**20
 PATIENCE = 90.0
-"""Seconds for which a document is written again and again that the cluster remembers a newer deletion of."""
-_PAUSE = 0.5
 _MOST_REMEMBERED = 100_000
-"""Drifted documents that are not taken for orphans as well. Beyond that a look without repairs may count one twice."""
+"""Maximum number of wrong documents that are remembered, so that they are not counted as orphans too.
+
+If there are more, a run without repairs can count some documents twice.
+"""
 
 Progress: TypeAlias = Callable[[str, int], None]
-"""Called with what is looked at, "records" or "documents", and how many were so far."""
-
-
-class AuditedIndex(Protocol):
-    """An index that says what it really holds."""
-
-    async def refresh(self) -> None:
-        """Make what was written visible to searches."""
-
-    async def differences(self, rows: Sequence[Row]) -> dict[RunKey, Difference]:
-        """Return what is wrong with the documents of records."""
-
-    def copies(self, namespace_id: UUID | None, known: Iterable[UUID], *, chunk: int) -> AsyncIterator[list[Copy]]:
-        """Yield all documents of a namespace; without one, those of none that is known."""
-
-    async def still(self, copies: Sequence[Copy]) -> list[Copy]:
-        """Return which documents are there as they were."""
-
-    async def remove(self, copies: Sequence[Copy]) -> None:
-        """Delete documents, each unless a newer version of it is there."""
-
-    def forgetting_deletes(self) -> AbstractAsyncContextManager[None]:
-        """Let documents be written in any version as soon as they are deleted."""
+"""Called with "records" or "documents", and the number of them that were read so far."""
 
 
 class Reconciler:
-    """Compares and repairs, once for each `run`.
+    """Compares and repairs all namespaces, once per `run`.
 
     Args:
-        truth: the records.
-        index: the documents.
-        indexer: of that index; writes what is to be repaired.
-        patience: see `PATIENCE`.
+        truth: The records.
+        index: The search index.
+        indexer: The indexer of that index, which writes the repairs.
+        patience: Time for which a document is written again and again if the index remembers a newer deletion, in seconds.
+        pause: Time between two of these attempts, in seconds.
     """
 
     def __init__(
-        self, truth: VisibilityTruth, index: AuditedIndex, indexer: Indexer, *, patience: float = PATIENCE
+        self,
+        truth: VisibilityTruth,
+        index: SearchIndex,
+        indexer: Indexer,
+        *,
+        patience: float = PATIENCE,
+        pause: float = 0.5,
     ) -> None:
         self._truth = truth
         self._index = index
         self._indexer = indexer
         self._patience = patience
+        self._pause = pause
 
     async def run(
         self, *, repair: bool = True, rewrite: bool = False, chunk: int = CHUNK, progress: Progress | None = None
     ) -> Reconciliation:
-        """Go through records and documents. What breaks off can be run again; services may go on writing meanwhile.
+        """Compare all records and documents. Services may write at the same time. An interrupted run can be started again.
 
         Args:
-            repair: whether to write, or to look only.
-            rewrite: send every document anew: a token that somebody added to a document can't be seen.
-            chunk: how many at a time.
-            progress: see there.
+            repair: Whether to repair.
+            rewrite: Whether to write every document again. This removes tokens that somebody added, which no comparison finds.
+            chunk: Maximum number of records or documents in memory.
+            progress: Called after each chunk.
 
         Raises:
-            StorageError, VisibilityError: the database or the index does not answer.
+            StorageError, VisibilityError: The database or the index failed.
         """
         tally = _Tally()
         if repair:
@@ -105,60 +92,61 @@ class Reconciler:
             if rewrite and repair:
                 await self._write([visibility_key(row) for row in rows])
                 tally.rewritten += len(rows)
-            await self._records(rows, tally, repair=repair)
+            await self._compare_records(rows, tally, repair=repair)
             if progress is not None:
                 progress("records", tally.records.total())
         known = await self._truth.namespaces() | tally.records.keys()
-        seen = 0
+        read = 0
         for namespace_id in (*sorted(known), None):
+            namespaces = None if namespace_id is None else [namespace_id]
             async for copies in self._index.copies(namespace_id, known, chunk=chunk):
-                await self._documents(copies, [namespace_id] if namespace_id else None, tally, repair=repair)
-                seen += len(copies)
+                await self._find_orphans(copies, namespaces, tally, repair=repair)
+                read += len(copies)
                 if progress is not None:
-                    progress("documents", seen)
+                    progress("documents", read)
         return tally.report()
 
-    async def _records(self, rows: Sequence[Row], tally: _Tally, *, repair: bool) -> None:
-        """Compare a chunk of records with their documents."""
+    async def _compare_records(self, rows: Sequence[Row], tally: _Tally, *, repair: bool) -> None:
+        """Compare a chunk of records with their documents, and repair these."""
         settled = {visibility_key(row): row for row in rows if not row["waiting"]}
         suspects = await self._index.differences(list(settled.values()))
         judged: dict[RunKey, Difference | None] = {key: None for key in settled if key not in suspects}
         judged |= await self._judge(suspects)
-        found = _wrong(judged)
-        tally.found.update(difference.drift for difference in found.values())
-        tally.remember(key[2] for key, difference in found.items() if difference.copies)
-        if repair and found:
-            for key in found:
+        wrong = _wrong(judged)
+        tally.found.update(difference.drift for difference in wrong.values())
+        tally.remember(key[2] for key, difference in wrong.items() if difference.copies)
+        if repair and wrong:
+            for key in wrong:
                 del judged[key]
-            judged |= (repaired := await self._repair(found))
+            judged |= (repaired := await self._repair(wrong))
             left = _wrong(repaired)
-            tally.repaired.update(difference.drift for key, difference in found.items() if key not in left)
+            tally.repaired.update(difference.drift for key, difference in wrong.items() if key not in left)
         tally.add((visibility_key(row) for row in rows), judged)
 
     async def _judge(self, suspects: Collection[RunKey]) -> dict[RunKey, Difference | None]:
-        """Look at suspects again; those that changed meanwhile, or wait, are left out."""
+        """Compare suspects again; leave out those that changed meanwhile or wait in the outbox."""
         if not suspects:
             return {}
         before = await self._truth.again(suspects)
         await self._index.refresh()
         differences = await self._index.differences(list(before.values()))
         after = await self._truth.again(suspects)
-        gone = dict.fromkeys(key for key in suspects if key not in after)  # if its document stayed, that is an orphan
-        still = (key for key, row in after.items() if before.get(key) == row and not row["waiting"])
-        return gone | {key: differences.get(key) for key in still}
+        deleted = dict.fromkeys(key for key in suspects if key not in after)  # a document that is left is an orphan
+        unchanged = (key for key, row in after.items() if before.get(key) == row and not row["waiting"])
+        return deleted | {key: differences.get(key) for key in unchanged}
 
-    async def _repair(self, found: Mapping[RunKey, Difference]) -> dict[RunKey, Difference | None]:
-        """Write documents anew, and judge them again."""
-        await self._write(list(found))
-        judged = await self._judge(found)
+    async def _repair(self, wrong: Mapping[RunKey, Difference]) -> dict[RunKey, Difference | None]:
+        """Write documents again, and compare them again."""
+        await self._write(list(wrong))
+        judged = await self._judge(wrong)
         if not (left := _wrong(judged)):
             return judged
-        # A newer version is there, or is remembered as deleted: the cluster takes no older one.
-        async with self._index.forgetting_deletes():
+        # The index has a newer version, or remembers the deletion of one, and accepts no older version.
+        async with self._index.accepting_older_versions():
             until = time.monotonic() + self._patience
             while left and time.monotonic() < until:
                 await self._index.remove([copy for difference in left.values() for copy in difference.copies])
-                await asyncio.sleep(_PAUSE)
+                await asyncio.sleep(self._pause)
                 await self._write(list(left))
                 for key in left:
                     del judged[key]
@@ -166,30 +154,31 @@ class Reconciler:
                 left = _wrong(judged)
         return judged
 
-    async def _documents(
-        self, copies: Sequence[Copy], namespaces: Collection[UUID] | None, tally: _Tally, *, repair: bool
+    async def _find_orphans(
+        self, copies: Sequence[DocumentCopy], namespaces: Collection[UUID] | None, tally: _Tally, *, repair: bool
     ) -> None:
-        """Find the documents of a chunk that have no record, in certain namespaces or in any."""
-        if not (suspects := await self._unowned(copies, namespaces, tally)):
+        """Find the documents of a chunk that have no record in some namespaces (None: in any), and delete them."""
+        if not (suspects := await self._without_record(copies, namespaces, tally)):
             return
         await self._index.refresh()
-        orphans = await self._unowned(await self._index.still(suspects), namespaces, tally)
+        orphans = await self._without_record(await self._index.unchanged(suspects), namespaces, tally)
         tally.orphans += len(orphans)
         if repair and orphans:
             await self._index.remove(orphans)
             await self._index.refresh()
-            tally.removed += len(orphans) - len(await self._index.still(orphans))
+            tally.removed += len(orphans) - len(await self._index.unchanged(orphans))
 
-    async def _unowned(
-        self, copies: Sequence[Copy], namespaces: Collection[UUID] | None, tally: _Tally
-    ) -> Sequence[Copy]:
+    async def _without_record(
+        self, copies: Sequence[DocumentCopy], namespaces: Collection[UUID] | None, tally: _Tally
+    ) -> Sequence[DocumentCopy]:
         if namespaces is None:
             namespaces = await self._truth.namespaces() | tally.records.keys()
-        places = [(copy.id, copy.b1, copy.b2) for copy in copies if copy.id is not None]
-        owned = await self._truth.owned(places, namespaces) | tally.differing
+        positions = [(copy.id, copy.close_bucket, copy.start_bucket) for copy in copies if copy.id is not None]
+        owned = await self._truth.owned(positions, namespaces) | tally.wrong_ids
         return [copy for copy in copies if copy.routing is not None or copy.id not in owned]
 
     async def _write(self, keys: Sequence[RunKey]) -> None:
+        """Write the documents of runs, by way of the outbox."""
         await self._truth.add_to_outbox(keys)
         await self._indexer.sweep()
 
@@ -200,7 +189,7 @@ def _wrong(judged: Mapping[RunKey, Difference | None]) -> dict[RunKey, Differenc
 
 @dataclass(slots=True)
 class _Tally:
-    """A `Reconciliation` in the making."""
+    """Counts for a `Reconciliation`. `wrong_ids` are the records whose documents were wrong."""
 
     records: Counter[UUID] = field(default_factory=Counter)
     equal: Counter[UUID] = field(default_factory=Counter)
@@ -210,18 +199,21 @@ class _Tally:
     rewritten: int = 0
     orphans: int = 0
     removed: int = 0
-    differing: set[bytes] = field(default_factory=set)
+    wrong_ids: set[bytes] = field(default_factory=set)
 
     def add(self, keys: Iterable[RunKey], judged: Mapping[RunKey, Difference | None]) -> None:
+        """Count records. One that is not in `judged` is changing."""
         for key in keys:
             self.records[key[1]] += 1
             self.equal[key[1]] += key in judged and judged[key] is None
             self.changing += key not in judged
 
     def remember(self, ids: Iterable[bytes]) -> None:
-        self.differing.update(islice(ids, _MOST_REMEMBERED - len(self.differing)))
+        """Remember wrong documents, up to a limit."""
+        self.wrong_ids.update(islice(ids, _MOST_REMEMBERED - len(self.wrong_ids)))
 
     def report(self) -> Reconciliation:
+        """Return the result."""
         return Reconciliation(
             records=self.records.total(),
             equal=self.equal.total(),

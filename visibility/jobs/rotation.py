@@ -1,12 +1,13 @@
 """Rotate the index key of a namespace, or change its preset, while services read and write (DESIGN.md, "Rotation and presets").
 
-    begin      the next epoch is registered, pending: searches ask for its tokens too
-    wait       until every process has taken that up
-    activate   writers use it; until every process has taken that up, some still use the old one
-    rewrite    every record of an older epoch is opened, and written with new tokens; the search index hears of it
-    destroy    when no record and no document of an older epoch is left: its root is forgotten
+    begin      Register the next epoch as pending. From now on searches ask for its tokens too.
+    wait       Wait until every process has read the registry again.
+    activate   Writers use the new epoch. Until every process has read the registry, some still use the old one.
+    rewrite    Open every record of an older epoch, and write it with new tokens. The search index gets it from the outbox.
+    destroy    When no record and no document of an older epoch is left, destroy its root key.
 
-Each step can be broken off and run again: where a rotation stands is in the registry, and what is left to do in the records' epochs.
+Each step can be interrupted and run again. The registry stores how far a rotation has come, and the epochs of the records show what
+is left to do.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from strongroom.kms import (
     IntegrityError,
@@ -29,41 +30,35 @@ from strongroom.storage import ConditionFailed
 from strongroom.visibility.errors import SearchIndexMismatch
 from strongroom.visibility.index.layout import parse_layout
 
-from .token_audit import PIECE, open_each, rewrite_tokens
+from .token_verifier import PIECE, open_each, rewrite_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping
     from uuid import UUID
 
     from strongroom.kms import DataKeyRecord, Keyring
     from strongroom.storage import RegistryWait, VisibilityEpochs
+    from strongroom.visibility.backends.search_index import SearchIndex
     from strongroom.visibility.filter.tree import SearchAttributes
     from strongroom.visibility.index.layout import Layout
 
-_PAUSE = 0.5
+    from .indexer import Indexer
+
 _ATTEMPTS = 10
 
 Progress: TypeAlias = Callable[[str, int], None]
-"""Called with a step, "wait", "rewrite" or "index", and seconds left, records rewritten or documents left."""
-
-
-class RotatedIndex(Protocol):
-    """A search index outside the database."""
-
-    async def epochs(self, namespace_id: UUID) -> Mapping[int, int]:
-        """Return how many documents each epoch has."""
+"""Called with "wait" and the seconds left, "rewrite" and the records rewritten, or "index" and the documents left."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """What a rotation did.
+    """The result of a rotation.
 
     Attributes:
-        epoch: that all documents are in now.
-        layout: of it.
-        resumed: whether it had been begun before.
-        rewritten: records that this run wrote anew.
-        destroyed: epochs whose roots were forgotten.
+        epoch: The epoch of all documents now.
+        layout: The layout of that epoch.
+        resumed: Whether an earlier run had begun the rotation.
+        rewritten: The number of records that this run rewrote.
+        destroyed: The epochs whose root keys this run destroyed.
     """
 
     epoch: int
@@ -74,14 +69,15 @@ class Rotation:
 
 
 class IndexRotation:
-    """Rotates, one namespace a call.
+    """Rotates the index key of one namespace per call.
 
     Args:
-        records: of all namespaces.
-        keyring: for their keys.
-        index: of the search, where it is not the database.
-        tell: writes to that index what waits for it.
+        records: The records of all namespaces.
+        keyring: The keys of the namespaces.
+        index: The search index.
+        indexer: The indexer of the search index; None if its documents are not copies.
         wait: The wait until every process has read a change of the key registry.
+        pause: Time between two checks of the search index, in seconds.
     """
 
     def __init__(
@@ -89,15 +85,17 @@ class IndexRotation:
         records: VisibilityEpochs,
         keyring: Keyring,
         *,
-        index: RotatedIndex | None,
-        tell: Callable[[], Awaitable[object]] | None,
+        index: SearchIndex,
+        indexer: Indexer | None,
         wait: RegistryWait,
+        pause: float = 0.5,
     ) -> None:
         self._records = records
         self._keyring = keyring
         self._index = index
-        self._tell = tell
+        self._indexer = indexer
         self._wait = wait
+        self._pause = pause
 
     async def rotate(
         self,
@@ -107,37 +105,37 @@ class IndexRotation:
         layout: Layout | None = None,
         progress: Progress | None = None,
     ) -> Rotation:
-        """Bring all documents of a namespace to a new epoch; a rotation that broke off is finished first, and then returned.
+        """Move all documents of a namespace to a new epoch. An interrupted rotation is finished instead of a new one.
 
         Args:
-            namespace_id: whose.
-            types: its custom search attributes.
-            layout: of the new epoch; None for the active one's. A rotation under way keeps its own salts.
-            progress: see there.
+            namespace_id: The namespace.
+            types: The namespace's custom search attributes.
+            layout: The layout of the new epoch; None for that of the active epoch. An interrupted rotation keeps its own layout.
+            progress: Called while the rotation goes on.
 
         Raises:
-            ConditionFailed: a rotation to another preset is under way, or somebody rotates at the same time.
-            IntegrityError: some records can't be opened; all others are done, and the old epoch is kept.
-            SearchIndexMismatch: the search index has documents of an old epoch that no record accounts for.
-            KmsError, StorageError: run it again.
+            ConditionFailed: A rotation to another preset is in progress, or another process rotates at the same time.
+            IntegrityError: Some records can't be opened. All others are done, and the old epoch is kept.
+            SearchIndexMismatch: The search index has documents of an old epoch that no record accounts for.
+            KmsError, StorageError: Run it again.
         """
-        show = progress or (lambda _step, _left: None)
+        report = progress or (lambda _step, _count: None)
         epochs = [
             epoch for epoch in await index_keys(self._keyring, namespace_id) if epoch.state is not KeyState.DESTROYED
         ]
         resumed = len(epochs) > 1
         target = epochs[-1] if resumed else await self._begin(namespace_id, layout)
         if layout is not None and layout.preset != parse_layout(target.layout).preset:
-            msg = "a rotation to another preset is under way; finish it first: strongroom index rotate NAMESPACE"
+            msg = "a rotation to another preset is in progress; finish it first: strongroom index rotate NAMESPACE"
             raise ConditionFailed(msg)
         if target.state is KeyState.PENDING:
             seconds = self._wait.left(target.created_at) if resumed else self._wait.seconds
-            await self._wait.wait_for(seconds, show)
+            await self._wait.wait_for(seconds, report)
             await activate_index_key(self._keyring, namespace_id, target.version)
         deadline = self._wait.deadline()
-        rewritten = await self._rewrite(namespace_id, target.version, types, show)
-        await self._wait.wait_until(deadline, show)
-        rewritten += await self._finish(namespace_id, target.version, types, show)
+        rewritten = await self._rewrite(namespace_id, target.version, types, report)
+        await self._wait.wait_until(deadline, report)
+        rewritten += await self._finish(namespace_id, target.version, types, report)
         old = [
             epoch.version
             for epoch in await index_keys(self._keyring, namespace_id)
@@ -145,7 +143,9 @@ class IndexRotation:
         ]
         for version in old:
             await destroy_index_key(self._keyring, namespace_id, version)
-        rewritten += await self._finish(namespace_id, target.version, types, show)  # whoever took longer than he may
+        rewritten += await self._finish(
+            namespace_id, target.version, types, report
+        )  # requests that exceeded the margin
         return Rotation(target.version, parse_layout(target.layout), resumed, rewritten, tuple(old))
 
     async def _begin(self, namespace_id: UUID, layout: Layout | None) -> DataKeyRecord:
@@ -154,48 +154,49 @@ class IndexRotation:
             layout = parse_layout(keys.layout(keys.active_version(KeyClass.INDEX)))
         return await begin_index_rotation(self._keyring, namespace_id, layout=str(layout))
 
-    async def _finish(self, namespace_id: UUID, epoch: int, types: SearchAttributes, show: Progress) -> int:
-        """Rewrite what writers wrote that had not heard of the epoch, until nothing is left, in the search index either."""
+    async def _finish(self, namespace_id: UUID, epoch: int, types: SearchAttributes, report: Progress) -> int:
+        """Rewrite what writers wrote in an older epoch meanwhile, until no record and no document of it is left."""
         rewritten = 0
-        while any(k != epoch for k in await self._records.count(namespace_id)):
-            rewritten += await self._rewrite(namespace_id, epoch, types, show)
-        await self._reindex(namespace_id, epoch, show)
+        while any(record_epoch != epoch for record_epoch in await self._records.count(namespace_id)):
+            rewritten += await self._rewrite(namespace_id, epoch, types, report)
+        await self._reindex(namespace_id, epoch, report)
         return rewritten
 
-    async def _rewrite(self, namespace_id: UUID, epoch: int, types: SearchAttributes, show: Progress) -> int:
-        """Go once through the records of older epochs; return how many were rewritten.
+    async def _rewrite(self, namespace_id: UUID, epoch: int, types: SearchAttributes, report: Progress) -> int:
+        """Rewrite the records of older epochs once; return how many were rewritten.
 
         Raises:
-            IntegrityError: some can't be opened.
+            IntegrityError: Some records can't be opened.
         """
-        done = damaged = 0
+        rewritten = damaged = 0
         async for rows in self._records.others(namespace_id, epoch, piece=PIECE):
-            whole = await open_each(self._keyring, namespace_id, rows)
-            damaged += len(rows) - len(whole)
+            opened = await open_each(self._keyring, namespace_id, rows)
+            damaged += len(rows) - len(opened)
             keys = await self._keyring.open(namespace_id)
-            done += await rewrite_tokens(self._records, keys, whole, types)
-            show("rewrite", done)
+            rewritten += await rewrite_tokens(self._records, keys, opened, types)
+            report("rewrite", rewritten)
         if damaged:
             raise IntegrityError
-        return done
+        return rewritten
 
-    async def _reindex(self, namespace_id: UUID, epoch: int, show: Progress) -> None:
+    async def _reindex(self, namespace_id: UUID, epoch: int, report: Progress) -> None:
         """Wait until the search index has no document of an older epoch.
 
         Raises:
-            SearchIndexMismatch: it keeps some, though it was told of all that changed.
+            SearchIndexMismatch: It keeps some although all changes were written to it.
         """
-        if self._index is None or self._tell is None:
+        if self._indexer is None:
             return
-        fewest, patience = None, _ATTEMPTS
-        while patience:
-            await self._tell()
-            left = sum(count for k, count in (await self._index.epochs(namespace_id)).items() if k != epoch)
+        fewest, attempts = None, _ATTEMPTS
+        while attempts:
+            await self._indexer.sweep()
+            documents = await self._index.epochs(namespace_id)
+            left = sum(count for document_epoch, count in documents.items() if document_epoch != epoch)
             if not left:
                 return
-            show("index", left)
-            patience = patience - 1 if fewest is not None and left >= fewest else _ATTEMPTS
+            report("index", left)
+            attempts = attempts - 1 if fewest is not None and left >= fewest else _ATTEMPTS
             fewest = left if fewest is None else min(left, fewest)
-            await asyncio.sleep(_PAUSE)
-        msg = f"the search index keeps {fewest} documents of an old epoch; repair it, then go on: strongroom index reconcile"
+            await asyncio.sleep(self._pause)
+        msg = f"the search index keeps {fewest} documents of an old epoch; repair it, then continue: strongroom index reconcile"
         raise SearchIndexMismatch(msg)

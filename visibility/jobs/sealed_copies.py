@@ -1,102 +1,104 @@
-"""The documents of a search index as users of data keys: each holds a copy of a sealed record (storage/DESIGN.md, "Resealing").
+"""Renew the copies of sealed records in a search index when data keys change (storage/DESIGN.md, "Resealing").
 
-When a record is sealed anew its run is put into the outbox, and an indexer writes the document anew. What is left after that was
-written by an indexer that was late; those runs are put there again.
+When a record is sealed again, its run is put into the outbox and an indexer writes the document. A late indexer can still write an
+older copy; this module finds such documents and puts their runs into the outbox again.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from strongroom.visibility.errors import SearchIndexMismatch
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Sequence
     from uuid import UUID
 
     from strongroom.storage import ResealProgress, RunKey, VisibilityTruth
+    from strongroom.visibility.backends.drift import SealedCopy
+    from strongroom.visibility.backends.search_index import SearchIndex
+
+    from .indexer import Indexer
 
 CHUNK = 500
 _ATTEMPTS = 10
-_PAUSE = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class SealedCopy:
-    """A document by the data key that it needs.
-
-    Attributes:
-        key: of the record that it is a copy of; None where it does not say one.
-        version: of the data key; 0 where what it holds is not of the sealed format.
-    """
-
-    key: RunKey | None
-    version: int
-
-
-class CopyingIndex(Protocol):
-    """An index that says what its documents are sealed with."""
-
-    async def refresh(self) -> None:
-        """Make what was written visible to searches."""
-
-    def sealed_copies(self, namespace_id: UUID, *, chunk: int) -> AsyncIterator[Sequence[SealedCopy]]:
-        """Yield all documents of a namespace as they were at one moment."""
 
 
 class IndexCopies:
     """See `strongroom.storage.SealedCopies`.
 
     Args:
-        index: the documents.
-        truth: the records.
-        tell: writes to the index what waits for it.
+        index: The search index with the copies.
+        truth: The records.
+        indexer: The indexer of the search index.
+        pause: Time between two attempts, in seconds.
     """
 
-    def __init__(self, index: CopyingIndex, truth: VisibilityTruth, tell: Callable[[], Awaitable[object]]) -> None:
+    def __init__(self, index: SearchIndex, truth: VisibilityTruth, indexer: Indexer, *, pause: float = 0.5) -> None:
         self._index = index
         self._truth = truth
-        self._tell = tell
+        self._indexer = indexer
+        self._pause = pause
 
     async def renew(self, namespace_id: UUID, version: int, progress: ResealProgress) -> int:
-        """Write documents of older versions anew, until there are none; return how many were found.
+        """Write the documents of older data keys again until there are none.
+
+        Args:
+            namespace_id: The namespace.
+            version: The oldest version of the data key that documents may keep.
+            progress: Called with "index" and the number of documents left.
+
+        Returns:
+            The largest number of documents that was found at one time.
 
         Raises:
-            SearchIndexMismatch: some stay: they have no record, or a record that does not open.
-            StorageError, VisibilityError: the database or the index does not answer; run it again.
+            SearchIndexMismatch: Some documents stay, because they have no record or their record does not open.
+            StorageError, VisibilityError: The database or the index failed. Run it again.
         """
-        found, fewest, patience = 0, None, _ATTEMPTS
+        most, fewest, attempts = 0, None, _ATTEMPTS
         while True:
-            await self._tell()
-            left = 0
-            async for copies in self._older(namespace_id, version):
-                left += len(copies)
-                await self._add_to_outbox([copy.key for copy in copies if copy.key is not None])
-                progress("index", left)
+            left = await self._renew_once(namespace_id, version, progress)
             if not left:
-                return found
-            found = max(found, left)
-            patience = _ATTEMPTS if fewest is None or left < fewest else patience - 1
+                return most
+            most = max(most, left)
+            attempts = _ATTEMPTS if fewest is None or left < fewest else attempts - 1
             fewest = left if fewest is None else min(left, fewest)
-            if not patience:
+            if not attempts:
                 break
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(self._pause)
         msg = (
             f"the search index keeps {fewest} documents of an older data key that no record accounts for; "
-            "repair it, then go on: strongroom index reconcile"
+            "repair it, then continue: strongroom index reconcile"
         )
         raise SearchIndexMismatch(msg)
 
     async def uses(self, namespace_id: UUID, version: int) -> int:
-        """Return how many documents of a namespace name a version, or hold nothing of the sealed format."""
-        await self._tell()
+        """Return the number of documents that need a data key, or that are not in the sealed format.
+
+        Args:
+            namespace_id: The namespace.
+            version: The version of the data key.
+
+        Raises:
+            StorageError, VisibilityError: The database or the index failed.
+        """
+        await self._indexer.sweep()
         await self._index.refresh()
         uses = 0
         async for copies in self._index.sealed_copies(namespace_id, chunk=CHUNK):
             uses += sum(copy.version in (0, version) for copy in copies)
         return uses
+
+    async def _renew_once(self, namespace_id: UUID, version: int, progress: ResealProgress) -> int:
+        """Put the runs of older documents into the outbox; return the number of these documents."""
+        await self._indexer.sweep()
+        left = 0
+        async for copies in self._older(namespace_id, version):
+            left += len(copies)
+            await self._add_to_outbox([copy.key for copy in copies if copy.key is not None])
+            progress("index", left)
+        return left
 
     async def _older(self, namespace_id: UUID, version: int) -> AsyncIterator[list[SealedCopy]]:
         await self._index.refresh()
@@ -105,7 +107,7 @@ class IndexCopies:
                 yield older
 
     async def _add_to_outbox(self, keys: Sequence[RunKey]) -> None:
-        """Put runs into the outbox, but for those without a record: a document that says another place than its own stays."""
-        there = await self._truth.again(keys) if keys else {}
-        if there:
-            await self._truth.add_to_outbox(list(there))
+        """Put runs that have a record into the outbox. A document can name a key that no record has; it stays."""
+        records = await self._truth.again(keys) if keys else {}
+        if records:
+            await self._truth.add_to_outbox(list(records))

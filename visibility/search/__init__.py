@@ -1,1 +1,1 @@
-"""Lists and counts: the two-sided compiler, exact evaluation, order and pages."""
+"""List, count and group runs: compile a filter into two token queries, ask a search index, open and evaluate documents."""

@@ -1,6 +1,6 @@
-"""A filter on a plaintext record, with Elasticsearch's semantics: the last word on what a list returns.
+"""Evaluate a filter on an opened record, with Elasticsearch's semantics. This decides what a list returns.
 
-A document without the attribute satisfies no condition on it, and so satisfies every negation (`must_not`).
+A record without an attribute satisfies no condition on it, and therefore every negation of one (`must_not`).
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
 }
 _Predicate: TypeAlias = "Callable[[Any], bool]"
 _PLAIN = (AttributeType.KEYWORD, AttributeType.INT, AttributeType.DATETIME)
-"""Types of which two values are equal if they are equal in Python; a Keyword is never a list."""
+"""Types whose values compare with `==`. A Keyword is never a list."""
 
 
 def predicate(node: Node) -> Callable[[VisibilityRecord], bool]:
-    """Return a function that tells whether a record satisfies a filter; made once for all records of a page."""
+    """Return a function that returns whether a record satisfies a filter. Make it once for all records of a page."""
     return _predicate(node, value_reader)
 
 
 def matches(node: Node, attributes: Mapping[str, AttributeValue]) -> bool:
-    """Whether a record with these attributes satisfies a filter."""
+    """Return whether a record with these attributes satisfies a filter."""
     return _predicate(node, lambda name: lambda _: attributes.get(name))(attributes)
 
 
@@ -60,7 +60,7 @@ def _predicate(node: Node, reader: Callable[[str], Callable[[Any], AttributeValu
 
 
 def _both(first: _Predicate, second: _Predicate) -> _Predicate:
-    return lambda record: first(record) and second(record)  # a third of the time of `all`
+    return lambda record: first(record) and second(record)  # takes a third of the time of `all`
 
 
 def _either(first: _Predicate, second: _Predicate) -> _Predicate:
@@ -68,7 +68,7 @@ def _either(first: _Predicate, second: _Predicate) -> _Predicate:
 
 
 def _test(node: Compare | In | StartsWith | Between) -> Callable[[Any], bool]:
-    """Return what tells whether a value that is there satisfies a condition."""
+    """Return a function that returns whether a value satisfies a condition."""
     attribute = node.attribute
     match node:
         case Compare(_, "=", wanted):

@@ -1,4 +1,4 @@
-"""What a filter costs and shows: what is sent to the index, which part is exact, what is opened, and what the query itself tells."""
+"""Explain a filter: the tokens that are sent, the exact conditions, the documents that are opened, and what the query reveals."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class ExplainedCondition:
     """One condition of a filter, without its values.
 
     Attributes:
-        attribute: its name.
-        operator: as the language spells it.
-        tokens: how many are sent for it.
-        exact: whether the index alone decides it.
-        profile: what the index holds of the attribute, by its name in `fields.py`.
-        leakage: what the index shows of the attribute; the words are explained in `fields.py`.
-        reveals: what whoever sees the query learns from this condition.
+        attribute: The name of the attribute.
+        operator: The operator.
+        tokens: The number of tokens that are sent for it.
+        exact: Whether the index alone decides the condition.
+        profile: The name of the attribute's profile, see `fields.py`.
+        leakage: What the index reveals of the attribute, in the words of `fields.py`.
+        reveals: What someone who sees the query learns from this condition.
     """
 
     attribute: str
@@ -47,12 +47,12 @@ class Explanation:
     """How a filter is answered.
 
     Attributes:
-        conditions: each of them, that on the division included which every filter without one gets.
-        sure: documents that match for certain, by the index.
-        possible: documents that may match. A count opens those of them that are not sure, a list as many as its pages need.
-        budget: how many documents one query may open beyond those that it returns.
-        sorted_here: whether ORDER BY makes each page open all possible documents.
-        epochs: in how many epochs of the index key documents may lie; each condition is sent for all of them.
+        conditions: All conditions, including the implicit one on the namespace division.
+        sure: The number of documents that certainly match.
+        possible: The number of documents that may match. A count opens those that are not sure, a list those that its pages need.
+        budget: Maximum number of documents that one query opens beyond those that it returns.
+        sorted_here: Whether each page opens all possible documents, because of ORDER BY.
+        epochs: The number of epochs of the index key. Each condition is sent for every epoch.
     """
 
     conditions: tuple[ExplainedCondition, ...]
@@ -69,7 +69,7 @@ class Explanation:
 
     @property
     def opened(self) -> int:
-        """How many documents a count opens."""
+        """The number of documents that a count opens."""
         return self.possible - self.sure
 
 
@@ -79,7 +79,7 @@ def explain_conditions(where: Node, tokenizer: Tokenizer) -> tuple[ExplainedCond
 
 
 def why_opened(where: Node, tokenizer: Tokenizer) -> str:
-    """Return which conditions make documents be opened: attribute, operator and profile, without a name that a tenant chose."""
+    """Return the conditions that need opened documents: attribute, operator and profile, without names that a tenant chose."""
     reasons = [
         f"{leaf.attribute.name if leaf.attribute.name in BUILT_IN else f'a custom {leaf.attribute.type.value}'} "
         f"{_operator(leaf)} (profile {explained.profile})"

@@ -1,4 +1,4 @@
-"""Record, get, list and count workflow executions: Temporal's visibility operations on sealed documents."""
+"""Temporal's visibility operations on sealed records: record, delete, get, list and count workflow executions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from strongroom.visibility.backends.postgres import PostgresIndex
 from strongroom.visibility.errors import InvalidPageToken, UnsupportedQuery
 from strongroom.visibility.index.document import document_id, open_documents, seal_documents
 
-from .ordering import position
+from .ordering import position_of
 from .page_token import open_position, seal_position
 from .prepared import PreparedFilters
 from .searcher import Searcher
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from strongroom.kms import Keyring
     from strongroom.storage import Connection, Database, OutboxNotifier
-    from strongroom.visibility.backends.search_index import VisibilityIndex
+    from strongroom.visibility.backends.search_index import SearchIndex
     from strongroom.visibility.filter.tree import SearchAttributes
     from strongroom.visibility.index.record import VisibilityRecord
 
@@ -36,13 +36,19 @@ if TYPE_CHECKING:
     from .page_token import Position
 
 MAX_PAGE_SIZE = 1000
+"""Maximum number of runs on a page of a list."""
 OPEN_BUDGET = 10_000
-"""Documents that one query may open beyond those that it returns."""
+"""Maximum number of documents that one query opens beyond those that it returns."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutionsPage:
-    """Runs in order, and a token for what follows; None at the end."""
+    """A page of a list.
+
+    Attributes:
+        executions: The runs, in order.
+        next_page_token: The token of the next page; None at the end of the list.
+    """
 
     executions: tuple[VisibilityRecord, ...]
     next_page_token: bytes | None
@@ -50,21 +56,28 @@ class ExecutionsPage:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionCount:
-    """How many runs match; with GROUP BY also how many of each value, the most frequent first."""
+    """The result of a count.
+
+    Attributes:
+        count: The number of runs that match.
+        groups: With GROUP BY, each value with the number of its runs, the most frequent value first.
+    """
 
     count: int
     groups: tuple[tuple[str, int], ...] = ()
 
 
 class VisibilityManager:
-    """Searches the sealed records of any namespace.
+    """Writes and searches the sealed visibility records of all namespaces.
+
+    Every operation raises `KmsError` if the keys of the namespace are unavailable, and `StorageError` if the database fails.
 
     Args:
-        database: where the records are.
-        keyring: for the namespaces' keys.
-        index: what searches are answered from, and the outbox is filled for; without it, the records themselves.
-        notifier: Notifies the indexers after each write, except a write in the caller's transaction, after which the caller notifies.
-        open_budget: how many documents one query may open beyond those that it returns.
+        database: The database of the records.
+        keyring: The keys of the namespaces.
+        index: The search index. Without one, searches read the records themselves.
+        notifier: Notifies the indexers. It is called after each write, except for writes in a transaction of the caller.
+        open_budget: Maximum number of documents that one query opens beyond those that it returns.
     """
 
     def __init__(
@@ -72,15 +85,16 @@ class VisibilityManager:
         database: Database,
         keyring: Keyring,
         *,
-        index: VisibilityIndex | None = None,
+        index: SearchIndex | None = None,
         notifier: OutboxNotifier | None = None,
         open_budget: int = OPEN_BUDGET,
     ) -> None:
         self._database = database
         self._keyring = keyring
-        self._searcher = Searcher(index or PostgresIndex(database), keyring, open_budget=open_budget)
+        searched: SearchIndex = PostgresIndex(database) if index is None else index
+        self._searcher = Searcher(searched, keyring, open_budget=open_budget)
         self._prepared = PreparedFilters()
-        self._outbox = index is not None
+        self._outbox = searched.is_copy
         self._notifier = notifier
 
     async def record_workflow_executions(
@@ -91,19 +105,19 @@ class VisibilityManager:
         *,
         transaction: Connection | None = None,
     ) -> int:
-        """Write the records of runs, each unless a version as new is stored; the same write again changes nothing.
+        """Write the records of runs. A record that is not newer than the stored one is ignored, so writes can be repeated.
 
         Args:
-            namespace_id: whose runs.
-            records: for each its shard, its version (rises with each change of the run), and the whole record.
-            types: the namespace's custom search attributes.
-            transaction: to be part of; None for one of its own.
+            namespace_id: The namespace.
+            records: Shard id, version and record of each run. The version increases with each change of the run.
+            types: The namespace's custom search attributes.
+            transaction: A transaction of the caller to write in; None for an own transaction.
 
         Returns:
-            How many were written.
+            The number of records that were written.
 
         Raises:
-            InvalidRecord: an attribute that is not registered, or a value that is not of its type.
+            InvalidRecord: A search attribute is not registered, its value is not of its type, or the record contradicts itself.
         """
         keys = await self._keyring.open(namespace_id)
         rows = seal_documents(keys, records, types)
@@ -111,33 +125,47 @@ class VisibilityManager:
             return await put_visibility_records(transaction, namespace_id, rows, outbox=self._outbox)
         async with self._database.transaction(namespace_id) as own:
             written = await put_visibility_records(own, namespace_id, rows, outbox=self._outbox)
-        self._ring()
+        self._notify()
         return written
 
     async def delete_workflow_execution(
         self, namespace_id: UUID, *, shard_id: int, workflow_id: str, run_id: str, version: int
     ) -> bool:
-        """Delete the record of a run; a write of this version or an older one that comes later changes nothing.
+        """Delete the record of a run. Later writes of this version, or of an older one, are ignored.
+
+        Args:
+            namespace_id: The namespace.
+            shard_id: The shard of the workflow.
+            workflow_id: The workflow id.
+            run_id: The run id.
+            version: The version of the deletion. A record of a newer version is kept.
 
         Returns:
-            Whether the run has no record now: a newer one than `version` stays.
+            Whether the run has no record now.
         """
         keys = await self._keyring.open(namespace_id)
         identifier = document_id(keys, workflow_id, run_id)
         async with self._database.transaction(namespace_id) as connection:
-            gone = await delete_visibility_record(
+            deleted = await delete_visibility_record(
                 connection, namespace_id, shard_id=shard_id, id=identifier, version=version, outbox=self._outbox
             )
-        self._ring()
-        return gone
+        self._notify()
+        return deleted
 
     async def get_workflow_execution(
         self, namespace_id: UUID, *, shard_id: int, workflow_id: str, run_id: str
     ) -> VisibilityRecord:
-        """Return the record of one run.
+        """Return the record of a run.
+
+        Args:
+            namespace_id: The namespace.
+            shard_id: The shard of the workflow.
+            workflow_id: The workflow id.
+            run_id: The run id.
 
         Raises:
-            NotFound: no such run.
+            NotFound: The run has no record.
+            IntegrityError: The record was altered.
         """
         keys = await self._keyring.open(namespace_id)
         identifier = document_id(keys, workflow_id, run_id)
@@ -157,46 +185,56 @@ class VisibilityManager:
         page_size: int = 100,
         page_token: bytes | None = None,
     ) -> ExecutionsPage:
-        """Return a page of the runs that match: in the order that the filter names; else open ones first, then the latest to close.
+        """Return a page of the runs that match.
 
-        Equal close times are ordered by start time and run id, descending. With ORDER BY all runs that may match are opened for each
-        page, within the budget.
+        Open runs come first. Runs are ordered by close time, start time and run id, descending, unless the filter has an ORDER BY.
+        With ORDER BY, each page opens all runs that may match, within the budget.
 
         Args:
-            namespace_id: whose runs.
-            query: a list filter; blank for all runs.
-            types: the namespace's custom search attributes.
-            page_size: the most runs to return, at most 1,000.
-            page_token: from the page before, of the same query.
+            namespace_id: The namespace.
+            query: A list filter; blank for all runs.
+            types: The namespace's custom search attributes.
+            page_size: Maximum number of runs, from 1 to 1,000.
+            page_token: The token of the page before, for the same query; None for the first page.
 
         Raises:
-            InvalidQuery: the query is not valid, or asks for what is not served.
-            QueryBudgetExceeded: too many documents would have to be opened to find a page.
-            InvalidPageToken: the token is of another query, or was altered.
+            InvalidQuery: The query is not valid or not supported.
+            InvalidPersistenceRequest: The page size is out of range.
+            QueryBudgetExceeded: Too many documents would have to be opened.
+            InvalidPageToken: The token is of another query, or was altered.
+            IntegrityError: A document was altered.
+            SearchIndexUnavailable, ResourceExhausted: The search index failed. Retry later.
         """
         keys = await self._keyring.open(namespace_id)
         prepared = self._prepared.prepare(keys, query, types)
         if prepared.parsed.group_by:
             raise UnsupportedQuery("GROUP BY clause is not supported in a list; use it with a count")
         if not 0 < page_size <= MAX_PAGE_SIZE:
-            msg = f"a page has 1 to {MAX_PAGE_SIZE} executions"
+            msg = f"page_size must be from 1 to {MAX_PAGE_SIZE}"
             raise InvalidPersistenceRequest(msg)
         after = await self._resume(namespace_id, query, page_token) if page_token is not None else None
         page, more = await self._searcher.page(prepared, after=after, page_size=page_size)
         if not more:
             return ExecutionsPage(tuple(page), None)
-        keys = await self._keyring.open(namespace_id)  # those of before may be too old to seal by now
-        token = seal_position(keys, query, position(page[-1], prepared.parsed.order_by))
+        keys = await self._keyring.open(namespace_id)  # the first ones may be too old to seal now
+        token = seal_position(keys, query, position_of(page[-1], prepared.parsed.order_by))
         return ExecutionsPage(tuple(page), token)
 
     async def count_workflow_executions(
         self, namespace_id: UUID, query: str, types: SearchAttributes
     ) -> ExecutionCount:
-        """Return how many runs match, exactly; with GROUP BY also how many of each value, those without one under "".
+        """Return the exact number of runs that match. With GROUP BY, return it for each value too; "" is for runs without a value.
+
+        Args:
+            namespace_id: The namespace.
+            query: A list filter; blank for all runs.
+            types: The namespace's custom search attributes.
 
         Raises:
-            InvalidQuery: the query is not valid, or asks for what is not served.
-            QueryBudgetExceeded: too many documents would have to be opened to count exactly.
+            InvalidQuery: The query is not valid or not supported.
+            QueryBudgetExceeded: Too many documents would have to be opened.
+            IntegrityError: A document was altered.
+            SearchIndexUnavailable, ResourceExhausted: The search index failed. Retry later.
         """
         prepared = self._prepared.prepare(await self._keyring.open(namespace_id), query, types)
         parsed = prepared.parsed
@@ -209,15 +247,21 @@ class VisibilityManager:
         return ExecutionCount(sum(groups.values()), tuple(ordered))
 
     async def explain(self, namespace_id: UUID, query: str, types: SearchAttributes) -> Explanation:
-        """Say how a filter is answered: what is sent, what the index decides alone, what is opened, what the query reveals.
+        """Explain how a filter is answered: what is sent, what the index decides alone, what is opened, and what the query reveals.
+
+        Args:
+            namespace_id: The namespace.
+            query: A list filter; blank for all runs.
+            types: The namespace's custom search attributes.
 
         Raises:
-            InvalidQuery: the query is not valid.
+            InvalidQuery: The query is not valid.
+            SearchIndexUnavailable, ResourceExhausted: The search index failed. Retry later.
         """
         keys = await self._keyring.open(namespace_id)
         return await self._searcher.explain(self._prepared.prepare(keys, query, types))
 
-    def _ring(self) -> None:
+    def _notify(self) -> None:
         if self._notifier is not None:
             self._notifier.notify()
 

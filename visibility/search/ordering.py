@@ -1,9 +1,8 @@
-"""The order of a list: open runs first, then the latest to close; or by what ORDER BY names, runs without a value last.
+"""The order of a list: open runs first, then by close time, start time and run id, descending; or the order of ORDER BY.
 
-Equal ones are told apart by their run ids, descending, as in Temporal.
-
-Values compare as Elasticsearch sorts them: texts by code point, Doubles at four decimals, a list by its least element, or by its
-greatest where it is descending.
+With ORDER BY, runs without a value come last, and equal runs are ordered by run id, descending, as in Temporal. Values compare as
+Elasticsearch sorts them: texts by code point, Doubles at four decimals, a list by its least element, or by its greatest one if the
+order is descending.
 """
 
 from __future__ import annotations
@@ -12,6 +11,8 @@ import functools
 from typing import TYPE_CHECKING
 
 from strongroom.visibility.attributes import AttributeType
+from strongroom.visibility.backends.search_index import BucketPosition
+from strongroom.visibility.index.buckets import OPEN_RUN, close_bucket, start_bucket
 from strongroom.visibility.index.ranges import INT64_MAX, INT64_MIN
 from strongroom.visibility.index.tokens import DOUBLE_SCALE, scaled
 
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
 
 @functools.total_ordering
-class _Falling:
-    """A value that is ordered the other way round."""
+class _Descending:
+    """A value that compares in reverse order."""
 
     __slots__ = ("value",)
 
@@ -34,16 +35,21 @@ class _Falling:
         self.value = value
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Falling) and self.value == other.value
+        return isinstance(other, _Descending) and self.value == other.value
 
-    def __lt__(self, other: _Falling) -> bool:
+    def __lt__(self, other: _Descending) -> bool:
         return other.value < self.value  # type: ignore[operator]
 
     __hash__ = None  # type: ignore[assignment]
 
 
-def position(record: VisibilityRecord, order: Sequence[Order]) -> Position:
-    """Return a run's place in a list that is ordered so."""
+def position_of(record: VisibilityRecord, order: Sequence[Order]) -> Position:
+    """Return the position of a run in a list with an order.
+
+    Args:
+        record: The record of the run.
+        order: The keys of ORDER BY; empty for the default order.
+    """
     values: tuple[Scalar | None, ...] = ()
     if order:
         attributes = record.attributes()
@@ -52,37 +58,48 @@ def position(record: VisibilityRecord, order: Sequence[Order]) -> Position:
 
 
 def ranking(order: Sequence[Order]) -> Callable[[VisibilityRecord], tuple[object, ...]]:
-    """Return a function that gives what runs are compared by in a list that is ordered so; the first run has the least."""
+    """Return a function that returns the rank of a run in a list with an order. The first run has the lowest rank."""
     if order:
-        return lambda record: rank(position(record, order), order)
+        return lambda record: rank(position_of(record, order), order)
     return _default_rank
 
 
 def _default_rank(record: VisibilityRecord) -> tuple[object, ...]:
-    close_time = record.close_time  # as `rank`, without the place that most runs of a page have no need of
-    return (close_time is not None, -(close_time or 0), -record.start_time, _Falling(record.run_id))
+    close_time = record.close_time  # as `rank`, without a `Position` for every run of a page
+    return (close_time is not None, -(close_time or 0), -record.start_time, _Descending(record.run_id))
 
 
-def rank(place: Position, order: Sequence[Order]) -> tuple[object, ...]:
-    """Return what a place is compared by; see `ranking`."""
-    named: list[object] = []
-    for value, key in zip(place.values, order, strict=True):
+def rank(position: Position, order: Sequence[Order]) -> tuple[object, ...]:
+    """Return the rank of a position; see `ranking`."""
+    keys: list[object] = []
+    for value, key in zip(position.values, order, strict=True):
         if value is None:
-            named.append((1,))
+            keys.append((1,))
         else:
-            named.append((0, _Falling(value) if key.descending else value))
+            keys.append((0, _Descending(value) if key.descending else value))
     if not order:
-        named = [not place.is_open, -place.close_time, -place.start_time]
-    return (*named, _Falling(place.run_id))
+        keys = [not position.is_open, -position.close_time, -position.start_time]
+    return (*keys, _Descending(position.run_id))
+
+
+def start_of_second(position: Position) -> BucketPosition:
+    """Return where the documents of a position's second begin in the order of the index."""
+    if position.is_open:
+        return BucketPosition(OPEN_RUN, start_bucket(position.start_time))
+    return BucketPosition(close_bucket(position.close_time), OPEN_RUN)
 
 
 def _sorted_by(value: AttributeValue | None, key: Order) -> Scalar | None:
     if value is None or value == ():
         if key.attribute.type in (AttributeType.INT, AttributeType.DATETIME):
-            return INT64_MIN if key.descending else INT64_MAX  # as the farthest number, which a run may have too
+            return (
+                INT64_MIN if key.descending else INT64_MAX
+            )  # the last number, as in Elasticsearch; a run can have it too
         return None
     if isinstance(value, tuple):
         return max(value) if key.descending else min(value)
     if key.attribute.type is AttributeType.DOUBLE:
-        return scaled(float(value)) * (1.0 / DOUBLE_SCALE)  # a float again: beyond 2^53 neighbours are equal, as there
+        return scaled(float(value)) * (
+            1.0 / DOUBLE_SCALE
+        )  # a float, so that neighbours above 2^53 are equal, as in Elasticsearch
     return value

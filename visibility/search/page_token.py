@@ -1,4 +1,4 @@
-"""Page tokens: where a list stopped, sealed, so that they show no times and ids, and can't be bent to another query."""
+"""Page tokens: the position of the last run of a page. They are sealed, so they show nothing and fit one query only."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A run's place in the order of a list; `ordering.py` compares them.
+    """The position of a run in the order of a list. `ordering.py` compares positions.
 
     Attributes:
-        is_open: whether the run is open.
-        close_time: nanoseconds; 0 while open.
-        start_time: nanoseconds.
-        run_id: decides between runs that are equal in all else.
-        values: of the attributes that ORDER BY names; None for one that the run lacks.
+        is_open: Whether the run is open.
+        close_time: The close time in nanoseconds; 0 for an open run.
+        start_time: The start time in nanoseconds.
+        run_id: The run id, which orders runs that are otherwise equal.
+        values: The values of the ORDER BY attributes; None for an attribute that the run does not have.
     """
 
     is_open: bool
@@ -39,7 +39,7 @@ class Position:
 
 
 def seal_position(keys: NamespaceKeys, query: str, position: Position) -> bytes:
-    """Return a page token for a query of a namespace."""
+    """Return the page token of a position in the list of a query."""
     sealed = keys.seal(PAGE_TOKEN, (_digest(query),), orjson.dumps(astuple(position)))
     return base64.urlsafe_b64encode(sealed)
 
@@ -48,9 +48,9 @@ def open_position(keys: NamespaceKeys, query: str, token: bytes) -> Position:
     """Return the position in a page token.
 
     Raises:
-        InvalidPageToken: it was not made for this query in this namespace, or with a data key that is destroyed.
-        KeyDestroyed: the namespace was shredded.
-        KeyNotFound: it names a key version that these keys lack; another process may have rotated since.
+        InvalidPageToken: The token is of another query or namespace, was altered, or needs a destroyed data key.
+        KeyDestroyed: The keys of the namespace are destroyed.
+        KeyNotFound: The token needs a newer data key than these keys contain. Another process may have rotated it.
     """
     try:
         sealed = base64.b64decode(token, altchars=b"-_", validate=True)

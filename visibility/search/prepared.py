@@ -1,7 +1,7 @@
-"""Filters that are ready to be asked: parsed, and compiled with a namespace's keys. One that is asked for again is not made again.
+"""A cache of prepared filters: parsed, and compiled with the keys of a namespace.
 
-A page of a list comes by the same text as the one before it, and whoever watches a list asks for the same over and over. What is kept
-holds tokens, and what a tenant asked for; so it lives no longer than the unwrapped keys that it was made with.
+Each page of a list has the same filter, and a user interface repeats its filters. A prepared filter contains tokens and what a
+tenant searched for, so it is cached no longer than the unwrapped keys that it was compiled with.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from .compiler import Approximation
 
 KEPT = 1024
-"""Filters of all namespaces together; the largest, of a hundred ranges, take some ten kilobytes each."""
+"""Maximum number of cached filters of all namespaces. The largest ones, with a hundred ranges, take about ten kilobytes each."""
 _Text: TypeAlias = "tuple[str, tuple[tuple[str, object], ...]]"
 
 
 class PreparedFilter(NamedTuple):
-    """A filter in both forms.
+    """A filter, parsed and compiled.
 
     Attributes:
-        keys: that it was compiled with.
-        parsed: what the text says.
-        compiled: the two sides of its condition.
+        keys: The keys that it was compiled with.
+        parsed: The parsed filter.
+        compiled: The token queries of its condition.
     """
 
     keys: NamespaceKeys
@@ -39,26 +39,37 @@ class PreparedFilter(NamedTuple):
 
 
 class PreparedFilters:
-    """Prepares filters, and keeps what it prepared."""
+    """Prepares filters and caches them.
+
+    Args:
+        kept: Maximum number of cached filters.
+    """
 
     def __init__(self, kept: int = KEPT) -> None:
-        self._of: WeakKeyDictionary[NamespaceKeys, dict[_Text, tuple[ListFilter, Approximation]]] = WeakKeyDictionary()
+        self._filters: WeakKeyDictionary[NamespaceKeys, dict[_Text, tuple[ListFilter, Approximation]]] = (
+            WeakKeyDictionary()
+        )
         self._kept = self._room = kept
 
     def prepare(self, keys: NamespaceKeys, query: str, types: SearchAttributes) -> PreparedFilter:
         """Return a filter for the documents of a namespace.
 
+        Args:
+            keys: The keys of the namespace.
+            query: The text of the filter.
+            types: The namespace's custom search attributes.
+
         Raises:
-            InvalidQuery: see `parse_filter`.
+            InvalidQuery: The filter is not valid, see `parse_filter`.
         """
         text = (query, tuple(types.items()))
-        made = self._of.get(keys, {}).get(text)
-        if made is None:
+        cached = self._filters.get(keys, {}).get(text)
+        if cached is None:
             parsed = parse_filter(query, types)
-            made = parsed, compile_query(parsed.where, keys)
+            cached = parsed, compile_query(parsed.where, keys)
             if not self._room:
-                self._of.clear()
+                self._filters.clear()
                 self._room = self._kept
-            self._of.setdefault(keys, {})[text] = made
+            self._filters.setdefault(keys, {})[text] = cached
             self._room -= 1
-        return PreparedFilter(keys, *made)
+        return PreparedFilter(keys, *cached)

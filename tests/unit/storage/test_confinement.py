@@ -16,7 +16,7 @@ from strongroom.storage.namespaces.purge import PURGED_TABLES
 from strongroom.storage.schema.citus import distribution_statements
 from strongroom.storage.schema.tables import TABLES as DESCRIPTORS
 from strongroom.visibility.backends.postgres import PostgresReader
-from strongroom.visibility.backends.search_index import Place
+from strongroom.visibility.backends.search_index import BucketPosition
 from strongroom.visibility.backends.token_query import AnyOf, Bucket, Not, all_of
 from tests.support.confinement import faults, faults_of_function
 from tests.support.tree import ROOT
@@ -130,9 +130,9 @@ async def of_visibility():
             return [{"b1": 1, "b2": 1, "id": b"", "documents": 0}] * 200 if len(sent) in (2, 4) else []
 
     query = all_of(AnyOf(frozenset({1})), Bucket("b1", 1, 2), Not(AnyOf(frozenset({2}))))
-    reader = PostgresReader(Listening(), uuid4(), walled=False)
+    reader = PostgresReader(Listening(), uuid4(), row_level_security=False)
     await reader.count(query)
-    _ = [rows async for rows in reader.pages(query, start=Place(1, 1))]
+    _ = [rows async for rows in reader.pages(query, start=BucketPosition(1, 1))]
     await reader.count_and_first(query, query, limit=200)
     names = ("visibility.count", "visibility.pages", "visibility.pages, next", "visibility.count_and_first")
     return {name: [text] for name, text in zip(names, sent, strict=True)}

@@ -1,53 +1,48 @@
-"""Search, count and write documents."""
+"""The search index in an Elasticsearch cluster."""
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager, suppress
-from functools import partial
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self
 
-from elastic_transport import ApiError, TransportError
-from elasticsearch import AsyncElasticsearch, OrjsonSerializer
-
-from strongroom.kms import TlsFiles, check_address, client_context
 from strongroom.storage import ResourceExhausted
 from strongroom.visibility.backends.search_index import CHUNK
-from strongroom.visibility.errors import SearchIndexMismatch
 
-from .cluster import ask
+from .administration import check_index, create_index, drop_index
+from .client import SYSTEM_CERTIFICATES, ElasticsearchClient, bulk_action
 from .documents import document_name, namespace_text, to_document
-from .mapping import VERSION, template
+from .inventory import ElasticsearchInventory
 from .reader import ElasticsearchReader
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
     from types import TracebackType
     from uuid import UUID
 
-    from elastic_transport import ApiResponse
+    from strongroom.kms import TlsFiles
+    from strongroom.storage import Row, RunKey
+    from strongroom.visibility.backends.drift import Difference, DocumentCopy, SealedCopy
 
-    from strongroom.storage import Row
-
-_SYSTEM = TlsFiles()
-_SNAPSHOT_KEPT = "1m"
-_CONFLICT, _NOT_FOUND, _TOO_MANY = 409, 404, 429
+_GC_DELETES, _AT_ONCE = "index.gc_deletes", "1ms"
 
 
 class ElasticsearchIndex:
-    """An index of all namespaces' documents, under an alias.
+    """See `SearchIndex`. An index of the documents of all namespaces, under an alias.
 
     Args:
-        url: of the cluster, https.
-        name: the alias; indices are named after it.
-        timeout: seconds for one answer.
-        deadline: seconds in which a request is tried again.
-        api_key: credentials; None for none.
-        tls: certificates to trust, and this client's own; changed files count for the next connection.
-        insecure: accepts http, for this machine only.
+        url: Address of the cluster, https.
+        name: The alias. The names of indices are derived from it.
+        timeout: Timeout for one answer, in seconds.
+        deadline: Time during which a failed request is sent again, in seconds.
+        api_key: Credentials; None for none.
+        tls: Trusted certificates, and the certificate of this client. Changed files are used for the next connection.
+        insecure: Whether to accept http. This is for clusters on the same machine only.
 
     Raises:
-        InvalidRequest: the URL is not https, nor what `insecure` accepts; or a file can't be used.
+        InvalidRequest: The URL is neither https nor allowed by `insecure`; or a TLS file can't be used.
     """
+
+    is_copy = True
 
     def __init__(
         self,
@@ -57,18 +52,18 @@ class ElasticsearchIndex:
         timeout: float = 10.0,
         deadline: float = 10.0,
         api_key: str | None = None,
-        tls: TlsFiles = _SYSTEM,
+        tls: TlsFiles = SYSTEM_CERTIFICATES,
         insecure: bool = False,
     ) -> None:
-        self.name = name
-        self._deadline = deadline
-        check_address(url, insecure=insecure)
-        secure: dict[str, Any] = {}
-        if not insecure:
-            secure["ssl_context"] = client_context(ca_certs=tls.ca_certs, certificate=tls.certificate, key=tls.key)
-        self._client = AsyncElasticsearch(
-            url, api_key=api_key, request_timeout=timeout, max_retries=0, serializer=OrjsonSerializer(), **secure
+        self.client = ElasticsearchClient(
+            url, name=name, timeout=timeout, deadline=deadline, api_key=api_key, tls=tls, insecure=insecure
         )
+        self._inventory = ElasticsearchInventory(self.client)
+
+    @property
+    def name(self) -> str:
+        """The alias."""
+        return self.client.name
 
     async def __aenter__(self) -> Self:
         return self
@@ -80,210 +75,137 @@ class ElasticsearchIndex:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await self._client.close()
+        await self.client.aclose()
 
     async def create(self, *, shards: int = 1, replicas: int | None = None) -> bool:
-        """Make the index with its template and alias, unless it is there; return whether it was made.
+        """Create the index, its template and its alias if the alias does not exist.
+
+        Args:
+            shards: Number of primary shards.
+            replicas: Number of replicas of each shard; None for one per further node, up to two.
+
+        Returns:
+            Whether the index was created.
 
         Raises:
-            SearchIndexMismatch: the alias is there, on an index of another version.
+            SearchIndexMismatch: The alias exists, and its index is of another version.
         """
-        client = self._client
-        if await self._ask(lambda: client.indices.exists_alias(name=self.name)):
-            await self.check()
-            return False
-        await self._ask(
-            lambda: client.indices.put_index_template(
-                name=f"{self.name}-v{VERSION}", **template(self.name, shards=shards, replicas=replicas)
-            )
-        )
-        await self._ask(
-            lambda: client.options(ignore_status=400).indices.create(
-                index=f"{self.name}-v{VERSION}-000001", aliases={self.name: {"is_write_index": True}}
-            )
-        )
-        await self.check()  # somebody else may have made one at the same time
-        return True
+        return await create_index(self.client, shards=shards, replicas=replicas)
 
     async def check(self) -> None:
-        """Refuse an index that is not there, or of another version.
+        """Check that the index exists and is of this version.
 
         Raises:
-            SearchIndexMismatch: see there.
+            SearchIndexMismatch: It does not exist, or is of another version.
         """
-        found = await self._ask(lambda: self._client.indices.get_mapping(index=self.name))
-        for index in found.values():
-            if index["mappings"].get("_meta", {}).get("strongroom_version") != VERSION:
-                msg = f"the search index is not of version {VERSION}; build one under another name: strongroom index build"
-                raise SearchIndexMismatch(msg)
+        await check_index(self.client)
 
     async def drop(self) -> None:
-        """Delete the index, its alias and its template; one that is not there is as good."""
-        client = self._client.options(ignore_status=_NOT_FOUND)
-        if await self._ask(lambda: client.indices.exists_alias(name=self.name)):
-            indices = ",".join(await self._ask(lambda: client.indices.get_alias(name=self.name)))
-            await self._ask(lambda: client.indices.delete(index=indices))
-        await self._ask(lambda: client.indices.delete_index_template(name=f"{self.name}-v{VERSION}"))
-
-    async def refresh(self) -> None:
-        """Make what was written visible to searches now; by itself it is within a second."""
-        await self._ask(lambda: self._client.indices.refresh(index=self.name))
+        """Delete the index, its alias and its template. It is not an error if they do not exist."""
+        await drop_index(self.client)
 
     async def count(self, query: dict[str, Any] | None = None) -> int:
-        """Return how many documents a search sees; without a query those of all namespaces."""
-        answer = await self._ask(lambda: self._client.count(index=self.name, query=query))
+        """Return the number of documents that a search sees.
+
+        Args:
+            query: A query in Elasticsearch's language; None for the documents of all namespaces.
+        """
+        answer = await self.client.send(lambda api: api.count(index=self.name, query=query))
         return int(answer["count"])
 
-    async def epochs(self, namespace_id: UUID) -> dict[int, int]:
-        """Return how many documents of a namespace each epoch of its index key has, as of now."""
+    @asynccontextmanager
+    async def reading(self, namespace_id: UUID, *, snapshot: bool) -> AsyncIterator[ElasticsearchReader]:
+        """See `SearchIndex.reading`."""
+        if not snapshot:
+            yield ElasticsearchReader(self.client, namespace_id, None)
+            return
+        async with self.client.snapshot() as snapshot_id:
+            yield ElasticsearchReader(self.client, namespace_id, snapshot_id)
+
+    async def refresh(self) -> None:
+        """See `SearchIndex.refresh`."""
+        await self.client.send(lambda api: api.indices.refresh(index=self.name))
+
+    async def write(
+        self, rows: Sequence[tuple[UUID, Row]], deleted: Sequence[tuple[bytes, int | None]] = ()
+    ) -> list[bytes]:
+        """See `SearchIndex.write`."""
+        operations: list[dict[str, Any]] = []
+        for namespace_id, row in rows:
+            operations.append(bulk_action("index", document_name(row["id"]), row["version"]))
+            operations.append(to_document(namespace_id, row))
+        operations += [bulk_action("delete", document_name(identifier), version) for identifier, version in deleted]
+        identifiers = [row["id"] for _, row in rows] + [identifier for identifier, _ in deleted]
+        executed = await self.client.bulk(operations)
+        return [identifier for identifier, done in zip(identifiers, executed, strict=True) if not done]
+
+    async def delete_namespace(self, namespace_id: UUID) -> int:
+        """See `SearchIndex.delete_namespace`."""
+        deleted = 0
+        while True:
+            await self.refresh()
+            body = {
+                "query": {"term": {"n": namespace_text(namespace_id)}},
+                "size": 5 * CHUNK,
+                "sort": [{"d": "asc"}],
+            }
+            hits = (await self.client.search(body, snapshot=None))["hits"]["hits"]
+            if not hits:
+                return deleted
+            executed = await self.client.bulk([bulk_action("delete", hit["_id"], None) for hit in hits])
+            deleted += sum(executed)
+
+    async def epochs(self, namespace_id: UUID) -> Mapping[int, int]:
+        """See `SearchIndex.epochs`."""
         await self.refresh()
         body = {
             "query": {"bool": {"filter": [{"term": {"n": namespace_text(namespace_id)}}]}},
             "size": 0,
             "aggs": {"epochs": {"terms": {"field": "k", "size": 1000}}},
         }
-        answer = await self.search(body, snapshot=None)
+        answer = await self.client.search(body, snapshot=None)
         return {bucket["key"]: bucket["doc_count"] for bucket in answer["aggregations"]["epochs"]["buckets"]}
 
-    async def write(
-        self, rows: Sequence[tuple[UUID, Row]], deleted: Sequence[tuple[bytes, int | None]] = ()
-    ) -> list[bytes]:
-        """Write documents, each unless a newer version is there, and delete those of runs that are gone.
+    async def differences(self, rows: Sequence[Row]) -> dict[RunKey, Difference]:
+        """See `SearchIndex.differences`. A missing token is found; an added one is not, see `ElasticsearchInventory`."""
+        return await self._inventory.differences(rows)
 
-        Args:
-            rows: namespace, and the row of `visibility_records` with its tokens.
-            deleted: ids, and the version with which they went; None for whatever version.
+    def copies(
+        self, namespace_id: UUID | None, known: Iterable[UUID], *, chunk: int
+    ) -> AsyncIterator[list[DocumentCopy]]:
+        """See `SearchIndex.copies`."""
+        return self._inventory.copies(namespace_id, known, chunk=chunk)
 
-        Returns:
-            Ids that the cluster had no time for; they are to be written again.
+    def sealed_copies(self, namespace_id: UUID, *, chunk: int) -> AsyncIterator[list[SealedCopy]]:
+        """See `SearchIndex.sealed_copies`."""
+        return self._inventory.sealed_copies(namespace_id, chunk=chunk)
 
-        Raises:
-            SearchIndexUnavailable, ResourceExhausted: nobody knows what was written; to write it again is safe.
-            SearchIndexMismatch: a document was refused for good.
-        """
-        lines: list[dict[str, Any]] = []
-        order: list[bytes] = []
-        for namespace_id, row in rows:
-            lines.append(_action("index", document_name(row["id"]), row["version"]))
-            lines.append(to_document(namespace_id, row))
-            order.append(row["id"])
-        for identifier, version in deleted:
-            lines.append(_action("delete", document_name(identifier), version))
-            order.append(identifier)
-        if not lines:
-            return []
-        answer = await self._ask(lambda: self._client.bulk(index=self.name, operations=lines, require_alias=True))
-        return [
-            identifier
-            for identifier, item in zip(order, answer["items"], strict=True)
-            if not _is_done(*next(iter(item.items())))
-        ]
+    async def unchanged(self, copies: Sequence[DocumentCopy]) -> list[DocumentCopy]:
+        """See `SearchIndex.unchanged`."""
+        return await self._inventory.unchanged(copies)
 
-    async def remove(self, documents: Sequence[tuple[str, int, str | None]]) -> None:
-        """Delete documents by name, version and routing, each unless a newer version is there.
-
-        Raises:
-            ResourceExhausted: the cluster had no time for some of them.
-        """
-        lines = [_action("delete", *document) for document in documents]
-        if not lines:
-            return
-        answer = await self._ask(lambda: self._client.bulk(index=self.name, operations=lines, require_alias=True))
-        if not all(_is_done(*next(iter(item.items()))) for item in answer["items"]):
-            msg = "the search index has too much to do"
+    async def remove(self, copies: Sequence[DocumentCopy]) -> None:
+        """See `SearchIndex.remove`."""
+        actions = [bulk_action("delete", copy.name, copy.version, copy.routing) for copy in copies]
+        if not all(await self.client.bulk(actions)):
+            msg = "Elasticsearch is overloaded and rejected some deletions; retry later"
             raise ResourceExhausted(msg)
 
     @asynccontextmanager
-    async def forgetting_deletes(self) -> AsyncIterator[None]:
-        """Let documents be written in any version as soon as they are deleted; else deletions are remembered for a minute.
+    async def accepting_older_versions(self) -> AsyncIterator[None]:
+        """See `SearchIndex.accepting_older_versions`.
 
-        Needs the right to change settings of the index. Where this breaks off, the next one puts the setting back.
+        This changes the setting `index.gc_deletes`, and needs the right to do so. If it is interrupted, the next call restores the
+        setting.
         """
-        setting, soon = "index.gc_deletes", "1ms"
-        found = await self._ask(lambda: self._client.indices.get_settings(index=self.name, flat_settings=True))
-        before = {index: values["settings"].get(setting) for index, values in found.items()}
-        await self._ask(lambda: self._client.indices.put_settings(index=self.name, settings={setting: soon}))
+        settings = await self.client.send(lambda api: api.indices.get_settings(index=self.name, flat_settings=True))
+        before = {index: values["settings"].get(_GC_DELETES) for index, values in settings.items()}
+        await self._set_gc_deletes(self.name, _AT_ONCE)
         try:
             yield
         finally:
             for index, value in before.items():
-                kept = None if value == soon else value
-                await self._ask(partial(self._client.indices.put_settings, index=index, settings={setting: kept}))
+                await self._set_gc_deletes(index, None if value == _AT_ONCE else value)
 
-    async def delete_namespace(self, namespace_id: UUID) -> int:
-        """Delete all documents of a namespace, found one page after another; return how many."""
-        gone = 0
-        while True:
-            await self.refresh()
-            found = await self._ask(
-                lambda: self._client.search(
-                    index=self.name,
-                    query={"term": {"n": namespace_text(namespace_id)}},
-                    size=5 * CHUNK,
-                    sort=[{"d": "asc"}],
-                )
-            )
-            names = [hit["_id"] for hit in found["hits"]["hits"]]
-            if not names:
-                return gone
-            lines = [_action("delete", name, None) for name in names]
-            await self._ask(partial(self._client.bulk, index=self.name, operations=lines, require_alias=True))
-            gone += len(names)
-
-    @asynccontextmanager
-    async def reading(self, namespace_id: UUID, *, snapshot: bool) -> AsyncIterator[ElasticsearchReader]:
-        """See `VisibilityIndex.reading`."""
-        if not snapshot:
-            yield ElasticsearchReader(self, namespace_id, None)
-            return
-        async with self.snapshot() as opened:
-            yield ElasticsearchReader(self, namespace_id, opened)
-
-    @asynccontextmanager
-    async def snapshot(self) -> AsyncIterator[str]:
-        """Open a point in time, whose searches all see the same documents; yield its id."""
-        opened = await self._ask(lambda: self._client.open_point_in_time(index=self.name, keep_alive=_SNAPSHOT_KEPT))
-        try:
-            yield opened["id"]
-        finally:
-            with suppress(ApiError, TransportError):  # it ends by itself after a minute
-                await self._client.close_point_in_time(id=opened["id"])
-
-    async def search(self, body: dict[str, Any], *, snapshot: str | None) -> dict[str, Any]:
-        """Run a search that all shards must answer."""
-        if snapshot is not None:
-            body = {**body, "pit": {"id": snapshot, "keep_alive": _SNAPSHOT_KEPT}}
-        else:
-            body = {**body, "index": self.name}
-        answer: dict[str, Any] = await self._ask(
-            lambda: self._client.search(**body, allow_partial_search_results=False)
-        )
-        return answer
-
-    async def _ask(self, request: Callable[[], Awaitable[ApiResponse[Any]]]) -> Any:
-        return await ask(request, deadline=self._deadline)
-
-
-def _action(kind: str, name: str, version: int | None, routing: str | None = None) -> dict[str, Any]:
-    action: dict[str, Any] = {"_id": name}
-    if version is not None:
-        # external_gte: the same version again, of another epoch perhaps, replaces; an older one never does.
-        action |= {"version": version, "version_type": "external_gte"}
-    if routing is not None:
-        action["routing"] = routing
-    return {kind: action}
-
-
-def _is_done(kind: str, item: dict[str, Any]) -> bool:
-    """Whether an item of a bulk is as it should be.
-
-    Raises:
-        SearchIndexMismatch: the cluster will never take it.
-    """
-    status = item["status"]
-    if status < 300 or status == _CONFLICT or (kind == "delete" and status == _NOT_FOUND):  # noqa: PLR2004
-        return True  # a conflict: something newer is there
-    if status == _TOO_MANY or status >= 500:  # noqa: PLR2004
-        return False
-    msg = f"the search index refused a document (status {status}); is it one of this version?"
-    raise SearchIndexMismatch(msg)
+    async def _set_gc_deletes(self, index: str, value: str | None) -> None:
+        await self.client.send(lambda api: api.indices.put_settings(index=index, settings={_GC_DELETES: value}))

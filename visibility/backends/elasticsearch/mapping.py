@@ -1,17 +1,17 @@
-"""Fields and settings of the index. Nothing in it names an attribute, so a new one changes no mapping.
+"""Fields and settings of the index. No field is named after an attribute, so a new attribute changes no mapping.
 
-| field | what it is | a thief reads |
+| field | content | what a thief learns |
 |---|---|---|
-| `_id` | keyed token of workflow and run | that it is the same run |
-| n | namespace id | which namespace; it is random |
-| k | epoch of the index key | when keys were rotated |
-| b1, b2 | second of close (a maximum while open) and of start | these times, and which runs are open |
-| d | eight bytes of `_id`, to tell equal seconds apart | nothing that `_id` does not say |
-| t | tokens, sorted | what `visibility/fields.py` says of each attribute |
-| s | shard, version, and the sealed record | shard and version; how long the record is, in steps |
+| `_id` | keyed token of workflow id and run id | that two documents are of the same run |
+| n | namespace id | which documents share a namespace; the id is random |
+| k | epoch of the index key | when the key was rotated |
+| b1, b2 | second of the close time (a maximum for open runs) and of the start time | these times, and which runs are open |
+| d | first eight bytes of the id, which order documents of the same seconds | nothing that `_id` does not show |
+| t | tokens, sorted | the leakage of each attribute in `visibility/fields.py` |
+| s | shard id, version, and the sealed record | shard id and version; the length of the record, rounded up |
 
-The layout is the best of those measured (DESIGN.md, "Elasticsearch"): sorted on disk as it is listed, tokens as one string, the
-record in a stored field and no `_source`.
+Documents are sorted on disk in the order of a list. Tokens are one text. The record is a stored field, without `_source`. This was
+the best of several measured mappings (DESIGN.md, "Elasticsearch").
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import Any
 
 VERSION = 1
-"""Of this mapping. An index of another version is not searched; it is built anew under the next name."""
+"""Version of this mapping. An index of another version is not searched; build a new one."""
 
 SORT = ("b1", "b2", "d")
 PROPERTIES: dict[str, Any] = {
@@ -34,12 +34,12 @@ PROPERTIES: dict[str, Any] = {
 
 
 def template(name: str, *, shards: int = 1, replicas: int | None = None) -> dict[str, Any]:
-    """Return the index template for all indices of an alias.
+    """Return the index template of an alias.
 
     Args:
-        name: the alias.
-        shards: primaries of an index.
-        replicas: copies of each; None for as many as there are nodes for, up to two.
+        name: The alias.
+        shards: Number of primary shards.
+        replicas: Number of replicas of each shard; None for one per further node, up to two.
     """
     copies = {"auto_expand_replicas": "0-2"} if replicas is None else {"number_of_replicas": replicas}
     return {
@@ -52,7 +52,7 @@ def template(name: str, *, shards: int = 1, replicas: int | None = None) -> dict
                     **copies,
                     "sort.field": list(SORT),
                     "sort.order": ["desc"] * len(SORT),
-                    "search.idle.after": "365d",  # or a list after a quiet time waits for a refresh
+                    "search.idle.after": "365d",  # otherwise the first list after a quiet time waits for a refresh
                 }
             },
             "mappings": {

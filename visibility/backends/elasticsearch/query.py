@@ -1,4 +1,4 @@
-"""Token queries in Elasticsearch's query language. All clauses are filters: nothing is scored."""
+"""Convert token queries to Elasticsearch's query language. All clauses are filters, so nothing is scored."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 MAX_TERMS = 1024
-"""Terms of one clause: as many as the smallest hosted clusters allow. More go into further clauses."""
+"""Maximum number of terms of one clause: the limit of the smallest hosted clusters. More terms use several clauses."""
 
 
 def to_query(namespace_id: UUID, query: TokenQuery) -> dict[str, Any]:
-    """Return a query for the documents of a namespace; the namespace comes first, and nothing can take it out."""
+    """Return a query for the documents of a namespace. The namespace is a clause outside all that a query can negate."""
     return {"bool": {"filter": [{"term": {"n": namespace_text(namespace_id)}}, to_clause(query)]}}
 
 
 def to_clause(query: TokenQuery) -> dict[str, Any]:
-    """Return a query for documents of all namespaces, to stand within one that names its own."""
+    """Return a clause for documents of all namespaces. Use it only inside a query that names a namespace."""
     match query:
         case AnyOf(tokens):
             texts = token_texts(sorted(tokens))
@@ -29,8 +29,8 @@ def to_clause(query: TokenQuery) -> dict[str, Any]:
             return clauses[0] if len(clauses) == 1 else {"bool": {"should": clauses, "minimum_should_match": 1}}
         case Bucket(column, low, high):
             return {"range": {column: {"gte": low, "lte": high}}}
-        case Epoch(k):
-            return {"term": {"k": k}}
+        case Epoch(epoch):
+            return {"term": {"k": epoch}}
         case All(items):
             return {"bool": {"filter": [to_clause(item) for item in items]}} if items else {"match_all": {}}
         case Some(items):

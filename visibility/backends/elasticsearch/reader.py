@@ -1,4 +1,4 @@
-"""Token queries answered by the cluster, for one namespace."""
+"""Answer token queries in one namespace, from the cluster."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from strongroom.storage import Row
-    from strongroom.visibility.backends.search_index import Place
+    from strongroom.visibility.backends.search_index import BucketPosition
     from strongroom.visibility.backends.token_query import TokenQuery
 
-    from .index import ElasticsearchIndex
+    from .client import ElasticsearchClient
 
 _ORDER = [{field: "desc"} for field in SORT]
 _LOWEST = -(2**63)
@@ -29,62 +29,66 @@ class ElasticsearchReader:
     """See `IndexReader`.
 
     Args:
-        index: where to search.
-        namespace_id: whose documents.
-        snapshot: id of a point in time; None for what is visible at each request.
+        client: The connection to the cluster.
+        namespace_id: The namespace to search.
+        snapshot: The id of a point in time; None to search what is visible at each request.
     """
 
-    def __init__(self, index: ElasticsearchIndex, namespace_id: UUID, snapshot: str | None) -> None:
-        self._index = index
+    def __init__(self, client: ElasticsearchClient, namespace_id: UUID, snapshot: str | None) -> None:
+        self._client = client
         self._namespace_id = namespace_id
         self._snapshot = snapshot
 
     async def count(self, query: TokenQuery) -> int:
         """See `IndexReader.count`."""
-        wanted = to_query(self._namespace_id, query)
+        body = to_query(self._namespace_id, query)
         if self._snapshot is None:
-            return await self._index.count(wanted)
-        body = {"query": wanted, "size": 0, "track_total_hits": True}
-        answer = await self._index.search(body, snapshot=self._snapshot)
+            answer = await self._client.send(lambda api: api.count(index=self._client.name, query=body))
+            return int(answer["count"])
+        answer = await self._search({"query": body, "size": 0, "track_total_hits": True})
         return int(answer["hits"]["total"]["value"])
 
     async def counts(self, within: TokenQuery, parts: Sequence[TokenQuery]) -> list[int]:
         """See `IndexReader.counts`."""
-        named = {str(place): to_clause(part) for place, part in enumerate(parts)}
+        filters = {str(number): to_clause(part) for number, part in enumerate(parts)}
         body = {
             "query": to_query(self._namespace_id, within),
             "size": 0,
             "track_total_hits": False,
-            "aggs": {"parts": {"filters": {"filters": named}}},
+            "aggs": {"parts": {"filters": {"filters": filters}}},
         }
-        buckets = (await self._index.search(body, snapshot=self._snapshot))["aggregations"]["parts"]["buckets"]
-        return [int(buckets[name]["doc_count"]) for name in named]
+        buckets = (await self._search(body))["aggregations"]["parts"]["buckets"]
+        return [int(buckets[name]["doc_count"]) for name in filters]
 
     async def count_and_first(
         self, counted: TokenQuery, listed: TokenQuery, *, limit: int
     ) -> tuple[int, Sequence[Row]]:
-        """See `IndexReader.count_and_first`: one request."""
+        """See `IndexReader.count_and_first`. One request sees one moment."""
         body = _page(to_query(self._namespace_id, any_of(counted, listed)), limit) | {
             "aggs": {"counted": {"filter": to_clause(counted)}},
             "post_filter": to_clause(listed),
         }
-        answer = await self._index.search(body, snapshot=self._snapshot)
+        answer = await self._search(body)
         return int(answer["aggregations"]["counted"]["doc_count"]), list(map(to_row, answer["hits"]["hits"]))
 
     async def pages(
-        self, query: TokenQuery, *, start: Place | None = None, chunk: int = CHUNK
+        self, query: TokenQuery, *, start: BucketPosition | None = None, chunk: int = CHUNK
     ) -> AsyncIterator[Sequence[Row]]:
         """See `IndexReader.pages`."""
         body = _page(to_query(self._namespace_id, query), chunk)
         if start is not None:
-            body["search_after"] = [start.b1, start.b2 + 1, _LOWEST]  # so that all of this second come
+            # The next higher second, so that all documents of the start's second come.
+            body["search_after"] = [start.close_bucket, start.start_bucket + 1, _LOWEST]
         while True:
-            hits = (await self._index.search(body, snapshot=self._snapshot))["hits"]["hits"]
+            hits = (await self._search(body))["hits"]["hits"]
             yield list(map(to_row, hits))
             if len(hits) < body["size"]:
                 return
             body["size"] = CHUNK
             body["search_after"] = hits[-1]["sort"]
+
+    async def _search(self, body: dict[str, Any]) -> dict[str, Any]:
+        return await self._client.search(body, snapshot=self._snapshot)
 
 
 def _page(query: dict[str, Any], size: int) -> dict[str, Any]:

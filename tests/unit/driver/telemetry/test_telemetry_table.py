@@ -18,7 +18,7 @@ from strongroom.driver.stores import STORE_OPERATIONS
 from strongroom.driver.telemetry.attributes import (
     OTHER,
     RECONCILER,
-    TOKEN_AUDIT,
+    TOKEN_VERIFIER,
     attribute_values,
     closed,
     error_type,
@@ -59,7 +59,7 @@ def test_each_operation_of_the_table_is_listed():
     for operation in STORE_OPERATIONS.values():
         assert closed("strongroom.store", operation.area) == operation.area
         assert closed("strongroom.operation", operation.method) == operation.method
-    for check in (RECONCILER, TOKEN_AUDIT):
+    for check in (RECONCILER, TOKEN_VERIFIER):
         assert [operation.method for operation in check.operations] == coroutines(check.type)
         assert closed("strongroom.store", check.name) == check.name
         assert closed("strongroom.operation", "run") == "run"

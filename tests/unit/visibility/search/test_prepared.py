@@ -38,10 +38,10 @@ def test_no_filter_outlives_the_keys():
     """The cache drops the filters of a namespace with its keys."""
     prepared, keys = PreparedFilters(), index_keys(Layout(), 1)
     prepared.prepare(keys, QUERY, TYPES)
-    assert len(prepared._of) == 1
+    assert len(prepared._filters) == 1
     del keys
     gc.collect()
-    assert len(prepared._of) == 0
+    assert len(prepared._filters) == 0
 
 
 def test_the_cache_is_bounded():
@@ -49,4 +49,4 @@ def test_the_cache_is_bounded():
     prepared, namespaces = PreparedFilters(kept=10), [index_keys(Layout(), root) for root in range(5)]
     for number in range(100):
         prepared.prepare(namespaces[number % 5], f"Customer = '{number}'", TYPES)
-        assert sum(map(len, prepared._of.values())) <= 10
+        assert sum(map(len, prepared._filters.values())) <= 10

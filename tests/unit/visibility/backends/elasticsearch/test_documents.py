@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom.kms import IntegrityError
-from strongroom.visibility.backends.elasticsearch.documents import bag_text, document_name, record_id, token_texts
+from strongroom.visibility.backends.elasticsearch.documents import document_name, record_id, token_set_text, token_texts
 
 
 @given(tokens=st.lists(st.integers(-(2**63), 2**63 - 1), max_size=5))
@@ -17,7 +17,7 @@ def test_a_token_is_the_base64_of_its_eight_bytes(tokens):
     """Encoding all tokens at once gives the same text as one after another."""
     each = [urlsafe_b64encode(token.to_bytes(8, "big", signed=True)).decode().rstrip("=") for token in tokens]
     assert token_texts(tokens) == each
-    assert bag_text(tokens) == " ".join(each)
+    assert token_set_text(tokens) == " ".join(each)
 
 
 @given(identifier=st.binary(min_size=16, max_size=16))

@@ -1,4 +1,4 @@
-"""Hold the tokens that stand beside the records in PostgreSQL against those that the sealed records give (DESIGN.md, "Reconciler")."""
+"""Verify the tokens of records in PostgreSQL against the sealed records (DESIGN.md, "Reconciler")."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ if TYPE_CHECKING:
     from strongroom.kms import Keyring, NamespaceKeys
     from strongroom.storage import Row, VisibilityEpochs
     from strongroom.visibility.filter.tree import SearchAttributes
+    from strongroom.visibility.index.document_tokens import DocumentTokens
     from strongroom.visibility.index.record import VisibilityRecord
 
     from .indexer import Progress
 
 PIECE = 200
-"""Records in one transaction."""
+"""Number of records in one transaction."""
 
 
 @dataclass(slots=True)
 class TokenTally:
-    """What was found in a namespace.
+    """The result for one namespace.
 
     Attributes:
-        records: looked at.
-        wrong: whose tokens were others than their sealed record gives, or of an epoch whose key is gone.
-        repaired: of them those that have the right tokens now.
-        unreadable: that do not open; nothing can be said of their tokens, and nothing is changed.
+        records: Number of records that were read.
+        wrong: Number of records whose tokens are wrong, or of an epoch whose key is destroyed.
+        repaired: Number of them whose tokens are correct now.
+        unreadable: Number of records that do not open. Their tokens can't be verified and are not changed.
     """
 
     records: int = 0
@@ -42,16 +43,16 @@ class TokenTally:
 
     @property
     def left(self) -> int:
-        """How many are not as they should be in the end."""
+        """The number of records that are wrong or unreadable in the end."""
         return self.wrong - self.repaired + self.unreadable
 
 
-class TokenAudit:
-    """Compares and repairs, one namespace a call.
+class TokenVerifier:
+    """Verifies and repairs the tokens of one namespace per call.
 
     Args:
-        records: of all namespaces.
-        keyring: for their keys.
+        records: The records of all namespaces.
+        keyring: The keys of the namespaces.
     """
 
     def __init__(self, records: VisibilityEpochs, keyring: Keyring) -> None:
@@ -61,23 +62,27 @@ class TokenAudit:
     async def run(
         self, namespace_id: UUID, types: SearchAttributes, *, repair: bool = True, progress: Progress | None = None
     ) -> TokenTally:
-        """Go through all records of a namespace; services may go on writing meanwhile.
+        """Verify all records of a namespace. Services may write at the same time.
 
         Args:
-            namespace_id: whose.
-            types: its custom search attributes.
-            repair: whether to write the right tokens, or to look only.
-            progress: called with how many records were looked at.
+            namespace_id: The namespace.
+            types: The namespace's custom search attributes.
+            repair: Whether to write correct tokens.
+            progress: Called with the number of records that were read.
 
         Raises:
-            KmsError, StorageError: keys or database can't be had.
+            KmsError, StorageError: Keys or database are unavailable.
         """
         tally = TokenTally()
         async for rows in self._records.whole(namespace_id, piece=PIECE):
             opened = await open_each(self._keyring, namespace_id, rows)
             keys = await self._keyring.open(namespace_id)
-            right = document_tokens(keys, [(row["k"], record) for row, record in opened], types)
-            wrong = [each for each, tokens in zip(opened, right, strict=True) if tokens != _stored(each[0])]
+            expected = document_tokens(keys, [(row["k"], record) for row, record in opened], types)
+            wrong = [
+                (row, record)
+                for (row, record), tokens in zip(opened, expected, strict=True)
+                if tokens != _stored_tokens(row)
+            ]
             if wrong and repair:
                 tally.repaired += await rewrite_tokens(self._records, keys, wrong, types)
             tally.records += len(rows)
@@ -88,13 +93,12 @@ class TokenAudit:
         return tally
 
 
-def _stored(row: Row) -> tuple[tuple[int, ...], tuple[int | None, ...]]:
-    """Return the tokens that a row has, those of the bag and those of the columns."""
+def _stored_tokens(row: Row) -> DocumentTokens:
     return tuple(row["t"]), tuple(row[column] for column in HASHED_COLUMNS)
 
 
 async def open_each(keyring: Keyring, namespace_id: UUID, rows: Sequence[Row]) -> list[tuple[Row, VisibilityRecord]]:
-    """Open those of some rows that open, together where all of them do."""
+    """Open rows, and leave out those that do not open. They are opened together first, which is faster."""
     try:
         records = await keyring.with_keys(namespace_id, lambda keys: open_documents(keys, rows))
     except IntegrityError:
@@ -110,6 +114,10 @@ async def rewrite_tokens(
     opened: Sequence[tuple[Row, VisibilityRecord]],
     types: SearchAttributes,
 ) -> int:
-    """Write opened records with tokens of the active epoch, each unless it changed since it was read; return how many."""
+    """Write opened records with tokens of the active epoch. A record that changed since it was read is left alone.
+
+    Returns:
+        The number of records that were written.
+    """
     sealed = seal_documents(keys, [(row["shard_id"], row["version"], record) for row, record in opened], types)
     return await records.rewrite(keys.namespace_id, [row for row, _ in opened], sealed)
