@@ -71,9 +71,8 @@ class IndexReader(Protocol):
 class SearchIndex(Protocol):
     """A search index of the sealed documents of all namespaces.
 
-    Every operation that talks to a server outside the database raises `SearchIndexUnavailable` or `ResourceExhausted` when
-    that server fails, and `SearchIndexMismatch` when it refuses the request for good. Searches see a write within a second, or after
-    `refresh`.
+    Operations that ask a server outside the database raise `SearchIndexUnavailable` or `ResourceExhausted` if that server fails,
+    and `SearchIndexMismatch` if it refuses the request permanently. Searches see a write within a second, or after `refresh`.
 
     Attributes:
         is_copy: Whether the documents are copies of the records. Copies are written by an `Indexer`, from the outbox.
@@ -108,7 +107,7 @@ class SearchIndex(Protocol):
 
         Raises:
             SearchIndexUnavailable, ResourceExhausted: It is unknown what was written. Write everything again.
-            SearchIndexMismatch: The server refused a document for good.
+            SearchIndexMismatch: The server refused a document permanently.
         """
 
     async def delete_namespace(self, namespace_id: UUID) -> int:

@@ -44,7 +44,7 @@ def scaled(value: float) -> int:
     """Return the integer that a stored Double is compared by: rounded half up, limited to int64."""
     product = asked(value)
     floor = math.floor(product)
-    return floor + (product - floor >= 0.5)  # noqa: PLR2004 - floor(x + 0.5) would round up a number just below the half
+    return floor + (product - floor >= 0.5)  # noqa: PLR2004 - floor(x + 0.5) would round up a number slightly below the half
 
 
 def asked(value: float) -> float:

@@ -76,7 +76,7 @@ class Reconciler:
 
         Args:
             repair: Whether to repair.
-            rewrite: Whether to write every document again. This removes tokens that somebody added, which no comparison finds.
+            rewrite: Whether to write every document again. This removes added tokens, which no comparison finds.
             chunk: Maximum number of records or documents in memory.
             progress: Called after each chunk.
 

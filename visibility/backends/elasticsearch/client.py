@@ -103,7 +103,7 @@ class ElasticsearchClient:
             For each action, in order, whether it was executed. The others were rejected because the cluster is overloaded.
 
         Raises:
-            SearchIndexMismatch: The cluster refused an action for good.
+            SearchIndexMismatch: The cluster refused an action permanently.
         """
         if not operations:
             return []
@@ -133,7 +133,7 @@ def _was_executed(kind: str, item: dict[str, Any]) -> bool:
     """Return whether an action of a bulk request was executed, or is obsolete because a newer version exists.
 
     Raises:
-        SearchIndexMismatch: The cluster refused it for good.
+        SearchIndexMismatch: The cluster refused it permanently.
     """
     status = item["status"]
     if status < _OK_BELOW or status == _CONFLICT or (kind == "delete" and status == _NOT_FOUND):

@@ -41,7 +41,7 @@ async def ask(request: Callable[[], Awaitable[ApiResponse[Any]]], *, deadline: f
         SearchIndexTimeout: The answer did not come in time.
         ResourceExhausted: The cluster is overloaded and did not execute the request.
         SearchIndexAuthenticationError: The cluster refused the credentials.
-        SearchIndexMismatch: The index is missing, or the cluster refused the request for good.
+        SearchIndexMismatch: The index is missing, or the cluster refused the request permanently.
     """
     until = time.monotonic() + deadline
     wait = _FIRST_WAIT

@@ -46,7 +46,7 @@ class ElasticsearchInventory:
     """Lists and compares documents.
 
     The tokens of a document can't be read back. So each document is searched for by its id and all of its tokens. A search finds
-    no document that lost a token. It does find a document that somebody added a token to.
+    no document that lost a token. It does find a document that has an added token.
 
     Args:
         client: The connection to the cluster.
