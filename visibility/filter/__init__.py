@@ -1,1 +1,1 @@
-"""The list-filter language: text to a typed tree."""
+"""Temporal's list filter language: from text to a typed tree."""

@@ -1,7 +1,7 @@
-"""Read a list filter: from text to the tree of `filter_tree`, with names resolved and values in their final form.
+"""Parse a list filter into the tree of `tree.py`, with resolved attributes and converted values.
 
-Any text gives a filter or an `InvalidQuery`, in time that the limit on its length bounds. Reading it does not recurse
-(see `filter_syntax.py`), and the walk over what was read counts its depth before each step down.
+Any text results in a filter or in an `InvalidQuery`. The time is bounded by the maximum length. Parsing does not recurse (see
+`syntax.py`), and the walk over the parsed tree checks the depth before each step down.
 """
 
 from __future__ import annotations
@@ -42,10 +42,11 @@ if TYPE_CHECKING:
     from .tree import SearchAttributes, Value
 
 MAX_FILTER_BYTES = 4096
+"""Maximum length of a filter, in bytes of UTF-8."""
 MAX_NESTING = 20
-"""How many parentheses and NOTs a condition may stand in."""
+"""Maximum number of nested parentheses and NOTs."""
 MAX_TERMS = 100
-"""How many conditions (of an IN: values) and keys of ORDER BY a filter may have."""
+"""Maximum number of conditions, of values of IN, and of keys of ORDER BY, all together."""
 
 _DIVISION = Attribute("TemporalNamespaceDivision", AttributeType.KEYWORD)
 _GROUPED = ("ExecutionStatus", _DIVISION.name)
@@ -72,28 +73,30 @@ def parse_filter(text: str, attributes: SearchAttributes = MappingProxyType({}))
     """Parse a list filter.
 
     Args:
-        text: the filter. A blank one is legal: it asks for everything in the default division.
-        attributes: what the namespace registered. System and predefined names are always known, and can't be redefined here.
+        text: The filter. A blank filter asks for all runs in the default division.
+        attributes: The custom search attributes of the namespace. They can't redefine system and predefined attributes.
 
     Raises:
-        InvalidQuery: the filter can't be used; the subclass says in which of Temporal's three ways.
+        InvalidQuery: The filter is not valid. The subclasses are Temporal's three kinds of invalid filters.
     """
     if len(text) > MAX_FILTER_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_FILTER_BYTES:
         raise UnsupportedQuery(f"the filter is longer than {MAX_FILTER_BYTES} bytes of UTF-8; shorten it")
     if broken := _SURROGATE.search(text):
-        raise MalformedQuery("half of a surrogate pair; send whole characters", position=broken.start())
+        raise MalformedQuery(
+            "the filter contains half of a surrogate pair; send complete characters", position=broken.start()
+        )
     where, group_by, order_by = read(text).children
     walk = _Walk(attributes)
     condition = walk.node(where, 0) if isinstance(where, Tree) else None
     grouped = walk.group_by(group_by) if isinstance(group_by, Tree) else None
     ordered = walk.order_by(order_by) if isinstance(order_by, Tree) else ()
     if grouped and ordered:
-        raise UnsupportedQuery("GROUP BY and ORDER BY exclude each other; drop one of them")
+        raise UnsupportedQuery("GROUP BY and ORDER BY can't be used together; remove one of them")
     return ListFilter(in_default_division(condition, grouped), ordered, grouped)
 
 
 def in_default_division(where: Node | None, group_by: Attribute | None) -> Node:
-    """Add the implicit clause: a filter that does not name the division asks for runs that have none."""
+    """Add the implicit condition: a filter that does not name the namespace division asks for runs without one."""
     named = where is not None and _DIVISION.name in attributes_of(where)
     if named or group_by == _DIVISION:
         return And(()) if where is None else where
@@ -102,11 +105,11 @@ def in_default_division(where: Node | None, group_by: Attribute | None) -> Node:
 
 @dataclass(slots=True)
 class _Walk:
-    """One walk over lark's tree, whose node names are those of `list_filter.lark`.
+    """Converts lark's tree, whose nodes are named in `list_filter.lark`.
 
     Attributes:
-        custom: the names that the namespace registered.
-        terms: how many conditions, values and sort keys have been met.
+        custom: The custom search attributes of the namespace.
+        terms: The number of conditions, values and sort keys so far.
     """
 
     custom: SearchAttributes
@@ -128,7 +131,7 @@ class _Walk:
         return self.leaf(str(tree.data), *cast("tuple[Token, Token | None, *tuple[Token, ...]]", tree.children))
 
     def leaf(self, kind: str, name: Token, sign: Token | None, *literals: Token) -> Node:
-        """Build a condition; `sign` is the operator of a comparison, and elsewhere NOT or nothing."""
+        """Return a condition. `sign` is the operator of a comparison; in other conditions it is NOT or None."""
         attribute = self.attribute(name)
         operator = _OPERATOR_OF.get(kind) or str(sign).replace("<>", "!=")
         fitting = _OPERATORS[attribute.type]
@@ -157,15 +160,15 @@ class _Walk:
         name = token[1:-1].replace("``", "`") if token.type == "QUOTED_NAME" else str(token)
         for spelling in _spellings(name):
             if spelling in NOT_SEARCHABLE:
-                raise InvalidExpression(f"{spelling} is reserved, and can't be searched", position=_at(token))
+                raise InvalidExpression(f"{spelling} is reserved and can't be searched", position=_at(token))
             if found := BUILT_IN.get(spelling):
                 return Attribute(spelling, found.type)
             if registered := self.custom.get(spelling):
                 return registered if isinstance(registered, Attribute) else Attribute(spelling, registered)
-        known = {each.lower(): each for each in BUILT_IN}  # names that a tenant registered are not for an error's text
+        known = {each.lower(): each for each in BUILT_IN}  # no custom names: an error must not quote a tenant
         close = [known[each] for each in get_close_matches(name.lower(), known)] if len(name) <= _LONGEST_GUESS else []
-        advice = f"did you mean {' or '.join(close)}?" if close else "register it before it is searched for"
-        raise UnknownAttribute(f"this is not a search attribute of the namespace; {advice}", position=_at(token))
+        advice = f"did you mean {' or '.join(close)}?" if close else "register it first"
+        raise UnknownAttribute(f"the namespace has no such search attribute; {advice}", position=_at(token))
 
     def order_by(self, tree: Tree[Token]) -> tuple[Order, ...]:
         keys = []
@@ -208,7 +211,7 @@ def _deeper(depth: int, token: Token) -> int:
 
 
 def _spellings(name: str) -> tuple[str, str]:
-    """Return the names to look up: as written, then what Temporal takes it for."""
+    """Return the names to look up: the name as written, then the name that Temporal tries next."""
     if name in ("ScheduleId", "TemporalScheduleId"):
         return name, "WorkflowId"
     return name, name.removeprefix("Temporal") if name.startswith("Temporal") else f"Temporal{name}"

@@ -1,6 +1,6 @@
-"""The grammar at work: from the text of a list filter to lark's tree, or to an error that says what is wrong and where.
+"""Parse the text of a list filter into lark's tree, or raise an error with the position and the likely cause.
 
-The parser keeps its own stack, and no pattern of the lexer goes over a text twice: time is linear, nothing recurses.
+The parser has its own stack, and no pattern of the lexer reads a text twice. So the time is linear, and nothing recurses.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _TERMS = {
     "_OR": "OR",
     "$END": "the end of the filter",
 }
-"""What a message calls a terminal of the grammar. One that is not listed never stands alone among those that fit."""
+"""Names of the terminals of the grammar in messages. A terminal without a name is never the only one that fits."""
 
 _FOREIGN = {
     word: operation
@@ -49,7 +49,7 @@ _FOREIGN = {
     }.items()
     for word in words.split()
 }
-"""Words of SQL that are no part of the language, by what they ask for. None of them is reserved."""
+"""SQL words that the language does not have, with the name of the operation. None of them is reserved."""
 
 _FOREIGN_SIGN = re.compile(r"<=>|<<|>>|[-+*/%&|^~!?]|:(?=\w)", re.ASCII)
 _FOREIGN_SIGNS = {
@@ -60,23 +60,23 @@ _FOREIGN_SIGNS = {
 }
 _OPENERS = ("'", '"', "`")
 _AFTER_CONDITION = ("$END", "_AND", "_OR", "_CLOSE", "_SEMICOLON", "_GROUP", "_ORDER")
-_HINTS = {"OPEN": "; several values go with IN", "_NULL": "; ask for a missing attribute with IS NULL"}
+_HINTS = {"OPEN": "; use IN for several values", "_NULL": "; use IS NULL for a missing attribute"}
 _WORD = re.compile(r"[a-z_]\w*", re.IGNORECASE | re.ASCII)
 _CALL = re.compile(r"[a-z_]\w*\s*\(", re.IGNORECASE | re.ASCII)
 
 
 def read(text: str) -> Tree[Token]:
-    """Return lark's tree of a filter. It is as deep as the filter: check the depth on every step down.
+    """Return lark's tree of a filter. The tree is as deep as the filter, so check the depth before each step down.
 
     Raises:
-        MalformedQuery: the text is not in the language.
-        UnsupportedQuery: it is not, because of an operation that other dialects of SQL have.
+        MalformedQuery: The text is not a list filter.
+        UnsupportedQuery: The text uses an SQL operation that list filters do not have.
     """
     try:
         return _parser().parse(text)
     except UnexpectedInput as unexpected:
         failure = _explain(unexpected, text)
-    # Raised out here, because lark's error quotes the filter, and would go along as the context of ours.
+    # Raised outside the handler, because lark's error quotes the filter and would become the context of this one.
     raise failure
 
 
@@ -87,19 +87,19 @@ def _parser() -> Lark:
 
 
 def _explain(unexpected: UnexpectedInput, text: str) -> InvalidQuery:
-    # str() of lark's error is not for us: it quotes the filter.
+    # Do not use the text of lark's error: it quotes the filter.
     here = unexpected.pos_in_stream or 0
     fitting: set[str] = unexpected.interactive_parser.accepts()  # type: ignore[no-untyped-call]  # lark's gap
     found, before = "", 0
     match unexpected:
-        case UnexpectedToken(token=Token(type="$END")):  # lark gives it the position of the last token
+        case UnexpectedToken(token=Token(type="$END")):  # lark reports the position of the last token
             found, before, here = "$END", here, len(text)
         case UnexpectedToken(token=token, token_history=[Token(start_pos=int(start)), *_]):
             found, before = token.type, start
         case UnexpectedToken(token=token):
             found = token.type
     if (not found and text[here] in _OPENERS) or text.startswith("/*", here):
-        return MalformedQuery("what is opened here (a string, a name or a comment) is never closed", position=here)
+        return MalformedQuery("a string, a name or a comment starts here and is never closed", position=here)
     after_name = "COMPARISON" in fitting
     for at in (here, before) if after_name else (here,):
         if operation := _foreign(text, at):
@@ -109,7 +109,7 @@ def _explain(unexpected: UnexpectedInput, text: str) -> InvalidQuery:
     if "STRING" in fitting and _CALL.match(text, here) and found == "NAME":
         return UnsupportedQuery("list filters do not have functions", position=here)
     if after_name and found in _AFTER_CONDITION:
-        return UnsupportedQuery("an attribute alone is no condition; compare it with a value", position=before)
+        return UnsupportedQuery("an attribute alone is not a condition; compare it with a value", position=before)
     return MalformedQuery(
         f"expected {_named(fitting)}{_HINTS.get(found, '') if 'STRING' in fitting else ''}", position=here
     )
@@ -123,7 +123,7 @@ def _foreign(text: str, at: int) -> str | None:
 
 
 def _named(terminals: Collection[str]) -> str:
-    # lark leaves the end out. It fits where ";" does, and after one nothing else does.
+    # lark does not list the end. It fits wherever ";" fits, and after a ";" nothing else fits.
     fitting = {*terminals, "$END"} if not terminals or "_SEMICOLON" in terminals else terminals
     *names, last = dict.fromkeys(name for terminal, name in _TERMS.items() if terminal in fitting)
     return f"{', '.join(names)} or {last}" if names else last

@@ -1,4 +1,4 @@
-"""A list filter as a small typed tree: attributes resolved, values normalised, negations taken out of the leaves."""
+"""A list filter as a typed tree, with resolved attributes and converted values. A negation is a node of its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 Comparison: TypeAlias = Literal["=", "<", "<=", ">", ">="]
 Value: TypeAlias = str | int | float | bool
-"""A Datetime is an integer of nanoseconds since the epoch, an ExecutionDuration one of nanoseconds."""
+"""The value of a condition. A Datetime is in nanoseconds since 1970, an ExecutionDuration in nanoseconds."""
 
 STATUS_NAMES = (
     "Running",
@@ -24,22 +24,22 @@ STATUS_NAMES = (
     "TimedOut",
     "Paused",
 )
-"""Values of ExecutionStatus, in the order of their codes from 1."""
+"""Values of ExecutionStatus. The first one has the code 1."""
 
 OPEN_STATUSES = frozenset({"Running", "Paused"})
-"""Those that a run without a close time may have."""
+"""Statuses of open runs, which have no close time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """A search attribute by its canonical name."""
+    """A search attribute with its canonical name."""
 
     name: str
     type: AttributeType
 
 
 SearchAttributes: TypeAlias = "Mapping[str, AttributeType | Attribute]"
-"""What a namespace registered: custom names with their types, and aliases with the attributes that they stand for in a filter."""
+"""The search attributes of a namespace: custom names with their types, and aliases with the attributes that they mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class StartsWith:
 
 @dataclass(frozen=True, slots=True)
 class Between:
-    """`attribute BETWEEN low AND high`, both inclusive."""
+    """`attribute BETWEEN low AND high`, inclusive."""
 
     attribute: Attribute
     low: Value
@@ -85,21 +85,21 @@ class IsNull:
 
 @dataclass(frozen=True, slots=True)
 class And:
-    """Every item holds."""
+    """Every item is satisfied."""
 
     items: tuple[Node, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Or:
-    """Some item holds."""
+    """At least one item is satisfied."""
 
     items: tuple[Node, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """The item does not hold; so a document without the attribute of a negated condition matches."""
+    """The item is not satisfied. So a document without the attribute of a negated condition matches."""
 
     item: Node
 
@@ -110,7 +110,7 @@ Node: TypeAlias = Leaf | And | Or | Not
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A sort key; runs without a value come last either way."""
+    """A key of ORDER BY. Runs without a value come last in both directions."""
 
     attribute: Attribute
     descending: bool
@@ -118,7 +118,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class ListFilter:
-    """A whole filter: conditions, and what to sort or to group by."""
+    """A filter: its condition, and the keys of ORDER BY or GROUP BY."""
 
     where: Node
     order_by: tuple[Order, ...] = ()
@@ -126,7 +126,7 @@ class ListFilter:
 
 
 def attributes_of(node: Node) -> frozenset[str]:
-    """Return the names of all attributes that a filter has a condition on."""
+    """Return the names of all attributes in the conditions of a filter."""
     match node:
         case And(items) | Or(items):
             return frozenset().union(*map(attributes_of, items))

@@ -1,7 +1,7 @@
-"""From a literal in a list filter to the value that an attribute is compared with.
+"""Convert a literal of a list filter to the value that an attribute is compared with.
 
-A converter returns None for a literal that does not fit. It does not raise, because an exception raised here would
-carry the literal, which a tenant wrote, in its chain of causes.
+A converter returns None for a literal that does not fit. It does not raise, because the chain of causes would then contain the
+literal, which a tenant wrote.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SECOND = 10**9
 
 _ESCAPE = re.compile(r"\\(.)|''|\"\"", re.DOTALL)
 _ESCAPES = {"0": "\0", "b": "\b", "n": "\n", "r": "\r", "t": "\t", "Z": "\x1a"}
-"""MySQL's. A backslash before any other character stands for that character."""
+"""MySQL's escapes. A backslash before any other character means that character."""
 
 _RFC3339 = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:Z|([+-])([01]\d|2[0-3]):([0-5]\d))", re.ASCII
@@ -57,7 +57,7 @@ _STATUSES: Mapping[Value, str] = {
 
 
 def unquote(token: str) -> str:
-    """Return what a string literal, quotes included, stands for."""
+    """Return the text of a string literal with its quotes."""
     quote = token[0] * 2
 
     def meaning(match: re.Match[str]) -> str:
@@ -70,11 +70,12 @@ def unquote(token: str) -> str:
 
 
 def number(token: str) -> int | float | None:
-    """Return the number that a literal stands for: an int if it is one and fits 64 bits, else a float.
+    """Return the number of a literal: an int if it is an integer of 64 bits, otherwise a float.
 
-    None stands for a number that is too large for either.
+    Returns:
+        The number; None if it is too large for a float.
     """
-    compact = "".join(token.split())  # a sign may stand apart
+    compact = "".join(token.split())  # a space may follow the sign
     digits = compact.lstrip("+-")
     if digits.isdigit() and len(digits.lstrip("0")) <= len(str(_INT64.stop)):
         whole = int(digits.lstrip("0") or "0") * (-1 if compact[0] == "-" else 1)
@@ -85,15 +86,15 @@ def number(token: str) -> int | float | None:
 
 
 def convert(attribute: Attribute, literal: Value, position: int) -> Value:
-    """Return the value that a literal stands for when it is compared with an attribute.
+    """Return the value of a literal that is compared with an attribute.
 
     Args:
-        attribute: where the value is to be looked for.
-        literal: str for a string literal, int or float for a number, bool for TRUE or FALSE.
-        position: where the literal stands in the filter.
+        attribute: The attribute.
+        literal: A str for a string literal, an int or float for a number, a bool for TRUE or FALSE.
+        position: The position of the literal in the filter, in characters.
 
     Raises:
-        InvalidExpression: the literal does not fit the attribute.
+        InvalidExpression: The literal does not fit the attribute.
     """
     converter, wanted = _SPECIAL.get(attribute.name) or _BY_TYPE[attribute.type]
     value = converter(literal)
@@ -103,7 +104,7 @@ def convert(attribute: Attribute, literal: Value, position: int) -> Value:
 
 
 def shown(attribute: Attribute) -> str:
-    """Return what a message calls an attribute: a name that a tenant registered is not for a log."""
+    """Return the name of an attribute for messages. Custom names are left out, because messages are logged."""
     return attribute.name if attribute.name in BUILT_IN else "this attribute"
 
 
@@ -124,9 +125,9 @@ def _whole(literal: Value) -> int | None:
 
 
 def parse_datetime(literal: Value) -> int | None:
-    """Return a time of RFC 3339, or an integer, as nanoseconds since the epoch; None for anything else.
+    """Return a time of RFC 3339, or an integer, as nanoseconds since 1970; None for anything else.
 
-    `datetime` has no room for nanoseconds, so it counts the whole seconds only.
+    `datetime` has no nanoseconds, so it is used for the seconds only.
     """
     match = _RFC3339.fullmatch(literal) if isinstance(literal, str) else None
     if match is None:
@@ -143,21 +144,21 @@ def parse_datetime(literal: Value) -> int | None:
 
 
 def _status(literal: Value) -> str | None:
-    # Python holds True and 1.0 for the key 1; Temporal does not hold them for a status.
+    # In Python True and 1.0 equal the key 1, but Temporal does not accept them as a status.
     return _STATUSES.get(literal) if type(literal) in (str, int) else None
 
 
 def _duration(literal: Value) -> int | None:
     if isinstance(literal, str):
-        elapsed = _spelt_duration(literal)
-    elif isinstance(literal, float) and literal.is_integer():  # 36e11 is a float by its spelling only
+        elapsed = _duration_text(literal)
+    elif isinstance(literal, float) and literal.is_integer():  # such as 36e11, an integer that is written as a float
         elapsed = int(literal)
     else:
         elapsed = _whole(literal)
     return elapsed if elapsed is not None and elapsed in _INT64 else None
 
 
-def _spelt_duration(text: str) -> int | None:
+def _duration_text(text: str) -> int | None:
     if _WHOLE.fullmatch(text):
         return int(text)
     if clock := _CLOCK.fullmatch(text):

@@ -74,7 +74,7 @@ def test_operations_of_sql_that_are_not_served(text, position, word):
 
 
 MALFORMED = [
-    ("Customer = ('a','b')", 11, "several values go with IN"),
+    ("Customer = ('a','b')", 11, "use IN for several values"),
     ("Customer = NULL", 11, "IS NULL"),
     ("Customer = Tags", 11, "expected one value"),
     ("'x' = Customer", 0, "expected an attribute"),
