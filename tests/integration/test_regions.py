@@ -184,7 +184,7 @@ async def test_a_driver_of_another_region_refuses(bound_cell, region):
 
 async def test_a_cell_is_not_given_a_region_later(strongroom):
     """The database of a cell without a region is not opened by a configuration that names one."""
-    with pytest.raises(CellMismatch, match=r"take cell\.region out"):
+    with pytest.raises(CellMismatch, match=r"remove cell\.region"):
         async with Strongroom.open(in_region(strongroom.config, HERE)):
             pass
 
