@@ -272,7 +272,7 @@ def test_what_is_never_covered_is_always_said():
         "write-ahead log",
         "VACUUM",
         "Copies of a KEK",
-        "wrapped anew",
+        "re-wrapped",
         "cell's keys",
         "Logs of",
         "exports",
