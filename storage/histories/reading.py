@@ -188,4 +188,4 @@ def _select(branch_id: UUID, rows: NodeRows, data: Sequence[bytes], indexes: Seq
 
 
 def _no_nodes() -> NotFound:
-    return NotFound("this history branch has no such nodes")
+    return NotFound("the history branch has no node in this range")
