@@ -38,7 +38,7 @@ SHARDS = 8
 
 
 async def functions_of(database):
-    """Names of the functions in the schema."""
+    """Return the names of the functions in the schema."""
     async with database.connection(EVERY_NAMESPACE) as connection:
         rows = await connection.fetch(
             "SELECT proname::text AS name FROM pg_proc WHERE pronamespace = 'strongroom'::regnamespace"
@@ -47,12 +47,12 @@ async def functions_of(database):
 
 
 def names(*, distributed):
-    """Names of the functions of a form."""
+    """Return the names of the functions for a cluster or for one server."""
     return {function.name for function in load_functions(distributed=distributed).values()}
 
 
 async def test_the_statements_are_accepted_and_run_once(stand_ins):
-    """Names, columns, types and signatures are those of the schema; a second time there is nothing left to do."""
+    """The statements fit the names, types and signatures of the schema, and a second run has nothing to do."""
     ran = await distribute_schema(stand_ins.database)
     assert ran == distribution_statements()
     assert await distribute_schema(stand_ins.database) == []
@@ -63,7 +63,7 @@ async def test_the_statements_are_accepted_and_run_once(stand_ins):
 
 
 async def test_two_at_once_do_it_once(stand_ins):
-    """The lock of the schema is held from the first statement to the last."""
+    """Of two concurrent runs one distributes everything, because the schema's lock is held to the end."""
     other = Database(stand_ins.config.dsn, insecure=True)
     ran = await asyncio.gather(distribute_schema(stand_ins.database), distribute_schema(other))
     await other.aclose()
@@ -71,7 +71,7 @@ async def test_two_at_once_do_it_once(stand_ins):
 
 
 async def test_an_interrupted_distribution_goes_on(stand_ins):
-    """What Citus has already is passed over; until all is done the cell is what it was, and so are its functions."""
+    """An interrupted run leaves the cell and its functions unchanged, and the next run continues."""
     async with stand_ins.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute("INSERT INTO public.broken VALUES ('tasks')")
     with pytest.raises(StorageError):
@@ -96,7 +96,7 @@ async def test_an_interrupted_distribution_goes_on(stand_ins):
 
 
 async def test_a_function_that_citus_only_copied_is_distributed(stand_ins):
-    """It notes each new function by itself; that one goes to the node of its shard takes more."""
+    """Citus copies each new function by itself, but sends its calls to a node only after it is distributed."""
     await distribute_schema(stand_ins.database)
     function = load_functions(distributed=True)["get_tasks"]
     async with stand_ins.database.connection(EVERY_NAMESPACE) as connection:
@@ -108,7 +108,7 @@ async def test_a_function_that_citus_only_copied_is_distributed(stand_ins):
 
 
 async def test_a_server_without_citus_is_refused_and_left_alone(owners_cell):
-    """The message says what to run."""
+    """The message names the statement to run, and nothing is changed."""
     with pytest.raises(SchemaMismatch, match="CREATE EXTENSION citus"):
         await distribute_schema(owners_cell.database)
     assert not (await schema_status(owners_cell.database)).distributed
@@ -118,7 +118,7 @@ async def test_a_server_without_citus_is_refused_and_left_alone(owners_cell):
 
 @pytest.mark.parametrize("with_schema", [False, True])
 async def test_a_schema_that_is_not_ready_is_refused(contract_dsn, with_schema):
-    """Without all migrations, and without a cell, there is nothing to distribute yet."""
+    """A schema without all migrations or without a cell is refused with the command to run."""
     dsn = await new_database(contract_dsn)
     await install_stand_ins(dsn)
     database = Database(dsn, insecure=True)
@@ -131,7 +131,7 @@ async def test_a_schema_that_is_not_ready_is_refused(contract_dsn, with_schema):
 
 @pytest.fixture
 async def distributed_cell(stand_ins, tmp_path):
-    """The cell after its distribution, opened by a host that knows of it; the stand-ins leave the rows on the one server."""
+    """Open a distributed cell. The stand-ins leave all rows on one server."""
     await distribute_schema(stand_ins.database)
     path = tmp_path / "strongroom.toml"
     with pytest.raises(CellMismatch, match="distributed = true"):
@@ -144,7 +144,7 @@ async def distributed_cell(stand_ins, tmp_path):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """The calls of functions: name, first argument, and the shard of each row or request."""
+    """Record the calls of functions: name, first argument, and the shard of each row or request."""
     seen = []
     of_shards = {
         "write_executions": "r_shard",
@@ -168,7 +168,7 @@ def calls(monkeypatch):
 
 
 async def test_the_confined_functions_do_the_same_for_many_callers(distributed_cell, calls):
-    """64 callers over eight shards get right answers, and each statement has requests of one shard, its first argument."""
+    """64 callers over eight shards get right answers, and each statement has requests of one shard only."""
     cell = distributed_cell
     namespace_id = await new_namespace(cell)
     shards = [await new_shard(cell) for _ in range(SHARDS)]
@@ -216,7 +216,7 @@ async def test_the_confined_functions_do_the_same_for_many_callers(distributed_c
 
 
 async def test_a_function_leaves_rows_of_other_shards_alone(distributed_cell):
-    """What the conditions in the functions do: a row that is on another node is not written from here."""
+    """The conditions in a function leave out rows of other shards."""
     namespace_id, tree = uuid4(), uuid4()
     append = load_functions(distributed=True)["append_history_nodes"]
     async with distributed_cell.database.connection(EVERY_NAMESPACE) as connection:
@@ -229,7 +229,7 @@ async def test_a_function_leaves_rows_of_other_shards_alone(distributed_cell):
 
 
 async def test_a_function_runs_in_a_session_that_knows_nothing_of_ours(distributed_cell):
-    """As on a node: no search_path, and any way of planning."""
+    """A function works without the session's search_path and with every plan_cache_mode."""
     function = load_functions(distributed=True)["add_history_tasks"]
     shard_id = await new_shard(distributed_cell)
     connection = await asyncpg.connect(distributed_cell.config.dsn)
@@ -242,7 +242,7 @@ async def test_a_function_runs_in_a_session_that_knows_nothing_of_ours(distribut
 
 
 async def test_statements_of_a_distributed_cell_are_planned_for_their_parameters(distributed_cell, owners_cell):
-    """Citus finds the node only then; on one server there is one plan for any."""
+    """Citus finds the node of a statement only while it plans for certain parameters; one server uses a generic plan."""
     for cell, mode in ((distributed_cell, "auto"), (owners_cell, "force_generic_plan")):
         async with cell.executions._database.connection(EVERY_NAMESPACE) as connection:
             row = await connection.fetchrow(

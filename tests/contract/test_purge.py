@@ -24,7 +24,7 @@ pytestmark = pytest.mark.integration
 
 PURGED = {table.name: table.partition_column for table in PURGED_TABLES}
 KEPT = {"data_keys", "namespaces", "shreddings", "shredded_keks", "erasure_certificates"}
-"""The registry, whose tombstones stay; the table of namespaces, whose row is emptied instead; and the records of shreddings."""
+"""Tables with a namespace that a purge keeps: the key registry, the namespaces, and the shreddings with their certificates."""
 VALUES = {
     "smallint": "1",
     "integer": "{number}",
@@ -39,7 +39,7 @@ VALUES = {
 
 
 async def columns(cell):
-    """Return each table's columns with their types, those of the key in order and first."""
+    """Return each table's columns with their types, the key's columns first and in order."""
     rows = await fetch(
         cell,
         """
@@ -57,7 +57,7 @@ async def columns(cell):
 
 
 async def fill(cell, table, namespace_id, rows, *, lead=None, first=1):
-    """Put rows of a namespace into a table, spread over as many values of its key's first column unless one is given."""
+    """Insert rows of a namespace into a table, each in another partition unless one is given."""
     values = {
         column: VALUES[kind].format(number=f"({first} + number)")
         for column, kind in (await columns(cell))[table].items()
@@ -86,7 +86,7 @@ async def dead_namespace(cell):
 
 
 async def test_every_table_with_a_namespace_is_purged(own_cell):
-    """A new table with a namespace_id that nobody added to the list fails here; so does one whose key begins otherwise."""
+    """A table with a namespace that is neither purged nor kept fails here, and so does one with another first key column."""
     tables = await columns(own_cell)
     with_namespace = {table for table, names in tables.items() if "namespace_id" in names}
     assert with_namespace - KEPT == set(PURGED)
@@ -98,7 +98,7 @@ async def test_every_table_with_a_namespace_is_purged(own_cell):
 
 @pytest.mark.parametrize("distributed", [False, True])
 async def test_all_rows_of_a_namespace_go_and_no_others(own_cell, distributed):
-    """From every table, in the statements for one server and in those for a cluster; the answer is how many from which."""
+    """On one server and on a cluster, all rows of every table are deleted, and the result has their number by table."""
     await execute(own_cell, "UPDATE cell SET distributed = $1", distributed)
     gone, stays = await dead_namespace(own_cell), await new_namespace(own_cell)
     rows = {table: 3 + number for number, table in enumerate(PURGED)}
@@ -115,9 +115,9 @@ async def test_all_rows_of_a_namespace_go_and_no_others(own_cell, distributed):
 @pytest.mark.parametrize("table", PURGED)
 @pytest.mark.parametrize("chunk", [1, 7, 10, 1000])
 async def test_chunks_of_any_size_find_all_rows(cell, table, chunk):
-    """Many rows under one first column of the key, and few under many; none is left over at a chunk's border."""
+    """With many rows in one partition and few in many, no row is left at the border of a chunk."""
     gone = await dead_namespace(cell)
-    first = gone.int % 10**6 * 1000  # the cell is the session's, and its rows have other numbers
+    first = gone.int % 10**6 * 1000  # the cell is shared by the session, so the test uses its own numbers
     await fill(cell, table, gone, 20, lead=first, first=first)
     await fill(cell, table, gone, 10, first=first + 100)
     assert dict(await purge_namespace(cell.database, gone, chunk=chunk)) == {table: 30}
@@ -125,7 +125,7 @@ async def test_chunks_of_any_size_find_all_rows(cell, table, chunk):
 
 
 async def test_a_key_with_more_first_columns_than_one_statement_looks_into(own_cell):
-    """Windows follow each other without a gap, up to the column's ends."""
+    """There is no gap between the windows of partitions, or at the ends of the column's range."""
     gone = await dead_namespace(own_cell)
     await fill(own_cell, "history_tree", await new_namespace(own_cell), 500)
     await fill(own_cell, "history_tree", gone, 3000, first=200)
@@ -135,7 +135,7 @@ async def test_a_key_with_more_first_columns_than_one_statement_looks_into(own_c
 
 
 async def test_progress_is_told_for_each_chunk_and_each_table(own_cell):
-    """The count of a table rises to what was deleted from it; a table without rows is reported once."""
+    """A table's count rises to the number of its deleted rows, and a table without rows is reported once."""
     gone, told = await dead_namespace(own_cell), []
     await fill(own_cell, "tasks", gone, 25, lead=1)
     await fill(own_cell, "history_tasks", gone, 25, lead=1)
@@ -149,7 +149,7 @@ async def test_progress_is_told_for_each_chunk_and_each_table(own_cell):
 
 
 async def test_a_purge_that_breaks_off_keeps_what_it_did_and_goes_on(own_cell):
-    """Each chunk is committed by itself; the next run finishes, and so do two at once."""
+    """Each chunk is committed by itself, and two concurrent runs finish an interrupted purge."""
     gone = await dead_namespace(own_cell)
     for table in ("executions", "tasks", "build_id_to_task_queue"):
         await fill(own_cell, table, gone, 40)
@@ -168,7 +168,7 @@ async def test_a_purge_that_breaks_off_keeps_what_it_did_and_goes_on(own_cell):
 
 
 async def test_a_chunk_is_short_and_locks_little(own_cell):
-    """A large purge runs under a time limit that it would not keep in one statement, and rows outside the chunk are free."""
+    """A large purge keeps a time limit that a single statement would exceed."""
     gone = await dead_namespace(own_cell)
     await fill(own_cell, "tasks", gone, 60, lead=1)
     await execute(
@@ -184,7 +184,7 @@ async def test_a_chunk_is_short_and_locks_little(own_cell):
 
 
 async def test_a_small_namespace_in_a_large_table_is_found_by_the_key(own_cell):
-    """No statement reads the table: each keeps a time limit that thousands of readings would not keep."""
+    """No statement reads the whole table, so each keeps a short time limit."""
     gone = await dead_namespace(own_cell)
     await fill(own_cell, "history_tree", await new_namespace(own_cell), 100_000)
     await fill(own_cell, "history_tree", gone, 30, first=50_000)
@@ -196,7 +196,7 @@ async def test_a_small_namespace_in_a_large_table_is_found_by_the_key(own_cell):
 
 
 async def test_no_key_is_needed(own_cell):
-    """A purge runs without a keyring, for a namespace whose KEK is gone and whose row is gone."""
+    """A purge runs without a keyring, even if the namespace's KEK and row are deleted."""
     gone = await dead_namespace(own_cell)
     await fill(own_cell, "executions", gone, 3)
     await execute(own_cell, "DELETE FROM namespaces WHERE namespace_id = $1", gone)
@@ -206,7 +206,7 @@ async def test_no_key_is_needed(own_cell):
 
 
 async def test_a_living_namespace_is_not_purged(own_cell):
-    """Neither one whose keys are not destroyed, nor the cell itself; not one row goes."""
+    """A namespace with keys that are not destroyed, and the cell itself, keep all rows."""
     living, cell_id = await new_namespace(own_cell), own_cell.keyring.cell_id
     for namespace_id, first in ((living, 1), (cell_id, 100)):
         await fill(own_cell, "queue_v2_messages", namespace_id, 3, first=first)
@@ -220,18 +220,18 @@ async def test_a_living_namespace_is_not_purged(own_cell):
 
 @pytest.mark.parametrize("wrong", [None, "x", str(UUID(int=1)), 1])
 async def test_what_is_not_an_id_is_refused(cell, wrong):
-    """Before the database sees it."""
+    """A malformed id is refused before a statement is sent."""
     with pytest.raises(InvalidPersistenceRequest):
         await purge_namespace(cell.database, wrong)
 
 
 async def test_an_unknown_namespace_has_no_rows(cell):
-    """And is no error."""
+    """An unknown namespace is not an error."""
     assert dict(await purge_namespace(cell.database, uuid4())) == {}
 
 
 async def test_a_missing_table_is_told_as_such(own_cell):
-    """A purge does not pass over a table that is not there."""
+    """A purge fails if a table is missing."""
     gone = await dead_namespace(own_cell)
     await execute(own_cell, "DROP TABLE build_id_to_task_queue")
     with pytest.raises(SchemaMismatch):

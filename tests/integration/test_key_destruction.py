@@ -1,4 +1,4 @@
-"""A data key is destroyed when a scan proves that nothing uses it, and not before."""
+"""A data key is destroyed only after a scan shows that no value uses it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ COLUMNS = {str(column): column for column in sealed_columns()}
 
 
 async def resealed(cell):
-    """A namespace and a cell whose rows are all sealed with version 2, and whose version 1 is retired."""
+    """Reseal a namespace and the cell with version 2, so that version 1 is retired and unused."""
     made = await every_table(cell)
     for owner in (made.namespace_id, cell.keyring.cell_id):
         await rotate_data_key(cell.keyring, owner)
@@ -40,7 +40,7 @@ async def resealed(cell):
 
 
 async def key_rows(cell, owner):
-    """State and wrapped root of each version of a data key."""
+    """Return the state and the wrapped root of each version of a data key."""
     rows = await fetch(
         cell, "SELECT version, state, wrapped FROM data_keys WHERE namespace_id = $1 AND class = 'data'", owner
     )
@@ -48,20 +48,20 @@ async def key_rows(cell, owner):
 
 
 async def value_of(cell, column, owner):
-    """One sealed value of a column, with what it is found by."""
+    """Return one sealed value of a column."""
     mine = "namespace_id = $1" if column.table.namespaced else "$1::uuid IS NOT NULL"
     query = f"SELECT {column.name} AS value FROM {column.table.name} WHERE {mine} ORDER BY ctid LIMIT 1"  # noqa: S608
     return (await fetch(cell, query, owner))[0]["value"]
 
 
 async def exchange(cell, column, old, new):
-    """Put another value in the place of a value."""
+    """Replace a value by another one."""
     update = f"UPDATE {column.table.name} SET {column.name} = $2 WHERE {column.name} = $1"  # noqa: S608
     assert await execute(cell, update, old, new) == "UPDATE 1"
 
 
 async def test_one_value_in_any_column_keeps_the_key(strongroom):
-    """Whichever table it is in it is found and named, and nothing is destroyed; when it is gone the key is, and all opens."""
+    """A use in any column is named and keeps the key. Without it the key is destroyed, and every row opens."""
     made = await resealed(strongroom)
     work = strongroom.reseal(wait=0)
     for name, column in COLUMNS.items():
@@ -87,7 +87,7 @@ async def test_one_value_in_any_column_keeps_the_key(strongroom):
 
 
 async def test_a_scan_that_leaves_a_table_out_is_caught(strongroom):
-    """The control of the scan: without one column the key is destroyed, and what the rows say by themselves shows it."""
+    """The control of the scan: if it leaves out a column, the key is destroyed although a row uses it."""
     for name in ("history_node.data", "queue_v2_messages.data"):
         made = await resealed(strongroom)
         value = await value_of(strongroom, COLUMNS[name], made.namespace_id)
@@ -100,7 +100,7 @@ async def test_a_scan_that_leaves_a_table_out_is_caught(strongroom):
 
 
 async def test_only_a_retired_version_is_destroyed(strongroom):
-    """Neither the active one, nor one that is gone, nor one that never was; and of two at once one does it."""
+    """An active, destroyed or unknown version is refused, and of two concurrent calls one destroys it."""
     made = await resealed(strongroom)
     work, owner = strongroom.reseal(wait=0), made.namespace_id
     with pytest.raises(KeyConflict, match="active"):
@@ -121,7 +121,7 @@ async def test_only_a_retired_version_is_destroyed(strongroom):
 
 
 async def test_one_of_another_namespace_is_no_use(strongroom):
-    """Each namespace's versions are its own: the other one's rows under its version 1 keep nothing."""
+    """Rows of another namespace under its own version 1 do not count."""
     made, other = await resealed(strongroom), await every_table(strongroom)
     assert await all_versions(strongroom, other.namespace_id) == {1}
     await destroy_retired_key(strongroom.reseal(wait=0), made.namespace_id, 1)
@@ -131,7 +131,7 @@ async def test_one_of_another_namespace_is_no_use(strongroom):
 
 
 async def test_it_waits_until_every_process_knows_the_successor(strongroom):
-    """A version that was retired a moment ago may still be sealed with: nothing is scanned before that is over."""
+    """The scan begins after the wait, because a process may still seal with a version that was retired recently."""
     made = await every_table(strongroom)
     await rotate_data_key(strongroom.keyring, made.namespace_id)
     await strongroom.reseal(wait=0).run(made.namespace_id, rate=0)
@@ -146,11 +146,13 @@ async def test_it_waits_until_every_process_knows_the_successor(strongroom):
     await rotate_data_key(strongroom.keyring, made.namespace_id)
     await strongroom.reseal(wait=0).run(made.namespace_id, rate=0)
     await execute(strongroom, aged, made.namespace_id)
-    await destroy_retired_key(strongroom.reseal(wait=600), made.namespace_id, 2)  # long ago: nobody is waited for
+    await destroy_retired_key(
+        strongroom.reseal(wait=600), made.namespace_id, 2
+    )  # retired long ago, so there is no wait
 
 
 async def test_what_is_written_late_is_saved(strongroom, monkeypatch):
-    """A process that takes too long, and seals with the key between the scan and its end: this process still has the root."""
+    """A row that a slow process writes between the scan and the destruction is resealed with the root in memory."""
     made = await resealed(strongroom)
     column, owner = COLUMNS["task_queue_user_data.data"], made.namespace_id
     value = await value_of(strongroom, column, owner)
@@ -173,7 +175,7 @@ async def test_what_is_written_late_is_saved(strongroom, monkeypatch):
 
 
 async def test_a_database_of_another_schema_is_refused(strongroom):
-    """A newer one may have sealed columns that this software does not know."""
+    """A newer schema is refused, because it may have sealed columns that this software does not know."""
     made = await resealed(strongroom)
     newer = "INSERT INTO schema_version (version, name, applied_at) VALUES ($1, 'later', now())"
     await execute(strongroom, newer, current_version() + 1)
@@ -183,7 +185,7 @@ async def test_a_database_of_another_schema_is_refused(strongroom):
 
 
 async def test_a_page_token_of_a_destroyed_key_is_refused_as_such(strongroom):
-    """It says to start again, and does not call the namespace shredded."""
+    """A page token of a destroyed version asks the caller to start again, and does not call the namespace shredded."""
     made = await every_table(strongroom)
     page = await strongroom.visibility.list_workflow_executions(made.namespace_id, "", TYPES, page_size=1)
     await rotate_data_key(strongroom.keyring, made.namespace_id)
@@ -207,7 +209,7 @@ async def test_a_page_token_of_a_destroyed_key_is_refused_as_such(strongroom):
 
 
 async def searched(strongroom, *, records=30):
-    """A namespace whose documents are sealed with version 1, and whose active version is 2."""
+    """Return a namespace whose documents use version 1 and whose active version is 2."""
     await strongroom.search_index.create()
     cell = await new_cell(strongroom)
     await cell.write(*map(record, range(records)))
@@ -217,7 +219,7 @@ async def searched(strongroom, *, records=30):
 
 
 async def test_documents_are_written_anew(config_path, elasticsearch):
-    """A search index has copies of sealed records: after the run none names an old version, and every search is answered."""
+    """After a run no document of the search index uses an old version, and every search is answered."""
     async with opened(config_path, elasticsearch) as strongroom:
         cell = await searched(strongroom)
         assert (await versions_in_use(strongroom, cell.namespace_id))[COPIES] == {1: 30}
@@ -230,7 +232,7 @@ async def test_documents_are_written_anew(config_path, elasticsearch):
 
 
 async def test_one_document_keeps_the_key(config_path, elasticsearch):
-    """An indexer that was late has put an old copy back: the key stays, and the next run repairs it, without a request for it."""
+    """An old copy that a slow indexer wrote keeps the key, and the next run renews it."""
     async with opened(config_path, elasticsearch) as strongroom:
         cell = await searched(strongroom)
         (late,) = await fetch(strongroom, "SELECT * FROM visibility_records ORDER BY id LIMIT 1")
@@ -247,7 +249,7 @@ async def test_one_document_keeps_the_key(config_path, elasticsearch):
 
 
 async def test_an_indexer_that_is_late_puts_the_run_on_the_list_again(config_path, elasticsearch):
-    """What it had taken before the record was sealed again, and sent after that: when it is done with it the run waits again."""
+    """An indexer that took a record before it was resealed, and sends it afterwards, puts the run into the outbox again."""
     async with opened(config_path, elasticsearch) as strongroom:
         cell = await searched(strongroom, records=3)
         async for _ in strongroom.outbox.add_all():
@@ -264,7 +266,7 @@ async def test_an_indexer_that_is_late_puts_the_run_on_the_list_again(config_pat
 
 
 async def test_a_document_without_a_record_is_told(config_path, elasticsearch):
-    """Nothing can write it again: the key is kept, and the message says what takes such documents away."""
+    """A document without a record can't be renewed: the key stays, and the error names the command that deletes it."""
     async with opened(config_path, elasticsearch) as strongroom:
         cell = await searched(strongroom, records=5)
         await execute(strongroom, "DELETE FROM visibility_records WHERE id = (SELECT min(id) FROM visibility_records)")

@@ -35,17 +35,17 @@ from tests.support.registered_keys import FIRST, SECOND, Writer, registered, wri
 pytestmark = pytest.mark.integration
 
 MANY = 10_000
-"""Namespaces of the large re-wrap."""
+"""Namespaces of the large rewrap."""
 
 
 async def usage(strongroom):
-    """Return how many keys depend on which version of which KEK, without the cell's own."""
+    """Return the number of keys by KEK and KEK version, without the cell's own keys."""
     found = await strongroom.keyring.store.list_kek_usage()
     return {(each.kek_id, each.kek_version): each.keys for each in found if each.kek_id != "cell"}
 
 
 async def copied(strongroom, dsn, number):
-    """The same, for many: rows are written as `create_data_keys` writes them, all at once."""
+    """Register the keys of many namespaces at once, with rows like those of `create_data_keys`."""
     await strongroom.create_kek(FIRST)
     namespaces, cell_id = [uuid4() for _ in range(number)], strongroom.keyring.cell_id
     provider = strongroom.keyring.provider("local").inner
@@ -76,7 +76,7 @@ async def copied(strongroom, dsn, number):
 
 
 async def data_rows(strongroom):
-    """Return the place of each row of data, and the transaction that wrote it."""
+    """Return the position of each data row, and the transaction that wrote it."""
     async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
         found = await connection.fetch("SELECT ctid::text, xmin::text FROM history_node ORDER BY ctid")
     return [tuple(row.values()) for row in found]
@@ -86,7 +86,7 @@ async def data_rows(strongroom):
 
 
 async def test_rewrap_moves_keys_and_no_data(strongroom):
-    """After a KEK's rotation a re-wrap moves every key to its new version; data rows stay where they are, and all opens."""
+    """A rewrap after a KEK's rotation moves every key to the new version. No data row changes, and every row opens."""
     (namespace_id,) = await registered(strongroom, 1)
     writer = Writer(strongroom, namespace_id)
     await written(writer, 50)
@@ -108,7 +108,7 @@ async def test_rewrap_moves_keys_and_no_data(strongroom):
 
 @pytest.mark.timeout(900)
 async def test_rewrap_of_many_namespaces_under_writers_and_kills(strongroom, config_path, dsn):
-    """With 10,000 namespaces, writers at work, killed twice: every key is moved, no write fails, no data row changes."""
+    """With 10,000 namespaces, concurrent writers and two kills, every key is moved, no write fails and no data row changes."""
     namespaces = await copied(strongroom, dsn, MANY)
     await written(Writer(strongroom, namespaces[-1]), 50)
     before = await data_rows(strongroom)
@@ -148,7 +148,7 @@ async def test_rewrap_of_many_namespaces_under_writers_and_kills(strongroom, con
 
 
 async def test_rewrap_to_another_kek(strongroom):
-    """Keys move to another KEK; of one namespace if asked, and the old KEK can then go."""
+    """Keys of one or of all namespaces move to another KEK, after which the old KEK can be deleted."""
     first, second = await registered(strongroom, 2)
     await strongroom.create_kek(SECOND)
     await rewrap_data_keys(strongroom.keyring, FIRST, to=SECOND, namespace_id=second)
@@ -162,7 +162,7 @@ async def test_rewrap_to_another_kek(strongroom):
 
 
 async def test_damaged_keys_are_named_and_stop_no_other(strongroom, config_path):
-    """A key whose wrapped form or commitment was altered stays as it is and is named; all others are moved, and the exit code is 1."""
+    """A key with a damaged wrapped form or commitment is named and unchanged, all others are moved, and the exit code is 1."""
     good, cut, wrong = await registered(strongroom, 3)
     async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
         spoil = "UPDATE data_keys SET {} WHERE namespace_id = $1 AND class = 'data'"
@@ -179,7 +179,7 @@ async def test_damaged_keys_are_named_and_stop_no_other(strongroom, config_path)
 
 
 async def test_a_kms_that_wraps_wrongly_spoils_nothing(strongroom, monkeypatch):
-    """A KMS whose new form does not give the root back takes no old form's place: the registry stays as it was."""
+    """A wrapped form that does not unwrap to the root is not stored."""
     (namespace_id,) = await registered(strongroom, 1)
     inner = strongroom.keyring.provider("local").inner
     await inner.rotate_kek(FIRST)
@@ -199,7 +199,7 @@ async def test_a_kms_that_wraps_wrongly_spoils_nothing(strongroom, monkeypatch):
 
 
 async def test_an_outage_in_the_middle_keeps_what_was_moved(strongroom, monkeypatch):
-    """A KMS that goes away in the middle ends the run with its error; what was moved stays, and the next run does the rest."""
+    """An outage of the KMS ends the run with its error. Moved keys stay moved, and the next run moves the rest."""
     await registered(strongroom, 300)
     inner = strongroom.keyring.provider("local").inner
     await inner.rotate_kek(FIRST)
@@ -223,7 +223,7 @@ async def test_an_outage_in_the_middle_keeps_what_was_moved(strongroom, monkeypa
 
 
 async def test_two_rewraps_at_once(strongroom):
-    """Two at once move each key once, and both end well."""
+    """Two concurrent runs move each key once, and both succeed."""
     await registered(strongroom, 300)
     await strongroom.keyring.provider("local").rotate_kek(FIRST)
     done = await asyncio.gather(*(rewrap_data_keys(strongroom.keyring, FIRST) for _ in range(2)))
@@ -251,7 +251,7 @@ async def test_a_shredded_namespace_is_not_brought_back(strongroom):
 
 
 async def test_empty_rewrap(strongroom, config_path):
-    """With nothing to move the command says so and ends well; a KEK that is not there is an error with its name."""
+    """A run with nothing to move succeeds and says so, and an unknown KEK is an error with its name."""
     done = await asyncio.to_thread(run_command, config_path.parent, "keys", "rewrap")
     assert (done.returncode, done.stdout.strip()) == (0, "local:cell: no keys to move")
     done = await asyncio.to_thread(run_command, config_path.parent, "keys", "rewrap", "local:absent")
@@ -264,7 +264,7 @@ async def test_empty_rewrap(strongroom, config_path):
 
 
 def test_list_shows_what_depends_on_which_version(config_path, dsn):
-    """`keys list` shows each version of each KEK that keys depend on, with how many, and how soon a revocation bites."""
+    """`keys list` shows each KEK version in use, its number of keys, and how soon a revocation takes effect."""
     folder = config_path.parent
     for arguments in (
         ("init",),
@@ -287,7 +287,7 @@ def test_list_shows_what_depends_on_which_version(config_path, dsn):
 
 
 async def test_a_child_of_a_kek_of_several_is_not_taken_away(config_path):
-    """A KEK that another namespace has as one of several is neither retired nor deleted when its own namespace is shredded."""
+    """A KEK that is a member of another namespace's KEK is neither retired nor deleted with its own namespace."""
     text = config_path.read_text()
     config_path.write_text(
         f'{text}\n[kms.other]\ntype = "local"\nkeyring = "other.json"\n'
@@ -313,7 +313,7 @@ async def test_a_child_of_a_kek_of_several_is_not_taken_away(config_path):
 
 
 async def test_a_kek_that_is_being_retired_takes_no_new_keys(strongroom):
-    """Between the decision to delete a KEK and its deletion nobody's keys are wrapped by it; what the KMS refuses is taken back."""
+    """A KEK that is being deleted takes no new keys, until the KMS refuses the deletion."""
     await strongroom.create_kek(FIRST)
     store, cell_id = strongroom.keyring.store, strongroom.keyring.cell_id
     await store.retire_kek(cell_id, FIRST)
@@ -329,7 +329,7 @@ async def test_a_kek_that_is_being_retired_takes_no_new_keys(strongroom):
 
 
 def test_changes_are_told_before_and_after(config_path):
-    """Each change of a key is in the audit log before it happens and after; calls of the KMS too; no tenant's name."""
+    """The audit log has each change of a key and each call of the KMS, before and after, and no tenant's name."""
     folder = config_path.parent
     for arguments in (
         ("init",),
@@ -359,7 +359,7 @@ def test_changes_are_told_before_and_after(config_path):
 
 
 def test_no_record_no_change(config_path):
-    """When the audit log can't be written nothing is rotated, and the error says so."""
+    """If the audit log can't be written, nothing is rotated and the error says so."""
     folder = config_path.parent
     assert run_command(folder, "init").returncode == 0
     assert run_command(folder, "namespace", "create", "a").returncode == 0
@@ -374,7 +374,7 @@ def test_no_record_no_change(config_path):
 
 
 def test_times_of_the_configuration(config_path):
-    """The times that keys are used come from [keys]. Unknown settings and times out of order are refused by name."""
+    """`[keys]` sets the times that keys are used. Unknown settings and times out of order are refused by name."""
     text = config_path.read_text()
     config_path.write_text(
         text + "\n[keys]\nsoft_ttl_seconds = 10\nencrypt_ttl_seconds = 20\ndecrypt_ttl_seconds = 30\n"

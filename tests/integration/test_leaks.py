@@ -51,12 +51,12 @@ NOT_IN_THE_TWIN = (
 
 @pytest.fixture
 def canaries():
-    """Return a string for each place that a tenant can write to, which occurs nowhere else."""
+    """Return a unique string for each place that a tenant can write to."""
     return {place: f"canary{secrets.token_hex(16)}" for place in PLACES}
 
 
 def planted(execution, canaries):
-    """Return an execution with a canary in each place, and its run ids; payloads longer than a block of the server too."""
+    """Return an execution with a canary in each place, and its run ids. Some payloads are longer than a block of the server."""
     record = execution.record
     attributes = {
         **record.search_attributes,
@@ -75,7 +75,7 @@ def planted(execution, canaries):
     }
     first, *rest = execution.events
     content = b"x" * 20_000 + canaries["event payload"].encode() + b"y" * 20_000
-    field = b"\xfa\xff\xff\xff\x0f"  # a field of bytes that no reader knows
+    field = b"\xfa\xff\xff\xff\x0f"  # an unknown field of bytes
     length = bytes([len(content) & 0x7F | 0x80, len(content) >> 7 & 0x7F | 0x80, len(content) >> 14])
     marked = replace(first, data=first.data + field + length + content)
     return Execution(
@@ -96,7 +96,7 @@ def planted(execution, canaries):
 
 
 async def use(strongroom, execution, sample, canaries):
-    """Import, search, append, fork and fail, with a canary wherever one can be put."""
+    """Import, search, append, fork and fail, with a canary in every place."""
     kek = KekRef.parse("local:leaks")
     await strongroom.create_kek(kek)
     namespace = await strongroom.namespaces.create(canaries["namespace name"], kek=kek)
@@ -131,7 +131,7 @@ async def use(strongroom, execution, sample, canaries):
 
 
 async def fail(strongroom, namespace, record, canaries):
-    """Have the server refuse writes, with their parameters available for its log."""
+    """Make the server refuse writes whose parameters it could log."""
     async with owner_connection(strongroom) as connection:
         await connection.execute("ALTER TABLE history_node ADD CONSTRAINT refuse CHECK (txn_id < 5000) NOT VALID")
         await connection.execute(
@@ -154,11 +154,11 @@ async def fail(strongroom, namespace, record, canaries):
 async def test_nothing_that_a_tenant_wrote_is_in_the_servers_files(
     strongroom, server_folder, sample, canaries, tmp_path
 ):
-    """Tables, indexes, write-ahead log and the server's log hold no canary; the same rows in clear hold every one."""
+    """Tables, indexes, WAL and the server's log have no canary. The same rows in clear have every one."""
     execution = planted(sample[0], canaries)
     await use(strongroom, execution, sample, canaries)
     async with owner_connection(strongroom) as connection:
-        await connection.execute("VACUUM ANALYZE")  # statistics hold values of columns
+        await connection.execute("VACUUM ANALYZE")  # statistics have values of columns
     await flush_all(strongroom)
     report = scan(server_folder, canaries.values())
     assert report.hits == {}
@@ -172,13 +172,13 @@ async def test_nothing_that_a_tenant_wrote_is_in_the_servers_files(
 
 
 async def flush_all(strongroom):
-    """Have everything that the server holds in memory in its files; services have no right to."""
+    """Flush the server's memory to its files, which only the owner may do."""
     async with owner_connection(strongroom) as connection:
         await connection.execute("CHECKPOINT")
 
 
 async def test_the_scan_sees_what_is_in_clear_in_this_very_server(strongroom, server_folder, canaries):
-    """A value in clear in a column, and one that only a deleted row had, are both found in the data folder."""
+    """The scan finds a value in clear in a column, and one of a deleted row."""
     column, gone = canaries["keyword"], canaries["memo"]
     async with owner_connection(strongroom) as connection:
         await connection.execute("CREATE TABLE plain (note text)")
@@ -200,7 +200,7 @@ FORMS = {
     "base64+2": lambda text: base64.b64encode(b"abcde" + text.encode() + b"xyz"),
 }
 
-# Without a zero: UTF-16-BE that a zero follows is UTF-16-LE as well, one byte later.
+# Without a zero, because UTF-16-BE before a zero is also UTF-16-LE, one byte later.
 AROUND = bytes(range(255, 155, -1))
 
 
@@ -209,7 +209,7 @@ AROUND = bytes(range(255, 155, -1))
 )
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_is_found(tmp_path, form, text):
-    """Whichever way a value was encoded before it was written, the scan finds it, and says how."""
+    """The scan finds a value in every encoding, and names the encoding."""
     (tmp_path / "deep" / "er").mkdir(parents=True)
     (tmp_path / "deep" / "er" / "file").write_bytes(AROUND + FORMS[form](text) + AROUND)
     (tmp_path / "clean").write_bytes(os.urandom(1000))
@@ -221,7 +221,7 @@ def test_every_form_is_found(tmp_path, form, text):
 @pytest.mark.parametrize("offset", [0, 1, 8180, 8191, 8192, 16_380, 3 * 8192 - 5])
 @pytest.mark.parametrize("filler", [b"\x00", b"x"], ids=["zeros", "text"])
 def test_a_value_across_the_border_of_blocks_is_found(tmp_path, offset, filler):
-    """A value that begins in one block of the server and ends in the next one is found, also between empty blocks."""
+    """The scan finds a value that continues in the next block, even between empty blocks."""
     text = "canary" + secrets.token_hex(16)
     content = bytearray(filler * (5 * 8192))
     content[offset : offset + len(text)] = text.encode()
@@ -230,7 +230,7 @@ def test_a_value_across_the_border_of_blocks_is_found(tmp_path, offset, filler):
 
 
 def test_every_file_counts_once_and_links_are_not_followed(tmp_path):
-    """Equal files are read and counted; a link to elsewhere is not the server's file."""
+    """Equal files are read and counted, and links are not followed."""
     inside, outside = tmp_path / "inside", tmp_path / "outside"
     inside.mkdir()
     outside.write_bytes(b"canary-outside")
@@ -243,7 +243,7 @@ def test_every_file_counts_once_and_links_are_not_followed(tmp_path):
 
 
 def test_the_planted_execution_is_what_it_should_be(sample, canaries):
-    """The control of the canaries: what is imported really carries each of them."""
+    """The control of the canaries: the imported execution has each of them."""
     execution = planted(sample[0], canaries)
     content = orjson.dumps(execution.record.attributes()) + execution.record.memo + encode_batch(execution.events)
     for place, canary in canaries.items():

@@ -32,7 +32,7 @@ PURGED = ("history_node", "history_tree", "visibility_records")
 
 
 async def create(strongroom, name, **options):
-    """Make a namespace with a KEK of its own."""
+    """Create a namespace with its own KEK."""
     kek = KekRef.parse(f"local:{secrets.token_hex(6)}")
     await strongroom.create_kek(kek)
     return await strongroom.namespaces.create(name, kek=kek, **options)
@@ -60,7 +60,7 @@ async def first_history(strongroom, namespace, execution):
 )
 @pytest.mark.parametrize("suite", list(Suite))
 async def test_a_namespace_comes_back_by_its_name(strongroom, name, suite):
-    """What is created is found again under its very name, with its search attributes, by every process that opens the cell."""
+    """Every process finds a namespace by its name, with its search attributes."""
     attributes = {"CustomerId": "Keyword", "Überschrift": "Text"}
     created = await create(strongroom, name, search_attributes=attributes, suite=suite)
     async with Strongroom.open(strongroom.config) as elsewhere:
@@ -72,7 +72,7 @@ async def test_a_namespace_comes_back_by_its_name(strongroom, name, suite):
 
 @pytest.mark.parametrize("name", ["", "x" * 256, "ü" * 128])
 async def test_a_name_that_cannot_be_is_refused(strongroom, name):
-    """A name has 1 to 255 bytes; another one is refused, and leaves no row."""
+    """A name that does not have 1 to 255 bytes is refused and leaves no row."""
     with pytest.raises(InvalidPersistenceRequest):
         await create(strongroom, name)
     assert await strongroom.namespaces.list_namespaces() == []
@@ -80,7 +80,7 @@ async def test_a_name_that_cannot_be_is_refused(strongroom, name):
 
 @pytest.mark.parametrize("name", ["nobody", "First", "first ", "firs", "first\x00"])
 async def test_an_unknown_name_is_not_found(strongroom, namespace, name):
-    """A name finds exactly its own namespace, no other one."""
+    """A name finds only its own namespace."""
     assert namespace.name == "first"
     with pytest.raises(NamespaceNotFound):
         await strongroom.namespaces.get(name)
@@ -89,7 +89,7 @@ async def test_an_unknown_name_is_not_found(strongroom, namespace, name):
 
 
 async def everything_stored(connection):
-    """Return all values of all rows, one after the other."""
+    """Return all values of all rows."""
     rows = []
     for table in ("namespaces", "data_keys", "cell", *PURGED):
         rows += [dict(row) for row in await connection.fetch(f"SELECT * FROM {table}")]  # noqa: S608
@@ -98,7 +98,7 @@ async def everything_stored(connection):
 
 
 async def test_names_stand_nowhere_in_clear(strongroom):
-    """Neither the name nor an attribute's name is in any column of any table, in clear or in an encoding of it."""
+    """No column of any table has the namespace's name or an attribute's name, in clear or encoded."""
     name, attribute = f"name-{secrets.token_hex(12)}", f"Attribute{secrets.token_hex(12)}"
     created = await create(strongroom, name, search_attributes={attribute: "Keyword"})
     async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
@@ -106,13 +106,13 @@ async def test_names_stand_nowhere_in_clear(strongroom):
         for text in (name, attribute):
             for form in (text.encode(), text.encode("utf-16-le"), text.encode().hex().encode()):
                 assert form not in stored
-        # The control: where it is in clear, this search finds it.
+        # The control: this search finds it in clear.
         await connection.execute("UPDATE data_keys SET kek_id = $2 WHERE namespace_id = $1", created.namespace_id, name)
         assert name.encode() in await everything_stored(connection)
 
 
 async def test_a_names_token_needs_the_cells_own_key(strongroom):
-    """A tenant's own keys do not give the token of its name: no tenant can look for another one's."""
+    """A tenant's own keys do not make name tokens, so no tenant can look for another one's name."""
     await create(strongroom, "same")
     cell = await strongroom.keyring.open(strongroom.keyring.cell_id)
     namespace = await strongroom.namespaces.get("same")
@@ -123,7 +123,7 @@ async def test_a_names_token_needs_the_cells_own_key(strongroom):
 
 
 async def test_a_duplicate_name_is_refused(strongroom, namespace):
-    """A name is given once; the namespace that has it stays as it is."""
+    """A taken name is refused, and its namespace is unchanged."""
     with pytest.raises(NamespaceAlreadyExists):
         await create(strongroom, "first")
     assert list(await strongroom.namespaces.list_namespaces()) == [namespace]
@@ -131,7 +131,7 @@ async def test_a_duplicate_name_is_refused(strongroom, namespace):
 
 
 async def test_of_two_that_want_a_name_at_once_one_gets_it(strongroom):
-    """Exactly one of many creations wins; the others leave no namespace, and no key that could open anything."""
+    """Exactly one of many concurrent creations succeeds; the others leave no namespace and no usable key."""
     async with Strongroom.open(strongroom.config) as elsewhere:
         outcomes = await asyncio.gather(
             *(create(each, "wanted") for each in (strongroom, elsewhere) * 3), return_exceptions=True
@@ -151,7 +151,7 @@ async def test_of_two_that_want_a_name_at_once_one_gets_it(strongroom):
 
 
 async def test_a_kek_that_is_not_there_leaves_nothing(strongroom):
-    """A namespace is not made half: without its KEK there is neither a row nor a key, and the name stays free."""
+    """Without its KEK, a creation leaves neither a row nor a key, and the name stays free."""
     with pytest.raises(KeyNotFound):
         await strongroom.namespaces.create("later", kek=KekRef.parse("local:nobody-made-it"))
     assert await strongroom.namespaces.list_namespaces() == []
@@ -159,7 +159,7 @@ async def test_a_kek_that_is_not_there_leaves_nothing(strongroom):
 
 
 async def test_shredding_leaves_tombstones_and_nothing_else(strongroom, namespace, sample):
-    """Rows are gone, every wrapped key is gone, the name is free, and the other namespace goes on as before."""
+    """All rows and wrapped keys are deleted, the name is free, and the other namespace is unchanged."""
     other = await create(strongroom, "other")
     for each in (namespace, other):
         await import_executions(strongroom, each, sample[:5] if each is namespace else sample[5:10])
@@ -190,7 +190,7 @@ async def test_shredding_leaves_tombstones_and_nothing_else(strongroom, namespac
 
 
 async def test_nothing_can_be_done_in_a_shredded_namespace(strongroom, namespace, sample):
-    """Neither a read nor a write nor a search finds a key; no new one is made."""
+    """Reads, writes and searches fail without keys, and none creates a new one."""
     await import_executions(strongroom, namespace, sample[:2])
     namespace = await strongroom.namespaces.get("first")
     await shred(strongroom, namespace.namespace_id)
@@ -211,7 +211,7 @@ async def test_nothing_can_be_done_in_a_shredded_namespace(strongroom, namespace
 
 
 async def test_rows_restored_after_shredding_do_not_open(strongroom, namespace, sample):
-    """A backup of the rows without the keys is noise: every restored row is refused because its key is destroyed."""
+    """Rows that are restored from a backup without their keys do not open."""
     await import_executions(strongroom, namespace, sample[:2])
     namespace = await strongroom.namespaces.get("first")
     keys = await strongroom.keyring.open(namespace.namespace_id)
@@ -260,7 +260,7 @@ async def test_shredding_that_broke_off_can_be_run_again(strongroom, namespace, 
 
 
 async def test_shredding_twice_keeps_the_first_tombstone(strongroom, namespace):
-    """A second shredding finds nothing to do, and does not move the time of the first."""
+    """A second shredding changes nothing, not even the time of the first."""
     await shred(strongroom, namespace.namespace_id)
     [first] = await rows_of(strongroom, "namespaces", namespace.namespace_id)
     tombstones = await strongroom.keyring.store.list_data_keys(namespace.namespace_id)
@@ -272,7 +272,7 @@ async def test_shredding_twice_keeps_the_first_tombstone(strongroom, namespace):
 
 
 def without_kek(keyring_path, kek):
-    """Take one KEK out of a keyring file, as a lost backup or a revoked key would."""
+    """Remove one KEK from a keyring file, as if it were revoked."""
     document = json.loads(keyring_path.read_text())
     found = document["keks"].pop(kek.key_id)
     assert found
@@ -280,7 +280,7 @@ def without_kek(keyring_path, kek):
 
 
 async def test_a_namespace_whose_kek_is_missing_hides_no_other(strongroom):
-    """It is listed with the reason in place of its name; the others are listed and served as ever."""
+    """It is listed with the reason instead of its name, and the others work as before."""
     kek = KekRef.parse("local:will-be-lost")
     await strongroom.create_kek(kek)
     before = await create(strongroom, "before")
@@ -299,7 +299,7 @@ async def test_a_namespace_whose_kek_is_missing_hides_no_other(strongroom):
 
 
 async def test_an_altered_row_of_a_namespace_does_not_open(strongroom):
-    """Details are bound to their namespace and version: swapped or renumbered they are listed as unreadable."""
+    """Details that are swapped or have another version are listed as unreadable."""
     left, right = await create(strongroom, "left"), await create(strongroom, "right")
     swap = "UPDATE namespaces a SET details = b.details FROM namespaces b WHERE a.namespace_id <> b.namespace_id"
     for statement in (swap, "UPDATE namespaces SET version = version + 1"):
@@ -317,7 +317,7 @@ async def test_an_altered_row_of_a_namespace_does_not_open(strongroom):
 
 
 async def test_a_swapped_name_finds_no_namespace_of_another_name(strongroom):
-    """A person who swaps the name tokens of two namespaces does not send one tenant's calls to the other's data."""
+    """If the name tokens of two namespaces are swapped, no call reaches the other namespace."""
     created = [await create(strongroom, "left"), await create(strongroom, "right")]
     tokens = [(await rows_of(strongroom, "namespaces", each.namespace_id))[0]["name_token"] for each in created]
     async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
@@ -330,7 +330,7 @@ async def test_a_swapped_name_finds_no_namespace_of_another_name(strongroom):
 
 
 async def test_search_attributes_are_added_once(strongroom, namespace):
-    """More attributes can be registered; the same ones again change nothing, not even the version."""
+    """More attributes can be registered. Registering the same ones again changes nothing, not even the version."""
     store, namespace_id = strongroom.namespaces, namespace.namespace_id
     added = await store.add_search_attributes(namespace_id, {"A": "Keyword", "B": "Int"})
     assert added == await store.get("first")
@@ -343,7 +343,7 @@ async def test_search_attributes_are_added_once(strongroom, namespace):
 
 
 async def test_the_type_of_an_attribute_never_changes(strongroom, namespace):
-    """A name that is registered with another type is refused, and nothing that came with it is registered."""
+    """A name with another type is refused, and no other attribute of the request is registered."""
     added = await strongroom.namespaces.add_search_attributes(namespace.namespace_id, {"A": "Keyword"})
     with pytest.raises(InvalidPersistenceRequest):
         await strongroom.namespaces.add_search_attributes(namespace.namespace_id, {"New": "Bool", "A": "Text"})
@@ -351,7 +351,7 @@ async def test_the_type_of_an_attribute_never_changes(strongroom, namespace):
 
 
 async def test_changes_at_once_lose_nothing(strongroom, namespace):
-    """Nobody's registration is overwritten by one who had not seen it: it is all there, or its caller got an error."""
+    """Of concurrent registrations each is stored, or its caller gets an error."""
     names = ("A", "B", "C", "D", "E", "F")
     outcomes = await asyncio.gather(
         *(strongroom.namespaces.add_search_attributes(namespace.namespace_id, {name: "Keyword"}) for name in names),
@@ -364,7 +364,7 @@ async def test_changes_at_once_lose_nothing(strongroom, namespace):
 
 
 async def test_of_two_types_for_one_name_at_once_one_is_refused(strongroom, namespace):
-    """Two that register a name with different types at once do not both believe that they have it."""
+    """Of two concurrent registrations of a name with different types, at most one succeeds."""
     kinds = ("Keyword", "Int")
     outcomes = await asyncio.gather(
         *(strongroom.namespaces.add_search_attributes(namespace.namespace_id, {"A": kind}) for kind in kinds),
@@ -377,14 +377,14 @@ async def test_of_two_types_for_one_name_at_once_one_is_refused(strongroom, name
 
 
 async def test_attributes_of_an_unknown_namespace_are_refused(strongroom, namespace):
-    """Nothing is registered where there is no namespace."""
+    """An unknown or shredded namespace is refused."""
     with pytest.raises(NamespaceNotFound):
         await strongroom.namespaces.add_search_attributes(uuid4(), {"A": "Keyword"})
     assert await strongroom.namespaces.get("first") == namespace
 
 
 async def test_an_alias_is_another_name_in_filters_alone(strongroom):
-    """Renamed without a rewrite: filters find by both names, records keep the registered one, and it can be taken away."""
+    """Filters find by an alias and by the registered name, records keep the registered one, and an alias can be removed."""
     namespace = await create(strongroom, "alias", search_attributes={"Customer": "Keyword"})
     record = VisibilityRecord("w", "r", "t", "Running", "q", 1, 1, search_attributes={"Customer": "ada"})
     visibility, namespace_id = strongroom.visibility, namespace.namespace_id

@@ -1,4 +1,4 @@
-"""Sealing old rows again while others read and write."""
+"""Resealing while other processes read and write."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from tests.support.shredding import shred
 pytestmark = pytest.mark.integration
 
 KEPT = 0.5
-"""Seconds for which processes keep keys here."""
+"""Seconds for which processes keep keys in these tests."""
 WAIT = 2.0
 COLUMNS = {str(column): column for column in sealed_columns()}
 TREE = COLUMNS["history_tree.data"]
@@ -46,9 +46,9 @@ TREE = COLUMNS["history_tree.data"]
 
 @asynccontextmanager
 async def processes(config_path, number=2, *, kept=KEPT, **options):
-    """Open the same cell several times, each with keys and connections of its own, which keep keys for a short time.
+    """Open the same cell several times, each with its own keys, which are kept for a short time, and its own connections.
 
-    The second one gets no notification of key changes.
+    The second one is not notified of changes of keys.
     """
     config = replace(load_config(config_path), cache=CachePolicy(soft_ttl=kept, encrypt_ttl=kept, decrypt_ttl=kept))
     await Strongroom.init(config)
@@ -67,7 +67,7 @@ async def rotate(cell, owner, *, times=1, suite=None):
 
 
 async def write_for_ever(made, numbers, done):
-    """Write new runs, update old ones, take shards and queues over, with whatever keys this process has; return how often."""
+    """Write new runs, update old ones, and take over shards and queues, with the keys of this process; return how often."""
     writes = 0
     while not done.is_set():
         number = next(numbers)
@@ -89,13 +89,13 @@ async def write_for_ever(made, numbers, done):
 
 
 def _maps(state):
-    """What a mutation that changes no map leaves of a run."""
+    """Return the run after a mutation that changes no map."""
     names = ("activity_infos", "timer_infos", "child_execution_infos", "request_cancel_infos", "signal_infos")
     return {name: getattr(state, name) for name in (*names, "chasm_nodes", "signal_requested_ids", "buffered_events")}
 
 
 async def read_for_ever(made, done):
-    """Read everything; return how often. Every answer is compared."""
+    """Read and compare everything; return how often."""
     reads = 0
     while not done.is_set():
         written = [int(name.removeprefix("record ")) for name in made.expected if name.startswith("record ")]
@@ -108,10 +108,10 @@ async def read_for_ever(made, done):
 
 @pytest.mark.parametrize("suite", list(Suite))
 async def test_no_read_and_no_write_fails_while_everything_is_sealed_anew(config_path, suite):
-    """Rows of every table, two rotations, writers and readers in another process: each reads what was written, to the end."""
+    """With two rotations, and writers and readers in another process, every read returns what was written."""
     async with processes(config_path) as (ours, theirs):
         made = await every_table(ours)
-        await ours.shards.get_or_create_shard(500, lambda: ShardInfo(500, 1, blob()))  # that nobody writes to
+        await ours.shards.get_or_create_shard(500, lambda: ShardInfo(500, 1, blob()))  # a shard without writers
         cell_id = ours.keyring.cell_id
         assert {*await versions_in_use(ours, made.namespace_id), *await versions_in_use(ours, cell_id)} == set(COLUMNS)
         other, done, numbers = made.on(theirs), asyncio.Event(), iter(range(10, 10**6))
@@ -138,7 +138,7 @@ async def test_no_read_and_no_write_fails_while_everything_is_sealed_anew(config
 
 
 async def test_a_run_without_waiting_leaves_what_others_write_with_old_keys(config_path):
-    """The control of the wait: a process that has not read the registry since the rotation goes on sealing with the old key."""
+    """The control of the wait: a process that has not read the registry since the rotation seals with the old key."""
     async with processes(config_path, kept=60) as (ours, theirs):
         made = await every_table(ours)
         await theirs.keyring.open(made.namespace_id)
@@ -156,7 +156,7 @@ async def test_a_run_without_waiting_leaves_what_others_write_with_old_keys(conf
 
 @pytest.mark.parametrize("distributed", [False, True])
 async def test_both_forms_of_the_statements_reach_every_table(own_cell, distributed):
-    """On PostgreSQL 15 and 18: those for one server, and those that stay in one shard each; doing it again finds nothing."""
+    """The statements for one server and those for a cluster reseal every row on PostgreSQL 15 and 18."""
     made = await every_table(own_cell)
     for owner in (made.namespace_id, own_cell.keyring.cell_id):
         await rotate(own_cell, owner)
@@ -171,7 +171,7 @@ async def test_both_forms_of_the_statements_reach_every_table(own_cell, distribu
 
 
 async def put_raw(cell, owner, rows, *, first=1, lead="number", version=1):
-    """Put rows that begin as sealed ones do into a table with many shards."""
+    """Insert rows that begin like sealed ones, in many shards."""
     header = f"'\\x07010200'::bytea || int4send({version})"
     statement = f"""
         INSERT INTO history_tree (shard_id, namespace_id, tree_id, branch_id, data)
@@ -185,8 +185,8 @@ async def put_raw(cell, owner, rows, *, first=1, lead="number", version=1):
 @pytest.mark.parametrize("limit", [1, 7, 30, 1000])
 @pytest.mark.parametrize("distributed", [False, True])
 async def test_pages_of_any_size_find_all_rows_once(cell, namespace_id, counted, limit, distributed):
-    """Many rows under one first column of the key, few under many, other versions and other namespaces between them."""
-    first = namespace_id.int % 10**6 * 1000  # the cell is the session's
+    """With many rows in one partition, few in many, and other versions and namespaces between them, each row is found once."""
+    first = namespace_id.int % 10**6 * 1000  # the cell is shared by the session
     await put_raw(cell, namespace_id, 40, first=first, lead=str(first + 5))
     await put_raw(cell, namespace_id, 25, first=first)
     await put_raw(cell, namespace_id, 20, first=first, version=3)
@@ -203,7 +203,7 @@ async def test_pages_of_any_size_find_all_rows_once(cell, namespace_id, counted,
 
 
 async def test_a_small_namespace_in_a_large_table_is_found_by_the_key(own_cell):
-    """No statement reads the table: each keeps a time limit that thousands of readings would not keep."""
+    """No statement reads the whole table, so each keeps a short time limit."""
     mine = uuid4()
     await put_raw(own_cell, uuid4(), 100_000)
     await put_raw(own_cell, mine, 30, first=50_000)
@@ -216,7 +216,7 @@ async def test_a_small_namespace_in_a_large_table_is_found_by_the_key(own_cell):
 
 
 async def test_large_rows_are_read_few_at_a_time(config_path):
-    """A page has a few mebibytes at most, except for a single row; what is stored outside its row is sealed again too."""
+    """A page has 4 MiB at most, except for its last row. Values that are stored outside their rows are resealed too."""
     async with processes(config_path, 1) as cell:
         made = await every_table(cell)
         for number in range(20, 26):
@@ -232,13 +232,13 @@ async def test_large_rows_are_read_few_at_a_time(config_path):
 
 
 async def older_rows(cell, made, name):
-    """The one page of rows of a column that name an older version."""
+    """Return the only page of rows of a column that use an older version."""
     pages = SealedPages(cell.by_key, COLUMNS[name], made.namespace_id, 2, wanted=OLDER, limit=1000)
     return [row async for page in pages for row in page.rows]
 
 
 async def test_a_row_that_changed_since_it_was_read_is_left_to_who_changed_it(strongroom):
-    """Compare and set: the writer wins, and what he wrote stays."""
+    """A concurrent writer wins, and its row stays as it wrote it."""
     made = await every_table(strongroom)
     queue, _ = made.expected["queue 0"]
     await rotate(strongroom, made.namespace_id)
@@ -254,7 +254,7 @@ async def test_a_row_that_changed_since_it_was_read_is_left_to_who_changed_it(st
 
 
 async def test_a_locked_row_is_waited_for_alone(config_path):
-    """All others of the chunk are done meanwhile; when the holder lets go it is done too."""
+    """All other rows of the chunk are resealed meanwhile, and the locked one after its lock is released."""
     async with processes(config_path) as (ours, theirs):
         made = await every_table(ours)
         await rotate(ours, made.namespace_id)
@@ -289,7 +289,7 @@ async def test_rows_that_stay_locked_end_the_run(config_path):
 
 
 async def test_two_at_once_do_it_once(config_path):
-    """Each row once, whichever is faster; both end well."""
+    """Two concurrent runs reseal each row once, and both succeed."""
     async with processes(config_path) as (ours, theirs):
         made = await every_table(ours, workflows=30)
         await rotate(ours, made.namespace_id)
@@ -301,7 +301,7 @@ async def test_two_at_once_do_it_once(config_path):
 
 
 async def test_a_command_that_is_killed_goes_on(config_path):
-    """SIGKILL in the middle, again and again: every row opens at every moment, and the last run does the rest."""
+    """After repeated SIGKILLs every row still opens, and the last run reseals the rest."""
     async with processes(config_path, 1) as cell:
         made = await every_table(cell, workflows=30)
         await rotate(cell, made.namespace_id)
@@ -331,12 +331,12 @@ async def test_a_command_that_is_killed_goes_on(config_path):
 
 
 async def left(cell, made):
-    """How many values name the first version."""
+    """Return the number of values that use the first version."""
     return sum(versions[1] for versions in (await versions_in_use(cell, made.namespace_id)).values())
 
 
 async def test_damaged_rows_are_named_and_left_and_all_others_are_done(strongroom):
-    """A changed byte, another header, a value cut short: counted, named by table and key, and byte by byte as they were."""
+    """Damaged values are counted, named by table and key, and left unchanged."""
     made = await every_table(strongroom, workflows=12)
     owner = made.namespace_id
     await rotate(strongroom, owner)
@@ -357,7 +357,7 @@ async def test_damaged_rows_are_named_and_left_and_all_others_are_done(strongroo
         ((damaged[name],),) = [row.values() for row in await fetch(strongroom, update, owner)]
     done = await strongroom.reseal(wait=0).run(owner, rate=0)
     expected = dict.fromkeys(damage, 1)
-    del expected["tasks.data"]  # names a version that is newer than any: it is no old row
+    del expected["tasks.data"]  # its header has a newer version than any, so it is no old row
     assert done.unreadable == expected
     assert {row.column for row in done.named} == set(expected)
     names = "\n".join(map(str, done.named))
@@ -372,7 +372,7 @@ async def test_damaged_rows_are_named_and_left_and_all_others_are_done(strongroo
 
 
 async def test_an_empty_namespace_is_done_at_once(strongroom):
-    """Its own row is all there is."""
+    """Only the namespace's own row is resealed."""
     await strongroom.create_kek(KEK)
     found = await strongroom.namespaces.create("empty", kek=KEK)
     assert (await strongroom.reseal(wait=60).run(found.namespace_id)).found == 0
@@ -384,7 +384,7 @@ async def test_an_empty_namespace_is_done_at_once(strongroom):
 
 
 async def test_what_has_no_keys_is_refused(strongroom):
-    """A namespace that is shredded, one that is not there, and what is no id; no row changes."""
+    """A shredded namespace, an unknown one and a malformed id are refused, and no row changes."""
     made = await every_table(strongroom)
     await shred(strongroom, made.namespace_id)
     with pytest.raises(KeyDestroyed):
@@ -399,7 +399,7 @@ async def test_what_has_no_keys_is_refused(strongroom):
 
 @pytest.mark.parametrize("rate", [50, 150])
 async def test_the_rate_is_kept(strongroom, rate):
-    """So many rows a second at most, over any second; without a limit it is many times as fast."""
+    """A run keeps its rate in every second, and is many times as fast without a limit."""
     made = await every_table(strongroom, workflows=8)
     await rotate(strongroom, made.namespace_id)
     told = []
@@ -408,7 +408,7 @@ async def test_the_rate_is_kept(strongroom, rate):
         made.namespace_id, rate=rate, progress=lambda *seen: told.append((time.monotonic(), *seen))
     )
     taken = time.monotonic() - begun
-    assert taken >= (done.found - rate) / rate, "except the last chunk, for which no caller waits"
+    assert taken >= (done.found - rate) / rate, "only the last chunk is not waited for"
     steps = [(moment, rows) for moment, step, rows in told if step == "reseal"]
     for moment, rows in steps:
         window = [count for at, count in steps if moment <= at <= moment + 1]
@@ -419,7 +419,7 @@ async def test_the_rate_is_kept(strongroom, rate):
 
 
 async def test_a_key_of_counted_uses_keeps_enough_for_the_service(strongroom):
-    """AES-256-GCM: what is sealed again is counted, and a job that would leave too little is refused before its first row."""
+    """With AES-256-GCM resealed rows count as uses, and a run that would leave too few uses is refused at its start."""
     made = await every_table(strongroom)
     await rotate(strongroom, made.namespace_id, suite=Suite.AES_256_GCM)
     lease = "UPDATE data_keys SET record_lease = $2 WHERE namespace_id = $1 AND class = 'data' AND version = 2"
@@ -433,7 +433,7 @@ async def test_a_key_of_counted_uses_keeps_enough_for_the_service(strongroom):
 
 
 async def test_a_rotation_meanwhile_is_no_step_back(strongroom):
-    """What a newer key has sealed is not sealed with the older one again; the next run goes on to the newest."""
+    """A rotation during a run never moves a row to an older version, and the next run moves all rows to the newest."""
     made = await every_table(strongroom, workflows=10)
     await rotate(strongroom, made.namespace_id)
     running = asyncio.create_task(strongroom.reseal(wait=0).run(made.namespace_id, rate=200))

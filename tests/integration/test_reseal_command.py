@@ -16,7 +16,7 @@ OLD = "SELECT count(*) AS rows FROM history_node WHERE substring(data from 5 for
 
 @pytest.fixture
 def run(tmp_path, dsn, sample_path):
-    """Run commands in a cell with the sample in a namespace, whose data key was rotated."""
+    """Run commands in a cell whose namespace has the sample and a rotated data key."""
     write_config(tmp_path / "strongroom.toml", dsn=dsn)
 
     def command(*arguments, code=0, typed=None):
@@ -33,7 +33,7 @@ def run(tmp_path, dsn, sample_path):
 
 
 def test_sealing_anew_and_destroying(run, dsn, sample):
-    """Counts, rate and versions are printed. The old key is destroyed, every history opens, and a second run reseals no row."""
+    """It prints counts, rate and versions, the old key is destroyed, every history opens, and a second run has nothing to do."""
     (before,) = sql(dsn, OLD)
     assert before["rows"]
     output = run("keys", "reseal", "payments", "--rate", "0", "--wait", "0", "--destroy")
@@ -49,7 +49,7 @@ def test_sealing_anew_and_destroying(run, dsn, sample):
 
 
 def test_a_key_in_use_is_kept(run, dsn):
-    """A key in use is not destroyed. The command prints its columns and what to do, and ends with 1."""
+    """It exits with 1, prints the uses by column and what to do, and destroys nothing."""
     (before,) = sql(dsn, OLD)
     output = run("keys", "destroy", "payments", "--version", "1", "--wait", "0", code=1)
     assert f"history_node.data {before['rows']}" in output
@@ -59,7 +59,7 @@ def test_a_key_in_use_is_kept(run, dsn):
 
 
 def test_a_row_that_does_not_open_is_named(run, dsn):
-    """A row that does not open is named by its key, its data key is kept even with --destroy, and the command ends with 1."""
+    """It exits with 1, names the row by its key, and with `--destroy` keeps the key."""
     damage = """
         UPDATE history_node SET data = set_byte(data, 40, get_byte(data, 40) # 1)
         WHERE ctid = (SELECT ctid FROM history_node LIMIT 1) RETURNING tree_id
@@ -72,7 +72,7 @@ def test_a_row_that_does_not_open_is_named(run, dsn):
 
 
 def test_what_is_wrong_is_refused(run):
-    """Wrong arguments end with 2 and one line. A shredded namespace is refused like a missing one."""
+    """It exits with 2 and one line with the reason. A shredded namespace gets the same line as an unknown one."""
     for arguments, reason in (
         (("reseal",), "give either NAMESPACE or --cell"),
         (("reseal", "payments", "--cell"), "give either NAMESPACE or --cell"),

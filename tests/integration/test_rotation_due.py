@@ -25,7 +25,7 @@ pytestmark = pytest.mark.integration
 
 
 async def test_old_keys_are_rotated_when_due(strongroom):
-    """A data key older than the policy says is rotated, once, however many processes look; younger ones are left."""
+    """A data key that is older than the policy allows is rotated once by concurrent processes, and younger keys are not."""
     first, second = await registered(strongroom, 2)
     async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute(
@@ -45,13 +45,13 @@ async def test_old_keys_are_rotated_when_due(strongroom):
     }
     assert versions == {first: 2, second: 1}
     later = datetime.now(UTC) + timedelta(days=100)
-    assert len((await rotate_due_keys(strongroom.keyring, policy, now=later)).rotated) == 3  # the cell's own too
+    assert len((await rotate_due_keys(strongroom.keyring, policy, now=later)).rotated) == 3  # the cell's own key too
 
 
 async def test_keys_that_sealed_much_are_rotated_when_due(strongroom):
-    """A data key that sealed as many rows as the policy says, in all processes together, is rotated."""
+    """A data key that all processes together used as often as the policy allows is rotated."""
     (namespace_id,) = await registered(strongroom, 1)
-    policy = RotationPolicy(max_rows=100)  # a node and the branch's row are a row each
+    policy = RotationPolicy(max_rows=100)  # a node and its branch are one row each
     writers = []
     for _ in range(2):
         async with Strongroom.open(strongroom.config) as process:
@@ -64,7 +64,7 @@ async def test_keys_that_sealed_much_are_rotated_when_due(strongroom):
 
 
 async def test_suite_1_is_due_before_its_limit(strongroom):
-    """An AES-256-GCM key is due at half of what it may seal, whatever the policy says for others."""
+    """An AES-256-GCM key is due at half of its uses, whatever the policy is."""
     await strongroom.create_kek(FIRST)
     namespace_id = uuid4()
     await create_data_keys(strongroom.keyring, namespace_id, FIRST, suite=Suite.AES_256_GCM)
@@ -80,7 +80,7 @@ async def test_suite_1_is_due_before_its_limit(strongroom):
 
 
 async def test_a_namespace_whose_kms_refuses_stops_no_other(strongroom, config_path):
-    """When the KEK of one due namespace is gone, the others are rotated, it is named, and the exit code is 1."""
+    """If the KEK of one due namespace is deleted, the namespace is named, the others are rotated, and the exit code is 1."""
     first, second = await registered(strongroom, 2)
     await strongroom.create_kek(SECOND)
     await rewrap_data_keys(strongroom.keyring, FIRST, to=SECOND, namespace_id=first)
@@ -96,6 +96,6 @@ async def test_a_namespace_whose_kms_refuses_stops_no_other(strongroom, config_p
 
 @pytest.mark.parametrize("arguments", [(), ("a", "--due"), ("--due", "--suite", "aes-256-gcm")])
 def test_rotate_wants_one_thing(config_path, arguments):
-    """`keys rotate` without a namespace and without --due, or with both, is refused with what to give."""
+    """`keys rotate` needs a namespace or `--due`, not both, and its error says so."""
     done = run_command(config_path.parent, "keys", "rotate", *arguments)
     assert (done.returncode, "--due" in done.stderr) == (2, True)

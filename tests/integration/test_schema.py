@@ -42,13 +42,13 @@ CATALOGUE = """
 
 
 async def catalogue(database):
-    """Return (table, column) for all that the schema really holds."""
+    """Return (table, column) for every column of the schema."""
     async with database.connection(EVERY_NAMESPACE) as connection:
         return {(row["table"], row["column"]) for row in await connection.fetch(CATALOGUE)}
 
 
 async def shape(database):
-    """Return columns, types and indexes: what a second application must not change."""
+    """Return columns, types, indexes and migrations, which a second application must not change."""
     async with database.connection(EVERY_NAMESPACE) as connection:
         columns = await connection.fetch(
             "SELECT table_name, column_name, data_type, is_nullable, column_default FROM information_schema.columns "
@@ -137,7 +137,7 @@ async def set_version(database, version):
 
 
 async def test_applying_again_changes_nothing(database):
-    """The first application runs every step, in order; the second runs none, and leaves all as it is."""
+    """The first application runs every step in order. The second one runs none and changes nothing."""
     steps = await apply_schema(database)
     assert [step.version for step in steps] == list(range(1, current_version() + 1))
     before = await shape(database)
@@ -176,7 +176,7 @@ async def test_several_that_init_at_once_agree(config_path):
 
 
 async def test_a_newer_database_is_refused_everywhere(config_path, database):
-    """Code does not touch a database that a newer version made: neither open nor init nor a check goes on."""
+    """Opening, initialising and checking all refuse the database of a newer version, and change nothing."""
     config = load_config(config_path)
     await Strongroom.init(config)
     await set_version(database, current_version() + 1)
@@ -191,7 +191,7 @@ async def test_a_newer_database_is_refused_everywhere(config_path, database):
 
 
 async def test_an_empty_database_says_what_to_run(config_path):
-    """Opened before it was initialised, a database names the command that initialises it."""
+    """The error of a database without a schema names the command that creates it."""
     config = load_config(config_path)
     with pytest.raises(SchemaMismatch, match="strongroom schema apply"):
         await check_schema_of(config.dsn)
@@ -206,7 +206,7 @@ async def check_schema_of(dsn):
 
 
 async def test_an_older_database_says_what_to_run(config_path, database):
-    """A database that lacks a step, or all of them, names the command that runs it; init then does."""
+    """The error of a database that lacks some or all steps names the command that runs them."""
     config = load_config(config_path)
     await Strongroom.init(config)
     async with database.connection(EVERY_NAMESPACE) as connection:
@@ -225,7 +225,7 @@ async def test_an_older_database_says_what_to_run(config_path, database):
 
 @pytest.mark.parametrize("table", ["cell", "namespaces", "data_keys", "history_node", "visibility_records"])
 async def test_a_missing_table_is_told_as_such(strongroom, namespace, table):
-    """A table that was dropped gives our error with advice, not one of the database driver."""
+    """A missing table raises our error with advice, not an error of asyncpg."""
     async with owner_connection(strongroom) as connection:
         await connection.execute(f"DROP TABLE {table} CASCADE")
     with pytest.raises(SchemaMismatch, match="strongroom schema apply"):
@@ -285,7 +285,7 @@ def test_steps_are_read_in_the_order_of_their_numbers(tmp_path):
 
 
 async def test_a_step_that_fails_leaves_nothing(database):
-    """Steps run in one transaction: a table that is in the way leaves neither half a schema nor a noted version."""
+    """If a table exists already, the failed step leaves no part of the schema and no recorded version."""
     async with database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute("CREATE SCHEMA strongroom")
         await connection.execute("CREATE TABLE strongroom.namespaces (own integer)")
@@ -297,7 +297,7 @@ async def test_a_step_that_fails_leaves_nothing(database):
 
 
 async def test_another_cell_is_refused(config_path, database):
-    """A configuration with another cell id, or other shards, does not open the database, nor claim it."""
+    """A configuration with another cell id or number of shards neither opens nor claims the database."""
     config = load_config(config_path)
     await Strongroom.init(config)
     others = [
@@ -324,7 +324,7 @@ async def test_a_database_of_no_cell_says_what_to_run(database):
 
 
 async def test_a_server_that_is_not_there_is_unavailable(config_path):
-    """Neither a missing server nor a missing database nor a malformed dsn gives the driver's own error."""
+    """A missing server, a missing database and a malformed dsn raise our errors."""
     config = load_config(config_path)
     for dsn in (
         "postgresql://127.0.0.1:1/none",
@@ -342,7 +342,7 @@ ZONES = ("America/St_Johns", "Pacific/Kiritimati", "Asia/Kathmandu")
 
 @pytest.mark.parametrize("zone", ZONES)
 async def test_the_time_zone_of_the_database_changes_no_answer(config_path, sample, zone):
-    """Times are the same whatever zone the database is set to, and whenever it is set."""
+    """Times do not depend on the time zone of the database."""
     config = load_config(config_path)
     await Strongroom.init(config)
     query = "CloseTime > '2026-11-23T18:00:00Z' OR DueDate < '2027-03-01T00:00:00+05:45' OR CloseTime IS NULL"
@@ -390,13 +390,13 @@ def design():
 
 
 async def test_every_column_is_classed(database):
-    """The document that says what each column shows to a thief names every column there is, and none that is not."""
+    """The reference page classes exactly the columns of the schema."""
     await apply_schema(database)
     assert set(classed_columns(design())) == await catalogue(database)
 
 
 async def test_a_column_that_nobody_classed_is_noticed(database):
-    """The control of the comparison: one column, table or view more in the database, and it fails."""
+    """The control of the comparison: a new column, table or view in the database is noticed."""
     await apply_schema(database)
     for addition, undo, added in (
         ("ALTER TABLE namespaces ADD COLUMN name text", "ALTER TABLE namespaces DROP COLUMN name", "namespaces.name"),
@@ -421,7 +421,7 @@ MARKED = """
 
 
 def test_the_reader_of_the_table_of_columns_reads_it():
-    """The table is read row by row, and a row that is doubled, or not filled in, is refused."""
+    """A row that is doubled or incomplete is refused."""
     assert set(classed_columns(MARKED)) == {("cell", "cell_id"), ("cell", "shard_count")}
     doubled = MARKED.replace("`shard_count`", "`cell_id`")
     unclassed = MARKED.replace("| clear | how many shards |", "|  | how many shards |")

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.integration
 
 @dataclass(frozen=True)
 class Cell:
-    """A folder with a configuration, and the database that it names."""
+    """A folder with a configuration, and its database."""
 
     folder: Path
     dsn: str
@@ -39,7 +39,7 @@ class Cell:
         return result.stdout
 
     def refused(self, *arguments, code=2):
-        """Run a command that must be refused, and return its error."""
+        """Run a command that must fail; return its output."""
         result = self.run(*arguments)
         assert result.returncode == code, result
         assert "Traceback" not in result.stderr
@@ -48,7 +48,7 @@ class Cell:
 
 @pytest.fixture
 def initialised_cell(dsn, tmp_path):
-    """A cell that was made by `init`."""
+    """Return an initialised cell."""
     initialised_cell = Cell(tmp_path, dsn)
     initialised_cell.done("init", "--dsn", dsn)
     return initialised_cell
@@ -56,13 +56,13 @@ def initialised_cell(dsn, tmp_path):
 
 @pytest.fixture
 def empty(initialised_cell):
-    """A cell with an empty database."""
+    """Return a cell whose database is empty."""
     sql(initialised_cell.dsn, "DROP SCHEMA strongroom CASCADE")
     return initialised_cell
 
 
 def test_apply_makes_the_schema_and_then_has_nothing_to_do(empty):
-    """On an empty database every migration is run, and the second time none. The version is printed both times."""
+    """The first run on an empty database runs every migration, the second none, and both print the version."""
     assert "missing" in empty.refused("schema", "status", code=1)
     first = empty.done("schema", "apply")
     assert [line for line in first.splitlines() if line.startswith("applied")] == [
@@ -86,7 +86,7 @@ def test_two_that_apply_at_once_run_each_step_once(empty):
 
 
 def test_a_database_of_a_newer_version_is_left_alone(initialised_cell):
-    """A newer schema is refused with its version, and nothing is changed."""
+    """The error names the database's version, and nothing is changed."""
     sql(initialised_cell.dsn, "INSERT INTO schema_version VALUES (9999, 'of the future', now())")
     for command in (["schema", "apply"], ["namespace", "list"]):
         assert "9999" in initialised_cell.refused(*command)
@@ -94,7 +94,7 @@ def test_a_database_of_a_newer_version_is_left_alone(initialised_cell):
 
 
 def test_a_missing_function_is_named_and_made_again(initialised_cell):
-    """Missing functions are shown, and `schema apply` creates them."""
+    """`schema status` names it, and `schema apply` creates it."""
     (name,) = {
         row["proname"]
         for row in sql(initialised_cell.dsn, "SELECT proname FROM pg_proc WHERE proname LIKE 'get_tasks_%'")
@@ -107,7 +107,7 @@ def test_a_missing_function_is_named_and_made_again(initialised_cell):
 
 
 def test_a_server_that_is_not_there_is_said_in_one_line(initialised_cell):
-    """A database that can't be reached is refused without a traceback, and without the dsn's password."""
+    """The error is one line, without a traceback and without the password of the dsn."""
     path = initialised_cell.folder / "strongroom.toml"
     path.write_text(
         path.read_text().replace(
@@ -121,7 +121,7 @@ def test_a_server_that_is_not_there_is_said_in_one_line(initialised_cell):
 
 
 def test_statements_for_citus_are_printed_without_a_database(initialised_cell):
-    """PostgreSQL can parse each printed statement. The database is not connected to, and --print alone is refused."""
+    """PostgreSQL can parse each statement, and `--print` without `--distributed` is refused."""
     path = initialised_cell.folder / "strongroom.toml"
     path.unlink()
     printed = initialised_cell.done("schema", "apply", "--distributed", "--print")
@@ -132,7 +132,7 @@ def test_statements_for_citus_are_printed_without_a_database(initialised_cell):
 
 
 def test_a_server_without_citus_is_refused_and_left_as_it_was(initialised_cell):
-    """A database without Citus is refused with one line that names it."""
+    """The error is one line that names what is missing."""
     before = sql(
         initialised_cell.dsn,
         "SELECT relname, relkind FROM pg_class WHERE relnamespace = 'strongroom'::regnamespace ORDER BY 1",
@@ -148,7 +148,7 @@ def test_a_server_without_citus_is_refused_and_left_as_it_was(initialised_cell):
 
 
 def fill(cell, namespace_id, rows):
-    """Write rows of a namespace, as an older service writes them."""
+    """Write rows of a namespace as a slow service leaves them."""
     sql(
         cell.dsn,
         "INSERT INTO history_node SELECT 1, $1, $1, $1, n, 1, 0, 'row' FROM generate_series(1, $2::integer) AS n",
@@ -163,7 +163,7 @@ def left(cell, namespace_id):
 
 
 def test_purge_takes_a_shredded_namespace_and_nothing_else(initialised_cell):
-    """A shredded namespace is purged by its id, without a key. A namespace that is not shredded and an invalid id are refused."""
+    """A purge takes an id and needs no key. A living namespace and a malformed id are refused."""
     initialised_cell.done("namespace", "create", "gone")
     initialised_cell.done("namespace", "create", "lives")
     ids = dict.fromkeys(("gone", "lives"))
@@ -182,7 +182,7 @@ def test_purge_takes_a_shredded_namespace_and_nothing_else(initialised_cell):
 
 
 def test_a_purge_that_is_killed_is_finished_by_the_next(initialised_cell):
-    """A purge that is interrupted keeps what it deleted, and the second run finishes it."""
+    """Deleted rows stay deleted, and the second run deletes the rest."""
     namespace_id = uuid4()
     fill(initialised_cell, namespace_id, 300_000)
     process = subprocess.Popen(
@@ -201,5 +201,5 @@ def test_a_purge_that_is_killed_is_finished_by_the_next(initialised_cell):
     "command", [("schema", "apply"), ("schema", "status"), ("namespace", "purge"), ("index", "build")]
 )
 def test_help_has_examples(initialised_cell, command):
-    """The help of each command has an example."""
+    """The help of each command has examples."""
     assert "Example" in initialised_cell.done(*command, "--help")

@@ -1,4 +1,4 @@
-"""What happens to the KEKs of a shredded namespace, and to backups under them."""
+"""The KEKs of a shredded namespace, and backups that depend on them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.integration
     "by", ["another namespace", "the cell", "nobody, but it is to be kept", "a shredded namespace"]
 )
 async def test_only_a_kek_of_its_own_is_deleted(strongroom, make_filled_namespace, by):
-    """One that wraps another living key stays, and so does one that the operator keeps; the certificate says that backups open."""
+    """A KEK that wraps another living key, or that the operator keeps, stays, and the certificate says that backups open."""
     kek = KekRef.parse("local:cell" if by == "the cell" else "local:both")
     namespace = await make_filled_namespace("gone", kek=kek)
     other = await make_filled_namespace("other", kek=kek) if "namespace" in by else None
@@ -52,7 +52,7 @@ async def test_only_a_kek_of_its_own_is_deleted(strongroom, make_filled_namespac
 
 
 async def test_a_kek_that_is_being_deleted_takes_no_new_keys(strongroom, make_filled_namespace):
-    """A creation that wrapped its keys before the KEK was deleted fails, and no namespace exists whose keys don't open."""
+    """A creation that wrapped its keys shortly before the KEK was deleted fails."""
     kek = KekRef.parse("local:doomed")
     namespace = await make_filled_namespace("gone", kek=kek)
     provider, store = strongroom.keyring.provider("local"), strongroom.keyring.store
@@ -75,13 +75,13 @@ async def test_a_kek_that_is_being_deleted_takes_no_new_keys(strongroom, make_fi
     with pytest.raises(NamespaceNotFound):
         await strongroom.namespaces.find("late")
     store.insert_data_keys = insert
-    await provider.create_kek("doomed")  # another key by the old name
+    await provider.create_kek("doomed")  # another key with the old name
     with pytest.raises(KeyPendingDeletion):
         await strongroom.namespaces.create("later", kek=kek)
 
 
 async def test_a_creation_that_came_first_keeps_the_kek(strongroom, make_filled_namespace):
-    """Control of the test above: keys that are registered before the decision make the KEK a shared one."""
+    """The control: keys that are registered before the decision make the KEK a shared one."""
     kek = KekRef.parse("local:contested")
     namespace = await make_filled_namespace("gone", kek=kek)
     request = await strongroom.shredding().request(namespace.namespace_id, grace=NOW)
@@ -92,7 +92,7 @@ async def test_a_creation_that_came_first_keeps_the_kek(strongroom, make_filled_
 
 
 async def test_a_kms_that_refuses_is_told_and_asked_again(strongroom, make_filled_namespace):
-    """All else is done, the certificate says NOT, the name is free; the next run deletes the KEK and certifies that."""
+    """If the KMS refuses, all other steps are done and the certificate says so. The next run deletes the KEK and certifies it."""
     namespace = await make_filled_namespace("gone")
     shredding, keyring_file = strongroom.shredding(), strongroom.config.kms["local"].keyring
     request = await shredding.request(namespace.namespace_id, grace=NOW)
@@ -123,7 +123,7 @@ async def test_a_kms_that_refuses_is_told_and_asked_again(strongroom, make_fille
 
 @asynccontextmanager
 async def restored_backup(strongroom, server_dsn):
-    """Copy the whole database as it is now, and return its configuration: a backup, to be restored under the same KMS."""
+    """Copy the database, and yield the configuration of the copy, which uses the same KMS."""
     name = f"backup_{uuid4().hex[:12]}"
     config = strongroom.config
     source = urlsplit(config.dsn).path.lstrip("/")
@@ -147,8 +147,8 @@ async def opened_runs(config, name):
 
 @pytest.mark.parametrize("own", [True, False], ids=["own KEK", "shared KEK"])
 async def test_a_backup_taken_before_does_not_open_where_the_kek_was_its_own(config_path, server_dsn, sample, own):
-    """The promise of a KEK for each namespace. Controls: the same backup opens before, and with a shared KEK also after."""
-    config = load_config(config_path)  # a cell of this test's own: closed while it is copied
+    """A backup does not open if the deleted KEK was the namespace's own. The controls: before, and with a shared KEK, it opens."""
+    config = load_config(config_path)  # the test's own cell, which is closed while it is copied
     await Strongroom.init(config)
     async with Strongroom.open(config) as strongroom:
         keks = [KekRef.parse("local:a"), KekRef.parse("local:b" if own else "local:a")]
@@ -172,7 +172,7 @@ async def test_a_backup_taken_before_does_not_open_where_the_kek_was_its_own(con
             async with Strongroom.open(backup) as restored:
                 keys = await restored.keyring.open(ids[0])
                 records = await restored.keyring.store.list_data_keys(ids[0])
-                assert {record.state for record in records} == {KeyState.ACTIVE}, "it is whole, except for the KEK"
+                assert {record.state for record in records} == {KeyState.ACTIVE}, "only the KEK is missing"
                 with pytest.raises(KeyNotFound):
                     keys.active_data_key()
         else:

@@ -49,14 +49,14 @@ async def registry(strongroom, namespace_id):
 
 
 async def test_a_request_makes_unreadable_and_loses_nothing(strongroom, make_filled_namespace):
-    """From the first confirmation on no process opens a row; all rows and wrapped keys are there; a neighbour goes on."""
+    """After a request no process opens a row, but all rows and wrapped keys are stored, and another namespace works."""
     gone, stays = await make_filled_namespace("gone"), await make_filled_namespace("stays")
     before = await registry(strongroom, gone.namespace_id)
     async with Strongroom.open(strongroom.config) as elsewhere:
         assert await count_runs(elsewhere, gone) == RUNS
         request = await strongroom.shredding().request(gone.namespace_id, grace=WEEK)
         assert request.due_at - request.requested_at == WEEK
-        for _ in range(400):  # it is notified, long before its times are up
+        for _ in range(400):  # it is notified long before its cached keys expire
             if await refused(elsewhere, gone):
                 break
             await asyncio.sleep(0.05)
@@ -79,7 +79,7 @@ async def test_a_request_makes_unreadable_and_loses_nothing(strongroom, make_fil
 
 
 async def test_taking_it_back_restores_every_state(strongroom, make_filled_namespace):
-    """Active, decrypt_only, pending and destroyed keys, and one disabled before: each is as it was, and every row opens."""
+    """Cancelling restores the state of every key, and every row opens."""
     namespace = await make_filled_namespace("back")
     namespace_id = namespace.namespace_id
     await rotate_data_key(strongroom.keyring, namespace_id)
@@ -113,7 +113,7 @@ async def test_taking_it_back_restores_every_state(strongroom, make_filled_names
 
 
 async def test_too_early_or_with_another_code_nothing_happens(strongroom, make_filled_namespace):
-    """Before its time, with a wrong code, without a request, for the cell, for nobody: refused, and it can be taken back."""
+    """A confirmation that is early, or has a wrong code, or no request, is refused, and the shredding can still be cancelled."""
     namespace, other = await make_filled_namespace("kept"), await make_filled_namespace("other")
     shredding = strongroom.shredding()
     request = await shredding.request(namespace.namespace_id, grace=WEEK)
@@ -138,7 +138,7 @@ async def test_too_early_or_with_another_code_nothing_happens(strongroom, make_f
 
 
 async def test_the_whole_walk_leaves_a_certificate_and_a_neighbour(strongroom, make_filled_namespace):
-    """Roots, KEK, rows and name are gone; the certificate says exactly what; nothing brings it back; others go on."""
+    """Roots, KEK, rows and name are deleted, the certificate lists them exactly, and other namespaces work."""
     gone, stays = await make_filled_namespace("gone"), await make_filled_namespace("stays")
     await rotate_data_key(strongroom.keyring, gone.namespace_id)
     kept = await registry(strongroom, stays.namespace_id)
@@ -177,7 +177,7 @@ async def test_the_whole_walk_leaves_a_certificate_and_a_neighbour(strongroom, m
 
 
 async def test_two_at_once_make_one_certificate(strongroom, make_filled_namespace):
-    """Requests, and second confirmations, of several processes at once: one request, one certificate, each row counted once."""
+    """Concurrent requests and confirmations make one request and one certificate, which counts each row once."""
     namespace = await make_filled_namespace("gone", runs=40)
     async with Strongroom.open(strongroom.config) as elsewhere:
         sides = [strongroom.shredding(), elsewhere.shredding()] * 2
@@ -192,7 +192,7 @@ async def test_two_at_once_make_one_certificate(strongroom, make_filled_namespac
 
 
 async def test_taking_back_and_confirming_at_once_have_one_winner(strongroom, make_filled_namespace):
-    """Either all of it works again, or all of it is gone."""
+    """Of a concurrent cancellation and confirmation one succeeds, completely."""
     for number in range(6):
         namespace = await make_filled_namespace(f"race {number}", runs=2)
         shredding = strongroom.shredding()
@@ -246,7 +246,7 @@ asyncio.run(main(*sys.argv[1:]))
 async def test_killed_after_any_step_it_is_finished_by_running_it_again(
     strongroom, config_path, make_filled_namespace, step
 ):
-    """By SIGKILL, anywhere: the next run ends it, with one certificate that counts every row once; a neighbour opens all along."""
+    """After a SIGKILL at any step the next run completes it, with one certificate that counts every row once."""
     gone, stays = await make_filled_namespace("gone", runs=20), await make_filled_namespace("stays")
     shredding = strongroom.shredding()
     request = await shredding.request(gone.namespace_id, grace=NOW)
@@ -277,7 +277,7 @@ async def test_killed_after_any_step_it_is_finished_by_running_it_again(
 
 
 async def test_the_certificate_tells_nothing_of_a_tenant(strongroom, make_filled_namespace, sample):
-    """No name, no id of a workflow, no value, no key, wrapped or not; nor does the request's row. The control finds each."""
+    """The certificate and the request's row have no name, workflow id, value or key. The control finds each of them."""
     name = f"tenant-{secrets.token_hex(8)}"
     namespace = await make_filled_namespace(name)
     records = await strongroom.keyring.store.list_data_keys(namespace.namespace_id)
@@ -333,7 +333,7 @@ async def test_a_namespace_whose_keys_are_gone_already_is_shredded_by_its_id(str
 
 
 async def test_other_processes_are_told(strongroom, make_filled_namespace):
-    """Request, taking back and destruction each notify with the namespace's id, in their own transaction."""
+    """A request, a cancellation and a destruction each notify with the namespace's id, in their own transaction."""
     namespace = await make_filled_namespace("told")
     heard = asyncio.Queue()
     connection = await asyncpg.connect(strongroom.config.dsn)
@@ -351,7 +351,7 @@ async def test_other_processes_are_told(strongroom, make_filled_namespace):
 
 
 async def test_the_servers_clock_decides(strongroom, make_filled_namespace):
-    """A request that is due, however it became so, is confirmed; the times of the certificate are the server's."""
+    """The database server's clock decides whether a request is due, and the certificate has its times."""
     namespace = await make_filled_namespace("due")
     request = await strongroom.shredding().request(namespace.namespace_id, grace=WEEK)
     async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
@@ -364,7 +364,7 @@ async def test_the_servers_clock_decides(strongroom, make_filled_namespace):
 
 
 async def test_documents_go_too_and_are_counted_once(config_path, elasticsearch):
-    """Those of the namespace and no others, also where an earlier run had deleted some of them; the rest is listed in the limits."""
+    """Only the namespace's documents are deleted, and those that an interrupted run deleted are counted too."""
     async with opened(config_path, elasticsearch) as strongroom:
         await strongroom.search_index.create()
         gone = await new_cell(strongroom)
@@ -378,9 +378,7 @@ async def test_documents_go_too_and_are_counted_once(config_path, elasticsearch)
         shredding = strongroom.shredding()
         request = await shredding.request(gone.namespace_id, grace=NOW)
         assert (await shredding.loss(request)).documents == 25
-        await shredding.store.record_documents(
-            gone.namespace_id, 25
-        )  # as one that broke off in the middle of deleting them
+        await shredding.store.record_documents(gone.namespace_id, 25)  # as an interrupted run leaves it
         name, behind = strongroom.search_index.name, {"term": {"n": namespace_text(gone.namespace_id)}}
         found = elasticsearch.client.request("POST", f"/{name}/_search", {"query": behind, "size": 10})
         for hit in found["hits"]["hits"]:

@@ -22,7 +22,7 @@ RUNS = 6
 
 @dataclass(frozen=True)
 class Cell:
-    """A folder with a configuration, and the database that it names."""
+    """A folder with a configuration, and its database."""
 
     folder: Path
     dsn: str
@@ -32,7 +32,7 @@ class Cell:
         return run_command(self.folder, *arguments, **options)
 
     def done(self, *arguments, code=0, **options):
-        """Run a command that must end with a code; return what it printed."""
+        """Run a command that must exit with a code; return its output."""
         result = self.run(*arguments, **options)
         assert result.returncode == code, result
         assert "Traceback" not in result.stderr
@@ -41,7 +41,7 @@ class Cell:
 
 @pytest.fixture
 def cell_with_runs(dsn, tmp_path, sample_path):
-    """A cell with a namespace of a few real runs."""
+    """Return a cell with a namespace of a few real runs."""
     cell_with_runs = Cell(tmp_path, dsn)
     cell_with_runs.done("init", "--dsn", dsn, "--shards", "16")
     cell_with_runs.done("namespace", "create", "orders")
@@ -56,7 +56,7 @@ def code_in(text):
 
 
 def test_asked_for_and_taken_back(cell_with_runs):
-    """The first confirmation makes it unreadable. The second is refused if early or with another code. `unshred` undoes it."""
+    """A scheduled namespace is unreadable, an early or wrong code is refused, and after `unshred` the namespace works."""
     assert cell_with_runs.run("namespace", "shred", "orders", typed="something else\n").returncode == 2
     asked = cell_with_runs.done("namespace", "shred", "orders", typed="orders\n")
     code = code_in(asked)
@@ -80,7 +80,7 @@ def test_asked_for_and_taken_back(cell_with_runs):
 
 
 def test_done_and_certified(cell_with_runs):
-    """The second confirmation writes a certificate, which is in the database too, and is signed by the key that is shown."""
+    """The second confirmation writes the certificate, which is also stored in the database and signed by the shown key."""
     asked = cell_with_runs.done("namespace", "shred", "orders", "--confirm", "orders", "--grace", "0s")
     [[namespace_id]] = sql(cell_with_runs.dsn, "SELECT namespace_id FROM shreddings")
     final = ("--final", code_in(asked), "--certificate")
@@ -106,7 +106,7 @@ VECTOR = VECTORS / "erasure_certificate.json"
 
 
 def test_a_certificate_checks_out_offline(tmp_path):
-    """A certificate is verified without a configuration and a database, and the exit code is 0, 1 or 2."""
+    """`namespace verify` works without configuration and database, and exits with 0, 1 or 2."""
     content = VECTOR.read_bytes()
     public_key = json.loads(content)["public_key"]
     offline = Cell(tmp_path, "")
@@ -133,7 +133,7 @@ def test_a_certificate_checks_out_offline(tmp_path):
 
 
 def test_a_kek_that_is_not_deleted_ends_with_1_and_is_finished_by_the_id(cell_with_runs):
-    """If the KMS does not delete the KEK, the certificate says so and the next command is printed. That command deletes it."""
+    """The certificate records the refusal and the output names the next command, which deletes the KEK and exits with 0."""
     cell_with_runs.done("namespace", "create", "away", "--kek", "local:away", "--create-kek")
     asked = cell_with_runs.done("namespace", "shred", "away", "--confirm", "away", "--grace", "0s")
     config = cell_with_runs.folder / "strongroom.toml"
@@ -154,7 +154,7 @@ def test_a_kek_that_is_not_deleted_ends_with_1_and_is_finished_by_the_id(cell_wi
 
 
 def test_several_commands_at_once_end_with_one_certificate(cell_with_runs):
-    """Two requests at once print the same, and none fails."""
+    """Two concurrent commands print the same and succeed."""
     asked = cell_with_runs.done("namespace", "shred", "orders", "--confirm", "orders", "--grace", "0s")
     [[namespace_id]] = sql(cell_with_runs.dsn, "SELECT namespace_id FROM shreddings")
     with ThreadPoolExecutor(2) as threads:

@@ -1,4 +1,4 @@
-"""Row-level security itself: what the role of services sees, may do and can't do, whatever the driver sends."""
+"""The policies and the rights of the driver role, whatever the driver sends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.integration
 
 REFUSED = asyncpg.InsufficientPrivilegeError
 TABLES = """
-    SELECT c.relname AS name, c.relrowsecurity AS is_protected, count(p.polname) AS policies
+    SELECT c.relname AS name, c.relrowsecurity AS protected, count(p.polname) AS policies
     FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'namespace_id'
     LEFT JOIN pg_policy AS p ON p.polrelid = c.oid
     WHERE c.relnamespace = 'strongroom'::regnamespace AND c.relkind = 'r' GROUP BY 1, 2
@@ -32,7 +32,7 @@ EMPTY = {
     "visibility_outbox",
     "visibility_deletes",
 }
-"""Tables in which a living namespace without a search index of Elasticsearch has no rows; messages there are the cell's."""
+"""Tables without rows of a living namespace, in a cell without Elasticsearch."""
 RIGHTS = {table.name: set(table.rights.split(", ")) for table in DESCRIPTORS} | {view: {"SELECT"} for view in VIEWS}
 MANY_RECORDS = """
     INSERT INTO visibility_records (shard_id, namespace_id, id, version, k, b1, b2, t, s)
@@ -46,21 +46,21 @@ GRANTS = """
 
 @pytest.fixture
 async def service_cell(contract_dsn, tmp_path):
-    """An open cell of the test's own, connected as services are."""
+    """Open a cell for one test, connected as services are."""
     async with cell_of_a_test(contract_dsn, tmp_path, as_service=True) as service_cell:
         yield service_cell
 
 
 @pytest.fixture
 async def service_connection(service_cell):
-    """A connection as services have one, for statements that the driver would not send."""
+    """Open a connection as the driver role, for statements that the driver would not send."""
     connection = await asyncpg.connect(service_cell.config.dsn, server_settings={"search_path": "strongroom"})
     yield connection
     await connection.close()
 
 
 async def see(raw, namespaces):
-    """Have a session see these namespaces."""
+    """Let a session see some namespaces."""
     await raw.execute("SELECT set_config('strongroom.namespaces', $1, false)", namespaces)
 
 
@@ -68,11 +68,11 @@ async def unprotected(connection):
     """Return the tables with a namespace that no policy protects."""
     rows = await connection.fetch(TABLES)
     assert rows
-    return {row["name"] for row in rows if not row["is_protected"] or row["policies"] != 1}
+    return {row["name"] for row in rows if not row["protected"] or row["policies"] != 1}
 
 
 async def test_every_table_with_a_namespace_has_a_policy(service_cell):
-    """A new table must be protected. The control: one that is not is noticed."""
+    """Each table with a namespace has one policy. The control: a table without one is noticed."""
     async with owner_connection(service_cell) as connection:
         assert not await unprotected(connection)
         await connection.execute("CREATE TABLE forgotten (namespace_id uuid)")
@@ -80,7 +80,7 @@ async def test_every_table_with_a_namespace_has_a_policy(service_cell):
 
 
 async def test_the_role_has_the_rights_that_are_listed_and_no_others(service_cell):
-    """Least rights: each table and view of the schema is listed, and the catalogue agrees."""
+    """The catalogue has exactly the rights of the descriptors, for each table and view."""
     async with owner_connection(service_cell) as connection:
         role = (await cell_role(service_cell))["role"]
         granted: dict[str, set[str]] = {}
@@ -94,25 +94,25 @@ async def test_the_role_has_the_rights_that_are_listed_and_no_others(service_cel
 
 
 async def cell_role(cell):
-    """Return who the cell is connected as."""
+    """Return the role that the cell is connected as."""
     async with cell.database.connection(NO_NAMESPACE) as connection:
         return await connection.fetchrow("SELECT current_user AS role")
 
 
 async def test_a_session_sees_and_changes_its_own_namespace_alone(service_cell, service_connection):
-    """For each table: rows of another namespace are not there, can't be changed or deleted, and none can be put in its name."""
+    """In each table, rows of another namespace can't be read, changed, deleted or inserted."""
     table = await every_table(service_cell)
-    walled = {row["name"] for row in await service_connection.fetch(TABLES)}
-    await see(service_connection, "*")  # control: there is something to see
+    protected = {row["name"] for row in await service_connection.fetch(TABLES)}
+    await see(service_connection, "*")  # the control: there are rows
     there = {}
-    for name in walled:
+    for name in protected:
         query = f"SELECT * FROM {name} WHERE namespace_id = $1"  # noqa: S608
         there[name] = await service_connection.fetch(query, table.namespace_id)
     empty = {name for name, rows in there.items() if not rows}
     assert empty == EMPTY
     for sight in (str(uuid4()), "", f"{uuid4()},{uuid4()}"):
         await see(service_connection, sight)
-        for name in walled:
+        for name in protected:
             assert await service_connection.fetchval(f"SELECT count(*) FROM {name}") == 0  # noqa: S608
             if "DELETE" in RIGHTS[name]:
                 assert await service_connection.execute(f"DELETE FROM {name}") == "DELETE 0"  # noqa: S608
@@ -126,7 +126,7 @@ async def test_a_session_sees_and_changes_its_own_namespace_alone(service_cell, 
         if "," not in sight:  # the view is of one namespace
             assert await service_connection.fetchval("SELECT count(*) FROM visibility_search") == 0
     await see(service_connection, f"{uuid4()},{table.namespace_id}")
-    for name in walled - empty:
+    for name in protected - empty:
         rows = await service_connection.fetch(f"SELECT DISTINCT namespace_id FROM {name}")  # noqa: S608
         assert [row["namespace_id"] for row in rows] == [table.namespace_id]
         with pytest.raises(REFUSED):
@@ -138,14 +138,14 @@ async def test_a_session_sees_and_changes_its_own_namespace_alone(service_cell, 
 
 
 async def test_a_session_that_was_told_of_nothing_sees_nothing(service_cell, service_connection):
-    """Forgetting to say whose rows are wanted fails closed."""
+    """A session without the setting sees no rows."""
     await every_table(service_cell)
     for name in [row["name"] for row in await service_connection.fetch(TABLES)] + ["visibility_search"]:
         assert await service_connection.fetchval(f"SELECT count(*) FROM {name}") == 0  # noqa: S608
 
 
 async def test_a_setting_that_is_none_is_an_error(service_cell, service_connection):
-    """What is neither ids nor the star shows nothing, and says so."""
+    """A setting that is neither ids nor the star shows no rows and raises an error."""
     await every_table(service_cell)
     await see(service_connection, "*,'")
     with pytest.raises(asyncpg.DataError):
@@ -168,8 +168,8 @@ async def test_a_setting_that_is_none_is_an_error(service_cell, service_connecti
         "SET row_security = off; SELECT * FROM history_node",
     ],
 )
-async def test_the_role_cannot_take_the_wall_down(service_cell, service_connection, statement):
-    """Nor change the schema, the list of migrations, the cell's identity, or delete keys."""
+async def test_the_role_cannot_disable_the_policies(service_cell, service_connection, statement):
+    """It can't change the schema, the list of migrations or the cell's identity either, or delete keys."""
     assert service_cell
     with pytest.raises((REFUSED, asyncpg.ObjectNotInPrerequisiteStateError)):
         await service_connection.execute(statement)
@@ -185,8 +185,8 @@ async def test_the_role_cannot_take_the_wall_down(service_cell, service_connecti
         (None, "no such role"),
     ],
 )
-async def test_a_role_that_the_wall_would_not_hold_is_refused(service_cell, made, reason):
-    """And nothing is granted to it."""
+async def test_a_role_that_policies_would_not_bind_is_refused(service_cell, made, reason):
+    """It gets no rights."""
     name = f"unfit_{uuid4().hex[:12]}"
     async with owner_connection(service_cell) as connection:
         owner = (await connection.fetchrow("SELECT current_user AS name"))["name"]
@@ -201,7 +201,7 @@ async def test_a_role_that_the_wall_would_not_hold_is_refused(service_cell, made
 
 
 async def test_applying_the_schema_again_gives_a_known_role_what_it_lacks(service_cell):
-    """An upgrade with new tables needs no `--driver-role`."""
+    """A later `schema apply` grants missing rights and revokes others without `--driver-role`."""
     role = (await cell_role(service_cell))["role"]
     async with owner_connection(service_cell) as connection:
         await connection.execute(f"REVOKE ALL ON history_node FROM {role}")
@@ -215,7 +215,7 @@ async def test_applying_the_schema_again_gives_a_known_role_what_it_lacks(servic
 
 
 async def test_borrowers_of_one_connection_see_their_own(service_cell):
-    """Whatever the one before saw; many at once, on two connections."""
+    """Borrowers of two connections see only their own namespaces, whatever the last borrower saw."""
     tables = [await every_table(service_cell) for _ in range(3)]
     database = Database(service_cell.config.dsn, size=2, insecure=True)
 
@@ -233,7 +233,7 @@ async def test_borrowers_of_one_connection_see_their_own(service_cell):
 
 
 async def test_a_statement_is_sent_only_when_the_namespaces_change(service_cell, monkeypatch):
-    """A cell of one namespace pays nothing for row-level security."""
+    """Row-level security costs a cell of one namespace no statement."""
     sent = []
     execute = asyncpg.Connection.execute
 
@@ -252,7 +252,7 @@ async def test_a_statement_is_sent_only_when_the_namespaces_change(service_cell,
 
 
 async def test_a_search_by_tokens_uses_its_index(service_cell, service_connection):
-    """Through the view; on the table itself PostgreSQL applies a policy before operators that are not leakproof (the control)."""
+    """The view uses it. The control: on the table PostgreSQL applies the policy first, so the index is not used."""
     table = await every_table(service_cell, workflows=1)
     async with owner_connection(service_cell) as connection:
         await connection.execute(MANY_RECORDS, table.namespace_id)

@@ -1,4 +1,4 @@
-"""Whether a statement stays in one shard of a Citus cluster, by its parse tree: PostgreSQL's own parser, and no cluster.
+"""Check from its parse tree that a statement stays in one shard of a Citus cluster, with PostgreSQL's own parser and no cluster.
 
 The rule is narrower than Citus's: each distributed table that a statement names, at any depth, is compared in a conjunct of its own
 query level with a parameter (`$n`, or `p_shard` in a function), and what is inserted is that parameter, or was compared with it. So
@@ -20,7 +20,7 @@ _EXPRESSION = 2
 
 
 def faults_of_function(sql):
-    """Return what is wrong with the statements in the body of a PL/pgSQL function."""
+    """Return the faults of the statements in the body of a PL/pgSQL function."""
     found = []
     for kind, node in _nodes(parse_plpgsql(sql)):
         if kind == "PLpgSQL_stmt_dynexecute":
@@ -36,7 +36,7 @@ def faults_of_function(sql):
 
 
 def faults(sql, *, in_function=False):
-    """Return what is wrong with a statement; nothing: it goes to one shard, or touches no distributed table."""
+    """Return the faults of a statement; none if it goes to one shard, or touches no distributed table."""
     return [fault for raw in parse_sql(sql) for fault in _Checker(in_function=in_function).check(raw.stmt)]
 
 

@@ -37,7 +37,7 @@ _numbers = count(1)
 
 @dataclass
 class EveryTable:
-    """A namespace with rows of every kind, and what the stores must return of them."""
+    """A namespace with rows in every table, and the values that the stores must return."""
 
     cell: Strongroom
     name: str
@@ -46,11 +46,11 @@ class EveryTable:
     expected: dict[str, Any] = field(default_factory=dict)
 
     def on(self, cell):
-        """The same in another process, or with other keys."""
+        """Return the same namespace on another cell object."""
         return EveryTable(cell, self.name, self.namespace_id, self.shard_id, self.expected)
 
     def workflow(self, number=0):
-        """A workflow of the namespace."""
+        """Return a workflow of the namespace."""
         return Workflow(self.cell, self.namespace_id, self.shard_id, f"order {number}")
 
     async def fill(self, workflows=3):
@@ -61,7 +61,7 @@ class EveryTable:
         await self._write_cell()
 
     async def write_workflow(self, number):
-        """Write a run with maps, tasks, events, and its record."""
+        """Write a run with maps, tasks, events and its visibility record."""
         workflow = self.workflow(number)
         first = workflow.full(db_record_version=1)
         await workflow.create(first, new_workflow_new_events=workflow.events(first.run_id))
@@ -83,7 +83,7 @@ class EveryTable:
         self.expected[f"record {number}"] = record
 
     async def record(self, record, version):
-        """Write a record of visibility."""
+        """Write a visibility record."""
         keys = await self.cell.keyring.open(self.namespace_id)
         shard_id = shard_of(keys, record.workflow_id, self.cell.config.cell.shard_count)
         await self.cell.visibility.record_workflow_executions(self.namespace_id, [(shard_id, version, record)], TYPES)
@@ -130,13 +130,13 @@ class EveryTable:
         def first(policy):
             if policy.version:
                 return policy
-            os.environ["STRONGROOM_API_KEY"] = key  # for commands that a test runs; the next test begins without it
+            os.environ["STRONGROOM_API_KEY"] = key  # for commands of this test; the next test starts without it
             return changes.add_api_key(changes.first_owner("owner", now=at), "owner", kept, by="owner", now=at)
 
         await cell.access.change(first)
 
     async def read(self):
-        """Read all of it through the stores, and compare."""
+        """Read everything through the stores, and compare it."""
         runs = [int(name.removeprefix("run ")) for name in self.expected if name.startswith("run ")]
         for number in runs:
             await self.read_workflow(number)
@@ -197,7 +197,7 @@ class EveryTable:
 
 
 async def every_table(cell, **options) -> EveryTable:
-    """Create a namespace and a shard, and write a row of every kind."""
+    """Create a namespace and a shard, and write a row into every table with a sealed column."""
     number = next(_numbers)
     name = f"every-{number}-{secrets.token_hex(3)}"
     namespace_id, data, info = uuid4(), blob(), DataBlob(secrets.token_bytes(8))

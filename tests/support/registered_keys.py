@@ -17,7 +17,7 @@ FIRST, SECOND = KekRef("local", "first"), KekRef("local", "second")
 
 
 async def registered(strongroom, number):
-    """Register the keys of namespaces, with nothing else of them; return their ids."""
+    """Register the keys of namespaces that have no other rows; return their ids."""
     await strongroom.create_kek(FIRST)
     namespaces = [uuid4() for _ in range(number)]
     for namespace_id in namespaces:
@@ -26,7 +26,7 @@ async def registered(strongroom, number):
 
 
 async def written(writer, rows):
-    """Have a writer write so many rows, and end."""
+    """Let a writer write some rows and end."""
     writer.until = writer.written + rows
     await writer.run()
 
@@ -41,14 +41,14 @@ class Writer:
         self.until = sys.maxsize
 
     async def run(self):
-        """Write; the first failure is raised."""
+        """Write, and raise the first error."""
         history = self.strongroom.history
         while self.written < self.until:
             node = HistoryNode(self.written + 1, self.written + 1, self.written, DataBlob(os.urandom(100)))
             await history.append_history_nodes(self.namespace_id, self.branch, [node], is_new_branch=self.written == 0)
             self.written += 1
             if self.written % 20 == 0:
-                self.strongroom.keyring.evict(self.namespace_id)  # so that keys are unwrapped all the time
+                self.strongroom.keyring.evict(self.namespace_id)  # so that keys are unwrapped again and again
                 page = await history.read_history_branch(self.namespace_id, self.branch, page_size=1000)
                 assert len(page.nodes) == min(self.written, 1000)
             await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Which key versions sealed values name, from the rows alone: every bytea column of the catalogue, whatever any list of ours says."""
+"""The key versions that sealed values use, from all bytea columns of the catalogue, independent of the descriptors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WHERE c.relnamespace = 'strongroom'::regnamespace AND c.relkind = 'r' AND a.attn
 
 
 async def versions_in_use(cell, owner):
-    """Return how many values under an owner's keys name each version, by column; values that begin as sealed ones do.
+    """Return the number of sealed values of an owner by column and version.
 
     A keyed token may begin so too, once in 2^32.
     """
@@ -43,5 +43,5 @@ async def versions_in_use(cell, owner):
 
 
 async def all_versions(cell, owner):
-    """Return the versions that anything of an owner names."""
+    """Return all versions that an owner's values use."""
     return {version for versions in (await versions_in_use(cell, owner)).values() for version in versions}

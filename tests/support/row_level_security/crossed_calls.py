@@ -1,4 +1,4 @@
-"""Every public call about a namespace, made for one with the ids of another one's rows."""
+"""Every public call about a namespace, for one namespace with ids of another one's rows."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ BY_THE_NAMESPACE_ALONE = frozenset(
         *("metadata.delete_namespace", "metadata.delete_namespace_by_name"),
     }
 )
-"""Calls that name a namespace and nothing in it: there is no id to cross. Whether a caller may is for sessions to say."""
+"""Calls that name a namespace and nothing in it, so there is no id to cross. Sessions authorize them."""
 
 
 def crossed_calls(table, namespace_id):
-    """Return the calls by operation, those that read first.
+    """Return the calls by operation, reads first.
 
     Args:
-        table: an `EveryTable` of the namespace whose ids are used.
-        namespace_id: of the one that calls.
+        table: The `EveryTable` of the namespace whose ids are used.
+        namespace_id: The namespace that calls.
     """
     cell, shard_id = table.cell, table.shard_id
     run_id = table.expected["run 0"][0]

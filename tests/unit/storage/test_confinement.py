@@ -26,7 +26,7 @@ TABLES = frozenset(table.name for table in DESCRIPTORS)
 STATEMENT = re.compile(r"\s*(SELECT|INSERT INTO|UPDATE|DELETE FROM)\s")
 WORD = re.compile(r"\w+")
 
-# Statements that go to more than one shard, by design, and why that may be.
+# Statements that go to more than one shard by design, with the reason.
 EVERYWHERE = {
     "histories/histories.list_trees": "get_all_history_tree_branches: a scavenger reads the whole cell",
     "matching/tasks.list": "list_task_queue: a scavenger reads the whole cell",
@@ -52,7 +52,7 @@ EVERYWHERE = {
     "visibility.pages, next": "as visibility.pages",
     "visibility.count_and_first": "as visibility.count",
     "driver/demo/proofs.py": "the demonstration has a PostgreSQL of its own, and tampers with any row",
-    "driver/demo/views.py": "as proofs.py: shows a row as it is stored",
+    "driver/demo/views.py": "as proofs.py: shows a stored row",
     "driver/demo/plaintext_copy.py": "as proofs.py: tables of plaintext with the same names, in another database",
 } | {
     f"{name}({table.name})": why
@@ -68,7 +68,7 @@ EVERYWHERE |= {
     for name, column in COLUMNS.items()
     if column.table.partition_column and not column.table.is_keyed_by_namespace
 }
-# A cluster never sees these: `purge_namespace` and `Reseal` take others there.
+# Statements for one server only. On a cluster `purge_namespace` and `Reseal` use others.
 ON_ONE_SERVER = {
     f"{name}({table.name})"
     for table in PURGED_TABLES
@@ -82,7 +82,7 @@ ON_ONE_SERVER = {
 
 
 def plain_statements():
-    """All statements that are sent as they are, by name: of SQL files, of visibility, and those in Python."""
+    """Return all statements outside of functions by name: of SQL files, of visibility and of Python."""
     found = {}
     folder = ROOT / "storage" / "sql"
     for entry in folder.glob("*/*.sql"):
@@ -100,7 +100,7 @@ def plain_statements():
 
 
 def of_reseal():
-    """The statements that resealing composes: each source of a page in all its forms, and both ways to write."""
+    """Return the statements that resealing composes: each source of a page in all its forms, and both ways to write."""
     found = {}
     for name, column in COLUMNS.items():
         for source in ("of_partitions", "of_partition") if column.table.is_keyed_by_namespace else ("of_table",):
@@ -118,7 +118,7 @@ def of_reseal():
 
 
 async def of_visibility():
-    """The statements that visibility composes, with every kind of condition."""
+    """Return the statements that visibility composes, with every kind of condition."""
     sent = []
 
     class Listening:
@@ -139,7 +139,7 @@ async def of_visibility():
 
 
 def statements_in_python():
-    """Literals that begin as a statement does and name a table, by file."""
+    """Return the string literals that begin like a statement and name a table, by file."""
     found = {}
     for package in ("storage", "visibility", "driver"):
         for entry in (ROOT / package).rglob("*.py"):
@@ -152,7 +152,7 @@ def statements_in_python():
 
 
 def literals(node):
-    """Yield the texts in a piece of Python; a name is in the place of each value."""
+    """Yield the texts in a piece of Python, with a name in place of each formatted value."""
     if isinstance(node, ast.JoinedStr):
         yield "".join(str(part.value) if isinstance(part, ast.Constant) else "x" for part in node.values)
     elif isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -166,13 +166,13 @@ PLAIN = plain_statements()
 
 
 def faults_of(statements):
-    """The faults of all statements of a name."""
+    """Return the faults of all statements of a name."""
     return [fault for statement in statements for fault in faults(statement)]
 
 
 @pytest.mark.parametrize("name", IN_FUNCTIONS)
 def test_each_statement_of_a_function_stays_in_the_shard_that_it_is_called_for(name):
-    """So Citus plans it for one node, and does not touch another shard for a wrong row."""
+    """Citus plans it for one node, and a wrong row does not touch another shard."""
     function = load_functions(distributed=True)[name]
     assert faults_of_function(function.sql) == []
     assert "p_shard integer" in function.sql
@@ -180,13 +180,13 @@ def test_each_statement_of_a_function_stays_in_the_shard_that_it_is_called_for(n
 
 
 def test_only_statements_that_are_listed_here_leave_their_shard():
-    """Nothing else asks all nodes; and what is listed is there, and needs to be."""
+    """Exactly the listed statements go to all nodes."""
     assert {name for name, statements in PLAIN.items() if faults_of(statements)} - ON_ONE_SERVER == set(EVERYWHERE)
     assert set(PLAIN) >= ON_ONE_SERVER
 
 
 def test_statements_were_found_in_each_place():
-    """A check of nothing would pass."""
+    """The check covers many statements, because a check of none would pass."""
     assert {
         "executions/shards.get",
         "executions/store.delete",
@@ -249,7 +249,7 @@ def test_statements_were_found_in_each_place():
     ],
 )
 def test_a_statement_that_leaves_its_shard_is_caught(statement, fault):
-    """The control: each way to forget the shard."""
+    """The control: each way to leave out the shard is caught."""
     assert faults(statement) == [fault]
 
 
@@ -264,7 +264,7 @@ def test_a_statement_that_leaves_its_shard_is_caught(statement, fault):
     ],
 )
 def test_a_statement_that_stays_in_its_shard_is_not(statement):
-    """The other control: what is right is not refused."""
+    """The other control: a correct statement is accepted."""
     assert faults(statement) == []
 
 
@@ -276,18 +276,18 @@ def test_a_statement_that_stays_in_its_shard_is_not(statement):
     ],
 )
 def test_the_other_form_of_a_function_is_caught(name):
-    """The control for functions: without their comments, they are for any shard."""
+    """The control for functions: without the conditions in comments they are not confined."""
     assert faults_of_function(load_functions(distributed=False)[name].sql)
 
 
 def test_a_statement_that_a_function_puts_together_is_caught():
-    """As nobody can read it before it runs."""
+    """A statement that a function composes at run time can't be checked."""
     text = "CREATE FUNCTION f(p_shard integer) RETURNS void LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'SELECT 1'; END $$"
     assert faults_of_function(text) == ["a statement that is put together at run time"]
 
 
 def test_a_function_finds_its_tables_on_any_node():
-    """There the session is Citus's own, which knows no schema of ours; so no function has both forms in one."""
+    """A session of Citus on a node does not have our search_path, so a confined function sets it."""
     forms = [{function.name for function in load_functions(distributed=form).values()} for form in (False, True)]
     assert not forms[0] & forms[1]
     for function in load_functions(distributed=True).values():
@@ -295,7 +295,7 @@ def test_a_function_finds_its_tables_on_any_node():
 
 
 def test_each_table_is_emptied_on_the_coordinator_after_it_was_copied():
-    """Or rows, and wrapped roots among them, would stay where nothing finds them again."""
+    """Otherwise rows, and wrapped roots among them, would stay on the coordinator where no statement reaches them."""
     statements = distribution_statements()
     for name in TABLES:
         calls = (f"_reference_table('strongroom.{name}'", f"_distributed_table('strongroom.{name}'")

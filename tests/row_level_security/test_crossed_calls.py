@@ -1,4 +1,4 @@
-"""Two namespaces, every public call, crossed ids: access by call and row-level security each let nothing through alone."""
+"""Every public call for one namespace, with ids of another one: statements alone protect it, and so does row-level security alone."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from strongroom.kms import StrongroomError
 from strongroom.storage.engine.functions import load_functions
 from tests.support.every_table import KEK, every_table
 from tests.support.fixtures.driver_role import as_driver, owner_connection
-from tests.support.row_level_security.broken_first_wall import Broken
 from tests.support.row_level_security.crossed_calls import BY_THE_NAMESPACE_ALONE, crossed_calls
+from tests.support.row_level_security.unconditional import Answers
 
 pytestmark = pytest.mark.integration
 
 SEALED = 28
-"""Bytes that every sealed value has at least: header, nonce and tag are more."""
+"""Least bytes of a sealed value; header, nonce and tag have more."""
 TABLES = "SELECT table_name FROM information_schema.columns WHERE table_schema = 'strongroom' AND column_name = 'namespace_id'"
 
 
 @pytest.fixture
-def walls(dsn, tmp_path, monkeypatch):
-    """Opens a cell with only one of the two protections."""
+def opened_with(dsn, tmp_path, monkeypatch):
+    """Return a context manager that opens a cell with conditions in statements, with row-level security, or with neither."""
 
     @asynccontextmanager
-    async def opened(*, first, second):
-        broken = Broken(monkeypatch, keep_statements=first)
+    async def opened(*, conditions, row_level_security):
+        answers = Answers(monkeypatch, keep_conditions=conditions)
         load_functions.cache_clear()
         path = tmp_path / "strongroom.toml"
         write_config(path, dsn=dsn)
         config = load_config(path)
         await Strongroom.init(config)
-        if second:
+        if row_level_security:
             config = replace(config, dsn=await as_driver(dsn))
         async with Strongroom.open(config) as cell:
-            yield cell, broken
+            yield cell, answers
         load_functions.cache_clear()
 
     yield opened
@@ -58,7 +58,7 @@ async def two_namespaces(cell):
 
 
 async def stored(cell, namespace_id):
-    """Return all rows of a namespace as they lie in the tables, and the sealed values in them."""
+    """Return all rows of a namespace as text, and the sealed values in them."""
     rows, sealed = {}, set()
     async with owner_connection(cell) as connection:
         for (table,) in [tuple(row.values()) for row in await connection.fetch(TABLES)]:
@@ -71,7 +71,7 @@ async def stored(cell, namespace_id):
 
 
 def leaks(rows, namespace_id, sealed):
-    """Return whether a row holds a sealed value of a namespace, or says that it is one of its rows."""
+    """Return whether a row has a sealed value of a namespace, or the namespace's id."""
     for row in rows:
         for value in row.values():
             for one in value if isinstance(value, list) else [value]:
@@ -80,19 +80,19 @@ def leaks(rows, namespace_id, sealed):
     return False
 
 
-async def cross(cell, broken):
-    """Make every call for one namespace with the ids of another; return what leaked, and which operations changed something."""
+async def cross(cell, answers):
+    """Make every call for one namespace with ids of another; return the operations that leaked rows, and those that changed some."""
     table, other = await two_namespaces(cell)
     calls = crossed_calls(table, other)
-    # A new operation must be tried here, or be about a namespace and nothing in it.
+    # A new operation must be called here, unless it names a namespace and nothing in it.
     assert operations_about_a_namespace() == BY_THE_NAMESPACE_ALONE | set(calls)
     leaked, changed = set(), set()
     for operation, call in calls.items():
         before, sealed = await stored(cell, table.namespace_id)
-        broken.rows.clear()
+        answers.rows.clear()
         with suppress(StrongroomError, ValueError):
             await call()
-        if leaks(broken.rows, table.namespace_id, sealed):
+        if leaks(answers.rows, table.namespace_id, sealed):
             leaked.add(operation)
         after, _ = await stored(cell, table.namespace_id)
         if after != before:
@@ -101,21 +101,21 @@ async def cross(cell, broken):
 
 
 def operations_about_a_namespace():
-    """Return the names of the operations of the table that are about a namespace."""
+    """Return the operations of the table that are about a namespace."""
     return {name for name, operation in STORE_OPERATIONS.items() if operation.scope == "namespace"}
 
 
-async def test_the_first_wall_alone(walls):
-    """Connected as the owner of the tables, statements and keys keep namespaces apart; even where names have the same tokens."""
-    async with walls(first=True, second=False) as (cell, broken):
-        assert await cross(cell, broken) == (set(), set())
+async def test_conditions_alone_keep_namespaces_apart(opened_with):
+    """As the owner of the tables, even if equal names have equal tokens in both namespaces."""
+    async with opened_with(conditions=True, row_level_security=False) as (cell, answers):
+        assert await cross(cell, answers) == (set(), set())
 
 
-async def test_the_second_wall_alone(walls):
-    """Statements that name no namespace, and equal tokens: row-level security gives out no row of another one and changes none."""
-    async with walls(first=False, second=True) as (cell, broken):
-        assert await cross(cell, broken) == (set(), set())
-        assert broken.stripped
+async def test_row_level_security_alone_keeps_namespaces_apart(opened_with):
+    """Without conditions in statements and with equal tokens, no row of another namespace is returned or changed."""
+    async with opened_with(conditions=False, row_level_security=True) as (cell, answers):
+        assert await cross(cell, answers) == (set(), set())
+        assert answers.stripped
 
 
 SEEN_WITHOUT = frozenset(
@@ -150,7 +150,7 @@ CHANGED_WITHOUT = frozenset(
 )
 
 
-async def test_without_either_wall_rows_get_through(walls):
-    """Control of both: the same calls find, change and delete what belongs to the other namespace."""
-    async with walls(first=False, second=False) as (cell, broken):
-        assert await cross(cell, broken) == (SEEN_WITHOUT, CHANGED_WITHOUT)
+async def test_without_either_check_rows_get_through(opened_with):
+    """The control of both: the same calls return, change and delete rows of the other namespace."""
+    async with opened_with(conditions=False, row_level_security=False) as (cell, answers):
+        assert await cross(cell, answers) == (SEEN_WITHOUT, CHANGED_WITHOUT)
