@@ -148,14 +148,14 @@ async def run(number: int, preset: str, *, with_cluster: bool) -> None:
             from elasticsearch import AsyncElasticsearch, OrjsonSerializer  # noqa: PLC0415
 
             from tests.support.elasticsearch_node import Client, elasticsearch_node  # noqa: PLC0415
-            from tests.support.plaintext_copy import Attributes, Twin  # noqa: PLC0415
+            from tests.support.plaintext_copy import Attributes, PlaintextCopy  # noqa: PLC0415
 
             node = stack.enter_context(elasticsearch_node(heap="2g", java_options=(), own=True))
             config = replace(config, elasticsearch=ElasticsearchConfig(node.url, index="sealed", insecure=True))
             client = stack.enter_context(Client(node.url))
             elastic = AsyncElasticsearch(node.url, serializer=OrjsonSerializer())
             stack.push_async_callback(elastic.close)
-            cluster = Cluster(client, elastic, Twin.create(client, "twin", Attributes(CUSTOM)))
+            cluster = Cluster(client, elastic, PlaintextCopy.create(client, "twin", Attributes(CUSTOM)))
         await Strongroom.init(config)
         strongroom = await stack.enter_async_context(Strongroom.open(config))
         if strongroom.search_index is not None:

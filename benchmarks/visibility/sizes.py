@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from elasticsearch import AsyncElasticsearch
 
     from tests.support.elasticsearch_node import Client
-    from tests.support.plaintext_copy import Twin
+    from tests.support.plaintext_copy import PlaintextCopy
 
 LEASE = 35
 """Seconds after which a merge drops what the cluster keeps of writes for replicas that were away for a moment."""
@@ -39,7 +39,7 @@ class Cluster:
 
     client: Client
     elastic: AsyncElasticsearch
-    twin: Twin
+    twin: PlaintextCopy
 
 
 async def write(ours: Sealed, cluster: Cluster | None, database: asyncpg.Connection, number: int) -> None:

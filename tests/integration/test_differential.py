@@ -1,6 +1,6 @@
-"""The same runs, sealed and in clear: random filters get the same answers from both.
+"""Sealed visibility and a plaintext copy of the same runs give the same answers to random filters.
 
-`FILTERS=5000 pytest tests/integration/test_differential.py` asks for as many filters.
+`FILTERS=5000 pytest tests/integration/test_differential.py` sets the number of filters.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pytest
 from strongroom.kms import activate_index_key, begin_index_rotation
 from strongroom.storage import EVERY_NAMESPACE
 from strongroom.visibility import Layout, new_layout
-from tests.support.plaintext_copy import CUSTOM, Attributes, Twin, random_documents, random_filter
+from tests.support.plaintext_copy import CUSTOM, Attributes, PlaintextCopy, random_documents, random_filter
 from tests.support.plaintext_copy.mapping import document_id
 from tests.support.sealed_namespace import sealed
 
@@ -30,42 +30,42 @@ GROUPS = ("ExecutionStatus", "TemporalNamespaceDivision")
 
 
 @pytest.mark.parametrize("kind", ["PostgreSQL", "Elasticsearch"])
-async def test_sealed_answers_are_those_of_the_plaintext_twin(config_path, elasticsearch, kind):
+async def test_sealed_answers_are_those_of_the_plaintext_copy(config_path, elasticsearch, kind):
     """Same runs, same order, same page borders, same counts and groups; also after every second run was written again."""
     rng = random.Random(20_261_124)  # noqa: S311 - repeatable
-    twin = await new_twin(elasticsearch)
+    plaintext_copy = await new_plaintext_copy(elasticsearch)
     documents = random_documents(rng, DOCUMENTS)
     async with sealed(config_path, elasticsearch, kind) as ours:
         for version in (1, 2):
             if version > 1:
                 documents = rewritten(documents, rng)[::2]
-            await asyncio.to_thread(twin.write, documents)
+            await asyncio.to_thread(plaintext_copy.write, documents)
             await ours.write(documents, version=version)
-            await assert_same_answers(ours, twin, rng, filters=FILTERS)
+            await assert_same_answers(ours, plaintext_copy, rng, filters=FILTERS)
 
 
 @pytest.mark.parametrize("kind", ["PostgreSQL", "Elasticsearch"])
 async def test_two_layouts_side_by_side_answer_as_one(config_path, elasticsearch, kind):
     """A namespace moves from `strict` to `compatible`: before, half way and afterwards it answers as the plaintext copy."""
     rng = random.Random(20_261_127)  # noqa: S311 - repeatable
-    twin = await new_twin(elasticsearch)
+    plaintext_copy = await new_plaintext_copy(elasticsearch)
     documents = random_documents(rng, DOCUMENTS)
     async with sealed(config_path, elasticsearch, kind, index_layout=str(new_layout("strict"))) as ours:
-        await asyncio.to_thread(twin.write, documents)
+        await asyncio.to_thread(plaintext_copy.write, documents)
         await ours.write(documents)
         assert await hashed(ours) == {(1, False): DOCUMENTS}
-        await assert_same_answers(ours, twin, rng, filters=FILTERS // 5)
+        await assert_same_answers(ours, plaintext_copy, rng, filters=FILTERS // 5)
         begun = await begin_index_rotation(ours.strongroom.keyring, ours.namespace_id, layout=str(Layout()))
         await activate_index_key(ours.strongroom.keyring, ours.namespace_id, begun.version)
         await ours.write(documents[::2], version=2)
         assert await hashed(ours) == {(1, False): DOCUMENTS // 2, (2, True): DOCUMENTS // 2}
-        await assert_same_answers(ours, twin, rng, filters=FILTERS)
+        await assert_same_answers(ours, plaintext_copy, rng, filters=FILTERS)
         done = await ours.strongroom.index_rotation(wait=0).rotate(ours.namespace_id, ours.types)
         assert (done.epoch, done.layout) == (2, Layout())
         assert await hashed(ours) == {(2, True): DOCUMENTS}
         if ours.strongroom.search_index is not None:
             await ours.strongroom.search_index.refresh()
-        await assert_same_answers(ours, twin, rng, filters=FILTERS // 5)
+        await assert_same_answers(ours, plaintext_copy, rng, filters=FILTERS // 5)
 
 
 async def hashed(ours):
@@ -77,14 +77,14 @@ async def hashed(ours):
     return {(row["k"], row["hashed"]): row["records"] for row in rows}
 
 
-async def test_before_a_refresh_both_show_what_was_and_after_it_what_is(config_path, elasticsearch):
-    """An index that lags shows no mixture of a run's records: neither in lists, nor in what is counted without opening it."""
+async def test_an_index_that_lags_shows_the_state_before_the_last_refresh(config_path, elasticsearch):
+    """Before a refresh, lists and counts show the old records of all runs; after it, the new ones. They are never mixed."""
     rng = random.Random(20_261_125)  # noqa: S311 - repeatable
-    twin = await new_twin(elasticsearch)
+    plaintext_copy = await new_plaintext_copy(elasticsearch)
     documents = random_documents(rng, DOCUMENTS)
     async with sealed(config_path, elasticsearch, "Elasticsearch") as ours:
-        indices = (twin.index, ours.strongroom.search_index.name)
-        await asyncio.to_thread(twin.write, documents)
+        indices = (plaintext_copy.index, ours.strongroom.search_index.name)
+        await asyncio.to_thread(plaintext_copy.write, documents)
         await ours.write(documents)
         for index in indices:
             settings = {"index": {"refresh_interval": "-1"}}
@@ -94,28 +94,28 @@ async def test_before_a_refresh_both_show_what_was_and_after_it_what_is(config_p
             await asyncio.to_thread(
                 elasticsearch.client.request,
                 "PUT",
-                f"/{twin.index}/_doc/{quote(document_id(each), safe='')}",
-                twin.source(each),
+                f"/{plaintext_copy.index}/_doc/{quote(document_id(each), safe='')}",
+                plaintext_copy.source(each),
             )
         await ours.write(later, version=2, settled=False)
         await ours.strongroom.indexer.drain()
         before = await ours.pages("", 1000)
-        await assert_same_answers(ours, twin, rng, filters=FILTERS // 3)
+        await assert_same_answers(ours, plaintext_copy, rng, filters=FILTERS // 3)
         for index in indices:
             await asyncio.to_thread(elasticsearch.client.request, "POST", f"/{index}/_refresh")
-        assert await ours.pages("", 1000) != before, "or there was nothing to lag behind"
-        await assert_same_answers(ours, twin, rng, filters=FILTERS // 3)
+        assert await ours.pages("", 1000) != before, "the refresh must change the answers"
+        await assert_same_answers(ours, plaintext_copy, rng, filters=FILTERS // 3)
 
 
 async def test_a_node_that_was_killed_in_the_middle_of_writing_answers_as_before(config_path, elasticsearch_to_kill):
     """`kill -9` while documents are on their way; when the node is back, the answers are again those of the plaintext copy."""
     node = elasticsearch_to_kill
     rng = random.Random(20_261_126)  # noqa: S311 - repeatable
-    twin = await new_twin(node)
+    plaintext_copy = await new_plaintext_copy(node)
     documents = random_documents(rng, DOCUMENTS)
     later = rewritten(documents, rng)
-    await asyncio.to_thread(twin.write, documents)
-    await asyncio.to_thread(twin.write, later)
+    await asyncio.to_thread(plaintext_copy.write, documents)
+    await asyncio.to_thread(plaintext_copy.write, later)
     async with sealed(config_path, node, "Elasticsearch") as ours:
         await ours.write(documents)
         running = asyncio.create_task(ours.strongroom.indexer.run())
@@ -124,7 +124,7 @@ async def test_a_node_that_was_killed_in_the_middle_of_writing_answers_as_before
             ours.strongroom.indexer.wake()
             if start == DOCUMENTS // 2:
                 node.kill()
-                twin.client.close()
+                plaintext_copy.client.close()
         assert await ours.strongroom.outbox.waiting(), "the node died with work left"
         await asyncio.to_thread(node.start)
         async with asyncio.timeout(90):
@@ -134,12 +134,14 @@ async def test_a_node_that_was_killed_in_the_middle_of_writing_answers_as_before
         with suppress(asyncio.CancelledError):
             await running
         await ours.strongroom.search_index.refresh()
-        await assert_same_answers(ours, twin, rng, filters=FILTERS // 2)
+        await assert_same_answers(ours, plaintext_copy, rng, filters=FILTERS // 2)
 
 
-async def new_twin(elasticsearch):
-    """Create an index in clear."""
-    return await asyncio.to_thread(Twin.create, elasticsearch.client, f"{elasticsearch.prefix}twin", ATTRIBUTES)
+async def new_plaintext_copy(elasticsearch):
+    """Create an index of plaintext documents."""
+    return await asyncio.to_thread(
+        PlaintextCopy.create, elasticsearch.client, f"{elasticsearch.prefix}plaintext", ATTRIBUTES
+    )
 
 
 def rewritten(documents, rng):
@@ -149,12 +151,12 @@ def rewritten(documents, rng):
     return [{**new, **{name: old[name] for name in kept}} for old, new in zip(documents, fresh, strict=True)]
 
 
-async def assert_same_answers(ours, twin, rng, *, filters):
-    """Ask both the same random filters."""
+async def assert_same_answers(ours, plaintext_copy, rng, *, filters):
+    """Assert that both give the same answers to random filters."""
     some = 0
     for number in range(filters):
         text = random_filter(rng, ATTRIBUTES, order_by=0.3)
-        wanted = await asyncio.to_thread(twin.run_ids, text)
+        wanted = await asyncio.to_thread(plaintext_copy.run_ids, text)
         size = rng.choice((1, 7, 50, 1000)) if len(wanted) < 60 else rng.choice((50, 99, 1000))
         pages = await ours.pages(text, size)
         borders = [wanted[start : start + size] for start in range(0, len(wanted), size)] or [[]]
@@ -165,6 +167,6 @@ async def assert_same_answers(ours, twin, rng, *, filters):
             assert await ours.count(where) == (len(wanted), {}), text
         if number % 10 == 0 and not re.search(r"Division|;|--|/\*", where):
             grouped = f"{where.rstrip()} GROUP BY {GROUPS[number // 10 % 2]}"
-            groups = await asyncio.to_thread(twin.groups, grouped)
+            groups = await asyncio.to_thread(plaintext_copy.groups, grouped)
             assert await ours.count(grouped) == (sum(groups.values()), groups), grouped
     assert some > filters // 6, "the filters distinguish runs, so that the comparison means something"

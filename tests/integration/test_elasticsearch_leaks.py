@@ -8,7 +8,7 @@ import secrets
 import pytest
 
 from strongroom.driver.demo.leak_scan import scan
-from tests.support.plaintext_copy import CUSTOM, Attributes, Twin
+from tests.support.plaintext_copy import CUSTOM, Attributes, PlaintextCopy
 from tests.support.sealed_namespace import sealed
 
 pytestmark = pytest.mark.integration
@@ -37,21 +37,23 @@ def canaries(owner):
     return {**document, **times, "ExecutionStatus": "Running", "Pieces": 7, "Paid": True}, marks
 
 
-async def test_no_file_of_the_node_holds_a_word_of_a_tenant(config_path, elasticsearch):
-    """Segments, translog, state and logs, after writes, updates, deletes, searches, a merge and slow logs of every search."""
+async def test_no_file_of_the_node_contains_a_word_of_a_tenant(config_path, elasticsearch):
+    """This covers segments, translog, state and logs, after writes, updates, searches, a merge and slow logs of all searches."""
     if elasticsearch.data is None:
         pytest.skip("the node's files are not on this machine")
     client = elasticsearch.client
     own, secret = canaries("sealed")
     plain, shown = canaries("plain")
-    twin = await asyncio.to_thread(Twin.create, client, f"{elasticsearch.prefix}twin", ATTRIBUTES)
+    plaintext_copy = await asyncio.to_thread(
+        PlaintextCopy.create, client, f"{elasticsearch.prefix}plaintext", ATTRIBUTES
+    )
     async with sealed(config_path, elasticsearch, "Elasticsearch") as ours:
         name = ours.strongroom.search_index.name
         slow = {f"index.search.slowlog.threshold.{phase}.trace": "0ms" for phase in ("query", "fetch")}
         client.request("PUT", f"/{name}/_settings", slow | {"index.indexing.slowlog.threshold.index.trace": "0ms"})
         for version in (1, 2):
             await ours.write([own], version=version)
-            await asyncio.to_thread(twin.write, [plain])
+            await asyncio.to_thread(plaintext_copy.write, [plain])
             client.request("POST", "/_flush")
         filters = [f"`{attribute}` = '{secret[attribute]}'" for attribute in (*TEXTS, *LISTS)]
         for text in (*filters, f"WorkflowId STARTS_WITH '{secret['WorkflowId'][:20]}'"):

@@ -52,7 +52,7 @@ async def filled(config_path, elasticsearch, kind, *, documents=300, seed=1):
 async def another_process(ours):
     """Open the same cell once more, with keys and connections of its own; it gets no notification of key changes."""
     async with opened_deaf(ours.strongroom.config) as strongroom:
-        yield Sealed(strongroom, await strongroom.namespaces.get("twin"))
+        yield Sealed(strongroom, await strongroom.namespaces.get("sealed"))
 
 
 async def rotate(ours, *, preset=None, wait=WAIT, progress=None):
@@ -171,7 +171,18 @@ async def test_a_rotation_that_broke_off_goes_on(config_path, elasticsearch, kin
 async def test_a_command_that_is_killed_again_and_again_comes_to_its_end(config_path, elasticsearch):
     """`index rotate` with SIGKILL at any moment loses nothing, no answer is wrong, and what it says at the end is so."""
     rng = random.Random(6)  # noqa: S311 - repeatable
-    command = [STRONGROOM, "--config", config_path, "index", "rotate", "twin", "--preset", "strict", "--wait", "1"]
+    command = [
+        STRONGROOM,
+        "--config",
+        config_path,
+        "index",
+        "rotate",
+        "plaintext_copy",
+        "--preset",
+        "strict",
+        "--wait",
+        "1",
+    ]
     async with filled(config_path, elasticsearch, "PostgreSQL", documents=1500) as (ours, documents):
         killed = 0
         while killed < 6:
@@ -183,7 +194,7 @@ async def test_a_command_that_is_killed_again_and_again_comes_to_its_end(config_
         ours.strongroom.keyring.evict(ours.namespace_id)
         assert await wrong_answers(ours, documents, rng, filters=10) == []
         assert {state for version, state in (await states(ours)).items() if version != epoch} == {KeyState.DESTROYED}
-        shown = await ended([STRONGROOM, "--config", config_path, "keys", "list", "twin"], within=60)
+        shown = await ended([STRONGROOM, "--config", config_path, "keys", "list", "plaintext_copy"], within=60)
         assert [preset for preset in ("compatible", "strict") if preset in shown] == ["compatible", "strict"]
 
 

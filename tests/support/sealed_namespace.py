@@ -1,4 +1,4 @@
-"""A namespace that is searched as the plaintext copy is, on either index."""
+"""A sealed namespace with the operations of the plaintext copy, on either search index."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.plaintext_copy.records import record_of
 
 
 class Sealed:
-    """A namespace that answers as the plaintext copy does."""
+    """A sealed namespace that is asked like the plaintext copy."""
 
     def __init__(self, strongroom, namespace):
         self.strongroom = strongroom
@@ -22,7 +22,7 @@ class Sealed:
         self.types = attribute_types(namespace)
 
     async def write(self, documents, *, version=1, settled=True):
-        """Write documents as records; unless it is not to be settled, the index knows them then, and shows them."""
+        """Write documents as records. If `settled`, wait until the search index shows them."""
         keys = await self.strongroom.keyring.open(self.namespace_id)
         shards = self.strongroom.config.cell.shard_count
         records = [record_of(document) for document in documents]
@@ -45,14 +45,14 @@ class Sealed:
                 return found
 
     async def count(self, text):
-        """Return a count, and groups."""
+        """Return the count, and the groups."""
         found = await self.strongroom.visibility.count_workflow_executions(self.namespace_id, text, self.types)
         return found.count, dict(found.groups)
 
 
 @asynccontextmanager
 async def sealed(config_path, elasticsearch, kind, *, index_layout=None, **changes):
-    """Open a cell behind a search index of a kind, with an empty namespace; None for the newest layout."""
+    """Open a cell with a search index of a kind, and an empty namespace. The default layout is that of new namespaces."""
     config = replace(load_config(config_path), **changes)
     if kind == "Elasticsearch":
         cluster = ElasticsearchConfig(elasticsearch.url, index=f"{elasticsearch.prefix}sealed", insecure=True)
@@ -61,9 +61,9 @@ async def sealed(config_path, elasticsearch, kind, *, index_layout=None, **chang
     async with Strongroom.open(config) as strongroom:
         if strongroom.search_index is not None:
             await strongroom.search_index.create()
-        kek = KekRef.parse("local:twin")
+        kek = KekRef.parse("local:sealed")
         await strongroom.create_kek(kek)
         namespace = await strongroom.namespaces.create(
-            "twin", kek=kek, search_attributes=CUSTOM, index_layout=index_layout
+            "sealed", kek=kek, search_attributes=CUSTOM, index_layout=index_layout
         )
         yield Sealed(strongroom, namespace)

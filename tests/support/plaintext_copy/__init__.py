@@ -1,26 +1,25 @@
-"""The plaintext copy: what Temporal's Elasticsearch store answers, as an oracle for the sealed one. Test code.
+"""The plaintext copy: Temporal's Elasticsearch store as an oracle for sealed visibility.
 
-Two oracles that share the parser of the filter language and nothing else: `Twin` asks a real Elasticsearch, with Temporal's
-own mapping and queries; `model` decides in plain Python. Nothing here imports the code under test, but `records.py`, which
-makes its records.
+There are two oracles, which share only the parser of the filter language. `PlaintextCopy` asks a real Elasticsearch with Temporal's
+own mapping and queries. `model` decides in plain Python. Only `records.py` imports the code under test; it converts its records.
 
-A document is a dict of values by attribute: custom ones by the name that the namespace gave them; text, int, float or bool;
-a list of texts for a KeywordList; nanoseconds since 1970 for a Datetime; and no entry where there is no value.
+A document is a dict of values by attribute. A value is a text, int, float or bool; a list of texts for a KeywordList; nanoseconds
+since 1970 for a Datetime. An attribute without a value has no entry.
 
     attributes = Attributes({"Customer": "Keyword", "Price": "Double"})
-    twin = Twin.create(client, index, attributes)
-    twin.write(documents)
-    twin.run_ids("Customer = 'ada' ORDER BY Price") == model.run_ids("Customer = ...", documents, attributes)
+    plaintext_copy = PlaintextCopy.create(client, index, attributes)
+    plaintext_copy.write(documents)
+    plaintext_copy.run_ids("Customer = 'ada'") == model.run_ids("Customer = 'ada'", documents, attributes)
 
-Temporal's language has traps that nobody wants. The oracles leave them out unless asked for `faithful` answers:
+Temporal's language has some pitfalls. The oracles avoid them unless asked for `faithful` answers:
 
-- a time without fraction stands for its whole second in `=`, `IN`, `<=`, `>` and BETWEEN: Elasticsearch fills what is missing
-- equal close and start times leave the order to Lucene; here the run id decides, as the index sort means it to
-- times outside 1970..2262, and numbers outside 64 bits, are refused in a range of a Datetime or an Int
-- GROUP BY counts the ten largest groups
+- A time without a fraction means its whole second in `=`, `IN`, `<=`, `>` and BETWEEN, because Elasticsearch fills in the rest.
+- Lucene orders runs with equal close and start times; the oracles order them by run id.
+- Times outside 1970..2262, and numbers outside 64 bits, are refused in a range of a Datetime or an Int.
+- GROUP BY returns the ten largest groups.
 
-These are corrected in the parser in any case: `-1.5` is a number, apostrophes at the ends of a text are kept, the long names of
-statuses mean the short ones, a list is allowed only after IN, and HAVING, FOR UPDATE and UNION are refused.
+The parser always corrects these: `-1.5` is a number, apostrophes at the ends of a text are kept, long names of statuses mean the
+short ones, a list follows IN only, and HAVING, FOR UPDATE and UNION are refused.
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ from . import model
 from .attributes import Attribute, Attributes, InvalidFilter
 from .elastic import temporal_query
 from .generate import CUSTOM, NAMESPACE, random_condition, random_documents, random_filter
+from .index import PlaintextCopy
 from .mapping import index_body, source_of
 from .model import matches
-from .twin import Twin
 
 __all__ = [
     "CUSTOM",
@@ -39,7 +38,7 @@ __all__ = [
     "Attribute",
     "Attributes",
     "InvalidFilter",
-    "Twin",
+    "PlaintextCopy",
     "index_body",
     "matches",
     "model",

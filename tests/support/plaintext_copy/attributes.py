@@ -1,4 +1,4 @@
-"""Search attributes as Temporal knows them: names, types, and the fields of its Elasticsearch documents."""
+"""Temporal's search attributes: names, types, and the fields of its Elasticsearch documents."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 class InvalidFilter(Exception):  # noqa: N818 - says what is wrong
-    """A filter that Temporal answers with InvalidArgument.
+    """Temporal answers this filter with InvalidArgument.
 
     Attributes:
-        kind: Temporal's class of it: "malformed", "unsupported" or "invalid".
+        kind: Temporal's kind of the error: "malformed", "unsupported" or "invalid".
     """
 
     def __init__(self, kind: str, reason: str):
@@ -50,9 +50,9 @@ class Attribute:
     """A search attribute.
 
     Attributes:
-        name: what the namespace calls it.
-        kind: one of `KINDS`.
-        field: what Temporal's document calls it.
+        name: The name in the namespace.
+        kind: One of `KINDS`.
+        field: The field in Temporal's document.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Attributes:
         """Allocate fields.
 
         Args:
-            custom: name to kind; a kind is its text, or an enum member with that value.
+            custom: The kind of each custom attribute, as text or as an enum member with that value.
         """
         self._known = {name: Attribute(name, kind, name) for name, kind in BUILT_IN.items()}
         used: Counter[str] = Counter()
@@ -80,18 +80,18 @@ class Attributes:
             self._known[name] = Attribute(name, kind, field)
 
     def __iter__(self):
-        """Go through all attributes."""
+        """Iterate over all attributes."""
         return iter(self._known.values())
 
     def __getitem__(self, name: str) -> Attribute:
-        """Return the attribute of this very name."""
+        """Return the attribute of a name."""
         return self._known[name]
 
     def resolve(self, name: str) -> Attribute:
-        """Return what a filter means by a name.
+        """Return the attribute that a filter means by a name.
 
         Raises:
-            InvalidFilter: nothing.
+            InvalidFilter: There is none.
         """
         if name in self._known:
             return self._known[name]

@@ -15,29 +15,29 @@ _MIN, _MAX = -(2**63), 2**63 - 1
 
 
 def stored(value: float) -> int:
-    """Return what the index holds of a document's value."""
+    """Return the integer that the index stores for a document's value."""
     return _rounded(float(value) * SCALE)
 
 
 def asked(value: float) -> int:
-    """Return what a query for a value looks for."""
+    """Return the integer that a query searches for."""
     return _rounded(_product(value))
 
 
 def lower(value: float, *, inclusive: bool) -> int:
-    """Return the least integer that a bound from below lets through."""
+    """Return the least integer that satisfies a lower bound."""
     bound = _product(value)
     return _saturated(bound if inclusive else math.nextafter(bound, math.inf), math.ceil)
 
 
 def upper(value: float, *, inclusive: bool) -> int:
-    """Return the greatest integer that a bound from above lets through."""
+    """Return the greatest integer that satisfies an upper bound."""
     bound = _product(value)
     return _saturated(bound if inclusive else math.nextafter(bound, -math.inf), math.floor)
 
 
 def sort_key(value: float) -> float:
-    """Return what a sort compares."""
+    """Return the value that a sort compares."""
     return stored(value) * (1.0 / SCALE)
 
 

@@ -1,4 +1,4 @@
-"""A filter as the request that Temporal's Elasticsearch store makes of it."""
+"""Convert a filter to the request of Temporal's Elasticsearch store."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def temporal_query(
     """Return the body of a search for a filter: `query` and `sort`, or `query`, `size` and `aggs` for a GROUP BY.
 
     Args:
-        text: the filter.
-        attributes: of the namespace.
-        namespace_id: of the namespace.
-        scaled_float: whether the index has this type for Doubles; see `mapping.index_body`.
-        faithful: keep Temporal's traps; see the package.
+        text: The filter.
+        attributes: The attributes of the namespace.
+        namespace_id: The id of the namespace.
+        scaled_float: Whether the index has this type for Doubles; see `mapping.index_body`.
+        faithful: Whether to keep Temporal's pitfalls; see the package.
 
     Raises:
         InvalidFilter: Temporal refuses it.
@@ -104,7 +104,7 @@ class _Builder:
         return {"terms": {attribute.field: asked}} if asked else _NOTHING
 
     def _exact(self, attribute, value, *, refuse):
-        """Return a value to be found as it is, or None for one that no document can have."""
+        """Return the value to search for, or None if no document can have it."""
         match attribute.kind:
             case "Datetime":
                 if value not in _NANOSECONDS:
@@ -136,7 +136,7 @@ class _Builder:
                 below = value < legal.start
                 if below != bound.startswith("g"):
                     return _NOTHING
-                del bounds[bound]  # all values are on the right side of it
+                del bounds[bound]  # all values satisfy this bound
             if not bounds:
                 return {"exists": {"field": field}}
             if attribute.kind == "Datetime":

@@ -1,4 +1,4 @@
-"""Seeded random documents and filters over all types, from small pools, so that they meet; and Hypothesis' strategies of them."""
+"""Seeded random documents and filters of all types, from small pools so that filters match; and Hypothesis strategies."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CUSTOM: Mapping[str, str] = {
     "Paid": "Bool",
     "Due": "Datetime",
 }
-"""A namespace's own attributes, one of each type at least, under names that are not those of their fields."""
+"""Custom attributes, at least one of each type. Their names differ from the names of their fields."""
 
 SECOND = 10**9
 EPOCH = 1_795_000_000 * SECOND

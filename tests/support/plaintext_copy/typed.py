@@ -1,4 +1,4 @@
-"""From a parsed filter to one with attributes and typed values, or to Temporal's refusal."""
+"""Resolve the attributes of a parsed filter and convert its values, or refuse the filter as Temporal does."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _CLOCK = re.compile(r"(\d+):([0-5]?\d):([0-5]?\d)", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """A condition on an attribute; each value is what documents hold: text, number, bool, nanoseconds."""
+    """A condition on an attribute. Values are as in documents: text, number, bool, or nanoseconds."""
 
     __test__ = False
 
@@ -49,7 +49,7 @@ class Test:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A whole filter, with the condition on the division that it implies."""
+    """A filter, with the implicit condition on the division."""
 
     where: object
     order_by: tuple[tuple[Attribute, bool], ...]

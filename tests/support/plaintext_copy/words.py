@@ -1,6 +1,6 @@
-"""Elasticsearch's `standard` analyzer for the model: words of UAX #29, in lower case, cut at 255.
+"""Elasticsearch's `standard` analyzer for the model: words of UAX #29 in lower case, at most 255 characters long.
 
-Covers letters, marks, digits, Han, kana, Hangul, and single emoji; not emoji in sequences, Thai and its like, or Hebrew.
+It covers letters, marks, digits, Han, kana, Hangul and single emoji. It does not cover sequences of emoji, Thai or Hebrew.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An index of documents in clear, on a real node, asked in Temporal's way."""
+"""An index of plaintext documents on a real node, with Temporal's mapping and queries."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _PAGE = 1000
 
 
-class Twin:
+class PlaintextCopy:
     """One index, for one namespace unless a call names another.
 
     Attributes:
@@ -34,7 +34,7 @@ class Twin:
         self.scaled_float = scaled_float
 
     @classmethod
-    def create(cls, client: Client, index: str, attributes: Attributes) -> Twin:
+    def create(cls, client: Client, index: str, attributes: Attributes) -> PlaintextCopy:
         """Create the index."""
         try:
             client.request("PUT", f"/{index}", index_body(attributes, scaled_float=True))
@@ -46,11 +46,11 @@ class Twin:
         return cls(client, index, attributes, scaled_float=True)
 
     def source(self, document: Mapping[str, Any], *, namespace_id: str = NAMESPACE) -> dict[str, Any]:
-        """Return a document as it is written."""
+        """Return the source of a document in the index."""
         return source_of(document, self.attributes, namespace_id=namespace_id, scaled_float=self.scaled_float)
 
     def write(self, documents: Iterable[Mapping[str, Any]], *, namespace_id: str = NAMESPACE) -> None:
-        """Index documents, each in the place of its run's former one, and make them searchable."""
+        """Index documents, which replace older documents of the same runs, and refresh."""
         rows = ((document_id(each), self.source(each, namespace_id=namespace_id)) for each in documents)
         self.client.bulk(self.index, rows)
 
@@ -67,7 +67,7 @@ class Twin:
     def pages(
         self, text: str, *, size: int = _PAGE, namespace_id: str = NAMESPACE, faithful: bool = False
     ) -> Iterator[list[str]]:
-        """Yield the run ids of each page of a list, each page after what the last one ended with."""
+        """Yield the run ids of each page of a list."""
         body = self.query(text, namespace_id=namespace_id, faithful=faithful) | {
             "size": size,
             "_source": ["RunId"],
@@ -80,18 +80,18 @@ class Twin:
             body["search_after"] = hits[-1]["sort"]
 
     def run_ids(self, text: str, *, namespace_id: str = NAMESPACE, faithful: bool = False) -> list[str]:
-        """Return the runs that a list shows, in its order."""
+        """Return the run ids of a list, in order."""
         pages = self.pages(text, namespace_id=namespace_id, faithful=faithful)
         return [run_id for page in pages for run_id in page]
 
     def count(self, text: str, *, namespace_id: str = NAMESPACE, faithful: bool = False) -> int:
-        """Return a count."""
+        """Return the number of runs that match."""
         query = self.query(text, namespace_id=namespace_id, faithful=faithful)["query"]
         count: int = self.client.request("POST", f"/{self.index}/_count", {"query": query})["count"]
         return count
 
     def groups(self, text: str, *, namespace_id: str = NAMESPACE, faithful: bool = False) -> dict[str, int]:
-        """Return the counts of a filter with GROUP BY, by value; "" is for no division."""
+        """Return the number of runs by value, for a filter with GROUP BY. "" is for runs without a value."""
         body = self.query(text, namespace_id=namespace_id, faithful=faithful)
         answer = self.client.request("POST", f"/{self.index}/_search", body)
         return {bucket["key"]: bucket["doc_count"] for bucket in answer["aggregations"]["groups"]["buckets"]}
