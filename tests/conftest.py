@@ -28,6 +28,7 @@ pytest_plugins = (
     "tests.support.fixtures.claims",
     "tests.support.fixtures.shredding",
     "tests.support.fixtures.telemetry",
+    "tests.support.fixtures.visibility",
     "tests.support.faults.fix_server_bench",
 )
 

@@ -1,0 +1,117 @@
+"""Pages, page tokens and the budget of a query."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from uuid import uuid4
+
+import pytest
+
+from strongroom.driver.strongroom import Strongroom
+from strongroom.kms import rotate_data_key
+from strongroom.storage import InvalidPersistenceRequest
+from strongroom.visibility import (
+    InvalidPageToken,
+    QueryBudgetExceeded,
+    VisibilityManager,
+)
+from tests.support.visibility.namespace import populated
+from tests.support.visibility.records import BASE, SECOND, changed, generated_record, generator, opened_again
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.mark.parametrize("page_size", [1, 2, 3])
+async def test_no_run_is_skipped_or_repeated_where_times_are_equal(strongroom, page_size):
+    """Runs with equal seconds or times of start or close come once each, and in order."""
+    rng = generator()
+    template = opened_again(generated_record(rng))
+    records = [
+        changed(
+            template,
+            run_id=str(uuid4()),
+            start_time=BASE + start,
+            close_time=close,
+            execution_status="Running" if close is None else "Completed",
+            search_attributes=MappingProxyType({}),
+        )
+        for start in (0, 0, 1, SECOND - 1, SECOND)
+        for close in (None, BASE, BASE, BASE + 1, BASE + SECOND - 1, BASE + SECOND)
+    ]
+    searched = await populated(strongroom, "equal", [], records)
+    listed = await searched.listed("", page_size=page_size)
+    assert listed == searched.expected("")
+    assert len(listed) == len(records)
+
+
+QUERY = "Pieces IS NOT NULL OR Pieces IS NULL"
+
+
+async def test_a_page_token_of_another_place_is_refused(strongroom, small):
+    """A page token is valid for its own query in its own namespace only."""
+    rng = generator()
+    other = await populated(strongroom, "other", [], [generated_record(rng) for _ in range(5)])
+    page = await strongroom.visibility.list_workflow_executions(small.namespace_id, QUERY, small.types, page_size=3)
+    token = page.next_page_token
+
+    async def go_on(namespace_id=small.namespace_id, query=QUERY, token=token):
+        return await strongroom.visibility.list_workflow_executions(
+            namespace_id, query, small.types, page_size=1000, page_token=token
+        )
+
+    assert [*page.executions, *(await go_on()).executions] == small.expected(QUERY)
+    for wrong in ({"query": ""}, {"query": QUERY + " "}, {"namespace_id": other.namespace_id}):
+        with pytest.raises(InvalidPageToken):
+            await go_on(**wrong)
+    altered = [token[:place] + bytes([token[place] ^ 1]) + token[place + 1 :] for place in range(len(token) - 4)]
+    altered += [token[:-1], token[4:], token + b"AAAA", token * 2, b"A", b"AAAA", b"\xff\xfe", b"x" * 10_000]
+    for wrong in altered:
+        with pytest.raises(InvalidPageToken):
+            await go_on(token=wrong)
+
+
+async def test_a_page_token_outlives_a_rotation(strongroom, small):
+    """A list can be continued after the data key rotated, also in a process that has not noticed the rotation."""
+    query = ""
+    size = 3
+    async with Strongroom.open(strongroom.config) as elsewhere:
+        first = await elsewhere.visibility.list_workflow_executions(
+            small.namespace_id, query, small.types, page_size=size
+        )
+        await rotate_data_key(strongroom.keyring, small.namespace_id)
+        second = await strongroom.visibility.list_workflow_executions(
+            small.namespace_id, query, small.types, page_size=size, page_token=first.next_page_token
+        )
+        third = await elsewhere.visibility.list_workflow_executions(
+            small.namespace_id, query, small.types, page_size=1000, page_token=second.next_page_token
+        )
+    assert [*first.executions, *second.executions, *third.executions] == small.expected(query)
+
+
+@pytest.mark.parametrize("page_size", [0, -1, 1001])
+async def test_a_page_size_out_of_range_is_refused(small, page_size):
+    """A page has 1 to 1,000 runs; anything else is an error."""
+    with pytest.raises(InvalidPersistenceRequest, match="1 to 1000"):
+        await small.strongroom.visibility.list_workflow_executions(
+            small.namespace_id, "", small.types, page_size=page_size
+        )
+
+
+async def test_a_query_beyond_its_budget_is_refused(strongroom, small):
+    """A query that would open too many documents is refused. A query that the index answers alone is not."""
+    records = [record for record in small.records.values() if "TemporalNamespaceDivision" not in record.attributes()]
+    frugal = VisibilityManager(strongroom.database, strongroom.keyring, open_budget=2)
+    query = "WorkflowType < 'zzz'"  # tokens do not show the order of texts
+    with pytest.raises(QueryBudgetExceeded, match=r"WorkflowType < \(profile equality\)"):
+        await frugal.count_workflow_executions(small.namespace_id, query, small.types)
+    with pytest.raises(QueryBudgetExceeded):
+        await frugal.list_workflow_executions(
+            small.namespace_id, "WorkflowType > 'zzz' AND WorkflowType < 'zzzz'", small.types, page_size=1
+        )
+    with pytest.raises(QueryBudgetExceeded):
+        await frugal.count_workflow_executions(small.namespace_id, f"{query} GROUP BY ExecutionStatus", small.types)
+    served = await frugal.count_workflow_executions(small.namespace_id, "", small.types)
+    assert served.count == len(records)
+    enough = VisibilityManager(strongroom.database, strongroom.keyring, open_budget=len(small.records))
+    counted = await enough.count_workflow_executions(small.namespace_id, query, small.types)
+    assert counted.count == len(small.expected(query))

@@ -1,0 +1,133 @@
+"""Writing and reading visibility records: versions, and records that are refused."""
+
+from __future__ import annotations
+
+import asyncio
+from types import MappingProxyType
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from strongroom.driver.strongroom import shard_of
+from strongroom.storage import NotFound
+from strongroom.visibility import (
+    InvalidRecord,
+)
+from tests.support.visibility.namespace import populated, record_all, stored
+from tests.support.visibility.records import OF_CLOSED_RUNS, changed, generated_record, generator, opened_again
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.mark.parametrize("price", [1.7976931348623157e308, -1.7976931348623157e308, 1e305, 1e18])
+async def test_every_finite_double_is_stored_and_found(strongroom, price):
+    """A Double of any finite size can be written, read and compared, also if its product with 10,000 is out of range."""
+    rng = generator()
+    record = changed(generated_record(rng), search_attributes=MappingProxyType({"Price": price}))
+    searched = await populated(strongroom, "doubles", [], [record])
+    for condition in ("= {}", "IN ({})", "IS NOT NULL", ">= {}", "<= {}", "BETWEEN {} AND {}"):
+        query = f"Price {condition.format(price, price)}"
+        assert await searched.listed(query, page_size=10) == searched.expected(query) == [record]
+    for query in (f"Price < {price!r}", f"Price > {price!r}", f"Price BETWEEN 0 AND {price!r}"):
+        assert await searched.listed(query, page_size=10) == searched.expected(query)
+
+
+async def test_an_older_version_never_overwrites_a_newer_one(small):
+    """Writes that come late, twice or out of order do not change the newest record or its tokens."""
+    old = next(iter(small.records.values()))
+    new = changed(old, search_attributes=MappingProxyType({"Customer": "the newest"}))
+    write = (small.strongroom, small.namespace_id)
+    assert await record_all(*write, [new], small.types, version=5) == 1
+    for version in (1, 4, 5):
+        assert await record_all(*write, [old], small.types, version=version) == 0
+        assert await stored(small, old) == new
+    assert new in await small.listed("Customer = 'the newest' AND TemporalNamespaceDivision IS NULL", page_size=100)
+    assert await record_all(*write, [old], small.types, version=6) == 1
+    assert await stored(small, old) == old
+    assert await small.listed("Customer = 'the newest'", page_size=100) == []
+
+
+async def test_of_many_versions_at_once_the_newest_stays(small):
+    """The newest version stays when writers race, and when one write has several versions."""
+    old = next(iter(small.records.values()))
+    versions = {version: changed(old, memo=b"version %d" % version) for version in range(2, 22)}
+    order = list(versions)
+    generator().shuffle(order)
+    await asyncio.gather(
+        *(
+            record_all(small.strongroom, small.namespace_id, [versions[version]], small.types, version=version)
+            for version in order
+        )
+    )
+    assert await stored(small, old) == versions[21]
+    keys = await small.strongroom.keyring.open(small.namespace_id)
+    shard_id = shard_of(keys, old.workflow_id, small.strongroom.config.cell.shard_count)
+    several = [(shard_id, version, changed(old, memo=b"%d" % version)) for version in (30, 32, 31)]
+    await small.strongroom.visibility.record_workflow_executions(small.namespace_id, several, small.types)
+    assert (await stored(small, old)).memo == b"32"
+
+
+async def test_a_run_without_a_record_is_not_found(small):
+    """The record of another run is not returned instead."""
+    record = next(iter(small.records.values()))
+    for other in (changed(record, run_id=str(uuid4())), changed(record, workflow_id="nobody")):
+        with pytest.raises(NotFound):
+            await stored(small, other)
+
+
+WRONG: dict[str, dict[str, Any]] = {
+    "unregistered": {"Nobody": "x"},
+    "reserved": {"NamespaceId": "x"},
+    "system": {"WorkflowId": "x"},
+    "number for a Keyword": {"Customer": 1},
+    "list for a Keyword": {"Customer": ("x",)},
+    "text for a KeywordList": {"Labels": "x"},
+    "numbers in a KeywordList": {"Labels": (1,)},
+    "number for a Text": {"Notes": 1},
+    "text for an Int": {"Pieces": "1"},
+    "Double for an Int": {"Pieces": 1.0},
+    "Bool for an Int": {"Pieces": True},
+    "Int beyond 64 bits": {"Pieces": 2**63},
+    "Int below 64 bits": {"Pieces": -(2**63) - 1},
+    "infinite Double": {"Price": float("inf")},
+    "no number": {"Price": float("nan")},
+    "Bool for a Double": {"Price": True},
+    "number for a Bool": {"Paid": 1},
+    "text for a Datetime": {"Due": "2026-11-23T00:00:00Z"},
+    "Datetime beyond 64 bits": {"Due": 2**63},
+    "nothing": {"Customer": None},
+    "wrong predefined": {"BuildIds": "x"},
+}
+
+
+async def test_a_closed_status_needs_a_close_time(small):
+    """Searches for closed runs skip open ones, so a closed run without a close time would not be found."""
+    bad = opened_again(generated_record(generator()))._replace(execution_status="Completed")
+    with pytest.raises(InvalidRecord, match="needs a close_time"):
+        await record_all(small.strongroom, small.namespace_id, [bad], small.types)
+    assert (await small.count("")).count == len(small.expected(""))
+
+
+@pytest.mark.parametrize("name", OF_CLOSED_RUNS[1:])
+async def test_a_value_of_closed_runs_needs_a_close_time(small, name):
+    """Searches for such a value skip open runs, so an open run with one would not be found."""
+    bad = opened_again(generated_record(generator()))._replace(**{name: 5})
+    with pytest.raises(InvalidRecord, match="without close_time"):
+        await record_all(small.strongroom, small.namespace_id, [bad], small.types)
+    assert (await small.count("")).count == len(small.expected(""))
+
+
+@pytest.mark.parametrize("attributes", WRONG.values(), ids=WRONG.keys())
+async def test_a_record_that_does_not_fit_is_refused(small, attributes):
+    """A value of a wrong type or of an unregistered attribute is refused, with the whole write."""
+    good, bad = generated_record(generator()), generated_record(generator())
+    bad = changed(bad, search_attributes=MappingProxyType(attributes))
+    with pytest.raises(InvalidRecord) as caught:
+        await record_all(small.strongroom, small.namespace_id, [good, bad], small.types)
+    assert not any(
+        str(value) in str(caught.value) for value in attributes.values() if isinstance(value, str) and len(value) > 1
+    )
+    assert (await small.count("")).count == len(small.expected(""))
+    with pytest.raises(NotFound):
+        await stored(small, good)
