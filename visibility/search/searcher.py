@@ -79,10 +79,11 @@ class Searcher:
             scan = Scan(self._keyring, keys.namespace_id, parsed.where, pages, budget=budget, portion=portion)
             while (records := await scan.next_portion()) is not None:
                 fresh = [each for each in records if is_match(each) and (last is None or rank_of(each) > last)]
-                page += sorted(fresh, key=rank_of)
                 if order:
-                    page = sorted(page, key=rank_of)[: page_size + 1]
-                elif len(page) > page_size:
+                    page = sorted(page + fresh, key=rank_of)[: page_size + 1]
+                    continue
+                page += sorted(fresh, key=rank_of)
+                if len(page) > page_size:
                     break
         return page[:page_size], len(page) > page_size
 
