@@ -39,9 +39,12 @@ _IS_ACTIVE = "SELECT row_security_active(oid) AS active FROM pg_class WHERE oid 
 
 
 async def row_security_active(connection: Connection) -> bool:
-    """Return whether the policies apply to the session's role. Return False if there is no schema yet."""
+    """Return whether the policies apply to the session's role.
+
+    Return True if the table is missing, because a session that states its namespaces in vain loses nothing.
+    """
     row = await connection.fetchrow(_IS_ACTIVE)
-    return bool(row and row["active"])
+    return row is None or bool(row["active"])
 
 
 def setting_of(namespaces: VisibleNamespaces) -> str | None:
