@@ -130,7 +130,6 @@ SEEN_WITHOUT = frozenset(
         *("fair_tasks.get_task_queue", "fair_tasks.get_tasks"),
         *("task_queue_user_data.get_task_queue_user_data", "task_queue_user_data.get_task_queues_by_build_id"),
         "task_queue_user_data.list_task_queue_user_data_entries",
-        # A list is not among them: it reads the layout of the cell's keys, which has none, before it reads a record.
         *("visibility.get_workflow_execution", "visibility.list_workflow_executions"),
     }
 )
