@@ -138,6 +138,11 @@ def key_of(kek):
     return kek.key_id.rpartition("/")[2]
 
 
+def sent(server, operation):
+    """Return the bodies of the requests for an operation."""
+    return [request.body for request in server.requests if request.operation == operation]
+
+
 def moto_key(kek, region=REGION):
     """Moto's own object of a key."""
     return kms_backends[ACCOUNT][region].keys[key_of(kek)]

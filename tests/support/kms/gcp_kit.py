@@ -1,4 +1,4 @@
-"""The Cloud KMS provider, its server and its faults, for the contract suite and for test_gcp.py."""
+"""The Cloud KMS provider, its server and its faults, for the contract suite and for the tests of Cloud KMS alone."""
 
 from __future__ import annotations
 
