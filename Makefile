@@ -65,7 +65,7 @@ reference: env ## write docs/reference/configuration.* from the schema of the co
 	@$(BIN)/python -m strongroom.driver.config.reference docs/reference
 
 vectors: env ## write tests/vectors again (the frozen files must not change)
-	$(BIN)/python tests/vectors/generate.py
+	$(BIN)/python -m tests.vectors.generate
 
 claims: env ## write the table of SECURITY.md from the last test run; a claim without a passing test is left out
 	@$(BIN)/python -m tests.support.claims.table

@@ -1,20 +1,20 @@
-"""Write the frozen vectors of the sealed format: one JSON file per case, in `sealed/` beside this file.
+"""Write the frozen vectors of the sealed format: one JSON file per case, in the folder `sealed/`.
 
-Run it as `python tests/vectors/generate.py [FOLDER]`. The same program always writes the same bytes: root keys are
-fixed, and random bytes are drawn from SHAKE-128 of the case's name. A file that exists is a promise about rows that
-users hold, so a change of this program may add files; it must not change any.
+Run it as `python -m tests.vectors.generate [FOLDER]`. It writes the same bytes on every run, because root keys are fixed
+and nonces are drawn from SHAKE-128 of the values that are sealed. A file that exists is a promise about stored rows.
+A change of this program may add files, but it must not change a file.
 
-A file holds all that a reader needs, and no more:
+A file has these fields:
 
-    name, what    the case, and what is special about it
-    cell, namespace, kind, key    where the value stands; parts of type BYTES and ID are in hex
+    name, what    the name of the case, and its description
+    cell, namespace, kind, key    the identity of the row; key parts of type BYTES and ID are in hex
     keys          the data keys of the namespace: version, suite, root in hex, state
     sealed        the sealed value in hex
-    plaintext     what it opens to, in hex; or instead
-    error         the name of the error that opening it raises, and
-    control       which of the fields above must be replaced, and by what, for a value that does open
-    region        that the cell is bound to; left out where it is bound to none
-    zstd          the version of libzstd that compressed the plaintext: another one may compress to other bytes
+    plaintext     the plaintext in hex, for a value that opens
+    error         the name of the error that opening the value raises, for a value that is refused
+    control       the fields that differ in a value that opens, for a value that is refused
+    region        the region of the cell; absent if the cell has none
+    zstd          the version of libzstd that compressed the plaintext; another version may write other bytes
 """
 
 from __future__ import annotations
@@ -24,57 +24,63 @@ import json
 import struct
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
-from unittest import mock
-from uuid import UUID
 
 import zstandard
 
-from strongroom.kms import KeyClass, NamespaceKeys, PartType, RecordKind, Secret, Suite, bound_cell_id
-from strongroom.kms.keys import data_key
-from strongroom.kms.keys.data_key import DataKey
-from strongroom.kms.keys.leases import Lease
-from strongroom.kms.sealing import ciphers, packing, python_cipher
+from strongroom.kms import PartType, RecordKind, Suite
+from strongroom.kms.sealing import packing
 from strongroom.kms.sealing.header import PADDED, ZSTD
 from strongroom.kms.sealing.packing import padme
+from tests.support.kms.vector_cases import (
+    ID,
+    OTHER_CELL,
+    OTHER_NAMESPACE,
+    OTHER_REGION,
+    PLAINTEXT,
+    REGION,
+    described,
+    flip,
+    key_of,
+    key_parts,
+    kind,
+    kind_of,
+    padded_body,
+    put,
+    refused,
+    refused_body,
+    refused_bytes,
+    runs,
+    seal_batch,
+    sealed_row,
+    valid,
+    zstd_frame,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    Draw = Callable[[int], bytes]
     Case = dict[str, Any]
 
 SEALED = Path(__file__).parent / "sealed"
 
-CELL = UUID("0c0c0c0c-0000-4000-8000-00000000ce11")
-OTHER_CELL = UUID("0c0c0c0c-0000-4000-8000-00000000ce12")
-NAMESPACE = UUID("0a0a0a0a-0000-4000-8000-0000000000a1")
-OTHER_NAMESPACE = UUID("0a0a0a0a-0000-4000-8000-0000000000a2")
-REGION, OTHER_REGION = "eu-central-1", "us-east-1"
-ROOTS = {1: bytes(range(32)), 2: bytes(range(32, 64))}
-ID = bytes(range(0xA0, 0xB0))
-
-EVENT = RecordKind("history_event", "data", (PartType.ID, PartType.INT64))
-EVENT_KEY = (ID, 7)
-PLAINTEXT = b"what only the owner of the key reads"
 TEXT = b'{"event":"WorkflowTaskScheduled","attempt":1,"queue":"payments"}' * 20
 DICTIONARY = b'{"event":"WorkflowTaskCompleted","attempt":,"queue":"payments"}'
 TABLES = (Path(__file__).parents[2] / "kms" / "sealing" / "visibility_dictionary_tables.bin").read_bytes()
 SHORT = TEXT[1:65]
-"""Of the cases with tables: another text than those without have, as the nonce depends on it, and on no table."""
+"""The plaintext of the cases with tables. It differs from the others, because the nonce depends on the text but not on the tables."""
 
 HEADER_BYTES = 8
 NONCE_AT = HEADER_BYTES
 CIPHERTEXT_AT = HEADER_BYTES + 24
 TAG_BYTES = 16
 DICTIONARY_ID_AT = 4 + 5
-"""Of a compressed body: behind the length, the frame's magic number and its descriptor."""
+"""The offset in a compressed body, after the length, the frame's magic number and its descriptor."""
 LIMIT = 64 * 2**20
 
 
 def cases() -> Iterator[Case]:
-    """Make all cases, in the order in which this file tells them."""
+    """Yield all cases, in the order of this file."""
     yield from what_opens()
     yield from wrong_headers()
     yield from altered_bytes()
@@ -85,11 +91,11 @@ def cases() -> Iterator[Case]:
     yield from wrong_compression()
 
 
-# --- what opens
+# --- values that open
 
 
 def what_opens() -> Iterator[Case]:
-    """One case per way to seal."""
+    """Yield one case for each way to seal."""
     yield valid("suite_1", "AES-256-GCM under a random nonce", suite=Suite.AES_256_GCM)
     yield valid("suite_2", "XAES-256-GCM")
     yield valid("empty_plaintext", "a sealed value of no bytes", plaintext=b"")
@@ -149,11 +155,11 @@ def what_opens() -> Iterator[Case]:
         yield valid(name, what, kind=RecordKind("history_event", "data", key_types), key=key)
 
 
-# --- what is refused for its header
+# --- values with a wrong header
 
 
 def wrong_headers() -> Iterator[Case]:
-    """One case per field of the header."""
+    """Yield one case for each field of the header."""
     good = sealed_row()
     unsupported = "UnsupportedFormat"
     yield refused_bytes("magic_wrong", "the first byte is not 0x07", unsupported, put(good, 0, 0x08), good)
@@ -198,11 +204,11 @@ def wrong_headers() -> Iterator[Case]:
     yield refused_bytes("key_version_other", what, "IntegrityError", numbered(2), good, keys=both)
 
 
-# --- what is refused for its bytes
+# --- values with altered bytes
 
 
 def altered_bytes() -> Iterator[Case]:
-    """Flips, cuts and additions."""
+    """Yield cases with flipped, missing and added bytes."""
     good = sealed_row()
     integrity, unsupported = "IntegrityError", "UnsupportedFormat"
     yield refused_bytes("nonce_flipped", "first byte of the nonce", integrity, flip(good, NONCE_AT), good)
@@ -234,11 +240,11 @@ def altered_bytes() -> Iterator[Case]:
         yield refused_bytes(name, f"{what}, in suite 1", integrity, sealed, suite_1, keys=keys)
 
 
-# --- what is refused for where it stands
+# --- values in another row
 
 
 def moved_values() -> Iterator[Case]:
-    """A value that is whole, in another place than its own."""
+    """Yield cases of unaltered values that were moved to another row."""
     good = sealed_row()
     here = described(sealed=good)
     for name, what, there in (
@@ -289,11 +295,11 @@ def moved_values() -> Iterator[Case]:
     yield refused_bytes("other_root", what, "IntegrityError", other, good)
 
 
-# --- what is bound to a region
+# --- values of a cell with a region
 
 
 def bound_values() -> Iterator[Case]:
-    """A value of a cell that is bound to a region, there and elsewhere."""
+    """Yield cases of a cell that is bound to a region, with the right and with another region."""
     plain = sealed_row()
     bound = sealed_row(region=REGION)
     there = {**described(sealed=bound), "region": REGION}
@@ -309,11 +315,11 @@ def bound_values() -> Iterator[Case]:
     yield refused("region_added", what, "IntegrityError", case, {}, control={"region": None})
 
 
-# --- what is refused for the state of its key
+# --- values whose key is not active
 
 
 def unusable_keys() -> Iterator[Case]:
-    """A value that is whole, and a key that may not be used."""
+    """Yield cases of unaltered values, one for each state of the key."""
     here = described(sealed=sealed_row())
     for name, error, state in (
         ("key_destroyed", "KeyDestroyed", "destroyed"),
@@ -327,17 +333,17 @@ def unusable_keys() -> Iterator[Case]:
     yield {**here, "keys": retired, "name": "key_decrypt_only", "what": what, "plaintext": PLAINTEXT.hex()}
 
 
-# --- what is refused although the tag is right: only a holder of the key can have made it
+# --- values with a valid tag and a wrong body, which only a holder of the key can make
 
 
 def wrong_padding() -> Iterator[Case]:
-    """Bodies of padded values that no writer makes."""
+    """Yield cases of padded bodies that no writer produces."""
     padded = kind(padded=True)
     body = struct.pack(">I", 40) + b"p" * 40
-    size = padme(len(body)) + 4  # of a longer text, so that there is padding to spoil
+    size = padme(len(body)) + 4  # of a longer text, so that the body has padding
     body = struct.pack(">I", size - 5) + b"p" * (size - 5)
     right = body + bytes(padme(len(body)) - len(body))
-    assert len(right) > len(body)  # else there is no padding in it to spoil
+    assert len(right) > len(body)  # otherwise the body has no padding
     short_of_it = body + bytes(padme(len(body)) - len(body) - 1)
     for name, what, spoilt in (
         ("padding_not_zero", "the last byte of the padding is 1", right[:-1] + b"\x01"),
@@ -352,7 +358,7 @@ def wrong_padding() -> Iterator[Case]:
 
 
 def wrong_compression() -> Iterator[Case]:
-    """Bodies of compressed values that no writer makes."""
+    """Yield cases of compressed bodies that no writer produces."""
     compressed = kind(compress=True)
     text = b"z" * 1000
     right = struct.pack(">I", 1000) + zstd_frame(1000, runs(1000))
@@ -397,207 +403,11 @@ def wrong_compression() -> Iterator[Case]:
     )
 
 
-# --- how cases are made
-
-
-def kind(name: str = EVENT.name, column: str = EVENT.column, **packing: Any) -> RecordKind:
-    """Return a kind with the key of `EVENT`."""
-    return RecordKind(name, column, EVENT.key, **packing)
-
-
-def seal_batch(
-    rows: list[tuple[tuple[Any, ...], bytes]],
-    *,
-    of: RecordKind = EVENT,
-    suite: Suite = Suite.XAES_256_GCM,
-    version: int = 1,
-    draw: Draw,
-    packed: tuple[int, bytes] | None = None,
-    region: str | None = None,
-) -> list[bytes]:
-    """Seal through the public path; only what it draws at random is fixed, and, if `packed` is given, what it packs."""
-    key = DataKey(Secret(root_of(version)), version=version, suite=suite, lease=Lease(len(rows)), cipher=ciphers.PYTHON)
-    keys = NamespaceKeys(
-        cell_id=bound_cell_id(CELL, region),
-        namespace_id=NAMESPACE,
-        data={version: key},
-        index={},
-        identity={},
-        active={KeyClass.DATA: version},
-    )
-    pack = data_key.pack if packed is None else (lambda _kind, _plaintext: packed)
-    with (
-        mock.patch.object(python_cipher, "os", SimpleNamespace(urandom=draw)),
-        mock.patch.object(data_key, "pack", pack),
-    ):
-        return keys.seal_many(of, rows)
-
-
-def sealed_row(
-    kind: RecordKind = EVENT,
-    key: tuple[Any, ...] = EVENT_KEY,
-    plaintext: bytes = PLAINTEXT,
-    *,
-    suite: Suite = Suite.XAES_256_GCM,
-    version: int = 1,
-    packed: tuple[int, bytes] | None = None,
-    region: str | None = None,
-) -> bytes:
-    """Seal one row under a nonce that depends on all that is sealed, so that no two cases share one."""
-    seed = repr((kind, key, plaintext, suite, version, packed, *([region] if region else []))).encode()
-
-    def draw(count: int) -> bytes:
-        return hashlib.shake_128(seed).digest(count)
-
-    row = [(key, plaintext)]
-    return seal_batch(row, of=kind, suite=suite, version=version, draw=draw, packed=packed, region=region)[0]
-
-
-def valid(
-    name: str,
-    what: str,
-    *,
-    kind: RecordKind = EVENT,
-    key: tuple[Any, ...] = EVENT_KEY,
-    plaintext: bytes = PLAINTEXT,
-    suite: Suite = Suite.XAES_256_GCM,
-    version: int = 1,
-    sealed: bytes | None = None,
-) -> Case:
-    """A value that opens."""
-    if sealed is None:
-        sealed = sealed_row(kind, key, plaintext, suite=suite, version=version)
-    keys = [key_of(number, suite) for number in sorted({1, version})]
-    case = described(sealed=sealed, kind=kind, key=key, keys=keys)
-    compressed = {"zstd": ".".join(map(str, zstandard.ZSTD_VERSION))} if sealed[3] & ZSTD else {}
-    return {"name": name, "what": what, **case, "plaintext": plaintext.hex(), **compressed}
-
-
-def refused_bytes(
-    name: str,
-    what: str,
-    error: str,
-    sealed: bytes,
-    good: bytes,
-    *,
-    kind: RecordKind = EVENT,
-    keys: list[dict[str, Any]] | None = None,
-) -> Case:
-    """A value that is refused, and the one that it was made from, which opens in the same place."""
-    case = described(sealed=sealed, kind=kind, keys=keys)
-    return refused(name, what, error, case, {}, control={"sealed": good.hex()})
-
-
-def refused_body(
-    name: str, what: str, kind: RecordKind, flags: int, spoilt: bytes, right: bytes, plaintext: bytes
-) -> Case:
-    """A sealed body that is refused once decrypted, and a right one."""
-    case = described(sealed=sealed_row(kind, packed=(flags, spoilt)), kind=kind)
-    control = {"sealed": sealed_row(kind, packed=(flags, right)).hex(), "plaintext": plaintext.hex()}
-    return refused(name, what, "IntegrityError", case, {}, control=control)
-
-
-def refused(
-    name: str,
-    what: str,
-    error: str,
-    case: Case,
-    moved: dict[str, Any],
-    *,
-    control: dict[str, Any] | None = None,
-) -> Case:
-    """A case that raises, with the fields that make it open; where it was `moved`, those of its own place."""
-    own = described(sealed=b"")
-    control = {field: own[field] for field in moved} if control is None else control
-    return {"name": name, "what": what, **case, "error": error, "control": {"plaintext": PLAINTEXT.hex(), **control}}
-
-
-def described(
-    *,
-    sealed: bytes,
-    kind: RecordKind = EVENT,
-    key: tuple[Any, ...] = EVENT_KEY,
-    keys: list[dict[str, Any]] | None = None,
-) -> Case:
-    """The fields that every case has."""
-    return {
-        "cell": CELL.hex,
-        "namespace": NAMESPACE.hex,
-        "keys": [key_of(1)] if keys is None else keys,
-        "kind": kind_of(kind),
-        "key": key_parts(key),
-        "sealed": sealed.hex(),
-    }
-
-
-def root_of(version: int) -> bytes:
-    """Return the fixed root of a version."""
-    return ROOTS.get(version) or hashlib.sha256(f"root {version}".encode()).digest()
-
-
-def key_of(version: int, suite: Suite = Suite.XAES_256_GCM) -> dict[str, Any]:
-    """Write a data key down."""
-    return {"version": version, "suite": int(suite), "root": root_of(version).hex(), "state": "active"}
-
-
-def kind_of(kind: RecordKind) -> dict[str, Any]:
-    """Write a kind down."""
-    return {
-        "name": kind.name,
-        "column": kind.column,
-        "key": [part.name for part in kind.key],
-        "compress": kind.compress,
-        "dictionary": kind.dictionary.hex(),
-        **({"tables": kind.tables.hex()} if kind.tables else {}),
-        "padded": kind.padded,
-    }
-
-
-def key_parts(key: tuple[Any, ...]) -> list[Any]:
-    """Write a row's key down."""
-    return [part.hex() if isinstance(part, bytes) else part for part in key]
-
-
-def put(sealed: bytes, position: int, value: int) -> bytes:
-    """Replace one byte."""
-    return sealed[:position] + bytes((value,)) + sealed[position + 1 :]
-
-
-def flip(sealed: bytes, position: int) -> bytes:
-    """Flip the lowest bit of one byte."""
-    return put(sealed, position, sealed[position] ^ 1)
-
-
-def padded_body(body: bytes) -> bytes:
-    """Pad as a writer does."""
-    body = struct.pack(">I", len(body)) + body
-    return body + bytes(padme(len(body)) - len(body))
-
-
-def zstd_frame(content_size: int | None, blocks: list[int]) -> bytes:
-    """Write a zstd frame (RFC 8878) of run-length blocks of "z" by hand: the same with every version of libzstd."""
-    magic = b"\x28\xb5\x2f\xfd"
-    unsized = b"\x00\x58"  # no content size, a window of 2 MiB
-    # Else a content size of four bytes, in one segment.
-    header = unsized if content_size is None else b"\xa0" + struct.pack("<I", content_size)
-    body = b""
-    for number, size in enumerate(blocks, start=1):
-        is_last = number == len(blocks)
-        body += struct.pack("<I", is_last | 1 << 1 | size << 3)[:3] + b"z"
-    return magic + header + body
-
-
-def runs(length: int) -> list[int]:
-    """Split a length into blocks of at most 128 KiB, the most that a zstd block holds."""
-    full, rest = divmod(length, 2**17)
-    return [2**17] * full + [rest] * bool(rest)
-
-
 def write(folder: Path) -> None:
-    """Write one file per case.
+    """Write one file for each case.
 
     Raises:
-        ValueError: two cases have one name.
+        ValueError: two cases have the same name.
     """
     folder.mkdir(parents=True, exist_ok=True)
     names = set()
