@@ -28,9 +28,9 @@ def index() -> None:
 
 
 @index.command(
-    "build", epilog="\b\nExamples:\n  strongroom index build\n  strongroom index build --anew --shards 3 --replicas 1"
+    "build", epilog="\b\nExamples:\n  strongroom index build\n  strongroom index build --rebuild --shards 3 --replicas 1"
 )
-@click.option("--anew", is_flag=True, help="Delete the index first. Searches fail until it is built.")
+@click.option("--rebuild", is_flag=True, help="Delete the index first. Searches fail until it is built.")
 @click.option(
     "--shards", type=click.IntRange(1, 1024), default=1, show_default=True, help="Primary shards of a new index."
 )
@@ -40,7 +40,7 @@ def index() -> None:
     help="Replicas of each shard. Default: up to two, as the number of nodes allows.",
 )
 @click.pass_obj
-def build(config_path: Path, anew: bool, shards: int, replicas: int | None) -> None:
+def build(config_path: Path, rebuild: bool, shards: int, replicas: int | None) -> None:
     """Make the index, and write all runs to it from PostgreSQL.
 
     The runs that are left to index are in the database. After an interrupted build, continue with `index run`, or run this command
@@ -49,7 +49,7 @@ def build(config_path: Path, anew: bool, shards: int, replicas: int | None) -> N
 
     async def run(strongroom: Strongroom) -> None:
         search_index, indexer = _configured(strongroom)
-        if anew:
+        if rebuild:
             await search_index.drop()
         made = await search_index.create(shards=shards, replicas=replicas)
         console.print(f"index {search_index.name}: {'made' if made else 'exists already'}")

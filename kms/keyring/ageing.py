@@ -19,7 +19,7 @@ class Load(Enum):
 
 
 class Action(Enum):
-    """What a keyring does when somebody asks for cached keys."""
+    """What a keyring does when a caller asks for cached keys."""
 
     USE = "use"
     """Return the keys."""
@@ -53,7 +53,7 @@ class KeyAge:
 
 
 def new_age(policy: CachePolicy, *, asked_at: float, incomplete: bool, jitter: float) -> KeyAge:
-    """Return the age of keys that were just unwrapped.
+    """Return the age of keys that were unwrapped now.
 
     Args:
         policy: The policy of the cache.
@@ -68,7 +68,7 @@ def new_age(policy: CachePolicy, *, asked_at: float, incomplete: bool, jitter: f
 def next_action(
     age: KeyAge, policy: CachePolicy, *, now: float, load: Load = Load.NONE, is_cached: bool = True
 ) -> Action:
-    """Return what to do with cached keys that somebody asks for.
+    """Return what to do with cached keys that a caller asks for.
 
     Args:
         age: The times of the keys.
@@ -98,6 +98,6 @@ def _may_seal(age: KeyAge, policy: CachePolicy, now: float) -> bool:
 
 
 def _may_open(age: KeyAge, policy: CachePolicy, now: float) -> bool:
-    # Keys that the registry has not confirmed within encrypt_ttl don't open either. Whoever changes the registry and waits
-    # that long knows that every process has read the change.
+    # Keys that the registry has not confirmed within encrypt_ttl don't open either. So encrypt_ttl after a change of the
+    # registry, every process has read the change.
     return now < min(age.unwrapped_at + policy.decrypt_ttl, age.confirmed_at + policy.encrypt_ttl)

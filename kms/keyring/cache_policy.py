@@ -14,8 +14,8 @@ class CachePolicy:
     Attributes:
         soft_ttl: Time after which the next use unwraps the keys again in the background, minus up to a tenth.
         encrypt_ttl: Time after which the keys seal nothing until they are unwrapped again. It is also the time since the last
-            read of the registry after which the keys are not used at all. Whoever changes the registry and waits this long knows
-            that every process has read the change.
+            read of the registry after which the keys are not used at all. So this long after a change of the
+            registry, every process has read the change.
         decrypt_ttl: Time after which the keys are not used at all. During an outage of the KMS they open stored values until then.
         failure_ttl: Time after which a KMS that refused a key is asked again.
         retry_pause: Pause after a failed attempt.

@@ -48,7 +48,7 @@ def _covers(certificate: ErasureCertificate) -> Iterator[str]:
 
 def _limits(certificate: ErasureCertificate) -> Iterator[str]:
     for kek in certificate.keks:
-        opens = "whoever has an earlier backup of the database and may use the KEK can open it"
+        opens = "anyone who has an earlier backup of the database and may use the KEK can open it"
         if kek.disposal == "shared":
             yield f"The KEK {kek.kek} wraps other keys too and still exists: {opens}."
         elif kek.disposal == "kept":

@@ -4,8 +4,8 @@ A kind never changes once rows exist: its name, its column, the types of its key
 associated data of each value. A record that must change gets a kind with a new name. A test compares this
 module with the table in FORMAT.md.
 
-The first parts of a key are usually the row's primary key. Columns in clear may follow them. A row in which
-somebody changed such a column no longer opens.
+The first parts of a key are usually the row's primary key. Columns in clear may follow them. If such a column
+is changed, the row no longer opens.
 """
 
 from __future__ import annotations

@@ -303,7 +303,7 @@ async def test_the_commands_build_and_show_the_index(empty_index_cell, config_pa
     assert "index build" in missing.stderr
     ill = await asyncio.to_thread(run, "doctor")
     assert (ill.returncode, ill.stdout.count("WRONG")) == (1, 1), ill
-    built = await asyncio.to_thread(run, "index", "build", "--anew")
+    built = await asyncio.to_thread(run, "index", "build", "--rebuild")
     assert built.returncode == 0, built
     assert "30 documents written, 0 left" in built.stdout
     shown = await asyncio.to_thread(run, "index", "status")

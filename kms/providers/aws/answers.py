@@ -35,7 +35,7 @@ def field(answer: Mapping[str, Any], name: str) -> Any:
     try:
         return answer[name]
     except (KeyError, TypeError):
-        raise KmsUnavailable(f"something answered as AWS KMS does, but without {name}") from None
+        raise KmsUnavailable(f"the server answered without {name}; check that the endpoint is AWS KMS") from None
 
 
 def material(answer: Mapping[str, Any], name: str = "KeyMaterialId") -> str:

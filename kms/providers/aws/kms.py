@@ -276,7 +276,7 @@ class AwsKmsProvider:
         if named.key is None:
             return KekRef(self._id, used)
         if AwsKeyId.parse(used).key != named.key:
-            raise KmsUnavailable(f"{kek}: something answered as AWS KMS does, but for another key")
+            raise KmsUnavailable(f"{kek}: the server answered for another key; check that the endpoint is AWS KMS")
         return kek
 
 

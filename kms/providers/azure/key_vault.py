@@ -182,7 +182,7 @@ class AzureKeyVaultProvider:
         return version_of(await self._ask("POST", kek, "/rotate", read_seconds=_MAKING_SECONDS))
 
     async def retire_version(self, kek: KekRef, version: str) -> None:
-        """Disable an old version, because a vault can't delete one version. Whoever may change keys can enable it again."""
+        """Disable an old version, because a vault can't delete one version. A person who may change keys can enable it again."""
         if not VERSION.fullmatch(version):
             msg = f"{kek} has no such version"
             raise KeyNotFound(msg)

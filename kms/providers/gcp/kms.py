@@ -181,7 +181,7 @@ class GcpKmsProvider:
         return await self._keys.rotate(kek)
 
     async def retire_version(self, kek: KekRef, version: str) -> None:
-        """Schedule the destruction of an old version. It unwraps nothing from then on, unless somebody restores it."""
+        """Schedule the destruction of an old version. It unwraps nothing from then on, unless a person restores it."""
         if _NUMBER.fullmatch(version) is None:
             msg = f"{kek} has no such version"
             raise KeyNotFound(msg)

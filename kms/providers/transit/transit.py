@@ -144,7 +144,7 @@ class TransitProvider:
         return [answers[index] for index in range(len(items))]
 
     async def rewrap(self, wrapped: Wrapped, kek: KekRef, *, context: Mapping[str, str]) -> Wrapped:
-        """Wrap the same root anew under the KEK's primary version, in the server unless it is another KEK."""
+        """Wrap the same root again under the KEK's primary version, in the server unless it is another KEK."""
         if kek != wrapped.kek:
             return await self.wrap(kek, await self.unwrap(wrapped, context=context), context=context)
         if not _names_its_version(wrapped):
@@ -177,7 +177,7 @@ class TransitProvider:
         return (await self.describe(kek)).primary_version
 
     async def retire_version(self, kek: KekRef, version: str) -> None:
-        """Raise the key's `min_decryption_version` above the oldest version. Whoever may configure the key can lower it again.
+        """Raise the key's `min_decryption_version` above the oldest version. A person who may configure the key can lower it again.
 
         Raises:
             UnsupportedOperation: An older version still unwraps, and the engine has only a lower bound.
