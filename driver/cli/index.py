@@ -28,7 +28,8 @@ def index() -> None:
 
 
 @index.command(
-    "build", epilog="\b\nExamples:\n  strongroom index build\n  strongroom index build --rebuild --shards 3 --replicas 1"
+    "build",
+    epilog="\b\nExamples:\n  strongroom index build\n  strongroom index build --rebuild --shards 3 --replicas 1",
 )
 @click.option("--rebuild", is_flag=True, help="Delete the index first. Searches fail until it is built.")
 @click.option(
