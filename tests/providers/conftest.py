@@ -1,4 +1,4 @@
-"""A bench for each KMS that this machine has. A missing one skips its tests, or fails them if services are required."""
+"""A bench for each KMS on this machine. A missing KMS skips its tests, or fails them if services are required."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _numbers = count(1)
 
 @pytest.fixture(scope="session", params=KINDS)
 async def kms(request):
-    """The bench of each kind of KMS: `tests/support/kms/fix_KIND.py` has a `KIND_bench()`."""
+    """Return the bench of each kind of KMS: the `KIND_bench()` of `tests/support/kms/fix_KIND.py`."""
     async with AsyncExitStack() as stack:
         module = import_module(f"tests.support.kms.fix_{request.param}")
         try:
@@ -30,19 +30,19 @@ async def kms(request):
 
 @pytest.fixture
 async def kek(kms):
-    """A KEK of the test's own."""
+    """Return a new KEK for the test."""
     return await kms.provider.create_kek(f"test-{next(_numbers)}")
 
 
 @pytest.fixture
 async def other_kek(kms):
-    """Another one."""
+    """Return a second new KEK for the test."""
     return await kms.provider.create_kek(f"test-{next(_numbers)}")
 
 
 @pytest.fixture
 async def vault():
-    """An Azure Key Vault of the test's own."""
+    """Return a new Azure Key Vault for the test."""
     from tests.support.kms.azure_vaults import opened  # noqa: PLC0415 - Azure's libraries are optional
 
     async with opened() as vault:
@@ -51,7 +51,7 @@ async def vault():
 
 @pytest.fixture
 async def gcp_double():
-    """A stand-in for Google Cloud KMS of the test's own."""
+    """Return a new stand-in for Google Cloud KMS for the test."""
     from tests.support.kms.gcp_kit import gcp_server  # noqa: PLC0415 - Google's libraries are optional
 
     async with gcp_server() as server:

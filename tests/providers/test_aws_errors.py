@@ -34,7 +34,7 @@ CONTEXT = KeyContext(UUID(int=1), UUID(int=2), KeyClass.DATA, 1).encryption_cont
 
 
 async def test_the_sdk_says_nothing_of_keys_at_debug(moto_server, aws_provider, aws_kek, caplog):
-    """With every logger at DEBUG no root, session token or signature is written for us; the SDK as it comes does write them."""
+    """With every logger at DEBUG, the provider logs no root, token or signature. The plain SDK does log them."""
     caplog.set_level(logging.DEBUG)
     made = await aws_provider.generate_data_key(aws_kek, context=CONTEXT)
     root = Secret(b"a root that a log may never hold")
@@ -53,7 +53,7 @@ async def test_the_sdk_says_nothing_of_keys_at_debug(moto_server, aws_provider, 
 
 
 async def test_errors_refer_to_nothing_of_the_sdk(moto_server, aws_provider, aws_kek):
-    """An error carries no exception of the SDK, whose request would show the root and the token to a reader."""
+    """An error has no exception of the SDK as its cause, because that holds the request with root and token."""
     for fault in (Fault("ThrottlingException", status=400), Fault()):
         moto_server.fault = fault
         with pytest.raises((Throttled, KmsUnavailable)) as caught:
@@ -62,7 +62,7 @@ async def test_errors_refer_to_nothing_of_the_sdk(moto_server, aws_provider, aws
 
 
 async def test_errors_tell_the_code_and_the_request(moto_server, aws_provider, aws_kek):
-    """AWS's own name of an error and the request's id are in the error, for a search in AWS's log."""
+    """An error has AWS's error code and request id, for a search in AWS's log."""
     moto_server.fault = Fault("AccessDeniedException", "User: arn:aws:iam::1:user/a is not authorized", 400)
     with pytest.raises(AccessDenied, match="arn:aws:iam::1:user/a") as caught:
         await aws_provider.generate_data_key(aws_kek, context=CONTEXT)
@@ -70,7 +70,7 @@ async def test_errors_tell_the_code_and_the_request(moto_server, aws_provider, a
 
 
 async def test_texts_that_repeat_the_request_are_not_repeated(moto_server, aws_provider, aws_kek):
-    """Texts of AWS that hold values of the request, or the signed request itself, are left out of the error."""
+    """An error omits texts of AWS that contain values of the request, or the signed request."""
     for code in ("ValidationException", "InvalidSignatureException", "SomethingNewException"):
         moto_server.fault = Fault(code, f"Value '{SECRETS[1]}' at 'encryptionContext'", 400)
         with pytest.raises((InvalidRequest, KmsAuthenticationError)) as caught:
@@ -80,27 +80,27 @@ async def test_texts_that_repeat_the_request_are_not_repeated(moto_server, aws_p
 
 
 def test_a_role_that_may_not_be_assumed_is_a_question_of_credentials():
-    """AWS's refusal of the role that the SDK wanted to assume is not one of the key."""
+    """A role that AWS refuses to assume raises KmsAuthenticationError, not AccessDenied."""
     answer = {"Error": {"Code": "AccessDenied", "Message": "not authorized to perform: sts:AssumeRole"}}
     assert type(error_of(ClientError(answer, "AssumeRole"), "kek", "Decrypt")) is KmsAuthenticationError
     assert type(error_of(ClientError(answer, "Decrypt"), "kek", "Decrypt")) is AccessDenied
 
 
 def test_what_the_sdk_refuses_is_not_repeated():
-    """A parameter that the SDK itself refuses is an invalid request, without the parameter."""
+    """A parameter that the SDK refuses raises InvalidRequest, without the parameter in the message."""
     error = error_of(ParamValidationError(report="Plaintext: a secret"), "kek", "Encrypt")
     assert type(error) is InvalidRequest
     assert "a secret" not in str(error)
 
 
 def test_the_main_import_loads_no_sdk():
-    """A cell with another KMS needs no boto3, and does not wait for its import."""
+    """Importing Strongroom does not import boto3, so that a cell with another KMS does not need it."""
     script = "import sys, strongroom.kms, strongroom.driver; print([m for m in sys.modules if m.startswith('boto')])"
     assert subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout == "[]\n"
 
 
 async def test_a_caller_who_gives_up_harms_nobody(moto_server, aws_provider, aws_kek):
-    """A call that is cancelled leaves the provider as it was, and closing waits for no more than what is under way."""
+    """A cancelled call leaves the provider usable."""
     made = await aws_provider.generate_data_key(aws_kek, context=CONTEXT)
     moto_server.fault = Fault("KMSInternalException", status=500, pause=0.5)
     calls = asyncio.gather(*(aws_provider.unwrap(made.wrapped, context=CONTEXT) for _ in range(40)))

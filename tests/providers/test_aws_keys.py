@@ -49,7 +49,7 @@ OTHER_REGION = "us-east-2"
     ],
 )
 def test_names_that_aws_has_are_taken(text):
-    """Each of AWS's four forms is a name, and may be part of a KEK's URI."""
+    """Each of AWS's four forms of a key id is accepted, and may be part of a KEK's URI."""
     assert AwsKeyId.parse(KekRef.parse(f"aws-kms:{text}").key_id).text == text
 
 
@@ -67,14 +67,14 @@ def test_names_that_aws_has_are_taken(text):
     ],
 )
 async def test_other_names_reach_nobody(moto_server, aws_provider, text):
-    """What is no name of a key is refused here, and sent nowhere."""
+    """A malformed key id is refused without a request."""
     with pytest.raises(InvalidRequest):
         await aws_provider.generate_data_key(KekRef("aws-kms", text), context=CONTEXT)
     assert not moto_server.requests
 
 
 async def test_each_form_of_a_name_is_the_same_key(aws_provider, administrator, aws_kek):
-    """Key id, ARN, alias and alias ARN wrap with the same key, and what a wrapped key names unwraps it."""
+    """Key id, ARN, alias and alias ARN wrap with the same key, and the wrapped key's KEK unwraps it."""
     alias = f"alias/form-{time.monotonic_ns()}"
     administrator.create_alias(AliasName=alias, TargetKeyId=key_of(aws_kek))
     for name in (key_of(aws_kek), aws_kek.key_id, alias, f"arn:aws:kms:{REGION}:{ACCOUNT}:{alias}"):
@@ -85,7 +85,7 @@ async def test_each_form_of_a_name_is_the_same_key(aws_provider, administrator, 
 
 
 async def test_an_alias_may_be_moved(aws_provider, administrator, aws_kek):
-    """What was wrapped under an alias opens after the alias means another key: it names the key that the alias meant."""
+    """A key that was wrapped under an alias unwraps after the alias has moved, because it names the actual key."""
     name = KekRef("aws-kms", f"alias/moved-{time.monotonic_ns()}")
     administrator.create_alias(AliasName=name.key_id, TargetKeyId=key_of(aws_kek))
     old = await aws_provider.generate_data_key(name, context=CONTEXT)
@@ -95,7 +95,7 @@ async def test_an_alias_may_be_moved(aws_provider, administrator, aws_kek):
     assert old.wrapped.kek == given.kek == aws_kek
     for wrapped in (old.wrapped, given):
         assert (await aws_provider.unwrap(wrapped, context=CONTEXT)).reveal() == old.root.reveal()
-        with pytest.raises(IntegrityError):  # the control: named by the alias it would be lost
+        with pytest.raises(IntegrityError):  # the control: the alias itself no longer unwraps it
             await aws_provider.unwrap(dataclasses.replace(wrapped, kek=name), context=CONTEXT)
     moved = await aws_provider.rewrap(old.wrapped, name, context=CONTEXT)
     assert moved.kek == later
@@ -103,7 +103,7 @@ async def test_an_alias_may_be_moved(aws_provider, administrator, aws_kek):
 
 
 async def test_an_alias_is_rotated_described_and_deleted(aws_provider, administrator, aws_kek):
-    """Operations for which AWS takes no alias are done to the key that it means."""
+    """Operations that AWS refuses for an alias are done on the key of the alias."""
     name = KekRef("aws-kms", f"alias/life-{time.monotonic_ns()}")
     administrator.create_alias(AliasName=name.key_id, TargetKeyId=key_of(aws_kek))
     version = await aws_provider.rotate_kek(name)
@@ -117,7 +117,7 @@ async def test_an_alias_is_rotated_described_and_deleted(aws_provider, administr
 
 
 async def test_a_multi_region_key_opens_in_its_other_region(moto_server, administrator):
-    """A root wrapped in one region opens in another one that has a replica, though its KEK's ARN names the first."""
+    """A root that was wrapped in one region unwraps in a region with a replica of the key."""
     here = provider_at(moto_server.address, multi_region=True)
     there = provider_at(moto_server.address, region=OTHER_REGION)
     kek = await here.create_kek(f"mrk-{time.monotonic_ns()}")
@@ -135,7 +135,7 @@ async def test_a_multi_region_key_opens_in_its_other_region(moto_server, adminis
 
 
 async def test_a_key_of_another_region_is_not_asked_for_here(moto_server, aws_kek):
-    """A key of one region only is not found in another one, without a request that would carry its name there."""
+    """A single-region key of another region raises KeyNotFound without a request."""
     other = provider_at(moto_server.address, region=OTHER_REGION)
     moto_server.requests.clear()
     with pytest.raises(KeyNotFound, match=REGION):
@@ -145,7 +145,7 @@ async def test_a_key_of_another_region_is_not_asked_for_here(moto_server, aws_ke
 
 
 async def test_two_at_once_make_one_key(moto_server, aws_provider, administrator):
-    """Of two who make a KEK of one name at once both get the same, and the key of the other one is deleted."""
+    """Two processes that create a KEK of one name at once get the same key, and the spare key is deleted."""
     other, together = provider_at(moto_server.address), threading.Barrier(2, timeout=20)
 
     def meet(request):
@@ -166,7 +166,7 @@ async def test_two_at_once_make_one_key(moto_server, aws_provider, administrator
 
 
 async def test_a_key_without_its_alias_is_not_left_behind(moto_server, aws_provider):
-    """A principal that may make keys but not name them is refused, and leaves no key that costs money and is never found."""
+    """A principal that may create keys but not aliases is refused, and its new key is deleted."""
     moto_server.before = lambda request: (
         Fault("AccessDeniedException", "not authorized to perform: kms:CreateAlias", 400)
         if request.operation == "CreateAlias"
@@ -180,14 +180,14 @@ async def test_a_key_without_its_alias_is_not_left_behind(moto_server, aws_provi
 
 @pytest.mark.parametrize("name", ["", "a b", "a:b", "ü", "a" * 201, "a\n"])
 async def test_names_that_make_no_alias(moto_server, aws_provider, name):
-    """A name that AWS would not take as an alias is refused before a key is made."""
+    """A name that AWS would refuse as an alias is refused before a key is created."""
     with pytest.raises(InvalidRequest):
         await aws_provider.create_kek(name)
     assert not moto_server.requests
 
 
 async def test_versions_are_aws_key_materials(aws_provider, aws_kek):
-    """Each rotation is a version; all are listed, the oldest first; a root names the version that wrapped it."""
+    """Each rotation adds a version. Versions are listed oldest first, and a root names the version that wrapped it."""
     made = []
     for _ in range(4):
         made.append((await aws_provider.generate_data_key(aws_kek, context=CONTEXT)).wrapped)
@@ -200,7 +200,7 @@ async def test_versions_are_aws_key_materials(aws_provider, aws_kek):
 
 
 async def test_a_root_is_not_opened_by_another_version_than_it_names(aws_provider, aws_kek):
-    """A registry in which versions were exchanged opens nothing, by unwrapping or re-wrapping."""
+    """A root is neither unwrapped nor rewrapped if its registry row names another version."""
     made = await aws_provider.generate_data_key(aws_kek, context=CONTEXT)
     version = await aws_provider.rotate_kek(aws_kek)
     wrong = dataclasses.replace(made.wrapped, kek_version=version)
@@ -211,7 +211,7 @@ async def test_a_root_is_not_opened_by_another_version_than_it_names(aws_provide
 
 
 async def test_a_rotation_is_waited_for_and_not_begun_twice(moto_server, aws_provider, aws_kek):
-    """AWS rotates in the background. The new version is returned once it wraps, despite failed requests; a late one is a conflict."""
+    """A rotation returns when the new version wraps, despite failed requests. A rotation that takes too long raises KeyConflict."""
     asked = []
 
     def fails_once(request):
@@ -231,7 +231,7 @@ async def test_a_rotation_is_waited_for_and_not_begun_twice(moto_server, aws_pro
 
 
 async def test_rotations_run_out(aws_provider, aws_kek):
-    """AWS rotates a key on demand 25 times; after that it says so, and that is not a request to slow down."""
+    """After the 25 on-demand rotations that AWS allows, a rotation raises QuotaExceeded, not Throttled."""
     await aws_provider.rotate_kek(aws_kek)
     key = moto_key(aws_kek)
     key.materials += [dataclasses.replace(key.materials[-1], id=bytes([n]) * 32) for n in range(ROTATIONS)]
@@ -240,7 +240,7 @@ async def test_rotations_run_out(aws_provider, aws_kek):
 
 
 async def test_a_key_that_does_not_rotate_has_one_version(aws_provider, aws_kek):
-    """A key in a custom key store has no named material: its version is 1, and to rotate it is refused."""
+    """A key in a custom key store has version 1, and rotating it is refused."""
     moto_key(aws_kek).custom_store = True
     made = await aws_provider.generate_data_key(aws_kek, context=CONTEXT)
     given = await aws_provider.wrap(aws_kek, made.root, context=CONTEXT)
@@ -249,12 +249,12 @@ async def test_a_key_that_does_not_rotate_has_one_version(aws_provider, aws_kek)
     assert (await aws_provider.unwrap(made.wrapped, context=CONTEXT)).reveal() == made.root.reveal()
     with pytest.raises(UnsupportedOperation):
         await aws_provider.rotate_kek(aws_kek)
-    moto_key(aws_kek).custom_store = False  # should AWS come to name it, what was wrapped before still opens
+    moto_key(aws_kek).custom_store = False  # if AWS reports a material later, old wrapped keys still unwrap
     assert (await aws_provider.unwrap(made.wrapped, context=CONTEXT)).reveal() == made.root.reveal()
 
 
 async def test_deletion_waits_as_configured_and_is_told(moto_server, aws_provider, aws_kek):
-    """A deletion is scheduled with the days that were configured; its date is returned; a second deletion changes nothing."""
+    """A deletion is scheduled with the configured days and returns its date. A second deletion changes nothing."""
     info = await aws_provider.delete_kek(aws_kek)
     assert [body["PendingWindowInDays"] for body in sent(moto_server, "ScheduleKeyDeletion")] == [7]
     left = info.deletion_at - datetime.now(UTC)
@@ -266,7 +266,7 @@ async def test_deletion_waits_as_configured_and_is_told(moto_server, aws_provide
 
 
 async def test_a_key_that_was_deleted_is_not_found(aws_provider, aws_kek):
-    """After the waiting period AWS does not know the key, and no caller can find it."""
+    """After the waiting period, a deleted key raises KeyNotFound."""
     made = await aws_provider.generate_data_key(aws_kek, context=CONTEXT)
     await aws_provider.delete_kek(aws_kek)
     del kms_backends[ACCOUNT][REGION].keys[key_of(aws_kek)]
@@ -281,6 +281,6 @@ async def test_a_key_that_was_deleted_is_not_found(aws_provider, aws_kek):
 
 @pytest.mark.parametrize("state", ["PendingImport", "Unavailable", "Creating"])
 async def test_states_that_have_no_name_of_ours(aws_provider, aws_kek, state):
-    """A key that can't be used and may come back is disabled, not lost."""
+    """A key that is temporarily unusable has the state disabled."""
     moto_key(aws_kek).key_state = state
     assert (await aws_provider.describe(aws_kek)).state == "disabled"

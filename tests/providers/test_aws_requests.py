@@ -37,7 +37,7 @@ OTHER_REGION = "us-east-2"
 
 
 async def test_each_request_names_its_key_and_the_context(moto_server, aws_provider, aws_kek):
-    """The KEK is named to AWS in each request, on unwrapping as well, and the encryption context is AWS's own."""
+    """Each request, including Decrypt, names the KEK and passes the encryption context."""
     made = await aws_provider.generate_data_key(aws_kek, context=CONTEXT)
     await aws_provider.unwrap(made.wrapped, context=CONTEXT)
     await aws_provider.wrap(aws_kek, made.root, context=CONTEXT)
@@ -56,7 +56,7 @@ async def test_each_request_names_its_key_and_the_context(moto_server, aws_provi
     "failure", [Fault("ThrottlingException", status=400), Fault("InternalFailure", status=500), Fault()]
 )
 async def test_the_sdk_does_not_retry(moto_server, aws_provider, aws_kek, failure, monkeypatch):
-    """One call is one request, whatever goes wrong and whatever the environment configures for the SDK."""
+    """One call sends one request, whatever fails and whatever the environment configures for the SDK."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "5")
     monkeypatch.setenv("AWS_RETRY_MODE", "standard")
     made = await aws_provider.generate_data_key(aws_kek, context=CONTEXT)
@@ -70,7 +70,7 @@ async def test_the_sdk_does_not_retry(moto_server, aws_provider, aws_kek, failur
 
 
 async def test_what_takes_longer_than_two_seconds_is_a_timeout(moto_server, aws_provider, aws_kek):
-    """A server that is silent is given up after the seconds that are set for it."""
+    """A server that does not answer within the configured time raises KmsTimeout."""
     made = await aws_provider.generate_data_key(aws_kek, context=CONTEXT)
     moto_server.fault = Fault("KMSInternalException", status=500, pause=5)
     with patch.object(aws_client, "_READ_SECONDS", 2.0):
@@ -81,14 +81,14 @@ async def test_what_takes_longer_than_two_seconds_is_a_timeout(moto_server, aws_
 
 
 def test_a_service_waits_one_second_for_a_connection_and_two_for_an_answer():
-    """The constants that a service runs with are those of the design; the tests themselves are more patient."""
+    """The timeouts are 1 s for a connection and 2 s for an answer. Only the tests use longer ones."""
     script = "from strongroom.kms.providers.aws import client as a; print(a._CONNECT_SECONDS, a._READ_SECONDS)"
     lines = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
     assert lines.split() == ["1.0", "2.0"]
 
 
 async def test_the_environment_redirects_nothing(moto_server, aws_kek, monkeypatch):
-    """Neither an endpoint nor a proxy from the environment sees a root."""
+    """Endpoints and proxies of the environment are ignored, so that they never receive a root."""
     with running_server() as elsewhere:
         for name in (
             "AWS_ENDPOINT_URL",
@@ -104,7 +104,7 @@ async def test_the_environment_redirects_nothing(moto_server, aws_kek, monkeypat
         other = provider_at(moto_server.address)
         await other.generate_data_key(aws_kek, context=CONTEXT)
         plain = session().client("kms", region_name=REGION)
-        plain.list_aliases(Limit=1)  # the control: the SDK as it comes goes there
+        plain.list_aliases(Limit=1)  # the control: the plain SDK uses the endpoint
         plain.close()
         assert [request.operation for request in elsewhere.requests] == ["ListAliases"]
         await other.aclose()
@@ -112,7 +112,7 @@ async def test_the_environment_redirects_nothing(moto_server, aws_kek, monkeypat
 
 
 async def test_the_regions_own_endpoint_is_asked_whatever_the_environment_says(monkeypatch):
-    """Without an address of ours the SDK's endpoint for the region is asked, not one from the environment."""
+    """Without a configured endpoint, the SDK's endpoint for the region is used, and the environment's is not."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", "http://elsewhere.test")
     provider = provider_at(None)
     assert provider._aws._client().meta.endpoint_url == f"https://kms.{REGION}.amazonaws.com"
@@ -123,7 +123,7 @@ async def test_the_regions_own_endpoint_is_asked_whatever_the_environment_says(m
 
 
 async def test_the_region_is_the_argument_alone(moto_server, aws_provider, monkeypatch):
-    """The signature is made for the region that was configured, not for one from the environment."""
+    """Requests are signed for the configured region, not for a region of the environment."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", OTHER_REGION)
     monkeypatch.setenv("AWS_REGION", OTHER_REGION)
     await aws_provider.check()
@@ -131,7 +131,7 @@ async def test_the_region_is_the_argument_alone(moto_server, aws_provider, monke
 
 
 async def test_credentials_that_come_late_are_found(moto_server, monkeypatch):
-    """A process that starts before its credentials are there works once they are; the SDK's usual chain finds them."""
+    """A process that starts before its credentials exist uses them as soon as the SDK's default chain finds them."""
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
     provider = provider_at(moto_server.address, session=None)
@@ -145,7 +145,7 @@ async def test_credentials_that_come_late_are_found(moto_server, monkeypatch):
 
 
 async def test_unwrapping_many_has_sixteen_calls_under_way(moto_server, aws_provider, aws_kek):
-    """AWS has no batch: a hundred roots are a hundred calls, 16 at a time and not one after another."""
+    """A hundred roots are unwrapped by a hundred calls, 16 of them at a time."""
     made = await aws_provider.generate_data_key(aws_kek, context=CONTEXT)
     lock, full, now, most = threading.Lock(), threading.Event(), [0], [0]
 
@@ -157,7 +157,7 @@ async def test_unwrapping_many_has_sixteen_calls_under_way(moto_server, aws_prov
                 if now[0] == 16:
                     full.set()
             full.wait(20)
-            time.sleep(0.2)  # in which a seventeenth could come
+            time.sleep(0.2)  # time for a seventeenth call
             with lock:
                 now[0] -= 1
 
@@ -169,7 +169,7 @@ async def test_unwrapping_many_has_sixteen_calls_under_way(moto_server, aws_prov
 
 
 async def test_checking_uses_no_key_and_needs_no_right(moto_server, aws_provider):
-    """A caller whom AWS knows passes the check even if it may not list aliases; one whom it does not know does not pass."""
+    """An authenticated caller passes the check, even without the right to list aliases. Other callers fail it."""
     assert REGION in await aws_provider.check()
     moto_server.fault = Fault("AccessDeniedException", "User: arn:aws:iam::1:user/a is not authorized", 400)
     assert "may not list" in await aws_provider.check()
@@ -194,13 +194,13 @@ async def test_checking_uses_no_key_and_needs_no_right(moto_server, aws_provider
     ],
 )
 def test_settings_that_are_refused(settings):
-    """A region that is no region, an address to which keys would go in clear, a deletion that AWS would not do."""
+    """Invalid regions, unencrypted endpoints and deletion periods that AWS does not allow are refused."""
     with pytest.raises(InvalidRequest):
         AwsKmsProvider("aws-kms", **{"region": REGION} | settings)
 
 
 async def test_tls_verifies_the_server():
-    """A server is spoken to if its certificate is known, and by TLS 1.3."""
+    """A connection needs a trusted certificate for the host, and TLS 1.3."""
     with tls_server() as (known, authority):
         provider = provider_at(known.address, tls=client_context(ca_certs=authority))
         assert await provider.check()

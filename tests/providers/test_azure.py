@@ -31,12 +31,12 @@ CONTEXT = {"strongroom:namespace": "a"}
 TENANT = "11111111-2222-3333-4444-555555555555"
 
 
-# --- on the wire
+# --- requests
 
 
 @pytest.mark.parametrize(("algorithm", "length"), [("RSA-OAEP-256", 384), ("A256KW", 40)])
 async def test_wrap_and_unwrap_are_done_by_the_service_under_a_named_version(algorithm, length):
-    """Wrapping looks up the current version and names it; unwrapping names the version that wrapped, in one request."""
+    """Wrapping looks up the current version and uses it. Unwrapping takes one request with the version that wrapped."""
     async with opened(algorithm=algorithm) as vault:
         kek = await vault.provider.create_kek("tenant-a")
         (version,) = vault.server.keys["tenant-a"]
@@ -51,14 +51,14 @@ async def test_wrap_and_unwrap_are_done_by_the_service_under_a_named_version(alg
         sent = wrapped["body"].decode()
         assert encoded(made.root.reveal()) in sent
         assert f'"{algorithm}"' in sent
-        assert "namespace" not in sent  # the service has no place for a context
+        assert "namespace" not in sent  # the service accepts no context
         assert made.wrapped.kek_version == version.id != newer
         assert len(made.wrapped.ciphertext) == length
         assert {each["query"]["api-version"] for each in vault.server.requests} == {"2025-07-01"}
 
 
 async def test_keys_are_made_for_wrapping_only():
-    """A KEK that Strongroom makes wraps and unwraps, and neither signs nor decrypts; its size is that of the manual."""
+    """A new KEK allows wrap and unwrap only, and has the documented size."""
     for algorithm, kty, size in (("RSA-OAEP-256", "RSA", 3072), ("A256KW", "oct-HSM", 256)):
         async with opened(algorithm=algorithm) as vault:
             await vault.provider.create_kek("made")
@@ -69,7 +69,7 @@ async def test_keys_are_made_for_wrapping_only():
 
 
 async def test_first_request_carries_neither_token_nor_root(vault):
-    """What finds out how to authenticate is sent without a body, and the token only to the server that asked for it."""
+    """The request that discovers authentication has no body, and the token goes to the discovered server only."""
     vault.server.added("there", "oct-HSM", 256, ["wrapKey", "unwrapKey"])
     wrapped = Wrapped(KekRef("vault", "there"), vault.server.keys["there"][0].id, b"x" * 40)
     await refusal(vault.provider.unwrap(wrapped, context={}))
@@ -80,7 +80,7 @@ async def test_first_request_carries_neither_token_nor_root(vault):
 
 
 async def test_one_failure_is_one_request(vault):
-    """The SDK retries nothing and follows no redirect: retries are made above the providers, and a token stays here."""
+    """The SDK neither retries nor follows redirects, so that the token stays with the vault."""
     await vault.provider.check()
     for failure in (
         Failure(503, error_body("ServiceUnavailable", "")),
@@ -94,7 +94,7 @@ async def test_one_failure_is_one_request(vault):
 
 
 async def test_answer_is_waited_for_two_seconds():
-    """A vault that accepts a request and says nothing is given up after two seconds, unless another limit is set."""
+    """A vault that does not answer raises KmsTimeout after two seconds, or after the configured limit."""
     async with opened(read_seconds=azure_vault.READ_SECONDS) as vault:
         await vault.provider.check()
         vault.server.hang = asyncio.Event()
@@ -106,7 +106,7 @@ async def test_answer_is_waited_for_two_seconds():
 
 
 async def test_check_uses_no_key(vault):
-    """The check lists one key and bills nothing; without the right to list it says so."""
+    """The check lists one key, and reports if it lacks the right to do so."""
     text = await vault.provider.check()
     assert "localhost" in text
     assert {each["path"] for each in vault.server.requests} == {"/keys"}
@@ -116,7 +116,7 @@ async def test_check_uses_no_key(vault):
 
 
 async def test_many_are_unwrapped_a_few_at_once(vault):
-    """A batch does not fall upon the vault all at once, nor is it unwrapped one by one."""
+    """Items of a batch are unwrapped concurrently, with a limit."""
     kek = await vault.provider.create_kek("k")
     made = await vault.provider.generate_data_key(kek, context={})
     vault.server.pause = 0.02
@@ -126,18 +126,18 @@ async def test_many_are_unwrapped_a_few_at_once(vault):
 
 
 async def test_closing_closes_the_credential():
-    """The provider closes the credential that it was given."""
+    """Closing the provider closes its credential."""
     async with opened() as vault:
         await vault.provider.check()
     assert vault.credential.closed
 
 
-# --- the context, which the service does not bind
+# --- the context, which the service does not check
 
 
 @pytest.mark.parametrize("algorithm", ["RSA-OAEP-256", "A256KW"])
 async def test_root_moved_to_another_namespace_is_refused_by_the_commitment(algorithm):
-    """The service unwraps a root in whatever row it is; Strongroom's commitment refuses it in another namespace's."""
+    """The service unwraps a root that was copied to another namespace, and the commitment refuses it."""
     async with opened(algorithm=algorithm) as vault:
         store = MemoryStore()
         keyring = Keyring(cell_id=UUID(int=1), providers={"vault": vault.provider}, store=store)
@@ -148,7 +148,7 @@ async def test_root_moved_to_another_namespace_is_refused_by_the_commitment(algo
         mine, theirs = store.get(one), store.get(other)
         store.change(one, wrapped=theirs.wrapped, kek_version=theirs.kek_version)
         moved = Wrapped(kek, theirs.kek_version, theirs.wrapped)
-        assert isinstance(await vault.provider.unwrap(moved, context={}), Secret)  # the control: the KMS lets it pass
+        assert isinstance(await vault.provider.unwrap(moved, context={}), Secret)  # the control: the KMS unwraps it
         (answer,) = await keyring.unwrap([store.get(one)])
         assert type(answer) is IntegrityError
         store.change(one, wrapped=theirs.wrapped, kek_version=theirs.kek_version, commitment=theirs.commitment)

@@ -49,7 +49,7 @@ ERRORS = [
 
 @pytest.mark.parametrize(("status", "code", "inner", "kind", "shown"), ERRORS)
 async def test_error_says_code_and_request(vault, status, code, inner, kind, shown):
-    """Each answer has its error, with the service's code and request id; a text that may repeat a root is not shown."""
+    """Each answer maps to its error, with the service's code and request id, and without text that may contain a root."""
     vault.server.failure = Failure(status, error_body(code, "THE SERVICE'S TEXT", inner))
     error = await refusal(vault.provider.wrap(KekRef("vault", "k"), Secret(bytes(32)), context={}))
     assert type(error) is kind
@@ -65,7 +65,7 @@ async def test_error_says_code_and_request(vault, status, code, inner, kind, sho
 )
 @pytest.mark.parametrize("status", [200, 500])
 async def test_answer_that_is_not_the_services(vault, content, status):
-    """Whatever a broken gateway answers is an error of ours, and never a root nor a wrapped key."""
+    """A malformed answer of a gateway raises a KmsError, and never gives a root or a wrapped key."""
     kek = await vault.provider.create_kek("k")
     made = await vault.provider.generate_data_key(kek, context={})
     vault.server.failure = Failure(status, content, suffix="wrapkey")
@@ -82,14 +82,14 @@ async def test_answer_that_is_not_the_services(vault, content, status):
 
 
 async def test_root_of_another_length_is_refused(vault):
-    """A caller that can wrap can wrap anything; what is not 32 bytes is no root."""
+    """An unwrapped value that does not have 32 bytes is refused."""
     kek = await vault.provider.create_kek("k")
     wrapped = await vault.provider.wrap(kek, Secret(bytes(40)), context={})
     assert type(await refusal(vault.provider.unwrap(wrapped, context={}))) is IntegrityError
 
 
 async def test_key_of_the_wrong_kind_is_told_when_wrapping():
-    """A vault configured with the algorithm of the other kind fails at the first wrap, not at a restart."""
+    """A vault with the algorithm of the wrong key type fails at the first wrap."""
     async with opened(algorithm="A256KW") as vault:
         vault.server.added("rsa", "RSA", 3072, ["wrapKey", "unwrapKey"])
         error = await refusal(vault.provider.wrap(KekRef("vault", "rsa"), Secret(bytes(32)), context={}))
@@ -100,7 +100,7 @@ async def test_key_of_the_wrong_kind_is_told_when_wrapping():
 
 
 async def test_nothing_secret_is_logged(vault, caplog):
-    """With every log at its most talkative, neither a root, nor what wraps it, nor the token is printed."""
+    """With all loggers at DEBUG, no root, wrapped root or token is logged."""
     caplog.set_level(logging.DEBUG)
     kek = await vault.provider.create_kek("k")
     made = await vault.provider.generate_data_key(kek, context={})
@@ -112,12 +112,12 @@ async def test_nothing_secret_is_logged(vault, caplog):
     secrets = {text for value in (root, sealed) for text in (value.hex(), encoded(value), repr(value)[2:-1])}
     secrets |= {base64.b64encode(root).decode(), TOKEN}
     printed = f"{caplog.text} {error} {error!r} {error.__context__!r} {error.__cause__!r} {vault.provider!r}"
-    assert "/unwrapkey" in caplog.text  # the control: the SDK's log is among what was searched
+    assert "/unwrapkey" in caplog.text  # the control: the SDK's log was searched too
     assert not any(text in printed for text in secrets)
 
 
 def test_keys_and_sealing_load_no_vendor_package():
-    """The vendor's packages are loaded only when the provider is used."""
+    """Azure's packages are imported only when the provider is used."""
     loaded = "import sys, strongroom.kms; print([name for name in sys.modules if name.split('.')[0] in {names}])"
     names = {"azure", "aiohttp", "msal"}
     seen = subprocess.run(

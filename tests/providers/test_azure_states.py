@@ -25,7 +25,7 @@ from tests.support.kms.azure_vaults import refusal
 
 
 async def test_version_is_part_of_what_a_root_is_wrapped_under(vault):
-    """Another version of the same key, none at all, or one that leads elsewhere opens nothing, and is not asked for."""
+    """A root with another, no or a malformed version does not unwrap, and no request is sent for a malformed one."""
     kek = await vault.provider.create_kek("k")
     made = await vault.provider.generate_data_key(kek, context={})
     newer = await vault.provider.rotate_kek(kek)
@@ -40,7 +40,7 @@ async def test_version_is_part_of_what_a_root_is_wrapped_under(vault):
 @pytest.mark.parametrize("shows", [True, False])
 @pytest.mark.parametrize("wraps", [True, False])
 async def test_disabled_key_wraps_nothing_whatever_the_service_says(vault, shows, wraps):
-    """Reports differ on whether the service shows a disabled key, and wraps with it; Strongroom does not."""
+    """A disabled key wraps nothing, even if the service still shows it or wraps with it."""
     vault.server.shows_disabled, vault.server.wraps_disabled = shows, wraps
     kek = await vault.provider.create_kek("k")
     before = await vault.provider.describe(kek)
@@ -52,7 +52,7 @@ async def test_disabled_key_wraps_nothing_whatever_the_service_says(vault, shows
 
 @pytest.mark.parametrize("dates", [{"exp": -60}, {"nbf": 60}])
 async def test_key_out_of_its_dates_unwraps_and_does_not_wrap(vault, dates):
-    """An expired key, or one not valid yet, opens what it wrapped and wraps nothing new."""
+    """A key that is expired or not valid yet unwraps, but wraps nothing."""
     kek = await vault.provider.create_kek("k")
     made = await vault.provider.generate_data_key(kek, context={})
     for name, seconds in dates.items():
@@ -66,7 +66,7 @@ async def test_key_out_of_its_dates_unwraps_and_does_not_wrap(vault, dates):
 
 
 async def test_versions_come_in_pages_and_from_this_vault(vault):
-    """All versions are listed, oldest first, though they come in pages whose links name a port or another host."""
+    """All versions are listed oldest first, even if the links between pages name a port or another host."""
     kek = await vault.provider.create_kek("k")
     made = [vault.server.keys["k"][0].id] + [await vault.provider.rotate_kek(kek) for _ in range(6)]
     vault.server.keys["k"][2].enabled = False
@@ -79,7 +79,7 @@ async def test_versions_come_in_pages_and_from_this_vault(vault):
 
 
 async def test_deleted_key_is_pending_until_it_is_purged(vault):
-    """A deleted key is reported as deleted, with the date of its purge; afterwards it is not found, nor made again before."""
+    """A deleted key is pending deletion until its purge date, and is not found afterwards. It can't be created before."""
     kek = await vault.provider.create_kek("k")
     made = await vault.provider.generate_data_key(kek, context={})
     now = time.time()
@@ -101,7 +101,7 @@ async def test_deleted_key_is_pending_until_it_is_purged(vault):
 
 
 async def test_deleted_key_that_the_caller_may_not_see_is_not_found(vault):
-    """Without the right to see deleted keys a deleted one is not there; a vault that is busy is asked again."""
+    """Without the right to read deleted keys, a deleted key is not found. A busy vault raises a retryable error."""
     kek = await vault.provider.create_kek("k")
     await vault.provider.delete_kek(kek)
     vault.server.failure = Failure(403, error_body("Forbidden", "no", "AccessDenied"), suffix="/deletedkeys/k")
@@ -111,7 +111,7 @@ async def test_deleted_key_that_the_caller_may_not_see_is_not_found(vault):
 
 
 async def test_key_that_is_being_deleted_is_not_made_anew(vault):
-    """For the seconds that a deletion takes the service knows the name and refuses it."""
+    """A key is not created again while its deletion is in progress."""
     vault.server.being_deleted.add("k")
     error = await refusal(vault.provider.create_kek("k"))
     assert type(error) is KeyPendingDeletion
@@ -119,7 +119,7 @@ async def test_key_that_is_being_deleted_is_not_made_anew(vault):
 
 
 async def test_vault_that_keeps_nothing_says_destroyed(vault):
-    """A vault of old without soft-delete gives no date, and then the key is gone."""
+    """In a vault without soft delete, a deleted key is destroyed and has no deletion date."""
     kek = await vault.provider.create_kek("k")
     vault.server.failure = Failure(200, {"key": {"kid": f"{vault.server.url}/keys/k/0"}, "attributes": {}})
     info = await vault.provider.delete_kek(kek)

@@ -26,7 +26,7 @@ from tests.support.kms.azure_vaults import authority, opened, refusal
 TENANT = "11111111-2222-3333-4444-555555555555"
 
 
-# --- who is spoken to
+# --- trusted servers
 
 
 @pytest.mark.parametrize(
@@ -43,13 +43,13 @@ TENANT = "11111111-2222-3333-4444-555555555555"
     ],
 )
 def test_vault_is_named_by_a_bare_https_url(url):
-    """A token goes over TLS only; a key's URL in place of the vault's is refused at the start."""
+    """Only a plain HTTPS URL of a vault is accepted: no HTTP, and no URL of a key."""
     with pytest.raises(InvalidRequest):
         AzureKeyVaultProvider("vault", url, credential=StaticCredential())
 
 
 def test_algorithm_is_one_of_two():
-    """RSA 1.5 and SHA-1 are not available."""
+    """RSA 1.5 and RSA-OAEP with SHA-1 are refused."""
     for algorithm in ("RSA1_5", "RSA-OAEP", "A128KW", ""):
         with pytest.raises(InvalidRequest):
             AzureKeyVaultProvider(
@@ -58,7 +58,7 @@ def test_algorithm_is_one_of_two():
 
 
 async def test_key_of_another_vault_is_no_kek_of_this_one(vault):
-    """A KEK is a name, so a row of the registry can't send the token to another vault."""
+    """A KEK is a key name, so that a registry row can't send the token to another vault."""
     for key_id in ("https://other.vault.azure.net/keys/k", "k/0123", "k%2F", "ä", "k" * 128):
         error = await refusal(vault.provider.unwrap(Wrapped(KekRef("vault", key_id), "0", b""), context={}))
         assert type(error) is InvalidRequest
@@ -66,7 +66,7 @@ async def test_key_of_another_vault_is_no_kek_of_this_one(vault):
 
 
 async def test_only_tls_1_3_from_the_right_authority_and_host(tmp_path):
-    """An old TLS, another authority, or a certificate of another host: nothing is sent."""
+    """Nothing is sent to a server with an older TLS version, another authority or a certificate of another host."""
     ca = authority()
     elsewhere = make_ca(tmp_path, "elsewhere.test")
     for context, trusted in (
@@ -85,7 +85,7 @@ async def test_only_tls_1_3_from_the_right_authority_and_host(tmp_path):
 
 @pytest.mark.parametrize(("resource", "asked"), [("https://strongroom.test", True), ("https://vault.azure.net", False)])
 async def test_no_token_for_a_service_that_the_vault_is_not_part_of(monkeypatch, resource, asked):
-    """A server that asks for a token of another service gets none, and no token is fetched for it."""
+    """A server that requests a token for another service gets none, and no token is fetched."""
     ca, resolve = authority(), socket.getaddrinfo
     host = "vault.strongroom.test"
     monkeypatch.setattr(
@@ -95,7 +95,7 @@ async def test_no_token_for_a_service_that_the_vault_is_not_part_of(monkeypatch,
     async with served(server, ca.server_context(), host=host):
         credential, tls = StaticCredential(), client_context(ca_certs=ca.authority)
         server.url = server.url.replace("localhost", host)
-        # the service's port is 443, which the SDK's comparison leaves out
+        # the SDK's comparison omits the service's port, 443
         provider = AzureKeyVaultProvider("vault", server.url, credential=credential, tls=tls)
         if asked:
             server.challenge = server.challenge.replace(resource, f"{resource}:{server.url.rpartition(':')[2]}")
@@ -111,7 +111,7 @@ async def test_no_token_for_a_service_that_the_vault_is_not_part_of(monkeypatch,
 
 
 async def test_real_credential_asks_for_the_tenant_and_resource_of_the_challenge():
-    """A service principal of azure-identity gets its token where the vault says; a wrong secret is KmsAuthenticationError."""
+    """A service principal of azure-identity gets its token. A wrong secret raises KmsAuthenticationError."""
     identity = pytest.importorskip("azure.identity.aio")
     web = pytest.importorskip("aiohttp.web")
     ca, seen = authority(), []
@@ -148,7 +148,7 @@ async def test_real_credential_asks_for_the_tenant_and_resource_of_the_challenge
 
 
 async def test_default_credential_has_no_retries(monkeypatch):
-    """What the environment gives is tried once, with the same patience as the vault."""
+    """The default credential tries each source once, with the vault's timeout."""
     given = {}
     monkeypatch.setattr(azure_vault, "DefaultAzureCredential", lambda **options: given.update(options))
     azure_vault.default_credential()

@@ -14,7 +14,7 @@ CELL = UUID("0c0c0c0c-0000-4000-8000-00000000ce11")
 
 
 class MemoryStore:
-    """The registry in memory, with the conflicts of the real one; each call gives other tasks their turn."""
+    """A key registry in memory that raises the same conflicts as the real one. Each call yields to other tasks first."""
 
     def __init__(self):
         self.records = {}
@@ -34,7 +34,7 @@ class MemoryStore:
         return sorted(found, key=lambda record: (record.key_class.value, record.version))
 
     async def insert_data_keys(self, records):
-        """Store first keys, or raise KeyConflict."""
+        """Store the first keys of a namespace, or raise KeyConflict."""
         await asyncio.sleep(0)
         records = list(records)
         namespaces = {namespace for namespace, _, _ in self.records}
@@ -44,7 +44,7 @@ class MemoryStore:
             self.put(record)
 
     async def rotate_data_key(self, successor, *, expected_active):
-        """Compare and set the active version."""
+        """Set the active version if it is still the expected one, or raise KeyConflict."""
         await asyncio.sleep(0)
         namespace, key_class = successor.namespace_id, successor.key_class
         active = self.records.get((namespace, key_class, expected_active))
@@ -55,7 +55,7 @@ class MemoryStore:
         self.put(successor)
 
     async def destroy_data_keys(self, namespace_id, *, destroyed_at):
-        """Leave tombstones."""
+        """Replace the keys of a namespace by tombstones."""
         await asyncio.sleep(0)
         for record in [r for r in self.records.values() if r.namespace_id == namespace_id]:
             self.put(
@@ -64,7 +64,7 @@ class MemoryStore:
         return await self.list_data_keys(namespace_id)
 
     async def disable_data_keys(self, namespace_id):
-        """Disable what is neither disabled nor destroyed, and remember its state."""
+        """Disable every key that is neither disabled nor destroyed, and store its former state."""
         await asyncio.sleep(0)
         for record in await self.list_data_keys(namespace_id):
             if record.state not in (KeyState.DISABLED, KeyState.DESTROYED):
@@ -72,7 +72,7 @@ class MemoryStore:
                 self.put(dataclasses.replace(record, state=KeyState.DISABLED))
 
     async def enable_data_keys(self, namespace_id):
-        """Give back the states that were remembered."""
+        """Restore the stored states of disabled keys."""
         await asyncio.sleep(0)
         for place in [place for place in self.disabled_from if place[0] == namespace_id]:
             state = self.disabled_from.pop(place)
@@ -80,7 +80,7 @@ class MemoryStore:
                 self.put(dataclasses.replace(self.records[place], state=state))
 
     async def lease_records(self, namespace_id, version, *, count, limit):
-        """Count uses up to the limit."""
+        """Add uses to a key's count, up to its limit."""
         self.leases += 1
         await asyncio.sleep(0)
         leased = self.leased.get((namespace_id, version), 0) + count
@@ -90,7 +90,7 @@ class MemoryStore:
         return True
 
     def put(self, record):
-        """Store a row, whatever was there."""
+        """Store a row, and overwrite an existing one."""
         self.records[record.namespace_id, record.key_class, record.version] = record
 
     def get(self, namespace_id, version=1, key_class=KeyClass.DATA):
@@ -98,12 +98,12 @@ class MemoryStore:
         return self.records[namespace_id, key_class, version]
 
     def change(self, namespace_id, version=1, key_class=KeyClass.DATA, **changes):
-        """Alter a row behind everybody's back."""
+        """Alter a row without the checks of the store."""
         self.put(dataclasses.replace(self.get(namespace_id, version, key_class), **changes))
 
 
 class CountingProvider:
-    """Passes every call on to a real provider; counts what unwraps, and fails or waits on demand."""
+    """A wrapper of a real provider that counts unwraps, and that fails or waits on demand."""
 
     def __init__(self, provider):
         self.provider = provider
@@ -115,7 +115,7 @@ class CountingProvider:
         self.errors_by_version = {}
 
     async def unwrap_many(self, items):
-        """Count, wait, fail or pass on."""
+        """Count the call, then wait, raise or call the real provider."""
         self.unwraps += 1
         self.called.set()
         if self.gate is not None:
@@ -131,18 +131,18 @@ class CountingProvider:
 
 
 class Clock:
-    """Seconds that pass when a test says so."""
+    """A clock that only the test advances."""
 
     def __init__(self):
         self.now = 1000.0
 
     def __call__(self):
-        """Return the time."""
+        """Return the time, in seconds."""
         return self.now
 
 
 class Deployment:
-    """A cell of its own: registry, provider with one KEK, keyring and clock."""
+    """A cell for one test: registry, provider with one KEK, keyring and clock."""
 
     def __init__(self, folder):
         self.store = MemoryStore()
@@ -154,7 +154,7 @@ class Deployment:
         self.kek = None
 
     def another_process(self, **options):
-        """Return a keyring that shares the registry and the KMS with the first, and nothing else."""
+        """Return a keyring that shares only the registry and the KMS with the first one."""
         defaults = {
             "cell_id": CELL,
             "providers": {"local": self.provider},
@@ -181,5 +181,5 @@ def deployment(tmp_path):
 
 @pytest.fixture
 def cheap_scrypt(monkeypatch):
-    """Derivation of a key from a passphrase at a fraction of its cost."""
+    """Reduce the cost of scrypt, so that deriving a key from a passphrase is fast."""
     monkeypatch.setattr(keyring_file, "SCRYPT", {"n": 2**12, "r": 8, "p": 1})

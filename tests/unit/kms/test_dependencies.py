@@ -49,7 +49,7 @@ print(HISTORY_TREE.name)
 
 
 def test_kms_needs_no_other_distribution():
-    """`strongroom.kms` works where every other third-party import raises; only a KMS's own package imports its client."""
+    """`strongroom.kms` works with its declared dependencies alone. A KMS's client is imported by that KMS's package only."""
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(SCRIPT)], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     first, *others = done.stdout.split("\n")

@@ -37,11 +37,11 @@ VECTOR = json.loads((VECTORS / "region_context.json").read_text())
 REGIONS = st.from_regex(r"[a-z0-9]{1,8}(-[a-z0-9]{1,8}){0,3}", fullmatch=True)
 
 
-# --- what is bound
+# --- the bound region
 
 
 def test_frozen_context():
-    """What a root is bound to in a cell of a region is, byte for byte, what the vector says, which our code did not compute."""
+    """The context of a root in a cell with a region equals the frozen vector, which other code computed."""
     cell = UUID(VECTOR["cell"])
     context = KeyContext(
         cell, UUID(VECTOR["namespace"]), KeyClass(VECTOR["class"]), VECTOR["version"], region=VECTOR["region"]
@@ -55,13 +55,13 @@ def test_frozen_context():
 
 @given(st.uuids(), st.uuids(), REGIONS | st.none(), REGIONS | st.none())
 def test_cells_and_regions_are_told_apart(first, second, one, other):
-    """Two cells, or one cell in two regions or with and without one, never stand for each other."""
+    """Different cells, and one cell in different regions or without one, have different bound ids."""
     assert (bound_cell_id(first, one) == bound_cell_id(second, other)) == ((first, one) == (second, other))
 
 
 @given(st.uuids())
 def test_a_cell_without_a_region_is_what_it_was(cell):
-    """Without a region nothing that is bound changes: neither the id nor the context of a KMS."""
+    """A cell without a region has an unchanged id and KMS context."""
     assert bound_cell_id(cell, None) == cell
     assert set(KeyContext(cell, cell, KeyClass.DATA, 1).encryption_context()) == {
         f"strongroom:{name}" for name in ("cell", "namespace", "class", "version")
@@ -70,13 +70,13 @@ def test_a_cell_without_a_region_is_what_it_was(cell):
 
 @given(REGIONS)
 def test_names_of_regions(region):
-    """What KMSs call regions is taken."""
+    """The region names of the supported KMSs are accepted."""
     assert check_region(region) == region
 
 
 @pytest.mark.parametrize("text", ["", "EU", "eu_1", "-eu", "eu-", "eu--1", "eu 1", "eu\n", "é", "a" * 64])
 def test_what_is_no_region(text):
-    """Two spellings of one region, or a control character, are refused before they are bound."""
+    """A second spelling of a region, or a control character, is refused."""
     with pytest.raises(InvalidRequest, match="lower-case"):
         check_region(text)
 
@@ -86,7 +86,7 @@ def test_what_is_no_region(text):
 
 @pytest.fixture
 async def regional_providers(deployment, tmp_path):
-    """Providers here, elsewhere, of no region and of several, on real keyring files; a KEK `k` in each."""
+    """Return providers of this region, another one, none and several, on keyring files with a KEK `k` in each."""
     made = {
         "here": LocalProvider("here", tmp_path / "here.json", region=HERE),
         "elsewhere": LocalProvider("elsewhere", tmp_path / "elsewhere.json", region=ELSEWHERE),
@@ -108,14 +108,14 @@ INSIDE = ("here:k", "multi:here:k,second:k")
 
 
 async def works(keyring, namespace_id):
-    """Whether a row can be sealed and opened."""
+    """Return whether a row can be sealed and opened."""
     keys = await keyring.open(namespace_id)
     return keys.open(KIND, (1,), keys.seal(KIND, (1,), b"text")) == b"text"
 
 
 @pytest.mark.parametrize("uri", INSIDE)
 async def test_keks_of_the_region_serve(regional_providers, uri):
-    """The control: a KEK here, or of several that are all here, wraps, rotates, is moved to another one here, and opens."""
+    """The control: a KEK of this region, alone or in a multi-KEK of the region, wraps, rotates, rewraps and opens."""
     namespace_id = UUID(int=7)
     await create_data_keys(regional_providers.keyring, namespace_id, KekRef.parse(uri))
     assert await works(regional_providers.keyring, namespace_id)
@@ -125,18 +125,18 @@ async def test_keks_of_the_region_serve(regional_providers, uri):
 
 @pytest.mark.parametrize("uri", OUTSIDE)
 async def test_a_kek_elsewhere_wraps_nothing(regional_providers, uri):
-    """Under a KEK of another region, of none that is configured, or of several with such a one, no key is made or stored."""
+    """No key is created under a KEK of another or no region, or under a multi-KEK with such a child."""
     with pytest.raises(WrongRegion, match="name a KEK there"):
         await create_data_keys(regional_providers.keyring, UUID(int=7), KekRef.parse(uri))
     assert not regional_providers.store.records
     unbound = regional_providers.another_process(providers=regional_providers.made)
-    await create_data_keys(unbound, UUID(int=7), KekRef.parse(uri))  # a cell of no region uses it
+    await create_data_keys(unbound, UUID(int=7), KekRef.parse(uri))  # a cell without a region uses it
     assert await works(unbound, UUID(int=7))
 
 
 @pytest.mark.parametrize("uri", OUTSIDE)
 async def test_a_kek_elsewhere_unwraps_nothing(regional_providers, uri):
-    """A registry row that names such a KEK gives no key, although its provider would unwrap it, under the very context."""
+    """A registry row that names a KEK of another region gives no key, although the provider would unwrap it."""
     namespace_id, kek = UUID(int=7), KekRef.parse(uri)
     await create_data_keys(regional_providers.keyring, namespace_id, KekRef.parse("here:k"))
     for record in await regional_providers.store.list_data_keys(namespace_id):
@@ -162,7 +162,7 @@ async def test_a_kek_elsewhere_unwraps_nothing(regional_providers, uri):
 
 @pytest.mark.parametrize("uri", OUTSIDE)
 async def test_nothing_is_rewrapped_to_a_kek_elsewhere(regional_providers, uri):
-    """A re-wrap to such a KEK is refused before anything is asked of it; one within the region is the control."""
+    """A rewrap to a KEK of another region is refused before a call. A rewrap within the region succeeds."""
     namespace_id = UUID(int=7)
     await create_data_keys(regional_providers.keyring, namespace_id, KekRef.parse("here:k"))
     before = await regional_providers.store.list_data_keys(namespace_id)
@@ -172,7 +172,7 @@ async def test_nothing_is_rewrapped_to_a_kek_elsewhere(regional_providers, uri):
 
 
 async def test_other_words_for_the_region(regional_providers):
-    """A KMS that calls the region by another word serves where the configuration says so, and only there."""
+    """A KMS with another name for the region is used only if the configuration maps that name."""
     keyring = regional_providers.another_process(
         providers=regional_providers.made, region="frankfurt", kek_regions=("frankfurt", HERE)
     )
@@ -183,7 +183,7 @@ async def test_other_words_for_the_region(regional_providers):
 
 
 async def test_the_registry_opens_in_no_other_region(regional_providers):
-    """The same registry, cell and KEK in a process of another region, or of none, give no key: its KMS refuses the context."""
+    """A process of another region, or of none, gets no key from the same registry: the KMS refuses the context."""
     namespace_id = UUID(int=7)
     await create_data_keys(regional_providers.keyring, namespace_id, KekRef.parse("here:k"))
     assert await works(regional_providers.another_process(providers=regional_providers.made, region=HERE), namespace_id)
@@ -194,7 +194,7 @@ async def test_the_registry_opens_in_no_other_region(regional_providers):
 
 
 async def test_the_commitment_refuses_another_region_too(regional_providers, monkeypatch):
-    """Where a KMS does not bind the context, the commitment does: a root that unwraps is not used in another region."""
+    """If a KMS does not bind the context, the commitment refuses the root in another region."""
     monkeypatch.setattr(KeyContext, "encryption_context", lambda self: {"strongroom:version": str(self.version)})
     namespace_id = UUID(int=7)
     await create_data_keys(regional_providers.keyring, namespace_id, KekRef.parse("here:k"))

@@ -35,7 +35,7 @@ from strongroom.kms.keys.data_key import DataKey
 from strongroom.kms.providers.local import Kek, KeyringFile, keyring_file
 
 KIND = RecordKind("record", "data", (PartType.TEXT,))
-MATERIAL = bytes(range(0x61, 0x81))  # of letters and of bytes that repr() escapes
+MATERIAL = bytes(range(0x61, 0x81))  # letters, and bytes that repr() escapes
 pytestmark = pytest.mark.usefixtures("cipher")
 
 PASSPHRASE = "a passphrase that nobody guesses"  # noqa: S105 - of files that a test makes
@@ -43,13 +43,13 @@ ERRORS = [error for error in vars(errors).values() if isinstance(error, type) an
 
 
 def shown_forms():
-    """All ways in which the test key, or one derived from it, could be in a text or in bytes."""
+    """Return every form in which the test key, or a derived key, could appear in a text or in bytes."""
     root = Secret(MATERIAL)
     keys = [MATERIAL, *(derivation.seal_key(root, suite).reveal() for suite in Suite)]
     keys += [derivation.certificate_seed(root).reveal()]
     keys += [derivation.token_key(root, "a").reveal(), derivation.identity_key(root, "a").reveal()]
     for key in keys:
-        for part in (key[:8], key[12:20], key[24:]):  # a third of a key is too much as well
+        for part in (key[:8], key[12:20], key[24:]):  # a third of a key must not be shown either
             yield part
             yield part.hex().encode()
             yield repr(part)[2:-1].encode()
@@ -77,7 +77,7 @@ def make_namespace_keys():
         identity={1: Secret(MATERIAL)},
         active={KeyClass.DATA: 1, KeyClass.IDENTITY: 1, KeyClass.INDEX: 1},
     )
-    keys.open(KIND, ("a",), keys.seal(KIND, ("a",), b""))  # so that the caches are filled
+    keys.open(KIND, ("a",), keys.seal(KIND, ("a",), b""))  # fills the caches
     keys.identity("a").token(b"")
     keys.index("a", epoch=1).token(b"")
     return keys
@@ -121,7 +121,7 @@ def holder(request, tmp_path):
 
 
 def test_control_finds_a_key_that_is_shown():
-    """Control: the check below sees a key in a text, in hex, in a pickle, and in a list of numbers."""
+    """The control: the check finds a key in a text, in hex, in a pickle and in a list of numbers."""
     for shown in (
         repr(MATERIAL),
         MATERIAL.hex(),
@@ -135,15 +135,15 @@ def test_control_finds_a_key_that_is_shown():
 
 
 def test_text_of_a_holder_shows_no_key(holder):
-    """An object that holds keys, logged, printed or formatted alone or within another, shows none of them."""
-    # An f-string without a conversion goes through __format__, as str() and repr() go through their own.
+    """An object that holds keys shows none when it is logged, printed or formatted, alone or inside another object."""
+    # An f-string without a conversion calls __format__.
     for text in (repr(holder), str(holder), f"{holder}", f"{holder!r:>400}", f"{[holder]}", f"{ ({'k': holder}) }"):
         assert_secret(text)
     assert_secret(ascii(holder))
 
 
 def test_holder_is_not_pickled(holder):
-    """An object that holds keys refuses to be pickled in every protocol: no key reaches a queue or a cache."""
+    """An object that holds keys can't be pickled by any protocol, so that no key reaches a queue or a cache."""
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         with pytest.raises(TypeError) as refusal:
             pickle.dumps(holder, protocol)
@@ -151,7 +151,7 @@ def test_holder_is_not_pickled(holder):
 
 
 def test_holder_is_not_copied_deeply(holder):
-    """Nor is it copied deeply, so that keys are where the code put them and nowhere else."""
+    """An object that holds keys can't be deep-copied."""
     with pytest.raises(TypeError) as refusal:
         copy.deepcopy(holder)
     assert_secret(str(refusal.value))
@@ -159,13 +159,13 @@ def test_holder_is_not_copied_deeply(holder):
 
 @pytest.mark.parametrize("name", ["Secret", "XAES256GCM", "DataKey-1", "DataKey-2", "TokenKey", "NamespaceKeys"])
 def test_holder_of_bare_keys_is_not_copied(name, tmp_path):
-    """What holds key bytes itself refuses a shallow copy too."""
+    """An object that holds key bytes itself can't be shallow-copied either."""
     with pytest.raises(TypeError):
         copy.copy(HOLDERS[name](tmp_path))
 
 
 def test_passphrase_is_not_pickled(tmp_path):
-    """Also before it has read its keyring, a provider does not give its passphrase to a pickle."""
+    """A provider with a passphrase can't be pickled, even before it has read its keyring."""
     provider = LocalProvider("local", tmp_path / "keyring.json", passphrase=PASSPHRASE)
     try:
         pickled = pickle.dumps(provider)
@@ -175,7 +175,7 @@ def test_passphrase_is_not_pickled(tmp_path):
 
 
 def test_secrets_are_not_compared_or_iterated():
-    """A secret has no length, no items, no order, and equals nothing but itself: no byte leaks by way of them."""
+    """A secret has no length, items or order, and equals only itself, so that it leaks no byte."""
     secret = Secret(MATERIAL)
     assert secret != Secret(MATERIAL)
     assert secret != MATERIAL
@@ -198,7 +198,7 @@ def test_secrets_are_not_compared_or_iterated():
 
 
 def error_texts(error):
-    """Everything that a logger could write of an error, of its causes and of what it was raised during."""
+    """Return all text that a logger could write about an error, its causes and its context."""
     yield str(error)
     yield repr(error)
     yield repr(error.args)
@@ -207,7 +207,7 @@ def error_texts(error):
 
 
 async def failures(path):
-    """Make each holder fail as often as it can, and collect the errors."""
+    """Return the errors of every operation that can fail, for each object that holds keys."""
     caught = []
 
     def attempt(call):
@@ -259,7 +259,7 @@ async def failures(path):
 
 
 async def test_errors_show_no_key(tmp_path):
-    """No error that keys, ciphers or the keyring raise shows a key, in its message or in its traceback."""
+    """No error of keys, ciphers or the keyring shows a key in its message or its traceback."""
     caught = await failures(tmp_path / "keyring.json")
     assert {IntegrityError, KeyringFileError} <= {type(error) for error in caught}
     for error in caught:
@@ -269,7 +269,7 @@ async def test_errors_show_no_key(tmp_path):
 
 @pytest.mark.usefixtures("cheap_scrypt")
 def test_errors_show_no_passphrase(tmp_path):
-    """A wrong passphrase is not repeated in the error that refuses it."""
+    """The error for a wrong passphrase does not contain the passphrase."""
     path = tmp_path / "keyring.json"
     keyring = keyring_file.new_keyring("another one")
     keyring.add_version("a")
@@ -282,7 +282,7 @@ def test_errors_show_no_passphrase(tmp_path):
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_errors_are_pickled_and_copied(error):
-    """Every error of the tree crosses a process boundary with its class and message, given or its own."""
+    """Every error keeps its class and message when it is pickled or copied."""
     for original in (error(), error("a message of its own")):
         for again in (pickle.loads(pickle.dumps(original)), copy.copy(original), copy.deepcopy(original)):  # noqa: S301 - our own
             assert type(again) is error
@@ -296,7 +296,7 @@ ROOTS = (errors.Unavailable, errors.Timeout, errors.NotAuthenticated)
 
 
 def test_tree_of_errors():
-    """All errors descend from StrongroomError, and only throttling, outage and timeout say that a retry may help."""
+    """All errors derive from StrongroomError, and only throttling, outage and timeout are retryable."""
     assert len(ERRORS) >= 18
     retryable = {error.__name__ for error in ERRORS if issubclass(error, KmsError) and error.retryable}
     assert retryable == {"Throttled", "KmsUnavailable", "KmsTimeout"}
@@ -311,13 +311,13 @@ def test_tree_of_errors():
     ],
 )
 def test_roots_catch_a_kms_error_too(error, roots):
-    """`except Unavailable`, `Timeout` or `NotAuthenticated` catches the KMS's error of that name, and `KmsError` too."""
+    """`except Unavailable`, `Timeout` or `NotAuthenticated` catches the KMS's error of that name, and `KmsError` does too."""
     assert {root for root in ROOTS if issubclass(error, root)} == roots
     assert issubclass(error, KmsError)
 
 
 def test_record_of_the_registry_holds_nothing_secret(tmp_path):
-    """A keyring file has, besides its keys, the time of their making."""
+    """A keyring file stores when each version was created."""
     keyring = KeyringFile()
     before = datetime.now(UTC).replace(microsecond=0)
     keyring.add_version("a")

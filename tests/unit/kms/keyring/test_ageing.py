@@ -39,7 +39,7 @@ TABLE = [
     ("not confirmed within the encrypt TTL", FRESH, 200, Load.FAILED, Action.REFUSE),
     ("confirmed, unwrapped long ago", replace(CONFIRMED, confirmed_at=250), 449.9, Load.FAILED, Action.OPEN_ONLY),
     ("no longer confirmed", replace(CONFIRMED, confirmed_at=250), 450, Load.FAILED, Action.REFUSE),
-    # a KMS that refused one version
+    # the KMS refused one version
     ("refused version, asked a moment ago", PARTIAL, 4.9, Load.NONE, Action.USE),
     ("refused version, due", PARTIAL, 5, Load.NONE, Action.LOAD),
     ("refused version, retry not due", replace(PARTIAL, **NOT_DUE), 5, Load.NONE, Action.USE),
@@ -49,7 +49,7 @@ TABLE = [
 
 @pytest.mark.parametrize(("age", "now", "load", "action"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
 def test_action_at_each_age(age, now, load, action):
-    """Each TTL, refusal and outage leads to the action that DESIGN.md, "The cache", names."""
+    """Each TTL, refusal and outage leads to the action that section "The cache" of DESIGN.md names."""
     assert next_action(age, POLICY, now=now, load=load) is action
 
 
@@ -60,7 +60,7 @@ def test_keys_that_a_failed_load_evicted_are_refused(now):
 
 
 def test_keys_never_gain_rights_with_age():
-    """Without a load the actions only get stricter as time passes."""
+    """Without a load, the allowed actions only become fewer as time passes."""
     order = [Action.USE, Action.OPEN_ONLY, Action.REFUSE]
     for age in (FRESH, CONFIRMED, PARTIAL):
         steps = [order.index(next_action(age, POLICY, now=now, load=Load.FAILED)) for now in range(0, 700, 5)]
@@ -71,6 +71,6 @@ def test_keys_never_gain_rights_with_age():
     ("incomplete", "jitter", "fresh_until"), [(False, 1.0, 150), (False, 0.9, 140), (True, 0.9, 55)]
 )
 def test_fresh_keys_are_due_after_the_soft_or_the_failure_ttl(incomplete, jitter, fresh_until):
-    """Complete keys are due after the soft TTL times the jitter, incomplete ones after the failure TTL."""
+    """Complete keys are due after the soft TTL times the jitter. Incomplete keys are due after the failure TTL."""
     age = new_age(POLICY, asked_at=50, incomplete=incomplete, jitter=jitter)
     assert age == KeyAge(50, 50, fresh_until, incomplete)

@@ -30,7 +30,7 @@ REFUSED = [KeyDisabled, AccessDenied, KeyDestroyed, KeyNotFound]
 
 
 class Opened:
-    """A namespace with a sealed row, and what a process can do with it now."""
+    """A namespace with a sealed row, and the operations of a process on it."""
 
     def __init__(self, deployment, namespace, sealed):
         self.deployment = deployment
@@ -42,34 +42,34 @@ class Opened:
         return (await self.deployment.keyring.open(self.namespace)).open(KIND, (1,), self.sealed)
 
     async def seals(self):
-        """Seal another one."""
+        """Seal another row."""
         return (await self.deployment.keyring.open(self.namespace)).seal(KIND, (2,), b"new")
 
     async def settled(self):
-        """Let what goes on in the background end."""
+        """Wait until background tasks have ended."""
         while tasks := list(self.deployment.keyring._loading.values()):
             await asyncio.wait(tasks)
             await asyncio.sleep(0)
 
     @property
     def asked(self):
-        """How often the KMS was asked to unwrap."""
+        """Return the number of calls that unwrapped keys."""
         return self.deployment.provider.unwraps
 
 
 @pytest.fixture
 async def warm(deployment):
-    """A namespace whose keys were unwrapped a moment ago."""
+    """Return a namespace whose keys were unwrapped a moment ago."""
     namespace = await deployment.namespace()
     keys = await deployment.keyring.open(namespace)
     return Opened(deployment, namespace, keys.seal(KIND, (1,), b"text"))
 
 
-# --- fresh, refreshed, too old
+# --- ages of keys
 
 
 async def test_fresh_keys_ask_nobody(deployment, warm):
-    """Until nine tenths of the soft time neither the registry nor the KMS is asked again, however often keys are used."""
+    """Until nine tenths of the soft TTL, uses of a key call neither the registry nor the KMS."""
     reads = deployment.store.reads
     deployment.clock.now += 0.89 * SOFT
     for _ in range(100):
@@ -79,7 +79,7 @@ async def test_fresh_keys_ask_nobody(deployment, warm):
 
 
 async def test_soft_ttl_refreshes_in_the_background(deployment, warm):
-    """After the soft time a use is served at once, and one refresh runs behind it, however many uses there are."""
+    """After the soft TTL, each use is served at once, and all uses together start one background refresh."""
     deployment.clock.now += SOFT
     deployment.provider.gate = asyncio.Event()
     for _ in range(100):
@@ -95,7 +95,7 @@ async def test_soft_ttl_refreshes_in_the_background(deployment, warm):
 
 
 async def test_use_does_not_extend(deployment, warm):
-    """A namespace in constant use is unwrapped again after each soft time, as one that is used now and then."""
+    """Keys in constant use are unwrapped again after each soft TTL, as are keys in occasional use."""
     for _ in range(100):
         deployment.clock.now += 15
         await warm.seals()
@@ -104,7 +104,7 @@ async def test_use_does_not_extend(deployment, warm):
 
 
 async def test_idle_keys_past_the_hard_time_are_unwrapped_before_use(deployment, warm):
-    """Keys that nobody used past the encrypt time are unwrapped again before they seal or open anything."""
+    """Keys that were idle for longer than the encrypt TTL are unwrapped again before they are used."""
     deployment.clock.now += ENCRYPT
     deployment.provider.errors_by_version["data", 1] = KeyDisabled()
     with pytest.raises(KeyDisabled):
@@ -114,7 +114,7 @@ async def test_idle_keys_past_the_hard_time_are_unwrapped_before_use(deployment,
 
 
 async def test_refreshes_are_bounded(deployment):
-    """However many namespaces are due at the same moment, so many are refreshed at a time, and all are in the end."""
+    """If many namespaces are due at once, a limited number is refreshed at a time, and all are refreshed in the end."""
     ring = deployment.keyring = deployment.another_process(policy=CachePolicy(refreshes=3))
     namespaces = [await deployment.namespace() for _ in range(20)]
     for namespace in namespaces:
@@ -142,7 +142,7 @@ async def test_refreshes_are_bounded(deployment):
 
 
 async def test_number_of_namespaces_is_bounded(deployment):
-    """The cache holds as many namespaces as configured, and drops the one that was used longest ago."""
+    """The cache holds the configured number of namespaces, and evicts the least recently used one."""
     ring = deployment.another_process(policy=CachePolicy(max_namespaces=2))
     first, second, third = [await deployment.namespace() for _ in range(3)]
     for namespace in (first, second, first, third):
@@ -156,24 +156,24 @@ async def test_number_of_namespaces_is_bounded(deployment):
     assert deployment.provider.unwraps == 4
 
 
-# --- how old they are, for telemetry
+# --- reported ages
 
 
 class Looks:
-    """Notes how keys were found."""
+    """A telemetry that keeps the outcome of each cache lookup."""
 
     def __init__(self):
         self.results = []
 
     def looked_up(self, result):
-        """Note it."""
+        """Append the outcome of a lookup."""
         self.results.append(result)
 
 
 async def test_ages_are_of_keys_in_use(deployment):
-    """Keys that nobody used within the soft time have no age, however old they are; those in use do, above all in an outage.
+    """Keys that were used within the soft TTL have a reported age, in an outage too. Idle keys have none.
 
-    Idle keys are never unwrapped again: if they counted, each namespace that fell silent would look like a KMS that is away.
+    Idle keys are not unwrapped again. If they had an age, each idle namespace would look like an outage of the KMS.
     """
     looks = Looks()
     ring = deployment.another_process(watch=looks)
@@ -183,7 +183,7 @@ async def test_ages_are_of_keys_in_use(deployment):
     await ring.open(idle)
     deployment.clock.now += 0.5 * SOFT
     assert ring.ages() == [0.5 * SOFT] * 2
-    for _ in range(int(ENCRYPT // SOFT) * 4):  # the KMS answers: keys in use are refreshed
+    for _ in range(int(ENCRYPT // SOFT) * 4):  # the KMS is up, so keys in use are refreshed
         deployment.clock.now += 0.5 * SOFT
         await ring.open(used)
         while tasks := list(ring._loading.values()):
@@ -192,7 +192,9 @@ async def test_ages_are_of_keys_in_use(deployment):
         assert len(ring.ages()) == (1 if deployment.clock.now - 1000.0 >= SOFT else 2)
         assert max(ring.ages()) < SOFT
     assert len(ring._cache) == 2
-    assert deployment.clock.now - ring._cache[idle].age.unwrapped_at > ENCRYPT  # the control: it is kept, and old
+    assert (
+        deployment.clock.now - ring._cache[idle].age.unwrapped_at > ENCRYPT
+    )  # the control: the idle key is cached, and old
     deployment.provider.error = KmsUnavailable()
     for _ in range(int(ENCRYPT // 100)):
         deployment.clock.now += 100
@@ -204,12 +206,12 @@ async def test_ages_are_of_keys_in_use(deployment):
     assert set(looks.results[2:]) == {"hit", "aged"}
 
 
-# --- the KMS is away
+# --- outages of the KMS
 
 
 @pytest.mark.parametrize("error", AWAY)
 async def test_outage_is_served_to_the_hard_times(deployment, warm, error):
-    """While the KMS is away, warm keys seal to the encrypt time and open to the decrypt time; then all is refused, and heals."""
+    """During an outage, warm keys seal until the encrypt TTL and open until the decrypt TTL. After it, they work again."""
     deployment.provider.error = error()
     for _ in range(int(ENCRYPT) // 10):
         assert await warm.opens() == b"text"
@@ -231,7 +233,7 @@ async def test_outage_is_served_to_the_hard_times(deployment, warm, error):
 
 
 async def test_outage_extends_nothing(deployment, warm):
-    """However often a KMS that is away is asked, and whenever, the hard times count from the last time that it gave the keys."""
+    """Failed calls of the KMS extend no TTL: the hard TTLs count from the last successful unwrap."""
     deployment.provider.error = KmsUnavailable()
     for step in (SOFT, 100, 400, 2000, DECRYPT - SOFT - 2500 - 0.1):
         deployment.clock.now += step
@@ -243,7 +245,7 @@ async def test_outage_extends_nothing(deployment, warm):
 
 
 async def test_outage_is_asked_about_once_a_second(deployment, warm):
-    """A KMS that is away is asked at most once a second for a namespace, whatever the load."""
+    """During an outage, the KMS is called at most once a second for a namespace, whatever the load."""
     deployment.provider.error = KmsUnavailable()
     deployment.clock.now += SOFT
     for _ in range(100):
@@ -255,7 +257,7 @@ async def test_outage_is_asked_about_once_a_second(deployment, warm):
 
 
 async def test_cold_namespace_fails_at_once_in_an_outage(deployment, warm):
-    """What a process has not unwrapped yet fails with the KMS's error, and is there with its first answer."""
+    """A namespace that is not cached fails with the KMS's error, and works after the first successful call."""
     cold = await deployment.namespace()
     deployment.provider.error = KmsUnavailable()
     with pytest.raises(KmsUnavailable):
@@ -266,7 +268,7 @@ async def test_cold_namespace_fails_at_once_in_an_outage(deployment, warm):
 
 
 async def test_recovery_needs_no_restart(deployment, warm):
-    """The first answer after an outage starts a new count: keys seal again and are fresh."""
+    """The first successful call after an outage restarts the TTLs, so that keys seal again."""
     deployment.provider.error = KmsTimeout()
     deployment.clock.now += ENCRYPT + 10
     with pytest.raises(KmsTimeout):
@@ -281,12 +283,12 @@ async def test_recovery_needs_no_restart(deployment, warm):
     assert warm.asked == asked
 
 
-# --- the KMS refuses
+# --- refusals by the KMS
 
 
 @pytest.mark.parametrize("error", REFUSED)
 async def test_refusal_stops_at_once(deployment, warm, error):
-    """The first answer that refuses a key ends its use, however young it is; a caller that asked before it came is served."""
+    """A refusal by the KMS ends the use of a key at once, whatever its age. A use that began before it is served."""
     deployment.provider.errors_by_version["data", 1] = error()
     deployment.clock.now += SOFT
     assert await warm.opens() == b"text"
@@ -297,7 +299,7 @@ async def test_refusal_stops_at_once(deployment, warm, error):
 
 
 async def test_refused_key_comes_back(deployment, warm):
-    """A key that was refused is asked for again after five seconds, and serves as soon as it is given back."""
+    """A refused key is requested again after five seconds, and works as soon as the KMS allows it."""
     deployment.provider.errors_by_version["data", 1] = KeyDisabled()
     deployment.clock.now += SOFT
     await warm.opens()
@@ -312,7 +314,7 @@ async def test_refused_key_comes_back(deployment, warm):
 
 
 async def test_outage_after_a_refusal_gives_nothing_back(deployment, warm):
-    """A KMS that refused a version and is then away leaves it refused; other versions serve to their hard times."""
+    """An outage after a refusal leaves the version refused. Other versions work until their hard TTLs."""
     await rotate_data_key(deployment.keyring, warm.namespace)
     deployment.provider.errors_by_version["data", 1] = KeyDisabled()
     new = await warm.seals()
@@ -330,12 +332,12 @@ async def test_outage_after_a_refusal_gives_nothing_back(deployment, warm):
 
 
 async def test_change_of_the_registry_in_an_outage_fails_closed(deployment, warm):
-    """When the registry says something new and the KMS can't be asked about it, the old keys are not used any more."""
+    """If the registry has changed and the KMS is down, the old keys are not used any more."""
     other = deployment.another_process()
     await rotate_data_key(other, warm.namespace)
     deployment.provider.error = KmsUnavailable()
     deployment.clock.now += SOFT
-    assert await warm.opens() == b"text"  # nobody has asked yet
+    assert await warm.opens() == b"text"  # no lookup has happened yet
     await warm.settled()
     with pytest.raises(KmsUnavailable):
         await warm.opens()
@@ -344,7 +346,7 @@ async def test_change_of_the_registry_in_an_outage_fails_closed(deployment, warm
 
 
 async def test_shredding_elsewhere_ends_use_with_the_next_look(deployment, warm):
-    """Keys that another process destroyed are gone here with the next look at the registry, an outage of the KMS or not."""
+    """Keys that another process destroyed are unusable after the next read of the registry, in an outage too."""
     await destroy_data_keys(deployment.another_process(), warm.namespace)
     deployment.provider.error = KmsUnavailable()
     deployment.clock.now += SOFT
@@ -355,7 +357,7 @@ async def test_shredding_elsewhere_ends_use_with_the_next_look(deployment, warm)
 
 
 async def test_registry_that_is_away_ends_use_at_the_encrypt_time(deployment, warm):
-    """No process uses keys for longer than the encrypt time without having read the registry: rotations wait for that."""
+    """Keys are used for at most the encrypt TTL without a read of the registry. Rotations rely on that."""
     deployment.store.error = StrongroomError("the database is away")
     deployment.clock.now += ENCRYPT - 0.1
     assert await warm.opens() == b"text"
@@ -369,7 +371,7 @@ async def test_registry_that_is_away_ends_use_at_the_encrypt_time(deployment, wa
 
 
 async def test_registry_that_answers_confirms_what_the_kms_gave(deployment, warm):
-    """While only the KMS is away, each look at the registry counts, and keys open for longer than the encrypt time."""
+    """While only the KMS is down, reads of the registry confirm keys, which then open for longer than the encrypt TTL."""
     deployment.provider.error = KmsUnavailable()
     for _ in range(int(DECRYPT) // 60 - 1):
         deployment.clock.now += 60
@@ -378,7 +380,7 @@ async def test_registry_that_answers_confirms_what_the_kms_gave(deployment, warm
 
 
 async def test_disabled_in_the_registry_counts_in_an_outage(deployment, warm):
-    """A key that is disabled in the registry is refused with the next look, whether its KMS answers or not."""
+    """A key that is disabled in the registry is refused after the next read, also during an outage of the KMS."""
     for key_class in list(deployment.store.records):
         record = deployment.store.records[key_class]
         deployment.store.change(record.namespace_id, record.version, record.key_class, state=KeyState.DISABLED)
@@ -391,7 +393,7 @@ async def test_disabled_in_the_registry_counts_in_an_outage(deployment, warm):
 
 
 async def test_doubt_looks_again_at_the_next_use(deployment, warm):
-    """After notifications may have been missed, each namespace is looked at again at its next use, and served meanwhile."""
+    """If notifications may have been lost, each namespace is checked at its next use, and is served meanwhile."""
     await destroy_data_keys(deployment.another_process(), warm.namespace)
     deployment.keyring.doubt()
     await warm.opens()
@@ -400,11 +402,11 @@ async def test_doubt_looks_again_at_the_next_use(deployment, warm):
         await warm.opens()
 
 
-# --- the rest
+# --- use counts, closing, configuration
 
 
 async def test_uses_of_suite_2_are_reported(deployment, warm):
-    """What keys of suite 2 sealed is written to the registry with each refresh and at the end; nothing is written twice."""
+    """Uses of keys of suite 2 are written to the registry with each refresh and on close, and no use twice."""
     await warm.seals()
     deployment.clock.now += SOFT
     await warm.opens()
@@ -417,23 +419,23 @@ async def test_uses_of_suite_2_are_reported(deployment, warm):
 
 
 async def test_close_forgets_keys(deployment, warm):
-    """A closed keyring keeps no key."""
+    """A closed keyring holds no key."""
     await deployment.keyring.aclose()
     assert not deployment.keyring._cache
-    assert await warm.opens() == b"text"  # it was read again
+    assert await warm.opens() == b"text"  # the keys were read again
     assert warm.asked == 2
 
 
 @pytest.mark.parametrize("times", [(0, 1, 2), (2, 1, 3), (1, 3, 2), (-1, 1, 2)])
 def test_times_out_of_order_are_refused(times):
-    """Times that contradict one another are an error, with their names."""
+    """TTLs that contradict each other raise an error that names them."""
     soft, encrypt, decrypt = times
     with pytest.raises(InvalidRequest, match="soft_ttl"):
         CachePolicy(soft_ttl=soft, encrypt_ttl=encrypt, decrypt_ttl=decrypt)
 
 
 async def test_the_rules_once_in_real_time(deployment):
-    """The same on a real clock: soft refresh, outage to both hard times, recovery, and a refusal that stops at once."""
+    """On a real clock, the soft refresh, both hard TTLs, recovery and refusal work as on the test clock."""
     policy = CachePolicy(soft_ttl=0.1, encrypt_ttl=0.3, decrypt_ttl=0.9, failure_ttl=0.1, retry_pause=0.02)
     loop = asyncio.get_running_loop()
     deployment.keyring = deployment.another_process(policy=policy, clock=loop.time)
@@ -458,7 +460,7 @@ async def test_the_rules_once_in_real_time(deployment):
             pass
         await asyncio.sleep(0.01)
     assert refreshed < sealed < opened
-    assert sealed < refreshed + 0.3 + 0.3  # and what a busy machine adds
+    assert sealed < refreshed + 0.3 + 0.3  # with a margin for a busy machine
     assert opened < refreshed + 0.9 + 0.3
     deployment.provider.error = None
     await asyncio.sleep(0.03)

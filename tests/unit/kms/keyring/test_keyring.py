@@ -35,11 +35,11 @@ def version_of(sealed):
     return int.from_bytes(sealed[4:8], "big")
 
 
-# --- one call however many wait
+# --- concurrent callers share one call
 
 
 async def test_thousand_concurrent_opens_make_one_kms_call(deployment):
-    """However many callers wait for a namespace, its keys are read and unwrapped once."""
+    """A thousand callers that wait for one namespace cause one read of the registry and one KMS call."""
     namespace = await deployment.namespace()
     reads = deployment.store.reads
     opened = await asyncio.gather(*(deployment.keyring.open(namespace) for _ in range(1000)))
@@ -49,7 +49,7 @@ async def test_thousand_concurrent_opens_make_one_kms_call(deployment):
 
 
 async def test_namespaces_are_not_mixed_up_by_concurrent_opens(deployment):
-    """Concurrent opens of several namespaces give each caller the keys of the namespace that it asked for."""
+    """Concurrent callers each get the keys of the namespace that they requested."""
     namespaces = [await deployment.namespace() for _ in range(10)]
     wanted = namespaces * 20
     opened = await asyncio.gather(*(deployment.keyring.open(namespace) for namespace in wanted))
@@ -58,7 +58,7 @@ async def test_namespaces_are_not_mixed_up_by_concurrent_opens(deployment):
 
 
 async def test_cancelled_waiter_does_not_cancel_others(deployment):
-    """A caller that gives up, even the first, takes nothing from those who wait for the same keys."""
+    """A cancelled caller, even the first, does not cancel other callers that wait for the same keys."""
     namespace = await deployment.namespace()
     deployment.provider.gate = asyncio.Event()
     first, second, third = (asyncio.create_task(deployment.keyring.open(namespace)) for _ in range(3))
@@ -75,7 +75,7 @@ async def test_cancelled_waiter_does_not_cancel_others(deployment):
 
 
 async def test_keys_arrive_though_all_waiters_left(deployment):
-    """When every waiter gives up, what they waited for is still kept for the next one."""
+    """If every waiting caller is cancelled, the keys are still cached for the next caller."""
     namespace = await deployment.namespace()
     deployment.provider.gate = asyncio.Event()
     waiter = asyncio.create_task(deployment.keyring.open(namespace))
@@ -88,7 +88,7 @@ async def test_keys_arrive_though_all_waiters_left(deployment):
 
 
 async def test_evicted_while_loading_is_not_kept(deployment):
-    """Keys that were being read when their namespace was evicted are not cached: they may be old."""
+    """Keys whose namespace is evicted while they load are not cached, because they may be outdated."""
     namespace = await deployment.namespace()
     deployment.provider.gate = asyncio.Event()
     waiter = asyncio.create_task(deployment.keyring.open(namespace))
@@ -105,7 +105,7 @@ async def test_evicted_while_loading_is_not_kept(deployment):
 
 @pytest.mark.parametrize("error", [KmsUnavailable, Throttled, KmsTimeout])
 async def test_retryable_failure_is_not_cached(deployment, error):
-    """A KMS that is away or slow fails the callers of the moment; the very next call asks it again."""
+    """An outage or timeout fails the current callers only. The next call asks the KMS again."""
     namespace = await deployment.namespace()
     deployment.provider.error = error()
     with pytest.raises(error):
@@ -116,7 +116,7 @@ async def test_retryable_failure_is_not_cached(deployment, error):
 
 
 async def test_retryable_failure_of_one_version_is_not_cached(deployment):
-    """The same when the KMS answers, and only for one version that it is away."""
+    """A retryable failure of one version is not cached, even if the KMS returns the other versions."""
     namespace = await deployment.namespace()
     deployment.provider.errors_by_version["data", 1] = Throttled()
     with pytest.raises(Throttled):
@@ -127,7 +127,7 @@ async def test_retryable_failure_of_one_version_is_not_cached(deployment):
 
 
 async def test_permanent_failure_is_retried_after_five_seconds(deployment):
-    """A refusal is believed for five seconds and then asked about again, so that a KEK that is enabled serves soon."""
+    """A refusal is cached for five seconds and then requested again, so that an enabled KEK works soon."""
     namespace = await deployment.namespace()
     deployment.provider.errors_by_version["data", 1] = KeyDisabled()
     keys = await deployment.keyring.open(namespace)
@@ -144,7 +144,7 @@ async def test_permanent_failure_is_retried_after_five_seconds(deployment):
 
 
 async def test_one_failed_version_leaves_the_others(deployment):
-    """A version that the KMS refuses fails its own rows; those of other versions open, and new ones are sealed."""
+    """A version that the KMS refuses fails only its own rows. Rows of other versions open, and new rows are sealed."""
     namespace = await deployment.namespace()
     old = (await deployment.keyring.open(namespace)).seal(KIND, (1,), b"old")
     await rotate_data_key(deployment.keyring, namespace)
@@ -156,7 +156,7 @@ async def test_one_failed_version_leaves_the_others(deployment):
 
 
 async def test_unknown_namespace_is_not_found_until_it_is_made(deployment):
-    """A namespace without keys is KeyNotFound, which is not remembered once it has keys."""
+    """A namespace without keys raises KeyNotFound, and works as soon as it has keys."""
     namespace = await deployment.namespace()
     del deployment.store.records[namespace, KeyClass.DATA, 1]
     for key_class in (KeyClass.INDEX, KeyClass.IDENTITY):
@@ -168,7 +168,7 @@ async def test_unknown_namespace_is_not_found_until_it_is_made(deployment):
 
 
 async def test_unknown_provider_fails_its_versions_only(deployment):
-    """A version whose provider is not configured here is KeyNotFound; the others serve."""
+    """A version whose provider is not configured raises KeyNotFound. The other versions work."""
     namespace = await deployment.namespace()
     old = (await deployment.keyring.open(namespace)).seal(KIND, (1,), b"old")
     await rotate_data_key(deployment.keyring, namespace)
@@ -179,11 +179,11 @@ async def test_unknown_provider_fails_its_versions_only(deployment):
     keys.seal(KIND, (2,), b"new")
 
 
-# --- the right key for the place
+# --- commitments
 
 
 async def test_wrong_commitment_fails_at_use(deployment):
-    """A root that does not reproduce its commitment is an IntegrityError when used, and other versions still open."""
+    """A root that does not match its commitment raises IntegrityError when it is used. Other versions still open."""
     namespace = await deployment.namespace()
     old = (await deployment.keyring.open(namespace)).seal(KIND, (1,), b"old")
     await rotate_data_key(deployment.keyring, namespace)
@@ -202,7 +202,7 @@ async def test_wrong_commitment_fails_at_use(deployment):
 
 @pytest.mark.parametrize("change", [{"suite": Suite.AES_256_GCM}, {"commitment": b""}])
 async def test_commitment_covers_the_registry_row(deployment, change):
-    """A row whose suite was altered, or whose commitment was emptied, does not give a key."""
+    """A row with an altered suite or an empty commitment gives no key."""
     namespace = await deployment.namespace()
     deployment.store.change(namespace, **change)
     keys = await deployment.keyring.open(namespace)
@@ -212,7 +212,7 @@ async def test_commitment_covers_the_registry_row(deployment, change):
 
 @pytest.mark.parametrize("with_commitment", [False, True], ids=["wrapped", "wrapped-and-commitment"])
 async def test_keys_swapped_between_namespaces_are_refused(deployment, with_commitment):
-    """A wrapped key that was copied to another namespace's row is refused there, with its commitment or without."""
+    """A wrapped key that was copied to another namespace's row is refused, with or without its commitment."""
     first, second = [await deployment.namespace() for _ in range(2)]
     donor = deployment.store.get(first)
     stolen = {"wrapped": donor.wrapped} | ({"commitment": donor.commitment} if with_commitment else {})
@@ -223,7 +223,7 @@ async def test_keys_swapped_between_namespaces_are_refused(deployment, with_comm
 
 
 async def test_keys_swapped_between_versions_are_refused(deployment):
-    """Two versions of a namespace whose wrapped keys and commitments were exchanged both fail."""
+    """Two versions whose wrapped keys and commitments were exchanged both fail."""
     namespace = await deployment.namespace()
     await rotate_data_key(deployment.keyring, namespace)
     first, second = (deployment.store.get(namespace, version) for version in (1, 2))
@@ -234,7 +234,7 @@ async def test_keys_swapped_between_versions_are_refused(deployment):
 
 
 async def test_keys_swapped_between_classes_are_refused(deployment):
-    """The identity key does not serve in the place of the index key."""
+    """The identity key does not work in place of the index key."""
     namespace = await deployment.namespace()
     donor = deployment.store.get(namespace, 1, KeyClass.IDENTITY)
     deployment.store.change(namespace, 1, KeyClass.INDEX, wrapped=donor.wrapped, commitment=donor.commitment)
@@ -245,7 +245,7 @@ async def test_keys_swapped_between_classes_are_refused(deployment):
 
 
 async def test_commitment_alone_refuses_a_swap(deployment):
-    """Also where the provider does not bind the context, the commitment keeps a swapped key out."""
+    """If the provider does not bind the context, the commitment still refuses a swapped key."""
     first, second = [await deployment.namespace() for _ in range(2)]
     wrapped_of = {}
     for namespace in (first, second):
@@ -265,7 +265,7 @@ async def test_commitment_alone_refuses_a_swap(deployment):
 
 
 async def test_another_cell_gets_nothing(deployment):
-    """The registry of one deployment, copied to another one with the same KEK, gives no key there."""
+    """A registry that was copied to another deployment with the same KEK gives no key there."""
     namespace = await deployment.namespace()
     stranger = deployment.another_process(cell_id=namespace)
     keys = await stranger.open(namespace)
@@ -277,7 +277,7 @@ async def test_another_cell_gets_nothing(deployment):
 
 
 async def test_rotation_keeps_old_rows_and_seals_new_ones(deployment):
-    """After a rotation old rows open, and new rows carry the new version; one KMS call unwraps both."""
+    """After a rotation, old rows open and new rows have the new version. One KMS call unwraps both versions."""
     namespace = await deployment.namespace()
     old = (await deployment.keyring.open(namespace)).seal(KIND, (1,), b"old")
     successor = await rotate_data_key(deployment.keyring, namespace)
@@ -291,7 +291,7 @@ async def test_rotation_keeps_old_rows_and_seals_new_ones(deployment):
 
 
 async def test_rotation_leaves_tokens_alone(deployment):
-    """A rotated data key changes neither identifiers nor index tokens."""
+    """A rotation of the data key changes neither identifiers nor index tokens."""
     namespace = await deployment.namespace()
     before = await deployment.keyring.open(namespace)
     await rotate_data_key(deployment.keyring, namespace)
@@ -301,7 +301,7 @@ async def test_rotation_leaves_tokens_alone(deployment):
 
 
 async def test_rotation_to_another_suite(deployment):
-    """A rotation may change the suite; rows of both suites open side by side."""
+    """A rotation may change the suite, and rows of both suites open."""
     namespace = await deployment.namespace(suite=Suite.AES_256_GCM)
     old = (await deployment.keyring.open(namespace)).seal(KIND, (1,), b"old")
     await rotate_data_key(deployment.keyring, namespace, suite=Suite.XAES_256_GCM)
@@ -312,7 +312,7 @@ async def test_rotation_to_another_suite(deployment):
 
 
 async def test_race_of_rotations_has_one_winner(deployment):
-    """Of rotations at the same time one wins, the others get KeyConflict, and one version is active."""
+    """Of concurrent rotations, one succeeds and the others raise KeyConflict. One version is active afterwards."""
     namespace = await deployment.namespace()
     rings = [deployment.another_process() for _ in range(2)]
     outcomes = await asyncio.gather(*(rotate_data_key(ring, namespace) for ring in rings), return_exceptions=True)
@@ -322,7 +322,7 @@ async def test_race_of_rotations_has_one_winner(deployment):
 
 
 async def test_second_creation_is_a_conflict(deployment):
-    """Keys are never made twice for a namespace: the first ones stay."""
+    """Creating keys again for a namespace raises KeyConflict, and keeps the first keys."""
     namespace = await deployment.namespace()
     before = deployment.store.get(namespace)
     with pytest.raises(KeyConflict):
@@ -331,7 +331,7 @@ async def test_second_creation_is_a_conflict(deployment):
 
 
 async def test_unknown_kek_registers_nothing(deployment):
-    """When the KEK does not exist, no key of the namespace is registered."""
+    """If the KEK does not exist, no key of the namespace is registered."""
     namespace = await deployment.namespace()
     await destroy_data_keys(deployment.keyring, namespace)
     deployment.store.records.clear()
@@ -343,7 +343,7 @@ async def test_unknown_kek_registers_nothing(deployment):
 
 
 async def test_with_keys_sees_a_version_of_another_process(deployment):
-    """A row that another process sealed under a version made a moment ago opens at once, not after the TTL."""
+    """A row that another process sealed under a new version opens at once, before the TTL ends."""
     namespace = await deployment.namespace()
     await deployment.keyring.open(namespace)
     other = deployment.another_process()
@@ -355,7 +355,7 @@ async def test_with_keys_sees_a_version_of_another_process(deployment):
 
 
 async def test_with_keys_asks_anew_once_only(deployment):
-    """A version that the registry does not have either is KeyNotFound: a forged row costs no call of the KMS."""
+    """A version that the registry does not have raises KeyNotFound, so that a forged row costs no KMS call."""
     namespace = await deployment.namespace()
     await deployment.keyring.open(namespace)
     calls = []
@@ -371,7 +371,7 @@ async def test_with_keys_asks_anew_once_only(deployment):
 
 
 async def test_with_keys_does_not_retry_other_errors(deployment):
-    """An altered row is refused at once: reading the keys again would not help."""
+    """An altered row is refused at once, because reading the keys again would not help."""
     namespace = await deployment.namespace()
     calls = []
 
@@ -386,7 +386,7 @@ async def test_with_keys_does_not_retry_other_errors(deployment):
 
 @pytest.mark.parametrize("key_class", [KeyClass.INDEX, KeyClass.IDENTITY])
 def test_other_classes_do_not_rotate(key_class):
-    """Index and identity keys refuse to rotate, with the reason; the data key does not."""
+    """Rotating an index or identity key is refused with the reason. Rotating a data key succeeds."""
     refuse_rotation(KeyClass.DATA)
     with pytest.raises(UnsupportedOperation, match=key_class.value):
         refuse_rotation(key_class)
@@ -396,7 +396,7 @@ def test_other_classes_do_not_rotate(key_class):
 
 
 async def test_destruction_shreds_one_namespace_only(deployment):
-    """What a destroyed namespace sealed is KeyDestroyed permanently; its neighbour is as before."""
+    """Rows of a destroyed namespace raise KeyDestroyed permanently. Other namespaces work as before."""
     shredded, neighbour = [await deployment.namespace() for _ in range(2)]
     sealed = {n: (await deployment.keyring.open(n)).seal(KIND, (1,), b"text") for n in (shredded, neighbour)}
     tombstones = await destroy_data_keys(deployment.keyring, shredded)
@@ -416,7 +416,7 @@ async def test_destruction_shreds_one_namespace_only(deployment):
 
 
 async def test_destroyed_state_wins_over_a_wrapped_key(deployment):
-    """A registry row that says destroyed is not unwrapped, even if its wrapped key was put back."""
+    """A registry row in state destroyed is not unwrapped, even if its wrapped key was restored."""
     namespace = await deployment.namespace()
     wrapped = deployment.store.get(namespace).wrapped
     await destroy_data_keys(deployment.keyring, namespace)
@@ -446,11 +446,11 @@ async def test_state_of_a_version_decides(deployment, state, error):
         keys.seal(KIND, (1,), b"text")
 
 
-# --- requests that are wrong
+# --- invalid requests
 
 
 async def test_key_of_another_shape_is_an_invalid_request(deployment):
-    """A row key of other types, another number of parts, or out of range is refused when sealing and when opening."""
+    """A row key with wrong types, a wrong number of parts or a value out of range is refused on sealing and opening."""
     namespace = await deployment.namespace()
     keys = await deployment.keyring.open(namespace)
     sealed = keys.seal(KIND, (1,), b"text")

@@ -33,7 +33,7 @@ def rows(count):
 
 @pytest.mark.usefixtures("small_leases")
 async def test_suite_1_never_seals_more_than_was_leased(deployment):
-    """A key of suite 1 seals what the registry set aside, and is refused beyond: at the lease, and at the limit."""
+    """A key of suite 1 seals as many records as were leased, and then refuses to seal."""
     namespace = await deployment.namespace(suite=Suite.AES_256_GCM)
     sealed = 0
     for _ in range(50):
@@ -45,14 +45,14 @@ async def test_suite_1_never_seals_more_than_was_leased(deployment):
         assert sealed <= deployment.store.leased[namespace, 1]
     assert deployment.store.leased[namespace, 1] == 80
     assert sealed == 77
-    keys.seal_many(KIND, rows(3))  # to the last one
+    keys.seal_many(KIND, rows(3))  # the last leased use
     with pytest.raises(SealingLimitExceeded):
         keys.seal(KIND, (1,), b"")
 
 
 @pytest.mark.usefixtures("small_leases")
 async def test_suite_1_still_opens_when_its_uses_are_spent(deployment):
-    """A key of suite 1 that may seal no more still opens, and a rotation lets its namespace write again."""
+    """A key of suite 1 without uses left still opens rows. After a rotation, its namespace seals again."""
     namespace = await deployment.namespace(suite=Suite.AES_256_GCM)
     keys = await deployment.keyring.open(namespace)
     sealed = keys.seal_many(KIND, rows(40))
@@ -67,7 +67,7 @@ async def test_suite_1_still_opens_when_its_uses_are_spent(deployment):
 
 @pytest.mark.usefixtures("small_leases")
 async def test_suite_1_is_never_sealed_by_processes_beyond_the_limit(deployment):
-    """Many processes together seal no more rows under one key than its limit."""
+    """All processes together seal no more rows under one key of suite 1 than its limit."""
     namespace = await deployment.namespace(suite=Suite.AES_256_GCM)
     sealed = 0
     for _ in range(6):
@@ -80,7 +80,7 @@ async def test_suite_1_is_never_sealed_by_processes_beyond_the_limit(deployment)
 
 
 async def test_batch_larger_than_the_lease_seals_nothing(deployment):
-    """A batch that does not fit in the lease is refused whole, and spends nothing of it."""
+    """A batch that exceeds the lease is refused whole, and uses nothing of the lease."""
     namespace = await deployment.namespace(suite=Suite.AES_256_GCM)
     key = (await deployment.keyring.open(namespace)).active_data_key()
     key._lease.left = 5
@@ -90,21 +90,21 @@ async def test_batch_larger_than_the_lease_seals_nothing(deployment):
 
 
 async def test_suite_2_takes_no_lease(deployment):
-    """Suite 2 needs no count, so the registry is not asked for one."""
+    """A key of suite 2 takes no lease from the registry, because it needs no count."""
     namespace = await deployment.namespace()
     (await deployment.keyring.open(namespace)).seal(KIND, (1,), b"")
     assert deployment.store.leases == 0
 
 
 async def test_concurrent_opens_take_one_lease(deployment):
-    """However many callers wait for a namespace of suite 1, one lease is taken: 1,024 of them are all there are."""
+    """Concurrent callers of a namespace of suite 1 take one lease, because a key has only 1,024 leases."""
     namespace = await deployment.namespace(suite=Suite.AES_256_GCM)
     await asyncio.gather(*(deployment.keyring.open(namespace) for _ in range(1000)))
     assert deployment.store.leases == 1
 
 
 async def test_reload_goes_on_with_the_lease(deployment):
-    """Keys that are unwrapped again go on with what is left of the lease: idle hours do not use the key up."""
+    """Keys that are unwrapped again keep the rest of their lease, so that idle hours do not use up the key."""
     namespace = await deployment.namespace(suite=Suite.AES_256_GCM)
     for _ in range(10):
         (await deployment.keyring.open(namespace)).seal(KIND, (1,), b"")
@@ -113,7 +113,7 @@ async def test_reload_goes_on_with_the_lease(deployment):
 
 
 async def test_refused_version_does_not_use_up_the_active_one(deployment):
-    """A version that its KMS refuses, asked about every five seconds, does not eat the active version's uses."""
+    """Repeated requests for a refused version take no leases of the active version."""
     namespace = await deployment.namespace(suite=Suite.AES_256_GCM)
     await rotate_data_key(deployment.keyring, namespace)
     deployment.provider.errors_by_version["data", 1] = KeyDisabled()

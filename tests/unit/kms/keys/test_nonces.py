@@ -34,13 +34,13 @@ def make_keys(suite):
 
 
 def sealed_nonces(keys, sizes):
-    """Seal batches of these sizes, and return the nonces of the sealed bytes."""
+    """Return the nonces of records that are sealed in batches of the given sizes."""
     end = 8 + NONCE_BYTES[keys.active_data_key().suite]
     return [sealed[8:end] for size in sizes for sealed in keys.seal_many(KIND, [ROW] * size)]
 
 
 def batch_sizes(total, *, seed, most=4096):
-    """Split a number of records into batches of random sizes, many of them small."""
+    """Return random batch sizes, many of them small, whose sum is the given total."""
     chance = random.Random(seed)  # noqa: S311 - sizes, not secrets
     sizes = []
     while total:
@@ -51,19 +51,19 @@ def batch_sizes(total, *, seed, most=4096):
 
 
 def repeated(nonces):
-    """Count the nonces that occur more than once."""
+    """Return the number of nonces that occur more than once."""
     nonces = list(nonces)
     return len(nonces) - len(set(nonces))
 
 
 @pytest.fixture
 def seed(pytestconfig):
-    return pytestconfig.getoption("randomly_seed")  # printed at the head of a run, so that it can be run again
+    return pytestconfig.getoption("randomly_seed")  # printed at the start of a run, so that the run can be repeated
 
 
 @pytest.mark.parametrize("suite", Suite)
 def test_a_million_nonces_of_one_process(suite, seed):
-    """A million records, sealed in batches of random sizes under one key, have a million nonces."""
+    """A million records, sealed in batches of random sizes under one key, have a million different nonces."""
     nonces = sealed_nonces(make_keys(suite), batch_sizes(1_000_000, seed=seed, most=MAX_BATCH))
     assert len(nonces) == 1_000_000
     assert {len(nonce) for nonce in nonces} == {NONCE_BYTES[suite]}
@@ -93,7 +93,7 @@ FORKING = textwrap.dedent(
     keys = test_nonces.make_keys(Suite({suite}))
     if {broken}:
         python_cipher.os = test_nonces.counting_from_zero()
-    warm = test_nonces.sealed_nonces(keys, [3])  # what a child inherits has been in use
+    warm = test_nonces.sealed_nonces(keys, [3])  # the key that a child inherits was used before
     children = []
     for child in range(4):
         reader, writer = os.pipe()
@@ -117,7 +117,7 @@ FORKING = textwrap.dedent(
 
 
 def nonces_of_forks(suite, *, broken):
-    """Seal in a process and in four children that it forks: in an interpreter of its own, which has no threads."""
+    """Return the nonces of a process and of four forked children. They run in an interpreter without threads."""
     folder = __file__.rpartition("/")[0]
     program = FORKING.format(folder=folder, suite=int(suite), broken=broken, cipher=ciphers.chosen())
     done = subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, capture_output=True, timeout=120)
@@ -127,20 +127,20 @@ def nonces_of_forks(suite, *, broken):
 
 @pytest.mark.parametrize("suite", Suite)
 def test_nonces_of_forks(suite):
-    """Children that inherit the unwrapped key by fork never draw a nonce of their parent's or of each other."""
+    """Children that inherit the unwrapped key by fork draw no nonce of their parent or of each other."""
     nonces = nonces_of_forks(suite, broken=False)
     assert len(nonces) == 3 + 5 * 40 * 264
     assert repeated(nonces) == 0
 
 
 def test_nonces_of_separate_processes():
-    """Processes that unwrapped the same key each for themselves never draw a nonce of each other."""
+    """Processes that each unwrapped the same key draw no nonce of each other."""
     nonces = [nonce for _ in range(2) for nonce in nonces_of_forks(Suite.XAES_256_GCM, broken=False)]
     assert repeated(nonces) == 0
 
 
 def test_nonces_of_retries():
-    """A batch that is sealed again, as a transaction that is retried does, has new nonces."""
+    """A batch that is sealed again, for example in a retried transaction, has new nonces."""
     keys = make_keys(Suite.XAES_256_GCM)
     rows = [((number,), b"text") for number in range(10)]
     attempts = [keys.seal_many(KIND, rows) for _ in range(1000)]
@@ -148,7 +148,7 @@ def test_nonces_of_retries():
 
 
 def test_failed_batch_reuses_nothing():
-    """A batch that fails half-way, after ciphers have run, leaves no nonce behind for the next one."""
+    """The nonces of a batch that failed half-way are not used by the next batch."""
     keys = make_keys(Suite.XAES_256_GCM)
     drawn = []
     for _ in range(100):
@@ -162,7 +162,7 @@ def test_failed_batch_reuses_nothing():
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 1000])
 @pytest.mark.parametrize("before_the_end", [1, 2, 3])
 def test_counter_wraps_within_its_twelve_bytes(monkeypatch, count, before_the_end):
-    """A counter that starts near 2^96 goes on at zero: the prefix stays, and no nonce of the batch repeats."""
+    """A counter that reaches 2^96 continues at zero. The prefix stays, and no nonce of the batch repeats."""
     start = b"\x07" * 12 + (2**96 - before_the_end).to_bytes(12, "big")
     monkeypatch.setattr(python_cipher, "os", SimpleNamespace(urandom=lambda _count: start))
     nonces = sealed_nonces(make_keys(Suite.XAES_256_GCM), [count])
@@ -174,14 +174,14 @@ def test_counter_wraps_within_its_twelve_bytes(monkeypatch, count, before_the_en
 
 @pytest.mark.parametrize("suite", Suite)
 def test_batch_is_bounded(suite):
-    """A batch holds at most 2^16 records, which bounds how far a counter runs."""
+    """A batch holds at most 2^16 records, which bounds the counter."""
     keys = make_keys(suite)
     assert len(keys.seal_many(KIND, [ROW] * MAX_BATCH)) == 2**16
     with pytest.raises(SealingLimitExceeded):
         keys.seal_many(KIND, [ROW] * (MAX_BATCH + 1))
 
 
-# --- control: the detector catches a source that counts from zero
+# --- control: the checks find a source that counts from zero
 
 
 def counting_from_zero():
@@ -192,7 +192,7 @@ def counting_from_zero():
 
 @pytest.mark.usefixtures("only_python")
 def test_detector_catches_a_counter_within_a_process(monkeypatch):
-    """Control: batches whose start is counted, not drawn, overlap, and the check above sees it."""
+    """The control: the check finds the overlap of batches whose start is counted instead of drawn."""
     monkeypatch.setattr(python_cipher, "os", counting_from_zero())
     assert repeated(sealed_nonces(make_keys(Suite.XAES_256_GCM), [5, 5])) == 4
 
@@ -200,6 +200,6 @@ def test_detector_catches_a_counter_within_a_process(monkeypatch):
 @pytest.mark.usefixtures("only_python")
 @pytest.mark.parametrize("suite", Suite)
 def test_detector_catches_a_counter_across_forks(suite):
-    """Control: a counter that children inherit by fork gives each the same nonces, and the check above sees it."""
+    """The control: the check finds the repeated nonces of children that inherit a counter by fork."""
     nonces = nonces_of_forks(suite, broken=True)
     assert repeated(nonces) >= len(nonces) // 2

@@ -14,7 +14,7 @@ from strongroom.kms.keys import derivation
 
 pytestmark = pytest.mark.usefixtures("cipher")
 
-untimed = settings(deadline=None)  # a busy machine is no failure
+untimed = settings(deadline=None)  # a busy machine must not fail the test
 
 ROOT = Secret(bytes(range(32)))
 OTHER_ROOT = Secret(bytes(range(1, 33)))
@@ -25,20 +25,20 @@ NAMESPACE, OTHER_NAMESPACE = UUID(int=3), UUID(int=4)
 @untimed
 @given(key=st.binary(min_size=0, max_size=64), message=st.binary(max_size=400))
 def test_token_is_hmac_sha256(key, message):
-    """A token is HMAC-SHA-256 as RFC 2104 has it, for every key of up to a block and every message."""
+    """A token is HMAC-SHA-256 as RFC 2104 defines it, for keys of up to one block and for every message."""
     assert TokenKey(Secret(key)).token(message) == hmac.digest(key, message, "sha256")
 
 
 @pytest.mark.parametrize("length", [0, 1, 55, 56, 63, 64, 65, 119, 120, 127, 128, 129, 1000, 100_000])
 def test_token_of_messages_around_block_boundaries(length):
-    """The same at the lengths where SHA-256 begins another block, and far beyond 64 bytes."""
+    """A token is HMAC-SHA-256 for messages around the block sizes of SHA-256, and for long messages."""
     chance = random.Random(length)  # noqa: S311 - a message, not a secret
     key, message = chance.randbytes(32), chance.randbytes(length)
     assert TokenKey(Secret(key)).token(message) == hmac.digest(key, message, "sha256")
 
 
 def test_token_key_keeps_no_state():
-    """Tokens made one after the other, or twice, do not depend on each other."""
+    """A token does not depend on the tokens that were made before it."""
     key = TokenKey(ROOT)
     first = key.token(b"a")
     key.token(b"b" * 200)
@@ -46,7 +46,7 @@ def test_token_key_keeps_no_state():
 
 
 def test_numbers_are_the_beginning_of_tokens():
-    """The first 8 bytes of each token as a signed integer, in the order of the messages; from a list or a tuple."""
+    """A number is the first 8 bytes of a token as a signed integer, and numbers are in the order of the messages."""
     key = TokenKey(ROOT)
     messages = [bytes([length]) * length for length in range(200)]
     expected = [int.from_bytes(key.token(message)[:8], "big", signed=True) for message in messages]
@@ -63,9 +63,9 @@ def context(cell=CELL, namespace=NAMESPACE, key_class=KeyClass.DATA, version=1):
 
 
 def test_derived_keys_are_pairwise_distinct():
-    """No two uses of a root share a key: not across purposes, suites, attributes, places, versions or classes.
+    """No two uses of a root share a key: purposes, suites, attributes, key parts, versions and classes all differ.
 
-    The names are chosen to collide if a label or a length were left out.
+    The names are chosen so that keys would collide if a label or a length were left out.
     """
     names = ["", "a", "b", "aa", "id", "workflow_id", "\x01", "\x02", "\x00", "data", "seal", "strongroom seal v1"]
     derived = {f"seal {suite}": derivation.seal_key(ROOT, suite).reveal() for suite in Suite}
@@ -94,19 +94,19 @@ def test_derived_keys_depend_on_the_root(suite):
 @untimed
 @given(first=st.text(max_size=8), second=st.text(max_size=8))
 def test_names_give_one_key_each(first, second):
-    """Equal names give equal keys, and different names different ones."""
+    """Equal names give equal keys, and different names give different keys."""
     for derive in (derivation.token_key, derivation.identity_key):
         assert (derive(ROOT, first).reveal() == derive(ROOT, second).reveal()) == (first == second)
 
 
 def hkdf_sha256(root, info):
-    """HKDF (RFC 5869) with no salt and one block of output, spelt out from HMAC."""
+    """Return HKDF (RFC 5869) without a salt and with one block of output, computed from HMAC."""
     pseudorandom = hmac.digest(bytes(32), root, "sha256")
     return hmac.digest(pseudorandom, info + b"\x01", "sha256")
 
 
 def test_derivation_is_hkdf_of_label_and_context():
-    """A derived key is HKDF-SHA-256 over the label, a zero byte, and the context behind its length."""
+    """A derived key is HKDF-SHA-256 over the label, a zero byte, the length of the context, and the context."""
     root = ROOT.reveal()
     assert derivation.seal_key(ROOT, Suite.XAES_256_GCM).reveal() == hkdf_sha256(
         root, b"strongroom seal v1\x00\x00\x01\x02"
@@ -122,7 +122,7 @@ def test_derivation_is_hkdf_of_label_and_context():
 
 
 async def test_namespace_keys_give_the_derived_keys(deployment):
-    """Purposes of the identity class and attributes of the index class have keys of their own, and no class shares."""
+    """Each purpose of the identity class and each attribute of the index class has its own key."""
     keys = await deployment.keyring.open(await deployment.namespace())
     tokens = [
         keys.identity("a").token(b"x"),
@@ -135,7 +135,7 @@ async def test_namespace_keys_give_the_derived_keys(deployment):
 
 
 async def test_namespaces_have_different_tokens(deployment):
-    """The same value has different tokens in different namespaces: nobody can join them."""
+    """The same value has different tokens in different namespaces, so that tokens can't be joined."""
     first, second = [await deployment.keyring.open(await deployment.namespace()) for _ in range(2)]
     assert first.identity("a").token(b"x") != second.identity("a").token(b"x")
     assert first.index("a", epoch=1).token(b"x") != second.index("a", epoch=1).token(b"x")

@@ -43,7 +43,7 @@ OWN, PENDING, SHARED, KEPT, FAILED = (
 
 
 def make(**changes):
-    """Return a certificate with one of everything."""
+    """Return a certificate that has every kind of entry."""
     certificate = ErasureCertificate(
         cell_id=UUID(int=1),
         namespace_id=UUID(int=2),
@@ -80,14 +80,14 @@ SIGNED = sign_certificate(make(), KEY)
 
 
 def test_a_certificate_says_what_was_signed():
-    """What is read back is what was issued, with the pinned key and without."""
+    """A certificate that is read back equals the issued one, with and without a pinned key."""
     assert verify_certificate(SIGNED, public_key=KEY.public_key) == make()
     assert verify_certificate(SIGNED) == make()
     assert verify_certificate(sign_certificate(make(documents_deleted=None), KEY)).documents_deleted is None
 
 
 def test_an_outsider_can_verify_it_from_the_specification():
-    """FORMAT.md section 11, spelt out: Ed25519 over the JSON without its member `signature`, and the key from the root."""
+    """A certificate verifies by FORMAT.md section 11: Ed25519 over the JSON without its member `signature`."""
     document = json.loads(SIGNED)
     signature = bytes.fromhex(document.pop("signature"))
     message = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
@@ -100,7 +100,7 @@ VECTOR = VECTORS / "erasure_certificate.json"
 
 
 def test_the_frozen_certificate_verifies_for_ever():
-    """A file of version 1 is read, and what it says is signed to the same bytes, under the key that the same root gives."""
+    """A stored certificate of version 1 verifies, and signing its content with the same root gives the same bytes."""
     frozen = VECTOR.read_bytes()
     said = verify_certificate(frozen, public_key=KEY.public_key)
     assert sign_certificate(said, KEY) == frozen
@@ -111,7 +111,7 @@ def test_the_frozen_certificate_verifies_for_ever():
 @settings(deadline=None, max_examples=300)
 @given(data=st.data())
 def test_every_altered_byte_is_refused(data):
-    """One byte changed, taken out or put in, anywhere: not valid, with the pinned key or without."""
+    """A certificate is not valid if any byte was changed, removed or added, with or without a pinned key."""
     place = data.draw(st.integers(0, len(SIGNED) - 1))
     byte = bytes([data.draw(st.integers(0, 255).filter(lambda value: value != SIGNED[place]))])
     rest = SIGNED[place + 1 :]
@@ -123,7 +123,7 @@ def test_every_altered_byte_is_refused(data):
 
 
 def test_every_flipped_bit_of_signature_and_key_is_refused():
-    """All of them, not a sample: also those that leave the hexadecimal spelling of the same bytes."""
+    """Each flipped bit of the signature or the key is refused."""
     for name in (b'"signature":"', b'"public_key":"'):
         start = SIGNED.index(name) + len(name)
         for place in range(start, SIGNED.index(b'"', start)):
@@ -134,7 +134,7 @@ def test_every_flipped_bit_of_signature_and_key_is_refused():
 
 
 def resigned(document, key=KEY):
-    """Sign whatever document: what a forger with a key of his own, or a broken issuer, could make."""
+    """Return a document with a valid signature, as a forger with a key or a broken issuer could make it."""
     document = {name: value for name, value in document.items() if name != "signature"}
     document["public_key"] = key.public_key.hex()
     message = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
@@ -189,14 +189,14 @@ BAD_DOCUMENTS = {
 
 @pytest.mark.parametrize("form", OTHER_FORMS)
 def test_another_form_of_the_same_certificate_is_refused(form):
-    """There is one spelling of a certificate; two readers never see two things in one file."""
+    """A certificate has exactly one spelling, so that no two readers see different content."""
     with pytest.raises(InvalidCertificate):
         verify_certificate(OTHER_FORMS[form])
 
 
 @pytest.mark.parametrize("what", BAD_DOCUMENTS)
 def test_a_signature_does_not_make_a_certificate_of_anything(what):
-    """Also with a right signature only what the format knows is shown, and nothing that a terminal would obey."""
+    """A signed document with unknown content, or with control characters, is refused."""
     try:
         signed = resigned(BAD_DOCUMENTS[what])
     except UnicodeEncodeError:
@@ -206,13 +206,13 @@ def test_a_signature_does_not_make_a_certificate_of_anything(what):
 
 
 def test_the_control_signs_what_is_right():
-    """Control of the two tests above: their way to sign makes a certificate of the right document."""
+    """The control of the two tests above: their signing function makes a valid certificate of a correct document."""
     assert resigned(DOCUMENT) == SIGNED
     assert verify_certificate(resigned(DOCUMENT, OTHER), public_key=OTHER.public_key).namespace_id == UUID(int=2)
 
 
 def test_another_signer_passes_only_where_no_key_is_pinned():
-    """Anyone can sign with a key of his own: that is why auditors pin the cell's."""
+    """A certificate of another signer passes only if no key is pinned, so auditors pin the cell's key."""
     forged = resigned(DOCUMENT | {"rows_deleted": {}}, OTHER)
     assert verify_certificate(forged).rows_deleted == {}
     with pytest.raises(InvalidCertificate, match="another key"):
@@ -221,7 +221,7 @@ def test_another_signer_passes_only_where_no_key_is_pinned():
 
 @pytest.mark.parametrize("public_key", [bytes(32), b"\x01" + bytes(31), b"", b"x", bytes(33), b"\xff" * 32])
 def test_a_public_key_that_is_none_is_refused(public_key):
-    """Neither a key of another length nor a point that would accept made-up signatures passes."""
+    """A public key of another length, or a point that would accept forged signatures, is refused."""
     document = DOCUMENT | {"public_key": public_key.hex()}
     for signature in (bytes(64), b"\x01" + bytes(63), bytes.fromhex(DOCUMENT["signature"])):
         forged = json.dumps(
@@ -241,7 +241,7 @@ def test_a_public_key_that_is_none_is_refused(public_key):
     ],
 )
 def test_what_nobody_could_verify_is_not_issued(changes):
-    """A certificate that its own check refuses is an error when it is made, not years later."""
+    """A certificate that its own check refuses raises an error when it is issued."""
     with pytest.raises(InvalidRequest):
         sign_certificate(replace(make(), **changes), KEY)
 
@@ -252,7 +252,7 @@ def sentences(**changes):
 
 
 def test_backups_are_covered_only_where_the_kek_is_gone():
-    """Destroyed: covered. Shared, kept, refused or still to be deleted: the certificate says that a backup opens."""
+    """A certificate covers backups only if the KEK is destroyed. Otherwise it states that a backup still opens."""
     opens = "can open it"
     covers, limits = sentences(keks=(OWN,))
     assert "local:own is destroyed" in covers
@@ -266,7 +266,7 @@ def test_backups_are_covered_only_where_the_kek_is_gone():
 
 
 def test_what_is_never_covered_is_always_said():
-    """Backups, the log, deleted pages, copies of KEKs, messages of the cell, logs, exports, memory: each has its sentence."""
+    """A certificate always lists what it does not cover, for example backups, logs, exports and memory."""
     _, limits = sentences()
     for words in (
         "write-ahead log",
@@ -286,7 +286,7 @@ def test_what_is_never_covered_is_always_said():
 
 
 def test_the_signing_key_is_shown_nowhere():
-    """Not in a repr, and it is not pickled; the seed is not in what it signs."""
+    """A signing key is not in its repr and can't be pickled, and its seed is not in what it signs."""
     seed = derivation.certificate_seed(ROOT).reveal()
     assert seed.hex() not in repr(KEY)
     assert seed.hex() not in SIGNED.decode()

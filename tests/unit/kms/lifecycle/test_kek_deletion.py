@@ -35,7 +35,7 @@ async def states(deployment, namespace_id):
 
 
 async def test_disabled_keys_neither_seal_nor_open_and_come_back_as_they_were(deployment):
-    """Nothing is lost: each key has the state that it had, old rows open, and another namespace notices nothing."""
+    """Disabling loses nothing: enabled keys have their old state, and other namespaces are not affected."""
     namespace_id, neighbour = [await deployment.namespace() for _ in range(2)]
     keyring = deployment.keyring
     old = (await keyring.open(namespace_id)).seal(KIND, (1,), b"old")
@@ -43,7 +43,7 @@ async def test_disabled_keys_neither_seal_nor_open_and_come_back_as_they_were(de
     new = (await keyring.open(namespace_id)).seal(KIND, (2,), b"new")
     before = await states(deployment, namespace_id)
     assert {state for _, _, state in before} == {KeyState.ACTIVE, KeyState.DECRYPT_ONLY}
-    for _ in range(2):  # twice is as once
+    for _ in range(2):  # disabling again changes nothing
         await disable_data_keys(keyring, namespace_id)
         assert {state for _, _, state in await states(deployment, namespace_id)} == {KeyState.DISABLED}
         with pytest.raises(KeyDisabled):
@@ -63,7 +63,7 @@ async def test_disabled_keys_neither_seal_nor_open_and_come_back_as_they_were(de
 
 
 async def test_a_key_that_was_disabled_before_stays_so(deployment):
-    """An operator who disabled a key does not find it enabled by a shredding that was taken back."""
+    """Cancelling a shredding does not enable a key that was disabled before it."""
     namespace_id = await deployment.namespace()
     await rotate_data_key(deployment.keyring, namespace_id)
     deployment.store.change(namespace_id, 1, state=KeyState.DISABLED)
@@ -74,7 +74,7 @@ async def test_a_key_that_was_disabled_before_stays_so(deployment):
 
 
 async def test_destroyed_keys_do_not_come_back(deployment):
-    """Neither disabling nor enabling touches a tombstone."""
+    """Neither disabling nor enabling changes a tombstone."""
     namespace_id = await deployment.namespace()
     await disable_data_keys(deployment.keyring, namespace_id)
     await destroy_data_keys(deployment.keyring, namespace_id)
@@ -84,7 +84,7 @@ async def test_destroyed_keys_do_not_come_back(deployment):
 
 
 async def test_a_kek_is_deleted_once_and_found_gone_after(deployment):
-    """The local provider: destroyed, and a second run, whose first answer was lost, gets the answer that there is none any more."""
+    """The local provider destroys a KEK, and a second deletion reports that the KEK does not exist."""
     await deployment.namespace()
     kek = deployment.kek
     answer = await dispose_of_kek(deployment.keyring, kek)
@@ -96,20 +96,20 @@ async def test_a_kek_is_deleted_once_and_found_gone_after(deployment):
 
 
 class Refusing:
-    """A KMS that answers a deletion as the test sets; what is asked for is the only call there is."""
+    """A KMS that answers a deletion as the test configures, and that supports no other call."""
 
     def __init__(self, answer, described=None):
         self.answer = answer
         self.described = described
 
     async def delete_kek(self, kek):
-        """Answer or raise."""
+        """Return or raise the configured answer."""
         if isinstance(self.answer, Exception):
             raise self.answer
         return replace(self.answer, kek=kek)
 
     async def describe(self, kek):
-        """Return what is known."""
+        """Return the configured description."""
         if isinstance(self.described, Exception):
             raise self.described
         return replace(self.described, kek=kek)
@@ -134,7 +134,7 @@ PENDING = KekInfo(KEK, "pending_deletion", "1", (), LATER, "request-2")
     ],
 )
 async def test_what_the_kms_says_is_kept(deployment, provider, state, error, request_id, done):
-    """A refusal is an answer too, and no control character of it reaches a certificate; only what is gone counts as done."""
+    """A refusal of the KMS is recorded without control characters. Only a deleted KEK counts as deleted."""
     deployment.keyring.providers["kms"] = provider
     answer = await dispose_of_kek(deployment.keyring, KEK)
     assert (answer.state, answer.request_id, answer.is_done) == (state, request_id, done)
@@ -143,7 +143,7 @@ async def test_what_the_kms_says_is_kept(deployment, provider, state, error, req
 
 
 async def test_a_provider_that_is_not_configured_is_not_a_kek_that_is_gone(deployment):
-    """A section that someone took out of the configuration does not make a certificate say that the KEK is gone."""
+    """A KEK whose provider is not configured is not reported as deleted in a certificate."""
     answer = await dispose_of_kek(deployment.keyring, KekRef("elsewhere", "key"))
     assert not answer.is_done
     assert "elsewhere" in answer.error

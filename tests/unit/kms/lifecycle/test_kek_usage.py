@@ -14,7 +14,7 @@ def used(kek, version):
 
 @pytest.fixture
 def keyring(deployment):
-    """A keyring with two providers, and one of both."""
+    """Return a keyring with two providers, and a multi-provider of both."""
     local = deployment.local
     deployment.keyring.providers = {
         "one": local,
@@ -43,5 +43,5 @@ def keyring(deployment):
     ],
 )
 def test_what_depends_on_a_kek(keyring, in_use, asked, version, depends):
-    """A KEK is in use by what it wraps, by KEKs of several that it is one of, and by what its children wrap."""
+    """A KEK is in use if it wraps keys, if a multi-KEK with it as a child does, or if one of its own children does."""
     assert bool(depending_on(keyring, [in_use], [asked], version)) == depends

@@ -28,7 +28,7 @@ CONTEXT = {"strongroom:version": "1"}
 
 
 class ScriptedKms:
-    """Answers with what a test put down for a KEK, one after another, and with a root when nothing is left."""
+    """A KMS that returns the scripted answers of a KEK in order, and a root when none is left."""
 
     capabilities = None
 
@@ -37,7 +37,7 @@ class ScriptedKms:
         self.asked = []
 
     def answer(self, kek):
-        """Raise or return the next answer."""
+        """Return or raise the next answer."""
         self.asked.append(kek)
         answer = self.script[kek].pop(0) if self.script[kek] else ROOT
         if isinstance(answer, Exception):
@@ -45,37 +45,37 @@ class ScriptedKms:
         return answer
 
     async def unwrap(self, wrapped, *, context):
-        """Answer."""
+        """Return or raise the next answer."""
         assert context == CONTEXT
         return self.answer(wrapped.kek)
 
     async def rotate_kek(self, kek):
-        """Answer."""
+        """Return or raise the next answer."""
         return self.answer(kek)
 
     async def unwrap_many(self, items):
-        """Answer once for all of a KEK, or each in its place with a list."""
+        """Return one answer for all items of a KEK, or one for each item if the answer is a list."""
         (kek,) = {wrapped.kek for wrapped, _ in items}
         answer = self.answer(kek)
         return answer if isinstance(answer, list) else [answer] * len(items)
 
 
 class Log:
-    """An audit log in memory."""
+    """A sink of key events in memory."""
 
     def __init__(self):
         self.events = []
         self.error = None
 
     async def record(self, event):
-        """Keep, or fail."""
+        """Append the event, or raise."""
         if self.error is not None:
             raise self.error
         self.events.append(event)
 
 
 class Bench:
-    """A scripted KMS behind the wrapper, with time that passes in waits alone."""
+    """A scripted KMS behind the wrapper, with a clock that only waits advance."""
 
     def __init__(self):
         self.kms = ScriptedKms()
@@ -87,13 +87,13 @@ class Bench:
         )
 
     async def sleep(self, seconds):
-        """Let time pass."""
+        """Advance the clock."""
         self.waits.append(seconds)
         self.now += seconds
         await asyncio.sleep(0)
 
     async def unwrap(self, kek=KEK):
-        """Unwrap."""
+        """Unwrap one key."""
         return await self.provider.unwrap(Wrapped(kek, "1", b"x"), context=CONTEXT)
 
 
@@ -111,7 +111,7 @@ def items(*keks):
 
 @pytest.mark.parametrize("error", [KmsUnavailable, Throttled, KmsTimeout])
 async def test_what_may_succeed_later_is_tried_again(breaker_bench, error):
-    """Two failures that may pass are got over; a third is the caller's."""
+    """A call is retried after the first two retryable failures. The third is raised."""
     breaker_bench.kms.script[KEK] = [error(), error()]
     assert await breaker_bench.unwrap() is ROOT
     assert len(breaker_bench.kms.asked) == POLICY.attempts
@@ -123,7 +123,7 @@ async def test_what_may_succeed_later_is_tried_again(breaker_bench, error):
 
 @pytest.mark.parametrize("error", [AccessDenied, KeyDisabled, IntegrityError])
 async def test_a_refusal_is_believed(breaker_bench, error):
-    """An answer that will not change is not asked for twice."""
+    """A refusal is not retried."""
     breaker_bench.kms.script[KEK] = [error()]
     with pytest.raises(error):
         await breaker_bench.unwrap()
@@ -131,7 +131,7 @@ async def test_a_refusal_is_believed(breaker_bench, error):
 
 
 async def test_waits_have_full_jitter(breaker_bench):
-    """Waits are spread from nothing to 50 ms, then to 100 ms, so that clients do not come back together."""
+    """Waits are spread from 0 to 50 ms, then from 0 to 100 ms, so that clients do not retry together."""
     for _ in range(300):
         breaker_bench.kms.script[KEK] = [KmsUnavailable(), KmsUnavailable()]
         await breaker_bench.unwrap()
@@ -142,7 +142,7 @@ async def test_waits_have_full_jitter(breaker_bench):
 
 
 async def test_retry_after_is_honoured(breaker_bench):
-    """A KMS that says when to come back is not asked before; beyond the deadline the caller gets that time immediately."""
+    """A KMS is not called before its retry time. If that is past the deadline, the caller gets it at once."""
     breaker_bench.kms.script[KEK] = [Throttled(retry_after=1.5)]
     assert await breaker_bench.unwrap() is ROOT
     assert 1.5 <= breaker_bench.waits[0] < 1.6
@@ -153,7 +153,7 @@ async def test_retry_after_is_honoured(breaker_bench):
 
 
 async def test_changes_are_not_tried_again(breaker_bench):
-    """Whether a rotation that was not answered was done, nobody knows; so it is not done twice."""
+    """A rotation is not retried, because an unanswered rotation may have succeeded."""
     breaker_bench.kms.script[KEK] = [KmsTimeout()]
     with pytest.raises(KmsTimeout):
         await breaker_bench.provider.rotate_kek(KEK)
@@ -161,7 +161,7 @@ async def test_changes_are_not_tried_again(breaker_bench):
 
 
 async def test_a_silent_kms_ends_at_the_deadline(breaker_bench):
-    """In real time: a KMS that never answers is a KmsTimeout at the deadline, and no call hangs."""
+    """On a real clock, a KMS that never answers raises KmsTimeout at the deadline."""
 
     async def hang(*_args, **_kwargs):
         await asyncio.Event().wait()
@@ -173,11 +173,11 @@ async def test_a_silent_kms_ends_at_the_deadline(breaker_bench):
             await provider.unwrap(Wrapped(KEK, "1", b"x"), context=CONTEXT)
 
 
-# --- the breaker
+# --- the circuit breaker
 
 
 async def test_breaker_opens_after_five_failures_in_a_row(breaker_bench):
-    """Five failures in a row, and the KEK is left alone for ten seconds; then one caller asks for all."""
+    """After five failures in a row, a KEK is not called for ten seconds. Then one caller probes it."""
     breaker_bench.kms.script[KEK] = [KmsUnavailable()] * 5
     for _ in range(2):
         with pytest.raises(KmsUnavailable):
@@ -194,7 +194,7 @@ async def test_breaker_opens_after_five_failures_in_a_row(breaker_bench):
 
 
 async def test_failed_probe_opens_the_breaker_again(breaker_bench):
-    """While a KMS stays away it sees one probe in ten seconds, whatever the load."""
+    """During an outage, the KMS gets one probe in ten seconds, whatever the load."""
     breaker_bench.kms.script[KEK] = [KmsUnavailable()] * 100
     for _ in range(1000):
         with pytest.raises(KmsUnavailable):
@@ -204,7 +204,7 @@ async def test_failed_probe_opens_the_breaker_again(breaker_bench):
 
 
 async def test_one_probe_at_a_time(breaker_bench):
-    """Of many callers that come when the pause is over, one asks; the others fail at once and wait for nobody."""
+    """After the pause, one caller probes the KEK. The others fail at once."""
     breaker_bench.kms.script[KEK] = [KmsUnavailable()] * 6
     for _ in range(2):
         with pytest.raises(KmsUnavailable):
@@ -230,7 +230,7 @@ async def test_one_probe_at_a_time(breaker_bench):
 
 
 async def test_each_kek_has_its_own_breaker(breaker_bench):
-    """A KEK that fails does not stop its neighbour."""
+    """A KEK that fails does not affect other KEKs."""
     breaker_bench.kms.script[KEK] = [KmsUnavailable()] * 5
     for _ in range(2):
         with pytest.raises(KmsUnavailable):
@@ -240,7 +240,7 @@ async def test_each_kek_has_its_own_breaker(breaker_bench):
 
 @pytest.mark.parametrize("error", [AccessDenied, KeyDisabled, IntegrityError])
 async def test_refusals_do_not_open_the_breaker(breaker_bench, error):
-    """A refusal is an answer: it ends a row of failures, and never begins one."""
+    """A refusal counts as an answer: it resets the count of failures."""
     breaker_bench.kms.script[KEK] = [error()] * 20
     for _ in range(20):
         with pytest.raises(error):
@@ -254,7 +254,7 @@ async def test_refusals_do_not_open_the_breaker(breaker_bench, error):
 
 
 async def test_cancelled_probe_lets_the_next_one_ask(breaker_bench):
-    """A probe whose caller gave up does not leave the KEK closed for ever."""
+    """A cancelled probe lets the next caller probe the KEK."""
     breaker_bench.kms.script[KEK] = [KmsUnavailable()] * 5
     for _ in range(2):
         with pytest.raises(KmsUnavailable):
@@ -278,7 +278,7 @@ async def test_cancelled_probe_lets_the_next_one_ask(breaker_bench):
 
 
 async def test_batch_asks_again_for_what_failed_only(breaker_bench):
-    """Of a batch, what is answered is kept; only what may succeed later is asked for again."""
+    """Only the items of a batch with retryable failures are requested again."""
     breaker_bench.kms.script[KEK] = [[ROOT, Throttled(), IntegrityError(), Throttled()], [ROOT, Throttled()], [ROOT]]
     answers = await breaker_bench.provider.unwrap_many(items(KEK, KEK, KEK, KEK))
     assert [type(answer) for answer in answers] == [Secret, Secret, IntegrityError, Secret]
@@ -286,25 +286,25 @@ async def test_batch_asks_again_for_what_failed_only(breaker_bench):
 
 
 async def test_batch_tells_what_failed_to_the_end(breaker_bench):
-    """What fails to the end has its error in its place, and what was answered is not lost."""
+    """Items that fail finally have their error in the result, and the other items keep their roots."""
     breaker_bench.kms.script[KEK] = [[ROOT, Throttled()], [KmsUnavailable()], [KmsUnavailable()]]
     answers = await breaker_bench.provider.unwrap_many(items(KEK, KEK))
     assert [type(answer) for answer in answers] == [Secret, KmsUnavailable]
 
 
 async def test_batch_of_several_keks_keeps_order_and_isolation(breaker_bench):
-    """A KEK whose KMS fails fails its own roots, in their places."""
+    """A KEK whose KMS fails fails only its own items, and results stay in order."""
     breaker_bench.kms.script[KEK] = [KmsUnavailable()] * 3
     answers = await breaker_bench.provider.unwrap_many(items(KEK, OTHER, KEK, OTHER))
     assert [type(answer) for answer in answers] == [KmsUnavailable, Secret, KmsUnavailable, Secret]
     assert await breaker_bench.provider.unwrap_many([]) == []
 
 
-# --- the audit log
+# --- key events
 
 
 async def test_each_call_is_told(breaker_bench):
-    """Each call of the KMS is reported with its KEK, outcome, kind of error and request id, and nothing of its text."""
+    """Each call of the KMS is recorded with KEK, outcome, kind of error and request id, but without the error's text."""
     breaker_bench.kms.script[KEK] = [Throttled("slow down, secret", request_id="r-1", provider_code="429"), ROOT]
     await breaker_bench.unwrap()
     first, second = breaker_bench.log.events
@@ -316,13 +316,13 @@ async def test_each_call_is_told(breaker_bench):
 
 
 async def test_no_record_no_key(breaker_bench):
-    """When the audit log does not take the record of a call, its answer is not handed out."""
+    """If a call can't be recorded, its result is not returned."""
     breaker_bench.log.error = OSError("disk full")
     with pytest.raises(OSError, match="disk full"):
         await breaker_bench.unwrap()
 
 
 async def test_wrapper_is_not_pickled(breaker_bench):
-    """A provider is not pickled, wrapped or not."""
+    """A wrapped provider can't be pickled."""
     with pytest.raises(TypeError):
         pickle.dumps(breaker_bench.provider)

@@ -1,4 +1,4 @@
-"""The kernel and `cryptography` make and take the same bytes, and refuse the same things in the same way."""
+"""The kernel and `cryptography` write and accept the same bytes, and refuse the same values with the same errors."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def make_keys(cipher, suite=Suite.XAES_256_GCM, **options):
 @pytest.mark.parametrize("suite", Suite)
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_opens_what_the_other_sealed(native, kind, suite):
-    """Batches of lengths around every border go from one implementation to the other and back."""
+    """Each implementation opens the batches of the other, for lengths around every limit."""
     kind, scope, key_of = KINDS[kind]
     rows = [(key_of(row), os.urandom(row * row % 5000) + b"text" * row) for row in range(100)]
     ours, theirs = make_keys(native, suite), make_keys(ciphers.PYTHON, suite)
@@ -82,7 +82,7 @@ def test_each_opens_what_the_other_sealed(native, kind, suite):
 @pytest.mark.parametrize("suite", Suite)
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_nonces_give_the_same_bytes(native, monkeypatch, kind, suite):
-    """What the kernel sealed, `cryptography` seals to the same bytes when it draws the same nonces."""
+    """Both implementations seal to the same bytes if they draw the same nonces."""
     kind, scope, key_of = KINDS[kind]
     rows = [(key_of(row), b"x" * (row * 37)) for row in range(100)]
     sealed = make_keys(native, suite).seal_many(kind, rows, scope=scope)
@@ -94,7 +94,7 @@ def test_the_same_nonces_give_the_same_bytes(native, monkeypatch, kind, suite):
 
 @pytest.mark.parametrize("suite", Suite)
 def test_long_rows(cipher, suite):
-    """Rows of 15 KiB to 3 MiB, mixed with short ones and in either order, come back; so does an empty batch."""
+    """Rows of 15 KiB to 3 MiB, mixed with short ones in either order, open again. An empty batch does too."""
     kind = KINDS["number"][0]
     keys = make_keys(cipher, suite)
     sizes = [0, 2**14 - 1, 2**14, 5, 2**20, 2**20 + 1, 3 * 2**20, 100]
@@ -110,7 +110,7 @@ WRONG_KEYS = [(), (1, 2), ("1",), (2**63,), (1.0,), (None,), (b"1",)]
 
 @pytest.mark.parametrize("key", WRONG_KEYS, ids=repr)
 def test_a_key_of_other_types_is_refused(cipher, key):
-    """On sealing and on opening, in a row and in the scope, and no part of the key is in the message."""
+    """A key with wrong types is refused on sealing and opening, and the message contains no part of the key."""
     kind = KINDS["number"][0]
     keys = make_keys(cipher)
     sealed = keys.seal(kind, (1,), b"text")
@@ -127,7 +127,7 @@ def test_a_key_of_other_types_is_refused(cipher, key):
 
 @pytest.mark.parametrize("key", [(b"x" * 15,), ("x" * 16,), (bytearray(16),)], ids=repr)
 def test_an_id_has_sixteen_bytes(cipher, key):
-    """`bytes` of another length, and what is like `bytes`, are no ids."""
+    """An id that is not `bytes` of length 16 is refused."""
     keys = make_keys(cipher)
     with pytest.raises(InvalidRequest):
         keys.seal(RecordKind("record", "data", (PartType.ID,)), key, b"")
@@ -135,7 +135,7 @@ def test_an_id_has_sixteen_bytes(cipher, key):
 
 @pytest.mark.parametrize("part_type", [PartType.TEXT, PartType.BYTES])
 def test_a_part_has_at_most_65535_bytes(cipher, part_type):
-    """What a length of two bytes can't say is refused; one byte less is taken. So is a text that UTF-8 can't hold."""
+    """A key part of more than 65,535 bytes, or a text that is not valid UTF-8, is refused."""
     kind, keys = RecordKind("record", "data", (part_type,)), make_keys(cipher)
     one = "x" if part_type is PartType.TEXT else b"x"
     assert keys.open(kind, (one * 65535,), keys.seal(kind, (one * 65535,), b"text")) == b"text"
@@ -145,7 +145,7 @@ def test_a_part_has_at_most_65535_bytes(cipher, part_type):
 
 
 def test_every_cut_and_every_flipped_bit_is_refused(cipher):
-    """A value is refused at each length below its own and with each bit of it turned, alone and within a batch."""
+    """Every truncated value and every flipped bit is refused, in a batch and outside of one."""
     kind = KINDS["number"][0]
     keys = make_keys(cipher)
     sealed = keys.seal(kind, (1,), b"text")
@@ -165,7 +165,7 @@ def test_every_cut_and_every_flipped_bit_is_refused(cipher):
 
 
 def test_a_plaintext_beyond_64_mib_is_refused(cipher):
-    """The limit itself is taken."""
+    """A plaintext of 64 MiB is sealed, and a longer one is refused."""
     kind, keys = KINDS["number"][0], make_keys(cipher)
     assert len(keys.seal(kind, (1,), bytes(64 * 2**20))) == 64 * 2**20 + 48
     with pytest.raises(SealingLimitExceeded):
@@ -176,13 +176,13 @@ def test_a_plaintext_beyond_64_mib_is_refused(cipher):
     "rows", [[((1,), "text")], [((1,), None)], [(1, b"")], [b""], [((1,), b"", b"")], None], ids=repr
 )
 def test_what_is_no_row_is_refused(cipher, rows):
-    """A programming error is an error, whatever it is, and never a crash."""
+    """A malformed row raises an error and never crashes the process."""
     with pytest.raises((TypeError, ValueError, LookupError, InvalidRequest)):
         make_keys(cipher).seal_many(KINDS["number"][0], rows)
 
 
 def test_threads_share_keys(cipher):
-    """Threads that seal and open with one key at once, in batches during which others run, get their own rows back."""
+    """Threads that seal and open with one key at the same time get their own rows back."""
     kind, keys, failures = KINDS["number"][0], make_keys(cipher), []
 
     def work(seed):
@@ -204,7 +204,7 @@ def test_threads_share_keys(cipher):
 
 
 def test_rows_may_be_taken_away_meanwhile(native):
-    """A list that another thread empties while its rows are sealed gives an error or all rows, and no crash."""
+    """A list that another thread empties during sealing gives an error or all rows, and no crash."""
     kind, keys = KINDS["number"][0], make_keys(native)
     for _ in range(50):
         rows = [((number,), os.urandom(20000)) for number in range(50)]
@@ -219,7 +219,7 @@ def test_rows_may_be_taken_away_meanwhile(native):
 
 
 async def test_other_tasks_run_while_a_thread_seals(native):
-    """A long batch in a thread leaves the interpreter to the event loop: it ticks many times meanwhile."""
+    """The event loop keeps running while a thread seals a long batch."""
     kind, keys = KINDS["number"][0], make_keys(native)
     rows = [((number,), bytes(2**20)) for number in range(200)]
     sealing = asyncio.create_task(asyncio.to_thread(keys.seal_many, kind, rows))
@@ -232,7 +232,7 @@ async def test_other_tasks_run_while_a_thread_seals(native):
 
 
 def test_threads_may_read_while_derived_keys_are_dropped(cipher):
-    """Every row opens when several threads read more batches than the cache holds derived keys for."""
+    """Every row opens if threads read more batches than the cache holds derived keys for."""
     kind, keys, failures = KINDS["number"][0], make_keys(cipher, cached_subkeys=4), []
     values = [keys.seal(kind, (number,), b"text") for number in range(1000)]
 
@@ -259,14 +259,14 @@ def test_threads_may_read_while_derived_keys_are_dropped(cipher):
 
 
 def test_results_are_not_seen_before_they_are_whole(native):
-    """A search through all objects of the process while rows are sealed finds no list of ours that has empty places."""
+    """No list of results is visible to the garbage collector while it has empty places."""
     kind, keys = KINDS["number"][0], make_keys(native)
     rows = [((number,), bytes(2**18)) for number in range(61)]
     sealing = threading.Thread(target=lambda: [keys.seal_many(kind, rows) for _ in range(10)])
     sealing.start()
     while sealing.is_alive():
         lists = [each for each in gc.get_objects() if type(each) is list and len(each) == 61 and each is not rows]
-        # `get_referents` leaves empty places out.
+        # `get_referents` omits empty places.
         assert not [each for each in lists if len(gc.get_referents(each)) < 61]
         del lists
     sealing.join()
@@ -275,7 +275,7 @@ def test_results_are_not_seen_before_they_are_whole(native):
 
 @pytest.mark.parametrize("start", [2**64 - 1, 2**64 - 12, 2**64 - 28, 2**63, 40, 10**30, -1])
 def test_an_offset_beyond_a_value_opens_nothing(native, start):
-    """Whatever a caller says of where a nonce begins, nothing outside the value is read."""
+    """A wrong nonce offset never makes the cipher read outside the value."""
     module = ciphers.implementation(native)
     subkey = module.Cipher(ROOT, Suite.XAES_256_GCM).subkey(bytes(12))
     with pytest.raises((module.NotOpened, OverflowError)):
@@ -283,7 +283,7 @@ def test_an_offset_beyond_a_value_opens_nothing(native, start):
 
 
 def test_the_longest_padded_plaintext_is_taken(cipher):
-    """64 MiB are the limit of what a caller hands over, not of what padding makes of it."""
+    """The limit of 64 MiB applies to the plaintext, not to its padded length."""
     kind = RecordKind("record", "data", (PartType.INT64,), padded=True)
     keys, plaintext = make_keys(cipher), bytes(64 * 2**20)
     assert keys.open(kind, (1,), keys.seal(kind, (1,), plaintext)) == plaintext
@@ -292,7 +292,7 @@ def test_the_longest_padded_plaintext_is_taken(cipher):
 
 
 def test_a_batch_shared_by_threads_uses_no_nonce_twice(cipher):
-    """Each nonce is taken once; a thread that finds the batch in use, or used up, is refused."""
+    """Each nonce of a batch is used once. A thread that finds the batch in use, or used up, is refused."""
     for _ in range(50):
         batch, made = ciphers.implementation(cipher).Cipher(ROOT, Suite.XAES_256_GCM).batch(400), []
 
@@ -313,7 +313,7 @@ def test_a_batch_shared_by_threads_uses_no_nonce_twice(cipher):
 
 
 def test_a_text_that_is_no_utf8_is_not_in_the_error(cipher):
-    """Nor in an error before it, which tools may show too."""
+    """A text that is not valid UTF-8 is neither in the error nor in its cause or context."""
     with pytest.raises(InvalidRequest) as refused:
         make_keys(cipher).seal(RecordKind("record", "data", (PartType.TEXT,)), ("secret \ud800",), b"")
     error = refused.value
@@ -324,7 +324,7 @@ def test_a_text_that_is_no_utf8_is_not_in_the_error(cipher):
 
 
 def test_nothing_is_leaked(native):
-    """Sealing and opening, and failing to, leaves no reference to the rows behind."""
+    """Sealing and opening, with success or failure, keep no reference to the rows."""
     kind, keys = KINDS["number"][0], make_keys(native)
     plaintext = os.urandom(40000)
     sealed = keys.seal(kind, (1,), plaintext)
@@ -343,7 +343,7 @@ def test_nothing_is_leaked(native):
 
 
 def test_a_batch_has_only_its_own_nonces(cipher):
-    """More rows than a batch was made for are refused; nothing wraps around to a nonce that was used."""
+    """A batch refuses more rows than it was made for, so that no nonce repeats."""
     batch = ciphers.implementation(cipher).Cipher(ROOT, Suite.XAES_256_GCM).batch(2)
     batch.seal(bytes(8), b"", b"", (), [((), b"")])
     with pytest.raises(ValueError, match=r".*"):
@@ -351,7 +351,7 @@ def test_a_batch_has_only_its_own_nonces(cipher):
 
 
 def test_the_environment_chooses(monkeypatch):
-    """The kernel wherever it is installed, or what the environment asks for; a name that is none is refused."""
+    """The kernel is used if it is installed, or the implementation that the environment names. An unknown name is refused."""
     monkeypatch.setattr(ciphers, "chosen", CHOSEN)
     assert ciphers.chosen() == ciphers.available()[-1]
     monkeypatch.setenv(ciphers.VARIABLE, ciphers.PYTHON)

@@ -19,7 +19,7 @@ PACKING = {
 
 
 def specified_kinds():
-    """The rows of FORMAT.md's register: name, column, names and types of the key's parts, packing."""
+    """Return the rows of the register in FORMAT.md: name, column, key parts with types, and packing."""
     section = FORMAT.split("## 9. Register of record kinds")[1].split("\nThe dictionary of")[0]
     for name, column, key, packing in ROW.findall(section):
         parts = [part.strip().split(" ", 1) for part in re.sub(r"\([^)]*\)", "", key).split(",")]
@@ -27,7 +27,7 @@ def specified_kinds():
 
 
 def test_the_register_and_the_specification_list_the_same_kinds():
-    """`record_kinds.py` and FORMAT.md section 9 agree in order, names, key parts, types and packing."""
+    """`record_kinds.py` and FORMAT.md section 9 have the same kinds in the same order."""
     declared = [
         (
             kind.name,
@@ -48,6 +48,6 @@ def test_the_register_holds_every_declared_kind_once():
 
 
 def test_the_specification_names_the_files_of_the_dictionary():
-    """FORMAT.md has the SHA-256 of the visibility record's dictionary and of its tables."""
+    """FORMAT.md has the SHA-256 of the dictionary and of the tables of visibility records."""
     for content in (VISIBILITY_RECORD.dictionary, VISIBILITY_RECORD.tables):
         assert f"`{sha256(content).hexdigest()}`" in FORMAT

@@ -11,7 +11,7 @@ from tests.support.kms.keyring_files import PASSPHRASE, change_document, refused
 @pytest.mark.parametrize("passphrase", [None, PASSPHRASE])
 @pytest.mark.usefixtures("cheap_scrypt")
 async def test_truncated_file_is_refused(path, passphrase):
-    """A keyring that was cut short anywhere is damaged; it is never read as one of fewer keys."""
+    """A keyring that was truncated anywhere is refused as damaged, and is never read as a keyring with fewer keys."""
     made = LocalProvider("local", path, passphrase=passphrase)
     await made.create_keyring()
     for key_id in ("a", "b", "c"):
@@ -53,7 +53,7 @@ async def test_truncated_file_is_refused(path, passphrase):
     ],
 )
 async def test_garbage_is_refused(path, content):
-    """Anything that is not a keyring of this format is refused as damaged, not with an error of a parser."""
+    """Content that is not a keyring of this format is refused as damaged, and no parser error escapes."""
     path.write_bytes(content)
     await refused(path, "damaged")
 
@@ -108,7 +108,7 @@ async def test_version_that_is_no_number_is_refused(path, number):
 )
 @pytest.mark.usefixtures("cheap_scrypt")
 async def test_cost_that_no_keyring_asks_for_is_refused(path, cost):
-    """A file cannot make its reader spend gigabytes or minutes on scrypt, nor fail with another error."""
+    """A file can't make its reader spend gigabytes or minutes on scrypt, or fail with another error."""
     made = LocalProvider("local", path, passphrase=PASSPHRASE)
     await made.create_keyring()
     await made.create_kek("a")
@@ -118,7 +118,7 @@ async def test_cost_that_no_keyring_asks_for_is_refused(path, cost):
 
 @pytest.mark.usefixtures("cheap_scrypt")
 async def test_infinite_cost_is_refused(path):
-    """A cost that is infinite is refused as damaged too."""
+    """An infinite cost is refused as damaged."""
     made = LocalProvider("local", path, passphrase=PASSPHRASE)
     await made.create_keyring()
     change_document(path, lambda document: document["protection"].update(n=float("inf")))

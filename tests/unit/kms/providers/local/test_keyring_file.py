@@ -17,7 +17,7 @@ from tests.support.kms.keyring_files import CONTEXT, ROOT, refused
 
 
 async def test_file_is_made_private(local_provider, path):
-    """The keyring, as it is made and after each change, is readable by its owner only, whatever the umask."""
+    """A keyring is readable by its owner only, when it is created and after each change, whatever the umask."""
     await local_provider.rotate_kek(KekRef("local", "a"))
     umask = os.umask(0)
     try:
@@ -29,7 +29,7 @@ async def test_file_is_made_private(local_provider, path):
 
 
 async def test_existing_keyring_is_not_made_again(local_provider, path):
-    """Making a keyring where there is one changes nothing: what it wrapped still opens."""
+    """Creating a keyring that exists changes nothing."""
     before = path.read_bytes()
     assert not await local_provider.create_keyring()
     assert path.read_bytes() == before
@@ -38,13 +38,13 @@ async def test_existing_keyring_is_not_made_again(local_provider, path):
 @pytest.mark.usefixtures("local_provider")
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o620, 0o602, 0o610, 0o601, 0o666, 0o777])
 async def test_file_that_others_can_use_is_refused(path, mode):
-    """A keyring that its group or others can read, write or execute is refused; the message has the remedy."""
+    """A keyring that its group or others can read, write or execute is refused, and the message has the remedy."""
     path.chmod(mode)
     await refused(path, rf"mode {mode:04o}.*chmod 600")
 
 
 async def test_mode_is_checked_again_when_it_changes(local_provider, local_kek, path):
-    """A keyring whose mode is opened up while it is in use is refused from the next call on."""
+    """A keyring whose mode becomes too open during use is refused from the next call."""
     wrapped = await local_provider.wrap(local_kek, ROOT, context=CONTEXT)
     path.chmod(0o644)
     with pytest.raises(KeyringFileError):
@@ -56,13 +56,13 @@ async def test_mode_is_checked_again_when_it_changes(local_provider, local_kek, 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 @pytest.mark.usefixtures("local_provider")
 async def test_file_of_another_user_is_refused(path):
-    """A keyring that another user owns, and could change, is refused."""
+    """A keyring that another user owns is refused, because that user could change it."""
     os.chown(path, 65534, -1)
     await refused(path, "another user")
 
 
 async def test_missing_file_is_refused(path):
-    """Without its file the provider says that it is missing, and makes no new one that would open nothing."""
+    """A missing keyring is reported as missing, and no new keyring is created in its place."""
     await refused(path, "missing")
     with pytest.raises(KeyringFileError, match="missing"):
         await LocalProvider("local", path).create_kek("a")
@@ -70,7 +70,7 @@ async def test_missing_file_is_refused(path):
 
 
 async def test_file_that_goes_missing_is_noticed(local_provider, local_kek, path):
-    """A keyring that is removed while it is in use stops all use."""
+    """A keyring that is removed during use is refused from the next call."""
     wrapped = await local_provider.wrap(local_kek, ROOT, context=CONTEXT)
     path.unlink()
     with pytest.raises(KeyringFileError, match="missing"):
@@ -78,26 +78,26 @@ async def test_file_that_goes_missing_is_noticed(local_provider, local_kek, path
 
 
 async def test_missing_folder_is_refused(tmp_path):
-    """A keyring cannot be made in a folder that does not exist; the error is the provider's own."""
+    """Creating a keyring in a folder that does not exist raises the provider's own error."""
     with pytest.raises(KeyringFileError, match="folder"):
         await LocalProvider("local", tmp_path / "absent" / "keyring.json").create_keyring()
 
 
 async def test_directory_in_its_place_is_refused(path):
-    """A directory where the keyring should be is refused with the provider's own error."""
+    """A directory in place of the keyring is refused with the provider's own error."""
     path.mkdir(mode=0o700)
     await refused(path, "directory|regular file")
 
 
 async def test_fifo_in_its_place_is_refused(path):
-    """A fifo where the keyring should be is refused, and does not hang its reader."""
+    """A FIFO in place of the keyring is refused, and the reader does not hang."""
     os.mkfifo(path, 0o600)
     await asyncio.wait_for(refused(path, "not a regular file"), 5)
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), KeyboardInterrupt()], ids=["io", "kill"])
 async def test_crash_before_replace_leaves_the_old_file(local_provider, local_kek, path, monkeypatch, error):
-    """A writer that dies before it replaces the file leaves the old one as it was, and no key in a stray file."""
+    """A writer that crashes before it replaces the file leaves the old file unchanged, and no key in a temporary file."""
     wrapped = await local_provider.wrap(local_kek, ROOT, context=CONTEXT)
     before = path.read_bytes()
 
@@ -107,7 +107,7 @@ async def test_crash_before_replace_leaves_the_old_file(local_provider, local_ke
     with monkeypatch.context() as patched:
         patched.setattr(Path, "replace", crash)
         with pytest.raises(KeyringFileError if isinstance(error, OSError) else KeyboardInterrupt):
-            # In this thread: a KeyboardInterrupt in another one would end the event loop.
+            # Run in this thread, because a KeyboardInterrupt in another thread would end the event loop.
             local_provider._change("a", only_new=False)
     assert path.read_bytes() == before
     assert sorted(entry.name for entry in path.parent.iterdir()) == [f".{path.name}.lock", path.name]
@@ -116,7 +116,7 @@ async def test_crash_before_replace_leaves_the_old_file(local_provider, local_ke
 
 
 async def test_file_is_on_disk_before_it_takes_its_place(local_provider, monkeypatch):
-    """The new content is synced before it replaces the old, and the folder after: no crash loses both."""
+    """The new file is synced before it replaces the old one, and the folder after, so that no crash loses both."""
     steps = []
     fsync, replace = os.fsync, Path.replace
 
@@ -142,7 +142,7 @@ CREATOR = textwrap.dedent(
 
     async def main(path, name):
         provider = LocalProvider("local", Path(path))
-        sys.stdin.readline()  # so that both begin together
+        sys.stdin.readline()  # so that both start together
         for number in range(20):
             await provider.create_kek(f"{name}-{number}")
             await provider.rotate_kek(KekRef("local", "a"))
@@ -157,7 +157,7 @@ def start_writer(path, name):
 
 
 async def test_processes_that_write_at_once_lose_nothing(local_provider, path):
-    """KEKs and versions that two processes make at the same time are all there afterwards."""
+    """KEKs and versions that two processes create at the same time are all stored."""
     writers = [start_writer(path, name) for name in ("first", "second")]
     for writer in writers:
         writer.stdin.write(b"\n")
@@ -171,7 +171,7 @@ async def test_processes_that_write_at_once_lose_nothing(local_provider, path):
 
 
 async def test_kek_of_another_process_is_seen(local_provider, path):
-    """A KEK or a version that another process made is used by the next call, without a restart."""
+    """A KEK or version that another process created is used by the next call, without a restart."""
     other = LocalProvider("local", path)
     kek = await other.create_kek("theirs")
     assert (await local_provider.wrap(kek, ROOT, context=CONTEXT)).kek_version == "1"

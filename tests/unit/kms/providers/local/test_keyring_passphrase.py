@@ -9,7 +9,7 @@ from tests.support.kms.keyring_files import CONTEXT, OTHER_PASSPHRASE, PASSPHRAS
 
 @pytest.mark.usefixtures("cheap_scrypt")
 async def test_passphrase_protects_the_keys(path):
-    """A keyring with a passphrase opens with it, and holds no key in clear."""
+    """A keyring with a passphrase opens with it, and holds no key in plaintext."""
     made = LocalProvider("local", path, passphrase=PASSPHRASE)
     await made.create_keyring()
     kek = await made.create_kek("a")
@@ -24,7 +24,7 @@ async def test_passphrase_protects_the_keys(path):
 @pytest.mark.usefixtures("cheap_scrypt")
 @pytest.mark.parametrize("passphrase", [OTHER_PASSPHRASE, PASSPHRASE + " ", PASSPHRASE.upper()])
 async def test_wrong_passphrase_is_refused(path, passphrase):
-    """Another passphrase opens nothing, and the message distinguishes it from damage; nothing is written under it."""
+    """A wrong passphrase is refused with a message that distinguishes it from damage, and nothing is written under it."""
     made = LocalProvider("local", path, passphrase=PASSPHRASE)
     await made.create_keyring()
     await made.create_kek("a")
@@ -37,7 +37,7 @@ async def test_wrong_passphrase_is_refused(path, passphrase):
 
 @pytest.mark.usefixtures("cheap_scrypt")
 async def test_wrong_passphrase_is_refused_by_an_empty_keyring(path):
-    """Also before its first KEK is made, a keyring refuses another passphrase than it was made with."""
+    """A keyring without KEKs also refuses a wrong passphrase."""
     await LocalProvider("local", path, passphrase=PASSPHRASE).create_keyring()
     with pytest.raises(KeyringFileError):
         await LocalProvider("local", path, passphrase=OTHER_PASSPHRASE).create_kek("a")
@@ -46,7 +46,7 @@ async def test_wrong_passphrase_is_refused_by_an_empty_keyring(path):
 @pytest.mark.usefixtures("cheap_scrypt")
 @pytest.mark.parametrize("passphrase", [None, ""])
 async def test_missing_passphrase_is_refused(path, passphrase):
-    """A keyring with a passphrase says that it needs one when none is given."""
+    """A keyring with a passphrase is refused if no passphrase is configured, and the message says so."""
     made = LocalProvider("local", path, passphrase=PASSPHRASE)
     await made.create_keyring()
     await made.create_kek("a")
@@ -55,13 +55,13 @@ async def test_missing_passphrase_is_refused(path, passphrase):
 
 @pytest.mark.usefixtures("local_provider", "cheap_scrypt")
 async def test_clear_file_is_refused_where_a_passphrase_is_given(path):
-    """A caller with a passphrase gets an error if the keyring is not protected by it."""
+    """A keyring without protection is refused if a passphrase is configured."""
     await refused(path, "passphrase", PASSPHRASE)
 
 
 @pytest.mark.usefixtures("cheap_scrypt")
 async def test_keys_of_a_protected_file_do_not_change_places(path):
-    """The sealed key of one KEK or version, copied to another's place in the file, does not open there."""
+    """A sealed key that was copied to another KEK or version in the file does not open there."""
     made = LocalProvider("local", path, passphrase=PASSPHRASE)
     await made.create_keyring()
     for key_id in ("a", "b"):

@@ -10,7 +10,7 @@ from tests.support.kms.keyring_files import CONTEXT, ROOT
 
 
 async def test_existing_kek_is_left_alone(local_provider, local_kek):
-    """Making a KEK that exists returns it as it is: what it wrapped still unwraps."""
+    """Creating a KEK that exists returns it unchanged, and its wrapped keys still unwrap."""
     wrapped = await local_provider.wrap(local_kek, ROOT, context=CONTEXT)
     assert await local_provider.create_kek("a") == local_kek
     assert (await local_provider.describe(local_kek)).versions == ("1",)
@@ -18,7 +18,7 @@ async def test_existing_kek_is_left_alone(local_provider, local_kek):
 
 
 async def test_rotated_kek_still_unwraps(local_provider, local_kek):
-    """After a rotation new keys are wrapped under the new version, and old wrapped keys unwrap; rewrap moves them."""
+    """After a rotation, new keys are wrapped under the new version, old keys unwrap, and a rewrap moves them."""
     old = await local_provider.wrap(local_kek, ROOT, context=CONTEXT)
     assert await local_provider.rotate_kek(KekRef("local", "a")) == "2"
     new = await local_provider.wrap(local_kek, ROOT, context=CONTEXT)
@@ -32,7 +32,7 @@ async def test_rotated_kek_still_unwraps(local_provider, local_kek):
 
 
 async def test_versions_are_ordered_as_numbers(local_provider, local_kek):
-    """The eleventh version wraps after the tenth: versions are numbers, not text."""
+    """Versions are compared as numbers, so that version 11 follows version 10."""
     for _ in range(10):
         await local_provider.rotate_kek(KekRef("local", "a"))
     assert (await local_provider.wrap(local_kek, ROOT, context=CONTEXT)).kek_version == "11"
@@ -40,7 +40,7 @@ async def test_versions_are_ordered_as_numbers(local_provider, local_kek):
 
 
 async def test_generated_key_unwraps(local_provider, local_kek):
-    """A generated root is 32 fresh bytes, and its wrapped form unwraps to it."""
+    """A generated root has 32 new bytes, and its wrapped form unwraps to it."""
     made = [await local_provider.generate_data_key(local_kek, context=CONTEXT) for _ in range(3)]
     assert len({key.root.reveal() for key in made}) == 3
     for key in made:
@@ -61,7 +61,7 @@ async def test_generated_key_unwraps(local_provider, local_kek):
     ],
 )
 async def test_other_context_is_refused(local_provider, local_kek, context):
-    """A wrapped key unwraps only under the encryption context that it was wrapped under."""
+    """A wrapped key unwraps only under its own encryption context."""
     wrapped = await local_provider.wrap(local_kek, ROOT, context=CONTEXT)
     with pytest.raises(IntegrityError):
         await local_provider.unwrap(wrapped, context=context)
@@ -70,14 +70,14 @@ async def test_other_context_is_refused(local_provider, local_kek, context):
 
 
 async def test_order_of_the_context_does_not_matter(local_provider, local_kek):
-    """A context is a map: the order of its entries is not part of it."""
+    """The order of the entries of a context does not matter."""
     wrapped = await local_provider.wrap(local_kek, ROOT, context=CONTEXT)
     turned = dict(reversed(CONTEXT.items()))
     assert (await local_provider.unwrap(wrapped, context=turned)).reveal() == ROOT.reveal()
 
 
 async def test_other_kek_is_refused(local_provider, local_kek):
-    """A wrapped key names its KEK and version; under another one it is refused, and none is tried in turn."""
+    """A wrapped key is unwrapped only with the KEK and version that it names, and no other is tried."""
     other = await local_provider.create_kek("b")
     await local_provider.rotate_kek(KekRef("local", "a"))
     wrapped = await local_provider.wrap(local_kek, ROOT, context=CONTEXT)
@@ -96,7 +96,7 @@ async def test_other_kek_is_refused(local_provider, local_kek):
 
 
 async def test_kek_with_the_same_name_in_another_keyring_is_refused(local_provider, local_kek, tmp_path):
-    """A KEK of the same name in another file is another key."""
+    """A KEK of the same name in another keyring unwraps nothing of this one."""
     wrapped = await local_provider.wrap(local_kek, ROOT, context=CONTEXT)
     stranger = LocalProvider("local", tmp_path / "other.json")
     await stranger.create_keyring()
@@ -106,7 +106,7 @@ async def test_kek_with_the_same_name_in_another_keyring_is_refused(local_provid
 
 
 async def test_every_flipped_bit_of_a_wrapped_key_is_refused(local_provider, local_kek):
-    """A wrapped key that was altered or cut anywhere is refused, with one error for all causes."""
+    """A wrapped key that was altered or truncated anywhere is refused, always with the same message."""
     wrapped = await local_provider.wrap(local_kek, ROOT, context=CONTEXT)
     content = wrapped.ciphertext
     spoilt = [content[:cut] for cut in range(len(content))] + [content + b"\x00"]
@@ -121,7 +121,7 @@ async def test_every_flipped_bit_of_a_wrapped_key_is_refused(local_provider, loc
 
 
 async def test_unwrap_many_answers_in_order(local_provider, local_kek):
-    """What fails has its error in its place and fails no other."""
+    """Results are in the order of the items, and an item that fails has its error and affects no other."""
     good = await local_provider.wrap(local_kek, ROOT, context=CONTEXT)
     items = [
         (good, CONTEXT),
@@ -135,7 +135,7 @@ async def test_unwrap_many_answers_in_order(local_provider, local_kek):
 
 
 async def test_version_of_many_digits_fails_in_its_place(local_provider, local_kek):
-    """A registry row with an absurd KEK version fails alone, and does not fail the namespace's other keys."""
+    """A registry row with an absurd KEK version fails alone, and the namespace's other keys unwrap."""
     good = await local_provider.wrap(local_kek, ROOT, context=CONTEXT)
     absurd = dataclasses.replace(good, kek_version="9" * 5000)
     bad, fine = await local_provider.unwrap_many([(absurd, CONTEXT), (good, CONTEXT)])
@@ -144,7 +144,7 @@ async def test_version_of_many_digits_fails_in_its_place(local_provider, local_k
 
 
 async def test_unknown_kek_is_not_found(local_provider):
-    """A KEK that the keyring does not hold is KeyNotFound in every operation, and is not made by the way."""
+    """An unknown KEK raises KeyNotFound in every operation, and no operation creates it."""
     absent = KekRef("local", "absent")
     for call in (
         local_provider.wrap(absent, ROOT, context=CONTEXT),
@@ -157,7 +157,7 @@ async def test_unknown_kek_is_not_found(local_provider):
 
 
 def test_wrap_context_is_encoded_injectively():
-    """Different KEKs, versions and contexts never give the same associated data, however their text is split."""
+    """Different KEKs, versions and contexts have different associated data, however their text is split."""
     places = [
         ("a", 1, {}),
         ("a1", 1, {}),
@@ -181,7 +181,7 @@ def test_wrap_context_is_encoded_injectively():
     ],
 )
 def test_uri_of_a_kek(uri, parsed):
-    """A KEK is written `provider:key`, and the key may hold colons of its own."""
+    """A KEK's URI is `provider:key`, and the key may contain colons."""
     assert KekRef.parse(uri) == parsed
     assert str(parsed) == uri
 
@@ -190,6 +190,6 @@ def test_uri_of_a_kek(uri, parsed):
     "uri", ["", "local", "local:", ":a", "Local:a", "1l:a", "local:a b", "local:a\n", "local:\u00e9", "l" * 33 + ":a"]
 )
 def test_wrong_uri_is_refused(uri):
-    """What is not of that form is refused, without repeating it."""
+    """A malformed URI is refused."""
     with pytest.raises(InvalidRequest):
         KekRef.parse(uri)
