@@ -1,4 +1,4 @@
-"""What a service links in: configuration, the one object that it opens, and the command line."""
+"""The interface of a service: the configuration, and `Strongroom`, the cell that the service opens. Also the command line."""
 
 from .config import ConfigError, LocalKms, StrongroomConfig, TransitKms, load_config, write_config
 from .strongroom import Strongroom

@@ -11,7 +11,7 @@ Scope: TypeAlias = Literal["cell", "namespace", "filtered"]
 
 
 class Permission(StrEnum):
-    """What an operation needs and a role gives. `READ`, `WRITE` and `ADMIN` are given in one namespace or in all."""
+    """A permission, which an operation needs and a role gives. `READ`, `WRITE` and `ADMIN` are given in one namespace or in all."""
 
     READ = "namespace.read"
     """Read a tenant's data."""
@@ -44,8 +44,8 @@ class Operation:
     Attributes:
         method: The store's method, or the verb of a command.
         permission: The permission that the caller needs; None if every known principal may do it.
-        activity: What the operation does. A read has one audit record, or two if it fails. Everything else has two.
-        scope: What the operation is about: the cell; the namespaces that its arguments name; or a list that is
+        activity: The kind of the operation. A read has one audit record, or two if it fails. Everything else has two.
+        scope: The subject of the operation: the cell; the namespaces that its arguments name; or a list that is
             filtered down to what the caller may see.
         arguments: The arguments that an audit record holds as keyed hashes, separated by spaces. Those of a request
             are named by its fields.
@@ -88,7 +88,7 @@ class Store:
     Attributes:
         name: The attribute of `Strongroom`.
         type: The store's class.
-        operations: What a session can do with the store. Its other methods are not reachable through a session.
+        operations: The operations that a session has. Other methods of the store can't be called through a session.
     """
 
     name: str
@@ -110,7 +110,7 @@ def command(
     *,
     dual_control: bool = False,
 ) -> Operation:
-    """Return an operation of the command line that is no call of a store; see `Session.performing`.
+    """Return an operation of the command line that is not a call of a store; see `Session.performing`.
 
     Args:
         name: Area and verb, such as `keys.rotate`.

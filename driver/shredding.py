@@ -31,7 +31,7 @@ Progress: TypeAlias = Callable[[Step, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What a shredding will delete.
+    """The data and keys that a shredding will delete.
 
     Attributes:
         rows: The number of rows, by table.
@@ -166,8 +166,10 @@ class Shredding:
         await self._keyring.key_events.record(replace(event, at=datetime.now(UTC)))
         answer = await dispose_of_kek(self._keyring, kek)
         outcome: Literal["done", "failed"] = "done" if answer.error is None else "failed"
-        told = replace(event, outcome=outcome, at=datetime.now(UTC), request_id=answer.request_id, note=answer.state)
-        await self._keyring.key_events.record(told)
+        answered = replace(
+            event, outcome=outcome, at=datetime.now(UTC), request_id=answer.request_id, note=answer.state
+        )
+        await self._keyring.key_events.record(answered)
         await self.store.record_answer(namespace_id, answer)
 
     async def _purge(self, namespace_id: UUID, show: Progress) -> None:

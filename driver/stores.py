@@ -1,4 +1,4 @@
-"""The table of stores and operations: the one place that says what a caller can do and what that needs.
+"""The table of stores and operations. It alone defines the operations of a caller and the permissions that they need.
 
 Access control, the audit log, telemetry and the proxies read it; what is not here can't be done through a session. A new
 store needs one entry here and its constructor in `assembly.py`. tests/access/test_catalogue.py compares the table with the
@@ -254,7 +254,7 @@ COMMANDS = (
     command("audit.shorten_retention", OWNER, "delete", "cell", "days", dual_control=True),
     command("audit.availability_first", OWNER, "update", "namespace", "name"),
 )
-"""What the command line does that is no call of a store."""
+"""The operations of the command line that are not calls of a store."""
 
 STORE_OPERATIONS: Mapping[str, Operation] = MappingProxyType(
     {operation.name: operation for store in STORES for operation in store.operations}

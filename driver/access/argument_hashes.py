@@ -1,4 +1,4 @@
-"""Keyed hashes of arguments: only the owner of a namespace's key can find a workflow's audit records."""
+"""Keyed hashes of arguments. Only the holder of a namespace's keys can find the audit records of a workflow by its id."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ if TYPE_CHECKING:
     from strongroom.kms import NamespaceKeys
 
 HASH_BYTES = 16
-REMEMBERED = 1024
-"""Number of hashes that are remembered for a namespace, because shards, task queues and workflows recur."""
+CACHED_HASHES = 1024
+"""Maximum size of each of a namespace's two caches of hashes. They are useful because shards, task queues and workflows recur."""
 
 
 class ArgumentHashes:
-    """Hashes under one namespace's key.
+    """Computes and caches hashes under the identity key of one namespace.
 
     Args:
         keys: The namespace's keys.
 
     Raises:
-        KmsError: There is no identity key, or it was destroyed.
+        KmsError: The namespace has no identity key, or the key was destroyed.
     """
 
     def __init__(self, keys: NamespaceKeys) -> None:
-        self._hash = argument_hash(keys)
+        self._hash = argument_hasher(keys)
         self._values: dict[tuple[str, object], bytes] = {}
         self._ids: dict[tuple[str, int], bytes] = {}
 
     def members(self, values: Mapping[str, Any], recorded: Collection[str]) -> bytes:
-        """Return a hash for each recorded value, as members of a JSON object. Equal values of one name have equal hashes.
+        """Return the hashes of the recorded values, as members of a JSON object. Equal values with the same name have equal hashes.
 
         Args:
-            values: The values of a call, by name.
-            recorded: The names of those that the audit log holds.
+            values: The arguments of a call, by name.
+            recorded: The names of the arguments that are recorded.
         """
         parts = []
         for name, value in values.items():
             if name not in recorded:
                 continue
             kind = type(value)
-            if kind is UUID:  # An integer is hashed and compared ten times as fast.
+            if kind is UUID:  # As a dictionary key, an integer is ten times as fast as a UUID.
                 parts.append(self._ids.get((name, value.int)) or self._remember(name, value, self._ids, value.int))
             elif kind is str or kind is int:
                 parts.append(self._values.get((name, value)) or self._remember(name, value, self._values, value))
@@ -56,7 +56,7 @@ class ArgumentHashes:
         return b",".join(parts)
 
     def _remember(self, name: str, value: object, cache: dict[tuple[str, Any], bytes], key: object) -> bytes:
-        if len(cache) >= REMEMBERED:
+        if len(cache) >= CACHED_HASHES:
             cache.clear()
         member = cache[name, key] = self._member(name, value)
         return member
@@ -65,8 +65,8 @@ class ArgumentHashes:
         return members({name: self._hash(name, value)})
 
 
-def argument_hash(keys: NamespaceKeys) -> Callable[[str, object], str]:
-    """Return a function that hashes an argument's name and value under a namespace's key, in hexadecimal.
+def argument_hasher(keys: NamespaceKeys) -> Callable[[str, object], str]:
+    """Return a function that returns the keyed hash of an argument's name and value, in hexadecimal.
 
     Raises:
         KmsError: As `ArgumentHashes`.
@@ -79,7 +79,7 @@ _HASHES: WeakKeyDictionary[NamespaceKeys, ArgumentHashes] = WeakKeyDictionary()
 
 
 def hashes_of(keys: NamespaceKeys) -> ArgumentHashes:
-    """Return the hashes under these keys. They are forgotten together with the keys.
+    """Return the hash cache of a namespace's keys. It is dropped together with the keys.
 
     Raises:
         KmsError: As `ArgumentHashes`.

@@ -1,4 +1,4 @@
-"""Read the arguments of a call: the namespaces that it is about, and the values that identify what it was about."""
+"""Read the arguments of a call: the namespaces that it affects, and the values that identify the workflow, shard or queue."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _PLAIN_TYPES = (str, int, UUID, bytes, datetime)
 
 
 def identifying(arguments: Mapping[str, Any]) -> tuple[tuple[UUID, ...], dict[str, Any]]:
-    """Return the namespaces that arguments name, and the values by which a call can be recognised.
+    """Return the namespaces in the arguments of a call, and the values that identify its subject.
 
     Args:
         arguments: All arguments of a call, by name.
 
     Returns:
-        The id of every namespace, once each; and the ids, names, numbers and filters among the arguments and in requests,
+        The id of each namespace, without duplicates; and the ids, names, numbers and filters among the arguments and in requests,
         by name. Blobs, tasks and events are left out. The table (`driver/stores.py`) says which of them are recorded.
     """
     namespace_ids: list[UUID] = []

@@ -68,7 +68,7 @@ class _Allowance:
 
 @dataclass(slots=True, eq=False)
 class _Remembered:
-    """What is remembered of a namespace, or of the cell, for as long as its keys are used.
+    """The cached decisions and encodings of a namespace, or of the cell. They live as long as its keys are used.
 
     Attributes:
         hashes: The hashes of arguments.

@@ -1,4 +1,4 @@
-"""Decide whether a principal may do something now. What no role or grant allows is denied."""
+"""Decide whether a principal may do something now. An operation that no role or grant allows is denied."""
 
 from __future__ import annotations
 

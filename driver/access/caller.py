@@ -1,6 +1,6 @@
-"""The caller of the operation that runs in this task, for the records of keys and policies that the operation causes.
+"""The caller of the operation in the current task, for the audit records of key events and policy changes.
 
-This is a context variable and not an argument: DESIGN.md, "Access control and audit log".
+DESIGN.md, "Access control and audit log", explains why this is a context variable and not an argument.
 """
 
 from __future__ import annotations
@@ -12,4 +12,4 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 CALLER: ContextVar[Mapping[str, object]] = ContextVar("strongroom_caller", default={})  # noqa: B039 - never changed
-"""The caller's fields of an audit record: `principal`, `credential`, `source`, `request_id`. Empty outside an operation."""
+"""The fields of the caller in an audit record: `principal`, `credential`, `source`, `request_id`. Empty outside an operation."""

@@ -1,4 +1,4 @@
-"""Break-glass grants: a role for some hours, or one operation that needs two people. Another principal approves them."""
+"""Break-glass grants: a role for some hours, or one operation that needs two people. A second principal approves each grant."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from .policy import Policy
 
 LONGEST_GRANT = timedelta(hours=8)
-"""The longest time that a grant counts."""
-UNAPPROVED = timedelta(hours=24)
-"""Time after which a request that nobody approved has expired."""
+"""The maximum lifetime of a grant."""
+APPROVAL_PERIOD = timedelta(hours=24)
+"""The time in which a requested grant must be approved. After it the request has expired."""
 
 
 def request_grant(
@@ -46,55 +46,59 @@ def request_grant(
         role: The role; "" for an operation.
         operation: The operation; "" for a role.
         namespace_id: The namespace; None for the whole cell.
-        reason: The reason, for reviews.
-        lifetime: How long the grant counts after its approval.
+        reason: The reason, which `access review` shows.
+        lifetime: The time for which the grant is valid after its approval.
         by: The principal that requests it.
         now: The time, in UTC.
 
     Returns:
-        The next policy, and the grant, which does not count before it is approved.
+        The changed policy and the grant. The grant gives no permission until it is approved.
 
     Raises:
         InvalidPolicyChange: The request is invalid.
     """
     principal_named(policy, by)
     if bool(role) == bool(operation):
-        raise InvalidPolicyChange("a grant is for a role or for an operation, not for both")
+        raise InvalidPolicyChange("a grant is for either a role or an operation; name one of them")
     if role:
         check_role(role, namespace_id)
     elif operation not in OPERATIONS or not OPERATIONS[operation].dual_control:
         names = ", ".join(sorted(each.name for each in OPERATIONS.values() if each.dual_control))
-        raise InvalidPolicyChange(f"operations that need two people are {names}")
+        raise InvalidPolicyChange(
+            f"this operation does not need two people, so it can't be granted; the operations that do are {names}"
+        )
     elif (OPERATIONS[operation].scope == "cell") != (namespace_id is None):
         raise InvalidPolicyChange(
-            "name the namespace of an operation on a namespace, and none for an operation on the cell"
+            "an operation on a namespace needs a namespace, and an operation on the cell must not have one"
         )
     if not reason.strip() or len(reason) > REASON or not reason.isprintable():
-        raise InvalidPolicyChange(f"a grant needs a reason, of at most {REASON} characters")
+        raise InvalidPolicyChange(f"a grant needs a reason of at most {REASON} printable characters")
     seconds = int(lifetime.total_seconds())
     if not 0 < seconds <= LONGEST_GRANT.total_seconds():
-        raise InvalidPolicyChange("a grant lasts from a second to 8 hours")
+        raise InvalidPolicyChange("the lifetime of a grant must be between 1 second and 8 hours")
     grant = Grant(secrets.token_hex(6), by, role, operation, namespace_id, reason, now, seconds)
-    others = tuple(each for each in policy.grants if not _is_over(each, now))
+    others = tuple(each for each in policy.grants if not _was_never_used(each, now))
     return replace(policy, grants=(*others, grant)), grant
 
 
 def approve_grant(policy: Policy, grant_id: str, *, by: str, now: datetime) -> Policy:
-    """Approve another principal's grant, which then counts.
+    """Approve another principal's grant. It is valid from then on.
 
     Raises:
-        PermissionDenied: `by` requested it, or does not have all of its permissions without a grant.
+        PermissionDenied: `by` requested the grant, or lacks one of its permissions. Permissions from other grants don't count.
         InvalidPolicyChange: The grant is over, or already approved.
     """
     grant = _open_grant(policy, grant_id, now)
     if grant.principal == by:
-        raise PermissionDenied("a grant must be approved by another principal than the one that requested it")
+        raise PermissionDenied("you requested this grant, so another principal must approve it")
     if grant.approved_by:
         raise InvalidPolicyChange("this grant is already approved")
     principal_named(policy, by)
     own = permissions_of(replace(policy, grants=()), by, grant.namespace_id, now=now)
     if not _permissions(grant) <= own:
-        raise PermissionDenied("to approve a grant you need all of its permissions, and not by a grant")
+        raise PermissionDenied(
+            "to approve a grant you need all of its permissions from your own roles, not from another grant"
+        )
     return _replaced(policy, replace(grant, approved_by=by, approved_at=now, expires_at=now + _lifetime(grant)))
 
 
@@ -122,16 +126,19 @@ def _lifetime(grant: Grant) -> timedelta:
     return timedelta(seconds=grant.seconds)
 
 
-def _is_over(grant: Grant, now: datetime) -> bool:
-    return grant.expires_at is None and (grant.ended_at is not None or grant.requested_at + UNAPPROVED <= now)
+def _was_never_used(grant: Grant, now: datetime) -> bool:
+    """Return whether a grant ended or expired without an approval. An approved grant stays in the policy for reviews."""
+    return grant.expires_at is None and (grant.ended_at is not None or grant.requested_at + APPROVAL_PERIOD <= now)
 
 
 def _open_grant(policy: Policy, grant_id: str, now: datetime) -> Grant:
     for grant in policy.grants:
         running = grant.ended_at is None and (grant.expires_at is None or grant.expires_at > now)
-        if grant.grant_id == grant_id and running and not _is_over(grant, now):
+        if grant.grant_id == grant_id and running and not _was_never_used(grant, now):
             return grant
-    raise InvalidPolicyChange("there is no such grant, or it is over; run 'strongroom access grants' to see them")
+    raise InvalidPolicyChange(
+        "this grant does not exist, or it has ended or expired; run 'strongroom access grants' to list all grants"
+    )
 
 
 def _replaced(policy: Policy, grant: Grant) -> Policy:

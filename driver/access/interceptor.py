@@ -1,4 +1,4 @@
-"""What happens around each call of a session: authorise it, record it, then let it act."""
+"""Authorise and record each call of a session before it runs, and record its outcome."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class AccessInterceptor:
         return Running(call, pending, time.perf_counter(), CALLER.set(call.caller))
 
     async def begin(self, operation: Operation, arguments: Mapping[str, Any]) -> Running:
-        """Authorise and record what is no call of a store; when this returns, the record is on disk.
+        """Authorise and record an operation that is not a call of a store. When this returns, the record is on disk.
 
         Raises:
             PermissionDenied, NamespaceNotFound, AuditUnavailable: As `before`.

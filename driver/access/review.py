@@ -79,7 +79,7 @@ class AccessReview:
 
 @dataclass(slots=True)
 class _Evidence:
-    """What the audit log shows.
+    """The findings from the audit log.
 
     Attributes:
         records: The number of records.

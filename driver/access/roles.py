@@ -1,6 +1,6 @@
-"""Roles, and the permissions that each gives: Temporal Cloud's roles, two for security, one for the service's own processes.
+"""The roles and their permissions: the roles of Temporal Cloud, two roles for security, and one for the service's own processes.
 
-An operation needs one permission (`stores.py`). A principal without a role may do nothing.
+Most operations need one permission (`driver/stores.py`). A few need none, for example those that list or request grants.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 IN_NAMESPACE = frozenset({Permission.READ, Permission.WRITE, Permission.ADMIN})
-"""The permissions that a role in one namespace can give."""
+"""The permissions that can be limited to one namespace."""
 
 _P = Permission
 ACCOUNT_ROLES: Mapping[str, frozenset[Permission]] = MappingProxyType(
@@ -28,7 +28,7 @@ ACCOUNT_ROLES: Mapping[str, frozenset[Permission]] = MappingProxyType(
         "service": IN_NAMESPACE | {_P.ACCOUNT_READ, _P.CREATE_NAMESPACE, _P.SERVICE},
     }
 )
-"""Roles in the whole cell. A `developer` becomes `admin` of each namespace that they create."""
+"""Roles in the whole cell. A `developer` becomes the `admin` of each namespace that they create."""
 
 NAMESPACE_ROLES: Mapping[str, frozenset[Permission]] = MappingProxyType(
     {

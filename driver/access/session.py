@@ -1,4 +1,4 @@
-"""What a service holds for a caller: every call is authorised, then recorded in the audit log, and only then done."""
+"""Sessions. A session gives one caller access to the stores, and authorises and records each call before it runs."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """The stores of a cell as one caller may use them. Each has the operations of its entry in the table, and nothing else.
+    """The stores of a cell for one caller. Each store has only the operations that the table (`driver/stores.py`) lists for it.
 
-    `Strongroom.session` makes one.
+    `Strongroom.session` returns a session.
 
     Args:
         stores: The cell's stores, by their names in the table.
@@ -50,10 +50,10 @@ class Session:
         keyring: The cell's keys.
         log: The audit log.
         principal: The principal's name.
-        credential: How the principal is known, for the audit log: `service`, `certificate` or `api-key:ID`.
-        source: Where the call comes from, for the audit log; for example an address.
-        decide: Decides whether an operation is allowed.
-        outermost: Interceptors around authorisation and audit.
+        credential: The way in which the principal authenticated, for the audit log: `service`, `certificate` or `api-key:ID`.
+        source: The origin of the call, for the audit log; for example an address.
+        decide: The function that decides whether an operation is allowed.
+        outermost: Interceptors that run around authorisation and audit.
     """
 
     shards: ShardStore
@@ -88,7 +88,7 @@ class Session:
         caller = {"principal": principal, "credential": credential} | ({} if source is None else {"source": source})
         authoriser = Authoriser(access, keyring, stores["namespaces"].find, log, caller=caller, decide=decide)
         self._access = AccessInterceptor(authoriser, access, log, principal=principal, decide=decide)
-        # Telemetry is outside, so that it times authorisation and audit too, and counts what they refuse.
+        # Telemetry is the outermost interceptor, so that it includes the time of authorisation and audit, and counts refusals.
         chain = chained((*outermost, self._access))
         for entry in STORES:
             setattr(self, entry.name, proxied(entry, stores[entry.name], chain))
@@ -97,17 +97,17 @@ class Session:
     async def performing(
         self, operation: str, /, *, namespace_id: UUID | None = None, **arguments: object
     ) -> AsyncIterator[None]:
-        """Authorise and record something that is no call of a store, and that the block does.
+        """Authorise and record the `async with` block as an operation that is not a call of a store.
 
         Args:
-            operation: The operation's name in the table.
-            namespace_id: The namespace that the operation is about; the argument `name` can name it instead.
-            arguments: Arguments for the audit log, which holds hashes of those that the table lists.
+            operation: The name of the operation in the table (`driver/stores.py`).
+            namespace_id: The namespace of the operation; the argument `name` can give its name instead.
+            arguments: The arguments for the audit log, which stores hashes of those that the table lists.
 
         Raises:
             PermissionDenied: The caller may not do this.
             NamespaceNotFound: There is no such namespace, or the caller has no role in it.
-            AuditUnavailable: The audit log can't be written, so nothing was done.
+            AuditUnavailable: The audit log can't be written, so the block did not run.
         """
         entry = OPERATIONS[operation]
         named = arguments if namespace_id is None else {"namespace_id": namespace_id, **arguments}

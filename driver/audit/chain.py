@@ -1,7 +1,7 @@
-"""The chain through a stream's records (docs/audit-log.md, "The chain"), and the records' lines.
+"""The hash chain through a stream's records, and the lines of the file (docs/audit-log.md, "The chain").
 
-`append` is the specification of the kernel's function of that name. The kernel writes the same bytes without the interpreter's
-lock, because a thread that shares the lock with busy callers waits each time that it needs the lock again.
+`append` specifies the kernel's function of the same name, which writes the same bytes. The kernel does not hold the interpreter's
+lock, because a writing thread would wait for busy callers each time it takes the lock again.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ MARKED_BYTES = len(MARK) + 64 + len(b'"}')
 
 
 class Append(Protocol):
-    """See `append`."""
+    """The type of `append`."""
 
     def __call__(
         self, file: int, offset: int, head: bytes, first: int, chain: bytes, records: list[bytes], /
     ) -> tuple[int, bytes]:
-        """Write records; return the number of bytes, and the chain after the last record."""
+        """Write records. Return the number of bytes and the chain after the last record."""
 
 
 def append(file: int, offset: int, head: bytes, first: int, chain: bytes, records: list[bytes], /) -> tuple[int, bytes]:
@@ -32,17 +32,17 @@ def append(file: int, offset: int, head: bytes, first: int, chain: bytes, record
 
     Args:
         file: The file's descriptor. If it was opened with O_DSYNC, the lines are on disk when this returns.
-        offset: The position in the file.
-        head: The beginning of each record, up to its number.
+        offset: The position in the file, in bytes.
+        head: The beginning of each record, up to its sequence number.
         first: The number of the first record.
         chain: The chain before the first record, 32 bytes.
-        records: The other members of each record.
+        records: The JSON members that follow the sequence number, for each record.
 
     Returns:
         The number of bytes that were written, and the chain after the last record.
 
     Raises:
-        OSError: Some records may have been written.
+        OSError: The write failed. Some records may have been written.
     """
     lines = []
     for number, members in enumerate(records, first):
@@ -56,8 +56,8 @@ def append(file: int, offset: int, head: bytes, first: int, chain: bytes, record
     return written, chain
 
 
-def fastest() -> Append:
-    """Return the kernel's `append` if the kernel is in use, else the one above."""
+def chosen_append() -> Append:
+    """Return the kernel's `append` if the kernel is in use, otherwise the function in this module."""
     chosen: Append = append
     return ciphers.chosen_function("append", chosen)
 
@@ -73,5 +73,5 @@ def link(chain: bytes, body: bytes) -> bytes:
 
 
 def with_chain(body: bytes, chain: bytes) -> bytes:
-    """Return the line of a record."""
+    """Return the line of a record: its JSON object with the chain as the last member."""
     return b'%b%b%b"}\n' % (body[:-1], MARK, chain.hex().encode())

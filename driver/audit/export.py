@@ -158,7 +158,7 @@ def _read(path: Path) -> Cursor:
         msg = f"the cursor {path} can't be read: {error.strerror}"
         raise ConfigError(msg) from None
     except (ValueError, KeyError, TypeError, AttributeError):
-        msg = f"{path} is not a cursor of an export; move it away to send everything again"
+        msg = f"{path} is not a cursor of an export; move the file to another place to send everything again"
         raise ConfigError(msg) from None
     return Cursor(sent, hosts)
 

@@ -1,6 +1,6 @@
-"""Audit records in the forms that collectors read. Each form contains the whole record, so that the chain verifies from it.
+"""Audit records in the formats of log collectors. Each format contains the whole record, so that the chain can be verified from it.
 
-| form | standard | the record is in |
+| format | standard | the record is in |
 |---|---|---|
 | `jsonl` | this project (docs/audit-log.md) | the line |
 | `ocsf` | Open Cybersecurity Schema Framework 1.6.0, class API Activity (6003) | `raw_data` |
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 Format: TypeAlias = "Callable[[Mapping[str, Any], bytes, str], bytes]"
-"""Returns a line without a line feed, for a record's fields, its line, and the host that wrote it."""
+"""Takes the fields of a record, its line and the host that wrote it. Returns a line without a line feed."""
 
 OCSF_VERSION = "1.6.0"
 _API_ACTIVITY = 6003
 _ACTIVITIES = {"create": 1, "read": 2, "update": 3, "delete": 4}
 _OTHER = 99
-_VERBS = re.compile(r"(get|list|read|count|find|explain|decode|verify|export|review|check|is|assert)(_|$)")
+_READ_VERBS = re.compile(r"(get|list|read|count|find|explain|decode|verify|export|review|check|is|assert)(_|$)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 ENTERPRISE = 32473
-"""The private enterprise number for documentation (RFC 5612)."""
+"""The private enterprise number that is reserved for documentation (RFC 5612)."""
 
 
 def jsonl(_fields: Mapping[str, Any], line: bytes, _host: str) -> bytes:
@@ -44,7 +44,7 @@ def jsonl(_fields: Mapping[str, Any], line: bytes, _host: str) -> bytes:
 
 
 def ocsf(fields: Mapping[str, Any], line: bytes, host: str) -> bytes:
-    """Return a JSON object of OCSF's class API Activity."""
+    """Return a JSON object of the OCSF class API Activity."""
     activity, outcome = _activity(fields), _outcome(fields)
     document = {
         "activity_id": activity,
@@ -108,7 +108,7 @@ def cef(fields: Mapping[str, Any], line: bytes, host: str) -> bytes:
 
 
 def syslog(fields: Mapping[str, Any], line: bytes, host: str) -> bytes:
-    """Return a message of RFC 5424: facility 13 (log audit), the fields as structured data, the record as the text."""
+    """Return a message as in RFC 5424, with facility 13 (log audit), the main fields as structured data, and the record as text."""
     severity = 4 if _outcome(fields) == "denied" else 6
     data = {
         "sequence": str(fields["sequence"]),
@@ -158,7 +158,7 @@ def _activity(fields: Mapping[str, Any]) -> int:
         return _ACTIVITIES[operation.activity]
     if fields.get("event") in (KEY, CODEC):
         verb = _operation(fields).rpartition(".")[2]
-        return _ACTIVITIES["read" if _VERBS.match(verb) or verb in ("wrap", "unwrap") else "update"]
+        return _ACTIVITIES["read" if _READ_VERBS.match(verb) or verb in ("wrap", "unwrap") else "update"]
     return _OTHER
 
 
@@ -168,7 +168,7 @@ def _milliseconds(fields: Mapping[str, Any]) -> int:
 
 
 def _escaped(text: str, mark: str) -> str:
-    """Escape for CEF: a backslash before backslash and mark, letters for line ends, numbers for other control characters."""
+    """Escape for CEF: backslashes, `mark`, line ends (as letters) and other control characters (as ?XX)."""
     text = text.replace("\\", "\\\\").replace(mark, "\\" + mark).replace("\r", "\\r").replace("\n", "\\n")
     return _CONTROL.sub(lambda match: f"?{ord(match[0]):02x}", text)
 
@@ -180,5 +180,5 @@ def _quoted(text: str) -> str:
 
 
 def _word(text: str, longest: int) -> str:
-    """Return a header field of RFC 5424: printable ASCII without spaces."""
+    """Return the text as a header field of RFC 5424, which has only printable ASCII characters without spaces."""
     return "".join(each if "!" <= each <= "~" else "_" for each in text)[:longest] or "-"

@@ -1,7 +1,7 @@
 """The audit log of a process: many callers share one write.
 
 A caller that awaits `record` returns once its record is on disk, or gets `AuditUnavailable` within two seconds. Nothing that
-needs a record may happen before.
+needs a record may happen before that.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class AuditLog:
         self._writer = Writer(self._turn)
         self._pending, self._lock = PendingRecords(), threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._soon: asyncio.TimerHandle | None = None
+        self._flush_timer: asyncio.TimerHandle | None = None
         self._signed = 0
         self._due = asyncio.Event()
         self._signing = asyncio.Lock()
@@ -92,13 +92,13 @@ class AuditLog:
         """Append a record and request its write; wait for the result to know that it is on disk.
 
         Raises:
-            AuditUnavailable: Too many records wait already.
+            AuditUnavailable: Too many records are waiting.
         """
         pending = self._add(event)
         if not pending.requested:
             pending.requested = True
             loop = self._loop = asyncio.get_running_loop()
-            loop.call_later(self._settings.patience, self._expire, pending)
+            loop.call_later(self._settings.write_timeout, self._expire, pending)
             loop.call_soon(self._writer.request_turn)  # All records of this turn of the event loop go into one write.
         return pending
 
@@ -106,27 +106,27 @@ class AuditLog:
         """Append a record without waiting. It is written with the next awaited record, or after 50 ms.
 
         Raises:
-            AuditUnavailable: Too many records wait already.
+            AuditUnavailable: Too many records are waiting.
         """
         self._add(event)
-        if self._soon is None:
+        if self._flush_timer is None:
             self._loop = asyncio.get_running_loop()
-            self._soon = self._loop.call_later(self._settings.soon, self._write_soon)
+            self._flush_timer = self._loop.call_later(self._settings.flush_delay, self._flush)
 
     def _add(self, event: Event) -> PendingRecords:
         with self._lock:  # The writing thread must not take the records between these lines.
             pending = self._pending
-            if len(pending.events) >= self._settings.most_waiting:
+            if len(pending.events) >= self._settings.max_waiting:
                 raise AuditUnavailable
             pending.events.append(event)
         return pending
 
-    def _write_soon(self) -> None:
-        self._soon = None
+    def _flush(self) -> None:
+        self._flush_timer = None
         self._writer.request_turn()
 
     async def checkpoint(self) -> None:
-        """Sign the records on disk, if there are any since the last signature. Keys that can't be had are not an error."""
+        """Sign the records on disk, if there are any since the last signature. Keys that are not available are not an error."""
         async with self._signing:
             stream = self._stream
             if self._sign is None or stream is None or not self.unsigned:
@@ -154,10 +154,10 @@ class AuditLog:
 
     async def aclose(self) -> None:
         """Write the records in memory, and release the stream for another process."""
-        if self._soon is not None:
-            self._soon.cancel()
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
         # Records that can't be written until then are outcomes: nothing was done without its intent.
-        if await asyncio.to_thread(self._writer.end, self._settings.patience) and self._stream is not None:
+        if await asyncio.to_thread(self._writer.end, self._settings.write_timeout) and self._stream is not None:
             self._stream.close()
 
     def _turn(self) -> bool:
@@ -219,7 +219,7 @@ class KeyRecords:
         """Record an event.
 
         Raises:
-            AuditUnavailable: It was not on disk in time. What was about to be done with the key is then not done.
+            AuditUnavailable: It was not on disk in time. The operation on the key must then not happen.
         """
         await self._log.record(of_key(event, self._caller()))
 

@@ -33,7 +33,7 @@ class PendingRecords:
         """Return once the records are on disk.
 
         Raises:
-            AuditUnavailable: They were not written in time (`AuditLog`'s `patience`).
+            AuditUnavailable: They were not written within `LogSettings.write_timeout`.
         """
         if self.passed:
             return

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What was deleted of a stream.
+    """The records that were deleted from a stream.
 
     Attributes:
         stream_id: The stream.

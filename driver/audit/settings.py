@@ -1,11 +1,11 @@
-"""Deadlines and limits of an audit log, and the functions that stand for its disk and its clock."""
+"""The settings of an audit log: deadlines, limits, the function that writes to disk, and the clock."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .chain import fastest
+from .chain import chosen_append
 from .events import now
 
 if TYPE_CHECKING:
@@ -17,25 +17,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """Deadlines and limits of an audit log.
+    """The settings of an audit log.
 
     Attributes:
-        patience: Timeout for writing a record, in seconds. The caller then gets `AuditUnavailable`.
-        soon: Seconds that a record which nobody waits for may stay in memory.
-        most_waiting: Number of records in memory from which on callers are refused at once.
-        checkpoint_seconds: Time between two signatures.
-        checkpoint_records: Number of records after which the log is signed earlier.
-        segment_bytes: Size from which on a segment is followed by another. Each day (UTC) has its own segments too,
-            because whole segments are pruned.
-        append: Numbers, chains and writes records; tests replace it by a disk that fails or hangs.
-        now: Returns the time, in UTC.
+        write_timeout: Timeout for writing a record, in seconds. The caller then gets `AuditUnavailable`.
+        flush_delay: Maximum time in memory of a record that no caller waits for, in seconds.
+        max_waiting: Maximum number of records in memory. When it is reached, new records are refused.
+        checkpoint_seconds: Time between two signatures, in seconds.
+        checkpoint_records: Number of unsigned records after which the log is signed before that time.
+        segment_bytes: Size at which a segment is closed and the next one begins. A new segment also begins each day (UTC),
+            because only whole segments are pruned.
+        append: The function that numbers, chains and writes records. Tests pass a disk that fails or hangs.
+        now: The clock, which returns the time in UTC.
     """
 
-    patience: float = 2.0
-    soon: float = 0.05
-    most_waiting: int = 65_536
+    write_timeout: float = 2.0
+    flush_delay: float = 0.05
+    max_waiting: int = 65_536
     checkpoint_seconds: float = 30.0
     checkpoint_records: int = 1000
     segment_bytes: int = 64 * 2**20
-    append: Append = field(default_factory=fastest)
+    append: Append = field(default_factory=chosen_append)
     now: Callable[[], datetime] = now

@@ -1,4 +1,4 @@
-"""Verify audit records with a public key: find the first record of each stream that was altered or is missing."""
+"""Verify audit records with a public key, and find the first altered or missing record of each stream."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class StreamVerification:
     Attributes:
         stream_id: The stream.
         records: The number of valid records.
-        signed: The number of the last record that a valid signature covers; 0 if there is none.
-        begins: The number of the first record; more than 1 if a signed statement says that the records before were pruned.
-        problem: The first record that was altered or is missing, and what is wrong; None if the stream is valid.
+        signed: The sequence number of the last record that a valid signature covers; 0 if there is none.
+        begins: The sequence number of the first record. It is more than 1 if earlier records were pruned, which a signature proves.
+        problem: A description of the first altered or missing record; None if the stream is valid.
     """
 
     stream_id: UUID
@@ -42,7 +42,7 @@ class Verification:
 
     Attributes:
         streams: The streams, in the order of their ids.
-        unreadable: The numbers of lines that are no record, the first ten.
+        unreadable: The numbers of the first ten lines that are not records.
     """
 
     streams: Sequence[StreamVerification]
@@ -70,7 +70,7 @@ class _Stream:
     chains: bytearray = field(default_factory=bytearray)
 
     def chain_at(self, sequence: int) -> bytes | None:
-        """Return the chain after a record that was read, or before the first record; None for any other."""
+        """Return the chain after a record, or before the first record; None if the record was not read."""
         start = (sequence - self.first) * _CHAIN_BYTES
         if start == -_CHAIN_BYTES:
             return self.base
@@ -80,13 +80,13 @@ class _Stream:
 def verify_records(
     lines: Iterable[bytes], *, public_key: bytes | None = None, witnessed: Sequence[Checkpoint] = ()
 ) -> Verification:
-    """Verify records.
+    """Verify the records of all streams.
 
     Args:
-        lines: One record each. Streams may be mixed, and records may be repeated, because an interrupted export repeats some.
-        public_key: The public key of the cell's audit log. With None the key of the first signature is used. That proves that
-            the records belong together, but not who wrote them.
-        witnessed: Trusted checkpoints from another place. The records up to them must exist.
+        lines: The records, one in each line. Streams may be mixed. Records may be repeated, because an interrupted export does that.
+        public_key: The public key of the cell's audit log. None uses the key of the first signature, which proves that the records
+            belong together, but not who wrote them.
+        witnessed: Trusted checkpoints, for example from the database. All records up to each checkpoint must exist.
 
     Returns:
         The result, with the first problem of each stream.
@@ -108,9 +108,9 @@ def verify_records(
             ids[name] = stream_id
             stream = by_id[stream_id] = _Stream()
         if stream.problem is None:
-            public_key = _checked(stream, stream_id, fields, body, chain, public_key)
+            public_key = _check_record(stream, stream_id, fields, body, chain, public_key)
     for checkpoint in witnessed:
-        _witnessed(by_id.setdefault(checkpoint.stream_id, _Stream()), checkpoint)
+        _check_witness(by_id.setdefault(checkpoint.stream_id, _Stream()), checkpoint)
     return Verification(
         [
             StreamVerification(
@@ -126,49 +126,54 @@ def verify_records(
     )
 
 
-def _checked(
+def _check_record(
     stream: _Stream, stream_id: UUID, fields: Mapping[str, Any], body: bytes, chain: bytes, public_key: bytes | None
 ) -> bytes | None:
-    """Compare a record with the records before it; return the public key for the next one."""
+    """Check a record against the records before it. Return the public key for the next record."""
     sequence = fields["sequence"]
     if fields.get("event") == BASE:
-        return _based(stream, Checkpoint(stream_id, sequence, chain), fields, public_key)
+        return _check_pruned(stream, Checkpoint(stream_id, sequence, chain), fields, public_key)
     if sequence <= stream.sequence:
         before = stream.chain_at(sequence - 1)
         if before is None or stream.chain_at(sequence) != chain or link(before, body) != chain:
-            stream.problem = f"record {sequence} was altered: it occurs twice, and the two differ"
+            stream.problem = f"record {sequence} was altered: it occurs twice with different contents"
         return public_key
     if sequence != stream.sequence + 1:
         first, last = stream.sequence + 1, sequence - 1
         stream.problem = f"record {first} is missing" if first == last else f"records {first} to {last} are missing"
         return public_key
     if link(stream.chain, body) != chain:
-        stream.problem = f"record {sequence} was altered, or the one before it"
+        stream.problem = f"record {sequence} or the record before it was altered"
         return public_key
     if fields.get("event") == CHECKPOINT:
-        public_key = _signed(stream, stream_id, fields, public_key)
+        public_key = _check_signature(stream, stream_id, fields, public_key)
     stream.sequence, stream.chain = sequence, chain
     stream.chains += chain
     return public_key
 
 
-def _signed(stream: _Stream, stream_id: UUID, fields: Mapping[str, Any], public_key: bytes | None) -> bytes | None:
+def _check_signature(
+    stream: _Stream, stream_id: UUID, fields: Mapping[str, Any], public_key: bytes | None
+) -> bytes | None:
+    """Check the signature in a checkpoint record. Return the public key for the next record."""
     covered, signature, named = _signature(fields)
     key = public_key or named
     chain = stream.chain_at(covered)
     checkpoint = Checkpoint(stream_id, covered, chain or b"")
     if chain is None or not checkpoint.is_signed(signature, public_key=key, prefix=PREFIX):
         stream.problem = (
-            f"the signature in record {fields['sequence']} does not fit: one of the records from "
-            f"{stream.signed + 1} to {covered} was altered, or another key signed"
+            f"the signature in record {fields['sequence']} is not valid: one of the records from "
+            f"{stream.signed + 1} to {covered} was altered, or the signature was made with another key"
         )
         return public_key
     stream.signed = max(stream.signed, covered)
     return key
 
 
-def _based(stream: _Stream, base: Checkpoint, fields: Mapping[str, Any], public_key: bytes | None) -> bytes | None:
-    """Begin after the records that a signed statement says were pruned."""
+def _check_pruned(
+    stream: _Stream, base: Checkpoint, fields: Mapping[str, Any], public_key: bytes | None
+) -> bytes | None:
+    """Check the signed statement that records were pruned, and begin after them. Return the public key for the next record."""
     _, signature, named = _signature(fields)
     key = public_key or named
     if not base.is_signed(signature, public_key=key, prefix=PRUNED_PREFIX):
@@ -181,13 +186,13 @@ def _based(stream: _Stream, base: Checkpoint, fields: Mapping[str, Any], public_
     return key
 
 
-def _witnessed(stream: _Stream, checkpoint: Checkpoint) -> None:
-    """Compare a stream with a checkpoint from another place."""
+def _check_witness(stream: _Stream, checkpoint: Checkpoint) -> None:
+    """Check a stream against a trusted checkpoint."""
     if stream.problem is not None or checkpoint.sequence < stream.first:
         return
     if checkpoint.sequence > stream.sequence:
-        what = f"records {stream.sequence + 1} to {checkpoint.sequence} are missing at the end"
-        stream.problem = what if stream.sequence else f"the whole stream is missing: {checkpoint.sequence} records"
+        missing = f"records {stream.sequence + 1} to {checkpoint.sequence} are missing at the end"
+        stream.problem = missing if stream.sequence else f"the whole stream is missing: {checkpoint.sequence} records"
     elif stream.chain_at(checkpoint.sequence) != checkpoint.chain:
         stream.problem = f"one of the records up to {checkpoint.sequence} was changed after it was signed"
     else:
@@ -195,7 +200,7 @@ def _witnessed(stream: _Stream, checkpoint: Checkpoint) -> None:
 
 
 def _signature(fields: Mapping[str, Any]) -> tuple[int, bytes, bytes]:
-    """Return the last record that a signature covers, the signature, and its public key."""
+    """Return the number of the last record that a signature covers, the signature, and the public key in the record."""
     try:
         covered = fields["covers"]
         signature, key = bytes.fromhex(fields["signature"]), bytes.fromhex(fields["public_key"])

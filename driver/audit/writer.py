@@ -32,11 +32,11 @@ class Writer:
             self._thread.start()
         self._requests.put(True)
 
-    def end(self, patience: float) -> bool:
+    def end(self, timeout: float) -> bool:
         """Take a last turn and end; no turn can be requested afterwards.
 
         Args:
-            patience: Timeout in seconds.
+            timeout: Timeout in seconds.
 
         Returns:
             Whether the thread has ended in time.
@@ -44,7 +44,7 @@ class Writer:
         if self._thread is None:
             return True
         self._requests.put(False)
-        self._thread.join(patience)
+        self._thread.join(timeout)
         return not self._thread.is_alive()
 
     def _run(self) -> None:

@@ -34,8 +34,8 @@ _DAYS = click.option(
 def access() -> None:
     """Manage principals, roles, API keys and break-glass grants, and review them.
 
-    Before `access init` every user who can read the configuration may do anything. After it each command needs an API key in the
-    variable STRONGROOM_API_KEY, and services call through sessions.
+    Before `access init`, every user who can read the configuration may do anything. After it, each command needs an API key in the
+    environment variable STRONGROOM_API_KEY, and services must use sessions.
     """
 
 
@@ -45,21 +45,23 @@ def access() -> None:
 @click.pass_obj
 def init(config_path: Path, name: str, days: int) -> None:
     """Turn access control on with one owner, and print the owner's API key once."""
-    key, kept = make_api_key(now=changes.utc_now(), lifetime=timedelta(days=days))
+    key, stored = make_api_key(now=changes.utc_now(), lifetime=timedelta(days=days))
 
     def edit(policy: Policy) -> Policy:
         if policy.version:
-            msg = "this cell already has access control; add people with: strongroom access add"
+            msg = "access control is already on; to add a principal, run 'strongroom access add NAME'"
             raise ConfigError(msg)
-        made = changes.first_owner(name, now=changes.utc_now())
-        return changes.add_api_key(made, name, kept, by=name, now=changes.utc_now())
+        created = changes.first_owner(name, now=changes.utc_now())
+        return changes.add_api_key(created, name, stored, by=name, now=changes.utc_now())
 
     async def run(strongroom: Strongroom) -> None:
         strongroom.needed_audit("access control needs an audit log")
         await strongroom.access.change(edit)
-        cli_show_access.api_key(name, key, kept)
-        console.print("next, make another owner: the last one can't be removed, and shredding needs two people")
-        console.print("then set in every configuration of this cell:  [access] enforce = true", markup=False)
+        cli_show_access.api_key(name, key, stored)
+        console.print(
+            "next, add a second owner, because the last owner can't be removed and shredding needs two people"
+        )
+        console.print("then add this to every configuration of this cell:  [access] enforce = true", markup=False)
 
     with_cell(config_path, run, "access.change", principal=name)
 
@@ -82,10 +84,10 @@ def list_principals(config_path: Path, as_json: bool) -> None:
 @click.argument("name")
 @click.pass_obj
 def add(config_path: Path, name: str) -> None:
-    """Add a person or a process, without any right."""
+    """Add a principal: a person or a process. It has no role yet."""
     _change(config_path, lambda p, by: changes.add_principal(p, name, by=by, now=changes.utc_now()), name)
     console.print(
-        f"{name} is added and has no role yet; give one with: strongroom access bind {name} ROLE", markup=False
+        f"{name} is added and has no role yet; to give it one, run 'strongroom access bind {name} ROLE'", markup=False
     )
 
 
@@ -107,7 +109,7 @@ def remove(config_path: Path, name: str) -> None:
 @_NAMESPACE
 @click.pass_obj
 def bind(config_path: Path, name: str, role: str, namespace: str | None) -> None:
-    """Give a principal a role. You can only give rights that you have.
+    """Give a principal a role. You can only give roles whose permissions you have.
 
     Roles in the whole cell: owner, admin, developer, read-only, key-custodian, auditor, service. Roles in a namespace: admin, write,
     read.
@@ -122,7 +124,7 @@ def bind(config_path: Path, name: str, role: str, namespace: str | None) -> None
 @_NAMESPACE
 @click.pass_obj
 def unbind(config_path: Path, name: str, role: str, namespace: str | None) -> None:
-    """Take a role from a principal."""
+    """Remove a role from a principal."""
     _bind(config_path, changes.unbind, name, role, namespace)
     console.print(f"{name} no longer has the role {role}", markup=False)
 
@@ -134,13 +136,16 @@ def unbind(config_path: Path, name: str, role: str, namespace: str | None) -> No
 )
 @click.argument("name")
 @click.argument("subject")
-@click.option("--remove", "away", is_flag=True, help="Remove the subject.")
+@click.option("--remove", "is_removal", is_flag=True, help="Remove the subject.")
 @click.pass_obj
-def certificate(config_path: Path, name: str, subject: str, away: bool) -> None:
-    """Let a principal authenticate with certificates of a subject, as `openssl x509 -subject -nameopt RFC2253` prints it."""
-    edit = changes.remove_subject if away else changes.add_subject
+def certificate(config_path: Path, name: str, subject: str, is_removal: bool) -> None:
+    """Let a principal authenticate with the certificates of a subject.
+
+    Write the subject as `openssl x509 -subject -nameopt RFC2253` prints it.
+    """
+    edit = changes.remove_subject if is_removal else changes.add_subject
     _change(config_path, lambda p, by: edit(p, name, subject, by=by, now=changes.utc_now()), name)
-    console.print(f"certificates of this subject {'no longer ' if away else ''}authenticate {name}", markup=False)
+    console.print(f"certificates of this subject {'no longer ' if is_removal else ''}authenticate {name}", markup=False)
 
 
 @access.command("api-key", epilog="\b\nExample:\n  strongroom access api-key worker-pool-1 --days 30")
@@ -148,17 +153,17 @@ def certificate(config_path: Path, name: str, subject: str, away: bool) -> None:
 @_DAYS
 @click.pass_obj
 def api_key(config_path: Path, name: str, days: int) -> None:
-    """Make an API key and print it once. A principal may have two keys at a time, so that a new one can replace the old one."""
-    key, kept = make_api_key(now=changes.utc_now(), lifetime=timedelta(days=days))
-    _change(config_path, lambda p, by: changes.add_api_key(p, name, kept, by=by, now=changes.utc_now()), name)
-    cli_show_access.api_key(name, key, kept)
+    """Create an API key and print it once. A principal may have two keys at a time, so that a new one can replace the old one."""
+    key, stored = make_api_key(now=changes.utc_now(), lifetime=timedelta(days=days))
+    _change(config_path, lambda p, by: changes.add_api_key(p, name, stored, by=by, now=changes.utc_now()), name)
+    cli_show_access.api_key(name, key, stored)
 
 
 @access.command("revoke", epilog="\b\nExample:\n  strongroom access revoke 0f2c1e5e7c1b")
 @click.argument("key_id")
 @click.pass_obj
 def revoke(config_path: Path, key_id: str) -> None:
-    """Revoke an API key by its id. `access list` shows the id, and it is the part of the key after `sr_`."""
+    """Revoke an API key by its id, which is the part of the key after `sr_`. `access list` shows it too."""
     _change(config_path, lambda p, by: changes.revoke_api_key(p, key_id, by=by, now=changes.utc_now()), key_id)
     console.print("revoked; every process refuses it within ten seconds")
 
@@ -171,14 +176,14 @@ def revoke(config_path: Path, key_id: str) -> None:
     type=click.IntRange(1),
     default=90,
     show_default=True,
-    help="Days without use after which a right is stale.",
+    help="Number of days without use after which a role is reported as stale.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def review(config_path: Path, stale_days: int, as_json: bool) -> None:
-    """Report every right: its holder, its giver, its age and its last use, and every grant with its reason.
+    """Report each role with its holder, the principal that gave it, its age and its last use, and each grant with its reason.
 
-    The last use comes from the audit log of this host. Ends with 1 if the log has another policy than the database.
+    The last use comes from the audit log of this host. The exit code is 1 if the policy in the log differs from the database's.
     """
 
     async def run(strongroom: Strongroom) -> None:

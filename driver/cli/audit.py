@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from strongroom.driver.access.argument_hashes import argument_hash
+from strongroom.driver.access.argument_hashes import argument_hasher
 from strongroom.driver.audit import verify_records
 from strongroom.driver.audit.checkpoint import Checkpoint
 from strongroom.driver.audit.export import cursor_file, export
@@ -174,7 +174,7 @@ def hash_(config_path: Path, namespace: str, argument: str, value: str) -> None:
     async def run(strongroom: Strongroom) -> None:
         given = named(namespace).get("namespace_id") or await strongroom.namespaces.find(namespace)
         keys = await strongroom.keyring.open(given)  # type: ignore[arg-type]
-        console.print(argument_hash(keys)(argument, value), highlight=False)
+        console.print(argument_hasher(keys)(argument, value), highlight=False)
 
     with_cell(config_path, run, "audit.hash", **named(namespace))
 

@@ -1,7 +1,8 @@
 """Histories of runs: append, read, fork, trim, delete.
 
-Read in this order: `manager.py` (the operations), `reading.py` and `pages.py` (a read), `chain.py` (which writes count),
-`deletion.py`, `tree.py` (the branches of a run), `rows.py` (an append and its columns), `branch.py`.
+Read the modules in this order: `manager.py` (the operations), `reading.py` and `pages.py` (a read), `chain.py` (the rule by which
+a write is part of the history), `deletion.py`, `tree.py` (the branches of a run), `rows.py` (an append and its columns), and
+`branch.py` (the value that identifies a branch).
 """
 
 from .branch import BranchInfo, BranchRange, HistoryBranch

@@ -1,4 +1,4 @@
-"""Read a branch in pages, in either direction, through the ranges of its ancestors."""
+"""Read a branch in pages, forwards or backwards. The ranges that a branch shares with its ancestors are read from them."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 _SQL = load_queries("histories/histories")
 _NO_EVENTS = DataBlob(b"", Encoding.UNSPECIFIED)
 _LEAST_ROWS = 20
-"""The fewest rows of a second fetch in a range, so that a long stretch of shadowed rows doesn't cost a query for each row."""
+"""Minimum number of rows of each further fetch in a range. Otherwise a long series of shadowed rows could cost one query per row."""
 
 
 class _CountedRows(NamedTuple):
-    """Rows of one branch that count, and their sealed events; no events if only metadata is read."""
+    """The counted rows of one branch (`chain.py`), and their sealed events. There are no events if only metadata is read."""
 
     branch_id: UUID
     rows: NodeRows
@@ -55,7 +55,7 @@ class HistoryReader:
     async def read(
         self, read: BranchRead, *, page_size: int, token: bytes | None, last_txn_id: int | None = None
     ) -> HistoryPage:
-        """Read a page; see `HistoryManager.read_history_branch`."""
+        """Return a page; see `HistoryManager.read_history_branch`."""
         read.check(page_size)
         if last_txn_id is not None:
             check_number("last_txn_id", last_txn_id, limit=LAST_NODE if read.reverse else 0)
@@ -75,7 +75,7 @@ class HistoryReader:
         return HistoryPage(tuple(await self._open(read, counted, keys)), next_page_token)
 
     async def _start(self, read: BranchRead, last_txn_id: int | None) -> tuple[ChainReader, int | None]:
-        """Return a reader in front of the first row, and the newest transaction in front of the range."""
+        """Return a chain reader that has read no row yet, and the newest transaction before the range."""
         if not read.reverse:
             _, below = await self._newest(read, read.min_node_id, NO_LIMIT)
             return ChainReader(reverse=False, link=below), below
@@ -88,10 +88,10 @@ class HistoryReader:
         return ChainReader(reverse=True, link=newest, newest=newest), below
 
     async def _follow(self, read: BranchRead, chain: ChainReader, page_size: int) -> tuple[list[_CountedRows], bool]:
-        """Read until the page is full and another row counts, or until the range ends.
+        """Read until one more row counts than fits on the page, or until the range ends.
 
         Returns:
-            The rows that count, and whether no row was found at all.
+            The counted rows, and whether the range has no row at all.
         """
         counted: list[_CountedRows] = []
         room, is_empty = page_size, True
@@ -118,7 +118,7 @@ class HistoryReader:
         return counted, is_empty
 
     async def _newest(self, read: BranchRead, end: int, as_of: int) -> tuple[int | None, int | None]:
-        """Return the newest transaction up to `as_of` of the nodes before `end`, and of those before the first node wanted."""
+        """Return two newest transactions, up to `as_of`: of all nodes before `end`, and of the nodes before the range of the read."""
         parts = read.ranges(FIRST_NODE, end)
         if not parts:
             return None, None
@@ -140,7 +140,7 @@ class HistoryReader:
     async def _fetch(
         self, read: BranchRead, branch_id: UUID, begin: int, end: int, limit: int
     ) -> tuple[NodeRows, Sequence[bytes]]:
-        """Fetch at least `limit` rows of the nodes [begin, end), with every write of each node; fewer if there are no more."""
+        """Fetch at least `limit` rows of the nodes [begin, end), or all if there are fewer. Includes every write of a fetched node."""
         branch = read.branch
         name = f"{'scan' if read.metadata_only else 'read'}_{'backwards' if read.reverse else 'forwards'}"
         async with self._database.connection(read.namespace_id) as connection:

@@ -1,4 +1,4 @@
-"""What resealing asks of a search index outside the database."""
+"""The protocol of a search index outside the database, for resealing."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ if TYPE_CHECKING:
 
 
 class SealedCopies(Protocol):
-    """A search index outside the database, which holds copies of sealed records."""
+    """A search index outside the database, whose documents contain sealed records."""
 
     async def renew(self, namespace_id: UUID, version: int, progress: Progress) -> int:
-        """Copy the records of older versions again, until no document of one is left.
+        """Write the documents that are sealed with older data keys again, until there are none.
 
         Args:
             namespace_id: The namespace.
-            version: Documents of older key versions than this are renewed.
+            version: The oldest version of the data key that documents may keep.
             progress: Called with "index" and the number of documents left.
 
         Returns:
-            The number of documents renewed.
+            The largest number of such documents in one pass.
 
         Raises:
-            StrongroomError: Some documents stay.
+            StrongroomError: Some documents were not renewed.
         """
 
     async def uses(self, namespace_id: UUID, version: int) -> int:
-        """Return the number of documents that use a key version, or whose version can't be read."""
+        """Return the number of documents that are sealed with a version of the data key, or whose version can't be read."""

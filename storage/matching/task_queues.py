@@ -41,8 +41,9 @@ class TaskQueue:
 
     Attributes:
         queue: The queue's namespace, name and type.
-        range_id: The lease of the owner. It rises with each new owner, and every write of tasks names it.
-        info: The service's blob, which is sealed; at most 4 MiB. It holds the expiry of a sticky queue, which nothing here acts on.
+        range_id: The owner's lease. Each new owner increments it, and each write of tasks is checked against it.
+        info: The service's blob, at most 4 MiB, which is stored sealed. It contains the expiry of a sticky queue. The store ignores
+            that expiry.
     """
 
     queue: TaskQueueKey
@@ -58,7 +59,7 @@ class UnreadableTaskQueue:
         namespace_id: The namespace of the queue.
         task_type: The number of the queue's type.
         range_id: The stored range id.
-        reason: The error. The namespace is shredded, its keys can't be unwrapped now, or the row was altered.
+        reason: The error: the namespace is shredded, its keys can't be unwrapped now, or the row was altered.
     """
 
     namespace_id: UUID
@@ -72,8 +73,8 @@ class TaskQueuePage:
     """A page of the list of all task queues.
 
     Attributes:
-        queues: The queues that opened, in the order of their tokens.
-        unreadable: The queues that did not open.
+        queues: The opened queues, in the order of their tokens.
+        unreadable: The queues that can't be opened.
         next_page_token: The token of the next page; None at the end.
     """
 
@@ -83,12 +84,12 @@ class TaskQueuePage:
 
 
 async def seal_task_queue(keyring: Keyring, task_queue: TaskQueue, *, fair: bool) -> tuple[object, ...]:
-    """Return the columns of a queue's row, with its name and its blob sealed.
+    """Return the columns of a queue's row. The name and the blob are sealed.
 
     Raises:
         InvalidPersistenceRequest: A field is invalid.
         NamespaceNotFound: The namespace does not exist.
-        TransactionSizeLimit: The blob has more than 4 MiB.
+        TransactionSizeLimit: The blob is larger than 4 MiB.
     """
     name = check_task_queue(task_queue.queue)
     check_number("range_id", task_queue.range_id)
@@ -100,7 +101,7 @@ async def seal_task_queue(keyring: Keyring, task_queue: TaskQueue, *, fair: bool
 
 
 def check_owner(written: Sequence[Row]) -> None:
-    """Refuse a write that changed no row, because another owner holds the queue.
+    """Raise an error if a write changed no row, because another owner then holds the queue.
 
     Raises:
         ConditionFailed: No row was written.
@@ -125,7 +126,7 @@ async def open_task_queue(keyring: Keyring, key: RowKey, row: Row) -> TaskQueue:
 async def list_task_queues(
     database: Database, keyring: Keyring, *, fair: bool, page_size: int, page_token: bytes | None
 ) -> TaskQueuePage:
-    """Read a page of the queues of all namespaces; see `TaskStore.list_task_queue`."""
+    """Return a page of the task queues of all namespaces; see `TaskStore.list_task_queue`."""
     check_page_size(page_size)
     scope = b"fair" if fair else b"plain"
     position = () if page_token is None else _position_columns(page_position(page_token, _LIST, scope, numbers=6))
@@ -133,9 +134,8 @@ async def list_task_queues(
         rows = await connection.fetch(_SQL["list_after" if position else "list"], fair, page_size + 1, *position)
     queues: list[TaskQueue] = []
     unreadable: list[UnreadableTaskQueue] = []
-    without_keys: dict[
-        UUID, StrongroomError
-    ] = {}  # tried once for each namespace, because a KMS that is down is slow to answer
+    # The keys of a namespace are tried once for each page, because a KMS that is down is slow to answer.
+    without_keys: dict[UUID, StrongroomError] = {}
     for row in rows[:page_size]:
         namespace_id = UUID(bytes=row["namespace_id"].bytes)
         key = (row["range_hash"], namespace_id, row["task_queue_id"], row["task_type"], fair)
@@ -160,7 +160,7 @@ def _position_numbers(row: Row) -> tuple[int, ...]:
 
 
 def _position_columns(position: tuple[int, ...]) -> tuple[int, UUID, bytes, int]:
-    """Undo `_position_numbers`."""
+    """Return the columns of a position; the inverse of `_position_numbers`."""
     range_hash, *ids, task_type = position
     packed = _POSITION.pack(*ids)
     return range_hash, UUID(bytes=packed[:16]), packed[16:], task_type

@@ -1,4 +1,4 @@
-"""A namespace as its owner sees it, and the errors that can hide its name."""
+"""A namespace for an administrator, and the errors because of which its name can't be shown."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
     from strongroom.storage.engine.connection import Row
 
 UNREADABLE = (KmsError, KeyringFileError, IntegrityError, UnsupportedFormat)
-"""The errors with which a namespace is still listed, without its name and with the error's message."""
+"""The errors with which a namespace is still listed. The entry has the error's message instead of the name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """A namespace as its owner sees it.
+    """A namespace with its unsealed details.
 
     Attributes:
         namespace_id: The id, in clear in every row of the namespace.
         name: The name; None if the namespace is shredded, or its keys are not available now.
-        version: The number of changes of its name and search attributes, and 1.
+        version: 1, plus the number of changes of the name and the search attributes.
         created_at: The time of its creation, UTC.
         shredded_at: The time at which it was shredded, UTC; None before.
         search_attributes: The registered custom search attributes, name to Temporal's name of the type.
         aliases: Other names of search attributes in filters, each with the registered name.
         unreadable: The reason why the name can't be shown; None if it can.
         shred_due_at: In a list, the time from which a scheduled shredding may be confirmed, UTC; None otherwise.
-        region: The region that it is bound to; None without a name, and in a cell of no region.
+        region: The region of the namespace; None if the name is None, or if the cell has no region.
     """
 
     namespace_id: UUID
@@ -70,8 +70,8 @@ def check_namespace_region(region: str | None, cell: str | None) -> None:
         cell: The region of the cell; None for no region.
 
     Raises:
-        WrongRegion: It is another region.
-        InvalidRequest: It is not the name of a region.
+        WrongRegion: The namespace's region is not the cell's.
+        InvalidRequest: The name of the region is not valid.
     """
     if region is None or check_region(region) == cell:
         return

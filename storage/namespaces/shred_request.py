@@ -31,13 +31,13 @@ class ShredRequest:
 
     Attributes:
         namespace_id: The namespace.
-        requested_at: The time of the request. The namespace can't be read since then.
+        requested_at: The time of the request. The namespace can't be read from then on.
         due_at: The time from which the shredding may be confirmed.
         keep_kek: Whether the operator keeps the KEKs of the namespace.
         confirmed_at: The time at which the roots were destroyed; None while the shredding can be cancelled.
         rows_deleted: The number of rows deleted so far, by table.
         documents: The number of documents in the search index before they were deleted; None before they were counted.
-        completed_at: The time at which the shredding was completed; None before.
+        completed_at: The time at which the shredding was completed; None until then.
     """
 
     namespace_id: UUID
@@ -51,7 +51,7 @@ class ShredRequest:
 
     @property
     def code(self) -> str:
-        """The code that the second confirmation must give. It is no secret, but it identifies this request."""
+        """The code that the second confirmation must contain. It identifies this request and is not secret."""
         microseconds = (self.requested_at - _EPOCH) // timedelta(microseconds=1)
         message = b"strongroom shred code v1" + self.namespace_id.bytes + struct.pack(">q", microseconds)
         return sha256(message).hexdigest()[:_CODE_DIGITS]
@@ -92,7 +92,9 @@ async def stored_certificate(connection: Connection, namespace_id: UUID) -> byte
     """
     row = await connection.fetchrow(_SQL["certificate"], namespace_id)
     if row is None:
-        msg = f"there is no erasure certificate of namespace {namespace_id}"
+        msg = (
+            f"namespace {namespace_id} has no erasure certificate; it is not shredded, or its shredding is not finished"
+        )
         raise NotFound(msg)
     certificate: bytes = row["certificate"]
     return certificate

@@ -1,4 +1,4 @@
-"""What happens to the KEKs that wrapped keys of a shredded namespace. All functions run in the caller's transaction."""
+"""The KEKs that wrapped keys of a shredded namespace, and their deletion. All functions run in the caller's transaction."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _SQL = load_queries("namespaces/shredded_keks")
 async def kek_dispositions(
     connection: Connection, keyring: Keyring, namespace_id: UUID, *, keep_kek: bool
 ) -> list[KekDisposal]:
-    """Return what would happen to the KEKs of a namespace, if it were shredded now.
+    """Return what would happen to each KEK of a namespace if the namespace were shredded now.
 
     Args:
         connection: A connection that sees every namespace.
-        keyring: The keyring; its providers know which KEKs have other KEKs as members.
+        keyring: The keyring. Its providers know which KEKs consist of several member KEKs.
         namespace_id: The namespace.
         keep_kek: Whether the operator keeps the KEKs.
     """
     rows = await connection.fetch(_SQL["dispositions"], namespace_id, keep_kek)
     dispositions = [KekDisposal(KekRef(row["provider"], row["kek_id"]), row["disposal"]) for row in rows]
-    # A KEK of several members is deleted with its members, and another namespace may depend on one of them.
+    # A KEK with several members is deleted together with them, and another namespace may depend on one of the members.
     others = [
         KekUsage(row["provider"], row["kek_id"], kek_version="", keys=1, namespaces=1)
         for row in await connection.fetch(_SQL["of_others"], namespace_id)
@@ -45,7 +45,7 @@ async def kek_dispositions(
 
 
 async def decide_keks(connection: Connection, keyring: Keyring, namespace_id: UUID, *, keep_kek: bool) -> None:
-    """Decide what happens to the KEKs of a namespace, and store it. No key is registered under them meanwhile."""
+    """Decide what happens to the KEKs of a namespace, and store the decision. The KEKs are locked, so no new key uses them."""
     for row in await connection.fetch(_SQL["of_namespace"], namespace_id):
         await lock_kek(connection, row["provider"], row["kek_id"])
     for each in await kek_dispositions(connection, keyring, namespace_id, keep_kek=keep_kek):

@@ -35,11 +35,11 @@ _SQL = load_queries("namespaces/shredding_store")
 
 
 class ShreddingStore:
-    """Requests, progress and certificates of shreddings. Each step is one transaction, or can be repeated after an interruption.
+    """Requests, progress and certificates of shreddings. Each step is one transaction, or can be run again after an interruption.
 
     Args:
         database: The database.
-        keyring: The keyring of the cell, whose key signs certificates.
+        keyring: The keyring, which has the cell's key for signing certificates.
     """
 
     def __init__(self, database: Database, keyring: Keyring) -> None:
@@ -71,11 +71,11 @@ class ShreddingStore:
 
         Raises:
             NamespaceNotFound: The namespace does not exist, or was shredded.
-            InvalidPersistenceRequest: It is the cell itself.
+            InvalidPersistenceRequest: The id is that of the cell.
             StorageError: The database does not answer.
         """
         if namespace_id == self._keyring.cell_id:
-            msg = "this is the cell itself: without its keys no namespace can be found by name"
+            msg = "the cell itself can't be shredded, because its keys are needed to look up every other namespace"
             raise InvalidPersistenceRequest(msg)
         async with self._database.transaction(namespace_id) as connection:
             request = await find_request(connection, namespace_id)
@@ -91,28 +91,26 @@ class ShreddingStore:
         return request
 
     async def cancel(self, namespace_id: UUID) -> None:
-        """Cancel a request. Every key gets back the state that it had.
+        """Cancel a request, and restore the previous state of every key.
 
         Args:
             namespace_id: The namespace.
 
         Raises:
-            ConditionFailed: The namespace is not scheduled, or its keys are destroyed already.
+            ConditionFailed: The namespace is not scheduled, or its keys are already destroyed.
             StorageError: The database does not answer.
         """
         async with self._database.transaction(namespace_id) as connection:
             request = await lock_request(connection, namespace_id)
             if request.confirmed_at is not None:
-                msg = (
-                    f"the keys were destroyed at {request.confirmed_at:%Y-%m-%d %H:%M:%S} UTC; nothing brings them back"
-                )
+                msg = f"the keys were destroyed at {request.confirmed_at:%Y-%m-%d %H:%M:%S} UTC and can't be restored"
                 raise ConditionFailed(msg)
             await enable_keys(connection, namespace_id)
             await connection.execute(_SQL["cancel"], namespace_id)
         self._keyring.evict(namespace_id)
 
     async def rows(self, namespace_id: UUID) -> Mapping[str, int]:
-        """Return the number of rows to delete, by table. It reads large tables.
+        """Return the number of rows to delete, by table. Counting reads large tables.
 
         Args:
             namespace_id: The namespace.
@@ -123,11 +121,11 @@ class ShreddingStore:
         return await count_rows(self._database, namespace_id)
 
     async def kek_dispositions(self, namespace_id: UUID, *, keep_kek: bool) -> Sequence[KekDisposal]:
-        """Return what would happen to the KEKs of a namespace, if it were shredded now.
+        """Return what would happen to each KEK of a namespace if the namespace were shredded now.
 
         Args:
             namespace_id: The namespace.
-            keep_kek: Whether to keep its KEKs.
+            keep_kek: Whether to keep the KEKs.
 
         Raises:
             StorageError: The database does not answer.
@@ -137,7 +135,7 @@ class ShreddingStore:
 
     @asynccontextmanager
     async def alone(self, namespace_id: UUID) -> AsyncIterator[None]:
-        """Wait until no other process finishes this shredding, and keep others out. It holds one database connection.
+        """Take a lock so that only one process at a time finishes this shredding. The lock holds one database connection.
 
         Args:
             namespace_id: The namespace.
@@ -151,29 +149,29 @@ class ShreddingStore:
             yield
 
     async def confirm(self, namespace_id: UUID, code: str) -> ShredRequest:
-        """Destroy all wrapped roots of a namespace, and decide what happens to its KEKs. It is final.
+        """Destroy all wrapped roots of a namespace, and decide what happens to its KEKs. This can't be undone.
 
         Args:
             namespace_id: The namespace.
             code: The code of the request.
 
         Returns:
-            The request. If it was confirmed already, nothing changes.
+            The request. If it was already confirmed, nothing changes.
 
         Raises:
             ConditionFailed: The namespace is not scheduled, or its shredding is not due yet.
-            InvalidPersistenceRequest: The code is not that of the request.
+            InvalidPersistenceRequest: The code belongs to another request.
             StorageError: The database does not answer.
         """
         async with self._database.transaction(EVERY_NAMESPACE) as connection:
             request = await lock_request(connection, namespace_id)
             if code.strip().lower() != request.code:
-                msg = "the code is not that of this request; nothing was changed"
+                msg = "the confirmation code does not match this request; nothing was changed"
                 raise InvalidPersistenceRequest(msg)
             if request.confirmed_at is None:
                 now = await server_time(connection)
                 if now < request.due_at:
-                    msg = f"not before {request.due_at:%Y-%m-%d %H:%M:%S} UTC, when the time to take it back is over"
+                    msg = f"the grace period lasts until {request.due_at:%Y-%m-%d %H:%M:%S} UTC; confirm again after that time"
                     raise ConditionFailed(msg)
                 await decide_keks(connection, self._keyring, namespace_id, keep_kek=request.keep_kek)
                 await connection.execute(_SQL["confirm"], namespace_id, now)
@@ -212,7 +210,7 @@ class ShreddingStore:
 
         Args:
             namespace_id: The namespace.
-            progress: Called with a table and the number of its rows deleted so far.
+            progress: Called with the name of a table and the number of its rows deleted so far.
 
         Raises:
             ConditionFailed: A key of the namespace is not destroyed.
@@ -225,7 +223,7 @@ class ShreddingStore:
         await purge_namespace(self._database, namespace_id, progress=progress, tally=tally)
 
     async def record_documents(self, namespace_id: UUID, documents: int) -> None:
-        """Store the number of documents in the search index, unless one is stored already.
+        """Store the number of documents in the search index, unless a number is already stored.
 
         Args:
             namespace_id: The namespace.
@@ -238,16 +236,16 @@ class ShreddingStore:
             await connection.execute(_SQL["record_documents"], namespace_id, documents)
 
     async def complete(self, namespace_id: UUID, *, eviction_seconds: int) -> bytes:
-        """Delete the name of a namespace, and sign and store its erasure certificate. The cell's keys must be available.
+        """Delete the name of a namespace, and sign and store its erasure certificate.
 
-        If a KMS has not deleted a KEK, the shredding is not completed, and the next certificate replaces this one.
+        If a KMS has not yet deleted a KEK, the shredding stays incomplete. The next call then replaces the certificate.
 
         Args:
             namespace_id: The namespace.
-            eviction_seconds: Seconds after the request by which no process has a key in its memory.
+            eviction_seconds: Time after the request until every process has removed the keys from its memory, in seconds.
 
         Returns:
-            The certificate. A completed shredding keeps its certificate.
+            The certificate. If the shredding is already complete, the stored certificate.
 
         Raises:
             ConditionFailed: The shredding is not confirmed.
@@ -262,7 +260,7 @@ class ShreddingStore:
             if request.completed_at is not None:
                 return await stored_certificate(connection, namespace_id)
             if request.confirmed_at is None or any(key.state is not KeyState.DESTROYED for key in keys):
-                msg = "the second confirmation is missing"
+                msg = "this shredding is not confirmed; confirm it first, with the code of the request"
                 raise ConditionFailed(msg)
             now = await server_time(connection)
             signing_key = cell.certificate_key()

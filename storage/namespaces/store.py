@@ -1,4 +1,4 @@
-"""Namespaces: the unit of isolation. Each has its own keys, and its name is in clear nowhere."""
+"""Namespaces, the unit of isolation. Each namespace has its own keys, and its name is never stored in clear."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ _CHANGE_ATTEMPTS = 10
 
 
 class NamespaceStore:
-    """Namespaces as their owner sees them: names, keys and search attributes. `MetadataStore` has the view of the service.
+    """Namespaces for an administrator: names, keys and search attributes. `MetadataStore` has the operations of the service.
 
-    Names are found by tokens that are made with the keys of the cell. All other details of a namespace are sealed under its own keys.
+    A namespace is looked up by a token of its name, which is made with the cell's keys. Its details are sealed under its own keys.
 
     Args:
         database: The database.
         keyring: The keys of the namespaces and of the cell.
-        index_layout: The layout of a new namespace's visibility documents, the text of a `strongroom.visibility.Layout`.
+        index_layout: The layout of a new namespace's visibility documents, as the text of a `strongroom.visibility.Layout`.
     """
 
     def __init__(self, database: Database, keyring: Keyring, *, index_layout: str = "") -> None:
@@ -56,7 +56,7 @@ class NamespaceStore:
         """Create the cell's own keys if there are none. Concurrent callers create them once.
 
         Args:
-            kek: The KEK that wraps them.
+            kek: The KEK that wraps the keys.
 
         Raises:
             KmsError: The KEK can't be used.
@@ -82,11 +82,11 @@ class NamespaceStore:
 
         Args:
             name: The name, 1 to 255 bytes of UTF-8.
-            kek: The KEK that wraps its keys, of a configured provider.
-            search_attributes: Its custom search attributes, name to type.
-            suite: The cipher suite of its rows.
-            index_layout: The layout of its visibility documents; None for that of every new namespace.
-            region: The region that it is bound to, which must be the cell's; None for that.
+            kek: The KEK that wraps the namespace's keys. Its provider must be configured.
+            search_attributes: The custom search attributes, name to type.
+            suite: The cipher suite of the namespace's rows.
+            index_layout: The layout of the namespace's visibility documents; None for the layout of this store.
+            region: The region of the namespace, which must be the cell's region; None also means the cell's region.
 
         Returns:
             The namespace.
@@ -119,7 +119,7 @@ class NamespaceStore:
         return namespace
 
     async def get(self, name: str) -> Namespace:
-        """Return a living namespace by its name.
+        """Return a namespace by its name. It must not be shredded.
 
         Args:
             name: The name, 1 to 255 bytes of UTF-8.
@@ -142,7 +142,7 @@ class NamespaceStore:
         Raises:
             NamespaceNotFound: No namespace has this name, or its shredding is completed.
             InvalidPersistenceRequest: The name is empty or too long.
-            KmsError: Its keys are not available, for another reason than a shredding.
+            KmsError: Its keys are not available, and a shredding is not the reason.
             IntegrityError: The row was changed outside of the stores.
             StorageError: The database does not answer.
         """
@@ -168,7 +168,7 @@ class NamespaceStore:
         return listed
 
     async def add_search_attributes(self, namespace_id: UUID, added: Mapping[str, str]) -> Namespace:
-        """Register more custom search attributes. A name that is registered with the same type is left as it is.
+        """Register more custom search attributes. A name that is already registered with the same type is not changed.
 
         Args:
             namespace_id: The namespace.
@@ -179,26 +179,26 @@ class NamespaceStore:
 
         Raises:
             NamespaceNotFound: The namespace does not exist, or was shredded.
-            InvalidPersistenceRequest: A name is registered with another type, or is an alias.
-            ConditionFailed: Others kept changing the namespace. Try again.
+            InvalidPersistenceRequest: A name is already registered with another type, or is an alias.
+            ConditionFailed: Other callers changed the namespace in each of ten attempts. Try again.
             KmsError: Its keys are not available.
             StorageError: The database does not answer.
         """
 
         def add(namespace: Namespace) -> Namespace:
-            known = namespace.search_attributes
-            if any(known.get(name, kind) != kind for name, kind in added.items()):
-                msg = "a search attribute is registered with another type; the type of an attribute never changes"
+            registered = namespace.search_attributes
+            if any(registered.get(name, kind) != kind for name, kind in added.items()):
+                msg = "a search attribute is already registered with another type, and a type can't be changed; use another name"
                 raise InvalidPersistenceRequest(msg)
             if not namespace.aliases.keys().isdisjoint(added):
-                msg = "a search attribute has the name of an alias; take the alias away first"
+                msg = "a search attribute has the name of an alias; remove the alias first"
                 raise InvalidPersistenceRequest(msg)
-            return replace(namespace, search_attributes=MappingProxyType({**known, **added}))
+            return replace(namespace, search_attributes=MappingProxyType({**registered, **added}))
 
         return await self._change(namespace_id, add)
 
     async def set_aliases(self, namespace_id: UUID, aliases: Mapping[str, str | None]) -> Namespace:
-        """Set other names of search attributes for filters. Records keep the registered names.
+        """Set aliases of search attributes, which filters may use. Records keep the registered names.
 
         Args:
             namespace_id: The namespace.
@@ -210,27 +210,27 @@ class NamespaceStore:
         Raises:
             NamespaceNotFound: The namespace does not exist, or was shredded.
             InvalidPersistenceRequest: An alias is a registered name, or names an attribute that is not registered.
-            ConditionFailed: Others kept changing the namespace. Try again.
+            ConditionFailed: Other callers changed the namespace in each of ten attempts. Try again.
             KmsError: Its keys are not available.
             StorageError: The database does not answer.
         """
 
         def merge(namespace: Namespace) -> Namespace:
-            known = namespace.search_attributes
+            registered = namespace.search_attributes
             merged = {**namespace.aliases, **aliases}
             kept = {alias: target for alias, target in merged.items() if target is not None}
-            if not known.keys().isdisjoint(kept):
-                msg = "an alias is the name of a search attribute already"
+            if not registered.keys().isdisjoint(kept):
+                msg = "an alias has the name of a registered search attribute; choose another alias"
                 raise InvalidPersistenceRequest(msg)
-            if not known.keys() >= set(kept.values()):
-                msg = "an alias stands for a search attribute that is not registered"
+            if not registered.keys() >= set(kept.values()):
+                msg = "an alias names a search attribute that is not registered; register the attribute first"
                 raise InvalidPersistenceRequest(msg)
             return replace(namespace, aliases=MappingProxyType(kept))
 
         return await self._change(namespace_id, merge)
 
     async def _change(self, namespace_id: UUID, edit: Callable[[Namespace], Namespace]) -> Namespace:
-        """Change the sealed details of a namespace. If another caller changes them meanwhile, read and edit them again."""
+        """Change the sealed details of a namespace. If another caller changes them at the same time, read and edit again."""
         for _ in range(_CHANGE_ATTEMPTS):
             row = await self._rows.by_id(namespace_id)
             if row is None or row["shredded_at"] is not None:

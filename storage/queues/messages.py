@@ -1,4 +1,4 @@
-"""The values that the operations of both kinds of queues take and return."""
+"""The arguments and results of the operations on queues: the replication queue (`Queue`) and named queues (`QueueV2`)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from strongroom.storage.data_blob import DataBlob
 
 NAMESPACE_REPLICATION = 1
-"""The only queue type that Temporal uses here."""
+"""The queue type of the namespace replication queue. Temporal uses no other type."""
 BEFORE_FIRST = -1
-"""The id before the first message, whose id is 0."""
+"""The id before that of the first message, which is 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class QueueMessage:
     """A message of a queue.
 
     Attributes:
-        message_id: The number of the message: from 0, without gaps, never reused.
+        message_id: The sequence number of the message. Numbers start at 0, have no gaps and are never reused.
         data: The message.
     """
 
@@ -47,7 +47,7 @@ class AckLevels:
     """The acknowledgement levels of a queue: how far each reader has read.
 
     Attributes:
-        data: The service's blob; empty before the first update.
+        data: The blob of the service; empty before the first update.
         version: The version of the queue's row; 0 before the first update.
     """
 
@@ -60,10 +60,10 @@ class QueueV2Message:
     """A message of a named queue.
 
     Attributes:
-        message_id: The number of the message: from 0, without gaps, never reused.
-        namespace_id: The namespace that the message belongs to; None for a message of the deployment.
+        message_id: The sequence number of the message. Numbers start at 0, have no gaps and are never reused.
+        namespace_id: The namespace of the message; None for a message that belongs to the whole deployment.
         data: The message; None if it can't be opened.
-        unreadable: The reason why the message can't be opened: its namespace's keys are destroyed or unavailable. None if it can.
+        unreadable: The reason why the message can't be opened, for example destroyed keys; None if it was opened.
     """
 
     message_id: int
@@ -78,7 +78,7 @@ class QueueV2Page:
 
     Attributes:
         messages: The messages in the order of their ids.
-        next_page_token: The token of what follows the last message; None if the page has no message.
+        next_page_token: The token of the position after the last message; None if the page has no message.
     """
 
     messages: tuple[QueueV2Message, ...]
@@ -91,8 +91,8 @@ class QueueV2Info:
 
     Attributes:
         queue_name: The name of the queue.
-        message_count: The number of messages that the queue holds.
-        last_message_id: The id of the last message that was appended, deleted or not; -1 if there was none.
+        message_count: The number of messages in the queue.
+        last_message_id: The id of the newest message, even if it is deleted; -1 if no message was ever appended.
     """
 
     queue_name: str

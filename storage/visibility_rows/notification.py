@@ -1,8 +1,8 @@
-"""Notify the indexers of all processes that the outbox has entries, by PostgreSQL's NOTIFY.
+"""Notify the indexers of all processes with PostgreSQL's NOTIFY when the outbox has entries.
 
-A writer never notifies in its own transaction: from there to the end of the commit the server holds one lock for all its databases, so
-that commits would come one after another (PreCommit_Notify in PostgreSQL's async.c). A process notifies at most every `PAUSE` seconds,
-because an indexer that is woken takes all waiting entries.
+A writer never notifies in its own transaction. Such a commit takes one lock of the whole server, so commits would run one at a time
+(PreCommit_Notify in PostgreSQL's async.c). A process notifies at most once in `PAUSE` seconds, because one notification makes an
+indexer take all waiting entries.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 CHANNEL = "strongroom_visibility_outbox"
 PAUSE = 0.1
-"""Seconds between two notifications of one process."""
+"""Minimum time between two notifications of one process, in seconds."""
 
 
 class OutboxNotifier:
-    """Notifies after a write, in the background. A lost notification only delays the indexer until its next poll.
+    """Sends notifications in the background. If one is lost, the indexer finds the entries at its next poll.
 
     Args:
         database: The database of the outbox.
@@ -35,13 +35,13 @@ class OutboxNotifier:
         self._task: asyncio.Task[None] | None = None
 
     def notify(self) -> None:
-        """Notify soon. All calls until then share one notification."""
+        """Request a notification. Requests that arrive before it is sent share it."""
         self._wanted = True
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._notify())
 
     async def aclose(self) -> None:
-        """Stop."""
+        """Stop sending notifications."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):

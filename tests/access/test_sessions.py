@@ -162,8 +162,8 @@ async def test_a_namespace_may_put_availability_first(access_cell, one, two, ses
 
 
 async def test_a_hung_disk_refuses_in_time(one, session_with, disk):
-    """A write that does not return refuses the caller after the log's patience, which is two seconds unless it is set."""
-    assert LogSettings().patience == 2
+    """If a write does not return, the caller is refused after `write_timeout`, which is two seconds by default."""
+    assert LogSettings().write_timeout == 2
     session = await session_with(("read", one))
     await session.namespaces.get("one")
     disk.goes_on.clear()

@@ -60,7 +60,7 @@ class SealedCopy:
     """The data key that a document is sealed with.
 
     Attributes:
-        key: The key of the record that the document is a copy of; None if the document names none.
+        key: The key of the document's record; None if the document has no such key.
         version: The version of the data key; 0 if the document is not in the sealed format.
     """
 

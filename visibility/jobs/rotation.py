@@ -116,7 +116,7 @@ class IndexRotation:
         Raises:
             ConditionFailed: A rotation to another preset is in progress, or another process rotates at the same time.
             IntegrityError: Some records can't be opened. All others are done, and the old epoch is kept.
-            SearchIndexMismatch: The search index has documents of an old epoch that no record accounts for.
+            SearchIndexMismatch: The search index has documents of an old epoch that have no record.
             KmsError, StorageError: Run it again.
         """
         report = progress or (lambda _step, _count: None)
@@ -155,7 +155,7 @@ class IndexRotation:
         return await begin_index_rotation(self._keyring, namespace_id, layout=str(layout))
 
     async def _finish(self, namespace_id: UUID, epoch: int, types: SearchAttributes, report: Progress) -> int:
-        """Rewrite what writers wrote in an older epoch meanwhile, until no record and no document of it is left."""
+        """Rewrite records that were written in an older epoch during the rotation, until no record or document of it is left."""
         rewritten = 0
         while any(record_epoch != epoch for record_epoch in await self._records.count(namespace_id)):
             rewritten += await self._rewrite(namespace_id, epoch, types, report)

@@ -1,7 +1,7 @@
-"""Renew the copies of sealed records in a search index when data keys change (storage/DESIGN.md, "Resealing").
+"""Renew the sealed records in a search index when the data key changes (storage/DESIGN.md, "Resealing").
 
-When a record is sealed again, its run is put into the outbox and an indexer writes the document. A late indexer can still write an
-older copy; this module finds such documents and puts their runs into the outbox again.
+When a record is resealed, its run is added to the outbox, and an indexer writes the document. A slow indexer can still write a
+document with the older sealed record. This module finds such documents and adds their runs to the outbox again.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _ATTEMPTS = 10
 
 
 class IndexCopies:
-    """See `strongroom.storage.SealedCopies`.
+    """The sealed records in a search index; see `strongroom.storage.SealedCopies`.
 
     Args:
-        index: The search index with the copies.
+        index: The search index.
         truth: The records.
         indexer: The indexer of the search index.
         pause: Time between two attempts, in seconds.
@@ -42,7 +42,7 @@ class IndexCopies:
         self._pause = pause
 
     async def renew(self, namespace_id: UUID, version: int, progress: ResealProgress) -> int:
-        """Write the documents of older data keys again until there are none.
+        """Write the documents that are sealed with older data keys again, until there are none.
 
         Args:
             namespace_id: The namespace.
@@ -50,11 +50,11 @@ class IndexCopies:
             progress: Called with "index" and the number of documents left.
 
         Returns:
-            The largest number of documents that was found at one time.
+            The largest number of such documents in one pass.
 
         Raises:
-            SearchIndexMismatch: Some documents stay, because they have no record or their record does not open.
-            StorageError, VisibilityError: The database or the index failed. Run it again.
+            SearchIndexMismatch: Some documents can't be renewed, because they have no record, or because the record does not open.
+            StorageError, VisibilityError: The database or the search index failed. Run the step again.
         """
         most, fewest, attempts = 0, None, _ATTEMPTS
         while True:
@@ -68,20 +68,20 @@ class IndexCopies:
                 break
             await asyncio.sleep(self._pause)
         msg = (
-            f"the search index keeps {fewest} documents of an older data key that no record accounts for; "
-            "repair it, then continue: strongroom index reconcile"
+            f"the search index keeps {fewest} documents of an older data key, and no record replaces them; "
+            "run 'strongroom index reconcile' to repair it, then continue"
         )
         raise SearchIndexMismatch(msg)
 
     async def uses(self, namespace_id: UUID, version: int) -> int:
-        """Return the number of documents that need a data key, or that are not in the sealed format.
+        """Return the number of documents that are sealed with a data key, plus those that have no sealed record in a known format.
 
         Args:
             namespace_id: The namespace.
             version: The version of the data key.
 
         Raises:
-            StorageError, VisibilityError: The database or the index failed.
+            StorageError, VisibilityError: The database or the search index failed.
         """
         await self._indexer.sweep()
         await self._index.refresh()
@@ -91,7 +91,7 @@ class IndexCopies:
         return uses
 
     async def _renew_once(self, namespace_id: UUID, version: int, progress: ResealProgress) -> int:
-        """Put the runs of older documents into the outbox; return the number of these documents."""
+        """Add the runs of older documents to the outbox. Return the number of these documents."""
         await self._indexer.sweep()
         left = 0
         async for copies in self._older(namespace_id, version):
@@ -107,7 +107,7 @@ class IndexCopies:
                 yield older
 
     async def _add_to_outbox(self, keys: Sequence[RunKey]) -> None:
-        """Put runs that have a record into the outbox. A document can name a key that no record has; it stays."""
+        """Add runs to the outbox, except those without a record: a document can have a key that no record has."""
         records = await self._truth.again(keys) if keys else {}
         if records:
             await self._truth.add_to_outbox(list(records))

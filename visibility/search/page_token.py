@@ -1,4 +1,4 @@
-"""Page tokens: the position of the last run of a page. They are sealed, so they show nothing and fit one query only."""
+"""Page tokens. A token contains the position of a page's last run. It is sealed, so it reveals nothing, and is bound to one query."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """The position of a run in the order of a list. `ordering.py` compares positions.
+    """The position of a run in a sorted list. `ordering.py` compares positions.
 
     Attributes:
         is_open: Whether the run is open.
         close_time: The close time in nanoseconds; 0 for an open run.
         start_time: The start time in nanoseconds.
-        run_id: The run id, which orders runs that are otherwise equal.
+        run_id: The run id, which sorts runs whose other values are equal.
         values: The values of the ORDER BY attributes; None for an attribute that the run does not have.
     """
 
@@ -39,7 +39,7 @@ class Position:
 
 
 def seal_position(keys: NamespaceKeys, query: str, position: Position) -> bytes:
-    """Return the page token of a position in the list of a query."""
+    """Return the page token of a position in the result of a query."""
     sealed = keys.seal(PAGE_TOKEN, (_digest(query),), orjson.dumps(astuple(position)))
     return base64.urlsafe_b64encode(sealed)
 
@@ -48,9 +48,9 @@ def open_position(keys: NamespaceKeys, query: str, token: bytes) -> Position:
     """Return the position in a page token.
 
     Raises:
-        InvalidPageToken: The token is of another query or namespace, was altered, or needs a destroyed data key.
-        KeyDestroyed: The keys of the namespace are destroyed.
-        KeyNotFound: The token needs a newer data key than these keys contain. Another process may have rotated it.
+        InvalidPageToken: The token belongs to another query or namespace, was altered, or is sealed with a destroyed data key.
+        KeyDestroyed: All data keys of the namespace are destroyed.
+        KeyNotFound: The token is sealed with a newer data key than `keys` contains. Another process may have rotated the key.
     """
     try:
         sealed = base64.b64decode(token, altchars=b"-_", validate=True)

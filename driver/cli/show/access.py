@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from strongroom.storage import Namespace
 
 
-def api_key(name: str, key: str, kept: ApiKey) -> None:
+def api_key(name: str, key: str, stored: ApiKey) -> None:
     """Print a new API key. It can't be printed again."""
     console.print(
-        f"API key of {name}, valid until {_day(kept.expires_at)}; store it now, because it can't be shown again:",
+        f"API key of {name}, valid until {_day(stored.expires_at)}; store it now, because it can't be shown again:",
         markup=False,
     )
     console.print(key, markup=False, highlight=False, soft_wrap=True)

@@ -7,7 +7,7 @@ import threading
 from dataclasses import replace
 
 from strongroom.driver.audit import LogSettings
-from strongroom.driver.audit.chain import fastest
+from strongroom.driver.audit.chain import chosen_append
 
 HANG_SECONDS = 10
 
@@ -29,7 +29,7 @@ class Disk:
         self.torn = 0
         self.writes = 0
         self.file = None
-        self._append = fastest()
+        self._append = chosen_append()
 
     def append(self, file, offset, head, first, chain, records, /):
         """Write records as the log does, or fail."""

@@ -1,4 +1,4 @@
-"""Create, check and drop the index of an alias."""
+"""Create, check and drop the search index, which is an Elasticsearch index behind an alias."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def create_index(client: ElasticsearchClient, *, shards: int, replicas: in
             index=f"{name}-v{VERSION}-000001", aliases={name: {"is_write_index": True}}
         )
     )
-    await check_index(client)  # another process may have created it at the same time
+    await check_index(client)  # another process may have created the index at the same time
     return True
 
 
@@ -39,7 +39,7 @@ async def check_index(client: ElasticsearchClient) -> None:
     mappings = await client.send(lambda api: api.indices.get_mapping(index=client.name))
     for index in mappings.values():
         if index["mappings"].get("_meta", {}).get("strongroom_version") != VERSION:
-            msg = f"the search index is not of version {VERSION}; build one under another name: strongroom index build"
+            msg = f"the search index does not have version {VERSION}; set another index name, then run 'strongroom index build'"
             raise SearchIndexMismatch(msg)
 
 
