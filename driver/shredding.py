@@ -187,10 +187,10 @@ class Shredding:
         return sum((await self._index.epochs(namespace_id)).values())
 
     async def _delete_documents(self, namespace_id: UUID) -> int:
-        found = await self._documents(namespace_id)
-        if self._index is None or found is None:
+        documents = await self._documents(namespace_id)
+        if self._index is None or documents is None:
             return 0
-        await self.store.record_documents(namespace_id, found)
+        await self.store.record_documents(namespace_id, documents)
         return await self._index.delete_namespace(namespace_id)
 
 
