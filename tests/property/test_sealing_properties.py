@@ -26,7 +26,7 @@ from strongroom.visibility import VISIBILITY_RECORD
 
 pytestmark = pytest.mark.usefixtures("cipher")
 
-untimed = settings(deadline=None)  # a busy machine is no failure
+untimed = settings(deadline=None)  # a busy machine must not fail the test
 
 CELL, OTHER_CELL = UUID(int=1), UUID(int=2)
 NAMESPACE, OTHER_NAMESPACE = UUID(int=3), UUID(int=4)
@@ -94,7 +94,7 @@ def sealed_rows(draw):
 @untimed
 @given(batches())
 def test_batch_round_trip(batch):
-    """Whatever is sealed opens to the same bytes, in order, in a process that has only the root."""
+    """A sealed batch opens to the same bytes, in order, in a process that has the root only."""
     suite, kind, scope, rows = batch
     sealed = make_keys(suite).seal_many(kind, rows, scope=scope)
     to_open = [(key, value) for (key, _), value in zip(rows, sealed, strict=True)]
@@ -104,7 +104,7 @@ def test_batch_round_trip(batch):
 @untimed
 @given(batches(min_rows=1), st.data())
 def test_scope_does_not_change_what_is_sealed(batch, data):
-    """Where a key is split into scope and rest is the caller's business: a value opens under every other split."""
+    """A value opens under every split of its key into scope and rest."""
     suite, kind, scope, rows = batch
     sealed = make_keys(suite).seal_many(kind, rows, scope=scope)
     for (rest, plaintext), value in zip(rows, sealed, strict=True):
@@ -116,7 +116,7 @@ def test_scope_does_not_change_what_is_sealed(batch, data):
 @untimed
 @given(batches())
 def test_values_of_several_batches_open_together(batch):
-    """A batch to open may mix values of other batches in any order: no state of one row is used for the next."""
+    """Values of several batches open together in any order, because rows share no state."""
     suite, kind, scope, rows = batch
     keys = make_keys(suite)
     first, second = keys.seal_many(kind, rows, scope=scope), keys.seal_many(kind, rows, scope=scope)
@@ -131,7 +131,7 @@ def test_values_of_several_batches_open_together(batch):
 @untimed
 @given(sealed_rows())
 def test_length_of_a_sealed_value(row):
-    """A value is as long as its suite's envelope and the plaintext; compression shortens, padding is to Padmé."""
+    """A sealed value has the length of the envelope and the plaintext, after compression and Padmé padding."""
     suite, kind, _, plaintext, sealed = row
     body = len(sealed) - OVERHEAD[suite]
     if not kind.padded:
@@ -144,7 +144,7 @@ def test_length_of_a_sealed_value(row):
 @untimed
 @given(sealed_rows())
 def test_sealing_twice_gives_different_bytes(row):
-    """Equal rows do not look equal: nonce and ciphertext differ each time."""
+    """Sealing a row twice gives a different nonce and ciphertext."""
     suite, kind, key, plaintext, sealed = row
     again = make_keys(suite).seal(kind, key, plaintext)
     assert again != sealed
@@ -161,7 +161,7 @@ def open_row(suite, kind, key, sealed):
 @untimed
 @given(sealed_rows(), st.data())
 def test_any_flipped_bit_is_refused(row, data):
-    """A value with any one bit flipped, wherever it is, is refused."""
+    """A value with any one flipped bit is refused."""
     suite, kind, key, _, sealed = row
     bit = data.draw(st.integers(0, len(sealed) * 8 - 1))
     altered = bytearray(sealed)
@@ -173,7 +173,7 @@ def test_any_flipped_bit_is_refused(row, data):
 @pytest.mark.parametrize("packing", [{}, {"compress": True}, {"padded": True}, {"compress": True, "padded": True}])
 @pytest.mark.parametrize("suite", Suite)
 def test_each_flipped_bit_cut_and_addition_is_refused(suite, packing):
-    """The same for every single bit and every length of one value of each suite and packing."""
+    """Every flipped bit and every other length of one value of each suite and packing is refused."""
     kind = RecordKind("record", "data", (PartType.INT64,), **packing)
     keys = make_keys(suite)
     sealed = keys.seal(kind, (1,), b"text " * 110)
@@ -192,7 +192,7 @@ def test_each_flipped_bit_cut_and_addition_is_refused(suite, packing):
 @untimed
 @given(sealed_rows(), st.data())
 def test_any_truncation_is_refused(row, data):
-    """A value that was cut at either end is refused."""
+    """A value that was truncated at either end is refused."""
     suite, kind, key, _, sealed = row
     cut = data.draw(st.integers(1, len(sealed)))
     for rest in (sealed[:-cut], sealed[cut:]):
@@ -203,7 +203,7 @@ def test_any_truncation_is_refused(row, data):
 @untimed
 @given(sealed_rows(), st.binary(min_size=1, max_size=60), st.data())
 def test_any_extension_is_refused(row, more, data):
-    """A value with bytes added anywhere is refused: after it, before it, or within."""
+    """A value with added bytes is refused, whether they are before, after or inside it."""
     suite, kind, key, _, sealed = row
     position = data.draw(st.integers(0, len(sealed)))
     for longer in (sealed + more, sealed[:position] + more + sealed[position:]):
@@ -217,7 +217,7 @@ def test_any_extension_is_refused(row, more, data):
     st.binary(max_size=200) | st.builds(bytes.__add__, st.just(b"\x07\x01\x02\x00\x00\x00\x00\x01"), st.binary()),
 )
 def test_nothing_opens_that_was_not_sealed(suite, content):
-    """Bytes that nobody sealed never open, with a plausible header or without: open returns nothing unauthenticated."""
+    """Bytes that were not sealed never open, with or without a plausible header."""
     with pytest.raises(REFUSALS):
         open_row(suite, RecordKind("record", "data", ()), (), content)
 
@@ -225,7 +225,7 @@ def test_nothing_opens_that_was_not_sealed(suite, content):
 @untimed
 @given(batches(min_rows=2), st.data())
 def test_one_altered_value_fails_its_whole_batch(batch, data):
-    """When one value of a batch is altered, nothing of the batch is returned, whatever its place."""
+    """One altered value fails its whole batch, and nothing is returned."""
     suite, kind, scope, rows = batch
     keys = make_keys(suite)
     sealed = keys.seal_many(kind, rows, scope=scope)
@@ -241,7 +241,7 @@ def test_one_altered_value_fails_its_whole_batch(batch, data):
 @untimed
 @given(batches(min_rows=2))
 def test_swapped_rows_are_refused(batch):
-    """Two values of one batch that changed places do not open, unless their rows have the same key."""
+    """Two swapped values of a batch do not open, unless their keys are equal."""
     suite, kind, scope, rows = batch
     assume(rows[0][0] != rows[1][0])
     keys = make_keys(suite)
@@ -253,7 +253,7 @@ def test_swapped_rows_are_refused(batch):
 @untimed
 @given(sealed_rows(), sealed_rows())
 def test_spliced_values_are_refused(first, second):
-    """The head of one value on the body of another does not open, in either's place."""
+    """The head of one value with the body of another opens in neither row."""
     suite, kind, key, _, sealed = first
     _, other_kind, other_key, _, other = second
     spliced = sealed[: OVERHEAD[suite] - 16] + other[OVERHEAD[suite] - 16 :]
@@ -263,13 +263,13 @@ def test_spliced_values_are_refused(first, second):
             open_row(suite, place, row, spliced)
 
 
-# --- place
+# --- other rows
 
 
 @untimed
 @given(sealed_rows(), st.data())
 def test_any_other_place_is_refused(row, data):
-    """A value does not open in another cell, namespace, kind, column or row, nor under another root or version."""
+    """A value does not open in another cell, namespace, kind, column or row, or with another root or version."""
     suite, kind, key, _, sealed = row
     packing = {"compress": kind.compress, "dictionary": kind.dictionary, "padded": kind.padded}
     with pytest.raises(IntegrityError):
@@ -299,7 +299,7 @@ def test_any_other_place_is_refused(row, data):
 @untimed
 @given(sealed_rows(), sealed_rows())
 def test_value_opens_in_its_own_place_only(first, second):
-    """Of two rows of any kinds, a value opens in the other's place only if name, column, key types and key agree."""
+    """A value opens in another row only if kind, column, key types and key are equal."""
     suite, kind, key, _, sealed = first
     _, other_kind, other_key, _, _ = second
     if (kind.name, kind.column, kind.key, key) == (other_kind.name, other_kind.column, other_kind.key, other_key):
@@ -322,7 +322,7 @@ def test_keys_of_given_types_are_encoded_injectively(types, data):
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_resplit_text_is_encoded_differently(data):
-    """The same text, or bytes, split into parts at another place has another encoding."""
+    """Text or bytes that are split into parts at another position have another encoding."""
     part_type = data.draw(st.sampled_from([PartType.TEXT, PartType.BYTES]))
     whole = data.draw(PARTS[part_type])
     cuts = [data.draw(st.integers(0, len(whole))) for _ in range(2)]
@@ -345,7 +345,7 @@ def test_kinds_are_encoded_injectively(first, second):
     )
     contexts = [kind.context(CELL.bytes, NAMESPACE.bytes) for kind in (first, second)]
     assert (contexts[0] == contexts[1]) == same
-    if not same:  # nor is one the beginning of the other, which key parts could complete
+    if not same:  # and neither is a prefix of the other, which key parts could complete
         assert not contexts[0].startswith(contexts[1])
         assert not contexts[1].startswith(contexts[0])
 
@@ -353,7 +353,7 @@ def test_kinds_are_encoded_injectively(first, second):
 @untimed
 @given(batches(min_rows=1), st.data())
 def test_key_of_another_shape_is_an_invalid_request(batch, data):
-    """A key with a part too many, too few, or of a wrong type is reported as the caller's error."""
+    """A key with a wrong number of parts, or a part of a wrong type, raises InvalidRequest."""
     suite, kind, scope, rows = batch
     keys = make_keys(suite)
     key = scope + rows[0][0]

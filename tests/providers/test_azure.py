@@ -69,7 +69,7 @@ async def test_keys_are_made_for_wrapping_only():
 
 
 async def test_first_request_carries_neither_token_nor_root(vault):
-    """The request that discovers authentication has no body, and the token goes to the discovered server only."""
+    """The first request, which discovers authentication, carries neither a token nor a body."""
     vault.server.added("there", "oct-HSM", 256, ["wrapKey", "unwrapKey"])
     wrapped = Wrapped(KekRef("vault", "there"), vault.server.keys["there"][0].id, b"x" * 40)
     await refusal(vault.provider.unwrap(wrapped, context={}))

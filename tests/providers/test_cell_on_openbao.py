@@ -21,14 +21,14 @@ SOON = CachePolicy(soft_ttl=0.5, encrypt_ttl=2, decrypt_ttl=4, failure_ttl=0.2, 
 
 @pytest.fixture(scope="module")
 def bao():
-    """A real OpenBao of the module's own, as it is sealed and unsealed here."""
+    """Return the module's own OpenBao, which tests may seal and unseal."""
     with or_skip(bao_server()) as server:
         yield server
 
 
 @pytest.fixture
 def on_bao(config_path, bao):
-    """A configuration whose first provider is that server."""
+    """Return a configuration whose first provider is that server."""
     token = config_path.parent / "token"
     token.write_text(bao.token("strongroom-use", "strongroom-manage") + "\n")
     text = config_path.read_text()
@@ -38,7 +38,7 @@ def on_bao(config_path, bao):
 
 
 async def serves(strongroom, namespace_id):
-    """Seal and open a row; return the error if that can't be done."""
+    """Seal and open a row. Return the error if one of them fails."""
     try:
         keys = await strongroom.keyring.open(namespace_id)
         assert keys.open(KIND, (1,), keys.seal(KIND, (1,), b"text")) == b"text"
@@ -48,7 +48,7 @@ async def serves(strongroom, namespace_id):
 
 
 async def until(strongroom, namespace_id, outcome, seconds=30.0):
-    """Use a namespace until that ends so; return how long it took."""
+    """Use a namespace until the result is as expected, and return the time that it took."""
     began = time.monotonic()
     while await serves(strongroom, namespace_id) is not outcome:
         assert time.monotonic() < began + seconds
@@ -57,7 +57,7 @@ async def until(strongroom, namespace_id, outcome, seconds=30.0):
 
 
 def test_walk_on_the_command_line(on_bao, bao):
-    """A cell whose keys are all wrapped by OpenBao: made, looked over, rotated, re-wrapped, retired, by commands alone."""
+    """A cell with all keys wrapped by OpenBao is created, listed, rotated, rewrapped and retired by commands alone."""
     folder = on_bao.parent
     for arguments, said in (
         (("init",), "is ready"),
@@ -85,7 +85,7 @@ def test_walk_on_the_command_line(on_bao, bao):
 
 
 async def test_outage_and_recovery(on_bao, bao):
-    """While OpenBao is sealed a warm namespace serves to its hard times, a cold one fails at once; unsealed, both serve again."""
+    """While OpenBao is sealed, a warm namespace works until its hard TTLs and a cold one fails at once. Both recover."""
     config = replace(load_config(on_bao), cache=SOON)
     await Strongroom.init(config)
     async with Strongroom.open(config) as strongroom:
@@ -105,11 +105,11 @@ async def test_outage_and_recovery(on_bao, bao):
         finally:
             bao.unseal()
         for namespace_id in (warm, cold):
-            await until(strongroom, namespace_id, None)  # the breaker lets one caller ask after ten seconds
+            await until(strongroom, namespace_id, None)  # the circuit breaker lets one caller probe after ten seconds
 
 
 async def test_customer_revokes_and_gives_back(on_bao, bao):
-    """A customer disables the KEK in OpenBao: the namespace is refused as disabled within the bound, and heals when it is restored."""
+    """If a customer disables the KEK, the namespace is refused within the bound. It works again when the KEK is enabled."""
     config = replace(load_config(on_bao), cache=SOON)
     await Strongroom.init(config)
     async with Strongroom.open(config) as strongroom:
@@ -123,7 +123,7 @@ async def test_customer_revokes_and_gives_back(on_bao, bao):
 
 
 async def test_a_thousand_cold_readers_make_one_request(on_bao):
-    """A thousand callers that come at once to a cold namespace cost OpenBao one request to decrypt."""
+    """A thousand concurrent callers of a cold namespace cause one decrypt request to OpenBao."""
     config = load_config(on_bao)
     await Strongroom.init(config)
     async with Strongroom.open(config) as strongroom:

@@ -32,12 +32,12 @@ GONE = (KeyNotFound, InvalidRequest)
 
 
 def shown(error):
-    """Everything that a log would print of an error."""
+    """Return all text that a log could print about an error."""
     return f"{error!s} {error!r} {error.args!r} " + "".join(traceback.format_exception(error))
 
 
 def spellings(root):
-    """Ways in which a key could be in a text."""
+    """Return the forms in which a key could appear in a text."""
     material = root.reveal()
     return (material.hex(), base64.b64encode(material).decode(), repr(material)[2:-1])
 
@@ -46,7 +46,7 @@ def spellings(root):
 
 
 async def test_generated_key_unwraps_to_itself(kms, kek):
-    """A root key that the provider made comes back the same from its wrapped form, and each is another one."""
+    """A generated root equals the unwrapped one, and each generated root is different."""
     first, second = [await kms.provider.generate_data_key(kek, context=CONTEXT) for _ in range(2)]
     assert first.root.reveal() != second.root.reveal()
     assert len(first.root.reveal()) == 32
@@ -57,7 +57,7 @@ async def test_generated_key_unwraps_to_itself(kms, kek):
 
 
 async def test_wrapped_root_comes_back(kms, kek):
-    """Any root of 32 bytes comes back from its wrapped form, which fits into a row of the registry."""
+    """Every root of 32 bytes unwraps to itself, and its wrapped form fits into a registry row."""
     for root in (bytes(32), b"\xff" * 32, bytes(range(32))):
         wrapped = await kms.provider.wrap(kek, Secret(root), context=CONTEXT)
         assert (await kms.provider.unwrap(wrapped, context=CONTEXT)).reveal() == root
@@ -65,7 +65,7 @@ async def test_wrapped_root_comes_back(kms, kek):
 
 
 async def test_wrapping_twice_gives_two_ciphertexts(kms, kek):
-    """Equal roots do not show as equal, unless the mechanism is a deterministic key wrap, of which roots are never equal."""
+    """Wrapping a root twice gives two ciphertexts, unless the mechanism is deterministic."""
     root = Secret(bytes(range(32)))
     made = [await kms.provider.wrap(kek, root, context=CONTEXT) for _ in range(2)]
     if kms.provider.capabilities.context == "native":
@@ -73,7 +73,7 @@ async def test_wrapping_twice_gives_two_ciphertexts(kms, kek):
 
 
 async def test_another_context_is_refused_or_left_to_the_commitment(kms, kek):
-    """A provider that says it binds the encryption context refuses another one, and for that the error is IntegrityError."""
+    """A provider that binds the encryption context raises IntegrityError for another context."""
     made = await kms.provider.generate_data_key(kek, context=CONTEXT)
     for context in (OTHER, {}, CONTEXT | {"strongroom:version": "2"}):
         if kms.provider.capabilities.context == "native":
@@ -84,7 +84,7 @@ async def test_another_context_is_refused_or_left_to_the_commitment(kms, kek):
 
 
 async def test_altered_ciphertexts_are_refused(kms, kek):
-    """What was altered, cut, lengthened or made up gives IntegrityError with one text, whatever the KMS says of it."""
+    """An altered, truncated, extended or forged ciphertext raises IntegrityError, always with the same message."""
     made = await kms.provider.generate_data_key(kek, context=CONTEXT)
     content = made.wrapped.ciphertext
     last = bytearray(content)
@@ -106,14 +106,14 @@ async def test_altered_ciphertexts_are_refused(kms, kek):
 
 
 async def test_another_kek_does_not_unwrap(kms, kek, other_kek):
-    """A wrapped key names its KEK; under another one it is refused, and none is tried in turn."""
+    """A wrapped key unwraps only with the KEK that it names, and no other KEK is tried."""
     made = await kms.provider.generate_data_key(kek, context=CONTEXT)
     with pytest.raises(IntegrityError):
         await kms.provider.unwrap(dataclasses.replace(made.wrapped, kek=other_kek), context=CONTEXT)
 
 
 async def test_a_missing_kek_is_not_found_and_not_made(kms):
-    """Using a KEK that is not there says so, for each call, and does not make it."""
+    """Each call with a missing KEK raises KeyNotFound, and does not create the KEK."""
     provider, missing = kms.provider, kms.missing
     made_up = Wrapped(missing, "1", b"vault:v1:AAAA")
     for call in (
@@ -131,7 +131,7 @@ async def test_a_missing_kek_is_not_found_and_not_made(kms):
 
 
 async def test_unwrap_many_answers_in_order(kms, kek, other_kek):
-    """Each gets its own root, in order; what fails has its error in its place and fails no other; as many as a batch may have."""
+    """Results are in the order of the items, and a failed item affects no other, in a batch of the largest size."""
     provider = kms.provider
     roots = [Secret(bytes([number]) * 32) for number in range(5)]
     items = [
@@ -151,7 +151,7 @@ async def test_unwrap_many_answers_in_order(kms, kek, other_kek):
 
 
 async def test_fifty_at_once(kms, kek):
-    """Concurrent calls do not mix their answers."""
+    """Concurrent calls each get their own result."""
     made = await asyncio.gather(*(kms.provider.generate_data_key(kek, context=CONTEXT) for _ in range(50)))
     roots = await asyncio.gather(*(kms.provider.unwrap(each.wrapped, context=CONTEXT) for each in made))
     assert [root.reveal() for root in roots] == [each.root.reveal() for each in made]
@@ -161,7 +161,7 @@ async def test_fifty_at_once(kms, kek):
 
 
 async def test_creating_twice_is_creating_once(kms):
-    """A caller that makes an existing KEK gets the same one, and what it wrapped still opens."""
+    """Creating an existing KEK returns it, and its wrapped keys still unwrap."""
     first = await kms.provider.create_kek("twice")
     made = await kms.provider.generate_data_key(first, context=CONTEXT)
     assert await kms.provider.create_kek("twice") == first
@@ -169,7 +169,7 @@ async def test_creating_twice_is_creating_once(kms):
 
 
 async def test_rotated_kek_unwraps_the_old_and_wraps_the_new(kms, kek):
-    """After a KEK's rotation old roots unwrap, new ones name the new version, and a re-wrap moves a root to it."""
+    """After a rotation, old roots unwrap, new roots name the new version, and a rewrap moves a root to it."""
     provider = kms.provider
     old = await provider.generate_data_key(kek, context=CONTEXT)
     before = await provider.describe(kek)
@@ -188,7 +188,7 @@ async def test_rotated_kek_unwraps_the_old_and_wraps_the_new(kms, kek):
 
 
 async def test_retired_version_unwraps_nothing(kms, kek):
-    """A version that was retired unwraps nothing, the newest does; the newest itself and unknown ones are refused."""
+    """A retired version unwraps nothing, and the newest version still does. The newest version can't be retired."""
     provider = kms.provider
     old = await provider.generate_data_key(kek, context=CONTEXT)
     version = await provider.rotate_kek(kek)
@@ -208,7 +208,7 @@ async def test_retired_version_unwraps_nothing(kms, kek):
 
 
 async def test_rewrap_to_another_kek(kms, kek, other_kek):
-    """A root moves to another KEK of the provider, under the same context."""
+    """A rewrap moves a root to another KEK of the provider, under the same context."""
     made = await kms.provider.generate_data_key(kek, context=CONTEXT)
     moved = await kms.provider.rewrap(made.wrapped, other_kek, context=CONTEXT)
     assert moved.kek == other_kek
@@ -216,7 +216,7 @@ async def test_rewrap_to_another_kek(kms, kek, other_kek):
 
 
 async def test_rewrap_of_an_altered_root_is_refused(kms, kek):
-    """A re-wrap checks what it re-wraps."""
+    """A rewrap refuses an altered root."""
     made = await kms.provider.generate_data_key(kek, context=CONTEXT)
     for ciphertext in (b"", made.wrapped.ciphertext[:-1]):
         with pytest.raises(IntegrityError):
@@ -224,7 +224,7 @@ async def test_rewrap_of_an_altered_root_is_refused(kms, kek):
 
 
 async def test_disabled_kek_refuses_and_serves_again(kms, kek):
-    """A KEK that is disabled refuses as such at the next call, and serves again when it is enabled."""
+    """A disabled KEK raises KeyDisabled from the next call, and works again when it is enabled."""
     if kms.administrator is None:
         pytest.skip(f"{kms.name} has no disabled keys")
     made = await kms.provider.generate_data_key(kek, context=CONTEXT)
@@ -239,7 +239,7 @@ async def test_disabled_kek_refuses_and_serves_again(kms, kek):
 
 
 async def test_deleted_kek_opens_nothing(kms, kek, other_kek):
-    """What a deleted KEK wrapped opens no more; its neighbour is untouched."""
+    """Keys of a deleted KEK do not unwrap, and other KEKs are not affected."""
     made = await kms.provider.generate_data_key(kek, context=CONTEXT)
     neighbour = await kms.provider.generate_data_key(other_kek, context=CONTEXT)
     info = await kms.provider.delete_kek(kek)
@@ -253,7 +253,7 @@ async def test_deleted_kek_opens_nothing(kms, kek, other_kek):
 
 
 async def test_check_says_what_is_there(kms):
-    """A KMS that can be used says something of itself; no key is needed for it."""
+    """The check of a usable KMS returns a description, and needs no key."""
     text = await kms.provider.check()
     assert text
     assert not any(secret in text for secret in kms.secrets)
@@ -263,7 +263,7 @@ async def test_check_says_what_is_there(kms):
 
 
 async def test_each_fault_has_its_error(kms, kek, caplog):
-    """Each way in which this KMS fails is the error that says so; the next call after it works; nothing secret is shown."""
+    """Each fault of the KMS raises its error without a secret in it, and the next call after the fault succeeds."""
     caplog.set_level(logging.DEBUG)
     made = await kms.provider.generate_data_key(kek, context=CONTEXT)
     hidden = (*kms.secrets, *spellings(made.root))
@@ -283,12 +283,12 @@ async def test_each_fault_has_its_error(kms, kek, caplog):
             (answer,) = await collected(provider, made.wrapped)
             assert type(answer) is fault.error, name
         assert (await kms.provider.unwrap(made.wrapped, context=CONTEXT)).reveal() == made.root.reveal(), name
-    logged = "".join(repr(vars(record)) for record in caplog.records)  # with what a formatter may add to the message
+    logged = "".join(repr(vars(record)) for record in caplog.records)  # with the fields that a formatter may print
     assert not any(text in caplog.text or text in logged for text in hidden)
 
 
 async def collected(provider, wrapped):
-    """Unwrap a batch of one, its error raised or returned."""
+    """Unwrap a batch of one item. Return its error, whether it was raised or returned."""
     try:
         return await provider.unwrap_many([(wrapped, CONTEXT)])
     except StrongroomError as error:
@@ -299,14 +299,14 @@ async def collected(provider, wrapped):
 
 
 async def test_provider_shows_no_secret(kms):
-    """A provider's repr shows no credentials, and it is not pickled."""
+    """A provider's repr shows no credentials, and a provider can't be pickled."""
     assert not any(secret in repr(kms.provider) for secret in kms.secrets)
     with pytest.raises(TypeError):
         pickle.dumps(kms.provider)
 
 
 async def test_errors_travel_between_processes(kms):
-    """An error of a KMS can be pickled, with what it says."""
+    """A pickled error keeps its content."""
     with pytest.raises(KeyNotFound) as caught:
         await kms.provider.describe(kms.missing)
     copied = pickle.loads(pickle.dumps(caught.value))  # noqa: S301 - our own
@@ -315,7 +315,7 @@ async def test_errors_travel_between_processes(kms):
 
 
 async def test_key_ids_that_are_no_key_ids(kms):
-    """An id with path separators, blanks or no sense is refused or not found; it reaches no other key or endpoint."""
+    """A malformed key id is refused or not found, and reaches no other key or endpoint."""
     for key_id in ("../sys/health", "a/../../b", "?list=true", "a%2Fb", "*", "a" * 300):
         with pytest.raises(GONE):
             await kms.provider.describe(KekRef(kms.missing.provider, key_id))

@@ -1,4 +1,4 @@
-"""TLS and tokens: the provider with google-auth's own credentials, on a token service and a TLS server of this machine."""
+"""TLS and tokens: the provider with google-auth's own credentials, a token service and a TLS server on this machine."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ REFRESH_TOKEN = "1//refresh-not-to-be-shown"  # noqa: S105 - made up
 
 
 class TokenService:
-    """Gives out tokens over HTTP, as Google's does."""
+    """An HTTP token service like Google's."""
 
     def __init__(self):
         self.port = 0
@@ -38,7 +38,7 @@ class TokenService:
         self.lifetime = 3600
 
     def answer(self):
-        """Status and body."""
+        """Return status and body."""
         self.asked += 1
         time.sleep(self.delay)
         if self.status == 200:
@@ -48,12 +48,12 @@ class TokenService:
 
 @pytest.fixture
 def tokens():
-    """A token service."""
+    """Return a token service."""
     service = TokenService()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
-            """Answer."""
+            """Send the answer."""
             self.rfile.read(int(self.headers["Content-Length"]))
             status, body = service.answer()
             content = json.dumps(body).encode()
@@ -64,7 +64,7 @@ def tokens():
             self.wfile.write(content)
 
         def log_message(self, *_args):
-            """Say nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
         service.port = listening.server_address[1]
@@ -76,7 +76,7 @@ def tokens():
 
 
 def refreshed(tokens, *, port=0, **given):
-    """Credentials that are refreshed by the token service."""
+    """Return credentials that the token service refreshes."""
     return Credentials(
         **({"token": None} | given),
         refresh_token=REFRESH_TOKEN,
@@ -87,13 +87,13 @@ def refreshed(tokens, *, port=0, **given):
 
 
 def in_seconds(seconds):
-    """An expiry in the form of google-auth, which is UTC without saying so."""
+    """Return an expiry in google-auth's form, which is UTC without a time zone."""
     return (datetime.now(UTC) + timedelta(seconds=seconds)).replace(tzinfo=None)
 
 
 @contextmanager
 def shown_nothing(error):
-    """Expect an error that shows nothing of what the token service was sent or answered."""
+    """Expect an error without any value that was exchanged with the token service."""
     with pytest.raises(error) as caught:
         yield
     text = f"{caught.value!s}{caught.value!r}{caught.value.args!r}"
@@ -106,7 +106,7 @@ def shown_nothing(error):
 
 
 async def test_one_token_for_all_that_wait(gcp_double, tokens):
-    """The first call has a token fetched, others that come meanwhile wait for it, later ones use it."""
+    """The first call fetches a token, concurrent calls wait for it, and later calls use it."""
     provider = gcp_provider(gcp_double, credentials=refreshed(tokens))
     await asyncio.gather(*(provider.check() for _ in range(20)))
     await provider.check()
@@ -115,7 +115,7 @@ async def test_one_token_for_all_that_wait(gcp_double, tokens):
 
 
 async def test_token_is_renewed_beside_the_loop(gcp_double, tokens):
-    """A token that is about to expire is renewed before it does, and the loop goes on meanwhile."""
+    """A token is renewed in the background before it expires, and the event loop keeps running."""
     provider = gcp_provider(gcp_double, credentials=refreshed(tokens, token=TOKEN, expiry=in_seconds(60)))
     tokens.delay = 0.3
     call = asyncio.create_task(provider.check())
@@ -130,7 +130,7 @@ async def test_token_is_renewed_beside_the_loop(gcp_double, tokens):
 
 
 async def test_token_that_can_not_be_renewed_yet_serves_on(gcp_double, tokens):
-    """While the token service is away, a token that has not expired is used."""
+    """During an outage of the token service, a token that has not expired is used."""
     tokens.status = 400
     provider = gcp_provider(gcp_double, credentials=refreshed(tokens, token=TOKEN, expiry=in_seconds(60)))
     assert await provider.check()
@@ -139,7 +139,7 @@ async def test_token_that_can_not_be_renewed_yet_serves_on(gcp_double, tokens):
 
 
 async def test_refused_token_is_replaced(gcp_double, tokens):
-    """After the service refused a token, the next call has a new one fetched."""
+    """After the service refused a token, the next call fetches a new one."""
     provider = gcp_provider(gcp_double, credentials=refreshed(tokens, token=TOKEN[::-1], expiry=in_seconds(3000)))
     with pytest.raises(KmsAuthenticationError):
         await provider.check()
@@ -150,7 +150,7 @@ async def test_refused_token_is_replaced(gcp_double, tokens):
 
 
 async def test_refresh_that_is_refused(gcp_double, tokens):
-    """A credential that gives no token is KmsAuthenticationError, each time; nothing of it is shown."""
+    """Credentials that give no token raise KmsAuthenticationError on each call, without a secret in it."""
     tokens.status = 400
     provider = gcp_provider(gcp_double, credentials=refreshed(tokens))
     for _ in range(2):
@@ -161,12 +161,12 @@ async def test_refresh_that_is_refused(gcp_double, tokens):
 
 
 async def test_token_service_that_is_away(gcp_double, tokens):
-    """A token service that can't be reached, or answers too late, may be asked again."""
+    """A token service that is unreachable or slow raises a retryable error."""
     tokens.delay = 0.5
     slow = gcp_provider(gcp_double, credentials=refreshed(tokens), deadline=0.1)
     with shown_nothing(KmsTimeout):
         await slow.check()
-    await asyncio.sleep(0.6)  # the answer that came too late is there for the next
+    await asyncio.sleep(0.6)  # the late answer is available to the next call
     assert await slow.check()
     assert tokens.asked == 1
     await slow.aclose()
@@ -180,7 +180,7 @@ async def test_token_service_that_is_away(gcp_double, tokens):
 
 
 def certificate(folder, host):
-    """Make a certificate for a host, signed by itself; return what a server needs and the file to trust."""
+    """Return the files of a self-signed certificate for a host, for a server and for its client."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
     now = datetime.now(UTC)
@@ -203,14 +203,14 @@ def certificate(folder, host):
 
 
 def private_pem(key):
-    """A private key's PEM."""
+    """Return a private key in PEM."""
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
 
 
 async def test_server_of_another_authority_or_name_is_refused(tmp_path):
-    """A certificate counts if its authority is trusted and the name is right; the token is sent to no other server."""
+    """A server needs a certificate of a trusted authority with the right name. No other server gets the token."""
     given, trusted = certificate(tmp_path, "localhost")
     _, another = certificate(tmp_path, "elsewhere.test")
     async with gcp_server(given) as server:
@@ -233,7 +233,7 @@ async def test_server_of_another_authority_or_name_is_refused(tmp_path):
 
 
 async def test_a_changed_authority_counts_without_a_restart(tmp_path):
-    """The file of authorities is read again when it changes, a broken one changes nothing, and one that left counts no more."""
+    """The file of authorities is reloaded when it changes. A broken file changes nothing."""
     given, good = certificate(tmp_path, "localhost")
     _, another = certificate(tmp_path, "elsewhere.test")
     trusted = tmp_path / "trusted.pem"
@@ -253,7 +253,7 @@ async def test_a_changed_authority_counts_without_a_restart(tmp_path):
 
 
 async def test_application_default_credentials(tmp_path, tokens, monkeypatch):
-    """Without credentials given, those of the application are used: here a service account's file, over TLS."""
+    """Without configured credentials, the application default credentials are used, here a service account's file."""
     given, trusted = certificate(tmp_path, "localhost")
     account = tmp_path / "account.json"
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -283,7 +283,7 @@ async def test_application_default_credentials(tmp_path, tokens, monkeypatch):
 
 
 async def test_default_credentials_do_not_go_in_clear(gcp_double, tokens, monkeypatch):
-    """A plain server of this machine gets the credentials that were given for it, never the application's own."""
+    """An unencrypted server never receives the application default credentials."""
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/absent.json")
     provider = gcp_provider(gcp_double, credentials=None)
     with pytest.raises(KmsAuthenticationError) as caught:

@@ -39,7 +39,7 @@ ROOT = Secret(bytes(range(32)))
 
 
 async def test_no_call_is_tried_again(gcp_double, cloud_kms, gcp_kek):
-    """Retries are made in one place, above the providers."""
+    """The provider does not retry, because retries are made above the providers."""
     for code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INTERNAL):
         before = len(gcp_double.calls)
         with gcp_double.having(refusing=Refused(code, "")), pytest.raises(KmsError):
@@ -48,7 +48,7 @@ async def test_no_call_is_tried_again(gcp_double, cloud_kms, gcp_kek):
 
 
 async def test_errors_hang_on_nothing(gcp_double, cloud_kms, gcp_kek):
-    """No error has another one behind it, in which a request or a token could be found."""
+    """No error has a cause or context in which a request or token could be found."""
     made = await cloud_kms.wrap(gcp_kek, ROOT, context=CONTEXT)
     for name, fault in gcp_faults(gcp_double, cloud_kms).items():
         async with fault.provoke(gcp_kek) as faulty:
@@ -59,7 +59,7 @@ async def test_errors_hang_on_nothing(gcp_double, cloud_kms, gcp_kek):
 
 
 async def test_error_tells_reason_and_request(gcp_double, cloud_kms, gcp_kek):
-    """An error has the service's own name for it, when to come back, and the id by which its log knows the request."""
+    """An error has the service's reason, the retry time and the request id."""
     with gcp_double.having(refusing=throttled(2.25)), pytest.raises(Throttled) as caught:
         await cloud_kms.wrap(gcp_kek, ROOT, context=CONTEXT)
     error = caught.value
@@ -73,7 +73,7 @@ async def test_error_tells_reason_and_request(gcp_double, cloud_kms, gcp_kek):
 
 
 async def test_text_of_a_malformed_request_is_not_repeated(gcp_double, cloud_kms, gcp_kek):
-    """A text that may repeat what was sent is not shown; those that name a resource are."""
+    """An error omits texts of the service that may repeat the request."""
     sent = base64.b64encode(ROOT.reveal()).decode()
     for code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE):
         refused = Refused(code, f"Invalid value at 'plaintext': {sent}")
@@ -84,7 +84,7 @@ async def test_text_of_a_malformed_request_is_not_repeated(gcp_double, cloud_kms
 
 
 async def test_details_that_are_none(gcp_double, cloud_kms, gcp_kek):
-    """Details that can't be read change nothing about the error."""
+    """Unreadable error details do not change the error."""
     broken = Refused(grpc.StatusCode.PERMISSION_DENIED, "no")
     broken.trailer = lambda: (("grpc-status-details-bin", b"\xff\xff\xff"),)
     with gcp_double.having(refusing=broken), pytest.raises(AccessDenied) as caught:
@@ -93,7 +93,7 @@ async def test_details_that_are_none(gcp_double, cloud_kms, gcp_kek):
 
 
 async def test_refusal_that_nobody_may_look_into(gcp_double, cloud_kms, gcp_kek):
-    """Where neither the refusal nor the key has the reason, the refusal stays as it is."""
+    """A refusal whose reason can't be found stays InvalidRequest."""
     made = await cloud_kms.wrap(gcp_kek, ROOT, context=CONTEXT)
     gcp_double.set_states(gcp_kek.key_id, State.DISABLED)
     with gcp_double.having(terse=True, blind=True):
@@ -104,7 +104,7 @@ async def test_refusal_that_nobody_may_look_into(gcp_double, cloud_kms, gcp_kek)
 
 
 async def test_an_old_version_is_disabled_alone(gcp_double, cloud_kms, gcp_kek):
-    """The state that counts is that of the version which wrapped, named or looked up; the primary serves on."""
+    """A disabled version refuses its own roots only, and the primary version still works."""
     old = await cloud_kms.wrap(gcp_kek, ROOT, context=CONTEXT)
     await cloud_kms.rotate_kek(gcp_kek)
     gcp_double.set_states(gcp_kek.key_id, State.DISABLED, "1")
@@ -118,7 +118,7 @@ async def test_an_old_version_is_disabled_alone(gcp_double, cloud_kms, gcp_kek):
 
 
 async def test_server_that_comes_back_is_used_again(gcp_double, cloud_kms, gcp_kek):
-    """After an outage the connection is made again within about a second, on the same provider."""
+    """After an outage, the same provider reconnects within 5 s."""
     made = await cloud_kms.wrap(gcp_kek, ROOT, context=CONTEXT)
     await gcp_double.stop()
     for _ in range(3):
@@ -136,13 +136,13 @@ async def test_server_that_comes_back_is_used_again(gcp_double, cloud_kms, gcp_k
 
 
 async def test_silent_peer_is_given_up_by_the_system(gcp_double, cloud_kms):
-    """A connection whose peer acknowledges nothing is dropped after 5 s, not kept for as long as TCP would try."""
+    """A connection to a peer that acknowledges nothing is closed after 5 s, not after TCP's default time."""
     await cloud_kms.check()
     assert _user_timeouts(gcp_double.port) == [5000]
 
 
 def _user_timeouts(port):
-    """After how many ms the system gives up each connection that this process has to a port."""
+    """Return the TCP user timeout in ms of each connection of this process to a port."""
     found = []
     for link in Path("/proc/self/fd").iterdir():
         try:
@@ -155,7 +155,7 @@ def _user_timeouts(port):
 
 
 async def test_plain_connection_goes_through_no_proxy(gcp_double, monkeypatch):
-    """A proxy of the environment never sees what is not encrypted."""
+    """An unencrypted connection ignores the proxies of the environment."""
     for name in ("http_proxy", "grpc_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     provider = gcp_provider(gcp_double)
@@ -164,7 +164,7 @@ async def test_plain_connection_goes_through_no_proxy(gcp_double, monkeypatch):
 
 
 async def test_no_log_record_holds_a_root(gcp_double, cloud_kms, gcp_kek, caplog):
-    """At level DEBUG no record, nor what hangs on it, holds a root or a token; with Google's own client it does."""
+    """At level DEBUG, no log record holds a root or token. The control shows both in the log of Google's client."""
     for name in ("", "google", "grpc", "urllib3"):
         caplog.set_level(logging.DEBUG, name or None)
     loggers = [logging.getLogger(name) for name in ("google", "google.cloud.kms_v1", "grpc")]
@@ -188,7 +188,7 @@ async def test_no_log_record_holds_a_root(gcp_double, cloud_kms, gcp_kek, caplog
 
 
 def _held(records):
-    """What of a root or a token is to be found in records."""
+    """Return which of root and token appear in log records."""
     material = ROOT.reveal()
     looked_for = {
         "root": (material.hex(), base64.b64encode(material).decode(), repr(material)[2:-1]),
@@ -199,7 +199,7 @@ def _held(records):
 
 
 def test_main_package_loads_none_of_it():
-    """A cell without Cloud KMS does not load Google's libraries."""
+    """Importing `strongroom.kms` does not import Google's libraries."""
     code = (
         "import sys, strongroom.kms; print([name for name in sys.modules if name.split('.')[0] in ('grpc', 'google')])"
     )

@@ -43,7 +43,7 @@ ROOT = Secret(bytes(range(32)))
     ],
 )
 async def test_state_is_made_of_the_versions(gcp_double, cloud_kms, gcp_kek, states, primary, expected, usable):
-    """A key without a state of its own has that of its primary while that wraps, and is gone when all of it goes."""
+    """A key's state is derived from its versions: enabled if the primary is, destroyed if all versions are."""
     key = gcp_double.keys[gcp_kek.key_id]
     key.versions.clear()
     for state in states:
@@ -60,7 +60,7 @@ async def test_state_is_made_of_the_versions(gcp_double, cloud_kms, gcp_kek, sta
 
 
 async def test_versions_of_all_pages_in_order(gcp_double, cloud_kms, gcp_kek):
-    """A key with more versions than a page has shows them all, by number."""
+    """A key with several pages of versions lists all of them, by number."""
     for _ in range(11):
         await cloud_kms.rotate_kek(gcp_kek)
     with gcp_double.having(page=5):
@@ -71,7 +71,7 @@ async def test_versions_of_all_pages_in_order(gcp_double, cloud_kms, gcp_kek):
 
 
 async def test_new_keys_are_symmetric_and_in_the_key_ring(gcp_double, cloud_kms):
-    """A key is made with purpose, algorithm and level as they are to be, by its short name or its whole one."""
+    """A new key has the right purpose, algorithm and protection level, and is in the configured key ring."""
     kek = await cloud_kms.create_kek("tenant-b")
     assert kek == KekRef("gcp-kms", f"{KEY_RING}/cryptoKeys/tenant-b")
     assert KekRef.parse(str(kek)) == kek
@@ -90,7 +90,7 @@ async def test_new_keys_are_symmetric_and_in_the_key_ring(gcp_double, cloud_kms)
 
 
 async def test_key_of_another_purpose_is_refused(gcp_double, cloud_kms, gcp_kek):
-    """A key that signs is not taken for a KEK, no matter how it was made."""
+    """A key of another purpose is not accepted as a KEK."""
     gcp_double.keys[gcp_kek.key_id].shown.purpose = Purpose.ASYMMETRIC_SIGN
     for call in (cloud_kms.create_kek("tenant-a"), cloud_kms.describe(gcp_kek), cloud_kms.rotate_kek(gcp_kek)):
         with pytest.raises(UnsupportedOperation):
@@ -99,7 +99,7 @@ async def test_key_of_another_purpose_is_refused(gcp_double, cloud_kms, gcp_kek)
 
 
 async def test_hsm_versions_are_waited_for(gcp_double, monkeypatch):
-    """A version that an HSM is still making is waited for before it becomes primary, and not for ever."""
+    """A version that an HSM is generating becomes primary when it is ready. The wait has a time limit."""
     monkeypatch.setattr(gcp_keys, "_GENERATION_POLL", 0.01)
     monkeypatch.setattr(gcp_keys, "_GENERATION_SECONDS", 0.1)
     provider = gcp_provider(gcp_double, protection_level="hsm")
@@ -116,7 +116,7 @@ async def test_hsm_versions_are_waited_for(gcp_double, monkeypatch):
 
 
 async def test_a_primary_that_comes_late_is_told_as_it_is(gcp_double, cloud_kms, gcp_kek):
-    """After a rotation the service may wrap with the old version for a while: the version named is the one that did."""
+    """If the service still wraps with the old version after a rotation, the wrapped key names the old version."""
     await cloud_kms.rotate_kek(gcp_kek)
     with gcp_double.having(lagging_primary=True):
         made = await cloud_kms.wrap(gcp_kek, ROOT, context=CONTEXT)
@@ -125,7 +125,7 @@ async def test_a_primary_that_comes_late_is_told_as_it_is(gcp_double, cloud_kms,
 
 
 async def test_deletion_leaves_nothing_that_comes_back(gcp_double, cloud_kms, gcp_kek):
-    """Deleting takes the rotation schedule away first, schedules every version, returns the date, and may be repeated."""
+    """A deletion first removes the rotation schedule, then schedules every version. It may be repeated."""
     await cloud_kms.rotate_kek(gcp_kek)
     gcp_double.set_states(gcp_kek.key_id, State.DISABLED, "1")
     shown = gcp_double.keys[gcp_kek.key_id].shown
@@ -143,7 +143,7 @@ async def test_deletion_leaves_nothing_that_comes_back(gcp_double, cloud_kms, gc
 
 
 async def test_deletion_that_somebody_undoes_is_told(gcp_double, cloud_kms, gcp_kek, monkeypatch):
-    """A version that appears while the others are being deleted is not passed over."""
+    """A version that is created during a deletion raises KeyConflict."""
     destroy = gcp_double._DestroyCryptoKeyVersion
 
     async def destroyed_and_made(request):
@@ -158,7 +158,7 @@ async def test_deletion_that_somebody_undoes_is_told(gcp_double, cloud_kms, gcp_
 
 
 async def test_check_uses_no_key(gcp_double, cloud_kms):
-    """The check asks for the key ring; it fails where that is missing or may not be seen."""
+    """The check reads the key ring, and fails if that is missing."""
     assert KEY_RING in await cloud_kms.check()
     assert [name for name, _, _ in gcp_double.calls] == ["GetKeyRing"]
     with gcp_double.having(key_ring="another"), pytest.raises(KeyNotFound):
@@ -166,7 +166,7 @@ async def test_check_uses_no_key(gcp_double, cloud_kms):
 
 
 async def test_check_without_rights(gcp_double, cloud_kms, monkeypatch):
-    """A caller that may not see the key ring gets that error."""
+    """The check raises AccessDenied if the caller may not read the key ring."""
 
     async def refuse(request):
         raise permission_denied("cloudkms.keyRings.get", request.name)

@@ -16,7 +16,7 @@ ROOT = Secret(bytes(range(32)))
 
 
 def flipping(name, **to):
-    """Something that changes a field of what it gets: a flipped bit, or what is given."""
+    """Return a function that flips a bit of a message's field, or that sets the field to a value."""
 
     def change(message):
         setattr(message, name, to["to"] if to else flipped(getattr(message, name)))
@@ -25,7 +25,7 @@ def flipping(name, **to):
 
 
 async def test_requests_say_all_that_the_service_can_check(gcp_double, cloud_kms, gcp_kek):
-    """Key, root, context in its one form, and a checksum of each; with a route and who asks. A use of a key is one call."""
+    """Each use of a key is one call, with key, content, canonical context, checksums, route and token."""
     made = await cloud_kms.wrap(gcp_kek, ROOT, context={"b": "2", "a": "1"})
     await cloud_kms.unwrap(made, context={"a": "1", "b": "2"})
     bound = b'{"a":"1","b":"2"}'
@@ -52,13 +52,13 @@ async def test_requests_say_all_that_the_service_can_check(gcp_double, cloud_kms
 
 
 def test_checksum_is_crc32c():
-    """The checksum is the Castagnoli one: RFC 3720, appendix B.4, 32 bytes that count up."""
+    """The checksum is CRC32C, as in RFC 3720, appendix B.4."""
     assert google_crc32c.value(bytes(range(32))) == 0x46DD794E
 
 
 @pytest.mark.parametrize("name", ["plaintext", "additional_authenticated_data"])
 async def test_encrypt_request_damaged_on_its_way(gcp_double, cloud_kms, gcp_kek, name):
-    """What was damaged before it was encrypted is refused as something to be tried again, and nothing was wrapped."""
+    """A request that was damaged before encryption raises a retryable error."""
     with gcp_double.having(receiving=flipping(name)), pytest.raises(KmsUnavailable) as caught:
         await cloud_kms.wrap(gcp_kek, ROOT, context=CONTEXT)
     assert caught.value.provider_code == "CRC32C"
@@ -67,7 +67,7 @@ async def test_encrypt_request_damaged_on_its_way(gcp_double, cloud_kms, gcp_kek
 
 @pytest.mark.parametrize("name", ["ciphertext", "additional_authenticated_data"])
 async def test_decrypt_request_damaged_on_its_way(gcp_double, cloud_kms, gcp_kek, name):
-    """A ciphertext that was damaged on its way to the service is not one that does not open."""
+    """A ciphertext that was damaged on its way raises a retryable error, not IntegrityError."""
     made = await cloud_kms.wrap(gcp_kek, ROOT, context=CONTEXT)
     with gcp_double.having(receiving=flipping(name)), pytest.raises(KmsUnavailable) as caught:
         await cloud_kms.unwrap(made, context=CONTEXT)
@@ -76,14 +76,14 @@ async def test_decrypt_request_damaged_on_its_way(gcp_double, cloud_kms, gcp_kek
 
 @pytest.mark.parametrize("name", ["plaintext_crc32c", "additional_authenticated_data_crc32c"])
 async def test_checksum_that_did_not_arrive(gcp_double, cloud_kms, gcp_kek, name):
-    """A root of which the service did not check that it came whole is not taken for wrapped."""
+    """An answer that does not confirm the request's checksum raises a retryable error."""
     with gcp_double.having(receiving=flipping(name, to=None)), pytest.raises(KmsUnavailable) as caught:
         await cloud_kms.wrap(gcp_kek, ROOT, context=CONTEXT)
     assert caught.value.provider_code == "CRC32C"
 
 
 async def test_every_damaged_answer_is_refused(gcp_double, cloud_kms, gcp_kek):
-    """Whichever bit of a root, of a ciphertext or of their checksums is flipped on the way back, no wrong key comes of it."""
+    """An answer with any flipped bit in the root or its checksum is refused."""
     made = await cloud_kms.wrap(gcp_kek, ROOT, context=CONTEXT)
     for bit in range(8 * 32):
 
@@ -115,13 +115,13 @@ async def test_every_damaged_answer_is_refused(gcp_double, cloud_kms, gcp_kek):
     ],
 )
 async def test_encrypt_answer_of_another_key(gcp_double, cloud_kms, gcp_kek, name):
-    """A root that was wrapped by another key than the one named, or by nobody knows which version, is refused."""
+    """An answer that names another key, or no valid version, is refused."""
     with gcp_double.having(altering=lambda answer: setattr(answer, "name", name)), pytest.raises(KmsUnavailable):
         await cloud_kms.wrap(gcp_kek, ROOT, context=CONTEXT)
 
 
 async def test_encrypt_answer_with_the_number_of_the_project(gcp_double, cloud_kms, gcp_kek):
-    """A project may be called by its id and answer with its number."""
+    """An answer may name the project by its number."""
     name = f"{KEY_RING}/cryptoKeys/tenant-a/cryptoKeyVersions/7".replace("strongroom-test", "123456789")
     with gcp_double.having(altering=lambda answer: setattr(answer, "name", name)):
         made = await cloud_kms.wrap(gcp_kek, ROOT, context=CONTEXT)
@@ -130,7 +130,7 @@ async def test_encrypt_answer_with_the_number_of_the_project(gcp_double, cloud_k
 
 
 async def test_root_of_another_length_is_refused(gcp_double, cloud_kms, gcp_kek):
-    """What opens and is no root of 32 bytes is refused."""
+    """An unwrapped value that does not have 32 bytes is refused."""
     made = await cloud_kms.wrap(gcp_kek, ROOT, context=CONTEXT)
 
     def shorten(answer):
@@ -143,7 +143,7 @@ async def test_root_of_another_length_is_refused(gcp_double, cloud_kms, gcp_kek)
 
 @pytest.mark.parametrize("version", ["", "0", "x", "1/../2", "-1", "1" * 20])
 async def test_version_that_is_none_is_refused_unasked(gcp_double, cloud_kms, gcp_kek, version):
-    """A wrapped key that names no version does not open, and nothing is asked of the service."""
+    """A wrapped key with a malformed version is refused without a request."""
     made = await cloud_kms.wrap(gcp_kek, ROOT, context=CONTEXT)
     with pytest.raises(IntegrityError):
         await cloud_kms.unwrap(dataclasses.replace(made, kek_version=version), context=CONTEXT)
@@ -151,7 +151,7 @@ async def test_version_that_is_none_is_refused_unasked(gcp_double, cloud_kms, gc
 
 
 async def test_unwrap_many_asks_for_so_many_at_once(gcp_double, cloud_kms, gcp_kek):
-    """A batch is no flood: at most 16 requests are under way, and as many as that."""
+    """Unwrapping a batch sends 16 requests at a time."""
     made = await cloud_kms.wrap(gcp_kek, ROOT, context=CONTEXT)
     under_way, most = 0, 0
 
@@ -164,14 +164,14 @@ async def test_unwrap_many_asks_for_so_many_at_once(gcp_double, cloud_kms, gcp_k
         nonlocal under_way
         under_way -= 1
 
-    with gcp_double.having(receiving=begin, altering=end, delay=0.2):  # time enough for all that may come to come
+    with gcp_double.having(receiving=begin, altering=end, delay=0.2):  # time for every allowed request to arrive
         answers = await cloud_kms.unwrap_many([(made, CONTEXT)] * 40)
     assert {answer.reveal() for answer in answers} == {ROOT.reveal()}
     assert most == 16
 
 
 async def test_malformed_names_reach_no_server(gcp_double, cloud_kms):
-    """What is not the name of a key is refused before anything is sent."""
+    """A malformed key name is refused without a request."""
     name = f"{KEY_RING}/cryptoKeys/k"
     for key_id in (
         "k",
@@ -198,7 +198,7 @@ async def test_malformed_names_reach_no_server(gcp_double, cloud_kms):
 
 
 async def test_settings_that_are_none():
-    """A key ring, an endpoint, a level or a file that is none is refused immediately."""
+    """An invalid key ring, endpoint, protection level or file is refused when the provider is created."""
     for settings in (
         {"key_ring": "cell-1"},
         {"key_ring": KEY_RING + "/cryptoKeys/k"},

@@ -34,7 +34,7 @@ ROOT = Secret(bytes(range(32)))
 
 
 class Recording:
-    """A provider before another one: keeps the sizes of batches, and can be made to fail."""
+    """A wrapper of a provider that keeps the sizes of batches, and that fails on demand."""
 
     def __init__(self, provider, *, batch=10_000):
         self.provider = provider
@@ -43,7 +43,7 @@ class Recording:
         self.capabilities = dataclasses.replace(provider.capabilities, batch=batch)
 
     async def unwrap_many(self, items):
-        """Count, fail or ask."""
+        """Record the size, then raise or call the provider."""
         self.batches.append(len(items))
         if self.error is not None:
             raise self.error
@@ -82,7 +82,7 @@ async def multi_kek(multi):
 
 
 def altered(wrapped, turn, ciphertext):
-    """A wrapped root of which one copy was exchanged, as a person can who writes to the registry."""
+    """Return a wrapped root with one copy replaced, as a writer of the registry could do."""
     copies = read_copies(wrapped)
     of = [dataclasses.replace(copy, ciphertext=ciphertext) if at == turn else copy for at, copy in enumerate(copies.of)]
     return write_copies(wrapped.kek, Copies(of, copies.check))
@@ -92,7 +92,7 @@ def altered(wrapped, turn, ciphertext):
 
 
 async def test_kek_is_named_by_its_children(multi, multi_kek):
-    """A KEK made under one name is named by what its children are called, and can be written as a URI."""
+    """A multi-KEK is named by the KEKs of its children, and has a URI."""
     assert str(multi_kek) == "multi:one:a,two:a"
     assert KekRef.parse(str(multi_kek)) == multi_kek
     assert await multi.create_kek("two:x,one:y") == KekRef("multi", "two:x,one:y")
@@ -112,7 +112,7 @@ async def test_kek_is_named_by_its_children(multi, multi_kek):
     ],
 )
 async def test_names_that_are_none(multi, key_id):
-    """A name of fewer than two, more than eight, equal or malformed KEKs is an InvalidRequest, for each call."""
+    """A name of fewer than two, more than eight, equal or malformed KEKs raises InvalidRequest in each call."""
     kek = KekRef("multi", key_id)
     for call in (
         lambda: multi.wrap(kek, ROOT, context=CONTEXT),
@@ -126,7 +126,7 @@ async def test_names_that_are_none(multi, key_id):
 
 
 async def test_providers_that_are_not_its_own(multi, recorded):
-    """A KEK of a provider that was not given is KeyNotFound and asks none of the others; it takes no multi-provider, nor one alone."""
+    """A KEK of an unknown provider raises KeyNotFound. A multi-provider needs two children, and none is a multi-provider."""
     for key_id in ("one:a,three:a", "one:a,multi:a"):
         with pytest.raises(KeyNotFound, match="not one of its providers"):
             await multi.create_kek(key_id)
@@ -138,18 +138,18 @@ async def test_providers_that_are_not_its_own(multi, recorded):
 
 
 async def test_name_with_a_comma(keyrings):
-    """A KEK whose name has a comma is refused, since it would be read as two, and none is made."""
+    """A KEK with a comma in its name is refused, and no KEK is created."""
     with pytest.raises(InvalidRequest):
         await MultiProvider("multi", keyrings.providers).create_kek("a,b")
     with pytest.raises(KeyNotFound):
         await keyrings.providers["one"].describe(KekRef("one", "a,b"))
 
 
-# --- any one unwraps
+# --- unwrapping with any child
 
 
 async def test_any_child_unwraps(multi, multi_kek, keyrings):
-    """With either keyring lost what was wrapped opens; with both it does not. The bytes of a copy are that child's alone."""
+    """A root unwraps with either keyring, and not without both. Each copy unwraps with its own child only."""
     made = await multi.generate_data_key(multi_kek, context=CONTEXT)
     for lost in ("one", "two"):
         path = keyrings.path(lost)
@@ -166,7 +166,7 @@ async def test_any_child_unwraps(multi, multi_kek, keyrings):
 
 
 async def test_first_child_that_opens_is_the_only_one_asked(multi, multi_kek, recorded):
-    """Children are asked in the order of the name, and the second only for what the first does not open."""
+    """Children are called in the order of the name, and the next one only if the one before fails."""
     backwards = await multi.create_kek("two:a,one:a")
     items = [(await multi.wrap(each, ROOT, context=CONTEXT), CONTEXT) for each in (multi_kek, multi_kek, backwards)]
     items[1] = (altered(items[1][0], 0, b"spoilt"), CONTEXT)
@@ -177,7 +177,7 @@ async def test_first_child_that_opens_is_the_only_one_asked(multi, multi_kek, re
 
 
 async def test_altered_copy_does_not_hide_another(multi, multi_kek):
-    """One copy that was altered, cut or emptied costs nothing while another opens; when all are, it is an IntegrityError."""
+    """An altered copy does not stop another copy from unwrapping. If all are altered, IntegrityError is raised."""
     wrapped = await multi.wrap(multi_kek, ROOT, context=CONTEXT)
     for spoilt in (b"", b"x", bytes(60), read_copies(wrapped).of[0].ciphertext[:-1]):
         for turn in (0, 1):
@@ -189,7 +189,7 @@ async def test_altered_copy_does_not_hide_another(multi, multi_kek):
 
 
 async def test_copy_of_another_root_is_not_believed(multi, multi_kek):
-    """A copy that opens to another root is passed over for the next; two that agree on another root are refused by the check."""
+    """A copy of another root is skipped. Two copies that agree on another root are refused by the check value."""
     wrapped = await multi.wrap(multi_kek, ROOT, context=CONTEXT)
     foreign = read_copies(await multi.wrap(multi_kek, Secret(bytes(32)), context=CONTEXT)).of
     swapped = altered(wrapped, 0, foreign[0].ciphertext)
@@ -200,7 +200,7 @@ async def test_copy_of_another_root_is_not_believed(multi, multi_kek):
 
 
 async def test_copies_in_another_order_or_of_other_keks(multi, multi_kek):
-    """Copies out of order, twice, of a KEK that is not in the name, or of other versions than the registry's are refused."""
+    """Copies in the wrong order, repeated, or of other KEKs or versions than the registry's are refused."""
     other = await multi.create_kek("b")
     wrapped = await multi.wrap(multi_kek, ROOT, context=CONTEXT)
     (one, two), check = read_copies(wrapped).of, read_copies(wrapped).check
@@ -217,7 +217,7 @@ async def test_copies_in_another_order_or_of_other_keks(multi, multi_kek):
 
 
 async def test_each_truncation_is_refused(multi, multi_kek):
-    """No prefix of a wrapped root opens or raises anything but IntegrityError, nor do a byte more or another format."""
+    """A truncated or extended wrapped root, or one of another format, raises IntegrityError."""
     wrapped = await multi.wrap(multi_kek, ROOT, context=CONTEXT)
     content = wrapped.ciphertext
     spoilt = [content[:length] for length in range(len(content))] + [content + b"\x00", b"\x02" + content[1:]]
@@ -226,7 +226,7 @@ async def test_each_truncation_is_refused(multi, multi_kek):
 
 
 def test_copies_that_no_row_takes():
-    """What the registry could not keep is refused where it is wrapped, not after a request to the KMS."""
+    """Copies that are too long for a registry row are refused when they are wrapped."""
     kek, children = KekRef("multi", "one:a,two:a"), [KekRef("one", "a"), KekRef("two", "a")]
     room = (4096 - 2 - 32) // 2 - 6 - len("one:a") - 1
     for size, fits in ((room, True), (room + 1, False), (100_000, False)):
@@ -239,7 +239,7 @@ def test_copies_that_no_row_takes():
 
 
 async def test_batches_are_each_provider_s_own(keyrings):
-    """Each child gets what it has to open in batches of the size that it takes."""
+    """Each child gets batches of its own size."""
     providers = {
         "one": Recording(keyrings.providers["one"], batch=7),
         "two": Recording(keyrings.providers["two"], batch=3),
@@ -258,7 +258,7 @@ async def test_batches_are_each_provider_s_own(keyrings):
 
 
 async def test_all_children_wrap_or_none(multi, multi_kek, recorded):
-    """By the policy `all` a wrap fails while a child is down, in words that name it; nothing wraps by halves."""
+    """With policy `all`, a wrap fails while a child is down. The error names the child."""
     recorded["two"].error = KmsUnavailable("the second is down", retry_after=3.0, provider_code="503", request_id="r-1")
     with pytest.raises(KmsUnavailable, match="two:a: KmsUnavailable: the second is down") as caught:
         await multi.wrap(multi_kek, ROOT, context=CONTEXT)
@@ -269,7 +269,7 @@ async def test_all_children_wrap_or_none(multi, multi_kek, recorded):
 
 
 async def test_missing_copy_shows_and_is_made_later(lenient, multi_kek, recorded, keyrings):
-    """By the policy `any` a child that is down is left out, the version says so, and a re-wrap makes its copy."""
+    """With policy `any`, a child that is down is skipped, the version shows it, and a rewrap adds its copy."""
     recorded["two"].error = KmsTimeout()
     made = await lenient.generate_data_key(multi_kek, context=CONTEXT)
     assert made.wrapped.kek_version == "1,-"
@@ -286,7 +286,7 @@ async def test_missing_copy_shows_and_is_made_later(lenient, multi_kek, recorded
 
 
 async def test_rewrap_keeps_the_copy_of_a_child_that_is_down(lenient, multi_kek, recorded):
-    """A re-wrap while a child is down loses no copy: the old one stays, with its version, next to the new one."""
+    """A rewrap keeps the old copy of a child that is down."""
     made = await lenient.generate_data_key(multi_kek, context=CONTEXT)
     await lenient.rotate_kek(multi_kek)
     recorded["two"].error = Throttled()
@@ -299,14 +299,14 @@ async def test_rewrap_keeps_the_copy_of_a_child_that_is_down(lenient, multi_kek,
 
 @pytest.mark.parametrize("error", [AccessDenied(), KeyDisabled(), KeyNotFound(), KeyringFileError()])
 async def test_refusal_is_not_being_down(lenient, multi_kek, recorded, error):
-    """A child that refuses is left out by no policy: else a missing right would cost copies in silence."""
+    """A child that refuses is not skipped by any policy, so that a missing right loses no copies silently."""
     recorded["two"].error = error
     with pytest.raises(type(error)):
         await lenient.wrap(multi_kek, ROOT, context=CONTEXT)
 
 
 async def test_nobody_is_up(lenient, multi_kek, recorded):
-    """With all children down nothing is wrapped by any policy, and what was wrapped is not called altered."""
+    """If all children are down, wrapping fails with every policy, and unwrapping does not report altered data."""
     made = await lenient.generate_data_key(multi_kek, context=CONTEXT)
     for each in recorded.values():
         each.error = KmsUnavailable("down")
@@ -335,7 +335,7 @@ async def test_nobody_is_up(lenient, multi_kek, recorded):
     ],
 )
 def test_most_useful_error(errors, told, retry_after):
-    """What may pass comes before a refusal, that before bytes that did not open; each child's is named, except the last kind."""
+    """Retryable errors are preferred to refusals, and refusals to IntegrityError. The message names each child's error."""
     error = error_of_all("multi:x", dict(zip((KekRef("one", "a"), KekRef("two", "b")), errors, strict=True)))
     assert type(error) is told
     assert getattr(error, "retry_after", None) == retry_after
@@ -351,7 +351,7 @@ def test_most_useful_error(errors, told, retry_after):
 
 
 async def test_versions_of_children_that_rotate_apart(multi, multi_kek, keyrings):
-    """A child that rotated by itself shows in the version, and what was wrapped before and after opens."""
+    """A child that rotates on its own changes the version, and old and new wrapped roots unwrap."""
     before = await multi.generate_data_key(multi_kek, context=CONTEXT)
     await keyrings.providers["two"].rotate_kek(KekRef("two", "a"))
     info = await multi.describe(multi_kek)
@@ -362,7 +362,7 @@ async def test_versions_of_children_that_rotate_apart(multi, multi_kek, keyrings
 
 
 async def test_deleting_goes_on_after_a_failure(multi, multi_kek, recorded):
-    """A deletion that one child refused is an error, since that child still unwraps; doing it again finishes it."""
+    """A deletion that one child refused raises an error. Repeating it deletes the rest."""
     made = await multi.generate_data_key(multi_kek, context=CONTEXT)
     recorded["two"].error = AccessDenied("no right to delete")
     with pytest.raises(AccessDenied, match="no right to delete"):
@@ -375,21 +375,21 @@ async def test_deleting_goes_on_after_a_failure(multi, multi_kek, recorded):
 
 
 class Scheduling:
-    """A provider that deletes later."""
+    """A provider that schedules deletions."""
 
     capabilities = Capabilities("commitment", "client", 10, "scheduled")
 
     async def delete_kek(self, kek):
-        """Schedule it."""
+        """Schedule the deletion."""
         return KekInfo(kek, "pending_deletion", "", (), datetime(2030, 1, 1, tzinfo=UTC))
 
     async def describe(self, kek):
-        """Say when."""
+        """Return the date of the deletion."""
         return KekInfo(kek, "pending_deletion", "1", ("1",), datetime(2030, 1, 1, tzinfo=UTC))
 
 
 async def test_what_children_can_do_together(keyrings):
-    """The weakest child decides what is claimed; a deletion that one child only schedules is scheduled."""
+    """The capabilities are those that all children have. A deletion is scheduled if one child only schedules it."""
     multi = MultiProvider("multi", {"one": keyrings.providers["one"], "later": Scheduling()})
     assert multi.capabilities == Capabilities("commitment", "client", 200, "scheduled")
     await keyrings.providers["one"].create_kek("a")
@@ -406,7 +406,7 @@ async def test_what_children_can_do_together(keyrings):
 
 @pytest.mark.parametrize("kms", ["vault"], indirect=True, scope="session")
 async def test_over_a_keyring_and_openbao(kms, tmp_path):
-    """A file and a real OpenBao: each opens while the other is away, and what was wrapped meanwhile is completed."""
+    """With a keyring file and OpenBao, each unwraps while the other is down, and a rewrap completes the copies."""
     local = LocalProvider("local", tmp_path / "keyring.json")
     await local.create_keyring()
     strict, lenient = [

@@ -31,18 +31,18 @@ ROOT = Secret(bytes(range(32)))
 
 
 async def on_token(provider, job):
-    """Do something with the provider's own session, on its thread."""
+    """Run a function with the provider's own session, on its thread."""
     return await provider._run(job, None)
 
 
 async def keys_of(provider, kek):
-    """All keys of a KEK on the token."""
+    """Return all keys of a KEK on the token."""
     versions = await on_token(provider, lambda session: provider._token.keys(session, kek.key_id))
     return [key for keys in versions.values() for key in keys]
 
 
 async def make_key(provider, label, version=1, uses="ENCRYPT DECRYPT", **attributes):
-    """Make a key as an operator might."""
+    """Create a key as an operator could."""
     import pkcs11  # noqa: PLC0415 - where the bench is, it is there
 
     def job(session):
@@ -59,7 +59,7 @@ async def make_key(provider, label, version=1, uses="ENCRYPT DECRYPT", **attribu
 
 
 async def test_keys_can_not_leave_the_token(kms, kek):
-    """A KEK's keys are made sensitive and not extractable, for encrypting and decrypting only; the token shows no value."""
+    """A KEK's keys are sensitive and not extractable, and the token does not show their value."""
     from pkcs11 import Attribute, AttributeSensitive  # noqa: PLC0415 - where the bench is, it is there
 
     await kms.provider.rotate_kek(kek)
@@ -78,14 +78,14 @@ async def test_keys_can_not_leave_the_token(kms, kek):
 
 @pytest.mark.parametrize("attributes", [{"EXTRACTABLE": True}, {"SENSITIVE": False}])
 async def test_key_that_may_leave_is_refused(kms, attributes):
-    """Nothing is wrapped by a key that its token would give away."""
+    """A key that is extractable wraps nothing."""
     kek = await make_key(kms.provider, f"leaky-{'-'.join(attributes)}", **attributes)
     with pytest.raises(UnsupportedOperation, match="may leave its token"):
         await kms.provider.wrap(kek, ROOT, context=CONTEXT)
 
 
 async def test_key_that_does_not_allow_the_use(kms):
-    """A key whose attributes forbid a use is AccessDenied; one that only unwraps still distinguishes altered bytes from denial."""
+    """A key whose attributes forbid a use raises AccessDenied, and altered bytes still raise IntegrityError."""
     kek = await make_key(kms.provider, "retired")
     wrapped = await kms.provider.wrap(kek, ROOT, context=CONTEXT)
     sealer = await make_key(kms.provider, "seals-only", uses="ENCRYPT")
@@ -100,7 +100,7 @@ async def test_key_that_does_not_allow_the_use(kms):
 
 
 async def test_key_without_a_version_is_no_kek(kms):
-    """A key with that label but no CKA_ID of 1 to 4 bytes is not taken for a version, and the message says what is needed."""
+    """A key without a CKA_ID of 1 to 4 bytes is not a version, and the message says what is needed."""
     import pkcs11  # noqa: PLC0415 - where the bench is, it is there
 
     settings = {"label": "foreign", "id": b"12345", "store": True}
@@ -110,7 +110,7 @@ async def test_key_without_a_version_is_no_kek(kms):
 
 
 async def test_two_keys_of_one_version_both_unwrap(kms):
-    """Two processes that rotate at once make two keys of one version; what either wrapped opens, and both are deleted."""
+    """Concurrent rotations may create two keys of one version. Both unwrap, and both are deleted."""
     from strongroom.kms.provider import associated_data  # noqa: PLC0415 - next to its use
     from strongroom.kms.providers.pkcs11.pkcs11 import _WRAP_LABEL  # noqa: PLC0415 - where the bench is, it is there
 
@@ -132,7 +132,7 @@ async def test_two_keys_of_one_version_both_unwrap(kms):
 
 
 async def test_other_process_rotates_and_deletes(kms, kek):
-    """What another process does to a KEK on the token is seen at the next call."""
+    """Changes of a KEK by another process are visible at the next call."""
     from tests.support.kms.softhsm import PIN, softhsm  # noqa: PLC0415 - where the bench is, it is there
 
     def elsewhere(call):
@@ -160,7 +160,7 @@ async def test_other_process_rotates_and_deletes(kms, kek):
 
 
 async def test_lengths_and_spellings_of_a_version(kms, kek):
-    """A root wrapped by GCM has 60 bytes; a version is found by its one spelling."""
+    """A root wrapped by GCM has 60 bytes, and a version has only one valid spelling."""
     made = await kms.provider.generate_data_key(kek, context=CONTEXT)
     assert len(made.wrapped.ciphertext) == 60
     for version in ("01", "+1", "0", "2", "", "x", "1" * 40, "\u0661"):
@@ -169,7 +169,7 @@ async def test_lengths_and_spellings_of_a_version(kms, kek):
 
 
 async def test_keys_of_another_mechanism(kms, kek):
-    """A KEK of one mechanism does not serve the other: what is wrapped by GCM opens for no key wrap."""
+    """A KEK works with its own mechanism only."""
     made = await kms.provider.generate_data_key(kek, context=CONTEXT)
     async with aclosing(provider_on("gcm", mechanism="AES_KEY_WRAP_PAD")) as provider:
         assert (provider.capabilities.context, kms.provider.capabilities.context) == ("commitment", "native")
@@ -184,7 +184,7 @@ async def test_keys_of_another_mechanism(kms, kek):
 
 @pytest.mark.usefixtures("kms")
 async def test_wrong_pin_is_tried_once(monkeypatch):
-    """A token counts wrong PINs and locks itself, so a provider tries one once, however often it is called; a new one is tried."""
+    """A wrong PIN is tried once, because a token locks after several wrong ones. A new PIN is tried."""
     from strongroom.kms.providers.pkcs11 import token as pkcs11_token  # noqa: PLC0415 - where the bench is, it is there
     from tests.support.kms.softhsm import PIN  # noqa: PLC0415 - as above
 
@@ -212,7 +212,7 @@ async def test_wrong_pin_is_tried_once(monkeypatch):
 
 @pytest.mark.usefixtures("kms")
 async def test_token_says_that_wrong_pins_were_tried():
-    """The control of the test above: the token itself counts, and the check reports it until the right PIN is given."""
+    """The control of the test above: the token counts wrong PINs, and the check reports them."""
     import pkcs11  # noqa: PLC0415 - where the bench is, it is there
 
     async with aclosing(provider_on("spare", pin=WRONG_PIN)) as provider:
@@ -226,7 +226,7 @@ async def test_token_says_that_wrong_pins_were_tried():
 
 @pytest.mark.usefixtures("kms")
 async def test_login_is_the_process_s():
-    """Two providers share a token's login, as PKCS#11 has it: one that closes does not log the other out."""
+    """Closing a provider does not log out another provider of the same token, because PKCS#11 logins are per process."""
     first, second = provider_on("spare"), provider_on("spare")
     kek = await first.create_kek("shared")
     made = await second.generate_data_key(kek, context=CONTEXT)
@@ -241,12 +241,14 @@ async def test_login_is_the_process_s():
 
 
 async def test_logout_elsewhere_is_no_missing_key(kms, kek):
-    """A part of the process that logs out hides all keys; that is not taken for their absence, and nothing is made again."""
+    """A logout by other code in the process is not taken for missing keys, and no key is created again."""
     made = await kms.provider.generate_data_key(kek, context=CONTEXT)
 
     def log_out(_session):
-        kms.provider._module.sessions["gcm"].close()  # which logs out, and is no session any more
-        kms.provider._module.sessions["gcm"] = kms.provider._token.find().open(rw=True)  # one that is not logged in
+        kms.provider._module.sessions["gcm"].close()  # closes the session and logs out
+        kms.provider._module.sessions["gcm"] = kms.provider._token.find().open(
+            rw=True
+        )  # a session that is not logged in
 
     await on_token(kms.provider, log_out)
     assert (await kms.provider.unwrap(made.wrapped, context=CONTEXT)).reveal() == made.root.reveal()
@@ -258,7 +260,7 @@ async def test_logout_elsewhere_is_no_missing_key(kms, kek):
 @pytest.mark.parametrize("pin", ["", " \n", "with\x00zero", "with\ud800surrogate"])
 @pytest.mark.usefixtures("kms")
 async def test_pin_that_is_none(pin):
-    """An empty PIN, or one with characters that none has, is KmsAuthenticationError; it reaches no token and no message."""
+    """An empty or malformed PIN raises KmsAuthenticationError, and reaches neither the token nor the message."""
     async with aclosing(provider_on("spare")) as provider:
         provider._token._pin = lambda: pin
         with pytest.raises(KmsAuthenticationError) as caught:
@@ -268,18 +270,18 @@ async def test_pin_that_is_none(pin):
 
 @pytest.mark.usefixtures("kms")
 async def test_pin_file_that_is_gone(tmp_path):
-    """A PIN that can't be read is KmsAuthenticationError, with the system's reason."""
+    """An unreadable PIN file raises KmsAuthenticationError with the system's reason."""
     async with aclosing(provider_on("spare")) as provider:
         provider._token._pin = (tmp_path / "pin").read_text
         with pytest.raises(KmsAuthenticationError, match="No such file"):
             await provider.check()
 
 
-# --- the thread, and a token in trouble
+# --- the thread, and failures of a token
 
 
 async def test_event_loop_goes_on_while_the_token_is_busy(kms, kek):
-    """A call to a token that takes its time holds up nobody else; it gets its answer when the token is done."""
+    """A slow call of the token does not block the event loop."""
     made = await kms.provider.generate_data_key(kek, context=CONTEXT)
     with busy(kms.provider):
         waiting = asyncio.create_task(kms.provider.unwrap(made.wrapped, context=CONTEXT))
@@ -290,7 +292,7 @@ async def test_event_loop_goes_on_while_the_token_is_busy(kms, kek):
 
 
 async def test_module_is_called_on_one_thread(kms):
-    """Providers of one module take turns on its one thread, since the binding initialises modules without locks."""
+    """Providers of one module use its single thread, because the binding initialises modules without locks."""
     seen, inside, most = set(), 0, 0
     async with aclosing(provider_on("key-wrap", mechanism="AES_KEY_WRAP_PAD")) as other:
 
@@ -310,7 +312,7 @@ async def test_module_is_called_on_one_thread(kms):
 
 @pytest.mark.usefixtures("kms")
 async def test_caller_that_gives_up_leaves_no_work(kek):
-    """A call that timed out before its turn is not made afterwards; the next one after it works."""
+    """A call that timed out before its turn is not executed, and the next call succeeds."""
     done = []
     async with aclosing(provider_on("gcm", timeout=0.1)) as provider:
         await provider.check()
@@ -325,7 +327,7 @@ async def test_caller_that_gives_up_leaves_no_work(kek):
 
 
 async def test_general_error_of_a_token_in_trouble(kms, kek):
-    """CKR_GENERAL_ERROR is an IntegrityError only if the same key still works; otherwise the token is KmsUnavailable."""
+    """CKR_GENERAL_ERROR is an IntegrityError only if the key still works. Otherwise it is KmsUnavailable."""
     import pkcs11  # noqa: PLC0415 - where the bench is, it is there
 
     def broken(*_):
@@ -347,7 +349,7 @@ async def test_general_error_of_a_token_in_trouble(kms, kek):
 
 @pytest.mark.usefixtures("kms")
 async def test_forked_process():
-    """A process that was forked after PKCS#11 was opened is refused at once, and its parent goes on; a spawned one works."""
+    """After PKCS#11 was opened, a forked process is refused at once and its parent still works. A spawned process works."""
     from tests.support.kms.softhsm import PIN, softhsm  # noqa: PLC0415 - where the bench is, it is there
 
     script = f"""
@@ -378,7 +380,7 @@ async def test_forked_process():
 
 @pytest.mark.usefixtures("kms")
 async def test_two_tokens_of_one_label():
-    """A label that two tokens have is refused, since the wrong one's keys might be used."""
+    """A label that two tokens share is refused, because the wrong token could be used."""
     from tests.support.kms.softhsm import PIN, softhsm  # noqa: PLC0415 - where the bench is, it is there
 
     for _ in range(2):
@@ -392,7 +394,7 @@ async def test_two_tokens_of_one_label():
 
 @pytest.mark.usefixtures("kms")
 def test_each_code_that_is_mapped_exists():
-    """Each CKR_ code that decides an error is one that the binding has: a misspelt one would be KmsUnavailable in silence."""
+    """Each mapped CKR_ code exists in the binding, because a misspelt code would become KmsUnavailable."""
     import pkcs11  # noqa: PLC0415 - where the bench is, it is there
 
     from strongroom.kms.providers.pkcs11.token import _BY_NAME  # noqa: PLC0415 - as above

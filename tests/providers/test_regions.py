@@ -1,4 +1,4 @@
-"""A cell of one region on real servers: AWS KMS (moto) in two regions, and OpenBao."""
+"""A cell that is bound to a region, on real servers: AWS KMS (moto) in two regions, and OpenBao."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def serves(strongroom, namespace_id):
 
 @pytest.fixture
 def regions():
-    """A server for each of two regions, which keeps what it was asked."""
+    """Return a server that records its requests for each of two regions."""
     try:
         with running_server() as here, running_server() as elsewhere:
             yield {HERE: here, ELSEWHERE: elsewhere}
@@ -54,14 +54,14 @@ def regions():
 
 @pytest.fixture
 def credentials(monkeypatch):
-    """What the SDK's usual chain finds."""
+    """Set the credentials that the SDK's default chain finds."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of the test")
 
 
 @pytest.fixture
 def foreign_arn(regions, credentials):  # noqa: ARG001 - the SDK finds them
-    """The ARN of a real, usable key in the other region."""
+    """Return the ARN of a usable key in the other region."""
     import boto3  # noqa: PLC0415 - it may be missing
 
     client = boto3.client("kms", region_name=ELSEWHERE, endpoint_url=regions[ELSEWHERE].address)
@@ -73,7 +73,7 @@ def foreign_arn(regions, credentials):  # noqa: ARG001 - the SDK finds them
 
 @pytest.fixture
 def on_aws(config_path, regions, credentials):  # noqa: ARG001 - the SDK finds them
-    """The configuration of a bound cell on AWS KMS, with a keyring file in the same region, and a KEK of both."""
+    """Return the configuration of a bound cell with AWS KMS, a keyring file in the region, and a multi-KEK of both."""
     config = load_config(config_path)
     local = LocalKms(config.kms["local"].keyring, region=HERE)
     kms = {
@@ -85,15 +85,15 @@ def on_aws(config_path, regions, credentials):  # noqa: ARG001 - the SDK finds t
 
 
 def asked(server):
-    """How often a server was asked."""
+    """Return the number of requests that a server received."""
     return len(server.requests)
 
 
 @pytest.mark.skipif(LACKING is not None, reason=f"no module {LACKING}")
 async def test_a_bound_cell_on_aws_asks_no_other_region(on_aws, regions, foreign_arn):
-    """A cell lives, on AWS and on a KEK of several; each way to a key of the other region is refused before a call goes there.
+    """A bound cell works with AWS KMS and with a multi-KEK, and never calls a key of another region.
 
-    That key works, and its server counts what it is asked: the same key is used at the end by a cell of no region.
+    The control uses the same key from a cell without a region, and that server counts the request.
     """
     before = asked(regions[ELSEWHERE])
     await Strongroom.init(on_aws)
@@ -112,7 +112,7 @@ async def test_a_bound_cell_on_aws_asks_no_other_region(on_aws, regions, foreign
         assert calls
         assert all(request.body["EncryptionContext"]["strongroom:region"] == HERE for request in calls)
 
-        # A provider of the other region that slipped past the configuration, as one of a service's own might.
+        # A provider of the other region that was not created from the configuration, as a service's own provider may be.
         slipped = AwsKms(ELSEWHERE, endpoint=regions[ELSEWHERE].address, insecure=True)
         with pytest.raises(ConfigError, match=ELSEWHERE):
             replace(on_aws, kms={**on_aws.kms, "slipped": slipped})
@@ -140,7 +140,7 @@ async def test_a_bound_cell_on_aws_asks_no_other_region(on_aws, regions, foreign
         assert not any(foreign_arn in str(request.body) for request in regions[HERE].requests)
         assert asked(regions[ELSEWHERE]) == before
 
-        # The control: nothing but the region was in the way, and a request that goes there is counted.
+        # The control: without a bound region the request is sent, and the server counts it.
         made = await provider.generate_data_key(KekRef("slipped", foreign_arn), context={})
         assert (await provider.unwrap(made.wrapped, context={})).reveal() == made.root.reveal()
         assert asked(regions[ELSEWHERE]) > before
@@ -150,7 +150,7 @@ async def test_a_bound_cell_on_aws_asks_no_other_region(on_aws, regions, foreign
 
 @pytest.mark.skipif(LACKING is not None, reason=f"no module {LACKING}")
 async def test_a_cell_of_no_region_uses_keys_anywhere(on_aws, regions, foreign_arn):
-    """The same operations on a cell without a region reach the other region's server: they are refused above for the region alone."""
+    """A cell without a region uses keys of the other region, so that only the region explains the refusals above."""
     kms = {"local": on_aws.kms["local"], "aws": AwsKms(ELSEWHERE, endpoint=regions[ELSEWHERE].address, insecure=True)}
     config = replace(on_aws, cell=replace(on_aws.cell, region=None), kms=kms)
     await Strongroom.init(config)
@@ -164,7 +164,7 @@ async def test_a_cell_of_no_region_uses_keys_anywhere(on_aws, regions, foreign_a
 
 @pytest.mark.skipif(LACKING is not None, reason=f"no module {LACKING}")
 async def test_an_alias_for_a_key_of_several_regions_is_refused(on_aws, regions):
-    """An alias does not hide what it stands for: if AWS answers with a multi-Region key, nothing is stored."""
+    """An alias of a multi-Region key is refused, and nothing is stored."""
     import boto3  # noqa: PLC0415 - it may be missing
 
     client = boto3.client("kms", region_name=HERE, endpoint_url=regions[HERE].address)
@@ -192,14 +192,14 @@ def aws_provider(provider_id, region, address):
 
 @pytest.fixture(scope="module")
 def region_bao():
-    """A real OpenBao."""
+    """Return a real OpenBao."""
     with or_skip(bao_server()) as server:
         yield server
 
 
 @pytest.fixture
 def bound_on_bao(config_path, region_bao):
-    """The configuration of a bound cell whose first provider is that server."""
+    """Return the configuration of a bound cell whose first provider is that server."""
     (config_path.parent / "token").write_text(region_bao.token("strongroom-use", "strongroom-manage") + "\n")
     section = (
         f'[kms.vault]\ntype = "vault"\naddress = "{region_bao.address}"\ntoken_file = "token"\nca_certs = "{region_bao.authority}"\n'
@@ -211,7 +211,7 @@ def bound_on_bao(config_path, region_bao):
 
 
 async def test_a_bound_cell_on_openbao(bound_on_bao):
-    """OpenBao binds the region too: the same wrapped key, in a cell of another region with the same id, is refused by the server."""
+    """OpenBao binds the region: it refuses the wrapped key in a cell of another region with the same id."""
     config = load_config(bound_on_bao)
     await Strongroom.init(config)
     async with Strongroom.open(config) as cell:
@@ -228,7 +228,7 @@ async def test_a_bound_cell_on_openbao(bound_on_bao):
 
 
 async def test_an_openbao_elsewhere_is_not_asked(bound_on_bao, region_bao):
-    """A server that the configuration places elsewhere, or nowhere, is refused before a connection; placed rightly, it serves."""
+    """A server without a region, or with another one, is refused before a connection. With the right region it works."""
     whole = bound_on_bao.read_text()
     assert (await asyncio.to_thread(run_command, bound_on_bao.parent, "init")).returncode == 0
     vault = f'ca_certs = "{region_bao.authority}"\nregion = "{HERE}"'

@@ -42,7 +42,7 @@ def transit_server(kms):
 
 
 def opened(kms, token=None, **settings):
-    """Another provider on the bench's server."""
+    """Return another provider that uses the bench's server."""
     return aclosing(kms.administrator.provider(token, **settings))
 
 
@@ -50,7 +50,7 @@ def opened(kms, token=None, **settings):
 
 
 async def test_key_that_is_not_derived_is_refused(kms, transit_server):
-    """A KEK that would ignore the encryption context is refused by each call that wraps, in words that say what to do."""
+    """A KEK without key derivation is refused by each call that wraps, because it ignores the encryption context."""
     transit_server.request("POST", "transit/keys/plain", {"type": "aes256-gcm96"})
     kek = KekRef("vault", "plain")
     foreign = Wrapped(kek, "1", b"vault:v1:" + base64.b64encode(bytes(60)))
@@ -65,7 +65,7 @@ async def test_key_that_is_not_derived_is_refused(kms, transit_server):
 
 
 def test_key_that_is_not_derived_ignores_the_context(transit_server):
-    """The control: the server unwraps under another context with an ordinary key, and says nothing; not with a derived one."""
+    """The control: the server ignores the context with an ordinary key, and checks it with a derived key."""
     for name, derived, opens in (("ignorant", False, True), ("attentive", True, False)):
         transit_server.request("POST", f"transit/keys/{name}", {"derived": derived})
         body = {"plaintext": PLAINTEXT, "context": CONTEXTS[0]}
@@ -74,11 +74,11 @@ def test_key_that_is_not_derived_ignores_the_context(transit_server):
         assert transit_server.raw("POST", f"transit/decrypt/{name}", body).is_success == opens
 
 
-# --- a missing key is not made
+# --- a missing key is not created
 
 
 async def test_a_missing_key_is_not_made_by_a_token_that_could(kms, transit_server):
-    """Wrapping with a missing KEK makes none, even where the server and the token would allow it. The control does make one."""
+    """Wrapping with a missing KEK creates none, even if the token could. The control does create one."""
     assert transit_server.request("GET", "transit/config/keys")["disable_upsert"] is False
     async with opened(kms, transit_server.root_token) as provider:
         with pytest.raises(KeyNotFound):
@@ -89,7 +89,7 @@ async def test_a_missing_key_is_not_made_by_a_token_that_could(kms, transit_serv
 
 
 async def test_policy_of_the_page_makes_no_key(kms, transit_server):
-    """With the page's policy the server itself refuses to make a key by use: one deleted between look and use stays deleted."""
+    """With the documented policy, the server does not create a key on use, so that a deleted key stays deleted."""
     async with opened(kms, transit_server.token("strongroom-use")) as provider:
         with pytest.raises(AccessDenied):
             await provider._post("encrypt", KekRef("vault", "raced"), {"plaintext": PLAINTEXT, "context": CONTEXTS[0]})
@@ -97,7 +97,7 @@ async def test_policy_of_the_page_makes_no_key(kms, transit_server):
 
 
 async def test_check_tells_whether_keys_are_made_by_use(kms, transit_server):
-    """The check names the server's version and its disable_upsert, or that it may not be read; it needs a token that is valid."""
+    """The check reports the server's version and disable_upsert, if it may read that, and needs a valid token."""
     assert await kms.provider.check() == "version 2.7.2, unsealed; disable_upsert is NOT set, see transit.md"
     transit_server.request("POST", "transit/config/keys", {"disable_upsert": True})
     try:
@@ -126,7 +126,7 @@ async def test_check_tells_whether_keys_are_made_by_use(kms, transit_server):
 
 
 async def test_policy_to_use_keys_is_enough_and_no_more(kms, kek, transit_server):
-    """The page's first policy wraps, unwraps, re-wraps and describes; it makes, rotates and deletes nothing."""
+    """The first documented policy allows wrap, unwrap, rewrap and describe, but no creation, rotation or deletion."""
     async with opened(kms, transit_server.token("strongroom-use")) as provider:
         made = await provider.generate_data_key(kek, context=CONTEXT)
         wrapped = await provider.wrap(kek, made.root, context=CONTEXT)
@@ -145,7 +145,7 @@ async def test_policy_to_use_keys_is_enough_and_no_more(kms, kek, transit_server
 
 
 async def test_expired_token_is_told_from_a_missing_right(kms, kek, transit_server):
-    """The server answers both with one text; a known caller gets AccessDenied, an unknown or expired one KmsAuthenticationError."""
+    """A missing right raises AccessDenied, and an invalid token KmsAuthenticationError, although the server's text is the same."""
     async with opened(kms, transit_server.token("strongroom-use", ttl="1s")) as provider:
         await provider.generate_data_key(kek, context=CONTEXT)
         await asyncio.sleep(1.2)
@@ -160,7 +160,7 @@ async def test_expired_token_is_told_from_a_missing_right(kms, kek, transit_serv
 
 
 async def test_token_that_may_not_look_itself_up(kms, kek, transit_server):
-    """Without the right to look itself up a token's missing right looks like an expired token; the message explains it."""
+    """If a token may not look itself up, a missing right is reported as an expired token. The message explains it."""
     transit_server.request(
         "POST", "sys/policies/acl/blind", {"policy": 'path "transit/keys/x" { capabilities = ["read"] }'}
     )
@@ -171,7 +171,7 @@ async def test_token_that_may_not_look_itself_up(kms, kek, transit_server):
 
 @pytest.mark.parametrize("token", ["", "\n", "s.with\nnewline", "s.mit-ümlaut", "s.\x00"])
 async def test_token_that_is_none(kms, kek, token):
-    """An empty token, or one that no header can hold, is KmsAuthenticationError, and the error does not show it."""
+    """An empty or malformed token raises KmsAuthenticationError, and the error does not show it."""
     async with opened(kms, " ", token_source=lambda: token) as provider:
         with pytest.raises(KmsAuthenticationError) as caught:
             await provider.describe(kek)
@@ -180,7 +180,7 @@ async def test_token_that_is_none(kms, kek, token):
 
 
 async def test_token_file_that_is_gone(kms, kek, tmp_path):
-    """A token that can't be read is KmsAuthenticationError, with the system's reason; one with a newline at its end is taken."""
+    """An unreadable token file raises KmsAuthenticationError with the system's reason. A final newline is ignored."""
     file = tmp_path / "token"
     async with opened(kms, " ", token_source=lambda: file.read_text(encoding="utf-8")) as provider:
         with pytest.raises(KmsAuthenticationError, match="No such file"):
@@ -196,7 +196,7 @@ async def test_token_file_that_is_gone(kms, kek, tmp_path):
 
 
 async def test_server_refuses_250_with_a_context(kms, kek, transit_server):
-    """Why batches have 200: the server refuses 250 items with a context each in one request, and takes 249."""
+    """The server accepts 249 items with a context in one request and refuses 250, so batches have 200."""
     made = await kms.provider.generate_data_key(kek, context=CONTEXT)
     item = {"ciphertext": made.wrapped.ciphertext.decode(), "context": CONTEXTS[0]}
     answers = [
@@ -209,7 +209,7 @@ async def test_server_refuses_250_with_a_context(kms, kek, transit_server):
 
 
 async def test_a_thousand_with_failures_among_them(kms, kek, other_kek):
-    """A thousand items of three KEKs come back in order, in requests that the server takes; those that fail fail alone."""
+    """A thousand items of three KEKs are returned in order, and items that fail affect no other."""
     roots = [Secret(bytes([number % 251]) * 32) for number in range(8)]
     wrapped = [
         await kms.provider.wrap((kek, other_kek)[number % 2], root, context=CONTEXT)
@@ -232,7 +232,7 @@ async def test_a_thousand_with_failures_among_them(kms, kek, other_kek):
 
 
 async def test_server_that_does_not_answer_is_not_asked_a_hundred_times(kms, kek):
-    """A batch of many KEKs against a server that hangs fails within a few time-outs, each item with KmsTimeout."""
+    """A batch of many KEKs fails within a few timeouts if the server hangs, each item with KmsTimeout."""
     made = await kms.provider.generate_data_key(kek, context=CONTEXT)
     items = [(dataclasses.replace(made.wrapped, kek=KekRef("vault", f"k{number}")), CONTEXT) for number in range(150)]
     async with kms.faults["no answer"].provoke(kek) as provider:
@@ -242,11 +242,11 @@ async def test_server_that_does_not_answer_is_not_asked_a_hundred_times(kms, kek
     assert {type(answer) for answer in answers} == {KmsTimeout}
 
 
-# --- what is sent, and versions
+# --- requests and versions
 
 
 async def test_version_is_bound(kms, kek):
-    """The version that the registry names is the one that unwraps; other spellings of a version are refused unasked."""
+    """Only the version in the registry unwraps, and other spellings of a version are refused without a request."""
     made = await kms.provider.generate_data_key(kek, context=CONTEXT)
     body = made.wrapped.ciphertext.removeprefix(b"vault:v1:")
     for version in ("2", "0", "-1", "01", "", "x"):
@@ -259,7 +259,7 @@ async def test_version_is_bound(kms, kek):
 
 
 async def test_version_of_the_registry_is_the_ciphertext_s(kms, kek):
-    """A wrapped root that the registry calls another version than it names is refused, though the server has both."""
+    """A wrapped root whose version differs from the registry's is refused, even if the server has both."""
     old = await kms.provider.generate_data_key(kek, context=CONTEXT)
     await kms.provider.rotate_kek(kek)
     moved = dataclasses.replace(old.wrapped, kek_version="2")
@@ -271,7 +271,7 @@ async def test_version_of_the_registry_is_the_ciphertext_s(kms, kek):
 
 
 async def test_versions_below_the_least_are_disabled(kms, kek, transit_server):
-    """After min_decryption_version older roots are KeyDisabled, unwrapped and re-wrapped, until it is set back."""
+    """Roots below min_decryption_version raise KeyDisabled on unwrap and rewrap, until it is lowered."""
     old = await kms.provider.generate_data_key(kek, context=CONTEXT)
     await kms.provider.rotate_kek(kek)
     new = await kms.provider.generate_data_key(kek, context=CONTEXT)
@@ -287,14 +287,14 @@ async def test_versions_below_the_least_are_disabled(kms, kek, transit_server):
 
 
 async def test_soft_deleted_key_is_not_rotated(kms, kek):
-    """The server answers 500 to a rotation of a soft-deleted key; it is KeyDisabled, which nobody retries."""
+    """Rotating a soft-deleted key raises KeyDisabled, which is not retried, although the server answers 500."""
     await kms.administrator.disable(kek)
     with pytest.raises(KeyDisabled):
         await kms.provider.rotate_kek(kek)
 
 
 async def test_rewrap_shows_no_root(kms, kek, transit_server):
-    """A re-wrap within a KEK needs no right to decrypt: the root stays in the server."""
+    """A rewrap within a KEK needs no right to decrypt, because the root stays in the server."""
     made = await kms.provider.generate_data_key(kek, context=CONTEXT)
     policy = f'path "transit/rewrap/{kek.key_id}" {{ capabilities = ["update"] }}\n'
     policy += f'path "transit/keys/{kek.key_id}" {{ capabilities = ["read"] }}'
@@ -307,7 +307,7 @@ async def test_rewrap_shows_no_root(kms, kek, transit_server):
 
 
 async def test_namespace_and_mount_of_the_server(kms, transit_server):
-    """An engine in a namespace, at a path of its own, is used with the same rights; the root namespace has not its keys."""
+    """An engine in a namespace, at a custom path, works with the same policies. The root namespace does not have its keys."""
     transit_server.request("POST", "sys/namespaces/team", {})
     transit_server.request("POST", "sys/mounts/deep/transit", {"type": "transit"}, namespace="team")
     async with opened(kms, transit_server.root_token, namespace="team", mount="/deep/transit/") as provider:
@@ -318,11 +318,11 @@ async def test_namespace_and_mount_of_the_server(kms, transit_server):
         await kms.provider.describe(kek)
 
 
-# --- texts and transport
+# --- error texts and connections
 
 
 def provocations(server):
-    """For each text that is matched, a request to which the server answers with it."""
+    """Return, for each matched error text, a request that the server answers with it."""
     derived = {"type": "aes256-gcm96", "derived": True}
     for name in ("t-key", "t-old", "t-soft", "t-gone"):
         server.request("POST", f"transit/keys/{name}", derived)
@@ -351,7 +351,7 @@ def provocations(server):
 
 
 async def test_each_text_is_what_the_server_says(kms, transit_server):
-    """Each text that decides an error is one that this server gives, and gives that error; none is matched that was not seen."""
+    """Each matched error text is one that the server sends, and maps to its error."""
     requests = provocations(transit_server)
     assert set(requests) == {fragment for fragment, _ in TEXTS}
     async with opened(kms, transit_server.root_token) as provider:
@@ -364,7 +364,7 @@ async def test_each_text_is_what_the_server_says(kms, transit_server):
 
 
 async def test_older_tls_is_refused(kek, transit_server):
-    """The server of these tests takes TLS 1.3 only, so all other tests ran on that; what fails says why."""
+    """The server refuses TLS 1.2, so that all other tests use TLS 1.3. The error has the reason."""
     context = ssl.create_default_context(cafile=str(transit_server.authority))
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     async with aclosing(
@@ -389,7 +389,7 @@ async def test_older_tls_is_refused(kek, transit_server):
     ],
 )
 async def test_what_is_not_the_engines_answer(kms, answer, error):
-    """What a proxy, a redirect or another server answers is KmsUnavailable, without a trace of the request."""
+    """An answer of a proxy, a redirect or another server raises KmsUnavailable, without parts of the request."""
     received = bytearray()
 
     async def serve(reader, writer):
@@ -413,7 +413,7 @@ async def test_what_is_not_the_engines_answer(kms, answer, error):
 
 
 def test_plain_http_is_for_this_machine(kms):
-    """A token and roots never travel in clear."""
+    """Plain HTTP is refused for a server on another machine."""
     for address, insecure in (
         ("http://vault.example.org:8200", False),
         ("http://vault.example.org:8200", True),

@@ -1,4 +1,4 @@
-"""Certificates, and the three servers, one for the whole session."""
+"""Certificates and the three TLS servers, shared by the whole session."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from tests.support.tls.peers import ElasticsearchPeer, OpenBaoPeer, PostgresPeer
 
 @pytest.fixture(scope="session")
 def tls_files(tmp_path_factory):
-    """Certificates of two authorities."""
+    """Return certificates of two authorities."""
     return Files(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(scope="session")
 def postgres_peer(tls_files):
-    """PostgreSQL with TLS."""
+    """Return PostgreSQL with TLS."""
     with tempfile.TemporaryDirectory(prefix="strongroom-tls-") as folder:
-        Path(folder).chmod(0o755)  # the server runs as another user
+        Path(folder).chmod(0o755)  # because the server runs as another user
         with or_skip(own_postgres(Path(folder) / "postgres", 15, start=False)) as server:
             yield PostgresPeer(server, tls_files)
 
 
 @pytest.fixture(scope="session")
 def elasticsearch_peer(elasticsearch_server, tls_files):
-    """Elasticsearch behind a relay that ends TLS."""
+    """Return Elasticsearch behind a relay that terminates TLS."""
     return ElasticsearchPeer(elasticsearch_server, tls_files)
 
 
 @pytest.fixture(scope="session")
 def openbao_peer(tls_files):
-    """OpenBao, with a listener for each case."""
+    """Return OpenBao with a listener for each case."""
     ports = dict(zip(ALL, free_ports(len(ALL)), strict=True))
     with or_skip(bao_server(OpenBaoPeer.listeners(tls_files, ports))) as server:
         yield OpenBaoPeer(server, ports)
@@ -46,5 +46,5 @@ def openbao_peer(tls_files):
 
 @pytest.fixture(params=["postgres", "elasticsearch", "openbao"])
 def peer(request):
-    """Each of the three."""
+    """Return each of the three servers."""
     return request.getfixturevalue(f"{request.param}_peer")

@@ -1,4 +1,4 @@
-"""A whole cell over TLS, by the command line and by its parts, and what `doctor` says of it."""
+"""A whole cell over TLS, with the command line and with its parts, and the findings of `doctor`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ REASONS = {
 
 
 class TlsCell:
-    """A cell in a database of its own."""
+    """A cell in its own database."""
 
     def __init__(self, folder, peer, name):
         self.folder = folder
@@ -54,19 +54,19 @@ class TlsCell:
         self.dsn = f"postgresql://postgres@/{name}?host={HOST}&port={peer.port}"
 
     def section(self, **files):
-        """Set the section `[database.tls]`, in place of `insecure`, at the end."""
+        """Replace `insecure` by a section `[database.tls]` at the end."""
         text = re.sub(r"insecure = true.*\n", "", self.path.read_text()).partition("\n[database.tls]\n")[0]
         settings = "".join(f'{name} = "{file}"\n' for name, file in files.items())
         self.path.write_text(f"{text}\n[database.tls]\n{settings}")
 
     async def doctor(self):
-        """Return what doctor finds, by what is checked."""
+        """Return doctor's findings by check."""
         return {finding.check: finding for finding in await examine(self.path)}
 
 
 @pytest.fixture
 async def tls_cell(postgres_peer, tls_files, tmp_path):
-    """Initialised by the command line, over TLS."""
+    """Return a cell that the command line initialised over TLS."""
     name = f"tls_{uuid4().hex}"
     admin = await asyncpg.connect(postgres_peer.socket_dsn)
     await admin.execute(f"CREATE DATABASE {name}")
@@ -83,7 +83,7 @@ async def tls_cell(postgres_peer, tls_files, tmp_path):
 
 
 async def test_every_connection_of_a_cell_has_tls(tls_cell):
-    """The stores' connections, the registry's and the one that listens are all TLS 1.3; the server would take them without."""
+    """Connections of the stores, the registry and the listener use TLS 1.3, although the server would accept none."""
     admin = await asyncpg.connect(tls_cell.peer.socket_dsn)
     async with Strongroom.open(load_config(tls_cell.path)) as strongroom, asyncio.timeout(20):
         await strongroom.namespaces.list_namespaces()
@@ -101,7 +101,7 @@ async def test_every_connection_of_a_cell_has_tls(tls_cell):
 
 
 async def test_the_command_line_refuses_what_the_library_refuses(tls_cell):
-    """A server of another authority or without TLS: one line that says so, and exit code 2. With the right one it works."""
+    """A server without TLS, or of another authority, gives a one-line error and exit code 2."""
     done = await asyncio.to_thread(run_command, tls_cell.folder, "schema", "status")
     assert done.returncode == 0, done.stderr
     for case, says in (("wrong CA", "certificate is not accepted"), ("without TLS", "has no TLS")):
@@ -127,7 +127,7 @@ def in_days(days):
     ],
 )
 async def test_doctor_says_when_certificates_end(tls_cell, tls_files, theirs, ours, state):
-    """The version of TLS, and both days; the first to come is reported 30 days before, and when it has passed."""
+    """Doctor reports the TLS version and expiry dates, and warns 30 days before the first one and after it."""
     tls_files.ours.server(HOST, file="lasting", until=in_days(theirs))
     files = {"ca_certs": "ca.pem"}
     if ours is not None:
@@ -143,7 +143,7 @@ async def test_doctor_says_when_certificates_end(tls_cell, tls_files, theirs, ou
 
 @pytest.mark.parametrize("case", REFUSED)
 async def test_doctor_finds_the_wrong_server(tls_cell, case):
-    """Each server that is refused is a finding, with the reason."""
+    """Each refused server is a finding of doctor, with the reason."""
     async with tls_cell.peer.serving(REFUSED[case]):
         found = (await tls_cell.doctor())["TLS to the database"]
     assert not found.ok
@@ -151,7 +151,7 @@ async def test_doctor_finds_the_wrong_server(tls_cell, case):
 
 
 async def test_doctor_says_where_there_is_no_tls(tls_cell):
-    """A database that is reached without TLS is reported as such."""
+    """A database connection without TLS is a finding of doctor."""
     text = tls_cell.path.read_text().partition("\n[database.tls]\n")[0]
     tls_cell.path.write_text(re.sub(r"(\ndsn = .*)", r"\1\ninsecure = true", text))
     found = (await tls_cell.doctor())["TLS to the database"]
@@ -159,7 +159,7 @@ async def test_doctor_says_where_there_is_no_tls(tls_cell):
 
 
 async def test_doctor_reads_the_codec_servers_files(tls_cell, tls_files):
-    """Days of certificate and revocation list; a file that the server could not use is named, and what has ended is wrong."""
+    """Doctor reports the expiry of the codec server's certificate and revocation list, and files that are unusable."""
     folder, authority = tls_cell.folder, tls_files.ours
     (folder / "issuer.pem").write_bytes(Issuer().pem)
     tls_cell.path.write_text(tls_cell.path.read_text() + CODEC)
@@ -185,7 +185,7 @@ async def test_doctor_reads_the_codec_servers_files(tls_cell, tls_files):
 
 
 async def test_doctor_prints_what_ends_soon(tls_cell):
-    """The command line marks it, and it is no reason to fail: the tests' certificates are good for a day."""
+    """The command line marks a certificate that expires soon, and still exits with success."""
     done = await asyncio.to_thread(run_command, tls_cell.folder, "doctor")
     assert done.returncode == 0, done.stdout
     assert re.search(r"note +TLS to the database", done.stdout)

@@ -38,7 +38,7 @@ def encode(client, namespace="first", **headers):
 
 
 class Office:
-    """The codec server's files, and clients."""
+    """The codec server's files, and its clients."""
 
     def __init__(self, bench):
         self.bench = bench
@@ -63,7 +63,7 @@ class Office:
         self.put("revoked.pem", ours.revoke(certificate))
 
     def put(self, name, source):
-        """Replace one of the server's files, as an operator's tool does: at once."""
+        """Replace one of the server's files atomically."""
         shutil.copy(source, self.folder / "next")
         (self.folder / "next").replace(self.folder / name)
 
@@ -84,7 +84,7 @@ def office(codec_tls_bench):
 
 
 def log_of(server, text):
-    """Return how often a text is in the server's log, once it is there or a second is over."""
+    """Return how often a text is in the server's log. Wait for it for at most a second."""
     end = time.monotonic() + 1
     while text not in server.output.read_text() and time.monotonic() < end:
         time.sleep(0.02)
@@ -92,7 +92,7 @@ def log_of(server, text):
 
 
 def test_which_client_certificates_are_refused(office):
-    """Expired, of another authority, self-signed, a server's, revoked, none: no connection. The right one is the control."""
+    """A client with no certificate, or with an invalid one, gets no connection. The control has a valid one."""
     with office.bench.server("refusing", SECTION) as server:
         for kind in ("expired", "wrong CA", "self-signed", "a server's", "revoked", "none"):
             with office.client(server, kind) as client, pytest.raises(httpx.TransportError):
@@ -102,14 +102,14 @@ def test_which_client_certificates_are_refused(office):
 
 
 def test_a_wrong_namespace_certificate_is_refused(office):
-    """A certificate that is valid, and granted another namespace, opens its own and no other."""
+    """A valid certificate of another namespace opens its own namespace only."""
     with office.bench.server("namespaces", SECTION) as server, office.client(server, "wrong namespace") as client:
         assert encode(client, "first").status_code == 403
         assert encode(client, "second").status_code == 200
 
 
 def test_tls_1_2_is_refused(office):
-    """A client that has TLS 1.2 at most, and the right certificate, gets no connection; nor does one without TLS."""
+    """A client without TLS 1.3 gets no connection, even with a valid certificate."""
     with office.bench.server("old", SECTION) as server:
         with office.client(server, newest=ssl.TLSVersion.TLSv1_2) as client, pytest.raises(httpx.ConnectError):
             encode(client)
@@ -121,7 +121,7 @@ def test_tls_1_2_is_refused(office):
 
 
 def test_a_renewed_certificate_is_shown_to_the_next_connection(office):
-    """Without a restart; a live connection goes on; a broken file changes nothing, and is reported once."""
+    """A renewed certificate is used for new connections without a restart. A broken file changes nothing."""
     new = office.other.server("127.0.0.1", file="renewed")
     with office.bench.server("renewed", SECTION) as server, office.client(server) as living:
         assert encode(living).status_code == 200
@@ -140,7 +140,7 @@ def test_a_renewed_certificate_is_shown_to_the_next_connection(office):
 
 
 def test_a_certificate_that_is_revoked_while_the_server_runs_is_refused(office):
-    """The next connection with it is none; other certificates go on; a broken list keeps the one before, and is reported once."""
+    """A revoked certificate is refused at its next connection. A broken list keeps the old list."""
     with office.bench.server("revoking", SECTION) as server:
         with office.client(server) as client:
             assert encode(client).status_code == 200
@@ -157,7 +157,7 @@ def test_a_certificate_that_is_revoked_while_the_server_runs_is_refused(office):
 
 
 def test_an_expired_revocation_list_refuses_all(office):
-    """Nobody knows who was revoked since: no certificate is taken until there is a list that is valid."""
+    """With an expired revocation list, all certificates are refused until the list is renewed."""
     with office.bench.server("ended", SECTION) as server:
         good = (office.folder / "revoked.pem").read_bytes()
         office.put("revoked.pem", office.bench.authority.revoke(until=datetime.now(UTC) - timedelta(minutes=1)))
@@ -169,7 +169,7 @@ def test_an_expired_revocation_list_refuses_all(office):
 
 
 def test_callers_of_another_authority_are_known_once_its_file_says_so(office):
-    """The authority's file is taken up too, and who it no longer has is refused."""
+    """A changed file of authorities is reloaded, and certificates of removed authorities are refused."""
     with office.bench.server("authorities", SECTION.replace('revoked = "revoked.pem"', "")) as server:
         office.put("callers.pem", office.other.certificate)
         with office.client(server, "wrong CA") as client:
@@ -179,7 +179,7 @@ def test_callers_of_another_authority_are_known_once_its_file_says_so(office):
 
 
 def test_no_session_passes_by_the_revocation_list(office):
-    """The server gives no tickets: a session that is taken up again would not show its certificate."""
+    """The server issues no session tickets, because a resumed session would not present its certificate."""
     context = ssl.create_default_context(cafile=office.bench.authority.certificate)
     context.load_cert_chain(office.worker)
     with office.bench.server("tickets", SECTION) as server:
@@ -189,12 +189,12 @@ def test_no_session_passes_by_the_revocation_list(office):
             context.wrap_socket(raw, server_hostname=url.host) as secured,
         ):
             secured.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            assert b"204" in secured.recv(4096)  # tickets come before what is sent
+            assert b"204" in secured.recv(4096)  # tickets would arrive before the answer
             assert not secured.session.has_ticket
 
 
 def test_a_changed_key_set_counts_for_the_next_request(office):
-    """Tokens of the issuer's new key are taken and of its old one refused, on a living connection; a broken file changes nothing."""
+    """A changed key set applies to the next request of an open connection. A broken file changes nothing."""
     section = '\nlisten = "127.0.0.1:0"\ncertificate = "listening.pem"\n' + JWT.replace("issuer.pem", "tokens.pem")
     office.put("tokens.pem", office.folder / "issuer.pem")
     renewed = Issuer()

@@ -29,7 +29,7 @@ context.minimum_version = ssl.TLSVersion.TLSv1_2
 
 
 def contexts(tree):
-    """Return the calls of SSLContext in a module, and those of them that are followed by the lowest version."""
+    """Return the SSLContext calls of a module, and those that set the minimum version in the next line."""
     made, sealed = [], []
     for node in ast.walk(tree):
         for body in (getattr(node, name, None) for name in ("body", "orelse", "finalbody")):
@@ -45,13 +45,13 @@ def contexts(tree):
 
 
 def calls(tree):
-    """Count the calls of SSLContext in every form."""
+    """Return the number of SSLContext calls, in every form."""
     named = [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
     return sum(name in {"ssl.SSLContext", "SSLContext"} for name in named)
 
 
 def weak(tree):
-    """Return what would make TLS weaker."""
+    """Return the statements that weaken TLS."""
     found = []
     for node in ast.walk(tree):
         if (
@@ -75,7 +75,7 @@ def sources():
 
 @pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_contexts_are_made_in_two_places(path):
-    """A context is made in the two modules that do it, each with TLS 1.3 as its lowest version in the next line."""
+    """Only two modules create a context, and each sets TLS 1.3 as the minimum version in the next line."""
     tree = ast.parse(path.read_text())
     made, sealed = contexts(tree)
     expected = MAKERS.get(str(path.relative_to(ROOT)), 0)
@@ -84,7 +84,7 @@ def test_contexts_are_made_in_two_places(path):
 
 
 def test_a_weak_context_is_found():
-    """The control: each fault in a module that has them is found."""
+    """The control: each fault is found in a module that contains it."""
     tree = ast.parse(CONTROL)
     made, sealed = contexts(tree)
     assert (calls(tree), len(made), len(sealed)) == (1, 1, 0)
@@ -92,7 +92,7 @@ def test_a_weak_context_is_found():
 
 
 def test_what_a_library_sets_reaches_no_connection():
-    """The Elasticsearch client sets TLS 1.2 as the lowest version of a context that it is given: that changes no connection."""
+    """The Elasticsearch client lowers the minimum version of a context to TLS 1.2, but no connection uses that."""
     context = client_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE

@@ -1,4 +1,4 @@
-"""Files that change on disk count for the next connection of a client that goes on running."""
+"""Changed TLS files apply to the next connection of a running client."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOG = "strongroom.reloaded"
 
 @asynccontextmanager
 async def through_relay(peer, trusted):
-    """Yield a relay before a right server, and what asks that by way of it, trusting the authority in a file."""
+    """Yield a relay to a right server, and a function that queries it and trusts the authority in a file."""
     async with (
         peer.serving(RIGHT) as port,
         relay(HOST, port) as before,
@@ -29,7 +29,7 @@ async def through_relay(peer, trusted):
 
 
 async def test_a_changed_authority_counts_for_the_next_connection(peer, tls_files, tmp_path, caplog):
-    """A live connection goes on; the next one trusts what the file says then: another authority, ours again, and no longer that."""
+    """A changed file of authorities applies to the next connection. Open connections continue."""
     trusted = tmp_path / "ca.pem"
     shutil.copy(tls_files.ours.certificate, trusted)
     with caplog.at_level(logging.INFO, LOG):
@@ -48,7 +48,7 @@ async def test_a_changed_authority_counts_for_the_next_connection(peer, tls_file
 
 @pytest.mark.parametrize("broken", ["garbage", "missing", "empty"])
 async def test_a_broken_file_keeps_what_was_there(peer, broken, tls_files, tmp_path, caplog):
-    """A file that can't be used changes nothing except for one warning, which names it, however many connections follow."""
+    """A broken file changes nothing, and is logged once with its name."""
     trusted = tmp_path / "ca.pem"
     shutil.copy(tls_files.ours.certificate, trusted)
     with caplog.at_level(logging.WARNING, LOG):
@@ -68,7 +68,7 @@ async def test_a_broken_file_keeps_what_was_there(peer, broken, tls_files, tmp_p
 
 
 async def test_a_renewed_client_certificate_counts_for_the_next_connection(peer, tls_files, tmp_path):
-    """A client that the server refuses is let in once its files hold the right certificate and its key."""
+    """A refused client is accepted as soon as its files hold a valid certificate and its key."""
     certificate, key = tmp_path / "client.pem", tmp_path / "client-key.pem"
     for file in (certificate, key):
         shutil.copy(tls_files.stranger, file)
@@ -76,7 +76,7 @@ async def test_a_renewed_client_certificate_counts_for_the_next_connection(peer,
     async with peer.serving(ASKS) as port, relay(HOST, port) as before, peer.client(before.port, files) as ask:
         with pytest.raises(peer.refusal):
             await ask()
-        shutil.copy(tls_files.client, certificate)  # its key is not there yet: the pair does not fit
+        shutil.copy(tls_files.client, certificate)  # its key is not there yet, so the pair does not match
         await before.cut()
         with pytest.raises(peer.refusal):
             await ask()

@@ -14,7 +14,7 @@ SSL_REQUEST = bytes.fromhex("0000000804d2162f")
 
 
 async def careless(peer, port):
-    """Connect as a client that checks nothing; return the version of TLS, or None where the server has no TLS."""
+    """Connect as a client that verifies nothing. Return the TLS version, or None if the server has no TLS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     reader, writer = await asyncio.open_connection(HOST, port)
@@ -34,7 +34,7 @@ async def careless(peer, port):
 
 
 async def answers_in_clear(port):
-    """Check that a server answers HTTP without TLS."""
+    """Assert that a server answers HTTP without TLS."""
     reader, writer = await asyncio.open_connection(HOST, port)
     writer.write(b"GET /v1/sys/health HTTP/1.0\r\n\r\n")
     assert (await reader.readline()).startswith(b"HTTP/")
@@ -42,7 +42,7 @@ async def answers_in_clear(port):
 
 
 async def test_the_right_server_is_used(peer, tls_files):
-    """The control of all refusals: the same client asks a server with the right certificate, over TLS 1.3."""
+    """The control: the same client connects over TLS 1.3 to a server with the right certificate."""
     async with peer.serving(RIGHT) as port, peer.client(port, tls_files.trusted()) as ask:
         await ask()
         assert await careless(peer, port) == "TLSv1.3"
@@ -50,9 +50,9 @@ async def test_the_right_server_is_used(peer, tls_files):
 
 @pytest.mark.parametrize("case", REFUSED)
 async def test_another_server_is_refused(peer, case, tls_files):
-    """TLS 1.2, an expired certificate, one of another authority, host or of nobody, and a server without TLS: no connection.
+    """Servers with TLS 1.2, an invalid certificate, or no TLS get no connection.
 
-    A client that checks nothing gets one from each: the server is there, and it is we who refuse.
+    The control connects to each of them with a client that verifies nothing.
     """
     async with peer.serving(REFUSED[case]) as port:
         newest = REFUSED[case].newest
@@ -65,25 +65,25 @@ async def test_another_server_is_refused(peer, case, tls_files):
 
 @pytest.mark.parametrize("which", ["none", "of another authority", "right"])
 async def test_a_server_that_asks_for_a_certificate(peer, which, tls_files):
-    """Without a certificate, or with one that the server does not know, there is no connection; the right one works."""
+    """A server that requires client certificates accepts the right one only."""
     certificate = {"right": tls_files.client, "of another authority": tls_files.stranger}.get(which)
     async with peer.serving(ASKS) as port, peer.client(port, tls_files.trusted(certificate)) as ask:
         if which == "right":
             await ask()
         else:
-            with pytest.raises((peer.refusal, NotAuthenticated)):  # PostgreSQL answers that it does not know the user
+            with pytest.raises((peer.refusal, NotAuthenticated)):  # PostgreSQL reports an unknown user
                 await ask()
 
 
 async def test_a_certificate_that_is_refused_says_why(peer, tls_files):
-    """The error names what is wrong with the certificate."""
+    """The error names the fault of the certificate."""
     async with peer.serving(OTHER) as port, peer.client(port, tls_files.trusted()) as ask:
         with pytest.raises(peer.refusal, match="unable to get local issuer certificate"):
             await ask()
 
 
 async def test_no_variable_weakens_tls(peer, tls_files, monkeypatch, tmp_path):
-    """Variables of libpq, OpenSSL and HTTP clients don't switch TLS off, trust another authority, or write secrets of connections."""
+    """Variables of libpq, OpenSSL and HTTP clients neither disable TLS, nor add an authority, nor log secrets."""
     secrets = tmp_path / "secrets"
     for name, value in {
         "PGSSLMODE": "disable",

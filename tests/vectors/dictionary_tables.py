@@ -1,9 +1,11 @@
-"""How `kms/sealing/visibility_dictionary_tables.bin` was made: `python -m tests.vectors.dictionary_tables > tables.bin`.
+"""The program that made `kms/sealing/visibility_dictionary_tables.bin`.
 
-The file itself never changes, as sealed records need it. It is what precedes the content in a dictionary of zstd's own format
-(RFC 8878, section 5): an id, and tables of entropy that were trained on made-up records. With them a frame needs no tables of its
-own, which are a tenth of a short record and most of the time that it takes to decompress. The content that follows is
-`kms/sealing/visibility_dictionary.txt`, so that no byte of a sample is in what ships.
+It was run as `python -m tests.vectors.dictionary_tables > tables.bin`. The file never changes, because sealed records need it.
+The file is the part before the content in a dictionary of zstd's own format (RFC 8878, section 5). It holds an id, and entropy
+tables that were trained on made-up records. A frame that uses the tables needs none of its own, which would take a tenth of a
+short record and most of its decompression time. The content of the dictionary is `kms/sealing/visibility_dictionary.txt`, so that
+the product contains no byte of a sample.
+
 """
 
 from __future__ import annotations
@@ -35,17 +37,17 @@ SHARES = (78, 10, 4, 2, 2, 2, 2)
 
 
 def uuid(rng: random.Random) -> str:
-    """Draw an id."""
+    """Return a random id."""
     return str(UUID(int=rng.getrandbits(128), version=4))
 
 
 def words(rng: random.Random, count: int, between: str) -> str:
-    """Draw some words."""
+    """Return random words."""
     return between.join(rng.choices(WORDS, k=count))
 
 
 def workflow_id(rng: random.Random) -> str:
-    """Draw a workflow id, of the forms that people use."""
+    """Return a random workflow id, in one of the common forms."""
     forms = (
         lambda: f"{words(rng, 1, '')}-{rng.randrange(10**6)}",
         lambda: f"{words(rng, 2, '/')}/{rng.randrange(10**5):05}",
@@ -57,7 +59,7 @@ def workflow_id(rng: random.Random) -> str:
 
 
 def memo(rng: random.Random) -> bytes:
-    """Draw a memo: none, JSON in a payload, or bytes as text."""
+    """Return a random memo: none, a JSON payload, or bytes as text."""
     forms = (
         lambda: b"",
         lambda: b"\n\x16\n\x08encoding\x12\njson/plain\x12" + f'{{"note":"{words(rng, 5, " ")}"}}'.encode(),
@@ -68,7 +70,7 @@ def memo(rng: random.Random) -> bytes:
 
 
 def search_attributes(rng: random.Random) -> dict[str, object]:
-    """Draw custom attributes of all types."""
+    """Return random custom attributes of all types."""
     possible = {
         "BuildIds": ("unversioned",),
         words(rng, 1, "").title() + "Id": f"{words(rng, 1, '')}-{rng.randrange(10**5)}",
@@ -84,7 +86,7 @@ def search_attributes(rng: random.Random) -> dict[str, object]:
 
 
 def sample(rng: random.Random) -> bytes:
-    """Return the packed form of a made-up record."""
+    """Return the packed form of a random record."""
     start = 1_700_000_000 * SECOND + rng.randrange(10**17)
     own, run = workflow_id(rng), uuid(rng)
     has_parent = rng.random() < 0.25
@@ -116,7 +118,7 @@ def sample(rng: random.Random) -> bytes:
 
 
 def tables() -> bytes:
-    """Return the tables."""
+    """Return the entropy tables."""
     rng = random.Random(20261126)  # noqa: S311 - repeatable
     trained = zstandard.train_dictionary(_LEAST_CONTENT, [sample(rng) for _ in range(SAMPLES)], level=1, dict_id=ID)
     whole = trained.as_bytes()

@@ -34,7 +34,7 @@ REFUSED = {name: case for name, case in CASES.items() if "error" in case}
 
 
 def open_case(case):
-    """Open a case's value from what its file says, and nothing else."""
+    """Open a case's value with the fields of its file only."""
     data = {
         key["version"]: unusable(KeyState(key["state"]))
         or DataKey(Secret(bytes.fromhex(key["root"])), version=key["version"], suite=Suite(key["suite"]))
@@ -66,13 +66,13 @@ def open_case(case):
 
 @pytest.mark.parametrize("name", OPENING)
 def test_frozen_value_opens(name):
-    """A value that a released version sealed opens to the same bytes for ever."""
+    """A value that a released version sealed opens to the same bytes."""
     assert open_case(OPENING[name]) == bytes.fromhex(OPENING[name]["plaintext"])
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_frozen_value_is_refused(name):
-    """Each way to spoil or move a value raises the error that the format names, of exactly that class."""
+    """Each altered or moved value raises exactly the error class that the format names."""
     case = REFUSED[name]
     expected = getattr(strongroom.kms, case["error"])
     with pytest.raises(StrongroomError) as refusal:
@@ -82,7 +82,7 @@ def test_frozen_value_is_refused(name):
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_refusal_is_for_the_stated_reason(name):
-    """What is refused opens once the one thing that its file names is set right: nothing else is wrong with it."""
+    """A refused value opens if the fields in its `control` are corrected."""
     case = REFUSED[name]
     changed = {field for field in case["control"] if field in case and case[field] != case["control"][field]}
     assert changed
@@ -91,14 +91,14 @@ def test_refusal_is_for_the_stated_reason(name):
 
 @pytest.mark.parametrize("name", [name for name in REFUSED if REFUSED[name]["error"] == "IntegrityError"])
 def test_refusal_does_not_tell_why(name):
-    """All that the cipher or the packing refuses gives one message: a forger learns nothing from it."""
+    """All refusals by the cipher or the packing have the same message, so that a forger learns nothing."""
     with pytest.raises(strongroom.kms.IntegrityError) as refusal:
         open_case(REFUSED[name])
     assert refusal.value.args == strongroom.kms.IntegrityError().args
 
 
 def test_bytes_after_an_empty_frame_are_refused():
-    """A compressed body of no bytes takes nothing after its frame, as any other body."""
+    """A compressed body without content is refused if bytes follow its frame."""
     kind = RecordKind("record", "data", (), compress=True)
     body = bytes(4) + zstandard.ZstdCompressor().compress(b"") + b"trailing"
     with pytest.raises(strongroom.kms.IntegrityError):
@@ -106,7 +106,7 @@ def test_bytes_after_an_empty_frame_are_refused():
 
 
 def test_another_dictionary_is_refused():
-    """A record whose kind has another dictionary than it was packed with is refused, not opened to other bytes."""
+    """A record whose kind has another dictionary is refused."""
     text = b'{"event":"WorkflowTaskCompleted","queue":"payments"}'
     theirs = RecordKind("record", "data", (), compress=True, dictionary=text)
     ours = RecordKind("record", "data", (), compress=True, dictionary=text.replace(b"payments", b"invoices"))
@@ -120,14 +120,14 @@ def test_another_dictionary_is_refused():
         active={KeyClass.DATA: 1},
     )
     sealed = keys.seal(theirs, (), text)
-    assert sealed[3] == header.ZSTD  # else no dictionary was used
+    assert sealed[3] == header.ZSTD  # otherwise no dictionary was used
     assert keys.open(theirs, (), sealed) == text
     with pytest.raises(strongroom.kms.IntegrityError):
         keys.open(ours, (), sealed)
 
 
 def test_vectors_are_there():
-    """The folder is not empty, each file is one case of its name, and each error of opening has a case."""
+    """Each file is one case with the file's name, and each error of opening has a case."""
     assert len(OPENING) >= 20
     assert len(REFUSED) >= 30
     assert OPENING.keys() | REFUSED.keys() == CASES.keys()
@@ -138,16 +138,16 @@ def test_vectors_are_there():
 
 
 def test_counter_of_frozen_batch_wraps():
-    """The last twelve bytes of a batch's nonces are counted modulo 2^96, and the first twelve stay."""
+    """The last twelve bytes of a batch's nonces count modulo 2^96, and the first twelve are constant."""
     nonces = [bytes.fromhex(CASES[f"nonce_counter_wraps_{row}"]["sealed"])[8:32] for row in (1, 2, 3)]
     assert {nonce[:12] for nonce in nonces} == {nonces[0][:12]}
     assert [nonce[12:] for nonce in nonces] == [b"\xff" * 11 + b"\xfe", b"\xff" * 12, bytes(12)]
 
 
 def test_generator_reproduces_the_files(tmp_path):
-    """What this version seals, given the same keys and nonces, is byte for byte what the files hold.
+    """This version seals to the bytes of the files if it has the same keys and nonces.
 
-    A compressed text is left out if the installed libzstd is not the one that wrote it: it may compress otherwise.
+    A compressed case is skipped if another version of libzstd wrote it, because it may compress to other bytes.
     """
     generate.write(tmp_path)
     made = {path.name: path.read_bytes() for path in tmp_path.iterdir()}

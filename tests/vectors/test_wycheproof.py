@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("cipher")
 
 
 def cipher_of(key):
-    """Prepare a key of suite 1 that is the vector's own: a data key would derive another one from it."""
+    """Return a cipher of suite 1 with the vector's own key, because a data key would derive another one."""
     return implementation().Cipher(key, Suite.AES_256_GCM)
 
 
@@ -52,7 +52,7 @@ def test_wycheproof_sealed(monkeypatch, test):
 
 
 def test_vectors_are_all_there():
-    """The kept group holds the 39 valid and 27 invalid vectors of the published file, and nothing of other sizes."""
+    """The file holds the 39 valid and 27 invalid published vectors of this size, and no others."""
     assert [(g["keySize"], g["ivSize"], g["tagSize"]) for g in DOCUMENT["testGroups"]] == [(256, 96, 128)]
     results = [test["result"] for test in TESTS]
     assert (results.count("valid"), results.count("invalid"), len(results)) == (39, 27, 66)

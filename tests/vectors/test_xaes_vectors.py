@@ -19,7 +19,7 @@ EXAMPLES = [{name: bytes.fromhex(value) for name, value in e.items() if name != 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=[example["comment"] for example in VECTORS["examples"]])
 def test_published_example(example):
-    """Both published examples encrypt to the published bytes, and open again."""
+    """Both published examples encrypt to the published bytes, and decrypt again."""
     cipher = XAES256GCM(example["K"])
     assert cipher.encrypt(example["N"], example["plaintext"], example["aad"]) == example["ciphertext"]
     assert cipher.decrypt(example["N"], example["ciphertext"], example["aad"]) == example["plaintext"]
@@ -27,7 +27,7 @@ def test_published_example(example):
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=[example["comment"] for example in VECTORS["examples"]])
 def test_published_subkey(example):
-    """The key that GCM is given is the published Kx, and the rest of the nonce the published Nx."""
+    """GCM gets the published key Kx, and the rest of the nonce is the published Nx."""
     keys = []
 
     def noting(key):
@@ -52,7 +52,7 @@ def test_altered_example_is_refused(example, changed):
 
 
 def test_accumulated_vectors():
-    """10,000 random keys, nonces, texts and associated data give the published hash, and all open again."""
+    """10,000 random inputs give the published hash, and all ciphertexts decrypt again."""
     accumulated = VECTORS["accumulated"]
     iterations = accumulated["iterations"]
     longest = iterations * (32 + 24 + 2 * 256)
@@ -72,14 +72,14 @@ def test_accumulated_vectors():
 
 @pytest.mark.parametrize("length", [0, 16, 31, 33])
 def test_key_of_another_length_is_refused(length):
-    """A key that is not of 32 bytes is refused when the cipher is made."""
+    """A key that does not have 32 bytes is refused."""
     with pytest.raises(ValueError, match="32 bytes"):
         XAES256GCM(bytes(length))
 
 
 @pytest.mark.parametrize("length", [0, 12, 23, 25])
 def test_nonce_of_another_length_is_refused(length):
-    """A nonce that is not of 24 bytes is refused both ways, also the 12 bytes of plain GCM."""
+    """A nonce that does not have 24 bytes is refused by encrypt and decrypt."""
     cipher = XAES256GCM(XAES256GCM.generate_key())
     with pytest.raises(ValueError, match="24 bytes"):
         cipher.encrypt(bytes(length), b"", None)
