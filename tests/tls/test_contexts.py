@@ -10,12 +10,12 @@ from tests.support.tree import ROOT
 
 PACKAGES = ("kms", "storage", "visibility", "driver")
 MAKERS = {"kms/transport/tls.py": 1, "driver/codec/listener.py": 1}
-"""Where contexts are made, and how many."""
+"""The modules that create contexts, with the number of contexts."""
 FORBIDDEN = {
     *("create_default_context", "_create_unverified_context", "_create_default_https_context", "wrap_socket"),
     *("CERT_NONE", "CERT_OPTIONAL", "PROTOCOL_TLS", "PROTOCOL_TLSv1_2", "TLSv1_2", "TLSv1_1", "TLSv1"),
 }
-"""Names of the module `ssl` with which a context would be made in another way, or be made weaker."""
+"""Names of the module `ssl` that create a context in another way, or that weaken it."""
 SWITCHES = {"verify", "verify_certs", "ssl_assert_hostname", "check_hostname", "ssl"}
 """Arguments and attributes that must not be False."""
 CONTROL = """

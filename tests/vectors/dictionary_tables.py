@@ -5,7 +5,6 @@ The file is the part before the content in a dictionary of zstd's own format (RF
 tables that were trained on made-up records. A frame that uses the tables needs none of its own, which would take a tenth of a
 short record and most of its decompression time. The content of the dictionary is `kms/sealing/visibility_dictionary.txt`, so that
 the product contains no byte of a sample.
-
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ ID = 1
 SAMPLES = 3000
 _LEAST_CONTENT = 512
 _REPEATED_OFFSETS = b"".join(offset.to_bytes(4, "little") for offset in (1, 4, 8))
-"""What the tables end with: the offsets that a frame may repeat before it has used any."""
+"""The end of the tables: the offsets that a frame may repeat before it has used any."""
 SECOND = 10**9
 WORDS = (
     "invoice customer shipment approve retry monthly daily report sync user account stock price contract claim patient lab result "

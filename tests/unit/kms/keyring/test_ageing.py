@@ -10,7 +10,7 @@ from strongroom.kms.keyring.ageing import Action, KeyAge, Load, new_age, next_ac
 POLICY = CachePolicy(soft_ttl=100, encrypt_ttl=200, decrypt_ttl=500, failure_ttl=5, retry_pause=1)
 FRESH = KeyAge(unwrapped_at=0, confirmed_at=0, fresh_until=100)
 CONFIRMED = replace(FRESH, confirmed_at=450)
-"""The registry answered at 450. The KMS has been away since 0."""
+"""The registry answered at 450. The KMS has been down since 0."""
 PARTIAL = replace(FRESH, fresh_until=5, incomplete=True)
 NOT_DUE = {"retry_at": 10_000}
 """A load failed a moment ago."""
