@@ -83,7 +83,7 @@ class AccessControl:
 
         Raises:
             InvalidPolicyChange, PermissionDenied: Raised by `edit`.
-            ConditionFailed: Another process changed the policy meanwhile.
+            ConditionFailed: Another process changed the policy at the same time.
             AuditUnavailable: The change could not be recorded.
         """
         async with self._reading:

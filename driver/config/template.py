@@ -66,7 +66,7 @@ dsn = {_toml_string(dsn)}  # the environment variable STRONGROOM_DSN takes prece
 [audit]
 folder = "audit"
 
-# After `strongroom access init NAME` every command needs a principal. With this it does even if the policy is taken away.
+# After `strongroom access init NAME` every command needs a principal. With this setting that is so even if the policy is deleted.
 # [access]
 # enforce = true
 

@@ -114,7 +114,7 @@ class Keyring:
     async def with_keys(
         self, namespace_id: UUID, use: Callable[[NamespaceKeys], T], *, keys: NamespaceKeys | None = None
     ) -> T:
-        """Call `use` with a namespace's keys. Call it again if another process has registered a new version meanwhile.
+        """Call `use` with a namespace's keys. Call it again if another process has registered a new version since they were loaded.
 
         A row with a version that the registry does not have costs one read of the registry, and no KMS call.
 
@@ -245,7 +245,7 @@ class Keyring:
     def _loaded(self, namespace_id: UUID, task: asyncio.Task[CachedKeys]) -> None:
         failed = task.cancelled() or task.exception() is not None
         if self._loading.get(namespace_id) is not task:
-            return  # the namespace was evicted meanwhile, so the result may be stale
+            return  # the namespace was evicted during the load, so the result may be stale
         del self._loading[namespace_id]
         if failed:
             return

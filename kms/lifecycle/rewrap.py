@@ -48,7 +48,7 @@ class Rewrap:
         kek: The KEK that wraps the keys now.
         kek_version: The version of that KEK.
         rewrapped: The number of re-wrapped keys.
-        changed: The number of keys that others re-wrapped or destroyed meanwhile.
+        changed: The number of keys that other processes re-wrapped or destroyed during the run.
         failed: The keys that were not re-wrapped.
     """
 

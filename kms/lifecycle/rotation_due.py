@@ -49,7 +49,7 @@ async def rotate_due_keys(
 ) -> DueRotations:
     """Rotate every data key that is due, including the cell's own. A failure in one namespace does not stop the others.
 
-    Several processes may run this at once: a key that another process rotates meanwhile is skipped.
+    Several processes may run this at once: a key that another process has already rotated is skipped.
 
     Args:
         keyring: The cell's keyring.

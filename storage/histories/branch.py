@@ -67,7 +67,7 @@ class BranchInfo:
 
     Attributes:
         branch: The branch.
-        info: The note of the caller that made the branch.
+        info: The note of the caller that created the branch.
         fork_time_ns: The time of that call by the caller's clock, in nanoseconds since 1970.
     """
 

@@ -1,11 +1,11 @@
-"""Decide which stored writes of a branch are its history. Knows no keys and no database.
+"""Decide which stored writes of a branch are its history. This module uses no keys and no database.
 
 A node may have been written several times, and a failed attempt may have left nodes behind. A write *counts* if it has the highest
 transaction of its node, and if no counted write of a lower node has a higher transaction. All other writes are shadowed. Each write
 names the transaction of the counted write before it (`prev_txn_id`), so the counted writes are a chain of links.
 
 `ChainReader` follows the chain in either direction with one rule: a write that has the expected link counts, a write that is older
-than the expected link is shadowed, and any other write proves that a write between is missing. Both directions return the same
+than the expected link is shadowed, and any other write proves that a write between the two is missing. Both directions return the same
 writes, and both raise `DataLoss` for the same losses.
 
 An accepted read of the nodes [min, max) is the branch as it was right after some transaction. Two losses can't be noticed here:
@@ -13,7 +13,7 @@ An accepted read of the nodes [min, max) is the branch as it was right after som
 - A cut tail: if all writes after a transaction are gone, the read returns the branch as it was after that transaction. A caller that
   knows the last transaction passes it as `last_txn_id`.
 - A node between two nodes of the same transaction, because the link names the transaction and not the node. Temporal gives each node
-  a transaction id of its own.
+  its own transaction id.
 
 Nodes outside the range are not checked, except for the counted node in front of it.
 """

@@ -88,11 +88,11 @@ class HistoryManager:
             nodes: The nodes, in any order; at least one. Each has at most 4 MiB.
             is_new_branch: Whether the branch's row in the tree is written too. A forked branch has its row already.
             info: The note in that row, which is sealed; at most 4 MiB of UTF-8.
-            transaction: The transaction to write in; None for a transaction of its own.
+            transaction: The transaction to write in; None for a new transaction.
             barrier: A barrier that the write waits for before it is sent; None for none.
 
         Raises:
-            InvalidPersistenceRequest: There are no nodes, a write is there twice, or a node is in front of the branch's own range.
+            InvalidPersistenceRequest: There are no nodes, a write is repeated, or a node is before the branch's own range.
             TransactionSizeLimit: A node has more than 4 MiB.
             NamespaceNotFound: The namespace does not exist.
             AppendHistoryTimeout: The database did not answer in time. `may_have_been_committed` is True if the nodes may be there.

@@ -129,7 +129,7 @@ def check_append(append: HistoryAppend) -> int:
         The approximate size of the append in a statement, in bytes.
 
     Raises:
-        InvalidPersistenceRequest: There are no nodes, a write is there twice, a node is in front of the branch's own range, or a field
+        InvalidPersistenceRequest: There are no nodes, a write is repeated, a node is before the branch's own range, or a field
             has an invalid type or value.
         TransactionSizeLimit: A node has more than 4 MiB.
     """

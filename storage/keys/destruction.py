@@ -60,7 +60,7 @@ async def destroy_retired_key(reseal: Reseal, owner: UUID, version: int, *, prog
     """Destroy a retired version that nothing uses.
 
     It first waits until every process has read the registry since the last rotation, because some may still seal with the version.
-    After the destruction it reseals rows that a slow process wrote meanwhile, with the root that is still in this process's memory.
+    After the destruction it reseals rows that a slow process wrote in the meantime, with the root that is still in memory.
 
     Args:
         reseal: The reseal job of the cell.
@@ -74,7 +74,7 @@ async def destroy_retired_key(reseal: Reseal, owner: UUID, version: int, *, prog
     Raises:
         KeyInUse: Some values use the version.
         KeyNotFound, KeyDestroyed, KeyConflict: The version does not exist, is destroyed, or is not retired.
-        SchemaMismatch: The database may have columns that this version of the software does not know.
+        SchemaMismatch: The schema is newer than this version of the software, so it may have unknown columns.
         KmsError, StorageError: Nothing was destroyed by this call.
     """
     show = progress or no_progress

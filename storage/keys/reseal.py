@@ -1,7 +1,7 @@
 """Seal rows of older key versions again with the active data key, while services read and write (DESIGN.md, "Resealing").
 
     count      count the rows of older versions, from their headers
-    reseal     open, seal and write each row, unless another writer changed it meanwhile
+    reseal     open, seal and write each row, unless another writer has changed it
     wait       until every process has read the registry since the rotation, because some still seal with the old key
     reseal     again, until a complete pass finds no row of an older version except unreadable ones
     index      the same for the copies in a search index
@@ -169,7 +169,7 @@ class Reseal:
             owner: The id of the namespace, or of the cell.
 
         Raises:
-            KeyDestroyed: The namespace was shredded meanwhile.
+            KeyDestroyed: The namespace was shredded during the run.
         """
         records = [
             record for record in await self.keyring.store.list_data_keys(owner) if record.key_class is KeyClass.DATA

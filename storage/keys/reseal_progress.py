@@ -37,7 +37,7 @@ class Resealed:
     Attributes:
         version: The version that seals all rows now, except unreadable ones.
         found: The number of rows of older versions at the start.
-        resealed: The number of rows that this run resealed, by column, including rows that others sealed with the old key meanwhile.
+        resealed: The number of rows that this run resealed, by column, including rows that others then wrote with the old key.
         unreadable: The number of rows that do not open, by column. They are unchanged.
         named: Some of the unreadable rows.
         seconds: The duration of the run in seconds, without waits.

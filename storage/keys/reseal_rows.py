@@ -1,4 +1,4 @@
-"""Reseal some rows of a column: open them, seal them with the active key, and write those that have not changed meanwhile."""
+"""Reseal some rows of a column: open them, seal them with the active key, and write those that no other writer has changed."""
 
 from __future__ import annotations
 

@@ -112,14 +112,14 @@ class MetadataStore:
             await create_data_keys(self._keyring, namespace_id, kek, suite=suite, index_layout=self._index_layout)
         except KeyConflict:
             if not await has_new_keys(self._keyring, namespace_id, kek, suite):
-                msg = "this id has keys already, and they are not such as the request asks for"
+                msg = "this id already has keys, with another KEK or cipher suite than in the request; use another id"
                 raise NamespaceAlreadyExists(msg) from None
         details = NamespaceDetails(name, MappingProxyType({}), region=self._keyring.region)
-        # A caller that loses a race here leaves its keys, because another caller may use them already.
+        # A caller that loses a race leaves the keys, because another caller may already use them.
         await self._rows.insert(namespace_id, details, created_at=datetime.now(UTC), data=data, is_global=is_global)
 
     async def get_namespace(self, *, namespace_id: UUID | None = None, name: str | None = None) -> NamespaceRecord:
-        """Return a living namespace by its id or by its name.
+        """Return a namespace by its id or by its name. It must not be shredded.
 
         Args:
             namespace_id: The id; None to find it by name.
@@ -215,7 +215,7 @@ class MetadataStore:
         await self._shred(namespace_id)
 
     async def list_namespaces(self, *, page_size: int, page_token: bytes | None = None) -> NamespacePage:
-        """Return living namespaces in the order of their ids. A namespace without available keys is listed with the reason.
+        """Return the namespaces that are not shredded, in the order of their ids, even those without available keys.
 
         Args:
             page_size: Most namespaces of the page.
@@ -259,7 +259,7 @@ class MetadataStore:
         visible = namespace_id if name_and_token is None else EVERY_NAMESPACE
         async with self._database.transaction(visible) as connection:
             if await locked_version(connection) != notification_version:
-                msg = "namespaces were changed meanwhile: the table has another notification_version"
+                msg = "another caller changed the namespaces: notification_version is not the current one; read it again and retry"
                 raise ConditionFailed(msg)
             row = await connection.fetchrow(_SQL["lock"], namespace_id)
             if row is None or row["shredded_at"] is not None:

@@ -41,7 +41,7 @@ async def grant_driver_role(connection: Connection, role: str) -> None:
     """
     row = await connection.fetchrow(_ROLE, role, SCHEMA)
     if row is None:
-        msg = "there is no such role in the database; make it first: CREATE ROLE name LOGIN PASSWORD '...'"
+        msg = "the database does not have this role; create it first: CREATE ROLE name LOGIN PASSWORD '...'"
         raise InvalidPersistenceRequest(msg)
     reasons = {
         "is a superuser": row["superuser"],

@@ -90,7 +90,7 @@ class VisibilityOutbox:
         ]
 
     async def done(self, entries: Sequence[OutboxEntry]) -> None:
-        """Remove entries that the index has taken, except runs that changed meanwhile.
+        """Remove entries that the index has taken, except runs that have changed again.
 
         An index accepts a document of an equal version. If another indexer sent a record of a newer epoch or with a newer key first,
         this document has replaced it. Such runs are put into the outbox again.

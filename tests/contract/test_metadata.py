@@ -225,7 +225,7 @@ async def test_a_scheduled_namespace_is_not_deleted_before_its_time(own_cell, me
         metadata_store.delete_namespace(made.namespace_id),
         metadata_store.delete_namespace_by_name("scheduled"),
     ):
-        with pytest.raises(ConditionFailed, match="not before"):
+        with pytest.raises(ConditionFailed, match="grace period lasts until"):
             await delete
     await shredding.cancel(made.namespace_id)
     assert await metadata_store.get_namespace(name="scheduled") == made

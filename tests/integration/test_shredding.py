@@ -118,7 +118,7 @@ async def test_too_early_or_with_another_code_nothing_happens(strongroom, make_f
     shredding = strongroom.shredding()
     request = await shredding.request(namespace.namespace_id, grace=WEEK)
     code_of_other = (await shredding.request(other.namespace_id, grace=NOW)).code
-    with pytest.raises(ConditionFailed, match=f"not before {request.due_at:%Y-%m-%d %H:%M}"):
+    with pytest.raises(ConditionFailed, match=f"grace period lasts until {request.due_at:%Y-%m-%d %H:%M}"):
         await shredding.finish(namespace.namespace_id, request.code)
     for code in ("", "0000000000", request.code[:-1], code_of_other):
         with pytest.raises(InvalidPersistenceRequest):

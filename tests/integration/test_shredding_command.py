@@ -70,7 +70,7 @@ def test_asked_for_and_taken_back(cell_with_runs):
     assert "to be shredded, due 20" in cell_with_runs.done("namespace", "list")
     assert "WRONG" not in cell_with_runs.done("doctor")
     final = ("namespace", "shred", "orders", "--certificate", "e.json", "--final")
-    assert "not before 20" in cell_with_runs.done(*final, code, code=2)
+    assert "grace period lasts until 20" in cell_with_runs.done(*final, code, code=2)
     assert "code" in cell_with_runs.done(*final, "f" * 10, code=2)
     assert not (cell_with_runs.folder / "e.json").exists()
     cell_with_runs.done("namespace", "unshred", "orders")

@@ -182,7 +182,7 @@ async def test_the_role_cannot_disable_the_policies(service_cell, service_connec
         ("BYPASSRLS", "BYPASSRLS"),
         ("CREATEROLE", "CREATEROLE"),
         ("IN ROLE {owner}", "owns"),
-        (None, "no such role"),
+        (None, "does not have this role"),
     ],
 )
 async def test_a_role_that_policies_would_not_bind_is_refused(service_cell, made, reason):

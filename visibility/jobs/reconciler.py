@@ -2,7 +2,7 @@
 
 First, the records are read in the order of their keys, and each is compared with its document. Then the documents are read, and
 each must have a record. A suspect is checked again, after a refresh and between two readings of its record. It is drift only if the
-record did not change meanwhile and does not wait in the outbox. No key is needed. Only one chunk is in memory at a time.
+record did not change between the readings and is not in the outbox. No key is needed. Only one chunk is in memory at a time.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 CHUNK = 500
 CHUNK_BYTES = 4 * 2**20
-PATIENCE = 90.0
+RETRY_TIME = 90.0
 _MOST_REMEMBERED = 100_000
 """Maximum number of wrong documents that are remembered, so that they are not counted as orphans too.
 
@@ -50,7 +50,7 @@ class Reconciler:
         truth: The records.
         index: The search index.
         indexer: The indexer of that index, which writes the repairs.
-        patience: Time for which a document is written again and again if the index remembers a newer deletion, in seconds.
+        retry_time: Time for which a document is written repeatedly if the index still remembers a newer deletion, in seconds.
         pause: Time between two of these attempts, in seconds.
     """
 
@@ -60,13 +60,13 @@ class Reconciler:
         index: SearchIndex,
         indexer: Indexer,
         *,
-        patience: float = PATIENCE,
+        retry_time: float = RETRY_TIME,
         pause: float = 0.5,
     ) -> None:
         self._truth = truth
         self._index = index
         self._indexer = indexer
-        self._patience = patience
+        self._retry_time = retry_time
         self._pause = pause
 
     async def run(
@@ -124,7 +124,7 @@ class Reconciler:
         tally.add((visibility_key(row) for row in rows), judged)
 
     async def _judge(self, suspects: Collection[RunKey]) -> dict[RunKey, Difference | None]:
-        """Compare suspects again; leave out those that changed meanwhile or wait in the outbox."""
+        """Compare suspects again; leave out those that have changed or are waiting in the outbox."""
         if not suspects:
             return {}
         before = await self._truth.again(suspects)
@@ -143,7 +143,7 @@ class Reconciler:
             return judged
         # The index has a newer version, or remembers the deletion of one, and accepts no older version.
         async with self._index.accepting_older_versions():
-            until = time.monotonic() + self._patience
+            until = time.monotonic() + self._retry_time
             while left and time.monotonic() < until:
                 await self._index.remove([copy for difference in left.values() for copy in difference.copies])
                 await asyncio.sleep(self._pause)

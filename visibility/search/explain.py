@@ -29,8 +29,8 @@ class ExplainedCondition:
         tokens: The number of tokens that are sent for it.
         exact: Whether the index alone decides the condition.
         profile: The name of the attribute's profile, see `fields.py`.
-        leakage: What the index reveals of the attribute, in the words of `fields.py`.
-        reveals: What someone who sees the query learns from this condition.
+        leakage: The information that the index reveals about the attribute, in the words of `fields.py`.
+        reveals: The information that this condition reveals to someone who sees the query.
     """
 
     attribute: str
@@ -111,7 +111,7 @@ def _explained(leaf: Leaf, tokenizer: Tokenizer) -> ExplainedCondition:
     elif isinstance(leaf, IsNull) or (not compiled.exact and not _tokens(compiled.sure) and len(sent) == 1):
         reveals = "which documents have the attribute"
     elif len(sent) == 1:
-        reveals = "which documents match, and that the same is asked again"
+        reveals = "which documents match, and whether the same condition is searched again"
     else:
         reveals = "which documents match, and that these tokens belong together"
     return ExplainedCondition(

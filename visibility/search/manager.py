@@ -201,7 +201,7 @@ class VisibilityManager:
             InvalidQuery: The query is not valid or not supported.
             InvalidPersistenceRequest: The page size is out of range.
             QueryBudgetExceeded: Too many documents would have to be opened.
-            InvalidPageToken: The token is of another query, or was altered.
+            InvalidPageToken: The token belongs to another query, or was altered.
             IntegrityError: A document was altered.
             SearchIndexUnavailable, ResourceExhausted: The search index failed. Retry later.
         """

@@ -78,7 +78,7 @@ class Scan:
         return await open_rows(self._keyring, self._namespace_id, rows)
 
     def _receive(self, rows: Sequence[Row]) -> None:
-        """Add the rows of a page, up to the budget. A document that changed meanwhile comes twice; the second one is dropped."""
+        """Add the rows of a page, up to the budget. A document that changed during the scan can come twice; the second is dropped."""
         fresh = [row for row in rows if row["id"] not in self._seen]
         allowed = fresh[: self._budget - len(self._seen)]
         self._seen.update(row["id"] for row in allowed)

@@ -170,7 +170,7 @@ class AwsKmsProvider:
             The key's ARN, which names the same key even if the alias is moved.
         """
         if not _NAME.fullmatch(key_id):
-            raise InvalidRequest(f"{self._id}: a name of a key is made of letters, digits, /, _ and -, 200 at most")
+            raise InvalidRequest(f"{self._id}: the name of a key may have at most 200 letters, digits, /, _ and -")
         alias = KekRef(self._id, f"alias/strongroom-{key_id}")
         with suppress(KeyNotFound):
             return KekRef(self._id, field(await self._metadata(alias), "Arn"))

@@ -1,4 +1,4 @@
-"""Create, rotate, describe and delete keys in Cloud KMS. A CryptoKey has no state of its own, only its versions have one."""
+"""Create, rotate, describe and delete keys in Cloud KMS. A CryptoKey itself has no state; its versions have one."""
 
 from __future__ import annotations
 

@@ -191,7 +191,7 @@ class GcpKmsProvider:
         """Schedule the destruction of all versions of a key, and remove its rotation schedule, which would add versions.
 
         Raises:
-            KeyConflict: A version was added meanwhile.
+            KeyConflict: Another caller added a version at the same time.
         """
         return await self._keys.delete(kek)
 

@@ -88,7 +88,7 @@ class ElasticsearchIndex:
             Whether the index was created.
 
         Raises:
-            SearchIndexMismatch: The alias exists, and its index is of another version.
+            SearchIndexMismatch: The alias exists, and its index has another version.
         """
         return await create_index(self.client, shards=shards, replicas=replicas)
 
@@ -96,7 +96,7 @@ class ElasticsearchIndex:
         """Check that the index exists and is of this version.
 
         Raises:
-            SearchIndexMismatch: It does not exist, or is of another version.
+            SearchIndexMismatch: The index does not exist, or has another version.
         """
         await check_index(self.client)
 
