@@ -144,7 +144,7 @@ async def locked_version(connection: Connection) -> int:
 
 
 async def has_new_keys(keyring: Keyring, namespace_id: UUID, kek: KekRef, suite: Suite) -> bool:
-    """Return whether the keys of an id are all active, and are those that a creation with this KEK and suite makes."""
+    """Return whether all keys of an id are active and have this KEK and suite, as after a creation."""
     return all(
         record.state is KeyState.ACTIVE and KekRef(record.provider, record.kek_id) == kek and record.suite is suite
         for record in await keyring.store.list_data_keys(namespace_id)
@@ -162,10 +162,10 @@ def check_region_of(details: NamespaceDetails, region: str | None) -> None:
     """Check that a namespace is bound to the region of the cell that opens it.
 
     Raises:
-        WrongRegion: It is bound to another region, or to none.
+        WrongRegion: The namespace is bound to another region, or to none.
     """
     if details.region != region:
-        msg = f"the namespace is bound to {details.region or 'no region'}, this cell to {region or 'none'}; open it in its own"
+        msg = f"the namespace is bound to {details.region or 'no region'}, this cell to {region or 'no region'}; open it in a cell of its region"
         raise WrongRegion(msg)
 
 
