@@ -112,7 +112,9 @@ class MetadataStore:
             await create_data_keys(self._keyring, namespace_id, kek, suite=suite, index_layout=self._index_layout)
         except KeyConflict:
             if not await has_new_keys(self._keyring, namespace_id, kek, suite):
-                msg = "this id already has keys that are not active, or have another KEK or cipher suite; use another id"
+                msg = (
+                    "this id already has keys that are not active, or have another KEK or cipher suite; use another id"
+                )
                 raise NamespaceAlreadyExists(msg) from None
         details = NamespaceDetails(name, MappingProxyType({}), region=self._keyring.region)
         # A caller that loses a race leaves the keys, because another caller may already use them.
