@@ -165,7 +165,8 @@ def check_region_of(details: NamespaceDetails, region: str | None) -> None:
         WrongRegion: The namespace is bound to another region, or to none.
     """
     if details.region != region:
-        msg = f"the namespace is bound to {details.region or 'no region'}, this cell to {region or 'no region'}"
+        bound = f"the namespace is bound to {details.region or 'no region'}, this cell to {region or 'no region'}"
+        msg = f"{bound}; open it with a cell of its region"
         raise WrongRegion(msg)
 
 
