@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 from math import ceil
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from strongroom.kms import KeyEvent, dispose_of_kek, recording_change
-from strongroom.storage import MARGIN, NamespaceNotFound, ShreddingStore
+from strongroom.kms import KeyEvent, destroy_data_keys, dispose_of_kek, recording_change
+from strongroom.storage import MARGIN, ConditionFailed, NamespaceNotFound, ShreddingStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -142,6 +142,8 @@ class Shredding:
     async def shred(self, namespace_id: UUID) -> bytes | None:
         """Shred a namespace without a grace period, and keep its KEKs. A namespace that does not exist is not an error.
 
+        Keys without a namespace, which an interrupted creation left, are destroyed too.
+
         Args:
             namespace_id: The namespace.
 
@@ -149,7 +151,7 @@ class Shredding:
             The certificate; None if there is no such namespace.
 
         Raises:
-            ConditionFailed: The namespace is scheduled for shredding, and its grace period is not over.
+            ConditionFailed: The namespace is scheduled for shredding, and its grace period is not over or its KEKs go too.
             InvalidPersistenceRequest: It is the cell itself.
             StrongroomError: A step failed. Run it again to continue.
         """
@@ -158,7 +160,15 @@ class Shredding:
                 namespace_id, grace=timedelta(0), keep_kek=True
             )
         except NamespaceNotFound:
+            await destroy_data_keys(self._keyring, namespace_id)
             return None
+        if request.completed_at is None and not request.keep_kek:
+            # The request also deletes KEKs, which needs the code, and a second person where access is controlled.
+            msg = (
+                "this namespace is scheduled for shredding together with its KEKs; finish that with "
+                "'strongroom namespace shred NAME --final CODE', or cancel it with 'strongroom namespace unshred NAME'"
+            )
+            raise ConditionFailed(msg)
         return await self.finish(namespace_id, request.code)
 
     async def _dispose_of(self, namespace_id: UUID, kek: KekRef) -> None:

@@ -32,14 +32,8 @@ _BY_KEY = {
     "plan_cache_mode": "force_generic_plan",
     "jit": "off",
 }
-
-_CLOSING_ERRORS = (
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    OSError,
-    TimeoutError,
-)
+_NO_LIMITS = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"
+_CLOSING_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 """Errors of a server that does not answer when a connection is closed. The connection is then dropped."""
 
 
@@ -147,6 +141,24 @@ class Database:
                     if unlimited:
                         await connection.execute("SET LOCAL statement_timeout = 0")
                     yield UnlimitedConnection(connection) if unlimited else connection
+
+    @asynccontextmanager
+    async def dedicated_transaction(self) -> AsyncIterator[Connection]:
+        """Open a connection for one transaction without time limits, for example to hold an advisory lock.
+
+        It is not one of the `size` connections, so that its holder can use those meanwhile.
+
+        Raises:
+            DatabaseUnavailable: The server can't be reached.
+        """
+        connection = await self._connect()
+        try:
+            with translated():
+                async with connection.transaction():
+                    await connection.execute(_NO_LIMITS)
+                    yield UnlimitedConnection(connection)
+        finally:
+            connection.terminate()
 
     def has_row_level_security(self, connection: Connection) -> bool:
         """Return whether row-level security applies to the session of a connection that was lent."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.kms import ErasureCertificate, KeyState, sign_certificate, with_scope
 from strongroom.storage.engine.queries import load_queries
-from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE, NO_NAMESPACE
+from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE
 from strongroom.storage.errors import ConditionFailed, InvalidPersistenceRequest, NamespaceNotFound
 from strongroom.storage.keys.store import destroy_keys, disable_keys, enable_keys
 
@@ -135,7 +135,7 @@ class ShreddingStore:
 
     @asynccontextmanager
     async def alone(self, namespace_id: UUID) -> AsyncIterator[None]:
-        """Take a lock so that only one process at a time finishes this shredding. The lock holds one database connection.
+        """Wait until no other process finishes this shredding, and keep others out. The lock has a connection of its own.
 
         Args:
             namespace_id: The namespace.
@@ -143,8 +143,7 @@ class ShreddingStore:
         Raises:
             StorageError: The database does not answer.
         """
-        async with self._database.transaction(NO_NAMESPACE, unlimited=True) as lock:
-            await lock.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        async with self._database.dedicated_transaction() as lock:
             await lock.execute(_SQL["lock_finish"], str(namespace_id))
             yield
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
@@ -220,7 +221,7 @@ async def test_a_scheduled_namespace_is_not_deleted_before_its_time(own_cell, me
     """Deleting does not shorten a grace period: the keys stay, and cancelling the shredding brings the namespace back."""
     made = await create(metadata_store, "scheduled")
     shredding = own_cell.shredding()
-    await shredding.request(made.namespace_id, grace=timedelta(days=7))
+    await shredding.request(made.namespace_id, grace=timedelta(days=7), keep_kek=True)
     for delete in (
         metadata_store.delete_namespace(made.namespace_id),
         metadata_store.delete_namespace_by_name("scheduled"),
@@ -229,3 +230,35 @@ async def test_a_scheduled_namespace_is_not_deleted_before_its_time(own_cell, me
             await delete
     await shredding.cancel(made.namespace_id)
     assert await metadata_store.get_namespace(name="scheduled") == made
+
+
+async def test_deleting_does_not_finish_what_an_operator_scheduled(own_cell, metadata_store):
+    """A due request that deletes KEKs needs its code, so a deletion leaves the request, the keys and the KEKs alone."""
+    made = await create(metadata_store, "scheduled")
+    shredding = own_cell.shredding()
+    await shredding.request(made.namespace_id, grace=timedelta(0))
+    for delete in (
+        metadata_store.delete_namespace(made.namespace_id),
+        metadata_store.delete_namespace_by_name("scheduled"),
+    ):
+        with pytest.raises(ConditionFailed, match="unshred"):
+            await delete
+    await shredding.cancel(made.namespace_id)
+    assert await metadata_store.get_namespace(name="scheduled") == made
+
+
+async def test_deletions_need_no_connection_that_others_hold(own_cell):
+    """Deletions that run at once on one connection all finish."""
+    async with Strongroom.open(replace(own_cell.config, connections=1)) as narrow:
+        store = store_of(narrow)
+        made = [await create(store) for _ in range(4)]
+        await asyncio.gather(*(store.delete_namespace(each.namespace_id) for each in made))
+        assert await everything(store) == [()]
+
+
+async def test_deleting_destroys_the_keys_of_a_creation_that_broke_off(own_cell, metadata_store):
+    """Keys without a namespace are destroyed with it, although no name leads to them."""
+    left = uuid4()
+    await create_data_keys(own_cell.keyring, left, KEK)
+    await metadata_store.delete_namespace(left)
+    assert {key.state for key in await own_cell.keyring.store.list_data_keys(left)} == {KeyState.DESTROYED}
