@@ -177,7 +177,7 @@ async def test_a_command_that_is_killed_again_and_again_comes_to_its_end(config_
         config_path,
         "index",
         "rotate",
-        "plaintext_copy",
+        "sealed",
         "--preset",
         "strict",
         "--wait",
@@ -194,7 +194,7 @@ async def test_a_command_that_is_killed_again_and_again_comes_to_its_end(config_
         ours.strongroom.keyring.evict(ours.namespace_id)
         assert await wrong_answers(ours, documents, rng, filters=10) == []
         assert {state for version, state in (await states(ours)).items() if version != epoch} == {KeyState.DESTROYED}
-        shown = await ended([STRONGROOM, "--config", config_path, "keys", "list", "plaintext_copy"], within=60)
+        shown = await ended([STRONGROOM, "--config", config_path, "keys", "list", "sealed"], within=60)
         assert [preset for preset in ("compatible", "strict") if preset in shown] == ["compatible", "strict"]
 
 
