@@ -138,6 +138,10 @@ class HistoryTaskStore:
             category: The category.
             key: The task's key.
             shard_id: The shard, from 1.
+
+        Raises:
+            InvalidPersistenceRequest: An argument is not valid.
+            StorageError: The database does not answer.
         """
         check_category(category)
         check_key(category, key)
@@ -154,6 +158,10 @@ class HistoryTaskStore:
             shard_id: The shard, from 1.
             min_key: The first key, inclusive.
             max_key: The last key, exclusive.
+
+        Raises:
+            InvalidPersistenceRequest: An argument is not valid.
+            StorageError: The database does not answer.
         """
         check_range(category, shard_id, min_key, max_key)
         async with self._database.connection(EVERY_NAMESPACE) as connection:
@@ -233,6 +241,10 @@ class HistoryTaskStore:
             source_cluster_name: The cluster that sent the task.
             task_id: The task's id.
             shard_id: The shard, from 1.
+
+        Raises:
+            InvalidPersistenceRequest: An argument is not valid.
+            StorageError: The database does not answer.
         """
         check_number("task_id", task_id, limit=2**63 - 1)
         await self.range_delete_replication_tasks_from_dlq(
@@ -249,6 +261,10 @@ class HistoryTaskStore:
             shard_id: The shard, from 1.
             min_task_id: The first task id, inclusive.
             max_task_id: The last task id, exclusive.
+
+        Raises:
+            InvalidPersistenceRequest: An argument is not valid.
+            StorageError: The database does not answer.
         """
         _check_dlq(source_cluster_name, shard_id, min_task_id, max_task_id)
         async with self._database.connection(EVERY_NAMESPACE) as connection:
@@ -261,6 +277,10 @@ class HistoryTaskStore:
             source_cluster_name: The cluster that sent the tasks.
             shard_id: The shard, from 1.
             min_task_id: The first task id, inclusive.
+
+        Raises:
+            InvalidPersistenceRequest: An argument is not valid.
+            StorageError: The database does not answer.
         """
         _check_dlq(source_cluster_name, shard_id, min_task_id, min_task_id)
         async with self._database.connection(EVERY_NAMESPACE) as connection:

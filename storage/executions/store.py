@@ -193,6 +193,11 @@ class ExecutionStore:
             workflow_id: The workflow's id, 1 to 1000 bytes of UTF-8.
             run_id: The run.
             shard_id: The workflow's shard, from 1.
+
+        Raises:
+            InvalidPersistenceRequest: An id or the shard is not valid.
+            KmsError: The namespace's keys are not available.
+            StorageError: The database does not answer.
         """
         _, key = await run_key(self._keyring, namespace_id, workflow_id, run_id, shard_id)
         async with self._database.connection(namespace_id) as connection:
@@ -209,6 +214,11 @@ class ExecutionStore:
             run_id: The run.
             shard_id: The workflow's shard, from 1.
             archetype_id: The CHASM archetype; 0 for a workflow.
+
+        Raises:
+            InvalidPersistenceRequest: An id or the shard is not valid.
+            KmsError: The namespace's keys are not available.
+            StorageError: The database does not answer.
         """
         check_fence(shard_id, 0, archetype_id)
         _, key = await run_key(self._keyring, namespace_id, workflow_id, run_id, shard_id)

@@ -67,6 +67,18 @@ def test_every_public_operation_of_the_stores_has_an_entry(store):
     assert coroutines(store.type) == {operation.method for operation in store.operations}
 
 
+@pytest.mark.parametrize(
+    "operation", [each for store in STORES for each in store.operations], ids=lambda each: each.name
+)
+def test_every_public_operation_states_its_arguments_and_errors(operation):
+    """The docstring of an operation has the section `Raises`, and `Args` if it takes arguments."""
+    (store,) = [each for each in STORES if operation in each.operations]
+    method = getattr(store.type, operation.method)
+    docstring = inspect.getdoc(method)
+    assert "\nRaises:\n" in docstring
+    assert len(inspect.signature(method).parameters) == 1 or "\nArgs:\n" in docstring
+
+
 def test_a_method_without_an_entry_is_noticed():
     """Control of the test above."""
 

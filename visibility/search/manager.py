@@ -142,6 +142,10 @@ class VisibilityManager:
 
         Returns:
             Whether the run has no record now.
+
+        Raises:
+            KmsError: The namespace's keys are not available.
+            StorageError: The database does not answer.
         """
         keys = await self._keyring.open(namespace_id)
         identifier = document_id(keys, workflow_id, run_id)
