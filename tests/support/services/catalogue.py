@@ -13,7 +13,7 @@ def _postgres(version: int) -> Service:
     return Service(
         f"PostgreSQL {version}",
         f"STRONGROOM_POSTGRES_{version}_URL",
-        f"{advice.get(version, f'{package} (apt.postgresql.org)')}, or {_DOCKER}",
+        f"{advice.get(version, f'{package} (from the PostgreSQL project)')}, or {_DOCKER}",
         is_packaged=version in advice,
     )
 
@@ -31,7 +31,7 @@ PGBOUNCER = Service("PgBouncer", "STRONGROOM_PGBOUNCER_URL", f"apt-get install p
 CITUS = Service(
     "Citus",
     "STRONGROOM_CITUS_URL",
-    f"apt-get install postgresql-16-citus-13.0 (repos.citusdata.com), or {_DOCKER}",
+    f"apt-get install postgresql-16-citus-13.0 from the Citus project's packages, or {_DOCKER}",
     is_packaged=False,
 )
 SERVICES = (*POSTGRES.values(), ELASTICSEARCH, OPENBAO, VAULT, MOTO, RSYSLOG, PGBOUNCER, CITUS)
