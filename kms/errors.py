@@ -41,10 +41,10 @@ from typing import ClassVar
 class StrongroomError(Exception):
     """The base class of all errors of Strongroom.
 
-    The first line of a subclass's docstring is the message where the caller passes none.
+    If the caller passes no message, the message is the first line of the subclass's docstring.
 
     Attributes:
-        retryable: whether the same call may succeed later although nothing was changed.
+        retryable: whether the same call may succeed later without any change.
     """
 
     retryable: ClassVar[bool] = False

@@ -1,4 +1,4 @@
-"""Events of keys: what was done with a key, and the sink that records it, for example an audit log."""
+"""Key events, and the sink that records them, for example an audit log."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class KeyEvent:
-    """An operation on a key, before or after it happened. An event holds ids only, no key and nothing a tenant wrote.
+    """An operation on a key, before or after it happened. An event has no key bytes and nothing that a tenant wrote.
 
     Attributes:
         operation: `kms.` and the provider's method for a KMS call; `key.`, `kek.` or `namespace.` and a verb for a change.
@@ -52,7 +52,11 @@ class KeyEvent:
 
 
 class KeyEventSink(Protocol):
-    """A recorder of key events. If it raises, the operation is not executed, so nothing happens without a record."""
+    """A recorder of key events.
+
+    If it raises before a change, the change does not happen. If it raises after a KMS call, the call's answer is not
+    returned.
+    """
 
     async def record(self, event: KeyEvent) -> None:
         """Record an event."""

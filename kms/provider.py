@@ -21,7 +21,7 @@ _URI = re.compile(r"(?P<provider>[a-z][a-z0-9-]{0,31}):(?P<key>[\x21-\x7e]{1,512
 
 @dataclass(frozen=True, slots=True)
 class KekRef:
-    """A reference to a KEK: the provider's id in the configuration and the key's id within it. Written `provider:key`."""
+    """A reference to a KEK: the provider's id in the configuration and the key's id within it. Its URI is `provider:key`."""
 
     provider: str
     key_id: str
@@ -86,9 +86,9 @@ class Capabilities:
     """The abilities of a provider's KMS.
 
     Attributes:
-        context: `native` if the KMS authenticates the encryption context, `commitment` if only our commitment binds it.
+        context: `native` if the KMS authenticates the encryption context, `commitment` if only Strongroom's commitment binds it.
         rewrap: `server` if the root does not leave the KMS during a re-wrap, else `client`.
-        batch: The number of keys that `unwrap_many` takes at most.
+        batch: The maximum number of keys that `unwrap_many` takes.
         deletion: `scheduled` if the KMS waits before it deletes a KEK, else `immediate`.
     """
 
@@ -101,7 +101,7 @@ class Capabilities:
 def associated_data(label: bytes, key_id: str, version: int, context: Mapping[str, str]) -> bytes:
     """Return associated data that binds a wrapped root to its KEK and encryption context.
 
-    After the label each part is length-prefixed. The context is sorted by name.
+    Each part after the label is length-prefixed. The context is sorted by name.
     """
     parts = [key_id, str(version), *(part for item in sorted(context.items()) for part in item)]
     return label + b"".join(struct.pack(">H", len(part.encode())) + part.encode() for part in parts)
@@ -168,7 +168,7 @@ class KmsProvider(Protocol):
     async def delete_kek(self, kek: KekRef) -> KekInfo:
         """Delete a KEK with all its versions, or schedule its deletion in a KMS with a waiting period.
 
-        Nobody can unwrap what the KEK wrapped from then on.
+        From then on, nobody can unwrap a root that the KEK wrapped.
 
         Returns:
             The state of the KEK after the call.

@@ -1,4 +1,4 @@
-"""Regions: if a cell is bound to a region, its rows and keys are bound to it too (FORMAT.md section 3.3)."""
+"""Regions. If a cell is bound to a region, its rows and keys are bound to that region too (FORMAT.md section 3.3)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def check_region(region: str) -> str:
     """Return a region's name if it is valid.
 
     Raises:
-        InvalidRequest: It is not 1 to 63 lower-case letters and digits with single hyphens between them.
+        InvalidRequest: The name is not 1 to 63 lower-case letters and digits with single hyphens between them.
     """
     if len(region) > REGION_CHARACTERS or not _REGION.fullmatch(region):
         msg = f"a region must have 1 to {REGION_CHARACTERS} lower-case letters, digits and hyphens, for example eu-central-1"
@@ -30,7 +30,10 @@ def check_region(region: str) -> str:
 
 
 def bound_cell_id(cell_id: UUID, region: str | None) -> UUID:
-    """Return the id of a cell in associated data and commitments: its own id, or a UUID of its id and region if it has one."""
+    """Return the cell id that is used in associated data and commitments.
+
+    Without a region this is the cell's own id. With a region it is a UUID derived from the id and the region.
+    """
     return cell_id if region is None else uuid5(cell_id, region)
 
 

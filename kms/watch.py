@@ -1,6 +1,6 @@
 """The protocol of a receiver of reports on sealing and on the key cache, for example for metrics.
 
-A report is on a batch, never on a row or its contents. A receiver must not raise or block. Any thread may call it.
+A report is about a batch, never about a single row or its contents. A receiver must not raise or block. Any thread may call it.
 """
 
 from __future__ import annotations

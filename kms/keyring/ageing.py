@@ -1,4 +1,4 @@
-"""What a keyring does with cached keys of a given age. Pure functions: no clock, no cache, no I/O (DESIGN.md, "The cache")."""
+"""Decide what a keyring does with cached keys of a given age. Pure functions: no clock, no cache, no I/O (DESIGN.md, "The cache")."""
 
 from __future__ import annotations
 
@@ -98,6 +98,6 @@ def _may_seal(age: KeyAge, policy: CachePolicy, now: float) -> bool:
 
 
 def _may_open(age: KeyAge, policy: CachePolicy, now: float) -> bool:
-    # Keys that the registry has not confirmed within encrypt_ttl don't open either. So encrypt_ttl after a change of the
-    # registry, every process has read the change.
+    # Keys that the registry has not confirmed within encrypt_ttl can't open values either. Every process has therefore
+    # read a change of the registry when encrypt_ttl has passed.
     return now < min(age.unwrapped_at + policy.decrypt_ttl, age.confirmed_at + policy.encrypt_ttl)

@@ -12,10 +12,10 @@ class CachePolicy:
     """Limits of the key cache. Times are in seconds since the keys were last unwrapped, unless stated otherwise.
 
     Attributes:
-        soft_ttl: Time after which the next use unwraps the keys again in the background, minus up to a tenth.
-        encrypt_ttl: Time after which the keys seal nothing until they are unwrapped again. It is also the time since the last
-            read of the registry after which the keys are not used at all. So this long after a change of the
-            registry, every process has read the change.
+        soft_ttl: Time after which the next use unwraps the keys again in the background, shortened at random by up to a tenth.
+        encrypt_ttl: Time after which the keys seal nothing until they are unwrapped again. If the registry was
+            last read longer ago than this, the keys are not used at all. Every process has therefore read a change of the
+            registry when this time has passed.
         decrypt_ttl: Time after which the keys are not used at all. During an outage of the KMS they open stored values until then.
         failure_ttl: Time after which a KMS that refused a key is asked again.
         retry_pause: Pause after a failed attempt.

@@ -1,4 +1,4 @@
-"""The keyring: a cache of unwrapped keys by namespace (DESIGN.md, "The cache"). `ageing.py` decides what happens at what age."""
+"""The keyring: a cache of unwrapped keys by namespace (DESIGN.md, "The cache"). `ageing.py` decides how keys of an age are used."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class Keyring:
     def evict(self, namespace_id: UUID) -> None:
         """Remove a namespace's keys from the cache. The next call reads the registry again."""
         self._cache.pop(namespace_id, None)
-        self._loading.pop(namespace_id, None)  # its waiters get its result, but the result is not cached
+        self._loading.pop(namespace_id, None)  # callers that wait for the load get its result, which is not cached
 
     def ages(self) -> list[float]:
         """Return the seconds since the KMS was asked, for each cached namespace that was used within `soft_ttl`.
@@ -166,7 +166,7 @@ class Keyring:
         return self._loader.provider(provider_id)
 
     def check_kek(self, kek: KekRef) -> None:
-        """Raise an error if a KEK is in another region. See `KeyLoader.check_kek`."""
+        """Raise an error if a KEK is not in the cell's region. See `KeyLoader.check_kek`."""
         self._loader.check_kek(kek)
 
     def context(self, record: DataKeyRecord) -> KeyContext:

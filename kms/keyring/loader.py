@@ -1,4 +1,4 @@
-"""Unwrap a namespace's keys: the registry's rows, by their KMS, each compared with its commitment (FORMAT.md section 6)."""
+"""Unwrap a namespace's keys with their KMS, and compare each root with its row's commitment (FORMAT.md section 6)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class KeyLoader:
-    """Make `NamespaceKeys` of the registry's rows. A loader caches nothing.
+    """Make `NamespaceKeys` from the registry's rows. A loader caches nothing.
 
     Args:
         cell_id: The id of the cell, which is in every key's context.

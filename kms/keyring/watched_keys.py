@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class WatchedKeys(NamespaceKeys):
-    """`NamespaceKeys` that report each batch. A class of its own, so that keys without a watch cost no check per batch.
+    """`NamespaceKeys` that report each batch. This is a separate class, so that keys without a watch need no check per batch.
 
     Args:
         watch: The receiver of the reports.

@@ -37,7 +37,7 @@ class DataKey:
         root: The root key, 32 bytes.
         version: The version of the key within its namespace.
         suite: The suite with which it seals.
-        lease: The counter of its uses. None makes an empty one, with which a key of suite 1 seals nothing.
+        lease: The counter of its uses. None means an empty counter, so that a key of suite 1 seals nothing.
         cipher: The name of the implementation. None selects the default one (`ciphers.py`).
     """
 
@@ -80,7 +80,7 @@ class DataKey:
     def seal_rows(
         self, kind: RecordKind, context: bytes, scope: RecordKey, rows: Sequence[tuple[RecordKey, bytes]]
     ) -> list[bytes]:
-        """Seal rows of one record kind that is not packed. This skips the set-up of `seal_groups` for several groups."""
+        """Seal rows of one record kind that is not packed. This skips the set-up that `seal_groups` needs for several groups."""
         count = len(rows)
         if self.suite is Suite.XAES_256_GCM and count <= MAX_BATCH:
             self._lease.unreported += count
@@ -106,7 +106,7 @@ class DataKey:
         """Return the key that opens a sealed value of this version, and the offset of the last 12 bytes of its nonce.
 
         Raises:
-            IntegrityError: The value names another suite than that of this version, or ends within its nonce.
+            IntegrityError: The value's suite is not that of this version, or the value ends within its nonce.
         """
         if header.suite is not self.suite:
             raise IntegrityError

@@ -37,12 +37,12 @@ def identity_key(root: Secret, purpose: str) -> Secret:
 
 
 def certificate_seed(root: Secret) -> Secret:
-    """Derive the private key (RFC 8032) that signs erasure certificates from the root of the cell's identity key."""
+    """Derive the private key (RFC 8032) for erasure certificates from the cell's identity root."""
     return Secret(_derive(root, b"strongroom certificate v1", b""))
 
 
 def audit_seed(root: Secret) -> Secret:
-    """Derive the private key that signs checkpoints of audit logs from the root of the cell's identity key."""
+    """Derive the private key for audit-log checkpoints from the cell's identity root."""
     return Secret(_derive(root, b"strongroom audit v1", b""))
 
 

@@ -1,4 +1,7 @@
-"""Count the rows that data keys seal: before sealing for suite 1, whose uses are limited, afterwards for suite 2.
+"""Count the rows that data keys seal.
+
+The uses of a suite 1 key are limited, so its rows are counted before they are sealed. The rows of suite 2 are counted
+afterwards.
 
 See FORMAT.md section 6.4.
 """
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     from .registry import DataKeyStore
 
 SUITE_1_LIMIT = 2**30
-"""Uses of one AES-256-GCM key with random nonces, over all processes. A collision then has odds of 2^-37 (SP 800-38D, 8.3)."""
+"""Uses of one AES-256-GCM key with random nonces, over all processes. A nonce collision then has odds of 2^-37 (SP 800-38D, 8.3)."""
 SUITE_1_LEASE = 2**17
 """Uses that a process leases at a time: two full batches. A lease is small because unused uses are lost when the process ends."""
 UNLIMITED = 2**62
@@ -82,7 +85,7 @@ class Leases:
             lease.refused = not granted
 
     async def report(self, namespace_id: UUID | None = None) -> None:
-        """Report to the registry how many rows keys of suite 2 have sealed since the last report.
+        """Report to the registry how many rows the suite 2 keys have sealed since the last report.
 
         The last count of a killed process is lost, so the registry's count may be a little low.
 

@@ -42,7 +42,7 @@ class KeyState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class KeyContext:
-    """The context to which a root is bound, by its commitment and by the encryption context of a KMS that has one."""
+    """The context to which a root is bound. The commitment binds it, and the KMS does too if it has encryption contexts."""
 
     cell_id: UUID
     namespace_id: UUID
@@ -81,7 +81,7 @@ class DataKeyRecord:
     Attributes:
         namespace_id: The namespace.
         key_class: The purpose of the key.
-        version: The version, from 1, within namespace and class. It is never used again, not even after destruction.
+        version: The version, from 1, within namespace and class. A version number is never reused, even after destruction.
         suite: The suite that seals values (class data), or the suite of the data key at creation (other classes).
         state: The state. One version of each namespace and class is active.
         provider: The id of the KMS provider that wrapped the root.
@@ -208,14 +208,14 @@ class DataKeyStore(Protocol):
         """
 
     async def rewrap_data_keys(self, rewrapped: Sequence[tuple[DataKeyRecord, Wrapped]]) -> int:
-        """Replace wrapped roots by new wrapped forms. A row that has changed since it was read is skipped.
+        """Replace wrapped roots with new wrapped forms. A row that has changed since it was read is skipped.
 
         Returns:
             The number of replaced roots.
         """
 
     async def list_due(self, *, created_before: datetime, rows: int, rows_suite_1: int) -> Sequence[UUID]:
-        """Return the namespaces whose active data key was created before a time or has sealed a number of rows."""
+        """Return the namespaces whose active data key was created before a given time or has sealed a given number of rows."""
 
     async def retire_kek(self, cell_id: UUID, kek: KekRef) -> None:
         """Refuse new keys under a KEK from now on, because it will be deleted.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .data_key import DataKey
 
 CACHED_SUBKEYS = 1024
-"""Derived keys that are cached for a namespace: about 0.9 KB each in the kernel, 2.7 KB in Python (OpenSSL's contexts)."""
+"""Number of cached keys of a namespace. Each takes about 0.9 KB in the kernel, or 2.7 KB in Python (OpenSSL's contexts)."""
 Subkey: TypeAlias = tuple[Any, bytes, int, int]
 """A derived key, the header, the offset of the last 12 bytes of the nonce, and the header's flags."""
 

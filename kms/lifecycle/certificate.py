@@ -43,7 +43,7 @@ class ErasureCertificate:
         requested_at: The time at which its keys were disabled and processes were notified.
         confirmed_at: The time at which its roots were destroyed.
         completed_at: The time of the last step.
-        eviction_seconds: The seconds after `requested_at` until no process has a key of it.
+        eviction_seconds: The seconds after `requested_at` until no process has a key of the namespace.
         keys: The tombstones of all keys that the namespace ever had.
         keks: The KEKs that wrapped them, and their fate.
         rows_deleted: The number of deleted rows by table. Tables without rows are left out.

@@ -1,4 +1,4 @@
-"""The sentences of an erasure certificate on what it covers and what it does not. They follow from its facts."""
+"""The sentences that state what an erasure certificate covers and does not cover. They depend on its other fields."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def refuse_rotation(key_class: KeyClass) -> None:
 
 
 async def begin_index_rotation(keyring: Keyring, namespace_id: UUID, *, layout: str) -> DataKeyRecord:
-    """Register the next epoch of the index in state `pending`. Searches then ask for its tokens, which no document has yet.
+    """Register the next epoch of the index in state `pending`. Searches then include its tokens, which no document has yet.
 
     Args:
         keyring: The cell's keyring.
@@ -126,7 +126,7 @@ async def begin_index_rotation(keyring: Keyring, namespace_id: UUID, *, layout: 
 
 
 async def activate_index_key(keyring: Keyring, namespace_id: UUID, version: int) -> None:
-    """Make a pending epoch active, so that new documents are written in it. Every process must have read it before.
+    """Make a pending epoch active, so that new documents are written in it. Every process must have read the epoch already.
 
     Raises:
         KeyConflict: The epoch is not pending.
@@ -157,7 +157,7 @@ async def destroy_data_key(keyring: Keyring, namespace_id: UUID, version: int) -
 
 
 async def index_keys(keyring: Keyring, namespace_id: UUID) -> list[DataKeyRecord]:
-    """Return the rows of class index of a namespace, the oldest epoch first."""
+    """Return a namespace's rows of class index, the oldest epoch first."""
     return [record for record in await keyring.store.list_data_keys(namespace_id) if record.key_class is KeyClass.INDEX]
 
 
@@ -174,7 +174,7 @@ async def enable_data_keys(keyring: Keyring, namespace_id: UUID) -> None:
 
 
 async def destroy_data_keys(keyring: Keyring, namespace_id: UUID) -> Sequence[DataKeyRecord]:
-    """Destroy every wrapped root of a namespace. Only someone with an older copy of the registry can open what they sealed.
+    """Destroy every wrapped root of a namespace. Without an older copy of the registry, nobody can open what the keys sealed.
 
     Returns:
         The tombstones.

@@ -1,4 +1,4 @@
-"""Rotate data keys that are old or have sealed many rows. `strongroom keys rotate --due` does this, and a service can."""
+"""Rotate data keys that are old or have sealed many rows. `strongroom keys rotate --due` calls this, and a service can call it too."""
 
 from __future__ import annotations
 

@@ -30,7 +30,8 @@ class RetryPolicy:
 
     Attributes:
         attempts: The number of attempts for one call, including the first. Only retryable errors are retried.
-        first_wait: The upper limit of the first pause. A pause is uniform between 0 and its limit ("full jitter"), which doubles.
+        first_wait: The upper limit of the first pause, which doubles each time. A pause is uniform between 0 and its
+            limit ("full jitter").
         longest_wait: The upper limit of all pauses.
         deadline: The time for one call with all its attempts.
         failures: The number of consecutive failures that opens a KEK's circuit breaker. A refusal is not a failure.
@@ -236,7 +237,7 @@ class ResilientProvider:
 
     @asynccontextmanager
     async def _through(self, breaker: _Breaker, kek: KekRef) -> AsyncIterator[None]:
-        """Run the block if the breaker lets the call through. Open the breaker after too many failures, close it after an answer.
+        """Run the block if the breaker lets the call through. Open the breaker after too many failures, and close it after an answer.
 
         Raises:
             KmsUnavailable: The breaker is open, and no call was sent.

@@ -39,7 +39,7 @@ def pack(kind: RecordKind, plaintext: bytes) -> tuple[int, bytes]:
     """
     check_length(len(plaintext))
     flags, body = 0, plaintext
-    # With a dictionary even a short text compresses. Without one it contains nothing to refer back to.
+    # With a dictionary even a short text compresses. Without one, it has too little earlier text to refer back to.
     if kind.compress and (kind.dictionary or len(plaintext) > COMPRESS_OVER_BYTES):
         # zstd compresses a longer text better with tables of its own.
         tables = kind.tables if len(plaintext) <= COMPRESS_OVER_BYTES else b""
@@ -123,7 +123,7 @@ def padme(length: int) -> int:
     Source: Nikitin et al., "Reducing Metadata Leakage from Encrypted Files and Communication with PURBs" (PETS 2019),
     algorithm 1.
     """
-    if length < 2:  # noqa: PLR2004 - the logarithm below is of at least 1
+    if length < 2:  # noqa: PLR2004 - the exponent below must be at least 1
         return length
     exponent = length.bit_length() - 1
     low_bits = exponent - exponent.bit_length()

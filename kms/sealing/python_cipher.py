@@ -1,7 +1,7 @@
 """Seal and open batches of rows with `cryptography` (FORMAT.md section 2).
 
-These two loops are the only code that passes rows to a cipher. `strongroom_kernel` has the same names (`__all__`) in Rust,
-and `ciphers.py` selects one of the two. No function takes a nonce, because a batch draws its own.
+The sealing loop and the opening loop are the only code that passes rows to a cipher. `strongroom_kernel` has the same
+names (`__all__`) in Rust, and `ciphers.py` selects one of the two modules. No function takes a nonce, because a batch draws its own.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class SealingBatch:
 
 
 def open_rows(resolve: Resolve, types: bytes, scope: RecordKey, rows: Sequence[tuple[RecordKey, bytes]]) -> list[bytes]:
-    """Open rows. Each value names its own key version and nonce, and most neighbours share both.
+    """Open rows. Each value names its own key version and nonce. Most neighbours share the version and the nonce prefix.
 
     Args:
         resolve: Returns for a sealed value the subkey that opens it, its associated data up to the key, and the offset of the
@@ -192,7 +192,7 @@ def turns(rows: Sequence[tuple[RecordKey, bytes]]) -> Iterator[slice]:
     if len(rows) <= TURN_ROWS and len(rows) * len(rows[0][1] if rows else b"") <= TURN_BYTES:
         yield slice(None)
         return
-    # On the main thread no event loop waits for the lock, and a pause would only lose the processor's cache.
+    # On the main thread, no event loop waits for the lock. A pause would only cause cache misses in the processor.
     yields = threading.current_thread() is not threading.main_thread()
     step = max(1, min(TURN_ROWS, TURN_BYTES // (len(rows[0][1]) + 1)))
     for start in range(0, len(rows), step):
@@ -202,10 +202,10 @@ def turns(rows: Sequence[tuple[RecordKey, bytes]]) -> Iterator[slice]:
 
 
 def batch_nonces(count: int) -> tuple[bytes, list[bytes]]:
-    """Return the XAES nonces of a batch: a random start of 24 bytes, counted up in the last 12 modulo 2^96.
+    """Return the XAES nonces of a batch: 24 random bytes, whose last 12 bytes are then counted up modulo 2^96.
 
-    Each call draws a new start. Nothing survives a retry, a fork or a restored snapshot of the process (FORMAT.md
-    section 2.2).
+    Each call draws a new start and keeps no state. A retry, a fork or a restored snapshot of the process therefore has no
+    counter to repeat (FORMAT.md section 2.2).
 
     Args:
         count: The number of nonces, at most 2^16, so that all but the last two bytes change at most once.
@@ -225,7 +225,7 @@ def batch_nonces(count: int) -> tuple[bytes, list[bytes]]:
 
 @cache
 def _two_byte_endings() -> tuple[bytes, ...]:
-    """Return 0 to 2^16 - 1 as bytes, because a concatenation is faster than an encoding of each counter."""
+    """Return 0 to 2^16 - 1 as two bytes each. To concatenate these is faster than to encode each counter."""
     return tuple(number.to_bytes(2, "big") for number in range(1 << 16))
 
 

@@ -104,7 +104,7 @@ def encoder(types: bytes) -> Callable[..., bytes]:
     count = len(types)
     ids = tuple(index for index, part_type in enumerate(types) if part_type == PartType.ID)
     if not ids:
-        return pack  # it refuses other types, counts and ranges
+        return pack  # `struct` refuses other types, counts and ranges
 
     def encode(*parts: KeyPart) -> bytes:
         if len(parts) == count:

@@ -75,7 +75,7 @@ TASK_QUEUE = _kind(
 TASK = _kind(
     "task",
     "data",
-    # The token is that of the queue or of its subqueue.
+    # `queue_token` is the token of the queue or of its subqueue.
     {"range_hash": _INT, "queue_token": _ID, "type": _INT, "is_fair": _INT, "pass": _INT, "task": _INT},
 )
 TASK_QUEUE_USER_DATA = _kind(
@@ -99,7 +99,7 @@ EXECUTION = _kind(
 EXECUTION_MAP = _kind(
     "execution_map",
     "data",
-    # An item of 8 bytes has 8 zero bytes before it.
+    # An item of 8 bytes is padded with 8 leading zero bytes.
     {"shard": _INT, "workflow_token": _ID, "run": _ID, "map": _INT, "item": _ID},
     compress=True,
 )
@@ -118,7 +118,7 @@ CURRENT_EXECUTION = _kind(
 HISTORY_TASK = _kind("history_task", "data", {"shard": _INT, "category": _INT, "fire_time": _INT, "task": _INT})
 REPLICATION_DLQ_TASK = _kind("replication_dlq_task", "data", {"shard": _INT, "source_cluster": _TEXT, "task": _INT})
 PAGE_TOKEN = _kind("page_token", "position", {"query_digest": _ID})
-# Not compressed, so that what a caller sends to be opened never opens to more bytes than it sent.
+# Not compressed, so that a value never opens to more bytes than the caller sent.
 TEMPORAL_PAYLOAD = _kind("temporal_payload", "data", {"encoding": _TEXT}, padded=True)
 
 RECORD_KINDS: tuple[RecordKind, ...] = (

@@ -24,7 +24,7 @@ class TokenKey:
 
     Attributes:
         token: Returns the HMAC-SHA-256 of a message, 32 bytes. Identifiers are the first 16 bytes.
-        numbers: Returns for each of several messages the first 8 bytes of its token as a signed integer. Index tokens are these.
+        numbers: Returns, for each message, the first 8 bytes of its token as a signed integer: an index token.
     """
 
     __slots__ = ("numbers", "token")

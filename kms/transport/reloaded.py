@@ -40,7 +40,7 @@ class Reloaded(Generic[T]):
         self._value = load()
 
     def current(self) -> T:
-        """Return the value of the files as they are, or of the last version that could be used."""
+        """Return the value of the current files, or of their last usable version if the current files can't be used."""
         with self._lock:
             seen = self._state()  # taken before the load, so that a change during the load is noticed next time
             if seen != self._seen:

@@ -85,7 +85,8 @@ def client_context(
     """
 
     def load() -> ssl.SSLContext:
-        # Not ssl.create_default_context, because it writes session secrets to the file in SSLKEYLOGFILE, and roots travel here.
+        # Not ssl.create_default_context, because it writes session secrets to the file in SSLKEYLOGFILE. With these secrets a
+        # reader of the traffic could decrypt roots.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         if protocols:
@@ -137,11 +138,11 @@ def _naming(fault: str, *files: Path | None) -> Iterator[None]:
 
 
 def check_address(address: str, *, insecure: bool = False) -> None:
-    """Raise an error if keys or tokens would travel to an address in clear.
+    """Raise an error if keys or tokens would be sent to an address in clear.
 
     Args:
         address: The URL.
-        insecure: Whether the configuration allows http, which it can only for this machine.
+        insecure: Whether the configuration allows http. It can do so only for this machine.
 
     Raises:
         InvalidRequest: The URL is neither https, nor http to this machine with `insecure`. Or it is https with `insecure`.

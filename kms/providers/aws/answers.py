@@ -1,4 +1,4 @@
-"""Fields of the answers of AWS KMS, with the checks that each needs."""
+"""Read fields from the answers of AWS KMS, and check them."""
 
 from __future__ import annotations
 

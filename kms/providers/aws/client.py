@@ -30,8 +30,8 @@ _here = threading.local()
 class AwsClient:
     """A client that calls operations of AWS KMS.
 
-    The SDK finds the credentials and signs the request. The SDK's event `before-send` then lets us send it, with our TLS settings,
-    through no proxy, and to no endpoint from the environment.
+    The SDK finds the credentials and signs the request. We then send it in the SDK's event `before-send`: with our TLS
+    settings, through no proxy, and to no endpoint from the environment.
 
     Args:
         region: The region whose endpoint is called.

@@ -17,12 +17,12 @@ _ARN = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class AwsKeyId:
-    """A key's name, taken apart.
+    """A parsed key name.
 
     Attributes:
-        text: as it was given.
-        key: the key id alone, the same in each region for a multi-Region key; None for an alias.
-        region: of an ARN; None elsewhere.
+        text: The name as it was given.
+        key: The key id alone; None for an alias. A multi-Region key has the same id in each region.
+        region: The region in an ARN; None for the other forms.
     """
 
     text: str
@@ -31,10 +31,10 @@ class AwsKeyId:
 
     @classmethod
     def parse(cls, text: str) -> AwsKeyId:
-        """Take a name apart.
+        """Parse a key name.
 
         Raises:
-            InvalidRequest: none of the four forms.
+            InvalidRequest: The text has none of the four forms.
         """
         match = _BARE.fullmatch(text) or _ARN.fullmatch(text)
         if match is None:
@@ -44,7 +44,7 @@ class AwsKeyId:
 
     @property
     def multi_region(self) -> bool:
-        """Whether the key has replicas of the same id and material in other regions."""
+        """Whether the key may have replicas in other regions, with the same id and key material."""
         return self.key is not None and self.key.startswith("mrk-")
 
     def within(self, region: str) -> str:

@@ -164,7 +164,7 @@ class AwsKmsProvider:
         return KekInfo(kek, state, primary, versions)
 
     async def create_kek(self, key_id: str) -> KekRef:
-        """Return the key of the alias `alias/strongroom-KEY_ID`, or create it. Two concurrent calls create one key.
+        """Return the key of the alias `alias/strongroom-KEY_ID`, or create it. Two concurrent calls return the same key.
 
         Returns:
             The key's ARN, which names the same key even if the alias is moved.
@@ -224,7 +224,7 @@ class AwsKmsProvider:
         return await self.describe(kek)
 
     async def check(self) -> str:
-        """List one alias, which uses no key. A caller without that permission is authenticated nevertheless."""
+        """List one alias, which uses no key. The check passes without that permission, because AWS has authenticated the caller."""
         try:
             await self._aws.call("list_aliases", self._id, Limit=1)
         except AccessDenied:

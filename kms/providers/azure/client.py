@@ -76,7 +76,7 @@ _ENTRA_CODE = re.compile(r"AADSTS\d+")
 def default_credential() -> AsyncTokenCredential:
     """Return the default credential: a service principal, a workload or managed identity, or the CLI's login.
 
-    `AZURE_TOKEN_CREDENTIALS=prod`, a setting of azure-identity, leaves out credentials of developers' machines.
+    `AZURE_TOKEN_CREDENTIALS=prod`, a setting of azure-identity, excludes the credentials of developers' machines.
     """
     return DefaultAzureCredential(retry_total=0, connection_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS)
 
@@ -222,7 +222,7 @@ def _error(provider_id: str, what: str, answer: AsyncHttpResponse, content: Mapp
 
 
 def _no_token(provider_id: str, error: ClientAuthenticationError) -> KmsError:
-    """Return the error for a missing token. Of azure-identity's text it has only the code of Entra."""
+    """Return the error for a missing token. It has only the Entra code from azure-identity's text."""
     match = _ENTRA_CODE.search(str(error))
     code = match[0] if match else type(error).__name__
     msg = f"{provider_id}: no token for the vault ({code}); see the log of azure-identity"

@@ -36,7 +36,7 @@ Algorithm = Literal["RSA-OAEP-256", "A256KW"]
 
 _ROOT_BYTES = 32
 _BATCH = 100
-_MAKING_SECONDS = 30.0  # an HSM needs long for an RSA key
+_MAKING_SECONDS = 30.0  # an HSM takes long to generate an RSA key
 _NAME = re.compile(r"[0-9A-Za-z-]{1,127}")
 _NEW_KEY: dict[Algorithm, dict[str, Any]] = {
     "RSA-OAEP-256": {"kty": "RSA", "key_size": 3072},
@@ -145,10 +145,10 @@ class AzureKeyVaultProvider:
         return await self.wrap(kek, await self.unwrap(wrapped, context=context), context=context)
 
     async def describe(self, kek: KekRef) -> KekInfo:
-        """Return the state and the versions of a KEK, also of one that is deleted and not yet purged.
+        """Return the state and the versions of a KEK, even if it is deleted but not yet purged.
 
-        `versions` has the enabled versions, because an expired one still unwraps. The state is that of the current version. It is
-        also `disabled` if the version has expired or is not valid yet, because it wraps nothing then.
+        `versions` has all enabled versions, even expired ones, because these still unwrap. The state is that of the current
+        version. It is also `disabled` if that version has expired or is not valid yet, because it then wraps nothing.
         """
         current: Mapping[str, Any] | None = None
         try:

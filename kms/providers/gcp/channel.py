@@ -63,7 +63,7 @@ _OPTIONS = (
     ("grpc.keepalive_timeout_ms", 5000),  # TCP also drops a peer that acknowledges nothing for this time
     ("grpc.primary_user_agent", "strongroom"),
 )
-_OWN_MACHINE = (("grpc.enable_http_proxy", 0),)  # TLS is end to end through a proxy, plain text must not pass one
+_OWN_MACHINE = (("grpc.enable_http_proxy", 0),)  # plain text must not use a proxy; TLS may, as it is end to end
 
 
 class GcpChannel:
@@ -176,7 +176,10 @@ class GcpChannel:
         return headers
 
     async def _in_thread(self, work: Callable[[], Result]) -> Result:
-        """Run a blocking call of google-auth in a thread. After the deadline the thread continues, so the next caller may profit."""
+        """Run a blocking call of google-auth in a thread.
+
+        The thread continues after the deadline, so a later call may use its token.
+        """
         failed: KmsError
         try:
             async with asyncio.timeout(self._deadline):

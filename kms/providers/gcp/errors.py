@@ -1,4 +1,4 @@
-"""Map answers of Cloud KMS to `kms/errors.py`. gcp_kms.md has the sources of its texts."""
+"""Map answers of Cloud KMS to `kms/errors.py`. gcp_kms.md lists the sources of Cloud KMS's texts."""
 
 from __future__ import annotations
 

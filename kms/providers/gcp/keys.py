@@ -42,7 +42,7 @@ def key_name(kek: KekRef) -> str:
 
 
 def location_of(name: str, key_ring: str) -> str:
-    """Return the location in a CryptoKey's name. Another name is that of a new key, which has the key ring's location."""
+    """Return the location in a CryptoKey's name. Any other name is for a new key in the key ring's location."""
     return (name if _CRYPTO_KEY.fullmatch(name) else key_ring).split("/")[3]
 
 
@@ -57,7 +57,7 @@ class GcpKeys:
         self._channel = channel
 
     async def describe(self, kek: KekRef) -> KekInfo:
-        """Return the state and the versions. The state is `disabled` if the primary does not wrap and some version stays."""
+        """Return the state and the versions. If the primary can't wrap, any version that is kept makes the state `disabled`."""
         key = await self._read(kek)
         versions = await self._versions(kek)
         states = {version.state for version in versions}

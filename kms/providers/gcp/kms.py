@@ -1,4 +1,4 @@
-"""The provider for Google Cloud KMS: symmetric keys that never leave it wrap roots (gcp_kms.md)."""
+"""The provider for Google Cloud KMS (gcp_kms.md). Symmetric keys wrap the roots and never leave Cloud KMS."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class GcpKmsProvider:
         endpoint: The https URL.
         ca_certs: The PEM file of the trusted authorities. None means those of gRPC.
         deadline: The seconds that one call may take, including its connection.
-        insecure: accepts http, for this machine only; no default credentials are taken there.
+        insecure: Whether http is accepted, for this machine only. Default credentials are not used over http.
 
     Raises:
         InvalidRequest: The key ring or the endpoint is malformed, or the file can't be read.

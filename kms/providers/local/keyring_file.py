@@ -1,6 +1,6 @@
 """The keyring file of the local provider: KEKs and their versions as JSON, readable by its owner only (FORMAT.md section 8).
 
-A write replaces the whole file, so a reader and a crash see either the old or the new one.
+A write replaces the whole file. A reader sees either the old or the new file, even after a crash.
 """
 
 from __future__ import annotations

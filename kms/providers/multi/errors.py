@@ -22,8 +22,8 @@ def is_down(error: StrongroomError) -> bool:
 def error_of_all(what: str, errors: Mapping[KekRef, StrongroomError]) -> StrongroomError:
     """Return the most useful of several errors, with the error of each child in its message.
 
-    A retryable error is preferred, because the same call may succeed later; then the first refusal. `IntegrityError` is
-    returned only if every child raised it.
+    A retryable error is preferred, because the same call may succeed later. Otherwise the first refusal is chosen.
+    `IntegrityError` is returned only if every child raised it.
     """
     refused = [error for error in errors.values() if not isinstance(error, IntegrityError)]
     if not refused:

@@ -70,7 +70,7 @@ class MultiProvider:
         raise TypeError(msg)
 
     def regions(self, kek: KekRef) -> frozenset[str | None]:
-        """Return the regions of all children, or for a name of new KEKs those of all providers."""
+        """Return the regions of all children. For a name of new KEKs, return the regions of all providers."""
         children = (
             self._children(kek) if ":" in kek.key_id else [KekRef(provider, kek.key_id) for provider in self._providers]
         )
@@ -131,7 +131,7 @@ class MultiProvider:
     async def describe(self, kek: KekRef) -> KekInfo:
         """Return the combined state and versions of the children.
 
-        The KEK is enabled if any child is. In a version `-` stands for a child that is not.
+        The KEK is enabled if any child is. In the primary version, `-` stands for a child that is not enabled.
 
         Raises:
             StrongroomError: No child can be described.
@@ -160,7 +160,7 @@ class MultiProvider:
         return KekRef(self._id, key_id_of(all_done(f"{self._id}:{key_id}", outcomes)))
 
     async def rotate_kek(self, kek: KekRef) -> str:
-        """Rotate each child. After an error some children are rotated. That and another rotation do no harm."""
+        """Rotate each child. After an error, some children may be rotated. This does no harm, and the call may be repeated."""
         children = self._children(kek)
         outcomes = await self._ask_all(children, lambda provider, child: provider.rotate_kek(child))
         return version_of(children, dict(zip(children, all_done(str(kek), outcomes), strict=True)))
@@ -258,7 +258,7 @@ class MultiProvider:
 
 
 def _checked(answer: Secret | StrongroomError, kek: KekRef, check: bytes) -> Secret | StrongroomError:
-    """Return the root, or an error if it is not the root that was wrapped, because a copy was replaced."""
+    """Return the root, or an error if it is not the wrapped root, which means that a copy was replaced."""
     if isinstance(answer, StrongroomError):
         return answer
     return answer if hmac.compare_digest(copies_check(answer, kek.key_id), check) else IntegrityError()

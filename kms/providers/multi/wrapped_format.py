@@ -94,7 +94,7 @@ def read_copies(wrapped: Wrapped) -> Copies:
     """Return the copies in a wrapped root.
 
     Raises:
-        IntegrityError: The copies are not by this KEK's children in their order, or not of the version that is named.
+        IntegrityError: The copies don't match the KEK's children in their order, or don't match the named version.
         InvalidRequest: The KEK's id is invalid.
     """
     children = children_of(wrapped.kek.key_id)

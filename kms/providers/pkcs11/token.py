@@ -53,7 +53,7 @@ class Pkcs11Token:
         module: The module that has the token.
         label: The label of the token.
         pin: Returns the user's PIN. It is called at each login.
-        what: The start of messages about no KEK.
+        what: The start of messages that concern no KEK.
     """
 
     def __init__(self, module: Module, label: str, *, pin: Callable[[], str], what: str) -> None:

@@ -42,7 +42,7 @@ class Wrapping:
     Attributes:
         mechanism: The mechanism's name in PKCS#11.
         context: `native` if the mechanism authenticates the context, else `commitment`.
-        uses: The uses that a key for it allows.
+        uses: The uses that a key for this mechanism allows.
         wrap: Returns the wrapped root from a key, a root and the context.
         unwrap: Returns the root from a key, a wrapped root and the context.
     """

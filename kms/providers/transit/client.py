@@ -65,7 +65,7 @@ class TransitClient:
     """A client of one server with one token.
 
     Args:
-        provider_id: The id of the provider, for messages about no KEK.
+        provider_id: The id of the provider, for messages that concern no KEK.
         address: The server's URL, https.
         token: Returns the token for each request.
         namespace: The namespace on the server, if it has namespaces.
@@ -140,7 +140,7 @@ class TransitClient:
         await self._client.aclose()
 
     async def _is_known(self) -> bool:
-        """Look up the token itself, because the server answers "permission denied" to a bad token and to a bad policy alike."""
+        """Look up the token, because the server answers "permission denied" both to a bad token and to a bad policy."""
         return (await self._send("GET", "auth/token/lookup-self", None)).status_code != _FORBIDDEN
 
     async def _send(self, method: str, path: str, body: Mapping[str, Any] | None) -> httpx.Response:

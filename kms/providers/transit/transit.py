@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 _ROOT_BYTES = 32
-_BATCH = 200  # the server's own bound on strings in a request (1,000) refuses more than 249 with a context each
+_BATCH = 200  # the server allows 1,000 strings in a request, and thus 249 items with a context each
 _KEY_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")  # the engine's own rule
 _WRAPPED = re.compile(rb"vault:v([1-9][0-9]{0,8}):[A-Za-z0-9+/]+={0,2}")
 
