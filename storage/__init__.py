@@ -1,4 +1,4 @@
-"""Sealed rows in PostgreSQL: namespaces, data keys, histories, visibility records. Imports `strongroom.kms` only.
+"""Sealed rows in PostgreSQL: namespaces, data keys, histories, visibility records. This package imports only `strongroom.kms`.
 
 `DESIGN.md` has the decisions; `docs/reference/schema.md` lists what each column shows to a reader without keys.
 """

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from strongroom.kms import Keyring, NamespaceKeys
 
 TRANSACTION_SIZE_LIMIT = 4 * 2**20
-"""The most bytes of a blob: Temporal's `system.transactionSizeLimit`."""
+"""The maximum size of a blob, in bytes: Temporal's `system.transactionSizeLimit`."""
 MAX_PAGE_SIZE = 10_000
 MAX_ID_BYTES = 1000
-"""The most bytes of an identifier that a tenant chose: Temporal's `limit.maxIDLength`."""
+"""The maximum size of an identifier that a tenant chose, in bytes: Temporal's `limit.maxIDLength`."""
 MAX_NAME_BYTES = 255
 _INT64 = 2**63
 _INT32 = 2**31
@@ -47,7 +47,7 @@ async def open_keys(keyring: Keyring, namespace_id: UUID) -> NamespaceKeys:
 
 
 def check_type(field: str, value: object, wanted: type) -> None:
-    """Refuse a value that has not the declared type."""
+    """Refuse a value that does not have the declared type."""
     if not isinstance(value, wanted):
         msg = f"{field} must be a {wanted.__name__}"
         raise InvalidPersistenceRequest(msg)
@@ -104,7 +104,7 @@ def check_blob(field: str, value: object) -> int:
 
     Raises:
         InvalidPersistenceRequest: The value is not a `DataBlob` of bytes.
-        TransactionSizeLimit: The blob is larger.
+        TransactionSizeLimit: The blob is larger than 4 MiB.
     """
     if not isinstance(value, DataBlob) or not isinstance(value.data, bytes) or type(value.encoding) is not Encoding:
         msg = f"{field} must be a DataBlob of bytes, with an Encoding"

@@ -25,10 +25,10 @@ class ColumnSealer:
         self._size = 0
 
     def add(self, column: Column, keys: NamespaceKeys, kind: RecordKind, key: RecordKey, plaintext: bytes) -> None:
-        """Append a place to a column, for the sealed value of a plaintext.
+        """Append an empty place to a column. `seal` later fills it with the sealed plaintext.
 
         Args:
-            column: The column; `seal` fills the place.
+            column: The column.
             keys: The namespace's keys.
             kind: The record kind.
             key: The parts of the row's key that the value is bound to.

@@ -56,7 +56,7 @@ class DataBlob(NamedTuple):
 
     @classmethod
     def unpack_many(cls, packed: Iterable[bytes]) -> list[DataBlob]:
-        """Return the blobs that `pack` packed. It takes half the time of `unpack` for each, which matters for a hundred nodes.
+        """Return the blobs that `pack` packed. This takes half the time of a call of `unpack` for each blob.
 
         Raises:
             DataLoss: The encoding is unknown to this version.

@@ -8,7 +8,7 @@
         ├── NotFound                                the row does not exist
         │   └── NamespaceNotFound
         ├── NamespaceAlreadyExists
-        ├── ConditionFailed                         a row is not as the request expects it
+        ├── ConditionFailed                         a row does not match the request
         │   ├── ShardOwnershipLost
         │   ├── WorkflowConditionFailed             (executions/errors.py)
         │   └── CurrentWorkflowConditionFailed      (executions/errors.py)
@@ -59,7 +59,7 @@ class NamespaceAlreadyExists(StorageError):  # noqa: N818
 
 
 class ConditionFailed(StorageError):  # noqa: N818
-    """The row is not, or no longer, as the request expects it."""
+    """The stored row does not match what the request expects."""
 
 
 class ShardOwnershipLost(ConditionFailed):
@@ -91,7 +91,7 @@ class SchemaMismatch(StorageError):  # noqa: N818
 
 
 class CellMismatch(StorageError):  # noqa: N818
-    """The database belongs to another cell than the configuration names."""
+    """The database does not belong to the cell in the configuration."""
 
 
 class DatabaseUnavailable(StorageError, Unavailable):  # noqa: N818

@@ -1,4 +1,4 @@
-"""Page tokens of the stores: the position at which the next page begins. The position is in clear in the rows too.
+"""Page tokens of the stores: the position at which the next page begins. The rows have that position in clear too.
 
 A token is bound to the operation and to what it reads, so that a token of another operation, queue or branch is refused.
 """

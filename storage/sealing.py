@@ -20,7 +20,7 @@ OFF_LOOP_BYTES = 256 * 2**10
 threads run between records (`kms/sealing/python_cipher.py`, "turns")."""
 
 ROW_BYTES = 512
-"""A row takes as long as this many bytes, in addition to the bytes of its value."""
+"""The fixed cost of a row, in addition to its value: it takes as long as this many bytes."""
 
 
 async def open_rows(

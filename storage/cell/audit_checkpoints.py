@@ -1,4 +1,4 @@
-"""The newest signed checkpoint of each audit log. It is in the database, where a writer of the log's files can't change it."""
+"""The newest signed checkpoint of each audit log, stored in the database. Write access to the log's files can't change it there."""
 
 from __future__ import annotations
 

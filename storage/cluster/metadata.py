@@ -65,7 +65,7 @@ class ClusterMetadataPage:
 
 
 class ClusterMetadataStore:
-    """Reads and writes clusters and hosts. They belong to the deployment and hold nothing of a tenant.
+    """Reads and writes clusters and hosts. They belong to the deployment and contain no tenant data.
 
     Every operation raises `DatabaseUnavailable` if the database can't be reached, and `KmsError` if the cell's keys are unavailable.
 
@@ -82,8 +82,8 @@ class ClusterMetadataStore:
         """List clusters in the order of their names.
 
         Args:
-            page_size: The most clusters to return; 1 to 10,000.
-            page_token: The token of the page before; None for the first page.
+            page_size: The maximum number of clusters to return; 1 to 10,000.
+            page_token: The `next_page_token` of the previous page; None for the first page.
 
         Raises:
             InvalidPersistenceRequest: The page size is invalid, or the token is from another operation.
@@ -127,7 +127,7 @@ class ClusterMetadataStore:
             version: The version that was read; 0 to create the cluster. The stored version is one more.
 
         Returns:
-            Whether the cluster was stored. False if it was to be created and exists.
+            Whether the cluster was stored. False if `version` is 0 and the cluster exists.
 
         Raises:
             DatabaseUnavailable: Another version is stored, or the cluster was deleted. Read it again.
@@ -179,8 +179,8 @@ class ClusterMetadataStore:
             rpc_address: The IP address of the host; None for any.
             last_heartbeat_within: The longest time since the last heartbeat; None for any.
             session_started_after: The time after which the host's process started, with a time zone; None for any.
-            page_size: The most hosts to return; 1 to 10,000.
-            page_token: The token of the page before; None for the first page.
+            page_size: The maximum number of hosts to return; 1 to 10,000.
+            page_token: The `next_page_token` of the previous page; None for the first page.
 
         Raises:
             InvalidPersistenceRequest: A filter, the page size or the token is invalid.
@@ -219,7 +219,7 @@ class ClusterMetadataStore:
 
         Args:
             host_id: The id of the host's process.
-            role: What the host serves.
+            role: The service that the host runs.
             rpc_address: An IP address without a zone.
             rpc_port: The port; 0 to 65,535.
             session_start: The start of the host's process, with a time zone.
@@ -240,7 +240,7 @@ class ClusterMetadataStore:
         """Delete hosts whose record has expired, the oldest first.
 
         Args:
-            max_records: The most records to delete; 1 or more.
+            max_records: The maximum number of records to delete; 1 or more.
 
         Returns:
             The number of records that were deleted.

@@ -67,14 +67,14 @@ class NexusEndpointStore:
         self._keyring = keyring
 
     async def create_or_update_nexus_endpoint(self, endpoint: NexusEndpoint, *, last_known_table_version: int) -> None:
-        """Create an endpoint, or replace the version of it that was read. Both the table's and the endpoint's version rise by 1.
+        """Create an endpoint, or replace it if its version is the one that was read. The table's and the endpoint's version rise by 1.
 
         Args:
             endpoint: The endpoint with its new blob of at most 4 MiB, and the version that was read; 0 to create it.
             last_known_table_version: The table's version that the caller knows.
 
         Raises:
-            ConditionFailed: The table or the endpoint has another version, or the endpoint is to be created and exists.
+            ConditionFailed: The table or the endpoint has another version, or the given version is 0 and the endpoint exists.
             InvalidPersistenceRequest: A field is invalid.
             TransactionSizeLimit: The blob has more than 4 MiB.
         """
@@ -134,8 +134,8 @@ class NexusEndpointStore:
         """List endpoints in the order of their ids, with the table's version at that moment.
 
         Args:
-            page_size: The most endpoints to return; 0 for the version alone, at most 10,000.
-            page_token: The token of the page before; None for the first page.
+            page_size: The maximum number of endpoints to return; 0 for the version alone, at most 10,000.
+            page_token: The `next_page_token` of the previous page; None for the first page.
             last_known_table_version: The version of the page before, so that all pages have the same version; 0 for any.
 
         Raises:

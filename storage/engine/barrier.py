@@ -2,7 +2,7 @@
 
 An operation that takes `barrier=` shares its statement with other callers. The statement is sealed at once, and sent when the barriers
 of all its members have passed. The caller does not wait before the call, so the audit log is written while the rows are sealed.
-Before an operation without that argument, the caller waits itself.
+If an operation has no such argument, the caller waits for the barrier before the call.
 """
 
 from __future__ import annotations

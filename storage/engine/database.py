@@ -44,22 +44,22 @@ class Database:
     that again, so there is nothing to reset. A connection that comes back broken or inside a transaction is closed.
 
     Attributes:
-        size: The most connections open at once.
-        answer_timeout: Seconds to wait for an answer. The server would have stopped the statement by then, so it is lost.
+        size: The maximum number of connections open at once.
+        answer_timeout: Seconds to wait for an answer. A working server stops the statement earlier, so no answer means a lost server.
         lent: The number of connections in use. It is counted only if `watch` is set.
         watch: The observer of the connections; None for no observer. It is set before the first connection is lent.
 
     Args:
         dsn: The PostgreSQL connection string.
-        size: The most connections open at once; a further caller waits.
+        size: The maximum number of connections open at once; a further caller waits.
         statement_timeout: Seconds after which the server stops a statement.
-        lock_timeout: Seconds that a statement waits for one lock; 0 for no limit of its own.
+        lock_timeout: Seconds that a statement waits for one lock; 0 for no separate limit.
         connect_timeout: Seconds to make a connection, and to wait for a free one.
-        grace: Seconds that the server has, after the time limit of a statement, to report that it stopped it.
+        grace: Seconds to wait, after `statement_timeout`, for the server's report that it stopped the statement.
         by_key: Whether all statements look up rows by their keys. The planner then uses indexes and one generic plan, so that
             no plan for a small table is kept after the table has grown.
-        distributed: Whether the server is the coordinator of a Citus cluster. It finds the node of a statement only if it
-            plans for the actual parameters, so that there is no generic plan.
+        distributed: Whether the server is the coordinator of a Citus cluster. Generic plans are then not used, because Citus
+            finds the node of a statement only if it plans for the actual parameters.
         tls: The TLS context, of `postgres_context`; None for the system's authorities.
         insecure: Whether TLS is off, which is allowed for Unix sockets and loopback addresses.
         clock: Returns the time in seconds for the durations that `watch` gets; it never goes backwards.
@@ -177,7 +177,7 @@ class Database:
     async def acquire(self) -> asyncpg.Connection[Any]:
         """Take a connection, for callers that can't use the context managers. `release` gives it back.
 
-        Its session sees the namespaces of the borrower before. It is for the functions in `sql/*/functions`, which set their own.
+        The session still sees the previous borrower's namespaces. Only call functions in `sql/*/functions`, which set their own.
 
         Raises:
             DatabaseUnavailable: The server can't be reached, or all connections were busy for too long.
@@ -248,12 +248,12 @@ class Database:
     async def listen(
         self, channel: str, notified: Callable[[str], None], *, listening: Callable[[], None] = lambda: None
     ) -> None:
-        """Call a function for each notification of a channel, until the connection is lost. It is not one of the `size` connections.
+        """Call a function for each notification of a channel, until the connection is lost. `size` does not count it.
 
         Args:
             channel: The channel's name.
             notified: Called with the payload of each notification.
-            listening: Called once, from when on no notification is missed.
+            listening: Called once, when listening has begun. No later notification is missed while the connection lasts.
 
         Raises:
             DatabaseUnavailable: The server can't be reached.

@@ -2,7 +2,7 @@
 
 A function's name in the database ends in a digest of its text. So two versions of the software can run at the same time, and each
 finds its own function. On a Citus cluster each call is for one shard, and the comments that begin with `confined:` become conditions
-from which the planner knows it. The call runs in a session of Citus on that shard's node, where the function sets its search path.
+that show the planner the shard. The call runs in a session of Citus on that shard's node, where the function sets its search path.
 """
 
 from __future__ import annotations

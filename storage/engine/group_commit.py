@@ -94,7 +94,7 @@ class GroupCommit(Generic[Request, Answer]):
 
         Raises:
             ResourceExhausted: Too many requests wait already. Nothing was sent.
-            DatabaseUnavailable: The request could not be sent in time, or the server was lost.
+            DatabaseUnavailable: The request could not be sent in time, or the connection to the server was lost.
             StorageError: The error that `run` returned for the request.
         """
         member: Member[Request, Answer] = Member(
@@ -159,7 +159,7 @@ class GroupCommit(Generic[Request, Answer]):
                 self._start_lane()
 
     async def _send(self, members: list[Member[Request, Answer]]) -> None:
-        """Run one statement and give each member what the table says."""
+        """Run one statement, and settle each member by the table in `group_commit_states.py`."""
         first = State.SHARED if len(members) > 1 else State.SINGLE
         for member in members:
             if member.state is State.WAITING:
@@ -189,9 +189,9 @@ class GroupCommit(Generic[Request, Answer]):
 
     def _end(self, members: list[Member[Request, Answer]], outcome: Outcome, error: Exception) -> None:
         """Settle all members of a statement that failed as a whole."""
-        for member in reversed(members):  # those that are sent again keep their order at the head of the queue
+        for member in reversed(members):  # requests that are sent again keep their order at the head of the queue
             self._settle(member, outcome, error if len(members) == 1 else copied_error(error))
-        for _ in range(self._database.size):  # one that waits for a lock must not delay the others
+        for _ in range(self._database.size):  # a request that waits for a lock must not delay the others
             self._start_lane()
 
     def _settle(self, member: Member[Request, Answer], outcome: Outcome, answer: Any) -> None:

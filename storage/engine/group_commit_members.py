@@ -1,4 +1,4 @@
-"""The requests that group commit keeps, and the limits of what it keeps."""
+"""The requests of a group commit that wait or are in flight, and their limits."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class GroupCommitLimits:
     """Limits of one kind of call.
 
     Attributes:
-        requests: The most requests of a statement. 16 was the best of 8 to 64 with 4 connections (DESIGN.md, "Group commit").
-        statement_bytes: The most bytes of a statement, unless a single request is larger.
-        waiting: The most requests that wait; a further call is refused.
-        waiting_bytes: The most bytes of all requests that wait; a further call is refused.
+        requests: The maximum number of requests in a statement; 16 was the best of 8 to 64 (DESIGN.md, "Group commit").
+        statement_bytes: The maximum bytes of a statement, unless a single request is larger.
+        waiting: The maximum number of requests that wait; a further call is refused.
+        waiting_bytes: The maximum bytes of all requests that wait; a further call is refused.
         max_wait: Seconds after which a request that was never sent is refused.
         sweep_interval: Seconds between two searches for such requests.
     """
@@ -48,15 +48,15 @@ DEFAULT_LIMITS = GroupCommitLimits()
 
 @dataclass(slots=True, eq=False)
 class Member(Generic[Request, Answer]):
-    """A request with what is known of it.
+    """A request with its state in the group commit.
 
     Attributes:
         key: Requests with the same key are never in flight together.
-        shard_id: The shard of the request, or 0 where a statement may have requests of several shards.
+        shard_id: The shard of the request, or 0 if a statement may have requests of several shards.
         size: Bytes that the request holds.
         since: The time of the call, on the group commit's clock.
-        answer: The caller waits for it.
-        origin: The value of `DatabaseWatch.origin`; None if nobody observes.
+        answer: The future that the caller waits for.
+        origin: The value of `DatabaseWatch.origin`; None without an observer.
     """
 
     request: Request

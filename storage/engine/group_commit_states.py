@@ -1,4 +1,4 @@
-"""What happens with a request of a group commit when its statement ends: a table of states and outcomes."""
+"""What happens to a request of a group commit when its statement ends: a table of states and outcomes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Outcome(Enum):
 
 
 class Step(Enum):
-    """What happens with a request."""
+    """What happens to a request when its statement ends."""
 
     ANSWER = auto()
     """The caller gets the answer."""
@@ -91,12 +91,12 @@ STEPS: Mapping[Outcome, Mapping[State, Step]] = MappingProxyType(
         for column, outcome in enumerate(_COLUMNS)
     }
 )
-"""By outcome and state: what happens with a request."""
+"""The step for each outcome and state."""
 
 RETRIES: Mapping[Step, State] = MappingProxyType(
     {Step.RETRY_ALONE: State.RETRIED_ALONE, Step.RETRY_WHOLE: State.RETRIED_WHOLE}
 )
-"""By step: the state of a request that is sent again."""
+"""The new state of a request that is sent again, for each step."""
 
 
 def outcome_of(error: Exception, *, idempotent: bool) -> Outcome:

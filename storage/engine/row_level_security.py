@@ -41,7 +41,7 @@ _IS_ACTIVE = "SELECT row_security_active(oid) AS active FROM pg_class WHERE oid 
 async def row_security_active(connection: Connection) -> bool:
     """Return whether the policies apply to the session's role.
 
-    Return True if the table is missing, because a session may state its namespaces where no policy applies.
+    If the table is missing, return True. Setting the namespaces does no harm if no policy applies.
     """
     row = await connection.fetchrow(_IS_ACTIVE)
     return row is None or bool(row["active"])

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _IPV6 = re.compile(r"\[([0-9A-Fa-f:.%]+)\](?::([0-9]+))?")
 _PORT = 5432
 _SAME = {"sslmode": "verify-full", "ssl_min_protocol_version": "TLSv1.3"}
-"""The TLS parameters that a dsn may have: they change nothing."""
+"""The TLS parameters that a dsn may have. They repeat the settings that are always used."""
 _NEGOTIATION = "sslnegotiation"  # how TLS starts, which does not weaken it
 
 
@@ -28,7 +28,7 @@ def is_local(dsn: str) -> bool:
 
 
 def addresses(dsn: str) -> list[tuple[str, int | None]]:
-    """Return for each server of a dsn its host, or the path of its Unix socket's folder, and its port. None is the default port.
+    """Return the host and port of each server of a dsn. The host of a Unix socket is the path of its folder; port None is the default.
 
     Raises:
         InvalidRequest: The dsn is not valid, or names no host.
@@ -66,7 +66,7 @@ def connection_options(dsn: str, *, tls: ssl.SSLContext | None, insecure: bool) 
         insecure: Whether TLS is off, which is allowed for Unix sockets and loopback addresses.
 
     Raises:
-        InvalidRequest: The dsn is refused as by `check_dsn`, or `tls` and `insecure` are both given.
+        InvalidRequest: `check_dsn` refuses the dsn, or `tls` and `insecure` are both given.
     """
     servers = check_dsn(dsn, insecure=insecure)
     if insecure and tls is not None:
@@ -100,7 +100,7 @@ def check_dsn(dsn: str, *, insecure: bool) -> list[tuple[str, int | None]]:
 
 
 def postgres_context(**files: Any) -> ssl.SSLContext:
-    """Return `strongroom.kms.client_context` with PostgreSQL's protocol name, which servers need if TLS starts with the first byte."""
+    """Return `strongroom.kms.client_context` with PostgreSQL's protocol name. `sslnegotiation=direct` requires it."""
     return client_context(**files, protocols=["postgresql"])
 
 

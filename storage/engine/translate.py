@@ -1,4 +1,4 @@
-"""Translate asyncpg's errors by SQLSTATE (PostgreSQL documentation, appendix A). They never leave this package."""
+"""Translate asyncpg's errors by SQLSTATE (PostgreSQL documentation, appendix A). asyncpg's errors never leave this package."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class DatabaseWatch(Protocol):
     """An observer of the connections of one `Database`."""
 
     def origin(self) -> object:
-        """Return what a call's statement is traced back to, for example the current span."""
+        """Return the origin of a call, for example the current span."""
 
     def statement(self, report: StatementReport) -> None:
         """Record that a shared statement has ended."""

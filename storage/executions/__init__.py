@@ -1,7 +1,8 @@
 """Mutable state of runs, history tasks and shards: Temporal's ExecutionStore and ShardStore.
 
-Read a write in this order: `store.py` (the operations), `planning.py` and `checks.py` (a request becomes a plan), `writing.py` (group
-commit), `rows.py`, `maps.py` and `packing.py` (sealed columns), `binding.py` (the statement). `reading.py` has the reads.
+To follow a write, read the modules in this order: `store.py` (the operations), `planning.py` and `checks.py` (a request becomes a
+plan), `writing.py` (group commit), `rows.py`, `maps.py` and `packing.py` (sealed columns), `binding.py` (the statement). `reading.py`
+has the reads.
 """
 
 from .errors import CurrentWorkflowConditionFailed, WorkflowConditionFailed

@@ -62,7 +62,7 @@ class RequestColumns:
 
 @dataclass(slots=True)
 class CurrentColumns:
-    """What is expected of current runs, and what they become."""
+    """The expected current runs, and their new values."""
 
     request: list[int] = field(default_factory=list)
     rule: list[int] = field(default_factory=list)
@@ -136,7 +136,7 @@ class WriteExecutionsColumns:
 
     Attributes:
         shard: The shard of all requests on a Citus cluster; not used elsewhere.
-        outbox: Whether visibility records are noted in the outbox, for a search index outside the database.
+        outbox: Whether visibility records are added to the outbox, for a search index outside the database.
     """
 
     shard: int
@@ -161,7 +161,7 @@ GROUPS: Final[Mapping[str, str]] = {
     "h": "history.t_",
     "v": "visibility.",
 }
-"""By first letter of a parameter: where its column is in `WriteExecutionsColumns`."""
+"""The path in `WriteExecutionsColumns` of a parameter's column, by the parameter's first letter."""
 _PARAMETER = re.compile(r"([a-z])_(\w+)")
 
 

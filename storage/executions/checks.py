@@ -33,7 +33,7 @@ def check_fence(shard_id: int, range_id: int, archetype_id: int = 0) -> None:
 
 
 def check_create(mode: CreateMode, new: WorkflowSnapshot) -> int:
-    """Refuse states with which Temporal does not create a run. Return about how many bytes the run takes in a statement."""
+    """Refuse states in which Temporal does not create a run. Return the approximate bytes of the run in a statement."""
     check_type("mode", mode, CreateMode)
     size = _check_run("new_workflow_snapshot", new, WorkflowSnapshot)
     state = new.execution_state.state
@@ -46,7 +46,7 @@ def check_create(mode: CreateMode, new: WorkflowSnapshot) -> int:
 
 
 def check_update(mode: UpdateMode, updated: WorkflowMutation, new: WorkflowSnapshot | None) -> int:
-    """Refuse states to which Temporal does not update a run, and a new run that does not continue it. Return the size."""
+    """Refuse states that Temporal does not allow in an update, and a new run that does not continue it. Return the size."""
     check_type("mode", mode, UpdateMode)
     size = _check_run("update_workflow_mutation", updated, WorkflowMutation)
     state = updated.execution_state.state
@@ -74,7 +74,7 @@ def check_conflict_resolve(
     new: WorkflowSnapshot | None,
     current: WorkflowMutation | None,
 ) -> int:
-    """Refuse states to which Temporal does not reset runs. Return the size."""
+    """Refuse states that Temporal does not allow in a reset. Return the size."""
     check_type("mode", mode, ConflictResolveMode)
     size = _check_run("reset_workflow_snapshot", reset, WorkflowSnapshot)
     state = reset.execution_state.state
@@ -107,14 +107,14 @@ def check_conflict_resolve(
 
 
 def check_set(snapshot: WorkflowSnapshot) -> int:
-    """Refuse states to which Temporal does not set a run. Return the size."""
+    """Refuse states that Temporal does not allow in a set. Return the size."""
     size = _check_run("set_workflow_snapshot", snapshot, WorkflowSnapshot)
     _check_status(snapshot.execution_state)
     return size
 
 
 def _check_run(field: str, run: WorkflowMutation | WorkflowSnapshot, wanted: type) -> int:
-    """Refuse a mutation or snapshot with a field that is not valid. Return about how many bytes it takes in a statement."""
+    """Refuse a mutation or snapshot with a field that is not valid. Return its approximate bytes in a statement."""
     check_type(field, run, wanted)
     check_uuid("namespace_id", run.namespace_id)
     check_uuid("run_id", run.run_id)
@@ -204,14 +204,14 @@ def _check_state(state: ExecutionState) -> int:
 
 
 def _check_new_status(state: ExecutionState) -> None:
-    """Refuse a pair of state and status with which Temporal does not create a run."""
+    """Refuse a pair of state and status that Temporal does not allow in a new run."""
     closed = state.state is WorkflowState.COMPLETED
     allowed = state.status not in _OPEN_STATUS if closed else state.status is WorkflowStatus.RUNNING
     _refuse_if(not allowed, "a run is created")
 
 
 def _check_status(state: ExecutionState) -> None:
-    """Refuse a pair of state and status to which Temporal does not update a run."""
+    """Refuse a pair of state and status that Temporal does not allow in an update."""
     if state.state is WorkflowState.CREATED:
         _refuse_if(state.status is not WorkflowStatus.RUNNING, "a run is updated")
     elif state.state in (WorkflowState.RUNNING, WorkflowState.ZOMBIE):

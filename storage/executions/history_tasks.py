@@ -1,4 +1,4 @@
-"""Tasks of the history service: work that is to be done for a run. Temporal's history task operations."""
+"""Tasks of the history service: the work to do for a run. Temporal's history task operations."""
 
 from __future__ import annotations
 
@@ -113,8 +113,8 @@ class HistoryTaskStore:
             shard_id: The shard, from 1.
             min_key: The first key, inclusive.
             max_key: The last key, exclusive.
-            batch_size: The most tasks of the page, 1 to 10,000.
-            page_token: The token of the page before; None for the first page.
+            batch_size: The maximum number of tasks of the page, 1 to 10,000.
+            page_token: The `next_page_token` of the previous page; None for the first page.
 
         Raises:
             IntegrityError: A task does not open.
@@ -211,8 +211,8 @@ class HistoryTaskStore:
             shard_id: The shard, from 1.
             min_task_id: The first task id, inclusive.
             max_task_id: The last task id, exclusive.
-            batch_size: The most tasks of the page, 1 to 10,000.
-            page_token: The token of the page before; None for the first page.
+            batch_size: The maximum number of tasks of the page, 1 to 10,000.
+            page_token: The `next_page_token` of the previous page; None for the first page.
 
         Raises:
             IntegrityError: A task does not open.
@@ -271,7 +271,7 @@ class HistoryTaskStore:
             await connection.execute(_SQL["range_delete_dlq"], shard_id, source_cluster_name, min_task_id, max_task_id)
 
     async def is_replication_dlq_empty(self, source_cluster_name: str, *, shard_id: int, min_task_id: int) -> bool:
-        """Return whether there is no dead letter from a task id on.
+        """Return whether the queue has no dead letter with this task id or a higher one.
 
         Args:
             source_cluster_name: The cluster that sent the tasks.

@@ -1,6 +1,6 @@
 """From a request to a plan: the request is checked, and its mode becomes a rule for the workflow's current run.
 
-The four functions are the upper half of the four writes of `ExecutionStore`. They look at nothing but the request.
+Each `plan_` function is the first half of one of the four writes of `ExecutionStore`. It uses only the request.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class CurrentRun(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CurrentPlan:
-    """What a request expects of the current run, and what that becomes.
+    """The current run that a request expects, and the one that replaces it.
 
     Attributes:
         rule: The condition.
@@ -68,11 +68,11 @@ class WritePlan:
     Attributes:
         shard_id: The workflow's shard.
         range_id: The range id that the caller holds.
-        current: The part about the current run; None if that does not matter.
+        current: The plan for the current run; None if the write neither checks nor changes it.
         runs: The runs of one workflow, with what happens to each.
         appends: New history.
         visibility: Visibility records.
-        size: About how many bytes the request takes in a statement.
+        size: The approximate bytes of the request in a statement.
     """
 
     shard_id: int

@@ -70,7 +70,7 @@ class WorkflowMutation:
             compared instead.
         condition: The `next_event_id` that must be stored, if `db_record_version` is 0.
         new_buffered_events: A batch of events to buffer.
-        clear_buffered_events: Whether the batches that are buffered are deleted.
+        clear_buffered_events: Whether the stored buffered batches are deleted.
         tasks: New history tasks by category.
     """
 
@@ -180,8 +180,8 @@ class CreateWorkflowExecutionRequest:
         previous_last_write_version: The last write version that `CreateMode.UPDATE_CURRENT` expects.
         archetype_id: 0 for a workflow. Each other archetype of CHASM has current runs of its own.
         new_workflow_new_events: History that is appended in the same transaction.
-        visibility: Visibility records that are written in the same transaction. A record is skipped if a version that is as
-            new is stored.
+        visibility: Visibility records that are written in the same transaction. A record is skipped if the
+            same or a newer version is stored.
     """
 
     shard_id: int

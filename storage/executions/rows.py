@@ -41,7 +41,7 @@ async def sealed_columns(writes: Sequence[ExecutionWrite], *, outbox: bool) -> W
 
     Args:
         writes: At least one, in ascending order of their workflows. On a Citus cluster all are of one shard.
-        outbox: Whether visibility records are noted in the outbox.
+        outbox: Whether visibility records are added to the outbox.
 
     Raises:
         KmsError: A namespace has no active key.

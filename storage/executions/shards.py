@@ -52,7 +52,7 @@ class ShardStore:
         self._keyring = keyring
 
     async def get_or_create_shard(self, shard_id: int, create: Callable[[], ShardInfo] | None = None) -> ShardInfo:
-        """Return a shard, and create it if it does not exist. Of two callers that create it, both get the shard of the first.
+        """Return a shard, and create it if it does not exist. If two callers create it at once, both get the shard of the first.
 
         Args:
             shard_id: The shard, from 1.

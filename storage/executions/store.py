@@ -55,7 +55,7 @@ class ExecutionStore:
         database: The connections, for look-ups by key.
         keyring: The unwrapped keys.
         distributed: Whether the tables are spread over a Citus cluster.
-        notifier: Notifies the indexer of visibility records; None where no search index outside the database exists.
+        notifier: Notifies the indexer of visibility records; None if there is no search index outside the database.
         limits: The limits of the writes that wait and of the statements that they share.
     """
 
@@ -206,7 +206,7 @@ class ExecutionStore:
     async def delete_current_workflow_execution(
         self, namespace_id: UUID, workflow_id: str, run_id: UUID, *, shard_id: int, archetype_id: int = 0
     ) -> None:
-        """Delete the note that a run is its workflow's current run. Nothing changes if another run is the current one.
+        """Delete the row that makes a run its workflow's current run. Nothing changes if another run is the current one.
 
         Args:
             namespace_id: The namespace.

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 async def open_tasks(
     keyring: Keyring, kind: RecordKind, scope: RecordKey, page: Sequence[tuple[TaskKey, Row]], *, key_parts: int = 2
 ) -> tuple[list[HistoryTask], list[UnreadableTask]]:
-    """Open tasks of several namespaces, each with the keys of its own.
+    """Open tasks of several namespaces, each with the keys of its own namespace.
 
     Args:
         keyring: The unwrapped keys.
         kind: The record kind of the tasks.
         scope: The parts of the sealed values' keys that all tasks have in common.
         page: The rows with their keys.
-        key_parts: How many parts of a task's key, from its end, the sealed value is bound to.
+        key_parts: The number of last parts of a task's key that the sealed value is bound to.
 
     Returns:
         The tasks, and the tasks whose namespace's keys are not available, both in the order of their keys.
@@ -65,11 +65,11 @@ async def open_tasks(
 def next_token(
     page: Sequence[tuple[TaskKey, Row]], size: int, max_key: TaskKey, operation: str, scope: bytes
 ) -> bytes | None:
-    """Return the token of the page after a full one; None if no task can be between it and `max_key`.
+    """Return the token of the next page; None if this page is not full, or ends right before `max_key`.
 
     Args:
         page: The rows of the page with their keys.
-        size: The most rows of a page.
+        size: The maximum number of rows of a page.
         max_key: The end of the range, exclusive.
         operation: The operation that the token is for.
         scope: What the operation reads.

@@ -119,7 +119,7 @@ def check_range(category: TaskCategory, shard_id: int, min_key: TaskKey, max_key
     """Refuse a range of keys that is not valid.
 
     Raises:
-        InvalidPersistenceRequest: It is not valid.
+        InvalidPersistenceRequest: The range is not valid.
     """
     check_shard_id(shard_id)
     check_category(category)
@@ -134,7 +134,7 @@ def check_category(category: TaskCategory) -> None:
     """Refuse a category that is not valid.
 
     Raises:
-        InvalidPersistenceRequest: It is not valid.
+        InvalidPersistenceRequest: The category is not valid.
     """
     check_type("category", category, TaskCategory)
     check_type("type of a category", category.type, CategoryType)
@@ -145,7 +145,7 @@ def check_key(category: TaskCategory, key: TaskKey, *, limit: int = _MAX_TASK_ID
     """Refuse a key that is not valid in its category. Task ids are below `limit`.
 
     Raises:
-        InvalidPersistenceRequest: It is not valid.
+        InvalidPersistenceRequest: The key is not valid.
     """
     check_number("task_id", key.task_id, limit=limit)
     check_number("fire_time", key.fire_time)

@@ -33,7 +33,7 @@ class ExecutionWriter:
         database: The connections.
         keyring: The unwrapped keys.
         distributed: Whether the tables are spread over a Citus cluster.
-        outbox: Whether visibility records are noted in the outbox.
+        outbox: Whether visibility records are added to the outbox.
         limits: The limits of the writes that wait and of the statements that they share.
     """
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 NO_LIMIT = 2**63 - 1
-"""The value of `ChainReader.newest` of a reader that accepts every transaction."""
+"""The value of `ChainReader.newest` if the reader accepts every transaction."""
 
 
 class NodeRows(NamedTuple):
@@ -72,7 +72,7 @@ class ChainReader:
 
         Args:
             rows: The next rows of the branch.
-            room: The most rows to return. If more rows count, `has_more` is set.
+            room: The maximum number of rows to return. If more rows count, `has_more` is set.
 
         Raises:
             DataLoss: A write between two of the rows, or before the first of them, is missing.

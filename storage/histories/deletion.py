@@ -1,4 +1,4 @@
-"""Delete branches without the nodes that others share, and trim the nodes that failed attempts left."""
+"""Delete branches, but not the nodes that other branches share. Trim the nodes that failed attempts left."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _SQL = load_queries("histories/histories")
 _SCAN_ROWS = 1000
-# Of several callers that delete from one tree at once, one succeeds at each attempt. Random waits spread the others.
+# If several callers delete from one tree at once, one succeeds at each attempt. Random waits spread the others.
 _ATTEMPTS = 20
 _LONGEST_WAIT = 0.5  # seconds
 
@@ -70,7 +70,7 @@ class HistoryDeleter:
         raise DatabaseUnavailable(msg)
 
     async def trim(self, namespace_id: UUID, branch: HistoryBranch, *, node_id: int, txn_id: int) -> int:
-        """Delete the writes off the chain; see `HistoryManager.trim_history_branch`."""
+        """Delete the writes that are not on the chain; see `HistoryManager.trim_history_branch`."""
         check_uuid("namespace_id", namespace_id)
         check_branch(branch)
         check_number("node_id", node_id, least=FIRST_NODE, limit=LAST_NODE)
@@ -125,7 +125,7 @@ class HistoryDeleter:
     async def _delete_nodes(
         self, namespace_id: UUID, branch: HistoryBranch, writes: Iterable[tuple[UUID, int, int]]
     ) -> int:
-        """Delete writes, each given by branch, node and transaction; return how many were there."""
+        """Delete writes, each given by branch, node and transaction; return how many existed."""
         columns = [list(column) for column in zip(*writes, strict=True)]
         if not columns:
             return 0

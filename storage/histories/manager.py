@@ -95,7 +95,7 @@ class HistoryManager:
             InvalidPersistenceRequest: There are no nodes, a write is repeated, or a node is before the branch's own range.
             TransactionSizeLimit: A node has more than 4 MiB.
             NamespaceNotFound: The namespace does not exist.
-            AppendHistoryTimeout: The database did not answer in time. `may_have_been_committed` is True if the nodes may be there.
+            AppendHistoryTimeout: The database did not answer in time. `may_have_been_committed` is True if the nodes may be stored.
         """
         append = HistoryAppend(branch, nodes, is_new_branch, info)
         size = check_append(append)
@@ -132,13 +132,13 @@ class HistoryManager:
             branch: The branch.
             min_node_id: The lower bound, inclusive.
             max_node_id: The upper bound, exclusive.
-            page_size: The most nodes to return; 1 to 10,000.
-            page_token: The token of the page before, from the same read; None for the first page.
+            page_size: The maximum number of nodes to return; 1 to 10,000.
+            page_token: The `next_page_token` of the previous page of the same read; None for the first page.
             reverse: Whether the newest node comes first.
             metadata_only: Whether to return node and transaction ids with empty events. No key is used, so **nothing is
                 authenticated**: anyone who can write to the database can change the ids.
-            last_txn_id: The transaction of the newest node, for a reverse read of a caller that knows it. A history without its end
-                is refused then, and later writes are ignored. None for the newest transaction that is stored.
+            last_txn_id: The transaction of the newest node, for a reverse read of a caller that knows it. The read then refuses a
+                history whose end is missing, and ignores later writes. None for the newest transaction that is stored.
 
         Raises:
             NotFound: The first page has no node.
@@ -173,7 +173,7 @@ class HistoryManager:
         return await self._trees.fork(namespace_id, branch, fork_node_id=fork_node_id, info=info)
 
     async def trim_history_branch(self, namespace_id: UUID, branch: HistoryBranch, *, node_id: int, txn_id: int) -> int:
-        """Delete the nodes that failed attempts left: every write up to a node that is not on the chain of that node.
+        """Delete the writes that failed attempts left. They are at or before `node_id`, and not on the chain that ends there.
 
         The ranges of ancestors are trimmed too. The operation needs no key and authenticates nothing, because it compares only the
         ids in clear.
@@ -259,8 +259,8 @@ class HistoryManager:
         Branches that are written during the listing may be missed.
 
         Args:
-            page_size: The most branches to return; 1 to 10,000.
-            page_token: The token of the page before; None for the first page.
+            page_size: The maximum number of branches to return; 1 to 10,000.
+            page_token: The `next_page_token` of the previous page; None for the first page.
 
         Raises:
             InvalidPersistenceRequest: The page size is invalid, or the token is from another operation.

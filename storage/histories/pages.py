@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _READ = "history branch"
 _NONE = -1
-"""None in a page token, where all numbers are 0 or more."""
+"""The number that stands for None in a page token. All other numbers there are 0 or more."""
 
 
 @dataclass(frozen=True, slots=True)

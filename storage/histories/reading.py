@@ -1,4 +1,4 @@
-"""Read a branch in pages, forwards or backwards. The ranges that a branch shares with its ancestors are read from them."""
+"""Read a branch in pages, forwards or backwards. Ranges that a branch shares are read from its ancestors."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class HistoryReader:
         return counted, is_empty
 
     async def _newest(self, read: BranchRead, end: int, as_of: int) -> tuple[int | None, int | None]:
-        """Return two newest transactions, up to `as_of`: of all nodes before `end`, and of the nodes before the range of the read."""
+        """Return the newest transaction of the nodes before `end`, and of those before the read's range. Both are at most `as_of`."""
         parts = read.ranges(FIRST_NODE, end)
         if not parts:
             return None, None

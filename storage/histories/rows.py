@@ -34,7 +34,7 @@ class HistoryNode(NamedTuple):
 
     Attributes:
         node_id: The id of the first event of the batch; 1 or more.
-        txn_id: The transaction of the write. Of two writes of one node, the one with the higher transaction counts.
+        txn_id: The transaction of the write. If a node was written twice, the higher transaction counts.
         prev_txn_id: The transaction of the node before this one in the branch; 0 for node 1. It is authenticated, so that a reader
             notices a missing node.
         events: The batch.

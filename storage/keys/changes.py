@@ -1,4 +1,4 @@
-"""Evict keys that other processes change, as PostgreSQL notifies it."""
+"""Evict cached keys when PostgreSQL notifies that another process changed them."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ RELISTEN = 1.0
 async def follow_key_changes(database: Database, keyring: Keyring) -> NoReturn:
     """Evict keys from the keyring when another process changes them, until the task is cancelled.
 
-    Notifications of a time without a connection are lost, so every new connection makes the keyring read all keys again at their next
-    use. A pooler that shares sessions between transactions delivers no notifications; the times of `CachePolicy` hold without them.
+    Notifications are lost while there is no connection. Therefore every new connection makes the keyring read all keys again at their
+    next use. A pooler that shares sessions between transactions delivers no notifications. The limits of `CachePolicy` still apply.
 
     Args:
         database: The database of the key registry.
@@ -39,4 +39,4 @@ def _evict(keyring: Keyring, payload: str) -> None:
     try:
         keyring.evict(UUID(payload))
     except ValueError:
-        keyring.doubt()  # Another program sent it. Reading the keys again does no harm.
+        keyring.doubt()  # Another program sent the payload. Reading all keys again does no harm.

@@ -1,6 +1,6 @@
 """Destroy a retired data key after a scan of all sealed values has shown that none uses it (DESIGN.md, "Resealing").
 
-A backup of the database may still use it. Its operator has to know that.
+The scan does not cover backups of the database. The operator must check whether a backup still needs the key.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Wait until every process has read the key registry again after a change of it.
+"""Wait until every process has read the key registry again after it changed.
 
 A process uses cached keys for its `encrypt_ttl` without reading the registry. A job that changes the registry waits that long before
 it relies on the change: resealing and key destruction, index rotation, and the eviction time in an erasure certificate.
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MARGIN = 30.0
 """Seconds that a request may take after it has got its keys."""
 SKEW = 60.0
-"""Most seconds by which the clocks of two hosts may differ."""
+"""Maximum difference between the clocks of two hosts, in seconds."""
 
 
 def _utc_now() -> datetime:

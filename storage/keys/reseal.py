@@ -41,11 +41,11 @@ if TYPE_CHECKING:
 _SQL = load_queries("keys/reseal")
 
 _PAUSE = 0.5
-"""Seconds between two passes of which the first moved nothing."""
+"""Seconds to wait after a pass that resealed nothing."""
 
 
 class Reseal:
-    """Reseals the rows of one namespace a call, or the cell's own rows.
+    """Reseals the rows of a namespace, or the cell's own rows.
 
     Args:
         database: Connections for look-ups by key, with a limit for waiting for locks.
@@ -54,7 +54,7 @@ class Reseal:
         wait: The wait until every process has read a change of the key registry.
         distributed: Whether the tables are distributed over a Citus cluster.
         columns: The sealed columns; None for all.
-        attempts: Passes in a row that move nothing because other transactions hold the rows, before a run fails.
+        attempts: Consecutive passes that reseal nothing, because other transactions hold the rows, before a run fails.
     """
 
     def __init__(
@@ -81,8 +81,8 @@ class Reseal:
 
         Args:
             owner: The id of the namespace, or of the cell.
-            rate: Most rows a second; 0 for no limit.
-            progress: Called while it runs.
+            rate: Maximum rows a second; 0 for no limit.
+            progress: Called with a step and a number; see `Progress`.
 
         Returns:
             The counts of the run.
@@ -90,7 +90,7 @@ class Reseal:
         Raises:
             NamespaceNotFound, KeyDestroyed: The namespace does not exist, or was shredded.
             SealingLimitExceeded: Resealing would leave an AES-256-GCM key too few uses for the service.
-            DatabaseTimeout: Other transactions hold some rows all the time.
+            DatabaseTimeout: Other transactions held some rows during all attempts.
             KmsError, StorageError, SearchIndexMismatch: The run was interrupted. Run it again.
         """
         check_number("rate", int(rate))
@@ -190,7 +190,7 @@ class Reseal:
         show: Progress,
         keys: NamespaceKeys | None = None,
     ) -> None:
-        """Pass through all columns again and again, until a pass finds nothing to do.
+        """Pass through all columns until a pass finds nothing to do.
 
         Args:
             owner: The id of the namespace, or of the cell.
@@ -201,7 +201,7 @@ class Reseal:
             keys: The keys to open and seal with; None for the current keys of `owner`.
 
         Raises:
-            DatabaseTimeout: Other transactions hold some rows all the time.
+            DatabaseTimeout: Other transactions held some rows during all attempts.
         """
         idle = 0
         while True:
@@ -249,7 +249,7 @@ class Reseal:
         async for page in pages:
             if not page.rows:
                 continue
-            # The keyring is asked for each chunk: it extends a lease of AES-256-GCM, and returns the keys of a later rotation.
+            # Ask the keyring for each chunk. It extends a lease of AES-256-GCM, and returns the keys of a later rotation.
             done = await reseal_rows(
                 self.database,
                 keys or await self.keyring.open(owner),
@@ -268,7 +268,7 @@ class Reseal:
             await pace.after(len(page.rows))
 
     async def _check_uses(self, owner: UUID, version: int, rows: int) -> None:
-        """Refuse a run that would spend uses of a key that the service needs. Resealing a row uses the key like writing it."""
+        """Refuse a run that would leave a key too few uses for the service. Resealing a row takes one use, as writing it does."""
         if (await self.keyring.open(owner)).leased_version is None:
             return
         async with self.database.connection(owner) as connection:

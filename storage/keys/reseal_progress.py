@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 RATE = 2000
 """Rows a second by default, a fraction of what a server writes."""
 NAMED = 100
-"""Most unreadable rows that are named; all are counted."""
+"""Maximum number of unreadable rows that are named; all are counted."""
 
 Progress: TypeAlias = Callable[[str, int], None]
 """Called with a step and a number: "total" and the rows to reseal, "reseal" and the rows resealed so far, "wait" and the seconds left,
@@ -75,10 +75,10 @@ class Tally:
 
 
 class Pace:
-    """Holds a run to a rate.
+    """Limits the rate of a run.
 
     Attributes:
-        chunk: Rows in one statement, at most those of a second.
+        chunk: Rows in one statement; at most the rows of one second.
 
     Args:
         rate: Rows a second; 0 for no limit.

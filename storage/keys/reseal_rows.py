@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _SQL = load_queries("keys/reseal")
 _VISIBILITY = "visibility_records"
 _CONFINED = 1
-"""Number of the parameter that confines a statement to one partition, where it is confined."""
+"""Number of the partition's parameter in a statement that is confined to one partition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ async def reseal_rows(
 
     Args:
         database: The database, with a limit for waiting for locks.
-        keys: The keys of the namespace or cell. The active data key seals.
+        keys: The keys of the namespace or cell. The active data key seals the rows.
         column: The column.
         rows: Rows as `SealedPages` yields them.
         outbox: Whether visibility records are put into the outbox of a search index.
@@ -121,7 +121,7 @@ def _renew(keys: NamespaceKeys, column: SealedColumn, rows: Sequence[Row]) -> tu
 def _open_each(
     keys: NamespaceKeys, kind: RecordKind, rows: Sequence[tuple[Row, RecordKey]]
 ) -> list[tuple[Row, RecordKey, bytes]]:
-    """Open the rows that open. If opening all of them together fails, open each half by itself."""
+    """Open all rows that can be opened. If opening them together fails, open each half by itself."""
     try:
         plaintexts = keys.open_many(kind, [(key, row["sealed"]) for row, key in rows])
     except (IntegrityError, UnsupportedFormat, KmsError):  # KmsError: a version that is unknown, disabled or destroyed
@@ -155,9 +155,9 @@ class _Write:
         return written
 
     async def alone(self, row: Row, new: bytes) -> bool:
-        """Write one row, after the transaction that holds it; return whether the row had not changed.
+        """Write one row, after waiting for a transaction that holds it; return whether it was written.
 
-        No other row is locked while it waits, so it can't deadlock. A row that is held for too long is not written.
+        No other row is locked while it waits, so it can't deadlock. A row that has changed, or is held for too long, is not written.
         """
         try:
             return bool(await self._write([(row, new)], waits=True))

@@ -28,7 +28,7 @@ _SQL = load_queries("keys/reseal")
 CHUNK = 1000
 """Rows in one page."""
 CHUNK_BYTES = 4 * 2**20
-"""Most bytes of sealed values in one page, without its last value."""
+"""Maximum bytes of sealed values in one page, without its last value."""
 COUNTED = 10_000
 """Rows in one page that is only counted."""
 _FIRST_OF_CURSOR = {"of_table": 4, "of_partition": 5}
@@ -142,7 +142,7 @@ class SealedPages:
             self._column, source, wanted=self._wanted, counted=self._counted, continued=after is not None
         )
         cursor = () if after is None else tuple(after[name] for name in _order(self._column, source))
-        # A page of a whole table counts the rows of all namespaces, so that no statement reads more of the table.
+        # The limit of a page counts the rows of all namespaces. If some were hidden, the statement would read more of the table.
         namespaces = EVERY_NAMESPACE if source == "of_table" else self._owner
         async with self._database.connection(namespaces) as connection:
             rows = await connection.fetch(statement, *self._parameters, *partition, *cursor)

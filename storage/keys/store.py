@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from strongroom.storage.engine.database import Database
 
 KEY_CHANNEL = "strongroom_keys"
-"""The channel of notifications with the id of a namespace whose keys changed; `changes.py` listens to it."""
+"""The notification channel for key changes. The payload is the namespace's id; `changes.py` listens to it."""
 _FIRST = (UUID(int=0), "", 0)
 _SQL = load_queries("keys/store")
 
@@ -111,7 +111,7 @@ class PostgresDataKeyStore:
                 await notify_keys(connection, namespace_id)
 
     async def providers_in_use(self) -> set[str]:
-        """Return the ids of the providers that some key is wrapped by."""
+        """Return the ids of the providers that wrap at least one key."""
         async with self._database.connection(EVERY_NAMESPACE) as connection:
             return {row["provider"] for row in await connection.fetch(_SQL["providers"])}
 
@@ -151,7 +151,7 @@ class PostgresDataKeyStore:
         return [_record(row) for row in rows]
 
     async def rewrap_data_keys(self, rewrapped: Sequence[tuple[DataKeyRecord, Wrapped]]) -> int:
-        """Replace wrapped roots that have not changed since they were read by other wrapped forms; return their number.
+        """Replace wrapped roots by new wrapped forms, unless they changed since they were read; return the number replaced.
 
         Raises:
             KeyPendingDeletion: A KEK is being deleted.
@@ -186,7 +186,7 @@ class PostgresDataKeyStore:
         return [UUID(bytes=row["namespace_id"].bytes) for row in found]
 
     async def nonce_use(self) -> float | None:
-        """Return the share of its uses that the most used active key of suite 1 has spent, 0 to 1; None without such a key."""
+        """Return how much of its limit the most used active key of suite 1 has spent, from 0 to 1; None without such a key."""
         async with self._database.connection(EVERY_NAMESPACE) as connection:
             row = await connection.fetchrow(_SQL["nonce_use"])
         leased = row["leased"] if row is not None else None

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 MAX_TASKS = 4096
-"""The most tasks of one request. A statement of 16 such requests fits into one batch of the sealed format, 2^16 records."""
+"""The maximum number of tasks in one request. 16 such requests fit into one batch of the sealed format, 2^16 records."""
 NOT_OWNER = "another owner holds the task queue now, or the queue does not exist; acquire it again before writing"
 """The message of a write whose range id is not the stored one."""
 
@@ -73,7 +73,7 @@ class TaskStatements:
 
     Args:
         database: The cell's database, whose `answer_timeout` limits each statement.
-        fair: The form of the queues.
+        fair: Whether the queues are fair.
         distributed: Whether all requests of a batch have the same range hash, as on a Citus cluster.
     """
 

@@ -94,7 +94,7 @@ class QueueRowIds:
     """Caches the range hash and the token of queues, which never change while a namespace lives.
 
     Matching needs them in every call, and each takes a keyed hash. The cache holds names, and values that are in clear in the rows. A
-    caller opens the namespace's keys before it asks.
+    caller opens the namespace's keys before it uses the cache.
     """
 
     def __init__(self) -> None:

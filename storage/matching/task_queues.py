@@ -101,7 +101,7 @@ async def seal_task_queue(keyring: Keyring, task_queue: TaskQueue, *, fair: bool
 
 
 def check_owner(written: Sequence[Row]) -> None:
-    """Raise an error if a write changed no row, because another owner then holds the queue.
+    """Raise an error if a write changed no row. Another owner holds the queue then.
 
     Raises:
         ConditionFailed: No row was written.
@@ -134,7 +134,7 @@ async def list_task_queues(
         rows = await connection.fetch(_SQL["list_after" if position else "list"], fair, page_size + 1, *position)
     queues: list[TaskQueue] = []
     unreadable: list[UnreadableTaskQueue] = []
-    # The keys of a namespace are tried once for each page, because a KMS that is down is slow to answer.
+    # Try the keys of each namespace only once per page, because a KMS that is down is slow to answer.
     without_keys: dict[UUID, StrongroomError] = {}
     for row in rows[:page_size]:
         namespace_id = UUID(bytes=row["namespace_id"].bytes)

@@ -87,7 +87,7 @@ def pack_tasks(tasks: Sequence[Task], *, fair: bool) -> tuple[dict[int, list[tup
 
 
 def task_range(start: TaskPosition, max_task_id: int, *, fair: bool) -> tuple[TaskPosition, TaskPosition]:
-    """Return the first position of a range, and the position after its last.
+    """Return the first position of a range, and the position after its last one.
 
     Raises:
         InvalidPersistenceRequest: A number is invalid, or the range of a fair queue has an upper bound.

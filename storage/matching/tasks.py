@@ -54,7 +54,7 @@ class TaskStore:
     Args:
         database: The cell's database. Its number of connections limits the statements in flight.
         keyring: The cell's unwrapped keys.
-        fair: The form of all queues of this store. A plain and a fair queue of the same name are separate queues.
+        fair: Whether all queues of this store are fair. A plain and a fair queue of the same name are separate queues.
         distributed: Whether the tables are distributed over a Citus cluster.
     """
 
@@ -139,11 +139,11 @@ class TaskStore:
         check_owner(updated)
 
     async def list_task_queue(self, *, page_size: int, page_token: bytes | None = None) -> TaskQueuePage:
-        """List the queues of all namespaces, in the order of their tokens, which says nothing about their names.
+        """List the queues of all namespaces, in the order of their tokens. This order reveals nothing about their names.
 
         Args:
-            page_size: The most queues to return, readable or not; 1 to 10,000.
-            page_token: The token of the page before; None for the first page.
+            page_size: The maximum number of queues to return, readable or not; 1 to 10,000.
+            page_token: The `next_page_token` of the previous page; None for the first page.
 
         Raises:
             InvalidPersistenceRequest: The page size is invalid, or the token is from another operation.
@@ -211,12 +211,12 @@ class TaskStore:
 
         Args:
             queue: The queue's namespace, name and type.
-            page_size: The most tasks to return; 1 to 10,000.
+            page_size: The maximum number of tasks to return; 1 to 10,000.
             min_task_id: The lower bound, inclusive.
             max_task_id: The upper bound, exclusive. It can't be given for a fair queue.
             min_pass: The pass of the lower bound; 0 in a plain queue, 1 or more in a fair one.
             subqueue: The part of the backlog; 0 is the queue itself.
-            page_token: The token of the page before; None for the first page.
+            page_token: The `next_page_token` of the previous page; None for the first page.
 
         Raises:
             InvalidPersistenceRequest: A bound or size is invalid, or the token is from another queue.
@@ -259,7 +259,7 @@ class TaskStore:
             queue: The queue's namespace, name and type.
             max_task_id: The id of the task that stays.
             max_pass: The pass of that task; 0 in a plain queue, 1 or more in a fair one.
-            limit: The most tasks to delete; 1 or more.
+            limit: The maximum number of tasks to delete; 1 or more.
             subqueue: The part of the backlog; 0 is the queue itself.
 
         Returns:

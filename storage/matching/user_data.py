@@ -105,12 +105,12 @@ class TaskQueueUserDataStore:
     async def list_task_queue_user_data_entries(
         self, namespace_id: UUID, *, page_size: int, page_token: bytes | None = None
     ) -> UserDataPage:
-        """List the user data of a namespace's queues, in the order of their tokens, which says nothing about their names.
+        """List the user data of a namespace's queues, in the order of their tokens. This order reveals nothing about their names.
 
         Args:
             namespace_id: The namespace of the queues.
-            page_size: The most entries to return; 1 to 10,000.
-            page_token: The token of the page before; None for the first page.
+            page_size: The maximum number of entries to return; 1 to 10,000.
+            page_token: The `next_page_token` of the previous page; None for the first page.
 
         Raises:
             InvalidPersistenceRequest: The page size is invalid, or the token is from another namespace or operation.

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 _LAST_VERSION = 2**63 - 1
 MAX_UPDATES = 1000
-"""The most queues of one update."""
+"""The maximum number of queues in one update."""
 MAX_BUILD_IDS = 10_000
-"""The most build ids of one update, added and removed."""
+"""The maximum number of build ids in one update, added and removed."""
 
 
 @dataclass(frozen=True, slots=True)

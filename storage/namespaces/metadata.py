@@ -87,7 +87,7 @@ class MetadataStore:
         If an interrupted creation left keys, the next creation with the same id and KEK uses them.
 
         Args:
-            namespace_id: The id, which no namespace may have had before.
+            namespace_id: The id; no namespace may ever have had it.
             name: The name, 1 to 255 bytes of UTF-8.
             data: The service's settings, at most 4 MiB.
             kek: The KEK that wraps its keys, of a configured provider.
@@ -95,7 +95,7 @@ class MetadataStore:
             suite: The cipher suite of its rows.
 
         Raises:
-            NamespaceAlreadyExists: The name is taken, or the id is or was.
+            NamespaceAlreadyExists: The name is taken, or the id is or was in use.
             InvalidPersistenceRequest, TransactionSizeLimit: An argument is malformed, or the settings are too large.
             KmsError: The KEK can't be used.
         """
@@ -220,8 +220,8 @@ class MetadataStore:
         """Return the namespaces that are not shredded, in the order of their ids, even those without available keys.
 
         Args:
-            page_size: Most namespaces of the page.
-            page_token: The token of the page; None for the first.
+            page_size: The maximum number of namespaces to return; 1 to 10,000.
+            page_token: The `next_page_token` of the previous page; None for the first page.
 
         Raises:
             InvalidPersistenceRequest: The page size or the token is malformed.

@@ -1,4 +1,4 @@
-"""A namespace for an administrator, and the errors because of which its name can't be shown."""
+"""A namespace as an administrator sees it, and the errors that hide its name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from strongroom.storage.engine.connection import Row
 
 UNREADABLE = (KmsError, KeyringFileError, IntegrityError, UnsupportedFormat)
-"""The errors with which a namespace is still listed. The entry has the error's message instead of the name."""
+"""If opening a namespace raises one of these errors, it is still listed. The entry has the error's message instead of the name."""
 
 
 @dataclass(frozen=True, slots=True)

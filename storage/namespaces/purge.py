@@ -26,7 +26,7 @@ _SQL = load_queries("namespaces/purge")
 PURGED_TABLES = tuple(table for table in TABLES if table.is_purged)
 
 CHUNK = 10_000
-"""Most rows that one statement deletes. Each statement is a transaction, so it holds no lock for long and meets no time limit."""
+"""Maximum number of rows that one statement deletes. Each is a transaction, so it holds locks briefly and meets no time limit."""
 
 Progress: TypeAlias = Callable[[str, int], None]
 """Called with a table and the number of its rows deleted so far. It is called at least once for each table, when the table is done."""
@@ -50,7 +50,7 @@ async def purge_namespace(
         namespace_id: The namespace, whose keys must be destroyed.
         progress: Called while rows are deleted.
         tally: Called in each transaction that deletes rows.
-        chunk: Most rows that one statement deletes.
+        chunk: Maximum number of rows that one statement deletes.
 
     Returns:
         The number of rows deleted, by table. A table without such rows is left out.
@@ -97,8 +97,8 @@ async def count_rows(database: Database, namespace_id: UUID) -> Mapping[str, int
 async def _purged(delete: _Delete, database: Database, table: Table, chunk: int) -> AsyncIterator[int]:
     """Purge one table, and yield the number of rows that each statement deleted.
 
-    A statement looks the namespace up in a window of partitions. It uses the key whatever statistics the planner has, because it
-    asks for one partition at a time.
+    A statement looks the namespace up in each partition of a window. Each look-up is for one partition, so the planner uses the
+    primary key whatever its statistics are.
     """
     if table.has_namespace_index:
         statement = _SQL["delete_by_namespace"].format(table=table.name)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _SQL = load_queries("namespaces/store")
 NAME_BYTES = 255
-"""Most bytes of a namespace's name in UTF-8."""
+"""Maximum size of a namespace's name, in bytes of UTF-8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class NamespaceRows:
         self._keyring = keyring
 
     async def name_token(self, name: str) -> bytes:
-        """Return the token of a name. It is made with the cell's keys, because a name leads to the namespace's own keys.
+        """Return the token of a name. It is made with the cell's keys, because the namespace's own keys are found by its name.
 
         Args:
             name: The name, 1 to 255 bytes of UTF-8.
@@ -174,7 +174,7 @@ def check_name(details: NamespaceDetails, name: str) -> None:
     """Check that a namespace which was found by the token of a name has that name.
 
     Raises:
-        IntegrityError: It has another name, so tokens were exchanged in the database.
+        IntegrityError: It has another name, so tokens were swapped in the database.
     """
     if details.name != name:
         raise IntegrityError

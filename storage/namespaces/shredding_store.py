@@ -1,7 +1,7 @@
 """The steps of a shredding in the database, from its request to its certificate.
 
 A shredding takes two confirmations with a grace period between them. An interrupted shredding continues at any step.
-`strongroom.driver.shredding` runs the steps in order, and asks the KMS and the search index.
+`strongroom.driver.shredding` runs the steps in order, and calls the KMS and the search index.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class ShreddingStore:
 
     @asynccontextmanager
     async def alone(self, namespace_id: UUID) -> AsyncIterator[None]:
-        """Wait until no other process finishes this shredding, and keep others out. The lock has a connection of its own.
+        """Hold the lock of this shredding, so that only one process at a time finishes it. The lock has its own connection.
 
         Args:
             namespace_id: The namespace.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 NAMESPACE_REPLICATION = 1
 """The queue type of the namespace replication queue. Temporal uses no other type."""
 BEFORE_FIRST = -1
-"""The id before that of the first message, which is 0."""
+"""The id before the first message, whose id is 0."""
 
 
 @dataclass(frozen=True, slots=True)

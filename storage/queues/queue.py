@@ -66,7 +66,7 @@ class Queue:
 
         Args:
             last_message_id: The id of the last message that was read; -1 to begin with the first message.
-            max_count: The most messages to return; 1 to 10,000.
+            max_count: The maximum number of messages to return; 1 to 10,000.
 
         Raises:
             InvalidPersistenceRequest: A number is invalid.
@@ -89,7 +89,7 @@ class Queue:
         await self._execute("delete_range", self._type, BEFORE_FIRST, message_id - 1)
 
     async def update_ack_level(self, data: DataBlob, *, version: int) -> int:
-        """Replace the acknowledgement levels of the version that was read.
+        """Replace the acknowledgement levels, if they still have the version that was read.
 
         Args:
             data: The service's new blob; at most 4 MiB.
@@ -131,13 +131,13 @@ class Queue:
     async def read_messages_from_dlq(
         self, *, first_message_id: int, last_message_id: int, page_size: int, page_token: bytes | None = None
     ) -> QueuePage:
-        """Return a page of the dead letters after one id and up to another, as Temporal counts them.
+        """Return a page of the dead letters after one id, and up to and including another.
 
         Args:
             first_message_id: The lower bound, exclusive; -1 to begin with the first message.
             last_message_id: The upper bound, inclusive.
-            page_size: The most messages to return; 1 to 10,000.
-            page_token: The token of the page before; None for the first page.
+            page_size: The maximum number of messages to return; 1 to 10,000.
+            page_token: The `next_page_token` of the previous page; None for the first page.
 
         Raises:
             InvalidPersistenceRequest: A number is invalid, or the token is from another queue.

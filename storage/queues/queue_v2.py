@@ -70,7 +70,7 @@ class QueueV2:
             queue_type: The type of the queue; 1 to 2^31 - 1.
             queue_name: The name of the queue; 1 to 1000 bytes of UTF-8.
             data: The message; at most 4 MiB.
-            namespace_id: The namespace that the message belongs to. It is sealed under the namespace's keys, and shredded with them.
+            namespace_id: The namespace that the message belongs to. Its keys seal the message, and shredding it shreds the message.
                 None for a message of the deployment, sealed under the cell's keys.
 
         Returns:
@@ -108,8 +108,8 @@ class QueueV2:
         Args:
             queue_type: The type of the queue; 1 to 2^31 - 1.
             queue_name: The name of the queue; 1 to 1000 bytes of UTF-8.
-            page_size: The most messages to return; 1 to 10,000.
-            page_token: The token of the page before; None for the first page.
+            page_size: The maximum number of messages to return; 1 to 10,000.
+            page_token: The `next_page_token` of the previous page; None for the first page.
 
         Raises:
             NotFound: The queue does not exist.
@@ -127,7 +127,7 @@ class QueueV2:
         return QueueV2Page(messages, _message_token(scope, messages[-1].message_id) if messages else None)
 
     async def range_delete_messages(self, queue_type: int, queue_name: str, *, last_message_id: int) -> int:
-        """Delete the first messages of a queue, up to and including one.
+        """Delete the first messages of a queue, up to and including `last_message_id`.
 
         Args:
             queue_type: The type of the queue; 1 to 2^31 - 1.
@@ -149,12 +149,12 @@ class QueueV2:
         return int(tag.rpartition(" ")[2])
 
     async def list_queues(self, queue_type: int, *, page_size: int, page_token: bytes | None = None) -> QueueV2InfoPage:
-        """List the queues of a type, in the order of their tokens, which says nothing about their names.
+        """List the queues of a type, in the order of their tokens. This order reveals nothing about their names.
 
         Args:
             queue_type: The type of the queues; 1 to 2^31 - 1.
-            page_size: The most queues to return; 1 to 10,000.
-            page_token: The token of the page before; None for the first page.
+            page_size: The maximum number of queues to return; 1 to 10,000.
+            page_token: The `next_page_token` of the previous page; None for the first page.
 
         Raises:
             InvalidPersistenceRequest: A number is invalid, or the token is from another type.

@@ -1,7 +1,7 @@
 """The numbered steps that make the schema.
 
 A `pre` step runs before a new version of the software is rolled out, so the old version must still work after it. A `post` step runs
-after the old version is gone, and may remove things.
+after the old version is gone, and may remove what only that version used.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ async def partition_windows(database: Database, table: Table) -> AsyncIterator[l
     """Yield the partitions of a table in ascending order, at most `WINDOW` at a time."""
     last, statement = _BELOW_ALL, _statement("next", table)
     while True:
-        # With fewer namespaces visible each look-up would step over the rows of the others.
+        # If fewer namespaces were visible, each look-up would have to skip the rows of the others.
         async with database.connection(EVERY_NAMESPACE) as connection:
             window = [row["partition"] for row in await connection.fetch(statement, last, WINDOW)]
         if not window:

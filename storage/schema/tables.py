@@ -1,7 +1,7 @@
 """One descriptor for each table of the schema.
 
 Driver-role rights, row-level-security policies, the purge of a namespace, distribution over Citus and resealing read these
-descriptors. A new table takes one entry here and its SQL. Tests compare the descriptors with the live catalogue and with
+descriptors. A new table needs one entry here, and its SQL. Tests compare the descriptors with the live catalogue and with
 docs/reference/schema.md.
 """
 
@@ -131,7 +131,7 @@ _RECORD = "shard_id integer, namespace_id uuid, id bytea"
 _QUEUE = "range_hash integer, namespace_id uuid, task_queue_id bytea, task_type smallint, fair boolean"
 
 TABLES = (
-    # The registry. A key version is never used again, so rows of data_keys are never deleted.
+    # The registry. A version number is never reused, so rows of data_keys are never deleted.
     _cell("cell", "only_row boolean", "The cell that the database belongs to.", _READ),
     _cell("schema_version", "version integer", "The migrations that were run.", _READ),
     _cell(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _SQL = load_queries("visibility_rows/outbox")
 _PIECE = 1000
 _HEAD_BYTES = 32
-"""The first bytes of a sealed value, its header and nonce, which no other value has."""
+"""The number of leading bytes that are compared. They include the nonce, so they differ for every sealed value."""
 
 RunKey: TypeAlias = tuple[int, UUID, bytes]
 """The key of a run's record: shard, namespace and id."""
@@ -47,7 +47,7 @@ class OutboxEntry:
         key: The key of the run's record.
         stamp: The stamp of the last change, which is new with each change.
         record: The row of `visibility_records` with its tokens; None if the record was deleted.
-        deleted_version: The version with which the record was deleted; None if it was not, or if that is forgotten.
+        deleted_version: The version with which the record was deleted; None if it was not deleted, or the deletion is forgotten.
     """
 
     key: RunKey
@@ -71,8 +71,8 @@ class VisibilityOutbox:
 
         Args:
             after: The key after which to continue; `BEFORE_ALL` for the first entries.
-            runs: Most entries.
-            size: Most bytes of sealed records, without the last one.
+            runs: Maximum number of entries.
+            size: Maximum bytes of sealed records, without the last one.
 
         Raises:
             StorageError: The database does not answer.
@@ -124,7 +124,7 @@ class VisibilityOutbox:
             wake: Called without arguments.
 
         Raises:
-            DatabaseUnavailable: the server can't be reached.
+            DatabaseUnavailable: The server can't be reached.
         """
         await self._database.listen(CHANNEL, lambda _: wake(), listening=wake)
 
@@ -160,7 +160,7 @@ class VisibilityOutbox:
         """Forget old deletions that are not in the outbox any more.
 
         Args:
-            older_than: The age of a deletion from which no late write of an older version can arrive.
+            older_than: The age of a deletion after which no late write of an older version can arrive.
 
         Raises:
             StorageError: The database does not answer.

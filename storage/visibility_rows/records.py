@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _SQL = load_queries("visibility_rows/records")
 
 HASHED_COLUMNS = ("h_workflow", "h_run", "h_type", "h_status", "h_queue", "h_division")
-"""The columns that hold the token of one attribute each; NULL without a value, and in a layout with all tokens in `t`."""
+"""Each column holds the token of one attribute. It is NULL without a value, and in a layout with all tokens in `t`."""
 _NO_COLUMNS = (None,) * len(HASHED_COLUMNS)
 
 
@@ -71,7 +71,7 @@ async def put_visibility_records(
     Args:
         connection: A connection in a transaction.
         namespace_id: The namespace.
-        rows: The records in any order. Of several versions of one record the newest is written.
+        rows: The records in any order. If a record has several versions, the newest is written.
         outbox: Whether a search index outside the database takes them from the outbox.
 
     Returns:

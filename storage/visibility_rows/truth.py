@@ -43,8 +43,8 @@ class VisibilityTruth:
 
         Args:
             after: The key after which to continue; `BEFORE_ALL` for the first records.
-            runs: Most records.
-            size: Most bytes of sealed records, without the last one.
+            runs: Maximum number of records.
+            size: Maximum bytes of sealed records, without the last one.
 
         Raises:
             StorageError: The database does not answer.
