@@ -1,7 +1,7 @@
 """Put a cell together from its configuration, and take it apart in reverse order.
 
-Everything that must be closed is pushed on one exit stack as soon as it exists, so the order of construction is the order of
-closing, reversed.
+Each part that must be closed is pushed on one exit stack as soon as it exists. So the parts are closed in the reverse order of
+construction.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from .telemetry.telemetry import Telemetry
 
 LOCK_TIMEOUT = 2.0
-"""Seconds that a statement of several calls waits for a row that another process holds; then the calls go one by one."""
+"""Time that a statement of several calls waits for a row lock, in seconds. After that its calls are sent one by one."""
 LAST_COUNT_SECONDS = 0.4
 """Timeout for reporting the number of sealed rows when a cell is closed."""
 
@@ -161,7 +161,7 @@ async def assembled(  # noqa: C901 - the parts of a cell, one after the other
         by_key = await connections(
             size=config.connections, lock_timeout=lock_timeout, by_key=True, distributed=distributed
         )
-        # Keys are read while transactions hold all other connections, so a wait for one of those would be a deadlock.
+        # Keys are read while transactions hold all other connections. Waiting for one of those connections would be a deadlock.
         registry = await connections(size=1)
 
         log = None

@@ -11,7 +11,7 @@ Scope: TypeAlias = Literal["cell", "namespace", "filtered"]
 
 
 class Permission(StrEnum):
-    """A permission, which an operation needs and a role gives. `READ`, `WRITE` and `ADMIN` are given in one namespace or in all."""
+    """A permission. Operations need it, and roles give it. `READ`, `WRITE` and `ADMIN` are given in one namespace or in all."""
 
     READ = "namespace.read"
     """Read a tenant's data."""
@@ -44,11 +44,11 @@ class Operation:
     Attributes:
         method: The store's method, or the verb of a command.
         permission: The permission that the caller needs; None if every known principal may do it.
-        activity: The kind of the operation. A read has one audit record, or two if it fails. Everything else has two.
+        activity: The kind of the operation. A read has one audit record, or two if it fails. Any other operation has two.
         scope: The subject of the operation: the cell; the namespaces that its arguments name; or a list that is
             filtered down to what the caller may see.
-        arguments: The arguments that an audit record holds as keyed hashes, separated by spaces. Those of a request
-            are named by its fields.
+        arguments: The arguments that an audit record holds as keyed hashes, separated by spaces. Arguments in
+            a request have the names of its fields.
         batch: The database function that several calls share; "" if each call has its own statements.
         barrier: Whether the store takes `barrier=`, and so waits for the audit record itself, in one wait for all
             calls that share a statement.

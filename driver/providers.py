@@ -20,7 +20,7 @@ _EXTRAS = {TransitKms: "vault", AwsKms: "aws", GcpKms: "gcp", AzureKms: "azure",
 
 
 def make_providers(sections: Mapping[str, KmsConfig], *, key_events: KeyEventSink) -> dict[str, KmsProvider]:
-    """Return the providers of a configuration by their ids, in its order. Nothing is connected yet.
+    """Return the providers of a configuration by their ids, in its order. No connection is opened yet.
 
     Args:
         sections: The configuration of each provider, by its id.

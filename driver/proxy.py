@@ -49,13 +49,13 @@ class Interceptor(Protocol):
     """
 
     async def before(self, invocation: Invocation) -> Any:
-        """Return what `after` or `error` needs of this call; raise to refuse the call."""
+        """Return the call's state for `after` or `error`. Raise to refuse the call."""
 
     async def after(self, state: Any, invocation: Invocation, answer: Any) -> Any:
         """Return the answer for the caller. If this raises, the caller gets that error."""
 
     async def error(self, state: Any, invocation: Invocation, error: BaseException) -> None:
-        """Take note of an error, which the caller gets afterwards."""
+        """Process an error. The caller gets it afterwards."""
 
 
 Chain: TypeAlias = "Callable[[Invocation], Awaitable[Any]]"
@@ -75,7 +75,7 @@ class Proxy:
 
 
 def chained(interceptors: Sequence[Interceptor]) -> Chain:
-    """Return what does a call within interceptors.
+    """Return a function that runs a call within interceptors.
 
     Args:
         interceptors: The first is the outermost: it runs first before the call, and last after it.

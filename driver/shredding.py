@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 Step: TypeAlias = Literal["roots", "keks", "rows", "documents", "certificate"]
 Progress: TypeAlias = Callable[[Step, int], None]
-"""Called with a step and a number when the step is done, and after each chunk of rows: keys, KEKs, rows, documents or certificates."""
+"""Called when a step is done, and after each chunk of rows.
+
+The step is keys, KEKs, rows, documents or certificates, and the number counts them.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,7 @@ class Shredding:
         )
 
     async def confirm(self, namespace_id: UUID, code: str) -> ShredRequest:
-        """Destroy the keys; see `ShreddingStore.confirm`. `finish` does this too, and all later steps."""
+        """Destroy the keys; see `ShreddingStore.confirm`. `finish` does this and all later steps."""
         request = await self.store.find(namespace_id)
         if request is not None and request.confirmed_at is not None:
             return await self.store.confirm(namespace_id, code)
@@ -151,8 +154,8 @@ class Shredding:
             The certificate; None if there is no such namespace.
 
         Raises:
-            ConditionFailed: The namespace is scheduled for shredding, and its grace period is not over or its KEKs go too.
-            InvalidPersistenceRequest: It is the cell itself.
+            ConditionFailed: The namespace is scheduled for shredding, and its grace period is not over or its KEKs are deleted too.
+            InvalidPersistenceRequest: The id is the cell's own.
             StrongroomError: A step failed. Run it again to continue.
         """
         try:
@@ -163,7 +166,7 @@ class Shredding:
             await destroy_data_keys(self._keyring, namespace_id)
             return None
         if request.completed_at is None and not request.keep_kek:
-            # The request also deletes KEKs, which needs the code, and a second person where access is controlled.
+            # The request also deletes KEKs. That needs the code and, with access control, a second person.
             msg = (
                 "this namespace is scheduled for shredding together with its KEKs; finish that with "
                 "'strongroom namespace shred NAME --final CODE', or cancel it with 'strongroom namespace unshred NAME'"

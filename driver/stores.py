@@ -1,6 +1,6 @@
 """The table of stores and operations. It alone defines the operations of a caller and the permissions that they need.
 
-Access control, the audit log, telemetry and the proxies read it; what is not here can't be done through a session. A new
+Access control, the audit log, telemetry and the proxies read it; a session can't call anything else. A new
 store needs one entry here and its constructor in `assembly.py`. tests/access/test_catalogue.py compares the table with the
 stores' public coroutines and their arguments, with the commands, and with the roles.
 

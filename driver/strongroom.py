@@ -74,8 +74,8 @@ class Strongroom(Cell):
             audit: Receives changes of keys and calls of a KMS; None for the audit log.
             telemetry: Metrics and traces (docs/telemetry.md); None for none.
             log_settings: Deadlines and limits of the audit log; None for the defaults.
-            lock_timeout: Seconds that a statement of several calls waits for a row that another process holds; then
-                the calls go one by one.
+            lock_timeout: Time that a statement of several calls waits for a row lock, in seconds. After that its calls are
+                sent one by one.
 
         Raises:
             SchemaMismatch: The database is older or newer than this version.
@@ -86,7 +86,7 @@ class Strongroom(Cell):
         async with assembled(
             cls, config, key_events=audit, telemetry=telemetry, log_settings=log_settings, lock_timeout=lock_timeout
         ) as strongroom:
-            # The provider of the cell's own keys. Another one is checked when a namespace needs it, and stops no other.
+            # The first provider has the cell's own KEK. Other providers are checked when a namespace needs them.
             await strongroom.keyring.provider(next(iter(config.kms))).check()
             await check_schema(strongroom.database)
             await check_cell(strongroom.database, config.cell)
@@ -150,7 +150,7 @@ class Strongroom(Cell):
 
         Args:
             principal: The caller's name. The service vouches for it; see `authenticated` for API keys and certificates.
-            credential: How the caller is known, for the audit log.
+            credential: How the caller authenticated, for the audit log.
             source: Where the caller calls from, for the audit log.
             decide: Decides whether an operation is allowed; the command line replaces it in a cell without a policy.
 
@@ -180,7 +180,7 @@ class Strongroom(Cell):
             source: Where the caller calls from, for the audit log.
 
         Raises:
-            NotAuthenticated: No principal has it, or it has expired or was revoked.
+            NotAuthenticated: No principal has the key or certificate, or the key has expired or was revoked.
             ConfigError: There is no audit log.
         """
         policy = await self.access.policy()
@@ -269,17 +269,17 @@ class Strongroom(Cell):
         return VisibilityEpochs(self.database, outbox=self.search_index is not None)
 
     def _registry_wait(self, seconds: float | None) -> RegistryWait:
-        """Return the wait until every process has read the key registry again; `seconds` replaces that of the configuration."""
+        """Return the wait until every process has read the key registry again; `seconds` replaces the configured wait."""
         return RegistryWait(self.config.cache.encrypt_ttl + MARGIN if seconds is None else seconds)
 
 
 def shard_of(keys: NamespaceKeys, workflow_id: str, shard_count: int) -> int:
-    """Return the shard of a workflow, from 1. It is keyed, so that a shard says nothing about the id."""
+    """Return the shard of a workflow, from 1. The hash is keyed, so that a shard reveals nothing about the id."""
     return int.from_bytes(keys.identity("shard").token(workflow_id.encode())[:8], "big") % shard_count + 1
 
 
 async def _create_keyrings(strongroom: Strongroom, in_use: set[str]) -> None:
-    """Create the keyrings that no key depends on yet. One that is in use and missing must come from a backup."""
+    """Create the keyrings that no key depends on yet. A missing keyring that is in use must be restored from a backup."""
     for provider_id, provider in strongroom.keyring.providers.items():
         inner = provider.inner if isinstance(provider, ResilientProvider) else provider
         if provider_id not in in_use and isinstance(inner, LocalProvider):

@@ -20,7 +20,7 @@ _NO_KEY = sha256(b"nobody's").hexdigest()
 
 
 def make_api_key(*, now: datetime, lifetime: timedelta) -> tuple[str, ApiKey]:
-    """Return a new key for its owner, and what the policy holds of it.
+    """Return a new key for its owner, and the key's entry in the policy.
 
     Args:
         now: The time, in UTC.
@@ -31,7 +31,7 @@ def make_api_key(*, now: datetime, lifetime: timedelta) -> tuple[str, ApiKey]:
 
 
 def find_by_api_key(policy: Policy, text: str, *, now: datetime) -> tuple[Principal, ApiKey] | None:
-    """Return the principal of a key; None if the key is unknown or has expired. Both take the same time.
+    """Return the principal of a key; None if the key is unknown or has expired. All cases take the same time.
 
     Args:
         policy: The cell's policy.

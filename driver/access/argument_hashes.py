@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 HASH_BYTES = 16
 CACHED_HASHES = 1024
-"""Maximum size of each of a namespace's two caches of hashes. They are useful because shards, task queues and workflows recur."""
+"""Maximum size of each of a namespace's two hash caches. They are useful because shards, task queues and workflows recur."""
 
 
 class ArgumentHashes:

@@ -33,8 +33,8 @@ def identifying(arguments: Mapping[str, Any]) -> tuple[tuple[UUID, ...], dict[st
         arguments: All arguments of a call, by name.
 
     Returns:
-        The id of each namespace, without duplicates; and the ids, names, numbers and filters among the arguments and in requests,
-        by name. Blobs, tasks and events are left out. The table (`driver/stores.py`) says which of them are recorded.
+        The id of each namespace, without duplicates. Then, by name, the ids, names, numbers and filters from the arguments and from
+        requests. Blobs, tasks and events are left out. The table (`driver/stores.py`) lists the values that are recorded.
     """
     namespace_ids: list[UUID] = []
     values: dict[str, Any] = {}
@@ -55,7 +55,7 @@ def identifying(arguments: Mapping[str, Any]) -> tuple[tuple[UUID, ...], dict[st
 
 
 def canonical(value: object) -> bytes:
-    """Return bytes that are different for every other type and value."""
+    """Return bytes that no other type or value has."""
     if isinstance(value, str):
         return b"s" + value.encode("utf-8", "surrogatepass")
     if isinstance(value, bytes):
@@ -74,7 +74,7 @@ Reader: TypeAlias = "Callable[[Any, list[UUID], dict[str, Any]], None]"
 
 
 def _request_with(*fields: str) -> Reader:
-    """Return the reader of requests that hold a run in each of these fields; the first run identifies the call."""
+    """Return a reader for requests that hold a run in each of these fields. The first run identifies the call."""
 
     def read(request: Any, namespace_ids: list[UUID], values: dict[str, Any]) -> None:
         values["shard_id"] = request.shard_id

@@ -1,7 +1,7 @@
 """Authorise the calls of one principal, and encode the audit record that they share.
 
-Most calls repeat an earlier one: the same operation and namespace, under the same policy and keys. The decision for those is
-remembered, and their record is already encoded, except the request's id and the arguments. `Authoriser.repeated` awaits nothing.
+Most calls repeat an earlier one: the same operation and namespace, under the same policy and keys. For those calls, the
+decision is cached, and so is the encoded record, except the request's id and the arguments. `Authoriser.repeated` awaits nothing.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class AllowedCall:
         policy: The policy that allowed it.
         caller: The caller's fields, for records that the call causes.
         fields: The fields of the call's audit records, as members of a JSON object.
-        needs_audit: Whether the call must not have an effect before its record is on disk.
+        needs_audit: Whether the call's record must be on disk before the call has an effect.
     """
 
     policy: Policy
@@ -68,7 +68,7 @@ class _Allowance:
 
 @dataclass(slots=True, eq=False)
 class _Remembered:
-    """The cached decisions and encodings of a namespace, or of the cell. They live as long as its keys are used.
+    """The cached decisions and encodings of a namespace, or of the cell. They are dropped together with its keys.
 
     Attributes:
         hashes: The hashes of arguments.
@@ -154,13 +154,13 @@ class Authoriser:
             shared += b',"data_key":%d' % keys.active_version(KeyClass.DATA)
             fields = _call_fields(request_id, shared, hashes.members(values, operation.recorded))
         if is_missing:
-            # As for a namespace that exists and is hidden: same work, same record except its id, same answer.
+            # A missing namespace is treated like a hidden one: same work, same record except its id, same answer.
             decision = Decision(allowed=False, hidden=True, reason="no role")
         else:
             decision = self._decide(policy, self._principal, operation, namespaces, now=changes.utc_now())
         if not decision.allowed:
             await self._refuse(operation, fields, decision)
-        if decision.grant:  # It ends by the clock, so it is not remembered.
+        if decision.grant:  # A grant expires, so its decision is not cached.
             fields += b"," + members({"grant": decision.grant})
         elif keys_and_hashes is not None and len(namespaces) < 2:  # noqa: PLR2004 - see `repeated`
             keys, hashes = keys_and_hashes
@@ -190,7 +190,7 @@ class Authoriser:
             except (
                 NamespaceNotFound,
                 InvalidPersistenceRequest,
-            ):  # The second is for a name that no namespace can have.
+            ):  # InvalidPersistenceRequest: no namespace can have this name.
                 return (), True
         return named, not named
 
@@ -212,7 +212,7 @@ class Authoriser:
         They are the namespace's own keys, so that nobody can link a hash to a workflow after the namespace is shredded.
 
         Returns:
-            None if there is no such namespace or its keys can't be had. The record then has no arguments.
+            None if there is no such namespace or its keys are unavailable. The record then has no arguments.
         """
         try:
             keys = await self._keyring.open(namespaces[0] if len(namespaces) == 1 else self._keyring.cell_id)

@@ -105,7 +105,7 @@ def _permissions(policy: Policy, name: str, namespace_id: UUID | None) -> frozen
 def _granted(
     policy: Policy, principal: str, namespace_id: UUID | None, now: datetime
 ) -> Iterator[tuple[str, frozenset[Permission]]]:
-    """Yield each grant of a role that counts, with its permissions."""
+    """Yield each role grant that is in force, with its permissions."""
     if principal not in policy.principals:
         return
     for grant in policy.grants:

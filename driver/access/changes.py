@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 LONGEST_KEY = timedelta(days=400)
 LIVE_KEYS = 2
-"""API keys that a principal may have at a time: the current one and the next one."""
+"""Maximum number of API keys of a principal: the current one and the next one."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:+-]{0,127}")
 REASON = 500
-"""The most characters of a reason."""
+"""Maximum length of a reason, in characters."""
 MOST_PRINCIPALS = 5_000
 MOST_DAYS = 36_500
 
@@ -81,7 +81,7 @@ def unbind(policy: Policy, name: str, role: str, *, namespace_id: UUID | None, b
 
 
 def made_namespace(policy: Policy, name: str, namespace_id: UUID, *, now: datetime) -> Policy:
-    """Give the creator of a namespace the role `admin` in it, unless they have its permissions already."""
+    """Give the creator of a namespace the role `admin` in it, unless the creator already has its permissions."""
     if role_permissions("admin", namespace_id) <= permissions_of(policy, name, namespace_id, now=now):
         return policy
     principal = principal_named(policy, name)
@@ -89,11 +89,11 @@ def made_namespace(policy: Policy, name: str, namespace_id: UUID, *, now: dateti
 
 
 def add_subject(policy: Policy, name: str, subject: str, *, by: str, now: datetime) -> Policy:
-    """Add the subject of a certificate by which a principal is known."""
+    """Add a certificate subject with which a principal authenticates."""
     principal = _changeable(policy, name, by=by, now=now)
     if any(subject in each.subjects for each in policy.principals.values()):
         raise InvalidPolicyChange("a principal has this certificate subject already")
-    if not subject or len(subject) > 1000 or not subject.isprintable():  # noqa: PLR2004 - longer than any that is meant
+    if not subject or len(subject) > 1000 or not subject.isprintable():  # noqa: PLR2004 - no real subject is longer
         raise InvalidPolicyChange(
             "a certificate subject is a text such as CN=worker-1,O=Example, of at most 1,000 characters"
         )
@@ -130,7 +130,7 @@ def revoke_api_key(policy: Policy, key_id: str, *, by: str, now: datetime) -> Po
 
 
 def add_hold(policy: Policy, reason: str, *, by: str, now: datetime) -> Policy:
-    """Place a legal hold: nothing of the audit log is pruned until it is lifted."""
+    """Place a legal hold. The audit log is not pruned until the hold is lifted."""
     if not reason.strip() or len(reason) > REASON or not reason.isprintable():
         raise InvalidPolicyChange(f"a legal hold needs a reason, of at most {REASON} characters")
     return replace(policy, holds=(*policy.holds, LegalHold(secrets.token_hex(4), reason, now, by)))
@@ -145,13 +145,13 @@ def lift_hold(policy: Policy, hold_id: str) -> Policy:
 
 
 def put_availability_first(policy: Policy, namespace_id: UUID, *, on: bool) -> Policy:
-    """Set whether calls about a namespace go on while the audit log can't be written."""
+    """Set whether calls about a namespace continue while the audit log can't be written."""
     others = policy.availability_first - {namespace_id}
     return replace(policy, availability_first=others | {namespace_id} if on else others)
 
 
 def keep_for(policy: Policy, days: int) -> Policy:
-    """Set for how many days audit records are kept."""
+    """Set the retention of audit records, in days."""
     if not 1 <= days <= MOST_DAYS:
         raise InvalidPolicyChange(f"audit records are kept for 1 to {MOST_DAYS} days")
     return replace(policy, retention_days=days)
@@ -169,7 +169,7 @@ def without_expired(policy: Policy, *, now: datetime) -> Policy:
 
 
 def utc_now() -> datetime:
-    """Return the time in UTC, with which expiries in a policy are compared."""
+    """Return the time in UTC, for comparison with the expiries in a policy."""
     return datetime.now(UTC)
 
 
@@ -203,7 +203,7 @@ def _changeable(policy: Policy, name: str, *, by: str, now: datetime) -> Princip
     """Return a principal whose credentials `by` may change.
 
     Raises:
-        PermissionDenied: `by` does not have all permissions of the principal, and could act as it with new credentials.
+        PermissionDenied: `by` lacks a permission of the principal. New credentials would let `by` act as the principal.
     """
     principal = principal_named(policy, name)
     for binding in principal.bindings:

@@ -1,4 +1,4 @@
-"""The access policy of a running cell: read, used for ten seconds, changed, and recorded in the audit log."""
+"""The access policy of a running cell. It is read again after ten seconds, and every change is recorded in the audit log."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from strongroom.storage import AccessPolicyStore
 
 FRESH_SECONDS = 10.0
-"""Seconds that a policy is used without reading it again. A revoked key or role counts for at most this time."""
+"""Time before a policy is read again, in seconds. A revoked key or role stays valid for at most this time."""
 
 
 class AccessControl:
@@ -98,7 +98,7 @@ class AccessControl:
         return self._policy
 
     async def digest(self) -> tuple[int, str]:
-        """Return version and SHA-256 of the stored policy, for reviews."""
+        """Return the version and the SHA-256 of the stored policy, for reviews."""
         version, data = await self._store.get()
         return version, sha256(data).hexdigest()
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 LONGEST_GRANT = timedelta(hours=8)
 """The maximum lifetime of a grant."""
 APPROVAL_PERIOD = timedelta(hours=24)
-"""The time in which a requested grant must be approved. After it the request has expired."""
+"""The time within which a requested grant must be approved. After that the request has expired."""
 
 
 def request_grant(

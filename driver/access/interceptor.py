@@ -83,7 +83,7 @@ class AccessInterceptor:
         # A statement that waits delays other callers, so it must not wait for a log that is known to fail.
         barrier = pending if operation.barrier and self._log.is_healthy else None
         if operation.barrier:
-            invocation.kwargs["barrier"] = barrier  # Replaces one that the caller passed.
+            invocation.kwargs["barrier"] = barrier  # Replaces a barrier that the caller passed.
         if pending is not None and barrier is None and not operation.reads:
             await pending.wait()
         return Running(call, pending, time.perf_counter(), CALLER.set(call.caller))
@@ -121,7 +121,7 @@ class AccessInterceptor:
             await state.pending.wait()
 
     def end(self, operation: Operation, state: Running, error: BaseException | None = None) -> None:
-        """Record how a call ended; nothing for a read that succeeded."""
+        """Record the outcome of a call. A read that succeeded has no such record."""
         CALLER.reset(state.token)
         if operation.reads and error is None:
             return

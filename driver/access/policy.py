@@ -18,11 +18,11 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A secret by which a principal is known.
+    """A secret with which a principal authenticates.
 
     Attributes:
         key_id: The id; part of the key, and recorded in the audit log.
-        hash: SHA-256 of the secret in hexadecimal. The secret is 256 random bits, so the hash needs no salt and no cost.
+        hash: SHA-256 of the secret in hexadecimal. The secret is 256 random bits, so the hash needs no salt and may be fast.
         created_at: When the key was created.
         expires_at: When the key expires.
     """
@@ -73,7 +73,7 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A break-glass grant: a role or an operation for some hours. It counts from the approval by a second person.
+    """A break-glass grant: a role or an operation for some hours. It is valid from its approval by a second person.
 
     Attributes:
         grant_id: The id.
@@ -83,7 +83,7 @@ class Grant:
         namespace_id: The namespace; None for the whole cell.
         reason: The reason that the principal gave.
         requested_at: When it was requested.
-        seconds: How long it counts after the approval.
+        seconds: The time for which it is valid after the approval, in seconds.
         approved_by: The principal that approved it; "" without an approval.
         approved_at: When it was approved.
         expires_at: When it expires.
@@ -132,7 +132,7 @@ class Policy:
     Attributes:
         version: The number of changes; 0 if there is no policy.
         principals: The principals by name.
-        grants: Break-glass grants, those that ended in the last 90 days included.
+        grants: Break-glass grants, including those that ended in the last 90 days.
         holds: Legal holds.
         retention_days: How long audit records are kept.
         availability_first: Namespaces whose calls go on when the audit log can't be written.
@@ -198,7 +198,7 @@ def _principal(document: dict[str, Any]) -> Principal:
 
 
 def _typed(document: dict[str, Any]) -> dict[str, Any]:
-    """Return fields with times and ids instead of their texts."""
+    """Return the fields, with times and ids parsed from their texts."""
     fields = dict(document)
     for name, value in document.items():
         if isinstance(value, str) and (name.endswith("_at") or name == "since"):

@@ -93,7 +93,7 @@ class _Evidence:
 
 
 async def review_access(access: AccessControl, audit_root: Path, *, cell_id: UUID, stale: timedelta) -> AccessReview:
-    """Return a report; reads all audit records of this host.
+    """Read all audit records of this host, and return a report.
 
     Args:
         access: The cell's access policy.

@@ -1,4 +1,4 @@
-"""The audit log: every call with its caller, time, source and outcome. Its files show when they were altered or cut.
+"""The audit log: every call with its caller, time, source and outcome. Its files show whether they were altered or cut.
 
 Read in this order: `events.py` (what is recorded), `stream.py` (one process's files, and the chain through them), `log.py`
 (many callers, one write), `checkpoint.py` (signatures), `verify.py` (for a reader who has only the files), `reader.py`,

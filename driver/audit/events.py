@@ -1,4 +1,4 @@
-"""The events of the audit log. An event is names and values; none of them is anything that a tenant wrote.
+"""The events of the audit log. An event is a set of names and values. A tenant wrote none of them.
 
 docs/audit-log.md has the table of all fields.
 """
@@ -24,7 +24,7 @@ INTENT = "intent"
 READ = "read"
 """A call that only reads is allowed. The caller gets the answer once this record is on disk."""
 OUTCOME = "outcome"
-"""How a call ended; for a read, only if it failed."""
+"""The outcome of a call. A read has one only if it failed."""
 DENIED = "denied"
 """A call was refused."""
 KEY = "key"
@@ -36,9 +36,9 @@ POLICY = "policy"
 CHECK = "check"
 """A test of whether the log can be written."""
 CHECKPOINT = "checkpoint"
-"""A signature over all records before."""
+"""A signature over all earlier records."""
 BASE = "base"
-"""A signed statement that all records up to a certain one were pruned. It precedes the rest, and is not in the chain."""
+"""A signed statement that all records up to a certain one were pruned. It precedes the remaining records, and is not in the chain."""
 
 
 def now() -> datetime:
@@ -63,6 +63,6 @@ def of_policy(fields: Fields, caller: Fields) -> Event:
 
 
 def _within(caller: Fields) -> dict[str, object]:
-    """Return who caused an event, and by which call; the call has its own record, with its arguments."""
+    """Return the principal that caused an event, and the id of its call. The call has its own record, with its arguments."""
     identity = {name: caller[name] for name in ("principal", "credential") if name in caller}
     return {**identity, "within": caller["request_id"]} if "request_id" in caller else identity

@@ -1,4 +1,4 @@
-"""Send audit records to a collector, from a cursor on. Each is sent at least once and in order, also after interruptions."""
+"""Send audit records to a collector, starting at a cursor. Each is sent at least once and in order, even after interruptions."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from .sinks import Sink
 
 BATCH = 1000
-"""The most records that are sent at a time."""
+"""Maximum number of records that are sent at a time."""
 LONGEST_WAIT = 30.0
-"""The most seconds between two attempts."""
+"""Maximum time between two attempts, in seconds."""
 POLL = 1.0
 """Seconds between two searches for new records, with `follow`."""
 
@@ -93,7 +93,7 @@ async def export(
 
     Args:
         root: The folder of all streams.
-        cursor: The position, which moves on.
+        cursor: The position. It advances as records are sent.
         save: Saves the cursor.
         write: The form of the records.
         sink: The collector.
@@ -139,7 +139,7 @@ def _next(records: Iterator[tuple[UUID, int, bytes]]) -> list[tuple[UUID, int, b
 
 def _written(cursor: Cursor, write: Format, stream_id: UUID, line: bytes) -> bytes:
     parsed = parse(line)
-    if parsed is None:  # A line that is no record is sent unchanged, so that verification finds it.
+    if parsed is None:  # A line that is not a record is sent unchanged, so that verification finds it.
         return line.rstrip(b"\n")
     fields = parsed[0]
     if fields.get("event") == OPENED:

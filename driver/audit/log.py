@@ -1,7 +1,7 @@
 """The audit log of a process: many callers share one write.
 
-A caller that awaits `record` returns once its record is on disk, or gets `AuditUnavailable` within two seconds. Nothing that
-needs a record may happen before that.
+A caller that awaits `record` returns once its record is on disk, or gets `AuditUnavailable` within two seconds. An
+operation that needs a record must not start before that.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class AuditLog:
         await self.begin(event).wait()
 
     def begin(self, event: Event) -> PendingRecords:
-        """Append a record and request its write; wait for the result to know that it is on disk.
+        """Append a record and request its write. The record is on disk once the result's `wait` returns.
 
         Raises:
             AuditUnavailable: Too many records are waiting.
@@ -126,7 +126,7 @@ class AuditLog:
         self._writer.request_turn()
 
     async def checkpoint(self) -> None:
-        """Sign the records on disk, if there are any since the last signature. Keys that are not available are not an error."""
+        """Sign the records on disk, if there are any since the last signature. Unavailable keys are not an error."""
         async with self._signing:
             stream = self._stream
             if self._sign is None or stream is None or not self.unsigned:
@@ -156,7 +156,7 @@ class AuditLog:
         """Write the records in memory, and release the stream for another process."""
         if self._flush_timer is not None:
             self._flush_timer.cancel()
-        # Records that can't be written until then are outcomes: nothing was done without its intent.
+        # Records that can't be written by then are outcomes, or belong to namespaces that put availability first.
         if await asyncio.to_thread(self._writer.end, self._settings.write_timeout) and self._stream is not None:
             self._stream.close()
 
@@ -219,7 +219,7 @@ class KeyRecords:
         """Record an event.
 
         Raises:
-            AuditUnavailable: It was not on disk in time. The operation on the key must then not happen.
+            AuditUnavailable: The record was not on disk in time. The operation on the key must then not run.
         """
         await self._log.record(of_key(event, self._caller()))
 
@@ -234,7 +234,7 @@ async def opened(log: AuditLog) -> AsyncIterator[AuditLog]:
         signing.cancel()
         with suppress(asyncio.CancelledError):
             await signing
-        with suppress(TimeoutError):  # The keys can't be had; the next process signs these records.
+        with suppress(TimeoutError):  # The keys are unavailable. The next process signs these records.
             async with asyncio.timeout(LAST_SIGNATURE_SECONDS):
                 await log.checkpoint()
         await log.aclose()

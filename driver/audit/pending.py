@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 class PendingRecords:
-    """Records on their way to disk. It is a `strongroom.storage.Barrier` for what must not happen before they are there.
+    """Records on their way to disk. It is a `strongroom.storage.Barrier` for operations that must wait for them.
 
     Attributes:
         events: The records.
-        passed: Whether the records are on disk, and were in time for their callers.
+        passed: Whether the records reached the disk in time for their callers.
         requested: Whether a write of these records has been requested.
     """
 
@@ -38,7 +38,7 @@ class PendingRecords:
         if self.passed:
             return
         if self._refusal is not None:
-            raise copy(self._refusal)  # A traceback belongs to one raise.
+            raise copy(self._refusal)  # Each raise needs a traceback of its own.
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         if not self.passed:  # The writing thread looks for waiters after it has set `passed`.

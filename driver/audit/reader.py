@@ -1,4 +1,4 @@
-"""Read the records of all streams of a folder in order, from a position on."""
+"""Read the records of all streams in a folder in order, starting at a position."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 def read_records(root: Path, *, after: Mapping[UUID, int] | None = None) -> Iterator[tuple[UUID, int, bytes]]:
     """Yield stream, number and line of each record on disk, one stream after the other.
 
-    A stream whose beginning was pruned starts with the signed statement of that, with the number of the last pruned record.
+    A stream whose beginning was pruned starts with the signed statement about it. Its number is that of the last pruned record.
 
     Args:
         root: The folder of all streams.
-        after: The number of the last record to leave out, by stream.
+        after: The number of the last record to skip, by stream.
     """
     for stream_id, folder in streams(root):
         for sequence, line in _read_stream(folder, (after or {}).get(stream_id, 0)):
@@ -31,14 +31,14 @@ def _read_stream(folder: Path, last: int) -> Iterator[tuple[int, bytes]]:
     base = read_base(folder)
     if base is not None and last < base[0]:
         yield base[0], (folder / "base.json").read_bytes()
-        last = base[0]  # Pruned records may not be deleted yet.
+        last = base[0]  # Pruned records may still be in the folder.
     ordered = segments(folder)
     for segment, following in zip(ordered, [*ordered[1:], None], strict=False):
         if following is not None and int(following.stem) <= last:
-            continue  # All its records are left out.
+            continue  # All records of the segment are skipped.
         for line in _whole_lines(segment):
             parsed = parse(line)
-            # A line that is no record is yielded too, so that verification finds it.
+            # A line that is not a record is yielded too, so that verification finds it.
             sequence = last + 1 if parsed is None else parsed[0]["sequence"]
             if sequence > last:
                 yield sequence, line
@@ -56,7 +56,7 @@ def read_lines(root: Path) -> Iterator[bytes]:
 
 
 def _whole_lines(segment: Path) -> Iterator[bytes]:
-    """Yield the lines of a segment that are on disk, without an unfinished last one."""
+    """Yield the lines of a segment that are on disk, except an unfinished last line."""
     with segment.open("rb") as file:
         os.fdatasync(file.fileno())  # A reader must not see a record that a power cut could remove.
         for line in file:

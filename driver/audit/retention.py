@@ -1,4 +1,4 @@
-"""Delete old audit records, and leave a signed statement from which the other records verify."""
+"""Delete old audit records, and leave a signed statement from which the remaining records can be verified."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Pruned:
 
 
 def prune(root: Path, *, before: datetime, key: SigningKey, dry_run: bool = False) -> list[Pruned]:
-    """Delete whole segments whose records are all older, but never a stream's last segment.
+    """Delete each segment whose records are all older than `before`, but never a stream's last segment.
 
     The signed statement is on disk before anything is deleted, so pruning can be stopped at any moment and run again.
 
@@ -46,10 +46,10 @@ def prune(root: Path, *, before: datetime, key: SigningKey, dry_run: bool = Fals
         root: The folder of all streams.
         before: The time before which records are old, in UTC.
         key: The cell's audit key.
-        dry_run: Whether nothing is deleted.
+        dry_run: Whether to delete nothing, and only return what would be deleted.
 
     Returns:
-        What was deleted, or would be; only streams with something to delete.
+        What was deleted, or would be deleted. Streams with nothing to delete are left out.
 
     Raises:
         OSError: A file can't be read, written or deleted.

@@ -1,4 +1,4 @@
-"""Collectors of an export. A sink that returns from `send` has stored the lines; otherwise they are sent again."""
+"""Collectors of an export. When `send` returns, the sink has stored the lines. When it raises, they are sent again."""
 
 from __future__ import annotations
 
@@ -74,11 +74,11 @@ class File:
 class SyslogOverTls:
     """A collector of syslog over TLS (RFC 5425).
 
-    Syslog has no answer, and data that was written to a socket may never arrive. So each call has a connection of its own, which ends
-    with TLS's close_notify from both sides. The collector sends its own after it has read everything.
+    Syslog has no answer, and data that was written to a socket may never arrive. So each call uses its own connection, which both
+    sides end with TLS's close_notify. The collector sends its close_notify after it has read everything.
 
     Args:
-        host: The collector's host name, which its certificate must have.
+        host: The collector's host name, which its certificate must contain.
         port: The collector's port.
         context: Returns the TLS context. It is called for each connection, so that certificates can change.
     """

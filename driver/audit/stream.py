@@ -37,13 +37,13 @@ _CHECK_SECONDS = 1.0
 
 
 class Stream:
-    """A folder of segments. One process writes it at a time, and the next process goes on where that one ended.
+    """A folder of segments. One process writes it at a time, and the next process continues where that one ended.
 
-    Nothing here awaits, because `AuditLog` calls it in a thread.
+    No method awaits, because `AuditLog` calls them in a thread.
 
     Attributes:
         stream_id: The stream's id, which is in each of its records.
-        written: Number of the last record on disk, and the chain after it. It is one value, because other threads read it.
+        written: Number of the last record on disk, and the chain after it. It is one tuple, because other threads read it.
 
     Args:
         folder: The stream's folder.
@@ -64,7 +64,7 @@ class Stream:
         self._day: date | None = None
         self._resumable = False
         self._checked_at = float("-inf")
-        # Encoded, and not known to be on disk. They keep their numbers and chain, because they are written before any other.
+        # Encoded records that are not known to be on disk. They are written before any other, so they keep their numbers and chain.
         self._waiting: list[bytes] = []
 
     @classmethod
@@ -87,7 +87,7 @@ class Stream:
                     if stream._resume():
                         return stream
                     os.close(lock)
-            # Created, and taken in the next turn, because another process may be faster.
+            # The new stream is taken in the next iteration, because another process may take it first.
             (root / f"stream-{uuid4()}").mkdir(mode=0o700)
             sync_folder(root)
 
@@ -103,7 +103,7 @@ class Stream:
         if not self._waiting:
             return
         if self._file is not None and not self._is_in_place():
-            os.close(self._file)  # Later records would be written to a file that nobody finds.
+            os.close(self._file)  # Later records would go to a file that no reader finds.
             self._file = None
         if self._file is None and self._resumable:
             self._reopen_segment()
@@ -113,14 +113,14 @@ class Stream:
             or self._day != self._settings.now().date()
         ):
             self._begin_segment()
-        assert self._file is not None  # noqa: S101 - begun above
+        assert self._file is not None  # noqa: S101 - the segment was begun above
         last, chain = self.written
         try:
             # The file was opened with O_DSYNC, so the records are on disk when this returns.
             length, chain = self._settings.append(self._file, self._offset, self._head, last + 1, chain, self._waiting)
         except OSError as error:
             if error.errno not in _NO_ROOM:
-                # It is unknown what is on disk, and a second write to this file could report success. So another file follows.
+                # It is unknown what is on disk, and a second write could wrongly report success. So the next write uses a new file.
                 os.close(self._file)
                 self._file = None
             raise
@@ -156,7 +156,7 @@ class Stream:
         sync_folder(self._folder)
 
     def _reopen_segment(self) -> None:
-        """Go on in the segment of another process. A record that was cut off at its end was acknowledged to no caller."""
+        """Continue the segment of another process. An incomplete last record is cut off, because no caller's wait ended with it."""
         self._resumable = False
         self._file = os.open(self._path, _OLD)
         os.ftruncate(self._file, self._offset)
@@ -173,7 +173,7 @@ class Stream:
         return False
 
     def _resume(self) -> bool:
-        """Go on after the last whole record; return False if it can't be read. The stream is then left for verification."""
+        """Continue after the last whole record. Return False if it can't be read; the stream is then left for verification."""
         for segment in reversed(segments(self._folder)):
             content = segment.read_bytes()
             whole = content[: content.rfind(b"\n") + 1]
@@ -198,7 +198,7 @@ def parse(line: bytes) -> tuple[dict[str, Any], bytes, bytes] | None:
     """Read a record.
 
     Returns:
-        The record's fields, its JSON object without the chain, and its chain; None if the line is no record.
+        The record's fields, its JSON object without the chain, and its chain; None if the line is not a record.
     """
     line = line.rstrip(b"\n")
     body, mark, stated = line[:-MARKED_BYTES] + b"}", line[-MARKED_BYTES : -MARKED_BYTES + len(MARK)], line[-66:-2]

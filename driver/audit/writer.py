@@ -1,4 +1,4 @@
-"""A thread that takes a turn on request, and again by itself while work is left."""
+"""A thread that takes a turn on request, and retries by itself while work is left."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 RETRY = 0.5
-"""Seconds until failed work is tried again without a request."""
+"""Time until failed work is tried again without a request, in seconds."""
 
 
 class Writer:
-    """The thread. It starts at the first request, and does not keep a process from ending.
+    """The thread. It starts at the first request, and is a daemon, so the process can end without it.
 
     Args:
-        turn: Does all work; returns whether nothing is left. It must not raise.
+        turn: Does all work, and returns whether all of it is done. It must not raise.
     """
 
     def __init__(self, turn: Callable[[], bool]) -> None:

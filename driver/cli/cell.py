@@ -42,7 +42,7 @@ def named(text: str) -> dict[str, object]:
 
 
 def caller_name() -> str:
-    """Return the principal that runs the command. It is for use within `with_cell`."""
+    """Return the principal that runs the command. Use it only within `with_cell`."""
     return str(CALLER.get().get("principal", ""))
 
 
@@ -62,7 +62,7 @@ def with_cell(
         NotAuthenticated: The cell has access control, and the caller has no valid API key.
         PermissionDenied: The caller may not run the operation.
     """
-    assert operation in OPERATIONS  # noqa: S101 - a typing error, which a test finds
+    assert operation in OPERATIONS  # noqa: S101 - a misspelt name, which a test finds
 
     async def opened() -> None:
         async with Strongroom.open(load_config(config_path)) as strongroom:

@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command line, or say what to install if the extra is missing."""
+    """Run the command line, or print what to install if the extra is missing."""
     try:
         from .main import main as run  # noqa: PLC0415 - needs the extra
     except ModuleNotFoundError as error:

@@ -83,7 +83,7 @@ def rewrap(config_path: Path, uri: str | None, target_uri: str | None, namespace
 
 
 async def _used(strongroom: Strongroom, namespace_id: UUID | None) -> list[KekRef]:
-    """Return the KEKs that wrap keys, of one namespace or of all."""
+    """Return the KEKs that wrap the keys of one namespace, or of all namespaces."""
     store = strongroom.keyring.store
     if namespace_id is None:
         found = {(usage.provider, usage.kek_id) for usage in await store.list_kek_usage()}
@@ -155,7 +155,7 @@ def retire(config_path: Path, uri: str, kek_version: str | None, confirm: str | 
 
 
 async def _delete(strongroom: Strongroom, kek: KekRef) -> KekInfo:
-    """Delete a KEK. It is closed to new keys first, so that no other process can begin to use it."""
+    """Delete a KEK. First close it to new keys, so that no other process can begin to use it."""
     keyring = strongroom.keyring
     await keyring.store.retire_kek(keyring.cell_id, kek)
     try:

@@ -77,7 +77,7 @@ def create_namespace(
     attributes = dict(_search_attribute(pair) for pair in pairs)
 
     async def run(strongroom: Strongroom) -> None:
-        # The id holds no name, because it is in clear in the registry and in the KMS's logs.
+        # The KEK's id contains no name, because the id is in clear in the registry and in the KMS's logs.
         kek = KekRef.parse(uri or f"{next(iter(strongroom.config.kms))}:ns-{uuid4().hex[:12]}")
         check_namespace_region(region, strongroom.config.cell.region)  # before a KEK is made
         if create_kek or uri is None:

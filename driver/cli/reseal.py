@@ -143,7 +143,7 @@ def _ask_for_payloads(strongroom: Strongroom, *, no_payloads: bool) -> None:
 
 
 async def _destroy(work: Reseal, owner: UUID, versions: list[int]) -> int:
-    """Destroy versions, and return the number of versions that are in use and were kept."""
+    """Destroy versions, and return the number of versions that were kept because they are in use."""
     kept = 0
     for version in versions:
         try:

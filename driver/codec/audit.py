@@ -23,10 +23,10 @@ class CodecEvent:
         outcome: `done`, `failed`, or `refused` if the caller may not use the namespace.
         at: The time, in UTC.
         caller: The name of the caller, from its token or certificate.
-        request_id: The id of the request, which the answer has too.
+        request_id: The id of the request. The answer has the same id.
         namespace_id: The namespace; None if the request was refused.
         payloads: The number of payloads.
-        error: The kind of error, if it failed.
+        error: The kind of error, if the request failed.
     """
 
     operation: Literal["codec.decode", "codec.encode"]

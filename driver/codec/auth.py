@@ -29,7 +29,7 @@ class Caller:
 
     Attributes:
         name: The name, for the audit log and the limits.
-        namespaces: The names of the namespaces that it may use. It can't find out whether others exist.
+        namespaces: The names of the namespaces that it may use. The caller can't find out whether other namespaces exist.
     """
 
     name: str
@@ -133,7 +133,7 @@ def _read_keys(config: JwtConfig) -> dict[str | None, jwt.PyJWK | str]:
 
 
 def _signing_key(data: dict[str, Any], algorithms: tuple[str, ...]) -> jwt.PyJWK | None:
-    """Return a key of a set, or None if it is not for signatures of these algorithms."""
+    """Return a key of a set, or None if it is not meant for signatures of these algorithms."""
     if data.get("kty") not in _PUBLIC or data.get("use", "sig") != "sig" or "d" in data:
         return None
     for algorithm in algorithms if "alg" not in data else [data["alg"]]:

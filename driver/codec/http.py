@@ -59,7 +59,7 @@ def cross_origin(request: Request, config: CodecServerConfig) -> dict[str, str]:
     """Return the headers that let a page of another origin read the answer.
 
     Raises:
-        Refused: The page's origin is not listed. Nothing is done for it.
+        Refused: The page's origin is not listed. The request is not carried out.
     """
     origin = request.headers.get("origin")
     if origin is None:

@@ -1,6 +1,6 @@
 """Temporal's `Payloads` in protobuf's JSON. Small payloads take a third of the time of protobuf's own functions.
 
-Payloads of metadata and data in standard base64 are read and written here. All others are left to protobuf.
+This module reads and writes payloads that have only metadata and data, in standard base64. Protobuf handles all others.
 """
 
 from __future__ import annotations

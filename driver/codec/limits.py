@@ -17,7 +17,7 @@ class RateLimit:
 
     Args:
         per_second: The refill rate, in tokens a second.
-        at_once: The size of a bucket, in tokens. A caller begins with a full one.
+        at_once: The size of a bucket, in tokens. A caller begins with a full bucket.
         clock: The monotonic clock, in seconds.
     """
 
@@ -35,7 +35,7 @@ class RateLimit:
             tokens: The number of tokens.
 
         Returns:
-            0 if the tokens were taken. Otherwise the time until the bucket holds them, in seconds; none is taken.
+            0 if the tokens were taken. Otherwise no token is taken, and this is the time until the bucket holds them, in seconds.
         """
         now = self._clock()
         left, since = self._buckets.pop(caller, (self._at_once, now))

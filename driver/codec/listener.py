@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 CONNECTIONS = 200
 HEAD_BYTES = 32 * 1024
-"""Maximum size of the head of a request, in bytes. Tokens are long."""
+"""Maximum size of the head of a request, in bytes. It is large because tokens are long."""
 FIRST_SECONDS = 10.0
 """Timeout for the head of the first request of a connection, in seconds."""
 LAST_SECONDS = 10
@@ -120,7 +120,7 @@ def _uvicorn_config(app: CodecServer, context: ssl.SSLContext | None) -> uvicorn
 
 
 class _Server(uvicorn.Server):
-    """Ends with 0 after a signal. uvicorn would send itself the signal again."""
+    """A server that exits with code 0 after a signal. uvicorn's own handler would raise the signal again at the end."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -178,13 +178,13 @@ def listening_socket(listen: Listen) -> socket.socket:
         address = listen.socket or f"{listen.host}:{listen.port}"
         msg = f"the codec server can't listen on {address}: {error.strerror}; change codec_server.listen, or stop the other program"
         raise ConfigError(msg) from None
-    # Without it the body of each answer waits 40 ms for the acknowledgement of its head. asyncio sets it only for its own sockets.
+    # Otherwise an answer's body waits 40 ms for the acknowledgement of its head. asyncio sets this only for its own sockets.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
 
 
 def _unix_socket(path: Path) -> socket.socket:
-    """Listen on a socket of mode 0600. A stale socket is removed, and one that answers is not."""
+    """Listen on a socket of mode 0600. A stale socket is removed. A socket that answers is an error."""
     listening = socket.socket(socket.AF_UNIX)
     with suppress(FileNotFoundError, ConnectionRefusedError), socket.socket(socket.AF_UNIX) as other:
         if S_ISSOCK(path.stat().st_mode):

@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from strongroom.kms import Keyring
 
 ENCODING = "binary/encrypted"
-"""The encoding of a sealed payload. It is the only metadata in clear, so it is the key of the row."""
+"""The encoding of a sealed payload. It is the only metadata in clear, and is bound to the sealed value as the row's key."""
 _KEY = (ENCODING,)
 
 
 class SealedPayloadCodec(PayloadCodec):
-    """Seals payloads for one namespace, and opens its own; see `temporalio.converter.PayloadCodec`.
+    """Seals and opens the payloads of one namespace; see `temporalio.converter.PayloadCodec`.
 
     Args:
         keyring: The keyring of an open cell. Use a codec in the event loop in which the cell was opened.
         namespace_id: The namespace of the payloads.
-        pass_unsealed: Whether `decode` returns unsealed payloads as they are, in place of refusing them. It is for a namespace with
+        pass_unsealed: Whether `decode` returns unsealed payloads unchanged instead of refusing them. Use it for a namespace with
             workflows from before this codec. Everybody who can write to the service can then replace payloads with their own.
     """
 

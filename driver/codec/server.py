@@ -85,7 +85,7 @@ class CodecServer:
         self._limit = RateLimit(per_second=config.payloads_per_second, at_once=config.payloads_at_once)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request. Of an error only its kind is logged."""
+        """Answer a request. If it fails, only the kind of the error is logged."""
         if scope["type"] != "http":
             return
         request, request_id, reason, headers = Request(scope, receive), secrets.token_hex(8), "", dict[str, str]()
@@ -112,7 +112,7 @@ class CodecServer:
         path: str = request.scope["path"]
         if path == HEALTH and request.method == "GET":
             return answer(204)
-        # In Temporal's protocol only the last part counts, so that the endpoint may have any prefix.
+        # In Temporal's protocol only the last part of the path counts, so that the endpoint may have any prefix.
         operation = _OPERATIONS.get(path.rpartition("/")[2])
         if operation is None:
             raise Refused(404, "unknown path; use /encode or /decode")
@@ -140,7 +140,7 @@ class CodecServer:
             raise too_many(wait)
 
     async def _namespace(self, call: _Call, name: str | None) -> UUID:
-        """Return the id of the namespace that a caller names. A missing one is refused like a forbidden one."""
+        """Return the id of the namespace that a caller names. A missing namespace is refused like a forbidden one."""
         try:
             if name is not None and name in call.caller.namespaces:
                 return await self._find(name)
@@ -169,7 +169,7 @@ class CodecServer:
         return CodecEvent(call.operation, "done", datetime.now(UTC), call.caller.name, call.request_id)
 
     async def _keep(self, event: CodecEvent) -> None:
-        """Record an event, before anything is answered."""
+        """Record an event before the answer is sent."""
         try:
             await self._audit.record(event)
         except StrongroomError:

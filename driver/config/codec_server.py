@@ -24,7 +24,7 @@ from strongroom.kms import is_loopback_host
 from .schema import Count, File, Flag, Text, about, formed, section
 
 Algorithm = Literal["ES256", "ES384", "ES512", "EdDSA", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"]
-"""The signatures that tokens may have: asymmetric ones, because the server then holds no key that signs."""
+"""The signature algorithms that tokens may use. All are asymmetric, so that the server holds no signing key."""
 Origin = Annotated[
     Text,
     formed(
@@ -157,7 +157,7 @@ class CodecServerConfig:
         return self
 
     def _refusals(self) -> list[tuple[bool, str]]:
-        """Return the conditions that would open the server to callers that are not meant, or to nobody."""
+        """Return the settings that would admit unintended callers, no caller or no request, each with a message."""
         return [
             (
                 self.jwt is None and self.client_certificates is None,

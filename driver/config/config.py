@@ -32,12 +32,12 @@ class StrongroomConfig:
         dsn: The PostgreSQL connection string.
         database_tls: The certificates that PostgreSQL is connected to with.
         insecure: Whether PostgreSQL is reached without TLS, for Unix sockets and loopback addresses.
-        kms: The providers, by the id that KEK URIs name them with.
+        kms: The providers, by their ids in KEK URIs.
         connections: The maximum number of open connections of a pool, 1 to 1000.
-        cell_kek: The URI of the KEK of the cell's own keys; None for one that `init` makes in the first provider.
+        cell_kek: The URI of the KEK of the cell's own keys; None for the KEK that `init` makes in the first provider.
         cache: How long unwrapped keys are used. It must be the same in all processes of a cell.
         rotation: The ages and row counts at which data keys are due for rotation.
-        audit_folder: The folder of the audit log; None for no audit log, and then there are no sessions.
+        audit_folder: The folder of the audit log; None for no audit log. Sessions need an audit log.
         access_enforced: Whether the command line requires a principal even if the database has no access policy.
         elasticsearch: The search index; None if PostgreSQL answers searches.
         codec_server: The codec server; None for none.

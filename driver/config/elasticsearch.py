@@ -35,5 +35,5 @@ class ElasticsearchConfig:
 
     @property
     def tls(self) -> TlsFiles:
-        """The certificates that the cluster is connected to with."""
+        """The certificates for connections to the cluster."""
         return TlsFiles(self.ca_certs, self.certificate, self.key)

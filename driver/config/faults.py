@@ -1,4 +1,4 @@
-"""The faults of a configuration in words: the path of each key, what is wrong with it, and the nearest known key."""
+"""Describe the faults of a configuration: the path of each key, its fault, and the nearest known key."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _VERBS = ("must ", "names ")
 
 
 class Schema:
-    """The JSON Schema of a class of settings, to look its parts up by path.
+    """The JSON Schema of a settings class. Its parts are looked up by path.
 
     Args:
         cls: The class.
-        by_alias: Whether settings have their names in a file, rather than those of the class's fields.
+        by_alias: Whether settings have their names from the file instead of the names of the class's fields.
     """
 
     def __init__(self, cls: type, *, by_alias: bool = True) -> None:
@@ -50,7 +50,7 @@ class Schema:
             step = place
             if step == "[key]":
                 break
-            if "discriminator" in node:  # the step is the variant, which is in no path
+            if "discriminator" in node:  # the step is the variant, which is not part of the path
                 node = self.resolve({"$ref": node["discriminator"]["mapping"][step]})
                 continue
             if isinstance(step, int) and "properties" in node:  # a positional argument
@@ -61,7 +61,7 @@ class Schema:
         return path, node
 
     def sections(self) -> Iterator[tuple[str, Node]]:
-        """Yield each section with its path, from the top. ID stands for a name that a person gives."""
+        """Yield each section with its path, from the top. `ID` replaces a name that the operator chooses."""
         waiting: list[tuple[str, Node]] = [("", self.document)]
         while waiting:
             path, found = waiting.pop(0)
@@ -78,7 +78,7 @@ class Schema:
 
 
 def describe(cls: type, error: ValidationError, *, by_alias: bool) -> list[str]:
-    """Return one sentence for each fault that a validation found. None of them holds a value."""
+    """Return one sentence for each fault that a validation found. No sentence contains a value."""
     schema = _schema(cls, by_alias)
     return [_sentence(schema, fault) for fault in error.errors(include_url=False)]
 
@@ -89,7 +89,7 @@ def _schema(cls: type, by_alias: bool) -> Schema:  # noqa: FBT001 - keys of the 
 
 
 def expected(schema: Schema, node: Node) -> str:
-    """Return what a setting takes, in words: its type, its range and its unit."""
+    """Describe the values that a setting accepts: their type, range and unit."""
     kind = node.get("type", "")
     if "const" in node or "enum" in node:
         choices = node.get("enum") or [node["const"]]

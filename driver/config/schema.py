@@ -28,7 +28,7 @@ def about(description: str, *, unit: str | None = None) -> Any:
     """Return the annotation that describes a setting for the reference.
 
     Args:
-        description: What the setting is, as a noun phrase.
+        description: The description of the setting, a noun phrase.
         unit: The unit of its value.
     """
     return Field(description=description, json_schema_extra=None if unit is None else {"unit": unit})
@@ -57,7 +57,7 @@ def secret(alias: str) -> Any:
 def section(cls: type[_Section]) -> type[_Section]:
     """Make a class a frozen value whose fields are checked, however it is built.
 
-    Unknown settings are refused. A value that is built in Python raises `ConfigError` as a file does.
+    Unknown settings are refused. An invalid value that is built in Python raises `ConfigError`, as an invalid file does.
     """
     made: Any = dataclass(frozen=True, slots=True, config=_CONFIG)(cls)
     checked = made.__init__

@@ -1,6 +1,6 @@
 """`strongroom demo`: seven claims, checked on real histories in a throw-away PostgreSQL.
 
-A claim that does not hold fails the demonstration.
+If a claim does not hold, the demonstration fails.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def embedded_postgres(folder: Path, *, keep_running: bool = False) -> Iterator[s
 
 
 def _started(get_server: Callable[..., Any], folder: Path, cleanup_mode: str | None) -> Any:
-    """Return a server of the wheel. It is asked twice if another process made the server's user at the same time."""
+    """Start the wheel's server. Try again if `useradd` fails, because another process may have added the user at the same time."""
     try:
         return get_server(folder, cleanup_mode=cleanup_mode)
     except subprocess.CalledProcessError as error:

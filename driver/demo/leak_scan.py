@@ -1,4 +1,4 @@
-"""A search for plaintext in every file of a data directory, in each encoding in which it may have been written."""
+"""Search every file of a data directory for plaintext, in each encoding that may have been used to write it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def scan(folder: Path, planted: Iterable[str]) -> LeakReport:
         report.bytes += len(content)
         digest = hashlib.sha256(content).digest()
         if digest in seen:
-            continue  # a new cluster has its catalogue three times
+            continue  # a new cluster has three identical copies of its catalogue
         seen.add(digest)
         content = _without_empty_blocks(content)
         for text, form, needle in needles:

@@ -1,4 +1,4 @@
-"""The plaintext copy of imported executions: the control of the leak scan, which must find every planted string in it."""
+"""The plaintext copy of imported executions. It is the control of the leak scan, which must find every planted string in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The output of the demonstration as a protocol, so that it knows nothing of the command line."""
+"""The output of the demonstration as a protocol, so that the demonstration does not depend on the command line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Terminal(Protocol):
-    """Shows the course of the demonstration."""
+    """Shows the progress of the demonstration."""
 
     def line(self, text: str = "", *, outcome: Literal["held", "failed", ""] = "") -> None:
         """Show a line.
@@ -30,4 +30,4 @@ class Terminal(Protocol):
         """Show a progress bar; the context yields a function that takes the number done so far."""
 
     def busy(self, text: str) -> AbstractContextManager[object]:
-        """Show that something is going on."""
+        """Show that work is in progress."""

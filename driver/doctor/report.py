@@ -47,7 +47,7 @@ class Finding:
 
     @property
     def ok(self) -> bool:
-        """Whether this check lets the set-up be used."""
+        """Whether the set-up can be used in spite of this finding."""
         return self.state != "wrong"
 
 

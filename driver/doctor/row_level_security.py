@@ -16,7 +16,7 @@ _CHECK = "row-level security"
 
 
 async def row_level_security(database: Database) -> Finding:
-    """Return whether row-level security applies to the role. It is a note if it does not, because the keys separate namespaces too."""
+    """Return the finding. It is a note if row-level security does not apply to the role, because keys separate namespaces too."""
     async with database.connection(NO_NAMESPACE) as connection:
         row = await connection.fetchrow("SELECT current_user AS role")
         role = row["role"] if row is not None else ""

@@ -39,7 +39,7 @@ class _Peer:
         check: The name of the check.
         host: A name or an address.
         port: The port.
-        files: The certificates that it is connected to with.
+        files: The certificates for connections to it.
         postgres: Whether it is asked for TLS in PostgreSQL's protocol.
         note: An addition to the finding.
     """
@@ -149,7 +149,7 @@ async def _handshake(peer: _Peer, context: ssl.SSLContext) -> tuple[str, datetim
 
 
 def _codec_server(config: CodecServerConfig) -> Iterator[Finding]:
-    """Read the files as the server does. A running server ignores a file that it can't use, but it does not start with it."""
+    """Read the files as the server does. A running server ignores a file that it can't use, but can't start with such a file."""
     try:
         from strongroom.driver.codec.auth import Authenticator  # noqa: PLC0415 - only where it is installed
         from strongroom.driver.codec.listener import server_context  # noqa: PLC0415

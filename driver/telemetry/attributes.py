@@ -1,4 +1,4 @@
-"""The values that each attribute of the telemetry may have; `instruments.py` says which instrument has which attribute.
+"""The values that each attribute of the telemetry may have; `instruments.py` lists each instrument's attributes.
 
 Attributes have values of closed lists. Any other value (an error of another library, for example) becomes `_OTHER`, so that no
 identifier, and no name that a tenant or an operator chose, gets into a metric or a span.

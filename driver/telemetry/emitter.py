@@ -35,7 +35,7 @@ _CALLS = (1, 2, 4, 8, 12, 16)
 
 
 class Emitter:
-    """Has every instrument of the table.
+    """Creates every instrument of the table.
 
     Attributes:
         tracer: The provider's tracer.
@@ -117,7 +117,7 @@ class Emitter:
             name: The span's name.
             seconds: The span's duration.
             attributes: The span's attributes.
-            origins: The spans that caused it: it is below the first one, and linked to the others. None for the current span.
+            origins: The spans that caused it. The first is its parent, and the others are linked. None for the current span.
             failed: Whether the span has the status ERROR.
         """
         ended = time.time_ns()

@@ -80,7 +80,7 @@ class Gauges:
             emitter.observe(name, partial(self._observed, read))
 
     async def read_database(self) -> None:
-        """Report how much of the most used key's limit is spent, and how far behind the search index is.
+        """Report the spent share of the most used key's limit, and the backlog and lag of the search index.
 
         Raises:
             StorageError: The database does not answer.

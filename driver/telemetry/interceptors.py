@@ -1,4 +1,4 @@
-"""Interceptors that report each call, and what a check of the search index found."""
+"""Interceptors that report each call, and the result of each check of the search index."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _Timed:
 
     Attributes:
         span: The call's span, which is the current one.
-        token: Makes the span before it the current one again.
+        token: Restores the span that was current before.
         attributes: The attributes of a call that succeeds.
         began: When the call began, in monotonic seconds.
     """
@@ -91,7 +91,7 @@ class CallTelemetry:
 
 
 class ReportAnswer:
-    """Reports what a call found.
+    """Reports the answer of a call.
 
     Args:
         report: Is called with the answer.

@@ -1,4 +1,4 @@
-"""Metrics and traces by OpenTelemetry (docs/telemetry.md). It needs the API only; the service brings providers and exporters."""
+"""Metrics and traces by OpenTelemetry (docs/telemetry.md). It needs the API only; the service supplies providers and exporters."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Telemetry:
         """Return a sink of key events that reports them, and passes them on.
 
         Args:
-            sink: Where the events are passed on to.
+            sink: The sink that gets the events next.
             sections: The configuration of each KMS.
         """
         return ReportedKeyEvents(self, sink, {name: kms_type(section) for name, section in sections.items()})

@@ -1,4 +1,4 @@
-"""What the cell's connections and keys report to: it passes everything on to the telemetry."""
+"""The objects that the cell's connections and keys report to. They pass every report on to the telemetry."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class ReportedKeyEvents:
 
     Args:
         reports: Takes the reports.
-        sink: Where the events are passed on to.
+        sink: The sink that gets the events next.
         types: The type of each KMS, by its id in the configuration.
     """
 

@@ -1,1 +1,1 @@
-"""What the command line prints: tables, histories, reports."""
+"""Print tables, histories and reports on the command line."""

@@ -1,4 +1,4 @@
-"""How the command line prints principals, roles, grants and reviews."""
+"""Print principals, roles, grants and reviews."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def _state(grant: Grant, at: datetime) -> str:
 
 def _without_hashes(person: dict[str, object]) -> dict[str, object]:
     keys = person["api_keys"]
-    assert isinstance(keys, tuple)  # noqa: S101 - as `Principal` has it
+    assert isinstance(keys, tuple)  # noqa: S101 - `Principal.api_keys` is a tuple
     return {**person, "api_keys": [{name: value for name, value in key.items() if name != "hash"} for key in keys]}
 
 

@@ -1,4 +1,4 @@
-"""How the command line prints namespaces, keys, searches and histories: as tables, or as JSON Lines for programs."""
+"""Print namespaces, keys, searches and histories, as tables for people or as JSON Lines for programs."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def reconciliation(found: Reconciliation) -> None:
 
 
 def purged(rows: Mapping[str, int]) -> None:
-    """Print the rows that a purge deleted."""
+    """Print the number of rows that a purge deleted from each table."""
     for name, count in rows.items():
         console.print(f"{count} rows deleted from {name}")
     if not rows:

@@ -1,4 +1,4 @@
-"""How the command line prints the demonstration."""
+"""Print the demonstration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the command line prints the findings of the doctor."""
+"""Print the findings of the doctor."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MARKS = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "wrong": "[bold red]W
 
 
 def findings(found: Sequence[Finding]) -> None:
-    """Print findings by group, each with what to do, and a summary at the end."""
+    """Print findings by group, each with its advice, and a summary at the end."""
     widths = (2 + max(map(len, _MARKS)), max(len(finding.check) for finding in found), None)
     for group, members in groupby(found, key=lambda finding: finding.group):
         console.print(f"[bold]{escape(group)}[/]")

@@ -1,4 +1,4 @@
-"""How the command line prints a shredding and an erasure certificate."""
+"""Print a shredding request and an erasure certificate."""
 
 from __future__ import annotations
 
