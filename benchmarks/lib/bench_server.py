@@ -1,4 +1,4 @@
-"""A PostgreSQL for the benchmarks, over TCP, as both contenders reach it the same way; fsync on, no checkpoint inside a cell."""
+"""A PostgreSQL for the benchmarks. All contenders reach it over TCP. fsync is on, and no checkpoint runs inside a cell."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def bench_server() -> Iterator[str]:
     """Start a server in a folder of its own; stop it at the end.
 
     Yields:
-        Its connection string, without a database: `postgresql://postgres:bench@127.0.0.1:PORT`.
+        The server's connection string, without a database: `postgresql://postgres:bench@127.0.0.1:PORT`.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""Looks up figures of the report's JSON by name; every figure of a document comes from here."""
+"""Look up figures in the report's JSON by name. Every figure in a document is looked up here."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 def cells(report: dict[str, Any], part: str, key: str = "cells") -> list[dict[str, Any]]:
-    """Return what a part measured; nothing if it is not there."""
+    """Return the cells that a part measured; an empty list if the report does not have the part."""
     found: list[dict[str, Any]] = report["parts"].get(part, {}).get(key, [])
     return found
 
 
 def cell(report: dict[str, Any], part: str, key: str = "cells", **place: Any) -> dict[str, Any] | None:
-    """Return the cell at a place, or None."""
+    """Return the cell with these coordinates, or None."""
     return next(
         (each for each in cells(report, part, key) if all(each.get(name) == value for name, value in place.items())),
         None,
@@ -25,14 +25,14 @@ def cell(report: dict[str, Any], part: str, key: str = "cells", **place: Any) ->
 
 
 def times(found: dict[str, Any] | None, over: str, under: str) -> Ratio | None:
-    """Return how many times as long `over` took as `under` in a cell; None if one of them took no part."""
+    """Return how many times as long `over` took as `under` in a cell; None if one of them was not measured."""
     if found is None or over not in found["rounds"] or under not in found["rounds"]:
         return None
     return ratio(found["rounds"], over, under)
 
 
 def nanoseconds(found: dict[str, Any] | None, name: str) -> float | None:
-    """Return a contender's median in a cell; None if it took no part."""
+    """Return a contender's median in a cell; None if it was not measured."""
     if found is None or name not in found["rounds"]:
         return None
     return median(found["rounds"][name])
@@ -65,11 +65,11 @@ def factor(value: Ratio | float | None) -> str:
 
 
 def names_in(found: Iterable[dict[str, Any]]) -> list[str]:
-    """Return all contenders that took part in some cell, in order."""
+    """Return the contenders of all cells, in the order in which they occur first."""
     return list(dict.fromkeys(name for each in found for name in each["rounds"]))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table; all columns but the first are set to the right."""
+    """Return a Markdown table. All columns except the first are right-aligned."""
     lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,9 +1,9 @@
-"""How everything here is measured: contenders take turns in one run, and the results are medians of the ratios of the rounds.
+"""Measure contenders in turns. A result is the median of the ratios that the rounds gave.
 
-A machine changes its speed from second to second, and slowly too. So contenders are never measured one after the other:
-in each round each is sampled once, in an order that is rotated and turned round, and only samples of one round are
-compared. A sample is CPU time; what was made is kept until the clock has stopped. A contender that takes part twice under
-two names shows the noise.
+A machine's speed changes from second to second, and also drifts slowly. So contenders are not measured one after the other.
+Each round samples every contender once, in an order that is rotated and sometimes reversed. Only samples of the same round
+are compared. A sample is CPU time. The results of a call are freed after the clock has stopped. One contender takes part
+twice under two names, and the difference between the two is the noise.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     Sampler: TypeAlias = Callable[[], float]
-    """Runs a contender once, and returns nanoseconds an item."""
+    """A function that runs a contender once and returns nanoseconds per item."""
     Rounds: TypeAlias = Mapping[str, list[float | None]]
-    """For each contender what it took in each round, in nanoseconds an item; None where it sat out."""
+    """The time of each contender in each round, in nanoseconds per item; None for a round without the contender."""
 
 SLOW = 12
-"""A contender so many times slower than the fastest takes part in the first rounds only: its ratio needs no third digit."""
+"""A contender that is this many times slower than the fastest takes part in the first rounds only."""
 SLOW_ROUNDS = 3
 SAMPLE_NS = 5_000_000
-"""A sample is the fastest of as many calls as fit in twice this, at least one and at most five."""
+"""A sample is the fastest of several calls: as many as fit in twice this time, at least one and at most five."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """A median over rounds, and the least and the greatest."""
+    """The median, minimum and maximum of the rounds."""
 
     median: float
     low: float
@@ -42,7 +42,7 @@ class Ratio:
 
 
 def kept(call: Callable[[], object], items: int, *, clock: Callable[[], int] = time.process_time_ns) -> Sampler:
-    """Return a sampler of a call that handles so many items; its result is let go when the clock has stopped."""
+    """Return a sampler for a call that handles `items` items. The call's result is freed after the clock has stopped."""
 
     def sample() -> float:
         started = clock()
@@ -58,19 +58,19 @@ def interleaved(samplers: Mapping[str, Sampler], *, rounds: int, items: int = 1)
     """Sample all contenders in turns.
 
     Args:
-        samplers: by the contender's name.
-        rounds: how often each has its turn; one that is `SLOW` has `SLOW_ROUNDS`.
-        items: how many items a sample handles: only to see how long a call takes.
+        samplers: The samplers by contender name.
+        rounds: The number of rounds. A contender that is `SLOW` takes part in `SLOW_ROUNDS` of them.
+        items: The number of items that a sample handles. It is used only to estimate the time of a call.
 
     Returns:
-        For each contender a number for each round.
+        The result of each round, for each contender.
     """
     warm = {name: sample() for name, sample in samplers.items()}
     fastest = min(warm.values())
     turns = {name: min(rounds, SLOW_ROUNDS) if spent > SLOW * fastest else rounds for name, spent in warm.items()}
     found: dict[str, list[float | None]] = {name: [] for name in samplers}
     gc.collect()
-    gc.freeze()  # a garbage collection in a contender's turn then skips the objects that exist now
+    gc.freeze()  # garbage collections in a contender's turn then skip the objects that exist now
     try:
         for number in range(rounds):
             for name in rotated(list(samplers), number):
@@ -83,14 +83,14 @@ def interleaved(samplers: Mapping[str, Sampler], *, rounds: int, items: int = 1)
 
 
 def rotated(names: list[str], number: int) -> list[str]:
-    """Return the order of a round: the first one moves on by one each round, and every other round goes backwards."""
+    """Return the contenders in the order of a round. The start moves on by one each round; every second round is reversed."""
     start = number % len(names)
     order = names[start:] + names[:start]
     return order[::-1] if number % 2 else order
 
 
 def ratio(rounds: Rounds, over: str, under: str) -> Ratio:
-    """Return how many times as long `over` took as `under`, from the rounds in which both took part."""
+    """Return the time of `over` divided by that of `under`, from the rounds in which both took part."""
     ratios = [
         first / second
         for first, second in zip(rounds[over], rounds[under], strict=True)
@@ -105,6 +105,6 @@ def median(series: list[float | None]) -> float:
 
 
 def quantile(values: list[float], share: float) -> float:
-    """Return the value below which this share of the values is; of few values, the next one that was measured."""
+    """Return the measured value at this quantile. It is not interpolated."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]

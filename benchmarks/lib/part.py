@@ -1,4 +1,4 @@
-"""A part of the report: a program that measures one thing and writes what it found as JSON, with the conditions it ran under."""
+"""A part of the report: a program that measures one thing and writes the figures and the conditions of the run as JSON."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SIZES = (64, 256, 1024, 4096, 16384, 65536)
-"""Of a row's plaintext, in bytes."""
+"""Sizes of a row's plaintext, in bytes."""
 KEPT_HEAP = {
     "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
     "MALLOC_TOP_PAD_": str(1 << 26),
     "MALLOC_MMAP_THRESHOLD_": str(1 << 26),
 }
-"""glibc keeps what was freed: else fresh pages are measured, for every library alike, and not sealing."""
+"""Settings with which glibc keeps freed memory. Otherwise the cost of fresh pages would dominate the time of sealing."""
 
 
 def run(measure: Callable[[bool], dict[str, Any]]) -> None:
-    """Run a part as a program: `--quick` for fewer rounds, `--out` for the JSON's file."""
+    """Run a part as a program. `--quick` runs fewer rounds, and `--out` names the JSON file."""
     parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer rounds and smaller tables")
     parser.add_argument("--out", type=Path, help="a file for the figures; without it they are printed")
@@ -44,7 +44,7 @@ def run(measure: Callable[[bool], dict[str, Any]]) -> None:
 
 
 def rounded(value: Any) -> Any:
-    """Return the same with each number at five digits: more says nothing."""
+    """Return the value with each float rounded to five significant digits."""
     if isinstance(value, float):
         return float(f"{value:.5g}")
     if isinstance(value, dict):
@@ -55,7 +55,7 @@ def rounded(value: Any) -> Any:
 
 
 def conditions() -> dict[str, Any]:
-    """Return what the figures depend on: machine, versions, load, and whether the allocator keeps what is freed."""
+    """Return the conditions of a run: machine, versions, load, and whether the allocator keeps freed memory."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),

@@ -1,4 +1,4 @@
-"""The report's plots, from its JSON alone."""
+"""Draw the report's plots from its JSON alone."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ TITLES = {
 
 
 def draw(report: dict[str, Any], folder: Path) -> dict[str, str]:
-    """Write all plots whose parts were measured; return titles by file name."""
+    """Write the plots of all parts that were measured; return the plots' titles by file name."""
     drawers: dict[str, Callable[[dict[str, Any]], Any]] = {
         "speed.png": _speed,
         "share.png": _share,
@@ -112,10 +112,10 @@ def _sealed_and_opened(
     """Plot a line for each contender, sealing on the left and opening on the right.
 
     Args:
-        names: of the contenders; the control of the noise is left out.
-        places: positions of the values on the axis.
-        values: of an operation and a contender.
-        finish: labels an axis.
+        names: The names of the contenders. The second entry of the hand-written loop is left out.
+        places: The positions of the values on the axis.
+        values: Function that returns the values for an operation and a contender.
+        finish: Function that labels the axes.
     """
     figure, (both,) = _pair(("seal", "open"))
     for axes, operation in zip(both, ("seal", "open"), strict=True):
@@ -129,7 +129,7 @@ def _sealed_and_opened(
 
 
 def _ratios(report: dict[str, Any], over: str) -> Callable[[str, str], list[float | None]]:
-    """Return by operation and contender how many times as long another one took, at each size."""
+    """Return a function of operation and contender. It returns, for each size, the time of `over` divided by the contender's."""
 
     def values(operation: str, name: str) -> list[float | None]:
         found = [times(each, over, name) for each in _sized(report, operation)]

@@ -1,4 +1,4 @@
-"""Puts the report's table between the README's markers, so that it is the report's and nobody's memory."""
+"""Put the report's table between the README's markers, so that the README always shows the measured figures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def block(text: str) -> str:
     """Return the text between the markers.
 
     Raises:
-        ValueError: a marker is missing, or occurs twice.
+        ValueError: A marker is missing, or occurs twice.
     """
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
         msg = f"the README needs one line {BEGIN!r} and after it one line {END!r}"
@@ -22,7 +22,7 @@ def replaced(text: str, table: str) -> str:
     """Return a text with another table between its markers.
 
     Raises:
-        ValueError: as `block`.
+        ValueError: A marker is missing, or occurs twice.
     """
     block(text)
     before, after = text[: text.index(BEGIN) + len(BEGIN)], text[text.index(END) :]

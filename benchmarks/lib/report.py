@@ -1,9 +1,9 @@
-"""Measures all parts, each in a process of its own, and writes the report and the README's table: `make bench`.
+"""Measure all parts, each in its own process, and write the report and the README's table: `make bench`.
 
 python -m benchmarks.lib.report            # everything, about 20 minutes
 python -m benchmarks.lib.report --quick    # rough, 3 minutes
 python -m benchmarks.lib.report --only batches --only memory   # measure these again, keep the rest
-python -m benchmarks.lib.report --render   # the text and the plots from what was measured
+python -m benchmarks.lib.report --render   # render the text and the plots from the stored figures
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ PARTS = {
     "growth": "benchmarks.sealing.growth",
 }
 HEAP_KEPT = ("batches", "scale", "end_to_end")
-"""Parts whose figures would otherwise depend on how often glibc returns its pages; memory.py measures that."""
+"""Parts that run with `KEPT_HEAP`. Otherwise their figures would depend on how often glibc returns pages, which memory.py measures."""
 
 
 def measure(name: str, *, quick: bool) -> dict[str, Any]:
-    """Run a part in a process of its own; return its figures.
+    """Run a part in its own process; return its figures.
 
     Raises:
-        CalledProcessError: it failed; its output has the reason.
+        CalledProcessError: The part failed. Its output has the reason.
     """
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")}
     if name in HEAP_KEPT:
@@ -58,7 +58,7 @@ def measure(name: str, *, quick: bool) -> dict[str, Any]:
 
 
 def git(*arguments: str) -> str:
-    """Return what git says about this work tree; empty outside of one."""
+    """Return the output of git for this work tree; empty outside a work tree."""
     done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     return done.stdout.strip()
 
@@ -73,7 +73,7 @@ def write(report: dict[str, Any]) -> None:
 def render(report: dict[str, Any]) -> None:
     """Write text, plots and the README's table."""
     try:
-        from benchmarks.lib import plots  # noqa: PLC0415 - the tables do without matplotlib
+        from benchmarks.lib import plots  # noqa: PLC0415 - the tables do not need matplotlib
     except ModuleNotFoundError as error:
         print(f"no plots: {error.name} is not installed", file=sys.stderr)
         drawn = {}

@@ -1,4 +1,4 @@
-"""The report's sections on what is not sealing alone: end to end, memory, scale. From its JSON alone."""
+"""The report's sections beyond sealing: end to end, memory, scale. They are rendered from the JSON alone."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def end_to_end(report: dict[str, Any]) -> str:
 
 
 def remainder(report: dict[str, Any]) -> str:
-    """Return where the kernel's time goes: AWS-LC's own, the rest of a row, the rest of a call; then what was tried about it."""
+    """Return how the kernel's time is divided between AWS-LC, the rest of a row and the rest of a call, and what was tried."""
     rows = []
     for operation in ("seal", "open"):
         for size in SIZES:
@@ -46,7 +46,7 @@ def remainder(report: dict[str, Any]) -> str:
             limit, ours, ours_few = nanoseconds(many, LIMIT), nanoseconds(many, NATIVE), nanoseconds(few, NATIVE)
             if limit is None or ours is None or ours_few is None:
                 continue
-            # Of few rows a call each bears more of what a call costs; above the caches' size that is lost in the noise.
+            # With few rows per call, each row bears more of the call's cost. Above the size of the caches, the noise hides that cost.
             call = (ours_few - ours) / (1 / FEW_ROWS - 1 / MANY_ROWS)
             place = f"{operation}, {size_name(size)}"
             rest = [duration(each) if each > 0 else "noise" for each in (ours - limit, call)]
@@ -59,7 +59,7 @@ def remainder(report: dict[str, Any]) -> str:
 
 
 def stores(report: dict[str, Any]) -> str:
-    """Return the store's operations sealed against unsealed, and the key cache."""
+    """Return the store's operations, sealed compared with unsealed, and the key cache."""
     part = report["parts"].get("stores")
     if part is None:
         return ""
@@ -85,7 +85,7 @@ def stores(report: dict[str, Any]) -> str:
 
 
 def visibility(report: dict[str, Any]) -> str:
-    """Return writing and listing of documents against the plaintext copy."""
+    """Return the cost of writing and listing documents, compared with the plaintext copy."""
     part = report["parts"].get("visibility")
     if part is None:
         return ""
@@ -151,7 +151,7 @@ def memory(report: dict[str, Any]) -> str:
 
 
 def scale(report: dict[str, Any]) -> str:
-    """Return throughput against namespaces and threads."""
+    """Return throughput by number of namespaces and by number of threads."""
     part = report["parts"].get("scale")
     if part is None:
         return ""
@@ -191,7 +191,7 @@ def _rate(size: int, nanoseconds_a_row: float | None) -> str:
 
 
 def growth(report: dict[str, Any]) -> str:
-    """Return what a row costs as the table grows."""
+    """Return the cost of a row as the table grows."""
     part = report["parts"].get("growth")
     if part is None:
         return ""

@@ -1,4 +1,4 @@
-"""The report's text, from its JSON alone."""
+"""Render the report's text from its JSON alone."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def document(report: dict[str, Any], plots: dict[str, str]) -> str:
 
 
 def summary(report: dict[str, Any]) -> str:
-    """Return when, on what and how the report was made, in one sentence."""
+    """Return the date, machine and method of the report, in one sentence."""
     where = next(iter(report["parts"].values()))["conditions"]
     kind = "a quick run, whose figures are rough" if report["quick"] else "a full run"
     changed = " with uncommitted changes" if report["changed"] else ""
@@ -64,7 +64,7 @@ def summary(report: dict[str, Any]) -> str:
 
 
 def conditions(report: dict[str, Any]) -> str:
-    """Say what the figures depend on, and how large the noise was."""
+    """Return the conditions that the figures depend on, and the size of the noise."""
     lines = [
         "Written by `make bench` from `report.json`, which has every round; no figure here was typed in. "
         + summary(report),
@@ -96,7 +96,7 @@ def conditions(report: dict[str, Any]) -> str:
 
 
 def targets_table(report: dict[str, Any]) -> str:
-    """Return each target with what was measured."""
+    """Return each target with its measured figure."""
     found = targets(report)
     missed = sum(each.verdict == MISSED for each in found)
     unknown = sum(each.verdict == UNKNOWN for each in found)
@@ -112,7 +112,7 @@ def targets_table(report: dict[str, Any]) -> str:
 
 
 def speedups(report: dict[str, Any], operation: str, batch: int) -> dict[str, list[str]]:
-    """Return for each contender how many times as fast as the hand-written loop it is, by size."""
+    """Return the speed of each contender relative to the hand-written loop, by size."""
     names = names_in(cells(report, "batches"))
     found = [cell(report, "batches", operation=operation, size=size, batch=batch) for size in SIZES]
     return {name: [factor(times(each, HAND, name)) for each in found] for name in names}
@@ -139,7 +139,7 @@ def batches(report: dict[str, Any]) -> str:
 
 
 def contenders(report: dict[str, Any]) -> str:
-    """Return versions, and what each does differently."""
+    """Return the version of each contender, and how it differs from the others."""
     part = report["parts"].get("batches", {})
     rows = [(name, each["version"], each["differs"]) for name, each in part.get("contenders", {}).items()]
     lines = [
@@ -156,7 +156,7 @@ def contenders(report: dict[str, Any]) -> str:
 
 
 def readme_block(report: dict[str, Any]) -> str:
-    """Return the README's table: speed over the hand-written loop, and what is added end to end."""
+    """Return the README's table: speed relative to the hand-written loop, and the overhead end to end."""
     sizes = [size for size in SIZES if size <= 65536]
     seal, open_ = speedups(report, "seal", 100), speedups(report, "open", 100)
     rows = [

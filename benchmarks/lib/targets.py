@@ -22,15 +22,15 @@ MET, MISSED, UNKNOWN = "met", "**missed**", "not measured"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One figure that is wanted.
+    """A target for one figure.
 
     Attributes:
-        what: in words.
-        where: the size, or another place; may be empty.
-        wanted: the figure.
-        at_least: whether more is better.
-        measured: what was found; None if a contender or a part was not there.
-        unit: after both figures.
+        what: The figure, in words.
+        where: The size, or another coordinate; may be empty.
+        wanted: The target value.
+        at_least: Whether more is better.
+        measured: The measured figure; None if a contender or a part was not measured.
+        unit: The unit of both figures.
     """
 
     what: str
@@ -42,7 +42,7 @@ class Target:
 
     @property
     def verdict(self) -> str:
-        """Whether it is met, by the median."""
+        """The verdict, by the median."""
         if self.measured is None:
             return UNKNOWN
         found = self.measured.median if isinstance(self.measured, Ratio) else self.measured
@@ -74,11 +74,11 @@ END_TO_END = (
 END_TO_END_SIZES = (256, 1024)
 LOOP_P99_MS = 5.0
 PEAK_SLACK = 1.1
-"""How much more memory than the bare loop, which keeps its results only, is still called bounded."""
+"""Maximum memory relative to the bare loop, which keeps only its results. Up to this factor the memory is called bounded."""
 
 
 def targets(report: dict[str, Any]) -> list[Target]:
-    """Return every target with what was measured."""
+    """Return every target with its measured figure."""
     return [*_by_size(report), *_end_to_end(report), *_one_row(report), *_large(report), *_event_loop(report)]
 
 

@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
 OPERATIONS = ("update", "create", "append2048", "get", "read100", "create_tasks", "get_tasks")
 MUST = 0.95
-"""The share of the stores' throughput that a session should reach."""
+"""Minimum throughput of a session, as a share of the stores' throughput."""
 
 
 class NoLog:
-    """A log that keeps nothing, and on which no call waits."""
+    """A log that keeps nothing. No call waits for it."""
 
     is_healthy = True
 

@@ -57,14 +57,14 @@ _offsets = itertools.cycle(range(0, 1 << 19, 4099))
 
 
 def blob(size: int) -> DataBlob:
-    """Return random bytes: what does not compress, as in the reference."""
+    """Return random bytes. They do not compress, as in the reference."""
     start = next(_offsets)
     return DataBlob(_noise[start : start + size])
 
 
 @dataclass
 class Run:
-    """A run, and what its owner must remember to write to it again."""
+    """A run, with the values that its owner needs for the next write."""
 
     shard_id: int
     workflow_id: str
@@ -76,7 +76,7 @@ class Run:
 
 @dataclass
 class Cell:
-    """What a measurement found."""
+    """The result of a measurement."""
 
     operations: int
     seconds: float
@@ -87,7 +87,7 @@ class Cell:
 
 @dataclass
 class Fixtures:
-    """Everything that callers work on."""
+    """The rows that callers work on."""
 
     strongroom: Strongroom
     namespace_id: UUID
@@ -98,7 +98,7 @@ class Fixtures:
     read: list[TaskQueueKey] = field(default_factory=list)
 
     async def prepare(self) -> None:
-        """Empty all tables and fill them with what the operations start from."""
+        """Empty all tables, and fill them with the rows that the operations start from."""
         async with self.strongroom.database.connection(EVERY_NAMESPACE) as connection:
             await connection.execute(f"TRUNCATE {TABLES}")
         for shard_id in range(1, SHARDS + 1):
@@ -147,7 +147,7 @@ def history_tasks(fixtures: Fixtures) -> dict[object, list[HistoryTask]]:
 
 
 def creation(fixtures: Fixtures, run: Run, *, is_fixture: bool) -> CreateWorkflowExecutionRequest:
-    """Return a create as the reference's: a new run has no activity and no timer yet, one of the fixtures has."""
+    """Return a create request like the reference's. A fixture has activities and a timer; a new run has none yet."""
     snapshot = WorkflowSnapshot(
         namespace_id=fixtures.namespace_id,
         workflow_id=run.workflow_id,
@@ -170,7 +170,7 @@ def creation(fixtures: Fixtures, run: Run, *, is_fixture: bool) -> CreateWorkflo
 
 
 class Caller:
-    """One of many that work at once; no other touches its runs."""
+    """One of many concurrent callers. No other caller touches its runs."""
 
     def __init__(self, fixtures: Fixtures, number: int, callers: int) -> None:
         self.fixtures = fixtures
@@ -250,7 +250,7 @@ class Caller:
         )
 
     async def get_tasks(self) -> None:
-        """Read a page of ten tasks, from a minimum that moves on."""
+        """Read a page of ten tasks. The minimum task id increases with each page."""
         self.next_page = self.next_page % (QUEUE_TASKS - TASK_PAGE) + TASK_PAGE
         page = await self.strongroom.tasks.get_tasks(
             next(self.read), page_size=TASK_PAGE, min_task_id=self.next_page - TASK_PAGE + 1
@@ -258,7 +258,7 @@ class Caller:
         assert len(page.tasks) == TASK_PAGE
 
     def operation(self, name: str) -> Callable[[], Awaitable[None]]:
-        """Return an operation by the name that the reference has for it."""
+        """Return an operation by its name in the reference."""
         if name.startswith("append"):
             return self.append(int(name.removeprefix("append")))
         found: Callable[[], Awaitable[None]] = getattr(self, name)
@@ -266,7 +266,7 @@ class Caller:
 
 
 async def measure(fixtures: Fixtures, name: str, callers: int, *, seconds: float, warmup: float) -> Cell:
-    """Run an operation with so many callers for a while."""
+    """Run an operation with a number of callers for some seconds."""
     latencies: list[float] = []
     started = time.perf_counter()
     begin, end = started + warmup, started + warmup + seconds

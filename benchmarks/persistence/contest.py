@@ -1,4 +1,4 @@
-"""Compares Strongroom's stores with Temporal's unsealed Go store and with stores that seal nothing: `make bench-persistence`.
+"""Compare Strongroom's stores with Temporal's unsealed Go store and with stores that seal nothing: `make bench-persistence`.
 
 All use one PostgreSQL with fsync on, over TCP. For each cell of the table the callers run one operation for a second. The contenders
 take turns, and the table has the medians of the ratios of the rounds. Clients and server share the cores of the machine.
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 
 OPERATIONS = ("get", "read100", "get_tasks", "append2048", "create_tasks", "create", "update")
 WARM_UP = 0.3
-"""Seconds before a cell is measured."""
+"""Seconds for which a cell runs before it is measured."""
 
 
 class Contest:
     """The contenders, and the figures of their rounds.
 
     Args:
-        stores: name: a cell of Strongroom.
-        temporal: Temporal's store, if Go is installed.
+        stores: Strongroom's cells by name.
+        temporal: Temporal's store; None if Go is not installed.
     """
 
     def __init__(self, stores: dict[str, Fixtures], temporal: Temporal | None) -> None:

@@ -1,4 +1,4 @@
-"""Opens the cells that the benchmarks of the stores measure."""
+"""Open the cells that the store benchmarks measure."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 async def open_strongroom(stack: AsyncExitStack, server: str, name: str, folder: Path) -> Fixtures:
-    """Open a cell in a database of its own.
+    """Open a cell in its own database.
 
     Args:
-        stack: closes the cell.
-        server: the connection string of the server, without a database.
-        name: of the database; the keys of a cell with the name "plain" seal nothing.
-        folder: for the configuration and the keyring.
+        stack: The stack that closes the cell.
+        server: The connection string of the server, without a database.
+        name: The name of the database. The keys of a cell with the name "plain" seal nothing.
+        folder: The folder for the configuration and the keyring.
     """
     await create_database(server, name)
     path = folder / f"{name}.toml"

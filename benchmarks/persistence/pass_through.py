@@ -1,4 +1,4 @@
-"""Keys that seal nothing: what the same store costs without cryptography. For benchmarks only."""
+"""Keys that seal nothing. They show the cost of a store without cryptography. For benchmarks only."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class PassThroughKeyring(Keyring):
     """A keyring whose keys seal nothing."""
 
     async def open(self, namespace_id: UUID) -> NamespaceKeys:
-        """Return keys that seal nothing; the same object while the real keys are the same."""
+        """Return keys that seal nothing. The same object is returned as long as the real keys are the same."""
         keys = await super().open(namespace_id)
         made: dict[UUID, tuple[NamespaceKeys, Any]] = self.__dict__.setdefault("_pass_through", {})
         if namespace_id not in made or made[namespace_id][0] is not keys:

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     Rounds: TypeAlias = Sequence[Mapping[str, float]]
     """The figures of one contender, round by round."""
     Figures: TypeAlias = Mapping[tuple[str, int, str], Rounds]
-    """(operation, callers, contender) -> its rounds."""
+    """The rounds by operation, number of callers, and contender."""
 
 CONTENDERS = ("temporal", "sealed", "plain")
-# (operation, callers) -> the least ratio to Temporal that is accepted, and the goal.
+# (operation, callers): the least accepted ratio to Temporal, and the goal.
 TARGETS = {
     ("update", 16): (2.0, 3.5),
     ("update", 64): (3.0, 5.0),

@@ -1,6 +1,6 @@
-"""What row-level security costs: `python -m benchmarks.persistence.row_level_security`.
+"""The cost of row-level security: `python -m benchmarks.persistence.row_level_security`.
 
-The same cell is opened as the owner of the tables and as the role of services. Both sides work on one database and take turns; ratios
+The same cell is opened as the owner of the tables and as the role of services. Both sides work on one database and take turns. Ratios
 are medians of the rounds, with their range. With many namespaces each use of a connection sets its namespace first, which is one more
 round trip, except for calls that are sent in batches.
 """
@@ -61,7 +61,7 @@ async def throughput(callers: tuple[int, ...], rounds: int, seconds: float) -> N
 
 
 async def alternating(owner_dsn: str, driver_dsn: str) -> str:
-    """Return what a look-up takes where each is for another namespace than the one before, and where none is."""
+    """Return the time of a look-up: when each one changes the namespace, and when none does."""
     taken = {}
     namespaces = [uuid4() for _ in range(64)]
     for name, dsn, places in (

@@ -1,4 +1,4 @@
-"""Appends and reads of histories through the store, sealed and with keys that seal nothing; and a hit and a miss of the key cache."""
+"""History appends and reads through the store, with real keys and with keys that seal nothing; and key cache hits and misses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HITS, MISSES = 20_000, 200
 
 
 async def compare(fixtures: dict[str, Fixtures], rounds: int, seconds: float) -> list[dict[str, Any]]:
-    """Measure each operation with each number of callers in turns; return nanoseconds of wall time for each operation."""
+    """Measure each operation with each number of callers, in turns; return nanoseconds of wall time per operation."""
     results = {(title, callers): {name: [] for name in fixtures} for title in OPERATIONS for callers in CALLERS}  # type: dict[tuple[str, int], dict[str, list[float | None]]]
     cpu = {place: {name: [] for name in fixtures} for place in results}  # type: dict[tuple[str, int], dict[str, list[float | None]]]
     for number in range(rounds):
@@ -55,7 +55,7 @@ async def compare(fixtures: dict[str, Fixtures], rounds: int, seconds: float) ->
 
 
 async def key_cache(strongroom: Strongroom, fixtures: Fixtures) -> dict[str, float]:
-    """Return the cost of opening a namespace's keys: CPU time of a hit, wall time of a miss that reads the registry and unwraps."""
+    """Return the time to open a namespace's keys: CPU time of a hit, and wall time of a miss, which reads the registry and unwraps."""
     keyring, namespace_id = strongroom.keyring, fixtures.namespace_id
     await keyring.open(namespace_id)
     started = time.process_time_ns()

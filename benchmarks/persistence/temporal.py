@@ -1,4 +1,4 @@
-"""Temporal's own Go store as a contender; `temporal-go/` has the program."""
+"""Temporal's own Go store as a contender. `temporal-go/` contains the program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Seal and open by size and batch, all contenders in turns."""
+"""Seal and open rows by size and batch, with all contenders in turns."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 BATCHES = (1, 100, 1000)
 SINGLE_ROWS = 100
-"""A batch of 1 is measured as so many calls."""
+"""Number of calls in a sample of a batch of 1."""
 ROUNDS, QUICK_ROUNDS = 11, 3
 OPERATIONS = ("seal", "open")
 
@@ -32,7 +32,7 @@ def rows_of(size: int, count: int) -> list[Row]:
 def cells(
     contenders: Sequence[Contender], *, sizes: Iterable[int], batches: Sequence[int], rounds: int
 ) -> list[dict[str, Any]]:
-    """Measure each size with each batch; return a cell for each operation, with the nanoseconds a row of each round."""
+    """Measure each size with each batch. Return a cell per operation, with nanoseconds per row for each round."""
     found = []
     for size in sizes:
         for batch in batches:

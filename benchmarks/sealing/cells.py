@@ -3,9 +3,9 @@
     .venv-bench/bin/pytest benchmarks --benchmark-only -k "seal and 256-100" --benchmark-save before
     .venv-bench/bin/pytest benchmarks --benchmark-only -k "seal and 256-100" --benchmark-compare
 
-Good for work on one cell: it calibrates, saves and compares. Not good for ratios: it runs all rounds of one contender, then
-all of the next, and what the machine does meanwhile looks like a difference between them. So the report has its own core,
-`measuring.py`, in which contenders take turns, and `make bench-compare` holds two commits against each other in one run.
+pytest-benchmark suits work on one cell, because it calibrates, saves and compares. It does not suit ratios, because it runs
+all rounds of one contender before the next one, so a change of the machine's speed looks like a difference between them. In
+`measuring.py`, which the report uses, contenders take turns. `make bench-compare` compares two commits in one run.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ROUNDS = 20
 
 @atexit.register
 def let_go() -> None:
-    """Let all contenders go while their libraries are still there; some complain otherwise."""
+    """Free all contenders while their libraries are still loaded. Otherwise some libraries report errors at exit."""
     FOUND.clear()
     BY_NAME.clear()
     sealed_rows.cache_clear()
@@ -38,13 +38,13 @@ def let_go() -> None:
 
 @cache
 def sealed_rows(name: str, size: int, batch: int) -> tuple[Any, Any]:
-    """Return rows, and the same sealed by a contender."""
+    """Return rows, and the same rows sealed by a contender."""
     rows = rows_of(size, batch)
     return rows, [(key, value) for (key, _), value in zip(rows, BY_NAME[name].seal(rows), strict=True)]
 
 
 def each_row(contender: Contender, operation: str, rows: Any) -> list[Any]:
-    """Call a contender for each row alone."""
+    """Call a contender once for each row."""
     one = contender.seal_one if operation == "seal" else contender.open_one
     return [one(key, value) for key, value in rows]
 
@@ -54,7 +54,7 @@ def each_row(contender: Contender, operation: str, rows: Any) -> list[Any]:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_cell(benchmark: Any, name: str, operation: str, size: int, batch: int) -> None:
-    """A contender seals or opens a batch; a batch of 1 is a hundred calls."""
+    """Measure how a contender seals or opens a batch. A batch of 1 is measured as a hundred calls."""
     if name in ABSENT:
         pytest.skip(f"{name}: {ABSENT[name]}")
     contender = BY_NAME[name]

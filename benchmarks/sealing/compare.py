@@ -1,4 +1,4 @@
-"""Reports what this work tree seals and opens faster or slower than another commit: `make bench-compare`.
+"""Report which cells this work tree seals and opens faster or slower than another commit: `make bench-compare`.
 
     python -m benchmarks.sealing.compare HEAD~1
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     Cell: TypeAlias = tuple[str, str, int, int, bool]
-    """Cipher, operation, bytes of a row, rows in a call, whether rows are text that compresses."""
+    """Cipher, operation, bytes per row, rows per call, and whether the rows are compressible text."""
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("kms", "storage", "visibility", "driver")
@@ -48,17 +48,17 @@ SHAPES = (
 )
 STARTS, ROUNDS = 3, 9
 LEAST = 1.02
-"""A smaller factor is not reported."""
+"""Smallest factor that is reported."""
 SCATTERS = 4.0
-"""How many standard errors of its own median a change must exceed."""
+"""Number of standard errors of its own median that a change must exceed."""
 
 
 class Worker:
     """A process with one version of Strongroom.
 
     Args:
-        library: folder that holds the version as `strongroom`, see `link`.
-        heap: environment variables of its allocator.
+        library: The folder that contains the version as `strongroom`, see `link`.
+        heap: The environment variables for the process's allocator.
     """
 
     def __init__(self, library: Path, heap: Mapping[str, str]) -> None:
@@ -74,12 +74,12 @@ class Worker:
         )
 
     def ciphers(self) -> list[str]:
-        """Return what the version has; asked for once, when it is ready."""
+        """Return the ciphers of the version. Call it once; it waits until the process is ready."""
         found: list[str] = json.loads(self._answer())
         return found
 
     def sample(self, cell: Cell) -> float:
-        """Return nanoseconds a row."""
+        """Measure a cell once; return nanoseconds per row."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(cell) + "\n")
         self._process.stdin.flush()
@@ -94,7 +94,7 @@ class Worker:
         return line
 
     def close(self) -> None:
-        """End it."""
+        """End the process."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
@@ -104,14 +104,14 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one cell showed.
+    """The result of one cell.
 
     Attributes:
-        cell: which.
-        base_ns: the base's median, in nanoseconds a row.
-        factor: how many times as long the changed version took.
-        noise: how many times as long the base took as itself.
-        needed: the least factor (or its inverse) that is reported.
+        cell: The cell.
+        base_ns: The base's median, in nanoseconds per row.
+        factor: The time of the changed version divided by the base's.
+        noise: The time of one process of the base divided by that of the other.
+        needed: The smallest factor (or its inverse) that is reported.
     """
 
     cell: Cell
@@ -122,14 +122,14 @@ class Finding:
 
     @property
     def verdict(self) -> str:
-        """Whether the change is slower or faster; empty within the noise."""
+        """"slower" or "faster"; empty if the change is within the noise."""
         if max(self.factor, 1 / self.factor) <= self.needed:
             return ""
         return "SLOWER" if self.factor > 1 else "faster"
 
 
 def link(tree: Path, library: Path) -> Path:
-    """Make a folder in which a work tree's packages are `strongroom`; return it."""
+    """Make a folder that contains a work tree's packages as `strongroom`; return the folder."""
     package = library / "strongroom"
     package.mkdir(parents=True)
     for name in PACKAGES:
@@ -139,7 +139,7 @@ def link(tree: Path, library: Path) -> Path:
 
 @contextmanager
 def checked_out(commit: str) -> Iterator[Path]:
-    """Check out a commit in another folder, and remove it at the end."""
+    """Check out a commit in another folder, and remove the folder at the end."""
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "tree"
         added = ["git", "worktree", "add", "--quiet", "--detach", str(tree), commit]
@@ -153,7 +153,7 @@ def checked_out(commit: str) -> Iterator[Path]:
 
 
 def add_kernel(tree: Path, library: Path) -> None:
-    """Build a commit's own native kernel into its library, if it differs from this work tree's, whose kernel is installed."""
+    """Build a commit's native kernel into its library, unless it is the same as this work tree's kernel, which is installed."""
     kernel = tree / "kernel"
     if not kernel.is_dir() or _sources(kernel) == _sources(ROOT / "kernel"):
         return
@@ -185,14 +185,14 @@ def compare(
     """Measure two versions in turns.
 
     Args:
-        base: library of the one, see `link`.
-        changed: of the other.
-        shapes: bytes of a row, rows in a call, whether they are text.
-        ciphers: names; without them all that both versions have.
-        starts: how often all processes are started.
-        rounds: of each start.
-        least: see `LEAST`.
-        heap: environment variables of the allocator, for both.
+        base: The base's library, see `link`.
+        changed: The changed version's library.
+        shapes: Bytes per row, rows per call, and whether the rows are text.
+        ciphers: The names of the ciphers; empty for all that both versions have.
+        starts: The number of times that all processes are started.
+        rounds: The number of rounds after each start.
+        least: The smallest factor that is reported, see `LEAST`.
+        heap: The environment variables for the allocator, for both versions.
     """
     taken: dict[Cell, list[dict[str, float]]] = {}
     for start in range(starts):
@@ -213,18 +213,18 @@ def compare(
 
 
 def judge(taken: Mapping[Cell, Sequence[Mapping[str, float]]], *, least: float = LEAST) -> list[Finding]:
-    """Return what each cell showed, from what the three took in each round."""
+    """Return the result of each cell from the times of the three processes in each round."""
     noise = {
         cell: statistics.median(math.log(each[AGAIN] / each[BASE]) for each in rounds) for cell, rounds in taken.items()
     }
     floor = max(math.log(least), *(abs(each) for each in noise.values()))
     found = []
     for cell, rounds in taken.items():
-        # Against the mean of the base's two processes, so that neither one's luck is taken for the base.
+        # Compare with the mean of the base's two processes, because one process can be faster than another by chance.
         changes = [math.log(each[CHANGED]) - (math.log(each[BASE]) + math.log(each[AGAIN])) / 2 for each in rounds]
         middle = statistics.median(changes)
         scatter = 1.4826 * statistics.median(abs(each - middle) for each in changes)
-        error = 1.2533 * scatter / math.sqrt(len(changes))  # of a median, as of a normal distribution
+        error = 1.2533 * scatter / math.sqrt(len(changes))  # the standard error of a median, for a normal distribution
         needed = math.exp(max(floor, SCATTERS * error))
         base_ns = statistics.median(each[BASE] for each in rounds)
         found.append(Finding(cell, base_ns, math.exp(middle), math.exp(noise[cell]), needed))
@@ -232,7 +232,7 @@ def judge(taken: Mapping[Cell, Sequence[Mapping[str, float]]], *, least: float =
 
 
 def told(found: Sequence[Finding]) -> str:
-    """Return all cells as a table, and in a last line what changed beyond the noise."""
+    """Return all cells as a table. The last line names the changes beyond the noise."""
     lines = [f"{'':42}{'base a row':>12}{'changed':>10}{'base again':>12}{'limit':>11}"]
     for each in found:
         cipher, operation, size, batch, text = each.cell

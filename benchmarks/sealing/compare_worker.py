@@ -1,6 +1,6 @@
-"""One version of Strongroom, sealing and opening a cell each time that it is asked: a process of `compare.py`.
+"""A worker process of `compare.py`. It seals and opens cells with one version of Strongroom.
 
-It writes what ciphers it has, reads one cell a line, and answers with nanoseconds of CPU time a row.
+It writes the names of its ciphers, reads one cell per line, and answers with nanoseconds of CPU time per row.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ SAMPLE_NS = 4_000_000
 
 @cache
 def sampler(cipher: str, operation: str, size: int, batch: int, text: bool) -> tuple[Sampler, int]:  # noqa: FBT001 - as JSON has it
-    """Return what samples a cell, and how many calls make a sample.
+    """Return the sampler of a cell, and the number of calls in a sample.
 
     Args:
-        cipher: name of the implementation.
-        operation: seal or open.
-        size: of a row, in bytes.
-        batch: rows in a call.
-        text: whether rows compress, and are a history's with its compression.
+        cipher: The name of the implementation.
+        operation: "seal" or "open".
+        size: The size of a row, in bytes.
+        batch: The number of rows per call.
+        text: Whether the rows are compressible text, sealed as history nodes with their compression.
     """
     keys = ours.namespace_keys(cipher)
     kind = ours.HISTORY_NODE if text else ours.PLAIN
@@ -55,7 +55,7 @@ def sampler(cipher: str, operation: str, size: int, batch: int, text: bool) -> t
 def main() -> None:
     """Answer until the input ends."""
     wanted = Path(os.environ["COMPARE_LIBRARY"]).resolve()
-    loaded = Path(strongroom.kms.__file__).parent  # a link into the version's tree, so not resolved
+    loaded = Path(strongroom.kms.__file__).parent  # not resolved, because it is a link into the version's tree
     assert wanted in loaded.parents, "each worker measures the version that it was started for"
     print(json.dumps(ours.available()), flush=True)
     for line in sys.stdin:

@@ -1,8 +1,8 @@
-"""1,000 rows into PostgreSQL by COPY and out of it by SELECT, sealed in several ways against plaintext.
+"""COPY of 1,000 rows into PostgreSQL and SELECT of them, sealed in several ways, compared with plaintext.
 
 One server, one connection over its Unix socket, fsync on, a table of history nodes for each contender. Wall time, server included.
-`plaintext again` is the same code twice: noise. `as long as sealed` stores longer rows without any cryptography, so
-that what is left above it is sealing.
+`plaintext again` is the same code a second time, so its difference is noise. `as long as sealed` stores longer rows
+without cryptography. The time above it is the cost of sealing.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ROWS = 1000
 ROUNDS, QUICK_ROUNDS = 15, 5
 SIZES, QUICK_SIZES = (256, 1024, 4096, 16384), (256, 1024)
 OVERHEAD = bytes(48)
-"""What a sealed row of suite 2 is longer by."""
+"""Bytes that sealing with suite 2 adds to a row."""
 SHARD, NAMESPACE, TREE, BRANCH = 7, UUID(int=1), UUID(int=2), UUID(int=3)
 COLUMNS = ("shard_id", "namespace_id", "tree_id", "branch_id", "node_id", "txn_id", "prev_txn_id", "data")
 TABLE = """
@@ -44,7 +44,7 @@ CREATE TABLE {} (
     PRIMARY KEY (shard_id, namespace_id, tree_id, branch_id, node_id, txn_id)
 ) WITH (toast_tuple_target = 8160)
 """
-"""As history_node in storage/sql/schema/schema.sql."""
+"""Statement that creates a table like history_node in storage/sql/schema/schema.sql."""
 SELECT = """
 SELECT node_id, txn_id, prev_txn_id, data FROM {}
 WHERE shard_id = $1 AND namespace_id = $2 AND tree_id = $3 AND branch_id = $4 AND node_id >= $5 AND node_id < $6
@@ -53,23 +53,23 @@ ORDER BY node_id, txn_id
 
 
 def as_it_is(rows: Sequence[Row]) -> list[bytes]:
-    """Return the stored rows."""
+    """Return the rows as they are."""
     return [value for _, value in rows]
 
 
 def longer(rows: Sequence[Row]) -> list[bytes]:
-    """Return the plaintexts, as long as if they had been sealed."""
+    """Return the plaintexts, padded to the length of sealed rows."""
     return [plaintext + OVERHEAD for _, plaintext in rows]
 
 
 def cut(rows: Sealed) -> list[bytes]:
-    """Return what `longer` was given."""
+    """Return the plaintexts without the padding of `longer`."""
     end = -len(OVERHEAD)
     return [value[:end] for _, value in rows]
 
 
 def ways() -> dict[str, Way]:
-    """Return for each contender how it seals and opens rows."""
+    """Return the functions that seal and open rows, for each contender."""
     loop = hand_written.contenders()[0]
     found: dict[str, Way] = {
         PLAINTEXT: (as_it_is, as_it_is),
@@ -81,7 +81,7 @@ def ways() -> dict[str, Way]:
 
 
 def records(rows: Sequence[Row], values: Sequence[bytes]) -> list[tuple[Any, ...]]:
-    """Return the rows as the table has them."""
+    """Return the rows as records of the table."""
     place = (SHARD, NAMESPACE, TREE, BRANCH)
     return [(*place, *key, value) for (key, _), value in zip(rows, values, strict=True)]
 
@@ -94,12 +94,12 @@ class Table:
         self._seal, self._open = way
 
     async def create(self) -> None:
-        """Make it."""
+        """Create the table."""
         await self._connection.execute(f"DROP TABLE IF EXISTS {self.name}")
         await self._connection.execute(TABLE.format(self.name))
 
     async def empty(self) -> None:
-        """Take all rows out."""
+        """Delete all rows."""
         await self._connection.execute(f"TRUNCATE {self.name}")
 
     async def copy(self, rows: Sequence[Row]) -> None:
@@ -109,7 +109,7 @@ class Table:
         )
 
     async def select(self, first: int, count: int) -> list[bytes]:
-        """Read rows by their numbers, and open them."""
+        """Read rows by number, and open them."""
         found = await self._connection.fetch(
             SELECT.format(self.name), SHARD, NAMESPACE, TREE, BRANCH, first, first + count
         )
@@ -117,7 +117,7 @@ class Table:
 
 
 def samplers(loop: asyncio.AbstractEventLoop, table: Table, rows: Sequence[Row]) -> dict[str, Sampler]:
-    """Return what samples COPY and SELECT, in nanoseconds of wall time a row; the table is emptied off the clock."""
+    """Return samplers of COPY and SELECT, in nanoseconds of wall time per row. Emptying the table is not measured."""
 
     def copy() -> float:
         loop.run_until_complete(table.empty())

@@ -1,4 +1,4 @@
-"""What a row costs as a table of history nodes grows from 10^4 to 10^6 rows: COPY of 1,000 more, SELECT of 100 and of one."""
+"""The cost of a row as a history table grows from 10^4 to 10^6 rows: COPY of 1,000 rows, SELECT of 100 rows and of one row."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PAGE = 100
 COUNTS, QUICK_COUNTS = (10_000, 30_000, 100_000, 300_000, 1_000_000), (10_000, 30_000, 100_000)
 SAMPLES = 15
 OPERATIONS = {"COPY of 1,000": STEP, "SELECT of 100": PAGE, "SELECT of 1": 1}
-"""What is measured, and how many rows it handles."""
+"""The operations, each with the number of rows that it handles."""
 
 
 def numbered(rows: Sequence[Row], first: int) -> list[Row]:
@@ -37,7 +37,7 @@ def numbered(rows: Sequence[Row], first: int) -> list[Row]:
 
 
 async def grow(tables: dict[str, Table], counts: Sequence[int], connection: asyncpg.Connection) -> list[dict[str, Any]]:
-    """Fill all tables side by side, and measure at each count."""
+    """Fill all tables together, and measure at each number of rows."""
     plaintexts, held, found, places = rows_of(SIZE, STEP), 0, [], random.Random(7)
     for count in counts:
         while held < count:
@@ -69,7 +69,7 @@ async def grow(tables: dict[str, Table], counts: Sequence[int], connection: asyn
 
 
 async def main(counts: Sequence[int]) -> list[dict[str, Any]]:
-    """Start a server, and fill it."""
+    """Start a server, create the tables and measure."""
     with bench_server() as server:
         connection = await asyncpg.connect(f"{server}/postgres")
         ways = {PLAINTEXT: (as_it_is, as_it_is)} | {each.name: (each.seal, each.open) for each in ours.contenders()}
@@ -82,7 +82,7 @@ async def main(counts: Sequence[int]) -> list[dict[str, Any]]:
 
 
 def measure(quick: bool) -> dict[str, Any]:  # noqa: FBT001 - every part is called so
-    """Measure the growth."""
+    """Measure the cost at each number of rows."""
     return {"size": SIZE, "cells": asyncio.run(main(QUICK_COUNTS if quick else COUNTS))}
 
 

@@ -1,6 +1,6 @@
 """How late an event loop runs its callbacks while 10^5 rows are sealed: on the loop, and as the store does it.
 
-The store seals what is short on the loop, and hands what is long to a thread (`OFF_LOOP_BYTES` in storage/sealing.py).
+The store seals short batches on the loop, and gives long ones to a thread (`OFF_LOOP_BYTES` in storage/sealing.py).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RUNS, QUICK_RUNS = 5, 2
 
 
 async def delays(cipher: str, rows: list[Row], chunk: int, where: str) -> list[float]:
-    """Seal `ROWS` rows in chunks, giving others their turn between two; return by how many ms each tick came late."""
+    """Seal `ROWS` rows in chunks, and let other tasks run between two chunks. Return how late each tick came, in ms."""
     seal, late, sealing = ours.contender(cipher).seal, [], True
     in_thread = where == AS_STORE and chunk * (SIZE + ROW_BYTES) >= OFF_LOOP_BYTES
 
@@ -54,7 +54,7 @@ async def delays(cipher: str, rows: list[Row], chunk: int, where: str) -> list[f
 
 
 def measure(quick: bool) -> dict[str, Any]:  # noqa: FBT001 - every part is called so
-    """Measure each cipher with each size of chunk in both ways; and the loop with nothing to do."""
+    """Measure each cipher and chunk size in both ways, and an idle loop."""
     rows, cells = rows_of(SIZE, ROWS), []
     runs = QUICK_RUNS if quick else RUNS
     for cipher in ours.available():

@@ -1,8 +1,8 @@
-"""Memory and time of large batches: 1,000 rows of 64 KiB in one call, and in pieces that are handed on.
+"""Memory and time of large batches: 1,000 rows of 64 KiB in one call, and in pieces that are freed one by one.
 
-Each measurement is a process of its own, once as glibc comes and once with a heap that keeps what is freed, as fresh
-pages for 64 MB of results cost several times what the cipher does. Peak RSS is counted above the size before the
-first call (interpreter, libraries, plaintexts). Also what the keys of a namespace take.
+Each measurement runs in its own process: once with glibc's defaults, and once with a heap that keeps freed memory. Fresh
+pages for 64 MB of results cost several times as much as the cipher. Peak RSS is counted above the size before the first
+call (interpreter, libraries, plaintexts). The memory of a namespace's keys is measured too.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ if TYPE_CHECKING:
 
 SIZE, ROWS = 65536, 1000
 PIECES = (ROWS, 64)
-"""Rows in a call: all, and 4 MiB that are let go before the next."""
+"""Rows per call: all rows, or 4 MiB of them, whose results are freed before the next call."""
 CALLS = 3
 ROUNDS, QUICK_ROUNDS = 5, 1
 KEYS = 1000
 
 
 def contenders() -> dict[str, Contender]:
-    """Return who is measured."""
+    """Return the contenders that are measured."""
     found = (bare_loop.contenders()[0], hand_written.contenders()[0], *ours.contenders())
     return {each.name: each for each in found}
 
 
 def peak() -> int:
-    """Return the greatest resident size of this process so far, in bytes; `reset_peak` starts it again."""
+    """Return this process's peak resident size since the last `reset_peak`, in bytes."""
     status = Path("/proc/self/status").read_text()
     return 1024 * int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
 
 
 def reset_peak() -> bool:
-    """Have the kernel count the peak from here; False where it does not let us."""
+    """Reset the kernel's peak for this process; return False if the kernel does not allow it."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
@@ -55,7 +55,7 @@ def reset_peak() -> bool:
 
 
 def child(name: str, piece: int) -> None:
-    """Seal all rows in pieces, and print what it took; in a process of its own."""
+    """Seal all rows in pieces, and print the time and memory. This runs in its own process."""
     seal, rows = contenders()[name].seal, rows_of(SIZE, ROWS)
     pieces = [rows[start : start + piece] for start in range(0, ROWS, piece)]
     reset = reset_peak()
@@ -101,7 +101,7 @@ def large_batches(rounds: int) -> list[dict[str, Any]]:
 
 
 def key_bytes(cipher: str) -> float:
-    """Return the bytes that Python holds for a namespace's keys once they have sealed and opened a row."""
+    """Return the memory in bytes that a namespace's keys use in Python, after they have sealed and opened a row."""
     ours.contender(cipher).seal_one((1, 1, 0), b"")
     tracemalloc.start()
     held = []
@@ -116,7 +116,7 @@ def key_bytes(cipher: str) -> float:
 
 
 def measure(quick: bool) -> dict[str, Any]:  # noqa: FBT001 - every part is called so
-    """Measure both."""
+    """Measure large batches and the memory of keys."""
     return {
         "size": SIZE,
         "rows": ROWS,

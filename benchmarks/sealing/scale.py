@@ -1,4 +1,4 @@
-"""Throughput against the number of namespaces and of threads."""
+"""Throughput by number of namespaces and by number of threads."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 NAMESPACES = (1, 100, 10_000)
 NAMESPACE_BATCH = 10
-"""Rows that one request of a namespace writes, or reads: the next request is another namespace's."""
+"""Number of rows that one request writes or reads. The next request is for another namespace."""
 REQUESTS = 1_000
 THREADS = (1, 2, 4)
 THREAD_SIZES = (256, 4096, 65536)
 THREAD_BYTES = 8 << 20
-"""What a sample of threads seals in all, at most, and `THREAD_BATCH` rows at a time."""
+"""Maximum number of bytes that one sample of threads seals in total, `THREAD_BATCH` rows at a time."""
 THREAD_BATCH = 64
 ROUNDS, QUICK_ROUNDS = 9, 3
 
 
 def namespaces(cipher: str, count: int) -> dict[str, Sampler]:
-    """Return samplers of requests to namespaces that are drawn at random: CPU nanoseconds a row."""
+    """Return samplers of requests to randomly chosen namespaces, in CPU nanoseconds per row."""
     keys = [ours.namespace_keys(cipher) for _ in range(count)]
     drawn = random.Random(count)
     order = [drawn.randrange(count) for _ in range(REQUESTS)]
@@ -61,7 +61,7 @@ def namespaces(cipher: str, count: int) -> dict[str, Sampler]:
 
 
 def threads(seal: Callable[[Sequence[Row]], object], size: int, pool: ThreadPoolExecutor | None, many: int) -> Sampler:
-    """Return a sampler of threads that seal batches at the same time: elapsed nanoseconds a row."""
+    """Return a sampler of threads that seal batches at the same time, in elapsed nanoseconds per row."""
     rows = rows_of(size, THREAD_BATCH)
     batches = max(many, min(64, THREAD_BYTES // (size * THREAD_BATCH)) // many * many)
 
@@ -84,7 +84,7 @@ def _repeat(seal: Callable[[Sequence[Row]], object], rows: Sequence[Row], times:
 
 
 def measure(quick: bool) -> dict[str, Any]:  # noqa: FBT001 - every part is called so
-    """Measure both."""
+    """Measure namespaces and threads."""
     rounds = QUICK_ROUNDS if quick else ROUNDS
     by_namespaces, by_threads = [], []
     for cipher in ours.available():

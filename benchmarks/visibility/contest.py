@@ -1,4 +1,4 @@
-"""Compares sealed visibility with plaintext copies, in Elasticsearch and in PostgreSQL: `make bench-visibility`.
+"""Compare sealed visibility with plaintext copies, in Elasticsearch and in PostgreSQL: `make bench-visibility`.
 
 All contenders have the same documents, on one node and one server. For each class of query the contenders take turns in blocks. The
 result is the median of the ratios of the blocks. If the contenders find different numbers of runs, there is no result. Client and
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """All contenders, filled."""
+    """All contenders, with the same documents."""
 
     ours: Sealed
     cluster: Cluster | None
@@ -45,7 +45,7 @@ class Contest:
     sealed: asyncpg.Connection
 
     async def agreed(self, query: str, where: str) -> None:
-        """Count with all, and refuse figures of contenders that disagree."""
+        """Count with all contenders, and fail if their counts differ."""
         found = [await self.ours.count(self.ours.postgres, query)]
         wanted = [await self.database.fetchval(plain.count(where))]
         if self.cluster is not None:
@@ -133,7 +133,7 @@ async def queries(contest: Contest) -> None:
 
 
 async def run(number: int, preset: str, *, with_cluster: bool) -> None:
-    """Fill all four, or the two in PostgreSQL, and measure."""
+    """Fill all four contenders, or only the two in PostgreSQL, and measure."""
     async with AsyncExitStack() as stack:
         server = stack.enter_context(bench_server())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -144,7 +144,7 @@ async def run(number: int, preset: str, *, with_cluster: bool) -> None:
         write_config(path, dsn=f"{server}/sealed", keyring="bench.json")
         config, cluster = load_config(path), None
         if with_cluster:
-            # Not above: what measures PostgreSQL alone needs none of them.
+            # Imported here, because a measurement of PostgreSQL alone does not need them.
             from elasticsearch import AsyncElasticsearch, OrjsonSerializer  # noqa: PLC0415
 
             from tests.support.elasticsearch_node import Client, elasticsearch_node  # noqa: PLC0415

@@ -1,6 +1,6 @@
-"""Visibility in PostgreSQL, sealed and as a plaintext copy: writing documents, listing a page of 100.
+"""The cost of writing documents and listing 100 runs in PostgreSQL, sealed and as a plaintext copy.
 
-`make bench-visibility` measures all classes of queries, and Elasticsearch; this is the part of it that fits a report.
+`make bench-visibility` measures all classes of queries, and Elasticsearch too. This module measures the part for the report.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ ROUNDS, QUICK_ROUNDS = 15, 5
 async def compare(
     calls: dict[str, Callable[[], Awaitable[object]]], rounds: int, runs: int
 ) -> dict[str, list[float | None]]:
-    """Run calls in turns; return nanoseconds of wall time of a call, the mean of some in a row, for each round."""
+    """Run calls in turns. Return for each round the mean wall time of several consecutive calls, in nanoseconds."""
     found: dict[str, list[float | None]] = {name: [] for name in calls}
     for number in range(rounds):
         for name in rotated(list(calls), number):
@@ -52,7 +52,7 @@ async def compare(
 
 
 async def writing(ours: Sealed, database: asyncpg.Connection, number: int) -> dict[str, list[float | None]]:
-    """Write documents to both in turns; return nanoseconds of wall time a document, of each batch."""
+    """Write documents to both contenders in turns; return nanoseconds of wall time per document, for each batch."""
     found: dict[str, list[float | None]] = {"sealed": [], "plain": []}
     for turn, some in enumerate(batched(documents(number), STEP)):
         for name in rotated(list(found), turn):
@@ -63,7 +63,7 @@ async def writing(ours: Sealed, database: asyncpg.Connection, number: int) -> di
 
 
 async def main(number: int, rounds: int) -> dict[str, Any]:
-    """Fill both, and list."""
+    """Fill both contenders, and measure lists."""
     async with AsyncExitStack() as stack:
         server = stack.enter_context(bench_server())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -104,7 +104,7 @@ async def main(number: int, rounds: int) -> dict[str, Any]:
 
 
 def measure(quick: bool) -> dict[str, Any]:  # noqa: FBT001 - every part is called so
-    """Measure both."""
+    """Measure both contenders."""
     return asyncio.run(
         main(QUICK_DOCUMENTS if quick else DOCUMENTS, QUICK_ROUNDS if quick else ROUNDS),
     )

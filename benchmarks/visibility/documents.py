@@ -1,4 +1,4 @@
-"""Runs as a busy service has them, seeded: 90 % completed, Zipf types, ids like `order/web/00012`, eight custom attributes."""
+"""Seeded runs like a busy service's: 90 % completed, Zipf types, ids like `order/web/00012`, eight custom attributes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SPAN = 30 * 86_400 * SECOND
 
 
 def documents(number: int, *, seed: int = 1) -> Iterator[dict[str, Any]]:
-    """Yield documents in the form of `tests.support.plaintext_copy`: values by attribute, and `Memo` besides."""
+    """Yield documents in the form of `tests.support.plaintext_copy`: values by attribute, and `Memo`."""
     rng = random.Random(seed)
     zipf = [1 / (rank + 1) for rank in range(len(TYPES))]
     for place in range(number):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 async def ratio(
     ours: Callable[[], Awaitable[Any]], theirs: Callable[[], Awaitable[Any]], *, blocks: int = 9, runs: int = 12
 ) -> tuple[float, float]:
-    """Return the median of the ratios of blocks, ours over theirs, and the median milliseconds of theirs."""
+    """Return the median of the blocks' ratios, ours divided by theirs, and the median time of theirs in milliseconds."""
     ratios, plains = [], []
     for _ in range(blocks):
         medians = []
@@ -30,6 +30,6 @@ async def ratio(
 
 
 def verdict(figure: float, must: float, goal: float, *, more: bool = False) -> str:
-    """Return a figure with its must and goal."""
+    """Return a figure with its minimum requirement and its goal."""
     met = (figure >= must) if more else (figure <= must)
     return f"{figure:7.2f}   must {must}, goal {goal}: {'met' if met else 'MISSED'}"

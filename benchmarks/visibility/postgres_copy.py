@@ -1,6 +1,6 @@
-"""Visibility in clear in PostgreSQL: Temporal's columns and types, with the primary key, the default order and ten more indexes.
+"""Plaintext visibility in PostgreSQL, with Temporal's columns and types. It has the primary key, the default order and ten indexes.
 
-Its real schema has 73 indexes, so that sizes and writes favour this copy.
+Temporal's real schema has 73 indexes, so sizes and writes favour this copy.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC).replace(tzinfo=None)
 
 
 async def create(connection: asyncpg.Connection) -> None:
-    """Make table and indexes."""
+    """Create the table and its indexes."""
     columns = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
     await connection.execute(
         f"CREATE TABLE executions_visibility (namespace_id char(64), TemporalNamespaceDivision varchar(255), {columns}, "
@@ -97,7 +97,7 @@ def _value(name: str, value: Any) -> Any:
 
 
 def page(where: str) -> str:
-    """Return a list of 100."""
+    """Return the statement that lists 100 runs."""
     return (
         f"SELECT * FROM executions_visibility WHERE namespace_id = '{NAMESPACE}' AND ({where}) "
         f"AND TemporalNamespaceDivision IS NULL ORDER BY {ORDER} LIMIT 100"
@@ -105,7 +105,7 @@ def page(where: str) -> str:
 
 
 def count(where: str) -> str:
-    """Return a count."""
+    """Return the statement that counts runs."""
     return (
         f"SELECT count(*) FROM executions_visibility WHERE namespace_id = '{NAMESPACE}' AND ({where}) "
         "AND TemporalNamespaceDivision IS NULL"
@@ -113,7 +113,7 @@ def count(where: str) -> str:
 
 
 def groups() -> str:
-    """Return a count for each status."""
+    """Return the statement that counts the runs of each status."""
     return (
         f"SELECT ExecutionStatus, count(*) FROM executions_visibility WHERE namespace_id = '{NAMESPACE}' "
         "AND TemporalNamespaceDivision IS NULL GROUP BY ExecutionStatus"

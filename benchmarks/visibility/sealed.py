@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 def batched(items: Iterable[Any], size: int) -> Iterator[tuple[Any, ...]]:
-    """As `itertools.batched` of later Pythons."""
+    """Yield batches, like `itertools.batched` in later versions of Python."""
     items = iter(items)
     while batch := tuple(islice(items, size)):
         yield batch
 
 
 class Overheard:
-    """A database whose statements are noted."""
+    """A database that records its statements."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -40,16 +40,16 @@ class Overheard:
             yield self
 
     def has_row_level_security(self, _: Overheard) -> bool:
-        """It connects as the owner of the tables."""
+        """False: the connection is the table owner's."""
         return False
 
     async def fetch(self, *statement: Any) -> Sequence[Any]:
-        """Note a statement, and run it."""
+        """Record a statement, and run it."""
         self.heard.append(statement)
         return await self._connection.fetch(*statement)
 
     async def fetchrow(self, *statement: Any) -> Any:
-        """The same for one row."""
+        """Record a statement, run it, and return its first row."""
         return (await self.fetch(*statement))[0]
 
 
@@ -72,7 +72,7 @@ class Sealed:
         return time.process_time() - began
 
     async def body(self, query: str) -> dict[str, Any]:
-        """Return what a list of 100 sends to the cluster first."""
+        """Return the first request that a list of 100 sends to the cluster."""
         index = self.strongroom.search_index
         assert index is not None
         sent: list[dict[str, Any]] = []
@@ -90,17 +90,17 @@ class Sealed:
         return sent[0]
 
     async def statement(self, query: str, call: Callable[[VisibilityManager, str], Awaitable[int]]) -> tuple[Any, ...]:
-        """Return what a call asks PostgreSQL first: a statement and its parameters."""
+        """Return the first statement that a call sends to PostgreSQL, with its parameters."""
         overheard: Any = Overheard(self.strongroom.database)
         await call(VisibilityManager(overheard, self.strongroom.keyring), query)
         found: tuple[Any, ...] = overheard.heard[0]
         return found
 
     async def list(self, manager: VisibilityManager, query: str) -> int:
-        """List 100."""
+        """List 100 runs."""
         page = await manager.list_workflow_executions(self.namespace_id, query, self.types, page_size=100)
         return len(page.executions)
 
     async def count(self, manager: VisibilityManager, query: str) -> int:
-        """Count."""
+        """Count the runs of a query."""
         return (await manager.count_workflow_executions(self.namespace_id, query, self.types)).count

@@ -1,4 +1,4 @@
-"""Writes the documents to all contenders, and reports speeds and sizes."""
+"""Write the documents to all contenders, and report speeds and sizes."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from tests.support.plaintext_copy import PlaintextCopy
 
 LEASE = 35
-"""Seconds after which a merge drops what the cluster keeps of writes for replicas that were away for a moment."""
+"""Seconds after which a merge drops the write history that the cluster keeps for replicas that were briefly away."""
 
 
 BYTES = {"compatible": (0.7, 0.6), "strict": (1.0, 0.85)}
-"""Must and goal of an index's size, by preset."""
+"""Required size and goal of an index, relative to the copy, by preset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Cluster:
 
 
 async def write(ours: Sealed, cluster: Cluster | None, database: asyncpg.Connection, number: int) -> None:
-    """Write the documents to all in turns, and say how fast."""
+    """Write the documents to all contenders in turns, and print the speeds."""
     sealing = indexing = plain_indexing = 0.0
     for some in batched(documents(number), 2000):
         sealing += await ours.write(some)
@@ -80,7 +80,7 @@ async def write(ours: Sealed, cluster: Cluster | None, database: asyncpg.Connect
 
 
 async def index_sizes(ours: Sealed, client: Client, number: int, preset: str) -> None:
-    """Say how many bytes a document takes in Elasticsearch."""
+    """Print the bytes per document in Elasticsearch."""
     stored, shape = [], []
     await asyncio.sleep(LEASE)
     await touch(ours, client)
@@ -98,7 +98,7 @@ async def index_sizes(ours: Sealed, client: Client, number: int, preset: str) ->
 
 
 async def sizes(ours: Sealed, database: asyncpg.Connection, number: int) -> None:
-    """Say how many bytes a row takes in PostgreSQL."""
+    """Print the bytes per row in PostgreSQL."""
     size = "SELECT pg_total_relation_size('{}')"
     await database.execute("VACUUM ANALYZE executions_visibility")
     async with ours.strongroom.database.connection(EVERY_NAMESPACE) as connection:
@@ -111,7 +111,7 @@ async def sizes(ours: Sealed, database: asyncpg.Connection, number: int) -> None
 
 
 async def touch(ours: Sealed, client: Client) -> None:
-    """Write a few documents again, so that there is something to merge: a single segment is not written again."""
+    """Write a few documents again so that there are segments to merge. Elasticsearch does not rewrite a single segment."""
     again = "INSERT INTO visibility_outbox SELECT shard_id, namespace_id, id FROM visibility_records LIMIT 10"
     async with ours.strongroom.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute(again)

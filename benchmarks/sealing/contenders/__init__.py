@@ -1,6 +1,6 @@
 """The libraries that seal and open rows, one small file each, with one protocol (`protocol.py`).
 
-A library that is not installed, or does not work here, is left out by name with its reason.
+A library that is not installed, or does not work here, is left out. Its name and the reason are reported.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MODULES = (
 
 
 def gather(modules: Sequence[str] = MODULES) -> tuple[list[Contender], dict[str, str]]:
-    """Return the contenders that work here, and why each of the others does not."""
+    """Return the contenders that work here, and the reason for each one that does not."""
     found: list[Contender] = []
     absent: dict[str, str] = {}
     for name in modules:
@@ -44,5 +44,5 @@ def gather(modules: Sequence[str] = MODULES) -> tuple[list[Contender], dict[str,
         except Absent as error:
             absent[name] = str(error)
         except (ImportError, OSError) as error:
-            absent[name] = f"does not load here ({type(error).__name__})"  # its text names folders of this machine
+            absent[name] = f"does not load here ({type(error).__name__})"  # the error's text has paths of this machine
     return found, absent

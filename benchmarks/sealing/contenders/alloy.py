@@ -1,4 +1,4 @@
-"""IronCore Alloy, standalone: the only peer with a batch of its own."""
+"""IronCore Alloy, standalone: the only other library that has a batch operation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def contenders() -> list[Contender]:
-    """Return its standard documents of one field, all rows of a batch in one call."""
+    """Return the contender. Each row is a standard document with one field, and one call handles all rows of a batch."""
     secret = alloy.StandaloneSecret(1, alloy.Secret(os.urandom(32)))
     sdk = alloy.Standalone(alloy.StandaloneConfiguration(alloy.StandardSecrets(1, [secret]), {}, {}))
     standard, metadata = sdk.standard(), alloy.AlloyMetadata.new_simple("namespace")

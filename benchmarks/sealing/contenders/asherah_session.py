@@ -1,4 +1,4 @@
-"""Asherah's session: the same idea of a product as ours, keys by partition under a KMS and cached, in Rust."""
+"""Asherah's session, in Rust. Like Strongroom, it has keys by partition under a KMS and caches them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _factories: list[SessionFactory] = []
 
 
 def contenders() -> list[Contender]:
-    """Return one session of one partition, with a static KMS and its metastore in memory."""
+    """Return the contender: one session of one partition, with a static KMS and an in-memory metastore."""
     factory = SessionFactory(
         {
             "ServiceName": "bench",

@@ -1,4 +1,4 @@
-"""The AWS Encryption SDK with a raw AES key and cached materials: no call of a KMS, and a data key for many messages."""
+"""The AWS Encryption SDK with a raw AES key and cached materials. It calls no KMS, and uses one data key for many messages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.sealing.contenders.protocol import Contender, one_by_one
 
 
 def contenders() -> list[Contender]:
-    """Return it, with key commitment and without signatures, as nobody else here signs."""
+    """Return the contender, with key commitment. It does not sign, because no other contender signs."""
     wrapping = WrappingKey(
         wrapping_algorithm=WrappingAlgorithm.AES_256_GCM_IV12_TAG16_NO_PADDING,
         wrapping_key=os.urandom(32),

@@ -1,4 +1,4 @@
-"""A loop over `AESGCM.encrypt` and nothing else: what no program can be content with, but the least that one in Python costs."""
+"""A loop over `AESGCM.encrypt` and nothing else. No real program can do so little; it is the minimum cost of one in Python."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ NAME = "bare AESGCM loop"
 
 
 def contenders() -> list[Contender]:
-    """Return the loop: a nonce made beforehand, no associated data, nothing framed."""
+    """Return the loop. Nonces are made beforehand, and there are no associated data and no framing."""
     cipher = AESGCM(os.urandom(32))
     encrypt, decrypt = cipher.encrypt, cipher.decrypt
-    # The same ones for each batch: what must never be done, and what costs nothing. This is a floor, not a design.
+    # All batches use the same nonces, which costs nothing. Real code must never reuse a nonce.
     nonces = [number.to_bytes(12, "big") for number in range(1 << 12)]
     nonce = nonces[0]
 

@@ -1,6 +1,6 @@
-"""The loop that one writes by hand: a random nonce for each row, the row's key in the associated data, nonce before ciphertext.
+"""A hand-written loop: a random nonce for each row, the row's key in the associated data, and the nonce before the ciphertext.
 
-It takes part twice under two names: what the second differs by from the first is noise.
+It takes part twice under two names. The difference between the two is noise.
 """
 
 from __future__ import annotations

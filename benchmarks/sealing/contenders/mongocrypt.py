@@ -1,4 +1,4 @@
-"""pymongocrypt's explicit encryption: what MongoDB's client-side field encryption does to one field."""
+"""pymongocrypt's explicit encryption, which is MongoDB's client-side encryption of one field."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ALGORITHM = "AEAD_AES_256_CBC_HMAC_SHA_512-Random"
 
 
 class Vault(MongoCryptCallback):  # type: ignore[misc]
-    """The key vault, in memory; libmongocrypt asks it for nothing else."""
+    """An in-memory key vault with the callbacks of libmongocrypt."""
 
     def __init__(self) -> None:
         self._keys: list[bytes] = []
@@ -27,7 +27,7 @@ class Vault(MongoCryptCallback):  # type: ignore[misc]
         return bytes(bson.decode(self._keys[-1])["_id"])
 
     def fetch_keys(self, _filter: object) -> list[bytes]:
-        """Return all wrapped data keys: there is one."""
+        """Return all wrapped data keys. There is one."""
         return self._keys
 
     def bson_encode(self, doc: Any) -> bytes:
@@ -35,21 +35,21 @@ class Vault(MongoCryptCallback):  # type: ignore[misc]
         return bson.encode(doc)
 
     def kms_request(self, _context: object) -> NoReturn:
-        """No KMS is reached: the local provider has none."""
+        """Refuse: the local provider has no KMS."""
         raise NotImplementedError
 
     def collection_info(self, _database: object, _filter: object) -> NoReturn:
-        """No server is asked: fields are encrypted explicitly."""
+        """Refuse: explicit encryption asks no server."""
         raise NotImplementedError
 
     mark_command = collection_info
 
     def close(self) -> None:
-        """Hold nothing."""
+        """Do nothing: there is nothing to close."""
 
 
 def contenders() -> list[Contender]:
-    """Return it, with the local KMS provider and one data key, which libmongocrypt caches."""
+    """Return the contender, with the local KMS provider and one data key, which libmongocrypt caches."""
     encrypter = ExplicitEncrypter(Vault(), MongoCryptOptions({"local": {"key": os.urandom(96)}}))
     data_key = encrypter.create_data_key("local")
 

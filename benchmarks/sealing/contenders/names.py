@@ -1,4 +1,4 @@
-"""Names of contenders that documents speak of, known without their libraries."""
+"""Names of contenders that documents mention. They can be imported without the contenders' libraries."""
 
 from __future__ import annotations
 

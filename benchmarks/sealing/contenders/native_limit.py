@@ -1,7 +1,7 @@
 """AWS-LC's own speed in this process, with associated data as long as ours: `benchmarks/native_limit`, loaded with ctypes.
 
-It is built with cargo the first time; without cargo it is left out. Its batch of 1 is one call of the cipher for each row,
-as its batch of 100 is.
+cargo builds it on first use; without cargo it is left out. It calls the cipher once per row, in a batch of 1 and in a batch
+of 100.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def library() -> ctypes.CDLL:
     """Return the library, built if it is older than its source.
 
     Raises:
-        Absent: there is no cargo, or it can't build it here.
+        Absent: cargo is missing, or can't build the library here.
     """
     sources = [FOLDER / "Cargo.toml", FOLDER / "src" / "lib.rs"]
     if not LIBRARY.exists() or LIBRARY.stat().st_mtime < max(source.stat().st_mtime for source in sources):
@@ -61,7 +61,7 @@ class Batch:
     """A batch inside the library: rows of one length, with associated data as long as ours.
 
     Args:
-        rows: what to seal.
+        rows: The rows to seal.
     """
 
     def __init__(self, rows: Sequence[Row]) -> None:
@@ -81,11 +81,11 @@ class Batch:
             raise Absent(msg)
 
     def seal(self) -> float:
-        """Seal all rows; return nanoseconds a row."""
+        """Seal all rows; return nanoseconds per row."""
         return self._spent(self._library.limit_seal(self._batch))
 
     def open(self) -> float:
-        """Open all rows that were sealed; return nanoseconds a row."""
+        """Open all sealed rows; return nanoseconds per row."""
         return self._spent(self._library.limit_open(self._batch))
 
     def _spent(self, nanoseconds: int) -> float:
@@ -95,14 +95,14 @@ class Batch:
         return nanoseconds / self.count
 
     def row(self, number: int, *, opened: bool = False) -> bytes:
-        """Return a row as it was sealed, without its nonce, or as it was opened."""
+        """Return a row's sealed value without its nonce, or its opened value."""
         length = self.length if opened else self.length + 16
         out = ctypes.create_string_buffer(length)
         self._library.limit_row(self._batch, number, opened, out)
         return out.raw
 
     def check(self, rows: Sequence[Row]) -> None:
-        """Compare the first and the last row with what another library makes of them."""
+        """Compare the first and the last row with the results of another library."""
         self.seal()
         self.open()
         for number in (0, self.count - 1):
@@ -117,14 +117,14 @@ class Batch:
 
 
 def samplers(_batch: int, rows: Sequence[Row]) -> dict[str, Sampler]:
-    """Return samplers that keep the time inside the library."""
+    """Return samplers that measure time inside the library."""
     batch = Batch(rows)
     batch.check(rows)
     return {"seal": batch.seal, "open": batch.open}
 
 
 def contenders() -> list[Contender]:
-    """Return it; it makes no values that Python sees, so its functions over rows refuse."""
+    """Return the contender. Its values never reach Python, so its functions over rows refuse."""
     library()
 
     def refuse(*_: object) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Strongroom's own path from `NamespaceKeys` to framed bytes, once for each cipher of this build.
+"""Strongroom's path from `NamespaceKeys` to framed bytes, as one contender per cipher of this build.
 
 `make bench-compare` also runs this module on an older commit, whose modules have other names. `_first` looks up both.
 """
@@ -35,7 +35,7 @@ DataKey = _first("DataKey", "strongroom.kms.keys.data_key", "strongroom.kms.data
 encode_parts = _first("encode_parts", "strongroom.kms.sealing.record_kind", "strongroom.kms.record_kind")
 HISTORY_NODE = _first("HISTORY_NODE", "strongroom.kms.sealing.record_kinds", "strongroom.storage")
 ciphers = _first("ciphers", "strongroom.kms.sealing", "strongroom.kms")
-# A history node's key without its compression: random bytes do not compress, and trying would be measured instead.
+# A history node's key without compression: random bytes do not compress, and the attempt would be measured too.
 PLAIN = RecordKind(HISTORY_NODE.name, HISTORY_NODE.column, HISTORY_NODE.key)
 SCOPE = (7, os.urandom(16), os.urandom(16))
 NAMES = {"python": PYTHON, "native": NATIVE}
@@ -51,7 +51,7 @@ def available() -> tuple[str, ...]:
 
 
 def chosen() -> str:
-    """Return our name with the cipher that keys use by default."""
+    """Return the name of the contender with the default cipher."""
     return NAMES[ciphers.chosen()]
 
 
@@ -64,25 +64,25 @@ def namespace_keys(cipher: str = "python") -> NamespaceKeys:
 
 
 def associated_bytes() -> int:
-    """Return how many bytes of associated data a row of ours has."""
+    """Return the number of bytes of associated data in a Strongroom row."""
     return 8 + len(PLAIN.context(bytes(16), bytes(16))) + len(encode_parts(PLAIN.key, (*SCOPE, 1, 1, 1)))
 
 
 def contenders() -> list[Contender]:
-    """Return one for each cipher."""
+    """Return one contender for each cipher."""
     return [contender(cipher) for cipher in available()]
 
 
 def missing() -> dict[str, str]:
-    """Return what is left out, and why."""
+    """Return the ciphers that are left out, with the reasons."""
     return {} if "native" in available() else {NATIVE: "strongroom_kernel is not built into this environment"}
 
 
 def contender(cipher: str) -> Contender:
-    """Return our path with a cipher.
+    """Return Strongroom's path with a cipher.
 
     Raises:
-        Absent: this build has no such cipher.
+        Absent: This build has no such cipher.
     """
     if cipher not in available():
         msg = f"this build of Strongroom has no cipher {cipher}"

@@ -1,4 +1,4 @@
-"""What a contender is: four functions over rows, its version, and what it does differently."""
+"""The protocol of a contender: four functions over rows, its version, and a note on how it differs."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from benchmarks.lib.measuring import Sampler
 
     Key: TypeAlias = tuple[int, int, int]
-    """A history node's number, its transaction and the one before: the part of a primary key that differs from row to row."""
+    """A history node's number, its transaction and the previous transaction: the part of the primary key that varies by row."""
     Row: TypeAlias = tuple[Key, bytes]
     Sealed: TypeAlias = Sequence[tuple[Key, Any]]
 
 PREFIX = b"cell:namespace:history_nod"
-"""Of the associated data that the others are given; 26 bytes, and 24 of the row's key."""
+"""Prefix of the associated data of the other contenders: 26 bytes, before the 24 bytes of the row's key."""
 encode_key = struct.Struct(">qqq").pack
 
 
 class Absent(Exception):  # noqa: N818 - it is no error
-    """A contender can't take part; why, in words."""
+    """A contender can't take part. The message has the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +33,13 @@ class Contender:
     """A way to seal and open rows.
 
     Attributes:
-        name: as the report has it.
-        version: of the library.
-        differs: what it does that others don't, or does not do, in a line.
-        seal: rows to sealed values, in order. A library without a batch is called row by row, as its user would.
-        open: the row's keys and sealed values to plaintexts.
-        seal_one: the same for one row, in the way that is shortest for it.
-        open_one: likewise.
+        name: The name in the report.
+        version: The version of the library.
+        differs: How it differs from the other contenders, in one line.
+        seal: Function from rows to sealed values, in order. A library without a batch operation is called row by row.
+        open: Function from row keys and sealed values to plaintexts.
+        seal_one: Function that seals one row, by the library's shortest path.
+        open_one: Function that opens one row, by the library's shortest path.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Contender:
     seal_one: Callable[[Key, bytes], Any]
     open_one: Callable[[Key, Any], bytes]
     samplers: Callable[[int, Sequence[Row]], dict[str, Sampler]] | None = None
-    """Of a contender that keeps the time itself: (batch, rows) to samplers of seal and open."""
+    """Function from batch and rows to the samplers of seal and open; only for a contender that measures time itself."""
 
 
 def installed(distribution: str) -> str:
@@ -59,12 +59,12 @@ def installed(distribution: str) -> str:
 
 
 def samplers_of(contender: Contender, batch: int, rows: Sequence[Row]) -> dict[str, Sampler]:
-    """Return what samples a contender's seal and open, in nanoseconds a row.
+    """Return the samplers of a contender's seal and open, in nanoseconds per row.
 
     Args:
-        contender: whose.
-        batch: 1, or the number of rows. A batch of 1 is sampled as all rows, one call each.
-        rows: what to seal; each key is different.
+        contender: The contender.
+        batch: 1, or the number of rows. With 1, a sample handles all rows, in one call each.
+        rows: The rows to seal. Each row has a different key.
     """
     if contender.samplers is not None:
         return contender.samplers(batch, rows)
@@ -89,7 +89,7 @@ def one_by_one(
     seal_one: Callable[[Key, bytes], Any],
     open_one: Callable[[Key, Any], bytes],
 ) -> Contender:
-    """Return a contender whose library has no batches and takes microseconds a row, so that the cost of a call is negligible."""
+    """Return a contender without a batch operation. It takes microseconds per row, so the cost of a call is negligible."""
     return Contender(
         name,
         installed(library),

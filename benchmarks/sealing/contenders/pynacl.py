@@ -10,7 +10,7 @@ from benchmarks.sealing.contenders.protocol import PREFIX, Contender, encode_key
 
 
 def contenders() -> list[Contender]:
-    """Return it."""
+    """Return the contender."""
     box = Aead(os.urandom(32))
     encrypt, decrypt = box.encrypt, box.decrypt
     return [

@@ -1,8 +1,8 @@
-"""Temporal's sample of an encrypting payload codec, written again from its behaviour.
+"""Temporal's sample payload codec for encryption, reimplemented from its behaviour.
 
 The sample (`encryption/codec.py` of temporalio/samples-python) serialises each payload, seals it with `AESGCM`, a random
 nonce of 12 bytes before the ciphertext and no associated data, and puts it into a new payload whose metadata name the
-encoding and the key. What is stored is that payload, serialised. The message is Temporal's `Payload` with its two fields.
+encoding and the key. That payload is serialised and stored. The message is Temporal's `Payload` with its two fields.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def payload_class() -> Any:
 
 
 def contenders() -> list[Contender]:
-    """Return the codec, from a payload's data to the serialised payload and back."""
+    """Return the codec as a contender. It converts a payload's data to the serialised payload and back."""
     payload, cipher = payload_class(), AESGCM(os.urandom(32))
 
     def encode(_key: object, plaintext: bytes) -> bytes:

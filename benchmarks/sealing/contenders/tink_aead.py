@@ -10,7 +10,7 @@ from benchmarks.sealing.contenders.protocol import PREFIX, Contender, encode_key
 
 
 def contenders() -> list[Contender]:
-    """Return it, with AES-256-GCM."""
+    """Return the contender, with AES-256-GCM."""
     aead.register()
     primitive = tink.new_keyset_handle(aead.aead_key_templates.AES256_GCM).primitive(aead.Aead)
     encrypt, decrypt = primitive.encrypt, primitive.decrypt
