@@ -1,4 +1,4 @@
-"""Configurations for tests: one with every section and setting, and parts of it read by the product's own loader."""
+"""Configurations for tests: one with every section and setting, and parts of it that the product's loader has read."""
 
 from __future__ import annotations
 

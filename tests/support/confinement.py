@@ -1,8 +1,8 @@
-"""Check from its parse tree that a statement stays in one shard of a Citus cluster, with PostgreSQL's own parser and no cluster.
+"""Check that a statement stays in one shard of a Citus cluster. Only PostgreSQL's parser is needed, no cluster.
 
-The rule is narrower than Citus's: each distributed table that a statement names, at any depth, is compared in a conjunct of its own
-query level with a parameter (`$n`, or `p_shard` in a function), and what is inserted is that parameter, or was compared with it. So
-no inference of a planner is needed, and an outer join or a correlated sub-query confines nothing but itself.
+The rule is narrower than Citus's. A statement must compare each distributed table, at any depth, with a parameter (`$n`, or
+`p_shard` in a function), in a conjunct at the table's own query level. An inserted value must be that parameter, or must have been
+compared with it. So no inference of a planner is needed. An outer join or a correlated sub-query confines only itself.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def _distributed(node):
 
 
 def _range_tables(item, conditions):
-    """Yield the tables of an item of FROM, each with the join conditions that hold for all its rows that count."""
+    """Yield the tables of a FROM item, each with the join conditions that all its result rows satisfy."""
     if isinstance(item, ast.RangeVar):
         yield item, conditions
     elif isinstance(item, ast.JoinExpr):

@@ -1,4 +1,4 @@
-"""A process without notifications of key changes: the times that keys are kept must hold without them."""
+"""A process without notifications of key changes. The expiry times of cached keys must hold without notifications."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ async def _hear_nothing(_database, _keyring):
 async def opened_deaf(config):
     """Open a cell in such a process."""
     async with AsyncExitStack() as stack:
-        # Only while it opens: fixtures keep such cells open for long, and other cells need notifications.
+        # Patched only while the cell opens, because fixtures keep such cells open for long and other cells need notifications.
         with patch("strongroom.driver.strongroom.follow_key_changes", _hear_nothing):
             strongroom = await stack.enter_async_context(Strongroom.open(config))
         yield strongroom

@@ -46,7 +46,7 @@ class EveryTable:
     expected: dict[str, Any] = field(default_factory=dict)
 
     def on(self, cell):
-        """Return the same namespace on another cell object."""
+        """Return this namespace on another cell object."""
         return EveryTable(cell, self.name, self.namespace_id, self.shard_id, self.expected)
 
     def workflow(self, number=0):
@@ -54,7 +54,7 @@ class EveryTable:
         return Workflow(self.cell, self.namespace_id, self.shard_id, f"order {number}")
 
     async def fill(self, workflows=3):
-        """Write everything once."""
+        """Write a row into every table."""
         for number in range(workflows):
             await self.write_workflow(number)
         await self._write_matching()

@@ -1,4 +1,4 @@
-"""A model of mutable state: what is stored of two workflows, what a drawn request looks like, and how it must be answered."""
+"""A model of mutable state: the stored state of two workflows, drawn requests, and the answers that the requests must get."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ _txn_ids = itertools.count(1)
 
 @dataclass(frozen=True)
 class Draw:
-    """What is drawn for a request.
+    """The values that are drawn for a request.
 
     Attributes:
-        off: by how much its condition is not what is stored.
-        by_event: whether that is the next event id.
-        owner: whether it is the owner's.
-        changes: by key of a map: True writes the entry, False deletes it, None does both.
-        buffered: True adds buffered events, False clears them, None clears and adds.
-        new: run and state of a new run.
-        other: run and state of the current run, in a conflict resolution.
-        previous: which run a create takes for the current one.
-        aim: if not None, runs and states are chosen by this number so that the request succeeds,
-        fits: or so that only the current run is not what the mode wants, unless this is True.
+        off: The difference between the request's condition and the stored value.
+        by_event: Whether the condition is on the next event id.
+        owner: Whether the owner of the shard sends the request.
+        changes: The change of each map key: True writes the entry, False deletes it, None does both.
+        buffered: The change of buffered events: True adds buffered events, False clears them, None does both.
+        new: The id and state of a new run.
+        other: The id and state of the current run, in a conflict resolution.
+        previous: The run that a create expects to be the current one.
+        aim: A number by which runs and states are chosen so that the request succeeds; None to choose them at random.
+        fits: With `aim`, whether the current run is what the mode needs. If False, only the current run is wrong.
     """
 
     name: str
@@ -87,12 +87,12 @@ def changes_of(draw) -> dict[str, Any]:
 
 @dataclass
 class Model:
-    """What is stored.
+    """The stored state.
 
     Attributes:
-        runs: by workflow and run: the writes since the one that made the run or replaced its whole state.
-        current: by workflow: the last write of the current run that went through the current row.
-        wrote: how many runs, requests and tasks were written.
+        runs: The writes of each workflow and run, from the last write that created the run or replaced its state.
+        current: For each workflow, the current run's last write that changed the current row.
+        wrote: The number of runs, requests and tasks that were written.
     """
 
     place: Workflow
@@ -101,11 +101,11 @@ class Model:
     wrote: Counter = field(default_factory=Counter)
 
     def host(self, name, *, owner=True) -> Workflow:
-        """Return the owner's view of a workflow, or that of the owner before."""
+        """Return the view of a workflow by the owner, or by the previous owner."""
         return self.place.like(workflow_id=name, range_id=self.place.range_id - (not owner))
 
     def aimed(self, draw, mode, allows):
-        """Return a draw whose runs and states fit the mode, if it is to succeed; `allows` says which states may go together."""
+        """Return a draw with runs and states that fit its `aim`. `allows` returns whether states may be combined."""
         if draw.aim is None:
             return draw
         there = [run_id for run_id in RUNS if (draw.name, run_id) in self.runs]
@@ -155,12 +155,12 @@ class Model:
         run_id, of = run or (draw.run_id, draw.of)
         versions, writes = self.versions(draw.name, run_id, draw, off=off), self.runs.get((draw.name, run_id))
         if writes and versions["db_record_version"] < writes[-1].db_record_version:
-            draw = replace(draw, buffered=False)  # buffered events are in the order of versions, which fall here
+            draw = replace(draw, buffered=False)  # buffered events are ordered by version, and versions decrease here
         given = {"tasks": tasks(TRANSFER), "execution_state": updated_state(of)} | changes_of(draw) | versions
         return self.host(draw.name).mutation(run_id, **given)
 
     def versions(self, name, run_id, draw, *, off=None):
-        """Return the condition of a write; the next event id always moves on."""
+        """Return the condition of a write. The next event id always increases."""
         off = draw.off if off is None else off
         writes = self.runs.get((name, run_id))
         event, version = (writes[-1].next_event_id, writes[-1].db_record_version) if writes else (5, 5)
@@ -180,18 +180,18 @@ class Model:
         ]
 
     def known_version(self, name) -> int:
-        """Return what a creator must know of the current run: the version of its own row, where it has one."""
+        """Return the version of the current run that a create must name: that of the run's own row, if it has one."""
         known = self.current.get(name)
         if known is None:
             return 0
         return self.runs.get((name, known.run_id), [known])[-1].last_write_version
 
     def is_current(self, name, run_id) -> bool:
-        """Whether this run is the current one."""
+        """Return whether this run is the current one."""
         return name in self.current and self.current[name].run_id == run_id
 
     def create_fits(self, draw, mode, previous) -> bool:
-        """Whether the current run is what a create wants."""
+        """Return whether the current run is what a create needs."""
         known = self.current.get(draw.name)
         if mode is CreateMode.BYPASS_CURRENT:
             return not self.is_current(draw.name, draw.run_id)
@@ -201,13 +201,13 @@ class Model:
         return closed and known.run_id == previous and not draw.off
 
     def update_fits(self, draw, mode) -> bool:
-        """Whether the current run is what an update wants."""
+        """Return whether the current run is what an update needs."""
         return mode is UpdateMode.IGNORE_CURRENT or (
             self.is_current(draw.name, draw.run_id) is (mode is UpdateMode.UPDATE_CURRENT)
         )
 
     def answers(self, draw, *, valid=True, fits=True, changed=(), new=None):
-        """Return the errors that may come, or none where the write must succeed."""
+        """Return the errors that may be raised; empty if the write must succeed."""
         if not valid:
             return {InvalidPersistenceRequest}
         if not draw.owner:
@@ -230,7 +230,7 @@ class Model:
         return None if right else WorkflowConditionFailed
 
     def wrote_request(self, name, *, replaced=(), changed=(), current=None, has_events=True):
-        """Note a request that succeeded."""
+        """Record a request that succeeded."""
         for write in replaced:
             self.runs[name, write.run_id] = [write]
         for write in changed:
@@ -242,7 +242,7 @@ class Model:
             self.wrote["runs"] += len(replaced) + len(changed)
 
     def rows(self) -> dict[str, int]:
-        """Return how many rows each table must have: none of a write that was refused."""
+        """Return the number of rows that each table must have. A refused write leaves no row."""
         stored = [accumulated(*writes) for writes in self.runs.values()]
         maps = (*MAPS, "signal_requested_ids", "buffered_events")
         entries = sum(len(getattr(state, name)) for state in stored for name in maps)

@@ -1,4 +1,4 @@
-"""Which states and statuses Temporal takes in which mode, as its operation_mode_validator.go and its neighbour have it."""
+"""The states and statuses that Temporal allows in each mode, from operation_mode_validator.go and the file next to it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CREATED_STATUSES = {
     **{of: {WorkflowStatus.RUNNING} for of in (CREATED, RUNNING, ZOMBIE, CORRUPTED)},
     COMPLETED: CLOSED_STATUSES,
 }
-"""Of a run that is created."""
+"""Statuses of a created run, by state."""
 UPDATED_STATUSES = {
     CREATED: {WorkflowStatus.RUNNING},
     RUNNING: OPEN_STATUSES,
@@ -28,16 +28,16 @@ UPDATED_STATUSES = {
     COMPLETED: CLOSED_STATUSES,
     CORRUPTED: CLOSED_STATUSES,
 }
-"""Of a run that is updated or reset."""
+"""Statuses of an updated or reset run, by state."""
 
 
 def create_is_allowed(mode, new):
-    """Whether a run of this state is created in this mode."""
+    """Return whether a run of this state may be created in this mode."""
     return new not in OPEN if mode is CreateMode.BYPASS_CURRENT else new is not ZOMBIE
 
 
 def update_is_allowed(mode, updated, new):
-    """Whether a run is updated to this state, and continued by one of that state; None for none."""
+    """Return whether a run may be updated to a state and continued by a new run of a state; None for no new run."""
     if mode is UpdateMode.UPDATE_CURRENT:
         return updated is not ZOMBIE if new is None else updated not in OPEN and new is not ZOMBIE
     if mode is UpdateMode.BYPASS_CURRENT:
@@ -46,7 +46,7 @@ def update_is_allowed(mode, updated, new):
 
 
 def resolve_is_allowed(mode, reset, new, current):
-    """Whether a run is reset to this state, with these states of the new and the current run; None for none."""
+    """Return whether a run may be reset to a state, with these states of the new and the current run; None for no such run."""
     closes = new is None or reset not in {*OPEN, ZOMBIE}
     if mode is ConflictResolveMode.UPDATE_CURRENT:
         return closes and ZOMBIE not in {reset, new} and current not in OPEN
@@ -54,5 +54,5 @@ def resolve_is_allowed(mode, reset, new, current):
 
 
 def updated_state(of):
-    """Return an execution state, with a status that a run may be updated to."""
+    """Return an execution state with a status that an update allows."""
     return state(of, WorkflowStatus.FAILED if of in {COMPLETED, CORRUPTED} else WorkflowStatus.RUNNING)

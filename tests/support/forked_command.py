@@ -14,14 +14,14 @@ from tests.support.tree import ROOT
 WIDE = {"COLUMNS": "300", "NO_COLOR": "1"}
 """Variables with which a line of output is one line, without colours; `rich` reads them once, when it is imported."""
 _CHILDREN = Lock()
-"""Held while children are started or asked how they ended: `start` asks all of them, and an exit code can be read only once."""
+"""Held while children are started or their exit codes are read. `start` polls all children, and an exit code is read only once."""
 
 
 def forked_process(target, *arguments):
     """Start a process that calls a function."""
     context = get_context("forkserver")
     process = context.Process(target=target, args=arguments)
-    # One at a time, as tests call this in threads. pytest knows the package `tests` without its path; the other process does not.
+    # Locked, because tests call this in threads. The path is added, because only pytest can import `tests` without it.
     with _CHILDREN, patch.dict(os.environ, WIDE), patch.object(sys, "path", [*sys.path, str(ROOT)]):
         context.set_forkserver_preload(["strongroom.driver.cli.main"])
         process.start()
@@ -29,7 +29,7 @@ def forked_process(target, *arguments):
 
 
 def exit_code(process, timeout):
-    """Wait for a process and return its exit code; None where it still runs after `timeout` seconds."""
+    """Wait for a process and return its exit code; None if it still runs after `timeout` seconds."""
     ended = wait([process.sentinel], timeout)
     with _CHILDREN:
         process.join(None if ended else 0)
@@ -40,10 +40,10 @@ def run_main(folder, arguments, variables, streams):
     """Run the command line as the installed script does, and end the process with its exit code.
 
     Args:
-        folder: the working directory.
-        arguments: of the command.
-        variables: the whole environment.
-        streams: files for standard input, output and error.
+        folder: The working directory.
+        arguments: The arguments of the command.
+        variables: The complete environment.
+        streams: The files for standard input, output and error.
     """
     os.chdir(folder)
     os.environ.clear()

@@ -1,4 +1,4 @@
-"""A model of a history branch: what a service wrote to it, which writes count, and a database that holds any part of them."""
+"""A model of a history branch: the writes of a service, the writes that count, and a database that has any part of them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def counted(writes):
 
 
 def expected_read(history, left, bounds, *, as_of=None):
-    """Return what a read must give when only some writes are left: rows, or `DataLoss`.
+    """Return the result of a read when only some writes are left: rows, or `DataLoss`.
 
     Args:
         history: The history as it was written.
@@ -71,7 +71,7 @@ def expected_read(history, left, bounds, *, as_of=None):
         as_of = max(write.txn for write in left if write.node < bounds.high)
     chain = counted([write for write in history.writes if write.node < bounds.high and write.txn <= as_of])
     wanted = [write for write in chain if write.node >= bounds.low]
-    needed = chain[-len(wanted) - 1 :]  # the range, and the link in front of it
+    needed = chain[-len(wanted) - 1 :]  # the range, and the link before it
     return DataLoss if set(needed) - set(left) else [write[1:] for write in wanted]
 
 
@@ -132,7 +132,7 @@ class HistoryRows:
 
 @st.composite
 def histories(draw, *, shared_transactions=False):
-    """A branch with up to two forks, and what a service wrote to it that retries after failed attempts.
+    """A branch with up to two forks, and the writes of a service that retries failed attempts.
 
     With `shared_transactions`, one transaction may write several nodes.
     """
@@ -142,7 +142,7 @@ def histories(draw, *, shared_transactions=False):
     branch = HistoryBranch(1, TREE, ids[-1], tuple(ancestors))
     writes, txn, node, top = [], 0, 1, 0
     for step in draw(st.lists(st.integers(0, 9), min_size=1, max_size=14)):
-        if step >= 5 and top > 1:  # an attempt failed: its node, or one before it, is written again
+        if step >= 5 and top > 1:  # an attempt failed, so its node or an earlier one is written again
             node = max(1, top - (step - 4))
         is_same = shared_transactions and node > top > 0 and writes[-1].node == top and draw(st.booleans())
         txn += 0 if is_same else draw(st.sampled_from([1, 1, 2, 5]))

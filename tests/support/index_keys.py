@@ -1,4 +1,4 @@
-"""Keys of a namespace that makes tokens, and seals nothing."""
+"""Keys that make tokens, and seal nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from strongroom.kms import KeyClass, NamespaceKeys, Secret
 
 
 def index_keys(layout, root=0):
-    """Return keys whose one epoch has a layout; other roots make other tokens."""
+    """Return keys with one epoch and the given layout. Other roots make other tokens."""
     return NamespaceKeys(
         cell_id=UUID(int=1),
         namespace_id=UUID(int=2),

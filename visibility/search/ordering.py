@@ -83,7 +83,7 @@ def rank(position: Position, order: Sequence[Order]) -> tuple[object, ...]:
 
 
 def start_of_second(position: Position) -> BucketPosition:
-    """Return where the documents of a position's second begin in the order of the index."""
+    """Return the index position before all documents that share the second of a list position."""
     if position.is_open:
         return BucketPosition(OPEN_RUN, start_bucket(position.start_time))
     return BucketPosition(close_bucket(position.close_time), OPEN_RUN)

@@ -8,7 +8,7 @@ OWNER = "owner@example.com"
 
 
 async def bound(cell, name, *roles):
-    """Add a principal with roles: each a name, and a namespace's id or None for the whole cell."""
+    """Add a principal with roles. A role is a name with a namespace id, or with None for the whole cell."""
     at = changes.utc_now()
 
     def edit(policy):

@@ -1,4 +1,4 @@
-"""A real collector of syslog: rsyslog, which takes RFC 5424 over TLS and writes the parsed messages as JSON lines."""
+"""A real syslog collector: rsyslog, which accepts RFC 5424 over TLS and writes the parsed messages as JSON lines."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ action(type="omfile" file="{folder}/messages" template="parsed" asyncWriting="of
 
 
 class Collector:
-    """Runs from `start` to `stop`, any number of times on the same port, and keeps the messages.
+    """A collector that can be started and stopped many times on the same port. It keeps the messages.
 
     Args:
-        folder: for its files.
-        authority: signs its certificate.
-        run: starts the program with the arguments that it is given.
-        mode: how clients are authenticated.
+        folder: The folder for the collector's files.
+        authority: The authority that signs the collector's certificate.
+        run: Function that starts the program with some arguments.
+        mode: The way in which clients are authenticated.
     """
 
     def __init__(self, folder, authority, run, *, mode="anon"):
@@ -101,10 +101,10 @@ class Collector:
 
 @contextmanager
 def collector(folder, authority, **options):
-    """Start a collector of the test's own; tests stop it, so that one at a given address is not used.
+    """Start a collector for one test. A collector at a given address is not used, because tests stop it.
 
     Raises:
-        ServiceMissing: there is no way to have one.
+        ServiceMissing: No collector can be started.
     """
 
     @contextmanager

@@ -16,9 +16,9 @@ class Disk:
     """The disk of a log: `LogSettings(append=disk.append)`.
 
     Attributes:
-        goes_on: While it is cleared, writes hang, for ten seconds at most.
-        error: What writes raise; None if they succeed.
-        torn: How many bytes of a write that fails reach the file.
+        goes_on: An event. While it is cleared, writes hang for at most ten seconds.
+        error: The error that writes raise; None if they succeed.
+        torn: The number of bytes of a failed write that reach the file.
         writes: The number of writes that succeeded, and the descriptor of the last one.
     """
 
@@ -46,9 +46,9 @@ class Disk:
         return replace(LogSettings(append=self.append), **settings)
 
     def fails(self, number=5, text="Input/output error"):
-        """Have all writes fail from now on."""
+        """Make all writes fail from now on."""
         self.error = OSError(number, text)
 
     def works(self):
-        """Have all writes succeed from now on."""
+        """Make all writes succeed from now on."""
         self.error = None

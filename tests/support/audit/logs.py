@@ -25,7 +25,7 @@ HOSTILE = (
 
 
 def hostile(number):
-    """Return a record with hostile strings wherever a caller's text can be."""
+    """Return a record with hostile strings in every field that a caller can fill."""
     text = HOSTILE[number % len(HOSTILE)]
     return {
         "event": OUTCOME,

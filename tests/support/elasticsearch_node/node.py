@@ -16,42 +16,42 @@ READY = "/_cluster/health?wait_for_status=yellow&wait_for_no_initializing_shards
 PATIENCE = 120.0
 
 
-class NotOurs(Exception):  # noqa: N818 - says what is wrong
-    """This node was not started by the tests, so that they must not stop it."""
+class NotOurs(Exception):  # noqa: N818 - the name says what is wrong
+    """The tests did not start this node, so they must not stop it."""
 
 
 class ElasticsearchNode(ABC):
     """One Elasticsearch node on 127.0.0.1, without TLS and passwords."""
 
     url: str
-    """Address without a path; it stays the same over `kill` and `start`."""
+    """The address without a path. It stays the same after `kill` and `start`."""
     kind: str
-    """How it was started, for reports."""
+    """The way in which the node was started, for reports."""
 
     @property
     def pid(self) -> int | None:
-        """Process of the node, if it runs as one of this machine's and is up."""
+        """The process id of the node, if it runs on this machine and is up."""
         return None
 
     @property
     def data(self) -> Path | None:
-        """The folder of its shards and translogs, for a search in what is on disk."""
+        """The folder of its shards and translogs, for a search in the files."""
         return None
 
     @abstractmethod
     def kill(self) -> None:
-        """Kill it, as a loss of power does: nothing is flushed."""
+        """Kill the node without a flush, as a loss of power does."""
 
     @abstractmethod
     def start(self) -> None:
-        """Start it on the data and the address that it had, and wait until all shards are up."""
+        """Start the node on the same data and address, and wait until all shards are up."""
 
     @abstractmethod
     def close(self) -> None:
-        """End it and remove its files."""
+        """End the node, and remove its files."""
 
     def is_up(self) -> bool:
-        """Whether it answers."""
+        """Return whether the node answers."""
         try:
             with Client(self.url, timeout=5) as client:
                 client.request("GET", "/_cluster/health")
@@ -60,15 +60,15 @@ class ElasticsearchNode(ABC):
         return True
 
     def request(self, method: str, path: str, body: Any = None) -> Any:
-        """Send one request on a connection of its own; see `Client.request`."""
+        """Send one request on its own connection; see `Client.request`."""
         with Client(self.url) as client:
             return client.request(method, path, body)
 
-    def _check(self) -> None:  # noqa: B027 - not every node can know
-        """Raise if there is no use in waiting any longer."""
+    def _check(self) -> None:  # noqa: B027 - not every node can find out
+        """Raise if the node can't come up any more."""
 
     def _wait(self) -> None:
-        """Wait until it answers and has its shards."""
+        """Wait until the node answers and has its shards."""
         deadline = time.monotonic() + PATIENCE
         while True:
             self._check()
@@ -99,11 +99,11 @@ class ExternalNode(ElasticsearchNode):
         raise NotOurs
 
     def close(self) -> None:
-        """Leave it as it is."""
+        """Leave the node as it is."""
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports of 127.0.0.1 for servers that start within a minute: until then the system gives them to nobody else."""
+    """Return ports of 127.0.0.1 for servers that start within a minute. Until then the system gives them to no other program."""
     return [_free_port() for _ in range(count)]
 
 

@@ -1,4 +1,4 @@
-"""Fixtures of tests that break a server: a server of each supported version for the session, and the errors it sent."""
+"""Fixtures for tests that break a server: a server of the newest and of the oldest version, and the errors that it sent."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.services.postgres import own_postgres
 
 @pytest.fixture(scope="session", params=[18, 15])
 async def server_bench(request):
-    """A server that only the tests of faults use, with a cell on it."""
+    """A server for the fault tests only, with a cell on it."""
     with tempfile.TemporaryDirectory(prefix="strongroom-broken-") as folder:
         os.chmod(folder, 0o755)  # noqa: PTH101, S103 - the server runs as another user
         with or_skip(own_postgres(Path(folder) / "postgres", request.param)) as server:
@@ -35,7 +35,7 @@ async def server_bench(request):
 
 @pytest.fixture
 def heard(monkeypatch, caplog):
-    """SQLSTATEs of the errors that the driver gave us, or their classes' names: a fault that was not provoked shows here."""
+    """SQLSTATEs, or class names, of the errors from the driver. They show whether a fault was really provoked."""
     caplog.set_level(logging.DEBUG)
     states = set()
     to_storage_error = translate.to_storage_error
@@ -52,7 +52,7 @@ def heard(monkeypatch, caplog):
 
 @pytest.fixture
 def limits(monkeypatch):
-    """Give the hosts that a test opens other time limits, in seconds; a lock timeout of 0 is none."""
+    """Return a function that sets the time limits, in seconds, of hosts that are opened later. A lock timeout of 0 is no limit."""
 
     def set_limits(*, lock_timeout=0.0, **others):
         monkeypatch.setattr(strongroom, "LOCK_TIMEOUT", lock_timeout)

@@ -1,4 +1,4 @@
-"""A proxy in front of PostgreSQL that cuts connections where a test says."""
+"""A proxy in front of PostgreSQL that cuts a connection when a test asks for it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager, suppress
 
 
 class Proxy:
-    """Passes bytes on, and counts nothing; `cut` says where the next statement ends.
+    """A proxy that forwards bytes. `cut` decides where the next statement is cut off.
 
-    `cut` is None, "before" (the next statement never reaches the server) or "after" (it does, and is committed, but its answer never
-    comes back).
+    `cut` is None, "before" (the next statement does not reach the server) or "after" (the statement is committed, but its answer
+    does not come back).
     """
 
     def __init__(self, server_socket: str) -> None:
@@ -19,7 +19,7 @@ class Proxy:
         self.cuts = 0
 
     async def serve(self, reader, writer):
-        """Pass one connection on."""
+        """Forward one connection."""
         server_reader, server_writer = await asyncio.open_unix_connection(self.server_socket)
         swallow = asyncio.Event()
         there = asyncio.ensure_future(self._requests(reader, server_writer, swallow))
@@ -34,7 +34,7 @@ class Proxy:
 
     async def _requests(self, reader, server_writer, swallow):
         while data := await reader.read(1 << 20):
-            # Bind and Execute of a prepared statement; preparing it is let through.
+            # Only Bind and Execute of a prepared statement are cut. Its Parse is forwarded.
             if self.cut is not None and data[:1] == b"B":
                 self.cuts += 1
                 how, self.cut = self.cut, None
@@ -47,7 +47,7 @@ class Proxy:
     async def _answers(self, server_reader, writer, swallow):
         while data := await server_reader.read(1 << 20):
             if swallow.is_set():
-                return  # the server has answered: what it was asked for is committed
+                return  # the server has answered, so the statement is committed
             writer.write(data)
             await writer.drain()
 

@@ -1,4 +1,4 @@
-"""A server that a test may stop, starve and break, and a host on it: calls of its public stores, each carrying planted values."""
+"""A server that a test may stop, starve and break, and a host on it that calls public stores with planted values."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ CALLS = ("append", "create", "update", "tasks", "shard", "read")
 WRITES = CALLS[:-1]
 RETRYABLE = {DatabaseUnavailable, DatabaseTimeout, AppendHistoryTimeout, ResourceExhausted}
 HOST = "clerk"
-"""The host's user: none that a limit of the server does not hold for."""
+"""The host's user. It is no superuser, because the server's limits do not apply to superusers."""
 _ROW_TABLES = (*TABLES, "tasks", "task_queues", "shards")
 _numbers = count(1)
 
 
 def payload(size=30_000):
-    """Return a payload that begins with what is planted, and is too large for room that a table has left."""
+    """Return a payload that begins with the planted text. It is too large for the free space in a table's pages."""
     return DataBlob(PLANTED.encode() + os.urandom(size))
 
 
@@ -51,9 +51,9 @@ class ServerBench:
     """A cell, its server, and a session of the server's administrator.
 
     Attributes:
-        server: which is the test's to break.
-        cell: opened once as the owner of the tables; for its configuration.
-        admin: a session in the cell's database; another one after the server was away.
+        server: The server, which the test may break.
+        cell: The cell, opened as the owner of the tables. Its configuration is used.
+        admin: A session in the cell's database. It is replaced after the server was stopped.
     """
 
     def __init__(self, server, cell):
@@ -62,7 +62,7 @@ class ServerBench:
         self.admin = None
 
     async def begin(self):
-        """Make the host's user, and connect."""
+        """Create the host's user, and connect."""
         self.admin = await asyncpg.connect(self.cell.config.dsn, server_settings={"search_path": "strongroom"})
         await self.admin.execute(f"CREATE ROLE {HOST} LOGIN PASSWORD '{PLANTED}'")
         await self.admin.execute(f"GRANT pg_read_all_data, pg_write_all_data TO {HOST}")
@@ -87,7 +87,7 @@ class ServerBench:
         await self.reconnect()
 
     async def reload(self):
-        """Have the server read its files again; return when it has."""
+        """Reload the server's configuration files; return when it has read them."""
         before = await self.admin.fetchval("SELECT pg_conf_load_time()")
         await self.admin.execute("SELECT pg_reload_conf()")
         while await self.admin.fetchval("SELECT pg_conf_load_time()") == before:  # noqa: ASYNC110 - the server has no event for it
@@ -95,7 +95,7 @@ class ServerBench:
 
     @asynccontextmanager
     async def elsewhere(self):
-        """Leave the cell's database with all sessions, and look at the server from another one."""
+        """Close all sessions of the cell's database, and yield a session in another database."""
         await self.hang_up()
         admin = await asyncpg.connect(self.server.dsn)
         name = urlsplit(self.cell.config.dsn).path[1:]
@@ -113,9 +113,9 @@ class ServerBench:
 
     @asynccontextmanager
     async def host(self):
-        """Open a host of the test's own, that every call has been made on once: its keys and its statements are warm.
+        """Open a host for one test. Every call has been made once, so its keys and prepared statements are cached.
 
-        It does not listen for changes of keys, on a connection that goes on and off by itself: the tests look at each one.
+        It does not listen for key changes. The listener's connection reconnects by itself, and the tests count connections.
         """
         config = replace(self.cell.config, dsn=self.host_dsn, connections=8)
         async with opened_deaf(config) as strongroom:
@@ -134,7 +134,7 @@ class ServerBench:
 
     @asynccontextmanager
     async def tables_locked(self):
-        """Hold all tables of the stores, so that every call waits; another session's transaction."""
+        """Lock all tables of the stores in another session, so that every call waits."""
         blocker = await asyncpg.connect(self.cell.config.dsn, server_settings={"search_path": "strongroom"})
         try:
             await blocker.execute(f"BEGIN; LOCK TABLE {', '.join(_ROW_TABLES)} IN ACCESS EXCLUSIVE MODE")
@@ -143,7 +143,7 @@ class ServerBench:
             blocker.terminate()
 
     async def waiting(self, number):
-        """Wait until so many of the host's statements wait for a lock; return the ids of their processes."""
+        """Wait until this number of the host's statements wait for a lock; return their process ids."""
         query = "SELECT pid FROM pg_stat_activity WHERE usename = $1 AND wait_event_type = 'Lock'"
         for _ in range(400):
             await self.admin.execute("SELECT pg_stat_clear_snapshot()")
@@ -159,14 +159,14 @@ class ServerBench:
             await asyncio.sleep(0.01)
 
     async def hang_up(self):
-        """End all sessions of the host, so that it must connect again. Return when it has noticed."""
+        """End all sessions of the host, so that it must connect again. Wait a moment for the host to notice."""
         query = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = $1"
         await self.admin.fetch(query, HOST)
         await asyncio.sleep(0.02)
 
     @asynccontextmanager
     async def database_set(self, setting):
-        """Set what new sessions of the database begin with; the host's are new ones then, and once more at the end."""
+        """Change a setting for new sessions of the database. The host reconnects at the beginning and at the end."""
         name = await self.admin.fetchval("SELECT current_database()")
         await self.admin.execute(f"ALTER DATABASE {name} SET {setting}")
         await self.hang_up()
@@ -178,13 +178,13 @@ class ServerBench:
 
 
 class Host:
-    """A host's stores, and one call for each statement that a service lives on."""
+    """A host's stores, with one call for each important statement of a service."""
 
     def __init__(self, strongroom):
         self.strongroom = strongroom
 
     async def begin(self):
-        """Make what the calls work on; all names and payloads are planted."""
+        """Create the rows that the calls work on. All names and payloads are planted."""
         namespace = await self.strongroom.namespaces.create(f"{PLANTED}-{next(_numbers)}", kek=KEK)
         shard_id = await new_shard(self.strongroom)
         self.workflow = Workflow(self.strongroom, namespace.namespace_id, shard_id, f"{PLANTED} order")
@@ -201,7 +201,7 @@ class Host:
         )
 
     async def appended(self):
-        """Whether the last append is there."""
+        """Return whether the last append is stored."""
         try:
             await self.strongroom.history.read_history_branch(self.workflow.namespace_id, self.branch)
         except NotFound:
@@ -237,7 +237,7 @@ class Host:
         await self.workflow.get(self.run_id)
 
     async def opened_again(self):
-        """Return the error of a host that opens the same cell."""
+        """Open the same cell on another host; return the error, or None."""
         try:
             async with Strongroom.open(self.strongroom.config):
                 return None
@@ -245,7 +245,7 @@ class Host:
             return error
 
     async def at_once(self, *names):
-        """Run these calls, or all, at once; return the error of each, None where it succeeded."""
+        """Run these calls, or all calls, concurrently. Return the error of each call; None if it succeeded."""
         names = names or CALLS
         answers = await asyncio.gather(*(getattr(self, name)() for name in names), return_exceptions=True)
         return dict(zip(names, answers, strict=True))
@@ -257,7 +257,7 @@ class Host:
 
 
 def changed(before, after):
-    """Return the tables whose rows are others."""
+    """Return the tables whose rows differ."""
     return {table for table in before if before[table] != after[table]}
 
 
@@ -288,7 +288,7 @@ def betrays(text):
 
 
 def check(error, expected, *, committed, says):
-    """The error is of exactly this class, says what it must, and nothing of what is planted or of the driver's error."""
+    """Check the error's class and message. It must reveal nothing of the planted text or of the driver's error."""
     assert type(error) is expected, told(error)
     assert isinstance(error, StorageError)
     assert error.may_have_been_committed is committed

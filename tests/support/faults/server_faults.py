@@ -1,4 +1,4 @@
-"""What can be wrong with a server: faults that last while a block runs, and such as meet statements that wait."""
+"""Faults of a server: some last for a block, and others interrupt waiting statements."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.faults.server_bench import HOST
 
 
 def altered(there, back):
-    """Something of the schema is elsewhere for a while."""
+    """Move a part of the schema away for a while."""
 
     @asynccontextmanager
     async def fault(bench):
@@ -34,7 +34,7 @@ no_schema = altered("SCHEMA strongroom RENAME TO elsewhere", "SCHEMA elsewhere R
 
 @asynccontextmanager
 async def no_function(bench):
-    """The function of appends has another digest, as of another version."""
+    """Rename the append function, so that the version that the host calls is missing."""
     query = "SELECT proname FROM pg_proc WHERE proname LIKE 'append_history_nodes%'"
     name = await bench.admin.fetchval(query)
     await bench.admin.execute(f"ALTER FUNCTION {name} RENAME TO elsewhere")
@@ -45,13 +45,13 @@ async def no_function(bench):
 
 
 def read_only(bench):
-    """Sessions are read-only, as those of a server are whose operator wants no more writes."""
+    """Make sessions read-only, as an operator does who wants no more writes."""
     return bench.database_set("default_transaction_read_only = on")
 
 
 @asynccontextmanager
 async def forbidden(bench):
-    """The host's user may read only."""
+    """Let the host's user only read."""
     await bench.admin.execute(f"REVOKE pg_write_all_data FROM {HOST}")
     try:
         yield
@@ -61,7 +61,7 @@ async def forbidden(bench):
 
 @asynccontextmanager
 async def no_login(bench):
-    """The host's user may not log in any more."""
+    """Forbid the host's user to log in."""
     await bench.admin.execute(f"ALTER ROLE {HOST} NOLOGIN")
     await bench.hang_up()
     try:
@@ -72,7 +72,7 @@ async def no_login(bench):
 
 @asynccontextmanager
 async def wrong_password(bench):
-    """The server wants a password, which is another one now."""
+    """Require a password, and change it."""
     rules = bench.server.data / "pg_hba.conf"
     before = rules.read_text()
     await bench.admin.execute(f"ALTER ROLE {HOST} PASSWORD 'another'")
@@ -88,7 +88,7 @@ async def wrong_password(bench):
 
 @asynccontextmanager
 async def database_gone(bench):
-    """The database has another name."""
+    """Rename the database."""
     name = await bench.admin.fetchval("SELECT current_database()")
     async with bench.elsewhere() as admin:
         await admin.execute(f"ALTER DATABASE {name} RENAME TO elsewhere")
@@ -100,7 +100,7 @@ async def database_gone(bench):
 
 @asynccontextmanager
 async def server_gone(bench):
-    """The server is stopped in good order."""
+    """Stop the server in good order."""
     await asyncio.to_thread(bench.server.stop, "fast")
     try:
         yield
@@ -110,7 +110,7 @@ async def server_gone(bench):
 
 @asynccontextmanager
 async def server_starting(bench):
-    """The server is a standby that lets nobody in: it starts for as long as one likes."""
+    """Make the server a standby that refuses connections, so that it reports that it is starting up."""
     settings = bench.server.data / "postgresql.conf"
     before = settings.read_text()
     await as_standby(bench, before + "\nhot_standby = off\n")
@@ -134,7 +134,7 @@ async def as_standby(bench, settings=None):
 
 @asynccontextmanager
 async def too_many(bench):
-    """The host's user has reached its limit of sessions, and none of them is the host's."""
+    """Use up the session limit of the host's user with sessions that are not the host's."""
     await bench.hang_up()
     await bench.admin.execute(f"ALTER ROLE {HOST} CONNECTION LIMIT 2")
     others = [await asyncpg.connect(bench.host_dsn) for _ in range(2)]
@@ -148,7 +148,7 @@ async def too_many(bench):
 
 @asynccontextmanager
 async def no_room(bench):
-    """The disk of the histories is full: a tablespace on a file system in memory, and a file that fills it."""
+    """Fill the disk of the histories: a tablespace on an in-memory file system, with a file that takes the free space."""
     folder = bench.server.folder / "small"
     folder.mkdir()
     mount = await asyncio.create_subprocess_exec("mount", "-t", "tmpfs", "-o", "size=16m,mode=0777", "tmpfs", folder)
@@ -161,7 +161,7 @@ async def no_room(bench):
         owner = bench.server.data.stat()
         os.chown(inner, owner.st_uid, owner.st_gid)
         await bench.admin.execute(f"CREATE TABLESPACE small LOCATION '{inner}'")
-        # What a call that failed has left is room for others as soon as autovacuum has been there.
+        # VACUUM FULL, because autovacuum could otherwise free the space of failed calls for other calls.
         await bench.admin.execute("VACUUM FULL history_node")
         await bench.admin.execute("ALTER TABLE history_node SET TABLESPACE small")
         filler = folder / "filler"
@@ -181,7 +181,7 @@ async def no_room(bench):
 
 
 async def leave(_bench, _blocker, _waiting):
-    """Do nothing: a limit does it."""
+    """Do nothing: a time limit ends the statements."""
 
 
 async def cancel(bench, _blocker, waiting):
@@ -190,13 +190,13 @@ async def cancel(bench, _blocker, waiting):
 
 
 async def terminate(bench, blocker, waiting):
-    """End the sessions; then nothing is locked any more."""
+    """End the waiting sessions, then the one that holds the locks."""
     await bench.admin.fetch("SELECT pg_terminate_backend(pid, 5000) FROM unnest($1::int[]) AS pid", waiting)
     blocker.terminate()
 
 
 async def stop(bench, blocker, waiting):
-    """Stop the server in good order; the session with the locks goes last, or it would let some calls through."""
+    """Stop the server in good order. The session with the locks ends last; otherwise some calls would succeed."""
     os.kill(blocker.get_server_pid(), signal.SIGSTOP)
     stopping = asyncio.ensure_future(asyncio.to_thread(bench.server.stop, "fast"))
     await bench.ended(waiting)
@@ -211,5 +211,5 @@ async def stop_at_once(bench, _blocker, _waiting):
 
 
 async def crash(_bench, blocker, _waiting):
-    """Kill one of the server's processes: it ends all others, and recovers."""
+    """Kill one of the server's processes. The server then ends all others, and recovers."""
     os.kill(blocker.get_server_pid(), signal.SIGKILL)
