@@ -69,7 +69,9 @@ def _fetch(jar: Jar) -> Path:
     if (found := hashlib.sha256(content).hexdigest()) != jar.sha256:
         raise CannotStart(f"{jar.coordinates} is not the pinned one: its SHA-256 is {found}")
     cached.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=cached.parent, delete=False) as file:  # renamed when complete, because two runs may fetch at once
+    with NamedTemporaryFile(
+        dir=cached.parent, delete=False
+    ) as file:  # renamed when complete, because two runs may fetch at once
         file.write(content)
     return Path(file.name).rename(cached)
 
