@@ -122,7 +122,7 @@ class Finding:
 
     @property
     def verdict(self) -> str:
-        """ "slower" or "faster"; empty if the change is within the noise."""
+        """The word `slower` or `faster`; empty if the change is within the noise."""
         if max(self.factor, 1 / self.factor) <= self.needed:
             return ""
         return "SLOWER" if self.factor > 1 else "faster"

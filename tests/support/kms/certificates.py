@@ -1,4 +1,4 @@
-"""An authority of a test's own, and a certificate of it for 127.0.0.1."""
+"""A certificate authority for one test, and a certificate for 127.0.0.1 that it signed."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Certificates:
     """Files in PEM.
 
     Attributes:
-        authority: what a client trusts.
-        certificate: of the server at 127.0.0.1.
-        key: of the server.
+        authority: The certificate that a client trusts.
+        certificate: The certificate of the server at 127.0.0.1.
+        key: The key of the server.
     """
 
     authority: Path
@@ -33,7 +33,7 @@ class Certificates:
 
 
 def make_certificates(folder: Path) -> Certificates:
-    """Write an authority's certificate, and one that it signed with its key."""
+    """Write an authority's certificate, and a server's certificate that it signed, with the server's key."""
     signer, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"authority of {folder.name}")])
     authority = (

@@ -1,4 +1,4 @@
-"""AWS KMS on moto's server with AWS's semantics (aws_server.py), and each way in which it can fail."""
+"""AWS KMS on moto's server with AWS's semantics (aws_server.py), with all of its faults."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ SECRETS = ("wJalrXUtnFEMI-K7MDENG-bPxRfiCYSECRETKEY", "IQoJb3JpZ2luX2VjSESSIONTO
 
 @cache
 def session():
-    """Credentials that are looked for in everything that is printed."""
+    """Credentials. Tests check that no output contains them."""
     return boto3.Session(
         aws_access_key_id="AKIAIOSFODNN7EXAMPLE", aws_secret_access_key=SECRETS[0], aws_session_token=SECRETS[1]
     )
 
 
 def provider_at(address, **settings):
-    """A provider that asks a server of the tests."""
+    """A provider that uses a test server."""
     given = {"region": REGION, "endpoint": address, "session": session(), "insecure": str(address).startswith("http:")}
     return AwsKmsProvider("aws-kms", **given | settings)
 
@@ -70,7 +70,7 @@ def running_server(ssl_context=None):
     """Yield a server with AWS's semantics.
 
     Raises:
-        ServiceMissing: a library is not installed.
+        ServiceMissing: A library is not installed.
     """
 
     @contextmanager
@@ -90,7 +90,7 @@ def running_server(ssl_context=None):
 
 @contextmanager
 def tls_server(*, maximum=ssl.TLSVersion.TLSv1_3):
-    """Yield a server with a certificate of its own making, and the file of that."""
+    """Yield a server with a self-signed certificate, and the certificate's file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "kms.test")])
     now = datetime.now(UTC)
@@ -129,12 +129,12 @@ class AwsAdministrator:
         await asyncio.to_thread(self.client.disable_key, KeyId=key_of(kek))
 
     async def enable(self, kek):
-        """Enable it again."""
+        """Enable a KEK again."""
         await asyncio.to_thread(self.client.enable_key, KeyId=key_of(kek))
 
 
 def key_of(kek):
-    """The key id alone."""
+    """Return the key id without the rest of the ARN."""
     return kek.key_id.rpartition("/")[2]
 
 
@@ -144,12 +144,12 @@ def sent(server, operation):
 
 
 def moto_key(kek, region=REGION):
-    """Moto's own object of a key."""
+    """Return moto's object for a key."""
     return kms_backends[ACCOUNT][region].keys[key_of(kek)]
 
 
 def faults_of(server, provider, administrator):  # noqa: C901 - a function for each fault
-    """Each way in which AWS KMS refuses or fails."""
+    """Return every fault of AWS KMS."""
 
     def answered(error, code="", text="", status=400, retry_after=None, **answer):
         @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Azure Key Vault, and a Managed HSM, by the server of azure_server.py."""
+"""Azure Key Vault, or a Managed HSM, on the server of azure_server.py."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from strongroom.kms.transport.tls import client_context
 
 from .kms_bench import Fault, KmsBench
 
-TOKEN = "eyJ0-a-token-that-nobody-may-see"  # noqa: S105 - of a server in this process
-PATIENT = {"connect_seconds": 30.0, "read_seconds": 30.0}  # server and client share a process, and a busy machine
+TOKEN = "eyJ0-a-token-that-nobody-may-see"  # noqa: S105 - a token for a server in this process
+PATIENT = {"connect_seconds": 30.0, "read_seconds": 30.0}  # server and client share a process on a busy machine
 HOSTS = ("localhost", "vault.strongroom.test")
 
 DISABLED = "Operation unwrapKey is not allowed on a disabled key."
@@ -41,7 +41,7 @@ BY_FIREWALL = "Client address is not authorized and caller is not a trusted serv
 
 
 class StaticCredential:
-    """A credential whose token does not change; remembers what it was asked for."""
+    """A credential whose token does not change. It records the scopes that it is asked for."""
 
     def __init__(self, token=TOKEN):
         self.token = token
@@ -55,7 +55,7 @@ class StaticCredential:
         return access_token(self.token, int(time.time()) + 3600)
 
     async def close(self):
-        """Let go."""
+        """Do nothing: there is nothing to close."""
         self.closed = True
 
 
@@ -63,7 +63,7 @@ def modules():
     """Return the server's and the provider's modules.
 
     Raises:
-        MissingServer: the vendor's packages are not installed.
+        MissingServer: The vendor's packages are not installed.
     """
     try:
         return import_module("tests.support.kms.azure_server"), import_module(
@@ -166,7 +166,7 @@ async def azure_bench(name="azure", algorithm="RSA-OAEP-256"):  # noqa: C901 - a
             }
 
             class Hands:
-                """The administrator's, in the vault."""
+                """The administrator of the vault."""
 
                 async def disable(self, kek):
                     """Disable every version."""
@@ -174,7 +174,7 @@ async def azure_bench(name="azure", algorithm="RSA-OAEP-256"):  # noqa: C901 - a
                         version.enabled = False
 
                 async def enable(self, kek):
-                    """Enable them again."""
+                    """Enable every version again."""
                     for version in server.keys[kek.key_id]:
                         version.enabled = True
 

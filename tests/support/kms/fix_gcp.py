@@ -1,4 +1,4 @@
-"""The Cloud KMS provider on a server of our own that speaks the real service's protocol."""
+"""The Cloud KMS provider on a test server that uses the real service's protocol."""
 
 from __future__ import annotations
 

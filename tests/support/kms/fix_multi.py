@@ -22,15 +22,15 @@ class TwoKeyrings:
     """Two local providers in a folder.
 
     Attributes:
-        folder: with a file for each.
-        providers: by their ids, `one` and `two`.
+        folder: The folder with a keyring file for each provider.
+        providers: The providers by their ids, `one` and `two`.
     """
 
     folder: Path
     providers: Mapping[str, LocalProvider]
 
     def path(self, provider_id):
-        """Return the file of one."""
+        """Return the keyring file of a provider."""
         return self.folder / f"{provider_id}.json"
 
 

@@ -1,4 +1,4 @@
-"""The PKCS#11 provider on SoftHSM, by AES-GCM."""
+"""The PKCS#11 provider on SoftHSM, with AES-GCM."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def provider_on(token, *, pin=None, **settings):
 
 @contextmanager
 def busy(provider):
-    """Keep a module's thread busy, as a token does that hangs."""
+    """Keep a module's thread busy, like a token that hangs."""
     release = threading.Event()
     provider._module._jobs.put((_Ignored(), lambda: release.wait(60)))
     try:
@@ -40,7 +40,7 @@ class _Ignored:
         return True
 
     def set_result(self, result):
-        """Nobody waits for it."""
+        """Do nothing: nothing waits for the result."""
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""The PKCS#11 provider on SoftHSM, by AES key wrap with padding."""
+"""The PKCS#11 provider on SoftHSM, with AES key wrap with padding."""
 
 from __future__ import annotations
 

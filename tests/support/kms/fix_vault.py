@@ -1,4 +1,4 @@
-"""The Transit provider on a real OpenBao, with the policies of its page and no other right."""
+"""The Transit provider on a real OpenBao. Its token has only the policies of its documentation page."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class VaultAdministrator:
     """The administrator with the root token.
 
     Attributes:
-        server: the bench's own.
+        server: The bench's server.
     """
 
     server: BaoServer
@@ -52,11 +52,11 @@ class VaultAdministrator:
         self.server.request("DELETE", f"transit/keys/{kek.key_id}/soft-delete")
 
     async def enable(self, kek: KekRef) -> None:
-        """Restore it."""
+        """Restore a soft-deleted key."""
         self.server.request("POST", f"transit/keys/{kek.key_id}/soft-delete-restore")
 
     def provider(self, token=None, *, token_source=None, address=None, authority=None, **settings):
-        """Return another provider on the same server; without a token, with all rights of the page."""
+        """Return another provider on the same server. Without a token, it gets one with all policies of the page."""
         token = token or self.server.token("strongroom-use", "strongroom-manage")
         return TransitProvider(
             "vault",
@@ -89,7 +89,7 @@ def _faults(administrator, provider):
     server = administrator.server
 
     def another(**settings):
-        """Ask by another provider, made when the fault is provoked."""
+        """Return a fault that yields another provider, which is made when the fault is provoked."""
 
         @asynccontextmanager
         async def asked(_kek):
@@ -135,7 +135,7 @@ def _faults(administrator, provider):
             server.request("POST", "sys/quotas/config", {"enable_rate_limit_response_headers": told})
             limit = {"path": "transit/", "rate": 1, "interval": 600, "block_interval": BLOCKED_SECONDS}
             server.request("POST", "sys/quotas/rate-limit/test", limit)
-            server.raw("GET", f"transit/keys/{kek.key_id}")  # the one that is allowed
+            server.raw("GET", f"transit/keys/{kek.key_id}")  # the one request that is allowed
             try:
                 yield provider
             finally:

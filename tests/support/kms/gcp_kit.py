@@ -25,26 +25,26 @@ from .gcp_server import GcpServer, Refused, State, permission_denied, throttled,
 from .kms_bench import Fault, KmsBench
 
 KEY_RING = "projects/strongroom-test/locations/europe-west3/keyRings/cell-1"
-TOKEN = "ya29.a0-not-to-be-shown"  # noqa: S105 - made up
+TOKEN = "ya29.a0-not-to-be-shown"  # noqa: S105 - an invented token
 
 
 class GcpAdministrator:
-    """Disables and enables each version, for a CryptoKey has no state of its own."""
+    """An administrator. It disables and enables versions, because a CryptoKey has no state of its own."""
 
     def __init__(self, server):
         self._server = server
 
     async def disable(self, kek):
-        """Disable all its versions."""
+        """Disable all versions of a key."""
         self._server.set_states(kek.key_id, State.DISABLED)
 
     async def enable(self, kek):
-        """Enable all its versions."""
+        """Enable all versions of a key."""
         self._server.set_states(kek.key_id, State.ENABLED)
 
 
 def gcp_provider(server, **settings):
-    """A provider on a server of this machine."""
+    """Return a provider on a local server."""
     given = {"endpoint": f"http://127.0.0.1:{server.port}", "credentials": Credentials(token=TOKEN)} | settings
     return GcpKmsProvider("gcp-kms", key_ring=KEY_RING, **{"insecure": given["endpoint"].startswith("http:")} | given)
 
@@ -76,7 +76,7 @@ async def gcp_bench():
 
 
 def gcp_faults(server, provider):
-    """Every way in which this service refuses or fails, by name."""
+    """Return every fault of the service, by name."""
 
     def having(**attributes):
         @asynccontextmanager
@@ -146,29 +146,29 @@ def gcp_faults(server, provider):
 
 
 def flip_answer(answer):
-    """Flip a bit of what comes back."""
+    """Flip a bit of the answer's data."""
     name = _content(answer)
     setattr(answer, name, flipped(getattr(answer, name)))
 
 
 def flip_checksum(answer):
-    """Flip a bit of the checksum of what comes back."""
+    """Flip a bit of the answer's checksum."""
     name = f"{_content(answer)}_crc32c"
     setattr(answer, name, getattr(answer, name) ^ 1)
 
 
 def drop_checksum(answer):
-    """Send no checksum."""
+    """Remove the answer's checksum."""
     setattr(answer, f"{_content(answer)}_crc32c", None)
 
 
 def flip_request(request):
-    """Flip a bit of what goes in."""
+    """Flip a bit of the request's data."""
     request.additional_authenticated_data = flipped(request.additional_authenticated_data)
 
 
 def flipped(content):
-    """The same bytes except for the lowest bit of the last one."""
+    """Return the bytes with the lowest bit of the last one flipped."""
     return content[:-1] + bytes([content[-1] ^ 1])
 
 
@@ -192,5 +192,5 @@ async def _refusing_port():
 async def _silent_port():
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        listening.listen()  # the system accepts, nobody answers
+        listening.listen()  # the system accepts connections, and nothing answers
         yield {"endpoint": f"http://127.0.0.1:{listening.getsockname()[1]}"}

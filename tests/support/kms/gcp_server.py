@@ -1,6 +1,6 @@
-"""Cloud KMS as far as the provider goes: its gRPC service, in memory, with real AES-256-GCM, states, checksums and errors.
+"""The part of Cloud KMS that the provider uses: its gRPC service, in memory, with AES-256-GCM, states, checksums and errors.
 
-Texts and details are those of the real service where they could be looked up, and as gcp_kms.md lists them:
+Texts and details are those of the real service if they could be looked up. These are the sources (see gcp_kms.md too):
 
 - `... is not enabled, current state is: X.` with a PreconditionFailure of type `KEY_X`; `CryptoKey ... not found.`,
   `... already exists.`; both texts of a Decrypt that fails; `Permission '...' denied on resource '...' (or it may not
@@ -47,15 +47,15 @@ class Key:
     versions: dict[str, Version] = field(default_factory=dict)
 
 
-class Refused(Exception):  # noqa: N818 - says what happened
-    """What the service answers instead."""
+class Refused(Exception):  # noqa: N818 - the name says what happened
+    """The service answers with an error."""
 
     def __init__(self, code, text, *details):
         super().__init__(text)
         self.code, self.text, self.details = code, text, details
 
     def trailer(self):
-        """The details as Google's services send them."""
+        """The error details, in the form that Google's services send."""
         if not self.details:
             return ()
         status = status_pb2.Status(code=self.code.value[0], message=self.text)
@@ -65,22 +65,22 @@ class Refused(Exception):  # noqa: N818 - says what happened
 
 
 class GcpServer:
-    """The service, with what a test may do to it."""
+    """The service, with settings and faults for tests."""
 
     def __init__(self, key_ring, token):
         self.key_ring = key_ring
         self.token = token
         self.keys = {}
         self.calls = []  # method, request, metadata
-        self.page = 1000  # the most versions in an answer
-        self.refusing = None  # a Refused, for each use of a key
+        self.page = 1000  # maximum number of versions in an answer
+        self.refusing = None  # the Refused that each use of a key raises; None for none
         self.delay = 0.0  # seconds before the answer to each use of a key
-        self.altering = None  # gets the answer to each use of a key before it is sent
-        self.receiving = None  # gets the request of each use of a key as it comes in
+        self.altering = None  # called with the answer to each use of a key before it is sent
+        self.receiving = None  # called with the request of each use of a key
         self.terse = False  # a FAILED_PRECONDITION without the details and the usual text
-        self.blind = False  # nobody may look at keys, only use them
-        self.slow_generation = 0  # how often a new version is shown as being generated
-        self.lagging_primary = False  # Encrypt goes on with the old primary, as it may for some time
+        self.blind = False  # callers may use keys, but not read their metadata
+        self.slow_generation = 0  # number of answers in which a new version is still being generated
+        self.lagging_primary = False  # Encrypt still uses the old primary, as the real service may for some time
         self._server = None
         self.port = 0
 
@@ -102,7 +102,7 @@ class GcpServer:
 
     @contextmanager
     def having(self, **attributes):
-        """Set attributes for a while."""
+        """Set attributes for the duration of a block."""
         before = {name: getattr(self, name) for name in attributes}
         for name, value in attributes.items():
             setattr(self, name, value)
@@ -119,7 +119,7 @@ class GcpServer:
             key.versions[number].shown.state = state
 
     def sent(self, method):
-        """The requests of a method so far, with their metadata."""
+        """Return the requests of a method so far, with their metadata."""
         return [(request, metadata) for name, request, metadata in self.calls if name == method]
 
     def _handler(self, name):
@@ -312,7 +312,7 @@ class GcpServer:
         return version
 
     def _shown(self, key):
-        """The key with its primary as that is now."""
+        """Return the key with its current primary version."""
         shown = resources.CryptoKey(key.shown)
         if shown.primary.name:
             shown.primary = key.versions[_number(shown.primary.name)].shown
@@ -320,7 +320,7 @@ class GcpServer:
 
 
 def unauthenticated(method):
-    """What a token that is not accepted gets."""
+    """Return the error for a token that is not accepted."""
     return Refused(
         grpc.StatusCode.UNAUTHENTICATED,
         "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid "
@@ -334,7 +334,7 @@ def unauthenticated(method):
 
 
 def permission_denied(permission, name):
-    """What a caller without a right gets."""
+    """Return the error for a caller without a permission."""
     return Refused(
         grpc.StatusCode.PERMISSION_DENIED,
         f"Permission '{permission}' denied on resource '{name}' (or it may not exist).",
@@ -347,7 +347,7 @@ def permission_denied(permission, name):
 
 
 def throttled(seconds=None):
-    """What comes above the quota, with or without the time to wait."""
+    """Return the error for an exceeded quota, with or without the time to wait."""
     retry = error_details_pb2.RetryInfo()
     if seconds is not None:
         retry.retry_delay.FromTimedelta(timedelta(seconds=seconds))

@@ -1,4 +1,4 @@
-"""What the contract suite needs of a KMS besides the provider: its administrator and its faults."""
+"""What the contract suite needs from a KMS in addition to the provider: an administrator and faults."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A way in which a KMS refuses or fails, and what the provider makes of it.
+    """A fault of a KMS, with the error that the provider must raise.
 
     Attributes:
-        error: that every use of a key raises meanwhile.
-        provoke: brings it about for a KEK, and takes it away at the end.
-        retry_after: seconds that the error must have; None if the KMS gives none.
+        error: The error that every use of a key raises during the fault.
+        provoke: Function that provokes the fault for a KEK, and ends it with the block.
+        retry_after: The `retry_after` of the error, in seconds; None if the KMS gives none.
     """
 
     error: type[StrongroomError]
     provoke: Callable[[KekRef], AbstractAsyncContextManager[KmsProvider]]
-    """Yields the provider to ask: usually the bench's own."""
+    """A context manager that yields the provider to use, usually the bench's own."""
     retry_after: float | None = None
 
 
 class Administrator(Protocol):
-    """What an administrator does to KEKs in the KMS itself, without the provider."""
+    """An administrator, who changes KEKs in the KMS itself, without the provider."""
 
     async def disable(self, kek: KekRef) -> None:
         """Disable a KEK."""
 
     async def enable(self, kek: KekRef) -> None:
-        """Enable it again."""
+        """Enable a KEK again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +43,13 @@ class KmsBench:
     """A provider on its server.
 
     Attributes:
-        name: of the provider's kind.
-        provider: to be tested.
-        missing: a KEK that is not there.
-        administrator: None where the KMS has no disabled keys.
-        faults: by name.
-        secrets: texts that no error, repr or log may show (tokens, PINs, passwords).
-        deleted: what a use of a KEK raises after `delete_kek`.
+        name: The kind of the provider.
+        provider: The provider to test.
+        missing: A KEK that does not exist.
+        administrator: The administrator; None if the KMS can't disable keys.
+        faults: The faults by name.
+        secrets: Texts that no error, repr or log may show (tokens, PINs, passwords).
+        deleted: The error that a use of a KEK raises after `delete_kek`.
     """
 
     name: str

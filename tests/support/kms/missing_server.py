@@ -1,5 +1,5 @@
-"""What a bench raises if its server is not available."""
+"""The error of a bench whose server is not available."""
 
 
-class MissingServer(Exception):  # noqa: N818 - says what is wrong
-    """A server that this machine does not have; the message says how to get it."""
+class MissingServer(Exception):  # noqa: N818 - the name says what is wrong
+    """A server is not installed on this machine. The message has instructions to install it."""

@@ -1,4 +1,4 @@
-"""An authority of the test's own, and a server certificate that it signed."""
+"""A certificate authority for one test, and a server certificate that it signed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class OwnCa:
     server: Path
 
     def server_context(self, *, newest=ssl.TLSVersion.TLSv1_3):
-        """Return what a server listens with."""
+        """Return the TLS context of a server."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.maximum_version = newest
         context.load_cert_chain(self.server)
@@ -35,7 +35,7 @@ class OwnCa:
 
 
 def make_ca(folder, *names):
-    """Sign a certificate for some host names and addresses."""
+    """Make an authority, and a certificate for some host names and addresses."""
     authority_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     authority_name = _name("authority of a test")
     authority = (

@@ -1,4 +1,4 @@
-"""SoftHSM, a real PKCS#11 module without hardware, with tokens of this process's own."""
+"""SoftHSM, a real PKCS#11 module without hardware, with tokens for this process."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _MODULES = (
 
 @dataclass(frozen=True, slots=True)
 class SoftHsm:
-    """Where it is.
+    """The files of SoftHSM.
 
     Attributes:
-        module: the library.
-        tokens: folder with a folder for each token.
+        module: The library.
+        tokens: The folder with a folder for each token.
     """
 
     module: Path

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class InvalidFilter(Exception):  # noqa: N818 - says what is wrong
+class InvalidFilter(Exception):  # noqa: N818 - the name says what is wrong
     """Temporal answers this filter with InvalidArgument.
 
     Attributes:
@@ -91,7 +91,7 @@ class Attributes:
         """Return the attribute that a filter means by a name.
 
         Raises:
-            InvalidFilter: There is none.
+            InvalidFilter: There is no such attribute.
         """
         if name in self._known:
             return self._known[name]

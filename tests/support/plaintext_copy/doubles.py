@@ -1,7 +1,7 @@
 """Elasticsearch's `scaled_float` by 10,000, in its own arithmetic.
 
-A value is a 64-bit integer. A document comes to it by a product of doubles, a query by a decimal one: they differ by one where
-the product is next to a half.
+A value is a 64-bit integer. For a document it is computed with a product of doubles, for a query with a decimal product. The
+results differ by one if the product is close to a half.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def temporal_query(
         faithful: Whether to keep Temporal's pitfalls; see the package.
 
     Raises:
-        InvalidFilter: Temporal refuses it.
+        InvalidFilter: Temporal refuses the filter.
     """
     request = read(text, attributes)
     return _Builder(scaled_float, faithful).body(request, namespace_id)

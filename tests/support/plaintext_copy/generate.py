@@ -156,9 +156,9 @@ def random_documents(random: Random, amount: int, *, edges: bool = False) -> lis
     """Return documents of as many runs, with the attributes of `CUSTOM`.
 
     Args:
-        random: where chance comes from.
-        amount: how many.
-        edges: also take Doubles of `EDGES`.
+        random: The source of random numbers.
+        amount: The number of documents.
+        edges: Whether to use Doubles of `EDGES` too.
     """
     return [_document(random, edges=edges) for _ in range(amount)]
 
@@ -227,15 +227,15 @@ def random_filter(
     """Return a filter that is valid, in a random spelling.
 
     Args:
-        random: where chance comes from.
-        attributes: what may be named; values of `CUSTOM` and the built-in ones fit `random_documents`.
-        depth: the deepest nesting of conditions.
-        order_by: how likely it is to have an ORDER BY.
-        edges: also ask for Doubles of `EDGES`, and sort by the division.
+        random: The source of random numbers.
+        attributes: The attributes that the filter may name. Values of `CUSTOM` and the built-in ones fit `random_documents`.
+        depth: Maximum nesting of conditions.
+        order_by: The probability of an ORDER BY.
+        edges: Whether to ask for Doubles of `EDGES` too, and to sort by the division.
     """
     where = "" if random.random() < 0.03 else _node(random, attributes, depth, edges=edges)
     if random.random() < order_by:
-        # To sort by the division is to name it, which takes its implicit condition away: a trap for edges only.
+        # ORDER BY the division names it, so the implicit condition is not added. This is for edges only.
         sortable = [each for each in attributes if each.kind != "Text" and (edges or each.field != DIVISION)]
         keys = [
             f"{_name(random, attribute)}{_case(random, random.choice(('', ' asc', ' desc')))}"
@@ -290,7 +290,7 @@ def _node(random: Random, attributes: Attributes, depth: int, *, edges: bool) ->
 
 
 def _weighted(attributes: Attributes) -> Sequence[Attribute]:
-    """Return attributes, those that documents have and that are not like many others more often."""
+    """Return attributes, with repeats as weights. System attributes that documents rarely have occur once only."""
     found = list(attributes)
     rare = ("Temporal", "Batcher", "Binary")
     often = [attribute for attribute in found if not attribute.field.startswith(rare)]
@@ -311,7 +311,7 @@ def _case(random: Random, word: str) -> str:
 
 
 def quoted(random: Random, text: str) -> str:
-    """Return a text as a literal of the language, in one of its ways."""
+    """Return a text as a literal of the language, in one of its spellings."""
     quote = random.choice("'''\"")
     text = text.replace("\\", "\\\\")
     if random.random() < 0.3:
@@ -320,7 +320,7 @@ def quoted(random: Random, text: str) -> str:
 
 
 def time_literal(random: Random, time: int) -> str:
-    """Return a time as a literal, in UTC or another zone, in each precision that has it, or as an integer."""
+    """Return a time as a literal: in UTC or another zone, with any precision that can express it, or as an integer."""
     form = random.random()
     if form < 0.15:
         return str(time)
@@ -364,7 +364,7 @@ def _literal(random: Random, attribute: Attribute, *, edges: bool) -> str:
 
 
 def randoms() -> strategies.SearchStrategy[Random]:
-    """Hypothesis: seeded sources of chance, for the functions here. A failure names the seed."""
+    """Hypothesis: seeded random generators for the functions here. A failure names the seed."""
     return strategies.integers(0, 2**32).map(Random)
 
 

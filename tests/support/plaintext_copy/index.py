@@ -24,7 +24,7 @@ class PlaintextCopy:
     """One index, for one namespace unless a call names another.
 
     Attributes:
-        scaled_float: whether the node has the type that Temporal maps Doubles to.
+        scaled_float: Whether the node has the type that Temporal maps Doubles to.
     """
 
     def __init__(self, client: Client, index: str, attributes: Attributes, *, scaled_float: bool):
@@ -58,7 +58,7 @@ class PlaintextCopy:
         """Return the body of a search for a filter.
 
         Raises:
-            InvalidFilter: Temporal refuses it.
+            InvalidFilter: Temporal refuses the filter.
         """
         return temporal_query(
             text, self.attributes, namespace_id=namespace_id, scaled_float=self.scaled_float, faithful=faithful

@@ -1,4 +1,4 @@
-"""Temporal's list filter language by recursive descent: from a text to a tree, names and literals as they are written."""
+"""Temporal's list filter language by recursive descent: from a text to a tree. Names and literals are kept as written."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ESCAPES = {"0": "\0", "b": "\b", "n": "\n", "r": "\r", "t": "\t", "Z": "\x1a"}
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """`name operator values`; an operator is a comparison, or IN, STARTS_WITH, BETWEEN, IS NULL."""
+    """`name operator values`. The operator is a comparison, IN, STARTS_WITH, BETWEEN or IS NULL."""
 
     name: str
     operator: str
@@ -33,28 +33,28 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """The item does not hold."""
+    """The item is not satisfied."""
 
     item: object
 
 
 @dataclass(frozen=True, slots=True)
 class All:
-    """Each item holds."""
+    """Every item is satisfied."""
 
     items: tuple[object, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Some:
-    """One item holds at least."""
+    """At least one item is satisfied."""
 
     items: tuple[object, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A whole filter: its condition, if any, `(name, descending)` to sort by, and names to group by."""
+    """A complete filter: its condition, if any, `(name, descending)` to sort by, and names to group by."""
 
     where: object | None
     order_by: tuple[tuple[str, bool], ...]
@@ -65,7 +65,7 @@ def parse(text: str) -> Filter:
     """Parse a filter.
 
     Raises:
-        InvalidFilter: it is not in the language.
+        InvalidFilter: The text is not in the language.
     """
     return _Parser(text).filter()
 
@@ -221,6 +221,6 @@ def _unquoted(token):
             out.append(_ESCAPES.get(inner[at], inner[at]))
         else:
             out.append(inner[at])
-            at += inner[at] == quote  # doubled
+            at += inner[at] == quote  # a doubled quote
         at += 1
     return "".join(out)

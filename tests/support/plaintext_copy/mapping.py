@@ -1,4 +1,4 @@
-"""Temporal's index of visibility records, version 14 of its template, and what its documents hold."""
+"""Temporal's index of visibility records, in version 14 of its template, and the content of its documents."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _TYPES: Mapping[str, Mapping[str, Any]] = {
     "Datetime": {"type": "date_nanos"},
 }
 SORTABLE = "Sortable"
-"""Ends the name of the field that a Double is sorted by where there is no scaled_float."""
+"""Suffix of the field that a Double is sorted by if the node has no scaled_float."""
 
 
 def index_body(attributes: Attributes, *, scaled_float: bool) -> dict[str, Any]:
     """Return the body to create the index with.
 
     Args:
-        attributes: which custom fields to allocate.
-        scaled_float: whether the node has that type, which is in a module; if not, it is made of a `long` and a `double`.
+        attributes: The attributes, with the custom fields to allocate.
+        scaled_float: Whether the node has this type, which is in a module. If not, a `long` and a `double` replace it.
     """
     properties: dict[str, Any] = {"NamespaceId": {"type": "keyword"}}
     for attribute in attributes:
@@ -82,8 +82,8 @@ def rfc3339(nanoseconds: int, *, digits: bool = False) -> str:
     """Return a time as Go writes it: without zeros at the end of the fraction, or any fraction if it is zero.
 
     Args:
-        nanoseconds: since 1970.
-        digits: write all nine digits.
+        nanoseconds: The time in nanoseconds since 1970.
+        digits: Whether to write all nine digits.
     """
     seconds, rest = divmod(nanoseconds, 10**9)
     whole = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)

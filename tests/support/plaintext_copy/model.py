@@ -1,4 +1,4 @@
-"""The language decided in plain Python, document by document: the oracle that needs no server."""
+"""The oracle without a server: it evaluates a filter in plain Python, document by document."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MIN, _MAX = -(2**63), 2**63 - 1
 
 
 def matches(text: str, document: Document, attributes: Attributes, *, faithful: bool = False) -> bool:
-    """Whether a document satisfies a filter.
+    """Return whether a document satisfies a filter.
 
     Raises:
         InvalidFilter: Temporal refuses the filter.
@@ -38,13 +38,13 @@ def run_ids(text: str, documents: Iterable[Document], attributes: Attributes) ->
 
 
 def count(text: str, documents: Iterable[Document], attributes: Attributes) -> int:
-    """Return how many documents satisfy a filter."""
+    """Return the number of documents that satisfy a filter."""
     where = read(text, attributes).where
     return sum(_holds(where, document) for document in documents)
 
 
 def groups(text: str, documents: Iterable[Document], attributes: Attributes) -> dict[str, int]:
-    """Return how many documents of each value a filter with GROUP BY finds; "" is for no division."""
+    """Return the number of documents by value, for a filter with GROUP BY. "" is for documents without a division."""
     request = read(text, attributes)
     name = request.group_by.name
     found: Counter[str] = Counter()
@@ -65,7 +65,7 @@ def _ordered(request: Request, documents: Iterable[Document]) -> list[Document]:
 
 
 def _sort_key(attribute: Attribute, document: Document, descending: bool) -> Any:  # noqa: FBT001
-    """Return a key that puts what is missing last: in numbers by the farthest one, as Lucene does it."""
+    """Return a sort key that puts missing values last. A missing number sorts as the most extreme number, as in Lucene."""
     value = document.get(attribute.name)
     if not _has(document, attribute):
         value = None

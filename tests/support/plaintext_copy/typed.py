@@ -60,7 +60,7 @@ def read(text: str, attributes: Attributes) -> Request:
     """Parse and type a filter.
 
     Raises:
-        InvalidFilter: Temporal refuses it.
+        InvalidFilter: Temporal refuses the filter.
     """
     parsed = parse(text)
     named: set[str] = set()
