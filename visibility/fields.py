@@ -1,13 +1,13 @@
-"""What the index holds of each attribute, and what this reveals. A security reviewer needs this one table.
+"""The content of the index for each attribute, and what it reveals. A security reviewer needs only this table.
 
 A *profile* names the tokens that the index holds of a value. `tokens.py` makes them, and `compiler.py` searches for them. A
 namespace has one of two presets. With `compatible` the index can answer every legal filter. `strict` reveals less, so more
 documents are opened. Each attribute of each namespace has its own token key, so tokens of different attributes or namespaces
 can't be compared. Within one attribute of one namespace they reveal what the column "leakage" says.
 
-A token shows that a document has an optional attribute, unless the profile is `sealed`. A run that is its own root has one token
-per root id that says so. A run whose first task was due at its start has one token for ExecutionTime that says so. The record
-itself is always sealed, with its memo and the names of its attributes.
+A token shows that a document has an optional attribute, unless the profile is `sealed`. If a run is its own root,
+one token for each root id states this and replaces the other tokens. If the first task of a run was due at its start, the same
+holds for ExecutionTime. The record itself is always sealed, with its memo and the names of its attributes.
 
 Leakage of a snapshot of the index, without keys:
 

@@ -106,11 +106,11 @@ class HistoryRows:
 
     @asynccontextmanager
     async def connection(self, _namespaces):
-        """As `Database.connection`."""
+        """Open a connection, like `Database.connection`."""
         yield self
 
     async def fetchrow(self, statement, _shard, _namespace, _tree, *arguments):
-        """As `Connection.fetchrow`."""
+        """Answer a statement, like `Connection.fetchrow`."""
         name = STATEMENTS[statement]
         if name == "newest_writes":
             *parts, low, as_of = arguments

@@ -1,4 +1,4 @@
-"""Registered keys of many namespaces, and a writer that uses the keys of one."""
+"""Registered keys of many namespaces, and a writer that uses one namespace's keys."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FIRST, SECOND = KekRef("local", "first"), KekRef("local", "second")
 
 
 async def registered(strongroom, number):
-    """Register the keys of namespaces that have no other rows; return their ids."""
+    """Register keys of new namespaces without other rows; return the namespaces' ids."""
     await strongroom.create_kek(FIRST)
     namespaces = [uuid4() for _ in range(number)]
     for namespace_id in namespaces:
@@ -26,7 +26,7 @@ async def registered(strongroom, number):
 
 
 async def written(writer, rows):
-    """Let a writer write some rows and end."""
+    """Let a writer write some rows, and stop it."""
     writer.until = writer.written + rows
     await writer.run()
 
@@ -48,7 +48,7 @@ class Writer:
             await history.append_history_nodes(self.namespace_id, self.branch, [node], is_new_branch=self.written == 0)
             self.written += 1
             if self.written % 20 == 0:
-                self.strongroom.keyring.evict(self.namespace_id)  # so that keys are unwrapped again and again
+                self.strongroom.keyring.evict(self.namespace_id)  # so that keys are unwrapped often
                 page = await history.read_history_branch(self.namespace_id, self.branch, page_size=1000)
                 assert len(page.nodes) == min(self.written, 1000)
             await asyncio.sleep(0)

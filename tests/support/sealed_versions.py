@@ -1,4 +1,4 @@
-"""The key versions that sealed values use, from all bytea columns of the catalogue, independent of the descriptors."""
+"""The key versions of all sealed values. The bytea columns come from PostgreSQL's catalogue, not from the product's descriptors."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ WHERE c.relnamespace = 'strongroom'::regnamespace AND c.relkind = 'r' AND a.attn
 
 
 async def versions_in_use(cell, owner):
-    """Return the number of sealed values of an owner by column and version.
+    """Return the number of an owner's sealed values, by column and version.
 
-    A keyed token may begin so too, once in 2^32.
+    One keyed token in 2^23 is counted too, because it begins with one of the two prefixes of sealed values.
     """
     found = {}
     async with cell.database.connection(EVERY_NAMESPACE) as connection:

@@ -1,4 +1,4 @@
-"""A cell that an index in Elasticsearch answers the searches of, and runs in it."""
+"""A cell whose searches use an index in Elasticsearch, with runs in it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Cell:
         self.visibility = strongroom.visibility
 
     async def write(self, *records, version=1):
-        """Record runs, and leave the index to find out."""
+        """Record runs, without waiting for the index."""
         keys = await self.strongroom.keyring.open(self.namespace_id)
         shards = self.strongroom.config.cell.shard_count
         rows = [(shard_of(keys, one.workflow_id, shards), version, one) for one in records]
@@ -55,14 +55,14 @@ class Cell:
         )
 
     async def settle(self):
-        """Index everything, and refresh the index."""
+        """Index all changes, and refresh the index."""
         written = await self.strongroom.indexer.drain()
         assert await self.strongroom.outbox.waiting() == 0
         await self.index.refresh()
         return written
 
     async def listed(self, query="", page_size=100):
-        """Return all pages of a list in one."""
+        """Return the runs of all pages of a list."""
         found, token = [], None
         while True:
             page = await self.visibility.list_workflow_executions(
@@ -74,13 +74,13 @@ class Cell:
                 return found
 
     async def count(self, query=""):
-        """Return how many match."""
+        """Return the number of runs that match."""
         return (await self.visibility.count_workflow_executions(self.namespace_id, query, TYPES)).count
 
 
 @asynccontextmanager
 async def opened(config_path, elasticsearch, **changes):
-    """Open a cell whose searches an index of this test's own answers."""
+    """Open a cell whose searches use an index for this test only."""
     cluster = ElasticsearchConfig(
         elasticsearch.url, index=f"{elasticsearch.prefix}visibility", **changes, insecure=True
     )

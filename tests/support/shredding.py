@@ -1,4 +1,4 @@
-"""Shredding without a grace period, and what the tests of shredding look at."""
+"""Shredding without a grace period, and checks for the tests of shredding."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from strongroom.kms import KeyDisabled, KeyNotFound, verify_certificate
 
 NOW, WEEK = timedelta(0), timedelta(days=7)
 RUNS = 6
-"""Runs in a namespace of `make_filled_namespace`."""
+"""Number of runs in a namespace of `make_filled_namespace`."""
 
 
 async def shred(cell, namespace_id):
@@ -25,7 +25,7 @@ async def request_and_finish(strongroom, namespace_id, **options):
 
 
 async def count_runs(strongroom, namespace):
-    """Return the number of runs of a namespace, by a count and by a list."""
+    """Return the number of runs in a namespace, which a count and a list must agree on."""
     found = await strongroom.visibility.count_workflow_executions(
         namespace.namespace_id, "WorkflowId STARTS_WITH ''", attribute_types(namespace)
     )

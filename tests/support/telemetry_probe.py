@@ -1,4 +1,4 @@
-"""Metrics and spans in memory, all texts in them, and whether an alert fires."""
+"""Keep metrics and spans in memory, return the texts in them, and evaluate alerts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SUFFIX = {"s": "_seconds", "1": "_ratio"}
 
 
 def prometheus_names(instrument: Instrument) -> set[str]:
-    """Return an instrument's names in Prometheus, by the rules of OpenTelemetry's exporter."""
+    """Return an instrument's names in Prometheus, by the exporter rules of OpenTelemetry."""
     name = instrument.name.replace(".", "_") + _SUFFIX.get(instrument.unit, "")
     if instrument.kind == "histogram":
         return {f"{name}_{part}" for part in ("bucket", "count", "sum")}
@@ -57,7 +57,7 @@ class Probe:
 
     @classmethod
     def make(cls):
-        """Return a new one."""
+        """Return a new probe."""
         reader, spans = InMemoryMetricReader(), InMemorySpanExporter()
         meters, tracers = MeterProvider(metric_readers=[reader]), TracerProvider()
         tracers.add_span_processor(SimpleSpanProcessor(spans))
@@ -102,7 +102,7 @@ class Probe:
     def holds(self, alert):
         """Return whether the condition of an alert on the page holds now. It must be a sum or a value compared with a number.
 
-        `increase(x[5m])` is read as what was counted since the process began, `histogram_quantile` is not read at all.
+        `increase(x[5m])` is evaluated as the count since the process began. `histogram_quantile` is not supported.
         """
         expression = alerts()[alert]
         match = re.fullmatch(r"(?:sum|max)? ?\(?(?:increase\()?(\w+)(\{.*?\})?(?:\[\w+\]\))?\)? > ([\d.]+)", expression)

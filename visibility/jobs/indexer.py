@@ -33,7 +33,7 @@ Progress: TypeAlias = Callable[[int], None]
 
 @dataclass(slots=True)
 class IndexerState:
-    """What an indexer has done, for monitoring.
+    """The progress of an indexer, for monitoring.
 
     Attributes:
         written: Number of documents that the index accepted.

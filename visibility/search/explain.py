@@ -64,7 +64,7 @@ class Explanation:
 
     @property
     def exact(self) -> bool:
-        """Whether the index alone can count."""
+        """Whether the index alone can count the runs."""
         return self.sure == self.possible
 
     @property

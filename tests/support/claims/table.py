@@ -16,17 +16,17 @@ BEGIN, END = "<!-- claims: made by `make claims` -->\n", "<!-- /claims -->"
 
 
 def claims():
-    """All claims."""
+    """Return all claims."""
     return tomllib.loads(CLAIMS.read_text(encoding="utf-8"))["claim"]
 
 
 def proved(claim, outcomes):
-    """Whether every test of a claim passed when it was last run."""
+    """Return whether every test of a claim passed in its last run."""
     return bool(claim["tests"]) and all(outcomes.get(test) == "passed" for test in claim["tests"])
 
 
 def rendered(outcomes):
-    """The table of the claims that are proved."""
+    """Return the table of the proved claims."""
     lines = ["| | Temporal Cloud says | here | proved by |", "|---|---|---|---|"]
     for claim in claims():
         if proved(claim, outcomes):
@@ -38,7 +38,7 @@ def rendered(outcomes):
 
 
 def written(page, outcomes):
-    """The page with the table in it."""
+    """Return the page with the table."""
     before, rest = page.split(BEGIN)
     return before + BEGIN + rendered(outcomes) + END + rest.split(END, 1)[1]
 

@@ -1,4 +1,4 @@
-"""What the contract suite needs from a KMS in addition to the provider: an administrator and faults."""
+"""The parts of a KMS that the contract suite needs in addition to the provider: an administrator and faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every public call about a namespace, for one namespace with ids of another one's rows."""
+"""Every public call that names a namespace, made for one namespace with the ids of another namespace's rows."""
 
 from __future__ import annotations
 

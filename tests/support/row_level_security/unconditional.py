@@ -1,7 +1,7 @@
 """Statements without their conditions on `namespace_id`, and names that have the same token in every namespace.
 
-Only row-level security then keeps namespaces apart. Whether values of another namespace open is not tested here, but which rows leave
-the server and which are changed.
+Only row-level security then keeps namespaces apart. The tests check which rows leave the server and which rows change. They do
+not check whether values of another namespace open.
 """
 
 from __future__ import annotations

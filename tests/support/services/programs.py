@@ -1,4 +1,4 @@
-"""Server programs with a folder for their files: as a process of this machine, or in a container.
+"""Server programs with a folder for their files. They run as a local process or in a container.
 
 A container shares the network of this machine and has the folder under the same path. So a program gets the same configuration in
 both ways.
@@ -27,7 +27,7 @@ _PATIENCE = 20.0
 
 
 class Program(Protocol):
-    """A program that runs."""
+    """A running program."""
 
     def is_running(self) -> bool:
         """Return whether the program has not ended."""
@@ -46,9 +46,9 @@ class LocalProgram:
     """A process of this machine.
 
     Args:
-        command: the program and its arguments.
-        folder: for its output.
-        user: id of the user that it runs as, if not the caller.
+        command: The program and its arguments.
+        folder: The folder for the output.
+        user: The id of the user that it runs as; None for the caller.
     """
 
     def __init__(self, command: Sequence[str | Path], folder: Path, *, user: int | None = None) -> None:
@@ -78,15 +78,15 @@ class ContainerProgram:
     """A program in a container, which testcontainers removes when this process ends.
 
     Args:
-        image: name and version of the image.
-        command: the program and its arguments; empty for the image's own.
-        folder: the folder that the container shares with this machine.
-        environment: the variables of the program.
-        entrypoint: the entry point; None for the image's own.
-        make: makes the container.
+        image: The name and version of the image.
+        command: The program and its arguments; empty for the image's command.
+        folder: The folder that the container shares with this machine.
+        environment: The environment variables of the program.
+        entrypoint: The entry point; None for the image's entry point.
+        make: Function that makes the container.
 
     Raises:
-        CannotStart: no Docker engine answers, or it does not run the image.
+        CannotStart: No Docker engine answers, or it does not run the image.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class ContainerProgram:
         if entrypoint is not None:
             options["entrypoint"] = entrypoint
         if os.geteuid():
-            options["user"] = f"{os.geteuid()}:{os.getegid()}"  # the files stay the caller's
+            options["user"] = f"{os.geteuid()}:{os.getegid()}"  # so that the files belong to the caller
         container.with_kwargs(**options).with_volume_mapping(folder, str(folder), "rw").with_envs(**(environment or {}))
         if command:
             container.with_command([str(part) for part in command])
@@ -141,7 +141,7 @@ def engine_container(image: str) -> DockerContainer:
     """Return a container that is not started yet.
 
     Raises:
-        CannotStart: no Docker engine answers.
+        CannotStart: No Docker engine answers.
     """
     container = None
     with warnings.catch_warnings():
@@ -150,17 +150,17 @@ def engine_container(image: str) -> DockerContainer:
             container = DockerContainer(image)
         except DockerException:
             container = None
-        gc.collect()  # a client without an engine leaves its socket to the garbage collector
+        gc.collect()  # without an engine, only garbage collection closes the client's socket
     if container is None:
         raise CannotStart("no Docker engine answers")
     return container
 
 
 def find_program(name: str) -> str:
-    """Return the path of a program, also of one in the folders of the administrator.
+    """Return the path of a program. The folders for administrators' programs are searched too.
 
     Raises:
-        CannotStart: the program is not installed.
+        CannotStart: The program is not installed.
     """
     path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin:/usr/local/sbin")
     if path is None:

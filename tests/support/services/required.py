@@ -1,4 +1,4 @@
-"""What a test does without its service: it is skipped, or it fails if services are required."""
+"""Skip a test without its service, or fail it if services are required."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _Running = TypeVar("_Running")
 def missing(reason: str, *, is_packaged: bool = True) -> NoReturn:
     """Skip the test, or fail it if the service is required.
 
-    REQUIRE_SERVICES=1 requires what CI can install; REQUIRE_SERVICES=all also requires what needs a Docker engine.
+    REQUIRE_SERVICES=1 requires the services that CI can install. REQUIRE_SERVICES=all also requires those that need a Docker engine.
     """
     required = os.environ.get("REQUIRE_SERVICES", "")
     if required == "all" or (required == "1" and is_packaged):
@@ -30,7 +30,7 @@ def missing(reason: str, *, is_packaged: bool = True) -> NoReturn:
 
 @contextmanager
 def or_skip(service: AbstractContextManager[_Running]) -> Iterator[_Running]:
-    """Start a service for a fixture; without it the test is skipped, or fails if the service is required."""
+    """Start a service for a fixture. If it can't be started, the test is skipped, or fails if the service is required."""
     with ExitStack() as stack:
         try:
             running = stack.enter_context(service)

@@ -1,4 +1,4 @@
-"""What a server may present to a client, right and wrong, as one table."""
+"""The valid and invalid TLS settings that a server can present to a client, in one table."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ HOST = "127.0.0.1"
 
 @dataclass(frozen=True)
 class Case:
-    """A server.
+    """The TLS settings of a server.
 
     Attributes:
-        certificate: name of its file.
-        newest: the newest TLS that it speaks; None for no TLS at all.
-        asks: whether clients need a certificate.
+        certificate: The name of the certificate's file.
+        newest: The newest TLS version that the server supports; None for no TLS.
+        asks: Whether clients need a certificate.
     """
 
     certificate: str = "right"
@@ -46,7 +46,7 @@ ALL = {"right": RIGHT, "asks for a certificate": ASKS, **REFUSED}
 
 
 class Files:
-    """Certificates of two authorities, for servers and clients."""
+    """Certificates for servers and clients, signed by two authorities."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -66,11 +66,11 @@ class Files:
         return self.folder / f"{case.certificate}.pem"
 
     def trusted(self, certificate: Path | None = None) -> TlsFiles:
-        """Return what a client has that trusts our authority."""
+        """Return the TLS settings of a client that trusts our authority."""
         return TlsFiles(self.ours.certificate, certificate)
 
     def server_context(self, case: Case) -> ssl.SSLContext | None:
-        """Return what a server in this process listens with."""
+        """Return the TLS context of a server in this process."""
         if case.newest is None:
             return None
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

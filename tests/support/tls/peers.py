@@ -1,4 +1,4 @@
-"""The three servers that Strongroom is a client of, each presenting what a case says, and a client of ours for each."""
+"""The three servers that Strongroom connects to, each with the TLS settings of a case, and Strongroom's client for each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .relay import relay
 
 
 class PostgresPeer:
-    """A PostgreSQL 15 on loopback that presents another certificate after a reload. It takes connections without TLS too."""
+    """A PostgreSQL 15 on loopback. A reload changes its certificate. It accepts connections without TLS too."""
 
     refusal = Unavailable
     postgres = True
@@ -39,7 +39,7 @@ class PostgresPeer:
         return f"postgresql://postgres@{host}:{port}/postgres{query}"
 
     async def present(self, case):
-        """Have the server present what a case says."""
+        """Reload the server with the TLS settings of a case."""
         before = await self._loaded()
         self._configure(case)
         self._server.run("pg_ctl", "reload")
@@ -51,13 +51,13 @@ class PostgresPeer:
 
     @asynccontextmanager
     async def serving(self, case):
-        """Yield the port of a server that does as a case says."""
+        """Yield the port of a server with the TLS settings of a case."""
         await self.present(case)
         yield self.port
 
     @asynccontextmanager
     async def client(self, port, tls):
-        """Yield what asks the server, by the same client each time."""
+        """Yield a call that asks the server. All calls use the same client."""
         files = postgres_context(ca_certs=tls.ca_certs, certificate=tls.certificate, key=tls.key)
         database = Database(self.dsn(port), tls=files)
 
@@ -99,7 +99,7 @@ class PostgresPeer:
 
 
 class ElasticsearchPeer:
-    """The session's Elasticsearch behind a relay that ends TLS."""
+    """The session's Elasticsearch behind a relay that terminates TLS."""
 
     refusal = Unavailable
     postgres = False
@@ -110,27 +110,27 @@ class ElasticsearchPeer:
 
     @asynccontextmanager
     async def serving(self, case):
-        """Yield the port of a relay that does as a case says."""
+        """Yield the port of a relay with the TLS settings of a case."""
         port = int(self._node.url.rpartition(":")[2])
         async with relay(HOST, port, tls=self._files.server_context(case)) as before:
             yield before.port
 
     @asynccontextmanager
     async def client(self, port, tls):
-        """Yield what asks the server, by the same client each time."""
+        """Yield a call that asks the server. All calls use the same client."""
         async with ElasticsearchIndex(f"https://{HOST}:{port}", name="nobodys", tls=tls, deadline=0.0) as index:
             yield index.drop
 
 
 class OpenBaoPeer:
-    """An OpenBao with a listener for each case."""
+    """An OpenBao that has one listener per case."""
 
     refusal = KmsUnavailable
     postgres = False
 
     @staticmethod
     def listeners(files, ports):
-        """Return the listeners of its configuration."""
+        """Return the listeners for the configuration."""
         return "\n".join(_listener(files, case, ports[name]) for name, case in ALL.items())
 
     def __init__(self, server, ports):
@@ -144,7 +144,7 @@ class OpenBaoPeer:
 
     @asynccontextmanager
     async def client(self, port, tls):
-        """Yield what asks the server, by the same client each time."""
+        """Yield a call that asks the server. All calls use the same client."""
         files = client_context(ca_certs=tls.ca_certs, certificate=tls.certificate, key=tls.key)
         token = self._server.token("strongroom-use")
         provider = TransitProvider("vault", f"https://{HOST}:{port}", token=lambda: token, tls=files)

@@ -1,4 +1,4 @@
-"""A relay before a server: it ends TLS if it has a context, and cuts connections on request."""
+"""A relay in front of a server. It terminates TLS if it has a context, and cuts connections on request."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager, suppress
 
 
 class Relay:
-    """Connections of clients, handed on to a server.
+    """A relay that forwards the connections of clients to a server.
 
     Attributes:
-        port: on 127.0.0.1.
-        taken: how many connections there were.
+        port: The port on 127.0.0.1.
+        taken: The number of connections that were accepted.
     """
 
     def __init__(self, host, port):
@@ -21,7 +21,7 @@ class Relay:
         self.taken = 0
 
     async def handle(self, reader, writer):
-        """Hand on what comes in, and what comes back."""
+        """Forward the bytes of a connection in both directions."""
         self.taken += 1
         there, back = await asyncio.open_connection(*self._target)
         self._writers |= {writer, back}
@@ -30,10 +30,10 @@ class Relay:
         self._writers -= {writer, back}
 
     async def cut(self):
-        """Close all connections that there are."""
+        """Close all current connections."""
         for writer in list(self._writers):
             writer.transport.abort()
-        await asyncio.sleep(0.05)  # in which the client notices
+        await asyncio.sleep(0.05)  # gives the client time to notice
 
 
 async def _carry(reader, writer):
@@ -47,7 +47,7 @@ async def _carry(reader, writer):
 
 @asynccontextmanager
 async def relay(host, port, *, tls=None):
-    """Start one, and end it."""
+    """Start a relay, and stop it at the end."""
     made = Relay(host, port)
     server = await asyncio.start_server(made.handle, "127.0.0.1", 0, ssl=tls)
     made.port = server.sockets[0].getsockname()[1]
