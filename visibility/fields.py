@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ID_PREFIXES = (4, 8, 16, 32)
-"""Lengths, in bytes of UTF-8, of the prefixes of an id that have a token of their own."""
+"""Lengths, in bytes of UTF-8, at which the prefix of an id has its own token."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ SETTINGS = {
 
 @contextmanager
 def bench_server() -> Iterator[str]:
-    """Start a server in a folder of its own; stop it at the end.
+    """Start a server in a new folder; stop it at the end.
 
     Yields:
         The server's connection string, without a database: `postgresql://postgres:bench@127.0.0.1:PORT`.

@@ -1,4 +1,4 @@
-"""A list filter as a typed tree, with resolved attributes and converted values. A negation is a node of its own."""
+"""A list filter as a typed tree, with resolved attributes and converted values. A negation is a separate node."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 LONGEST_WORD = 255
-"""Maximum length of a word in UTF-16 units. A longer word is cut there, and the rest is split as a text of its own."""
+"""Maximum length of a word in UTF-16 units. A longer word is cut there, and the rest is split as a separate text."""
 
 # Characters that attach to the one before them (UAX #29 WB4). `_S` is the set for an emoji: without variation selectors.
 _X = "[xtZcvfszE]*+"

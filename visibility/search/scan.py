@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Scan:
-    """Opens documents in portions, each of which comes before the next one in the order of a list.
+    """Opens documents in portions. Every document of a portion comes before the next portion in a list.
 
     An index orders documents by second. So all runs that closed in one second (for open runs: that started in it) are in the same
     portion. Within a portion, the caller orders them.

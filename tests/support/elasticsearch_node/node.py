@@ -1,4 +1,4 @@
-"""The base class of all nodes, and the node whose address is given."""
+"""The base class of all nodes, and a node at a given address."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class ElasticsearchNode(ABC):
 
 
 class ExternalNode(ElasticsearchNode):
-    """The node whose address is given."""
+    """A node at a given address, which the tests did not start."""
 
     kind = "STRONGROOM_ELASTICSEARCH_URL"
 

@@ -235,7 +235,7 @@ class AzureServer:
         try:
             made = _wrap(found, value) if operation == "wrapkey" else _unwrap(found, value)
         except (ValueError, InvalidUnwrap):
-            # the code is documented; a Managed HSM's is guessed to be the same
+            # the vault's code is documented; the same code is guessed for a Managed HSM
             raise Refused(400, "BadParameter", "Unable to decrypt specified value with this key.") from None
         return {"kid": self.kid(name, found), "value": encoded(made)}
 

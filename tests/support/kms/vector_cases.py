@@ -102,7 +102,7 @@ def valid(
     version: int = 1,
     sealed: bytes | None = None,
 ) -> Case:
-    """Return the case of a value that opens."""
+    """Return a case whose value opens."""
     if sealed is None:
         sealed = sealed_row(kind, key, plaintext, suite=suite, version=version)
     keys = [key_of(number, suite) for number in sorted({1, version})]
@@ -121,7 +121,7 @@ def refused_bytes(
     kind: RecordKind = EVENT,
     keys: list[dict[str, Any]] | None = None,
 ) -> Case:
-    """Return the case of a refused value. Its control is the unaltered value, which opens in the same row."""
+    """Return a case whose value is refused. Its control is the unaltered value, which opens in the same row."""
     case = described(sealed=sealed, kind=kind, keys=keys)
     return refused(name, what, error, case, {}, control={"sealed": good.hex()})
 
@@ -129,7 +129,7 @@ def refused_bytes(
 def refused_body(
     name: str, what: str, kind: RecordKind, flags: int, spoilt: bytes, right: bytes, plaintext: bytes
 ) -> Case:
-    """Return the case of a body that is refused after decryption. Its control is a correct body."""
+    """Return a case whose body is refused after decryption. Its control is a correct body."""
     case = described(sealed=sealed_row(kind, packed=(flags, spoilt)), kind=kind)
     control = {"sealed": sealed_row(kind, packed=(flags, right)).hex(), "plaintext": plaintext.hex()}
     return refused(name, what, "IntegrityError", case, {}, control=control)

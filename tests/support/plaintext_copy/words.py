@@ -1,4 +1,4 @@
-"""Elasticsearch's `standard` analyzer for the model: words of UAX #29 in lower case, at most 255 characters long.
+"""Elasticsearch's `standard` analyzer for the model: the words of UAX #29, in lower case and at most 255 characters long.
 
 It covers letters, marks, digits, Han, kana, Hangul and single emoji. It does not cover sequences of emoji, Thai or Hebrew.
 """
