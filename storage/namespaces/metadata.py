@@ -63,13 +63,13 @@ class MetadataStore:
         keyring: Keyring,
         *,
         shred: Callable[[UUID], Awaitable[object]],
-        index_layout: str = "",
+        index_layout: str,
     ) -> None:
         self._database = database
         self._keyring = keyring
         self._index_layout = index_layout
         self._rows = NamespaceRows(database, keyring)
-        self._store = NamespaceStore(database, keyring)
+        self._store = NamespaceStore(database, keyring, index_layout=index_layout)
         self._shred = shred
 
     async def create_namespace(

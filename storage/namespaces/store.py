@@ -46,7 +46,7 @@ class NamespaceStore:
         index_layout: The layout of a new namespace's visibility documents, as the text of a `strongroom.visibility.Layout`.
     """
 
-    def __init__(self, database: Database, keyring: Keyring, *, index_layout: str = "") -> None:
+    def __init__(self, database: Database, keyring: Keyring, *, index_layout: str) -> None:
         self._database = database
         self._keyring = keyring
         self._index_layout = index_layout
