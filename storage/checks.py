@@ -11,8 +11,6 @@ from .data_blob import DataBlob, Encoding
 from .errors import InvalidPersistenceRequest, NamespaceNotFound, TransactionSizeLimit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from strongroom.kms import Keyring, NamespaceKeys
 
 TRANSACTION_SIZE_LIMIT = 4 * 2**20
@@ -114,11 +112,6 @@ def check_blob(field: str, value: object) -> int:
         msg = f"{field} has {size} bytes; the limit is {TRANSACTION_SIZE_LIMIT}"
         raise TransactionSizeLimit(msg)
     return size
-
-
-def check_blobs(field: str, blobs: Iterable[object]) -> int:
-    """Check several blobs as `check_blob` does. Return the sum of their sizes in bytes."""
-    return sum(check_blob(field, blob) for blob in blobs)
 
 
 def check_page_size(value: object) -> None:
