@@ -1,7 +1,8 @@
 """The table of stores and operations. It alone defines the operations of a caller and the permissions that they need.
 
 Access control, the audit log, telemetry and the proxies read it; a session can't call anything else. A new
-store needs one entry here and its constructor in `assembly.py`. tests/access/test_catalogue.py compares the table with the
+store needs one entry here, its constructor in `assembly.py`, and its type as an attribute of `Cell` and of `Session`, so that type
+checkers know it. tests/access/test_catalogue.py compares the table with the
 stores' public coroutines and their arguments, with the commands, and with the roles.
 
 The columns of an operation: method, permission (None: every known principal), activity, scope, arguments that the audit log
