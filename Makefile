@@ -34,8 +34,8 @@ check: env ## format, lint, types, import contracts, layout, phrases, commit mes
 	$(CHECKS).phrases
 	$(CHECKS).commit_messages
 
-phrases: env ## the phrases that `make check` refuses; ALL=1 adds those that are left, IN=FOLDER reads one folder
-	@$(CHECKS).phrases $(if $(ALL),--all) $(IN)
+phrases: env ## the phrases that `make check` refuses; IN=FOLDER reads one folder
+	@$(CHECKS).phrases $(IN)
 
 unit: env ## unit tests, properties and vectors only (seconds, no server)
 	$(BIN)/pytest tests/unit tests/property tests/vectors

@@ -1,32 +1,21 @@
-"""Checks the layout of the tree: lengths of files, and one definition for each name of a fixture.
-
-`long_files.txt` has the files that may be longer, each with its limit. Delete a line when its file has become short enough.
-"""
+"""Checks the layout of the tree: lengths of files, and one definition for each name of a fixture."""
 
 from __future__ import annotations
 
 import ast
 import sys
 from collections import defaultdict
-from pathlib import Path
 
 from checks.tree import ROOT, report, tracked_files
 
-EXCEPTIONS = Path(__file__).with_name("long_files.txt")
 LIMITS = {"tests": 500, ".ci": 300, "benchmarks": 300, "kms": 300, "storage": 300, "visibility": 300, "driver": 300}
 """Folder: the most lines of a Python file in it."""
 ADVICE = "Split the file by subject, or give the fixture a name that says what it is; see tests/README.md."
 
 
-def load_exceptions(text: str) -> dict[str, int]:
-    """Return the limit of each file that may be longer than its folder allows."""
-    lines = [line.split() for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    return {name: int(limit) for name, limit in lines}
-
-
-def too_long(name: str, content: str, exceptions: dict[str, int]) -> list[str]:
+def too_long(name: str, content: str) -> list[str]:
     """Return a fault if a Python file has more lines than it may have."""
-    limit = exceptions.get(name, LIMITS.get(name.partition("/")[0]))
+    limit = LIMITS.get(name.partition("/")[0])
     length = content.count("\n")
     if not name.endswith(".py") or limit is None or length <= limit:
         return []
@@ -67,10 +56,8 @@ def repeated_fixtures(files: dict[str, str]) -> list[str]:
 
 def main() -> int:
     """Check the tree; return the exit code."""
-    exceptions = load_exceptions(EXCEPTIONS.read_text())
     files = {path.as_posix(): (ROOT / path).read_text() for path in tracked_files() if path.suffix == ".py"}
-    faults = [fault for name, content in files.items() for fault in too_long(name, content, exceptions)]
-    faults += [f"{name}: no such file; delete its line in {EXCEPTIONS.name}" for name in exceptions.keys() - files]
+    faults = [fault for name, content in files.items() for fault in too_long(name, content)]
     faults += repeated_fixtures({name: content for name, content in files.items() if name.startswith("tests/")})
     return report(faults, ADVICE)
 

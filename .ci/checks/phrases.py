@@ -1,10 +1,8 @@
 """Refuses phrases that have to be read twice; `phrases.txt` has each with its replacement.
 
-`phrases_left.txt` has the files that still contain some, each with its number: such a file may have fewer, but not more.
-
 Usage:
-    make phrases                  the whole tree
-    make phrases ALL=1 IN=driver  one folder, with the phrases that are left
+    make phrases            the whole tree
+    make phrases IN=driver  one folder
 """
 
 from __future__ import annotations
@@ -18,13 +16,9 @@ from checks.prose import is_read, prose_of
 from checks.tree import ROOT, report, tracked_files
 
 LIST = Path(__file__).with_name("phrases.txt")
-LEFT = Path(__file__).with_name("phrases_left.txt")
 EXEMPT = ("benchmarks/report/", "requirements/", "tests/vectors/", "LICENSE")
 """Data, generated files, and texts that others wrote."""
-ADVICE = (
-    "Rewrite the sentence: .ci/checks/phrases.txt has a replacement for each phrase. "
-    "If you moved or split the file, change its line in .ci/checks/phrases_left.txt."
-)
+ADVICE = "Rewrite the sentence: .ci/checks/phrases.txt has a replacement for each phrase."
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,24 +61,15 @@ def faults_in(name: str, content: str, phrases: list[Phrase]) -> list[str]:
     return [fault for _, fault in sorted(faults)]
 
 
-def load_left(text: str) -> dict[str, int]:
-    """Return the number of phrases that each file may still contain."""
-    lines = [line.split() for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    return {name: int(number) for name, number in lines}
-
-
-def main(arguments: list[str]) -> int:
+def main(folders: list[str]) -> int:
     """Check the tree, or the folders and files that are named; return the exit code."""
     phrases = load_phrases(LIST.read_text())
-    left = {} if "--all" in arguments else load_left(LEFT.read_text())
-    folders = [argument for argument in arguments if argument != "--all"]
     faults = []
     for path in tracked_files():
         name = path.as_posix()
         is_asked_for = not folders or any(path.is_relative_to(folder) for folder in folders)
         if is_asked_for and is_read(path.name) and not name.startswith(EXEMPT):
-            found = faults_in(name, (ROOT / path).read_text(), phrases)
-            faults += found if len(found) > left.get(name, 0) else []
+            faults += faults_in(name, (ROOT / path).read_text(), phrases)
     return report(faults, ADVICE)
 
 

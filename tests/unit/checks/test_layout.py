@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from checks.layout import fixtures_of, load_exceptions, repeated_fixtures, too_long
+from checks.layout import fixtures_of, repeated_fixtures, too_long
 
 FIXTURE = "import pytest\n@pytest.fixture\ndef {name}(): pass\n"
 
@@ -24,14 +24,7 @@ FIXTURE = "import pytest\n@pytest.fixture\ndef {name}(): pass\n"
 )
 def test_a_python_file_has_a_limit_of_its_folder(name, lines, is_refused):
     """A file at the limit passes, a line more is refused; data and SQL have no limit."""
-    assert bool(too_long(name, "x\n" * lines, {})) == is_refused
-
-
-def test_an_exception_raises_the_limit_and_keeps_one():
-    """A file in the list can't grow without an edit of the list."""
-    exceptions = load_exceptions("# comment\n\nkms/a.py 310\n")
-    assert too_long("kms/a.py", "x\n" * 310, exceptions) == []
-    assert too_long("kms/a.py", "x\n" * 311, exceptions) == ["kms/a.py: 311 lines; the limit is 310"]
+    assert bool(too_long(name, "x\n" * lines)) == is_refused
 
 
 @pytest.mark.parametrize(

@@ -114,15 +114,13 @@ def test_a_line_that_lacks_a_part_is_refused(line):
 
 @pytest.fixture
 def tree_of_two_files(tmp_path, monkeypatch):
-    """A tree in which each of two files has a phrase; the second file may have it still."""
+    """A tree in which each of two files has a phrase."""
     (tmp_path / "list.txt").write_text("foo => bar => foo\n")
-    (tmp_path / "left.txt").write_text("# FILE NUMBER\ntwo.md 1\n")
     (tmp_path / "one.md").write_text("foo")
     (tmp_path / "two.md").write_text("foo")
     (tmp_path / "image.png").write_bytes(b"\xff")
     monkeypatch.setattr(phrases, "ROOT", tmp_path)
     monkeypatch.setattr(phrases, "LIST", tmp_path / "list.txt")
-    monkeypatch.setattr(phrases, "LEFT", tmp_path / "left.txt")
     monkeypatch.setattr(phrases, "tracked_files", lambda: sorted(p.relative_to(tmp_path) for p in tmp_path.iterdir()))
     return tmp_path
 
@@ -131,10 +129,9 @@ def tree_of_two_files(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "code", "faulty"),
     [
-        ([], 1, ["one.md"]),
-        (["--all"], 1, ["one.md", "two.md"]),
-        (["two.md"], 0, []),
-        (["--all", "two.md"], 1, ["two.md"]),
+        ([], 1, ["one.md", "two.md"]),
+        (["two.md"], 1, ["two.md"]),
+        (["image.png"], 0, []),
     ],
 )
 def test_the_check_names_the_files_that_it_was_asked_for(arguments, code, faulty, capsys):
@@ -142,10 +139,3 @@ def test_the_check_names_the_files_that_it_was_asked_for(arguments, code, faulty
     assert phrases.main(arguments) == code
     lines = capsys.readouterr().err.splitlines()
     assert [line.partition(":")[0] for line in lines[:-1]] == faulty
-
-
-def test_a_file_with_phrases_left_may_have_no_more(tree_of_two_files, capsys):
-    """The number only falls; once it is passed, every phrase of the file is named."""
-    (tree_of_two_files / "two.md").write_text("foo\n\nfoo")
-    assert phrases.main(["two.md"]) == 1
-    assert capsys.readouterr().err.count("two.md:") == 2
