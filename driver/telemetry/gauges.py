@@ -90,7 +90,7 @@ class Gauges:
         store, indexer = self.cell.keyring.store, self.cell.indexer
         if isinstance(store, PostgresDataKeyStore):
             use = await store.nonce_use()
-            self._emitter.set("strongroom.nonce.use", 0.0 if use is None else use)
+            self._emitter.set("strongroom.nonce.use_ratio", 0.0 if use is None else use)
         if indexer is not None:
             waiting = await self.cell.outbox.waiting()
             self._emitter.set("strongroom.indexer.backlog", waiting)

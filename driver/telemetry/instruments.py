@@ -14,7 +14,8 @@ class Instrument:
     """An instrument.
 
     Attributes:
-        name: The name; from OpenTelemetry's semantic conventions for database clients if they have one.
+        name: The name; from OpenTelemetry's semantic conventions for database clients if they have one. The name of a gauge of
+            unit 1 ends in `_ratio`, because some exporters to Prometheus append that word and others do not.
         kind: The kind. An `observed` gauge is read when metrics are collected.
         unit: The unit, in UCUM.
         description: A sentence.
@@ -111,7 +112,7 @@ INSTRUMENTS: Mapping[str, Instrument] = {
             "Time since the oldest keys in use were unwrapped by a KMS.",
         ),
         Instrument(
-            "strongroom.nonce.use",
+            "strongroom.nonce.use_ratio",
             "gauge",
             "1",
             "Share of its limit of uses that the most used AES-256-GCM key has spent, in all processes.",

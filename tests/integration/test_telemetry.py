@@ -305,7 +305,7 @@ async def test_alert_nonces_run_out(watched, probe):
     assert await watched.keyring.store.lease_records(created.namespace_id, 1, count=7 * 2**27, limit=2**30)
     await probe.telemetry.look_once()
     assert probe.holds("StrongroomNoncesRunOut")
-    assert probe.value("strongroom.nonce.use") == pytest.approx(7 / 8, abs=0.01)
+    assert probe.value("strongroom.nonce.use_ratio") == pytest.approx(7 / 8, abs=0.01)
     await execute(watched, "UPDATE data_keys SET state = 'decrypt_only' WHERE suite = 1 AND class = 'data'")
     await probe.telemetry.look_once()
     assert not probe.holds("StrongroomNoncesRunOut")

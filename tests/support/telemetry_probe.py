@@ -1,37 +1,24 @@
-"""Keep metrics and spans in memory, return the texts in them, and evaluate alerts."""
+"""Keep metrics and spans in memory, return the texts in them, and evaluate alerts as Prometheus does."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
 
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import CollectorRegistry, generate_latest
 
 from strongroom.driver.operations import Operation
 from strongroom.driver.proxy import Invocation, chained
-from strongroom.driver.telemetry.instruments import INSTRUMENTS, Instrument
 from strongroom.driver.telemetry.telemetry import Telemetry
-from tests.support.tree import ROOT
-
-PAGE = ROOT / "docs" / "telemetry.md"
-_SUFFIX = {"s": "_seconds", "1": "_ratio"}
-
-
-def prometheus_names(instrument: Instrument) -> set[str]:
-    """Return an instrument's names in Prometheus, by the exporter rules of OpenTelemetry."""
-    name = instrument.name.replace(".", "_") + _SUFFIX.get(instrument.unit, "")
-    if instrument.kind == "histogram":
-        return {f"{name}_{part}" for part in ("bucket", "count", "sum")}
-    return {f"{name}_total" if instrument.kind == "counter" else name}
-
-
-def alerts():
-    """Return the expressions of the rules on the page, by name."""
-    return dict(re.findall(r"- alert: (\w+)\n\s+expr: (.*?)(?:  #.*)?\n", PAGE.read_text(encoding="utf-8")))
+from tests.support import prometheus
+from tests.support.prometheus import alerts
 
 
 async def reported_call(telemetry, store, operation, *, error=None):
@@ -54,15 +41,19 @@ class Probe:
     spans: InMemorySpanExporter
     meters: MeterProvider
     tracers: TracerProvider
+    registry: CollectorRegistry
+    verdicts: dict = field(default_factory=dict)
 
     @classmethod
     def make(cls):
         """Return a new probe."""
         reader, spans = InMemoryMetricReader(), InMemorySpanExporter()
-        meters, tracers = MeterProvider(metric_readers=[reader]), TracerProvider()
+        registry = CollectorRegistry()
+        exporter = PrometheusMetricReader(registry=registry)
+        meters, tracers = MeterProvider(metric_readers=[reader, exporter]), TracerProvider()
         tracers.add_span_processor(SimpleSpanProcessor(spans))
         telemetry = Telemetry(meter_provider=meters, tracer_provider=tracers, look=3600)
-        return cls(telemetry, reader, spans, meters, tracers)
+        return cls(telemetry, reader, spans, meters, tracers, registry)
 
     def points(self):
         """Yield each metric with each of its points."""
@@ -99,26 +90,16 @@ class Probe:
         found = {pair for _, point in self.points() for pair in point.attributes.items()}
         return found | {pair for span in self.spans.get_finished_spans() for pair in span.attributes.items()}
 
+    def scrape(self):
+        """Return what Prometheus gets from this process through OpenTelemetry's exporter."""
+        return generate_latest(self.registry).decode()
+
     def holds(self, alert):
-        """Return whether the condition of an alert on the page holds now. It must be a sum or a value compared with a number.
-
-        `increase(x[5m])` is evaluated as the count since the process began. `histogram_quantile` is not supported.
-        """
-        expression = alerts()[alert]
-        match = re.fullmatch(r"(?:sum|max)? ?\(?(?:increase\()?(\w+)(\{.*?\})?(?:\[\w+\]\))?\)? > ([\d.]+)", expression)
-        assert match, expression
-        name, selector, limit = match.groups()
-        (instrument,) = [each for each in INSTRUMENTS.values() if name in prometheus_names(each)]
-        wanted = dict(re.findall(r'(\w+)="([^"]*)"', selector or ""))
-        unwanted = dict(re.findall(r'(\w+)!="([^"]*)"', selector or ""))
-        values = [
-            getattr(point, "value", None) if hasattr(point, "value") else point.count
-            for metric, point in self.points()
-            if metric.name == instrument.name and _matches(point.attributes, wanted, unwanted)
-        ]
-        return sum(values) > float(limit)
-
-
-def _matches(attributes, wanted, unwanted):
-    labels = {key.replace(".", "_"): value for key, value in attributes.items()}
-    return wanted.items() <= labels.items() and not any(labels.get(key, "") == value for key, value in unwanted.items())
+        """Return whether the condition of an alert on the page holds now. If promtool is installed, it must agree."""
+        scrape, expressions = self.scrape(), alerts()
+        held = prometheus.holds(expressions[alert], scrape)
+        if self.verdicts.get(alert) != held and prometheus.find_promtool() is not None:
+            with tempfile.TemporaryDirectory() as folder:
+                assert prometheus.fires(alert, expressions, scrape, Path(folder)) == held, (alert, scrape)
+            self.verdicts[alert] = held
+        return held

