@@ -197,7 +197,7 @@ async def assembled(  # noqa: C901 - the parts of a cell, one after the other
             stack.push_async_callback(notifier.aclose)
         layout = str(new_layout("compatible"))
         stores: dict[str, Any] = {
-            "shards": ShardStore(by_key, keyring),
+            "shards": ShardStore(by_key, keyring, shard_count=config.cell.shard_count),
             "executions": ExecutionStore(by_key, keyring, distributed=distributed, notifier=notifier),
             "history": HistoryManager(by_key, keyring, distributed=distributed),
             "history_tasks": HistoryTaskStore(by_key, keyring, distributed=distributed),

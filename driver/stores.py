@@ -48,6 +48,7 @@ DLQ = "shard_id source_cluster_name"
 SHARDS = (
     Operation("get_or_create_shard", SERVICE, "update", "cell", "shard_id"),
     Operation("update_shard", SERVICE, "update", "cell", "shard_id previous_range_id"),
+    Operation("shard_of", READ, "read", "namespace", "workflow_id"),
     Operation("assert_shard_ownership", SERVICE, "read", "cell", "shard_id range_id"),
 )
 EXECUTIONS = (
@@ -192,6 +193,7 @@ NEXUS_ENDPOINTS = (
 )
 VISIBILITY = (
     Operation("record_workflow_executions", WRITE, "update", "namespace"),
+    Operation("seal_workflow_executions", WRITE, "read", "namespace"),
     Operation("delete_workflow_execution", WRITE, "delete", "namespace", f"{RUN} version"),
     Operation("get_workflow_execution", READ, "read", "namespace", RUN),
     Operation("list_workflow_executions", READ, "read", "namespace", f"query {PAGE}"),

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
 
-    from strongroom.kms import KeyEventSink, NamespaceKeys
+    from strongroom.kms import KeyEventSink
     from strongroom.storage import Migration
 
     from .access.authorization import Decide
@@ -271,11 +271,6 @@ class Strongroom(Cell):
     def _registry_wait(self, seconds: float | None) -> RegistryWait:
         """Return the wait until every process has read the key registry again; `seconds` replaces the configured wait."""
         return RegistryWait(self.config.cache.encrypt_ttl + MARGIN if seconds is None else seconds)
-
-
-def shard_of(keys: NamespaceKeys, workflow_id: str, shard_count: int) -> int:
-    """Return the shard of a workflow, from 1. The hash is keyed, so that a shard reveals nothing about the id."""
-    return int.from_bytes(keys.identity("shard").token(workflow_id.encode())[:8], "big") % shard_count + 1
 
 
 async def _create_keyrings(strongroom: Strongroom, in_use: set[str]) -> None:

@@ -42,6 +42,7 @@ from .jobs.reconciliation import NamespaceTally, Reconciliation
 from .jobs.rotation import IndexRotation, Rotation
 from .jobs.sealed_copies import IndexCopies
 from .jobs.token_verifier import TokenTally, TokenVerifier
+from .namespace_attributes import attribute_types
 from .search.evaluate import matches
 from .search.explain import ExplainedCondition, Explanation
 from .search.manager import ExecutionCount, ExecutionsPage, VisibilityManager
@@ -87,6 +88,7 @@ __all__ = [
     "VisibilityError",
     "VisibilityManager",
     "VisibilityRecord",
+    "attribute_types",
     "check_record",
     "matches",
     "new_layout",

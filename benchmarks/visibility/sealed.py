@@ -7,14 +7,13 @@ from contextlib import asynccontextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from strongroom.driver.importing.importer import attribute_types
-from strongroom.driver.strongroom import Strongroom, shard_of
-from strongroom.visibility import VisibilityManager
+from strongroom.visibility import VisibilityManager, attribute_types
 from tests.support.plaintext_copy.records import record_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 
+    from strongroom.driver.strongroom import Strongroom
     from strongroom.storage import Database, Namespace, VisibleNamespaces
 
 
@@ -63,10 +62,9 @@ class Sealed:
 
     async def write(self, found: Sequence[dict[str, Any]]) -> float:
         """Write documents to the database; return the CPU seconds of this process to seal them."""
-        keys = await self.strongroom.keyring.open(self.namespace_id)
-        shards = self.strongroom.config.cell.shard_count
         records = [record_of({k: v for k, v in each.items() if k != "Memo"}, memo=each["Memo"]) for each in found]
-        rows = [(shard_of(keys, record.workflow_id, shards), 1, record) for record in records]
+        shard_of = self.strongroom.shards.shard_of
+        rows = [(await shard_of(self.namespace_id, record.workflow_id), 1, record) for record in records]
         began = time.process_time()
         await self.elastic.record_workflow_executions(self.namespace_id, rows, self.types)
         return time.process_time() - began

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from strongroom.driver.importing.importer import attribute_types
 from strongroom.kms import StrongroomError
+from strongroom.visibility import attribute_types
 
 from .cell import with_cell
 from .show import cell as cli_show

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from strongroom.driver.importing.importer import attribute_types
-from strongroom.visibility import PRESETS, new_layout
+from strongroom.visibility import PRESETS, attribute_types, new_layout
 
 from .cell import with_cell
 from .show.output import console

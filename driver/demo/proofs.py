@@ -6,7 +6,6 @@ import re
 from typing import TYPE_CHECKING, TypeAlias
 
 from strongroom.driver.importing.importer import history_nodes, imported_branch
-from strongroom.driver.strongroom import shard_of
 from strongroom.kms import IntegrityError, KeyDestroyed, rotate_data_key, verify_certificate
 from strongroom.storage import EVERY_NAMESPACE
 
@@ -150,8 +149,7 @@ def planted_strings(executions: list[Execution]) -> list[str]:
 
 
 async def _place(stage: Stage, tenant: Tenant, execution: Execution) -> HistoryBranch:
-    keys = await stage.strongroom.keyring.open(tenant.namespace.namespace_id)
-    shard_id = shard_of(keys, execution.record.workflow_id, stage.strongroom.config.cell.shard_count)
+    shard_id = await stage.strongroom.shards.shard_of(tenant.namespace.namespace_id, execution.record.workflow_id)
     return imported_branch(execution.record.run_id, shard_id)
 
 

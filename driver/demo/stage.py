@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from strongroom.driver.importing.importer import attribute_types
+from strongroom.visibility import attribute_types
 
 if TYPE_CHECKING:
     from pathlib import Path

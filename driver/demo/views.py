@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from strongroom.driver.importing.history_event import decode_batch, payloads
 from strongroom.driver.importing.importer import history_nodes, imported_branch
-from strongroom.driver.strongroom import shard_of
 from strongroom.storage import EVERY_NAMESPACE, HISTORY_NODE, all_tokens
 from strongroom.visibility import matches, parse_filter
 
@@ -31,8 +30,7 @@ async def rows_as_stored(stage: Stage) -> bool:
     """Show raw rows next to the values that the service reads."""
     tenant, execution = stage.tenants[0], stage.tenants[0].executions[-1]
     record, namespace_id = execution.record, tenant.namespace.namespace_id
-    keys = await stage.strongroom.keyring.open(namespace_id)
-    shard_id = shard_of(keys, record.workflow_id, stage.strongroom.config.cell.shard_count)
+    shard_id = await stage.strongroom.shards.shard_of(namespace_id, record.workflow_id)
     branch = imported_branch(record.run_id, shard_id)
     async with stage.strongroom.database.connection(EVERY_NAMESPACE) as connection:
         node = await connection.fetchrow(

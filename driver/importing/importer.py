@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import NAMESPACE_OID, UUID, uuid5
 
-from strongroom.driver.strongroom import shard_of
 from strongroom.storage import DataBlob, HistoryBranch, HistoryNode
-from strongroom.visibility import Attribute, AttributeType
+from strongroom.visibility import attribute_types
 
 from .history_event import batches, encode_batch
 
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 
     from strongroom.driver.strongroom import Strongroom
     from strongroom.storage import Namespace
-    from strongroom.visibility import SearchAttributes
 
     from .import_file import Execution
 
@@ -84,12 +82,11 @@ async def import_executions(
     written = nodes = done = 0
     for start in range(0, len(executions), PER_TRANSACTION):
         batch = executions[start : start + PER_TRANSACTION]
-        keys = await strongroom.keyring.open(namespace.namespace_id)
         records = []
         async with strongroom.database.transaction(namespace.namespace_id) as transaction:
             for execution in batch:
                 record = execution.record
-                shard_id = shard_of(keys, record.workflow_id, strongroom.config.cell.shard_count)
+                shard_id = await strongroom.shards.shard_of(namespace.namespace_id, record.workflow_id)
                 history = history_nodes(execution)
                 await strongroom.history.append_history_nodes(
                     namespace.namespace_id,
@@ -107,9 +104,3 @@ async def import_executions(
         done += len(batch)
         progress(done)
     return Imported(len(executions), nodes, written)
-
-
-def attribute_types(namespace: Namespace) -> SearchAttributes:
-    """Return the custom search attributes of a namespace with their types, and the aliases."""
-    types = {name: AttributeType(kind) for name, kind in namespace.search_attributes.items()}
-    return {**types, **{alias: Attribute(name, types[name]) for alias, name in namespace.aliases.items()}}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from strongroom.kms.sealing.record_kinds import SHARD
-from strongroom.storage.checks import check_blob, check_number, check_shard_id
+from strongroom.storage.checks import check_blob, check_id, check_number, check_shard_id, open_keys
 from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import NO_NAMESPACE
@@ -14,6 +14,7 @@ from strongroom.storage.errors import DatabaseUnavailable, NotFound, ShardOwners
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from uuid import UUID
 
     from strongroom.kms import Keyring
     from strongroom.storage.engine.database import Database
@@ -45,11 +46,30 @@ class ShardStore:
     Args:
         database: The connections, for look-ups by key.
         keyring: The unwrapped keys.
+        shard_count: The number of the cell's shards.
     """
 
-    def __init__(self, database: Database, keyring: Keyring) -> None:
+    def __init__(self, database: Database, keyring: Keyring, *, shard_count: int) -> None:
         self._database = database
         self._keyring = keyring
+        self._shard_count = shard_count
+
+    async def shard_of(self, namespace_id: UUID, workflow_id: str) -> int:
+        """Return the shard of a workflow, from 1. It never changes.
+
+        Args:
+            namespace_id: The namespace.
+            workflow_id: The workflow id, 1 to 1000 bytes of UTF-8.
+
+        Raises:
+            InvalidPersistenceRequest: An argument is not valid.
+            NamespaceNotFound: The namespace does not exist.
+            KmsError: The namespace's keys are not available.
+        """
+        encoded = check_id("workflow_id", workflow_id)
+        keys = await open_keys(self._keyring, namespace_id)
+        # The hash is keyed, so that a shard reveals nothing about the id.
+        return int.from_bytes(keys.identity("shard").token(encoded)[:8], "big") % self._shard_count + 1
 
     async def get_or_create_shard(self, shard_id: int, create: Callable[[], ShardInfo] | None = None) -> ShardInfo:
         """Return a shard, and create it if it does not exist. If two callers create it at once, both get the shard of the first.

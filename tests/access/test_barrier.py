@@ -11,7 +11,6 @@ import pytest
 from strongroom.driver.audit import AuditUnavailable
 from strongroom.driver.audit.reader import read_lines
 from strongroom.driver.stores import STORE_OPERATIONS
-from strongroom.driver.strongroom import shard_of
 from strongroom.storage import EVERY_NAMESPACE, HistoryBranch, HistoryNode, ShardInfo, Task, TaskQueue, TaskQueueKey
 from tests.support.access.people import records
 from tests.support.fixtures.executions import TABLES, Workflow, blob
@@ -25,8 +24,7 @@ _ALL = "SELECT whole::text AS text FROM {} whole"
 @pytest.fixture
 async def place(access_cell, one):
     """A run in a shard, and a task queue of each kind; all created without a session."""
-    keys = await access_cell.keyring.open(one)
-    shard_id = shard_of(keys, "order 7", access_cell.config.cell.shard_count)
+    shard_id = await access_cell.shards.shard_of(one, "order 7")
     await access_cell.shards.get_or_create_shard(shard_id, lambda: ShardInfo(shard_id, 1, blob()))
     workflow = Workflow(access_cell, one, shard_id, "order 7")
     run = await workflow.create(workflow.full(db_record_version=1))

@@ -13,7 +13,6 @@ from strongroom.driver.access.control import AccessControl
 from strongroom.driver.audit import AuditUnavailable, LogSettings, verify_records
 from strongroom.driver.audit.reader import read_lines
 from strongroom.driver.stores import STORE_OPERATIONS
-from strongroom.driver.strongroom import shard_of
 from strongroom.kms import IntegrityError, KekRef
 from strongroom.storage import (
     EVERY_NAMESPACE,
@@ -33,8 +32,7 @@ pytestmark = pytest.mark.integration
 
 async def a_workflow(cell, namespace_id, name="order 7"):
     """Return a workflow in a namespace whose shard exists."""
-    keys = await cell.keyring.open(namespace_id)
-    shard_id = shard_of(keys, name, cell.config.cell.shard_count)
+    shard_id = await cell.shards.shard_of(namespace_id, name)
     await cell.shards.get_or_create_shard(shard_id, lambda: ShardInfo(shard_id, 1, blob()))
     return Workflow(cell, namespace_id, shard_id, name)
 

@@ -13,7 +13,7 @@ from strongroom.driver.audit import AuditUnavailable
 from strongroom.driver.config import load_config
 from strongroom.driver.proxy import Proxy
 from strongroom.driver.stores import STORE_OPERATIONS, STORES
-from strongroom.driver.strongroom import Strongroom, shard_of
+from strongroom.driver.strongroom import Strongroom
 from strongroom.driver.telemetry.attributes import OTHER, attribute_values
 from strongroom.kms import IntegrityError, KekRef, NamespaceKeys, rotate_data_key
 from strongroom.storage import NamespaceNotFound, ShardInfo
@@ -48,7 +48,7 @@ async def workload(cell):
     session = cell.session(await bound(cell, f"{PLANTED}-person", ("admin", namespace_id)), source=f"{PLANTED}-source")
     await session.namespaces.add_search_attributes(namespace_id, {f"{PLANTED}Attribute": "Keyword"})
     name = f"{PLANTED}-workflow"
-    shard_id = shard_of(await cell.keyring.open(namespace_id), name, cell.config.cell.shard_count)
+    shard_id = await cell.shards.shard_of(namespace_id, name)
     await cell.shards.get_or_create_shard(shard_id, lambda: ShardInfo(shard_id, 1, blob()))
     first = await Workflow(session, namespace_id, shard_id, name).create()
     await session.executions.get_workflow_execution(namespace_id, name, first.run_id, shard_id=shard_id)

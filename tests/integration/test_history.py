@@ -10,7 +10,7 @@ import pytest
 
 from strongroom.driver.config import load_config, write_config
 from strongroom.driver.importing.importer import history_nodes, import_executions, imported_branch
-from strongroom.driver.strongroom import Strongroom, shard_of
+from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import IntegrityError, KekRef, KeyNotFound, StrongroomError, UnsupportedFormat
 from strongroom.storage import (
     EVERY_NAMESPACE,
@@ -489,9 +489,8 @@ async def test_one_file_imported_into_two_namespaces_is_whole_in_both(dsn, tmp_p
             await import_executions(strongroom, created, sample[:4])
             namespaces.append(await strongroom.namespaces.get(name))
         for namespace in namespaces:
-            keys = await strongroom.keyring.open(namespace.namespace_id)
             for execution in sample[:4]:
-                shard_id = shard_of(keys, execution.record.workflow_id, 1)
+                shard_id = await strongroom.shards.shard_of(namespace.namespace_id, execution.record.workflow_id)
                 branch = imported_branch(execution.record.run_id, shard_id)
                 assert UUID(execution.record.run_id) == branch.tree_id
                 assert await read_all(strongroom, namespace, branch) == history_nodes(execution)

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from strongroom.driver.importing.importer import attribute_types, history_nodes, import_executions, imported_branch
-from strongroom.driver.strongroom import shard_of
+from strongroom.driver.importing.importer import history_nodes, import_executions, imported_branch
 from strongroom.storage import EVERY_NAMESPACE
+from strongroom.visibility import attribute_types
 
 pytestmark = pytest.mark.integration
 
@@ -13,9 +13,8 @@ async def test_every_history_and_record_comes_back_as_it_went_in(strongroom, nam
     """Imported histories and visibility records are read back byte for byte."""
     imported = await import_executions(strongroom, namespace, sample)
     assert (imported.executions, imported.records) == (len(sample), len(sample))
-    keys = await strongroom.keyring.open(namespace.namespace_id)
     for execution in sample:
-        shard_id = shard_of(keys, execution.record.workflow_id, strongroom.config.cell.shard_count)
+        shard_id = await strongroom.shards.shard_of(namespace.namespace_id, execution.record.workflow_id)
         branch = imported_branch(execution.record.run_id, shard_id)
         page = await strongroom.history.read_history_branch(namespace.namespace_id, branch)
         assert list(page.nodes) == history_nodes(execution)

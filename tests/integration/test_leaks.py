@@ -15,11 +15,10 @@ from strongroom.driver.demo.leak_scan import scan
 from strongroom.driver.demo.plaintext_copy import write_copy
 from strongroom.driver.importing.history_event import encode_batch
 from strongroom.driver.importing.import_file import Execution
-from strongroom.driver.importing.importer import attribute_types, history_nodes, import_executions, imported_branch
-from strongroom.driver.strongroom import shard_of
+from strongroom.driver.importing.importer import history_nodes, import_executions, imported_branch
 from strongroom.kms import KekRef
 from strongroom.storage import DataBlob, HistoryNode, StorageError
-from strongroom.visibility import AttributeType, InvalidQuery
+from strongroom.visibility import AttributeType, InvalidQuery, attribute_types
 from tests.support.fixtures.driver_role import owner_connection
 
 pytestmark = pytest.mark.integration
@@ -118,8 +117,9 @@ async def use(strongroom, execution, sample, canaries):
         await strongroom.visibility.count_workflow_executions(
             namespace.namespace_id, f"{canaries['unknown attribute']} = 1", types
         )
-    keys = await strongroom.keyring.open(namespace.namespace_id)
-    branch = imported_branch(record.run_id, shard_of(keys, record.workflow_id, strongroom.config.cell.shard_count))
+    branch = imported_branch(
+        record.run_id, await strongroom.shards.shard_of(namespace.namespace_id, record.workflow_id)
+    )
     forked = await strongroom.history.fork_history_branch(
         namespace.namespace_id, branch, fork_node_id=2, info=canaries["branch info"]
     )
@@ -137,8 +137,9 @@ async def fail(strongroom, namespace, record, canaries):
         await connection.execute(
             "ALTER TABLE visibility_records ADD CONSTRAINT refuse CHECK (version < 5000) NOT VALID"
         )
-    keys = await strongroom.keyring.open(namespace.namespace_id)
-    branch = imported_branch(record.run_id, shard_of(keys, record.workflow_id, strongroom.config.cell.shard_count))
+    branch = imported_branch(
+        record.run_id, await strongroom.shards.shard_of(namespace.namespace_id, record.workflow_id)
+    )
     node = HistoryNode(1, 6000, 0, DataBlob(canaries["failing statement"].encode()))
     with pytest.raises(StorageError) as of_history:
         await strongroom.history.append_history_nodes(namespace.namespace_id, branch, [node])

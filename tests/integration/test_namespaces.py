@@ -7,8 +7,8 @@ from uuid import uuid4
 
 import pytest
 
-from strongroom.driver.importing.importer import attribute_types, import_executions, imported_branch
-from strongroom.driver.strongroom import Strongroom, shard_of
+from strongroom.driver.importing.importer import import_executions, imported_branch
+from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import IntegrityError, KekRef, KeyDestroyed, KeyNotFound, KeyState, Suite
 from strongroom.kms import destroy_data_keys as destroy_keys_only
 from strongroom.storage import (
@@ -22,7 +22,7 @@ from strongroom.storage import (
     NamespaceAlreadyExists,
     NamespaceNotFound,
 )
-from strongroom.visibility import InvalidRecord, UnknownAttribute, VisibilityRecord
+from strongroom.visibility import InvalidRecord, UnknownAttribute, VisibilityRecord, attribute_types
 from tests.support.fixtures.driver_role import owner_connection
 from tests.support.shredding import shred
 
@@ -49,8 +49,7 @@ async def count_rows(strongroom, namespace_id):
 
 async def first_history(strongroom, namespace, execution):
     """Read the history of one imported execution."""
-    keys = await strongroom.keyring.open(namespace.namespace_id)
-    shard_id = shard_of(keys, execution.record.workflow_id, strongroom.config.cell.shard_count)
+    shard_id = await strongroom.shards.shard_of(namespace.namespace_id, execution.record.workflow_id)
     branch = imported_branch(execution.record.run_id, shard_id)
     return await strongroom.history.read_history_branch(namespace.namespace_id, branch)
 
@@ -214,9 +213,8 @@ async def test_rows_restored_after_shredding_do_not_open(strongroom, namespace, 
     """Rows that are restored from a backup without their keys do not open."""
     await import_executions(strongroom, namespace, sample[:2])
     namespace = await strongroom.namespaces.get("first")
-    keys = await strongroom.keyring.open(namespace.namespace_id)
     record = sample[0].record
-    shard_id = shard_of(keys, record.workflow_id, strongroom.config.cell.shard_count)
+    shard_id = await strongroom.shards.shard_of(namespace.namespace_id, record.workflow_id)
     branch = imported_branch(record.run_id, shard_id)
     async with owner_connection(strongroom) as connection:
         for table in PURGED:

@@ -10,12 +10,13 @@ import orjson
 import pytest
 
 from strongroom.driver.config import load_config, write_config
-from strongroom.driver.importing.importer import attribute_types, import_executions, imported_branch
-from strongroom.driver.strongroom import Strongroom, shard_of
+from strongroom.driver.importing.importer import import_executions, imported_branch
+from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import IntegrityError, InvalidRequest, KekRef, WrongRegion
 from strongroom.kms.keys import derivation
 from strongroom.kms.sealing.record_kinds import NAMESPACE_DETAILS
 from strongroom.storage import CellMismatch, DataBlob, StorageError
+from strongroom.visibility import attribute_types
 from tests.support.fixtures.command_line import run_command
 from tests.support.fixtures.contract import drop_database, new_database
 from tests.support.fixtures.raw_rows import execute
@@ -128,8 +129,7 @@ async def filled_namespace(bound_cell, sample):
     namespace = await create(bound_cell, "tenant")
     await import_executions(bound_cell, namespace, sample[:5])
     namespace = await bound_cell.namespaces.get("tenant")
-    keys = await bound_cell.keyring.open(namespace.namespace_id)
-    return namespace, sample[0], shard_of(keys, sample[0].record.workflow_id, bound_cell.config.cell.shard_count)
+    return namespace, sample[0], await bound_cell.shards.shard_of(namespace.namespace_id, sample[0].record.workflow_id)
 
 
 # --- rows that are carried elsewhere

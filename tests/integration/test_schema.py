@@ -8,8 +8,8 @@ from uuid import uuid4
 import pytest
 
 from strongroom.driver.config import load_config
-from strongroom.driver.importing.importer import attribute_types, import_executions
-from strongroom.driver.strongroom import Strongroom, shard_of
+from strongroom.driver.importing.importer import import_executions
+from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import InvalidRequest, KekRef
 from strongroom.storage import (
     EVERY_NAMESPACE,
@@ -27,6 +27,7 @@ from strongroom.storage import (
 )
 from strongroom.storage.schema.migrations import Migration, migrations
 from strongroom.storage.schema.policies import create_policies
+from strongroom.visibility import attribute_types
 from tests.support.fixtures.driver_role import owner_connection
 from tests.support.shredding import shred
 from tests.support.tree import ROOT
@@ -371,11 +372,10 @@ async def answers(strongroom, namespace, executions, query):
         namespace.namespace_id, query, attribute_types(namespace), page_size=1000
     )
     assert page.executions
-    keys = await strongroom.keyring.open(namespace.namespace_id)
     records = [
         await strongroom.visibility.get_workflow_execution(
             namespace.namespace_id,
-            shard_id=shard_of(keys, execution.record.workflow_id, strongroom.config.cell.shard_count),
+            shard_id=await strongroom.shards.shard_of(namespace.namespace_id, execution.record.workflow_id),
             workflow_id=execution.record.workflow_id,
             run_id=execution.record.run_id,
         )

@@ -15,12 +15,13 @@ if os.environ.get("REQUIRE_SERVICES") != "1":
 from opentelemetry.trace import StatusCode
 
 from strongroom.driver.config import AwsKms, ElasticsearchConfig
-from strongroom.driver.importing.importer import attribute_types, import_executions
+from strongroom.driver.importing.importer import import_executions
 from strongroom.driver.stores import STORES
 from strongroom.driver.strongroom import Strongroom
 from strongroom.driver.telemetry.attributes import OTHER, attribute_values
 from strongroom.kms import CachePolicy, IntegrityError, KekRef, StrongroomError, Suite
 from strongroom.storage import NO_NAMESPACE, NamespaceNotFound, TaskQueueKey
+from strongroom.visibility import attribute_types
 from strongroom.visibility.backends.elasticsearch.documents import document_name
 from tests.support.every_table import every_table
 from tests.support.fixtures.raw_rows import execute, fetch

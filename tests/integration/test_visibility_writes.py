@@ -9,7 +9,6 @@ from uuid import uuid4
 
 import pytest
 
-from strongroom.driver.strongroom import shard_of
 from strongroom.storage import NotFound
 from strongroom.visibility import (
     InvalidRecord,
@@ -61,8 +60,7 @@ async def test_of_many_versions_at_once_the_newest_stays(small):
         )
     )
     assert await stored(small, old) == versions[21]
-    keys = await small.strongroom.keyring.open(small.namespace_id)
-    shard_id = shard_of(keys, old.workflow_id, small.strongroom.config.cell.shard_count)
+    shard_id = await small.strongroom.shards.shard_of(small.namespace_id, old.workflow_id)
     several = [(shard_id, version, changed(old, memo=b"%d" % version)) for version in (30, 32, 31)]
     await small.strongroom.visibility.record_workflow_executions(small.namespace_id, several, small.types)
     assert (await stored(small, old)).memo == b"32"

@@ -10,7 +10,7 @@ import pytest
 
 from strongroom.driver.config import load_config, write_config
 from strongroom.driver.stores import STORE_OPERATIONS
-from strongroom.driver.strongroom import Strongroom, shard_of
+from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import StrongroomError
 from strongroom.storage.engine.functions import load_functions
 from tests.support.every_table import KEK, every_table
@@ -50,8 +50,7 @@ def opened_with(dsn, tmp_path, monkeypatch):
 async def two_namespaces(cell):
     """Return rows of every kind of one namespace, and the id of another one that has none."""
     table = await every_table(cell)
-    keys = await cell.keyring.open(table.namespace_id)
-    table.expected["record shard"] = shard_of(keys, "order 0", cell.config.cell.shard_count)
+    table.expected["record shard"] = await cell.shards.shard_of(table.namespace_id, "order 0")
     await cell.create_kek(KEK)
     other = await cell.namespaces.create("other", kek=KEK, search_attributes={"Customer": "Keyword"})
     return table, other.namespace_id

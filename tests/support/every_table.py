@@ -7,12 +7,11 @@ import secrets
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from strongroom.driver.access import changes
 from strongroom.driver.access.api_keys import make_api_key
-from strongroom.driver.strongroom import Strongroom, shard_of
 from strongroom.kms import KekRef
 from strongroom.storage import (
     DataBlob,
@@ -28,6 +27,9 @@ from strongroom.storage import (
 from strongroom.storage.executions.tasks import TIMER, TRANSFER
 from strongroom.visibility import AttributeType, VisibilityRecord
 from tests.support.fixtures.executions import RUNNING, Workflow, accumulated, blob
+
+if TYPE_CHECKING:
+    from strongroom.driver.strongroom import Strongroom
 
 KEK = KekRef.parse("local:first")
 TYPES = {"Customer": AttributeType.KEYWORD}
@@ -84,8 +86,7 @@ class EveryTable:
 
     async def record(self, record, version):
         """Write a visibility record."""
-        keys = await self.cell.keyring.open(self.namespace_id)
-        shard_id = shard_of(keys, record.workflow_id, self.cell.config.cell.shard_count)
+        shard_id = await self.cell.shards.shard_of(self.namespace_id, record.workflow_id)
         await self.cell.visibility.record_workflow_executions(self.namespace_id, [(shard_id, version, record)], TYPES)
 
     async def _write_matching(self):

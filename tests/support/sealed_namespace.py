@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from strongroom.driver.config import ElasticsearchConfig, load_config
-from strongroom.driver.importing.importer import attribute_types
-from strongroom.driver.strongroom import Strongroom, shard_of
+from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef
+from strongroom.visibility import attribute_types
 from tests.support.plaintext_copy import CUSTOM
 from tests.support.plaintext_copy.records import record_of
 
@@ -23,10 +23,11 @@ class Sealed:
 
     async def write(self, documents, *, version=1, settled=True):
         """Write documents as records. If `settled`, wait until the search index shows them."""
-        keys = await self.strongroom.keyring.open(self.namespace_id)
-        shards = self.strongroom.config.cell.shard_count
         records = [record_of(document) for document in documents]
-        rows = [(shard_of(keys, record.workflow_id, shards), version, record) for record in records]
+        rows = [
+            (await self.strongroom.shards.shard_of(self.namespace_id, record.workflow_id), version, record)
+            for record in records
+        ]
         await self.strongroom.visibility.record_workflow_executions(self.namespace_id, rows, self.types)
         if settled and self.strongroom.search_index is not None:
             await self.strongroom.indexer.drain()

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from strongroom.driver.config import ElasticsearchConfig, load_config
-from strongroom.driver.strongroom import Strongroom, shard_of
+from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef
 from strongroom.visibility import AttributeType, VisibilityRecord
 
@@ -41,15 +41,14 @@ class Cell:
 
     async def write(self, *records, version=1):
         """Record runs, without waiting for the index."""
-        keys = await self.strongroom.keyring.open(self.namespace_id)
-        shards = self.strongroom.config.cell.shard_count
-        rows = [(shard_of(keys, one.workflow_id, shards), version, one) for one in records]
+        rows = [
+            (await self.strongroom.shards.shard_of(self.namespace_id, one.workflow_id), version, one) for one in records
+        ]
         await self.visibility.record_workflow_executions(self.namespace_id, rows, TYPES)
 
     async def delete(self, one, version):
         """Delete a run's record."""
-        keys = await self.strongroom.keyring.open(self.namespace_id)
-        shard_id = shard_of(keys, one.workflow_id, self.strongroom.config.cell.shard_count)
+        shard_id = await self.strongroom.shards.shard_of(self.namespace_id, one.workflow_id)
         return await self.visibility.delete_workflow_execution(
             self.namespace_id, shard_id=shard_id, workflow_id=one.workflow_id, run_id=one.run_id, version=version
         )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from strongroom.driver.importing.importer import attribute_types
 from strongroom.kms import KeyDisabled, KeyNotFound, verify_certificate
+from strongroom.visibility import attribute_types
 
 NOW, WEEK = timedelta(0), timedelta(days=7)
 RUNS = 6

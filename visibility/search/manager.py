@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from strongroom.kms import Keyring
-    from strongroom.storage import Connection, Database, OutboxNotifier
+    from strongroom.storage import Connection, Database, OutboxNotifier, VisibilityRow
     from strongroom.visibility.backends.search_index import SearchIndex
     from strongroom.visibility.filter.tree import SearchAttributes
     from strongroom.visibility.index.record import VisibilityRecord
@@ -119,14 +119,31 @@ class VisibilityManager:
         Raises:
             InvalidRecord: A search attribute is not registered, its value is not of its type, or the record contradicts itself.
         """
-        keys = await self._keyring.open(namespace_id)
-        rows = seal_documents(keys, records, types)
+        rows = await self.seal_workflow_executions(namespace_id, records, types)
         if transaction is not None:
             return await put_visibility_records(transaction, namespace_id, rows, outbox=self._outbox)
         async with self._database.transaction(namespace_id) as own:
             written = await put_visibility_records(own, namespace_id, rows, outbox=self._outbox)
         self._notify()
         return written
+
+    async def seal_workflow_executions(
+        self, namespace_id: UUID, records: Sequence[tuple[int, int, VisibilityRecord]], types: SearchAttributes
+    ) -> list[VisibilityRow]:
+        """Seal the records of runs and write nothing. A write of the runs takes the rows, as `visibility` of its request.
+
+        The runs and their records are then written in one transaction. Use the rows at once: they are sealed with the keys of now.
+
+        Args:
+            namespace_id: The namespace.
+            records: As for `record_workflow_executions`.
+            types: The namespace's custom search attributes.
+
+        Raises:
+            InvalidRecord: A search attribute is not registered, its value is not of its type, or the record contradicts itself.
+            KmsError: The namespace's keys are not available.
+        """
+        return seal_documents(await self._keyring.open(namespace_id), records, types)
 
     async def delete_workflow_execution(
         self, namespace_id: UUID, *, shard_id: int, workflow_id: str, run_id: str, version: int

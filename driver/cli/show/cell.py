@@ -10,11 +10,9 @@ from uuid import UUID
 import orjson
 
 from strongroom.driver.importing.history_event import decode_batch, payloads
-from strongroom.driver.importing.importer import attribute_types
-from strongroom.driver.strongroom import shard_of
 from strongroom.kms import KeyClass
 from strongroom.storage import NotFound
-from strongroom.visibility import parse_layout
+from strongroom.visibility import attribute_types, parse_layout
 
 from .output import console, moment, table
 
@@ -252,8 +250,7 @@ async def _find_run(
 
 
 async def _nodes(strongroom: Strongroom, namespace_id: UUID, record: VisibilityRecord) -> AsyncIterator[HistoryNode]:
-    keys = await strongroom.keyring.open(namespace_id)
-    shard_id = shard_of(keys, record.workflow_id, strongroom.config.cell.shard_count)
+    shard_id = await strongroom.shards.shard_of(namespace_id, record.workflow_id)
     branches = await strongroom.history.get_history_tree(namespace_id, shard_id=shard_id, tree_id=UUID(record.run_id))
     if not branches:
         raise NotFound("the history of this run is not stored")

@@ -21,9 +21,10 @@ BY_THE_NAMESPACE_ALONE = frozenset(
         ),
         *("metadata.get_namespace", "metadata.update_namespace", "metadata.rename_namespace"),
         *("metadata.delete_namespace", "metadata.delete_namespace_by_name"),
+        *("shards.shard_of", "visibility.seal_workflow_executions"),
     }
 )
-"""Calls that name a namespace and nothing in it, so there is no id to cross. Sessions authorize them."""
+"""Calls that name a namespace and no row of it, so there is no id to cross. Sessions authorize them."""
 
 
 def crossed_calls(table, namespace_id):

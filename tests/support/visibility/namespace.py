@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID, uuid4
 
 import asyncpg
 
-from strongroom.driver.importing.importer import attribute_types, import_executions
-from strongroom.driver.strongroom import Strongroom, shard_of
+from strongroom.driver.importing.importer import import_executions
 from strongroom.kms import KekRef, KeyClass
 from strongroom.storage import EVERY_NAMESPACE
 from strongroom.visibility import (
     AttributeType,
     VisibilityRecord,
+    attribute_types,
     matches,
     parse_filter,
 )
@@ -26,6 +27,9 @@ from strongroom.visibility.index.document import document_id
 from strongroom.visibility.index.tokens import Tokenizer
 from strongroom.visibility.search.compiler import Approximation, compile_filter
 from tests.support.visibility.records import CUSTOM
+
+if TYPE_CHECKING:
+    from strongroom.driver.strongroom import Strongroom
 
 
 @dataclass(frozen=True)
@@ -73,9 +77,7 @@ class Searched:
 
 async def record_all(strongroom, namespace_id, records, types, *, version=1):
     """Write records to their shards; return how many were written."""
-    keys = await strongroom.keyring.open(namespace_id)
-    shards = strongroom.config.cell.shard_count
-    rows = [(shard_of(keys, record.workflow_id, shards), version, record) for record in records]
+    rows = [(await strongroom.shards.shard_of(namespace_id, record.workflow_id), version, record) for record in records]
     return await strongroom.visibility.record_workflow_executions(namespace_id, rows, types)
 
 
@@ -113,10 +115,9 @@ async def run(strongroom, statement, *arguments):
 
 async def stored(searched, record):
     """Return the stored record of a run."""
-    keys = await searched.strongroom.keyring.open(searched.namespace_id)
     return await searched.strongroom.visibility.get_workflow_execution(
         searched.namespace_id,
-        shard_id=shard_of(keys, record.workflow_id, searched.strongroom.config.cell.shard_count),
+        shard_id=await searched.strongroom.shards.shard_of(searched.namespace_id, record.workflow_id),
         workflow_id=record.workflow_id,
         run_id=record.run_id,
     )
