@@ -13,12 +13,9 @@ from hypothesis import strategies as st
 
 from strongroom.driver.audit import chain
 from strongroom.driver.audit.encoding import members, timestamp
-from strongroom.kms.sealing import ciphers
 from tests.support.audit.logs import HOSTILE
 
-pytestmark = pytest.mark.skipif(
-    ciphers.NATIVE not in ciphers.available(), reason="the kernel is not built into this environment: make kernel"
-)
+pytestmark = pytest.mark.usefixtures("native")
 HEAD = b'{"stream":"501c75fb-f2b2-404a-95c7-03dd32253359","sequence":'
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 

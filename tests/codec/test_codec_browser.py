@@ -3,7 +3,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import re
 import subprocess
 from contextlib import contextmanager
@@ -17,10 +16,11 @@ from cryptography.hazmat.primitives import serialization
 
 from tests.codec.conftest import JWT
 from tests.support.codec.bench import plain
+from tests.support.services import CHROMIUM, missing_service
 
 pytestmark = pytest.mark.integration
 
-CHROMIUM = Path("/usr/bin/chromium")
+PROGRAM = Path("/usr/bin/chromium")
 PLANTED = "appointment of patient 0815"
 PAGE = """<!doctype html><meta charset="utf-8"><title>a user interface</title><pre id="shown">nothing yet</pre><script>
 const show = (text) => { document.getElementById("shown").textContent = text; };
@@ -34,11 +34,9 @@ fetch(%s, {method: "POST", headers: %s, body: %s})
 @pytest.fixture(scope="module")
 def chromium():
     """A browser. If it is missing, the test is skipped, or fails if services are required."""
-    if not CHROMIUM.exists():
-        if os.environ.get("REQUIRE_SERVICES") == "1":
-            pytest.fail("no chromium: apt-get install chromium")
-        pytest.skip("no chromium at /usr/bin/chromium")
-    return CHROMIUM
+    if not PROGRAM.exists():
+        missing_service(CHROMIUM, f"no {PROGRAM}")
+    return PROGRAM
 
 
 class Pages:

@@ -1,17 +1,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 from contextlib import suppress
 from dataclasses import replace
 from uuid import uuid4
 
 import pytest
-
-if os.environ.get("REQUIRE_SERVICES") != "1":
-    pytest.importorskip("opentelemetry.sdk", reason="no opentelemetry-sdk")
-
 from opentelemetry.trace import StatusCode
 
 from strongroom.driver.config import AwsKms, ElasticsearchConfig
@@ -25,7 +20,7 @@ from strongroom.visibility import attribute_types
 from strongroom.visibility.backends.elasticsearch.documents import document_name
 from tests.support.every_table import every_table
 from tests.support.fixtures.raw_rows import execute, fetch
-from tests.support.kms.fix_aws import LACKING, aws_server, running_server
+from tests.support.kms.fix_aws import aws_server, running_server
 from tests.support.search_cell import new_cell, record
 from tests.support.shredding import shred
 from tests.support.telemetry_probe import Probe, alerts
@@ -254,7 +249,6 @@ async def test_alert_rows_do_not_open(watched, probe, sample):
     assert probe.value("strongroom.rows.open_failures", **kind) == 1
 
 
-@pytest.mark.skipif(LACKING is not None, reason=f"no module {LACKING}")
 async def test_alerts_of_a_kms_that_is_away(config, probe, monkeypatch):
     """While a KMS does not answer, its calls fail and the keys in use get too old to seal. When it answers again, that ends."""
     monkeypatch.setattr("tests.support.telemetry_probe.alerts", in_short_times)

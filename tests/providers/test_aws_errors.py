@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import subprocess
 import sys
 from uuid import UUID
 
 import pytest
+from botocore.exceptions import ClientError, ParamValidationError
 
 from strongroom.kms import (
     AccessDenied,
@@ -19,13 +19,6 @@ from strongroom.kms import (
     Secret,
     Throttled,
 )
-
-if os.environ.get("REQUIRE_SERVICES") != "1":
-    pytest.importorskip("boto3", reason="no boto3: pip install 'strongroom[aws]'")
-    pytest.importorskip("moto.server", reason="no moto: pip install 'moto[server]'")
-
-from botocore.exceptions import ClientError, ParamValidationError
-
 from strongroom.kms.providers.aws.errors import error_of
 from tests.support.kms.aws_server import Fault
 from tests.support.kms.fix_aws import REGION, SECRETS, session

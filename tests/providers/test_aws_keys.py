@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import os
 import threading
 import time
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
+from moto.kms.models import kms_backends
 
 from strongroom.kms import (
     AccessDenied,
@@ -23,13 +23,6 @@ from strongroom.kms import (
     Secret,
     UnsupportedOperation,
 )
-
-if os.environ.get("REQUIRE_SERVICES") != "1":
-    pytest.importorskip("boto3", reason="no boto3: pip install 'strongroom[aws]'")
-    pytest.importorskip("moto.server", reason="no moto: pip install 'moto[server]'")
-
-from moto.kms.models import kms_backends
-
 from strongroom.kms.providers.aws.key_id import AwsKeyId
 from tests.support.kms.aws_server import ROTATIONS, Fault
 from tests.support.kms.fix_aws import ACCOUNT, REGION, key_of, moto_key, provider_at, sent

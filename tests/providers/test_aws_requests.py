@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import ssl
 import subprocess
 import sys
@@ -20,12 +19,6 @@ from strongroom.kms import (
     KmsUnavailable,
     Throttled,
 )
-
-if os.environ.get("REQUIRE_SERVICES") != "1":
-    pytest.importorskip("boto3", reason="no boto3: pip install 'strongroom[aws]'")
-    pytest.importorskip("moto.server", reason="no moto: pip install 'moto[server]'")
-
-
 from strongroom.kms.providers.aws import AwsKmsProvider
 from strongroom.kms.providers.aws import client as aws_client
 from strongroom.kms.transport.tls import client_context

@@ -17,15 +17,11 @@ from strongroom.kms import (
     Wrapped,
     create_data_keys,
 )
-from tests.unit.kms.conftest import MemoryStore
-
-pytest.importorskip("azure.keyvault.keys.aio", reason="pip install 'strongroom[azure]'")
-
-
 from strongroom.kms.providers.azure import AzureKeyVaultProvider
 from strongroom.kms.providers.azure import client as azure_vault
 from tests.support.kms.azure_server import Failure, encoded, error_body
 from tests.support.kms.azure_vaults import opened, refusal
+from tests.unit.kms.conftest import MemoryStore
 
 CONTEXT = {"strongroom:namespace": "a"}
 TENANT = "11111111-2222-3333-4444-555555555555"

@@ -20,13 +20,9 @@ from strongroom.kms import (
     Secret,
     Throttled,
 )
-from tests.support.kms.fix_azure import TOKEN
-
-pytest.importorskip("azure.keyvault.keys.aio", reason="pip install 'strongroom[azure]'")
-
-
 from tests.support.kms.azure_server import Failure, encoded, error_body
 from tests.support.kms.azure_vaults import opened, refusal
+from tests.support.kms.fix_azure import TOKEN
 
 # --- errors
 

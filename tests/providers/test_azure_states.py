@@ -14,10 +14,6 @@ from strongroom.kms import (
     Secret,
     Wrapped,
 )
-
-pytest.importorskip("azure.keyvault.keys.aio", reason="pip install 'strongroom[azure]'")
-
-
 from tests.support.kms.azure_server import RETENTION_SECONDS, Failure, error_body
 from tests.support.kms.azure_vaults import refusal
 

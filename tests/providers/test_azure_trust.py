@@ -4,6 +4,8 @@ import socket
 import ssl
 
 import pytest
+from aiohttp import web
+from azure.identity import aio as identity
 
 from strongroom.kms import (
     InvalidRequest,
@@ -12,16 +14,13 @@ from strongroom.kms import (
     KmsUnavailable,
     Wrapped,
 )
-from strongroom.kms.transport.tls import client_context
-from tests.support.kms.fix_azure import TOKEN, StaticCredential
-from tests.support.kms.own_ca import make_ca
-
-pytest.importorskip("azure.keyvault.keys.aio", reason="pip install 'strongroom[azure]'")
-
 from strongroom.kms.providers.azure import AzureKeyVaultProvider
 from strongroom.kms.providers.azure import client as azure_vault
+from strongroom.kms.transport.tls import client_context
 from tests.support.kms.azure_server import AzureServer, served
 from tests.support.kms.azure_vaults import authority, opened, refusal
+from tests.support.kms.fix_azure import TOKEN, StaticCredential
+from tests.support.kms.own_ca import make_ca
 
 TENANT = "11111111-2222-3333-4444-555555555555"
 
@@ -112,8 +111,6 @@ async def test_no_token_for_a_service_that_the_vault_is_not_part_of(monkeypatch,
 
 async def test_real_credential_asks_for_the_tenant_and_resource_of_the_challenge():
     """A service principal of azure-identity gets its token. A wrong secret raises KmsAuthenticationError."""
-    identity = pytest.importorskip("azure.identity.aio")
-    web = pytest.importorskip("aiohttp.web")
     ca, seen = authority(), []
 
     async def token(request):

@@ -22,9 +22,8 @@ from strongroom.kms import (
 from tests.support.fixtures.command_line import run_command
 from tests.support.fixtures.raw_rows import execute
 from tests.support.kms.bao_server import bao_server
-from tests.support.kms.fix_aws import LACKING, running_server
-from tests.support.kms.missing_server import MissingServer
-from tests.support.services import ServiceMissing, missing, or_skip
+from tests.support.kms.fix_aws import running_server
+from tests.support.services import or_skip
 
 pytestmark = pytest.mark.integration
 
@@ -45,11 +44,8 @@ async def serves(strongroom, namespace_id):
 @pytest.fixture
 def regions():
     """Return a server that records its requests for each of two regions."""
-    try:
-        with running_server() as here, running_server() as elsewhere:
-            yield {HERE: here, ELSEWHERE: elsewhere}
-    except (MissingServer, ServiceMissing) as reason:
-        missing(str(reason))
+    with running_server() as here, running_server() as elsewhere:
+        yield {HERE: here, ELSEWHERE: elsewhere}
 
 
 @pytest.fixture
@@ -89,7 +85,6 @@ def asked(server):
     return len(server.requests)
 
 
-@pytest.mark.skipif(LACKING is not None, reason=f"no module {LACKING}")
 async def test_a_bound_cell_on_aws_asks_no_other_region(on_aws, regions, foreign_arn):
     """A bound cell works with AWS KMS and with a multi-KEK, and never calls a key of another region.
 
@@ -148,7 +143,6 @@ async def test_a_bound_cell_on_aws_asks_no_other_region(on_aws, regions, foreign
         del cell.keyring.providers["slipped"]
 
 
-@pytest.mark.skipif(LACKING is not None, reason=f"no module {LACKING}")
 async def test_a_cell_of_no_region_uses_keys_anywhere(on_aws, regions, foreign_arn):
     """A cell without a region uses keys of the other region, so that only the region explains the refusals above."""
     kms = {"local": on_aws.kms["local"], "aws": AwsKms(ELSEWHERE, endpoint=regions[ELSEWHERE].address, insecure=True)}
@@ -162,7 +156,6 @@ async def test_a_cell_of_no_region_uses_keys_anywhere(on_aws, regions, foreign_a
     assert not any("strongroom:region" in str(request.body) for request in regions[ELSEWHERE].requests)
 
 
-@pytest.mark.skipif(LACKING is not None, reason=f"no module {LACKING}")
 async def test_an_alias_for_a_key_of_several_regions_is_refused(on_aws, regions):
     """An alias of a multi-Region key is refused, and nothing is stored."""
     import boto3  # noqa: PLC0415 - it may be missing

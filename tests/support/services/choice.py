@@ -36,14 +36,12 @@ class Service:
         variable: The environment variable with the address of a running server; empty if every test needs its own server.
         advice: Instructions to add the service to this machine.
         is_packaged: Whether CI can install it without a Docker engine. Only such a service is required by REQUIRE_SERVICES=1.
-        is_library: Whether the service runs in the tests' process. An address or a container then can't replace it.
     """
 
     name: str
     variable: str
     advice: str
     is_packaged: bool = True
-    is_library: bool = False
 
 
 class CannotStart(Exception):  # noqa: N818 - it carries a reason and is no error
@@ -95,8 +93,6 @@ def ways(service: Service, *, settings: Settings, own: bool = False) -> list[Way
         settings: The settings from the environment.
         own: Whether the test needs its own server, because it stops or breaks it.
     """
-    if service.is_library:
-        return [Way.LOCAL]
     allowed = list(_FORCED[settings.forced])
     if Way.ADDRESS in allowed:
         if own or service.variable not in settings.addresses:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
+    from .choice import Service
+
 _Running = TypeVar("_Running")
 
 
@@ -26,6 +28,11 @@ def missing(reason: str, *, is_packaged: bool = True) -> NoReturn:
     if required == "all" or (required == "1" and is_packaged):
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
+
+
+def missing_service(service: Service, reason: str) -> NoReturn:
+    """Skip the test, or fail it, because a service is not on this machine. The summary of the run names the service."""
+    missing(str(ServiceMissing(service, [reason])), is_packaged=service.is_packaged)
 
 
 @contextmanager

@@ -11,7 +11,6 @@ from docker.errors import DockerException
 from tests.support.services import (
     CITUS,
     ELASTICSEARCH,
-    MOTO,
     OPENBAO,
     PGBOUNCER,
     SERVICES,
@@ -50,13 +49,6 @@ GIVEN = {ELASTICSEARCH.variable: "https://index.example"}
 def test_the_ways_of_a_service(environment, own, expected):
     """A given address, else a container, else a local program; SERVICES forces one way; a server to break is never a given one."""
     assert ways(ELASTICSEARCH, settings=Settings.of(environment), own=own) == expected
-
-
-@pytest.mark.parametrize("forced", ["", "containers", "local"])
-def test_a_library_has_one_way(forced):
-    """What runs in the process of the tests can't be replaced by a container."""
-    settings = Settings.of({"SERVICES": forced})
-    assert ways(MOTO, settings=settings) == [LOCAL]
 
 
 def test_an_unknown_value_of_services_is_refused():

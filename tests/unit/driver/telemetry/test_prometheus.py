@@ -1,14 +1,9 @@
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 
 import pytest
-
-if os.environ.get("REQUIRE_SERVICES") != "1":
-    pytest.importorskip("opentelemetry.exporter.prometheus", reason="no opentelemetry-exporter-prometheus")
-
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import CollectorRegistry, generate_latest

@@ -1,15 +1,12 @@
 from __future__ import annotations
 
 import inspect
-import os
 import re
 import subprocess
 import sys
 from asyncio import CancelledError
 from dataclasses import fields
 from typing import get_args
-
-import pytest
 
 from strongroom.driver.access import PermissionDenied
 from strongroom.driver.audit import AuditUnavailable
@@ -23,18 +20,14 @@ from strongroom.driver.telemetry.attributes import (
     closed,
     error_type,
 )
+from strongroom.driver.telemetry.emitter import Emitter
+from strongroom.driver.telemetry.gauges import Gauges
 from strongroom.driver.telemetry.instruments import INSTRUMENTS
 from strongroom.kms import IntegrityError
 from strongroom.storage import ConditionFailed
-from tests.support.tree import ROOT
-
-if os.environ.get("REQUIRE_SERVICES") != "1":
-    pytest.importorskip("opentelemetry.sdk", reason="no opentelemetry-sdk")
-
-from strongroom.driver.telemetry.emitter import Emitter
-from strongroom.driver.telemetry.gauges import Gauges
 from tests.support.prometheus import PAGE
 from tests.support.telemetry_probe import Probe, reported_call
+from tests.support.tree import ROOT
 
 
 def test_the_page_has_the_table():
