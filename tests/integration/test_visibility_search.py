@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from fractions import Fraction
 from math import floor
 from types import MappingProxyType
 from uuid import uuid4
@@ -110,7 +111,7 @@ def sorted_by(name, descending, records):
         if isinstance(found, tuple):
             found = max(found) if descending else min(found)
         if name == "Price":
-            found = min(max(floor(found * 10_000 + 0.5), INT64_MIN), INT64_MAX) / 10_000
+            found = floor(Fraction(repr(float(found))) * 10_000 + Fraction(1, 2))
         return (0, found)
 
     return sorted(records, key=value, reverse=descending)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from strongroom.storage import HASHED_COLUMNS
 from strongroom.visibility import AttributeType, Layout, new_layout
 from strongroom.visibility.index.document_tokens import tokens_of
-from strongroom.visibility.index.tokens import TREES, Tokenizer, number_on_tree, scaled
+from strongroom.visibility.index.tokens import TREES, Tokenizer, number_on_tree
 from strongroom.visibility.index.words import split_words
 from tests.support.index_keys import index_keys
 
@@ -69,7 +69,7 @@ def encoded(kind, value):
     if kind is AttributeType.BOOL:
         return bytes([value])
     if kind is AttributeType.DOUBLE:
-        return scaled(float(value)).to_bytes(8, "big", signed=True)
+        return number_on_tree(kind, value).to_bytes(8, "big", signed=True)
     if isinstance(value, int):
         return value.to_bytes(8, "big", signed=True)
     return value.encode("utf-8", "surrogatepass")

@@ -12,20 +12,18 @@ from hypothesis import strategies as st
 
 from strongroom.kms import KeyClass, NamespaceKeys, Secret, Suite
 from strongroom.kms.keys.data_key import DataKey
-from strongroom.storage import HASHED_COLUMNS, VisibilityRow
 from strongroom.visibility import AttributeType, matches, parse_filter
-from strongroom.visibility.backends.token_query import All, AnyOf, Bucket, Epoch, Not, Some, difference
+from strongroom.visibility.backends.token_query import All, Bucket, Epoch, Not, Some, difference
 from strongroom.visibility.index.document import seal_documents
 from strongroom.visibility.index.layout import Layout
 from strongroom.visibility.search.compiler import compile_query
 from tests.support.plaintext_copy import CUSTOM, Attributes, random_documents, random_filter
 from tests.support.plaintext_copy.generate import randoms
 from tests.support.plaintext_copy.records import record_of
+from tests.support.visibility.token_queries import holds, holds_in_one_set
 
 ATTRIBUTES = Attributes(CUSTOM)
 TYPES = {name: AttributeType(kind) for name, kind in CUSTOM.items()}
-COLUMNS = {"b1": "close_bucket", "b2": "start_bucket"}
-"""The attribute of a row for each bucket's column."""
 SALTS = {"Completed": 3, "Running": 2}
 LAYOUTS = [Layout(), Layout("strict", SALTS), Layout("strict")]
 
@@ -42,45 +40,6 @@ def keys_of(*layouts):
         active={KeyClass.INDEX: len(layouts), KeyClass.DATA: 1, KeyClass.IDENTITY: 1},
         layouts={epoch: str(layout) for epoch, layout in numbered.items()},
     )
-
-
-def holds(query, row):
-    """Return whether a document satisfies a token query in PostgreSQL, which has columns for some tokens."""
-    match query:
-        case AnyOf(tokens, implied, column, is_presence):
-            in_column = None if column is None else row.hashes[HASHED_COLUMNS.index(column)]
-            if is_presence:
-                return in_column is not None
-            found = not tokens.isdisjoint(row.tokens if column is None else (in_column,))
-            assert not found or implied is None or holds(implied, row), (
-                "every document with such a token is in the implied bucket"
-            )
-            return found
-        case Bucket(column, low, high):
-            name = COLUMNS[column] if isinstance(row, VisibilityRow) else column
-            return low <= getattr(row, name) <= high
-        case Epoch(epoch):
-            return row.epoch == epoch
-        case All(items):
-            return all(holds(item, row) for item in items)
-        case Some(items):
-            return any(holds(item, row) for item in items)
-        case Not(item):
-            return not holds(item, row)
-
-
-def holds_in_one_set(query, row):
-    """Return whether a document satisfies a token query in Elasticsearch, which has all tokens in one set."""
-    match query:
-        case AnyOf(tokens):
-            return not tokens.isdisjoint((*row.tokens, *row.hashes))
-        case All(items):
-            return all(holds_in_one_set(item, row) for item in items)
-        case Some(items):
-            return any(holds_in_one_set(item, row) for item in items)
-        case Not(item):
-            return not holds_in_one_set(item, row)
-    return holds(query, row)
 
 
 def wrong(text, documents, keys, rows):

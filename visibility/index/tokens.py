@@ -14,12 +14,12 @@ its kind:
 
 from __future__ import annotations
 
-import math
 import struct
 from typing import TYPE_CHECKING
 
 from strongroom.visibility.attributes import AttributeType
 
+from .doubles import scaled
 from .layout import parse_layout
 from .ranges import INT64_MAX, INT64_MIN, MAGNITUDES, SECONDS
 
@@ -32,24 +32,18 @@ if TYPE_CHECKING:
     from .record import Scalar
 
 TREES: Mapping[str, RangeTree] = {"magnitude": MAGNITUDES, "seconds": SECONDS}
-DOUBLE_SCALE = 10_000
-"""Doubles are compared at four decimals, as in Temporal's Elasticsearch mapping (`scaled_float`)."""
-
 _SIGNED = struct.Struct(">q")
 PRESENT = b"?"
 SAME = b"@"
 
 
-def scaled(value: float) -> int:
-    """Return the integer that a stored Double is compared by: rounded half up, limited to int64."""
-    product = asked(value)
-    floor = math.floor(product)
-    return floor + (product - floor >= 0.5)  # noqa: PLR2004 - floor(x + 0.5) would round up a number slightly below the half
+def is_limited(number: int) -> bool:
+    """Return whether other Doubles have the same tokens as this number of ten thousandths, because int64 ends here."""
+    return not INT64_MIN < number < INT64_MAX
 
 
-def asked(value: float) -> float:
-    """Return a Double of a filter on the scale of stored Doubles, limited to int64."""
-    return min(max(value * DOUBLE_SCALE, INT64_MIN), INT64_MAX)  # the product of the largest doubles is infinite
+def _limited(value: float) -> int:
+    return min(max(scaled(value), INT64_MIN), INT64_MAX)
 
 
 def _number_bytes(value: Scalar) -> bytes:
@@ -62,7 +56,7 @@ def _text_bytes(value: Scalar) -> bytes:
 
 _ENCODERS: Mapping[AttributeType, Callable[[Scalar], bytes]] = {
     AttributeType.BOOL: lambda value: b"\x01" if value else b"\x00",
-    AttributeType.DOUBLE: lambda value: _SIGNED.pack(scaled(float(value))),
+    AttributeType.DOUBLE: lambda value: _SIGNED.pack(_limited(float(value))),
     AttributeType.INT: _number_bytes,
     AttributeType.DATETIME: _number_bytes,
     AttributeType.KEYWORD: _text_bytes,
@@ -114,7 +108,7 @@ def range_node(level: int, node: int) -> bytes:
 
 def number_on_tree(attribute_type: AttributeType, value: float) -> int:
     """Return the integer that a value has on its range tree."""
-    return scaled(float(value)) if attribute_type is AttributeType.DOUBLE else int(value)
+    return _limited(float(value)) if attribute_type is AttributeType.DOUBLE else int(value)
 
 
 class Tokenizer:

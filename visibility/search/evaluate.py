@@ -5,14 +5,15 @@ A record without an attribute satisfies no condition on it, and therefore every 
 
 from __future__ import annotations
 
+import math
 import operator
 from functools import reduce
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from strongroom.visibility.attributes import AttributeType
 from strongroom.visibility.filter.tree import And, Attribute, Between, Compare, In, IsNull, Node, Not, Or, StartsWith
+from strongroom.visibility.index.doubles import on_scale, scaled
 from strongroom.visibility.index.record import value_reader
-from strongroom.visibility.index.tokens import asked, scaled
 from strongroom.visibility.index.words import split_words
 
 if TYPE_CHECKING:
@@ -100,6 +101,8 @@ def _equal(attribute: Attribute, wanted: Value) -> Callable[[Any], bool]:
 def _compared(attribute: Attribute, sign: str, wanted: Value) -> Callable[[Any], bool]:
     compare = _COMPARE[sign]
     if attribute.type is AttributeType.DOUBLE:
-        number = asked(float(wanted))
-        return lambda value: compare(scaled(float(value)), number)
+        asked = on_scale(float(wanted))
+        # An integer in place of the Decimal, because it compares faster. A stored number is an integer too.
+        bound = math.floor(asked) if sign in ("<=", ">") else math.ceil(asked)
+        return lambda value: compare(scaled(float(value)), bound)
     return lambda value: compare(value, wanted)

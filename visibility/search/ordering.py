@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from strongroom.visibility.attributes import AttributeType
 from strongroom.visibility.backends.search_index import BucketPosition
 from strongroom.visibility.index.buckets import OPEN_RUN, close_bucket, start_bucket
+from strongroom.visibility.index.doubles import sort_value
 from strongroom.visibility.index.ranges import INT64_MAX, INT64_MIN
-from strongroom.visibility.index.tokens import DOUBLE_SCALE, scaled
 
 from .page_token import Position
 
@@ -99,7 +99,5 @@ def _sorted_by(value: AttributeValue | None, key: Order) -> Scalar | None:
     if isinstance(value, tuple):
         return max(value) if key.descending else min(value)
     if key.attribute.type is AttributeType.DOUBLE:
-        return scaled(float(value)) * (
-            1.0 / DOUBLE_SCALE
-        )  # a float, so that neighbours above 2^53 are equal, as in Elasticsearch
+        return sort_value(float(value))
     return value

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from strongroom.kms import NamespaceKeys
     from strongroom.visibility.filter.tree import ListFilter, SearchAttributes
 
-    from .compiler import Approximation
+    from .approximation import Approximation
 
 KEPT = 1024
 """Maximum number of cached filters of all namespaces. The largest ones, with a hundred ranges, take about ten kilobytes each."""

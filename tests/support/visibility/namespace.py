@@ -25,7 +25,8 @@ from strongroom.visibility.backends.token_query import all_of, any_of, none_of
 from strongroom.visibility.filter.tree import And, Not, Or
 from strongroom.visibility.index.document import document_id
 from strongroom.visibility.index.tokens import Tokenizer
-from strongroom.visibility.search.compiler import Approximation, compile_filter
+from strongroom.visibility.search.approximation import Approximation
+from strongroom.visibility.search.compiler import compile_filter
 from tests.support.visibility.records import CUSTOM
 
 if TYPE_CHECKING:

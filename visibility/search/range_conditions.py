@@ -1,0 +1,104 @@
+"""Compile ranges of numbers and times: the nodes of a range tree, or the seconds of a bucket (DESIGN.md, "Two sides")."""
+
+from __future__ import annotations
+
+import math
+from itertools import starmap
+from typing import TYPE_CHECKING, cast
+
+from strongroom.visibility.attributes import AttributeType
+from strongroom.visibility.backends.token_query import NOTHING, Bucket
+from strongroom.visibility.filter.tree import Between
+from strongroom.visibility.index import tokens
+from strongroom.visibility.index.doubles import on_scale
+from strongroom.visibility.index.ranges import INT64_MAX, INT64_MIN, NANOSECONDS
+
+from .approximation import Approximation, exact
+from .token_conditions import holding, profile_of, undecided
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from strongroom.visibility.backends.token_query import TokenQuery
+    from strongroom.visibility.filter.tree import Attribute, Compare, Value
+    from strongroom.visibility.index.tokens import Tokenizer
+
+
+def ordered(attribute: Attribute, node: Compare | Between, tokenizer: Tokenizer) -> Approximation:
+    """Compile an order comparison of a number or a time."""
+    match node:
+        case Between(_, low, high):
+            return within(attribute, _at_least(attribute, low), _at_most(attribute, high), tokenizer)
+        case _ if node.operator == ">=":
+            return within(attribute, _at_least(attribute, node.value), None, tokenizer)
+        case _ if node.operator == ">":
+            return within(attribute, _at_most(attribute, node.value) + 1, None, tokenizer)
+        case _ if node.operator == "<=":
+            return within(attribute, None, _at_most(attribute, node.value), tokenizer)
+        case _:
+            return within(attribute, None, _at_least(attribute, node.value) - 1, tokenizer)
+
+
+def within(attribute: Attribute, low: int | None, high: int | None, tokenizer: Tokenizer) -> Approximation:
+    """Compile low <= value <= high, for integers on the attribute's range tree. None is no bound."""
+    if attribute.type is AttributeType.DOUBLE:
+        return _double_within(attribute, low, high, tokenizer)
+    low = INT64_MIN if low is None else max(low, INT64_MIN)
+    high = INT64_MAX if high is None else min(high, INT64_MAX)
+    if low > high:
+        return exact(NOTHING)
+    profile = profile_of(attribute, tokenizer)
+    if profile.bucket is not None:
+        inside = Bucket(profile.bucket, -(-low // NANOSECONDS), (high + 1) // NANOSECONDS - 1)
+        sure = inside if inside.low <= inside.high else NOTHING
+        return Approximation(sure, Bucket(profile.bucket, low // NANOSECONDS, high // NANOSECONDS))
+    if profile.ranges is None:
+        return undecided(attribute, tokenizer)
+    return Approximation(
+        *(_nodes(attribute, leaves, tokenizer) for leaves in tokens.TREES[profile.ranges].leaves(low, high))
+    )
+
+
+def _double_within(attribute: Attribute, low: int | None, high: int | None, tokenizer: Tokenizer) -> Approximation:
+    """Compile low <= value <= high for a Double.
+
+    The outermost leaves hold all values beyond int64 too. So with a bound they are possible and not sure.
+    """
+    if low is not None and high is not None and low > high:
+        return exact(NOTHING)
+    profile = profile_of(attribute, tokenizer)
+    if profile.ranges is None:
+        return undecided(attribute, tokenizer)
+    tree = tokens.TREES[profile.ranges]
+    first = INT64_MIN if low is None else _limited(low, INT64_MIN + 1, INT64_MAX)
+    last = INT64_MAX if high is None else _limited(high, INT64_MIN - 1, INT64_MAX - 1)
+    inside = tree.leaves(first, last)[0] if first <= last else (1, 0)
+    first = INT64_MIN if low is None else _limited(low, INT64_MIN, INT64_MAX)
+    last = INT64_MAX if high is None else _limited(high, INT64_MIN, INT64_MAX)
+    overlapping = tree.leaves(first, last)[1]
+    return Approximation(_nodes(attribute, inside, tokenizer), _nodes(attribute, overlapping, tokenizer))
+
+
+def _at_least(attribute: Attribute, value: Value) -> int:
+    """Return the smallest integer on the attribute's range tree that is at least a number."""
+    return math.ceil(_on_tree(attribute, value))
+
+
+def _at_most(attribute: Attribute, value: Value) -> int:
+    """Return the largest integer on the attribute's range tree that is at most a number."""
+    return math.floor(_on_tree(attribute, value))
+
+
+def _on_tree(attribute: Attribute, value: Value) -> Decimal | float:
+    return on_scale(float(value)) if attribute.type is AttributeType.DOUBLE else cast("float", value)
+
+
+def _limited(number: int, least: int, most: int) -> int:
+    return min(max(number, least), most)
+
+
+def _nodes(attribute: Attribute, leaves: tuple[int, int], tokenizer: Tokenizer) -> TokenQuery:
+    """Return the documents with a value in the leaves from the first to the last, inclusive."""
+    ranges = profile_of(attribute, tokenizer).ranges
+    nodes = () if ranges is None else tokens.TREES[ranges].cover(*leaves)
+    return holding(attribute, starmap(tokens.range_node, nodes), tokenizer)
