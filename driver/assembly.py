@@ -26,6 +26,7 @@ from strongroom.storage import (
     NexusEndpointStore,
     OutboxNotifier,
     PostgresDataKeyStore,
+    PostgresKeyringLedger,
     Queue,
     QueueV2,
     ShardStore,
@@ -173,7 +174,7 @@ async def assembled(  # noqa: C901 - the parts of a cell, one after the other
             stack.callback(telemetry.cell_closed)
             telemetry.watch_pools({"transactions": database, "by_key": by_key, "registry": registry})
             key_events = telemetry.key_events(key_events, config.kms)
-        providers = make_providers(config.kms, key_events=key_events)
+        providers = make_providers(config.kms, key_events=key_events, ledger=PostgresKeyringLedger(database))
         for provider in providers.values():
             stack.push_async_callback(provider.aclose)
         keyring = Keyring(

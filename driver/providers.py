@@ -12,26 +12,29 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from strongroom.kms import KeyEventSink, KmsProvider
+    from strongroom.kms import KeyEventSink, KeyringLedger, KmsProvider
 
     from .config import KmsConfig
 
 _EXTRAS = {TransitKms: "vault", AwsKms: "aws", GcpKms: "gcp", AzureKms: "azure", Pkcs11Kms: "pkcs11"}
 
 
-def make_providers(sections: Mapping[str, KmsConfig], *, key_events: KeyEventSink) -> dict[str, KmsProvider]:
+def make_providers(
+    sections: Mapping[str, KmsConfig], *, key_events: KeyEventSink, ledger: KeyringLedger | None = None
+) -> dict[str, KmsProvider]:
     """Return the providers of a configuration by their ids, in its order. No connection is opened yet.
 
     Args:
         sections: The configuration of each provider, by its id.
         key_events: Receives each call of a KMS.
+        ledger: The record of the newest change of each keyring file; None to compare the files with nothing.
 
     Raises:
         ConfigError: A client is not installed, or a section of type `multi` names a provider that does not exist.
         InvalidRequest: A file or an address can't be used.
     """
     providers: dict[str, KmsProvider] = {
-        provider_id: ResilientProvider(provider_id, _make(provider_id, config), key_events=key_events)
+        provider_id: ResilientProvider(provider_id, _make(provider_id, config, ledger), key_events=key_events)
         for provider_id, config in sections.items()
         if not isinstance(config, MultiKms)
     }
@@ -50,9 +53,11 @@ def make_providers(sections: Mapping[str, KmsConfig], *, key_events: KeyEventSin
     return {provider_id: providers[provider_id] for provider_id in sections}
 
 
-def _make(provider_id: str, config: KmsConfig) -> KmsProvider:
+def _make(provider_id: str, config: KmsConfig, ledger: KeyringLedger | None) -> KmsProvider:
     if isinstance(config, LocalKms):
-        return LocalProvider(provider_id, config.keyring, passphrase=config.passphrase, region=config.region)
+        return LocalProvider(
+            provider_id, config.keyring, passphrase=config.passphrase, region=config.region, ledger=ledger
+        )
     assert not isinstance(config, MultiKms)  # noqa: S101 - see `make_providers`
     try:
         return _with_client(provider_id, config)

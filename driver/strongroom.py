@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from strongroom.kms import KekRef, LocalProvider, ResilientProvider
+from strongroom.kms import KekRef
 from strongroom.storage import (
     MARGIN,
     PostgresDataKeyStore,
@@ -34,6 +34,7 @@ from .access.authorization import decide
 from .assembly import LOCK_TIMEOUT, Cell, assembled
 from .audit.events import DENIED, now
 from .config import ADD_AUDIT, ConfigError
+from .keyring_files import check_keyring_files, create_keyring_files
 from .shredding import Shredding, new_shredding
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Strongroom(Cell):
         telemetry: Telemetry | None = None,
         log_settings: LogSettings | None = None,
         lock_timeout: float = LOCK_TIMEOUT,
+        check_keyrings: bool = True,
     ) -> AsyncIterator[Strongroom]:
         """Open a cell whose database `Strongroom.init` has prepared.
 
@@ -76,12 +78,15 @@ class Strongroom(Cell):
             log_settings: Deadlines and limits of the audit log; None for the defaults.
             lock_timeout: Time that a statement of several calls waits for a row lock, in seconds. After that its calls are
                 sent one by one.
+            check_keyrings: Whether a local keyring is refused if it is not the copy that made the cell's newest KEKs. A command
+                that repairs a keyring does not check it.
 
         Raises:
             SchemaMismatch: The database is older or newer than this version.
             CellMismatch: The database belongs to another cell, or to a cell of another region.
             Unavailable: The database can't be reached.
             KeyringFileError: A local keyring can't be used.
+            KeyringDiverged: A local keyring is not the copy that made the cell's newest KEKs.
         """
         async with assembled(
             cls, config, key_events=audit, telemetry=telemetry, log_settings=log_settings, lock_timeout=lock_timeout
@@ -90,6 +95,8 @@ class Strongroom(Cell):
             await strongroom.keyring.provider(next(iter(config.kms))).check()
             await check_schema(strongroom.database)
             await check_cell(strongroom.database, config.cell)
+            if check_keyrings:
+                await check_keyring_files(strongroom.keyring.providers)
             background: list[asyncio.Task[None]] = [
                 asyncio.create_task(follow_key_changes(strongroom.database, strongroom.keyring))
             ]
@@ -121,7 +128,8 @@ class Strongroom(Cell):
         async with assembled(cls, config) as strongroom:
             steps = await apply_schema(strongroom.database)
             await claim_cell(strongroom.database, config.cell)
-            await _create_keyrings(strongroom, await PostgresDataKeyStore(strongroom.database).providers_in_use())
+            in_use = await PostgresDataKeyStore(strongroom.database).providers_in_use()
+            await create_keyring_files(strongroom.keyring.providers, in_use)
             if config.cell_kek is not None:
                 kek = KekRef.parse(config.cell_kek)
             else:
@@ -271,12 +279,3 @@ class Strongroom(Cell):
     def _registry_wait(self, seconds: float | None) -> RegistryWait:
         """Return the wait until every process has read the key registry again; `seconds` replaces the configured wait."""
         return RegistryWait(self.config.cache.encrypt_ttl + MARGIN if seconds is None else seconds)
-
-
-async def _create_keyrings(strongroom: Strongroom, in_use: set[str]) -> None:
-    """Create the keyrings that no key depends on yet. A missing keyring that is in use must be restored from a backup."""
-    for provider_id, provider in strongroom.keyring.providers.items():
-        inner = provider.inner if isinstance(provider, ResilientProvider) else provider
-        if provider_id not in in_use and isinstance(inner, LocalProvider):
-            await inner.create_keyring()
-        await provider.check()

@@ -15,6 +15,7 @@ from .errors import (
     KeyDisabled,
     KeyNotFound,
     KeyPendingDeletion,
+    KeyringDiverged,
     KeyringFileError,
     KmsAuthenticationError,
     KmsError,
@@ -48,10 +49,12 @@ from .lifecycle import (
     DueRotations,
     ErasureCertificate,
     KekDisposal,
+    KeyringMerge,
     NotRewrapped,
     Rewrap,
     RotationPolicy,
     activate_index_key,
+    adopt_keyring,
     begin_index_rotation,
     count_to_rewrap,
     create_data_keys,
@@ -63,6 +66,8 @@ from .lifecycle import (
     dispose_of_kek,
     enable_data_keys,
     index_keys,
+    merge_keyring,
+    missing_keks,
     refuse_rotation,
     rewrap_data_keys,
     rotate_data_key,
@@ -72,7 +77,7 @@ from .lifecycle import (
     with_scope,
 )
 from .provider import Capabilities, GeneratedKey, KekInfo, KekRef, KmsProvider, Wrapped
-from .providers.local import LocalProvider
+from .providers.local import KeyringHead, KeyringLedger, LocalProvider
 from .providers.multi import MultiProvider
 from .providers.resilience import ResilientProvider, RetryPolicy
 from .region import bound_cell_id, check_region
@@ -111,7 +116,11 @@ __all__ = [
     "KeyState",
     "KeyWatch",
     "Keyring",
+    "KeyringDiverged",
     "KeyringFileError",
+    "KeyringHead",
+    "KeyringLedger",
+    "KeyringMerge",
     "KmsAuthenticationError",
     "KmsError",
     "KmsProvider",
@@ -146,6 +155,7 @@ __all__ = [
     "Wrapped",
     "WrongRegion",
     "activate_index_key",
+    "adopt_keyring",
     "begin_index_rotation",
     "bound_cell_id",
     "check_address",
@@ -163,6 +173,8 @@ __all__ = [
     "index_keys",
     "is_loopback_host",
     "is_signed",
+    "merge_keyring",
+    "missing_keks",
     "pem_expiry",
     "recording_change",
     "refuse_rotation",

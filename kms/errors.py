@@ -8,6 +8,7 @@
     ├── UnsupportedFormat               bytes that are not a sealed value of a known format
     ├── SealingLimitExceeded            a plaintext or a batch that is larger than the format allows
     ├── KeyringFileError                the local provider's file is missing, damaged or readable by others
+    │   └── KeyringDiverged             the file is another copy than the one that made the cell's newest KEKs
     ├── InvalidCertificate              an erasure certificate that was altered or signed by another key
     └── KmsError                        a KMS or the key registry refused, or did not answer
         ├── KmsUnavailable              also an Unavailable; may be retried
@@ -45,9 +46,12 @@ class StrongroomError(Exception):
 
     Attributes:
         retryable: whether the same call may succeed later without any change.
+        is_refusal: whether this is a KMS's answer that a key may not be used. Cached keys are then evicted at once. After any
+            other error they are used until their hard TTLs.
     """
 
     retryable: ClassVar[bool] = False
+    is_refusal: bool = False
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or (self.__doc__ or "").split("\n", maxsplit=1)[0])
@@ -83,6 +87,10 @@ class KeyringFileError(StrongroomError):
     """The keyring file of the local provider can't be used."""
 
 
+class KeyringDiverged(KeyringFileError):  # noqa: N818
+    """The keyring file is not the copy that made the cell's newest KEKs."""
+
+
 class InvalidCertificate(StrongroomError):  # noqa: N818
     """The file is not an erasure certificate, or it was altered after it was signed."""
 
@@ -94,6 +102,10 @@ class KmsError(StrongroomError):
         retry_after: seconds to wait before the next call, as requested by the KMS; None if it requested nothing.
         provider_code: the KMS's own name of the error; None if it gave no name.
         request_id: the id of the call in the KMS's own log; None if the KMS gave no id.
+
+    Args:
+        is_refusal: False if this is not the KMS's answer about the key, for example because something else answered.
+            None means the value of the class.
     """
 
     def __init__(
@@ -103,8 +115,11 @@ class KmsError(StrongroomError):
         retry_after: float | None = None,
         provider_code: str | None = None,
         request_id: str | None = None,
+        is_refusal: bool | None = None,
     ) -> None:
         super().__init__(message)
+        if is_refusal is not None:
+            self.is_refusal = is_refusal
         self.retry_after = retry_after
         self.provider_code = provider_code
         self.request_id = request_id
@@ -131,13 +146,19 @@ class KmsAuthenticationError(KmsError, NotAuthenticated):
 class AccessDenied(KmsError):  # noqa: N818
     """The KMS does not allow this caller to use the key."""
 
+    is_refusal = True
+
 
 class KeyNotFound(KmsError):  # noqa: N818
     """The key does not exist."""
 
+    is_refusal = True
+
 
 class KeyDisabled(KmsError):  # noqa: N818
     """The key is disabled."""
+
+    is_refusal = True
 
 
 class KeyPendingDeletion(KeyDisabled):
@@ -146,6 +167,8 @@ class KeyPendingDeletion(KeyDisabled):
 
 class KeyDestroyed(KmsError):  # noqa: N818
     """The key is destroyed. Nobody can open what it sealed."""
+
+    is_refusal = True
 
 
 class KeyConflict(KmsError):  # noqa: N818
@@ -166,3 +189,5 @@ class QuotaExceeded(KmsError):  # noqa: N818
 
 class WrongRegion(KmsError):  # noqa: N818
     """A KEK or a namespace belongs to another region than the cell."""
+
+    is_refusal = True

@@ -77,6 +77,7 @@ from .histories.rows import HistoryAppend, HistoryNode
 from .histories.tree import BranchPage, ListedBranch
 from .keys.changes import follow_key_changes
 from .keys.destruction import COPIES, KeyInUse, destroy_retired_key, retired_versions
+from .keys.keyring_ledger import PostgresKeyringLedger
 from .keys.registry_wait import MARGIN, RegistryWait
 from .keys.reseal import Reseal
 from .keys.reseal_progress import RATE, Resealed
@@ -211,6 +212,7 @@ __all__ = [
     "OutboxEntry",
     "OutboxNotifier",
     "PostgresDataKeyStore",
+    "PostgresKeyringLedger",
     "Queue",
     "QueueMessage",
     "QueuePage",

@@ -17,7 +17,7 @@ from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import Suite
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
 SUITES = {"xaes-256-gcm": Suite.XAES_256_GCM, "aes-256-gcm": Suite.AES_256_GCM}
@@ -62,19 +62,33 @@ def with_cell(
         NotAuthenticated: The cell has access control, and the caller has no valid API key.
         PermissionDenied: The caller may not run the operation.
     """
+    asyncio.run(_perform(config_path, run, operation, arguments, check_keyrings=True))
+
+
+def with_diverged_keyrings(
+    config_path: Path, run: Callable[[Strongroom], Awaitable[None]], operation: str, **arguments: object
+) -> None:
+    """Run a command that repairs keyring files, even if one is not the copy that the registry records. See `with_cell`."""
+    asyncio.run(_perform(config_path, run, operation, arguments, check_keyrings=False))
+
+
+async def _perform(
+    config_path: Path,
+    run: Callable[[Strongroom], Awaitable[None]],
+    operation: str,
+    arguments: Mapping[str, object],
+    *,
+    check_keyrings: bool,
+) -> None:
     assert operation in OPERATIONS  # noqa: S101 - a misspelt name, which a test finds
-
-    async def opened() -> None:
-        async with Strongroom.open(load_config(config_path)) as strongroom:
-            caller = await caller_of(strongroom)
-            given = {name: value for name, value in arguments.items() if value is not None}
-            if caller is None:
-                await run(strongroom)
-                return
-            async with caller.performing(operation, **given):  # type: ignore[arg-type]
-                await run(strongroom)
-
-    asyncio.run(opened())
+    async with Strongroom.open(load_config(config_path), check_keyrings=check_keyrings) as strongroom:
+        caller = await caller_of(strongroom)
+        given = {name: value for name, value in arguments.items() if value is not None}
+        if caller is None:
+            await run(strongroom)
+            return
+        async with caller.performing(operation, **given):  # type: ignore[arg-type]
+            await run(strongroom)
 
 
 async def caller_of(strongroom: Strongroom) -> Session | None:

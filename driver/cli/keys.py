@@ -10,6 +10,7 @@ from strongroom.kms import KeyClass, refuse_rotation, rotate_data_key, rotate_du
 
 from .cell import SUITES, with_cell
 from .kek import retire, rewrap, rotate_kek
+from .keyring import keyring
 from .reseal import destroy_key, reseal
 from .show import cell as cli_show
 from .show.output import console
@@ -94,5 +95,5 @@ async def _rotate_due(strongroom: Strongroom) -> None:
         raise click.exceptions.Exit(1)
 
 
-for command in (rotate_kek, rewrap, retire, reseal, destroy_key):
+for command in (rotate_kek, rewrap, retire, keyring, reseal, destroy_key):
     keys.add_command(command)

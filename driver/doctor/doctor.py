@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from strongroom.driver.config import load_config
+from strongroom.driver.keyring_files import keyring_files
 from strongroom.driver.strongroom import Strongroom
-from strongroom.kms import InvalidRequest, KekRef, StrongroomError
+from strongroom.kms import InvalidRequest, KekRef, StrongroomError, missing_keks
 from strongroom.kms.sealing import ciphers
 from strongroom.storage import (
     NO_NAMESPACE,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from strongroom.driver.config import StrongroomConfig
-    from strongroom.kms import KekUsage
+    from strongroom.kms import KekUsage, LocalProvider
     from strongroom.storage import Database
 
 # Without these settings a crash of the server loses acknowledged writes.
@@ -79,7 +80,8 @@ async def _look_at_cell(strongroom: Strongroom, *, use_keys: bool) -> list[Findi
     found.append(audit)
     if not audit.ok:
         return [*found, _skipped("KMSs and everything that must be audited")]
-    kms = [finding async for finding in _kms(strongroom)]
+    has_registry = all(finding.ok for finding in found)
+    kms = [finding async for finding in _kms(strongroom, has_registry=has_registry)]
     if not all(finding.ok for finding in [*found, kms[0]]):  # the cell's own keys need the first KMS
         return [*found, *kms, _skipped("KEKs, data keys, namespaces, search index and access control")]
     found += kms
@@ -147,12 +149,31 @@ async def _server(database: Database) -> tuple[str, list[str]]:
     return settings["server_version"], [name for name in _DURABILITY if settings[name] == "off"]
 
 
-async def _kms(strongroom: Strongroom) -> AsyncIterator[Finding]:
+async def _kms(strongroom: Strongroom, *, has_registry: bool) -> AsyncIterator[Finding]:
+    files = keyring_files(strongroom.keyring.providers)
     for provider_id, provider in strongroom.keyring.providers.items():
         try:
             yield Finding(KEYS, f"KMS {provider_id}", await provider.check())
         except StrongroomError as error:
             yield wrong(KEYS, f"KMS {provider_id}", error)
+        else:
+            if provider_id in files and has_registry:
+                yield await _keyring_file(strongroom, provider_id, files[provider_id])
+
+
+async def _keyring_file(strongroom: Strongroom, provider_id: str, local: LocalProvider) -> Finding:
+    """Compare a keyring file with the registry, and look for KEKs in use that it lacks."""
+    name = f"keyring {provider_id}"
+    try:
+        head = await local.check_registered(record=False)
+        missing = await missing_keks(strongroom.keyring, provider_id, local)
+    except StrongroomError as error:
+        return wrong(KEYS, name, error)
+    if missing:
+        text = f"lacks {len(missing)} KEKs that wrap {sum(usage.keys for usage in missing)} keys"
+        advice = "Run strongroom keys keyring merge with the file of the host that made them, or restore a backup of the file."
+        return Finding(KEYS, name, text, "wrong", advice)
+    return Finding(KEYS, name, f"the copy that the registry records, change {head.changes} of {head.keyring_id}")
 
 
 async def _keks(strongroom: Strongroom, *, use_keys: bool) -> AsyncIterator[Finding]:

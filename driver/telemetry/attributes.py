@@ -61,6 +61,8 @@ _KEY_OPERATIONS = (
     "kek.rotate",
     "kek.rewrap",
     "kek.retire",
+    "kek.adopt_keyring",
+    "kek.merge_keyring",
     "kek.delete",
     "namespace.request_shredding",
     "namespace.cancel_shredding",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from strongroom.kms.errors import StrongroomError
     from strongroom.kms.keys.namespace_keys import NamespaceKeys
@@ -22,6 +22,7 @@ class CachedKeys:
     Attributes:
         keys: The keys.
         records: The registry's rows from which they were unwrapped.
+        errors: The error of each row that was not unwrapped, by the row's position.
         age: Their times.
         failure: The error of the last load, if it failed.
         opening_only: The same keys without the right to seal; made when they are first needed.
@@ -30,7 +31,12 @@ class CachedKeys:
 
     keys: NamespaceKeys
     records: Sequence[DataKeyRecord]
+    errors: Mapping[int, StrongroomError]
     age: KeyAge
     failure: StrongroomError | None = None
     opening_only: NamespaceKeys | None = None
     used_at: float = float("-inf")
+
+    def new_errors(self, errors: Mapping[int, StrongroomError]) -> list[StrongroomError]:
+        """Return the errors of rows that were unwrapped when these keys were loaded."""
+        return [error for position, error in errors.items() if position not in self.errors]

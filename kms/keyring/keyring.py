@@ -268,7 +268,14 @@ class Keyring:
                 cached = None
             if cached is not None:
                 cached.age.confirmed_at = asked_at
-            keys = await self._loader.load(namespace_id, records)
+            roots = await self._loader.unwrap_all(namespace_id, records)
+            errors = {position: root for position, root in enumerate(roots) if isinstance(root, StrongroomError)}
+            if cached is not None and (lost := cached.new_errors(errors)):
+                if not any(error.is_refusal for error in lost):
+                    raise lost[0]  # an outage, whatever its cause: the cached keys are used until their hard TTLs
+                self._drop(namespace_id, cached)  # even if another KEK's KMS does not answer now
+                cached = None
+            keys = self._loader.keys(namespace_id, records, roots)
         except StrongroomError as error:
             if cached is not None:
                 cached.failure, cached.age.retry_at = error, self._clock() + self.policy.retry_pause
@@ -277,7 +284,7 @@ class Keyring:
             await self._leases.report(namespace_id)
         jitter = random.uniform(0.9, 1.0)  # noqa: S311 - not a secret
         age = new_age(self.policy, asked_at=asked_at, incomplete=keys.incomplete, jitter=jitter)
-        return CachedKeys(keys, records, age, used_at=asked_at)
+        return CachedKeys(keys, records, errors, age, used_at=asked_at)
 
     def _drop(self, namespace_id: UUID, cached: CachedKeys) -> None:
         if self._cache.get(namespace_id) is cached:

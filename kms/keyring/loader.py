@@ -85,21 +85,20 @@ class KeyLoader:
         """Return the context to which a row's root is bound in this cell."""
         return record.context(self.cell_id, self.region)
 
-    async def load(self, namespace_id: UUID, records: Sequence[DataKeyRecord]) -> NamespaceKeys:
-        """Unwrap all keys of a namespace.
+    def keys(
+        self, namespace_id: UUID, records: Sequence[DataKeyRecord], roots: Sequence[Secret | StrongroomError]
+    ) -> NamespaceKeys:
+        """Return a namespace's keys. A version that was not unwrapped has its error in place of the key.
 
-        A version that can't be unwrapped has its error in place of the key. A retryable error fails the whole call instead,
-        so that an outage never looks like a missing version.
+        Args:
+            namespace_id: The namespace.
+            records: Its rows in the registry.
+            roots: The answer of `unwrap` for each row.
 
         Raises:
-            KeyNotFound: The namespace has no keys.
-            KmsError: A KMS does not answer now.
-            KeyringFileError: The local provider's file can't be used.
+            KmsError: A KMS does not answer now. A retryable error fails the whole call, so that an outage never looks like a
+                missing version.
         """
-        if not records:
-            msg = f"no keys are registered for namespace {namespace_id}"
-            raise KeyNotFound(msg)
-        roots = await self.unwrap(records)
         for root in roots:
             if isinstance(root, KmsError) and root.retryable:
                 raise root
@@ -123,6 +122,17 @@ class KeyLoader:
             layouts={record.version: record.layout for record in records if record.key_class is KeyClass.INDEX},
             incomplete=incomplete,
         )
+
+    async def unwrap_all(self, namespace_id: UUID, records: Sequence[DataKeyRecord]) -> list[Secret | StrongroomError]:
+        """Unwrap all keys of a namespace. See `unwrap`.
+
+        Raises:
+            KeyNotFound: The namespace has no keys.
+        """
+        if not records:
+            msg = f"no keys are registered for namespace {namespace_id}"
+            raise KeyNotFound(msg)
+        return await self.unwrap(records)
 
     async def unwrap(self, records: Sequence[DataKeyRecord]) -> list[Secret | StrongroomError]:
         """Unwrap rows of the registry, and compare each root with its commitment. All providers are called at once.

@@ -17,6 +17,7 @@ from .key_lifecycle import (
     refuse_rotation,
     rotate_data_key,
 )
+from .keyring_merge import KeyringMerge, adopt_keyring, merge_keyring, missing_keks
 from .rewrap import NotRewrapped, Rewrap, count_to_rewrap, rewrap_data_keys
 from .rotation_due import DueRotations, RotationPolicy, rotate_due_keys
 
@@ -24,10 +25,12 @@ __all__ = [
     "DueRotations",
     "ErasureCertificate",
     "KekDisposal",
+    "KeyringMerge",
     "NotRewrapped",
     "Rewrap",
     "RotationPolicy",
     "activate_index_key",
+    "adopt_keyring",
     "begin_index_rotation",
     "count_to_rewrap",
     "create_data_keys",
@@ -39,6 +42,8 @@ __all__ = [
     "dispose_of_kek",
     "enable_data_keys",
     "index_keys",
+    "merge_keyring",
+    "missing_keks",
     "refuse_rotation",
     "rewrap_data_keys",
     "rotate_data_key",

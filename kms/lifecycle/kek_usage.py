@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.kms.provider import KekRef
 from strongroom.kms.providers.multi.multi import MultiProvider
-from strongroom.kms.providers.multi.wrapped_format import children_of, parts_of
+from strongroom.kms.providers.multi.wrapped_format import ABSENT, children_of, parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,6 +35,22 @@ def depending_on(
             for part, part_version in _with_parts(keyring, KekRef(usage.provider, usage.kek_id), usage.kek_version)
         )
     ]
+
+
+def used_versions(keyring: Keyring, used: Iterable[KekUsage], provider: str) -> dict[tuple[str, str], list[KekUsage]]:
+    """Return the versions of a provider's KEKs that wrap keys, also as children of multi KEKs, each with its usage.
+
+    Args:
+        keyring: The cell's keyring.
+        used: The usage of all KEKs.
+        provider: The id of the provider.
+    """
+    found: dict[tuple[str, str], list[KekUsage]] = {}
+    for usage in used:
+        for part, version in _with_parts(keyring, KekRef(usage.provider, usage.kek_id), usage.kek_version):
+            if part.provider == provider and version != ABSENT:
+                found.setdefault((part.key_id, version), []).append(usage)
+    return found
 
 
 def _with_parts(keyring: Keyring, kek: KekRef, version: str) -> list[tuple[KekRef, str]]:

@@ -141,6 +141,7 @@ TABLES = (
         _CHANGE,
         namespaced=True,
     ),
+    _cell("keyrings", "provider text", "The newest change of each local keyring file.", _CHANGE),
     _cell(
         "namespaces",
         "namespace_id uuid",

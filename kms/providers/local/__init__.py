@@ -1,6 +1,7 @@
 """KEKs in a local keyring file, for development and for cells without a KMS."""
 
-from .keyring_file import Kek, KeyringFile
+from .content import Kek, KeyringFile, KeyringHead
+from .ledger import KeyringLedger
 from .local import LocalProvider
 
-__all__ = ["Kek", "KeyringFile", "LocalProvider"]
+__all__ = ["Kek", "KeyringFile", "KeyringHead", "KeyringLedger", "LocalProvider"]

@@ -9,11 +9,10 @@ import base64
 import fcntl
 import json
 import os
+import re
 import stat
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -23,8 +22,9 @@ from strongroom.kms.durable_file import replace_file
 from strongroom.kms.errors import KeyringFileError
 from strongroom.kms.secret import Secret
 
+from .content import Kek, KeyringFile
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 FORMAT = "strongroom-keyring/1"
@@ -32,40 +32,7 @@ SCRYPT = {"n": 2**17, "r": 8, "p": 1}  # 128 MiB and about a third of a second; 
 _SCRYPT_MAX = {"n": 2**18, "r": 8, "p": 4}  # the most that a file may require: 256 MiB
 _CHECK = b"strongroom keyring"
 _NONCE_BYTES = 12
-
-
-@dataclass(frozen=True, slots=True)
-class Kek:
-    """The versions of a KEK by number. The highest version wraps."""
-
-    versions: dict[int, Secret]
-    created: dict[int, str]
-
-    @property
-    def primary(self) -> int:
-        """The version that wraps."""
-        return max(self.versions)
-
-
-@dataclass(slots=True)
-class KeyringFile:
-    """The decrypted content of a keyring file.
-
-    Attributes:
-        keks: The KEKs by id.
-        protection: The scrypt parameters and salt of a file with a passphrase, else None.
-    """
-
-    keks: dict[str, Kek] = field(default_factory=dict)
-    protection: dict[str, Any] | None = None
-
-    def add_version(self, kek_id: str) -> int:
-        """Add a random version to a KEK, which wraps from then on, and return its number. A missing KEK is created."""
-        kek = self.keks.setdefault(kek_id, Kek({}, {}))
-        version = max(kek.versions, default=0) + 1
-        kek.versions[version] = Secret(os.urandom(32))
-        kek.created[version] = datetime.now(UTC).isoformat(timespec="seconds")
-        return version
+_CHANGE = re.compile(r"[0-9a-f]{16}")
 
 
 def new_keyring(passphrase: str | None = None) -> KeyringFile:
@@ -87,7 +54,12 @@ def read_keyring(path: Path, passphrase: str | None = None) -> KeyringFile:
         protection = {FORMAT: document["protection"]}[document["format"]]
         wrapping = _opened(protection, passphrase, path)
         keks = {kek_id: _read_kek(kek_id, versions, wrapping) for kek_id, versions in document["keks"].items()}
-        return KeyringFile(keks, protection)
+        lineage = _read_lineage(document["lineage"])
+        deleted = {
+            kek_id: {int(version): str(when) for version, when in versions.items()}
+            for kek_id, versions in document["deleted"].items()
+        }
+        return KeyringFile(keks, protection, UUID(document["id"]), lineage, deleted)
     except InvalidTag:
         msg = f"{path}: the passphrase does not open this keyring, or the file was altered"
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
@@ -108,6 +80,8 @@ def write_keyring(path: Path, keyring: KeyringFile, passphrase: str | None = Non
         protection = {**(protection or {}), "check": _seal(wrapping, _CHECK, _associated("", 0))}
     document = {
         "format": FORMAT,
+        "id": str(keyring.keyring_id),
+        "lineage": keyring.lineage,
         "protection": protection,
         "keks": {
             kek_id: {
@@ -116,6 +90,7 @@ def write_keyring(path: Path, keyring: KeyringFile, passphrase: str | None = Non
             }
             for kek_id, kek in keyring.keks.items()
         },
+        "deleted": {kek_id: {str(n): when for n, when in each.items()} for kek_id, each in keyring.deleted.items()},
     }
     try:
         replace_file(path, json.dumps(document, indent=1).encode())
@@ -124,26 +99,34 @@ def write_keyring(path: Path, keyring: KeyringFile, passphrase: str | None = Non
         raise KeyringFileError(msg) from error
 
 
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Lock a keyring against other writers. Read, change and write the file in the block."""
+def lock(path: Path) -> int:
+    """Lock a keyring against other writers, on this host and on others that share the file. Closing the result unlocks it.
+
+    Read, change and write the file in between. This waits for another writer, so call it in a thread.
+
+    Raises:
+        KeyringFileError: The lock can't be taken.
+    """
+    descriptor = -1
     try:
-        lock = os.open(path.with_name(f".{path.name}.lock"), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
     except OSError as error:
+        if descriptor >= 0:
+            os.close(descriptor)
         msg = f"can't write in the folder of the keyring {path}: {error.strerror}"
         raise KeyringFileError(msg) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
+    return descriptor
 
 
 def _read_private(path: Path) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # opening a FIFO must not block
     except FileNotFoundError:
-        msg = f"the keyring {path} is missing; restore it from a backup (of a new cell: run `strongroom init`)"
+        msg = (
+            f"the keyring {path} is missing; copy it from the host that has it, or restore it from a backup "
+            "(of a new cell: run `strongroom init`)"
+        )
         raise KeyringFileError(msg) from None
     except OSError as error:
         msg = f"can't read the keyring {path}: {error.strerror}"
@@ -189,6 +172,12 @@ def _wrapping_key(protection: dict[str, Any], passphrase: str | None, path: Path
         msg = f"{path} is protected by a passphrase, but none is configured"
         raise KeyringFileError(msg)
     return AESGCM(Scrypt(salt=_unb64(protection["salt"]), length=32, **cost).derive(passphrase.encode()))
+
+
+def _read_lineage(lineage: Any) -> list[str]:
+    if not isinstance(lineage, list) or not lineage or not all(_CHANGE.fullmatch(change) for change in lineage):
+        raise ValueError
+    return lineage
 
 
 def _read_kek(kek_id: str, versions: dict[str, Any], wrapping: AESGCM | None) -> Kek:

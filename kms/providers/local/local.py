@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from typing import TYPE_CHECKING, NoReturn
 
@@ -13,11 +12,14 @@ from strongroom.kms.errors import IntegrityError, InvalidRequest, KeyNotFound, K
 from strongroom.kms.provider import Capabilities, GeneratedKey, KekInfo, KekRef, Wrapped, associated_data
 from strongroom.kms.secret import Secret
 
-from .keyring_file import KeyringFile, locked, new_keyring, read_keyring, write_keyring
+from .registered_file import RegisteredFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from .content import Kek, KeyringFile, KeyringHead
+    from .ledger import KeyringLedger
 
 _NONCE_BYTES = 12
 _VERSION_DIGITS = 9
@@ -34,22 +36,30 @@ class LocalProvider:
         path: The keyring file.
         passphrase: The passphrase of a protected file, or None.
         region: The file's region. With None no cell that is bound to a region uses the provider.
+        ledger: The record of the file's newest change. With it, a copy of the file that lacks KEKs of another copy is refused
+            before it makes a KEK or wraps a key. None compares with nothing.
+
+    Attributes:
+        file: The keyring file.
     """
 
     capabilities = Capabilities(context="native", rewrap="client", batch=10_000, deletion="immediate")
 
     def __init__(
-        self, provider_id: str, path: Path, *, passphrase: str | None = None, region: str | None = None
+        self,
+        provider_id: str,
+        path: Path,
+        *,
+        passphrase: str | None = None,
+        region: str | None = None,
+        ledger: KeyringLedger | None = None,
     ) -> None:
         self._id = provider_id
-        self._path = path
-        self._passphrase = passphrase
         self._region = region
-        self._keyring = KeyringFile()
-        self._seen: tuple[int, int, int, int] | None = None
+        self.file = RegisteredFile(provider_id, path, passphrase=passphrase, ledger=ledger)
 
     def __repr__(self) -> str:
-        return f"LocalProvider({self._id!r}, {str(self._path)!r})"
+        return f"LocalProvider({self._id!r}, {str(self.file.path)!r})"
 
     def __reduce__(self) -> NoReturn:
         msg = "a provider can't be pickled, because it has key material"
@@ -61,15 +71,21 @@ class LocalProvider:
         Raises:
             KeyringFileError: The file can't be written.
         """
-        return await asyncio.to_thread(self._create)
+        return await self.file.create()
 
     async def create_kek(self, key_id: str) -> KekRef:
         """Create a KEK. An existing KEK is not changed.
 
         Raises:
+            KeyringDiverged: Another copy of the file has made KEKs that this one lacks.
             KeyringFileError: The file can't be read or written.
         """
-        await asyncio.to_thread(self._change, key_id, only_new=True)
+
+        def add(keyring: KeyringFile) -> None:
+            if key_id not in keyring.keks:
+                keyring.add_version(key_id)
+
+        await self.file.change(add)
         return KekRef(self._id, key_id)
 
     async def rotate_kek(self, kek: KekRef) -> str:
@@ -77,8 +93,14 @@ class LocalProvider:
 
         Raises:
             KeyNotFound: The KEK does not exist.
+            KeyringDiverged, KeyringFileError: As `create_kek`.
         """
-        return str(await asyncio.to_thread(self._change, kek.key_id, only_new=False))
+
+        def add(keyring: KeyringFile) -> str:
+            self._kek(keyring, kek)
+            return str(keyring.add_version(kek.key_id))
+
+        return await self.file.change(add)
 
     def regions(self, kek: KekRef) -> frozenset[str | None]:  # noqa: ARG002 - all KEKs are in one region
         """Return the file's region from the configuration."""
@@ -91,10 +113,7 @@ class LocalProvider:
 
     async def wrap(self, kek: KekRef, root: Secret, *, context: Mapping[str, str]) -> Wrapped:
         """Wrap a root key under the KEK's primary version."""
-        await self._refresh()
-        entry = self._keyring.keks.get(kek.key_id)
-        if entry is None:
-            raise KeyNotFound(self._missing(kek))
+        entry = self._kek(await self.file.for_wrapping(), kek)
         version = entry.primary
         nonce = os.urandom(_NONCE_BYTES)
         cipher = AESGCM(entry.versions[version].reveal())
@@ -103,16 +122,15 @@ class LocalProvider:
 
     async def unwrap(self, wrapped: Wrapped, *, context: Mapping[str, str]) -> Secret:
         """Unwrap a root with the KEK and version that the wrapped key names."""
-        await self._refresh()
-        return self._unwrap(wrapped, context)
+        return self._unwrap(await self.file.current(), wrapped, context)
 
     async def unwrap_many(self, items: Sequence[tuple[Wrapped, Mapping[str, str]]]) -> list[Secret | StrongroomError]:
         """Unwrap several roots, in order. An error of one root is returned in its place and does not affect the others."""
-        await self._refresh()
+        keyring = await self.file.current()
         results: list[Secret | StrongroomError] = []
         for wrapped, context in items:
             try:
-                results.append(self._unwrap(wrapped, context))
+                results.append(self._unwrap(keyring, wrapped, context))
             except (KmsError, IntegrityError) as error:
                 results.append(error)
         return results
@@ -123,38 +141,61 @@ class LocalProvider:
 
     async def describe(self, kek: KekRef) -> KekInfo:
         """Return the state and the versions of a KEK."""
-        await self._refresh()
-        entry = self._keyring.keks.get(kek.key_id)
-        if entry is None:
-            raise KeyNotFound(self._missing(kek))
+        entry = self._kek(await self.file.current(), kek)
         return KekInfo(kek, "enabled", str(entry.primary), tuple(str(version) for version in sorted(entry.versions)))
 
     async def retire_version(self, kek: KekRef, version: str) -> None:
         """Remove an old version of a KEK from the file. Copies of the file still have it."""
-        await asyncio.to_thread(self._retire, kek, version)
+
+        def retire(keyring: KeyringFile) -> None:
+            entry = self._kek(keyring, kek)
+            if version not in map(str, entry.versions):
+                msg = f"{kek} has no version {version}"
+                raise KeyNotFound(msg)
+            if version == str(entry.primary):
+                msg = f"version {version} is the one that {kek} wraps with; rotate it first"
+                raise InvalidRequest(msg)
+            keyring.delete(kek.key_id, int(version))
+
+        await self.file.change(retire)
 
     async def delete_kek(self, kek: KekRef) -> KekInfo:
-        """Remove a KEK with all its versions from the file. Copies of the file still have it."""
-        await asyncio.to_thread(self._delete, kek)
+        """Remove a KEK with all its versions from the file, which records the deletion. Copies of the file still have it."""
+
+        def delete(keyring: KeyringFile) -> None:
+            self._kek(keyring, kek)
+            keyring.delete(kek.key_id)
+
+        await self.file.change(delete)
         return KekInfo(kek, "destroyed", "", ())
 
     async def check(self) -> str:
         """Return the number of KEKs, or raise `KeyringFileError` if the file can't be read."""
-        await self._refresh()
-        return f"its keyring can be read, by its owner only: {len(self._keyring.keks)} KEKs"
+        keyring = await self.file.current()
+        return f"its keyring can be read, by its owner only: {len(keyring.keks)} KEKs"
+
+    async def check_registered(self, *, record: bool = True) -> KeyringHead:
+        """Compare the file with the registry's record, and return its newest change.
+
+        Args:
+            record: Whether changes that the registry lacks are recorded.
+
+        Raises:
+            KeyringDiverged: Another copy of the file has made KEKs that this one lacks.
+            KeyringFileError: The file can't be read.
+        """
+        await self.file.check_registered(record=record)
+        return (await self.file.current()).head
 
     async def aclose(self) -> None:
         """Do nothing, because nothing is open."""
 
-    def _unwrap(self, wrapped: Wrapped, context: Mapping[str, str]) -> Secret:
-        entry = self._keyring.keks.get(wrapped.kek.key_id)
-        if entry is None:
-            raise KeyNotFound(self._missing(wrapped.kek))
+    def _unwrap(self, keyring: KeyringFile, wrapped: Wrapped, context: Mapping[str, str]) -> Secret:
+        entry = self._kek(keyring, wrapped.kek)
         digits = wrapped.kek_version
         version = int(digits) if digits.isdecimal() and len(digits) <= _VERSION_DIGITS else 0
         if version not in entry.versions:
-            msg = f"the keyring {self._path} has no version {version} of this KEK"
-            raise KeyNotFound(msg)
+            raise self._missing(keyring, wrapped.kek, version)
         nonce, sealed = wrapped.ciphertext[:_NONCE_BYTES], wrapped.ciphertext[_NONCE_BYTES:]
         try:
             associated = associated_data(_WRAP_LABEL, wrapped.kek.key_id, version, context)
@@ -162,57 +203,21 @@ class LocalProvider:
         except (InvalidTag, ValueError):
             raise IntegrityError from None
 
-    async def _refresh(self) -> None:
-        seen = self._stamp()  # takes microseconds; reading a file with a passphrase takes a third of a second
-        if seen is None or seen != self._seen:
-            self._keyring = await asyncio.to_thread(read_keyring, self._path, self._passphrase)
-            self._seen = seen
+    def _kek(self, keyring: KeyringFile, kek: KekRef) -> Kek:
+        entry = keyring.keks.get(kek.key_id)
+        if entry is None:
+            raise self._missing(keyring, kek)
+        return entry
 
-    def _stamp(self) -> tuple[int, int, int, int] | None:
-        """Return values that change with the file, or None if it can't be examined. Reading it then raises the error."""
-        try:
-            status = self._path.stat()
-        except OSError:
-            return None
-        return status.st_ino, status.st_mtime_ns, status.st_size, status.st_mode
-
-    def _create(self) -> bool:
-        with locked(self._path):
-            if self._path.exists():
-                return False
-            write_keyring(self._path, new_keyring(self._passphrase), self._passphrase)
-            return True
-
-    def _change(self, key_id: str, *, only_new: bool) -> int:
-        with locked(self._path):
-            keyring = read_keyring(self._path, self._passphrase)
-            exists = key_id in keyring.keks
-            if only_new and exists:
-                return keyring.keks[key_id].primary
-            if not only_new and not exists:
-                raise KeyNotFound(self._missing(KekRef(self._id, key_id)))
-            version = keyring.add_version(key_id)
-            write_keyring(self._path, keyring, self._passphrase)
-            return version
-
-    def _retire(self, kek: KekRef, version: str) -> None:
-        with locked(self._path):
-            keyring = read_keyring(self._path, self._passphrase)
-            entry = keyring.keks.get(kek.key_id)
-            if entry is None or version not in map(str, entry.versions):
-                raise KeyNotFound(self._missing(kek) if entry is None else f"{kek} has no version {version}")
-            if version == str(entry.primary):
-                msg = f"version {version} is the one that {kek} wraps with; rotate it first"
-                raise InvalidRequest(msg)
-            del entry.versions[int(version)]
-            write_keyring(self._path, keyring, self._passphrase)
-
-    def _delete(self, kek: KekRef) -> None:
-        with locked(self._path):
-            keyring = read_keyring(self._path, self._passphrase)
-            if keyring.keks.pop(kek.key_id, None) is None:
-                raise KeyNotFound(self._missing(kek))
-            write_keyring(self._path, keyring, self._passphrase)
-
-    def _missing(self, kek: KekRef) -> str:
-        return f"the keyring {self._path} has no KEK {kek.key_id!r}"
+    def _missing(self, keyring: KeyringFile, kek: KekRef, version: int | None = None) -> KeyNotFound:
+        """Return the error for a missing KEK. It is a refusal only if the file records that the KEK was deleted."""
+        deleted = keyring.deleted.get(kek.key_id, {})
+        what = f"KEK {kek.key_id!r}" if version is None else f"version {version} of KEK {kek.key_id!r}"
+        when = max(deleted.values(), default=None) if version is None else deleted.get(version)
+        if when is not None:
+            return KeyNotFound(f"{what} was deleted from the keyring {self.file.path} at {when}")
+        msg = (
+            f"the keyring {self.file.path} has no {what}; if another host made it, this host has another copy of the file: "
+            "run 'strongroom keys keyring status'"
+        )
+        return KeyNotFound(msg, is_refusal=False)

@@ -44,6 +44,15 @@ CREATE TABLE data_keys (
 
 CREATE UNIQUE INDEX data_keys_one_active ON data_keys (namespace_id, class) WHERE state = 'active';
 
+-- The newest change of each keyring file that makes KEKs (kms/DESIGN.md, "The local provider"). A copy without it is refused.
+CREATE TABLE keyrings (
+    provider   text        PRIMARY KEY,
+    keyring_id uuid        NOT NULL,
+    change     text        NOT NULL,
+    changes    bigint      NOT NULL,
+    changed_at timestamptz NOT NULL
+);
+
 -- name_token is a keyed token of the name under the cell's identity key, and NULL after the namespace was shredded.
 CREATE TABLE namespaces (
     namespace_id uuid        PRIMARY KEY,

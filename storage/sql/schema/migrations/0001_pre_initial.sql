@@ -32,6 +32,14 @@ CREATE TABLE data_keys (
 
 CREATE UNIQUE INDEX data_keys_one_active ON data_keys (namespace_id, class) WHERE state = 'active';
 
+CREATE TABLE keyrings (
+    provider   text        PRIMARY KEY,
+    keyring_id uuid        NOT NULL,
+    change     text        NOT NULL,
+    changes    bigint      NOT NULL,
+    changed_at timestamptz NOT NULL
+);
+
 CREATE TABLE namespaces (
     namespace_id uuid        PRIMARY KEY,
     name_token   bytea       UNIQUE CHECK (octet_length(name_token) = 16),

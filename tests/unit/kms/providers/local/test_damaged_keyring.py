@@ -123,3 +123,28 @@ async def test_infinite_cost_is_refused(path):
     await made.create_keyring()
     change_document(path, lambda document: document["protection"].update(n=float("inf")))
     await refused(path, "damaged", PASSPHRASE)
+
+
+@pytest.mark.usefixtures("local_provider")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("id", 7),
+        ("id", "0c0c"),
+        ("id", None),
+        ("lineage", []),
+        ("lineage", "0123456789abcdef"),
+        ("lineage", ["x"]),
+        ("lineage", [7]),
+        ("lineage", None),
+        ("deleted", []),
+        ("deleted", {"a": []}),
+        ("deleted", {"a": {"x": "2026-01-01"}}),
+    ],
+)
+async def test_damaged_identity_is_refused(path, name, value):
+    """A keyring whose id, changes or deletions can't be read is damaged. It is never read as a keyring without them."""
+    change_document(path, lambda document: document.update({name: value}))
+    await refused(path, "damaged")
+    change_document(path, lambda document: document.pop(name))
+    await refused(path, "damaged")

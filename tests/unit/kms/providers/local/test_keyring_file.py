@@ -13,6 +13,7 @@ import pytest
 
 from strongroom.kms import KekRef, KeyringFileError, LocalProvider
 from strongroom.kms.providers.local import keyring_file
+from strongroom.kms.providers.local.keyring_file import read_keyring, write_keyring
 from tests.support.kms.keyring_files import CONTEXT, ROOT, refused
 
 
@@ -109,7 +110,7 @@ async def test_crash_before_replace_leaves_the_old_file(local_provider, local_ke
         patched.setattr(Path, "replace", crash)
         with pytest.raises(KeyringFileError if isinstance(error, OSError) else KeyboardInterrupt):
             # Run in this thread, because a KeyboardInterrupt in another thread would end the event loop.
-            local_provider._change("a", only_new=False)
+            write_keyring(path, read_keyring(path))
     assert path.read_bytes() == before
     assert sorted(entry.name for entry in path.parent.iterdir()) == [f".{path.name}.lock", path.name]
     assert (await local_provider.unwrap(wrapped, context=CONTEXT)).reveal() == ROOT.reveal()
