@@ -194,7 +194,7 @@ class Strongroom(Cell):
         policy = await self.access.policy()
         try:
             if api_key is not None:
-                principal, key_id = by_api_key(policy, api_key)
+                principal, key_id = by_api_key(policy, api_key, now=self.access.now())
                 return self.session(principal, credential=f"api-key:{key_id}", source=source)
             return self.session(by_certificate(policy, certificate or ""), credential="certificate", source=source)
         except NotAuthenticated:

@@ -12,6 +12,7 @@ import tempfile
 import time
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,7 +61,7 @@ async def throughput(operations: Sequence[str], callers: Sequence[int], rounds: 
         server = stack.enter_context(bench_server())
         bare = await open_strongroom(stack, server, "sealed", folder)
         cell = bare.strongroom
-        await cell.access.change(lambda _: changes.first_owner("bench", now=changes.utc_now()))
+        await cell.access.change(lambda _: changes.first_owner("bench", now=datetime.now(UTC)))
         for number in range(rounds):
             await bare.prepare()
             unlogged = replace(bare, strongroom=replace(cell, audit=NoLog()).session("bench"))  # type: ignore[arg-type]

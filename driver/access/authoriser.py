@@ -15,7 +15,6 @@ from strongroom.driver.audit.encoding import members, timestamp
 from strongroom.kms import KeyClass, StrongroomError
 from strongroom.storage import InvalidPersistenceRequest, NamespaceNotFound
 
-from . import changes
 from .argument_hashes import ArgumentHashes, hashes_of
 from .arguments import identifying
 from .authorization import Decision
@@ -157,7 +156,7 @@ class Authoriser:
             # A missing namespace is treated like a hidden one: same work, same record except its id, same answer.
             decision = Decision(allowed=False, hidden=True, reason="no role")
         else:
-            decision = self._decide(policy, self._principal, operation, namespaces, now=changes.utc_now())
+            decision = self._decide(policy, self._principal, operation, namespaces, now=self._access.now())
         if not decision.allowed:
             await self._refuse(operation, fields, decision)
         if decision.grant:  # A grant expires, so its decision is not cached.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -166,11 +166,6 @@ def without_expired(policy: Policy, *, now: datetime) -> Policy:
         if max(grant.ended_at or grant.requested_at, grant.expires_at or grant.requested_at) > oldest
     )
     return replace(policy, grants=remaining)
-
-
-def utc_now() -> datetime:
-    """Return the time in UTC, for comparison with the expiries in a policy."""
-    return datetime.now(UTC)
 
 
 def _check_name(name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 FRESH_SECONDS = 10.0
 """Time before a policy is read again, in seconds. A revoked key or role stays valid for at most this time."""
 
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
 
 class AccessControl:
     """Reads and changes the policy.
@@ -32,7 +35,7 @@ class AccessControl:
     Args:
         store: Stores the policy.
         log: Records the hash of each policy before and after it is stored.
-        clock: Returns monotonic seconds.
+        clock: Returns monotonic seconds. The wall clock of this host is not used.
     """
 
     def __init__(
@@ -41,11 +44,21 @@ class AccessControl:
         self._store, self._log, self._clock = store, log, clock
         self._policy = Policy()
         self._read_at = float("-inf")
+        self._server_time, self._server_time_at = _NEVER, 0.0
         self._reading = asyncio.Lock()
 
     def kept(self) -> Policy | None:
         """Return the policy if it was read in the last ten seconds, else None."""
         return self._policy if self._clock() - self._read_at < FRESH_SECONDS else None
+
+    def now(self) -> datetime:
+        """Return the time in UTC by the database server's clock, for comparison with the expiries in a policy that was read.
+
+        Between two reads, it advances with the monotonic clock. It never goes back, so that what has expired stays expired.
+        """
+        if self._server_time == _NEVER:
+            return _NEVER
+        return self._server_time + timedelta(seconds=max(0.0, self._clock() - self._server_time_at))
 
     async def policy(self) -> Policy:
         """Return the policy as it was at most ten seconds ago.
@@ -76,7 +89,7 @@ class AccessControl:
         """Read the policy and change it.
 
         Args:
-            edit: Returns the next policy for the current one.
+            edit: Returns the next policy for the current one. It may call `now`, which is then the time of this read.
 
         Returns:
             The policy after the change.
@@ -88,7 +101,7 @@ class AccessControl:
         """
         async with self._reading:
             await self._read()
-            wanted = changes.without_expired(edit(self._policy), now=changes.utc_now())
+            wanted = changes.without_expired(edit(self._policy), now=self.now())
             if wanted != self._policy:
                 data, version = wanted.encode(), self._policy.version
                 await self._record(version + 1, data, "begun")
@@ -99,7 +112,7 @@ class AccessControl:
 
     async def digest(self) -> tuple[int, str]:
         """Return the version and the SHA-256 of the stored policy, for reviews."""
-        version, data = await self._store.get()
+        version, data, _ = await self._store.get()
         return version, sha256(data).hexdigest()
 
     async def _record(self, version: int, data: bytes, outcome: str) -> None:
@@ -109,24 +122,27 @@ class AccessControl:
 
     async def _read(self) -> None:
         asked_at = self._clock()
-        version, data = await self._store.get()
+        version, data, server_time = await self._store.get()
         if version < self._policy.version:
             msg = "the access policy was replaced by an older one, or deleted"
             raise IntegrityError(msg)
-        self._policy, self._read_at = Policy.decode(version, data), asked_at
+        policy = Policy.decode(version, data)
+        self._server_time, self._server_time_at = max(self.now(), server_time), self._clock()
+        self._policy, self._read_at = policy, asked_at
 
 
-def by_api_key(policy: Policy, key: str) -> tuple[str, str]:
+def by_api_key(policy: Policy, key: str, *, now: datetime) -> tuple[str, str]:
     """Return the principal of an API key, and the key's id.
 
     Args:
         policy: The cell's policy.
         key: The key.
+        now: The time, as `AccessControl.now` returns it.
 
     Raises:
         NotAuthenticated: No principal has this key, or it has expired or was revoked.
     """
-    owner = find_by_api_key(policy, key, now=changes.utc_now())
+    owner = find_by_api_key(policy, key, now=now)
     if owner is None:
         msg = "no principal has this API key, or it has expired or was revoked; ask an owner for a new one"
         raise NotAuthenticated(msg)

@@ -147,12 +147,12 @@ class AccessInterceptor:
     async def _make_admin(self, namespace_id: UUID) -> None:
         """Give the creator of a namespace the role `admin` in it."""
         await self._access.change(
-            lambda policy: changes.made_namespace(policy, self._principal, namespace_id, now=changes.utc_now())
+            lambda policy: changes.made_namespace(policy, self._principal, namespace_id, now=self._access.now())
         )
 
     def _visible(self, namespaces: Sequence[Any], call: AllowedCall) -> list[Any]:
         """Return the namespaces that the caller may see."""
-        now = changes.utc_now()
+        now = self._access.now()
         if self._decide(call.policy, self._principal, _LIST_ALL, (), now=now).allowed:
             return list(namespaces)
         return [

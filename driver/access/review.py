@@ -12,7 +12,6 @@ from strongroom.driver.audit.reader import read_lines
 from strongroom.driver.audit.stream import parse
 from strongroom.driver.stores import OPERATIONS
 
-from .changes import utc_now
 from .roles import ACCOUNT_ROLES, NAMESPACE_ROLES
 
 if TYPE_CHECKING:
@@ -104,7 +103,7 @@ async def review_access(access: AccessControl, audit_root: Path, *, cell_id: UUI
     policy = await access.latest()
     digest = await access.digest()
     evidence = await asyncio.to_thread(_read, audit_root, policy.version)
-    now = utc_now()
+    now = access.now()
     return AccessReview(
         cell_id=cell_id,
         at=now,

@@ -18,10 +18,12 @@ from .show.output import console
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
     from pathlib import Path
     from uuid import UUID
 
     from strongroom.driver.access import Policy
+    from strongroom.driver.access.policy import ApiKey
     from strongroom.driver.strongroom import Strongroom
 
 _NAMESPACE = click.option("-n", "--namespace", help="Namespace of the role. Default: the whole cell.")
@@ -45,19 +47,20 @@ def access() -> None:
 @click.pass_obj
 def init(config_path: Path, name: str, days: int) -> None:
     """Turn access control on with one owner, and print the owner's API key once."""
-    key, stored = make_api_key(now=changes.utc_now(), lifetime=timedelta(days=days))
+    made: list[tuple[str, ApiKey]] = []
 
-    def edit(policy: Policy) -> Policy:
+    def edit(policy: Policy, now: datetime) -> Policy:
         if policy.version:
             msg = "access control is already on; to add a principal, run 'strongroom access add NAME'"
             raise ConfigError(msg)
-        created = changes.first_owner(name, now=changes.utc_now())
-        return changes.add_api_key(created, name, stored, by=name, now=changes.utc_now())
+        made[:] = [make_api_key(now=now, lifetime=timedelta(days=days))]
+        created = changes.first_owner(name, now=now)
+        return changes.add_api_key(created, name, made[0][1], by=name, now=now)
 
     async def run(strongroom: Strongroom) -> None:
         strongroom.needed_audit("access control needs an audit log")
-        await strongroom.access.change(edit)
-        cli_show_access.api_key(name, key, stored)
+        await strongroom.access.change(lambda policy: edit(policy, strongroom.access.now()))
+        cli_show_access.api_key(name, *made[0])
         console.print(
             "next, add a second owner, because the last owner can't be removed and shredding needs two people"
         )
@@ -85,7 +88,7 @@ def list_principals(config_path: Path, as_json: bool) -> None:
 @click.pass_obj
 def add(config_path: Path, name: str) -> None:
     """Add a principal: a person or a process. It has no role yet."""
-    _change(config_path, lambda p, by: changes.add_principal(p, name, by=by, now=changes.utc_now()), name)
+    _change(config_path, lambda p, by, now: changes.add_principal(p, name, by=by, now=now), name)
     console.print(
         f"{name} is added and has no role yet; to give it one, run 'strongroom access bind {name} ROLE'", markup=False
     )
@@ -96,7 +99,7 @@ def add(config_path: Path, name: str) -> None:
 @click.pass_obj
 def remove(config_path: Path, name: str) -> None:
     """Remove a principal with its keys, roles and grants."""
-    _change(config_path, lambda p, by: changes.remove_principal(p, name, by=by, now=changes.utc_now()), name)
+    _change(config_path, lambda p, by, now: changes.remove_principal(p, name, by=by, now=now), name)
     console.print(f"{name} is removed; every process refuses it within ten seconds", markup=False)
 
 
@@ -144,7 +147,7 @@ def certificate(config_path: Path, name: str, subject: str, is_removal: bool) ->
     Write the subject as `openssl x509 -subject -nameopt RFC2253` prints it.
     """
     edit = changes.remove_subject if is_removal else changes.add_subject
-    _change(config_path, lambda p, by: edit(p, name, subject, by=by, now=changes.utc_now()), name)
+    _change(config_path, lambda p, by, now: edit(p, name, subject, by=by, now=now), name)
     console.print(f"certificates of this subject {'no longer ' if is_removal else ''}authenticate {name}", markup=False)
 
 
@@ -154,9 +157,14 @@ def certificate(config_path: Path, name: str, subject: str, is_removal: bool) ->
 @click.pass_obj
 def api_key(config_path: Path, name: str, days: int) -> None:
     """Create an API key and print it once. A principal may have two keys at a time, so that a new one can replace the old one."""
-    key, stored = make_api_key(now=changes.utc_now(), lifetime=timedelta(days=days))
-    _change(config_path, lambda p, by: changes.add_api_key(p, name, stored, by=by, now=changes.utc_now()), name)
-    cli_show_access.api_key(name, key, stored)
+    made: list[tuple[str, ApiKey]] = []
+
+    def edit(policy: Policy, by: str, now: datetime) -> Policy:
+        made[:] = [make_api_key(now=now, lifetime=timedelta(days=days))]
+        return changes.add_api_key(policy, name, made[0][1], by=by, now=now)
+
+    _change(config_path, edit, name)
+    cli_show_access.api_key(name, *made[0])
 
 
 @access.command("revoke", epilog="\b\nExample:\n  strongroom access revoke 0f2c1e5e7c1b")
@@ -164,7 +172,7 @@ def api_key(config_path: Path, name: str, days: int) -> None:
 @click.pass_obj
 def revoke(config_path: Path, key_id: str) -> None:
     """Revoke an API key by its id, which is the part of the key after `sr_`. `access list` shows it too."""
-    _change(config_path, lambda p, by: changes.revoke_api_key(p, key_id, by=by, now=changes.utc_now()), key_id)
+    _change(config_path, lambda p, by, now: changes.revoke_api_key(p, key_id, by=by, now=now), key_id)
     console.print("revoked; every process refuses it within ten seconds")
 
 
@@ -203,9 +211,9 @@ def review(config_path: Path, stale_days: int, as_json: bool) -> None:
     with_cell(config_path, run, "access.review")
 
 
-def _change(config_path: Path, edit: Callable[[Policy, str], Policy], subject: str) -> None:
+def _change(config_path: Path, edit: Callable[[Policy, str, datetime], Policy], subject: str) -> None:
     async def run(strongroom: Strongroom) -> None:
-        await strongroom.access.change(lambda policy: edit(policy, caller_name()))
+        await strongroom.access.change(lambda policy: edit(policy, caller_name(), strongroom.access.now()))
 
     with_cell(config_path, run, "access.change", principal=subject)
 
@@ -213,8 +221,8 @@ def _change(config_path: Path, edit: Callable[[Policy, str], Policy], subject: s
 def _bind(config_path: Path, edit: Callable[..., Policy], name: str, role: str, namespace: str | None) -> None:
     async def run(strongroom: Strongroom) -> None:
         namespace_id: UUID | None = None if namespace is None else await strongroom.namespaces.find(namespace)
-        by, at = caller_name(), changes.utc_now()
-        await strongroom.access.change(lambda p: edit(p, name, role, namespace_id=namespace_id, by=by, now=at))
+        by, access = caller_name(), strongroom.access
+        await access.change(lambda p: edit(p, name, role, namespace_id=namespace_id, by=by, now=access.now()))
 
     if namespace is None:
         with_cell(config_path, run, "access.change", principal=name, role=role)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from strongroom.driver.access import changes, grants
+from strongroom.driver.access import grants
 
 from .cell import caller_name, with_cell
 from .show import access as cli_show_access
@@ -53,7 +53,7 @@ def request(config_path: Path, role: str, operation: str, namespace: str | None,
                 reason=reason,
                 lifetime=timedelta(hours=hours),
                 by=caller_name(),
-                now=changes.utc_now(),
+                now=strongroom.access.now(),
             )
             made[:] = [grant.grant_id]
             return changed
@@ -71,7 +71,8 @@ def list_grants(config_path: Path, show_all: bool) -> None:
     """List break-glass grants that are waiting for approval or are valid."""
 
     async def run(strongroom: Strongroom) -> None:
-        cli_show_access.grants(await strongroom.access.latest(), show_all=show_all)
+        policy = await strongroom.access.latest()
+        cli_show_access.grants(policy, at=strongroom.access.now(), show_all=show_all)
 
     with_cell(config_path, run, "access.list_grants")
 
@@ -85,7 +86,7 @@ def approve(config_path: Path, grant_id: str) -> None:
     async def run(strongroom: Strongroom) -> None:
         by = caller_name()
         policy = await strongroom.access.change(
-            lambda p: grants.approve_grant(p, grant_id, by=by, now=changes.utc_now())
+            lambda p: grants.approve_grant(p, grant_id, by=by, now=strongroom.access.now())
         )
         (grant,) = (each for each in policy.grants if each.grant_id == grant_id)
         console.print(f"{grant.principal} has the right until {grant.expires_at:%Y-%m-%d %H:%M:%S} UTC", markup=False)
@@ -101,7 +102,7 @@ def end(config_path: Path, grant_id: str) -> None:
 
     async def run(strongroom: Strongroom) -> None:
         by = caller_name()
-        await strongroom.access.change(lambda p: grants.end_grant(p, grant_id, by=by, now=changes.utc_now()))
+        await strongroom.access.change(lambda p: grants.end_grant(p, grant_id, by=by, now=strongroom.access.now()))
         console.print("the grant is over")
 
     with_cell(config_path, run, "access.end_grant", grant_id=grant_id)

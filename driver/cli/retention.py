@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
@@ -41,8 +41,8 @@ def hold(config_path: Path, reason: str) -> None:
     """Keep every record until the hold is lifted."""
 
     async def run(strongroom: Strongroom) -> None:
-        by, at = caller_name(), changes.utc_now()
-        policy = await strongroom.access.change(lambda p: changes.add_hold(p, reason, by=by, now=at))
+        by, access = caller_name(), strongroom.access
+        policy = await access.change(lambda p: changes.add_hold(p, reason, by=by, now=access.now()))
         console.print(
             f"no record is pruned from now on; lift the hold with: strongroom audit lift {policy.holds[-1].hold_id}"
         )
@@ -102,7 +102,8 @@ def prune(config_path: Path, dry_run: bool) -> None:
                 f"there are {len(policy.holds)} legal holds, so nothing is deleted; `strongroom audit holds` shows them"
             )
             raise ConfigError(msg)
-        before = changes.utc_now() - timedelta(days=policy.retention_days)
+        # The records have times of this host, whose clock may be wrong now, and so may the server's. A record is old if both say so.
+        before = min(strongroom.access.now(), datetime.now(UTC)) - timedelta(days=policy.retention_days)
         key = (await strongroom.keyring.open(strongroom.keyring.cell_id)).audit_key()
         try:
             done = await asyncio.to_thread(prune_streams, log.root, before=before, key=key, dry_run=dry_run)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from strongroom.driver.config import load_config
@@ -24,6 +23,7 @@ from strongroom.storage import (
 from strongroom.visibility import SearchIndexUnavailable
 
 from .access import access_control, audit_log
+from .clock import server_clock
 from .report import Finding, wrong
 from .row_level_security import DATABASE, row_level_security
 from .tls import transport
@@ -125,6 +125,7 @@ async def _database(strongroom: Strongroom) -> AsyncIterator[Finding]:
             )
         else:
             yield Finding(DATABASE, "durability", ", ".join(_DURABILITY) + " on")
+        yield await server_clock(strongroom.database)
         await check_schema(strongroom.database)
         await check_cell(strongroom.database, strongroom.config.cell)
         yield Finding(DATABASE, "schema", f"version {current_version()}, of this cell")
@@ -212,7 +213,7 @@ async def _keks(strongroom: Strongroom, *, use_keys: bool) -> AsyncIterator[Find
 async def _data_keys(strongroom: Strongroom) -> AsyncIterator[Finding]:
     policy, store = strongroom.config.rotation, strongroom.keyring.store
     due = await store.list_due(
-        created_before=datetime.now(UTC) - policy.max_age,
+        max_age=policy.max_age,
         rows=policy.max_rows,
         rows_suite_1=policy.max_rows_suite_1,
     )

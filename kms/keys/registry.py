@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,11 +16,15 @@ from strongroom.kms.region import bound_cell_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from datetime import datetime
+    from datetime import timedelta
     from uuid import UUID
 
     from strongroom.kms.provider import KekRef, Wrapped
     from strongroom.kms.sealing.header import Suite
+
+
+UNREGISTERED = datetime(1970, 1, 1, tzinfo=UTC)
+"""The time of creation of a key that is not registered yet."""
 
 
 class KeyClass(Enum):
@@ -89,8 +94,8 @@ class DataKeyRecord:
         kek_version: The version of the KEK that wrapped the root.
         wrapped: The wrapped root; None once the key is destroyed.
         commitment: The commitment that an unwrapped root must match, 32 bytes.
-        created_at: The time of creation, UTC.
-        destroyed_at: The time of destruction, UTC, or None.
+        created_at: The time of its registration, UTC, by the clock of the registry's store. Before that, `UNREGISTERED`.
+        destroyed_at: The time of destruction, UTC, by the same clock, or None.
         layout: The layout of the documents of this epoch (class index). The first layout is "".
     """
 
@@ -138,15 +143,18 @@ class DataKeyStore(Protocol):
     async def list_data_keys(self, namespace_id: UUID) -> Sequence[DataKeyRecord]:
         """Return all keys of a namespace, including destroyed ones, ordered by class and version."""
 
-    async def insert_data_keys(self, records: Iterable[DataKeyRecord]) -> None:
-        """Insert new keys of a namespace, all or none.
+    async def insert_data_keys(self, records: Iterable[DataKeyRecord]) -> Sequence[DataKeyRecord]:
+        """Insert new keys of a namespace, all or none, and return them with the store's time of creation.
 
         Raises:
             KeyConflict: One of these versions exists.
         """
 
-    async def rotate_data_key(self, successor: DataKeyRecord, *, expected_active: int) -> None:
+    async def rotate_data_key(self, successor: DataKeyRecord, *, expected_active: int) -> DataKeyRecord:
         """Insert a new active key, and make the active key of its class `decrypt_only`, in one transaction.
+
+        Returns:
+            The new key, with the store's time of creation.
 
         Raises:
             KeyConflict: The active version is not `expected_active`.
@@ -161,16 +169,14 @@ class DataKeyStore(Protocol):
             KeyConflict: The versions are not in these states.
         """
 
-    async def destroy_data_key(
-        self, namespace_id: UUID, key_class: KeyClass, version: int, *, destroyed_at: datetime
-    ) -> None:
+    async def destroy_data_key(self, namespace_id: UUID, key_class: KeyClass, version: int) -> None:
         """Delete the wrapped root of a key that is `decrypt_only`. Its row stays as a tombstone.
 
         Raises:
             KeyConflict: The key is in another state.
         """
 
-    async def destroy_data_keys(self, namespace_id: UUID, *, destroyed_at: datetime) -> Sequence[DataKeyRecord]:
+    async def destroy_data_keys(self, namespace_id: UUID) -> Sequence[DataKeyRecord]:
         """Delete every wrapped root of a namespace. Return the rows, which stay as tombstones."""
 
     async def disable_data_keys(self, namespace_id: UUID) -> None:
@@ -214,8 +220,8 @@ class DataKeyStore(Protocol):
             The number of replaced roots.
         """
 
-    async def list_due(self, *, created_before: datetime, rows: int, rows_suite_1: int) -> Sequence[UUID]:
-        """Return the namespaces whose active data key was created before a given time or has sealed a given number of rows."""
+    async def list_due(self, *, max_age: timedelta, rows: int, rows_suite_1: int) -> Sequence[UUID]:
+        """Return the namespaces whose active data key is older by the store's clock, or has sealed a given number of rows."""
 
     async def retire_kek(self, cell_id: UUID, kek: KekRef) -> None:
         """Refuse new keys under a KEK from now on, because it will be deleted.

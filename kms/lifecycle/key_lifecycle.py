@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from strongroom.kms.errors import KeyConflict, KeyDestroyed, KeyNotFound, UnsupportedOperation
 from strongroom.kms.key_events import KeyEvent, recording_change
 from strongroom.kms.keys import derivation
-from strongroom.kms.keys.registry import DataKeyRecord, KeyClass, KeyContext, KeyState
+from strongroom.kms.keys.registry import UNREGISTERED, DataKeyRecord, KeyClass, KeyContext, KeyState
 from strongroom.kms.provider import KekRef
 from strongroom.kms.sealing.header import Suite
 
@@ -76,9 +75,9 @@ async def rotate_data_key(keyring: Keyring, namespace_id: UUID, *, suite: Suite 
     kek = KekRef(current.provider, current.kek_id)
     async with recording_change(keyring.key_events, _event("key.rotate", context, kek)):
         successor = await _new_key(keyring, context, kek, suite or current.suite)
-        await keyring.store.rotate_data_key(successor, expected_active=current.version)
+        registered = await keyring.store.rotate_data_key(successor, expected_active=current.version)
     keyring.evict(namespace_id)
-    return successor
+    return registered
 
 
 def refuse_rotation(key_class: KeyClass) -> None:
@@ -120,9 +119,9 @@ async def begin_index_rotation(keyring: Keyring, namespace_id: UUID, *, layout: 
     kek = KekRef(current.provider, current.kek_id)
     async with recording_change(keyring.key_events, _event("key.create", context, kek)):
         successor = replace(await _new_key(keyring, context, kek, current.suite), state=KeyState.PENDING)
-        await keyring.store.insert_data_keys([successor])
+        (registered,) = await keyring.store.insert_data_keys([successor])
     keyring.evict(namespace_id)
-    return successor
+    return registered
 
 
 async def activate_index_key(keyring: Keyring, namespace_id: UUID, version: int) -> None:
@@ -180,7 +179,7 @@ async def destroy_data_keys(keyring: Keyring, namespace_id: UUID) -> Sequence[Da
         The tombstones.
     """
     async with recording_change(keyring.key_events, KeyEvent("namespace.shred", namespace_id=namespace_id)):
-        tombstones = await keyring.store.destroy_data_keys(namespace_id, destroyed_at=datetime.now(UTC))
+        tombstones = await keyring.store.destroy_data_keys(namespace_id)
     keyring.evict(namespace_id)
     return tombstones
 
@@ -203,7 +202,7 @@ def _event(operation: str, context: KeyContext, kek: KekRef | None = None) -> Ke
 async def _destroy(keyring: Keyring, namespace_id: UUID, key_class: KeyClass, version: int) -> None:
     event = _event("key.destroy", _context(keyring, namespace_id, key_class, version))
     async with recording_change(keyring.key_events, event):
-        await keyring.store.destroy_data_key(namespace_id, key_class, version, destroyed_at=datetime.now(UTC))
+        await keyring.store.destroy_data_key(namespace_id, key_class, version)
     keyring.evict(namespace_id)
 
 
@@ -221,7 +220,7 @@ async def _new_key(keyring: Keyring, context: KeyContext, kek: KekRef, suite: Su
         kek_version=generated.wrapped.kek_version,
         wrapped=generated.wrapped.ciphertext,
         commitment=derivation.commitment(generated.root, context, suite),
-        created_at=datetime.now(UTC),
+        created_at=UNREGISTERED,
         layout=context.layout,
     )
 

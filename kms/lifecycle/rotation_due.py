@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, TypeAlias
 
 from strongroom.kms.errors import KeyConflict, StrongroomError
@@ -26,7 +26,7 @@ class RotationPolicy:
     """The limits after which a data key is due for rotation.
 
     Attributes:
-        max_age: The time since its creation.
+        max_age: The time since its creation, by the clock of the registry's store.
         max_rows: The number of rows that it sealed in all processes.
         max_rows_suite_1: The same for a key of suite 1 (AES-256-GCM with random nonces), whose hard limit is 2^30.
     """
@@ -45,7 +45,7 @@ class DueRotations:
 
 
 async def rotate_due_keys(
-    keyring: Keyring, policy: RotationPolicy, *, now: datetime | None = None, progress: Progress | None = None
+    keyring: Keyring, policy: RotationPolicy, *, progress: Progress | None = None
 ) -> DueRotations:
     """Rotate every data key that is due, including the cell's own. A failure in one namespace does not stop the others.
 
@@ -54,12 +54,10 @@ async def rotate_due_keys(
     Args:
         keyring: The cell's keyring.
         policy: The limits.
-        now: The present time, UTC. None means the clock of this host.
         progress: Called after each namespace.
     """
-    created_before = (now or datetime.now(UTC)) - policy.max_age
     due = await keyring.store.list_due(
-        created_before=created_before, rows=policy.max_rows, rows_suite_1=policy.max_rows_suite_1
+        max_age=policy.max_age, rows=policy.max_rows, rows_suite_1=policy.max_rows_suite_1
     )
     rotated: list[UUID] = []
     failed: list[tuple[UUID, StrongroomError]] = []

@@ -10,6 +10,8 @@ from strongroom.storage.engine.row_level_security import NO_NAMESPACE
 from strongroom.storage.errors import ConditionFailed
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from strongroom.kms import Keyring
     from strongroom.storage.engine.database import Database
 
@@ -33,24 +35,25 @@ class AccessPolicyStore:
         self._database = database
         self._keyring = keyring
 
-    async def get(self) -> tuple[int, bytes]:
-        """Return the policy.
+    async def get(self) -> tuple[int, bytes, datetime]:
+        """Return the policy and the server's time.
 
         Returns:
-            The version and the bytes; version 0 and no bytes if there is no policy.
+            The version and the bytes, which are 0 and none if there is no policy, and the time in UTC at which they were read.
 
         Raises:
             IntegrityError: The value was altered, or belongs to another version.
         """
         async with self._database.connection(NO_NAMESPACE) as connection:
             row = await connection.fetchrow(_SQL["get"])
-        if row is None:
-            return 0, b""
-        version, sealed = row["version"], row["data"]
+        assert row is not None  # noqa: S101 - a SELECT with a row for no policy too
+        version, sealed, now = row["version"], row["data"], row["now"]
+        if sealed is None:
+            return 0, b"", now
         data = await self._keyring.with_keys(
             self._keyring.cell_id, lambda keys: keys.open(ACCESS_POLICY, (version,), sealed)
         )
-        return version, data
+        return version, data, now
 
     async def put(self, data: bytes, *, version: int) -> None:
         """Replace the policy. The stored version rises by 1.

@@ -40,11 +40,12 @@ deletes_by_event_id = attrgetter(*(f"delete_{name}" for name in BY_EVENT_ID.valu
 
 _PURPOSES = {TIMER: "timer id", SIGNAL_REQUESTED: "signal requested id", CHASM_NODE: "chasm path"}
 _EVENT_ID = struct.Struct(">q")
-_ORDER = struct.Struct(">qq")
+_ORDER = struct.Struct(">QQ")
+_VERSIONED = 1 << 63
 
 
-def mutation_entries(keys: NamespaceKeys, run: WorkflowMutation) -> Iterator[Entry]:
-    """Return the entries that a mutation writes and deletes."""
+def mutation_entries(keys: NamespaceKeys, run: WorkflowMutation, *, range_id: int) -> Iterator[Entry]:
+    """Return the entries that a mutation writes and deletes. `range_id` is that of the shard, which orders its owners."""
     if run.clear_buffered_events:
         yield BUFFERED_EVENTS, None, None
     for kind, infos, deleted in zip(BY_EVENT_ID, upserts_by_event_id(run), deletes_by_event_id(run), strict=True):
@@ -61,8 +62,10 @@ def mutation_entries(keys: NamespaceKeys, run: WorkflowMutation) -> Iterator[Ent
         for name in names:
             yield kind, _token(keys, kind, run.run_id, name.encode()), None
     if run.new_buffered_events is not None:
-        # Batches are read in the order of their keys: by the version that wrote them, and by time if all versions are 0.
-        item = _ORDER.pack(run.db_record_version, time.time_ns())
+        # Batches are read in the order of their keys. If all versions are 0, the order is that of the shard's owners, and of the
+        # writes of each: every owner is one process, so its monotonic clock is compared with itself only.
+        version = run.db_record_version
+        item = _ORDER.pack(version | _VERSIONED if version else range_id, time.monotonic_ns())
         yield BUFFERED_EVENTS, item, run.new_buffered_events.pack()
 
 

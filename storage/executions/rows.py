@@ -129,7 +129,10 @@ class _Rows:
         self, number_of_run: int, write: ExecutionWrite, run_bytes: bytes, run: WorkflowMutation | WorkflowSnapshot
     ) -> None:
         columns, keys, shard_id = self.columns.maps, write.keys, write.plan.shard_id
-        entries = mutation_entries(keys, run) if isinstance(run, WorkflowMutation) else snapshot_entries(keys, run)
+        if isinstance(run, WorkflowMutation):
+            entries = mutation_entries(keys, run, range_id=write.plan.range_id)
+        else:
+            entries = snapshot_entries(keys, run)
         for map_number, item, plaintext in entries:
             columns.run.append(number_of_run)
             columns.map.append(map_number)

@@ -80,7 +80,7 @@ async def destroy_retired_key(reseal: Reseal, owner: UUID, version: int, *, prog
     show = progress or no_progress
     keys = await reseal.fresh_keys(owner)
     await _check_state(reseal, owner, version)
-    await reseal.wait.wait_for(await reseal.seconds_to_wait(owner), show)
+    await reseal.wait.wait_until(await reseal.deadline(owner), show)
     await check_schema(reseal.database)
     uses = dict(await reseal.count(owner, version, wanted=USING, progress=show))
     if reseal.copies is not None and owner != reseal.keyring.cell_id:

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 _SQL = load_queries("keys/reseal")
 
+TRUSTED_AGE = 2 * 86_400.0
+"""Age of a rotation by the server's clock, in seconds, from which resealing does not wait. A jump of the clock is smaller."""
 _PAUSE = 0.5
 """Seconds to wait after a pass that resealed nothing."""
 
@@ -97,14 +99,14 @@ class Reseal:
         show = progress or no_progress
         version = (await self.fresh_keys(owner)).active_version(KeyClass.DATA)
         began, waited = time.monotonic(), 0.0
+        deadline = await self.deadline(owner, trusted_age=TRUSTED_AGE)
         found = await self.count(owner, version, wanted=OLDER, progress=show)
         show("total", found.total())
         await self._check_uses(owner, version, found.total())
         tally, pace = Tally(), Pace(rate)
-        if await self.seconds_to_wait(owner):
+        if deadline > self.wait.monotonic():
             await self._pass(owner, version, tally, pace=pace, show=show)
-            waited = await self.seconds_to_wait(owner)
-            await self.wait.wait_for(waited, show)
+            waited = await self.wait.wait_until(await self.deadline(owner, trusted_age=TRUSTED_AGE), show)
         await self.passes(owner, version, tally, pace=pace, show=show)
         if self.copies is not None and owner != self.keyring.cell_id:
             await self.copies.renew(owner, version, show)
@@ -162,23 +164,24 @@ class Reseal:
                 progress("scan", seen)
         return found
 
-    async def seconds_to_wait(self, owner: UUID) -> float:
-        """Return the seconds until every process has read the registry since the last rotation; 0 if all have.
+    async def deadline(self, owner: UUID, *, trusted_age: float | None = None) -> float:
+        """Return the monotonic time at which every process has read the registry since the last rotation.
 
         Args:
             owner: The id of the namespace, or of the cell.
+            trusted_age: Age of a rotation by the server's clock, in seconds, from which no wait is needed. None to trust no clock,
+                for what can't be undone.
 
         Raises:
             KeyDestroyed: The namespace was shredded during the run.
         """
-        records = [
-            record for record in await self.keyring.store.list_data_keys(owner) if record.key_class is KeyClass.DATA
-        ]
-        if not records:
+        async with self.database.connection(owner) as connection:
+            row = await connection.fetchrow(_SQL["newest"], owner)
+        if row is None:
             raise KeyDestroyed
-        if max(record.version for record in records) == 1:
-            return 0.0
-        return self.wait.left(max(record.created_at for record in records))
+        if row["version"] == 1 or (trusted_age is not None and row["age"] >= trusted_age):
+            return self.wait.monotonic()
+        return self.wait.deadline_of((owner, row["version"]))
 
     async def passes(
         self,

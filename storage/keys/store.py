@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from strongroom.kms import KekRef, Wrapped
     from strongroom.storage.engine.connection import Connection, Row
@@ -41,8 +42,8 @@ class PostgresDataKeyStore:
         async with self._database.connection(namespace_id) as connection:
             return [_record(row) for row in await connection.fetch(_SQL["list"], namespace_id)]
 
-    async def rotate_data_key(self, successor: DataKeyRecord, *, expected_active: int) -> None:
-        """Register a new key as the active one of its class.
+    async def rotate_data_key(self, successor: DataKeyRecord, *, expected_active: int) -> DataKeyRecord:
+        """Register a new key as the active one of its class, and return it as it is registered.
 
         Raises:
             KeyConflict: Another version is active, or the new version exists.
@@ -52,8 +53,9 @@ class PostgresDataKeyStore:
             key_class = successor.key_class.value
             if not await connection.fetch(_SQL["retire"], successor.namespace_id, key_class, expected_active):
                 raise KeyConflict
-            await _insert(connection, [successor])
+            (registered,) = await _insert(connection, [successor])
             await notify_keys(connection, successor.namespace_id)
+        return registered
 
     async def activate_data_key(
         self, namespace_id: UUID, key_class: KeyClass, version: int, *, expected_active: int
@@ -71,23 +73,21 @@ class PostgresDataKeyStore:
                 raise KeyConflict
             await notify_keys(connection, namespace_id)
 
-    async def destroy_data_key(
-        self, namespace_id: UUID, key_class: KeyClass, version: int, *, destroyed_at: datetime
-    ) -> None:
+    async def destroy_data_key(self, namespace_id: UUID, key_class: KeyClass, version: int) -> None:
         """Delete one wrapped root; its row stays as a tombstone.
 
         Raises:
             KeyConflict: The version is not retired (`decrypt_only`).
         """
         async with self._database.transaction(namespace_id) as connection:
-            if not await connection.fetch(_SQL["destroy_one"], namespace_id, key_class.value, version, destroyed_at):
+            if not await connection.fetch(_SQL["destroy_one"], namespace_id, key_class.value, version):
                 raise KeyConflict
             await notify_keys(connection, namespace_id)
 
-    async def destroy_data_keys(self, namespace_id: UUID, *, destroyed_at: datetime) -> Sequence[DataKeyRecord]:
+    async def destroy_data_keys(self, namespace_id: UUID) -> Sequence[DataKeyRecord]:
         """Delete every wrapped root of a namespace; return the rows, which stay as tombstones."""
         async with self._database.transaction(namespace_id) as connection:
-            return await destroy_keys(connection, namespace_id, destroyed_at=destroyed_at)
+            return await destroy_keys(connection, namespace_id, destroyed_at=None)
 
     async def disable_data_keys(self, namespace_id: UUID) -> None:
         """Disable every key of a namespace, and store its state."""
@@ -99,16 +99,18 @@ class PostgresDataKeyStore:
         async with self._database.transaction(namespace_id) as connection:
             await enable_keys(connection, namespace_id)
 
-    async def insert_data_keys(self, records: Iterable[DataKeyRecord]) -> None:
-        """Store new keys, all or none.
+    async def insert_data_keys(self, records: Iterable[DataKeyRecord]) -> Sequence[DataKeyRecord]:
+        """Register new keys, all or none, and return them as they are registered.
 
         Raises:
             KeyConflict: A version exists.
             KeyPendingDeletion: A KEK is being deleted.
         """
         async with self._database.transaction(EVERY_NAMESPACE) as connection:
-            for namespace_id in await _insert(connection, records):
+            registered = await _insert(connection, records)
+            for namespace_id in sorted({record.namespace_id for record in registered}):
                 await notify_keys(connection, namespace_id)
+        return registered
 
     async def providers_in_use(self) -> set[str]:
         """Return the ids of the providers that wrap at least one key."""
@@ -179,10 +181,10 @@ class PostgresDataKeyStore:
                 await claim_kek(connection, provider, kek_id)
             return len(await connection.fetch(_SQL["rewrap"], *map(list, columns)))
 
-    async def list_due(self, *, created_before: datetime, rows: int, rows_suite_1: int) -> Sequence[UUID]:
+    async def list_due(self, *, max_age: timedelta, rows: int, rows_suite_1: int) -> Sequence[UUID]:
         """Return the namespaces whose active data key is old, or has sealed many rows."""
         async with self._database.connection(EVERY_NAMESPACE) as connection:
-            found = await connection.fetch(_SQL["due"], created_before, rows, rows_suite_1)
+            found = await connection.fetch(_SQL["due"], max_age, rows, rows_suite_1)
         return [UUID(bytes=row["namespace_id"].bytes) for row in found]
 
     async def nonce_use(self) -> float | None:
@@ -227,8 +229,10 @@ async def enable_keys(connection: Connection, namespace_id: UUID) -> None:
     await notify_keys(connection, namespace_id)
 
 
-async def destroy_keys(connection: Connection, namespace_id: UUID, *, destroyed_at: datetime) -> list[DataKeyRecord]:
-    """Delete every wrapped root of a namespace in the caller's transaction; return the tombstones."""
+async def destroy_keys(
+    connection: Connection, namespace_id: UUID, *, destroyed_at: datetime | None
+) -> list[DataKeyRecord]:
+    """Delete every wrapped root of a namespace in the caller's transaction; return the tombstones. None is the server's time."""
     await connection.execute(_SQL["destroy"], namespace_id, destroyed_at)
     await notify_keys(connection, namespace_id)
     return [_record(row) for row in await connection.fetch(_SQL["list"], namespace_id)]
@@ -251,8 +255,9 @@ async def claim_kek(connection: Connection, provider: str, kek_id: str) -> None:
         raise KeyPendingDeletion(msg)
 
 
-async def _insert(connection: Connection, records: Iterable[DataKeyRecord]) -> set[UUID]:
-    namespaces, records = set(), list(records)
+async def _insert(connection: Connection, records: Iterable[DataKeyRecord]) -> list[DataKeyRecord]:
+    """Register keys. The time of creation is that of the server, because keys of several hosts are compared by age."""
+    registered, records = [], list(records)
     for provider, kek_id in sorted({(record.provider, record.kek_id) for record in records}):
         await claim_kek(connection, provider, kek_id)
     for record in records:
@@ -268,14 +273,12 @@ async def _insert(connection: Connection, records: Iterable[DataKeyRecord]) -> s
             record.kek_version,
             record.wrapped,
             record.commitment,
-            record.created_at,
-            record.destroyed_at,
             record.layout,
         )
         if not inserted:
             raise KeyConflict
-        namespaces.add(record.namespace_id)
-    return namespaces
+        registered.append(replace(record, created_at=inserted[0]["created_at"]))
+    return registered
 
 
 def _record(row: Row) -> DataKeyRecord:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from strongroom.driver.access import changes
@@ -27,7 +29,7 @@ async def access_cell(config_path, disk):
     config = load_config(config_path)
     await Strongroom.init(config)
     async with Strongroom.open(config, log_settings=disk.settings()) as strongroom:
-        await strongroom.access.change(lambda _: changes.first_owner(OWNER, now=changes.utc_now()))
+        await strongroom.access.change(lambda _: changes.first_owner(OWNER, now=datetime.now(UTC)))
         kek = await strongroom.create_kek(KekRef.parse("local:shared"))
         for name in ("one", "two"):
             await strongroom.namespaces.create(name, kek=kek)

@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import inspect
 import re
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
@@ -23,7 +24,7 @@ from strongroom.kms import Suite
 from tests.support.access.people import OWNER
 from tests.support.tree import ROOT
 
-NOW = changes.utc_now()
+NOW = datetime.now(UTC)
 HERE, ELSEWHERE = uuid4(), uuid4()
 # The attributes of a cell that are no stores. A service uses what they do through `Session.performing`.
 NOT_STORES = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -175,7 +175,7 @@ async def test_revoked_rights_end_within_seconds(access_cell, one, session_with)
     session = await session_with(("read", one))
     await session.namespaces.get("one")
     other = AccessControl(AccessPolicyStore(access_cell.database, access_cell.keyring))
-    at = changes.utc_now()
+    at = datetime.now(UTC)
     await other.change(lambda p: changes.unbind(p, session.principal, "read", namespace_id=one, by=OWNER, now=at))
     access_cell.access._read_at -= 10.0
     with pytest.raises(NamespaceNotFound):
@@ -226,7 +226,7 @@ async def test_shredding_needs_two_people(access_cell, one, session_with):
     second = await bound(access_cell, "second", ("key-custodian", None))
     with pytest.raises(PermissionDenied):
         await shredded_by(custodian, access_cell, one)
-    at = changes.utc_now()
+    at = datetime.now(UTC)
     asked = None
 
     def ask(policy):

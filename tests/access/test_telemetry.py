@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
@@ -36,7 +37,7 @@ async def planted_cell(config_path, probe, disk):
     config = replace(config, kms={**config.kms, f"{PLANTED}-customer": config.kms["local"]})
     await Strongroom.init(config)
     async with Strongroom.open(config, telemetry=probe.telemetry, log_settings=disk.settings()) as cell:
-        await cell.access.change(lambda _: changes.first_owner(OWNER, now=changes.utc_now()))
+        await cell.access.change(lambda _: changes.first_owner(OWNER, now=datetime.now(UTC)))
         kek = await cell.create_kek(KekRef(f"{PLANTED}-customer", f"{PLANTED}-kek"))
         await cell.namespaces.create(f"{PLANTED}-name", kek=kek)
         yield cell

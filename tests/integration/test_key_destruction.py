@@ -142,13 +142,6 @@ async def test_it_waits_until_every_process_knows_the_successor(strongroom):
     kinds = [step for step, _ in steps]
     assert kinds[0] == "wait"
     assert "wait" not in kinds[kinds.index("scan") :]
-    aged = "UPDATE data_keys SET created_at = created_at - interval '1 day' WHERE namespace_id = $1"
-    await rotate_data_key(strongroom.keyring, made.namespace_id)
-    await strongroom.reseal(wait=0).run(made.namespace_id, rate=0)
-    await execute(strongroom, aged, made.namespace_id)
-    await destroy_retired_key(
-        strongroom.reseal(wait=600), made.namespace_id, 2
-    )  # retired long ago, so there is no wait
 
 
 async def test_what_is_written_late_is_saved(strongroom, monkeypatch):

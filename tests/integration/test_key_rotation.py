@@ -245,7 +245,7 @@ async def test_a_shredded_namespace_is_not_brought_back(strongroom):
         )
         for record in page
     ]
-    await store.destroy_data_keys(namespace_id, destroyed_at=datetime.now(UTC))
+    await store.destroy_data_keys(namespace_id)
     assert await store.rewrap_data_keys(made) == 0
     assert await usage(strongroom) == {}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
@@ -125,7 +125,7 @@ class EveryTable:
         self.expected["endpoint"] = (endpoint_id, data)
         self.expected["cluster"] = blob()
         await cell.cluster_metadata.save_cluster_metadata(self.name, data=self.expected["cluster"], version=0)
-        at = changes.utc_now()
+        at = datetime.now(UTC)
         key, kept = make_api_key(now=at, lifetime=timedelta(days=1))
 
         def first(policy):

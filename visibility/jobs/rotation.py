@@ -129,8 +129,8 @@ class IndexRotation:
             msg = "a rotation to another preset is in progress; finish it first: strongroom index rotate NAMESPACE"
             raise ConditionFailed(msg)
         if target.state is KeyState.PENDING:
-            seconds = self._wait.left(target.created_at) if resumed else self._wait.seconds
-            await self._wait.wait_for(seconds, report)
+            # An interrupted rotation waits the whole time again, because no clock proves when it began.
+            await self._wait.wait_until(self._wait.deadline(), report)
             await activate_index_key(self._keyring, namespace_id, target.version)
         deadline = self._wait.deadline()
         rewritten = await self._rewrite(namespace_id, target.version, types, report)

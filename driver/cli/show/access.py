@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from strongroom.driver.access.changes import utc_now
-
 from .output import console, table
 
 if TYPE_CHECKING:
@@ -57,9 +55,8 @@ def principals(policy: Policy, namespaces: Iterable[Namespace], *, as_json: bool
     table("principal", "roles", "API keys", "certificates", rows=rows)
 
 
-def grants(policy: Policy, *, show_all: bool) -> None:
-    """Print break-glass grants."""
-    at = utc_now()
+def grants(policy: Policy, *, at: datetime, show_all: bool) -> None:
+    """Print break-glass grants, in their state at a time."""
     shown = [each for each in policy.grants if show_all or _state(each, at) in ("waiting", "valid")]
     table(
         *("grant", "for", "what", "where", "reason", "asked", "state", "approved by", "until"),

@@ -17,11 +17,11 @@ from strongroom.visibility import attribute_types, parse_layout
 from .output import console, moment, table
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
     from strongroom.driver.strongroom import Strongroom
     from strongroom.kms import CachePolicy, DataKeyRecord, KekUsage
-    from strongroom.storage import HistoryNode, Namespace
+    from strongroom.storage import BranchInfo, HistoryBranch, HistoryNode, Namespace
     from strongroom.visibility import Reconciliation, TokenTally, VisibilityRecord
 
 _PAGE = 1000
@@ -254,7 +254,7 @@ async def _nodes(strongroom: Strongroom, namespace_id: UUID, record: VisibilityR
     branches = await strongroom.history.get_history_tree(namespace_id, shard_id=shard_id, tree_id=UUID(record.run_id))
     if not branches:
         raise NotFound("the history of this run is not stored")
-    newest = max(branches, key=lambda info: info.fork_time_ns).branch
+    newest = _newest(branches)
     token = None
     while True:
         page = await strongroom.history.read_history_branch(namespace_id, newest, page_size=_PAGE, page_token=token)
@@ -263,6 +263,17 @@ async def _nodes(strongroom: Strongroom, namespace_id: UUID, record: VisibilityR
         token = page.next_page_token
         if token is None:
             return
+
+
+def _newest(branches: Sequence[BranchInfo]) -> HistoryBranch:
+    """Return the newest branch. A fork is newer than the branch that it was forked from, whatever the clocks of their hosts are."""
+
+    def forked(info: BranchInfo) -> tuple[int, int]:
+        ancestors = {part.branch_id for part in info.branch.ancestors}
+        times = [each.fork_time_ns for each in branches if each.branch.branch_id in ancestors]
+        return max([info.fork_time_ns, *times]), len(ancestors)
+
+    return max(branches, key=forked).branch
 
 
 def _quoted(text: str) -> str:

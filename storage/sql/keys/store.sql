@@ -5,9 +5,9 @@ FROM data_keys WHERE namespace_id = $1 ORDER BY class, version
 
 -- name: insert
 INSERT INTO data_keys (namespace_id, class, version, suite, state, provider, kek_id, kek_version, wrapped, commitment,
-                       created_at, destroyed_at, layout)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
-ON CONFLICT DO NOTHING RETURNING version
+                       created_at, layout)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, clock_timestamp(), $11)
+ON CONFLICT DO NOTHING RETURNING created_at
 
 -- name: retire
 -- Compare and set: of two concurrent rotations one finds another active version.
@@ -20,7 +20,7 @@ UPDATE data_keys SET state = 'active' WHERE namespace_id = $1 AND class = $2 AND
 RETURNING version
 
 -- name: destroy_one
-UPDATE data_keys SET state = 'destroyed', wrapped = NULL, destroyed_at = $4
+UPDATE data_keys SET state = 'destroyed', wrapped = NULL, destroyed_at = clock_timestamp()
 WHERE namespace_id = $1 AND class = $2 AND version = $3 AND state = 'decrypt_only'
 RETURNING version
 
@@ -48,7 +48,7 @@ INSERT INTO shredded_keks (namespace_id, provider, kek_id, disposal) VALUES ($1,
 DELETE FROM shredded_keks WHERE namespace_id = $1 AND provider = $2 AND kek_id = $3
 
 -- name: destroy
-UPDATE data_keys SET state = 'destroyed', wrapped = NULL, destroyed_at = $2, disabled_from = NULL
+UPDATE data_keys SET state = 'destroyed', wrapped = NULL, destroyed_at = coalesce($2, clock_timestamp()), disabled_from = NULL
 WHERE namespace_id = $1 AND state <> 'destroyed'
 
 -- name: providers
@@ -99,7 +99,7 @@ RETURNING d.version
 -- name: due
 SELECT namespace_id FROM data_keys
 WHERE class = 'data' AND state = 'active'
-  AND (created_at < $1 OR record_lease >= CASE suite WHEN 1 THEN least($2::bigint, $3::bigint) ELSE $2::bigint END)
+  AND (created_at < statement_timestamp() - $1::interval OR record_lease >= CASE suite WHEN 1 THEN least($2::bigint, $3::bigint) ELSE $2::bigint END)
 ORDER BY namespace_id
 
 -- name: nonce_use

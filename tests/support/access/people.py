@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from strongroom.driver.access import changes
 
 OWNER = "owner@example.com"
@@ -9,7 +11,7 @@ OWNER = "owner@example.com"
 
 async def bound(cell, name, *roles):
     """Add a principal with roles. A role is a name with a namespace id, or with None for the whole cell."""
-    at = changes.utc_now()
+    at = datetime.now(UTC)
 
     def edit(policy):
         policy = changes.add_principal(policy, name, by=OWNER, now=at)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import pytest
@@ -42,6 +43,7 @@ class MemoryStore:
             raise KeyConflict
         for record in records:
             self.put(record)
+        return records
 
     async def rotate_data_key(self, successor, *, expected_active):
         """Set the active version if it is still the expected one, or raise KeyConflict."""
@@ -53,13 +55,14 @@ class MemoryStore:
             raise KeyConflict
         self.put(dataclasses.replace(active, state=KeyState.DECRYPT_ONLY))
         self.put(successor)
+        return successor
 
-    async def destroy_data_keys(self, namespace_id, *, destroyed_at):
+    async def destroy_data_keys(self, namespace_id):
         """Replace the keys of a namespace by tombstones."""
         await asyncio.sleep(0)
         for record in [r for r in self.records.values() if r.namespace_id == namespace_id]:
             self.put(
-                dataclasses.replace(record, state=KeyState.DESTROYED, wrapped=None, destroyed_at=destroyed_at),
+                dataclasses.replace(record, state=KeyState.DESTROYED, wrapped=None, destroyed_at=datetime.now(UTC)),
             )
         return await self.list_data_keys(namespace_id)
 

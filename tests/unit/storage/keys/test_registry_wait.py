@@ -1,32 +1,25 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-
 import pytest
 
-from strongroom.storage.keys.registry_wait import SKEW, RegistryWait
+from strongroom.storage.keys.registry_wait import RegistryWait
 
-NOON = datetime(2026, 11, 29, 12, tzinfo=UTC)
 SECONDS = 930.0
 
 
 class Clock:
-    """A wall clock and a monotonic clock that only `sleep` moves."""
+    """A monotonic clock that only `sleep` moves."""
 
     def __init__(self):
         self.seconds = 1000.0
         self.slept = []
-
-    def now(self):
-        """Return the wall-clock time."""
-        return NOON + timedelta(seconds=self.seconds - 1000.0)
 
     def monotonic(self):
         """Return the monotonic time."""
         return self.seconds
 
     async def sleep(self, seconds):
-        """Advance both clocks."""
+        """Advance the clock."""
         self.slept.append(seconds)
         self.seconds += seconds
 
@@ -38,23 +31,15 @@ def clock():
 
 @pytest.fixture
 def wait(clock):
-    return RegistryWait(SECONDS, now=clock.now, monotonic=clock.monotonic, sleep=clock.sleep)
+    return RegistryWait(SECONDS, monotonic=clock.monotonic, sleep=clock.sleep)
 
 
-@pytest.mark.parametrize(
-    ("age", "left"),
-    [
-        (0, SECONDS),
-        (SKEW, SECONDS),
-        (SKEW + 100, SECONDS - 100),
-        (SKEW + SECONDS, 0),
-        (10 * SECONDS, 0),
-        (-3600, SECONDS),
-    ],
-)
-def test_a_change_by_another_host_is_waited_for_with_its_clock_in_doubt(wait, age, left):
-    """A host's clock may be slow or fast by `SKEW` seconds; a change in the future is waited for no longer than any other."""
-    assert wait.left(NOON - timedelta(seconds=age)) == left
+def test_a_change_is_waited_for_from_the_moment_it_was_read(wait, clock):
+    """The time counts from the first time that a job read a change, and another change has a time of its own."""
+    assert wait.deadline_of("rotation 2") == 1000.0 + SECONDS
+    clock.seconds += 600.0
+    assert wait.deadline_of("rotation 2") == 1000.0 + SECONDS
+    assert wait.deadline_of("rotation 3") == 1600.0 + SECONDS
 
 
 async def test_a_wait_ends_at_its_deadline(wait, clock):
@@ -62,14 +47,13 @@ async def test_a_wait_ends_at_its_deadline(wait, clock):
     reported = []
     deadline = wait.deadline()
     clock.seconds += SECONDS - 2.5
-    await wait.wait_until(deadline, lambda *report: reported.append(report))
+    assert await wait.wait_until(deadline, lambda *report: reported.append(report)) == 2.5
     assert clock.seconds == deadline
     assert clock.slept == [1.0, 1.0, 0.5]
     assert reported == [("wait", 2), ("wait", 2), ("wait", 0)]
 
 
 async def test_a_deadline_in_the_past_is_no_wait(wait, clock):
-    """Neither is a wait of no seconds."""
-    await wait.wait_until(clock.seconds - 1, lambda *_: pytest.fail("reported"))
-    await wait.wait_for(0.0, lambda *_: pytest.fail("reported"))
+    """A deadline that has passed needs no sleep."""
+    assert await wait.wait_until(clock.seconds - 1, lambda *_: pytest.fail("reported")) == 0.0
     assert clock.slept == []
