@@ -91,6 +91,10 @@ class Database:
             "application_name": "strongroom",
             "search_path": SCHEMA,
             "timezone": "UTC",
+            # A default of the role or the database must not change what a statement sees or means.
+            "default_transaction_isolation": "read committed",
+            "row_security": "on",
+            "array_nulls": "on",
             "statement_timeout": str(int(statement_timeout * 1000)),
             "lock_timeout": str(int(lock_timeout * 1000)),
         } | (_BY_KEY if by_key else {})

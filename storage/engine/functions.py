@@ -2,7 +2,11 @@
 
 A function's name in the database ends in a digest of its text. So two versions of the software can run at the same time, and each
 finds its own function. On a Citus cluster each call is for one shard, and the comments that begin with `confined:` become conditions
-that show the planner the shard. The call runs in a session of Citus on that shard's node, where the function sets its search path.
+that show the planner the shard. The call runs in a session of Citus on that shard's node.
+
+A function and its tables are named with their schema, so that no call depends on the search path. A function has no SET clause,
+because for the setting `strongroom.namespaces` only a superuser may write one. It sets the namespaces of its call for the transaction,
+and restores the caller's before it returns.
 """
 
 from __future__ import annotations
@@ -26,8 +30,6 @@ if TYPE_CHECKING:
 
 _CREATE = re.compile(r"^CREATE FUNCTION (\w+)\((.*?)\)\s*\nRETURNS", re.MULTILINE | re.DOTALL)
 _CONFINED = re.compile(r"/\* confined: (.*?) \*/", re.DOTALL)
-_SEARCH_PATH = f"SET search_path = {SCHEMA}, pg_temp AS $$"
-
 
 _INTEGERS = frozenset({"smallint[]", "integer[]", "bigint[]"})
 
@@ -42,7 +44,7 @@ class Function:
     """A function in the database.
 
     Attributes:
-        name: The name with the digest, which statements call.
+        name: The name with the digest, without the schema.
         names: The names of the parameters, in order.
         types: The types of the parameters, in order.
         sql: The statement that creates the function.
@@ -74,7 +76,7 @@ class Function:
     @cached_property
     def _statement(self) -> str:
         casts = (f"${n}::text::{kind}" if kind in _INTEGERS else f"${n}" for n, kind in enumerate(self.types, 1))
-        return f"SELECT * FROM {self.name}({', '.join(casts)}) AS result"  # noqa: S608 - our own name
+        return f"SELECT * FROM {SCHEMA}.{self.name}({', '.join(casts)}) AS result"  # noqa: S608 - our own name
 
 
 @cache
@@ -95,12 +97,12 @@ def load_functions(*, distributed: bool) -> Mapping[str, Function]:
 
 def _function(text: str, *, distributed: bool) -> tuple[str, Function]:
     text = _CONFINED.sub(r"\1" if distributed else "", text)
-    if distributed:
-        text = text.replace("AS $$", _SEARCH_PATH, 1)
     match = _CREATE.search(text)
     assert match is not None, "a file of sql/functions creates one function"  # noqa: S101 - our own files
     base = match[1]
-    name = f"{base}_{sha256(text.encode()).hexdigest()[:8]}"
+    form = b"distributed" if distributed else b""  # a single server's functions are dropped when they are distributed
+    name = f"{base}_{sha256(text.encode() + form).hexdigest()[:8]}"
     parameters = [line.split("--")[0].strip().rstrip(",").split() for line in match[2].strip().splitlines()]
     names, types = zip(*parameters, strict=True)
-    return base, Function(name, names, types, text.replace(f"CREATE FUNCTION {base}(", f"CREATE FUNCTION {name}(", 1))
+    sql = text.replace(f"CREATE FUNCTION {base}(", f"CREATE FUNCTION {SCHEMA}.{name}(", 1)
+    return base, Function(name, names, types, sql)

@@ -12,6 +12,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from uuid import UUID
 
+from .connection import SCHEMA
+
 if TYPE_CHECKING:
     from .connection import Connection
 
@@ -35,15 +37,22 @@ VisibleNamespaces: TypeAlias = (
 )
 """The namespaces whose rows a statement may read and write."""
 
-_IS_ACTIVE = "SELECT row_security_active(oid) AS active FROM pg_class WHERE oid = to_regclass('history_node')"
+_IS_ACTIVE = """
+    SELECT coalesce((
+        SELECT row_security_active(c.oid) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE n.nspname = $1 AND c.relname = 'history_node'
+    ), true) AS active, set_config($2, '', false)
+"""
 
 
 async def row_security_active(connection: Connection) -> bool:
-    """Return whether the policies apply to the session's role.
+    """Return whether the policies apply to the session's role, and let the session see no namespace.
+
+    The server may have given the session another setting: a default of the role or of the database, or a parameter of the dsn.
 
     If the table is missing, return True. Setting the namespaces does no harm if no policy applies.
     """
-    row = await connection.fetchrow(_IS_ACTIVE)
+    row = await connection.fetchrow(_IS_ACTIVE, SCHEMA, SETTING)
     return row is None or bool(row["active"])
 
 

@@ -39,7 +39,7 @@ async def claim_cell(database: Database, cell: Cell) -> None:
     """
     async with database.connection(NO_NAMESPACE) as connection:
         await connection.execute(
-            "INSERT INTO cell (cell_id, shard_count, created_at, region) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+            "INSERT INTO strongroom.cell (cell_id, shard_count, created_at, region) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
             cell.cell_id,
             cell.shard_count,
             datetime.now(UTC),
@@ -55,7 +55,7 @@ async def check_cell(database: Database, cell: Cell) -> None:
         CellMismatch: The database belongs to no cell, or to another one.
     """
     async with database.connection(NO_NAMESPACE) as connection:
-        row = await connection.fetchrow("SELECT cell_id, shard_count, distributed, region FROM cell")
+        row = await connection.fetchrow("SELECT cell_id, shard_count, distributed, region FROM strongroom.cell")
     if row is None:
         msg = "the database belongs to no cell yet; run `strongroom init`"
         raise CellMismatch(msg)

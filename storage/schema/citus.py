@@ -71,8 +71,8 @@ async def distribute_schema(database: Database) -> list[str]:
         confined = load_functions(distributed=True).values()
         await _run(database, [_Step(each.name, (each.sql,)) for each in confined if each.name not in present])
         ran += await _run(database, [step for step in _functions() if step.name not in done])
-        others = ", ".join(function.name for function in load_functions(distributed=False).values())
-        await _run(database, [_Step("cell", ("UPDATE cell SET distributed = true WHERE NOT distributed",))])
+        others = ", ".join(f"{SCHEMA}.{function.name}" for function in load_functions(distributed=False).values())
+        await _run(database, [_Step("cell", ("UPDATE strongroom.cell SET distributed = true WHERE NOT distributed",))])
         await _run(database, [_Step("functions of a single server", (f"DROP FUNCTION IF EXISTS {others}",))])
     return ran
 
@@ -92,7 +92,7 @@ async def _check_ready(connection: Connection) -> None:
     if not await connection.fetch("SELECT FROM pg_extension WHERE extname = 'citus'"):
         msg = "this database has no Citus: run CREATE EXTENSION citus on the coordinator and on every worker first"
         raise SchemaMismatch(msg)
-    if not await connection.fetch("SELECT FROM cell"):
+    if not await connection.fetch("SELECT FROM strongroom.cell"):
         msg = "the database belongs to no cell yet; run `strongroom init` first"
         raise SchemaMismatch(msg)
 

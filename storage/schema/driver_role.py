@@ -17,10 +17,17 @@ if TYPE_CHECKING:
 
     from strongroom.storage.engine.connection import Connection
 
+# A member of a role can take its rights with SET ROLE. A superuser is a member of every role.
 _ROLE = """
-    SELECT format('%I', r.rolname) AS name, r.rolsuper AS superuser, r.rolbypassrls AS bypasses, r.rolcreaterole AS creates_roles,
+    SELECT format('%I', $1::text) AS name, r.oid IS NOT NULL AS exists, m.superuser, m.bypasses, m.creates_roles,
            pg_has_role(r.oid, n.nspowner, 'MEMBER') AS owns
-    FROM pg_roles AS r, pg_namespace AS n WHERE r.rolname = $1 AND n.nspname = $2
+    FROM pg_namespace AS n
+    LEFT JOIN pg_roles AS r ON r.rolname = $1
+    CROSS JOIN LATERAL (
+        SELECT bool_or(m.rolsuper) AS superuser, bool_or(m.rolbypassrls) AS bypasses, bool_or(m.rolcreaterole) AS creates_roles
+        FROM pg_roles AS m WHERE pg_has_role(r.oid, m.oid, 'MEMBER')
+    ) AS m
+    WHERE n.nspname = $2
 """
 _GRANTED = """
     SELECT DISTINCT r.rolname AS name
@@ -40,17 +47,21 @@ async def grant_driver_role(connection: Connection, role: str) -> None:
         InvalidPersistenceRequest: The role does not exist, or row-level security would not bind it.
     """
     row = await connection.fetchrow(_ROLE, role, SCHEMA)
-    if row is None:
-        msg = "the database does not have this role; create it first: CREATE ROLE name LOGIN PASSWORD '...'"
+    assert row is not None  # noqa: S101 - the schema exists
+    if not row["exists"]:
+        msg = (
+            f"the server has no role {row['name']}. Let an administrator run: CREATE ROLE {row['name']} LOGIN PASSWORD '...'; "
+            "and then run this command again"
+        )
         raise InvalidPersistenceRequest(msg)
     reasons = {
-        "is a superuser": row["superuser"],
-        "has BYPASSRLS": row["bypasses"],
-        "may make roles (CREATEROLE)": row["creates_roles"],
+        "is a superuser, or a member of one": row["superuser"],
+        "has BYPASSRLS, or is a member of a role that has": row["bypasses"],
+        "may create roles (CREATEROLE), or is a member of a role that may": row["creates_roles"],
         "owns the schema, or is a member of the role that does": row["owns"],
     }
     if reason := next((reason for reason, applies in reasons.items() if applies), None):
-        msg = f"row-level security would not bind this role, because it {reason}; use another role for services"
+        msg = f"row-level security would not bind the role {row['name']}, because it {reason}; use another role for services"
         raise InvalidPersistenceRequest(msg)
     for statement in grants(row["name"]):
         await connection.execute(statement)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from strongroom.storage.engine.connection import SCHEMA
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE
 
@@ -48,4 +49,4 @@ async def partitions_of_namespace(database: Database, table: Table, namespace_id
 
 
 def _statement(query: str, table: Table) -> str:
-    return _SQL[query].format(table=table.name, partition=table.partition_column)
+    return _SQL[query].format(table=f"{SCHEMA}.{table.name}", partition=table.partition_column)

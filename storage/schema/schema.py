@@ -12,6 +12,7 @@ from strongroom.storage.errors import SchemaMismatch
 
 from .driver_role import driver_roles, grant_driver_role
 from .migrations import current_version, migrations
+from .owner import ensure_schema
 from .policies import create_policies
 
 if TYPE_CHECKING:
@@ -44,12 +45,15 @@ async def apply_schema(
 
     Raises:
         SchemaMismatch: A newer version of the software made the database.
-        InvalidPersistenceRequest: The role does not exist, or row-level security would not bind it.
+        InvalidPersistenceRequest: The driver role does not exist, or row-level security would not bind it.
+        StorageError: The connected role may not create the schema, or another role owns a part of it.
     """
     steps = migrations() if steps is None else steps
     async with database.transaction(NO_NAMESPACE, unlimited=True) as connection:
         await locked(connection)
-        await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+        await ensure_schema(connection)
+        # The migrations and policies name no schema. A temporary table does not take the place of a table.
+        await connection.execute(f"SET LOCAL search_path = {SCHEMA}, pg_temp")
         await connection.execute(
             "CREATE TABLE IF NOT EXISTS schema_version ("
             "version integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL)"
@@ -60,7 +64,9 @@ async def apply_schema(
         for step in missing:
             await connection.execute(step.sql)
             await connection.execute(
-                "INSERT INTO schema_version (version, name, applied_at) VALUES ($1, $2, now())", step.version, step.name
+                "INSERT INTO strongroom.schema_version (version, name, applied_at) VALUES ($1, $2, now())",
+                step.version,
+                step.name,
             )
         await create_policies(connection)
         for function in await missing_functions(connection):
@@ -78,7 +84,7 @@ async def locked(connection: Connection) -> None:
 
 async def missing_functions(connection: Connection) -> list[Function]:
     """Return the functions of this version of the software that the database lacks."""
-    row = await connection.fetchrow("SELECT bool_or(distributed) AS distributed FROM cell")
+    row = await connection.fetchrow("SELECT bool_or(distributed) AS distributed FROM strongroom.cell")
     functions = load_functions(distributed=bool(row and row["distributed"])).values()
     rows = await connection.fetch(
         "SELECT proname FROM pg_proc WHERE pronamespace = $1::regnamespace AND proname = ANY($2)",
@@ -156,10 +162,10 @@ class SchemaStatus:
 async def schema_status(database: Database) -> SchemaStatus:
     """Return the status of a database's schema, even if there is no schema yet."""
     async with database.connection(NO_NAMESPACE) as connection:
-        table = await connection.fetchrow("SELECT to_regclass('schema_version') IS NOT NULL AS exists")
+        table = await connection.fetchrow("SELECT to_regclass('strongroom.schema_version') IS NOT NULL AS exists")
         rows: Sequence[Row] = []
         if table is not None and table["exists"]:
-            rows = await connection.fetch("SELECT version, name, applied_at FROM schema_version")
+            rows = await connection.fetch("SELECT version, name, applied_at FROM strongroom.schema_version")
         applied = {row["version"]: AppliedMigration(row["version"], row["name"], row["applied_at"]) for row in rows}
         known = {step.version: AppliedMigration(step.version, step.name, None) for step in migrations()}
         version = max(applied, default=0)
@@ -167,14 +173,14 @@ async def schema_status(database: Database) -> SchemaStatus:
             functions, distributed = tuple(load_functions(distributed=False)), False
         else:
             functions = tuple(function.name for function in await missing_functions(connection))
-            row = await connection.fetchrow("SELECT bool_or(distributed) AS distributed FROM cell")
+            row = await connection.fetchrow("SELECT bool_or(distributed) AS distributed FROM strongroom.cell")
             distributed = bool(row and row["distributed"])
     steps = known | applied
     return SchemaStatus(version, tuple(steps[number] for number in sorted(steps)), functions, distributed)
 
 
 async def _version(connection: Connection) -> int:
-    row = await connection.fetchrow("SELECT max(version) AS version FROM schema_version")
+    row = await connection.fetchrow("SELECT max(version) AS version FROM strongroom.schema_version")
     return (row and row["version"]) or 0
 
 

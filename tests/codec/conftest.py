@@ -21,9 +21,9 @@ all = ["first", "second"]
 
 
 @pytest.fixture(scope="session")
-async def codec_bench(server_dsn, tmp_path_factory):
+async def codec_bench(databases, tmp_path_factory):
     """A cell with the namespaces `first` and `second`."""
-    async with open_bench(server_dsn, tmp_path_factory.mktemp("codec")) as bench:
+    async with open_bench(databases, tmp_path_factory.mktemp("codec")) as bench:
         yield bench
 
 

@@ -28,7 +28,7 @@ from strongroom.storage import (
 from strongroom.storage.engine.functions import Function, load_functions
 from strongroom.storage.executions.tasks import TIMER
 from tests.support.fixtures.citus import install_stand_ins
-from tests.support.fixtures.contract import new_database, new_namespace, new_shard
+from tests.support.fixtures.contract import new_namespace, new_shard
 from tests.support.fixtures.executions import RUNNING, Workflow, accumulated, comparable, tasks
 
 pytestmark = pytest.mark.integration
@@ -117,9 +117,9 @@ async def test_a_server_without_citus_is_refused_and_left_alone(owners_cell):
 
 
 @pytest.mark.parametrize("with_schema", [False, True])
-async def test_a_schema_that_is_not_ready_is_refused(contract_dsn, with_schema):
+async def test_a_schema_that_is_not_ready_is_refused(contract_databases, with_schema):
     """A schema without all migrations or without a cell is refused with the command to run."""
-    dsn = await new_database(contract_dsn)
+    dsn = await contract_databases.create()
     await install_stand_ins(dsn)
     database = Database(dsn, insecure=True)
     if with_schema:

@@ -20,7 +20,7 @@ from strongroom.storage.executions.errors import CurrentWorkflowConditionFailed
 from strongroom.storage.executions.modes import ConflictResolveMode, CreateMode, UpdateMode, WorkflowState
 from tests.support.execution_model import KEYS, NAMES, RUNS, Draw, Model
 from tests.support.execution_rules import create_is_allowed, resolve_is_allowed, update_is_allowed
-from tests.support.fixtures.contract import new_database, new_namespace, new_shard, open_cell
+from tests.support.fixtures.contract import new_namespace, new_shard, open_cell
 from tests.support.fixtures.executions import Workflow, accumulated
 
 pytestmark = pytest.mark.integration
@@ -227,11 +227,11 @@ class ExecutionMachine(RuleBasedStateMachine):
             assert number is None or len(footprint[table]) == number, table
 
 
-def test_mutable_state_is_what_the_model_says(contract_dsn, tmp_path):
+def test_mutable_state_is_what_the_model_says(contract_databases, tmp_path):
     """Any sequence of requests, right and wrong, is answered and stored as Temporal's rules say."""
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
         stack = AsyncExitStack()
-        cell = runner.run(stack.enter_async_context(open_cell(runner.run(new_database(contract_dsn)), tmp_path)))
+        cell = runner.run(stack.enter_async_context(open_cell(runner.run(contract_databases.create()), tmp_path)))
         try:
             run_state_machine_as_test(
                 lambda: ExecutionMachine(cell, runner),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from strongroom.storage import DataLoss, NotFound
-from tests.support.fixtures.contract import drop_database, new_database, new_namespace, new_shard, open_cell
+from tests.support.fixtures.contract import new_namespace, new_shard, open_cell
 from tests.support.fixtures.history import Histories, node
 
 pytestmark = pytest.mark.integration
@@ -212,10 +212,10 @@ class HistoryMachine(RuleBasedStateMachine):
             assert {one.branch for one in tree} == {one.handle for one in self.branches if one.alive}
 
 
-def test_histories_against_a_model(contract_dsn, tmp_path):
+def test_histories_against_a_model(contract_databases, tmp_path):
     """After appends, late and repeated writes, forks, trims and deletions in any order, every read equals the model's."""
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-        dsn = runner.run(new_database(contract_dsn))
+        dsn = runner.run(contract_databases.create())
         stack = AsyncExitStack()
         cell = runner.run(stack.enter_async_context(open_cell(dsn, tmp_path)))
         try:
@@ -231,4 +231,4 @@ def test_histories_against_a_model(contract_dsn, tmp_path):
             )
         finally:
             runner.run(stack.aclose())
-            runner.run(drop_database(contract_dsn, dsn))
+            runner.run(contract_databases.drop(dsn))

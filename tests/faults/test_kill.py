@@ -13,7 +13,8 @@ import asyncpg
 import pytest
 
 from strongroom.storage import DataBlob, HistoryBranch, HistoryNode, NotFound, StorageError
-from tests.support.fixtures.contract import new_database, new_namespace, new_shard, open_cell
+from tests.support.databases import Databases
+from tests.support.fixtures.contract import new_namespace, new_shard, open_cell
 from tests.support.fixtures.executions import RUNNING, Workflow
 from tests.support.services import or_skip
 from tests.support.services.postgres import own_postgres
@@ -117,7 +118,7 @@ async def test_nothing_acknowledged_is_lost_or_torn_when_the_server_is_killed():
     with tempfile.TemporaryDirectory(prefix="strongroom-kill-") as folder:
         os.chmod(folder, 0o755)  # noqa: PTH101, S103 - the server runs as another user
         with or_skip(own_postgres(Path(folder) / "postgres", 15)) as server:
-            dsn = await new_database(server.dsn)
+            dsn = await Databases(server.dsn).create()
             async with open_cell(dsn, Path(folder)) as cell:
                 namespace_id, shard_id = await new_namespace(cell), await new_shard(cell)
                 writers = []

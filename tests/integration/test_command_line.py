@@ -10,7 +10,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID, uuid4
 
 import click
@@ -19,7 +18,7 @@ import pytest
 
 from strongroom.driver.cli.main import cli
 from strongroom.storage import current_version
-from tests.support.fixtures.command_line import STRONGROOM, run_command, shred, sql
+from tests.support.fixtures.command_line import STRONGROOM, run_command, run_in_thread, shred, sql
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,18 +93,16 @@ def sample_lines(sample_path):
 
 
 @pytest.fixture(scope="module")
-def command_line_cell(server_dsn, tmp_path_factory, sample_lines):
+def command_line_cell(databases, tmp_path_factory, sample_lines):
     """A cell that the command line made, with a namespace and a few executions in it."""
-    name = f"command_line_{uuid4().hex[:12]}"
-    sql(server_dsn, f"CREATE DATABASE {name}")
-    dsn = urlunsplit(urlsplit(server_dsn)._replace(path=f"/{name}"))
+    dsn = run_in_thread(databases.create())
     command_line_cell = Cell(tmp_path_factory.mktemp("cell"), dsn)
     command_line_cell.done("init", "--dsn", dsn)
     command_line_cell.done("namespace", "create", "shop", "-a", "Extra=Double")
     (command_line_cell.folder / "few.jsonl").write_bytes(b"\n".join(sample_lines[:IMPORTED]) + b"\n")
     command_line_cell.done("import", "shop", "few.jsonl")
     yield command_line_cell
-    sql(server_dsn, f"DROP DATABASE {name} WITH (FORCE)")
+    run_in_thread(databases.drop(dsn))
 
 
 def test_from_an_empty_database_to_a_shredded_namespace(dsn, tmp_path, sample_path):

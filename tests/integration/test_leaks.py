@@ -19,6 +19,7 @@ from strongroom.driver.importing.importer import history_nodes, import_execution
 from strongroom.kms import KekRef
 from strongroom.storage import DataBlob, HistoryNode, StorageError
 from strongroom.visibility import AttributeType, InvalidQuery, attribute_types
+from tests.support.databases import administer, superuser_of
 from tests.support.fixtures.driver_role import owner_connection
 
 pytestmark = pytest.mark.integration
@@ -173,9 +174,8 @@ async def test_nothing_that_a_tenant_wrote_is_in_the_servers_files(
 
 
 async def flush_all(strongroom):
-    """Flush the server's memory to its files, which only the owner may do."""
-    async with owner_connection(strongroom) as connection:
-        await connection.execute("CHECKPOINT")
+    """Flush the server's memory to its files, which only a superuser may do."""
+    await administer(superuser_of(strongroom.config.dsn), "CHECKPOINT")
 
 
 async def test_the_scan_sees_what_is_in_clear_in_this_very_server(strongroom, server_folder, canaries):

@@ -18,7 +18,6 @@ from strongroom.kms.sealing.record_kinds import NAMESPACE_DETAILS
 from strongroom.storage import CellMismatch, DataBlob, StorageError
 from strongroom.visibility import attribute_types
 from tests.support.fixtures.command_line import run_command
-from tests.support.fixtures.contract import drop_database, new_database
 from tests.support.fixtures.raw_rows import execute
 
 pytestmark = pytest.mark.integration
@@ -56,16 +55,16 @@ async def create(strongroom, name, **options):
 
 
 @asynccontextmanager
-async def copied_to(source, region, server_dsn, *, rewrapped=False):
+async def copied_to(source, region, databases, *, rewrapped=False):
     """Open a cell of the same id and keyring in a region, in a database of its own, with the source's rows copied there by SQL.
 
     Args:
         source: an open cell.
         region: of the other one.
-        server_dsn: where its database is made.
+        databases: creates its database.
         rewrapped: someone who may use the KEK has also wrapped each root again for its new place, with a commitment to match.
     """
-    dsn = await new_database(server_dsn)
+    dsn = await databases.create()
     config = replace(in_region(source.config, region), dsn=dsn)
     try:
         await Strongroom.init(config)
@@ -87,7 +86,7 @@ async def copied_to(source, region, server_dsn, *, rewrapped=False):
             await new.close()
             yield target
     finally:
-        await drop_database(server_dsn, dsn)
+        await databases.drop(dsn)
 
 
 async def rewrap_for(source, target, record, connection):
@@ -135,19 +134,19 @@ async def filled_namespace(bound_cell, sample):
 # --- rows that are carried elsewhere
 
 
-async def test_copied_rows_open_in_the_same_region(bound_cell, filled_namespace, server_dsn):
+async def test_copied_rows_open_in_the_same_region(bound_cell, filled_namespace, databases):
     """Rows that are copied into another database of the region open. It is the control."""
     for rewrapped in (False, True):
-        async with copied_to(bound_cell, HERE, server_dsn, rewrapped=rewrapped) as twin:
+        async with copied_to(bound_cell, HERE, databases, rewrapped=rewrapped) as twin:
             for read in reads(twin, *filled_namespace).values():
                 assert await read()
             assert [each.region for each in await twin.namespaces.list_namespaces()] == [HERE]
 
 
 @pytest.mark.parametrize("region", [ELSEWHERE, None])
-async def test_copied_rows_open_in_no_other_region(bound_cell, filled_namespace, server_dsn, region):
+async def test_copied_rows_open_in_no_other_region(bound_cell, filled_namespace, databases, region):
     """Rows that are copied into a cell of another region, with the same id and KEK, do not open. Its keys do not unwrap."""
-    async with copied_to(bound_cell, region, server_dsn) as stranger:
+    async with copied_to(bound_cell, region, databases) as stranger:
         for read in reads(stranger, *filled_namespace).values():
             with pytest.raises(IntegrityError):
                 await read()
@@ -157,9 +156,9 @@ async def test_copied_rows_open_in_no_other_region(bound_cell, filled_namespace,
 
 
 @pytest.mark.parametrize("region", [ELSEWHERE, None])
-async def test_copied_rows_do_not_open_with_the_very_roots(bound_cell, filled_namespace, server_dsn, region):
+async def test_copied_rows_do_not_open_with_the_very_roots(bound_cell, filled_namespace, databases, region):
     """Rows do not open even if the root keys are wrapped again for the other cell, because associated data holds the region."""
-    async with copied_to(bound_cell, region, server_dsn, rewrapped=True) as stranger:
+    async with copied_to(bound_cell, region, databases, rewrapped=True) as stranger:
         keys = await stranger.keyring.open(filled_namespace[0].namespace_id)
         assert keys.open(NAMESPACE_DETAILS, (1,), keys.seal(NAMESPACE_DETAILS, (1,), b"own")) == b"own"  # roots serve
         for read in reads(stranger, *filled_namespace).values():
@@ -220,15 +219,15 @@ async def test_a_namespace_of_another_region_is_refused(bound_cell, strongroom_u
 
 
 @pytest.fixture
-async def strongroom_unbound(server_dsn, tmp_path):
+async def strongroom_unbound(databases, tmp_path):
     """An open cell without a region."""
-    dsn, path = await new_database(server_dsn), tmp_path / "unbound" / "strongroom.toml"
+    dsn, path = await databases.create(), tmp_path / "unbound" / "strongroom.toml"
     path.parent.mkdir()
     write_config(path, dsn=dsn)
     await Strongroom.init(load_config(path))
     async with Strongroom.open(load_config(path)) as strongroom:
         yield strongroom
-    await drop_database(server_dsn, dsn)
+    await databases.drop(dsn)
 
 
 @pytest.mark.parametrize("region", [ELSEWHERE, None])

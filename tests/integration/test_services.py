@@ -33,9 +33,9 @@ async def answer(dsn, query):
         await connection.close()
 
 
-async def test_pgbouncer_answers_for_its_server(server_folder_of_a_test, server_dsn):
+async def test_pgbouncer_answers_for_its_server(server_folder_of_a_test, superuser_dsn):
     """Statements go through PgBouncer, which also answers in its own console."""
-    with or_skip(pgbouncer(server_folder_of_a_test, server_dsn)) as dsn:
+    with or_skip(pgbouncer(server_folder_of_a_test, superuser_dsn)) as dsn:
         assert await answer(dsn, "SELECT 6 * 7") == 42
         assert dsn.endswith("/postgres")
 

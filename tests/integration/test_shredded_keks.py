@@ -8,7 +8,6 @@ from dataclasses import replace
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
-import asyncpg
 import pytest
 
 from strongroom.driver.config import load_config
@@ -24,6 +23,7 @@ from strongroom.kms import (
 from strongroom.storage import (
     NamespaceNotFound,
 )
+from tests.support.databases import administer
 from tests.support.shredding import NOW, RUNS, count_runs, request_and_finish
 
 pytestmark = pytest.mark.integration
@@ -122,22 +122,20 @@ async def test_a_kms_that_refuses_is_told_and_asked_again(strongroom, make_fille
 
 
 @asynccontextmanager
-async def restored_backup(strongroom, server_dsn):
-    """Copy the database, and yield the configuration of the copy, which uses the same KMS."""
+async def restored_backup(strongroom, superuser_dsn):
+    """Copy the database, and yield the configuration of the copy, which uses the same KMS.
+
+    Only a superuser can copy a database whose owner may not create any.
+    """
     name = f"backup_{uuid4().hex[:12]}"
     config = strongroom.config
     source = urlsplit(config.dsn).path.lstrip("/")
-    admin = await asyncpg.connect(server_dsn)
+    end_sessions = f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{source}'"  # noqa: S608 - our own name
+    await administer(superuser_dsn, end_sessions, f"CREATE DATABASE {name} TEMPLATE {source} OWNER {source}")
     try:
-        await admin.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()",
-            source,
-        )
-        await admin.execute(f"CREATE DATABASE {name} TEMPLATE {source}")
         yield replace(config, dsn=urlunsplit(urlsplit(config.dsn)._replace(path=f"/{name}")))
     finally:
-        await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-        await admin.close()
+        await administer(superuser_dsn, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 async def opened_runs(config, name):
@@ -146,7 +144,7 @@ async def opened_runs(config, name):
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["own KEK", "shared KEK"])
-async def test_a_backup_taken_before_does_not_open_where_the_kek_was_its_own(config_path, server_dsn, sample, own):
+async def test_a_backup_taken_before_does_not_open_where_the_kek_was_its_own(config_path, superuser_dsn, sample, own):
     """A backup does not open if the deleted KEK was the namespace's own. The controls: before, and with a shared KEK, it opens."""
     config = load_config(config_path)  # the test's own cell, which is closed while it is copied
     await Strongroom.init(config)
@@ -158,7 +156,7 @@ async def test_a_backup_taken_before_does_not_open_where_the_kek_was_its_own(con
             namespace = await strongroom.namespaces.create(name, kek=kek)
             await import_executions(strongroom, namespace, sample[:RUNS])
             ids.append(namespace.namespace_id)
-    async with restored_backup(strongroom, server_dsn) as backup:
+    async with restored_backup(strongroom, superuser_dsn) as backup:
         assert await opened_runs(backup, "gone") == RUNS
         async with Strongroom.open(config) as strongroom:
             said = verify_certificate(await request_and_finish(strongroom, ids[0]))

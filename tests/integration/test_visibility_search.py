@@ -20,7 +20,7 @@ from strongroom.visibility import (
 )
 from strongroom.visibility.search.compiler import compile_filter
 from tests.support.visibility.filters import SEARCHED, every_condition, random_filter
-from tests.support.visibility.namespace import new_database, one_sided, populated, wrong_sides
+from tests.support.visibility.namespace import one_sided, populated, wrong_sides
 from tests.support.visibility.records import INT64_MAX, INT64_MIN, changed, generated_record, generator
 
 pytestmark = pytest.mark.integration
@@ -30,11 +30,11 @@ GENERATED, FILTERS = 150, 160
 
 
 @pytest.fixture(scope="module", params=["PostgreSQL", "Elasticsearch"])
-async def searched(request, server_dsn, tmp_path_factory, sample):
+async def searched(request, databases, tmp_path_factory, sample):
     """A namespace with the sample and random records, on each search index. Tests must not change it."""
     rng = generator()
     path = tmp_path_factory.mktemp("searched") / "strongroom.toml"
-    async with new_database(server_dsn) as dsn:
+    async with databases.database() as dsn:
         write_config(path, dsn=dsn)
         config = load_config(path)
         if request.param == "Elasticsearch":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from uuid import uuid4
 
 import asyncpg
@@ -11,8 +12,8 @@ import pytest
 from strongroom.storage import EVERY_NAMESPACE, NO_NAMESPACE, Database, InvalidPersistenceRequest, apply_schema
 from strongroom.storage.schema.tables import TABLES as DESCRIPTORS
 from strongroom.storage.schema.tables import VIEWS
+from tests.support.databases import administer, quoted, superuser_of
 from tests.support.every_table import every_table
-from tests.support.fixtures.contract import cell_of_a_test
 from tests.support.fixtures.driver_role import owner_connection, owner_dsn
 
 pytestmark = pytest.mark.integration
@@ -42,13 +43,6 @@ GRANTS = """
     SELECT table_name AS name, privilege_type AS privilege FROM information_schema.role_table_grants
     WHERE table_schema = 'strongroom' AND grantee = $1
 """
-
-
-@pytest.fixture
-async def service_cell(contract_dsn, tmp_path):
-    """Open a cell for one test, connected as services are."""
-    async with cell_of_a_test(contract_dsn, tmp_path, as_service=True) as service_cell:
-        yield service_cell
 
 
 @pytest.fixture
@@ -182,22 +176,29 @@ async def test_the_role_cannot_disable_the_policies(service_cell, service_connec
         ("BYPASSRLS", "BYPASSRLS"),
         ("CREATEROLE", "CREATEROLE"),
         ("IN ROLE {owner}", "owns"),
-        (None, "does not have this role"),
+        ("IN ROLE pg_read_all_data", None),
+        ("IN ROLE {strong}", "BYPASSRLS"),
+        (None, "CREATE ROLE {name} LOGIN"),
     ],
 )
 async def test_a_role_that_policies_would_not_bind_is_refused(service_cell, made, reason):
-    """It gets no rights."""
-    name = f"unfit_{uuid4().hex[:12]}"
+    """It gets no rights. A superuser creates the roles, as an administrator does."""
+    name, strong = f'Unfit "{uuid4().hex[:12]}"', f"strong_{uuid4().hex[:12]}"
+    superuser_dsn = superuser_of(service_cell.config.dsn)
+    await administer(superuser_dsn, f"CREATE ROLE {strong} BYPASSRLS")
     async with owner_connection(service_cell) as connection:
         owner = (await connection.fetchrow("SELECT current_user AS name"))["name"]
         if made is not None:
-            await connection.execute(f"CREATE ROLE {name} LOGIN {made.format(owner=owner)}")
+            rights = made.format(owner=owner, strong=strong)
+            await administer(superuser_dsn, f"CREATE ROLE {quoted(name)} LOGIN {rights}")
         database = Database(owner_dsn(service_cell.config), insecure=True)
-        with pytest.raises(InvalidPersistenceRequest, match=reason):
+        if reason is None:  # the control: a role that is bound
             await apply_schema(database, driver_role=name)
+        else:
+            with pytest.raises(InvalidPersistenceRequest, match=re.escape(reason.format(name=quoted(name)))):
+                await apply_schema(database, driver_role=name)
         await database.aclose()
-        assert not await connection.fetch(GRANTS, name)
-        await connection.execute(f"DROP ROLE IF EXISTS {name}")
+        assert bool(await connection.fetch(GRANTS, name)) == (reason is None)
 
 
 async def test_applying_the_schema_again_gives_a_known_role_what_it_lacks(service_cell):

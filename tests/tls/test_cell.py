@@ -6,7 +6,6 @@ import asyncio
 import re
 import shutil
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -17,6 +16,7 @@ from strongroom.driver.strongroom import Strongroom
 from strongroom.storage import EVERY_NAMESPACE
 from tests.codec.conftest import JWT
 from tests.support.codec.issuer import Issuer
+from tests.support.databases import Databases
 from tests.support.fixtures.command_line import run_command
 from tests.support.tls.cases import HOST, REFUSED, RIGHT, Case
 
@@ -47,11 +47,11 @@ REASONS = {
 class TlsCell:
     """A cell in its own database."""
 
-    def __init__(self, folder, peer, name):
+    def __init__(self, folder, peer, owner_dsn):
         self.folder = folder
         self.path = folder / "strongroom.toml"
         self.peer = peer
-        self.dsn = f"postgresql://postgres@/{name}?host={HOST}&port={peer.port}"
+        self.dsn = owner_dsn.partition("?")[0] + f"?host={HOST}&port={peer.port}"
 
     def section(self, **files):
         """Replace `insecure` by a section `[database.tls]` at the end."""
@@ -67,10 +67,9 @@ class TlsCell:
 @pytest.fixture
 async def tls_cell(postgres_peer, tls_files, tmp_path):
     """Return a cell that the command line initialised over TLS."""
-    name = f"tls_{uuid4().hex}"
-    admin = await asyncpg.connect(postgres_peer.socket_dsn)
-    await admin.execute(f"CREATE DATABASE {name}")
-    cell = TlsCell(tmp_path, postgres_peer, name)
+    databases = Databases(postgres_peer.socket_dsn)
+    owner_dsn = await databases.create()
+    cell = TlsCell(tmp_path, postgres_peer, owner_dsn)
     shutil.copy(tls_files.ours.certificate, tmp_path / "ca.pem")
     async with postgres_peer.serving(RIGHT):
         write_config(cell.path, dsn=cell.dsn)
@@ -78,12 +77,14 @@ async def tls_cell(postgres_peer, tls_files, tmp_path):
         done = await asyncio.to_thread(run_command, tmp_path, "init")
         assert done.returncode == 0, done.stderr
         yield cell
-    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await admin.close()
+    await databases.drop(owner_dsn)
 
 
 async def test_every_connection_of_a_cell_has_tls(tls_cell):
-    """Connections of the stores, the registry and the listener use TLS 1.3, although the server would accept none."""
+    """Connections of the stores, the registry and the listener use TLS 1.3, although the server would accept none.
+
+    Only a superuser sees the TLS of all sessions.
+    """
     admin = await asyncpg.connect(tls_cell.peer.socket_dsn)
     async with Strongroom.open(load_config(tls_cell.path)) as strongroom, asyncio.timeout(20):
         await strongroom.namespaces.list_namespaces()

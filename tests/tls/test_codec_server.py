@@ -73,8 +73,8 @@ class Office:
 
 
 @pytest.fixture(scope="module")
-async def codec_tls_bench(server_dsn, tmp_path_factory):
-    async with codec_bench(server_dsn, tmp_path_factory.mktemp("codec-tls")) as codec_tls_bench:
+async def codec_tls_bench(databases, tmp_path_factory):
+    async with codec_bench(databases, tmp_path_factory.mktemp("codec-tls")) as codec_tls_bench:
         yield codec_tls_bench
 
 

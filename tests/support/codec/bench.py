@@ -12,10 +12,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
-from uuid import uuid4
 
-import asyncpg
 import httpx
 
 from strongroom.driver.audit.reader import read_lines
@@ -86,12 +83,10 @@ class CodecBench:
 
 
 @asynccontextmanager
-async def codec_bench(server_dsn, folder):
+async def codec_bench(databases, folder):
     """Yield a bench on a new database, with its files in a folder."""
-    name = f"codec_{uuid4().hex}"
-    admin = await asyncpg.connect(server_dsn)
-    await admin.execute(f"CREATE DATABASE {name}")
-    write_config(folder / "strongroom.toml", dsn=urlunsplit(urlsplit(server_dsn)._replace(path=f"/{name}")))
+    dsn = await databases.create()
+    write_config(folder / "strongroom.toml", dsn=dsn)
     config = load_config(folder / "strongroom.toml")
     authority, issuer = Authority(folder, "authority"), Issuer()
     authority.server("127.0.0.1", "localhost")
@@ -104,8 +99,7 @@ async def codec_bench(server_dsn, folder):
             kek = await strongroom.create_kek(KekRef("local", each))
             ids[each] = (await strongroom.namespaces.create(each, kek=kek)).namespace_id
         yield CodecBench(strongroom, ids, folder, authority, issuer)
-    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await admin.close()
+    await databases.drop(dsn)
 
 
 @dataclass

@@ -13,8 +13,9 @@ import pytest
 from strongroom.driver import strongroom
 from strongroom.storage import Database
 from strongroom.storage.engine import translate
+from tests.support.databases import Databases
 from tests.support.faults.server_bench import ServerBench
-from tests.support.fixtures.contract import new_database, open_cell
+from tests.support.fixtures.contract import open_cell
 from tests.support.services import or_skip
 from tests.support.services.postgres import own_postgres
 
@@ -25,7 +26,7 @@ async def server_bench(request):
     with tempfile.TemporaryDirectory(prefix="strongroom-broken-") as folder:
         os.chmod(folder, 0o755)  # noqa: PTH101, S103 - the server runs as another user
         with or_skip(own_postgres(Path(folder) / "postgres", request.param)) as server:
-            async with open_cell(await new_database(server.dsn), Path(folder)) as cell:
+            async with open_cell(await Databases(server.dsn).create(), Path(folder)) as cell:
                 bench = ServerBench(server, cell)
                 await bench.begin()
                 assert bench.admin.get_server_version().major == request.param

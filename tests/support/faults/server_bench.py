@@ -28,6 +28,7 @@ from strongroom.storage import (
     TaskQueueKey,
 )
 from strongroom.storage.errors import AppendHistoryTimeout, DatabaseTimeout, ResourceExhausted
+from tests.support.databases import dsn_of, superuser_of
 from tests.support.deaf import opened_deaf
 from tests.support.fixtures.contract import KEK, new_shard
 from tests.support.fixtures.executions import RUNNING, TABLES, Workflow
@@ -63,18 +64,23 @@ class ServerBench:
 
     async def begin(self):
         """Create the host's user, and connect."""
-        self.admin = await asyncpg.connect(self.cell.config.dsn, server_settings={"search_path": "strongroom"})
+        self.admin = await self.administrator()
         await self.admin.execute(f"CREATE ROLE {HOST} LOGIN PASSWORD '{PLANTED}'")
         await self.admin.execute(f"GRANT pg_read_all_data, pg_write_all_data TO {HOST}")
         await self.admin.execute("ALTER SYSTEM SET deadlock_timeout = '100ms'")
         await self.admin.execute("SELECT pg_reload_conf()")
+
+    async def administrator(self):
+        """Open a session of the superuser, who changes the server's settings and ends other roles' sessions."""
+        superuser_dsn = superuser_of(self.cell.config.dsn)
+        return await asyncpg.connect(superuser_dsn, server_settings={"search_path": "strongroom"})
 
     async def reconnect(self):
         """Connect again, as soon as the server answers."""
         self.admin.terminate()
         for _ in range(200):
             try:
-                self.admin = await asyncpg.connect(self.cell.config.dsn, server_settings={"search_path": "strongroom"})
+                self.admin = await self.administrator()
             except (OSError, asyncpg.PostgresError):
                 await asyncio.sleep(0.05)
             else:
@@ -109,7 +115,7 @@ class ServerBench:
     @property
     def host_dsn(self):
         """The host's connection string, with a password that must not show."""
-        return self.cell.config.dsn.replace("postgres@", f"{HOST}:{PLANTED}@", 1)
+        return dsn_of(self.cell.config.dsn, role=HOST, password=PLANTED)
 
     @asynccontextmanager
     async def host(self):
@@ -135,7 +141,7 @@ class ServerBench:
     @asynccontextmanager
     async def tables_locked(self):
         """Lock all tables of the stores in another session, so that every call waits."""
-        blocker = await asyncpg.connect(self.cell.config.dsn, server_settings={"search_path": "strongroom"})
+        blocker = await self.administrator()
         try:
             await blocker.execute(f"BEGIN; LOCK TABLE {', '.join(_ROW_TABLES)} IN ACCESS EXCLUSIVE MODE")
             yield blocker

@@ -45,7 +45,7 @@ class Postgres:
 class LocalPostgres:
     """A server for one test, on a Unix socket in a folder. The test may stop it, kill it and start it again.
 
-    A server that is started by root runs as the user `postgres`.
+    A server that is started by root runs as the user `postgres`, the attribute `user`.
     """
 
     def __init__(self, folder: Path, programs: Path) -> None:
@@ -53,9 +53,9 @@ class LocalPostgres:
         self.programs = programs
         self.data = folder / "data"
         self.dsn = f"postgresql://postgres@/postgres?host={folder}"
-        self._user = "postgres" if os.geteuid() == 0 else None
-        if self._user:
-            account = _account(self._user)
+        self.user = "postgres" if os.geteuid() == 0 else None
+        if self.user:
+            account = _account(self.user)
             os.chown(folder, account.pw_uid, account.pw_gid)
         self.run("initdb", "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-sync", "--locale=C.UTF-8")
 
@@ -77,7 +77,7 @@ class LocalPostgres:
         subprocess.run(
             [str(self.programs / program), "-D", str(self.data), *arguments],
             check=True,
-            user=self._user,
+            user=self.user,
             cwd="/",
             stdout=subprocess.DEVNULL,
         )

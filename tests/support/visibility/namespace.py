@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
-from uuid import UUID, uuid4
-
-import asyncpg
 
 from strongroom.driver.importing.importer import import_executions
 from strongroom.kms import KekRef, KeyClass
@@ -30,6 +25,8 @@ from strongroom.visibility.search.compiler import compile_filter
 from tests.support.visibility.records import CUSTOM
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from strongroom.driver.strongroom import Strongroom
 
 
@@ -95,17 +92,6 @@ async def populated(strongroom, name, executions, records, *, custom=CUSTOM):
     assert await record_all(strongroom, namespace.namespace_id, records, types) == len(records)
     everything = {record.run_id: record for record in (*(each.record for each in executions), *records)}
     return Searched(strongroom, namespace.namespace_id, types, everything)
-
-
-@asynccontextmanager
-async def new_database(server_dsn):
-    """Create an empty database that several tests share."""
-    name = f"visibility_{uuid4().hex[:12]}"
-    admin = await asyncpg.connect(server_dsn)
-    await admin.execute(f"CREATE DATABASE {name}")
-    yield urlunsplit(urlsplit(server_dsn)._replace(path=f"/{name}"))
-    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await admin.close()
 
 
 async def run(strongroom, statement, *arguments):

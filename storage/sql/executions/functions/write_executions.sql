@@ -73,19 +73,20 @@ RETURNS TABLE (
     next_event_id bigint,
     db_record_version bigint,
     run_version bigint
-) LANGUAGE plpgsql SET strongroom.namespaces = '' AS $$
+) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
+    callers CONSTANT text := coalesce(current_setting('strongroom.namespaces', true), ''); -- restored at the end
     refused integer[] := '{}';
     failing integer[];
     one integer;
 BEGIN
-    PERFORM set_config('strongroom.namespaces', array_to_string(r_namespace, ','), true);
+    PERFORM set_config('strongroom.namespaces', coalesce(array_to_string(r_namespace, ','), ''), true);
     -- An update of the shard's range_id waits for this lock. After it, requests with the older range_id are refused here.
     SELECT array_agg(r.number) INTO failing
     FROM unnest(r_shard, r_range) WITH ORDINALITY AS r (shard_id, range_id, number)
     LEFT JOIN LATERAL (
-        SELECT s.range_id FROM shards s
+        SELECT s.range_id FROM strongroom.shards s
         WHERE s.shard_id = r.shard_id /* confined: AND s.shard_id = p_shard */
         FOR SHARE
     ) s ON true
@@ -102,7 +103,7 @@ BEGIN
         FROM unnest(c_request, c_rule, c_archetype, c_expected, c_expected_version)
              AS c (request, rule, archetype_id, expected, expected_version)
         LEFT JOIN LATERAL (
-            SELECT e.run_id, e.state, e.last_write_version FROM current_executions e
+            SELECT e.run_id, e.state, e.last_write_version FROM strongroom.current_executions e
             WHERE e.shard_id = r_shard[c.request] AND e.namespace_id = r_namespace[c.request]
               AND e.workflow_id = r_workflow[c.request] AND e.archetype_id = c.archetype_id
               /* confined: AND e.shard_id = p_shard */
@@ -112,7 +113,7 @@ BEGIN
             CASE c.rule
                 WHEN 1 THEN e.run_id IS NULL OR e.run_id = c.expected
                 WHEN 2 THEN e.run_id = c.expected AND e.state = 3 AND c.expected_version = coalesce(
-                    (SELECT x.last_write_version FROM executions x
+                    (SELECT x.last_write_version FROM strongroom.executions x
                      WHERE x.shard_id = r_shard[c.request] AND x.namespace_id = r_namespace[c.request]
                        AND x.workflow_id = r_workflow[c.request] AND x.run_id = e.run_id
                        /* confined: AND x.shard_id = p_shard */
@@ -126,11 +127,11 @@ BEGIN
             SELECT c.request, 2::smallint, e.run_id, e.state, e.last_write_version, e.data, NULL::bigint, NULL::bigint,
                    coalesce(x.last_write_version, e.last_write_version)
             FROM unnest(c_request, c_archetype) AS c (request, archetype_id)
-            LEFT JOIN current_executions e
+            LEFT JOIN strongroom.current_executions e
                 ON e.shard_id = r_shard[c.request] AND e.namespace_id = r_namespace[c.request]
                AND e.workflow_id = r_workflow[c.request] AND e.archetype_id = c.archetype_id
                /* confined: AND e.shard_id = p_shard */
-            LEFT JOIN executions x
+            LEFT JOIN strongroom.executions x
                 ON x.shard_id = e.shard_id AND x.namespace_id = e.namespace_id AND x.workflow_id = e.workflow_id AND x.run_id = e.run_id
                /* confined: AND x.shard_id = p_shard */
             WHERE c.request = ANY (failing);
@@ -140,7 +141,7 @@ BEGIN
     SELECT array_agg(DISTINCT x.request) INTO failing
     FROM unnest(x_request, x_rule, x_run, x_condition, x_record_version) AS x (request, rule, run_id, condition, record_version)
     LEFT JOIN LATERAL (
-        SELECT e.next_event_id, e.db_record_version FROM executions e
+        SELECT e.next_event_id, e.db_record_version FROM strongroom.executions e
         WHERE e.shard_id = r_shard[x.request] AND e.namespace_id = r_namespace[x.request]
           AND e.workflow_id = r_workflow[x.request] AND e.run_id = x.run_id
           /* confined: AND e.shard_id = p_shard */
@@ -159,7 +160,7 @@ BEGIN
             x.request, CASE WHEN e.db_record_version IS NULL THEN 4 ELSE 3 END::smallint, x.run_id,
             NULL::smallint, NULL::bigint, NULL::bytea, e.next_event_id, e.db_record_version, NULL::bigint
         FROM unnest(x_request, x_rule, x_run, x_condition, x_record_version) AS x (request, rule, run_id, condition, record_version)
-        LEFT JOIN executions e
+        LEFT JOIN strongroom.executions e
             ON e.shard_id = r_shard[x.request] AND e.namespace_id = r_namespace[x.request]
            AND e.workflow_id = r_workflow[x.request] AND e.run_id = x.run_id
            /* confined: AND e.shard_id = p_shard */
@@ -172,11 +173,12 @@ BEGIN
         ORDER BY x.request;
     END IF;
     IF cardinality(refused) >= cardinality(r_shard) THEN
+        PERFORM set_config('strongroom.namespaces', callers, true);
         RETURN;
     END IF;
 
     IF cardinality(c_request) > 0 THEN
-        UPDATE current_executions e
+        UPDATE strongroom.current_executions e
         SET run_id = c.run_id, state = c.state, last_write_version = c.last_write_version, data = c.data
         FROM unnest(c_request, c_rule, c_archetype, c_expected, c_run, c_state, c_version, c_data)
              AS c (request, rule, archetype_id, expected, run_id, state, last_write_version, data)
@@ -186,14 +188,14 @@ BEGIN
           /* confined: AND e.shard_id = p_shard */;
         -- If another transaction inserted the same row since the check, the whole statement fails and is run again.
         IF 1 = ANY (c_rule) THEN
-            INSERT INTO current_executions (shard_id, namespace_id, workflow_id, archetype_id, run_id, state, last_write_version, data)
+            INSERT INTO strongroom.current_executions (shard_id, namespace_id, workflow_id, archetype_id, run_id, state, last_write_version, data)
             SELECT r_shard[c.request], r_namespace[c.request], r_workflow[c.request], c.archetype_id,
                    c.run_id, c.state, c.last_write_version, c.data
             FROM unnest(c_request, c_rule, c_archetype, c_expected, c_run, c_state, c_version, c_data)
                  AS c (request, rule, archetype_id, expected, run_id, state, last_write_version, data)
             WHERE c.rule = 1 AND c.request <> ALL (refused)
               AND (c.expected IS NULL OR NOT EXISTS (
-                  SELECT FROM current_executions e
+                  SELECT FROM strongroom.current_executions e
                   WHERE e.shard_id = r_shard[c.request] AND e.namespace_id = r_namespace[c.request]
                     AND e.workflow_id = r_workflow[c.request] AND e.archetype_id = c.archetype_id
                     /* confined: AND e.shard_id = p_shard */))
@@ -201,7 +203,7 @@ BEGIN
         END IF;
     END IF;
 
-    UPDATE executions e
+    UPDATE strongroom.executions e
     SET next_event_id = x.next_event_id, last_write_version = x.last_write_version, db_record_version = x.record_version, data = x.data
     FROM unnest(x_request, x_rule, x_run, x_next_event, x_version, x_record_version, x_data)
          AS x (request, rule, run_id, next_event_id, last_write_version, record_version, data)
@@ -210,7 +212,7 @@ BEGIN
       AND e.workflow_id = r_workflow[x.request] AND e.run_id = x.run_id
       /* confined: AND e.shard_id = p_shard */;
     IF 1 = ANY (x_rule) THEN
-        INSERT INTO executions (shard_id, namespace_id, workflow_id, run_id, next_event_id, last_write_version, db_record_version, data)
+        INSERT INTO strongroom.executions (shard_id, namespace_id, workflow_id, run_id, next_event_id, last_write_version, db_record_version, data)
         SELECT r_shard[x.request], r_namespace[x.request], r_workflow[x.request], x.run_id,
                x.next_event_id, x.last_write_version, x.record_version, x.data
         FROM unnest(x_request, x_rule, x_run, x_next_event, x_version, x_record_version, x_data)
@@ -220,7 +222,7 @@ BEGIN
     END IF;
 
     IF 3 = ANY (x_rule) THEN
-        DELETE FROM execution_maps e
+        DELETE FROM strongroom.execution_maps e
         USING unnest(x_request, x_rule, x_run) AS x (request, rule, run_id)
         WHERE x.rule = 3 AND x.request <> ALL (refused)
           AND e.shard_id = r_shard[x.request] AND e.namespace_id = r_namespace[x.request]
@@ -229,14 +231,14 @@ BEGIN
     END IF;
     IF cardinality(m_run) > 0 THEN
         IF array_position(m_item, NULL) IS NOT NULL THEN
-            DELETE FROM execution_maps e
+            DELETE FROM strongroom.execution_maps e
             USING unnest(m_run, m_map, m_item) AS m (run, map, item)
             WHERE m.item IS NULL AND x_request[m.run] <> ALL (refused)
               AND e.shard_id = r_shard[x_request[m.run]] AND e.namespace_id = r_namespace[x_request[m.run]]
               AND e.workflow_id = r_workflow[x_request[m.run]] AND e.run_id = x_run[m.run] AND e.map = m.map
               /* confined: AND e.shard_id = p_shard */;
         END IF;
-        INSERT INTO execution_maps (shard_id, namespace_id, workflow_id, run_id, map, item, data)
+        INSERT INTO strongroom.execution_maps (shard_id, namespace_id, workflow_id, run_id, map, item, data)
         SELECT r_shard[x_request[m.run]], r_namespace[x_request[m.run]], r_workflow[x_request[m.run]], x_run[m.run],
                m.map, m.item, m.data
         FROM unnest(m_run, m_map, m_item, m_data) AS m (run, map, item, data)
@@ -245,7 +247,7 @@ BEGIN
         ON CONFLICT (shard_id, namespace_id, workflow_id, run_id, map, item) DO UPDATE SET data = excluded.data;
         -- An entry that a request both writes and deletes is deleted, as in Temporal.
         IF array_position(m_data, NULL) IS NOT NULL THEN
-            DELETE FROM execution_maps e
+            DELETE FROM strongroom.execution_maps e
             USING unnest(m_run, m_map, m_item, m_data) AS m (run, map, item, data)
             WHERE m.data IS NULL AND m.item IS NOT NULL AND x_request[m.run] <> ALL (refused)
               AND e.shard_id = r_shard[x_request[m.run]] AND e.namespace_id = r_namespace[x_request[m.run]]
@@ -255,14 +257,14 @@ BEGIN
     END IF;
 
     IF cardinality(t_request) > 0 THEN
-        INSERT INTO history_tasks (shard_id, category_id, fire_time, task_id, namespace_id, data)
+        INSERT INTO strongroom.history_tasks (shard_id, category_id, fire_time, task_id, namespace_id, data)
         SELECT r_shard[t.request], t.category_id, t.fire_time, t.task_id, r_namespace[t.request], t.data
         FROM unnest(t_request, t_category, t_fire_time, t_task, t_data) AS t (request, category_id, fire_time, task_id, data)
         WHERE t.request <> ALL (refused)
           /* confined: AND r_shard[t.request] = p_shard */;
     END IF;
     IF cardinality(h_request) > 0 THEN
-        INSERT INTO history_tree (shard_id, namespace_id, tree_id, branch_id, data)
+        INSERT INTO strongroom.history_tree (shard_id, namespace_id, tree_id, branch_id, data)
         SELECT r_shard[h.request], r_namespace[h.request], h.tree_id, h.branch_id, h.data
         FROM unnest(h_request, h_tree, h_branch, h_data) AS h (request, tree_id, branch_id, data)
         WHERE h.request <> ALL (refused)
@@ -270,7 +272,7 @@ BEGIN
         ON CONFLICT (shard_id, namespace_id, tree_id, branch_id) DO UPDATE SET data = excluded.data;
     END IF;
     IF cardinality(n_request) > 0 THEN
-        INSERT INTO history_node (shard_id, namespace_id, tree_id, branch_id, node_id, txn_id, prev_txn_id, data)
+        INSERT INTO strongroom.history_node (shard_id, namespace_id, tree_id, branch_id, node_id, txn_id, prev_txn_id, data)
         SELECT r_shard[n.request], r_namespace[n.request], n.tree_id, n.branch_id, n.node_id, n.txn_id, n.prev_txn_id, n.data
         FROM unnest(n_request, n_tree, n_branch, n_node, n_txn, n_prev_txn, n_data)
              AS n (request, tree_id, branch_id, node_id, txn_id, prev_txn_id, data)
@@ -280,7 +282,7 @@ BEGIN
         DO UPDATE SET prev_txn_id = excluded.prev_txn_id, data = excluded.data;
     END IF;
     IF cardinality(v_request) > 0 THEN
-        INSERT INTO visibility_records AS stored (shard_id, namespace_id, id, version, k, b1, b2, t, s, h_workflow, h_run,
+        INSERT INTO strongroom.visibility_records AS stored (shard_id, namespace_id, id, version, k, b1, b2, t, s, h_workflow, h_run,
                                                   h_type, h_status, h_queue, h_division)
         SELECT r_shard[v.request], r_namespace[v.request], v.id, v.version, v.k, v.b1, v.b2, v.t::bigint[], v.s,
                v.h_workflow, v.h_run, v.h_type, v.h_status, v.h_queue, v.h_division
@@ -288,7 +290,7 @@ BEGIN
              AS v (request, id, version, k, b1, b2, t, s, h_workflow, h_run, h_type, h_status, h_queue, h_division)
         WHERE v.request <> ALL (refused)
           AND NOT EXISTS (
-              SELECT FROM visibility_deletes AS d
+              SELECT FROM strongroom.visibility_deletes AS d
               WHERE d.shard_id = r_shard[v.request] AND d.namespace_id = r_namespace[v.request] AND d.id = v.id
                 AND d.version >= v.version
                 /* confined: AND d.shard_id = p_shard */
@@ -301,7 +303,7 @@ BEGIN
             h_division = excluded.h_division
         WHERE stored.version < excluded.version;
         IF p_outbox THEN
-            INSERT INTO visibility_outbox (shard_id, namespace_id, id)
+            INSERT INTO strongroom.visibility_outbox (shard_id, namespace_id, id)
             SELECT DISTINCT r_shard[v.request], r_namespace[v.request], v.id
             FROM unnest(v_request, v_id) AS v (request, id)
             WHERE v.request <> ALL (refused)
@@ -310,5 +312,6 @@ BEGIN
             ON CONFLICT (shard_id, namespace_id, id) DO UPDATE SET stamp = excluded.stamp;
         END IF;
     END IF;
+    PERFORM set_config('strongroom.namespaces', callers, true);
 END
 $$;

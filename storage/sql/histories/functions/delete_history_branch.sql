@@ -9,25 +9,29 @@ CREATE FUNCTION delete_history_branch(
     d_branch uuid[],          -- the branches whose nodes are deleted, from d_node on
     d_node bigint[]
 )
-RETURNS boolean LANGUAGE plpgsql SET strongroom.namespaces = '' AS $$
+RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    callers CONSTANT text := coalesce(current_setting('strongroom.namespaces', true), ''); -- restored at the end
+    unchanged boolean;
 BEGIN
-    PERFORM set_config('strongroom.namespaces', p_namespace::text, true);
-    PERFORM 1 FROM history_tree AS t
+    PERFORM set_config('strongroom.namespaces', coalesce(p_namespace::text, ''), true);
+    PERFORM 1 FROM strongroom.history_tree AS t
     WHERE t.shard_id = p_shard AND t.namespace_id = p_namespace AND t.tree_id = p_tree
     ORDER BY t.branch_id FOR UPDATE;
     -- A separate statement, so that it sees what was committed while this one waited for the locks.
-    IF p_known IS DISTINCT FROM ARRAY(
-        SELECT t.branch_id FROM history_tree AS t
+    unchanged := p_known IS NOT DISTINCT FROM ARRAY(
+        SELECT t.branch_id FROM strongroom.history_tree AS t
         WHERE t.shard_id = p_shard AND t.namespace_id = p_namespace AND t.tree_id = p_tree
         ORDER BY t.branch_id
-    ) THEN
-        RETURN false;
+    );
+    IF unchanged THEN
+        DELETE FROM strongroom.history_tree AS t
+        WHERE t.shard_id = p_shard AND t.namespace_id = p_namespace AND t.tree_id = p_tree AND t.branch_id = p_branch;
+        DELETE FROM strongroom.history_node AS n USING unnest(d_branch, d_node) AS d (branch_id, node_id)
+        WHERE n.shard_id = p_shard AND n.namespace_id = p_namespace AND n.tree_id = p_tree
+          AND n.branch_id = d.branch_id AND n.node_id >= d.node_id;
     END IF;
-    DELETE FROM history_tree AS t
-    WHERE t.shard_id = p_shard AND t.namespace_id = p_namespace AND t.tree_id = p_tree AND t.branch_id = p_branch;
-    DELETE FROM history_node AS n USING unnest(d_branch, d_node) AS d (branch_id, node_id)
-    WHERE n.shard_id = p_shard AND n.namespace_id = p_namespace AND n.tree_id = p_tree
-      AND n.branch_id = d.branch_id AND n.node_id >= d.node_id;
-    RETURN true;
+    PERFORM set_config('strongroom.namespaces', callers, true);
+    RETURN unchanged;
 END
 $$;

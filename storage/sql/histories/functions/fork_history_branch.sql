@@ -8,17 +8,21 @@ CREATE FUNCTION fork_history_branch(
     p_branch uuid,
     p_data bytea
 )
-RETURNS boolean LANGUAGE plpgsql SET strongroom.namespaces = '' AS $$
+RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    callers CONSTANT text := coalesce(current_setting('strongroom.namespaces', true), ''); -- restored at the end
+    has_base boolean;
 BEGIN
-    PERFORM set_config('strongroom.namespaces', p_namespace::text, true);
-    PERFORM 1 FROM history_tree AS t
+    PERFORM set_config('strongroom.namespaces', coalesce(p_namespace::text, ''), true);
+    PERFORM 1 FROM strongroom.history_tree AS t
     WHERE t.shard_id = p_shard AND t.namespace_id = p_namespace AND t.tree_id = p_tree AND t.branch_id = p_base
     FOR KEY SHARE;
-    IF NOT FOUND THEN
-        RETURN false;
+    has_base := FOUND;
+    IF has_base THEN
+        INSERT INTO strongroom.history_tree (shard_id, namespace_id, tree_id, branch_id, data)
+        VALUES (p_shard, p_namespace, p_tree, p_branch, p_data);
     END IF;
-    INSERT INTO history_tree (shard_id, namespace_id, tree_id, branch_id, data)
-    VALUES (p_shard, p_namespace, p_tree, p_branch, p_data);
-    RETURN true;
+    PERFORM set_config('strongroom.namespaces', callers, true);
+    RETURN has_base;
 END
 $$;

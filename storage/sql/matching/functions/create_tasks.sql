@@ -16,23 +16,24 @@ CREATE FUNCTION create_tasks(
     t_task bigint[],
     t_data bytea[]
 )
-RETURNS TABLE (request integer) LANGUAGE plpgsql SET strongroom.namespaces = '' AS $$
+RETURNS TABLE (request integer) LANGUAGE plpgsql AS $$
 DECLARE
+    callers CONSTANT text := coalesce(current_setting('strongroom.namespaces', true), ''); -- restored at the end
     owned integer[];
 BEGIN
-    PERFORM set_config('strongroom.namespaces', array_to_string(q_namespace, ','), true);
+    PERFORM set_config('strongroom.namespaces', coalesce(array_to_string(q_namespace, ','), ''), true);
     SELECT coalesce(array_agg(held.number), '{}') INTO owned
     FROM (
         SELECT q.number::integer AS number
         FROM unnest(q_hash, q_namespace, q_queue, q_type, q_range)
              WITH ORDINALITY AS q (range_hash, namespace_id, task_queue_id, task_type, range_id, number)
-        JOIN task_queues AS k
+        JOIN strongroom.task_queues AS k
           ON k.range_hash = q.range_hash AND k.namespace_id = q.namespace_id AND k.task_queue_id = q.task_queue_id
          AND k.task_type = q.task_type AND k.fair = p_fair
         WHERE k.range_id = q.range_id /* confined: AND k.range_hash = p_shard */
         FOR SHARE OF k
     ) AS held;
-    INSERT INTO tasks (range_hash, namespace_id, task_queue_id, task_type, fair, pass, task_id, data)
+    INSERT INTO strongroom.tasks (range_hash, namespace_id, task_queue_id, task_type, fair, pass, task_id, data)
     SELECT t.range_hash, q_namespace[t.request], s_queue[t.part], q_type[t.request], p_fair, t.pass, t.task_id, t.data
     FROM (
         SELECT q_hash[s_request[k.part]] AS range_hash, s_request[k.part] AS request, k.part, k.pass, k.task_id, k.data
@@ -42,5 +43,6 @@ BEGIN
     IF cardinality(owned) < cardinality(q_hash) THEN
         RETURN QUERY SELECT n FROM generate_series(1, cardinality(q_hash)) AS n WHERE n <> ALL (owned);
     END IF;
+    PERFORM set_config('strongroom.namespaces', callers, true);
 END
 $$;

@@ -13,9 +13,11 @@ CREATE FUNCTION get_tasks(
     q_max_task bigint[],
     q_limit integer[]
 )
-RETURNS TABLE (passes bigint[], task_ids bigint[], sealed bytea[]) LANGUAGE plpgsql STABLE SET strongroom.namespaces = '' AS $$
+RETURNS TABLE (passes bigint[], task_ids bigint[], sealed bytea[]) LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    callers CONSTANT text := coalesce(current_setting('strongroom.namespaces', true), ''); -- restored at the end
 BEGIN
-    PERFORM set_config('strongroom.namespaces', array_to_string(q_namespace, ','), true);
+    PERFORM set_config('strongroom.namespaces', coalesce(array_to_string(q_namespace, ','), ''), true);
     RETURN QUERY
     SELECT page.passes, page.task_ids, page.sealed
     FROM unnest(q_hash, q_namespace, q_queue, q_type, q_min_pass, q_min_task, q_max_pass, q_max_task, q_limit)
@@ -24,7 +26,7 @@ BEGIN
         SELECT array_agg(t.pass) AS passes, array_agg(t.task_id) AS task_ids, array_agg(t.data) AS sealed
         FROM (
             SELECT k.pass, k.task_id, k.data
-            FROM tasks AS k
+            FROM strongroom.tasks AS k
             WHERE k.range_hash = q.range_hash AND k.namespace_id = q.namespace_id AND k.task_queue_id = q.task_queue_id
               AND k.task_type = q.task_type AND k.fair = p_fair
               AND (k.pass, k.task_id) >= (q.min_pass, q.min_task) AND (k.pass, k.task_id) < (q.max_pass, q.max_task)
@@ -34,5 +36,6 @@ BEGIN
         ) AS t
     ) AS page
     ORDER BY q.number;
+    PERFORM set_config('strongroom.namespaces', callers, true);
 END
 $$;

@@ -1,0 +1,116 @@
+"""Databases as an administrator creates them for Strongroom: each belongs to a plain role, which may do nothing else on the server."""
+
+from __future__ import annotations
+
+import os
+from contextlib import asynccontextmanager
+from itertools import count
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
+
+import asyncpg
+
+PASSWORD = "not-a-secret"  # noqa: S105 - of roles on a test's own server
+PLAIN = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
+"""The rights of an owner and of the driver role on the server: none but to connect."""
+_numbers = count(1)
+_superusers: dict[str, str] = {}
+_owners: dict[str, str] = {}
+
+
+def quoted(name):
+    """Return a name as an identifier of SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def dsn_of(dsn, *, role=None, password=PASSWORD, database=None):
+    """Return a connection string with another role or database."""
+    parts = urlsplit(dsn)
+    if role is not None:
+        place = parts.netloc.rpartition("@")[2]
+        parts = parts._replace(netloc=f"{quote(role, safe='')}:{password}@{place}")
+    if database is not None:
+        parts = parts._replace(path=f"/{quote(database, safe='')}")
+    return urlunsplit(parts)
+
+
+async def administer(superuser_dsn, *statements):
+    """Run statements as the superuser."""
+    connection = await asyncpg.connect(superuser_dsn)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+class Databases:
+    """Creates databases on a server, and drops them.
+
+    Attributes:
+        superuser_dsn: The superuser's connection string. Only a superuser, or a role with CREATEDB and CREATEROLE, can create them.
+    """
+
+    def __init__(self, superuser_dsn):
+        self.superuser_dsn = superuser_dsn
+
+    async def create(self, name=None, *, role=None, options=""):
+        """Create an empty database and its owner, a plain role; return the owner's connection string.
+
+        Args:
+            name: The name of the database; None for a new one.
+            role: The name of the role; None for the name of the database.
+            options: Further options of CREATE DATABASE.
+        """
+        name = name or f"test_{os.getpid()}_{next(_numbers)}"
+        role = role or name
+        await administer(
+            self.superuser_dsn,
+            f"CREATE ROLE {quoted(role)} {PLAIN} PASSWORD '{PASSWORD}'",
+            f"CREATE DATABASE {quoted(name)} OWNER {quoted(role)} {options}",
+        )
+        dsn = dsn_of(self.superuser_dsn, role=role, database=name)
+        _superusers[dsn] = dsn_of(self.superuser_dsn, database=name)
+        return dsn
+
+    async def drop(self, dsn):
+        """Drop a database and its owner, because the leak scan reads every file of the server."""
+        parts = urlsplit(dsn)
+        name, role = unquote(parts.path[1:]), unquote(parts.username)
+        await administer(
+            self.superuser_dsn, f"DROP DATABASE {quoted(name)} WITH (FORCE)", f"DROP ROLE IF EXISTS {quoted(role)}"
+        )
+
+    @asynccontextmanager
+    async def database(self):
+        """Yield the owner's connection string of an empty database, which is dropped at the end."""
+        dsn = await self.create()
+        try:
+            yield dsn
+        finally:
+            await self.drop(dsn)
+
+
+def superuser_of(dsn):
+    """Return the superuser's connection string for the database of an owner or of a driver role.
+
+    It is for statements that neither may run, for example to end another role's session.
+    """
+    return _superusers[dsn]
+
+
+def owner_of(dsn):
+    """Return the connection string of the tables' owner for that of a driver role. An owner's is returned as it is."""
+    return _owners.get(dsn, dsn)
+
+
+async def create_driver(owner_dsn, role=None):
+    """Create a plain role on the server of a database; return the role, and its connection string for the database.
+
+    An administrator creates the role, because an owner may not.
+    """
+    role = role or f"driver_{os.getpid()}_{next(_numbers)}"
+    superuser_dsn = superuser_of(owner_dsn)
+    await administer(superuser_dsn, f"CREATE ROLE {quoted(role)} {PLAIN} PASSWORD '{PASSWORD}'")
+    dsn = dsn_of(owner_dsn, role=role)
+    _superusers[dsn], _owners[dsn] = superuser_dsn, owner_dsn
+    return role, dsn
