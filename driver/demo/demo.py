@@ -21,7 +21,7 @@ from strongroom.kms import KekRef, StrongroomError
 
 from . import proofs as demo_proofs
 from . import views as demo_views
-from .embedded_postgres import embedded_postgres
+from .embedded_postgres import create_plain_database, embedded_postgres
 from .stage import Stage, Tenant
 
 if TYPE_CHECKING:
@@ -62,15 +62,15 @@ async def run_demo(keep: Path | None, terminal: Terminal) -> bool:
     with ExitStack() as cleanup:
         folder = _folder(keep, cleanup)
         terminal.line("Starting a throw-away PostgreSQL ...")
-        dsn = cleanup.enter_context(embedded_postgres(folder / "postgres", keep_running=keep is not None))
+        superuser_dsn = cleanup.enter_context(embedded_postgres(folder / "postgres", keep_running=keep is not None))
         config_path = folder / "strongroom.toml"
-        _configure(config_path, dsn)
+        _configure(config_path, await create_plain_database(superuser_dsn))
         config = load_config(config_path)
         await Strongroom.init(config)
         async with Strongroom.open(config) as strongroom:
             executions = read_import_file(Path(str(files(__package__) / SAMPLE)))
             tenants = await _import(strongroom, executions, terminal)
-            stage = Stage(strongroom, terminal, folder, tenants)
+            stage = Stage(strongroom, terminal, folder, superuser_dsn, tenants)
             failed = [title for title, step in _STEPS if not await _step(title, step, stage)]
     _conclude(terminal, failed, perf_counter() - started, keep)
     return not failed

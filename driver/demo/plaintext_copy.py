@@ -43,12 +43,16 @@ async def write_copy(dsn: str, executions: Sequence[Execution]) -> None:
                     record.run_id,
                     orjson.dumps(record.attributes()).decode() + record.memo.decode(),
                 )
-        await flush(database)
     finally:
         await database.aclose()
+    await flush(dsn)
 
 
-async def flush(database: Database) -> None:
-    """Write all dirty pages of the server to its files."""
-    async with database.connection(NO_NAMESPACE) as connection:
-        await connection.execute("CHECKPOINT")
+async def flush(superuser_dsn: str) -> None:
+    """Write all dirty pages of the server to its files. Only a superuser or a member of pg_checkpoint may do that."""
+    database = Database(superuser_dsn, size=1, insecure=True)
+    try:
+        async with database.connection(NO_NAMESPACE) as connection:
+            await connection.execute("CHECKPOINT")
+    finally:
+        await database.aclose()

@@ -45,7 +45,7 @@ async def read_back(stage: Stage) -> bool:
 async def leak_scan(stage: Stage) -> bool:
     """Search for planted strings in every file of the server, and then in a server with the rows in clear."""
     planted = planted_strings([execution for tenant in stage.tenants for execution in tenant.executions])
-    await flush(stage.strongroom.database)
+    await flush(stage.superuser_dsn)
     with stage.terminal.busy("scanning ..."):
         sealed = scan(stage.folder / "postgres", planted)
         with embedded_postgres(stage.folder / "plaintext") as dsn:

@@ -39,10 +39,12 @@ class Stage:
         strongroom: The cell.
         terminal: The output.
         folder: The folder of the demonstration; the database's files are in its folder `postgres`.
+        superuser_dsn: The connection string of the server's superuser, for the leak scan. The cell connects as a plain owner.
         tenants: Two namespaces with KEKs in different keyrings. The second one is shredded at the end.
     """
 
     strongroom: Strongroom
     terminal: Terminal
     folder: Path
+    superuser_dsn: str
     tenants: tuple[Tenant, Tenant]

