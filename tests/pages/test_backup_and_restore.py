@@ -1,0 +1,312 @@
+"""The commands of docs/backup-and-restore.md, run as they are written: only addresses, folders and the moment are replaced."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from tests.support.databases import PASSWORD, Databases, create_driver, dsn_of
+from tests.support.fixtures.command_line import STRONGROOM, run_command, run_in_thread, sql
+from tests.support.pages import code_blocks
+from tests.support.services import POSTGRES, CannotStart, or_skip
+from tests.support.services.postgres import own_postgres, programs_of
+from tests.support.tree import ROOT
+
+pytestmark = pytest.mark.integration
+
+PAGE = ROOT / "docs" / "backup-and-restore.md"
+SOURCE = "postgresql://strongroom@db.example.com/strongroom"
+TARGET = "postgresql://strongroom@db2.example.com/strongroom"
+ADMINISTRATOR = "postgresql://postgres@{}.example.com/postgres"
+MOMENT = "2026-11-29 12:00:00+00"
+IMPORTED = 20
+NAMESPACES = ("payments", "gone", "own")
+
+
+class Walk:
+    """Runs the code blocks of the page, one after the other.
+
+    Args:
+        programs: The folder of PostgreSQL's programs.
+        values: What is written in the page, and what is run instead.
+        user: The user that runs the commands; None for the user that runs the tests.
+    """
+
+    def __init__(self, programs, values, *, user=None):
+        self._blocks = [block for block in code_blocks(PAGE) if block.language in ("sh", "ini")]
+        self._path = f"{programs}:{STRONGROOM.parent}:{os.environ['PATH']}"
+        self._user = user
+        self.values = values
+        self.used = set()
+
+    def text(self, first_words):
+        """Return the block that begins with some words, with the values in place."""
+        [block] = [block for block in self._blocks if block.text.startswith(first_words)]
+        text = block.text
+        for written, value in self.values.items():
+            if written in text:
+                self.used.add(written)
+                text = text.replace(written, value)
+        return text
+
+    def run(self, first_words, folder, *, lines=slice(None)):
+        """Run a block in a folder, or some of its lines; return what it printed. Each command must succeed."""
+        text = "\n".join(self.text(first_words).splitlines()[lines])
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", text],
+            cwd=folder,
+            env={**os.environ, "PATH": self._path, "COLUMNS": "200"},
+            user=self._user,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, text + done.stdout + done.stderr
+        return done.stdout
+
+
+def command(folder, *arguments, code=0):
+    """Run a command of Strongroom that is not on the page; return what it printed."""
+    done = run_command(folder, *arguments)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def shred(folder, name):
+    """Shred a namespace with both confirmations."""
+    asked = command(folder, "namespace", "shred", name, "--confirm", name, "--grace", "0s")
+    command(
+        folder,
+        "namespace",
+        "shred",
+        name,
+        "--final",
+        re.search(r"--final (\w+)", asked)[1],
+        "--certificate",
+        f"{name}.json",
+    )
+
+
+def count(folder, name):
+    """Return the number of runs that a namespace lists."""
+    return int(re.search(r"\d+", command(folder, "query", name, "--count"))[0])
+
+
+def folders(tmp_path):
+    """Return the folders of the page, as folders of this test."""
+    places = {name: tmp_path / name for name in ("old-host", "new-host", "backup", "backup-of-keys")}
+    for place in places.values():
+        place.mkdir()
+    return places
+
+
+@pytest.fixture
+def server_of_two(contract_databases):
+    """A server's superuser, its programs, the owner's dsn of a database, and that of the database that the page creates."""
+    superuser_dsn = contract_databases.superuser_dsn
+    [[major]] = sql(superuser_dsn, "SELECT current_setting('server_version_num')::int / 10000")
+    try:
+        programs = programs_of(major)
+    except CannotStart:  # a server in a container: any newer programs do
+        programs = programs_of(max(POSTGRES))
+    source = run_in_thread(contract_databases.create())
+    yield superuser_dsn, programs, source, dsn_of(superuser_dsn, role="strongroom", database="strongroom")
+    for what in (
+        "DATABASE IF EXISTS strongroom WITH (FORCE)",
+        "ROLE IF EXISTS strongroom",
+        "ROLE IF EXISTS strongroom_driver",
+    ):
+        sql(superuser_dsn, f"DROP {what}")
+    run_in_thread(contract_databases.drop(source))
+
+
+def test_dump_and_restore_as_a_plain_owner(server_of_two, tmp_path, sample_path):
+    """A dump, restored by another owner into another database, opens with the copied keyring, and everything works in it."""
+    superuser_dsn, programs, source, target = server_of_two
+    places = folders(tmp_path)
+    old, new = places["old-host"], places["new-host"]
+    values = {
+        SOURCE: source,
+        TARGET: target,
+        ADMINISTRATOR.format("db2"): superuser_dsn,
+        "'...'": f"'{PASSWORD}'",
+        "/backup-of-keys": str(places["backup-of-keys"]),
+        "/backup/": f"{places['backup']}/",
+    }
+    walk = Walk(programs, values)
+    command(old, "init", "--dsn", source)
+    few = old / "few.jsonl"
+    few.write_bytes(b"\n".join(gzip.decompress(sample_path.read_bytes()).splitlines()[:IMPORTED]) + b"\n")
+    command(old, "namespace", "create", "payments", "--kek", "local:shared", "--create-kek")
+    command(old, "namespace", "create", "gone", "--kek", "local:shared")
+    command(old, "namespace", "create", "own")
+    for name in NAMESPACES:
+        command(old, "import", name, few)
+
+    walk.run("pg_dump", old, lines=slice(1))
+    # What happens during the backup, before the keyring is copied, and after it.
+    command(old, "namespace", "create", "late")
+    walk.run("pg_dump", old, lines=slice(1, None))
+    for name in ("gone", "own"):
+        shred(old, name)
+
+    creates = 'psql postgresql://postgres@db2.example.com/postgres -c "CREATE ROLE strongroom{} LOGIN'
+    walk.run(creates.format(""), tmp_path)
+    walk.run("pg_restore", tmp_path)
+    walk.run("cp -p /backup/strongroom.toml", new)
+    checked = walk.run("strongroom schema status", new)
+    assert "nothing to do" in checked or "version 1" in checked
+    assert {name: count(new, name) for name in NAMESPACES} == dict.fromkeys(NAMESPACES, IMPORTED)
+    assert "late" not in command(new, "namespace", "list")
+    assert sql(target, "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'strongroom'") == [("strongroom",)]
+
+    # With the current keyring, the KEK of the shredded namespace is gone. Its rows came back, but do not open.
+    shutil.copy(old / "strongroom-keyring.json", new / "strongroom-keyring.json")
+    assert count(new, "payments") == count(new, "gone") == IMPORTED
+    command(new, "query", "own", "--count", code=2)
+
+    # The namespace that came back is shredded again.
+    shredding = "strongroom namespace list"
+    walk.values["CODE"] = re.search(r"--final (\w+)", walk.run(shredding, new, lines=slice(2)))[1]
+    walk.run(shredding, new, lines=slice(2, None))
+    command(new, "query", "gone", "--count", code=2)
+    command(new, "verify-certificate", "gone-erasure-again.json")
+
+    walk.run(creates.format("_driver"), new)
+    with_role = {"STRONGROOM_DSN": dsn_of(target, role="strongroom_driver")}
+    limited = run_command(new, "doctor", environment=with_role)
+    assert "row-level security applies to strongroom_driver" in " ".join(limited.stdout.split()), limited.stdout
+    assert run_command(new, "query", "payments", "--count", environment=with_role).stdout.split()[0] == str(IMPORTED)
+    assert sql(with_role["STRONGROOM_DSN"], "SELECT count(*) FROM history_node") == [(0,)]
+    assert walk.used == set(values) | {"CODE"}
+
+
+def test_an_older_audit_log_is_noticed(dsn, tmp_path):
+    """`audit verify` accepts a log that continued after the backup, and reports one that is older than the database."""
+    command(tmp_path, "init", "--dsn", dsn)
+    command(tmp_path, "namespace", "create", "payments")
+    shutil.copytree(tmp_path / "audit", tmp_path / "older")
+    dump = subprocess.run(
+        [programs_of(max(POSTGRES)) / "pg_dump", "--format=custom", "--schema=strongroom", dsn],
+        check=True,
+        capture_output=True,
+    ).stdout
+    for _ in range(3):
+        command(tmp_path, "namespace", "list")
+    command(tmp_path, "audit", "verify")
+    newer = tmp_path / "newer"
+    shutil.copytree(tmp_path / "audit", newer)
+    shutil.rmtree(tmp_path / "audit")
+    shutil.copytree(tmp_path / "older", tmp_path / "audit")
+    command(tmp_path, "audit", "verify", code=1)
+    sql(dsn, "DROP SCHEMA strongroom CASCADE")
+    restore = [
+        programs_of(max(POSTGRES)) / "pg_restore",
+        "--no-owner",
+        "--single-transaction",
+        "--exit-on-error",
+        f"--dbname={dsn}",
+    ]
+    subprocess.run(restore, input=dump, check=True)
+    shutil.rmtree(tmp_path / "audit")
+    shutil.copytree(newer, tmp_path / "audit")
+    command(tmp_path, "audit", "verify")
+
+
+def test_a_dump_by_the_driver_role_is_refused(dsn, tmp_path):
+    """`pg_dump` as the role that row-level security limits fails. It does not write a dump with missing rows."""
+    command(tmp_path, "init", "--dsn", dsn)
+    role, driver_dsn = run_in_thread(create_driver(dsn))
+    command(tmp_path, "schema", "apply", "--driver-role", role)
+    dump = subprocess.run(
+        [programs_of(max(POSTGRES)) / "pg_dump", "--schema=strongroom", driver_dsn],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert dump.returncode != 0
+    assert "row-level security" in dump.stderr
+
+
+def test_restore_to_a_point_in_time(tmp_path_factory):
+    """The base backup and the archived log restore the moment that the page names: not the runs before it alone, and no later one."""
+    with tempfile.TemporaryDirectory(prefix="strongroom-backup-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        backup = folder / "backup"
+        (backup / "wal").mkdir(parents=True)
+        with or_skip(own_postgres(folder / "postgres", 15, start=False)) as server:
+            user = server.user
+            for each in (folder, backup, backup / "wal"):
+                if user:
+                    shutil.chown(each, user)
+            restored = folder / "restored"
+            values = {
+                ADMINISTRATOR.format("db"): server.dsn,
+                "/backup/": f"{backup}/",
+                "/var/lib/postgresql/restored": str(restored),
+            }
+            walk = Walk(server.programs, values, user=user)
+            with (server.data / "postgresql.conf").open("a") as settings:
+                # The fixture gives these on the command line, which a base backup does not contain.
+                settings.write(
+                    f"max_connections = 200\nlisten_addresses = ''\nunix_socket_directories = '{server.folder}'\n"
+                )
+                settings.write(walk.text("wal_level"))
+            server.start()
+            host = tmp_path_factory.mktemp("host")
+            dsn = run_in_thread(Databases(server.dsn).create())
+            command(host, "init", "--dsn", dsn)
+            command(host, "namespace", "create", "before")
+            walk.run("pg_basebackup", "/")
+            command(host, "namespace", "create", "between")
+            [[moment]] = sql(server.dsn, "SELECT clock_timestamp()::text")
+            command(host, "namespace", "create", "after")
+            [[last]] = sql(server.dsn, "SELECT pg_walfile_name(pg_switch_wal())")
+            wait_for((backup / "wal" / last).exists)
+            assert names(host) == {"before", "between", "after"}
+            server.stop("fast")
+            walk.values[MOMENT] = moment
+            walk.run("cp -a /backup/base", "/")
+            try:
+                wait_for(lambda: sql(server.dsn, "SELECT pg_is_in_recovery()") == [(False,)])
+                assert names(host) == {"before", "between"}
+                command(host, "doctor", "--use-keys")
+                command(host, "namespace", "create", "again")
+                assert walk.used == {*values, MOMENT}
+            finally:
+                subprocess.run(
+                    [server.programs / "pg_ctl", "-D", restored, "-m", "immediate", "stop"],
+                    user=user,
+                    cwd="/",
+                    check=True,
+                )
+                server.start()  # the fixture stops it
+
+
+def names(host):
+    """Return the names of the namespaces that a cell lists."""
+    return {
+        word for word in command(host, "namespace", "list").split() if word in {"before", "between", "after", "again"}
+    }
+
+
+def wait_for(condition, seconds=60):
+    """Wait until a condition holds. A server that is not there yet is no failure."""
+    deadline = time.monotonic() + seconds
+    while True:
+        with suppress(OSError, asyncpg.PostgresError):
+            if condition():
+                return
+        assert time.monotonic() < deadline, "the condition did not come true"
+        time.sleep(0.1)
