@@ -183,7 +183,7 @@ async def test_an_owner_who_may_not_create_roles(dsn, tmp_path):
 
 
 async def test_the_error_of_the_driver_role_names_its_owner(dsn):
-    """A service that applies the schema as the driver role is told whom to connect as. Nothing changes."""
+    """The error of a service that applies the schema as the driver role names the role to connect as. Nothing changes."""
     owner = Database(dsn, size=1, insecure=True)
     role, driver_dsn = await create_driver(dsn)
     await apply_schema(owner, driver_role=role)

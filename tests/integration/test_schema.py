@@ -28,6 +28,7 @@ from strongroom.storage import (
 from strongroom.storage.schema.migrations import Migration, migrations
 from strongroom.storage.schema.policies import create_policies
 from strongroom.visibility import attribute_types
+from tests.support.databases import dsn_of
 from tests.support.fixtures.driver_role import owner_connection
 from tests.support.shredding import shred
 from tests.support.tree import ROOT
@@ -330,7 +331,7 @@ async def test_a_server_that_is_not_there_is_unavailable(config_path):
     for dsn in (
         "postgresql://127.0.0.1:1/none",
         "postgresql:///none?host=/nowhere",
-        config.dsn.replace("/test_", "/no_such_"),
+        dsn_of(config.dsn, database="no_such"),
     ):
         with pytest.raises(Unavailable):
             await check_schema_of(dsn)

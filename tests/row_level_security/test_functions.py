@@ -10,7 +10,6 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from strongroom.driver.strongroom import shard_of
 from strongroom.kms import StrongroomError
 from strongroom.storage import EVERY_NAMESPACE, NO_NAMESPACE, Database
 from strongroom.storage.engine.functions import Function, load_functions
@@ -51,8 +50,7 @@ def calls_in_transactions(monkeypatch):
 async def test_a_function_leaves_the_callers_namespaces_as_they_were(service_cell, calls_in_transactions):
     """In a transaction, whatever a function answers, the statements after it see the caller's namespaces."""
     table = await every_table(service_cell)
-    keys = await service_cell.keyring.open(table.namespace_id)
-    table.expected["record shard"] = shard_of(keys, "order 0", service_cell.config.cell.shard_count)
+    table.expected["record shard"] = await service_cell.shards.shard_of(table.namespace_id, "order 0")
     other = await service_cell.namespaces.create("other", kek=KEK, search_attributes={"Customer": "Keyword"})
     for other_id in (other.namespace_id, table.namespace_id):
         for call in crossed_calls(table, other_id).values():
