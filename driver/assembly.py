@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from strongroom.kms import NO_KEY_EVENTS, Keyring, StrongroomError
+from strongroom.kms import NO_KEY_EVENTS, Background, Keyring, StrongroomError
 from strongroom.storage import (
     AccessPolicyStore,
     AuditCheckpoint,
@@ -40,6 +40,7 @@ from .access import CALLER, AccessControl
 from .audit import AuditLog, KeyRecords, LogSettings
 from .audit.events import now
 from .audit.log import opened
+from .background import background_work
 from .config import ConfigError
 from .providers import make_providers
 from .proxy import bare, chained, proxied
@@ -93,6 +94,8 @@ class Cell:
         audit: The audit log; None if the configuration names none.
         audit_checkpoints: The last signed position of each process's audit log.
         telemetry: Metrics and traces; None for none.
+        background: The work in the background of this process. Each outlives every exception, and counts them.
+        key_notifications: The part of it that listens for changes of keys.
     """
 
     config: StrongroomConfig
@@ -120,6 +123,8 @@ class Cell:
     audit: AuditLog | None
     audit_checkpoints: AuditCheckpointStore
     telemetry: Telemetry | None = None
+    background: tuple[Background, ...] = ()
+    key_notifications: Background = field(default_factory=lambda: Background("key notifications"))
 
     def bare_stores(self) -> dict[str, Any]:
         """Return the stores without telemetry, by their names in the table."""
@@ -191,6 +196,7 @@ async def assembled(  # noqa: C901 - the parts of a cell, one after the other
         if log is not None:
             await stack.enter_async_context(opened(log))
 
+        key_notifications = Background("key notifications")
         search_index, notifier = _search_index(config), None
         if search_index is not None:
             stack.push_async_callback(search_index.aclose)
@@ -223,10 +229,11 @@ async def assembled(  # noqa: C901 - the parts of a cell, one after the other
                 stack.push_async_callback(store.aclose)
         outbox = VisibilityOutbox(database)
         indexer = Indexer(outbox, search_index) if search_index is not None else None
+        background = background_work(key_notifications, notifier, indexer, log)
         if telemetry is not None:
             chain = chained((telemetry.calls,))
             stores = {entry.name: proxied(entry, stores[entry.name], chain) for entry in STORES}
-            telemetry.cell_opened(keyring=keyring, outbox=outbox, indexer=indexer, audit=log)
+            telemetry.cell_opened(keyring=keyring, outbox=outbox, indexer=indexer, audit=log, background=background)
         yield cell_type(
             config=config,
             database=database,
@@ -240,6 +247,8 @@ async def assembled(  # noqa: C901 - the parts of a cell, one after the other
             audit=log,
             audit_checkpoints=AuditCheckpointStore(database),
             telemetry=telemetry,
+            background=background,
+            key_notifications=key_notifications,
         )
 
 

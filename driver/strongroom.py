@@ -98,7 +98,9 @@ class Strongroom(Cell):
             if check_keyrings:
                 await check_keyring_files(strongroom.keyring.providers)
             background: list[asyncio.Task[None]] = [
-                asyncio.create_task(follow_key_changes(strongroom.database, strongroom.keyring))
+                asyncio.create_task(
+                    follow_key_changes(strongroom.database, strongroom.keyring, strongroom.key_notifications)
+                )
             ]
             if telemetry is not None:
                 background.append(asyncio.create_task(telemetry.watch()))

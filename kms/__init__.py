@@ -4,6 +4,7 @@ It needs only `cryptography`, `zstandard` and `orjson`. Each KMS except the loca
 `FORMAT.md` is the byte-exact specification, and `DESIGN.md` has the decisions.
 """
 
+from .background import Background
 from .durable_file import replace_file, sync_folder
 from .errors import (
     AccessDenied,
@@ -90,6 +91,7 @@ __all__ = [
     "NO_KEY_EVENTS",
     "XAES256GCM",
     "AccessDenied",
+    "Background",
     "CachePolicy",
     "Capabilities",
     "DataKeyRecord",

@@ -13,7 +13,8 @@
         ├── SearchIndexMismatch
         ├── SearchIndexAuthenticationError      also a NotAuthenticated
         └── SearchIndexUnavailable              also an Unavailable; may be retried
-            └── SearchIndexTimeout              also a Timeout
+            ├── SearchIndexTimeout              also a Timeout
+            └── SearchIndexAnswerError          another server answered, or the answer is damaged
 
 A message names the position of the fault in the query. It quotes words of the language and the names of built-in attributes. It
 never quotes a literal, a custom attribute or an unknown name, because a tenant wrote them.
@@ -97,3 +98,7 @@ class SearchIndexUnavailable(VisibilityError, Unavailable):  # noqa: N818 - the 
 
 class SearchIndexTimeout(SearchIndexUnavailable, Timeout):
     """The search index did not answer in time."""
+
+
+class SearchIndexAnswerError(SearchIndexUnavailable):
+    """The answer is not one of Elasticsearch: a proxy answered, or it is damaged; check elasticsearch.url and what is in between."""

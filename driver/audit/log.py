@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from strongroom.kms import StrongroomError
+from strongroom.kms import Background, StrongroomError
 
 from .checkpoint import Checkpoint, as_event
 from .errors import AuditUnavailable
@@ -42,6 +42,7 @@ class AuditLog:
     Attributes:
         root: The folder of all streams.
         is_healthy: Whether the last write succeeded.
+        signing_work: The state of the loop that signs, for monitoring.
 
     Args:
         root: The folder of all streams; it is created if it does not exist.
@@ -67,6 +68,7 @@ class AuditLog:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._flush_timer: asyncio.TimerHandle | None = None
         self._signed = 0
+        self.signing_work = Background("audit signatures")
         self._due = asyncio.Event()
         self._signing = asyncio.Lock()
 
@@ -150,7 +152,7 @@ class AuditLog:
                 async with asyncio.timeout(self._settings.checkpoint_seconds):  # wait_for can swallow a cancellation.
                     await self._due.wait()
             self._due.clear()
-            await self.checkpoint()
+            await self.signing_work.once(self.checkpoint)
 
     async def aclose(self) -> None:
         """Write the records in memory, and release the stream for another process."""

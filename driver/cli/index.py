@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING
 
 import click
 
 from strongroom.driver.config import ConfigError
+from strongroom.driver.index_status import read_index_status
 
 from .cell import with_cell
 from .reconcile import reconcile
@@ -61,25 +63,38 @@ def build(config_path: Path, rebuild: bool, shards: int, replicas: int | None) -
         with progress_bar("documents", waiting) as show:
             written = await indexer.drain(show)
         await search_index.refresh()
-        left = await strongroom.outbox.waiting()
-        console.print(f"{written} documents written, {left} left" + (": run `strongroom index run`" if left else ""))
+        left = await strongroom.outbox.counts()
+        advice = ": see `strongroom index status`" if left.refused else ": run `strongroom index run`"
+        console.print(f"{written} documents written, {left.waiting} left" + (advice if left.waiting else ""))
 
     with_cell(config_path, run, "index.build")
 
 
-@index.command("status", epilog="\b\nExample:\n  strongroom index status")
+@index.command("status", epilog="\b\nExamples:\n  strongroom index status\n  strongroom index status --json")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj
-def status(config_path: Path) -> None:
-    """Show the search index, and the number of runs that are not yet indexed."""
+def status(config_path: Path, as_json: bool) -> None:
+    """Show the search index, the number of runs that are not yet indexed, and the runs whose documents it refuses."""
 
     async def run(strongroom: Strongroom) -> None:
         if strongroom.search_index is None:
-            console.print("PostgreSQL answers searches: the configuration has no section [elasticsearch]", markup=False)
+            if as_json:
+                click.echo(json.dumps({"index": None}))
+            else:
+                console.print(
+                    "PostgreSQL answers searches: the configuration has no section [elasticsearch]", markup=False
+                )
             return
-        await strongroom.search_index.check()
-        console.print(f"Elasticsearch answers searches, from index {strongroom.search_index.name}")
-        documents, waiting = await strongroom.search_index.count(), await strongroom.outbox.waiting()
-        console.print(f"{documents} documents; {waiting} runs not yet indexed")
+        found = await read_index_status(strongroom.search_index, strongroom.outbox)
+        if as_json:
+            click.echo(json.dumps(found.as_json()))
+            return
+        console.print(f"Elasticsearch answers searches, from index {found.index}", markup=False)
+        console.print(f"{found.documents} documents; {found.waiting} runs not yet indexed")
+        if found.refused:
+            console.print(f"{found.refused} of them refused by the search index:")
+            for line in found.refused_lines():
+                console.print(f"  {line}", markup=False, soft_wrap=True)
 
     with_cell(config_path, run, "index.status")
 

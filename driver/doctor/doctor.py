@@ -15,17 +15,16 @@ from strongroom.storage import (
     NO_NAMESPACE,
     DatabaseAuthenticationError,
     DatabaseUnavailable,
-    StorageError,
     check_cell,
     check_schema,
     current_version,
 )
-from strongroom.visibility import SearchIndexUnavailable
 
 from .access import access_control, audit_log
 from .clock import server_clock
 from .report import Finding, wrong
 from .row_level_security import DATABASE, row_level_security
+from .search import search_index
 from .tls import transport
 
 if TYPE_CHECKING:
@@ -39,9 +38,7 @@ if TYPE_CHECKING:
 # Without these settings a crash of the server loses acknowledged writes.
 _DURABILITY = ("fsync", "full_page_writes", "synchronous_commit")
 
-CELL, KEYS, NAMESPACES, SEARCH = "Cell", "Keys", "Namespaces", "Search"
-MANY_WAITING = 10_000
-"""Number of runs that are not yet in the search index. More than this is a note."""
+CELL, KEYS, NAMESPACES = "Cell", "Keys", "Namespaces"
 _MEND = "Correct the setting that it names; docs/reference/configuration.md has every setting."
 _CONTEXT = {"strongroom:purpose": "doctor"}
 
@@ -88,7 +85,7 @@ async def _look_at_cell(strongroom: Strongroom, *, use_keys: bool) -> list[Findi
     found += [finding async for finding in _keks(strongroom, use_keys=use_keys)]
     found += [finding async for finding in _data_keys(strongroom)]
     found += [finding async for finding in _namespaces(strongroom)]
-    found += [finding async for finding in _search_index(strongroom)]
+    found += [finding async for finding in search_index(strongroom)]
     return [*found, await access_control(strongroom)]
 
 
@@ -242,25 +239,3 @@ async def _namespaces(strongroom: Strongroom) -> AsyncIterator[Finding]:
     cell = await strongroom.keyring.open(strongroom.keyring.cell_id)
     key = cell.certificate_key().public_key.hex()
     yield Finding(NAMESPACES, "erasure certificates", f"signed by key {key}")
-
-
-async def _search_index(strongroom: Strongroom) -> AsyncIterator[Finding]:
-    index = strongroom.search_index
-    if index is None:
-        yield Finding(SEARCH, "search index", "PostgreSQL answers searches")
-        return
-    try:
-        await index.check()
-        documents, waiting = await index.count(), await strongroom.outbox.waiting()
-    except (StorageError, SearchIndexUnavailable) as error:
-        advice = (
-            "Check that the cluster is up, and that elasticsearch.url is right. Writes continue, and are indexed later."
-        )
-        yield wrong(SEARCH, "search index", error, advice)
-    except StrongroomError as error:
-        yield wrong(SEARCH, "search index", error)
-    else:
-        text = f"{index.name}: {documents} documents, {waiting} runs not yet indexed"
-        many = waiting > MANY_WAITING
-        advice = "Check that a service runs an indexer, or run: strongroom index run" if many else ""
-        yield Finding(SEARCH, "search index", text, "note" if many else "ok", advice)

@@ -32,6 +32,18 @@ POOLS = ("transactions", "by_key", "registry")
 """The connection pools of a cell."""
 BATCHES = frozenset(operation.batch for operation in STORE_OPERATIONS.values() if operation.batch)
 """Database functions that several calls share."""
+BACKGROUND = frozenset(
+    (
+        "indexing",
+        "indexer notifications",
+        "forgetting deletions",
+        "key notifications",
+        "outbox notifications",
+        "audit signatures",
+        "telemetry",
+    )
+)
+"""The work in the background of a process; see `strongroom.kms.Background`."""
 _KMS_TYPES: Mapping[type, str] = {
     LocalKms: "local",
     TransitKms: "vault",
@@ -104,6 +116,7 @@ def attribute_values() -> Mapping[str, frozenset[str]]:
         "strongroom.kms.operation": frozenset(_KMS_OPERATIONS),
         "strongroom.key.operation": frozenset(_KEY_OPERATIONS),
         "strongroom.key_cache.result": frozenset(("hit", "aged", "miss")),
+        "strongroom.background.work": BACKGROUND,
         "strongroom.drift": frozenset((*(drift.name.lower() for drift in Drift), ORPHAN, TOKENS)),
         "db.system.name": frozenset(("postgresql",)),
         "db.operation.name": BATCHES,

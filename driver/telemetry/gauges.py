@@ -12,10 +12,10 @@ from opentelemetry.metrics import CallbackOptions, Observation
 from strongroom.storage import PostgresDataKeyStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from strongroom.driver.audit import AuditLog
-    from strongroom.kms import Keyring
+    from strongroom.kms import Background, Keyring
     from strongroom.storage import Database, VisibilityOutbox
     from strongroom.visibility import Indexer
 
@@ -31,12 +31,14 @@ class ObservedCell:
         outbox: Changes that the search index has not received yet.
         indexer: The indexer; None without a search index.
         audit: The audit log; None without one.
+        background: The work in the background of this process.
     """
 
     keyring: Keyring
     outbox: VisibilityOutbox
     indexer: Indexer | None
     audit: AuditLog | None
+    background: Sequence[Background] = ()
 
 
 def _audit_waiting(cell: ObservedCell) -> float | None:
@@ -76,6 +78,7 @@ class Gauges:
         self.pools: Mapping[str, Database] = {}
         self._emitter = emitter
         emitter.observe("db.client.connection.count", self._connections)
+        emitter.observe("strongroom.background.failures", self._background)
         for name, read in _READ.items():
             emitter.observe(name, partial(self._observed, read))
 
@@ -92,10 +95,12 @@ class Gauges:
             use = await store.nonce_use()
             self._emitter.set("strongroom.nonce.use_ratio", 0.0 if use is None else use)
         if indexer is not None:
-            waiting = await self.cell.outbox.waiting()
+            counts = await self.cell.outbox.counts()
+            waiting = counts.waiting
             self._emitter.set("strongroom.indexer.backlog", waiting)
+            self._emitter.set("strongroom.indexer.refused", counts.refused)
             if indexer.state.drained_at is not None:
-                lag = time.monotonic() - indexer.state.drained_at if waiting else 0.0
+                lag = time.monotonic() - indexer.state.drained_at if waiting > counts.refused else 0.0
                 self._emitter.set("strongroom.indexer.lag", lag)
 
     def _observed(self, read: Callable[[ObservedCell], float | None], _: CallbackOptions) -> Iterable[Observation]:
@@ -108,3 +113,7 @@ class Gauges:
         for pool, database in self.pools.items():
             yield Observation(database.lent, self._emitter.closed(name, pool, "used"))
             yield Observation(database.size - database.lent, self._emitter.closed(name, pool, "idle"))
+
+    def _background(self, _: CallbackOptions) -> Iterable[Observation]:
+        for work in () if self.cell is None else self.cell.background:
+            yield Observation(work.consecutive, self._emitter.closed("strongroom.background.failures", work.name))

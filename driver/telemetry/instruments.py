@@ -133,6 +133,19 @@ INSTRUMENTS: Mapping[str, Instrument] = {
             "Failed attempts of this process's indexer since its last success.",
         ),
         Instrument(
+            "strongroom.indexer.refused",
+            "gauge",
+            "{run}",
+            "Runs whose document the search index refuses, so that searches miss them.",
+        ),
+        Instrument(
+            "strongroom.background.failures",
+            "observed",
+            "{try}",
+            "Failed attempts of this process's background work since its last success.",
+            ("strongroom.background.work",),
+        ),
+        Instrument(
             "strongroom.reconcile.drift",
             "counter",
             "{document}",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
 try:
@@ -13,7 +11,7 @@ except ModuleNotFoundError:
     raise ImportError(msg) from None
 
 from strongroom.driver.proxy import chained, proxied
-from strongroom.kms import StrongroomError
+from strongroom.kms import Background
 
 from .attributes import (
     DONE,
@@ -33,14 +31,14 @@ from .interceptors import CallTelemetry, ReportAnswer
 from .watches import PoolWatch, ReportedKeyEvents
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
     from strongroom.driver.audit import AuditLog
     from strongroom.driver.config import KmsConfig
-    from strongroom.kms import KeyEvent, KeyEventSink, Keyring, RecordKind
+    from strongroom.kms import KeyEvent, KeyEventSink, Keyring, RecordKind, StrongroomError
     from strongroom.storage import Database, StatementReport, VisibilityOutbox
     from strongroom.visibility import Indexer, Reconciler, Reconciliation, TokenTally, TokenVerifier
 
@@ -57,6 +55,7 @@ class Telemetry:
         look: Seconds between two readings of the database.
         calls: Reports calls of stores that the service uses by itself.
         session_calls: Reports calls of sessions.
+        watching: The state of the loop that reads the database.
 
     Args:
         meter_provider: Takes metrics; None for no metrics.
@@ -72,6 +71,7 @@ class Telemetry:
         look: float = LOOK,
     ) -> None:
         self.look = look
+        self.watching = Background("telemetry")
         self._emitter = Emitter(meter_provider, tracer_provider)
         self._gauges = Gauges(self._emitter)
         self.calls = CallTelemetry(self._emitter, of_session=False)
@@ -99,10 +99,16 @@ class Telemetry:
         return ReportedKeyEvents(self, sink, {name: kms_type(section) for name, section in sections.items()})
 
     def cell_opened(
-        self, *, keyring: Keyring, outbox: VisibilityOutbox, indexer: Indexer | None, audit: AuditLog | None
+        self,
+        *,
+        keyring: Keyring,
+        outbox: VisibilityOutbox,
+        indexer: Indexer | None,
+        audit: AuditLog | None,
+        background: Sequence[Background] = (),
     ) -> None:
         """Observe an open cell."""
-        self._gauges.cell = ObservedCell(keyring, outbox, indexer, audit)
+        self._gauges.cell = ObservedCell(keyring, outbox, indexer, audit, [*background, self.watching])
 
     def cell_closed(self) -> None:
         """Stop observing the cell."""
@@ -110,10 +116,7 @@ class Telemetry:
 
     async def watch(self) -> None:
         """Read the database from time to time, until cancelled."""
-        while True:
-            with suppress(StrongroomError):
-                await self.look_once()
-            await asyncio.sleep(self.look)
+        await self.watching.run(self.look_once, pause=self.look)
 
     async def look_once(self) -> None:
         """Read the database once; see `Gauges.read_database`."""

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 from uuid import UUID
-
-from strongroom.storage.errors import StorageError
 
 from .store import KEY_CHANNEL
 
 if TYPE_CHECKING:
-    from strongroom.kms import Keyring
+    from strongroom.kms import Background, Keyring
     from strongroom.storage.engine.database import Database
 
 RELISTEN = 1.0
 """Seconds between two attempts to listen."""
 
 
-async def follow_key_changes(database: Database, keyring: Keyring) -> NoReturn:
+async def follow_key_changes(database: Database, keyring: Keyring, background: Background) -> NoReturn:
     """Evict keys from the keyring when another process changes them, until the task is cancelled.
 
     Notifications are lost while there is no connection. Therefore every new connection makes the keyring read all keys again at their
@@ -28,11 +24,13 @@ async def follow_key_changes(database: Database, keyring: Keyring) -> NoReturn:
     Args:
         database: The database of the key registry.
         keyring: The keyring of this process.
+        background: Counts lost connections and other failures, which it outlives.
     """
-    while True:
-        with suppress(StorageError):
-            await database.listen(KEY_CHANNEL, lambda payload: _evict(keyring, payload), listening=keyring.doubt)
-        await asyncio.sleep(RELISTEN)
+
+    async def listen() -> None:
+        await database.listen(KEY_CHANNEL, lambda payload: _evict(keyring, payload), listening=keyring.doubt)
+
+    await background.run(listen, pause=RELISTEN)
 
 
 def _evict(keyring: Keyring, payload: str) -> None:

@@ -11,8 +11,8 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from strongroom.kms import Background
 from strongroom.storage.engine.row_level_security import NO_NAMESPACE
-from strongroom.storage.errors import StorageError
 
 if TYPE_CHECKING:
     from strongroom.storage.engine.database import Database
@@ -25,12 +25,16 @@ PAUSE = 0.1
 class OutboxNotifier:
     """Sends notifications in the background. If one is lost, the indexer finds the entries at its next poll.
 
+    Attributes:
+        background: The state of the work, for monitoring.
+
     Args:
         database: The database of the outbox.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.background = Background("outbox notifications")
         self._wanted = False
         self._task: asyncio.Task[None] | None = None
 
@@ -50,7 +54,9 @@ class OutboxNotifier:
     async def _notify(self) -> None:
         while self._wanted:
             self._wanted = False
-            with suppress(StorageError):
-                async with self._database.connection(NO_NAMESPACE) as connection:
-                    await connection.execute("SELECT pg_notify($1, '')", CHANNEL)
+            await self.background.once(self._send)
             await asyncio.sleep(PAUSE)
+
+    async def _send(self) -> None:
+        async with self._database.connection(NO_NAMESPACE) as connection:
+            await connection.execute("SELECT pg_notify($1, '')", CHANNEL)

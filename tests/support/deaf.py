@@ -9,7 +9,7 @@ from unittest.mock import patch
 from strongroom.driver.strongroom import Strongroom
 
 
-async def _hear_nothing(_database, _keyring):
+async def _hear_nothing(_database, _keyring, _background):
     await asyncio.Event().wait()
 
 

@@ -9,6 +9,7 @@ from strongroom.driver.config import ElasticsearchConfig, load_config
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef
 from strongroom.visibility import AttributeType, VisibilityRecord
+from tests.support.faults.http_proxy import http_proxy
 
 SECOND = 10**9
 BASE = 1_795_000_000 * SECOND
@@ -94,3 +95,28 @@ async def new_cell(strongroom):
     await strongroom.create_kek(kek)
     namespace = await strongroom.namespaces.create("first", kek=kek, search_attributes={"Customer": "Keyword"})
     return Cell(strongroom, namespace.namespace_id)
+
+
+class Through:
+    """A node that is reached at another address."""
+
+    def __init__(self, node, url):
+        self._node, self.url = node, url
+
+    def __getattr__(self, name):
+        return getattr(self._node, name)
+
+
+@asynccontextmanager
+async def behind_proxy(config_path, elasticsearch):
+    """Yield a proxy, and a cell with 20 indexed runs whose cluster is asked through it. Failed requests are not sent again."""
+    async with http_proxy(elasticsearch.url) as proxy:
+        through = replace(elasticsearch, node=Through(elasticsearch.node, proxy.url))
+        async with opened(config_path, through) as strongroom:
+            strongroom.search_index.client.deadline = 0.0
+            await strongroom.search_index.create()
+            cell = await new_cell(strongroom)
+            await cell.write(*(record(number) for number in range(20)))
+            await cell.settle()
+            yield proxy, cell
+            proxy.rule = proxy.change = None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from strongroom.storage import Connection, Database, Row, RunKey
 
     from .drift import Difference, DocumentCopy, SealedCopy
-    from .search_index import BucketPosition
+    from .search_index import BucketPosition, Refusal
 
 _COLUMNS = "shard_id, id, version, k, b1, b2, s"
 
@@ -58,11 +58,15 @@ class PostgresIndex:
         """Return at once: searches see committed rows."""
 
     async def write(
-        self, rows: Sequence[tuple[UUID, Row]], deleted: Sequence[tuple[bytes, int | None]] = ()
-    ) -> list[bytes]:
+        self, rows: Sequence[tuple[UUID, Row]], deleted: Sequence[tuple[RunKey, int | None]] = ()
+    ) -> dict[bytes, Refusal]:
         """Write nothing: the rows are written with the records."""
         del rows, deleted
-        return []
+        return {}
+
+    async def forget(self, deleted: Sequence[tuple[RunKey, int]]) -> None:
+        """Forget nothing: the deletions are remembered in the database alone."""
+        del deleted
 
     async def delete_namespace(self, namespace_id: UUID) -> int:
         """Delete nothing: the rows are deleted with the records."""

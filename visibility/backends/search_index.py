@@ -33,6 +33,19 @@ class BucketPosition:
     start_bucket: int
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a search index did not take a document.
+
+    Attributes:
+        reason: The reason, without a value of a tenant.
+        passing: Whether the index is overloaded, so that the same document is probably accepted later.
+    """
+
+    reason: str
+    passing: bool
+
+
 class IndexReader(Protocol):
     """Answers the token queries of one search in one namespace."""
 
@@ -94,20 +107,28 @@ class SearchIndex(Protocol):
         """Make earlier writes visible to searches."""
 
     async def write(
-        self, rows: Sequence[tuple[UUID, Row]], deleted: Sequence[tuple[bytes, int | None]] = ()
-    ) -> list[bytes]:
+        self, rows: Sequence[tuple[UUID, Row]], deleted: Sequence[tuple[RunKey, int | None]] = ()
+    ) -> dict[bytes, Refusal]:
         """Write and delete documents. A document is replaced unless it has a newer version.
 
         Args:
             rows: Namespace id and row of `visibility_records`, with tokens, of each document to write.
-            deleted: Id and last version of each document to delete. Without a version it is always deleted.
+            deleted: Key and last version of each run whose document is to be deleted. The index refuses late writes of this version,
+                or of an older one, until `forget`. Without a version, the present document is deleted.
 
         Returns:
-            The ids that the server did not accept because it is overloaded. Write them again.
+            The ids that the server did not accept, each with the reason. All others are written.
 
         Raises:
             SearchIndexUnavailable, ResourceExhausted: It is unknown what was written. Write everything again.
-            SearchIndexMismatch: The server refused a document permanently.
+            SearchIndexMismatch: The server refuses all writes permanently.
+        """
+
+    async def forget(self, deleted: Sequence[tuple[RunKey, int]]) -> None:
+        """Forget deletions, so that a late write of the same version is accepted again.
+
+        Args:
+            deleted: Key and last version of each run. If a run has a document of the next version, it must be written again.
         """
 
     async def delete_namespace(self, namespace_id: UUID) -> int:

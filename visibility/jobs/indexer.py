@@ -15,17 +15,20 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeAlias
 
-from strongroom.kms import StrongroomError
+from strongroom.kms import Background, StrongroomError
 from strongroom.storage import BEFORE_ALL, ResourceExhausted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from strongroom.storage import OutboxEntry, RunKey, VisibilityOutbox
-    from strongroom.visibility.backends.search_index import SearchIndex
+    from strongroom.visibility.backends.search_index import Refusal, SearchIndex
 
+_WORK = ("indexing", "indexer notifications", "forgetting deletions")
 SENDERS = 2
 """Number of concurrent bulk writes. While the index executes one, the next one is read and encoded."""
+_PIECE = 1000
+"""Number of deletions that are forgotten at a time."""
 
 Progress: TypeAlias = Callable[[int], None]
 """Called with the number of documents that were written so far."""
@@ -37,12 +40,14 @@ class IndexerState:
 
     Attributes:
         written: Number of documents that the index accepted.
+        refused: Number of times that the index refused a single document.
         failures: Number of consecutive failed attempts.
         last_error: The error of the last attempt; None if it succeeded.
-        drained_at: Monotonic time, in seconds, at which `run` last found the outbox empty; None before that.
+        drained_at: Monotonic time, in seconds, at which `run` last found no entry that is due in the outbox; None before that.
     """
 
     written: int = 0
+    refused: int = 0
     failures: int = 0
     last_error: StrongroomError | None = None
     drained_at: float | None = None
@@ -59,7 +64,8 @@ class Indexer:
         poll_interval: Time after which `run` reads the outbox without a notification, in seconds.
         reconnect_interval: Time after which `run` listens for notifications again when the connection was lost, in seconds.
         retry_wait: First and longest time to wait after a failure, in seconds. The time doubles with each failure.
-        deletes_kept: Time for which the outbox remembers deletions, so that late writes do not bring deleted runs back.
+        deletes_kept: Time for which deletions are remembered, so that late writes do not bring deleted runs back.
+        forget_interval: Time between two searches for deletions that are older, in seconds.
     """
 
     def __init__(
@@ -73,6 +79,7 @@ class Indexer:
         reconnect_interval: float = 5.0,
         retry_wait: tuple[float, float] = (0.1, 30.0),
         deletes_kept: timedelta = timedelta(days=1),
+        forget_interval: float = 60.0,
     ) -> None:
         self._outbox = outbox
         self._index = index
@@ -82,8 +89,10 @@ class Indexer:
         self._reconnect_interval = reconnect_interval
         self._retry_wait = retry_wait
         self._deletes_kept = deletes_kept
+        self._forget_interval = forget_interval
         self._woken = asyncio.Event()
         self.state = IndexerState()
+        self.draining, self.listening, self.forgetting = map(Background, _WORK)
 
     def wake(self) -> None:
         """Make `run` read the outbox now."""
@@ -120,86 +129,147 @@ class Indexer:
             ResourceExhausted: The index accepted no document.
             StorageError, VisibilityError: The database or the index failed. Unwritten runs stay in the outbox.
         """
-        tried = written = 0
-        after: RunKey | None = BEFORE_ALL
-        reading = asyncio.Lock()
-
-        async def send() -> None:
-            nonlocal after, tried, written
-            while True:
-                async with reading:
-                    if after is None or not (entries := await self._take(after)):
-                        after = None
-                        return
-                    after = entries[-1].key
-                tried += len(entries)
-                accepted = await self._send(
-                    entries
-                )  # `written += await` would lose what the other sender adds meanwhile
-                written += accepted
-                if progress is not None:
-                    progress(before + written)
-
-        senders = [asyncio.create_task(send()) for _ in range(SENDERS)]
+        sweep = _Sweep(self, progress, before)
+        senders = [asyncio.create_task(sweep.send()) for _ in range(SENDERS)]
         try:
             await asyncio.gather(*senders)
         finally:
             for sender in senders:
                 sender.cancel()
             await asyncio.wait(senders)
-        if tried and not written:
-            raise ResourceExhausted(
-                "the search index accepts no documents: it is overloaded, or its disk is full. Retry later."
-            )
-        return written
+        return sweep.result()
 
     async def run(self) -> None:
         """Drain the outbox after each notification, and at the poll interval, until the task is cancelled.
 
-        A failure is recorded in `state` and retried with increasing waits.
+        An exception of any kind is counted in `state`, and the work is tried again with increasing waits.
         """
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._listen())
-            await self._drain_for_ever()
+            group.create_task(self.listening.run(self._listen, pause=self._reconnect_interval))
+            group.create_task(self.forgetting.run(self.forget_deletes, pause=self._forget_interval))
+            while True:
+                if await self.draining.once(self.drain):
+                    self.state.failures, self.state.last_error, self.state.drained_at = 0, None, time.monotonic()
+                    await self._wait_for_work(self._poll_interval)
+                else:
+                    await self._wait_after_failure()
 
-    async def _listen(self) -> None:
-        while True:
-            with suppress(StrongroomError):
-                await self._outbox.listen(self.wake)
-            await asyncio.sleep(self._reconnect_interval)
+    async def forget_deletes(self) -> None:
+        """Remove the marks of old deletions from the index, and then from the database.
 
-    async def _drain_for_ever(self) -> None:
-        while True:
-            try:
-                await self.drain()
-                self.state.drained_at = time.monotonic()
-                await self._outbox.forget_deletes(older_than=self._deletes_kept)
-            except StrongroomError as error:
-                self.state.failures += 1
-                self.state.last_error = error
-                await asyncio.sleep(self._wait_after_failure())
-                continue
-            self.state.failures, self.state.last_error = 0, None
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._poll_interval):
-                    await self._woken.wait()
-            self._woken.clear()
+        Raises:
+            StorageError, VisibilityError: The database or the index failed.
+        """
+        while old := await self._outbox.old_deletes(older_than=self._deletes_kept, runs=_PIECE):
+            await self._index.forget([(each.key, each.version) for each in old if not each.exists_again])
+            await self._outbox.forget_deletes(old)
+            if len(old) < _PIECE:
+                return
 
-    def _wait_after_failure(self) -> float:
-        first, longest = self._retry_wait
-        wait: float = min(first * 2 ** min(self.state.failures, 10), longest)
-        return wait * (0.5 + random.random() / 2)  # noqa: S311 - not a secret
-
-    async def _take(self, after: RunKey) -> list[OutboxEntry]:
+    async def take(self, after: RunKey) -> list[OutboxEntry]:
+        """Return the next entries of the outbox that are due."""
         return await self._outbox.take(after, runs=self._batch_runs, size=self._batch_bytes)
 
-    async def _send(self, entries: Sequence[OutboxEntry]) -> int:
-        """Write entries to the index, and take the accepted ones out of the outbox; return how many were accepted."""
+    async def send(self, entries: Sequence[OutboxEntry]) -> int:
+        """Write entries to the index, and remove those that it takes from the outbox; return how many it took.
+
+        Entries that the index refused before are sent alone, so that they can't keep others out.
+        """
+        accepted = await self._send_together([entry for entry in entries if not entry.refusals])
+        for entry in entries:
+            if entry.refusals:
+                accepted += await self._send_together([entry])
+        return accepted
+
+    async def _send_together(self, entries: Sequence[OutboxEntry]) -> int:
+        if not entries:
+            return 0
         rows = [(entry.key[1], entry.record) for entry in entries if entry.record is not None]
-        deleted = [(entry.key[2], entry.deleted_version) for entry in entries if entry.record is None]
-        rejected = set(await self._index.write(rows, deleted))
-        accepted = [entry for entry in entries if entry.key[2] not in rejected]
+        deleted = [(entry.key, entry.deleted_version) for entry in entries if entry.record is None]
+        refusals = await self._index.write(rows, deleted)
+        accepted = [entry for entry in entries if entry.key[2] not in refusals]
         if accepted:
             await self._outbox.done(accepted)
         self.state.written += len(accepted)
+        await self._set_aside([(entry, refusals[entry.key[2]]) for entry in entries if entry.key[2] in refusals])
         return len(accepted)
+
+    async def _set_aside(self, refused: Sequence[tuple[OutboxEntry, Refusal]]) -> None:
+        """Set documents aside that the index refuses by themselves. Those that an overloaded index rejected stay in the outbox."""
+        if at_fault := [(entry, refusal.reason) for entry, refusal in refused if not refusal.passing]:
+            await self._outbox.set_aside(at_fault)
+            self.state.refused += len(at_fault)
+
+    async def _listen(self) -> None:
+        await self._outbox.listen(self.wake)
+
+    async def _wait_for_work(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        self._woken.clear()
+
+    async def _wait_after_failure(self) -> None:
+        """Wait, longer after each failure. A notification ends the wait after the poll interval."""
+        self.state.failures, self.state.last_error = self.draining.consecutive, self.draining.last_error
+        first, longest = self._retry_wait
+        wait = min(first * 2 ** min(self.state.failures, 10), longest) * (0.5 + random.random() / 2)  # noqa: S311 - not a secret
+        shortest = min(wait, self._poll_interval)
+        await asyncio.sleep(shortest)
+        await self._wait_for_work(wait - shortest)
+
+
+class _Sweep:
+    """One pass over the outbox by several senders.
+
+    Args:
+        indexer: The indexer.
+        progress: Called after each bulk write.
+        before: Number that is added to what `progress` is called with.
+    """
+
+    def __init__(self, indexer: Indexer, progress: Progress | None, before: int) -> None:
+        self._indexer = indexer
+        self._progress = progress
+        self._before = before
+        self._after: RunKey | None = BEFORE_ALL
+        self._reading = asyncio.Lock()
+        self._tried = self._written = 0
+        self._refused_before = indexer.state.refused
+        self._unexpected: Exception | None = None
+
+    async def send(self) -> None:
+        """Send the next entries until there are no more. An unexpected error with some entries does not keep others out."""
+        while entries := await self._next():
+            self._tried += len(entries)
+            try:
+                accepted = await self._indexer.send(entries)
+            except StrongroomError:
+                raise
+            except Exception as error:  # noqa: BLE001 - it is raised at the end
+                self._unexpected = error
+                continue
+            self._written += accepted  # not `+= await`, which would lose what the other sender adds meanwhile
+            if self._progress is not None:
+                self._progress(self._before + self._written)
+
+    def result(self) -> int:
+        """Return the number of documents that were written.
+
+        Raises:
+            ResourceExhausted: The index accepted no document.
+        """
+        if self._unexpected is not None:
+            raise self._unexpected
+        if self._tried and not self._written and self._indexer.state.refused == self._refused_before:
+            msg = "the search index accepts no documents: it is overloaded, or its disk is full. Retry later."
+            raise ResourceExhausted(msg)
+        return self._written
+
+    async def _next(self) -> list[OutboxEntry]:
+        async with self._reading:
+            if self._after is None or not (entries := await self._indexer.take(self._after)):
+                self._after = None
+                return []
+            self._after = entries[-1].key
+            return entries

@@ -335,12 +335,16 @@ CREATE TABLE nexus_endpoints_status (
 
 INSERT INTO nexus_endpoints_status (version) VALUES (0);
 
--- Runs whose document may be older than their record. A run has one row, whose stamp is new after every change.
+-- Runs whose document may be older than their record. A run has one row, whose stamp is new after every change. A document that the
+-- search index refuses alone has the number and the reason of the refusals, and is sent again from retry_at on.
 CREATE TABLE visibility_outbox (
     shard_id     integer NOT NULL,
     namespace_id uuid    NOT NULL,
     id           bytea   NOT NULL CHECK (octet_length(id) = 16),
     stamp        uuid    NOT NULL DEFAULT gen_random_uuid(),
+    refusals     integer NOT NULL DEFAULT 0,
+    refusal      text    CHECK (length(refusal) <= 200),
+    retry_at     timestamptz,
     PRIMARY KEY (shard_id, namespace_id, id)
 ) WITH (fillfactor = 70);
 
@@ -353,6 +357,8 @@ CREATE TABLE visibility_deletes (
     deleted_at   timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (shard_id, namespace_id, id)
 );
+
+CREATE INDEX visibility_deletes_age ON visibility_deletes (deleted_at);
 
 -- The access policy of the cell. It is one sealed value, so that no part of it can be removed, restored or mixed.
 CREATE TABLE access_policy (

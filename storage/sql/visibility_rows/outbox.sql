@@ -1,7 +1,8 @@
 -- name: add
+-- A changed run is sent at once, also if its document was refused before.
 INSERT INTO visibility_outbox (shard_id, namespace_id, id)
 SELECT o.shard_id, o.namespace_id, o.id FROM unnest($1::integer[], $2::uuid[], $3::bytea[]) AS o (shard_id, namespace_id, id)
-ON CONFLICT (shard_id, namespace_id, id) DO UPDATE SET stamp = excluded.stamp
+ON CONFLICT (shard_id, namespace_id, id) DO UPDATE SET stamp = excluded.stamp, retry_at = NULL
 
 -- name: records
 -- All runs in the order of their key.
@@ -10,15 +11,15 @@ WHERE (r.shard_id, r.namespace_id, r.id) > ($1, $2, $3)
 ORDER BY r.shard_id, r.namespace_id, r.id LIMIT $4
 
 -- name: take
--- The next entries with their records, without one if it was deleted. At most $4 entries and about $5 bytes.
+-- The next entries that are due, with their records, without one if it was deleted. At most $4 entries and about $5 bytes.
 SELECT * FROM (
-    SELECT o.shard_id, o.namespace_id, o.id, o.stamp, r.version, r.k, r.b1, r.b2, r.t, r.s,
+    SELECT o.shard_id, o.namespace_id, o.id, o.stamp, o.refusals, r.version, r.k, r.b1, r.b2, r.t, r.s,
            r.h_workflow, r.h_run, r.h_type, r.h_status, r.h_queue, r.h_division,
            d.version AS deleted_version,
            sum(octet_length(r.s)) OVER (ORDER BY o.shard_id, o.namespace_id, o.id) - octet_length(r.s) AS before
     FROM (
-        SELECT q.shard_id, q.namespace_id, q.id, q.stamp FROM visibility_outbox AS q
-        WHERE (q.shard_id, q.namespace_id, q.id) > ($1, $2, $3)
+        SELECT q.shard_id, q.namespace_id, q.id, q.stamp, q.refusals FROM visibility_outbox AS q
+        WHERE (q.shard_id, q.namespace_id, q.id) > ($1, $2, $3) AND (q.retry_at IS NULL OR q.retry_at <= now())
         ORDER BY q.shard_id, q.namespace_id, q.id LIMIT $4
     ) AS o
     LEFT JOIN visibility_records AS r ON r.shard_id = o.shard_id AND r.namespace_id = o.namespace_id AND r.id = o.id
@@ -52,12 +53,54 @@ WHERE r.k <> d.k OR (r.version = d.version AND substring(r.s from 1 for 32) <> d
 ORDER BY r.shard_id, r.namespace_id, r.id
 ON CONFLICT DO NOTHING
 
+-- name: set_aside
+-- Each refusal doubles the time from $6 until the document is sent again, up to $7. A run that changed meanwhile is left alone.
+WITH refused AS MATERIALIZED (
+    SELECT o.shard_id, o.namespace_id, o.id, d.refusal
+    FROM unnest($1::integer[], $2::uuid[], $3::bytea[], $4::uuid[], $5::text[]) AS d (shard_id, namespace_id, id, stamp, refusal)
+    JOIN visibility_outbox AS o
+      ON o.shard_id = d.shard_id AND o.namespace_id = d.namespace_id AND o.id = d.id AND o.stamp = d.stamp
+    ORDER BY o.shard_id, o.namespace_id, o.id
+    FOR UPDATE OF o
+)
+UPDATE visibility_outbox AS o
+SET refusals = o.refusals + 1, refusal = left(s.refusal, 200),
+    retry_at = now() + least($6::interval * (2 ^ least(o.refusals, 20)), $7::interval)
+FROM refused AS s WHERE o.shard_id = s.shard_id AND o.namespace_id = s.namespace_id AND o.id = s.id
+
 -- name: waiting
-SELECT count(*) AS runs FROM visibility_outbox
+SELECT count(*) AS runs, count(*) FILTER (WHERE refusals > 0) AS refused FROM visibility_outbox
+
+-- name: refused
+SELECT shard_id, namespace_id, id, refusals, refusal, retry_at FROM visibility_outbox WHERE refusals > 0
+ORDER BY refusals DESC, shard_id, namespace_id, id LIMIT $1
+
+-- name: old_deletes
+-- The oldest deletions of more than $1 ago that are not in the outbox any more, at most $2.
+SELECT d.shard_id, d.namespace_id, d.id, d.version, EXISTS (
+    SELECT FROM visibility_records AS r WHERE r.shard_id = d.shard_id AND r.namespace_id = d.namespace_id AND r.id = d.id
+) AS exists_again
+FROM visibility_deletes AS d
+WHERE d.deleted_at < now() - $1::interval
+  AND NOT EXISTS (
+      SELECT FROM visibility_outbox AS o WHERE o.shard_id = d.shard_id AND o.namespace_id = d.namespace_id AND o.id = d.id
+  )
+ORDER BY d.deleted_at LIMIT $2
+
+-- name: created_again
+-- Runs that have a record again. Their documents are written again, because a deletion of a mark can have removed them.
+INSERT INTO visibility_outbox (shard_id, namespace_id, id)
+SELECT r.shard_id, r.namespace_id, r.id
+FROM unnest($1::integer[], $2::uuid[], $3::bytea[]) AS f (shard_id, namespace_id, id)
+JOIN visibility_records AS r ON r.shard_id = f.shard_id AND r.namespace_id = f.namespace_id AND r.id = f.id
+ORDER BY r.shard_id, r.namespace_id, r.id
+ON CONFLICT DO NOTHING
 
 -- name: forget_deletes
+-- A run that was deleted again meanwhile has a newer version or is in the outbox again, and its deletion is kept.
 DELETE FROM visibility_deletes AS d
-WHERE d.deleted_at < now() - $1::interval
+USING unnest($1::integer[], $2::uuid[], $3::bytea[], $4::bigint[]) AS f (shard_id, namespace_id, id, version)
+WHERE d.shard_id = f.shard_id AND d.namespace_id = f.namespace_id AND d.id = f.id AND d.version = f.version
   AND NOT EXISTS (
       SELECT FROM visibility_outbox AS o WHERE o.shard_id = d.shard_id AND o.namespace_id = d.namespace_id AND o.id = d.id
   )

@@ -4,6 +4,9 @@ mapping.py         fields and settings of the index, and its version
 documents.py       a record's row as a document, and a search hit as a row
 query.py           a token query in Elasticsearch's query language
 cluster.py         one request with retries, a deadline and errors of this project
+answers.py         checks of answers
+bulk.py            the actions of a bulk request, and their results
+delivery.py        documents that the cluster refuses, found by halves
 client.py          the connection to a cluster: searches, snapshots, bulk requests
 administration.py  create, check and drop an index
 reader.py          `ElasticsearchReader`: lists and counts of one namespace

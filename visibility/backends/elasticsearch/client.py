@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from elastic_transport import ApiError, TransportError
 from elasticsearch import AsyncElasticsearch, OrjsonSerializer
 
 from strongroom.kms import TlsFiles, check_address, client_context
-from strongroom.visibility.errors import SearchIndexMismatch
 
+from .answers import bulk_items, searched, snapshot_id
+from .bulk import refusal
 from .cluster import ask
 
 if TYPE_CHECKING:
@@ -18,10 +19,14 @@ if TYPE_CHECKING:
 
     from elastic_transport import ApiResponse
 
+    from strongroom.visibility.backends.search_index import Refusal
+
+    from .bulk import BulkAction
+
 SYSTEM_CERTIFICATES = TlsFiles()
 _SNAPSHOT_LIFETIME = "1m"
-_OK_BELOW = 300
-_CONFLICT, _NOT_FOUND, _TOO_MANY, _SERVER_ERROR = 409, 404, 429, 500
+
+Answer = TypeVar("Answer")
 
 
 class ElasticsearchClient:
@@ -65,9 +70,21 @@ class ElasticsearchClient:
         """Close all connections."""
         await self._api.close()
 
-    async def send(self, request: Callable[[AsyncElasticsearch], Awaitable[ApiResponse[Any]]]) -> Any:
-        """Send a request until it is answered; return the body of the answer. See `ask`."""
-        return await ask(lambda: request(self._api), deadline=self.deadline)
+    async def send(
+        self,
+        request: Callable[[AsyncElasticsearch], Awaitable[ApiResponse[Any]]],
+        read: Callable[[Any], Answer],
+        *,
+        deadline: float | None = None,
+    ) -> Answer:
+        """Send a request until it is answered; return what `read` makes of the answer. See `ask`.
+
+        Args:
+            request: Function that sends the request once.
+            read: Function of `answers.py` that checks the answer.
+            deadline: Time during which a failed request is sent again, in seconds; None for the client's.
+        """
+        return await ask(lambda: request(self._api), read, deadline=self.deadline if deadline is None else deadline)
 
     async def search(self, body: dict[str, Any], *, snapshot: str | None) -> dict[str, Any]:
         """Run a search; return the answer of all shards.
@@ -80,65 +97,43 @@ class ElasticsearchClient:
             body = {**body, "pit": {"id": snapshot, "keep_alive": _SNAPSHOT_LIFETIME}}
         else:
             body = {**body, "index": self.name}
-        answer: dict[str, Any] = await self.send(lambda api: api.search(**body, allow_partial_search_results=False))
+        answer: dict[str, Any] = await self.send(
+            lambda api: api.search(**body, allow_partial_search_results=False), searched
+        )
         return answer
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[str]:
         """Open a point in time, whose searches all see the same documents; yield its id."""
-        opened = await self.send(lambda api: api.open_point_in_time(index=self.name, keep_alive=_SNAPSHOT_LIFETIME))
+        opened = await self.send(
+            lambda api: api.open_point_in_time(index=self.name, keep_alive=_SNAPSHOT_LIFETIME), snapshot_id
+        )
         try:
-            yield opened["id"]
+            yield opened
         finally:
             with suppress(ApiError, TransportError):  # without this it ends after its lifetime
-                await self._api.close_point_in_time(id=opened["id"])
+                await self._api.close_point_in_time(id=opened)
 
-    async def bulk(self, operations: Sequence[dict[str, Any]]) -> list[bool]:
+    async def bulk(self, actions: Sequence[BulkAction], *, deadline: float | None = None) -> list[Refusal | None]:
         """Send a bulk request.
 
         Args:
-            operations: The lines of the request.
+            actions: The actions.
+            deadline: As for `send`.
 
         Returns:
-            For each action, in order, whether it was executed. The others were rejected because the cluster is overloaded.
+            For each action, in order, why it was not executed; None if it was.
 
         Raises:
-            SearchIndexMismatch: The cluster refused an action permanently.
+            SearchIndexMismatch: The cluster refuses all actions permanently.
         """
-        if not operations:
+        if not actions:
             return []
-        answer = await self.send(lambda api: api.bulk(index=self.name, operations=operations, require_alias=True))
-        return [_was_executed(*next(iter(item.items()))) for item in answer["items"]]
-
-
-def bulk_action(kind: str, name: str, version: int | None, routing: str | None = None) -> dict[str, Any]:
-    """Return the line of a bulk request that indexes or deletes a document.
-
-    Args:
-        kind: "index" or "delete".
-        name: The document's id in the index.
-        version: The version of the document; None for a deletion of any version.
-        routing: The routing of the document; None for the default.
-    """
-    action: dict[str, Any] = {"_id": name}
-    if version is not None:
-        # external_gte: an equal version replaces the document, because it can be of another epoch. An older one does not.
-        action |= {"version": version, "version_type": "external_gte"}
-    if routing is not None:
-        action["routing"] = routing
-    return {kind: action}
-
-
-def _was_executed(kind: str, item: dict[str, Any]) -> bool:
-    """Return whether an action of a bulk request was executed, or is obsolete because a newer version exists.
-
-    Raises:
-        SearchIndexMismatch: The cluster refused it permanently.
-    """
-    status = item["status"]
-    if status < _OK_BELOW or status == _CONFLICT or (kind == "delete" and status == _NOT_FOUND):
-        return True
-    if status == _TOO_MANY or status >= _SERVER_ERROR:
-        return False
-    msg = f"the search index refused a document (status {status}); check that this version of strongroom created the index"
-    raise SearchIndexMismatch(msg)
+        operations = [line for action in actions for line in action.lines()]
+        sent = [(action.kind, action.name) for action in actions]
+        items = await self.send(
+            lambda api: api.bulk(index=self.name, operations=operations, require_alias=True),
+            lambda body: bulk_items(body, sent),
+            deadline=deadline,
+        )
+        return [refusal(action.kind, item) for action, item in zip(actions, items, strict=True)]

@@ -1,4 +1,4 @@
-"""Send one request to a cluster: with retries until a deadline, a check for missing shards, and errors of this project."""
+"""Send one request to a cluster: with retries until a deadline, a check of the answer, and errors of this project."""
 
 from __future__ import annotations
 
@@ -6,39 +6,49 @@ import asyncio
 import random
 import ssl
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from elastic_transport import ApiError, ApiResponse, ConnectionTimeout, TlsError, TransportError
+from elastic_transport import ApiError, ApiResponse, ConnectionTimeout, SerializationError, TlsError, TransportError
+from elasticsearch import UnsupportedProductError
 
+from strongroom.kms import StrongroomError
 from strongroom.storage import ResourceExhausted
 from strongroom.visibility.errors import (
+    SearchIndexAnswerError,
     SearchIndexAuthenticationError,
     SearchIndexMismatch,
     SearchIndexTimeout,
     SearchIndexUnavailable,
 )
 
+from .answers import error_type
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from strongroom.kms import StrongroomError
-
 _FIRST_WAIT, _LONGEST_WAIT = 0.05, 2.0
-_TOO_MANY, _NOT_FOUND = 429, 404
-_PASSING = frozenset({_TOO_MANY, 502, 503, 504})
-"""Statuses of failures that can pass without a change."""
+_MULTIPLE_CHOICES, _BAD_REQUEST, _SERVER_ERROR = 300, 400, 500
+_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TIMEOUT, _CONFLICT, _TOO_LARGE, _TOO_MANY = 401, 403, 404, 408, 409, 413, 429
+_PRODUCT_HEADER, _PRODUCT = "x-elastic-product", "Elasticsearch"
+_NO_SNAPSHOT = "search_context_missing_exception"
+
+Answer = TypeVar("Answer")
 
 
-async def ask(request: Callable[[], Awaitable[ApiResponse[Any]]], *, deadline: float) -> Any:
-    """Send a request until it is answered; return the body of the answer. It must be safe to send the request twice.
+async def ask(
+    request: Callable[[], Awaitable[ApiResponse[Any]]], read: Callable[[Any], Answer], *, deadline: float
+) -> Answer:
+    """Send a request until it is answered; return what `read` makes of the answer. It must be safe to send the request twice.
 
     Args:
         request: Function that sends the request once.
+        read: Function that checks the body of the answer and returns a part of it, of `answers.py`.
         deadline: Time after which it is not sent again, in seconds.
 
     Raises:
         SearchIndexUnavailable: The cluster does not answer, or some shards did not.
         SearchIndexTimeout: The answer did not come in time.
+        SearchIndexAnswerError: The answer is not one of Elasticsearch.
         ResourceExhausted: The cluster is overloaded and did not execute the request.
         SearchIndexAuthenticationError: The cluster refused the credentials.
         SearchIndexMismatch: The index is missing, or the cluster refused the request permanently.
@@ -47,26 +57,32 @@ async def ask(request: Callable[[], Awaitable[ApiResponse[Any]]], *, deadline: f
     wait = _FIRST_WAIT
     while True:
         try:
-            answer = (await request()).body
+            return read(_body(await request()))
         except (ApiError, TransportError) as failure:
             error = _translated(failure)
-        else:
-            if _is_complete(answer):
-                return answer
-            error = SearchIndexUnavailable("some shards of the search index did not answer; retry later")
+        except StrongroomError as failure:
+            error = failure
+        except (ValueError, LookupError):  # a header that the client can't parse, such as an unknown charset
+            error = SearchIndexAnswerError()
         now = time.monotonic()
         if not error.retryable or now >= until:
-            raise error
+            raise error from None
         await asyncio.sleep(min(random.random() * wait, until - now))  # noqa: S311 - nothing secret
         wait = min(2 * wait, _LONGEST_WAIT)
 
 
-def _is_complete(answer: Any) -> bool:
-    """Return whether every shard answered. A partial answer would be wrong."""
-    if not isinstance(answer, dict):
-        return True  # the answer of an existence check
-    shards = answer.get("_shards", {})
-    return not answer.get("timed_out") and not (isinstance(shards, dict) and shards.get("failed"))
+def _body(answer: ApiResponse[Any]) -> Any:
+    """Return the body of an answer.
+
+    Raises:
+        SearchIndexAnswerError: Elasticsearch did not give this answer.
+    """
+    meta = answer.meta
+    # The client checks the product only in its first answer.
+    from_cluster = meta.status >= _MULTIPLE_CHOICES or meta.headers.get(_PRODUCT_HEADER) == _PRODUCT
+    if not from_cluster or not isinstance(answer.body, dict):
+        raise SearchIndexAnswerError
+    return answer.body
 
 
 def _translated(error: ApiError | TransportError) -> StrongroomError:
@@ -75,25 +91,56 @@ def _translated(error: ApiError | TransportError) -> StrongroomError:
         return SearchIndexTimeout("the search index did not answer in time")
     if isinstance(error, TlsError):
         return SearchIndexUnavailable(f"TLS 1.3 with the search index failed: {_tls_reason(error)}")
+    if isinstance(error, (SerializationError, UnsupportedProductError)):
+        return SearchIndexAnswerError()
     if not isinstance(error, ApiError):
         return SearchIndexUnavailable("the search index can't be reached")
-    status = error.meta.status
-    if status == _TOO_MANY:
-        return ResourceExhausted("Elasticsearch is overloaded (HTTP 429); the request was not executed. Retry later.")
-    if status == _NOT_FOUND:
-        return SearchIndexMismatch("the search index does not exist; create it with: strongroom index build")
-    if status == 401:  # noqa: PLR2004
-        return SearchIndexAuthenticationError("the search index refused the credentials (HTTP 401); check its API key")
-    if status == 403:  # noqa: PLR2004
-        return SearchIndexMismatch(
-            "the search index refused the request (HTTP 403): the API key lacks a right, or the index is blocked"
+    return _status_error(error.meta.status, error.body)
+
+
+def _status_error(status: int, body: Any) -> StrongroomError:
+    """Return the error for an HTTP status."""
+    kind = error_type(body)
+    if status < _BAD_REQUEST or (status == _NOT_FOUND and kind is None):
+        return SearchIndexAnswerError(
+            f"the server at elasticsearch.url answered HTTP {status}, and not as Elasticsearch does; check the URL"
         )
-    if status in _PASSING:
+    if kind == _NO_SNAPSHOT:
+        return SearchIndexUnavailable(
+            "a search took too long: its snapshot of the search index has expired; retry later"
+        )
+    if status in _ERRORS:
+        error, text = _ERRORS[status]
+        return error(text)
+    if status >= _SERVER_ERROR:
         return SearchIndexUnavailable(f"the search index is unavailable (HTTP {status}); retry later")
     msg = (
         f"the search index refused the request (HTTP {status}); check that this version of strongroom created the index"
     )
     return SearchIndexMismatch(msg)
+
+
+_ERRORS: dict[int, tuple[type[StrongroomError], str]] = {
+    _UNAUTHORIZED: (
+        SearchIndexAuthenticationError,
+        "the search index refused the credentials (HTTP 401); check its API key",
+    ),
+    _FORBIDDEN: (
+        SearchIndexMismatch,
+        "the search index refused the request (HTTP 403): the API key lacks a right, or the index is blocked",
+    ),
+    _NOT_FOUND: (SearchIndexMismatch, "the search index does not exist; create it with: strongroom index build"),
+    _TIMEOUT: (SearchIndexTimeout, "the search index did not answer in time (HTTP 408)"),
+    _CONFLICT: (SearchIndexUnavailable, "the search index is changing (HTTP 409); retry later"),
+    _TOO_LARGE: (
+        SearchIndexMismatch,
+        "the request is larger than the cluster or a proxy accepts (HTTP 413); raise http.max_content_length there",
+    ),
+    _TOO_MANY: (
+        ResourceExhausted,
+        "Elasticsearch is overloaded (HTTP 429); the request was not executed. Retry later.",
+    ),
+}
 
 
 def _tls_reason(error: TlsError) -> str:

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
-    from strongroom.storage import Row
+    from strongroom.storage import Row, RunKey
 
+NO_EPOCH = 0
+"""The epoch of documents that are not of a run. Epochs of runs begin with 1."""
+_HIGHEST_VERSION = 2**63 - 1
 _SHARD_AND_VERSION = struct.Struct(">iq")
 _TOKEN = struct.Struct(">q")
 _TOKEN_CHARACTERS = 11
@@ -59,6 +62,26 @@ def token_texts(tokens: Sequence[int]) -> list[str]:
 def namespace_text(namespace_id: UUID) -> str:
     """Return the text of a namespace id in the index."""
     return namespace_id.hex
+
+
+def deleted_namespace_text(namespace_id: UUID) -> str:
+    """Return the text of a namespace id in the marks of deleted runs. No search asks for it."""
+    return f"-{namespace_text(namespace_id)}"
+
+
+def deletion_mark(key: RunKey, version: int) -> dict[str, Any]:
+    """Return the document that takes the place of a deleted run, so that the index refuses late writes of older versions.
+
+    Elasticsearch itself remembers a deletion for `index.gc_deletes`, 60 s, and only until the node restarts.
+    """
+    shard_id, namespace_id, _ = key
+    stored = _SHARD_AND_VERSION.pack(shard_id, version)
+    return {"n": deleted_namespace_text(namespace_id), "k": NO_EPOCH, "s": b64encode(stored).decode()}
+
+
+def mark_version(version: int) -> int:
+    """Return the version of the mark of a deletion: a late write of the deleted version is older, and the next version is not."""
+    return min(version + 1, _HIGHEST_VERSION)
 
 
 def to_document(namespace_id: UUID, row: Row) -> dict[str, Any]:

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import struct
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self
 
-from strongroom.storage import ResourceExhausted
-from strongroom.visibility.backends.search_index import CHUNK
+from strongroom.visibility.backends.search_index import CHUNK, Refusal
 
 from .administration import check_index, create_index, drop_index
-from .client import SYSTEM_CERTIFICATES, ElasticsearchClient, bulk_action
-from .documents import document_name, namespace_text, to_document
+from .answers import acknowledged, by_index, found_documents, hits, refreshed, term_counts, total
+from .bulk import BulkAction, require_all
+from .client import SYSTEM_CERTIFICATES, ElasticsearchClient
+from .delivery import deliver
+from .documents import (
+    NO_EPOCH,
+    deleted_namespace_text,
+    deletion_mark,
+    document_name,
+    mark_version,
+    namespace_text,
+    record_id,
+    to_document,
+)
 from .inventory import ElasticsearchInventory
 from .reader import ElasticsearchReader
 
@@ -23,6 +35,7 @@ if TYPE_CHECKING:
     from strongroom.storage import Row, RunKey
     from strongroom.visibility.backends.drift import Difference, DocumentCopy, SealedCopy
 
+_NOT_ENCODABLE = (struct.error, TypeError, ValueError, OverflowError)
 _GC_DELETES, _AT_ONCE = "index.gc_deletes", "1ms"
 
 
@@ -105,13 +118,14 @@ class ElasticsearchIndex:
         await drop_index(self.client)
 
     async def count(self, query: dict[str, Any] | None = None) -> int:
-        """Return the number of documents that a search sees.
+        """Return the number of documents of runs that a search sees.
 
         Args:
             query: A query in Elasticsearch's language; None for the documents of all namespaces.
         """
-        answer = await self.client.send(lambda api: api.count(index=self.name, query=query))
-        return int(answer["count"])
+        of_runs = {"filter": [query or {"match_all": {}}], "must_not": [{"term": {"k": NO_EPOCH}}]}
+        body = {"query": {"bool": of_runs}, "size": 0, "track_total_hits": True}
+        return total(await self.client.search(body, snapshot=None))
 
     @asynccontextmanager
     async def reading(self, namespace_id: UUID, *, snapshot: bool) -> AsyncIterator[ElasticsearchReader]:
@@ -124,20 +138,44 @@ class ElasticsearchIndex:
 
     async def refresh(self) -> None:
         """See `SearchIndex.refresh`."""
-        await self.client.send(lambda api: api.indices.refresh(index=self.name))
+        await self.client.send(lambda api: api.indices.refresh(index=self.name), refreshed)
 
     async def write(
-        self, rows: Sequence[tuple[UUID, Row]], deleted: Sequence[tuple[bytes, int | None]] = ()
-    ) -> list[bytes]:
+        self, rows: Sequence[tuple[UUID, Row]], deleted: Sequence[tuple[RunKey, int | None]] = ()
+    ) -> dict[bytes, Refusal]:
         """See `SearchIndex.write`."""
-        operations: list[dict[str, Any]] = []
+        refused: dict[bytes, Refusal] = {}
+        actions: dict[bytes, BulkAction] = {}
         for namespace_id, row in rows:
-            operations.append(bulk_action("index", document_name(row["id"]), row["version"]))
-            operations.append(to_document(namespace_id, row))
-        operations += [bulk_action("delete", document_name(identifier), version) for identifier, version in deleted]
-        identifiers = [row["id"] for _, row in rows] + [identifier for identifier, _ in deleted]
-        executed = await self.client.bulk(operations)
-        return [identifier for identifier, done in zip(identifiers, executed, strict=True) if not done]
+            try:
+                document = to_document(namespace_id, row)
+            except _NOT_ENCODABLE as error:
+                refused[row["id"]] = Refusal(f"its row can't be encoded ({type(error).__name__})", passing=False)
+            else:
+                actions[row["id"]] = BulkAction("index", document_name(row["id"]), row["version"], document)
+        for key, version in deleted:
+            if version is not None:
+                mark = deletion_mark(key, version)
+                actions[key[2]] = BulkAction("index", document_name(key[2]), mark_version(version), mark)
+        actions |= await self._deletions([key[2] for key, version in deleted if version is None])
+        results = await deliver(self.client, list(actions.values()))
+        pairs = zip(actions, results, strict=True)
+        return refused | {identifier: result for identifier, result in pairs if result is not None}
+
+    async def _deletions(self, identifiers: Sequence[bytes]) -> dict[bytes, BulkAction]:
+        """Return deletions of documents at their present versions, so that a late deletion does not remove a newer document."""
+        if not identifiers:
+            return {}
+        names = [document_name(identifier) for identifier in identifiers]
+        versions = await self.client.send(
+            lambda api: api.mget(index=self.name, ids=names, source=False), lambda body: found_documents(body, names)
+        )
+        return {record_id(name): BulkAction("delete", name, version) for name, version in versions.items()}
+
+    async def forget(self, deleted: Sequence[tuple[RunKey, int]]) -> None:
+        """See `SearchIndex.forget`."""
+        actions = [BulkAction("delete", document_name(key[2]), mark_version(version)) for key, version in deleted]
+        require_all(await self.client.bulk(actions))
 
     async def delete_namespace(self, namespace_id: UUID) -> int:
         """See `SearchIndex.delete_namespace`."""
@@ -145,15 +183,16 @@ class ElasticsearchIndex:
         while True:
             await self.refresh()
             body = {
-                "query": {"term": {"n": namespace_text(namespace_id)}},
+                "query": {"terms": {"n": [namespace_text(namespace_id), deleted_namespace_text(namespace_id)]}},
                 "size": 5 * CHUNK,
-                "sort": [{"d": "asc"}],
+                "sort": ["_doc"],
             }
-            hits = (await self.client.search(body, snapshot=None))["hits"]["hits"]
-            if not hits:
+            found = hits(await self.client.search(body, snapshot=None))
+            if not found:
                 return deleted
-            executed = await self.client.bulk([bulk_action("delete", hit["_id"], None) for hit in hits])
-            deleted += sum(executed)
+            actions = [BulkAction("delete", hit["_id"], None, routing=hit.get("_routing")) for hit in found]
+            require_all(await self.client.bulk(actions))
+            deleted += len(actions)
 
     async def epochs(self, namespace_id: UUID) -> Mapping[int, int]:
         """See `SearchIndex.epochs`."""
@@ -163,8 +202,7 @@ class ElasticsearchIndex:
             "size": 0,
             "aggs": {"epochs": {"terms": {"field": "k", "size": 1000}}},
         }
-        answer = await self.client.search(body, snapshot=None)
-        return {bucket["key"]: bucket["doc_count"] for bucket in answer["aggregations"]["epochs"]["buckets"]}
+        return term_counts(await self.client.search(body, snapshot=None), "epochs")
 
     async def differences(self, rows: Sequence[Row]) -> dict[RunKey, Difference]:
         """See `SearchIndex.differences`. A missing token is found; an added one is not, see `ElasticsearchInventory`."""
@@ -186,10 +224,11 @@ class ElasticsearchIndex:
 
     async def remove(self, copies: Sequence[DocumentCopy]) -> None:
         """See `SearchIndex.remove`."""
-        actions = [bulk_action("delete", copy.name, copy.version, copy.routing) for copy in copies]
-        if not all(await self.client.bulk(actions)):
-            msg = "Elasticsearch is overloaded and rejected some deletions; retry later"
-            raise ResourceExhausted(msg)
+        require_all(
+            await self.client.bulk(
+                [BulkAction("delete", copy.name, copy.version, routing=copy.routing) for copy in copies]
+            )
+        )
 
     @asynccontextmanager
     async def accepting_older_versions(self) -> AsyncIterator[None]:
@@ -198,8 +237,11 @@ class ElasticsearchIndex:
         This changes the setting `index.gc_deletes`, and needs the right to do so. If it is interrupted, the next call restores the
         setting.
         """
-        settings = await self.client.send(lambda api: api.indices.get_settings(index=self.name, flat_settings=True))
-        before = {index: values["settings"].get(_GC_DELETES) for index, values in settings.items()}
+        settings = await self.client.send(
+            lambda api: api.indices.get_settings(index=self.name, flat_settings=True),
+            lambda body: by_index(body, "settings"),
+        )
+        before = {index: values.get(_GC_DELETES) for index, values in settings.items()}
         await self._set_gc_deletes(self.name, _AT_ONCE)
         try:
             yield
@@ -208,4 +250,6 @@ class ElasticsearchIndex:
                 await self._set_gc_deletes(index, None if value == _AT_ONCE else value)
 
     async def _set_gc_deletes(self, index: str, value: str | None) -> None:
-        await self.client.send(lambda api: api.indices.put_settings(index=index, settings={_GC_DELETES: value}))
+        await self.client.send(
+            lambda api: api.indices.put_settings(index=index, settings={_GC_DELETES: value}), acknowledged
+        )

@@ -10,8 +10,18 @@ from typing import TYPE_CHECKING, Any
 from strongroom.kms import IntegrityError
 from strongroom.storage import all_tokens, visibility_key
 from strongroom.visibility.backends.drift import Difference, DocumentCopy, Drift
+from strongroom.visibility.errors import SearchIndexAnswerError
 
-from .documents import document_name, namespace_text, record_id, sealed_copy, to_document, token_texts
+from .answers import hits
+from .documents import (
+    deleted_namespace_text,
+    document_name,
+    namespace_text,
+    record_id,
+    sealed_copy,
+    to_document,
+    token_texts,
+)
 from .query import MAX_TERMS
 
 if TYPE_CHECKING:
@@ -58,10 +68,10 @@ class ElasticsearchInventory:
 
     async def differences(self, rows: Sequence[Row]) -> dict[RunKey, Difference]:
         """See `SearchIndex.differences`."""
-        hits: dict[bytes, list[Mapping[str, Any]]] = {row["id"]: [] for row in rows}
-        for hit in await self._by_name(list(map(document_name, hits)), _COMPARED_FIELDS):
-            hits[record_id(hit["_id"])].append(hit)
-        drifts = {row["id"]: _field_drift(row, hits[row["id"]]) for row in rows}
+        found: dict[bytes, list[Mapping[str, Any]]] = {row["id"]: [] for row in rows}
+        for hit in await self._by_name(list(map(document_name, found)), _COMPARED_FIELDS):
+            found[record_id(hit["_id"])].append(hit)
+        drifts = {row["id"]: _field_drift(row, found[row["id"]]) for row in rows}
         alike = [row for row in rows if drifts[row["id"]] is None]
         complete = await self._with_tokens(
             [(row["namespace_id"], row["id"], token_texts(all_tokens(row))) for row in alike]
@@ -71,7 +81,7 @@ class ElasticsearchInventory:
         for row in incomplete:
             drifts[row["id"]] = Drift.TOKENS if row["id"] in in_namespace else Drift.NAMESPACE
         return {
-            visibility_key(row): Difference(drift, tuple(map(_copy, hits[row["id"]])))
+            visibility_key(row): Difference(drift, tuple(map(_copy, found[row["id"]])))
             for row in rows
             if (drift := drifts[row["id"]]) is not None
         }
@@ -83,17 +93,17 @@ class ElasticsearchInventory:
         if namespace_id is not None:
             query: dict[str, Any] = {"term": {"n": namespace_text(namespace_id)}}
         else:
-            texts = [namespace_text(each) for each in known]
+            texts = [text for each in known for text in (namespace_text(each), deleted_namespace_text(each))]
             pieces = [texts[start : start + MAX_TERMS] for start in range(0, len(texts), MAX_TERMS)]
             query = {"bool": {"must_not": [{"terms": {"n": piece}} for piece in pieces]}}
-        async for hits in self._all_hits(query, _COPY_FIELDS, chunk):
-            yield [_copy(hit) for hit in hits]
+        async for found in self._all_hits(query, _COPY_FIELDS, chunk):
+            yield [_copy(hit) for hit in found]
 
     async def sealed_copies(self, namespace_id: UUID, *, chunk: int) -> AsyncIterator[list[SealedCopy]]:
         """See `SearchIndex.sealed_copies`."""
         query = {"term": {"n": namespace_text(namespace_id)}}
-        async for hits in self._all_hits(query, {"stored_fields": ["s"], "track_total_hits": False}, chunk):
-            yield [sealed_copy(namespace_id, hit) for hit in hits]
+        async for found in self._all_hits(query, {"stored_fields": ["s"], "track_total_hits": False}, chunk):
+            yield [sealed_copy(namespace_id, hit) for hit in found]
 
     async def unchanged(self, copies: Sequence[DocumentCopy]) -> list[DocumentCopy]:
         """See `SearchIndex.unchanged`."""
@@ -102,22 +112,27 @@ class ElasticsearchInventory:
 
     async def _all_hits(
         self, query: dict[str, Any], fields: Mapping[str, Any], chunk: int
-    ) -> AsyncIterator[list[Mapping[str, Any]]]:
+    ) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
         """Yield all hits of a query at one moment. The order on disk is the fastest, and is unique for each document."""
         body = {**fields, "query": {"constant_score": {"filter": query}}, "size": chunk, "sort": ["_shard_doc"]}
         async with self._client.snapshot() as snapshot:
-            while hits := (await self._client.search(body, snapshot=snapshot))["hits"]["hits"]:
-                yield hits
-                body["search_after"] = hits[-1]["sort"]
+            while found := hits(await self._client.search(body, snapshot=snapshot)):
+                yield found
+                last = found[-1].get("sort")
+                if last is None or last == body.get("search_after"):
+                    raise SearchIndexAnswerError
+                body["search_after"] = last
 
-    async def _by_name(self, names: Sequence[str], fields: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    async def _by_name(self, names: Sequence[str], fields: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
         if not names:
             return []
         # Twice as many, because a document with a foreign routing can have the same name as another one.
         query = {"constant_score": {"filter": {"ids": {"values": names}}}}
         answer = await self._client.search({**fields, "query": query, "size": 2 * len(names)}, snapshot=None)
-        hits: list[Mapping[str, Any]] = answer["hits"]["hits"]
-        return hits
+        found = hits(answer)
+        if not {hit["_id"] for hit in found} <= set(names):
+            raise SearchIndexAnswerError
+        return found
 
     async def _with_tokens(self, documents: Iterable[tuple[UUID, bytes, list[str]]]) -> set[bytes]:
         """Return the ids of the documents that are in their namespace and have all of their tokens.
@@ -128,10 +143,10 @@ class ElasticsearchInventory:
         clauses = _TokenClauses()
         for namespace_id, identifier, tokens in documents:
             clauses.add(namespace_id, document_name(identifier), tokens)
-        hits: Counter[str] = Counter()
+        found: Counter[str] = Counter()
         for names in await asyncio.gather(*map(self._any, clauses.searches)):
-            hits.update(names)
-        return {record_id(name) for name, count in clauses.counts.items() if hits[name] == count}
+            found.update(names)
+        return {record_id(name) for name, count in clauses.counts.items() if found[name] == count}
 
     async def _any(self, clauses: list[dict[str, Any]]) -> list[str]:
         """Return the names of the documents that satisfy any of some clauses."""
@@ -139,7 +154,7 @@ class ElasticsearchInventory:
         body = {"query": query, "size": 2 * len(clauses), "stored_fields": [], "track_total_hits": False}
         async with self._searches:
             answer = await self._client.search(body, snapshot=None)
-        return [hit["_id"] for hit in answer["hits"]["hits"] if "_routing" not in hit]
+        return [hit["_id"] for hit in hits(answer) if "_routing" not in hit]
 
 
 class _TokenClauses:
@@ -180,7 +195,7 @@ def _field_drift(row: Row, hits: Iterable[Mapping[str, Any]]) -> Drift | None:
     if hit is None:
         return Drift.MISSING
     fields, expected = hit.get("fields", {}), to_document(row["namespace_id"], row)
-    if hit["_version"] != row["version"]:
+    if hit.get("_version") != row["version"]:
         return Drift.VERSION
     if any(fields.get(name) != [expected[name]] for name in ("k", "b1", "b2", "d")):
         return Drift.BUCKET
@@ -195,8 +210,15 @@ def _copy(hit: Mapping[str, Any]) -> DocumentCopy:
     return DocumentCopy(
         name=hit["_id"],
         id=identifier,
-        version=hit["_version"],
+        version=_version(hit),
         routing=hit.get("_routing"),
         close_bucket=close_buckets[0] if len(close_buckets) == 1 else None,
         start_bucket=start_buckets[0] if len(start_buckets) == 1 else None,
     )
+
+
+def _version(hit: Mapping[str, Any]) -> int:
+    version = hit.get("_version")
+    if type(version) is not int:
+        raise SearchIndexAnswerError
+    return version

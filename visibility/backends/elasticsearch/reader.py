@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from strongroom.visibility.backends.search_index import CHUNK
 from strongroom.visibility.backends.token_query import any_of
 
+from .answers import aggregation, documents, filter_counts, hits, total
 from .documents import to_row
 from .mapping import SORT
 from .query import to_clause, to_query
@@ -41,12 +42,8 @@ class ElasticsearchReader:
 
     async def count(self, query: TokenQuery) -> int:
         """See `IndexReader.count`."""
-        body = to_query(self._namespace_id, query)
-        if self._snapshot is None:
-            answer = await self._client.send(lambda api: api.count(index=self._client.name, query=body))
-            return int(answer["count"])
-        answer = await self._search({"query": body, "size": 0, "track_total_hits": True})
-        return int(answer["hits"]["total"]["value"])
+        body = {"query": to_query(self._namespace_id, query), "size": 0, "track_total_hits": True}
+        return total(await self._search(body))
 
     async def counts(self, within: TokenQuery, parts: Sequence[TokenQuery]) -> list[int]:
         """See `IndexReader.counts`."""
@@ -57,8 +54,7 @@ class ElasticsearchReader:
             "track_total_hits": False,
             "aggs": {"parts": {"filters": {"filters": filters}}},
         }
-        buckets = (await self._search(body))["aggregations"]["parts"]["buckets"]
-        return [int(buckets[name]["doc_count"]) for name in filters]
+        return filter_counts(await self._search(body), "parts", list(filters))
 
     async def count_and_first(
         self, counted: TokenQuery, listed: TokenQuery, *, limit: int
@@ -69,7 +65,7 @@ class ElasticsearchReader:
             "post_filter": to_clause(listed),
         }
         answer = await self._search(body)
-        return int(answer["aggregations"]["counted"]["doc_count"]), list(map(to_row, answer["hits"]["hits"]))
+        return documents(aggregation(answer, "counted")), list(map(to_row, hits(answer)))
 
     async def pages(
         self, query: TokenQuery, *, start: BucketPosition | None = None, chunk: int = CHUNK
@@ -80,12 +76,12 @@ class ElasticsearchReader:
             # The next higher second, so that all documents of the start's second come.
             body["search_after"] = [start.close_bucket, start.start_bucket + 1, _LOWEST]
         while True:
-            hits = (await self._search(body))["hits"]["hits"]
-            yield list(map(to_row, hits))
-            if len(hits) < body["size"]:
+            found = hits(await self._search(body))
+            yield list(map(to_row, found))
+            if len(found) < body["size"]:
                 return
             body["size"] = CHUNK
-            body["search_after"] = hits[-1]["sort"]
+            body["search_after"] = found[-1]["sort"]
 
     async def _search(self, body: dict[str, Any]) -> dict[str, Any]:
         return await self._client.search(body, snapshot=self._snapshot)

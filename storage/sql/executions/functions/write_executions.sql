@@ -309,7 +309,7 @@ BEGIN
             WHERE v.request <> ALL (refused)
               /* confined: AND r_shard[v.request] = p_shard */
             ORDER BY 1, 2, 3
-            ON CONFLICT (shard_id, namespace_id, id) DO UPDATE SET stamp = excluded.stamp;
+            ON CONFLICT (shard_id, namespace_id, id) DO UPDATE SET stamp = excluded.stamp, retry_at = NULL;
         END IF;
     END IF;
     PERFORM set_config('strongroom.namespaces', callers, true);

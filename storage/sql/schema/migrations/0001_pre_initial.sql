@@ -309,6 +309,9 @@ CREATE TABLE visibility_outbox (
     namespace_id uuid    NOT NULL,
     id           bytea   NOT NULL CHECK (octet_length(id) = 16),
     stamp        uuid    NOT NULL DEFAULT gen_random_uuid(),
+    refusals     integer NOT NULL DEFAULT 0,
+    refusal      text    CHECK (length(refusal) <= 200),
+    retry_at     timestamptz,
     PRIMARY KEY (shard_id, namespace_id, id)
 ) WITH (fillfactor = 70);
 
@@ -320,6 +323,8 @@ CREATE TABLE visibility_deletes (
     deleted_at   timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (shard_id, namespace_id, id)
 );
+
+CREATE INDEX visibility_deletes_age ON visibility_deletes (deleted_at);
 
 CREATE TABLE access_policy (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),

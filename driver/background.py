@@ -1,0 +1,21 @@
+"""The work in the background of an open cell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from strongroom.kms import Background
+    from strongroom.storage import OutboxNotifier
+    from strongroom.visibility import Indexer
+
+    from .audit import AuditLog
+
+
+def background_work(
+    key_notifications: Background, notifier: OutboxNotifier | None, indexer: Indexer | None, log: AuditLog | None
+) -> tuple[Background, ...]:
+    """Return the states of the loops that a cell may run, for health checks and metrics."""
+    indexing = () if indexer is None else (indexer.draining, indexer.listening, indexer.forgetting)
+    notifying = () if notifier is None else (notifier.background,)
+    return (key_notifications, *notifying, *indexing, *(() if log is None else (log.signing_work,)))

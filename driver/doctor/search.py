@@ -1,0 +1,56 @@
+"""The doctor's checks of the search index."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from strongroom.driver.index_status import read_index_status
+from strongroom.kms import StrongroomError
+from strongroom.storage import StorageError
+from strongroom.visibility import SearchIndexUnavailable
+
+from .report import Finding, wrong
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from strongroom.driver.index_status import IndexStatus
+    from strongroom.driver.strongroom import Strongroom
+
+SEARCH = "Search"
+MANY_WAITING = 10_000
+"""Number of runs that are not yet in the search index. More than this is a note."""
+
+
+async def search_index(strongroom: Strongroom) -> AsyncIterator[Finding]:
+    """Check the search index: that it exists, how far it is behind, and which documents it refuses."""
+    index = strongroom.search_index
+    if index is None:
+        yield Finding(SEARCH, "search index", "PostgreSQL answers searches")
+        return
+    try:
+        status = await read_index_status(index, strongroom.outbox)
+    except (StorageError, SearchIndexUnavailable) as error:
+        advice = (
+            "Check that the cluster is up, and that elasticsearch.url is right. Writes continue, and are indexed later."
+        )
+        yield wrong(SEARCH, "search index", error, advice)
+    except StrongroomError as error:
+        yield wrong(SEARCH, "search index", error)
+    else:
+        for finding in _findings(status):
+            yield finding
+
+
+def _findings(status: IndexStatus) -> list[Finding]:
+    text = f"{status.index}: {status.documents} documents, {status.waiting} runs not yet indexed"
+    many = status.waiting - status.refused > MANY_WAITING
+    advice = "Check that a service runs an indexer, or run: strongroom index run" if many else ""
+    found = [Finding(SEARCH, "search index", text, "note" if many else "ok", advice)]
+    if status.refused:
+        text = f"{status.refused} refused by the search index, so searches miss these runs; {status.refused_lines()[0]}"
+        advice = (
+            "Correct what the reason names, for example http.max_content_length. All of them: strongroom index status"
+        )
+        found.append(Finding(SEARCH, "refused documents", text, "wrong", advice))
+    return found

@@ -1,0 +1,197 @@
+"""Check the answers of a cluster. A proxy or another server may have answered instead, and a wrong answer must never look empty.
+
+Each function takes the body of an answer and returns the part that the caller needs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from strongroom.visibility.errors import SearchIndexAnswerError, SearchIndexMismatch, SearchIndexUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_NOT_FOUND = 404
+_ALREADY_EXISTS = "resource_already_exists_exception"
+
+
+def error_type(body: Any) -> str | None:
+    """Return the type of an error of Elasticsearch; None if the body is not such an error."""
+    error = body.get("error") if isinstance(body, dict) else None
+    kind = error.get("type") if isinstance(error, dict) else None
+    return kind if isinstance(kind, str) else None
+
+
+def acknowledged(body: Any) -> bool:
+    """Return True for an acknowledged change of an index, a template or an alias."""
+    if _object(body).get("acknowledged") is not True:
+        raise SearchIndexUnavailable("the search index did not confirm a change of its settings in time; retry later")
+    return True
+
+
+def created(body: Any) -> bool:
+    """Return whether an index was created; False if it exists already.
+
+    Raises:
+        SearchIndexMismatch: The cluster refused to create it.
+    """
+    if (kind := error_type(body)) is None:
+        return acknowledged(body)
+    if kind == _ALREADY_EXISTS:
+        return False
+    raise SearchIndexMismatch("the cluster refused to create the search index; its log has the reason")
+
+
+def dropped(body: Any) -> bool:
+    """Return whether an index or a template was deleted; False if there was none."""
+    return False if _is_missing(body) else acknowledged(body)
+
+
+def alias(body: Any) -> list[str]:
+    """Return the indices of an alias; an empty list if there is no such alias."""
+    return [] if _is_missing(body) else list(by_index(body, "aliases"))
+
+
+def by_index(body: Any, part: str) -> Mapping[str, Mapping[str, Any]]:
+    """Return a part of the description of each index, for example its settings."""
+    described = {name: _object(each).get(part) for name, each in _object(body).items()}
+    if not described:
+        raise SearchIndexAnswerError
+    return {name: _object(each) for name, each in described.items()}
+
+
+def refreshed(body: Any) -> None:
+    """Check the answer to a refresh."""
+    _check_shards(body)
+
+
+def snapshot_id(body: Any) -> str:
+    """Return the id of a point in time."""
+    found = _object(body).get("id")
+    if not isinstance(found, str) or not found:
+        raise SearchIndexAnswerError
+    if "_shards" in body:
+        _check_shards(body)
+    return found
+
+
+def searched(body: Any) -> Any:
+    """Return the answer to a search if all shards answered and each hit has a name."""
+    _check_shards(body)
+    if body.get("timed_out") is not False:
+        _fail_on_timeout(body)
+    for hit in hits(body):
+        if not isinstance(hit, dict) or not isinstance(hit.get("_id"), str):
+            raise SearchIndexAnswerError
+    return body
+
+
+def hits(body: Any) -> Sequence[Any]:
+    """Return the hits of a search."""
+    return _list(_object(_object(body).get("hits")).get("hits"))
+
+
+def total(body: Any) -> int:
+    """Return the exact number of documents that a search found."""
+    found = _object(_object(body["hits"]).get("total"))
+    if found.get("relation") != "eq":
+        raise SearchIndexAnswerError
+    return _count(found.get("value"))
+
+
+def aggregation(body: Any, name: str) -> Mapping[str, Any]:
+    """Return an aggregation of a search."""
+    return _object(_object(body.get("aggregations")).get(name))
+
+
+def documents(bucket: Any) -> int:
+    """Return the number of documents of a bucket."""
+    return _count(_object(bucket).get("doc_count"))
+
+
+def filter_counts(body: Any, name: str, filters: Sequence[str]) -> list[int]:
+    """Return the number of documents of each filter of a `filters` aggregation."""
+    buckets = _object(aggregation(body, name).get("buckets"))
+    return [documents(buckets.get(each)) for each in filters]
+
+
+def term_counts(body: Any, name: str) -> Mapping[int, int]:
+    """Return the number of documents of each integer of a `terms` aggregation."""
+    found = aggregation(body, name)
+    if found.get("sum_other_doc_count", 0) != 0:
+        raise SearchIndexAnswerError
+    return {_count(_object(each).get("key")): documents(each) for each in _list(found.get("buckets"))}
+
+
+def found_documents(body: Any, names: Sequence[str]) -> dict[str, int]:
+    """Return the versions of the documents that a multi-get found, by name."""
+    answered = _list(_object(body).get("docs"))
+    if [_object(each).get("_id") for each in answered] != list(names):
+        raise SearchIndexAnswerError
+    versions = {}
+    for each in answered:
+        if "error" in each or not isinstance(each.get("found"), bool):
+            raise SearchIndexAnswerError
+        if each["found"]:
+            versions[each["_id"]] = _count(each.get("_version"))
+    return versions
+
+
+def bulk_items(body: Any, actions: Sequence[tuple[str, str]]) -> list[Mapping[str, Any]]:
+    """Return the result of each action of a bulk request, in order.
+
+    Args:
+        body: The body of the answer.
+        actions: The kind and the document name of each action.
+    """
+    results = _list(_object(body).get("items"))
+    if len(results) != len(actions) or not isinstance(body.get("errors"), bool):
+        raise SearchIndexAnswerError
+    items = []
+    for result, (kind, name) in zip(results, actions, strict=True):
+        item = _object(_object(result).get(kind))
+        status = item.get("status")
+        is_error = "error" in item
+        if len(result) != 1 or item.get("_id") != name or type(status) is not int or (is_error and not body["errors"]):
+            raise SearchIndexAnswerError
+        items.append(item)
+    return items
+
+
+def _is_missing(body: Any) -> bool:
+    return isinstance(body, dict) and "error" in body and body.get("status") == _NOT_FOUND
+
+
+def _check_shards(body: Any) -> None:
+    """Check that no shard failed. A partial answer would be wrong."""
+    shards = _object(_object(body).get("_shards"))
+    numbers = [shards.get(name) for name in ("total", "successful", "failed")]
+    if not all(type(number) is int for number in numbers):
+        raise SearchIndexAnswerError
+    if numbers[2]:
+        raise SearchIndexUnavailable("some shards of the search index did not answer; retry later")
+
+
+def _fail_on_timeout(body: Any) -> None:
+    if body.get("timed_out") is True:
+        raise SearchIndexUnavailable("the search index ended a search before it was complete; retry later")
+    raise SearchIndexAnswerError
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise SearchIndexAnswerError
+    return value
+
+
+def _list(value: Any) -> Sequence[Any]:
+    if not isinstance(value, list):
+        raise SearchIndexAnswerError
+    return value
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise SearchIndexAnswerError
+    return value
