@@ -90,12 +90,14 @@ class Capabilities:
         rewrap: `server` if the root does not leave the KMS during a re-wrap, else `client`.
         batch: The maximum number of keys that `unwrap_many` takes.
         deletion: `scheduled` if the KMS waits before it deletes a KEK, else `immediate`.
+        remote: Whether the KMS is called over a network. A file and a module in this process have no network's deadline.
     """
 
     context: Literal["native", "commitment"]
     rewrap: Literal["server", "client"]
     batch: int
     deletion: Literal["scheduled", "immediate"]
+    remote: bool = True
 
 
 def associated_data(label: bytes, key_id: str, version: int, context: Mapping[str, str]) -> bytes:

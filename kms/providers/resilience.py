@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from strongroom.kms.errors import KmsError, KmsTimeout, KmsUnavailable, StrongroomError
 from strongroom.kms.key_events import NO_KEY_EVENTS, KeyEvent, failed
+from strongroom.kms.loop_deadline import loop_deadline
 from strongroom.kms.provider import KekRef
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ class RetryPolicy:
         first_wait: The upper limit of the first pause, which doubles each time. A pause is uniform between 0 and its
             limit ("full jitter").
         longest_wait: The upper limit of all pauses.
-        deadline: The time for one call with all its attempts.
+        deadline: The time for one call with all its attempts, without its wait for other calls.
+        hang: The same time for a KMS in this process, such as a keyring file. It has no network, so only a hang takes so long.
+        at_once: The number of concurrent calls of a KMS over a network. Further calls wait, and their deadline begins afterwards.
         failures: The number of consecutive failures that opens a KEK's circuit breaker. A refusal is not a failure.
         pause: The time after which an open breaker lets one call through.
     """
@@ -42,6 +45,8 @@ class RetryPolicy:
     first_wait: float = 0.05
     longest_wait: float = 2.0
     deadline: float = 5.0
+    hang: float = 120.0
+    at_once: int = 16
     failures: int = 5
     pause: float = 10.0
 
@@ -86,6 +91,9 @@ class ResilientProvider:
         self.inner = provider
         self._id = provider_id
         self._policy = policy or RetryPolicy()
+        remote = provider.capabilities.remote
+        self._deadline = self._policy.deadline if remote else self._policy.hang
+        self._slots = asyncio.Semaphore(self._policy.at_once) if remote else nullcontext()
         self._key_events = key_events
         self._clock = clock
         self._sleep = sleep
@@ -196,32 +204,39 @@ class ResilientProvider:
         attempts: int | None = None,
         items: int = 1,
     ) -> T:
-        """Send a call, and retry it while the error is retryable and the deadline allows another attempt."""
+        """Send a call, and retry it while the error is retryable and the deadline allows another attempt.
+
+        The deadline covers attempts and pauses, and not the wait for other calls.
+        """
         event = KeyEvent(f"kms.{operation}", provider=self._id, kek_id=kek.key_id, items=items)
         breaker = self._breakers.setdefault(kek, _Breaker())
-        ends = self._clock() + self._policy.deadline
+        left = self._deadline
         attempt = 0
         while True:
             attempt += 1
+            began = self._clock()
             try:
-                async with self._through(breaker, kek):
-                    return await self._attempt(event, ask, ends)
+                async with self._slots, self._through(breaker, kek):
+                    began = self._clock()
+                    return await self._attempt(event, ask, left)
             except KmsError as error:
+                left -= self._clock() - began
                 wait = self._wait(error, attempt)
                 last = attempt >= (attempts or self._policy.attempts)
-                if not error.retryable or last or breaker.open_until is not None or self._clock() + wait >= ends:
+                if not error.retryable or last or breaker.open_until is not None or wait >= left:
                     raise
             await self._sleep(wait)
+            left -= wait
 
-    async def _attempt(self, event: KeyEvent, ask: Callable[[], Awaitable[T]], ends: float) -> T:
+    async def _attempt(self, event: KeyEvent, ask: Callable[[], Awaitable[T]], left: float) -> T:
         """Send a call once, and record it."""
         began = self._clock()
         try:
             try:
-                async with asyncio.timeout(max(ends - began, 0.0)):
+                async with loop_deadline(left):
                     answer = await ask()
             except TimeoutError:
-                msg = f"{event.provider}: no answer within {self._policy.deadline:g} s"
+                msg = f"{event.provider}: no answer within {self._deadline:g} s"
                 raise KmsTimeout(msg) from None
         except StrongroomError as error:
             await self._key_events.record(replace(failed(event, error), seconds=self._clock() - began))

@@ -19,6 +19,7 @@ from google.auth.transport.requests import Request
 from google.cloud.kms_v1.types import resources, service
 
 from strongroom.kms.errors import InvalidRequest, KmsAuthenticationError, KmsError, KmsTimeout, KmsUnavailable
+from strongroom.kms.loop_deadline import loop_deadline
 from strongroom.kms.transport.reloaded import Reloaded
 from strongroom.kms.transport.tls import check_address, client_context
 
@@ -182,7 +183,7 @@ class GcpChannel:
         """
         failed: KmsError
         try:
-            async with asyncio.timeout(self._deadline):
+            async with loop_deadline(self._deadline):
                 return await asyncio.to_thread(work)
         except TimeoutError:
             failed = KmsTimeout(f"{self._target}: no token in time for the application's credentials")

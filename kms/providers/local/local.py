@@ -43,7 +43,7 @@ class LocalProvider:
         file: The keyring file.
     """
 
-    capabilities = Capabilities(context="native", rewrap="client", batch=10_000, deletion="immediate")
+    capabilities = Capabilities(context="native", rewrap="client", batch=10_000, deletion="immediate", remote=False)
 
     def __init__(
         self,

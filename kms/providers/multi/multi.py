@@ -60,6 +60,7 @@ class MultiProvider:
             rewrap="client",
             batch=_BATCH,
             deletion="scheduled" if any(one.deletion == "scheduled" for one in each) else "immediate",
+            remote=any(one.remote for one in each),
         )
 
     def __repr__(self) -> str:

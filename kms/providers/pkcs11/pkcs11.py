@@ -33,7 +33,7 @@ _ID_BYTES = 4
 _BATCH = 200
 _VERSION_DIGITS = 9
 _WRAP_LABEL = b"strongroom pkcs11 wrap v1"
-_SECONDS = 5.0  # for one call, including its wait for the thread
+_SECONDS = 60.0  # for a call that hangs in the module; the wait for the thread is not included
 _ATTRIBUTE = pkcs11.Attribute
 
 
@@ -46,7 +46,8 @@ class Pkcs11Provider:
         token: The label of the token.
         pin: Returns the user's PIN. A refused PIN is not tried again.
         mechanism: The mechanism: `AES_GCM`, which binds the encryption context, or `AES_KEY_WRAP_PAD` for tokens that have no GCM.
-        timeout: The seconds for one call. The token can't be interrupted, so the thread stays busy until the token answers.
+        timeout: The seconds after which a call hangs, without its wait for other calls. The token can't be interrupted, so the
+            thread stays busy until the token answers.
         region: The token's region. With None no cell that is bound to a region uses the provider.
     """
 
@@ -72,7 +73,9 @@ class Pkcs11Provider:
     @property
     def capabilities(self) -> Capabilities:
         """The abilities, which depend on the mechanism."""
-        return Capabilities(context=self._wrapping.context, rewrap="client", batch=_BATCH, deletion="immediate")
+        return Capabilities(
+            context=self._wrapping.context, rewrap="client", batch=_BATCH, deletion="immediate", remote=False
+        )
 
     def __repr__(self) -> str:
         return f"Pkcs11Provider({self._id!r}, {self._shown})"

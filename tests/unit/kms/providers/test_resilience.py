@@ -7,6 +7,7 @@ import pytest
 
 from strongroom.kms import (
     AccessDenied,
+    Capabilities,
     IntegrityError,
     KekRef,
     KeyDisabled,
@@ -30,7 +31,7 @@ CONTEXT = {"strongroom:version": "1"}
 class ScriptedKms:
     """A KMS that returns the scripted answers of a KEK in order, and a root when none is left."""
 
-    capabilities = None
+    capabilities = Capabilities("native", "client", 200, "immediate")
 
     def __init__(self):
         self.script = {KEK: [], OTHER: []}
