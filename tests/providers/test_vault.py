@@ -347,6 +347,7 @@ def provocations(server):
         ),
         "soft-deleted": ("POST", "transit/encrypt/t-soft", body),
         "no handler for route": ("GET", "nowhere/keys/t-key", None),
+        "unsupported path": ("GET", "transit/none/such", None),
     }
 
 

@@ -97,6 +97,7 @@ _OWN_WORDS: dict[type[KmsError], str] = {
     KmsUnavailable: "AWS KMS failed.",
     InvalidRequest: "AWS KMS does not accept this request.",
 }
+_ANOTHER_REGION = "Invalid arn"  # the endpoint of a region knows nothing about keys of others
 _DOES_NOT_OPEN = {"IncorrectKeyException", "InvalidCiphertextException"}
 
 
@@ -141,6 +142,7 @@ def _answered(error: ClientError, what: str, operation: str) -> StrongroomError:
         retry_after=_retry_after(metadata.get("HTTPHeaders", {})),
         provider_code=code or str(status),
         request_id=metadata.get("RequestId"),
+        is_refusal=False if code == "NotFoundException" and text.startswith(_ANOTHER_REGION) else None,
     )
 
 

@@ -51,6 +51,7 @@ READ_SECONDS = 2.0
 CONNECTIONS = 16
 """Number of connections to one vault, and so of concurrent requests. The timeouts don't include the wait for a connection."""
 _OK = range(200, 300)
+_RESULTS = {"key", "value"}  # each successful answer has one of them
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT = 401, 403, 404, 409
 
 _BY_STATUS: dict[int, type[KmsError]] = {
@@ -70,6 +71,9 @@ _BY_INNER_CODE: dict[str, type[KmsError]] = {
 }
 # The texts of these statuses name keys, callers and rights. The text of a 400 may repeat the request, which has a root.
 _SHOWN = {_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT}
+_NEED_AN_ERROR = {InvalidRequest, AccessDenied, KeyNotFound, KeyConflict}
+# These codes refuse the network or the vault, and are not about a key.
+_ABOUT_THE_VAULT = {"ForbiddenByFirewall", "ForbiddenByConnection", "VaultNotFound", "TenantNotFound"}
 _ENTRA_CODE = re.compile(r"AADSTS\d+")
 
 
@@ -193,10 +197,10 @@ class Vault:
 
 def _content(provider_id: str, what: str, answer: AsyncHttpResponse) -> dict[str, Any]:
     try:
-        content = orjson.loads(answer.content or b"{}")
+        content = orjson.loads(answer.content)
     except orjson.JSONDecodeError:
         content = None
-    if answer.status_code in _OK and isinstance(content, dict):
+    if answer.status_code in _OK and isinstance(content, dict) and _RESULTS & content.keys():
         return content
     raise _error(provider_id, what, answer, content if isinstance(content, dict) else {})
 
@@ -208,6 +212,9 @@ def _error(provider_id: str, what: str, answer: AsyncHttpResponse, content: Mapp
     inner = fault.get("innererror") or fault.get("innerError")  # the service uses both spellings
     code = str((inner or {}).get("code") or fault.get("code") or status) if isinstance(inner, dict | None) else ""
     kind = _BY_INNER_CODE.get(code) or _BY_STATUS.get(status, KmsUnavailable)
+    if not fault and kind in _NEED_AN_ERROR:
+        msg = f"{what}: the answer is not that of Key Vault; check the URL and the proxies in front of it ({status})"
+        return KmsUnavailable(msg, provider_code=str(status))
     if kind is AccessDenied and ("Expired" in code or "NotYetValid" in code):
         kind = KeyDisabled
     text = f"{what}: {kind.__doc__} ({status} {code})"
@@ -218,6 +225,7 @@ def _error(provider_id: str, what: str, answer: AsyncHttpResponse, content: Mapp
         retry_after=_seconds(answer.headers.get("Retry-After")),
         provider_code=code,
         request_id=answer.headers.get("x-ms-request-id"),
+        is_refusal=False if code in _ABOUT_THE_VAULT else None,
     )
 
 

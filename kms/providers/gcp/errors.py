@@ -61,6 +61,14 @@ _STATES: dict[str, type[KmsError]] = {
 }
 
 _STATE_TEXT = re.compile(r"current state is: ([A-Z_]+)")
+_PROXY_TEXT = re.compile(
+    r"http2 header with status|HTTP status code \d{3}"
+)  # gRPC's words for an answer that is not gRPC
+# These reasons refuse a project or a network, and are not about a key.
+_ABOUT_THE_PROJECT = {
+    *("SERVICE_DISABLED", "BILLING_DISABLED", "CONSUMER_INVALID", "CONSUMER_SUSPENDED", "USER_PROJECT_DENIED"),
+    "SECURITY_POLICY_VIOLATED",
+}
 _CHECKSUM_TEXT = re.compile(r"checksum in field \w+ did not match")
 _TEXT_LENGTH = 300
 
@@ -94,7 +102,7 @@ def failure(error: grpc.aio.AioRpcError, what: str, *, opening: bool = False) ->
         return damaged(what)
     if status is grpc.StatusCode.INVALID_ARGUMENT and opening:
         return IntegrityError()
-    kind = _STATUSES.get(status, KmsUnavailable)
+    kind = KmsUnavailable if _PROXY_TEXT.search(text) else _STATUSES.get(status, KmsUnavailable)
     if status is grpc.StatusCode.FAILED_PRECONDITION:
         kind = _STATES.get(_state(details.reason, text), kind)
     return kind(
@@ -102,6 +110,7 @@ def failure(error: grpc.aio.AioRpcError, what: str, *, opening: bool = False) ->
         retry_after=details.retry_after if kind.retryable else None,
         provider_code=details.reason or status.name,
         request_id=details.request_id,
+        is_refusal=False if details.reason in _ABOUT_THE_PROJECT else None,
     )
 
 

@@ -22,14 +22,14 @@ def is_down(error: StrongroomError) -> bool:
 def error_of_all(what: str, errors: Mapping[KekRef, StrongroomError]) -> StrongroomError:
     """Return the most useful of several errors, with the error of each child in its message.
 
-    A retryable error is preferred, because the same call may succeed later. Otherwise the first refusal is chosen.
-    `IntegrityError` is returned only if every child raised it.
+    A retryable error is preferred, because the same call may succeed later, and then another error that is no refusal, because
+    this child may still unwrap. `IntegrityError` is returned only if every child raised it.
     """
     refused = [error for error in errors.values() if not isinstance(error, IntegrityError)]
     if not refused:
         return IntegrityError()
     passing = [error for error in refused if is_down(error)]
-    chosen = (passing or refused)[0]
+    chosen = (passing or [error for error in refused if not error.is_refusal] or refused)[0]
     details = "; ".join(f"{str(child).rstrip(':')}: {type(error).__name__}: {error}" for child, error in errors.items())
     message = f"{what}: {details}"
     if not isinstance(chosen, KmsError):
@@ -40,6 +40,7 @@ def error_of_all(what: str, errors: Mapping[KekRef, StrongroomError]) -> Strongr
         retry_after=min(waits) if len(waits) == len(passing) and waits else None,
         provider_code=chosen.provider_code,
         request_id=chosen.request_id,
+        is_refusal=chosen.is_refusal,
     )
 
 

@@ -62,6 +62,7 @@ class Pkcs11Token:
         self._pin = pin
         self._what = what
         self._refused: str | None = None
+        self._serial: bytes | None = None
 
     def use(self, job: Callable[[pkcs11.Session], T], what: str) -> T:
         """Run a job with the session, and map its errors.
@@ -127,7 +128,12 @@ class Pkcs11Token:
     def _session(self) -> pkcs11.Session:
         session = self._module.sessions.get(self._label)
         if session is None:
-            session = self._log_in(self.find())
+            token = self.find()
+            if self._serial is not None and token.serial != self._serial:
+                msg = f"{self._what}: another token has the label {self._label!r} now; put back the one that made the keys"
+                raise KmsUnavailable(msg)
+            session = self._log_in(token)
+            self._serial = token.serial
             self._module.sessions[self._label] = session
         return session
 

@@ -25,6 +25,7 @@ from strongroom.kms.errors import (
     KmsUnavailable,
     StrongroomError,
     Throttled,
+    UnsupportedOperation,
 )
 from strongroom.kms.transport.tls import check_address, client_context
 
@@ -40,7 +41,7 @@ _KEPT_SECONDS = 60.0  # an unused connection is closed after this time
 _SHOWN_TEXT = 300  # characters
 _HEALTHY_STATUS = {200, 429, 472, 473}  # active, or a standby that forwards requests
 _REDIRECTS, _REFUSALS = range(300, 400), range(400, 500)
-_FORBIDDEN = 403
+_NO_CONTENT, _FORBIDDEN, _NOT_FOUND = 204, 403, 404
 _BY_STATUS: dict[int, type[KmsError]] = {
     403: AccessDenied,
     404: KeyNotFound,
@@ -58,7 +59,9 @@ TEXTS: tuple[tuple[str, type[StrongroomError]], ...] = (
     ("disallowed by policy (too old)", KeyDisabled),
     ("soft-deleted", KeyDisabled),
     ("no handler for route", InvalidRequest),
+    ("unsupported path", UnsupportedOperation),
 )
+_FOREIGN = "the answer is not that of OpenBao or Vault; check the address and the proxies in front of it"
 
 
 class TransitClient:
@@ -113,6 +116,9 @@ class TransitClient:
         """Return the data of an answer. `what` is the start of an error message."""
         answer = await self._send(method, path, body)
         parsed = _parsed(answer)
+        if parsed is None:
+            msg = f"{what}: {_FOREIGN} ({answer.status_code})"
+            raise KmsUnavailable(msg, provider_code=str(answer.status_code))
         data = parsed.get("data") or {}
         if answer.is_success or "batch_results" in data:  # a batch in which every item failed has status 400
             return data if isinstance(data, dict) else {}
@@ -130,10 +136,14 @@ class TransitClient:
             KmsUnavailable: The server is sealed or not initialised.
         """
         health = await self._send("GET", "sys/health", None)
+        state = _parsed(health, of="sealed")
+        if state is None:
+            msg = f"{self._id}: {_FOREIGN} ({health.status_code})"
+            raise KmsUnavailable(msg, provider_code=str(health.status_code))
         if health.status_code not in _HEALTHY_STATUS:
             msg = f"{self._id}: the server at {self.address} is sealed, or not initialised ({health.status_code})"
             raise KmsUnavailable(msg, provider_code=str(health.status_code))
-        return str(_parsed(health).get("version", "unknown"))
+        return str(state.get("version", "unknown"))
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -182,6 +192,8 @@ def error_of(text: str, what: str, *, status: int, retry_after: float | None = N
         return IntegrityError()  # one text for every cause
     if kind is None or not issubclass(kind, KmsError):
         kind = _BY_STATUS.get(status, InvalidRequest if status in _REFUSALS else KmsUnavailable)
+        if status == _NOT_FOUND and text:
+            kind = InvalidRequest  # a missing key has no text; another engine or namespace has one
     shown = " ".join(text[:_SHOWN_TEXT].split()) or str(kind.__doc__)
     if status in _REDIRECTS:
         shown = "the server redirects, and redirects are not followed; name the active server"
@@ -206,9 +218,19 @@ def _retry_after(answer: httpx.Response) -> float | None:
     return float(given) if given is not None and given.isascii() and given.isdecimal() else None
 
 
-def _parsed(answer: httpx.Response) -> dict[str, Any]:
+def _parsed(answer: httpx.Response, of: str = "request_id") -> dict[str, Any] | None:
+    """Return the JSON object of an answer; None if something else than the server answered, such as a proxy.
+
+    Args:
+        answer: The answer.
+        of: A field that each successful answer with content has.
+    """
+    if answer.status_code == _NO_CONTENT:
+        return {}
     try:
-        parsed = orjson.loads(answer.content or b"{}")
+        parsed = orjson.loads(answer.content)
     except orjson.JSONDecodeError:
         parsed = None
-    return parsed if isinstance(parsed, dict) else {}
+    if not isinstance(parsed, dict):
+        return {} if answer.status_code not in _REFUSALS and not answer.is_success else None
+    return parsed if of in parsed or isinstance(parsed.get("errors"), list) or "data" in parsed else None

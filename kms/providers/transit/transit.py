@@ -208,7 +208,7 @@ class TransitProvider:
         state = f"version {await self._client.version()}, unsealed"
         try:
             data = await self._client.request("GET", f"{self._mount}/config/keys", what=self._id)
-        except (AccessDenied, KeyNotFound):
+        except (AccessDenied, KeyNotFound, UnsupportedOperation):
             return f"{state}; whether disable_upsert is set may not be read, nor whether its Transit engine is at {self._mount}"
         return f"{state}; disable_upsert is {'set' if data.get('disable_upsert') else 'NOT set, see transit.md'}"
 

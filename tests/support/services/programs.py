@@ -65,8 +65,10 @@ class LocalProgram:
         return self._log.read_text(errors="replace")
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal."""
+        """Send a signal. A process is stopped when SIGSTOP returns."""
         self._process.send_signal(number)
+        if number is signal.SIGSTOP:
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)
 
     def stop(self, number: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal and wait for the end."""
