@@ -114,6 +114,14 @@ def check_blob(field: str, value: object) -> int:
     return size
 
 
-def check_page_size(value: object) -> None:
-    """Refuse a page size that is not from 1 to 10,000."""
-    check_number("page_size", value, least=1, limit=MAX_PAGE_SIZE + 1)
+def wanted_page_size(value: object, *, most: int = MAX_PAGE_SIZE) -> int:
+    """Return the size of a page: `most` for 0, a negative number or a larger one, as in Temporal's frontend.
+
+    A gRPC client that sets no page size sends 0.
+
+    Raises:
+        InvalidPersistenceRequest: The value is not an integer.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidPersistenceRequest("page_size must be an integer")
+    return value if 0 < value <= most else most

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from strongroom.kms.sealing.record_kinds import CLUSTER_METADATA
-from strongroom.storage.checks import MAX_PAGE_SIZE, check_blob, check_id, check_number, check_page_size, check_uuid
+from strongroom.storage.checks import MAX_PAGE_SIZE, check_blob, check_id, check_number, check_uuid, wanted_page_size
 from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import NO_NAMESPACE
@@ -82,15 +82,15 @@ class ClusterMetadataStore:
         """List clusters in the order of their names.
 
         Args:
-            page_size: The maximum number of clusters to return; 1 to 10,000.
-            page_token: The `next_page_token` of the previous page; None for the first page.
+            page_size: The maximum number of clusters to return; 0, a negative number or more than 10,000 for 10,000.
+            page_token: The `next_page_token` of the previous page; None or empty for the first page.
 
         Raises:
             InvalidPersistenceRequest: The page size is invalid, or the token is from another operation.
             IntegrityError: A row does not open.
         """
-        check_page_size(page_size)
-        after = "" if page_token is None else token_text(page_token, "list_cluster_metadata", b"")
+        page_size = wanted_page_size(page_size)
+        after = token_text(page_token, "list_cluster_metadata", b"") if page_token else ""
         async with self._database.connection(NO_NAMESPACE) as connection:
             rows = await connection.fetch(_SQL["list"], after, page_size)
         clusters = await self._keyring.with_keys(
@@ -179,13 +179,13 @@ class ClusterMetadataStore:
             rpc_address: The IP address of the host; None for any.
             last_heartbeat_within: The longest time since the last heartbeat; None for any.
             session_started_after: The time after which the host's process started, with a time zone; None for any.
-            page_size: The maximum number of hosts to return; 1 to 10,000.
-            page_token: The `next_page_token` of the previous page; None for the first page.
+            page_size: The maximum number of hosts to return; 0, a negative number or more than 10,000 for 10,000.
+            page_token: The `next_page_token` of the previous page; None or empty for the first page.
 
         Raises:
             InvalidPersistenceRequest: A filter, the page size or the token is invalid.
         """
-        check_page_size(page_size)
+        page_size = wanted_page_size(page_size)
         if host_id is not None:
             check_uuid("host_id", host_id)
         if last_heartbeat_within is not None:
@@ -198,7 +198,7 @@ class ClusterMetadataStore:
             address_text(rpc_address) if rpc_address is not None else None,
             last_heartbeat_within,
             session_started_after,
-            b"" if page_token is None else host_of(page_token),
+            host_of(page_token) if page_token else b"",
         )
         async with self._database.connection(NO_NAMESPACE) as connection:
             rows = await connection.fetch(_SQL["members"], *filters, page_size)

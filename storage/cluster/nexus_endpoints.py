@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from strongroom.kms.sealing.record_kinds import NEXUS_ENDPOINT
-from strongroom.storage.checks import MAX_PAGE_SIZE, check_blob, check_number, check_uuid
+from strongroom.storage.checks import check_blob, check_number, check_uuid, wanted_page_size
 from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import NO_NAMESPACE
@@ -134,8 +134,9 @@ class NexusEndpointStore:
         """List endpoints in the order of their ids, with the table's version at that moment.
 
         Args:
-            page_size: The maximum number of endpoints to return; 0 for the version alone, at most 10,000.
-            page_token: The `next_page_token` of the previous page; None for the first page.
+            page_size: The maximum number of endpoints to return; 0 for the version alone, a negative number or more than
+                10,000 for 10,000.
+            page_token: The `next_page_token` of the previous page; None or empty for the first page.
             last_known_table_version: The version of the page before, so that all pages have the same version; 0 for any.
 
         Raises:
@@ -143,9 +144,9 @@ class NexusEndpointStore:
             InvalidPersistenceRequest: A number is invalid, or the token is from another operation.
             IntegrityError: A row does not open.
         """
-        check_number("page_size", page_size, limit=MAX_PAGE_SIZE + 1)
+        page_size = 0 if type(page_size) is int and page_size == 0 else wanted_page_size(page_size)
         check_number("last_known_table_version", last_known_table_version)
-        after = UUID(int=0) if page_token is None else UUID(bytes=token_id(page_token, "list_nexus_endpoints", b""))
+        after = UUID(bytes=token_id(page_token, "list_nexus_endpoints", b"")) if page_token else UUID(int=0)
         async with self._database.transaction(NO_NAMESPACE, read_only=True) as connection:
             status = await connection.fetchrow(_SQL["version"])
             version: int = status["version"] if status is not None else 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from strongroom.kms.sealing.record_kinds import HISTORY_TASK, REPLICATION_DLQ_TASK
-from strongroom.storage.checks import check_blob, check_name, check_number, check_page_size, check_shard_id, open_keys
+from strongroom.storage.checks import check_blob, check_name, check_number, check_shard_id, open_keys, wanted_page_size
 from strongroom.storage.engine.functions import load_functions
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE, SET_BY_FUNCTION
@@ -113,17 +113,17 @@ class HistoryTaskStore:
             shard_id: The shard, from 1.
             min_key: The first key, inclusive.
             max_key: The last key, exclusive.
-            batch_size: The maximum number of tasks of the page, 1 to 10,000.
-            page_token: The `next_page_token` of the previous page; None for the first page.
+            batch_size: The maximum number of tasks of the page; 0, a negative number or more than 10,000 for 10,000.
+            page_token: The `next_page_token` of the previous page; None or empty for the first page.
 
         Raises:
             IntegrityError: A task does not open.
         """
         check_range(category, shard_id, min_key, max_key)
-        check_page_size(batch_size)
+        batch_size = wanted_page_size(batch_size)
         scope = f"{shard_id} {category.category_id}".encode()
         start = min_key
-        if page_token is not None:
+        if page_token:
             start = max(min_key, TaskKey(*page_position(page_token, "get_history_tasks", scope, numbers=2)))
         async with self._database.connection(EVERY_NAMESPACE) as connection:
             rows = await connection.fetch(_SQL["get"], shard_id, category.category_id, *start, *max_key, batch_size)
@@ -211,17 +211,17 @@ class HistoryTaskStore:
             shard_id: The shard, from 1.
             min_task_id: The first task id, inclusive.
             max_task_id: The last task id, exclusive.
-            batch_size: The maximum number of tasks of the page, 1 to 10,000.
-            page_token: The `next_page_token` of the previous page; None for the first page.
+            batch_size: The maximum number of tasks of the page; 0, a negative number or more than 10,000 for 10,000.
+            page_token: The `next_page_token` of the previous page; None or empty for the first page.
 
         Raises:
             IntegrityError: A task does not open.
         """
         _check_dlq(source_cluster_name, shard_id, min_task_id, max_task_id)
-        check_page_size(batch_size)
+        batch_size = wanted_page_size(batch_size)
         scope = f"{shard_id} {source_cluster_name}".encode()
         start = min_task_id
-        if page_token is not None:
+        if page_token:
             start = max(start, page_position(page_token, "get_replication_tasks_from_dlq", scope, numbers=2)[1])
         async with self._database.connection(EVERY_NAMESPACE) as connection:
             rows = await connection.fetch(

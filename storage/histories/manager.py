@@ -132,8 +132,8 @@ class HistoryManager:
             branch: The branch.
             min_node_id: The lower bound, inclusive.
             max_node_id: The upper bound, exclusive.
-            page_size: The maximum number of nodes to return; 1 to 10,000.
-            page_token: The `next_page_token` of the previous page of the same read; None for the first page.
+            page_size: The maximum number of nodes to return; 0, a negative number or more than 10,000 for 10,000.
+            page_token: The `next_page_token` of the previous page of the same read; None or empty for the first page.
             reverse: Whether the newest node comes first.
             metadata_only: Whether to return node and transaction ids with empty events. No key is used, so **nothing is
                 authenticated**: anyone who can write to the database can change the ids.
@@ -259,8 +259,8 @@ class HistoryManager:
         Branches that are written during the listing may be missed.
 
         Args:
-            page_size: The maximum number of branches to return; 1 to 10,000.
-            page_token: The `next_page_token` of the previous page; None for the first page.
+            page_size: The maximum number of branches to return; 0, a negative number or more than 10,000 for 10,000.
+            page_token: The `next_page_token` of the previous page; None or empty for the first page.
 
         Raises:
             InvalidPersistenceRequest: The page size is invalid, or the token is from another operation.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from strongroom.storage.checks import check_number, check_page_size, check_uuid
+from strongroom.storage.checks import check_number, check_uuid, wanted_page_size
 from strongroom.storage.errors import InvalidPersistenceRequest
 from strongroom.storage.page_tokens import page_position, page_token
 
@@ -57,8 +57,8 @@ class BranchRead:
     reverse: bool
     metadata_only: bool
 
-    def check(self, page_size: int) -> None:
-        """Refuse invalid parameters.
+    def check(self, page_size: int) -> int:
+        """Refuse invalid parameters. Return the size of a page.
 
         Raises:
             InvalidPersistenceRequest: An id or a number is invalid.
@@ -67,7 +67,7 @@ class BranchRead:
         check_branch(self.branch)
         check_number("min_node_id", self.min_node_id)
         check_number("max_node_id", self.max_node_id)
-        check_page_size(page_size)
+        return wanted_page_size(page_size)
 
     def scope(self) -> bytes:
         """Return the parameters that a page token is bound to."""

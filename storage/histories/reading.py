@@ -56,7 +56,7 @@ class HistoryReader:
         self, read: BranchRead, *, page_size: int, token: bytes | None, last_txn_id: int | None = None
     ) -> HistoryPage:
         """Return a page; see `HistoryManager.read_history_branch`."""
-        read.check(page_size)
+        page_size, token = read.check(page_size), token or None
         if last_txn_id is not None:
             check_number("last_txn_id", last_txn_id, limit=LAST_NODE if read.reverse else 0)
         keys = None if read.metadata_only else await open_keys(self._keyring, read.namespace_id)

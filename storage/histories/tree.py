@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 from strongroom.kms import IntegrityError, KeyringFileError, KmsError, UnsupportedFormat
 from strongroom.kms.sealing.record_kinds import HISTORY_TREE
-from strongroom.storage.checks import check_number, check_page_size, check_shard_id, check_uuid, open_keys
+from strongroom.storage.checks import check_number, check_shard_id, check_uuid, open_keys, wanted_page_size
 from strongroom.storage.engine.functions import load_functions
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE, SET_BY_FUNCTION
@@ -118,8 +118,8 @@ class HistoryTrees:
 
     async def list_all(self, *, page_size: int, page_token: bytes | None) -> BranchPage:
         """List a page of all branches; see `HistoryManager.get_all_history_tree_branches`."""
-        check_page_size(page_size)
-        position = _START if page_token is None else _parse(page_token)
+        page_size = wanted_page_size(page_size)
+        position = _parse(page_token) if page_token else _START
         async with self._database.connection(EVERY_NAMESPACE) as connection:
             rows = await connection.fetch(_SQL["list_trees"], *position, page_size + 1)
         by_namespace: dict[UUID, list[Row]] = {}

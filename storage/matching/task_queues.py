@@ -9,7 +9,7 @@ from uuid import UUID
 
 from strongroom.kms import IntegrityError, KeyringFileError, KmsError, StrongroomError, UnsupportedFormat
 from strongroom.kms.sealing.record_kinds import TASK_QUEUE
-from strongroom.storage.checks import check_blob, check_number, check_page_size, open_keys
+from strongroom.storage.checks import check_blob, check_number, open_keys, wanted_page_size
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE
 from strongroom.storage.errors import ConditionFailed
@@ -127,9 +127,9 @@ async def list_task_queues(
     database: Database, keyring: Keyring, *, fair: bool, page_size: int, page_token: bytes | None
 ) -> TaskQueuePage:
     """Return a page of the task queues of all namespaces; see `TaskStore.list_task_queue`."""
-    check_page_size(page_size)
+    page_size = wanted_page_size(page_size)
     scope = b"fair" if fair else b"plain"
-    position = () if page_token is None else _position_columns(page_position(page_token, _LIST, scope, numbers=6))
+    position = _position_columns(page_position(page_token, _LIST, scope, numbers=6)) if page_token else ()
     async with database.connection(EVERY_NAMESPACE) as connection:
         rows = await connection.fetch(_SQL["list_after" if position else "list"], fair, page_size + 1, *position)
     queues: list[TaskQueue] = []

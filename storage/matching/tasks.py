@@ -9,7 +9,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING
 
 from strongroom.kms.sealing.record_kinds import TASK
-from strongroom.storage.checks import check_number, check_page_size, open_keys
+from strongroom.storage.checks import check_number, open_keys, wanted_page_size
 from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.group_commit import GroupCommit
 from strongroom.storage.engine.queries import load_queries
@@ -142,8 +142,8 @@ class TaskStore:
         """List the queues of all namespaces, in the order of their tokens. This order reveals nothing about their names.
 
         Args:
-            page_size: The maximum number of queues to return, readable or not; 1 to 10,000.
-            page_token: The `next_page_token` of the previous page; None for the first page.
+            page_size: The maximum number of queues to return, readable or not; 0, a negative number or more than 10,000 for 10,000.
+            page_token: The `next_page_token` of the previous page; None or empty for the first page.
 
         Raises:
             InvalidPersistenceRequest: The page size is invalid, or the token is from another operation.
@@ -211,12 +211,12 @@ class TaskStore:
 
         Args:
             queue: The queue's namespace, name and type.
-            page_size: The maximum number of tasks to return; 1 to 10,000.
+            page_size: The maximum number of tasks to return; 0, a negative number or more than 10,000 for 10,000.
             min_task_id: The lower bound, inclusive.
             max_task_id: The upper bound, exclusive. It can't be given for a fair queue.
             min_pass: The pass of the lower bound; 0 in a plain queue, 1 or more in a fair one.
             subqueue: The part of the backlog; 0 is the queue itself.
-            page_token: The `next_page_token` of the previous page; None for the first page.
+            page_token: The `next_page_token` of the previous page; None or empty for the first page.
 
         Raises:
             InvalidPersistenceRequest: A bound or size is invalid, or the token is from another queue.
@@ -224,12 +224,12 @@ class TaskStore:
             IntegrityError: A task does not open.
         """
         name = check_task_queue(queue)
-        check_page_size(page_size)
+        page_size = wanted_page_size(page_size)
         check_subqueue(subqueue)
         start, end = task_range((min_pass, min_task_id), max_task_id, fair=self._fair)
         keys = await open_keys(self._keyring, queue.namespace_id)
         range_hash, queue_id = self._row_ids.get(keys, queue, name, subqueue)
-        if page_token is not None:
+        if page_token:
             min_pass, min_task_id = page_position(page_token, _GET, self._token_scope(queue, queue_id), numbers=2)
             start = max(start, (min_pass, min_task_id))
         if start >= end:

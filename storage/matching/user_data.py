@@ -7,7 +7,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from strongroom.kms.sealing.record_kinds import BUILD_ID, TASK_QUEUE_USER_DATA
-from strongroom.storage.checks import check_id, check_page_size, open_keys
+from strongroom.storage.checks import check_id, open_keys, wanted_page_size
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.errors import NotFound
 from strongroom.storage.page_tokens import page_position
@@ -109,19 +109,19 @@ class TaskQueueUserDataStore:
 
         Args:
             namespace_id: The namespace of the queues.
-            page_size: The maximum number of entries to return; 1 to 10,000.
-            page_token: The `next_page_token` of the previous page; None for the first page.
+            page_size: The maximum number of entries to return; 0, a negative number or more than 10,000 for 10,000.
+            page_token: The `next_page_token` of the previous page; None or empty for the first page.
 
         Raises:
             InvalidPersistenceRequest: The page size is invalid, or the token is from another namespace or operation.
             NamespaceNotFound: The namespace does not exist.
             IntegrityError: An entry does not open.
         """
-        check_page_size(page_size)
+        page_size = wanted_page_size(page_size)
         keys = await open_keys(self._keyring, namespace_id)
         range_hash = user_data_hash(keys)
         after: tuple[bytes, ...] = ()
-        if page_token is not None:
+        if page_token:
             after = (_POSITION.pack(*page_position(page_token, _LIST, namespace_id.bytes, numbers=2)),)
         async with self._database.connection(namespace_id) as connection:
             query = _SQL["list_after" if after else "list"]

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from strongroom.kms import KekRef, KeyConflict, Suite, create_data_keys
 from strongroom.kms.sealing.record_kinds import NAMESPACE_DATA
-from strongroom.storage.checks import check_blob, check_flag, check_number, check_page_size, check_uuid, open_keys
+from strongroom.storage.checks import check_blob, check_flag, check_number, check_uuid, open_keys, wanted_page_size
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE, NO_NAMESPACE
 from strongroom.storage.errors import (
@@ -220,14 +220,14 @@ class MetadataStore:
         """Return the namespaces that are not shredded, in the order of their ids, even those without available keys.
 
         Args:
-            page_size: The maximum number of namespaces to return; 1 to 10,000.
-            page_token: The `next_page_token` of the previous page; None for the first page.
+            page_size: The maximum number of namespaces to return; 0, a negative number or more than 10,000 for 10,000.
+            page_token: The `next_page_token` of the previous page; None or empty for the first page.
 
         Raises:
             InvalidPersistenceRequest: The page size or the token is malformed.
         """
-        check_page_size(page_size)
-        after = UUID(int=0) if page_token is None else UUID(bytes=token_id(page_token, "list_namespaces", b""))
+        page_size = wanted_page_size(page_size)
+        after = UUID(bytes=token_id(page_token, "list_namespaces", b"")) if page_token else UUID(int=0)
         async with self._database.connection(EVERY_NAMESPACE) as connection:
             rows = await connection.fetch(_SQL["page"], after, page_size)
         namespaces = tuple([await self._listed(row) for row in rows])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from strongroom.kms.sealing.record_kinds import QUEUE, QUEUE_MESSAGE
-from strongroom.storage.checks import check_blob, check_number, check_page_size
+from strongroom.storage.checks import check_blob, check_number, wanted_page_size
 from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import NO_NAMESPACE
@@ -66,14 +66,14 @@ class Queue:
 
         Args:
             last_message_id: The id of the last message that was read; -1 to begin with the first message.
-            max_count: The maximum number of messages to return; 1 to 10,000.
+            max_count: The maximum number of messages to return; 0, a negative number or more than 10,000 for 10,000.
 
         Raises:
             InvalidPersistenceRequest: A number is invalid.
             IntegrityError: A message does not open.
         """
         check_number("last_message_id", last_message_id, least=BEFORE_FIRST)
-        check_page_size(max_count)
+        max_count = wanted_page_size(max_count)
         return await self._read(self._type, last_message_id, None, max_count)
 
     async def delete_messages_before(self, message_id: int) -> None:
@@ -136,17 +136,17 @@ class Queue:
         Args:
             first_message_id: The lower bound, exclusive; -1 to begin with the first message.
             last_message_id: The upper bound, inclusive.
-            page_size: The maximum number of messages to return; 1 to 10,000.
-            page_token: The `next_page_token` of the previous page; None for the first page.
+            page_size: The maximum number of messages to return; 0, a negative number or more than 10,000 for 10,000.
+            page_token: The `next_page_token` of the previous page; None or empty for the first page.
 
         Raises:
             InvalidPersistenceRequest: A number is invalid, or the token is from another queue.
             IntegrityError: A message does not open.
         """
         _check_range(first_message_id, last_message_id)
-        check_page_size(page_size)
+        page_size = wanted_page_size(page_size)
         after = first_message_id
-        if page_token is not None:
+        if page_token:
             after = max(after, *page_position(page_token, "read_messages_from_dlq", self._scope(), numbers=1))
         messages = await self._read(self._dead_letters, after, last_message_id, page_size)
         return QueuePage(messages, self._token(messages[-1].message_id) if len(messages) == page_size else None)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from strongroom.kms import KeyringFileError, KmsError
 from strongroom.kms.sealing.record_kinds import QUEUE_V2, QUEUE_V2_MESSAGE
-from strongroom.storage.checks import check_blob, check_id, check_number, check_page_size, open_keys
+from strongroom.storage.checks import check_blob, check_id, check_number, open_keys, wanted_page_size
 from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE, NO_NAMESPACE
@@ -108,18 +108,18 @@ class QueueV2:
         Args:
             queue_type: The type of the queue; 1 to 2^31 - 1.
             queue_name: The name of the queue; 1 to 1000 bytes of UTF-8.
-            page_size: The maximum number of messages to return; 1 to 10,000.
-            page_token: The `next_page_token` of the previous page; None for the first page.
+            page_size: The maximum number of messages to return; 0, a negative number or more than 10,000 for 10,000.
+            page_token: The `next_page_token` of the previous page; None or empty for the first page.
 
         Raises:
             NotFound: The queue does not exist.
             InvalidPersistenceRequest: A field is invalid, or the token is from another queue.
             IntegrityError: A message was altered or moved.
         """
-        check_page_size(page_size)
+        page_size = wanted_page_size(page_size)
         _, queue_id = await self._identified(queue_type, queue_name)
         scope = _scope(queue_type) + queue_id
-        after = -1 if page_token is None else page_position(page_token, "read_messages", scope, numbers=1)[0]
+        after = page_position(page_token, "read_messages", scope, numbers=1)[0] if page_token else -1
         async with self._database.connection(EVERY_NAMESPACE) as connection:
             await _check_exists(connection, queue_type, queue_id)
             rows = await connection.fetch(_SQL["read"], queue_type, queue_id, after, page_size)
@@ -153,17 +153,17 @@ class QueueV2:
 
         Args:
             queue_type: The type of the queues; 1 to 2^31 - 1.
-            page_size: The maximum number of queues to return; 1 to 10,000.
-            page_token: The `next_page_token` of the previous page; None for the first page.
+            page_size: The maximum number of queues to return; 0, a negative number or more than 10,000 for 10,000.
+            page_token: The `next_page_token` of the previous page; None or empty for the first page.
 
         Raises:
             InvalidPersistenceRequest: A number is invalid, or the token is from another type.
             IntegrityError: A queue's row does not open.
         """
         _check_type(queue_type)
-        check_page_size(page_size)
+        page_size = wanted_page_size(page_size)
         scope = _scope(queue_type)
-        after = b"" if page_token is None else token_id(page_token, "list_queues", scope)
+        after = token_id(page_token, "list_queues", scope) if page_token else b""
         async with self._database.connection(EVERY_NAMESPACE) as connection:
             rows = await connection.fetch(_SQL["list"], queue_type, after, page_size)
         queues = []

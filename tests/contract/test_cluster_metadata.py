@@ -321,18 +321,15 @@ async def test_malformed_requests_are_refused(cluster_store):
         ],
         "page_size": [
             call
-            for size in (0, -1, 10_001, "1")
+            for size in (None, True, "1")
             for call in (
                 cluster_store.list_cluster_metadata(page_size=size),
                 cluster_store.get_cluster_members(page_size=size),
             )
         ],
         "page token": [
-            *(
-                cluster_store.list_cluster_metadata(page_size=1, page_token=token)
-                for token in (b"", b"active", b"AAAA")
-            ),
-            *(cluster_store.get_cluster_members(page_token=token) for token in (b"", bytes(15), bytes(17), "x" * 16)),
+            *(cluster_store.list_cluster_metadata(page_size=1, page_token=token) for token in (b"active", b"AAAA")),
+            *(cluster_store.get_cluster_members(page_token=token) for token in (bytes(15), bytes(17), "x" * 16)),
         ],
         "host_id": [join(cluster_store, "x"), cluster_store.get_cluster_members(host_id=bytes(16))],
         "role": [

@@ -223,7 +223,6 @@ async def test_a_page_token_is_good_for_its_own_read_only(histories):
             read(histories, branch, reverse=reverse, min_node_id=2),
             read(histories, branch, reverse=reverse, max_node_id=4),
             read(histories, replace(branch, shard_id=branch.shard_id + 1), reverse=reverse),
-            read(histories, branch, token=b"", reverse=reverse),
             read(histories, branch, token=token[:-4], reverse=reverse),
         ]
         for outcome in await asyncio.gather(*wrong, return_exceptions=True):
@@ -401,8 +400,8 @@ async def test_an_unknown_namespace_is_not_found(histories):
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"page_size": 0},
-        {"page_size": 10_001},
+        {"page_size": None},
+        {"page_size": "1"},
         {"min_node_id": -1},
         {"max_node_id": 2**63},
         {"min_node_id": "1"},

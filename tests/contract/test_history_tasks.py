@@ -251,7 +251,7 @@ async def test_wrong_requests_are_refused(workflow):
         await workflow.refused(InvalidPersistenceRequest, add(workflow, {TRANSFER: [one]}, **wrong))
     stranger = workflow.like(namespace_id=uuid4())
     await stranger.refused(NamespaceNotFound, add(stranger, {TRANSFER: [one]}))
-    for size in (0, -1, 10_001, "1", None):
+    for size in ("1", None, True):
         with exactly(InvalidPersistenceRequest):
             await page_of(workflow, TRANSFER, *bounds(TRANSFER), size)
     await spread(workflow, TRANSFER)

@@ -111,10 +111,8 @@ async def test_malformed_requests_are_refused(own_cell, metadata_store):
         "data": [update(data=b"bytes"), metadata_store.create_namespace(uuid4(), "x", data=None, kek=KEK)],
         "is_global": [update(is_global=1)],
         "notification_version": [update(version=-1), update(version="1"), update(version=2**63)],
-        "page_size": [metadata_store.list_namespaces(page_size=size) for size in (0, -1, 10_001, None)],
-        "page token": [
-            metadata_store.list_namespaces(page_size=1, page_token=token) for token in (b"", b"x", b"AAAA" * 8)
-        ],
+        "page_size": [metadata_store.list_namespaces(page_size=size) for size in (None, "1", True)],
+        "page token": [metadata_store.list_namespaces(page_size=1, page_token=token) for token in (b"x", b"AAAA" * 8)],
         "cell": [
             metadata_store.create_namespace(own_cell.keyring.cell_id, "cell", data=BLOB, kek=KEK),
             metadata_store.delete_namespace(own_cell.keyring.cell_id),

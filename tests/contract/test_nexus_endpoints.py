@@ -241,9 +241,9 @@ async def test_malformed_requests_are_refused(nexus_store):
             nexus_store.delete_nexus_endpoint(uuid4(), last_known_table_version=-1),
             nexus_store.list_nexus_endpoints(page_size=1, last_known_table_version=-1),
         ],
-        "page_size": [nexus_store.list_nexus_endpoints(page_size=size) for size in (-1, 10_001, None)],
+        "page_size": [nexus_store.list_nexus_endpoints(page_size=size) for size in (None, "1", True)],
         "page token": [
-            nexus_store.list_nexus_endpoints(page_size=1, page_token=token) for token in (b"", b"x", b"AAAA" * 8)
+            nexus_store.list_nexus_endpoints(page_size=1, page_token=token) for token in (b"x", b"AAAA" * 8)
         ],
     }
     for field, refused in calls.items():

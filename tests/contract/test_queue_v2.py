@@ -389,7 +389,7 @@ async def test_malformed_requests_are_refused(queues):
         ],
         "page_size": [
             call
-            for size in (0, -1, 10_001)
+            for size in (None, "1", True)
             for call in (
                 queues.read_messages(NORMAL, "some queue", page_size=size),
                 queues.list_queues(NORMAL, page_size=size),
@@ -397,7 +397,7 @@ async def test_malformed_requests_are_refused(queues):
         ],
         "page token": [
             call
-            for token in (b"", b"some invalid token", b"AAAA" * 4)
+            for token in (b"some invalid token", b"AAAA" * 4)
             for call in (
                 queues.read_messages(NORMAL, "some queue", page_size=1, page_token=token),
                 queues.list_queues(NORMAL, page_size=1, page_token=token),

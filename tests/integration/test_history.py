@@ -417,9 +417,9 @@ async def test_a_page_token_with_impossible_numbers_is_refused(strongroom, names
     assert [each.node_id for each in (await page_at(1, 1, WHOLE, -1)).nodes] == [2, 3]
 
 
-@pytest.mark.parametrize("page_size", [0, -1, 10_001])
+@pytest.mark.parametrize("page_size", [None, "1", True])
 async def test_a_page_size_that_cannot_be_is_refused(strongroom, namespace, branch, page_size):
-    """A page has 1 to 10,000 nodes. Any other size is refused."""
+    """A page size that is not an integer is refused."""
     with pytest.raises(InvalidPersistenceRequest):
         await strongroom.history.read_history_branch(namespace.namespace_id, branch, page_size=page_size)
 

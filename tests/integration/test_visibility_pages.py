@@ -88,13 +88,15 @@ async def test_a_page_token_outlives_a_rotation(strongroom, small):
     assert [*first.executions, *second.executions, *third.executions] == small.expected(query)
 
 
-@pytest.mark.parametrize("page_size", [0, -1, 1001])
-async def test_a_page_size_out_of_range_is_refused(small, page_size):
-    """A page has 1 to 1,000 runs; anything else is an error."""
-    with pytest.raises(InvalidPersistenceRequest, match="1 to 1000"):
-        await small.strongroom.visibility.list_workflow_executions(
-            small.namespace_id, "", small.types, page_size=page_size
-        )
+@pytest.mark.parametrize("page_size", [0, -1, 1001, 2**31 - 1])
+async def test_a_page_size_out_of_range_is_the_largest(small, page_size):
+    """A gRPC client that sets no page size sends 0, and an empty token for the first page."""
+    page = await small.strongroom.visibility.list_workflow_executions(
+        small.namespace_id, "", small.types, page_size=page_size, page_token=b""
+    )
+    assert [*page.executions] == small.expected("")
+    with pytest.raises(InvalidPersistenceRequest, match="integer"):
+        await small.strongroom.visibility.list_workflow_executions(small.namespace_id, "", small.types, page_size="9")
 
 
 async def test_a_query_beyond_its_budget_is_refused(strongroom, small):

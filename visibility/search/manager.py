@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from strongroom.kms import KeyNotFound
 from strongroom.storage import (
-    InvalidPersistenceRequest,
     NotFound,
     delete_visibility_record,
     get_visibility_record,
     put_visibility_records,
+    wanted_page_size,
 )
 from strongroom.visibility.backends.postgres import PostgresIndex
 from strongroom.visibility.errors import InvalidPageToken, UnsupportedQuery
@@ -215,12 +215,12 @@ class VisibilityManager:
             namespace_id: The namespace.
             query: A list filter; blank for all runs.
             types: The namespace's custom search attributes.
-            page_size: Maximum number of runs, from 1 to 1,000.
-            page_token: The token of the page before, for the same query; None for the first page.
+            page_size: Maximum number of runs; 0, a negative number or more than 1,000 for 1,000.
+            page_token: The token of the page before, for the same query; None or empty for the first page.
 
         Raises:
             InvalidQuery: The query is not valid or not supported.
-            InvalidPersistenceRequest: The page size is out of range.
+            InvalidPersistenceRequest: The page size is not an integer.
             QueryBudgetExceeded: Too many documents would have to be opened.
             InvalidPageToken: The token belongs to another query, or was altered.
             IntegrityError: A document was altered.
@@ -230,10 +230,8 @@ class VisibilityManager:
         prepared = self._prepared.prepare(keys, query, types)
         if prepared.parsed.group_by:
             raise UnsupportedQuery("GROUP BY clause is not supported in a list; use it with a count")
-        if not 0 < page_size <= MAX_PAGE_SIZE:
-            msg = f"page_size must be from 1 to {MAX_PAGE_SIZE}"
-            raise InvalidPersistenceRequest(msg)
-        after = await self._resume(namespace_id, query, page_token) if page_token is not None else None
+        page_size = wanted_page_size(page_size, most=MAX_PAGE_SIZE)
+        after = await self._resume(namespace_id, query, page_token) if page_token else None
         page, more = await self._searcher.page(prepared, after=after, page_size=page_size)
         if not more:
             return ExecutionsPage(tuple(page), None)
@@ -248,7 +246,7 @@ class VisibilityManager:
 
         Args:
             namespace_id: The namespace.
-            query: A list filter; blank for all runs.
+            query: A list filter; blank for all runs. An ORDER BY has no effect on a count, as in Temporal.
             types: The namespace's custom search attributes.
 
         Raises:
@@ -259,8 +257,6 @@ class VisibilityManager:
         """
         prepared = self._prepared.prepare(await self._keyring.open(namespace_id), query, types)
         parsed = prepared.parsed
-        if parsed.order_by:
-            raise UnsupportedQuery("ORDER BY has no meaning in a count")
         if parsed.group_by is None:
             return ExecutionCount(await self._searcher.count(prepared))
         groups = await self._searcher.groups(prepared, parsed.group_by)
