@@ -52,6 +52,10 @@ _DIVISION = Attribute("TemporalNamespaceDivision", AttributeType.KEYWORD)
 _GROUPED = ("ExecutionStatus", _DIVISION.name)
 _GROUPED_PREFIX = "TemporalLowCardinalityKeyword"
 
+_SCHEDULE_ID = "ScheduleId"
+_SCHEDULE_PREFIX = "temporal-sys-scheduler:"
+"""What Temporal puts before the id of a schedule to make the id of its workflow."""
+
 _ORDERED = ("=", "!=", "<", "<=", ">", ">=")
 _SCALAR = (*_ORDERED, "IN", "BETWEEN", "IS NULL")
 _OPERATORS: Mapping[AttributeType, tuple[str, ...]] = {
@@ -66,6 +70,8 @@ _OPERATORS: Mapping[AttributeType, tuple[str, ...]] = {
 
 _OPERATOR_OF = {"membership": "IN", "prefix": "STARTS_WITH", "range": "BETWEEN", "absence": "IS NULL"}
 _LONGEST_GUESS = 100
+_STARTS_CLAUSE = re.compile(r"(?:group|order)\b", re.IGNORECASE)
+"""A filter without a condition starts so. Any other one is only a comment or `;`, and asks for nothing that a person meant."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -85,13 +91,14 @@ def parse_filter(text: str, attributes: SearchAttributes = MappingProxyType({}))
         raise MalformedQuery(
             "the filter contains half of a surrogate pair; send complete characters", position=broken.start()
         )
-    where, group_by, order_by = read(text).children
+    body = text.strip()  # all spaces of Unicode, as in Temporal; between words only ASCII's are allowed
+    where, group_by, order_by = read(" " * text.find(body) + body).children
     walk = _Walk(attributes)
     condition = walk.node(where, 0) if isinstance(where, Tree) else None
     grouped = walk.group_by(group_by) if isinstance(group_by, Tree) else None
     ordered = walk.order_by(order_by) if isinstance(order_by, Tree) else ()
-    if grouped and ordered:
-        raise UnsupportedQuery("GROUP BY and ORDER BY can't be used together; remove one of them")
+    if condition is None and body and not _STARTS_CLAUSE.match(body):
+        raise MalformedQuery("the filter has no condition; send an empty filter to ask for all runs", position=0)
     return ListFilter(in_default_division(condition, grouped), ordered, grouped)
 
 
@@ -139,7 +146,11 @@ class _Walk:
             reason = f"{operator} does not fit {shown(attribute)}, a {attribute.type.value}; use {', '.join(fitting)}"
             raise InvalidExpression(reason, position=_at(name))
         self.count(len(literals) if kind == "membership" else 1, name)
+        if operator == "STARTS_WITH" and literals[0].type == "BOOLEAN":
+            raise InvalidExpression("STARTS_WITH takes a string in quotes", position=_at(literals[0]))
         values = tuple(_value(attribute, literal) for literal in literals)
+        if attribute.name == "WorkflowId" and _written(name) == _SCHEDULE_ID:
+            values = tuple(f"{_SCHEDULE_PREFIX}{value}" for value in values)
         leaf: Node
         match operator:
             case "IN":
@@ -157,7 +168,7 @@ class _Walk:
         return Not(leaf) if sign else leaf
 
     def attribute(self, token: Token) -> Attribute:
-        name = token[1:-1].replace("``", "`") if token.type == "QUOTED_NAME" else str(token)
+        name = _written(token)
         for spelling in _spellings(name):
             if spelling in NOT_SEARCHABLE:
                 raise InvalidExpression(f"{spelling} is reserved and can't be searched", position=_at(token))
@@ -203,6 +214,11 @@ def _at(token: Token) -> int:
     return token.start_pos or 0
 
 
+def _written(token: Token) -> str:
+    """Return the name of an attribute as it is written, without back-quotes."""
+    return token[1:-1].replace("``", "`") if token.type == "QUOTED_NAME" else str(token)
+
+
 def _deeper(depth: int, token: Token) -> int:
     if depth == MAX_NESTING:
         limit = f"more than {MAX_NESTING} parentheses and NOTs in each other; nest less"
@@ -212,7 +228,7 @@ def _deeper(depth: int, token: Token) -> int:
 
 def _spellings(name: str) -> tuple[str, str]:
     """Return the names to look up: the name as written, then the name that Temporal tries next."""
-    if name in ("ScheduleId", "TemporalScheduleId"):
+    if name in (_SCHEDULE_ID, f"Temporal{_SCHEDULE_ID}"):
         return name, "WorkflowId"
     return name, name.removeprefix("Temporal") if name.startswith("Temporal") else f"Temporal{name}"
 

@@ -51,13 +51,15 @@ _FOREIGN = {
 }
 """SQL words that the language does not have, with the name of the operation. None of them is reserved."""
 
-_FOREIGN_SIGN = re.compile(r"<=>|<<|>>|[-+*/%&|^~!?]|:(?=\w)", re.ASCII)
+_FOREIGN_SIGN = re.compile(r"/\*!|<=>|<<|>>|[-+*/%&|^~!?]|:(?=\w)", re.ASCII)
 _FOREIGN_SIGNS = {
+    "/*!": "comments that MySQL executes (/*! ... */)",
     "<=>": "the operator <=>",
     "!": "the prefix ! (write NOT)",
     ":": "bind variables",
     "?": "bind variables",
 }
+_COMMENT = re.compile(r"/\*(?!!)")
 _OPENERS = ("'", '"', "`")
 _AFTER_CONDITION = ("$END", "_AND", "_OR", "_CLOSE", "_SEMICOLON", "_GROUP", "_ORDER")
 _HINTS = {"OPEN": "; use IN for several values", "_NULL": "; use IS NULL for a missing attribute"}
@@ -98,7 +100,7 @@ def _explain(unexpected: UnexpectedInput, text: str) -> InvalidQuery:
             found, before = token.type, start
         case UnexpectedToken(token=token):
             found = token.type
-    if (not found and text[here] in _OPENERS) or text.startswith("/*", here):
+    if (not found and text[here] in _OPENERS) or _COMMENT.match(text, here):
         return MalformedQuery("a string, a name or a comment starts here and is never closed", position=here)
     after_name = "COMPARISON" in fitting
     for at in (here, before) if after_name else (here,):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from strongroom.visibility.attributes import AttributeType
@@ -24,19 +24,22 @@ if TYPE_CHECKING:
 
 _INT64 = range(-(2**63), 2**63)
 _SECOND = 10**9
+_SIXTY = 60
 
 _ESCAPE = re.compile(r"\\(.)|''|\"\"", re.DOTALL)
 _ESCAPES = {"0": "\0", "b": "\b", "n": "\n", "r": "\r", "t": "\t", "Z": "\x1a"}
 """MySQL's escapes. A backslash before any other character means that character."""
 
-_RFC3339 = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:Z|([+-])([01]\d|2[0-3]):([0-5]\d))", re.ASCII
-)
+_RFC3339 = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d{1,2}):(\d\d):(\d\d)(?:[.,](\d+))?(?:Z|([+-])(\d\d):(\d\d))", re.ASCII)
+_LARGEST_ZONE = (24, 60)
+"""The largest hours and minutes of a time zone. Go takes 24:00 and 23:60 too."""
+_LEAP_CYCLE = 146_097
+"""Number of days after which the calendar repeats: 400 years."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _WHOLE = re.compile(r"[+-]?\d{1,19}", re.ASCII)
-_CLOCK = re.compile(r"(\d{1,19}):([0-5]\d):([0-5]\d)", re.ASCII)
-_PART = re.compile(r"(?=\.?\d)(\d{0,19})(?:\.(\d{0,18}))?(ns|us|µs|μs|ms|s|m|h|d)", re.ASCII)
+_CLOCK = re.compile(r"[ \t]*\+?(\d+):[ \t]*\+?(\d+):[ \t]*\+?(\d+)", re.ASCII)
+_PART = re.compile(r"(?=\.?\d)(\d*)(?:\.(\d*))?(ns|us|µs|μs|ms|s|m|h|d)", re.ASCII)
 _UNITS = {
     "ns": 1,
     "us": 10**3,
@@ -49,10 +52,15 @@ _UNITS = {
     "d": 86_400 * _SECOND,
 }
 
+_NO_STATUS = "Unspecified"
+"""The status of Temporal's API with the code 0. No run has it."""
 _STATUSES: Mapping[Value, str] = {
-    **{name: name for name in STATUS_NAMES},
-    **dict(enumerate(STATUS_NAMES, start=1)),
-    **{"WORKFLOW_EXECUTION_STATUS" + re.sub("(?=[A-Z])", "_", name).upper(): name for name in STATUS_NAMES},
+    **{name: name for name in (_NO_STATUS, *STATUS_NAMES)},
+    **dict(enumerate((_NO_STATUS, *STATUS_NAMES))),
+    **{
+        "WORKFLOW_EXECUTION_STATUS" + re.sub("(?=[A-Z])", "_", name).upper(): name
+        for name in (_NO_STATUS, *STATUS_NAMES)
+    },
 }
 
 
@@ -109,6 +117,8 @@ def shown(attribute: Attribute) -> str:
 
 
 def _text(literal: Value) -> str | None:
+    if isinstance(literal, bool):  # Elasticsearch compares a text with the word
+        return "true" if literal else "false"
     return literal if isinstance(literal, str) else None
 
 
@@ -132,19 +142,24 @@ def parse_datetime(literal: Value) -> int | None:
     match = _RFC3339.fullmatch(literal) if isinstance(literal, str) else None
     if match is None:
         return _whole(literal)
-    *fields, fraction, sign, hours, minutes = match.groups()
-    ahead = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
+    *fields, fraction, sign, zone_hours, zone_minutes = match.groups()
     year, month, day, hour, minute, second = map(int, fields)
+    hours, minutes = int(zone_hours or 0), int(zone_minutes or 0)
+    if hours > _LARGEST_ZONE[0] or minutes > _LARGEST_ZONE[1]:
+        return None
     try:
-        local = datetime(year, month, day, hour, minute, second, tzinfo=timezone(-ahead if sign == "-" else ahead))
-        elapsed = local - _EPOCH
+        elapsed = datetime(year or 400, month, day, hour, minute, second, tzinfo=UTC) - _EPOCH
     except ValueError:  # no such day or hour
         return None
-    return (elapsed.days * 86_400 + elapsed.seconds) * _SECOND + int((fraction or "").ljust(9, "0"))
+    days = elapsed.days if year else elapsed.days - _LEAP_CYCLE
+    seconds = days * 86_400 + elapsed.seconds - (hours * 3_600 + minutes * 60) * (-1 if sign == "-" else 1)
+    return seconds * _SECOND + int((fraction or "")[:9].ljust(9, "0"))
 
 
 def _status(literal: Value) -> str | None:
-    # In Python True and 1.0 equal the key 1, but Temporal does not accept them as a status.
+    # In Python True and 1.0 equal the key 1. A word of TRUE or FALSE is a text, as for each Keyword, and no run has it.
+    if isinstance(literal, bool):
+        return _text(literal)
     return _STATUSES.get(literal) if type(literal) in (str, int) else None
 
 
@@ -162,7 +177,8 @@ def _duration_text(text: str) -> int | None:
     if _WHOLE.fullmatch(text):
         return int(text)
     if clock := _CLOCK.fullmatch(text):
-        return (int(clock[1]) * 3_600 + int(clock[2]) * 60 + int(clock[3])) * _SECOND
+        hours, minutes, seconds = map(int, clock.groups())
+        return (hours * 3_600 + minutes * 60 + seconds) * _SECOND if max(minutes, seconds) < _SIXTY else None
     start = 1 if text[:1] in ("+", "-") else 0
     elapsed, at = 0, start
     while part := _PART.match(text, at):
@@ -190,10 +206,10 @@ _BY_TYPE: Mapping[AttributeType, tuple[Callable[[Value], Value | None], str]] = 
 _SPECIAL: Mapping[str, tuple[Callable[[Value], Value | None], str]] = {
     "ExecutionStatus": (
         _status,
-        f"one of {', '.join(map(repr, STATUS_NAMES))}, or a code from 1 to {len(STATUS_NAMES)}",
+        f"one of {', '.join(map(repr, STATUS_NAMES))}, or a code from 0 to {len(STATUS_NAMES)}",
     ),
     "ExecutionDuration": (
         _duration,
-        "whole nanoseconds, or '1h30m' (d, h, m, s, ms, us, ns), or 'hh:mm:ss', within 64 bits of nanoseconds",
+        "whole nanoseconds, or '1h30m' (d, h, m, s, ms, us, ns), or 'h:mm:ss', within 64 bits of nanoseconds",
     ),
 }

@@ -242,7 +242,7 @@ def random_filter(
             for attribute in random.sample(sortable, random.randrange(1, 4))
         ]
         where += _case(random, " order by ") + ", ".join(keys)
-    return where + random.choice(("", "", "", ";", " ", " -- done"))
+    return where and where + random.choice(("", "", "", ";", " ", " -- done", " # done", " // done"))
 
 
 def random_condition(random: Random, attribute: Attribute, *, edges: bool = False) -> str:
@@ -346,7 +346,7 @@ _DURATIONS = "0 1 -1 1000000000 '1ns' '1s' '1000000000' '00:00:05' '1h' '60m' '0
 
 def _literal(random: Random, attribute: Attribute, *, edges: bool) -> str:
     if attribute.field == "ExecutionStatus" and random.random() < 0.3:
-        return str(random.randrange(1, len(STATUSES) + 1))
+        return random.choice((str(random.randrange(len(STATUSES) + 1)), "'Unspecified'"))
     if attribute.field == "ExecutionDuration":
         return random.choice(_DURATIONS)
     match attribute.kind:

@@ -73,6 +73,7 @@ def parse(text: str) -> Filter:
 class _Parser:
     def __init__(self, text):
         self._tokens = [("end", "")]
+        self._blank = not text.strip()
         at = 0
         while at < len(text):
             match = _TOKEN.match(text, at)
@@ -92,6 +93,8 @@ class _Parser:
 
     def filter(self):
         where, order_by, group_by = None, (), ()
+        if self._next in (("end", ""), ("sign", ";")) and not self._blank:
+            self._fail()
         if self._next not in (("end", ""), ("keyword", "ORDER"), ("keyword", "GROUP"), ("sign", ";")):
             where = self._some()
         if self._take("GROUP"):

@@ -28,12 +28,13 @@ STATUSES = "Running Completed Failed Canceled Terminated ContinuedAsNew TimedOut
 _LONG_STATUSES = {
     "WORKFLOW_EXECUTION_STATUS_" + re.sub(r"(?<=[a-z])(?=[A-Z])", "_", status).upper(): status for status in STATUSES
 }
-_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?(Z|[+-]\d\d:\d\d)", re.ASCII)
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:[.,](\d{1,9})\d*)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6, "s": 10**9}
 _UNITS |= {"m": 60 * _UNITS["s"], "h": 3600 * _UNITS["s"], "d": 86400 * _UNITS["s"]}
 _DURATION = re.compile(rf"([+-]?)((?:(?:\d+\.?\d*|\.\d+)(?:{'|'.join(_UNITS)}))+)", re.ASCII)
 _PART = re.compile(rf"(\d+\.?\d*|\.\d+)({'|'.join(sorted(_UNITS, key=len, reverse=True))})", re.ASCII)
-_CLOCK = re.compile(r"(\d+):([0-5]?\d):([0-5]?\d)", re.ASCII)
+_CLOCK = re.compile(r"(\d+):(0*[0-5]?\d):(0*[0-5]?\d)", re.ASCII)
+_SCHEDULE = "temporal-sys-scheduler:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,10 @@ def _typed(node: object, resolve: Callable[[str], Attribute]) -> object:
             attribute = resolve(name)
             if operator not in _OPERATORS[attribute.kind]:
                 raise InvalidFilter("invalid", f"{operator} does not fit a {attribute.kind}")
-            return Test(attribute, operator, tuple(_value(attribute, value) for value in values))
+            converted = tuple(_value(attribute, value) for value in values)
+            if name == "ScheduleId" and attribute.field == "WorkflowId":
+                converted = tuple(f"{_SCHEDULE}{value}" for value in converted)
+            return Test(attribute, operator, converted)
     raise TypeError(node)
 
 
@@ -111,6 +115,8 @@ def _value(attribute: Attribute, literal: object) -> object:
 
 
 def _text(literal):
+    if isinstance(literal, bool):
+        return str(literal).lower()
     return literal if isinstance(literal, str) else None
 
 
@@ -137,9 +143,11 @@ def _time(literal):
 
 
 def _status(literal):
+    if isinstance(literal, bool):
+        return _text(literal)
     if type(literal) is int:
-        return STATUSES[literal - 1] if 1 <= literal <= len(STATUSES) else None
-    if literal in STATUSES:
+        return ("Unspecified", *STATUSES)[literal] if 0 <= literal <= len(STATUSES) else None
+    if literal in STATUSES or literal == "Unspecified":
         return literal
     return _LONG_STATUSES.get(literal) if isinstance(literal, str) else None
 

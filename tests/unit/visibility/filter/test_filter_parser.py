@@ -4,6 +4,7 @@ from strongroom.visibility.attributes import AttributeType
 from strongroom.visibility.errors import (
     InvalidExpression,
     InvalidQuery,
+    MalformedQuery,
     UnknownAttribute,
     UnsupportedQuery,
 )
@@ -41,6 +42,7 @@ CUSTOM = {
 KEYWORD, TAGS, NOTES, COUNT, PRICE, PAID, DUE = (Attribute(name, kind) for name, kind in list(CUSTOM.items())[:7])
 DIVISION = Attribute("TemporalNamespaceDivision", AttributeType.KEYWORD)
 STATUS = Attribute("ExecutionStatus", AttributeType.KEYWORD)
+WORKFLOW = Attribute("WorkflowId", AttributeType.KEYWORD)
 
 
 def where(text):
@@ -58,10 +60,72 @@ def failure(text):
     return caught.value
 
 
-@pytest.mark.parametrize("text", ["", " \n\t", ";", "-- nothing", "/* nothing */", " /**/ ; -- x\n"])
+@pytest.mark.parametrize("text", ["", " \n\t", "\u00a0\u2003", "\v\f"])
 def test_a_blank_filter_asks_for_the_default_division(text):
-    """A filter without a condition is legal and keeps the implicit clause."""
+    """A blank filter is legal and keeps the implicit clause. Blanks of Unicode come with copied texts."""
     assert parse_filter(text) == ListFilter(IsNull(DIVISION))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [";", " ; ", "-- all", "--", "# all", "// all", "/* all */", "/**/", " /**/ ; -- x\n", "-- x\nORDER BY StartTime"],
+)
+def test_a_filter_of_only_a_comment_is_refused(text):
+    """A condition that a comment swallowed must not list everything."""
+    with pytest.raises(MalformedQuery, match="no condition"):
+        parse_filter(text)
+
+
+@pytest.mark.parametrize("comment", ["-- x\n", "# x\n", "// x\n", "/* x */", "/* \n */", "--\n", "#\n"])
+def test_comments_stand_anywhere_between_words(comment):
+    """The four comments of Temporal mean a blank."""
+    expected = parse_filter("Customer = 'x' ORDER BY StartTime", CUSTOM)
+    words = ("", "Customer ", "= ", "'x' ", "ORDER BY StartTime ", ";")
+    for place in range(1, len(words)):
+        assert parse_filter("".join(words[:place]) + comment + "".join(words[place:]), CUSTOM) == expected
+
+
+def test_a_comment_that_mysql_executes_is_refused():
+    """Temporal reads the text of such a comment as a part of the filter. To ignore it would drop a condition."""
+    with pytest.raises(UnsupportedQuery, match="MySQL") as caught:
+        parse_filter("Customer = 'x' /*! AND Customer = 'y' */", CUSTOM)
+    assert caught.value.position == 15
+
+
+def test_a_word_of_true_or_false_is_a_text_for_a_text():
+    """Elasticsearch compares a text with the word. Numbers and times take no TRUE."""
+    assert parse_filter("Customer = TRUE", CUSTOM).where.items[0] == Compare(KEYWORD, "=", "true")
+    for refused in (
+        "Count = TRUE",
+        "Price > FALSE",
+        "Due = TRUE",
+        "ExecutionDuration = TRUE",
+        "Customer STARTS_WITH TRUE",
+    ):
+        with pytest.raises(InvalidExpression):
+            parse_filter(refused, CUSTOM)
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("ScheduleId = 'daily'", Compare(WORKFLOW, "=", "temporal-sys-scheduler:daily")),
+        ("`ScheduleId` > 'daily'", Compare(WORKFLOW, ">", "temporal-sys-scheduler:daily")),
+        ("ScheduleId IN ('a', 'b')", In(WORKFLOW, ("temporal-sys-scheduler:a", "temporal-sys-scheduler:b"))),
+        ("ScheduleId STARTS_WITH ''", StartsWith(WORKFLOW, "temporal-sys-scheduler:")),
+        ("ScheduleId IS NULL", IsNull(WORKFLOW)),
+        ("TemporalScheduleId = 'daily'", Compare(WORKFLOW, "=", "daily")),
+        ("WorkflowId = 'daily'", Compare(WORKFLOW, "=", "daily")),
+    ],
+)
+def test_the_id_of_a_schedule_is_found_by_its_workflow(text, where):
+    """ScheduleId is the workflow id without its prefix, so values get the prefix. TemporalScheduleId is the workflow id."""
+    assert parse_filter(text).where.items[0] == where
+
+
+def test_a_name_may_have_parts():
+    """A registered name with dots needs no back-quotes."""
+    assert parse_filter("a.b.c = 'x'", {"a.b.c": AttributeType.KEYWORD}).where.items[0].value == "x"
 
 
 @pytest.mark.parametrize(
@@ -238,7 +302,9 @@ def test_group_by():
     assert parse_filter(f"GROUP BY {LOW_CARDINALITY}", CUSTOM).group_by == Attribute(
         LOW_CARDINALITY, AttributeType.KEYWORD
     )
-    for refused in ("Customer", "WorkflowType", "ExecutionStatus, ExecutionStatus", "ExecutionStatus ORDER BY Count"):
+    ordered = parse_filter("GROUP BY ExecutionStatus ORDER BY Count DESC", CUSTOM)
+    assert (ordered.group_by, [key.attribute.name for key in ordered.order_by]) == (STATUS, ["Count"])
+    for refused in ("Customer", "WorkflowType", "ExecutionStatus, ExecutionStatus", "ExecutionStatus ORDER BY Notes"):
         assert isinstance(failure(f"GROUP BY {refused}"), UnsupportedQuery)
     with pytest.raises(UnsupportedQuery):
         parse_filter(f"GROUP BY {LOW_CARDINALITY}", {LOW_CARDINALITY: AttributeType.INT})
