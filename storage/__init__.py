@@ -7,7 +7,6 @@ from strongroom.kms import NotAuthenticated, Timeout, Unavailable
 from strongroom.kms.sealing.record_kinds import HISTORY_NODE
 
 from .cell import AccessPolicyStore, AuditCheckpoint, AuditCheckpointStore
-from .checks import wanted_page_size
 from .cluster.members import ClusterMember, ClusterMembersPage, ServiceRole
 from .cluster.metadata import ClusterMetadata, ClusterMetadataPage, ClusterMetadataStore
 from .cluster.nexus_endpoints import NexusEndpoint, NexusEndpointPage, NexusEndpointStore
@@ -298,5 +297,4 @@ __all__ = [
     "schema_status",
     "sealed_columns",
     "visibility_key",
-    "wanted_page_size",
 ]

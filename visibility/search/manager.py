@@ -11,8 +11,8 @@ from strongroom.storage import (
     delete_visibility_record,
     get_visibility_record,
     put_visibility_records,
-    wanted_page_size,
 )
+from strongroom.storage.checks import wanted_page_size
 from strongroom.visibility.backends.postgres import PostgresIndex
 from strongroom.visibility.errors import InvalidPageToken, UnsupportedQuery
 from strongroom.visibility.index.document import document_id, open_documents, seal_documents
