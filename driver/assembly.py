@@ -72,6 +72,7 @@ class Cell:
         config: The cell's configuration.
         database: Connections for any statement.
         by_key: Connections for statements that look rows up by key only. They wait for locks for a limited time.
+        registry: The connection of the key registry.
         keyring: Unwrapped keys by namespace.
         shards: The owner of each shard.
         executions: Mutable state of workflow runs.
@@ -101,6 +102,7 @@ class Cell:
     config: StrongroomConfig
     database: Database
     by_key: Database
+    registry: Database
     keyring: Keyring
     shards: ShardStore
     executions: ExecutionStore
@@ -238,6 +240,7 @@ async def assembled(  # noqa: C901 - the parts of a cell, one after the other
             config=config,
             database=database,
             by_key=by_key,
+            registry=registry,
             keyring=keyring,
             **stores,
             outbox=outbox,

@@ -85,6 +85,7 @@ class Strongroom(Cell):
             SchemaMismatch: The database is older or newer than this version.
             CellMismatch: The database belongs to another cell, or to a cell of another region.
             Unavailable: The database can't be reached.
+            PoolingNotSupported: A pooler in front of the database does not keep one session for each connection.
             KeyringFileError: A local keyring can't be used.
             KeyringDiverged: A local keyring is not the copy that made the cell's newest KEKs.
         """
@@ -93,6 +94,7 @@ class Strongroom(Cell):
         ) as strongroom:
             # The first provider has the cell's own KEK. Other providers are checked when a namespace needs them.
             await strongroom.keyring.provider(next(iter(config.kms))).check()
+            await strongroom.database.check_sessions()
             await check_schema(strongroom.database)
             await check_cell(strongroom.database, config.cell)
             if check_keyrings:

@@ -17,6 +17,7 @@
         ├── DataLoss                                stored rows contradict each other
         ├── SchemaMismatch                          the schema is of another version
         ├── CellMismatch                            the database belongs to another cell
+        ├── PoolingNotSupported                     a pooler gives statements to different sessions
         ├── DatabaseUnavailable                     also an Unavailable; may be retried
         │   └── DatabaseTimeout                     also a Timeout
         │       └── AppendHistoryTimeout
@@ -92,6 +93,24 @@ class SchemaMismatch(StorageError):  # noqa: N818
 
 class CellMismatch(StorageError):  # noqa: N818
     """The database does not belong to the cell in the configuration."""
+
+
+class PoolingNotSupported(StorageError):  # noqa: N818
+    """A pooler in front of the database gives the statements of one connection to different sessions.
+
+    Attributes:
+        pooler: The pooler's name and version as far as they are known.
+    """
+
+    def __init__(self, message: str | None = None, *, pooler: str = "", may_have_been_committed: bool = False) -> None:
+        whose = pooler or "a pooler in front of the database"
+        message = message or (
+            f"{whose} does not keep one session for each connection, as in pool_mode = transaction or statement. Strongroom needs "
+            "session pooling: the session has its search path, limits, row-level security and notifications. "
+            "Set pool_mode = session for this database, or connect to PostgreSQL directly; see docs/pgbouncer.md"
+        )
+        super().__init__(message, may_have_been_committed=may_have_been_committed)
+        self.pooler = pooler
 
 
 class DatabaseUnavailable(StorageError, Unavailable):  # noqa: N818

@@ -19,9 +19,11 @@ from strongroom.storage import (
     check_schema,
     current_version,
 )
+from strongroom.storage.errors import PoolingNotSupported
 
 from .access import access_control, audit_log
 from .clock import server_clock
+from .connections import SESSION_ADVICE, SESSIONS, connections
 from .report import Finding, wrong
 from .row_level_security import DATABASE, row_level_security
 from .search import search_index
@@ -123,10 +125,14 @@ async def _database(strongroom: Strongroom) -> AsyncIterator[Finding]:
         else:
             yield Finding(DATABASE, "durability", ", ".join(_DURABILITY) + " on")
         yield await server_clock(strongroom.database)
+        async for finding in connections(strongroom):
+            yield finding
         await check_schema(strongroom.database)
         await check_cell(strongroom.database, strongroom.config.cell)
         yield Finding(DATABASE, "schema", f"version {current_version()}, of this cell")
         yield await row_level_security(strongroom.database)
+    except PoolingNotSupported as error:
+        yield wrong(DATABASE, SESSIONS, error, SESSION_ADVICE)
     except (DatabaseUnavailable, DatabaseAuthenticationError) as error:
         yield wrong(
             DATABASE,

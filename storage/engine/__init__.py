@@ -1,6 +1,8 @@
 """Connections, transactions and statements: everything that knows asyncpg.
 
-`database.py` lends connections, and `row_level_security.py` says which rows they see. `group_commit.py` lets calls share a statement,
+`database.py` lends connections (`idle.py`, `transactions.py`), and `row_level_security.py` says which rows they see. `connector.py`
+opens them: `connecting.py` finds a server, `session_settings.py` begins a session, and `poolers.py` refuses poolers that share
+sessions. `notifications.py` listens. `group_commit.py` lets calls share a statement,
 by the rules in `group_commit_states.py`. A write waits for its barrier (`barrier.py`). `functions.py` and `queries.py` load the SQL,
 and `translate.py` translates the errors.
 """

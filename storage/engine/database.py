@@ -4,44 +4,44 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
-
-import asyncpg
 
 from strongroom.storage.errors import DatabaseUnavailable, StorageError
 
-from .connection import SCHEMA, UnlimitedConnection
-from .row_level_security import row_security_active, setting_of, setting_statement
+from .connection import UnlimitedConnection
+from .connector import Connector
+from .idle import IdleConnections
+from .notifications import DEFAULT_PROBES, listen
+from .row_level_security import setting_of, setting_statement
 from .server_address import connection_options
+from .session_settings import session_settings
+from .transactions import close, is_cancelling, transaction_on
 from .translate import translated
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Callable
 
+    import asyncpg
+
     from .connection import Connection
+    from .notifications import ProbeLimits
     from .row_level_security import VisibleNamespaces
     from .watch import DatabaseWatch
 
-_BY_KEY = {
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
-    "enable_seqscan": "off",
-    "plan_cache_mode": "force_generic_plan",
-    "jit": "off",
-}
 _NO_LIMITS = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"
-_CLOSING_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
-"""Errors of a server that does not answer when a connection is closed. The connection is then dropped."""
+_DROP_TIMEOUT = 1.0
+"""Seconds in which the server may confirm that a statement was cancelled. The connection's place in the pool is free after that."""
 
 
 class Database:
     """A bounded pool of connections, without the reset query that asyncpg's pool sends on each release.
 
     The only state of a session that changes outside a transaction is the set of namespaces that it may see. Each borrower sets
-    that again, so there is nothing to reset. A connection that comes back broken or inside a transaction is closed.
+    that again, so there is nothing to reset. A connection that comes back broken, inside a transaction or with an unanswered statement
+    is closed in the background, and its borrower does not wait for the server.
 
     Attributes:
         size: The maximum number of connections open at once.
@@ -56,6 +56,8 @@ class Database:
         lock_timeout: Seconds that a statement waits for one lock; 0 for no separate limit.
         connect_timeout: Seconds to make a connection, and to wait for a free one.
         grace: Seconds to wait, after `statement_timeout`, for the server's report that it stopped the statement.
+        close_timeout: Seconds to wait for the server when `aclose` closes connections.
+        probes: When the connections for notifications are probed.
         by_key: Whether all statements look up rows by their keys. The planner then uses indexes and one generic plan, so that
             no plan for a small table is kept after the table has grown.
         distributed: Whether the server is the coordinator of a Citus cluster. Generic plans are then not used, because Citus
@@ -77,6 +79,8 @@ class Database:
         lock_timeout: float = 0.0,
         connect_timeout: float = 10.0,
         grace: float = 5.0,
+        close_timeout: float = 1.0,
+        probes: ProbeLimits = DEFAULT_PROBES,
         by_key: bool = False,
         distributed: bool = False,
         tls: ssl.SSLContext | None = None,
@@ -86,25 +90,18 @@ class Database:
         self.size = size
         self.lent = 0
         self.watch: DatabaseWatch | None = None
-        self._server = connection_options(dsn, tls=tls, insecure=insecure)
-        self._settings = {
-            "application_name": "strongroom",
-            "search_path": SCHEMA,
-            "timezone": "UTC",
-            # A default of the role or the database must not change what a statement sees or means.
-            "default_transaction_isolation": "read committed",
-            "row_security": "on",
-            "array_nulls": "on",
-            "statement_timeout": str(int(statement_timeout * 1000)),
-            "lock_timeout": str(int(lock_timeout * 1000)),
-        } | (_BY_KEY if by_key else {})
-        if distributed:
-            self._settings["plan_cache_mode"] = "auto"
         self.answer_timeout = statement_timeout + grace
-        self._grace = grace
+        settings = session_settings(
+            statement_timeout=statement_timeout, lock_timeout=lock_timeout, by_key=by_key, distributed=distributed
+        )
+        server = connection_options(dsn, tls=tls, insecure=insecure)
+        self._connector = Connector(server, settings, timeout=connect_timeout, answer_timeout=self.answer_timeout)
+        self._close_timeout = close_timeout
+        self._probes = probes
         self._clock = clock
         self._connect_timeout = connect_timeout
-        self._idle: list[asyncpg.Connection[Any]] = []
+        self._idle = IdleConnections(clock)
+        self._dropping: set[asyncio.Task[None]] = set()
         # The setting of each session that row-level security applies to. The session of a role that sees all rows is not here.
         self._settings_seen: WeakKeyDictionary[asyncpg.Connection[Any], str] = WeakKeyDictionary()
         self._free = asyncio.Semaphore(size)
@@ -138,10 +135,10 @@ class Database:
         Raises:
             DatabaseUnavailable: The server can't be reached, or all connections were busy for too long.
         """
-        isolation = "repeatable_read" if read_only else "read_committed"
+        isolation: Literal["repeatable_read", "read_committed"] = "repeatable_read" if read_only else "read_committed"
         async with self._lent(namespaces) as connection:
             with translated():
-                async with connection.transaction(isolation=isolation, readonly=read_only):  # type: ignore[arg-type]
+                async with transaction_on(connection, isolation=isolation, read_only=read_only):
                     if unlimited:
                         await connection.execute("SET LOCAL statement_timeout = 0")
                     yield UnlimitedConnection(connection) if unlimited else connection
@@ -158,7 +155,7 @@ class Database:
         connection = await self._connect()
         try:
             with translated():
-                async with connection.transaction():
+                async with transaction_on(connection, isolation="read_committed", read_only=False):
                     await connection.execute(_NO_LIMITS)
                     yield UnlimitedConnection(connection)
         finally:
@@ -169,14 +166,11 @@ class Database:
         return connection in self._settings_seen
 
     async def aclose(self) -> None:
-        """Close all connections that are not lent."""
+        """Close all connections that are not lent. A server that does not answer is waited for `close_timeout` at most."""
         self._closed = True
-        idle, self._idle = self._idle, []
-        await asyncio.gather(*map(self._close, idle))
-
-    async def _close(self, connection: asyncpg.Connection[Any]) -> None:
-        with suppress(*_CLOSING_ERRORS):
-            await connection.close(timeout=self._grace)
+        await self._idle.aclose(timeout=self._close_timeout)
+        if self._dropping:
+            await asyncio.wait(self._dropping)
 
     async def acquire(self) -> asyncpg.Connection[Any]:
         """Take a connection, for callers that can't use the context managers. `release` gives it back.
@@ -209,17 +203,26 @@ class Database:
 
         Args:
             connection: The connection.
-            broken: Whether its state is unknown. It is then closed.
+            broken: Whether its state is unknown. It is then closed, as is one with a transaction or an unanswered statement.
         """
-        self._free.release()
         if self.watch is not None:
             self.lent -= 1
         if connection.is_closed():
-            return
-        if broken or self._closed or connection.is_in_transaction():
-            connection.terminate()
+            self._free.release()
+        elif broken or self._closed or is_cancelling(connection) or connection.is_in_transaction():
+            dropping = asyncio.get_running_loop().create_task(self._drop(connection))
+            self._dropping.add(dropping)
+            dropping.add_done_callback(self._dropping.discard)
         else:
-            self._idle.append(connection)
+            self._idle.put(connection)
+            self._free.release()
+
+    async def _drop(self, connection: asyncpg.Connection[Any]) -> None:
+        """Cancel the statement of a connection and close it, then let another caller have its place."""
+        try:
+            await close(connection, timeout=_DROP_TIMEOUT)
+        finally:
+            self._free.release()
 
     @asynccontextmanager
     async def _lent(self, namespaces: VisibleNamespaces) -> AsyncIterator[asyncpg.Connection[Any]]:
@@ -262,39 +265,27 @@ class Database:
         Raises:
             DatabaseUnavailable: The server can't be reached.
         """
-        connection = await self._connect()
-        lost = asyncio.Event()
-        try:
-            connection.add_termination_listener(lambda _: lost.set())
-            with translated():
-                await connection.add_listener(channel, lambda *details: notified(str(details[-1])))
-            listening()
-            await lost.wait()
-        finally:
-            connection.terminate()
+        await listen(self._connect, channel, notified, listening=listening, probes=self._probes)
+
+    async def check_sessions(self) -> bool:
+        """Check that each connection keeps its session; see `Connector.check_sessions`."""
+        return await self._connector.check_sessions()
+
+    async def name_of_pooler(self) -> str:
+        """Return the name of the pooler in front of the server, with its version if the pooler gives it; "" if it is not known."""
+        return await self._connector.name_of_pooler()
 
     async def _take(self) -> asyncpg.Connection[Any]:
-        while self._idle:
-            connection = self._idle.pop()
-            if not connection.is_closed():
-                return connection
+        connection = await self._idle.take()
+        if connection is not None:
+            return connection
         if self._closed:
             msg = "the database handle is closed"
             raise DatabaseUnavailable(msg)
         return await self._connect()
 
     async def _connect(self) -> asyncpg.Connection[Any]:
-        with translated(connecting=True):
-            connection: asyncpg.Connection[Any] = await asyncpg.connect(
-                **self._server,
-                timeout=self._connect_timeout,
-                command_timeout=self.answer_timeout,
-                server_settings=self._settings,
-            )
-            try:
-                if await row_security_active(connection):
-                    self._settings_seen[connection] = ""  # no namespace, until a borrower sets one
-            except BaseException:
-                connection.terminate()
-                raise
+        connection, session = await self._connector.connect()
+        if session.row_level_security:
+            self._settings_seen[connection] = ""  # no namespace, until a borrower sets one
         return connection

@@ -9,13 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from enum import Enum
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 from uuid import UUID
-
-from .connection import SCHEMA
-
-if TYPE_CHECKING:
-    from .connection import Connection
 
 SETTING = "strongroom.namespaces"
 
@@ -36,24 +31,6 @@ VisibleNamespaces: TypeAlias = (
     UUID | Collection[UUID] | Literal[_Visibility.EVERY_NAMESPACE, _Visibility.SET_BY_FUNCTION]
 )
 """The namespaces whose rows a statement may read and write."""
-
-_IS_ACTIVE = """
-    SELECT coalesce((
-        SELECT row_security_active(c.oid) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-        WHERE n.nspname = $1 AND c.relname = 'history_node'
-    ), true) AS active, set_config($2, '', false)
-"""
-
-
-async def row_security_active(connection: Connection) -> bool:
-    """Return whether the policies apply to the session's role, and let the session see no namespace.
-
-    The server may have given the session another setting: a default of the role or of the database, or a parameter of the dsn.
-
-    If the table is missing, return True. Setting the namespaces does no harm if no policy applies.
-    """
-    row = await connection.fetchrow(_IS_ACTIVE, SCHEMA, SETTING)
-    return row is None or bool(row["active"])
 
 
 def setting_of(namespaces: VisibleNamespaces) -> str | None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _IPV6 = re.compile(r"\[([0-9A-Fa-f:.%]+)\](?::([0-9]+))?")
 _PORT = 5432
+_LAST_PORT = 65535
 _SAME = {"sslmode": "verify-full", "ssl_min_protocol_version": "TLSv1.3"}
 """The TLS parameters that a dsn may have. They repeat the settings that are always used."""
 _NEGOTIATION = "sslnegotiation"  # how TLS starts, which does not weaken it
@@ -38,8 +39,13 @@ def addresses(dsn: str) -> list[tuple[str, int | None]]:
         query = dict(parse_qsl(parts.query, strict_parsing=True)) if parts.query else {}
     except ValueError:
         parts, query = urlsplit(""), {}
-    if parts.scheme not in {"postgresql", "postgres"} or parts.netloc.count("@") > 1:
-        msg = "the dsn is not valid: write postgresql://user@host/database, with @ in a password as %40"
+    # A slash, question mark or # in a password ends the host early, and the rest of the password would count as the database.
+    without_user = bool(parts.netloc) and "@" not in parts.netloc
+    misplaced = (
+        parts.netloc.count("@") > 1 or "@" in parts.path or parts.fragment or (without_user and "@" in parts.query)
+    )
+    if parts.scheme not in {"postgresql", "postgres"} or misplaced:
+        msg = "the dsn is not valid: write postgresql://user@host/database, with @ in a password as %40, / as %2F, # as %23, ? as %3F"
         raise InvalidRequest(msg)
     named = parts.netloc.rpartition("@")[2]
     hosts = [_host_and_port(each, of_url=True) for each in named.split(",")] if named else []
@@ -72,10 +78,19 @@ def connection_options(dsn: str, *, tls: ssl.SSLContext | None, insecure: bool) 
     if insecure and tls is not None:
         msg = "database.insecure = true turns TLS off; remove it, or remove the section [database.tls]"
         raise InvalidRequest(msg)
-    options: dict[str, Any] = {"dsn": dsn, "host": [host for host, _ in servers]}
-    if any(port is not None for _, port in servers):
-        options["port"] = [port or _PORT for _, port in servers]
-    return options | {"ssl": False if insecure else tls or postgres_context()}
+    return {
+        "dsn": dsn,
+        "host": [host for host, _ in servers],
+        "port": [port or _PORT for _, port in servers],
+        "ssl": False if insecure else tls or postgres_context(),
+    }
+
+
+def address_text(host: str, port: int) -> str:
+    """Return a server's address as people write it: HOST:PORT, [IPV6]:PORT, or the path of a Unix socket."""
+    if host.startswith("/"):
+        return f"{host}/.s.PGSQL.{port}"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def check_dsn(dsn: str, *, insecure: bool) -> list[tuple[str, int | None]]:
@@ -121,11 +136,15 @@ def _refuse_settings(dsn: str, *, insecure: bool) -> None:
 def _ports(text: str, count: int) -> list[int | None]:
     """Return the ports of the dsn's parameter `port`, one for each host. A single port is for all hosts."""
     listed = text.split(",") if text else []
-    if not all(each.isascii() and each.isdecimal() for each in listed) or len(listed) not in {0, 1, count}:
-        msg = "the dsn's port must be a number, or one number for each host"
+    if not all(map(_is_port, listed)) or len(listed) not in {0, 1, count}:
+        msg = "the dsn's port must be a number from 1 to 65535, or one number for each host"
         raise InvalidRequest(msg)
     ports: list[int | None] = [int(each) for each in listed] or [None]
     return ports if len(ports) == count else ports * count
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= len(str(_LAST_PORT)) and 0 < int(text) <= _LAST_PORT
 
 
 def _host_and_port(text: str, *, of_url: bool) -> tuple[str, int | None]:
@@ -137,7 +156,7 @@ def _host_and_port(text: str, *, of_url: bool) -> tuple[str, int | None]:
     else:
         host, _, port = text.partition(":")
     host = unquote(host) if of_url else host
-    if not host or host.startswith("[") or (port and not (port.isascii() and port.isdecimal())):
+    if not host or host.startswith("[") or (port and not _is_port(port)):
         msg = "the dsn has a host that is not valid; write HOST:PORT, [IPV6]:PORT, or the folder of a Unix socket"
         raise InvalidRequest(msg)
     return host, int(port) if port else None

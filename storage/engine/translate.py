@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from strongroom.storage.errors import (
     DatabaseAuthenticationError,
     DatabaseTimeout,
     DatabaseUnavailable,
+    PoolingNotSupported,
     ResourceExhausted,
     SchemaMismatch,
     StorageError,
@@ -23,12 +23,28 @@ if TYPE_CHECKING:
 
 # Lost connections, "completion unknown", and a server that stops: the transaction may have been committed.
 _OPEN_OUTCOME = ("08", "40003", "57P")
+# The server's own reason for the end of a session. Its text is not used, because it is in the server's language.
+_ENDED = {
+    "57P01": "the server ended the session: an administrator did it, or the server is stopping",
+    "57P02": "another process of the server crashed",
+    "57P03": "the server is starting or stopping",
+    "57P05": "the session was idle for too long for the server",
+    "25P03": "the transaction was idle for too long for the server",
+    "25P04": "the transaction took too long for the server",
+}
+_LOST = "the connection to the database was lost"
 # Rolled back because of another transaction.
 _RACED = ("23505", "40001", "40P01")
+_SHARED = (
+    "a prepared statement is missing, or another client has one of the same name: a pooler in front of the database does not keep "
+    "one session for each connection. Set its pooling to session mode, in PgBouncer with pool_mode = session; see docs/pgbouncer.md"
+)
 # SQLSTATE, or its class of two characters -> error and message. Such an answer means that the transaction was rolled back.
 _BY_STATE: dict[str, tuple[type[StorageError], str]] = {
     "23505": (ConditionFailed, "a row with this key exists already"),
     "25006": (DatabaseUnavailable, "the database is read-only; is this a standby, or is its disk full?"),
+    "26000": (PoolingNotSupported, _SHARED),
+    "42P05": (PoolingNotSupported, _SHARED),
     "28": (DatabaseAuthenticationError, "the database refuses this user; check the dsn"),
     "3D": (DatabaseUnavailable, "the database named in the dsn does not exist"),
     "3F": (SchemaMismatch, "the database holds no Strongroom schema; run `strongroom init`"),
@@ -48,7 +64,6 @@ _BY_STATE: dict[str, tuple[type[StorageError], str]] = {
 
 
 _DRIVER = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
-_DSN = "the dsn is not valid: write postgresql://user@host/database"
 
 
 def to_storage_error(error: BaseException) -> StorageError | None:
@@ -56,8 +71,7 @@ def to_storage_error(error: BaseException) -> StorageError | None:
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         if state.startswith(_OPEN_OUTCOME):
-            message = "the connection to the database was lost, or its server is starting or stopping"
-            return DatabaseUnavailable(message, may_have_been_committed=True)
+            return DatabaseUnavailable(f"{_LOST}: {_why_lost(error)}", may_have_been_committed=True)
         for length in (5, 2):
             translation = _BY_STATE.get(state[:length])
             if translation is not None:
@@ -66,56 +80,32 @@ def to_storage_error(error: BaseException) -> StorageError | None:
                 ours.raced = state.startswith(_RACED)
                 return ours
         return StorageError(f"the database refused the statement (SQLSTATE {state})")
-    if isinstance(error, asyncpg.ClientConfigurationError):
-        return DatabaseUnavailable(_DSN)
-    refused = _transport(error)
-    if refused is not None:
-        return DatabaseUnavailable(refused, may_have_been_committed=True)
     if isinstance(error, TimeoutError):
         return DatabaseTimeout("the database did not answer in time", may_have_been_committed=True)
     # asyncpg raises an internal error if a connection is lost while a statement is prepared.
     if isinstance(error, (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)):
-        return DatabaseUnavailable(
-            "the database can't be reached, or the connection to it was lost", may_have_been_committed=True
-        )
+        return DatabaseUnavailable(f"{_LOST}: {_why_lost(error)}", may_have_been_committed=True)
     return None
 
 
-def _transport(error: BaseException) -> str | None:
-    """Return why TLS with the server failed; None for another error."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return (
-            f"the database's certificate is not accepted: {error.verify_message} "
-            "(an authority to trust is named in [database.tls] as ca_certs)"
-        )
-    if isinstance(error, ssl.SSLError):
-        return (
-            f"TLS 1.3 with the database failed ({error.reason}); has its server TLS 1.3, and this client's certificate?"
-        )
-    if isinstance(error, ConnectionError) and "rejected SSL upgrade" in str(error):  # asyncpg's text
-        return "the database's server has no TLS; switch it on there (ssl = on), nothing is sent in clear"
-    return None
+def _why_lost(error: BaseException) -> str:
+    """Return why a session ended: the server's last error, or the system's. asyncpg has it as the cause of its own."""
+    for one in (error, error.__cause__, error.__context__):
+        if isinstance(one, asyncpg.PostgresError) and one.sqlstate in _ENDED:
+            return _ENDED[one.sqlstate]
+        if isinstance(one, OSError) and one.strerror:
+            return one.strerror
+    return "it was closed without a reason; the server's log may have one"
 
 
 @contextmanager
-def translated(*, connecting: bool = False) -> Iterator[None]:
-    """Raise an error of this package in place of any of asyncpg's.
-
-    Args:
-        connecting: Whether a connection is made. No statement was sent then, so nothing was committed. A plain ValueError is
-            then about the dsn, and may quote its password.
-    """
+def translated() -> Iterator[None]:
+    """Raise an error of this package in place of any of asyncpg's."""
     ours = None
     try:
         yield
-    except (*_DRIVER, ValueError) as error:
-        if connecting:
-            ours = to_storage_error(error) or DatabaseUnavailable(_DSN)
-            ours.may_have_been_committed = False
-        elif not isinstance(error, _DRIVER):
-            raise
-        else:
-            ours = to_storage_error(error)
+    except _DRIVER as error:
+        ours = to_storage_error(error)
     if ours is not None:
         try:
             raise ours

@@ -47,13 +47,16 @@ async def apply_schema(
         SchemaMismatch: A newer version of the software made the database.
         InvalidPersistenceRequest: The driver role does not exist, or row-level security would not bind it.
         StorageError: The connected role may not create the schema, or another role owns a part of it.
+        PoolingNotSupported: A pooler in front of the database does not keep one session for each connection.
     """
     steps = migrations() if steps is None else steps
+    await database.check_sessions()
     async with database.transaction(NO_NAMESPACE, unlimited=True) as connection:
         await locked(connection)
         await ensure_schema(connection)
         # The migrations and policies name no schema. A temporary table does not take the place of a table.
         await connection.execute(f"SET LOCAL search_path = {SCHEMA}, pg_temp")
+        await _check_search_path(connection)
         await connection.execute(
             "CREATE TABLE IF NOT EXISTS schema_version ("
             "version integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL)"
@@ -75,6 +78,14 @@ async def apply_schema(
         for role in sorted(roles):
             await grant_driver_role(connection, role)
     return missing
+
+
+async def _check_search_path(connection: Connection) -> None:
+    """Check that tables will be made in the schema, and not in another one."""
+    row = await connection.fetchrow("SELECT current_schema()::text AS current")
+    if row is None or row["current"] != SCHEMA:
+        msg = f"the session is not in the schema {SCHEMA}; nothing was created. Check that the role may use that schema"
+        raise SchemaMismatch(msg)
 
 
 async def locked(connection: Connection) -> None:

@@ -43,9 +43,9 @@ LASTING = (
     Lasting("schema", faults.no_schema, {"42P01", "42883"}, SchemaMismatch, "strongroom schema apply"),
     Lasting("disk full", faults.no_room, {"53100"}, ResourceExhausted, "disk", ("append", "create")),
     Lasting("too many", faults.too_many, {"53300"}, ResourceExhausted, "connections", closed=True),
-    Lasting("no login", faults.no_login, {"28000"}, DatabaseAuthenticationError, "refuses this user", closed=True),
+    Lasting("no login", faults.no_login, {"28000"}, DatabaseAuthenticationError, "refuses the connection", closed=True),
     Lasting(
-        "password", faults.wrong_password, {"28P01"}, DatabaseAuthenticationError, "refuses this user", closed=True
+        "password", faults.wrong_password, {"28P01"}, DatabaseAuthenticationError, "refuses the connection", closed=True
     ),
     Lasting("no database", faults.database_gone, {"3D000"}, DatabaseUnavailable, "does not exist", closed=True),
     Lasting("gone", faults.server_gone, {"FileNotFoundError"}, DatabaseUnavailable, "can't be reached", closed=True),

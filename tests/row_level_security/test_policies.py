@@ -249,7 +249,7 @@ async def test_a_statement_is_sent_only_when_the_namespaces_change(service_cell,
         async with database.connection(sight) as connection:
             await connection.fetch("SELECT 1 FROM history_node")
     await database.aclose()
-    assert len([query for query in sent if "strongroom.namespaces" in query]) == 4
+    assert len([query for query in sent if query.startswith("SET strongroom.namespaces")]) == 4
 
 
 async def test_a_search_by_tokens_uses_its_index(service_cell, service_connection):

@@ -12,7 +12,7 @@ import pytest
 
 from strongroom.driver import strongroom
 from strongroom.storage import Database
-from strongroom.storage.engine import translate
+from strongroom.storage.engine import connecting, translate
 from tests.support.databases import Databases
 from tests.support.faults.server_bench import ServerBench
 from tests.support.fixtures.contract import open_cell
@@ -34,20 +34,25 @@ async def server_bench(request):
                 await bench.admin.close()
 
 
+def _noting(function, states):
+    """Return a function that notes the error that it translates."""
+
+    def noted(error, *arguments):
+        for one in (error, error.__cause__):  # the last error of the server is the cause of a lost connection
+            if one is error or isinstance(one, asyncpg.PostgresError):
+                states.add(getattr(one, "sqlstate", None) or type(one).__name__)
+        return function(error, *arguments)
+
+    return noted
+
+
 @pytest.fixture
 def heard(monkeypatch, caplog):
     """SQLSTATEs, or class names, of the errors from the driver. They show whether a fault was really provoked."""
     caplog.set_level(logging.DEBUG)
     states = set()
-    to_storage_error = translate.to_storage_error
-
-    def noted(error):
-        for one in (error, error.__cause__):  # the last error of the server is the cause of a lost connection
-            if one is error or isinstance(one, asyncpg.PostgresError):
-                states.add(getattr(one, "sqlstate", None) or type(one).__name__)
-        return to_storage_error(error)
-
-    monkeypatch.setattr(translate, "to_storage_error", noted)
+    for module, name in ((translate, "to_storage_error"), (connecting, "failure_of")):
+        monkeypatch.setattr(module, name, _noting(getattr(module, name), states))
     return states
 
 

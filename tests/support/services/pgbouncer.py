@@ -1,4 +1,4 @@
-"""PgBouncer in front of a PostgreSQL, in transaction mode."""
+"""PgBouncer in front of a PostgreSQL, in transaction mode unless a test asks for another one."""
 
 from __future__ import annotations
 
@@ -32,19 +32,18 @@ _CONFIGURATION = """
 listen_addr = 127.0.0.1
 listen_port = {port}
 unix_socket_dir =
-auth_type = any
-pool_mode = transaction
-ignore_startup_parameters = extra_float_digits
 """
+_DEFAULTS = {"auth_type": "any", "pool_mode": "transaction", "ignore_startup_parameters": "extra_float_digits"}
 
 
 @contextmanager
-def pgbouncer(folder: Path, server_dsn: str) -> Iterator[str]:
+def pgbouncer(folder: Path, server_dsn: str, **settings: str) -> Iterator[str]:
     """Start a PgBouncer for a server, or use the one at the given address.
 
     Args:
         folder: The folder for the configuration and the output.
-        server_dsn: The superuser's connection string for the server.
+        server_dsn: The connection string for the server. PgBouncer connects as its user.
+        settings: Settings of PgBouncer. With any, a given address is not used.
 
     Yields:
         The superuser's connection string through PgBouncer.
@@ -71,13 +70,15 @@ def pgbouncer(folder: Path, server_dsn: str) -> Iterator[str]:
     (port,) = free_ports(1)
     database = urlsplit(server_dsn).path.lstrip("/") or "postgres"
     configuration = folder / "pgbouncer.ini"
-    configuration.write_text(configured(server_dsn, port))
+    configuration.write_text(configured(server_dsn, port, **settings))
     folder.chmod(0o755)  # root starts PgBouncer as another user
-    with started(PGBOUNCER, {Way.ADDRESS: given, Way.CONTAINER: container, Way.LOCAL: local}) as dsn:
+    with started(
+        PGBOUNCER, {Way.ADDRESS: given, Way.CONTAINER: container, Way.LOCAL: local}, own=bool(settings)
+    ) as dsn:
         yield dsn
 
 
-def configured(server_dsn: str, port: int) -> str:
+def configured(server_dsn: str, port: int, **settings: str) -> str:
     """Return the configuration for a server; PgBouncer connects to it as the superuser of the connection string."""
     parts = urlsplit(server_dsn)
     query = parse_qs(parts.query)
@@ -89,7 +90,8 @@ def configured(server_dsn: str, port: int) -> str:
     if parts.password:
         server["password"] = parts.password
     line = " ".join(f"{name}={value}" for name, value in server.items())
-    return _CONFIGURATION.format(server=line, port=port)
+    lines = [f"{name} = {value}\n" for name, value in (_DEFAULTS | settings).items()]
+    return _CONFIGURATION.format(server=line, port=port) + "".join(lines)
 
 
 def _user(server_dsn: str) -> int | None:

@@ -42,7 +42,7 @@ def test_the_hosts_of_a_dsn(dsn, hosts):
     assert check_dsn(dsn, insecure=insecure) == hosts
     options = connection_options(dsn, tls=None, insecure=insecure)
     assert options["host"] == [host for host, _ in hosts]
-    assert options.get("port", []) == ([port or 5432 for _, port in hosts] if any(port for _, port in hosts) else [])
+    assert options["port"] == [port or 5432 for _, port in hosts]
 
 
 @pytest.mark.parametrize("dsn", LOCAL)
@@ -107,6 +107,13 @@ def test_a_dsn_says_nothing_else_of_tls(setting):
         "postgresql://,host/x",
         "postgresql://host/x?sslmode",
         "postgresql://host/x?service=other",
+        "postgresql://user:1/2@host/x",
+        "postgresql://user:1#2@host/x",
+        "postgresql://user:1?a=2@host/x",
+        "postgresql://host:65536/x",
+        "postgresql://host:0/x",
+        f"postgresql://host:{'1' * 5000}/x",
+        "postgresql://host/x?port=65536",
     ],
 )
 @pytest.mark.parametrize("insecure", [True, False])

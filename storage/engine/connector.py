@@ -1,0 +1,90 @@
+"""Opens connections of one `Database`, each with a session of its own that has the database's settings."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from strongroom.storage.errors import PoolingNotSupported, StorageError
+
+from .connecting import connect_to_any
+from .poolers import check_sessions, name_of_pooler
+from .session_settings import begin_session
+from .translate import translated
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import asyncpg
+
+    from .session_settings import Session
+
+_SESSION_PATIENCE = 5.0
+"""Seconds that a notification may take in the check of sessions."""
+
+
+class Connector:
+    """Opens connections.
+
+    Args:
+        server: The arguments of `asyncpg.connect`, as `connection_options` returns them.
+        settings: The settings of each session.
+        timeout: Seconds to make a connection, with its session.
+        answer_timeout: Seconds that a statement waits for its answer.
+    """
+
+    def __init__(
+        self, server: Mapping[str, Any], settings: Mapping[str, str], *, timeout: float, answer_timeout: float
+    ) -> None:
+        self._server = server
+        self._settings = settings
+        self._timeout = timeout
+        self._answer_timeout = answer_timeout
+
+    async def connect(self) -> tuple[asyncpg.Connection[Any], Session]:
+        """Open a connection and begin its session.
+
+        Raises:
+            DatabaseUnavailable: The server can't be reached.
+            PoolingNotSupported: A pooler gave the statements of the connection to different sessions.
+        """
+        connection = await self._bare_connection()
+        try:
+            with translated():
+                async with asyncio.timeout(self._timeout):
+                    return connection, await begin_session(connection, self._settings)
+        except BaseException as error:
+            connection.terminate()
+            if isinstance(error, PoolingNotSupported):
+                raise PoolingNotSupported(pooler=await self.name_of_pooler()) from None
+            if isinstance(error, StorageError):
+                error.may_have_been_committed = False  # no caller's statement was sent
+            raise
+
+    async def check_sessions(self) -> bool:
+        """Check that the server, or the pooler in front of it, keeps one session for each connection.
+
+        Returns:
+            Whether there is a pooler, as far as the id of the server's process shows it.
+
+        Raises:
+            PoolingNotSupported: A pooler gives the statements of one connection to different sessions.
+            DatabaseUnavailable: The server can't be reached.
+        """
+        try:
+            with translated():
+                return await check_sessions(self._bare_connection, self._settings, patience=_SESSION_PATIENCE)
+        except PoolingNotSupported:
+            raise PoolingNotSupported(pooler=await self.name_of_pooler()) from None
+        except StorageError as error:
+            error.may_have_been_committed = False
+            raise
+
+    async def name_of_pooler(self) -> str:
+        """Return the name of the pooler in front of the server; "" if it is not known."""
+        return await name_of_pooler(
+            {**self._server, "host": self._server["host"][:1], "port": self._server["port"][:1]}
+        )
+
+    async def _bare_connection(self) -> asyncpg.Connection[Any]:
+        return await connect_to_any(self._server, timeout=self._timeout, command_timeout=self._answer_timeout)

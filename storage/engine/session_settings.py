@@ -1,0 +1,98 @@
+"""The settings of a session. They are set by a statement after connecting, because a pooler may drop startup parameters.
+
+A pooler may also lend a session that an earlier client has changed, so everything else is reset in the same statement.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from secrets import token_hex
+from typing import TYPE_CHECKING
+
+from strongroom.storage.errors import PoolingNotSupported
+
+from .connection import SCHEMA
+from .row_level_security import SETTING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .connection import Connection
+
+_RESET = "RESET SESSION AUTHORIZATION; RESET ALL; DEALLOCATE ALL; UNLISTEN *"
+_FIXED = {
+    "client_encoding": "UTF8",
+    "standard_conforming_strings": "on",
+    "application_name": "strongroom",
+    "search_path": SCHEMA,
+    "timezone": "UTC",
+    # A default of the role or the database must not change what a statement sees or means.
+    "default_transaction_isolation": "read committed",
+    "row_security": "on",
+    "array_nulls": "on",
+    SETTING: "",
+}
+_BY_KEY = {
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_seqscan": "off",
+    "plan_cache_mode": "force_generic_plan",
+    "jit": "off",
+}
+_MARKER = "strongroom.session"
+# If the table of histories is missing, the policies count as active. Setting the namespaces does no harm if no policy applies.
+_STATE = f"""
+SELECT current_setting('search_path') AS search_path, current_setting('{_MARKER}', true) AS marker, pg_backend_pid() AS process,
+    coalesce((
+        SELECT row_security_active(c.oid) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE n.nspname = '{SCHEMA}' AND c.relname = 'history_node'
+    ), true) AS row_level_security
+"""  # noqa: S608 - our own names
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The session of a connection.
+
+    Attributes:
+        process: The server's process of the session.
+        marker: A random text that only this session has.
+        row_level_security: Whether the policies apply to the session's role.
+    """
+
+    process: int
+    marker: str
+    row_level_security: bool
+
+
+def session_settings(
+    *, statement_timeout: float, lock_timeout: float, by_key: bool, distributed: bool
+) -> Mapping[str, str]:
+    """Return the settings of the sessions of a `Database`; its arguments have the same meaning."""
+    settings = _FIXED | {
+        "statement_timeout": str(int(statement_timeout * 1000)),
+        "lock_timeout": str(int(lock_timeout * 1000)),
+    }
+    settings |= _BY_KEY if by_key else {}
+    return settings | ({"plan_cache_mode": "auto"} if distributed else {})
+
+
+async def begin_session(connection: Connection, settings: Mapping[str, str]) -> Session:
+    """Reset a session, set its settings, and check that it has kept them.
+
+    Raises:
+        PoolingNotSupported: The next statement was answered by another session, or the settings were not kept.
+    """
+    marker = token_hex(8)
+    statements = [_RESET, *(f"SET {name} = '{value}'" for name, value in {**settings, _MARKER: marker}.items())]
+    await connection.execute("; ".join(statements))
+    row = await connection.fetchrow(_STATE)
+    if row is None or row["marker"] != marker or row["search_path"] != SCHEMA:
+        raise PoolingNotSupported
+    return Session(row["process"], marker, bool(row["row_level_security"]))
+
+
+async def keeps_session(connection: Connection, session: Session) -> bool:
+    """Return whether the session of a connection is still the same one."""
+    row = await connection.fetchrow(_STATE)
+    return row is not None and row["marker"] == session.marker and row["process"] == session.process

@@ -1,0 +1,72 @@
+"""Transactions that never wait for a silent server on behalf of a caller who has given up."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, Literal
+
+import asyncpg
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+ROLLBACK_TIMEOUT = 1.0
+"""Seconds that ROLLBACK may take. After that the connection is closed, which has the same effect."""
+CLOSING_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+"""Errors of a server that does not answer when a connection is closed. The connection is then dropped."""
+
+
+@asynccontextmanager
+async def transaction_on(
+    connection: asyncpg.Connection[Any], *, isolation: Literal["read_committed", "repeatable_read"], read_only: bool
+) -> AsyncIterator[None]:
+    """Run a block in a transaction, which is committed unless the block raises an error.
+
+    A caller that is cancelled, or whose statement timed out, leaves the connection as it is. `Database.release` then closes it, and
+    the server rolls back. So the error reaches the caller at once, and it is the block's own.
+
+    Args:
+        connection: The connection.
+        isolation: The isolation level.
+        read_only: Whether the transaction is read-only.
+    """
+    transaction = connection.transaction(isolation=isolation, readonly=read_only)
+    await transaction.start()
+    try:
+        yield
+    except asyncio.CancelledError:
+        raise
+    except BaseException:
+        if not (connection.is_closed() or is_cancelling(connection)):
+            await _rolled_back(connection, transaction)
+        raise
+    await transaction.commit()
+
+
+async def _rolled_back(connection: asyncpg.Connection[Any], transaction: Any) -> None:
+    try:
+        async with asyncio.timeout(ROLLBACK_TIMEOUT):
+            await transaction.rollback()
+    except CLOSING_ERRORS:
+        connection.terminate()
+
+
+def is_cancelling(connection: asyncpg.Connection[Any]) -> bool:
+    """Return whether a statement of an open connection was given up, and the server has not confirmed its end yet."""
+    protocol: Any = connection._protocol  # type: ignore[attr-defined]  # noqa: SLF001 - asyncpg's own pool asks the same way
+    return bool(protocol._is_cancelling())  # noqa: SLF001
+
+
+async def close(connection: asyncpg.Connection[Any], *, timeout: float) -> None:  # noqa: ASYNC109 - asyncpg's
+    """Close a connection. Cancel its statement first, and give the server some seconds for both.
+
+    Args:
+        connection: The connection.
+        timeout: Seconds for the server. After that the connection is dropped.
+    """
+    try:
+        with suppress(*CLOSING_ERRORS):
+            await connection.close(timeout=timeout)
+    finally:
+        connection.terminate()

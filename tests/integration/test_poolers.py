@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from strongroom.driver.config import load_config, write_config
+from strongroom.driver.doctor import examine
+from strongroom.driver.strongroom import Strongroom
+from strongroom.kms import KekRef
+from strongroom.storage import NO_NAMESPACE, Database
+from strongroom.storage.errors import PoolingNotSupported
+from tests.support.services import or_skip
+from tests.support.services.pgbouncer import pgbouncer
+
+pytestmark = pytest.mark.integration
+
+DROPS_ALL = "extra_float_digits,search_path,options,statement_timeout,lock_timeout,application_name,timezone"
+"""Startup parameters that a PgBouncer drops instead of refusing the connection."""
+
+
+@pytest.fixture
+def through(dsn):
+    """Start PgBouncers; return the connection string of the test's database through each."""
+
+    @contextmanager
+    def started(**settings):
+        with tempfile.TemporaryDirectory(prefix="strongroom-pooler-") as folder:
+            Path(folder).chmod(0o755)
+            settings = {"ignore_startup_parameters": DROPS_ALL} | settings
+            with or_skip(pgbouncer(Path(folder), dsn, **settings)) as pooled:
+                yield pooled
+
+    return started
+
+
+def config_of(folder, dsn):
+    """Write a configuration for a connection string, and load it."""
+    path = folder / "strongroom.toml"
+    path.unlink(missing_ok=True)
+    write_config(path, dsn=dsn, shards=4)
+    return load_config(path)
+
+
+async def schemas(dsn):
+    """Return the schemas of a database that have tables."""
+    connection = await asyncpg.connect(dsn)
+    rows = await connection.fetch(
+        "SELECT DISTINCT schemaname FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+    )
+    await connection.close()
+    return {row["schemaname"] for row in rows}
+
+
+async def setting(database, name):
+    """Return a setting of a lent session."""
+    async with database.connection(NO_NAMESPACE) as connection:
+        row = await connection.fetchrow("SELECT current_setting($1) AS value", name)
+    return row["value"]
+
+
+async def test_a_pooler_that_drops_startup_parameters(through, dsn, tmp_path):
+    """The cell is made in its own schema, and each session has its settings, though the pooler passes none of them on."""
+    with through(pool_mode="session") as pooled:
+        config = config_of(tmp_path, pooled)
+        await Strongroom.init(config)
+        assert await schemas(dsn) == {"strongroom"}
+        async with Strongroom.open(config) as cell:
+            namespace = await cell.namespaces.create("payments", kek=KekRef.parse("local:cell"))
+            assert (await cell.namespaces.get("payments")).namespace_id == namespace.namespace_id
+            assert await setting(cell.database, "search_path") == "strongroom"
+            assert await setting(cell.by_key, "statement_timeout") == "30s"
+            assert await setting(cell.by_key, "lock_timeout") == "2s"
+            assert await setting(cell.by_key, "enable_seqscan") == "off"
+            assert await setting(cell.database, "enable_seqscan") == "on"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"pool_mode": "transaction"},
+        {"pool_mode": "transaction", "server_round_robin": "1", "min_pool_size": "5"},
+        {"pool_mode": "transaction", "default_pool_size": "1"},
+        {"pool_mode": "statement"},
+    ],
+    ids=lambda settings: "-".join(settings.values()),
+)
+async def test_a_pooler_that_shares_sessions_is_refused(through, dsn, tmp_path, settings):
+    """`init`, `open` and `doctor` name the pooler and its mode. `init` leaves nothing behind."""
+    with through(**settings) as pooled:
+        config = config_of(tmp_path, pooled)
+        with pytest.raises(PoolingNotSupported, match=f"PgBouncer.*{settings['pool_mode']}"):
+            await Strongroom.init(config)
+        assert await schemas(dsn) == set()
+        await Strongroom.init(replace(config, dsn=dsn))
+        with pytest.raises(PoolingNotSupported, match="PgBouncer"):
+            async with Strongroom.open(config):
+                pytest.fail("the cell was opened")
+        findings = {finding.check: finding for finding in await examine(tmp_path / "strongroom.toml")}
+        assert findings["sessions"].state == "wrong"
+        assert "PgBouncer" in findings["sessions"].text
+        assert "pool_mode = session" in findings["sessions"].advice
+
+
+async def test_why_transaction_pooling_is_refused(through):
+    """A client sees the namespaces that another one has set, and gets no notification while it is idle."""
+    with through(pool_mode="transaction", default_pool_size="1") as pooled:
+        one, two = [await asyncpg.connect(pooled, statement_cache_size=0) for _ in range(2)]
+        heard = asyncio.Event()
+        await one.add_listener("wake", lambda *_: heard.set())
+        await one.execute("SET strongroom.namespaces = 'one'")
+        await two.execute("SET strongroom.namespaces = 'two'")
+        async with one.transaction():
+            assert await one.fetchval("SELECT current_setting('strongroom.namespaces')") == "two"
+        await two.execute("NOTIFY wake")
+        async with two.transaction():
+            assert await two.fetchval("SELECT 'wake' = ANY (array(SELECT pg_listening_channels()))")
+        assert not heard.is_set()
+        one.terminate()
+        two.terminate()
+
+
+async def test_a_session_that_another_client_left(through):
+    """A pooler without a reset query lends a session with the settings, statements, locks and channels of the client before."""
+    with through(pool_mode="session", server_reset_query="", default_pool_size="1") as pooled:
+        client = await asyncpg.connect(pooled, statement_cache_size=0)
+        next_names = range(asyncpg.connection._uid, asyncpg.connection._uid + 20)
+        await client.execute("; ".join(f"PREPARE __asyncpg_stmt_{number:x}__ AS SELECT 1" for number in next_names))
+        await client.execute(
+            "SET search_path = public; SET statement_timeout = 60000; SET strongroom.namespaces = '*'; SET enable_seqscan = off;"
+            "SET client_encoding = 'LATIN1'; SET standard_conforming_strings = off; LISTEN gossip"
+        )
+        process = await client.fetchval("SELECT pg_backend_pid()")
+        await client.close()
+        database = Database(pooled, size=1, insecure=True)
+        async with database.connection(NO_NAMESPACE) as connection:
+            row = await connection.fetchrow(
+                "SELECT pg_backend_pid() AS process, current_setting('search_path') AS search_path, 'é' AS text,"
+                " current_setting('statement_timeout') AS timeout, current_setting('strongroom.namespaces') AS namespaces,"
+                " (SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%AS SELECT 1') AS statements,"
+                " (SELECT count(*) FROM pg_listening_channels()) AS channels"
+            )
+        await database.aclose()
+    assert tuple(row.values()) == (process, "strongroom", "é", "30s", "", 0, 0)
