@@ -78,19 +78,16 @@ def unquote(token: str) -> str:
 
 
 def number(token: str) -> int | float | None:
-    """Return the number of a literal: an int if it is an integer of 64 bits, otherwise a float.
+    """Return the number of a literal: an int if it has only digits, otherwise a float.
 
     Returns:
         The number; None if it is too large for a float.
     """
     compact = "".join(token.split())  # a space may follow the sign
-    digits = compact.lstrip("+-")
-    if digits.isdigit() and len(digits.lstrip("0")) <= len(str(_INT64.stop)):
-        whole = int(digits.lstrip("0") or "0") * (-1 if compact[0] == "-" else 1)
-        if whole in _INT64:
-            return whole
     inexact = float(compact)
-    return inexact if math.isfinite(inexact) else None
+    if not math.isfinite(inexact):
+        return None
+    return int(compact) if compact.lstrip("+-").isdigit() else inexact
 
 
 def convert(attribute: Attribute, literal: Value, position: int) -> Value:
@@ -131,7 +128,9 @@ def _number(literal: Value) -> int | float | None:
 
 
 def _whole(literal: Value) -> int | None:
-    return literal if isinstance(literal, int) and not isinstance(literal, bool) else None
+    if isinstance(literal, int) and not isinstance(literal, bool) and literal in _INT64:
+        return literal
+    return None
 
 
 def parse_datetime(literal: Value) -> int | None:
