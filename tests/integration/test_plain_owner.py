@@ -136,6 +136,22 @@ async def test_a_database_in_which_public_may_do_nothing(contract_databases, tmp
         await used(dsn, tmp_path)
 
 
+async def test_event_triggers_of_an_administrator(contract_databases, tmp_path):
+    """An event trigger that records each change of a schema, as some managed servers have, does not stop the owner."""
+    async with contract_databases.database() as dsn:
+        await administer(
+            superuser_of(dsn),
+            "CREATE TABLE public.changes (tag text)",
+            "CREATE FUNCTION public.note() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER AS "
+            "$$ BEGIN INSERT INTO public.changes VALUES (tg_tag); END $$",
+            "CREATE EVENT TRIGGER note ON ddl_command_end EXECUTE FUNCTION public.note()",
+        )
+        await used(dsn, tmp_path)
+        connection = await asyncpg.connect(superuser_of(dsn))
+        assert await connection.fetchval("SELECT count(*) FROM public.changes WHERE tag = 'CREATE FUNCTION'") >= 9
+        await connection.close()
+
+
 async def test_a_role_that_may_not_create_a_schema(contract_databases, tmp_path):
     """The error names the statement that the database's owner runs. With a schema of its own, or the right, it works."""
     async with contract_databases.database() as dsn:

@@ -18,7 +18,7 @@ import pytest
 from tests.support.databases import PASSWORD, Databases, create_driver, dsn_of
 from tests.support.fixtures.command_line import STRONGROOM, run_command, run_in_thread, sql
 from tests.support.pages import code_blocks
-from tests.support.services import POSTGRES, CannotStart, or_skip
+from tests.support.services import POSTGRES, CannotStart, missing, or_skip
 from tests.support.services.postgres import own_postgres, programs_of
 from tests.support.tree import ROOT
 
@@ -117,8 +117,8 @@ def server_of_two(contract_databases):
     [[major]] = sql(superuser_dsn, "SELECT current_setting('server_version_num')::int / 10000")
     try:
         programs = programs_of(major)
-    except CannotStart:  # a server in a container: any newer programs do
-        programs = programs_of(max(POSTGRES))
+    except CannotStart as reason:
+        missing(f"pg_dump of PostgreSQL {major}: {reason}")
     source = run_in_thread(contract_databases.create())
     yield superuser_dsn, programs, source, dsn_of(superuser_dsn, role="strongroom", database="strongroom")
     for what in (
@@ -221,6 +221,33 @@ def test_an_older_audit_log_is_noticed(dsn, tmp_path):
     shutil.rmtree(tmp_path / "audit")
     shutil.copytree(newer, tmp_path / "audit")
     command(tmp_path, "audit", "verify")
+
+
+def test_the_search_index_is_built_again(databases, elasticsearch, tmp_path, sample_path):
+    """After a restore the index has runs that the database lacks. The page's command makes it equal to the database again."""
+    source, target = run_in_thread(databases.create()), run_in_thread(databases.create())
+    walk = Walk(programs_of(max(POSTGRES)), {SOURCE: source, TARGET: target, "/backup/": f"{tmp_path}/"})
+    command(tmp_path, "init", "--dsn", source)
+    configuration = tmp_path / "strongroom.toml"
+    index = f'url = "{elasticsearch.url}"\ninsecure = true\nindex = "{elasticsearch.prefix}visibility"\n'
+    configuration.write_text(f"{configuration.read_text()}\n[elasticsearch]\n{index}")
+    command(tmp_path, "namespace", "create", "payments")
+    lines = gzip.decompress(sample_path.read_bytes()).splitlines()
+    for number in (5, IMPORTED):
+        few = tmp_path / "few.jsonl"
+        few.write_bytes(b"\n".join(lines[:number]) + b"\n")
+        command(tmp_path, "import", "payments", few)
+        command(tmp_path, "index", "build")
+        assert count(tmp_path, "payments") == number
+        if number == 5:
+            walk.run("pg_dump", tmp_path, lines=slice(1))
+    walk.run("pg_restore", tmp_path)
+    configuration.write_text(configuration.read_text().replace(source, target))
+    walk.run("strongroom index build --rebuild", tmp_path)
+    assert count(tmp_path, "payments") == 5
+    command(tmp_path, "index", "reconcile", "--check")
+    for dsn in (source, target):
+        run_in_thread(databases.drop(dsn))
 
 
 def test_a_dump_by_the_driver_role_is_refused(dsn, tmp_path):
