@@ -196,9 +196,9 @@ VISIBILITY = (
     Operation("seal_workflow_executions", WRITE, "read", "namespace"),
     Operation("delete_workflow_execution", WRITE, "delete", "namespace", f"{RUN} version"),
     Operation("get_workflow_execution", READ, "read", "namespace", RUN),
-    Operation("list_workflow_executions", READ, "read", "namespace", f"query {PAGE}"),
-    Operation("count_workflow_executions", READ, "read", "namespace", "query"),
-    Operation("explain", READ, "read", "namespace", "query"),
+    Operation("list_workflow_executions", READ, "read", "namespace", f"query archetype_id {PAGE}"),
+    Operation("count_workflow_executions", READ, "read", "namespace", "query archetype_id"),
+    Operation("explain", READ, "read", "namespace", "query archetype_id"),
 )
 
 STORES = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -14,7 +14,9 @@ from strongroom.visibility import (
     InvalidPageToken,
     QueryBudgetExceeded,
     VisibilityManager,
+    VisibilityRecord,
 )
+from strongroom.visibility.filter.parser import SCHEDULER_ARCHETYPE_ID
 from tests.support.visibility.namespace import populated
 from tests.support.visibility.records import BASE, SECOND, changed, generated_record, generator, opened_again
 
@@ -117,3 +119,39 @@ async def test_a_query_beyond_its_budget_is_refused(strongroom, small):
     enough = VisibilityManager(strongroom.database, strongroom.keyring, open_budget=len(small.records))
     counted = await enough.count_workflow_executions(small.namespace_id, query, small.types)
     assert counted.count == len(small.expected(query))
+
+
+async def test_executions_of_an_archetype_are_listed_by_themselves(strongroom, namespace):
+    """Lists, counts and pages of an archetype have only its executions, and their page tokens open nothing else."""
+    runs = [
+        VisibilityRecord(
+            f"schedule-{number}",
+            str(UUID(int=number + 1)),
+            "scheduler",
+            "Running",
+            "system",
+            number,
+            number,
+            search_attributes={"TemporalNamespaceDivision": str(SCHEDULER_ARCHETYPE_ID)} if number else {},
+        )
+        for number in range(4)
+    ]
+    visibility, namespace_id = strongroom.visibility, namespace.namespace_id
+    await visibility.record_workflow_executions(namespace_id, [(1, 1, run) for run in runs], {})
+    query = "TemporalSystemExecutionStatus = 'Running'"
+    asked = {"page_size": 2, "archetype_id": SCHEDULER_ARCHETYPE_ID}
+    first = await visibility.list_workflow_executions(namespace_id, query, {}, **asked)
+    rest = await visibility.list_workflow_executions(namespace_id, query, {}, **asked, page_token=first.next_page_token)
+    assert [*first.executions, *rest.executions] == runs[:0:-1]
+    counted = await visibility.count_workflow_executions(namespace_id, query, {}, archetype_id=SCHEDULER_ARCHETYPE_ID)
+    assert counted.count == len(runs) - 1
+    (workflow,) = (await visibility.list_workflow_executions(namespace_id, "", {})).executions
+    assert workflow == runs[0]
+    asked = {"page_size": 2, "archetype_id": 7}
+    page = await visibility.list_workflow_executions(namespace_id, "", {}, **asked)
+    assert page.executions == ()
+    page = await visibility.list_workflow_executions(
+        namespace_id, "", {}, page_size=2, archetype_id=SCHEDULER_ARCHETYPE_ID
+    )
+    with pytest.raises(InvalidPageToken):
+        await visibility.list_workflow_executions(namespace_id, "", {}, **asked, page_token=page.next_page_token)

@@ -52,6 +52,8 @@ _DIVISION = Attribute("TemporalNamespaceDivision", AttributeType.KEYWORD)
 _GROUPED = ("ExecutionStatus", _DIVISION.name)
 _GROUPED_PREFIX = "TemporalLowCardinalityKeyword"
 
+SCHEDULER_ARCHETYPE_ID = 403_648_407
+"""The number of Temporal's archetype `scheduler.scheduler`."""
 _SCHEDULE_ID = "ScheduleId"
 _SCHEDULE_PREFIX = "temporal-sys-scheduler:"
 """What Temporal puts before the id of a schedule to make the id of its workflow."""
@@ -75,12 +77,16 @@ _STARTS_CLAUSE = re.compile(r"(?:group|order)\b", re.IGNORECASE)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def parse_filter(text: str, attributes: SearchAttributes = MappingProxyType({})) -> ListFilter:
+def parse_filter(
+    text: str, attributes: SearchAttributes = MappingProxyType({}), *, archetype_id: int = 0
+) -> ListFilter:
     """Parse a list filter.
 
     Args:
         text: The filter. A blank filter asks for all runs in the default division.
         attributes: The custom search attributes of the namespace. They can't redefine system and predefined attributes.
+        archetype_id: The archetype of CHASM whose executions are asked for; 0 for workflows. Its executions are in the division of
+            its number.
 
     Raises:
         InvalidQuery: The filter is not valid. The subclasses are Temporal's three kinds of invalid filters.
@@ -93,21 +99,25 @@ def parse_filter(text: str, attributes: SearchAttributes = MappingProxyType({}))
         )
     body = text.strip()  # all spaces of Unicode, as in Temporal; between words only ASCII's are allowed
     where, group_by, order_by = read(" " * text.find(body) + body).children
-    walk = _Walk(attributes)
+    walk = _Walk(attributes, archetype_id)
     condition = walk.node(where, 0) if isinstance(where, Tree) else None
     grouped = walk.group_by(group_by) if isinstance(group_by, Tree) else None
     ordered = walk.order_by(order_by) if isinstance(order_by, Tree) else ()
     if condition is None and body and not _STARTS_CLAUSE.match(body):
         raise MalformedQuery("the filter has no condition; send an empty filter to ask for all runs", position=0)
-    return ListFilter(in_default_division(condition, grouped), ordered, grouped)
+    return ListFilter(in_default_division(condition, grouped, archetype_id), ordered, grouped)
 
 
-def in_default_division(where: Node | None, group_by: Attribute | None) -> Node:
-    """Add the implicit condition: a filter that does not name the namespace division asks for runs without one."""
+def in_default_division(where: Node | None, group_by: Attribute | None, archetype_id: int) -> Node:
+    """Add the implicit condition: a filter that does not name the namespace division asks for the runs of its default.
+
+    The default of workflows is no division, and that of an archetype is the division of its number.
+    """
     named = where is not None and _DIVISION.name in attributes_of(where)
     if named or group_by == _DIVISION:
         return And(()) if where is None else where
-    return IsNull(_DIVISION) if where is None else And((where, IsNull(_DIVISION)))
+    default = Compare(_DIVISION, "=", str(archetype_id)) if archetype_id else IsNull(_DIVISION)
+    return default if where is None else And((where, default))
 
 
 @dataclass(slots=True)
@@ -116,10 +126,12 @@ class _Walk:
 
     Attributes:
         custom: The custom search attributes of the namespace.
+        archetype_id: The archetype that is asked for; 0 for workflows.
         terms: The number of conditions, values and sort keys so far.
     """
 
     custom: SearchAttributes
+    archetype_id: int
     terms: int = 0
 
     def node(self, tree: Tree[Token], depth: int) -> Node:
@@ -176,6 +188,8 @@ class _Walk:
                 return Attribute(spelling, found.type)
             if registered := self.custom.get(spelling):
                 return registered if isinstance(registered, Attribute) else Attribute(spelling, registered)
+        if self.archetype_id == SCHEDULER_ARCHETYPE_ID and name == "TemporalSystemExecutionStatus":
+            return Attribute("ExecutionStatus", AttributeType.KEYWORD)
         known = {each.lower(): each for each in BUILT_IN}  # no custom names: an error must not quote a tenant
         close = [known[each] for each in get_close_matches(name.lower(), known)] if len(name) <= _LONGEST_GUESS else []
         advice = f"did you mean {' or '.join(close)}?" if close else "register it first"

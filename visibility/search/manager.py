@@ -205,6 +205,7 @@ class VisibilityManager:
         *,
         page_size: int = 100,
         page_token: bytes | None = None,
+        archetype_id: int = 0,
     ) -> ExecutionsPage:
         """Return a page of the runs that match.
 
@@ -217,6 +218,7 @@ class VisibilityManager:
             types: The namespace's custom search attributes.
             page_size: Maximum number of runs; 0, a negative number or more than 1,000 for 1,000.
             page_token: The token of the page before, for the same query; None or empty for the first page.
+            archetype_id: The archetype of CHASM whose executions are listed; 0 for workflows.
 
         Raises:
             InvalidQuery: The query is not valid or not supported.
@@ -227,20 +229,21 @@ class VisibilityManager:
             SearchIndexUnavailable, ResourceExhausted: The search index failed. Retry later.
         """
         keys = await self._keyring.open(namespace_id)
-        prepared = self._prepared.prepare(keys, query, types)
+        prepared = self._prepared.prepare(keys, query, types, archetype_id)
+        asked = f"{archetype_id}\n{query}"
         if prepared.parsed.group_by:
             raise UnsupportedQuery("GROUP BY clause is not supported in a list; use it with a count")
         page_size = wanted_page_size(page_size, most=MAX_PAGE_SIZE)
-        after = await self._resume(namespace_id, query, page_token) if page_token else None
+        after = await self._resume(namespace_id, asked, page_token) if page_token else None
         page, more = await self._searcher.page(prepared, after=after, page_size=page_size)
         if not more:
             return ExecutionsPage(tuple(page), None)
         keys = await self._keyring.open(namespace_id)  # the first ones may be too old to seal now
-        token = seal_position(keys, query, position_of(page[-1], prepared.parsed.order_by))
+        token = seal_position(keys, asked, position_of(page[-1], prepared.parsed.order_by))
         return ExecutionsPage(tuple(page), token)
 
     async def count_workflow_executions(
-        self, namespace_id: UUID, query: str, types: SearchAttributes
+        self, namespace_id: UUID, query: str, types: SearchAttributes, *, archetype_id: int = 0
     ) -> ExecutionCount:
         """Return the exact number of runs that match. With GROUP BY, return it for each value too; "" is for runs without a value.
 
@@ -248,6 +251,7 @@ class VisibilityManager:
             namespace_id: The namespace.
             query: A list filter; blank for all runs. An ORDER BY has no effect on a count, as in Temporal.
             types: The namespace's custom search attributes.
+            archetype_id: The archetype of CHASM whose executions are counted; 0 for workflows.
 
         Raises:
             InvalidQuery: The query is not valid or not supported.
@@ -255,7 +259,7 @@ class VisibilityManager:
             IntegrityError: A document was altered.
             SearchIndexUnavailable, ResourceExhausted: The search index failed. Retry later.
         """
-        prepared = self._prepared.prepare(await self._keyring.open(namespace_id), query, types)
+        prepared = self._prepared.prepare(await self._keyring.open(namespace_id), query, types, archetype_id)
         parsed = prepared.parsed
         if parsed.group_by is None:
             return ExecutionCount(await self._searcher.count(prepared))
@@ -263,27 +267,30 @@ class VisibilityManager:
         ordered = sorted(((name, size) for name, size in groups.items() if size), key=lambda item: (-item[1], item[0]))
         return ExecutionCount(sum(groups.values()), tuple(ordered))
 
-    async def explain(self, namespace_id: UUID, query: str, types: SearchAttributes) -> Explanation:
+    async def explain(
+        self, namespace_id: UUID, query: str, types: SearchAttributes, *, archetype_id: int = 0
+    ) -> Explanation:
         """Explain how a filter is answered: what is sent, what the index decides alone, what is opened, and what the query reveals.
 
         Args:
             namespace_id: The namespace.
             query: A list filter; blank for all runs.
             types: The namespace's custom search attributes.
+            archetype_id: The archetype of CHASM whose executions are asked for; 0 for workflows.
 
         Raises:
             InvalidQuery: The query is not valid.
             SearchIndexUnavailable, ResourceExhausted: The search index failed. Retry later.
         """
         keys = await self._keyring.open(namespace_id)
-        return await self._searcher.explain(self._prepared.prepare(keys, query, types))
+        return await self._searcher.explain(self._prepared.prepare(keys, query, types, archetype_id))
 
     def _notify(self) -> None:
         if self._notifier is not None:
             self._notifier.notify()
 
-    async def _resume(self, namespace_id: UUID, query: str, page_token: bytes) -> Position:
+    async def _resume(self, namespace_id: UUID, asked: str, page_token: bytes) -> Position:
         try:
-            return await self._keyring.with_keys(namespace_id, lambda keys: open_position(keys, query, page_token))
+            return await self._keyring.with_keys(namespace_id, lambda keys: open_position(keys, asked, page_token))
         except KeyNotFound:
             raise InvalidPageToken from None

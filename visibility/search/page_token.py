@@ -38,13 +38,13 @@ class Position:
     values: tuple[Scalar | None, ...] = ()
 
 
-def seal_position(keys: NamespaceKeys, query: str, position: Position) -> bytes:
-    """Return the page token of a position in the result of a query."""
-    sealed = keys.seal(PAGE_TOKEN, (_digest(query),), orjson.dumps(astuple(position)))
+def seal_position(keys: NamespaceKeys, asked: str, position: Position) -> bytes:
+    """Return the page token of a position in a list. The token opens only with the same text of what was asked for."""
+    sealed = keys.seal(PAGE_TOKEN, (_digest(asked),), orjson.dumps(astuple(position)))
     return base64.urlsafe_b64encode(sealed)
 
 
-def open_position(keys: NamespaceKeys, query: str, token: bytes) -> Position:
+def open_position(keys: NamespaceKeys, asked: str, token: bytes) -> Position:
     """Return the position in a page token.
 
     Raises:
@@ -54,7 +54,7 @@ def open_position(keys: NamespaceKeys, query: str, token: bytes) -> Position:
     """
     try:
         sealed = base64.b64decode(token, altchars=b"-_", validate=True)
-        is_open, close_time, start_time, run_id, values = orjson.loads(keys.open(PAGE_TOKEN, (_digest(query),), sealed))
+        is_open, close_time, start_time, run_id, values = orjson.loads(keys.open(PAGE_TOKEN, (_digest(asked),), sealed))
         return Position(is_open, close_time, start_time, run_id, tuple(values))
     except KeyDestroyed:
         keys.active_version(KeyClass.DATA)
@@ -63,5 +63,5 @@ def open_position(keys: NamespaceKeys, query: str, token: bytes) -> Position:
         raise InvalidPageToken from None
 
 
-def _digest(query: str) -> bytes:
-    return hashlib.sha256(query.encode("utf-8", "surrogatepass")).digest()[:16]
+def _digest(asked: str) -> bytes:
+    return hashlib.sha256(asked.encode("utf-8", "surrogatepass")).digest()[:16]

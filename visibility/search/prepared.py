@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 KEPT = 1024
 """Maximum number of cached filters of all namespaces. The largest ones, with a hundred ranges, take about ten kilobytes each."""
-_Text: TypeAlias = "tuple[str, tuple[tuple[str, object], ...]]"
+_Text: TypeAlias = "tuple[str, tuple[tuple[str, object], ...], int]"
 
 
 class PreparedFilter(NamedTuple):
@@ -51,21 +51,24 @@ class PreparedFilters:
         )
         self._kept = self._room = kept
 
-    def prepare(self, keys: NamespaceKeys, query: str, types: SearchAttributes) -> PreparedFilter:
+    def prepare(
+        self, keys: NamespaceKeys, query: str, types: SearchAttributes, archetype_id: int = 0
+    ) -> PreparedFilter:
         """Return a filter for the documents of a namespace.
 
         Args:
             keys: The keys of the namespace.
             query: The text of the filter.
             types: The namespace's custom search attributes.
+            archetype_id: The archetype that is asked for; 0 for workflows.
 
         Raises:
             InvalidQuery: The filter is not valid, see `parse_filter`.
         """
-        text = (query, tuple(types.items()))
+        text = (query, tuple(types.items()), archetype_id)
         cached = self._filters.get(keys, {}).get(text)
         if cached is None:
-            parsed = parse_filter(query, types)
+            parsed = parse_filter(query, types, archetype_id=archetype_id)
             cached = parsed, compile_query(parsed.where, keys)
             if not self._room:
                 self._filters.clear()

@@ -9,7 +9,13 @@ from strongroom.visibility.errors import (
     UnsupportedQuery,
 )
 from strongroom.visibility.fields import BUILT_IN, NOT_SEARCHABLE
-from strongroom.visibility.filter.parser import MAX_FILTER_BYTES, MAX_NESTING, MAX_TERMS, parse_filter
+from strongroom.visibility.filter.parser import (
+    MAX_FILTER_BYTES,
+    MAX_NESTING,
+    MAX_TERMS,
+    SCHEDULER_ARCHETYPE_ID,
+    parse_filter,
+)
 from strongroom.visibility.filter.tree import (
     And,
     Attribute,
@@ -395,3 +401,29 @@ def test_limit_on_terms():
         error = failure(text)
         assert isinstance(error, UnsupportedQuery)
         assert str(MAX_TERMS) in str(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("", Compare(DIVISION, "=", "403648407")),
+        ("Customer = 'x'", And((Compare(KEYWORD, "=", "x"), Compare(DIVISION, "=", "403648407")))),
+        (
+            "TemporalSystemExecutionStatus = 'Running'",
+            And((Compare(STATUS, "=", "Running"), Compare(DIVISION, "=", "403648407"))),
+        ),
+        ("TemporalNamespaceDivision IS NULL", IsNull(DIVISION)),
+        ("Paused = TRUE", And((Compare(PAID, "=", True), Compare(DIVISION, "=", "403648407")))),
+    ],
+)
+def test_the_default_division_of_an_archetype_is_its_number(text, where):
+    """A list of CHASM's executions has attributes of its component by their aliases, and is in the division of its archetype."""
+    aliases = {**CUSTOM, "Paused": PAID}
+    assert parse_filter(text, aliases, archetype_id=SCHEDULER_ARCHETYPE_ID).where == where
+
+
+@pytest.mark.parametrize("archetype_id", [0, 7, 2_918_170_192])
+def test_the_status_of_a_schedule_is_known_to_its_archetype_alone(archetype_id):
+    """Other lists have no TemporalSystemExecutionStatus, as in Temporal."""
+    with pytest.raises(UnknownAttribute):
+        parse_filter("TemporalSystemExecutionStatus = 'Running'", archetype_id=archetype_id)
