@@ -20,12 +20,17 @@ from .watch import StatementReport
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Sequence
 
+    import asyncpg
+
     from strongroom.kms import StrongroomError
 
     from .barrier import Barrier
     from .connection import Connection
     from .database import Database
     from .group_commit_members import GroupCommitLimits
+
+_CLOSE_INTERVAL = 0.01
+"""Seconds between two looks at the statements in flight while the group commit is closed."""
 
 
 class GroupCommit(Generic[Request, Answer]):
@@ -83,6 +88,8 @@ class GroupCommit(Generic[Request, Answer]):
         self._keys_in_flight: set[Hashable] = set()
         self._lanes: set[asyncio.Task[None]] = set()
         self._direct = 0
+        self._connections: set[asyncpg.Connection[Any]] = set()
+        """The connections with a statement in flight."""
         self._sweeper: asyncio.TimerHandle | None = None
 
     async def submit(self, request: Request, *, barrier: Barrier | None = None) -> Answer:
@@ -120,9 +127,24 @@ class GroupCommit(Generic[Request, Answer]):
         return await member.answer
 
     async def aclose(self) -> None:
-        """Wait until no request is in flight or waiting."""
+        """Wait until no request is in flight or waiting, for `close_wait` at most.
+
+        A server that has not answered by then is taken for lost: the callers get `DatabaseUnavailable`, with
+        `may_have_been_committed` if their statement was sent.
+        """
+        deadline = asyncio.get_running_loop().time() + self._limits.close_wait
+        while (self._lanes or self._direct) and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - a caller's task
+            await asyncio.sleep(_CLOSE_INTERVAL)
+        for connection in self._connections:
+            connection.terminate()
         while self._lanes:
+            for lane in self._lanes:
+                lane.cancel()
             await asyncio.wait(self._lanes)
+        for member in self._waiting:
+            if not member.answer.done():
+                member.answer.set_exception(DatabaseUnavailable("the cell was closed; nothing was sent"))
+        self._waiting.clear()
         if self._sweeper is not None:
             self._sweeper.cancel()
 
@@ -166,11 +188,15 @@ class GroupCommit(Generic[Request, Answer]):
                 member.state = first
         try:
             connection = await self._database.acquire()
+        except asyncio.CancelledError:
+            self._abandon(members, sent=False)
+            raise
         except Exception as error:  # noqa: BLE001 - it goes to the callers
             self._end(members, Outcome.NEVER_SENT, error)
             return
         started = self._clock()
         broken = False
+        self._connections.add(connection)
         try:
             try:
                 answers = await self._run(behind_barriers(connection, members), [member.request for member in members])
@@ -178,7 +204,11 @@ class GroupCommit(Generic[Request, Answer]):
                 broken = error.may_have_been_committed
                 raise
             finally:
+                self._connections.discard(connection)
                 self._database.release(connection, broken=broken)
+        except asyncio.CancelledError:
+            self._abandon(members, sent=all(member.barrier is None or member.barrier.passed for member in members))
+            raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it goes to the callers
             self._report(members, started, error)
             self._end(members, outcome_of(error, idempotent=self._idempotent), error)
@@ -186,6 +216,16 @@ class GroupCommit(Generic[Request, Answer]):
             self._report(members, started, None)
             for member, answer in zip(members, answers, strict=True):
                 self._settle(member, Outcome.REFUSED if isinstance(answer, Exception) else Outcome.DONE, answer)
+
+    @staticmethod
+    def _abandon(members: list[Member[Request, Answer]], *, sent: bool) -> None:
+        """Answer the requests of a lane that was cancelled. The only caller of a direct request is cancelled too."""
+        for member in members:
+            if not member.answer.done():
+                message = "the cell was closed before the database answered"
+                open_outcome = sent or member.state is State.RETRIED_WHOLE
+                member.answer.set_exception(DatabaseUnavailable(message, may_have_been_committed=open_outcome))
+                member.answer.exception()  # nobody may be waiting for it any more
 
     def _end(self, members: list[Member[Request, Answer]], outcome: Outcome, error: Exception) -> None:
         """Settle all members of a statement that failed as a whole."""

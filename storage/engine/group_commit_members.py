@@ -33,6 +33,7 @@ class GroupCommitLimits:
         waiting_bytes: The maximum bytes of all requests that wait; a further call is refused.
         max_wait: Seconds after which a request that was never sent is refused.
         sweep_interval: Seconds between two searches for such requests.
+        close_wait: Seconds that `aclose` waits for statements in flight.
     """
 
     requests: int = 16
@@ -41,6 +42,7 @@ class GroupCommitLimits:
     waiting_bytes: int = 64 * 2**20
     max_wait: float = 10.0
     sweep_interval: float = 1.0
+    close_wait: float = 1.0
 
 
 DEFAULT_LIMITS = GroupCommitLimits()

@@ -17,6 +17,7 @@ class SilentProxy:
         forwards: Whether that request itself still reaches the server.
         reached: Set when a request has the text.
         opened: The number of connections so far.
+        silent_before: The connections with a lower or equal number are silent.
     """
 
     def __init__(self, server_dsn):
@@ -29,6 +30,7 @@ class SilentProxy:
         self.forwards = True
         self.reached = asyncio.Event()
         self.opened = 0
+        self.silent_before = 0
         self.ends = []
 
     def heal(self):
@@ -44,11 +46,12 @@ class SilentProxy:
     async def serve(self, reader, writer):
         """Forward one connection."""
         self.opened += 1
+        number = self.opened
         server_reader, server_writer = await asyncio.open_unix_connection(self._socket)
         self.ends += [writer, server_writer]
         tasks = [
-            asyncio.ensure_future(self._requests(reader, server_writer)),
-            asyncio.ensure_future(self._answers(server_reader, writer)),
+            asyncio.ensure_future(self._requests(reader, server_writer, number)),
+            asyncio.ensure_future(self._answers(server_reader, writer, number)),
         ]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
@@ -58,19 +61,22 @@ class SilentProxy:
         for end in (writer, server_writer):
             end.close()
 
-    async def _requests(self, reader, server_writer):
+    def _passes(self, number):
+        return not self.silent and number > self.silent_before
+
+    async def _requests(self, reader, server_writer, number):
         while data := await reader.read(1 << 20):
             if self.at is not None and self.at in data:
                 self.silent = True
                 if self.forwards:
                     server_writer.write(data)
                 self.reached.set()
-            elif not self.silent:
+            elif self._passes(number):
                 server_writer.write(data)
 
-    async def _answers(self, server_reader, writer):
+    async def _answers(self, server_reader, writer, number):
         while data := await server_reader.read(1 << 20):
-            if not self.silent:
+            if self._passes(number):
                 writer.write(data)
 
 
