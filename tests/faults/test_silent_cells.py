@@ -1,4 +1,4 @@
-"""A whole cell whose server falls silent: notifications are heard again, shared statements end, and closing takes a moment."""
+"""A whole cell whose server falls silent: notifications arrive again, shared statements end, and closing takes a moment."""
 
 from __future__ import annotations
 

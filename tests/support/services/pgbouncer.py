@@ -17,7 +17,7 @@ from .choice import CannotStart, Way, address_of, started
 from .programs import ContainerProgram, LocalProgram, find_program
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from .programs import Program
@@ -76,6 +76,41 @@ def pgbouncer(folder: Path, server_dsn: str, **settings: str) -> Iterator[str]:
         PGBOUNCER, {Way.ADDRESS: given, Way.CONTAINER: container, Way.LOCAL: local}, own=bool(settings)
     ) as dsn:
         yield dsn
+
+
+@contextmanager
+def pgbouncer_of(folder: Path, server_dsn: str, files: Mapping[str, str], port: int) -> Iterator[None]:
+    """Start a PgBouncer with given files.
+
+    Args:
+        folder: The folder for the files.
+        server_dsn: The connection string for the server, whose user PgBouncer runs as.
+        files: The text of each file; one is `pgbouncer.ini`.
+        port: The port that it listens on.
+
+    Raises:
+        ServiceMissing: No PgBouncer can be started.
+    """
+
+    @contextmanager
+    def local() -> Iterator[None]:
+        user = _user(server_dsn)
+        for path in [folder, *(folder / name for name in files)]:
+            os.chown(path, -1 if user is None else user, -1)
+        command = [find_program("pgbouncer"), folder / "pgbouncer.ini"]
+        with _running(LocalProgram(command, folder, user=user), port, ""):
+            yield
+
+    @contextmanager
+    def container() -> Iterator[None]:
+        with _running(ContainerProgram(IMAGE, ["pgbouncer", folder / "pgbouncer.ini"], folder), port, ""):
+            yield
+
+    for name, text in files.items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o600)
+    with started(PGBOUNCER, {Way.CONTAINER: container, Way.LOCAL: local}, own=True):
+        yield
 
 
 def configured(server_dsn: str, port: int, **settings: str) -> str:
