@@ -66,7 +66,7 @@ class Leases:
         self._size = size
         self._limit = limit
         self._leases: dict[tuple[UUID, int], Lease] = {}
-        self._leasing = asyncio.Lock()
+        self._leasing: dict[tuple[UUID, int], asyncio.Lock] = {}
 
     def of(self, namespace_id: UUID, version: int) -> Lease:
         """Return the lease of a data key."""
@@ -77,7 +77,7 @@ class Leases:
         lease = self.of(namespace_id, version)
         if not self._is_short(lease):
             return
-        async with self._leasing:  # concurrent callers take one lease
+        async with self._lock(namespace_id, version):  # concurrent callers take one lease
             if not self._is_short(lease):
                 return
             granted = await self._store.lease_records(namespace_id, version, count=self._size, limit=self._limit)
@@ -92,11 +92,21 @@ class Leases:
         Args:
             namespace_id: The namespace to report, or None for all.
         """
-        for (owner, version), lease in list(self._leases.items()):
+        owners = [place for place in self._leases if namespace_id in (None, place[0])]
+        await asyncio.gather(*(self._report(*place) for place in owners))  # the store sends them together
+
+    async def _report(self, namespace_id: UUID, version: int) -> None:
+        lease = self.of(namespace_id, version)
+        if not lease.unreported:
+            return
+        async with self._lock(namespace_id, version):
             count = lease.unreported
-            if count and namespace_id in (None, owner):
-                await self._store.lease_records(owner, version, count=count, limit=UNLIMITED)
+            if count:
+                await self._store.lease_records(namespace_id, version, count=count, limit=UNLIMITED)
                 lease.unreported -= count
+
+    def _lock(self, namespace_id: UUID, version: int) -> asyncio.Lock:
+        return self._leasing.setdefault((namespace_id, version), asyncio.Lock())
 
     def _is_short(self, lease: Lease) -> bool:
         return lease.left < self._size // 2 and not lease.refused

@@ -6,17 +6,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from strongroom.kms import DataKeyRecord, KekUsage, KeyClass, KeyConflict, KeyPendingDeletion, KeyState, Suite
+from strongroom.kms import DataKeyRecord, KekUsage, KeyClass, KeyConflict, KeyPendingDeletion
 from strongroom.kms.keys.leases import SUITE_1_LIMIT
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE
+
+from .shared_statements import SharedKeyStatements, record_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime, timedelta
 
     from strongroom.kms import KekRef, Wrapped
-    from strongroom.storage.engine.connection import Connection, Row
+    from strongroom.storage.engine.connection import Connection
     from strongroom.storage.engine.database import Database
 
 KEY_CHANNEL = "strongroom_keys"
@@ -36,11 +38,14 @@ class PostgresDataKeyStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._shared = SharedKeyStatements(database)
 
     async def list_data_keys(self, namespace_id: UUID) -> Sequence[DataKeyRecord]:
-        """Return all keys of a namespace, including destroyed ones, in the order of class and version."""
-        async with self._database.connection(namespace_id) as connection:
-            return [_record(row) for row in await connection.fetch(_SQL["list"], namespace_id)]
+        """Return all keys of a namespace, including destroyed ones, in the order of class and version.
+
+        Concurrent calls share a statement.
+        """
+        return await self._shared.keys(namespace_id)
 
     async def rotate_data_key(self, successor: DataKeyRecord, *, expected_active: int) -> DataKeyRecord:
         """Register a new key as the active one of its class, and return it as it is registered.
@@ -118,9 +123,8 @@ class PostgresDataKeyStore:
             return {row["provider"] for row in await connection.fetch(_SQL["providers"])}
 
     async def lease_records(self, namespace_id: UUID, version: int, *, count: int, limit: int) -> bool:
-        """Reserve `count` uses of a key of suite 1; return False if that would exceed `limit`."""
-        async with self._database.connection(namespace_id) as connection:
-            return bool(await connection.fetch(_SQL["lease"], namespace_id, version, count, limit))
+        """Reserve `count` uses of a key of suite 1; return False if that would exceed `limit`. Concurrent calls share a statement."""
+        return await self._shared.lease(namespace_id, version, count=count, limit=limit)
 
     async def list_kek_usage(self) -> Sequence[KekUsage]:
         """Return how many keys each version of each KEK wraps."""
@@ -150,7 +154,7 @@ class PostgresDataKeyStore:
             rows = await connection.fetch(
                 _SQL["wrapped"], kek.provider, kek.key_id, except_version, namespace_id, *place, limit
             )
-        return [_record(row) for row in rows]
+        return [record_of(row) for row in rows]
 
     async def rewrap_data_keys(self, rewrapped: Sequence[tuple[DataKeyRecord, Wrapped]]) -> int:
         """Replace wrapped roots by new wrapped forms, unless they changed since they were read; return the number replaced.
@@ -235,7 +239,7 @@ async def destroy_keys(
     """Delete every wrapped root of a namespace in the caller's transaction; return the tombstones. None is the server's time."""
     await connection.execute(_SQL["destroy"], namespace_id, destroyed_at)
     await notify_keys(connection, namespace_id)
-    return [_record(row) for row in await connection.fetch(_SQL["list"], namespace_id)]
+    return [record_of(row) for row in await connection.fetch(_SQL["list"], [namespace_id])]
 
 
 async def lock_kek(connection: Connection, provider: str, kek_id: str) -> None:
@@ -279,21 +283,3 @@ async def _insert(connection: Connection, records: Iterable[DataKeyRecord]) -> l
             raise KeyConflict
         registered.append(replace(record, created_at=inserted[0]["created_at"]))
     return registered
-
-
-def _record(row: Row) -> DataKeyRecord:
-    return DataKeyRecord(
-        namespace_id=UUID(bytes=row["namespace_id"].bytes),
-        key_class=KeyClass(row["class"]),
-        version=row["version"],
-        suite=Suite(row["suite"]),
-        state=KeyState(row["state"]),
-        provider=row["provider"],
-        kek_id=row["kek_id"],
-        kek_version=row["kek_version"],
-        wrapped=row["wrapped"],
-        commitment=row["commitment"],
-        created_at=row["created_at"],
-        destroyed_at=row["destroyed_at"],
-        layout=row["layout"],
-    )

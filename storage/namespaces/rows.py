@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import orjson
 
@@ -13,16 +14,17 @@ from strongroom.kms.sealing.record_kinds import NAMESPACE_DATA, NAMESPACE_DETAIL
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE
 from strongroom.storage.errors import DataLoss, InvalidPersistenceRequest, NamespaceAlreadyExists, NamespaceNotFound
+from strongroom.storage.shared_lookups import SharedLookups
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
-    from uuid import UUID
 
     from strongroom.kms import Keyring, NamespaceKeys, Suite
     from strongroom.storage.data_blob import DataBlob
     from strongroom.storage.engine.connection import Connection, Row
     from strongroom.storage.engine.database import Database
+    from strongroom.storage.engine.row_level_security import VisibleNamespaces
 
 _SQL = load_queries("namespaces/store")
 NAME_BYTES = 255
@@ -68,6 +70,8 @@ class NamespaceRows:
     def __init__(self, database: Database, keyring: Keyring) -> None:
         self._database = database
         self._keyring = keyring
+        self._by_id = SharedLookups(self._read_ids)
+        self._by_token = SharedLookups(self._read_tokens)
 
     async def name_token(self, name: str) -> bytes:
         """Return the token of a name. It is made with the cell's keys, because the namespace's own keys are found by its name.
@@ -86,9 +90,8 @@ class NamespaceRows:
         return cell.identity("namespace name").token(encoded)[:16]
 
     async def by_id(self, namespace_id: UUID) -> Row | None:
-        """Return the row of an id, even of a shredded namespace."""
-        async with self._database.connection(namespace_id) as connection:
-            return await connection.fetchrow(_SQL["get_by_id"], namespace_id)
+        """Return the row of an id, even of a shredded namespace. Concurrent calls share a statement."""
+        return await self._by_id.get(namespace_id)
 
     async def by_name(self, name: str) -> Row:
         """Return the row of a name.
@@ -102,9 +105,19 @@ class NamespaceRows:
         return row
 
     async def by_token(self, name_token: bytes) -> Row | None:
-        """Return the row of a name's token."""
+        """Return the row of a name's token. Concurrent calls share a statement."""
+        return await self._by_token.get(name_token)
+
+    async def _read_ids(self, namespaces: Sequence[UUID]) -> Mapping[UUID, Row]:
+        visible: VisibleNamespaces = namespaces[0] if len(namespaces) == 1 else namespaces
+        async with self._database.connection(visible) as connection:
+            rows = await connection.fetch(_SQL["get_by_id"], namespaces)
+        return {UUID(bytes=row["namespace_id"].bytes): row for row in rows}
+
+    async def _read_tokens(self, tokens: Sequence[bytes]) -> Mapping[bytes, Row]:
         async with self._database.connection(EVERY_NAMESPACE) as connection:
-            return await connection.fetchrow(_SQL["get_by_token"], name_token)
+            rows = await connection.fetch(_SQL["get_by_token"], tokens)
+        return {row["name_token"]: row for row in rows}
 
     async def insert(
         self, namespace_id: UUID, details: NamespaceDetails, *, created_at: datetime, data: DataBlob, is_global: bool

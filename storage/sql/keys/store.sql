@@ -1,7 +1,8 @@
 -- name: list
+-- Keys of one namespace or of several.
 SELECT namespace_id, class, version, suite, state, provider, kek_id, kek_version, wrapped, commitment, created_at,
        destroyed_at, layout
-FROM data_keys WHERE namespace_id = $1 ORDER BY class, version
+FROM data_keys WHERE namespace_id = ANY ($1::uuid[]) ORDER BY namespace_id, class, version
 
 -- name: insert
 INSERT INTO data_keys (namespace_id, class, version, suite, state, provider, kek_id, kek_version, wrapped, commitment,
@@ -55,9 +56,18 @@ WHERE namespace_id = $1 AND state <> 'destroyed'
 SELECT DISTINCT provider FROM data_keys WHERE state <> 'destroyed'
 
 -- name: lease
-UPDATE data_keys SET record_lease = record_lease + $3
-WHERE namespace_id = $1 AND class = 'data' AND version = $2 AND record_lease + $3 <= $4
-RETURNING record_lease
+-- Add uses to several keys, each at most once. The keys are locked in order, so that two statements can't deadlock.
+WITH locked AS MATERIALIZED (
+    SELECT d.namespace_id, d.version, r.uses, r.most
+    FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[]) AS r (namespace_id, version, uses, most)
+    JOIN data_keys AS d ON d.namespace_id = r.namespace_id AND d.class = 'data' AND d.version = r.version
+    ORDER BY d.namespace_id, d.version
+    FOR NO KEY UPDATE OF d
+)
+UPDATE data_keys AS d SET record_lease = d.record_lease + l.uses
+FROM locked AS l
+WHERE d.namespace_id = l.namespace_id AND d.class = 'data' AND d.version = l.version AND d.record_lease + l.uses <= l.most
+RETURNING d.namespace_id, d.version
 
 -- name: notify
 -- In the transaction of a change, because changes are rare. Every process evicts the namespace's keys after the commit.

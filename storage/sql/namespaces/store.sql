@@ -5,12 +5,12 @@ VALUES ($1, $2, 1, $3, $4, $5, $6, $7)
 ON CONFLICT DO NOTHING RETURNING namespace_id
 
 -- name: get_by_token
-SELECT namespace_id, version, details, created_at, shredded_at, notification_version, is_global, data
-FROM namespaces WHERE name_token = $1
+SELECT name_token, namespace_id, version, details, created_at, shredded_at, notification_version, is_global, data
+FROM namespaces WHERE name_token = ANY ($1::bytea[])
 
 -- name: get_by_id
 SELECT namespace_id, version, details, created_at, shredded_at, notification_version, is_global, data
-FROM namespaces WHERE namespace_id = $1
+FROM namespaces WHERE namespace_id = ANY ($1::uuid[])
 
 -- name: list
 SELECT namespaces.namespace_id, version, details, created_at, shredded_at,
