@@ -21,6 +21,7 @@ from strongroom.visibility.filter.tree import Order
 from strongroom.visibility.index.document import seal_documents
 from strongroom.visibility.index.doubles import scaled
 from strongroom.visibility.index.layout import Layout
+from strongroom.visibility.index.tokens import equality
 from strongroom.visibility.search.compiler import compile_query
 from strongroom.visibility.search.ordering import ranking
 from tests.support.visibility.token_queries import holds
@@ -136,6 +137,24 @@ def test_order_is_the_order_of_the_numbers(values):
         rank = ranking((Order(parse_filter("Price = 1", TYPES).where.items[0].attribute, descending),))
         sorted_here = [each.search_attributes["Price"] for each in sorted(records, key=rank)]
         assert sorted_here == sorted(values, key=stored, reverse=descending)
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        (92.82, 928_200),
+        (-92.82, -928_200),
+        (-0.0, 0),
+        (1.00005, 10_001),
+        (-1.00005, -10_000),
+        (922_337_203_685_477.5, 9_223_372_036_854_775_000),
+        (922_337_203_685_477.6, 2**63 - 1),
+        (-1e300, -(2**63)),
+    ],
+)
+def test_token_of_a_double_is_that_of_its_ten_thousandths(value, number):
+    """The format states these bytes (kms/FORMAT.md section 7.1)."""
+    assert equality(AttributeType.DOUBLE, value) == b"=" + number.to_bytes(8, "big", signed=True)
 
 
 @pytest.mark.parametrize(
