@@ -8,6 +8,7 @@
         │   └── InvalidExpression               attribute, operator and value of a condition do not fit together
         │       └── UnknownAttribute
         ├── QueryBudgetExceeded
+        │   └── QueryDeadlineExceeded           also a Timeout
         ├── InvalidPageToken
         ├── InvalidRecord
         ├── SearchIndexMismatch
@@ -74,6 +75,10 @@ class UnknownAttribute(InvalidExpression):
 
 class QueryBudgetExceeded(VisibilityError):  # noqa: N818 - the name says what happened
     """An exact answer needs more opened records than one query may open."""
+
+
+class QueryDeadlineExceeded(QueryBudgetExceeded, Timeout):
+    """The search took too long and was cancelled."""
 
 
 class InvalidPageToken(VisibilityError):  # noqa: N818 - the name says what is wrong

@@ -82,7 +82,7 @@ async def test_an_answer_that_is_not_the_clusters_is_an_error_of_every_request(p
         "count": cell.count,
         "count with opened documents": lambda: cell.count("Customer > 'b'"),
         "groups": lambda: cell.count("GROUP BY ExecutionStatus"),
-        "groups of another": lambda: cell.count("GROUP BY WorkflowType"),
+        "groups of another": lambda: cell.count("GROUP BY TemporalNamespaceDivision"),
         "explain": lambda: cell.visibility.explain(cell.namespace_id, "Customer > 'b'", {}),
         "refresh": index.refresh,
         "number of documents": index.count,

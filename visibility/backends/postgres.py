@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .drift import Difference, DocumentCopy, SealedCopy
     from .search_index import BucketPosition, Refusal
 
+_FEW_CONNECTIONS = 2
 _COLUMNS = "shard_id, id, version, k, b1, b2, s"
 
 
@@ -36,6 +37,12 @@ class PostgresIndex:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    @property
+    def concurrent_searches(self) -> int:
+        """See `SearchIndex`. One connection of three or more is left for writes."""
+        size = self._database.size
+        return size if size <= _FEW_CONNECTIONS else size - 1
 
     @asynccontextmanager
     async def reading(self, namespace_id: UUID, *, snapshot: bool) -> AsyncIterator[PostgresReader]:

@@ -89,10 +89,15 @@ class SearchIndex(Protocol):
 
     Attributes:
         is_copy: Whether the documents are copies of the records. Copies are written by an `Indexer`, from the outbox.
+        concurrent_searches: Number of searches that this process runs at once.
     """
 
     @property
     def is_copy(self) -> bool:
+        """See the class."""
+
+    @property
+    def concurrent_searches(self) -> int:
         """See the class."""
 
     def reading(self, namespace_id: UUID, *, snapshot: bool) -> AbstractAsyncContextManager[IndexReader]:

@@ -81,12 +81,29 @@ def explain_conditions(where: Node, tokenizer: Tokenizer) -> tuple[ExplainedCond
 def why_opened(where: Node, tokenizer: Tokenizer) -> str:
     """Return the conditions that need opened documents: attribute, operator and profile, without names that a tenant chose."""
     reasons = [
-        f"{leaf.attribute.name if leaf.attribute.name in BUILT_IN else f'a custom {leaf.attribute.type.value}'} "
-        f"{_operator(leaf)} (profile {explained.profile})"
+        f"{_public_name(leaf)} {_operator(leaf)} (profile {explained.profile})"
         for leaf in _leaves(where)
         if not (explained := _explained(leaf, tokenizer)).exact
     ]
     return ", ".join(dict.fromkeys(reasons)) or "all runs of a second are sorted together"
+
+
+def most_expensive(where: Node, tokenizer: Tokenizer) -> str:
+    """Return up to three conditions that cost most, without names that a tenant chose: opened documents first, then many tokens."""
+    costs: dict[str, tuple[bool, int]] = {}
+    for leaf in _leaves(where):
+        explained = _explained(leaf, tokenizer)
+        costs.setdefault(
+            f"{_public_name(leaf)} {_operator(leaf)} ({explained.tokens} tokens, "
+            f"{'decided by the index' if explained.exact else 'documents are opened for it'})",
+            (explained.exact, -explained.tokens),
+        )
+    return ", ".join(sorted(costs, key=costs.__getitem__)[:3]) or "all runs of the namespace"
+
+
+def _public_name(leaf: Leaf) -> str:
+    name = leaf.attribute.name
+    return name if name in BUILT_IN else f"a custom {leaf.attribute.type.value}"
 
 
 def _leaves(node: Node) -> Iterator[Leaf]:

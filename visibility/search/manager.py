@@ -17,6 +17,7 @@ from strongroom.visibility.backends.postgres import PostgresIndex
 from strongroom.visibility.errors import InvalidPageToken, UnsupportedQuery
 from strongroom.visibility.index.document import document_id, open_documents, seal_documents
 
+from .limits import DEADLINE, LimitedSearcher
 from .ordering import position_of
 from .page_token import open_position, seal_position
 from .prepared import PreparedFilters
@@ -78,6 +79,7 @@ class VisibilityManager:
         index: The search index. Without one, searches read the records themselves.
         notifier: Notifies the indexers. It is called after each write, except for writes in a transaction of the caller.
         open_budget: Maximum number of documents that one query opens beyond those that it returns.
+        deadline: Time that a search may take, in seconds.
     """
 
     def __init__(
@@ -88,11 +90,13 @@ class VisibilityManager:
         index: SearchIndex | None = None,
         notifier: OutboxNotifier | None = None,
         open_budget: int = OPEN_BUDGET,
+        deadline: float = DEADLINE,
     ) -> None:
         self._database = database
         self._keyring = keyring
         searched: SearchIndex = PostgresIndex(database) if index is None else index
-        self._searcher = Searcher(searched, keyring, open_budget=open_budget)
+        searcher = Searcher(searched, keyring, open_budget=open_budget)
+        self._searcher = LimitedSearcher(searcher, searched.concurrent_searches, deadline=deadline)
         self._prepared = PreparedFilters()
         self._outbox = searched.is_copy
         self._notifier = notifier

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from strongroom.kms import KeyClass
+from strongroom.visibility.backends.search_index import CHUNK
 from strongroom.visibility.errors import QueryBudgetExceeded
 from strongroom.visibility.index.buckets import OPEN_RUN
 from strongroom.visibility.index.document import open_documents
@@ -13,13 +17,16 @@ from strongroom.visibility.index.tokens import Tokenizer
 from .explain import why_opened
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from uuid import UUID
 
-    from strongroom.kms import Keyring
+    from strongroom.kms import Keyring, NamespaceKeys
     from strongroom.storage import Row
     from strongroom.visibility.filter.tree import Node
     from strongroom.visibility.index.record import VisibilityRecord
+
+SLICE = 0.005
+"""Time for which records are compared with a filter before other tasks run, in seconds."""
 
 
 class Scan:
@@ -95,8 +102,31 @@ class Scan:
 
 
 async def open_rows(keyring: Keyring, namespace_id: UUID, rows: Sequence[Row]) -> list[VisibilityRecord]:
-    """Open the documents of rows."""
-    return await keyring.with_keys(namespace_id, lambda keys: open_documents(keys, rows))
+    """Open the documents of rows, in pieces, so that other tasks run in between."""
+    opened: list[VisibilityRecord] = []
+    for start in range(0, len(rows), CHUNK):
+        if start:
+            await asyncio.sleep(0)
+        opened += await keyring.with_keys(namespace_id, partial(_open, rows[start : start + CHUNK]))
+    return opened
+
+
+def _open(rows: Sequence[Row], keys: NamespaceKeys) -> list[VisibilityRecord]:
+    return open_documents(keys, rows)
+
+
+async def matching(
+    records: Sequence[VisibilityRecord], is_match: Callable[[VisibilityRecord], bool]
+) -> list[VisibilityRecord]:
+    """Return the records that satisfy a filter. After each `SLICE`, other tasks run, because a filter can be expensive."""
+    found, until = [], time.monotonic() + SLICE
+    for record in records:
+        if is_match(record):
+            found.append(record)
+        if time.monotonic() >= until:
+            await asyncio.sleep(0)
+            until = time.monotonic() + SLICE
+    return found
 
 
 def whole_seconds(rows: Sequence[Row], wanted: int) -> int:

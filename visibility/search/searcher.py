@@ -15,7 +15,7 @@ from .compiler import compile_query
 from .evaluate import predicate
 from .explain import Explanation, explain_conditions
 from .ordering import rank, ranking, start_of_second
-from .scan import Scan, open_rows
+from .scan import Scan, matching, open_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +78,8 @@ class Searcher:
             budget = self._open_budget + page_size
             scan = Scan(self._keyring, keys.namespace_id, parsed.where, pages, budget=budget, portion=portion)
             while (records := await scan.next_portion()) is not None:
-                fresh = [each for each in records if is_match(each) and (last is None or rank_of(each) > last)]
+                found = await matching(records, is_match)
+                fresh = found if last is None else [each for each in found if rank_of(each) > last]
                 if order:
                     page = sorted(page + fresh, key=rank_of)[: page_size + 1]
                     continue
@@ -100,7 +101,7 @@ class Searcher:
             sure, rows = await reader.count_and_first(compiled.sure, compiled.between, limit=CHUNK)
             if len(rows) < CHUNK and len(rows) <= self._open_budget:
                 records = await open_rows(self._keyring, keys.namespace_id, rows)
-                return sure + sum(map(predicate(parsed.where), records))
+                return sure + len(await matching(records, predicate(parsed.where)))
         async with self._index.reading(keys.namespace_id, snapshot=True) as reader:
             return await self._count(reader, keys, parsed.where)
 
@@ -159,7 +160,7 @@ class Searcher:
         is_match = predicate(where)
         scan = self._scan(reader, keys.namespace_id, where, compiled.between)
         while (records := await scan.next_portion()) is not None:
-            count += sum(map(is_match, records))
+            count += len(await matching(records, is_match))
         return count
 
     async def _values(
@@ -184,7 +185,7 @@ class Searcher:
         is_match, read = predicate(where), value_reader(attribute.name)
         scan = self._scan(reader, keys.namespace_id, where, compile_query(where, keys).possible)
         while (records := await scan.next_portion()) is not None:
-            if values := {str(read(record)) for record in records if is_match(record)}:
+            if values := {str(read(record)) for record in await matching(records, is_match)}:
                 return values
         return set()
 

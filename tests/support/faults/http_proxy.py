@@ -46,11 +46,20 @@ class HttpProxy:
     url: str = ""
     rule: object = None
     seen: list[Asked] = field(default_factory=list)
+    disconnected: int = 0
+    """Number of requests whose client closed the connection before it had the answer."""
     change: object = None
     """Called with a request and the body of the cluster's answer; returns the body to pass on."""
 
     async def handle(self, request):
         """Answer or forward one request."""
+        try:
+            return await self._handle(request)
+        except asyncio.CancelledError:
+            self.disconnected += 1
+            raise
+
+    async def _handle(self, request):
         body = await request.read()
         if request.headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)
@@ -94,7 +103,7 @@ async def http_proxy(target):
     proxy = HttpProxy(target)
     application = web.Application(client_max_size=2**30)
     application.router.add_route("*", "/{path:.*}", proxy.handle)
-    runner = web.AppRunner(application, shutdown_timeout=0.1)
+    runner = web.AppRunner(application, shutdown_timeout=0.1, handler_cancellation=True)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

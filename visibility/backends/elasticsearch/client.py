@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -64,10 +65,14 @@ class ElasticsearchClient:
             url, api_key=api_key, request_timeout=timeout, max_retries=0, serializer=OrjsonSerializer(), **secure
         )
         self.name = name
+        self.timeout = timeout
         self.deadline = deadline
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def aclose(self) -> None:
         """Close all connections."""
+        if self._closing:
+            await asyncio.wait(self._closing)
         await self._api.close()
 
     async def send(
@@ -97,6 +102,9 @@ class ElasticsearchClient:
             body = {**body, "pit": {"id": snapshot, "keep_alive": _SNAPSHOT_LIFETIME}}
         else:
             body = {**body, "index": self.name}
+        body["timeout"] = (
+            f"{int(self.timeout * 1000)}ms"  # the cluster stops then; a closed connection stops it earlier
+        )
         answer: dict[str, Any] = await self.send(
             lambda api: api.search(**body, allow_partial_search_results=False), searched
         )
@@ -111,8 +119,15 @@ class ElasticsearchClient:
         try:
             yield opened
         finally:
-            with suppress(ApiError, TransportError):  # without this it ends after its lifetime
-                await self._api.close_point_in_time(id=opened)
+            # In a task of its own, so that a cancelled search need not wait and still ends its snapshot.
+            closing = asyncio.create_task(self._close_snapshot(opened))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+
+    async def _close_snapshot(self, opened: str) -> None:
+        """Close a point in time. Without this it ends after its lifetime."""
+        with suppress(ApiError, TransportError):
+            await self._api.close_point_in_time(id=opened)
 
     async def bulk(self, actions: Sequence[BulkAction], *, deadline: float | None = None) -> list[Refusal | None]:
         """Send a bulk request.

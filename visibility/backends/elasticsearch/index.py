@@ -56,6 +56,7 @@ class ElasticsearchIndex:
     """
 
     is_copy = True
+    concurrent_searches = 8  # of the client's ten connections to a node; the others are for the indexer
 
     def __init__(
         self,

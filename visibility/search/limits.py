@@ -1,0 +1,97 @@
+"""Limits of a search: a slot of its namespace's share, and a deadline (DESIGN.md, "Order and pages")."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from strongroom.kms import KeyClass
+from strongroom.visibility.errors import QueryDeadlineExceeded
+from strongroom.visibility.index.tokens import Tokenizer
+
+from .explain import most_expensive
+from .fair_slots import FairSlots
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from strongroom.visibility.filter.tree import Attribute
+    from strongroom.visibility.index.record import VisibilityRecord
+
+    from .explain import Explanation
+    from .page_token import Position
+    from .prepared import PreparedFilter
+    from .searcher import Searcher
+
+DEADLINE = 20.0
+"""Time that a search may take, in seconds. A statement or request of it that still runs is then cancelled on its server."""
+WAIT = 10.0
+"""Time that a search waits for a slot, in seconds."""
+
+
+class LimitedSearcher:
+    """A searcher whose searches share slots fairly and have a deadline.
+
+    Attributes:
+        slots: The slots.
+
+    Args:
+        searcher: The searcher.
+        slots: Number of searches that run at once.
+        deadline: Time that a search may take once it has a slot, in seconds.
+        wait: Time that a search waits for a slot, in seconds.
+    """
+
+    def __init__(self, searcher: Searcher, slots: int, *, deadline: float = DEADLINE, wait: float = WAIT) -> None:
+        self.slots = FairSlots(slots, wait=wait)
+        self._searcher = searcher
+        self._deadline = deadline
+
+    async def page(
+        self, prepared: PreparedFilter, *, after: Position | None, page_size: int
+    ) -> tuple[list[VisibilityRecord], bool]:
+        """See `Searcher.page`."""
+        async with self._limited(prepared):
+            return await self._searcher.page(prepared, after=after, page_size=page_size)
+
+    async def count(self, prepared: PreparedFilter) -> int:
+        """See `Searcher.count`."""
+        async with self._limited(prepared):
+            return await self._searcher.count(prepared)
+
+    async def groups(self, prepared: PreparedFilter, attribute: Attribute) -> dict[str, int]:
+        """See `Searcher.groups`."""
+        async with self._limited(prepared):
+            return await self._searcher.groups(prepared, attribute)
+
+    async def explain(self, prepared: PreparedFilter) -> Explanation:
+        """See `Searcher.explain`."""
+        async with self._limited(prepared):
+            return await self._searcher.explain(prepared)
+
+    @asynccontextmanager
+    async def _limited(self, prepared: PreparedFilter) -> AsyncIterator[None]:
+        """Hold a slot and end the block at the deadline.
+
+        Raises:
+            ResourceExhausted: Too many searches run or wait.
+            QueryDeadlineExceeded: The deadline has passed.
+        """
+        async with self.slots.slot(prepared.keys.namespace_id):
+            limit = asyncio.timeout(self._deadline)
+            try:
+                async with limit:
+                    yield
+            except TimeoutError:
+                if not limit.expired():
+                    raise
+                raise QueryDeadlineExceeded(self._explained(prepared)) from None
+
+    def _explained(self, prepared: PreparedFilter) -> str:
+        keys = prepared.keys
+        reasons = most_expensive(prepared.parsed.where, Tokenizer(keys, epoch=keys.active_version(KeyClass.INDEX)))
+        return (
+            f"the search took more than {self._deadline:g} s and was cancelled; expensive are: {reasons}. "
+            "Add a condition that few runs satisfy, such as WorkflowId, WorkflowType or a range of StartTime."
+        )
