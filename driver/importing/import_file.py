@@ -1,18 +1,17 @@
-"""Read and check a file of exported executions: JSON Lines, plain or gzip. Nothing is written before the whole file is checked."""
+"""Read and check a file of exported executions. Nothing is written before the whole file is checked."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import gzip
-import zlib
+import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import orjson
 
-from strongroom.kms import StrongroomError
 from strongroom.visibility import (
     AttributeType,
     AttributeValue,
@@ -23,16 +22,24 @@ from strongroom.visibility import (
     registrable,
 )
 
+from .documents import documents, parse
+from .errors import Fault, ImportFileError
 from .history_event import read_event
+from .temporal_history import Given, is_history, read_history, refuse_without_history
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from .history_event import HistoryEvent
 
-MAX_LINE_BYTES = 256 * 2**20
-_GZIP = b"\x1f\x8b"
+KEYS = (
+    *("workflow_id", "run_id", "workflow_type", "status", "task_queue", "start_time", "execution_time", "close_time"),
+    *("execution_duration_ns", "history_length", "history_size_bytes", "state_transition_count"),
+    *("parent_workflow_id", "parent_run_id", "root_workflow_id", "root_run_id", "search_attributes", "memo", "events"),
+)
+"""The keys of an object; docs/import.md describes them."""
+_KEY = re.compile(r"[a-z][a-z_]{0,40}", re.IGNORECASE)
 _STATUS = {
     "RUNNING": "Running",
     "COMPLETED": "Completed",
@@ -43,10 +50,6 @@ _STATUS = {
     "TIMED_OUT": "TimedOut",
     "PAUSED": "Paused",
 }
-
-
-class ImportFileError(StrongroomError):
-    """An import file can't be used. The message has the line and the fault, and no content of the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,25 +67,29 @@ class Execution:
     attribute_types: dict[str, AttributeType]
 
 
-def read_import_file(path: Path, *, progress: Callable[[int], None] = lambda _: None) -> list[Execution]:
+def read_import_file(
+    path: Path, *, given: Given | None = None, progress: Callable[[int], None] = lambda _: None
+) -> list[Execution]:
     """Return the executions of a file.
 
     Args:
-        path: The file.
+        path: The file; `-` for standard input.
+        given: Ids for the one history of a file from `temporal workflow show`.
         progress: Is called with the number of lines read so far.
 
     Raises:
-        ImportFileError: The file is missing, truncated or of another format.
+        ImportFileError: The file is missing, truncated or of another format, or ids are given for a file with their own.
     """
+    given = given or Given()
     executions: list[Execution] = []
     types: dict[str, AttributeType] = {}
     runs: set[str] = set()
-    for number, line in _lines(path):
-        execution, fault = _read_line(line)
+    for number, text in documents(path):
+        execution, fault = _read_document(text, given)
         if execution is None:
             raise ImportFileError(f"{path}: line {number}: {fault}")
         if execution.record.run_id in runs:
-            raise ImportFileError(f"{path}: line {number}: this run is in the file twice; remove one of the two lines")
+            raise ImportFileError(f"{path}: line {number}: this run is in the file twice; remove one of the two")
         runs.add(execution.record.run_id)
         for name, attribute_type in execution.attribute_types.items():
             if types.setdefault(name, attribute_type) is not attribute_type:
@@ -93,48 +100,52 @@ def read_import_file(path: Path, *, progress: Callable[[int], None] = lambda _: 
         progress(number)
     if not executions:
         raise ImportFileError(f"{path}: the file is empty; export executions as JSON Lines")
+    if len(executions) > 1 and given != Given():
+        raise ImportFileError(
+            f"{path}: --workflow-id and --run-id are for a file with one history, and this one has more"
+        )
     return executions
 
 
-class _Fault(Exception):  # noqa: N818 - turned into ImportFileError where the line is known
-    pass
-
-
-def _read_line(line: bytes) -> tuple[Execution | None, str]:
-    """Return an execution, or the fault of the line. An exception would have the line in its context."""
+def _read_document(text: bytes, given: Given) -> tuple[Execution | None, str]:
+    """Return an execution, or the fault of the document. An exception would have the document in its context."""
     try:
-        return _execution(orjson.loads(line)), ""
-    except orjson.JSONDecodeError as error:
-        return None, f"not JSON (column {error.colno})"
-    except _Fault as fault:
+        item = parse(text)
+        if is_history(item):
+            run, events = read_history(item, given)
+            return _execution(_with_times(run), events), ""
+        _check_own_format(item, given)
+        return _execution(item, _events(_get(item, "events", list))), ""
+    except Fault as fault:
         return None, str(fault)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    number = 0
-    try:
-        with path.open("rb") as start:
-            compressed = start.read(len(_GZIP)) == _GZIP
-        with gzip.open(path) if compressed else path.open("rb") as file:
-            while line := file.readline(MAX_LINE_BYTES + 1):
-                number += 1
-                if len(line) > MAX_LINE_BYTES:
-                    raise ImportFileError(f"{path}: line {number} is longer than {MAX_LINE_BYTES} bytes")
-                if line.strip():
-                    yield number, line
-    except FileNotFoundError:
-        raise ImportFileError(f"{path} does not exist; check the path") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile):
-        raise ImportFileError(
-            f"{path}: the gzip stream is truncated or damaged after line {number}; export it again"
-        ) from None
-    except OSError as error:
-        raise ImportFileError(f"{path}: can't be read: {error.strerror}") from None
-
-
-def _execution(item: Any) -> Execution:
+def _check_own_format(item: Any, given: Given) -> None:
+    if given != Given():
+        raise Fault("--workflow-id and --run-id are for histories of `temporal workflow show`; leave them out")
+    refuse_without_history(item)
     if not isinstance(item, dict):
-        raise _Fault("the line is not a JSON object")
+        raise Fault("the line is not a JSON object")
+    _refuse_unknown(item, KEYS, "key")
+
+
+def _refuse_unknown(item: dict[str, Any], known: Sequence[str], what: str) -> None:
+    """Refuse a key that the format does not have. It is shown only if it looks like a key, because it may be a tenant's value."""
+    for name in item:
+        if name not in known:
+            shown = name if _KEY.fullmatch(name) else f"a {what}"
+            meant = get_close_matches(name, known, n=1)
+            hint = f"; did you mean {meant[0]}?" if meant else f"; the format has {', '.join(known)}"
+            raise Fault(f"{shown} is not a {what} of the format{hint}")
+
+
+def _with_times(run: dict[str, Any]) -> dict[str, Any]:
+    """Return a run of Temporal's history with its times in the form of our own format."""
+    times = ("start_time", "execution_time", "close_time")
+    return {**run, **{name: run[f"{name}_ns"] for name in times}}
+
+
+def _execution(item: dict[str, Any], events: tuple[HistoryEvent, ...]) -> Execution:
     values, types = _search_attributes(_get(item, "search_attributes", dict))
     closed = item.get("close_time") is not None
     record = VisibilityRecord(
@@ -150,7 +161,10 @@ def _execution(item: Any) -> Execution:
         execution_duration=_get(item, "execution_duration_ns", int) if closed else None,
         history_length=_get(item, "history_length", int) if closed else None,
         history_size_bytes=_get(item, "history_size_bytes", int) if closed else None,
-        state_transition_count=_get(item, "state_transition_count", int) if closed else None,
+        # Temporal's histories don't have it.
+        state_transition_count=_get(item, "state_transition_count", int)
+        if closed and "start_time_ns" not in item
+        else None,
         parent_workflow_id=_optional(item, "parent_workflow_id"),
         parent_run_id=_optional(item, "parent_run_id"),
         root_workflow_id=_optional(item, "root_workflow_id"),
@@ -161,16 +175,16 @@ def _execution(item: Any) -> Execution:
     try:
         check_record(record, types)
     except InvalidRecord as error:
-        raise _Fault(str(error)) from None
-    return Execution(record, _events(_get(item, "events", list)), types)
+        raise Fault(str(error)) from None
+    return Execution(record, events, types)
 
 
 def _get(item: dict[str, Any], name: str, wanted: type) -> Any:
     value = item.get(name)
     if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
-        raise _Fault(f"{name} is missing, or is not a {wanted.__name__}")
+        raise Fault(f"{name} is missing, or is not a {wanted.__name__}")
     if isinstance(value, str) and "\x00" in value:
-        raise _Fault(f"{name} holds a NUL character")
+        raise Fault(f"{name} holds a NUL character")
     return value
 
 
@@ -182,22 +196,24 @@ def _uuid(item: dict[str, Any], name: str) -> str:
     try:
         return str(UUID(_get(item, name, str)))
     except ValueError:
-        raise _Fault(f"{name} is not a UUID") from None
+        raise Fault(f"{name} is not a UUID") from None
 
 
 def _time(item: dict[str, Any], name: str) -> int:
+    if f"{name}_ns" in item:
+        return int(item[f"{name}_ns"])
     moment = parse_datetime(_get(item, name, str))
     if moment is None:
-        raise _Fault(f"{name} is not a time of RFC 3339, such as 2026-11-23T18:00:00Z")
+        raise Fault(f"{name} is not a time of RFC 3339, such as 2026-11-23T18:00:00Z")
     return moment
 
 
 def _status(item: dict[str, Any], *, closed: bool) -> str:
     status = _STATUS.get(_get(item, "status", str))
     if status is None:
-        raise _Fault(f"status is not one of {', '.join(_STATUS)}")
+        raise Fault(f"status is not one of {', '.join(_STATUS)}")
     if closed == (status in {"Running", "Paused"}):
-        raise _Fault("status and close_time contradict each other: only a closed run has a close_time")
+        raise Fault("status and close_time contradict each other: only a closed run has a close_time")
     return status
 
 
@@ -205,10 +221,12 @@ def _search_attributes(found: dict[str, Any]) -> tuple[dict[str, AttributeValue]
     values: dict[str, AttributeValue] = {}
     types: dict[str, AttributeType] = {}
     for name, entry in found.items():
+        if isinstance(entry, dict):
+            _refuse_unknown(entry, ("type", "value"), "key of a search attribute")
         try:
             attribute_type, value = AttributeType(entry["type"]), entry["value"]
         except (KeyError, TypeError, ValueError):
-            raise _Fault(
+            raise Fault(
                 "a search attribute does not have the form {type, value} with one of Temporal's types"
             ) from None
         if attribute_type is AttributeType.DATETIME and isinstance(value, str):
@@ -216,7 +234,7 @@ def _search_attributes(found: dict[str, Any]) -> tuple[dict[str, AttributeValue]
         if isinstance(value, list):
             value = tuple(value)
         if value is None:
-            raise _Fault(f"the value of a search attribute is not a {attribute_type.value}")
+            raise Fault(f"the value of a search attribute is not a {attribute_type.value}")
         values[name] = value
         if registrable(name):
             types[name] = attribute_type
@@ -229,10 +247,10 @@ def _events(encoded: list[Any]) -> tuple[HistoryEvent, ...]:
         try:
             event = read_event(base64.b64decode(text, validate=True))
         except (ValueError, TypeError, binascii.Error):
-            raise _Fault(f"event {number} is not a HistoryEvent in base64") from None
+            raise Fault(f"event {number} is not a HistoryEvent in base64") from None
         if event.event_id != number:
-            raise _Fault(f"event {number} has event id {event.event_id}: ids must run from 1 without gaps")
+            raise Fault(f"event {number} has event id {event.event_id}: ids must run from 1 without gaps")
         events.append(event)
     if not events:
-        raise _Fault("events is empty")
+        raise Fault("events is empty")
     return tuple(events)
