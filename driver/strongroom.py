@@ -17,6 +17,7 @@ from strongroom.storage import (
     VisibilityTruth,
     apply_schema,
     check_cell,
+    check_claimable,
     check_schema,
     claim_cell,
     follow_key_changes,
@@ -130,6 +131,7 @@ class Strongroom(Cell):
             The migrations that were run.
         """
         async with assembled(cls, config) as strongroom:
+            await check_claimable(strongroom.database, config.cell)
             steps = await apply_schema(strongroom.database)
             await claim_cell(strongroom.database, config.cell)
             in_use = await PostgresDataKeyStore(strongroom.database).providers_in_use()

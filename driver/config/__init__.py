@@ -5,8 +5,8 @@ from .config import StrongroomConfig
 from .elasticsearch import ElasticsearchConfig
 from .errors import ADD_AUDIT, ConfigError
 from .kms import AwsKms, AzureKms, GcpKms, KmsConfig, LocalKms, MultiKms, Pkcs11Kms, TransitKms
-from .load import load_config
-from .template import write_config
+from .load import load_config, parse_config
+from .template import create_config, new_config, write_config
 
 __all__ = [
     "ADD_AUDIT",
@@ -26,6 +26,9 @@ __all__ = [
     "Pkcs11Kms",
     "StrongroomConfig",
     "TransitKms",
+    "create_config",
     "load_config",
+    "new_config",
+    "parse_config",
     "write_config",
 ]

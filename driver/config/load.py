@@ -51,8 +51,9 @@ def parse_config(document: dict[str, Any], *, folder: Path, source: str) -> Stro
         faults = describe(ConfigFile, error, by_alias=True)
     except ConfigError as error:
         faults = [str(error)]
-    start = f"{source}: " if len(faults) == 1 else f"{source} has {len(faults)} faults:\n  "
-    raise ConfigError(start + "\n  ".join(faults))
+    if len(faults) == 1:
+        raise ConfigError(f"{source}: {faults[0]}")
+    raise ConfigError(f"{source} has {len(faults)} faults:", faults)
 
 
 def _read(path: Path) -> dict[str, Any]:

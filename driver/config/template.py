@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import glob
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 from uuid import uuid4
 
-from strongroom.kms import check_region
+from strongroom.kms import check_region, sync_folder
 from strongroom.storage import is_local
 
 from .errors import ConfigError
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 _INSECURE = "insecure = true  # no TLS: the database is on this machine, on a Unix socket or a loopback address\n"
 
 
-def write_config(
-    path: Path, *, dsn: str, keyring: str = "strongroom-keyring.json", shards: int = 512, region: str | None = None
-) -> None:
-    """Write the configuration of a new cell, with a new cell id. The file has mode 0600 because the dsn may hold a password.
+KEYRING = "strongroom-keyring.json"
+SYSTEM_AUDIT = "/var/lib/strongroom/audit"
+"""The audit log's folder for a configuration below /etc, where services can't write."""
+
+
+def write_config(path: Path, *, dsn: str, keyring: str = KEYRING, shards: int = 512, region: str | None = None) -> None:
+    """Write the configuration of a new cell; see `new_config` and `create_config`.
 
     Args:
         path: The new file.
@@ -33,10 +34,28 @@ def write_config(
         ConfigError: The file exists, or can't be written.
         InvalidRequest: `dsn` is not a PostgreSQL connection string, or `region` is not the name of a region.
     """
+    create_config(path, new_config(path, dsn=dsn, keyring=keyring, shards=shards, region=region))
+
+
+def new_config(path: Path, *, dsn: str, keyring: str = KEYRING, shards: int = 512, region: str | None = None) -> str:
+    """Return the text of the configuration of a new cell, with a new cell id.
+
+    Args:
+        path: The file that the text is for. Below /etc, the audit log's folder is not next to it.
+        dsn: The PostgreSQL connection string.
+        keyring: The path of the keyring file, relative to the folder of `path`.
+        shards: The number of shards, 1 to 16384.
+        region: The region that the cell is bound to; None for none.
+
+    Raises:
+        ConfigError: A setting holds a control character.
+        InvalidRequest: `dsn` is not a PostgreSQL connection string, or `region` is not the name of a region.
+    """
+    audit = SYSTEM_AUDIT if Path("/etc") in path.absolute().parents else "audit"
     bound = "" if region is None else f'region = "{check_region(region)}"'
     cell_region = f"{bound}  # bound into every sealed value too; never change it\n" if bound else ""
     local_region = f"{bound}  # the region of the keyring\n" if bound else ""
-    content = f"""\
+    return f"""\
 # A Strongroom cell. Keep this file, and a copy of the keyring in a safe place: without the keyring nothing can be opened.
 # docs/reference/configuration.md has every setting. `strongroom doctor` checks what is set here.
 
@@ -64,7 +83,7 @@ dsn = {_toml_string(dsn)}  # the environment variable STRONGROOM_DSN takes prece
 
 # The audit log: every call of a session, every command, every use of a key. See docs/audit-log.md.
 [audit]
-folder = "audit"
+folder = "{audit}"  # relative to this file's folder; every user of the cell must be able to write in it
 
 # After `strongroom access init NAME` every command needs a principal. With this setting that is so even if the policy is deleted.
 # [access]
@@ -86,10 +105,32 @@ type = "local"
 keyring = {_toml_string(keyring)}  # relative to this file's folder
 {local_region}# passphrase_env = "STRONGROOM_PASSPHRASE"  # for a keyring with a passphrase: set it before the first `init`
 """
+
+
+def create_config(path: Path, content: str) -> None:
+    """Create a configuration file with mode 0600, because the dsn may hold a password. After a crash it is whole, or does not exist.
+
+    Args:
+        path: The new file.
+        content: Its text.
+
+    Raises:
+        ConfigError: The file exists, or can't be written.
+    """
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(content)
+        for stale in path.parent.glob(f".{glob.escape(path.name)}.*.new"):  # a process was killed before the link
+            stale.unlink(missing_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.new")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            path.hardlink_to(temporary)  # unlike a renaming, it fails if the file exists
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_folder(path.parent)
     except OSError as error:
         msg = f"can't write {path}: {error.strerror}"
         raise ConfigError(msg) from None
