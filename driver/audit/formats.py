@@ -20,6 +20,7 @@ import orjson
 
 from strongroom.driver.stores import OPERATIONS
 
+from .encoding import ascii_json
 from .events import BASE, CHECKPOINT, CODEC, DENIED, INTENT, KEY, OPENED, READ
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ _API_ACTIVITY = 6003
 _ACTIVITIES = {"create": 1, "read": 2, "update": 3, "delete": 4}
 _OTHER = 99
 _READ_VERBS = re.compile(r"(get|list|read|count|find|explain|decode|verify|export|review|check|is|assert)(_|$)")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 ENTERPRISE = 32473
 """The private enterprise number that is reserved for documentation (RFC 5612)."""
 
@@ -74,7 +74,7 @@ def ocsf(fields: Mapping[str, Any], line: bytes, host: str) -> bytes:
         "unmapped": {name: fields[name] for name in ("arguments", "data_key", "grant") if name in fields},
         "raw_data": line.rstrip(b"\n").decode(),
     }
-    return orjson.dumps(document)
+    return ascii_json(orjson.dumps(document))
 
 
 def cef(fields: Mapping[str, Any], line: bytes, host: str) -> bytes:
@@ -170,13 +170,17 @@ def _milliseconds(fields: Mapping[str, Any]) -> int:
 def _escaped(text: str, mark: str) -> str:
     """Escape for CEF: backslashes, `mark`, line ends (as letters) and other control characters (as ?XX)."""
     text = text.replace("\\", "\\\\").replace(mark, "\\" + mark).replace("\r", "\\r").replace("\n", "\\n")
-    return _CONTROL.sub(lambda match: f"?{ord(match[0]):02x}", text)
+    return _visible(text)
+
+
+def _visible(text: str) -> str:
+    return text if text.isprintable() else "".join(each if each.isprintable() else f"?{ord(each):02x}" for each in text)
 
 
 def _quoted(text: str) -> str:
     """Escape for structured data (RFC 5424 section 6.3.3)."""
     text = text.replace("\\", "\\\\").replace('"', '\\"').replace("]", "\\]")
-    return _CONTROL.sub(lambda match: f"?{ord(match[0]):02x}", text)
+    return _visible(text)
 
 
 def _word(text: str, longest: int) -> str:

@@ -7,6 +7,7 @@ operation that needs a record must not start before that.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import threading
@@ -175,8 +176,7 @@ class AuditLog:
             if self._stream is None:
                 with self._lock:
                     self._pending.events[:0] = pending.events  # They have no number yet.
-            cause = error.strerror if isinstance(error, OSError) else type(error).__name__
-            self._in_loop(pending.settle, AuditUnavailable(f"the audit log can't be written: {cause}"))
+            self._in_loop(pending.settle, AuditUnavailable(_unwritable(self.root, error)))
             return False
         self.is_healthy = True
         if pending.written():
@@ -204,6 +204,18 @@ class AuditLog:
             return
         self.is_healthy = False
         pending.settle(AuditUnavailable())
+
+
+def _unwritable(folder: Path, error: Exception) -> str:
+    """Return a message that names the folder, the reason and what to do."""
+    cause = error.strerror if isinstance(error, OSError) else type(error).__name__
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        advice = "make room on its disk"
+    else:
+        advice = (
+            "set audit.folder in the configuration to a folder that this user can write, for example a mounted volume"
+        )
+    return f"the audit log can't be written, so nothing was done: {folder}: {cause}; {advice}"
 
 
 class KeyRecords:

@@ -41,7 +41,10 @@ async def audit_log(strongroom: Strongroom) -> Finding:
         await log.record({"event": CHECK, "at": now()})
         free = shutil.disk_usage(log.root).free
     except (StrongroomError, OSError) as error:
-        advice = "Check that its folder exists, that this user may write to it, and that its disk is not full."
+        advice = (
+            "Every operation is recorded, so none works until then, not even one that only reads. Let this user write in the "
+            "folder, or set audit.folder to another one; on a read-only file system, mount a volume there."
+        )
         return Finding(AUDIT, check, str(error), "wrong", advice)
     text = f"folder {log.root} can be written, {free / 2**30:.1f} GiB free; strongroom audit verify checks its records"
     if free < _ENOUGH:
