@@ -12,9 +12,10 @@ from strongroom.driver.access.api_keys import make_api_key
 from strongroom.driver.config import ConfigError
 
 from .cell import caller_name, with_cell
+from .commands import Group
 from .grants import approve, end, list_grants, request
 from .show import access as cli_show_access
-from .show.output import console
+from .show.output import busy, result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +33,7 @@ _DAYS = click.option(
 )
 
 
-@click.group(epilog="\b\nExample:\n  strongroom access init ana@example.com")
+@click.group(cls=Group, epilog="\b\nExample:\n  strongroom access init ana@example.com")
 def access() -> None:
     """Manage principals, roles, API keys and break-glass grants, and review them.
 
@@ -60,25 +61,23 @@ def init(config_path: Path, name: str, days: int) -> None:
     async def run(strongroom: Strongroom) -> None:
         strongroom.needed_audit("access control needs an audit log")
         await strongroom.access.change(lambda policy: edit(policy, strongroom.access.now()))
-        cli_show_access.api_key(name, *made[0])
-        console.print(
-            "next, add a second owner, because the last owner can't be removed and shredding needs two people"
+        cli_show_access.api_key(
+            name,
+            *made[0],
+            "next, add a second owner, because the last owner can't be removed and shredding needs two people",
+            "then add this to every configuration of this cell:  [access] enforce = true",
         )
-        console.print("then add this to every configuration of this cell:  [access] enforce = true", markup=False)
 
     with_cell(config_path, run, "access.change", principal=name)
 
 
 @access.command("list", epilog="\b\nExamples:\n  strongroom access list\n  strongroom access list --json")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
-def list_principals(config_path: Path, as_json: bool) -> None:
+def list_principals(config_path: Path) -> None:
     """List principals with their roles, certificates and API keys."""
 
     async def run(strongroom: Strongroom) -> None:
-        cli_show_access.principals(
-            await strongroom.access.latest(), await strongroom.namespaces.list_namespaces(), as_json=as_json
-        )
+        cli_show_access.principals(await strongroom.access.latest(), await strongroom.namespaces.list_namespaces())
 
     with_cell(config_path, run, "access.list")
 
@@ -89,8 +88,9 @@ def list_principals(config_path: Path, as_json: bool) -> None:
 def add(config_path: Path, name: str) -> None:
     """Add a principal: a person or a process. It has no role yet."""
     _change(config_path, lambda p, by, now: changes.add_principal(p, name, by=by, now=now), name)
-    console.print(
-        f"{name} is added and has no role yet; to give it one, run 'strongroom access bind {name} ROLE'", markup=False
+    result(
+        {"principal": name},
+        f"{name} is added and has no role yet; to give it one, run 'strongroom access bind {name} ROLE'",
     )
 
 
@@ -100,7 +100,7 @@ def add(config_path: Path, name: str) -> None:
 def remove(config_path: Path, name: str) -> None:
     """Remove a principal with its keys, roles and grants."""
     _change(config_path, lambda p, by, now: changes.remove_principal(p, name, by=by, now=now), name)
-    console.print(f"{name} is removed; every process refuses it within ten seconds", markup=False)
+    result({"principal": name}, f"{name} is removed; every process refuses it within ten seconds")
 
 
 @access.command(
@@ -118,7 +118,7 @@ def bind(config_path: Path, name: str, role: str, namespace: str | None) -> None
     read.
     """
     _bind(config_path, changes.bind, name, role, namespace)
-    console.print(f"{name} has the role {role}", markup=False)
+    result({"principal": name, "role": role, "namespace": namespace}, f"{name} has the role {role}")
 
 
 @access.command("unbind", epilog="\b\nExample:\n  strongroom access unbind worker-pool-1 write -n payments")
@@ -129,7 +129,7 @@ def bind(config_path: Path, name: str, role: str, namespace: str | None) -> None
 def unbind(config_path: Path, name: str, role: str, namespace: str | None) -> None:
     """Remove a role from a principal."""
     _bind(config_path, changes.unbind, name, role, namespace)
-    console.print(f"{name} no longer has the role {role}", markup=False)
+    result({"principal": name, "role": role, "namespace": namespace}, f"{name} no longer has the role {role}")
 
 
 @access.command(
@@ -148,7 +148,10 @@ def certificate(config_path: Path, name: str, subject: str, is_removal: bool) ->
     """
     edit = changes.remove_subject if is_removal else changes.add_subject
     _change(config_path, lambda p, by, now: edit(p, name, subject, by=by, now=now), name)
-    console.print(f"certificates of this subject {'no longer ' if is_removal else ''}authenticate {name}", markup=False)
+    result(
+        {"principal": name, "subject": subject, "removed": is_removal},
+        f"certificates of this subject {'no longer ' if is_removal else ''}authenticate {name}",
+    )
 
 
 @access.command("api-key", epilog="\b\nExample:\n  strongroom access api-key worker-pool-1 --days 30")
@@ -173,7 +176,7 @@ def api_key(config_path: Path, name: str, days: int) -> None:
 def revoke(config_path: Path, key_id: str) -> None:
     """Revoke an API key by its id, which is the part of the key after `sr_`. `access list` shows it too."""
     _change(config_path, lambda p, by, now: changes.revoke_api_key(p, key_id, by=by, now=now), key_id)
-    console.print("revoked; every process refuses it within ten seconds")
+    result({"key_id": key_id}, "revoked; every process refuses it within ten seconds")
 
 
 @access.command(
@@ -186,9 +189,8 @@ def revoke(config_path: Path, key_id: str) -> None:
     show_default=True,
     help="Number of days without use after which a role is reported as stale.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
-def review(config_path: Path, stale_days: int, as_json: bool) -> None:
+def review(config_path: Path, stale_days: int) -> None:
     """Report each role with its holder, the principal that gave it, its age and its last use, and each grant with its reason.
 
     The last use comes from the audit log of this host. The exit code is 1 if the policy in the log differs from the database's.
@@ -197,14 +199,14 @@ def review(config_path: Path, stale_days: int, as_json: bool) -> None:
     async def run(strongroom: Strongroom) -> None:
         from strongroom.driver.access.review import review_access  # noqa: PLC0415 - used by this command only
 
-        with console.status("reading the audit log ..."):
+        with busy("reading the audit log ..."):
             report = await review_access(
                 strongroom.access,
                 strongroom.needed_audit().root,
                 cell_id=strongroom.config.cell.cell_id,
                 stale=timedelta(days=stale_days),
             )
-        cli_show_access.review(report, as_json=as_json)
+        cli_show_access.review(report)
         if not report.policy_matches:
             raise click.exceptions.Exit(1)
 

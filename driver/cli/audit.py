@@ -21,11 +21,12 @@ from strongroom.driver.config import ConfigError
 from strongroom.kms import client_context
 
 from .cell import named, with_cell
+from .commands import Group, refuse_unused
 from .retention import availability_first, hold, holds, lift, prune, retention
-from .show.output import console, errors, table
+from .show.output import busy, fault, json_wanted, line, result, table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from strongroom.driver.audit import Verification
     from strongroom.driver.audit.sinks import Sink, SinkUnavailable
@@ -35,7 +36,7 @@ _PORT = 6514
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.group(epilog="\b\nExample:\n  strongroom audit verify")
+@click.group(cls=Group, epilog="\b\nExample:\n  strongroom audit verify")
 def audit() -> None:
     """Verify the audit log, export it, and set its retention. docs/audit-log.md describes it."""
 
@@ -62,7 +63,8 @@ def verify(config_path: Path, files: tuple[Path, ...], public_key: str | None, o
         if public_key is None:
             msg = "records in files are verified with a public key; give --public-key with the output of `strongroom audit key`"
             raise click.UsageError(msg)
-        _report(verify_records(_lines(files), public_key=_key(public_key)))
+        refuse_unused({"other_hosts": "--other-hosts"}, "FILES are verified alone; leave it out")
+        _report(verify_records(_lines(files), public_key=_key(public_key)), unsigned=0, elsewhere=0)
         return
     if public_key is not None:
         msg = "--public-key is for FILES, because this host's log is verified with the cell's own key; leave it out"
@@ -81,24 +83,24 @@ def verify(config_path: Path, files: tuple[Path, ...], public_key: str | None, o
         ]
         here = {stream_id for stream_id, _ in streams(log.root)}
         meant = [each for each in witnessed if each.stream_id in here or not other_hosts]
-        with console.status("reading ..."):
+        with busy("reading ..."):
             found = await asyncio.to_thread(
                 lambda: verify_records(read_lines(log.root), public_key=key, witnessed=meant)
             )
-        if len(witnessed) < len(kept):
-            console.print(f"{len(kept) - len(witnessed)} checkpoints in the database are not signed by this cell's key")
+        unsigned = len(kept) - len(witnessed)
         elsewhere = sum(each.stream_id not in here for each in witnessed)
-        if elsewhere:
-            console.print(
-                f"{elsewhere} streams of the cell are not in this folder" + (": other hosts'" if other_hosts else "")
-            )
-        _report(found)
+        if unsigned and not json_wanted():
+            line(f"{unsigned} checkpoints in the database are not signed by this cell's key")
+        if elsewhere and not json_wanted():
+            line(f"{elsewhere} streams of the cell are not in this folder" + (": other hosts'" if other_hosts else ""))
+        _report(found, unsigned=unsigned, elsewhere=elsewhere)
 
     with_cell(config_path, run, "audit.verify")
 
 
 @audit.command(
     "export",
+    without_json="Its output is the records; --format chooses their form.",
     epilog="\b\nExamples:\n  strongroom audit export > audit.jsonl\n"
     "  strongroom audit export --format ocsf --to audit.ocsf --cursor audit.cursor\n"
     "  strongroom audit export --format syslog --to tls://siem.example.com:6514 --ca-certs ca.pem --cursor siem.cursor --follow",
@@ -129,10 +131,15 @@ def export_records(
     if follow and cursor is None:
         msg = "--follow needs --cursor, or everything is sent again at each start; add a file"
         raise click.UsageError(msg)
+    files = {"ca_certs": "--ca-certs", "certificate": "--certificate", "key": "--key"}
+    if not target.startswith("tls://"):
+        refuse_unused(files, "only tls:// uses certificates; leave it out, or give --to tls://HOST")
+    elif certificate is None:
+        refuse_unused({"key": "--key"}, "it is the key of --certificate; add that, or leave it out")
     sink = _sink(target, lambda: client_context(ca_certs=ca_certs, certificate=certificate, key=key))
 
     def trouble(error: SinkUnavailable, wait: float) -> None:
-        errors.print(f"{error}; retrying in {wait:.1f} s", markup=False, soft_wrap=True)
+        fault(f"{error}; retrying in {wait:.1f} s")
 
     async def run(strongroom: Strongroom) -> None:
         with cursor_file(cursor) as (position, save):
@@ -146,7 +153,7 @@ def export_records(
                 trouble=trouble,
             )
         if target != "-":
-            console.print(f"{sent} records sent")
+            line(f"{sent} records sent")
 
     with_cell(config_path, run, "audit.export", format=form, to=target)
 
@@ -158,7 +165,8 @@ def key_(config_path: Path) -> None:
 
     async def run(strongroom: Strongroom) -> None:
         cell = await strongroom.keyring.open(strongroom.keyring.cell_id)
-        console.print(cell.audit_key().public_key.hex(), highlight=False)
+        key = cell.audit_key().public_key.hex()
+        result({"public_key": key}, key)
 
     with_cell(config_path, run, "audit.verify")
 
@@ -174,12 +182,34 @@ def hash_(config_path: Path, namespace: str, argument: str, value: str) -> None:
     async def run(strongroom: Strongroom) -> None:
         given = named(namespace).get("namespace_id") or await strongroom.namespaces.find(namespace)
         keys = await strongroom.keyring.open(given)  # type: ignore[arg-type]
-        console.print(argument_hasher(keys)(argument, value), highlight=False)
+        hashed = argument_hasher(keys)(argument, value)
+        result({"hash": hashed}, hashed)
 
     with_cell(config_path, run, "audit.hash", **named(namespace))
 
 
-def _report(found: Verification) -> None:
+def _report(found: Verification, *, unsigned: int, elsewhere: int) -> None:
+    if json_wanted():
+        result(
+            {
+                "ok": found.ok,
+                "records": found.records,
+                "streams": [
+                    {
+                        "stream": each.stream_id,
+                        "records": each.records,
+                        "begins": each.begins,
+                        "signed": each.signed,
+                        "problem": each.problem,
+                    }
+                    for each in found.streams
+                ],
+                "unreadable_lines": found.unreadable,
+                "unsigned_checkpoints": unsigned,
+                "streams_elsewhere": elsewhere,
+            }
+        )
+        raise click.exceptions.Exit(0 if found.ok else 1)
     table(
         *("stream", "records", "from", "signed to", ""),
         rows=(
@@ -188,16 +218,16 @@ def _report(found: Verification) -> None:
         ),
     )
     for number in found.unreadable:
-        console.print(f"line {number} is not a record")
+        line(f"line {number} is not a record")
     if not found.ok:
-        console.print("[bold red]the audit log was changed[/]")
+        line("the audit log was changed", style="red")
         raise click.exceptions.Exit(1)
-    console.print(f"{found.records} records in {len(found.streams)} streams: nothing was altered, removed or added")
+    line(f"{found.records} records in {len(found.streams)} streams: nothing was altered, removed or added")
 
 
 def _sink(target: str, context: object) -> Sink:
     if target == "-":
-        return Output()
+        return _Terminal() if sys.stdout.isatty() else Output()
     if not target.startswith("tls://"):
         return File(Path(target))
     host, _, port = target.removeprefix("tls://").partition(":")
@@ -205,6 +235,15 @@ def _sink(target: str, context: object) -> Sink:
         msg = "--to takes a file, - or tls://HOST:PORT"
         raise click.UsageError(msg)
     return SyslogOverTls(host, int(port or _PORT), context)  # type: ignore[arg-type]
+
+
+class _Terminal:
+    """A terminal. A record that somebody altered may control it, so that records are escaped."""
+
+    async def send(self, lines: Sequence[bytes]) -> None:
+        """Print lines."""
+        for each in lines:
+            line(each.decode(errors="surrogateescape"))
 
 
 def _key(text: str) -> bytes:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import getpass
 import os
+from contextlib import suppress
+from shlex import quote
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -14,7 +15,9 @@ from strongroom.driver.access import CALLER, Decision, NotAuthenticated, Session
 from strongroom.driver.config import ConfigError, load_config
 from strongroom.driver.stores import OPERATIONS
 from strongroom.driver.strongroom import Strongroom
-from strongroom.kms import Suite
+from strongroom.kms import KeyDisabled, StrongroomError, Suite
+
+from .interrupts import INTERRUPTS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -62,14 +65,14 @@ def with_cell(
         NotAuthenticated: The cell has access control, and the caller has no valid API key.
         PermissionDenied: The caller may not run the operation.
     """
-    asyncio.run(_perform(config_path, run, operation, arguments, check_keyrings=True))
+    INTERRUPTS.run(_perform(config_path, run, operation, arguments, check_keyrings=True))
 
 
 def with_diverged_keyrings(
     config_path: Path, run: Callable[[Strongroom], Awaitable[None]], operation: str, **arguments: object
 ) -> None:
     """Run a command that repairs keyring files, even if one is not the copy that the registry records. See `with_cell`."""
-    asyncio.run(_perform(config_path, run, operation, arguments, check_keyrings=False))
+    INTERRUPTS.run(_perform(config_path, run, operation, arguments, check_keyrings=False))
 
 
 async def _perform(
@@ -84,11 +87,37 @@ async def _perform(
     async with Strongroom.open(load_config(config_path), check_keyrings=check_keyrings) as strongroom:
         caller = await caller_of(strongroom)
         given = {name: value for name, value in arguments.items() if value is not None}
-        if caller is None:
-            await run(strongroom)
-            return
-        async with caller.performing(operation, **given):  # type: ignore[arg-type]
-            await run(strongroom)
+        try:
+            if caller is None:
+                await run(strongroom)
+                return
+            async with caller.performing(operation, **given):  # type: ignore[arg-type]
+                await run(strongroom)
+        except KeyDisabled:
+            await _explain_shredding(strongroom, given)
+            raise
+
+
+async def _explain_shredding(strongroom: Strongroom, given: Mapping[str, object]) -> None:
+    """Raise an error that names the way back, if the command's namespace waits for shredding, which disables its keys."""
+    namespace_id = given.get("namespace_id")
+    if not isinstance(namespace_id, UUID) and "name" in given:
+        with suppress(StrongroomError):
+            namespace_id = await strongroom.namespaces.find(str(given["name"]))
+    if not isinstance(namespace_id, UUID):
+        return
+    request = await strongroom.shredding().store.find(namespace_id)
+    if request is None:
+        return
+    name = given.get("name", namespace_id)
+    if request.confirmed_at is not None:
+        msg = f"namespace {name} was shredded at {request.confirmed_at:%Y-%m-%d %H:%M} UTC and can't be read again"
+        raise KeyDisabled(msg)
+    msg = (
+        f"namespace {name} is scheduled for shredding and can't be read. Until its second confirmation, which is possible "
+        f"from {request.due_at:%Y-%m-%d %H:%M} UTC, you can undo this with: strongroom namespace unshred {quote(str(name))}"
+    )
+    raise KeyDisabled(msg)
 
 
 async def caller_of(strongroom: Strongroom) -> Session | None:
@@ -105,7 +134,7 @@ async def caller_of(strongroom: Strongroom) -> Session | None:
     if policy.version == 0 and not strongroom.config.access_enforced:
         if strongroom.audit is None:
             return None
-        name = f"os:{getpass.getuser()}"
+        name = f"os:{_os_user()}"
         return strongroom.session(name, credential="configuration", decide=_anything)
     if policy.version == 0:
         msg = "access.enforce is set and the database has no access policy. Check the dsn, or restore the policy from a backup"
@@ -115,6 +144,13 @@ async def caller_of(strongroom: Strongroom) -> Session | None:
         msg = f"this cell has access control; set the environment variable {API_KEY} to your API key"
         raise NotAuthenticated(msg)
     return await strongroom.authenticated(api_key=key)
+
+
+def _os_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # no entry for this user, as in a container that runs with any user id
+        return str(os.getuid())
 
 
 def _anything(*_: object, **__: object) -> Decision:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -10,7 +11,10 @@ import click
 from strongroom.driver.config import ConfigError
 
 from .cell import with_cell
-from .show.output import console
+from .commands import Command
+from .interrupts import INTERRUPTS
+from .show.output import line
+from .show.text import escaped
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +29,22 @@ Examples:
 """
 
 
-@click.command("codec-server", epilog=_EXAMPLES)
+class _OneLine(logging.Formatter):
+    """Formats a record as one line without control characters, because a caller's text may be in it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        return escaped(super().format(record))
+
+
+def _ready(address: str) -> None:
+    line(f"listening on {address}")
+    sys.stdout.flush()
+
+
+@click.command(
+    "codec-server", cls=Command, without_json="It serves until it is stopped, and prints a log.", epilog=_EXAMPLES
+)
 @click.pass_obj
 def codec_server(config_path: Path) -> None:
     """Serve /encode and /decode, so that Temporal's UI and CLI can show payloads that workers sealed.
@@ -44,7 +63,10 @@ def codec_server(config_path: Path) -> None:
         if config is None:
             msg = f"{config_path} has no section [codec_server]; add one, as docs/codec-server.md shows"
             raise ConfigError(msg)
-        logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
-        await serve(strongroom, config, ready=lambda address: console.print(f"listening on {address}", soft_wrap=True))
+        handler = logging.StreamHandler()
+        handler.setFormatter(_OneLine("%(asctime)s %(message)s"))
+        logging.basicConfig(handlers=[handler], level=logging.INFO)
+        await serve(strongroom, config, ready=_ready)
+        INTERRUPTS.install()  # the server had handlers of its own
 
     with_cell(config_path, run, "codec_server.run")

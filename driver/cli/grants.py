@@ -10,8 +10,9 @@ import click
 from strongroom.driver.access import grants
 
 from .cell import caller_name, with_cell
+from .commands import Command
 from .show import access as cli_show_access
-from .show.output import console
+from .show.output import result
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 @click.command(
     "request",
+    cls=Command,
     epilog='\b\nExamples:\n  strongroom access request --role read -n payments --reason "ticket 4711" --hours 2\n'
     '  strongroom access request --operation shredding.finish -n payments --reason "erasure request 12"',
 )
@@ -59,12 +61,17 @@ def request(config_path: Path, role: str, operation: str, namespace: str | None,
             return changed
 
         await strongroom.access.change(edit)
-        console.print(f"requested; another principal has 24 hours to approve it: strongroom access approve {made[0]}")
+        result(
+            {"grant_id": made[0]},
+            f"requested; another principal has 24 hours to approve it: strongroom access approve {made[0]}",
+        )
 
     with_cell(config_path, run, "access.request_grant", role=role or operation, reason=reason)
 
 
-@click.command("grants", epilog="\b\nExamples:\n  strongroom access grants\n  strongroom access grants --all")
+@click.command(
+    "grants", cls=Command, epilog="\b\nExamples:\n  strongroom access grants\n  strongroom access grants --all"
+)
 @click.option("--all", "show_all", is_flag=True, help="Also show grants that are over. They are kept for 90 days.")
 @click.pass_obj
 def list_grants(config_path: Path, show_all: bool) -> None:
@@ -77,7 +84,7 @@ def list_grants(config_path: Path, show_all: bool) -> None:
     with_cell(config_path, run, "access.list_grants")
 
 
-@click.command("approve", epilog="\b\nExample:\n  strongroom access approve 5f0c3d2a9b1e")
+@click.command("approve", cls=Command, epilog="\b\nExample:\n  strongroom access approve 5f0c3d2a9b1e")
 @click.argument("grant_id")
 @click.pass_obj
 def approve(config_path: Path, grant_id: str) -> None:
@@ -89,12 +96,15 @@ def approve(config_path: Path, grant_id: str) -> None:
             lambda p: grants.approve_grant(p, grant_id, by=by, now=strongroom.access.now())
         )
         (grant,) = (each for each in policy.grants if each.grant_id == grant_id)
-        console.print(f"{grant.principal} has the right until {grant.expires_at:%Y-%m-%d %H:%M:%S} UTC", markup=False)
+        result(
+            {"grant_id": grant_id, "principal": grant.principal, "expires_at": grant.expires_at},
+            f"{grant.principal} has the right until {grant.expires_at:%Y-%m-%d %H:%M:%S} UTC",
+        )
 
     with_cell(config_path, run, "access.approve_grant", grant_id=grant_id)
 
 
-@click.command("end", epilog="\b\nExample:\n  strongroom access end 5f0c3d2a9b1e")
+@click.command("end", cls=Command, epilog="\b\nExample:\n  strongroom access end 5f0c3d2a9b1e")
 @click.argument("grant_id")
 @click.pass_obj
 def end(config_path: Path, grant_id: str) -> None:
@@ -103,6 +113,6 @@ def end(config_path: Path, grant_id: str) -> None:
     async def run(strongroom: Strongroom) -> None:
         by = caller_name()
         await strongroom.access.change(lambda p: grants.end_grant(p, grant_id, by=by, now=strongroom.access.now()))
-        console.print("the grant is over")
+        result({"grant_id": grant_id}, "the grant is over")
 
     with_cell(config_path, run, "access.end_grant", grant_id=grant_id)

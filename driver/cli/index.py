@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import TYPE_CHECKING
 
 import click
@@ -12,9 +11,10 @@ from strongroom.driver.config import ConfigError
 from strongroom.driver.index_status import read_index_status
 
 from .cell import with_cell
+from .commands import Group, is_given, refuse
 from .reconcile import reconcile
 from .rotation import rotate_index
-from .show.output import console, progress_bar
+from .show.output import busy, line, progress_bar, result
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from strongroom.visibility.backends.elasticsearch import ElasticsearchIndex
 
 
-@click.group(epilog="\b\nExample:\n  strongroom index build")
+@click.group(cls=Group, epilog="\b\nExample:\n  strongroom index build")
 def index() -> None:
     """Build the search index in Elasticsearch, keep it up to date, and show its state."""
 
@@ -49,57 +49,68 @@ def build(config_path: Path, rebuild: bool, shards: int, replicas: int | None) -
     The runs that are left to index are in the database. After an interrupted build, continue with `index run`, or run this command
     again. Services may keep writing.
     """
+    unused = [
+        option for parameter, option in {"shards": "--shards", "replicas": "--replicas"}.items() if is_given(parameter)
+    ]
 
     async def run(strongroom: Strongroom) -> None:
         search_index, indexer = _configured(strongroom)
         if rebuild:
             await search_index.drop()
         made = await search_index.create(shards=shards, replicas=replicas)
-        console.print(f"index {search_index.name}: {'made' if made else 'exists already'}")
-        with console.status("listing runs ...") as listing:
+        if not made and unused:
+            refuse(
+                f"{' and '.join(unused)} would have no effect: index {search_index.name} exists already. Leave it out, "
+                "or add --rebuild to delete the index and make it again"
+            )
+        with busy("listing runs ...") as update:
             async for listed in strongroom.outbox.add_all():
-                listing.update(f"listing runs: {listed} ...")
+                update(f"listing runs: {listed} ...")
         waiting = await strongroom.outbox.waiting()
         with progress_bar("documents", waiting) as show:
             written = await indexer.drain(show)
         await search_index.refresh()
         left = await strongroom.outbox.counts()
         advice = ": see `strongroom index status`" if left.refused else ": run `strongroom index run`"
-        console.print(f"{written} documents written, {left.waiting} left" + (advice if left.waiting else ""))
+        result(
+            {"index": search_index.name, "made": made, "written": written, "left": left.waiting, "refused": left.refused},
+            f"index {search_index.name}: {'made' if made else 'exists already'}",
+            f"{written} documents written, {left.waiting} left" + (advice if left.waiting else ""),
+        )
 
     with_cell(config_path, run, "index.build")
 
 
-@index.command("status", epilog="\b\nExamples:\n  strongroom index status\n  strongroom index status --json")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@index.command("status", epilog="\b\nExample:\n  strongroom index status")
 @click.pass_obj
-def status(config_path: Path, as_json: bool) -> None:
+def status(config_path: Path) -> None:
     """Show the search index, the number of runs that are not yet indexed, and the runs whose documents it refuses."""
 
     async def run(strongroom: Strongroom) -> None:
         if strongroom.search_index is None:
-            if as_json:
-                click.echo(json.dumps({"index": None}))
-            else:
-                console.print(
-                    "PostgreSQL answers searches: the configuration has no section [elasticsearch]", markup=False
-                )
+            result(
+                dict.fromkeys(("index", "documents", "waiting", "refused", "refused_runs")),
+                "PostgreSQL answers searches: the configuration has no section [elasticsearch]",
+            )
             return
         found = await read_index_status(strongroom.search_index, strongroom.outbox)
-        if as_json:
-            click.echo(json.dumps(found.as_json()))
-            return
-        console.print(f"Elasticsearch answers searches, from index {found.index}", markup=False)
-        console.print(f"{found.documents} documents; {found.waiting} runs not yet indexed")
+        lines = [
+            f"Elasticsearch answers searches, from index {found.index}",
+            f"{found.documents} documents; {found.waiting} runs not yet indexed",
+        ]
         if found.refused:
-            console.print(f"{found.refused} of them refused by the search index:")
-            for line in found.refused_lines():
-                console.print(f"  {line}", markup=False, soft_wrap=True)
+            lines.append(f"{found.refused} of them refused by the search index:")
+            lines += [f"  {each}" for each in found.refused_lines()]
+        result(found.as_json(), *lines)
 
     with_cell(config_path, run, "index.status")
 
 
-@index.command("run", epilog="\b\nExample:\n  strongroom index run")
+@index.command(
+    "run",
+    without_json="It runs until it is stopped; `index status --json` shows its progress.",
+    epilog="\b\nExample:\n  strongroom index run",
+)
 @click.pass_obj
 def run_indexer(config_path: Path) -> None:
     """Keep the index up to date until interrupted. Several processes may run this at once."""
@@ -107,14 +118,14 @@ def run_indexer(config_path: Path) -> None:
     async def run(strongroom: Strongroom) -> None:
         search_index, indexer = _configured(strongroom)
         await search_index.check()
-        console.print(f"keeping {search_index.name} up to date; stop with Ctrl-C")
+        line(f"keeping {search_index.name} up to date; stop with Ctrl-C")
         running = asyncio.create_task(indexer.run())
         shown: object = None
         while not running.done():
             await asyncio.wait([running], timeout=1.0)
             error = indexer.state.last_error
             if str(error) != str(shown):
-                console.print(f"waiting: {error}" if error is not None else "up to date again", markup=False)
+                line(f"waiting: {error}" if error is not None else "up to date again")
                 shown = error
         await running
 

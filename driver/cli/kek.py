@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -18,8 +18,9 @@ from strongroom.kms import (
 )
 
 from .cell import with_cell
+from .commands import Command, refuse
 from .show import cell as cli_show
-from .show.output import console, progress_bar
+from .show.output import ask, json_wanted, line, progress_bar, result
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    "rotate-kek", epilog="\b\nExample:\n  strongroom keys rotate-kek local:ns-4f6b\n  strongroom keys rewrap"
+    "rotate-kek",
+    cls=Command,
+    epilog="\b\nExample:\n  strongroom keys rotate-kek local:ns-4f6b\n  strongroom keys rewrap",
 )
 @click.argument("uri", metavar="KEK")
 @click.pass_obj
@@ -42,16 +45,18 @@ def rotate_kek(config_path: Path, uri: str) -> None:
         event = KeyEvent("kek.rotate", provider=kek.provider, kek_id=kek.key_id)
         async with recording_change(strongroom.keyring.key_events, event):
             version = await strongroom.keyring.provider_of(kek).rotate_kek(kek)
-        console.print(
-            f"{kek} now wraps with version {version}; move the other keys to it with: strongroom keys rewrap {kek}"
+        result(
+            {"kek": str(kek), "kek_version": version},
+            f"{kek} now wraps with version {version}; move the other keys to it with: strongroom keys rewrap {kek}",
         )
 
     with_cell(config_path, run, "keys.rotate_kek", kek=uri)
 
 
 @click.command(
+    cls=Command,
     epilog="\b\nExamples:\n  strongroom keys rewrap\n  strongroom keys rewrap vault:strongroom\n"
-    "  strongroom keys rewrap local:ns-4f6b --to aws-kms:alias/payments --namespace payments"
+    "  strongroom keys rewrap local:ns-4f6b --to aws-kms:alias/payments --namespace payments",
 )
 @click.argument("uri", metavar="[KEK]", required=False)
 @click.option(
@@ -68,15 +73,17 @@ def rewrap(config_path: Path, uri: str | None, target_uri: str | None, namespace
         msg = "--to needs the current KEK or --namespace; give one of them"
         raise click.UsageError(msg)
 
+    if target_uri and target_uri == uri:
+        refuse("--to would have no effect: it names the current KEK; leave it out to wrap with the newest version")
+
     async def run(strongroom: Strongroom) -> None:
         namespace_id = await strongroom.namespaces.find(namespace_name) if namespace_name else None
         target = KekRef.parse(target_uri) if target_uri else None
         keks = [KekRef.parse(uri)] if uri else await _used(strongroom, namespace_id)
-        failures = 0
-        for kek in keks:
-            if kek != target:
-                failures += await _rewrap(strongroom, kek, target, namespace_id)
-        if failures:
+        moved = [await _rewrap(strongroom, kek, target, namespace_id) for kek in keks if kek != target]
+        if json_wanted():
+            result({"keks": [each.document for each in moved]})
+        if any(each.failed for each in moved):
             raise click.exceptions.Exit(1)
 
     with_cell(config_path, run, "keys.rewrap", kek=uri, to=target_uri, name=namespace_name)
@@ -93,29 +100,52 @@ async def _used(strongroom: Strongroom, namespace_id: UUID | None) -> list[KekRe
     return [KekRef(*pair) for pair in sorted(found)]
 
 
-async def _rewrap(strongroom: Strongroom, kek: KekRef, target: KekRef | None, namespace_id: UUID | None) -> int:
-    """Move the keys under one KEK, and return the number of keys that failed."""
+class _Moved(NamedTuple):
+    """The document of one KEK whose keys were moved, and the number of keys that failed."""
+
+    document: dict[str, object]
+    failed: int
+
+
+async def _rewrap(strongroom: Strongroom, kek: KekRef, target: KekRef | None, namespace_id: UUID | None) -> _Moved:
+    """Move the keys under one KEK, and print the result for people."""
+    document: dict[str, object] = {"kek": str(kek), "to": str(target or kek), "to_version": None, "keys": 0}
+    document |= {"rewrapped": 0, "changed": 0, "failed": []}
     total = await count_to_rewrap(strongroom.keyring, kek, to=target, namespace_id=namespace_id)
     if not total:
-        console.print(f"{kek}: no keys to move")
-        return 0
+        _say(f"{kek}: no keys to move")
+        return _Moved(document, 0)
     with progress_bar(f"{kek}", total) as progress:
         done = await rewrap_data_keys(strongroom.keyring, kek, to=target, namespace_id=namespace_id, progress=progress)
-    console.print(f"{done.rewrapped} of {total} keys are wrapped by {done.kek}, version {done.kek_version}")
+    _say(f"{done.rewrapped} of {total} keys are wrapped by {done.kek}, version {done.kek_version}")
     if done.changed:
-        console.print(f"  {done.changed} were changed by other processes; run the command again")
+        _say(f"  {done.changed} were changed by other processes; run the command again")
+    failed = []
     for each in done.failed:
-        record = each.record
-        console.print(
-            f"  namespace {record.namespace_id}, {record.key_class.value} {record.version} was not changed: {each.error}",
-            markup=False,
+        key = each.record
+        _say(f"  namespace {key.namespace_id}, {key.key_class.value} {key.version} was not changed: {each.error}")
+        failed.append(
+            {
+                "namespace_id": key.namespace_id,
+                "class": key.key_class.value,
+                "version": key.version,
+                "error": str(each.error),
+            }
         )
-    return len(done.failed)
+    document |= {"to": str(done.kek), "to_version": done.kek_version, "keys": total}
+    document |= {"rewrapped": done.rewrapped, "changed": done.changed, "failed": failed}
+    return _Moved(document, len(failed))
+
+
+def _say(text: str) -> None:
+    if not json_wanted():
+        line(text)
 
 
 @click.command(
+    cls=Command,
     epilog="\b\nExamples:\n  strongroom keys retire vault:strongroom --version 1\n"
-    "  strongroom keys retire local:ns-4f6b --confirm local:ns-4f6b"
+    "  strongroom keys retire local:ns-4f6b --confirm local:ns-4f6b",
 )
 @click.argument("uri", metavar="KEK")
 @click.option("--version", "kek_version", help="Version to retire. Default: the whole KEK.")
@@ -128,7 +158,7 @@ def retire(config_path: Path, uri: str, kek_version: str | None, confirm: str | 
     """
     kek = KekRef.parse(uri)
     if confirm is None:
-        confirm = click.prompt(f"Everything that only {uri} can unwrap is lost permanently. Type the KEK to continue")
+        confirm = ask(f"Everything that only {uri} can unwrap is lost permanently. Type the KEK to continue")
     if confirm != uri:
         msg = "the confirmation is not the KEK, and nothing was changed; run the command again"
         raise click.UsageError(msg)
@@ -145,11 +175,17 @@ def retire(config_path: Path, uri: str, kek_version: str | None, confirm: str | 
         async with recording_change(strongroom.keyring.key_events, event):
             if kek_version is not None:
                 await provider.retire_version(kek, kek_version)
-                console.print(f"version {kek_version} of {kek} unwraps nothing any more")
+                result(
+                    {"kek": uri, "kek_version": kek_version, "state": "retired", "deletion_at": None},
+                    f"version {kek_version} of {kek} unwraps nothing any more",
+                )
                 return
             info = await _delete(strongroom, kek)
         when = f" on {info.deletion_at:%Y-%m-%d %H:%M} UTC" if info.deletion_at else ""
-        console.print(f"{kek}: {info.state.replace('_', ' ')}{when}")
+        result(
+            {"kek": uri, "kek_version": None, "state": info.state, "deletion_at": info.deletion_at},
+            f"{kek}: {info.state.replace('_', ' ')}{when}",
+        )
 
     with_cell(config_path, run, "keys.retire", kek=uri, version=kek_version)
 

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import orjson
 
 from strongroom.driver.config import ConfigError
 from strongroom.driver.keyring_files import keyring_files
 from strongroom.kms import KeyringDiverged, StrongroomError, adopt_keyring, merge_keyring, missing_keks
 
 from .cell import with_diverged_keyrings
+from .commands import Group
 from .show import cell as cli_show
-from .show.output import console, table
+from .show.output import ask, json_wanted, line, result, table
 
 if TYPE_CHECKING:
     from strongroom.driver.strongroom import Strongroom
@@ -24,16 +24,16 @@ _PROVIDER = click.option("--provider", help="Id of the section [kms.ID]. Default
 
 
 @click.group(
-    epilog="\b\nExamples:\n  strongroom keys keyring status\n  strongroom keys keyring merge /mnt/host-b/strongroom-keyring.json"
+    cls=Group,
+    epilog="\b\nExamples:\n  strongroom keys keyring status\n  strongroom keys keyring merge /mnt/host-b/strongroom-keyring.json",
 )
 def keyring() -> None:
     """Compare local keyring files with the registry, and repair copies that were changed on several hosts."""
 
 
 @keyring.command(epilog="\b\nExamples:\n  strongroom keys keyring status\n  strongroom keys keyring status --json")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
-def status(config_path: Path, as_json: bool) -> None:
+def status(config_path: Path) -> None:
     """Show each keyring file, whether it is the copy that the registry records, and KEKs in use that it lacks.
 
     The exit code is 1 if a file is refused or lacks a KEK.
@@ -41,8 +41,8 @@ def status(config_path: Path, as_json: bool) -> None:
 
     async def run(strongroom: Strongroom) -> None:
         found = [await _status(strongroom, *each) for each in keyring_files(strongroom.keyring.providers).items()]
-        if as_json:
-            click.echo(orjson.dumps(found).decode())
+        if json_wanted():
+            result({"keyrings": found})
         else:
             table(
                 *("provider", "file", "keyring", "changes", "state", "missing KEKs", "that wrap keys"),
@@ -50,7 +50,7 @@ def status(config_path: Path, as_json: bool) -> None:
             )
             for each in found:
                 if each["error"]:
-                    console.print(str(each["error"]), markup=False)
+                    line(str(each["error"]))
         if any(each["error"] or each["missing_keks"] for each in found):
             raise click.exceptions.Exit(1)
 
@@ -78,20 +78,24 @@ def merge(config_path: Path, other: Path, provider: str | None, other_passphrase
         provider_id, local = _chosen(strongroom, provider)
         passphrase = getattr(strongroom.config.kms[provider_id], "passphrase", None)
         if other_passphrase:
-            passphrase = click.prompt("Passphrase of OTHER_FILE", hide_input=True)
+            passphrase = ask("Passphrase of OTHER_FILE", hidden=True)
         done = await merge_keyring(strongroom.keyring, provider_id, local, other, passphrase=passphrase)
-        console.print(f"{done.added} KEK versions were added to {local.file.path}", markup=False)
-        if done.conflicts:
-            console.print(
-                f"{done.conflicts} KEK versions were other keys in each file; {done.rewrapped} keys were wrapped again"
+        if json_wanted():
+            numbers = {"added": done.added, "conflicts": done.conflicts, "rewrapped": done.rewrapped}
+            result({**numbers, "missing": done.missing})
+        else:
+            line(f"{done.added} KEK versions were added to {local.file.path}")
+            if done.conflicts:
+                line(
+                    f"{done.conflicts} KEK versions were other keys in each file; {done.rewrapped} keys were wrapped again"
+                )
+            if done.missing:
+                line("KEKs that neither file has; merge the file of the host that made them:")
+                cli_show.kek_usage(done.missing)
+            line(
+                "Copy this file to every other host of the cell. KEKs that one copy makes are unknown to the others: share one file, "
+                "create and rotate KEKs on one host only, or use a KMS."
             )
-        if done.missing:
-            console.print("KEKs that neither file has; merge the file of the host that made them:")
-            cli_show.kek_usage(done.missing)
-        console.print(
-            "Copy this file to every other host of the cell. KEKs that one copy makes are unknown to the others: share one file, "
-            "create and rotate KEKs on one host only, or use a KMS.",
-        )
         if done.missing:
             raise click.exceptions.Exit(1)
 
@@ -112,16 +116,17 @@ def adopt(config_path: Path, provider: str | None, confirm: str | None) -> None:
         provider_id, local = _chosen(strongroom, provider)
         head = (await local.file.current()).head
         missing = await missing_keks(strongroom.keyring, provider_id, local)
-        if missing:
-            console.print("The keys under these KEKs can't be unwrapped with this file:")
+        if missing and not json_wanted():
+            line("The keys under these KEKs can't be unwrapped with this file:")
             cli_show.kek_usage(missing)
-        given = confirm or click.prompt(f"Type the keyring's id, {head.keyring_id}, to accept the file")
+        given = confirm or ask(f"Type the keyring's id, {head.keyring_id}, to accept the file")
         if given != str(head.keyring_id):
             msg = "the confirmation is not the keyring's id, and nothing was changed; `strongroom keys keyring status` shows it"
             raise click.UsageError(msg)
         await adopt_keyring(strongroom.keyring, provider_id, local)
-        console.print(
-            f"the registry records change {head.changes} of keyring {head.keyring_id}; other copies are refused"
+        result(
+            {"keyring": head.keyring_id, "changes": head.changes, "missing": missing},
+            f"the registry records change {head.changes} of keyring {head.keyring_id}; other copies are refused",
         )
 
     with_diverged_keyrings(config_path, run, "keys.adopt_keyring")

@@ -9,11 +9,12 @@ import click
 from strongroom.kms import KeyClass, refuse_rotation, rotate_data_key, rotate_due_keys
 
 from .cell import SUITES, with_cell
+from .commands import Group
 from .kek import retire, rewrap, rotate_kek
 from .keyring import keyring
 from .reseal import destroy_key, reseal
 from .show import cell as cli_show
-from .show.output import console
+from .show.output import busy, result
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from strongroom.driver.strongroom import Strongroom
 
 
-@click.group(epilog="\b\nExample:\n  strongroom keys rotate payments")
+@click.group(cls=Group, epilog="\b\nExample:\n  strongroom keys rotate payments")
 def keys() -> None:
     """Show, rotate, re-wrap, retire and destroy keys, and reseal old rows."""
 
@@ -34,12 +35,12 @@ def list_keys(config_path: Path, namespace_name: str | None) -> None:
 
     async def run(strongroom: Strongroom) -> None:
         store = strongroom.keyring.store
+        policy = strongroom.config.cache
         if namespace_name is None:
-            cli_show.kek_usage(await store.list_kek_usage())
+            cli_show.kek_usage(await store.list_kek_usage(), policy)
         else:
             namespace_id = await strongroom.namespaces.find(namespace_name)
-            cli_show.keys(await store.list_data_keys(namespace_id))
-        cli_show.revocation(strongroom.config.cache)
+            cli_show.keys(await store.list_data_keys(namespace_id), policy)
 
     with_cell(config_path, run, "keys.list", name=namespace_name)
 
@@ -74,23 +75,29 @@ def rotate_keys(config_path: Path, namespace_name: str | None, due: bool, class_
             return
         namespace_id = await strongroom.namespaces.find(namespace_name)
         successor = await rotate_data_key(strongroom.keyring, namespace_id, suite=SUITES[suite] if suite else None)
-        console.print(
-            f"new rows are sealed with version {successor.version}; older versions still open the rows that they sealed"
+        result(
+            {"rotated": [{"namespace_id": namespace_id, "version": successor.version}], "failed": []},
+            f"new rows are sealed with version {successor.version}; older versions still open the rows that they sealed",
         )
 
     with_cell(config_path, run, "keys.rotate", name=namespace_name)
 
 
 async def _rotate_due(strongroom: Strongroom) -> None:
-    with console.status("finding keys that are due ...") as status:
+    with busy("finding keys that are due ...") as update:
         done = await rotate_due_keys(
             strongroom.keyring,
             strongroom.config.rotation,
-            progress=lambda number, total: status.update(f"{number} of {total} keys that are due ..."),
+            progress=lambda number, total: update(f"{number} of {total} keys that are due ..."),
         )
-    console.print(f"{len(done.rotated)} data keys rotated")
-    for namespace_id, error in done.failed:
-        console.print(f"  namespace {namespace_id}: {error}", markup=False)
+    result(
+        {
+            "rotated": [{"namespace_id": each, "version": None} for each in done.rotated],
+            "failed": [{"namespace_id": each, "error": str(error)} for each, error in done.failed],
+        },
+        f"{len(done.rotated)} data keys rotated",
+        *(f"  namespace {each}: {error}" for each, error in done.failed),
+    )
     if done.failed:
         raise click.exceptions.Exit(1)
 

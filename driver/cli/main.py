@@ -1,55 +1,127 @@
-"""The command line.
-
-Every command ends with 0 on success, 1 if a check failed, and 2 if the input or the set-up is wrong.
-"""
+"""The command line: its groups, and how every command ends. docs/command-line.md lists the exit codes."""
 
 from __future__ import annotations
 
-import asyncio
+import errno
+import os
 import sys
+import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from rich.markup import escape
 
-from strongroom.driver.config import load_config, write_config
-from strongroom.driver.demo import run_demo, stop_demo
-from strongroom.driver.doctor import examine
-from strongroom.driver.strongroom import Strongroom
+from strongroom.driver.config import ConfigError
 from strongroom.kms import StrongroomError
-from strongroom.storage import current_version
 
 from .access import access
 from .audit import audit
 from .codec import codec_server
+from .commands import Group
 from .data import history, import_, query
 from .index import index
+from .interrupts import INTERRUPTS
 from .keys import keys
 from .namespace import namespace
 from .schema import schema
-from .show import doctor as show_doctor
-from .show.demo import RichTerminal
-from .show.output import console, errors
+from .setup import demo, doctor, init
+from .show.output import fault, json_fault
+from .show.text import Guarded, guarded
 from .shred import certificate_key, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+WRONG, DEFECT, CLOSED_PIPE = 2, 70, 141
+TRACEBACK = "STRONGROOM_TRACEBACK"
 
 
 def main() -> None:
-    """Run the command line. An error of the driver is printed without a traceback, and the exit code is 2."""
+    """Run the command line, and end the process with its exit code. An error is one line on standard error, without a traceback."""
+    with guarded(sys):
+        try:
+            code = _run(sys.argv[1:])
+            sys.stdout.flush()
+        except OSError as error:  # standard output is closed, or its disk is full
+            code = _without_output(error)
+    sys.exit(code)
+
+
+def _run(arguments: Sequence[str]) -> int:  # noqa: C901 - one handler for each kind of end
     try:
         # Without its stand-alone mode click returns the code of an `Exit`.
-        sys.exit(cli.main(standalone_mode=False) or 0)
+        return cli.main(arguments, prog_name="strongroom", standalone_mode=False) or 0
+    except SystemExit as end:
+        if isinstance(sys.stdout, Guarded):
+            raise  # of shell completion
+        # click replaced the stream and ended the command, because the reader of a pipe has gone away.
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from end
+    except click.UsageError as error:
+        _print_usage(error)
+        return _fault(error, error.format_message(), WRONG)
     except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except (click.Abort, KeyboardInterrupt):
-        errors.print("stopped; what was committed is kept, and the command can be run again")
-        sys.exit(130)
+        return _fault(error, error.format_message(), WRONG)
+    except KeyboardInterrupt:
+        INTERRUPTS.end()
+    except click.Abort as error:
+        if INTERRUPTS.received is not None:
+            INTERRUPTS.end()
+        return _fault(error, "standard input ended before the question was answered; answer it with an option", WRONG)
+    except ConfigError as error:
+        return _fault(error, error.summary, WRONG, error.details)
     except StrongroomError as error:
-        errors.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
-        sys.exit(2)
+        return _fault(error, str(error), WRONG)
+    except OSError as error:
+        if error.errno in {errno.EPIPE, errno.ENOSPC} and error.filename is None:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        return _fault(error, f"{where}{error.strerror or type(error).__name__}", WRONG)
+    except Exception as error:  # noqa: BLE001 - the values in a traceback may be a tenant's
+        return _defect(error)
+
+
+def _print_usage(error: click.UsageError) -> None:
+    if error.ctx is not None and "--json" not in sys.argv:
+        for each in error.ctx.get_usage().splitlines():
+            fault(each)
+        fault(f"Try '{error.ctx.command_path} --help' for help.")
+
+
+def _fault(error: BaseException, message: str, code: int, details: Sequence[str] = ()) -> int:
+    if "--json" in sys.argv:
+        json_fault(type(error).__name__, message, code, details)
+        return code
+    fault(message, style="red", label="error: ")
+    for each in details:
+        fault(f"  {each}")
+    return code
+
+
+def _defect(error: Exception) -> int:
+    """Report an unexpected exception by its type and place. Its message may hold a value that a tenant wrote."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [
+        f"{frame.filename}:{frame.lineno}" for frame in frames if f"{os.sep}site-packages{os.sep}" not in frame.filename
+    ]
+    if os.environ.get(TRACEBACK):
+        traceback.print_exception(error)
+    text = (
+        f"this is a defect of strongroom: {type(error).__name__} at {places[-1] if places else 'an unknown place'}. "
+        f"Report it with this line; with {TRACEBACK}=1 the command prints the whole traceback, which may hold your data"
+    )
+    return _fault(error, text, DEFECT)
+
+
+def _without_output(error: OSError) -> int:
+    """End after an error of standard output. The interpreter must not write to it again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    if error.errno == errno.EPIPE:
+        return CLOSED_PIPE
+    return _fault(error, f"standard output can't be written: {error.strerror}", WRONG)
 
 
 @click.group(
+    cls=Group,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="See the README for a first walk, and `strongroom COMMAND --help` for examples.",
 )
@@ -70,78 +142,8 @@ def cli(context: click.Context, config_path: Path) -> None:
     context.obj = config_path
 
 
-@cli.command(epilog="\b\nExamples:\n  strongroom demo\n  strongroom demo --keep /tmp/strongroom")
-@click.option(
-    "--keep",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Keep the database in this new folder, with its server running.",
-)
-@click.option(
-    "--stop", type=click.Path(file_okay=False, path_type=Path), help="Stop the server of a kept demonstration."
-)
-def demo(keep: Path | None, stop: Path | None) -> None:
-    """Seal real histories in a throw-away PostgreSQL, search, rotate and shred them, and check seven claims."""
-    if stop is not None:
-        stop_demo(stop)
-        console.print(f"stopped; {stop} can be deleted")
-    elif not asyncio.run(run_demo(keep, RichTerminal())):
-        raise click.exceptions.Exit(1)
-
-
-@cli.command(epilog="\b\nExample:\n  strongroom init --dsn postgresql://strongroom@db.example.com/strongroom")
-@click.option("--dsn", envvar="STRONGROOM_DSN", help="PostgreSQL connection string of a new configuration.")
-@click.option(
-    "--shards",
-    type=click.IntRange(1, 16384),
-    default=512,
-    show_default=True,
-    help="Number of shards of a new cell. It never changes.",
-)
-@click.option(
-    "--region",
-    help="Region that a new cell is bound to. It never changes: rows and keys open in no cell of another region.",
-)
-@click.pass_obj
-def init(config_path: Path, dsn: str | None, shards: int, region: str | None) -> None:
-    """Make the configuration, the keyring and the schema, or bring the schema up to date. It can be run again."""
-    if not config_path.exists():
-        if not dsn:
-            msg = f"{config_path} does not exist; give --dsn to make it"
-            raise click.UsageError(msg)
-        write_config(config_path, dsn=dsn, shards=shards, region=region)
-        console.print(
-            f"wrote {config_path} (keep it and the keyring in a safe place: without the keyring nothing can be opened)"
-        )
-    config = load_config(config_path)
-    if region not in (None, config.cell.region):
-        msg = f"{config_path} names another region or none, and the region of a cell never changes; leave --region out"
-        raise click.UsageError(msg)
-    for step in asyncio.run(Strongroom.init(config)):
-        console.print(f"applied {step.name}")
-    bound = "" if config.cell.region is None else f" of region {config.cell.region}"
-    console.print(f"cell {config.cell.cell_id}{bound} is ready, schema version {current_version()}")
-
-
-@cli.command(epilog="\b\nExamples:\n  strongroom doctor\n  strongroom --config /etc/strongroom.toml doctor --use-keys")
-@click.option(
-    "--use-keys",
-    is_flag=True,
-    help="Also wrap and unwrap once with each KEK, to check the rights. A KMS may bill the calls.",
-)
-@click.pass_obj
-def doctor(config_path: Path, use_keys: bool) -> None:
-    """Check the configuration, the database, the KMSs, keys, namespaces and the search index, and give advice.
-
-    Ends with 1 if a check failed. A note is advice about something that works; it does not change the exit code.
-    """
-    findings = asyncio.run(examine(config_path, use_keys=use_keys))
-    show_doctor.findings(findings)
-    if not all(finding.ok for finding in findings):
-        raise click.exceptions.Exit(1)
-
-
 for command in (
-    *(schema, namespace, import_, history, query, index, keys),
+    *(init, doctor, demo, schema, namespace, import_, history, query, index, keys),
     *(access, audit, verify, certificate_key, codec_server),
 ):
     cli.add_command(command)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID, uuid4
 
 import click
@@ -12,17 +12,19 @@ from strongroom.storage import check_namespace_region, purge_namespace
 from strongroom.visibility import PRESETS, AttributeType, new_layout, registrable
 
 from .cell import SUITES, as_id, with_cell
+from .commands import Group, refuse
 from .show import cell as cli_show
-from .show.output import console
+from .show.output import busy, result
 from .shred import certificate, shred, unshred
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from strongroom.driver.strongroom import Strongroom
 
 
+T = TypeVar("T")
 _SEARCH_ATTRIBUTES = click.option(
     "-a",
     "--search-attribute",
@@ -33,7 +35,7 @@ _SEARCH_ATTRIBUTES = click.option(
 )
 
 
-@click.group(epilog="\b\nExample:\n  strongroom namespace create payments -a CustomerId=Keyword")
+@click.group(cls=Group, epilog="\b\nExample:\n  strongroom namespace create payments -a CustomerId=Keyword")
 def namespace() -> None:
     """Create, list, shred and purge namespaces."""
 
@@ -74,7 +76,11 @@ def create_namespace(
     region: str | None,
 ) -> None:
     """Create a namespace with data keys of its own."""
-    attributes = dict(_search_attribute(pair) for pair in pairs)
+    attributes = _distinct(map(_search_attribute, pairs), "--search-attribute")
+    if create_kek and uri is None:
+        refuse(
+            "--create-kek would have no effect: without --kek a new KEK is made in any case. Add --kek, or leave it out"
+        )
 
     async def run(strongroom: Strongroom) -> None:
         # The KEK's id contains no name, because the id is in clear in the registry and in the KMS's logs.
@@ -90,8 +96,11 @@ def create_namespace(
             index_layout=str(new_layout(preset)),
             region=region,
         )
-        console.print(f"created {created.namespace_id}, its keys wrapped by {kek}")
-        cli_show.revocation(strongroom.config.cache)
+        result(
+            {"namespace_id": created.namespace_id, "kek": str(kek), "region": created.region},
+            f"created {created.namespace_id}, its keys wrapped by {kek}",
+            cli_show.revocation(strongroom.config.cache),
+        )
 
     with_cell(config_path, run, "namespaces.create", name=name)
 
@@ -124,8 +133,8 @@ def attributes(config_path: Path, name: str, pairs: tuple[str, ...], aliases: tu
 
     Existing tokens are not changed, because they are made with the names that attributes were registered with.
     """
-    added = dict(_search_attribute(pair) for pair in pairs)
-    named = dict(_alias(pair) for pair in aliases)
+    added = _distinct(map(_search_attribute, pairs), "--search-attribute")
+    named = _distinct(map(_alias, aliases), "--alias")
 
     async def run(strongroom: Strongroom) -> None:
         found = await strongroom.namespaces.get(name)
@@ -149,14 +158,18 @@ def purge(config_path: Path, namespace_id: UUID) -> None:
     """
 
     async def run(strongroom: Strongroom) -> None:
-        with console.status("purging ...") as status:
+        with busy("purging ...") as update:
             deleted = await purge_namespace(
                 strongroom.database,
                 namespace_id,
-                progress=lambda table, rows: status.update(f"purging: {rows} rows of {table} ..."),
+                progress=lambda table, rows: update(f"purging: {rows} rows of {table} ..."),
             )
-        cli_show.purged(deleted)
-        await _purge_documents(strongroom, namespace_id)
+        index = strongroom.search_index
+        documents = None if index is None else await index.delete_namespace(namespace_id)
+        lines = [*cli_show.purged(deleted)]
+        if documents is not None:
+            lines.append(f"{documents} documents deleted from the search index")
+        result({"rows": deleted, "documents": documents}, *lines)
 
     with_cell(config_path, run, "namespaces.purge", namespace_id=namespace_id)
 
@@ -165,10 +178,12 @@ for command in (shred, unshred, certificate):
     namespace.add_command(command)
 
 
-async def _purge_documents(strongroom: Strongroom, namespace_id: UUID) -> None:
-    if strongroom.search_index is not None:
-        deleted = await strongroom.search_index.delete_namespace(namespace_id)
-        console.print(f"{deleted} documents deleted from the search index")
+def _distinct(pairs: Iterable[tuple[str, T]], option: str) -> dict[str, T]:
+    """Return pairs as a dictionary. Of two pairs with one name, one would have no effect."""
+    listed = list(pairs)
+    if len(dict(listed)) < len(listed):
+        refuse(f"{option} is given twice for one name; give it once")
+    return dict(listed)
 
 
 def _search_attribute(pair: str) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -10,19 +10,21 @@ from strongroom.kms import StrongroomError
 from strongroom.visibility import attribute_types
 
 from .cell import with_cell
+from .commands import Command, refuse
 from .show import cell as cli_show
-from .show.output import console
+from .show.output import busy, json_wanted, line, result
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    from rich.status import Status
-
     from strongroom.driver.strongroom import Strongroom
+    from strongroom.visibility import Reconciliation
 
 
 @click.command(
     "reconcile",
+    cls=Command,
     epilog="\b\nExamples:\n  strongroom index reconcile --check   # only compares; ends with 1 if something differs\n"
     "  strongroom index reconcile\n  strongroom index reconcile --rewrite",
 )
@@ -45,45 +47,69 @@ def reconcile(config_path: Path, check: bool, rewrite: bool) -> None:
         raise click.UsageError(msg)
 
     async def run(strongroom: Strongroom) -> None:
-        with console.status("") as status:
-            left = await _tokens(strongroom, status, repair=not check)
+        if rewrite and strongroom.search_index is None:
+            refuse("--rewrite would have no effect: the configuration has no section [elasticsearch]; leave it out")
+        with busy() as update:
+            tokens = await _tokens(strongroom, update, repair=not check)
+            documents = None
             if strongroom.search_index is not None:
-                left += await _documents(strongroom, status, repair=not check, rewrite=rewrite)
-        console.print(f"{left} differences left")
+                documents = await _documents(strongroom, update, repair=not check, rewrite=rewrite)
+        left = sum(each.left for each in tokens) + (0 if documents is None else documents.left)
+        if json_wanted():
+            result({"tokens": [each.document for each in tokens], "documents": documents, "left": left})
+        else:
+            line(f"{left} differences left")
         if left:
             raise click.exceptions.Exit(1)
 
     with_cell(config_path, run, "index.reconcile")
 
 
-async def _tokens(strongroom: Strongroom, status: Status, *, repair: bool) -> int:
-    left = 0
+class _Compared(NamedTuple):
+    """The document of one namespace, and the number of differences that are left."""
+
+    document: dict[str, object]
+    left: int
+
+
+async def _tokens(strongroom: Strongroom, update: Callable[[str], None], *, repair: bool) -> list[_Compared]:
+    compared = []
     for namespace in await strongroom.namespaces.list_namespaces():
         if namespace.shredded_at is not None or namespace.shred_due_at is not None:
             continue
+        document: dict[str, object] = {"namespace_id": namespace.namespace_id, "tally": None, "error": None}
         try:
             found = await strongroom.token_verifier().run(
                 namespace.namespace_id,
                 attribute_types(namespace),
                 repair=repair,
-                progress=lambda count: status.update(f"{count} records opened ..."),
+                progress=lambda count: update(f"{count} records opened ..."),
             )
         except StrongroomError as error:
-            console.print(f"{namespace.namespace_id}: tokens not compared: {error}", markup=False)
-            left += 1
-        else:
-            cli_show.token_tally(namespace, found)
-            left += found.left
-    return left
+            _say(f"{namespace.namespace_id}: tokens not compared: {error}")
+            compared.append(_Compared({**document, "error": str(error)}, 1))
+            continue
+        for each in cli_show.token_tally(namespace.namespace_id, found):
+            _say(each)
+        compared.append(_Compared({**document, "tally": found}, found.left))
+    return compared
 
 
-async def _documents(strongroom: Strongroom, status: Status, *, repair: bool, rewrite: bool) -> int:
+async def _documents(
+    strongroom: Strongroom, update: Callable[[str], None], *, repair: bool, rewrite: bool
+) -> Reconciliation:
     assert strongroom.search_index is not None  # noqa: S101 - its caller checks it
     await strongroom.search_index.check()
     found = await strongroom.reconciler().run(
         repair=repair,
         rewrite=rewrite,
-        progress=lambda what, count: status.update(f"{count} {what} compared ..."),
+        progress=lambda what, count: update(f"{count} {what} compared ..."),
     )
-    cli_show.reconciliation(found)
-    return found.left
+    if not json_wanted():
+        cli_show.reconciliation(found)
+    return found
+
+
+def _say(text: str) -> None:
+    if not json_wanted():
+        line(text)

@@ -10,7 +10,8 @@ import click
 from strongroom.storage import RATE, KeyInUse, destroy_retired_key, retired_versions
 
 from .cell import with_cell
-from .show.output import console, progress_bar
+from .commands import Command, refuse, refuse_unused
+from .show.output import busy, json_wanted, line, progress_bar, result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
     from uuid import UUID
-
-    from rich.status import Status
 
     from strongroom.driver.strongroom import Strongroom
     from strongroom.storage import Reseal, Resealed
@@ -48,6 +47,7 @@ _NO_PAYLOADS = click.option(
 
 @click.command(
     "reseal",
+    cls=Command,
     epilog="\b\nExamples:\n  strongroom keys rotate payments && strongroom keys reseal payments\n"
     "  strongroom keys reseal payments --rate 500 --destroy\n  strongroom keys reseal --cell\n"
     "  strongroom keys reseal payments --wait 0   # only if no other process has the cell open",
@@ -79,17 +79,22 @@ def reseal(
 
     An interrupted run continues where it stopped. Rows that do not open are not changed. They are named, and the command ends with 1.
     """
+    _check_owner(namespace_name, of_cell=of_cell)
+    if not destroy:
+        refuse_unused({"no_payloads": "--no-payloads"}, "it confirms a destruction; add --destroy, or leave it out")
 
     async def run(strongroom: Strongroom) -> None:
-        owner = await _owner(strongroom, namespace_name, of_cell=of_cell)
+        owner = await _owner(strongroom, namespace_name)
         if destroy and not of_cell:
             _ask_for_payloads(strongroom, no_payloads=no_payloads)
         work = strongroom.reseal(wait=wait)
         with _Shown() as shown:
             done = await work.run(owner, rate=rate, progress=shown)
         _print(done)
-        kept = await _destroy(work, owner, await retired_versions(work, owner)) if destroy else 0
-        if done.unreadable or kept:
+        outcomes = await _destroy(work, owner, await retired_versions(work, owner)) if destroy else []
+        if json_wanted():
+            result({**_document(done), "versions": outcomes})
+        if done.unreadable or any(each["kept"] for each in outcomes):
             raise click.exceptions.Exit(1)
 
     with_cell(config_path, run, "keys.reseal", name=namespace_name)
@@ -97,6 +102,7 @@ def reseal(
 
 @click.command(
     "destroy",
+    cls=Command,
     epilog="\b\nExamples:\n  strongroom keys destroy payments --version 1\n  strongroom keys destroy --cell --version 1",
 )
 @_NAMESPACE
@@ -115,21 +121,30 @@ def destroy_key(
     If something uses the key, its places are printed, nothing is destroyed, and the command ends with 1: reseal first. Backups are not
     scanned. A whole backup has its own copy of the wrapped key, and single rows that are restored from it will not open.
     """
+    _check_owner(namespace_name, of_cell=of_cell)
 
     async def run(strongroom: Strongroom) -> None:
-        owner = await _owner(strongroom, namespace_name, of_cell=of_cell)
+        owner = await _owner(strongroom, namespace_name)
         if not of_cell:
             _ask_for_payloads(strongroom, no_payloads=no_payloads)
-        if await _destroy(strongroom.reseal(wait=wait), owner, [version]):
+        outcomes = await _destroy(strongroom.reseal(wait=wait), owner, [version])
+        if json_wanted():
+            result({"versions": outcomes})
+        if any(each["kept"] for each in outcomes):
             raise click.exceptions.Exit(1)
 
     with_cell(config_path, run, "keys.destroy", name=namespace_name, version=version)
 
 
-async def _owner(strongroom: Strongroom, name: str | None, *, of_cell: bool) -> UUID:
+def _check_owner(name: str | None, *, of_cell: bool) -> None:
     if (name is None) != of_cell:
-        msg = "give either NAMESPACE or --cell"
-        raise click.UsageError(msg)
+        refuse("give either NAMESPACE or --cell")
+    if of_cell:
+        because = "the cell's own keys seal no payloads; leave it out"
+        refuse_unused({"no_payloads": "--no-payloads"}, because)
+
+
+async def _owner(strongroom: Strongroom, name: str | None) -> UUID:
     return strongroom.keyring.cell_id if name is None else await strongroom.namespaces.find(name)
 
 
@@ -142,39 +157,56 @@ def _ask_for_payloads(strongroom: Strongroom, *, no_payloads: bool) -> None:
         raise click.UsageError(msg)
 
 
-async def _destroy(work: Reseal, owner: UUID, versions: list[int]) -> int:
-    """Destroy versions, and return the number of versions that were kept because they are in use."""
-    kept = 0
+async def _destroy(work: Reseal, owner: UUID, versions: list[int]) -> list[dict[str, object]]:
+    """Destroy versions, and return for each its outcome. A version that is in use is kept."""
+    outcomes: list[dict[str, object]] = []
     for version in versions:
+        outcome: dict[str, object] = {"version": version, "kept": False, "reason": None, "resealed_late": 0}
+        outcomes.append(outcome)
         try:
             with _Shown() as shown:
                 late = await destroy_retired_key(work, owner, version, progress=shown)
         except KeyInUse as error:
-            console.print(str(error), markup=False)
-            kept += 1
+            _say(str(error))
+            outcome |= {"kept": True, "reason": str(error)}
         else:
+            outcome["resealed_late"] = late
             also = f"; {late} rows that were written meanwhile were resealed" if late else ""
-            console.print(f"version {version} is destroyed: nothing used it{also}")
-    if kept:
-        console.print("reseal the rows that open with `strongroom keys reseal`; repair or delete the others")
-    return kept
+            _say(f"version {version} is destroyed: nothing used it{also}")
+    if any(each["kept"] for each in outcomes):
+        _say("reseal the rows that open with `strongroom keys reseal`; repair or delete the others")
+    return outcomes
+
+
+def _document(done: Resealed) -> dict[str, object]:
+    return {
+        "version": done.version,
+        "found": done.found,
+        "resealed": done.resealed,
+        "unreadable": done.unreadable,
+        "named": [str(row) for row in done.named],
+        "seconds": done.seconds,
+    }
+
+
+def _say(text: str) -> None:
+    if not json_wanted():
+        line(text)
 
 
 def _print(done: Resealed) -> None:
     resealed, unreadable = sum(done.resealed.values()), sum(done.unreadable.values())
     rate = f", {resealed / done.seconds:,.0f} a second" if resealed and done.seconds else ""
-    console.print(
-        f"{resealed} of {max(done.found, resealed + unreadable)} rows resealed with version {done.version}{rate}"
-    )
+    _say(f"{resealed} of {max(done.found, resealed + unreadable)} rows resealed with version {done.version}{rate}")
     for name, count in sorted(done.resealed.items()):
-        console.print(f"  {name} {count}", markup=False, highlight=False)
+        _say(f"  {name} {count}")
     if not unreadable:
         return
-    console.print(f"{unreadable} rows do not open, and were not changed:")
+    _say(f"{unreadable} rows do not open, and were not changed:")
     for row in done.named[:_NAMED]:
-        console.print(f"  {row}", markup=False, highlight=False, soft_wrap=True)
+        _say(f"  {row}")
     if unreadable > _NAMED:
-        console.print(f"  and {unreadable - _NAMED} more")
+        _say(f"  and {unreadable - _NAMED} more")
 
 
 class _Shown:
@@ -182,7 +214,7 @@ class _Shown:
 
     def __init__(self) -> None:
         self._stack = ExitStack()
-        self._status: Status | None = None
+        self._status: Callable[[str], None] | None = None
         self._total: int | None = None
         self._bar: Callable[[int], None] | None = None
 
@@ -207,5 +239,5 @@ class _Shown:
             if self._status is None:
                 self._stack.close()
                 self._bar = None
-                self._status = self._stack.enter_context(console.status(""))
-            self._status.update(_STEPS[step].format(number))
+                self._status = self._stack.enter_context(busy())
+            self._status(_STEPS[step].format(number))

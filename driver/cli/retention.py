@@ -13,8 +13,9 @@ from strongroom.driver.audit.retention import prune as prune_streams
 from strongroom.driver.config import ConfigError
 
 from .cell import caller_name, named, with_cell
+from .commands import Command
 from .show import access as cli_show_access
-from .show.output import console, table
+from .show.output import json_wanted, line, result, table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from strongroom.driver.strongroom import Strongroom
 
 
-@click.command("holds", epilog="\b\nExample:\n  strongroom audit holds")
+@click.command("holds", cls=Command, epilog="\b\nExample:\n  strongroom audit holds")
 @click.pass_obj
 def holds(config_path: Path) -> None:
     """Show legal holds, the retention of records, and the namespaces that work without the log."""
@@ -34,7 +35,7 @@ def holds(config_path: Path) -> None:
     with_cell(config_path, run, "access.list")
 
 
-@click.command("hold", epilog='\b\nExample:\n  strongroom audit hold --reason "case 2026-17"')
+@click.command("hold", cls=Command, epilog='\b\nExample:\n  strongroom audit hold --reason "case 2026-17"')
 @click.option("--reason", required=True, help="Reason. It is recorded and shown.")
 @click.pass_obj
 def hold(config_path: Path, reason: str) -> None:
@@ -43,14 +44,13 @@ def hold(config_path: Path, reason: str) -> None:
     async def run(strongroom: Strongroom) -> None:
         by, access = caller_name(), strongroom.access
         policy = await access.change(lambda p: changes.add_hold(p, reason, by=by, now=access.now()))
-        console.print(
-            f"no record is pruned from now on; lift the hold with: strongroom audit lift {policy.holds[-1].hold_id}"
-        )
+        made = policy.holds[-1].hold_id
+        result({"hold_id": made}, f"no record is pruned from now on; lift the hold with: strongroom audit lift {made}")
 
     with_cell(config_path, run, "audit.hold", reason=reason)
 
 
-@click.command("lift", epilog="\b\nExample:\n  strongroom audit lift 5f0c3d2a")
+@click.command("lift", cls=Command, epilog="\b\nExample:\n  strongroom audit lift 5f0c3d2a")
 @click.argument("hold_id")
 @click.pass_obj
 def lift(config_path: Path, hold_id: str) -> None:
@@ -58,12 +58,15 @@ def lift(config_path: Path, hold_id: str) -> None:
 
     async def run(strongroom: Strongroom) -> None:
         left = (await strongroom.access.change(lambda p: changes.lift_hold(p, hold_id))).holds
-        console.print(f"lifted; {len(left)} holds are left" if left else "lifted; records may be pruned again")
+        result(
+            {"hold_id": hold_id, "holds_left": len(left)},
+            f"lifted; {len(left)} holds are left" if left else "lifted; records may be pruned again",
+        )
 
     with_cell(config_path, run, "audit.lift_hold", hold_id=hold_id)
 
 
-@click.command("retention", epilog="\b\nExample:\n  strongroom audit retention 730")
+@click.command("retention", cls=Command, epilog="\b\nExample:\n  strongroom audit retention 730")
 @click.argument("days", type=click.IntRange(1, changes.MOST_DAYS))
 @click.option("--shorten", is_flag=True, help="Confirm that it is less than before. It needs a second person.")
 @click.pass_obj
@@ -81,12 +84,17 @@ def retention(config_path: Path, days: int, shorten: bool) -> None:
             return changes.keep_for(policy, days)
 
         await strongroom.access.change(edit)
-        console.print(f"records are kept for {days} days; `strongroom audit prune` deletes what is older")
+        result(
+            {"retention_days": days},
+            f"records are kept for {days} days; `strongroom audit prune` deletes what is older",
+        )
 
     with_cell(config_path, run, "audit.shorten_retention" if shorten else "audit.lengthen_retention", days=days)
 
 
-@click.command("prune", epilog="\b\nExamples:\n  strongroom audit prune --dry-run\n  strongroom audit prune")
+@click.command(
+    "prune", cls=Command, epilog="\b\nExamples:\n  strongroom audit prune --dry-run\n  strongroom audit prune"
+)
 @click.option("--dry-run", is_flag=True, help="Only show what would be deleted.")
 @click.pass_obj
 def prune(config_path: Path, dry_run: bool) -> None:
@@ -112,14 +120,19 @@ def prune(config_path: Path, dry_run: bool) -> None:
                 f"the audit log's files can't be deleted: {error.strerror}; check the rights of this user on its folder"
             )
             raise ConfigError(msg) from None
+        if json_wanted():
+            streams = [{"stream": each.stream_id, "through": each.through, "files": each.segments} for each in done]
+            result({"dry_run": dry_run, "before": before, "streams": streams})
+            return
         table("stream", "records up to", "files", rows=((each.stream_id, each.through, each.segments) for each in done))
-        console.print(f"{'would be' if dry_run else 'were'} deleted: all of it older than {before:%Y-%m-%d %H:%M} UTC")
+        line(f"{'would be' if dry_run else 'were'} deleted: all of it older than {before:%Y-%m-%d %H:%M} UTC")
 
     with_cell(config_path, run, "audit.prune")
 
 
 @click.command(
     "availability-first",
+    cls=Command,
     epilog="\b\nExamples:\n  strongroom audit availability-first payments on\n  strongroom audit availability-first payments off",
 )
 @click.argument("namespace")
@@ -134,8 +147,9 @@ def availability_first(config_path: Path, namespace: str, switch: str) -> None:
     async def run(strongroom: Strongroom) -> None:
         found = await strongroom.namespaces.find(namespace)
         await strongroom.access.change(lambda p: changes.put_availability_first(p, found, on=switch == "on"))
-        console.print(
-            "its calls continue without the log" if switch == "on" else "its calls are refused without the log"
+        result(
+            {"namespace_id": found, "availability_first": switch == "on"},
+            "its calls continue without the log" if switch == "on" else "its calls are refused without the log",
         )
 
     with_cell(config_path, run, "audit.availability_first", **named(namespace))

@@ -9,7 +9,8 @@ import click
 from strongroom.visibility import PRESETS, attribute_types, new_layout
 
 from .cell import with_cell
-from .show.output import console
+from .commands import Command
+from .show.output import busy, result
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +26,7 @@ _STEPS = {
 
 @click.command(
     "rotate",
+    cls=Command,
     epilog="\b\nExamples:\n  strongroom index rotate payments\n  strongroom index rotate payments --preset strict\n"
     "  strongroom index rotate payments --wait 0   # only if no other process has the cell open",
 )
@@ -53,17 +55,24 @@ def rotate_index(config_path: Path, namespace_name: str, preset: str | None, wai
                 namespace.namespace_id, "GROUP BY ExecutionStatus", types
             )
             layout = new_layout(preset, dict(shares.groups))
-        with console.status("") as status:
+        with busy() as update:
             done = await strongroom.index_rotation(wait=wait).rotate(
                 namespace.namespace_id,
                 types,
                 layout=layout,
-                progress=lambda step, count: status.update(_STEPS[step].format(count)),
+                progress=lambda step, count: update(_STEPS[step].format(count)),
             )
-        console.print(
-            f"{'resumed and ' if done.resumed else ''}finished: all documents are in epoch {done.epoch}, preset {done.layout.preset}"
-        )
         gone = ", ".join(map(str, done.destroyed)) or "none"
-        console.print(f"{done.rewritten} records rewritten; keys destroyed: {gone}")
+        result(
+            {
+                "epoch": done.epoch,
+                "preset": done.layout.preset,
+                "resumed": done.resumed,
+                "rewritten": done.rewritten,
+                "destroyed": done.destroyed,
+            },
+            f"{'resumed and ' if done.resumed else ''}finished: all documents are in epoch {done.epoch}, preset {done.layout.preset}",
+            f"{done.rewritten} records rewritten; keys destroyed: {gone}",
+        )
 
     with_cell(config_path, run, "index.rotate", name=namespace_name)

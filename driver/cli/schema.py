@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import click
@@ -10,14 +9,25 @@ import click
 from strongroom.driver.config import load_config
 from strongroom.storage import Database, apply_schema, distribute_schema, distribution_statements, schema_status
 
-from .show.output import console, table
+from .commands import Group, refuse_unused
+from .interrupts import INTERRUPTS
+from .show.output import json_wanted, line, result, table
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
 
-@click.group(epilog="\b\nExample:\n  strongroom schema status")
+_APPLIED: dict[str, object] = {
+    "version": None,
+    "applied": [],
+    "statements": [],
+    "distributed": False,
+    "driver_role": None,
+}
+
+
+@click.group(cls=Group, epilog="\b\nExample:\n  strongroom schema status")
 def schema() -> None:
     """Bring the database schema up to date, and show its state."""
 
@@ -47,26 +57,34 @@ def apply(config_path: Path, driver_role: str | None, dsn: str | None, distribut
         if not distributed:
             msg = "--print needs --distributed; add it"
             raise click.UsageError(msg)
-        for statement in distribution_statements():
-            click.echo(f"{statement};")
+        refuse_unused(
+            {"driver_role": "--driver-role", "dsn": "--dsn"}, "--print runs nothing; leave --print or the others out"
+        )
+        statements = distribution_statements()
+        result({**_APPLIED, "distributed": True, "statements": statements}, *(f"{each};" for each in statements))
         return
 
     async def run(database: Database) -> None:
-        for step in await apply_schema(database, driver_role=driver_role):
-            console.print(f"applied {step.name}")
-        if distributed:
-            for statement in await distribute_schema(database):
-                console.print(f"ran {statement}", markup=False, soft_wrap=True)
-            console.print("next, set distributed = true under [database] in the configuration of every host")
+        steps = [step.name for step in await apply_schema(database, driver_role=driver_role)]
+        statements = list(await distribute_schema(database)) if distributed else []
         found = await schema_status(database)
-        console.print(f"schema version {found.version}, {'distributed' if found.distributed else 'on one server'}")
+        document = {
+            "version": found.version,
+            "applied": steps,
+            "statements": statements,
+            "distributed": found.distributed,
+        }
+        lines = [f"applied {step}" for step in steps] + [f"ran {statement}" for statement in statements]
+        if distributed:
+            lines.append("next, set distributed = true under [database] in the configuration of every host")
+        lines.append(f"schema version {found.version}, {'distributed' if found.distributed else 'on one server'}")
         if driver_role is not None:
-            console.print(
-                f"{driver_role} has the rights that services need; connect as this role in the dsn of their configuration",
-                markup=False,
+            lines.append(
+                f"{driver_role} has the rights that services need; connect as this role in the dsn of their configuration"
             )
+        result({**document, "driver_role": driver_role}, *lines)
 
-    asyncio.run(_on_database(config_path, run, dsn))
+    INTERRUPTS.run(_on_database(config_path, run, dsn))
 
 
 @schema.command("status", epilog="\b\nExample:\n  strongroom schema status")
@@ -76,6 +94,18 @@ def status(config_path: Path) -> None:
 
     async def run(database: Database) -> None:
         found = await schema_status(database)
+        if json_wanted():
+            result(
+                {
+                    "version": found.version,
+                    "migrations": found.migrations,
+                    "missing_functions": found.missing_functions,
+                    "distributed": found.distributed,
+                    "is_current": found.is_current,
+                    "advice": found.advice,
+                }
+            )
+            raise click.exceptions.Exit(0 if found.is_current else 1)
         table(
             "version",
             "migration",
@@ -86,12 +116,12 @@ def status(config_path: Path) -> None:
             ),
         )
         spread = "distributed over Citus" if found.distributed else "on one server"
-        console.print(f"{spread}; missing functions: {', '.join(found.missing_functions) or 'none'}")
+        line(f"{spread}; missing functions: {', '.join(found.missing_functions) or 'none'}")
         if not found.is_current:
-            console.print(found.advice, soft_wrap=True)
+            line(found.advice)
             raise click.exceptions.Exit(1)
 
-    asyncio.run(_on_database(config_path, run))
+    INTERRUPTS.run(_on_database(config_path, run))
 
 
 async def _on_database(config_path: Path, run: Callable[[Database], Awaitable[None]], dsn: str | None = None) -> None:

@@ -16,8 +16,9 @@ from strongroom.kms import InvalidCertificate, verify_certificate
 from strongroom.storage import NamespaceNotFound
 
 from .cell import as_id, named, with_cell
+from .commands import Command, is_given, refuse, refuse_unused
 from .show import shred as cli_show_shred
-from .show.output import console, errors, progress_bar
+from .show.output import ask, busy, fault, json_wanted, line, progress_bar, result
 
 if TYPE_CHECKING:
     from strongroom.driver.shredding import Shredding, Step
@@ -42,6 +43,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 @click.command(
     "shred",
+    cls=Command,
     epilog="\b\nExamples:\n  strongroom namespace shred payments\n"
     "  strongroom namespace shred payments --final 4f0c2a91d3 --certificate payments-erasure.json",
 )
@@ -78,27 +80,32 @@ def shred(
         msg = "--final and --certificate need each other; give both"
         raise click.UsageError(msg)
     if code is not None and path is not None:
+        first = {"confirm": "--confirm", "grace": "--grace", "keep_kek": "--keep-kek"}
+        refuse_unused(first, "it belongs to the first step; with --final leave it out")
         _finish(config_path, name, code, path)
         return
     if confirm is None:
-        confirm = click.prompt("The namespace will be unreadable at once. Type its name to shred it")
+        confirm = ask("The namespace will be unreadable at once. Type its name to shred it")
     if confirm != name:
         msg = "the confirmation is not the name, and nothing was changed; run the command again"
         raise click.UsageError(msg)
+
+    changed = [
+        option for parameter, option in {"grace": "--grace", "keep_kek": "--keep-kek"}.items() if is_given(parameter)
+    ]
 
     async def run(strongroom: Strongroom) -> None:
         shredding, namespace_id = strongroom.shredding(), await _find(strongroom, name)
         earlier = await shredding.store.find(namespace_id)
         if earlier is not None:
-            console.print(
-                f"namespace {name} is already scheduled for shredding at "
-                f"{earlier.due_at:%Y-%m-%d %H:%M} UTC; its KEK setting is unchanged. "
-                f"Run 'strongroom namespace unshred {name}' first to change it.",
-                markup=False,
-                soft_wrap=True,
-            )
+            already = f"namespace {name} is already scheduled for shredding at {earlier.due_at:%Y-%m-%d %H:%M} UTC"
+            undo = f"Run 'strongroom namespace unshred {name}' first to change it."
+            if changed:
+                refuse(f"{already}; {' and '.join(changed)} would have no effect. {undo}")
+            if not json_wanted():
+                line(f"{already}; its KEK setting is unchanged. {undo}")
         request = await shredding.request(namespace_id, grace=grace, keep_kek=keep_kek)
-        with console.status("counting what will be lost ..."):
+        with busy("counting what will be lost ..."):
             loss = await shredding.loss(request)
         cli_show_shred.request(name, request, loss, seconds=shredding.eviction_seconds)
 
@@ -115,17 +122,15 @@ def _finish(config_path: Path, name: str, code: str, path: Path) -> None:
         certificate = await _finished(shredding, namespace_id, code)
         await asyncio.to_thread(_write, path, certificate, namespace_id)
         verified = verify_certificate(certificate)
-        cli_show_shred.certificate(verified)
-        console.print(
-            f"the certificate is in {path}; print it again with: strongroom namespace certificate {namespace_id}",
-            markup=False,
-        )
+        if json_wanted():
+            result({"certificate": path, **cli_show_shred.certificate_document(verified)})
+        else:
+            cli_show_shred.certificate(verified)
+            line(f"the certificate is in {path}; print it again with: strongroom namespace certificate {namespace_id}")
         left = [kek for kek in verified.keks if not kek.is_done]
         if left:
-            errors.print(f"{left[0].kek} was not deleted: {left[0].error}", markup=False, soft_wrap=True)
-            errors.print(
-                f"run it again with a new file: strongroom namespace shred {namespace_id} --final {code}", markup=False
-            )
+            fault(f"{left[0].kek} was not deleted: {left[0].error}")
+            fault(f"run it again with a new file: strongroom namespace shred {namespace_id} --final {code}")
             raise click.exceptions.Exit(1)
 
     with_cell(config_path, run, "shredding.finish", **named(name))
@@ -133,7 +138,7 @@ def _finish(config_path: Path, name: str, code: str, path: Path) -> None:
 
 async def _finished(shredding: Shredding, namespace_id: UUID, code: str) -> bytes:
     await shredding.confirm(namespace_id, code)
-    with console.status("counting rows ..."):
+    with busy("counting rows ..."):
         total = sum((await shredding.store.rows(namespace_id)).values())
     with progress_bar("rows", total) as show:
 
@@ -144,7 +149,7 @@ async def _finished(shredding: Shredding, namespace_id: UUID, code: str) -> byte
         return await shredding.finish(namespace_id, code, progress=progress)
 
 
-@click.command("unshred", epilog="\b\nExample:\n  strongroom namespace unshred payments")
+@click.command("unshred", cls=Command, epilog="\b\nExample:\n  strongroom namespace unshred payments")
 @click.argument("name", metavar="NAME|ID")
 @click.pass_obj
 def unshred(config_path: Path, name: str) -> None:
@@ -154,13 +159,18 @@ def unshred(config_path: Path, name: str) -> None:
         shredding, namespace_id = strongroom.shredding(), await _find(strongroom, name)
         await shredding.cancel(namespace_id)
         seconds = shredding.eviction_seconds
-        console.print(f"{namespace_id} works again, in all processes within {seconds} s", markup=False)
+        result(
+            {"namespace_id": namespace_id, "eviction_seconds": seconds},
+            f"{namespace_id} works again, in all processes within {seconds} s",
+        )
 
     with_cell(config_path, run, "shredding.cancel", **named(name))
 
 
 @click.command(
     "certificate",
+    cls=Command,
+    without_json="It prints the certificate, which is JSON, byte for byte.",
     epilog="\b\nExample:\n  strongroom namespace certificate 0f2c1e5e-7c1b-4b3c-9d0a-5b1f7a3e9c11 > erasure.json",
 )
 @click.argument("namespace_id", callback=as_id)
@@ -174,20 +184,22 @@ def certificate(config_path: Path, namespace_id: UUID) -> None:
     with_cell(config_path, run, "shredding.certificate", namespace_id=namespace_id)
 
 
-@click.command("certificate-key", epilog="\b\nExample:\n  strongroom certificate-key > cell.pub")
+@click.command("certificate-key", cls=Command, epilog="\b\nExample:\n  strongroom certificate-key > cell.pub")
 @click.pass_obj
 def certificate_key(config_path: Path) -> None:
     """Print the public key of this cell's erasure certificates, for auditors to keep. It never changes."""
 
     async def run(strongroom: Strongroom) -> None:
         cell = await strongroom.keyring.open(strongroom.keyring.cell_id)
-        console.print(cell.certificate_key().public_key.hex(), highlight=False)
+        key = cell.certificate_key().public_key.hex()
+        result({"public_key": key}, key)
 
     with_cell(config_path, run, "shredding.certificate")
 
 
 @click.command(
     "verify-certificate",
+    cls=Command,
     epilog="\b\nExamples:\n  strongroom verify-certificate erasure.json --public-key cell.pub\n"
     "  strongroom verify-certificate erasure.json",
 )
@@ -204,17 +216,23 @@ def verify(path: Path, public_key: str | None) -> None:
     try:
         verified = verify_certificate(_content(path), public_key=pinned)
     except InvalidCertificate as error:
-        errors.print(f"NOT VALID: {error}", markup=False, soft_wrap=True)
+        if json_wanted():
+            result({"valid": False, "origin_proved": False, "error": str(error), "facts": None})
+        else:
+            fault(f"NOT VALID: {error}")
         raise click.exceptions.Exit(1) from None
+    if json_wanted():
+        facts = cli_show_shred.certificate_document(verified)
+        result({"valid": True, "origin_proved": pinned is not None, "error": None, "facts": facts})
+        return
     cli_show_shred.certificate(verified)
     if pinned is None:
-        console.print(
+        line(
             f"Not altered: it is signed by its own key {verified.public_key.hex()}. This does not prove its origin, because "
-            "everybody can sign with a key of their own. Compare the key with the cell's key, or give that key with --public-key.",
-            soft_wrap=True,
+            "everybody can sign with a key of their own. Compare the key with the cell's key, or give that key with --public-key."
         )
     else:
-        console.print("Valid: signed by the given key, and not altered since.")
+        line("Valid: signed by the given key, and not altered since.")
 
 
 def _write(path: Path, content: bytes, namespace_id: UUID) -> None:

@@ -171,7 +171,7 @@ def test_a_stream_that_was_taken_away_is_missing(walk, config_path):
 def test_doctor_looks_at_log_and_rights(walk, config_path):
     """The doctor checks that the log can be written and that there are two owners. A fault makes it exit with 1."""
     told = walk("doctor")
-    assert re.search(r"audit log\s.*can be written", told)
+    assert re.search(r"audit log: .*can be written", told)
     assert "2 owners" in told
     walk("access", "remove", SECOND)
     assert "Make another" in walk("doctor")

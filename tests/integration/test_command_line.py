@@ -387,19 +387,6 @@ def test_a_foreign_database_is_refused(command_line_cell, tmp_path):
     assert CANARY not in found.stdout + found.stderr
 
 
-def test_init_does_not_overwrite(command_line_cell, tmp_path):
-    """A folder that can't be written and an invalid dsn are refused, and a configuration is never replaced."""
-    before = (command_line_cell.folder / "strongroom.toml").read_bytes()
-    command_line_cell.done("init", "--dsn", "postgresql://elsewhere/other")
-    assert (command_line_cell.folder / "strongroom.toml").read_bytes() == before
-    command_line_cell.refused(
-        "--config", str(tmp_path / "none" / "strongroom.toml"), "init", "--dsn", command_line_cell.dsn
-    )
-    command_line_cell.refused(
-        "--config", str(tmp_path / "new.toml"), "init", "--dsn", f"postgresql://{CANARY}:x@127.0.0.1:1/none"
-    )
-
-
 def test_an_import_that_was_killed_can_be_run_again(command_line_cell, sample_lines, tmp_path):
     """An import that was killed and run again ends with the same rows as one that was not."""
     path = tmp_path / "many.jsonl"

@@ -200,7 +200,7 @@ def test_commands_tell_and_mend(config_path):
     assert "lacks change 3" in " ".join(told.stdout.split())
     status = run_command(folder, "keys", "keyring", "status", "--json")
     assert status.returncode == 1
-    (found,) = json.loads(status.stdout)
+    (found,) = json.loads(status.stdout)["keyrings"]
     assert (found["state"], found["missing_keks"], found["keys"]) == ("diverged", 1, 3)
     assert run_command(folder, "keys", "keyring", "adopt", "--confirm", "x").returncode != 0
     done = run_command(folder, "keys", "keyring", "merge", str(other))

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-import orjson
-
-from .output import console, table
+from .output import json_wanted, line, result, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,22 +18,22 @@ if TYPE_CHECKING:
     from strongroom.storage import Namespace
 
 
-def api_key(name: str, key: str, stored: ApiKey) -> None:
-    """Print a new API key. It can't be printed again."""
-    console.print(
+def api_key(name: str, key: str, stored: ApiKey, *advice: str) -> None:
+    """Print a new API key, and advice. The key can't be printed again."""
+    result(
+        {"principal": name, "key_id": stored.key_id, "api_key": key, "expires_at": stored.expires_at},
         f"API key of {name}, valid until {_day(stored.expires_at)}; store it now, because it can't be shown again:",
-        markup=False,
+        key,
+        *advice,
     )
-    console.print(key, markup=False, highlight=False, soft_wrap=True)
 
 
-def principals(policy: Policy, namespaces: Iterable[Namespace], *, as_json: bool) -> None:
+def principals(policy: Policy, namespaces: Iterable[Namespace]) -> None:
     """Print the principals."""
     names = {each.namespace_id: each.name for each in namespaces}
-    if as_json:
-        _json(
-            {"version": policy.version, "principals": [_without_hashes(asdict(p)) for p in policy.principals.values()]}
-        )
+    if json_wanted():
+        people = [_without_hashes(asdict(each)) for each in policy.principals.values()]
+        result({"version": policy.version, "principals": people})
         return
     rows = []
     for person in sorted(policy.principals.values(), key=lambda each: each.name):
@@ -45,12 +42,10 @@ def principals(policy: Policy, namespaces: Iterable[Namespace], *, as_json: bool
             for each in person.bindings
         ]
         keys = [f"{key.key_id} until {_day(key.expires_at)}" for key in person.api_keys]
-        rows.append((person.name, "\n".join(roles) or "none", "\n".join(keys), "\n".join(person.subjects)))
+        rows.append((person.name, ", ".join(roles) or "none", ", ".join(keys), " | ".join(person.subjects)))
     if not rows:
-        console.print(
-            "this cell has no access policy: every user who can read its configuration may do anything. Turn access control on with:"
-        )
-        console.print("strongroom access init NAME", markup=False)
+        line("this cell has no access policy: every user who can read its configuration may do anything")
+        line("turn access control on with: strongroom access init NAME")
         return
     table("principal", "roles", "API keys", "certificates", rows=rows)
 
@@ -58,6 +53,9 @@ def principals(policy: Policy, namespaces: Iterable[Namespace], *, as_json: bool
 def grants(policy: Policy, *, at: datetime, show_all: bool) -> None:
     """Print break-glass grants, in their state at a time."""
     shown = [each for each in policy.grants if show_all or _state(each, at) in ("waiting", "valid")]
+    if json_wanted():
+        result({"grants": [{**asdict(each), "state": _state(each, at)} for each in shown]})
+        return
     table(
         *("grant", "for", "what", "where", "reason", "asked", "state", "approved by", "until"),
         rows=(
@@ -77,12 +75,12 @@ def grants(policy: Policy, *, at: datetime, show_all: bool) -> None:
     )
 
 
-def review(report: AccessReview, *, as_json: bool) -> None:
+def review(report: AccessReview) -> None:
     """Print an access review."""
-    if as_json:
-        _json(asdict(report))
+    if json_wanted():
+        result(asdict(report))
         return
-    console.print(f"cell {report.cell_id}, {_minute(report.at)} UTC, policy version {report.policy_version}")
+    line(f"cell {report.cell_id}, {_minute(report.at)} UTC, policy version {report.policy_version}")
     table(
         *("principal", "role", "where", "since", "by", "last used", ""),
         rows=(
@@ -99,26 +97,36 @@ def review(report: AccessReview, *, as_json: bool) -> None:
         ),
     )
     if report.without_role:
-        console.print(f"without any role: {', '.join(report.without_role)}", markup=False)
+        line(f"without any role: {', '.join(report.without_role)}")
     for name, keys in report.expired_keys.items():
-        console.print(f"expired API keys of {name}: {', '.join(keys)}", markup=False)
-    console.print(f"{len(report.grants)} break-glass grants in the last 90 days: strongroom access grants --all")
-    console.print(f"the last use is from {report.records} records of this host's audit log")
+        line(f"expired API keys of {name}: {', '.join(keys)}")
+    line(f"{len(report.grants)} break-glass grants in the last 90 days: strongroom access grants --all")
+    line(f"the last use is from {report.records} records of this host's audit log")
     if not report.policy_matches:
-        console.print(
-            "[bold red]the audit log does not have this policy[/]: rights were changed on another host, or without the audit log. "
-            "Run the review on the other host"
+        line(
+            ": rights were changed on another host, or without the audit log. Run the review on the other host",
+            label="the audit log does not have this policy",
+            style="red",
         )
 
 
 def retention(policy: Policy, namespaces: Iterable[Namespace]) -> None:
     """Print the retention of audit records, and the legal holds."""
+    if json_wanted():
+        result(
+            {
+                "retention_days": policy.retention_days,
+                "holds": [asdict(each) for each in policy.holds],
+                "availability_first": sorted(policy.availability_first),
+            }
+        )
+        return
     names = {each.namespace_id: each.name for each in namespaces}
-    console.print(f"records are kept for {policy.retention_days} days")
+    line(f"records are kept for {policy.retention_days} days")
     rows = ((each.hold_id, each.reason, _minute(each.since), each.by) for each in policy.holds)
     table("legal hold", "reason", "since", "by", rows=rows)
     for namespace_id in sorted(policy.availability_first):
-        console.print(f"calls about {_place(namespace_id, names)} continue without the log", markup=False)
+        line(f"calls about {_place(namespace_id, names)} continue without the log")
 
 
 def _state(grant: Grant, at: datetime) -> str:
@@ -145,7 +153,3 @@ def _day(moment: datetime) -> str:
 
 def _minute(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M}"
-
-
-def _json(value: object) -> None:
-    sys.stdout.buffer.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z) + b"\n")

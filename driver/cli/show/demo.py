@@ -4,27 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from rich.markup import escape
-
 from . import output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from contextlib import AbstractContextManager
 
-_STYLES = {"held": "green", "failed": "bold red", "": "none"}
+_STYLES: dict[str, output.Style] = {"held": "green", "failed": "red", "": ""}
 
 
-class RichTerminal:
+class TextTerminal:
     """Prints the demonstration to the terminal; see `strongroom.driver.demo.Terminal`."""
 
     def line(self, text: str = "", *, outcome: Literal["held", "failed", ""] = "") -> None:
         """Print a line."""
-        output.console.print(text, style=_STYLES[outcome], markup=False, highlight=not outcome)
+        output.line(text, style=_STYLES[outcome])
 
     def title(self, text: str) -> None:
-        """Print a title with a rule."""
-        output.console.rule(f"[bold]{escape(text)}", align="left")
+        """Print a title."""
+        output.line(text, style="bold")
 
     def table(self, *columns: str, rows: Iterable[Iterable[object]]) -> None:
         """Print a table."""
@@ -36,4 +34,4 @@ class RichTerminal:
 
     def busy(self, text: str) -> AbstractContextManager[object]:
         """Print a spinner."""
-        return output.console.status(text)
+        return output.busy(text)

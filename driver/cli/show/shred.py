@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .output import console, table
+from .output import json_wanted, line, result, table
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -22,28 +22,55 @@ _DISPOSALS = {
 
 def request(name: str, found: ShredRequest, loss: Loss, *, seconds: int) -> None:
     """Print a request: the loss, the times and the next command."""
+    if json_wanted():
+        result(
+            {
+                "namespace_id": found.namespace_id,
+                "requested_at": found.requested_at,
+                "due_at": found.due_at,
+                "confirmed_at": found.confirmed_at,
+                "code": found.code,
+                "eviction_seconds": seconds,
+                "rows": loss.rows,
+                "documents": loss.documents,
+                "keks": [{"kek": str(kek.kek), "disposal": kek.disposal} for kek in loss.keks],
+            }
+        )
+        return
     rows = [
         *loss.rows.items(),
         *([] if loss.documents is None else [("documents of the search index", loss.documents)]),
     ]
     table("what will be lost", "rows", rows=rows, title=f"namespace {found.namespace_id}")
     for kek in loss.keks:
-        console.print(f"KEK {kek.kek} {_DISPOSALS[kek.disposal]}", markup=False, soft_wrap=True)
+        line(f"KEK {kek.kek} {_DISPOSALS[kek.disposal]}")
     if found.confirmed_at is not None:
-        console.print(
-            f"its keys were destroyed at {_utc(found.confirmed_at)}; the shredding is not finished", markup=False
-        )
+        line(f"its keys were destroyed at {_utc(found.confirmed_at)}; the shredding is not finished")
     else:
-        console.print(
-            f"requested at {_utc(found.requested_at)}. It is unreadable, in every process after {seconds} s. Nothing is lost yet.",
-            soft_wrap=True,
+        line(
+            f"requested at {_utc(found.requested_at)}. It is unreadable, in every process after {seconds} s. Nothing is lost yet."
         )
-        console.print(f"to undo it: strongroom namespace unshred {name}", markup=False, soft_wrap=True)
-    console.print(
-        f"from {_utc(found.due_at)}, permanently: strongroom namespace shred {name} --final {found.code} --certificate FILE",
-        markup=False,
-        soft_wrap=True,
+        line(f"to undo it: strongroom namespace unshred {name}")
+    line(
+        f"from {_utc(found.due_at)}, permanently: strongroom namespace shred {name} --final {found.code} --certificate FILE"
     )
+
+
+def certificate_document(verified: ErasureCertificate) -> dict[str, object]:
+    """Return the facts of a certificate as JSON has them."""
+    return {
+        "cell_id": verified.cell_id,
+        "namespace_id": verified.namespace_id,
+        "requested_at": verified.requested_at,
+        "confirmed_at": verified.confirmed_at,
+        "completed_at": verified.completed_at,
+        "eviction_seconds": verified.eviction_seconds,
+        "rows_deleted": verified.rows_deleted,
+        "documents_deleted": verified.documents_deleted,
+        "keys": len(verified.keys),
+        "keks": [{"kek": str(kek.kek), "disposal": kek.disposal, "error": kek.error} for kek in verified.keks],
+        "public_key": verified.public_key.hex(),
+    }
 
 
 def certificate(verified: ErasureCertificate) -> None:
@@ -89,9 +116,9 @@ def certificate(verified: ErasureCertificate) -> None:
         ),
     )
     for title, sentences in (("Covers:", verified.covers), ("Does not cover:", verified.does_not_cover)):
-        console.print(title)
+        line(title)
         for sentence in sentences:
-            console.print(f"  - {sentence}", markup=False, highlight=False, soft_wrap=True)
+            line(f"  - {sentence}")
 
 
 def _answer(kek: KekDisposal) -> str:

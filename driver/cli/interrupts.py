@@ -1,0 +1,107 @@
+"""SIGINT and SIGTERM end a command at any moment with one line and the exit code 130 or 143. A second signal ends it at once.
+
+Nothing of the product is imported here, because the handlers must be installed before imports that take a second.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterator
+    from types import FrameType
+
+T = TypeVar("T")
+_STOPPED = "stopped; what was committed is kept, and the command can be run again"
+_SHOW_CURSOR = "\x1b[?25h"
+_FIRST = 128
+"""Exit codes after signals begin here, as in a shell."""
+
+
+class Interrupts:
+    """The handler of both signals.
+
+    A command is cancelled by the first signal, so that connections and servers are closed in order. Elsewhere there is nothing to
+    close, and the process ends at once, without running code of libraries that could print a traceback.
+
+    Attributes:
+        received: The first signal; None before it.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._cancel: Any = None
+        self._asking = False
+
+    def install(self) -> None:
+        """Handle both signals, except one that the parent process ignores, as `nohup` does."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self)
+
+    def __call__(self, number: int, _frame: FrameType | None) -> None:
+        """Handle a signal."""
+        again, self.received = self.received is not None, self.received or number
+        if again:
+            self.end(flush=False)
+        if self._asking:
+            raise KeyboardInterrupt  # Only an exception makes `input` restore the terminal.
+        if self._cancel is not None:
+            self._cancel()
+        else:
+            self.end()
+
+    def end(self, *, flush: bool = True) -> NoReturn:
+        """Print one line, and end the process."""
+        if flush:
+            with suppress(Exception):
+                sys.stdout.flush()
+        with suppress(OSError):
+            os.write(2, self._line().encode())
+        os._exit(_FIRST + (self.received or signal.SIGINT))
+
+    def _line(self) -> str:
+        code = _FIRST + (self.received or signal.SIGINT)
+        if "--json" in sys.argv:
+            return f'{{"error":{{"type":"Interrupted","message":"{_STOPPED}","details":[],"exit_code":{code}}}}}\n'
+        return (_SHOW_CURSOR if _is_live_terminal() else "") + _STOPPED + "\n"
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Raise `KeyboardInterrupt` for a signal, while a person is asked."""
+        self._asking = True
+        try:
+            yield
+        finally:
+            self._asking = False
+
+    def run(self, command: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine as `asyncio.run` does. A signal cancels it."""
+        import asyncio  # noqa: PLC0415 - takes a while to import
+
+        async def cancellable() -> T:
+            loop, task = asyncio.get_running_loop(), asyncio.current_task()
+            assert task is not None  # noqa: S101 - a coroutine runs in a task
+            self._cancel = lambda: loop.call_soon_threadsafe(task.cancel)
+            try:
+                return await command
+            finally:
+                self._cancel = None
+                if self.received is not None:
+                    self.end()  # Without the end of `asyncio.run`, which waits for threads.
+
+        return asyncio.run(cancellable())
+
+
+def _is_live_terminal() -> bool:
+    with suppress(OSError):
+        return os.isatty(2) and os.environ.get("TERM", "dumb") not in {"dumb", ""}
+    return False
+
+
+INTERRUPTS = Interrupts()
+"""The handler of this process."""

@@ -1,0 +1,175 @@
+"""Print searches and histories: as tables for people, and as JSON Lines for programs."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from strongroom.driver.importing.history_event import decode_batch, payloads
+from strongroom.storage import NotFound
+from strongroom.visibility import attribute_types
+
+from .output import json_line, json_wanted, line, moment, result, table
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from strongroom.driver.strongroom import Strongroom
+    from strongroom.storage import BranchInfo, HistoryBranch, HistoryNode, Namespace
+    from strongroom.visibility import VisibilityRecord
+
+_PAGE = 1000
+
+
+async def executions(strongroom: Strongroom, name: str, query: str, *, limit: int, page_token: bytes | None) -> None:
+    """Print a page of runs."""
+    namespace = await strongroom.namespaces.get(name)
+    page = await strongroom.visibility.list_workflow_executions(
+        namespace.namespace_id, query, attribute_types(namespace), page_size=limit, page_token=page_token
+    )
+    token = page.next_page_token.decode() if page.next_page_token else None
+    if json_wanted():
+        for record in page.executions:
+            json_line({**record._asdict(), "search_attributes": dict(record.search_attributes)})
+        if token:
+            json_line({"next_page_token": token})
+        return
+    rows = (
+        (
+            record.workflow_id,
+            record.run_id,
+            record.workflow_type,
+            record.execution_status,
+            moment(record.start_time),
+            moment(record.close_time),
+        )
+        for record in page.executions
+    )
+    table("workflow id", "run id", "type", "status", "started (UTC)", "closed (UTC)", rows=rows)
+    if token:
+        line(f"there are more; continue with: --page-token {token}")
+
+
+async def count(strongroom: Strongroom, name: str, query: str) -> None:
+    """Print a count."""
+    namespace = await strongroom.namespaces.get(name)
+    found = await strongroom.visibility.count_workflow_executions(
+        namespace.namespace_id, query, attribute_types(namespace)
+    )
+    if json_wanted():
+        result({"count": found.count, "groups": dict(found.groups)})
+        return
+    line(str(found.count))
+    if found.groups:
+        table("group", "count", rows=found.groups)
+
+
+async def explanation(strongroom: Strongroom, name: str, query: str) -> None:
+    """Print how a filter is answered."""
+    namespace = await strongroom.namespaces.get(name)
+    found = await strongroom.visibility.explain(namespace.namespace_id, query, attribute_types(namespace))
+    conditions = [
+        {
+            "attribute": each.attribute,
+            "operator": each.operator,
+            "tokens": each.tokens,
+            "decided_by": "index" if each.exact else "index, then the opened record",
+            "profile": each.profile,
+            "leakage": each.leakage,
+            "reveals": each.reveals,
+        }
+        for each in found.conditions
+    ]
+    if json_wanted():
+        numbers = {"sure": found.sure, "possible": found.possible, "opened": found.opened, "budget": found.budget}
+        result({"conditions": conditions, **numbers, "epochs": found.epochs, "sorted_here": found.sorted_here})
+        return
+    table(
+        "attribute",
+        "operator",
+        "tokens sent",
+        "decided by",
+        "profile",
+        "the index shows",
+        "the query reveals",
+        rows=(each.values() for each in conditions),
+    )
+    line(f"{found.sure} documents match for certain, {found.possible} may")
+    if found.epochs > 1:
+        line(f"the index key is being rotated, so this is sent for {found.epochs} keys")
+    if found.sorted_here:
+        line(f"ORDER BY: each page opens all {found.possible} (at most {found.budget} beyond the page)")
+    else:
+        line(f"a count opens {found.opened} of them (at most {found.budget}); a list opens what its page needs")
+
+
+async def history(strongroom: Strongroom, name: str, workflow_id: str, run_id: str | None) -> None:
+    """Print the events of a run.
+
+    Args:
+        strongroom: The cell.
+        name: The name of the namespace.
+        workflow_id: The workflow id.
+        run_id: The run id; None for the latest run.
+
+    Raises:
+        NotFound: The run does not exist, or its history is not stored.
+    """
+    namespace = await strongroom.namespaces.get(name)
+    record = await _find_run(strongroom, namespace, workflow_id, run_id)
+    rows = []
+    async for node in _nodes(strongroom, namespace.namespace_id, record):
+        for event in decode_batch(node.events.data):
+            if json_wanted():
+                encoded = base64.b64encode(event.data).decode()
+                json_line({"event_id": event.event_id, "time": event.time, "type": event.type, "event": encoded})
+            else:
+                shown = " ".join(payload.decode(errors="replace") for payload in payloads(event.data))
+                rows.append((event.event_id, moment(event.time), event.type, shown))
+    if not json_wanted():
+        title = f"{record.workflow_id} / {record.run_id} ({record.workflow_type}, {record.execution_status})"
+        table("event", "time (UTC)", "type", "payloads", rows=rows, title=title)
+
+
+async def _find_run(
+    strongroom: Strongroom, namespace: Namespace, workflow_id: str, run_id: str | None
+) -> VisibilityRecord:
+    query = f"WorkflowId = {_quoted(workflow_id)}" + (f" AND RunId = {_quoted(run_id)}" if run_id else "")
+    page = await strongroom.visibility.list_workflow_executions(
+        namespace.namespace_id, query, attribute_types(namespace), page_size=1
+    )
+    if not page.executions:
+        raise NotFound("this namespace has no such workflow execution")
+    return page.executions[0]
+
+
+async def _nodes(strongroom: Strongroom, namespace_id: UUID, record: VisibilityRecord) -> AsyncIterator[HistoryNode]:
+    shard_id = await strongroom.shards.shard_of(namespace_id, record.workflow_id)
+    branches = await strongroom.history.get_history_tree(namespace_id, shard_id=shard_id, tree_id=UUID(record.run_id))
+    if not branches:
+        raise NotFound("the history of this run is not stored")
+    newest = _newest(branches)
+    token = None
+    while True:
+        page = await strongroom.history.read_history_branch(namespace_id, newest, page_size=_PAGE, page_token=token)
+        for node in page.nodes:
+            yield node
+        token = page.next_page_token
+        if token is None:
+            return
+
+
+def _newest(branches: Sequence[BranchInfo]) -> HistoryBranch:
+    """Return the newest branch. A fork is newer than the branch that it was forked from, whatever the clocks of their hosts are."""
+
+    def forked(info: BranchInfo) -> tuple[int, int]:
+        ancestors = {part.branch_id for part in info.branch.ancestors}
+        times = [each.fork_time_ns for each in branches if each.branch.branch_id in ancestors]
+        return max([info.fork_time_ns, *times]), len(ancestors)
+
+    return max(branches, key=forked).branch
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
