@@ -33,11 +33,17 @@ MOST_PRINCIPALS = 5_000
 MOST_DAYS = 36_500
 
 
-def first_owner(name: str, *, now: datetime) -> Policy:
-    """Return the first policy of a cell: one owner."""
+def first_owner(name: str, *, now: datetime, policy: Policy | None = None) -> Policy:
+    """Return the first policy of a cell with principals: one owner.
+
+    Args:
+        name: The owner.
+        now: The time, in UTC.
+        policy: A policy without principals, whose retention and holds are kept; None for none.
+    """
     _check_name(name)
     owner = Principal(name, now, name, bindings=(Binding("owner", None, now, name),))
-    return Policy(principals=MappingProxyType({name: owner}))
+    return replace(policy or Policy(), principals=MappingProxyType({name: owner}))
 
 
 def add_principal(policy: Policy, name: str, *, by: str, now: datetime) -> Policy:

@@ -51,11 +51,11 @@ def init(config_path: Path, name: str, days: int) -> None:
     made: list[tuple[str, ApiKey]] = []
 
     def edit(policy: Policy, now: datetime) -> Policy:
-        if policy.version:
+        if policy.principals:
             msg = "access control is already on; to add a principal, run 'strongroom access add NAME'"
             raise ConfigError(msg)
         made[:] = [make_api_key(now=now, lifetime=timedelta(days=days))]
-        created = changes.first_owner(name, now=now)
+        created = changes.first_owner(name, now=now, policy=policy)
         return changes.add_api_key(created, name, made[0][1], by=name, now=now)
 
     async def run(strongroom: Strongroom) -> None:

@@ -124,19 +124,20 @@ async def caller_of(strongroom: Strongroom) -> Session | None:
     """Return the session of the caller: the principal of the API key in `STRONGROOM_API_KEY`.
 
     In a cell without an access policy every user who can read its configuration may do anything. The audit log, if there is one,
-    records the name of the operating system's user. Without an audit log there is no session, and None is returned.
+    records the name of the operating system's user. Without an audit log there is no session, and None is returned. A policy
+    without principals only has the retention of audit records, so it counts as none.
 
     Raises:
         ConfigError: `access.enforce` is set, and the database has no access policy.
         NotAuthenticated: The cell has an access policy, and the API key is missing or unknown.
     """
     policy = await strongroom.access.latest()
-    if policy.version == 0 and not strongroom.config.access_enforced:
+    if not policy.principals and not strongroom.config.access_enforced:
         if strongroom.audit is None:
             return None
         name = f"os:{_os_user()}"
         return strongroom.session(name, credential="configuration", decide=_anything)
-    if policy.version == 0:
+    if not policy.principals:
         msg = "access.enforce is set and the database has no access policy. Check the dsn, or restore the policy from a backup"
         raise ConfigError(msg)
     key = os.environ.get(API_KEY)

@@ -29,7 +29,7 @@ async def access_control(strongroom: Strongroom) -> Finding:
             "If the checks of the database and the keys passed, the policy's row was altered: restore it from a backup."
         )
         return wrong(ACCESS, "access control", error, advice)
-    return _off(strongroom) if policy.version == 0 else _on(strongroom, policy)
+    return _on(strongroom, policy) if policy.principals else _off(strongroom)
 
 
 async def audit_log(strongroom: Strongroom) -> Finding:

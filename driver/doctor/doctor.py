@@ -240,7 +240,7 @@ async def _namespaces(strongroom: Strongroom) -> AsyncIterator[Finding]:
         yield Finding(NAMESPACES, f"namespace {namespace.namespace_id}", namespace.unreadable or "", "wrong", advice)
     for namespace in scheduled:
         text = f"scheduled for shredding at {namespace.shred_due_at:%Y-%m-%d %H:%M} UTC"
-        advice = "To keep it, run: strongroom namespace unshred"
+        advice = f"To keep it, run: strongroom namespace unshred {namespace.namespace_id}"
         yield Finding(NAMESPACES, f"namespace {namespace.namespace_id}", text, "note", advice)
     cell = await strongroom.keyring.open(strongroom.keyring.cell_id)
     key = cell.certificate_key().public_key.hex()

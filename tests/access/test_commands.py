@@ -178,3 +178,21 @@ def test_doctor_looks_at_log_and_rights(walk, config_path):
     (config_path.parent / "audit").rename(config_path.parent / "kept")
     (config_path.parent / "audit").write_text("a file where a folder should be")
     assert "audit log can't be written" in walk("doctor", code=1)
+
+
+def test_a_retention_does_not_turn_access_control_on(dsn, tmp_path):
+    """Retention and holds are kept in the access policy. Without principals they lock nobody out, and `access init` keeps them."""
+    for arguments in (
+        ("init", "--dsn", dsn),
+        ("audit", "retention", "1000"),
+        ("audit", "hold", "--reason", "case 1"),
+        ("namespace", "list"),
+        ("access", "list"),
+    ):
+        done = run_command(tmp_path, *arguments)
+        assert done.returncode == 0, done
+    assert "off" in run_command(tmp_path, "doctor").stdout
+    key = json.loads(run_command(tmp_path, "access", "init", "ana", "--json").stdout)["api_key"]
+    held = run_command(tmp_path, "audit", "holds", "--json", environment={"STRONGROOM_API_KEY": key})
+    assert (json.loads(held.stdout)["retention_days"], len(json.loads(held.stdout)["holds"])) == (1000, 1)
+    assert run_command(tmp_path, "namespace", "list").returncode == 2

@@ -208,7 +208,7 @@ WRONG_LINES = {
     "garbage": (lambda _: b"\xff\xfe" + CANARY.encode(), "not JSON"),
     "cut off": (lambda line: line[: len(line) // 2], "not JSON"),
     "a list": (lambda _: orjson.dumps([CANARY]), "is not a JSON object"),
-    "foreign": (lambda _: orjson.dumps({"name": CANARY}), "missing"),
+    "foreign": (lambda _: orjson.dumps({"name": CANARY}), "name is not a key of the format"),
     "no UUID": (lambda line: spoilt(line, run_id=CANARY), "run_id is not a UUID"),
     "no time": (lambda line: spoilt(line, start_time=CANARY), "start_time is not a time"),
     "status": (lambda line: spoilt(line, status=CANARY), "status is not one of"),

@@ -51,6 +51,20 @@ def cell_with_runs(dsn, tmp_path, sample_path):
     return cell_with_runs
 
 
+READING = [
+    ("query", "orders", "--count"),
+    ("query", "orders", "WorkflowType = 'x'", "--explain"),
+    ("history", "orders", "x"),
+    ("import", "orders", "few.jsonl"),
+    ("namespace", "attributes", "orders"),
+    ("index", "rotate", "orders", "--wait", "0"),
+    ("keys", "rotate", "orders"),
+    ("keys", "reseal", "orders", "--wait", "0"),
+    ("audit", "hash", "orders", "workflow_id", "x"),
+]
+"""Commands that need the keys of a namespace."""
+
+
 def code_in(text):
     return re.search(r"--final ([0-9a-f]+)", text)[1]
 
@@ -63,10 +77,17 @@ def test_asked_for_and_taken_back(cell_with_runs):
     assert re.search(rf"visibility_records\s+{RUNS}", asked)
     assert "wraps nothing else in this cell, so it will be deleted" in asked
     assert "Nothing is lost yet" in asked
-    again = cell_with_runs.done("namespace", "shred", "orders", "--confirm", "orders", "--grace", "0s")
+    again = cell_with_runs.done("namespace", "shred", "orders", "--confirm", "orders")
     assert code_in(again) == code
     assert "already scheduled for shredding at" in again
-    assert "disabled" in cell_with_runs.done("query", "orders", "--count", code=2)
+    changed = ("namespace", "shred", "orders", "--confirm", "orders", "--grace", "0s", "--keep-kek")
+    assert "--grace and --keep-kek would have no effect" in cell_with_runs.done(*changed, code=2)
+    for command in READING:
+        told = cell_with_runs.done(*command, code=2)
+        assert "namespace orders is scheduled for shredding and can't be read" in told, command
+        assert re.search(r"from 20[0-9-]+ [0-9:]+ UTC.*strongroom namespace unshred orders$", told, re.MULTILINE), (
+            command
+        )
     assert "to be shredded, due 20" in cell_with_runs.done("namespace", "list")
     assert "WRONG" not in cell_with_runs.done("doctor")
     final = ("namespace", "shred", "orders", "--certificate", "e.json", "--final")

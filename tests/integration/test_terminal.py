@@ -150,6 +150,7 @@ def ran(hostile_cell):
     others = {path: each for path, each in COMMANDS.items() if not path.startswith("access ")}
     results = walked(hostile_cell, others, MORE)
     init = hostile_cell.run("access", "init", "--json", HOSTILE)
+    assert init.returncode == 0, init
     hostile_cell.environment = {"STRONGROOM_API_KEY": json.loads(init.stdout)["api_key"]}
     people = {path: each for path, each in COMMANDS.items() if path not in others}
     assert list(people)[-1] == "access init"
