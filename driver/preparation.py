@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from strongroom.kms import LocalProvider, ResilientProvider
-from strongroom.storage import CellMismatch, PostgresDataKeyStore, check_claimable, schema_status
+from strongroom.storage import CellMismatch, PostgresDataKeyStore, schema_status
+from strongroom.storage.schema.preflight import check_claimable
 
 from .config import ConfigError, LocalKms, create_config, load_config, new_config, parse_config
 from .strongroom import Strongroom

@@ -17,11 +17,11 @@ from strongroom.storage import (
     VisibilityTruth,
     apply_schema,
     check_cell,
-    check_claimable,
     check_schema,
     claim_cell,
     follow_key_changes,
 )
+from strongroom.storage.schema.preflight import check_claimable
 from strongroom.visibility import (
     IndexCopies,
     IndexRotation,

@@ -114,7 +114,6 @@ from .queues import (
 from .schema.cell import Cell, check_cell, claim_cell
 from .schema.citus import distribute_schema, distribution_statements
 from .schema.migrations import Migration, current_version
-from .schema.preflight import check_claimable
 from .schema.schema import AppliedMigration, SchemaStatus, apply_schema, check_schema, schema_status
 from .sealing import OFF_LOOP_BYTES, ROW_BYTES, open_rows
 from .visibility_rows.epochs import VisibilityEpochs
@@ -278,7 +277,6 @@ __all__ = [
     "all_tokens",
     "apply_schema",
     "check_cell",
-    "check_claimable",
     "check_dsn",
     "check_namespace_region",
     "check_schema",

@@ -238,7 +238,7 @@ def _sink(target: str, context: object) -> Sink:
 
 
 class _Terminal:
-    """A terminal. A record that somebody altered may control it, so that records are escaped."""
+    """A terminal. An altered record could control it, so that records are escaped."""
 
     async def send(self, lines: Sequence[bytes]) -> None:
         """Print lines."""

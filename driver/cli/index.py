@@ -73,7 +73,13 @@ def build(config_path: Path, rebuild: bool, shards: int, replicas: int | None) -
         left = await strongroom.outbox.counts()
         advice = ": see `strongroom index status`" if left.refused else ": run `strongroom index run`"
         result(
-            {"index": search_index.name, "made": made, "written": written, "left": left.waiting, "refused": left.refused},
+            {
+                "index": search_index.name,
+                "made": made,
+                "written": written,
+                "left": left.waiting,
+                "refused": left.refused,
+            },
             f"index {search_index.name}: {'made' if made else 'exists already'}",
             f"{written} documents written, {left.waiting} left" + (advice if left.waiting else ""),
         )
