@@ -15,7 +15,7 @@ from strongroom.driver.access import CALLER, Decision, NotAuthenticated, Session
 from strongroom.driver.config import ConfigError, load_config
 from strongroom.driver.stores import OPERATIONS
 from strongroom.driver.strongroom import Strongroom
-from strongroom.kms import KeyDisabled, StrongroomError, Suite
+from strongroom.kms import KeyDisabled, KeyNotFound, StrongroomError, Suite
 
 from .interrupts import INTERRUPTS
 
@@ -93,7 +93,7 @@ async def _perform(
                 return
             async with caller.performing(operation, **given):  # type: ignore[arg-type]
                 await run(strongroom)
-        except KeyDisabled:
+        except (KeyDisabled, KeyNotFound):
             await _explain_shredding(strongroom, given)
             raise
 

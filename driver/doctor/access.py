@@ -42,8 +42,8 @@ async def audit_log(strongroom: Strongroom) -> Finding:
         free = shutil.disk_usage(log.root).free
     except (StrongroomError, OSError) as error:
         advice = (
-            "Every operation is recorded, so none works until then, not even one that only reads. Let this user write in the "
-            "folder, or set audit.folder to another one; on a read-only file system, mount a volume there."
+            "Every operation is recorded, so none works until then, not even one that only reads. Check that this user may write "
+            "in the folder and that its disk is not full, or set audit.folder to another one, for example a mounted volume."
         )
         return Finding(AUDIT, check, str(error), "wrong", advice)
     text = f"folder {log.root} can be written, {free / 2**30:.1f} GiB free; strongroom audit verify checks its records"

@@ -50,8 +50,11 @@ def test_a_failed_connection_leaves_nothing_and_the_corrected_init_works(new_cel
     assert new_cell.config.stat().st_mode & 0o777 == 0o600
 
 
-def test_everything_is_checked_before_anything_is_written(new_cell, tmp_path):
-    """A missing folder, a foreign keyring or schema, or a missing right is refused, with nothing written anywhere."""
+def test_everything_is_checked_before_anything_is_written(new_cell, tmp_path, superuser_dsn):
+    """A missing folder, a foreign keyring or schema, or a missing right is refused, with nothing written anywhere.
+
+    Only a superuser can make the role that has no right.
+    """
     refused(new_cell("--config", "none/strongroom.toml", "init", "--dsn", new_cell.dsn), "none is not a folder")
     keyring = tmp_path / "strongroom-keyring.json"
     keyring.write_text("{}")
@@ -62,7 +65,7 @@ def test_everything_is_checked_before_anything_is_written(new_cell, tmp_path):
     refused(new_cell("init", "--dsn", new_cell.dsn), "tables of another program")
     sql(new_cell.dsn, "DROP SCHEMA strongroom CASCADE")
     role = f"guest_{uuid4().hex[:8]}"
-    sql(new_cell.dsn, f"CREATE ROLE {role} LOGIN")
+    sql(superuser_dsn, f"CREATE ROLE {role} LOGIN")
     try:
         parts = urlsplit(new_cell.dsn)
         guest = urlunsplit(parts._replace(netloc=f"{role}:@{parts.netloc.rpartition('@')[2]}"))
@@ -70,7 +73,7 @@ def test_everything_is_checked_before_anything_is_written(new_cell, tmp_path):
             new_cell("init", "--dsn", guest), "may not create a schema", f"GRANT CREATE ON DATABASE {parts.path[1:]}"
         )
     finally:
-        sql(new_cell.dsn, f"DROP ROLE {role}")
+        sql(superuser_dsn, f"DROP ROLE {role}")
     assert list(tmp_path.iterdir()) == []
     assert sql(new_cell.dsn, "SELECT FROM pg_namespace WHERE nspname = 'strongroom'") == []
 
@@ -108,7 +111,7 @@ def test_options_that_differ_from_the_configuration_are_refused_by_name(new_cell
     both = new_cell("init", "--dsn", new_cell.dsn, environment={"STRONGROOM_DSN": WRONG})
     refused(both, "STRONGROOM_DSN, which takes precedence, names 127.0.0.1:1/elsewhere")
     parts = urlsplit(new_cell.dsn)
-    other = urlunsplit(parts._replace(netloc=f"postgres:{PASSWORD}@{parts.netloc.rpartition('@')[2]}"))
+    other = urlunsplit(parts._replace(netloc=f"{parts.username}:{PASSWORD}@{parts.netloc.rpartition('@')[2]}"))
     refused(new_cell("init", "--dsn", other), "with another password or other parameters")
     assert new_cell.config.read_bytes() == before
     same = new_cell("init", "--dsn", new_cell.dsn, "--shards", "16", "--region", "eu-central-1")
