@@ -23,6 +23,7 @@ _RESET = "RESET SESSION AUTHORIZATION; RESET ALL; DEALLOCATE ALL; UNLISTEN *"
 _FIXED = {
     "client_encoding": "UTF8",
     "standard_conforming_strings": "on",
+    "quote_all_identifiers": "off",  # before the search path, whose text is compared
     "application_name": "strongroom",
     "search_path": SCHEMA,
     "timezone": "UTC",
