@@ -377,7 +377,6 @@ MALFORMED = {
     "not base64": b"\xff\xfe",
     "stray": b"!",
     "odd length": b"abcde",
-    "empty inside": base64.urlsafe_b64encode(b""),
     "text": base64.urlsafe_b64encode(b"hello"),
     "two parts": base64.urlsafe_b64encode(b"1.5"),
     "four parts": base64.urlsafe_b64encode(b"1.5.5.5"),
