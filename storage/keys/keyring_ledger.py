@@ -8,8 +8,11 @@ from uuid import UUID
 from strongroom.kms import KeyringHead
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import NO_NAMESPACE
+from strongroom.storage.shared_lookups import SharedLookups
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from strongroom.storage.engine.database import Database
 
 _SQL = load_queries("keys/keyring_ledger")
@@ -26,14 +29,11 @@ class PostgresKeyringLedger:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._heads = SharedLookups(self._read)
 
     async def head(self, provider: str) -> KeyringHead | None:
         """Return the newest recorded change of a provider's keyring; None if none was recorded."""
-        async with self._database.connection(NO_NAMESPACE) as connection:
-            row = await connection.fetchrow(_SQL["head"], provider)
-        if row is None:
-            return None
-        return KeyringHead(UUID(bytes=row["keyring_id"].bytes), row["change"], row["changes"], row["changed_at"])
+        return await self._heads.get(provider)
 
     async def advance(self, provider: str, new: KeyringHead, *, expected: str | None) -> bool:
         """Record a change if the recorded one is the expected one, and return whether it was recorded."""
@@ -47,3 +47,13 @@ class PostgresKeyringLedger:
         """Record a change, whatever was recorded before."""
         async with self._database.connection(NO_NAMESPACE) as connection:
             await connection.execute(_SQL["adopt"], provider, new.keyring_id, new.change, new.changes)
+
+    async def _read(self, providers: Sequence[str]) -> Mapping[str, KeyringHead]:
+        async with self._database.connection(NO_NAMESPACE) as connection:
+            rows = await connection.fetch(_SQL["heads"], providers)
+        return {
+            row["provider"]: KeyringHead(
+                UUID(bytes=row["keyring_id"].bytes), row["change"], row["changes"], row["changed_at"]
+            )
+            for row in rows
+        }

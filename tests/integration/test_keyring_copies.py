@@ -95,6 +95,7 @@ async def test_a_copy_from_before_a_kek_makes_no_kek(hosts):
             provider.rotate_kek(KekRef("local", "cell")),
             provider.delete_kek(KekRef("local", "cell")),
             provider.retire_version(KekRef("local", "cell"), "1"),
+            there.namespaces.create("c", kek=KekRef("local", "cell")),
         ):
             with pytest.raises(KeyringDiverged):
                 await call
@@ -185,8 +186,10 @@ async def test_a_keyring_that_is_replaced_under_a_process_is_not_used(hosts):
     other = LocalProvider("local", hosts.folder / "other.json")
     await other.create_keyring()
     await other.create_kek("cell")
-    async with Strongroom.open(hosts.config) as here:
-        namespace_id = await created(here, "a")
+    async with Strongroom.open(hosts.config) as before:
+        namespace_id = await created(before, "a")
+    async with Strongroom.open(hosts.config) as here:  # the notification of the creation evicts no key of this process
+        assert await usable(here, namespace_id)
         (hosts.folder / "other.json").replace(hosts.first)
         with pytest.raises(KeyringFileError, match="replaced by another keyring"):
             await here.namespaces.create("b", kek=KekRef("local", "cell"))

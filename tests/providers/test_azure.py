@@ -95,8 +95,9 @@ async def test_answer_is_waited_for_two_seconds():
         await vault.provider.check()
         vault.server.hang = asyncio.Event()
         began = time.monotonic()
-        assert type(await refusal(vault.provider.check())) is KmsTimeout
-        assert 1.5 < time.monotonic() - began < 20
+        async with asyncio.timeout(60):
+            assert type(await refusal(vault.provider.check())) is KmsTimeout
+        assert time.monotonic() - began > 1.5
     parameters = inspect.signature(AzureKeyVaultProvider).parameters
     assert (parameters["connect_seconds"].default, parameters["read_seconds"].default) == (1.0, 2.0)
 

@@ -401,3 +401,17 @@ def test_each_code_that_is_mapped_exists():
 
     assert all(issubclass(getattr(pkcs11, name), pkcs11.PKCS11Error) for name in _BY_NAME)
     assert len(_BY_NAME) > 20
+
+
+@pytest.mark.usefixtures("kms")
+async def test_another_token_of_the_same_label_is_an_outage(kms, kek):
+    """A token that was replaced by another one with its label has no keys of it. That is not taken for deleted keys."""
+    made = await kms.provider.generate_data_key(kek, context=CONTEXT)
+    async with aclosing(provider_on("gcm")) as provider:
+        await provider.check()
+        provider._token._serial = b"of another token"
+        await on_token(provider, lambda _session: provider._token._drop())
+        with pytest.raises(KmsUnavailable, match="another token has the label") as caught:
+            await provider.unwrap(made.wrapped, context=CONTEXT)
+        assert not caught.value.is_refusal
+    assert (await kms.provider.unwrap(made.wrapped, context=CONTEXT)).reveal() == made.root.reveal()

@@ -44,7 +44,6 @@ class RegisteredFile:
         self._ledger = ledger
         self._content: KeyringFile | None = None
         self._seen: tuple[int, int, int, int] | None = None
-        self._registered: tuple[int, int, int, int] | None = None
         self._changing = asyncio.Lock()  # one thread of the process waits for the file's lock, not many
 
     async def current(self) -> KeyringFile:
@@ -62,16 +61,17 @@ class RegisteredFile:
         return self._content
 
     async def for_wrapping(self) -> KeyringFile:
-        """Return the content, whose KEKs may wrap new keys. If the file has changed, it is compared with the registry.
+        """Return the content, whose KEKs may wrap new keys, after comparing the file with the registry.
+
+        Another copy may have retired the version that this one would wrap with.
 
         Raises:
             KeyringDiverged: It is not the copy that the registry records.
             KeyringFileError: As `current`.
         """
-        content = await self.current()
-        if self._ledger is not None and self._registered != self._seen:
+        if self._ledger is not None:
             await self.check_registered()
-        return content
+        return await self.current()
 
     async def check_registered(self, *, record: bool = True) -> None:
         """Compare the file with the registry.
@@ -85,12 +85,9 @@ class RegisteredFile:
         """
         for _ in range(_ATTEMPTS):
             recorded = await self._recorded()  # first, because a file has a change before the registry has it
-            content, seen = await self.current(), self._seen
+            content = await self.current()
             self._check(content, recorded)
-            if not record:
-                return
-            if await self._record(content, recorded):
-                self._registered = seen
+            if not record or await self._record(content, recorded):
                 return
         msg = f"the keyring {self.path} was changed by other processes in each of {_ATTEMPTS} attempts; try again"
         raise KeyConflict(msg)

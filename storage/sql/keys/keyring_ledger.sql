@@ -1,5 +1,5 @@
--- name: head
-SELECT keyring_id, change, changes, changed_at FROM keyrings WHERE provider = $1
+-- name: heads
+SELECT provider, keyring_id, change, changes, changed_at FROM keyrings WHERE provider = ANY ($1::text[])
 
 -- name: register
 INSERT INTO keyrings (provider, keyring_id, change, changes, changed_at) VALUES ($1, $2, $3, $4, now())

@@ -169,7 +169,7 @@ async def test_a_silent_kms_ends_at_the_deadline(breaker_bench):
 
     breaker_bench.kms.unwrap = hang
     provider = ResilientProvider("kms", breaker_bench.kms, policy=RetryPolicy(deadline=0.05))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         with pytest.raises(KmsTimeout, match=r"0\.05"):
             await provider.unwrap(Wrapped(KEK, "1", b"x"), context=CONTEXT)
 
