@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from math import ceil
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from strongroom.kms import KeyEvent, destroy_data_keys, dispose_of_kek, recording_change
+from strongroom.kms import KeyEvent, commits_several_times, destroy_data_keys, dispose_of_kek, recording_change
 from strongroom.storage import MARGIN, ConditionFailed, NamespaceNotFound, ShreddingStore
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ class Shredding:
         self._index = index
         self.eviction_seconds = eviction_seconds
 
+    @commits_several_times
     async def request(self, namespace_id: UUID, *, grace: timedelta, keep_kek: bool = False) -> ShredRequest:
         """Schedule a namespace for shredding; see `ShreddingStore.request`."""
         async with recording_change(
@@ -72,6 +73,7 @@ class Shredding:
         ):
             return await self.store.request(namespace_id, grace=grace, keep_kek=keep_kek)
 
+    @commits_several_times
     async def cancel(self, namespace_id: UUID) -> None:
         """Cancel a scheduled shredding; see `ShreddingStore.cancel`."""
         async with recording_change(
@@ -95,6 +97,7 @@ class Shredding:
             await self.store.kek_dispositions(namespace_id, keep_kek=request.keep_kek),
         )
 
+    @commits_several_times
     async def confirm(self, namespace_id: UUID, code: str) -> ShredRequest:
         """Destroy the keys; see `ShreddingStore.confirm`. `finish` does this and all later steps."""
         request = await self.store.find(namespace_id)
@@ -105,6 +108,7 @@ class Shredding:
         ):
             return await self.store.confirm(namespace_id, code)
 
+    @commits_several_times
     async def finish(self, namespace_id: UUID, code: str, *, progress: Progress | None = None) -> bytes:
         """Destroy the keys of a scheduled namespace, delete its KEKs, rows and documents, and certify it.
 
@@ -142,6 +146,7 @@ class Shredding:
         show("certificate", 1)
         return certificate
 
+    @commits_several_times
     async def shred(self, namespace_id: UUID) -> bytes | None:
         """Shred a namespace without a grace period, and keep its KEKs. A namespace that does not exist is not an error.
 

@@ -5,6 +5,7 @@ It needs only `cryptography`, `zstandard` and `orjson`. Each KMS except the loca
 """
 
 from .background import Background
+from .commits import Commits, commits_several_times, counting_commits, current_commits, not_counted
 from .durable_file import replace_file, sync_folder
 from .errors import (
     AccessDenied,
@@ -94,6 +95,7 @@ __all__ = [
     "Background",
     "CachePolicy",
     "Capabilities",
+    "Commits",
     "DataKeyRecord",
     "DataKeyStore",
     "DueRotations",
@@ -163,8 +165,11 @@ __all__ = [
     "check_address",
     "check_region",
     "client_context",
+    "commits_several_times",
     "count_to_rewrap",
+    "counting_commits",
     "create_data_keys",
+    "current_commits",
     "depending_on",
     "destroy_data_key",
     "destroy_data_keys",
@@ -177,6 +182,7 @@ __all__ = [
     "is_signed",
     "merge_keyring",
     "missing_keks",
+    "not_counted",
     "pem_expiry",
     "recording_change",
     "refuse_rotation",

@@ -48,10 +48,13 @@ class StrongroomError(Exception):
         retryable: whether the same call may succeed later without any change.
         is_refusal: whether this is a KMS's answer that a key may not be used. Cached keys are then evicted at once. After any
             other error they are used until their hard TTLs.
+        may_have_been_committed: whether the call that failed may have taken effect, wholly or in part. Read the state, or repeat
+            the call: it continues where it stopped.
     """
 
     retryable: ClassVar[bool] = False
     is_refusal: bool = False
+    may_have_been_committed: bool = False
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or (self.__doc__ or "").split("\n", maxsplit=1)[0])

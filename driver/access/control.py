@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from strongroom.driver.audit.events import of_policy
-from strongroom.kms import IntegrityError
+from strongroom.kms import IntegrityError, commits_several_times
 
 from . import changes
 from .api_keys import find_by_api_key
@@ -85,6 +85,7 @@ class AccessControl:
             await self._read()
         return self._policy
 
+    @commits_several_times
     async def change(self, edit: Callable[[Policy], Policy]) -> Policy:
         """Read the policy and change it.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from strongroom.driver.audit import AuditUnavailable
 from strongroom.driver.audit.encoding import timestamp
 from strongroom.driver.stores import OPERATIONS
+from strongroom.kms import StrongroomError
 
 from . import changes
 from .caller import CALLER
@@ -107,11 +108,16 @@ class AccessInterceptor:
             if operation.makes_namespace:
                 await self._make_admin(invocation.arguments().get("namespace_id") or answer.namespace_id)
         except BaseException as error:
+            _mark(operation, error)
             await self.error(state, invocation, error)
             raise
         self.end(operation, state)
         if state.pending is not None and not state.pending.passed:
-            await state.pending.wait()
+            try:
+                await state.pending.wait()
+            except AuditUnavailable as error:
+                _mark(operation, error)
+                raise
         return self._visible(answer, state.call) if operation.scope == "filtered" else answer
 
     async def error(self, state: Running, invocation: Invocation, error: BaseException) -> None:
@@ -160,3 +166,9 @@ class AccessInterceptor:
             for namespace in namespaces
             if self._decide(call.policy, self._principal, _GET, (namespace.namespace_id,), now=now).allowed
         ]
+
+
+def _mark(operation: Operation, error: BaseException) -> None:
+    """Mark an error that follows a write that succeeded."""
+    if isinstance(error, StrongroomError) and not operation.reads:
+        error.may_have_been_committed = True

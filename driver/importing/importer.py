@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import NAMESPACE_OID, UUID, uuid5
 
+from strongroom.kms import commits_several_times
 from strongroom.storage import DataBlob, HistoryBranch, HistoryNode
 from strongroom.visibility import attribute_types
 
@@ -52,6 +53,7 @@ def history_nodes(execution: Execution) -> list[HistoryNode]:
     ]
 
 
+@commits_several_times
 async def import_executions(
     strongroom: Strongroom,
     namespace: Namespace,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from strongroom.kms.commits import commits_several_times
 from strongroom.kms.errors import KeyConflict, KeyDestroyed, KeyNotFound, UnsupportedOperation
 from strongroom.kms.key_events import KeyEvent, recording_change
 from strongroom.kms.keys import derivation
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from strongroom.kms.keyring.keyring import Keyring
 
 
+@commits_several_times
 async def create_data_keys(
     keyring: Keyring,
     namespace_id: UUID,
@@ -48,6 +50,7 @@ async def create_data_keys(
         await keyring.store.insert_data_keys(records)
 
 
+@commits_several_times
 async def rotate_data_key(keyring: Keyring, namespace_id: UUID, *, suite: Suite | None = None) -> DataKeyRecord:
     """Make a new version of the data key active. Older versions still open what they sealed.
 
@@ -94,6 +97,7 @@ def refuse_rotation(key_class: KeyClass) -> None:
         raise UnsupportedOperation(msg)
 
 
+@commits_several_times
 async def begin_index_rotation(keyring: Keyring, namespace_id: UUID, *, layout: str) -> DataKeyRecord:
     """Register the next epoch of the index in state `pending`. Searches then include its tokens, which no document has yet.
 
@@ -124,6 +128,7 @@ async def begin_index_rotation(keyring: Keyring, namespace_id: UUID, *, layout: 
     return registered
 
 
+@commits_several_times
 async def activate_index_key(keyring: Keyring, namespace_id: UUID, version: int) -> None:
     """Make a pending epoch active, so that new documents are written in it. Every process must have read the epoch already.
 
@@ -172,6 +177,7 @@ async def enable_data_keys(keyring: Keyring, namespace_id: UUID) -> None:
     keyring.evict(namespace_id)
 
 
+@commits_several_times
 async def destroy_data_keys(keyring: Keyring, namespace_id: UUID) -> Sequence[DataKeyRecord]:
     """Destroy every wrapped root of a namespace. Without an older copy of the registry, nobody can open what the keys sealed.
 
@@ -199,6 +205,7 @@ def _event(operation: str, context: KeyContext, kek: KekRef | None = None) -> Ke
     )
 
 
+@commits_several_times
 async def _destroy(keyring: Keyring, namespace_id: UUID, key_class: KeyClass, version: int) -> None:
     event = _event("key.destroy", _context(keyring, namespace_id, key_class, version))
     async with recording_change(keyring.key_events, event):

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from strongroom.kms.commits import commits_several_times
 from strongroom.kms.errors import IntegrityError, KmsError, StrongroomError
 from strongroom.kms.key_events import KeyEvent, recording_change
 from strongroom.kms.provider import KekRef, Wrapped
@@ -73,6 +74,7 @@ async def count_to_rewrap(
     )
 
 
+@commits_several_times
 async def rewrap_data_keys(
     keyring: Keyring,
     kek: KekRef,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeAlias
 
+from strongroom.kms.commits import commits_several_times
 from strongroom.kms.errors import KeyConflict, StrongroomError
 
 from .key_lifecycle import rotate_data_key
@@ -44,6 +45,7 @@ class DueRotations:
     failed: Sequence[tuple[UUID, StrongroomError]]
 
 
+@commits_several_times
 async def rotate_due_keys(
     keyring: Keyring, policy: RotationPolicy, *, progress: Progress | None = None
 ) -> DueRotations:

@@ -13,6 +13,7 @@ from strongroom.storage.errors import DatabaseUnavailable, StorageError
 from .connection import UnlimitedConnection
 from .connector import Connector
 from .idle import IdleConnections
+from .noted_commits import noted, noted_at_commit
 from .notifications import DEFAULT_PROBES, listen
 from .row_level_security import setting_of, setting_statement
 from .server_address import connection_options
@@ -119,7 +120,7 @@ class Database:
         """
         async with self._lent(namespaces) as connection:
             with translated():
-                yield connection
+                yield noted(connection)
 
     @asynccontextmanager
     async def transaction(
@@ -137,11 +138,11 @@ class Database:
         """
         isolation: Literal["repeatable_read", "read_committed"] = "repeatable_read" if read_only else "read_committed"
         async with self._lent(namespaces) as connection:
-            with translated():
+            with translated(), noted_at_commit() as noting:
                 async with transaction_on(connection, isolation=isolation, read_only=read_only):
                     if unlimited:
                         await connection.execute("SET LOCAL statement_timeout = 0")
-                    yield UnlimitedConnection(connection) if unlimited else connection
+                    yield noting(UnlimitedConnection(connection) if unlimited else connection)
 
     @asynccontextmanager
     async def dedicated_transaction(self) -> AsyncIterator[Connection]:
@@ -163,7 +164,7 @@ class Database:
 
     def has_row_level_security(self, connection: Connection) -> bool:
         """Return whether row-level security applies to the session of a connection that was lent."""
-        return connection in self._settings_seen
+        return getattr(connection, "lent", connection) in self._settings_seen
 
     async def aclose(self) -> None:
         """Close all connections that are not lent. A server that does not answer is waited for `close_timeout` at most."""

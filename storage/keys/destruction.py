@@ -8,7 +8,15 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from strongroom.kms import KeyClass, KeyConflict, KeyDestroyed, KeyNotFound, KeyState, destroy_data_key
+from strongroom.kms import (
+    KeyClass,
+    KeyConflict,
+    KeyDestroyed,
+    KeyNotFound,
+    KeyState,
+    commits_several_times,
+    destroy_data_key,
+)
 from strongroom.storage.errors import ConditionFailed
 from strongroom.storage.schema.schema import check_schema
 
@@ -56,6 +64,7 @@ async def retired_versions(reseal: Reseal, owner: UUID) -> list[int]:
     ]
 
 
+@commits_several_times
 async def destroy_retired_key(reseal: Reseal, owner: UUID, version: int, *, progress: Progress | None = None) -> int:
     """Destroy a retired version that nothing uses.
 

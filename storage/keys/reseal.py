@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from strongroom.kms import KeyClass, KeyDestroyed, SealingLimitExceeded
+from strongroom.kms import KeyClass, KeyDestroyed, SealingLimitExceeded, commits_several_times
 from strongroom.kms.keys.leases import SUITE_1_LIMIT
 from strongroom.storage.checks import check_number, open_keys
 from strongroom.storage.engine.queries import load_queries
@@ -78,6 +78,7 @@ class Reseal:
         self.wait = wait
         self.attempts = attempts
 
+    @commits_several_times
     async def run(self, owner: UUID, *, rate: float = RATE, progress: Progress | None = None) -> Resealed:
         """Reseal all rows of older versions, until a complete pass finds none.
 
@@ -183,6 +184,7 @@ class Reseal:
             return self.wait.monotonic()
         return self.wait.deadline_of((owner, row["version"]))
 
+    @commits_several_times
     async def passes(
         self,
         owner: UUID,

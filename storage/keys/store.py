@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from strongroom.kms import DataKeyRecord, KekUsage, KeyClass, KeyConflict, KeyPendingDeletion
+from strongroom.kms.commits import not_counted
 from strongroom.kms.keys.leases import SUITE_1_LIMIT
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE
@@ -124,7 +125,8 @@ class PostgresDataKeyStore:
 
     async def lease_records(self, namespace_id: UUID, version: int, *, count: int, limit: int) -> bool:
         """Reserve `count` uses of a key of suite 1; return False if that would exceed `limit`. Concurrent calls share a statement."""
-        return await self._shared.lease(namespace_id, version, count=count, limit=limit)
+        with not_counted():
+            return await self._shared.lease(namespace_id, version, count=count, limit=limit)
 
     async def list_kek_usage(self) -> Sequence[KekUsage]:
         """Return how many keys each version of each KEK wraps."""
@@ -134,9 +136,8 @@ class PostgresDataKeyStore:
     async def count_wrapped(self, kek: KekRef, *, except_version: str | None, namespace_id: UUID | None) -> int:
         """Return the number of keys on all pages of `list_wrapped`."""
         async with self._database.connection(EVERY_NAMESPACE) as connection:
-            row = await connection.fetchrow(
-                _SQL["count_wrapped"], kek.provider, kek.key_id, except_version, namespace_id
-            )
+            place = (kek.provider, kek.key_id, except_version, namespace_id)
+            row = await connection.fetchrow(_SQL["count_wrapped"], *place)
         return int(row["keys"]) if row is not None else 0
 
     async def list_wrapped(

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from strongroom.kms import KekRef, KeyConflict, Suite, create_data_keys
+from strongroom.kms import KekRef, KeyConflict, Suite, commits_several_times, create_data_keys
 from strongroom.kms.sealing.record_kinds import NAMESPACE_DATA
 from strongroom.storage.checks import check_blob, check_flag, check_number, check_uuid, open_keys, wanted_page_size
 from strongroom.storage.engine.queries import load_queries
@@ -72,6 +72,7 @@ class MetadataStore:
         self._store = NamespaceStore(database, keyring, index_layout=index_layout)
         self._shred = shred
 
+    @commits_several_times
     async def create_namespace(
         self,
         namespace_id: UUID,

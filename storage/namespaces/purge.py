@@ -7,6 +7,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
+from strongroom.kms import commits_several_times
 from strongroom.storage.checks import check_uuid
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.errors import ConditionFailed
@@ -35,6 +36,7 @@ Tally: TypeAlias = Callable[["Connection", str, int], Awaitable[None]]
 _Delete: TypeAlias = Callable[..., Awaitable[int]]
 
 
+@commits_several_times
 async def purge_namespace(
     database: Database,
     namespace_id: UUID,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from strongroom.kms import ErasureCertificate, KeyState, sign_certificate, with_scope
+from strongroom.kms import ErasureCertificate, KeyState, commits_several_times, sign_certificate, with_scope
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE
 from strongroom.storage.errors import ConditionFailed, InvalidPersistenceRequest, NamespaceNotFound
@@ -147,6 +147,7 @@ class ShreddingStore:
             await lock.execute(_SQL["lock_finish"], str(namespace_id))
             yield
 
+    @commits_several_times
     async def confirm(self, namespace_id: UUID, code: str) -> ShredRequest:
         """Destroy all wrapped roots of a namespace, and decide what happens to its KEKs. This can't be undone.
 
@@ -204,6 +205,7 @@ class ShreddingStore:
         async with self._database.connection(namespace_id) as connection:
             await record_answer(connection, namespace_id, answer)
 
+    @commits_several_times
     async def purge(self, namespace_id: UUID, *, progress: Progress | None = None) -> None:
         """Delete all rows of a namespace. Each transaction that deletes rows counts them in the request.
 
@@ -234,6 +236,7 @@ class ShreddingStore:
         async with self._database.connection(namespace_id) as connection:
             await connection.execute(_SQL["record_documents"], namespace_id, documents)
 
+    @commits_several_times
     async def complete(self, namespace_id: UUID, *, eviction_seconds: int) -> bytes:
         """Delete the name of a namespace, and sign and store its erasure certificate.
 

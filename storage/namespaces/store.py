@@ -9,7 +9,15 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from strongroom.kms import KeyConflict, KeyDestroyed, KeyDisabled, Suite, create_data_keys, destroy_data_keys
+from strongroom.kms import (
+    KeyConflict,
+    KeyDestroyed,
+    KeyDisabled,
+    Suite,
+    commits_several_times,
+    create_data_keys,
+    destroy_data_keys,
+)
 from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE
@@ -52,6 +60,7 @@ class NamespaceStore:
         self._index_layout = index_layout
         self._rows = NamespaceRows(database, keyring)
 
+    @commits_several_times
     async def ensure_cell_keys(self, kek: KekRef) -> None:
         """Create the cell's own keys if there are none. Concurrent callers create them once.
 
@@ -68,6 +77,7 @@ class NamespaceStore:
         with suppress(KeyConflict):  # another `init` created them first
             await create_data_keys(self._keyring, cell_id, kek)
 
+    @commits_several_times
     async def create(
         self,
         name: str,
@@ -167,6 +177,7 @@ class NamespaceStore:
                 listed.append(replace(unopened(row), unreadable=str(error)))
         return listed
 
+    @commits_several_times
     async def add_search_attributes(self, namespace_id: UUID, added: Mapping[str, str]) -> Namespace:
         """Register more custom search attributes. A name that is already registered with the same type is not changed.
 
@@ -197,6 +208,7 @@ class NamespaceStore:
 
         return await self._change(namespace_id, add)
 
+    @commits_several_times
     async def set_aliases(self, namespace_id: UUID, aliases: Mapping[str, str | None]) -> Namespace:
         """Set aliases of search attributes, which filters may use. Records keep the registered names.
 

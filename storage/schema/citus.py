@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from strongroom.kms import commits_several_times
 from strongroom.storage.engine.connection import SCHEMA
 from strongroom.storage.engine.functions import load_functions
 from strongroom.storage.engine.row_level_security import NO_NAMESPACE
@@ -40,6 +41,7 @@ def distribution_statements() -> list[str]:
     return [statement for step in (*_tables(), *_functions()) for statement in step.statements]
 
 
+@commits_several_times
 async def distribute_schema(database: Database) -> list[str]:
     """Distribute the tables and functions of an up-to-date schema, except those that are distributed already.
 

@@ -218,7 +218,7 @@ from strongroom.driver.strongroom import Strongroom
 from strongroom.storage.namespaces import purge
 
 async def main(path, namespace_id, code, step):
-    purge.purge_namespace.__kwdefaults__["chunk"] = 5
+    purge.purge_namespace.__wrapped__.__kwdefaults__["chunk"] = 5
     def die():
         os.kill(os.getpid(), signal.SIGKILL)
     def progress(done, count):

@@ -16,6 +16,7 @@ from itertools import islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
+from strongroom.kms import commits_several_times
 from strongroom.storage import BEFORE_ALL, visibility_key
 
 from .reconciliation import NamespaceTally, Reconciliation
@@ -69,6 +70,7 @@ class Reconciler:
         self._retry_time = retry_time
         self._pause = pause
 
+    @commits_several_times
     async def run(
         self, *, repair: bool = True, rewrite: bool = False, chunk: int = CHUNK, progress: Progress | None = None
     ) -> Reconciliation:

@@ -23,6 +23,7 @@ from strongroom.kms import (
     KeyState,
     activate_index_key,
     begin_index_rotation,
+    commits_several_times,
     destroy_index_key,
     index_keys,
 )
@@ -97,6 +98,7 @@ class IndexRotation:
         self._wait = wait
         self._pause = pause
 
+    @commits_several_times
     async def rotate(
         self,
         namespace_id: UUID,

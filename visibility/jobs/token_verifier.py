@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from strongroom.kms import IntegrityError
+from strongroom.kms import IntegrityError, commits_several_times
 from strongroom.storage import HASHED_COLUMNS
 from strongroom.visibility.index.document import document_tokens, open_documents, seal_documents
 
@@ -59,6 +59,7 @@ class TokenVerifier:
         self._records = records
         self._keyring = keyring
 
+    @commits_several_times
     async def run(
         self, namespace_id: UUID, types: SearchAttributes, *, repair: bool = True, progress: Progress | None = None
     ) -> TokenTally:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager, suppress
 
+_IDLE = b"Z\x00\x00\x00\x05I"
+"""The end of the answer to a statement after which no transaction is open."""
+_COMMITTED = (b"COMMIT\x00", b"INSERT 0 ", b"UPDATE ", b"DELETE ")
+
 
 class Proxy:
     """A proxy that forwards bytes. `cut` decides where the next statement is cut off.
@@ -17,9 +21,25 @@ class Proxy:
         self.server_socket = server_socket
         self.cut: str | None = None
         self.cuts = 0
+        self.commits: int | None = None
+        self._open: set[asyncio.StreamWriter] = set()
+
+    def end_after(self, commits: int | None) -> None:
+        """Close all connections once this number of commits was answered, and refuse new ones. None accepts connections again."""
+        self.commits = commits
 
     async def serve(self, reader, writer):
         """Forward one connection."""
+        if self.commits == 0:
+            writer.close()
+            return
+        self._open.add(writer)
+        try:
+            await self._forward(reader, writer)
+        finally:
+            self._open.discard(writer)
+
+    async def _forward(self, reader, writer):
         server_reader, server_writer = await asyncio.open_unix_connection(self.server_socket)
         swallow = asyncio.Event()
         there = asyncio.ensure_future(self._requests(reader, server_writer, swallow))
@@ -50,6 +70,12 @@ class Proxy:
                 return  # the server has answered, so the statement is committed
             writer.write(data)
             await writer.drain()
+            if self.commits and data.endswith(_IDLE) and any(tag in data for tag in _COMMITTED):
+                self.commits -= 1
+            if self.commits == 0 and data.endswith(_IDLE):
+                for each in [*self._open]:
+                    each.close()
+                return
 
 
 @asynccontextmanager
