@@ -85,7 +85,16 @@ from .providers.resilience import ResilientProvider, RetryPolicy
 from .region import bound_cell_id, check_region
 from .sealing import XAES256GCM, PartType, RecordKey, RecordKind, Suite, TokenKey
 from .secret import Secret
-from .transport import Reloaded, TlsFiles, check_address, client_context, is_loopback_host, pem_expiry
+from .transport import (
+    Reloaded,
+    TlsFiles,
+    check_address,
+    client_context,
+    failed_connection,
+    is_loopback_host,
+    pem_expiry,
+    system_reason,
+)
 from .watch import KeyWatch
 
 __all__ = [
@@ -177,6 +186,7 @@ __all__ = [
     "disable_data_keys",
     "dispose_of_kek",
     "enable_data_keys",
+    "failed_connection",
     "index_keys",
     "is_loopback_host",
     "is_signed",
@@ -192,6 +202,7 @@ __all__ = [
     "rotate_due_keys",
     "sign_certificate",
     "sync_folder",
+    "system_reason",
     "verify_certificate",
     "with_scope",
 ]

@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Protocol
 
 from strongroom.driver.config import ConfigError
+from strongroom.kms import system_reason
 
 if TYPE_CHECKING:
     import ssl
@@ -101,6 +102,7 @@ class SyslogOverTls:
                 secured.sendall(data)
                 secured.unwrap()
         except OSError as error:  # ssl.SSLError and TimeoutError are OSErrors
-            why = getattr(error, "reason", None) or error.strerror or type(error).__name__
+            late = "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
+            why = system_reason(error) or error.strerror or late
             msg = f"the collector {self._host}:{self._port} did not take the records: {why}"
             raise SinkUnavailable(msg) from None

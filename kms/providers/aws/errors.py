@@ -42,6 +42,7 @@ from strongroom.kms.errors import (
     Throttled,
     UnsupportedOperation,
 )
+from strongroom.kms.transport.unreachable import failed_connection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -113,13 +114,13 @@ def error_of(error: Exception, what: str, operation: str) -> StrongroomError:
     if isinstance(error, ClientError):
         return _answered(error, what, operation)
     if isinstance(error, NewConnectionError):  # a subclass of the timeout in older versions of urllib3
-        return KmsUnavailable(f"{what}: AWS KMS can't be reached ({name})")
+        return KmsUnavailable(f"{what}: AWS KMS can't be reached ({name}: {failed_connection(error)})")
     if isinstance(error, (HTTPTimeoutError, ConnectTimeoutError, ReadTimeoutError)):
         return KmsTimeout(f"{what}: no answer in time ({name})")
     if isinstance(error, _NO_CREDENTIALS):
         return KmsAuthenticationError(f"{what}: the SDK has no credentials that can be used ({name})")
     if isinstance(error, (HTTPError, HTTPClientError)):
-        return KmsUnavailable(f"{what}: AWS KMS can't be reached ({name})")
+        return KmsUnavailable(f"{what}: AWS KMS can't be reached ({name}: {failed_connection(error)})")
     if isinstance(error, BotoCoreError):
         return InvalidRequest(f"{what}: the SDK does not send this {operation} ({name})")
     return KmsUnavailable(f"{what}: the answer to {operation} can't be read ({name})")

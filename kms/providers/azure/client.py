@@ -38,6 +38,7 @@ from strongroom.kms.errors import (
     Throttled,
 )
 from strongroom.kms.transport.tls import client_context, is_loopback
+from strongroom.kms.transport.unreachable import failed_connection
 
 if TYPE_CHECKING:
     import ssl
@@ -156,9 +157,8 @@ class Vault:
                 f"{self._id}: no answer in time from {self.host}, or for a token ({type(error).__name__})"
             )
         except AzureError as error:
-            failure = KmsUnavailable(
-                f"{self._id}: {self.host}, or where tokens come from, can't be reached ({type(error).__name__})"
-            )
+            reason = f"{type(error).__name__}: {failed_connection(error)}"
+            failure = KmsUnavailable(f"{self._id}: {self.host}, or where tokens come from, can't be reached ({reason})")
         except ValueError:
             # The SDK raises it if the server's challenge asks for a token of another service.
             failure = KmsAuthenticationError(

@@ -22,6 +22,7 @@ from strongroom.kms.errors import InvalidRequest, KmsAuthenticationError, KmsErr
 from strongroom.kms.loop_deadline import loop_deadline
 from strongroom.kms.transport.reloaded import Reloaded
 from strongroom.kms.transport.tls import check_address, client_context
+from strongroom.kms.transport.unreachable import failed_connection
 
 from .errors import failure
 
@@ -190,7 +191,8 @@ class GcpChannel:
         except exceptions.GoogleAuthError as error:  # its text may contain what was sent to the token service
             name = type(error).__name__
             if isinstance(error, exceptions.TransportError) or error.retryable:
-                failed = KmsUnavailable(f"{self._target}: the service that gives tokens can't be reached ({name})")
+                reason = f"{name}: {failed_connection(error)}"
+                failed = KmsUnavailable(f"{self._target}: the service that gives tokens can't be reached ({reason})")
             else:
                 failed = KmsAuthenticationError(f"{self._target}: no credentials, or they give no token ({name})")
         raise failed

@@ -69,6 +69,10 @@ _ABOUT_THE_PROJECT = {
     *("SERVICE_DISABLED", "BILLING_DISABLED", "CONSUMER_INVALID", "CONSUMER_SUSPENDED", "USER_PROJECT_DENIED"),
     "SECURITY_POLICY_VIOLATED",
 }
+# gRPC's own words, for a connection that failed. The reason is the system's or the resolver's.
+_CONNECTION_TEXT = re.compile(
+    r"last error: \w+: ipv[46]:(\S+): .*?([\w ]{1,60})$|errors resolving (\S+): .*?([\w ]{1,60})\]$"
+)
 _CHECKSUM_TEXT = re.compile(r"checksum in field \w+ did not match")
 _TEXT_LENGTH = 300
 
@@ -105,8 +109,10 @@ def failure(error: grpc.aio.AioRpcError, what: str, *, opening: bool = False) ->
     kind = KmsUnavailable if _PROXY_TEXT.search(text) else _STATUSES.get(status, KmsUnavailable)
     if status is grpc.StatusCode.FAILED_PRECONDITION:
         kind = _STATES.get(_state(details.reason, text), kind)
+    lost = _CONNECTION_TEXT.search(text) if status is grpc.StatusCode.UNAVAILABLE else None
+    why = f"; {lost[1] or lost[3]}: {(lost[2] or lost[4]).strip()}" if lost else ""
     return kind(
-        f"{what}: {text[:_TEXT_LENGTH] if status in _QUOTED and text else kind.__doc__} ({status.name})",
+        f"{what}: {text[:_TEXT_LENGTH] if status in _QUOTED and text else kind.__doc__} ({status.name}{why})",
         retry_after=details.retry_after if kind.retryable else None,
         provider_code=details.reason or status.name,
         request_id=details.request_id,

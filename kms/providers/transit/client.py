@@ -28,6 +28,7 @@ from strongroom.kms.errors import (
     UnsupportedOperation,
 )
 from strongroom.kms.transport.tls import check_address, client_context
+from strongroom.kms.transport.unreachable import failed_connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -161,10 +162,10 @@ class TransitClient:
             async with self._free:
                 return await self._client.request(method, path, content=content, headers=headers)
         except httpx.TimeoutException as error:
-            failure = KmsTimeout(f"{self._id}: no answer in time ({type(error).__name__})")
+            failure = KmsTimeout(f"{self._id}: no answer in time from {self.address} ({type(error).__name__})")
         except httpx.HTTPError as error:
-            reason = f": {error}" if isinstance(error, httpx.ConnectError) else ""  # nothing of ours was sent yet
-            failure = KmsUnavailable(f"{self._id}: {self.address} can't be reached ({type(error).__name__}{reason})")
+            reason = failed_connection(error)
+            failure = KmsUnavailable(f"{self._id}: {self.address} can't be reached ({type(error).__name__}: {reason})")
         except (
             ssl.SSLError
         ) as error:  # the server refuses our certificate after the handshake, which httpx does not translate

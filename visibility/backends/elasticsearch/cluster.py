@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from elastic_transport import ApiError, ApiResponse, ConnectionTimeout, SerializationError, TlsError, TransportError
 from elasticsearch import UnsupportedProductError
 
-from strongroom.kms import StrongroomError
+from strongroom.kms import StrongroomError, failed_connection
 from strongroom.storage import ResourceExhausted
 from strongroom.visibility.errors import (
     SearchIndexAnswerError,
@@ -94,7 +94,7 @@ def _translated(error: ApiError | TransportError) -> StrongroomError:
     if isinstance(error, (SerializationError, UnsupportedProductError)):
         return SearchIndexAnswerError()
     if not isinstance(error, ApiError):
-        return SearchIndexUnavailable("the search index can't be reached")
+        return SearchIndexUnavailable(f"the search index can't be reached: {failed_connection(error)}")
     return _status_error(error.meta.status, error.body)
 
 
