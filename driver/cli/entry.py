@@ -1,16 +1,27 @@
-"""The entry point of the command `strongroom`. It imports neither click nor rich, which the extra `strongroom[cli]` installs."""
+"""The entry point of the command `strongroom`. It imports neither click nor rich, which the extra `strongroom[cli]` installs.
+
+It handles signals before everything else is imported, which takes a second. Only the start of the interpreter itself is earlier.
+"""
 
 from __future__ import annotations
 
+import signal
 import sys
-from importlib.util import find_spec
 
-from .interrupts import INTERRUPTS
+from .stopped import stop
+
+for _number in (signal.SIGINT, signal.SIGTERM):
+    if signal.getsignal(_number) is not signal.SIG_IGN:
+        signal.signal(_number, stop)
 
 
 def main() -> None:
     """Run the command line, or print what to install if the extra is missing."""
-    INTERRUPTS.install()  # before everything else is imported, which takes a second
+    from importlib.util import find_spec  # noqa: PLC0415 - after the handlers
+
+    from .interrupts import INTERRUPTS  # noqa: PLC0415
+
+    INTERRUPTS.install()
     for name in ("click", "rich"):
         if find_spec(name) is None:
             text = f"error: the command line needs {name}, which is not installed. Run: pip install 'strongroom[cli]'"

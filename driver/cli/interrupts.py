@@ -5,21 +5,18 @@ Nothing of the product is imported here, because the handlers must be installed 
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from .stopped import stop
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
     from types import FrameType
 
 T = TypeVar("T")
-_STOPPED = "stopped; what was committed is kept, and the command can be run again"
-_SHOW_CURSOR = "\x1b[?25h"
-_FIRST = 128
-"""Exit codes after signals begin here, as in a shell."""
 
 
 class Interrupts:
@@ -60,15 +57,8 @@ class Interrupts:
         if flush:
             with suppress(Exception):
                 sys.stdout.flush()
-        with suppress(OSError):
-            os.write(2, self._line().encode())
-        os._exit(_FIRST + (self.received or signal.SIGINT))
-
-    def _line(self) -> str:
-        code = _FIRST + (self.received or signal.SIGINT)
-        if "--json" in sys.argv:
-            return f'{{"error":{{"type":"Interrupted","message":"{_STOPPED}","details":[],"exit_code":{code}}}}}\n'
-        return (_SHOW_CURSOR if _is_live_terminal() else "") + _STOPPED + "\n"
+        stop(self.received or signal.SIGINT)
+        raise AssertionError  # `stop` does not return
 
     @contextmanager
     def asking(self) -> Iterator[None]:
@@ -95,12 +85,6 @@ class Interrupts:
                     self.end()  # Without the end of `asyncio.run`, which waits for threads.
 
         return asyncio.run(cancellable())
-
-
-def _is_live_terminal() -> bool:
-    with suppress(OSError):
-        return os.isatty(2) and os.environ.get("TERM", "dumb") not in {"dumb", ""}
-    return False
 
 
 INTERRUPTS = Interrupts()
