@@ -32,6 +32,7 @@ NOT_STORES = {
     "database",
     "by_key",
     "keyring",
+    "registry",
     "outbox",
     "search_index",
     "indexer",
