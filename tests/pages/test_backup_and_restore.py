@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import re
 import shutil
@@ -248,6 +249,23 @@ def test_the_search_index_is_built_again(databases, elasticsearch, tmp_path, sam
     command(tmp_path, "index", "reconcile", "--check")
     for dsn in (source, target):
         run_in_thread(databases.drop(dsn))
+
+
+def test_an_older_keyring_is_accepted_only_on_request(dsn, tmp_path):
+    """A keyring from before the newest KEK is refused. After the page's command the cell works, without the namespace of that KEK."""
+    keyring = tmp_path / "strongroom-keyring.json"
+    command(tmp_path, "init", "--dsn", dsn)
+    command(tmp_path, "namespace", "create", "before")
+    older = keyring.read_bytes()
+    command(tmp_path, "namespace", "create", "after")
+    keyring.write_bytes(older)
+    refused = command(tmp_path, "query", "before", "--count", code=2)
+    assert "keyring" in refused
+    walk = Walk(programs_of(max(POSTGRES)), {"KEYRING": json.loads(older)["id"]})
+    walk.run("strongroom keys keyring adopt", tmp_path)
+    assert count(tmp_path, "before") == 0
+    command(tmp_path, "query", "after", "--count", code=2)
+    command(tmp_path, "namespace", "create", "again")
 
 
 def test_a_dump_by_the_driver_role_is_refused(dsn, tmp_path):
