@@ -33,6 +33,8 @@ NOT_STORES = {
     "by_key",
     "keyring",
     "registry",
+    "background",
+    "key_notifications",
     "outbox",
     "search_index",
     "indexer",
