@@ -171,7 +171,9 @@ def test_a_kek_that_is_not_deleted_ends_with_1_and_is_finished_by_the_id(cell_wi
     assert "gone:away: destroyed" in finished
     assert cell_with_runs.done("verify-certificate", "2.json", code=0)
     assert '"away"' not in cell_with_runs.done("doctor")
-    assert "away" not in (cell_with_runs.folder / "strongroom-keyring.json").read_text()
+    keyring = json.loads((cell_with_runs.folder / "strongroom-keyring.json").read_text())
+    assert "away" not in keyring["keks"]
+    assert "away" in keyring["deleted"]
 
 
 def test_several_commands_at_once_end_with_one_certificate(cell_with_runs):
