@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from strongroom.driver.importing.history_event import decode_batch, payloads
-from strongroom.storage import NotFound
+from strongroom.storage import Encoding, NotFound
 from strongroom.visibility import attribute_types
 
 from .output import json_line, json_wanted, line, moment, result, table
@@ -120,16 +121,37 @@ async def history(strongroom: Strongroom, name: str, workflow_id: str, run_id: s
     record = await _find_run(strongroom, namespace, workflow_id, run_id)
     rows = []
     async for node in _nodes(strongroom, namespace.namespace_id, record):
-        for event in decode_batch(node.events.data):
+        for event in _events_of(node):
             if json_wanted():
                 encoded = base64.b64encode(event.data).decode()
                 json_line({"event_id": event.event_id, "time": event.time, "type": event.type, "event": encoded})
             else:
-                shown = " ".join(payload.decode(errors="replace") for payload in payloads(event.data))
+                shown = " ".join(payload.decode(errors="replace") for payload in event.payloads)
                 rows.append((event.event_id, moment(event.time), event.type, shown))
     if not json_wanted():
         title = f"{record.workflow_id} / {record.run_id} ({record.workflow_type}, {record.execution_status})"
         table("event", "time (UTC)", "type", "payloads", rows=rows, title=title)
+
+
+class _Event(NamedTuple):
+    """An event as it is shown. One that is not Temporal's has no time and no type, and its bytes are its only payload."""
+
+    event_id: int
+    time: int | None
+    type: str | None
+    data: bytes
+    payloads: list[bytes]
+
+
+def _events_of(node: HistoryNode) -> list[_Event]:
+    """Return the events of a node. A service may store events of its own: they are one event with the node's id."""
+    data, encoding = node.events
+    if encoding is not Encoding.JSON:
+        with suppress(ValueError):
+            events = decode_batch(data)
+            if events:
+                return [_Event(one.event_id, one.time, one.type, one.data, list(payloads(one.data))) for one in events]
+    return [_Event(node.node_id, None, None, data, [data])]
 
 
 async def _find_run(

@@ -1,0 +1,103 @@
+"""The tutorial for a Python service works as it is written: its commands and its program are taken from the page."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.fixtures.command_line import sql
+from tests.support.pages import code_blocks
+from tests.support.services.postgres import programs_of
+from tests.support.tree import ROOT
+
+pytestmark = pytest.mark.integration
+
+PAGE = ROOT / "docs" / "tutorial-python-service.md"
+PLACEHOLDERS = {"CODE": r"--final (\w+)", "GRANT": r"access approve (\w+)", "sr_...": r"(sr_[\w-]+)"}
+"""What a reader fills in, and where the output of an earlier command shows it."""
+
+
+class Reader:
+    """A reader at a terminal. They type each line of a block, and fill in what earlier commands printed."""
+
+    def __init__(self, folder, dsn):
+        path = os.pathsep.join([str(Path(sys.executable).parent), str(programs_of(18)), os.environ["PATH"]])
+        self.folder = folder
+        self.environment = {**os.environ, "PATH": path, "STRONGROOM_DSN": dsn, "NO_COLOR": "1", "COLUMNS": "200"}
+        self.seen = {}
+
+    def type(self, line):
+        """Run a line; return what it printed."""
+        for placeholder, value in self.seen.items():
+            line = line.replace(placeholder, value)
+        exported = re.fullmatch(r"export (\w+)=(\S+)", line)
+        if exported:
+            self.environment[exported[1]] = exported[2]
+            return ""
+        done = subprocess.run(
+            ["bash", "-c", f"set -o pipefail; {line}"],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, (line, done.stdout, done.stderr)
+        for placeholder, pattern in PLACEHOLDERS.items():
+            found = re.search(pattern, done.stdout + done.stderr)
+            if found:
+                self.seen[placeholder] = found[1]
+        return done.stdout
+
+
+@pytest.fixture
+def reader(dsn, tmp_path):
+    """A reader with an empty folder and the database of the page's section 2."""
+    return Reader(tmp_path, dsn)
+
+
+def follow(reader):
+    """Do what the page says; return the output of each command."""
+    output = {}
+    program = reader.folder / "orders.py"
+    for block in code_blocks(PAGE):
+        if block.label == "orders.py":
+            program.write_text(block.text)
+        elif block.label == "session":
+            (replaced,) = re.findall(r"^ +orders = Orders\(.*\n", program.read_text(), re.MULTILINE)
+            program.write_text(program.read_text().replace(replaced, block.text))
+        elif block.label == "run":
+            for line in block.text.splitlines():
+                output[line.split("  #")[0].strip()] = reader.type(line)
+    return output
+
+
+def test_a_reader_who_follows_the_page_gets_what_it_says(reader):
+    """Every command succeeds, finds have the stated result, the database shows no customer, and the tenant is erased."""
+    output = follow(reader)
+    (stated,) = [block.text for block in code_blocks(PAGE) if block.language == "text"]
+    assert output['python orders.py find "Amount >= 92.82"'] == stated
+    assert output["python orders.py find \"CustomerId = 'ada@example.com'\""].split() == ["order-3", "order-1"]
+    assert "ordered" in output["strongroom history shop order-1"]
+    assert output['pg_dump --data-only --inserts "$STRONGROOM_DSN" | grep ada@example.com || true'] == ""
+    assert (reader.folder / "erasure.json").exists()
+
+
+def test_the_search_for_a_customer_in_the_dump_can_find_one(reader, dsn):
+    """Control: a customer in clear is found by the page's own command."""
+    (line,) = [line for block in code_blocks(PAGE) for line in block.text.splitlines() if "pg_dump" in line]
+    sql(dsn, "CREATE TABLE public.plain AS SELECT 'ada@example.com' AS customer")
+    assert "ada@example.com" in reader.type(line)
+
+
+def test_the_page_asks_for_no_more_than_a_plain_role():
+    """The administrator's statements make a role that can log in, and a database that it owns."""
+    (block,) = [block for block in code_blocks(PAGE) if block.label == "administrator"]
+    assert [line.split()[0:2] for line in block.text.splitlines()] == [["CREATE", "ROLE"], ["CREATE", "DATABASE"]]
+    assert not re.search("SUPERUSER|CREATEROLE|CREATEDB|GRANT", block.text)
