@@ -23,7 +23,7 @@ def check_region(region: str) -> str:
     Raises:
         InvalidRequest: The name is not 1 to 63 lower-case letters and digits with single hyphens between them.
     """
-    if len(region) > REGION_CHARACTERS or not _REGION.fullmatch(region):
+    if not isinstance(region, str) or len(region) > REGION_CHARACTERS or not _REGION.fullmatch(region):
         msg = f"a region must have 1 to {REGION_CHARACTERS} lower-case letters, digits and hyphens, for example eu-central-1"
         raise InvalidRequest(msg)
     return region

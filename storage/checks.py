@@ -78,21 +78,38 @@ def check_shard_id(value: object) -> None:
     check_number("shard_id", value, least=1, limit=_INT32)
 
 
+def utf_8(value: object) -> bytes | None:
+    """Return the bytes of a text; None if the value is no text, or has half of a surrogate pair, which UTF-8 can't encode.
+
+    Python's own error quotes the text, so an error of this package must not be raised while that is handled.
+    """
+    try:
+        return value.encode() if isinstance(value, str) else None
+    except UnicodeEncodeError:
+        return None
+
+
+def check_text(field: str, value: object) -> None:
+    """Refuse a value that is not text of valid UTF-8 without the character NUL, which PostgreSQL does not store."""
+    encoded = utf_8(value)
+    if encoded is None or b"\x00" in encoded:
+        msg = f"{field} must be text of valid UTF-8, without the character NUL"
+        raise InvalidPersistenceRequest(msg)
+
+
 def check_id(field: str, value: object) -> bytes:
     """Refuse a value that is not a tenant's identifier: text of 1 to 1000 bytes of UTF-8. Return its bytes."""
-    try:
-        encoded = value.encode() if isinstance(value, str) else b""
-    except UnicodeEncodeError:
-        encoded = b""
-    if not 0 < len(encoded) <= MAX_ID_BYTES:
+    encoded = utf_8(value)
+    if encoded is None or not 0 < len(encoded) <= MAX_ID_BYTES:
         msg = f"{field} must be text of 1 to {MAX_ID_BYTES} bytes of UTF-8"
         raise InvalidPersistenceRequest(msg)
     return encoded
 
 
 def check_name(field: str, value: object) -> None:
-    """Refuse a value that is not an operator's name: text of 1 to 255 bytes of UTF-8."""
-    if not isinstance(value, str) or not 0 < len(value.encode("utf-8", "replace")) <= MAX_NAME_BYTES or "\x00" in value:
+    """Refuse a value that is not an operator's name: text of 1 to 255 bytes of UTF-8, without the character NUL."""
+    encoded = utf_8(value)
+    if encoded is None or not 0 < len(encoded) <= MAX_NAME_BYTES or b"\x00" in encoded:
         msg = f"{field} must be text of 1 to {MAX_NAME_BYTES} bytes of UTF-8"
         raise InvalidPersistenceRequest(msg)
 

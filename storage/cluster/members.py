@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
@@ -86,18 +87,19 @@ def role_number(value: object) -> int:
 
 def address_text(value: object) -> str:
     """Refuse anything but the text of an IP address without a zone, and return the address in its usual form."""
-    try:
+    with suppress(ValueError):  # whose message quotes the value
         return str(ip_address(value if isinstance(value, str) and "%" not in value else ""))
-    except ValueError:
-        msg = "rpc_address must be an IP address"
-        raise InvalidPersistenceRequest(msg) from None
+    msg = "rpc_address must be an IP address"
+    raise InvalidPersistenceRequest(msg)
 
 
 def check_time(field: str, value: object) -> None:
-    """Refuse anything but a time with a time zone."""
-    if not isinstance(value, datetime) or value.utcoffset() is None:
-        msg = f"{field} must be a datetime with a time zone"
-        raise InvalidPersistenceRequest(msg)
+    """Refuse anything but a time with a time zone, from the year 1 to the year 9999 in UTC."""
+    with suppress(OverflowError):
+        if isinstance(value, datetime) and value.utcoffset() is not None and value.astimezone(UTC):
+            return
+    msg = f"{field} must be a datetime with a time zone, from the year 1 to the year 9999 in UTC"
+    raise InvalidPersistenceRequest(msg)
 
 
 def check_duration(field: str, value: object) -> None:

@@ -185,7 +185,7 @@ class HistoryTaskStore:
         """
         check_shard_id(shard_id)
         check_name("source_cluster_name", source_cluster_name)
-        check_number("task_id", task.key.task_id)
+        check_number("task_id", task.key.task_id, limit=2**63 - 1)  # the upper bound of a range is exclusive
         check_blob("task", task.blob)
         keys = await open_keys(self._keyring, namespace_id)
         key = (shard_id, source_cluster_name, task.key.task_id)

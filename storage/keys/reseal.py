@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 
 from strongroom.kms import KeyClass, KeyDestroyed, SealingLimitExceeded, commits_several_times
 from strongroom.kms.keys.leases import SUITE_1_LIMIT
-from strongroom.storage.checks import check_number, open_keys
+from strongroom.storage.checks import open_keys
 from strongroom.storage.engine.queries import load_queries
-from strongroom.storage.errors import DatabaseTimeout
+from strongroom.storage.errors import DatabaseTimeout, InvalidPersistenceRequest
 
 from .reseal_progress import NAMED, RATE, Pace, Resealed, Tally, no_progress
 from .reseal_rows import reseal_rows
@@ -42,6 +42,7 @@ _SQL = load_queries("keys/reseal")
 
 TRUSTED_AGE = 2 * 86_400.0
 """Age of a rotation by the server's clock, in seconds, from which resealing does not wait. A jump of the clock is smaller."""
+RATE_LIMIT = 10**9
 _PAUSE = 0.5
 """Seconds to wait after a pass that resealed nothing."""
 
@@ -96,7 +97,9 @@ class Reseal:
             DatabaseTimeout: Other transactions held some rows during all attempts.
             KmsError, StorageError, SearchIndexMismatch: The run was interrupted. Run it again.
         """
-        check_number("rate", int(rate))
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < RATE_LIMIT:
+            msg = f"rate must be a number of rows a second from 0 to {RATE_LIMIT}"
+            raise InvalidPersistenceRequest(msg)
         show = progress or no_progress
         version = (await self.fresh_keys(owner)).active_version(KeyClass.DATA)
         began, waited = time.monotonic(), 0.0

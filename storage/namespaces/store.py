@@ -18,6 +18,7 @@ from strongroom.kms import (
     create_data_keys,
     destroy_data_keys,
 )
+from strongroom.storage.checks import check_text
 from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE
@@ -103,12 +104,14 @@ class NamespaceStore:
 
         Raises:
             NamespaceAlreadyExists: The name is taken.
-            InvalidPersistenceRequest: The name is empty or too long.
+            InvalidPersistenceRequest: The name is empty or too long, or a name, type or layout is not text that can be stored.
             WrongRegion: The region, or the KEK's region, is not the cell's.
             KmsError: The KEK can't be used.
             StorageError: The database does not answer.
         """
         check_namespace_region(region, self._keyring.region)
+        for text in (index_layout or "", *(search_attributes or {}), *(search_attributes or {}).values()):
+            check_text("search_attributes and index_layout", text)
         if await self._rows.by_token(await self._rows.name_token(name)) is not None:
             raise NamespaceAlreadyExists
         attributes = MappingProxyType(dict(search_attributes or {}))

@@ -91,6 +91,8 @@ def parse_filter(
     Raises:
         InvalidQuery: The filter is not valid. The subclasses are Temporal's three kinds of invalid filters.
     """
+    if not isinstance(text, str):
+        raise MalformedQuery("the filter must be text")
     if len(text) > MAX_FILTER_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_FILTER_BYTES:
         raise UnsupportedQuery(f"the filter is longer than {MAX_FILTER_BYTES} bytes of UTF-8; shorten it")
     if broken := _SURROGATE.search(text):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from strongroom.kms import KeyClass
 from strongroom.kms.sealing.record_kinds import VISIBILITY_RECORD
 from strongroom.storage import VisibilityRow
+from strongroom.storage.checks import utf_8
 from strongroom.visibility.attributes import AttributeType
 from strongroom.visibility.errors import InvalidRecord
 from strongroom.visibility.fields import BUILT_IN, NOT_SEARCHABLE, OF_CLOSED_RUNS, PREDEFINED_FIELDS
@@ -20,7 +22,7 @@ from .record_packing import pack_record, unpack_records
 from .tokens import Tokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from strongroom.kms import NamespaceKeys, RecordKey
     from strongroom.storage import Row
@@ -43,8 +45,15 @@ _PYTHON_TYPES: Mapping[AttributeType, tuple[type, ...]] = {
 
 
 def document_id(keys: NamespaceKeys, workflow_id: str, run_id: str) -> bytes:
-    """Return the id of a run's document: 16 bytes, a keyed token of both ids."""
-    workflow, run = workflow_id.encode(), run_id.encode()
+    """Return the id of a run's document: 16 bytes, a keyed token of both ids.
+
+    Raises:
+        InvalidRecord: An id is not text of valid UTF-8.
+    """
+    workflow, run = utf_8(workflow_id), utf_8(run_id)
+    if workflow is None or run is None:
+        msg = "workflow_id and run_id must be text of valid UTF-8"
+        raise InvalidRecord(msg)
     message = struct.pack(">I", len(workflow)) + workflow + run
     return keys.identity("visibility document").token(message)[:16]
 
@@ -65,6 +74,27 @@ def seal_documents(
         InvalidRecord: A search attribute is not registered, or its value is not of its type.
         DataLoss: This version does not know the layout of the active epoch.
     """
+    try:
+        return _sealed_documents(keys, records, types)
+    except (UnicodeEncodeError, TypeError):  # of Python and of orjson; the first one quotes the text
+        if all(_is_utf_8(record) for _, _, record in records):
+            raise
+    msg = "a text of the record is not valid UTF-8: it has half of a surrogate pair"
+    raise InvalidRecord(msg)
+
+
+def _is_utf_8(value: object) -> bool:
+    """Return whether all texts in a record are valid UTF-8."""
+    if isinstance(value, Mapping):
+        return all(map(_is_utf_8, [*value, *value.values()]))
+    if isinstance(value, tuple | list):
+        return all(map(_is_utf_8, value))
+    return not isinstance(value, str) or utf_8(value) is not None
+
+
+def _sealed_documents(
+    keys: NamespaceKeys, records: Sequence[tuple[int, int, VisibilityRecord]], types: SearchAttributes
+) -> list[VisibilityRow]:
     tokenizer = Tokenizer(keys, epoch=keys.active_version(KeyClass.INDEX))
     attributes = [record.attributes() for _, _, record in records]
     rows, sealing = [], []

@@ -165,7 +165,7 @@ class VisibilityManager:
             Whether the run has no record now.
 
         Raises:
-            KmsError: The namespace's keys are not available.
+            InvalidRecord, KmsError: An id is not text of valid UTF-8, or the namespace's keys are not available.
             StorageError: The database does not answer.
         """
         keys = await self._keyring.open(namespace_id)
@@ -189,7 +189,7 @@ class VisibilityManager:
             run_id: The run id.
 
         Raises:
-            NotFound: The run has no record.
+            InvalidRecord, NotFound: An id is not text of valid UTF-8, or the run has no record.
             IntegrityError: The record was altered.
         """
         keys = await self._keyring.open(namespace_id)
