@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from strongroom.kms import KmsAuthenticationError, LocalProvider, MultiProvider, ResilientProvider, client_context
+from strongroom.kms.private_files import UnsafePath, read_private
 
 from .config import AwsKms, AzureKms, ConfigError, GcpKms, LocalKms, MultiKms, Pkcs11Kms, TransitKms
 
@@ -138,7 +139,9 @@ def _secret(value: str | None, file: Path | None) -> Callable[[], str]:
         if file is None:
             return value or ""
         try:
-            return file.read_text(encoding="utf-8").strip()
+            return read_private(file).decode("utf-8").strip()
+        except UnsafePath as error:
+            raise KmsAuthenticationError(str(error.strerror)) from None
         except (OSError, UnicodeDecodeError):
             msg = f"{file} can't be read; check that it exists and that this process may read it"
             raise KmsAuthenticationError(msg) from None

@@ -63,7 +63,9 @@ def cursor_file(path: Path | None) -> Iterator[tuple[Cursor, Callable[[], None]]
         yield Cursor(), lambda: None
         return
     try:
-        lock = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(
+            path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
     except OSError as error:
         msg = f"the cursor {path} can't be used: {error.strerror}"
         raise ConfigError(msg) from None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from strongroom.driver.config import ConfigError
 from strongroom.kms import system_reason
+from strongroom.kms.private_files import check_descriptor
 
 if TYPE_CHECKING:
     import ssl
@@ -62,6 +63,7 @@ class File:
         try:
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
             try:
+                check_descriptor(self._path, descriptor)
                 with open(descriptor, "ab", closefd=False) as file:
                     file.write(data)
                 os.fsync(descriptor)

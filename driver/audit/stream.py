@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 import orjson
 
 from strongroom.kms import sync_folder
+from strongroom.kms.private_files import check_descriptor, check_folder
 
 from .chain import GENESIS, MARK, MARKED_BYTES
 from .encoding import members
@@ -79,14 +80,21 @@ class Stream:
             OSError: The folder can't be used.
         """
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        check_folder(root)
         while True:
             for stream_id, folder in streams(root):
+                check_folder(folder)
                 lock = _locked(folder)
                 if lock is not None:
                     stream = cls(folder, stream_id, lock, settings or LogSettings())
-                    if stream._resume():
+                    is_resumed = False
+                    try:
+                        is_resumed = stream._resume()
+                    finally:
+                        if not is_resumed:
+                            os.close(lock)
+                    if is_resumed:
                         return stream
-                    os.close(lock)
             # The new stream is taken in the next iteration, because another process may take it first.
             (root / f"stream-{uuid4()}").mkdir(mode=0o700)
             sync_folder(root)
@@ -159,6 +167,7 @@ class Stream:
         """Continue the segment of another process. An incomplete last record is cut off, because no caller's wait ended with it."""
         self._resumable = False
         self._file = os.open(self._path, _OLD)
+        check_descriptor(self._path, self._file)
         os.ftruncate(self._file, self._offset)
 
     def _is_in_place(self) -> bool:
@@ -175,7 +184,7 @@ class Stream:
     def _resume(self) -> bool:
         """Continue after the last whole record. Return False if it can't be read; the stream is then left for verification."""
         for segment in reversed(segments(self._folder)):
-            content = segment.read_bytes()
+            content = _read_segment(segment)
             whole = content[: content.rfind(b"\n") + 1]
             if not whole:
                 continue
@@ -227,6 +236,14 @@ def segments(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if _SEGMENT.fullmatch(path.name))
 
 
+def _read_segment(path: Path) -> bytes:
+    """Read a segment that will be continued. It must be a file that others can't change."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        check_descriptor(path, descriptor)
+        return file.read()
+
+
 def read_base(folder: Path) -> tuple[int, bytes] | None:
     """Return number and chain of the last pruned record; None if nothing was pruned."""
     with suppress(FileNotFoundError):
@@ -238,8 +255,12 @@ def read_base(folder: Path) -> tuple[int, bytes] | None:
 def _locked(folder: Path) -> int | None:
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
+        check_descriptor(folder / "lock", descriptor)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         os.close(descriptor)
         return None
+    except OSError:
+        os.close(descriptor)
+        raise
     return descriptor

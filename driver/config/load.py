@@ -5,17 +5,24 @@ from __future__ import annotations
 import os
 import tomllib
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from pydantic import TypeAdapter, ValidationError
+
+from strongroom.kms.private_files import check_private
 
 from .errors import ConfigError
 from .faults import describe
 from .sections import ConfigFile
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from .config import StrongroomConfig
+
+_SECRETS = frozenset(("api_key", "passphrase", "password", "pin", "token"))
+"""Settings whose value is a secret."""
 
 
 def load_config(path: Path) -> StrongroomConfig:
@@ -28,7 +35,14 @@ def load_config(path: Path) -> StrongroomConfig:
         ConfigError: The file is missing or is not TOML, or a setting is missing, unknown, of another type or out of range.
             The message names every fault with the path of its key, and holds no value.
     """
-    return parse_config(_read(path), folder=path.parent, source=str(path))
+    document = _read(path)
+    if _holds_secret(document):
+        try:
+            check_private(path)
+        except OSError as error:
+            msg = f"{path} holds a password or a token: {error.strerror}; or keep the dsn in the environment variable STRONGROOM_DSN"
+            raise ConfigError(msg) from None
+    return parse_config(document, folder=path.parent, source=str(path))
 
 
 def parse_config(document: dict[str, Any], *, folder: Path, source: str) -> StrongroomConfig:
@@ -56,9 +70,41 @@ def parse_config(document: dict[str, Any], *, folder: Path, source: str) -> Stro
     raise ConfigError(f"{source} has {len(faults)} faults:", faults)
 
 
+def _holds_secret(document: dict[str, Any]) -> bool:
+    """Return whether a document holds a password in a connection string or a URL, or a secret in a setting of its own."""
+    return any(
+        (key in _SECRETS and bool(value)) or (isinstance(value, str) and _has_password(value))
+        for key, value in _settings(document)
+    )
+
+
+def _settings(document: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(document, dict):
+        for name, value in document.items():
+            yield from _settings(value, name)
+    elif isinstance(document, list):
+        for value in document:
+            yield from _settings(value, key)
+    else:
+        yield key, document
+
+
+def _has_password(text: str) -> bool:
+    """Return whether a text is a URL with a password, before the host or as a parameter, or libpq's `password=...`."""
+    try:
+        parts = urlsplit(text)
+        return parts.password is not None or "password=" in unquote(text.rpartition("?")[2] if parts.scheme else text)
+    except ValueError:
+        return "password=" in text or "@" in text
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
+        if b"\0" in content:
+            msg = f"{path} can't be read: it is not UTF-8 (it may be UTF-16, as some Windows programs write it); save it as UTF-8"
+            raise ConfigError(msg)
+        return tomllib.loads(content.decode("utf-8-sig"))
     except FileNotFoundError:
         msg = f"{path} is missing; make one with: strongroom init --dsn postgresql://..."
     except OSError as error:

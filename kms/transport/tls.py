@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 from strongroom.kms.errors import InvalidRequest
+from strongroom.kms.private_files import check_private
 
 from .reloaded import Reloaded
 
@@ -122,6 +123,7 @@ def load_own(context: ssl.SSLContext, certificate: Path, key: Path | None) -> No
         InvalidRequest: A file can't be used.
     """
     with _naming("they contain no certificate in PEM with its key, or the key has a passphrase", certificate, key):
+        check_private(key or certificate)
         context.load_cert_chain(
             certificate, key, password=""
         )  # without it OpenSSL would ask for a passphrase on the terminal

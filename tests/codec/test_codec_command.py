@@ -21,6 +21,7 @@ PUBLIC = 'listen = "127.0.0.1:0"\ncertificate = "server.pem"\n'
 def refused(bench, section, *arguments):
     """Run a command with a section of its own. It must end with 2."""
     (bench.folder / "wrong.toml").write_text((bench.folder / "strongroom.toml").read_text() + section)
+    (bench.folder / "wrong.toml").chmod(0o600)
     ended = run_command(bench.folder, "--config", "wrong.toml", *(arguments or ["codec-server"]), timeout=60)
     assert ended.returncode == 2, ended.stdout
     assert "Traceback" not in ended.stderr

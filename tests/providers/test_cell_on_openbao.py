@@ -31,6 +31,7 @@ def on_bao(config_path, bao):
     """Return a configuration whose first provider is that server."""
     token = config_path.parent / "token"
     token.write_text(bao.token("strongroom-use", "strongroom-manage") + "\n")
+    token.chmod(0o600)
     text = config_path.read_text()
     section = f'[kms.vault]\ntype = "vault"\naddress = "{bao.address}"\ntoken_file = "token"\nca_certs = "{bao.authority}"\n\n'
     config_path.write_text(text.replace("[kms.local]", section + "[kms.local]"))

@@ -194,6 +194,7 @@ def region_bao():
 def bound_on_bao(config_path, region_bao):
     """Return the configuration of a bound cell whose first provider is that server."""
     (config_path.parent / "token").write_text(region_bao.token("strongroom-use", "strongroom-manage") + "\n")
+    (config_path.parent / "token").chmod(0o600)
     section = (
         f'[kms.vault]\ntype = "vault"\naddress = "{region_bao.address}"\ntoken_file = "token"\nca_certs = "{region_bao.authority}"\n'
         f'region = "{HERE}"\n\n[kms.local]\nregion = "{HERE}"'

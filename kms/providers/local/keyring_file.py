@@ -10,7 +10,6 @@ import fcntl
 import json
 import os
 import re
-import stat
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -20,6 +19,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from strongroom.kms.durable_file import replace_file
 from strongroom.kms.errors import KeyringFileError
+from strongroom.kms.private_files import read_private
 from strongroom.kms.secret import Secret
 
 from .content import Kek, KeyringFile
@@ -121,7 +121,7 @@ def lock(path: Path) -> int:
 
 def _read_private(path: Path) -> bytes:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # opening a FIFO must not block
+        return read_private(path)
     except FileNotFoundError:
         msg = (
             f"the keyring {path} is missing; copy it from the host that has it, or restore it from a backup "
@@ -131,22 +131,6 @@ def _read_private(path: Path) -> bytes:
     except OSError as error:
         msg = f"can't read the keyring {path}: {error.strerror}"
         raise KeyringFileError(msg) from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        msg = f"{path} is not a regular file"
-        raise KeyringFileError(msg)
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if status.st_mode & 0o077:
-            mode = stat.S_IMODE(status.st_mode)
-            msg = (
-                f"{path} has mode {mode:04o}: others can read or change it; run: chmod 600 {path}, and rotate its keys"
-            )
-            raise KeyringFileError(msg)
-        if status.st_uid not in (os.geteuid(), 0):
-            msg = f"{path} belongs to another user"
-            raise KeyringFileError(msg)
-        return file.read()
 
 
 def _opened(protection: dict[str, Any] | None, passphrase: str | None, path: Path) -> AESGCM | None:

@@ -86,4 +86,5 @@ class Authority:
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM) + private)
+        path.chmod(0o600)
         return path

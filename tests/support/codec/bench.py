@@ -54,6 +54,7 @@ class CodecBench:
         config = self.folder / f"{name}.toml"
         shared = (self.folder / "strongroom.toml").read_text().replace('folder = "audit"', f'folder = "{name}-audit"')
         config.write_text(f"{shared}\n[codec_server]\n{section}")
+        config.chmod(0o600)
         output = self.folder / f"{name}.log"
         with output.open("wb") as log:
             process = subprocess.Popen(
@@ -91,6 +92,7 @@ async def codec_bench(databases, folder):
     authority, issuer = Authority(folder, "authority"), Issuer()
     authority.server("127.0.0.1", "localhost")
     (folder / "issuer.pem").write_bytes(issuer.pem)
+    (folder / "issuer.pem").chmod(0o600)  # one test gives it as a private key
     (folder / "jwks.json").write_text(json.dumps({"keys": [Issuer().jwk("old"), issuer.jwk("new")]}))
     await Strongroom.init(config)
     async with Strongroom.open(config) as strongroom:

@@ -60,6 +60,7 @@ def make_certificates(folder: Path) -> Certificates:
     made.key.write_bytes(
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
+    made.key.chmod(0o600)
     return made
 
 

@@ -61,6 +61,7 @@ def make_ca(folder, *names):
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     made.server.write_bytes(server.public_bytes(serialization.Encoding.PEM) + private)
+    made.server.chmod(0o600)
     return made
 
 
