@@ -86,7 +86,21 @@ class InvalidPageToken(VisibilityError):  # noqa: N818 - the name says what is w
 
 
 class InvalidRecord(VisibilityError):  # noqa: N818 - the name says what is wrong
-    """A visibility record can't be indexed."""
+    """A visibility record can't be indexed.
+
+    Attributes:
+        attribute: The name of the search attribute with the fault; None if the fault is another one, or of no single attribute. It is
+            not in the message, because a tenant wrote it.
+    """
+
+    attribute: str | None = None
+
+    @classmethod
+    def of_attribute(cls, message: str, attribute: str) -> InvalidRecord:
+        """Return an error about a search attribute."""
+        error = cls(message)
+        error.attribute = attribute
+        return error
 
 
 class SearchIndexMismatch(VisibilityError):  # noqa: N818 - the name says what is wrong

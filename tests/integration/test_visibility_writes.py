@@ -13,6 +13,7 @@ from strongroom.storage import NotFound
 from strongroom.visibility import (
     InvalidRecord,
 )
+from strongroom.visibility.index.document import MAX_TOKENS
 from tests.support.visibility.namespace import populated, record_all, stored
 from tests.support.visibility.records import OF_CLOSED_RUNS, changed, generated_record, generator, opened_again
 
@@ -97,6 +98,40 @@ WRONG: dict[str, dict[str, Any]] = {
     "nothing": {"Customer": None},
     "wrong predefined": {"BuildIds": "x"},
 }
+
+
+TOO_MANY = {
+    "elements of a list": ("KeywordList", lambda: tuple(f"{number}" for number in range(MAX_TOKENS + 1))),
+    "a hundred thousand elements": ("KeywordList", lambda: tuple(f"{number:06}" for number in range(100_000))),
+    "words of a text": ("Text", lambda: " ".join(f"w{number}" for number in range(MAX_TOKENS + 1))),
+    "parts together": ("KeywordList", lambda: tuple(f"{number}" for number in range(MAX_TOKENS))),
+}
+
+
+@pytest.mark.parametrize("case", TOO_MANY)
+async def test_a_record_with_too_many_tokens_is_refused(small, case):
+    """A record with more tokens than the limit is refused with the name of the attribute, and nothing of the call is written."""
+    attribute_type, make = TOO_MANY[case]
+    name = next(name for name, registered in small.types.items() if getattr(registered, "value", "") == attribute_type)
+    good, bad = generated_record(generator()), generated_record(generator())
+    bad = changed(bad, search_attributes=MappingProxyType({name: make()}))
+    with pytest.raises(InvalidRecord, match=f"{MAX_TOKENS:,} tokens") as caught:
+        await record_all(small.strongroom, small.namespace_id, [good, bad], small.types)
+    assert caught.value.attribute == name
+    assert name not in str(caught.value)
+    for record in (good, bad):
+        with pytest.raises(NotFound):
+            await stored(small, record)
+
+
+@pytest.mark.parametrize("separator", [" ", "-", "\n"])
+async def test_a_record_of_temporals_largest_size_is_written(small, separator):
+    """The limit is above what a Temporal server lets pass: 40 KiB of search attributes in a record."""
+    name = next(name for name, registered in small.types.items() if getattr(registered, "value", "") == "Text")
+    text = separator.join(chr(0x4E00 + number) for number in range(20_000))
+    record = changed(generated_record(generator()), search_attributes=MappingProxyType({name: text}))
+    await record_all(small.strongroom, small.namespace_id, [record], small.types)
+    assert await stored(small, record)
 
 
 async def test_a_closed_status_needs_a_close_time(small):

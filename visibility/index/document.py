@@ -20,6 +20,7 @@ from .document_tokens import tokens_of
 from .ranges import INT64_MAX, INT64_MIN
 from .record_packing import pack_record, unpack_records
 from .tokens import Tokenizer
+from .words import split_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 MAX_NAME_BYTES = 255
 """Maximum length of the name of a custom search attribute, in bytes of UTF-8."""
+MAX_TOKENS = 32_768
+"""Maximum number of tokens of a record, and of elements or words of one value. Temporal's own limits (2 KiB a value, 40 KiB a record)
+allow at most 20,480 words, so a Temporal server never reaches it."""
 _PYTHON_TYPES: Mapping[AttributeType, tuple[type, ...]] = {
     AttributeType.KEYWORD: (str,),
     AttributeType.KEYWORD_LIST: (tuple,),
@@ -71,7 +75,7 @@ def seal_documents(
         types: The namespace's custom search attributes. Aliases are ignored here; they are for filters.
 
     Raises:
-        InvalidRecord: A search attribute is not registered, or its value is not of its type.
+        InvalidRecord: A search attribute is not registered, its value is not of its type, or the record has too many tokens.
         DataLoss: This version does not know the layout of the active epoch.
     """
     try:
@@ -105,6 +109,9 @@ def _sealed_documents(
         rows.append((shard_id, identifier, version, tokenizer.epoch, *buckets))
         sealing.append(((identifier, shard_id, version, tokenizer.epoch, *buckets), pack_record(record)))
     tokens = tokens_of(tokenizer, attributes, _attribute_types(types))
+    for (token_set, _), (_, _, record) in zip(tokens, records, strict=True):
+        if len(token_set) > MAX_TOKENS:
+            raise _too_many_tokens(record)
     sealed = keys.seal_many(VISIBILITY_RECORD, sealing)
     return [
         VisibilityRow(*row, token_set, blob, hashes)
@@ -163,7 +170,7 @@ def check_record(record: VisibilityRecord, types: SearchAttributes) -> None:
 
     Raises:
         InvalidRecord: The status is unknown; or a closed status or a value that only closed runs have comes without a close time;
-            or a search attribute is not registered; or its value is not of its type.
+            or a search attribute is not registered; or its value is not of its type or has too many elements or words.
     """
     _check(record, record.attributes(), types)
 
@@ -189,7 +196,32 @@ def _check_attribute(name: str, value: AttributeValue, types: SearchAttributes) 
     if not isinstance(attribute_type, AttributeType):
         raise InvalidRecord("a search attribute of the record is not registered in this namespace")
     if not fits(attribute_type, value):
-        raise InvalidRecord(f"the value of a search attribute is not a {attribute_type.value}")
+        raise InvalidRecord.of_attribute(f"the value of a search attribute is not a {attribute_type.value}", name)
+    # Checked before any token is made, because the value may be as long as the caller likes. A word takes two characters or more.
+    if isinstance(value, tuple) and len(value) > MAX_TOKENS:
+        raise InvalidRecord.of_attribute(
+            f"a KeywordList has {len(value):,} elements, but a record can have at most {MAX_TOKENS:,} tokens; write fewer elements",
+            name,
+        )
+    is_long = attribute_type is AttributeType.TEXT and isinstance(value, str) and len(value) > 2 * MAX_TOKENS
+    if is_long and len(words := split_words(str(value))) > MAX_TOKENS:
+        raise InvalidRecord.of_attribute(
+            f"a Text has {len(words):,} different words, but a record can have at most {MAX_TOKENS:,} tokens; shorten it",
+            name,
+        )
+
+
+def _too_many_tokens(record: VisibilityRecord) -> InvalidRecord:
+    """Return the error for a record whose attributes have too many tokens together; it names the one with the most."""
+
+    def parts(name: str) -> int:
+        value = record.search_attributes[name]
+        return len(value) if isinstance(value, tuple) else len(split_words(value)) if isinstance(value, str) else 1
+
+    return InvalidRecord.of_attribute(
+        f"the search attributes of a record have more than {MAX_TOKENS:,} tokens together; write fewer elements and words",
+        max(record.search_attributes, key=parts, default=""),
+    )
 
 
 def fits(attribute_type: AttributeType, value: AttributeValue) -> bool:
