@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MAX_LINE_BYTES = 256 * 2**20
 _GZIP, _BOM = b"\x1f\x8b", b"\xef\xbb\xbf"
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _OTHER_ENCODINGS = (b"\xff\xfe", b"\xfe\xff")
 _OPENING, _CLOSING = (b"{", b"["), (b"}", b"]", b"},")
 
@@ -89,6 +90,10 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
                 number += 1
                 if len(line) > MAX_LINE_BYTES:
                     raise ImportFileError(f"{path}: line {number} is longer than {MAX_LINE_BYTES} bytes")
+                if number == 1 and line.startswith(_UTF_16):
+                    raise ImportFileError(
+                        f"{path}: the file is UTF-16, not UTF-8; save it as UTF-8 (in PowerShell: -Encoding utf8)"
+                    )
                 yield number, line.removeprefix(_BOM) if number == 1 else line
     except FileNotFoundError:
         raise ImportFileError(f"{path} does not exist; check the path") from None

@@ -39,12 +39,20 @@ _SHARED = (
     "a prepared statement is missing, or another client has one of the same name: a pooler in front of the database does not keep "
     "one session for each connection. Set its pooling to session mode, in PgBouncer with pool_mode = session; see docs/pgbouncer.md"
 )
+_TWICE = (
+    "the database already has an object that the schema creates (a function, table or type); it was left by another version or by a "
+    "migration that ran twice. Run `strongroom schema apply` once with this version, or `strongroom init` in an empty database"
+)
 # SQLSTATE, or its class of two characters -> error and message. Such an answer means that the transaction was rolled back.
 _BY_STATE: dict[str, tuple[type[StorageError], str]] = {
     "23505": (ConditionFailed, "a row with this key exists already"),
     "25006": (DatabaseUnavailable, "the database is read-only; is this a standby, or is its disk full?"),
     "26000": (PoolingNotSupported, _SHARED),
     "42P05": (PoolingNotSupported, _SHARED),
+    "0A000": (
+        StorageError,
+        "the server does not support a statement (SQLSTATE 0A000); check that it is PostgreSQL 15 or newer, and restart the service",
+    ),
     "28": (DatabaseAuthenticationError, "the database refuses this user; check the dsn"),
     "3D": (DatabaseUnavailable, "the database named in the dsn does not exist"),
     "3F": (SchemaMismatch, "the database holds no Strongroom schema; run `strongroom init`"),
@@ -53,9 +61,23 @@ _BY_STATE: dict[str, tuple[type[StorageError], str]] = {
         StorageError,
         "the connected role may not do this (SQLSTATE 42501); run `schema apply` as the owner, with --driver-role for the services",
     ),
+    "42710": (SchemaMismatch, _TWICE),
+    "42723": (SchemaMismatch, _TWICE),
+    "42P06": (SchemaMismatch, _TWICE),
+    "42P07": (SchemaMismatch, _TWICE),
     "42P01": (SchemaMismatch, "a table is missing; run `strongroom schema apply` to bring it up to date"),
     "42703": (SchemaMismatch, "a column is missing; run `strongroom schema apply` to bring it up to date"),
     "42883": (SchemaMismatch, "a function is missing; run `strongroom schema apply` to bring the schema up to date"),
+    "53100": (ResourceExhausted, "the database's disk is full; free space or extend it, then try again"),
+    "53200": (ResourceExhausted, "the database's server has no memory left; lower its load or its memory settings"),
+    "53300": (
+        ResourceExhausted,
+        "the database has no connection left; raise max_connections or the role's limit there, or lower database.connections",
+    ),
+    "54": (
+        StorageError,
+        "the statement is beyond a limit of the database (SQLSTATE class 54), for example in its size; send less in one call",
+    ),
     "53": (ResourceExhausted, "the database is out of disk, memory or connections"),
     "55P03": (DatabaseTimeout, "another transaction held a lock for too long; try again"),
     "57014": (DatabaseTimeout, "the database stopped the statement at its time limit"),

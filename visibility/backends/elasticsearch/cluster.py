@@ -98,6 +98,10 @@ def _translated(error: ApiError | TransportError) -> StrongroomError:
     return _status_error(error.meta.status, error.body)
 
 
+_NEVER = frozenset((501, 505))
+"""Statuses of a server that will not answer such a request later either."""
+
+
 def _status_error(status: int, body: Any) -> StrongroomError:
     """Return the error for an HTTP status."""
     kind = error_type(body)
@@ -112,6 +116,11 @@ def _status_error(status: int, body: Any) -> StrongroomError:
     if status in _ERRORS:
         error, text = _ERRORS[status]
         return error(text)
+    if status in _NEVER:
+        return SearchIndexMismatch(
+            f"the server at elasticsearch.url does not implement the request (HTTP {status}); it may be a proxy or an old version. "
+            "Check the URL and the version"
+        )
     if status >= _SERVER_ERROR:
         return SearchIndexUnavailable(f"the search index is unavailable (HTTP {status}); retry later")
     msg = (

@@ -7,6 +7,8 @@ import codecs
 import pytest
 
 from strongroom.driver.config import ConfigError, load_config, write_config
+from strongroom.driver.importing.errors import ImportFileError
+from strongroom.driver.importing.import_file import read_import_file
 
 SECRETS = {
     "a password before the host": 'dsn = "postgresql://me:S3cret@db.example.com/strongroom"',
@@ -82,3 +84,22 @@ def test_another_encoding_is_named(config_file, encoding):
     config_file.write_bytes(codecs.BOM_UTF16_LE * (encoding == "utf-16-le") + config_file.read_text().encode(encoding))
     with pytest.raises(ConfigError, match="save it as UTF-8"):
         load_config(config_file)
+
+
+@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])
+def test_an_import_may_begin_with_a_byte_order_mark(tmp_path, mark):
+    """A byte order mark at the start of an import is no part of its first line, so the fault is the same as without it."""
+    config_file = tmp_path / "x.jsonl"
+    config_file.write_bytes(mark + b'{"a": 1}\n')
+    with pytest.raises(ImportFileError) as error:
+        list(read_import_file(config_file))
+    assert "not JSON" not in str(error.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_an_import_in_another_encoding_is_named(tmp_path, encoding):
+    """An import in UTF-16, which PowerShell writes, is refused with what to do."""
+    config_file = tmp_path / "x.jsonl"
+    config_file.write_bytes("\ufeff".encode(encoding) * (encoding != "utf-16") + '{"a": 1}\n'.encode(encoding))
+    with pytest.raises(ImportFileError, match="save it as UTF-8"):
+        list(read_import_file(config_file))
