@@ -34,6 +34,7 @@ from strongroom.storage import (
     TaskStore,
     VisibilityOutbox,
 )
+from strongroom.storage.visibility_rows.marks import IndexMarks
 from strongroom.visibility import Indexer, VisibilityManager, new_layout
 
 from .access import CALLER, AccessControl
@@ -230,7 +231,8 @@ async def assembled(  # noqa: C901 - the parts of a cell, one after the other
             if hasattr(store, "aclose"):
                 stack.push_async_callback(store.aclose)
         outbox = VisibilityOutbox(database)
-        indexer = Indexer(outbox, search_index) if search_index is not None else None
+        marks = IndexMarks(database)
+        indexer = None if search_index is None else Indexer(outbox, search_index, marks=marks)
         background = background_work(key_notifications, notifier, indexer, log)
         if telemetry is not None:
             chain = chained((telemetry.calls,))

@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from strongroom.visibility import compare_marks
+
 if TYPE_CHECKING:
     from strongroom.storage import VisibilityOutbox
+    from strongroom.storage.visibility_rows.marks import IndexMarks
     from strongroom.storage.visibility_rows.outbox import RefusedRun
     from strongroom.visibility.backends.elasticsearch import ElasticsearchIndex
 
+REPAIR = "Run: strongroom index reconcile"
 SHOWN = 20
 """Maximum number of refused documents that are listed."""
 
@@ -24,6 +28,7 @@ class IndexStatus:
         waiting: The number of runs whose changes the index has not received.
         refused: The number of these runs whose document the index refuses.
         refused_runs: The runs of these that were refused most often, at most `SHOWN`.
+        restored: What is wrong if the database or the index was restored from a backup; None if both agree.
     """
 
     index: str
@@ -31,6 +36,7 @@ class IndexStatus:
     waiting: int
     refused: int
     refused_runs: tuple[RefusedRun, ...]
+    restored: str | None
 
     def as_json(self) -> dict[str, object]:
         """Return the state as values of JSON."""
@@ -39,6 +45,7 @@ class IndexStatus:
             "documents": self.documents,
             "waiting": self.waiting,
             "refused": self.refused,
+            "restored": self.restored,
             "refused_runs": [_run(run) for run in self.refused_runs],
         }
 
@@ -51,7 +58,7 @@ class IndexStatus:
         ]
 
 
-async def read_index_status(index: ElasticsearchIndex, outbox: VisibilityOutbox) -> IndexStatus:
+async def read_index_status(index: ElasticsearchIndex, outbox: VisibilityOutbox, marks: IndexMarks) -> IndexStatus:
     """Read the state of a search index.
 
     Raises:
@@ -60,7 +67,8 @@ async def read_index_status(index: ElasticsearchIndex, outbox: VisibilityOutbox)
     await index.check()
     documents, counts = await index.count(), await outbox.counts()
     refused = await outbox.refused(limit=SHOWN) if counts.refused else []
-    return IndexStatus(index.name, documents, counts.waiting, counts.refused, tuple(refused))
+    restored = (await compare_marks(marks, index)).explanation()
+    return IndexStatus(index.name, documents, counts.waiting, counts.refused, tuple(refused), restored)
 
 
 def _run(run: RefusedRun) -> dict[str, object]:

@@ -22,6 +22,7 @@ from strongroom.storage import (
     follow_key_changes,
 )
 from strongroom.storage.schema.preflight import check_claimable
+from strongroom.storage.visibility_rows.marks import IndexMarks
 from strongroom.visibility import (
     IndexCopies,
     IndexRotation,
@@ -256,7 +257,8 @@ class Strongroom(Cell):
         if self.search_index is None or self.indexer is None:
             msg = "no search index is configured"
             raise ConfigError(msg)
-        reconciler = Reconciler(VisibilityTruth(self.database), self.search_index, self.indexer)
+        marks = (IndexMarks(self.database), self.search_index)
+        reconciler = Reconciler(VisibilityTruth(self.database), self.search_index, self.indexer, marks=marks)
         return reconciler if self.telemetry is None else self.telemetry.reconciler(reconciler)
 
     async def create_kek(self, kek: KekRef) -> KekRef:

@@ -41,6 +41,7 @@ from .index.record import AttributeValue, VisibilityRecord
 from .jobs.indexer import Indexer, IndexerState
 from .jobs.reconciler import Reconciler
 from .jobs.reconciliation import NamespaceTally, Reconciliation
+from .jobs.restored import compare_marks
 from .jobs.rotation import IndexRotation, Rotation
 from .jobs.sealed_copies import IndexCopies
 from .jobs.token_verifier import TokenTally, TokenVerifier
@@ -94,6 +95,7 @@ __all__ = [
     "VisibilityRecord",
     "attribute_types",
     "check_record",
+    "compare_marks",
     "matches",
     "new_layout",
     "parse_datetime",

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from strongroom.driver.config import ConfigError
-from strongroom.driver.index_status import read_index_status
+from strongroom.driver.index_status import REPAIR, read_index_status
+from strongroom.storage.visibility_rows.marks import IndexMarks
 
 from .cell import with_cell
 from .commands import Group, is_given, refuse
@@ -63,6 +64,9 @@ def build(config_path: Path, rebuild: bool, shards: int, replicas: int | None) -
                 f"{' and '.join(unused)} would have no effect: index {search_index.name} exists already. Leave it out, "
                 "or add --rebuild to delete the index and make it again"
             )
+        if made:  # an empty index has no marks, and all runs are written to it
+            marks = IndexMarks(strongroom.database)
+            await marks.forget([(writer, mark.number) for writer, mark in (await marks.all()).items()])
         with busy("listing runs ...") as update:
             async for listed in strongroom.outbox.add_all():
                 update(f"listing runs: {listed} ...")
@@ -95,15 +99,17 @@ def status(config_path: Path) -> None:
     async def run(strongroom: Strongroom) -> None:
         if strongroom.search_index is None:
             result(
-                dict.fromkeys(("index", "documents", "waiting", "refused", "refused_runs")),
+                dict.fromkeys(("index", "documents", "waiting", "refused", "restored", "refused_runs")),
                 "PostgreSQL answers searches: the configuration has no section [elasticsearch]",
             )
             return
-        found = await read_index_status(strongroom.search_index, strongroom.outbox)
+        found = await read_index_status(strongroom.search_index, strongroom.outbox, IndexMarks(strongroom.database))
         lines = [
             f"Elasticsearch answers searches, from index {found.index}",
             f"{found.documents} documents; {found.waiting} runs not yet indexed",
         ]
+        if found.restored is not None:
+            lines.append(f"WRONG: {found.restored}. {REPAIR}")
         if found.refused:
             lines.append(f"{found.refused} of them refused by the search index:")
             lines += [f"  {each}" for each in found.refused_lines()]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from strongroom.driver.index_status import read_index_status
+from strongroom.driver.index_status import REPAIR, read_index_status
 from strongroom.kms import StrongroomError
 from strongroom.storage import StorageError
+from strongroom.storage.visibility_rows.marks import IndexMarks
 from strongroom.visibility import SearchIndexUnavailable
 
 from .report import Finding, wrong
@@ -29,7 +30,7 @@ async def search_index(strongroom: Strongroom) -> AsyncIterator[Finding]:
         yield Finding(SEARCH, "search index", "PostgreSQL answers searches")
         return
     try:
-        status = await read_index_status(index, strongroom.outbox)
+        status = await read_index_status(index, strongroom.outbox, IndexMarks(strongroom.database))
     except (StorageError, SearchIndexUnavailable) as error:
         advice = (
             "Check that the cluster is up, and that elasticsearch.url is right. Writes continue, and are indexed later."
@@ -47,6 +48,8 @@ def _findings(status: IndexStatus) -> list[Finding]:
     many = status.waiting - status.refused > MANY_WAITING
     advice = "Check that a service runs an indexer, or run: strongroom index run" if many else ""
     found = [Finding(SEARCH, "search index", text, "note" if many else "ok", advice)]
+    if status.restored is not None:
+        found.append(Finding(SEARCH, "restored copy", status.restored, "wrong", REPAIR))
     if status.refused:
         text = f"{status.refused} refused by the search index, so searches miss these runs; {status.refused_lines()[0]}"
         advice = (

@@ -180,6 +180,7 @@ TABLES = (
         _CHANGE,
         ("data", kinds.ACCESS_POLICY, "version"),
     ),
+    _cell("search_index_writers", "writer uuid", "The counters that the search index has a copy of.", _ALL),
     _cell("audit_checkpoints", "stream uuid", "The last signed record of each audit log.", _CHANGE),
     # History service. Citus co-locates all other distributed tables with the first one.
     _partitioned(

@@ -65,10 +65,14 @@ class PostgresIndex:
         """Return at once: searches see committed rows."""
 
     async def write(
-        self, rows: Sequence[tuple[UUID, Row]], deleted: Sequence[tuple[RunKey, int | None]] = ()
+        self,
+        rows: Sequence[tuple[UUID, Row]],
+        deleted: Sequence[tuple[RunKey, int | None]] = (),
+        *,
+        mark: tuple[UUID, int] | None = None,
     ) -> dict[bytes, Refusal]:
         """Write nothing: the rows are written with the records."""
-        del rows, deleted
+        del rows, deleted, mark
         return {}
 
     async def forget(self, deleted: Sequence[tuple[RunKey, int]]) -> None:

@@ -112,7 +112,11 @@ class SearchIndex(Protocol):
         """Make earlier writes visible to searches."""
 
     async def write(
-        self, rows: Sequence[tuple[UUID, Row]], deleted: Sequence[tuple[RunKey, int | None]] = ()
+        self,
+        rows: Sequence[tuple[UUID, Row]],
+        deleted: Sequence[tuple[RunKey, int | None]] = (),
+        *,
+        mark: tuple[UUID, int] | None = None,
     ) -> dict[bytes, Refusal]:
         """Write and delete documents. A document is replaced unless it has a newer version.
 
@@ -120,6 +124,7 @@ class SearchIndex(Protocol):
             rows: Namespace id and row of `visibility_records`, with tokens, of each document to write.
             deleted: Key and last version of each run whose document is to be deleted. The index refuses late writes of this version,
                 or of an older one, until `forget`. Without a version, the present document is deleted.
+            mark: A writer and the value of its counter, which the index keeps; None for none.
 
         Returns:
             The ids that the server did not accept, each with the reason. All others are written.

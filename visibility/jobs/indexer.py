@@ -22,11 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from strongroom.storage import OutboxEntry, RunKey, VisibilityOutbox
+    from strongroom.storage.visibility_rows.marks import IndexMarks
     from strongroom.visibility.backends.search_index import Refusal, SearchIndex
 
 _WORK = ("indexing", "indexer notifications", "forgetting deletions")
 SENDERS = 2
 """Number of concurrent bulk writes. While the index executes one, the next one is read and encoded."""
+_FORGET_INTERVAL = 60.0
+"""Time between two searches for deletions that need not be remembered any more, in seconds."""
 _PIECE = 1000
 """Number of deletions that are forgotten at a time."""
 
@@ -65,7 +68,7 @@ class Indexer:
         reconnect_interval: Time after which `run` listens for notifications again when the connection was lost, in seconds.
         retry_wait: First and longest time to wait after a failure, in seconds. The time doubles with each failure.
         deletes_kept: Time for which deletions are remembered, so that late writes do not bring deleted runs back.
-        forget_interval: Time between two searches for deletions that are older, in seconds.
+        marks: Marks that show whether the database or the index was restored; None for none.
     """
 
     def __init__(
@@ -79,7 +82,7 @@ class Indexer:
         reconnect_interval: float = 5.0,
         retry_wait: tuple[float, float] = (0.1, 30.0),
         deletes_kept: timedelta = timedelta(days=1),
-        forget_interval: float = 60.0,
+        marks: IndexMarks | None = None,
     ) -> None:
         self._outbox = outbox
         self._index = index
@@ -89,7 +92,7 @@ class Indexer:
         self._reconnect_interval = reconnect_interval
         self._retry_wait = retry_wait
         self._deletes_kept = deletes_kept
-        self._forget_interval = forget_interval
+        self._marks = marks
         self._woken = asyncio.Event()
         self.state = IndexerState()
         self.draining, self.listening, self.forgetting = map(Background, _WORK)
@@ -146,7 +149,7 @@ class Indexer:
         """
         async with asyncio.TaskGroup() as group:
             group.create_task(self.listening.run(self._listen, pause=self._reconnect_interval))
-            group.create_task(self.forgetting.run(self.forget_deletes, pause=self._forget_interval))
+            group.create_task(self.forgetting.run(self.forget_deletes, pause=_FORGET_INTERVAL))
             while True:
                 if await self.draining.once(self.drain):
                     self.state.failures, self.state.last_error, self.state.drained_at = 0, None, time.monotonic()
@@ -186,7 +189,10 @@ class Indexer:
             return 0
         rows = [(entry.key[1], entry.record) for entry in entries if entry.record is not None]
         deleted = [(entry.key, entry.deleted_version) for entry in entries if entry.record is None]
-        refusals = await self._index.write(rows, deleted)
+        mark = None if self._marks is None else await self._marks.advance()  # after the entries were read
+        refusals = await self._index.write(rows, deleted, mark=mark)
+        if self._marks is not None and mark is not None:
+            await self._marks.confirm(mark)
         accepted = [entry for entry in entries if entry.key[2] not in refusals]
         if accepted:
             await self._outbox.done(accepted)

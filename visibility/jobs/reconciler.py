@@ -20,16 +20,19 @@ from strongroom.kms import commits_several_times
 from strongroom.storage import BEFORE_ALL, visibility_key
 
 from .reconciliation import NamespaceTally, Reconciliation
+from .restored import compare_marks, forget_seen
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from uuid import UUID
 
     from strongroom.storage import Row, RunKey, VisibilityTruth
+    from strongroom.storage.visibility_rows.marks import IndexMarks
     from strongroom.visibility.backends.drift import Difference, DocumentCopy, Drift
     from strongroom.visibility.backends.search_index import SearchIndex
 
     from .indexer import Indexer
+    from .restored import MarkedIndex
 
 CHUNK = 500
 CHUNK_BYTES = 4 * 2**20
@@ -53,6 +56,7 @@ class Reconciler:
         indexer: The indexer of that index, which writes the repairs.
         retry_time: Time for which a document is written repeatedly if the index still remembers a newer deletion, in seconds.
         pause: Time between two of these attempts, in seconds.
+        marks: The marks in the database, and the index with its copies of them; None for none. A complete repair forgets them.
     """
 
     def __init__(
@@ -63,12 +67,14 @@ class Reconciler:
         *,
         retry_time: float = RETRY_TIME,
         pause: float = 0.5,
+        marks: tuple[IndexMarks, MarkedIndex] | None = None,
     ) -> None:
         self._truth = truth
         self._index = index
         self._indexer = indexer
         self._retry_time = retry_time
         self._pause = pause
+        self._marks = marks
 
     @commits_several_times
     async def run(
@@ -86,6 +92,7 @@ class Reconciler:
             StorageError, VisibilityError: The database or the index failed.
         """
         tally = _Tally()
+        seen = None if self._marks is None else await compare_marks(*self._marks)
         if repair:
             await self._indexer.sweep()
         after = BEFORE_ALL
@@ -106,7 +113,10 @@ class Reconciler:
                 read += len(copies)
                 if progress is not None:
                     progress("documents", read)
-        return tally.report()
+        report = tally.report()
+        if self._marks is not None and seen is not None and repair and not report.left:
+            await forget_seen(*self._marks, seen)
+        return report
 
     async def _compare_records(self, rows: Sequence[Row], tally: _Tally, *, repair: bool) -> None:
         """Compare a chunk of records with their documents, and repair these."""

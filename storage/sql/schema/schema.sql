@@ -360,6 +360,13 @@ CREATE TABLE visibility_deletes (
 
 CREATE INDEX visibility_deletes_age ON visibility_deletes (deleted_at);
 
+-- The counter of each process that writes to the search index. The index has the same counters, so a restored copy is noticed.
+CREATE TABLE search_index_writers (
+    writer  uuid   PRIMARY KEY,
+    number  bigint NOT NULL CHECK (number >= 1),
+    written bigint NOT NULL DEFAULT 0
+) WITH (fillfactor = 70);
+
 -- The access policy of the cell. It is one sealed value, so that no part of it can be removed, restored or mixed.
 CREATE TABLE access_policy (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),

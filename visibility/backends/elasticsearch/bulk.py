@@ -90,8 +90,8 @@ def require_all(results: Sequence[Refusal | None]) -> None:
     """
     refused = [result for result in results if result is not None]
     if any(result.passing for result in refused):
-        msg = "Elasticsearch is overloaded and rejected some deletions; retry later"
+        msg = "Elasticsearch is overloaded, or its disk is full: it rejected some writes; retry later"
         raise ResourceExhausted(msg)
     if refused:
-        msg = f"the search index refused {len(refused)} deletions: {refused[0].reason}"
+        msg = f"the search index refused {len(refused)} writes: {refused[0].reason}"
         raise SearchIndexMismatch(msg)

@@ -7,6 +7,7 @@ import struct
 from base64 import b64encode, urlsafe_b64encode
 from binascii import a2b_base64
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from strongroom.kms import IntegrityError, UnsupportedFormat
 from strongroom.kms.sealing.header import parse_header
@@ -15,7 +16,6 @@ from strongroom.visibility.backends.drift import SealedCopy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from uuid import UUID
 
     from strongroom.storage import Row, RunKey
 
@@ -77,6 +77,24 @@ def deletion_mark(key: RunKey, version: int) -> dict[str, Any]:
     shard_id, namespace_id, _ = key
     stored = _SHARD_AND_VERSION.pack(shard_id, version)
     return {"n": deleted_namespace_text(namespace_id), "k": NO_EPOCH, "s": b64encode(stored).decode()}
+
+
+WRITER_TEXT = "-"
+"""The namespace text of the marks of writers."""
+_WRITER_PREFIX = "writer-"
+
+
+def writer_name(writer: UUID) -> str:
+    """Return the name of the document with a writer's mark. Its version is the value of the counter."""
+    return f"{_WRITER_PREFIX}{writer.hex}"
+
+
+def writer_of(name: str) -> UUID | None:
+    """Return the writer of a mark; None if it is not the name of one."""
+    try:
+        return UUID(hex=name.removeprefix(_WRITER_PREFIX))
+    except ValueError:
+        return None
 
 
 def mark_version(version: int) -> int:

@@ -15,6 +15,7 @@ from .client import SYSTEM_CERTIFICATES, ElasticsearchClient
 from .delivery import deliver
 from .documents import (
     NO_EPOCH,
+    WRITER_TEXT,
     deleted_namespace_text,
     deletion_mark,
     document_name,
@@ -22,8 +23,10 @@ from .documents import (
     namespace_text,
     record_id,
     to_document,
+    writer_name,
+    writer_of,
 )
-from .inventory import ElasticsearchInventory
+from .inventory import ElasticsearchInventory, version_of
 from .reader import ElasticsearchReader
 
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from strongroom.visibility.backends.drift import Difference, DocumentCopy, SealedCopy
 
 _NOT_ENCODABLE = (struct.error, TypeError, ValueError, OverflowError)
+_MOST_MARKS = 10_000
 _GC_DELETES, _AT_ONCE = "index.gc_deletes", "1ms"
 
 
@@ -142,7 +146,11 @@ class ElasticsearchIndex:
         await self.client.send(lambda api: api.indices.refresh(index=self.name), refreshed)
 
     async def write(
-        self, rows: Sequence[tuple[UUID, Row]], deleted: Sequence[tuple[RunKey, int | None]] = ()
+        self,
+        rows: Sequence[tuple[UUID, Row]],
+        deleted: Sequence[tuple[RunKey, int | None]] = (),
+        *,
+        mark: tuple[UUID, int] | None = None,
     ) -> dict[bytes, Refusal]:
         """See `SearchIndex.write`."""
         refused: dict[bytes, Refusal] = {}
@@ -156,10 +164,13 @@ class ElasticsearchIndex:
                 actions[row["id"]] = BulkAction("index", document_name(row["id"]), row["version"], document)
         for key, version in deleted:
             if version is not None:
-                mark = deletion_mark(key, version)
-                actions[key[2]] = BulkAction("index", document_name(key[2]), mark_version(version), mark)
+                deletion = deletion_mark(key, version)
+                actions[key[2]] = BulkAction("index", document_name(key[2]), mark_version(version), deletion)
         actions |= await self._deletions([key[2] for key, version in deleted if version is None])
-        results = await deliver(self.client, list(actions.values()))
+        marked = [] if mark is None else [_mark(*mark)]
+        results = await deliver(self.client, [*marked, *actions.values()])
+        if mark is not None:
+            require_all([results.pop(0)])
         pairs = zip(actions, results, strict=True)
         return refused | {identifier: result for identifier, result in pairs if result is not None}
 
@@ -177,6 +188,17 @@ class ElasticsearchIndex:
         """See `SearchIndex.forget`."""
         actions = [BulkAction("delete", document_name(key[2]), mark_version(version)) for key, version in deleted]
         require_all(await self.client.bulk(actions))
+
+    async def marks(self) -> dict[UUID, int]:
+        """Return the mark of each writer: the value of its counter that came with the newest documents."""
+        await self.refresh()
+        body = {"query": {"term": {"n": WRITER_TEXT}}, "size": _MOST_MARKS, "version": True, "stored_fields": []}
+        found = {writer_of(hit["_id"]): version_of(hit) for hit in hits(await self.client.search(body, snapshot=None))}
+        return {writer: number for writer, number in found.items() if writer is not None}
+
+    async def forget_marks(self, marks: Sequence[tuple[UUID, int]]) -> None:
+        """Remove marks that have not changed."""
+        require_all(await self.client.bulk([BulkAction("delete", writer_name(each), number) for each, number in marks]))
 
     async def delete_namespace(self, namespace_id: UUID) -> int:
         """See `SearchIndex.delete_namespace`."""
@@ -254,3 +276,7 @@ class ElasticsearchIndex:
         await self.client.send(
             lambda api: api.indices.put_settings(index=index, settings={_GC_DELETES: value}), acknowledged
         )
+
+
+def _mark(writer: UUID, number: int) -> BulkAction:
+    return BulkAction("index", writer_name(writer), number, {"n": WRITER_TEXT, "k": NO_EPOCH})

@@ -14,6 +14,7 @@ from strongroom.visibility.errors import SearchIndexAnswerError
 
 from .answers import hits
 from .documents import (
+    WRITER_TEXT,
     deleted_namespace_text,
     document_name,
     namespace_text,
@@ -94,6 +95,7 @@ class ElasticsearchInventory:
             query: dict[str, Any] = {"term": {"n": namespace_text(namespace_id)}}
         else:
             texts = [text for each in known for text in (namespace_text(each), deleted_namespace_text(each))]
+            texts.append(WRITER_TEXT)
             pieces = [texts[start : start + MAX_TERMS] for start in range(0, len(texts), MAX_TERMS)]
             query = {"bool": {"must_not": [{"terms": {"n": piece}} for piece in pieces]}}
         async for found in self._all_hits(query, _COPY_FIELDS, chunk):
@@ -210,14 +212,15 @@ def _copy(hit: Mapping[str, Any]) -> DocumentCopy:
     return DocumentCopy(
         name=hit["_id"],
         id=identifier,
-        version=_version(hit),
+        version=version_of(hit),
         routing=hit.get("_routing"),
         close_bucket=close_buckets[0] if len(close_buckets) == 1 else None,
         start_bucket=start_buckets[0] if len(start_buckets) == 1 else None,
     )
 
 
-def _version(hit: Mapping[str, Any]) -> int:
+def version_of(hit: Mapping[str, Any]) -> int:
+    """Return the version of the document of a hit."""
     version = hit.get("_version")
     if type(version) is not int:
         raise SearchIndexAnswerError

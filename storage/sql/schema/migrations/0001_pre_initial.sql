@@ -326,6 +326,12 @@ CREATE TABLE visibility_deletes (
 
 CREATE INDEX visibility_deletes_age ON visibility_deletes (deleted_at);
 
+CREATE TABLE search_index_writers (
+    writer  uuid   PRIMARY KEY,
+    number  bigint NOT NULL CHECK (number >= 1),
+    written bigint NOT NULL DEFAULT 0
+) WITH (fillfactor = 70);
+
 CREATE TABLE access_policy (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     version  bigint  NOT NULL CHECK (version >= 1),
