@@ -91,12 +91,13 @@ def preflight(headers: Mapping[str, str]) -> Response:
     return answer(204, headers={**headers, **allowed})
 
 
-async def read_body(request: Request, limit: int) -> bytes:
+async def read_body(request: Request, limit: int, *, seconds: float = BODY_SECONDS) -> bytes:
     """Return the body of a request.
 
     Args:
         request: The request.
         limit: The maximum size, in bytes.
+        seconds: The timeout.
 
     Raises:
         Refused: The body is too long or too slow, or its type is not JSON.
@@ -112,7 +113,7 @@ async def read_body(request: Request, limit: int) -> bytes:
         raise too_long
     body = bytearray()
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(seconds):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > limit:

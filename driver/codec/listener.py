@@ -8,33 +8,29 @@ import signal
 import socket
 import ssl
 from contextlib import contextmanager, suppress
+from functools import partial
 from stat import S_ISSOCK
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from strongroom.driver.config import ConfigError
 from strongroom.kms.transport.tls import ReloadingContext, load_own, load_trusted
 
 from .audit import CodecRecords
 from .auth import Authenticator
-from .server import PEER, CodecServer
+from .connections import CONNECTIONS, Connections, Deadlines
+from .framing import HEAD_BYTES
+from .protocol import CodecProtocol
+from .server import CodecServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, MutableMapping
+    from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable
 
     from strongroom.driver.config import CodecServerConfig, Listen
     from strongroom.driver.strongroom import Strongroom
 
-CONNECTIONS = 200
-HEAD_BYTES = 32 * 1024
-"""Maximum size of the head of a request, in bytes. It is large because tokens are long."""
-FIRST_SECONDS = 10.0
-"""Timeout for the head of the first request of a connection, in seconds."""
 LAST_SECONDS = 10
 """Time for answering open requests when the server stops, in seconds."""
 
@@ -62,7 +58,7 @@ async def serve(strongroom: Strongroom, config: CodecServerConfig, *, ready: Cal
     context = None if config.certificate is None else server_context(config)
     listening = listening_socket(config.listen)
     try:
-        server = _Server(_uvicorn_config(app, context))
+        server = http_server(app, context)
         ready(_address(listening, secure=context is not None))
         await server.serve(sockets=[listening])
     finally:
@@ -100,10 +96,30 @@ def server_context(config: CodecServerConfig) -> ssl.SSLContext:
     return ReloadingContext(load, own, config.key, *callers)
 
 
-def _uvicorn_config(app: CodecServer, context: ssl.SSLContext | None) -> uvicorn.Config:
-    return uvicorn.Config(
+def http_server(
+    app: CodecServer,
+    context: ssl.SSLContext | None,
+    *,
+    deadlines: Deadlines | None = None,
+    connections: Connections | None = None,
+) -> uvicorn.Server:
+    """Return a server that serves the application on sockets; see `uvicorn.Server.serve`.
+
+    Args:
+        app: The application.
+        context: The TLS context; None for a server without TLS.
+        deadlines: The deadlines of each connection.
+        connections: The register of connections, with their limits.
+    """
+    protocol = partial(
+        CodecProtocol,
+        context=context,
+        connections=Connections() if connections is None else connections,
+        deadlines=deadlines or Deadlines(),
+    )
+    config = uvicorn.Config(
         app,
-        http=_Protocol,
+        http=protocol,  # type: ignore[arg-type] # it is called with the arguments of uvicorn's protocols
         ws="none",
         loop="asyncio",
         lifespan="off",
@@ -112,11 +128,10 @@ def _uvicorn_config(app: CodecServer, context: ssl.SSLContext | None) -> uvicorn
         access_log=False,  # it would log paths
         proxy_headers=False,
         server_header=False,
-        limit_concurrency=CONNECTIONS,
-        h11_max_incomplete_event_size=HEAD_BYTES,
+        h11_max_incomplete_event_size=2 * HEAD_BYTES,  # the framing has the limit
         timeout_graceful_shutdown=LAST_SECONDS,
-        ssl_context_factory=None if context is None else lambda _config, _default: context,
     )
+    return _Server(config)
 
 
 class _Server(uvicorn.Server):
@@ -132,35 +147,6 @@ class _Server(uvicorn.Server):
         finally:
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.remove_signal_handler(number)
-
-
-class _Protocol(H11Protocol):
-    """Gives the application the client's certificate, and closes silent connections."""
-
-    _first: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in its parent
-        super().connection_made(transport)
-        self.app = _with_certificate(self.app, transport.get_extra_info("peercert"))
-        self._first = self.loop.call_later(FIRST_SECONDS, self._silent)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._first is not None:
-            self._first.cancel()
-        super().connection_lost(exc)
-
-    def _silent(self) -> None:
-        if getattr(self, "cycle", None) is None:  # set with the first request
-            self.transport.close()
-
-
-def _with_certificate(app: ASGI3Application, certificate: dict[str, Any] | None) -> ASGI3Application:
-    async def wrapped(scope: Any, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        extended: MutableMapping[str, Any] = scope
-        extended[PEER] = certificate
-        await app(scope, receive, send)
-
-    return wrapped
 
 
 def listening_socket(listen: Listen) -> socket.socket:

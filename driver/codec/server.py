@@ -15,6 +15,7 @@ from strongroom.storage import NamespaceNotFound
 
 from .audit import CodecEvent
 from .http import (
+    BODY_SECONDS,
     Refused,
     answer,
     cross_origin,
@@ -66,6 +67,7 @@ class CodecServer:
         keyring: The keyring of the cell.
         authenticator: Authenticates callers.
         audit: Records every request to open or seal payloads, before its answer is sent.
+        body_seconds: Timeout for the body of a request, in seconds.
     """
 
     def __init__(
@@ -76,12 +78,14 @@ class CodecServer:
         keyring: Keyring,
         authenticator: Authenticator,
         audit: CodecAudit,
+        body_seconds: float = BODY_SECONDS,
     ) -> None:
         self._config = config
         self._find = find
         self._keyring = keyring
         self._authenticator = authenticator
         self._audit = audit
+        self._body_seconds = body_seconds
         self._limit = RateLimit(per_second=config.payloads_per_second, at_once=config.payloads_at_once)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -123,9 +127,12 @@ class CodecServer:
         call = _Call(operation, self._caller(request), request_id)
         self._take(call, 1)
         namespace_id = await self._namespace(call, request.headers.get("x-namespace"))
-        payloads = read_payloads(await read_body(request, self._config.max_body_bytes), self._config.max_payloads)
+        payloads = read_payloads(await self._body(request), self._config.max_payloads)
         self._take(call, len(payloads) - 1)
         return answer(200, write_payloads(await self._coded(call, namespace_id, payloads)))
+
+    async def _body(self, request: Request) -> bytes:
+        return await read_body(request, self._config.max_body_bytes, seconds=self._body_seconds)
 
     def _caller(self, request: Request) -> Caller:
         try:
