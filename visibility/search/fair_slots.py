@@ -89,7 +89,9 @@ class FairSlots:
             raise
 
     def _leave(self, namespace_id: UUID, turn: asyncio.Future[None]) -> None:
-        waiting = self._waiting[namespace_id]
+        waiting = self._waiting.get(namespace_id)
+        if waiting is None or turn not in waiting:
+            return  # `_begin_next` has removed it, after it was cancelled and before this task ran
         waiting.remove(turn)
         if not waiting:
             del self._waiting[namespace_id]

@@ -115,6 +115,19 @@ async def test_too_many_waiting_searches_are_refused_at_once():
     assert not searches.slots.held
 
 
+async def test_a_search_that_is_cancelled_while_a_slot_becomes_free_ends_as_cancelled():
+    """The slot becomes free after the cancellation and before the waiting search runs again."""
+    searches = Searches(1)
+    async with searches.slots.slot(A):
+        waiting, _ = searches.start(A)
+        await settled()
+        waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    async with searches.slots.slot(A):
+        assert searches.slots.held[A] == 1
+
+
 async def test_no_slot_is_lost_by_cancellations_at_any_moment():
     """Searches start, end and are cancelled in random order, also in the turn in which they get a slot."""
     rng = random.Random(7)  # noqa: S311 - a test's order
@@ -134,7 +147,8 @@ async def test_no_slot_is_lost_by_cancellations_at_any_moment():
         assert all(count <= 2 for count in searches.slots.held.values())
     for task, _ in started:
         task.cancel()
-    await asyncio.gather(*searches.tasks, return_exceptions=True)
+    found = await asyncio.gather(*searches.tasks, return_exceptions=True)
+    assert {type(each) for each in found} <= {type(None), asyncio.CancelledError, ResourceExhausted}
     assert not searches.slots.held
     async with searches.slots.slot(A), searches.slots.slot(B):
         pass
