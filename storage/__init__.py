@@ -29,6 +29,7 @@ from .errors import (
     NamespaceAlreadyExists,
     NamespaceNotFound,
     NotFound,
+    PoolingNotSupported,
     ResourceExhausted,
     SchemaMismatch,
     ShardOwnershipLost,
@@ -82,8 +83,7 @@ from .keys.registry_wait import MARGIN, RegistryWait
 from .keys.reseal import Reseal
 from .keys.reseal_progress import RATE, Resealed
 from .keys.reseal_progress import Progress as ResealProgress
-from .keys.reseal_rows import UnreadableRow
-from .keys.sealed_columns import SealedColumn, sealed_columns
+from .keys.sealed_columns import sealed_columns
 from .keys.sealed_copies import SealedCopies
 from .keys.store import PostgresDataKeyStore
 from .matching.task_queue_keys import TaskQueueKey
@@ -211,6 +211,7 @@ __all__ = [
     "NotFound",
     "OutboxEntry",
     "OutboxNotifier",
+    "PoolingNotSupported",
     "PostgresDataKeyStore",
     "PostgresKeyringLedger",
     "Queue",
@@ -230,7 +231,6 @@ __all__ = [
     "RunKey",
     "SchemaMismatch",
     "SchemaStatus",
-    "SealedColumn",
     "SealedCopies",
     "ServiceRole",
     "SetWorkflowExecutionRequest",
@@ -255,7 +255,6 @@ __all__ = [
     "Timeout",
     "TransactionSizeLimit",
     "Unavailable",
-    "UnreadableRow",
     "UnreadableTask",
     "UnreadableTaskQueue",
     "UpdateMode",

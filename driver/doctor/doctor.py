@@ -15,11 +15,11 @@ from strongroom.storage import (
     NO_NAMESPACE,
     DatabaseAuthenticationError,
     DatabaseUnavailable,
+    PoolingNotSupported,
     check_cell,
     check_schema,
     current_version,
 )
-from strongroom.storage.errors import PoolingNotSupported
 
 from .access import access_control, audit_log
 from .clock import server_clock

@@ -13,8 +13,7 @@ from strongroom.driver.config import load_config, write_config
 from strongroom.driver.doctor import examine
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef
-from strongroom.storage import NO_NAMESPACE, Database
-from strongroom.storage.errors import PoolingNotSupported
+from strongroom.storage import NO_NAMESPACE, Database, PoolingNotSupported
 from tests.support.services import or_skip
 from tests.support.services.pgbouncer import pgbouncer
 
