@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from strongroom.kms.errors import KeyConflict, KeyringDiverged, KeyringFileError
@@ -16,7 +17,7 @@ from .content import new_change
 from .keyring_file import lock, new_keyring, read_keyring, write_keyring
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from .content import KeyringFile, KeyringHead
@@ -98,22 +99,18 @@ class RegisteredFile:
         Raises:
             KeyringFileError: The file can't be written, or the registry records a keyring of this provider.
         """
-        async with self._changing:
-            held = await asyncio.to_thread(lock, self.path)
-            try:
-                if self.path.exists():
-                    return False
-                recorded = await self._recorded()
-                if recorded is not None:
-                    msg = (
-                        f"the keyring {self.path} is missing, and the registry records that keyring {recorded.keyring_id} makes "
-                        f"the KEKs of {self._provider}; copy its file from the host that has it, or restore it from a backup"
-                    )
-                    raise KeyringDiverged(msg)
-                await asyncio.to_thread(write_keyring, self.path, new_keyring(self._passphrase), self._passphrase)
-                return True
-            finally:
-                os.close(held)
+        async with self._locked():
+            if self.path.exists():
+                return False
+            recorded = await self._recorded()
+            if recorded is not None:
+                msg = (
+                    f"the keyring {self.path} is missing, and the registry records that keyring {recorded.keyring_id} makes "
+                    f"the KEKs of {self._provider}; copy its file from the host that has it, or restore it from a backup"
+                )
+                raise KeyringDiverged(msg)
+            await self._write(new_keyring(self._passphrase))
+            return True
 
     async def change(self, edit: Callable[[KeyringFile], T], *, diverged: bool = False) -> T:
         """Change the file, and record the change in the registry. An edit that changes no version writes nothing.
@@ -126,24 +123,20 @@ class RegisteredFile:
             KeyringDiverged: The file is not the copy that the registry records. It is unchanged.
             KeyringFileError: The file can't be read or written.
         """
-        async with self._changing:
-            held = await asyncio.to_thread(lock, self.path)
-            try:
-                before = await asyncio.to_thread(read_keyring, self.path, self._passphrase)
-                recorded = await self._recorded()
-                if not diverged:
-                    self._check(before, recorded)
-                after = before.copied()
-                result = edit(after)
-                self._check(after, recorded)
-                if after.versions() == before.versions() and after.lineage == before.lineage:
-                    return result
-                after.lineage.append(new_change())
-                await asyncio.to_thread(write_keyring, self.path, after, self._passphrase)
-                await self._record_or_restore(after, before, recorded)
+        async with self._locked():
+            before = await asyncio.to_thread(read_keyring, self.path, self._passphrase)
+            recorded = await self._recorded()
+            if not diverged:
+                self._check(before, recorded)
+            after = before.copied()
+            result = edit(after)
+            self._check(after, recorded)
+            if after.versions() == before.versions() and after.lineage == before.lineage:
                 return result
-            finally:
-                os.close(held)
+            after.lineage.append(new_change())
+            await self._write(after)
+            await self._record_or_restore(after, before, recorded)
+            return result
 
     async def adopt(self) -> KeyringHead:
         """Record this file as the one that makes the KEKs of its provider, whatever the registry recorded before."""
@@ -151,6 +144,34 @@ class RegisteredFile:
         if self._ledger is not None:
             await self._ledger.adopt(self._provider, content.head)
         return content.head
+
+    @asynccontextmanager
+    async def _locked(self) -> AsyncIterator[None]:
+        """Hold the file's lock. A caller that is cancelled while it waits does not get the lock afterwards."""
+        async with self._changing:
+            taking = asyncio.ensure_future(asyncio.to_thread(lock, self.path))
+            try:
+                held = await asyncio.shield(taking)
+            except asyncio.CancelledError:
+                taking.add_done_callback(_unlock)
+                raise
+            try:
+                yield
+            finally:
+                os.close(held)
+
+    async def _write(self, content: KeyringFile) -> None:
+        """Write the file. A caller that is cancelled meanwhile waits for the end, because it must not release the lock before."""
+        writing = asyncio.ensure_future(asyncio.to_thread(write_keyring, self.path, content, self._passphrase))
+        cancelled = None
+        while not writing.done():
+            try:
+                await asyncio.wait({writing})
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
+        writing.result()
 
     async def _recorded(self) -> KeyringHead | None:
         """Return the change that the registry records; None if it records none."""
@@ -179,7 +200,7 @@ class RegisteredFile:
             try:
                 self._check(after, recorded)  # a process with the same file may have recorded it
             except KeyringDiverged:
-                await asyncio.to_thread(write_keyring, self.path, before, self._passphrase)
+                await self._write(before)
                 raise
 
     def _check_same(self, known: KeyringFile, content: KeyringFile) -> None:
@@ -200,6 +221,11 @@ class RegisteredFile:
         except OSError:
             return None
         return status.st_ino, status.st_mtime_ns, status.st_size, status.st_mode
+
+
+def _unlock(taking: asyncio.Future[int]) -> None:
+    if not taking.cancelled() and taking.exception() is None:
+        os.close(taking.result())
 
 
 def _diverged(provider: str, path: Path, content: KeyringFile, recorded: KeyringHead) -> str:
