@@ -1,6 +1,6 @@
 # Strongroom. `make` runs the demonstration, `make test` every check and test; both set up what they need under this folder.
 .DEFAULT_GOAL := demo
-.PHONY: demo test check phrases unit integration kernel bench bench-compare bench-persistence bench-visibility pins reference vectors claims wheel help clean env bench-env
+.PHONY: demo test check phrases unit integration kernel bench bench-compare bench-persistence bench-visibility bench-all pins reference vectors claims wheel help clean env bench-env
 
 PYTHON ?= python3
 UV := .tools/bin/uv
@@ -57,6 +57,15 @@ bench-compare: bench-env ## what this work tree seals and opens faster or slower
 
 bench-persistence: env ## the stores against Temporal's Go store (needs Go) and against themselves without sealing; 10 minutes
 	$(BIN)/python -m benchmarks.persistence.contest
+
+bench-all: bench-env env ## all benchmarks one after the other, continuing an interrupted run; 75 minutes, or 10 with QUICK=1
+	@echo "This takes about $(if $(QUICK),10,75) minutes on two quiet cores. Interrupted, it continues where it ended."
+	$(BENCH)/python -m benchmarks.lib.report --resume $(if $(QUICK),--quick)
+	$(BIN)/python -m benchmarks.persistence.contest --out benchmarks/report/persistence.jsonl $(if $(QUICK),--rounds 1 --seconds 0.2)
+	$(BIN)/python -m benchmarks.persistence.audit --out benchmarks/report/audit.jsonl $(if $(QUICK),--rounds 1 --seconds 0.2 --records 10000)
+	$(BIN)/python -m benchmarks.persistence.row_level_security --out benchmarks/report/row_level_security.jsonl $(if $(QUICK),--rounds 1 --seconds 0.2)
+	$(BIN)/python -m benchmarks.visibility.contest --out benchmarks/report/visibility.jsonl --documents $(if $(QUICK),2000,200000)
+	$(BIN)/python -m benchmarks.lib.journals
 
 bench-visibility: env ## sealed search against plaintext copies, in Elasticsearch and PostgreSQL; 15 minutes
 	$(BIN)/python -m benchmarks.visibility.contest

@@ -3,6 +3,7 @@
 python -m benchmarks.lib.report            # everything, about 20 minutes
 python -m benchmarks.lib.report --quick    # rough, 3 minutes
 python -m benchmarks.lib.report --only batches --only memory   # measure these again, keep the rest
+python -m benchmarks.lib.report --resume   # measure the parts that are missing, for example after an interruption
 python -m benchmarks.lib.report --render   # render the text and the plots from the stored figures
 """
 
@@ -63,10 +64,17 @@ def git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
+def save(report: dict[str, Any]) -> None:
+    """Write the figures that were measured so far."""
+    FOLDER.mkdir(exist_ok=True)
+    temporary = RESULT.with_suffix(".part")
+    temporary.write_text(json.dumps(report, separators=(",", ":")) + "\n")
+    temporary.replace(RESULT)
+
+
 def write(report: dict[str, Any]) -> None:
     """Write JSON, text, plots and the README's table."""
-    FOLDER.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(report, separators=(",", ":")) + "\n")
+    save(report)
     render(report)
 
 
@@ -89,23 +97,27 @@ def render(report: dict[str, Any]) -> None:
 @click.command()
 @click.option("--quick", is_flag=True, help="Fewer rounds and smaller tables.")
 @click.option("--only", multiple=True, type=click.Choice(list(PARTS)), help="Measure these again; keep the rest.")
+@click.option("--resume", is_flag=True, help="Measure the parts that are missing; keep the rest.")
 @click.option("--render", "render_only", is_flag=True, help="Measure nothing; write text and plots again.")
-def main(*, quick: bool, only: tuple[str, ...], render_only: bool) -> None:
+def main(*, quick: bool, only: tuple[str, ...], resume: bool, render_only: bool) -> None:
     """Measure, write and print."""
-    kept = json.loads(RESULT.read_text()) if (only or render_only) and RESULT.exists() else None
+    kept = json.loads(RESULT.read_text()) if (only or resume or render_only) and RESULT.exists() else None
     if render_only:
         if kept is None:
             message = "nothing was measured yet: run it without --render"
             raise click.ClickException(message)
         render(kept)
         return
+    if resume and kept and (kept["commit"], kept["quick"]) != (git("rev-parse", "--short=10", "HEAD"), quick):
+        kept = None  # figures of another commit are not mixed with these
     report: dict[str, Any] = kept or {"parts": {}, "absent": {}}
     report["made"] = dt.datetime.now(tz=dt.UTC).date().isoformat()
     report["commit"] = git("rev-parse", "--short=10", "HEAD") or "unknown"
     report["changed"] = bool(git("status", "--porcelain", "--untracked-files=no", ":!requirements"))
     report["quick"] = quick or bool(kept and kept["quick"])
     failed = []
-    for name in only or PARTS:
+    names = only or [name for name in PARTS if not resume or name not in report["parts"]]
+    for name in names:
         try:
             report["parts"][name] = measure(name, quick=quick)
             report["absent"].pop(name, None)
@@ -113,6 +125,7 @@ def main(*, quick: bool, only: tuple[str, ...], render_only: bool) -> None:
             failed.append(name)
             report["parts"].pop(name, None)
             report["absent"][name] = f"ended with exit code {error.returncode}"
+        save(report)  # an interruption then loses the current part only
     if not report["parts"]:
         message = "no part could be measured"
         raise click.ClickException(message)

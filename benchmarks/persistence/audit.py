@@ -11,7 +11,7 @@ import statistics
 import tempfile
 import time
 from contextlib import AsyncExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 import click
 
 from benchmarks.lib.bench_server import bench_server
-from benchmarks.persistence.cells import measure
+from benchmarks.lib.journal import Journal
+from benchmarks.persistence.cells import Cell, measure
 from benchmarks.persistence.opened import open_strongroom
 from strongroom.driver.access import changes
 from strongroom.driver.audit import PendingRecords, verify_records
@@ -29,7 +30,6 @@ from strongroom.driver.audit.stream import Stream
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchmarks.persistence.cells import Cell
 
 OPERATIONS = ("update", "create", "append2048", "get", "read100", "create_tasks", "get_tasks")
 MUST = 0.95
@@ -53,9 +53,10 @@ class NoLog:
         """Keep nothing."""
 
 
-async def throughput(operations: Sequence[str], callers: Sequence[int], rounds: int, seconds: float) -> None:
-    """Print the table."""
-    results: dict[tuple[str, int], list[tuple[Cell, Cell, Cell]]] = {}
+async def throughput(
+    operations: Sequence[str], callers: Sequence[int], rounds: int, seconds: float, journal: Journal
+) -> None:
+    """Measure, and print the table."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         server = stack.enter_context(bench_server())
@@ -68,13 +69,21 @@ async def throughput(operations: Sequence[str], callers: Sequence[int], rounds: 
             logged = replace(bare, strongroom=cell.session("bench"))  # type: ignore[arg-type]
             for operation in operations:
                 for many in callers:
+                    if journal.has(round=number, operation=operation, callers=many):
+                        continue
                     cells = {}
-                    sides = [bare, unlogged, logged]
-                    for side in sides[number % 3 :] + sides[: number % 3]:
-                        cells[id(side)] = await measure(side, operation, many, seconds=seconds, warmup=0.3)
-                    results.setdefault((operation, many), []).append(
-                        (cells[id(bare)], cells[id(unlogged)], cells[id(logged)])
-                    )
+                    sides = [("bare", bare), ("unlogged", unlogged), ("logged", logged)]
+                    for name, side in sides[number % 3 :] + sides[: number % 3]:
+                        cells[name] = asdict(await measure(side, operation, many, seconds=seconds, warmup=0.3))
+                    journal.add(cells, round=number, operation=operation, callers=many)
+    results = {
+        (operation, many): [
+            tuple(Cell(**each[name]) for name in ("bare", "unlogged", "logged"))
+            for each in journal.rounds(operation=operation, callers=many)
+        ]
+        for operation in operations
+        for many in callers
+    }
     print(f"{'':22}{'bare':>9}{'session over bare':>26}{'without its log':>22}{'its log alone':>22}{'CPU':>9}")
     for (operation, many), each in results.items():
         rates = [[side.operations / side.seconds for side in sides] for sides in each]
@@ -92,8 +101,8 @@ def _ratio(ratios: Sequence[float]) -> str:
     return f"{statistics.median(ratios):>8.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
 
 
-def verifying(records: int) -> None:
-    """Print the time to write and to verify a log."""
+def verifying(records: int, journal: Journal) -> None:
+    """Measure the time to write and to verify a log, and print it."""
     with tempfile.TemporaryDirectory() as folder:
         stream = Stream.take(Path(folder))
         began = time.perf_counter()
@@ -118,6 +127,8 @@ def verifying(records: int) -> None:
         verified = time.perf_counter() - began
         size = sum(path.stat().st_size for path in Path(folder).rglob("*.jsonl")) / records
         assert verification.ok
+        figures = {"bytes": size, "written_seconds": written, "verified_seconds": verified}
+        journal.add(figures, verified=records)
         print(
             f"{records} records of {size:.0f} bytes: written in {written:.1f} s, verified in {verified:.1f} s (must 10)"
         )
@@ -129,6 +140,7 @@ def verifying(records: int) -> None:
 @click.option("--rounds", default=5, show_default=True)
 @click.option("--seconds", default=1.0, show_default=True, help="Duration of one measurement.")
 @click.option("--records", default=1_000_000, show_default=True, help="Number of records to verify.")
+@click.option("--out", type=click.Path(path_type=Path), help="File for the figures. An interrupted run is continued.")
 @click.option("--quick", is_flag=True, help="Measure reads and updates of executions by 16 callers only.")
 def main(
     *,
@@ -137,15 +149,17 @@ def main(
     rounds: int,
     seconds: float,
     records: int,
+    out: Path | None,
     quick: bool,
 ) -> None:
     """Measure and print."""
     if quick:
         operations, callers, records = ("get", "update"), (16,), 0
-    if records:
-        verifying(records)
+    journal = Journal(out, seconds=seconds)
+    if records and not journal.has(verified=records):
+        verifying(records, journal)
     if rounds:
-        asyncio.run(throughput(operations, callers, rounds, seconds))
+        asyncio.run(throughput(operations, callers, rounds, seconds, journal))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import asyncio
 import shutil
 import sys
 import tempfile
-from collections import defaultdict
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 import click
 
 from benchmarks.lib.bench_server import bench_server
+from benchmarks.lib.journal import Journal
 from benchmarks.persistence.cells import Fixtures, measure
 from benchmarks.persistence.opened import create_database, open_strongroom
 from benchmarks.persistence.report import report
@@ -38,33 +38,44 @@ class Contest:
     Args:
         stores: Strongroom's cells by name.
         temporal: Temporal's store; None if Go is not installed.
+        journal: The figures, which are written as they are measured.
     """
 
-    def __init__(self, stores: dict[str, Fixtures], temporal: Temporal | None) -> None:
+    def __init__(self, stores: dict[str, Fixtures], temporal: Temporal | None, journal: Journal) -> None:
         self._stores = stores
         self._temporal = temporal
-        self.figures: dict[tuple[str, int, str], list[dict[str, float]]] = defaultdict(list)
+        self._journal = journal
 
-    async def play(self, operations: Sequence[str], callers: Sequence[int], seconds: float) -> None:
-        """Measure every cell of the table once."""
+    async def play(self, number: int, operations: Sequence[str], callers: Sequence[int], seconds: float) -> None:
+        """Measure every cell of the table once, except those that the journal has."""
+        missing = [
+            (operation, many)
+            for operation in operations
+            for many in callers
+            if not self._journal.has(round=number, operation=operation, callers=many)
+        ]
+        if not missing:
+            return
         if self._temporal is not None:
             self._temporal.ask(op="prepare")
         for store in self._stores.values():
             await store.prepare()
-        for operation in operations:
-            for many in callers:
-                await self._measure(operation, many, seconds)
+        for operation, many in missing:
+            figures = await self._measure(operation, many, seconds)
+            self._journal.add(figures, round=number, operation=operation, callers=many)
 
-    async def _measure(self, operation: str, many: int, seconds: float) -> None:
+    async def _measure(self, operation: str, many: int, seconds: float) -> dict[str, dict[str, float]]:
+        figures = {}
         if self._temporal is not None:
-            answer = self._temporal.ask(op=operation, callers=many, seconds=seconds, warmup=WARM_UP)
-            self.figures[operation, many, "temporal"].append(answer)
+            figures["temporal"] = self._temporal.ask(op=operation, callers=many, seconds=seconds, warmup=WARM_UP)
         for name, store in self._stores.items():
-            cell = await measure(store, operation, many, seconds=seconds, warmup=WARM_UP)
-            self.figures[operation, many, name].append(asdict(cell))
+            figures[name] = asdict(await measure(store, operation, many, seconds=seconds, warmup=WARM_UP))
+        return figures
 
 
-async def compare(operations: Sequence[str], callers: Sequence[int], rounds: int, seconds: float) -> None:
+async def compare(
+    operations: Sequence[str], callers: Sequence[int], rounds: int, seconds: float, out: Path | None
+) -> None:
     """Play all rounds, and print the table."""
     has_temporal = shutil.which("go") is not None
     if not has_temporal:
@@ -78,11 +89,18 @@ async def compare(operations: Sequence[str], callers: Sequence[int], rounds: int
             await create_database(server, "temporal")
             temporal = Temporal(f"{server}/temporal")
             stack.callback(temporal.close)
-        contest = Contest(stores, temporal)
+        journal = Journal(out, seconds=seconds, has_temporal=has_temporal)
+        contest = Contest(stores, temporal, journal)
         for number in range(rounds):
             print(f"round {number + 1} of {rounds} ...", file=sys.stderr)
-            await contest.play(operations, callers, seconds)
-    report(contest.figures, operations, callers, has_temporal=has_temporal)
+            await contest.play(number, operations, callers, seconds)
+    figures = {
+        (operation, many, name): [each[name] for each in journal.rounds(operation=operation, callers=many)]
+        for operation in operations
+        for many in callers
+        for name in (*stores, *(("temporal",) if has_temporal else ()))
+    }
+    report(figures, operations, callers, has_temporal=has_temporal)
 
 
 @click.command()
@@ -90,10 +108,11 @@ async def compare(operations: Sequence[str], callers: Sequence[int], rounds: int
 @click.option("--seconds", default=1.0, show_default=True, help="Length of a measurement.")
 @click.option("--callers", default="1,16,64", show_default=True, help="Numbers of concurrent callers.")
 @click.option("--operations", default=",".join(OPERATIONS), show_default=True, help="Operations to measure.")
-def main(rounds: int, seconds: float, callers: str, operations: str) -> None:
+@click.option("--out", type=click.Path(path_type=Path), help="File for the figures. An interrupted run is continued.")
+def main(rounds: int, seconds: float, callers: str, operations: str, out: Path | None) -> None:
     """Compare the stores."""
     many = [int(number) for number in callers.split(",")]
-    asyncio.run(compare(operations.split(","), many, rounds, seconds))
+    asyncio.run(compare(operations.split(","), many, rounds, seconds, out))
 
 
 if __name__ == "__main__":

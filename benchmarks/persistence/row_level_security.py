@@ -14,54 +14,79 @@ import time
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
+import asyncpg
 import click
 
 from benchmarks.lib.bench_server import bench_server
+from benchmarks.lib.journal import Journal
 from benchmarks.persistence.cells import measure
 from benchmarks.persistence.opened import open_strongroom
 from strongroom.driver.strongroom import Strongroom
-from strongroom.storage import Database
-from tests.support.fixtures.driver_role import as_driver
+from strongroom.storage import Database, apply_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 OPERATIONS = ("update", "create", "append2048", "get", "read100", "create_tasks", "get_tasks")
 
 
-async def throughput(callers: tuple[int, ...], rounds: int, seconds: float) -> None:
-    """Print the table."""
-    ratios: dict[tuple[str, int], list[tuple[float, float]]] = {}
+async def throughput(
+    operations: Sequence[str], callers: Sequence[int], rounds: int, seconds: float, journal: Journal
+) -> None:
+    """Measure, and print the table."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         server = stack.enter_context(bench_server())
         owner = await open_strongroom(stack, server, "sealed", folder)
         config = owner.strongroom.config
-        dsn = await as_driver(config.dsn)
+        dsn = await restricted_dsn(config.dsn)
         restricted = await stack.enter_async_context(Strongroom.unchecked(replace(config, dsn=dsn)))
         await owner.prepare()
-        for _ in range(rounds):
+        for number in range(rounds):
             await owner.prepare()
-            for operation in OPERATIONS:
+            for operation in operations:
                 for many in callers:
+                    if journal.has(round=number, operation=operation, callers=many):
+                        continue
                     one = await measure(owner, operation, many, seconds=seconds, warmup=0.3)
                     two = await measure(
                         replace(owner, strongroom=restricted), operation, many, seconds=seconds, warmup=0.3
                     )
-                    rates = two.operations / two.seconds, one.operations / one.seconds
-                    ratios.setdefault((operation, many), []).append((rates[0] / rates[1], rates[1]))
-        statements = await alternating(config.dsn, dsn)
+                    rates = {"row_level_security": two.operations / two.seconds, "owner": one.operations / one.seconds}
+                    journal.add(rates, round=number, operation=operation, callers=many)
+        if not journal.has(look_up="microseconds"):
+            journal.add(await alternating(config.dsn, dsn), look_up="microseconds")
     print(f"{'operation':<14}{'callers':>8}{'a second as owner':>20}{'row-level security':>18} (range)")
-    for (operation, many), found in ratios.items():
-        each = [ratio for ratio, _ in found]
-        rate = statistics.median(rate for _, rate in found)
-        print(
-            f"{operation:<14}{many:>8}{rate:>20.0f}{statistics.median(each):>18.2f} ({min(each):.2f}-{max(each):.2f})"
-        )
-    print(statements)
+    for operation in operations:
+        for many in callers:
+            found = journal.rounds(operation=operation, callers=many)
+            each = [rates["row_level_security"] / rates["owner"] for rates in found]
+            rate = statistics.median(rates["owner"] for rates in found)
+            print(
+                f"{operation:<14}{many:>8}{rate:>20.0f}{statistics.median(each):>18.2f} ({min(each):.2f}-{max(each):.2f})"
+            )
+    (look_up,) = journal.rounds(look_up="microseconds")
+    print("one look-up, median: " + "; ".join(f"{name} {each:.0f} us" for name, each in look_up.items()))
 
 
-async def alternating(owner_dsn: str, driver_dsn: str) -> str:
-    """Return the time of a look-up: when each one changes the namespace, and when none does."""
+async def restricted_dsn(owner_dsn: str) -> str:
+    """Create the role of services, and return its connection string."""
+    admin = await asyncpg.connect(owner_dsn)
+    await admin.execute("CREATE ROLE bench_driver LOGIN PASSWORD 'bench'")
+    await admin.close()
+    owner = Database(owner_dsn, size=1, insecure=True)
+    await apply_schema(owner, driver_role="bench_driver")
+    await owner.aclose()
+    parts = urlsplit(owner_dsn)
+    return urlunsplit(parts._replace(netloc=f"bench_driver:bench@{parts.hostname}:{parts.port}"))
+
+
+async def alternating(owner_dsn: str, driver_dsn: str) -> dict[str, float]:
+    """Return the median time in microseconds of a look-up: when each one changes the namespace, and when none does."""
     taken = {}
     namespaces = [uuid4() for _ in range(64)]
     for name, dsn, places in (
@@ -82,16 +107,18 @@ async def alternating(owner_dsn: str, driver_dsn: str) -> str:
             times.append(time.perf_counter() - began)
         await database.aclose()
         taken[name] = statistics.median(times) * 1e6
-    return "one look-up, median: " + "; ".join(f"{name} {each:.0f} us" for name, each in taken.items())
+    return taken
 
 
 @click.command()
 @click.option("--callers", "callers", multiple=True, type=int, default=(16, 64), show_default=True)
 @click.option("--rounds", default=5, show_default=True)
 @click.option("--seconds", default=1.0, show_default=True, help="For a cell.")
-def main(callers: tuple[int, ...], rounds: int, seconds: float) -> None:
+@click.option("--operation", "operations", multiple=True, type=click.Choice(OPERATIONS), default=OPERATIONS)
+@click.option("--out", type=click.Path(path_type=Path), help="File for the figures. An interrupted run is continued.")
+def main(operations: tuple[str, ...], callers: tuple[int, ...], rounds: int, seconds: float, out: Path | None) -> None:
     """Measure and print."""
-    asyncio.run(throughput(callers, rounds, seconds))
+    asyncio.run(throughput(operations, callers, rounds, seconds, Journal(out, seconds=seconds)))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import asyncpg
 import click
 
 from benchmarks.lib.bench_server import bench_server
+from benchmarks.lib.journal import Journal
 from benchmarks.visibility import postgres_copy as plain
 from benchmarks.visibility.documents import CUSTOM
 from benchmarks.visibility.measure import ratio, verdict
@@ -96,7 +97,13 @@ class Contest:
         print(f"{'  the same in Elasticsearch':40} {verdict(figure, *targets)}")
 
 
-async def queries(contest: Contest) -> None:
+def titled(contest: Contest) -> tuple[str, ...]:
+    """Return the names of the figures of a list."""
+    cluster = () if contest.cluster is None else ("elasticsearch request", "elasticsearch end to end")
+    return ("postgres statement", "postgres end to end", *cluster)
+
+
+async def queries(contest: Contest, journal: Journal) -> None:
     """Compare each class of query."""
     titles = ("PG statement", "end to end", *(("ES request", "end to end") if contest.cluster else ()))
     print(f"\n{'list of 100':18} {'  '.join(f'{title:>12}' for title in titles)}   (plain: ms each)")
@@ -109,6 +116,7 @@ async def queries(contest: Contest) -> None:
             continue
         figures = await contest.in_postgres(query, plain.page(where), contest.ours.list)
         figures += await contest.list_in_cluster(query)
+        journal.add(dict(zip(titled(contest), figures, strict=True)), list=name)
         for column, (figure, _) in zip(columns, figures, strict=True):
             column.append(figure)
         marks = "  ".join(f"{figure:12.2f}" for figure, _ in figures)
@@ -122,6 +130,7 @@ async def queries(contest: Contest) -> None:
     for name, query, where in (*counted, (GROUPING, GROUPING, "")):
         theirs = plain.count(where) if where else plain.groups()
         figures = await contest.in_postgres(query, theirs, contest.ours.count, blocks=5, runs=4)
+        journal.add({"postgres statement": figures[0], "postgres end to end": figures[1]}, count=name)
         print(f"{name:40} {figures[0][0]:7.2f} {figures[1][0]:7.2f}   ({figures[0][1]:.2f})")
         await contest.count_in_cluster(query, *((1.0, 0.95) if where else (2.0, 1.2)))
         if where:
@@ -132,7 +141,7 @@ async def queries(contest: Contest) -> None:
         print(f"{f'PostgreSQL, {name}, worst':40} {verdict(max(column), 2.0, 1.0)}")
 
 
-async def run(number: int, preset: str, *, with_cluster: bool) -> None:
+async def run(number: int, preset: str, *, with_cluster: bool, journal: Journal) -> None:
     """Fill all four contenders, or only the two in PostgreSQL, and measure."""
     async with AsyncExitStack() as stack:
         server = stack.enter_context(bench_server())
@@ -173,7 +182,7 @@ async def run(number: int, preset: str, *, with_cluster: bool) -> None:
             await index_sizes(ours, cluster.client, number, preset)
         await sizes(ours, database, number)
         sealed = await asyncpg.connect(f"{server}/sealed", server_settings={"search_path": SCHEMA})
-        await queries(Contest(ours, cluster, database, sealed))
+        await queries(Contest(ours, cluster, database, sealed), journal)
 
 
 @click.command()
@@ -181,10 +190,14 @@ async def run(number: int, preset: str, *, with_cluster: bool) -> None:
 @click.option(
     "--preset", default="compatible", show_default=True, type=click.Choice(PRESETS), help="What the index holds."
 )
+@click.option("--out", type=click.Path(path_type=Path), help="File for the figures.")
 @click.option("--only", type=click.Choice(["postgres"]), help="Leave Elasticsearch out.")
-def main(number: int, preset: str, only: str | None) -> None:
+def main(number: int, preset: str, only: str | None, out: Path | None) -> None:
     """Compare sealed visibility with plaintext copies."""
-    asyncio.run(run(number, preset, with_cluster=only is None))
+    if out is not None:
+        out.unlink(missing_ok=True)  # each run writes its own documents, so that figures of two runs are not mixed
+    journal = Journal(out, documents=number, preset=preset)
+    asyncio.run(run(number, preset, with_cluster=only is None, journal=journal))
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ class Overheard:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.size = database.size
         self.heard: list[tuple[Any, ...]] = []
 
     @asynccontextmanager

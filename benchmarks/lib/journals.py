@@ -1,0 +1,83 @@
+"""Write the tables of the journals, from their files alone: `python -m benchmarks.lib.journals`. Nothing is typed in."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from benchmarks.lib.figures import table
+
+FOLDER = Path(__file__).parents[1] / "report"
+TITLES = {
+    "persistence": "The stores: Temporal's Go store, sealed, and with keys that seal nothing",
+    "audit": "Authorisation and audit: bare stores, a session without its log, and a session",
+    "row_level_security": "Row-level security: operations a second as the services' role and as the owner",
+    "visibility": "Visibility: sealed divided by plaintext, and the plaintext's milliseconds",
+}
+
+
+def section(name: str, lines: list[dict[str, Any]]) -> str:
+    """Return the title, the conditions and the tables of a journal; one table for each kind of place."""
+    head, rows = lines[0], lines[1:]
+    at = head["conditions"]
+    told = ", ".join(f"{key} {value}" for key, value in head["settings"].items())
+    parts = [
+        f"## {TITLES[name]}",
+        f"{at['processor']}, {at['cores']} cores, CPython {at['python']}, {at['sealed_with']}; {told}.",
+    ]
+    kinds: dict[tuple[str, ...], dict[tuple[Any, ...], list[dict[str, float]]]] = {}
+    for row in rows:
+        place = {key: value for key, value in row["place"].items() if key != "round"}
+        of_place = kinds.setdefault(tuple(place), {}).setdefault(tuple(place.values()), [])
+        of_place.append(flat(row["figures"]))
+    for columns, places in kinds.items():
+        figures = list(dict.fromkeys(key for rounds in places.values() for each in rounds for key in each))
+        body = [
+            [
+                *map(str, place),
+                str(len(rounds)),
+                *(shown([each[key] for each in rounds if key in each]) for key in figures),
+            ]
+            for place, rounds in places.items()
+        ]
+        parts.append(table([*columns, "rounds", *figures], body))
+    return "\n\n".join(parts)
+
+
+def flat(figures: Any, prefix: str = "") -> dict[str, float]:
+    """Return figures as one level of names: operations and seconds of a contender become its operations a second."""
+    if isinstance(figures, int | float):
+        return {prefix or "figure": figures}
+    if isinstance(figures, list):
+        return {f"{prefix} ({name})": value for name, value in zip(("ratio", "plain ms"), figures, strict=True)}
+    if "operations" in figures:
+        rest = {f"{prefix} {key}": figures[key] for key in ("p99_ms", "client_cpu_us")}
+        return {f"{prefix} a second": figures["operations"] / figures["seconds"], **rest}
+    return {
+        name: value for key, each in figures.items() for name, value in flat(each, f"{prefix} {key}".strip()).items()
+    }
+
+
+def shown(values: list[float]) -> str:
+    """Return the median with its range over the rounds."""
+    if not values:
+        return ""
+    median = f"{statistics.median(values):,.4g}"
+    return median if len(values) == 1 else f"{median} ({min(values):,.4g}-{max(values):,.4g})"
+
+
+def render(folder: Path) -> str:
+    """Return the text of all journals in a folder."""
+    parts = ["# Benchmarks of the stores and of visibility", "Medians, with the range of the rounds in brackets."]
+    for name, title in TITLES.items():
+        file = folder / f"{name}.jsonl"
+        lines = file.read_text().splitlines() if file.exists() else []
+        parts.append(section(name, [json.loads(line) for line in lines]) if lines else f"## {title}\n\nNot measured.")
+    return "\n\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    (FOLDER / "stores.md").write_text(render(FOLDER))
+    print(FOLDER / "stores.md")

@@ -1,0 +1,36 @@
+"""Figures are on disk when they are measured, and an interrupted run is continued."""
+
+from __future__ import annotations
+
+from benchmarks.lib.journal import Journal
+from benchmarks.lib.journals import render
+
+
+def test_an_interrupted_run_is_continued(tmp_path):
+    """What was measured before a kill is kept, a torn last line is cut off, and only the rest is measured again."""
+    file = tmp_path / "figures.jsonl"
+    Journal(file, seconds=1.0).add({"a": 1.5}, round=0, callers=16)
+    with file.open("ab") as torn:
+        torn.write(b'{"place":{"round":1')
+    again = Journal(file, seconds=1.0)
+    assert again.has(round=0, callers=16)
+    assert not again.has(round=1, callers=16)
+    again.add({"a": 2.5}, round=1, callers=16)
+    assert Journal(file, seconds=1.0).rounds(callers=16) == [{"a": 1.5}, {"a": 2.5}]
+
+
+def test_figures_of_other_settings_are_not_mixed(tmp_path):
+    """A journal of another length of a measurement begins again."""
+    file = tmp_path / "figures.jsonl"
+    Journal(file, seconds=1.0).add(1, round=0)
+    assert not Journal(file, seconds=2.0).entries
+
+
+def test_the_tables_come_from_the_files(tmp_path):
+    """Each figure of a table is computed from the journal, and a benchmark that did not run is named."""
+    journal = Journal(tmp_path / "row_level_security.jsonl", seconds=1.0)
+    for number, rate in enumerate((100.0, 300.0, 200.0)):
+        journal.add({"owner": rate}, round=number, operation="get", callers=16)
+    text = render(tmp_path)
+    assert "| get | 16 | 3 | 200 (100-300) |" in text
+    assert text.count("Not measured.") == 3
