@@ -132,3 +132,14 @@ async def test_a_comparison_or_an_incomplete_repair_keeps_the_warning(restorable
     assert await status(restorable_cell) is not None
     marks = IndexMarks(restorable_cell.strongroom.database)
     assert (await compare_marks(marks, restorable_cell.index)).foreign == 1
+
+
+async def test_a_bulk_without_documents_takes_its_mark_along(restorable_cell):
+    """A row that can't be encoded leaves no document to send; the mark that is confirmed reaches the index all the same."""
+    await restorable_cell.write(record(20))
+    await run(
+        restorable_cell,
+        "UPDATE visibility_records SET t = ARRAY[NULL]::bigint[] WHERE version = 1 AND id IN (SELECT id FROM visibility_outbox)",
+    )
+    await restorable_cell.strongroom.indexer.drain()
+    assert await status(restorable_cell) is None

@@ -24,8 +24,15 @@ _PROBE = BulkAction("delete", "probe", None)
 """The deletion of a document that does not exist."""
 
 
-async def deliver(client: ElasticsearchClient, actions: Sequence[BulkAction]) -> list[Refusal | None]:
+async def deliver(
+    client: ElasticsearchClient, actions: Sequence[BulkAction], *, mark: BulkAction | None = None
+) -> list[Refusal | None]:
     """Execute actions. If the cluster refuses them together, find the ones at fault by halves, and execute the others.
+
+    Args:
+        client: The connection to the cluster.
+        actions: The actions.
+        mark: An action that each request begins with; None for none. Its result comes first.
 
     Returns:
         For each action, why it was not executed; None if it was.
@@ -33,14 +40,17 @@ async def deliver(client: ElasticsearchClient, actions: Sequence[BulkAction]) ->
     Raises:
         StrongroomError: The cluster does not execute even the smallest request, or it refuses all actions.
     """
+    marked = [] if mark is None else [mark]
     if not actions:
-        return []
+        return await client.bulk(marked)
     try:
-        return await client.bulk(actions)
+        return await client.bulk([*marked, *actions])
     except StrongroomError as error:
         if not await accepts_writes(client):
             raise
-        return await _Halves(client, error).deliver(actions, error)
+        # The mark goes first and alone: it is small, and does not show that the cluster accepts documents.
+        done = await client.bulk(marked)
+        return [*done, *await _Halves(client, error).deliver(actions, error)]
 
 
 async def accepts_writes(client: ElasticsearchClient) -> bool:

@@ -167,9 +167,9 @@ class ElasticsearchIndex:
                 deletion = deletion_mark(key, version)
                 actions[key[2]] = BulkAction("index", document_name(key[2]), mark_version(version), deletion)
         actions |= await self._deletions([key[2] for key, version in deleted if version is None])
-        marked = [] if mark is None else [_mark(*mark)]
-        results = await deliver(self.client, [*marked, *actions.values()])
-        if mark is not None:
+        marked = None if mark is None else _mark(*mark)
+        results = await deliver(self.client, list(actions.values()), mark=marked)
+        if marked is not None:
             require_all([results.pop(0)])
         pairs = zip(actions, results, strict=True)
         return refused | {identifier: result for identifier, result in pairs if result is not None}
