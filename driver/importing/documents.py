@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 MAX_LINE_BYTES = 256 * 2**20
 _GZIP, _BOM = b"\x1f\x8b", b"\xef\xbb\xbf"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
-_OTHER_ENCODINGS = (b"\xff\xfe", b"\xfe\xff")
 _OPENING, _CLOSING = (b"{", b"["), (b"}", b"]", b"},")
 
 
@@ -67,8 +66,7 @@ def parse(text: bytes) -> Any:
         return json.loads(text, object_pairs_hook=_without_duplicates)
     except orjson.JSONDecodeError as error:
         where = f"line {error.lineno} of the document, column" if error.lineno > 1 else "column"
-        hint = "; save the file as UTF-8" if text.startswith(_OTHER_ENCODINGS) else ""
-        fault = f"not JSON ({where} {error.colno}){hint}"
+        fault = f"not JSON ({where} {error.colno})"
     except RecursionError:
         pass
     # Raised outside the handlers, because the errors of parsers have the document in their context.

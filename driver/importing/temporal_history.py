@@ -87,7 +87,7 @@ def read_history(item: Mapping[str, Any], given: Given) -> tuple[dict[str, Any],
         TemporalPackageMissing: `temporalio` is not installed.
     """
     messages = _parsed(item)
-    events = tuple(read_event(each.SerializeToString(deterministic=True)) for each in messages)
+    events = tuple(_event(number, each) for number, each in enumerate(messages, start=1))
     for number, event in enumerate(events, start=1):
         if event.event_id != number:
             raise Fault(f"event {number} has event id {event.event_id}: export the whole history, from the first event")
@@ -143,6 +143,14 @@ def _parsed(item: Mapping[str, Any]) -> list[EventMessage]:
     raise Fault(
         "the document is not a history in Temporal's JSON form, as `temporal workflow show --output json` prints it"
     )
+
+
+def _event(number: int, message: EventMessage) -> HistoryEvent:
+    try:
+        return read_event(message.SerializeToString(deterministic=True))
+    except ValueError:
+        pass
+    raise Fault(f"event {number} has no eventId, eventTime or eventType; export the history again")
 
 
 def _attributes(messages: Iterable[EventMessage]) -> tuple[dict[str, Any], dict[str, Any]]:

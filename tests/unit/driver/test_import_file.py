@@ -217,7 +217,7 @@ def test_a_key_of_a_search_attribute_or_twice_is_refused(tmp_path, line):
         (gzip.compress(b"{}" * 900)[:-9], "truncated or damaged"),
         (b"\x1f\x8b", "truncated or damaged"),
         (b"\x1f\x8b\xff\xff" + bytes(20), "truncated or damaged"),
-        (b"\xff\xfe{\x00}\x00", "save the file as UTF-8"),
+        (b"\xff\xfe{\x00}\x00", "save it as UTF-8"),
         (b'{"memo": NaN}', "not JSON (column"),
         (b'{"memo": Infinity}', "not JSON (column"),
         (b'{"memo": "\\ud800"}', "not JSON (column"),
@@ -232,6 +232,19 @@ def test_a_key_of_a_search_attribute_or_twice_is_refused(tmp_path, line):
 def test_a_file_that_is_not_whole_or_of_another_form_is_refused(tmp_path, content, text):
     """Each fault of the whole file is named as such, without its content in the error or in its context."""
     assert text in fault(tmp_path, content)
+
+
+@pytest.mark.parametrize("name", ["eventId", "eventTime", "eventType"])
+@pytest.mark.parametrize("value", [None, "", "0"])
+def test_an_event_without_its_number_time_or_type_is_refused(tmp_path, name, value):
+    """The event is named, and nothing is a defect of the program."""
+    history = shown()
+    if value is None:
+        del history["events"][1][name]
+    else:
+        history["events"][1][name] = value
+    message = fault(tmp_path, history)
+    assert "event 2 has" in message or "not a history in Temporal's JSON form" in message
 
 
 def test_long_lines_and_documents_are_refused(tmp_path, line, monkeypatch):
