@@ -16,7 +16,7 @@ from strongroom.kms import LocalProvider, ResilientProvider
 from strongroom.storage import CellMismatch, PostgresDataKeyStore, schema_status
 from strongroom.storage.schema.preflight import check_claimable
 
-from .config import ConfigError, LocalKms, create_config, load_config, new_config, parse_config
+from .config import ConfigError, LocalKms, create_config, load_config, new_config, parse_config, remove_unfinished
 from .strongroom import Strongroom
 
 if TYPE_CHECKING:
@@ -103,6 +103,8 @@ def existing(path: Path) -> Preparation:
     Raises:
         ConfigError: It can't be used.
     """
+    with suppress(OSError):  # a folder that can't be written
+        remove_unfinished(path)
     return Preparation(path, load_config(path))
 
 

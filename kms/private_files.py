@@ -33,8 +33,9 @@ class UnsafePath(PermissionError):  # noqa: N818 - says what the path is
 def read_private(path: Path) -> bytes:
     """Read a file that holds a secret.
 
-    Others may not read it. There are two exceptions, both for secrets of Kubernetes: a file of root in a group of this process
-    (`fsGroup`), and a file that is reached through the link `..data`, because nobody but the container sees such a mount.
+    Others may not read it. There are two exceptions: a file of root in root's group or a group of this process (credentials of
+    systemd, `fsGroup` of Kubernetes), and a file that is reached through the link `..data`, because nobody but the container sees
+    such a mount of Kubernetes.
 
     Raises:
         UnsafePath: Others can read or change the file, or exchange it.
@@ -152,12 +153,15 @@ def _check_owner(path: Path, status: os.stat_result) -> None:
 
 
 def _is_of_group(status: os.stat_result) -> bool:
-    """Whether a file of root is readable by a group of this process, and by nobody else."""
+    """Whether a file of root is readable by root's group or a group of this process, and by nobody else.
+
+    Credentials of systemd have an ACL for the service's user. Its mask is shown as the mode of root's group.
+    """
     is_readable_by_all = status.st_mode & stat.S_IROTH
     return (
         status.st_uid == 0 != os.geteuid()
         and not is_readable_by_all
-        and status.st_gid in (os.getegid(), *os.getgroups())
+        and status.st_gid in (0, os.getegid(), *os.getgroups())
     )
 
 

@@ -6,7 +6,7 @@ from .elasticsearch import ElasticsearchConfig
 from .errors import ADD_AUDIT, ConfigError
 from .kms import AwsKms, AzureKms, GcpKms, KmsConfig, LocalKms, MultiKms, Pkcs11Kms, TransitKms
 from .load import load_config, parse_config
-from .template import create_config, new_config, write_config
+from .template import create_config, new_config, remove_unfinished, write_config
 
 __all__ = [
     "ADD_AUDIT",
@@ -30,5 +30,6 @@ __all__ = [
     "load_config",
     "new_config",
     "parse_config",
+    "remove_unfinished",
     "write_config",
 ]

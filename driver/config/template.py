@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 from pathlib import Path
@@ -13,7 +14,8 @@ from strongroom.storage import is_local
 from .errors import ConfigError
 
 _INSECURE = "insecure = true  # no TLS: the database is on this machine, on a Unix socket or a loopback address\n"
-
+_NO_LINKS = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS))
+"""Errors of file systems without hard links, such as FAT or the shared folders of virtual machines."""
 
 KEYRING = "strongroom-keyring.json"
 SYSTEM_AUDIT = "/var/lib/strongroom/audit"
@@ -118,8 +120,7 @@ def create_config(path: Path, content: str) -> None:
         ConfigError: The file exists, or can't be written.
     """
     try:
-        for stale in path.parent.glob(f".{glob.escape(path.name)}.*.new"):  # a process was killed before the link
-            stale.unlink(missing_ok=True)
+        remove_unfinished(path)
         temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.new")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         try:
@@ -127,13 +128,35 @@ def create_config(path: Path, content: str) -> None:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            path.hardlink_to(temporary)  # unlike a renaming, it fails if the file exists
+            _publish(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
         sync_folder(path.parent)
     except OSError as error:
         msg = f"can't write {path}: {error.strerror}"
         raise ConfigError(msg) from None
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what a killed `create_config` left next to a configuration: a temporary file, which can be its second name.
+
+    Raises:
+        OSError: A file can't be removed.
+    """
+    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.new"):
+        stale.unlink(missing_ok=True)
+
+
+def _publish(temporary: Path, path: Path) -> None:
+    """Give a file its name. It fails if a file of this name exists."""
+    try:
+        path.hardlink_to(temporary)  # unlike a renaming, it never replaces a file
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        temporary.rename(path)
 
 
 def _toml_string(text: str) -> str:

@@ -149,6 +149,18 @@ def test_two_inits_at_once_make_one_cell(new_cell, tmp_path):
     assert run_command(folder, "doctor").returncode == 0
 
 
+def test_an_init_that_was_killed_while_the_configuration_had_two_names_is_completed(new_cell):
+    """A new configuration has a second name for a moment. A file with a password and two names is refused, but not by `init`."""
+    parts = urlsplit(new_cell.dsn)
+    dsn = urlunsplit(parts._replace(netloc=f"{parts.username}:{PASSWORD}@{parts.netloc.rpartition('@')[2]}"))
+    assert new_cell("init", "--dsn", dsn).returncode == 0
+    os.link(new_cell.config, new_cell.folder / ".strongroom.toml.00ff00ff.new")
+    completed = new_cell("init", "--dsn", dsn)
+    assert completed.returncode == 0, completed
+    assert new_cell("doctor").returncode == 0
+    assert [path.name for path in new_cell.folder.iterdir() if path.suffix == ".new"] == []
+
+
 def test_a_killed_init_is_completed_by_the_next(new_cell, tmp_path):
     """An init that is killed at any moment leaves something that the same command completes."""
     arguments = [STRONGROOM, "init", "--dsn", new_cell.dsn]

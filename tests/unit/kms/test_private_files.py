@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import os
+import struct
+import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -126,6 +130,45 @@ def test_a_secret_of_kubernetes_is_read(folder, mode):
     assert read_private(mount / "dsn") == b"s"
     (mount / "..2026_11_30" / "dsn").chmod(0o666)
     refused(mount / "dsn", "mode 0666", "can change it")
+
+
+def acl(user, *, others):
+    """Return an access control list of Linux that lets a user read a file of mode 0400."""
+    everyone = 0xFFFFFFFF
+    entries = [(1, 4, everyone), (2, 4, user), (4, 0, everyone), (16, 4, everyone), (32, others, everyone)]
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+@needs_root
+@pytest.mark.skipif(sys.platform != "linux", reason="the form of an ACL is Linux's")
+@pytest.mark.parametrize(("others", "answer"), [(0, b"s"), (4, b"refused")])
+def test_a_credential_of_systemd_is_read(others, answer):
+    """It belongs to root, and an ACL lets the service's user read it. The ACL's mask shows as the mode of root's group."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        path = Path(name) / "passphrase"
+        path.write_text("s")
+        path.chmod(0o400)
+        os.setxattr(path, "system.posix_acl_access", acl(NOBODY, others=others))
+        assert path.stat().st_mode & 0o777 == 0o440 | others
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            found = b"an error"
+            try:
+                os.setgroups([])
+                os.setresgid(NOBODY, NOBODY, NOBODY)
+                os.setresuid(NOBODY, NOBODY, NOBODY)
+                found = read_private(path)
+            except UnsafePath:
+                found = b"refused"
+            finally:
+                os.write(writer, found)
+                os._exit(0)
+        os.close(writer)
+        with os.fdopen(reader, "rb") as pipe:
+            assert pipe.read() == answer
+        os.waitpid(child, 0)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import codecs
+import errno
+from pathlib import Path
 
 import pytest
 
@@ -103,3 +105,19 @@ def test_an_import_in_another_encoding_is_named(tmp_path, encoding):
     config_file.write_bytes("\ufeff".encode(encoding) * (encoding != "utf-16") + '{"a": 1}\n'.encode(encoding))
     with pytest.raises(ImportFileError, match="save it as UTF-8"):
         list(read_import_file(config_file))
+
+
+def test_a_configuration_is_written_where_there_are_no_hard_links(tmp_path, monkeypatch):
+    """FAT and shared folders of virtual machines have none. A file that exists is not replaced there either."""
+
+    def without_links(path, _target):
+        raise OSError(errno.EPERM, "Operation not permitted", str(path))
+
+    monkeypatch.setattr(Path, "hardlink_to", without_links)
+    path = tmp_path / "strongroom.toml"
+    write_config(path, dsn="postgresql://me@db.example.com/strongroom")
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match="File exists"):
+        write_config(path, dsn="postgresql://me@db.example.com/other")
+    assert path.read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == ["strongroom.toml"]
