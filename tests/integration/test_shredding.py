@@ -286,7 +286,7 @@ async def test_the_certificate_tells_nothing_of_a_tenant(strongroom, make_filled
     roots += [root.reveal() for root in await strongroom.keyring.unwrap(cell)]
     keks = [
         key.reveal()
-        for kek in strongroom.keyring.provider("local").inner._keyring.keks.values()
+        for kek in (await strongroom.keyring.provider("local").inner.file.current()).keks.values()
         for key in kek.versions.values()
     ]
     values = {str(value) for each in sample[:RUNS] for value in each.record.search_attributes.values()}
