@@ -57,7 +57,8 @@ FAILING = textwrap.dedent(
             roots = await keyring.unwrap(records)
             made = await provider.generate_data_key(KekRef("local", "own"), context={})
             held = [strongroom, keyring, keys, provider, provider.inner, provider.inner.file, records, roots, made]
-            held += [keys.active_data_key(), keys.identity("x"), keyring._cache, keyring._leases, keyring._loader, await provider.inner.file.current()]
+            held += [keys.active_data_key(), keys.identity("x"), keyring._cache, keyring._leases, keyring._loader]
+            held.append(await provider.inner.file.current())
             for each in held:
                 print(repr(each), str(each), f"{each}", [each], {"it": each})
                 for spoil in (pickle.dumps, copy.deepcopy, vars):
