@@ -8,6 +8,7 @@ from strongroom.driver.index_status import read_index_status
 from strongroom.storage import EVERY_NAMESPACE
 from strongroom.storage.visibility_rows.marks import IndexMarks
 from strongroom.visibility import Indexer, compare_marks
+from strongroom.visibility.backends.elasticsearch.index import _mark
 from tests.support.search_cell import new_cell, opened, record
 
 pytestmark = pytest.mark.integration
@@ -142,4 +143,18 @@ async def test_a_bulk_without_documents_takes_its_mark_along(restorable_cell):
         "UPDATE visibility_records SET t = ARRAY[NULL]::bigint[] WHERE version = 1 AND id IN (SELECT id FROM visibility_outbox)",
     )
     await restorable_cell.strongroom.indexer.drain()
+    assert await status(restorable_cell) is None
+
+
+async def test_the_marks_of_many_processes_are_all_read(restorable_cell):
+    """A search of Elasticsearch returns 10,000 documents at most. Each start of a process adds a mark, so there can be more."""
+    await run(
+        restorable_cell,
+        "INSERT INTO search_index_writers (writer, number, written) SELECT gen_random_uuid(), 1, 1 FROM generate_series(1, 10100)",
+    )
+    marks = [(writer, 1) for writer in await IndexMarks(restorable_cell.strongroom.database).all()]
+    index = restorable_cell.index
+    for start in range(0, len(marks), 5000):
+        await index.client.bulk([_mark(*each) for each in marks[start : start + 5000]])
+    assert len(await index.marks()) == len(marks) > 10_000
     assert await status(restorable_cell) is None

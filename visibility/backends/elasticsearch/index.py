@@ -24,9 +24,8 @@ from .documents import (
     record_id,
     to_document,
     writer_name,
-    writer_of,
 )
-from .inventory import ElasticsearchInventory, version_of
+from .inventory import ElasticsearchInventory
 from .reader import ElasticsearchReader
 
 if TYPE_CHECKING:
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
     from strongroom.visibility.backends.drift import Difference, DocumentCopy, SealedCopy
 
 _NOT_ENCODABLE = (struct.error, TypeError, ValueError, OverflowError)
-_MOST_MARKS = 10_000
 _GC_DELETES, _AT_ONCE = "index.gc_deletes", "1ms"
 
 
@@ -192,9 +190,7 @@ class ElasticsearchIndex:
     async def marks(self) -> dict[UUID, int]:
         """Return the mark of each writer: the value of its counter that came with the newest documents."""
         await self.refresh()
-        body = {"query": {"term": {"n": WRITER_TEXT}}, "size": _MOST_MARKS, "version": True, "stored_fields": []}
-        found = {writer_of(hit["_id"]): version_of(hit) for hit in hits(await self.client.search(body, snapshot=None))}
-        return {writer: number for writer, number in found.items() if writer is not None}
+        return await self._inventory.marks()
 
     async def forget_marks(self, marks: Sequence[tuple[UUID, int]]) -> None:
         """Remove marks that have not changed."""

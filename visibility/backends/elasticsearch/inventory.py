@@ -22,6 +22,7 @@ from .documents import (
     sealed_copy,
     to_document,
     token_texts,
+    writer_of,
 )
 from .query import MAX_TERMS
 
@@ -39,6 +40,8 @@ _TOKENS_PER_CLAUSE = 500
 _CLAUSES_PER_SEARCH = 1000
 """Maximum number of clauses of one search. The smallest clusters allow 1,024."""
 _CONCURRENT_SEARCHES = 4
+_MARKS = 1000
+"""Number of marks that are read at a time."""
 _COMPARED_FIELDS: dict[str, Any] = {
     "stored_fields": ["s"],
     "docvalue_fields": ["k", "b1", "b2", "d"],
@@ -106,6 +109,16 @@ class ElasticsearchInventory:
         query = {"term": {"n": namespace_text(namespace_id)}}
         async for found in self._all_hits(query, {"stored_fields": ["s"], "track_total_hits": False}, chunk):
             yield [sealed_copy(namespace_id, hit) for hit in found]
+
+    async def marks(self) -> dict[UUID, int]:
+        """Return the mark of each writer. Each process that ever wrote to the index is one, so they can be many."""
+        fields = {"stored_fields": [], "version": True, "track_total_hits": False}
+        return {
+            writer: _version(hit)
+            async for found in self._all_hits({"term": {"n": WRITER_TEXT}}, fields, _MARKS)
+            for hit in found
+            if (writer := writer_of(hit["_id"])) is not None
+        }
 
     async def unchanged(self, copies: Sequence[DocumentCopy]) -> list[DocumentCopy]:
         """See `SearchIndex.unchanged`."""
@@ -212,14 +225,14 @@ def _copy(hit: Mapping[str, Any]) -> DocumentCopy:
     return DocumentCopy(
         name=hit["_id"],
         id=identifier,
-        version=version_of(hit),
+        version=_version(hit),
         routing=hit.get("_routing"),
         close_bucket=close_buckets[0] if len(close_buckets) == 1 else None,
         start_bucket=start_buckets[0] if len(start_buckets) == 1 else None,
     )
 
 
-def version_of(hit: Mapping[str, Any]) -> int:
+def _version(hit: Mapping[str, Any]) -> int:
     """Return the version of the document of a hit."""
     version = hit.get("_version")
     if type(version) is not int:
