@@ -7,6 +7,7 @@ import re
 import socket
 import ssl
 from contextlib import suppress
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -49,6 +50,24 @@ _BY_STATE: Mapping[str, tuple[type[StorageError], str]] = {
 _ANOTHER_HOST_HELPS_NOT = (DatabaseAuthenticationError, PoolingNotSupported)
 
 
+class _OwnStatements(asyncpg.Connection):
+    """A connection whose prepared statements have names that no other connection uses.
+
+    asyncpg counts the statements of a process. If a pooler begins to share sessions, a statement of one process would run the
+    statement that another one has prepared under the same name.
+    """
+
+    __slots__ = ("_own",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._own = token_hex(8)
+        super().__init__(*args, **kwargs)
+
+    def _get_unique_id(self, prefix: str) -> str:
+        name: str = super()._get_unique_id(prefix)  # type: ignore[misc]
+        return f"{name}{self._own}"
+
+
 async def connect_to_any(
     options: Mapping[str, Any],
     *,
@@ -72,7 +91,10 @@ async def connect_to_any(
         share = timeout / len(places)
         try:
             connection: asyncpg.Connection[Any] = await asyncpg.connect(
-                **{**options, "host": [host], "port": [port]}, timeout=share, command_timeout=command_timeout
+                **{**options, "host": [host], "port": [port]},
+                timeout=share,
+                command_timeout=command_timeout,
+                connection_class=_OwnStatements,
             )
         except (*_LEADS_NOWHERE, ValueError) as error:
             failures.append(failure_of(error, address_text(host, port), share, _secrets(options)))

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
+import signal
 import tempfile
 from contextlib import contextmanager
 from dataclasses import replace
@@ -54,6 +57,11 @@ async def schemas(dsn):
     )
     await connection.close()
     return {row["schemaname"] for row in rows}
+
+
+def printed(folder):
+    """Return what a PgBouncer printed."""
+    return "".join(path.read_text() for path in Path(folder).iterdir())
 
 
 async def setting(database, name):
@@ -146,3 +154,33 @@ async def test_a_session_that_another_client_left(through):
             )
         await database.aclose()
     assert tuple(row.values()) == (process, "strongroom", "é", "30s", "", 0, 0)
+
+
+async def test_a_pooler_that_is_switched_while_a_service_runs(dsn, monkeypatch):
+    """No process runs a statement that another one has prepared under the same name; the error names the pooler's mode."""
+    with (
+        tempfile.TemporaryDirectory(prefix="strongroom-pooler-") as folder,
+        or_skip(pgbouncer(Path(folder), dsn, pool_mode="session")) as pooled,
+    ):
+        databases = [Database(pooled, size=1, insecure=True) for _ in range(2)]
+        first_name = asyncpg.connection._uid + 1000
+        for number, database in enumerate(databases):
+            async with database.connection(NO_NAMESPACE) as connection:
+                monkeypatch.setattr(asyncpg.connection, "_uid", first_name)  # each process counts its own statements
+                row = await connection.fetchrow(f"SELECT {number} AS owner")
+                assert row["owner"] == number
+        configuration = Path(folder) / "pgbouncer.ini"
+        configuration.write_text(configuration.read_text().replace("pool_mode = session", "pool_mode = transaction"))
+        os.kill(int(re.search(r"\[(\d+)\] LOG process up", printed(folder))[1]), signal.SIGHUP)
+        while "re-reading config" not in printed(folder):  # noqa: ASYNC110 - another process's log
+            await asyncio.sleep(0.05)
+        refused = 0
+        for number in (0, 1, 0, 1):  # the first transaction of each is still in its own session
+            try:
+                async with databases[number].connection(NO_NAMESPACE) as connection:
+                    assert (await connection.fetchrow(f"SELECT {number} AS owner"))["owner"] == number
+            except PoolingNotSupported:
+                refused += 1
+        for database in databases:
+            await database.aclose()
+    assert refused > 0
