@@ -122,11 +122,11 @@ class LocalProvider:
 
     async def unwrap(self, wrapped: Wrapped, *, context: Mapping[str, str]) -> Secret:
         """Unwrap a root with the KEK and version that the wrapped key names."""
-        return self._unwrap(await self.file.current(), wrapped, context)
+        return self._unwrap(await self._with([wrapped]), wrapped, context)
 
     async def unwrap_many(self, items: Sequence[tuple[Wrapped, Mapping[str, str]]]) -> list[Secret | StrongroomError]:
         """Unwrap several roots, in order. An error of one root is returned in its place and does not affect the others."""
-        keyring = await self.file.current()
+        keyring = await self._with([wrapped for wrapped, _ in items])
         results: list[Secret | StrongroomError] = []
         for wrapped, context in items:
             try:
@@ -190,10 +190,17 @@ class LocalProvider:
     async def aclose(self) -> None:
         """Do nothing, because nothing is open."""
 
+    async def _with(self, items: Sequence[Wrapped]) -> KeyringFile:
+        """Return the content of the file. If it lacks a version, it is read again, because another host may have added it."""
+        keyring = await self.file.current()
+        versions = keyring.versions()
+        if all(_version(wrapped) in versions.get(wrapped.kek.key_id, ()) for wrapped in items):
+            return keyring
+        return await self.file.current(again=True)
+
     def _unwrap(self, keyring: KeyringFile, wrapped: Wrapped, context: Mapping[str, str]) -> Secret:
         entry = self._kek(keyring, wrapped.kek)
-        digits = wrapped.kek_version
-        version = int(digits) if digits.isdecimal() and len(digits) <= _VERSION_DIGITS else 0
+        version = _version(wrapped)
         if version not in entry.versions:
             raise self._missing(keyring, wrapped.kek, version)
         nonce, sealed = wrapped.ciphertext[:_NONCE_BYTES], wrapped.ciphertext[_NONCE_BYTES:]
@@ -221,3 +228,9 @@ class LocalProvider:
             "run 'strongroom keys keyring status'"
         )
         return KeyNotFound(msg, is_refusal=False)
+
+
+def _version(wrapped: Wrapped) -> int:
+    """Return the number of the version that wrapped a key; 0 if the text is no number of a version."""
+    digits = wrapped.kek_version
+    return int(digits) if digits.isdecimal() and len(digits) <= _VERSION_DIGITS else 0

@@ -48,7 +48,8 @@ def merge(ours: KeyringFile, other: KeyringFile, *, in_use: Collection[tuple[str
                 entry.versions[version], entry.created[version] = key, kek.created[version]
                 added.append((kek_id, version))
     _merge_deletions(ours, other, in_use=in_use)
-    ours.lineage += [change for change in other.lineage if change not in set(ours.lineage)]
+    known = set(ours.lineage)
+    ours.lineage += [change for change in other.lineage if change not in known]
     return MergedKeks(tuple(added), tuple(conflicts))
 
 

@@ -47,14 +47,17 @@ class RegisteredFile:
         self._seen: tuple[int, int, int, int] | None = None
         self._changing = asyncio.Lock()  # one thread of the process waits for the file's lock, not many
 
-    async def current(self) -> KeyringFile:
+    async def current(self, *, again: bool = False) -> KeyringFile:
         """Return the content, which is read again if the file has changed.
+
+        Args:
+            again: Whether it is read in any case. On a network file system, a change of another host can be seen late.
 
         Raises:
             KeyringFileError: The file can't be read, or is not the keyring that this process has used before.
         """
         seen = self._stamp()  # takes microseconds; reading a file with a passphrase takes a third of a second
-        if self._content is None or seen is None or seen != self._seen:
+        if again or self._content is None or seen is None or seen != self._seen:
             content = await asyncio.to_thread(read_keyring, self.path, self._passphrase)
             if self._content is not None:
                 self._check_same(self._content, content)
@@ -87,6 +90,8 @@ class RegisteredFile:
         for _ in range(_ATTEMPTS):
             recorded = await self._recorded()  # first, because a file has a change before the registry has it
             content = await self.current()
+            if recorded is not None and not content.descends_from(recorded.change):
+                content = await self.current(again=True)
             self._check(content, recorded)
             if not record or await self._record(content, recorded):
                 return
