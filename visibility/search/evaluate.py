@@ -35,28 +35,44 @@ _PLAIN = (AttributeType.KEYWORD, AttributeType.INT, AttributeType.DATETIME)
 
 def predicate(node: Node) -> Callable[[VisibilityRecord], bool]:
     """Return a function that returns whether a record satisfies a filter. Make it once for all records of a page."""
-    return _predicate(node, value_reader)
+    return _predicate(node, value_reader, _Words())
 
 
 def matches(node: Node, attributes: Mapping[str, AttributeValue]) -> bool:
     """Return whether a record with these attributes satisfies a filter."""
-    return _predicate(node, lambda name: lambda _: attributes.get(name))(attributes)
+    return _predicate(node, lambda name: lambda _: attributes.get(name), _Words())(attributes)
 
 
-def _predicate(node: Node, reader: Callable[[str], Callable[[Any], AttributeValue | None]]) -> _Predicate:
+class _Words:
+    """Splits a text into words once for all conditions on it. A filter can have a hundred, and a text 32,768 words."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[str, frozenset[str]]] = {}
+
+    def of(self, name: str, text: str) -> frozenset[str]:
+        """Return the words of the value of an attribute."""
+        last = self._last.get(name)
+        if last is None or last[0] is not text:
+            last = self._last[name] = text, split_words(text)
+        return last[1]
+
+
+def _predicate(
+    node: Node, reader: Callable[[str], Callable[[Any], AttributeValue | None]], words: _Words
+) -> _Predicate:
     match node:
         case And(items):
-            parts = [_predicate(item, reader) for item in items]
+            parts = [_predicate(item, reader, words) for item in items]
             return reduce(_both, parts) if parts else lambda _: True
         case Or(items):
-            return reduce(_either, [_predicate(item, reader) for item in items])
+            return reduce(_either, [_predicate(item, reader, words) for item in items])
         case Not(item):
-            inner = _predicate(item, reader)
+            inner = _predicate(item, reader, words)
             return lambda record: not inner(record)
         case IsNull(attribute):
             read = reader(attribute.name)
             return lambda record: read(record) is None
-    read, test = reader(node.attribute.name), _test(node)
+    read, test = reader(node.attribute.name), _test(node, words)
     return lambda record: (value := read(record)) is not None and test(value)
 
 
@@ -68,18 +84,18 @@ def _either(first: _Predicate, second: _Predicate) -> _Predicate:
     return lambda record: first(record) or second(record)
 
 
-def _test(node: Compare | In | StartsWith | Between) -> Callable[[Any], bool]:
+def _test(node: Compare | In | StartsWith | Between, words: _Words) -> Callable[[Any], bool]:
     """Return a function that returns whether a value satisfies a condition."""
     attribute = node.attribute
     match node:
         case Compare(_, "=", wanted):
-            return _equal(attribute, wanted)
+            return _equal(attribute, wanted, words)
         case Compare(_, sign, wanted):
             return _compared(attribute, sign, wanted)
         case In(_, values):
             if attribute.type in _PLAIN:
                 return frozenset(values).__contains__
-            tests = [_equal(attribute, wanted) for wanted in values]
+            tests = [_equal(attribute, wanted, words) for wanted in values]
             return lambda value: any(test(value) for test in tests)
         case StartsWith(_, head):
             return lambda value: isinstance(value, str) and value.startswith(head)
@@ -88,10 +104,10 @@ def _test(node: Compare | In | StartsWith | Between) -> Callable[[Any], bool]:
             return lambda value: above(value) and below(value)
 
 
-def _equal(attribute: Attribute, wanted: Value) -> Callable[[Any], bool]:
+def _equal(attribute: Attribute, wanted: Value, words: _Words) -> Callable[[Any], bool]:
     if attribute.type is AttributeType.TEXT:
-        words = split_words(str(wanted))
-        return lambda value: not split_words(str(value)).isdisjoint(words)
+        searched, name = split_words(str(wanted)), attribute.name
+        return lambda value: not words.of(name, value).isdisjoint(searched)
     if attribute.type is AttributeType.DOUBLE:
         number = scaled(float(wanted))
         return lambda value: scaled(float(value)) == number
