@@ -64,9 +64,8 @@ def build(config_path: Path, rebuild: bool, shards: int, replicas: int | None) -
                 f"{' and '.join(unused)} would have no effect: index {search_index.name} exists already. Leave it out, "
                 "or add --rebuild to delete the index and make it again"
             )
-        if made:  # an empty index has no marks, and all runs are written to it
-            marks = IndexMarks(strongroom.database)
-            await marks.forget([(writer, mark.number) for writer, mark in (await marks.all()).items()])
+        if made:
+            await IndexMarks(strongroom.database).index_is_empty()
         with busy("listing runs ...") as update:
             async for listed in strongroom.outbox.add_all():
                 update(f"listing runs: {listed} ...")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from strongroom.driver.cli import index as index_commands
 from strongroom.driver.index_status import read_index_status
 from strongroom.storage import EVERY_NAMESPACE
 from strongroom.storage.visibility_rows.marks import IndexMarks
@@ -144,6 +145,22 @@ async def test_a_bulk_without_documents_takes_its_mark_along(restorable_cell):
     )
     await restorable_cell.strongroom.indexer.drain()
     assert await status(restorable_cell) is None
+
+
+async def test_a_new_index_is_no_restored_one_while_services_write(restorable_cell, monkeypatch):
+    """A bulk write that is on its way when `index build --rebuild` makes the index brings a mark that the database knows."""
+    strongroom, marks = restorable_cell.strongroom, IndexMarks(restorable_cell.strongroom.database)
+    on_its_way = await marks.advance()
+    monkeypatch.setattr(index_commands, "with_cell", lambda _path, run, *_: made.append(run))
+    monkeypatch.setattr(index_commands, "is_given", lambda _: False)
+    made = []
+    index_commands.build.callback.__wrapped__(None, rebuild=True, shards=1, replicas=0)
+    await made[0](strongroom)
+    await restorable_cell.index.write([], mark=on_its_way)
+    assert await status(restorable_cell) is None
+    await marks.confirm(on_its_way)
+    assert await status(restorable_cell) is None
+    await agree(restorable_cell)
 
 
 async def test_the_marks_of_many_processes_are_all_read(restorable_cell):

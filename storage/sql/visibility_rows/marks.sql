@@ -8,6 +8,9 @@ UPDATE search_index_writers SET number = number + 1 WHERE writer = $1 AND number
 -- name: confirm
 UPDATE search_index_writers SET written = greatest(written, $2) WHERE writer = $1
 
+-- name: index_is_empty
+UPDATE search_index_writers SET written = 0 WHERE written > 0
+
 -- name: all
 SELECT writer, number, written FROM search_index_writers
 
