@@ -11,8 +11,6 @@ from copy import copy
 from itertools import islice
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from .errors import StorageError
-
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
@@ -41,7 +39,7 @@ class SharedLookups(Generic[K, V]):
         """Return the value of a key, or None.
 
         Raises:
-            StorageError: The database does not answer.
+            StorageError: The database does not answer. Any other error of `read` is raised too.
         """
         if key not in self._waiting:
             self._waiting[key] = asyncio.get_running_loop().create_future()
@@ -65,7 +63,7 @@ class SharedLookups(Generic[K, V]):
     async def _answer(self, asked: Mapping[K, asyncio.Future[V | None]]) -> None:
         try:
             found = await self._read(list(asked))
-        except StorageError as error:
+        except Exception as error:  # noqa: BLE001 - it goes to the callers
             for answer in asked.values():
                 answer.set_exception(copy(error))  # a copy for each caller, because each raise adds to the traceback
                 answer.exception()  # all callers may have left

@@ -83,6 +83,17 @@ async def test_an_error_reaches_every_caller_of_its_statement_and_no_other():
     assert await lookups.get(1) == (1, 1)
 
 
+async def test_an_unexpected_error_is_not_taken_for_a_cancellation():
+    """A row that can't be read raises its error in each caller. The caller's own task is not cancelled."""
+    reader = Reader()
+    lookups = SharedLookups(reader.read)
+    reader.error = ValueError("no such state")
+    outcomes = await asyncio.gather(*(lookups.get(key) for key in range(3)), return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {ValueError}
+    reader.error = None
+    assert await lookups.get(1) == (1, 1)
+
+
 async def test_a_cancelled_caller_takes_nothing_from_the_others():
     """One of two callers of a key is cancelled, and the other gets the value. All may leave."""
     reader = Reader()
