@@ -168,6 +168,11 @@ def _reason(error: BaseException, seconds: float) -> tuple[str, str]:
             )
         case FileNotFoundError():
             return "there is no such socket", "Check that the server is up, and that this is the folder of its socket"
+        case asyncpg.exceptions.TargetServerAttributeNotMatched():
+            return (
+                "it is not the kind of server that the dsn's target_session_attrs asks for",
+                "Name the primary in the dsn; after a failover, try again when the standby is promoted",
+            )
         case OSError():
             return _of_system(error), "Check that the server is up, and listens on this address"
     return (

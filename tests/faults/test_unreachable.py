@@ -134,3 +134,10 @@ async def test_several_hosts_are_each_named(superuser_dsn):
         async with database.connection(NO_NAMESPACE) as connection:
             assert (await connection.fetchrow("SELECT 1 AS one"))["one"] == 1
         await database.aclose()
+
+
+async def test_a_server_of_the_wrong_kind(dsn):
+    """A dsn that asks for a standby, and a primary: the reason names the parameter. The other way round is a failover."""
+    text = str(await refusal(f"{dsn}{'&' if '?' in dsn else '?'}target_session_attrs=standby"))
+    assert "target_session_attrs" in text
+    assert "closed the connection" not in text
