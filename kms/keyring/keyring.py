@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections import OrderedDict
 from contextlib import suppress
 from copy import copy
@@ -18,6 +17,7 @@ from strongroom.kms.region import check_region
 from .ageing import Action, Load, new_age, next_action
 from .cache_policy import CachePolicy
 from .cached_keys import CachedKeys
+from .elapsed import elapsed
 from .loader import KeyLoader
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Keyring:
         policy: The limits of the cache.
         key_events: The recorder of key changes.
         watch: The receiver of reports on batches and cache look-ups. None reports nothing.
-        clock: Returns monotonic seconds.
+        clock: Returns monotonic seconds, which count the time in which the machine was suspended.
         leases: The leases of suite 1. None makes leases of the usual size.
     """
 
@@ -61,7 +61,7 @@ class Keyring:
         policy: CachePolicy | None = None,
         key_events: KeyEventSink = NO_KEY_EVENTS,
         watch: KeyWatch | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = elapsed,
         leases: Leases | None = None,
     ) -> None:
         self.cell_id = cell_id

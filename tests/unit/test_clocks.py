@@ -14,6 +14,7 @@ RECORDED = "the time of a record that people read; nothing is decided by it"
 HOSTS = {
     "kms/key_events.py failed": RECORDED,
     "kms/key_events.py recording_change": RECORDED,
+    "kms/keyring/elapsed.py elapsed": "no wall clock: monotonic, and it counts the time in which the machine was suspended",
     "kms/providers/azure/keys.py unusable": "the vault's own expiry of a key version; the vault refuses it too",
     "kms/providers/local/content.py _now": RECORDED,
     "kms/providers/resilience.py _attempt": RECORDED,
