@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -48,6 +49,18 @@ def check_type(field: str, value: object, wanted: type) -> None:
     """Refuse a value that does not have the declared type."""
     if not isinstance(value, wanted):
         msg = f"{field} must be a {wanted.__name__}"
+        raise InvalidPersistenceRequest(msg)
+
+
+def check_mapping(field: str, value: object) -> None:
+    """Refuse a value that is not a mapping."""
+    check_type(field, value, Mapping)
+
+
+def check_collection(field: str, value: object) -> None:
+    """Refuse a value that is not a collection, and text or bytes, whose characters would be taken for its elements."""
+    if not isinstance(value, Collection) or isinstance(value, str | bytes | Mapping):
+        msg = f"{field} must be a collection"
         raise InvalidPersistenceRequest(msg)
 
 

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from contextlib import suppress
 from copy import copy
 from typing import TYPE_CHECKING, TypeVar
+from uuid import UUID
 
 from strongroom.kms.errors import KeyNotFound, KmsUnavailable, StrongroomError
 from strongroom.kms.key_events import NO_KEY_EVENTS
@@ -22,7 +23,6 @@ from .loader import KeyLoader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
-    from uuid import UUID
 
     from strongroom.kms.key_events import KeyEventSink
     from strongroom.kms.keys.namespace_keys import NamespaceKeys
@@ -232,6 +232,8 @@ class Keyring:
 
     async def _load_once(self, namespace_id: UUID) -> NamespaceKeys:
         """Unwrap a namespace's keys, or wait for the task that is unwrapping them."""
+        if not isinstance(namespace_id, UUID):  # it would be looked up in one statement with those of other callers
+            raise KeyNotFound
         task = self._loading.get(namespace_id) or self._start(namespace_id, self._load(namespace_id))
         # Shielded, so that a cancelled caller does not cancel the task for the others.
         return (await asyncio.shield(task)).keys

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from strongroom.kms.sealing.record_kinds import NEXUS_ENDPOINT
-from strongroom.storage.checks import check_blob, check_number, check_uuid, wanted_page_size
+from strongroom.storage.checks import check_blob, check_number, check_type, check_uuid, wanted_page_size
 from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import NO_NAMESPACE
@@ -78,6 +78,7 @@ class NexusEndpointStore:
             InvalidPersistenceRequest: A field is invalid.
             TransactionSizeLimit: The blob has more than 4 MiB.
         """
+        check_type("endpoint", endpoint, NexusEndpoint)
         check_uuid("endpoint_id", endpoint.endpoint_id)
         check_number("version", endpoint.version)
         check_blob("data", endpoint.data)

@@ -12,6 +12,8 @@ from enum import Enum
 from typing import Final, Literal, TypeAlias
 from uuid import UUID
 
+from strongroom.storage.errors import InvalidPersistenceRequest
+
 SETTING = "strongroom.namespaces"
 
 
@@ -34,11 +36,18 @@ VisibleNamespaces: TypeAlias = (
 
 
 def setting_of(namespaces: VisibleNamespaces) -> str | None:
-    """Return the value of the session's setting; None if the statement does not depend on it."""
+    """Return the value of the session's setting; None if the statement does not depend on it.
+
+    Raises:
+        InvalidPersistenceRequest: A namespace is not a UUID. A text could be a star, or end the statement that sets it.
+    """
     if isinstance(namespaces, UUID):
         return str(namespaces)
     if isinstance(namespaces, _Visibility):
         return namespaces.value or None
+    if not isinstance(namespaces, Collection) or not all(isinstance(one, UUID) for one in namespaces):
+        msg = "namespace_id must be a UUID"
+        raise InvalidPersistenceRequest(msg)
     return ",".join(map(str, namespaces))
 
 

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from strongroom.storage.checks import check_blob, check_id, check_number, check_shard_id, check_type, check_uuid
+from strongroom.storage.checks import (
+    check_blob,
+    check_collection,
+    check_id,
+    check_mapping,
+    check_number,
+    check_shard_id,
+    check_type,
+    check_uuid,
+)
 from strongroom.storage.errors import InvalidPersistenceRequest
-from strongroom.storage.histories.rows import check_append
+from strongroom.storage.histories.rows import HistoryAppend, check_append
 from strongroom.storage.visibility_rows.records import VisibilityRow
 
 from .maps import BY_EVENT_ID, deletes_by_event_id, event_id_maps, upserts_by_event_id
@@ -16,8 +25,6 @@ from .tasks import check_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from strongroom.storage.histories.rows import HistoryAppend
 
 _OPEN = (WorkflowState.CREATED, WorkflowState.RUNNING)
 _OPEN_STATUS = (WorkflowStatus.RUNNING, WorkflowStatus.PAUSED)
@@ -125,6 +132,7 @@ def _check_run(field: str, run: WorkflowMutation | WorkflowSnapshot, wanted: typ
     size = check_blob("execution_info", run.execution_info) + _check_state(run.execution_state) + check_tasks(run.tasks)
     maps = upserts_by_event_id(run) if isinstance(run, WorkflowMutation) else event_id_maps(run)
     for name, infos in zip(BY_EVENT_ID.values(), maps, strict=True):
+        check_mapping(name, infos)
         for event_id, blob in infos.items():
             check_number("the key of an entry", event_id)
             size += check_blob(name, blob) + _ROW_BYTES
@@ -135,6 +143,9 @@ def _check_run(field: str, run: WorkflowMutation | WorkflowSnapshot, wanted: typ
             size += check_blob("new_buffered_events", run.new_buffered_events)
     else:
         timers, signals, nodes = run.timer_infos, run.signal_requested_ids, run.chasm_nodes
+    check_mapping("timer_infos", timers)
+    check_collection("signal_requested_ids", signals)
+    check_mapping("chasm_nodes", nodes)
     for name, blob in timers.items():
         size += len(check_id("timer id", name)) + check_blob("timer_infos", blob) + _ROW_BYTES
     for name in signals:
@@ -149,7 +160,9 @@ def _check_run(field: str, run: WorkflowMutation | WorkflowSnapshot, wanted: typ
 def check_appends(shard_id: int, appends: Sequence[HistoryAppend]) -> int:
     """Refuse history that is not valid or belongs to another shard. Return its size."""
     size = 0
+    check_collection("new events", appends)
     for append in appends:
+        check_type("new events", append, HistoryAppend)
         size += check_append(append)
         if append.branch.shard_id != shard_id:
             msg = "new events belong to another shard than the run"
@@ -164,6 +177,7 @@ def check_appends(shard_id: int, appends: Sequence[HistoryAppend]) -> int:
 
 def check_visibility(shard_id: int, rows: Sequence[VisibilityRow]) -> int:
     """Refuse visibility records of another shard, and two of one run. Return their size."""
+    check_collection("visibility", rows)
     for row in rows:
         check_type("a visibility record", row, VisibilityRow)
         if row.shard_id != shard_id:
@@ -178,6 +192,7 @@ def check_visibility(shard_id: int, rows: Sequence[VisibilityRow]) -> int:
 def _check_deletions(run: WorkflowMutation) -> int:
     size = 0
     for deleted in deletes_by_event_id(run):
+        check_collection("deleted entries", deleted)
         for event_id in deleted:
             check_number("the key of an entry", event_id)
             size += _ROW_BYTES
@@ -186,6 +201,7 @@ def _check_deletions(run: WorkflowMutation) -> int:
         ("signal requested id", run.delete_signal_requested_ids),
         ("chasm path", run.delete_chasm_nodes),
     ):
+        check_collection(f"deleted entries of {field}", names)
         for name in names:
             check_id(field, name)
             size += _ROW_BYTES
@@ -198,7 +214,7 @@ def _check_state(state: ExecutionState) -> int:
     check_type("status", state.status, WorkflowStatus)
     if state.start_time is not None:
         check_number("start_time", state.start_time)
-    if state.create_request_id:
+    if state.create_request_id != "":
         check_id("create_request_id", state.create_request_id)
     return check_blob("execution_state", state.blob)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from strongroom.kms.sealing.record_kinds import HISTORY_TASK, REPLICATION_DLQ_TASK
-from strongroom.storage.checks import check_blob, check_name, check_number, check_shard_id, open_keys, wanted_page_size
+from strongroom.storage.checks import check_name, check_number, check_shard_id, open_keys, wanted_page_size
 from strongroom.storage.engine.functions import load_functions
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE, SET_BY_FUNCTION
@@ -14,10 +14,10 @@ from strongroom.storage.page_tokens import page_position
 
 from .task_pages import next_token, open_tasks
 from .tasks import (
-    HistoryTask,
     HistoryTaskPage,
     TaskKey,
     check_category,
+    check_dead_letter,
     check_key,
     check_range,
     check_tasks,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from strongroom.kms import Keyring
     from strongroom.storage.engine.database import Database
 
-    from .tasks import TaskCategory
+    from .tasks import HistoryTask, TaskCategory
 
 _SQL = load_queries("executions/history_tasks")
 
@@ -185,8 +185,7 @@ class HistoryTaskStore:
         """
         check_shard_id(shard_id)
         check_name("source_cluster_name", source_cluster_name)
-        check_number("task_id", task.key.task_id, limit=2**63 - 1)  # the upper bound of a range is exclusive
-        check_blob("task", task.blob)
+        check_dead_letter(task)
         keys = await open_keys(self._keyring, namespace_id)
         key = (shard_id, source_cluster_name, task.key.task_id)
         sealed = keys.seal(REPLICATION_DLQ_TASK, key, task.blob.pack())

@@ -6,13 +6,20 @@ Each `plan_` function is the first half of one of the four writes of `ExecutionS
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from strongroom.storage.checks import check_uuid
+from strongroom.storage.checks import check_collection, check_type, check_uuid
 
 from . import checks
 from .binding import CurrentRule, RunRule
 from .modes import ConflictResolveMode, CreateMode, UpdateMode
+from .requests import (
+    ConflictResolveWorkflowExecutionRequest,
+    CreateWorkflowExecutionRequest,
+    SetWorkflowExecutionRequest,
+    UpdateWorkflowExecutionRequest,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,15 +28,7 @@ if TYPE_CHECKING:
     from strongroom.storage.histories.rows import HistoryAppend
     from strongroom.storage.visibility_rows.records import VisibilityRow
 
-    from .requests import (
-        ConflictResolveWorkflowExecutionRequest,
-        CreateWorkflowExecutionRequest,
-        ExecutionState,
-        SetWorkflowExecutionRequest,
-        UpdateWorkflowExecutionRequest,
-        WorkflowMutation,
-        WorkflowSnapshot,
-    )
+    from .requests import ExecutionState, WorkflowMutation, WorkflowSnapshot
 
     PlannedRun: TypeAlias = tuple[RunRule, WorkflowMutation | WorkflowSnapshot]
 
@@ -91,6 +90,7 @@ def plan_create(request: CreateWorkflowExecutionRequest) -> WritePlan:
         InvalidPersistenceRequest: A field is not valid.
         TransactionSizeLimit: A blob is too large.
     """
+    check_type("request", request, CreateWorkflowExecutionRequest)
     new, archetype_id = request.new_workflow_snapshot, request.archetype_id
     size = checks.check_create(request.mode, new)
     previous = request.previous_run_id
@@ -111,6 +111,7 @@ def plan_create(request: CreateWorkflowExecutionRequest) -> WritePlan:
 
 def plan_update(request: UpdateWorkflowExecutionRequest) -> WritePlan:
     """Check a request that changes a run, and plan it; raises as `plan_create` does."""
+    check_type("request", request, UpdateWorkflowExecutionRequest)
     updated, new, archetype_id = request.update_workflow_mutation, request.new_workflow_snapshot, request.archetype_id
     size = checks.check_update(request.mode, updated, new)
     current = None
@@ -122,12 +123,13 @@ def plan_update(request: UpdateWorkflowExecutionRequest) -> WritePlan:
     runs: list[PlannedRun] = [(RunRule.UPDATE, updated)]
     if new is not None:
         runs.append((RunRule.INSERT, new))
-    events = (*request.update_workflow_new_events, *request.new_workflow_new_events)
+    events = _joined(request.update_workflow_new_events, request.new_workflow_new_events)
     return _plan(request.shard_id, request.range_id, current, runs, events, request.visibility, size)
 
 
 def plan_conflict_resolve(request: ConflictResolveWorkflowExecutionRequest) -> WritePlan:
     """Check a request that resets a run, and plan it; raises as `plan_create` does."""
+    check_type("request", request, ConflictResolveWorkflowExecutionRequest)
     reset, new = request.reset_workflow_snapshot, request.new_workflow_snapshot
     changed = request.current_workflow_mutation
     size = checks.check_conflict_resolve(request.mode, reset, new, changed)
@@ -142,16 +144,17 @@ def plan_conflict_resolve(request: ConflictResolveWorkflowExecutionRequest) -> W
         runs.append((RunRule.UPDATE, changed))
     if new is not None:
         runs.append((RunRule.INSERT, new))
-    events = (
-        *request.current_workflow_events_new_events,
-        *request.reset_workflow_events_new_events,
-        *request.new_workflow_events_new_events,
+    events = _joined(
+        request.current_workflow_events_new_events,
+        request.reset_workflow_events_new_events,
+        request.new_workflow_events_new_events,
     )
     return _plan(request.shard_id, request.range_id, current, runs, events, request.visibility, size)
 
 
 def plan_set(request: SetWorkflowExecutionRequest) -> WritePlan:
     """Check a request that replaces a run, and plan it; raises as `plan_create` does."""
+    check_type("request", request, SetWorkflowExecutionRequest)
     snapshot = request.set_workflow_snapshot
     size = checks.check_set(snapshot)
     return _plan(request.shard_id, request.range_id, None, [(RunRule.REPLACE, snapshot)], (), (), size)
@@ -159,6 +162,12 @@ def plan_set(request: SetWorkflowExecutionRequest) -> WritePlan:
 
 def _current(run: WorkflowMutation | WorkflowSnapshot) -> CurrentRun:
     return CurrentRun(run.run_id, run.execution_state, run.last_write_version)
+
+
+def _joined(*several: Sequence[HistoryAppend]) -> list[HistoryAppend]:
+    for appends in several:
+        check_collection("new events", appends)
+    return list(chain.from_iterable(several))
 
 
 def _plan(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from strongroom.kms.sealing.record_kinds import SHARD
-from strongroom.storage.checks import check_blob, check_id, check_number, check_shard_id, open_keys
+from strongroom.storage.checks import check_blob, check_id, check_number, check_shard_id, check_type, open_keys
 from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import NO_NAMESPACE
@@ -152,6 +152,7 @@ class ShardStore:
 
 
 def _check(shard: ShardInfo) -> None:
+    check_type("shard", shard, ShardInfo)
     check_shard_id(shard.shard_id)
     check_number("range_id", shard.range_id)
     check_blob("info", shard.info)

@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-from strongroom.storage.checks import check_blob, check_number, check_shard_id, check_type
+from strongroom.storage.checks import (
+    check_blob,
+    check_collection,
+    check_mapping,
+    check_number,
+    check_shard_id,
+    check_type,
+)
 from strongroom.storage.errors import InvalidPersistenceRequest
 
 if TYPE_CHECKING:
@@ -107,12 +114,23 @@ def check_tasks(tasks: Mapping[TaskCategory, Sequence[HistoryTask]]) -> int:
         TransactionSizeLimit: A blob is larger than 4 MiB.
     """
     size = 0
+    check_mapping("tasks", tasks)
     for category, several in tasks.items():
         check_category(category)
+        check_collection("tasks of a category", several)
         for task in several:
+            check_type("task", task, HistoryTask)
             check_key(category, task.key)
             size += check_blob("task", task.blob)
     return size
+
+
+def check_dead_letter(task: HistoryTask) -> None:
+    """Refuse a task that the DLQ can't keep: the upper bound of a range is exclusive, so the largest number is no task id."""
+    check_type("task", task, HistoryTask)
+    check_type("key of a task", task.key, TaskKey)
+    check_number("task_id", task.key.task_id, limit=_MAX_TASK_ID)
+    check_blob("task", task.blob)
 
 
 def check_range(category: TaskCategory, shard_id: int, min_key: TaskKey, max_key: TaskKey) -> None:
@@ -147,6 +165,7 @@ def check_key(category: TaskCategory, key: TaskKey, *, limit: int = _MAX_TASK_ID
     Raises:
         InvalidPersistenceRequest: The key is not valid.
     """
+    check_type("key of a task", key, TaskKey)
     check_number("task_id", key.task_id, limit=limit)
     check_number("fire_time", key.fire_time)
     if category.type is CategoryType.IMMEDIATE and key.fire_time:

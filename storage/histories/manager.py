@@ -15,7 +15,7 @@ from .branch import LAST_NODE
 from .deletion import HistoryDeleter
 from .pages import BranchRead
 from .reading import HistoryReader
-from .rows import HistoryAppend, HistoryColumns, check_append
+from .rows import HistoryAppend, HistoryColumns, check_append, check_branch
 from .tree import HistoryTrees
 
 if TYPE_CHECKING:
@@ -247,9 +247,9 @@ class HistoryManager:
             branch: A branch of the tree; it need not have a row in it.
 
         Raises:
-            NamespaceNotFound: The namespace does not exist.
-            IntegrityError: A row of the tree does not open.
+            InvalidPersistenceRequest, NamespaceNotFound, IntegrityError: As for `get_history_tree`, or the branch is not valid.
         """
+        check_branch(branch)
         return await self._trees.get(namespace_id, branch.shard_id, branch.tree_id)
 
     async def get_all_history_tree_branches(self, *, page_size: int, page_token: bytes | None = None) -> BranchPage:

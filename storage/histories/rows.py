@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.kms.sealing.record_kinds import HISTORY_NODE, HISTORY_TREE
-from strongroom.storage.checks import TRANSACTION_SIZE_LIMIT, check_blob, check_number, check_shard_id, check_uuid
+from strongroom.storage.checks import (
+    TRANSACTION_SIZE_LIMIT,
+    check_blob,
+    check_collection,
+    check_number,
+    check_shard_id,
+    check_uuid,
+)
 from strongroom.storage.errors import InvalidPersistenceRequest
 
 from .branch import LAST_NODE, BranchInfo, BranchRange, HistoryBranch
@@ -135,8 +142,9 @@ def check_append(append: HistoryAppend) -> int:
     """
     branch, nodes = append.branch, append.nodes
     check_branch(branch)
-    if append.info:
+    if append.info != "":
         check_note(append.info)
+    check_collection("nodes", nodes)
     if not nodes:
         msg = "an append must have at least one node"
         raise InvalidPersistenceRequest(msg)
@@ -173,6 +181,7 @@ def check_branch(branch: object) -> None:
     check_shard_id(branch.shard_id)
     check_uuid("tree_id", branch.tree_id)
     check_uuid("branch_id", branch.branch_id)
+    check_collection("ancestors of a branch", branch.ancestors)
     begin = 1
     for part in branch.ancestors:
         if not isinstance(part, BranchRange) or part.begin_node != begin:

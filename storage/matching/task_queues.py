@@ -9,7 +9,7 @@ from uuid import UUID
 
 from strongroom.kms import IntegrityError, KeyringFileError, KmsError, StrongroomError, UnsupportedFormat
 from strongroom.kms.sealing.record_kinds import TASK_QUEUE
-from strongroom.storage.checks import check_blob, check_number, open_keys, wanted_page_size
+from strongroom.storage.checks import check_blob, check_number, check_type, open_keys, wanted_page_size
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE
 from strongroom.storage.errors import ConditionFailed
@@ -91,6 +91,7 @@ async def seal_task_queue(keyring: Keyring, task_queue: TaskQueue, *, fair: bool
         NamespaceNotFound: The namespace does not exist.
         TransactionSizeLimit: The blob is larger than 4 MiB.
     """
+    check_type("task_queue", task_queue, TaskQueue)
     name = check_task_queue(task_queue.queue)
     check_number("range_id", task_queue.range_id)
     check_blob("info", task_queue.info)

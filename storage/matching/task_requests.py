@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from strongroom.storage.checks import check_blob, check_number
+from strongroom.storage.checks import check_blob, check_collection, check_number, check_type
 from strongroom.storage.errors import InvalidPersistenceRequest
 
 from .task_batches import MAX_TASKS
@@ -63,6 +63,7 @@ def pack_tasks(tasks: Sequence[Task], *, fair: bool) -> tuple[dict[int, list[tup
         InvalidPersistenceRequest: There are no tasks or more than 4096, or a field is invalid.
         TransactionSizeLimit: A blob has more than 4 MiB.
     """
+    check_collection("tasks", tasks)
     if not 0 < len(tasks) <= MAX_TASKS:
         msg = f"a request must have 1 to {MAX_TASKS} tasks"
         raise InvalidPersistenceRequest(msg)
@@ -70,6 +71,8 @@ def pack_tasks(tasks: Sequence[Task], *, fair: bool) -> tuple[dict[int, list[tup
     size = 0
     last_pass = LAST_TASK_ID - 1 if fair else 0
     for task in tasks:
+        if type(task) is not Task:
+            check_type("task", task, Task)
         task_id, blob, task_pass, subqueue = task
         if not (
             type(task_id) is type(task_pass) is type(subqueue) is int

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.kms.sealing.record_kinds import BUILD_ID, TASK_QUEUE_USER_DATA
-from strongroom.storage.checks import check_blob, check_id, check_number
+from strongroom.storage.checks import check_blob, check_collection, check_id, check_mapping, check_number, check_type
 from strongroom.storage.errors import ConditionFailed, InvalidPersistenceRequest
 
 from .task_queue_keys import build_id_token, pack_named, task_queue_token
@@ -102,13 +102,17 @@ def checked_updates(updates: Mapping[str, UserDataUpdate]) -> tuple[list[tuple[b
     Returns:
         The updates with the bytes of their queues' names; and the size of all blobs, in bytes.
     """
+    check_mapping("updates", updates)
     if not 0 < len(updates) <= MAX_UPDATES:
         msg = f"an update must have 1 to {MAX_UPDATES} task queues"
         raise InvalidPersistenceRequest(msg)
     named = [(check_id("task queue", task_queue), update) for task_queue, update in updates.items()]
     size = build_ids = 0
     for _, update in named:
+        check_type("update", update, UserDataUpdate)
         check_number("version", update.version, limit=_LAST_VERSION)
+        check_collection("build_ids_added", update.build_ids_added)
+        check_collection("build_ids_removed", update.build_ids_removed)
         size += check_blob("data", update.data)
         for changed in (update.build_ids_added, update.build_ids_removed):
             if isinstance(changed, str):

@@ -11,6 +11,7 @@ import orjson
 
 from strongroom.kms import IntegrityError, KekRef, KeyState, WrongRegion
 from strongroom.kms.sealing.record_kinds import NAMESPACE_DATA, NAMESPACE_DETAILS
+from strongroom.storage.checks import check_uuid
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE
 from strongroom.storage.errors import DataLoss, InvalidPersistenceRequest, NamespaceAlreadyExists, NamespaceNotFound
@@ -90,7 +91,12 @@ class NamespaceRows:
         return cell.identity("namespace name").token(encoded)[:16]
 
     async def by_id(self, namespace_id: UUID) -> Row | None:
-        """Return the row of an id, even of a shredded namespace. Concurrent calls share a statement."""
+        """Return the row of an id, even of a shredded namespace. Concurrent calls share a statement.
+
+        Raises:
+            InvalidPersistenceRequest: The id is not a UUID. The statement would fail for all calls that share it.
+        """
+        check_uuid("namespace_id", namespace_id)
         return await self._by_id.get(namespace_id)
 
     async def by_name(self, name: str) -> Row:

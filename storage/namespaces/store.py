@@ -18,7 +18,7 @@ from strongroom.kms import (
     create_data_keys,
     destroy_data_keys,
 )
-from strongroom.storage.checks import check_text
+from strongroom.storage.checks import check_mapping, check_text
 from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE
@@ -110,8 +110,9 @@ class NamespaceStore:
             StorageError: The database does not answer.
         """
         check_namespace_region(region, self._keyring.region)
-        for text in (index_layout or "", *(search_attributes or {}), *(search_attributes or {}).values()):
-            check_text("search_attributes and index_layout", text)
+        _check_texts("search_attributes", {} if search_attributes is None else search_attributes)
+        if index_layout is not None:
+            check_text("index_layout", index_layout)
         if await self._rows.by_token(await self._rows.name_token(name)) is not None:
             raise NamespaceAlreadyExists
         attributes = MappingProxyType(dict(search_attributes or {}))
@@ -193,11 +194,12 @@ class NamespaceStore:
 
         Raises:
             NamespaceNotFound: The namespace does not exist, or was shredded.
-            InvalidPersistenceRequest: A name is already registered with another type, or is an alias.
+            InvalidPersistenceRequest: A name is already registered with another type, is an alias, or is not text.
             ConditionFailed: Other callers changed the namespace in each of ten attempts. Try again.
             KmsError: Its keys are not available.
             StorageError: The database does not answer.
         """
+        _check_texts("added", added)
 
         def add(namespace: Namespace) -> Namespace:
             registered = namespace.search_attributes
@@ -224,11 +226,12 @@ class NamespaceStore:
 
         Raises:
             NamespaceNotFound: The namespace does not exist, or was shredded.
-            InvalidPersistenceRequest: An alias is a registered name, or names an attribute that is not registered.
+            InvalidPersistenceRequest: An alias is a registered name, names an attribute that is not registered, or is not text.
             ConditionFailed: Other callers changed the namespace in each of ten attempts. Try again.
             KmsError: Its keys are not available.
             StorageError: The database does not answer.
         """
+        _check_texts("aliases", aliases, optional=True)
 
         def merge(namespace: Namespace) -> Namespace:
             registered = namespace.search_attributes
@@ -279,3 +282,12 @@ class NamespaceStore:
             aliases=details.aliases,
             region=details.region,
         )
+
+
+def _check_texts(field: str, values: Mapping[str, str | None], *, optional: bool = False) -> None:
+    """Refuse anything but a mapping of text to text, or to None if the values are optional."""
+    check_mapping(field, values)
+    for name, text in values.items():
+        check_text(field, name)
+        if not (optional and text is None):
+            check_text(field, text)

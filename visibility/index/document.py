@@ -18,6 +18,7 @@ from strongroom.visibility.filter.tree import OPEN_STATUSES, STATUS_NAMES
 from .buckets import close_bucket, start_bucket
 from .document_tokens import tokens_of
 from .ranges import INT64_MAX, INT64_MIN
+from .record import check_field_types
 from .record_packing import pack_record, unpack_records
 from .tokens import Tokenizer
 from .words import split_words
@@ -176,6 +177,7 @@ def check_record(record: VisibilityRecord, types: SearchAttributes) -> None:
 
 
 def _check(record: VisibilityRecord, attributes: Mapping[str, AttributeValue], types: SearchAttributes) -> None:
+    check_field_types(record)
     if record.execution_status not in STATUS_NAMES:
         raise InvalidRecord(f"unknown execution_status; use one of {', '.join(STATUS_NAMES)}")
     if record.close_time is None and record.execution_status not in OPEN_STATUSES:

@@ -6,6 +6,8 @@ from operator import itemgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from strongroom.visibility.errors import InvalidRecord
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -65,6 +67,33 @@ class VisibilityRecord(NamedTuple):
         if () in values.values():
             return {name: value for name, value in values.items() if value != ()}
         return values
+
+
+_TEXTS: frozenset[type] = frozenset({str})
+_OPTIONAL_TEXTS: frozenset[type] = frozenset({str, type(None)})
+_NUMBERS: frozenset[type] = frozenset({int})
+_OPTIONAL_NUMBERS: frozenset[type] = frozenset({int, type(None)})
+_TYPES: tuple[frozenset[type] | None, ...] = (
+    *[_TEXTS] * 5,
+    *[_NUMBERS] * 2,
+    *[_OPTIONAL_NUMBERS] * 5,
+    *[_OPTIONAL_TEXTS] * 4,
+    None,
+    frozenset({bytes}),
+)
+"""The types of the fields of a record in their order; None for the search attributes, which have a check of their own."""
+
+
+def check_field_types(record: VisibilityRecord) -> None:
+    """Refuse a record whose fields do not have the declared types. No subclass is taken, because a boolean is no number.
+
+    Raises:
+        InvalidRecord: A field has another type. The error names the field.
+    """
+    for types, value, name in zip(_TYPES, record, record._fields, strict=True):
+        if types is not None and type(value) not in types:
+            wanted = " or ".join(sorted("None" if kind is type(None) else str(kind.__name__) for kind in types))
+            raise InvalidRecord(f"{name} must be of type {wanted}")
 
 
 _NAMES = (

@@ -17,6 +17,7 @@ from strongroom.visibility.backends.postgres import PostgresIndex
 from strongroom.visibility.errors import InvalidPageToken, UnsupportedQuery
 from strongroom.visibility.index.document import document_id, open_documents, seal_documents
 
+from .argument_checks import check_records, namespace_keys
 from .limits import DEADLINE, LimitedSearcher
 from .ordering import position_of
 from .page_token import open_position, seal_position
@@ -147,7 +148,8 @@ class VisibilityManager:
             InvalidRecord: A search attribute is not registered, its value is not of its type, or the record contradicts itself.
             KmsError: The namespace's keys are not available.
         """
-        return seal_documents(await self._keyring.open(namespace_id), records, types)
+        check_records(records, types)
+        return seal_documents(await namespace_keys(self._keyring, namespace_id), records, types)
 
     async def delete_workflow_execution(
         self, namespace_id: UUID, *, shard_id: int, workflow_id: str, run_id: str, version: int
@@ -168,7 +170,7 @@ class VisibilityManager:
             InvalidRecord, KmsError: An id is not text of valid UTF-8, or the namespace's keys are not available.
             StorageError: The database does not answer.
         """
-        keys = await self._keyring.open(namespace_id)
+        keys = await namespace_keys(self._keyring, namespace_id)
         identifier = document_id(keys, workflow_id, run_id)
         async with self._database.transaction(namespace_id) as connection:
             deleted = await delete_visibility_record(
@@ -192,7 +194,7 @@ class VisibilityManager:
             InvalidRecord, NotFound: An id is not text of valid UTF-8, or the run has no record.
             IntegrityError: The record was altered.
         """
-        keys = await self._keyring.open(namespace_id)
+        keys = await namespace_keys(self._keyring, namespace_id)
         identifier = document_id(keys, workflow_id, run_id)
         async with self._database.connection(namespace_id) as connection:
             row = await get_visibility_record(connection, namespace_id, shard_id=shard_id, id=identifier)
@@ -225,14 +227,13 @@ class VisibilityManager:
             archetype_id: The archetype of CHASM whose executions are listed; 0 for workflows.
 
         Raises:
-            InvalidQuery: The query is not valid or not supported.
-            InvalidPersistenceRequest: The page size is not an integer.
+            InvalidQuery, InvalidPersistenceRequest: The query is not valid or not supported, or an argument has another type.
             QueryBudgetExceeded: Too many documents would have to be opened.
             InvalidPageToken: The token belongs to another query, or was altered.
             IntegrityError: A document was altered.
             SearchIndexUnavailable, ResourceExhausted: The search index failed. Retry later.
         """
-        keys = await self._keyring.open(namespace_id)
+        keys = await namespace_keys(self._keyring, namespace_id)
         prepared = self._prepared.prepare(keys, query, types, archetype_id)
         asked = f"{archetype_id}\n{query}"
         if prepared.parsed.group_by:
@@ -259,11 +260,10 @@ class VisibilityManager:
 
         Raises:
             InvalidQuery: The query is not valid or not supported.
-            QueryBudgetExceeded: Too many documents would have to be opened.
-            IntegrityError: A document was altered.
+            QueryBudgetExceeded, IntegrityError: Too many documents would have to be opened, or one was altered.
             SearchIndexUnavailable, ResourceExhausted: The search index failed. Retry later.
         """
-        prepared = self._prepared.prepare(await self._keyring.open(namespace_id), query, types, archetype_id)
+        prepared = self._prepared.prepare(await namespace_keys(self._keyring, namespace_id), query, types, archetype_id)
         parsed = prepared.parsed
         if parsed.group_by is None:
             return ExecutionCount(await self._searcher.count(prepared))
@@ -286,7 +286,7 @@ class VisibilityManager:
             InvalidQuery: The query is not valid.
             SearchIndexUnavailable, ResourceExhausted: The search index failed. Retry later.
         """
-        keys = await self._keyring.open(namespace_id)
+        keys = await namespace_keys(self._keyring, namespace_id)
         return await self._searcher.explain(self._prepared.prepare(keys, query, types, archetype_id))
 
     def _notify(self) -> None:

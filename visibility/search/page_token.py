@@ -52,6 +52,8 @@ def open_position(keys: NamespaceKeys, asked: str, token: bytes) -> Position:
         KeyDestroyed: All data keys of the namespace are destroyed.
         KeyNotFound: The token is sealed with a newer data key than `keys` contains. Another process may have rotated the key.
     """
+    if not isinstance(token, bytes):  # before Python's error, which would quote it
+        raise InvalidPageToken
     try:
         sealed = base64.b64decode(token, altchars=b"-_", validate=True)
         is_open, close_time, start_time, run_id, values = orjson.loads(keys.open(PAGE_TOKEN, (_digest(asked),), sealed))

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 from strongroom.visibility.filter.parser import parse_filter
 
+from .argument_checks import check_search_attributes
 from .compiler import compile_query
 
 if TYPE_CHECKING:
@@ -64,7 +65,9 @@ class PreparedFilters:
 
         Raises:
             InvalidQuery: The filter is not valid, see `parse_filter`.
+            InvalidPersistenceRequest: The types are not a mapping of names to types.
         """
+        check_search_attributes(types)
         text = (query, tuple(types.items()), archetype_id)
         cached = self._filters.get(keys, {}).get(text)
         if cached is None:
