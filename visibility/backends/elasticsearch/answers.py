@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _NOT_FOUND = 404
+_SOME_SHARDS = "some shards of the search index did not answer; retry later"
 _ALREADY_EXISTS = "resource_already_exists_exception"
 
 
@@ -79,6 +80,9 @@ def snapshot_id(body: Any) -> str:
 def searched(body: Any) -> Any:
     """Return the answer to a search if all shards answered and each hit has a name."""
     _check_shards(body)
+    # A shard without a copy is not among the failed ones. A refresh has such shards too, because it counts replicas.
+    if body["_shards"]["successful"] != body["_shards"]["total"]:
+        raise SearchIndexUnavailable(_SOME_SHARDS)
     if body.get("timed_out") is not False:
         _fail_on_timeout(body)
     for hit in hits(body):
@@ -170,7 +174,7 @@ def _check_shards(body: Any) -> None:
     if not all(type(number) is int for number in numbers):
         raise SearchIndexAnswerError
     if numbers[2]:
-        raise SearchIndexUnavailable("some shards of the search index did not answer; retry later")
+        raise SearchIndexUnavailable(_SOME_SHARDS)
 
 
 def _fail_on_timeout(body: Any) -> None:
