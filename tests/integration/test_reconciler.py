@@ -275,13 +275,13 @@ async def test_memory_does_not_grow_with_the_index(indexed_cell):
 
 async def test_a_cluster_that_is_away_is_an_error_and_no_difference(config_path, elasticsearch_to_kill):
     """Nothing is reported as missing because nobody answered."""
-    async with opened(config_path, elasticsearch_to_kill, timeout=2.0) as strongroom:
-        strongroom.search_index.client.deadline = 0.5  # so that the test need not wait
+    async with opened(config_path, elasticsearch_to_kill, timeout=60.0) as strongroom:
         await strongroom.search_index.create()
         cell = await new_cell(strongroom)
         await cell.write(record(1))
         await cell.settle()
         elasticsearch_to_kill.kill()
+        strongroom.search_index.client.deadline = 0.5  # so that the test need not wait
         with pytest.raises(Unavailable):
             await strongroom.reconciler().run(repair=False)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from strongroom.driver.audit import AuditLog
+from strongroom.driver.audit import AuditLog, LogSettings
 from strongroom.driver.audit.events import OUTCOME, now
 from strongroom.driver.audit.log import opened
 from strongroom.kms import Secret, SigningKey
@@ -44,6 +44,7 @@ async def key():
 
 
 async def write_log(root, records, *, event=hostile, settings=None):
-    """Write a log."""
+    """Write a log. Without settings, no record waits too long on a slow machine."""
+    settings = LogSettings(write_timeout=120) if settings is None else settings
     async with opened(AuditLog(root, sign=key, settings=settings)) as log:
         await asyncio.gather(*(log.record(event(number)) for number in range(records)))
