@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
+from strongroom.kms.loop_deadline import loop_deadline
 from strongroom.storage.errors import PoolingNotSupported
 
 from .session_settings import begin_session, keeps_session
@@ -83,7 +84,7 @@ async def check_sessions(
                 raise PoolingNotSupported
         await holder.execute(f"NOTIFY {channel}; COMMIT")
         try:
-            async with asyncio.timeout(patience):
+            async with loop_deadline(patience):  # a busy event loop is not taken for a pooler
                 await heard.wait()
         except TimeoutError:
             raise PoolingNotSupported from None

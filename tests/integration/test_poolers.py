@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import tempfile
+import time
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from strongroom.driver.doctor import examine
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef
 from strongroom.storage import NO_NAMESPACE, Database, PoolingNotSupported
+from strongroom.storage.engine.poolers import check_sessions
+from strongroom.storage.engine.session_settings import session_settings
 from tests.support.services import or_skip
 from tests.support.services.pgbouncer import pgbouncer
 
@@ -184,3 +187,21 @@ async def test_a_pooler_that_is_switched_while_a_service_runs(dsn, monkeypatch):
         for database in databases:
             await database.aclose()
     assert refused > 0
+
+
+class Blocking(asyncpg.Connection):
+    """A connection that blocks the event loop for a second after it has notified another session."""
+
+    async def execute(self, query, *args, **options):
+        """Run a statement."""
+        answer = await super().execute(query, *args, **options)
+        if query.startswith("NOTIFY"):
+            asyncio.get_running_loop().call_soon(time.sleep, 1)
+        return answer
+
+
+async def test_a_blocked_event_loop_is_not_taken_for_a_pooler(dsn):
+    """The notification waits in the socket while the loop is blocked for longer than the patience of the check."""
+    settings = session_settings(statement_timeout=30, lock_timeout=0, by_key=False, distributed=False)
+    for _ in range(3):
+        assert not await check_sessions(lambda: asyncpg.connect(dsn, connection_class=Blocking), settings, patience=0.5)
