@@ -84,7 +84,7 @@ def merge(config_path: Path, other: Path, provider: str | None, other_passphrase
             numbers = {"added": done.added, "conflicts": done.conflicts, "rewrapped": done.rewrapped}
             result({**numbers, "missing": done.missing})
         else:
-            line(f"{done.added} KEK versions were added to {local.file.path}")
+            line(f"KEK versions added to {local.file.path}: {done.added}")
             if done.conflicts:
                 line(
                     f"{done.conflicts} KEK versions were other keys in each file; {done.rewrapped} keys were wrapped again"
@@ -93,8 +93,13 @@ def merge(config_path: Path, other: Path, provider: str | None, other_passphrase
                 line("KEKs that neither file has; merge the file of the host that made them:")
                 cli_show.kek_usage(done.missing)
             line(
-                "Copy this file to every other host of the cell. KEKs that one copy makes are unknown to the others: share one file, "
-                "create and rotate KEKs on one host only, or use a KMS."
+                "This file and OTHER_FILE are now the same copy; no host needs to do more."
+                if done.has_caught_up
+                else "Copy this file to every other host of the cell, or run the same command there with this file."
+            )
+            line(
+                "KEKs that one copy makes are unknown to the others. To avoid that, share one file, create and rotate KEKs on one "
+                "host only, or use a KMS."
             )
         if done.missing:
             raise click.exceptions.Exit(1)

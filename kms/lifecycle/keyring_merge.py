@@ -33,12 +33,14 @@ class KeyringMerge:
         conflicts: The number of KEK versions that are different keys in the two files.
         rewrapped: The number of keys that were wrapped again, because only the other file's key of that version unwraps them.
         missing: KEK versions that wrap keys and are in neither file.
+        has_caught_up: Whether the file only lacked changes of the other one, and is now the same copy.
     """
 
     added: int
     conflicts: int
     rewrapped: int
     missing: tuple[KekUsage, ...]
+    has_caught_up: bool
 
 
 async def missing_keks(keyring: Keyring, provider: str, local: LocalProvider) -> tuple[KekUsage, ...]:
@@ -84,13 +86,13 @@ async def merge_keyring(
         return merge(ours, theirs, in_use=in_use)
 
     async with recording_change(keyring.key_events, KeyEvent("kek.merge_keyring", provider=provider, note=other.name)):
-        merged = await local.file.change(unite, diverged=True)
+        merged = await local.file.change(unite, diverged=True, has_caught_up=lambda merged: merged.has_caught_up)
         rewrapped = 0
         source = LocalProvider(provider, other, passphrase=passphrase)
         for kek_id, version in merged.conflicts:
             rewrapped += await _rewrap_from(keyring, source, local, KekRef(provider, kek_id), version)
     missing = await missing_keks(keyring, provider, local)
-    return KeyringMerge(len(merged.added), len(merged.conflicts), rewrapped, missing)
+    return KeyringMerge(len(merged.added), len(merged.conflicts), rewrapped, missing, merged.has_caught_up)
 
 
 async def _rewrap_from(

@@ -96,6 +96,25 @@ async def test_keks_of_both_hosts_are_kept(diverged):
         await there.create_kek(KekRef("local", "next"))
 
 
+async def test_hosts_that_merge_in_turn_agree(diverged, tmp_path):
+    """Each host merges the file of the other. The second merge makes both files the same copy, so neither host is refused."""
+    await diverged.host(diverged.other).create_kek("ns-b")
+    await diverged.created_on_b("b", KekRef("local", "ns-b"))
+    of_a = tmp_path / "of-a.json"
+    async with Strongroom.open(diverged.config) as here:
+        await diverged.created(here, "a", await here.create_kek(KekRef("local", "ns-a")))
+        assert (await merged(here, diverged.other)).added == 1
+    shutil.copy2(diverged.path, of_a)
+    shutil.copy2(diverged.other, diverged.path)
+    async with Strongroom.open(diverged.config, check_keyrings=False) as there:
+        assert (await merged(there, of_a)).added == 1
+    assert json.loads(diverged.path.read_text())["lineage"] == json.loads(of_a.read_text())["lineage"]
+    for path in (of_a, diverged.path):
+        diverged.path.write_bytes(path.read_bytes())
+        async with Strongroom.open(diverged.config) as process:
+            await diverged.opens_all(process)
+
+
 async def test_one_version_with_two_keys_is_kept_twice(diverged):
     """Both hosts rotated the same KEK: version 2 is another key in each file, and the keys under B's are wrapped again."""
     await diverged.host(diverged.other).rotate_kek(CELL)
@@ -205,7 +224,7 @@ def test_commands_tell_and_mend(config_path):
     assert run_command(folder, "keys", "keyring", "adopt", "--confirm", "x").returncode != 0
     done = run_command(folder, "keys", "keyring", "merge", str(other))
     assert done.returncode == 0, done.stderr
-    assert "1 KEK versions were added" in done.stdout
+    assert "KEK versions added to strongroom-keyring.json: 1" in done.stdout
     assert run_command(folder, "keys", "keyring", "status").returncode == 0
     assert run_command(folder, "namespace", "create", "b").returncode == 0
     assert "the copy that the registry records" in " ".join(run_command(folder, "doctor").stdout.split())

@@ -20,10 +20,12 @@ class MergedKeks:
     Attributes:
         added: The versions that only the other file had, by KEK.
         conflicts: The versions that are different keys in the two files, by KEK. The first file's key is kept.
+        has_caught_up: Whether the first file lacked changes of the other and had none of its own. It is now the same copy.
     """
 
     added: tuple[tuple[str, int], ...]
     conflicts: tuple[tuple[str, int], ...]
+    has_caught_up: bool
 
 
 def merge(ours: KeyringFile, other: KeyringFile, *, in_use: Collection[tuple[str, int]]) -> MergedKeks:
@@ -48,9 +50,12 @@ def merge(ours: KeyringFile, other: KeyringFile, *, in_use: Collection[tuple[str
                 entry.versions[version], entry.created[version] = key, kek.created[version]
                 added.append((kek_id, version))
     _merge_deletions(ours, other, in_use=in_use)
+    is_behind = set(ours.lineage) < set(other.lineage)
+    has_caught_up = is_behind and not conflicts and ours.versions() == other.versions()
     known = set(ours.lineage)
-    ours.lineage += [change for change in other.lineage if change not in known]
-    return MergedKeks(tuple(added), tuple(conflicts))
+    new = [change for change in other.lineage if change not in known]
+    ours.lineage = list(other.lineage) if has_caught_up else [*ours.lineage, *new]
+    return MergedKeks(tuple(added), tuple(conflicts), has_caught_up)
 
 
 def _merge_deletions(ours: KeyringFile, other: KeyringFile, *, in_use: Collection[tuple[str, int]]) -> None:

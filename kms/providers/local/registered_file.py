@@ -117,12 +117,20 @@ class RegisteredFile:
             await self._write(new_keyring(self._passphrase))
             return True
 
-    async def change(self, edit: Callable[[KeyringFile], T], *, diverged: bool = False) -> T:
+    async def change(
+        self,
+        edit: Callable[[KeyringFile], T],
+        *,
+        diverged: bool = False,
+        has_caught_up: Callable[[T], bool] = lambda _: False,
+    ) -> T:
         """Change the file, and record the change in the registry. An edit that changes no version writes nothing.
 
         Args:
             edit: Changes the content, and returns the result of this call.
             diverged: Whether a file may be changed that is not the copy which the registry records. Its changed content must be.
+            has_caught_up: Returns whether the edit made the file the same as another copy. That is not a change of its own, so
+                the copies agree afterwards.
 
         Raises:
             KeyringDiverged: The file is not the copy that the registry records. It is unchanged.
@@ -138,7 +146,8 @@ class RegisteredFile:
             self._check(after, recorded)
             if after.versions() == before.versions() and after.lineage == before.lineage:
                 return result
-            after.lineage.append(new_change())
+            if not has_caught_up(result):
+                after.lineage.append(new_change())
             await self._write(after)
             await self._record_or_restore(after, before, recorded)
             return result
