@@ -48,7 +48,8 @@ async def open_keys(keyring: Keyring, namespace_id: UUID) -> NamespaceKeys:
 def check_type(field: str, value: object, wanted: type) -> None:
     """Refuse a value that does not have the declared type."""
     if not isinstance(value, wanted):
-        msg = f"{field} must be a {wanted.__name__}"
+        article = "an" if wanted.__name__[0] in "AEIOU" else "a"
+        msg = f"{field} must be {article} {wanted.__name__}"
         raise InvalidPersistenceRequest(msg)
 
 

@@ -47,6 +47,15 @@ _PYTHON_TYPES: Mapping[AttributeType, tuple[type, ...]] = {
     AttributeType.BOOL: (bool,),
     AttributeType.DATETIME: (int,),
 }
+_PYTHON_VALUES = {
+    AttributeType.KEYWORD: "a str",
+    AttributeType.KEYWORD_LIST: "a tuple of str",
+    AttributeType.TEXT: "a str",
+    AttributeType.INT: "an int",
+    AttributeType.DOUBLE: "a finite float or an int",
+    AttributeType.BOOL: "a bool",
+    AttributeType.DATETIME: "an int of nanoseconds since 1970",
+}
 
 
 def document_id(keys: NamespaceKeys, workflow_id: str, run_id: str) -> bytes:
@@ -198,7 +207,9 @@ def _check_attribute(name: str, value: AttributeValue, types: SearchAttributes) 
     if not isinstance(attribute_type, AttributeType):
         raise InvalidRecord("a search attribute of the record is not registered in this namespace")
     if not fits(attribute_type, value):
-        raise InvalidRecord.of_attribute(f"the value of a search attribute is not a {attribute_type.value}", name)
+        wanted = _PYTHON_VALUES[attribute_type]
+        msg = f"the value of a search attribute is not a {attribute_type.value}, which is {wanted} in Python"
+        raise InvalidRecord.of_attribute(msg, name)
     # Checked before any token is made, because the value may be as long as the caller likes. A word takes two characters or more.
     if isinstance(value, tuple) and len(value) > MAX_TOKENS:
         raise InvalidRecord.of_attribute(
