@@ -173,7 +173,10 @@ class Authoriser:
         if decision.hidden:
             raise NamespaceNotFound
         if decision.needs_grant:
-            msg = f"{operation.name} needs two people; run 'strongroom access request --operation {operation.name}'"
+            msg = (
+                f"{operation.name} needs two people; request it with 'strongroom access request --operation {operation.name} "
+                "--reason TEXT', and with '-n NAMESPACE' if it is about one. Another person then approves it"
+            )
             raise PermissionDenied(msg)
         raise PermissionDenied
 

@@ -65,7 +65,9 @@ def init(config_path: Path, name: str, days: int) -> None:
             name,
             *made[0],
             "next, add a second owner, because the last owner can't be removed and shredding needs two people",
-            "then add this to every configuration of this cell:  [access] enforce = true",
+            "then add these two lines to every configuration of this cell:",
+            "[access]",
+            "enforce = true",
         )
 
     with_cell(config_path, run, "access.change", principal=name)

@@ -92,7 +92,10 @@ def verify(config_path: Path, files: tuple[Path, ...], public_key: str | None, o
         if unsigned and not json_wanted():
             line(f"{unsigned} checkpoints in the database are not signed by this cell's key")
         if elsewhere and not json_wanted():
-            line(f"{elsewhere} streams of the cell are not in this folder" + (": other hosts'" if other_hosts else ""))
+            line(
+                f"{elsewhere} streams of the cell are not in this folder"
+                + (": other hosts'" if other_hosts else "; if other hosts have them, pass --other-hosts")
+            )
         _report(found, unsigned=unsigned, elsewhere=elsewhere)
 
     with_cell(config_path, run, "audit.verify")

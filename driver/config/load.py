@@ -106,7 +106,10 @@ def _read(path: Path) -> dict[str, Any]:
             raise ConfigError(msg)
         return tomllib.loads(content.decode("utf-8-sig"))
     except FileNotFoundError:
-        msg = f"{path} is missing; make one with: strongroom init --dsn postgresql://..."
+        msg = (
+            f"{path} is missing; if it is in another folder, name it before the command: strongroom --config FILE COMMAND; for a "
+            "new cell, run: strongroom init --dsn postgresql://..."
+        )
     except OSError as error:
         msg = f"{path} can't be read: {error.strerror}"
     except UnicodeDecodeError:

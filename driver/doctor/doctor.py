@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from strongroom.driver.config import load_config
+from strongroom.driver.config import ConfigError, load_config
 from strongroom.driver.keyring_files import keyring_files
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import InvalidRequest, KekRef, StrongroomError, missing_keks
@@ -57,6 +57,9 @@ async def examine(config_path: Path, *, use_keys: bool = False) -> list[Finding]
     """
     try:
         config = await asyncio.to_thread(load_config, config_path)
+    except ConfigError as error:
+        text = " ".join([error.summary, "; ".join(error.details)]).strip()  # a finding is one line
+        return [wrong(CELL, "configuration", ConfigError(text), _MEND), _skipped("all other checks")]
     except StrongroomError as error:
         return [wrong(CELL, "configuration", error, _MEND), _skipped("all other checks")]
     found = [

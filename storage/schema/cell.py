@@ -13,6 +13,9 @@ from strongroom.storage.errors import CellMismatch
 if TYPE_CHECKING:
     from strongroom.storage.engine.database import Database
 
+_OTHER_SHARDS = "set cell.shards to the number of the database, because it never changes"
+_OTHER_CELL = "use the configuration of that cell, or another database for a new cell"
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:
@@ -69,9 +72,9 @@ async def check_cell(database: Database, cell: Cell) -> None:
     if stored != cell:
         msg = (
             f"the database belongs to cell {stored.cell_id} with {stored.shard_count} shards, "
-            f"the configuration names cell {cell.cell_id} with {cell.shard_count}"
+            f"the configuration names cell {cell.cell_id} with {cell.shard_count}; "
         )
-        raise CellMismatch(msg)
+        raise CellMismatch(msg + (_OTHER_SHARDS if stored.cell_id == cell.cell_id else _OTHER_CELL))
 
 
 def _bound(cell: Cell) -> str:

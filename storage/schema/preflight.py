@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.storage.engine.connection import SCHEMA
 from strongroom.storage.engine.row_level_security import NO_NAMESPACE
-from strongroom.storage.errors import CellMismatch, InvalidPersistenceRequest, SchemaMismatch
+from strongroom.storage.errors import InvalidPersistenceRequest, SchemaMismatch
 
 from .cell import check_cell
 from .migrations import current_version
@@ -57,11 +57,7 @@ async def check_claimable(database: Database, cell: Cell) -> None:
             msg = f"the database has schema version {present}, newer than {current_version()} of this code; upgrade it"
             raise SchemaMismatch(msg)
     if claimed:
-        try:
-            await check_cell(database, cell)
-        except CellMismatch as error:
-            msg = f"{error}. Use the configuration of that cell, or another database for a new cell"
-            raise CellMismatch(msg) from None
+        await check_cell(database, cell)
     _check_rights(facts)
 
 

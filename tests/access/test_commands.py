@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 
 import pytest
 
@@ -60,6 +61,13 @@ def test_who_has_no_key_does_nothing(walk, config_path):
     with config_path.open("a") as file:
         file.write("\n[access]\nenforce = true\n")
     walk("namespace", "list")
+
+
+def test_the_advice_to_enforce_is_valid_toml(config_path):
+    """The setting that `access init` prints can be added to the configuration as it is."""
+    run_command(config_path.parent, "init").check_returncode()
+    printed = run_command(config_path.parent, "access", "init", OWNER).stdout
+    assert tomllib.loads(printed[printed.index("[access]") :]) == {"access": {"enforce": True}}
 
 
 def test_a_policy_that_was_taken_away_opens_nothing(walk, config_path, dsn):

@@ -44,6 +44,18 @@ async def test_a_healthy_cell(doctor_cell, config_path):
     assert f"All {len(found)} checks passed" in done.stdout
 
 
+async def test_each_fault_of_a_configuration_is_in_one_line(config_path):
+    """A configuration with several faults is one finding of one line, without the escape of a line break."""
+    config_path.write_text(config_path.read_text().replace("[database]", "[databse]"))
+    (configuration, _) = await examine(config_path)
+    assert configuration.text.endswith(
+        "strongroom.toml has 2 faults: [database] is missing; add the section; [databse] is no section; did you mean database?"
+    )
+    done = await asyncio.to_thread(run_command, config_path.parent, "doctor")
+    assert done.returncode == 1
+    assert "\\n" not in done.stdout
+
+
 async def test_an_older_version_of_a_kek_is_a_note(doctor_cell, config_path):
     """An older KEK version is a note with the command for it. The command ends with 0, and the note goes away when it was run."""
     await doctor_cell.keyring.provider("local").rotate_kek(KekRef.parse("local:tenant"))

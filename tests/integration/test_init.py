@@ -124,7 +124,7 @@ def test_a_database_of_another_cell_is_left_alone(new_cell, tmp_path):
     new_cell("init", "--dsn", new_cell.dsn)
     other = tmp_path / "other"
     other.mkdir()
-    refused(run_command(other, "init", "--dsn", new_cell.dsn), "belongs to cell", "Use the configuration of that cell")
+    refused(run_command(other, "init", "--dsn", new_cell.dsn), "belongs to cell", "use the configuration of that cell")
     assert list(other.iterdir()) == []
     assert new_cell("doctor").returncode == 0
 

@@ -306,8 +306,9 @@ async def test_another_cell_is_refused(config_path, database):
         Cell(uuid4(), config.cell.shard_count),
         Cell(config.cell.cell_id, config.cell.shard_count + 1),
     ]
-    for cell in others:
-        with pytest.raises(CellMismatch):
+    advice = ("use the configuration of that cell", r"set cell\.shards to the number of the database")
+    for cell, what_to_do in zip(others, advice, strict=True):
+        with pytest.raises(CellMismatch, match=what_to_do):
             async with Strongroom.open(replace(config, cell=cell)):
                 pass
         for call in (Strongroom.init(replace(config, cell=cell)), claim_cell(database, cell)):
