@@ -5,6 +5,7 @@ It handles signals before everything else is imported, which takes a second. Onl
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 
@@ -13,6 +14,12 @@ from .stopped import stop
 for _number in (signal.SIGINT, signal.SIGTERM):
     if signal.getsignal(_number) is not signal.SIG_IGN:
         signal.signal(_number, stop)
+
+for _descriptor in range(3):  # one that the parent closed would be given to a file or a socket, and then be written to
+    try:
+        os.fstat(_descriptor)
+    except OSError:
+        os.open(os.devnull, os.O_RDWR)
 
 
 def main() -> None:

@@ -7,11 +7,13 @@ or clipboard, and characters that reverse or hide the text around them.
 from __future__ import annotations
 
 import json
+import os
 import re
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 if TYPE_CHECKING:
@@ -107,10 +109,11 @@ def unguarded(stream: TextIO) -> TextIO:
 def guarded(module: Any) -> Iterator[None]:
     """Guard `stdout` and `stderr` of the module `sys`. Characters that the terminal's encoding lacks are written as escapes."""
     before = module.stdout, module.stderr
-    for stream in before:
+    streams = [each if each is not None else Path(os.devnull).open("w", encoding="utf-8") for each in before]  # noqa: SIM115 - until the end
+    for stream in streams:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    module.stdout, module.stderr = (Guarded(stream) for stream in before)
+    module.stdout, module.stderr = map(Guarded, streams)
     try:
         yield
     finally:

@@ -130,3 +130,10 @@ def test_bash_completes_commands_options_and_choices(tmp_path):
         """
         shown = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert answer in shown.stdout.split(), (words, shown)
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_a_command_with_closed_streams_works(closed, tmp_path):
+    """What it would print is dropped, and no file that it opens takes the place of a closed stream."""
+    command = f'exec "$0" --version {closed}'
+    assert subprocess.run(["/bin/sh", "-c", command, STRONGROOM], cwd=tmp_path, check=False).returncode == 0
