@@ -151,7 +151,7 @@ class ServerBench:
     async def waiting(self, number):
         """Wait until this number of the host's statements wait for a lock; return their process ids."""
         query = "SELECT pid FROM pg_stat_activity WHERE usename = $1 AND wait_event_type = 'Lock'"
-        for _ in range(400):
+        for _ in range(12_000):
             await self.admin.execute("SELECT pg_stat_clear_snapshot()")
             rows = await self.admin.fetch(query, HOST)
             if len(rows) == number:
@@ -169,6 +169,22 @@ class ServerBench:
         query = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = $1"
         await self.admin.fetch(query, HOST)
         await asyncio.sleep(0.02)
+
+    @asynccontextmanager
+    async def raising_once(self, table, event, sqlstate):
+        """Make the first statement with an event on a table fail, as another transaction makes it fail. Sequences keep the count."""
+        name = f"raises_once_on_{table}"
+        await self.admin.execute(
+            f"CREATE SEQUENCE {name};"
+            f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN"
+            f" IF nextval('strongroom.{name}') = 1 THEN RAISE EXCEPTION 'raced' USING ERRCODE = '{sqlstate}'; END IF;"
+            f" RETURN NULL; END $$;"
+            f"CREATE TRIGGER {name} AFTER {event} ON {table} EXECUTE FUNCTION {name}()"
+        )
+        try:
+            yield
+        finally:
+            await self.admin.execute(f"DROP TRIGGER {name} ON {table}; DROP FUNCTION {name}(); DROP SEQUENCE {name}")
 
     @asynccontextmanager
     async def database_set(self, setting):
