@@ -35,7 +35,7 @@ _WAIT = click.option(
     "--wait",
     type=click.FloatRange(min=0),
     metavar="SECONDS",
-    help="Time until every process has read the registry again. Default: encrypt_ttl_seconds and half a minute.",
+    help="Time until every process has read the registry again. Default: encrypt_ttl_seconds and 100 s.",
 )
 
 _NO_PAYLOADS = click.option(

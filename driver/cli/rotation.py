@@ -36,7 +36,7 @@ _STEPS = {
     "--wait",
     type=click.FloatRange(min=0),
     metavar="SECONDS",
-    help="Time until every process has read the registry again. Default: encrypt_ttl_seconds and half a minute.",
+    help="Time until every process has read the registry again. Default: encrypt_ttl_seconds and 100 s.",
 )
 @click.pass_obj
 def rotate_index(config_path: Path, namespace_name: str, preset: str | None, wait: float | None) -> None:

@@ -32,6 +32,12 @@ if TYPE_CHECKING:
     from .row_level_security import VisibleNamespaces
     from .watch import DatabaseWatch
 
+STATEMENT_TIMEOUT = 30.0
+"""Seconds after which the server stops a statement."""
+CONNECT_TIMEOUT = 10.0
+"""Seconds to wait for a connection."""
+GRACE = 5.0
+"""Seconds to wait for the report of a stopped statement."""
 _NO_LIMITS = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"
 _DROP_TIMEOUT = 1.0
 """Seconds in which the server may confirm that a statement was cancelled. The connection's place in the pool is free after that."""
@@ -76,10 +82,10 @@ class Database:
         dsn: str,
         *,
         size: int = 4,
-        statement_timeout: float = 30.0,
+        statement_timeout: float = STATEMENT_TIMEOUT,
         lock_timeout: float = 0.0,
-        connect_timeout: float = 10.0,
-        grace: float = 5.0,
+        connect_timeout: float = CONNECT_TIMEOUT,
+        grace: float = GRACE,
         close_timeout: float = 1.0,
         probes: ProbeLimits = DEFAULT_PROBES,
         by_key: bool = False,

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .barrier import Barrier
     from .connection import Connection
 
+MAX_WAIT = 10.0
+"""Seconds after which a request that was never sent is refused."""
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 
@@ -40,7 +42,7 @@ class GroupCommitLimits:
     statement_bytes: int = 8 * 2**20
     waiting: int = 4096
     waiting_bytes: int = 64 * 2**20
-    max_wait: float = 10.0
+    max_wait: float = MAX_WAIT
     sweep_interval: float = 1.0
     close_wait: float = 1.0
 

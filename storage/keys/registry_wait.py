@@ -14,11 +14,14 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from strongroom.storage.engine.database import CONNECT_TIMEOUT, GRACE, STATEMENT_TIMEOUT
+from strongroom.storage.engine.group_commit_members import MAX_WAIT
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
 
-MARGIN = 30.0
-"""Seconds that a request may take after it has got its keys."""
+MARGIN = MAX_WAIT + 2 * (CONNECT_TIMEOUT + STATEMENT_TIMEOUT + GRACE)
+"""Seconds that a write may take after it was sealed: it waits for its turn, and its statement is sent twice at most."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,7 +159,7 @@ async def test_the_whole_walk_leaves_a_certificate_and_a_neighbour(strongroom, m
     }
     assert {key.destroyed_at for key in said.keys} == {said.confirmed_at}
     assert [(each.kek, each.disposal, each.state) for each in said.keks] == [(kek.kek, "delete", "destroyed")]
-    assert (said.eviction_seconds, said.documents_deleted) == (930, None)
+    assert (said.eviction_seconds, said.documents_deleted) == (1000, None)
     assert [step for step, _ in told if step != "rows"] == ["roots", "keks", "documents", "certificate"]
     assert await shredding.store.certificate(gone.namespace_id) == signed
     assert await shredding.finish(gone.namespace_id, request.code) == signed, "run again it is the same one"

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import inspect
+
 import pytest
 
-from strongroom.storage.keys.registry_wait import RegistryWait
+from strongroom.storage import Database
+from strongroom.storage.engine.group_commit_members import DEFAULT_LIMITS
+from strongroom.storage.keys.registry_wait import MARGIN, RegistryWait
 
 SECONDS = 930.0
 
@@ -57,3 +61,10 @@ async def test_a_deadline_in_the_past_is_no_wait(wait, clock):
     """A deadline that has passed needs no sleep."""
     assert await wait.wait_until(clock.seconds - 1, lambda *_: pytest.fail("reported")) == 0.0
     assert clock.slept == []
+
+
+def test_the_margin_covers_the_slowest_write():
+    """A write that was sealed with an old key is committed or refused before the key may be destroyed."""
+    limits = inspect.signature(Database).parameters
+    one = sum(limits[name].default for name in ("connect_timeout", "statement_timeout", "grace"))
+    assert DEFAULT_LIMITS.max_wait + 2 * one <= MARGIN
