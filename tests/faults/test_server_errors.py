@@ -40,7 +40,7 @@ LASTING = (
     Lasting("table", faults.no_table, {"42P01"}, SchemaMismatch, "table", ("create", "update", "shard")),
     Lasting("column", faults.no_column, {"42703"}, SchemaMismatch, "column", ("tasks",)),
     Lasting("function", faults.no_function, {"42883"}, SchemaMismatch, "function", ("append",)),
-    Lasting("schema", faults.no_schema, {"42P01", "42883"}, SchemaMismatch, "strongroom schema apply"),
+    Lasting("schema", faults.no_schema, {"42P01", "3F000"}, SchemaMismatch, "strongroom schema apply"),
     Lasting("disk full", faults.no_room, {"53100"}, ResourceExhausted, "disk", ("append", "create")),
     Lasting("too many", faults.too_many, {"53300"}, ResourceExhausted, "connections", closed=True),
     Lasting("no login", faults.no_login, {"28000"}, DatabaseAuthenticationError, "refuses the connection", closed=True),

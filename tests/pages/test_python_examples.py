@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import pytest
 
@@ -40,7 +41,7 @@ async def payments(config, sample):
         types = {"CustomerId": "Keyword", "Amount": "Double"}
         namespace = await strongroom.namespaces.create("payments", kek=kek, search_attributes=types)
         await import_executions(strongroom, namespace, sample)
-        now = changes.utc_now()
+        now = datetime.now(UTC)
         await strongroom.access.change(lambda _: changes.first_owner("ana", now=now))
         await strongroom.access.change(lambda policy: changes.add_principal(policy, "worker-pool-1", by="ana", now=now))
         await strongroom.access.change(
