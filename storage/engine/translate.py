@@ -65,7 +65,10 @@ _BY_STATE: dict[str, tuple[type[StorageError], str]] = {
     "42723": (SchemaMismatch, _TWICE),
     "42P06": (SchemaMismatch, _TWICE),
     "42P07": (SchemaMismatch, _TWICE),
-    "3F000": (SchemaMismatch, "the schema is missing; run `strongroom init`, or `strongroom schema apply` to bring it up to date"),
+    "3F000": (
+        SchemaMismatch,
+        "the schema is missing; run `strongroom init`, or `strongroom schema apply` to bring it up to date",
+    ),
     "42P01": (SchemaMismatch, "a table is missing; run `strongroom schema apply` to bring it up to date"),
     "42703": (SchemaMismatch, "a column is missing; run `strongroom schema apply` to bring it up to date"),
     "42883": (SchemaMismatch, "a function is missing; run `strongroom schema apply` to bring the schema up to date"),

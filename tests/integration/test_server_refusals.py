@@ -23,7 +23,6 @@ REFUSALS = {
     "42710": (SchemaMismatch, "strongroom schema apply"),
     "42723": (SchemaMismatch, "strongroom schema apply"),
     "42883": (SchemaMismatch, "strongroom schema apply"),
-    "3F000": (SchemaMismatch, "strongroom schema apply"),
     "42P01": (SchemaMismatch, "strongroom schema apply"),
     "42P05": (PoolingNotSupported, "session mode"),
     "42P06": (SchemaMismatch, "strongroom schema apply"),
