@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .cell import Cell
 
 _FACTS = """
-    SELECT current_user::text AS role, current_database()::text AS database,
+    SELECT quote_ident(current_user) AS role, quote_ident(current_database()) AS database,
            has_database_privilege(current_database(), 'CREATE') AS may_create,
            coalesce((SELECT pg_has_role(nspowner, 'USAGE') FROM pg_namespace WHERE nspname = $1), false) AS owns,
            EXISTS (SELECT FROM pg_namespace WHERE nspname = $1) AS has_schema,

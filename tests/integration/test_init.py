@@ -64,16 +64,18 @@ def test_everything_is_checked_before_anything_is_written(new_cell, tmp_path, su
     sql(new_cell.dsn, "CREATE TABLE strongroom.orders (id int)")
     refused(new_cell("init", "--dsn", new_cell.dsn), "tables of another program")
     sql(new_cell.dsn, "DROP SCHEMA strongroom CASCADE")
-    role = f"guest_{uuid4().hex[:8]}"
-    sql(superuser_dsn, f"CREATE ROLE {role} LOGIN")
+    role = f"guest-{uuid4().hex[:8]}"
+    sql(superuser_dsn, f'CREATE ROLE "{role}" LOGIN')
     try:
         parts = urlsplit(new_cell.dsn)
         guest = urlunsplit(parts._replace(netloc=f"{role}:@{parts.netloc.rpartition('@')[2]}"))
         refused(
-            new_cell("init", "--dsn", guest), "may not create a schema", f"GRANT CREATE ON DATABASE {parts.path[1:]}"
+            new_cell("init", "--dsn", guest),
+            "may not create a schema",
+            f'GRANT CREATE ON DATABASE {parts.path[1:]} TO "{role}"',
         )
     finally:
-        sql(superuser_dsn, f"DROP ROLE {role}")
+        sql(superuser_dsn, f'DROP ROLE "{role}"')
     assert list(tmp_path.iterdir()) == []
     assert sql(new_cell.dsn, "SELECT FROM pg_namespace WHERE nspname = 'strongroom'") == []
 
