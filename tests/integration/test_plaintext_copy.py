@@ -301,7 +301,6 @@ def test_documents_are_mapped_as_in_temporal(plaintext_copy):
         ("NamespaceId = 'a'", "invalid"),
         ("TemporalCustomer = 'a'", "invalid"),
         ("WorkflowId = 1", "invalid"),
-        ("WorkflowId = true", "invalid"),
         ("Pieces = '1'", "invalid"),
         ("Paid = 1", "invalid"),
         ("Paid = 'true'", "invalid"),
@@ -348,7 +347,9 @@ def test_what_temporal_refuses(text, kind):
         ("Größe = 'S'", None),
         ("`Größe` = 'S'", {"Größe": "S"}),
         ("Price = -1.5 AND Price = - 1.5 AND Price < .5e1", {"Price": -1.5}),
-        ("ScheduleId = 'w1' AND TemporalScheduleId != 'w2'", {}),
+        ("TemporalScheduleId = 'w1' AND TemporalScheduleId != 'w2'", {}),
+        ("ScheduleId = 'w1' AND ScheduleId != 'w2'", {"WorkflowId": "temporal-sys-scheduler:w1"}),
+        ("WorkflowType = true", {"WorkflowType": "true"}),
         ("SchedulePaused = TRUE AND TemporalWorkflowType = 't'", {"TemporalSchedulePaused": True, "WorkflowType": "t"}),
         ("ExecutionStatus = 'WORKFLOW_EXECUTION_STATUS_TIMED_OUT'", {"ExecutionStatus": "TimedOut"}),
         (
