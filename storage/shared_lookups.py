@@ -11,6 +11,8 @@ from copy import copy
 from itertools import islice
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from .errors import StorageError
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
@@ -64,13 +66,16 @@ class SharedLookups(Generic[K, V]):
         try:
             found = await self._read(list(asked))
         except Exception as error:  # noqa: BLE001 - it goes to the callers
+            if len(asked) > 1 and not isinstance(error, StorageError):
+                for key, answer in asked.items():  # one value that can't be read must not stop the others
+                    await self._answer({key: answer})
+                return
             for answer in asked.values():
                 answer.set_exception(copy(error))  # a copy for each caller, because each raise adds to the traceback
                 answer.exception()  # all callers may have left
-        except BaseException:
-            for answer in asked.values():
-                answer.cancel()
-            raise
         else:
             for key, answer in asked.items():
                 answer.set_result(found.get(key))
+        finally:
+            for answer in asked.values():
+                answer.cancel()  # without effect on an answer that is set; it is not if this task is cancelled

@@ -94,6 +94,22 @@ async def test_an_unexpected_error_is_not_taken_for_a_cancellation():
     assert await lookups.get(1) == (1, 1)
 
 
+async def test_a_row_that_can_not_be_read_stops_no_other_look_up():
+    """The error of one key reaches the callers of that key only, although they share a statement."""
+    reader = Reader()
+
+    async def read(keys):
+        found = await reader.read(keys)
+        if 7 in keys:
+            raise ValueError("no such state")
+        return found
+
+    lookups = SharedLookups(read)
+    outcomes = await asyncio.gather(*(lookups.get(key) for key in range(10)), return_exceptions=True)
+    assert isinstance(outcomes.pop(7), ValueError)
+    assert outcomes == [(key, 1) for key in range(10) if key != 7]
+
+
 async def test_a_cancelled_caller_takes_nothing_from_the_others():
     """One of two callers of a key is cancelled, and the other gets the value. All may leave."""
     reader = Reader()
