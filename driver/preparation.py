@@ -12,7 +12,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from strongroom.kms import LocalProvider, ResilientProvider
 from strongroom.storage import CellMismatch, PostgresDataKeyStore, schema_status
 from strongroom.storage.schema.preflight import check_claimable
 
@@ -55,10 +54,9 @@ class Preparation:
             started = (await schema_status(strongroom.database)).version > 0
             in_use = await PostgresDataKeyStore(strongroom.database).providers_in_use() if started else set()
             for provider_id, provider in strongroom.keyring.providers.items():
-                inner = provider.inner if isinstance(provider, ResilientProvider) else provider
                 section = self.config.kms[provider_id]
                 is_new = isinstance(section, LocalKms) and not section.keyring.exists() and provider_id not in in_use
-                if not (is_new and isinstance(inner, LocalProvider)):
+                if not is_new:
                     await provider.check()
 
     async def run(self) -> list[Migration]:

@@ -25,6 +25,14 @@ _OTHERS = """
 """
 
 
+def may_not_create(role: str, database: str) -> str:
+    """Return the message for a role that may not create the schema. Both names are quoted as identifiers."""
+    return (
+        f"the role {role} may not create a schema in the database {database}. "
+        f"Let the database's owner run: GRANT CREATE ON DATABASE {database} TO {role};"
+    )
+
+
 async def ensure_schema(connection: Connection) -> None:
     """Create the schema if it is missing, and check that the role may change everything in it.
 
@@ -37,11 +45,7 @@ async def ensure_schema(connection: Connection) -> None:
     assert row is not None  # noqa: S101 - the query has one row
     if not row["has_schema"]:
         if not row["creates"]:
-            msg = (
-                f"the role {row['role']} may not create a schema in the database {row['database']}. "
-                f"Let the database's owner run: GRANT CREATE ON DATABASE {row['database']} TO {row['role']};"
-            )
-            raise StorageError(msg)
+            raise StorageError(may_not_create(row["role"], row["database"]))
         await connection.execute(f"CREATE SCHEMA {SCHEMA}")
         return
     others = [other["owner"] for other in await connection.fetch(_OTHERS, SCHEMA)]

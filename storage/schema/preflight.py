@@ -10,6 +10,7 @@ from strongroom.storage.errors import InvalidPersistenceRequest, SchemaMismatch
 
 from .cell import check_cell
 from .migrations import current_version
+from .owner import may_not_create
 from .schema import schema_status
 
 if TYPE_CHECKING:
@@ -63,11 +64,7 @@ async def check_claimable(database: Database, cell: Cell) -> None:
 
 def _check_rights(facts: Row) -> None:
     if not facts["has_schema"] and not facts["may_create"]:
-        msg = (
-            f"role {facts['role']} may not create a schema in database {facts['database']}; as the database's owner, run: "
-            f"GRANT CREATE ON DATABASE {facts['database']} TO {facts['role']}"
-        )
-        raise InvalidPersistenceRequest(msg)
+        raise InvalidPersistenceRequest(may_not_create(facts["role"], facts["database"]))
     if facts["has_schema"] and not facts["owns"]:
         msg = (
             f"role {facts['role']} does not own schema {SCHEMA} of database {facts['database']}; connect as its owner. "
