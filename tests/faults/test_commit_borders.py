@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
-from dataclasses import replace
-from pathlib import Path
-from urllib.parse import parse_qs, urlsplit, urlunsplit
 from uuid import NAMESPACE_DNS, uuid4, uuid5
 
 import pytest
 
 from strongroom.driver.importing.importer import import_executions
-from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import (
     KekRef,
     KeyConflict,
@@ -29,7 +24,7 @@ from strongroom.storage import (
 )
 from strongroom.storage.engine.noted_commits import writes
 from strongroom.visibility import attribute_types
-from tests.support.faults.proxy import proxied
+from tests.support.faults.cell_behind_proxy import behind_proxy
 from tests.support.fixtures.raw_rows import fetch
 from tests.support.tree import ROOT
 
@@ -42,15 +37,9 @@ MOST = 100
 
 @pytest.fixture
 async def cell_behind_proxy(own_cell):
-    """The cell, opened through a proxy, and the proxy."""
-    parts = urlsplit(own_cell.config.dsn)
-    folder = parse_qs(parts.query)["host"][0]
-    with tempfile.TemporaryDirectory(prefix="strongroom-proxy-") as proxy_folder:
-        path = Path(proxy_folder) / ".s.PGSQL.5432"
-        async with proxied(f"{folder}/.s.PGSQL.5432", str(path)) as proxy:
-            dsn = urlunsplit(parts._replace(query=f"host={proxy_folder}"))
-            async with Strongroom.open(replace(own_cell.config, dsn=dsn)) as through:
-                yield own_cell, through, proxy
+    """The cell, the same cell opened through a proxy, and the proxy."""
+    async with behind_proxy(own_cell) as (through, proxy):
+        yield own_cell, through, proxy
 
 
 async def content(cell):

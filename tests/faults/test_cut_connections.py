@@ -1,16 +1,12 @@
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
-from pathlib import Path
-from urllib.parse import parse_qs, urlsplit, urlunsplit
 from uuid import uuid4
 
 import pytest
 
-from strongroom.driver.strongroom import Strongroom
 from strongroom.storage import DatabaseUnavailable, HistoryBranch, HistoryNode, NotFound, ShardInfo, ShardOwnershipLost
-from tests.support.faults.proxy import proxied
+from tests.support.faults.cell_behind_proxy import behind_proxy
 from tests.support.fixtures.contract import new_namespace, new_shard
 from tests.support.fixtures.executions import RUNNING, Workflow, blob
 
@@ -19,15 +15,9 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 async def behind(own_cell):
-    """The cell, opened through a proxy, and the proxy."""
-    parts = urlsplit(own_cell.config.dsn)
-    folder = parse_qs(parts.query)["host"][0]
-    with tempfile.TemporaryDirectory(prefix="strongroom-proxy-") as proxy_folder:
-        path = Path(proxy_folder) / ".s.PGSQL.5432"
-        async with proxied(f"{folder}/.s.PGSQL.5432", str(path)) as proxy:
-            dsn = urlunsplit(parts._replace(query=f"host={proxy_folder}"))
-            async with Strongroom.open(replace(own_cell.config, dsn=dsn)) as through:
-                yield own_cell, through, proxy
+    """The cell, the same cell opened through a proxy, and the proxy."""
+    async with behind_proxy(own_cell) as (through, proxy):
+        yield own_cell, through, proxy
 
 
 @pytest.fixture

@@ -26,14 +26,19 @@ class Ledger:
         return True
 
 
-async def test_a_change_of_another_host_that_is_seen_late(path, monkeypatch):
-    """Host B still has the attributes of the older file. It reads the file again before it refuses it."""
+async def two_hosts(path):
+    """Return the providers of two hosts that share a file, a KEK that both have used, and the file's attributes at that time."""
     ledger = Ledger()
     here, there = (LocalProvider("local", path, ledger=ledger) for _ in range(2))
     await here.create_keyring()
     kek = await here.create_kek("a")
     await there.wrap(kek, ROOT, context=CONTEXT)
-    cached = path.stat()
+    return here, there, kek, path.stat()
+
+
+async def test_a_change_of_another_host_that_is_seen_late(path, monkeypatch):
+    """Host B still has the attributes of the older file. It reads the file again before it refuses it."""
+    here, there, kek, cached = await two_hosts(path)
     await here.rotate_kek(kek)
     monkeypatch.setattr(type(path), "stat", lambda *_args, **_options: cached)
     wrapped = await there.wrap(kek, ROOT, context=CONTEXT)
@@ -44,12 +49,7 @@ async def test_a_change_of_another_host_that_is_seen_late(path, monkeypatch):
 
 async def test_a_missing_version_of_a_file_that_is_seen_late(path, monkeypatch):
     """Host A has rotated the KEK and wrapped a key. Host B unwraps it, although its attributes are older."""
-    ledger = Ledger()
-    here, there = (LocalProvider("local", path, ledger=ledger) for _ in range(2))
-    await here.create_keyring()
-    kek = await here.create_kek("a")
-    await there.wrap(kek, ROOT, context=CONTEXT)
-    cached = path.stat()
+    here, there, kek, cached = await two_hosts(path)
     await here.rotate_kek(kek)
     wrapped = await here.wrap(kek, ROOT, context=CONTEXT)
     monkeypatch.setattr(type(path), "stat", lambda *_args, **_options: cached)
