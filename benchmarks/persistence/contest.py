@@ -38,7 +38,7 @@ class Contest:
     Args:
         stores: Strongroom's cells by name.
         temporal: Temporal's store; None if Go is not installed.
-        journal: The figures, which are written as they are measured.
+        journal: The file that gets each figure when it is measured.
     """
 
     def __init__(self, stores: dict[str, Fixtures], temporal: Temporal | None, journal: Journal) -> None:

@@ -53,7 +53,7 @@ ORDER BY node_id, txn_id
 
 
 def as_it_is(rows: Sequence[Row]) -> list[bytes]:
-    """Return the rows as they are."""
+    """Return the rows unchanged."""
     return [value for _, value in rows]
 
 

@@ -1,4 +1,4 @@
-"""Transactions that never wait for a silent server on behalf of a caller who has given up."""
+"""Transactions. A caller that gives up never waits for a silent server."""
 
 from __future__ import annotations
 
