@@ -84,7 +84,8 @@ def parse_filter(
 
     Args:
         text: The filter. A blank filter asks for all runs in the default division.
-        attributes: The custom search attributes of the namespace. They can't redefine system and predefined attributes.
+        attributes: The custom search attributes of the namespace. They can't redefine system and predefined attributes. The aliases
+            of an archetype can, as in Temporal: CHASM's ExecutionStatus is not the status of a workflow.
         archetype_id: The archetype of CHASM whose executions are asked for; 0 for workflows. Its executions are in the division of
             its number.
 
@@ -186,10 +187,13 @@ class _Walk:
         for spelling in _spellings(name):
             if spelling in NOT_SEARCHABLE:
                 raise InvalidExpression(f"{spelling} is reserved and can't be searched", position=_at(token))
+            registered = self.custom.get(spelling)
+            if isinstance(registered, Attribute) and (self.archetype_id or spelling not in BUILT_IN):
+                return registered
             if found := BUILT_IN.get(spelling):
                 return Attribute(spelling, found.type)
-            if registered := self.custom.get(spelling):
-                return registered if isinstance(registered, Attribute) else Attribute(spelling, registered)
+            if isinstance(registered, AttributeType):
+                return Attribute(spelling, registered)
         if self.archetype_id == SCHEDULER_ARCHETYPE_ID and name == "TemporalSystemExecutionStatus":
             return Attribute("ExecutionStatus", AttributeType.KEYWORD)
         known = {each.lower(): each for each in BUILT_IN}  # no custom names: an error must not quote a tenant

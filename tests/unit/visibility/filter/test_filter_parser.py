@@ -427,3 +427,14 @@ def test_the_status_of_a_schedule_is_known_to_its_archetype_alone(archetype_id):
     """Other lists have no TemporalSystemExecutionStatus, as in Temporal."""
     with pytest.raises(UnknownAttribute):
         parse_filter("TemporalSystemExecutionStatus = 'Running'", archetype_id=archetype_id)
+
+
+def test_an_alias_of_an_archetype_comes_before_a_system_attribute():
+    """CHASM's components have an ExecutionStatus of their own. A list of workflows never has it, whatever the caller sends."""
+    own = Attribute("TemporalLowCardinalityKeyword01", AttributeType.KEYWORD)
+    text, aliases = "ExecutionStatus = 'Frozen' GROUP BY ExecutionStatus", {"ExecutionStatus": own}
+    parsed = parse_filter(text, aliases, archetype_id=7)
+    assert parsed.where == And((Compare(own, "=", "Frozen"), Compare(DIVISION, "=", "7")))
+    assert parsed.group_by == own
+    with pytest.raises(InvalidExpression):
+        parse_filter(text, aliases)
