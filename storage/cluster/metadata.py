@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from strongroom.kms.sealing.record_kinds import CLUSTER_METADATA
 from strongroom.storage.checks import MAX_PAGE_SIZE, check_blob, check_id, check_number, check_uuid, wanted_page_size
@@ -25,9 +27,6 @@ from .members import (
 )
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
-    from uuid import UUID
-
     from strongroom.kms import Keyring, NamespaceKeys
     from strongroom.storage.engine.connection import Row
     from strongroom.storage.engine.database import Database

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from strongroom.kms.sealing.record_kinds import HISTORY_TASK, REPLICATION_DLQ_TASK
 from strongroom.storage.checks import check_name, check_number, check_shard_id, open_keys, wanted_page_size
@@ -14,7 +16,9 @@ from strongroom.storage.page_tokens import page_position
 
 from .task_pages import next_token, open_tasks
 from .tasks import (
+    HistoryTask,
     HistoryTaskPage,
+    TaskCategory,
     TaskKey,
     check_category,
     check_dead_letter,
@@ -24,13 +28,8 @@ from .tasks import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from uuid import UUID
-
     from strongroom.kms import Keyring
     from strongroom.storage.engine.database import Database
-
-    from .tasks import HistoryTask, TaskCategory
 
 _SQL = load_queries("executions/history_tasks")
 

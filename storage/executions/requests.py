@@ -6,21 +6,19 @@ and `InternalWorkflowSnapshot`. Values are the service's own blobs. The store re
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
+from uuid import UUID
 
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
-    from uuid import UUID
+from strongroom.storage.data_blob import DataBlob
+from strongroom.storage.histories.rows import HistoryAppend
+from strongroom.storage.visibility_rows.records import VisibilityRow
 
-    from strongroom.storage.data_blob import DataBlob
-    from strongroom.storage.histories.rows import HistoryAppend
-    from strongroom.storage.visibility_rows.records import VisibilityRow
+from .modes import ConflictResolveMode, CreateMode, UpdateMode, WorkflowState, WorkflowStatus
+from .tasks import HistoryTask, TaskCategory
 
-    from .modes import ConflictResolveMode, CreateMode, UpdateMode, WorkflowState, WorkflowStatus
-    from .tasks import HistoryTask, TaskCategory
-
-    Tasks: TypeAlias = Mapping[TaskCategory, Sequence[HistoryTask]]
+Tasks: TypeAlias = Mapping[TaskCategory, Sequence[HistoryTask]]
 
 
 class ChasmNode(NamedTuple):

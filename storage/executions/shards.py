@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from strongroom.kms.sealing.record_kinds import SHARD
 from strongroom.storage.checks import check_blob, check_id, check_number, check_shard_id, check_type, open_keys
@@ -14,7 +15,6 @@ from strongroom.storage.errors import DatabaseUnavailable, NotFound, ShardOwners
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from uuid import UUID
 
     from strongroom.kms import Keyring
     from strongroom.storage.engine.database import Database

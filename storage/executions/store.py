@@ -7,6 +7,7 @@ statement). A read goes `store` -> `reading`.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from strongroom.storage.engine.group_commit_members import DEFAULT_LIMITS
 from strongroom.storage.engine.queries import load_queries
@@ -14,11 +15,15 @@ from strongroom.storage.engine.queries import load_queries
 from .checks import check_fence
 from .planning import plan_conflict_resolve, plan_create, plan_set, plan_update
 from .reading import ExecutionReader, run_key
+from .requests import (
+    ConflictResolveWorkflowExecutionRequest,
+    CreateWorkflowExecutionRequest,
+    SetWorkflowExecutionRequest,
+    UpdateWorkflowExecutionRequest,
+)
 from .writing import ExecutionWriter
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from strongroom.kms import Keyring
     from strongroom.storage.engine.barrier import Barrier
     from strongroom.storage.engine.database import Database
@@ -26,14 +31,7 @@ if TYPE_CHECKING:
     from strongroom.storage.visibility_rows.notification import OutboxNotifier
 
     from .planning import WritePlan
-    from .requests import (
-        ConflictResolveWorkflowExecutionRequest,
-        CreateWorkflowExecutionRequest,
-        CurrentExecution,
-        SetWorkflowExecutionRequest,
-        UpdateWorkflowExecutionRequest,
-        WorkflowMutableState,
-    )
+    from .requests import CurrentExecution, WorkflowMutableState
 
 _SQL = load_queries("executions/store")
 

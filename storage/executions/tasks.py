@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
+from uuid import UUID
 
 from strongroom.storage.checks import (
     check_blob,
@@ -14,14 +15,13 @@ from strongroom.storage.checks import (
     check_shard_id,
     check_type,
 )
+from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.errors import InvalidPersistenceRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from uuid import UUID
 
     from strongroom.kms import KmsError
-    from strongroom.storage.data_blob import DataBlob
 
 _MAX_TASK_ID = 2**63 - 1
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
+from uuid import UUID
 
 from strongroom.storage.checks import open_keys
 from strongroom.storage.column_sealer import ColumnSealer
@@ -11,25 +13,21 @@ from strongroom.storage.engine.functions import load_functions
 from strongroom.storage.engine.group_commit import GroupCommit
 from strongroom.storage.errors import AppendHistoryTimeout, DatabaseTimeout
 
-from .branch import LAST_NODE
+from .branch import LAST_NODE, HistoryBranch
 from .deletion import HistoryDeleter
 from .pages import BranchRead
 from .reading import HistoryReader
-from .rows import HistoryAppend, HistoryColumns, check_append, check_branch
+from .rows import HistoryAppend, HistoryColumns, HistoryNode, check_append, check_branch
 from .tree import HistoryTrees
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from uuid import UUID
-
     from strongroom.kms import Keyring, NamespaceKeys
     from strongroom.storage.engine.barrier import Barrier
     from strongroom.storage.engine.connection import Connection
     from strongroom.storage.engine.database import Database
 
-    from .branch import BranchInfo, HistoryBranch
+    from .branch import BranchInfo
     from .pages import HistoryPage
-    from .rows import HistoryNode
     from .tree import BranchPage
 
     _Request: TypeAlias = tuple[NamespaceKeys, HistoryAppend, int]

@@ -6,6 +6,7 @@ Used by `HistoryManager`, and by the writes of mutable state that have an append
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,17 +19,16 @@ from strongroom.storage.checks import (
     check_shard_id,
     check_uuid,
 )
+from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.errors import InvalidPersistenceRequest
 
 from .branch import LAST_NODE, BranchInfo, BranchRange, HistoryBranch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from uuid import UUID
 
     from strongroom.kms import NamespaceKeys
     from strongroom.storage.column_sealer import ColumnSealer
-    from strongroom.storage.data_blob import DataBlob
 
 ROW_BYTES = 200
 """The approximate size of a row without its payload, in bytes."""

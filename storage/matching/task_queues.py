@@ -10,6 +10,7 @@ from uuid import UUID
 from strongroom.kms import IntegrityError, KeyringFileError, KmsError, StrongroomError, UnsupportedFormat
 from strongroom.kms.sealing.record_kinds import TASK_QUEUE
 from strongroom.storage.checks import check_blob, check_number, check_type, open_keys, wanted_page_size
+from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE
 from strongroom.storage.errors import ConditionFailed
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from strongroom.kms import Keyring
-    from strongroom.storage.data_blob import DataBlob
     from strongroom.storage.engine.connection import Row
     from strongroom.storage.engine.database import Database
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from strongroom.storage.checks import check_blob, check_collection, check_number, check_type
+from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.errors import InvalidPersistenceRequest
 
 from .task_batches import MAX_TASKS
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from strongroom.kms import RecordKey
-    from strongroom.storage.data_blob import DataBlob
 
     TaskPosition: TypeAlias = tuple[int, int]
     """A pass and a task id, which order the tasks of a queue."""

@@ -5,6 +5,7 @@ Both forms share their tables, and the form is part of every key. A plain queue 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING
 
@@ -21,23 +22,21 @@ from strongroom.storage.sealing import open_rows
 from .task_batches import QueueRow, TaskRange, TaskStatements, TaskWrite
 from .task_queue_keys import (
     QueueRowIds,
+    TaskQueueKey,
     check_subqueue,
     check_task_queue,
     row_key,
 )
-from .task_queues import check_owner, list_task_queues, open_task_queue, seal_task_queue
+from .task_queues import TaskQueue, check_owner, list_task_queues, open_task_queue, seal_task_queue
 from .task_requests import LAST_TASK_ID, Task, TaskPage, check_pass, pack_tasks, task_range
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from strongroom.kms import Keyring, NamespaceKeys
     from strongroom.storage.engine.barrier import Barrier
     from strongroom.storage.engine.database import Database
 
     from .task_batches import SealedTasks
-    from .task_queue_keys import TaskQueueKey
-    from .task_queues import TaskQueue, TaskQueuePage
+    from .task_queues import TaskQueuePage
 
 _SQL = load_queries("matching/tasks")
 _GET = "get_tasks"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from strongroom.kms.sealing.record_kinds import BUILD_ID, TASK_QUEUE_USER_DATA
 from strongroom.storage.checks import check_id, open_keys, wanted_page_size
@@ -15,17 +17,23 @@ from strongroom.storage.page_tokens import page_token as make_token
 from strongroom.storage.sealing import OFF_LOOP_BYTES, open_rows
 
 from .task_queue_keys import build_id_token, task_queue_token, unpack_named, user_data_hash
-from .user_data_rows import TaskQueueUserData, TaskQueueUserDataConflict, UserDataPage, checked_updates, sealed_rows
+from .user_data_rows import (
+    TaskQueueUserData,
+    TaskQueueUserDataConflict,
+    UserDataPage,
+    UserDataUpdate,
+    checked_updates,
+    sealed_rows,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from uuid import UUID
+    from collections.abc import Sequence
 
     from strongroom.kms import Keyring, RecordKey
     from strongroom.storage.engine.connection import Connection
     from strongroom.storage.engine.database import Database
 
-    from .user_data_rows import UserDataRows, UserDataUpdate
+    from .user_data_rows import UserDataRows
 
 _SQL = load_queries("matching/user_data")
 _LIST = "list_task_queue_user_data_entries"

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.kms.sealing.record_kinds import BUILD_ID, TASK_QUEUE_USER_DATA
 from strongroom.storage.checks import check_blob, check_collection, check_id, check_mapping, check_number, check_type
+from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.errors import ConditionFailed, InvalidPersistenceRequest
 
 from .task_queue_keys import build_id_token, pack_named, task_queue_token
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from strongroom.kms import NamespaceKeys, RecordKey
-    from strongroom.storage.data_blob import DataBlob
 
 _LAST_VERSION = 2**63 - 1
 MAX_UPDATES = 1000

@@ -10,6 +10,7 @@ from uuid import UUID
 from strongroom.kms import KekRef, KeyConflict, Suite, commits_several_times, create_data_keys
 from strongroom.kms.sealing.record_kinds import NAMESPACE_DATA
 from strongroom.storage.checks import check_blob, check_flag, check_number, check_uuid, open_keys, wanted_page_size
+from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE, NO_NAMESPACE
 from strongroom.storage.errors import (
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from strongroom.kms import Keyring, NamespaceKeys
-    from strongroom.storage.data_blob import DataBlob
     from strongroom.storage.engine.connection import Connection, Row
     from strongroom.storage.engine.database import Database
 

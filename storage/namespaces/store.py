@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from strongroom.kms import (
+    KekRef,
     KeyConflict,
     KeyDestroyed,
     KeyDisabled,
@@ -33,10 +35,9 @@ from .namespace import UNREADABLE, Namespace, check_namespace_region, unopened
 from .rows import NamespaceDetails, NamespaceRows, check_name, check_region_of, open_details
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from uuid import UUID
+    from collections.abc import Callable, Sequence
 
-    from strongroom.kms import KekRef, Keyring
+    from strongroom.kms import Keyring
     from strongroom.storage.engine.connection import Row
     from strongroom.storage.engine.database import Database
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from strongroom.visibility.attributes import AttributeType
+from strongroom.visibility.attributes import AttributeType
 
 Comparison: TypeAlias = Literal["=", "<", "<=", ">", ">="]
 Value: TypeAlias = str | int | float | bool
@@ -38,7 +36,7 @@ class Attribute:
     type: AttributeType
 
 
-SearchAttributes: TypeAlias = "Mapping[str, AttributeType | Attribute]"
+SearchAttributes: TypeAlias = Mapping[str, AttributeType | Attribute]
 """The search attributes of a namespace: custom names with their types, and aliases with the attributes that they mean."""
 
 

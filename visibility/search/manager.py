@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from strongroom.kms import KeyNotFound
 from strongroom.storage import (
@@ -15,7 +17,9 @@ from strongroom.storage import (
 from strongroom.storage.checks import wanted_page_size
 from strongroom.visibility.backends.postgres import PostgresIndex
 from strongroom.visibility.errors import InvalidPageToken, UnsupportedQuery
+from strongroom.visibility.filter.tree import SearchAttributes
 from strongroom.visibility.index.document import document_id, open_documents, seal_documents
+from strongroom.visibility.index.record import VisibilityRecord
 
 from .argument_checks import check_records, namespace_keys
 from .limits import DEADLINE, LimitedSearcher
@@ -25,14 +29,9 @@ from .prepared import PreparedFilters
 from .searcher import Searcher
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from uuid import UUID
-
     from strongroom.kms import Keyring
     from strongroom.storage import Connection, Database, OutboxNotifier, VisibilityRow
     from strongroom.visibility.backends.search_index import SearchIndex
-    from strongroom.visibility.filter.tree import SearchAttributes
-    from strongroom.visibility.index.record import VisibilityRecord
 
     from .explain import Explanation
     from .page_token import Position

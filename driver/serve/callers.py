@@ -1,0 +1,103 @@
+"""The stores as the Temporal server may use them: through sessions of its principal, or the plain stores without an audit log."""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+from strongroom.driver.access import by_api_key
+from strongroom.driver.access.authorization import Decision
+from strongroom.driver.config import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from strongroom.driver.strongroom import Strongroom
+
+PRINCIPAL = "temporal-server"
+"""The principal of a server whose configuration names none."""
+SOURCES = 256
+"""Number of sessions that are kept. Each has another source, which the audit log records."""
+_WORD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_SYSTEM = re.compile(r"system|temporal-[a-z-]{1,32}")
+
+
+class Callers:
+    """The stores by the caller that Temporal names.
+
+    Args:
+        open_session: Returns the stores for a source; None if there is no audit log.
+        plain: The stores without a session.
+    """
+
+    def __init__(self, open_session: Callable[[str], Any] | None, plain: Any) -> None:
+        self._open_session, self._plain = open_session, plain
+        self._sessions: OrderedDict[str, Any] = OrderedDict()
+
+    def stores_for(self, caller: str) -> Any:
+        """Return the object whose attributes are the stores.
+
+        Args:
+            caller: Temporal's caller, `type/name/origin`.
+        """
+        if self._open_session is None:
+            return self._plain
+        session = self._sessions.get(caller)
+        if session is None:
+            if len(self._sessions) >= SOURCES:
+                self._sessions.popitem(last=False)
+            session = self._sessions[caller] = self._open_session(source_of(caller))
+        return session
+
+
+def source_of(caller: str) -> str:
+    """Return the source for the audit log: the type and the origin of the call.
+
+    The name is most often that of a namespace, which a tenant wrote. The record has the namespace's id. Only the names of Temporal's
+    own callers are kept.
+    """
+    kind, _, rest = caller.partition("/")
+    name, _, origin = rest.rpartition("/")
+    words = ["temporal", kind, *([name] if _SYSTEM.fullmatch(name) else []), origin]
+    return "/".join(word for word in words if _WORD.fullmatch(word))
+
+
+async def callers_of(strongroom: Strongroom, principal: str | None, api_key: str | None) -> Callers:
+    """Return the callers of a cell.
+
+    Args:
+        strongroom: The open cell.
+        principal: The principal in the configuration; None for `temporal-server`.
+        api_key: The API key in the environment; None for none. It replaces the principal.
+
+    Raises:
+        ConfigError: The cell has an access policy, and there is no audit log, or the principal has not the role `service`.
+        NotAuthenticated: The API key is not known.
+    """
+    policy = await strongroom.access.latest()
+    if not policy.principals and not strongroom.config.access_enforced:
+        if strongroom.audit is None:
+            return Callers(None, strongroom)
+        name = principal or PRINCIPAL
+        return Callers(lambda source: strongroom.session(name, source=source, decide=_anything), strongroom)
+    if not policy.principals:
+        msg = "access.enforce is set and the database has no access policy. Check the dsn, or restore the policy from a backup"
+        raise ConfigError(msg)
+    name, credential = principal or PRINCIPAL, "service"
+    if api_key is not None:
+        await strongroom.authenticated(api_key=api_key)
+        name, key_id = by_api_key(policy, api_key, now=strongroom.access.now())
+        credential = f"api-key:{key_id}"
+    if name not in policy.holders("service"):
+        msg = (
+            f"the cell has an access policy, in which {name} has not the role service; run 'strongroom access bind {name} service', "
+            "or name another principal in [serve] principal"
+        )
+        raise ConfigError(msg)
+    strongroom.needed_audit("a cell with an access policy needs an audit log")
+    return Callers(lambda source: strongroom.session(name, credential=credential, source=source), strongroom)
+
+
+def _anything(*_: object, **__: object) -> Decision:
+    return Decision(allowed=True)
