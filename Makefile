@@ -1,6 +1,6 @@
 # Strongroom. `make` runs the demonstration, `make test` every check and test; both set up what they need under this folder.
 .DEFAULT_GOAL := demo
-.PHONY: demo test check phrases unit integration kernel bench bench-compare bench-persistence bench-visibility bench-all pins reference vectors claims wheel help clean env bench-env
+.PHONY: demo temporal test check phrases unit integration kernel bench bench-compare bench-persistence bench-visibility bench-all pins reference vectors claims wheel help clean env bench-env
 
 PYTHON ?= python3
 UV := .tools/bin/uv
@@ -21,6 +21,10 @@ LISTING := .venv/.sources
 
 demo: env ## seal real histories in a throw-away PostgreSQL, search them, rotate, shred, and prove each claim (default)
 	@$(BIN)/strongroom demo
+
+temporal: env ## a real Temporal server on a sealed cell, used and searched for plaintext; needs Go 1.26; KEEP=1 leaves it running
+	@command -v go >/dev/null || { echo "no Go here: the Temporal server is written in Go; install Go 1.26 or newer"; exit 2; }
+	@$(BIN)/python -m examples.temporal $(if $(KEEP),--keep)
 
 test: env check ## every check and every test, in PROCESSES=2; SERVICES=containers or local forces one way to start services
 	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder

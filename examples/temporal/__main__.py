@@ -1,0 +1,118 @@
+"""`make temporal`: a real Temporal server on a sealed cell, used and then searched for plaintext.
+
+The same workflows run on Temporal's own stores as a control. The command fails if a step fails, if a planted string is found in the
+sealed stores, or if the control does not find it in the plain ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import click
+
+from strongroom.driver.demo.leak_scan import LeakReport, scan
+
+from .binaries import SERVER, build
+from .plain import plain_stores
+from .processes import StackError
+from .run import Outcome, exercise, scene
+from .sealed import sealed_cell
+from .server import TemporalServer
+
+
+@click.command(help=__doc__)
+@click.option("--keep", is_flag=True, help="Leave the sealed server running until Ctrl-C.")
+@click.option("--workers", default=2, show_default=True, help="Worker processes of `strongroom serve`.")
+@click.option("--shards", default=4, show_default=True, help="History shards of both servers.")
+@click.option("--elasticsearch/--no-elasticsearch", default=True, help="Use a search index if Java is installed.")
+def main(*, keep: bool, workers: int, shards: int, elasticsearch: bool) -> None:
+    """Run the demonstration."""
+    with tempfile.TemporaryDirectory(prefix="strongroom-") as folder, ExitStack() as stack:
+        try:
+            held = _run(stack, Path(folder), keep=keep, workers=workers, shards=shards, elasticsearch=elasticsearch)
+        except StackError as error:
+            raise click.ClickException(str(error)) from None
+    sys.exit(0 if held else 1)
+
+
+def _run(stack: ExitStack, folder: Path, *, keep: bool, workers: int, shards: int, elasticsearch: bool) -> bool:
+    click.echo("building the Temporal server with Strongroom's stores (minutes the first time) ...")
+    binary = build(SERVER, "temporal-server-strongroom")
+    secret = f"planted{secrets.token_hex(12)}"
+
+    index = _search_index(stack) if elasticsearch else None
+    cell = sealed_cell(stack, folder / "sealed", shards=shards, workers=workers, elasticsearch=index and index[0])
+    cell.serve()
+    sealed = TemporalServer(binary, cell.folder, cell.datastores())
+    stack.callback(sealed.stop)
+    sealed.start()
+    where = "Elasticsearch" if index else "PostgreSQL"
+    click.echo(f"a Temporal server on a sealed cell: {sealed.address}, {workers} workers, search in {where}")
+    outcomes = asyncio.run(_exercise(sealed.address, secret, cell.config))
+    if keep:
+        click.echo(f"temporal --address {sealed.address} workflow list -n payments-{secret}\nrunning until Ctrl-C")
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with suppress(KeyboardInterrupt):
+            signal.pause()
+    sealed.stop()
+    cell.stop()
+
+    click.echo("the control: the same workflows on Temporal's own stores")
+    with ExitStack() as control:
+        plain = plain_stores(control, folder / "plain", shards=shards)
+        server = TemporalServer(binary, folder / "plain", plain.datastores())
+        control.callback(server.stop)
+        server.start()
+        asyncio.run(_exercise(server.address, secret, None))
+        server.stop()
+        found = scan(plain.postgres, [secret])
+    folders = [cell.postgres, *([index[1]] if index else [])]
+    reports = [scan(each, [secret]) for each in folders]
+    return _table(outcomes, reports, found, secret)
+
+
+def _search_index(stack: ExitStack) -> tuple[str, Path] | None:
+    """Start Elasticsearch if it can be started. Return its address and its data directory."""
+    if shutil.which("java") is None:
+        return None
+    from tests.support.elasticsearch_node import elasticsearch_node  # noqa: PLC0415 - only where there is Java
+
+    node = stack.enter_context(elasticsearch_node())
+    return node.url, node.data
+
+
+async def _exercise(address: str, secret: str, config: Path | None) -> list[Outcome]:
+    async with scene(address, f"payments-{secret}", secret, config=config) as the_scene:
+        return await exercise(the_scene, _show)
+
+
+def _show(outcome: Outcome) -> None:
+    mark = "ok" if outcome.failure is None else "FAILED"
+    click.echo(f"  {outcome.name:<36}{mark:<8}{outcome.seconds:6.1f} s")
+    if outcome.failure is not None:
+        click.echo(f"    {outcome.failure}")
+
+
+def _table(outcomes: list[Outcome], reports: list[LeakReport], control: LeakReport, secret: str) -> bool:
+    files = sum(report.files for report in reports)
+    size = sum(report.bytes for report in reports)
+    leaks = [place for report in reports for place in sorted(report.hits.get(secret, ()))]
+    worked = sum(outcome.failure is None for outcome in outcomes)
+    click.echo("\nwhat held")
+    click.echo(f"  steps that worked                   {worked} of {len(outcomes)}")
+    click.echo(f"  planted strings in the sealed files {len(leaks)} in {files} files, {size >> 20} MiB")
+    click.echo(f"  the control found them              {len(control.hits.get(secret, ()))} times in the plain files")
+    for place in leaks:
+        click.echo(f"  LEAKED: {place}")
+    return worked == len(outcomes) and not leaks and bool(control.hits)
+
+
+if __name__ == "__main__":
+    main()

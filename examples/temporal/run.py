@@ -1,0 +1,103 @@
+"""Run every step of `exercise.py` on a server, with a worker in this process."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+from temporalio.client import Client
+from temporalio.converter import DataConverter, DefaultFailureConverterWithEncodedAttributes
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+
+from strongroom.driver import Strongroom, load_config
+from strongroom.driver.codec.payload_codec import SealedPayloadCodec
+
+from .exercise import STEPS
+from .scene import Scene, prepare
+from .workflows import ACTIVITIES, WORKFLOWS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The outcome of a step.
+
+    Attributes:
+        name: The step.
+        seconds: Its duration, in seconds.
+        failure: The reason why it failed; None if it did not.
+    """
+
+    name: str
+    seconds: float
+    failure: str | None
+
+
+@asynccontextmanager
+async def scene(address: str, namespace: str, secret: str, *, config: Path | None) -> AsyncIterator[Scene]:
+    """Register a namespace, and run a worker in it.
+
+    Args:
+        address: The address of the frontend.
+        namespace: The namespace.
+        secret: The planted string.
+        config: The configuration of the cell whose keys seal the payloads; None for payloads in clear.
+    """
+    async with AsyncExitStack() as stack:
+        client = await Client.connect(address, namespace=namespace)
+        await prepare(client, namespace)
+        if config is not None:
+            described = await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=namespace))
+            cell = await stack.enter_async_context(Strongroom.open(load_config(config)))
+            client = await Client.connect(
+                address,
+                namespace=namespace,
+                data_converter=sealing(cell, UUID(described.namespace_info.id)),
+            )
+        queue = f"queue-{secret}"
+        await stack.enter_async_context(
+            Worker(
+                client,
+                task_queue=queue,
+                workflows=WORKFLOWS,
+                activities=ACTIVITIES,
+                workflow_runner=UnsandboxedWorkflowRunner(),
+            )
+        )
+        yield Scene(client, queue, secret)
+
+
+def sealing(cell: Strongroom, namespace_id: UUID) -> DataConverter:
+    """Return a converter that seals payloads and failures with the namespace's keys."""
+    return DataConverter(
+        payload_codec=SealedPayloadCodec(cell.keyring, namespace_id),
+        failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
+    )
+
+
+async def exercise(the_scene: Scene, show: Callable[[Outcome], Any]) -> list[Outcome]:
+    """Run the steps one after the other. A failed step does not stop the next one.
+
+    Args:
+        the_scene: The client and the worker.
+        show: Called with each outcome.
+    """
+    outcomes = []
+    for name, step in STEPS:
+        begin = time.perf_counter()
+        failure = None
+        try:
+            await step(the_scene)
+        except Exception as error:  # noqa: BLE001 - each step fails for itself, and the table names it
+            failure = f"{type(error).__name__}: {error}"
+        outcome = Outcome(name, time.perf_counter() - begin, failure)
+        show(outcome)
+        outcomes.append(outcome)
+    return outcomes

@@ -1,0 +1,113 @@
+"""The client of a run, the strings that it plants, and the namespace that it uses."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.duration_pb2 import Duration
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, RegisterNamespaceRequest
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
+from temporalio.service import RPCError, RPCStatusCode
+
+from .workflows import AMOUNT, CUSTOMER, DUE, ITEMS, NOTE, SEARCH_ATTRIBUTES, TAGS, URGENT, Order
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from temporalio.client import Client
+
+PATIENCE = 120.0
+"""Time that a condition may take to become true, in seconds. It is reached only if something is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """The client and the strings of a run.
+
+    Attributes:
+        client: The client, in the namespace of the run.
+        queue: The task queue of the worker.
+        secret: A planted string. It is in every id, name, payload and search attribute of the run.
+    """
+
+    client: Client
+    queue: str
+    secret: str
+
+    def id(self, name: str) -> str:
+        """Return a workflow id with the planted string."""
+        return f"{name}-{self.secret}"
+
+    def order(self, number: int = 2, items: int = 2) -> Order:
+        """Return an argument with the planted string."""
+        return Order(number, self.secret, items)
+
+    async def start(self, run: Any, name: str, argument: Order, **options: Any) -> Any:
+        """Start a workflow with the planted string in its id, memo and search attributes."""
+        return await self.client.start_workflow(
+            run,
+            argument,
+            id=self.id(name),
+            task_queue=self.queue,
+            memo={"note": self.secret},
+            search_attributes=TypedSearchAttributes(
+                [
+                    SearchAttributePair(CUSTOMER, self.secret),
+                    SearchAttributePair(AMOUNT, 92.82),
+                    SearchAttributePair(TAGS, [self.secret, "second"]),
+                    SearchAttributePair(NOTE, f"a note of {self.secret} with words"),
+                    SearchAttributePair(URGENT, True),
+                    SearchAttributePair(ITEMS, argument.items),
+                    SearchAttributePair(DUE, datetime(2030, 1, 1, tzinfo=UTC)),
+                ]
+            ),
+            **options,
+        )
+
+
+async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
+    """Wait for a condition.
+
+    Raises:
+        AssertionError: It did not become true.
+    """
+    loop = asyncio.get_running_loop()
+    end = loop.time() + PATIENCE
+    while not await condition():
+        assert loop.time() < end, f"{what} did not happen in {PATIENCE:.0f} s"
+        await asyncio.sleep(0.1)
+
+
+async def prepare(client: Client, namespace: str) -> None:
+    """Register a namespace with custom search attributes, and wait until the server uses them."""
+    service, operator = client.workflow_service, client.operator_service
+    try:
+        await service.register_namespace(
+            RegisterNamespaceRequest(namespace=namespace, workflow_execution_retention_period=Duration(seconds=86400))
+        )
+    except RPCError as error:
+        if error.status is not RPCStatusCode.ALREADY_EXISTS:
+            raise
+
+    async def registered() -> bool:
+        try:
+            await service.describe_namespace(DescribeNamespaceRequest(namespace=namespace))
+            await operator.add_search_attributes(
+                AddSearchAttributesRequest(
+                    namespace=namespace,
+                    search_attributes={
+                        key.name: IndexedValueType.ValueType(key.indexed_value_type) for key in SEARCH_ATTRIBUTES
+                    },
+                )
+            )
+        except RPCError as error:
+            return error.status is RPCStatusCode.ALREADY_EXISTS
+        listed = await operator.list_search_attributes(ListSearchAttributesRequest(namespace=namespace))
+        return {key.name for key in SEARCH_ATTRIBUTES} <= set(listed.custom_attributes)
+
+    await until(registered, "the registration of the namespace")
