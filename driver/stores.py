@@ -164,6 +164,7 @@ CLUSTER_METADATA = (
     Operation("prune_cluster_membership", SERVICE, "delete", "cell", "max_records"),
 )
 NAMESPACE_REPLICATION_QUEUE = (
+    Operation("init", SERVICE, "create", "cell"),
     Operation("enqueue_message", SERVICE, "create", "cell"),
     Operation("read_messages", SERVICE, "read", "cell", "last_message_id max_count"),
     Operation("delete_messages_before", SERVICE, "delete", "cell", "message_id"),

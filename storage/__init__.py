@@ -28,7 +28,10 @@ from .errors import (
     InvalidPersistenceRequest,
     NamespaceAlreadyExists,
     NamespaceNotFound,
+    NexusEndpointVersionConflict,
+    NexusTableVersionConflict,
     NotFound,
+    PageTokenMismatch,
     PoolingNotSupported,
     ResourceExhausted,
     SchemaMismatch,
@@ -75,7 +78,7 @@ from .histories.branch import BranchInfo, BranchRange, HistoryBranch
 from .histories.manager import HistoryManager
 from .histories.pages import HistoryPage
 from .histories.rows import HistoryAppend, HistoryNode
-from .histories.tree import BranchPage, ListedBranch
+from .histories.tree import BranchPage
 from .keys.changes import follow_key_changes
 from .keys.destruction import COPIES, KeyInUse, destroy_retired_key, retired_versions
 from .keys.keyring_ledger import PostgresKeyringLedger
@@ -100,7 +103,6 @@ from .namespaces.shred_request import ShredRequest
 from .namespaces.shredding_store import ShreddingStore
 from .namespaces.store import NamespaceStore
 from .queues import (
-    NAMESPACE_REPLICATION,
     AckLevels,
     Queue,
     QueueMessage,
@@ -114,7 +116,7 @@ from .queues import (
 from .schema.cell import Cell, check_cell, claim_cell
 from .schema.citus import distribute_schema, distribution_statements
 from .schema.migrations import Migration, current_version
-from .schema.schema import AppliedMigration, SchemaStatus, apply_schema, check_schema, schema_status
+from .schema.schema import apply_schema, check_schema, schema_status
 from .sealing import OFF_LOOP_BYTES, ROW_BYTES, open_rows
 from .visibility_rows.epochs import VisibilityEpochs
 from .visibility_rows.notification import OutboxNotifier
@@ -137,7 +139,6 @@ __all__ = [
     "HASHED_COLUMNS",
     "HISTORY_NODE",
     "MARGIN",
-    "NAMESPACE_REPLICATION",
     "NO_NAMESPACE",
     "OFF_LOOP_BYTES",
     "OUTBOUND",
@@ -151,7 +152,6 @@ __all__ = [
     "AccessPolicyStore",
     "AckLevels",
     "AppendHistoryTimeout",
-    "AppliedMigration",
     "AuditCheckpoint",
     "AuditCheckpointStore",
     "Barrier",
@@ -195,7 +195,6 @@ __all__ = [
     "HistoryTaskStore",
     "InvalidPersistenceRequest",
     "KeyInUse",
-    "ListedBranch",
     "MetadataStore",
     "Migration",
     "Namespace",
@@ -207,10 +206,13 @@ __all__ = [
     "NexusEndpoint",
     "NexusEndpointPage",
     "NexusEndpointStore",
+    "NexusEndpointVersionConflict",
+    "NexusTableVersionConflict",
     "NotAuthenticated",
     "NotFound",
     "OutboxEntry",
     "OutboxNotifier",
+    "PageTokenMismatch",
     "PoolingNotSupported",
     "PostgresDataKeyStore",
     "PostgresKeyringLedger",
@@ -230,7 +232,6 @@ __all__ = [
     "Row",
     "RunKey",
     "SchemaMismatch",
-    "SchemaStatus",
     "SealedCopies",
     "ServiceRole",
     "SetWorkflowExecutionRequest",

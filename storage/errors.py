@@ -10,9 +10,12 @@
         ├── NamespaceAlreadyExists
         ├── ConditionFailed                         a row does not match the request
         │   ├── ShardOwnershipLost
+        │   ├── NexusTableVersionConflict
+        │   ├── NexusEndpointVersionConflict
         │   ├── WorkflowConditionFailed             (executions/errors.py)
         │   └── CurrentWorkflowConditionFailed      (executions/errors.py)
         ├── InvalidPersistenceRequest               the request is malformed
+        │   └── PageTokenMismatch
         ├── TransactionSizeLimit                    a blob is too large
         ├── DataLoss                                stored rows contradict each other
         ├── SchemaMismatch                          the schema is of another version
@@ -75,8 +78,28 @@ class ShardOwnershipLost(ConditionFailed):
         self.shard_id = shard_id
 
 
+class NexusTableVersionConflict(ConditionFailed):
+    """The table of Nexus endpoints has another version than the caller knows."""
+
+    def __init__(self) -> None:
+        super().__init__("nexus endpoints table version mismatch: list the endpoints again")
+
+
+class NexusEndpointVersionConflict(ConditionFailed):
+    """The Nexus endpoint has another version than the caller knows, does not exist, or exists already."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "nexus endpoint version mismatch: it was created, changed or deleted since it was read; read it again"
+        )
+
+
 class InvalidPersistenceRequest(StorageError):  # noqa: N818
     """The request is malformed."""
+
+
+class PageTokenMismatch(InvalidPersistenceRequest):
+    """The page token does not belong to this operation, or to what it reads."""
 
 
 class TransactionSizeLimit(StorageError):  # noqa: N818

@@ -10,7 +10,7 @@ import binascii
 import struct
 from hashlib import sha256
 
-from .errors import InvalidPersistenceRequest
+from .errors import PageTokenMismatch
 
 _SCOPE_BYTES = 8
 _NUMBER_BYTES = 8
@@ -38,7 +38,7 @@ def page_position(token: bytes, operation: str, scope: bytes, *, numbers: int) -
         numbers: How many numbers the position has.
 
     Raises:
-        InvalidPersistenceRequest: The token does not belong to this operation and scope.
+        PageTokenMismatch: The token does not belong to this operation and scope.
     """
     packed = token_bytes(token, operation, scope)
     if len(packed) != numbers * _NUMBER_BYTES:
@@ -55,7 +55,7 @@ def token_bytes(token: bytes, operation: str, scope: bytes) -> bytes:
     """Return the position in a token of `token_of_bytes`.
 
     Raises:
-        InvalidPersistenceRequest: The token does not belong to this operation and scope.
+        PageTokenMismatch: The token does not belong to this operation and scope.
     """
     try:
         decoded = base64.b64decode(token, altchars=b"-_", validate=True)
@@ -86,5 +86,5 @@ def _binding(operation: str, scope: bytes) -> bytes:
     return sha256(operation.encode() + b"\x00" + scope).digest()[:_SCOPE_BYTES]
 
 
-def _foreign(operation: str) -> InvalidPersistenceRequest:
-    return InvalidPersistenceRequest(f"the page token does not belong to this {operation}; start again without a token")
+def _foreign(operation: str) -> PageTokenMismatch:
+    return PageTokenMismatch(f"the page token does not belong to this {operation}; start again without a token")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
-from strongroom.kms import KeyNotFound
+from strongroom.kms import IntegrityError, KeyNotFound, KeyringFileError, KmsError, UnsupportedFormat
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +18,9 @@ T = TypeVar("T")
 OFF_LOOP_BYTES = 256 * 2**10
 """From this size, sealing or opening would block the event loop for a millisecond or more. It is done in a thread, which lets other
 threads run between records (`kms/sealing/python_cipher.py`, "turns")."""
+
+UNREADABLE = (KmsError, KeyringFileError, IntegrityError, UnsupportedFormat)
+"""If opening a row raises one of these errors, a list has the error in the row's place, and goes on."""
 
 ROW_BYTES = 512
 """The fixed cost of a row, in addition to its value: it takes as long as this many bytes."""

@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from strongroom.storage.errors import InvalidPersistenceRequest
+from strongroom.storage.errors import InvalidPersistenceRequest, PageTokenMismatch
 
 if TYPE_CHECKING:
     from strongroom.storage.engine.connection import Row
@@ -26,6 +26,7 @@ class ServiceRole(IntEnum):
     HISTORY = 2
     MATCHING = 3
     WORKER = 4
+    INTERNAL_FRONTEND = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,5 +114,5 @@ def host_of(token: bytes) -> bytes:
     """Refuse anything but a page token of `get_cluster_members`, and return the host id that it is."""
     if not isinstance(token, bytes) or len(token) != _ID_BYTES:
         msg = "this is not a page token of get_cluster_members; start again without one"
-        raise InvalidPersistenceRequest(msg)
+        raise PageTokenMismatch(msg)
     return token

@@ -11,7 +11,7 @@ from strongroom.storage.checks import check_blob, check_number, check_type, chec
 from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import NO_NAMESPACE
-from strongroom.storage.errors import ConditionFailed, NotFound
+from strongroom.storage.errors import NexusEndpointVersionConflict, NexusTableVersionConflict, NotFound
 from strongroom.storage.page_tokens import token_id, token_of_bytes
 
 if TYPE_CHECKING:
@@ -74,7 +74,8 @@ class NexusEndpointStore:
             last_known_table_version: The table's version that the caller knows.
 
         Raises:
-            ConditionFailed: The table or the endpoint has another version, or the given version is 0 and the endpoint exists.
+            NexusTableVersionConflict: The table has another version.
+            NexusEndpointVersionConflict: The endpoint has another version or does not exist, or the given version is 0 and it exists.
             InvalidPersistenceRequest: A field is invalid.
             TransactionSizeLimit: The blob has more than 4 MiB.
         """
@@ -90,8 +91,7 @@ class NexusEndpointStore:
         async with self._database.transaction(NO_NAMESPACE) as connection:
             await _raise_version(connection, last_known_table_version)
             if not await connection.fetch(_SQL[query], endpoint.endpoint_id, endpoint.version, sealed):
-                msg = "nexus endpoint version mismatch: it was created, changed or deleted since it was read; read it again"
-                raise ConditionFailed(msg)
+                raise NexusEndpointVersionConflict
 
     async def delete_nexus_endpoint(self, endpoint_id: UUID, *, last_known_table_version: int) -> None:
         """Delete an endpoint. The table's version rises by 1.
@@ -101,7 +101,7 @@ class NexusEndpointStore:
             last_known_table_version: The table's version that the caller knows.
 
         Raises:
-            ConditionFailed: The table has another version.
+            NexusTableVersionConflict: The table has another version.
             NotFound: The endpoint does not exist. The table's version stays the same.
             InvalidPersistenceRequest: An id or number is invalid.
         """
@@ -141,7 +141,7 @@ class NexusEndpointStore:
             last_known_table_version: The version of the page before, so that all pages have the same version; 0 for any.
 
         Raises:
-            ConditionFailed: The table has another version.
+            NexusTableVersionConflict: The table has another version.
             InvalidPersistenceRequest: A number is invalid, or the token is from another operation.
             IntegrityError: A row does not open.
         """
@@ -152,7 +152,7 @@ class NexusEndpointStore:
             status = await connection.fetchrow(_SQL["version"])
             version: int = status["version"] if status is not None else 0
             if last_known_table_version not in (0, version):
-                raise _stale()
+                raise NexusTableVersionConflict
             rows = await connection.fetch(_SQL["list"], after, page_size) if page_size else []
         endpoints = await self._keyring.with_keys(
             self._keyring.cell_id, lambda keys: tuple(_opened(keys, row) for row in rows)
@@ -166,20 +166,16 @@ async def _raise_version(connection: Connection, last_known: int) -> None:
     """Raise the table's version from the one that the caller knows. Concurrent changes wait until the transaction ends.
 
     Raises:
-        ConditionFailed: The table has another version.
+        NexusTableVersionConflict: The table has another version.
     """
     if not await connection.fetch(_SQL["raise_version"], last_known):
-        raise _stale()
+        raise NexusTableVersionConflict
 
 
 def _opened(keys: NamespaceKeys, row: Row) -> NexusEndpoint:
     endpoint_id = UUID(bytes=row["id"].bytes)
     packed = keys.open(NEXUS_ENDPOINT, (endpoint_id.bytes, row["version"]), row["data"])
     return NexusEndpoint(endpoint_id, row["version"], DataBlob.unpack(packed))
-
-
-def _stale() -> ConditionFailed:
-    return ConditionFailed("nexus endpoints table version mismatch: list the endpoints again")
 
 
 def _no_endpoint() -> NotFound:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from strongroom.kms import IntegrityError, KeyringFileError, KmsError, StrongroomError, UnsupportedFormat
+from strongroom.kms import KmsError, StrongroomError
 from strongroom.kms.sealing.record_kinds import TASK_QUEUE
 from strongroom.storage.checks import check_blob, check_number, check_type, open_keys, wanted_page_size
 from strongroom.storage.data_blob import DataBlob
@@ -16,6 +16,7 @@ from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE
 from strongroom.storage.errors import ConditionFailed
 from strongroom.storage.page_tokens import page_position
 from strongroom.storage.page_tokens import page_token as make_token
+from strongroom.storage.sealing import UNREADABLE
 
 from .task_batches import NOT_OWNER
 from .task_queue_keys import TaskQueueKey, check_task_queue, pack_named, row_key, sealed_key, unpack_named
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 _SQL = load_queries("matching/tasks")
 _LIST = "list_task_queue"
 _POSITION = struct.Struct(">qqqq")
-UNREADABLE = (KmsError, KeyringFileError, IntegrityError, UnsupportedFormat)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,8 @@ from strongroom.storage.errors import (
     NamespaceNotFound,
 )
 from strongroom.storage.page_tokens import token_id, token_of_bytes
+from strongroom.storage.sealing import UNREADABLE
 
-from .namespace import UNREADABLE
 from .namespace_record import NamespacePage, NamespaceRecord, open_data, unreadable_record
 from .rows import (
     NamespaceDetails,
@@ -286,7 +286,7 @@ class MetadataStore:
         try:
             return await self._open(row)
         except UNREADABLE as error:
-            return unreadable_record(row, str(error))
+            return unreadable_record(row, error)
 
     async def _open(self, row: Row, name: str | None = None) -> NamespaceRecord:
         namespace_id = UUID(bytes=row["namespace_id"].bytes)

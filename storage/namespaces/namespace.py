@@ -7,23 +7,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from strongroom.kms import (
-    IntegrityError,
-    KeyringFileError,
-    KmsError,
-    UnsupportedFormat,
-    WrongRegion,
-    check_region,
-)
+from strongroom.kms import WrongRegion, check_region
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
     from strongroom.storage.engine.connection import Row
-
-UNREADABLE = (KmsError, KeyringFileError, IntegrityError, UnsupportedFormat)
-"""If opening a namespace raises one of these errors, it is still listed. The entry has the error's message instead of the name."""
 
 
 @dataclass(frozen=True, slots=True)

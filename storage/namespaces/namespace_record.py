@@ -11,7 +11,7 @@ from strongroom.kms.sealing.record_kinds import NAMESPACE_DATA
 from strongroom.storage.data_blob import DataBlob
 
 if TYPE_CHECKING:
-    from strongroom.kms import NamespaceKeys
+    from strongroom.kms import NamespaceKeys, StrongroomError
     from strongroom.storage.engine.connection import Row
 
 
@@ -25,7 +25,7 @@ class NamespaceRecord:
         data: The service's settings; empty for a namespace of `NamespaceStore`, and None if it is unreadable.
         is_global: Whether it is replicated to other clusters.
         notification_version: The table's version when the namespace was last changed.
-        unreadable: The reason why name and data can't be shown; None if they can.
+        unreadable: The error of opening name and data; None if they were opened.
     """
 
     namespace_id: UUID
@@ -33,7 +33,7 @@ class NamespaceRecord:
     data: DataBlob | None
     is_global: bool
     notification_version: int
-    unreadable: str | None = None
+    unreadable: StrongroomError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class NamespacePage:
     next_page_token: bytes | None
 
 
-def unreadable_record(row: Row, reason: str) -> NamespaceRecord:
+def unreadable_record(row: Row, reason: StrongroomError) -> NamespaceRecord:
     """Return the part of a namespace that its row shows without keys."""
     namespace_id = UUID(bytes=row["namespace_id"].bytes)
     return NamespaceRecord(namespace_id, None, None, row["is_global"], row["notification_version"], unreadable=reason)

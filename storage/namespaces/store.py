@@ -30,8 +30,9 @@ from strongroom.storage.errors import (
     NamespaceAlreadyExists,
     NamespaceNotFound,
 )
+from strongroom.storage.sealing import UNREADABLE
 
-from .namespace import UNREADABLE, Namespace, check_namespace_region, unopened
+from .namespace import Namespace, check_namespace_region, unopened
 from .rows import NamespaceDetails, NamespaceRows, check_name, check_region_of, open_details
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from strongroom.kms import StrongroomError
     from strongroom.storage.data_blob import DataBlob
 
 NAMESPACE_REPLICATION = 1
@@ -47,7 +48,7 @@ class AckLevels:
     """The acknowledgement levels of a queue: how far each reader has read.
 
     Attributes:
-        data: The blob of the service; empty before the first update.
+        data: The blob of the service; empty before `init`.
         version: The version of the queue's row; 0 before the first update.
     """
 
@@ -63,13 +64,13 @@ class QueueV2Message:
         message_id: The sequence number of the message. Numbers start at 0, have no gaps and are never reused.
         namespace_id: The namespace of the message; None for a message that belongs to the whole deployment.
         data: The message; None if it can't be opened.
-        unreadable: The reason why the message can't be opened, for example destroyed keys; None if it was opened.
+        unreadable: The error of opening the message, for example `KeyDestroyed` or `IntegrityError`; None if it was opened.
     """
 
     message_id: int
     namespace_id: UUID | None
     data: DataBlob | None
-    unreadable: str | None = None
+    unreadable: StrongroomError | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import NO_NAMESPACE
 from strongroom.storage.errors import ConditionFailed, DataLoss
-from strongroom.storage.page_tokens import page_position, page_token
+from strongroom.storage.page_tokens import page_position
+from strongroom.storage.page_tokens import page_token as page_token_of
 from strongroom.storage.sealing import open_rows
 
 from .messages import BEFORE_FIRST, NAMESPACE_REPLICATION, AckLevels, QueueMessage, QueuePage
@@ -45,6 +46,27 @@ class Queue:
         self._keyring = keyring
         self._type = queue_type
         self._dead_letters = -queue_type
+
+    async def init(self, data: DataBlob) -> None:
+        """Store the first acknowledgement levels of the queue and of its dead letters, with version 0.
+
+        Levels that are already stored do not change.
+
+        Args:
+            data: The service's blob for a queue that nobody has read yet; at most 4 MiB.
+
+        Raises:
+            InvalidPersistenceRequest: The blob is not a `DataBlob`.
+            TransactionSizeLimit: The blob has more than 4 MiB.
+        """
+        check_blob("data", data)
+        keys = await self._keyring.open(self._keyring.cell_id)
+        async with self._database.transaction(NO_NAMESPACE) as connection:
+            for queue_type in (self._type, self._dead_letters):
+                row, packed = await self._locked(connection, keys, queue_type)
+                if row["version"] == 0 and not DataBlob.unpack(packed).data:
+                    sealed = keys.seal(QUEUE, (queue_type, row["next_message_id"], 0), data.pack())
+                    await connection.execute(_SQL["init"], queue_type, sealed)
 
     async def enqueue_message(self, data: DataBlob) -> int:
         """Append a message to the queue.
@@ -93,7 +115,7 @@ class Queue:
 
         Args:
             data: The service's new blob; at most 4 MiB.
-            version: The version that was read; 0 if no levels are stored.
+            version: The version that was read; 0 before the first update.
 
         Returns:
             The new version, which is one more.
@@ -106,7 +128,7 @@ class Queue:
         return await self._update(self._type, data, version)
 
     async def get_ack_levels(self) -> AckLevels:
-        """Return the acknowledgement levels; an empty blob of version 0 if none are stored.
+        """Return the acknowledgement levels; an empty blob of version 0 before `init`.
 
         Raises:
             IntegrityError: The levels do not open.
@@ -149,7 +171,9 @@ class Queue:
         if page_token:
             after = max(after, *page_position(page_token, "read_messages_from_dlq", self._scope(), numbers=1))
         messages = await self._read(self._dead_letters, after, last_message_id, page_size)
-        return QueuePage(messages, self._token(messages[-1].message_id) if len(messages) == page_size else None)
+        is_full = len(messages) == page_size
+        token = page_token_of("read_messages_from_dlq", self._scope(), messages[-1].message_id) if is_full else None
+        return QueuePage(messages, token)
 
     async def delete_message_from_dlq(self, message_id: int) -> None:
         """Delete one dead letter. Deleting one that does not exist is not an error.
@@ -181,7 +205,7 @@ class Queue:
 
         Args:
             data: The service's new blob; at most 4 MiB.
-            version: The version that was read; 0 if no levels are stored.
+            version: The version that was read; 0 before the first update.
 
         Returns:
             The new version, which is one more.
@@ -194,7 +218,7 @@ class Queue:
         return await self._update(self._dead_letters, data, version)
 
     async def get_dlq_ack_levels(self) -> AckLevels:
-        """Return the acknowledgement levels of the dead letters; an empty blob of version 0 if none are stored.
+        """Return the acknowledgement levels of the dead letters; an empty blob of version 0 before `init`.
 
         Raises:
             IntegrityError: The levels do not open.
@@ -266,9 +290,6 @@ class Queue:
     async def _execute(self, query: str, *arguments: object) -> None:
         async with self._database.connection(self._keyring.cell_id) as connection:
             await connection.execute(_SQL[query], *arguments)
-
-    def _token(self, message_id: int) -> bytes:
-        return page_token("read_messages_from_dlq", self._scope(), message_id)
 
     def _scope(self) -> bytes:
         return str(self._dead_letters).encode()

@@ -13,14 +13,14 @@ from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE, NO_NAMESPACE
 from strongroom.storage.errors import ConditionFailed, NotFound
 from strongroom.storage.page_tokens import page_position, page_token, token_id, token_of_bytes
-from strongroom.storage.sealing import open_rows
+from strongroom.storage.sealing import UNREADABLE, open_rows
 
 from .messages import QueueV2Info, QueueV2InfoPage, QueueV2Message, QueueV2Page
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from strongroom.kms import Keyring, NamespaceKeys, RecordKey
+    from strongroom.kms import Keyring, NamespaceKeys, RecordKey, StrongroomError
     from strongroom.storage.engine.connection import Connection, Row
     from strongroom.storage.engine.database import Database
 
@@ -103,7 +103,8 @@ class QueueV2:
     ) -> QueueV2Page:
         """Return a page of a queue's messages in order.
 
-        A message whose keys are destroyed or unavailable is returned with the reason, and does not hide the others.
+        A message whose keys are destroyed or unavailable, or that was altered or moved, is returned with the error of opening it.
+        It does not hide the others.
 
         Args:
             queue_type: The type of the queue; 1 to 2^31 - 1.
@@ -113,8 +114,8 @@ class QueueV2:
 
         Raises:
             NotFound: The queue does not exist.
-            InvalidPersistenceRequest: A field is invalid, or the token is from another queue.
-            IntegrityError: A message was altered or moved.
+            PageTokenMismatch: The token is from another queue.
+            InvalidPersistenceRequest: A field is invalid.
         """
         page_size = wanted_page_size(page_size)
         _, queue_id = await self._identified(queue_type, queue_name)
@@ -157,7 +158,8 @@ class QueueV2:
             page_token: The `next_page_token` of the previous page; None or empty for the first page.
 
         Raises:
-            InvalidPersistenceRequest: A number is invalid, or the token is from another type.
+            PageTokenMismatch: The token is from another type.
+            InvalidPersistenceRequest: A number is invalid.
             IntegrityError: A queue's row does not open.
         """
         _check_type(queue_type)
@@ -198,14 +200,14 @@ class QueueV2:
                 messages[message_id] = (
                     QueueV2Message(message_id, owner, DataBlob.unpack(packed))
                     if isinstance(packed, bytes)
-                    else QueueV2Message(message_id, owner, None, unreadable=str(packed))
+                    else QueueV2Message(message_id, owner, None, unreadable=packed)
                 )
         return tuple(messages[row["message_id"]] for row in rows)
 
     async def _open_of_namespace(
         self, namespace_id: UUID, scope: RecordKey, rows: Sequence[tuple[RecordKey, bytes]]
-    ) -> Sequence[bytes | Exception]:
-        """Open the rows of one namespace; return the plaintext of each, or the error if its key is missing."""
+    ) -> Sequence[bytes | StrongroomError]:
+        """Open the rows of one namespace; return the plaintext of each row, or the error of opening it."""
         try:
             return await open_rows(
                 self._keyring,
@@ -213,21 +215,21 @@ class QueueV2:
                 sum(len(sealed) for _, sealed in rows),
                 lambda keys: keys.open_many(QUEUE_V2_MESSAGE, rows, scope=scope),
             )
-        except (KmsError, KeyringFileError) as error:
-            if namespace_id == self._keyring.cell_id:
-                raise
+        except UNREADABLE as error:
             reason = error
         try:
             keys = await self._keyring.open(namespace_id)
         except (KmsError, KeyringFileError):
+            if namespace_id == self._keyring.cell_id:
+                raise
             return [reason] * len(rows)
-        return [_open_one(keys, (*scope, *key), sealed) for key, sealed in rows]  # some of its keys may still exist
+        return [_open_one(keys, (*scope, *key), sealed) for key, sealed in rows]  # the others may open
 
 
-def _open_one(keys: NamespaceKeys, key: RecordKey, sealed: bytes) -> bytes | KmsError:
+def _open_one(keys: NamespaceKeys, key: RecordKey, sealed: bytes) -> bytes | StrongroomError:
     try:
         return keys.open(QUEUE_V2_MESSAGE, key, sealed)
-    except KmsError as error:
+    except UNREADABLE as error:
         return error
 
 

@@ -53,6 +53,14 @@ async def ids(store, **filters):
     return [member.host_id for member in (await store.get_cluster_members(**filters)).members]
 
 
+async def test_every_service_of_temporal_can_announce_itself(cluster_store):
+    """A host of each role is returned with its role. The numbers are those of Temporal's ServiceType."""
+    hosts = {role: await join(cluster_store, role=role) for role in ServiceRole}
+    for role, host in hosts.items():
+        assert await ids(cluster_store, role=role) == [host]
+    assert ServiceRole.INTERNAL_FRONTEND == 5
+
+
 async def test_a_cluster_that_nobody_saved_is_not_found(cluster_store):
     """Reading creates nothing."""
     for _ in range(2):
@@ -336,7 +344,7 @@ async def test_malformed_requests_are_refused(cluster_store):
         "host_id": [join(cluster_store, "x"), cluster_store.get_cluster_members(host_id=bytes(16))],
         "role": [
             call
-            for role in (0, 5, True, "1")
+            for role in (0, 6, True, "1")
             for call in (join(cluster_store, role=role), cluster_store.get_cluster_members(role=role))
         ],
         "rpc_address": [

@@ -8,12 +8,13 @@ import pytest
 
 from strongroom.kms import IntegrityError
 from strongroom.storage import (
-    ConditionFailed,
     DataBlob,
     Encoding,
     InvalidPersistenceRequest,
     NexusEndpoint,
     NexusEndpointStore,
+    NexusEndpointVersionConflict,
+    NexusTableVersionConflict,
     NotFound,
     TransactionSizeLimit,
 )
@@ -96,7 +97,7 @@ async def test_a_write_at_another_version_of_the_table_is_refused(nexus_store):
             nexus_store.delete_nexus_endpoint(made.endpoint_id, last_known_table_version=stale),
         )
         for call in calls:
-            with pytest.raises(ConditionFailed, match="table version mismatch") as refused:
+            with pytest.raises(NexusTableVersionConflict, match="table version mismatch") as refused:
                 await call
             assert not refused.value.may_have_been_committed
     page = await nexus_store.list_nexus_endpoints(page_size=10)
@@ -113,7 +114,7 @@ async def test_a_write_at_another_version_of_the_endpoint_is_refused(nexus_store
         (made.endpoint_id, 10),
         (uuid4(), 1),
     ):
-        with pytest.raises(ConditionFailed, match="endpoint version mismatch"):
+        with pytest.raises(NexusEndpointVersionConflict, match="endpoint version mismatch"):
             await write(nexus_store, endpoint_id, version, DataBlob(b"x"))
     page = await nexus_store.list_nexus_endpoints(page_size=10)
     assert (page.table_version, page.endpoints) == (2, (changed,))
@@ -147,7 +148,7 @@ async def test_of_many_writers_of_one_version_one_wins(nexus_store, version):
         ),
         return_exceptions=True,
     )
-    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["ConditionFailed"] * 5 + ["NoneType"]
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == [*["NexusTableVersionConflict"] * 5, "NoneType"]
     page = await nexus_store.list_nexus_endpoints(page_size=10, last_known_table_version=known + 1)
     assert [each.endpoint_id for each in page.endpoints if each.data == DataBlob(b"mine")] == [
         ids[outcomes.index(None)]
@@ -179,11 +180,11 @@ async def test_a_list_of_a_stale_version_is_refused(nexus_store):
     page = await nexus_store.list_nexus_endpoints(page_size=2)
     await write(nexus_store)
     for stale in (page.table_version, 100):
-        with pytest.raises(ConditionFailed, match="table version mismatch"):
+        with pytest.raises(NexusTableVersionConflict, match="table version mismatch"):
             await nexus_store.list_nexus_endpoints(
                 page_size=2, page_token=page.next_page_token, last_known_table_version=stale
             )
-        with pytest.raises(ConditionFailed, match="table version mismatch"):
+        with pytest.raises(NexusTableVersionConflict, match="table version mismatch"):
             await nexus_store.list_nexus_endpoints(page_size=0, last_known_table_version=stale)
 
 

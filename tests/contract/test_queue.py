@@ -151,6 +151,28 @@ async def test_ack_levels_come_back_with_the_next_version(either):
     assert len(await either.read_messages(max_count=10)) == 3
 
 
+async def test_init_stores_the_first_ack_levels_once(message_queue):
+    """`init` stores version 0 for the queue and its dead letters, also after messages. It never replaces levels."""
+    first = await enqueue(message_queue, 1)
+    for data in (BLOB, DataBlob(b"of a second start")):
+        await message_queue.init(data)
+        assert await message_queue.get_ack_levels() == AckLevels(BLOB, 0)
+        assert await message_queue.get_dlq_ack_levels() == AckLevels(BLOB, 0)
+    assert await message_queue.update_ack_level(DataBlob(b""), version=0) == 1
+    await message_queue.init(BLOB)
+    assert await message_queue.get_ack_levels() == AckLevels(DataBlob(b""), 1)
+    assert list(await message_queue.read_messages(max_count=10)) == first
+    assert (await enqueue(message_queue, 1))[0].message_id == 1
+
+
+async def test_concurrent_inits_store_one_blob(message_queue):
+    """Of services that start together, one stores the levels, and all succeed."""
+    await asyncio.gather(*(message_queue.init(DataBlob(bytes([number + 1]))) for number in range(6)))
+    stored = await message_queue.get_ack_levels()
+    assert (stored.version, len(stored.data.data)) == (0, 1)
+    assert await message_queue.update_ack_level(BLOB, version=0) == 1
+
+
 async def test_ack_levels_of_another_version_are_refused(either):
     """An older and a later version are refused, for a queue with and without rows, and nothing changes."""
     with pytest.raises(ConditionFailed):

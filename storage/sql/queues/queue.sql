@@ -16,6 +16,9 @@ UPDATE queues SET next_message_id = next_message_id + 1, data = $2 WHERE queue_t
 -- name: update
 UPDATE queues SET version = version + 1, data = $2 WHERE queue_type = $1
 
+-- name: init
+UPDATE queues SET data = $2 WHERE queue_type = $1
+
 -- name: read
 SELECT message_id, data FROM queue_messages
 WHERE queue_type = $1 AND message_id > $2 AND ($3::bigint IS NULL OR message_id <= $3)
