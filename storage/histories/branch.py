@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass, replace
 from uuid import UUID
 
 import orjson
 
+from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.errors import DataLoss, InvalidPersistenceRequest
 
 FIRST_NODE = 1
 LAST_NODE = 2**63 - 1
+_U32 = struct.Struct(">I")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +72,19 @@ class BranchInfo:
         branch: The branch.
         info: The note of the caller that created the branch.
         fork_time_ns: The time of that call by the caller's clock, in nanoseconds since 1970.
+        tree_info: The caller's own description of the branch, exactly as it was written; None if there is none.
     """
 
     branch: HistoryBranch
     info: str
     fork_time_ns: int
+    tree_info: DataBlob | None = None
 
     def pack(self) -> bytes:
         """Return the bytes to seal. They leave out shard, tree and branch id, which are in the row's key."""
         ancestors = [[str(part.branch_id), part.begin_node, part.end_node] for part in self.branch.ancestors]
-        return orjson.dumps({"ancestors": ancestors, "info": self.info, "fork_time_ns": self.fork_time_ns})
+        content = orjson.dumps({"ancestors": ancestors, "info": self.info, "fork_time_ns": self.fork_time_ns})
+        return _U32.pack(len(content)) + content + (b"" if self.tree_info is None else self.tree_info.pack())
 
     @classmethod
     def unpack(cls, packed: bytes, *, shard_id: int, tree_id: UUID, branch_id: UUID) -> BranchInfo:
@@ -88,10 +94,12 @@ class BranchInfo:
             DataLoss: `pack` did not make these bytes.
         """
         try:
-            content = orjson.loads(packed)
+            end = _U32.size + _U32.unpack_from(packed)[0]
+            content = orjson.loads(packed[_U32.size : end])
             ancestors = tuple(BranchRange(UUID(part), begin, end) for part, begin, end in content["ancestors"])
             branch = HistoryBranch(shard_id, tree_id, branch_id, ancestors)
-            return cls(branch, content["info"], content["fork_time_ns"])
-        except (ValueError, KeyError, TypeError):
+            tree_info = DataBlob.unpack(packed[end:]) if packed[end:] else None
+            return cls(branch, content["info"], content["fork_time_ns"], tree_info)
+        except (struct.error, ValueError, KeyError, TypeError):
             msg = f"the row of history branch {branch_id} has a form that this version does not know"
             raise DataLoss(msg) from None

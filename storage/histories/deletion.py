@@ -13,6 +13,7 @@ from strongroom.storage.engine.row_level_security import SET_BY_FUNCTION
 from strongroom.storage.errors import DatabaseUnavailable, InvalidPersistenceRequest
 
 from .branch import FIRST_NODE, LAST_NODE, HistoryBranch
+from .nodes import NodeRange
 from .rows import check_branch
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from strongroom.storage.engine.database import Database
 
     from .branch import BranchInfo
+    from .nodes import NodeReader
     from .tree import HistoryTrees
 
 _SQL = load_queries("histories/histories")
@@ -37,12 +39,16 @@ class HistoryDeleter:
     Args:
         database: The cell's database.
         trees: The trees, which show what branches share.
+        nodes: The reader of nodes.
         distributed: Whether the tables are distributed over a Citus cluster.
     """
 
-    def __init__(self, database: Database, trees: HistoryTrees, *, distributed: bool = False) -> None:
+    def __init__(
+        self, database: Database, trees: HistoryTrees, nodes: NodeReader, *, distributed: bool = False
+    ) -> None:
         self._database = database
         self._trees = trees
+        self._nodes = nodes
         self._delete = load_functions(distributed=distributed)["delete_history_branch"]
 
     async def delete_branch(self, namespace_id: UUID, branch: HistoryBranch) -> None:
@@ -93,23 +99,14 @@ class HistoryDeleter:
         for part in reversed(branch.ranges()):
             begin, end = part.begin_node, min(part.end_node, node_id + 1)
             while begin < end:
-                async with self._database.connection(namespace_id) as connection:
-                    row = await connection.fetchrow(
-                        _SQL["scan_backwards"],
-                        branch.shard_id,
-                        namespace_id,
-                        branch.tree_id,
-                        part.branch_id,
-                        begin,
-                        end,
-                        _SCAN_ROWS,
-                    )
-                if row is None or row["node_ids"] is None:
+                tree = (branch.shard_id, namespace_id, branch.tree_id)
+                wanted = NodeRange(*tree, part.branch_id, begin, end, _SCAN_ROWS, reverse=True, metadata_only=True)
+                branch_id, rows, _ = await self._nodes.fetch(wanted)
+                if not rows.node_ids:
                     break
-                nodes = row["node_ids"]
-                for node, txn, prev_txn in zip(nodes, row["txn_ids"], row["prev_txn_ids"], strict=True):
-                    yield part.branch_id, node, txn, prev_txn
-                end = nodes[-1]
+                for write in zip(*rows, strict=True):
+                    yield branch_id, *write
+                end = rows.node_ids[-1]
 
     async def delete_nodes(self, namespace_id: UUID, branch: HistoryBranch, *, node_id: int, txn_id: int) -> None:
         """Delete one write of a node; see `HistoryManager.delete_history_nodes`."""

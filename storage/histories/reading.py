@@ -2,42 +2,30 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from strongroom.kms.sealing.record_kinds import HISTORY_NODE
 from strongroom.storage.checks import check_number, open_keys
-from strongroom.storage.data_blob import DataBlob, Encoding
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.errors import NotFound
-from strongroom.storage.sealing import open_rows
 
 from .branch import FIRST_NODE, LAST_NODE
 from .chain import NO_LIMIT, ChainReader, NodeRows
+from .nodes import NodeRange, SealedNodes, open_nodes
 from .pages import HistoryPage
-from .rows import HistoryNode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from strongroom.kms import Keyring, NamespaceKeys
+    from strongroom.kms import Keyring
     from strongroom.storage.engine.database import Database
 
+    from .nodes import NodeReader
     from .pages import BranchRead
 
 _SQL = load_queries("histories/histories")
-_NO_EVENTS = DataBlob(b"", Encoding.UNSPECIFIED)
 _LEAST_ROWS = 20
 """Minimum number of rows of each further fetch in a range. Otherwise a long series of shadowed rows could cost one query per row."""
-
-
-class _CountedRows(NamedTuple):
-    """The counted rows of one branch (`chain.py`), and their sealed events. There are no events if only metadata is read."""
-
-    branch_id: UUID
-    rows: NodeRows
-    data: Sequence[bytes]
 
 
 class HistoryReader:
@@ -46,11 +34,13 @@ class HistoryReader:
     Args:
         database: The cell's database.
         keyring: The cell's unwrapped keys.
+        nodes: The reader of single ranges.
     """
 
-    def __init__(self, database: Database, keyring: Keyring) -> None:
+    def __init__(self, database: Database, keyring: Keyring, nodes: NodeReader) -> None:
         self._database = database
         self._keyring = keyring
+        self._nodes = nodes
 
     async def read(
         self, read: BranchRead, *, page_size: int, token: bytes | None, last_txn_id: int | None = None
@@ -72,7 +62,9 @@ class HistoryReader:
                 chain.finish(below)
         if not counted and token is None:
             raise _no_nodes()
-        return HistoryPage(tuple(await self._open(read, counted, keys)), next_page_token)
+        tree = (read.branch.shard_id, read.branch.tree_id.bytes)
+        nodes = await open_nodes(self._keyring, read.namespace_id, tree, counted, keys)
+        return HistoryPage(tuple(nodes), next_page_token)
 
     async def _start(self, read: BranchRead, last_txn_id: int | None) -> tuple[ChainReader, int | None]:
         """Return a chain reader that has read no row yet, and the newest transaction before the range."""
@@ -87,19 +79,19 @@ class HistoryReader:
             raise _no_nodes()
         return ChainReader(reverse=True, link=newest, newest=newest), below
 
-    async def _follow(self, read: BranchRead, chain: ChainReader, page_size: int) -> tuple[list[_CountedRows], bool]:
+    async def _follow(self, read: BranchRead, chain: ChainReader, page_size: int) -> tuple[list[SealedNodes], bool]:
         """Read until one more row counts than fits on the page, or until the range ends.
 
         Returns:
             The counted rows, and whether the range has no row at all.
         """
-        counted: list[_CountedRows] = []
+        counted: list[SealedNodes] = []
         room, is_empty = page_size, True
         for part in read.ranges_after(chain.node_id):
             begin, end = part.begin_node, part.end_node
             limit = room + 1  # one more row shows whether there is a next page
             while begin < end and not chain.has_more:
-                rows, data = await self._fetch(read, part.branch_id, begin, end, limit)
+                _, rows, data = await self._nodes.fetch(_range(read, part.branch_id, begin, end, limit))
                 if not rows.node_ids:
                     break
                 is_empty = False
@@ -137,54 +129,22 @@ class HistoryReader:
             )
         return (row["newest"], row["below"]) if row is not None else (None, None)
 
-    async def _fetch(
-        self, read: BranchRead, branch_id: UUID, begin: int, end: int, limit: int
-    ) -> tuple[NodeRows, Sequence[bytes]]:
-        """Fetch at least `limit` rows of the nodes [begin, end), or all if there are fewer. Includes every write of a fetched node."""
-        branch = read.branch
-        name = f"{'scan' if read.metadata_only else 'read'}_{'backwards' if read.reverse else 'forwards'}"
-        async with self._database.connection(read.namespace_id) as connection:
-            row = await connection.fetchrow(
-                _SQL[name], branch.shard_id, read.namespace_id, branch.tree_id, branch_id, begin, end, limit
-            )
-        if row is None or row["node_ids"] is None:
-            return NodeRows([], [], []), ()
-        rows = NodeRows(row["node_ids"], row["txn_ids"], row["prev_txn_ids"])
-        return rows, () if read.metadata_only else row["data"]
 
-    async def _open(
-        self, read: BranchRead, counted: Sequence[_CountedRows], keys: NamespaceKeys | None
-    ) -> list[HistoryNode]:
-        if keys is None:
-            return [HistoryNode(*row, _NO_EVENTS) for part in counted for row in zip(*part.rows, strict=True)]
-        shard_id, tree = read.branch.shard_id, read.branch.tree_id.bytes
-
-        def open_all(keys: NamespaceKeys) -> list[HistoryNode]:
-            nodes: list[HistoryNode] = []
-            for branch_id, rows, data in counted:
-                row_keys = zip(*rows, strict=True)
-                opened = keys.open_many(
-                    HISTORY_NODE, list(zip(row_keys, data, strict=True)), scope=(shard_id, tree, branch_id.bytes)
-                )
-                nodes += map(_new_node, zip(*rows, DataBlob.unpack_many(opened), strict=True))
-            return nodes
-
-        size = sum(sum(map(len, part.data)) for part in counted)
-        return await open_rows(self._keyring, read.namespace_id, size, open_all, keys=keys)
+def _range(read: BranchRead, branch_id: UUID, begin: int, end: int, limit: int) -> NodeRange:
+    branch = read.branch
+    tree = (branch.shard_id, read.namespace_id, branch.tree_id)
+    return NodeRange(*tree, branch_id, begin, end, limit, read.reverse, read.metadata_only)
 
 
-_new_node = partial(tuple.__new__, HistoryNode)
-
-
-def _select(branch_id: UUID, rows: NodeRows, data: Sequence[bytes], indexes: Sequence[int]) -> list[_CountedRows]:
+def _select(branch_id: UUID, rows: NodeRows, data: Sequence[bytes], indexes: Sequence[int]) -> list[SealedNodes]:
     """Return the rows at the indexes; an empty list if there are none."""
     if not indexes:
         return []
     if isinstance(indexes, range):  # the first rows
         end = indexes.stop
-        return [_CountedRows(branch_id, NodeRows(*(column[:end] for column in rows)), data[:end])]
+        return [SealedNodes(branch_id, NodeRows(*(column[:end] for column in rows)), data[:end])]
     selected = NodeRows(*([column[index] for index in indexes] for column in rows))
-    return [_CountedRows(branch_id, selected, [data[index] for index in indexes] if data else ())]
+    return [SealedNodes(branch_id, selected, [data[index] for index in indexes] if data else ())]
 
 
 def _no_nodes() -> NotFound:

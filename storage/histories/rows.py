@@ -62,12 +62,14 @@ class HistoryAppend:
         nodes: The nodes, in any order; at least one.
         is_new_branch: Whether the branch's row in the tree is written too.
         info: The note in that row, which is sealed.
+        tree_info: The caller's own description of the branch in that row, which is sealed too; None for none.
     """
 
     branch: HistoryBranch
     nodes: Sequence[HistoryNode]
     is_new_branch: bool = False
     info: str = ""
+    tree_info: DataBlob | None = None
 
 
 class HistoryColumns:
@@ -125,7 +127,7 @@ class HistoryColumns:
             self.t_request.append(index)
             self.t_tree.append(tree_id)
             self.t_branch.append(branch_id)
-            packed = BranchInfo(branch, append.info, time.time_ns()).pack()
+            packed = BranchInfo(branch, append.info, time.time_ns(), append.tree_info).pack()
             columns.add(self.t_data, keys, HISTORY_TREE, (shard_id, tree_bytes, branch_bytes), packed)
 
 
@@ -152,6 +154,8 @@ def check_append(append: HistoryAppend) -> int:
         msg = "every node must be a HistoryNode"
         raise InvalidPersistenceRequest(msg)
     begin, size = branch.begin_node, len(append.info)
+    if append.tree_info is not None:
+        size += check_blob("tree_info", append.tree_info)
     for node_id, txn_id, prev_txn_id, events in nodes:
         check_number("node_id", node_id, least=1, limit=LAST_NODE)
         check_number("txn_id", txn_id)

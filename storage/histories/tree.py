@@ -6,32 +6,36 @@ import struct
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from strongroom.kms import IntegrityError, KeyringFileError, KmsError, UnsupportedFormat
 from strongroom.kms.sealing.record_kinds import HISTORY_TREE
-from strongroom.storage.checks import check_number, check_shard_id, check_uuid, open_keys, wanted_page_size
+from strongroom.storage.checks import check_blob, check_number, check_shard_id, check_uuid, open_keys, wanted_page_size
 from strongroom.storage.engine.functions import load_functions
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE, SET_BY_FUNCTION
-from strongroom.storage.errors import DataLoss, NotFound
+from strongroom.storage.errors import ConditionFailed, DataLoss, InvalidPersistenceRequest, NotFound
 from strongroom.storage.page_tokens import token_bytes, token_of_bytes
 from strongroom.storage.sealing import open_rows
 
-from .branch import LAST_NODE, BranchInfo, HistoryBranch
-from .rows import check_branch, check_note
+from .branch import BranchInfo
+from .rows import check_note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from strongroom.kms import Keyring, NamespaceKeys
+    from strongroom.storage.data_blob import DataBlob
     from strongroom.storage.engine.connection import Row
     from strongroom.storage.engine.database import Database
+
+    from .branch import HistoryBranch
 
 _SQL = load_queries("histories/histories")
 _LISTING = "list of history branches"
 _POSITION = struct.Struct(">i16s16s16s")
 _UNREADABLE = (KmsError, IntegrityError, UnsupportedFormat, DataLoss)
+_NO_BASE, _EXISTS = 0, 2  # results of `fork_history_branch`
 _START = (0, UUID(int=0), UUID(int=0), UUID(int=0))
 
 
@@ -83,29 +87,42 @@ class HistoryTrees:
         self._keyring = keyring
         self._fork = load_functions(distributed=distributed)["fork_history_branch"]
 
-    async def fork(self, namespace_id: UUID, branch: HistoryBranch, *, fork_node_id: int, info: str) -> HistoryBranch:
-        """Fork a branch; see `HistoryManager.fork_history_branch`."""
-        check_branch(branch)
-        check_number("fork_node_id", fork_node_id, least=2, limit=LAST_NODE)
+    async def fork(
+        self, namespace_id: UUID, branch: HistoryBranch, forked: HistoryBranch, *, info: str, tree_info: DataBlob | None
+    ) -> HistoryBranch:
+        """Write the row of a branch that was forked from another one; see `HistoryManager.fork_history_branch`."""
         check_note(info)
+        if tree_info is not None:
+            check_blob("tree_info", tree_info)
         keys = await open_keys(self._keyring, namespace_id)
-        forked = branch.fork(at_node=fork_node_id, branch_id=uuid4())
         key = (forked.shard_id, forked.tree_id.bytes, forked.branch_id.bytes)
-        sealed = keys.seal(HISTORY_TREE, key, BranchInfo(forked, info, time.time_ns()).pack())
+        sealed = keys.seal(HISTORY_TREE, key, BranchInfo(forked, info, time.time_ns(), tree_info).pack())
+        place = (branch.shard_id, namespace_id, branch.tree_id)
         async with self._database.connection(SET_BY_FUNCTION) as connection:
-            rows = await self._fork.call(
-                connection,
-                branch.shard_id,
-                namespace_id,
-                branch.tree_id,
-                branch.branch_id,
-                forked.branch_id,
-                sealed,
-            )
-        if not rows[0]["result"]:
+            rows = await self._fork.call(connection, *place, branch.branch_id, forked.branch_id, sealed)
+        if rows[0]["result"] == _NO_BASE:
             msg = "the branch has no row in its tree, so it can't be forked: it was deleted, or never appended as a new branch"
             raise NotFound(msg)
+        if rows[0]["result"] == _EXISTS and forked not in [
+            one.branch for one in await self.get(*place[1::-1], place[2])
+        ]:
+            msg = "another branch has this branch_id; fork with a new one"
+            raise ConditionFailed(msg)
         return forked
+
+    async def namespace_of(self, shard_id: int, tree_id: UUID) -> UUID:
+        """Return the namespace of a tree; see `HistoryManager.namespace_of_tree`."""
+        check_shard_id(shard_id)
+        check_uuid("tree_id", tree_id)
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
+            rows = await connection.fetch(_SQL["namespaces_of_tree"], shard_id, tree_id)
+        if not rows:
+            msg = "no namespace has this history tree in this shard"
+            raise NotFound(msg)
+        if len(rows) > 1:
+            msg = "several namespaces have this history tree; name the namespace in the call"
+            raise InvalidPersistenceRequest(msg)
+        return _uuid(rows[0]["namespace_id"])
 
     async def get(self, namespace_id: UUID, shard_id: int, tree_id: UUID) -> list[BranchInfo]:
         """Return all branches of a tree; see `HistoryManager.get_history_tree`."""

@@ -28,6 +28,15 @@ def calls(table):
     end = TaskKey(0, 2**62)
     return {
         "history.read_history_branch": lambda **page: cell.history.read_history_branch(namespace_id, branch, **page),
+        "history.read_history_nodes": lambda **page: cell.history.read_history_nodes(
+            namespace_id,
+            shard_id=branch.shard_id,
+            tree_id=branch.tree_id,
+            branch_id=branch.branch_id,
+            min_node_id=1,
+            max_node_id=2**62,
+            **page,
+        ),
         "history.get_all_history_tree_branches": cell.history.get_all_history_tree_branches,
         "tasks.list_task_queue": cell.tasks.list_task_queue,
         "tasks.get_tasks": lambda **page: cell.tasks.get_tasks(queue, **page),

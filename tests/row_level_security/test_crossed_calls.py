@@ -125,7 +125,7 @@ SEEN_WITHOUT = frozenset(
             "executions.get_workflow_execution",
         ),
         *("history.get_history_tree", "history.get_history_tree_containing_branch", "history.read_history_branch"),
-        *("history.delete_history_branch", "tasks.get_task_queue", "tasks.get_tasks"),
+        *("history.read_history_nodes", "history.delete_history_branch", "tasks.get_task_queue", "tasks.get_tasks"),
         *("fair_tasks.get_task_queue", "fair_tasks.get_tasks"),
         *("task_queue_user_data.get_task_queue_user_data", "task_queue_user_data.get_task_queues_by_build_id"),
         "task_queue_user_data.list_task_queue_user_data_entries",

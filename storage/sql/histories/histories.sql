@@ -1,39 +1,3 @@
--- name: read_forwards
--- Returns one row of arrays, because a row for each node costs the client more than the node's data. Reads in the order of the
--- index, so nothing is sorted. WITH TIES: a page has every write of each of its nodes, in any order.
-SELECT array_agg(node_id) AS node_ids, array_agg(txn_id) AS txn_ids, array_agg(prev_txn_id) AS prev_txn_ids,
-       array_agg(data) AS data
-FROM (
-    SELECT node_id, txn_id, prev_txn_id, data FROM history_node
-    WHERE shard_id = $1 AND namespace_id = $2 AND tree_id = $3 AND branch_id = $4 AND node_id >= $5 AND node_id < $6
-    ORDER BY node_id FETCH FIRST ($7) ROWS WITH TIES
-) AS part
-
--- name: scan_forwards
-SELECT array_agg(node_id) AS node_ids, array_agg(txn_id) AS txn_ids, array_agg(prev_txn_id) AS prev_txn_ids
-FROM (
-    SELECT node_id, txn_id, prev_txn_id FROM history_node
-    WHERE shard_id = $1 AND namespace_id = $2 AND tree_id = $3 AND branch_id = $4 AND node_id >= $5 AND node_id < $6
-    ORDER BY node_id FETCH FIRST ($7) ROWS WITH TIES
-) AS part
-
--- name: read_backwards
-SELECT array_agg(node_id) AS node_ids, array_agg(txn_id) AS txn_ids, array_agg(prev_txn_id) AS prev_txn_ids,
-       array_agg(data) AS data
-FROM (
-    SELECT node_id, txn_id, prev_txn_id, data FROM history_node
-    WHERE shard_id = $1 AND namespace_id = $2 AND tree_id = $3 AND branch_id = $4 AND node_id >= $5 AND node_id < $6
-    ORDER BY node_id DESC FETCH FIRST ($7) ROWS WITH TIES
-) AS part
-
--- name: scan_backwards
-SELECT array_agg(node_id) AS node_ids, array_agg(txn_id) AS txn_ids, array_agg(prev_txn_id) AS prev_txn_ids
-FROM (
-    SELECT node_id, txn_id, prev_txn_id FROM history_node
-    WHERE shard_id = $1 AND namespace_id = $2 AND tree_id = $3 AND branch_id = $4 AND node_id >= $5 AND node_id < $6
-    ORDER BY node_id DESC FETCH FIRST ($7) ROWS WITH TIES
-) AS part
-
 -- name: newest_writes
 -- The newest transaction up to $8 of several ranges, and of their nodes below $7. Reads the index only.
 SELECT max(n.txn_id) AS newest, max(n.txn_id) FILTER (WHERE n.node_id < $7) AS below
@@ -43,6 +7,9 @@ WHERE n.shard_id = $1 AND n.namespace_id = $2 AND n.tree_id = $3 AND n.txn_id <=
 
 -- name: get_tree
 SELECT branch_id, data FROM history_tree WHERE shard_id = $1 AND namespace_id = $2 AND tree_id = $3 ORDER BY branch_id
+
+-- name: namespaces_of_tree
+SELECT DISTINCT namespace_id FROM history_tree WHERE shard_id = $1 AND tree_id = $2 LIMIT 2
 
 -- name: list_trees
 SELECT shard_id, namespace_id, tree_id, branch_id, data FROM history_tree

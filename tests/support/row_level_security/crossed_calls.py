@@ -50,6 +50,15 @@ def crossed_calls(table, namespace_id):
         "executions.get_workflow_execution": lambda: cell.executions.get_workflow_execution(*run, **place),
         "executions.get_current_execution": lambda: cell.executions.get_current_execution(*run[:2], **place),
         "history.read_history_branch": lambda: history.read_history_branch(namespace_id, branch),
+        "history.read_history_nodes": lambda: history.read_history_nodes(
+            namespace_id,
+            tree_id=branch.tree_id,
+            branch_id=branch.branch_id,
+            min_node_id=1,
+            max_node_id=9,
+            page_size=9,
+            **place,
+        ),
         "history.get_history_tree": lambda: history.get_history_tree(namespace_id, tree_id=run_id, **place),
         "history.get_history_tree_containing_branch": lambda: history.get_history_tree_containing_branch(
             namespace_id, branch
