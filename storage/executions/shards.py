@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from strongroom.kms.sealing.record_kinds import SHARD
-from strongroom.storage.checks import check_blob, check_id, check_number, check_shard_id, check_type, open_keys
+from strongroom.storage.checks import check_blob, check_id, check_number, check_shard_id, check_type, check_uuid
 from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import NO_NAMESPACE
 from strongroom.storage.errors import DatabaseUnavailable, NotFound, ShardOwnershipLost
+from strongroom.storage.shard_numbers import ShardNumbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,23 +54,24 @@ class ShardStore:
         self._database = database
         self._keyring = keyring
         self._shard_count = shard_count
+        self._numbers: ShardNumbers | None = None
 
     async def shard_of(self, namespace_id: UUID, workflow_id: str) -> int:
-        """Return the shard of a workflow, from 1. It never changes.
+        """Return the shard of a workflow, from 1. It never changes, and is the one that a Temporal server uses (`ShardNumbers`).
 
         Args:
-            namespace_id: The namespace.
+            namespace_id: The namespace. Whether it exists is not checked.
             workflow_id: The workflow id, 1 to 1000 bytes of UTF-8.
 
         Raises:
             InvalidPersistenceRequest: An argument is not valid.
-            NamespaceNotFound: The namespace does not exist.
-            KmsError: The namespace's keys are not available.
+            KmsError: The cell's keys are not available.
         """
+        check_uuid("namespace_id", namespace_id)
         encoded = check_id("workflow_id", workflow_id)
-        keys = await open_keys(self._keyring, namespace_id)
-        # The hash is keyed, so that a shard reveals nothing about the id.
-        return int.from_bytes(keys.identity("shard").token(encoded)[:8], "big") % self._shard_count + 1
+        if self._numbers is None:
+            self._numbers = ShardNumbers(await self._keyring.open(self._keyring.cell_id), self._shard_count)
+        return self._numbers.shard_of(namespace_id, encoded)
 
     async def get_or_create_shard(self, shard_id: int, create: Callable[[], ShardInfo] | None = None) -> ShardInfo:
         """Return a shard, and create it if it does not exist. If two callers create it at once, both get the shard of the first.

@@ -110,8 +110,6 @@ async def test_the_shard_of_a_workflow_is_fixed_and_checked(stores, one):
     for wrong in ("", "a" * 1001, 7, "\ud800"):
         with pytest.raises(InvalidPersistenceRequest):
             await stores.shards.shard_of(one, wrong)
-    with pytest.raises(NamespaceNotFound):
-        await stores.shards.shard_of(uuid4(), WORKFLOW)
 
 
 async def test_a_reader_can_place_a_workflow_and_seal_nothing(session_with, one, two):
