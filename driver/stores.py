@@ -252,6 +252,7 @@ COMMANDS = (
     command("index.reconcile", ACCOUNT_ADMIN, "update", "cell"),
     command("index.rotate", KEYS, "update", "cell", "name"),
     command("codec_server.run", SERVICE, "read", "cell"),
+    command("serve.run", SERVICE, "update", "cell"),
     command("access.list", AUDIT, "read", "cell"),
     command("access.list_grants", None, "read", "cell"),
     command("access.review", AUDIT, "read", "cell"),

@@ -24,6 +24,7 @@ from .interrupts import INTERRUPTS
 from .keys import keys
 from .namespace import namespace
 from .schema import schema
+from .serve import serve
 from .setup import demo, doctor, init
 from .show.output import fault, json_fault
 from .show.text import Guarded, guarded
@@ -144,6 +145,6 @@ def cli(context: click.Context, config_path: Path) -> None:
 
 for command in (
     *(init, doctor, demo, schema, namespace, import_, history, query, index, keys),
-    *(access, audit, verify, certificate_key, codec_server),
+    *(access, audit, verify, certificate_key, codec_server, serve),
 ):
     cli.add_command(command)

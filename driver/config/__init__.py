@@ -1,11 +1,13 @@
 """The configuration of a cell: its schema, how a TOML file is read, and how a new file is written."""
 
-from .codec_server import CallerConfig, CertificateConfig, CodecServerConfig, JwtConfig, Listen
+from .codec_server import CallerConfig, CertificateConfig, CodecServerConfig, JwtConfig
 from .config import StrongroomConfig
 from .elasticsearch import ElasticsearchConfig
 from .errors import ADD_AUDIT, ConfigError
 from .kms import AwsKms, AzureKms, GcpKms, KmsConfig, LocalKms, MultiKms, Pkcs11Kms, TransitKms
-from .load import load_config, parse_config
+from .listen import Listen
+from .load import load_config, parse_config, read_document
+from .serve import ServeConfig
 from .template import create_config, new_config, remove_unfinished, write_config
 
 __all__ = [
@@ -24,12 +26,14 @@ __all__ = [
     "LocalKms",
     "MultiKms",
     "Pkcs11Kms",
+    "ServeConfig",
     "StrongroomConfig",
     "TransitKms",
     "create_config",
     "load_config",
     "new_config",
     "parse_config",
+    "read_document",
     "remove_unfinished",
     "write_config",
 ]

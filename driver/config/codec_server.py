@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    InstanceOf,
-    WithJsonSchema,
-    model_validator,
-)
-from pydantic import ValidationInfo as Info
+from pydantic import AfterValidator, Field, model_validator
 
-from strongroom.kms import is_loopback_host
-
+from .listen import Address
 from .schema import Count, File, Flag, Text, about, formed, section
 
 Algorithm = Literal["ES256", "ES384", "ES512", "EdDSA", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"]
@@ -33,41 +21,6 @@ Origin = Annotated[
     ),
 ]
 Names = frozenset[Text]
-
-
-@dataclass(frozen=True, slots=True)
-class Listen:
-    """The address of the server: a host and a port, or a Unix socket.
-
-    Attributes:
-        host: A name or an address; "" for a Unix socket.
-        port: The port; 0 for any free one.
-        socket: The path of the Unix socket.
-    """
-
-    host: str = ""
-    port: int = 0
-    socket: Path | None = None
-
-    @property
-    def is_local(self) -> bool:
-        """Whether only programs on this machine can connect."""
-        return self.socket is not None or is_loopback_host(self.host)
-
-
-def _listen(value: Any, info: Info) -> Any:
-    if isinstance(value, Listen):
-        return value
-    text = value if isinstance(value, str) else ""
-    if text.startswith("unix:") and len(text) > len("unix:"):
-        return Listen(socket=(info.context or Path()) / text.removeprefix("unix:"))
-    try:
-        parts = urlsplit(f"//{text}")
-        if parts.hostname and parts.port is not None and parts.netloc == text and parts.username is None:
-            return Listen(parts.hostname, parts.port)
-    except ValueError:
-        pass  # the port is no number
-    raise ValueError("must be HOST:PORT or unix:PATH, for example 127.0.0.1:8443")
 
 
 @section
@@ -123,12 +76,7 @@ class CertificateConfig:
 class CodecServerConfig:
     """The codec server. If both `jwt` and `client_certificates` are given, a caller needs both."""
 
-    listen: Annotated[
-        InstanceOf[Listen],
-        BeforeValidator(_listen),
-        WithJsonSchema({"type": "string", "minLength": 1}),
-        about("Address of the server: HOST:PORT or unix:PATH."),
-    ]
+    listen: Annotated[Address, about("Address of the server: HOST:PORT or unix:PATH.")]
     certificate: Annotated[File, about("PEM file with the server's certificate.")] | None = None
     key: Annotated[File, about("PEM file with the certificate's key. Default: the certificate's file.")] | None = None
     insecure: Annotated[Flag, about("Whether the server has no TLS, for this machine only.")] = False

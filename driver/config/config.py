@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .codec_server import CodecServerConfig
     from .elasticsearch import ElasticsearchConfig
     from .kms import KmsConfig
+    from .serve import ServeConfig
 
 MOST_CONNECTIONS = 1000
 
@@ -41,6 +42,7 @@ class StrongroomConfig:
         access_enforced: Whether the command line requires a principal even if the database has no access policy.
         elasticsearch: The search index; None if PostgreSQL answers searches.
         codec_server: The codec server; None for none.
+        serve: The server for a Temporal server; None for the defaults.
         kms_regions: Other names that KMSs have for the cell's region.
 
     Raises:
@@ -60,6 +62,7 @@ class StrongroomConfig:
     access_enforced: bool = False
     elasticsearch: ElasticsearchConfig | None = None
     codec_server: CodecServerConfig | None = None
+    serve: ServeConfig | None = None
     kms_regions: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:

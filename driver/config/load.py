@@ -35,6 +35,18 @@ def load_config(path: Path) -> StrongroomConfig:
         ConfigError: The file is missing or is not TOML, or a setting is missing, unknown, of another type or out of range.
             The message names every fault with the path of its key, and holds no value.
     """
+    return parse_config(read_document(path), folder=path.parent, source=str(path))
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """Return the content of a configuration file, for `parse_config`.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ConfigError: The file is missing or is not TOML, or others can read it although it holds a secret.
+    """
     document = _read(path)
     if _holds_secret(document):
         try:
@@ -42,7 +54,7 @@ def load_config(path: Path) -> StrongroomConfig:
         except OSError as error:
             msg = f"{path} holds a password or a token: {error.strerror}; or keep the dsn in the environment variable STRONGROOM_DSN"
             raise ConfigError(msg) from None
-    return parse_config(document, folder=path.parent, source=str(path))
+    return document
 
 
 def parse_config(document: dict[str, Any], *, folder: Path, source: str) -> StrongroomConfig:

@@ -30,6 +30,7 @@ from .schema import (
     formed,
     section,
 )
+from .serve import ServeConfig
 
 MOST_SHARDS = 16384
 _WEEK = 7 * 24 * 3600
@@ -170,6 +171,7 @@ class ConfigFile:
     access: AccessSection = Field(default_factory=AccessSection)
     elasticsearch: ElasticsearchConfig | None = None
     codec_server: CodecServerConfig | None = None
+    serve: ServeConfig | None = None
 
     @model_validator(mode="after")
     def _check(self) -> ConfigFile:
@@ -201,5 +203,6 @@ class ConfigFile:
             access_enforced=self.access.enforce,
             elasticsearch=self.elasticsearch,
             codec_server=self.codec_server,
+            serve=self.serve,
             kms_regions=cell.kms_regions,
         )

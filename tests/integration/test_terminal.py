@@ -25,7 +25,7 @@ NAME, OTHER = HOSTILE, "other" + HOSTILE
 FILE = "file" + HOSTILE.replace("/", "")
 NOBODY = str(UUID(int=1))
 STREAM = {"stream": HOSTILE, "sequence": 1, "event": HOSTILE, "at": HOSTILE}
-WITHOUT_JSON = {"demo", "audit export", "namespace certificate", "codec-server", "index run"}
+WITHOUT_JSON = {"demo", "audit export", "namespace certificate", "codec-server", "serve", "index run"}
 
 COMMANDS = {
     "init": ["--region", HOSTILE],
@@ -71,6 +71,7 @@ COMMANDS = {
     "verify-certificate": [FILE],
     "certificate-key": [],
     "codec-server": [],
+    "serve": ["--socket", f"{HOSTILE}/x.sock"],
     "access list": [],
     "access add": [HOSTILE],
     "access bind": [HOSTILE, HOSTILE, "-n", NAME],

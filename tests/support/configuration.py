@@ -119,6 +119,15 @@ certificate = "client.pem"
 key = "client.key"
 insecure = false
 timeout_seconds = 5
+[serve]
+socket = "strongroom.sock"
+workers = 4
+principal = "temporal-server"
+users = ["0", "root"]
+max_in_flight = 100
+drain_seconds = 10
+health = "127.0.0.1:7243"
+metrics = "127.0.0.1:9464"
 [codec_server]
 listen = "10.0.0.1:8443"
 certificate = "server.pem"
