@@ -16,6 +16,12 @@ TITLES = {
     "row_level_security": "Row-level security: operations a second as the services' role and as the owner",
     "visibility": "Visibility: sealed divided by plaintext, and the plaintext's milliseconds",
 }
+RATIOS = {
+    "persistence": (("sealed", "temporal"), ("sealed", "plain")),
+    "audit": (("logged", "bare"), ("unlogged", "bare")),
+    "row_level_security": (("row_level_security", "owner"),),
+}
+"""The contenders whose operations a second are divided, round by round."""
 
 
 def section(name: str, lines: list[dict[str, Any]]) -> str:
@@ -25,13 +31,14 @@ def section(name: str, lines: list[dict[str, Any]]) -> str:
     told = ", ".join(f"{key} {value}" for key, value in head["settings"].items())
     parts = [
         f"## {TITLES[name]}",
-        f"{at['processor']}, {at['cores']} cores, CPython {at['python']}, {at['sealed_with']}; {told}.",
+        f"{at['processor']}, {at['cores']} cores, CPython {at['python']}, {at['sealed_with']}; load at the start "
+        f"{at['load_before']:.1f}; {told}.",
     ]
     kinds: dict[tuple[str, ...], dict[tuple[Any, ...], list[dict[str, float]]]] = {}
     for row in rows:
         place = {key: value for key, value in row["place"].items() if key != "round"}
         of_place = kinds.setdefault(tuple(place), {}).setdefault(tuple(place.values()), [])
-        of_place.append(flat(row["figures"]))
+        of_place.append(ratios(name, row["figures"]) | flat(row["figures"]))
     for columns, places in kinds.items():
         figures = list(dict.fromkeys(key for rounds in places.values() for each in rounds for key in each))
         body = [
@@ -44,6 +51,19 @@ def section(name: str, lines: list[dict[str, Any]]) -> str:
         ]
         parts.append(table([*columns, "rounds", *figures], body))
     return "\n\n".join(parts)
+
+
+def ratios(name: str, figures: Any) -> dict[str, float]:
+    """Return the ratios of the contenders' operations a second in one round."""
+    rates = {
+        key: each["operations"] / each["seconds"] if isinstance(each, dict) and "operations" in each else each
+        for key, each in (figures.items() if isinstance(figures, dict) else ())
+    }
+    return {
+        f"{over} / {under}": rates[over] / rates[under]
+        for over, under in RATIOS.get(name, ())
+        if over in rates and under in rates
+    }
 
 
 def flat(figures: Any, prefix: str = "") -> dict[str, float]:
@@ -64,8 +84,13 @@ def shown(values: list[float]) -> str:
     """Return the median with its range over the rounds."""
     if not values:
         return ""
-    median = f"{statistics.median(values):,.4g}"
-    return median if len(values) == 1 else f"{median} ({min(values):,.4g}-{max(values):,.4g})"
+    median = number(statistics.median(values))
+    return median if len(values) == 1 else f"{median} ({number(min(values))}-{number(max(values))})"
+
+
+def number(value: float) -> str:
+    """Return a figure with three significant digits, and with all digits before the point."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def render(folder: Path) -> str:

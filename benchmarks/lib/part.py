@@ -8,6 +8,7 @@ import os
 import platform
 import sys
 import time
+from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,14 +28,30 @@ KEPT_HEAP = {
 """Settings with which glibc keeps freed memory. Otherwise the cost of fresh pages would dominate the time of sealing."""
 
 
-def run(measure: Callable[[bool], dict[str, Any]]) -> None:
-    """Run a part as a program. `--quick` runs fewer rounds, and `--out` names the JSON file."""
+class Effort(StrEnum):
+    """How much a part measures."""
+
+    FULL = "full"
+    """What the report has."""
+    QUICK = "quick"
+    """Rough figures: fewer rounds and smaller tables."""
+    SMOKE = "smoke"
+    """Each step once, with the smallest tables. The figures mean nothing; the tests run it."""
+
+
+def run(measure: Callable[[Effort], dict[str, Any]]) -> None:
+    """Run a part as a program. `--quick` and `--smoke` choose the effort, and `--out` names the JSON file."""
     parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds and smaller tables")
+    parser.set_defaults(effort=Effort.FULL)
+    for effort, text in (
+        (Effort.QUICK, "fewer rounds and smaller tables"),
+        (Effort.SMOKE, "each step once, for tests"),
+    ):
+        parser.add_argument(f"--{effort}", dest="effort", action="store_const", const=effort, help=text)
     parser.add_argument("--out", type=Path, help="a file for the figures; without it they are printed")
     options = parser.parse_args()
     before, started = conditions(), time.monotonic()
-    found = measure(options.quick) | {"conditions": before}
+    found = measure(options.effort) | {"conditions": before}
     found["conditions"] |= {"load_after": os.getloadavg()[0], "seconds": round(time.monotonic() - started, 1)}
     text = json.dumps(rounded(found), separators=(",", ":"))
     if options.out:

@@ -74,7 +74,9 @@ async def throughput(
                     cells = {}
                     sides = [("bare", bare), ("unlogged", unlogged), ("logged", logged)]
                     for name, side in sides[number % 3 :] + sides[: number % 3]:
-                        cells[name] = asdict(await measure(side, operation, many, seconds=seconds, warmup=0.3))
+                        cells[name] = asdict(
+                            await measure(side, operation, many, seconds=seconds, warmup=min(0.3, seconds))
+                        )
                     journal.add(cells, round=number, operation=operation, callers=many)
     results = {
         (operation, many): [

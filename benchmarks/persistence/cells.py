@@ -48,6 +48,8 @@ BRANCH_NODES = 100
 QUEUES = 64
 QUEUE_TASKS = 1000
 TASK_PAGE = 10
+FEWEST = 2
+"""Number of calls without which there is no quantile."""
 TABLES = (
     "shards, executions, execution_maps, current_executions, history_tasks, history_node, history_tree, "
     "task_queues, tasks, visibility_records"
@@ -266,7 +268,7 @@ class Caller:
 
 
 async def measure(fixtures: Fixtures, name: str, callers: int, *, seconds: float, warmup: float) -> Cell:
-    """Run an operation with a number of callers for some seconds."""
+    """Run an operation with a number of callers for some seconds, and longer until it was called `FEWEST` times."""
     latencies: list[float] = []
     started = time.perf_counter()
     begin, end = started + warmup, started + warmup + seconds
@@ -275,10 +277,10 @@ async def measure(fixtures: Fixtures, name: str, callers: int, *, seconds: float
     async def call(number: int) -> None:
         operation = Caller(fixtures, number, callers).operation(name)
         before = time.perf_counter()
-        while before < end:
+        while before < end or len(latencies) < FEWEST:
             await operation()
             after = time.perf_counter()
-            if begin <= after <= end:
+            if begin <= after and (after <= end or len(latencies) < FEWEST):
                 if not cpu:
                     cpu.append(time.process_time())
                 latencies.append(after - before)
@@ -287,4 +289,10 @@ async def measure(fixtures: Fixtures, name: str, callers: int, *, seconds: float
     await asyncio.gather(*(call(number) for number in range(callers)))
     spent = time.process_time() - cpu[0]
     cuts = statistics.quantiles(latencies, n=100)
-    return Cell(len(latencies), seconds, cuts[49] * 1e3, cuts[98] * 1e3, spent / len(latencies) * 1e6)
+    return Cell(
+        len(latencies),
+        seconds if len(latencies) > FEWEST else time.perf_counter() - begin,
+        cuts[49] * 1e3,
+        cuts[98] * 1e3,
+        spent / len(latencies) * 1e6,
+    )

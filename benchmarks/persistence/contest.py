@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 OPERATIONS = ("get", "read100", "get_tasks", "append2048", "create_tasks", "create", "update")
 WARM_UP = 0.3
-"""Seconds for which a cell runs before it is measured."""
+"""Maximum number of seconds for which a cell runs before it is measured."""
 
 
 class Contest:
@@ -67,9 +67,11 @@ class Contest:
     async def _measure(self, operation: str, many: int, seconds: float) -> dict[str, dict[str, float]]:
         figures = {}
         if self._temporal is not None:
-            figures["temporal"] = self._temporal.ask(op=operation, callers=many, seconds=seconds, warmup=WARM_UP)
+            figures["temporal"] = self._temporal.ask(
+                op=operation, callers=many, seconds=seconds, warmup=min(WARM_UP, seconds)
+            )
         for name, store in self._stores.items():
-            figures[name] = asdict(await measure(store, operation, many, seconds=seconds, warmup=WARM_UP))
+            figures[name] = asdict(await measure(store, operation, many, seconds=seconds, warmup=min(WARM_UP, seconds)))
         return figures
 
 

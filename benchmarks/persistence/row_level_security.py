@@ -45,18 +45,19 @@ async def throughput(
         config = owner.strongroom.config
         dsn = await restricted_dsn(config.dsn)
         restricted = await stack.enter_async_context(Strongroom.unchecked(replace(config, dsn=dsn)))
-        await owner.prepare()
         for number in range(rounds):
             await owner.prepare()
             for operation in operations:
                 for many in callers:
                     if journal.has(round=number, operation=operation, callers=many):
                         continue
-                    one = await measure(owner, operation, many, seconds=seconds, warmup=0.3)
-                    two = await measure(
-                        replace(owner, strongroom=restricted), operation, many, seconds=seconds, warmup=0.3
-                    )
-                    rates = {"row_level_security": two.operations / two.seconds, "owner": one.operations / one.seconds}
+                    rates = {}
+                    for name, side in (
+                        ("owner", owner),
+                        ("row_level_security", replace(owner, strongroom=restricted)),
+                    ):
+                        cell = await measure(side, operation, many, seconds=seconds, warmup=min(0.3, seconds))
+                        rates[name] = cell.operations / cell.seconds
                     journal.add(rates, round=number, operation=operation, callers=many)
         if not journal.has(look_up="microseconds"):
             journal.add(await alternating(config.dsn, dsn), look_up="microseconds")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.lib.bench_server import bench_server
 from benchmarks.lib.measuring import median, rotated
-from benchmarks.lib.part import run
+from benchmarks.lib.part import Effort, run
 from benchmarks.persistence.cells import Fixtures
 from benchmarks.persistence.cells import measure as measure_cell
 from benchmarks.persistence.opened import open_strongroom
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 OPERATIONS = {"append of 2 KiB": "append2048", "read of 100 nodes": "read100"}
 CALLERS = (1, 16)
-SECONDS, QUICK_SECONDS = 1.0, 0.3
-ROUNDS, QUICK_ROUNDS = 5, 2
+SECONDS = {Effort.FULL: 1.0, Effort.QUICK: 0.3, Effort.SMOKE: 0.05}
+ROUNDS = {Effort.FULL: 5, Effort.QUICK: 2, Effort.SMOKE: 1}
 CONTENDERS = ("sealed", "plain")
-HITS, MISSES = 20_000, 200
+HITS = 20_000
+MISSES = {Effort.FULL: 200, Effort.QUICK: 200, Effort.SMOKE: 2}
 
 
 async def compare(fixtures: dict[str, Fixtures], rounds: int, seconds: float) -> list[dict[str, Any]]:
@@ -54,7 +55,7 @@ async def compare(fixtures: dict[str, Fixtures], rounds: int, seconds: float) ->
     ]
 
 
-async def key_cache(strongroom: Strongroom, fixtures: Fixtures) -> dict[str, float]:
+async def key_cache(strongroom: Strongroom, fixtures: Fixtures, count: int) -> dict[str, float]:
     """Return the time to open a namespace's keys: CPU time of a hit, and wall time of a miss, which reads the registry and unwraps."""
     keyring, namespace_id = strongroom.keyring, fixtures.namespace_id
     await keyring.open(namespace_id)
@@ -63,7 +64,7 @@ async def key_cache(strongroom: Strongroom, fixtures: Fixtures) -> dict[str, flo
         await keyring.open(namespace_id)
     hit = (time.process_time_ns() - started) / HITS
     misses: list[float | None] = []
-    for _ in range(MISSES):
+    for _ in range(count):
         keyring.evict(namespace_id)
         began = time.perf_counter_ns()
         await keyring.open(namespace_id)
@@ -71,20 +72,22 @@ async def key_cache(strongroom: Strongroom, fixtures: Fixtures) -> dict[str, flo
     return {"hit_ns": hit, "miss_ns": median(misses)}
 
 
-async def main(rounds: int, seconds: float) -> dict[str, Any]:
+async def main(effort: Effort) -> dict[str, Any]:
     """Start a server with a database for each contender, and measure."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         server = stack.enter_context(bench_server())
         fixtures = {name: await open_strongroom(stack, server, name, folder) for name in CONTENDERS}
-        cells = await compare(fixtures, rounds, seconds)
-        return {"cells": cells, "key_cache": await key_cache(fixtures["sealed"].strongroom, fixtures["sealed"])}
+        cells = await compare(fixtures, ROUNDS[effort], SECONDS[effort])
+        return {
+            "cells": cells,
+            "key_cache": await key_cache(fixtures["sealed"].strongroom, fixtures["sealed"], MISSES[effort]),
+        }
 
 
-def measure(quick: bool) -> dict[str, Any]:  # noqa: FBT001 - every part has this signature
+def measure(effort: Effort) -> dict[str, Any]:
     """Measure operations and the key cache."""
-    rounds, seconds = (QUICK_ROUNDS, QUICK_SECONDS) if quick else (ROUNDS, SECONDS)
-    return asyncio.run(main(rounds, seconds))
+    return asyncio.run(main(effort))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.lib.measuring import interleaved
-from benchmarks.lib.part import SIZES, run
+from benchmarks.lib.part import SIZES, Effort, run
 from benchmarks.sealing.contenders import gather
 from benchmarks.sealing.contenders.ours import associated_bytes
 from benchmarks.sealing.contenders.protocol import samplers_of
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from benchmarks.sealing.contenders.protocol import Contender, Row
 
-BATCHES = (1, 100, 1000)
+BATCHES = {Effort.FULL: (1, 100, 1000), Effort.QUICK: (1, 100), Effort.SMOKE: (1, 10)}
 SINGLE_ROWS = 100
 """Number of calls in a sample of a batch of 1."""
-ROUNDS, QUICK_ROUNDS = 11, 3
+ROUNDS = {Effort.FULL: 11, Effort.QUICK: 3, Effort.SMOKE: 1}
 OPERATIONS = ("seal", "open")
 
 
@@ -47,7 +47,7 @@ def cells(
     return found
 
 
-def measure(quick: bool) -> dict[str, Any]:  # noqa: FBT001 - every part is called so
+def measure(effort: Effort) -> dict[str, Any]:
     """Measure the matrix."""
     contenders, absent = gather()
     return {
@@ -56,9 +56,9 @@ def measure(quick: bool) -> dict[str, Any]:  # noqa: FBT001 - every part is call
         "associated_bytes": associated_bytes(),
         "cells": cells(
             contenders,
-            sizes=SIZES,
-            batches=(1, 100) if quick else BATCHES,
-            rounds=QUICK_ROUNDS if quick else ROUNDS,
+            sizes=SIZES[:2] if effort is Effort.SMOKE else SIZES,
+            batches=BATCHES[effort],
+            rounds=ROUNDS[effort],
         ),
     }
 

@@ -17,7 +17,7 @@ import asyncpg
 
 from benchmarks.lib.bench_server import bench_server
 from benchmarks.lib.measuring import interleaved
-from benchmarks.lib.part import run
+from benchmarks.lib.part import Effort, run
 from benchmarks.sealing.batches import rows_of
 from benchmarks.sealing.contenders import hand_written, ours
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 PLAINTEXT, AGAIN, LONGER = "plaintext", "plaintext again", "as long as sealed"
 ROWS = 1000
-ROUNDS, QUICK_ROUNDS = 15, 5
-SIZES, QUICK_SIZES = (256, 1024, 4096, 16384), (256, 1024)
+ROUNDS = {Effort.FULL: 15, Effort.QUICK: 5, Effort.SMOKE: 1}
+SIZES = {Effort.FULL: (256, 1024, 4096, 16384), Effort.QUICK: (256, 1024), Effort.SMOKE: (256,)}
 OVERHEAD = bytes(48)
 """Bytes that sealing with suite 2 adds to a row."""
 SHARD, NAMESPACE, TREE, BRANCH = 7, UUID(int=1), UUID(int=2), UUID(int=3)
@@ -135,16 +135,15 @@ def samplers(loop: asyncio.AbstractEventLoop, table: Table, rows: Sequence[Row])
     return {"COPY": copy, "SELECT": select}
 
 
-def measure(quick: bool) -> dict[str, Any]:  # noqa: FBT001 - every part is called so
+def measure(effort: Effort) -> dict[str, Any]:
     """Measure each size."""
     loop, cells = asyncio.new_event_loop(), []
-    rounds = QUICK_ROUNDS if quick else ROUNDS
     with bench_server() as server:
         connection = loop.run_until_complete(asyncpg.connect(f"{server}/postgres"))
         tables = {name: Table(connection, f"t{number}", way) for number, (name, way) in enumerate(ways().items())}
         for table in tables.values():
             loop.run_until_complete(table.create())
-        for size in QUICK_SIZES if quick else SIZES:
+        for size in SIZES[effort]:
             rows = rows_of(size, ROWS)
             sampled = {name: samplers(loop, table, rows) for name, table in tables.items()}
             for operation in ("COPY", "SELECT"):
@@ -153,7 +152,7 @@ def measure(quick: bool) -> dict[str, Any]:  # noqa: FBT001 - every part is call
                         assert loop.run_until_complete(table.select(1, ROWS)) == as_it_is(rows), "each reads back"
                     loop.run_until_complete(connection.execute("VACUUM ANALYZE"))
                 taken = interleaved(
-                    {name: each[operation] for name, each in sampled.items()}, rounds=rounds, items=ROWS
+                    {name: each[operation] for name, each in sampled.items()}, rounds=ROUNDS[effort], items=ROWS
                 )
                 cells.append({"operation": operation, "size": size, "rounds": taken})
             print(f"  {size} B", file=sys.stderr)

@@ -12,7 +12,7 @@ import asyncpg
 
 from benchmarks.lib.bench_server import bench_server
 from benchmarks.lib.measuring import median
-from benchmarks.lib.part import run
+from benchmarks.lib.part import Effort, run
 from benchmarks.sealing.batches import rows_of
 from benchmarks.sealing.contenders import ours
 from benchmarks.sealing.end_to_end import PLAINTEXT, Table, as_it_is
@@ -25,8 +25,12 @@ if TYPE_CHECKING:
 SIZE = 256
 STEP = 1000
 PAGE = 100
-COUNTS, QUICK_COUNTS = (10_000, 30_000, 100_000, 300_000, 1_000_000), (10_000, 30_000, 100_000)
-SAMPLES = 15
+COUNTS = {
+    Effort.FULL: (10_000, 30_000, 100_000, 300_000, 1_000_000),
+    Effort.QUICK: (10_000, 30_000, 100_000),
+    Effort.SMOKE: (1_000, 2_000),
+}
+SAMPLES = {Effort.FULL: 15, Effort.QUICK: 15, Effort.SMOKE: 2}
 OPERATIONS = {"COPY of 1,000": STEP, "SELECT of 100": PAGE, "SELECT of 1": 1}
 """The operations, each with the number of rows that it handles."""
 
@@ -36,7 +40,9 @@ def numbered(rows: Sequence[Row], first: int) -> list[Row]:
     return [((number, number, number - 1), plaintext) for number, (_, plaintext) in enumerate(rows, first)]
 
 
-async def grow(tables: dict[str, Table], counts: Sequence[int], connection: asyncpg.Connection) -> list[dict[str, Any]]:
+async def grow(
+    tables: dict[str, Table], counts: Sequence[int], samples: int, connection: asyncpg.Connection
+) -> list[dict[str, Any]]:
     """Fill all tables together, and measure at each number of rows."""
     plaintexts, held, found, places = rows_of(SIZE, STEP), 0, [], random.Random(7)
     for count in counts:
@@ -47,7 +53,7 @@ async def grow(tables: dict[str, Table], counts: Sequence[int], connection: asyn
         await connection.execute("VACUUM ANALYZE")
         await connection.execute("CHECKPOINT")
         series: dict[str, dict[str, list[float | None]]] = {what: {name: [] for name in tables} for what in OPERATIONS}
-        for number in range(SAMPLES):
+        for number in range(samples):
             place = places.randrange(1, held - PAGE)
             rows = numbered(plaintexts, held + 1)
             for name, table in list(tables.items())[:: 1 if number % 2 else -1]:
@@ -68,7 +74,7 @@ async def grow(tables: dict[str, Table], counts: Sequence[int], connection: asyn
     return found
 
 
-async def main(counts: Sequence[int]) -> list[dict[str, Any]]:
+async def main(counts: Sequence[int], samples: int) -> list[dict[str, Any]]:
     """Start a server, create the tables and measure."""
     with bench_server() as server:
         connection = await asyncpg.connect(f"{server}/postgres")
@@ -76,14 +82,14 @@ async def main(counts: Sequence[int]) -> list[dict[str, Any]]:
         tables = {name: Table(connection, f"g{number}", way) for number, (name, way) in enumerate(ways.items())}
         for table in tables.values():
             await table.create()
-        found = await grow(tables, counts, connection)
+        found = await grow(tables, counts, samples, connection)
         await connection.close()
         return found
 
 
-def measure(quick: bool) -> dict[str, Any]:  # noqa: FBT001 - every part is called so
+def measure(effort: Effort) -> dict[str, Any]:
     """Measure the cost at each number of rows."""
-    return {"size": SIZE, "cells": asyncio.run(main(QUICK_COUNTS if quick else COUNTS))}
+    return {"size": SIZE, "cells": asyncio.run(main(COUNTS[effort], SAMPLES[effort]))}
 
 
 if __name__ == "__main__":

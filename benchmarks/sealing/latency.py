@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.lib.measuring import quantile
-from benchmarks.lib.part import run
+from benchmarks.lib.part import Effort, run
 from benchmarks.sealing.batches import rows_of
 from benchmarks.sealing.contenders import ours
 from strongroom.storage.sealing import OFF_LOOP_BYTES, ROW_BYTES
@@ -19,16 +19,17 @@ from strongroom.storage.sealing import OFF_LOOP_BYTES, ROW_BYTES
 if TYPE_CHECKING:
     from benchmarks.sealing.contenders.protocol import Row
 
-ROWS = 100_000
+ROWS = {Effort.FULL: 100_000, Effort.QUICK: 100_000, Effort.SMOKE: 1000}
 SIZE = 256
 CHUNKS = (100, 1000, 10_000, 50_000)
 ON_LOOP, AS_STORE = "on the loop", "as the store does it"
 TICK = 0.001
-RUNS, QUICK_RUNS = 5, 2
+RUNS = {Effort.FULL: 5, Effort.QUICK: 2, Effort.SMOKE: 1}
+IDLE_TICKS = {Effort.FULL: 300, Effort.QUICK: 300, Effort.SMOKE: 10}
 
 
 async def delays(cipher: str, rows: list[Row], chunk: int, where: str) -> list[float]:
-    """Seal `ROWS` rows in chunks, and let other tasks run between two chunks. Return how late each tick came, in ms."""
+    """Seal the rows in chunks, and let other tasks run between two chunks. Return how late each tick came, in ms."""
     seal, late, sealing = ours.contender(cipher).seal, [], True
     in_thread = where == AS_STORE and chunk * (SIZE + ROW_BYTES) >= OFF_LOOP_BYTES
 
@@ -41,7 +42,7 @@ async def delays(cipher: str, rows: list[Row], chunk: int, where: str) -> list[f
     ticker = asyncio.create_task(tick())
     await asyncio.sleep(5 * TICK)
     late.clear()
-    for start in range(0, ROWS, chunk):
+    for start in range(0, len(rows), chunk):
         part = rows[start : start + chunk]
         if in_thread:
             await asyncio.to_thread(seal, part)
@@ -53,14 +54,13 @@ async def delays(cipher: str, rows: list[Row], chunk: int, where: str) -> list[f
     return late
 
 
-def measure(quick: bool) -> dict[str, Any]:  # noqa: FBT001 - every part is called so
+def measure(effort: Effort) -> dict[str, Any]:
     """Measure each cipher and chunk size in both ways, and an idle loop."""
-    rows, cells = rows_of(SIZE, ROWS), []
-    runs = QUICK_RUNS if quick else RUNS
+    rows, cells = rows_of(SIZE, ROWS[effort]), []
     for cipher in ours.available():
         for chunk in CHUNKS:
             for where in (ON_LOOP, AS_STORE):
-                late = [each for _ in range(runs) for each in asyncio.run(delays(cipher, rows, chunk, where))]
+                late = [each for _ in range(RUNS[effort]) for each in asyncio.run(delays(cipher, rows, chunk, where))]
                 cells.append(
                     {
                         "contender": ours.NAMES[cipher],
@@ -73,12 +73,18 @@ def measure(quick: bool) -> dict[str, Any]:  # noqa: FBT001 - every part is call
                     }
                 )
         print(f"  {cipher}", file=sys.stderr)
-    return {"rows": ROWS, "size": SIZE, "tick_ms": TICK * 1e3, "idle": asyncio.run(_idle()), "cells": cells}
+    return {
+        "rows": len(rows),
+        "size": SIZE,
+        "tick_ms": TICK * 1e3,
+        "idle": asyncio.run(_idle(IDLE_TICKS[effort])),
+        "cells": cells,
+    }
 
 
-async def _idle() -> dict[str, float]:
+async def _idle(ticks: int) -> dict[str, float]:
     late = []
-    for _ in range(300):
+    for _ in range(ticks):
         due = time.perf_counter() + TICK
         await asyncio.sleep(TICK)
         late.append((time.perf_counter() - due) * 1e3)

@@ -18,18 +18,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.lib.measuring import median, rotated
-from benchmarks.lib.part import KEPT_HEAP, run
+from benchmarks.lib.part import KEPT_HEAP, Effort, run
 from benchmarks.sealing.batches import rows_of
 from benchmarks.sealing.contenders import bare_loop, hand_written, ours
 
 if TYPE_CHECKING:
     from benchmarks.sealing.contenders.protocol import Contender
 
-SIZE, ROWS = 65536, 1000
-PIECES = (ROWS, 64)
-"""Rows per call: all rows, or 4 MiB of them, whose results are freed before the next call."""
+SIZE = 65536
+ROWS = {Effort.FULL: 1000, Effort.QUICK: 1000, Effort.SMOKE: 64}
+PIECE = 64
+"""Rows per call besides all of them: 4 MiB, whose results are freed before the next call."""
 CALLS = 3
-ROUNDS, QUICK_ROUNDS = 5, 1
+ROUNDS = {Effort.FULL: 5, Effort.QUICK: 1, Effort.SMOKE: 1}
 KEYS = 1000
 
 
@@ -54,10 +55,10 @@ def reset_peak() -> bool:
     return True
 
 
-def child(name: str, piece: int) -> None:
+def child(name: str, count: int, piece: int) -> None:
     """Seal all rows in pieces, and print the time and memory. This runs in its own process."""
-    seal, rows = contenders()[name].seal, rows_of(SIZE, ROWS)
-    pieces = [rows[start : start + piece] for start in range(0, ROWS, piece)]
+    seal, rows = contenders()[name].seal, rows_of(SIZE, count)
+    pieces = [rows[start : start + piece] for start in range(0, count, piece)]
     reset = reset_peak()
     before = peak() if reset else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     times = []
@@ -68,22 +69,30 @@ def child(name: str, piece: int) -> None:
             sealed = seal(part)
             spent += time.process_time_ns() - started
             del sealed
-        times.append(spent / ROWS)
+        times.append(spent / count)
     print(json.dumps({"ns_a_row": sorted(times)[CALLS // 2], "peak_bytes": peak() - before}))
 
 
-def large_batches(rounds: int) -> list[dict[str, Any]]:
+def large_batches(count: int, rounds: int) -> list[dict[str, Any]]:
     """Return a cell for each heap, piece and contender: the rounds' times, and the peak's median."""
     stock = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
     heaps = {"stock glibc": stock, "kept": stock | KEPT_HEAP}
     names, cells = list(contenders()), []
     for heap, environment in heaps.items():
-        for piece in PIECES:
+        for piece in dict.fromkeys((count, PIECE)):
             taken: dict[str, list[float | None]] = {name: [] for name in names}
             peaks: dict[str, list[float | None]] = {name: [] for name in names}
             for number in range(rounds):
                 for name in rotated(names, number):
-                    command = [sys.executable, "-m", "benchmarks.sealing.memory", "--child", name, str(piece)]
+                    command = [
+                        sys.executable,
+                        "-m",
+                        "benchmarks.sealing.memory",
+                        "--child",
+                        name,
+                        str(count),
+                        str(piece),
+                    ]
                     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
                     answer = json.loads(done.stdout)
                     taken[name].append(answer["ns_a_row"])
@@ -115,18 +124,18 @@ def key_bytes(cipher: str) -> float:
     return size / len(held)
 
 
-def measure(quick: bool) -> dict[str, Any]:  # noqa: FBT001 - every part is called so
+def measure(effort: Effort) -> dict[str, Any]:
     """Measure large batches and the memory of keys."""
     return {
         "size": SIZE,
-        "rows": ROWS,
-        "large_batches": large_batches(QUICK_ROUNDS if quick else ROUNDS),
+        "rows": ROWS[effort],
+        "large_batches": large_batches(ROWS[effort], ROUNDS[effort]),
         "python_bytes_of_a_namespace": {ours.NAMES[cipher]: key_bytes(cipher) for cipher in ours.available()},
     }
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
-        child(sys.argv[2], int(sys.argv[3]))
+        child(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
     else:
         run(measure)

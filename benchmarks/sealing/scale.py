@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.lib.measuring import interleaved
-from benchmarks.lib.part import run
+from benchmarks.lib.part import Effort, run
 from benchmarks.sealing.batches import rows_of
 from benchmarks.sealing.contenders import hand_written, ours
 
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
     from benchmarks.lib.measuring import Sampler
     from benchmarks.sealing.contenders.protocol import Row
 
-NAMESPACES = (1, 100, 10_000)
+NAMESPACES = {Effort.FULL: (1, 100, 10_000), Effort.QUICK: (1, 100, 10_000), Effort.SMOKE: (1, 10)}
 NAMESPACE_BATCH = 10
 """Number of rows that one request writes or reads. The next request is for another namespace."""
-REQUESTS = 1_000
+REQUESTS = {Effort.FULL: 1_000, Effort.QUICK: 1_000, Effort.SMOKE: 10}
 THREADS = (1, 2, 4)
 THREAD_SIZES = (256, 4096, 65536)
-THREAD_BYTES = 8 << 20
+THREAD_BYTES = {Effort.FULL: 8 << 20, Effort.QUICK: 8 << 20, Effort.SMOKE: 1 << 20}
 """Maximum number of bytes that one sample of threads seals in total, `THREAD_BATCH` rows at a time."""
 THREAD_BATCH = 64
-ROUNDS, QUICK_ROUNDS = 9, 3
+ROUNDS = {Effort.FULL: 9, Effort.QUICK: 3, Effort.SMOKE: 1}
 
 
-def namespaces(cipher: str, count: int) -> dict[str, Sampler]:
+def namespaces(cipher: str, count: int, requests: int) -> dict[str, Sampler]:
     """Return samplers of requests to randomly chosen namespaces, in CPU nanoseconds per row."""
     keys = [ours.namespace_keys(cipher) for _ in range(count)]
     drawn = random.Random(count)
-    order = [drawn.randrange(count) for _ in range(REQUESTS)]
+    order = [drawn.randrange(count) for _ in range(requests)]
     rows = rows_of(256, NAMESPACE_BATCH)
     sealed = {
         number: [
@@ -50,7 +50,7 @@ def namespaces(cipher: str, count: int) -> dict[str, Sampler]:
             started = time.process_time_ns()
             for number in order:
                 work(number)
-            return (time.process_time_ns() - started) / (REQUESTS * NAMESPACE_BATCH)
+            return (time.process_time_ns() - started) / (requests * NAMESPACE_BATCH)
 
         return timed
 
@@ -60,10 +60,12 @@ def namespaces(cipher: str, count: int) -> dict[str, Sampler]:
     }
 
 
-def threads(seal: Callable[[Sequence[Row]], object], size: int, pool: ThreadPoolExecutor | None, many: int) -> Sampler:
+def threads(
+    seal: Callable[[Sequence[Row]], object], total: int, size: int, pool: ThreadPoolExecutor | None, many: int
+) -> Sampler:
     """Return a sampler of threads that seal batches at the same time, in elapsed nanoseconds per row."""
     rows = rows_of(size, THREAD_BATCH)
-    batches = max(many, min(64, THREAD_BYTES // (size * THREAD_BATCH)) // many * many)
+    batches = max(many, min(64, total // (size * THREAD_BATCH)) // many * many)
 
     def timed() -> float:
         started = time.perf_counter_ns()
@@ -83,12 +85,12 @@ def _repeat(seal: Callable[[Sequence[Row]], object], rows: Sequence[Row], times:
         seal(rows)
 
 
-def measure(quick: bool) -> dict[str, Any]:  # noqa: FBT001 - every part is called so
+def measure(effort: Effort) -> dict[str, Any]:
     """Measure namespaces and threads."""
-    rounds = QUICK_ROUNDS if quick else ROUNDS
+    rounds = ROUNDS[effort]
     by_namespaces, by_threads = [], []
     for cipher in ours.available():
-        sampled = {count: namespaces(cipher, count) for count in NAMESPACES}
+        sampled = {count: namespaces(cipher, count, REQUESTS[effort]) for count in NAMESPACES[effort]}
         for operation in ("seal", "open"):
             taken = interleaved({str(count): each[operation] for count, each in sampled.items()}, rounds=rounds)
             by_namespaces.append({"contender": ours.NAMES[cipher], "operation": operation, "rounds": taken})
@@ -99,7 +101,8 @@ def measure(quick: bool) -> dict[str, Any]:  # noqa: FBT001 - every part is call
     for size in THREAD_SIZES:
         for name, seal in seals.items():
             taken = interleaved(
-                {str(many): threads(seal, size, pool, many) for many, pool in pools.items()}, rounds=rounds
+                {str(many): threads(seal, THREAD_BYTES[effort], size, pool, many) for many, pool in pools.items()},
+                rounds=rounds,
             )
             by_threads.append({"contender": name, "size": size, "rounds": taken})
         print(f"  threads, {size} B", file=sys.stderr)

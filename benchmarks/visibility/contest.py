@@ -25,7 +25,7 @@ from benchmarks.visibility.documents import CUSTOM
 from benchmarks.visibility.measure import ratio, verdict
 from benchmarks.visibility.queries import COUNTS, GROUPING, LISTS
 from benchmarks.visibility.sealed import Sealed
-from benchmarks.visibility.sizes import Cluster, index_sizes, sizes, write
+from benchmarks.visibility.sizes import LEASE, Cluster, index_sizes, sizes, write
 from strongroom.driver.config import ElasticsearchConfig, load_config, write_config
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef
@@ -37,6 +37,27 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Setup:
+    """What is compared, and for how long.
+
+    Attributes:
+        number: Number of documents.
+        preset: Preset of the sealed index.
+        with_cluster: Whether Elasticsearch takes part.
+        url: Address of an Elasticsearch; None starts one.
+        lease: Seconds until the index is merged and its size is read.
+        blocks: Maximum number of blocks of calls for a figure.
+    """
+
+    number: int
+    preset: str
+    with_cluster: bool
+    url: str | None
+    lease: float
+    blocks: int
+
+
+@dataclass(frozen=True, slots=True)
 class Contest:
     """All contenders, with the same documents."""
 
@@ -44,6 +65,18 @@ class Contest:
     cluster: Cluster | None
     database: asyncpg.Connection
     sealed: asyncpg.Connection
+    blocks: int
+
+    async def ratio(
+        self,
+        ours: Callable[[], Awaitable[Any]],
+        theirs: Callable[[], Awaitable[Any]],
+        *,
+        blocks: int = 9,
+        runs: int = 12,
+    ) -> tuple[float, float]:
+        """Return the ratio of two calls, and the milliseconds of the second one."""
+        return await ratio(ours, theirs, blocks=min(blocks, self.blocks), runs=runs)
 
     async def agreed(self, query: str, where: str) -> None:
         """Count with all contenders, and fail if their counts differ."""
@@ -60,8 +93,8 @@ class Contest:
         """Compare a call in PostgreSQL: its first statement alone, and end to end."""
         statement = await self.ours.statement(query, call)
         return [
-            await ratio(lambda: self.sealed.fetch(*statement), lambda: self.database.fetch(theirs), **often),
-            await ratio(lambda: call(self.ours.postgres, query), lambda: self.database.fetch(theirs), **often),
+            await self.ratio(lambda: self.sealed.fetch(*statement), lambda: self.database.fetch(theirs), **often),
+            await self.ratio(lambda: call(self.ours.postgres, query), lambda: self.database.fetch(theirs), **often),
         ]
 
     async def list_in_cluster(self, query: str) -> list[tuple[float, float]]:
@@ -74,8 +107,8 @@ class Contest:
             await asyncio.to_thread(cluster.client.request, "POST", f"/{index}/_search", body)
 
         return [
-            await ratio(lambda: request("sealed", body), lambda: request("twin", theirs)),
-            await ratio(
+            await self.ratio(lambda: request("sealed", body), lambda: request("twin", theirs)),
+            await self.ratio(
                 lambda: self.ours.list(self.ours.elastic, query), lambda: cluster.elastic.search(index="twin", **theirs)
             ),
         ]
@@ -86,7 +119,7 @@ class Contest:
             return
         body = cluster.twin.query(query)
         grouped = "aggs" in body
-        figure, _ = await ratio(
+        figure, _ = await self.ratio(
             lambda: self.ours.count(self.ours.elastic, query),
             lambda: (
                 cluster.elastic.search(index="twin", **body)
@@ -141,7 +174,7 @@ async def queries(contest: Contest, journal: Journal) -> None:
         print(f"{f'PostgreSQL, {name}, worst':40} {verdict(max(column), 2.0, 1.0)}")
 
 
-async def run(number: int, preset: str, *, with_cluster: bool, journal: Journal) -> None:
+async def run(setup: Setup, journal: Journal) -> None:
     """Fill all four contenders, or only the two in PostgreSQL, and measure."""
     async with AsyncExitStack() as stack:
         server = stack.enter_context(bench_server())
@@ -152,37 +185,40 @@ async def run(number: int, preset: str, *, with_cluster: bool, journal: Journal)
         path = folder / "bench.toml"
         write_config(path, dsn=f"{server}/sealed", keyring="bench.json")
         config, cluster = load_config(path), None
-        if with_cluster:
+        if setup.with_cluster:
             # Imported here, because a measurement of PostgreSQL alone does not need them.
             from elasticsearch import AsyncElasticsearch, OrjsonSerializer  # noqa: PLC0415
 
             from tests.support.elasticsearch_node import Client, elasticsearch_node  # noqa: PLC0415
             from tests.support.plaintext_copy import Attributes, PlaintextCopy  # noqa: PLC0415
 
-            node = stack.enter_context(elasticsearch_node(heap="2g", java_options=(), own=True))
-            config = replace(config, elasticsearch=ElasticsearchConfig(node.url, index="sealed", insecure=True))
-            client = stack.enter_context(Client(node.url))
-            elastic = AsyncElasticsearch(node.url, serializer=OrjsonSerializer())
+            if (url := setup.url) is None:
+                url = stack.enter_context(elasticsearch_node(heap="2g", java_options=(), own=True)).url
+            config = replace(config, elasticsearch=ElasticsearchConfig(url, index="sealed", insecure=True))
+            client = stack.enter_context(Client(url))
+            elastic = AsyncElasticsearch(url, serializer=OrjsonSerializer())
             stack.push_async_callback(elastic.close)
+            stack.callback(client.request, "DELETE", "/twin?ignore_unavailable=true")
             cluster = Cluster(client, elastic, PlaintextCopy.create(client, "twin", Attributes(CUSTOM)))
         await Strongroom.init(config)
         strongroom = await stack.enter_async_context(Strongroom.open(config))
         if strongroom.search_index is not None:
             await strongroom.search_index.create()
+            stack.push_async_callback(strongroom.search_index.drop)
         kek = KekRef.parse("local:bench")
         await strongroom.create_kek(kek)
         namespace = await strongroom.namespaces.create(
-            "bench", kek=kek, search_attributes=CUSTOM, index_layout=str(new_layout(preset))
+            "bench", kek=kek, search_attributes=CUSTOM, index_layout=str(new_layout(setup.preset))
         )
         ours = Sealed(strongroom, namespace)
         database = await asyncpg.connect(f"{server}/twin")
         await plain.create(database)
-        await write(ours, cluster, database, number)
+        await write(ours, cluster, database, setup.number, journal)
         if cluster is not None:
-            await index_sizes(ours, cluster.client, number, preset)
-        await sizes(ours, database, number)
+            await index_sizes(ours, cluster.client, setup.number, setup.preset, journal, setup.lease)
+        await sizes(ours, database, setup.number, journal)
         sealed = await asyncpg.connect(f"{server}/sealed", server_settings={"search_path": SCHEMA})
-        await queries(Contest(ours, cluster, database, sealed), journal)
+        await queries(Contest(ours, cluster, database, sealed, setup.blocks), journal)
 
 
 @click.command()
@@ -192,12 +228,17 @@ async def run(number: int, preset: str, *, with_cluster: bool, journal: Journal)
 )
 @click.option("--out", type=click.Path(path_type=Path), help="File for the figures.")
 @click.option("--only", type=click.Choice(["postgres"]), help="Leave Elasticsearch out.")
-def main(number: int, preset: str, only: str | None, out: Path | None) -> None:
+@click.option("--url", help="Address of an Elasticsearch; without it a node is started.")
+@click.option("--blocks", default=9, show_default=True, help="Blocks of calls of a contender for each figure.")
+@click.option(
+    "--lease", default=LEASE, show_default=True, help="Seconds until the index is merged and its size is read."
+)
+def main(out: Path | None, only: str | None, **setup: Any) -> None:
     """Compare sealed visibility with plaintext copies."""
     if out is not None:
         out.unlink(missing_ok=True)  # each run writes its own documents, so that figures of two runs are not mixed
-    journal = Journal(out, documents=number, preset=preset)
-    asyncio.run(run(number, preset, with_cluster=only is None, journal=journal))
+    journal = Journal(out, documents=setup["number"], preset=setup["preset"])
+    asyncio.run(run(Setup(with_cluster=only is None, **setup), journal))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import asyncpg
 
 from benchmarks.lib.bench_server import bench_server
 from benchmarks.lib.measuring import rotated
-from benchmarks.lib.part import run
+from benchmarks.lib.part import Effort, run
 from benchmarks.visibility import postgres_copy as twin
 from benchmarks.visibility.documents import CUSTOM, documents
 from benchmarks.visibility.queries import LISTS
@@ -31,10 +31,10 @@ from strongroom.visibility import new_layout
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-DOCUMENTS, QUICK_DOCUMENTS = 20_000, 2_000
+DOCUMENTS = {Effort.FULL: 20_000, Effort.QUICK: 2_000, Effort.SMOKE: 500}
 STEP = 500
 CLASSES = ("everything", "type, frequent", "customer", "start of a day")
-ROUNDS, QUICK_ROUNDS = 15, 5
+ROUNDS = {Effort.FULL: 15, Effort.QUICK: 5, Effort.SMOKE: 1}
 
 
 async def compare(
@@ -103,11 +103,9 @@ async def main(number: int, rounds: int) -> dict[str, Any]:
         return {"documents": number, "writing": written, "lists": lists}
 
 
-def measure(quick: bool) -> dict[str, Any]:  # noqa: FBT001 - every part is called so
+def measure(effort: Effort) -> dict[str, Any]:
     """Measure both contenders."""
-    return asyncio.run(
-        main(QUICK_DOCUMENTS if quick else DOCUMENTS, QUICK_ROUNDS if quick else ROUNDS),
-    )
+    return asyncio.run(main(DOCUMENTS[effort], ROUNDS[effort]))
 
 
 if __name__ == "__main__":

@@ -75,17 +75,18 @@ class Sealed:
         index = self.strongroom.search_index
         assert index is not None
         sent: list[dict[str, Any]] = []
-        real = index.search
+        client = index.client
+        real = client.search
 
         async def heard(body: dict[str, Any], *, snapshot: str | None) -> dict[str, Any]:
             sent.append(dict(body))
             return await real(body, snapshot=snapshot)
 
-        index.search = heard  # type: ignore[method-assign]
+        client.search = heard  # type: ignore[method-assign]
         try:
             await self.list(self.elastic, query)
         finally:
-            index.search = real  # type: ignore[method-assign]
+            client.search = real  # type: ignore[method-assign]
         return sent[0]
 
     async def statement(self, query: str, call: Callable[[VisibilityManager, str], Awaitable[int]]) -> tuple[Any, ...]:

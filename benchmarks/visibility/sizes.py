@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     import asyncpg
     from elasticsearch import AsyncElasticsearch
 
+    from benchmarks.lib.journal import Journal
     from tests.support.elasticsearch_node import Client
     from tests.support.plaintext_copy import PlaintextCopy
 
-LEASE = 35
+LEASE = 35.0
 """Seconds after which a merge drops the write history that the cluster keeps for replicas that were briefly away."""
-
 
 BYTES = {"compatible": (0.7, 0.6), "strict": (1.0, 0.85)}
 """Required size and goal of an index, relative to the copy, by preset."""
@@ -42,8 +42,10 @@ class Cluster:
     twin: PlaintextCopy
 
 
-async def write(ours: Sealed, cluster: Cluster | None, database: asyncpg.Connection, number: int) -> None:
-    """Write the documents to all contenders in turns, and print the speeds."""
+async def write(
+    ours: Sealed, cluster: Cluster | None, database: asyncpg.Connection, number: int, journal: Journal
+) -> None:
+    """Write the documents to all contenders in turns, and report the speeds."""
     sealing = indexing = plain_indexing = 0.0
     for some in batched(documents(number), 2000):
         sealing += await ours.write(some)
@@ -69,42 +71,56 @@ async def write(ours: Sealed, cluster: Cluster | None, database: asyncpg.Connect
             await elastic.bulk(index="twin", operations=lines)
         plain_indexing += time.perf_counter() - began
     print(f"{number} documents")
+    journal.add({"microseconds": sealing / number * 1e6}, measured="client CPU to seal and write a document")
     print(
         f"sealing, tokens and writing, client CPU  {sealing / number * 1e6:7.1f} µs a document   must 70, goal 40 (documents alone)"
     )
     if cluster is not None:
+        rates = {"sealed": number / indexing, "plaintext": number / plain_indexing, "ratio": plain_indexing / indexing}
+        journal.add(rates, speed="bulk indexing, documents a second")
         print(
             f"bulk indexing, sealed / plain            {verdict(plain_indexing / indexing, 0.85, 1.0, more=True)}"
             f" ({number / indexing:.0f} a second)"
         )
 
 
-async def index_sizes(ours: Sealed, client: Client, number: int, preset: str) -> None:
-    """Print the bytes per document in Elasticsearch."""
-    stored, shape = [], []
-    await asyncio.sleep(LEASE)
+async def index_sizes(ours: Sealed, client: Client, number: int, preset: str, journal: Journal, lease: float) -> None:
+    """Report the bytes per document in Elasticsearch, after a merge."""
+    search_index = ours.strongroom.search_index
+    assert search_index is not None
+    await asyncio.sleep(lease)
     await touch(ours, client)
+    stored = []
     for index in ("sealed", "twin"):
         client.request("POST", f"/{index}/_forcemerge?max_num_segments=1&flush=true")
         client.request("POST", f"/{index}/_refresh")
         stats = client.request("GET", f"/{index}/_stats/store,docs,segments")["_all"]["primaries"]
-        assert stats["docs"]["count"] == number, "both have all documents"
         stored.append(stats["store"]["size_in_bytes"] / number)
-        shape.append(f"{stats['segments']['count']} segments, {stats['docs']['deleted']} deleted")
+    # The sealed index has more documents than runs, because writers and deletions leave a mark each.
+    runs = [await search_index.count(), client.request("GET", "/twin/_count")["count"]]
+    assert runs == [number, number], (
+        f"{runs[0]} sealed and {runs[1]} plaintext documents in the cluster, {number} written"
+    )
+    _report(journal, "Elasticsearch, bytes a document", *stored)
     print(
         f"Elasticsearch, bytes a document          {verdict(stored[0] / stored[1], *BYTES[preset])}"
         f" ({stored[0]:.0f} against {stored[1]:.0f})"
     )
 
 
-async def sizes(ours: Sealed, database: asyncpg.Connection, number: int) -> None:
-    """Print the bytes per row in PostgreSQL."""
+def _report(journal: Journal, size: str, sealed: float, plaintext: float) -> None:
+    journal.add({"sealed": sealed, "plaintext": plaintext, "ratio": sealed / plaintext}, size=size)
+
+
+async def sizes(ours: Sealed, database: asyncpg.Connection, number: int, journal: Journal) -> None:
+    """Report the bytes per row in PostgreSQL."""
     size = "SELECT pg_total_relation_size('{}')"
     await database.execute("VACUUM ANALYZE executions_visibility")
     async with ours.strongroom.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute("VACUUM ANALYZE visibility_records")
         sealed = await connection.fetchval(size.format("visibility_records")) / number
     twin = await database.fetchval(size.format("executions_visibility")) / number
+    _report(journal, "PostgreSQL, bytes a row with its indexes", sealed, twin)
     print(
         f"PostgreSQL, bytes a row with its indexes {verdict(sealed / twin, 0.4, 0.3)} ({sealed:.0f} against {twin:.0f})"
     )

@@ -1,15 +1,13 @@
 """AWS-LC's own speed in this process, with associated data as long as ours: `benchmarks/native_limit`, loaded with ctypes.
 
-cargo builds it on first use; without cargo it is left out. It calls the cipher once per row, in a batch of 1 and in a batch
-of 100.
+`make bench-env` builds it, which takes a minute; without cargo it is left out. It calls the cipher once per row, in a batch
+of 1 and in a batch of 100.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-import shutil
-import subprocess
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -32,20 +30,15 @@ LIBRARY = FOLDER / "target" / "release" / "libnative_limit.so"
 
 @cache
 def library() -> ctypes.CDLL:
-    """Return the library, built if it is older than its source.
+    """Return the library.
 
     Raises:
-        Absent: cargo is missing, or can't build the library here.
+        Absent: The library is not built, or its source is newer.
     """
     sources = [FOLDER / "Cargo.toml", FOLDER / "src" / "lib.rs"]
     if not LIBRARY.exists() or LIBRARY.stat().st_mtime < max(source.stat().st_mtime for source in sources):
-        if shutil.which("cargo") is None:
-            msg = "cargo is not on this machine"
-            raise Absent(msg)
-        built = subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=FOLDER, capture_output=True, check=False)
-        if built.returncode != 0:
-            msg = "cargo can't build benchmarks/native_limit here; run it there to see why"
-            raise Absent(msg)
+        msg = "it is not built: run `make bench-env`, which needs cargo"
+        raise Absent(msg)
     loaded = ctypes.CDLL(str(LIBRARY))
     loaded.limit_new.restype = ctypes.c_void_p
     loaded.limit_new.argtypes = [ctypes.c_char_p] * 3 + [ctypes.c_size_t] * 3

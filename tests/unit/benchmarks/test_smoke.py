@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
 import pytest
 
+from benchmarks.lib.journals import render
 from tests.support.tree import ROOT
 
 pytestmark = pytest.mark.integration
@@ -15,23 +17,31 @@ SHORT = {
     "benchmarks.persistence.contest": "--rounds 1 --seconds 0.1 --callers 2 --operations get",
     "benchmarks.persistence.audit": "--rounds 1 --seconds 0.1 --callers 2 --operation get --records 1000",
     "benchmarks.persistence.row_level_security": "--rounds 1 --seconds 0.1 --callers 2 --operation get",
-    "benchmarks.visibility.contest": "--documents 2000 --only postgres",
-    "benchmarks.persistence.stores": "--quick",
-    "benchmarks.sealing.end_to_end": "--quick",
-    "benchmarks.sealing.growth": "--quick",
-    "benchmarks.sealing.latency": "--quick",
-    "benchmarks.visibility.cost": "--quick",
+    "benchmarks.persistence.stores": "--smoke",
+    "benchmarks.sealing.batches": "--smoke",
+    "benchmarks.sealing.compare": "HEAD --starts 1 --rounds 1",
+    "benchmarks.sealing.end_to_end": "--smoke",
+    "benchmarks.sealing.growth": "--smoke",
+    "benchmarks.sealing.latency": "--smoke",
+    "benchmarks.sealing.memory": "--smoke",
+    "benchmarks.sealing.scale": "--smoke",
+    "benchmarks.visibility.cost": "--smoke",
 }
 ELSEWHERE = {
     "benchmarks.lib.journals": "it writes tables; test_journal.py runs it",
     "benchmarks.lib.part": "a library",
     "benchmarks.lib.report": "it runs the parts",
-    "benchmarks.sealing.batches": "too long even when quick; test_contenders.py runs each contender",
-    "benchmarks.sealing.memory": "too long even when quick",
-    "benchmarks.sealing.scale": "too long even when quick",
-    "benchmarks.sealing.compare": "needs two commits",
     "benchmarks.sealing.compare_worker": "compare starts it",
+    "benchmarks.visibility.contest": "it needs Elasticsearch too, see its own test",
 }
+
+
+def output(module, *arguments):
+    """Run a benchmark, and return what it printed."""
+    command = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
 
 
 def test_each_benchmark_is_listed():
@@ -47,8 +57,16 @@ def test_each_benchmark_is_listed():
 @pytest.mark.parametrize("module", SHORT)
 def test_a_benchmark_runs(module):
     """It ends without an error and prints figures."""
-    done = subprocess.run(
-        [sys.executable, "-m", module, *SHORT[module].split()], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert any(character.isdigit() for character in done.stdout)
+    assert any(character.isdigit() for character in output(module, *SHORT[module].split()))
+
+
+def test_sealed_visibility_is_compared_with_both_copies(elasticsearch_server, tmp_path):
+    """Both indexes have all documents, and speeds, sizes, lists and counts are in the journal and in the tables made from it."""
+    journal = tmp_path / "visibility.jsonl"
+    where = ("--url", elasticsearch_server.url, "--out", str(journal))
+    output("benchmarks.visibility.contest", *"--documents 2000 --lease 0 --blocks 1".split(), *where)
+    kinds = {next(iter(json.loads(line)["place"])) for line in journal.read_text().splitlines()[1:]}
+    assert kinds == {"measured", "speed", "size", "list", "count"}
+    tables = render(tmp_path)
+    assert "Elasticsearch, bytes a document" in tables
+    assert "elasticsearch request (ratio)" in tables

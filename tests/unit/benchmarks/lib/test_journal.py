@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.lib.journal import Journal
-from benchmarks.lib.journals import render
+from benchmarks.lib.journals import FOLDER, render
 
 
 def test_an_interrupted_run_is_continued(tmp_path):
@@ -30,7 +30,16 @@ def test_the_tables_come_from_the_files(tmp_path):
     """Each figure of a table is computed from the journal, and a benchmark that did not run is named."""
     journal = Journal(tmp_path / "row_level_security.jsonl", seconds=1.0)
     for number, rate in enumerate((100.0, 300.0, 200.0)):
-        journal.add({"owner": rate}, round=number, operation="get", callers=16)
+        figures = {"row_level_security": rate / 2, "owner": rate * 100}
+        journal.add(figures, round=number, operation="get", callers=16)
     text = render(tmp_path)
-    assert "| get | 16 | 3 | 200 (100-300) |" in text
+    assert "| row_level_security / owner |" in text
+    assert "| get | 16 | 3 | 0.005 (0.005-0.005) | 100 (50-150) | 20,000 (10,000-30,000) |" in text
     assert text.count("Not measured.") == 3
+
+
+def test_the_tables_of_the_stores_are_of_their_journals():
+    """The text was not changed by hand, nor a journal without it, and each benchmark has figures."""
+    text = (FOLDER / "stores.md").read_text()
+    assert text == render(FOLDER)
+    assert "Not measured." not in text
