@@ -74,10 +74,19 @@ def token_id(token: bytes, operation: str, scope: bytes) -> bytes:
     return position
 
 
-def token_text(token: bytes, operation: str, scope: bytes) -> str:
-    """Return the position in a token of `token_of_bytes`, which must be text; raises as `token_bytes` does."""
+def token_of_name(operation: str, scope: bytes, name: str) -> bytes:
+    """Return a token for a position that is a name of at most 255 bytes. Its length comes first, so that a cut token is noticed."""
+    encoded = name.encode()
+    return token_of_bytes(operation, scope, bytes([len(encoded)]) + encoded)
+
+
+def token_name(token: bytes, operation: str, scope: bytes) -> str:
+    """Return the name in a token of `token_of_name`; raises as `token_bytes` does."""
+    position = token_bytes(token, operation, scope)
+    if not position or position[0] != len(position) - 1 or b"\x00" in position[1:]:
+        raise _foreign(operation)
     try:
-        return token_bytes(token, operation, scope).decode()
+        return position[1:].decode()
     except UnicodeDecodeError:
         raise _foreign(operation) from None
 

@@ -13,7 +13,7 @@ from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import NO_NAMESPACE
 from strongroom.storage.errors import DatabaseUnavailable, InvalidPersistenceRequest, NotFound
-from strongroom.storage.page_tokens import token_of_bytes, token_text
+from strongroom.storage.page_tokens import token_name, token_of_name
 
 from .members import (
     ClusterMembersPage,
@@ -89,14 +89,14 @@ class ClusterMetadataStore:
             IntegrityError: A row does not open.
         """
         page_size = wanted_page_size(page_size)
-        after = token_text(page_token, "list_cluster_metadata", b"") if page_token else ""
+        after = token_name(page_token, "list_cluster_metadata", b"") if page_token else ""
         async with self._database.connection(NO_NAMESPACE) as connection:
             rows = await connection.fetch(_SQL["list"], after, page_size)
         clusters = await self._keyring.with_keys(
             self._keyring.cell_id, lambda keys: tuple(_opened(keys, row) for row in rows)
         )
         is_full = len(rows) == page_size
-        token = token_of_bytes("list_cluster_metadata", b"", clusters[-1].cluster_name.encode()) if is_full else None
+        token = token_of_name("list_cluster_metadata", b"", clusters[-1].cluster_name) if is_full else None
         return ClusterMetadataPage(clusters, token)
 
     async def get_cluster_metadata(self, cluster_name: str) -> ClusterMetadata:
