@@ -29,10 +29,10 @@ def section(name: str, lines: list[dict[str, Any]]) -> str:
     head, rows = lines[0], lines[1:]
     at = head["conditions"]
     told = ", ".join(f"{key} {value}" for key, value in head["settings"].items())
+    place = f"{at['processor']}, {at['cores']} cores, CPython {at['python']}"
     parts = [
         f"## {TITLES[name]}",
-        f"{at['processor']}, {at['cores']} cores, CPython {at['python']}, {at['sealed_with']}; load at the start "
-        f"{at['load_before']:.1f}; {told}.",
+        f"{place}, {at['sealed_with']}; load at the start {at['load_before']:.1f}; {told}.",
     ]
     kinds: dict[tuple[str, ...], dict[tuple[Any, ...], list[dict[str, float]]]] = {}
     for row in rows:
