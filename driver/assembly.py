@@ -43,6 +43,7 @@ from .audit.events import now
 from .audit.log import opened
 from .background import background_work
 from .config import ConfigError
+from .namespace_keks import kek_rule
 from .providers import make_providers
 from .proxy import bare, chained, proxied
 from .shredding import new_shredding
@@ -205,7 +206,7 @@ async def assembled(  # noqa: C901 - the parts of a cell, one after the other
             stack.push_async_callback(search_index.aclose)
             notifier = OutboxNotifier(database)
             stack.push_async_callback(notifier.aclose)
-        layout = str(new_layout("compatible"))
+        layout, rule = str(new_layout("compatible")), kek_rule(config.namespaces, keyring)
         stores: dict[str, Any] = {
             "shards": ShardStore(by_key, keyring, shard_count=config.cell.shard_count),
             "executions": ExecutionStore(by_key, keyring, distributed=distributed, notifier=notifier),
@@ -214,12 +215,13 @@ async def assembled(  # noqa: C901 - the parts of a cell, one after the other
             "tasks": TaskStore(by_key, keyring, distributed=distributed),
             "fair_tasks": TaskStore(by_key, keyring, fair=True, distributed=distributed),
             "task_queue_user_data": TaskQueueUserDataStore(by_key, keyring),
-            "namespaces": NamespaceStore(database, keyring, index_layout=layout),
+            "namespaces": NamespaceStore(database, keyring, index_layout=layout, kek_rule=rule),
             "metadata": MetadataStore(
                 database,
                 keyring,
                 shred=new_shredding(config, database, keyring, search_index).shred,
                 index_layout=layout,
+                kek_rule=rule,
             ),
             "cluster_metadata": ClusterMetadataStore(database, keyring),
             "namespace_replication_queue": Queue(database, keyring),

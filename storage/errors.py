@@ -8,6 +8,7 @@
         ├── NotFound                                the row does not exist
         │   └── NamespaceNotFound
         ├── NamespaceAlreadyExists
+        ├── KekNotConfigured                        a namespace needs a KEK, and none is named
         ├── ConditionFailed                         a row does not match the request
         │   ├── ShardOwnershipLost
         │   ├── NexusTableVersionConflict
@@ -60,6 +61,20 @@ class NamespaceNotFound(NotFound):
 
 class NamespaceAlreadyExists(StorageError):  # noqa: N818
     """A namespace with this name or id exists."""
+
+
+class KekNotConfigured(StorageError):  # noqa: N818
+    """The new namespace needs a KEK, and neither the request nor the configuration names one.
+
+    Set `kek` in the section [namespaces], or name one for this namespace: in its data as `strongroom.kek`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the new namespace needs a KEK, and neither the request nor the configuration names one; set kek in the section "
+            '[namespaces], for example kek = "local:ns-{id}" for a KEK of each namespace, or name one for this namespace: '
+            "put strongroom.kek=PROVIDER:KEY into its data"
+        )
 
 
 class ConditionFailed(StorageError):  # noqa: N818

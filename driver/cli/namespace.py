@@ -46,7 +46,11 @@ def namespace() -> None:
     "  strongroom namespace create payments --kek local:payments --create-kek -a CustomerId=Keyword -a Amount=Double",
 )
 @click.argument("name")
-@click.option("--kek", "uri", help="KEK of its keys, as PROVIDER:KEY. Default: a new KEK in the first provider.")
+@click.option(
+    "--kek",
+    "uri",
+    help="KEK of its keys, as PROVIDER:KEY. Default: kek of [namespaces], or a new KEK in the first provider.",
+)
 @click.option("--create-kek", is_flag=True, help="Make the KEK if it does not exist.")
 @_SEARCH_ATTRIBUTES
 @click.option(
@@ -84,10 +88,12 @@ def create_namespace(
 
     async def run(strongroom: Strongroom) -> None:
         # The KEK's id contains no name, because the id is in clear in the registry and in the KMS's logs.
-        kek = KekRef.parse(uri or f"{next(iter(strongroom.config.kms))}:ns-{uuid4().hex[:12]}")
-        check_namespace_region(region, strongroom.config.cell.region)  # before a KEK is made
-        if create_kek or uri is None:
-            kek = await strongroom.create_kek(kek)
+        config, kek = strongroom.config, None
+        check_namespace_region(region, config.cell.region)  # before a KEK is made
+        if uri is not None or config.namespaces.kek is None:
+            kek = KekRef.parse(uri or f"{next(iter(config.kms))}:ns-{uuid4().hex[:12]}")
+            if create_kek or uri is None:
+                kek = await strongroom.create_kek(kek)
         created = await strongroom.namespaces.create(
             name,
             kek=kek,
@@ -96,6 +102,8 @@ def create_namespace(
             index_layout=str(new_layout(preset)),
             region=region,
         )
+        used = (await strongroom.keyring.store.list_data_keys(created.namespace_id))[0]
+        kek = KekRef(used.provider, used.kek_id)
         result(
             {"namespace_id": created.namespace_id, "kek": str(kek), "region": created.region},
             f"created {created.namespace_id}, its keys wrapped by {kek}",

@@ -7,6 +7,7 @@ from .errors import ADD_AUDIT, ConfigError
 from .kms import AwsKms, AzureKms, GcpKms, KmsConfig, LocalKms, MultiKms, Pkcs11Kms, TransitKms
 from .listen import Listen
 from .load import load_config, parse_config, read_document
+from .namespaces import NamespacesConfig
 from .serve import ServeConfig
 from .template import create_config, new_config, remove_unfinished, write_config
 
@@ -25,6 +26,7 @@ __all__ = [
     "Listen",
     "LocalKms",
     "MultiKms",
+    "NamespacesConfig",
     "Pkcs11Kms",
     "ServeConfig",
     "StrongroomConfig",

@@ -11,6 +11,7 @@ from strongroom.storage import Cell, postgres_context
 
 from .errors import ConfigError
 from .kms import AwsKms, GcpKms, MultiKms
+from .namespaces import NamespacesConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,6 +44,7 @@ class StrongroomConfig:
         elasticsearch: The search index; None if PostgreSQL answers searches.
         codec_server: The codec server; None for none.
         serve: The server for a Temporal server; None for the defaults.
+        namespaces: What holds for namespaces that name nothing else.
         kms_regions: Other names that KMSs have for the cell's region.
 
     Raises:
@@ -63,6 +65,7 @@ class StrongroomConfig:
     elasticsearch: ElasticsearchConfig | None = None
     codec_server: CodecServerConfig | None = None
     serve: ServeConfig | None = None
+    namespaces: NamespacesConfig = field(default_factory=NamespacesConfig)
     kms_regions: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:

@@ -16,6 +16,7 @@ from .codec_server import CodecServerConfig
 from .config import MOST_CONNECTIONS, StrongroomConfig
 from .elasticsearch import ElasticsearchConfig
 from .kms import KmsConfig, MultiKms
+from .namespaces import NamespacesConfig
 from .schema import (
     CaCerts,
     Certificate,
@@ -172,6 +173,7 @@ class ConfigFile:
     elasticsearch: ElasticsearchConfig | None = None
     codec_server: CodecServerConfig | None = None
     serve: ServeConfig | None = None
+    namespaces: NamespacesConfig = Field(default_factory=NamespacesConfig)
 
     @model_validator(mode="after")
     def _check(self) -> ConfigFile:
@@ -180,6 +182,9 @@ class ConfigFile:
             absent = [] if not isinstance(each, MultiKms) else [part for part in each.providers if part not in others]
             if absent:
                 raise ValueError(f"kms.{name}.providers names {', '.join(absent)}; known here: {', '.join(others)}")
+        provider = None if self.namespaces.kek is None else self.namespaces.kek.split(":")[0]
+        if provider is not None and provider not in self.kms:
+            raise ValueError(f"namespaces.kek names the provider {provider}; known here: {', '.join(self.kms)}")
         return self
 
     def build(self) -> StrongroomConfig:
@@ -204,5 +209,6 @@ class ConfigFile:
             elasticsearch=self.elasticsearch,
             codec_server=self.codec_server,
             serve=self.serve,
+            namespaces=self.namespaces,
             kms_regions=cell.kms_regions,
         )

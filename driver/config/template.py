@@ -91,6 +91,11 @@ folder = "{audit}"  # relative to this file's folder; every user of the cell mus
 # [access]
 # enforce = true
 
+# The KEK of a namespace that a Temporal server creates. {{id}} is the namespace's id, so each namespace has a KEK of its own.
+# [namespaces]
+# kek = "local:ns-{{id}}"
+# shred_after_days = 7  # from a deletion by Temporal to the destruction of the keys
+
 # Searches are answered by PostgreSQL, or by this index. Run `strongroom index build` after you add it.
 # [elasticsearch]
 # url = "https://localhost:9200"

@@ -20,13 +20,13 @@ from strongroom.storage.errors import (
     NamespaceNotFound,
 )
 from strongroom.storage.page_tokens import token_id, token_of_bytes
-from strongroom.storage.sealing import UNREADABLE
 
-from .namespace_record import NamespacePage, NamespaceRecord, open_data, unreadable_record
+from .kek_rule import KekRule, no_rule, wanted_kek
+from .namespace_record import NamespacePage, NamespaceRecord
+from .opened_records import OpenedRecords
 from .rows import (
     NamespaceDetails,
     NamespaceRows,
-    check_name,
     check_region_of,
     has_new_keys,
     locked_version,
@@ -55,6 +55,7 @@ class MetadataStore:
         keyring: The keys of the namespaces and of the cell.
         shred: Shreds a namespace at once. A namespace that does not exist is not an error.
         index_layout: The layout of a new namespace's visibility documents, the text of a `strongroom.visibility.Layout`.
+        kek_rule: Returns the KEK of a namespace for which none is named.
     """
 
     def __init__(
@@ -64,11 +65,14 @@ class MetadataStore:
         *,
         shred: Callable[[UUID], Awaitable[object]],
         index_layout: str,
+        kek_rule: KekRule = no_rule,
     ) -> None:
         self._database = database
+        self._kek_rule = kek_rule
         self._keyring = keyring
         self._index_layout = index_layout
         self._rows = NamespaceRows(database, keyring)
+        self._records = OpenedRecords(keyring)
         self._store = NamespaceStore(database, keyring, index_layout=index_layout)
         self._shred = shred
 
@@ -79,7 +83,7 @@ class MetadataStore:
         name: str,
         *,
         data: DataBlob,
-        kek: KekRef,
+        kek: KekRef | None = None,
         is_global: bool = False,
         suite: Suite = Suite.XAES_256_GCM,
     ) -> None:
@@ -91,12 +95,13 @@ class MetadataStore:
             namespace_id: The id; no namespace may ever have had it.
             name: The name, 1 to 255 bytes of UTF-8.
             data: The service's settings, at most 4 MiB.
-            kek: The KEK that wraps its keys, of a configured provider.
+            kek: The KEK that wraps its keys, of a configured provider; None for the rule `[namespaces] kek` of the configuration.
             is_global: Whether it is replicated to other clusters.
             suite: The cipher suite of its rows.
 
         Raises:
             NamespaceAlreadyExists: The name is taken, or the id is or was in use.
+            KekNotConfigured: No KEK is named, and the configuration has no rule.
             InvalidPersistenceRequest, TransactionSizeLimit: An argument is malformed, or the settings are too large.
             KmsError: The KEK can't be used.
         """
@@ -107,8 +112,13 @@ class MetadataStore:
         if namespace_id == self._keyring.cell_id:
             msg = "this id is the cell's own"
             raise InvalidPersistenceRequest(msg)
-        if await self._rows.by_id(namespace_id) or await self._rows.by_token(token):
+        known = await self._rows.by_id(namespace_id)
+        if known is not None and known["shredded_at"] is not None:
+            msg = "a deleted namespace had this id, and an id is never used twice; create the namespace with another id"
+            raise NamespaceAlreadyExists(msg)
+        if known is not None or await self._rows.by_token(token):
             raise NamespaceAlreadyExists
+        kek = await wanted_kek(kek, self._kek_rule, namespace_id)
         try:
             await create_data_keys(self._keyring, namespace_id, kek, suite=suite, index_layout=self._index_layout)
         except KeyConflict:
@@ -138,13 +148,13 @@ class MetadataStore:
             msg = "name exactly one: the namespace's id or its name"
             raise InvalidPersistenceRequest(msg)
         if name is not None:
-            return await self._open(await self._rows.by_name(name), name)
+            return await self._records.open(await self._rows.by_name(name), name)
         assert namespace_id is not None  # noqa: S101 - the other one is None
         check_uuid("namespace_id", namespace_id)
         row = await self._rows.by_id(namespace_id)
         if row is None or row["shredded_at"] is not None:
             raise NamespaceNotFound
-        return await self._open(row)
+        return await self._records.open(row)
 
     async def update_namespace(
         self, namespace_id: UUID, *, data: DataBlob, is_global: bool, notification_version: int
@@ -231,7 +241,7 @@ class MetadataStore:
         after = UUID(bytes=token_id(page_token, "list_namespaces", b"")) if page_token else UUID(int=0)
         async with self._database.connection(EVERY_NAMESPACE) as connection:
             rows = await connection.fetch(_SQL["page"], after, page_size)
-        namespaces = tuple([await self._listed(row) for row in rows])
+        namespaces = await self._records.open_all(rows)
         more = len(rows) == page_size
         token = token_of_bytes("list_namespaces", b"", namespaces[-1].namespace_id.bytes) if more else None
         return NamespacePage(namespaces, token)
@@ -281,19 +291,3 @@ class MetadataStore:
         sealed = details.seal(keys, row["version"] + 1)
         if not await connection.fetch(_SQL["rename"], namespace_id, token, sealed):
             raise NamespaceAlreadyExists
-
-    async def _listed(self, row: Row) -> NamespaceRecord:
-        try:
-            return await self._open(row)
-        except UNREADABLE as error:
-            return unreadable_record(row, error)
-
-    async def _open(self, row: Row, name: str | None = None) -> NamespaceRecord:
-        namespace_id = UUID(bytes=row["namespace_id"].bytes)
-        details, data = await self._keyring.with_keys(
-            namespace_id, lambda keys: (open_details(keys, row), open_data(keys, row))
-        )
-        check_region_of(details, self._keyring.region)
-        if name is not None:
-            check_name(details, name)
-        return NamespaceRecord(namespace_id, details.name, data, row["is_global"], row["notification_version"])

@@ -189,11 +189,11 @@ def check_region_of(details: NamespaceDetails, region: str | None) -> None:
         raise WrongRegion(msg)
 
 
-def check_name(details: NamespaceDetails, name: str) -> None:
+def check_name(found: str | None, name: str) -> None:
     """Check that a namespace which was found by the token of a name has that name.
 
     Raises:
         IntegrityError: It has another name, so tokens were swapped in the database.
     """
-    if details.name != name:
+    if found != name:
         raise IntegrityError

@@ -32,6 +32,7 @@ from strongroom.storage.errors import (
 )
 from strongroom.storage.sealing import UNREADABLE
 
+from .kek_rule import KekRule, no_rule, wanted_kek
 from .namespace import Namespace, check_namespace_region, unopened
 from .rows import NamespaceDetails, NamespaceRows, check_name, check_region_of, open_details
 
@@ -55,9 +56,11 @@ class NamespaceStore:
         database: The database.
         keyring: The keys of the namespaces and of the cell.
         index_layout: The layout of a new namespace's visibility documents, as the text of a `strongroom.visibility.Layout`.
+        kek_rule: Returns the KEK of a namespace for which none is named.
     """
 
-    def __init__(self, database: Database, keyring: Keyring, *, index_layout: str) -> None:
+    def __init__(self, database: Database, keyring: Keyring, *, index_layout: str, kek_rule: KekRule = no_rule) -> None:
+        self._kek_rule = kek_rule
         self._database = database
         self._keyring = keyring
         self._index_layout = index_layout
@@ -85,7 +88,7 @@ class NamespaceStore:
         self,
         name: str,
         *,
-        kek: KekRef,
+        kek: KekRef | None = None,
         search_attributes: Mapping[str, str] | None = None,
         suite: Suite = Suite.XAES_256_GCM,
         index_layout: str | None = None,
@@ -95,7 +98,7 @@ class NamespaceStore:
 
         Args:
             name: The name, 1 to 255 bytes of UTF-8.
-            kek: The KEK that wraps the namespace's keys. Its provider must be configured.
+            kek: The KEK that wraps the namespace's keys, of a configured provider; None for the rule `[namespaces] kek`.
             search_attributes: The custom search attributes, name to type.
             suite: The cipher suite of the namespace's rows.
             index_layout: The layout of the namespace's visibility documents; None for the layout of this store.
@@ -106,6 +109,7 @@ class NamespaceStore:
 
         Raises:
             NamespaceAlreadyExists: The name is taken.
+            KekNotConfigured: No KEK is named, and the configuration has no rule.
             InvalidPersistenceRequest: The name is empty or too long, or a name, type or layout is not text that can be stored.
             WrongRegion: The region, or the KEK's region, is not the cell's.
             KmsError: The KEK can't be used.
@@ -123,6 +127,7 @@ class NamespaceStore:
         )
         # The keys are created first, so that a crash leaves unused keys, but never a namespace without keys.
         layout = self._index_layout if index_layout is None else index_layout
+        kek = await wanted_kek(kek, self._kek_rule, namespace.namespace_id)
         await create_data_keys(self._keyring, namespace.namespace_id, kek, suite=suite, index_layout=layout)
         details = NamespaceDetails(name, attributes, region=namespace.region)
         try:
@@ -276,7 +281,7 @@ class NamespaceStore:
         details = await self._keyring.with_keys(namespace.namespace_id, lambda keys: open_details(keys, row))
         check_region_of(details, self._keyring.region)
         if name is not None:
-            check_name(details, name)
+            check_name(details.name, name)
         return replace(
             namespace,
             name=details.name,

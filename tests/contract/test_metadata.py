@@ -86,7 +86,7 @@ async def test_the_id_of_a_deleted_namespace_is_not_given_again(metadata_store):
     """An id of a deleted namespace is refused, because its key versions were used."""
     made = await create(metadata_store)
     await metadata_store.delete_namespace(made.namespace_id)
-    with pytest.raises(NamespaceAlreadyExists):
+    with pytest.raises(NamespaceAlreadyExists, match="deleted namespace had this id"):
         await create(metadata_store, "again", namespace_id=made.namespace_id)
 
 

@@ -41,6 +41,9 @@ connections = 8
 ca_certs = "ca.pem"
 certificate = "client.pem"
 key = "client.key"
+[namespaces]
+kek = "local:ns-{{id}}"
+shred_after_days = 3
 [kms.local]
 type = "local"
 keyring = "keyring.json"

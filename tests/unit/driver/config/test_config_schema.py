@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import string
 from datetime import date
+from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, given
@@ -14,6 +15,7 @@ from strongroom.driver.config import ElasticsearchConfig, LocalKms, TransitKms, 
 from strongroom.driver.config.faults import Schema
 from strongroom.driver.config.reference import reference
 from strongroom.driver.config.sections import ConfigFile
+from strongroom.kms import KekRef
 from strongroom.storage import Cell
 from tests.support.configuration import FULL, MINIMAL, SECRETS, changed, known_keys, parsed, settings
 from tests.support.tree import ROOT
@@ -112,8 +114,9 @@ def test_a_value_of_another_type_is_refused(path):
     "path", [path for path in SETTINGS if type(at(path)) in {int, float}], ids=lambda path: ".".join(map(str, path))
 )
 def test_a_number_out_of_range_is_refused(path):
-    """A number that is negative, zero, huge or not finite is refused with the setting and its range."""
-    for wrong in (-1, 0, -(2**70), 2**70, float("nan"), float("inf"), -0.5, 1e300):
+    """A number that is negative, zero, huge or not finite is refused with its range. Keys may be shredded after 0 days."""
+    zero = () if path == ("namespaces", "shred_after_days") else (0,)
+    for wrong in (-1, *zero, -(2**70), 2**70, float("nan"), float("inf"), -0.5, 1e300):
         message = refused(changed(path, value=wrong))
         assert f"{'.'.join(path)} must be a " in message
         assert " to " in message
@@ -241,3 +244,24 @@ def test_the_reference_has_every_setting():
         assert f"{name}" in page
         assert f'"{name}"' in schema
     assert json.loads(schema)["$schema"].startswith("https://json-schema.org/")
+
+
+def test_the_kek_of_namespaces_is_a_reference_or_a_template():
+    """`{id}` stands for the namespace's id. Other braces, no provider, and a provider that is not configured are refused."""
+    rule = parsed({**MINIMAL, "namespaces": {"kek": "local:ns-{id}"}}).namespaces
+    one, other = UUID(int=1), UUID(int=2)
+    assert (rule.has_own_keks, str(rule.kek_of(one)), str(rule.kek_of(other))) == (
+        True,
+        f"local:ns-{one}",
+        f"local:ns-{other}",
+    )
+    shared = parsed({**MINIMAL, "namespaces": {"kek": "local:shared"}}).namespaces
+    assert (shared.has_own_keks, shared.kek_of(one), shared.kek_of(other)) == (False, *[KekRef("local", "shared")] * 2)
+    assert parsed(MINIMAL).namespaces.kek_of(one) is None
+    for wrong, part in (
+        ("local:{name}", "{id}"),
+        ("local", "PROVIDER:KEY"),
+        ("bao:ns-{id}", "known here: local"),
+        ("", "kek"),
+    ):
+        assert part in refused({**MINIMAL, "namespaces": {"kek": wrong}})
