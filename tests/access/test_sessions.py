@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 
 from strongroom.driver.access import PermissionDenied, changes, grants
+from strongroom.driver.access.authorization import Decision
 from strongroom.driver.access.control import AccessControl
 from strongroom.driver.audit import AuditUnavailable, LogSettings, verify_records
 from strongroom.driver.audit.reader import read_lines
@@ -288,3 +289,12 @@ async def test_hashes_die_with_the_namespace(access_cell, one, session_with):
         (await access_cell.keyring.open(one)).identity("audit")
     await access_cell.audit.checkpoint()
     assert verify_records(read_lines(access_cell.audit.root)).ok
+
+
+async def test_without_a_policy_the_creator_of_a_namespace_gets_no_role(strongroom):
+    """A Temporal server registers namespaces in a cell without an access policy, too. There are no roles to give."""
+    kek = await strongroom.create_kek(KekRef.parse("local:first"))
+    session = strongroom.session("temporal-server", decide=lambda *_, **__: Decision(allowed=True))
+    created = await session.namespaces.create("first", kek=kek)
+    assert await strongroom.namespaces.find("first") == created.namespace_id
+    assert not (await strongroom.access.latest()).principals
