@@ -105,7 +105,9 @@ class AccessInterceptor:
         """Record the end of a write, and return the answer once the call's first record is on disk."""
         operation = invocation.operation
         try:
-            if operation.makes_namespace and state.call.policy.principals:  # without a policy there are no roles to give
+            if (
+                operation.makes_namespace and state.call.policy.principals
+            ):  # without a policy there are no roles to give
                 await self._make_admin(invocation.arguments().get("namespace_id") or answer.namespace_id)
         except BaseException as error:
             _mark(operation, error)
