@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import click
 
 from strongroom.driver.config import ConfigError, ServeConfig, parse_config, read_document
 
-from .cell import with_cell
+from .cell import API_KEY, with_cell
 from .commands import Command
 from .interrupts import INTERRUPTS
 from .show.output import fault, line
@@ -61,6 +62,7 @@ def serve(config_path: Path, workers: int | None, socket: Path | None, health: s
         raise ConfigError(msg) from None
 
     async def check(strongroom: Strongroom) -> None:
+        await preflight.check_callers(strongroom, settings, os.environ.get(API_KEY))
         warning = await preflight.connection_warning(strongroom.database, config, settings.workers)
         if warning is not None:
             fault(warning, style="yellow", label="warning: ")

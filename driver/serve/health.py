@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from strongroom.driver.config import ConfigError
 
-from .sockets import listen, remove_stale
+from .sockets import KEEP_FILE, listen, remove_stale
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -99,7 +99,7 @@ async def health_endpoint(address: Listen | None, health: Health) -> AsyncIterat
         else:
             remove_stale(address.socket, 0, "serve.health")
             listening, unlink = listen(address.socket)
-            server = await asyncio.start_unix_server(health.answer, sock=listening, limit=HEAD_BYTES)
+            server = await asyncio.start_unix_server(health.answer, sock=listening, limit=HEAD_BYTES, **KEEP_FILE)
     except OSError as error:
         where = address.socket or f"{address.host}:{address.port}"
         msg = f"the health endpoint can't listen on {where}: {error.strerror}; change serve.health, or stop the other program"

@@ -1,4 +1,4 @@
-"""The number of connections that all workers need, and how many PostgreSQL gives them."""
+"""What `serve` checks before it starts workers: users, the principal, and the number of connections."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ from typing import TYPE_CHECKING
 
 from strongroom.storage import NO_NAMESPACE
 
+from .callers import callers_of
+from .server import uid_of_user
+
 if TYPE_CHECKING:
-    from strongroom.driver.config import StrongroomConfig
+    from strongroom.driver.config import ServeConfig, StrongroomConfig
+    from strongroom.driver.strongroom import Strongroom
     from strongroom.storage import Database
 
 _FIXED, _OF_INDEX = 3, 2
@@ -31,6 +35,23 @@ async def allowed_connections(database: Database) -> int:
     assert row is not None  # noqa: S101 - this role and this database exist
     limits: list[int] = [row["server"], row["rolconnlimit"], row["datconnlimit"]]
     return min(limit for limit in limits if limit >= 0)
+
+
+async def check_callers(strongroom: Strongroom, settings: ServeConfig, api_key: str | None) -> None:
+    """Check that the users exist, and that the principal may serve the cell. A worker would fail with the same errors again and again.
+
+    Args:
+        strongroom: The open cell.
+        settings: The section `[serve]`.
+        api_key: The API key of the server's principal; None for none.
+
+    Raises:
+        ConfigError: A user does not exist, or the principal has not the role `service`.
+        NotAuthenticated: The API key is not known.
+    """
+    for user in settings.users:
+        uid_of_user(user)
+    await callers_of(strongroom, settings.principal, api_key)
 
 
 async def connection_warning(database: Database, config: StrongroomConfig, workers: int) -> str | None:

@@ -72,7 +72,7 @@ class WorkerProcess:
         stopping: asyncio.Event,
         served: Callable[[], None],
         patience: Patience,
-        command: Sequence[str] = WORKER,
+        command: Sequence[str],
     ) -> None:
         self.number = number
         self.state: State = "starting"

@@ -18,14 +18,13 @@ from .counts import Counts
 from .handshake import Welcome
 from .operations import served_operations
 from .shard_numbers import ShardNumbers
+from .sockets import BACKLOG, KEEP_FILE
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Collection
 
     from strongroom.driver.strongroom import Strongroom
-
-BACKLOG = 128
 
 
 class Settings(Protocol):
@@ -109,7 +108,7 @@ class Server:
             max_in_flight=self._settings.max_in_flight,
         )
         loop = asyncio.get_running_loop()
-        self._listener = await loop.create_unix_server(self._connected, sock=listening, backlog=BACKLOG)
+        self._listener = await loop.create_unix_server(self._connected, sock=listening, backlog=BACKLOG, **KEEP_FILE)
 
     async def drain(self, seconds: float) -> None:
         """Stop accepting, let the calls in flight end, and close. Calls that are left after `seconds` are given up."""

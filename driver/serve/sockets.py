@@ -8,9 +8,10 @@ import os
 import re
 import socket
 import stat
+import sys
 import time
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from strongroom.driver.config import ConfigError
 
@@ -22,6 +23,8 @@ LONGEST = 107
 """The maximum length of a socket's path in bytes. Linux has 108, with the zero at the end."""
 BACKLOG = 512
 """Connections that wait while a worker is started again."""
+KEEP_FILE: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+"""Options of asyncio's servers, so that a worker that ends leaves the socket's file to the next process of the same worker."""
 ORPHANS_SECONDS = 5.0
 """Time for workers of a killed server to end, in seconds."""
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from .assignment import Assignment
 from .logs import LOG
-from .process import Patience, WorkerProcess
+from .process import WORKER, Patience, WorkerProcess
 from .systemd import notify, wants_watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from .sockets import WorkerSockets
 
@@ -34,6 +34,7 @@ class Supervisor:
         drain_seconds: Timeout for calls in flight when the server stops, in seconds.
         ready: Is called once, when all workers serve.
         patience: The delays and deadlines.
+        command: The command that starts a worker process.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Supervisor:
         drain_seconds: float,
         ready: Callable[[], None],
         patience: Patience | None = None,
+        command: Sequence[str] = WORKER,
     ) -> None:
         self._document, self._folder, self._source = document, folder, source
         self._sockets = sockets
@@ -62,6 +64,7 @@ class Supervisor:
                 stopping=self._stop,
                 served=self._served,
                 patience=self._patience,
+                command=command,
             )
             for number, listening in enumerate(sockets.sockets)
         ]

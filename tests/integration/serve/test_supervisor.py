@@ -1,16 +1,70 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import socket
 import stat
 
 import pytest
 
-from tests.support.serve.bench import is_running, wait_until
+from tests.support.fixtures.command_line import run_command
+from tests.support.serve.bench import SECONDS, is_running, wait_until
 
 pytestmark = pytest.mark.integration
 
 HEALTH = 'health = "127.0.0.1:0"\n'
+
+
+def test_systemd_is_notified(serve_bench, tmp_path):
+    """READY=1 comes when all workers serve, WATCHDOG=1 while the supervisor runs, a status, and STOPPING=1 at the end."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
+        notified.settimeout(SECONDS)
+        notified.bind(str(tmp_path / "n"))
+        environment = {"NOTIFY_SOCKET": str(tmp_path / "n"), "WATCHDOG_USEC": "3000000"}
+        server = serve_bench.start("notified", "workers = 2\n", environment=environment)
+        try:
+            received = []
+            while not {"READY=1", "WATCHDOG=1", "STATUS=2 of 2 workers serve, 0 restarts"} <= {*received}:
+                received += notified.recv(4096).decode().split("\n")
+            assert "serves" in server.text
+            server.process.send_signal(signal.SIGTERM)
+            while "STOPPING=1" not in received:
+                received += notified.recv(4096).decode().split("\n")
+            assert server.ended() == 0
+        finally:
+            server.process.kill()
+            server.process.wait()
+
+
+def test_a_second_server_is_refused(serve_bench, shared_server):
+    """A second `strongroom serve` on one socket ends with 2 and one line, which names the first one's process. The first serves on."""
+    second = run_command(serve_bench.folder, "--config", "shared.toml", "serve", "--health", "127.0.0.1:0")
+    assert second.returncode == 2
+    assert f"error: another strongroom serve (process {shared_server.process.pid}) listens on" in second.stderr
+    assert shared_server.health()[0] == 200
+
+
+async def test_a_start_that_can_not_work_is_refused_with_the_reason(serve_bench):
+    """A wrong path, an unknown user, too many workers and an address in use end the command with 2 before a worker is started."""
+    path = serve_bench.config("wrong")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        for options, expected in (
+            (["--socket", "none/x.sock"], "none of serve.socket can't be used: No such file or directory"),
+            (["--socket", "x" * 100 + ".sock", "--workers", "20"], "a socket's path has at most 107"),
+            (["--workers", "0"], "serve.workers"),
+            (["--health", "127.0.0.1"], "serve.health must be HOST:PORT or unix:PATH"),
+            (["--health", f"127.0.0.1:{taken.getsockname()[1]}"], "the health endpoint can't listen on"),
+        ):
+            ended = await asyncio.to_thread(
+                run_command, serve_bench.folder, "--config", path, "serve", *options, timeout=SECONDS
+            )
+            assert (ended.returncode, "Traceback" in ended.stderr) == (2, False), ended.stderr
+            assert expected in ended.stderr
+    path = serve_bench.config("stranger", 'users = ["no-such-user"]\n')
+    ended = await asyncio.to_thread(run_command, serve_bench.folder, "--config", path, "serve", timeout=SECONDS)
+    assert (ended.returncode, "no user no-such-user" in ended.stderr) == (2, True), ended.stderr
+    assert not list(serve_bench.folder.glob("wrong.sock*"))
 
 
 def test_it_serves_and_stops_on_sigterm(serve_bench):
@@ -27,19 +81,20 @@ def test_it_serves_and_stops_on_sigterm(serve_bench):
         assert "Traceback" not in server.text
 
 
-def test_a_crashed_worker_is_started_again(serve_bench):
+def test_a_crashed_worker_is_started_again(shared_server):
     """A killed worker is started again, its socket goes on accepting, the others don't notice, and health shows the restart."""
-    with serve_bench.server("crashed", f"workers = 2\n{HEALTH}") as server:
-        first, second = server.workers()
-        assert server.health()[0] == 200
-        os.kill(second, signal.SIGKILL)
-        with server.connect(1):  # in the backlog while no process accepts
-            pass
-        wait_until(lambda: server.workers()[1] not in {None, second} and server.health()[0] == 200, "no new worker")
-        code, health = server.health()
-        assert [worker["restarts"] for worker in health["workers"]] == [0, 1]
-        assert (code, health["status"], server.workers()[0]) == (200, "ok", first)
-        assert "worker 1 ended: killed by SIGKILL; it is started again in 0.1 s" in server.text
+    first, second = shared_server.workers()
+    before = [worker["restarts"] for worker in shared_server.health()[1]["workers"]]
+    os.kill(second, signal.SIGKILL)
+    with shared_server.connect(1):  # in the backlog while no process accepts
+        pass
+    wait_until(
+        lambda: shared_server.workers()[1] not in {None, second} and shared_server.health()[0] == 200, "no new worker"
+    )
+    code, health = shared_server.health()
+    assert [worker["restarts"] for worker in health["workers"]] == [before[0], before[1] + 1]
+    assert (code, health["status"], shared_server.workers()[0]) == (200, "ok", first)
+    assert "worker 1 ended: killed by SIGKILL; it is started again in 0.1 s" in shared_server.text
 
 
 def test_killing_the_supervisor_ends_its_workers(serve_bench):

@@ -134,8 +134,12 @@ class RunningServer:
     def connect(self, worker=0):
         """Connect to a worker's socket."""
         client = socket.socket(socket.AF_UNIX)
-        client.settimeout(SECONDS)
-        client.connect(str(self.socket) + (f".{worker}" if worker else ""))
+        try:
+            client.settimeout(SECONDS)
+            client.connect(str(self.socket) + (f".{worker}" if worker else ""))
+        except OSError:
+            client.close()
+            raise
         return client
 
 
