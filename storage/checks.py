@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 TRANSACTION_SIZE_LIMIT = 4 * 2**20
 """The maximum size of a blob, in bytes: Temporal's `system.transactionSizeLimit`."""
 MAX_PAGE_SIZE = 10_000
-MAX_ID_BYTES = 1000
-"""The maximum size of an identifier that a tenant chose, in bytes: Temporal's `limit.maxIDLength`."""
+MAX_ID_BYTES = 65_535
+"""The maximum size of an identifier that a tenant chose, in bytes. A sealed value has its length in two bytes.
+
+The service decides below it: Temporal's `limit.maxIDLength` is 1,000 by default.
+"""
 MAX_NAME_BYTES = 255
 _INT64 = 2**63
 _INT32 = 2**31
@@ -111,11 +114,11 @@ def check_text(field: str, value: object) -> None:
         raise InvalidPersistenceRequest(msg)
 
 
-def check_id(field: str, value: object) -> bytes:
-    """Refuse a value that is not a tenant's identifier: text of 1 to 1000 bytes of UTF-8. Return its bytes."""
+def check_id(field: str, value: object, *, least: int = 1) -> bytes:
+    """Refuse a value that is not a tenant's identifier: text of `least` to 65,535 bytes of UTF-8. Return its bytes."""
     encoded = utf_8(value)
-    if encoded is None or not 0 < len(encoded) <= MAX_ID_BYTES:
-        msg = f"{field} must be text of 1 to {MAX_ID_BYTES} bytes of UTF-8"
+    if encoded is None or not least <= len(encoded) <= MAX_ID_BYTES:
+        msg = f"{field} must be text of {least} to {MAX_ID_BYTES} bytes of UTF-8"
         raise InvalidPersistenceRequest(msg)
     return encoded
 

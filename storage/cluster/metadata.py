@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _SQL = load_queries("cluster/metadata")
 _PORTS = 2**16
+_MAX_CLUSTER_NAME = 1000  # an index of PostgreSQL holds no value that is much longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,8 +254,9 @@ class ClusterMetadataStore:
 
 
 def _check_cluster_name(value: object) -> None:
-    if b"\x00" in check_id("cluster_name", value):
-        msg = "cluster_name has a character that the database can't store"
+    encoded = check_id("cluster_name", value)
+    if len(encoded) > _MAX_CLUSTER_NAME or b"\x00" in encoded:
+        msg = f"cluster_name is longer than {_MAX_CLUSTER_NAME} bytes, or has a character that the database can't store"
         raise InvalidPersistenceRequest(msg)
 
 

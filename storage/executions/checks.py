@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 
 _OPEN = (WorkflowState.CREATED, WorkflowState.RUNNING)
 _OPEN_STATUS = (WorkflowStatus.RUNNING, WorkflowStatus.PAUSED)
+_WRITABLE = (*_OPEN, WorkflowState.COMPLETED, WorkflowState.ZOMBIE, WorkflowState.CORRUPTED)
 _ROW_BYTES = 300
-MAX_REQUEST_ID_BYTES = 1000
+_CHASM_PATH = "chasm path"
+"""The root node of a CHASM tree has the path ""."""
 
 
 def check_fence(shard_id: int, range_id: int, archetype_id: int = 0) -> None:
@@ -114,10 +116,8 @@ def check_conflict_resolve(
 
 
 def check_set(snapshot: WorkflowSnapshot) -> int:
-    """Refuse states that Temporal does not allow in a set. Return the size."""
-    size = _check_run("set_workflow_snapshot", snapshot, WorkflowSnapshot)
-    _check_status(snapshot.execution_state)
-    return size
+    """Refuse a snapshot that is not valid. Temporal sets every state and status. Return the size."""
+    return _check_run("set_workflow_snapshot", snapshot, WorkflowSnapshot)
 
 
 def _check_run(field: str, run: WorkflowMutation | WorkflowSnapshot, wanted: type) -> int:
@@ -151,7 +151,7 @@ def _check_run(field: str, run: WorkflowMutation | WorkflowSnapshot, wanted: typ
     for name in signals:
         size += len(check_id("signal requested id", name)) + _ROW_BYTES
     for path, node in nodes.items():
-        check_id("chasm path", path)
+        check_id(_CHASM_PATH, path, least=0)
         check_type("a CHASM node", node, ChasmNode)
         size += check_blob("chasm_nodes", node.metadata) + check_blob("chasm_nodes", node.data) + _ROW_BYTES
     return size
@@ -199,11 +199,11 @@ def _check_deletions(run: WorkflowMutation) -> int:
     for field, names in (
         ("timer id", run.delete_timer_infos),
         ("signal requested id", run.delete_signal_requested_ids),
-        ("chasm path", run.delete_chasm_nodes),
+        (_CHASM_PATH, run.delete_chasm_nodes),
     ):
         check_collection(f"deleted entries of {field}", names)
         for name in names:
-            check_id(field, name)
+            check_id(field, name, least=0 if field == _CHASM_PATH else 1)
             size += _ROW_BYTES
     return size
 
@@ -223,17 +223,23 @@ def _check_new_status(state: ExecutionState) -> None:
     """Refuse a pair of state and status that Temporal does not allow in a new run."""
     closed = state.state is WorkflowState.COMPLETED
     allowed = state.status not in _OPEN_STATUS if closed else state.status is WorkflowStatus.RUNNING
-    _refuse_if(not allowed, "a run is created")
+    _refuse_if(not allowed or not _is_writable(state), "a run is created")
 
 
 def _check_status(state: ExecutionState) -> None:
     """Refuse a pair of state and status that Temporal does not allow in an update."""
+    _refuse_if(not _is_writable(state), "a run is updated")
     if state.state is WorkflowState.CREATED:
         _refuse_if(state.status is not WorkflowStatus.RUNNING, "a run is updated")
     elif state.state in (WorkflowState.RUNNING, WorkflowState.ZOMBIE):
         _refuse_if(state.status not in _OPEN_STATUS, "a run is updated")
     else:
         _refuse_if(state.status in _OPEN_STATUS, "a run is updated")
+
+
+def _is_writable(state: ExecutionState) -> bool:
+    """Return whether Temporal creates and updates runs with this state and status at all."""
+    return state.state in _WRITABLE and state.status is not WorkflowStatus.UNSPECIFIED
 
 
 def _check_continuation(run: WorkflowMutation | WorkflowSnapshot, other: WorkflowMutation | WorkflowSnapshot) -> None:

@@ -6,18 +6,21 @@ from enum import IntEnum
 
 
 class WorkflowState(IntEnum):
-    """Temporal's WorkflowExecutionState."""
+    """Temporal's WorkflowExecutionState. Only `set_workflow_execution` writes `UNSPECIFIED` and `VOID`."""
 
+    UNSPECIFIED = 0
     CREATED = 1
     RUNNING = 2
     COMPLETED = 3
     ZOMBIE = 4
+    VOID = 5
     CORRUPTED = 6
 
 
 class WorkflowStatus(IntEnum):
-    """Temporal's WorkflowExecutionStatus."""
+    """Temporal's WorkflowExecutionStatus. Only `set_workflow_execution` writes `UNSPECIFIED`."""
 
+    UNSPECIFIED = 0
     RUNNING = 1
     COMPLETED = 2
     FAILED = 3

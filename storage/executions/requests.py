@@ -58,7 +58,7 @@ class WorkflowMutation:
 
     Attributes:
         namespace_id: The namespace.
-        workflow_id: The workflow's id, 1 to 1000 bytes of UTF-8.
+        workflow_id: The workflow's id, 1 to 65,535 bytes of UTF-8.
         run_id: The run.
         execution_info: The new WorkflowExecutionInfo.
         execution_state: The new WorkflowExecutionState.

@@ -61,7 +61,7 @@ class ShardStore:
 
         Args:
             namespace_id: The namespace. Whether it exists is not checked.
-            workflow_id: The workflow id, 1 to 1000 bytes of UTF-8.
+            workflow_id: The workflow id, 1 to 65,535 bytes of UTF-8.
 
         Raises:
             InvalidPersistenceRequest: An argument is not valid.

@@ -152,7 +152,7 @@ class ExecutionStore:
 
         Args:
             namespace_id: The namespace.
-            workflow_id: The workflow's id, 1 to 1000 bytes of UTF-8.
+            workflow_id: The workflow's id, 1 to 65,535 bytes of UTF-8.
             run_id: The run.
             shard_id: The workflow's shard, from 1.
 
@@ -169,7 +169,7 @@ class ExecutionStore:
 
         Args:
             namespace_id: The namespace.
-            workflow_id: The workflow's id, 1 to 1000 bytes of UTF-8.
+            workflow_id: The workflow's id, 1 to 65,535 bytes of UTF-8.
             shard_id: The workflow's shard, from 1.
             archetype_id: The CHASM archetype; 0 for a workflow.
 
@@ -188,7 +188,7 @@ class ExecutionStore:
 
         Args:
             namespace_id: The namespace.
-            workflow_id: The workflow's id, 1 to 1000 bytes of UTF-8.
+            workflow_id: The workflow's id, 1 to 65,535 bytes of UTF-8.
             run_id: The run.
             shard_id: The workflow's shard, from 1.
 
@@ -208,7 +208,7 @@ class ExecutionStore:
 
         Args:
             namespace_id: The namespace.
-            workflow_id: The workflow's id, 1 to 1000 bytes of UTF-8.
+            workflow_id: The workflow's id, 1 to 65,535 bytes of UTF-8.
             run_id: The run.
             shard_id: The workflow's shard, from 1.
             archetype_id: The CHASM archetype; 0 for a workflow.

@@ -29,7 +29,7 @@ class TaskQueueKey(NamedTuple):
 
     Attributes:
         namespace_id: The namespace of the queue.
-        name: The name that the tenant chose; 1 to 1000 bytes of UTF-8.
+        name: The name that the tenant chose; 1 to 65,535 bytes of UTF-8.
         task_type: The number of Temporal's TaskQueueType: 1 workflow, 2 activity, 3 Nexus.
     """
 

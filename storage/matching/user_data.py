@@ -60,7 +60,7 @@ class TaskQueueUserDataStore:
 
         Args:
             namespace_id: The namespace of the queue.
-            task_queue: The queue's name; 1 to 1000 bytes of UTF-8.
+            task_queue: The queue's name; 1 to 65,535 bytes of UTF-8.
 
         Raises:
             NotFound: The queue has no user data.
@@ -145,7 +145,7 @@ class TaskQueueUserDataStore:
 
         Args:
             namespace_id: The namespace of the queues.
-            build_id: The build id; 1 to 1000 bytes of UTF-8.
+            build_id: The build id; 1 to 65,535 bytes of UTF-8.
 
         Raises:
             InvalidPersistenceRequest: The build id is invalid.
@@ -167,7 +167,7 @@ class TaskQueueUserDataStore:
 
         Args:
             namespace_id: The namespace of the queues.
-            build_id: The build id; 1 to 1000 bytes of UTF-8.
+            build_id: The build id; 1 to 65,535 bytes of UTF-8.
 
         Raises:
             InvalidPersistenceRequest: The build id is invalid.

@@ -48,7 +48,7 @@ class QueueV2:
 
         Args:
             queue_type: The type of the queue; 1 to 2^31 - 1.
-            queue_name: The name of the queue; 1 to 1000 bytes of UTF-8.
+            queue_name: The name of the queue; 1 to 65,535 bytes of UTF-8.
 
         Raises:
             ConditionFailed: A queue of this type and name exists.
@@ -68,7 +68,7 @@ class QueueV2:
 
         Args:
             queue_type: The type of the queue; 1 to 2^31 - 1.
-            queue_name: The name of the queue; 1 to 1000 bytes of UTF-8.
+            queue_name: The name of the queue; 1 to 65,535 bytes of UTF-8.
             data: The message; at most 4 MiB.
             namespace_id: The namespace that the message belongs to. Its keys seal the message, and shredding it shreds the message.
                 None for a message of the deployment, sealed under the cell's keys.
@@ -108,7 +108,7 @@ class QueueV2:
 
         Args:
             queue_type: The type of the queue; 1 to 2^31 - 1.
-            queue_name: The name of the queue; 1 to 1000 bytes of UTF-8.
+            queue_name: The name of the queue; 1 to 65,535 bytes of UTF-8.
             page_size: The maximum number of messages to return; 0, a negative number or more than 10,000 for 10,000.
             page_token: The `next_page_token` of the previous page; None or empty for the first page.
 
@@ -132,7 +132,7 @@ class QueueV2:
 
         Args:
             queue_type: The type of the queue; 1 to 2^31 - 1.
-            queue_name: The name of the queue; 1 to 1000 bytes of UTF-8.
+            queue_name: The name of the queue; 1 to 65,535 bytes of UTF-8.
             last_message_id: The id of the last message to delete.
 
         Returns:

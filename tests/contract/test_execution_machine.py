@@ -17,17 +17,17 @@ from hypothesis.stateful import (
 
 from strongroom.storage import DataBlob, NotFound, ShardInfo, StorageError
 from strongroom.storage.executions.errors import CurrentWorkflowConditionFailed
-from strongroom.storage.executions.modes import ConflictResolveMode, CreateMode, UpdateMode, WorkflowState
+from strongroom.storage.executions.modes import ConflictResolveMode, CreateMode, UpdateMode
 from tests.support.execution_model import KEYS, NAMES, RUNS, Draw, Model
 from tests.support.execution_rules import create_is_allowed, resolve_is_allowed, update_is_allowed
 from tests.support.fixtures.contract import new_namespace, new_shard, open_cell
-from tests.support.fixtures.executions import Workflow, accumulated
+from tests.support.fixtures.executions import COMPLETED, RUNNING, WRITABLE, Workflow, accumulated
 
 pytestmark = pytest.mark.integration
 
 MOSTLY = st.sampled_from([True] * 7 + [False])
 RUN = st.sampled_from(RUNS)
-STATE = st.sampled_from(WorkflowState)
+STATE = st.sampled_from(WRITABLE)
 MODES = [*CreateMode, *UpdateMode, *ConflictResolveMode, *UpdateMode, *ConflictResolveMode, None]
 DRAWS = st.builds(
     Draw,
@@ -58,7 +58,7 @@ class ExecutionMachine(RuleBasedStateMachine):
         self.runner = runner
         self.model = Model(Workflow(cell, runner.run(new_namespace(cell)), runner.run(new_shard(cell))))
 
-    @initialize(name=st.sampled_from(NAMES), of=st.sampled_from([WorkflowState.RUNNING, WorkflowState.COMPLETED]))
+    @initialize(name=st.sampled_from(NAMES), of=st.sampled_from([RUNNING, COMPLETED]))
     def begin(self, name, of):
         """Have a current run in one of the workflows."""
         new = self.model.host(name).snapshot(RUNS[0], of)

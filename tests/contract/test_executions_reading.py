@@ -12,8 +12,9 @@ from strongroom.storage import DataBlob, InvalidPersistenceRequest, NotFound, Sh
 from strongroom.storage.data_blob import Encoding
 from strongroom.storage.errors import ConditionFailed, NamespaceNotFound
 from strongroom.storage.executions.errors import WorkflowConditionFailed
-from strongroom.storage.executions.modes import UpdateMode, WorkflowStatus
+from strongroom.storage.executions.modes import UpdateMode, WorkflowState, WorkflowStatus
 from strongroom.storage.executions.requests import ChasmNode
+from tests.support.execution_rules import CLOSED_STATUSES
 from tests.support.fixtures.executions import COMPLETED, CREATED, RUNNING, ZOMBIE, accumulated, blob, state
 from tests.support.shredding import shred
 
@@ -69,10 +70,10 @@ async def test_every_blob_comes_back_as_it_was(workflow, encoding, data):
 
 async def test_names_of_every_kind_come_back(workflow):
     """Names that a tenant chose are read back: long ones, foreign ones, names that differ by a blank or a zero, and 500 of them."""
-    names = ["a", "a ", "a\x00", "A", "ä", "a\u0308", "x" * 1000, "支払い", *(str(number) for number in range(500))]
+    names = ["a", "a ", "a\x00", "A", "ä", "a\u0308", "x" * 65_535, "支払い", *(str(number) for number in range(500))]
     snapshot = workflow.snapshot(
         timer_infos={name: blob() for name in names},
-        chasm_nodes={name: ChasmNode(blob(), blob()) for name in names},
+        chasm_nodes={name: ChasmNode(blob(), blob()) for name in ["", *names]},
         signal_requested_ids=names,
     )
     await workflow.create(snapshot)
@@ -96,7 +97,7 @@ async def test_the_current_run_tells_all_that_was_said_of_it(workflow, start_tim
     assert (await workflow.current()).execution_state == given
 
 
-@pytest.mark.parametrize("status", set(WorkflowStatus) - {WorkflowStatus.RUNNING, WorkflowStatus.PAUSED})
+@pytest.mark.parametrize("status", CLOSED_STATUSES)
 async def test_every_status_comes_back(workflow, status):
     """Every state and status is read back, also of the current run."""
     await workflow.create(workflow.snapshot(execution_state=state(COMPLETED, status)))
@@ -299,3 +300,14 @@ async def test_a_reader_sees_one_moment(workflow):
     for moments in read_moments:
         assert all(earlier <= later for earlier, later in itertools.pairwise(moments))
         assert len(set(moments)) > 5
+
+
+@pytest.mark.parametrize(
+    ("of", "status"), [(WorkflowState.VOID, WorkflowStatus.RUNNING), (WorkflowState.UNSPECIFIED,) * 2]
+)
+async def test_a_set_writes_every_state_and_status(workflow, of, status):
+    """Temporal does not look at the state and status of a set, so a value that it never creates is stored too."""
+    first = await workflow.create()
+    snapshot = workflow.snapshot(first.run_id, execution_state=state(of, WorkflowStatus(status)), db_record_version=2)
+    await workflow.set(snapshot)
+    assert await workflow.get(first.run_id) == accumulated(snapshot)

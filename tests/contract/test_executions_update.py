@@ -36,8 +36,8 @@ def changed_maps():
     return numbered | {
         "upsert_timer_infos": {"timer a": blob(), "timer c": blob()},
         "delete_timer_infos": ["тимер", "no such"],
-        "upsert_chasm_nodes": {"root": ChasmNode(blob(), blob()), "root/other": ChasmNode(blob(), blob())},
-        "delete_chasm_nodes": ["root/child", "no such"],
+        "upsert_chasm_nodes": {"": ChasmNode(blob(), blob()), "other": ChasmNode(blob(), blob())},
+        "delete_chasm_nodes": ["child", "no such"],
         "upsert_signal_requested_ids": {"signal a", "signal c"},
         "delete_signal_requested_ids": ["signal b", "no such"],
         "new_buffered_events": blob(),
@@ -84,8 +84,8 @@ async def test_an_entry_that_is_written_and_deleted_at_once_is_deleted(workflow)
         delete_timer_infos=["timer a"],
         upsert_signal_requested_ids=["signal a"],
         delete_signal_requested_ids=["signal a"],
-        upsert_chasm_nodes={"root": ChasmNode(blob(), blob())},
-        delete_chasm_nodes=["root"],
+        upsert_chasm_nodes={"": ChasmNode(blob(), blob())},
+        delete_chasm_nodes=[""],
         **numbered,
     )
     await workflow.update(mutation)

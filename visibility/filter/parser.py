@@ -41,8 +41,10 @@ if TYPE_CHECKING:
 
     from .tree import SearchAttributes, Value
 
-MAX_FILTER_BYTES = 4096
-"""Maximum length of a filter, in bytes of UTF-8."""
+MAX_FILTER_BYTES = 2**17
+"""Maximum length of a filter, in bytes of UTF-8. An id has up to 65,535 bytes."""
+MAX_SYNTAX_BYTES = 4096
+"""Maximum length of a filter without its strings, in bytes of UTF-8. It bounds the time of a parse."""
 MAX_NESTING = 20
 """Maximum number of nested parentheses and NOTs."""
 MAX_TERMS = 100
@@ -75,6 +77,11 @@ _LONGEST_GUESS = 100
 _STARTS_CLAUSE = re.compile(r"(?:group|order)\b", re.IGNORECASE)
 """A filter without a condition starts so. Any other one is only a comment or `;`, and asks for nothing that a person meant."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_STRING = re.compile(
+    rb"""(?P<string>'(?:[^'\\]|''|\\.)*+'|"(?:[^"\\]|""|\\.)*+")|`(?:[^`]|``)++`|(?:--|\#|//)[^\n]*|/\*(?!!).*?\*/""",
+    re.DOTALL,
+)
+"""Finds strings. Quoted names and comments are skipped, because a quote in them begins no string."""
 
 
 def parse_filter(
@@ -94,8 +101,7 @@ def parse_filter(
     """
     if not isinstance(text, str):
         raise MalformedQuery("the filter must be text")
-    if len(text) > MAX_FILTER_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_FILTER_BYTES:
-        raise UnsupportedQuery(f"the filter is longer than {MAX_FILTER_BYTES} bytes of UTF-8; shorten it")
+    _check_length(text)
     if broken := _SURROGATE.search(text):
         raise MalformedQuery(
             "the filter contains half of a surrogate pair; send complete characters", position=broken.start()
@@ -109,6 +115,17 @@ def parse_filter(
     if condition is None and body and not _STARTS_CLAUSE.match(body):
         raise MalformedQuery("the filter has no condition; send an empty filter to ask for all runs", position=0)
     return ListFilter(in_default_division(condition, grouped, archetype_id), ordered, grouped)
+
+
+def _check_length(text: str) -> None:
+    if len(text) * 4 <= MAX_SYNTAX_BYTES:
+        return
+    encoded = text[: MAX_FILTER_BYTES + 1].encode("utf-8", "surrogatepass")
+    if len(encoded) > MAX_FILTER_BYTES:
+        raise UnsupportedQuery(f"the filter is longer than {MAX_FILTER_BYTES} bytes of UTF-8; shorten it")
+    strings = sum(len(found["string"] or b"") for found in _STRING.finditer(encoded))
+    if len(encoded) - strings > MAX_SYNTAX_BYTES:
+        raise UnsupportedQuery(f"the filter is longer than {MAX_SYNTAX_BYTES} bytes without its strings; shorten it")
 
 
 def in_default_division(where: Node | None, group_by: Attribute | None, archetype_id: int) -> Node:

@@ -12,6 +12,7 @@ from strongroom.visibility.fields import BUILT_IN, NOT_SEARCHABLE
 from strongroom.visibility.filter.parser import (
     MAX_FILTER_BYTES,
     MAX_NESTING,
+    MAX_SYNTAX_BYTES,
     MAX_TERMS,
     SCHEDULER_ARCHETYPE_ID,
     parse_filter,
@@ -375,6 +376,15 @@ def test_limit_on_length():
         error = failure(f"Customer = '{filling}'")
         assert isinstance(error, UnsupportedQuery)
         assert str(MAX_FILTER_BYTES) in str(error)
+
+
+@pytest.mark.parametrize("opening", ["", "-- '\n", "/* ' */", "`'` = 1 OR ", '# "\n', "Customer = 'it''s \\' so' OR "])
+def test_limit_on_length_outside_of_strings(opening):
+    """Only real strings may be long: text after a quote in a comment or a quoted name counts, so that a parse stays short."""
+    hidden = opening + "(" * (MAX_SYNTAX_BYTES + 1) + "'\""
+    error = failure(hidden)
+    assert isinstance(error, UnsupportedQuery)
+    assert str(MAX_SYNTAX_BYTES) in str(error)
 
 
 @pytest.mark.parametrize(("opening", "closing"), [("(", ")"), ("NOT ", ""), ("NOT (Paid = true OR ", ")")])

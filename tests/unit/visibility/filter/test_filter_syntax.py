@@ -6,7 +6,7 @@ import pytest
 
 from strongroom.visibility.attributes import AttributeType
 from strongroom.visibility.errors import InvalidQuery, MalformedQuery, UnsupportedQuery
-from strongroom.visibility.filter.parser import MAX_FILTER_BYTES, parse_filter
+from strongroom.visibility.filter.parser import MAX_SYNTAX_BYTES, parse_filter
 
 CUSTOM = {
     "Customer": AttributeType.KEYWORD,
@@ -185,11 +185,11 @@ def test_errors_can_be_pickled():
 def test_hostile_repetition_needs_no_stack(unit):
     """However a filter repeats itself up to the limit, reading it neither recurses nor fails in an unforeseen way."""
     parse_filter("")  # the grammar is read once, and that may recurse
-    whole = unit * (MAX_FILTER_BYTES // len(unit))
+    whole = unit * (MAX_SYNTAX_BYTES // len(unit))
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(len(inspect.stack()) + 200)
     try:
-        for text in (whole, whole[: MAX_FILTER_BYTES - 12] + " Count = 1", whole[:2040] + "Count = 1" + ")" * 2040):
+        for text in (whole, whole[: MAX_SYNTAX_BYTES - 12] + " Count = 1", whole[:2040] + "Count = 1" + ")" * 2040):
             try:
                 parse_filter(text, CUSTOM)
             except InvalidQuery as error:
