@@ -1,0 +1,38 @@
+package stores
+
+import "strongroom/temporal/internal/wire"
+
+// reason is why a row can't be read: the ERROR of an unreadable row.
+type reason struct {
+	message   string
+	permanent bool
+	damaged   bool
+}
+
+func readReason(reader *wire.Reader) reason {
+	var why reason
+	reader.Fields(func(name string) {
+		switch name {
+		case "kinds":
+			reader.Elements(func() {
+				switch reader.Text() {
+				case "IntegrityError", "UnsupportedFormat", "DataLoss":
+					why.damaged = true
+				}
+			})
+		case "message":
+			why.message = reader.Text()
+		case "permanent":
+			why.permanent = reader.Bool()
+		}
+	})
+	return why
+}
+
+// readUnreadable reads the field of a row that says why the row can't be read. It returns false if the row can be read.
+func readUnreadable(reader *wire.Reader) (reason, bool) {
+	if reader.Nil() {
+		return reason{}, false
+	}
+	return readReason(reader), true
+}
