@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from strongroom.kms import KmsTimeout
 from strongroom.storage.sealing import UNREADABLE
 
 from .namespace_record import NamespaceRecord, open_data, unreadable_record
@@ -18,15 +19,21 @@ if TYPE_CHECKING:
     from strongroom.storage.engine.connection import Row
 
 
+LIST_SECONDS = 10.0
+"""Timeout for the keys of all namespaces of a list, in seconds. A KMS that is silent must not make the list fail for the others."""
+
+
 class OpenedRecords:
     """Opens rows of namespaces.
 
     Args:
         keyring: The keys of the namespaces.
+        list_seconds: See `LIST_SECONDS`.
     """
 
-    def __init__(self, keyring: Keyring) -> None:
+    def __init__(self, keyring: Keyring, *, list_seconds: float = LIST_SECONDS) -> None:
         self._keyring = keyring
+        self._list_seconds = list_seconds
 
     async def open(self, row: Row, name: str | None = None) -> NamespaceRecord:
         """Open a row.
@@ -45,8 +52,22 @@ class OpenedRecords:
         return record
 
     async def open_all(self, rows: Sequence[Row]) -> tuple[NamespaceRecord, ...]:
-        """Open rows at the same time. A row that can't be opened is returned with the error."""
-        return tuple(await asyncio.gather(*(self._listed(row) for row in rows)))
+        """Open rows at the same time. A row that can't be opened, or whose keys do not come in time, is returned with the error."""
+        if not rows:
+            return ()
+        opening = [asyncio.create_task(self._listed(row)) for row in rows]
+        try:
+            await asyncio.wait(opening, timeout=self._list_seconds)
+            return tuple(
+                each.result() if each.done() else unreadable_record(row, self._too_late())
+                for each, row in zip(opening, rows, strict=True)
+            )
+        finally:
+            for each in opening:
+                each.cancel()
+
+    def _too_late(self) -> KmsTimeout:
+        return KmsTimeout(f"the namespace's keys were not available within {self._list_seconds:g} s")
 
     async def _listed(self, row: Row) -> NamespaceRecord:
         try:
