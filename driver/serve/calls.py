@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
@@ -13,23 +12,24 @@ from strongroom.kms import StrongroomError
 
 from .errors import draining_map, error_map, exhausted_map, invalid_map, timeout_map, too_large_map, unexpected_map
 from .frames import MESSAGE, FrameType, ProtocolError
+from .logs import LOG, kind_and_place
 from .values import decoder_of, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from strongroom.storage.shard_numbers import ShardNumbers
+
     from .callers import Callers
     from .counts import Counts
     from .operations import ServedOperation
-    from .shard_numbers import ShardNumbers
 
-_log = logging.getLogger("strongroom.serve")
 MARGIN = 0.020
 """The server gives up a call this long before its deadline, so that its answer arrives in time, in seconds."""
 LONGEST = 86_400.0
 """The longest deadline of a call, in seconds."""
 _NAME = 80
-_decode_call = decoder_of(tuple[str, int, str, msgspec.Raw]).decode
+_decode_call = decoder_of(tuple[str, Annotated[int, msgspec.Meta(ge=0)], str, msgspec.Raw]).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ class Calls:
         except BaseException as error:  # a defect in one call must not end the others
             if not call.is_answered:
                 # The message of an error that is not ours may contain a tenant's data, so only its class and place are logged.
-                _log.error("%s failed with %s at %s", operation.name, type(error).__name__, _place(error))
+                LOG.error("%s failed with %s", operation.name, kind_and_place(error))
                 content = encode(unexpected_map(operation.name, may_have_been_committed=operation.writes))
                 self._answer(call, FrameType.ERROR, content)
             if not isinstance(error, Exception):
@@ -211,11 +211,3 @@ def _reason(error: Exception) -> str:
     """Return the reason of a decoder without the value that it may quote."""
     text = str(error)
     return text if "`" not in text or text.startswith(("Expected", "Object")) else "a value is not one of its type"
-
-
-def _place(error: BaseException) -> str:
-    """Return the file and line that raised an error."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return "?" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from .calls import Calls
 from .frames import FrameReader, FrameType, FrameWriter, ProtocolError
-from .handshake import Refused, answer_to, peer_not_allowed, shutting_down
+from .handshake import Refused, answer_to, shutting_down
+from .logs import LOG
 from .peers import uid_of
 from .values import encode
 
@@ -19,13 +20,22 @@ if TYPE_CHECKING:
     from .frames import Message
     from .handshake import Welcome
 
-_log = logging.getLogger("strongroom.serve")
-HANDSHAKE_SECONDS = 10.0
-"""Time from a new connection to its HELLO, in seconds."""
-BUFFERED = 256 * 1024
-"""Bytes that the connection takes before it asks the writer to wait."""
-MOST_QUEUED = 8 * 2**20
-"""Bytes of answers that may wait for a client to read. Beyond that, nothing more is read from it."""
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """The limits of connections.
+
+    Attributes:
+        connections: Number of connections of a worker.
+        handshake: Time from a new connection to its HELLO, in seconds.
+        buffered: Bytes that a connection takes before it asks the writer to wait.
+        queued: Bytes of answers that may wait for a client to read. Beyond that, nothing more is read from it.
+    """
+
+    connections: int = 256
+    handshake: float = 10.0
+    buffered: int = 128 * 1024
+    queued: int = 8 * 2**20
 
 
 class Connection(asyncio.Protocol):
@@ -34,40 +44,38 @@ class Connection(asyncio.Protocol):
     Args:
         service: What all connections share.
         welcome: The answer to an accepted client.
-        is_allowed: Returns whether a user may connect.
+        limits: The limits.
+        refused: Returns the reason for which a peer with this user id is refused; None if it is not.
         ended: Is called with the connection when it has ended.
-        is_draining: Whether the server is shutting down.
     """
 
     def __init__(
         self,
         service: Service,
         welcome: Welcome,
+        limits: ConnectionLimits,
         *,
-        is_allowed: Callable[[int], bool],
+        refused: Callable[[int], Refused | None],
         ended: Callable[[Connection], None],
-        is_draining: bool,
     ) -> None:
-        self._service, self._welcome = service, welcome
-        self._is_allowed, self._ended = is_allowed, ended
+        self._service, self._welcome, self._limits = service, welcome, limits
+        self._refused, self._ended = refused, ended
         self._counts = service.counts
         self._loop = asyncio.get_running_loop()
         self._frames = FrameReader()
-        self._refusal: Refused | None = shutting_down() if is_draining else None
+        self._refusal: Refused | None = None
         self._is_open = False
         self._is_flushing = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Check the peer's user. A refused peer gets the reason when its HELLO arrives, because it reads only then."""
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(high=BUFFERED)
+        self._transport.set_write_buffer_limits(high=self._limits.buffered)
         self._writer = FrameWriter(self._transport.write)
         self._calls = Calls(self._service, self._send, self._idle)
         self._counts.connections += 1
-        uid = uid_of(transport)
-        if not self._is_allowed(uid):
-            self._refusal = peer_not_allowed(uid)
-        self._handshake = self._loop.call_later(HANDSHAKE_SECONDS, self._transport.abort)
+        self._refusal = self._refused(uid_of(transport))
+        self._handshake = self._loop.call_later(self._limits.handshake, self._transport.abort)
 
     def data_received(self, data: bytes) -> None:
         """Process the messages that are complete."""
@@ -80,7 +88,7 @@ class Connection(asyncio.Protocol):
                 self._receive(message)
         except ProtocolError as error:
             self._counts.protocol_errors += 1
-            _log.warning("a client did not keep to the protocol, so its connection is closed: %s", error)
+            LOG.warning("a client did not keep to the protocol, so its connection is closed: %s", error)
             self._transport.abort()
 
     def pause_writing(self) -> None:
@@ -103,7 +111,7 @@ class Connection(asyncio.Protocol):
     def drain(self) -> None:
         """Take no more calls, and close when those in flight are answered."""
         if not self._is_open:
-            self._refusal = shutting_down()
+            self._refuse(shutting_down())
             return
         self._calls.is_draining = True
         self._send(FrameType.GOAWAY, 0)
@@ -148,7 +156,7 @@ class Connection(asyncio.Protocol):
         if self._transport.is_closing():
             return
         self._counts.refused += 1
-        _log.warning("a connection is refused: %s", refusal.message)
+        LOG.warning("a connection is refused: %s", refusal.message)
         self._send(FrameType.REFUSED, 0, encode(refusal))
         self._flush()
         self._transport.close()
@@ -161,7 +169,7 @@ class Connection(asyncio.Protocol):
         if not self._is_flushing:
             self._is_flushing = True
             self._loop.call_soon(self._flush)
-        if self._writer.queued > MOST_QUEUED:
+        if self._writer.queued > self._limits.queued:
             self._transport.pause_reading()
 
     def _flush(self) -> None:
@@ -173,7 +181,7 @@ class Connection(asyncio.Protocol):
         written = before - self._writer.queued
         self._counts.queued -= written
         self._counts.sent_bytes += written
-        if self._writer.queued <= MOST_QUEUED and not self._transport.is_reading():
+        if self._writer.queued <= self._limits.queued and not self._transport.is_reading():
             self._transport.resume_reading()
         if self._calls.is_draining and not len(self._calls) and not self._writer.queued:
             self._transport.close()

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from strongroom.kms import KeyDestroyed, StrongroomError, Timeout, Unavailable
 from strongroom.storage import InvalidPersistenceRequest, ResourceExhausted, TransactionSizeLimit
 
-from .shard_numbers import FIELD, replaced
+from .shard_numbers import FIELD, in_text, replaced
 
 if TYPE_CHECKING:
-    from .shard_numbers import ShardNumbers
+    from strongroom.storage.shard_numbers import ShardNumbers
 
 UNEXPECTED = "InternalError"
 """The kind of an error that is not one of Strongroom's. It is a defect of the server."""
@@ -27,7 +27,7 @@ def error_map(error: StrongroomError, numbers: ShardNumbers | None = None) -> di
     message = str(error)
     fields = {name: value for name, value in vars(error).items() if name[0] != "_" and name not in _NOT_FIELDS}
     if numbers is not None:
-        message = numbers.in_text(message)
+        message = in_text(message, numbers.temporal)
         if FIELD in fields:
             fields[FIELD] = replaced(fields[FIELD], numbers.temporal)
     return {

@@ -145,7 +145,7 @@ class FrameWriter:
     """Writes the parts of messages in turn: every message of one part at once, then one part of the next larger message, and so on.
 
     Attributes:
-        queued: The number of bytes that wait.
+        queued: The number of bytes that wait, without the headers of large messages.
         is_paused: Whether the connection takes no bytes now.
 
     Args:
@@ -162,17 +162,18 @@ class FrameWriter:
     def add(self, frame_type: FrameType, call_id: int, content: bytes = b"") -> None:
         """Queue a message, which `flush` writes."""
         size = len(content)
-        self.queued += size
         if size <= PART:
+            self.queued += size + _HEADER_SIZE
             self._small += (HEADER.pack(size + _AFTER_LENGTH, frame_type, _LAST, call_id), content)
         else:
+            self.queued += size
             self._large.append((frame_type, call_id, memoryview(content)))
 
     def flush(self) -> None:
         """Write until nothing is queued, or until the connection takes no more."""
         while not self.is_paused and (self._small or self._large):
             pieces, self._small = self._small, []
-            self.queued -= sum(map(len, pieces[1::2]))
+            self.queued -= sum(map(len, pieces))
             if self._large:
                 frame_type, call_id, rest = self._large.popleft()
                 part, rest = bytes(rest[:PART]), rest[PART:]

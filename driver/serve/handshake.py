@@ -99,6 +99,13 @@ def peer_not_allowed(uid: int) -> Refused:
     )
 
 
+def too_many(connections: int) -> Refused:
+    """Return the refusal of a connection beyond the limit."""
+    return Refused(
+        "TooManyConnections", f"the server has {connections} connections, which is its limit; close some of them"
+    )
+
+
 def shutting_down() -> Refused:
     """Return the refusal while the server is stopping."""
     return Refused("ShuttingDown", "the server is shutting down; connect again later")

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from strongroom.driver.operations import Operation
+    from strongroom.storage.shard_numbers import ShardNumbers
 
-    from .shard_numbers import Replace, ShardNumbers
+    from .shard_numbers import Replace
 
 
 class VersionedRecord(NamedTuple):

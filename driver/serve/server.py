@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from strongroom.driver.config import ConfigError
 from strongroom.storage.schema.migrations import current_version
+from strongroom.storage.shard_numbers import ShardNumbers
 
 from .callers import callers_of
 from .calls import Service
-from .connection import Connection
+from .connection import Connection, ConnectionLimits
 from .counts import Counts
-from .handshake import Welcome
+from .handshake import Welcome, peer_not_allowed, shutting_down, too_many
 from .operations import served_operations
-from .shard_numbers import ShardNumbers
 from .sockets import BACKLOG, KEEP_FILE
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from strongroom.driver.strongroom import Strongroom
+
+    from .handshake import Refused
 
 
 class Settings(Protocol):
@@ -55,6 +57,7 @@ class Server:
         worker: The index of this worker process, from 0.
         workers: The number of worker processes.
         api_key: The API key of the principal, in a cell with an access policy; None for the principal in the configuration.
+        limits: The limits of connections.
 
     Raises:
         ConfigError: A user of the configuration does not exist.
@@ -68,10 +71,12 @@ class Server:
         worker: int = 0,
         workers: int = 1,
         api_key: str | None = None,
+        limits: ConnectionLimits | None = None,
     ) -> None:
         self._strongroom, self._settings = strongroom, settings
         self._worker, self._workers, self._api_key = worker, workers, api_key
         self._uids = frozenset({os.getuid(), *map(uid_of_user, settings.users)})
+        self._limits = limits or ConnectionLimits()
         self._connections: set[Connection] = set()
         self._listener: asyncio.Server | None = None
         self._is_draining = False
@@ -125,16 +130,18 @@ class Server:
                 connection.end()
 
     def _connected(self) -> Connection:
-        connection = Connection(
-            self._service,
-            self._welcome,
-            is_allowed=self._uids.__contains__,
-            ended=self._ended,
-            is_draining=self._is_draining,
-        )
+        connection = Connection(self._service, self._welcome, self._limits, refused=self._refused, ended=self._ended)
         self._connections.add(connection)
         self._all_ended.clear()
         return connection
+
+    def _refused(self, uid: int) -> Refused | None:
+        if uid not in self._uids:
+            return peer_not_allowed(uid)
+        if self._is_draining:
+            return shutting_down()
+        most = self._limits.connections
+        return too_many(most) if len(self._connections) > most else None
 
     def _ended(self, connection: Connection) -> None:
         self._connections.discard(connection)

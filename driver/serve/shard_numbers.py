@@ -1,4 +1,4 @@
-"""Shard numbers on the wire and in rows. Temporal's are an unkeyed hash of the workflow, so rows have a permutation of them.
+"""Replace the shard numbers of the wire by those of rows, and back (`strongroom.storage.shard_numbers` explains both).
 
 The places of shard numbers in arguments and answers are found in the types: every field `shard_id`, however deep.
 """
@@ -9,18 +9,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import is_dataclass
 from functools import cache
-from struct import Struct
 from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeAlias, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from strongroom.kms import NamespaceKeys
-
 FIELD = "shard_id"
-PURPOSE = "shard permutation"
-_NUMBER = Struct(">I")
 _IN_TEXT = re.compile(r"\bshard (\d+)\b")
 
 Numbers: TypeAlias = "Sequence[int]"
@@ -29,29 +24,9 @@ Replace: TypeAlias = "Callable[[Any, Numbers], Any]"
 """Returns a value with its shard numbers replaced. A dataclass is changed in place: it was decoded or answered for this call alone."""
 
 
-class ShardNumbers:
-    """A permutation of 1 to `count` under the cell's identity key.
-
-    Attributes:
-        stored: The number in rows of each of Temporal's numbers.
-        temporal: Temporal's number of each number in rows.
-
-    Args:
-        keys: The cell's keys.
-        count: The number of shards.
-    """
-
-    def __init__(self, keys: NamespaceKeys, count: int) -> None:
-        key = keys.identity(PURPOSE)
-        order = sorted(range(1, count + 1), key=lambda number: key.token(_NUMBER.pack(number)))
-        self.stored = [0] * (count + 1)
-        self.temporal = [0, *order]
-        for number, shard in enumerate(order, 1):
-            self.stored[shard] = number
-
-    def in_text(self, message: str) -> str:
-        """Return a message of a store with Temporal's shard numbers."""
-        return _IN_TEXT.sub(lambda found: f"shard {replaced(int(found[1]), self.temporal)}", message)
+def in_text(message: str, numbers: Numbers) -> str:
+    """Return a message with the numbers of its shards replaced."""
+    return _IN_TEXT.sub(lambda found: f"shard {replaced(int(found[1]), numbers)}", message)
 
 
 def replaced(shard: Any, numbers: Numbers) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,9 @@ class CallError(Exception):
     may_have_been_committed: bool
     retryable: bool
     fields: dict[str, Any]
+
+    def __str__(self) -> str:
+        return self.message
 
 
 def frame(kind: int, call_id: int, part: bytes, *, is_last: bool = True) -> bytes:
@@ -53,7 +57,7 @@ class Client:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
         self.welcome: dict[str, Any] = {}
-        self.goaway = asyncio.Event()
+        self.goaway, self.ponged = asyncio.Event(), asyncio.Event()
         self.closed = asyncio.Event()
         self.order: list[int] = []
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
@@ -112,6 +116,8 @@ class Client:
             self._receiving.cancel()
             await asyncio.gather(self._receiving, return_exceptions=True)
         self.writer.close()
+        with suppress(ConnectionError):
+            await self.writer.wait_closed()
 
     async def _receive(self) -> None:
         parts: dict[tuple[int, int], bytearray] = {}
@@ -132,6 +138,8 @@ class Client:
     def _deliver(self, kind: int, call_id: int, message: bytes) -> None:
         if kind == GOAWAY:
             self.goaway.set()
+        if kind == PONG:
+            self.ponged.set()
         if kind in (ANSWER, ERROR):
             self.order.append(call_id)
             future = self._waiting.pop(call_id)
