@@ -1,6 +1,6 @@
 # Strongroom. `make` runs the demonstration, `make test` every check and test; both set up what they need under this folder.
 .DEFAULT_GOAL := demo
-.PHONY: demo temporal test check phrases unit integration kernel bench bench-compare bench-persistence bench-visibility bench-all pins reference vectors claims wheel help clean env bench-env
+.PHONY: demo temporal test check phrases unit integration kernel bench bench-compare bench-persistence bench-visibility bench-temporal bench-all pins reference vectors claims wheel help clean env bench-env
 
 PYTHON ?= python3
 UV := .tools/bin/uv
@@ -62,6 +62,10 @@ bench-compare: bench-env ## what this work tree seals and opens faster or slower
 
 bench-persistence: env ## the stores against Temporal's Go store (needs Go) and against themselves without sealing; 10 minutes
 	$(BIN)/python -m benchmarks.persistence.contest
+
+bench-temporal: env ## a Temporal server on a sealed cell against the same server on its own stores; needs Go; 15 minutes, or 2 with QUICK=1
+	@command -v go >/dev/null || { echo "no Go here: the Temporal server is written in Go; install Go 1.26 or newer"; exit 2; }
+	$(BIN)/python -m benchmarks.temporal.contest --out benchmarks/report/temporal.jsonl $(if $(QUICK),--rounds 1 --count 40)
 
 bench-all: bench-env env ## all benchmarks one after the other, continuing an interrupted run; 75 minutes, or 10 with QUICK=1
 	@echo "This takes about $(if $(QUICK),10,75) minutes on two quiet cores. Interrupted, it continues where it ended."

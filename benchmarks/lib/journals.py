@@ -14,6 +14,7 @@ TITLES = {
     "persistence": "The stores: Temporal's Go store, sealed, and with keys that seal nothing",
     "audit": "Authorisation and audit: bare stores, a session without its log, and a session",
     "row_level_security": "Row-level security: operations a second as the services' role and as the owner",
+    "temporal": "A Temporal server: sealed, and on its own PostgreSQL stores",
     "visibility": "Visibility: sealed divided by plaintext, and the plaintext's milliseconds",
 }
 RATIOS = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -35,7 +34,6 @@ def build(package: str, name: str, module: Path = MODULE) -> Path:
     done = subprocess.run(
         ["go", "build", "-o", str(target), package],
         cwd=module,
-        env={**os.environ, "CGO_ENABLED": "0"},
         capture_output=True,
         text=True,
         check=False,

@@ -43,7 +43,7 @@ class PlainStores:
         return {
             "pluginName": "postgres12_pgx",
             "databaseName": database,
-            "connectAddr": "localhost",
+            "connectAddr": "localhost:5432",
             "connectProtocol": "tcp",
             "connectAttributes": {"host": self.address},
             "user": "postgres",
@@ -68,16 +68,8 @@ def plain_stores(stack: ExitStack, folder: Path, *, shards: int = 4) -> PlainSto
     address = parse_qs(urlsplit(dsn).query)["host"][0]
     tool = build(SQL_TOOL, "temporal-sql-tool")
     for database, schema in _DATABASES.items():
-        flags = [
-            "--plugin",
-            "postgres12_pgx",
-            "--ep",
-            "localhost",
-            "--user",
-            "postgres",
-            "--connect-attributes",
-            f"host={address}",
-        ]
+        flags = ["--plugin", "postgres12_pgx", "--ep", "localhost", "--port", "5432", "--user", "postgres"]
+        flags += ["--connect-attributes", f"host={address}"]
         run([tool, *flags, "--db", database, "create"], folder)
         run([tool, *flags, "--db", database, "setup-schema", "--version", "0.0"], folder)
         run([tool, *flags, "--db", database, "update-schema", "--schema-name", schema], folder)

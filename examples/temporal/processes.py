@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -124,12 +125,24 @@ def run(command: Sequence[str | Path], folder: Path, *, environment: Mapping[str
 
 
 def free_ports(count: int) -> list[int]:
-    """Return TCP ports of the loopback address that are free now."""
+    """Return TCP ports of the loopback address that are free now.
+
+    They are below 32,768, because Temporal's schema for PostgreSQL keeps the ports of its hosts in 16 bits with a sign. So the system, which
+    gives higher ports to clients, does not give them away either.
+    """
+    found: list[int] = []
     with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+        for port in random.sample(range(20_000, 32_768), 10 * count):
+            probe = stack.enter_context(socket.socket())
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            found.append(port)
+            if len(found) == count:
+                return found
+    msg = "no free TCP ports between 20,000 and 32,768"
+    raise StackError(msg)
 
 
 def accepts(port: int) -> bool:

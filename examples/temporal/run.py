@@ -17,7 +17,7 @@ from strongroom.driver import Strongroom, load_config
 from strongroom.driver.codec.payload_codec import SealedPayloadCodec
 
 from .exercise import STEPS
-from .scene import Scene, prepare
+from .scene import Scene, connected, prepare
 from .workflows import ACTIVITIES, WORKFLOWS
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ async def scene(address: str, namespace: str, secret: str, *, config: Path | Non
         config: The configuration of the cell whose keys seal the payloads; None for payloads in clear.
     """
     async with AsyncExitStack() as stack:
-        client = await Client.connect(address, namespace=namespace)
+        client = await connected(address, namespace)
         await prepare(client, namespace)
         if config is not None:
             described = await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=namespace))

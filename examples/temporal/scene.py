@@ -11,6 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, RegisterNamespaceRequest
+from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -18,8 +19,6 @@ from .workflows import AMOUNT, CUSTOMER, DUE, ITEMS, NOTE, SEARCH_ATTRIBUTES, TA
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-    from temporalio.client import Client
 
 PATIENCE = 120.0
 """Time that a condition may take to become true, in seconds. It is reached only if something is wrong."""
@@ -81,6 +80,24 @@ async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
     while not await condition():
         assert loop.time() < end, f"{what} did not happen in {PATIENCE:.0f} s"
         await asyncio.sleep(0.1)
+
+
+async def connected(address: str, namespace: str, **options: Any) -> Client:
+    """Return a connected client. A server that starts listens before it answers.
+
+    Args:
+        address: The address of the frontend.
+        namespace: The namespace of the client.
+        options: Further arguments of `Client.connect`.
+    """
+    end = asyncio.get_running_loop().time() + PATIENCE
+    while True:
+        try:
+            return await Client.connect(address, namespace=namespace, **options)
+        except RuntimeError:
+            if asyncio.get_running_loop().time() > end:
+                raise
+        await asyncio.sleep(0.2)
 
 
 async def prepare(client: Client, namespace: str) -> None:

@@ -28,6 +28,7 @@ SHORT = {
     "benchmarks.visibility.cost": "--smoke",
 }
 ELSEWHERE = {
+    "benchmarks.temporal.contest": "needs a built Temporal server; tests/integration/temporal runs it",
     "benchmarks.lib.journals": "it writes tables; test_journal.py runs it",
     "benchmarks.lib.part": "a library",
     "benchmarks.lib.report": "it runs the parts",
