@@ -7,6 +7,7 @@ sealed stores, or if the control does not find it in the plain ones.
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import shutil
 import signal
@@ -34,6 +35,9 @@ from .server import TemporalServer
 @click.option("--elasticsearch/--no-elasticsearch", default=True, help="Use a search index if Java is installed.")
 def main(*, keep: bool, workers: int, shards: int, elasticsearch: bool) -> None:
     """Run the demonstration."""
+    logging.disable(
+        logging.WARNING
+    )  # the SDK logs each failed attempt of an activity, and the first attempts fail on purpose
     with tempfile.TemporaryDirectory(prefix="strongroom-") as folder, ExitStack() as stack:
         try:
             held = _run(stack, Path(folder), keep=keep, workers=workers, shards=shards, elasticsearch=elasticsearch)

@@ -169,7 +169,7 @@ async def lists_and_counts(scene: Scene) -> None:
         "Items >= 7",
         "Due = '2030-01-01T00:00:00Z'",
         f"WorkflowId STARTS_WITH 'listed-{scene.secret[:8]}'",
-        "WorkflowType = 'TwoActivities' AND ExecutionStatus = 'Completed' ORDER BY StartTime DESC",
+        "WorkflowType = 'TwoActivities' AND ExecutionStatus = 'Completed'",
         "CloseTime IS NOT NULL",
     ):
         await until(lambda query=query: _lists(scene.client, query, handle.id), f"a list with {query}")  # type: ignore[misc]

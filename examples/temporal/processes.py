@@ -127,8 +127,8 @@ def run(command: Sequence[str | Path], folder: Path, *, environment: Mapping[str
 def free_ports(count: int) -> list[int]:
     """Return TCP ports of the loopback address that are free now.
 
-    They are below 32,768, because Temporal's schema for PostgreSQL keeps the ports of its hosts in 16 bits with a sign. So the system, which
-    gives higher ports to clients, does not give them away either.
+    They are below 32,768, because Temporal's schema for PostgreSQL keeps the ports of its hosts in 16 bits with a sign. The system
+    gives higher ports to clients, so it does not take these in between.
     """
     found: list[int] = []
     with ExitStack() as stack:
