@@ -9,17 +9,16 @@ import (
 	"go.temporal.io/server/common/dynamicconfig"
 	"go.temporal.io/server/common/headers"
 	"go.temporal.io/server/temporal"
-)
 
-// version is the product's version.
-const version = "0.1.0"
+	"strongroom/temporal/internal/client"
+)
 
 // commandLine has the commands, flags and environment variables of Temporal's server.
 func commandLine() *cli.App {
 	app := cli.NewApp()
 	app.Name = "temporal-server-strongroom"
 	app.Usage = "Temporal server whose stores are a Strongroom cell"
-	app.Version = fmt.Sprintf("%s (Temporal %s)", version, headers.ServerVersion)
+	app.Version = fmt.Sprintf("%s (Temporal %s)", client.Version, headers.ServerVersion)
 	app.ArgsUsage = " "
 	app.Flags = globalFlags()
 	app.Commands = []*cli.Command{

@@ -16,6 +16,7 @@ import (
 	"go.temporal.io/server/common/log/tag"
 	"go.temporal.io/server/temporal"
 
+	"strongroom/temporal/internal/client"
 	"strongroom/temporal/stores"
 	"strongroom/temporal/visibility"
 )
@@ -110,7 +111,7 @@ func serverOptions(cfg *config.Config, logger log.Logger, allowNoAuth bool) ([]t
 
 func logBuild(logger log.Logger) {
 	logger.Info("Build info.",
-		tag.String("strongroom-version", version),
+		tag.String("strongroom-version", client.Version),
 		tag.String("server-version", headers.ServerVersion),
 		tag.String("go-version", build.InfoData.GoVersion),
 		tag.String("go-arch", build.InfoData.GoArch),
