@@ -44,10 +44,10 @@ func dial(ctx context.Context, options Options, t timing) (*Client, error) {
 		shared.Lock()
 		u := shared.uses[path]
 		if u == nil {
-			u = &use{clients: 1, ready: make(chan struct{})}
+			u = &use{clients: 1, cell: newCell(options, t), ready: make(chan struct{})}
 			shared.uses[path] = u
 			shared.Unlock()
-			return u.open(ctx, path, options, t)
+			return u.open(ctx, path)
 		}
 		u.clients++
 		shared.Unlock()
@@ -71,9 +71,8 @@ func dial(ctx context.Context, options Options, t timing) (*Client, error) {
 	}
 }
 
-// open makes the connections of a socket's first client.
-func (u *use) open(ctx context.Context, path string, options Options, t timing) (*Client, error) {
-	u.cell = newCell(options, t)
+// open waits for the connection of a socket's first client.
+func (u *use) open(ctx context.Context, path string) (*Client, error) {
 	u.failure = u.cell.waitUntilReady(ctx)
 	if u.failure != nil {
 		shared.Lock()

@@ -314,6 +314,18 @@ func (c *connection) isGoingAway() bool {
 	}
 }
 
+// takesCalls is whether the connection is good for new calls.
+func (c *connection) takesCalls() bool {
+	select {
+	case <-c.goingAway:
+		return false
+	case <-c.ended:
+		return false
+	default:
+		return true
+	}
+}
+
 // receivePart adds a part to the answer of a call, and delivers the answer if it is complete.
 func (c *connection) receivePart(f frame, reader *bufio.Reader) error {
 	part := make([]byte, f.size)

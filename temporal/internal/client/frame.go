@@ -52,21 +52,17 @@ type frame struct {
 
 // readFrame reads a header. The frame's part follows it in the reader.
 func readFrame(r *bufio.Reader) (frame, error) {
-	header, err := r.Peek(headerSize)
+	length, err := r.Peek(lengthSize)
 	if err != nil {
-		if len(header) >= lengthSize {
-			if _, wrong := sizeOf(header); wrong != nil {
-				return frame{}, wrong
-			}
-		}
-		if err == io.EOF && len(header) > 0 {
-			err = io.ErrUnexpectedEOF
-		}
+		return frame{}, cut(err, len(length))
+	}
+	size, err := sizeOf(length) // before the rest arrives, because a wrong length may be all that a peer sends
+	if err != nil {
 		return frame{}, err
 	}
-	size, err := sizeOf(header)
+	header, err := r.Peek(headerSize)
 	if err != nil {
-		return frame{}, err
+		return frame{}, cut(err, len(header))
 	}
 	kind, flags := frameType(header[4]), header[5]
 	if kind < frameHello || kind > framePong || flags > lastPart {
@@ -77,9 +73,17 @@ func readFrame(r *bufio.Reader) (frame, error) {
 	return f, err
 }
 
-// sizeOf returns the size of the part of a frame that starts with header.
-func sizeOf(header []byte) (int, error) {
-	length := int64(binary.BigEndian.Uint32(header))
+// cut returns the error of a stream that ended after some bytes of a frame.
+func cut(err error, bytes int) error {
+	if err == io.EOF && bytes > 0 {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// sizeOf returns the size of the part of a frame that starts with this length.
+func sizeOf(bytes []byte) (int, error) {
+	length := int64(binary.BigEndian.Uint32(bytes))
 	size := length - (headerSize - lengthSize)
 	if size < 0 || size > partSize {
 		return 0, protocolError(fmt.Sprintf("a frame of %d bytes", length))

@@ -33,7 +33,7 @@ const mostWorkers = 1 << 10
 // readSize is the size of the buffer between the socket and the frames.
 const readSize = partSize + headerSize
 
-// connect makes a connection to a worker. Its error is an *Error. An error that is not Retryable stays until somebody changes something.
+// connect makes a connection to a worker. Its error is an *Error. An error that is not Retryable stays until a person changes the settings.
 func connect(ctx context.Context, path string, worker int, options Options, t timing) (*connection, error) {
 	ctx, cancel := context.WithTimeout(ctx, t.handshake)
 	defer cancel()

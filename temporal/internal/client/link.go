@@ -151,9 +151,13 @@ func (l *link) set(c *connection, failure error) {
 	l.changed = make(chan struct{})
 }
 
+// state returns the connection, or nil and why there is none, and a channel that is closed when this changes.
 func (l *link) state() (*connection, error, <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.current != nil && !l.current.takesCalls() {
+		return nil, l.failure, l.changed // run will notice it
+	}
 	return l.current, l.failure, l.changed
 }
 

@@ -116,12 +116,16 @@ func (s *side) next() (message, error) {
 // call returns the client's next message, which must be a CALL, and its operation.
 func (s *side) call() (id uint32, operation string) {
 	m := s.read()
-	require.Equal(s.t, frameCall, m.kind)
+	return m.id, operationOf(s.t, m)
+}
+
+func operationOf(t *testing.T, m message) string {
+	require.Equal(t, frameCall, m.kind)
 	_, rest, err := msgp.ReadArrayHeaderBytes(m.content)
-	require.NoError(s.t, err)
-	operation, _, err = msgp.ReadStringBytes(rest)
-	require.NoError(s.t, err)
-	return m.id, operation
+	require.NoError(t, err)
+	operation, _, err := msgp.ReadStringBytes(rest)
+	require.NoError(t, err)
+	return operation
 }
 
 func (s *side) write(kind frameType, id uint32, content []byte) {
