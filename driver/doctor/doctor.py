@@ -27,6 +27,7 @@ from .connections import SESSION_ADVICE, SESSIONS, connections
 from .report import Finding, wrong
 from .row_level_security import DATABASE, row_level_security
 from .search import search_index
+from .serve import server
 from .tls import transport
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ async def _look_at_cell(strongroom: Strongroom, *, use_keys: bool) -> list[Findi
     found += [finding async for finding in _data_keys(strongroom)]
     found += [finding async for finding in _namespaces(strongroom)]
     found += [finding async for finding in search_index(strongroom)]
+    found += [finding async for finding in server(strongroom)]
     return [*found, await access_control(strongroom)]
 
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from uuid import UUID  # noqa: TC003 - msgspec reads the annotations of `Welcome`
 
 import msgspec
 
 from .frames import ProtocolError
 from .values import decoder_of
-
-if TYPE_CHECKING:
-    from uuid import UUID
 
 PROTOCOL = 1
 
