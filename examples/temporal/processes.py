@@ -65,7 +65,8 @@ class Process:
 
     def tail(self, lines: int = 15) -> str:
         """Return the last lines of the log."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        last = self.log.read_text(errors="replace").splitlines()[-lines:]
+        return "\n".join(line[:400] for line in last)  # Temporal's lines end in stack traces of thousands of characters
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal, wait for the end, and return the exit code. A process that does not end is killed."""

@@ -99,7 +99,7 @@ def sealed_cell(
     cell = SealedCell(folder, postgres, dsn, superuser_dsn, shards, workers)
     cell.strongroom("init", "--dsn", dsn, "--shards", str(shards))
     with cell.config.open("a") as config:
-        config.write('\n[namespaces]\nkek = "local:{id}"  # each namespace gets a KEK of its own\n')
+        config.write('\n[namespaces]\nkek = "local:ns-{id}"  # each namespace gets a KEK of its own\n')
         if elasticsearch is not None:
             config.write(f'\n[elasticsearch]\nurl = "{elasticsearch}"\ninsecure = true\n')
     if elasticsearch is not None:
