@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from .callers import Callers
     from .counts import Counts
+    from .deadlines import Deadlines
     from .operations import ServedOperation
 
 MARGIN = 0.020
@@ -41,6 +43,7 @@ class Service:
         callers: The stores.
         numbers: The permutation of shard numbers.
         counts: What is counted.
+        deadlines: The deadlines of all calls.
         max_in_flight: The number of calls that a connection may have in flight.
     """
 
@@ -48,6 +51,7 @@ class Service:
     callers: Callers
     numbers: ShardNumbers
     counts: Counts
+    deadlines: Deadlines
     max_in_flight: int
 
 
@@ -59,7 +63,7 @@ class Call:
         id: The id.
         operation: The operation.
         task: The task that runs it.
-        timer: Gives the call up at its deadline; None without a deadline.
+        forget: Removes the call's deadline; None without a deadline.
         is_started: Whether the task has begun. A task that is cancelled before never runs.
         is_answered: Whether the client has its answer, or an error in its place.
     """
@@ -67,7 +71,7 @@ class Call:
     id: int
     operation: ServedOperation
     task: asyncio.Task[None] | None = None
-    timer: asyncio.TimerHandle | None = None
+    forget: Callable[[], object] | None = None
     is_started: bool = False
     is_answered: bool = False
 
@@ -147,8 +151,8 @@ class Calls:
         self._service.counts.in_flight += 1
         if timeout:
             left = min(timeout, LONGEST)
-            call.timer = self._loop.call_later(max(left - MARGIN, left / 2), self._give_up, call)
-        call.task = self._loop.create_task(self._run(call, store, arguments))
+            call.forget = self._service.deadlines.add(call, max(left - MARGIN, left / 2), partial(self._give_up, call))
+        call.task = asyncio.Task(self._run(call, store, arguments), loop=self._loop)
 
     async def _run(self, call: Call, store: Any, arguments: dict[str, Any]) -> None:
         call.is_started = True
@@ -193,8 +197,8 @@ class Calls:
             self._end(call)
 
     def _end(self, call: Call) -> None:
-        if call.timer is not None:
-            call.timer.cancel()
+        if call.forget is not None:
+            call.forget()
         del self._running[call.id]
         self._service.counts.in_flight -= 1
         if not self._running:

@@ -17,6 +17,9 @@ MESSAGE = 64 * 2**20
 """Maximum size of a message, in bytes."""
 INCOMPLETE = 256 * 2**20
 """Maximum size of all incomplete messages of a connection, in bytes."""
+IN_PROGRESS = 128 * 2**20
+"""Maximum size of the large messages that are written in turn, in bytes, so that they stay below the receiver's limit. One larger
+message is written alone."""
 LEAST = 4_096
 """The size that an incomplete message counts for at least, in bytes, so that messages without bytes are limited too."""
 _LAST = 1
@@ -155,7 +158,9 @@ class FrameWriter:
     def __init__(self, write: Callable[[bytes], None]) -> None:
         self._write = write
         self._small: list[bytes] = []
-        self._large: deque[tuple[FrameType, int, memoryview]] = deque()
+        self._waiting: deque[tuple[FrameType, int, bytes]] = deque()
+        self._large: deque[tuple[FrameType, int, bytes, int]] = deque()
+        self._in_progress = 0
         self.queued = 0
         self.is_paused = False
 
@@ -167,22 +172,35 @@ class FrameWriter:
             self._small += (HEADER.pack(size + _AFTER_LENGTH, frame_type, _LAST, call_id), content)
         else:
             self.queued += size
-            self._large.append((frame_type, call_id, memoryview(content)))
+            self._waiting.append((frame_type, call_id, content))
 
     def flush(self) -> None:
         """Write until nothing is queued, or until the connection takes no more."""
-        while not self.is_paused and (self._small or self._large):
+        while not self.is_paused and (self._small or self._large or self._waiting):
             pieces, self._small = self._small, []
             self.queued -= sum(map(len, pieces))
-            if self._large:
-                frame_type, call_id, rest = self._large.popleft()
-                part, rest = bytes(rest[:PART]), rest[PART:]
-                flags = 0 if rest else _LAST
-                pieces += (HEADER.pack(len(part) + _AFTER_LENGTH, frame_type, flags, call_id), part)
-                self.queued -= len(part)
-                if rest:
-                    self._large.append((frame_type, call_id, rest))
+            self._add_large_part(pieces)
             self._write(b"".join(pieces))
+
+    def _add_large_part(self, pieces: list[bytes]) -> None:
+        """Add one part of the next large message."""
+        while self._waiting and self._in_progress + len(self._waiting[0][2]) <= (
+            IN_PROGRESS if self._large else MESSAGE
+        ):
+            message = self._waiting.popleft()
+            self._in_progress += len(message[2])
+            self._large.append((*message, 0))
+        if not self._large:
+            return
+        frame_type, call_id, content, start = self._large.popleft()
+        part, end = content[start : start + PART], start + PART
+        is_last = end >= len(content)
+        pieces += (HEADER.pack(len(part) + _AFTER_LENGTH, frame_type, _LAST if is_last else 0, call_id), part)
+        self.queued -= len(part)
+        if is_last:
+            self._in_progress -= len(content)
+        else:
+            self._large.append((frame_type, call_id, content, end))
 
 
 def _check_length(data: bytes) -> None:

@@ -16,6 +16,7 @@ from .callers import callers_of
 from .calls import Service
 from .connection import Connection, ConnectionLimits
 from .counts import Counts
+from .deadlines import Deadlines
 from .handshake import Welcome, peer_not_allowed, shutting_down, too_many
 from .operations import served_operations
 from .sockets import BACKLOG, KEEP_FILE
@@ -101,6 +102,7 @@ class Server:
             callers=await callers_of(strongroom, self._settings.principal, self._api_key),
             numbers=ShardNumbers(keys, cell.shard_count),
             counts=self.counts,
+            deadlines=Deadlines(asyncio.get_running_loop()),
             max_in_flight=self._settings.max_in_flight,
         )
         self._welcome = Welcome(

@@ -151,6 +151,20 @@ def test_large_messages_take_turns() -> None:
     assert _ids(written) == [1, 2, 1, 2, 1, 2]
 
 
+def test_large_messages_in_progress_are_limited() -> None:
+    """Messages that are written in turn have at most 128 MiB together, so that the reader's limit holds. All are written."""
+    written: list[bytes] = []
+    writer = FrameWriter(written.append)
+    for call_id in range(1, 6):
+        writer.add(FrameType.ANSWER, call_id, bytes(48 * 2**20))
+    writer.flush()
+    assert writer.queued == 0
+    reader, most = FrameReader(incomplete=128 * 2**20), []
+    for data in written:
+        most += [message.id for message in reader.feed(data)]
+    assert sorted(most) == [1, 2, 3, 4, 5]
+
+
 def _ids(written: Sequence[bytes]) -> list[int]:
     """Return the id of each frame."""
     data, ids = b"".join(written), []

@@ -1,0 +1,195 @@
+"""The CPU time of a served call: what one call costs the process of the server, by operation, and framing alone.
+
+Run `python -m benchmarks.persistence.bridge`. A child process serves a cell. The parent sends 600 calls of one operation over one
+connection, 16 at once. The figure is the CPU time of the child for a call, the smallest of the rounds. PostgreSQL's time is not in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from benchmarks.lib.bench_server import bench_server
+from benchmarks.persistence.bridge_load import Load
+from benchmarks.persistence.cells import Fixtures
+from benchmarks.persistence.opened import create_database
+from strongroom.driver.config import load_config, write_config
+from strongroom.driver.serve.operations import ServedOperation
+from strongroom.driver.serve.server import Server
+from strongroom.driver.serve.values import decoder_of
+from strongroom.driver.strongroom import Strongroom
+from strongroom.kms import KekRef
+from tests.support.serve.client import Client
+from tests.support.serve.remote import RemoteCell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from strongroom.driver.serve.callers import Callers
+
+IN_FLIGHT = 16
+STUDY = {
+    "echo 20 B": 23,
+    "echo 4 KiB": 28,
+    "echo update": 41,
+    "shard.get": 143,
+    "execution.create": 430,
+    "execution.update": 344,
+    "execution.get": 145,
+    "execution.current": 120,
+    "history.append": 153,
+    "history.read 3": 255,
+    "htask.get 20": 323,
+    "htask.get 0": 0,
+    "task.create": 144,
+    "task.get 20": 186,
+}
+"""Microseconds of the throw-away bridge at a load of 5 (`shared/temporal-server.md`, section 5); 0 if it was not measured."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of the server."""
+
+    principal: str | None = None
+    users: tuple[str, ...] = ()
+    max_in_flight: int = 256
+
+
+class _Echo(msgspec.Struct):
+    value: Any
+
+
+class _EchoStore:
+    """A store that returns its argument."""
+
+    async def echo(self, value: Any) -> Any:
+        """Return the argument."""
+        return value
+
+
+class _WithEcho:
+    """Callers whose stores have the echo too."""
+
+    def __init__(self, callers: Callers) -> None:
+        self._callers = callers
+        self.echo = _EchoStore()
+
+    def stores_for(self, caller: str) -> Any:
+        """Return the stores; the caller "echo" has the echo."""
+        return self if caller == "echo" else self._callers.stores_for(caller)
+
+
+async def serve(config_path: Path, path: Path) -> None:
+    """Serve a cell, and an operation that returns its argument, until SIGTERM."""
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(path))
+    listening.listen()
+    async with Strongroom.unchecked(replace(load_config(config_path), audit_folder=None)) as strongroom:
+        server = Server(strongroom, Settings())
+        await server.start(listening)
+        echo = ServedOperation("echo.echo", "echo", "echo", False, decoder_of(_Echo).decode, (), (), None)
+        service = server._service  # noqa: SLF001 - the table has no operation without a store
+        server._service = replace(  # noqa: SLF001
+            service,
+            operations={**service.operations, "echo.echo": echo},
+            callers=_WithEcho(service.callers),  # type: ignore[arg-type]
+        )
+        stopped = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+        print("serving", flush=True)
+        await stopped.wait()
+        await server.drain(10)
+    listening.close()
+
+
+def cpu_of(process_id: int) -> float:
+    """Return the CPU time of a process, in seconds, by its clock in the kernel (`clock_getcpuclockid`)."""
+    return time.clock_gettime((~process_id << 3) | 2)
+
+
+async def measure(load: Load, name: str, calls: int, child: int) -> float:
+    """Return the CPU time of the child for a call, in microseconds. The requests are made before the clock starts."""
+    requests = iter([load.call(name) for _ in range(calls)])
+
+    async def caller() -> None:
+        for operation, arguments in requests:
+            caller = "echo" if operation == "echo.echo" else "api/bench/Call"
+            await load.client.call(operation, caller=caller, milliseconds=10_000, **arguments)
+
+    began = cpu_of(child)
+    await asyncio.gather(*(caller() for _ in range(IN_FLIGHT)))
+    return (cpu_of(child) - began) / calls * 1e6
+
+
+@contextmanager
+def child_of(config_path: Path, path: Path) -> Iterator[int]:
+    """Start the server's process; return its id."""
+    command = [sys.executable, "-m", "benchmarks.persistence.bridge", "--serve", str(config_path), str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "serving\n"
+        try:
+            yield process.pid
+        finally:
+            process.terminate()
+
+
+async def run(calls: int, rounds: int, names: Sequence[str]) -> None:
+    """Measure, and print the table."""
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        server = stack.enter_context(bench_server())
+        await create_database(server, "bridge")
+        config_path = folder / "bridge.toml"
+        write_config(config_path, dsn=f"{server}/bridge")
+        config = load_config(config_path)
+        await Strongroom.init(config)
+        kek = KekRef.parse("local:bench")
+        async with Strongroom.unchecked(config) as opened:
+            await opened.create_kek(kek)
+            namespace = await opened.namespaces.create("bench", kek=kek)
+        child = stack.enter_context(child_of(config_path, folder / "socket"))
+        client = await Client.open(folder / "socket")
+        stack.push_async_callback(client.aclose)
+        load = Load(client, Fixtures(RemoteCell(client), namespace.namespace_id))  # type: ignore[arg-type]
+        await load.prepare()
+        samples: dict[str, list[float]] = {name: [] for name in names}
+        for _ in range(rounds):
+            for name in names:
+                samples[name].append(await measure(load, name, calls, child))
+    print(f"{'call':<20}{'us':>8}{'study':>8}{'ratio':>8}")
+    for name, each in samples.items():
+        best, study = min(each), STUDY[name]
+        print(f"{name:<20}{best:>8.0f}{study or '':>8}{f'{best / study:.2f}' if study else '':>8}")
+
+
+@click.command()
+@click.option("--calls", default=600, show_default=True, help="Number of calls of a round.")
+@click.option("--rounds", default=5, show_default=True)
+@click.option("--operation", "names", multiple=True, type=click.Choice(list(STUDY)), default=list(STUDY))
+@click.option(
+    "--serve", "served", nargs=2, type=click.Path(path_type=Path), help="Run as the child: configuration and socket."
+)
+def main(*, calls: int, rounds: int, names: tuple[str, ...], served: tuple[Path, Path] | None) -> None:
+    """Measure and print."""
+    if served is not None:
+        asyncio.run(serve(*served))
+    else:
+        asyncio.run(run(calls, rounds, names))
+
+
+if __name__ == "__main__":
+    main()
