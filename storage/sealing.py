@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, TypeVar
 from strongroom.kms import IntegrityError, KeyNotFound, KeyringFileError, KmsError, UnsupportedFormat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from uuid import UUID
 
-    from strongroom.kms import Keyring, NamespaceKeys
+    from strongroom.kms import Keyring, NamespaceKeys, RecordKey, RecordKind, StrongroomError
 
 T = TypeVar("T")
 
@@ -54,3 +54,38 @@ async def open_rows(
         return await asyncio.to_thread(use, keys)
     except KeyNotFound:  # a key version that these keys do not have yet is loaded on the event loop
         return await keyring.with_keys(namespace_id, use)
+
+
+async def open_each(
+    keyring: Keyring, namespace_id: UUID, kind: RecordKind, scope: RecordKey, rows: Sequence[tuple[RecordKey, bytes]]
+) -> Sequence[bytes | StrongroomError]:
+    """Open rows of one kind. A row that does not open hides no other one.
+
+    Args:
+        keyring: The unwrapped keys.
+        namespace_id: The namespace of the rows.
+        kind: The record kind.
+        scope: The parts of the sealed values' keys that all rows have in common.
+        rows: The other parts of each key, and the sealed value.
+
+    Returns:
+        For each row its plaintext, or the error of opening it: one of `UNREADABLE`.
+    """
+    size = sum(len(sealed) for _, sealed in rows)
+    try:
+        return await open_rows(keyring, namespace_id, size, lambda keys: keys.open_many(kind, rows, scope=scope))
+    except UNREADABLE as error:
+        if len(rows) == 1:
+            return [error]
+    try:
+        keys = await keyring.open(namespace_id)
+    except UNREADABLE as error:
+        return [error] * len(rows)
+    return [_open_one(keys, kind, (*scope, *key), sealed) for key, sealed in rows]
+
+
+def _open_one(keys: NamespaceKeys, kind: RecordKind, key: RecordKey, sealed: bytes) -> bytes | StrongroomError:
+    try:
+        return keys.open(kind, key, sealed)
+    except UNREADABLE as error:
+        return error

@@ -116,7 +116,8 @@ class HistoryTaskStore:
             page_token: The `next_page_token` of the previous page; None or empty for the first page.
 
         Raises:
-            IntegrityError: A task does not open.
+            InvalidPersistenceRequest: An argument is not valid, or the token is from another read.
+            StorageError: The database does not answer.
         """
         check_range(category, shard_id, min_key, max_key)
         batch_size = wanted_page_size(batch_size)
@@ -213,7 +214,8 @@ class HistoryTaskStore:
             page_token: The `next_page_token` of the previous page; None or empty for the first page.
 
         Raises:
-            IntegrityError: A task does not open.
+            InvalidPersistenceRequest: An argument is not valid, or the token is from another read.
+            StorageError: The database does not answer.
         """
         _check_dlq(source_cluster_name, shard_id, min_task_id, max_task_id)
         batch_size = wanted_page_size(batch_size)

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 from operator import attrgetter
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from strongroom.kms import KmsError
 from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.page_tokens import page_token
+from strongroom.storage.sealing import open_each
 
 from .tasks import HistoryTask, TaskKey, UnreadableTask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from strongroom.kms import Keyring, NamespaceKeys, RecordKey, RecordKind
+    from strongroom.kms import Keyring, RecordKey, RecordKind
     from strongroom.storage.engine.connection import Row
 
 
 async def open_tasks(
     keyring: Keyring, kind: RecordKind, scope: RecordKey, page: Sequence[tuple[TaskKey, Row]], *, key_parts: int = 2
 ) -> tuple[list[HistoryTask], list[UnreadableTask]]:
-    """Open tasks of several namespaces, each with the keys of its own namespace.
+    """Open tasks of several namespaces at the same time, each with the keys of its own namespace.
 
     Args:
         keyring: The unwrapped keys.
@@ -32,32 +33,27 @@ async def open_tasks(
         key_parts: The number of last parts of a task's key that the sealed value is bound to.
 
     Returns:
-        The tasks, and the tasks whose namespace's keys are not available, both in the order of their keys.
-
-    Raises:
-        IntegrityError: A task does not open.
+        The tasks, and the tasks that do not open, both in the order of their keys.
     """
     by_namespace: dict[bytes, list[tuple[TaskKey, bytes]]] = {}
     for key, row in page:
         by_namespace.setdefault(row["namespace_id"].bytes, []).append((key, row["data"]))
     tasks: list[HistoryTask] = []
     unreadable: list[UnreadableTask] = []
-    for id_bytes, rows in by_namespace.items():
-        namespace_id = UUID(bytes=id_bytes)
-        sealed = [(key[-key_parts:], data) for key, data in rows]
 
-        def use(keys: NamespaceKeys, sealed: Sequence[tuple[RecordKey, bytes]] = sealed) -> list[bytes]:
-            return keys.open_many(kind, sealed, scope=scope)
+    async def open_of(id_bytes: bytes) -> None:
+        namespace_id, rows = UUID(bytes=id_bytes), by_namespace[id_bytes]
+        sealed: list[tuple[RecordKey, bytes]] = [(key[-key_parts:], data) for key, data in rows]
+        for (key, _), packed in zip(rows, await open_each(keyring, namespace_id, kind, scope, sealed), strict=True):
+            if isinstance(packed, bytes):
+                tasks.append(HistoryTask(key, DataBlob.unpack(packed), namespace_id))
+            else:
+                unreadable.append(UnreadableTask(key, namespace_id, packed))
 
-        try:
-            opened = await keyring.with_keys(namespace_id, use)
-        except KmsError as error:
-            unreadable += [UnreadableTask(key, namespace_id, error) for key, _ in rows]
-        else:
-            tasks += [
-                HistoryTask(key, DataBlob.unpack(packed), namespace_id)
-                for (key, _), packed in zip(rows, opened, strict=True)
-            ]
+    if len(by_namespace) == 1:
+        await open_of(*by_namespace)
+    else:
+        await asyncio.gather(*map(open_of, by_namespace))  # KMS that do not answer delay the page only once
     by_key = attrgetter("key")
     return sorted(tasks, key=by_key), sorted(unreadable, key=by_key)
 

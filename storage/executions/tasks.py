@@ -7,6 +7,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
+from strongroom.kms import StrongroomError
 from strongroom.storage.checks import (
     check_blob,
     check_collection,
@@ -21,7 +22,6 @@ from strongroom.storage.errors import InvalidPersistenceRequest
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from strongroom.kms import KmsError
 
 _MAX_TASK_ID = 2**63 - 1
 
@@ -78,17 +78,20 @@ class HistoryTask(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class UnreadableTask:
-    """A task whose namespace's keys are not available. It does not hide other tasks, and is deleted when its namespace is purged.
+    """A task that does not open. It hides no other task, and is deleted when its namespace is purged.
+
+    To find out later whether it opens, read the range of its key alone.
 
     Attributes:
         key: Its position.
         namespace_id: Its namespace.
-        reason: Why the keys are not available.
+        reason: The error of opening it: `KeyDestroyed` if its namespace is shredded, another `KmsError` if its keys are not available
+            now, `IntegrityError` or `UnsupportedFormat` if the row was changed.
     """
 
     key: TaskKey
     namespace_id: UUID
-    reason: KmsError
+    reason: StrongroomError
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,7 @@ class HistoryTaskPage:
 
     Attributes:
         tasks: The tasks, in the order of their keys.
-        unreadable: The tasks that can't be read, in the order of their keys.
+        unreadable: The tasks that do not open, in the order of their keys.
         next_page_token: The token of the next page; None at the end.
     """
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from strongroom.kms import IntegrityError, KeyringFileError, KmsError, UnsupportedFormat
+from strongroom.kms import StrongroomError
 from strongroom.kms.sealing.record_kinds import HISTORY_TREE
 from strongroom.storage.checks import check_blob, check_number, check_shard_id, check_uuid, open_keys, wanted_page_size
 from strongroom.storage.engine.functions import load_functions
@@ -16,7 +16,7 @@ from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE, SET_BY_FUNCTION
 from strongroom.storage.errors import ConditionFailed, DataLoss, InvalidPersistenceRequest, NotFound
 from strongroom.storage.page_tokens import token_bytes, token_of_bytes
-from strongroom.storage.sealing import open_rows
+from strongroom.storage.sealing import open_each, open_rows
 
 from .branch import BranchInfo
 from .rows import check_note
@@ -24,7 +24,7 @@ from .rows import check_note
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from strongroom.kms import Keyring, NamespaceKeys
+    from strongroom.kms import Keyring, NamespaceKeys, RecordKey
     from strongroom.storage.data_blob import DataBlob
     from strongroom.storage.engine.connection import Row
     from strongroom.storage.engine.database import Database
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 _SQL = load_queries("histories/histories")
 _LISTING = "list of history branches"
 _POSITION = struct.Struct(">i16s16s16s")
-_UNREADABLE = (KmsError, IntegrityError, UnsupportedFormat, DataLoss)
 _NO_BASE, _EXISTS = 0, 2  # results of `fork_history_branch`
 _START = (0, UUID(int=0), UUID(int=0), UUID(int=0))
 
@@ -49,7 +48,7 @@ class ListedBranch:
         tree_id: The history tree.
         branch_id: The branch.
         info: The content of its row; None if the row can't be opened.
-        unreadable: The reason why the row can't be opened; None if it can.
+        unreadable: The error of opening the row, for example `KeyDestroyed` or `IntegrityError`; None if it was opened.
     """
 
     shard_id: int
@@ -57,7 +56,7 @@ class ListedBranch:
     tree_id: UUID
     branch_id: UUID
     info: BranchInfo | None
-    unreadable: str | None = None
+    unreadable: StrongroomError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,30 +153,14 @@ class HistoryTrees:
         return BranchPage(tuple(listed), token)
 
     async def _list(self, namespace_id: UUID, rows: Sequence[Row]) -> list[ListedBranch]:
-        """Open rows of one namespace. A row that can't be opened is listed with the reason and doesn't hide the others."""
+        """Open rows of one namespace. A row that can't be opened is listed with the error and hides no other."""
         ids = [(row["shard_id"], _uuid(row["tree_id"]), _uuid(row["branch_id"])) for row in rows]
-        infos: Sequence[BranchInfo | str]
-        try:
-            await self._keyring.open(namespace_id)
-        except (KmsError, KeyringFileError, IntegrityError) as error:
-            infos = [str(error)] * len(rows)
-        else:
-            try:
-                infos = await self._open(namespace_id, ids, rows)
-            except _UNREADABLE:
-                infos = [await self._open_one(namespace_id, *each) for each in zip(ids, rows, strict=True)]
-        return [
-            ListedBranch(shard_id, namespace_id, tree_id, branch_id, None, info)
-            if isinstance(info, str)
-            else ListedBranch(shard_id, namespace_id, tree_id, branch_id, info)
-            for (shard_id, tree_id, branch_id), info in zip(ids, infos, strict=True)
+        sealed: list[tuple[RecordKey, bytes]] = [
+            ((shard_id, tree_id.bytes, branch_id.bytes), row["data"])
+            for (shard_id, tree_id, branch_id), row in zip(ids, rows, strict=True)
         ]
-
-    async def _open_one(self, namespace_id: UUID, ids: tuple[int, UUID, UUID], row: Row) -> BranchInfo | str:
-        try:
-            return (await self._open(namespace_id, [ids], [row]))[0]
-        except _UNREADABLE as error:
-            return str(error)
+        opened = await open_each(self._keyring, namespace_id, HISTORY_TREE, (), sealed)
+        return [_listed(namespace_id, *each) for each in zip(ids, opened, strict=True)]
 
     async def _open(
         self, namespace_id: UUID, ids: Sequence[tuple[int, UUID, UUID]], rows: Sequence[Row]
@@ -196,6 +179,17 @@ class HistoryTrees:
             BranchInfo.unpack(packed, shard_id=shard_id, tree_id=tree_id, branch_id=branch_id)
             for (shard_id, tree_id, branch_id), packed in zip(ids, opened, strict=True)
         ]
+
+
+def _listed(namespace_id: UUID, ids: tuple[int, UUID, UUID], packed: bytes | StrongroomError) -> ListedBranch:
+    shard_id, tree_id, branch_id = ids
+    if isinstance(packed, bytes):
+        try:
+            info = BranchInfo.unpack(packed, shard_id=shard_id, tree_id=tree_id, branch_id=branch_id)
+            return ListedBranch(shard_id, namespace_id, tree_id, branch_id, info)
+        except DataLoss as error:
+            packed = error
+    return ListedBranch(shard_id, namespace_id, tree_id, branch_id, None, packed)
 
 
 def _uuid(value: UUID) -> UUID:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from strongroom.kms import StrongroomError
 from strongroom.storage.checks import check_blob, check_collection, check_number, check_type
 from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.errors import InvalidPersistenceRequest
@@ -41,16 +42,35 @@ class Task(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class UnreadableQueueTask:
+    """A task of a task queue that does not open, because its row was changed. It hides no other task.
+
+    Attributes:
+        task_id: The id of the task.
+        task_pass: The pass; 0 in a plain queue.
+        subqueue: The part of the queue's backlog.
+        reason: The error of opening it, for example `IntegrityError`.
+    """
+
+    task_id: int
+    task_pass: int
+    subqueue: int
+    reason: StrongroomError
+
+
+@dataclass(frozen=True, slots=True)
 class TaskPage:
     """A page of tasks.
 
     Attributes:
         tasks: The tasks in order.
         next_page_token: The token of the next page; None at the end.
+        unreadable: The tasks that do not open, in order.
     """
 
     tasks: Sequence[Task]
     next_page_token: bytes | None
+    unreadable: Sequence[UnreadableQueueTask] = ()
 
 
 def pack_tasks(tasks: Sequence[Task], *, fair: bool) -> tuple[dict[int, list[tuple[RecordKey, bytes]]], int]:

@@ -6,20 +6,17 @@ Both forms share their tables, and the form is part of every key. A plain queue 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import repeat
 from typing import TYPE_CHECKING
 
-from strongroom.kms.sealing.record_kinds import TASK
 from strongroom.storage.checks import check_number, open_keys, wanted_page_size
-from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.group_commit import GroupCommit
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.errors import ConditionFailed, NotFound
 from strongroom.storage.page_tokens import page_position
 from strongroom.storage.page_tokens import page_token as make_token
-from strongroom.storage.sealing import open_rows
 
 from .task_batches import QueueRow, TaskRange, TaskStatements, TaskWrite
+from .task_pages import open_tasks
 from .task_queue_keys import (
     QueueRowIds,
     TaskQueueKey,
@@ -31,7 +28,7 @@ from .task_queues import TaskQueue, check_owner, list_task_queues, open_task_que
 from .task_requests import LAST_TASK_ID, Task, TaskPage, check_pass, pack_tasks, task_range
 
 if TYPE_CHECKING:
-    from strongroom.kms import Keyring, NamespaceKeys
+    from strongroom.kms import Keyring
     from strongroom.storage.engine.barrier import Barrier
     from strongroom.storage.engine.database import Database
 
@@ -41,7 +38,6 @@ if TYPE_CHECKING:
 _SQL = load_queries("matching/tasks")
 _GET = "get_tasks"
 _INT32 = 2**31
-_new_task = tuple.__new__
 
 
 class TaskStore:
@@ -220,7 +216,7 @@ class TaskStore:
         Raises:
             InvalidPersistenceRequest: A bound or size is invalid, or the token is from another queue.
             NamespaceNotFound: The namespace does not exist.
-            IntegrityError: A task does not open.
+            KmsError: The namespace's keys are not available.
         """
         name = check_task_queue(queue)
         page_size = wanted_page_size(page_size)
@@ -233,21 +229,16 @@ class TaskStore:
             start = max(start, (min_pass, min_task_id))
         if start >= end:
             return TaskPage([], None)
-        passes, task_ids, sealed = await self._reads.submit(
+        page = await self._reads.submit(
             TaskRange(range_hash, queue.namespace_id, queue_id, queue.task_type, *start, *end, page_size)
         )
+        passes, task_ids, _ = page
         scope = (range_hash, queue_id, queue.task_type, int(self._fair))
-        rows = list(zip(zip(passes, task_ids, strict=True), sealed, strict=True))
-
-        def open_all(keys: NamespaceKeys) -> list[bytes]:
-            return keys.open_many(TASK, rows, scope=scope)
-
-        opened = await open_rows(self._keyring, queue.namespace_id, sum(map(len, sealed)), open_all, keys=keys)
-        blobs = DataBlob.unpack_many(opened)
-        tasks = [_new_task(Task, values) for values in zip(task_ids, blobs, passes, repeat(subqueue))]
-        if len(tasks) < page_size or (next_start := (passes[-1], task_ids[-1] + 1)) >= end:
-            return TaskPage(tasks, None)
-        return TaskPage(tasks, make_token(_GET, self._token_scope(queue, queue_id), *next_start))
+        tasks, unreadable = await open_tasks(self._keyring, keys, scope, page, subqueue=subqueue)
+        token = None
+        if len(task_ids) == page_size and (next_start := (passes[-1], task_ids[-1] + 1)) < end:
+            token = make_token(_GET, self._token_scope(queue, queue_id), *next_start)
+        return TaskPage(tasks, token, unreadable)
 
     async def complete_tasks_less_than(
         self, queue: TaskQueueKey, *, max_task_id: int, max_pass: int = 0, limit: int, subqueue: int = 0

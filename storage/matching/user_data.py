@@ -14,12 +14,13 @@ from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.errors import NotFound
 from strongroom.storage.page_tokens import page_position
 from strongroom.storage.page_tokens import page_token as make_token
-from strongroom.storage.sealing import OFF_LOOP_BYTES, open_rows
+from strongroom.storage.sealing import OFF_LOOP_BYTES, open_each
 
 from .task_queue_keys import build_id_token, task_queue_token, unpack_named, user_data_hash
 from .user_data_rows import (
     TaskQueueUserData,
     TaskQueueUserDataConflict,
+    UnreadableUserData,
     UserDataPage,
     UserDataUpdate,
     checked_updates,
@@ -75,8 +76,13 @@ class TaskQueueUserDataStore:
         if row is None:
             msg = "the task queue has no user data"
             raise NotFound(msg)
-        opened = await self._open(namespace_id, range_hash, [(token, row["version"], row["data"])])
-        return opened[0]
+        version, sealed = row["version"], row["data"]
+        key = (range_hash, token, version)
+        packed = await self._keyring.with_keys(
+            namespace_id, lambda keys: keys.open(TASK_QUEUE_USER_DATA, key, sealed), keys=keys
+        )
+        stored_name, data = unpack_named(packed)
+        return TaskQueueUserData(stored_name, version, data)
 
     async def update_task_queue_user_data(self, namespace_id: UUID, updates: Mapping[str, UserDataUpdate]) -> None:
         """Write the user data of several queues of a namespace, and their build ids: all or none.
@@ -123,7 +129,7 @@ class TaskQueueUserDataStore:
         Raises:
             InvalidPersistenceRequest: The page size is invalid, or the token is from another namespace or operation.
             NamespaceNotFound: The namespace does not exist.
-            IntegrityError: An entry does not open.
+            KmsError: The namespace's keys are not available.
         """
         page_size = wanted_page_size(page_size)
         keys = await open_keys(self._keyring, namespace_id)
@@ -135,10 +141,20 @@ class TaskQueueUserDataStore:
             query = _SQL["list_after" if after else "list"]
             rows = await connection.fetch(query, range_hash, namespace_id, page_size + 1, *after)
         page = [(row["task_queue_id"], row["version"], row["data"]) for row in rows[:page_size]]
-        entries = await self._open(namespace_id, range_hash, page)
-        if len(rows) <= page_size:
-            return UserDataPage(entries, None)
-        return UserDataPage(entries, make_token(_LIST, namespace_id.bytes, *_POSITION.unpack(page[-1][0])))
+        entries: list[TaskQueueUserData] = []
+        unreadable: list[UnreadableUserData] = []
+        sealed: list[tuple[RecordKey, bytes]] = [((name, version), data) for name, version, data in page]
+        opened = await open_each(self._keyring, namespace_id, TASK_QUEUE_USER_DATA, (range_hash,), sealed)
+        for packed, (_, version, _) in zip(opened, page, strict=True):
+            if isinstance(packed, bytes):
+                name, data = unpack_named(packed)
+                entries.append(TaskQueueUserData(name, version, data))
+            else:
+                unreadable.append(UnreadableUserData(version, packed))
+        token = None
+        if len(rows) > page_size:
+            token = make_token(_LIST, namespace_id.bytes, *_POSITION.unpack(page[-1][0]))
+        return UserDataPage(entries, token, unreadable)
 
     async def get_task_queues_by_build_id(self, namespace_id: UUID, build_id: str) -> Sequence[str]:
         """Return the names of the queues that use a build id, sorted.
@@ -179,22 +195,6 @@ class TaskQueueUserDataStore:
         async with self._database.connection(namespace_id) as connection:
             row = await connection.fetchrow(_SQL["count_queues_of_build_id"], *key)
         return int(row["queues"]) if row else 0
-
-    async def _open(
-        self, namespace_id: UUID, range_hash: int, page: Sequence[tuple[bytes, int, bytes]]
-    ) -> list[TaskQueueUserData]:
-        sealed: list[tuple[RecordKey, bytes]] = [((token, version), data) for token, version, data in page]
-        scope = (range_hash,)
-        opened = await open_rows(
-            self._keyring,
-            namespace_id,
-            sum(len(data) for _, _, data in page),
-            lambda keys: keys.open_many(TASK_QUEUE_USER_DATA, sealed, scope=scope),
-        )
-        named = [unpack_named(packed) for packed in opened]
-        return [
-            TaskQueueUserData(name, version, data) for (name, data), (_, version, _) in zip(named, page, strict=True)
-        ]
 
 
 async def _write_user_data(connection: Connection, key: tuple[int, UUID], rows: UserDataRows) -> None:

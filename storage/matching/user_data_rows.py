@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from strongroom.kms import StrongroomError
 from strongroom.kms.sealing.record_kinds import BUILD_ID, TASK_QUEUE_USER_DATA
 from strongroom.storage.checks import check_blob, check_collection, check_id, check_mapping, check_number, check_type
 from strongroom.storage.data_blob import DataBlob
@@ -58,16 +59,31 @@ class UserDataUpdate:
 
 
 @dataclass(frozen=True, slots=True)
+class UnreadableUserData:
+    """The user data of a task queue that does not open, because its row was changed. The queue's name is sealed with it.
+
+    Attributes:
+        version: The stored version.
+        reason: The error of opening it, for example `IntegrityError`.
+    """
+
+    version: int
+    reason: StrongroomError
+
+
+@dataclass(frozen=True, slots=True)
 class UserDataPage:
     """A page of user data.
 
     Attributes:
         entries: The user data, in the order of the queues' tokens.
         next_page_token: The token of the next page; None at the end.
+        unreadable: The user data that do not open.
     """
 
     entries: Sequence[TaskQueueUserData]
     next_page_token: bytes | None
+    unreadable: Sequence[UnreadableUserData] = ()
 
 
 class TaskQueueUserDataConflict(ConditionFailed):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from strongroom.kms import KeyringFileError, KmsError
 from strongroom.kms.sealing.record_kinds import QUEUE_V2, QUEUE_V2_MESSAGE
 from strongroom.storage.checks import check_blob, check_id, check_number, open_keys, wanted_page_size
 from strongroom.storage.data_blob import DataBlob
@@ -13,14 +12,14 @@ from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE, NO_NAMESPACE
 from strongroom.storage.errors import ConditionFailed, NotFound
 from strongroom.storage.page_tokens import page_position, page_token, token_id, token_of_bytes
-from strongroom.storage.sealing import UNREADABLE, open_rows
+from strongroom.storage.sealing import open_each
 
 from .messages import QueueV2Info, QueueV2InfoPage, QueueV2Message, QueueV2Page
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from strongroom.kms import Keyring, NamespaceKeys, RecordKey, StrongroomError
+    from strongroom.kms import Keyring, NamespaceKeys, RecordKey
     from strongroom.storage.engine.connection import Connection, Row
     from strongroom.storage.engine.database import Database
 
@@ -193,7 +192,9 @@ class QueueV2:
         messages: dict[int, QueueV2Message] = {}
         for namespace_id, namespace_rows in by_namespace.items():
             sealed: list[tuple[RecordKey, bytes]] = [((row["message_id"],), row["data"]) for row in namespace_rows]
-            opened = await self._open_of_namespace(namespace_id, (queue_type, queue_id), sealed)
+            if namespace_id == self._keyring.cell_id:
+                await self._keyring.open(namespace_id)  # without the cell's keys the whole call fails
+            opened = await open_each(self._keyring, namespace_id, QUEUE_V2_MESSAGE, (queue_type, queue_id), sealed)
             owner = None if namespace_id == self._keyring.cell_id else namespace_id
             for row, packed in zip(namespace_rows, opened, strict=True):
                 message_id = row["message_id"]
@@ -203,34 +204,6 @@ class QueueV2:
                     else QueueV2Message(message_id, owner, None, unreadable=packed)
                 )
         return tuple(messages[row["message_id"]] for row in rows)
-
-    async def _open_of_namespace(
-        self, namespace_id: UUID, scope: RecordKey, rows: Sequence[tuple[RecordKey, bytes]]
-    ) -> Sequence[bytes | StrongroomError]:
-        """Open the rows of one namespace; return the plaintext of each row, or the error of opening it."""
-        try:
-            return await open_rows(
-                self._keyring,
-                namespace_id,
-                sum(len(sealed) for _, sealed in rows),
-                lambda keys: keys.open_many(QUEUE_V2_MESSAGE, rows, scope=scope),
-            )
-        except UNREADABLE as error:
-            reason = error
-        try:
-            keys = await self._keyring.open(namespace_id)
-        except (KmsError, KeyringFileError):
-            if namespace_id == self._keyring.cell_id:
-                raise
-            return [reason] * len(rows)
-        return [_open_one(keys, (*scope, *key), sealed) for key, sealed in rows]  # the others may open
-
-
-def _open_one(keys: NamespaceKeys, key: RecordKey, sealed: bytes) -> bytes | StrongroomError:
-    try:
-        return keys.open(QUEUE_V2_MESSAGE, key, sealed)
-    except UNREADABLE as error:
-        return error
 
 
 async def _check_exists(connection: Connection, queue_type: int, queue_id: bytes) -> None:

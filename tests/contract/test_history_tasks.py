@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from strongroom.storage import DataBlob, InvalidPersistenceRequest, ShardInfo, ShardOwnershipLost
-from strongroom.storage.errors import ConditionFailed, NamespaceNotFound, TransactionSizeLimit
+from strongroom.storage.errors import ConditionFailed, NamespaceNotFound, PageTokenMismatch, TransactionSizeLimit
 from strongroom.storage.executions.tasks import (
     ARCHIVAL,
     REPLICATION,
@@ -263,7 +263,7 @@ async def test_wrong_requests_are_refused(workflow):
         (TRANSFER, workflow.shard_id, b"\xff\x00"),
         (TRANSFER, workflow.shard_id, "text"),
     ):
-        with exactly(InvalidPersistenceRequest):
+        with exactly(PageTokenMismatch):
             await page_of(workflow.like(shard_id=shard_id), category, *bounds(category), 2, bad)
 
 

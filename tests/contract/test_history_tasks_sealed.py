@@ -13,6 +13,7 @@ pytestmark = pytest.mark.integration
 
 OWN_SCHEDULED = TaskCategory(5678, CategoryType.SCHEDULED)
 RANGE = {"min_key": TaskKey(0, 0), "max_key": TaskKey(0, 2**63 - 1)}
+END = {CategoryType.IMMEDIATE: (0, 2**63 - 1), CategoryType.SCHEDULED: (2**63 - 1, 0)}
 NOW = 1_700_000_000_000_000_000
 
 
@@ -21,6 +22,17 @@ async def add(workflow, category, *task_ids):
     made = [task(category, fire_time=NOW + task_id, task_id=task_id) for task_id in task_ids]
     await workflow.cell.history_tasks.add_history_tasks(
         workflow.namespace_id, {category: made}, shard_id=workflow.shard_id, range_id=1
+    )
+
+
+async def whole(workflow, category):
+    """Return all tasks of a category on one page."""
+    return await workflow.cell.history_tasks.get_history_tasks(
+        category,
+        shard_id=workflow.shard_id,
+        batch_size=100,
+        min_key=TaskKey(0, 0),
+        max_key=TaskKey(*END[category.type]),
     )
 
 
@@ -69,8 +81,9 @@ async def test_a_moved_task_is_noticed(workflow, edit):
     await add(workflow, TIMER, 1, 2)
     async with workflow.cell.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute(f"UPDATE history_tasks h {edit} WHERE shard_id = $1", workflow.shard_id)
-    with pytest.raises(IntegrityError):
-        await workflow.stored_tasks(OWN_SCHEDULED if "5678" in edit else TIMER)
+    page = await whole(workflow, OWN_SCHEDULED if "5678" in edit else TIMER)
+    assert page.tasks == []
+    assert [type(one.reason) for one in page.unreadable] == [IntegrityError] * 2
 
 
 async def test_a_task_given_to_another_namespace_is_noticed(workflow, cell):
@@ -81,5 +94,26 @@ async def test_a_task_given_to_another_namespace_is_noticed(workflow, cell):
         await connection.execute(
             "UPDATE history_tasks SET namespace_id = $2 WHERE shard_id = $1", workflow.shard_id, other
         )
-    with pytest.raises(IntegrityError):
-        await workflow.stored_tasks(TRANSFER)
+    page = await whole(workflow, TRANSFER)
+    assert page.tasks == []
+    assert {(one.namespace_id, type(one.reason)) for one in page.unreadable} == {(other, IntegrityError)}
+
+
+async def test_one_damaged_task_hides_no_other(workflow):
+    """A changed task is returned in its place with the error. It is found again by its own key, and can be completed."""
+    await add(workflow, TRANSFER, 1, 2, 3)
+    async with workflow.cell.database.connection(EVERY_NAMESPACE) as connection:
+        await connection.execute(
+            "UPDATE history_tasks SET data = set_byte(data, 40, 255 - get_byte(data, 40)) WHERE shard_id = $1 AND task_id = 2",
+            workflow.shard_id,
+        )
+    page = await whole(workflow, TRANSFER)
+    assert [one.key.task_id for one in page.tasks] == [1, 3]
+    ((damaged,), store) = page.unreadable, workflow.cell.history_tasks
+    assert (damaged.key, damaged.namespace_id) == (TaskKey(0, 2), workflow.namespace_id)
+    assert type(damaged.reason) is IntegrityError
+    alone = {"shard_id": workflow.shard_id, "min_key": damaged.key, "max_key": TaskKey(0, 3), "batch_size": 1}
+    again = await store.get_history_tasks(TRANSFER, **alone)
+    assert [type(one.reason) for one in again.unreadable] == [IntegrityError]
+    await store.complete_history_task(TRANSFER, damaged.key, shard_id=workflow.shard_id)
+    assert [one.key.task_id for one in await workflow.stored_tasks(TRANSFER)] == [1, 3]

@@ -76,8 +76,24 @@ async def test_a_task_opens_only_where_it_was_written(cell, task_store, task_que
     statement = taken + statements[form] if form in statements else moved
     parameters = [task_queue.namespace_id] + [other.namespace_id] * (form == "from another namespace")
     assert await owner_session.execute(statement, *parameters) != "UPDATE 0"
-    with pytest.raises(IntegrityError):
-        await read_all(task_store, task_queue)
+    page = await task_store.get_tasks(task_queue, page_size=100, min_pass=task_store.first_pass)
+    assert page.tasks == []
+    assert [type(one.reason) for one in page.unreadable] == [IntegrityError] * 2
+
+
+async def test_one_damaged_task_hides_no_other(task_store, task_queue, owner_session):
+    """A changed task is returned in its place with the error, and the pages go on behind it."""
+    await task_store.create_tasks(task_queue, some_tasks(task_store, [1, 2, 3, 4]), range_id=7)
+    changed = (
+        "UPDATE tasks SET data = set_byte(data, 40, 255 - get_byte(data, 40)) WHERE namespace_id = $1 AND task_id = 2"
+    )
+    assert await owner_session.execute(changed, task_queue.namespace_id) == "UPDATE 1"
+    page = await task_store.get_tasks(task_queue, page_size=2, min_pass=task_store.first_pass)
+    assert [one.task_id for one in page.tasks] == [1]
+    assert [(one.task_id, one.subqueue, type(one.reason)) for one in page.unreadable] == [(2, 0, IntegrityError)]
+    rest = {"min_pass": task_store.first_pass, "page_token": page.next_page_token}
+    page = await task_store.get_tasks(task_queue, page_size=2, **rest)
+    assert ([one.task_id for one in page.tasks], page.unreadable) == ([3, 4], ())
 
 
 @pytest.mark.parametrize("column", ["data", "range_id"])
