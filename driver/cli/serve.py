@@ -55,11 +55,8 @@ def serve(config_path: Path, workers: int | None, socket: Path | None, health: s
     document = _document(config_path, {name: value for name, value in options.items() if value is not None})
     config = parse_config(document, folder=config_path.parent, source=str(config_path))
     settings = config.serve or ServeConfig()
-    try:
-        from strongroom.driver.serve import preflight, run  # noqa: PLC0415 - needs an extra
-    except ModuleNotFoundError:
-        msg = "the server needs packages that are not installed. Run: pip install 'strongroom[serve]'"
-        raise ConfigError(msg) from None
+    _check_packages(settings)
+    from strongroom.driver.serve import preflight, run  # noqa: PLC0415 - needs an extra
 
     async def check(strongroom: Strongroom) -> None:
         await preflight.check_callers(strongroom, settings, os.environ.get(API_KEY))
@@ -88,6 +85,19 @@ def serve(config_path: Path, workers: int | None, socket: Path | None, health: s
 
     INTERRUPTS.run(supervise())
     sys.stdout.flush()
+
+
+def _check_packages(settings: ServeConfig) -> None:
+    try:
+        import strongroom.driver.serve.preflight  # noqa: PLC0415 - needs an extra
+
+        if settings.metrics is not None:
+            import strongroom.driver.telemetry.prometheus  # noqa: F401, PLC0415 - needs another one
+    except ModuleNotFoundError:
+        msg = "the server needs packages that are not installed. Run: pip install 'strongroom[serve]'"
+        raise ConfigError(msg) from None
+    except ImportError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _document(config_path: Path, options: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from .schema import Count, File, Number, Text, about, section
 
 SOCKET = Path("/run/strongroom/strongroom.sock")
 MOST_WORKERS = 256
+LAST_PORT = 65535
 
 
 @section
@@ -51,4 +52,8 @@ class ServeConfig:
     def _check(self) -> ServeConfig:
         if self.metrics is not None and self.metrics.socket is not None:
             raise ValueError("metrics must be HOST:PORT; each worker listens on a port of its own")
+        if self.metrics is not None and self.metrics.port + self.workers > LAST_PORT + 1:
+            raise ValueError(
+                f"metrics needs a port for each worker, and the last one is {LAST_PORT}; choose a lower port"
+            )
         return self

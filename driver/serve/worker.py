@@ -13,9 +13,9 @@ import os
 import signal
 import socket
 import sys
-from contextlib import suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from strongroom.driver.config import ConfigError, ServeConfig, parse_config
 from strongroom.driver.strongroom import Strongroom
@@ -27,8 +27,9 @@ from .logs import LOG, kind_and_place, log_to_stderr
 from .server import Server
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Coroutine, Sequence
 
+    from strongroom.driver.telemetry.telemetry import Telemetry
     from strongroom.storage import Database
 
 REPORT_SECONDS = 1.0
@@ -74,28 +75,38 @@ class Worker:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stop.set)
         loop.add_signal_handler(signal.SIGINT, self._stop.set)
-        tasks = [asyncio.create_task(self._report()), asyncio.create_task(self._obey())]
-        try:
-            async with Strongroom.open(config) as strongroom:
-                tasks.append(asyncio.create_task(self._check(strongroom.database)))
-                if strongroom.indexer is not None and given.worker == given.workers - 1:
-                    tasks.append(asyncio.create_task(strongroom.indexer.run()))
-                self._server = Server(
-                    strongroom,
-                    settings,
-                    worker=given.worker,
-                    workers=given.workers,
-                    api_key=os.environ.get(API_KEY),
-                )
-                await self._server.start(self._listening)
-                self._tell("serving")
-                await self._stop.wait()
-                self._tell("draining")
-                await self._server.drain(settings.drain_seconds)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(_running(self._report(), self._obey()))
+            telemetry = self._telemetry(stack, settings)
+            strongroom = await stack.enter_async_context(Strongroom.open(config, telemetry=telemetry))
+            await stack.enter_async_context(_running(self._check(strongroom.database)))
+            if strongroom.indexer is not None and given.worker == given.workers - 1:
+                await stack.enter_async_context(_running(strongroom.indexer.run()))
+            self._server = Server(
+                strongroom,
+                settings,
+                worker=given.worker,
+                workers=given.workers,
+                api_key=os.environ.get(API_KEY),
+            )
+            if telemetry is not None:
+                telemetry.serving(self._server.counts, restarts=given.restarts)
+            await self._server.start(self._listening)
+            self._tell("serving")
+            await self._stop.wait()
+            self._tell("draining")
+            await self._server.drain(settings.drain_seconds)
+
+    def _telemetry(self, stack: AsyncExitStack, settings: ServeConfig) -> Telemetry | None:
+        """Serve the metrics of this process, if the configuration has an address for them."""
+        if settings.metrics is None:
+            return None
+        from strongroom.driver.telemetry.prometheus import served_metrics  # noqa: PLC0415 - needs an extra
+
+        port = settings.metrics.port and settings.metrics.port + self._assignment.worker
+        telemetry, address = stack.enter_context(served_metrics(settings.metrics.host, port))
+        LOG.info("worker %d serves metrics on %s", self._assignment.worker, address)
+        return telemetry
 
     def fail(self, reason: str) -> None:
         """Report the reason why the worker ends."""
@@ -137,6 +148,18 @@ class Worker:
             except StrongroomError:
                 self._database = "unreachable"
             await asyncio.sleep(DATABASE_SECONDS)
+
+
+@asynccontextmanager
+async def _running(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run coroutines in the background, and cancel them at the end."""
+    tasks = [asyncio.create_task(each) for each in work]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _work(listening: socket.socket, control: socket.socket) -> int:

@@ -82,6 +82,7 @@ _KEY_OPERATIONS = (
     "namespace.shred",
 )
 DONE, FAILED, DENIED = "done", "failed", "denied"
+RECEIVE, TRANSMIT = "receive", "transmit"
 _OTHER_KINDS = ("page_token", "temporal_payload")
 ORPHAN, TOKENS = "orphan", "record_tokens"
 """Two more kinds of drift: a document without a record, and tokens in PostgreSQL that do not match their record."""
@@ -118,6 +119,7 @@ def attribute_values() -> Mapping[str, frozenset[str]]:
         "strongroom.key_cache.result": frozenset(("hit", "aged", "miss")),
         "strongroom.background.work": BACKGROUND,
         "strongroom.drift": frozenset((*(drift.name.lower() for drift in Drift), ORPHAN, TOKENS)),
+        "network.io.direction": frozenset((RECEIVE, TRANSMIT)),
         "db.system.name": frozenset(("postgresql",)),
         "db.operation.name": BATCHES,
         "db.client.connection.pool.name": frozenset(POOLS),

@@ -62,17 +62,20 @@ class Emitter:
                     self._instruments[name] = meter.create_histogram(
                         **description, explicit_bucket_boundaries_advisory=bounds
                     )
-                case "observed":
+                case "observed" | "observed_counter":
                     pass  # Created by `observe`.
 
     def observe(self, name: str, read: Callable[[CallbackOptions], Iterable[Observation]]) -> None:
-        """Create an observed gauge.
+        """Create an observed gauge or counter.
 
         Args:
             name: The instrument's name.
             read: Returns the values when metrics are collected.
         """
-        self._meter.create_observable_gauge(**_description(INSTRUMENTS[name]), callbacks=[read])
+        instrument = INSTRUMENTS[name]
+        is_gauge = instrument.kind == "observed"
+        create = self._meter.create_observable_gauge if is_gauge else self._meter.create_observable_counter
+        create(**_description(instrument), callbacks=[read])
 
     def closed(self, name: str, *values: str | None) -> dict[str, str]:
         """Return an instrument's attributes with values of the closed lists.

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from opentelemetry.metrics import CallbackOptions, Observation
 
 from strongroom.storage import PostgresDataKeyStore
+
+from .attributes import RECEIVE, TRANSMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -41,6 +43,19 @@ class ObservedCell:
     background: Sequence[Background] = ()
 
 
+class ServeCounts(Protocol):
+    """What a worker of `strongroom serve` counts; see `strongroom.driver.serve.counts.Counts`."""
+
+    connections: int
+    in_flight: int
+    queued: int
+    refused: int
+    given_up: int
+    received_bytes: int
+    sent_bytes: int
+    protocol_errors: int
+
+
 def _audit_waiting(cell: ObservedCell) -> float | None:
     return None if cell.audit is None else cell.audit.waiting
 
@@ -62,12 +77,24 @@ _READ: Mapping[str, Callable[[ObservedCell], float | None]] = {
 }
 
 
+_SERVED: Mapping[str, Callable[[ServeCounts], int]] = {
+    "strongroom.serve.connections": lambda counts: counts.connections,
+    "strongroom.serve.in_flight": lambda counts: counts.in_flight,
+    "strongroom.serve.queued": lambda counts: counts.queued,
+    "strongroom.serve.refused": lambda counts: counts.refused,
+    "strongroom.serve.given_up": lambda counts: counts.given_up,
+    "strongroom.serve.protocol_errors": lambda counts: counts.protocol_errors,
+}
+
+
 class Gauges:
     """Reads one open cell.
 
     Attributes:
         cell: The open cell; None before it is opened and after it is closed.
         pools: The cell's connection pools, by name.
+        served: The counts of a worker of `strongroom serve`; None elsewhere.
+        restarts: How often that worker was started again.
 
     Args:
         emitter: Writes metrics.
@@ -76,11 +103,17 @@ class Gauges:
     def __init__(self, emitter: Emitter) -> None:
         self.cell: ObservedCell | None = None
         self.pools: Mapping[str, Database] = {}
+        self.served: ServeCounts | None = None
+        self.restarts = 0
         self._emitter = emitter
         emitter.observe("db.client.connection.count", self._connections)
         emitter.observe("strongroom.background.failures", self._background)
         for name, read in _READ.items():
             emitter.observe(name, partial(self._observed, read))
+        emitter.observe("strongroom.serve.io", self._io)
+        emitter.observe("strongroom.serve.restarts", self._restarts)
+        for name, count in _SERVED.items():
+            emitter.observe(name, partial(self._counted, count))
 
     async def read_database(self) -> None:
         """Report the spent share of the most used key's limit, and the backlog and lag of the search index.
@@ -117,3 +150,17 @@ class Gauges:
     def _background(self, _: CallbackOptions) -> Iterable[Observation]:
         for work in () if self.cell is None else self.cell.background:
             yield Observation(work.consecutive, self._emitter.closed("strongroom.background.failures", work.name))
+
+    def _counted(self, count: Callable[[ServeCounts], int], _: CallbackOptions) -> Iterable[Observation]:
+        if self.served is not None:
+            yield Observation(count(self.served))
+
+    def _io(self, _: CallbackOptions) -> Iterable[Observation]:
+        if self.served is not None:
+            name = "strongroom.serve.io"
+            yield Observation(self.served.received_bytes, self._emitter.closed(name, RECEIVE))
+            yield Observation(self.served.sent_bytes, self._emitter.closed(name, TRANSMIT))
+
+    def _restarts(self, _: CallbackOptions) -> Iterable[Observation]:
+        if self.served is not None:
+            yield Observation(self.restarts)

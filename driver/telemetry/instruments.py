@@ -16,14 +16,14 @@ class Instrument:
     Attributes:
         name: The name; from OpenTelemetry's semantic conventions for database clients if they have one. The name of a gauge of
             unit 1 ends in `_ratio`, because some exporters to Prometheus append that word and others do not.
-        kind: The kind. An `observed` gauge is read when metrics are collected.
+        kind: The kind. An `observed` gauge and an `observed_counter` are read when metrics are collected.
         unit: The unit, in UCUM.
         description: A sentence.
         attributes: The attributes' names. `error.type` is set only if something failed, `strongroom.kms.type` only for a KMS.
     """
 
     name: str
-    kind: Literal["counter", "histogram", "gauge", "observed"]
+    kind: Literal["counter", "histogram", "gauge", "observed", "observed_counter"]
     unit: str
     description: str
     attributes: tuple[str, ...] = ()
@@ -161,5 +161,39 @@ INSTRUMENTS: Mapping[str, Instrument] = {
         ),
         Instrument("strongroom.audit.waiting", "observed", "{record}", "Audit records in memory that are not on disk."),
         Instrument("strongroom.audit.unsigned", "observed", "{record}", "Audit records since the last signature."),
+        Instrument("strongroom.serve.connections", "observed", "{connection}", "Open connections of this worker."),
+        Instrument("strongroom.serve.in_flight", "observed", "{call}", "Calls that this worker has not answered."),
+        Instrument("strongroom.serve.queued", "observed", "By", "Bytes of answers that wait for a client to read."),
+        Instrument(
+            "strongroom.serve.io",
+            "observed_counter",
+            "By",
+            "Bytes of frames from clients and to clients.",
+            ("network.io.direction",),
+        ),
+        Instrument(
+            "strongroom.serve.refused",
+            "observed_counter",
+            "{refusal}",
+            "Calls over the limit of their connection, and connections that were refused.",
+        ),
+        Instrument(
+            "strongroom.serve.given_up",
+            "observed_counter",
+            "{call}",
+            "Calls whose deadline passed, or whose caller cancelled them.",
+        ),
+        Instrument(
+            "strongroom.serve.protocol_errors",
+            "observed_counter",
+            "{connection}",
+            "Connections that were closed because the client did not keep to the protocol.",
+        ),
+        Instrument(
+            "strongroom.serve.restarts",
+            "observed",
+            "{restart}",
+            "Number of times that this worker was started again since its supervisor started.",
+        ),
     )
 }

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from strongroom.storage import Database, StatementReport, VisibilityOutbox
     from strongroom.visibility import Indexer, Reconciler, Reconciliation, TokenTally, TokenVerifier
 
+    from .gauges import ServeCounts
+
 LOOK = 30.0
 """Seconds between two readings of the database."""
 
@@ -113,6 +115,15 @@ class Telemetry:
     def cell_closed(self) -> None:
         """Stop observing the cell."""
         self._gauges.cell, self._gauges.pools = None, {}
+
+    def serving(self, counts: ServeCounts, *, restarts: int) -> None:
+        """Observe a worker of `strongroom serve`.
+
+        Args:
+            counts: What the worker counts.
+            restarts: How often it was started again.
+        """
+        self._gauges.served, self._gauges.restarts = counts, restarts
 
     async def watch(self) -> None:
         """Read the database from time to time, until cancelled."""

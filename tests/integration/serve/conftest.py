@@ -22,7 +22,7 @@ async def serve_bench(databases, tmp_path_factory):
 @pytest.fixture(scope="session")
 def shared_server(serve_bench):
     """A server with two workers, which several tests use and leave running."""
-    with serve_bench.server("shared", 'workers = 2\nhealth = "127.0.0.1:0"\n') as server:
+    with serve_bench.server("shared", 'workers = 2\nhealth = "127.0.0.1:0"\nmetrics = "127.0.0.1:0"\n') as server:
         yield server
 
 

@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import stat
+from http.client import HTTPConnection
 
 import pytest
 
 from tests.support.fixtures.command_line import run_command
+from tests.support.prometheus import samples
 from tests.support.serve.bench import SECONDS, is_running, wait_until
+from tests.support.serve.client import CallError, Client
 
 pytestmark = pytest.mark.integration
 
@@ -95,6 +99,30 @@ def test_a_crashed_worker_is_started_again(shared_server):
     assert [worker["restarts"] for worker in health["workers"]] == [before[0], before[1] + 1]
     assert (code, health["status"], shared_server.workers()[0]) == (200, "ok", first)
     assert "worker 1 ended: killed by SIGKILL; it is started again in 0.1 s" in shared_server.text
+
+
+async def test_each_worker_answers_prometheus(shared_server):
+    """Calls, connections and bytes of a worker are in its own metrics; the namespace and other values of a caller are not."""
+    wait_until(lambda: shared_server.health()[0] == 200, "the workers don't serve")
+    client = await Client.open(shared_server.socket)
+    for _ in range(3):
+        with pytest.raises(CallError):
+            await client.call("shards.get_or_create_shard", shard_id=3, create=None, caller="planted/planted/planted")
+    addresses = dict(re.findall(r"worker (\d) serves metrics on http://127.0.0.1:(\d+)/metrics", shared_server.text))
+    connection = HTTPConnection("127.0.0.1", int(addresses["0"]), timeout=SECONDS)
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    connection.close()
+    await client.aclose()
+    found = {(name, *labels.values()): value for name, labels, value in samples(text)}
+    call = ("strongroom_call_duration_seconds_count", "shards", "get_or_create_shard", "failed", "NotFound")
+    assert any(set(call) <= set(each) and found[each] >= 3 for each in found), text
+    named = {name: value for (name, *_), value in found.items()}
+    assert named["strongroom_serve_connections"] == 1
+    assert named["strongroom_serve_io_bytes_total"] > 0
+    assert {"strongroom_serve_restarts", "process_resident_memory_bytes"} <= named.keys()
+    assert "planted" not in text
+    assert addresses.keys() == {"0", "1"}
 
 
 def test_killing_the_supervisor_ends_its_workers(serve_bench):

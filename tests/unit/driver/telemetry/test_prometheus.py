@@ -33,7 +33,7 @@ def exported(instrument):
     meters = MeterProvider(metric_readers=[PrometheusMetricReader(disable_target_info=True, registry=registry)])
     emit = Emitter(meters, None)
     values = {key: min(attribute_values()[key]) for key in instrument.attributes}
-    if instrument.kind == "observed":
+    if instrument.kind.startswith("observed"):
         from opentelemetry.metrics import Observation  # noqa: PLC0415
 
         emit.observe(instrument.name, lambda _: [Observation(1, values)])
@@ -54,17 +54,17 @@ def collected(instrument):
     name = instrument.name.replace(".", "_")
     if instrument.unit == "1" and instrument.kind in ("gauge", "observed"):
         name = name.removesuffix("_ratio") + "_ratio"
-    name += {"s": "_seconds"}.get(instrument.unit, "")
+    name += {"s": "_seconds", "By": "_bytes"}.get(instrument.unit, "")
     if instrument.kind == "histogram":
         return {f"{name}_{part}" for part in ("bucket", "count", "sum")}
-    return {f"{name}_total" if instrument.kind == "counter" else name}
+    return {f"{name}_total" if instrument.kind in ("counter", "observed_counter") else name}
 
 
 @pytest.mark.parametrize("name", INSTRUMENTS)
 def test_every_exporter_gives_the_same_name(name):
     """An instrument has one name in Prometheus, whichever way its values take. A unit without a known suffix would be noticed here."""
     instrument = INSTRUMENTS[name]
-    assert instrument.unit in {"s", "1"} or re.fullmatch(r"\{\w+\}", instrument.unit)
+    assert instrument.unit in {"s", "1", "By"} or re.fullmatch(r"\{\w+\}", instrument.unit)
     assert exported(instrument)[0] == collected(instrument)
 
 
