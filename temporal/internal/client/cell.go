@@ -45,16 +45,16 @@ func newCell(options Options, t timing) *cell {
 func (c *cell) waitUntilReady(ctx context.Context) error {
 	first := (*c.links.Load())[0]
 	for {
-		connection, failure, changed := first.state()
-		if connection != nil {
+		now := first.state()
+		if now.connection != nil {
 			return nil
 		}
 		var known *Error
-		if errors.As(failure, &known) && !known.Retryable {
+		if errors.As(now.failure, &known) && !known.Retryable {
 			return known
 		}
 		select {
-		case <-changed:
+		case <-now.changed:
 		case <-ctx.Done():
 			if known != nil {
 				return known

@@ -156,8 +156,7 @@ func TestDialGivesUp(t *testing.T) {
 		shared.Lock()
 		defer shared.Unlock()
 		if u := shared.uses[path]; u != nil {
-			_, failure, _ := (*u.cell.links.Load())[0].state()
-			return failure != nil
+			return (*u.cell.links.Load())[0].state().failure != nil
 		}
 		return false
 	}, patience, time.Millisecond)

@@ -151,23 +151,32 @@ func (l *link) set(c *connection, failure error) {
 	l.changed = make(chan struct{})
 }
 
-// state returns the connection, or nil and why there is none, and a channel that is closed when this changes.
-func (l *link) state() (*connection, error, <-chan struct{}) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.current != nil && !l.current.takesCalls() {
-		return nil, l.failure, l.changed // run will notice it
-	}
-	return l.current, l.failure, l.changed
+// state is what callers know of a link.
+type state struct {
+	// connection takes calls. nil: there is none, and failure says why.
+	connection *connection
+	failure    error
+	// changed is closed when there is another state.
+	changed <-chan struct{}
 }
 
-// acquire returns a connection on which the caller holds a slot. It waits for a connection at most until the deadline wait.
+func (l *link) state() state {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := state{connection: l.current, failure: l.failure, changed: l.changed}
+	if l.current != nil && !l.current.takesCalls() {
+		now.connection = nil // run is about to notice it
+	}
+	return now
+}
+
+// acquire returns a connection on which the caller holds a slot. It waits for a connection until the time wait, and for a slot until ctx ends.
 func (l *link) acquire(ctx context.Context, wait time.Time) (*connection, *Error) {
-	c, failure, changed := l.state()
-	if c != nil {
+	now := l.state()
+	if now.connection != nil {
 		select {
-		case c.slots <- struct{}{}:
-			return c, nil
+		case now.connection.slots <- struct{}{}:
+			return now.connection, nil
 		default:
 		}
 	}
@@ -177,39 +186,30 @@ func (l *link) acquire(ctx context.Context, wait time.Time) (*connection, *Error
 		return nil, &Error{Kinds: []string{KindResourceExhausted}, Message: "too many calls wait for worker " + strconv.Itoa(l.worker), Retryable: true}
 	}
 	defer l.queued.Add(-1)
-	var timer *time.Timer
-	defer func() {
-		if timer != nil {
-			timer.Stop()
-		}
-	}()
+	timer := time.NewTimer(time.Until(wait))
+	defer timer.Stop()
 	for {
-		if c == nil {
-			if timer == nil {
-				timer = time.NewTimer(time.Until(wait))
-			}
-			select {
-			case <-changed:
-			case <-ctx.Done():
-				return nil, timeout(ctx, false)
-			case <-timer.C:
-				return nil, noConnection(l, failure)
-			case <-l.cell.closing:
-				return nil, noConnection(l, errClosed)
-			}
-		} else {
-			select {
-			case c.slots <- struct{}{}:
-				return c, nil
-			case <-changed:
-			case <-ctx.Done():
-				return nil, timeout(ctx, false)
-			}
+		var slots chan<- struct{}
+		expired := timer.C
+		if now.connection != nil {
+			slots, expired = now.connection.slots, nil
 		}
-		c, failure, changed = l.state()
+		select {
+		case slots <- struct{}{}:
+			return now.connection, nil
+		case <-now.changed:
+		case <-expired:
+			return nil, noConnection(l, now.failure)
+		case <-l.cell.closing:
+			return nil, noConnection(l, errClosed)
+		case <-ctx.Done():
+			return nil, timeout(ctx, false)
+		}
+		now = l.state()
 	}
 }
 
+// noConnection is the error of a call that no connection took.
 func noConnection(l *link, failure error) *Error {
 	message := "no connection to " + l.path
 	if failure != nil {
@@ -217,7 +217,7 @@ func noConnection(l *link, failure error) *Error {
 	}
 	var own *Error
 	if errors.As(failure, &own) {
-		message = own.Error()
+		message = own.Message
 	}
 	return &Error{Kinds: []string{KindUnavailable}, Message: message, Retryable: true, cause: failure}
 }

@@ -216,7 +216,7 @@ func TestAnotherCell(t *testing.T) {
 	s = p.greet(map[string]any{"cell_id": bytes.Repeat([]byte{7}, 16)})
 	s.ended()
 	require.Eventually(t, func() bool {
-		_, failure, _ := (*client.cell.links.Load())[0].state()
+		failure := (*client.cell.links.Load())[0].state().failure
 		return failure != nil && failure.(*Error).IsKind("CellMismatch")
 	}, patience, time.Millisecond)
 }

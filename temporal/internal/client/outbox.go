@@ -41,8 +41,6 @@ func (o *outbox) add(m *outgoing) {
 	o.turns = append(o.turns, m)
 }
 
-func (o *outbox) isEmpty() bool { return len(o.turns) == 0 }
-
 // fill appends frames to b until batchSize is reached or nothing is left.
 func (o *outbox) fill(b []byte) []byte {
 	for len(b) < batchSize && len(o.turns) > 0 {

@@ -48,6 +48,7 @@ KERNEL = Service(
     "install Rust's cargo (https://rustup.rs), then run `make kernel`",
     is_packaged=shutil.which("cargo") is not None,  # CI builds the kernel where it can
 )
+GO = Service("Go (a Temporal server)", "", "install Go 1.26 or newer (https://go.dev/dl)")
 SERVICES = (
     *POSTGRES.values(),
     ELASTICSEARCH,
@@ -60,4 +61,5 @@ SERVICES = (
     SOFTHSM,
     CHROMIUM,
     KERNEL,
+    GO,
 )

@@ -1,0 +1,65 @@
+"""A sealed cell, `strongroom serve` with two workers, and a Temporal server on it.
+
+The session's server is shared and left running. A test that breaks a part makes its own with `own_stack`.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from examples.temporal.binaries import SERVER, build
+from examples.temporal.sealed import SealedCell, sealed_cell
+from examples.temporal.server import TemporalServer
+from tests.support.temporal.go import require_go
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SHARDS = 4
+WORKERS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class TemporalStack:
+    """A sealed cell and the Temporal server on it, both running."""
+
+    cell: SealedCell
+    server: TemporalServer
+
+
+@contextmanager
+def running_stack(binary: Path, folder: Path, *, workers: int = WORKERS) -> Iterator[TemporalStack]:
+    """Start a cell and a Temporal server on it."""
+    with ExitStack() as stack:
+        cell = sealed_cell(stack, folder, shards=SHARDS, workers=workers)
+        cell.serve()
+        server = TemporalServer(binary, folder, cell.datastores())
+        stack.callback(server.stop)
+        server.start()
+        yield TemporalStack(cell, server)
+
+
+@pytest.fixture(scope="session")
+def temporal_binary() -> Path:
+    """The Temporal server with the stores of a cell. The test is skipped, or fails, without Go."""
+    require_go()
+    return build(SERVER, "temporal-server-strongroom")
+
+
+@pytest.fixture(scope="session")
+def temporal_stack(temporal_binary, tmp_path_factory):
+    """The session's cell and server, which no test stops."""
+    with running_stack(temporal_binary, tmp_path_factory.mktemp("temporal")) as running:
+        yield running
+
+
+@pytest.fixture
+def own_stack(temporal_binary, tmp_path):
+    """A cell and a server of one test."""
+    with running_stack(temporal_binary, tmp_path / "cell") as running:
+        yield running
