@@ -100,7 +100,7 @@ async def serve(config_path: Path, path: Path) -> None:
     async with Strongroom.unchecked(replace(load_config(config_path), audit_folder=None)) as strongroom:
         server = Server(strongroom, Settings())
         await server.start(listening)
-        echo = ServedOperation("echo.echo", "echo", "echo", False, decoder_of(_Echo).decode, (), (), None)
+        echo = ServedOperation("echo.echo", "echo", "echo", False, _Echo, decoder_of(_Echo).decode, (), (), None)
         service = server._service  # noqa: SLF001 - the table has no operation without a store
         server._service = replace(  # noqa: SLF001
             service,

@@ -68,6 +68,7 @@ class ServedOperation:
         area: The store.
         method: The method.
         writes: Whether it changes something, so that a call that was given up may have been committed.
+        wanted: The type of the arguments.
         decode: Returns the arguments in a part of a message.
         shards: The arguments with shard numbers, and how they are replaced.
         keks: The arguments that are references to KEKs.
@@ -78,6 +79,7 @@ class ServedOperation:
     area: str
     method: str
     writes: bool
+    wanted: type[msgspec.Struct]
     decode: Callable[[msgspec.Raw], msgspec.Struct]
     shards: tuple[tuple[str, Replace], ...]
     keks: tuple[str, ...]
@@ -122,6 +124,7 @@ def _served(area: str, operation: Operation, method: Callable[..., Awaitable[Any
         area=area,
         method=operation.method,
         writes=not operation.reads,
+        wanted=arguments,
         decode=decoder_of(arguments).decode,
         shards=tuple((field, replace) for field, replace in shards if replace is not None),
         keks=kek_parameters(method, types),

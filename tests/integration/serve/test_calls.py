@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -201,6 +202,24 @@ async def test_a_call_that_is_not_of_the_table(serve_client, operation, argument
     assert message in refused.value.message
     with pytest.raises(CallError, match="does not exist yet"):
         await serve_client.call("shards.get_or_create_shard", shard_id=16001)
+
+
+async def test_an_unknown_field_within_a_value_is_refused(serve_client, remote_workflow):
+    """A field that only a newer client knows is not left out silently: its value would be lost."""
+    snapshot = remote_workflow.full()
+    request = {
+        "shard_id": remote_workflow.shard_id,
+        "range_id": 1,
+        "mode": 0,
+        "new_workflow_snapshot": {
+            **{field.name: getattr(snapshot, field.name) for field in fields(snapshot)},
+            "new_in_temporal": 1,
+        },
+    }
+    with pytest.raises(CallError, match="unknown field 'new_in_temporal'") as refused:
+        await serve_client.call("executions.create_workflow_execution", request=request)
+    assert refused.value.kinds[0] == "InvalidPersistenceRequest"
+    assert not refused.value.may_have_been_committed
 
 
 async def test_a_value_of_the_client_is_not_repeated(serve_client):

@@ -21,6 +21,7 @@ from strongroom.storage.shard_numbers import ShardNumbers
 from tests.support.bad_values import names
 
 NAMES = names()
+SERVED = served_operations()
 
 
 def numbers_of(count: int) -> ShardNumbers:
@@ -61,17 +62,17 @@ def test_every_place_in_an_answer() -> None:
 def test_every_place_in_a_request() -> None:
     """A request with a shard in itself, in its events and in its records has all of them replaced."""
     numbers = numbers_of(512)
-    operation = served_operations()["shards.get_or_create_shard"]
+    operation = SERVED["shards.get_or_create_shard"]
     sent = msgspec.msgpack.encode({"shard_id": 7, "create": {"shard_id": 7, "range_id": 1, "info": [b"x"]}})
     arguments = operation.arguments(msgspec.Raw(sent), numbers)
     assert arguments["shard_id"] == numbers.stored[7]
     assert arguments["create"]() == ShardInfo(numbers.stored[7], 1, DataBlob(b"x"))
 
 
-@pytest.mark.parametrize("name", sorted(served_operations()))
+@pytest.mark.parametrize("name", sorted(SERVED))
 def test_no_shard_number_of_an_argument_is_forgotten(name: str) -> None:
     """An argument whose type has a field `shard_id` anywhere is replaced; a new operation can't forget it."""
-    operation = served_operations()[name]
+    operation = SERVED[name]
     hints = typing.get_type_hints(operation.decode.__self__.type)  # type: ignore[attr-defined]
     wanted = {argument for argument, hint in hints.items() if argument == FIELD or mentions_shards(hint)}
     assert {argument for argument, _ in operation.shards} == wanted
@@ -85,7 +86,7 @@ def test_no_shard_number_of_an_answer_is_forgotten(store: typing.Any) -> None:
         answer = typing.get_type_hints(method, localns=NAMES)["return"]
         if mentions_shards(answer):
             assert operation.name in ANSWERS, operation.name
-            assert served_operations()[operation.name].answer is not None
+            assert SERVED[operation.name].answer is not None
 
 
 def mentions_shards(hint: typing.Any, seen: frozenset[type] = frozenset()) -> bool:
