@@ -10,7 +10,7 @@ from strongroom.driver.serve.arguments import LOCAL
 from strongroom.driver.stores import STORE_OPERATIONS, STORES
 from strongroom.kms import KekRef
 from strongroom.storage import DataBlob, NexusEndpoint, ShardInfo
-from strongroom.storage.executions.modes import CreateMode
+from strongroom.storage.executions.modes import CreateMode, WorkflowState, WorkflowStatus
 from strongroom.storage.executions.requests import CreateWorkflowExecutionRequest
 from tests.support.bad_values import Samples
 from tests.support.fixtures.contract import new_namespace
@@ -43,6 +43,8 @@ async def valid_arguments(served_cell):
         "visibility": [],
         "current_workflow_mutation": None,
         UUID: namespace_id,
+        WorkflowState: WorkflowState.CREATED,
+        WorkflowStatus: WorkflowStatus.RUNNING,
     } | dict.fromkeys(
         ("new_workflow_new_events", "new_workflow_events_new_events", "current_workflow_events_new_events"), ()
     )
