@@ -43,10 +43,10 @@ from .audit.events import now
 from .audit.log import opened
 from .background import background_work
 from .config import ConfigError
+from .deletions import new_deletions
 from .namespace_keks import kek_rule
 from .providers import make_providers
 from .proxy import bare, chained, proxied
-from .shredding import new_shredding
 from .stores import STORES
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ async def assembled(  # noqa: C901 - the parts of a cell, one after the other
             "metadata": MetadataStore(
                 database,
                 keyring,
-                shred=new_shredding(config, database, keyring, search_index).shred,
+                delete=new_deletions(config, database, keyring, search_index).delete,
                 index_layout=layout,
                 kek_rule=rule,
             ),

@@ -245,6 +245,7 @@ COMMANDS = (
     command("shredding.request", SHRED, "update", "namespace", "name"),
     command("shredding.cancel", SHRED, "update", "namespace", "name"),
     command("shredding.finish", SHRED, "delete", "namespace", "name", dual_control=True),
+    command("shredding.finish_due", SHRED, "delete", "cell"),
     command("shredding.certificate", ACCOUNT_READ, "read", "cell"),
     command("index.build", ACCOUNT_ADMIN, "create", "cell"),
     command("index.status", ACCOUNT_READ, "read", "cell"),

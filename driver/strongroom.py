@@ -36,6 +36,7 @@ from .access.authorization import decide
 from .assembly import LOCK_TIMEOUT, Cell, assembled
 from .audit.events import DENIED, now
 from .config import ADD_AUDIT, ConfigError
+from .deletions import Deletions, new_deletions
 from .keyring_files import check_keyring_files, create_keyring_files
 from .shredding import Shredding, new_shredding
 
@@ -228,6 +229,10 @@ class Strongroom(Cell):
     def shredding(self) -> Shredding:
         """Return the shredding of namespaces, with a grace period and a certificate."""
         return new_shredding(self.config, self.database, self.keyring, self.search_index)
+
+    def deletions(self) -> Deletions:
+        """Return the job that shreds the namespaces that their service deleted."""
+        return new_deletions(self.config, self.database, self.keyring, self.search_index)
 
     def reseal(self, *, wait: float | None = None) -> Reseal:
         """Return the job that seals old rows with the active data key, and finds out when a data key is no longer used.

@@ -18,7 +18,8 @@
         ├── AccessDenied
         ├── KeyNotFound
         ├── KeyDisabled
-        │   └── KeyPendingDeletion
+        │   ├── KeyPendingDeletion
+        │   └── KeyWithdrawn
         ├── KeyDestroyed
         ├── KeyConflict
         ├── InvalidRequest
@@ -166,6 +167,10 @@ class KeyDisabled(KmsError):  # noqa: N818
 
 class KeyPendingDeletion(KeyDisabled):
     """The key is scheduled for deletion."""
+
+
+class KeyWithdrawn(KeyDisabled):
+    """The namespace is deleted. Its keys can't be used, and are destroyed after the grace period."""
 
 
 class KeyDestroyed(KmsError):  # noqa: N818

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from strongroom.kms import KeyNotFound
+from strongroom.kms import KeyNotFound, KeyWithdrawn
 
 from .data_blob import DataBlob, Encoding
 from .errors import InvalidPersistenceRequest, NamespaceNotFound, TransactionSizeLimit
@@ -42,6 +42,8 @@ async def open_keys(keyring: Keyring, namespace_id: UUID) -> NamespaceKeys:
     check_uuid("namespace_id", namespace_id)
     try:
         return await keyring.open(namespace_id)
+    except KeyWithdrawn:
+        raise NamespaceNotFound from None
     except KeyNotFound:
         if await keyring.store.list_data_keys(namespace_id):
             raise

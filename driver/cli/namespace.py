@@ -15,7 +15,7 @@ from .cell import SUITES, as_id, with_cell
 from .commands import Group, refuse
 from .show import cell as cli_show
 from .show.output import busy, result
-from .shred import certificate, shred, unshred
+from .shred import certificate, shred, shred_due, unshred
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -182,7 +182,7 @@ def purge(config_path: Path, namespace_id: UUID) -> None:
     with_cell(config_path, run, "namespaces.purge", namespace_id=namespace_id)
 
 
-for command in (shred, unshred, certificate):
+for command in (shred, unshred, shred_due, certificate):
     namespace.add_command(command)
 
 

@@ -153,7 +153,11 @@ async def _finished(shredding: Shredding, namespace_id: UUID, code: str) -> byte
 @click.argument("name", metavar="NAME|ID")
 @click.pass_obj
 def unshred(config_path: Path, name: str) -> None:
-    """Undo a shredding before its second confirmation. The namespace works again as before."""
+    """Undo a shredding before its second confirmation, or a deletion by Temporal within its grace period.
+
+    The namespace works again, with the keys, rows and name that it had. What Temporal deleted before the namespace does not come back.
+    A deleted namespace is named by its id.
+    """
 
     async def run(strongroom: Strongroom) -> None:
         shredding, namespace_id = strongroom.shredding(), await _find(strongroom, name)
@@ -165,6 +169,23 @@ def unshred(config_path: Path, name: str) -> None:
         )
 
     with_cell(config_path, run, "shredding.cancel", **named(name))
+
+
+@click.command("shred-due", cls=Command, epilog="\b\nExample:\n  strongroom namespace shred-due")
+@click.pass_obj
+def shred_due(config_path: Path) -> None:
+    """Shred the namespaces that Temporal deleted and whose grace period is over. `strongroom serve` does it every minute."""
+
+    async def run(strongroom: Strongroom) -> None:
+        with busy("shredding deleted namespaces ..."):
+            finished = await strongroom.deletions().finish_due()
+        lines = [
+            f"{namespace_id} is shredded; its certificate: strongroom namespace certificate {namespace_id}"
+            for namespace_id in finished
+        ]
+        result({"namespaces": finished}, *(lines or ["no deleted namespace is due"]))
+
+    with_cell(config_path, run, "shredding.finish_due")
 
 
 @click.command(

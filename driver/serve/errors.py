@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from strongroom.kms import KeyDestroyed, StrongroomError, Timeout, Unavailable
+from strongroom.kms import KeyDestroyed, KeyWithdrawn, StrongroomError, Timeout, Unavailable
 from strongroom.storage import InvalidPersistenceRequest, ResourceExhausted, TransactionSizeLimit
 
 from .shard_numbers import FIELD, in_text, replaced
@@ -41,7 +41,7 @@ def error_map(error: StrongroomError, numbers: ShardNumbers | None = None) -> di
 
 def unreadable_map(error: StrongroomError) -> dict[str, Any]:
     """Return the map of the reason why a row does not open; `permanent` is true if its keys are destroyed."""
-    return {**error_map(error), "permanent": isinstance(error, KeyDestroyed)}
+    return {**error_map(error), "permanent": isinstance(error, KeyDestroyed | KeyWithdrawn)}
 
 
 def timeout_map(operation: str, *, may_have_been_committed: bool) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import hmac
 from functools import partial
 from typing import TYPE_CHECKING
 
-from strongroom.kms.errors import IntegrityError, KeyNotFound, KmsError, StrongroomError
+from strongroom.kms.errors import IntegrityError, KeyNotFound, KeyWithdrawn, KmsError, StrongroomError
 from strongroom.kms.keys import derivation
 from strongroom.kms.keys.data_key import DataKey
 from strongroom.kms.keys.namespace_keys import NamespaceKeys
@@ -96,11 +96,12 @@ class KeyLoader:
             roots: The answer of `unwrap` for each row.
 
         Raises:
+            KeyWithdrawn: The namespace is deleted.
             KmsError: A KMS does not answer now. A retryable error fails the whole call, so that an outage never looks like a
                 missing version.
         """
         for root in roots:
-            if isinstance(root, KmsError) and root.retryable:
+            if isinstance(root, KmsError) and (root.retryable or isinstance(root, KeyWithdrawn)):
                 raise root
         incomplete = any(
             isinstance(root, StrongroomError) and unusable(record.state, record.key_class) is None
@@ -143,7 +144,8 @@ class KeyLoader:
         roots: dict[int, Secret | StrongroomError] = {}
         by_provider: dict[str, list[int]] = {}
         for index, record in enumerate(records):
-            reason = unusable(record.state, record.key_class) or self._kek_error(record)
+            unusable_now = unusable(record.state, record.key_class, withdrawn=record.withdrawn)
+            reason = unusable_now or self._kek_error(record)
             if reason is not None or record.wrapped is None:
                 roots[index] = reason or IntegrityError()
             else:

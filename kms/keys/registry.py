@@ -97,6 +97,7 @@ class DataKeyRecord:
         created_at: The time of its registration, UTC, by the clock of the registry's store. Before that, `UNREGISTERED`.
         destroyed_at: The time of destruction, UTC, by the same clock, or None.
         layout: The layout of the documents of this epoch (class index). The first layout is "".
+        withdrawn: Whether the namespace is deleted. Its keys are disabled, and found by nobody until they are destroyed or restored.
     """
 
     namespace_id: UUID
@@ -112,6 +113,7 @@ class DataKeyRecord:
     created_at: datetime
     destroyed_at: datetime | None = None
     layout: str = ""
+    withdrawn: bool = False
 
     def context(self, cell_id: UUID, region: str | None = None) -> KeyContext:
         """Return the context of this root in a cell, and in the cell's region if it has one."""

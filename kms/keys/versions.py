@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import copy
 from typing import TYPE_CHECKING, TypeVar
 
-from strongroom.kms.errors import KeyDestroyed, KeyDisabled, KeyNotFound, KmsError, StrongroomError
+from strongroom.kms.errors import KeyDestroyed, KeyDisabled, KeyNotFound, KeyWithdrawn, KmsError, StrongroomError
 
 from .registry import KeyClass, KeyState
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def unusable(state: KeyState, key_class: KeyClass = KeyClass.DATA) -> KmsError | None:
+def unusable(state: KeyState, key_class: KeyClass = KeyClass.DATA, *, withdrawn: bool = False) -> KmsError | None:
     """Return the error for a key in this state, or None if the key can be used."""
     if state is KeyState.DESTROYED:
         return KeyDestroyed()
     if state is KeyState.DISABLED:
-        return KeyDisabled()
+        return KeyWithdrawn() if withdrawn else KeyDisabled()
     if state is KeyState.PENDING and key_class is not KeyClass.INDEX:
         return KeyNotFound("the key version is not active yet")
     return None

@@ -90,4 +90,5 @@ def record_of(row: Row) -> DataKeyRecord:
         created_at=row["created_at"],
         destroyed_at=row["destroyed_at"],
         layout=row["layout"],
+        withdrawn=row["withdrawn"],
     )

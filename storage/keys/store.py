@@ -228,6 +228,12 @@ async def disable_keys(connection: Connection, namespace_id: UUID) -> None:
     await notify_keys(connection, namespace_id)
 
 
+async def withdraw_keys(connection: Connection, namespace_id: UUID) -> None:
+    """Disable every key of a deleted namespace, in the caller's transaction. `enable_keys` restores them."""
+    await connection.execute(_SQL["withdraw"], namespace_id)
+    await disable_keys(connection, namespace_id)
+
+
 async def enable_keys(connection: Connection, namespace_id: UUID) -> None:
     """Restore the states of the keys that were disabled together, in the caller's transaction."""
     await connection.execute(_SQL["enable"], namespace_id)

@@ -29,6 +29,7 @@ from .rows import (
     NamespaceRows,
     check_region_of,
     has_new_keys,
+    is_gone,
     locked_version,
     open_details,
 )
@@ -53,7 +54,7 @@ class MetadataStore:
     Args:
         database: The database.
         keyring: The keys of the namespaces and of the cell.
-        shred: Shreds a namespace at once. A namespace that does not exist is not an error.
+        delete: Deletes a namespace. A namespace that does not exist is not an error.
         index_layout: The layout of a new namespace's visibility documents, the text of a `strongroom.visibility.Layout`.
         kek_rule: Returns the KEK of a namespace for which none is named.
     """
@@ -63,7 +64,7 @@ class MetadataStore:
         database: Database,
         keyring: Keyring,
         *,
-        shred: Callable[[UUID], Awaitable[object]],
+        delete: Callable[[UUID], Awaitable[object]],
         index_layout: str,
         kek_rule: KekRule = no_rule,
     ) -> None:
@@ -74,7 +75,7 @@ class MetadataStore:
         self._rows = NamespaceRows(database, keyring)
         self._records = OpenedRecords(keyring)
         self._store = NamespaceStore(database, keyring, index_layout=index_layout)
-        self._shred = shred
+        self._delete = delete
 
     @commits_several_times
     async def create_namespace(
@@ -113,7 +114,7 @@ class MetadataStore:
             msg = "this id is the cell's own"
             raise InvalidPersistenceRequest(msg)
         known = await self._rows.by_id(namespace_id)
-        if known is not None and known["shredded_at"] is not None:
+        if known is not None and is_gone(known):
             msg = "a deleted namespace had this id, and an id is never used twice; create the namespace with another id"
             raise NamespaceAlreadyExists(msg)
         if known is not None or await self._rows.by_token(token):
@@ -152,7 +153,7 @@ class MetadataStore:
         assert namespace_id is not None  # noqa: S101 - the other one is None
         check_uuid("namespace_id", namespace_id)
         row = await self._rows.by_id(namespace_id)
-        if row is None or row["shredded_at"] is not None:
+        if row is None or is_gone(row):
             raise NamespaceNotFound
         return await self._records.open(row)
 
@@ -198,34 +199,36 @@ class MetadataStore:
         await self._change(namespace_id, (name, token), data, is_global, notification_version)
 
     async def delete_namespace(self, namespace_id: UUID) -> None:
-        """Shred a namespace at once: destroy its keys, and delete its rows. A namespace that does not exist is not an error.
+        """Delete a namespace. It is found by nobody, its name is free, and its keys can't be used. It need not exist.
+
+        Its keys are destroyed and its rows deleted after the grace period of the configuration, by a job. Until then an operator can
+        restore it. The call is one transaction, whatever the number of rows.
 
         Args:
             namespace_id: The namespace.
 
         Raises:
-            ConditionFailed: The namespace is scheduled for shredding, and its grace period is not over.
             InvalidPersistenceRequest: It is not a UUID, or it is the cell itself.
-            StrongroomError: A step of the shredding failed. Call it again to continue.
+            StrongroomError: The deletion failed. Call it again.
         """
         check_uuid("namespace_id", namespace_id)
-        await self._shred(namespace_id)
+        await self._delete(namespace_id)
 
     async def delete_namespace_by_name(self, name: str) -> None:
-        """Shred a namespace at once, by its name; see `delete_namespace`.
+        """Delete a namespace by its name; see `delete_namespace`.
 
         Args:
             name: The name, 1 to 255 bytes of UTF-8.
 
         Raises:
             InvalidPersistenceRequest: The name is empty or too long.
-            ConditionFailed, StrongroomError: As `delete_namespace`.
+            StrongroomError: As `delete_namespace`.
         """
         try:
             namespace_id = await self._store.find(name)
         except NamespaceNotFound:
             return
-        await self._shred(namespace_id)
+        await self._delete(namespace_id)
 
     async def list_namespaces(self, *, page_size: int, page_token: bytes | None = None) -> NamespacePage:
         """Return the namespaces that are not shredded, in the order of their ids, even those without available keys.
@@ -275,7 +278,7 @@ class MetadataStore:
                 msg = "another caller changed the namespaces: notification_version is not the current one; read it again and retry"
                 raise ConditionFailed(msg)
             row = await connection.fetchrow(_SQL["lock"], namespace_id)
-            if row is None or row["shredded_at"] is not None:
+            if row is None or is_gone(row):
                 raise NamespaceNotFound
             sealed = keys.seal(NAMESPACE_DATA, (notification_version, int(is_global)), data.pack())
             await connection.execute(_SQL["update"], namespace_id, notification_version, is_global, sealed)

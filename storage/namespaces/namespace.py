@@ -30,6 +30,7 @@ class Namespace:
         aliases: Other names of search attributes in filters, each with the registered name.
         unreadable: The reason why the name can't be shown; None if it can.
         shred_due_at: In a list, the time from which a scheduled shredding may be confirmed, UTC; None otherwise.
+        deleted_at: In a list, the time at which its service deleted it, UTC; None otherwise.
         region: The region of the namespace; None if the name is None, or if the cell has no region.
     """
 
@@ -42,14 +43,22 @@ class Namespace:
     aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     unreadable: str | None = None
     shred_due_at: datetime | None = None
+    deleted_at: datetime | None = None
     region: str | None = None
 
 
 def unopened(row: Row) -> Namespace:
     """Return the part of a namespace that its row shows without keys."""
     namespace_id = UUID(bytes=row["namespace_id"].bytes)
-    due_at = row.get("shred_due_at")  # in lists only
-    return Namespace(namespace_id, None, row["version"], row["created_at"], row["shredded_at"], shred_due_at=due_at)
+    return Namespace(
+        namespace_id,
+        None,
+        row["version"],
+        row["created_at"],
+        row["shredded_at"],
+        shred_due_at=row.get("shred_due_at"),  # in lists only
+        deleted_at=row.get("deleted_at"),
+    )
 
 
 def check_namespace_region(region: str | None, cell: str | None) -> None:

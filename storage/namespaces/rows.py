@@ -162,6 +162,11 @@ async def locked_version(connection: Connection) -> int:
     return version
 
 
+def is_gone(row: Row) -> bool:
+    """Return whether the namespace of a row is shredded or deleted."""
+    return row["shredded_at"] is not None or row["deleted_at"] is not None
+
+
 async def has_new_keys(keyring: Keyring, namespace_id: UUID, kek: KekRef, suite: Suite) -> bool:
     """Return whether all keys of an id are active and have this KEK and suite, as after a creation."""
     return all(

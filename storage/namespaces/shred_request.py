@@ -38,6 +38,7 @@ class ShredRequest:
         rows_deleted: The number of rows deleted so far, by table.
         documents: The number of documents in the search index before they were deleted; None before they were counted.
         completed_at: The time at which the shredding was completed; None until then.
+        automatic: Whether the service deleted the namespace, so that a job confirms the shredding when it is due.
     """
 
     namespace_id: UUID
@@ -48,6 +49,7 @@ class ShredRequest:
     rows_deleted: Mapping[str, int]
     documents: int | None
     completed_at: datetime | None
+    automatic: bool = False
 
     @property
     def code(self) -> str:
@@ -110,4 +112,5 @@ def _request(namespace_id: UUID, row: Row) -> ShredRequest:
         rows_deleted=MappingProxyType(orjson.loads(row["rows_deleted"])),
         documents=row["documents"],
         completed_at=row["completed_at"],
+        automatic=row["automatic"],
     )

@@ -37,6 +37,8 @@ _SQL = load_queries("namespaces/shredding_store")
 class ShreddingStore:
     """Requests, progress and certificates of shreddings. Each step is one transaction, or can be run again after an interruption.
 
+    Every method raises `StorageError` if the database does not answer.
+
     Args:
         database: The database.
         keyring: The keyring, which has the cell's key for signing certificates.
@@ -51,9 +53,6 @@ class ShreddingStore:
 
         Args:
             namespace_id: The namespace.
-
-        Raises:
-            StorageError: The database does not answer.
         """
         async with self._database.connection(namespace_id) as connection:
             return await find_request(connection, namespace_id)
@@ -72,7 +71,6 @@ class ShreddingStore:
         Raises:
             NamespaceNotFound: The namespace does not exist, or was shredded.
             InvalidPersistenceRequest: The id is that of the cell.
-            StorageError: The database does not answer.
         """
         if namespace_id == self._keyring.cell_id:
             msg = "the cell itself can't be shredded, because its keys are needed to look up every other namespace"
@@ -91,19 +89,22 @@ class ShreddingStore:
         return request
 
     async def cancel(self, namespace_id: UUID) -> None:
-        """Cancel a request, and restore the previous state of every key.
+        """Cancel a request, and restore the previous state of every key. A deleted namespace gets its name back.
 
         Args:
             namespace_id: The namespace.
 
         Raises:
-            ConditionFailed: The namespace is not scheduled, or its keys are already destroyed.
-            StorageError: The database does not answer.
+            ConditionFailed: The namespace is not scheduled, its keys are already destroyed, or another namespace has its name now.
         """
-        async with self._database.transaction(namespace_id) as connection:
+        # The name is compared with the names of all namespaces.
+        async with self._database.transaction(EVERY_NAMESPACE) as connection:
             request = await lock_request(connection, namespace_id)
             if request.confirmed_at is not None:
                 msg = f"the keys were destroyed at {request.confirmed_at:%Y-%m-%d %H:%M:%S} UTC and can't be restored"
+                raise ConditionFailed(msg)
+            if not await connection.fetch(_SQL["restore"], namespace_id):
+                msg = "another namespace has the name of the deleted one now, so nothing was changed; rename or delete that one first"
                 raise ConditionFailed(msg)
             await enable_keys(connection, namespace_id)
             await connection.execute(_SQL["cancel"], namespace_id)
@@ -114,9 +115,6 @@ class ShreddingStore:
 
         Args:
             namespace_id: The namespace.
-
-        Raises:
-            StorageError: The database does not answer.
         """
         return await count_rows(self._database, namespace_id)
 
@@ -126,9 +124,6 @@ class ShreddingStore:
         Args:
             namespace_id: The namespace.
             keep_kek: Whether to keep the KEKs.
-
-        Raises:
-            StorageError: The database does not answer.
         """
         async with self._database.connection(EVERY_NAMESPACE) as connection:
             return await kek_dispositions(connection, self._keyring, namespace_id, keep_kek=keep_kek)
@@ -139,9 +134,6 @@ class ShreddingStore:
 
         Args:
             namespace_id: The namespace.
-
-        Raises:
-            StorageError: The database does not answer.
         """
         async with self._database.dedicated_transaction() as lock:
             await lock.execute(_SQL["lock_finish"], str(namespace_id))
@@ -161,7 +153,6 @@ class ShreddingStore:
         Raises:
             ConditionFailed: The namespace is not scheduled, or its shredding is not due yet.
             InvalidPersistenceRequest: The code belongs to another request.
-            StorageError: The database does not answer.
         """
         async with self._database.transaction(EVERY_NAMESPACE) as connection:
             request = await lock_request(connection, namespace_id)
@@ -185,9 +176,6 @@ class ShreddingStore:
 
         Args:
             namespace_id: The namespace.
-
-        Raises:
-            StorageError: The database does not answer.
         """
         async with self._database.connection(namespace_id) as connection:
             return await list_shredded_keks(connection, namespace_id)
@@ -198,9 +186,6 @@ class ShreddingStore:
         Args:
             namespace_id: The namespace.
             answer: The KEK with the answer.
-
-        Raises:
-            StorageError: The database does not answer.
         """
         async with self._database.connection(namespace_id) as connection:
             await record_answer(connection, namespace_id, answer)
@@ -215,7 +200,6 @@ class ShreddingStore:
 
         Raises:
             ConditionFailed: A key of the namespace is not destroyed.
-            StorageError: The database does not answer. Repeat the step.
         """
 
         async def tally(connection: Connection, table: str, rows: int) -> None:
@@ -229,9 +213,6 @@ class ShreddingStore:
         Args:
             namespace_id: The namespace.
             documents: The number, counted before the first document is deleted.
-
-        Raises:
-            StorageError: The database does not answer.
         """
         async with self._database.connection(namespace_id) as connection:
             await connection.execute(_SQL["record_documents"], namespace_id, documents)
@@ -252,7 +233,6 @@ class ShreddingStore:
         Raises:
             ConditionFailed: The shredding is not confirmed.
             KmsError: The cell's keys can't be unwrapped.
-            StorageError: The database does not answer. Repeat the step.
         """
         cell = await self._keyring.open(self._keyring.cell_id)
         keys = await self._keyring.store.list_data_keys(namespace_id)
@@ -294,7 +274,6 @@ class ShreddingStore:
 
         Raises:
             NotFound: There is no certificate.
-            StorageError: The database does not answer.
         """
         async with self._database.connection(namespace_id) as connection:
             return await stored_certificate(connection, namespace_id)

@@ -34,7 +34,7 @@ from strongroom.storage.sealing import UNREADABLE
 
 from .kek_rule import KekRule, no_rule, wanted_kek
 from .namespace import Namespace, check_namespace_region, unopened
-from .rows import NamespaceDetails, NamespaceRows, check_name, check_region_of, open_details
+from .rows import NamespaceDetails, NamespaceRows, check_name, check_region_of, is_gone, open_details
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -258,7 +258,7 @@ class NamespaceStore:
         """Change the sealed details of a namespace. If another caller changes them at the same time, read and edit again."""
         for _ in range(_CHANGE_ATTEMPTS):
             row = await self._rows.by_id(namespace_id)
-            if row is None or row["shredded_at"] is not None:
+            if row is None or is_gone(row):
                 raise NamespaceNotFound
             namespace = await self._open(row)
             changed = edit(namespace)

@@ -46,6 +46,7 @@ def _namespace(namespace: Namespace) -> Mapping[str, object]:
         "state": _state_name(namespace),
         "shredded_at": namespace.shredded_at,
         "shred_due_at": namespace.shred_due_at,
+        "deleted_at": namespace.deleted_at,
         "unreadable": namespace.unreadable,
         "search_attributes": namespace.search_attributes,
         "aliases": namespace.aliases,
@@ -56,7 +57,8 @@ def _state(namespace: Namespace) -> str:
     if namespace.shredded_at is not None:
         return f"shredded {namespace.shredded_at:%Y-%m-%d %H:%M}"
     if namespace.shred_due_at is not None:
-        return f"to be shredded, due {namespace.shred_due_at:%Y-%m-%d %H:%M}"
+        deleted = "deleted, " if namespace.deleted_at is not None else ""
+        return f"{deleted}to be shredded, due {namespace.shred_due_at:%Y-%m-%d %H:%M}"
     return namespace.unreadable or "ready"
 
 

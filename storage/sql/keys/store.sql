@@ -1,7 +1,7 @@
 -- name: list
 -- Keys of one namespace or of several.
 SELECT namespace_id, class, version, suite, state, provider, kek_id, kek_version, wrapped, commitment, created_at,
-       destroyed_at, layout
+       destroyed_at, layout, withdrawn
 FROM data_keys WHERE namespace_id = ANY ($1::uuid[]) ORDER BY namespace_id, class, version
 
 -- name: insert
@@ -30,7 +30,11 @@ UPDATE data_keys SET disabled_from = state, state = 'disabled'
 WHERE namespace_id = $1 AND state NOT IN ('disabled', 'destroyed')
 
 -- name: enable
-UPDATE data_keys SET state = disabled_from, disabled_from = NULL WHERE namespace_id = $1 AND disabled_from IS NOT NULL
+UPDATE data_keys SET state = coalesce(disabled_from, state), disabled_from = NULL, withdrawn = false
+WHERE namespace_id = $1 AND (disabled_from IS NOT NULL OR withdrawn)
+
+-- name: withdraw
+UPDATE data_keys SET withdrawn = true WHERE namespace_id = $1 AND state <> 'destroyed'
 
 -- name: lock_kek
 -- Held while keys are registered under a KEK, and while a shredding decides whether the KEK wraps other keys.
@@ -80,7 +84,7 @@ FROM data_keys WHERE state <> 'destroyed' GROUP BY provider, kek_id, kek_version
 -- name: wrapped
 -- Keys that a KEK wrapped, except with version $3, of all namespaces or of namespace $4.
 SELECT namespace_id, class, version, suite, state, provider, kek_id, kek_version, wrapped, commitment, created_at,
-       destroyed_at, layout
+       destroyed_at, layout, withdrawn
 FROM data_keys
 WHERE state <> 'destroyed' AND provider = $1 AND kek_id = $2 AND ($3::text IS NULL OR kek_version <> $3)
   AND ($4::uuid IS NULL OR namespace_id = $4) AND (namespace_id, class, version) > ($5, $6, $7)

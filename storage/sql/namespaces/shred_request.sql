@@ -1,9 +1,9 @@
 -- name: find
-SELECT requested_at, due_at, keep_kek, confirmed_at, rows_deleted, documents, completed_at
+SELECT requested_at, due_at, keep_kek, confirmed_at, rows_deleted, documents, completed_at, automatic
 FROM shreddings WHERE namespace_id = $1
 
 -- name: lock
-SELECT requested_at, due_at, keep_kek, confirmed_at, rows_deleted, documents, completed_at
+SELECT requested_at, due_at, keep_kek, confirmed_at, rows_deleted, documents, completed_at, automatic
 FROM shreddings WHERE namespace_id = $1 FOR UPDATE
 
 -- name: now

@@ -3,10 +3,31 @@
 SELECT pg_advisory_xact_lock(hashtextextended('shredding ' || $1::text, 0))
 
 -- name: namespace
-SELECT shredded_at FROM namespaces WHERE namespace_id = $1
+SELECT shredded_at, deleted_at FROM namespaces WHERE namespace_id = $1
 
 -- name: request
 INSERT INTO shreddings (namespace_id, requested_at, due_at, keep_kek) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING
+
+-- name: delete
+-- The service deletes the namespace: its name is free at once, and a job confirms the shredding when it is due.
+UPDATE namespaces SET deleted_at = coalesce(deleted_at, $2) WHERE namespace_id = $1 AND shredded_at IS NULL
+
+-- name: request_automatic
+INSERT INTO shreddings (namespace_id, requested_at, due_at, keep_kek, automatic) VALUES ($1, $2, $3, true, true)
+ON CONFLICT DO NOTHING
+
+-- name: due
+SELECT namespace_id FROM shreddings WHERE automatic AND completed_at IS NULL AND due_at <= clock_timestamp()
+ORDER BY due_at, namespace_id LIMIT $1
+
+-- name: restore
+-- Only if no other namespace has taken the name meanwhile.
+UPDATE namespaces SET deleted_at = NULL
+WHERE namespace_id = $1 AND NOT EXISTS (
+    SELECT FROM namespaces other
+    WHERE other.name_token = namespaces.name_token AND other.deleted_at IS NULL AND other.namespace_id <> $1
+)
+RETURNING namespace_id
 
 -- name: cancel
 DELETE FROM shreddings WHERE namespace_id = $1

@@ -5,15 +5,15 @@ VALUES ($1, $2, 1, $3, $4, $5, $6, $7)
 ON CONFLICT DO NOTHING RETURNING namespace_id
 
 -- name: get_by_token
-SELECT name_token, namespace_id, version, details, created_at, shredded_at, notification_version, is_global, data
-FROM namespaces WHERE name_token = ANY ($1::bytea[])
+SELECT name_token, namespace_id, version, details, created_at, shredded_at, deleted_at, notification_version, is_global, data
+FROM namespaces WHERE name_token = ANY ($1::bytea[]) AND deleted_at IS NULL
 
 -- name: get_by_id
-SELECT namespace_id, version, details, created_at, shredded_at, notification_version, is_global, data
+SELECT namespace_id, version, details, created_at, shredded_at, deleted_at, notification_version, is_global, data
 FROM namespaces WHERE namespace_id = ANY ($1::uuid[])
 
 -- name: list
-SELECT namespaces.namespace_id, version, details, created_at, shredded_at,
+SELECT namespaces.namespace_id, version, details, created_at, shredded_at, deleted_at,
        CASE WHEN confirmed_at IS NULL THEN due_at END AS shred_due_at
 FROM namespaces LEFT JOIN shreddings ON shreddings.namespace_id = namespaces.namespace_id
 ORDER BY created_at, namespaces.namespace_id

@@ -37,6 +37,7 @@ CREATE TABLE data_keys (
     layout        text        NOT NULL DEFAULT '',
     -- The state of the key before all keys of its namespace were disabled together. Enabling them restores it.
     disabled_from text        CHECK (disabled_from IN ('pending', 'active', 'decrypt_only')),
+    withdrawn     boolean     NOT NULL DEFAULT false, -- the namespace is deleted, and not only scheduled for shredding
     PRIMARY KEY (namespace_id, class, version),
     CHECK ((state = 'destroyed') = (wrapped IS NULL)),
     CONSTRAINT data_keys_disabled_from CHECK (disabled_from IS NULL OR state = 'disabled')
@@ -56,11 +57,12 @@ CREATE TABLE keyrings (
 -- name_token is a keyed token of the name under the cell's identity key, and NULL after the namespace was shredded.
 CREATE TABLE namespaces (
     namespace_id uuid        PRIMARY KEY,
-    name_token   bytea       UNIQUE CHECK (octet_length(name_token) = 16),
+    name_token   bytea       CHECK (octet_length(name_token) = 16),
     version      bigint      NOT NULL,
     details      bytea,
     created_at   timestamptz NOT NULL,
     shredded_at  timestamptz,
+    deleted_at   timestamptz, -- by the service; the keys are destroyed after a grace period
     -- The service's settings, which MetadataStore writes.
     notification_version bigint  NOT NULL DEFAULT 0,
     is_global            boolean NOT NULL DEFAULT false,
@@ -68,6 +70,9 @@ CREATE TABLE namespaces (
     CHECK ((shredded_at IS NULL) = (name_token IS NOT NULL)),
     CHECK ((shredded_at IS NULL) = (details IS NOT NULL))
 );
+
+-- The name of a deleted namespace is free, although its keys and rows can still be restored.
+CREATE UNIQUE INDEX namespaces_name_token ON namespaces (name_token) WHERE deleted_at IS NULL;
 
 -- Scheduled shreddings and their progress. A row is deleted only when its shredding is cancelled.
 CREATE TABLE shreddings (
@@ -78,7 +83,8 @@ CREATE TABLE shreddings (
     confirmed_at timestamptz, -- the same transaction destroys the wrapped roots
     rows_deleted jsonb       NOT NULL DEFAULT '{}', -- by table, counted in the transaction that deletes them
     documents    bigint,     -- documents in the search index before they were deleted
-    completed_at timestamptz -- a certificate is stored, and every KEK is dealt with
+    completed_at timestamptz, -- a certificate is stored, and every KEK is dealt with
+    automatic    boolean     NOT NULL DEFAULT false -- confirmed by a background job when it is due
 );
 
 -- The KEKs that wrapped keys of a shredded namespace. New keys are never wrapped by a KEK that is deleted.

@@ -49,6 +49,7 @@ var mappings = map[string]func(call client.Call, failure *client.Error) error{
 		return serviceerror.NewNamespaceAlreadyExists(failure.Message)
 	},
 	"NamespaceNotFound": func(client.Call, *client.Error) error { return serviceerror.NewNamespaceNotFound("") },
+	"KeyWithdrawn":      func(client.Call, *client.Error) error { return serviceerror.NewNamespaceNotFound("") }, // it was deleted
 	"NotFound":          func(_ client.Call, failure *client.Error) error { return serviceerror.NewNotFound(failure.Message) },
 	// What a destroyed key sealed can never be read or written again, so Temporal may drop its tasks.
 	"KeyDestroyed":      func(_ client.Call, failure *client.Error) error { return serviceerror.NewNotFound(failure.Message) },

@@ -25,6 +25,7 @@ CREATE TABLE data_keys (
     destroyed_at  timestamptz,
     layout        text        NOT NULL DEFAULT '',
     disabled_from text        CHECK (disabled_from IN ('pending', 'active', 'decrypt_only')),
+    withdrawn     boolean     NOT NULL DEFAULT false,
     PRIMARY KEY (namespace_id, class, version),
     CHECK ((state = 'destroyed') = (wrapped IS NULL)),
     CONSTRAINT data_keys_disabled_from CHECK (disabled_from IS NULL OR state = 'disabled')
@@ -42,17 +43,20 @@ CREATE TABLE keyrings (
 
 CREATE TABLE namespaces (
     namespace_id uuid        PRIMARY KEY,
-    name_token   bytea       UNIQUE CHECK (octet_length(name_token) = 16),
+    name_token   bytea       CHECK (octet_length(name_token) = 16),
     version      bigint      NOT NULL,
     details      bytea,
     created_at   timestamptz NOT NULL,
     shredded_at  timestamptz,
+    deleted_at   timestamptz,
     notification_version bigint  NOT NULL DEFAULT 0,
     is_global            boolean NOT NULL DEFAULT false,
     data                 bytea,
     CHECK ((shredded_at IS NULL) = (name_token IS NOT NULL)),
     CHECK ((shredded_at IS NULL) = (details IS NOT NULL))
 );
+
+CREATE UNIQUE INDEX namespaces_name_token ON namespaces (name_token) WHERE deleted_at IS NULL;
 
 CREATE TABLE shreddings (
     namespace_id uuid        PRIMARY KEY,
@@ -62,7 +66,8 @@ CREATE TABLE shreddings (
     confirmed_at timestamptz,
     rows_deleted jsonb       NOT NULL DEFAULT '{}',
     documents    bigint,
-    completed_at timestamptz
+    completed_at timestamptz,
+    automatic    boolean     NOT NULL DEFAULT false
 );
 
 CREATE TABLE shredded_keks (
