@@ -16,7 +16,7 @@ from strongroom.storage.checks import (
 )
 from strongroom.storage.errors import InvalidPersistenceRequest
 from strongroom.storage.histories.rows import HistoryAppend, check_append
-from strongroom.storage.visibility_rows.records import VisibilityRow
+from strongroom.storage.visibility_rows.records import HASHED_COLUMNS, VisibilityRow
 
 from .maps import BY_EVENT_ID, deletes_by_event_id, event_id_maps, upserts_by_event_id
 from .modes import ConflictResolveMode, CreateMode, UpdateMode, WorkflowState, WorkflowStatus
@@ -32,6 +32,7 @@ _WRITABLE = (*_OPEN, WorkflowState.COMPLETED, WorkflowState.ZOMBIE, WorkflowStat
 _ROW_BYTES = 300
 _CHASM_PATH = "chasm path"
 """The root node of a CHASM tree has the path ""."""
+_RECORD_ID_BYTES = 16
 
 
 def check_fence(shard_id: int, range_id: int, archetype_id: int = 0) -> None:
@@ -182,6 +183,9 @@ def check_visibility(shard_id: int, rows: Sequence[VisibilityRow]) -> int:
         check_type("a visibility record", row, VisibilityRow)
         if row.shard_id != shard_id:
             msg = "a visibility record belongs to another shard than the run"
+            raise InvalidPersistenceRequest(msg)
+        if len(row.id) != _RECORD_ID_BYTES or len(row.hashes) != len(HASHED_COLUMNS):
+            msg = "a visibility record has an id of 16 bytes and a value for each hashed column"
             raise InvalidPersistenceRequest(msg)
     if len({row.id for row in rows}) < len(rows):
         msg = "a request holds two visibility records of one run"

@@ -204,6 +204,14 @@ async def test_a_call_that_is_not_of_the_table(serve_client, operation, argument
         await serve_client.call("shards.get_or_create_shard", shard_id=16001)
 
 
+@pytest.mark.parametrize("changes", [{"hashes": (1,)}, {"hashes": (None,) * 7}, {"id": b"short"}, {"id": bytes(17)}])
+async def test_a_visibility_row_of_another_form_is_refused(remote_workflow, changes):
+    """A row whose parts have another length is refused as a request, and is no defect of the server."""
+    with pytest.raises(CallError, match="a visibility record has an id of 16 bytes") as refused:
+        await remote_workflow.create(visibility=[remote_workflow.record(**changes)])
+    assert refused.value.kinds[0] == "InvalidPersistenceRequest"
+
+
 async def test_an_unknown_field_within_a_value_is_refused(serve_client, remote_workflow):
     """A field that only a newer client knows is not left out silently: its value would be lost."""
     snapshot = remote_workflow.full()
