@@ -9,6 +9,7 @@ from uuid import UUID
 
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE
+from strongroom.storage.engine.server_clock import SteadyClock
 
 from .notification import CHANNEL
 
@@ -129,7 +130,7 @@ class VisibilityOutbox:
             StorageError: The database does not answer.
         """
         async with self._database.connection(EVERY_NAMESPACE) as connection:
-            rows = await connection.fetch(_SQL["take"], *after, runs, size)
+            rows = await connection.fetch(_SQL["take"], *after, runs, size, RETRY[1])
         return [
             OutboxEntry(
                 _key(row),
@@ -140,6 +141,10 @@ class VisibilityOutbox:
             )
             for row in rows
         ]
+
+    def steady_clock(self, seconds: float) -> SteadyClock:
+        """Return what notices a jump of the database server's clock in the last seconds."""
+        return SteadyClock(self._database, seconds)
 
     async def done(self, entries: Sequence[OutboxEntry]) -> None:
         """Remove entries that the index has taken, except runs that have changed again.

@@ -353,7 +353,7 @@ async def pages(cell, page_size):
 
 async def test_memory_of_indexer_and_list_does_not_grow_with_the_number_of_runs(empty_index_cell):
     """Indexing and listing two thousand runs takes hardly more memory than five hundred."""
-    indexer = Indexer(empty_index_cell.strongroom.outbox, empty_index_cell.index, batch_runs=50)
+    indexer = Indexer(empty_index_cell.strongroom.outbox, empty_index_cell.index, batch=(50, 2**20))
     indexing, listing = [], []
     for version, last in enumerate((500, 2000), start=1):
         runs = [record(number)._replace(start_time=BASE + number * SECOND) for number in range(last)]

@@ -69,7 +69,9 @@ async def test_a_deletion_is_forgotten_in_the_index_before_the_database(proxied_
     _, cell = proxied_cell
     await cell.delete(record(1), 1)
     await cell.settle()
-    indexer = Indexer(cell.strongroom.outbox, cell.index, deletes_kept=timedelta(0))
+    indexer = Indexer(
+        cell.strongroom.outbox, cell.index, deletes_kept=timedelta(0), clock=cell.strongroom.outbox.steady_clock(0)
+    )
 
     async def remembered():
         async with cell.strongroom.database.connection(EVERY_NAMESPACE) as connection:
@@ -102,7 +104,7 @@ async def test_a_run_that_exists_again_keeps_its_document_when_its_deletion_is_f
     await outbox.forget_deletes(early)
     assert await cell.settle() == 1
     assert await cell.count() == 20
-    await Indexer(outbox, cell.index, deletes_kept=timedelta(0)).forget_deletes()
+    await Indexer(outbox, cell.index, deletes_kept=timedelta(0), clock=outbox.steady_clock(0)).forget_deletes()
     assert await outbox.old_deletes(older_than=timedelta(0), runs=10) == []
     await cell.index.refresh()
     assert await cell.count() == 20

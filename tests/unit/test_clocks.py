@@ -34,7 +34,7 @@ HOSTS = {
 }
 """Reads of a host's wall clock: the file and the function, and why it is allowed."""
 SERVERS = {
-    "storage/engine/server_clock.py": "shown to a person, by doctor",
+    "storage/engine/server_clock.py": "shown to a person, by doctor; and compared with the monotonic clock, to notice jumps",
     "storage/schema/schema.py": RECORDED,
     "storage/sql/cell/access_policy.sql": "the expiry of keys and grants; `AccessControl.now` lets it never go back",
     "storage/sql/cluster/metadata.sql": "heartbeats, as in Temporal; a jump forward ends a membership until the next heartbeat",
@@ -44,7 +44,7 @@ SERVERS = {
     "storage/sql/namespaces/shred_request.sql": "the grace period of a shredding, which a person ends",
     "storage/sql/schema/migrations/0001_pre_initial.sql": "the time of a deletion; see outbox.sql",
     "storage/sql/schema/schema.sql": "as the migration",
-    "storage/sql/visibility_rows/outbox.sql": "how long a deletion is remembered",
+    "storage/sql/visibility_rows/outbox.sql": "the memory of a deletion, and retries; see DESIGN.md",
     "storage/sql/visibility_rows/records.sql": "the time of a deletion; see outbox.sql",
 }
 """Files with statements that read the server's clock, and what for."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from strongroom.storage import OutboxEntry, RunKey, VisibilityOutbox
+    from strongroom.storage.engine.server_clock import SteadyClock
     from strongroom.storage.visibility_rows.marks import IndexMarks
     from strongroom.visibility.backends.search_index import Refusal, SearchIndex
 
@@ -30,6 +31,9 @@ SENDERS = 2
 """Number of concurrent bulk writes. While the index executes one, the next one is read and encoded."""
 _FORGET_INTERVAL = 60.0
 """Time between two searches for deletions that need not be remembered any more, in seconds."""
+_STEADY = 600.0
+"""Seconds for which the database server's clock must not have jumped before deletions are forgotten, which is longer than any late
+write is under way. A clock that jumps by a day makes a deletion of this moment look old."""
 _PIECE = 1000
 """Number of deletions that are forgotten at a time."""
 
@@ -62,12 +66,12 @@ class Indexer:
     Args:
         outbox: The outbox.
         index: The search index.
-        batch_runs: Maximum number of runs in one bulk write.
-        batch_bytes: Maximum size of the sealed records in one bulk write, in bytes.
+        batch: Maximum number of runs in one bulk write, and maximum size of their sealed records, in bytes.
         poll_interval: Time after which `run` reads the outbox without a notification, in seconds.
         reconnect_interval: Time after which `run` listens for notifications again when the connection was lost, in seconds.
         retry_wait: First and longest time to wait after a failure, in seconds. The time doubles with each failure.
         deletes_kept: Time for which deletions are remembered, so that late writes do not bring deleted runs back.
+        clock: Notices a jump of the database server's clock, after which no deletion is forgotten for ten minutes; None for a new one.
         marks: Marks that show whether the database or the index was restored; None for none.
     """
 
@@ -76,22 +80,22 @@ class Indexer:
         outbox: VisibilityOutbox,
         index: SearchIndex,
         *,
-        batch_runs: int = 500,
-        batch_bytes: int = 4 * 2**20,
+        batch: tuple[int, int] = (500, 4 * 2**20),
         poll_interval: float = 1.0,
         reconnect_interval: float = 5.0,
         retry_wait: tuple[float, float] = (0.1, 30.0),
         deletes_kept: timedelta = timedelta(days=1),
+        clock: SteadyClock | None = None,
         marks: IndexMarks | None = None,
     ) -> None:
         self._outbox = outbox
         self._index = index
-        self._batch_runs = batch_runs
-        self._batch_bytes = batch_bytes
+        self._batch = batch
         self._poll_interval = poll_interval
         self._reconnect_interval = reconnect_interval
         self._retry_wait = retry_wait
         self._deletes_kept = deletes_kept
+        self._clock = clock or outbox.steady_clock(_STEADY)
         self._marks = marks
         self._woken = asyncio.Event()
         self.state = IndexerState()
@@ -158,11 +162,13 @@ class Indexer:
                     await self._wait_after_failure()
 
     async def forget_deletes(self) -> None:
-        """Remove the marks of old deletions from the index, and then from the database.
+        """Remove the marks of old deletions from the index, and then from the database, unless the server's clock has jumped.
 
         Raises:
             StorageError, VisibilityError: The database or the index failed.
         """
+        if not await self._clock.is_steady():
+            return
         while old := await self._outbox.old_deletes(older_than=self._deletes_kept, runs=_PIECE):
             await self._index.forget([(each.key, each.version) for each in old if not each.exists_again])
             await self._outbox.forget_deletes(old)
@@ -171,7 +177,8 @@ class Indexer:
 
     async def take(self, after: RunKey) -> list[OutboxEntry]:
         """Return the next entries of the outbox that are due."""
-        return await self._outbox.take(after, runs=self._batch_runs, size=self._batch_bytes)
+        runs, size = self._batch
+        return await self._outbox.take(after, runs=runs, size=size)
 
     async def send(self, entries: Sequence[OutboxEntry]) -> int:
         """Write entries to the index, and remove those that it takes from the outbox; return how many it took.

@@ -19,7 +19,9 @@ SELECT * FROM (
            sum(octet_length(r.s)) OVER (ORDER BY o.shard_id, o.namespace_id, o.id) - octet_length(r.s) AS before
     FROM (
         SELECT q.shard_id, q.namespace_id, q.id, q.stamp, q.refusals FROM visibility_outbox AS q
-        WHERE (q.shard_id, q.namespace_id, q.id) > ($1, $2, $3) AND (q.retry_at IS NULL OR q.retry_at <= now())
+        WHERE (q.shard_id, q.namespace_id, q.id) > ($1, $2, $3) AND (
+            q.retry_at IS NULL OR q.retry_at <= now() OR q.retry_at > now() + $6::interval -- the server's clock was set back
+        )
         ORDER BY q.shard_id, q.namespace_id, q.id LIMIT $4
     ) AS o
     LEFT JOIN visibility_records AS r ON r.shard_id = o.shard_id AND r.namespace_id = o.namespace_id AND r.id = o.id

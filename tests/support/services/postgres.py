@@ -12,6 +12,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
@@ -23,7 +24,7 @@ from .programs import ContainerProgram
 from .unsynced import unsynced
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 CITUS_IMAGE = "citusdata/citus:13.0"
 _PACKAGES = Path("/usr/lib/postgresql")
@@ -50,8 +51,9 @@ class LocalPostgres:
     A server that is started by root runs as the user `postgres`, the attribute `user`.
     """
 
-    def __init__(self, folder: Path, programs: Path) -> None:
+    def __init__(self, folder: Path, programs: Path, environment: Mapping[str, str] = MappingProxyType({})) -> None:
         self.folder = folder
+        self.environment = environment
         self.programs = programs
         self.data = folder / "data"
         self.dsn = f"postgresql://postgres@/postgres?host={folder}"
@@ -81,7 +83,7 @@ class LocalPostgres:
             check=True,
             user=self.user,
             cwd="/",
-            env=os.environ | unsynced(),
+            env=os.environ | unsynced() | self.environment,
             stdout=subprocess.DEVNULL,
         )
 
@@ -109,18 +111,21 @@ def programs_of(version: int) -> Path:
 
 
 @contextmanager
-def own_postgres(folder: Path, version: int, *, start: bool = True) -> Iterator[LocalPostgres]:
+def own_postgres(
+    folder: Path, version: int, *, start: bool = True, environment: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[LocalPostgres]:
     """Make a server that the test may stop and break.
 
     Args:
         folder: The folder for the server's files.
         version: The major version.
         start: Whether to start the server. If not, the test starts it.
+        environment: Environment variables of the server, for example of a wrong clock.
 
     Raises:
         ServiceMissing: PostgreSQL's programs are not on this machine.
     """
-    local = {Way.LOCAL: lambda: _local(folder, programs_of(version), start=start)}
+    local = {Way.LOCAL: lambda: _local(folder, programs_of(version), start=start, environment=environment)}
     with started(POSTGRES[version], local, own=True) as server:
         yield server
 
@@ -193,9 +198,16 @@ def _embedded(folder: Path) -> Iterator[Postgres]:
 
 
 @contextmanager
-def _local(folder: Path, programs: Path, *, settings: str = "", start: bool = True) -> Iterator[LocalPostgres]:
+def _local(
+    folder: Path,
+    programs: Path,
+    *,
+    settings: str = "",
+    start: bool = True,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[LocalPostgres]:
     folder.mkdir(exist_ok=True)
-    server = LocalPostgres(folder, programs)
+    server = LocalPostgres(folder, programs, environment)
     if start:
         server.start(settings=settings)
     try:
