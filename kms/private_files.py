@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,6 +63,22 @@ def check_private(path: Path) -> None:
         OSError: The file can't be read.
     """
     read_private(path)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file to read it, which may belong to anybody, for example a copy of an audit log that an auditor reads.
+
+    Raises:
+        UnsafePath: It is a link, whose file would be shown in its place, or it is not a regular file.
+        OSError: It can't be read.
+    """
+    if path.is_symlink():
+        raise UnsafePath(path, "is a link", "put the file itself in its place")
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise UnsafePath(path, "is not a regular file", "put a file in its place")
+    return file
 
 
 def check_descriptor(path: Path, descriptor: int) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from strongroom.kms.private_files import open_regular
+
 from .stream import parse, read_base, segments, streams
 
 if TYPE_CHECKING:
@@ -30,7 +32,8 @@ def read_records(root: Path, *, after: Mapping[UUID, int] | None = None) -> Iter
 def _read_stream(folder: Path, last: int) -> Iterator[tuple[int, bytes]]:
     base = read_base(folder)
     if base is not None and last < base[0]:
-        yield base[0], (folder / "base.json").read_bytes()
+        with open_regular(folder / "base.json") as file:
+            yield base[0], file.read()
         last = base[0]  # Pruned records may still be in the folder.
     ordered = segments(folder)
     for segment, following in zip(ordered, [*ordered[1:], None], strict=False):
@@ -57,7 +60,7 @@ def read_lines(root: Path) -> Iterator[bytes]:
 
 def _whole_lines(segment: Path) -> Iterator[bytes]:
     """Yield the lines of a segment that are on disk, except an unfinished last line."""
-    with segment.open("rb") as file:
+    with open_regular(segment) as file:
         os.fdatasync(file.fileno())  # A reader must not see a record that a power cut could remove.
         for line in file:
             if line.endswith(b"\n"):

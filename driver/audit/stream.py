@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 import orjson
 
 from strongroom.kms import sync_folder
-from strongroom.kms.private_files import check_descriptor, check_folder
+from strongroom.kms.private_files import UnsafePath, check_descriptor, check_folder, open_regular
 
 from .chain import GENESIS, MARK, MARKED_BYTES
 from .encoding import members
@@ -224,10 +224,16 @@ def parse(line: bytes) -> tuple[dict[str, Any], bytes, bytes] | None:
 
 
 def streams(root: Path) -> list[tuple[UUID, Path]]:
-    """Return the streams below a folder, in the order of their ids."""
+    """Return the streams below a folder, in the order of their ids.
+
+    Raises:
+        UnsafePath: A stream is a link.
+    """
     if not root.is_dir():
         return []
     named = [(match, path) for path in root.iterdir() if (match := _STREAM.fullmatch(path.name)) and path.is_dir()]
+    if linked := next((path for _, path in named if path.is_symlink()), None):
+        raise UnsafePath(linked, "is a link", "put the folder itself in its place")
     return sorted((UUID(match[1]), path) for match, path in named)
 
 
@@ -238,16 +244,15 @@ def segments(folder: Path) -> list[Path]:
 
 def _read_segment(path: Path) -> bytes:
     """Read a segment that will be continued. It must be a file that others can't change."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        check_descriptor(path, descriptor)
+    with open_regular(path) as file:
+        check_descriptor(path, file.fileno())
         return file.read()
 
 
 def read_base(folder: Path) -> tuple[int, bytes] | None:
     """Return number and chain of the last pruned record; None if nothing was pruned."""
-    with suppress(FileNotFoundError):
-        base = orjson.loads((folder / "base.json").read_bytes())
+    with suppress(FileNotFoundError), open_regular(folder / "base.json") as file:
+        base = orjson.loads(file.read())
         return base["sequence"], bytes.fromhex(base["chain"])
     return None
 

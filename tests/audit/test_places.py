@@ -8,8 +8,10 @@ import pytest
 
 from strongroom.driver.audit import AuditLog, AuditUnavailable
 from strongroom.driver.audit.log import opened
+from strongroom.driver.audit.reader import read_lines, read_records
 from strongroom.driver.audit.sinks import File, SinkUnavailable
 from strongroom.driver.audit.stream import segments, streams
+from strongroom.kms.private_files import UnsafePath
 from tests.support.audit.logs import key
 
 EVENT = {"event": "check"}
@@ -93,3 +95,23 @@ async def test_an_export_to_a_file_that_others_can_write_is_refused(tmp_path, mo
     with pytest.raises(SinkUnavailable, match=f"mode {mode:04o}"):
         await File(path).send([b"2"])
     assert path.read_bytes() == b"1\n"
+
+
+@pytest.mark.parametrize("kind", ["link", "fifo", "folder behind a link", "statement behind a link"])
+async def test_a_reader_follows_no_link(root, tmp_path, kind):
+    """Verification, export and review would show the lines of another file, or wait for ever for a pipe."""
+    stream = streams(root)[0][1]
+    secret = tmp_path / "secret"
+    secret.write_text("a password\n")
+    if kind == "folder behind a link":
+        stream.rename(tmp_path / "moved")
+        stream.symlink_to(tmp_path / "moved")
+    elif kind == "statement behind a link":
+        (stream / "base.json").symlink_to(secret)
+    else:
+        segment = segments(stream)[-1]
+        segment.unlink()
+        os.mkfifo(segment, 0o600) if kind == "fifo" else segment.symlink_to(secret)
+    for read in (read_lines, read_records):
+        with pytest.raises(UnsafePath, match=r"is a link|not a regular file"):
+            list(read(root))
