@@ -66,7 +66,7 @@ def check_private(path: Path) -> None:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a file to read it, which may belong to anybody, for example a copy of an audit log that an auditor reads.
+    """Open a file to read it, of any owner, for example a copy of an audit log that an auditor reads.
 
     Raises:
         UnsafePath: It is a link, whose file would be shown in its place, or it is not a regular file.

@@ -35,7 +35,7 @@ TOLERANCE = 60.0
 
 
 class SteadyClock:
-    """Tells whether the database server's clock has not jumped for a while, by the monotonic clock of this process.
+    """Reports whether the database server's clock has not jumped for a while, by the monotonic clock of this process.
 
     Call it at intervals. A jump that ends between two calls is not noticed.
 
