@@ -158,7 +158,7 @@ class WorkerProcess:
 
     async def _follow(self, reader: asyncio.StreamReader) -> None:
         """Take the reports of the process, until it has closed the control socket."""
-        with suppress(OSError):
+        with suppress(OSError, ValueError, TypeError):  # the last report of a killed process may be cut off
             while line := await reader.readline():
                 self.report, self._quiet = Report(**json.loads(line)), 0
                 match self.report.state:

@@ -7,9 +7,12 @@ import signal
 import socket
 import stat
 from http.client import HTTPConnection
+from urllib.parse import urlsplit
 
 import pytest
 
+from strongroom.driver.config import load_config
+from tests.support.databases import administer, dsn_of, quoted, superuser_of
 from tests.support.fixtures.command_line import run_command
 from tests.support.prometheus import samples
 from tests.support.serve.bench import SECONDS, is_running, wait_until
@@ -123,6 +126,32 @@ async def test_each_worker_answers_prometheus(shared_server):
     assert {"strongroom_serve_restarts", "process_resident_memory_bytes"} <= named.keys()
     assert "planted" not in text
     assert addresses.keys() == {"0", "1"}
+
+
+async def test_an_outage_of_the_database_is_outlived(serve_bench, shared_server):
+    """Without a database the health is 503. One worker stays, a crashed one is tried again, and both serve when it is back."""
+    wait_until(lambda: shared_server.health()[0] == 200, "the workers don't serve")
+    first, second = shared_server.workers()
+    dsn = load_config(serve_bench.folder / "shared.toml").dsn
+    name = urlsplit(dsn).path[1:]
+    admin = dsn_of(superuser_of(dsn), database="postgres")
+    await administer(
+        admin,
+        f"ALTER DATABASE {quoted(name)} ALLOW_CONNECTIONS false",
+        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'",  # noqa: S608 - of this test
+    )
+    try:
+        os.kill(second, signal.SIGKILL)
+        wait_until(
+            lambda: shared_server.health()[1]["workers"][1]["error"] not in (None, "killed by SIGKILL"), "no error"
+        )
+        wait_until(lambda: shared_server.health()[1]["workers"][0]["database"] == "unreachable", "not noticed")
+        assert shared_server.health()[0] == 503
+    finally:
+        await administer(admin, f"ALTER DATABASE {quoted(name)} ALLOW_CONNECTIONS true")
+    wait_until(lambda: shared_server.health()[0] == 200, "the workers don't serve again")
+    assert shared_server.workers()[0] == first
+    assert "Traceback" not in shared_server.text
 
 
 def test_killing_the_supervisor_ends_its_workers(serve_bench):

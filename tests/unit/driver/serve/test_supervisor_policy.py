@@ -106,6 +106,18 @@ async def test_a_silent_worker_is_killed_and_replaced(tmp_path, caplog):
     assert "it reported nothing for too long" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "sent", ['b\'{"state": "ser\'', "b'[]\\n'", "b'x' * 5_000_000"], ids=["cut off", "wrong", "endless"]
+)
+async def test_a_report_that_can_not_be_read_ends_its_worker_only(tmp_path, sent):
+    """A report that is cut off, as by kill -9, or wrong is the end of this process. Another one is started, and the server goes on."""
+    script = (
+        f"if given['restarts'] == 0:\n control.sendall({sent})\n sys.exit(1)\nreport('serving')\nlines.readline()\n"
+    )
+    async with supervised(tmp_path, script) as supervisor:
+        await until(lambda: supervisor.workers[0].restarts == 1 and supervisor.workers[0].state == "serving")
+
+
 async def test_an_orderly_end_of_a_worker_is_no_crash(tmp_path, caplog):
     """A worker that ends with 0, for example after SIGTERM, is started again at once and without a warning."""
     script = "report('serving')\nif given['restarts'] == 0:\n sys.exit(0)\nlines.readline()\n"
