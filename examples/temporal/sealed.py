@@ -76,7 +76,8 @@ class SealedCell:
 
     def datastores(self) -> Datastores:
         """Return the section of a Temporal server's configuration that replaces its SQL stores with the cell."""
-        store = {"customDatastore": {"name": "strongroom", "options": {"socket": str(self.socket)}}}
+        options = {"socket": str(self.socket)}
+        store = {"customDatastore": {"name": "strongroom", "indexName": "strongroom", "options": options}}
         return Datastores({"strongroom": store}, "strongroom", "strongroom", self.shards)
 
 

@@ -1,0 +1,50 @@
+"""Tests of the Go module as a program: built once, and run against a cell that a Python test serves."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from tempfile import gettempdir
+from typing import TYPE_CHECKING
+
+from tests.support.services import missing
+from tests.support.tree import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MODULE = ROOT / "temporal"
+_RESULT = re.compile(r"^--- (PASS|FAIL|SKIP): ", re.MULTILINE)
+
+
+def built_tests(package: str) -> Path:
+    """Return the test program of a package. Go keeps what it compiled, so only the first build takes long."""
+    if shutil.which("go") is None:
+        missing("Go 1.26 or newer is not installed", is_packaged=False)
+    target = Path(gettempdir()) / f"strongroom-{os.getpid()}" / f"{package}.test"
+    if not target.exists():
+        command = ["go", "test", "-c", "-o", str(target), f"./{package}"]
+        done = subprocess.run(command, cwd=MODULE, capture_output=True, text=True, check=False)
+        assert not done.returncode, done.stderr[-5000:]
+    return target
+
+
+async def run_tests(program: Path, environment: Mapping[str, str], *arguments: str) -> None:
+    """Run Go tests. Fail with their output if one fails or is skipped, or if there is none."""
+    process = await asyncio.create_subprocess_exec(
+        str(program),
+        "-test.v",
+        *arguments,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    text = output.decode(errors="replace")
+    results = _RESULT.findall(text)
+    assert process.returncode == 0, text[-20_000:]
+    assert set(results) == {"PASS"}, text[-20_000:]
