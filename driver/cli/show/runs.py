@@ -5,19 +5,20 @@ from __future__ import annotations
 import base64
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
-from uuid import UUID
 
 from strongroom.driver.importing.history_event import decode_batch, payloads
 from strongroom.storage import Encoding, NotFound
 from strongroom.visibility import attribute_types
 
+from .branches import branch_of
 from .output import json_line, json_wanted, line, moment, result, table
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator
+    from uuid import UUID
 
     from strongroom.driver.strongroom import Strongroom
-    from strongroom.storage import BranchInfo, HistoryBranch, HistoryNode, Namespace
+    from strongroom.storage import HistoryNode, Namespace
     from strongroom.visibility import VisibilityRecord
 
 _PAGE = 1000
@@ -167,30 +168,15 @@ async def _find_run(
 
 
 async def _nodes(strongroom: Strongroom, namespace_id: UUID, record: VisibilityRecord) -> AsyncIterator[HistoryNode]:
-    shard_id = await strongroom.shards.shard_of(namespace_id, record.workflow_id)
-    branches = await strongroom.history.get_history_tree(namespace_id, shard_id=shard_id, tree_id=UUID(record.run_id))
-    if not branches:
-        raise NotFound("the history of this run is not stored")
-    newest = _newest(branches)
+    branch = await branch_of(strongroom, namespace_id, record)
     token = None
     while True:
-        page = await strongroom.history.read_history_branch(namespace_id, newest, page_size=_PAGE, page_token=token)
+        page = await strongroom.history.read_history_branch(namespace_id, branch, page_size=_PAGE, page_token=token)
         for node in page.nodes:
             yield node
         token = page.next_page_token
         if token is None:
             return
-
-
-def _newest(branches: Sequence[BranchInfo]) -> HistoryBranch:
-    """Return the newest branch. A fork is newer than the branch that it was forked from, whatever the clocks of their hosts are."""
-
-    def forked(info: BranchInfo) -> tuple[int, int]:
-        ancestors = {part.branch_id for part in info.branch.ancestors}
-        times = [each.fork_time_ns for each in branches if each.branch.branch_id in ancestors]
-        return max([info.fork_time_ns, *times]), len(ancestors)
-
-    return max(branches, key=forked).branch
 
 
 def _quoted(text: str) -> str:
