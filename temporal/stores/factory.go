@@ -101,7 +101,7 @@ func (f *Factory) NewFairTaskStore() (persistence.TaskStore, error) {
 
 // NewMetadataStore returns the store of namespaces.
 func (f *Factory) NewMetadataStore() (persistence.MetadataStore, error) {
-	return newMetadataStore(f.base()), nil
+	return newMetadataStore(f.base(), f.clusterName), nil
 }
 
 // NewClusterMetadataStore returns the store of clusters and hosts.

@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
+	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
+	persistencespb "go.temporal.io/server/api/persistence/v1"
 	"go.temporal.io/server/common/log/tag"
 	"go.temporal.io/server/common/persistence"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"strongroom/temporal/internal/wire"
 )
@@ -15,28 +19,36 @@ import (
 // kekSetting is the key in a namespace's data that names the KEK of its keys. Without it the rule in the cell's configuration decides.
 const kekSetting = "strongroom.kek"
 
+// placeholderNamespace begins the name of a namespace whose own name can't be read now.
+const placeholderNamespace = "strongroom-unavailable-"
+
+// placeholderRetention is long, so that nothing is deleted for the settings of a placeholder.
+const placeholderRetention = 10 * 365 * 24 * time.Hour
+
 type metadataStore struct {
 	base
-	known knownNamespaces
+	clusterName string
+	known       knownNamespaces
 }
 
 var _ persistence.MetadataStore = (*metadataStore)(nil)
 
-func newMetadataStore(shared base) *metadataStore {
-	return &metadataStore{base: shared, known: knownNamespaces{byID: map[string]*persistence.InternalGetNamespaceResponse{}}}
+func newMetadataStore(shared base, clusterName string) *metadataStore {
+	store := &metadataStore{base: shared, clusterName: clusterName}
+	store.known.byID = map[string]*persistence.InternalGetNamespaceResponse{}
+	return store
 }
 
-// knownNamespaces are the namespaces that the last list had. While a namespace's keys are not available it stays in the list as it was,
-// because Temporal's registry forgets a namespace that a list does not have.
+// knownNamespaces are the namespaces as they were last read.
 type knownNamespaces struct {
 	lock sync.Mutex
 	byID map[string]*persistence.InternalGetNamespaceResponse
 }
 
-func (k *knownNamespaces) set(id string, response *persistence.InternalGetNamespaceResponse) {
+func (k *knownNamespaces) set(record namespaceRecord) {
 	k.lock.Lock()
 	defer k.lock.Unlock()
-	k.byID[id] = response
+	k.byID[record.id] = record.response
 }
 
 func (k *knownNamespaces) get(id string) *persistence.InternalGetNamespaceResponse {
@@ -72,6 +84,8 @@ func (s *metadataStore) CreateNamespace(
 	return &persistence.CreateNamespaceResponse{ID: request.ID}, nil
 }
 
+// GetNamespace by id never fails for a namespace that may exist: Temporal's registry takes each failure of a look-up for a namespace
+// that does not exist, and drops its tasks. It gets the namespace as it was last read, or a placeholder.
 func (s *metadataStore) GetNamespace(
 	ctx context.Context, request *persistence.GetNamespaceRequest,
 ) (*persistence.InternalGetNamespaceResponse, error) {
@@ -88,13 +102,15 @@ func (s *metadataStore) GetNamespace(
 	err := ask(ctx, s, r, func(reader *wire.Reader) { record = readNamespace(reader) })
 	switch {
 	case err == nil && record.isTemporals():
-		s.known.set(record.id, record.response)
+		s.known.set(record)
 		return record.response, nil
 	case err == nil, isNotFound(err):
 		return nil, serviceerror.NewNamespaceNotFound(request.ID + request.Name)
-	default:
+	case request.ID == "" || errors.As(err, new(*persistence.InvalidPersistenceRequestError)):
 		return nil, err
 	}
+	s.logger.Warn("A namespace can't be read now.", tag.WorkflowNamespaceID(request.ID), tag.Error(err))
+	return s.lastRead(namespaceRecord{id: request.ID, response: &persistence.InternalGetNamespaceResponse{}})
 }
 
 func (s *metadataStore) UpdateNamespace(ctx context.Context, request *persistence.InternalUpdateNamespaceRequest) error {
@@ -127,59 +143,108 @@ func (s *metadataStore) change(
 func (s *metadataStore) DeleteNamespace(ctx context.Context, request *persistence.DeleteNamespaceRequest) error {
 	r := newWrite("metadata.delete_namespace")
 	r.uuid("namespace_id", request.ID)
-	return run(ctx, s, r)
+	return s.remove(ctx, r)
 }
 
 func (s *metadataStore) DeleteNamespaceByName(ctx context.Context, request *persistence.DeleteNamespaceByNameRequest) error {
 	r := newWrite("metadata.delete_namespace_by_name")
 	r.field("name").Text(request.Name)
-	return run(ctx, s, r)
+	return s.remove(ctx, r)
 }
 
-// ListNamespaces returns the namespaces that Temporal created. One whose keys are not available now is returned as it was last read,
-// and left out if this process never read it.
+// remove sends a deletion. Deleting a namespace that does not exist is not an error.
+func (s *metadataStore) remove(ctx context.Context, r *request) error {
+	if err := run(ctx, s, r); err != nil && !isNotFound(err) {
+		return err
+	}
+	return nil
+}
+
+// ListNamespaces returns the namespaces that Temporal created. One that can't be read now is returned as it was last read, because the
+// registry forgets a namespace that a list does not have, and drops its tasks. A page is short only at the end.
 func (s *metadataStore) ListNamespaces(
 	ctx context.Context, request *persistence.InternalListNamespacesRequest,
 ) (*persistence.InternalListNamespacesResponse, error) {
+	response := &persistence.InternalListNamespacesResponse{NextPageToken: request.NextPageToken}
+	for {
+		records, token, err := s.namespacePage(ctx, request.PageSize-len(response.Namespaces), response.NextPageToken)
+		if err != nil {
+			return nil, err
+		}
+		for _, record := range records {
+			listed, err := s.listed(record)
+			if err != nil {
+				return nil, err
+			}
+			if listed != nil {
+				response.Namespaces = append(response.Namespaces, listed)
+			}
+		}
+		response.NextPageToken = token
+		if len(token) == 0 || len(response.Namespaces) >= request.PageSize {
+			return response, nil
+		}
+	}
+}
+
+func (s *metadataStore) namespacePage(ctx context.Context, size int, after []byte) (records []namespaceRecord, token []byte, err error) {
 	r := newRead("metadata.list_namespaces")
-	r.page(request.PageSize, request.NextPageToken)
-	response := &persistence.InternalListNamespacesResponse{}
-	var records []namespaceRecord
-	err := ask(ctx, s, r, func(reader *wire.Reader) {
+	r.page(size, after)
+	err = ask(ctx, s, r, func(reader *wire.Reader) {
 		reader.Fields(func(name string) {
 			switch name {
 			case "namespaces":
 				reader.Elements(func() { records = append(records, readNamespace(reader)) })
 			case "next_page_token":
-				response.NextPageToken = reader.Raw()
+				token = reader.Raw()
 			}
 		})
+	})
+	return records, token, err
+}
+
+// listed returns the entry of a row in the list; nil if the row has no entry.
+func (s *metadataStore) listed(record namespaceRecord) (*persistence.InternalGetNamespaceResponse, error) {
+	switch {
+	case record.isTemporals():
+		s.known.set(record)
+		return record.response, nil
+	case record.why.permanent && !record.why.damaged:
+		s.known.forget(record.id)
+		return nil, nil
+	case !record.unreadable:
+		return nil, nil
+	case record.why.damaged:
+		s.logger.Error("The row of a namespace was altered.", tag.WorkflowNamespaceID(record.id), tag.String("reason", record.why.message))
+	default:
+		s.logger.Warn("A namespace can't be read now.", tag.WorkflowNamespaceID(record.id), tag.String("reason", record.why.message))
+	}
+	return s.lastRead(record)
+}
+
+// lastRead returns a namespace as it was last read. A process that never read it gets a placeholder, whose calls fail until the
+// namespace's keys are available. The registry replaces the placeholder when a list has the namespace again.
+func (s *metadataStore) lastRead(record namespaceRecord) (*persistence.InternalGetNamespaceResponse, error) {
+	if known := s.known.get(record.id); known != nil {
+		return known, nil
+	}
+	detail, err := s.serializer.NamespaceDetailToBlob(&persistencespb.NamespaceDetail{
+		Info: &persistencespb.NamespaceInfo{
+			Id: record.id, Name: placeholderNamespace + record.id, State: enumspb.NAMESPACE_STATE_REGISTERED,
+		},
+		Config: &persistencespb.NamespaceConfig{
+			Retention:               durationpb.New(placeholderRetention),
+			HistoryArchivalState:    enumspb.ARCHIVAL_STATE_DISABLED,
+			VisibilityArchivalState: enumspb.ARCHIVAL_STATE_DISABLED,
+		},
+		ReplicationConfig: &persistencespb.NamespaceReplicationConfig{ActiveClusterName: s.clusterName, Clusters: []string{s.clusterName}},
 	})
 	if err != nil {
 		return nil, err
 	}
-	for _, record := range records {
-		if listed := s.listed(record); listed != nil {
-			response.Namespaces = append(response.Namespaces, listed)
-		}
-	}
-	return response, nil
-}
-
-func (s *metadataStore) listed(record namespaceRecord) *persistence.InternalGetNamespaceResponse {
-	switch {
-	case record.isTemporals():
-		s.known.set(record.id, record.response)
-		return record.response
-	case record.permanent:
-		s.known.forget(record.id)
-		return nil
-	case !record.unreadable:
-		return nil
-	}
-	known := s.known.get(record.id)
-	s.logger.Warn("A namespace can't be read now.", tag.WorkflowNamespaceID(record.id), tag.Bool("listed-as-last-read", known != nil))
-	return known
+	return &persistence.InternalGetNamespaceResponse{
+		Namespace: detail, IsGlobal: record.response.IsGlobal, NotificationVersion: record.response.NotificationVersion,
+	}, nil
 }
 
 func (s *metadataStore) GetMetadata(ctx context.Context) (*persistence.GetMetadataResponse, error) {
@@ -198,7 +263,7 @@ type namespaceRecord struct {
 	id         string
 	response   *persistence.InternalGetNamespaceResponse
 	unreadable bool
-	permanent  bool
+	why        reason
 }
 
 // isTemporals is whether Temporal created the namespace. Others have no settings that it could use.
@@ -219,9 +284,7 @@ func readNamespace(reader *wire.Reader) namespaceRecord {
 		case "notification_version":
 			record.response.NotificationVersion = reader.Int()
 		case "unreadable":
-			if why, ok := readUnreadable(reader); ok {
-				record.unreadable, record.permanent = true, why.permanent
-			}
+			record.why, record.unreadable = readUnreadable(reader)
 		}
 	})
 	return record

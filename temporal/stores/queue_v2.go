@@ -11,6 +11,7 @@ import (
 	persistencespb "go.temporal.io/server/api/persistence/v1"
 	"go.temporal.io/server/common/log/tag"
 	"go.temporal.io/server/common/persistence"
+	"go.temporal.io/server/common/persistence/serialization"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
@@ -170,12 +171,14 @@ func readDeadLetter(reader *wire.Reader) deadLetter {
 }
 
 // readable returns the messages that can be read. A message whose key is destroyed is left out. A message that can be read later, or
-// that was altered, is an error: Temporal deletes all messages up to the last one that it read, so nothing may be skipped.
+// that was altered or has no known encoding, is an error: Temporal deletes all messages up to the last one that it read, so nothing may be skipped.
 func (q *queueV2) readable(letters []deadLetter) ([]persistence.QueueV2Message, error) {
 	var messages []persistence.QueueV2Message
 	for _, letter := range letters {
 		id := letter.message.MetaData.ID
 		switch {
+		case !letter.unreadable && letter.message.Data.GetEncodingType() == enumspb.ENCODING_TYPE_UNSPECIFIED:
+			return nil, serialization.NewUnknownEncodingTypeError(letter.message.Data.GetEncodingType().String())
 		case !letter.unreadable:
 			messages = append(messages, letter.message)
 		case letter.reason.damaged:

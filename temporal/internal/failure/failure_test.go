@@ -47,7 +47,7 @@ func TestUnknownOutcomes(t *testing.T) {
 func TestWritesWithoutEffect(t *testing.T) {
 	notOfShards := map[string]bool{ // kinds that no write of a shard has
 		"NamespaceAlreadyExists": true, "NexusTableVersionConflict": true, "NexusEndpointVersionConflict": true,
-		"InvalidQuery": true, "InvalidPageToken": true, "QueryBudgetExceeded": true, "QueryDeadlineExceeded": true,
+		"KekNotConfigured": true, "InvalidQuery": true, "InvalidPageToken": true, "QueryBudgetExceeded": true, "QueryDeadlineExceeded": true,
 	}
 	for kind := range mappings {
 		if !notOfShards[kind] {

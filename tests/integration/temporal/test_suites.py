@@ -1,0 +1,92 @@
+"""Temporal's own persistence suites pass over `strongroom serve`, on the newest and the oldest PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.support.databases import Databases
+from tests.support.serve.bench import serve_bench
+from tests.support.services import GO, missing_service, or_skip
+from tests.support.services.postgres import postgres
+from tests.support.tree import ROOT
+
+SHARDS = 1024
+"""The suites number their shards from 1 to some 600."""
+SUITES = {
+    "HistoryV2",
+    "HistoryEvents",
+    "Shard",
+    "ExecutionMutableState",
+    "ExecutionMutableStateTask",
+    "TaskQueue",
+    "FairTaskQueue",
+    "TaskQueueTask",
+    "TaskQueueFairTask",
+    "TaskQueueUserData",
+    "QueueV2",
+    "QueueV2Faults",
+    "QueueV2Concurrency",
+    "QueueV2ForeignTokens",
+    "HistoryTaskQueueManager",
+    "NexusEndpoints",
+    "MetadataV2",
+    "Queue",
+    "ClusterMetadata",
+}
+CASSANDRA = {"ExecutionMutableState/TestListConcreteExecutions", "MetadataV2/TestRenameNamespaceCassandra"}
+"""Tests of what only Cassandra has. Temporal's SQL stores skip them too."""
+TESTS = 166
+"""Number of Temporal's tests that pass in the study, with their subtests counted once."""
+_RESULT = re.compile(r"^ *--- (PASS|FAIL|SKIP): Test(\S+)", re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    """The suites as one program. Go keeps what it compiled."""
+    if shutil.which("go") is None:
+        missing_service(GO, "go is not in PATH")
+    target = tmp_path_factory.mktemp("suites") / "suites.test"
+    command = ["go", "test", "-c", "-o", str(target), "./suites"]
+    done = subprocess.run(command, cwd=ROOT / "temporal", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return target
+
+
+@pytest.mark.timeout(1800)  # Go may have to compile the Temporal server first
+@pytest.mark.parametrize("version", [18, 15])
+async def test_temporals_suites_pass(program, version, tmp_path, subtests):
+    """Every suite passes with public calls only. Nothing is skipped but what only Cassandra has."""
+    with tempfile.TemporaryDirectory(prefix="strongroom-tests-") as folder:
+        os.chmod(folder, 0o755)  # noqa: PTH101, S103 - the server may run as another user
+        with or_skip(postgres(Path(folder) / "postgres", version)) as server:
+            async with serve_bench(Databases(server.dsn), tmp_path, shards=SHARDS) as bench:
+                kek = '[namespaces]\nkek = "local:{id}"\n'
+                with bench.server("suites", kek) as served:
+                    results, output = run(program, served.socket)
+    for suite in sorted(SUITES):
+        with subtests.test(suite):
+            failed = [name for name, result in results.items() if result == "FAIL" and name.split("/")[0] == suite]
+            assert not failed, "\n".join(line for line in output.splitlines() if "Error" in line)[-4000:]
+            assert results.get(suite) == "PASS", output[-2000:]
+    assert {name for name, result in results.items() if result == "SKIP"} == CASSANDRA
+    assert sum("/" in name for name in results) >= TESTS
+
+
+def run(program, socket):
+    """Run the suites on a cell. Return the result of each test by its name, and the output."""
+    done = subprocess.run(
+        [program, "-test.v", "-test.timeout=20m"],
+        env={**os.environ, "STRONGROOM_SOCKET": str(socket)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return {name: result for result, name in _RESULT.findall(done.stdout)}, done.stdout
