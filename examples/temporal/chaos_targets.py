@@ -55,10 +55,24 @@ def targets(cell: SealedCell, server: TemporalServer) -> tuple[Target, ...]:
 
     return (
         Target("worker", kill_worker, lambda: None),
-        Target("serve", kill_serve, cell.serve),
+        Target("serve", kill_serve, lambda: _started(cell.serve)),
         Target("postgres", lambda: _kill_postgres(cell.postgres), lambda: _start_postgres(cell.postgres)),
-        Target("server", kill_server, server.start),
+        Target("server", kill_server, lambda: _started(server.start)),
     )
+
+
+def _started(start: Callable[[], None]) -> None:
+    """Start a part again and again, as systemd does, because the parts that it needs may still be starting."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            start()
+        except StackError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.5)
+        else:
+            return
 
 
 def _children(pid: int) -> list[int]:
