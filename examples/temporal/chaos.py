@@ -84,7 +84,7 @@ async def _kill(parts: Sequence[Target], kills: int, order: random.Random) -> No
     with click.progressbar(plan, label="kills", item_show_func=lambda part: part.name if part else None) as shown:
         for part in shown:
             await asyncio.sleep(order.uniform(0.2, 2.0))
-            with suppress(ProcessLookupError):  # a part that was just killed is not up again
+            with suppress(ProcessLookupError):  # a part that was killed before is not up again
                 await asyncio.to_thread(part.kill)
             await asyncio.to_thread(part.restore)
 
