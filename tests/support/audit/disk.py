@@ -9,14 +9,16 @@ from dataclasses import replace
 from strongroom.driver.audit import LogSettings
 from strongroom.driver.audit.chain import chosen_append
 
-HANG_SECONDS = 10
+HANG_SECONDS = 60
+PATIENCE = 60.0
+"""Timeout of a record, in seconds. A busy machine needs more than the two seconds of the default."""
 
 
 class Disk:
     """The disk of a log: `LogSettings(append=disk.append)`.
 
     Attributes:
-        goes_on: An event. While it is cleared, writes hang for at most ten seconds.
+        goes_on: An event. While it is cleared, writes hang for at most a minute.
         error: The error that writes raise; None if they succeed.
         torn: The number of bytes of a failed write that reach the file.
         writes: The number of writes that succeeded, and the descriptor of the last one.
@@ -30,6 +32,7 @@ class Disk:
         self.writes = 0
         self.file = None
         self._append = chosen_append()
+        self._settings = LogSettings(append=self.append, write_timeout=PATIENCE)
 
     def append(self, file, offset, head, first, chain, records, /):
         """Write records as the log does, or fail."""
@@ -43,7 +46,13 @@ class Disk:
 
     def settings(self, **settings):
         """Return the settings of a log on this disk."""
-        return replace(LogSettings(append=self.append), **settings)
+        self._settings = replace(self._settings, **settings)
+        return self._settings
+
+    def hangs(self):
+        """Make all writes hang from now on. The log refuses their callers after its default timeout."""
+        object.__setattr__(self._settings, "write_timeout", LogSettings().write_timeout)
+        self.goes_on.clear()
 
     def fails(self, number=5, text="Input/output error"):
         """Make all writes fail from now on."""
