@@ -37,6 +37,8 @@ T = TypeVar("T")
 
 CONNECT_SECONDS = 1.0
 READ_SECONDS = 2.0
+MAX_ANSWER = 2**22
+"""Maximum size of an answer, in bytes. The largest one has the roots of a batch."""
 CONNECTIONS = 16
 _KEPT_SECONDS = 60.0  # an unused connection is closed after this time
 _SHOWN_TEXT = 300  # characters
@@ -96,7 +98,8 @@ class TransitClient:
         self._free = asyncio.Semaphore(CONNECTIONS)  # the timeouts don't include the wait for a free connection
         self._client = httpx.AsyncClient(
             base_url=address.rstrip("/") + "/v1/",
-            headers={"X-Vault-Request": "true"} | ({"X-Vault-Namespace": namespace} if namespace else {}),
+            headers={"X-Vault-Request": "true", "Accept-Encoding": "identity"}
+            | ({"X-Vault-Namespace": namespace} if namespace else {}),
             timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
             limits=httpx.Limits(
                 max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=_KEPT_SECONDS
@@ -159,8 +162,13 @@ class TransitClient:
         content = None if body is None else orjson.dumps(body)
         failure: KmsError
         try:
-            async with self._free:
-                return await self._client.request(method, path, content=content, headers=headers)
+            async with self._free, self._client.stream(method, path, content=content, headers=headers) as answer:
+                whole = await _whole(answer)
+            if whole is not None:
+                return whole
+            failure = KmsUnavailable(
+                f"{self._id}: {self.address} sent more than {MAX_ANSWER} bytes, or compressed ones"
+            )
         except httpx.TimeoutException as error:
             failure = KmsTimeout(f"{self._id}: no answer in time from {self.address} ({type(error).__name__})")
         except httpx.HTTPError as error:
@@ -183,6 +191,18 @@ class TransitClient:
                 return token
             msg = f"{self._id}: the token is empty, or has characters that no token has"
         raise KmsAuthenticationError(msg)
+
+
+async def _whole(answer: httpx.Response) -> httpx.Response | None:
+    """Return an answer with its content; None if it is compressed, which no request asks for, or larger than `MAX_ANSWER`."""
+    if "Content-Encoding" in answer.headers:
+        return None
+    content = bytearray()
+    async for piece in answer.aiter_raw():
+        content += piece
+        if len(content) > MAX_ANSWER:
+            return None
+    return httpx.Response(answer.status_code, headers=answer.headers, content=bytes(content))
 
 
 def error_of(text: str, what: str, *, status: int, retry_after: float | None = None) -> StrongroomError:
