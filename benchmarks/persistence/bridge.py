@@ -94,10 +94,11 @@ class _WithEcho:
 
 async def serve(config_path: Path, path: Path) -> None:
     """Serve a cell, and an operation that returns its argument, until SIGTERM."""
+    config = load_config(config_path)
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(str(path))
     listening.listen()
-    async with Strongroom.unchecked(replace(load_config(config_path), audit_folder=None)) as strongroom:
+    async with Strongroom.unchecked(config) as strongroom:
         server = Server(strongroom, Settings())
         await server.start(listening)
         echo = ServedOperation("echo.echo", "echo", "echo", False, _Echo, decoder_of(_Echo).decode, (), (), None)
@@ -147,7 +148,7 @@ def child_of(config_path: Path, path: Path) -> Iterator[int]:
             process.terminate()
 
 
-async def run(calls: int, rounds: int, names: Sequence[str]) -> None:
+async def run(calls: int, rounds: int, names: Sequence[str], *, audited: bool) -> None:
     """Measure, and print the table."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -155,6 +156,11 @@ async def run(calls: int, rounds: int, names: Sequence[str]) -> None:
         await create_database(server, "bridge")
         config_path = folder / "bridge.toml"
         write_config(config_path, dsn=f"{server}/bridge")
+        if not audited:
+            text = config_path.read_text()
+            config_path.write_text(
+                text.replace("[audit]", "# [audit]").replace('folder = "audit"', '# folder = "audit"')
+            )
         config = load_config(config_path)
         await Strongroom.init(config)
         kek = KekRef.parse("local:bench")
@@ -180,15 +186,16 @@ async def run(calls: int, rounds: int, names: Sequence[str]) -> None:
 @click.option("--calls", default=600, show_default=True, help="Number of calls of a round.")
 @click.option("--rounds", default=5, show_default=True)
 @click.option("--operation", "names", multiple=True, type=click.Choice(list(STUDY)), default=list(STUDY))
+@click.option("--audit", "audited", is_flag=True, help="Serve with an audit log. The study had none.")
 @click.option(
     "--serve", "served", nargs=2, type=click.Path(path_type=Path), help="Run as the child: configuration and socket."
 )
-def main(*, calls: int, rounds: int, names: tuple[str, ...], served: tuple[Path, Path] | None) -> None:
+def main(*, calls: int, rounds: int, names: tuple[str, ...], audited: bool, served: tuple[Path, Path] | None) -> None:
     """Measure and print."""
     if served is not None:
         asyncio.run(serve(*served))
     else:
-        asyncio.run(run(calls, rounds, names))
+        asyncio.run(run(calls, rounds, names, audited=audited))
 
 
 if __name__ == "__main__":
