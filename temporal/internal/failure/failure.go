@@ -52,9 +52,7 @@ var mappings = map[string]func(call client.Call, failure *client.Error) error{
 	"KeyWithdrawn":      func(client.Call, *client.Error) error { return serviceerror.NewNamespaceNotFound("") }, // it was deleted
 	"NotFound":          func(_ client.Call, failure *client.Error) error { return serviceerror.NewNotFound(failure.Message) },
 	// What a destroyed key sealed can never be read or written again, so Temporal may drop its tasks.
-	"KeyDestroyed": func(_ client.Call, failure *client.Error) error { return serviceerror.NewNotFound(failure.Message) },
-	// The namespace is deleted. Its keys are destroyed later.
-	"KeyWithdrawn":      func(client.Call, *client.Error) error { return serviceerror.NewNamespaceNotFound("") },
+	"KeyDestroyed":      func(_ client.Call, failure *client.Error) error { return serviceerror.NewNotFound(failure.Message) },
 	"KekNotConfigured":  invalidArgument,
 	"KmsError":          namespaceExhausted,
 	"KeyringFileError":  namespaceExhausted,
