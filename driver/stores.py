@@ -106,7 +106,7 @@ HISTORY = (
 )
 HISTORY_TASKS = (
     Operation("add_history_tasks", WRITE, "create", "namespace", "shard_id range_id"),
-    Operation("get_history_tasks", SERVICE, "read", "cell", "shard_id batch_size page_token"),
+    Operation("get_history_tasks", SERVICE, "read", "cell", "shard_id batch_size page_token", "get_history_tasks"),
     Operation("complete_history_task", SERVICE, "delete", "cell", "shard_id"),
     Operation("range_complete_history_tasks", SERVICE, "delete", "cell", "shard_id"),
     Operation("put_replication_task_to_dlq", WRITE, "create", "namespace", DLQ),

@@ -115,7 +115,7 @@ class GroupCommit(Generic[Request, Answer]):
         )
         if self._database.watch is not None:
             member.origin = self._database.watch.origin()
-        if not self._lanes and not self._direct and not self._waiting:
+        if self.is_idle:
             return await self._send_directly(member)
         if len(self._waiting) >= self._limits.waiting or self._waiting_bytes + member.size > self._limits.waiting_bytes:
             msg = "too many calls are waiting for the database; nothing was sent"
@@ -125,6 +125,11 @@ class GroupCommit(Generic[Request, Answer]):
         self._start_lane()
         self._start_sweeper()
         return await member.answer
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is in flight or waiting."""
+        return not (self._lanes or self._direct or self._waiting)
 
     async def aclose(self) -> None:
         """Wait until no request is in flight or waiting, for `close_wait` at most.

@@ -14,7 +14,8 @@ from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE, SET_BY
 from strongroom.storage.errors import ShardOwnershipLost
 from strongroom.storage.page_tokens import page_position
 
-from .task_pages import next_token, open_tasks
+from .task_pages import SealedTask, next_token, open_tasks
+from .task_reading import TaskRange, TaskReader
 from .tasks import (
     HistoryTask,
     HistoryTaskPage,
@@ -49,6 +50,7 @@ class HistoryTaskStore:
     def __init__(self, database: Database, keyring: Keyring, *, distributed: bool = False) -> None:
         self._database = database
         self._keyring = keyring
+        self._reader = TaskReader(database, distributed=distributed)
         self._add = load_functions(distributed=distributed)["add_history_tasks"]
 
     async def add_history_tasks(
@@ -105,7 +107,7 @@ class HistoryTaskStore:
         batch_size: int,
         page_token: bytes | None = None,
     ) -> HistoryTaskPage:
-        """Return a page of tasks, of all namespaces, in the order of their category.
+        """Return a page of tasks, of all namespaces, in the order of their category. Concurrent reads share a statement.
 
         Args:
             category: The category.
@@ -125,9 +127,7 @@ class HistoryTaskStore:
         start = min_key
         if page_token:
             start = max(min_key, TaskKey(*page_position(page_token, "get_history_tasks", scope, numbers=2)))
-        async with self._database.connection(EVERY_NAMESPACE) as connection:
-            rows = await connection.fetch(_SQL["get"], shard_id, category.category_id, *start, *max_key, batch_size)
-        page = [(TaskKey(row["fire_time"], row["task_id"]), row) for row in rows]
+        page = await self._reader.read(TaskRange(shard_id, category.category_id, *start, *max_key, batch_size))
         tasks, unreadable = await open_tasks(self._keyring, HISTORY_TASK, (shard_id, category.category_id), page)
         return HistoryTaskPage(tasks, unreadable, next_token(page, batch_size, max_key, "get_history_tasks", scope))
 
@@ -227,7 +227,7 @@ class HistoryTaskStore:
             rows = await connection.fetch(
                 _SQL["get_dlq"], shard_id, source_cluster_name, start, max_task_id, batch_size
             )
-        page = [(TaskKey(0, row["task_id"]), row) for row in rows]
+        page = [SealedTask(TaskKey(0, row["task_id"]), row["namespace_id"], row["data"]) for row in rows]
         tasks, unreadable = await open_tasks(
             self._keyring, REPLICATION_DLQ_TASK, (shard_id, source_cluster_name), page, key_parts=1
         )
@@ -285,6 +285,10 @@ class HistoryTaskStore:
         _check_dlq(source_cluster_name, shard_id, min_task_id, min_task_id)
         async with self._database.connection(EVERY_NAMESPACE) as connection:
             return not await connection.fetch(_SQL["any_dlq"], shard_id, source_cluster_name, min_task_id)
+
+    async def aclose(self) -> None:
+        """Wait until no read is in flight."""
+        await self._reader.aclose()
 
 
 def _check_dlq(source_cluster_name: str, shard_id: int, min_task_id: int, max_task_id: int) -> None:

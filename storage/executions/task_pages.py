@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from strongroom.storage.data_blob import DataBlob
@@ -17,11 +17,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from strongroom.kms import Keyring, RecordKey, RecordKind
-    from strongroom.storage.engine.connection import Row
+
+
+class SealedTask(NamedTuple):
+    """A row of a queue."""
+
+    key: TaskKey
+    namespace_id: UUID
+    data: bytes
 
 
 async def open_tasks(
-    keyring: Keyring, kind: RecordKind, scope: RecordKey, page: Sequence[tuple[TaskKey, Row]], *, key_parts: int = 2
+    keyring: Keyring, kind: RecordKind, scope: RecordKey, page: Sequence[SealedTask], *, key_parts: int = 2
 ) -> tuple[list[HistoryTask], list[UnreadableTask]]:
     """Open tasks of several namespaces at the same time, each with the keys of its own namespace.
 
@@ -29,15 +36,17 @@ async def open_tasks(
         keyring: The unwrapped keys.
         kind: The record kind of the tasks.
         scope: The parts of the sealed values' keys that all tasks have in common.
-        page: The rows with their keys.
+        page: The rows.
         key_parts: The number of last parts of a task's key that the sealed value is bound to.
 
     Returns:
         The tasks, and the tasks that do not open, both in the order of their keys.
     """
+    if not page:
+        return [], []
     by_namespace: dict[bytes, list[tuple[TaskKey, bytes]]] = {}
-    for key, row in page:
-        by_namespace.setdefault(row["namespace_id"].bytes, []).append((key, row["data"]))
+    for key, owner, data in page:
+        by_namespace.setdefault(owner.bytes, []).append((key, data))
     tasks: list[HistoryTask] = []
     unreadable: list[UnreadableTask] = []
 
@@ -58,13 +67,11 @@ async def open_tasks(
     return sorted(tasks, key=by_key), sorted(unreadable, key=by_key)
 
 
-def next_token(
-    page: Sequence[tuple[TaskKey, Row]], size: int, max_key: TaskKey, operation: str, scope: bytes
-) -> bytes | None:
+def next_token(page: Sequence[SealedTask], size: int, max_key: TaskKey, operation: str, scope: bytes) -> bytes | None:
     """Return the token of the next page; None if this page is not full, or ends right before `max_key`.
 
     Args:
-        page: The rows of the page with their keys.
+        page: The rows of the page.
         size: The maximum number of rows of a page.
         max_key: The end of the range, exclusive.
         operation: The operation that the token is for.
@@ -72,6 +79,6 @@ def next_token(
     """
     if len(page) < size:
         return None
-    last = page[-1][0]
+    last = page[-1].key
     following = TaskKey(last.fire_time, last.task_id + 1)
     return page_token(operation, scope, *following) if following < max_key else None

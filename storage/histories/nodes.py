@@ -11,6 +11,8 @@ from strongroom.storage.data_blob import DataBlob, Encoding
 from strongroom.storage.engine.functions import load_functions
 from strongroom.storage.engine.group_commit import GroupCommit
 from strongroom.storage.engine.group_commit_members import GroupCommitLimits
+from strongroom.storage.engine.queries import load_queries
+from strongroom.storage.engine.shared_reads import SharedReads
 from strongroom.storage.page_tokens import page_position, page_token
 from strongroom.storage.sealing import open_rows
 
@@ -23,9 +25,10 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from strongroom.kms import Keyring, NamespaceKeys
-    from strongroom.storage.engine.connection import Connection
+    from strongroom.storage.engine.connection import Connection, Row
     from strongroom.storage.engine.database import Database
 
+_SQL = load_queries("histories/histories")
 _READ = "range of history nodes"
 _NO_EVENTS = DataBlob(b"", Encoding.UNSPECIFIED)
 _LIMITS = GroupCommitLimits(statement_bytes=5000, waiting_bytes=2**31)
@@ -84,7 +87,8 @@ class NodeReader:
         self._keyring = keyring
         self._function = load_functions(distributed=distributed)["get_history_nodes"]
         self._timeout = database.answer_timeout
-        self._reads: GroupCommit[NodeRange, SealedNodes] = GroupCommit(
+        self._database = database
+        group: GroupCommit[NodeRange, SealedNodes] = GroupCommit(
             database,
             self._fetch_together,
             name="get_history_nodes",
@@ -93,6 +97,7 @@ class NodeReader:
             idempotent=True,
             limits=_LIMITS,
         )
+        self._reads = SharedReads(self._fetch_alone, group)
 
     async def fetch(self, wanted: NodeRange) -> SealedNodes:
         """Return at least `limit` writes of a range, or all if there are fewer. The order of a node's writes is not defined."""
@@ -120,17 +125,23 @@ class NodeReader:
         """Wait until no read is in flight."""
         await self._reads.aclose()
 
+    async def _fetch_alone(self, wanted: NodeRange) -> SealedNodes:
+        *bounds, reverse, _, done_node, done_txn = wanted
+        statement = _SQL["read_backwards" if reverse else "read_forwards"]
+        async with self._database.connection(wanted.namespace_id) as connection:
+            row = await connection.fetchrow(statement, *bounds, done_node, done_txn)
+        assert row is not None  # noqa: S101 - an aggregate has always one row
+        return _sealed_nodes(wanted, row)
+
     async def _fetch_together(self, connection: Connection, requests: Sequence[NodeRange]) -> list[SealedNodes]:
         columns = zip(*requests, strict=True)
         rows = await self._function.call(connection, requests[0].shard_id, *columns, timeout=self._timeout)
-        return [
-            SealedNodes(
-                request.branch_id,
-                NodeRows(row["node_ids"] or [], row["txn_ids"] or [], row["prev_txn_ids"] or []),
-                row["sealed"] or (),
-            )
-            for request, row in zip(requests, rows, strict=True)
-        ]
+        return list(map(_sealed_nodes, requests, rows))
+
+
+def _sealed_nodes(wanted: NodeRange, row: Row) -> SealedNodes:
+    rows = NodeRows(row["node_ids"] or [], row["txn_ids"] or [], row["prev_txn_ids"] or [])
+    return SealedNodes(wanted.branch_id, rows, () if wanted.metadata_only else row["sealed"] or ())
 
 
 async def open_nodes(

@@ -152,6 +152,7 @@ def calls(monkeypatch):
         "get_current_executions": "k_shard",
         "append_history_nodes": "n_shard",
         "get_history_nodes": "q_shard",
+        "get_history_tasks": "q_shard",
         "create_tasks": "q_hash",
         "get_tasks": "q_hash",
     }
@@ -211,7 +212,7 @@ async def test_the_confined_functions_do_the_same_for_many_callers(distributed_c
         assert set(rows) == {shard}, name
     assert {name for name, _, rows in calls if len(rows) > 1} == {
         *("write_executions", "get_executions", "get_current_executions"),
-        *("append_history_nodes", "get_history_nodes", "create_tasks", "get_tasks"),
+        *("append_history_nodes", "get_history_nodes", "get_history_tasks", "create_tasks", "get_tasks"),
     }, "callers of one shard did share statements"
     assert {shard for name, shard, _ in calls if name == "write_executions"} == set(shards)
 

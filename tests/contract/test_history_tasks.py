@@ -273,3 +273,29 @@ async def test_a_token_never_leads_out_of_the_range(workflow):
     token = (await page_of(workflow, TRANSFER, *bounds(TRANSFER), 2)).next_page_token
     page = await page_of(workflow, TRANSFER, made[10].key, made[12].key, 100, token)
     assert page.tasks == made[10:12]
+
+
+async def test_reads_of_many_queues_at_once(workflow, cell):
+    """Reads of several shards and categories that share a statement get their own tasks, whatever their bounds and pages are."""
+    places = [workflow, *[workflow.like(shard_id=await new_shard(cell)) for _ in range(3)]]
+    stored = {}
+    for place in places:
+        for category in (TRANSFER, TIMER):
+            stored[place.shard_id, category] = await spread(place, category)
+    wanted = [
+        (place, category, size) for place in places for category in (TRANSFER, TIMER, VISIBILITY) for size in (3, 100)
+    ]
+    pages = await asyncio.gather(
+        *(page_of(place, category, *bounds(category), size) for place, category, size in wanted)
+    )
+    for (place, category, size), page in zip(wanted, pages, strict=True):
+        assert page.tasks == stored.get((place.shard_id, category), [])[:size]
+
+
+async def test_a_read_sees_what_another_owner_wrote_before_it(workflow, cell):
+    """An empty queue is never answered from memory: a host that has lost its shard must see the new owner's tasks."""
+    assert (await page_of(workflow, TIMER, *bounds(TIMER), 10)).tasks == []
+    taken = ShardInfo(workflow.shard_id, 2, DataBlob(b"new owner"))
+    await cell.shards.update_shard(taken, previous_range_id=1)
+    made = await spread(workflow.like(range_id=2), TIMER)
+    assert (await page_of(workflow, TIMER, *bounds(TIMER), 100)).tasks == made

@@ -59,6 +59,11 @@ async def test_a_function_leaves_the_callers_namespaces_as_they_were(service_cel
     functions, ids = load_functions(distributed=False), [uuid4() for _ in range(3)]
     async with service_cell.by_key.connection(SET_BY_FUNCTION) as connection:
         await functions["add_history_tasks"].call(connection, table.shard_id, 99, ids[0], [], [], [], [])
+        # A single read is a plain statement, so these are called here.
+        nodes = ([table.shard_id], *([one] for one in ids), [1], [9], [5], [False], [False], [0], [0])
+        await functions["get_history_nodes"].call(connection, table.shard_id, *nodes)
+        page = ([table.shard_id], [1], [0], [0], [0], [9], [5])
+        await functions["get_history_tasks"].call(connection, table.shard_id, *page)
         await functions["delete_history_branch"].call(connection, table.shard_id, *ids, [ids[0]], [], [])
     assert set(calls_in_transactions) == set(load_functions(distributed=False))
     assert {after for found in calls_in_transactions.values() for after, _ in found} == {CALLERS}

@@ -1,3 +1,24 @@
+-- name: read_forwards
+-- The same as the function `get_history_nodes` for one request, which costs half as much.
+SELECT array_agg(node_id) AS node_ids, array_agg(txn_id) AS txn_ids, array_agg(prev_txn_id) AS prev_txn_ids,
+       array_agg(data) AS sealed
+FROM (
+    SELECT node_id, txn_id, prev_txn_id, data FROM history_node
+    WHERE shard_id = $1 AND namespace_id = $2 AND tree_id = $3 AND branch_id = $4 AND node_id >= $5 AND node_id < $6
+      AND (node_id <> $8 OR txn_id < $9)
+    ORDER BY node_id FETCH FIRST ($7) ROWS WITH TIES
+) AS part
+
+-- name: read_backwards
+SELECT array_agg(node_id) AS node_ids, array_agg(txn_id) AS txn_ids, array_agg(prev_txn_id) AS prev_txn_ids,
+       array_agg(data) AS sealed
+FROM (
+    SELECT node_id, txn_id, prev_txn_id, data FROM history_node
+    WHERE shard_id = $1 AND namespace_id = $2 AND tree_id = $3 AND branch_id = $4 AND node_id >= $5 AND node_id < $6
+      AND (node_id <> $8 OR txn_id > $9)
+    ORDER BY node_id DESC FETCH FIRST ($7) ROWS WITH TIES
+) AS part
+
 -- name: newest_writes
 -- The newest transaction up to $8 of several ranges, and of their nodes below $7. Reads the index only.
 SELECT max(n.txn_id) AS newest, max(n.txn_id) FILTER (WHERE n.node_id < $7) AS below

@@ -67,7 +67,7 @@ def coroutines(store):
 def test_each_batch_of_the_table_is_listed():
     """Statements that calls share are reported by the database function that they call."""
     batches = {operation.batch for operation in STORE_OPERATIONS.values()} - {""}
-    assert len(batches) == 7
+    assert len(batches) == 8
     assert batches == attribute_values()["db.operation.name"]
 
 
