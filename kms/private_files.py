@@ -106,6 +106,17 @@ def check_folder(folder: Path) -> None:
     _walk(folder)
 
 
+def check_shared_folder(folder: Path) -> None:
+    """Check a folder in which this process offers something to others, for example a socket. Others may not exchange it.
+
+    Raises:
+        UnsafePath: Others can exchange what is in the folder, or the folder itself. In a sticky folder they can't.
+        OSError: It can't be read.
+    """
+    _walk(folder)
+    _check_on_way(folder, folder.stat())
+
+
 def _walk(path: Path) -> bool:
     """Check the links and folders on the way to a path. Return whether it leads through a mounted secret."""
     links, is_mounted = 0, False

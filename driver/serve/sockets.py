@@ -14,6 +14,7 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 from strongroom.driver.config import ConfigError
+from strongroom.kms.private_files import UnsafePath, check_shared_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,18 +121,16 @@ def _check_path(path: Path, longest: Path) -> None:
         msg = f"the path {longest} has {size} bytes, and a socket's path has at most {LONGEST}; choose a shorter serve.socket"
         raise ConfigError(msg)
     try:
-        mode = path.parent.stat().st_mode
+        check_shared_folder(path.parent)
+        is_folder = path.parent.is_dir()
+    except UnsafePath as error:  # another user could put a socket of their own in the place of this one
+        msg = f"serve.socket can't be in {path.parent}: {error.strerror}"
+        raise ConfigError(msg) from None
     except OSError as error:
         msg = f"the folder {path.parent} of serve.socket can't be used: {error.strerror}; create it, and let this user write in it"
         raise ConfigError(msg) from None
-    if not stat.S_ISDIR(mode):
+    if not is_folder:
         msg = f"{path.parent} is not a folder, so no socket can be in it; correct serve.socket"
-        raise ConfigError(msg)
-    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-        msg = (
-            f"every user can write in {path.parent}, so anyone could replace the socket of the server; run chmod o-w on the folder, "
-            "or choose another serve.socket"
-        )
         raise ConfigError(msg)
 
 

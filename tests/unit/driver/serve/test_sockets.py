@@ -113,8 +113,12 @@ def test_a_path_that_can_not_be_used_is_refused(socket_folder):
         WorkerSockets(Path("/sys/strongroom.sock"), 1)  # not even root can create a file there
     (socket_folder / "open").mkdir()
     (socket_folder / "open").chmod(0o777)
-    with pytest.raises(ConfigError, match=r"anyone could replace the socket"):
+    with pytest.raises(ConfigError, match=r"serve\.socket can't be in .*open: .*open has mode 0?777"):
         WorkerSockets(socket_folder / "open" / "x", 1)
+    (socket_folder / "open" / "inner").mkdir()
+    with pytest.raises(ConfigError, match=r"inner: .*open has mode 0?777"):
+        WorkerSockets(socket_folder / "open" / "inner" / "x", 1)
+    (socket_folder / "open" / "inner").rmdir()
     (socket_folder / "open").chmod(0o1777)
     assert opened(socket_folder / "open" / "x", 1)[1] == []
 
