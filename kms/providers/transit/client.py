@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
@@ -31,7 +33,7 @@ from strongroom.kms.transport.tls import check_address, client_context
 from strongroom.kms.transport.unreachable import failed_connection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
 T = TypeVar("T")
 
@@ -67,6 +69,14 @@ TEXTS: tuple[tuple[str, type[StrongroomError]], ...] = (
 _FOREIGN = "the answer is not that of OpenBao or Vault; check the address and the proxies in front of it"
 
 
+@dataclass(slots=True, eq=False)
+class _Pool:
+    """Connections, and the number of requests that use them."""
+
+    client: httpx.AsyncClient
+    users: int = 0
+
+
 class TransitClient:
     """A client of one server with one token.
 
@@ -96,23 +106,16 @@ class TransitClient:
         self._id = provider_id
         self._token = token
         self._free = asyncio.Semaphore(CONNECTIONS)  # the timeouts don't include the wait for a free connection
-        self._client = httpx.AsyncClient(
-            base_url=address.rstrip("/") + "/v1/",
-            headers={"X-Vault-Request": "true", "Accept-Encoding": "identity"}
-            | ({"X-Vault-Namespace": namespace} if namespace else {}),
-            timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
-            limits=httpx.Limits(
-                max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=_KEPT_SECONDS
-            ),
-            verify=tls or client_context(),
-            trust_env=False,  # a proxy from the environment would see roots
-            follow_redirects=False,  # a token is never sent to another server
-        )
+        self._address = address.rstrip("/") + "/v1/"
+        self._headers = {"X-Vault-Request": "true", "Accept-Encoding": "identity"}
+        self._headers |= {"X-Vault-Namespace": namespace} if namespace else {}
+        self._tls = tls or client_context()
+        self._pool = self._new_pool()
 
     @property
     def address(self) -> str:
         """The server's URL."""
-        return str(self._client.base_url)
+        return self._address
 
     async def request(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, *, what: str
@@ -151,7 +154,7 @@ class TransitClient:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await self._client.aclose()
+        await self._pool.client.aclose()
 
     async def _is_known(self) -> bool:
         """Look up the token, because the server answers "permission denied" both to a bad token and to a bad policy."""
@@ -162,7 +165,11 @@ class TransitClient:
         content = None if body is None else orjson.dumps(body)
         failure: KmsError
         try:
-            async with self._free, self._client.stream(method, path, content=content, headers=headers) as answer:
+            async with (
+                self._free,
+                self._connections() as client,
+                client.stream(method, path, content=content, headers=headers) as answer,
+            ):
                 whole = await _whole(answer)
             if whole is not None:
                 return whole
@@ -179,6 +186,36 @@ class TransitClient:
         ) as error:  # the server refuses our certificate after the handshake, which httpx does not translate
             failure = KmsUnavailable(f"{self._id}: {self.address} ended TLS ({error.reason})")
         raise failure  # raised outside the handler, because the request in httpx's error has the token
+
+    @asynccontextmanager
+    async def _connections(self) -> AsyncIterator[httpx.AsyncClient]:
+        """Yield the connections. After a timeout all callers use new ones, because a firewall drops idle connections together."""
+        pool = self._pool
+        pool.users += 1
+        try:
+            yield pool.client
+        except httpx.TimeoutException:
+            if pool is self._pool:
+                self._pool = self._new_pool()
+            raise
+        finally:
+            pool.users -= 1
+            if pool is not self._pool and not pool.users:
+                await pool.client.aclose()
+
+    def _new_pool(self) -> _Pool:
+        client = httpx.AsyncClient(
+            base_url=self._address,
+            headers=self._headers,
+            timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
+            limits=httpx.Limits(
+                max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=_KEPT_SECONDS
+            ),
+            verify=self._tls,
+            trust_env=False,  # a proxy from the environment would see roots
+            follow_redirects=False,  # a token is never sent to another server
+        )
+        return _Pool(client)
 
     def _checked_token(self) -> str:
         try:
