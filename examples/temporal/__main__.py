@@ -21,9 +21,10 @@ import click
 from strongroom.driver.demo.leak_scan import LeakReport, scan
 
 from .binaries import SERVER, build
+from .interface import check_interface, web_interface
 from .plain import plain_stores
 from .processes import StackError
-from .run import Outcome, exercise, scene
+from .run import Outcome, exercise, measured, scene
 from .sealed import sealed_cell
 from .server import TemporalServer
 
@@ -59,9 +60,14 @@ def _run(stack: ExitStack, folder: Path, *, keep: bool, workers: int, shards: in
     sealed.start()
     where = "Elasticsearch" if index else "PostgreSQL"
     click.echo(f"a Temporal server on a sealed cell: {sealed.address}, {workers} workers, search in {where}")
+    namespace = f"payments-{secret}"
     outcomes = asyncio.run(_exercise(sealed.address, secret, cell.config))
+    web = web_interface(stack, cell, sealed.address, namespace)
+    outcomes.append(measured("the web interface", lambda: check_interface(web, namespace, secret)))
+    _show(outcomes[-1])
+    click.echo(f"  in a browser: {web.url}/demo, then the namespace {namespace}")
     if keep:
-        click.echo(f"temporal --address {sealed.address} workflow list -n payments-{secret}\nrunning until Ctrl-C")
+        click.echo("running until Ctrl-C")
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         with suppress(KeyboardInterrupt):
             signal.pause()

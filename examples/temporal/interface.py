@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+from urllib.request import Request, urlopen
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -79,3 +82,38 @@ def _token(cell: SealedCell, port: int, origin: str, namespace: str) -> str:
     now = int(time.time())
     claims = {"iss": _ISSUER, "aud": _AUDIENCE, "sub": "demo", "groups": [_GROUP], "iat": now, "exp": now + _HOURS}
     return jwt.encode(claims, key, algorithm="ES256", headers={"kid": "demo"})
+
+
+def check_interface(web: WebInterface, namespace: str, secret: str) -> None:
+    """Use the interface as its pages do: list runs with a filter, read a history, and open its payloads at the codec server.
+
+    Args:
+        web: The interface.
+        namespace: The namespace.
+        secret: The planted string, which is the search attribute `Customer` of the runs and part of their payloads.
+
+    Raises:
+        AssertionError: An answer is not what a person should see.
+    """
+    query = urlencode({"query": f"Customer = '{secret}' AND WorkflowType = 'TwoActivities'"})
+    base = f"{web.url}/api/v1/namespaces/{namespace}/workflows"
+    executions = _json(f"{base}?{query}")["executions"]
+    assert executions, "the interface lists no run"
+    execution = executions[0]["execution"]
+    history = _json(f"{base}/{quote(execution['workflowId'])}/history?execution.runId={execution['runId']}")
+    payloads = history["history"]["events"][0]["workflowExecutionStartedEventAttributes"]["input"]
+    assert secret not in json.dumps(payloads), "the server returns a payload in clear"
+    opened = _json(
+        f"{web.codec}/decode",
+        body=payloads,
+        headers={"X-Namespace": namespace, "Authorization": f"Bearer {web.token}"},
+    )
+    text = base64.b64decode(opened["payloads"][0]["data"]).decode()
+    assert secret in text, "the codec server did not open the payload"
+
+
+def _json(url: str, *, body: object = None, headers: dict[str, str] | None = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    request = Request(url, data=data, headers={"Content-Type": "application/json", **(headers or {})})  # noqa: S310 - http
+    with urlopen(request, timeout=60) as answer:  # noqa: S310 - http
+        return json.load(answer)

@@ -96,8 +96,26 @@ async def exercise(the_scene: Scene, show: Callable[[Outcome], Any]) -> list[Out
         try:
             await step(the_scene)
         except Exception as error:  # noqa: BLE001 - each step fails for itself, and the table names it
-            failure = f"{type(error).__name__}: {error}"
-        outcome = Outcome(name, time.perf_counter() - begin, failure)
-        show(outcome)
-        outcomes.append(outcome)
+            failure = _reason(error)
+        outcomes.append(Outcome(name, time.perf_counter() - begin, failure))
+        show(outcomes[-1])
     return outcomes
+
+
+def measured(name: str, step: Callable[[], None]) -> Outcome:
+    """Run a step that needs no event loop.
+
+    Args:
+        name: Its name.
+        step: The step.
+    """
+    begin = time.perf_counter()
+    try:
+        step()
+    except Exception as error:  # noqa: BLE001 - as above
+        return Outcome(name, time.perf_counter() - begin, _reason(error))
+    return Outcome(name, time.perf_counter() - begin, None)
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
