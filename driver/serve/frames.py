@@ -153,10 +153,11 @@ class FrameWriter:
 
     Args:
         write: Writes bytes to the connection.
+        in_progress: Maximum size of the large messages that are written in turn, in bytes.
     """
 
-    def __init__(self, write: Callable[[bytes], None]) -> None:
-        self._write = write
+    def __init__(self, write: Callable[[bytes], None], *, in_progress: int = IN_PROGRESS) -> None:
+        self._write, self._most = write, in_progress
         self._small: list[bytes] = []
         self._waiting: deque[tuple[FrameType, int, bytes]] = deque()
         self._large: deque[tuple[FrameType, int, bytes, int]] = deque()
@@ -185,7 +186,7 @@ class FrameWriter:
     def _add_large_part(self, pieces: list[bytes]) -> None:
         """Add one part of the next large message."""
         while self._waiting and self._in_progress + len(self._waiting[0][2]) <= (
-            IN_PROGRESS if self._large else MESSAGE
+            self._most if self._large else MESSAGE
         ):
             message = self._waiting.popleft()
             self._in_progress += len(message[2])
