@@ -1,6 +1,6 @@
 """A sealed cell, `strongroom serve` with two workers, and a Temporal server on it.
 
-The session's server is shared and left running. A test that breaks a part makes its own with `own_stack`.
+The session's server is shared and left running. A file whose tests break a part makes its own with `running_stack`.
 """
 
 from __future__ import annotations
@@ -55,11 +55,4 @@ def temporal_binary() -> Path:
 def temporal_stack(temporal_binary, tmp_path_factory):
     """The session's cell and server, which no test stops."""
     with running_stack(temporal_binary, tmp_path_factory.mktemp("temporal")) as running:
-        yield running
-
-
-@pytest.fixture
-def own_stack(temporal_binary, tmp_path):
-    """A cell and a server of one test."""
-    with running_stack(temporal_binary, tmp_path / "cell") as running:
         yield running
