@@ -250,4 +250,7 @@ def fits(attribute_type: AttributeType, value: AttributeValue) -> bool:
 
 def registrable(name: str) -> bool:
     """Return whether a namespace may register a custom search attribute of this name."""
-    return bool(name) and len(name.encode()) <= MAX_NAME_BYTES and name not in BUILT_IN and name not in NOT_SEARCHABLE
+    encoded = utf_8(name)
+    if encoded is None or not 0 < len(encoded) <= MAX_NAME_BYTES:
+        return False
+    return name not in BUILT_IN and name not in NOT_SEARCHABLE
