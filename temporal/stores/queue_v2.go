@@ -186,10 +186,7 @@ func (q *queueV2) readable(letters []deadLetter) ([]persistence.QueueV2Message, 
 		case letter.reason.permanent:
 			q.logger.Warn("A message can never be read again.", tag.Int64("message-id", id), tag.String("reason", letter.reason.message))
 		default:
-			return nil, &serviceerror.ResourceExhausted{
-				Cause: enumspb.RESOURCE_EXHAUSTED_CAUSE_PERSISTENCE_LIMIT, Scope: enumspb.RESOURCE_EXHAUSTED_SCOPE_NAMESPACE,
-				Message: fmt.Sprintf("message %d can't be read now: %s", id, letter.reason.message),
-			}
+			return nil, notNow(fmt.Sprintf("message %d", id), letter.reason)
 		}
 	}
 	return messages, nil

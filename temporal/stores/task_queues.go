@@ -122,11 +122,14 @@ func (s *taskStore) GetTasks(
 	r.field("subqueue").Int(int64(request.Subqueue))
 	r.page(request.PageSize, request.NextPageToken)
 	response := &persistence.InternalGetTasksResponse{}
+	var unreadable []reason
 	err := ask(ctx, s, r, func(reader *wire.Reader) {
 		reader.Fields(func(name string) {
 			switch name {
 			case "tasks":
 				reader.Elements(func() { response.Tasks = append(response.Tasks, taskBlob(reader)) })
+			case "unreadable":
+				reader.Elements(func() { unreadable = append(unreadable, reasonOf(reader)) })
 			case "next_page_token":
 				response.NextPageToken = reader.Raw()
 			}
@@ -135,7 +138,22 @@ func (s *taskStore) GetTasks(
 	if err != nil {
 		return nil, err
 	}
+	if err := s.leaveOut("tasks of a task queue", unreadable); err != nil {
+		return nil, err
+	}
 	return response, nil
+}
+
+// leaveOut lets a list go on without the rows that can never be read. Rows that can be read later are an error, so that the reader
+// waits for them.
+func (s *taskStore) leaveOut(what string, unreadable []reason) error {
+	for _, why := range unreadable {
+		if !why.damaged && !why.permanent {
+			return notNow(what, why)
+		}
+		s.logger.Error("A row can't be opened, and is left out.", tag.String("list", what), tag.String("reason", why.message))
+	}
+	return nil
 }
 
 func (s *taskStore) CompleteTasksLessThan(

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
 	enumsspb "go.temporal.io/server/api/enums/v1"
 	persistencespb "go.temporal.io/server/api/persistence/v1"
@@ -197,10 +196,7 @@ func (s *executionStore) placeholderError(ctx context.Context, shardID int32, ro
 	case task.permanent:
 		return serviceerror.NewNotFound("the history task can never be read again: " + task.message)
 	default:
-		return &serviceerror.ResourceExhausted{
-			Cause: enumspb.RESOURCE_EXHAUSTED_CAUSE_PERSISTENCE_LIMIT, Scope: enumspb.RESOURCE_EXHAUSTED_SCOPE_NAMESPACE,
-			Message: "the history task can't be read now: " + task.message,
-		}
+		return notNow("the history task", reason{message: task.message})
 	}
 }
 

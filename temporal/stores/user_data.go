@@ -82,17 +82,23 @@ func (s *taskStore) ListTaskQueueUserDataEntries(
 	r.uuid("namespace_id", request.NamespaceID)
 	r.page(request.PageSize, request.NextPageToken)
 	response := &persistence.InternalListTaskQueueUserDataEntriesResponse{}
+	var unreadable []reason
 	err := ask(ctx, s, r, func(reader *wire.Reader) {
 		reader.Fields(func(name string) {
 			switch name {
 			case "entries":
 				reader.Elements(func() { response.Entries = append(response.Entries, userDataEntry(reader)) })
+			case "unreadable":
+				reader.Elements(func() { unreadable = append(unreadable, reasonOf(reader)) })
 			case "next_page_token":
 				response.NextPageToken = reader.Raw()
 			}
 		})
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := s.leaveOut("user data of task queues", unreadable); err != nil {
 		return nil, err
 	}
 	return response, nil
