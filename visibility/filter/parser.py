@@ -235,7 +235,7 @@ class _Walk:
         low_cardinality = attribute.name.startswith(_GROUPED_PREFIX) and attribute.type is AttributeType.KEYWORD
         if attribute.name not in _GROUPED and not low_cardinality:
             allowed = f"{', '.join(_GROUPED)} or a Keyword named {_GROUPED_PREFIX}..."
-            raise UnsupportedQuery(f"GROUP BY takes {allowed}", position=_at(name))
+            raise UnsupportedQuery(f"the 'GROUP BY' clause is only supported for {allowed}", position=_at(name))
         if more:
             raise UnsupportedQuery("GROUP BY takes one attribute", position=_at(more[0]))
         return attribute
