@@ -43,7 +43,7 @@ temporal-check: go ## format, vet, staticcheck, unit tests and race detector for
 	$(subst CGO_ENABLED=0,CGO_ENABLED=1,$(GO)) test -race ./internal/client ./internal/wire
 
 test: env check ## every check and every test, in PROCESSES=2; SERVICES=containers or local forces one way to start services
-	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder --durations=40 --durations-min=5
 
 check: env ## format, lint, types, import contracts, layout, phrases, commit messages (seconds)
 	$(BIN)/ruff format --check --quiet .
