@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import repeat
 from typing import TYPE_CHECKING
 
-from strongroom.kms import IntegrityError, KeyNotFound, UnsupportedFormat
+from strongroom.kms import IntegrityError, KmsError, UnsupportedFormat
 from strongroom.kms.sealing.record_kinds import TASK
 from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.sealing import open_each, open_rows
@@ -49,7 +49,7 @@ async def open_tasks(
 
     try:
         opened = await open_rows(keyring, keys.namespace_id, sum(map(len, sealed)), open_all, keys=keys)
-    except (IntegrityError, UnsupportedFormat, KeyNotFound):
+    except (IntegrityError, UnsupportedFormat):
         each = await open_each(keyring, keys.namespace_id, TASK, scope, rows)
         return _split(positions, each, subqueue)
     blobs = DataBlob.unpack_many(opened)
@@ -59,11 +59,18 @@ async def open_tasks(
 def _split(
     positions: Sequence[tuple[int, int]], opened: Sequence[bytes | StrongroomError], subqueue: int
 ) -> tuple[list[Task], list[UnreadableQueueTask]]:
+    """Return the tasks that were opened, and those whose rows were changed.
+
+    Raises:
+        KmsError: The key of a task is not available.
+    """
     tasks: list[Task] = []
     unreadable: list[UnreadableQueueTask] = []
     for (task_pass, task_id), packed in zip(positions, opened, strict=True):
         if isinstance(packed, bytes):
             tasks.append(Task(task_id, DataBlob.unpack(packed), task_pass, subqueue))
+        elif isinstance(packed, KmsError):
+            raise packed  # it may open later, so the queue must not go on without it
         else:
             unreadable.append(UnreadableQueueTask(task_id, task_pass, subqueue, packed))
     return tasks, unreadable

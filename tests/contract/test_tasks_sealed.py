@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from strongroom.kms import IntegrityError
+from strongroom.kms import IntegrityError, KeyNotFound
 from strongroom.storage import (
     DataBlob,
     Task,
@@ -110,3 +110,12 @@ async def test_a_queue_opens_only_where_it_was_written(task_store, task_queue, o
     with pytest.raises(IntegrityError):
         await task_store.get_task_queue(task_queue)
     assert (await task_store.get_task_queue(other)).range_id == 8
+
+
+async def test_a_task_whose_key_version_is_unknown_stops_the_queue(task_store, task_queue, owner_session):
+    """A key may be registered again, for example from a backup. So the task is an error, and is never left out."""
+    await task_store.create_tasks(task_queue, some_tasks(task_store, [1, 2, 3]), range_id=7)
+    changed = "UPDATE tasks SET data = set_byte(data, 7, 99) WHERE namespace_id = $1 AND task_id = 2"
+    assert await owner_session.execute(changed, task_queue.namespace_id) == "UPDATE 1"
+    with pytest.raises(KeyNotFound):
+        await task_store.get_tasks(task_queue, page_size=10, min_pass=task_store.first_pass)
