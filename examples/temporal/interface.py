@@ -75,7 +75,7 @@ def _token(cell: SealedCell, port: int, origin: str, namespace: str) -> str:
     keys.write_text(json.dumps({"keys": [{**public, "kid": "demo", "alg": "ES256", "use": "sig"}]}))
     with cell.config.open("a") as config:
         config.write(
-            f'\n[codec_server]\nlisten = "127.0.0.1:{port}"\norigins = ["{origin}"]\n'
+            f'\n[codec_server]\nlisten = "127.0.0.1:{port}"\ninsecure = true\norigins = ["{origin}"]\n'
             f'\n[codec_server.jwt]\nkeys = "{keys.name}"\nissuer = "{_ISSUER}"\naudience = "{_AUDIENCE}"\n'
             f'algorithms = ["ES256"]\nclaim = "groups"\n\n[codec_server.jwt.namespaces]\n{_GROUP} = ["{namespace}"]\n'
         )
