@@ -42,6 +42,7 @@ SERVERS = {
     "storage/sql/keys/reseal.sql": "the age of a rotation; what can't be undone does not use it",
     "storage/sql/keys/store.sql": "the age of keys, for a rotation that is due",
     "storage/sql/namespaces/shred_request.sql": "the grace period of a shredding, which a person ends",
+    "storage/sql/namespaces/shredding_store.sql": "the grace period of a deletion that a service asked for; a jump forward ends it",
     "storage/sql/schema/migrations/0001_pre_initial.sql": "the time of a deletion; see outbox.sql",
     "storage/sql/schema/schema.sql": "as the migration",
     "storage/sql/visibility_rows/outbox.sql": "the memory of a deletion, and retries; see DESIGN.md",
