@@ -212,11 +212,7 @@ func (s *executionStore) treeInfo(namespaceID string, row branchInfo) (*blob, er
 	if namespace, err := uuid.Parse(namespaceID); err == nil {
 		setNamespace(row.branch, namespace)
 	}
-	token, err := s.branches.token(row.branch)
-	if err != nil {
-		return nil, err
-	}
 	return s.serializer.HistoryTreeInfoToBlob(&persistencespb.HistoryTreeInfo{
-		BranchToken: token, BranchInfo: row.branch, ForkTime: timestamppb.New(time.Unix(0, row.forkTime)), Info: row.info,
+		BranchInfo: row.branch, ForkTime: timestamppb.New(time.Unix(0, row.forkTime)), Info: row.info,
 	})
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -13,8 +12,9 @@ import pytest
 
 from tests.support.databases import Databases
 from tests.support.serve.bench import serve_bench
-from tests.support.services import GO, missing_service, or_skip
+from tests.support.services import or_skip
 from tests.support.services.postgres import postgres
+from tests.support.temporal.go import require_go
 from tests.support.tree import ROOT
 
 SHARDS = 1024
@@ -50,11 +50,11 @@ _RESULT = re.compile(r"^ *--- (PASS|FAIL|SKIP): Test(\S+)", re.MULTILINE)
 @pytest.fixture(scope="module")
 def program(tmp_path_factory):
     """The suites as one program. Go keeps what it compiled."""
-    if shutil.which("go") is None:
-        missing_service(GO, "go is not in PATH")
+    require_go()
     target = tmp_path_factory.mktemp("suites") / "suites.test"
     command = ["go", "test", "-c", "-o", str(target), "./suites"]
-    done = subprocess.run(command, cwd=ROOT / "temporal", capture_output=True, text=True, check=False)
+    environment = {**os.environ, "CGO_ENABLED": "0"}  # as all Go programs of the tests, which share what is compiled
+    done = subprocess.run(command, cwd=ROOT / "temporal", env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return target
 
