@@ -23,10 +23,10 @@ import (
 
 func checkStart(c *cli.Context) error {
 	if c.Args().Len() > 0 {
-		return errors.New("ERROR: start command doesn't support arguments. Use --service flag instead.")
+		return errors.New("start takes no arguments; name services with --service")
 	}
 	if c.IsSet("config-file") && (c.IsSet("config") || c.IsSet("env") || c.IsSet("zone") || c.IsSet("root")) {
-		return errors.New("ERROR: can not use --config, --env, --zone, or --root with --config-file")
+		return errors.New("--config-file excludes --config, --env, --zone and --root; use one or the others")
 	}
 	return nil
 }
@@ -48,7 +48,7 @@ func loadConfig(c *cli.Context) (*config.Config, error) {
 		cfg, err = config.Load(config.WithEmbedded())
 	}
 	if err != nil {
-		return nil, fmt.Errorf("Unable to load configuration: %w", err)
+		return nil, fmt.Errorf("the configuration can't be loaded: %w", err)
 	}
 	return cfg, nil
 }
@@ -71,10 +71,10 @@ func start(c *cli.Context) error {
 	}
 	server, err := temporal.NewServer(append(options, temporal.ForServices(services))...)
 	if err != nil {
-		return fmt.Errorf("Unable to create server. Error: %w", err)
+		return fmt.Errorf("the server can't be made: %w", err)
 	}
 	if err := server.Start(); err != nil {
-		return fmt.Errorf("Unable to start server. Error: %w", err)
+		return fmt.Errorf("the server can't be started: %w", err)
 	}
 	fmt.Fprintln(c.App.ErrWriter, "All services are stopped.")
 	return nil
@@ -83,18 +83,18 @@ func start(c *cli.Context) error {
 func serverOptions(cfg *config.Config, logger log.Logger, allowNoAuth bool) ([]temporal.ServerOption, error) {
 	authorizer, err := authorization.GetAuthorizerFromConfig(&cfg.Global.Authorization)
 	if err != nil {
-		return nil, fmt.Errorf("Unable to instantiate authorizer. Error: %w", err)
+		return nil, fmt.Errorf("the authorizer can't be made: %w", err)
 	}
 	if authorization.IsNoopAuthorizer(authorizer) && !allowNoAuth {
 		logger.Warn("This server has no authorizer. Configure one, or confirm with --allow-no-auth.")
 	}
 	claims, err := authorization.GetClaimMapperFromConfig(&cfg.Global.Authorization, logger)
 	if err != nil {
-		return nil, fmt.Errorf("Unable to instantiate claim mapper: %w", err)
+		return nil, fmt.Errorf("the claim mapper can't be made: %w", err)
 	}
 	audience, err := authorization.GetAudienceMapperFromConfig(&cfg.Global.Authorization)
 	if err != nil {
-		return nil, fmt.Errorf("Unable to instantiate audience mapper: %w", err)
+		return nil, fmt.Errorf("the audience mapper can't be made: %w", err)
 	}
 	shards := cfg.Persistence.NumHistoryShards
 	return []temporal.ServerOption{
