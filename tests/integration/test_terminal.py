@@ -39,6 +39,7 @@ COMMANDS = {
     "namespace purge": [NOBODY],
     "namespace shred": [OTHER, "--confirm", OTHER, "--grace", "1d"],
     "namespace unshred": [OTHER],
+    "namespace shred-due": [],
     "namespace certificate": [NOBODY],
     "import": [NAME, FILE],
     "history": [NAME, HOSTILE],
