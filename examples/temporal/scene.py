@@ -127,4 +127,16 @@ async def prepare(client: Client, namespace: str) -> None:
         listed = await operator.list_search_attributes(ListSearchAttributesRequest(namespace=namespace))
         return {key.name for key in SEARCH_ATTRIBUTES} <= set(listed.custom_attributes)
 
+    async def searchable() -> bool:
+        try:
+            for key in SEARCH_ATTRIBUTES:
+                await client.count_workflows(f"{key.name} IS NULL")
+        except RPCError as error:
+            if error.status not in {RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.NOT_FOUND}:
+                raise
+            return False  # the frontend has not read the new attributes yet
+        return True
+
     await until(registered, "the registration of the namespace")
+    if client.namespace == namespace:
+        await until(searchable, "the use of the search attributes")
