@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -34,6 +35,7 @@ def build(package: str, name: str, module: Path = MODULE) -> Path:
     done = subprocess.run(
         ["go", "build", "-o", str(target), package],
         cwd=module,
+        env={**os.environ, "CGO_ENABLED": "0"},  # as all builds of the module, which share one cache
         capture_output=True,
         text=True,
         check=False,
