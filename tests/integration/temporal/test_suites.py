@@ -14,8 +14,7 @@ from tests.support.databases import Databases
 from tests.support.serve.bench import serve_bench
 from tests.support.services import or_skip
 from tests.support.services.postgres import postgres
-from tests.support.temporal.go import require_go
-from tests.support.tree import ROOT
+from tests.support.temporal.go import built_tests
 
 SHARDS = 1024
 """The suites number their shards from 1 to some 600."""
@@ -48,15 +47,9 @@ _RESULT = re.compile(r"^ *--- (PASS|FAIL|SKIP): Test(\S+)", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory):
+def program():
     """The suites as one program. Go keeps what it compiled."""
-    require_go()
-    target = tmp_path_factory.mktemp("suites") / "suites.test"
-    command = ["go", "test", "-c", "-o", str(target), "./suites"]
-    environment = {**os.environ, "CGO_ENABLED": "0"}  # as all Go programs of the tests, which share what is compiled
-    done = subprocess.run(command, cwd=ROOT / "temporal", env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return target
+    return built_tests("suites")
 
 
 @pytest.mark.timeout(1800)  # Go may have to compile the Temporal server first

@@ -14,7 +14,7 @@ import pytest
 from strongroom.kms import KekRef
 from tests.support.search_cell import opened
 from tests.support.serve.running import serving
-from tests.support.temporal.go_tests import built_tests, run_tests
+from tests.support.temporal.go import built_tests, run_tests
 
 CELL_TESTS = "^TestCell"
 

@@ -1,10 +1,14 @@
-"""Go programs and Go tests, run from pytest."""
+"""Tests of the Go module as programs: built once, and run against a cell that a Python test serves."""
 
 from __future__ import annotations
 
+import asyncio
 import os
+import re
 import shutil
 import subprocess
+from pathlib import Path
+from tempfile import gettempdir
 from typing import TYPE_CHECKING
 
 from examples.temporal.binaries import MODULE
@@ -13,8 +17,7 @@ from tests.support.services import GO, missing_service
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LONGEST = 1200
-"""Time that a Go command may take, in seconds. A first build on a slow machine takes minutes."""
+_RESULT = re.compile(r"^--- (PASS|FAIL|SKIP): ", re.MULTILINE)
 
 
 def require_go() -> None:
@@ -23,26 +26,34 @@ def require_go() -> None:
         missing_service(GO, "no program 'go' in PATH")
 
 
-def go_test(package: str, *flags: str, environment: Mapping[str, str]) -> str:
-    """Run the Go tests of a package and return their output.
+def built_tests(package: str) -> Path:
+    """Return the test program of a package. Go keeps what it compiled, so only the first build takes long.
 
     Args:
-        package: The package, for example `./suites`.
-        flags: Further flags of `go test`, for example `-run TestShards`.
-        environment: Variables besides those of this process, for example STRONGROOM_SOCKET.
-
-    Raises:
-        AssertionError: A test failed, or the package can't be built. The message has the output.
+        package: The folder of the package in the module.
     """
-    done = subprocess.run(
-        ["go", "test", "-count=1", f"-timeout={LONGEST}s", *flags, package],
-        cwd=MODULE,
-        env={**os.environ, "CGO_ENABLED": "0", **environment},
+    require_go()
+    target = Path(gettempdir()) / f"strongroom-{os.getpid()}" / f"{package}.test"
+    if not target.exists():
+        command = ["go", "test", "-c", "-o", str(target), f"./{package}"]
+        environment = {**os.environ, "CGO_ENABLED": "0"}  # as all builds of the module, which share one cache
+        done = subprocess.run(command, cwd=MODULE, env=environment, capture_output=True, text=True, check=False)
+        assert not done.returncode, done.stderr[-5000:]
+    return target
+
+
+async def run_tests(program: Path, environment: Mapping[str, str], *arguments: str) -> None:
+    """Run Go tests. Fail with their output if one fails or is skipped, or if there is none."""
+    process = await asyncio.create_subprocess_exec(
+        str(program),
+        "-test.v",
+        *arguments,
+        env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
-        timeout=LONGEST,
-        check=False,
     )
-    assert done.returncode == 0, f"go test {package} failed:\n{done.stdout[-20_000:]}"
-    return done.stdout
+    output, _ = await process.communicate()
+    text = output.decode(errors="replace")
+    results = _RESULT.findall(text)
+    assert process.returncode == 0, text[-20_000:]
+    assert set(results) == {"PASS"}, text[-20_000:]
