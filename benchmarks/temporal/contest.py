@@ -35,16 +35,27 @@ MUST, GOAL = 0.95, 1.1
 @click.option("--at-once", default=40, show_default=True, help="Workflows that run at once.")
 @click.option("--shards", default=4, show_default=True, help="History shards of both servers.")
 @click.option("--workers", default=1, show_default=True, help="Worker processes of `strongroom serve`.")
+@click.option("--audit", is_flag=True, help="Keep the audit log of the cell. The plain server has none.")
 @click.option("--workload", "only", multiple=True, type=click.Choice(list(WORKLOADS)), help="Only this workload.")
 @click.option("--out", type=click.Path(path_type=Path), help="Journal of the measurements.")
 def main(
-    *, rounds: int, count: int, at_once: int, shards: int, workers: int, only: tuple[str, ...], out: Path | None
+    *,
+    rounds: int,
+    count: int,
+    at_once: int,
+    shards: int,
+    workers: int,
+    audit: bool,
+    only: tuple[str, ...],
+    out: Path | None,
 ) -> None:
     """Measure, and print the table."""
-    journal = Journal(out, rounds=rounds, count=count, at_once=at_once, shards=shards, serve_workers=workers)
+    journal = Journal(
+        out, rounds=rounds, count=count, at_once=at_once, shards=shards, serve_workers=workers, audit=audit
+    )
     with tempfile.TemporaryDirectory(prefix="strongroom-") as folder, ExitStack() as stack:
         sides = (
-            sealed_side(stack, Path(folder) / "sealed", shards=shards, workers=workers),
+            sealed_side(stack, Path(folder) / "sealed", shards=shards, workers=workers, audit=audit),
             plain_side(stack, Path(folder) / "plain", shards=shards),
         )
         asyncio.run(_contest(sides, only or tuple(WORKLOADS), rounds, Load(count, at_once), journal))

@@ -61,9 +61,9 @@ class BenchWorker:
         return [update.value for update in updates if update.metric.name == LATENCY]
 
 
-def sealed_side(stack: ExitStack, folder: Path, *, shards: int, workers: int) -> Side:
+def sealed_side(stack: ExitStack, folder: Path, *, shards: int, workers: int, audit: bool) -> Side:
     """Start the server on a sealed cell."""
-    cell = sealed_cell(stack, folder, shards=shards, workers=workers)
+    cell = sealed_cell(stack, folder, shards=shards, workers=workers, audit=audit)
     cell.serve()
     server = _server(stack, folder, cell.datastores())
     assert server.process is not None

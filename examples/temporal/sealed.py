@@ -82,7 +82,13 @@ class SealedCell:
 
 
 def sealed_cell(
-    stack: ExitStack, folder: Path, *, shards: int = 4, workers: int = 1, elasticsearch: str | None = None
+    stack: ExitStack,
+    folder: Path,
+    *,
+    shards: int = 4,
+    workers: int = 1,
+    elasticsearch: str | None = None,
+    audit: bool = True,
 ) -> SealedCell:
     """Start a PostgreSQL, and make a cell in it as an operator does. `SealedCell.serve` serves it.
 
@@ -92,6 +98,7 @@ def sealed_cell(
         shards: The number of shards.
         workers: The number of worker processes.
         elasticsearch: The address of a search index; None if PostgreSQL answers searches.
+        audit: Whether the cell has an audit log, as `strongroom init` makes it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     postgres = folder / "postgres"
@@ -99,6 +106,8 @@ def sealed_cell(
     dsn = asyncio.run(create_plain_database(superuser_dsn))
     cell = SealedCell(folder, postgres, dsn, superuser_dsn, shards, workers)
     cell.strongroom("init", "--dsn", dsn, "--shards", str(shards))
+    if not audit:
+        cell.config.write_text(cell.config.read_text().replace("[audit]\nfolder", "# [audit]\n# folder"))
     with cell.config.open("a") as config:
         config.write('\n[namespaces]\nkek = "local:ns-{id}"  # each namespace gets a KEK of its own\n')
         if elasticsearch is not None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import re
 import shutil
 import subprocess
-from pathlib import Path
-from tempfile import gettempdir
 from typing import TYPE_CHECKING
 
 from examples.temporal.binaries import MODULE
@@ -16,6 +15,7 @@ from tests.support.services import GO, missing_service
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 _RESULT = re.compile(r"^--- (PASS|FAIL|SKIP): ", re.MULTILINE)
 
@@ -33,8 +33,9 @@ def built_tests(package: str) -> Path:
         package: The folder of the package in the module.
     """
     require_go()
-    target = Path(gettempdir()) / f"strongroom-{os.getpid()}" / f"{package}.test"
+    target = MODULE / "bin" / f"{package}-{os.getpid()}.test"  # another pytest worker builds its own
     if not target.exists():
+        atexit.register(target.unlink, missing_ok=True)
         command = ["go", "test", "-c", "-o", str(target), f"./{package}"]
         environment = {**os.environ, "CGO_ENABLED": "0"}  # as all builds of the module, which share one cache
         done = subprocess.run(command, cwd=MODULE, env=environment, capture_output=True, text=True, check=False)

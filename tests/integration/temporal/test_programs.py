@@ -1,0 +1,53 @@
+"""The programs around a Temporal server run to their end: the demonstration, the kills, and the comparison with plain stores."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.temporal.go import require_go
+from tests.support.tree import ROOT
+
+pytestmark = pytest.mark.timeout(1800)  # Go may have to compile the Temporal server first
+
+
+def run(module, *arguments):
+    """Run a program of the repository, and return its output."""
+    require_go()
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-5000:]
+    return done.stdout
+
+
+def test_everything_that_a_server_offers_works_and_nothing_leaks():
+    """Every step works on a sealed cell. A planted string is in no file of its database, and in files of the plain stores."""
+    output = run("examples.temporal", "--no-elasticsearch")
+    assert "12 of 12" in output
+    assert "planted strings in the sealed files 0 in" in output
+
+
+def test_killed_parts_lose_nothing():
+    """Each part is killed once while workflows run. They end as without kills."""
+    output = run("examples.temporal.chaos", "--kills", "1", "--workflows", "12", "--at-once", "6")
+    assert "4 kills, 0 faults" in output
+
+
+def test_the_comparison_measures_both_servers(tmp_path):
+    """The benchmark ends without an error, and its journal has both sides."""
+    journal = tmp_path / "temporal.jsonl"
+    small = ["--rounds", "1", "--count", "8", "--at-once", "4", "--workload", "two activities", "--workload", "lists"]
+    output = run("benchmarks.temporal.contest", *small, "--out", str(journal))
+    assert "two activities: sealed / plain" in output
+    lines = journal.read_text().splitlines()
+    assert len(lines) == 1 + 2
+    assert '"sealed"' in lines[1]
+    assert '"plain"' in lines[1]
