@@ -14,6 +14,7 @@ from strongroom.kms import (
     recording_change,
 )
 from strongroom.storage import NamespaceNotFound
+from strongroom.storage.engine.server_clock import SteadyClock
 from strongroom.storage.namespaces.deletion_store import DeletionStore
 
 from .shredding import Shredding, new_shredding
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 AT_ONCE = 100
 """Maximum number of deleted namespaces that one call of `finish_due` shreds."""
+STEADY = 600.0
+"""Time for which the database server's clock must not have jumped before keys are destroyed without a person, in seconds."""
 PAUSE = 60.0
 """Time between two looks for deleted namespaces that are due, in seconds."""
 
@@ -43,13 +46,17 @@ class Deletions:
         shredding: The shredding of namespaces.
         keyring: The keyring of the cell.
         grace: The time between a deletion and the destruction of the keys.
+        clock: Reports whether the database server's clock has not jumped lately.
     """
 
-    def __init__(self, store: DeletionStore, shredding: Shredding, keyring: Keyring, *, grace: timedelta) -> None:
+    def __init__(
+        self, store: DeletionStore, shredding: Shredding, keyring: Keyring, *, grace: timedelta, clock: SteadyClock
+    ) -> None:
         self._store = store
         self._shredding = shredding
         self._keyring = keyring
         self._grace = grace
+        self._clock = clock
         self.background = Background("shredding of deleted namespaces")
 
     @commits_several_times
@@ -98,13 +105,26 @@ class Deletions:
             raise failure
         return finished
 
+    async def finish_automatically(self) -> Sequence[UUID]:
+        """Do what `finish_due` does, but only if nobody has to fear that the database server's clock jumped.
+
+        A jump by the grace period would make a namespace due at once, and destroyed keys don't come back. Without a grace period
+        there is nothing to lose.
+
+        Raises:
+            StrongroomError: As `finish_due`.
+        """
+        if self._grace and not await self._clock.is_steady():
+            return []
+        return await self.finish_due()
+
     async def run(self, *, pause: float = PAUSE) -> NoReturn:
         """Shred what is due, again and again, until the task is cancelled. One process of a cell is enough; several do no harm.
 
         Args:
             pause: Time between two attempts, in seconds.
         """
-        await self.background.run(self.finish_due, pause=pause)
+        await self.background.run(self.finish_automatically, pause=pause)
 
 
 def new_deletions(
@@ -123,4 +143,5 @@ def new_deletions(
         new_shredding(config, database, keyring, index),
         keyring,
         grace=timedelta(days=config.namespaces.shred_after_days),
+        clock=SteadyClock(database, STEADY),
     )

@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 
 from strongroom.driver.config import NamespacesConfig
+from strongroom.driver.deletions import Deletions
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KeyState, KeyWithdrawn, verify_certificate
 from strongroom.storage import (
@@ -21,6 +22,8 @@ from strongroom.storage import (
     NamespaceNotFound,
     NotFound,
 )
+from strongroom.storage.engine.server_clock import SteadyClock
+from strongroom.storage.namespaces.deletion_store import DeletionStore
 from tests.support.fixtures.contract import KEK
 from tests.support.fixtures.metadata import BLOB
 from tests.support.fixtures.raw_rows import fetch
@@ -134,6 +137,23 @@ async def test_the_job_shreds_what_is_due_and_nothing_else(own_cell):
             await cell.shredding().store.certificate(waiting)
         assert await nodes_of(cell, waiting) == 1
         assert await read(cell, living, branch) == [NODE]
+
+
+@pytest.mark.parametrize("seconds", [600, 0])
+async def test_the_job_waits_for_a_steady_clock(own_cell, seconds):
+    """A database server's clock that may have jumped destroys no keys by itself. A person still can with `shred-due`."""
+    async with at_once(own_cell) as cell:
+        namespace_id, _ = await made(cell)
+        await cell.metadata.delete_namespace(namespace_id)
+    deletions = Deletions(
+        DeletionStore(own_cell.database, own_cell.keyring),
+        own_cell.shredding(),
+        own_cell.keyring,
+        grace=timedelta(days=7),
+        clock=SteadyClock(own_cell.database, seconds),
+    )
+    assert list(await deletions.finish_automatically()) == ([] if seconds else [namespace_id])
+    assert list(await deletions.finish_due()) == ([namespace_id] if seconds else [])
 
 
 async def test_a_job_that_was_interrupted_continues(own_cell):
