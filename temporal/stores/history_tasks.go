@@ -2,9 +2,11 @@ package stores
 
 import (
 	"context"
+	"fmt"
 	"sort"
 	"time"
 
+	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/server/common/log/tag"
 	"go.temporal.io/server/common/persistence"
 	"go.temporal.io/server/service/history/tasks"
@@ -86,7 +88,26 @@ func (s *executionStore) GetReplicationTasksFromDLQ(
 	if err != nil {
 		return nil, err
 	}
-	return s.withPlaceholders(request.ShardID, tasks.CategoryReplication, page)
+	if err := s.leaveOutShredded(request.ShardID, page.unreadable); err != nil {
+		return nil, err
+	}
+	return &persistence.InternalGetHistoryTasksResponse{Tasks: page.tasks, NextPageToken: page.token}, nil
+}
+
+// leaveOutShredded lets a page of dead letters go on without those whose keys are destroyed. All others are an error: Temporal asks the
+// cluster that sent a dead letter for the events of its run, knows nothing of a placeholder's, and deletes the range afterwards.
+func (s *executionStore) leaveOutShredded(shardID int32, unreadable []unreadableTask) error {
+	for _, row := range unreadable {
+		letter := fmt.Sprintf("replication task %d of shard %d", row.key.TaskID, shardID)
+		switch {
+		case row.damaged:
+			return serviceerror.NewDataLossf("%s was altered: %s", letter, row.message)
+		case !row.permanent:
+			return notNow(letter, reason{message: row.message})
+		}
+		s.logger.Warn("A dead replication task can never be read again.", tag.ShardID(shardID), tag.TaskID(row.key.TaskID))
+	}
+	return nil
 }
 
 func (s *executionStore) DeleteReplicationTaskFromDLQ(

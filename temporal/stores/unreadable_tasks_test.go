@@ -162,3 +162,30 @@ func TestTasksOfUnknownCategories(t *testing.T) {
 	})
 	require.IsType(t, &serviceerror.Unavailable{}, err)
 }
+
+// A dead letter that can't be read has no placeholder: the cluster that sent it does not know the placeholder's run, and Temporal then
+// deletes the whole range.
+func TestDeadLettersThatCannotBeRead(t *testing.T) {
+	for kind, right := range map[string]error{
+		"KmsUnavailable": &serviceerror.ResourceExhausted{}, "IntegrityError": &serviceerror.DataLoss{}, "KeyDestroyed": nil,
+	} {
+		store := executionsOf(t, &cell{answer: func(_ client.Call, out *wire.Writer) error {
+			tasksPage(out, tasks.CategoryReplication, uuid.New(), []int64{1}, []int64{2}, []string{kind}, kind == "KeyDestroyed")
+			return nil
+		}})
+		page, err := store.GetReplicationTasksFromDLQ(context.Background(), &persistence.GetReplicationTasksFromDLQRequest{
+			GetHistoryTasksRequest: persistence.GetHistoryTasksRequest{
+				ShardID: 5, TaskCategory: tasks.CategoryReplication, InclusiveMinTaskKey: tasks.MinimumKey,
+				ExclusiveMaxTaskKey: tasks.MaximumKey, BatchSize: 4,
+			},
+			SourceClusterName: "other",
+		})
+		if right != nil {
+			require.IsType(t, right, err, kind)
+			continue
+		}
+		require.NoError(t, err, kind)
+		require.Len(t, page.Tasks, 1)
+		require.Equal(t, int64(1), page.Tasks[0].Key.TaskID)
+	}
+}
