@@ -27,8 +27,23 @@ type cell struct {
 	retired sync.WaitGroup
 }
 
-// mostRepeats is the number of times that a call is sent again. A read that makes a worker crash each time must end.
-const mostRepeats = 8
+// mostRepeats is the number of times that a call is sent again after the server may have got it. A read that makes a worker crash each
+// time must end. mostResends is the number of times that a call is sent again which no server got.
+const (
+	mostRepeats = 8
+	mostResends = 100
+)
+
+// next is what happens with a call after an attempt.
+type next int
+
+const (
+	finish next = iota
+	// repeat is for a read that the server may have got.
+	repeat
+	// resend is for a call that no server got. It says nothing about the call, so it does not use up the repeats.
+	resend
+)
 
 func newCell(options Options, t timing) *cell {
 	c := &cell{options: options, timing: t, logger: options.Logger, closing: make(chan struct{})}
@@ -72,37 +87,41 @@ func (c *cell) historyShards() int32 {
 
 // do sends a call and returns its answer.
 func (c *cell) do(ctx context.Context, call Call) ([]byte, *Error) {
-	wait := time.Now().Add(c.timing.wait)
-	for repeats := 0; ; repeats++ {
-		result, failure, again := c.attempt(ctx, call, wait)
-		if failure == nil {
-			return result, nil
+	repeats, resends := 0, 0
+	for {
+		result, failure, then := c.attempt(ctx, call, time.Now().Add(c.timing.wait))
+		switch then {
+		case repeat:
+			repeats++
+		case resend:
+			resends++
+		default:
+			return result, failure
 		}
-		if !again || repeats == mostRepeats {
+		if repeats > mostRepeats || resends > mostResends {
 			return nil, failure
 		}
-		wait = time.Now().Add(c.timing.wait)
 	}
 }
 
-// attempt sends a call once. again is whether it may be sent again, because it had no effect or is a read whose connection was lost.
-func (c *cell) attempt(ctx context.Context, call Call, wait time.Time) (result []byte, failure *Error, again bool) {
+// attempt sends a call once.
+func (c *cell) attempt(ctx context.Context, call Call, wait time.Time) (result []byte, failure *Error, then next) {
 	if ctx.Err() != nil {
-		return nil, timeout(ctx, false), false
+		return nil, timeout(ctx, false), finish
 	}
 	connection, failure := c.route(call).acquire(ctx, wait)
 	if failure != nil {
-		return nil, failure, false
+		return nil, failure, finish
 	}
 	head, failure := callHead(ctx, call)
 	if failure != nil {
 		<-connection.slots
-		return nil, failure, false
+		return nil, failure, finish
 	}
 	p := connection.start(head, call.Arguments)
 	if p == nil {
 		<-connection.slots
-		return nil, &Error{Kinds: []string{KindUnavailable}, Message: "the connection ended", Retryable: true}, true
+		return nil, &Error{Kinds: []string{KindUnavailable}, Message: "the connection ended", Retryable: true}, resend
 	}
 	select {
 	case a := <-p.done:
@@ -113,7 +132,7 @@ func (c *cell) attempt(ctx context.Context, call Call, wait time.Time) (result [
 	if arrived != nil {
 		return connection.conclude(call, *arrived)
 	}
-	return nil, timeout(ctx, sent && call.Write), false
+	return nil, timeout(ctx, sent && call.Write), finish
 }
 
 // callHead returns a CALL message without its arguments.
@@ -134,23 +153,24 @@ func callHead(ctx context.Context, call Call) ([]byte, *Error) {
 const kindTransactionSizeLimit = "TransactionSizeLimit"
 
 // conclude turns the end of a call into its result.
-func (c *connection) conclude(call Call, a answer) (result []byte, failure *Error, again bool) {
+func (c *connection) conclude(call Call, a answer) (result []byte, failure *Error, then next) {
 	switch {
 	case a.lost == nil && a.err == nil:
-		return a.result, nil, false
+		return a.result, nil, finish
 	case a.lost == nil:
-		// A server that shuts down does not start the calls that arrive after its GOAWAY.
-		refused := a.err.IsKind(KindUnavailable) && !a.err.MayHaveBeenCommitted && c.isGoingAway()
-		return nil, a.err, refused
+		if a.err.IsKind(KindUnavailable) && !a.err.MayHaveBeenCommitted && c.isGoingAway() {
+			return nil, a.err, resend // a server that shuts down does not start the calls that arrive after its GOAWAY
+		}
+		return nil, a.err, finish
 	case !a.sent:
-		return nil, &Error{Kinds: []string{KindUnavailable}, Message: "the call was not sent: " + a.lost.Error(), Retryable: true, cause: a.lost}, true
+		return nil, &Error{Kinds: []string{KindUnavailable}, Message: "the call was not sent: " + a.lost.Error(), Retryable: true, cause: a.lost}, resend
 	case call.Write:
 		return nil, &Error{
 			Kinds: []string{KindTimeout}, Message: "the connection ended before the answer: " + a.lost.Error(),
 			MayHaveBeenCommitted: true, Retryable: true, cause: a.lost,
-		}, false
+		}, finish
 	}
-	return nil, &Error{Kinds: []string{KindUnavailable}, Message: "the connection ended before the answer: " + a.lost.Error(), Retryable: true, cause: a.lost}, true
+	return nil, &Error{Kinds: []string{KindUnavailable}, Message: "the connection ended before the answer: " + a.lost.Error(), Retryable: true, cause: a.lost}, repeat
 }
 
 // route returns the worker of a call.
