@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from strongroom.driver.access import by_api_key
-from strongroom.driver.access.authorization import Decision
+from strongroom.driver.access.authorization import Decision, decide
 from strongroom.driver.config import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+    from uuid import UUID
 
+    from strongroom.driver.access.policy import Policy
+    from strongroom.driver.operations import Operation
     from strongroom.driver.strongroom import Strongroom
 
 PRINCIPAL = "temporal-server"
@@ -96,7 +101,20 @@ async def callers_of(strongroom: Strongroom, principal: str | None, api_key: str
         )
         raise ConfigError(msg)
     strongroom.needed_audit("a cell with an access policy needs an audit log")
-    return Callers(lambda source: strongroom.session(name, credential=credential, source=source), strongroom)
+    return Callers(
+        lambda source: strongroom.session(name, credential=credential, source=source, decide=unhidden), strongroom
+    )
+
+
+def unhidden(
+    policy: Policy, principal: str, operation: Operation, namespaces: Sequence[UUID], *, now: datetime
+) -> Decision:
+    """Return the decision of `decide`, but never one that hides the namespace.
+
+    A principal that has lost its role must get `PermissionDenied`. Temporal would take `NamespaceNotFound` for a deleted namespace,
+    and drop its tasks.
+    """
+    return replace(decide(policy, principal, operation, namespaces, now=now), hidden=False)
 
 
 def _anything(*_: object, **__: object) -> Decision:

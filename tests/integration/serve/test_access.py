@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from uuid import uuid4
 
 import pytest
 
@@ -82,6 +83,17 @@ async def test_a_refused_operation(governed):
         await client.aclose()
     assert refused.value.kinds == ["PermissionDenied", "StrongroomError"]
     assert not refused.value.may_have_been_committed
+
+
+async def test_a_role_that_is_taken_away_while_the_server_runs(governed):
+    """Calls are refused, and no namespace looks deleted: Temporal would drop the tasks of such a namespace."""
+    async with serving(governed) as running:
+        client = await Client.open(running.path)
+        await bound(governed, "temporal-server")
+        with pytest.raises(CallError) as refused:
+            await client.call("metadata.get_namespace", namespace_id=uuid4().bytes)
+        await client.aclose()
+    assert refused.value.kinds[0] == "PermissionDenied"
 
 
 async def test_an_open_cell_records_the_principal_too(strongroom):
