@@ -52,16 +52,14 @@ var mappings = map[string]func(call client.Call, failure *client.Error) error{
 	"KeyWithdrawn":      func(client.Call, *client.Error) error { return serviceerror.NewNamespaceNotFound("") }, // it was deleted
 	"NotFound":          func(_ client.Call, failure *client.Error) error { return serviceerror.NewNotFound(failure.Message) },
 	// What a destroyed key sealed can never be read or written again, so Temporal may drop its tasks.
-	"KeyDestroyed":      func(_ client.Call, failure *client.Error) error { return serviceerror.NewNotFound(failure.Message) },
-	"KekNotConfigured":  invalidArgument,
-	"KmsError":          namespaceExhausted,
-	"KeyringFileError":  namespaceExhausted,
-	"IntegrityError":    damaged,
-	"UnsupportedFormat": damaged,
-	"DataLoss":          damaged,
-	"ResourceExhausted": func(_ client.Call, failure *client.Error) error {
-		return exhausted(enumspb.RESOURCE_EXHAUSTED_SCOPE_SYSTEM, failure)
-	},
+	"KeyDestroyed":        func(_ client.Call, failure *client.Error) error { return serviceerror.NewNotFound(failure.Message) },
+	"KekNotConfigured":    invalidArgument,
+	"KmsError":            namespaceExhausted,
+	"KeyringFileError":    namespaceExhausted,
+	"IntegrityError":      damaged,
+	"UnsupportedFormat":   damaged,
+	"DataLoss":            damaged,
+	"ResourceExhausted":   systemExhausted,
 	"InvalidPageToken":    invalidArgument,
 	"InvalidQuery":        invalidArgument,
 	"QueryBudgetExceeded": invalidArgument,
@@ -69,8 +67,9 @@ var mappings = map[string]func(call client.Call, failure *client.Error) error{
 		return serviceerror.NewDeadlineExceeded(failure.Message)
 	},
 	"NotAuthenticated": unavailable,
-	"PermissionDenied": unavailable,
-	"AuditUnavailable": unavailable,
+	// Reads get this type too, for the same reason as in namespaceExhausted: an operator must act first, which may take long.
+	"PermissionDenied": systemExhausted,
+	"AuditUnavailable": systemExhausted,
 	"StorageError":     unavailable,
 	"Unavailable":      unavailable,
 	"Timeout":          unavailable,
@@ -121,9 +120,13 @@ func UnknownOutcome(call client.Call, message string) error {
 // unavailable is for a failure that is not of one namespace. Temporal retries the read, or the write that had no effect.
 func unavailable(call client.Call, failure *client.Error) error {
 	if call.Write {
-		return exhausted(enumspb.RESOURCE_EXHAUSTED_SCOPE_SYSTEM, failure)
+		return systemExhausted(call, failure)
 	}
 	return serviceerror.NewUnavailable(failure.Message)
+}
+
+func systemExhausted(_ client.Call, failure *client.Error) error {
+	return exhausted(enumspb.RESOURCE_EXHAUSTED_SCOPE_SYSTEM, failure)
 }
 
 // namespaceExhausted is for keys that are not available now. Reads get this error too, because the history service gives up a task

@@ -80,9 +80,18 @@ func TestKeysThatAreNotAvailable(t *testing.T) {
 func TestReadsOfADatabaseThatDoesNotAnswer(t *testing.T) {
 	for _, kinds := range [][]string{
 		{"DatabaseTimeout", "DatabaseUnavailable", "StorageError", "Timeout", "Unavailable", "StrongroomError"},
-		{client.KindUnavailable}, {client.KindTimeout}, {"SomethingNew"}, {"PermissionDenied"},
+		{client.KindUnavailable}, {client.KindTimeout}, {"SomethingNew"},
 	} {
 		require.IsType(t, &serviceerror.Unavailable{}, Convert(read, &client.Error{Kinds: kinds}), kinds)
+	}
+}
+
+// Temporal gives a task up after 70 reads that end with Unavailable. It waits without end for what an operator must repair.
+func TestReadsThatWaitForAnOperator(t *testing.T) {
+	for _, kind := range []string{"PermissionDenied", "AuditUnavailable"} {
+		var exhausted *serviceerror.ResourceExhausted
+		require.ErrorAs(t, Convert(read, &client.Error{Kinds: []string{kind, "StrongroomError"}}), &exhausted, kind)
+		require.Equal(t, enumspb.RESOURCE_EXHAUSTED_SCOPE_SYSTEM, exhausted.Scope)
 	}
 }
 
