@@ -11,8 +11,14 @@ import (
 	"go.temporal.io/server/common/searchattribute"
 )
 
-// words finds everything in a list filter that can be the name of a search attribute. Words in texts do no harm.
-var words = regexp.MustCompile("[A-Za-z_@][\\w@$]*(?:\\.[A-Za-z_@][\\w@$]*)*|`[^`]+`")
+// words finds all names in a list filter that need no quotes.
+var words = regexp.MustCompile("[A-Za-z_@][\\w@$]*(?:\\.[A-Za-z_@][\\w@$]*)*")
+
+// namesIn returns everything in a list filter that can be the name of a search attribute: each word, and what is between two quotes.
+// Words in texts do no harm, and a quote in a text hides no name.
+func namesIn(filter string) []string {
+	return append(words.FindAllString(filter, -1), strings.Split(filter, "`")...)
+}
 
 // field is a search attribute with the name that records have it under.
 type field struct {
@@ -32,8 +38,7 @@ func fieldsOf(
 	component *chasm.VisibilitySearchAttributesMapper,
 ) map[string]field {
 	fields := map[string]field{}
-	for _, word := range words.FindAllString(filter, -1) {
-		name := strings.Trim(word, "`")
+	for _, name := range namesIn(filter) {
 		if _, seen := fields[name]; seen {
 			continue
 		}

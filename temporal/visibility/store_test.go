@@ -211,11 +211,22 @@ func TestNamesInAFilter(t *testing.T) {
 		"AliasForKeyword01":         {"Keyword01", keyword},
 		"AliasForInt01":             {"Int01", enumspb.INDEXED_VALUE_TYPE_INT},
 		"AliasWithHyphenFor-Text01": {"Text01", enumspb.INDEXED_VALUE_TYPE_TEXT},
+		"Text01":                    {"Text01", enumspb.INDEXED_VALUE_TYPE_TEXT}, // a word of a name in quotes
 		"ScheduleId":                {"WorkflowId", keyword},
 		"Int02":                     {"Int02", enumspb.INDEXED_VALUE_TYPE_INT},
 		"WorkflowId":                {"WorkflowId", keyword},
 		"ChangeVersion":             {"TemporalChangeVersion", enumspb.INDEXED_VALUE_TYPE_KEYWORD_LIST},
 	}, fieldsOf(filter, "ns", mapper, known, nil))
+}
+
+// A quote in a text hides no name, and a text with a quote in it does not break the names in quotes.
+func TestNamesBesideTextsWithQuotes(t *testing.T) {
+	mapper := &searchattribute.TestMapper{Namespace: "ns"}
+	filter := "WorkflowType = 'a`b' AND AliasForKeyword01 = 'x`y' AND `AliasWithHyphenFor-Text01` = '`'"
+	fields := fieldsOf(filter, "ns", mapper, searchattribute.TestNameTypeMap(), nil)
+	for _, name := range []string{"WorkflowType", "AliasForKeyword01", "AliasWithHyphenFor-Text01"} {
+		require.Contains(t, fields, name)
+	}
 }
 
 // A list sends the attributes that its filter names: aliases with their field and type, others with their type.
