@@ -1,0 +1,61 @@
+"""Two Temporal servers on one cell, each with its own `strongroom serve`: a rolling restart under load loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import ExitStack
+from dataclasses import replace
+
+import pytest
+
+from examples.temporal.chaos_load import Load, check
+from examples.temporal.run import scene
+from examples.temporal.scene import until
+from examples.temporal.sealed import sealed_cell
+from examples.temporal.server import TemporalServer
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture
+def two_servers(temporal_binary, tmp_path):
+    """Yield the cell twice, with the process that serves it for each server, and the servers."""
+    with ExitStack() as stack:
+        first = sealed_cell(stack, tmp_path / "cell", shards=4, workers=2)
+        second = replace(first, name="second")
+        stack.callback(second.stop)
+        servers = []
+        for number, cell in enumerate((first, second)):
+            cell.serve()
+            server = TemporalServer(temporal_binary, tmp_path, cell.datastores(), name=f"server-{number}")
+            stack.callback(server.stop)
+            server.start()
+            servers.append((cell, server))
+        yield servers
+
+
+async def test_a_rolling_restart_loses_nothing(two_servers, caplog):
+    """Each server and each `serve` is restarted while workflows run. All end as without, and the list equals the truth."""
+    caplog.set_level(logging.CRITICAL)
+    (first, one), (second, two) = two_servers
+    load = Load(least=16, at_once=8)
+    async with scene(one.address, "rolling", "rolling", config=first.config) as the_scene:
+        running = asyncio.create_task(load.run(the_scene))
+        for stop, start in (
+            (two.stop, two.start),
+            (second.stop, second.serve),
+            (one.stop, one.start),
+            (first.stop, first.serve),
+        ):
+            await asyncio.to_thread(stop)
+            await asyncio.to_thread(start)
+            enough = len(load.results) + 3
+
+            async def went_on(enough=enough):
+                return len(load.results) >= enough
+
+            await until(went_on, "the end of three more workflows")
+        load.enough.set()
+        await running
+        assert await check(the_scene, load) == []
