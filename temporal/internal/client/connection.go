@@ -288,7 +288,8 @@ func (c *connection) answerPing() {
 	}
 }
 
-// goAway stops new calls, and gives those back that were not sent. The server ends the connection when it has answered the others.
+// goAway stops new calls, and gives those back that were not sent. Those that were sent in part are cancelled: the server then answers that
+// they had no effect. It ends the connection when it has answered the others.
 func (c *connection) goAway() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -298,11 +299,15 @@ func (c *connection) goAway() {
 	c.isAway = true
 	close(c.goingAway)
 	for _, p := range c.calls {
-		if p.withdraw() {
+		switch {
+		case p.withdraw():
 			c.remove(p)
 			p.done <- answer{lost: errGoingAway}
+		case p.withdrawn && !p.abandoned:
+			c.outbox.add(&outgoing{kind: frameCancel, id: p.id})
 		}
 	}
+	c.wakeWriter()
 }
 
 func (c *connection) isGoingAway() bool {

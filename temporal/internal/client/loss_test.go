@@ -194,6 +194,31 @@ func TestCallThatCrossesGoAway(t *testing.T) {
 	require.Nil(t, receive(t, done).err)
 }
 
+// A write whose parts GOAWAY interrupts is cancelled, and sent on the next connection while the old one still answers other calls.
+func TestGoAwayWithinTheParts(t *testing.T) {
+	p := newPeer(t)
+	client, old := connected(t, p, nil, nil)
+	large := bytes.Repeat([]byte{1}, 32<<20)
+	done := doing(background, client, Call{Operation: "write", Write: true, Arguments: large})
+	f, err := readFrame(old.reader)
+	require.NoError(t, err)
+	old.write(frameGoAway, 0, nil)
+	s := p.greet(nil) // the client has seen GOAWAY
+	for f.kind == frameCall {
+		require.False(t, f.last, "the message must not become complete")
+		_, err = old.reader.Discard(f.size)
+		require.NoError(t, err)
+		f, err = readFrame(old.reader)
+		require.NoError(t, err)
+	}
+	require.Equal(t, frameCancel, f.kind)
+	old.fail(f.id, []any{"Timeout", "Unavailable", "StrongroomError"}, false, map[string]any{})
+	m := s.read()
+	require.True(t, bytes.HasSuffix(m.content, large))
+	s.write(frameAnswer, m.id, nil)
+	require.Nil(t, receive(t, done).err)
+}
+
 // Without a connection a call fails after the wait, and the error says why there is none.
 func TestNoConnection(t *testing.T) {
 	p := newPeer(t)
