@@ -89,7 +89,10 @@ async def test_a_role_that_is_taken_away_while_the_server_runs(governed):
     """Calls are refused, and no namespace looks deleted: Temporal would drop the tasks of such a namespace."""
     async with serving(governed) as running:
         client = await Client.open(running.path)
-        await bound(governed, "temporal-server")
+        at = datetime.now(UTC)
+        await governed.access.change(
+            lambda policy: changes.unbind(policy, "temporal-server", "service", namespace_id=None, by=OWNER, now=at)
+        )
         with pytest.raises(CallError) as refused:
             await client.call("metadata.get_namespace", namespace_id=uuid4().bytes)
         await client.aclose()
