@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
+	"strongroom/temporal/internal/client"
 	"strongroom/temporal/internal/wire"
 )
 
@@ -38,17 +39,29 @@ func (q *queueV2) CreateQueue(
 	return &persistence.InternalCreateQueueResponse{}, nil
 }
 
+// EnqueueMessage drops a dead task of a namespace that is deleted. Temporal would otherwise try to write it without end, and its queue
+// would never get past it. Shredding would destroy the message anyway.
 func (q *queueV2) EnqueueMessage(
 	ctx context.Context, request *persistence.InternalEnqueueMessageRequest,
 ) (*persistence.InternalEnqueueMessageResponse, error) {
 	r := newWrite("queues.enqueue_message")
 	r.namedQueue(request.QueueType, request.QueueName)
 	r.field("data").Blob(request.Blob)
-	if namespaceID := namespaceOfDeadLetter(request.Blob); namespaceID != "" {
+	namespaceID := namespaceOfDeadLetter(request.Blob)
+	if namespaceID != "" {
 		r.uuid("namespace_id", namespaceID)
 	}
 	response := &persistence.InternalEnqueueMessageResponse{}
-	err := ask(ctx, q, r, func(reader *wire.Reader) { response.Metadata.ID = reader.Int() })
+	deleted := false
+	err := ask(ctx, watcher{q, func(failure *client.Error) {
+		deleted = failure.IsKind("NamespaceNotFound") || failure.IsKind("KeyDestroyed") || failure.IsKind("KeyWithdrawn")
+	}}, r, func(reader *wire.Reader) { response.Metadata.ID = reader.Int() })
+	if namespaceID != "" && deleted {
+		q.logger.Warn("A dead task was dropped, because its namespace is deleted.", tag.WorkflowNamespaceID(namespaceID))
+		return &persistence.InternalEnqueueMessageResponse{
+			Metadata: persistence.MessageMetadata{ID: persistence.EmptyQueueMessageID},
+		}, nil
+	}
 	if err != nil {
 		return nil, queueError(err, request.QueueType, request.QueueName)
 	}
