@@ -147,13 +147,13 @@ func (c *connection) close(reason error) {
 		return
 	}
 	c.hasEnded, c.reason = true, reason
+	close(c.ended) // before its calls end, because their callers look for a connection at once
 	calls := c.calls
 	c.calls = nil
 	for _, p := range calls {
 		p.done <- answer{lost: reason, sent: p.sent}
 	}
 	c.mu.Unlock()
-	close(c.ended)
 	_ = c.socket.Close()
 }
 

@@ -1,8 +1,10 @@
 package client
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"net"
 	"testing"
 	"time"
 
@@ -372,4 +374,19 @@ func TestClose(t *testing.T) {
 	failure = receive(t, doing(background, client, Call{Operation: "b", Write: true})).err
 	require.True(t, failure.IsKind(KindUnavailable))
 	require.False(t, failure.MayHaveBeenCommitted)
+}
+
+// A caller whose connection ended must not get the same connection again, because it would use up its repeats at once.
+func TestEndedConnectionTakesNoCalls(t *testing.T) {
+	for range 2000 {
+		ours, theirs := net.Pipe()
+		c := newConnection(ours, bufio.NewReader(ours), welcome{maxInFlight: 1}, patience)
+		c.slots <- struct{}{}
+		p := c.start([]byte{0x90}, nil)
+		go c.close(errClosed)
+		<-p.done
+		require.False(t, c.takesCalls())
+		require.NoError(t, theirs.Close())
+		c.tasks.Wait()
+	}
 }
