@@ -175,7 +175,7 @@ def test_api_keys():
     made = policy(bob="auditor")
     text, kept = make_api_key(now=NOW, lifetime=timedelta(days=1))
     made = changes.add_api_key(made, "bob", kept, by=OWNER, now=NOW)
-    assert text.split("_")[2].encode() not in made.encode()
+    assert text.split("_", 2)[2].encode() not in made.encode()  # the secret may have a "_" too
     found = find_by_api_key(made, text, now=NOW)
     assert (found[0].name, found[1].key_id) == ("bob", kept.key_id)
     assert find_by_api_key(made, text, now=NOW + timedelta(days=1)) is None

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from strongroom.storage import BranchRange, DataLoss, HistoryBranch, NotFound
 from strongroom.storage.histories.branch import LAST_NODE
+from strongroom.storage.histories.chain import NodeRows
+from strongroom.storage.histories.nodes import SealedNodes
 from strongroom.storage.histories.pages import BranchRead
 from strongroom.storage.histories.reading import _SQL, HistoryReader
 
 NAMESPACE, TREE = UUID(int=1), UUID(int=2)
-STATEMENTS = {statement: name for name, statement in _SQL.items()}
 
 
 class Write(NamedTuple):
@@ -79,7 +80,8 @@ def read_all(branch, rows, bounds, *, reverse, page_size, last_txn_id=None):
     """Read all pages from a database that holds `rows`; return the rows oldest first, or `DataLoss`."""
 
     async def pages():
-        reader = HistoryReader(HistoryRows(rows), None)
+        stored = HistoryRows(rows)
+        reader = HistoryReader(stored, None, stored)
         read = BranchRead(NAMESPACE, branch, bounds.low, bounds.high, reverse=reverse, metadata_only=True)
         nodes, token = [], None
         while True:
@@ -99,7 +101,7 @@ def read_all(branch, rows, bounds, *, reverse, page_size, last_txn_id=None):
 
 
 class HistoryRows:
-    """Answers the statements of a `HistoryReader` from a collection of writes."""
+    """The database and the node reader of a `HistoryReader`, made from a collection of writes."""
 
     def __init__(self, writes):
         self.writes = set(writes)
@@ -110,21 +112,22 @@ class HistoryRows:
         yield self
 
     async def fetchrow(self, statement, _shard, _namespace, _tree, *arguments):
-        """Answer a statement, like `Connection.fetchrow`."""
-        name = STATEMENTS[statement]
-        if name == "newest_writes":
-            *parts, low, as_of = arguments
-            inside = [one for part in zip(*parts, strict=True) for one in self._range(*part) if one.txn <= as_of]
-            below = [one.txn for one in inside if one.node < low]
-            return {"newest": max((one.txn for one in inside), default=None), "below": max(below, default=None)}
-        *bounds, limit = arguments
-        nodes = sorted({one.node for one in self._range(*bounds)}, reverse=name == "scan_backwards")
+        """Answer the statement for the newest writes, like `Connection.fetchrow`."""
+        assert statement == _SQL["newest_writes"]
+        *parts, low, as_of = arguments
+        inside = [one for part in zip(*parts, strict=True) for one in self._range(*part) if one.txn <= as_of]
+        below = [one.txn for one in inside if one.node < low]
+        return {"newest": max((one.txn for one in inside), default=None), "below": max(below, default=None)}
+
+    async def fetch(self, wanted):
+        """Return writes of a range, like `NodeReader.fetch`."""
+        inside = self._range(wanted.branch_id, wanted.begin, wanted.end)
         rows = []
-        for node in nodes:  # WITH TIES: every write of a node, in no particular order
-            if len(rows) < limit:
-                rows += sorted((one for one in self._range(*bounds) if one.node == node), key=lambda one: one.txn % 3)
-        columns = list(zip(*rows, strict=True))[1:] or [None] * 3
-        return dict(zip(("node_ids", "txn_ids", "prev_txn_ids"), (one and list(one) for one in columns), strict=True))
+        for node in sorted({one.node for one in inside}, reverse=wanted.reverse):
+            if len(rows) < wanted.limit:  # every write of a node, in no particular order
+                rows += sorted((one for one in inside if one.node == node), key=lambda one: one.txn % 3)
+        columns = [list(column) for column in zip(*rows, strict=True)][1:] or [[], [], []]
+        return SealedNodes(wanted.branch_id, NodeRows(*columns), ())
 
     def _range(self, branch_id, begin, end):
         return [one for one in self.writes if one.branch_id == branch_id and begin <= one.node < end]

@@ -28,7 +28,7 @@ STATUSES = "Running Completed Failed Canceled Terminated ContinuedAsNew TimedOut
 _LONG_STATUSES = {
     "WORKFLOW_EXECUTION_STATUS_" + re.sub(r"(?<=[a-z])(?=[A-Z])", "_", status).upper(): status for status in STATUSES
 }
-_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:[.,](\d{1,9})\d*)?(Z|[+-]\d\d:\d\d)", re.ASCII)
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d{1,2}:\d\d:\d\d)(?:[.,](\d{1,9})\d*)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6, "s": 10**9}
 _UNITS |= {"m": 60 * _UNITS["s"], "h": 3600 * _UNITS["s"], "d": 86400 * _UNITS["s"]}
 _DURATION = re.compile(rf"([+-]?)((?:(?:\d+\.?\d*|\.\d+)(?:{'|'.join(_UNITS)}))+)", re.ASCII)
@@ -135,7 +135,8 @@ def _time(literal):
     if not match:
         return None
     try:
-        moment = datetime.fromisoformat(match[1] + match[3].replace("Z", "+00:00"))
+        padded = re.sub(r"T(\d):", r"T0\1:", match[1])  # Go takes one digit for the hour
+        moment = datetime.fromisoformat(padded + match[3].replace("Z", "+00:00"))
         since = moment - datetime(1970, 1, 1, tzinfo=UTC)
     except (ValueError, OverflowError):
         return None
