@@ -94,7 +94,7 @@ class Authoriser:
         self,
         access: AccessControl,
         keyring: Keyring,
-        find_namespace: Callable[[str], Awaitable[UUID]],
+        find_namespace: Callable[..., Awaitable[UUID]],
         log: AuditLog,
         *,
         caller: Mapping[str, str],
@@ -188,7 +188,8 @@ class Authoriser:
             return (), False
         if not named and arguments.get("name") is not None:
             try:
-                return (await self._find_namespace(arguments["name"]),), False
+                options = {"unavailable": True} if arguments.get("unavailable") else {}
+                return (await self._find_namespace(arguments["name"], **options),), False
             except (
                 NamespaceNotFound,
                 InvalidPersistenceRequest,

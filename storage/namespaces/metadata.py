@@ -132,12 +132,15 @@ class MetadataStore:
         # A caller that loses a race leaves the keys, because another caller may already use them.
         await self._rows.insert(namespace_id, details, created_at=datetime.now(UTC), data=data, is_global=is_global)
 
-    async def get_namespace(self, *, namespace_id: UUID | None = None, name: str | None = None) -> NamespaceRecord:
+    async def get_namespace(
+        self, *, namespace_id: UUID | None = None, name: str | None = None, unavailable: bool = False
+    ) -> NamespaceRecord:
         """Return a namespace by its id or by its name. It must not be shredded.
 
         Args:
             namespace_id: The id; None to find it by name.
             name: The name; None to find it by id.
+            unavailable: Whether one whose keys are not available is returned as in a list. Its name is then not verified.
 
         Raises:
             InvalidPersistenceRequest: Both are given, or neither.
@@ -148,14 +151,15 @@ class MetadataStore:
         if (namespace_id is None) == (name is None):
             msg = "name exactly one: the namespace's id or its name"
             raise InvalidPersistenceRequest(msg)
+        check_flag("unavailable", unavailable)
         if name is not None:
-            return await self._records.open(await self._rows.by_name(name), name)
+            return await self._records.open(await self._rows.by_name(name), name, unavailable=unavailable)
         assert namespace_id is not None  # noqa: S101 - the other one is None
         check_uuid("namespace_id", namespace_id)
         row = await self._rows.by_id(namespace_id)
         if row is None or is_gone(row):
             raise NamespaceNotFound
-        return await self._records.open(row)
+        return await self._records.open(row, unavailable=unavailable)
 
     async def update_namespace(
         self, namespace_id: UUID, *, data: DataBlob, is_global: bool, notification_version: int

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from strongroom.kms import KmsTimeout
+from strongroom.kms import KeyDestroyed, KeyringFileError, KeyWithdrawn, KmsError, KmsTimeout
 from strongroom.storage.sealing import UNREADABLE
 
 from .namespace_record import NamespaceRecord, open_data, unreadable_record
@@ -35,18 +35,24 @@ class OpenedRecords:
         self._keyring = keyring
         self._list_seconds = list_seconds
 
-    async def open(self, row: Row, name: str | None = None) -> NamespaceRecord:
+    async def open(self, row: Row, name: str | None = None, *, unavailable: bool = False) -> NamespaceRecord:
         """Open a row.
 
         Args:
             row: The row, which is not that of a shredded namespace.
             name: The name that the row was found by; None if it was found in another way.
+            unavailable: Whether a row whose keys are not available is returned with the error. One whose keys are destroyed is not.
 
         Raises:
             KmsError: The namespace's keys are not available.
             IntegrityError: The row was changed outside of the stores, or has another name.
         """
-        record = await self._open(row)
+        try:
+            record = await self._open(row)
+        except (KmsError, KeyringFileError) as error:
+            if not unavailable or isinstance(error, KeyDestroyed | KeyWithdrawn):
+                raise
+            return unreadable_record(row, error)
         if name is not None:
             check_name(record.name, name)
         return record

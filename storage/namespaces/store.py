@@ -154,21 +154,21 @@ class NamespaceStore:
         """
         return await self._open(await self._rows.by_name(name), name)
 
-    async def find(self, name: str) -> UUID:
+    async def find(self, name: str, *, unavailable: bool = False) -> UUID:
         """Return the id of a namespace by its name, even if it is scheduled for shredding or its shredding was interrupted.
 
         Args:
             name: The name, 1 to 255 bytes of UTF-8.
+            unavailable: Whether a namespace whose keys are not available is found too. Its name is then not verified.
 
         Raises:
             NamespaceNotFound: No namespace has this name, or its shredding is completed.
             InvalidPersistenceRequest: The name is empty or too long.
             KmsError: Its keys are not available, and a shredding is not the reason.
             IntegrityError: The row was changed outside of the stores.
-            StorageError: The database does not answer.
         """
         row = await self._rows.by_name(name)
-        with suppress(KeyDestroyed, KeyDisabled):
+        with suppress(*(UNREADABLE if unavailable else (KeyDestroyed, KeyDisabled))):
             await self._open(row, name)
         return unopened(row).namespace_id
 

@@ -22,6 +22,10 @@ const kekSetting = "strongroom.kek"
 // placeholderNamespace begins the name of a namespace whose own name can't be read now.
 const placeholderNamespace = "strongroom-unavailable-"
 
+// placeholderMark is a key in the data of a placeholder. A change of a namespace that was read as a placeholder is refused, because it
+// would replace all settings.
+const placeholderMark = "strongroom.placeholder"
+
 // placeholderRetention is long, so that nothing is deleted for the settings of a placeholder.
 const placeholderRetention = 10 * 365 * 24 * time.Hour
 
@@ -36,19 +40,38 @@ var _ persistence.MetadataStore = (*metadataStore)(nil)
 func newMetadataStore(shared base, clusterName string) *metadataStore {
 	store := &metadataStore{base: shared, clusterName: clusterName}
 	store.known.byID = map[string]*persistence.InternalGetNamespaceResponse{}
+	store.known.names = map[string]string{}
 	return store
 }
 
-// knownNamespaces are the namespaces as they were last read.
+// knownNamespaces are the namespaces as they were last read, and the names by which others were found.
 type knownNamespaces struct {
-	lock sync.Mutex
-	byID map[string]*persistence.InternalGetNamespaceResponse
+	lock  sync.Mutex
+	byID  map[string]*persistence.InternalGetNamespaceResponse
+	names map[string]string
 }
 
 func (k *knownNamespaces) set(record namespaceRecord) {
 	k.lock.Lock()
 	defer k.lock.Unlock()
 	k.byID[record.id] = record.response
+	delete(k.names, record.id)
+}
+
+// name remembers the name by which a namespace was found that can't be read now.
+func (k *knownNamespaces) name(id, name string) {
+	k.lock.Lock()
+	defer k.lock.Unlock()
+	k.names[id] = name
+}
+
+func (k *knownNamespaces) nameOf(id string) string {
+	k.lock.Lock()
+	defer k.lock.Unlock()
+	if name := k.names[id]; name != "" {
+		return name
+	}
+	return placeholderNamespace + id
 }
 
 func (k *knownNamespaces) get(id string) *persistence.InternalGetNamespaceResponse {
@@ -61,6 +84,7 @@ func (k *knownNamespaces) forget(id string) {
 	k.lock.Lock()
 	defer k.lock.Unlock()
 	delete(k.byID, id)
+	delete(k.names, id)
 }
 
 func (s *metadataStore) CreateNamespace(
@@ -84,8 +108,9 @@ func (s *metadataStore) CreateNamespace(
 	return &persistence.CreateNamespaceResponse{ID: request.ID}, nil
 }
 
-// GetNamespace by id never fails for a namespace that may exist: Temporal's registry takes each failure of a look-up for a namespace
-// that does not exist, and drops its tasks. It gets the namespace as it was last read, or a placeholder.
+// GetNamespace never fails for a namespace whose keys are away: Temporal's registry takes each failure of a look-up for a namespace
+// that does not exist, drops its tasks, and answers its callers with NotFound, after which their workers end. The registry gets the
+// namespace as it was last read, or a placeholder. A look-up by id gives a placeholder after any other failure, too.
 func (s *metadataStore) GetNamespace(
 	ctx context.Context, request *persistence.GetNamespaceRequest,
 ) (*persistence.InternalGetNamespaceResponse, error) {
@@ -97,6 +122,7 @@ func (s *metadataStore) GetNamespace(
 		r.uuid("namespace_id", request.ID)
 	} else {
 		r.field("name").Text(request.Name)
+		r.field("unavailable").Bool(true)
 	}
 	var record namespaceRecord
 	err := ask(ctx, s, r, func(reader *wire.Reader) { record = readNamespace(reader) })
@@ -104,9 +130,15 @@ func (s *metadataStore) GetNamespace(
 	case err == nil && record.isTemporals():
 		s.known.set(record)
 		return record.response, nil
+	case err == nil && record.unreadable && !record.why.permanent:
+		s.logger.Warn("A namespace can't be read now.", tag.WorkflowNamespaceID(record.id), tag.String("reason", record.why.message))
+		return s.lastReadOf(record, request.Name)
 	case err == nil, isNotFound(err):
 		return nil, serviceerror.NewNamespaceNotFound(request.ID + request.Name)
-	case request.ID == "" || errors.As(err, new(*persistence.InvalidPersistenceRequestError)):
+	case request.ID == "":
+		s.logger.Warn("A look-up of a namespace by its name failed. The registry takes it for one that does not exist.", tag.Error(err))
+		return nil, err
+	case errors.As(err, new(*persistence.InvalidPersistenceRequestError)):
 		return nil, err
 	}
 	s.logger.Warn("A namespace can't be read now.", tag.WorkflowNamespaceID(request.ID), tag.Error(err))
@@ -129,11 +161,18 @@ func (s *metadataStore) RenameNamespace(ctx context.Context, request *persistenc
 func (s *metadataStore) change(
 	ctx context.Context, r *request, request *persistence.InternalUpdateNamespaceRequest,
 ) error {
+	detail, err := s.serializer.NamespaceDetailFromBlob(request.Namespace)
+	if err != nil {
+		return &persistence.InvalidPersistenceRequestError{Msg: "the namespace's settings can't be decoded"}
+	}
+	if detail.GetInfo().GetData()[placeholderMark] != "" {
+		return notNow("the namespace", reason{message: "its keys were not available when its settings were read"})
+	}
 	r.uuid("namespace_id", request.Id)
 	r.field("data").Blob(request.Namespace)
 	r.field("is_global").Bool(request.IsGlobal)
 	r.field("notification_version").Int(request.NotificationVersion)
-	err := run(ctx, s, r)
+	err = run(ctx, s, r)
 	if errors.As(err, new(*persistence.ConditionFailedError)) || errors.As(err, new(*serviceerror.NamespaceAlreadyExists)) {
 		return serviceerror.NewUnavailable(err.Error())
 	}
@@ -222,6 +261,24 @@ func (s *metadataStore) listed(record namespaceRecord) (*persistence.InternalGet
 	return s.lastRead(record)
 }
 
+// lastReadOf returns a namespace that was found by its name, as it was last read. Tokens of names are not authenticated, so the name in
+// the row is compared if it is known.
+func (s *metadataStore) lastReadOf(record namespaceRecord, name string) (*persistence.InternalGetNamespaceResponse, error) {
+	s.known.name(record.id, name)
+	found, err := s.lastRead(record)
+	if err != nil {
+		return nil, err
+	}
+	detail, err := s.serializer.NamespaceDetailFromBlob(found.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	if detail.GetInfo().GetName() != name {
+		return nil, serviceerror.NewDataLoss("the row of the namespace's name is that of a namespace with another name")
+	}
+	return found, nil
+}
+
 // lastRead returns a namespace as it was last read. A process that never read it gets a placeholder, whose calls fail until the
 // namespace's keys are available. The registry replaces the placeholder when a list has the namespace again.
 func (s *metadataStore) lastRead(record namespaceRecord) (*persistence.InternalGetNamespaceResponse, error) {
@@ -230,7 +287,8 @@ func (s *metadataStore) lastRead(record namespaceRecord) (*persistence.InternalG
 	}
 	detail, err := s.serializer.NamespaceDetailToBlob(&persistencespb.NamespaceDetail{
 		Info: &persistencespb.NamespaceInfo{
-			Id: record.id, Name: placeholderNamespace + record.id, State: enumspb.NAMESPACE_STATE_REGISTERED,
+			Id: record.id, Name: s.known.nameOf(record.id), State: enumspb.NAMESPACE_STATE_REGISTERED,
+			Data: map[string]string{placeholderMark: "true"},
 		},
 		Config: &persistencespb.NamespaceConfig{
 			Retention:               durationpb.New(placeholderRetention),

@@ -119,6 +119,38 @@ func TestLookUpsOfNamespacesThatCannotBeRead(t *testing.T) {
 	}
 }
 
+// A look-up by name finds a namespace whose keys are away: as a placeholder with this name, which later lists have too.
+func TestLookUpsByNameOfNamespacesWithoutKeys(t *testing.T) {
+	id := uuid.New()
+	rows := []row{{id: id, kind: "KmsUnavailable"}}
+	list := listOf(t, &rows)
+	doer := &cell{answer: func(call client.Call, out *wire.Writer) error {
+		if call.Operation == "metadata.list_namespaces" {
+			return list.answer(call, out)
+		}
+		rows[0].write(t, out)
+		return nil
+	}}
+	store, err := factoryOf(doer).NewMetadataStore()
+	require.NoError(t, err)
+	require.Equal(t, []string{placeholderNamespace + id.String()}, names(t, store))
+	found, err := store.GetNamespace(context.Background(), &persistence.GetNamespaceRequest{Name: "tenant"})
+	require.NoError(t, err)
+	require.Equal(t, true, doer.arguments(t)["unavailable"])
+	detail, err := serialization.NewSerializer().NamespaceDetailFromBlob(found.Namespace)
+	require.NoError(t, err)
+	require.Equal(t, id.String(), detail.Info.Id)
+	require.Equal(t, "tenant", detail.Info.Name)
+	require.Equal(t, []string{"tenant"}, names(t, store))
+	err = store.UpdateNamespace(context.Background(), &persistence.InternalUpdateNamespaceRequest{Id: id.String(), Namespace: found.Namespace})
+	require.IsType(t, &serviceerror.ResourceExhausted{}, err, "a placeholder must not replace the settings")
+	rows = []row{{id: id, name: "renamed"}}
+	require.Equal(t, []string{"renamed"}, names(t, store))
+	rows = []row{{id: id, kind: "KmsUnavailable"}}
+	_, err = store.GetNamespace(context.Background(), &persistence.GetNamespaceRequest{Name: "tenant"})
+	require.IsType(t, &serviceerror.DataLoss{}, err, "the row's last name was another one")
+}
+
 // The KEK of a namespace is in its data, or left to the rule of the configuration.
 func TestKekOfANamespace(t *testing.T) {
 	for kek, data := range map[string]map[string]string{"": nil, "local:mine": {kekSetting: "local:mine"}} {

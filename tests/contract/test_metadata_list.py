@@ -8,6 +8,8 @@ import pytest
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import (
     KekRef,
+    KeyDestroyed,
+    KmsError,
     destroy_data_keys,
 )
 from strongroom.storage import (
@@ -79,3 +81,27 @@ async def test_a_namespace_whose_keys_cannot_be_had_hides_no_other(own_cell, met
     assert listed[half.namespace_id].name is None
     assert "destroyed" in str(listed[half.namespace_id].unreadable)
     assert listed[half.namespace_id].is_global
+
+
+async def test_a_namespace_whose_keys_are_away_is_found_by_name(own_cell, metadata_store):
+    """A caller that asks for it gets the row without its data. One whose keys are destroyed is an error in any case."""
+    kek = KekRef.parse("local:taken-away")
+    await own_cell.create_kek(kek)
+    away, other = uuid4(), await create(metadata_store, "destroyed")
+    await metadata_store.create_namespace(away, "away", data=BLOB, kek=kek)
+    await destroy_data_keys(own_cell.keyring, other.namespace_id)
+    path = own_cell.config.kms["local"].keyring
+    document = json.loads(path.read_text())
+    assert document["keks"].pop("taken-away")
+    path.write_text(json.dumps(document))
+    async with Strongroom.open(own_cell.config) as elsewhere:
+        fresh = store_of(elsewhere)
+        for which in ({"name": "away"}, {"namespace_id": away}):
+            found = await fresh.get_namespace(**which, unavailable=True)
+            assert (found.namespace_id, found.name, found.data) == (away, None, None)
+            assert "taken-away" in str(found.unreadable)
+            with pytest.raises(KmsError):
+                await fresh.get_namespace(**which)
+        with pytest.raises(KeyDestroyed):
+            await fresh.get_namespace(namespace_id=other.namespace_id, unavailable=True)
+    assert (await metadata_store.get_namespace(name="away", unavailable=True)).data == BLOB
