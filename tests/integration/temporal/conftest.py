@@ -17,7 +17,7 @@ from examples.temporal.server import TemporalServer
 from tests.support.temporal.go import require_go
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 SHARDS = 4
@@ -33,10 +33,21 @@ class TemporalStack:
 
 
 @contextmanager
-def running_stack(binary: Path, folder: Path, *, workers: int = WORKERS) -> Iterator[TemporalStack]:
-    """Start a cell and a Temporal server on it."""
+def running_stack(
+    binary: Path, folder: Path, *, workers: int = WORKERS, configure: Callable[[SealedCell], None] | None = None
+) -> Iterator[TemporalStack]:
+    """Start a cell and a Temporal server on it.
+
+    Args:
+        binary: The Temporal server.
+        folder: A new folder for both.
+        workers: The number of worker processes of the cell.
+        configure: Function that adds to the cell's configuration before it is served.
+    """
     with ExitStack() as stack:
         cell = sealed_cell(stack, folder, shards=SHARDS, workers=workers)
+        if configure is not None:
+            configure(cell)
         cell.serve()
         server = TemporalServer(binary, folder, cell.datastores())
         stack.callback(server.stop)
