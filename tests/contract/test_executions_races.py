@@ -37,12 +37,21 @@ async def halted(workflow, call, one):
             workflow.namespace_id,
         )
         writing = asyncio.ensure_future(call)
-        await asyncio.sleep(0.2)
+        async with asyncio.timeout(60):
+            while not await waiting(workflow):
+                pass
         assert not writing.done()
         yield
         await asyncio.sleep(0.2)
         await connection.execute("DELETE FROM history_tasks WHERE shard_id = $1", workflow.shard_id)
     await writing
+
+
+async def waiting(workflow):
+    """Return the number of sessions that wait for a lock."""
+    statement = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with workflow.cell.database.connection(EVERY_NAMESPACE) as connection:
+        return (await connection.fetchrow(statement))["count"]
 
 
 async def test_of_two_creators_at_once_the_second_hears_of_the_first(workflow, rival):
