@@ -7,6 +7,7 @@ divided by plain in the same round. Needs Go.
 from __future__ import annotations
 
 import asyncio
+import logging
 import statistics
 import tempfile
 import time
@@ -50,6 +51,9 @@ def main(
     out: Path | None,
 ) -> None:
     """Measure, and print the table."""
+    logging.disable(
+        logging.WARNING
+    )  # the SDK logs each failed attempt of an activity, and half of the children fail once
     journal = Journal(
         out, rounds=rounds, count=count, at_once=at_once, shards=shards, serve_workers=workers, audit=audit
     )
