@@ -194,8 +194,8 @@ async def test_errors_hold_nothing_that_a_tenant_wrote(workflow, canary):
     await mine.create_zombie(mine.snapshot(of=ZOMBIE, tasks={CATEGORIES[0]: [taken]}))
     for call in (
         mine.create(),
-        mine.create(mine.snapshot(workflow_id=canary * 100)),
-        mine.create(mine.snapshot(timer_infos={canary * 100: blob()})),
+        mine.create(mine.snapshot(workflow_id=canary * 10_000)),
+        mine.create(mine.snapshot(timer_infos={canary * 10_000: blob()})),
         mine.create(mine.snapshot(timer_infos={canary: canary})),
         mine.create_zombie(
             mine.snapshot(of=ZOMBIE, tasks={CATEGORIES[0]: [taken._replace(blob=DataBlob(canary.encode()))]})

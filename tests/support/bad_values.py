@@ -100,7 +100,7 @@ class Samples:
         if origin in (set, frozenset, collections.abc.Set):
             return frozenset({self.make(inner[0])})
         if isinstance(kind, type) and issubclass(kind, enum.Enum):
-            return next(iter(kind))
+            return next(member for member in kind if member.name != "UNSPECIFIED")  # a write needs a state
         if dataclasses.is_dataclass(kind) or hasattr(kind, "_fields"):
             fields = (
                 kind._fields if hasattr(kind, "_fields") else [one.name for one in dataclasses.fields(kind) if one.init]
