@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.storage.engine.functions import load_functions
-from strongroom.storage.engine.group_commit import GroupCommit
-from strongroom.storage.engine.group_commit_members import GroupCommitLimits
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE
-from strongroom.storage.engine.shared_reads import SharedReads
+from strongroom.storage.engine.shared_reads import shared_reads
 
 from .task_pages import SealedTask
 from .tasks import TaskKey
@@ -21,8 +19,6 @@ if TYPE_CHECKING:
     from strongroom.storage.engine.database import Database
 
 _SQL = load_queries("executions/history_tasks")
-_LIMITS = GroupCommitLimits(statement_bytes=5000, waiting_bytes=2**31)
-"""Sizes are numbers of tasks here, so that the answer of a statement stays small."""
 
 
 class TaskRange(NamedTuple):
@@ -49,16 +45,9 @@ class TaskReader:
         self._function = load_functions(distributed=distributed)["get_history_tasks"]
         self._timeout = database.answer_timeout
         self._database = database
-        group: GroupCommit[TaskRange, Sequence[SealedTask]] = GroupCommit(
-            database,
-            self._read_together,
-            name="get_history_tasks",
-            shard=(lambda request: request.shard_id) if distributed else None,
-            size=lambda request: request.limit,
-            idempotent=True,
-            limits=_LIMITS,
+        self._reads = shared_reads(
+            database, "get_history_tasks", self._read_alone, self._read_together, distributed=distributed
         )
-        self._reads = SharedReads(self._read_alone, group)
 
     async def read(self, wanted: TaskRange) -> Sequence[SealedTask]:
         """Return a page of tasks, in the order of their keys. It was read after this call began."""

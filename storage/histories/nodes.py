@@ -9,10 +9,8 @@ from strongroom.kms.sealing.record_kinds import HISTORY_NODE
 from strongroom.storage.checks import check_flag, check_number, check_shard_id, check_uuid, open_keys, wanted_page_size
 from strongroom.storage.data_blob import DataBlob, Encoding
 from strongroom.storage.engine.functions import load_functions
-from strongroom.storage.engine.group_commit import GroupCommit
-from strongroom.storage.engine.group_commit_members import GroupCommitLimits
 from strongroom.storage.engine.queries import load_queries
-from strongroom.storage.engine.shared_reads import SharedReads
+from strongroom.storage.engine.shared_reads import shared_reads
 from strongroom.storage.page_tokens import page_position, page_token
 from strongroom.storage.sealing import open_rows
 
@@ -31,8 +29,6 @@ if TYPE_CHECKING:
 _SQL = load_queries("histories/histories")
 _READ = "range of history nodes"
 _NO_EVENTS = DataBlob(b"", Encoding.UNSPECIFIED)
-_LIMITS = GroupCommitLimits(statement_bytes=5000, waiting_bytes=2**31)
-"""Sizes are numbers of nodes here: a statement has at most five reads of 1000 nodes, so that its answer stays small."""
 _new_node = partial(tuple.__new__, HistoryNode)
 
 
@@ -88,16 +84,9 @@ class NodeReader:
         self._function = load_functions(distributed=distributed)["get_history_nodes"]
         self._timeout = database.answer_timeout
         self._database = database
-        group: GroupCommit[NodeRange, SealedNodes] = GroupCommit(
-            database,
-            self._fetch_together,
-            name="get_history_nodes",
-            shard=(lambda request: request.shard_id) if distributed else None,
-            size=lambda request: request.limit,
-            idempotent=True,
-            limits=_LIMITS,
+        self._reads = shared_reads(
+            database, "get_history_nodes", self._fetch_alone, self._fetch_together, distributed=distributed
         )
-        self._reads = SharedReads(self._fetch_alone, group)
 
     async def fetch(self, wanted: NodeRange) -> SealedNodes:
         """Return at least `limit` writes of a range, or all if there are fewer. The order of a node's writes is not defined."""
@@ -126,10 +115,10 @@ class NodeReader:
         await self._reads.aclose()
 
     async def _fetch_alone(self, wanted: NodeRange) -> SealedNodes:
-        *bounds, reverse, _, done_node, done_txn = wanted
+        *bounds, reverse, metadata_only, done_node, done_txn = wanted
         statement = _SQL["read_backwards" if reverse else "read_forwards"]
         async with self._database.connection(wanted.namespace_id) as connection:
-            row = await connection.fetchrow(statement, *bounds, done_node, done_txn)
+            row = await connection.fetchrow(statement, *bounds, done_node, done_txn, metadata_only)
         assert row is not None  # noqa: S101 - an aggregate has always one row
         return _sealed_nodes(wanted, row)
 
@@ -141,7 +130,7 @@ class NodeReader:
 
 def _sealed_nodes(wanted: NodeRange, row: Row) -> SealedNodes:
     rows = NodeRows(row["node_ids"] or [], row["txn_ids"] or [], row["prev_txn_ids"] or [])
-    return SealedNodes(wanted.branch_id, rows, () if wanted.metadata_only else row["sealed"] or ())
+    return SealedNodes(wanted.branch_id, rows, row["sealed"] or ())
 
 
 async def open_nodes(
