@@ -131,3 +131,25 @@ func decode(call client.Call, answer []byte, read func(*wire.Reader)) error {
 		return serviceerror.NewUnavailable(fmt.Sprintf("%s: the answer can't be read: %v", call.Operation, err))
 	}
 }
+
+// readPage reads an answer that is a page, and returns the token of the next page.
+//
+// element reads an element of the list with this name, and unreadable reads a row that does not open; nil: such rows are passed over.
+func readPage(reader *wire.Reader, list string, element, unreadable func()) (token []byte) {
+	reader.Fields(func(name string) {
+		switch {
+		case name == list:
+			reader.Elements(element)
+		case name == "unreadable" && unreadable != nil:
+			reader.Elements(unreadable)
+		case name == "next_page_token":
+			token = reader.Raw()
+		}
+	})
+	return token
+}
+
+// collect returns a function that reads an element and appends it to a list.
+func collect[T any](list *[]T, reader *wire.Reader, read func(*wire.Reader) T) func() {
+	return func() { *list = append(*list, read(reader)) }
+}

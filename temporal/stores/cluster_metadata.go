@@ -21,14 +21,7 @@ func (s *clusterMetadataStore) ListClusterMetadata(
 	r.page(request.PageSize, request.NextPageToken)
 	response := &persistence.InternalListClusterMetadataResponse{}
 	err := ask(ctx, s, r, func(reader *wire.Reader) {
-		reader.Fields(func(name string) {
-			switch name {
-			case "clusters":
-				reader.Elements(func() { response.ClusterMetadata = append(response.ClusterMetadata, readCluster(reader)) })
-			case "next_page_token":
-				response.NextPageToken = reader.Raw()
-			}
-		})
+		response.NextPageToken = readPage(reader, "clusters", collect(&response.ClusterMetadata, reader, readCluster), nil)
 	})
 	if err != nil {
 		return nil, err
@@ -75,14 +68,7 @@ func (s *clusterMetadataStore) GetClusterMembers(
 	r.memberFilters(request)
 	response := &persistence.GetClusterMembersResponse{}
 	err := ask(ctx, s, r, func(reader *wire.Reader) {
-		reader.Fields(func(name string) {
-			switch name {
-			case "members":
-				reader.Elements(func() { response.ActiveMembers = append(response.ActiveMembers, readMember(reader)) })
-			case "next_page_token":
-				response.NextPageToken = reader.Raw()
-			}
-		})
+		response.NextPageToken = readPage(reader, "members", collect(&response.ActiveMembers, reader, readMember), nil)
 	})
 	if err != nil {
 		return nil, err

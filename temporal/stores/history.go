@@ -68,14 +68,7 @@ func (s *executionStore) ReadHistoryBranch(
 	r.page(request.PageSize, request.NextPageToken)
 	response := &persistence.InternalReadHistoryBranchResponse{}
 	err = ask(ctx, s, r, func(reader *wire.Reader) {
-		reader.Fields(func(name string) {
-			switch name {
-			case "nodes":
-				reader.Elements(func() { response.Nodes = append(response.Nodes, historyNode(reader)) })
-			case "next_page_token":
-				response.NextPageToken = reader.Raw()
-			}
-		})
+		response.NextPageToken = readPage(reader, "nodes", collect(&response.Nodes, reader, historyNode), nil)
 	})
 	if err != nil {
 		return nil, err
@@ -127,7 +120,7 @@ func (s *executionStore) GetHistoryTreeContainingBranch(
 	r.uuid("tree_id", branch.TreeId)
 	var branches []branchInfo
 	err = ask(ctx, s, r, func(reader *wire.Reader) {
-		reader.Elements(func() { branches = append(branches, readBranchInfo(reader)) })
+		reader.Elements(collect(&branches, reader, readBranchInfo))
 	})
 	if err != nil {
 		return nil, err
@@ -160,20 +153,13 @@ func (s *executionStore) GetAllHistoryTreeBranches(
 	var branches []branchInfo
 	unreadable := 0
 	err := ask(ctx, s, r, func(reader *wire.Reader) {
-		reader.Fields(func(name string) {
-			switch name {
-			case "branches":
-				reader.Elements(func() {
-					if listed := listedBranch(reader); listed != nil {
-						branches = append(branches, *listed)
-					} else {
-						unreadable++
-					}
-				})
-			case "next_page_token":
-				response.NextPageToken = reader.Raw()
+		response.NextPageToken = readPage(reader, "branches", func() {
+			if listed := listedBranch(reader); listed != nil {
+				branches = append(branches, *listed)
+			} else {
+				unreadable++
 			}
-		})
+		}, nil)
 	})
 	if err != nil {
 		return nil, err

@@ -163,16 +163,7 @@ func (s *executionStore) historyTaskRange(
 func (s *executionStore) taskPage(ctx context.Context, r *request) (taskPage, error) {
 	var page taskPage
 	err := ask(ctx, s, r, func(reader *wire.Reader) {
-		reader.Fields(func(name string) {
-			switch name {
-			case "tasks":
-				reader.Elements(func() { page.tasks = append(page.tasks, historyTask(reader)) })
-			case "unreadable":
-				reader.Elements(func() { page.unreadable = append(page.unreadable, readUnreadableTask(reader)) })
-			case "next_page_token":
-				page.token = reader.Raw()
-			}
-		})
+		page.token = readPage(reader, "tasks", collect(&page.tasks, reader, historyTask), collect(&page.unreadable, reader, readUnreadableTask))
 	})
 	return page, err
 }

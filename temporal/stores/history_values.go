@@ -135,7 +135,7 @@ func historyBranch(reader *wire.Reader) *persistencespb.HistoryBranch {
 		case "branch_id":
 			branch.BranchId = reader.UUID()
 		case "ancestors":
-			reader.Elements(func() { branch.Ancestors = append(branch.Ancestors, branchRange(reader)) })
+			reader.Elements(collect(&branch.Ancestors, reader, branchRange))
 		}
 	})
 	return branch

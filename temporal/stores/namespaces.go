@@ -230,14 +230,7 @@ func (s *metadataStore) namespacePage(ctx context.Context, size int, after []byt
 	r := newRead("metadata.list_namespaces")
 	r.page(size, after)
 	err = ask(ctx, s, r, func(reader *wire.Reader) {
-		reader.Fields(func(name string) {
-			switch name {
-			case "namespaces":
-				reader.Elements(func() { records = append(records, readNamespace(reader)) })
-			case "next_page_token":
-				token = reader.Raw()
-			}
-		})
+		token = readPage(reader, "namespaces", collect(&records, reader, readNamespace), nil)
 	})
 	return records, token, err
 }

@@ -57,7 +57,7 @@ func (s *nexusEndpointStore) ListNexusEndpoints(
 			case "table_version":
 				response.TableVersion = reader.Int()
 			case "endpoints":
-				reader.Elements(func() { response.Endpoints = append(response.Endpoints, readEndpoint(reader)) })
+				reader.Elements(collect(&response.Endpoints, reader, readEndpoint))
 			case "next_page_token":
 				response.NextPageToken = reader.Raw()
 			}

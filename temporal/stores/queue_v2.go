@@ -80,14 +80,7 @@ func (q *queueV2) ReadMessages(
 	response := &persistence.InternalReadMessagesResponse{}
 	var letters []deadLetter
 	err := ask(ctx, q, r, func(reader *wire.Reader) {
-		reader.Fields(func(name string) {
-			switch name {
-			case "messages":
-				reader.Elements(func() { letters = append(letters, readDeadLetter(reader)) })
-			case "next_page_token":
-				response.NextPageToken = reader.Raw()
-			}
-		})
+		response.NextPageToken = readPage(reader, "messages", collect(&letters, reader, readDeadLetter), nil)
 	})
 	if len(request.NextPageToken) > 0 && errors.As(err, new(*persistence.InvalidPersistenceRequestError)) {
 		return nil, fmt.Errorf("%w: %w", persistence.ErrInvalidReadQueueMessagesNextPageToken, err)
@@ -131,14 +124,7 @@ func (q *queueV2) ListQueues(
 	r.page(request.PageSize, request.NextPageToken)
 	response := &persistence.InternalListQueuesResponse{}
 	err := ask(ctx, q, r, func(reader *wire.Reader) {
-		reader.Fields(func(name string) {
-			switch name {
-			case "queues":
-				reader.Elements(func() { response.Queues = append(response.Queues, queueInfo(reader)) })
-			case "next_page_token":
-				response.NextPageToken = reader.Raw()
-			}
-		})
+		response.NextPageToken = readPage(reader, "queues", collect(&response.Queues, reader, queueInfo), nil)
 	})
 	if len(request.NextPageToken) > 0 && errors.As(err, new(*persistence.InvalidPersistenceRequestError)) {
 		return nil, fmt.Errorf("%w: %w", persistence.ErrInvalidListQueuesNextPageToken, err)

@@ -60,19 +60,10 @@ func (s *taskStore) ListTaskQueue(
 	response := &persistence.InternalListTaskQueueResponse{}
 	unreadable := 0
 	err := ask(ctx, s, r, func(reader *wire.Reader) {
-		reader.Fields(func(name string) {
-			switch name {
-			case "queues":
-				reader.Elements(func() {
-					rangeID, info := readTaskQueue(reader)
-					response.Items = append(response.Items, &persistence.InternalListTaskQueueItem{RangeID: rangeID, TaskQueue: info})
-				})
-			case "unreadable":
-				reader.Elements(func() { unreadable++; reader.Skip() })
-			case "next_page_token":
-				response.NextPageToken = reader.Raw()
-			}
-		})
+		response.NextPageToken = readPage(reader, "queues", func() {
+			rangeID, info := readTaskQueue(reader)
+			response.Items = append(response.Items, &persistence.InternalListTaskQueueItem{RangeID: rangeID, TaskQueue: info})
+		}, func() { unreadable++; reader.Skip() })
 	})
 	if err != nil {
 		return nil, err
@@ -124,16 +115,7 @@ func (s *taskStore) GetTasks(
 	response := &persistence.InternalGetTasksResponse{}
 	var unreadable []reason
 	err := ask(ctx, s, r, func(reader *wire.Reader) {
-		reader.Fields(func(name string) {
-			switch name {
-			case "tasks":
-				reader.Elements(func() { response.Tasks = append(response.Tasks, taskBlob(reader)) })
-			case "unreadable":
-				reader.Elements(func() { unreadable = append(unreadable, reasonOf(reader)) })
-			case "next_page_token":
-				response.NextPageToken = reader.Raw()
-			}
-		})
+		response.NextPageToken = readPage(reader, "tasks", collect(&response.Tasks, reader, taskBlob), collect(&unreadable, reader, reasonOf))
 	})
 	if err != nil {
 		return nil, err

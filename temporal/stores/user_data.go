@@ -84,16 +84,7 @@ func (s *taskStore) ListTaskQueueUserDataEntries(
 	response := &persistence.InternalListTaskQueueUserDataEntriesResponse{}
 	var unreadable []reason
 	err := ask(ctx, s, r, func(reader *wire.Reader) {
-		reader.Fields(func(name string) {
-			switch name {
-			case "entries":
-				reader.Elements(func() { response.Entries = append(response.Entries, userDataEntry(reader)) })
-			case "unreadable":
-				reader.Elements(func() { unreadable = append(unreadable, reasonOf(reader)) })
-			case "next_page_token":
-				response.NextPageToken = reader.Raw()
-			}
-		})
+		response.NextPageToken = readPage(reader, "entries", collect(&response.Entries, reader, userDataEntry), collect(&unreadable, reader, reasonOf))
 	})
 	if err != nil {
 		return nil, err
