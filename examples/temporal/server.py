@@ -82,7 +82,6 @@ class TemporalServer:
     name: str = "temporal-server"
     ports: Ports = field(default_factory=Ports.free)
     dynamic: Mapping[str, Any] = field(default_factory=dict)
-    frontend: str | None = None
     process: Process | None = None
 
     @property
@@ -150,7 +149,7 @@ class TemporalServer:
                         "enabled": True,
                         "initialFailoverVersion": 1,
                         "rpcName": "frontend",
-                        "rpcAddress": self.frontend or self.address,
+                        "rpcAddress": self.address,
                     }
                 },
             },
