@@ -24,13 +24,13 @@ import msgspec
 from benchmarks.lib.bench_server import bench_server
 from benchmarks.persistence.bridge_load import Load
 from benchmarks.persistence.cells import Fixtures
-from benchmarks.persistence.opened import create_database
+from benchmarks.persistence.opened import create_database, new_namespace
+from examples.temporal.sealed import leave_out_audit
 from strongroom.driver.config import load_config, write_config
 from strongroom.driver.serve.operations import ServedOperation
 from strongroom.driver.serve.server import Server
 from strongroom.driver.serve.values import decoder_of
 from strongroom.driver.strongroom import Strongroom
-from strongroom.kms import KekRef
 from tests.support.serve.client import Client
 from tests.support.serve.remote import RemoteCell
 
@@ -157,16 +157,9 @@ async def run(calls: int, rounds: int, names: Sequence[str], *, audited: bool) -
         config_path = folder / "bridge.toml"
         write_config(config_path, dsn=f"{server}/bridge")
         if not audited:
-            text = config_path.read_text()
-            config_path.write_text(
-                text.replace("[audit]", "# [audit]").replace('folder = "audit"', '# folder = "audit"')
-            )
+            leave_out_audit(config_path)
         config = load_config(config_path)
-        await Strongroom.init(config)
-        kek = KekRef.parse("local:bench")
-        async with Strongroom.unchecked(config) as opened:
-            await opened.create_kek(kek)
-            namespace = await opened.namespaces.create("bench", kek=kek)
+        namespace = await new_namespace(config)
         child = stack.enter_context(child_of(config_path, folder / "socket"))
         client = await Client.open(folder / "socket")
         stack.push_async_callback(client.aclose)

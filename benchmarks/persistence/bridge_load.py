@@ -7,7 +7,7 @@ from itertools import count, cycle
 from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import uuid4
 
-from benchmarks.persistence.cells import Fixtures, Run, blob, creation, history_tasks, state
+from benchmarks.persistence.requests import Run, blob, change, creation
 from strongroom.storage import (
     TRANSFER,
     HistoryBranch,
@@ -16,13 +16,10 @@ from strongroom.storage import (
     TaskKey,
     TaskQueue,
     TaskQueueKey,
-    UpdateMode,
-    UpdateWorkflowExecutionRequest,
-    WorkflowMutation,
 )
-from strongroom.storage.histories.rows import HistoryAppend
 
 if TYPE_CHECKING:
+    from benchmarks.persistence.cells import Fixtures
     from tests.support.serve.client import Client
 
 SHARDS = 16
@@ -84,28 +81,8 @@ class Load:
         return self._update_of(next(self.runs))
 
     def _update_of(self, run: Run) -> Request:
-        run.version += 1
-        run.next_node += 1
-        mutation = WorkflowMutation(
-            namespace_id=self.fixtures.namespace_id,
-            workflow_id=run.workflow_id,
-            run_id=run.run_id,
-            execution_info=blob(1024),
-            execution_state=state(),
-            next_event_id=run.next_node,
-            db_record_version=run.version,
-            upsert_activity_infos={run.next_node: blob(300)},
-            tasks=history_tasks(self.fixtures),
-        )
-        node = HistoryNode(run.next_node - 1, run.version + 3, run.version + 2, blob(1024))
-        request = UpdateWorkflowExecutionRequest(
-            shard_id=run.shard_id,
-            range_id=1,
-            mode=UpdateMode.UPDATE_CURRENT,
-            update_workflow_mutation=mutation,
-            update_workflow_new_events=[HistoryAppend(run.branch, [node])],
-        )
-        return "executions.update_workflow_execution", {"request": request}
+        # Two nodes were appended after the run was created.
+        return "executions.update_workflow_execution", {"request": change(self.fixtures, run, earlier=2)}
 
     def _run_arguments(self) -> dict[str, Any]:
         run = next(self.runs)

@@ -4,37 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import statistics
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
+from benchmarks.persistence.requests import Run, blob, change, creation
 from strongroom.storage import (
     EVERY_NAMESPACE,
-    TIMER,
-    TRANSFER,
-    CreateMode,
-    CreateWorkflowExecutionRequest,
-    DataBlob,
-    ExecutionState,
     HistoryBranch,
     HistoryNode,
-    HistoryTask,
     ShardInfo,
     Task,
-    TaskKey,
     TaskQueue,
     TaskQueueKey,
-    UpdateMode,
-    UpdateWorkflowExecutionRequest,
-    WorkflowMutation,
-    WorkflowSnapshot,
-    WorkflowState,
-    WorkflowStatus,
 )
-from strongroom.storage.histories.rows import HistoryAppend
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -54,26 +39,6 @@ TABLES = (
     "shards, executions, execution_maps, current_executions, history_tasks, history_node, history_tree, "
     "task_queues, tasks, visibility_records"
 )
-_noise = os.urandom(1 << 20)
-_offsets = itertools.cycle(range(0, 1 << 19, 4099))
-
-
-def blob(size: int) -> DataBlob:
-    """Return random bytes. They do not compress, as in the reference."""
-    start = next(_offsets)
-    return DataBlob(_noise[start : start + size])
-
-
-@dataclass
-class Run:
-    """A run, with the values that its owner needs for the next write."""
-
-    shard_id: int
-    workflow_id: str
-    run_id: UUID
-    branch: HistoryBranch
-    version: int = 1
-    next_node: int = 10
 
 
 @dataclass
@@ -135,42 +100,6 @@ class Fixtures:
         return queue
 
 
-def state(status: WorkflowStatus = WorkflowStatus.RUNNING) -> ExecutionState:
-    """Return the state of a running run."""
-    return ExecutionState(WorkflowState.RUNNING, status, blob(200), str(uuid4()), time.time_ns())
-
-
-def history_tasks(fixtures: Fixtures) -> dict[object, list[HistoryTask]]:
-    """Return one transfer and one timer task."""
-    return {
-        TRANSFER: [HistoryTask(TaskKey(0, next(fixtures.task_ids)), blob(120))],
-        TIMER: [HistoryTask(TaskKey(time.time_ns(), next(fixtures.task_ids)), blob(120))],
-    }
-
-
-def creation(fixtures: Fixtures, run: Run, *, is_fixture: bool) -> CreateWorkflowExecutionRequest:
-    """Return a create request like the reference's. A fixture has activities and a timer; a new run has none yet."""
-    snapshot = WorkflowSnapshot(
-        namespace_id=fixtures.namespace_id,
-        workflow_id=run.workflow_id,
-        run_id=run.run_id,
-        execution_info=blob(1024),
-        execution_state=state(),
-        next_event_id=run.next_node,
-        db_record_version=1,
-        activity_infos={number: blob(300) for number in (5, 6, 7)} if is_fixture else {},
-        timer_infos={"timer": blob(100)} if is_fixture else {},
-        tasks=history_tasks(fixtures),
-    )
-    return CreateWorkflowExecutionRequest(
-        shard_id=run.shard_id,
-        range_id=1,
-        mode=CreateMode.BRAND_NEW,
-        new_workflow_snapshot=snapshot,
-        new_workflow_new_events=[HistoryAppend(run.branch, [HistoryNode(1, 1, 0, blob(1024))], is_new_branch=True)],
-    )
-
-
 class Caller:
     """One of many concurrent callers. No other caller touches its runs."""
 
@@ -187,30 +116,8 @@ class Caller:
 
     async def update(self) -> None:
         """Update a run: info, state, a new activity, two tasks, one batch of events."""
-        run = next(self.runs)
-        run.version += 1
-        run.next_node += 1
-        mutation = WorkflowMutation(
-            namespace_id=self.namespace_id,
-            workflow_id=run.workflow_id,
-            run_id=run.run_id,
-            execution_info=blob(1024),
-            execution_state=state(),
-            next_event_id=run.next_node,
-            db_record_version=run.version,
-            upsert_activity_infos={run.next_node: blob(300)},
-            tasks=history_tasks(self.fixtures),
-        )
-        node = HistoryNode(run.next_node - 1, run.version, run.version - 1, blob(1024))
-        await self.strongroom.executions.update_workflow_execution(
-            UpdateWorkflowExecutionRequest(
-                shard_id=run.shard_id,
-                range_id=1,
-                mode=UpdateMode.UPDATE_CURRENT,
-                update_workflow_mutation=mutation,
-                update_workflow_new_events=[HistoryAppend(run.branch, [node])],
-            )
-        )
+        request = change(self.fixtures, next(self.runs))
+        await self.strongroom.executions.update_workflow_execution(request)
 
     async def create(self) -> None:
         """Create a run of a new workflow."""

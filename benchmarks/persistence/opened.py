@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from contextlib import AsyncExitStack
     from pathlib import Path
 
+    from strongroom.driver.config import StrongroomConfig
+    from strongroom.storage import Namespace
+
 
 async def open_strongroom(stack: AsyncExitStack, server: str, name: str, folder: Path) -> Fixtures:
     """Open a cell in its own database.
@@ -32,15 +35,20 @@ async def open_strongroom(stack: AsyncExitStack, server: str, name: str, folder:
     path = folder / f"{name}.toml"
     write_config(path, dsn=f"{server}/{name}", keyring=f"{name}.json")
     config = load_config(path)
-    await Strongroom.init(config)
-    kek = KekRef.parse("local:bench")
-    async with Strongroom.open(config) as opened:
-        await opened.create_kek(kek)
-        created = await opened.namespaces.create("bench", kek=kek)
+    created = await new_namespace(config)
     keyring = PassThroughKeyring if name == "plain" else assembly.Keyring
     with patch.object(assembly, "Keyring", keyring):
         cell = await stack.enter_async_context(Strongroom.unchecked(config))
     return Fixtures(cell, created.namespace_id)
+
+
+async def new_namespace(config: StrongroomConfig) -> Namespace:
+    """Prepare a cell, and create a namespace in it."""
+    await Strongroom.init(config)
+    kek = KekRef.parse("local:bench")
+    async with Strongroom.open(config) as opened:
+        await opened.create_kek(kek)
+        return await opened.namespaces.create("bench", kek=kek)
 
 
 async def create_database(server: str, name: str) -> None:

@@ -107,7 +107,7 @@ def sealed_cell(
     cell = SealedCell(folder, postgres, dsn, superuser_dsn, shards, workers)
     cell.strongroom("init", "--dsn", dsn, "--shards", str(shards))
     if not audit:
-        cell.config.write_text(cell.config.read_text().replace("[audit]\nfolder", "# [audit]\n# folder"))
+        leave_out_audit(cell.config)
     with cell.config.open("a") as config:
         config.write('\n[namespaces]\nkek = "local:ns-{id}"  # each namespace gets a KEK of its own\n')
         if elasticsearch is not None:
@@ -116,3 +116,8 @@ def sealed_cell(
         cell.strongroom("index", "build")
     stack.callback(cell.stop)
     return cell
+
+
+def leave_out_audit(config: Path) -> None:
+    """Comment the audit log out of a configuration that `strongroom init` wrote."""
+    config.write_text(config.read_text().replace("[audit]\nfolder", "# [audit]\n# folder"))
