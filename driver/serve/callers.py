@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from strongroom.driver.access import by_api_key
@@ -24,6 +24,8 @@ PRINCIPAL = "temporal-server"
 """The principal of a server whose configuration names none."""
 SOURCES = 256
 """Number of sessions that are kept. Each has another source, which the audit log records."""
+CALLERS = 16_384
+"""Number of callers whose source is kept."""
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _SYSTEM = re.compile(r"system|temporal-[a-z-]{1,32}")
 
@@ -38,7 +40,9 @@ class Callers:
 
     def __init__(self, open_session: Callable[[str], Any] | None, plain: Any) -> None:
         self._open_session, self._plain = open_session, plain
-        self._sessions: OrderedDict[str, Any] = OrderedDict()
+        # A cell may have thousands of namespaces, whose names are part of the caller. Few sources come of them.
+        self._source_of = lru_cache(CALLERS)(source_of)
+        self._sessions: dict[str, Any] = {}
 
     def stores_for(self, caller: str) -> Any:
         """Return the object whose attributes are the stores.
@@ -48,11 +52,12 @@ class Callers:
         """
         if self._open_session is None:
             return self._plain
-        session = self._sessions.get(caller)
+        source = self._source_of(caller)
+        session = self._sessions.get(source)
         if session is None:
             if len(self._sessions) >= SOURCES:
-                self._sessions.popitem(last=False)
-            session = self._sessions[caller] = self._open_session(source_of(caller))
+                del self._sessions[next(iter(self._sessions))]
+            session = self._sessions[source] = self._open_session(source)
         return session
 
 
@@ -77,7 +82,7 @@ async def callers_of(strongroom: Strongroom, principal: str | None, api_key: str
         api_key: The API key in the environment; None for none. It replaces the principal.
 
     Raises:
-        ConfigError: The cell has an access policy, and there is no audit log, or the principal has not the role `service`.
+        ConfigError: The cell has an access policy, and there is no audit log, or the principal does not have the role `service`.
         NotAuthenticated: The API key is not known.
     """
     policy = await strongroom.access.latest()
@@ -96,7 +101,7 @@ async def callers_of(strongroom: Strongroom, principal: str | None, api_key: str
         credential = f"api-key:{key_id}"
     if name not in policy.holders("service"):
         msg = (
-            f"the cell has an access policy, in which {name} has not the role service; run 'strongroom access bind {name} service', "
+            f"the cell has an access policy, in which {name} does not have the role service; run 'strongroom access bind {name} service', "
             "or name another principal in [serve] principal"
         )
         raise ConfigError(msg)

@@ -46,7 +46,7 @@ async def check_callers(strongroom: Strongroom, settings: ServeConfig, api_key: 
         api_key: The API key of the server's principal; None for none.
 
     Raises:
-        ConfigError: A user does not exist, or the principal has not the role `service`.
+        ConfigError: A user does not exist, or the principal does not have the role `service`.
         NotAuthenticated: The API key is not known.
     """
     for user in settings.users:

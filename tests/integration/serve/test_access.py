@@ -61,7 +61,7 @@ async def test_a_principal_without_the_role_is_refused(governed, roles):
     """A server that could do nothing does not start. The message says what is missing."""
     await bound(governed, "other", *roles)
     with pytest.raises(
-        ConfigError, match=r"other has not the role service; run 'strongroom access bind other service'"
+        ConfigError, match=r"other does not have the role service; run 'strongroom access bind other service'"
     ):
         async with serving(governed, Settings(principal="other")):
             pass

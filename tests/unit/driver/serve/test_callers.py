@@ -1,21 +1,21 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from uuid import uuid4
-
-import pytest
-
-from strongroom.driver.access.authorization import decide
-from strongroom.driver.access.policy import Policy
-from strongroom.driver.serve.callers import unhidden
-from strongroom.driver.stores import OPERATIONS
+from strongroom.driver.serve.callers import SOURCES, Callers
 
 
-@pytest.mark.parametrize("operation", ["executions.get_workflow_execution", "metadata.get_namespace"])
-def test_a_namespace_is_never_hidden_from_a_temporal_server(operation):
-    """Temporal takes a hidden namespace for a deleted one and drops its tasks. A lost role must be a refusal."""
-    call = (Policy(version=3), "temporal-server", OPERATIONS[operation], [uuid4()])
-    assert decide(*call, now=datetime.now(UTC)).hidden
-    decision = unhidden(*call, now=datetime.now(UTC))
-    assert not decision.allowed
-    assert not decision.hidden
+def test_callers_of_many_namespaces_share_a_session():
+    """A session is made for each source of the audit log, not for each namespace whose name is part of the caller."""
+    made = []
+    callers = Callers(lambda source: made.append(source) or object(), None)
+    first = callers.stores_for("api/tenant-0/StartWorkflowExecution")
+    for number in range(1, 2 * SOURCES):
+        assert callers.stores_for(f"api/tenant-{number}/StartWorkflowExecution") is first
+    assert made == ["temporal/api/StartWorkflowExecution"]
+
+
+def test_the_number_of_sessions_is_bounded():
+    """A client that invents origins does not make the server keep a session for each."""
+    callers = Callers(lambda _source: object(), None)
+    sessions = [callers.stores_for(f"api/x/Origin{number}") for number in range(SOURCES + 1)]
+    assert callers.stores_for(f"api/x/Origin{SOURCES}") is sessions[-1]
+    assert callers.stores_for("api/x/Origin0") is not sessions[0]
